@@ -1,0 +1,118 @@
+//! What the backend client needs to know. Plain values: reading files and environments is the
+//! binary's business.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use http::Method;
+
+/// How to reach the API and what to send it.
+#[derive(Clone, Debug)]
+pub struct BackendConfig {
+    /// Base address, `http://` or `https://`, ending in a slash. It is only prepended to the
+    /// paths below. Holds no credentials.
+    pub url: String,
+    /// Reach the API over this unix socket; `url` is then `http://` and still gives the path
+    /// prefix and the `Host`.
+    pub socket: Option<PathBuf>,
+    /// Path of the bootstrap call, relative to `url`. Called with GET.
+    pub bootstrap: String,
+    /// Upper bound of one call from the moment it has its place: connect, request, whole answer.
+    pub timeout: Duration,
+    /// Where the user's id stands in the bootstrap answer, such as `["user", "data", "id"]`.
+    /// Empty: not read.
+    pub user_id_path: Vec<String>,
+    /// Which headers are forwarded, in order; a later one of the same name replaces an earlier.
+    pub headers: Vec<HeaderRule>,
+    /// Bootstrap calls under way at once; the others wait in line.
+    pub max_in_flight: usize,
+    /// Longest bootstrap answer that is read, in bytes.
+    pub answer_bytes_max: usize,
+    /// Check the API's certificate. Only ever off in development.
+    pub tls_verify: bool,
+    /// PEM file with the authorities to trust instead of the system's.
+    pub tls_ca_file: Option<PathBuf>,
+    /// The calls at connect, ping and disconnect.
+    pub hooks: HookCalls,
+}
+
+/// The API calls behind the hooks; `None` means that nothing is called.
+#[derive(Clone, Debug, Default)]
+pub struct HookCalls {
+    /// After a user was admitted.
+    pub connect: Option<HookCall>,
+    /// At a client's `ping`.
+    pub ping: Option<HookCall>,
+    /// After the connection ended.
+    pub disconnect: Option<HookCall>,
+    /// Upper bound of one call.
+    pub timeout: Duration,
+}
+
+/// One hook's request, written `POST user/notify_online/` in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookCall {
+    /// The method, usually POST.
+    pub method: Method,
+    /// The path, relative to the backend's url.
+    pub path: String,
+}
+
+/// One forwarded header: its name at the API and where its value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeaderRule {
+    /// The header's name at the API.
+    pub name: HeaderName,
+    /// Where the value comes from; no value, no header.
+    pub source: HeaderSource,
+    /// `Token {}` turns the value `x` into `Token x`. Has exactly one `{}`.
+    pub format: Option<String>,
+}
+
+/// Where a forwarded header's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeaderSource {
+    /// A header of the visitor's request.
+    Header(HeaderName),
+    /// A parameter of the visitor's query string: the first of that name, percent-decoded.
+    Param(String),
+    /// A cookie of the visitor: the first of that name, quotes removed, not percent-decoded.
+    Cookie(String),
+    /// Always this value.
+    Fixed(String),
+}
+
+impl BackendConfig {
+    /// The headers that every deployment forwards unless it says otherwise.
+    #[must_use]
+    pub fn default_headers() -> Vec<HeaderRule> {
+        let rule = |name, source, format: Option<&str>| HeaderRule {
+            name: HeaderName::from_static(name),
+            source,
+            format: format.map(str::to_owned),
+        };
+        let forward = |name| {
+            rule(
+                name,
+                HeaderSource::Header(HeaderName::from_static(name)),
+                None,
+            )
+        };
+        vec![
+            forward("cookie"),
+            forward("user-agent"),
+            forward("x-real-ip"),
+            rule(
+                "x-csrftoken",
+                HeaderSource::Cookie("csrftoken".into()),
+                None,
+            ),
+            rule(
+                "authorization",
+                HeaderSource::Param("token".into()),
+                Some("Token {}"),
+            ),
+        ]
+    }
+}

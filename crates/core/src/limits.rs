@@ -1,0 +1,32 @@
+//! Every bound of a session and of a shard, in one place.
+
+/// Bounds that a shard keeps. All are inclusive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest message of a client, in bytes. Beyond it the connection is closed with 1009.
+    pub message_bytes: usize,
+    /// Subscriptions of one connection. Beyond it a subscribe is answered
+    /// `too-many-subscriptions`.
+    pub subscriptions: usize,
+    /// Longest `requestId`, in bytes of its JSON text.
+    pub request_id_bytes: usize,
+    /// Longest room of a client, in bytes of its JSON text.
+    pub room_bytes: usize,
+    /// How deep the values of a room may nest; 1 is a flat room.
+    pub room_depth: usize,
+    /// Bytes that wait for a slow connection before it is evicted.
+    pub outbox_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 1 << 20,
+            subscriptions: 10_000,
+            request_id_bytes: 256,
+            room_bytes: 16 << 10,
+            room_depth: 16,
+            outbox_bytes: 1 << 20,
+        }
+    }
+}

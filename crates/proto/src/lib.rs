@@ -1,0 +1,5 @@
+//! The words on the wire: rooms, grants, triggers, client and server messages, codes.
+//!
+//! Bytes in, values out: no I/O, no clock, no runtime.
+
+pub mod trigger;

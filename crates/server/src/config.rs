@@ -1,0 +1,146 @@
+//! What the server needs to know. Plain values, already checked.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ht_core::limits::Limits;
+
+/// Everything that [`crate::Gateway::start`] takes from the configuration.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Where browsers connect.
+    pub listen: Listen,
+    /// Shards, and so cores, that carry connections. At least 1.
+    pub threads: usize,
+    /// The listener for triggers, metrics and health.
+    pub internal: InternalConfig,
+    /// How `*` is understood in subscriptions and triggers.
+    pub matching: Matching,
+    /// Whether clients may ask for `status`.
+    pub status_clients: bool,
+    /// A connection without a client's message for this long is closed. Zero: never.
+    pub idle_timeout: Duration,
+    /// Bounds of each session.
+    pub session: Limits,
+    /// Bounds of the listeners and the process.
+    pub limits: ServerLimits,
+    /// How hooks are queued.
+    pub hooks: HookQueueConfig,
+    /// How long [`crate::Gateway::drain`] may take.
+    pub drain_timeout: Duration,
+}
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A unix socket, created with this mode (such as `0o660`). A stale file is replaced.
+    Unix {
+        /// Where the socket is made.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The listener that the API and the operator use.
+#[derive(Clone, Debug)]
+pub struct InternalConfig {
+    /// Its address.
+    pub listen: Listen,
+    /// Asked for on `/trigger/` and `/metrics` as `Authorization: Bearer <key>`. Must be set
+    /// where `listen` is not loopback; [`crate::Gateway::start`] refuses otherwise.
+    pub api_key: Option<Secret>,
+}
+
+/// A text that `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How `*` is understood in subscriptions and triggers; in grants it always matches any value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Matching {
+    /// `*` meets every value, in both directions.
+    #[default]
+    Wildcard,
+    /// `*` is a value like any other, as in Python high-templar 3.1.
+    Exact,
+}
+
+/// Bounds of the listeners and the process. All are inclusive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Open connections of this node. Beyond it a handshake is answered with 503.
+    pub connections: usize,
+    /// Handshakes under way at once, the wait for the backend included.
+    pub handshakes: usize,
+    /// Time to send a whole request head.
+    pub head_timeout: Duration,
+    /// Longest request head, in bytes.
+    pub head_bytes: usize,
+    /// Longest body of `POST /trigger/`, and longest message of a broker, in bytes.
+    pub trigger_bytes: usize,
+    /// Triggers in one request.
+    pub triggers_per_request: usize,
+    /// Rooms in one trigger.
+    pub rooms_per_trigger: usize,
+    /// Trigger ids that are remembered to recognise a repetition.
+    pub trigger_ids: usize,
+    /// Publications that wait for a shard before the doors wait.
+    pub inbox: usize,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            connections: 100_000,
+            handshakes: 10_000,
+            head_timeout: Duration::from_secs(10),
+            head_bytes: 32 << 10,
+            trigger_bytes: 16 << 20,
+            triggers_per_request: 10_000,
+            rooms_per_trigger: 10_000,
+            trigger_ids: 100_000,
+            inbox: 1_024,
+        }
+    }
+}
+
+/// How hooks wait for the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookQueueConfig {
+    /// Hooks that wait; a further one is dropped and counted.
+    pub queue: usize,
+    /// Calls under way at once. Those of one connection never overlap.
+    pub max_in_flight: usize,
+    /// Shortest time between two ping hooks of one connection. Zero: every ping is told.
+    pub ping_min_interval: Duration,
+}
+
+impl Default for HookQueueConfig {
+    fn default() -> Self {
+        Self {
+            queue: 100_000,
+            max_in_flight: 32,
+            ping_min_interval: Duration::ZERO,
+        }
+    }
+}
