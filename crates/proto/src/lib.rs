@@ -2,4 +2,12 @@
 //!
 //! Bytes in, values out: no I/O, no clock, no runtime.
 
+pub mod client;
+pub mod code;
+pub mod grant;
+pub mod room;
+pub mod server;
 pub mod trigger;
+
+mod canonical;
+mod object;

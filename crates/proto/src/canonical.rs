@@ -1,0 +1,357 @@
+//! One byte string per JSON value, equal exactly when the values are.
+//!
+//! Values compare by type and content: `1`, `1.0`, `"1"` and `true` are four values; `1.0` and
+//! `1e0` are one; the order of an object's keys does not matter and of two equal keys the last
+//! wins; escapes mean what they stand for; nothing is normalised beyond that. Every form is
+//! self-delimiting, so forms may be concatenated.
+
+/// Why a text has no canonical form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CanonicalError {
+    /// Not JSON.
+    Syntax,
+    /// Nested deeper than allowed.
+    TooDeep,
+}
+
+/// A reader over JSON text that writes canonical forms.
+pub(crate) struct Reader<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self {
+            text: text.as_bytes(),
+            at: 0,
+        }
+    }
+
+    /// Appends the form of the next value to `out`. `depth` is how many levels of arrays and
+    /// objects it may have.
+    pub(crate) fn value(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), CanonicalError> {
+        match self.peek()? {
+            b'"' => self.string(out),
+            b'{' => self.object(out, depth),
+            b'[' => self.array(out, depth),
+            b't' => self.word(b"true", out),
+            b'f' => self.word(b"false", out),
+            b'n' => self.word(b"null", out),
+            _ => self.number(out),
+        }
+    }
+
+    /// Reads an object's entries as (key form, value form), keys sorted, the last of equal keys.
+    pub(crate) fn entries(&mut self, depth: usize) -> Result<Vec<Entry>, CanonicalError> {
+        let depth = depth.checked_sub(1).ok_or(CanonicalError::TooDeep)?;
+        self.expect(b'{')?;
+        let mut entries: Vec<Entry> = Vec::new();
+        if self.peek()? == b'}' {
+            self.at += 1;
+            return Ok(entries);
+        }
+        loop {
+            let mut entry = Entry::default();
+            if self.peek()? != b'"' {
+                return Err(CanonicalError::Syntax);
+            }
+            self.string(&mut entry.key)?;
+            self.expect(b':')?;
+            self.value(&mut entry.value, depth)?;
+            entries.push(entry);
+            match self.next()? {
+                b',' => {}
+                b'}' => break,
+                _ => return Err(CanonicalError::Syntax),
+            }
+        }
+        // Stable: of equal keys the last stays last, and is the one that is kept.
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        entries.dedup_by(|later, kept| {
+            let same = later.key == kept.key;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+        Ok(entries)
+    }
+
+    /// Whether only white space is left.
+    pub(crate) fn at_end(&mut self) -> bool {
+        self.peek().is_err()
+    }
+
+    fn object(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), CanonicalError> {
+        let entries = self.entries(depth)?;
+        out.push(b'{');
+        for entry in entries {
+            out.extend_from_slice(&entry.key);
+            out.extend_from_slice(&entry.value);
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn array(&mut self, out: &mut Vec<u8>, depth: usize) -> Result<(), CanonicalError> {
+        let depth = depth.checked_sub(1).ok_or(CanonicalError::TooDeep)?;
+        self.expect(b'[')?;
+        out.push(b'[');
+        if self.peek()? == b']' {
+            self.at += 1;
+        } else {
+            loop {
+                self.value(out, depth)?;
+                match self.next()? {
+                    b',' => {}
+                    b']' => break,
+                    _ => return Err(CanonicalError::Syntax),
+                }
+            }
+        }
+        out.push(b']');
+        Ok(())
+    }
+
+    fn word(&mut self, word: &'static [u8], out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+        if !self.text[self.at..].starts_with(word) {
+            return Err(CanonicalError::Syntax);
+        }
+        self.at += word.len();
+        out.push(word[0]);
+        Ok(())
+    }
+
+    fn number(&mut self, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+        let rest = &self.text[self.at..];
+        let end = rest
+            .iter()
+            .position(|b| !matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
+            .unwrap_or(rest.len());
+        let text = std::str::from_utf8(&rest[..end]).map_err(|_| CanonicalError::Syntax)?;
+        self.at += end;
+        if text.bytes().any(|b| matches!(b, b'.' | b'e' | b'E')) {
+            let value: f64 = text.parse().map_err(|_| CanonicalError::Syntax)?;
+            out.push(b'd');
+            out.extend_from_slice(&value.to_bits().to_be_bytes());
+            return Ok(());
+        }
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(CanonicalError::Syntax);
+        }
+        out.push(b'i');
+        out.extend_from_slice(if digits == "0" { digits } else { text }.as_bytes());
+        out.push(b';');
+        Ok(())
+    }
+
+    fn string(&mut self, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+        self.expect(b'"')?;
+        let start = out.len();
+        out.extend_from_slice(&[b's', 0, 0, 0, 0]);
+        loop {
+            let rest = &self.text[self.at..];
+            let plain = rest
+                .iter()
+                .position(|b| matches!(b, b'"' | b'\\'))
+                .ok_or(CanonicalError::Syntax)?;
+            out.extend_from_slice(&rest[..plain]);
+            self.at += plain + 1;
+            if rest[plain] == b'"' {
+                break;
+            }
+            self.escape(out)?;
+        }
+        let len =
+            u32::try_from(out.len() - start - STRING_HEAD).map_err(|_| CanonicalError::Syntax)?;
+        out[start + 1..start + STRING_HEAD].copy_from_slice(&len.to_be_bytes());
+        Ok(())
+    }
+
+    fn escape(&mut self, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+        let byte = self
+            .text
+            .get(self.at)
+            .copied()
+            .ok_or(CanonicalError::Syntax)?;
+        self.at += 1;
+        out.push(match byte {
+            b'"' | b'\\' | b'/' => byte,
+            b'b' => 0x08,
+            b'f' => 0x0c,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'u' => return self.unicode_escape(out),
+            _ => return Err(CanonicalError::Syntax),
+        });
+        Ok(())
+    }
+
+    fn unicode_escape(&mut self, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
+        let mut code = self.hex4()?;
+        if (0xd800..0xdc00).contains(&code) && self.text[self.at..].starts_with(b"\\u") {
+            let back = self.at;
+            self.at += 2;
+            let low = self.hex4()?;
+            if (0xdc00..0xe000).contains(&low) {
+                code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+            } else {
+                self.at = back;
+            }
+        }
+        if let Some(c) = char::from_u32(code) {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+        } else {
+            // A lone surrogate: JSON can write it, UTF-8 cannot. Its three generalised bytes
+            // keep it apart from everything else.
+            let low6 = |shift: u32| 0x80 | u8::try_from((code >> shift) & 0x3f).unwrap_or(0);
+            out.extend_from_slice(&[0xed, low6(6), low6(0)]);
+        }
+        Ok(())
+    }
+
+    fn hex4(&mut self) -> Result<u32, CanonicalError> {
+        let digits = self
+            .text
+            .get(self.at..self.at + 4)
+            .ok_or(CanonicalError::Syntax)?;
+        self.at += 4;
+        digits.iter().try_fold(0, |code, &digit| {
+            let value = char::from(digit)
+                .to_digit(16)
+                .ok_or(CanonicalError::Syntax)?;
+            Ok(code << 4 | value)
+        })
+    }
+
+    fn peek(&mut self) -> Result<u8, CanonicalError> {
+        while let Some(&byte) = self.text.get(self.at) {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Ok(byte);
+            }
+            self.at += 1;
+        }
+        Err(CanonicalError::Syntax)
+    }
+
+    fn next(&mut self) -> Result<u8, CanonicalError> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), CanonicalError> {
+        if self.next()? == byte {
+            Ok(())
+        } else {
+            Err(CanonicalError::Syntax)
+        }
+    }
+}
+
+/// An `s` and the length of what follows.
+const STRING_HEAD: usize = 5;
+
+/// The canonical form of the string `*`.
+pub(crate) const STAR: &[u8] = b"s\0\0\0\x01*";
+
+/// One member of an object, as canonical forms.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn form(text: &str) -> Result<Vec<u8>, CanonicalError> {
+        let mut out = Vec::new();
+        let mut reader = Reader::new(text);
+        reader.value(&mut out, 8)?;
+        assert!(reader.at_end(), "{text}");
+        Ok(out)
+    }
+
+    #[test]
+    fn equal_values_have_one_form() {
+        for (a, b) in [
+            ("1", " 1 "),
+            ("0", "-0"),
+            ("1.0", "1e0"),
+            ("1.50", "1.5"),
+            (r#""a""#, r#""\u0061""#),
+            (r#""\ud83d\ude00""#, "\"\u{1f600}\""),
+            (r#""\/""#, r#""/""#),
+            (r#"{"a":1,"b":[2]}"#, r#"{ "b" : [ 2 ] , "a" : 1 }"#),
+            (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+            (r#"{"a":1,"b":0,"a":2,"a":3}"#, r#"{"b":0,"a":3}"#),
+        ] {
+            assert_eq!(form(a), form(b), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn different_values_have_different_forms() {
+        let values = [
+            "1",
+            "1.0",
+            "\"1\"",
+            "true",
+            "false",
+            "null",
+            "10",
+            "-1",
+            "[]",
+            "[[]]",
+            "{}",
+            "\"\"",
+            "\"*\"",
+            "[1]",
+            "[1,1]",
+            "[11]",
+            "{\"a\":1}",
+            "{\"a\":\"1\"}",
+            "{\"1\":\"a\"}",
+            "12345678901234567890123",
+            "12345678901234567890124",
+            "\"\\ud800\"",
+            "\"\\ud801\"",
+            "\"e\u{301}\"",
+            "\"\u{e9}\"",
+            "\"*\\u0000\"",
+        ];
+        for (i, a) in values.iter().enumerate() {
+            for b in &values[i + 1..] {
+                assert_ne!(form(a).unwrap(), form(b).unwrap(), "{a} {b}");
+            }
+        }
+        assert_eq!(form("\"*\"").unwrap(), STAR);
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |n| "[".repeat(n) + &"]".repeat(n);
+        assert!(form(&nested(8)).is_ok());
+        assert_eq!(form(&nested(9)), Err(CanonicalError::TooDeep));
+        assert_eq!(form(&nested(100_000)), Err(CanonicalError::TooDeep));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "\\PC*") {
+            let _ = Reader::new(&text).value(&mut Vec::new(), 8);
+        }
+
+        #[test]
+        fn json_shaped_noise_does_not_panic(text in r#"[\[\]{}",:\\u0-9a-f.eE+ \-tnl*]{0,40}"#) {
+            let _ = Reader::new(&text).value(&mut Vec::new(), 8);
+        }
+    }
+}

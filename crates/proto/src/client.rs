@@ -1,0 +1,245 @@
+//! What clients say.
+
+use crate::code::ErrorCode;
+use crate::object::Members;
+use crate::object::members;
+use crate::room::Room;
+use crate::room::RoomError;
+use crate::room::RoomLimits;
+
+/// The text that asks for a `pong`.
+pub const PING: &str = "ping";
+
+/// A client's message. `ping` is not among them: it is no JSON.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientMessage {
+    /// Enter a room.
+    Subscribe {
+        /// The room.
+        room: Room,
+        /// Under which name its publications shall come.
+        request_id: RequestId,
+    },
+    /// Leave every room that was entered under a name.
+    Unsubscribe {
+        /// The name.
+        request_id: RequestId,
+    },
+    /// Ask for the node's totals.
+    Status,
+}
+
+/// A client's name for a subscription: the JSON text of a scalar.
+///
+/// Equal names have equal texts, but for numbers of one value in different spellings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(Box<str>);
+
+impl RequestId {
+    /// The JSON text, ready to be put into a frame.
+    #[must_use]
+    pub fn as_json(&self) -> &str {
+        &self.0
+    }
+
+    fn parse(text: &str, bytes_max: usize) -> Result<Self, ErrorCode> {
+        if text.starts_with(['[', '{']) {
+            return Err(ErrorCode::InvalidRequestId);
+        }
+        if text.len() > bytes_max {
+            return Err(ErrorCode::RequestIdTooLong);
+        }
+        if text.contains('\\') {
+            // One spelling per name. A lone surrogate has no other: it stays as it came.
+            if let Ok(name) = serde_json::from_str::<String>(text)
+                && let Ok(text) = serde_json::to_string(&name)
+            {
+                return Ok(Self(text.into()));
+            }
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// Bounds for a client's message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MessageLimits {
+    /// Longest `requestId`, in bytes of its JSON text.
+    pub request_id_bytes: usize,
+    /// Bounds of a room.
+    pub room: RoomLimits,
+}
+
+impl ClientMessage {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// The code that the client is to be answered.
+    pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, ErrorCode> {
+        let found = members(text, &["type", "room", "requestId"]);
+        let [kind, room, request_id] = match found {
+            Ok(Members::Object(found)) => found,
+            Ok(Members::NotAnObject) => return Err(ErrorCode::MessageNotObject),
+            Err(_) => return Err(ErrorCode::NonJsonMessage),
+        };
+        let request_id = || {
+            let text = request_id.ok_or(ErrorCode::NoRequestId)?;
+            RequestId::parse(text, limits.request_id_bytes)
+        };
+        match kind.map(unquote).as_deref() {
+            Some("subscribe") => {
+                let room = Room::parse(room.ok_or(ErrorCode::InvalidRoom)?, limits.room).map_err(
+                    |error| match error {
+                        RoomError::NotAnObject => ErrorCode::InvalidRoom,
+                        RoomError::TooDeep => ErrorCode::RoomTooDeep,
+                        RoomError::TooLong => ErrorCode::RoomTooLong,
+                    },
+                )?;
+                Ok(Self::Subscribe {
+                    room,
+                    request_id: request_id()?,
+                })
+            }
+            Some("unsubscribe") => Ok(Self::Unsubscribe {
+                request_id: request_id()?,
+            }),
+            Some("status") => Ok(Self::Status),
+            _ => Err(ErrorCode::MessageTypeNotAllowed),
+        }
+    }
+}
+
+/// The content of a JSON string; anything else is nothing that we look for.
+fn unquote(json: &str) -> String {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: MessageLimits = MessageLimits {
+        request_id_bytes: 40,
+        room: RoomLimits {
+            bytes: 100,
+            depth: 4,
+        },
+    };
+
+    fn parse(text: &str) -> Result<ClientMessage, ErrorCode> {
+        ClientMessage::parse(text, &LIMITS)
+    }
+
+    #[test]
+    fn what_cannot_be_done_has_a_code() {
+        for (text, code) in [
+            ("", "non-json-message"),
+            ("PING", "non-json-message"),
+            (" ping", "non-json-message"),
+            ("{", "non-json-message"),
+            ("{} x", "non-json-message"),
+            ("NaN", "non-json-message"),
+            ("[]", "message-not-object"),
+            ("[{\"type\":\"status\"}]", "message-not-object"),
+            ("1", "message-not-object"),
+            ("-1", "message-not-object"),
+            ("1.5", "message-not-object"),
+            ("\"ping\"", "message-not-object"),
+            ("\"\\u0000\"", "message-not-object"),
+            ("null", "message-not-object"),
+            ("true", "message-not-object"),
+            ("{}", "message-type-not-allowed"),
+            (r#"{"type":"publish"}"#, "message-type-not-allowed"),
+            (r#"{"type":["subscribe"]}"#, "message-type-not-allowed"),
+            (r#"{"type":null}"#, "message-type-not-allowed"),
+            (r#"{"type":"subscribe"}"#, "invalid-room"),
+            (
+                r#"{"type":"subscribe","room":[],"requestId":1}"#,
+                "invalid-room",
+            ),
+            (
+                r#"{"type":"subscribe","room":"x","requestId":1}"#,
+                "invalid-room",
+            ),
+            (
+                r#"{"type":"subscribe","room":null,"requestId":1}"#,
+                "invalid-room",
+            ),
+            (r#"{"type":"subscribe","room":{}}"#, "no-request-id"),
+            (
+                r#"{"type":"subscribe","room":{},"requestId":[]}"#,
+                "invalid-request-id",
+            ),
+            (
+                r#"{"type":"subscribe","room":{},"requestId":{"a":1}}"#,
+                "invalid-request-id",
+            ),
+            (r#"{"type":"unsubscribe"}"#, "no-request-id"),
+            (
+                r#"{"type":"unsubscribe","requestId":[1]}"#,
+                "invalid-request-id",
+            ),
+            (
+                r#"{"type":"subscribe","room":{"a":[[[[1]]]]},"requestId":1}"#,
+                "room-too-deep",
+            ),
+        ] {
+            assert_eq!(parse(text).unwrap_err().as_str(), code, "{text}");
+        }
+        let long = "x".repeat(100);
+        let room = format!(r#"{{"type":"subscribe","room":{{"a":"{long}"}},"requestId":1}}"#);
+        assert_eq!(parse(&room), Err(ErrorCode::RoomTooLong));
+        let id = format!(r#"{{"type":"unsubscribe","requestId":"{long}"}}"#);
+        assert_eq!(parse(&id), Err(ErrorCode::RequestIdTooLong));
+        let deep = format!(
+            r#"{{"type":"subscribe","room":{}1{},"requestId":1}}"#,
+            "[".repeat(100_000),
+            "]".repeat(100_000)
+        );
+        assert!(parse(&deep).is_err());
+    }
+
+    #[test]
+    fn request_ids_are_scalars_and_keep_their_text() {
+        for id in [
+            "0",
+            "\"\"",
+            "null",
+            "true",
+            "1.5",
+            "1.50",
+            "\"é\"",
+            "12345678901234567890123",
+        ] {
+            let text = format!(r#"{{"requestId":{id},"extra":[{{}}],"type":"unsubscribe"}}"#);
+            let ClientMessage::Unsubscribe { request_id } = parse(&text).unwrap() else {
+                panic!("{text}");
+            };
+            assert_eq!(request_id.as_json(), id);
+        }
+    }
+
+    #[test]
+    fn escapes_in_request_ids_mean_what_they_stand_for() {
+        let id = |text| RequestId::parse(text, 40).unwrap();
+        assert_eq!(id(r#""\u0061""#), id("\"a\""));
+        assert_eq!(id(r#""\ud800""#).as_json(), r#""\ud800""#);
+    }
+
+    #[test]
+    fn the_last_of_equal_keys_counts() {
+        assert_eq!(
+            parse(r#"{"type":"subscribe","type":"st\u0061tus"}"#),
+            Ok(ClientMessage::Status)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(text in "\\PC*") {
+            let _ = parse(&text);
+        }
+    }
+}

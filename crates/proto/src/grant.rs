@@ -1,0 +1,85 @@
+//! Grants: the rooms that the API allows a user to enter.
+
+use serde_json::value::RawValue;
+
+use crate::room::Room;
+use crate::room::RoomLimits;
+
+/// The list `allowed_rooms` of a bootstrap answer.
+#[derive(Clone, Debug)]
+pub struct GrantList {
+    /// The grants without repetitions, in the API's order.
+    pub rooms: Vec<Room>,
+    /// JSON text of the list, as the client gets it: values unchanged, equal grants collapsed.
+    pub text: String,
+}
+
+/// `allowed_rooms` is not a list of objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("allowed_rooms must be a list of JSON objects")]
+pub struct GrantListError;
+
+impl GrantList {
+    /// Reads the JSON text of `allowed_rooms`.
+    ///
+    /// An object that no request could ever name (see [`crate::room::ROOM_KEYS_MAX`]) is shown
+    /// to the client but grants nothing.
+    ///
+    /// # Errors
+    /// When it is not a list of objects.
+    pub fn parse(text: &str) -> Result<Self, GrantListError> {
+        let entries: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| GrantListError)?;
+        let mut rooms: Vec<Room> = Vec::with_capacity(entries.len());
+        let mut seen = std::collections::HashSet::with_capacity(entries.len());
+        let mut list = String::with_capacity(text.len());
+        list.push('[');
+        for entry in entries {
+            let entry = entry.get();
+            if !entry.starts_with('{') {
+                return Err(GrantListError);
+            }
+            if let Ok(room) = Room::parse(entry, RoomLimits::TRUSTED) {
+                if !seen.insert(room.clone()) {
+                    continue;
+                }
+                rooms.push(room);
+            }
+            if list.len() > 1 {
+                list.push_str(", ");
+            }
+            list.push_str(entry);
+        }
+        list.push(']');
+        Ok(Self { rooms, text: list })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_grants_collapse_and_the_order_stays() {
+        let list = GrantList::parse(r#"[{"b":1.50},{"a":"*"}, {"b":1.5},{"a":"*"}]"#).unwrap();
+        assert_eq!(list.text, r#"[{"b":1.50}, {"a":"*"}]"#);
+        assert_eq!(list.rooms.len(), 2);
+        assert_eq!(GrantList::parse("[]").unwrap().text, "[]");
+    }
+
+    #[test]
+    fn only_lists_of_objects_are_grants() {
+        for text in [
+            r#"["a"]"#,
+            r#"[{"a":1},"b"]"#,
+            "{}",
+            "\"x\"",
+            "null",
+            "1",
+            "[1]",
+            "[[]]",
+            "",
+        ] {
+            assert!(GrantList::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What the gateway says. The spelling, spaces included, is that of the Python original.
+
+use std::fmt::Write;
+
+use crate::code::ErrorCode;
+
+/// The answer to `ping`.
+pub const PONG: &str = "pong";
+
+/// The answer to a subscribe or unsubscribe that was done.
+pub const SUCCESS: &str = r#"{"code": "success"}"#;
+
+/// The first and only message to a visitor whom the API did not admit.
+pub const NOT_AUTHORIZED: &str = r#"{"is_authorized": false}"#;
+
+/// The first message to an admitted user; `allowed_rooms` is JSON text.
+#[must_use]
+pub fn authorized(allowed_rooms: &str) -> String {
+    format!(r#"{{"is_authorized": true, "allowed_rooms": {allowed_rooms}}}"#)
+}
+
+/// Appends the answer to a message that was not done. `connection` is the connection's id.
+pub fn put_error(out: &mut Vec<u8>, code: ErrorCode, connection: &impl std::fmt::Display) {
+    use std::io::Write;
+    let message = code.as_str();
+    let written = if code.names_connection() {
+        write!(
+            out,
+            r#"{{"requestId": "{connection}", "code": "error", "message": "{message}"}}"#
+        )
+    } else {
+        write!(out, r#"{{"code": "error", "message": "{message}"}}"#)
+    };
+    written.expect("writing to a Vec cannot fail");
+}
+
+/// What every subscriber gets of a publication alike; [`publish_tail`] ends it.
+#[must_use]
+pub fn publish_head(data: &[u8]) -> Vec<u8> {
+    const START: &[u8] = br#"{"type": "publish", "data": "#;
+    let mut head = Vec::with_capacity(START.len() + data.len());
+    head.extend_from_slice(START);
+    head.extend_from_slice(data);
+    head
+}
+
+/// The end of a publish message: what differs between subscriptions.
+#[must_use]
+pub fn publish_tail(request_id: &str) -> String {
+    format!(r#", "requestId": {request_id}}}"#)
+}
+
+/// The part of a [`publish_tail`] that is the `requestId`.
+#[must_use]
+pub fn request_id_of(tail: &[u8]) -> &[u8] {
+    &tail[r#", "requestId": "#.len()..tail.len() - 1]
+}
+
+/// A node's totals, as clients may ask for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Admitted connections that are open now.
+    pub open_connections: u64,
+    /// Rooms that have a subscriber now.
+    pub num_rooms: u64,
+    /// When the node started: ISO 8601 without zone, local time, as the original has it.
+    pub online_since: String,
+    /// Messages from the broker since the start.
+    pub rabbitmq_messages_received: u64,
+    /// Clients' messages since the start.
+    pub ws_messages_received: u64,
+    /// Publish frames handed to the system since the start.
+    pub ws_messages_send: u64,
+    /// Publish frames that could not be delivered.
+    pub ws_messages_send_error: u64,
+    /// Publish frames that wait for their client.
+    pub ws_messages_send_queued: u64,
+}
+
+impl Status {
+    /// The answer to `status`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut out = String::with_capacity(256);
+        write!(
+            out,
+            concat!(
+                r#"{{"open_connections": {}, "num_rooms": {}, "online_since": "{}", "#,
+                r#""rabbitmq_messages_received": {}, "ws_messages_received": {}, "#,
+                r#""ws_messages_send": {}, "ws_messages_send_error": {}, "#,
+                r#""ws_messages_send_queued": {}}}"#
+            ),
+            self.open_connections,
+            self.num_rooms,
+            self.online_since,
+            self.rabbitmq_messages_received,
+            self.ws_messages_received,
+            self.ws_messages_send,
+            self.ws_messages_send_error,
+            self.ws_messages_send_queued,
+        )
+        .expect("writing to a String cannot fail");
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_are_spelled_as_ever() {
+        let mut out = Vec::new();
+        put_error(&mut out, ErrorCode::RoomNotFound, &"id");
+        assert_eq!(out, br#"{"code": "error", "message": "room-not-found"}"#);
+        out.clear();
+        put_error(&mut out, ErrorCode::NonJsonMessage, &"id");
+        assert_eq!(
+            out,
+            br#"{"requestId": "id", "code": "error", "message": "non-json-message"}"#
+        );
+        assert_eq!(
+            authorized("[]"),
+            r#"{"is_authorized": true, "allowed_rooms": []}"#
+        );
+        assert!(serde_json::from_str::<serde_json::Value>(&Status::default().to_json()).is_ok());
+    }
+
+    #[test]
+    fn a_publication_is_head_and_tail() {
+        let tail = publish_tail("\"a\"");
+        let frame = [publish_head(b"{\"z\": 1.0}"), tail.clone().into()].concat();
+        assert_eq!(
+            frame,
+            br#"{"type": "publish", "data": {"z": 1.0}, "requestId": "a"}"#
+        );
+        assert_eq!(request_id_of(tail.as_bytes()), b"\"a\"");
+    }
+}
