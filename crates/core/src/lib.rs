@@ -2,4 +2,10 @@
 //!
 //! No I/O, no clock, no threads, no lock: time and randomness are arguments.
 
+pub mod grant;
+pub mod index;
 pub mod limits;
+
+/// The hash function of every table. Seeded at random where it is made: clients choose much of
+/// what is hashed.
+pub use foldhash::quality::RandomState as Hasher;

@@ -55,6 +55,9 @@ pub enum RoomError {
 }
 
 impl Room {
+    /// The value `"*"`, as [`Room::value`] gives it.
+    pub const STAR: &[u8] = STAR;
+
     /// Reads a room from the text of a JSON value.
     ///
     /// # Errors

@@ -1,0 +1,138 @@
+//! Grant sets: which rooms a user may enter.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::BuildHasher;
+use std::hash::Hash;
+use std::hash::Hasher as _;
+
+use ht_proto::room::Room;
+
+use crate::Hasher;
+use crate::index::RoomIndex;
+
+/// Up to so many grants are compared one by one: less memory than an index, and as fast.
+const FEW: usize = 8;
+
+/// The grants of one or many users.
+#[derive(Debug)]
+pub struct GrantSet(Grants);
+
+#[derive(Debug)]
+enum Grants {
+    Few(Box<[Room]>),
+    Many(Box<RoomIndex<Hasher>>),
+}
+
+impl GrantSet {
+    /// A set of the grants.
+    #[must_use]
+    pub fn new(mut grants: Vec<Room>, hasher: Hasher) -> Self {
+        if grants.len() <= FEW {
+            grants.shrink_to_fit();
+            return Self(Grants::Few(grants.into()));
+        }
+        let mut index = RoomIndex::for_permits(hasher);
+        for grant in grants {
+            index.insert(grant);
+        }
+        Self(Grants::Many(Box::new(index)))
+    }
+
+    /// Whether `room` may be entered: a grant has the same keys, and at each of them an equal
+    /// value or `*`.
+    #[must_use]
+    pub fn permits(&self, room: &Room) -> bool {
+        match &self.0 {
+            Grants::Few(grants) => grants.iter().any(|grant| permits(grant, room)),
+            Grants::Many(index) => index.permits(room),
+        }
+    }
+
+    /// Whether this is the set of exactly these grants, in whatever order; they must be free of
+    /// repetitions.
+    #[must_use]
+    pub fn is_of(&self, grants: &[Room]) -> bool {
+        match &self.0 {
+            Grants::Few(own) => {
+                own.len() == grants.len() && grants.iter().all(|grant| own.contains(grant))
+            }
+            Grants::Many(index) => {
+                index.len() == grants.len()
+                    && grants.iter().all(|grant| index.find(grant).is_some())
+            }
+        }
+    }
+}
+
+/// A number that is equal for equal sets of grants, whatever their order.
+#[must_use]
+pub fn fingerprint(grants: &[Room], hasher: &Hasher) -> u64 {
+    let sum = grants
+        .iter()
+        .fold(0u64, |sum, grant| sum.wrapping_add(hasher.hash_one(grant)));
+    let mut state = DefaultHasher::new();
+    (sum, grants.len()).hash(&mut state);
+    state.finish()
+}
+
+fn permits(grant: &Room, room: &Room) -> bool {
+    grant.shape() == room.shape()
+        && (0..room.len())
+            .all(|p| grant.wildcards() & (1 << p) != 0 || grant.value(p) == room.value(p))
+}
+
+#[cfg(test)]
+mod tests {
+    use ht_proto::grant::GrantList;
+    use ht_proto::room::RoomLimits;
+
+    use super::*;
+
+    fn room(text: &str) -> Room {
+        Room::parse(text, RoomLimits::TRUSTED).unwrap()
+    }
+
+    #[test]
+    fn few_and_many_permit_alike() {
+        let few = r#"{"a":"*","b":1},{"a":2,"b":"*"},{"c":"x"}"#;
+        let padding: Vec<_> = (0..20).map(|n| format!(r#",{{"n":{n}}}"#)).collect();
+        let set = |text: &str| {
+            let list = GrantList::parse(&format!("[{text}]")).unwrap();
+            GrantSet::new(list.rooms, Hasher::default())
+        };
+        let sets = [set(few), set(&format!("{few}{}", padding.concat()))];
+        for (asked, permitted) in [
+            (r#"{"a":5,"b":1}"#, true),
+            (r#"{"a":5,"b":2}"#, false),
+            (r#"{"a":2,"b":2}"#, true),
+            (r#"{"a":2,"b":"*"}"#, true),
+            (r#"{"a":"*","b":"*"}"#, false),
+            (r#"{"c":"x"}"#, true),
+            (r#"{"c":"*"}"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(
+                sets.each_ref().map(|set| set.permits(&room(asked))),
+                [permitted; 2]
+            );
+        }
+    }
+
+    #[test]
+    fn equal_sets_are_recognised_in_any_order() {
+        let hasher = Hasher::default();
+        for size in [3, 20] {
+            let mut rooms: Vec<_> = (0..size)
+                .map(|n| room(&format!(r#"{{"n":{n}}}"#)))
+                .collect();
+            let set = GrantSet::new(rooms.clone(), hasher.clone());
+            let before = fingerprint(&rooms, &hasher);
+            rooms.reverse();
+            assert!(set.is_of(&rooms));
+            assert_eq!(fingerprint(&rooms, &hasher), before);
+            rooms[0] = room("{}");
+            assert!(!set.is_of(&rooms));
+            assert!(!set.is_of(&rooms[1..]));
+        }
+    }
+}

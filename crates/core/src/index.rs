@@ -1,0 +1,405 @@
+//! Finding rooms by content: the structure under both delivery and permissions.
+//!
+//! A room's sorted keys are its *shape*. Within a shape a room is known by which positions are
+//! `*` (its *mask*) and by its other values. To find every room that meets a given one, the
+//! index looks once per mask that exists in the shape, however many rooms there are. Where the
+//! given room itself has `*`, posting lists per (shape, position, value) give the candidates.
+
+use std::hash::BuildHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
+
+use hashbrown::HashTable;
+use ht_proto::room::Room;
+use slab::Slab;
+use smallvec::SmallVec;
+
+/// A room's place in a [`RoomIndex`]; given to another room after the room was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoomId(u32);
+
+impl RoomId {
+    /// The id as an index for a table beside the index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// How `*` is understood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Matching {
+    /// `*` meets every value, in both directions.
+    #[default]
+    Wildcard,
+    /// `*` is a value like any other.
+    Exact,
+}
+
+/// Rooms, found by content.
+#[derive(Debug)]
+pub struct RoomIndex<S> {
+    hasher: S,
+    matching: Matching,
+    /// Whether posting lists are kept; without them rooms with `*` cannot be matched.
+    posts: bool,
+    shapes: Slab<Shape>,
+    shape_ids: HashTable<u32>,
+    rooms: Slab<Stored>,
+    room_ids: HashTable<u32>,
+    postings: Slab<Posting>,
+    posting_ids: HashTable<u32>,
+}
+
+/// The rooms with the same keys.
+#[derive(Debug)]
+struct Shape {
+    keys: Box<[u8]>,
+    /// The masks that exist, with how many rooms have each.
+    masks: SmallVec<[(u64, u32); 1]>,
+    /// Every room of the shape.
+    members: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Stored {
+    room: Room,
+    shape: u32,
+    mask: u64,
+    /// Where the room stands in its shape's members.
+    member: u32,
+    /// Per position: the posting list and the room's place in it.
+    posted: SmallVec<[(u32, u32); 2]>,
+}
+
+/// The rooms of a shape that have the same value (`*` is one, too) at a position.
+#[derive(Debug)]
+struct Posting {
+    shape: u32,
+    position: u32,
+    /// Never empty.
+    rooms: SmallVec<[u32; 4]>,
+}
+
+impl<S: BuildHasher> RoomIndex<S> {
+    /// An empty index. `hasher` should be seeded at random: clients choose what is hashed.
+    pub fn new(matching: Matching, hasher: S) -> Self {
+        Self {
+            hasher,
+            matching,
+            posts: matching == Matching::Wildcard,
+            shapes: Slab::new(),
+            shape_ids: HashTable::new(),
+            rooms: Slab::new(),
+            room_ids: HashTable::new(),
+            postings: Slab::new(),
+            posting_ids: HashTable::new(),
+        }
+    }
+
+    /// An empty index that is only asked what it [permits](Self::permits): it is smaller.
+    pub fn for_permits(hasher: S) -> Self {
+        Self {
+            posts: false,
+            ..Self::new(Matching::Wildcard, hasher)
+        }
+    }
+
+    /// How many rooms there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rooms.len()
+    }
+
+    /// Whether there are no rooms.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
+    }
+
+    /// The room behind an id.
+    ///
+    /// # Panics
+    /// When the id's room was removed.
+    #[must_use]
+    pub fn room(&self, id: RoomId) -> &Room {
+        &self.rooms[id.index()].room
+    }
+
+    /// The id of this very room: `*` finds only `*`.
+    #[must_use]
+    pub fn find(&self, room: &Room) -> Option<RoomId> {
+        let shape = self.find_shape(room)?;
+        self.find_in(shape, self.mask(room), room)
+    }
+
+    /// Adds a room, or finds it. The flag says that it is new.
+    pub fn insert(&mut self, room: Room) -> (RoomId, bool) {
+        let shape = self
+            .find_shape(&room)
+            .unwrap_or_else(|| self.add_shape(&room));
+        let mask = self.mask(&room);
+        if let Some(id) = self.find_in(shape, mask, &room) {
+            return (id, false);
+        }
+        let owner = &mut self.shapes[shape as usize];
+        let member = slot(owner.members.len());
+        match owner.masks.iter_mut().find(|(known, _)| *known == mask) {
+            Some((_, count)) => *count += 1,
+            None => owner.masks.push((mask, 1)),
+        }
+        let keys = room.len();
+        let hash = self.hash_room(shape, mask, &room);
+        let stored = Stored {
+            room,
+            shape,
+            mask,
+            member,
+            posted: SmallVec::new(),
+        };
+        let id = slot(self.rooms.insert(stored));
+        self.shapes[shape as usize].members.push(id);
+        let (hasher, rooms) = (&self.hasher, &self.rooms);
+        self.room_ids.insert_unique(hash, id, |&id| {
+            let stored = &rooms[id as usize];
+            hash_literals(hasher, stored.shape, stored.mask, &stored.room)
+        });
+        if self.posts {
+            let posted = (0..keys).map(|position| self.post(id, position)).collect();
+            self.rooms[id as usize].posted = posted;
+        }
+        (RoomId(id), true)
+    }
+
+    /// Removes a room.
+    ///
+    /// # Panics
+    /// When the id's room was removed before.
+    pub fn remove(&mut self, id: RoomId) {
+        let stored = self.rooms.remove(id.index());
+        let hash = self.hash_room(stored.shape, stored.mask, &stored.room);
+        if let Ok(entry) = self.room_ids.find_entry(hash, |&other| other == id.0) {
+            entry.remove();
+        }
+        for (position, &(posting, place)) in stored.posted.iter().enumerate() {
+            self.unpost(posting, place, position, &stored.room);
+        }
+        let shape = &mut self.shapes[stored.shape as usize];
+        shape.members.swap_remove(stored.member as usize);
+        if let Some(&moved) = shape.members.get(stored.member as usize) {
+            self.rooms[moved as usize].member = stored.member;
+        }
+        if let Some(at) = shape
+            .masks
+            .iter()
+            .position(|(mask, _)| *mask == stored.mask)
+        {
+            shape.masks[at].1 -= 1;
+            if shape.masks[at].1 == 0 {
+                shape.masks.swap_remove(at);
+            }
+        }
+        if shape.members.is_empty() {
+            let hash = self.hasher.hash_one(&*shape.keys);
+            if let Ok(entry) = self
+                .shape_ids
+                .find_entry(hash, |&other| other == stored.shape)
+            {
+                entry.remove();
+            }
+            self.shapes.remove(stored.shape as usize);
+        }
+    }
+
+    /// Calls `found` once for each room that meets `room`: the same keys, and at each of them an
+    /// equal value or `*` on either side (with [`Matching::Exact`]: an equal value).
+    pub fn for_each_match(&self, room: &Room, mut found: impl FnMut(RoomId)) {
+        let Some(shape) = self.find_shape(room) else {
+            return;
+        };
+        if self.mask(room) == 0 {
+            for &(mask, _) in &self.shapes[shape as usize].masks {
+                if let Some(id) = self.find_in(shape, mask, room) {
+                    found(id);
+                }
+            }
+        } else {
+            self.for_each_candidate(shape, room, |id| {
+                if self.meets(&self.rooms[id as usize], room) {
+                    found(RoomId(id));
+                }
+            });
+        }
+    }
+
+    /// Whether a room of the index permits `room`: the same keys, and at each of them an equal
+    /// value or `*` in the index. `*` in `room` needs `*` in the index.
+    #[must_use]
+    pub fn permits(&self, room: &Room) -> bool {
+        let Some(shape) = self.find_shape(room) else {
+            return false;
+        };
+        let masks = &self.shapes[shape as usize].masks;
+        masks
+            .iter()
+            .any(|&(mask, _)| self.find_in(shape, mask, room).is_some())
+    }
+
+    /// The positions of `room` that stand for every value.
+    fn mask(&self, room: &Room) -> u64 {
+        match self.matching {
+            Matching::Wildcard => room.wildcards(),
+            Matching::Exact => 0,
+        }
+    }
+
+    /// Every room of the shape that might meet `room`, from the shortest posting lists of a
+    /// position where `room` has a value; where it has none, from the whole shape.
+    fn for_each_candidate(&self, shape: u32, room: &Room, mut candidate: impl FnMut(u32)) {
+        let literals = (0..room.len()).filter(|p| room.wildcards() & (1 << p) == 0);
+        let lists = literals.map(|position| {
+            let list = |value: &[u8]| {
+                self.find_posting(shape, position, value)
+                    .map_or(&[][..], |id| &self.postings[id as usize].rooms)
+            };
+            (list(room.value(position)), list(Room::STAR))
+        });
+        match lists.min_by_key(|(equal, star)| equal.len() + star.len()) {
+            Some((equal, star)) => equal.iter().chain(star).copied().for_each(&mut candidate),
+            None => self.shapes[shape as usize]
+                .members
+                .iter()
+                .copied()
+                .for_each(&mut candidate),
+        }
+    }
+
+    fn meets(&self, stored: &Stored, room: &Room) -> bool {
+        let free = stored.mask | room.wildcards();
+        (0..room.len()).all(|p| free & (1 << p) != 0 || stored.room.value(p) == room.value(p))
+    }
+
+    fn find_shape(&self, room: &Room) -> Option<u32> {
+        let hash = self.hasher.hash_one(room.shape());
+        let same = |&id: &u32| *self.shapes[id as usize].keys == *room.shape();
+        self.shape_ids.find(hash, same).copied()
+    }
+
+    fn add_shape(&mut self, room: &Room) -> u32 {
+        let keys: Box<[u8]> = room.shape().into();
+        let hash = self.hasher.hash_one(&*keys);
+        let id = slot(self.shapes.insert(Shape {
+            keys,
+            masks: SmallVec::new(),
+            members: Vec::new(),
+        }));
+        let (hasher, shapes) = (&self.hasher, &self.shapes);
+        self.shape_ids
+            .insert_unique(hash, id, |&id| hasher.hash_one(&*shapes[id as usize].keys));
+        id
+    }
+
+    /// The room of this shape and mask whose values outside the mask are those of `room`.
+    fn find_in(&self, shape: u32, mask: u64, room: &Room) -> Option<RoomId> {
+        let hash = self.hash_room(shape, mask, room);
+        let same = |&id: &u32| {
+            let stored = &self.rooms[id as usize];
+            stored.shape == shape
+                && stored.mask == mask
+                && (0..room.len())
+                    .all(|p| mask & (1 << p) != 0 || stored.room.value(p) == room.value(p))
+        };
+        self.room_ids.find(hash, same).map(|&id| RoomId(id))
+    }
+
+    fn hash_room(&self, shape: u32, mask: u64, room: &Room) -> u64 {
+        hash_literals(&self.hasher, shape, mask, room)
+    }
+
+    fn find_posting(&self, shape: u32, position: usize, value: &[u8]) -> Option<u32> {
+        let hash = hash_value(&self.hasher, shape, position, value);
+        let same = |&id: &u32| {
+            let posting = &self.postings[id as usize];
+            posting.shape == shape
+                && posting.position as usize == position
+                && self.posted_value(posting) == value
+        };
+        self.posting_ids.find(hash, same).copied()
+    }
+
+    /// The value that a posting list stands for: that of any of its rooms.
+    fn posted_value<'a>(&'a self, posting: &Posting) -> &'a [u8] {
+        self.rooms[posting.rooms[0] as usize]
+            .room
+            .value(posting.position as usize)
+    }
+
+    /// Puts a stored room on the list of its value; answers list and place.
+    fn post(&mut self, id: u32, position: usize) -> (u32, u32) {
+        let stored = &self.rooms[id as usize];
+        let (shape, value) = (stored.shape, stored.room.value(position));
+        if let Some(posting) = self.find_posting(shape, position, value) {
+            let rooms = &mut self.postings[posting as usize].rooms;
+            rooms.push(id);
+            return (posting, slot(rooms.len() - 1));
+        }
+        let hash = hash_value(&self.hasher, shape, position, value);
+        let rooms = SmallVec::from_slice(&[id]);
+        let entry = Posting {
+            shape,
+            position: slot(position),
+            rooms,
+        };
+        let posting = slot(self.postings.insert(entry));
+        let (hasher, postings, stored) = (&self.hasher, &self.postings, &self.rooms);
+        self.posting_ids.insert_unique(hash, posting, |&other| {
+            let other = &postings[other as usize];
+            let position = other.position as usize;
+            let value = stored[other.rooms[0] as usize].room.value(position);
+            hash_value(hasher, other.shape, position, value)
+        });
+        (posting, 0)
+    }
+
+    /// Takes a room that is stored no more off a list.
+    fn unpost(&mut self, posting: u32, place: u32, position: usize, room: &Room) {
+        let rooms = &mut self.postings[posting as usize].rooms;
+        rooms.swap_remove(place as usize);
+        if let Some(&moved) = rooms.get(place as usize) {
+            self.rooms[moved as usize].posted[position].1 = place;
+        }
+        if self.postings[posting as usize].rooms.is_empty() {
+            let shape = self.postings[posting as usize].shape;
+            let hash = hash_value(&self.hasher, shape, position, room.value(position));
+            if let Ok(entry) = self.posting_ids.find_entry(hash, |&other| other == posting) {
+                entry.remove();
+            }
+            self.postings.remove(posting as usize);
+        }
+    }
+}
+
+/// A table's index as it is kept: tables are bounded far below `u32::MAX` entries by the limits
+/// on connections and subscriptions.
+fn slot(index: usize) -> u32 {
+    u32::try_from(index).expect("fewer than 2^32 rooms")
+}
+
+fn hash_literals(hasher: &impl BuildHasher, shape: u32, mask: u64, room: &Room) -> u64 {
+    let mut state = hasher.build_hasher();
+    (shape, mask).hash(&mut state);
+    for position in (0..room.len()).filter(|p| mask & (1 << p) == 0) {
+        state.write(room.value(position));
+    }
+    state.finish()
+}
+
+fn hash_value(hasher: &impl BuildHasher, shape: u32, position: usize, value: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    (shape, position).hash(&mut state);
+    state.write(value);
+    state.finish()
+}
+
+#[cfg(test)]
+mod tests;

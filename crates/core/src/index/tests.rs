@@ -1,0 +1,143 @@
+//! The index against a naive model that compares everything with everything.
+
+use std::collections::hash_map::RandomState;
+
+use ht_proto::room::RoomLimits;
+use proptest::prelude::*;
+
+use super::*;
+
+fn room(text: &str) -> Room {
+    Room::parse(text, RoomLimits::TRUSTED).unwrap()
+}
+
+/// Rooms of few keys and values, so that they often meet.
+fn rooms() -> impl Strategy<Value = String> {
+    let value = prop_oneof!["\"\\*\"", "[0-2]", "\"[0-2]\"", "\\[\"\\*\"\\]"];
+    proptest::collection::btree_map("[abc]", value, 0..4).prop_map(|members| {
+        let members: Vec<_> = members
+            .iter()
+            .map(|(k, v)| format!("\"{k}\":{v}"))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    })
+}
+
+fn meets(a: &serde_json::Value, b: &serde_json::Value, star_left: bool, star_right: bool) -> bool {
+    let (a, b) = (a.as_object().unwrap(), b.as_object().unwrap());
+    a.len() == b.len()
+        && a.iter().all(|(key, left)| {
+            b.get(key).is_some_and(|right| {
+                left == right || (star_left && left == "*") || (star_right && right == "*")
+            })
+        })
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Insert(String),
+    Remove(String),
+    Match(String),
+}
+
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let operation = prop_oneof![
+        3 => rooms().prop_map(Operation::Insert),
+        2 => rooms().prop_map(Operation::Remove),
+        2 => rooms().prop_map(Operation::Match),
+    ];
+    proptest::collection::vec(operation, 0..60)
+}
+
+fn agrees_with_model(matching: Matching, operations: &[Operation]) {
+    let mut index = RoomIndex::new(matching, RandomState::new());
+    let mut model: Vec<(serde_json::Value, RoomId)> = Vec::new();
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let star = matching == Matching::Wildcard;
+    for operation in operations {
+        match operation {
+            Operation::Insert(text) => {
+                let (id, new) = index.insert(room(text));
+                let known = model.iter().find(|(known, _)| *known == value(text));
+                assert_eq!(known.is_none(), new);
+                match known {
+                    Some((_, known)) => assert_eq!(*known, id),
+                    None => model.push((value(text), id)),
+                }
+            }
+            Operation::Remove(text) => {
+                let known = model.iter().position(|(known, _)| *known == value(text));
+                assert_eq!(index.find(&room(text)), known.map(|at| model[at].1));
+                if let Some(at) = known {
+                    index.remove(model.swap_remove(at).1);
+                }
+            }
+            Operation::Match(text) => {
+                let mut found = Vec::new();
+                index.for_each_match(&room(text), |id| found.push(id));
+                found.sort();
+                let asked = value(text);
+                let naive = |star_asked| {
+                    let meeting = model
+                        .iter()
+                        .filter(|(known, _)| meets(known, &asked, star, star_asked));
+                    let mut ids: Vec<_> = meeting.map(|(_, id)| *id).collect();
+                    ids.sort();
+                    ids
+                };
+                assert_eq!(found, naive(star), "{text}");
+                assert_eq!(
+                    index.permits(&room(text)),
+                    !naive(false).is_empty(),
+                    "{text}"
+                );
+            }
+        }
+        assert_eq!(index.len(), model.len());
+    }
+    for (_, id) in model {
+        index.remove(id);
+    }
+    assert!(index.is_empty() && index.shapes.is_empty() && index.postings.is_empty());
+    assert!(index.shape_ids.is_empty() && index.posting_ids.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn wildcard_index_agrees_with_model(operations in operations()) {
+        agrees_with_model(Matching::Wildcard, &operations);
+    }
+
+    #[test]
+    fn exact_index_agrees_with_model(operations in operations()) {
+        agrees_with_model(Matching::Exact, &operations);
+    }
+}
+
+#[test]
+fn grants_permit_as_the_contract_says() {
+    let permits = |grant: &str, asked: &str| {
+        let mut grants = RoomIndex::new(Matching::Wildcard, RandomState::new());
+        grants.insert(room(grant));
+        grants.permits(&room(asked))
+    };
+    for (grant, asked, permitted) in [
+        (r#"{"a":"*"}"#, r#"{"a":1}"#, true),
+        (r#"{"a":"*"}"#, r#"{"a":{"deep":[]}}"#, true),
+        (r#"{"a":"*"}"#, r#"{"a":"*"}"#, true),
+        (r#"{"a":1}"#, r#"{"a":"*"}"#, false),
+        (r#"{"a":1}"#, r#"{"a":1.0}"#, false),
+        (r#"{"a":1}"#, r#"{"a":"1"}"#, false),
+        (r#"{"a":1}"#, r#"{"a":true}"#, false),
+        (r#"{"a":"a*"}"#, r#"{"a":"ab"}"#, false),
+        (r#"{"a":["*"]}"#, r#"{"a":[1]}"#, false),
+        (r#"{"*":1}"#, r#"{"a":1}"#, false),
+        (r#"{"*":"*"}"#, r#"{"*":1}"#, true),
+        (r#"{"a":"*"}"#, r#"{"a":1,"b":1}"#, false),
+        (r#"{"a":"*","b":1}"#, r#"{"a":1}"#, false),
+        ("{}", "{}", true),
+        (r#"{"a":"*"}"#, "{}", false),
+    ] {
+        assert_eq!(permits(grant, asked), permitted, "{grant} {asked}");
+    }
+}
