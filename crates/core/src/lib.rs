@@ -5,6 +5,14 @@
 pub mod grant;
 pub mod index;
 pub mod limits;
+pub mod peer;
+pub mod publication;
+pub mod registry;
+pub mod shard;
+pub mod stats;
+
+mod connection;
+mod timer;
 
 /// The hash function of every table. Seeded at random where it is made: clients choose much of
 /// what is hashed.

@@ -1,0 +1,176 @@
+//! One connection: a plain struct that holds all there is to know of it.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use ht_frame::CloseCode;
+use ht_frame::Decoder;
+use uuid::Uuid;
+
+use crate::grant::GrantSet;
+use crate::peer::Peer;
+use crate::peer::Sent;
+use crate::registry::Own;
+use crate::timer::Link;
+use crate::timer::Linked;
+use crate::timer::NONE;
+
+/// A connection's whole state. While it is idle it owns no buffer.
+#[derive(Debug)]
+pub(crate) struct Connection<P> {
+    pub(crate) peer: P,
+    pub(crate) id: Uuid,
+    pub(crate) state: State,
+    pub(crate) link: Link,
+    pub(crate) own: Own,
+    pub(crate) pending: Pending,
+    pub(crate) decoder: Decoder,
+    outbox: Option<Box<Outbox>>,
+}
+
+/// Where a connection stands in its life.
+#[derive(Clone, Debug)]
+pub(crate) enum State {
+    /// Admitted: may do what its grants permit.
+    Open(Arc<GrantSet>),
+    /// Told that it is not welcome; closed with this code after a moment.
+    Refused(CloseCode),
+    /// Our close frame was sent. With `deaf` the peer's bytes have no meaning any more.
+    Closing {
+        /// Nothing that comes is read.
+        deaf: bool,
+    },
+}
+
+/// The first and the last of a connection's publications that wait for the next flush.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pending {
+    pub(crate) first: u32,
+    pub(crate) last: u32,
+}
+
+impl Pending {
+    pub(crate) const EMPTY: Self = Self {
+        first: NONE,
+        last: NONE,
+    };
+}
+
+/// What the socket did not take.
+#[derive(Debug, Default)]
+struct Outbox {
+    bytes: Vec<u8>,
+    sent: usize,
+    publications: u64,
+}
+
+/// Why a connection cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The peer is gone.
+    Gone,
+    /// The peer reads too slowly.
+    Slow,
+}
+
+impl<P: Peer> Connection<P> {
+    pub(crate) fn new(peer: P, id: Uuid, state: State) -> Self {
+        Self {
+            peer,
+            id,
+            state,
+            link: Link::new(),
+            own: Own::default(),
+            pending: Pending::EMPTY,
+            decoder: Decoder::new(),
+            outbox: None,
+        }
+    }
+
+    /// Sends bytes after all that were sent before; what the socket does not take waits, up to
+    /// `limit`. `publications` says how many publish frames they are.
+    pub(crate) fn send(
+        &mut self,
+        parts: &[&[u8]],
+        publications: u64,
+        limit: usize,
+    ) -> Result<(), Broken> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if let Some(outbox) = &mut self.outbox {
+            if outbox.len() + len > limit {
+                return Err(Broken::Slow);
+            }
+            outbox.append(parts, publications);
+            return Ok(());
+        }
+        let sent = match *parts {
+            [part] => self.peer.send(part),
+            [a, b, c] => {
+                self.peer
+                    .send_vectored(&[IoSlice::new(a), IoSlice::new(b), IoSlice::new(c)])
+            }
+            _ => Sent::Bytes(0),
+        };
+        let Sent::Bytes(taken) = sent else {
+            return Err(Broken::Gone);
+        };
+        if taken < len {
+            // The first message that does not fit is kept whatever its size: its bound is that
+            // of a trigger. Only who stays behind is slow.
+            let mut outbox = Box::new(Outbox::default());
+            outbox.append(parts, publications);
+            outbox.bytes.drain(..taken);
+            self.outbox = Some(outbox);
+        }
+        Ok(())
+    }
+
+    /// Sends what waits. True: nothing waits any more.
+    pub(crate) fn flush(&mut self) -> Result<bool, Broken> {
+        let Some(outbox) = &mut self.outbox else {
+            return Ok(true);
+        };
+        while outbox.len() > 0 {
+            match self.peer.send(&outbox.bytes[outbox.sent..]) {
+                Sent::Bytes(0) => return Ok(false),
+                Sent::Bytes(taken) => outbox.sent += taken,
+                Sent::Gone => return Err(Broken::Gone),
+            }
+        }
+        self.outbox = None;
+        Ok(true)
+    }
+
+    /// Publish frames that wait.
+    pub(crate) fn queued(&self) -> u64 {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.publications)
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.as_ref().map_or(0, |outbox| outbox.len())
+    }
+}
+
+impl Outbox {
+    fn len(&self) -> usize {
+        self.bytes.len() - self.sent
+    }
+
+    fn append(&mut self, parts: &[&[u8]], publications: u64) {
+        if self.sent > self.bytes.len() / 2 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        parts
+            .iter()
+            .for_each(|part| self.bytes.extend_from_slice(part));
+        self.publications += publications;
+    }
+}
+
+impl<P> Linked for Connection<P> {
+    fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+}

@@ -1,0 +1,80 @@
+//! What a shard needs of the world around it.
+
+use std::io::IoSlice;
+
+use ht_proto::server::Status;
+use uuid::Uuid;
+
+use crate::stats::Stats;
+
+/// The other end of a connection: a socket, or a sink in tests and benchmarks.
+pub trait Peer {
+    /// Hands over as many bytes as can be taken now; never blocks.
+    fn send(&mut self, bytes: &[u8]) -> Sent;
+
+    /// The same for bytes in several places.
+    fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent;
+
+    /// Says that nothing more will be sent.
+    fn shutdown(&mut self);
+}
+
+/// What became of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// So many were taken. Fewer than offered: [`crate::shard::Shard::writable`] is due when
+    /// there is room again.
+    Bytes(usize),
+    /// The connection is broken.
+    Gone,
+}
+
+/// A moment of an admitted connection's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// It was opened.
+    Connect,
+    /// Its client sent `ping`.
+    Ping,
+    /// It is not counted any more.
+    Disconnect,
+}
+
+/// Why a connection was ended to protect the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Eviction {
+    /// Its client reads slower than it is written to: the outbox is full.
+    SlowConsumer,
+}
+
+impl Eviction {
+    /// Every reason, for metrics and documents.
+    pub const ALL: [Self; 1] = [Self::SlowConsumer];
+
+    /// The reason as it stands in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SlowConsumer => "slow_consumer",
+        }
+    }
+}
+
+/// What a shard causes outside of itself. Calls come in the order of the things they tell, and
+/// before any byte that is sent because of them.
+pub trait Effects<P> {
+    /// Something a hook may want to know.
+    fn moment(&mut self, moment: Moment, peer: &mut P, now: u64);
+
+    /// A room got its first subscriber in this shard.
+    fn room_opened(&mut self, fingerprint: u64);
+
+    /// A room lost its last subscriber in this shard.
+    fn room_closed(&mut self, fingerprint: u64);
+
+    /// The totals of the whole node; `own` are this shard's, newer than any published before.
+    fn status(&mut self, own: &Stats) -> Status;
+
+    /// A connection was evicted.
+    fn evicted(&mut self, connection: Uuid, peer: &P, reason: Eviction);
+}

@@ -1,0 +1,356 @@
+//! Rooms, subscriptions and whose they are.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use ht_proto::client::RequestId;
+use ht_proto::room::Room;
+use ht_proto::server;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use crate::Hasher;
+use crate::index::Matching;
+use crate::index::RoomId;
+use crate::index::RoomIndex;
+
+/// A connection's place in its shard; given to another connection after it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u32);
+
+impl ConnectionId {
+    /// The id as an index.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A subscription's place in its registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SubscriptionId(u32);
+
+/// No subscription.
+const NONE: u32 = u32::MAX;
+
+/// The subscriptions of one connection: the head of a list that runs through the registry.
+#[derive(Debug)]
+pub(crate) struct Own {
+    first: u32,
+    count: u32,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self {
+            first: NONE,
+            count: 0,
+        }
+    }
+}
+
+impl Own {
+    pub(crate) fn count(&self) -> usize {
+        self.count as usize
+    }
+}
+
+/// What a [`Registry::subscribe`] did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Subscribed {
+    /// The very subscription was there already.
+    Already,
+    /// Another subscription to a room that was there.
+    Joined,
+    /// The first subscription to a room, which has this fingerprint.
+    Opened(u64),
+}
+
+/// Who hears which room.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    hasher: Hasher,
+    index: RoomIndex<Hasher>,
+    /// By [`RoomId`].
+    rooms: Vec<Subscribers>,
+    subscriptions: Slab<Subscription>,
+    /// By connection, request id and room.
+    exact: HashTable<u32>,
+    /// One subscription of each group, by connection and request id.
+    groups: HashTable<u32>,
+    /// Counts publications, so that a room which several of a publication's rooms meet is
+    /// delivered once.
+    pass: u64,
+}
+
+#[derive(Debug, Default)]
+struct Subscribers {
+    list: SmallVec<[u32; 4]>,
+    /// The last pass that delivered to this room.
+    pass: u64,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    connection: ConnectionId,
+    room: RoomId,
+    /// Where it stands among its room's subscribers.
+    place: u32,
+    /// The neighbours in the connection's list.
+    previous: u32,
+    next: u32,
+    /// The ring of this connection's subscriptions under the same request id.
+    group_previous: u32,
+    group_next: u32,
+    /// The end of its publish messages, which holds the request id.
+    tail: Box<[u8]>,
+}
+
+impl Registry {
+    pub(crate) fn new(matching: Matching, hasher: Hasher) -> Self {
+        Self {
+            index: RoomIndex::new(matching, hasher.clone()),
+            hasher,
+            rooms: Vec::new(),
+            subscriptions: Slab::new(),
+            exact: HashTable::new(),
+            groups: HashTable::new(),
+            pass: 0,
+        }
+    }
+
+    /// How many rooms have a subscriber.
+    pub(crate) fn rooms(&self) -> usize {
+        self.index.len()
+    }
+
+    /// How many subscriptions there are.
+    pub(crate) fn subscriptions(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Whose a subscription is, and the end of its publish messages.
+    pub(crate) fn receiver(&self, id: SubscriptionId) -> (ConnectionId, &[u8]) {
+        let subscription = &self.subscriptions[id.0 as usize];
+        (subscription.connection, &subscription.tail)
+    }
+
+    /// Whether the connection has this very subscription.
+    pub(crate) fn has(&self, connection: ConnectionId, room: &Room, name: &RequestId) -> bool {
+        self.index
+            .find(room)
+            .is_some_and(|room| self.find(connection, name.as_json(), room))
+    }
+
+    /// Adds a subscription.
+    pub(crate) fn subscribe(
+        &mut self,
+        connection: ConnectionId,
+        own: &mut Own,
+        room: Room,
+        name: &RequestId,
+    ) -> Subscribed {
+        let fingerprint = self.hasher.hash_one(&room);
+        let (room, opened) = self.index.insert(room);
+        if opened {
+            if self.rooms.len() <= room.index() {
+                self.rooms
+                    .resize_with(room.index() + 1, Subscribers::default);
+            }
+            self.rooms[room.index()] = Subscribers::default();
+        } else if self.find(connection, name.as_json(), room) {
+            return Subscribed::Already;
+        }
+        let list = &mut self.rooms[room.index()].list;
+        let id = slot(self.subscriptions.insert(Subscription {
+            connection,
+            room,
+            place: slot(list.len()),
+            previous: NONE,
+            next: own.first,
+            group_previous: NONE,
+            group_next: NONE,
+            tail: server::publish_tail(name.as_json()).into_bytes().into(),
+        }));
+        list.push(id);
+        if own.first != NONE {
+            self.subscriptions[own.first as usize].previous = id;
+        }
+        own.first = id;
+        own.count += 1;
+        self.join_group(id);
+        let hash = hash_exact(&self.hasher, &self.subscriptions[id as usize]);
+        let (hasher, all) = (&self.hasher, &self.subscriptions);
+        self.exact
+            .insert_unique(hash, id, |&id| hash_exact(hasher, &all[id as usize]));
+        if opened {
+            Subscribed::Opened(fingerprint)
+        } else {
+            Subscribed::Joined
+        }
+    }
+
+    /// Drops every subscription that the connection has under a request id; answers how many.
+    /// Calls `closed` with the fingerprint of each room that nobody hears any more.
+    pub(crate) fn unsubscribe(
+        &mut self,
+        connection: ConnectionId,
+        own: &mut Own,
+        name: &RequestId,
+        mut closed: impl FnMut(u64),
+    ) -> usize {
+        let mut dropped = 0;
+        while let Some(id) = self.find_group(connection, name.as_json()) {
+            self.remove(id, own, &mut closed);
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// Drops every subscription of a connection. Calls `closed` as [`Self::unsubscribe`] does.
+    pub(crate) fn drop_all(&mut self, own: &mut Own, mut closed: impl FnMut(u64)) {
+        while own.first != NONE {
+            self.remove(own.first, own, &mut closed);
+        }
+    }
+
+    /// Calls `found` once for each subscription that hears one of the rooms, in their order.
+    pub(crate) fn for_each_receiver(
+        &mut self,
+        rooms: &[Room],
+        mut found: impl FnMut(SubscriptionId, ConnectionId),
+    ) {
+        self.pass += 1;
+        let (all, subscriptions) = (&mut self.rooms, &self.subscriptions);
+        for room in rooms {
+            self.index.for_each_match(room, |id| {
+                let room = &mut all[id.index()];
+                if room.pass == self.pass {
+                    return;
+                }
+                room.pass = self.pass;
+                for &id in &room.list {
+                    found(SubscriptionId(id), subscriptions[id as usize].connection);
+                }
+            });
+        }
+    }
+
+    fn find(&self, connection: ConnectionId, name: &str, room: RoomId) -> bool {
+        let hash = self.hasher.hash_one((connection, name.as_bytes(), room));
+        let same = |&id: &u32| {
+            let other = &self.subscriptions[id as usize];
+            other.connection == connection && other.room == room && other.name() == name.as_bytes()
+        };
+        self.exact.find(hash, same).is_some()
+    }
+
+    fn find_group(&self, connection: ConnectionId, name: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one((connection, name.as_bytes()));
+        let same = |&id: &u32| {
+            let other = &self.subscriptions[id as usize];
+            other.connection == connection && other.name() == name.as_bytes()
+        };
+        self.groups.find(hash, same).copied()
+    }
+
+    /// Puts a new subscription into the ring of its request id.
+    fn join_group(&mut self, id: u32) {
+        let subscription = &self.subscriptions[id as usize];
+        let hash = hash_group(&self.hasher, subscription);
+        let (connection, all) = (subscription.connection, &self.subscriptions);
+        let same = |&other: &u32| {
+            let other = &all[other as usize];
+            other.connection == connection && other.name() == subscription.name()
+        };
+        let (previous, next) = match self.groups.find(hash, same) {
+            Some(&next) => (all[next as usize].group_previous, next),
+            None => {
+                let hasher = &self.hasher;
+                self.groups
+                    .insert_unique(hash, id, |&id| hash_group(hasher, &all[id as usize]));
+                (id, id)
+            }
+        };
+        let all = &mut self.subscriptions;
+        all[previous as usize].group_next = id;
+        all[next as usize].group_previous = id;
+        all[id as usize].group_previous = previous;
+        all[id as usize].group_next = next;
+    }
+
+    /// Takes a subscription out of the ring of its request id.
+    fn leave_group(&mut self, id: u32) {
+        let all = &mut self.subscriptions;
+        let (previous, next) = {
+            let subscription = &all[id as usize];
+            (subscription.group_previous, subscription.group_next)
+        };
+        all[previous as usize].group_next = next;
+        all[next as usize].group_previous = previous;
+        let hash = hash_group(&self.hasher, &all[id as usize]);
+        if let Ok(mut entry) = self.groups.find_entry(hash, |&other| other == id) {
+            if next == id {
+                entry.remove();
+            } else {
+                *entry.get_mut() = next;
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u32, own: &mut Own, closed: &mut impl FnMut(u64)) {
+        self.leave_group(id);
+        let hash = hash_exact(&self.hasher, &self.subscriptions[id as usize]);
+        if let Ok(entry) = self.exact.find_entry(hash, |&other| other == id) {
+            entry.remove();
+        }
+        let gone = self.subscriptions.remove(id as usize);
+        match gone.previous {
+            NONE => own.first = gone.next,
+            previous => self.subscriptions[previous as usize].next = gone.next,
+        }
+        if gone.next != NONE {
+            self.subscriptions[gone.next as usize].previous = gone.previous;
+        }
+        own.count -= 1;
+        let list = &mut self.rooms[gone.room.index()].list;
+        list.swap_remove(gone.place as usize);
+        if let Some(&moved) = list.get(gone.place as usize) {
+            self.subscriptions[moved as usize].place = gone.place;
+        }
+        if list.is_empty() {
+            closed(self.hasher.hash_one(self.index.room(gone.room)));
+            self.index.remove(gone.room);
+            self.rooms[gone.room.index()] = Subscribers::default();
+        } else if list.spilled() && list.len() * 4 < list.capacity() {
+            list.shrink_to_fit();
+        }
+    }
+}
+
+impl Subscription {
+    /// The JSON text of its request id.
+    fn name(&self) -> &[u8] {
+        server::request_id_of(&self.tail)
+    }
+}
+
+fn hash_exact(hasher: &Hasher, subscription: &Subscription) -> u64 {
+    hasher.hash_one((
+        subscription.connection,
+        subscription.name(),
+        subscription.room,
+    ))
+}
+
+fn hash_group(hasher: &Hasher, subscription: &Subscription) -> u64 {
+    hasher.hash_one((subscription.connection, subscription.name()))
+}
+
+/// A table's index as it is kept: the limits on connections and subscriptions keep it far below.
+fn slot(index: usize) -> u32 {
+    u32::try_from(index).expect("fewer than 2^32 subscriptions")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The registry against a naive list of subscriptions.
+
+use std::collections::BTreeMap;
+
+use ht_proto::client::ClientMessage;
+use ht_proto::client::MessageLimits;
+use ht_proto::room::RoomLimits;
+use proptest::prelude::*;
+
+use super::*;
+
+const ROOMS: &[&str] = &[
+    "{}",
+    r#"{"a":1}"#,
+    r#"{"a":2}"#,
+    r#"{"a":"*"}"#,
+    r#"{"a":1,"b":1}"#,
+    r#"{"a":1,"b":"*"}"#,
+];
+const NAMES: &[&str] = &["1", "\"1\"", "null"];
+
+fn name(text: &str) -> RequestId {
+    let limits = MessageLimits {
+        request_id_bytes: 100,
+        room: RoomLimits::TRUSTED,
+    };
+    let message = format!(r#"{{"type":"unsubscribe","requestId":{text}}}"#);
+    let Ok(ClientMessage::Unsubscribe { request_id }) = ClientMessage::parse(&message, &limits)
+    else {
+        panic!("{text}")
+    };
+    request_id
+}
+
+fn room(text: &str) -> Room {
+    Room::parse(text, RoomLimits::TRUSTED).unwrap()
+}
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Subscribe(u32, usize, usize),
+    Unsubscribe(u32, usize),
+    Disconnect(u32),
+    Publish(Vec<usize>),
+}
+
+fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let operation = prop_oneof![
+        5 => (0..4u32, 0..ROOMS.len(), 0..NAMES.len())
+            .prop_map(|(c, r, n)| Operation::Subscribe(c, r, n)),
+        3 => (0..4u32, 0..NAMES.len()).prop_map(|(c, n)| Operation::Unsubscribe(c, n)),
+        1 => (0..4u32).prop_map(Operation::Disconnect),
+        3 => proptest::collection::vec(0..ROOMS.len(), 0..4).prop_map(Operation::Publish),
+    ];
+    proptest::collection::vec(operation, 0..80)
+}
+
+/// Whether a subscription to `a` hears a trigger for `b`, spelled out by hand.
+fn hears(matching: Matching, a: usize, b: usize) -> bool {
+    if matching == Matching::Exact || a == b {
+        return a == b;
+    }
+    matches!((a.min(b), a.max(b)), (1 | 2, 3) | (4, 5))
+}
+
+#[derive(Default)]
+struct Model(Vec<(u32, usize, usize)>);
+
+impl Model {
+    fn rooms(&self) -> BTreeMap<usize, usize> {
+        let mut rooms = BTreeMap::new();
+        self.0
+            .iter()
+            .for_each(|(_, room, _)| *rooms.entry(*room).or_default() += 1);
+        rooms
+    }
+}
+
+fn check(matching: Matching, operations: &[Operation]) {
+    let mut registry = Registry::new(matching, Hasher::default());
+    let mut owners: Vec<Own> = (0..4).map(|_| Own::default()).collect();
+    let mut model = Model::default();
+    for operation in operations {
+        let before = model.rooms();
+        let mut closed = 0;
+        match operation {
+            &Operation::Subscribe(c, r, n) => {
+                let own = &mut owners[c as usize];
+                let had = registry.has(ConnectionId(c), &room(ROOMS[r]), &name(NAMES[n]));
+                let done =
+                    registry.subscribe(ConnectionId(c), own, room(ROOMS[r]), &name(NAMES[n]));
+                let known = model.0.contains(&(c, r, n));
+                assert_eq!(known, had);
+                assert_eq!(known, done == Subscribed::Already);
+                assert_eq!(
+                    !before.contains_key(&r),
+                    matches!(done, Subscribed::Opened(_))
+                );
+                if !known {
+                    model.0.push((c, r, n));
+                }
+            }
+            &Operation::Unsubscribe(c, n) => {
+                let own = &mut owners[c as usize];
+                let dropped =
+                    registry.unsubscribe(ConnectionId(c), own, &name(NAMES[n]), |_| closed += 1);
+                let count = model.0.len();
+                model
+                    .0
+                    .retain(|&(owner, _, known)| (owner, known) != (c, n));
+                assert_eq!(dropped, count - model.0.len());
+                assert_eq!(closed, before.len() - model.rooms().len());
+            }
+            &Operation::Disconnect(c) => {
+                registry.drop_all(&mut owners[c as usize], |_| closed += 1);
+                model.0.retain(|&(owner, ..)| owner != c);
+                assert_eq!(closed, before.len() - model.rooms().len());
+            }
+            Operation::Publish(rooms) => {
+                let named: Vec<_> = rooms.iter().map(|&r| room(ROOMS[r])).collect();
+                let mut heard = Vec::new();
+                registry.for_each_receiver(&named, |id, _| heard.push(id));
+                let mut heard: Vec<_> = heard
+                    .iter()
+                    .map(|&id| registry.receiver(id))
+                    .map(|(c, tail)| (c.0, String::from_utf8(tail.to_vec()).unwrap()))
+                    .collect();
+                let mut expected: Vec<_> = model
+                    .0
+                    .iter()
+                    .filter(|(_, own, _)| rooms.iter().any(|&r| hears(matching, *own, r)))
+                    .map(|(c, _, n)| (*c, server::publish_tail(NAMES[*n])))
+                    .collect();
+                heard.sort();
+                expected.sort();
+                assert_eq!(heard, expected);
+            }
+        }
+        assert_eq!(registry.rooms(), model.rooms().len());
+        assert_eq!(registry.subscriptions(), model.0.len());
+        assert_eq!(owners.iter().map(Own::count).sum::<usize>(), model.0.len());
+    }
+    for own in &mut owners {
+        registry.drop_all(own, |_| {});
+    }
+    assert!(registry.exact.is_empty() && registry.groups.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn wildcard_registry_agrees_with_model(operations in operations()) {
+        check(Matching::Wildcard, &operations);
+    }
+
+    #[test]
+    fn exact_registry_agrees_with_model(operations in operations()) {
+        check(Matching::Exact, &operations);
+    }
+}
+
+#[test]
+fn rooms_are_delivered_in_the_order_of_the_trigger() {
+    let mut registry = Registry::new(Matching::Wildcard, Hasher::default());
+    let mut own = Own::default();
+    for (index, text) in ROOMS.iter().enumerate() {
+        registry.subscribe(
+            ConnectionId(0),
+            &mut own,
+            room(text),
+            &name(&index.to_string()),
+        );
+    }
+    let mut heard = Vec::new();
+    registry.for_each_receiver(
+        &[room(ROOMS[4]), room(ROOMS[0]), room(ROOMS[5])],
+        |id, _| {
+            heard.push(id);
+        },
+    );
+    let names: Vec<_> = heard
+        .iter()
+        .map(|&id| registry.subscriptions[id.0 as usize].name())
+        .collect();
+    assert_eq!(names[2], b"0");
+    assert_eq!(names.len(), 3);
+}

@@ -1,0 +1,268 @@
+//! Delivery: publications in, one write per connection out.
+//!
+//! Publications that arrive together are matched first; each hit is appended to its connection's
+//! list. Then every connection that has hits is written to once. A lone publication is written
+//! at once, a burst becomes one write per connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use ht_frame::FrameHeader;
+use ht_frame::Opcode;
+
+use crate::connection::Broken;
+use crate::connection::Connection;
+use crate::connection::Pending;
+use crate::peer::Effects;
+use crate::peer::Peer;
+use crate::publication::Publication;
+use crate::registry::ConnectionId;
+use crate::registry::Registry;
+use crate::registry::SubscriptionId;
+use crate::shard::Shard;
+use crate::timer::NONE;
+
+/// Hits that are gathered before they are written.
+const HITS: usize = 64 << 10;
+
+/// Message heads up to so many bytes are copied next to their tail; larger ones are written from
+/// where they are.
+const COPIED: usize = 4 << 10;
+
+/// Bytes that are gathered for one connection before they are written.
+const GATHERED: usize = 64 << 10;
+
+/// Publications on their way to connections.
+#[derive(Debug, Default)]
+pub(super) struct FanOut {
+    /// Not matched yet: batches, and how far the first was matched.
+    queue: VecDeque<Arc<[Publication]>>,
+    matched: usize,
+    /// The batches that the hits are of.
+    batches: Vec<Arc<[Publication]>>,
+    hits: Vec<Hit>,
+    /// Connections that have hits, and how many of them were written to.
+    dirty: Vec<ConnectionId>,
+    written: usize,
+}
+
+/// One publication for one subscription.
+#[derive(Clone, Copy, Debug)]
+struct Hit {
+    batch: u32,
+    publication: u32,
+    subscription: SubscriptionId,
+    /// The connection's next hit.
+    next: u32,
+}
+
+impl FanOut {
+    /// How many hits wait in a connection's list.
+    pub(super) fn pending(&self, pending: Pending) -> u64 {
+        let first = Some(pending.first);
+        let next = |&at: &u32| self.hits.get(at as usize).map(|hit| hit.next);
+        std::iter::successors(first, next)
+            .filter(|&at| at != NONE)
+            .count() as u64
+    }
+
+    fn is_written(&self) -> bool {
+        self.written == self.dirty.len()
+    }
+
+    fn reset(&mut self) {
+        self.batches.clear();
+        self.hits.clear();
+        self.dirty.clear();
+        self.written = 0;
+    }
+}
+
+impl<P: Peer> Shard<P> {
+    /// Queues publications for delivery by [`Self::fan_out`].
+    pub fn publish(&mut self, batch: Arc<[Publication]>) {
+        self.fan_out.queue.push_back(batch);
+    }
+
+    /// Whether there is something to deliver.
+    #[must_use]
+    pub fn has_fan_out(&self) -> bool {
+        !self.fan_out.queue.is_empty() || !self.fan_out.is_written()
+    }
+
+    /// Delivers, with at most about `writes_max` writes, so that the caller can look after other
+    /// things in between.
+    pub fn fan_out(&mut self, writes_max: usize, now: u64, effects: &mut impl Effects<P>) {
+        let mut writes = 0;
+        while writes < writes_max && self.has_fan_out() {
+            if self.fan_out.is_written() {
+                self.fan_out.reset();
+                self.gather();
+                // Matching is work, too, even where nobody listens.
+                writes += 1;
+                continue;
+            }
+            let id = self.fan_out.dirty[self.fan_out.written];
+            self.fan_out.written += 1;
+            self.flush_connection(id, now, effects);
+            writes += 1;
+        }
+        if !self.has_fan_out() {
+            // Nothing may keep a publication alive once it is delivered.
+            self.fan_out.reset();
+            self.fan_out.hits.shrink_to(HITS);
+        }
+    }
+
+    /// Matches queued publications until there are many hits, or about as many publications.
+    fn gather(&mut self) {
+        let mut looked = 0;
+        while self.fan_out.hits.len() < HITS && looked < 1_024 {
+            let Some(batch) = self.fan_out.queue.front().cloned() else {
+                return;
+            };
+            let Some(publication) = batch.get(self.fan_out.matched) else {
+                self.fan_out.queue.pop_front();
+                self.fan_out.matched = 0;
+                continue;
+            };
+            if self
+                .fan_out
+                .batches
+                .last()
+                .is_none_or(|last| !Arc::ptr_eq(last, &batch))
+            {
+                self.fan_out.batches.push(Arc::clone(&batch));
+            }
+            self.match_one(publication);
+            self.fan_out.matched += 1;
+            looked += 1;
+        }
+    }
+
+    fn match_one(&mut self, publication: &Publication) {
+        let Self {
+            registry,
+            connections,
+            fan_out,
+            ..
+        } = self;
+        let batch = slot(fan_out.batches.len() - 1);
+        let index = slot(fan_out.matched);
+        registry.for_each_receiver(&publication.rooms, |subscription, id| {
+            let at = slot(fan_out.hits.len());
+            fan_out.hits.push(Hit {
+                batch,
+                publication: index,
+                subscription,
+                next: NONE,
+            });
+            let pending = &mut connections[id.index()].pending;
+            match pending.last {
+                NONE => {
+                    pending.first = at;
+                    fan_out.dirty.push(id);
+                }
+                last => fan_out.hits[last as usize].next = at,
+            }
+            pending.last = at;
+        });
+        self.stats.publications += 1;
+    }
+
+    /// Writes a connection's hits, before anything else is written to it.
+    pub(super) fn flush_connection(
+        &mut self,
+        id: ConnectionId,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) {
+        let limit = self.outbox_bytes();
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        let mut at = std::mem::replace(&mut connection.pending, Pending::EMPTY).first;
+        if at == NONE {
+            return;
+        }
+        let queued = connection.queued();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut gathered = 0;
+        let mut frames = 0;
+        let mut result = Ok(());
+        while at != NONE && result.is_ok() {
+            let hit = self.fan_out.hits[at as usize];
+            let (header, head, tail) = frame(&self.fan_out, &self.registry, hit);
+            if head.len() > COPIED {
+                result = send_gathered(connection, &mut scratch, &mut gathered, limit);
+                let parts = [&*header, head, tail];
+                result = result.and_then(|()| connection.send(&parts, 1, limit));
+            } else {
+                scratch.extend_from_slice(&header);
+                scratch.extend_from_slice(head);
+                scratch.extend_from_slice(tail);
+                gathered += 1;
+                if scratch.len() > GATHERED {
+                    result = send_gathered(connection, &mut scratch, &mut gathered, limit);
+                }
+            }
+            frames += 1;
+            at = hit.next;
+        }
+        result =
+            result.and_then(|()| send_gathered(connection, &mut scratch, &mut gathered, limit));
+        self.recycle(scratch);
+        let connection = &self.connections[id.index()];
+        match result {
+            Ok(()) => {
+                let waiting = connection.queued() - queued;
+                self.stats.queued += waiting;
+                self.stats.deliveries += frames - waiting;
+            }
+            Err(broken) => {
+                // What waited is counted as lost when the connection is removed; what did not
+                // come to wait is counted here.
+                let rest = self.fan_out.pending(Pending {
+                    first: at,
+                    last: NONE,
+                });
+                let waiting = connection.queued() - queued;
+                self.stats.queued += waiting;
+                self.stats.undelivered += rest + frames - waiting;
+                self.broken(id, broken, now, effects);
+            }
+        }
+    }
+}
+
+/// The three parts of a publish frame.
+fn frame<'a>(
+    fan_out: &'a FanOut,
+    registry: &'a Registry,
+    hit: Hit,
+) -> (FrameHeader, &'a [u8], &'a [u8]) {
+    let publication = &fan_out.batches[hit.batch as usize][hit.publication as usize];
+    let (_, tail) = registry.receiver(hit.subscription);
+    let header = FrameHeader::new(Opcode::Text, publication.head.len() + tail.len());
+    (header, &publication.head, tail)
+}
+
+fn send_gathered<P: Peer>(
+    connection: &mut Connection<P>,
+    scratch: &mut Vec<u8>,
+    gathered: &mut u64,
+    limit: usize,
+) -> Result<(), Broken> {
+    if scratch.is_empty() {
+        return Ok(());
+    }
+    let result = connection.send(&[scratch], *gathered, limit);
+    scratch.clear();
+    *gathered = 0;
+    result
+}
+
+/// An index as it is kept; all are bounded by [`HITS`] and the limits on connections.
+fn slot(index: usize) -> u32 {
+    u32::try_from(index).expect("fewer than 2^32 hits")
+}

@@ -1,0 +1,224 @@
+//! What clients say, and what they are answered.
+
+use std::sync::Arc;
+
+use ht_frame::DecodeOptions;
+use ht_frame::Event;
+use ht_frame::Input;
+use ht_frame::Opcode;
+use ht_frame::Role;
+use ht_frame::put_close;
+use ht_frame::put_frame;
+use ht_proto::client::ClientMessage;
+use ht_proto::client::MessageLimits;
+use ht_proto::client::PING;
+use ht_proto::client::RequestId;
+use ht_proto::code::ErrorCode;
+use ht_proto::room::Room;
+use ht_proto::room::RoomLimits;
+use ht_proto::server;
+
+use crate::connection::State;
+use crate::grant::GrantSet;
+use crate::peer::Effects;
+use crate::peer::Moment;
+use crate::peer::Peer;
+use crate::registry::ConnectionId;
+use crate::registry::Subscribed;
+use crate::shard::Shard;
+
+/// Whether to read on.
+enum Flow {
+    Continue,
+    Stop,
+}
+
+impl<P: Peer> Shard<P> {
+    /// Takes bytes that a client sent.
+    pub fn receive(
+        &mut self,
+        id: ConnectionId,
+        bytes: &mut [u8],
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) {
+        // What was published before comes before what is answered now.
+        self.flush_connection(id, now, effects);
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        if matches!(
+            connection.state,
+            State::Refused(_) | State::Closing { deaf: true }
+        ) {
+            return;
+        }
+        let mut decoder = std::mem::take(&mut connection.decoder);
+        let mut replies = std::mem::take(&mut self.scratch);
+        let mut input = Input::new(bytes);
+        let options = DecodeOptions {
+            role: Role::Server,
+            message_bytes_max: self.settings.limits.message_bytes,
+        };
+        loop {
+            let flow = match decoder.decode(&mut input, &options) {
+                Ok(Some(event)) => self.on_event(id, event, &mut replies, now, effects),
+                Ok(None) => break,
+                Err(violation) => {
+                    self.stats.violations += 1;
+                    self.retire(id, true, now, effects);
+                    put_close(&mut replies, violation.code(), violation.reason());
+                    Flow::Stop
+                }
+            };
+            if matches!(flow, Flow::Stop) {
+                decoder = ht_frame::Decoder::new();
+                break;
+            }
+        }
+        self.connections[id.index()].decoder = decoder;
+        if !replies.is_empty() {
+            self.send(id, &replies, now, effects);
+        }
+        self.recycle(replies);
+        if let Some(connection) = self.connections.get_mut(id.index())
+            && matches!(connection.state, State::Closing { deaf: true })
+            && connection.waiting() == 0
+        {
+            connection.peer.shutdown();
+        }
+    }
+
+    fn on_event(
+        &mut self,
+        id: ConnectionId,
+        event: Event<'_>,
+        replies: &mut Vec<u8>,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) -> Flow {
+        if let Event::Close(close) = event {
+            // Deregistered before it is echoed: who asks for the status right after must not
+            // count this connection.
+            let answered = matches!(self.connections[id.index()].state, State::Closing { .. });
+            self.retire(id, true, now, effects);
+            match close {
+                _ if answered => {}
+                Some((code, _)) => put_close(replies, code, ""),
+                None => put_frame(replies, Opcode::Close, &[]),
+            }
+            return Flow::Stop;
+        }
+        let State::Open(grants) = &self.connections[id.index()].state else {
+            return Flow::Continue;
+        };
+        let grants = Arc::clone(grants);
+        match event {
+            Event::Text(PING) => {
+                self.touch(id, now);
+                put_frame(replies, Opcode::Text, server::PONG.as_bytes());
+                effects.moment(Moment::Ping, &mut self.connections[id.index()].peer, now);
+            }
+            Event::Text(text) => {
+                self.touch(id, now);
+                self.on_message(id, &grants, text, replies, effects);
+            }
+            Event::Binary(bytes) => {
+                self.touch(id, now);
+                // Not UTF-8 is not JSON.
+                let text = str::from_utf8(bytes).unwrap_or_default();
+                self.on_message(id, &grants, text, replies, effects);
+            }
+            Event::Ping(payload) => put_frame(replies, Opcode::Pong, payload),
+            Event::Pong(_) | Event::Close(_) => {}
+        }
+        Flow::Continue
+    }
+
+    /// Notes a client's message: the connection is not idle.
+    fn touch(&mut self, id: ConnectionId, now: u64) {
+        self.stats.messages += 1;
+        self.idle.remove(&mut self.connections, id.0);
+        self.idle.push(&mut self.connections, id.0, now);
+    }
+
+    fn on_message(
+        &mut self,
+        id: ConnectionId,
+        grants: &GrantSet,
+        text: &str,
+        replies: &mut Vec<u8>,
+        effects: &mut impl Effects<P>,
+    ) {
+        let limits = &self.settings.limits;
+        let limits = MessageLimits {
+            request_id_bytes: limits.request_id_bytes,
+            room: RoomLimits {
+                bytes: limits.room_bytes,
+                depth: limits.room_depth,
+            },
+        };
+        let done = match ClientMessage::parse(text, &limits) {
+            Ok(ClientMessage::Subscribe { room, request_id }) => {
+                self.on_subscribe(id, grants, room, &request_id, effects)
+            }
+            Ok(ClientMessage::Unsubscribe { request_id }) => {
+                self.on_unsubscribe(id, &request_id, effects)
+            }
+            Ok(ClientMessage::Status) if self.settings.status_clients => {
+                let status = effects.status(&self.stats).to_json();
+                put_frame(replies, Opcode::Text, status.as_bytes());
+                return;
+            }
+            Ok(ClientMessage::Status) => Err(ErrorCode::MessageTypeNotAllowed),
+            Err(code) => Err(code),
+        };
+        match done {
+            Ok(()) => put_frame(replies, Opcode::Text, server::SUCCESS.as_bytes()),
+            Err(code) => {
+                self.stats.errors[code as usize] += 1;
+                let mut message = Vec::with_capacity(128);
+                server::put_error(&mut message, code, &self.connections[id.index()].id);
+                put_frame(replies, Opcode::Text, &message);
+            }
+        }
+    }
+
+    fn on_subscribe(
+        &mut self,
+        id: ConnectionId,
+        grants: &GrantSet,
+        room: Room,
+        name: &RequestId,
+        effects: &mut impl Effects<P>,
+    ) -> Result<(), ErrorCode> {
+        if !grants.permits(&room) {
+            return Err(ErrorCode::RoomNotFound);
+        }
+        let own = &mut self.connections[id.index()].own;
+        let limit = self.settings.limits.subscriptions;
+        if limit != 0 && own.count() >= limit && !self.registry.has(id, &room, name) {
+            return Err(ErrorCode::TooManySubscriptions);
+        }
+        if let Subscribed::Opened(room) = self.registry.subscribe(id, own, room, name) {
+            effects.room_opened(room);
+        }
+        self.count_registry();
+        Ok(())
+    }
+
+    fn on_unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        name: &RequestId,
+        effects: &mut impl Effects<P>,
+    ) -> Result<(), ErrorCode> {
+        let own = &mut self.connections[id.index()].own;
+        let closed = |room| effects.room_closed(room);
+        if self.registry.unsubscribe(id, own, name, closed) == 0 {
+            return Err(ErrorCode::NotSubscribed);
+        }
+        self.count_registry();
+        Ok(())
+    }
+}

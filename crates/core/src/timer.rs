@@ -1,0 +1,131 @@
+//! Deadlines without timers: connections with the same time to live stand in a list in the order
+//! of their deadlines, so that only those that expire are looked at.
+
+use slab::Slab;
+
+/// Nobody.
+pub(crate) const NONE: u32 = u32::MAX;
+
+/// A connection's place in its list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    previous: u32,
+    next: u32,
+    /// When it entered the list, in ms.
+    pub(crate) since: u64,
+}
+
+impl Link {
+    pub(crate) const fn new() -> Self {
+        Self {
+            previous: NONE,
+            next: NONE,
+            since: 0,
+        }
+    }
+}
+
+/// Whatever has a link.
+pub(crate) trait Linked {
+    fn link(&mut self) -> &mut Link;
+}
+
+/// Entries in the order of their entering.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    first: u32,
+    last: u32,
+    /// How long an entry may stay, in ms; zero: for ever.
+    limit: u64,
+}
+
+impl Queue {
+    pub(crate) const fn new(limit: u64) -> Self {
+        Self {
+            first: NONE,
+            last: NONE,
+            limit,
+        }
+    }
+
+    /// Puts `id`, which is in no list, at the end. `now` never goes backwards.
+    pub(crate) fn push<T: Linked>(&mut self, entries: &mut Slab<T>, id: u32, now: u64) {
+        *entries[id as usize].link() = Link {
+            previous: self.last,
+            next: NONE,
+            since: now,
+        };
+        match self.last {
+            NONE => self.first = id,
+            last => entries[last as usize].link().next = id,
+        }
+        self.last = id;
+    }
+
+    /// Takes `id`, which is in this list, out.
+    pub(crate) fn remove<T: Linked>(&mut self, entries: &mut Slab<T>, id: u32) {
+        let Link { previous, next, .. } = *entries[id as usize].link();
+        match previous {
+            NONE => self.first = next,
+            previous => entries[previous as usize].link().next = next,
+        }
+        match next {
+            NONE => self.last = previous,
+            next => entries[next as usize].link().previous = previous,
+        }
+    }
+
+    /// The entry whose time is up, if there is one.
+    pub(crate) fn expired<T: Linked>(&self, entries: &mut Slab<T>, now: u64) -> Option<u32> {
+        (self.deadline(entries)? <= now).then_some(self.first)
+    }
+
+    /// When the first entry's time is up.
+    pub(crate) fn deadline<T: Linked>(&self, entries: &mut Slab<T>) -> Option<u64> {
+        if self.first == NONE || self.limit == 0 {
+            return None;
+        }
+        Some(entries[self.first as usize].link().since + self.limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Linked for Link {
+        fn link(&mut self) -> &mut Link {
+            self
+        }
+    }
+
+    #[test]
+    fn entries_expire_in_the_order_they_entered() {
+        let mut entries = Slab::new();
+        let mut queue = Queue::new(10);
+        for now in 0..4 {
+            let id = u32::try_from(entries.insert(Link::new())).unwrap();
+            queue.push(&mut entries, id, now);
+        }
+        queue.remove(&mut entries, 1);
+        queue.remove(&mut entries, 0);
+        queue.push(&mut entries, 0, 5);
+        assert_eq!(queue.expired(&mut entries, 11), None);
+        let mut order = Vec::new();
+        while let Some(id) = queue.expired(&mut entries, 15) {
+            queue.remove(&mut entries, id);
+            order.push(id);
+        }
+        assert_eq!(order, [2, 3, 0]);
+        assert_eq!(queue.deadline(&mut entries), None);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_expires() {
+        let mut entries = Slab::new();
+        let mut queue = Queue::new(0);
+        let id = u32::try_from(entries.insert(Link::new())).unwrap();
+        queue.push(&mut entries, id, 0);
+        assert_eq!(queue.expired(&mut entries, u64::MAX), None);
+    }
+}
