@@ -1,0 +1,184 @@
+//! What can come of a call to the API, and the sentences that tell the operator.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// What the API said to a bootstrap call.
+#[derive(Debug)]
+pub enum Answer {
+    /// Status 200 and a body that could be read.
+    Admitted(Admission),
+    /// The API does not want this visitor, and asking again will not change that.
+    Refused(Refusal),
+    /// No usable answer: the visitor should come back later.
+    Failed(Failure),
+}
+
+/// An admitted visitor.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// The JSON text of `allowed_rooms`, byte for byte as the API sent it; `[]` if it sent none.
+    /// Known to be a valid JSON list; its elements are not looked at yet. A slice of the whole
+    /// answer, which stays in memory for as long as this is kept.
+    pub allowed_rooms: Bytes,
+    /// The user's id, found under `backend.user_id_path`: a string, or a number as it was written.
+    pub user_id: Option<Box<str>>,
+}
+
+/// Why the API's answer is a no.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Any status but 200.
+    #[error("the backend answered with status {0}")]
+    Status(u16),
+    /// `allowed_rooms` is there but is not a list.
+    #[error("the backend's answer has an `allowed_rooms` that is not a list of objects")]
+    AllowedRooms,
+}
+
+impl Refusal {
+    /// A short stable word, fit for a metric's label.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::AllowedRooms => "allowed-rooms",
+        }
+    }
+}
+
+/// Why there is no usable answer. The text is for the operator and holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// No connection could be made.
+    #[error("no connection to the backend: {0}")]
+    Connect(String),
+    /// The TLS handshake or a TLS record failed.
+    #[error("TLS with the backend failed: {0}")]
+    Tls(String),
+    /// The connection was closed or reset before the head of an answer came.
+    #[error("the backend closed the connection before it answered")]
+    Closed,
+    /// The call took longer than it may.
+    #[error("the backend did not {waiting} within {within:?}")]
+    Timeout {
+        /// How long the call may take.
+        within: Duration,
+        /// How far it came.
+        waiting: Waiting,
+    },
+    /// All places were taken for so long that the call was never made.
+    #[error("no free place for a call to the backend within {within:?}: it answers too slowly")]
+    Busy {
+        /// How long a call may wait for its place.
+        within: Duration,
+    },
+    /// A redirect to another origin, or to something that is no address.
+    #[error(
+        "the backend redirects the call to {location}, which is not followed: usually a login \
+         page, because the API does not accept the forwarded headers"
+    )]
+    Redirect {
+        /// Where to, without its query, shortened.
+        location: String,
+    },
+    /// Too many redirects within the backend's own origin.
+    #[error("the backend redirects the call again and again, at last to {location}")]
+    RedirectLoop {
+        /// Where to, without its query, shortened.
+        location: String,
+    },
+    /// The answer is not HTTP.
+    #[error("the backend's answer is not valid HTTP: {0}")]
+    Protocol(String),
+    /// Status 200 with a content type other than JSON.
+    #[error("the backend's answer has {}, not application/json", ContentType(.0.as_deref()))]
+    ContentType(Option<String>),
+    /// A content encoding that was not asked for, or damaged data in one that was.
+    #[error("the backend's answer cannot be decoded: {0}")]
+    Encoding(String),
+    /// The body, once decoded, is longer than configured.
+    #[error("the backend's answer is longer than {bytes_max} bytes")]
+    TooLarge {
+        /// The configured bound.
+        bytes_max: usize,
+    },
+    /// The connection ended within the body.
+    #[error("the backend's answer ends before it is complete")]
+    Truncated,
+    /// The body is not UTF-8.
+    #[error("the backend's answer is not UTF-8")]
+    NotUtf8,
+    /// The body is not JSON.
+    #[error("the backend's answer is not JSON (line {line}, column {column})")]
+    NotJson {
+        /// Line of the first mistake, from 1.
+        line: usize,
+        /// Column of the first mistake in bytes, from 1; 0 before the line's first byte.
+        column: usize,
+    },
+    /// The body is JSON but no object.
+    #[error("the backend's answer is JSON but not an object")]
+    NotObject,
+}
+
+/// What a call that ran out of time was waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// For a connection, TLS included.
+    Connection,
+    /// For the head of the answer.
+    Head,
+    /// For the rest of the answer.
+    Body,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connection => "accept a connection",
+            Self::Head => "answer",
+            Self::Body => "finish its answer",
+        })
+    }
+}
+
+impl Failure {
+    /// A short stable word, fit for a metric's label.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
+            Self::Closed => "closed",
+            Self::Timeout { .. } => "timeout",
+            Self::Busy { .. } => "busy",
+            Self::Redirect { .. } | Self::RedirectLoop { .. } => "redirect",
+            Self::Protocol(_) => "protocol",
+            Self::ContentType(_) => "content-type",
+            Self::Encoding(_) => "encoding",
+            Self::TooLarge { .. } => "too-large",
+            Self::Truncated => "truncated",
+            Self::NotUtf8 => "not-utf-8",
+            Self::NotJson { .. } => "not-json",
+            Self::NotObject => "not-object",
+        }
+    }
+}
+
+/// Words for a content type that may be absent.
+struct ContentType<'a>(Option<&'a str>);
+
+impl fmt::Display for ContentType<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(found) => write!(f, "the content type {found:?}"),
+            None => f.write_str("no content type"),
+        }
+    }
+}

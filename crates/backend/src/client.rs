@@ -1,0 +1,243 @@
+//! [`HttpBackend`]: the API over HTTP/1.1.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Method;
+use http::Response;
+use http::StatusCode;
+use http::Uri;
+use http::header;
+use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+
+use crate::Backend;
+use crate::Hook;
+use crate::answer::Answer;
+use crate::answer::Failure;
+use crate::answer::Refusal;
+use crate::answer::Waiting;
+use crate::body;
+use crate::config::BackendConfig;
+use crate::config::HookCall;
+use crate::credentials::Credentials;
+use crate::exchange::Call;
+use crate::exchange::Deadline;
+use crate::exchange::Exchange;
+use crate::parse;
+use crate::redirect;
+use crate::redirect::REDIRECTS_MAX;
+use crate::redirect::Redirect;
+use crate::setup;
+use crate::setup::BackendSetupError;
+use crate::setup::RESERVED;
+
+/// Longest body that is read only to keep its connection, in bytes.
+const DISCARD_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest time for such a body.
+const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
+
+/// The team's HTTP API, reached over TCP, TLS or a unix socket.
+///
+/// Connections are kept alive between calls, a bounded number of them and for a bounded time. The
+/// calls must be made within a tokio runtime with time and I/O.
+pub struct HttpBackend {
+    exchange: Exchange,
+    bootstrap: Uri,
+    timeout: Duration,
+    /// Places for bootstrap calls, given out in the order of asking.
+    places: Semaphore,
+    answer_bytes_max: usize,
+    user_id_path: Vec<String>,
+    hooks: Hooks,
+}
+
+/// The hooks' requests; `None` where nothing is called.
+struct Hooks {
+    connect: Option<(Method, Uri)>,
+    ping: Option<(Method, Uri)>,
+    disconnect: Option<(Method, Uri)>,
+    timeout: Duration,
+}
+
+impl Hooks {
+    fn get(&self, hook: Hook) -> Option<&(Method, Uri)> {
+        match hook {
+            Hook::Connect => self.connect.as_ref(),
+            Hook::Ping => self.ping.as_ref(),
+            Hook::Disconnect => self.disconnect.as_ref(),
+        }
+    }
+}
+
+impl fmt::Debug for HttpBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpBackend")
+            .field("bootstrap", &self.bootstrap)
+            .finish_non_exhaustive()
+    }
+}
+
+impl HttpBackend {
+    /// Checks the settings and loads the certificate authorities; makes no connection yet.
+    ///
+    /// # Errors
+    /// When the settings cannot work, or there are no authorities for a checked TLS connection.
+    pub fn new(config: BackendConfig) -> Result<Self, BackendSetupError> {
+        setup::check(&config)?;
+        let base = setup::base(&config)?;
+        let slowest = config.timeout.max(config.hooks.timeout);
+        let connector = setup::connector(&config, &base, slowest)?;
+        let hook = |call: &Option<HookCall>| match call {
+            Some(call) => Ok(Some((
+                call.method.clone(),
+                setup::address(&config, &call.path)?,
+            ))),
+            None => Ok(None),
+        };
+        Ok(Self {
+            exchange: Exchange::new(connector, config.max_in_flight),
+            bootstrap: setup::address(&config, &config.bootstrap)?,
+            hooks: Hooks {
+                connect: hook(&config.hooks.connect)?,
+                ping: hook(&config.hooks.ping)?,
+                disconnect: hook(&config.hooks.disconnect)?,
+                timeout: config.hooks.timeout,
+            },
+            timeout: config.timeout,
+            places: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
+            answer_bytes_max: config.answer_bytes_max,
+            user_id_path: config.user_id_path,
+        })
+    }
+
+    /// Waits for a place, then makes the call.
+    async fn ask(&self, credentials: &Credentials) -> Result<Answer, Failure> {
+        let busy = Failure::Busy {
+            within: self.timeout,
+        };
+        let place = tokio::time::timeout(self.timeout, self.places.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            return Err(busy);
+        };
+        let deadline = Deadline::after(self.timeout);
+        let headers = request_headers(credentials);
+        let mut target = self.bootstrap.clone();
+        let mut location = String::new();
+        for _ in 0..=REDIRECTS_MAX {
+            let call = Call {
+                method: &Method::GET,
+                target: &target,
+                headers: &headers,
+                repeatable: true,
+            };
+            let response = self.exchange.send(&call, deadline).await?;
+            match redirect::redirect(&target, response.status(), response.headers()) {
+                Redirect::None => return self.judge(response, deadline).await,
+                Redirect::Follow(next) => {
+                    location = redirect::shown(response.headers());
+                    discard(response, deadline).await;
+                    target = next;
+                }
+                Redirect::Foreign => {
+                    let location = redirect::shown(response.headers());
+                    discard(response, deadline).await;
+                    return Err(Failure::Redirect { location });
+                }
+            }
+        }
+        Err(Failure::RedirectLoop { location })
+    }
+
+    /// What a final answer means.
+    async fn judge(
+        &self,
+        response: Response<Incoming>,
+        deadline: Deadline,
+    ) -> Result<Answer, Failure> {
+        let status = response.status();
+        if status != StatusCode::OK {
+            discard(response, deadline).await;
+            return Ok(Answer::Refused(Refusal::Status(status.as_u16())));
+        }
+        parse::check_content_type(response.headers())?;
+        let (head, incoming) = response.into_parts();
+        let reading = body::read(incoming, &head.headers, self.answer_bytes_max);
+        let body: Bytes = deadline.bound(reading, Waiting::Body).await??;
+        Ok(parse::answer(&body, &self.user_id_path))
+    }
+
+    async fn call_hook(&self, hook: Hook, credentials: &Credentials) -> Result<(), Failure> {
+        let Some((method, target)) = self.hooks.get(hook) else {
+            return Ok(());
+        };
+        let mut headers = request_headers(credentials);
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        let call = Call {
+            method,
+            target,
+            headers: &headers,
+            repeatable: false,
+        };
+        let deadline = Deadline::after(self.hooks.timeout);
+        let response = self.exchange.send(&call, deadline).await?;
+        discard(response, deadline).await;
+        Ok(())
+    }
+}
+
+impl Backend for HttpBackend {
+    fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer> {
+        Box::pin(async move {
+            match self.ask(credentials).await {
+                Ok(answer) => answer,
+                Err(failure) => Answer::Failed(failure),
+            }
+        })
+    }
+
+    fn has_hook(&self, hook: Hook) -> bool {
+        self.hooks.get(hook).is_some()
+    }
+
+    fn hook<'a>(
+        &'a self,
+        hook: Hook,
+        credentials: &'a Credentials,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.call_hook(hook, credentials))
+    }
+}
+
+/// The headers of every call: what is forwarded, and what this client can read. `Host` is added
+/// by the client from the address.
+fn request_headers(credentials: &Credentials) -> HeaderMap {
+    let mut headers = credentials.headers().clone();
+    for name in RESERVED {
+        headers.remove(name);
+    }
+    headers
+        .entry(header::ACCEPT)
+        .or_insert(HeaderValue::from_static("*/*"));
+    headers.insert(
+        header::ACCEPT_ENCODING,
+        HeaderValue::from_static("gzip, deflate"),
+    );
+    headers
+}
+
+/// Reads a small body away so that its connection can be used again. What does not come at once
+/// is left, which closes the connection.
+async fn discard(response: Response<Incoming>, deadline: Deadline) {
+    let body = body::discard(response.into_body(), DISCARD_BYTES_MAX);
+    let reading = tokio::time::timeout(DISCARD_TIME_MAX, body);
+    // Whether it was read or left makes no difference to the call.
+    let _ = deadline.bound(reading, Waiting::Body).await;
+}

@@ -1,0 +1,167 @@
+//! One request and the head of its answer, over a pool of connections.
+
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Extensions;
+use http::HeaderMap;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::Uri;
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::CaptureConnection;
+use hyper_util::client::legacy::connect::capture_connection;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioTimer;
+use tokio::time::Instant;
+
+use crate::answer::Failure;
+use crate::answer::Waiting;
+use crate::connect::Connector;
+use crate::connect::Served;
+use crate::fault;
+
+/// An idle connection is closed after this long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Idle connections kept, however many calls may be under way.
+const IDLE_MAX: usize = 64;
+
+/// Longest head of an answer, and largest piece of a body, in bytes.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Longer timeouts are taken for this one.
+const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// When a call must be over.
+#[derive(Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    within: Duration,
+}
+
+impl Deadline {
+    /// A deadline that starts now.
+    pub(crate) fn after(within: Duration) -> Self {
+        Self {
+            at: Instant::now() + within.min(TIMEOUT_MAX),
+            within,
+        }
+    }
+
+    /// Runs a part of the call up to the deadline.
+    pub(crate) async fn bound<T>(
+        self,
+        part: impl Future<Output = T>,
+        waiting: Waiting,
+    ) -> Result<T, Failure> {
+        tokio::time::timeout_at(self.at, part)
+            .await
+            .map_err(|_| self.missed(waiting))
+    }
+
+    fn missed(self, waiting: Waiting) -> Failure {
+        Failure::Timeout {
+            within: self.within,
+            waiting,
+        }
+    }
+}
+
+/// What is sent. There is never a body.
+pub(crate) struct Call<'a> {
+    /// The method.
+    pub(crate) method: &'a Method,
+    /// The whole address.
+    pub(crate) target: &'a Uri,
+    /// All headers but `Host`.
+    pub(crate) headers: &'a HeaderMap,
+    /// Whether the call may be made twice.
+    pub(crate) repeatable: bool,
+}
+
+/// The HTTP client and its connections.
+pub(crate) struct Exchange {
+    pooled: Client<Connector, Empty<Bytes>>,
+    /// For the second try: never takes a connection from the pool.
+    fresh: Client<Connector, Empty<Bytes>>,
+}
+
+impl Exchange {
+    /// A client without connections. At most `idle_max` idle ones are kept.
+    pub(crate) fn new(connector: Connector, idle_max: usize) -> Self {
+        let client = |idle_max| {
+            Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_TIMEOUT)
+                .pool_max_idle_per_host(idle_max)
+                .http1_max_buf_size(BUFFER_BYTES_MAX)
+                .build(connector.clone())
+        };
+        Self {
+            pooled: client(idle_max.clamp(1, IDLE_MAX)),
+            fresh: client(0),
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// Where the connection came from the pool and ends without an answer, the backend most
+    /// likely closed it for being idle while the request was on its way. A repeatable call is
+    /// then made once more on a fresh connection. Of any other call that is only done when not
+    /// a byte of it was sent, which the client sees to by itself.
+    pub(crate) async fn send(
+        &self,
+        call: &Call<'_>,
+        deadline: Deadline,
+    ) -> Result<Response<Incoming>, Failure> {
+        match Self::attempt(&self.pooled, call, deadline).await? {
+            Ok(response) => Ok(response),
+            Err((error, reused)) if call.repeatable && reused && fault::is_closed(&error) => {
+                let second = Self::attempt(&self.fresh, call, deadline).await?;
+                second.map_err(|(error, _)| fault::in_head(&error))
+            }
+            Err((error, _)) => Err(fault::in_head(&error)),
+        }
+    }
+
+    /// One try. The inner error also says whether the connection had served before.
+    async fn attempt(
+        client: &Client<Connector, Empty<Bytes>>,
+        call: &Call<'_>,
+        deadline: Deadline,
+    ) -> Result<Result<Response<Incoming>, (legacy::Error, bool)>, Failure> {
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = call.method.clone();
+        *request.uri_mut() = call.target.clone();
+        *request.headers_mut() = call.headers.clone();
+        let captured = capture_connection(&mut request);
+        match deadline.bound(client.request(request), Waiting::Head).await {
+            Ok(Ok(response)) => {
+                if let Some(served) = response.extensions().get::<Served>() {
+                    served.set();
+                }
+                Ok(Ok(response))
+            }
+            Ok(Err(error)) => Ok(Err((error, has_served(&captured)))),
+            Err(_) if captured.connection_metadata().is_none() => {
+                Err(deadline.missed(Waiting::Connection))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Whether the connection of a request had carried an answer before.
+fn has_served(captured: &CaptureConnection) -> bool {
+    let mut extras = Extensions::new();
+    if let Some(connected) = captured.connection_metadata().as_ref() {
+        connected.get_extras(&mut extras);
+    }
+    extras.get::<Served>().is_some_and(Served::get)
+}

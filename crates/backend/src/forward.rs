@@ -1,0 +1,140 @@
+//! Which parts of a visitor's request are forwarded to the API.
+//!
+//! Only what a rule names is forwarded, and only as a header's value: nothing of a visitor ever
+//! reaches a header's name, a path or a query.
+
+mod cookie;
+mod query;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::header::COOKIE;
+
+use crate::config::HeaderRule;
+use crate::config::HeaderSource;
+use crate::credentials::Credentials;
+
+/// Longest forwarded value but a whole `Cookie` header, in bytes, before its format is applied.
+pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest forwarded `Cookie` header, in bytes. The bound of a request head is usually lower.
+pub const COOKIE_BYTES_MAX: usize = 64 * 1024;
+
+/// The rules that make [`Credentials`] of a visitor's request.
+#[derive(Clone, Debug)]
+pub struct ForwardRules {
+    rules: Vec<HeaderRule>,
+}
+
+/// Why a visitor's request cannot be forwarded: the visitor's fault, to be answered with 400.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// The value for this header holds CR, LF, NUL or another control character.
+    #[error("the value for the header {header} holds a control character")]
+    ControlCharacter {
+        /// The header's name at the API.
+        header: HeaderName,
+    },
+    /// The value for this header is too long.
+    #[error("the value for the header {header} is longer than {bytes_max} bytes")]
+    TooLong {
+        /// The header's name at the API.
+        header: HeaderName,
+        /// The bound that it passed.
+        bytes_max: usize,
+    },
+}
+
+impl ForwardRules {
+    /// Takes the rules in their order. Of several for one header the last is used, even where it
+    /// finds no value.
+    #[must_use]
+    pub fn new(rules: Vec<HeaderRule>) -> Self {
+        let mut last: Vec<HeaderRule> = Vec::with_capacity(rules.len());
+        for rule in rules {
+            match last.iter_mut().find(|known| known.name == rule.name) {
+                Some(known) => *known = rule,
+                None => last.push(rule),
+            }
+        }
+        Self { rules: last }
+    }
+
+    /// Collects what is forwarded for a request with these headers and this query string (what
+    /// follows the `?`, still percent-encoded). A source without a value, or with an empty one,
+    /// gives no header.
+    ///
+    /// The values are copies, so that they do not keep the request's buffer in memory.
+    ///
+    /// # Errors
+    /// When a value holds a control character or is too long.
+    pub fn apply(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Credentials, ForwardError> {
+        let cookies = cookie::whole(headers);
+        let mut forwarded = HeaderMap::with_capacity(self.rules.len());
+        for rule in &self.rules {
+            let found = find(&rule.source, headers, &cookies, query.unwrap_or_default());
+            let Some(found) = found.filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            forwarded.insert(rule.name.clone(), finish(rule, &found)?);
+        }
+        Ok(forwarded.into())
+    }
+}
+
+/// The raw value of a source.
+fn find<'a>(
+    source: &'a HeaderSource,
+    headers: &'a HeaderMap,
+    cookies: &'a [u8],
+    query: &'a str,
+) -> Option<Cow<'a, [u8]>> {
+    match source {
+        HeaderSource::Header(name) if name == COOKIE => Some(Cow::Borrowed(cookies)),
+        HeaderSource::Header(name) => headers.get(name).map(|value| value.as_bytes().into()),
+        HeaderSource::Param(name) => query::first(query, name),
+        HeaderSource::Cookie(name) => cookie::first(cookies, name),
+        HeaderSource::Fixed(value) => Some(value.as_bytes().into()),
+    }
+}
+
+/// Checks a value, applies the rule's format and makes a header value of it.
+fn finish(rule: &HeaderRule, value: &[u8]) -> Result<HeaderValue, ForwardError> {
+    let bytes_max = match &rule.source {
+        HeaderSource::Header(name) if name == COOKIE => COOKIE_BYTES_MAX,
+        HeaderSource::Header(_)
+        | HeaderSource::Param(_)
+        | HeaderSource::Cookie(_)
+        | HeaderSource::Fixed(_) => HEADER_BYTES_MAX,
+    };
+    if value.len() > bytes_max {
+        return Err(ForwardError::TooLong {
+            header: rule.name.clone(),
+            bytes_max,
+        });
+    }
+    let control = || ForwardError::ControlCharacter {
+        header: rule.name.clone(),
+    };
+    // A tab is legal within a header's value and came as one; an encoded one was put there.
+    if matches!(rule.source, HeaderSource::Param(_)) && value.contains(&b'\t') {
+        return Err(control());
+    }
+    let formatted = match rule.format.as_deref().and_then(|f| f.split_once("{}")) {
+        Some((before, after)) => [before.as_bytes(), value, after.as_bytes()].concat().into(),
+        None => Cow::Borrowed(value),
+    };
+    let mut value = HeaderValue::from_bytes(&formatted).map_err(|_| control())?;
+    value.set_sensitive(true);
+    Ok(value)
+}

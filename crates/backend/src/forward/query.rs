@@ -1,0 +1,23 @@
+//! Reading the query string.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode;
+
+/// The decoded value of the first parameter of this name. A parameter without `=` is empty.
+pub(super) fn first<'a>(query: &'a str, name: &str) -> Option<Cow<'a, [u8]>> {
+    query
+        .split('&')
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .find(|(found, _)| *decode(found) == *name.as_bytes())
+        .map(|(_, value)| decode(value))
+}
+
+/// Undoes percent-encoding; `+` is a space. What is no valid escape stays as it is.
+fn decode(text: &str) -> Cow<'_, [u8]> {
+    if !text.contains('+') {
+        return percent_decode(text.as_bytes()).into();
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_decode(spaced.as_bytes()).collect())
+}

@@ -1,0 +1,221 @@
+//! Tables of answers.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use proptest::prelude::*;
+
+use super::answer;
+use super::check_content_type;
+use crate::answer::Answer;
+use crate::answer::Failure;
+use crate::answer::Refusal;
+
+fn path(path: &str) -> Vec<String> {
+    path.split_whitespace().map(str::to_owned).collect()
+}
+
+fn rooms(json: &str) -> Result<String, String> {
+    match answer(&Bytes::copy_from_slice(json.as_bytes()), &[]) {
+        Answer::Admitted(a) => Ok(String::from_utf8(a.allowed_rooms.to_vec()).unwrap()),
+        Answer::Refused(Refusal::AllowedRooms) => Err("refused".into()),
+        Answer::Refused(other) => Err(other.to_string()),
+        Answer::Failed(failure) => Err(failure.kind().into()),
+    }
+}
+
+#[test]
+fn content_types() {
+    let check = |value: &[u8]| {
+        let value = HeaderValue::from_bytes(value).unwrap();
+        check_content_type(&[(CONTENT_TYPE, value)].into_iter().collect())
+    };
+    for good in [
+        "application/json",
+        "Application/JSON; charset=utf-8",
+        "application/json;charset=latin-1",
+        " application/json ",
+        "application/vnd.api+json",
+        "application/problem+JSON ; x=y",
+    ] {
+        assert_eq!(check(good.as_bytes()), Ok(()), "{good}");
+    }
+    for bad in [
+        "text/html",
+        "text/json",
+        "application/jsonp",
+        "application/x-json",
+        "application/+json",
+        "application/json+x",
+        "application",
+        "json",
+        "",
+        "caf\u{e9}",
+    ] {
+        let got = check(bad.as_bytes());
+        assert!(matches!(got, Err(Failure::ContentType(Some(_)))), "{bad}");
+    }
+    assert_eq!(
+        check_content_type(&HeaderMap::new()),
+        Err(Failure::ContentType(None))
+    );
+}
+
+#[test]
+fn rooms_are_handed_on_as_they_came() {
+    let table = [
+        (
+            r#"{"allowed_rooms": [ {"b":1.0, "a" : "\u0041"} ]}"#,
+            r#"[ {"b":1.0, "a" : "\u0041"} ]"#,
+        ),
+        (r#"{"allowed_rooms":[]}"#, "[]"),
+        (r#"{"allowed_rooms": ["x", 1, null]}"#, r#"["x", 1, null]"#),
+        ("{}", "[]"),
+        (" \n{\"user\": {\"allowed_rooms\": [1]}}\r\n ", "[]"),
+        (
+            r#"{"allowed_rooms": [1], "x": 2, "allowed_rooms": [2]}"#,
+            "[2]",
+        ),
+        (r#"{"allowed_rooms": null, "allowed_rooms": [2]}"#, "[2]"),
+        (r#"{"allowed\u005frooms": [3]}"#, "[3]"),
+        (r#"{"": 1, "allowed_rooms": [4]}"#, "[4]"),
+    ];
+    for (json, want) in table {
+        assert_eq!(rooms(json).as_deref(), Ok(want), "{json}");
+    }
+}
+
+#[test]
+fn rooms_that_are_no_list_are_refused() {
+    for value in [
+        "null",
+        "1",
+        "-1",
+        "true",
+        "false",
+        r#""*""#,
+        "{}",
+        r#"{"a": []}"#,
+    ] {
+        let json = format!(r#"{{"allowed_rooms": {value}}}"#);
+        assert_eq!(rooms(&json).as_deref(), Err(&"refused".into()), "{json}");
+    }
+    let last = r#"{"allowed_rooms": [1], "allowed_rooms": null}"#;
+    assert_eq!(rooms(last).as_deref(), Err(&"refused".into()));
+}
+
+#[test]
+fn what_is_no_object_fails() {
+    for (json, kind) in [
+        ("", "not-json"),
+        ("<html>", "not-json"),
+        ("{", "not-json"),
+        (r#"{"allowed_rooms": [}"#, "not-json"),
+        (r#"{"allowed_rooms": [NaN]}"#, "not-json"),
+        (r#"{"allowed_rooms": []} x"#, "not-json"),
+        (r#"{"allowed_rooms": []}{}"#, "not-json"),
+        ("{'allowed_rooms': []}", "not-json"),
+        ("[1,", "not-json"),
+        ("[]", "not-object"),
+        ("null", "not-object"),
+        ("1", "not-object"),
+        ("true", "not-object"),
+        (r#""secret""#, "not-object"),
+        ("\u{feff}{}", "not-json"),
+    ] {
+        assert_eq!(rooms(json).as_deref(), Err(&kind.into()), "{json}");
+    }
+    let bytes = Bytes::from_static(b"{\"allowed_rooms\": [\"\xff\"]}");
+    assert!(matches!(
+        answer(&bytes, &[]),
+        Answer::Failed(Failure::NotUtf8)
+    ));
+}
+
+#[test]
+fn depth_is_no_danger() {
+    let deep = format!(
+        r#"{{"x": {0}{1}, "allowed_rooms": {0}{1}}}"#,
+        "[".repeat(99_999),
+        "]".repeat(99_999)
+    );
+    assert_eq!(rooms(&deep).unwrap().len(), 2 * 99_999);
+    let deep = "[".repeat(99_999);
+    assert_eq!(rooms(&deep).as_deref(), Err(&"not-json".into()));
+}
+
+#[test]
+fn rooms_are_a_slice_of_the_body() {
+    let body = Bytes::from_static(br#"{"allowed_rooms": [1]}"#);
+    let Answer::Admitted(admission) = answer(&body, &[]) else {
+        panic!("admitted");
+    };
+    assert_eq!(admission.allowed_rooms.as_ptr(), body[18..].as_ptr());
+}
+
+#[test]
+fn the_users_id_is_found_by_its_path() {
+    let table = [
+        (
+            r#"{"user": {"data": {"id": 42}}}"#,
+            "user data id",
+            Some("42"),
+        ),
+        (
+            r#"{"user": {"data": {"id": "a\u0062"}}}"#,
+            "user data id",
+            Some("ab"),
+        ),
+        (r#"{"id": -1.50}"#, "id", Some("-1.50")),
+        (r#"{"id": 1, "id": 2}"#, "id", Some("2")),
+        (r#"{"a": {"id": 1, "id": 2}}"#, "a id", Some("2")),
+        (r#"{"allowed_rooms": [], "id": 1}"#, "id", Some("1")),
+        (r#"{"": 7}"#, "", None),
+        (r#"{"id": 1}"#, "user id", None),
+        (r#"{"user": [1]}"#, "user id", None),
+        (r#"{"user": null}"#, "user id", None),
+        (r#"{"id": null}"#, "id", None),
+        (r#"{"id": true}"#, "id", None),
+        (r#"{"id": {"x": 1}}"#, "id", None),
+        (r#"{"id": [1]}"#, "id", None),
+        (r#"{"id": 1}"#, "", None),
+        (r#"{"id": "\ud800"}"#, "id", None),
+    ];
+    for (json, at, want) in table {
+        let body = Bytes::copy_from_slice(json.as_bytes());
+        let Answer::Admitted(admission) = answer(&body, &path(at)) else {
+            panic!("admitted: {json}");
+        };
+        assert_eq!(admission.user_id.as_deref(), want, "{json}");
+    }
+}
+
+#[test]
+fn the_rooms_themselves_may_be_on_the_path() {
+    let body = Bytes::from_static(br#"{"allowed_rooms": [1]}"#);
+    let Answer::Admitted(admission) = answer(&body, &path("allowed_rooms")) else {
+        panic!("admitted");
+    };
+    assert_eq!(admission.allowed_rooms, "[1]");
+    assert_eq!(admission.user_id, None);
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_end_in_an_answer(body: Vec<u8>) {
+        let _ = answer(&body.into(), &path("user id"));
+    }
+
+    #[test]
+    fn agrees_with_a_full_parse(text in r#"[\{\}\[\]":,0-9a null\\-]{0,24}"#) {
+        let full = serde_json::from_str::<serde_json::Value>(&text);
+        let ours = rooms(&text);
+        match full {
+            Ok(serde_json::Value::Object(_)) => prop_assert_eq!(ours.as_deref(), Ok("[]")),
+            Ok(_) => prop_assert_eq!(ours.as_deref(), Err(&"not-object".to_owned())),
+            // The members that are not read are checked for syntax only.
+            Err(_) => prop_assert!(ours.is_err() || ours.as_deref() == Ok("[]")),
+        }
+    }
+}

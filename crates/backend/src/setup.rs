@@ -1,0 +1,193 @@
+//! Checking a configuration and making the addresses and the connector of it.
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use http::HeaderValue;
+use http::Uri;
+use http::header;
+use rustls::pki_types::ServerName;
+
+use crate::config::BackendConfig;
+use crate::config::HeaderRule;
+use crate::config::HeaderSource;
+use crate::connect::Connector;
+use crate::tls;
+
+/// Why a backend cannot be set up: the configuration's fault.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendSetupError {
+    /// The base address is unfit.
+    #[error("backend.url {0}")]
+    Url(&'static str),
+    /// A path does not make an address when it is put behind the base address.
+    #[error("the path {path:?} cannot be called: it must be relative, without spaces or fragment")]
+    Path {
+        /// The path as configured.
+        path: String,
+    },
+    /// A unix socket carries no TLS.
+    #[error("backend.socket needs a backend.url that starts with http://")]
+    SocketWithTls,
+    /// A header that cannot be forwarded.
+    #[error("the header {header} cannot be forwarded: {reason}")]
+    Header {
+        /// Its name at the API.
+        header: HeaderName,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A bound or a time is zero.
+    #[error("{0} must be more than zero")]
+    Zero(&'static str),
+    /// The file with the authorities cannot be used.
+    #[error("the authorities in {} cannot be used: {cause}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The system has no authorities to trust.
+    #[error(
+        "this system has no certificate authorities: install its ca-certificates or set \
+         backend.tls_ca_file"
+    )]
+    NoAuthorities,
+    /// TLS itself cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(rustls::Error),
+}
+
+/// Headers that belong to the connection or to the message's framing. A forwarded value there
+/// could smuggle a second request or break the answer's reading.
+pub(crate) const RESERVED: [HeaderName; 11] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::CONTENT_LENGTH,
+    header::EXPECT,
+    header::ACCEPT_ENCODING,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Checks everything but the addresses.
+pub(crate) fn check(config: &BackendConfig) -> Result<(), BackendSetupError> {
+    let zero = |name, zero: bool| zero.then_some(BackendSetupError::Zero(name));
+    let hooks = &config.hooks;
+    let has_hooks = [&hooks.connect, &hooks.ping, &hooks.disconnect]
+        .iter()
+        .any(|call| call.is_some());
+    let zeros = [
+        zero("backend.timeout", config.timeout == Duration::ZERO),
+        zero("backend.max_in_flight", config.max_in_flight == 0),
+        zero("backend.answer_bytes_max", config.answer_bytes_max == 0),
+        zero(
+            "the hooks' timeout",
+            has_hooks && hooks.timeout == Duration::ZERO,
+        ),
+    ];
+    if let Some(error) = zeros.into_iter().flatten().next() {
+        return Err(error);
+    }
+    config.headers.iter().try_for_each(check_header)
+}
+
+fn check_header(rule: &HeaderRule) -> Result<(), BackendSetupError> {
+    let fail = |reason| {
+        Err(BackendSetupError::Header {
+            header: rule.name.clone(),
+            reason,
+        })
+    };
+    let fixed = match &rule.source {
+        HeaderSource::Fixed(value) => Some(value),
+        HeaderSource::Header(_) | HeaderSource::Param(_) | HeaderSource::Cookie(_) => None,
+    };
+    if RESERVED.contains(&rule.name) {
+        return fail("it belongs to the connection with the backend");
+    }
+    if rule.name == header::HOST && fixed.is_none() {
+        return fail("a visitor must not choose it; only a fixed value can");
+    }
+    if fixed.is_some_and(|value| HeaderValue::from_str(value).is_err()) {
+        return fail("its value holds a control character");
+    }
+    match &rule.format {
+        Some(format) if format.matches("{}").count() != 1 => {
+            fail("its format must have exactly one {}")
+        }
+        Some(format) if HeaderValue::from_str(format).is_err() => {
+            fail("its format holds a control character")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The base address, checked.
+pub(crate) fn base(config: &BackendConfig) -> Result<Uri, BackendSetupError> {
+    let url = config.url.as_str();
+    let uri: Uri = url
+        .parse()
+        .map_err(|_| BackendSetupError::Url("is not an address"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(BackendSetupError::Url(
+            "must start with http:// or https://",
+        ));
+    }
+    if uri.authority().is_none_or(|a| a.as_str().contains('@')) {
+        return Err(BackendSetupError::Url(
+            "must not hold a user or password; set a header for that",
+        ));
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(BackendSetupError::Url("has no host"));
+    }
+    if uri.query().is_some() || url.contains('#') || !url.ends_with('/') {
+        return Err(BackendSetupError::Url("must end in a slash"));
+    }
+    Ok(uri)
+}
+
+/// The address of a path, which is put behind the base address as it is.
+pub(crate) fn address(config: &BackendConfig, path: &str) -> Result<Uri, BackendSetupError> {
+    let failed = || BackendSetupError::Path {
+        path: path.to_owned(),
+    };
+    if path.contains(['#', '\\']) || path.split('/').any(|segment| segment == "..") {
+        return Err(failed());
+    }
+    format!("{}{path}", config.url)
+        .parse()
+        .map_err(|_| failed())
+}
+
+/// The way to the backend; `timeout` is the longest that one connection may take.
+pub(crate) fn connector(
+    config: &BackendConfig,
+    base: &Uri,
+    timeout: Duration,
+) -> Result<Connector, BackendSetupError> {
+    let secure = base.scheme_str() == Some("https");
+    match &config.socket {
+        Some(_) if secure => Err(BackendSetupError::SocketWithTls),
+        Some(path) => Ok(Connector::unix(timeout, path)),
+        None if secure => {
+            let host = base.host().unwrap_or_default();
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            let name = ServerName::try_from(host.to_owned())
+                .map_err(|_| BackendSetupError::Url("has a host that no certificate can name"))?;
+            Ok(Connector::tls(timeout, tls::connector(config)?, name))
+        }
+        None => Ok(Connector::tcp(timeout)),
+    }
+}
