@@ -1,1 +1,3 @@
-//! high-templar
+//! The binary's parts: configuration, command line and the life story of the process.
+
+pub mod config;

@@ -1,0 +1,250 @@
+//! The configuration: `high-templar.toml`, variables `HT_SECTION__KEY`, and the variables of the
+//! Python version. Every mistake is reported at once, each with its place.
+
+mod build;
+mod docs;
+mod dotenv;
+mod kind;
+mod layers;
+mod legacy;
+mod log;
+mod mistake;
+mod node;
+mod settings;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use ht_backend::config::BackendConfig;
+use ht_broker::config::RabbitMqConfig;
+use ht_server::config::ServerConfig;
+
+pub use docs::markdown;
+pub use docs::toml;
+pub use log::Format;
+pub use log::Level;
+pub use log::LogConfig;
+pub use mistake::Mistakes;
+
+use layers::FILE_VARIABLE;
+use layers::Layers;
+use layers::Variable;
+use mistake::Place;
+
+/// The file that is read when none is named, if it exists.
+const FILE: &str = "high-templar.toml";
+
+/// The longest file that is read, in bytes: a guard against the wrong file.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Everything the process needs to know.
+#[derive(Clone)]
+pub struct Config {
+    /// For the gateway itself.
+    pub server: ServerConfig,
+    /// For the calls to the API.
+    pub backend: BackendConfig,
+    /// For RabbitMQ; none means that triggers come over HTTP only.
+    pub rabbitmq: Option<RabbitMqConfig>,
+    /// For the log.
+    pub log: LogConfig,
+    /// What the operator should know about where the configuration came from. No secrets.
+    pub notes: Vec<String>,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file that the command line names.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: BTreeMap<String, String>,
+    /// The current folder, where `high-templar.toml` and `.env` are looked for.
+    pub folder: PathBuf,
+}
+
+impl Sources {
+    /// Those of this process.
+    #[must_use]
+    pub fn of_process(file: Option<PathBuf>) -> Self {
+        let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
+        Self {
+            file,
+            environment: std::env::vars_os()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect(),
+            folder: std::env::current_dir().unwrap_or_default(),
+        }
+    }
+
+    /// Reads and checks the whole configuration.
+    ///
+    /// # Errors
+    /// With every mistake that was found.
+    pub fn load(&self) -> Result<Config, Mistakes> {
+        let mut mistakes = Mistakes::default();
+        let mut notes = Vec::new();
+        let variables = self.variables(&mut mistakes, &mut notes);
+
+        let mut layers = Layers::default();
+        layers.environment(&variables, &mut mistakes);
+        let complete = self.read_file(&variables, &mut layers, &mut mistakes, &mut notes);
+        let legacy = legacy::apply(&mut layers, &variables, &mut mistakes);
+
+        let values = settings::read(&layers, &mut mistakes);
+        // What stands in an unreadable part of the file cannot be missed.
+        if complete {
+            build::check(&values, &mut mistakes);
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        if !legacy.honoured.is_empty() {
+            let names = legacy.honoured.join(", ");
+            notes.push(format!("variables of the Python version in use: {names}"));
+        }
+        notes.extend(legacy.notes);
+        Ok(build::config(values, legacy.headers, notes))
+    }
+
+    /// The environment, and below it what an `.env` file has for us.
+    fn variables(
+        &self,
+        mistakes: &mut Mistakes,
+        notes: &mut Vec<String>,
+    ) -> BTreeMap<String, Variable> {
+        let mut variables: BTreeMap<_, _> = self
+            .environment
+            .iter()
+            .map(|(name, text)| {
+                let variable = Variable {
+                    text: text.clone(),
+                    place: Place::Variable(name.clone()),
+                };
+                (name.clone(), variable)
+            })
+            .collect();
+        let named = self
+            .environment
+            .get("ENV_FILE")
+            .filter(|path| !path.is_empty());
+        let path = match named {
+            Some(path) => self.folder.join(path),
+            None => match dotenv::find(&self.folder) {
+                Some(path) => path,
+                None => return variables,
+            },
+        };
+        let text = match read_text(&path) {
+            Ok(text) => text,
+            Err(cause) => {
+                if named.is_some() {
+                    let place = Place::Variable("ENV_FILE".to_owned());
+                    mistakes.add(
+                        &place,
+                        "",
+                        format!("cannot read {}: {cause}", path.display()),
+                    );
+                } else {
+                    notes.push(format!("{} is passed over: {cause}", path.display()));
+                }
+                return variables;
+            }
+        };
+        let mut used = Vec::new();
+        // As in Python, the last of several lines for one name counts.
+        for entry in dotenv::parse(&text, &self.environment).into_iter().rev() {
+            let ours = entry.name.starts_with("HT_") || legacy::NAMES.contains(&&*entry.name);
+            if !ours || variables.contains_key(&entry.name) {
+                continue;
+            }
+            used.push(entry.name.clone());
+            let place = Place::Dotenv {
+                path: path.clone(),
+                line: entry.line,
+                name: entry.name.clone(),
+            };
+            variables.insert(
+                entry.name,
+                Variable {
+                    text: entry.text,
+                    place,
+                },
+            );
+        }
+        if !used.is_empty() {
+            used.reverse();
+            notes.push(format!("read from {}: {}", path.display(), used.join(", ")));
+        }
+        variables
+    }
+
+    /// Reads the configuration file, if there is one. False if it could not be understood.
+    fn read_file(
+        &self,
+        variables: &BTreeMap<String, Variable>,
+        layers: &mut Layers,
+        mistakes: &mut Mistakes,
+        notes: &mut Vec<String>,
+    ) -> bool {
+        let variable = variables
+            .get(FILE_VARIABLE)
+            .filter(|variable| !variable.text.is_empty());
+        let (path, place) = match (&self.file, variable) {
+            (Some(path), _) => (
+                path.clone(),
+                Place::File {
+                    path: path.clone(),
+                    line: 0,
+                },
+            ),
+            (None, Some(variable)) => (PathBuf::from(&variable.text), variable.place.clone()),
+            (None, None) => {
+                let path = PathBuf::from(FILE);
+                if !self.folder.join(&path).exists() {
+                    return true;
+                }
+                (path.clone(), Place::File { path, line: 0 })
+            }
+        };
+        match read_text(&self.folder.join(&path)) {
+            Ok(text) => {
+                notes.push(format!("configuration file: {}", path.display()));
+                layers.file(&text, &path, mistakes)
+            }
+            Err(cause) => {
+                mistakes.add(
+                    &place,
+                    "",
+                    format!("cannot read the configuration file: {cause}"),
+                );
+                false
+            }
+        }
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let metadata = fs::metadata(path).map_err(|cause| plain(&cause))?;
+    if metadata.is_dir() {
+        return Err("it is a folder".to_owned());
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return Err("it is larger than 4 MiB, so it is probably another file".to_owned());
+    }
+    let bytes = fs::read(path).map_err(|cause| plain(&cause))?;
+    String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
+}
+
+fn plain(cause: &std::io::Error) -> String {
+    match cause.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        _ => cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! From single values to the structs of the crates: what no setting can check alone.
+
+use std::path::PathBuf;
+use std::thread;
+
+use ht_backend::config::BackendConfig;
+use ht_backend::config::HeaderRule;
+use ht_backend::config::HookCalls;
+use ht_broker::config::RabbitMqConfig;
+use ht_core::limits::Limits;
+use ht_server::config::HookQueueConfig;
+use ht_server::config::InternalConfig;
+use ht_server::config::Listen;
+use ht_server::config::ServerConfig;
+use ht_server::config::ServerLimits;
+
+use crate::config::Config;
+use crate::config::LogConfig;
+use crate::config::kind::HeaderChange;
+use crate::config::mistake::Mistakes;
+use crate::config::settings::Found;
+use crate::config::settings::Values;
+
+/// Checks what concerns more than one setting.
+pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
+    check_backend(values, mistakes);
+    let internal = &values.internal_listen;
+    let Found { value: key, .. } = &values.internal_api_key;
+    if !is_local(&internal.value) && key.is_none() && !mistakes.about("internal.api_key") {
+        mistakes.add(
+            &internal.place,
+            "internal.listen",
+            "this address can be reached from other machines, and whoever reaches it can send \
+             to every user: set internal.api_key as well, or listen on 127.0.0.1",
+        );
+    }
+    if same_address(&values.listen.value, &internal.value) {
+        mistakes.add(
+            &internal.place,
+            "internal.listen",
+            "this is the address of `listen`; the two need addresses of their own",
+        );
+    }
+}
+
+fn check_backend(values: &Values, mistakes: &mut Mistakes) {
+    let url = &values.backend_url;
+    match &url.value {
+        None if mistakes.about("backend.url") => {}
+        None => mistakes.add(
+            &url.place,
+            "backend.url",
+            "this setting is missing: say where your HTTP API is, such as \
+             url = \"http://localhost:8000/api/\" under [backend], or HT_BACKEND__URL",
+        ),
+        Some(text) if text.starts_with("https://") && values.backend_socket.value.is_some() => {
+            mistakes.add(
+                &values.backend_socket.place,
+                "backend.socket",
+                "over a unix socket backend.url must begin with http://, not https://",
+            );
+        }
+        Some(_) => {}
+    }
+}
+
+fn is_local(listen: &Listen) -> bool {
+    match listen {
+        Listen::Tcp(address) => address.ip().to_canonical().is_loopback(),
+        Listen::Unix { .. } => true,
+    }
+}
+
+fn same_address(one: &Listen, other: &Listen) -> bool {
+    match (one, other) {
+        (Listen::Tcp(one), Listen::Tcp(other)) => {
+            let meet = one.ip() == other.ip() || one.ip().is_unspecified();
+            one.port() != 0 && one.port() == other.port() && (meet || other.ip().is_unspecified())
+        }
+        (Listen::Unix { path: one, .. }, Listen::Unix { path: other, .. }) => one == other,
+        (Listen::Tcp(_), Listen::Unix { .. }) | (Listen::Unix { .. }, Listen::Tcp(_)) => false,
+    }
+}
+
+/// Puts checked values together.
+pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, notes: Vec<String>) -> Config {
+    Config {
+        server: server(&values),
+        rabbitmq: values.rabbitmq_url.value.clone().map(|url| RabbitMqConfig {
+            url,
+            exchange: values.rabbitmq_exchange.value.clone(),
+            prefetch: u16::try_from(values.rabbitmq_prefetch.value).unwrap_or(u16::MAX),
+            publish_timeout: values.rabbitmq_publish_timeout.value,
+        }),
+        log: LogConfig {
+            level: values.log_level.value,
+            format: values.log_format.value,
+        },
+        backend: backend(values, legacy),
+        notes,
+    }
+}
+
+fn server(values: &Values) -> ServerConfig {
+    let mode = values.listen_mode.value;
+    ServerConfig {
+        listen: with_mode(&values.listen.value, mode),
+        threads: match values.threads.value {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        },
+        internal: InternalConfig {
+            listen: with_mode(&values.internal_listen.value, mode),
+            api_key: values.internal_api_key.value.clone(),
+        },
+        matching: values.rooms_matching.value,
+        status_clients: values.status_clients.value,
+        idle_timeout: values.limits_idle_timeout.value,
+        session: Limits {
+            message_bytes: values.limits_message_bytes.value,
+            subscriptions: values.limits_subscriptions.value,
+            request_id_bytes: values.limits_request_id_bytes.value,
+            room_bytes: values.limits_room_bytes.value,
+            room_depth: values.limits_room_depth.value,
+            outbox_bytes: values.limits_outbox_bytes.value,
+        },
+        limits: ServerLimits {
+            connections: values.limits_connections.value,
+            handshakes: values.limits_handshakes.value,
+            head_timeout: values.limits_head_timeout.value,
+            head_bytes: values.limits_head_bytes.value,
+            trigger_bytes: values.limits_trigger_bytes.value,
+            triggers_per_request: values.limits_triggers_per_request.value,
+            rooms_per_trigger: values.limits_rooms_per_trigger.value,
+            trigger_ids: values.limits_trigger_ids.value,
+            inbox: values.limits_inbox.value,
+        },
+        hooks: HookQueueConfig {
+            queue: values.hooks_queue.value,
+            max_in_flight: values.hooks_max_in_flight.value,
+            ping_min_interval: values.hooks_ping_min_interval.value,
+        },
+        drain_timeout: values.drain_timeout.value,
+    }
+}
+
+fn with_mode(listen: &Listen, mode: u32) -> Listen {
+    match listen {
+        Listen::Tcp(address) => Listen::Tcp(*address),
+        Listen::Unix { path, .. } => Listen::Unix {
+            path: PathBuf::clone(path),
+            mode,
+        },
+    }
+}
+
+fn backend(values: Values, legacy: Vec<HeaderChange>) -> BackendConfig {
+    BackendConfig {
+        url: values.backend_url.value.unwrap_or_default(),
+        socket: values.backend_socket.value,
+        bootstrap: values.backend_bootstrap.value,
+        timeout: values.backend_timeout.value,
+        user_id_path: values.backend_user_id_path.value,
+        headers: headers(legacy.into_iter().chain(values.backend_headers.value)),
+        max_in_flight: values.backend_max_in_flight.value,
+        answer_bytes_max: values.backend_answer_bytes_max.value,
+        tls_verify: values.backend_tls_verify.value,
+        tls_ca_file: values.backend_tls_ca_file.value,
+        hooks: HookCalls {
+            connect: values.hooks_connect.value,
+            ping: values.hooks_ping.value,
+            disconnect: values.hooks_disconnect.value,
+            timeout: values.hooks_timeout.value,
+        },
+    }
+}
+
+/// The usual headers, changed one by one; each name comes once.
+fn headers(changes: impl Iterator<Item = HeaderChange>) -> Vec<HeaderRule> {
+    let mut rules = BackendConfig::default_headers();
+    for change in changes {
+        let at = rules.iter().position(|rule| rule.name == change.name());
+        match (change, at) {
+            (HeaderChange::Set(rule), Some(at)) => rules[at] = rule,
+            (HeaderChange::Set(rule), None) => rules.push(rule),
+            (HeaderChange::Off(_), Some(at)) => drop(rules.remove(at)),
+            (HeaderChange::Off(_), None) => {}
+        }
+    }
+    rules
+}

@@ -1,0 +1,102 @@
+//! The table of settings as documents: the reference in Markdown and a commented file.
+
+use std::fmt::Write as _;
+
+use crate::config::layers::section_of;
+use crate::config::layers::variable_of;
+use crate::config::settings::Described;
+use crate::config::settings::SECTIONS;
+use crate::config::settings::described;
+
+const INTRODUCTION: &str = include_str!("docs/introduction.md");
+const HEADERS: &str = include_str!("docs/headers.md");
+const LEGACY: &str = include_str!("docs/legacy.md");
+
+/// The reference of every setting: `docs/configuration.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = INTRODUCTION.to_owned();
+    let settings = described();
+    for (section, about) in SECTIONS {
+        match *section {
+            "" => out.push_str("\n## At the top of the file\n"),
+            name => out.push_str(&format!("\n## [{name}]\n")),
+        }
+        write(&mut out, format_args!("\n{about}\n"));
+        for setting in of_section(&settings, section) {
+            write(
+                &mut out,
+                format_args!(
+                    "\n### `{key}`\n\n{doc}\n\n- Default: `{default}`\n- Expects: {expects}\n- Variable: `{variable}`\n",
+                    key = setting.key,
+                    doc = setting.doc,
+                    default = setting.default,
+                    expects = setting.expects,
+                    variable = variable_of(setting.key),
+                ),
+            );
+        }
+        if *section == "backend" {
+            out.push_str(HEADERS);
+        }
+    }
+    out.push_str(LEGACY);
+    out
+}
+
+/// A file with every setting at its default, commented out.
+#[must_use]
+pub fn toml() -> String {
+    let mut out = "# Settings of high-templar. What is commented out is the default.\n".to_owned();
+    let settings = described();
+    for (section, about) in SECTIONS {
+        write(&mut out, format_args!("\n# {about}\n"));
+        if !section.is_empty() {
+            write(&mut out, format_args!("[{section}]\n"));
+        }
+        for setting in of_section(&settings, section) {
+            let name = setting.key.rsplit('.').next().unwrap_or(setting.key);
+            out.push('\n');
+            comment(&mut out, setting.doc);
+            comment(&mut out, &format!("Expects {}.", setting.expects));
+            if setting.key == "backend.url" {
+                out.push_str("url = \"http://localhost:8000/api/\"\n");
+            } else {
+                write(&mut out, format_args!("#{name} = {}\n", setting.default));
+            }
+        }
+    }
+    out
+}
+
+fn of_section<'a>(
+    settings: &'a [Described],
+    section: &'a str,
+) -> impl Iterator<Item = &'a Described> {
+    settings
+        .iter()
+        .filter(move |setting| section_of(setting.key) == section)
+}
+
+/// A comment, broken at 90 columns.
+fn comment(out: &mut String, text: &str) {
+    const COLUMNS: usize = 90;
+    let mut width = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if width == 0 || width + 1 + length > COLUMNS {
+            out.push_str(if width == 0 { "# " } else { "\n# " });
+            width = 2;
+        } else {
+            out.push(' ');
+            width += 1;
+        }
+        out.push_str(word);
+        width += length;
+    }
+    out.push('\n');
+}
+
+fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a String takes every text");
+}

@@ -1,0 +1,94 @@
+//! What a setting can be: how it is read, what it expects and how its default is written.
+
+mod address;
+mod headers;
+mod number;
+mod text;
+
+pub(crate) use address::Address;
+pub(crate) use address::AmqpUrl;
+pub(crate) use address::BaseUrl;
+pub(crate) use headers::HeaderChange;
+pub(crate) use headers::Headers;
+pub(crate) use headers::fixed_header;
+pub(crate) use headers::token_header;
+pub(crate) use number::Count;
+pub(crate) use number::Flag;
+pub(crate) use number::Period;
+pub(crate) use number::Size;
+pub(crate) use text::ApiKey;
+pub(crate) use text::Call;
+pub(crate) use text::Choice;
+pub(crate) use text::Choose;
+pub(crate) use text::File;
+pub(crate) use text::Mode;
+pub(crate) use text::Name;
+pub(crate) use text::RelativePath;
+pub(crate) use text::Steps;
+
+use crate::config::mistake::Mistakes;
+use crate::config::node::Node;
+
+/// A kind of value.
+pub(crate) trait Kind {
+    /// What the setting becomes.
+    type Value;
+
+    /// Reads what was written, or says what is expected instead.
+    fn read(&self, node: &Node) -> Result<Self::Value, Wrong>;
+
+    /// What is expected, to follow the word "expected".
+    fn expects(&self) -> String;
+
+    /// The value as it is written in the file.
+    fn show(&self, value: &Self::Value) -> String;
+
+    /// Reads and notes every mistake.
+    fn take(&self, node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<Self::Value> {
+        match self.read(node) {
+            Ok(value) => Some(value),
+            Err(Wrong::Kind) => {
+                let what = format!("expected {}; found {}", self.expects(), node.found());
+                mistakes.add(&node.place, key, what);
+                None
+            }
+            Err(Wrong::Says(what)) => {
+                mistakes.add(&node.place, key, what);
+                None
+            }
+            Err(Wrong::Inside(inside)) => {
+                mistakes.0.extend(inside.0);
+                None
+            }
+        }
+    }
+}
+
+/// Why a value cannot be taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// It is not what is expected; it is shown.
+    Kind,
+    /// A sentence of its own. The value is not shown.
+    Says(String),
+    /// Mistakes in its parts.
+    Inside(Mistakes),
+}
+
+/// A text as TOML writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+#[cfg(test)]
+mod tests;

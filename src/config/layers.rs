@@ -1,0 +1,178 @@
+//! What was written for each setting: in the environment, then in the file, then in variables of
+//! the Python version.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::mistake::Mistakes;
+use crate::config::mistake::Place;
+use crate::config::node::Node;
+use crate::config::node::Value;
+use crate::config::node::parse_file;
+use crate::config::settings::KEYS;
+
+/// The variable that names the configuration file; it is no setting.
+pub(crate) const FILE_VARIABLE: &str = "HT_CONFIG";
+
+/// Everything that was written, the strongest first.
+#[derive(Debug, Default)]
+pub(crate) struct Layers(BTreeMap<&'static str, Vec<Node>>);
+
+/// A variable's text and where it was set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Variable {
+    /// Its text.
+    pub(crate) text: String,
+    /// The process's environment, or a line of an `.env` file.
+    pub(crate) place: Place,
+}
+
+impl Layers {
+    /// What was written for a setting, the strongest first.
+    pub(crate) fn of(&self, key: &str) -> impl Iterator<Item = &Node> {
+        self.0.get(key).into_iter().flatten()
+    }
+
+    /// Whether anything was written for a setting.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Puts a weaker layer under what is there.
+    pub(crate) fn put(&mut self, key: &'static str, node: Node) {
+        self.0.entry(key).or_default().push(node);
+    }
+
+    /// Adds the variables `HT_SECTION__KEY`.
+    pub(crate) fn environment(
+        &mut self,
+        variables: &BTreeMap<String, Variable>,
+        mistakes: &mut Mistakes,
+    ) {
+        for (name, variable) in variables {
+            if !name.starts_with("HT_") || name == FILE_VARIABLE {
+                continue;
+            }
+            if let Some(key) = KEYS.iter().find(|key| variable_of(key) == *name) {
+                let node = Node {
+                    place: variable.place.clone(),
+                    value: Value::Raw(variable.text.clone()),
+                };
+                self.put(key, node);
+            } else {
+                let names: Vec<_> = KEYS.iter().map(|key| variable_of(key)).collect();
+                let what = format!(
+                    "there is no such variable{}",
+                    suggestion(name, names.iter().map(String::as_str))
+                );
+                mistakes.add(&variable.place, "", what);
+            }
+        }
+    }
+
+    /// Adds a configuration file. False if it is no valid TOML: its lines are named, and what
+    /// could be guessed of its settings is left out.
+    pub(crate) fn file(&mut self, text: &str, path: &Path, mistakes: &mut Mistakes) -> bool {
+        let before = mistakes.0.len();
+        let entries = parse_file(text, path, mistakes);
+        let valid = mistakes.0.len() == before;
+        if valid {
+            self.table("", entries, mistakes);
+        }
+        valid
+    }
+
+    fn table(&mut self, above: &str, entries: Vec<(String, Node)>, mistakes: &mut Mistakes) {
+        for (name, node) in entries {
+            let key = if above.is_empty() {
+                name
+            } else {
+                format!("{above}.{name}")
+            };
+            if let Some(known) = KEYS.iter().find(|known| **known == key) {
+                self.put(known, node);
+                continue;
+            }
+            let is_section = KEYS.iter().any(|known| section_of(known) == key);
+            match node.value {
+                Value::Table(inner) if is_section => self.table(&key, inner, mistakes),
+                Value::Raw(_)
+                | Value::Text(_)
+                | Value::Integer(_)
+                | Value::Float(_)
+                | Value::Flag(_)
+                | Value::List(_)
+                | Value::Other(_)
+                    if is_section =>
+                {
+                    let what = format!("this is a section: write its settings under [{key}]");
+                    mistakes.add(&node.place, &key, what);
+                }
+                Value::Table(_)
+                | Value::Raw(_)
+                | Value::Text(_)
+                | Value::Integer(_)
+                | Value::Float(_)
+                | Value::Flag(_)
+                | Value::List(_)
+                | Value::Other(_) => {
+                    let what = format!(
+                        "there is no such setting{}",
+                        suggestion(&key, known_names(&node.value))
+                    );
+                    mistakes.add(&node.place, &key, what);
+                }
+            }
+        }
+    }
+}
+
+/// The variable that sets a setting: `limits.message_bytes` is `HT_LIMITS__MESSAGE_BYTES`.
+pub(crate) fn variable_of(key: &str) -> String {
+    format!("HT_{}", key.replace('.', "__").to_ascii_uppercase())
+}
+
+/// The section of a setting; empty for those at the top.
+pub(crate) fn section_of(key: &str) -> &str {
+    key.rsplit_once('.').map_or("", |(section, _)| section)
+}
+
+fn known_names(value: &Value) -> Vec<&'static str> {
+    match value {
+        Value::Table(_) => KEYS
+            .iter()
+            .map(|key| section_of(key))
+            .filter(|section| !section.is_empty())
+            .collect(),
+        Value::Raw(_)
+        | Value::Text(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Flag(_)
+        | Value::List(_)
+        | Value::Other(_) => KEYS.to_vec(),
+    }
+}
+
+/// `; did you mean …?` where a known name is close: nearly the same letters, or the same last
+/// part in another section.
+fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    const CLOSE: f64 = 0.75;
+    let last = |text: &str| {
+        let after_dot = text.rsplit('.').next().unwrap_or(text);
+        after_dot.rsplit("__").next().unwrap_or(text).to_owned()
+    };
+    let score = |other: &str| {
+        if last(other) == last(name) {
+            return 0.9;
+        }
+        strsim::normalized_damerau_levenshtein(name, other)
+    };
+    known
+        .into_iter()
+        .map(|other| (score(other), other))
+        .filter(|(score, _)| *score >= CLOSE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, other)| format!("; did you mean {other}?"))
+        .unwrap_or_default()
+}

@@ -1,0 +1,189 @@
+//! Values as they were written, with their places, before any setting looks at them.
+
+use std::path::Path;
+
+use toml::de::DeTable;
+use toml::de::DeValue;
+
+use crate::config::mistake::Mistakes;
+use crate::config::mistake::Place;
+
+/// A value and where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    /// Where it stands.
+    pub(crate) place: Place,
+    /// What it is.
+    pub(crate) value: Value,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    /// The text of an environment variable: its setting decides what it means.
+    Raw(String),
+    /// A text in quotes.
+    Text(String),
+    /// A whole number. Wider than any setting, so that bounds and not overflow are reported.
+    Integer(i128),
+    /// A number with a point.
+    Float(f64),
+    /// `true` or `false`.
+    Flag(bool),
+    /// A list.
+    List(Vec<Node>),
+    /// A table, in the order written.
+    Table(Vec<(String, Node)>),
+    /// Anything that no setting takes, described.
+    Other(&'static str),
+}
+
+impl Node {
+    /// The text of a quoted value or a variable.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Raw(text) | Value::Text(text) => Some(text),
+            Value::Integer(_)
+            | Value::Float(_)
+            | Value::Flag(_)
+            | Value::List(_)
+            | Value::Table(_)
+            | Value::Other(_) => None,
+        }
+    }
+
+    /// What stands here, for a sentence that ends in "found …".
+    pub(crate) fn found(&self) -> String {
+        match &self.value {
+            Value::Raw(text) | Value::Text(text) if text.is_empty() => "an empty text".into(),
+            Value::Raw(text) | Value::Text(text) => format!("{:?}", shorten(text)),
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) => number.to_string(),
+            Value::Flag(flag) => flag.to_string(),
+            Value::List(_) => "a list".into(),
+            Value::Table(_) => "a table".into(),
+            Value::Other(what) => (*what).into(),
+        }
+    }
+
+    /// A list or table that may also come as the text of a variable, in TOML or JSON.
+    pub(crate) fn structure(&self) -> Node {
+        let Value::Raw(text) = &self.value else {
+            return self.clone();
+        };
+        if !text.trim_start().starts_with(['[', '{']) {
+            return self.clone();
+        }
+        let value = toml_value(text, &self.place).or_else(|| json_value(text, &self.place));
+        Node {
+            place: self.place.clone(),
+            value: value.unwrap_or_else(|| self.value.clone()),
+        }
+    }
+}
+
+fn shorten(text: &str) -> String {
+    const SHOWN: usize = 60;
+    if text.chars().count() <= SHOWN {
+        return text.to_owned();
+    }
+    text.chars().take(SHOWN).chain(['…']).collect()
+}
+
+/// Reads a configuration file. Every mistake of syntax is noted; what could be read comes back.
+pub(crate) fn parse_file(text: &str, path: &Path, mistakes: &mut Mistakes) -> Vec<(String, Node)> {
+    let place_of = |offset: usize| Place::File {
+        path: path.to_owned(),
+        line: line_of(text, offset),
+    };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        let place = place_of(error.span().map_or(0, |span| span.start));
+        mistakes.add(
+            &place,
+            "",
+            format!("this is not valid TOML: {}", one_line(error.message())),
+        );
+    }
+    table_nodes(table.get_ref(), &place_of)
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = &text.as_bytes()[..offset.min(text.len())];
+    before.iter().filter(|byte| **byte == b'\n').count() + 1
+}
+
+fn table_nodes(table: &DeTable<'_>, place_of: &dyn Fn(usize) -> Place) -> Vec<(String, Node)> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+        .into_iter()
+        .map(|(key, value)| {
+            let node = Node {
+                place: place_of(key.span().start),
+                value: value_of(value.get_ref(), place_of),
+            };
+            (key.get_ref().to_string(), node)
+        })
+        .collect()
+}
+
+fn value_of(value: &DeValue<'_>, place_of: &dyn Fn(usize) -> Place) -> Value {
+    match value {
+        DeValue::String(text) => Value::Text(text.to_string()),
+        DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
+            .map_or(Value::Other("a number"), Value::Integer),
+        DeValue::Float(number) => number
+            .as_str()
+            .parse()
+            .map_or(Value::Other("a number"), Value::Float),
+        DeValue::Boolean(flag) => Value::Flag(*flag),
+        DeValue::Datetime(_) => Value::Other("a date"),
+        DeValue::Array(items) => Value::List(
+            items
+                .iter()
+                .map(|item| Node {
+                    place: place_of(item.span().start),
+                    value: value_of(item.get_ref(), place_of),
+                })
+                .collect(),
+        ),
+        DeValue::Table(table) => Value::Table(table_nodes(table, place_of)),
+    }
+}
+
+fn toml_value(text: &str, place: &Place) -> Option<Value> {
+    let value = DeValue::parse(text.trim()).ok()?;
+    Some(value_of(value.get_ref(), &|_| place.clone()))
+}
+
+fn json_value(text: &str, place: &Place) -> Option<Value> {
+    let value = serde_json::from_str(text).ok()?;
+    Some(from_json(value, place))
+}
+
+fn from_json(value: serde_json::Value, place: &Place) -> Value {
+    use serde_json::Value as Json;
+    let node = |value| Node {
+        place: place.clone(),
+        value: from_json(value, place),
+    };
+    match value {
+        Json::Null => Value::Other("null"),
+        Json::Bool(flag) => Value::Flag(flag),
+        Json::Number(number) => number
+            .as_i128()
+            .map(Value::Integer)
+            .or_else(|| number.as_f64().map(Value::Float))
+            .unwrap_or(Value::Other("a number")),
+        Json::String(text) => Value::Text(text),
+        Json::Array(items) => Value::List(items.into_iter().map(node).collect()),
+        Json::Object(members) => {
+            Value::Table(members.into_iter().map(|(k, v)| (k, node(v))).collect())
+        }
+    }
+}

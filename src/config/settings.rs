@@ -1,0 +1,262 @@
+//! Every setting of the gateway, defined once: reading, bounds, defaults and documentation all
+//! come from this table.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ht_backend::config::HookCall;
+use ht_core::limits::Limits;
+use ht_server::config::HookQueueConfig;
+use ht_server::config::Listen;
+use ht_server::config::Matching;
+use ht_server::config::Secret;
+use ht_server::config::ServerLimits;
+
+use crate::config::kind::Address;
+use crate::config::kind::AmqpUrl;
+use crate::config::kind::ApiKey;
+use crate::config::kind::BaseUrl;
+use crate::config::kind::Call;
+use crate::config::kind::Choose;
+use crate::config::kind::Count;
+use crate::config::kind::File;
+use crate::config::kind::Flag;
+use crate::config::kind::HeaderChange;
+use crate::config::kind::Headers;
+use crate::config::kind::Kind;
+use crate::config::kind::Mode;
+use crate::config::kind::Name;
+use crate::config::kind::Period;
+use crate::config::kind::RelativePath;
+use crate::config::kind::Size;
+use crate::config::kind::Steps;
+use crate::config::layers::Layers;
+use crate::config::log::Format;
+use crate::config::log::Level;
+use crate::config::mistake::Mistakes;
+use crate::config::mistake::Place;
+
+/// A setting's value and where it was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Found<T> {
+    /// The value: what was written, or the default.
+    pub(crate) value: T,
+    /// Where it was written.
+    pub(crate) place: Place,
+}
+
+/// What the documentation says about one setting.
+#[derive(Clone, Debug)]
+pub(crate) struct Described {
+    /// Its path, such as `limits.message_bytes`.
+    pub(crate) key: &'static str,
+    /// What may be written.
+    pub(crate) expects: String,
+    /// The default as it is written in the file.
+    pub(crate) default: String,
+    /// What it does.
+    pub(crate) doc: &'static str,
+}
+
+macro_rules! settings {
+    ($($field:ident: $type:ty, $key:literal, $kind:expr, $default:expr, $doc:literal;)*) => {
+        /// The value of every setting.
+        #[derive(Clone, Debug)]
+        pub(crate) struct Values {
+            $(#[doc = $doc] pub(crate) $field: Found<$type>,)*
+        }
+
+        /// Reads every setting; what is missing or wrong has its default.
+        pub(crate) fn read(layers: &Layers, mistakes: &mut Mistakes) -> Values {
+            Values {
+                $($field: take(layers, $key, &$kind, $default, mistakes),)*
+            }
+        }
+
+        /// Every setting, in the order of the documentation.
+        pub(crate) fn described() -> Vec<Described> {
+            vec![$(Described {
+                key: $key,
+                expects: $kind.expects(),
+                default: $kind.show(&$default),
+                doc: $doc,
+            },)*]
+        }
+
+        /// The path of every setting.
+        pub(crate) const KEYS: &[&str] = &[$($key,)*];
+    };
+}
+
+fn take<K: Kind>(
+    layers: &Layers,
+    key: &str,
+    kind: &K,
+    default: K::Value,
+    mistakes: &mut Mistakes,
+) -> Found<K::Value> {
+    let mut found = Found {
+        value: default,
+        place: Place::Default,
+    };
+    // The first layer counts; the others are read all the same, to report their mistakes too.
+    for (depth, node) in layers.of(key).enumerate() {
+        let value = kind.take(node, key, mistakes);
+        if depth == 0 {
+            found.place = node.place.clone();
+            if let Some(value) = value {
+                found.value = value;
+            }
+        }
+    }
+    found
+}
+
+const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+const fn period(min: Duration, max: Duration) -> Period {
+    Period { min, max }
+}
+
+const fn count(min: usize, max: usize) -> Count {
+    Count { min, max }
+}
+
+const fn size(min: usize, max: usize) -> Size {
+    Size { min, max }
+}
+
+const MS: Duration = Duration::from_millis(1);
+const HOUR: Duration = secs(3_600);
+const DAY: Duration = secs(86_400);
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+fn any_tcp(text: &str) -> Listen {
+    Listen::Tcp(text.parse().expect("a default address is one"))
+}
+
+settings! {
+    listen: Listen, "listen", Address, any_tcp("0.0.0.0:5000"),
+        "Where browsers connect, at `/ws/`. Nothing that can publish or inspect is served here.";
+    listen_mode: u32, "listen_mode", Mode, 0o660,
+        "Permission bits of the unix sockets that `listen` and `internal.listen` make.";
+    threads: usize, "threads", count(0, 1_024), 0,
+        "Threads that carry connections. 0 takes one for each core.";
+
+    internal_listen: Listen, "internal.listen", Address, any_tcp("127.0.0.1:8002"),
+        "Where triggers, metrics and health are served. Beyond this machine it needs `internal.api_key`.";
+    internal_api_key: Option<Secret>, "internal.api_key", ApiKey, None,
+        "Asked for on `/trigger/` and `/metrics` as `Authorization: Bearer <key>`. Empty: nothing is asked.";
+
+    backend_url: Option<String>, "backend.url", BaseUrl, None,
+        "Your HTTP API, ending in a slash. The paths below are appended to it as they are. The only setting that must be given.";
+    backend_socket: Option<PathBuf>, "backend.socket", File, None,
+        "Reach the API over this unix socket. `backend.url` then begins with `http://` and still gives the path and the `Host`. Empty: over TCP.";
+    backend_bootstrap: String, "backend.bootstrap", RelativePath, "bootstrap/".to_owned(),
+        "Called with GET for every visitor; status 200 admits, and `allowed_rooms` in the answer says to which rooms.";
+    backend_timeout: Duration, "backend.timeout", period(10 * MS, HOUR), secs(10),
+        "Time for one bootstrap call, from connecting to the end of the answer.";
+    backend_user_id_path: Vec<String>, "backend.user_id_path", Steps, Vec::new(),
+        "Where the user's id stands in the bootstrap answer, as a list of keys. Empty: it is not read.";
+    backend_headers: Vec<HeaderChange>, "backend.headers", Headers, Vec::new(),
+        "Headers to send to the API beyond the usual ones; see below.";
+    backend_max_in_flight: usize, "backend.max_in_flight", count(1, 100_000), 64,
+        "Bootstrap calls under way at once; further visitors wait in line. Match it to what the API can serve at once.";
+    backend_answer_bytes_max: usize, "backend.answer_bytes_max", size(KIB, GIB), 4 * MIB,
+        "Longest bootstrap answer that is read.";
+    backend_tls_verify: bool, "backend.tls_verify", Flag, true,
+        "Check the API's certificate. Switch it off in development only.";
+    backend_tls_ca_file: Option<PathBuf>, "backend.tls_ca_file", File, None,
+        "PEM file with the authorities to trust. Empty: those of the system.";
+
+    hooks_connect: Option<HookCall>, "hooks.connect", Call, None,
+        "Called after a visitor was admitted, with the same headers as bootstrap. Empty: no call.";
+    hooks_ping: Option<HookCall>, "hooks.ping", Call, None,
+        "Called at a client's `ping`. Empty: no call.";
+    hooks_disconnect: Option<HookCall>, "hooks.disconnect", Call, None,
+        "Called after a connection ended, however it ended. Empty: no call.";
+    hooks_timeout: Duration, "hooks.timeout", period(10 * MS, HOUR), secs(10),
+        "Time for one hook call.";
+    hooks_queue: usize, "hooks.queue", count(1, 10_000_000), HookQueueConfig::default().queue,
+        "Hook calls that wait; a further one is dropped and counted.";
+    hooks_max_in_flight: usize, "hooks.max_in_flight", count(1, 10_000), HookQueueConfig::default().max_in_flight,
+        "Hook calls under way at once. Those of one connection never overlap.";
+    hooks_ping_min_interval: Duration, "hooks.ping_min_interval", period(Duration::ZERO, DAY), HookQueueConfig::default().ping_min_interval,
+        "Shortest time between two ping calls of one connection. 0: every ping is told.";
+
+    rabbitmq_url: Option<String>, "rabbitmq.url", AmqpUrl, None,
+        "The RabbitMQ that triggers come from. Empty: no broker; this node delivers what is posted to its own `/trigger/`.";
+    rabbitmq_exchange: String, "rabbitmq.exchange", Name { bytes_max: 255 }, "hightemplar".to_owned(),
+        "The direct exchange that triggers are published to.";
+    rabbitmq_prefetch: usize, "rabbitmq.prefetch", count(1, 65_535), 1_000,
+        "Messages that RabbitMQ may have under way to this node unacknowledged.";
+    rabbitmq_publish_timeout: Duration, "rabbitmq.publish_timeout", period(10 * MS, HOUR), secs(5),
+        "How long a trigger posted to `/trigger/` may take to come back through RabbitMQ.";
+
+    rooms_matching: Matching, "rooms.matching", Choose::<Matching>::one(), Matching::default(),
+        "`wildcard`: `*` in a subscription or a trigger meets every value. `exact`: it is a value like any other, as in the Python version.";
+    status_clients: bool, "status.clients", Flag, true,
+        "Whether clients may ask for `status`.";
+
+    limits_connections: usize, "limits.connections", count(1, 10_000_000), ServerLimits::default().connections,
+        "Open connections of this node; a further one is answered with 503.";
+    limits_handshakes: usize, "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
+        "Handshakes under way at once, the wait for the API included; a further one is answered with 503.";
+    limits_head_timeout: Duration, "limits.head_timeout", period(100 * MS, HOUR), ServerLimits::default().head_timeout,
+        "Time for a client to send its whole request head.";
+    limits_head_bytes: usize, "limits.head_bytes", size(8 * KIB, MIB), ServerLimits::default().head_bytes,
+        "Longest request head.";
+    limits_idle_timeout: Duration, "limits.idle_timeout", period(Duration::ZERO, DAY), secs(300),
+        "A connection without a message from its client for this long is closed. 0: never.";
+    limits_message_bytes: usize, "limits.message_bytes", size(KIB, 64 * MIB), Limits::default().message_bytes,
+        "Longest message of a client; beyond it the connection is closed with 1009.";
+    limits_subscriptions: usize, "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
+        "Subscriptions of one connection; a further one is answered `too-many-subscriptions`.";
+    limits_request_id_bytes: usize, "limits.request_id_bytes", size(38, 64 * KIB), Limits::default().request_id_bytes,
+        "Longest `requestId`, as JSON text.";
+    limits_room_bytes: usize, "limits.room_bytes", size(64, MIB), Limits::default().room_bytes,
+        "Longest room of a client, as JSON text.";
+    limits_room_depth: usize, "limits.room_depth", count(1, 100), Limits::default().room_depth,
+        "How deep the values of a room may nest; 1 is a flat room.";
+    limits_outbox_bytes: usize, "limits.outbox_bytes", size(4 * KIB, GIB), Limits::default().outbox_bytes,
+        "Bytes that wait for a slow connection before it is closed as a slow consumer.";
+    limits_trigger_bytes: usize, "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,
+        "Longest body of `POST /trigger/` and longest message of the broker.";
+    limits_triggers_per_request: usize, "limits.triggers_per_request", count(1, 1_000_000), ServerLimits::default().triggers_per_request,
+        "Triggers in one request.";
+    limits_rooms_per_trigger: usize, "limits.rooms_per_trigger", count(1, 1_000_000), ServerLimits::default().rooms_per_trigger,
+        "Rooms in one trigger.";
+    limits_trigger_ids: usize, "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
+        "Trigger ids that are remembered to recognise a repetition.";
+    limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
+        "Publications that wait for a thread before `/trigger/` and the broker wait too.";
+
+    drain_timeout: Duration, "drain.timeout", period(Duration::ZERO, HOUR), secs(20),
+        "How long leaving may take: connections are closed, hooks told, the broker let go. Keep it below the time that your supervisor waits before it kills.";
+
+    log_level: Level, "log.level", Choose::<Level>::one(), Level::Info,
+        "What is logged. The variable `RUST_LOG` wins if it is set.";
+    log_format: Format, "log.format", Choose::<Format>::one(), Format::Text,
+        "`text` for people, `json` for machines: one object a line. The log goes to stderr.";
+}
+
+/// What each section is about; the first has no name.
+pub(crate) const SECTIONS: &[(&str, &str)] = &[
+    ("", "The listener for browsers."),
+    ("internal", "The listener for your API and for operators."),
+    ("backend", "Your HTTP API: who may enter, and which rooms."),
+    (
+        "hooks",
+        "Calls that tell your API who came, is there and went.",
+    ),
+    ("rabbitmq", "Triggers over RabbitMQ."),
+    ("rooms", "How rooms match."),
+    ("status", "The `status` message."),
+    ("limits", "Bounds. All of them include the number itself."),
+    ("drain", "Leaving in peace."),
+    ("log", "The log."),
+];
