@@ -1,1 +1,44 @@
-//! skeleton
+//! RFC 6455 frames and messages: bytes in, bytes out, no I/O.
+//!
+//! [`Decoder`] turns the bytes of one peer into [`Event`]s, [`put_frame`] and its siblings write
+//! frames. Nothing here knows a socket, a clock or a thread.
+//!
+//! ```
+//! use ht_frame::{DecodeOptions, Decoder, Event, Input, Opcode, Role, put_masked_frame};
+//!
+//! let mut bytes = Vec::new();
+//! put_masked_frame(&mut bytes, Opcode::Text, b"ping", [1, 2, 3, 4]);
+//!
+//! let options = DecodeOptions { role: Role::Server, message_bytes_max: 1 << 20 };
+//! let mut decoder = Decoder::new();
+//! let mut input = Input::new(&mut bytes);
+//! while let Some(event) = decoder.decode(&mut input, &options)? {
+//!     assert_eq!(event, Event::Text("ping"));
+//! }
+//! assert!(decoder.is_idle());
+//! # Ok::<(), ht_frame::Violation>(())
+//! ```
+
+mod close;
+mod decode;
+mod encode;
+mod header;
+mod mask;
+mod message;
+mod partial;
+mod violation;
+
+pub use crate::close::CloseCode;
+pub use crate::decode::DecodeOptions;
+pub use crate::decode::Decoder;
+pub use crate::decode::Event;
+pub use crate::decode::Input;
+pub use crate::encode::CLOSE_REASON_BYTES_MAX;
+pub use crate::encode::FrameHeader;
+pub use crate::encode::put_close;
+pub use crate::encode::put_frame;
+pub use crate::encode::put_masked_frame;
+pub use crate::header::CONTROL_BYTES_MAX;
+pub use crate::header::Opcode;
+pub use crate::header::Role;
+pub use crate::violation::Violation;

@@ -1,0 +1,248 @@
+//! From bytes to events.
+
+use std::ops::Range;
+
+use crate::close;
+use crate::close::CloseCode;
+use crate::header::Header;
+use crate::header::Opcode;
+use crate::header::Role;
+use crate::mask;
+use crate::partial::Partial;
+use crate::partial::Progress;
+use crate::violation::Violation;
+
+/// How to read a peer's bytes; one for many connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeOptions {
+    /// Which end we are: a [`Role::Server`] expects masked frames, a [`Role::Client`] unmasked
+    /// ones.
+    pub role: Role,
+    /// Longest message, in bytes of payload, all its fragments together; inclusive.
+    pub message_bytes_max: usize,
+}
+
+/// What a peer said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A whole text message.
+    Text(&'a str),
+    /// A whole binary message.
+    Binary(&'a [u8]),
+    /// A ping, to be answered by a pong with the same payload (at most 125 bytes).
+    Ping(&'a [u8]),
+    /// A pong, asked for or not.
+    Pong(&'a [u8]),
+    /// The peer closes, with code and reason if it gave them. It may send nothing after this:
+    /// stop decoding.
+    Close(Option<(CloseCode, &'a str)>),
+}
+
+/// Bytes as they came from the socket. Payloads are unmasked in place.
+#[derive(Debug)]
+pub struct Input<'b> {
+    bytes: &'b mut [u8],
+    position: usize,
+}
+
+impl<'b> Input<'b> {
+    /// All of `bytes`, nothing consumed.
+    pub fn new(bytes: &'b mut [u8]) -> Self {
+        Self { bytes, position: 0 }
+    }
+
+    /// Bytes that are not consumed yet.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.bytes.len() - self.position
+    }
+
+    pub(crate) fn rest(&self) -> &[u8] {
+        &self.bytes[self.position..]
+    }
+
+    /// Consumes `len` bytes, which must be there.
+    pub(crate) fn take(&mut self, len: usize) -> Range<usize> {
+        let start = self.position;
+        self.position += len;
+        start..self.position
+    }
+
+    /// Consumes `len` bytes, which must be there, and unmasks them.
+    fn take_unmasked(&mut self, len: usize, key: Option<[u8; 4]>) -> Range<usize> {
+        let range = self.take(len);
+        if let Some(key) = key {
+            mask::apply(&mut self.bytes[range.clone()], key);
+        }
+        range
+    }
+
+    /// The same, but at most what is there.
+    pub(crate) fn take_some_unmasked(&mut self, len_max: usize, key: Option<[u8; 4]>) -> &[u8] {
+        let range = self.take_unmasked(len_max.min(self.remaining()), key);
+        &self.bytes[range]
+    }
+}
+
+/// Reads one peer's frames. Eight bytes while the peer is between messages; an unfinished frame
+/// or message is kept in a box, whose buffer grows with what arrived and not with what was
+/// announced.
+#[derive(Debug, Default)]
+pub struct Decoder(Option<Box<Partial>>);
+
+impl Decoder {
+    /// A decoder at the start of a connection, right after the handshake.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Whether nothing is kept. True between messages, once [`decode`](Self::decode) returned
+    /// `Ok(None)`; an event that came in pieces is kept until the call after it.
+    #[must_use]
+    pub const fn is_idle(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Takes the next event out of `input`. `Ok(None)`: everything in `input` was consumed, feed
+    /// more.
+    ///
+    /// A frame that lies whole in `input` and is a message of its own, or a control frame, is
+    /// unmasked in place and handed out without a copy. Anything else is gathered here and handed
+    /// out when it is complete. Text is checked as it arrives, the size from the header on.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the protocol or a limit, and the stream has no meaning from here on: close
+    /// the connection and do not decode further.
+    pub fn decode<'a>(
+        &'a mut self,
+        input: &'a mut Input<'_>,
+        options: &DecodeOptions,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        let Some(found) = self.advance(input, options)? else {
+            return Ok(None);
+        };
+        match found {
+            Found::Whole(opcode, range) => event(opcode, &input.bytes[range]).map(Some),
+            Found::Gathered => self.0.as_ref().map_or(Ok(None), |partial| partial.event()),
+        }
+    }
+
+    fn advance(
+        &mut self,
+        input: &mut Input<'_>,
+        options: &DecodeOptions,
+    ) -> Result<Option<Found>, Violation> {
+        self.release();
+        loop {
+            if !self.is_within_frame() {
+                let Some(header) = self.take_header(input, options.role)? else {
+                    return Ok(None);
+                };
+                self.check_sequence(&header, options.message_bytes_max)?;
+                if header.is_event() && header.payload_len <= input.remaining() {
+                    self.release();
+                    let range = input.take_unmasked(header.payload_len, header.mask);
+                    return Ok(Some(Found::Whole(header.opcode, range)));
+                }
+                self.partial().begin(header);
+            }
+            match self.partial().take_payload(input)? {
+                Progress::Starved => return Ok(None),
+                Progress::Fragment => {}
+                Progress::Event => return Ok(Some(Found::Gathered)),
+            }
+        }
+    }
+
+    fn partial(&mut self) -> &mut Partial {
+        self.0.get_or_insert_default()
+    }
+
+    fn is_within_frame(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|partial| partial.is_within_frame())
+    }
+
+    /// Forgets the event that was handed out last, and the box if nothing else is in it.
+    fn release(&mut self) {
+        let Some(partial) = &mut self.0 else { return };
+        partial.forget_delivered();
+        if partial.is_empty() {
+            self.0 = None;
+        }
+    }
+
+    /// Takes the next header, of which a part may have come before.
+    fn take_header(
+        &mut self,
+        input: &mut Input<'_>,
+        role: Role,
+    ) -> Result<Option<Header>, Violation> {
+        if self
+            .0
+            .as_ref()
+            .is_none_or(|partial| !partial.is_within_header())
+        {
+            if let Some((header, len)) = Header::parse(input.rest(), role)? {
+                input.take(len);
+                return Ok(Some(header));
+            }
+            if input.remaining() == 0 {
+                return Ok(None);
+            }
+        }
+        self.partial().take_header(input, role)
+    }
+
+    /// Checks a header against the message that is unfinished, if one is (RFC 6455 section 5.4).
+    fn check_sequence(&self, header: &Header, message_bytes_max: usize) -> Result<(), Violation> {
+        if header.opcode.is_control() {
+            return Ok(());
+        }
+        let unfinished = self.0.as_ref().and_then(|partial| partial.message_len());
+        let before = match (unfinished, header.opcode) {
+            (Some(len), Opcode::Continuation) => len,
+            (None, Opcode::Continuation) => return Err(Violation::UnexpectedContinuation),
+            (Some(_), _) => return Err(Violation::ExpectedContinuation),
+            (None, _) => 0,
+        };
+        if header.payload_len > message_bytes_max.saturating_sub(before) {
+            return Err(Violation::MessageTooBig);
+        }
+        Ok(())
+    }
+}
+
+impl Header {
+    /// Whether this frame alone is an event: a control frame or an unfragmented message.
+    fn is_event(&self) -> bool {
+        self.fin && self.opcode != Opcode::Continuation
+    }
+}
+
+/// Where the next event lies.
+enum Found {
+    /// In the input, as one frame.
+    Whole(Opcode, Range<usize>),
+    /// In the box, which keeps it until the next call.
+    Gathered,
+}
+
+/// The event that a whole frame is.
+pub(crate) fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
+    match opcode {
+        Opcode::Text => simdutf8::basic::from_utf8(payload)
+            .map(Event::Text)
+            .map_err(|_| Violation::TextNotUtf8),
+        Opcode::Binary | Opcode::Continuation => Ok(Event::Binary(payload)),
+        Opcode::Ping => Ok(Event::Ping(payload)),
+        Opcode::Pong => Ok(Event::Pong(payload)),
+        Opcode::Close => close::parse(payload).map(Event::Close),
+    }
+}
+
+#[cfg(test)]
+mod tests;

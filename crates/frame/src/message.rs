@@ -1,0 +1,137 @@
+//! A data message that did not come in one piece.
+
+use crate::header::Opcode;
+use crate::violation::Violation;
+
+/// The unmasked bytes of a message that arrived so far.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Text(Text),
+    Binary(Vec<u8>),
+}
+
+/// Text, checked as it arrives: the whole characters, and apart from them the start of one that
+/// was cut. So each byte is validated once, however the message was cut.
+#[derive(Debug, Default)]
+pub(crate) struct Text {
+    whole: String,
+    cut: [u8; 3],
+    cut_len: u8,
+}
+
+impl Message {
+    pub(crate) fn new(opcode: Opcode) -> Self {
+        if opcode == Opcode::Text {
+            Self::Text(Text::default())
+        } else {
+            Self::Binary(Vec::new())
+        }
+    }
+
+    /// Bytes that arrived so far.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.whole.len() + usize::from(text.cut_len),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    /// Adds what arrived. `expected` more bytes of the same frame are announced to follow: the
+    /// buffer doubles as it fills, but not beyond what was announced.
+    pub(crate) fn push(&mut self, bytes: &[u8], expected: usize) -> Result<(), Violation> {
+        match self {
+            Self::Text(text) => text.push(bytes, expected),
+            Self::Binary(kept) => {
+                let extra = growth(kept.len(), kept.capacity(), bytes.len(), expected);
+                kept.reserve_exact(extra);
+                kept.extend_from_slice(bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says whether the message may end here: text may not end within a character.
+    pub(crate) fn check_end(&self) -> Result<(), Violation> {
+        match self {
+            Self::Text(text) if text.cut_len > 0 => Err(Violation::TextNotUtf8),
+            Self::Text(_) | Self::Binary(_) => Ok(()),
+        }
+    }
+}
+
+impl Text {
+    /// The characters that are complete.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.whole
+    }
+
+    fn push(&mut self, bytes: &[u8], expected: usize) -> Result<(), Violation> {
+        let bytes = self.finish_cut(bytes)?;
+        let (whole, cut) = split_at_cut(bytes)?;
+        let extra = growth(
+            self.whole.len(),
+            self.whole.capacity(),
+            bytes.len(),
+            expected,
+        );
+        self.whole.reserve_exact(extra);
+        self.whole.push_str(whole);
+        // Either the cut character was finished above, or all of `bytes` went into it.
+        for &byte in cut {
+            self.keep_cut(byte);
+        }
+        Ok(())
+    }
+
+    /// Completes the character that was cut with as many of `bytes` as it takes; returns the rest.
+    fn finish_cut<'b>(&mut self, mut bytes: &'b [u8]) -> Result<&'b [u8], Violation> {
+        while self.cut_len > 0 {
+            let Some((&byte, rest)) = bytes.split_first() else {
+                break;
+            };
+            bytes = rest;
+            let kept = usize::from(self.cut_len);
+            let mut character = [0; 4];
+            character[..kept].copy_from_slice(&self.cut[..kept]);
+            character[kept] = byte;
+            let (whole, cut) = split_at_cut(&character[..=kept])?;
+            if cut.is_empty() {
+                self.whole.push_str(whole);
+                self.cut_len = 0;
+            } else {
+                self.keep_cut(byte);
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn keep_cut(&mut self, byte: u8) {
+        self.cut[usize::from(self.cut_len)] = byte;
+        self.cut_len += 1;
+    }
+}
+
+/// Splits `bytes` into whole characters and the valid start, of at most three bytes, of one more.
+fn split_at_cut(bytes: &[u8]) -> Result<(&str, &[u8]), Violation> {
+    match simdutf8::compat::from_utf8(bytes) {
+        Ok(whole) => Ok((whole, &[])),
+        Err(error) if error.error_len().is_some() => Err(Violation::TextNotUtf8),
+        Err(error) => {
+            let (whole, cut) = bytes.split_at(error.valid_up_to());
+            let whole = simdutf8::basic::from_utf8(whole).map_err(|_| Violation::TextNotUtf8)?;
+            Ok((whole, cut))
+        }
+    }
+}
+
+/// How much to reserve so that `arrived` bytes fit: twice what was there, but never more than the
+/// frame can still bring.
+fn growth(len: usize, capacity: usize, arrived: usize, expected: usize) -> usize {
+    if capacity - len >= arrived {
+        return 0;
+    }
+    len.max(arrived).min(arrived.saturating_add(expected))
+}
+
+#[cfg(test)]
+mod tests;

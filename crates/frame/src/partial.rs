@@ -1,0 +1,149 @@
+//! What a connection keeps of an unfinished frame or message.
+
+use crate::decode::Event;
+use crate::decode::Input;
+use crate::decode::event;
+use crate::header::HEADER_BYTES_MAX;
+use crate::header::Header;
+use crate::header::Opcode;
+use crate::header::Role;
+use crate::mask;
+use crate::message::Message;
+use crate::violation::Violation;
+
+/// How far a frame got.
+pub(crate) enum Progress {
+    /// The input ended within it.
+    Starved,
+    /// It is complete, its message is not.
+    Fragment,
+    /// It completes an event.
+    Event,
+}
+
+/// An unfinished frame, an unfinished message, or both.
+#[derive(Debug, Default)]
+pub(crate) struct Partial {
+    /// The start of a header that was cut.
+    header: [u8; HEADER_BYTES_MAX],
+    header_len: u8,
+    /// The frame whose payload arrives.
+    frame: Option<Frame>,
+    /// The message whose fragments arrive.
+    message: Option<Message>,
+    /// The payload of the control frame that arrives; at most 125 bytes.
+    control: Vec<u8>,
+    /// What was handed out by the last call and is to be forgotten by the next.
+    delivered: Option<Opcode>,
+}
+
+/// A frame whose payload did not come whole.
+#[derive(Debug)]
+struct Frame {
+    opcode: Opcode,
+    fin: bool,
+    /// Turned so that it fits the next byte.
+    mask: Option<[u8; 4]>,
+    /// Bytes of payload still to come.
+    left: usize,
+}
+
+impl Partial {
+    pub(crate) fn is_within_header(&self) -> bool {
+        self.header_len > 0
+    }
+
+    pub(crate) fn is_within_frame(&self) -> bool {
+        self.frame.is_some()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.is_within_header() && !self.is_within_frame() && self.message.is_none()
+    }
+
+    /// Bytes that arrived of the unfinished message, if one is unfinished.
+    pub(crate) fn message_len(&self) -> Option<usize> {
+        self.message.as_ref().map(Message::len)
+    }
+
+    /// Adds bytes to a header that was cut until it is complete.
+    pub(crate) fn take_header(
+        &mut self,
+        input: &mut Input<'_>,
+        role: Role,
+    ) -> Result<Option<Header>, Violation> {
+        // The longest header is complete when the array is full, so there is always room.
+        while let Some(&byte) = input.rest().first() {
+            input.take(1);
+            self.header[usize::from(self.header_len)] = byte;
+            self.header_len += 1;
+            let kept = &self.header[..usize::from(self.header_len)];
+            if let Some((header, _)) = Header::parse(kept, role)? {
+                self.header_len = 0;
+                return Ok(Some(header));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gets ready for the payload of a frame that has to be gathered.
+    pub(crate) fn begin(&mut self, header: Header) {
+        self.frame = Some(Frame {
+            opcode: header.opcode,
+            fin: header.fin,
+            mask: header.mask,
+            left: header.payload_len,
+        });
+    }
+
+    /// Moves as much payload as there is out of `input`.
+    pub(crate) fn take_payload(&mut self, input: &mut Input<'_>) -> Result<Progress, Violation> {
+        let Some(frame) = &mut self.frame else {
+            return Ok(Progress::Starved);
+        };
+        let bytes = input.take_some_unmasked(frame.left, frame.mask);
+        frame.left -= bytes.len();
+        frame.mask = frame.mask.map(|key| mask::advance(key, bytes.len()));
+        let (opcode, ends_event) = (frame.opcode, frame.fin && frame.left == 0);
+
+        if opcode.is_control() {
+            self.control.extend_from_slice(bytes);
+        } else {
+            let message = self.message.get_or_insert_with(|| Message::new(opcode));
+            message.push(bytes, frame.left)?;
+            if ends_event {
+                message.check_end()?;
+            }
+        }
+
+        if frame.left > 0 {
+            return Ok(Progress::Starved);
+        }
+        self.frame = None;
+        if !ends_event {
+            return Ok(Progress::Fragment);
+        }
+        self.delivered = Some(opcode);
+        Ok(Progress::Event)
+    }
+
+    /// The event that was completed last, until it is forgotten.
+    pub(crate) fn event(&self) -> Result<Option<Event<'_>>, Violation> {
+        match (self.delivered, &self.message) {
+            (None, _) => Ok(None),
+            (Some(opcode), _) if opcode.is_control() => event(opcode, &self.control).map(Some),
+            (Some(_), message) => Ok(message.as_ref().map(|message| match message {
+                Message::Text(text) => Event::Text(text.as_str()),
+                Message::Binary(bytes) => Event::Binary(bytes),
+            })),
+        }
+    }
+
+    pub(crate) fn forget_delivered(&mut self) {
+        match self.delivered.take() {
+            Some(opcode) if opcode.is_control() => self.control.clear(),
+            Some(_) => self.message = None,
+            None => {}
+        }
+    }
+}
