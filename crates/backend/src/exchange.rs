@@ -26,7 +26,7 @@ use crate::connect::Connector;
 use crate::connect::Served;
 use crate::fault;
 
-/// An idle connection is closed after this long.
+/// An idle connection is not used again after this long, and closed within twice this time.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Idle connections kept, however many calls may be under way.

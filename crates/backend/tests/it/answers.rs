@@ -1,0 +1,266 @@
+//! Answers: good, unwelcome, broken and lying.
+
+use std::time::Duration;
+
+use ht_backend::Answer;
+use ht_backend::Backend;
+use ht_backend::Credentials;
+use ht_backend::Failure;
+use ht_backend::Refusal;
+use ht_backend::Waiting;
+use tokio::net::TcpListener;
+
+use crate::kit::JSON;
+use crate::kit::answer;
+use crate::kit::ask;
+use crate::kit::ask_about;
+use crate::kit::backend;
+use crate::kit::config;
+use crate::kit::failure;
+use crate::kit::gzip;
+use crate::kit::rooms;
+use crate::stub::Reply;
+use crate::stub::Stub;
+
+fn failed(kind: &str) -> Result<String, String> {
+    Err(format!("failed: {kind}"))
+}
+
+#[tokio::test]
+async fn an_admission_has_its_rooms_and_its_user() {
+    let body = br#"{"user": {"id": 7}, "allowed_rooms": [{"a": 1.0}]}"#;
+    let stub = Stub::tcp(move |_| Reply::Send(answer(200, JSON, body))).await;
+    let got = backend(&stub, |_| {})
+        .bootstrap(&Credentials::default())
+        .await;
+    let Answer::Admitted(admission) = got else {
+        panic!("admitted, not {got:?}");
+    };
+    assert_eq!(admission.allowed_rooms, r#"[{"a": 1.0}]"#);
+    assert_eq!(admission.user_id.as_deref(), Some("7"));
+}
+
+#[tokio::test]
+async fn every_way_to_frame_a_body_is_read() {
+    let body = br#"{"allowed_rooms": [1]}"#;
+    let (half, rest) = body.split_at(9);
+    let chunk = |data: &[u8]| [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat();
+    let head = format!("HTTP/1.1 200 OK\r\n{JSON}");
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
+    let zipped = gzip(body);
+    let zipped_head = format!("{head}Content-Encoding: gzip\r\n");
+    for reply in [
+        Reply::Send(answer(200, JSON, body)),
+        Reply::Pieces(vec![
+            answer(200, JSON, body)[..70].into(),
+            answer(200, JSON, body)[70..].into(),
+        ]),
+        Reply::Pieces(vec![
+            chunked,
+            chunk(half),
+            chunk(rest),
+            b"0\r\n\r\n".to_vec(),
+        ]),
+        Reply::Close([format!("{head}\r\n").as_bytes(), body].concat()),
+        Reply::Close([format!("HTTP/1.0 200 OK\r\n{JSON}\r\n").as_bytes(), body].concat()),
+        Reply::Send(
+            [
+                b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n".to_vec(),
+                answer(200, JSON, body),
+            ]
+            .concat(),
+        ),
+        Reply::Send(answer(
+            200,
+            &format!("{JSON}Content-Encoding: gzip\r\n"),
+            &zipped,
+        )),
+        Reply::Close([format!("{zipped_head}\r\n").as_bytes(), &zipped].concat()),
+        Reply::Pieces(vec![
+            format!("{zipped_head}Transfer-Encoding: chunked\r\n\r\n").into_bytes(),
+            chunk(&zipped[..15]),
+            chunk(&zipped[15..]),
+            b"0\r\n\r\n".to_vec(),
+        ]),
+    ] {
+        assert_eq!(ask_about(reply).await, Ok("[1]".into()));
+    }
+}
+
+#[tokio::test]
+async fn any_other_status_refuses() {
+    for status in [
+        201, 202, 204, 206, 300, 304, 305, 400, 401, 403, 404, 429, 500, 502, 503, 599,
+    ] {
+        let reply = match status {
+            204 | 304 => format!("HTTP/1.1 {status} X\r\n\r\n").into_bytes(),
+            _ => answer(status, JSON, br#"{"allowed_rooms": [1]}"#),
+        };
+        let stub = Stub::tcp(move |_| Reply::Send(reply.clone())).await;
+        let got = backend(&stub, |_| {})
+            .bootstrap(&Credentials::default())
+            .await;
+        let Answer::Refused(refusal) = got else {
+            panic!("{status}: refused, not {got:?}");
+        };
+        assert_eq!(refusal, Refusal::Status(status));
+        assert_eq!(
+            refusal.to_string(),
+            format!("the backend answered with status {status}")
+        );
+    }
+}
+
+#[tokio::test]
+async fn rooms_that_are_no_list_refuse() {
+    for value in ["null", "1", "\"*\"", "{}"] {
+        let got = ask_about(Reply::Send(rooms(value))).await;
+        assert_eq!(got, Err("refused: allowed-rooms".into()), "{value}");
+    }
+}
+
+#[tokio::test]
+async fn unusable_bodies_fail() {
+    let json = |body: &[u8]| Reply::Send(answer(200, JSON, body));
+    let html = answer(200, "Content-Type: text/html; charset=utf-8\r\n", b"<html>");
+    let brotli = answer(200, &format!("{JSON}Content-Encoding: br\r\n"), b"x");
+    let bomb = gzip(&vec![b' '; 1_000_000]);
+    let bomb = answer(200, &format!("{JSON}Content-Encoding: gzip\r\n"), &bomb);
+    let cut = gzip(&b"{}  ".repeat(50));
+    let cut = answer(
+        200,
+        &format!("{JSON}Content-Encoding: gzip\r\n"),
+        &cut[..20],
+    );
+    let table = [
+        (json(b""), "not-json"),
+        (json(b"<html>"), "not-json"),
+        (json(b"{\"allowed_rooms\": ["), "not-json"),
+        (json(b"[]"), "not-object"),
+        (json(b"{\"x\": \"\xe9\"}"), "not-utf-8"),
+        (Reply::Send(html), "content-type"),
+        (Reply::Send(answer(200, "", b"{}")), "content-type"),
+        (Reply::Send(brotli), "encoding"),
+        (Reply::Send(bomb), "too-large"),
+        (Reply::Send(cut), "truncated"),
+        (json(&vec![b' '; 100_001]), "too-large"),
+    ];
+    for (reply, kind) in table {
+        assert_eq!(ask_about(reply).await, failed(kind));
+    }
+}
+
+#[tokio::test]
+async fn lies_about_the_length_fail() {
+    let head = format!("HTTP/1.1 200 OK\r\n{JSON}");
+    let short = format!("{head}Content-Length: 50\r\n\r\n{{\"allowed_rooms\": []}}");
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n40\r\n{{}}");
+    let no_end = format!("{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n");
+    let bad_size = format!("{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n");
+    let huge = format!("{head}Content-Length: 99999999999\r\n\r\n");
+    let two = format!("{head}Content-Length: 2\r\nContent-Length: 3\r\n\r\n{{}}x");
+    let table = [
+        (Reply::Close(short.into()), "truncated"),
+        (Reply::Close(chunked.into()), "truncated"),
+        (Reply::Close(no_end.into()), "truncated"),
+        (Reply::Close(bad_size.into()), "protocol"),
+        (Reply::Hang(huge.into()), "too-large"),
+        (Reply::Close(two.into()), "protocol"),
+    ];
+    for (reply, kind) in table {
+        assert_eq!(ask_about(reply).await, failed(kind));
+    }
+}
+
+#[tokio::test]
+async fn endless_answers_end_at_a_bound() {
+    let head = format!("HTTP/1.1 200 OK\r\n{JSON}");
+    let body = Reply::Endless(format!("{head}\r\n").into(), vec![b' '; 10_000]);
+    assert_eq!(ask_about(body).await, failed("too-large"));
+    let chunks = Reply::Endless(
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n").into(),
+        b"1\r\n \r\n".repeat(1000),
+    );
+    assert_eq!(ask_about(chunks).await, failed("too-large"));
+    let headers = Reply::Endless(head.into(), b"X-Filler: yes\r\n".repeat(100));
+    assert_eq!(ask_about(headers).await, failed("protocol"));
+    let line = Reply::Endless(b"HTTP/1.1 200 ".into(), vec![b'a'; 10_000]);
+    assert_eq!(ask_about(line).await, failed("protocol"));
+    let hints = Reply::Endless(Vec::new(), b"HTTP/1.1 103 Hint\r\n\r\n".repeat(1000));
+    let stub = Stub::tcp(move |_| hints.clone()).await;
+    let backend = backend(&stub, |config| config.timeout = Duration::from_millis(300));
+    assert_eq!(ask(&backend).await, failed("timeout"));
+}
+
+#[tokio::test]
+async fn what_is_not_http_fails() {
+    for bytes in [
+        &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
+        b"\x15\x03\x01\x00\x02\x02\x28",
+        b"HTTP/9.9 200 OK\r\n\r\n",
+    ] {
+        assert_eq!(
+            ask_about(Reply::Close(bytes.into())).await,
+            failed("protocol")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_without_an_answer_fails() {
+    for reply in [
+        Reply::Close(Vec::new()),
+        Reply::Close(b"HTTP/1.1 20".into()),
+        Reply::Reset,
+    ] {
+        assert_eq!(ask_about(reply).await, failed("closed"));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_fails() {
+    let port = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let url = format!("http://127.0.0.1:{port}/");
+    let backend = ht_backend::HttpBackend::new(config(&url, |_| {})).unwrap();
+    let failure = failure(&backend).await;
+    assert_eq!(failure.kind(), "connect");
+    assert!(failure.to_string().contains("refused"), "{failure}");
+}
+
+#[tokio::test]
+async fn slowness_is_told_by_what_was_awaited() {
+    let head = format!("HTTP/1.1 200 OK\r\n{JSON}Content-Length: 9\r\n\r\n{{");
+    for (reply, waiting) in [
+        (Reply::Hang(Vec::new()), Waiting::Head),
+        (Reply::Hang(b"HTTP/1.1 200 OK\r\n".into()), Waiting::Head),
+        (Reply::Hang(head.into()), Waiting::Body),
+    ] {
+        let stub = Stub::tcp(move |_| reply.clone()).await;
+        let within = Duration::from_millis(100);
+        let got = failure(&backend(&stub, |config| config.timeout = within)).await;
+        assert_eq!(got, Failure::Timeout { within, waiting });
+        stub.until(|log| log.closed == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn sentences_hold_nothing_of_the_body() {
+    let table = [
+        answer(200, JSON, b"\"sessionid=secret\""),
+        answer(200, JSON, b"{\"a\": secret}"),
+        answer(200, JSON, b"{\"secret\": {\"allowed_rooms\": 1"),
+        answer(200, "Content-Type: text/html\r\n", b"secret"),
+        b"secret\r\n\r\n".to_vec(),
+    ];
+    for reply in table {
+        let stub = Stub::tcp(move |_| Reply::Close(reply.clone())).await;
+        let failure = failure(&backend(&stub, |_| {})).await;
+        assert!(
+            !format!("{failure} {failure:?}").contains("secret"),
+            "{failure}"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! Settings, answers and small helpers for the tests.
+
+use std::io::Write;
+use std::time::Duration;
+
+use ht_backend::Answer;
+use ht_backend::Backend;
+use ht_backend::Credentials;
+use ht_backend::Failure;
+use ht_backend::HttpBackend;
+use ht_backend::config::BackendConfig;
+use ht_backend::config::HookCalls;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+
+use crate::stub::Reply;
+use crate::stub::Seen;
+use crate::stub::Stub;
+
+/// Settings for tests: generous in time, `edit` for the rest.
+pub(crate) fn config(url: &str, edit: impl FnOnce(&mut BackendConfig)) -> BackendConfig {
+    let mut config = BackendConfig {
+        url: url.into(),
+        socket: None,
+        bootstrap: "bootstrap/".into(),
+        timeout: Duration::from_secs(20),
+        user_id_path: vec!["user".into(), "id".into()],
+        headers: BackendConfig::default_headers(),
+        max_in_flight: 10,
+        answer_bytes_max: 100_000,
+        tls_verify: true,
+        tls_ca_file: None,
+        hooks: HookCalls::default(),
+    };
+    edit(&mut config);
+    config
+}
+
+pub(crate) fn backend(stub: &Stub, edit: impl FnOnce(&mut BackendConfig)) -> HttpBackend {
+    HttpBackend::new(config(&stub.url, edit)).unwrap()
+}
+
+pub(crate) fn credentials(headers: &[(&'static str, &'static str)]) -> Credentials {
+    let headers: HeaderMap = headers
+        .iter()
+        .map(|(name, value)| {
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            (HeaderName::from_static(name), value)
+        })
+        .collect();
+    headers.into()
+}
+
+/// The rooms of an admission; anything else as a word with its kind.
+pub(crate) fn told(answer: Answer) -> Result<String, String> {
+    match answer {
+        Answer::Admitted(admission) => {
+            Ok(String::from_utf8(admission.allowed_rooms.to_vec()).unwrap())
+        }
+        Answer::Refused(refusal) => Err(format!("refused: {}", refusal.kind())),
+        Answer::Failed(failure) => Err(format!("failed: {}", failure.kind())),
+    }
+}
+
+pub(crate) async fn ask(backend: &HttpBackend) -> Result<String, String> {
+    told(backend.bootstrap(&Credentials::default()).await)
+}
+
+pub(crate) async fn failure(backend: &HttpBackend) -> Failure {
+    match backend.bootstrap(&Credentials::default()).await {
+        Answer::Failed(failure) => failure,
+        other @ (Answer::Admitted(_) | Answer::Refused(_)) => panic!("failed, not {other:?}"),
+    }
+}
+
+/// Asks a stub that always gives this reply.
+pub(crate) async fn ask_about(reply: Reply) -> Result<String, String> {
+    let stub = Stub::tcp(move |_| reply.clone()).await;
+    ask(&backend(&stub, |_| {})).await
+}
+
+/// An answer with these header lines and a matching length.
+pub(crate) fn answer(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let mut bytes =
+        format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {length}\r\n\r\n").into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+pub(crate) const JSON: &str = "Content-Type: application/json\r\n";
+
+/// An admission with these rooms.
+pub(crate) fn rooms(rooms: &str) -> Vec<u8> {
+    let body = format!(r#"{{"allowed_rooms": {rooms}}}"#);
+    answer(200, JSON, body.as_bytes())
+}
+
+/// A script that admits everybody.
+pub(crate) fn admit(_: &Seen) -> Reply {
+    Reply::Send(rooms("[]"))
+}
+
+pub(crate) fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}

@@ -1,0 +1,109 @@
+//! The bound on bootstrap calls under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use ht_backend::Backend;
+use ht_backend::Credentials;
+use ht_backend::Failure;
+use tokio::sync::Semaphore;
+
+use crate::kit::ask;
+use crate::kit::backend;
+use crate::kit::credentials;
+use crate::kit::failure;
+use crate::kit::rooms;
+use crate::kit::told;
+use crate::stub::Reply;
+use crate::stub::Stub;
+
+#[tokio::test]
+async fn never_more_calls_than_places() {
+    let gate = Arc::new(Semaphore::new(0));
+    let hold = gate.clone();
+    let stub = Stub::tcp(move |_| Reply::Wait(hold.clone(), rooms("[]"))).await;
+    let backend = backend(&stub, |config| config.max_in_flight = 3);
+    let calls = join_all((0..40).map(|_| ask(&backend)));
+    let open = async {
+        for answered in 0..40 {
+            let under_way = (40 - answered).min(3);
+            stub.until(|log| {
+                log.requests.len() == answered + under_way && log.in_flight == under_way
+            })
+            .await;
+            gate.add_permits(1);
+        }
+    };
+    let (answers, ()) = tokio::join!(calls, open);
+    assert!(answers.iter().all(Result::is_ok));
+    let log = stub.log();
+    assert_eq!((log.requests.len(), log.in_flight_max), (40, 3));
+}
+
+#[tokio::test]
+async fn places_are_given_in_the_order_of_asking() {
+    let stub = Stub::tcp(|_| Reply::Send(rooms("[]"))).await;
+    let backend = backend(&stub, |config| config.max_in_flight = 1);
+    let visitors = ["a", "b", "c", "d", "e", "f"].map(|name| credentials(&[("x-real-ip", name)]));
+    join_all(visitors.iter().map(|visitor| backend.bootstrap(visitor))).await;
+    let log = stub.log();
+    let order: Vec<_> = log
+        .requests
+        .iter()
+        .map(|seen| seen.header("x-real-ip").unwrap())
+        .collect();
+    assert_eq!(order.concat(), b"abcdef");
+}
+
+#[tokio::test]
+async fn waiting_for_a_place_ends_too() {
+    let stub = Stub::tcp(|_| Reply::Hang(Vec::new())).await;
+    let within = Duration::from_millis(300);
+    let backend = backend(&stub, |config| {
+        config.max_in_flight = 1;
+        config.timeout = within;
+    });
+    // The first holds the only place for just as long as the second waits for it.
+    let nobody = Credentials::default();
+    let first = backend.bootstrap(&nobody);
+    let second = async {
+        stub.until(|log| log.in_flight == 1).await;
+        let started = tokio::time::Instant::now();
+        let third = failure(&backend).now_or_never();
+        assert!(third.is_none());
+        (failure(&backend).await, started.elapsed())
+    };
+    let (first, (second, waited)) = tokio::join!(first, second);
+    assert_eq!(told(first), Err("failed: timeout".into()));
+    // It got the place when the first gave up, and then its own time began.
+    assert_eq!(second.kind(), "timeout");
+    assert!(waited >= within, "{waited:?}");
+
+    let calls = join_all((0..3).map(|_| failure(&backend))).await;
+    let kinds: Vec<_> = calls.iter().map(Failure::kind).collect();
+    assert_eq!(kinds[0], "timeout");
+    assert!(kinds.contains(&"busy"), "{kinds:?}");
+    assert!(calls.contains(&Failure::Busy { within }));
+}
+
+#[tokio::test]
+async fn an_abandoned_wait_leaves_the_line() {
+    let gate = Arc::new(Semaphore::new(0));
+    let hold = gate.clone();
+    let stub = Stub::tcp(move |_| Reply::Wait(hold.clone(), rooms("[]"))).await;
+    let backend = backend(&stub, |config| config.max_in_flight = 1);
+    let nobody = Credentials::default();
+    let first = backend.bootstrap(&nobody);
+    let rest = async {
+        stub.until(|log| log.in_flight == 1).await;
+        assert!(ask(&backend).now_or_never().is_none());
+        assert!(ask(&backend).now_or_never().is_none());
+        gate.add_permits(2);
+        ask(&backend).await
+    };
+    let (first, rest) = tokio::join!(first, rest);
+    assert_eq!((told(first), rest), (Ok("[]".into()), Ok("[]".into())));
+    assert_eq!(stub.log().requests.len(), 2);
+}
