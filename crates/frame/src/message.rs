@@ -36,13 +36,13 @@ impl Message {
         }
     }
 
-    /// Adds what arrived. `expected` more bytes of the same frame are announced to follow: the
-    /// buffer doubles as it fills, but not beyond what was announced.
-    pub(crate) fn push(&mut self, bytes: &[u8], expected: usize) -> Result<(), Violation> {
+    /// Adds what arrived. `to_come` is how much more the message will be, if its last frame told:
+    /// the buffer doubles as it fills, but not beyond that.
+    pub(crate) fn push(&mut self, bytes: &[u8], to_come: Option<usize>) -> Result<(), Violation> {
         match self {
-            Self::Text(text) => text.push(bytes, expected),
+            Self::Text(text) => text.push(bytes, to_come),
             Self::Binary(kept) => {
-                let extra = growth(kept.len(), kept.capacity(), bytes.len(), expected);
+                let extra = growth(kept.len(), kept.capacity(), bytes.len(), to_come);
                 kept.reserve_exact(extra);
                 kept.extend_from_slice(bytes);
                 Ok(())
@@ -65,7 +65,7 @@ impl Text {
         &self.whole
     }
 
-    fn push(&mut self, bytes: &[u8], expected: usize) -> Result<(), Violation> {
+    fn push(&mut self, bytes: &[u8], to_come: Option<usize>) -> Result<(), Violation> {
         let bytes = self.finish_cut(bytes)?;
         let (whole, cut) = split_at_cut(bytes)?;
         let extra = growth(
@@ -124,13 +124,16 @@ fn split_at_cut(bytes: &[u8]) -> Result<(&str, &[u8]), Violation> {
     }
 }
 
-/// How much to reserve so that `arrived` bytes fit: twice what was there, but never more than the
-/// frame can still bring.
-fn growth(len: usize, capacity: usize, arrived: usize, expected: usize) -> usize {
+/// How much to reserve so that `arrived` bytes fit. Doubling keeps the copies linear, whatever the
+/// size of the pieces; once the end is known, nothing beyond it is reserved.
+fn growth(len: usize, capacity: usize, arrived: usize, to_come: Option<usize>) -> usize {
     if capacity - len >= arrived {
         return 0;
     }
-    len.max(arrived).min(arrived.saturating_add(expected))
+    let doubled = len.max(arrived);
+    to_come.map_or(doubled, |to_come| {
+        doubled.min(arrived.saturating_add(to_come))
+    })
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ impl Partial {
             self.control.extend_from_slice(bytes);
         } else {
             let message = self.message.get_or_insert_with(|| Message::new(opcode));
-            message.push(bytes, frame.left)?;
+            message.push(bytes, frame.fin.then_some(frame.left))?;
             if ends_event {
                 message.check_end()?;
             }
