@@ -1,2 +1,77 @@
-//! Load generator and floor.
-fn main() {}
+//! `ht-bench`: load generator and floor.
+
+use std::io;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use ht_bench::backend::StubBackend;
+use ht_bench::cli::Cli;
+use ht_bench::cli::Command;
+use ht_bench::cli::DriveArgs;
+use ht_bench::cli::FloorArgs;
+use ht_bench::drive;
+use ht_bench::floor::Floor;
+use ht_bench::report;
+use ht_bench::server::LISTENING;
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ht-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    // Ten thousand sockets need more than the usual limit.
+    rlimit::increase_nofile_limit(u64::MAX).context("cannot raise the limit of open files")?;
+    match cli.command {
+        Command::Floor(args) => floor(&args),
+        Command::Drive(args) => drive(&args),
+        Command::Report(args) => {
+            let text = report::read_and_render(&args.results, &args.notes)?;
+            match &args.out {
+                Some(path) => std::fs::write(path, text)
+                    .with_context(|| format!("cannot write {}", path.display()))?,
+                None => io::stdout().write_all(text.as_bytes())?,
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn floor(args: &FloorArgs) -> anyhow::Result<ExitCode> {
+    let floor = Floor::bind(args.listen, args.mode).context("cannot listen")?;
+    println!("{LISTENING}{} {}", floor.public()?, floor.control()?);
+    floor.run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn drive(args: &DriveArgs) -> anyhow::Result<ExitCode> {
+    let workload = args.workload()?;
+    // Whatever happens, this ends; the server's process ends with us.
+    let deadline = Duration::from_secs(args.deadline_seconds);
+    std::thread::Builder::new()
+        .name("deadline".to_owned())
+        .spawn(move || {
+            std::thread::sleep(deadline);
+            eprintln!("ht-bench: not done after {deadline:?}: giving up");
+            std::process::exit(2);
+        })?;
+    let server = args.server();
+    let backend = StubBackend::start(workload.grants).context("cannot start the stub backend")?;
+    let running = server.launch(&args.launch(backend.address()))?;
+    eprintln!("{} runs as process {}", server.name(), running.process.id());
+    let outcome = drive::drive(running, &workload, args.label(server.name()))?;
+    println!("{}", serde_json::to_string(&outcome)?);
+    eprintln!("{}", report::one_line(&outcome));
+    Ok(match outcome.invalid {
+        None => ExitCode::SUCCESS,
+        Some(_) => ExitCode::FAILURE,
+    })
+}

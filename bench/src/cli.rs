@@ -1,0 +1,261 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+
+use crate::drive::Label;
+use crate::floor::Mode;
+use crate::message;
+use crate::server::FloorServer;
+use crate::server::GatewayServer;
+use crate::server::Launch;
+use crate::server::Server;
+use crate::workload::Grants;
+use crate::workload::Pace;
+use crate::workload::Rooms;
+use crate::workload::Workload;
+
+/// Load generator and floor for high-templar
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Be the floor: write bytes to sockets, nothing else
+    Floor(FloorArgs),
+    /// Start a server, drive it, and print what was found as one line of JSON
+    ///
+    /// Exits with 0 after a valid run, 1 after a run in which a message was lost, doubled or out
+    /// of order, and 2 where nothing could be measured.
+    Drive(DriveArgs),
+    /// Make a page of the lines that `drive` printed
+    Report(ReportArgs),
+}
+
+/// How to be the floor.
+#[derive(Debug, Args)]
+pub struct FloorArgs {
+    /// Where sockets connect; the control connection gets a free port of the same address
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// When to send
+    #[arg(long, value_enum, default_value = "write")]
+    pub mode: Mode,
+}
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Which {
+    /// The floor with a send for each message and socket.
+    FloorWrite,
+    /// The floor where waiting messages share a send.
+    FloorCoalesce,
+    /// high-templar.
+    Gateway,
+}
+
+/// What to drive, and how.
+#[derive(Debug, Args)]
+pub struct DriveArgs {
+    /// The server to drive
+    #[arg(long, value_enum)]
+    pub server: Which,
+    /// The gateway's program
+    #[arg(long, default_value = "target/release/high-templar")]
+    pub gateway: PathBuf,
+    /// The core that the server runs on (pin the driver itself with taskset); without it, any
+    #[arg(long)]
+    pub server_core: Option<usize>,
+    /// Words to put before the server's command line, such as a profiler; once for each word
+    #[arg(long, allow_hyphen_values = true)]
+    pub prefix: Vec<String>,
+    /// Where the server's log goes
+    #[arg(long, default_value = "target/bench-server.log")]
+    pub log: PathBuf,
+    /// Name of the workload in the results
+    #[arg(long, default_value = "")]
+    pub name: String,
+    /// Number of this repetition in the results
+    #[arg(long, default_value_t = 1)]
+    pub round: u32,
+
+    /// Who hears a trigger
+    #[arg(long, value_enum, default_value = "fan-out")]
+    pub rooms: Rooms,
+    /// Connections, each with one subscription
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=19_000))]
+    pub connections: u32,
+    /// Deliveries a second, over all connections
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// Instead of a rate: so many triggers outstanding
+    #[arg(long, conflicts_with = "rate", value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub window: Option<u64>,
+    /// No triggers: only the way in and the memory of idle connections
+    #[arg(long, conflicts_with_all = ["rate", "window"])]
+    pub idle: bool,
+    /// How long to count, in seconds
+    #[arg(long, default_value_t = 10.0)]
+    pub seconds: f64,
+    /// How long to send before counting, in seconds
+    #[arg(long, default_value_t = 1.0)]
+    pub warm_up: f64,
+    /// Length of each trigger's data, in bytes of JSON
+    #[arg(long, default_value_t = 128, value_parser = data_bytes)]
+    pub data_bytes: usize,
+    /// What the stub backend permits
+    #[arg(long, value_enum, default_value = "shared")]
+    pub grants: Grants,
+    /// Clients that join at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub joining: u32,
+    /// A run in which nothing happens for so many seconds has failed
+    #[arg(long, default_value_t = 10.0)]
+    pub patience: f64,
+    /// How long to listen for second copies, and to leave a server alone before its memory is
+    /// read, in seconds
+    #[arg(long, default_value_t = 0.5)]
+    pub settle: f64,
+    /// The whole run ends after so many seconds, whatever happens
+    #[arg(long, default_value_t = 120)]
+    pub deadline_seconds: u64,
+}
+
+/// What to make a page of.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The lines that `drive` printed
+    pub results: PathBuf,
+    /// Lines about the machine and the run, to be printed as a list; once for each
+    #[arg(long = "note")]
+    pub notes: Vec<String>,
+    /// Where the page goes; without it, to the standard output
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+fn data_bytes(text: &str) -> Result<usize, String> {
+    let range = message::DATA_BYTES_MIN..=message::DATA_BYTES_MAX;
+    let bytes = text.parse().map_err(|e| format!("{e}"))?;
+    if range.contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("not within {} and {}", range.start(), range.end()))
+    }
+}
+
+impl DriveArgs {
+    /// The workload that was asked for.
+    ///
+    /// # Errors
+    /// When a duration is none.
+    pub fn workload(&self) -> anyhow::Result<Workload> {
+        let pace = match (self.idle, self.window) {
+            (true, _) => Pace::Idle,
+            (false, Some(window)) => Pace::FlatOut { window },
+            (false, None) => Pace::Rate {
+                deliveries: f64::from(self.rate),
+            },
+        };
+        Ok(Workload {
+            rooms: self.rooms,
+            connections: self.connections as usize,
+            pace,
+            warm_up: Duration::try_from_secs_f64(self.warm_up)?,
+            measured: Duration::try_from_secs_f64(self.seconds)?,
+            data_bytes: self.data_bytes,
+            grants: self.grants,
+            joining: self.joining as usize,
+            patience: Duration::try_from_secs_f64(self.patience)?,
+            settle: Duration::try_from_secs_f64(self.settle)?,
+        })
+    }
+
+    /// The server that was asked for.
+    #[must_use]
+    pub fn server(&self) -> Box<dyn Server> {
+        match self.server {
+            Which::FloorWrite => Box::new(FloorServer(Mode::Write)),
+            Which::FloorCoalesce => Box::new(FloorServer(Mode::Coalesce)),
+            Which::Gateway => Box::new(GatewayServer {
+                program: self.gateway.clone(),
+            }),
+        }
+    }
+
+    /// How the server is started.
+    #[must_use]
+    pub fn launch(&self, backend: SocketAddr) -> Launch {
+        Launch {
+            backend,
+            core: self.server_core,
+            prefix: self.prefix.clone(),
+            log: self.log.clone(),
+            connections: self.connections as usize,
+        }
+    }
+
+    /// The names of the run.
+    #[must_use]
+    pub fn label(&self, server: String) -> Label {
+        Label {
+            workload: self.name.clone(),
+            server,
+            round: self.round,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_pace_is_what_was_asked_for() {
+        let pace = |words: &[&str]| {
+            let all = [&["ht-bench", "drive", "--server", "gateway"], words].concat();
+            let Command::Drive(args) = Cli::try_parse_from(all).unwrap().command else {
+                panic!("not drive");
+            };
+            args.workload().unwrap().pace
+        };
+        let rate = |deliveries| Pace::Rate { deliveries };
+        assert_eq!(pace(&[]), rate(20_000.0));
+        assert_eq!(pace(&["--rate", "50"]), rate(50.0));
+        assert_eq!(pace(&["--window", "8"]), Pace::FlatOut { window: 8 });
+        assert_eq!(pace(&["--idle"]), Pace::Idle);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for words in [
+            &["--rate", "0"][..],
+            &["--window", "8", "--rate", "5"],
+            &["--idle", "--window", "8"],
+            &["--connections", "20000"],
+            &["--data-bytes", "10"],
+        ] {
+            let all = [&["ht-bench", "drive", "--server", "gateway"], words].concat();
+            assert!(Cli::try_parse_from(all).is_err(), "{words:?}");
+        }
+    }
+}

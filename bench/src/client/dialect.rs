@@ -1,0 +1,172 @@
+//! How a client joins: what it says and waits for until its room's messages reach it.
+
+use std::net::SocketAddr;
+
+use uuid::Uuid;
+
+use super::frame;
+use super::frame::Frame;
+use crate::message;
+use crate::workload::Rooms;
+
+/// The language of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// The floor: the client says its number and has joined.
+    Plain,
+    /// A websocket, a first frame with the permissions, a `subscribe` and its answer.
+    HighTemplar,
+}
+
+/// Where a client stands on its way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// TCP is being connected.
+    Connecting,
+    /// The upgrade was asked for.
+    Upgrading,
+    /// The socket is a websocket; the server has yet to say whether we may be here.
+    Greeting,
+    /// `subscribe` was sent.
+    Subscribing,
+    /// Deliveries come.
+    Joined,
+}
+
+/// What a client needs to know about itself to join.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Identity {
+    pub(crate) number: u32,
+    pub(crate) request_id: Uuid,
+}
+
+/// Why a client could not join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// The server answered the upgrade with something else than 101.
+    #[error("upgrade refused: {0}")]
+    Upgrade(String),
+    /// The server said something that does not belong here.
+    #[error("unexpected while {stage}: {said}")]
+    Unexpected {
+        /// What the client was about to do.
+        stage: String,
+        /// The beginning of what the server said.
+        said: String,
+    },
+    /// The response head or a frame was longer than anything expected, or not readable.
+    #[error("not understood while {stage}")]
+    Garbled {
+        /// What the client was about to do.
+        stage: String,
+    },
+}
+
+impl Dialect {
+    /// What is said once TCP is connected.
+    pub(crate) fn open(self, who: Identity, server: SocketAddr, out: &mut Vec<u8>) -> Stage {
+        match self {
+            Self::Plain => {
+                out.extend_from_slice(&who.number.to_le_bytes());
+                Stage::Joined
+            }
+            Self::HighTemplar => {
+                // A fixed key is enough: nobody caches these answers.
+                let request = format!(
+                    "GET /ws/ HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\n\
+                     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                     Origin: http://{server}\r\nUser-Agent: ht-bench\r\n\
+                     Cookie: sessionid={}; csrftoken=bench\r\n\r\n",
+                    who.number
+                );
+                out.extend_from_slice(request.as_bytes());
+                Stage::Upgrading
+            }
+        }
+    }
+
+    /// Whether the messages of a server carry the receiver's own `requestId`.
+    pub(crate) fn has_request_ids(self) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::HighTemplar => true,
+        }
+    }
+}
+
+/// Looks for the end of the answer to the upgrade. Says how long it is, `None` when it is not
+/// whole yet.
+pub(crate) fn upgrade_answer(bytes: &[u8]) -> Result<Option<usize>, JoinError> {
+    const HEAD_BYTES_MAX: usize = 16 << 10;
+    let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else {
+        if bytes.len() > HEAD_BYTES_MAX {
+            return Err(garbled(Stage::Upgrading));
+        }
+        return Ok(None);
+    };
+    if bytes.starts_with(b"HTTP/1.1 101 ") {
+        return Ok(Some(end + 4));
+    }
+    Err(JoinError::Upgrade(beginning(&bytes[..end])))
+}
+
+/// Takes a frame that came while joining; says the next stage and appends what is said.
+pub(crate) fn joining_frame(
+    stage: Stage,
+    who: Identity,
+    rooms: Rooms,
+    frame: &Frame<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Stage, JoinError> {
+    let unexpected = || JoinError::Unexpected {
+        stage: format!("{stage:?}"),
+        said: beginning(frame.payload),
+    };
+    if frame.opcode != frame::TEXT {
+        return Err(unexpected());
+    }
+    let said: serde_json::Value =
+        serde_json::from_slice(frame.payload).map_err(|_| unexpected())?;
+    match stage {
+        Stage::Greeting if said["is_authorized"] == true => {
+            let subscribe = format!(
+                r#"{{"type":"subscribe","room":{},"requestId":"{}"}}"#,
+                rooms.room(who.number),
+                who.request_id.hyphenated()
+            );
+            let key = mask_key(who);
+            frame::write_masked(frame::TEXT, subscribe.as_bytes(), key, out);
+            Ok(Stage::Subscribing)
+        }
+        Stage::Subscribing
+            if said["code"] == "success"
+                && said["requestId"].as_str().map(str::as_bytes)
+                    == Some(&message::uuid_text(who.request_id)[..]) =>
+        {
+            Ok(Stage::Joined)
+        }
+        Stage::Connecting
+        | Stage::Upgrading
+        | Stage::Greeting
+        | Stage::Subscribing
+        | Stage::Joined => Err(unexpected()),
+    }
+}
+
+/// A key that differs between clients and is never zero in any byte.
+pub(crate) fn mask_key(who: Identity) -> [u8; 4] {
+    let bytes = who.request_id.into_bytes();
+    [bytes[0] | 1, bytes[1] | 1, bytes[2] | 1, bytes[3] | 1]
+}
+
+pub(crate) fn garbled(stage: Stage) -> JoinError {
+    JoinError::Garbled {
+        stage: format!("{stage:?}"),
+    }
+}
+
+/// The first 200 bytes as text, for messages to people.
+pub(crate) fn beginning(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned()
+}

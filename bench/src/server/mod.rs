@@ -1,0 +1,80 @@
+//! The servers that can be driven: how each is started, and how one speaks to it.
+
+mod floor;
+mod gateway;
+mod process;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use self::floor::FloorServer;
+pub use self::floor::LISTENING;
+pub use self::gateway::GatewayServer;
+pub use self::process::Process;
+use crate::client::Dialect;
+use crate::door::DoorAt;
+
+/// A kind of server. To measure another product, say here how it is started and, if it speaks
+/// neither language of [`Dialect`] or [`DoorAt`], teach those two its own.
+pub trait Server {
+    /// Its name in the results.
+    fn name(&self) -> String;
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    fn launch(&self, how: &Launch) -> Result<Running, LaunchError>;
+}
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The API that it asks.
+    pub backend: SocketAddr,
+    /// The core that it runs on; `None`: any.
+    pub core: Option<usize>,
+    /// Words before its own command line, such as those of a profiler. Empty: none.
+    pub prefix: Vec<String>,
+    /// Where its log goes.
+    pub log: PathBuf,
+    /// Connections that it will get.
+    pub connections: usize,
+}
+
+/// A server that listens. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// Its process.
+    pub process: Process,
+    /// Where clients connect.
+    pub public: SocketAddr,
+    /// Where triggers go.
+    pub door: DoorAt,
+    /// How clients join.
+    pub dialect: Dialect,
+    /// What it says about its version.
+    pub version: String,
+}
+
+/// Why a server could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The program could not be run.
+    #[error("cannot run {program}: {cause}")]
+    Spawn {
+        /// The program.
+        program: String,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// It ended, or did not listen in time.
+    #[error("{program} did not come up: {why}")]
+    NotUp {
+        /// The program.
+        program: String,
+        /// What is known, with the end of its log.
+        why: String,
+    },
+}

@@ -1,0 +1,175 @@
+//! What a process has used, as the kernel tells it: the same means for every server.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// Reads the CPU time of a process, in nanoseconds, from the run times of its threads.
+///
+/// The counters in `/proc/PID/stat` move in steps of 10 ms, too coarse for a short run; those of
+/// the threads are exact. They contain the work of the kernel on the thread's behalf: on
+/// loopback that is also the receiver's side of a send.
+#[derive(Debug)]
+pub struct CpuClock {
+    pid: u32,
+    // A thread that ended keeps its last figure.
+    threads: HashMap<u32, u64>,
+}
+
+/// CPU time of a process at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu {
+    /// User and system time together, exact.
+    pub total: Duration,
+    /// User time, in steps of 10 ms.
+    pub user: Duration,
+    /// System time, in steps of 10 ms.
+    pub system: Duration,
+}
+
+impl std::ops::Sub for Cpu {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            total: self.total.saturating_sub(earlier.total),
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+}
+
+impl CpuClock {
+    /// A clock for the process `pid`.
+    #[must_use]
+    pub fn new(pid: u32) -> Self {
+        Self {
+            pid,
+            threads: HashMap::new(),
+        }
+    }
+
+    /// What the process has used until now.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn read(&mut self) -> io::Result<Cpu> {
+        for entry in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let entry = entry?;
+            // A thread may end between the listing and the reading.
+            let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else {
+                continue;
+            };
+            let thread: Option<u32> = entry.file_name().to_str().and_then(|n| n.parse().ok());
+            let ran: Option<u64> = text.split(' ').next().and_then(|ns| ns.parse().ok());
+            if let (Some(thread), Some(ran)) = (thread, ran) {
+                let known: &mut u64 = self.threads.entry(thread).or_default();
+                *known = ran.max(*known);
+            }
+        }
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let (user, system) = parse_stat(&stat).ok_or_else(|| unreadable("stat"))?;
+        Ok(Cpu {
+            total: Duration::from_nanos(self.threads.values().sum()),
+            user,
+            system,
+        })
+    }
+}
+
+/// User and system time out of `/proc/PID/stat`. The name in brackets may hold anything.
+fn parse_stat(stat: &str) -> Option<(Duration, Duration)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut ticks = || {
+        // The unit is fixed at 1/100 s on Linux.
+        let ticks: u64 = fields.next()?.parse().ok()?;
+        Some(Duration::from_millis(ticks * 10))
+    };
+    Some((ticks()?, ticks()?))
+}
+
+/// Memory of a process, in bytes, from `/proc/PID/smaps_rollup`. Kernel memory (socket buffers)
+/// is not in it.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// All resident pages, code included.
+    pub rss: u64,
+    /// Pages of no file: heap and stacks.
+    pub anonymous: u64,
+}
+
+impl Memory {
+    /// What the process `pid` holds now.
+    ///
+    /// # Errors
+    /// When the process is gone or is not ours to look at.
+    pub fn read(pid: u32) -> io::Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+        parse_rollup(&text).ok_or_else(|| unreadable("smaps_rollup"))
+    }
+}
+
+fn parse_rollup(text: &str) -> Option<Memory> {
+    let bytes = |name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+        let kilobytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+        Some(kilobytes * 1024)
+    };
+    Some(Memory {
+        rss: bytes("Rss:")?,
+        anonymous: bytes("Anonymous:")?,
+    })
+}
+
+fn unreadable(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("cannot read {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn own_work_is_seen() {
+        let mut clock = CpuClock::new(std::process::id());
+        let before = clock.read().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let mut sum = 0u64;
+        loop {
+            (0..1_000_000u64).for_each(|i| sum = std::hint::black_box(sum.wrapping_add(i)));
+            let used = clock.read().unwrap() - before;
+            if used.total >= Duration::from_millis(30) && used.user >= Duration::from_millis(10) {
+                break;
+            }
+            assert!(Instant::now() < deadline, "no CPU time seen: {used:?}");
+        }
+    }
+
+    #[test]
+    fn an_ended_thread_is_not_forgotten() {
+        let mut clock = CpuClock::new(std::process::id());
+        clock.threads.insert(u32::MAX, 5_000_000_000);
+        assert!(clock.read().unwrap().total >= Duration::from_secs(5));
+    }
+
+    #[test]
+    fn stat_with_an_awkward_name() {
+        let stat = "12 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 150 25 0 0 20 0";
+        let expected = (Duration::from_millis(1500), Duration::from_millis(250));
+        assert_eq!(parse_stat(stat), Some(expected));
+        assert_eq!(parse_stat("12 (a) S 1"), None);
+    }
+
+    #[test]
+    fn memory_is_read() {
+        let memory = Memory::read(std::process::id()).unwrap();
+        assert!(memory.rss >= memory.anonymous && memory.anonymous > 0);
+        assert!(parse_rollup("Rss: x kB\nAnonymous: 1 kB\n").is_none());
+    }
+}

@@ -1,0 +1,49 @@
+//! What the tests share.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ht_bench::client::Dialect;
+use ht_bench::door::DoorAt;
+use ht_bench::drive::Label;
+use ht_bench::server::Process;
+use ht_bench::server::Running;
+use ht_bench::workload::Grants;
+use ht_bench::workload::Pace;
+use ht_bench::workload::Rooms;
+use ht_bench::workload::Workload;
+
+pub(crate) const CONNECTIONS: usize = 20;
+
+pub(crate) fn workload(rooms: Rooms, pace: Pace) -> Workload {
+    Workload {
+        rooms,
+        connections: CONNECTIONS,
+        pace,
+        warm_up: Duration::from_millis(50),
+        measured: Duration::from_millis(200),
+        data_bytes: 128,
+        grants: Grants::Shared,
+        joining: 4,
+        patience: Duration::from_secs(2),
+        settle: Duration::from_millis(50),
+    }
+}
+
+pub(crate) fn running(public: SocketAddr, door: DoorAt, dialect: Dialect) -> Running {
+    Running {
+        process: Process::own(),
+        public,
+        door,
+        dialect,
+        version: "test".to_owned(),
+    }
+}
+
+pub(crate) fn label() -> Label {
+    Label {
+        workload: "test".to_owned(),
+        server: "test".to_owned(),
+        round: 1,
+    }
+}
