@@ -72,7 +72,7 @@ impl Text {
             self.whole.len(),
             self.whole.capacity(),
             bytes.len(),
-            expected,
+            to_come,
         );
         self.whole.reserve_exact(extra);
         self.whole.push_str(whole);

@@ -92,7 +92,7 @@ fn buffers_grow_with_what_arrived() {
             let chunk = 1_000.min(ANNOUNCED - arrived);
             arrived += chunk;
             message
-                .push(&vec![b'x'; chunk], ANNOUNCED - arrived)
+                .push(&vec![b'x'; chunk], Some(ANNOUNCED - arrived))
                 .unwrap();
             assert_eq!(message.len(), arrived);
             assert!(capacity(&message) <= 2 * arrived, "{opcode:?} {arrived}");
