@@ -44,8 +44,10 @@ const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// The team's HTTP API, reached over TCP, TLS or a unix socket.
 ///
-/// Connections are kept alive between calls, a bounded number of them and for a bounded time. The
-/// calls must be made within a tokio runtime with time and I/O.
+/// Connections are kept alive between calls, a bounded number of them and for a bounded time.
+/// Bootstrap calls wait in line for one of `max_in_flight` places; hooks do not, so whoever makes
+/// them bounds how many are under way. All calls must be made within a tokio runtime with time
+/// and I/O, which also carries the connections.
 pub struct HttpBackend {
     exchange: Exchange,
     bootstrap: Uri,

@@ -26,6 +26,26 @@ pub const HEADER_BYTES_MAX: usize = 8 * 1024;
 pub const COOKIE_BYTES_MAX: usize = 64 * 1024;
 
 /// The rules that make [`Credentials`] of a visitor's request.
+///
+/// ```
+/// use ht_backend::ForwardRules;
+/// use ht_backend::config::BackendConfig;
+/// use http::HeaderMap;
+/// use http::HeaderValue;
+///
+/// let rules = ForwardRules::new(BackendConfig::default_headers());
+/// let mut request = HeaderMap::new();
+/// request.insert("cookie", HeaderValue::from_static("csrftoken=abc"));
+/// request.insert("origin", HeaderValue::from_static("https://app.example"));
+///
+/// let credentials = rules.apply(&request, Some("token=t%201"))?;
+/// let headers = credentials.headers();
+/// assert_eq!(headers["cookie"], "csrftoken=abc");
+/// assert_eq!(headers["x-csrftoken"], "abc");
+/// assert_eq!(headers["authorization"], "Token t 1");
+/// assert_eq!(headers.len(), 3);
+/// # Ok::<(), ht_backend::ForwardError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ForwardRules {
     rules: Vec<HeaderRule>,
@@ -53,7 +73,8 @@ pub enum ForwardError {
 
 impl ForwardRules {
     /// Takes the rules in their order. Of several for one header the last is used, even where it
-    /// finds no value.
+    /// finds no value. Rules that could break a request's framing are refused when
+    /// [`crate::HttpBackend`] is set up with them, and have no effect on its calls.
     #[must_use]
     pub fn new(rules: Vec<HeaderRule>) -> Self {
         let mut last: Vec<HeaderRule> = Vec::with_capacity(rules.len());
@@ -68,7 +89,8 @@ impl ForwardRules {
 
     /// Collects what is forwarded for a request with these headers and this query string (what
     /// follows the `?`, still percent-encoded). A source without a value, or with an empty one,
-    /// gives no header.
+    /// gives no header. Several `Cookie` lines are joined; of another header's lines the first is
+    /// taken.
     ///
     /// The values are copies, so that they do not keep the request's buffer in memory.
     ///

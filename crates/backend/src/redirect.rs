@@ -54,22 +54,21 @@ pub(crate) fn shown(headers: &HeaderMap) -> String {
     });
     let end = location.find(['?', '#']).unwrap_or(location.len());
     let location = &location[..end];
-    let (scheme, rest) = match location.find("//") {
-        Some(start) => location.split_at(start + 2),
-        None => ("", location),
-    };
+    // Only at the start, or behind a scheme, do two slashes announce an authority.
+    let start = location
+        .find("//")
+        .filter(|&at| at == 0 || location[..at].ends_with(':'));
+    let (scheme, rest) = location.split_at(start.map_or(0, |at| at + 2));
     let authority_end = rest.find('/').unwrap_or(rest.len());
-    let rest = match rest[..authority_end].rfind('@') {
-        Some(at) => &rest[at + 1..],
-        None => rest,
-    };
-    let mut shown: String = scheme
-        .chars()
-        .chain(rest.chars())
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+    let user_end = start.and(rest[..authority_end].rfind('@'));
+    let rest = &rest[user_end.map_or(0, |at| at + 1)..];
+    let mut chars = scheme.chars().chain(rest.chars());
+    let mut shown: String = chars
+        .by_ref()
         .take(SHOWN_CHARS_MAX)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect();
-    if scheme.len() + rest.len() > shown.len() {
+    if chars.next().is_some() {
         shown.push('…');
     }
     shown

@@ -86,6 +86,8 @@ fn shows_no_query_no_user_and_no_control() {
             "https://sso.test/login",
         ),
         ("//user:secret@sso.test", "//sso.test"),
+        ("/a//b@c/d", "/a//b@c/d"),
+        ("a@b/c", "a@b/c"),
         ("/a\tb", "/a\u{fffd}b"),
         ("/caf\u{e9}", "/caf\u{e9}"),
     ];

@@ -239,7 +239,7 @@ async fn slowness_is_told_by_what_was_awaited() {
         (Reply::Hang(head.into()), Waiting::Body),
     ] {
         let stub = Stub::tcp(move |_| reply.clone()).await;
-        let within = Duration::from_millis(100);
+        let within = Duration::from_millis(400);
         let got = failure(&backend(&stub, |config| config.timeout = within)).await;
         assert_eq!(got, Failure::Timeout { within, waiting });
         stub.until(|log| log.closed == 1).await;
