@@ -3,7 +3,10 @@
 //! A broker knows the [`Dispatch`] trait and nothing else of the gateway: whatever it receives
 //! it hands to the dispatcher, which gives it its place in the one total order.
 
+mod backoff;
 pub mod config;
+pub mod rabbitmq;
+pub mod throttle;
 
 use std::sync::Arc;
 

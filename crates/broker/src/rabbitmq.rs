@@ -1,0 +1,205 @@
+//! RabbitMQ: a direct exchange, and for each node a queue of its own.
+//!
+//! The exchange is direct, transient, not auto-deleted, without arguments; one that exists with
+//! other arguments is used as it is. Each connection declares a fresh queue
+//! `hightemplar_<uuid>`: exclusive and transient, bound with the routing key `*` taken literally.
+//! Works with RabbitMQ 3.10 to 4.
+//!
+//! # What is delivered
+//! While the connection lives, every message that the exchange routes to the queue is handed to
+//! the dispatcher once, in order, and acknowledged when it has its place. The queue dies with the
+//! connection. So over an outage delivery is *at most once*: what the broker still held for this
+//! node, and what was published until the queue was declared again, does not reach this node. It
+//! is never delivered twice: nothing is redelivered into another connection's queue.
+//!
+//! Whoever publishes through [`Broker::publish`] knows more: a place that comes back means that
+//! this node delivered the trigger. Without one, publishing again with the same `id` makes it *at
+//! least once* for the API and still once for each client.
+//!
+//! # Bounds
+//! The broker may have `prefetch` messages under way to us; together with the longest message it
+//! allows, that bounds what waits here while shards are slow.
+//!
+//! # Secrets
+//! The url holds a password. Nothing in this crate logs more of it than [`describe`] shows. The
+//! client library underneath logs whole frames at trace level, the login among them: keep the
+//! targets of [`NOISY_TARGETS`] out of the log, whatever level is asked for.
+
+mod address;
+mod cause;
+mod counters;
+mod intake;
+mod outage;
+mod outlet;
+mod probe;
+mod sockets;
+mod supervise;
+mod waiters;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use ht_proto::trigger::Trigger;
+use lapin::types::ShortString;
+use lapin::uri::AMQPUri;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::rabbitmq::address::Endpoint;
+pub use crate::rabbitmq::address::UrlError;
+pub use crate::rabbitmq::address::describe;
+pub use crate::rabbitmq::probe::ProbeError;
+pub use crate::rabbitmq::probe::ProbeReport;
+pub use crate::rabbitmq::probe::probe;
+
+use crate::Broker;
+use crate::Counts;
+use crate::Dispatch;
+use crate::Health;
+use crate::Place;
+use crate::PublishError;
+use crate::config::RabbitMqConfig;
+use crate::rabbitmq::counters::Counters;
+use crate::rabbitmq::outlet::Outlet;
+use crate::rabbitmq::waiters::Waiters;
+use crate::throttle::Throttle;
+
+/// Log targets of the client library. They must stay off: at trace level they show the login.
+pub const NOISY_TARGETS: [&str; 4] = ["lapin", "amq_protocol", "amq_protocol_tcp", "tcp_stream"];
+
+/// Longest name of an exchange, in bytes (AMQP 0-9-1, 1.1).
+const EXCHANGE_NAME_MAX: usize = 127;
+
+/// Bad messages are told of this often at most.
+const REJECTED_LOG: Duration = Duration::from_secs(10);
+
+/// Reads one message as a trigger, or says what is wrong with it.
+pub type Parse = Arc<dyn Fn(&Bytes) -> Result<Trigger, String> + Send + Sync>;
+
+/// The RabbitMQ adapter.
+pub struct RabbitMq {
+    uri: AMQPUri,
+    endpoint: Endpoint,
+    exchange: ShortString,
+    prefetch: u16,
+    parse: Parse,
+    health: Mutex<Health>,
+    rejected: Mutex<Throttle>,
+    counts: Counters,
+    waiters: Waiters,
+    outlet: Outlet,
+}
+
+/// What is wrong with a [`RabbitMqConfig`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The url.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// The exchange's name.
+    #[error("the exchange's name must have 1 to {EXCHANGE_NAME_MAX} bytes")]
+    Exchange,
+}
+
+impl RabbitMq {
+    /// An adapter that is not connected yet: [`Broker::run`] does that. `parse` reads each
+    /// message; what it refuses is counted and dropped.
+    ///
+    /// # Errors
+    /// When the configuration cannot be used.
+    pub fn new(config: RabbitMqConfig, parse: Parse) -> Result<Self, ConfigError> {
+        let uri = address::parse(&config.url)?;
+        let exchange = exchange_name(&config)?;
+        Ok(Self {
+            endpoint: address::endpoint(&uri),
+            // Zero would mean without bound.
+            prefetch: config.prefetch.max(1),
+            parse,
+            health: Mutex::new(Health::NotReady("not connected yet".into())),
+            rejected: Mutex::new(Throttle::new(REJECTED_LOG)),
+            counts: Counters::default(),
+            waiters: Waiters::default(),
+            outlet: Outlet::new(uri.clone(), exchange.clone(), config.publish_timeout),
+            uri,
+            exchange,
+        })
+    }
+
+    fn set_health(&self, health: Health) {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+    }
+
+    /// Counts a message that is no trigger, and tells of it once in a while.
+    fn reject(&self, reason: &str, now: Instant) {
+        self.counts.rejected();
+        let told = self
+            .rejected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tell(now);
+        if let Some(suppressed) = told {
+            tracing::warn!(
+                reason = cause::line(reason),
+                suppressed,
+                "a message from RabbitMQ was dropped: it is no trigger"
+            );
+        }
+    }
+}
+
+fn exchange_name(config: &RabbitMqConfig) -> Result<ShortString, ConfigError> {
+    if (1..=EXCHANGE_NAME_MAX).contains(&config.exchange.len()) {
+        Ok(ShortString::from(config.exchange.as_str()))
+    } else {
+        Err(ConfigError::Exchange)
+    }
+}
+
+impl std::fmt::Debug for RabbitMq {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RabbitMq")
+            .field("broker", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Broker for RabbitMq {
+    fn name(&self) -> &'static str {
+        "rabbitmq"
+    }
+
+    fn run(
+        self: Arc<Self>,
+        dispatch: Arc<dyn Dispatch>,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'static, ()> {
+        Box::pin(async move { supervise::run(&self, &*dispatch, &shutdown).await })
+    }
+
+    fn publish(&self, triggers: Vec<Trigger>) -> BoxFuture<'_, Result<Vec<Place>, PublishError>> {
+        Box::pin(async move {
+            // Without a consumer nothing would come back.
+            if let Health::NotReady(why) = self.health() {
+                return Err(PublishError::Unavailable(why));
+            }
+            self.outlet.publish(&triggers, &self.waiters).await
+        })
+    }
+
+    fn health(&self) -> Health {
+        self.health
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn counts(&self) -> Counts {
+        self.counts.totals()
+    }
+}

@@ -1,0 +1,264 @@
+//! Bringing triggers in over one connection, for as long as it lasts.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::StreamExt;
+use ht_proto::trigger::Trigger;
+use lapin::Channel;
+use lapin::Consumer;
+use lapin::message::Delivery;
+use lapin::options::BasicAckOptions;
+use lapin::options::BasicConsumeOptions;
+use lapin::options::BasicQosOptions;
+use lapin::types::FieldTable;
+use lapin::types::ShortString;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::Dispatch;
+use crate::rabbitmq::RabbitMq;
+use crate::rabbitmq::cause;
+use crate::rabbitmq::cause::Cause;
+use crate::rabbitmq::wire;
+use crate::rabbitmq::wire::Exchange;
+use crate::rabbitmq::wire::ROUTING_KEY;
+use crate::rabbitmq::wire::Wire;
+
+/// Messages that are dispatched and acknowledged together at most.
+const BATCH_MAX: usize = 256;
+
+/// How often the binding is made sure of. An exchange that is deleted takes its bindings along,
+/// and the queue's consumer is not told.
+const BINDING_CHECK: Duration = Duration::from_secs(2);
+
+/// How long the dispatcher may take, from the moment of shutdown, for what it has in hand.
+const SHUTDOWN_DISPATCH: Duration = Duration::from_secs(1);
+
+/// A connection that consumes.
+pub(super) struct Intake {
+    pub(super) wire: Wire,
+    channel: Channel,
+    consumer: Consumer,
+    queue: ShortString,
+    /// How the exchange was found.
+    pub(super) exchange: Exchange,
+}
+
+/// Why consuming ended.
+pub(super) enum End {
+    /// As wished; what was in hand is done.
+    Shutdown,
+    /// The connection, the channel or the consumer is gone.
+    Lost(Cause),
+}
+
+impl Intake {
+    /// Connects and declares everything from scratch: exchange, a queue of its own, binding,
+    /// consumer.
+    pub(super) async fn open(broker: &RabbitMq) -> Result<Self, Cause> {
+        let wire = Wire::connect(&broker.uri, "high-templar").await?;
+        let exchange = wire::declare_exchange(&wire, &broker.exchange).await?;
+        let channel = wire.channel().await?;
+        let queue = ShortString::from(format!("hightemplar_{}", Uuid::new_v4()));
+        wire::declare_queue(&channel, &queue).await?;
+        wire::bind(&channel, &queue, &broker.exchange, ROUTING_KEY).await?;
+        wire::step(channel.basic_qos(broker.prefetch, BasicQosOptions::default())).await?;
+        let consumer = wire::step(channel.basic_consume(
+            queue.clone(),
+            ShortString::default(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        ))
+        .await?;
+        Ok(Self {
+            wire,
+            channel,
+            consumer,
+            queue,
+            exchange,
+        })
+    }
+
+    /// Consumes until shutdown or loss. What came in before a loss is still dispatched.
+    pub(super) async fn run(
+        &mut self,
+        broker: &RabbitMq,
+        dispatch: &dyn Dispatch,
+        shutdown: &CancellationToken,
+    ) -> End {
+        let mut consumer = self.consumer.clone();
+        let consuming = self.consume(&mut consumer, broker, dispatch, shutdown);
+        tokio::pin!(consuming);
+        tokio::select! {
+            end = &mut consuming => end,
+            cause = self.keep_bound(broker) => {
+                // Nothing more comes in; the consumer ends after what has come.
+                self.wire.cut();
+                match consuming.await {
+                    End::Lost(_) => End::Lost(cause),
+                    End::Shutdown => End::Shutdown,
+                }
+            }
+        }
+    }
+
+    async fn consume(
+        &self,
+        consumer: &mut Consumer,
+        broker: &RabbitMq,
+        dispatch: &dyn Dispatch,
+        shutdown: &CancellationToken,
+    ) -> End {
+        loop {
+            let first = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return End::Shutdown,
+                next = consumer.next() => next,
+            };
+            let mut batch = Batch::default();
+            let mut next = Some(first);
+            while let Some(item) = next.take() {
+                match item {
+                    Some(Ok(delivery)) => batch.take(delivery, broker),
+                    Some(Err(error)) => batch.end = Some(error.into()),
+                    None => batch.end = Some(self.ended()),
+                }
+                if batch.end.is_none() && batch.received < BATCH_MAX {
+                    next = consumer.next().now_or_never();
+                }
+            }
+            if !batch.deliver(broker, dispatch, shutdown).await {
+                return End::Shutdown;
+            }
+            if let Some(cause) = batch.end {
+                return End::Lost(cause);
+            }
+        }
+    }
+
+    /// The stream ended without an error.
+    fn ended(&self) -> Cause {
+        if self.wire.is_open() && self.channel.status().connected() {
+            Cause::Cancelled
+        } else {
+            Cause::Lost("it was closed".into())
+        }
+    }
+
+    /// Binds again and again, which does nothing while the binding is there. Ends with the cause
+    /// when the broker cannot be worked with any more.
+    async fn keep_bound(&self, broker: &RabbitMq) -> Cause {
+        let mut channel = None;
+        let mut withheld = false;
+        loop {
+            tokio::time::sleep(BINDING_CHECK).await;
+            match self.bind(broker, channel.take()).await {
+                Ok(open) => channel = Some(open),
+                Err(Cause::Permission(text)) => {
+                    // The binding that is there goes on working.
+                    if !std::mem::replace(&mut withheld, true) {
+                        tracing::warn!(cause = text, "the binding can no longer be checked");
+                    }
+                }
+                Err(Cause::Missing(_)) => match self.bind_anew(broker).await {
+                    Ok(()) => tracing::warn!(
+                        exchange = %broker.exchange,
+                        "the exchange was deleted and is declared and bound again; triggers \
+                         published meanwhile are lost"
+                    ),
+                    Err(cause) => return cause,
+                },
+                Err(cause) => return cause,
+            }
+        }
+    }
+
+    async fn bind(&self, broker: &RabbitMq, channel: Option<Channel>) -> Result<Channel, Cause> {
+        let channel = match channel {
+            Some(channel) => channel,
+            None => self.wire.channel().await?,
+        };
+        wire::bind(&channel, &self.queue, &broker.exchange, ROUTING_KEY).await?;
+        Ok(channel)
+    }
+
+    async fn bind_anew(&self, broker: &RabbitMq) -> Result<(), Cause> {
+        wire::declare_exchange(&self.wire, &broker.exchange).await?;
+        self.bind(broker, None).await.map(drop)
+    }
+}
+
+/// What is dispatched and acknowledged together.
+#[derive(Default)]
+struct Batch {
+    received: usize,
+    triggers: Vec<Trigger>,
+    /// For each trigger, the number of our own publisher that waits for it.
+    waiting: Vec<Option<u64>>,
+    last: Option<Delivery>,
+    end: Option<Cause>,
+}
+
+impl Batch {
+    fn take(&mut self, mut delivery: Delivery, broker: &RabbitMq) {
+        self.received += 1;
+        broker.counts.received();
+        let message_id = delivery.properties.message_id().as_ref();
+        let own = message_id.and_then(|id| broker.waiters.number(id.as_str()));
+        let body = Bytes::from(std::mem::take(&mut delivery.data));
+        self.last = Some(delivery);
+        match (broker.parse)(&body) {
+            Ok(trigger) => {
+                self.triggers.push(trigger);
+                self.waiting.push(own);
+            }
+            Err(reason) => {
+                broker.reject(&reason, Instant::now());
+                if let Some(number) = own {
+                    broker.waiters.dropped(number);
+                }
+            }
+        }
+    }
+
+    /// Dispatches, tells the publishers, acknowledges. False where the shutdown cut it short.
+    async fn deliver(
+        &mut self,
+        broker: &RabbitMq,
+        dispatch: &dyn Dispatch,
+        shutdown: &CancellationToken,
+    ) -> bool {
+        let triggers = std::mem::take(&mut self.triggers);
+        if !triggers.is_empty() {
+            let places = tokio::select! {
+                biased;
+                places = dispatch.dispatch(triggers) => places,
+                () = given_up(shutdown) => return false,
+            };
+            for (place, waiting) in places.into_iter().zip(&self.waiting) {
+                if let Some(number) = waiting {
+                    broker.waiters.placed(*number, place);
+                }
+            }
+        }
+        if let Some(last) = &self.last {
+            // Where it fails the connection is lost, and the consumer's stream says why.
+            let acked = last.acker.ack(BasicAckOptions { multiple: true });
+            tokio::select! {
+                acked = acked => if let Err(error) = acked {
+                    tracing::debug!(cause = cause::line(error), "not acknowledged");
+                },
+                () = given_up(shutdown) => return false,
+            }
+        }
+        true
+    }
+}
+
+async fn given_up(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(SHUTDOWN_DISPATCH).await;
+}

@@ -1,0 +1,247 @@
+//! Publishing, on a connection of its own.
+//!
+//! A broker that is short of memory stops reading from connections that publish. Were ours the
+//! one that consumes, its acknowledgements would be held up too, and with them every trigger.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::poll;
+use futures_util::stream::FuturesUnordered;
+use ht_proto::trigger::Trigger;
+use lapin::BasicProperties;
+use lapin::Channel;
+use lapin::Confirmation;
+use lapin::options::BasicPublishOptions;
+use lapin::options::ConfirmSelectOptions;
+use lapin::types::ShortString;
+use lapin::uri::AMQPUri;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
+
+use crate::Place;
+use crate::PublishError;
+use crate::rabbitmq::cause::Cause;
+use crate::rabbitmq::waiters::Ticket;
+use crate::rabbitmq::waiters::Waiters;
+use crate::rabbitmq::wire;
+use crate::rabbitmq::wire::Wire;
+
+/// Publishes that were given up before the broker confirmed them leave something behind in the
+/// connection; after so many it is made anew.
+const ABANDONED_MAX: usize = 1_000;
+
+/// Where this node's own triggers go out.
+pub(super) struct Outlet {
+    uri: AMQPUri,
+    exchange: ShortString,
+    timeout: Duration,
+    /// The connection, made when it is first needed. Its lock is also the turn: who holds it puts
+    /// a whole call's triggers in line, and it is handed on in the order of calls.
+    line: Mutex<Option<Arc<Line>>>,
+}
+
+/// One connection with publisher confirms.
+struct Line {
+    wire: Wire,
+    channel: Channel,
+    stale: AtomicBool,
+    abandoned: AtomicUsize,
+}
+
+type Confirms<'a> = FuturesUnordered<BoxFuture<'a, Result<(), Cause>>>;
+
+impl Outlet {
+    pub(super) fn new(uri: AMQPUri, exchange: ShortString, timeout: Duration) -> Self {
+        Self {
+            uri,
+            exchange,
+            timeout,
+            line: Mutex::new(None),
+        }
+    }
+
+    /// Publishes the triggers in order and waits until each came back and has its place.
+    pub(super) async fn publish(
+        &self,
+        triggers: &[Trigger],
+        waiters: &Waiters,
+    ) -> Result<Vec<Place>, PublishError> {
+        let started = Instant::now();
+        let deadline = started + self.timeout;
+        let mut turn = timeout_at(deadline, self.line.lock())
+            .await
+            .map_err(|_| unavailable("earlier publishes take too long"))?;
+        let line = match timeout_at(deadline, self.line(&mut turn)).await {
+            Ok(line) => line.map_err(unavailable)?,
+            Err(_elapsed) => return Err(unavailable("it does not answer")),
+        };
+        if line.wire.is_blocked() {
+            return Err(unavailable(
+                "it takes nothing from publishers: its memory or disk alarm is on",
+            ));
+        }
+        let mut under_way = UnderWay {
+            line: &line,
+            count: 0,
+        };
+        let mut tickets = Vec::with_capacity(triggers.len());
+        let mut confirms = Confirms::new();
+        for trigger in triggers {
+            let Ok(ticket) = timeout_at(deadline, waiters.ticket(trigger.text.len())).await else {
+                break;
+            };
+            let message_id = ticket.message_id();
+            let mut sending = Box::pin(self.send(&line.channel, trigger.text.clone(), message_id));
+            // The first poll puts it in line, which is what keeps the order.
+            under_way.count += 1;
+            tickets.push(ticket);
+            match poll!(&mut sending) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(cause)) if tickets.len() == 1 => {
+                    line.stale.store(true, Ordering::Relaxed);
+                    return Err(unavailable(cause));
+                }
+                Poll::Ready(Err(_)) => break,
+                Poll::Pending => confirms.push(sending),
+            }
+        }
+        drop(turn);
+        match (tickets.len(), triggers.len()) {
+            (0, 1..) => return Err(unavailable("too much is being published")),
+            (sent, wanted) if sent < wanted => {}
+            _ => {
+                if let Some(places) = places(tickets, &mut confirms, deadline).await {
+                    if timeout_at(deadline, all(&mut confirms)).await == Ok(Ok(())) {
+                        under_way.count = 0;
+                    }
+                    return Ok(places);
+                }
+            }
+        }
+        line.stale.store(true, Ordering::Relaxed);
+        Err(PublishError::Unconfirmed {
+            seconds: started.elapsed().as_secs_f64().ceil() as u64,
+        })
+    }
+
+    /// Takes leave of the broker.
+    pub(super) async fn close(&self, limit: Duration) {
+        let line = tokio::time::timeout(limit, self.line.lock()).await;
+        if let Ok(Some(line)) = line.map(|mut line| line.take()) {
+            line.wire.close(limit).await;
+        }
+    }
+
+    /// The connection, made anew where there is none that works.
+    async fn line(&self, current: &mut Option<Arc<Line>>) -> Result<Arc<Line>, Cause> {
+        if let Some(line) = current
+            && line.is_good()
+        {
+            return Ok(Arc::clone(line));
+        }
+        *current = None;
+        let wire = Wire::connect(&self.uri, "high-templar publisher").await?;
+        let channel = wire.channel().await?;
+        wire::step(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let line = Arc::new(Line {
+            wire,
+            channel,
+            stale: AtomicBool::new(false),
+            abandoned: AtomicUsize::new(0),
+        });
+        *current = Some(Arc::clone(&line));
+        Ok(line)
+    }
+
+    async fn send(&self, channel: &Channel, text: Bytes, message_id: String) -> Result<(), Cause> {
+        // Mandatory: what reaches no queue at all is returned, and we need not wait for it.
+        let options = BasicPublishOptions {
+            mandatory: true,
+            ..BasicPublishOptions::default()
+        };
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_message_id(message_id.into());
+        let confirm = channel
+            .basic_publish(
+                self.exchange.clone(),
+                wire::ROUTING_KEY.into(),
+                options,
+                &text,
+                properties,
+            )
+            .await?;
+        match confirm.await? {
+            Confirmation::Ack(None) | Confirmation::NotRequested => Ok(()),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
+                Err(Cause::Missing("no queue is bound to the exchange".into()))
+            }
+            Confirmation::Nack(None) => Err(Cause::Other("the broker could not take it".into())),
+        }
+    }
+}
+
+impl Line {
+    fn is_good(&self) -> bool {
+        !self.stale.load(Ordering::Relaxed)
+            && self.abandoned.load(Ordering::Relaxed) < ABANDONED_MAX
+            && self.wire.is_open()
+            && self.channel.status().connected()
+    }
+}
+
+/// Counts what a call left unconfirmed, also when its future is dropped.
+struct UnderWay<'a> {
+    line: &'a Line,
+    count: usize,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.line.abandoned.fetch_add(self.count, Ordering::Relaxed);
+    }
+}
+
+/// All places, or none as soon as one will not come or the broker refused one.
+async fn places(
+    mut tickets: Vec<Ticket<'_>>,
+    confirms: &mut Confirms<'_>,
+    deadline: Instant,
+) -> Option<Vec<Place>> {
+    let mut places = Vec::with_capacity(tickets.len());
+    let mut confirmed = false;
+    for ticket in &mut tickets {
+        let place = loop {
+            tokio::select! {
+                place = ticket.place() => break place?,
+                all = all(confirms), if !confirmed => {
+                    all.ok()?;
+                    confirmed = true;
+                }
+                () = tokio::time::sleep_until(deadline) => return None,
+            }
+        };
+        places.push(place);
+    }
+    Some(places)
+}
+
+async fn all(confirms: &mut Confirms<'_>) -> Result<(), Cause> {
+    while let Some(confirm) = confirms.next().await {
+        confirm?;
+    }
+    Ok(())
+}
+
+fn unavailable(why: impl std::fmt::Display) -> PublishError {
+    PublishError::Unavailable(why.to_string())
+}

@@ -1,0 +1,154 @@
+//! Trying the broker out without becoming a consumer of it, for `high-templar check`.
+
+use std::time::Duration;
+
+use lapin::BasicProperties;
+use lapin::options::BasicGetOptions;
+use lapin::options::BasicPublishOptions;
+use lapin::options::ConfirmSelectOptions;
+use lapin::options::ExchangeDeleteOptions;
+use lapin::types::ShortString;
+use uuid::Uuid;
+
+use crate::config::RabbitMqConfig;
+use crate::rabbitmq::ConfigError;
+use crate::rabbitmq::address;
+use crate::rabbitmq::address::Endpoint;
+use crate::rabbitmq::cause::Cause;
+use crate::rabbitmq::exchange_name;
+use crate::rabbitmq::wire;
+use crate::rabbitmq::wire::Exchange;
+use crate::rabbitmq::wire::Wire;
+
+/// How long leaving may take.
+const LEAVE: Duration = Duration::from_millis(500);
+
+/// What the broker allows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeReport {
+    /// The broker that answered.
+    pub endpoint: Endpoint,
+    /// Whether the exchange was there before; if not, it could be made (and was taken away
+    /// again, if nobody had used it yet).
+    pub exchange_existed: bool,
+    /// What is unusual but works, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Why the broker cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A step failed.
+    #[error("{endpoint}: cannot {step}: {cause}{}{advice}", if advice.is_empty() { "" } else { "; " })]
+    Step {
+        /// The broker.
+        endpoint: Endpoint,
+        /// What was tried, such as `connect`.
+        step: &'static str,
+        /// What went wrong.
+        cause: String,
+        /// What to do about it; may be empty.
+        advice: &'static str,
+    },
+}
+
+/// Goes through everything the gateway needs: login, virtual host, exchange, a queue of its own,
+/// binding, consuming rights, publishing, and a message that comes back. Leaves nothing behind.
+///
+/// # Errors
+/// With the first step that fails, why, and what to do about it.
+pub async fn probe(config: &RabbitMqConfig) -> Result<ProbeReport, ProbeError> {
+    let uri = address::parse(&config.url).map_err(ConfigError::Url)?;
+    let exchange = exchange_name(config)?;
+    let endpoint = address::endpoint(&uri);
+    let failed = |step| {
+        let endpoint = endpoint.clone();
+        move |cause: Cause| ProbeError::Step {
+            endpoint,
+            step,
+            cause: cause.to_string(),
+            advice: cause.advice(),
+        }
+    };
+    let wire = Wire::connect(&uri, "high-templar check")
+        .await
+        .map_err(failed("connect"))?;
+    let exchange_existed = wire::exchange_exists(&wire, &exchange)
+        .await
+        .map_err(failed("look for the exchange"))?;
+    let found = wire::declare_exchange(&wire, &exchange)
+        .await
+        .map_err(failed("declare the exchange"))?;
+    let round_trip = round_trip(&wire, &exchange).await;
+    if !exchange_existed {
+        take_away(&wire, &exchange).await;
+    }
+    wire.close(LEAVE).await;
+    round_trip.map_err(|(step, cause)| failed(step)(cause))?;
+    let notes = match found {
+        Exchange::AsDeclared => Vec::new(),
+        Exchange::AsItIs(cause) => {
+            vec![format!("the exchange {exchange} is used as it is: {cause}")]
+        }
+    };
+    Ok(ProbeReport {
+        endpoint,
+        exchange_existed,
+        notes,
+    })
+}
+
+/// A message with a routing key that only this probe's queue is bound with.
+async fn round_trip(wire: &Wire, exchange: &ShortString) -> Result<(), (&'static str, Cause)> {
+    let at = |step| move |cause| (step, cause);
+    let queue = ShortString::from(format!("hightemplar_check_{}", Uuid::new_v4()));
+    let channel = wire.channel().await.map_err(at("open a channel"))?;
+    wire::declare_queue(&channel, &queue)
+        .await
+        .map_err(at("declare a queue"))?;
+    wire::bind(&channel, &queue, exchange, queue.as_str())
+        .await
+        .map_err(at("bind a queue to the exchange"))?;
+    let publish = async {
+        wire::step(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let confirm = wire::step(channel.basic_publish(
+            exchange.clone(),
+            queue.clone(),
+            BasicPublishOptions::default(),
+            b"{}",
+            BasicProperties::default(),
+        ))
+        .await?;
+        wire::step(confirm).await
+    };
+    publish.await.map_err(at("publish to the exchange"))?;
+    let options = BasicGetOptions { no_ack: true };
+    let message = wire::step(channel.basic_get(queue, options))
+        .await
+        .map_err(at("read from a queue"))?;
+    match message {
+        Some(_) => Ok(()),
+        None => Err((
+            "get a message through the exchange",
+            Cause::Other(
+                "it was accepted but did not arrive; is the exchange a direct one?".into(),
+            ),
+        )),
+    }
+}
+
+/// Deletes the exchange unless somebody bound something to it meanwhile. A failure leaves it
+/// there, as the gateway itself would.
+async fn take_away(wire: &Wire, exchange: &ShortString) {
+    if let Ok(channel) = wire.channel().await {
+        let options = ExchangeDeleteOptions {
+            if_unused: true,
+            ..ExchangeDeleteOptions::default()
+        };
+        let _ = wire::step(channel.exchange_delete(exchange.clone(), options)).await;
+    }
+}

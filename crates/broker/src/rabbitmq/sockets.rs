@@ -1,0 +1,229 @@
+//! The sockets that lapin works on: tokio's, plain or with rustls, with a time limit on every
+//! step of connecting and with a handle to cut them.
+//!
+//! lapin drives each connection from a thread of its own, which ends when its socket does. A
+//! peer that goes silent before the heartbeats run would keep that thread for ever, so whoever
+//! gives a connection up cuts its socket.
+
+use std::future::Future;
+use std::io;
+use std::net::Shutdown;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::PoisonError;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+use std::time::Instant;
+
+use async_rs::Tokio;
+use async_rs::traits::Reactor;
+use async_rs::util::RuntimeParts;
+use futures_util::AsyncRead as FuturesRead;
+use futures_util::AsyncWrite as FuturesWrite;
+use futures_util::Stream;
+use lapin::uri::AMQPScheme;
+use lapin::uri::AMQPUri;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+use socket2::SockRef;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::io::ReadBuf;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::compat::Compat;
+use tokio_util::compat::TokioAsyncReadCompatExt;
+
+/// The runtime that lapin is given: tokio, but for the sockets.
+pub(super) type Kit = RuntimeParts<Tokio, Sockets>;
+
+/// The runtime to hand to lapin, bound to the current tokio runtime.
+pub(super) fn kit() -> async_rs::Runtime<Kit> {
+    let tokio = Tokio::current();
+    async_rs::Runtime::new(RuntimeParts::new(tokio.clone(), Sockets(tokio)))
+}
+
+/// One connection's socket, to be cut from whichever thread.
+#[derive(Debug, Default)]
+pub(super) struct Lifeline {
+    state: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+enum Line {
+    #[default]
+    Loose,
+    Held(socket2::Socket),
+    Cut,
+}
+
+impl Lifeline {
+    /// Ends the connection's traffic in both directions, now or as soon as there is a socket.
+    pub(super) fn cut(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Line::Held(socket) = std::mem::replace(&mut *state, Line::Cut) {
+            // It fails only where the connection has ended already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    fn hold(&self, stream: &TcpStream) -> io::Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match *state {
+            Line::Loose => *state = Line::Held(SockRef::from(stream).try_clone()?),
+            Line::Held(_) => {}
+            Line::Cut => return Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Cuts the socket when it is dropped, so that no way out forgets to.
+#[derive(Debug, Default)]
+pub(super) struct Cutter(pub(super) Arc<Lifeline>);
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        self.0.cut();
+    }
+}
+
+/// Connects, with TLS where the url wants it, within `limit`.
+pub(super) async fn connect(
+    uri: &AMQPUri,
+    lifeline: &Arc<Lifeline>,
+    limit: Duration,
+) -> io::Result<Compat<Socket>> {
+    tokio::time::timeout(limit, open(uri, lifeline))
+        .await
+        .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+}
+
+async fn open(uri: &AMQPUri, lifeline: &Arc<Lifeline>) -> io::Result<Compat<Socket>> {
+    let host = uri.authority.host.as_str();
+    let stream = TcpStream::connect((host, uri.authority.port)).await?;
+    stream.set_nodelay(true)?;
+    lifeline.hold(&stream)?;
+    let socket = match uri.scheme {
+        AMQPScheme::AMQP => Socket::Plain(stream),
+        AMQPScheme::AMQPS => {
+            let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+            let connector = TlsConnector::from(tls()?);
+            Socket::Tls(Box::new(connector.connect(name, stream).await?))
+        }
+    };
+    Ok(socket.compat())
+}
+
+/// One configuration for all connections: the system's roots (or those that `SSL_CERT_FILE`
+/// names), read when the first is made.
+fn tls() -> io::Result<Arc<ClientConfig>> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(Arc::clone(config));
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(io::Error::other(
+            "no root certificates on this system: install ca-certificates or set SSL_CERT_FILE",
+        ));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::clone(CONFIG.get_or_init(|| Arc::new(config))))
+}
+
+/// A connection to the broker.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// `amqp://`
+    Plain(TcpStream),
+    /// `amqps://`
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// Tokio's reactor with our own socket type.
+#[derive(Clone, Debug)]
+pub(super) struct Sockets(Tokio);
+
+impl Reactor for Sockets {
+    type TcpStream = Compat<Socket>;
+    type Sleep = <Tokio as Reactor>::Sleep;
+
+    fn register<H>(
+        &self,
+        socket: H,
+    ) -> io::Result<impl FuturesRead + FuturesWrite + Send + Unpin + 'static>
+    where
+        H: io::Read + io::Write + std::os::fd::AsFd + std::os::fd::AsRawFd + Send + 'static,
+    {
+        self.0.register(socket)
+    }
+
+    fn sleep(&self, dur: Duration) -> Self::Sleep {
+        self.0.sleep(dur)
+    }
+
+    fn interval(&self, dur: Duration) -> impl Stream<Item = Instant> + Send + 'static {
+        self.0.interval(dur)
+    }
+
+    #[allow(clippy::manual_async_fn, reason = "an async fn would borrow self")]
+    fn tcp_connect_addr(
+        &self,
+        address: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
+        async move { Ok(Socket::Plain(TcpStream::connect(address).await?).compat()) }
+    }
+}

@@ -1,0 +1,118 @@
+//! Keeping the broker: connect, consume, and after every loss declare everything again.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::Dispatch;
+use crate::Health;
+use crate::backoff::Backoff;
+use crate::rabbitmq::RabbitMq;
+use crate::rabbitmq::cause::Cause;
+use crate::rabbitmq::intake::End;
+use crate::rabbitmq::intake::Intake;
+use crate::rabbitmq::outage::Outage;
+use crate::rabbitmq::outage::Told;
+use crate::rabbitmq::wire::Exchange;
+
+/// Shortest wait before the next attempt, after a first failure.
+const BACKOFF_LEAST: Duration = Duration::from_millis(200);
+
+/// Longest wait before the next attempt.
+const BACKOFF_MOST: Duration = Duration::from_secs(5);
+
+/// A connection that lasted so long makes the next failure a first one again.
+const LASTED: Duration = Duration::from_secs(10);
+
+/// How long a connection that is not needed any more may take to be closed in peace. A shutdown
+/// has this twice, after at most a second for what is in hand.
+const LEAVE: Duration = Duration::from_millis(500);
+
+/// Brings triggers in until `shutdown`.
+pub(super) async fn run(broker: &RabbitMq, dispatch: &dyn Dispatch, shutdown: &CancellationToken) {
+    let mut backoff = Backoff::new(BACKOFF_LEAST, BACKOFF_MOST);
+    let mut outage = Outage::default();
+    loop {
+        let opened = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            opened = Intake::open(broker) => opened,
+        };
+        let cause = match opened {
+            Ok(mut intake) => {
+                tell_connected(broker, &intake.exchange, &mut outage);
+                broker.set_health(Health::Ready);
+                let since = Instant::now();
+                let end = intake.run(broker, dispatch, shutdown).await;
+                if let End::Lost(cause) = &end {
+                    broker.set_health(Health::NotReady(cause.to_string()));
+                }
+                broker.waiters.lose_all();
+                intake.wire.close(LEAVE).await;
+                if since.elapsed() >= LASTED {
+                    backoff.reset();
+                }
+                match end {
+                    End::Shutdown => break,
+                    End::Lost(cause) => cause,
+                }
+            }
+            Err(cause) => cause,
+        };
+        broker.counts.failed();
+        broker.set_health(Health::NotReady(cause.to_string()));
+        tell_lost(broker, &cause, &mut outage);
+        let wait = backoff.wait(Uuid::new_v4().as_fields().0);
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    broker.set_health(Health::NotReady("shutting down".into()));
+    broker.outlet.close(LEAVE).await;
+}
+
+fn tell_connected(broker: &RabbitMq, exchange: &Exchange, outage: &mut Outage) {
+    let name = &broker.exchange;
+    if let Exchange::AsItIs(cause) = exchange {
+        tracing::warn!(
+            exchange = %name,
+            cause = %cause,
+            "the exchange is not one that we may declare and is used as it is"
+        );
+    }
+    match outage.over(Instant::now()) {
+        Some(away) => tracing::info!(
+            broker = %broker.endpoint,
+            exchange = %name,
+            outage_seconds = away.as_secs_f32(),
+            "RabbitMQ is back; triggers published meanwhile did not reach this node"
+        ),
+        None => tracing::info!(
+            broker = %broker.endpoint,
+            exchange = %name,
+            "connected to RabbitMQ"
+        ),
+    }
+}
+
+fn tell_lost(broker: &RabbitMq, cause: &Cause, outage: &mut Outage) {
+    match outage.note(&cause.to_string(), Instant::now()) {
+        Told::Nothing => {}
+        Told::Cause => tracing::warn!(
+            broker = %broker.endpoint,
+            cause = %cause,
+            advice = cause.advice(),
+            "RabbitMQ cannot be used; trying again until it can"
+        ),
+        Told::Still { lasting, attempts } => tracing::warn!(
+            broker = %broker.endpoint,
+            cause = %cause,
+            outage_seconds = lasting.as_secs(),
+            attempts,
+            "RabbitMQ still cannot be used"
+        ),
+    }
+}
