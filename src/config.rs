@@ -14,6 +14,7 @@ mod settings;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -238,11 +239,13 @@ fn read_text(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
-fn plain(cause: &std::io::Error) -> String {
-    match cause.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
-        _ => cause.to_string(),
+fn plain(cause: &io::Error) -> String {
+    if cause.kind() == io::ErrorKind::NotFound {
+        "there is no such file".to_owned()
+    } else if cause.kind() == io::ErrorKind::PermissionDenied {
+        "this user may not read it".to_owned()
+    } else {
+        cause.to_string()
     }
 }
 

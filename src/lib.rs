@@ -1,3 +1,6 @@
 //! The binary's parts: configuration, command line and the life story of the process.
 
+pub mod cli;
 pub mod config;
+mod logging;
+mod process;

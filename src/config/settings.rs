@@ -190,7 +190,7 @@ settings! {
 
     rabbitmq_url: Option<String>, "rabbitmq.url", AmqpUrl, None,
         "The RabbitMQ that triggers come from. Empty: no broker; this node delivers what is posted to its own `/trigger/`.";
-    rabbitmq_exchange: String, "rabbitmq.exchange", Name { bytes_max: 255 }, "hightemplar".to_owned(),
+    rabbitmq_exchange: String, "rabbitmq.exchange", Name { bytes_max: 127 }, "hightemplar".to_owned(),
         "The direct exchange that triggers are published to.";
     rabbitmq_prefetch: usize, "rabbitmq.prefetch", count(1, 65_535), 1_000,
         "Messages that RabbitMQ may have under way to this node unacknowledged.";

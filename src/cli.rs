@@ -1,0 +1,94 @@
+//! The command line: one file per command, and one place that turns errors into exit codes.
+
+mod broker;
+mod check;
+mod config;
+mod listen;
+mod post;
+mod publish;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::config::Mistakes;
+
+/// Exit code for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
+const EX_CONFIG: u8 = 78;
+
+/// A WebSocket gateway for APIs that only speak HTTP.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+#[command(disable_help_subcommand = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway until SIGTERM or SIGINT
+    Serve(serve::Args),
+    /// Check the configuration and try the API and the broker
+    Check(check::Args),
+    /// Send data to everyone who listens to a room
+    Publish(publish::Args),
+    /// Subscribe to rooms and print what arrives, a line of JSON each
+    Listen(listen::Args),
+    /// Print the settings: a file to start from, or their documentation
+    Config(config::Args),
+}
+
+impl Cli {
+    /// Runs the command. Errors go to stderr as one sentence.
+    #[must_use]
+    pub fn run(self) -> ExitCode {
+        let done = match self.command {
+            Command::Serve(args) => serve::run(args),
+            Command::Check(args) => check::run(args),
+            Command::Publish(args) => publish::run(args),
+            Command::Listen(args) => listen::run(args),
+            Command::Config(args) => config::run(&args),
+        };
+        match done {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("high-templar: {error:#}");
+                if error.is::<Mistakes>() {
+                    ExitCode::from(EX_CONFIG)
+                } else {
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}
+
+/// What every command gives back: its exit code, or a sentence for stderr.
+type Done = anyhow::Result<ExitCode>;
+
+/// Runs a short command's future.
+fn block_on<F: Future<Output = Done>>(future: F) -> Done {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
+}
+
+/// A JSON object from the command line.
+fn room(text: &str) -> Result<Box<serde_json::value::RawValue>, String> {
+    let room = json(text)?;
+    if room.get().starts_with('{') {
+        Ok(room)
+    } else {
+        Err("a room is a JSON object, such as {\"target\":\"order\",\"customer\":\"7\"}".to_owned())
+    }
+}
+
+/// A JSON text from the command line, kept byte for byte.
+fn json(text: &str) -> Result<Box<serde_json::value::RawValue>, String> {
+    serde_json::from_str(text)
+        .map_err(|error| format!("this is not JSON ({error}); in a shell, put it in single quotes"))
+}

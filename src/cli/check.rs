@@ -1,0 +1,148 @@
+//! `high-templar check`: what works, and what to do about what does not.
+
+use std::fmt::Display;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use ht_backend::Answer;
+use ht_backend::Backend as _;
+use ht_backend::Credentials;
+use ht_backend::Failure;
+use ht_backend::HttpBackend;
+use ht_backend::Refusal;
+use ht_backend::config::BackendConfig;
+use ht_server::config::Listen;
+
+use crate::cli::Done;
+use crate::cli::broker;
+use crate::config::Sources;
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file [default: high-templar.toml if it exists, or HT_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// One line of the answer.
+pub(super) enum Finding {
+    /// It works; the text says what was seen.
+    Works(String),
+    /// It does not; the text says what to do.
+    Fix(String),
+}
+
+use Finding::Fix;
+use Finding::Works;
+
+pub(super) fn run(args: Args) -> Done {
+    let config = Sources::of_process(args.config).load()?;
+    println!("ok   configuration");
+    for note in &config.notes {
+        println!("     {note}");
+    }
+    super::block_on(async {
+        let mut all_work = true;
+        for (name, listen) in [
+            ("listen", &config.server.listen),
+            ("internal.listen", &config.server.internal.listen),
+        ] {
+            all_work &= told(name, listening(listen));
+        }
+        all_work &= told("backend", backend(config.backend).await);
+        all_work &= told("broker", broker::probe(config.rabbitmq.as_ref()).await);
+        if all_work {
+            println!("Everything works.");
+            Ok(ExitCode::SUCCESS)
+        } else {
+            Ok(ExitCode::FAILURE)
+        }
+    })
+}
+
+/// Prints a finding; whether it is good.
+fn told(name: &str, finding: Finding) -> bool {
+    match finding {
+        Works(text) => {
+            println!("ok   {name}: {text}");
+            true
+        }
+        Fix(text) => {
+            println!("FIX  {name}: {text}");
+            false
+        }
+    }
+}
+
+fn listening(listen: &Listen) -> Finding {
+    let address = match listen {
+        Listen::Tcp(address) => address,
+        Listen::Unix { path, .. } => {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty());
+            return match folder {
+                Some(folder) if !folder.is_dir() => Fix(format!(
+                    "there is no folder {} for the socket",
+                    folder.display()
+                )),
+                Some(_) | None => Works(listen.to_string()),
+            };
+        }
+    };
+    match TcpListener::bind(address) {
+        Ok(_) => Works(format!("{address} is free")),
+        Err(cause) if cause.kind() == ErrorKind::AddrInUse => Works(format!(
+            "{address} is in use: fine if this gateway runs already"
+        )),
+        Err(cause) => Fix(format!("cannot listen on {address}: {cause}")),
+    }
+}
+
+async fn backend(config: BackendConfig) -> Finding {
+    let mut address = format!("{}{}", config.url, config.bootstrap);
+    if let Some(socket) = &config.socket {
+        address = format!("{address} over {}", socket.display());
+    }
+    let backend = match HttpBackend::new(config) {
+        Ok(backend) => backend,
+        Err(error) => return Fix(error.to_string()),
+    };
+    judged(&address, &backend.bootstrap(&Credentials::default()).await)
+}
+
+/// What an answer to a visitor without credentials says about the API.
+fn judged(address: &str, answer: &Answer) -> Finding {
+    let fix = |what: &dyn Display, help: &str| Fix(format!("{address}: {what}{help}"));
+    match answer {
+        Answer::Admitted(_) => Works(format!(
+            "{address} answers, and admits a visitor without any credentials: is that intended?"
+        )),
+        Answer::Refused(refusal @ Refusal::Status(status)) => match *status {
+            404 | 405 | 410 => fix(refusal, "; check backend.url and backend.bootstrap"),
+            429 => fix(
+                refusal,
+                ": it limits how often the gateway may call; exempt the gateway",
+            ),
+            500.. => fix(refusal, ": it is broken or not running; look at its log"),
+            400 if address.contains("localhost") => Works(format!(
+                "{address} answers (400; with Django, check that ALLOWED_HOSTS has this host)"
+            )),
+            status => Works(format!(
+                "{address} answers, and refuses a visitor without credentials ({status})"
+            )),
+        },
+        Answer::Refused(refusal) => fix(refusal, ""),
+        Answer::Failed(failure @ Failure::Connect(_)) => {
+            fix(failure, "; is the API running, and is backend.url right?")
+        }
+        Answer::Failed(failure @ Failure::Timeout { .. }) => fix(
+            failure,
+            "; is it overloaded, or is backend.timeout too short?",
+        ),
+        Answer::Failed(failure) => fix(failure, ""),
+    }
+}

@@ -1,0 +1,30 @@
+//! `high-templar config`: the settings as documents.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::cli::Done;
+use crate::config;
+
+/// What to print.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Args {
+    /// A commented high-templar.toml with every setting at its default
+    #[arg(long)]
+    toml: bool,
+    /// The reference of every setting
+    #[arg(long)]
+    markdown: bool,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let text = if args.markdown {
+        config::markdown()
+    } else {
+        debug_assert!(args.toml, "one of the two is required");
+        config::toml()
+    };
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

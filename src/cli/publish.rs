@@ -1,0 +1,117 @@
+//! `high-templar publish`: one trigger over HTTP.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use anyhow::bail;
+use http::StatusCode;
+use serde_json::value::RawValue;
+
+use crate::cli::Done;
+use crate::cli::post::Answer;
+use crate::cli::post::post;
+
+/// What to publish, and where.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// A room as a JSON object, such as '{"target":"order","customer":"7"}'; may be repeated
+    #[arg(long = "room", value_name = "JSON", required = true, value_parser = super::room)]
+    rooms: Vec<Box<RawValue>>,
+    /// The data as JSON; - reads it from stdin
+    #[arg(long, value_name = "JSON")]
+    data: String,
+    /// An id of your choice: the same id again is not delivered twice
+    #[arg(long)]
+    id: Option<String>,
+    /// The gateway's internal listener, or unix: and the path of its socket
+    #[arg(long, default_value = "http://127.0.0.1:8002")]
+    url: String,
+    /// The key of internal.api_key
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "HT_INTERNAL__API_KEY",
+        hide_env_values = true
+    )]
+    api_key: Option<String>,
+}
+
+// Not derived: the key is a secret.
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Args")
+            .field("rooms", &self.rooms)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) fn run(args: Args) -> Done {
+    let body = body(&args)?;
+    let key = args.api_key.as_deref().filter(|key| !key.is_empty());
+    super::block_on(async {
+        let answer = post(&args.url, "/trigger/", key, body).await?;
+        println!("{}", published(&answer, key.is_some())?);
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The trigger's JSON: rooms and data byte for byte as they were given.
+fn body(args: &Args) -> anyhow::Result<Vec<u8>> {
+    let stdin;
+    let data = if args.data == "-" {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("cannot read the data from stdin")?;
+        stdin = text;
+        stdin.as_str()
+    } else {
+        args.data.as_str()
+    };
+    let data = super::json(data)
+        .map_err(anyhow::Error::msg)
+        .context("--data")?;
+    let rooms: Vec<_> = args.rooms.iter().map(|room| room.get()).collect();
+    let id = match &args.id {
+        Some(id) => format!(",\"id\":{}", serde_json::to_string(id)?),
+        None => String::new(),
+    };
+    let body = format!(
+        "{{\"rooms\":[{}],\"data\":{}{id}}}",
+        rooms.join(","),
+        data.get()
+    );
+    Ok(body.into_bytes())
+}
+
+/// The line to print, or what to do about the refusal.
+fn published(answer: &Answer, with_key: bool) -> anyhow::Result<String> {
+    let text = String::from_utf8_lossy(&answer.body);
+    let said = text.trim();
+    match answer.status {
+        StatusCode::OK => Ok(position(said).unwrap_or_else(|| "published".to_owned())),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if with_key => {
+            bail!("the gateway does not accept this key: give the one of its internal.api_key")
+        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            bail!("the gateway asks for a key: give --api-key, or set HT_INTERNAL__API_KEY")
+        }
+        StatusCode::NOT_FOUND => {
+            bail!("there is no /trigger/: use the address of internal.listen, not of listen")
+        }
+        status => bail!("the gateway refused: {said} (status {})", status.as_u16()),
+    }
+}
+
+fn position(answer: &str) -> Option<String> {
+    let answer: serde_json::Value = serde_json::from_str(answer).ok()?;
+    let position = answer.get("position")?.as_u64()?;
+    let again = answer.get("duplicate").and_then(serde_json::Value::as_bool) == Some(true);
+    Some(if again {
+        format!("position {position}, known already: this id was published before")
+    } else {
+        format!("position {position}")
+    })
+}

@@ -1,0 +1,81 @@
+//! `high-templar serve`: the life story of the gateway's process.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ht_backend::HttpBackend;
+use ht_server::Gateway;
+use tracing::info;
+use tracing::warn;
+
+use crate::cli::Done;
+use crate::cli::broker;
+use crate::config::Config;
+use crate::config::Sources;
+use crate::logging;
+use crate::process;
+use crate::process::Signals;
+
+/// Threads for everything but the connections: the API, the broker, triggers.
+const CONTROL_THREADS: usize = 2;
+
+/// What the drain may take beyond its own timeout before it is cut.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How to serve.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration file [default: high-templar.toml if it exists, or HT_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(super) fn run(args: Args) -> Done {
+    let config = Sources::of_process(args.config).load()?;
+    logging::start(config.log);
+    process::log_panics();
+    info!(version = env!("CARGO_PKG_VERSION"), "high-templar starts");
+    for note in &config.notes {
+        info!("{note}");
+    }
+    process::raise_open_files(config.server.limits.connections);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("ht-control")
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let done = runtime.block_on(life(config));
+    runtime.shutdown_timeout(GRACE);
+    done
+}
+
+/// Starts, serves until a signal, leaves in peace.
+async fn life(config: Config) -> Done {
+    let mut signals = Signals::listen().context("cannot listen to signals")?;
+    let drain_timeout = config.server.drain_timeout;
+    let backend = HttpBackend::new(config.backend)?;
+    let broker = broker::make(config.rabbitmq)?;
+    let gateway = tokio::select! {
+        gateway = Gateway::start(config.server, Arc::new(backend), broker) => gateway?,
+        signal = signals.next() => {
+            info!("{signal} while starting: leaving");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    info!("browsers connect to {} at /ws/", gateway.public());
+    info!("triggers, metrics and health are on {}", gateway.internal());
+
+    let signal = signals.next().await;
+    info!("{signal}: leaving in peace, for at most {drain_timeout:?}");
+    tokio::select! {
+        () = gateway.drain() => info!("everyone has left"),
+        () = tokio::time::sleep(drain_timeout + GRACE) => warn!("drain.timeout is over: leaving what is left"),
+        signal = signals.next() => warn!("{signal} again: leaving at once"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,256 @@
+//! Every setting, from the file, from the environment and in the documents.
+
+use std::path::Path;
+
+use ht_backend::config::HeaderSource;
+use ht_server::config::Listen;
+use ht_server::config::Matching;
+
+use super::*;
+use crate::config::layers::variable_of;
+use crate::config::settings::KEYS;
+use crate::config::settings::SECTIONS;
+use crate::config::settings::described;
+
+/// Every setting with a value that is not its default, as TOML.
+const EVERY: &[(&str, &str)] = &[
+    ("listen", r#""unix:/run/ht.sock""#),
+    ("listen_mode", r#""0600""#),
+    ("threads", "3"),
+    ("internal.listen", r#""127.0.0.1:9""#),
+    ("internal.api_key", r#""key""#),
+    ("backend.url", r#""http://api/v1/""#),
+    ("backend.socket", r#""/run/api.sock""#),
+    ("backend.bootstrap", r#""hello/""#),
+    ("backend.timeout", r#""300ms""#),
+    ("backend.user_id_path", r#"["user", "id"]"#),
+    ("backend.headers", r#"{ X-A = { param = "a" } }"#),
+    ("backend.max_in_flight", "7"),
+    ("backend.answer_bytes_max", r#""2MiB""#),
+    ("backend.tls_verify", "false"),
+    ("backend.tls_ca_file", r#""/ca.pem""#),
+    ("hooks.connect", r#""POST c/""#),
+    ("hooks.ping", r#""PUT p/""#),
+    ("hooks.disconnect", r#""DELETE d/""#),
+    ("hooks.timeout", "4"),
+    ("hooks.queue", "8"),
+    ("hooks.max_in_flight", "9"),
+    ("hooks.ping_min_interval", r#""1m""#),
+    ("rabbitmq.url", r#""amqp://mq""#),
+    ("rabbitmq.exchange", r#""other""#),
+    ("rabbitmq.prefetch", "11"),
+    ("rabbitmq.publish_timeout", "1.5"),
+    ("rooms.matching", r#""exact""#),
+    ("status.clients", "false"),
+    ("limits.connections", "101"),
+    ("limits.handshakes", "102"),
+    ("limits.head_timeout", "103"),
+    ("limits.head_bytes", "10400"),
+    ("limits.idle_timeout", "105"),
+    ("limits.message_bytes", "10600"),
+    ("limits.subscriptions", "107"),
+    ("limits.request_id_bytes", "108"),
+    ("limits.room_bytes", "109"),
+    ("limits.room_depth", "10"),
+    ("limits.outbox_bytes", "11100"),
+    ("limits.trigger_bytes", "11200"),
+    ("limits.triggers_per_request", "113"),
+    ("limits.rooms_per_trigger", "114"),
+    ("limits.trigger_ids", "115"),
+    ("limits.inbox", "116"),
+    ("drain.timeout", r#""2s""#),
+    ("log.level", r#""debug""#),
+    ("log.format", r#""json""#),
+];
+
+#[track_caller]
+fn assert_every(config: &Config) {
+    let server = &config.server;
+    let unix = Listen::Unix {
+        path: "/run/ht.sock".into(),
+        mode: 0o600,
+    };
+    assert_eq!((&server.listen, server.threads), (&unix, 3));
+    assert_eq!(server.internal.listen.to_string(), "127.0.0.1:9");
+    assert_eq!(server.internal.api_key.as_ref().unwrap().0, "key");
+    assert_eq!(
+        (server.matching, server.status_clients),
+        (Matching::Exact, false)
+    );
+    assert_eq!(server.idle_timeout.as_secs(), 105);
+    assert_eq!(server.drain_timeout.as_secs(), 2);
+    let session = &server.session;
+    assert_eq!(
+        [
+            session.message_bytes,
+            session.subscriptions,
+            session.request_id_bytes
+        ],
+        [10600, 107, 108]
+    );
+    assert_eq!(
+        [session.room_bytes, session.room_depth, session.outbox_bytes],
+        [109, 10, 11100]
+    );
+    let limits = &server.limits;
+    assert_eq!(
+        [limits.connections, limits.handshakes, limits.head_bytes],
+        [101, 102, 10400]
+    );
+    assert_eq!(limits.head_timeout.as_secs(), 103);
+    assert_eq!(
+        [limits.trigger_bytes, limits.triggers_per_request],
+        [11200, 113]
+    );
+    assert_eq!(
+        [limits.rooms_per_trigger, limits.trigger_ids, limits.inbox],
+        [114, 115, 116]
+    );
+    let hooks = &server.hooks;
+    assert_eq!(
+        (
+            hooks.queue,
+            hooks.max_in_flight,
+            hooks.ping_min_interval.as_secs()
+        ),
+        (8, 9, 60)
+    );
+
+    let backend = &config.backend;
+    assert_eq!(backend.url, "http://api/v1/");
+    assert_eq!(backend.socket.as_deref(), Some(Path::new("/run/api.sock")));
+    assert_eq!(backend.bootstrap, "hello/");
+    assert_eq!(backend.timeout.as_millis(), 300);
+    assert_eq!(backend.user_id_path, ["user", "id"]);
+    assert_eq!(
+        backend.headers.last().unwrap().source,
+        HeaderSource::Param("a".into())
+    );
+    assert_eq!(
+        (backend.max_in_flight, backend.answer_bytes_max),
+        (7, 2 << 20)
+    );
+    assert!(!backend.tls_verify);
+    assert_eq!(backend.tls_ca_file.as_deref(), Some(Path::new("/ca.pem")));
+    assert_eq!(backend.hooks.connect.as_ref().unwrap().path, "c/");
+    assert_eq!(
+        backend.hooks.ping.as_ref().unwrap().method,
+        http::Method::PUT
+    );
+    assert_eq!(backend.hooks.disconnect.as_ref().unwrap().path, "d/");
+    assert_eq!(backend.hooks.timeout.as_secs(), 4);
+
+    let rabbitmq = config.rabbitmq.as_ref().unwrap();
+    assert_eq!(
+        (&*rabbitmq.url, &*rabbitmq.exchange),
+        ("amqp://mq", "other")
+    );
+    assert_eq!(
+        (rabbitmq.prefetch, rabbitmq.publish_timeout.as_millis()),
+        (11, 1500)
+    );
+    assert_eq!(
+        (config.log.level, config.log.format),
+        (Level::Debug, Format::Json)
+    );
+}
+
+#[test]
+fn every_setting_is_read_from_the_file() {
+    let names: Vec<_> = EVERY.iter().map(|(key, _)| *key).collect();
+    assert_eq!(names, KEYS, "a setting is missing in this test");
+    let file: String = EVERY
+        .iter()
+        .map(|(key, value)| format!("{key} = {value}\n"))
+        .collect();
+    assert_every(&good(&file, &[]));
+}
+
+#[test]
+fn every_setting_is_read_from_the_environment_and_beats_the_file() {
+    let variables: Vec<_> = EVERY
+        .iter()
+        .map(|(key, value)| (variable_of(key), value.trim_matches('"')))
+        .collect();
+    let variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (&**name, *value))
+        .collect();
+    assert_every(&good("", &variables));
+    let file = "threads = 9\n[limits]\ninbox = 5\n[backend.headers]\nX-B = false\n";
+    assert_every(&good(file, &variables));
+}
+
+#[test]
+fn the_printed_file_is_valid_and_all_default() {
+    let printed = super::toml();
+    let config = good(&printed, &[]);
+    assert_eq!(config.backend.url, "http://localhost:8000/api/");
+    // Uncommented, every default is what the setting reads.
+    let plain: String = printed
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if !setting.starts_with(' ') => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let same = good(&plain, &[]);
+    assert_eq!(format!("{:?}", same.server), format!("{:?}", config.server));
+    assert_eq!(
+        format!("{:?}", same.backend),
+        format!("{:?}", config.backend)
+    );
+    assert!(same.rabbitmq.is_none());
+    assert_eq!(
+        printed.matches(" = ").count(),
+        KEYS.len()
+            + printed.matches("X-Session-Token = ").count()
+            + printed.matches("{ param = ").count()
+    );
+}
+
+#[test]
+fn every_setting_is_documented_in_a_section() {
+    let page = markdown();
+    for setting in described() {
+        assert!(
+            page.contains(&format!("### `{}`", setting.key)),
+            "{}",
+            setting.key
+        );
+        assert!(setting.doc.ends_with('.'), "{}", setting.key);
+    }
+    for key in KEYS {
+        let section = layers::section_of(key);
+        assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{key}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_file_panics(text in proptest::prop_oneof![
+        ".{0,80}",
+        "([a-z.]{1,6}|limits|backend|headers|listen|\\[|\\]|=|\"|'|\\{|\\}|\n| |,|[0-9]|true|1979-05-27){0,40}",
+    ]) {
+        let mut layers = Layers::default();
+        let mut mistakes = Mistakes::default();
+        layers.file(&text, Path::new("x.toml"), &mut mistakes);
+        let values = settings::read(&layers, &mut mistakes);
+        build::check(&values, &mut mistakes);
+        let _ = build::config(values, Vec::new(), Vec::new());
+        let _ = mistakes.to_string();
+    }
+
+    #[test]
+    fn no_value_panics(at in 0..EVERY.len(), value in proptest::prop_oneof![
+        proptest::sample::select(EVERY.iter().map(|(_, value)| *value).collect::<Vec<_>>()),
+        proptest::sample::select(vec!["-1", "nan", "inf", "1e400", "[]", "{}", "[[1]]", "99999999999999999999", "''", "false", "1979-05-27"]),
+    ]) {
+        let mut layers = Layers::default();
+        let mut mistakes = Mistakes::default();
+        layers.file(&format!("{} = {value}", EVERY[at].0), Path::new("x.toml"), &mut mistakes);
+        let values = settings::read(&layers, &mut mistakes);
+        build::check(&values, &mut mistakes);
+        let _ = build::config(values, Vec::new(), Vec::new());
+    }
+}

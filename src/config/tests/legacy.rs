@@ -1,0 +1,220 @@
+//! The variables of the Python version.
+
+use std::path::Path;
+
+use ht_backend::config::HeaderSource;
+
+use super::*;
+
+fn hook(call: Option<&ht_backend::config::HookCall>) -> String {
+    call.map_or("-".into(), |call| format!("{} {}", call.method, call.path))
+}
+
+#[test]
+fn the_families_of_the_python_version_are_honoured() {
+    type Row<'a> = (
+        &'a [(&'a str, &'a str)],
+        &'a str,
+        Option<&'a str>,
+        Option<&'a str>,
+        bool,
+    );
+    let rows: &[Row<'_>] = &[
+        // variables, url, socket, Referer, whether serve.py's code is meant
+        (
+            &[("APP_URL", "https://app.nl")],
+            "https://app.nl/api/",
+            None,
+            Some("https://app.nl"),
+            true,
+        ),
+        (
+            &[("APP_URL", "https://app.nl/")],
+            "https://app.nl/api/",
+            None,
+            Some("https://app.nl/"),
+            true,
+        ),
+        (
+            &[
+                ("APP_URL", "https://app.nl"),
+                ("BINDER_INTERNAL", "http://binder/x/"),
+            ],
+            "http://binder/x/",
+            None,
+            Some("https://app.nl"),
+            true,
+        ),
+        (
+            &[
+                ("APP_URL", "https://app.nl"),
+                ("BINDER_SOCKET", "/run/b.sock"),
+            ],
+            "http://localhost/api/",
+            Some("/run/b.sock"),
+            Some("https://app.nl"),
+            true,
+        ),
+        (
+            &[("BINDER_INTERNAL", "http://binder/")],
+            "http://binder/",
+            None,
+            None,
+            true,
+        ),
+        (
+            &[
+                ("BINDER_INTERNAL", "http://binder/"),
+                ("BINDER_SOCKET", "/b"),
+            ],
+            "http://binder/",
+            Some("/b"),
+            None,
+            true,
+        ),
+        (
+            &[("CY_BINDER_INTERNAL", "http://cy/")],
+            "http://cy/",
+            None,
+            None,
+            false,
+        ),
+        (
+            &[("CY_BINDER_SOCKET", "/cy")],
+            "http://localhost/api/",
+            Some("/cy"),
+            None,
+            false,
+        ),
+        (&[("API_URL", "http://a/")], "http://a/", None, None, false),
+        (
+            &[("API_URL", "http://a/"), ("API_SOCKET", "/a")],
+            "http://a/",
+            Some("/a"),
+            None,
+            false,
+        ),
+        (
+            &[
+                ("API_URL", "http://a/"),
+                ("CY_BINDER_INTERNAL", "http://cy/"),
+                ("APP_URL", ""),
+            ],
+            "http://cy/",
+            None,
+            None,
+            false,
+        ),
+    ];
+    for (variables, url, socket, referer, serve_py) in rows {
+        let config = good("", variables);
+        assert_eq!(config.backend.url, *url, "{variables:?}");
+        assert_eq!(
+            config.backend.socket.as_deref(),
+            socket.map(Path::new),
+            "{variables:?}"
+        );
+        let fixed = config
+            .backend
+            .headers
+            .iter()
+            .find(|rule| rule.name == "referer");
+        let expected = referer.map(|referer| HeaderSource::Fixed(referer.to_owned()));
+        assert_eq!(
+            fixed.map(|rule| &rule.source),
+            expected.as_ref(),
+            "{variables:?}"
+        );
+        let session = header_names(&config).contains(&"x-session-token");
+        assert_eq!(session, *serve_py, "{variables:?}");
+        let hooks = &config.backend.hooks;
+        let found =
+            [&hooks.connect, &hooks.ping, &hooks.disconnect].map(|call| hook(call.as_ref()));
+        let online = "POST user/notify_online/";
+        let expected = match serve_py {
+            true => [online, online, "POST user/notify_offline/"],
+            false => ["-"; 3],
+        };
+        assert_eq!(found, expected, "{variables:?}");
+        let note = config
+            .notes
+            .iter()
+            .find(|note| note.contains("Python version"))
+            .unwrap();
+        for (name, text) in *variables {
+            let weaker = *name == "API_URL" && url.contains("cy");
+            let used = !text.is_empty() && !weaker;
+            assert_eq!(note.contains(name), used, "{note}: {name}");
+        }
+    }
+}
+
+#[test]
+fn newer_settings_beat_those_of_the_python_version() {
+    let file = "[backend]\nurl = 'http://new/'\n[hooks]\nping = ''\n\
+        [backend.headers]\nX-Session-Token = false\nReferer = { fixed = 'r' }\n\
+        [rabbitmq]\nurl = 'amqp://new'\n[log]\nlevel = 'error'\n";
+    let variables = [
+        ("APP_URL", "https://app.nl"),
+        ("RABBITMQ_HOST", "old"),
+        ("LOGFILE_LEVEL", "nonsense"),
+        ("LOGFILE_PATH", "/var/log/x"),
+    ];
+    let config = good(file, &variables);
+    assert_eq!(config.backend.url, "http://new/");
+    assert!(config.backend.hooks.ping.is_none());
+    assert!(config.backend.hooks.connect.is_some());
+    assert!(!header_names(&config).contains(&"x-session-token"));
+    let referer = config
+        .backend
+        .headers
+        .iter()
+        .find(|rule| rule.name == "referer")
+        .unwrap();
+    assert_eq!(referer.source, HeaderSource::Fixed("r".to_owned()));
+    assert_eq!(config.rabbitmq.unwrap().url, "amqp://new");
+    assert_eq!(config.log.level, Level::Error);
+    let notes = config.notes.join("\n");
+    assert!(notes.contains("in use: APP_URL\n"), "{notes}");
+    assert!(notes.contains("LOGFILE_PATH is not used"), "{notes}");
+}
+
+#[test]
+fn rabbitmq_and_log_level_come_from_old_variables() {
+    let login = [URL, ("RABBITMQ_USERNAME", "u"), ("RABBITMQ_PASSWORD", "p@")];
+    let config = good("", &login);
+    assert!(config.rabbitmq.is_none());
+    assert!(
+        config
+            .notes
+            .iter()
+            .any(|note| note.contains("without RABBITMQ_HOST"))
+    );
+    let config = good("", &[&login[..], &[("RABBITMQ_HOST", "mq:1/v")]].concat());
+    assert_eq!(config.rabbitmq.unwrap().url, "amqp://u:p%40@mq:1/v");
+    let notes = config.notes.join("\n");
+    assert!(
+        notes.contains("RABBITMQ_HOST, RABBITMQ_USERNAME, RABBITMQ_PASSWORD"),
+        "{notes}"
+    );
+    assert!(!notes.contains("p%40") && !notes.contains("p@"), "{notes}");
+    for (name, level) in [
+        ("DEBUG", Level::Debug),
+        ("warning", Level::Warn),
+        ("CRITICAL", Level::Error),
+    ] {
+        assert_eq!(
+            good("", &[URL, ("LOGFILE_LEVEL", name)]).log.level,
+            level,
+            "{name}"
+        );
+    }
+    assert_each(
+        &bad("", &[URL, ("LOGFILE_LEVEL", "LOUD")]),
+        &[("LOGFILE_LEVEL: ", "WARNING")],
+    );
+    assert_each(
+        &bad("", &[("BINDER_INTERNAL", "http://x")]),
+        &[("BINDER_INTERNAL: ", "slash")],
+    );
+}

@@ -1,0 +1,97 @@
+//! The log: lines on stderr, for people or for machines.
+
+use std::io;
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::Format;
+use crate::config::Level;
+use crate::config::LogConfig;
+
+/// Our crates, by the names of their log targets.
+const OURS: [&str; 6] = [
+    "high_templar",
+    "ht_server",
+    "ht_backend",
+    "ht_broker",
+    "ht_core",
+    "ht_frame",
+];
+
+/// Log targets that stay off whatever is asked for: at trace level they show the broker's login.
+const SECRET: [&str; 4] = ["lapin", "amq_protocol", "amq_protocol_tcp", "tcp_stream"];
+
+/// Logs from now on. `RUST_LOG` wins over the configured level.
+pub(crate) fn start(config: LogConfig) {
+    let asked = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|text| !text.is_empty());
+    let asked = asked.map(|text| EnvFilter::try_new(text).map_err(|cause| cause.to_string()));
+    let (filter, unusable) = match asked {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(cause)) => (EnvFilter::new(filter(config.level)), Some(cause)),
+        None => (EnvFilter::new(filter(config.level)), None),
+    };
+    let lines = fmt::layer().with_writer(io::stderr);
+    let lines = match config.format {
+        Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let lines = lines.with_filter(filter_fn(|line| may_be_shown(line.target())));
+    tracing_subscriber::registry()
+        .with(filter)
+        .with(lines)
+        .init();
+    if let Some(cause) = unusable {
+        tracing::warn!("RUST_LOG is not used: {cause}");
+    }
+}
+
+fn may_be_shown(target: &str) -> bool {
+    let krate = target.split("::").next().unwrap_or(target);
+    !SECRET.contains(&krate)
+}
+
+/// Our crates at this level; libraries only when something is wrong.
+fn filter(level: Level) -> String {
+    let others = match level {
+        Level::Error => Level::Error,
+        Level::Warn | Level::Info | Level::Debug | Level::Trace => Level::Warn,
+    };
+    let ours = OURS.map(|name| format!("{name}={}", level.name()));
+    format!("{},{}", others.name(), ours.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_login_of_the_broker_stays_out() {
+        assert!(!may_be_shown("lapin"));
+        assert!(!may_be_shown("lapin::io_loop"));
+        assert!(may_be_shown("ht_broker::rabbitmq"));
+    }
+
+    #[test]
+    fn every_level_makes_a_valid_filter() {
+        for level in [
+            Level::Error,
+            Level::Warn,
+            Level::Info,
+            Level::Debug,
+            Level::Trace,
+        ] {
+            let text = filter(level);
+            assert!(EnvFilter::try_new(&text).is_ok(), "{text}");
+        }
+        assert!(filter(Level::Debug).starts_with("warn,high_templar=debug,"));
+        assert!(filter(Level::Error).starts_with("error,high_templar=error,"));
+    }
+}

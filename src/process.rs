@@ -1,0 +1,78 @@
+//! The process itself: signals, panics, the limit of open files.
+
+use std::io;
+use std::panic;
+
+use tokio::signal::unix::Signal;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
+
+/// Open files that are not clients: listeners, the API, the broker, the log.
+const OTHER_FILES: u64 = 200;
+
+/// The signals that end the process.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on these signals are waited for and no longer kill.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next one and names it.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Takes as many open files as the system lets this process have, and warns if they do not
+/// suffice for the configured connections.
+pub(crate) fn raise_open_files(connections: usize) {
+    let files = match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(files) => files,
+        Err(cause) => {
+            warn!("the limit of open files stays as it is: {cause}");
+            return;
+        }
+    };
+    let fit = files.saturating_sub(OTHER_FILES);
+    if fit < connections as u64 {
+        warn!(
+            "this process may open {files} files, so about {fit} connections fit, not the \
+             {connections} of limits.connections: raise the hard limit (ulimit -Hn, LimitNOFILE=) \
+             or lower the setting"
+        );
+    } else {
+        info!(files, "open files");
+    }
+}
+
+/// Every panic becomes a line of the log.
+pub(crate) fn log_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let place = panic.location().map(ToString::to_string);
+        let trace = std::backtrace::Backtrace::capture();
+        let captured = trace.status() == std::backtrace::BacktraceStatus::Captured;
+        let trace = captured.then(|| trace.to_string());
+        error!(
+            thread = thread.name().unwrap_or("unnamed"),
+            place,
+            trace,
+            "panic, please report it: {}",
+            panic.payload_as_str().unwrap_or("without a message"),
+        );
+    }));
+}
