@@ -1,0 +1,155 @@
+//! A small WebSocket echo server over blocking sockets, one thread a connection.
+//!
+//! It shows how the codec is driven and is what the conformance suite runs against. Start it with
+//! a port as its only argument (0 takes a free one); it prints the address that it listens on.
+
+use std::env;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::net::Shutdown;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::thread;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ht_frame::CloseCode;
+use ht_frame::DecodeOptions;
+use ht_frame::Decoder;
+use ht_frame::Event;
+use ht_frame::Input;
+use ht_frame::Opcode;
+use ht_frame::Role;
+use ht_frame::put_close;
+use ht_frame::put_frame;
+use sha1::Digest;
+use sha1::Sha1;
+
+/// Longest request head, in bytes.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Size of one read, in bytes.
+const READ_BYTES: usize = 64 << 10;
+/// How long a peer may take to close its end after ours.
+const LINGER: Duration = Duration::from_secs(1);
+/// RFC 6455 section 1.3: what is hashed with the key.
+const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+const OPTIONS: DecodeOptions = DecodeOptions {
+    role: Role::Server,
+    message_bytes_max: 32 << 20,
+};
+
+fn main() -> io::Result<()> {
+    let port = env::args().nth(1).map_or(Ok(0), |port| port.parse());
+    let port = port.map_err(|_| io::Error::other("the argument is a port"))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    println!("{}", listener.local_addr()?);
+    for stream in listener.incoming() {
+        let stream = stream?;
+        thread::spawn(move || {
+            if let Err(error) = serve(stream) {
+                eprintln!("connection lost: {error}");
+            }
+        });
+    }
+    Ok(())
+}
+
+/// A connection from the request to the end.
+fn serve(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut early = shake_hands(&mut stream)?;
+    let mut decoder = Decoder::new();
+    let mut out = Vec::new();
+    let mut open = echo(&mut decoder, &mut early, &mut out);
+    let mut buffer = vec![0; READ_BYTES];
+    while open {
+        send(&mut stream, &mut out)?;
+        let len = stream.read(&mut buffer)?;
+        if len == 0 {
+            return Ok(());
+        }
+        open = echo(&mut decoder, &mut buffer[..len], &mut out);
+    }
+    send(&mut stream, &mut out)?;
+    close(&mut stream, &mut buffer)
+}
+
+fn send(stream: &mut TcpStream, out: &mut Vec<u8>) -> io::Result<()> {
+    stream.write_all(out)?;
+    out.clear();
+    Ok(())
+}
+
+/// Answers everything in `bytes`. False: a close frame was the last answer.
+fn echo(decoder: &mut Decoder, bytes: &mut [u8], out: &mut Vec<u8>) -> bool {
+    let mut input = Input::new(bytes);
+    loop {
+        match decoder.decode(&mut input, &OPTIONS) {
+            Ok(None) => return true,
+            Ok(Some(Event::Text(text))) => put_frame(out, Opcode::Text, text.as_bytes()),
+            Ok(Some(Event::Binary(bytes))) => put_frame(out, Opcode::Binary, bytes),
+            Ok(Some(Event::Ping(bytes))) => put_frame(out, Opcode::Pong, bytes),
+            Ok(Some(Event::Pong(_))) => {}
+            Ok(Some(Event::Close(None))) => {
+                put_close(out, CloseCode::NORMAL, "");
+                return false;
+            }
+            Ok(Some(Event::Close(Some((code, _))))) => {
+                put_close(out, code, "");
+                return false;
+            }
+            Err(violation) => {
+                put_close(out, violation.code(), violation.reason());
+                return false;
+            }
+        }
+    }
+}
+
+/// Closes our end and waits, for a while, until the peer closed its own: what it still sends must
+/// not reset the connection before it read our last frame.
+fn close(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(LINGER))?;
+    while matches!(stream.read(buffer), Ok(len) if len > 0) {}
+    Ok(())
+}
+
+/// Answers the request; returns what came after it.
+fn shake_hands(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4 << 10];
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end;
+        }
+        let len = stream.read(&mut buffer)?;
+        if len == 0 || bytes.len() + len > HEAD_BYTES_MAX {
+            return Err(io::Error::other("no request head"));
+        }
+        bytes.extend_from_slice(&buffer[..len]);
+    };
+    let early = bytes.split_off(end + 4);
+    let head = str::from_utf8(&bytes).map_err(io::Error::other)?;
+    let key = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))
+        .map(|(_, value)| value.trim())
+        .ok_or_else(|| io::Error::other("no websocket key"))?;
+    let accept = Sha1::new()
+        .chain_update(key)
+        .chain_update(ACCEPT_SUFFIX)
+        .finalize();
+    let accept = BASE64.encode(accept);
+    let answer = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nServer: echo\r\nUpgrade: websocket\r\n\
+         Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    stream.write_all(answer.as_bytes())?;
+    Ok(early)
+}
