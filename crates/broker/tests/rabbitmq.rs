@@ -1,0 +1,381 @@
+//! The adapter against a real RabbitMQ that stays up: what is delivered, what is declared.
+
+mod support;
+
+use std::time::Duration;
+
+use ht_broker::PublishError;
+use ht_broker::rabbitmq::RabbitMq;
+use ht_testkit::eventually;
+use ht_testkit::publisher::Publisher;
+use lapin::Connection;
+use lapin::ConnectionProperties;
+use lapin::ExchangeKind;
+use lapin::options::ExchangeDeclareOptions;
+use lapin::types::FieldTable;
+
+use crate::support::EXCHANGE;
+use crate::support::Node;
+use crate::support::SOON;
+use crate::support::body;
+use crate::support::config;
+use crate::support::parse;
+use crate::support::trigger;
+
+type Server = ht_testkit::rabbitmq::RabbitMq;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_messages_arrive_in_order() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let publisher = Publisher::connect(vhost.url(), EXCHANGE).await;
+    let numbers: Vec<String> = (0..10_000).map(|n: u32| n.to_string()).collect();
+    publisher.publish_all(numbers.iter().map(|n| body(n))).await;
+    eventually(SOON, || node.recorder.count() == numbers.len()).await;
+    assert_eq!(node.recorder.seen(), numbers);
+    let counts = node.broker.counts();
+    assert_eq!(
+        (counts.received, counts.rejected, counts.failures),
+        (10_000, 0, 0)
+    );
+    // Everything is acknowledged, not only handed on.
+    let unacked = "rabbit_amqqueue:info(Q, [messages]) || Q <- rabbit_amqqueue:list(<<\"VHOST\">>)";
+    eventually(SOON, || {
+        vhost.eval(&format!("[{unacked}]")) == "[[{messages,0}]]"
+    })
+    .await;
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_messages_are_dropped_and_the_next_is_delivered() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let publisher = Publisher::connect(vhost.url(), EXCHANGE).await;
+    let bad: [&[u8]; 8] = [
+        b"",
+        b"not json",
+        b"{\"rooms\": [], \"data\": \"\xff\"}",
+        b"[]",
+        b"{\"rooms\": []}",
+        b"{\"data\": 1}",
+        b"{\"rooms\": [1], \"data\": 1}",
+        b"{\"rooms\": [], \"data\": NaN}",
+    ];
+    publisher.publish_all(bad).await;
+    publisher.publish(body("\"good\"")).await;
+    node.sees("\"good\"").await;
+    assert_eq!(node.recorder.count(), 1);
+    let counts = node.broker.counts();
+    assert_eq!((counts.received, counts.rejected), (9, 8));
+    assert!(node.is_ready());
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_routing_key_is_not_ours() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let publisher = Publisher::connect(vhost.url(), EXCHANGE).await;
+    for key in ["", "#", "a", "**"] {
+        publisher.publish_to(key, body("1")).await;
+    }
+    publisher.publish(body("2")).await;
+    node.sees("2").await;
+    assert_eq!(node.recorder.seen(), ["2"]);
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_hears_every_message_and_leaves_nothing_behind() {
+    let vhost = Server::shared().vhost();
+    let first = Node::ready(vhost.url()).await;
+    let second = Node::ready(vhost.url()).await;
+    assert!(
+        vhost
+            .queues()
+            .iter()
+            .all(|name| name.starts_with("hightemplar_"))
+    );
+    assert_eq!(vhost.queues().len(), 2);
+    let publisher = Publisher::connect(vhost.url(), EXCHANGE).await;
+    publisher.publish(body("1")).await;
+    first.sees("1").await;
+    second.sees("1").await;
+    first.end().await;
+    second.end().await;
+    eventually(SOON, || vhost.queues().is_empty()).await;
+    assert!(vhost.has_exchange(EXCHANGE), "publishers need it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_queue_is_declared_again() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let queue = vhost.queues().remove(0);
+    vhost.delete_queue(&queue);
+    eventually(SOON, || {
+        vhost.bound_to(EXCHANGE).iter().any(|name| *name != queue)
+    })
+    .await;
+    node.becomes_ready().await;
+    Publisher::connect(vhost.url(), EXCHANGE)
+        .await
+        .publish(body("1"))
+        .await;
+    node.sees("1").await;
+    assert_eq!(node.broker.counts().failures, 1);
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_exchange_is_declared_and_bound_again() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    vhost.delete_exchange(EXCHANGE);
+    assert!(vhost.bound_to(EXCHANGE).is_empty());
+    eventually(SOON, || !vhost.bound_to(EXCHANGE).is_empty()).await;
+    Publisher::connect(vhost.url(), EXCHANGE)
+        .await
+        .publish(body("1"))
+        .await;
+    node.sees("1").await;
+    assert_eq!(node.broker.counts().failures, 0, "the connection lives on");
+    node.end().await;
+}
+
+/// Another node may be quicker: then the exchange is there, but not our binding.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_binding_is_made_again() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    vhost.delete_exchange(EXCHANGE);
+    declare(vhost.url(), ExchangeKind::Direct, false).await;
+    eventually(SOON, || !vhost.bound_to(EXCHANGE).is_empty()).await;
+    Publisher::connect(vhost.url(), EXCHANGE)
+        .await
+        .publish(body("1"))
+        .await;
+    node.sees("1").await;
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exchange_with_other_arguments_is_used_as_it_is() {
+    for (kind, durable) in [(ExchangeKind::Direct, true), (ExchangeKind::Fanout, false)] {
+        let vhost = Server::shared().vhost();
+        declare(vhost.url(), kind, durable).await;
+        let node = Node::ready(vhost.url()).await;
+        Publisher::connect(vhost.url(), EXCHANGE)
+            .await
+            .publish(body("1"))
+            .await;
+        node.sees("1").await;
+        assert_eq!(node.broker.counts().failures, 0);
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn closed_connections_come_back() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let places = node.broker.publish(vec![trigger("1")]).await.unwrap();
+    assert_eq!(places[0].position, 1);
+    vhost.close_connections();
+    eventually(SOON, || node.broker.counts().failures == 1).await;
+    node.becomes_ready().await;
+    // The publishing connection was closed too.
+    let places = node.broker.publish(vec![trigger("2")]).await.unwrap();
+    assert_eq!(places[0].position, 2);
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_taken_away_do_not_end_what_works() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let publisher = Publisher::connect(vhost.url(), EXCHANGE).await;
+    vhost.permit("^$", ".*", "^$");
+    // Longer than the binding check's interval: it must have met the refusal.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    publisher.publish(body("1")).await;
+    node.sees("1").await;
+    assert!(node.is_ready());
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_names_its_cause_and_no_password() {
+    let server = Server::shared();
+    let vhost = server.vhost();
+    let port = server.port();
+    let forbidden = server.vhost();
+    forbidden.permit("^$", "^$", "^$");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = closed.local_addr().unwrap().port();
+    drop(closed);
+    for (url, expected) in [
+        (
+            vhost.url().replace(":rabbitmq@", ":s3cret@"),
+            "wrong user or password",
+        ),
+        (
+            format!("amqp://rabbitmq:rabbitmq@127.0.0.1:{port}/s3cret_not_there"),
+            "no access to the virtual host",
+        ),
+        (forbidden.url().to_owned(), "lacks a permission"),
+        (
+            format!("amqp://rabbitmq:s3cret@127.0.0.1:{nobody}"),
+            "connection refused",
+        ),
+        (
+            "amqp://rabbitmq:s3cret@no.such.host.invalid".to_owned(),
+            "cannot be resolved",
+        ),
+        (format!("amqps://rabbitmq:s3cret@127.0.0.1:{port}"), ""),
+    ] {
+        let node = Node::rabbitmq(config(&url));
+        eventually(SOON, || node.broker.counts().failures > 0).await;
+        let trouble = node.trouble();
+        assert!(trouble.contains(expected), "{trouble}");
+        assert!(!trouble.contains(":s3cret"), "{trouble}");
+        assert!(!trouble.is_empty());
+        node.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publishing_returns_the_places() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let other = Node::ready(vhost.url()).await;
+    let publisher = Publisher::connect(vhost.url(), EXCHANGE).await;
+    publisher.publish(body("\"theirs\"")).await;
+    node.sees("\"theirs\"").await;
+    let triggers = (0..500).map(|n: u32| trigger(&n.to_string())).collect();
+    let places = node.broker.publish(triggers).await.unwrap();
+    let positions: Vec<u64> = places.iter().map(|place| place.position).collect();
+    assert_eq!(positions, (2..=501).collect::<Vec<u64>>());
+    eventually(SOON, || other.recorder.count() == 501).await;
+    assert_eq!(other.recorder.seen(), node.recorder.seen());
+    assert_eq!(node.broker.publish(Vec::new()).await, Ok(Vec::new()));
+    node.end().await;
+    other.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_publishes_keep_the_order_of_calls() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let calls = (0..300).map(|n: u32| node.broker.publish(vec![trigger(&n.to_string())]));
+    let places = futures_util::future::join_all(calls).await;
+    let positions: Vec<u64> = places
+        .into_iter()
+        .map(|places| places.unwrap()[0].position)
+        .collect();
+    assert_eq!(positions, (1..=300).collect::<Vec<u64>>());
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_that_does_not_come_back_is_unconfirmed() {
+    let vhost = Server::shared().vhost();
+    let mut config = config(vhost.url());
+    config.publish_timeout = Duration::from_millis(500);
+    let node = Node::rabbitmq(config);
+    node.becomes_ready().await;
+    let held = node.recorder.hold().await;
+    let outcome = node.broker.publish(vec![trigger("1")]).await;
+    assert_eq!(outcome, Err(PublishError::Unconfirmed { seconds: 1 }));
+    // A caller that goes away leaves nothing that stands in the way of the next.
+    drop(
+        tokio::time::timeout(
+            Duration::from_millis(50),
+            node.broker.publish(vec![trigger("2")]),
+        )
+        .await,
+    );
+    drop(held);
+    let places = node.broker.publish(vec![trigger("3")]).await.unwrap();
+    assert_eq!(places[0].position, node.recorder.count() as u64);
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_fails_at_once_where_nothing_is_bound() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    node.broker.publish(vec![trigger("1")]).await.unwrap();
+    vhost.delete_exchange(EXCHANGE);
+    declare(vhost.url(), ExchangeKind::Direct, false).await;
+    let started = std::time::Instant::now();
+    let outcome = node.broker.publish(vec![trigger("2")]).await;
+    assert!(
+        matches!(outcome, Err(PublishError::Unconfirmed { .. })),
+        "{outcome:?}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(3));
+    eventually(SOON, || !vhost.bound_to(EXCHANGE).is_empty()).await;
+    node.broker.publish(vec![trigger("3")]).await.unwrap();
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_message_passes_whole() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let data = format!("\"{}\"", "x".repeat(3 << 20));
+    node.broker.publish(vec![trigger(&data)]).await.unwrap();
+    assert!(node.recorder.has(&data));
+    node.end().await;
+}
+
+/// A dispatcher that is stuck holds the shutdown up for a moment only.
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_waits_for_what_is_in_hand_but_not_for_ever() {
+    let vhost = Server::shared().vhost();
+    let publisher_needs = Node::ready(vhost.url()).await;
+    let publisher = Publisher::connect(vhost.url(), EXCHANGE).await;
+    let stuck = Node::ready(vhost.url()).await;
+    let recorder = std::sync::Arc::clone(&stuck.recorder);
+    let held = recorder.hold().await;
+    publisher.publish(body("1")).await;
+    eventually(SOON, || stuck.broker.counts().received == 1).await;
+    stuck.end().await;
+    drop(held);
+    assert_eq!(recorder.count(), 0, "what was given up was not placed");
+    publisher_needs.end().await;
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_refused() {
+    for (url, exchange) in [
+        ("http://host", EXCHANGE),
+        ("amqp://host", ""),
+        ("", EXCHANGE),
+    ] {
+        let mut config = config(url);
+        config.exchange = exchange.to_owned();
+        assert!(RabbitMq::new(config, parse()).is_err());
+    }
+    let mut config = config("amqp://host");
+    config.exchange = "x".repeat(128);
+    assert!(RabbitMq::new(config, parse()).is_err());
+}
+
+async fn declare(url: &str, kind: ExchangeKind, durable: bool) {
+    let connection = Connection::connect(url, ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let options = ExchangeDeclareOptions {
+        durable,
+        ..ExchangeDeclareOptions::default()
+    };
+    channel
+        .exchange_declare(EXCHANGE.into(), kind, options, FieldTable::default())
+        .await
+        .unwrap();
+    connection.close(200, "OK".into()).await.unwrap();
+}

@@ -1,0 +1,179 @@
+//! A dispatcher that only records, and an adapter running against a virtual host.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code)]
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use ht_broker::Broker;
+use ht_broker::Dispatch;
+use ht_broker::Health;
+use ht_broker::Place;
+use ht_broker::config::RabbitMqConfig;
+use ht_broker::rabbitmq::Parse;
+use ht_broker::rabbitmq::RabbitMq;
+use ht_proto::trigger::Trigger;
+use ht_proto::trigger::TriggerLimits;
+use ht_testkit::eventually;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The exchange of the wire contract.
+pub(crate) const EXCHANGE: &str = "hightemplar";
+
+/// Longer than anything here takes, even on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// Records the `data` of each trigger in order; positions count from 1.
+pub(crate) struct Recorder {
+    seen: Mutex<Vec<String>>,
+    /// Closed gates keep `dispatch` waiting, as full inboxes do.
+    gate: Semaphore,
+}
+
+impl Recorder {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            seen: Mutex::default(),
+            gate: Semaphore::new(1),
+        })
+    }
+
+    /// Makes `dispatch` wait until the returned guard is dropped.
+    pub(crate) async fn hold(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.gate.acquire().await.unwrap()
+    }
+
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.seen.lock().unwrap().len()
+    }
+
+    pub(crate) fn has(&self, data: &str) -> bool {
+        self.seen.lock().unwrap().iter().any(|seen| seen == data)
+    }
+}
+
+impl Dispatch for Recorder {
+    fn dispatch(&self, triggers: Vec<Trigger>) -> BoxFuture<'_, Vec<Place>> {
+        async move {
+            let _open = self.gate.acquire().await.unwrap();
+            let mut seen = self.seen.lock().unwrap();
+            triggers
+                .into_iter()
+                .map(|trigger| {
+                    seen.push(String::from_utf8(trigger.data.to_vec()).unwrap());
+                    Place {
+                        position: seen.len() as u64,
+                        duplicate: false,
+                    }
+                })
+                .collect()
+        }
+        .boxed()
+    }
+}
+
+pub(crate) fn parse() -> Parse {
+    let limits = TriggerLimits {
+        bytes: 16 << 20,
+        triggers: 10_000,
+        rooms: 10_000,
+    };
+    Arc::new(move |body: &Bytes| Trigger::parse(body, &limits).map_err(|error| error.to_string()))
+}
+
+pub(crate) fn config(url: &str) -> RabbitMqConfig {
+    RabbitMqConfig {
+        url: url.to_owned(),
+        exchange: EXCHANGE.to_owned(),
+        prefetch: 500,
+        publish_timeout: Duration::from_secs(5),
+    }
+}
+
+/// What a backend sends, with this JSON text as its data.
+pub(crate) fn body(data: &str) -> String {
+    format!(r#"{{"rooms": [{{"target": "a"}}], "data": {data}}}"#)
+}
+
+pub(crate) fn trigger(data: &str) -> Trigger {
+    parse()(&Bytes::from(body(data))).unwrap()
+}
+
+/// An adapter at work.
+pub(crate) struct Node {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) task: JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts the adapter without waiting for the broker.
+    pub(crate) fn start(broker: Arc<dyn Broker>) -> Self {
+        let recorder = Recorder::new();
+        let shutdown = CancellationToken::new();
+        let dispatch: Arc<dyn Dispatch> = Arc::clone(&recorder) as Arc<dyn Dispatch>;
+        let task = tokio::spawn(Arc::clone(&broker).run(dispatch, shutdown.clone()));
+        Self {
+            broker,
+            recorder,
+            shutdown,
+            task,
+        }
+    }
+
+    pub(crate) fn rabbitmq(config: RabbitMqConfig) -> Self {
+        Self::start(Arc::new(RabbitMq::new(config, parse()).unwrap()))
+    }
+
+    /// Starts it and waits until it consumes.
+    pub(crate) async fn ready(url: &str) -> Self {
+        let node = Self::rabbitmq(config(url));
+        node.becomes_ready().await;
+        node
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.broker.health() == Health::Ready
+    }
+
+    /// Why it is not ready.
+    pub(crate) fn trouble(&self) -> String {
+        match self.broker.health() {
+            Health::Ready => String::new(),
+            Health::NotReady(why) => why,
+        }
+    }
+
+    pub(crate) async fn becomes_ready(&self) {
+        eventually(SOON, || self.is_ready()).await;
+    }
+
+    pub(crate) async fn becomes_not_ready(&self) {
+        eventually(SOON, || !self.is_ready()).await;
+    }
+
+    pub(crate) async fn sees(&self, data: &str) {
+        eventually(SOON, || self.recorder.has(data)).await;
+    }
+
+    /// Ends it and makes sure that it does not take long.
+    pub(crate) async fn end(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(4), self.task)
+            .await
+            .expect("it ends soon after the shutdown")
+            .expect("it does not panic");
+    }
+}
