@@ -36,3 +36,66 @@ pub struct Stats {
     /// Evicted connections, by [`Eviction`].
     pub evictions: [u64; Eviction::ALL.len()],
 }
+
+/// How many fields are plain numbers.
+const PLAIN: usize = 12;
+
+impl Stats {
+    /// How many numbers there are in all.
+    pub const LEN: usize = PLAIN + ErrorCode::ALL.len() + Eviction::ALL.len();
+
+    /// All numbers in a fixed order, so that they can be shared and summed.
+    #[must_use]
+    pub fn to_array(&self) -> [u64; Self::LEN] {
+        let plain: [u64; PLAIN] = [
+            self.connections,
+            self.rooms,
+            self.subscriptions,
+            self.queued,
+            self.admitted,
+            self.refused,
+            self.messages,
+            self.deliveries,
+            self.undelivered,
+            self.publications,
+            self.violations,
+            self.idle_timeouts,
+        ];
+        let mut all = plain.iter().chain(&self.errors).chain(&self.evictions).copied();
+        std::array::from_fn(|_| all.next().unwrap_or_default())
+    }
+
+    /// The numbers that [`Self::to_array`] gave, or sums of such.
+    #[must_use]
+    pub fn from_array(all: [u64; Self::LEN]) -> Self {
+        let mut all = all.into_iter();
+        let mut next = || all.next().unwrap_or_default();
+        Self {
+            connections: next(),
+            rooms: next(),
+            subscriptions: next(),
+            queued: next(),
+            admitted: next(),
+            refused: next(),
+            messages: next(),
+            deliveries: next(),
+            undelivered: next(),
+            publications: next(),
+            violations: next(),
+            idle_timeouts: next(),
+            errors: std::array::from_fn(|_| next()),
+            evictions: std::array::from_fn(|_| next()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_array_holds_every_number_once() {
+        let numbers: [u64; Stats::LEN] = std::array::from_fn(|index| index as u64 + 1);
+        assert_eq!(Stats::from_array(numbers).to_array(), numbers);
+    }
+}

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use ht_core::index::Matching;
 use ht_core::limits::Limits;
 
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
@@ -73,16 +74,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
-}
-
-/// How `*` is understood in subscriptions and triggers; in grants it always matches any value.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Matching {
-    /// `*` meets every value, in both directions.
-    #[default]
-    Wildcard,
-    /// `*` is a value like any other, as in Python high-templar 3.1.
-    Exact,
 }
 
 /// Bounds of the listeners and the process. All are inclusive.

@@ -1,22 +1,70 @@
 //! The tokio shell around the pure core: listeners, shards, dispatcher, internal HTTP, metrics.
+//!
+//! Handshakes, backend calls, triggers and hooks run on the caller's tokio runtime, the *control
+//! side*. Each shard is a thread of its own with a poll of its own. Only [`Gateway::start`]
+//! starts either.
 
 pub mod config;
 
-use std::net::SocketAddr;
+mod census;
+mod dispatcher;
+mod grants;
+mod hooks;
+mod inbox;
+mod internal;
+mod listener;
+mod metrics;
+mod node;
+mod public;
+mod respond;
+mod shard;
+mod socket;
+mod throttle;
+
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ht_backend::Backend;
+use ht_backend::ForwardRules;
+use ht_backend::Hook;
 use ht_broker::Broker;
 use ht_broker::Dispatch;
+use ht_core::Hasher;
+use ht_core::shard::Settings;
+use ht_core::shard::Shard;
+use ht_proto::trigger::TriggerLimits;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
+use crate::config::InternalConfig;
 use crate::config::Listen;
 use crate::config::ServerConfig;
+use crate::dispatcher::Dispatcher;
+use crate::grants::GrantSets;
+use crate::hooks::hook_queue;
+use crate::inbox::Input;
+use crate::internal::Internal;
+use crate::listener::Listener;
+use crate::node::Node;
+use crate::public::Public;
+use crate::shard::Running;
 
-/// A running node.
-#[derive(Debug)]
+/// A running node. It goes on until it is [drained](Self::drain), whether or not this value is
+/// kept.
 pub struct Gateway {
     public: Listen,
     internal: Listen,
+    node: Arc<Node>,
+    shards: Vec<Running>,
+    /// Ends the listeners and the broker.
+    doors: CancellationToken,
+    /// Ends the internal listener, which answers for health until all else is done.
+    health: CancellationToken,
+    broker: Option<JoinHandle<()>>,
+    hooks: Option<JoinHandle<()>>,
+    drain_timeout: Duration,
 }
 
 /// Why a node could not start.
@@ -24,32 +72,118 @@ pub struct Gateway {
 #[non_exhaustive]
 pub enum StartError {
     /// An address could not be listened on.
-    #[error("cannot listen on {listen}: {cause}")]
+    #[error("cannot listen on {listen} ({setting}): {cause}")]
     Listen {
+        /// The setting that names the address.
+        setting: &'static str,
         /// The address as configured.
         listen: Listen,
         /// What the system said.
         cause: std::io::Error,
     },
+    /// The internal listener would be open to the network.
+    #[error(
+        "internal.listen is {0}, which others can reach, and internal.api_key is not set: anybody \
+         there could publish to every user. Set a key, or listen on 127.0.0.1 or a unix socket"
+    )]
+    InternalIsOpen(Listen),
+    /// A shard could not be started.
+    #[error("cannot start a shard: {0}")]
+    Shard(std::io::Error),
 }
 
 impl Gateway {
     /// Starts listeners, shards and broker on the current tokio runtime.
     ///
-    /// `broker` makes the broker from the dispatcher; without one the node delivers only what
-    /// comes over its own HTTP door.
+    /// `rules` say what is forwarded to `backend`. Without a `broker` the node delivers what
+    /// comes over its own HTTP door, and nothing else.
     ///
     /// # Errors
-    /// When an address cannot be listened on, or the configuration is unsafe.
+    /// When an address cannot be listened on, the internal one is open to the network without a
+    /// key, or the system has no threads left.
     pub async fn start(
         config: ServerConfig,
         backend: Arc<dyn Backend>,
+        rules: ForwardRules,
         broker: Option<Arc<dyn Broker>>,
     ) -> Result<Self, StartError> {
-        let _ = (&backend, &broker, None::<&dyn Dispatch>);
+        refuse_open(&config)?;
+        let public_listener = bind("listen", &config.listen)?;
+        let internal_listener = bind("internal.listen", &config.internal.listen)?;
+        let (public, internal) = (
+            public_listener.address(&config.listen),
+            internal_listener.address(&config.internal.listen),
+        );
+
+        let threads = config.threads.max(1);
+        let node = Arc::new(Node::new(threads, broker.clone()));
+        let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
+            .iter()
+            .any(|&hook| backend.has_hook(hook));
+        let (sender, hooks) = if has_hooks {
+            let (sender, calls) =
+                hook_queue(&config.hooks, Arc::clone(&backend), Arc::clone(&node));
+            (Some(sender), Some(tokio::spawn(calls)))
+        } else {
+            (None, None)
+        };
+        let hasher = Hasher::default();
+        let mut shards = Vec::with_capacity(threads);
+        for index in 0..threads {
+            let shard = Shard::new(settings(&config), hasher.clone());
+            let inbox = config.limits.inbox;
+            let running = shard::start(index, shard, inbox, Arc::clone(&node), sender.clone());
+            shards.push(running.map_err(StartError::Shard)?);
+        }
+        let inboxes: Vec<_> = shards.iter().map(|shard| shard.inbox.clone()).collect();
+
+        let ids = config.limits.trigger_ids;
+        let dispatcher: Arc<dyn Dispatch> =
+            Arc::new(Dispatcher::new(inboxes.clone(), ids, Arc::clone(&node)));
+        let (doors, health) = (CancellationToken::new(), CancellationToken::new());
+        let broker =
+            broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&dispatcher), doors.clone())));
+        let door = Internal {
+            node: Arc::clone(&node),
+            dispatcher,
+            api_key: config.internal.api_key,
+            limits: TriggerLimits {
+                bytes: config.limits.trigger_bytes,
+                triggers: config.limits.triggers_per_request,
+                rooms: config.limits.rooms_per_trigger,
+            },
+        };
+        tokio::spawn(internal::serve(
+            Arc::new(door),
+            internal_listener,
+            health.clone(),
+        ));
+        let front = Public {
+            node: Arc::clone(&node),
+            backend,
+            rules,
+            grants: GrantSets::new(hasher),
+            shards: inboxes,
+            next_shard: AtomicUsize::new(0),
+            limits: config.limits,
+            has_hooks,
+        };
+        tokio::spawn(public::serve(
+            Arc::new(front),
+            public_listener,
+            doors.clone(),
+        ));
+        let drain_timeout = config.drain_timeout;
         Ok(Self {
-            public: config.listen,
-            internal: config.internal.listen,
+            public,
+            internal,
+            node,
+            shards,
+            doors,
+            health,
+            broker,
+            hooks,
+            drain_timeout,
         })
     }
 
@@ -65,8 +199,76 @@ impl Gateway {
         &self.internal
     }
 
-    /// Leaves in peace: no new connections, the open ones closed, hooks told, the broker let go.
+    /// Leaves in peace: no new connections, no new triggers, the open connections closed with
+    /// what was published to them, the hooks told. Takes at most the configured time, then what
+    /// is left is let go.
     pub async fn drain(self) {
-        let _ = None::<SocketAddr>;
+        self.node.draining.store(true, Ordering::Relaxed);
+        self.doors.cancel();
+        let (shards, broker, hooks) = (self.shards, self.broker, self.hooks);
+        let all = async {
+            if let Some(broker) = broker {
+                joined(broker).await;
+            }
+            let mut threads = Vec::with_capacity(shards.len());
+            for Running { inbox, thread } in shards {
+                if let Ok(place) = inbox.reserve().await {
+                    place.send(Input::Drain);
+                }
+                threads.push(thread);
+            }
+            let ended = tokio::task::spawn_blocking(move || {
+                threads
+                    .into_iter()
+                    .map(std::thread::JoinHandle::join)
+                    .all(|end| end.is_ok())
+            });
+            if !matches!(ended.await, Ok(true)) {
+                tracing::error!("a shard ended by a panic");
+            }
+            if let Some(hooks) = hooks {
+                joined(hooks).await;
+            }
+        };
+        if tokio::time::timeout(self.drain_timeout, all).await.is_err() {
+            let open = self.node.connections.load(Ordering::Acquire);
+            tracing::warn!(open, "drain.timeout is over: letting go what is left");
+        }
+        self.health.cancel();
+    }
+}
+
+/// Waits for a task; a panic in it is a bug that must be seen.
+async fn joined(task: JoinHandle<()>) {
+    if let Err(error) = task.await {
+        tracing::error!(%error, "a task ended by a panic");
+    }
+}
+
+fn bind(setting: &'static str, listen: &Listen) -> Result<Listener, StartError> {
+    Listener::bind(listen).map_err(|cause| StartError::Listen {
+        setting,
+        listen: listen.clone(),
+        cause,
+    })
+}
+
+fn refuse_open(config: &ServerConfig) -> Result<(), StartError> {
+    let InternalConfig { listen, api_key } = &config.internal;
+    if let Listen::Tcp(address) = listen
+        && !address.ip().is_loopback()
+        && api_key.is_none()
+    {
+        return Err(StartError::InternalIsOpen(listen.clone()));
+    }
+    Ok(())
+}
+
+fn settings(config: &ServerConfig) -> Settings {
+    Settings {
+        matching: config.matching,
+        limits: config.session.clone(),
+        idle_timeout: u64::try_from(config.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+        status_clients: config.status_clients,
     }
 }

@@ -90,6 +90,12 @@ impl<P: Peer> Shard<P> {
         !self.fan_out.queue.is_empty() || !self.fan_out.is_written()
     }
 
+    /// How many batches of publications wait to be matched.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.fan_out.queue.len()
+    }
+
     /// Delivers, with at most about `writes_max` writes, so that the caller can look after other
     /// things in between.
     pub fn fan_out(&mut self, writes_max: usize, now: u64, effects: &mut impl Effects<P>) {

@@ -1,0 +1,210 @@
+//! The internal listener: triggers, metrics, health. Never to be reachable by browsers.
+
+mod door;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ht_broker::Dispatch;
+use ht_broker::Health;
+use ht_proto::trigger::TriggerLimits;
+use http::HeaderMap;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Secret;
+use crate::listener::ACCEPT_BACKOFF;
+use crate::listener::Listener;
+use crate::listener::Stream;
+use crate::metrics;
+use crate::node::Node;
+use crate::respond;
+use crate::respond::Body;
+
+/// Connections at once; more wait in the system's queue.
+const CONNECTIONS: usize = 1_024;
+
+/// Time for a request's head, and so for a connection that is kept alive between requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// What the internal side needs.
+pub(crate) struct Internal {
+    pub(crate) node: Arc<Node>,
+    pub(crate) dispatcher: Arc<dyn Dispatch>,
+    pub(crate) api_key: Option<Secret>,
+    pub(crate) limits: TriggerLimits,
+}
+
+/// Accepts connections until `shutdown`.
+pub(crate) async fn serve(
+    internal: Arc<Internal>,
+    listener: Listener,
+    shutdown: CancellationToken,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(stream) => {
+                let (internal, shutdown) = (Arc::clone(&internal), shutdown.clone());
+                tokio::spawn(async move {
+                    serve_connection(internal, stream, shutdown).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                internal
+                    .node
+                    .counters
+                    .accept_errors
+                    .fetch_add(1, Ordering::Relaxed);
+                if let Some(suppressed) = internal.node.throttles.tell("accept-internal") {
+                    tracing::warn!(%error, suppressed, "cannot accept internal connections");
+                }
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: CancellationToken) {
+    let service = service_fn(|request| respond_to(&internal, request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        // An error is a client that went away or spoke no HTTP: nothing to do about either.
+        _ = connection.as_mut() => return,
+        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn respond_to(
+    internal: &Internal,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = match request.uri().path() {
+        "/trigger/" | "/trigger" => match guard(internal, request.headers()) {
+            Err(response) => *response,
+            Ok(()) if request.method() == Method::POST => door::trigger(internal, request).await,
+            Ok(()) => respond::method_not_allowed("POST"),
+        },
+        "/metrics" => match guard(internal, request.headers()) {
+            Err(response) => *response,
+            Ok(()) if reads => metrics::respond(&internal.node),
+            Ok(()) => respond::method_not_allowed("GET, HEAD"),
+        },
+        "/live" if reads => respond::text(StatusCode::OK, "ok"),
+        "/ready" if reads => ready(&internal.node),
+        "/live" | "/ready" => respond::method_not_allowed("GET, HEAD"),
+        _ => {
+            let sentence = "There is nothing here. Try /trigger/, /metrics, /live or /ready.";
+            error(StatusCode::NOT_FOUND, sentence)
+        }
+    };
+    if !response.status().is_success() {
+        internal
+            .node
+            .counters
+            .trigger_errors
+            .add(status_label(response.status()));
+    }
+    Ok(response)
+}
+
+/// Lets programs in that know the key, and no web page.
+fn guard(internal: &Internal, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+    if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
+        // Any web page can make the browser of a developer or an operator send requests to a
+        // loopback address.
+        let sentence = "Browsers may not use the internal listener: send triggers from the API.";
+        return Err(Box::new(error(StatusCode::FORBIDDEN, sentence)));
+    }
+    let Some(Secret(key)) = &internal.api_key else {
+        return Ok(());
+    };
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .map(|value| value.as_bytes());
+    let given = given.and_then(|value| value.split_at_checked("Bearer ".len()));
+    if given.is_some_and(|(scheme, given)| {
+        scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(given.ct_eq(key.as_bytes()))
+    }) {
+        return Ok(());
+    }
+    let sentence = "Send the key of internal.api_key as: Authorization: Bearer <key>";
+    let mut response = error(StatusCode::UNAUTHORIZED, sentence);
+    let challenge = http::HeaderValue::from_static("Bearer");
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, challenge);
+    Err(Box::new(response))
+}
+
+/// Whether the node may get traffic, and if not why.
+fn ready(node: &Node) -> Response<Body> {
+    let mut reasons = Vec::new();
+    if node.draining.load(Ordering::Relaxed) {
+        reasons.push("the node is about to leave".to_owned());
+    }
+    if let Some(broker) = &node.broker
+        && let Health::NotReady(reason) = broker.health()
+    {
+        reasons.push(format!("{}: {reason}", broker.name()));
+    }
+    let status = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    respond::json(
+        status,
+        &json!({ "ready": reasons.is_empty(), "reasons": reasons }),
+    )
+}
+
+/// A sentence that says what to fix.
+fn error(status: StatusCode, sentence: &str) -> Response<Body> {
+    respond::json(status, &json!({ "error": sentence }))
+}
+
+/// The status as a word for a counter.
+fn status_label(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        405 => "405",
+        408 => "408",
+        413 => "413",
+        415 => "415",
+        503 => "503",
+        504 => "504",
+        _ => "other",
+    }
+}

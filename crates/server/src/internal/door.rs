@@ -1,0 +1,146 @@
+//! `POST /trigger/`: the HTTP door for what the API publishes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ht_broker::Place;
+use ht_broker::PublishError;
+use ht_proto::trigger;
+use ht_proto::trigger::Problem;
+use ht_proto::trigger::Trigger;
+use ht_proto::trigger::TriggerError;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http_body_util::BodyExt;
+use http_body_util::LengthLimitError;
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::internal::Internal;
+use crate::internal::error;
+use crate::respond;
+use crate::respond::Body;
+
+/// Time to send a whole body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Publishes what the request holds. 200 says that every trigger has its place in the order.
+pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
+    if let Err(response) = check_headers(request.headers()) {
+        return *response;
+    }
+    let body = match read(internal, request).await {
+        Ok(body) => body,
+        Err(response) => return *response,
+    };
+    match trigger::Request::parse(&body, &internal.limits) {
+        Ok(trigger::Request::One(trigger)) => match publish(internal, vec![trigger]).await {
+            Ok(places) => respond::json(StatusCode::OK, &places.first().map_or(Value::Null, place)),
+            Err(error) => unpublished(&error),
+        },
+        Ok(trigger::Request::Many(triggers)) => match publish(internal, triggers).await {
+            Ok(places) => respond::json(StatusCode::OK, &places.iter().map(place).collect()),
+            Err(error) => unpublished(&error),
+        },
+        Err(error) => refused(&error),
+    }
+}
+
+async fn publish(internal: &Internal, triggers: Vec<Trigger>) -> Result<Vec<Place>, PublishError> {
+    if triggers.is_empty() {
+        return Ok(Vec::new());
+    }
+    match &internal.node.broker {
+        // Every node hears it from the broker, this one included.
+        Some(broker) => broker.publish(triggers).await,
+        None => Ok(internal.dispatcher.dispatch(triggers).await),
+    }
+}
+
+/// Any content type is read as JSON, because old publishers name none; but what is clearly
+/// something else is told so.
+fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+    let value = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+    let encoding = value(header::CONTENT_ENCODING);
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity") {
+        let sentence = "Send the body without Content-Encoding.";
+        return Err(Box::new(error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            sentence,
+        )));
+    }
+    let kind = value(header::CONTENT_TYPE).to_ascii_lowercase();
+    if kind.starts_with(b"multipart/") {
+        let sentence = "Send the trigger as JSON, with Content-Type: application/json.";
+        return Err(Box::new(error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            sentence,
+        )));
+    }
+    Ok(())
+}
+
+async fn read(
+    internal: &Internal,
+    request: Request<Incoming>,
+) -> Result<Bytes, Box<Response<Body>>> {
+    let body = Limited::new(request.into_body(), internal.limits.bytes).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(Box::new(refused(
+            &Problem::TooLong(internal.limits.bytes).into(),
+        ))),
+        Ok(Err(_)) => Err(Box::new(error(
+            StatusCode::BAD_REQUEST,
+            "The body could not be read to its end.",
+        ))),
+        Err(_) => Err(Box::new(error(
+            StatusCode::REQUEST_TIMEOUT,
+            "The body did not arrive.",
+        ))),
+    }
+}
+
+fn place(place: &Place) -> Value {
+    if place.duplicate {
+        json!({ "position": place.position, "duplicate": true })
+    } else {
+        json!({ "position": place.position })
+    }
+}
+
+/// Says which member of which trigger is wrong. Nothing of the request was published.
+fn refused(error: &TriggerError) -> Response<Body> {
+    let status = if matches!(error.problem, Problem::TooLong(_)) {
+        StatusCode::PAYLOAD_TOO_LARGE
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    let mut body = json!({ "error": error.to_string() });
+    if let Some(trigger) = error.trigger {
+        body["trigger"] = trigger.into();
+    }
+    if let Some(member) = &error.member {
+        body["member"] = member.as_str().into();
+    }
+    respond::json(status, &body)
+}
+
+fn unpublished(cause: &PublishError) -> Response<Body> {
+    let status = if matches!(cause, PublishError::Unconfirmed { .. }) {
+        StatusCode::GATEWAY_TIMEOUT
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let mut response = error(status, &cause.to_string());
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

@@ -1,0 +1,152 @@
+//! What the parts of a node share: its counters, and who they are asked by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use ht_broker::Broker;
+use ht_core::stats::Stats;
+use ht_proto::server::Status;
+
+use crate::census::Census;
+use crate::throttle::Throttles;
+
+/// A node's shared state. Nothing of it is touched while something is delivered.
+pub(crate) struct Node {
+    /// By shard: its totals as of its last turn.
+    pub(crate) shards: Vec<Published>,
+    pub(crate) census: Census,
+    /// Admitted connections that are open; exact at every moment.
+    pub(crate) connections: AtomicU64,
+    pub(crate) counters: Counters,
+    pub(crate) throttles: Throttles,
+    pub(crate) broker: Option<Arc<dyn Broker>>,
+    pub(crate) draining: AtomicBool,
+    online_since: String,
+}
+
+/// What is counted outside of the shards.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Triggers that got a place, by HTTP or from the broker.
+    pub(crate) triggers: AtomicU64,
+    /// Triggers whose id was seen before.
+    pub(crate) duplicates: AtomicU64,
+    /// Requests to the trigger door that were refused, by status.
+    pub(crate) trigger_errors: Labels,
+    /// Handshakes that were refused, by reason.
+    pub(crate) handshake_errors: Labels,
+    /// Bootstrap calls, by outcome.
+    pub(crate) bootstraps: Labels,
+    /// Hooks that were called.
+    pub(crate) hooks: AtomicU64,
+    /// Hooks that got no answer, by reason.
+    pub(crate) hook_errors: Labels,
+    /// Hooks that were dropped because the queue was full.
+    pub(crate) hooks_dropped: AtomicU64,
+    /// Times that no connection could be accepted.
+    pub(crate) accept_errors: AtomicU64,
+}
+
+/// A counter per fixed word.
+#[derive(Debug, Default)]
+pub(crate) struct Labels(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Labels {
+    pub(crate) fn add(&self, word: &'static str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(word).or_default() += 1;
+    }
+
+    pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(&word, &count)| (word, count)).collect()
+    }
+}
+
+impl Node {
+    pub(crate) fn new(shards: usize, broker: Option<Arc<dyn Broker>>) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Published::default()).collect(),
+            census: Census::new(),
+            connections: AtomicU64::new(0),
+            counters: Counters::default(),
+            throttles: Throttles::default(),
+            broker,
+            draining: AtomicBool::new(false),
+            online_since: online_since(),
+        }
+    }
+
+    /// The sum over all shards, as of their last turns.
+    pub(crate) fn totals(&self) -> Stats {
+        self.sum(None)
+    }
+
+    /// The answer to a client of the shard `index`, whose own totals are newer.
+    pub(crate) fn status(&self, index: usize, own: &Stats) -> Status {
+        let sum = self.sum(Some((index, own)));
+        let received = self
+            .broker
+            .as_ref()
+            .map_or(0, |broker| broker.counts().received);
+        Status {
+            open_connections: self.connections.load(Ordering::Acquire),
+            num_rooms: self.census.rooms(),
+            online_since: self.online_since.clone(),
+            rabbitmq_messages_received: received,
+            ws_messages_received: sum.messages,
+            ws_messages_send: sum.deliveries,
+            ws_messages_send_error: sum.undelivered,
+            ws_messages_send_queued: sum.queued,
+        }
+    }
+
+    fn sum(&self, own: Option<(usize, &Stats)>) -> Stats {
+        let mut sum = [0u64; Stats::LEN];
+        for (index, shard) in self.shards.iter().enumerate() {
+            let stats = match own {
+                Some((known, stats)) if known == index => stats.to_array(),
+                _ => shard.load(),
+            };
+            sum.iter_mut()
+                .zip(stats)
+                .for_each(|(sum, value)| *sum = sum.wrapping_add(value));
+        }
+        Stats::from_array(sum)
+    }
+}
+
+/// Now, in local time, to the microsecond, as the original writes it.
+fn online_since() -> String {
+    let now = jiff::ZonedDateTime::now().datetime();
+    now.round(jiff::Unit::Microsecond)
+        .unwrap_or(now)
+        .to_string()
+}
+
+/// A shard's totals where others may read them.
+#[derive(Debug)]
+pub(crate) struct Published([AtomicU64; Stats::LEN]);
+
+impl Default for Published {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Published {
+    pub(crate) fn store(&self, stats: &Stats) {
+        for (shared, value) in self.0.iter().zip(stats.to_array()) {
+            shared.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn load(&self) -> [u64; Stats::LEN] {
+        std::array::from_fn(|index| self.0[index].load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,163 @@
+//! The opening handshake (RFC 6455 §4.2).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::Version;
+use http::header;
+use sha1::Digest;
+use sha1::Sha1;
+
+use crate::respond;
+use crate::respond::Body;
+
+/// Appended to the key before it is hashed (RFC 6455 §1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Bytes of a decoded key (RFC 6455 §4.1).
+const KEY_BYTES: usize = 16;
+
+/// Checks a request for `/ws/`; answers what to put into `Sec-WebSocket-Accept`.
+///
+/// # Errors
+/// The answer to a request that is no such handshake.
+pub(super) fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response<Body>>> {
+    let headers = request.headers();
+    if request.version() < Version::HTTP_11 {
+        return Err(refuse(
+            StatusCode::BAD_REQUEST,
+            "A websocket needs HTTP/1.1.",
+        ));
+    }
+    if !has_token(headers, &header::UPGRADE, "websocket")
+        || !has_token(headers, &header::CONNECTION, "upgrade")
+    {
+        let sentence = "This address speaks websocket: connect with a websocket client.";
+        return Err(refuse(StatusCode::UPGRADE_REQUIRED, sentence));
+    }
+    let version = headers.get(header::SEC_WEBSOCKET_VERSION);
+    if version.map(HeaderValue::as_bytes) != Some(b"13") {
+        let sentence = "This address speaks websocket version 13.";
+        return Err(refuse(StatusCode::UPGRADE_REQUIRED, sentence));
+    }
+    let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
+    let (Some(key), None) = (keys.next(), keys.next()) else {
+        return Err(refuse(
+            StatusCode::BAD_REQUEST,
+            "There must be one Sec-WebSocket-Key.",
+        ));
+    };
+    if STANDARD.decode(key).map(|key| key.len()) != Ok(KEY_BYTES) {
+        let sentence = "Sec-WebSocket-Key must be 16 bytes in base64.";
+        return Err(refuse(StatusCode::BAD_REQUEST, sentence));
+    }
+    let hash = Sha1::new().chain_update(key).chain_update(GUID).finalize();
+    HeaderValue::from_str(&STANDARD.encode(hash)).map_err(|_| {
+        refuse(
+            StatusCode::BAD_REQUEST,
+            "Sec-WebSocket-Key cannot be answered.",
+        )
+    })
+}
+
+/// The answer that ends HTTP. No subprotocol is chosen and no extension agreed upon.
+pub(super) fn switching(accept: &HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.clone());
+    response
+}
+
+fn refuse(status: StatusCode, sentence: &str) -> Box<Response<Body>> {
+    let mut response = respond::text(status, sentence);
+    let headers = response.headers_mut();
+    headers.insert(
+        header::SEC_WEBSOCKET_VERSION,
+        HeaderValue::from_static("13"),
+    );
+    if status == StatusCode::UPGRADE_REQUIRED {
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
+    Box::new(response)
+}
+
+/// Whether a comma-separated header names `token`, in any case.
+fn has_token(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
+    let values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: [(&str, &str); 4] = [
+        ("upgrade", "WebSocket"),
+        ("connection", "keep-alive, Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    fn request(headers: &[(&str, &str)]) -> Request<()> {
+        let request = headers
+            .iter()
+            .fold(Request::get("/ws/"), |r, (k, v)| r.header(*k, *v));
+        request.body(()).unwrap()
+    }
+
+    #[test]
+    fn the_example_of_the_standard_is_answered() {
+        assert_eq!(
+            check(&request(&GOOD)).unwrap(),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+
+    #[test]
+    fn what_is_no_handshake_is_told_so() {
+        let with = |name: &str, value: Option<&'static str>| {
+            let mut headers: Vec<_> = GOOD.to_vec();
+            let at = headers
+                .iter()
+                .position(|(known, _)| *known == name)
+                .unwrap();
+            match value {
+                Some(value) => headers[at].1 = value,
+                None => {
+                    headers.remove(at);
+                }
+            }
+            *check(&request(&headers)).unwrap_err()
+        };
+        for (name, value, status) in [
+            ("upgrade", None, 426),
+            ("upgrade", Some("h2c"), 426),
+            ("connection", Some("keep-alive"), 426),
+            ("sec-websocket-version", None, 426),
+            ("sec-websocket-version", Some("8"), 426),
+            ("sec-websocket-key", None, 400),
+            ("sec-websocket-key", Some("short"), 400),
+            ("sec-websocket-key", Some("!GhlIHNhbXBsZSBub25jZQ=="), 400),
+        ] {
+            let response = with(name, value);
+            assert_eq!(response.status(), status, "{name} {value:?}");
+            assert_eq!(response.headers()["sec-websocket-version"], "13");
+        }
+        let mut old = request(&GOOD);
+        *old.version_mut() = Version::HTTP_10;
+        assert_eq!(check(&old).unwrap_err().status(), 400);
+    }
+}

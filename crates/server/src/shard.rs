@@ -1,0 +1,281 @@
+//! A shard's thread: it sleeps until a socket, the inbox or a deadline wants something.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
+
+use ht_core::peer::Effects;
+use ht_core::peer::Eviction;
+use ht_core::peer::Moment;
+use ht_core::registry::ConnectionId;
+use ht_core::shard::Shard;
+use ht_core::stats::Stats;
+use ht_frame::CloseCode;
+use ht_proto::server::Status;
+use mio::Events;
+use mio::Poll;
+use mio::Token;
+use mio::event::Event;
+use uuid::Uuid;
+
+use crate::hooks::HookSender;
+use crate::inbox;
+use crate::inbox::Input;
+use crate::inbox::NewConnection;
+use crate::node::Node;
+use crate::socket::Socket;
+
+/// The inbox's bell. Connections have the tokens below.
+const BELL: Token = Token(usize::MAX);
+
+/// Bytes that are read at once; one buffer for all connections of a shard.
+const READ: usize = 64 << 10;
+
+/// Reads of one connection before the others have their turn.
+const READS: usize = 4;
+
+/// Writes of a fan-out before the others have their turn.
+const WRITES: usize = 256;
+
+/// Inputs that are taken before the others have their turn.
+const INPUTS: usize = 256;
+
+/// A shard that runs.
+pub(crate) struct Running {
+    pub(crate) inbox: inbox::Sender,
+    pub(crate) thread: JoinHandle<()>,
+}
+
+/// Starts the thread of the shard `index`.
+pub(crate) fn start(
+    index: usize,
+    shard: Shard<Socket>,
+    inbox_capacity: usize,
+    node: Arc<Node>,
+    hooks: Option<HookSender>,
+) -> io::Result<Running> {
+    let poll = Poll::new()?;
+    let waker = inbox::waker(&poll, BELL)?;
+    let (sender, receiver) = inbox::inbox(inbox_capacity, waker);
+    let mut thread = ShardThread {
+        poll,
+        inbox: receiver,
+        shard,
+        outside: Outside { index, node, hooks },
+        clock: Instant::now(),
+        buffer: vec![0; READ],
+        again: Vec::new(),
+        draining: false,
+    };
+    let builder = std::thread::Builder::new().name(format!("shard-{index}"));
+    let thread = builder.spawn(move || thread.run())?;
+    Ok(Running {
+        inbox: sender,
+        thread,
+    })
+}
+
+struct ShardThread {
+    poll: Poll,
+    inbox: inbox::Receiver,
+    shard: Shard<Socket>,
+    outside: Outside,
+    clock: Instant,
+    buffer: Vec<u8>,
+    /// Connections that have more to read although no event will say so.
+    again: Vec<ConnectionId>,
+    draining: bool,
+}
+
+impl ShardThread {
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(1_024);
+        while !(self.draining && self.shard.is_empty()) {
+            if let Err(error) = self.sleep(&mut events) {
+                // Only a broken descriptor of our own can cause this; spinning would hide it.
+                tracing::error!(%error, "a shard cannot poll its sockets");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            for event in &events {
+                if event.token() != BELL {
+                    self.on_event(event);
+                }
+            }
+            for id in std::mem::take(&mut self.again) {
+                self.read(id, false);
+            }
+            self.take_inputs();
+            let now = self.now();
+            self.shard.fan_out(WRITES, now, &mut self.outside);
+            self.shard.tick(now, &mut self.outside);
+            self.outside.node.shards[self.outside.index].store(self.shard.stats());
+        }
+    }
+
+    /// Sleeps until something is due, or only looks where there is work.
+    fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
+        let busy = self.shard.has_fan_out() || !self.again.is_empty() || !self.inbox.may_sleep();
+        let timeout = if busy {
+            Some(Duration::ZERO)
+        } else {
+            let deadline = self.shard.deadline();
+            // A millisecond more than is left: waking too early would only spin.
+            deadline.map(|at| Duration::from_millis(at.saturating_sub(self.now()) + 1))
+        };
+        let polled = self.poll.poll(events, timeout);
+        self.inbox.awake();
+        match polled {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            polled => polled,
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        let Ok(id) = u32::try_from(event.token().0).map(ConnectionId) else {
+            return;
+        };
+        let mut read = event.is_readable() || event.is_read_closed() || event.is_error();
+        if event.is_writable() {
+            let now = self.now();
+            self.shard.writable(id, now, &mut self.outside);
+            read |= self.shard.peer(id).is_some_and(|peer| peer.unread);
+        }
+        if read {
+            self.read(id, event.is_read_closed() || event.is_error());
+        }
+    }
+
+    /// Reads what a connection sent. `ended`: its end is in sight, so read up to it.
+    fn read(&mut self, id: ConnectionId, ended: bool) {
+        let now = self.now();
+        for _ in 0..READS {
+            let may_read = self.shard.may_read(id);
+            let Some(peer) = self.shard.peer(id) else {
+                return;
+            };
+            peer.unread = !may_read;
+            if !may_read {
+                return;
+            }
+            match peer.read(&mut self.buffer) {
+                Ok(None) => return,
+                Ok(Some(0)) | Err(_) => return self.shard.gone(id, now, &mut self.outside),
+                Ok(Some(len)) => {
+                    let bytes = &mut self.buffer[..len];
+                    self.shard.receive(id, bytes, now, &mut self.outside);
+                    if len < READ && !ended {
+                        return;
+                    }
+                }
+            }
+        }
+        if let Some(peer) = self.shard.peer(id) {
+            peer.unread = true;
+            self.again.push(id);
+        }
+    }
+
+    fn take_inputs(&mut self) {
+        for _ in 0..INPUTS {
+            let Some(input) = self.inbox.next() else {
+                return;
+            };
+            match input {
+                Input::Open(new) => self.open(*new),
+                Input::Publish(batch) => {
+                    self.shard.publish(batch);
+                    // Delivered before more is taken, so that what waits is bounded here, too.
+                    if self.shard.backlog() >= INPUTS {
+                        return;
+                    }
+                }
+                Input::Drain => {
+                    self.draining = true;
+                    let now = self.now();
+                    self.shard.fan_out(usize::MAX, now, &mut self.outside);
+                    let code = CloseCode::SERVICE_RESTART;
+                    self.shard
+                        .close_all(code, "restart", now, &mut self.outside);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, new: NewConnection) {
+        let NewConnection {
+            mut socket,
+            welcome,
+            mut early,
+        } = new;
+        if self.draining {
+            return;
+        }
+        let token = Token(self.shard.next_id().index());
+        if let Err(error) = socket.register(self.poll.registry(), token) {
+            tracing::error!(%error, "a socket could not be watched; it is closed");
+            return;
+        }
+        let now = self.now();
+        let id = self.shard.open(socket, welcome, now, &mut self.outside);
+        if !early.is_empty() {
+            self.shard.receive(id, &mut early, now, &mut self.outside);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What a shard causes outside of itself.
+struct Outside {
+    index: usize,
+    node: Arc<Node>,
+    hooks: Option<HookSender>,
+}
+
+impl Effects<Socket> for Outside {
+    fn moment(&mut self, moment: Moment, peer: &mut Socket, now: u64) {
+        match moment {
+            Moment::Connect => {
+                self.node.connections.fetch_add(1, Ordering::AcqRel);
+            }
+            Moment::Disconnect => {
+                self.node.connections.fetch_sub(1, Ordering::AcqRel);
+            }
+            Moment::Ping => {}
+        }
+        if let (Some(hooks), Some(about)) = (&self.hooks, &mut peer.about) {
+            hooks.moment(moment, about, now);
+        }
+    }
+
+    fn room_opened(&mut self, fingerprint: u64) {
+        self.node.census.opened(fingerprint);
+    }
+
+    fn room_closed(&mut self, fingerprint: u64) {
+        self.node.census.closed(fingerprint);
+    }
+
+    fn status(&mut self, own: &Stats) -> Status {
+        self.node.status(self.index, own)
+    }
+
+    fn evicted(&mut self, connection: Uuid, peer: &Socket, reason: Eviction) {
+        if let Some(suppressed) = self.node.throttles.tell(reason.as_str()) {
+            let user = peer.about.as_ref().and_then(|about| about.user.as_deref());
+            tracing::warn!(
+                %connection,
+                user,
+                address = peer.address(),
+                reason = reason.as_str(),
+                suppressed,
+                "evicted a connection"
+            );
+        }
+    }
+}

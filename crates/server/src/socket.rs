@@ -1,0 +1,143 @@
+//! A client's socket as its shard sees it.
+
+use std::io;
+use std::io::IoSlice;
+use std::io::Read;
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use ht_backend::Credentials;
+use ht_core::peer::Peer;
+use ht_core::peer::Sent;
+use mio::Interest;
+use mio::Registry;
+use mio::Token;
+use mio::net::TcpStream;
+use mio::net::UnixStream;
+use uuid::Uuid;
+
+/// A socket, and what is remembered of its client for hooks and logs.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: Stream,
+    /// Bytes may be there that were not read: the client's answers were piling up, or others had
+    /// their turn.
+    pub(crate) unread: bool,
+    /// Only kept where a hook or a log needs it.
+    pub(crate) about: Option<Box<About>>,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) id: Uuid,
+    pub(crate) user: Option<Box<str>>,
+    /// For the hooks; none where no hook is configured.
+    pub(crate) credentials: Option<Arc<Credentials>>,
+    /// When a ping hook was last called, in the shard's milliseconds.
+    pub(crate) pinged: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(crate) fn tcp(stream: std::net::TcpStream, about: Option<Box<About>>) -> Self {
+        Self {
+            stream: Stream::Tcp(TcpStream::from_std(stream)),
+            unread: false,
+            about,
+        }
+    }
+
+    pub(crate) fn unix(stream: std::os::unix::net::UnixStream, about: Option<Box<About>>) -> Self {
+        Self {
+            stream: Stream::Unix(UnixStream::from_std(stream)),
+            unread: false,
+            about,
+        }
+    }
+
+    /// Asks for events, edge-triggered, for as long as the socket lives.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        match &mut self.stream {
+            Stream::Tcp(stream) => registry.register(stream, token, interests),
+            Stream::Unix(stream) => registry.register(stream, token, interests),
+        }
+    }
+
+    /// Reads what is there. `Ok(None)`: nothing now.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            let read = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(buffer),
+                Stream::Unix(stream) => stream.read(buffer),
+            };
+            match read {
+                Ok(read) => return Ok(Some(read)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The address at the other end, for logs.
+    pub(crate) fn address(&self) -> String {
+        match &self.stream {
+            Stream::Tcp(stream) => stream
+                .peer_addr()
+                .map_or_else(|_| "unknown".into(), |address| address.to_string()),
+            Stream::Unix(_) => "unix socket".into(),
+        }
+    }
+}
+
+impl Peer for Socket {
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        loop {
+            let written = match &mut self.stream {
+                Stream::Tcp(stream) => stream.write(bytes),
+                Stream::Unix(stream) => stream.write(bytes),
+            };
+            if let Some(sent) = sent(written) {
+                return sent;
+            }
+        }
+    }
+
+    fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent {
+        loop {
+            let written = match &mut self.stream {
+                Stream::Tcp(stream) => stream.write_vectored(parts),
+                Stream::Unix(stream) => stream.write_vectored(parts),
+            };
+            if let Some(sent) = sent(written) {
+                return sent;
+            }
+        }
+    }
+
+    fn shutdown(&mut self) {
+        // An error means that the connection is gone already, which its next event tells.
+        let _ = match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+}
+
+/// What a write came to; none when it must be tried again.
+fn sent(written: io::Result<usize>) -> Option<Sent> {
+    match written {
+        Ok(bytes) => Some(Sent::Bytes(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Sent::Bytes(0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+        Err(_) => Some(Sent::Gone),
+    }
+}
