@@ -1,5 +1,7 @@
 //! The adapter against a real RabbitMQ that stays up: what is delivered, what is declared.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::Duration;

@@ -7,6 +7,7 @@ use lapin::options::BasicGetOptions;
 use lapin::options::BasicPublishOptions;
 use lapin::options::ConfirmSelectOptions;
 use lapin::options::ExchangeDeleteOptions;
+use lapin::options::QueueDeleteOptions;
 use lapin::types::ShortString;
 use uuid::Uuid;
 
@@ -83,10 +84,9 @@ pub async fn probe(config: &RabbitMqConfig) -> Result<ProbeReport, ProbeError> {
     let found = wire::declare_exchange(&wire, &exchange)
         .await
         .map_err(failed("declare the exchange"))?;
-    let round_trip = round_trip(&wire, &exchange).await;
-    if !exchange_existed {
-        take_away(&wire, &exchange).await;
-    }
+    let queue = ShortString::from(format!("hightemplar_check_{}", Uuid::new_v4()));
+    let round_trip = round_trip(&wire, &exchange, &queue).await;
+    take_away(&wire, &queue, (!exchange_existed).then_some(&exchange)).await;
     wire.close(LEAVE).await;
     round_trip.map_err(|(step, cause)| failed(step)(cause))?;
     let notes = match found {
@@ -103,14 +103,17 @@ pub async fn probe(config: &RabbitMqConfig) -> Result<ProbeReport, ProbeError> {
 }
 
 /// A message with a routing key that only this probe's queue is bound with.
-async fn round_trip(wire: &Wire, exchange: &ShortString) -> Result<(), (&'static str, Cause)> {
+async fn round_trip(
+    wire: &Wire,
+    exchange: &ShortString,
+    queue: &ShortString,
+) -> Result<(), (&'static str, Cause)> {
     let at = |step| move |cause| (step, cause);
-    let queue = ShortString::from(format!("hightemplar_check_{}", Uuid::new_v4()));
     let channel = wire.channel().await.map_err(at("open a channel"))?;
-    wire::declare_queue(&channel, &queue)
+    wire::declare_queue(&channel, queue)
         .await
         .map_err(at("declare a queue"))?;
-    wire::bind(&channel, &queue, exchange, queue.as_str())
+    wire::bind(&channel, queue, exchange, queue.as_str())
         .await
         .map_err(at("bind a queue to the exchange"))?;
     let publish = async {
@@ -127,7 +130,7 @@ async fn round_trip(wire: &Wire, exchange: &ShortString) -> Result<(), (&'static
     };
     publish.await.map_err(at("publish to the exchange"))?;
     let options = BasicGetOptions { no_ack: true };
-    let message = wire::step(channel.basic_get(queue, options))
+    let message = wire::step(channel.basic_get(queue.clone(), options))
         .await
         .map_err(at("read from a queue"))?;
     match message {
@@ -141,10 +144,16 @@ async fn round_trip(wire: &Wire, exchange: &ShortString) -> Result<(), (&'static
     }
 }
 
-/// Deletes the exchange unless somebody bound something to it meanwhile. A failure leaves it
-/// there, as the gateway itself would.
-async fn take_away(wire: &Wire, exchange: &ShortString) {
-    if let Ok(channel) = wire.channel().await {
+/// Deletes the queue, and the exchange if it was made here and nobody bound something to it
+/// meanwhile. A failure leaves the exchange there, as the gateway itself would; the queue ends
+/// with the connection.
+async fn take_away(wire: &Wire, queue: &ShortString, exchange: Option<&ShortString>) {
+    let Ok(channel) = wire.channel().await else {
+        return;
+    };
+    let options = QueueDeleteOptions::default();
+    let _ = wire::step(channel.queue_delete(queue.clone(), options)).await;
+    if let Some(exchange) = exchange {
         let options = ExchangeDeleteOptions {
             if_unused: true,
             ..ExchangeDeleteOptions::default()

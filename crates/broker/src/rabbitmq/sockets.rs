@@ -121,10 +121,11 @@ async fn open(uri: &AMQPUri, lifeline: &Arc<Lifeline>) -> io::Result<Compat<Sock
     Ok(socket.compat())
 }
 
-/// One configuration for all connections: the system's roots (or those that `SSL_CERT_FILE`
-/// names), read when the first is made.
+/// One for all connections, made with the first.
+static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+
+/// Trusts the system's roots, or those that `SSL_CERT_FILE` names.
 fn tls() -> io::Result<Arc<ClientConfig>> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     if let Some(config) = CONFIG.get() {
         return Ok(Arc::clone(config));
     }
@@ -135,13 +136,18 @@ fn tls() -> io::Result<Arc<ClientConfig>> {
             "no root certificates on this system: install ca-certificates or set SSL_CERT_FILE",
         ));
     }
+    let config = tls_with(roots)?;
+    Ok(Arc::clone(CONFIG.get_or_init(|| config)))
+}
+
+fn tls_with(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Arc::clone(CONFIG.get_or_init(|| Arc::new(config))))
+    Ok(Arc::new(config))
 }
 
 /// A connection to the broker.
@@ -227,3 +233,6 @@ impl Reactor for Sockets {
         async move { Ok(Socket::Plain(TcpStream::connect(address).await?).compat()) }
     }
 }
+
+#[cfg(test)]
+mod tests;

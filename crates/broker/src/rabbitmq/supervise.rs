@@ -104,7 +104,7 @@ fn tell_lost(broker: &RabbitMq, cause: &Cause, outage: &mut Outage) {
         Told::Cause => tracing::warn!(
             broker = %broker.endpoint,
             cause = %cause,
-            advice = cause.advice(),
+            advice = Some(cause.advice()).filter(|advice| !advice.is_empty()),
             "RabbitMQ cannot be used; trying again until it can"
         ),
         Told::Still { lasting, attempts } => tracing::warn!(
