@@ -123,10 +123,8 @@ impl Node {
 
 /// Now, in local time, to the microsecond, as the original writes it.
 fn online_since() -> String {
-    let now = jiff::ZonedDateTime::now().datetime();
-    now.round(jiff::Unit::Microsecond)
-        .unwrap_or(now)
-        .to_string()
+    let now = jiff::ZonedDateTime::now();
+    now.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()
 }
 
 /// A shard's totals where others may read them.
