@@ -88,41 +88,38 @@ impl<P: Peer> Connection<P> {
     }
 
     /// Sends bytes after all that were sent before; what the socket does not take waits, up to
-    /// `limit`. `publications` says how many publish frames they are.
-    pub(crate) fn send(
+    /// `limit`. `publications` says how many publish frames they are. True: nothing waits.
+    pub(crate) fn send<const PARTS: usize>(
         &mut self,
-        parts: &[&[u8]],
+        parts: [&[u8]; PARTS],
         publications: u64,
         limit: usize,
-    ) -> Result<(), Broken> {
+    ) -> Result<bool, Broken> {
         let len: usize = parts.iter().map(|part| part.len()).sum();
         if let Some(outbox) = &mut self.outbox {
             if outbox.len() + len > limit {
                 return Err(Broken::Slow);
             }
-            outbox.append(parts, publications);
-            return Ok(());
+            outbox.append(parts, 0, publications);
+            return Ok(false);
         }
-        let sent = match *parts {
+        let sent = match *parts.as_slice() {
             [part] => self.peer.send(part),
-            [a, b, c] => {
-                self.peer
-                    .send_vectored(&[IoSlice::new(a), IoSlice::new(b), IoSlice::new(c)])
-            }
-            _ => Sent::Bytes(0),
+            _ => self.peer.send_vectored(&parts.map(IoSlice::new)),
         };
         let Sent::Bytes(taken) = sent else {
             return Err(Broken::Gone);
         };
-        if taken < len {
-            // The first message that does not fit is kept whatever its size: its bound is that
-            // of a trigger. Only who stays behind is slow.
-            let mut outbox = Box::new(Outbox::default());
-            outbox.append(parts, publications);
-            outbox.bytes.drain(..taken);
-            self.outbox = Some(outbox);
+        if taken >= len {
+            return Ok(true);
         }
-        Ok(())
+        // The first message that does not fit is kept whatever its size: its bound is that of a
+        // trigger. Only who stays behind is slow.
+        let mut outbox = Box::new(Outbox::default());
+        outbox.bytes.reserve_exact(len - taken);
+        outbox.append(parts, taken, publications);
+        self.outbox = Some(outbox);
+        Ok(false)
     }
 
     /// Sends what waits. True: nothing waits any more.
@@ -157,14 +154,22 @@ impl Outbox {
         self.bytes.len() - self.sent
     }
 
-    fn append(&mut self, parts: &[&[u8]], publications: u64) {
+    /// Adds `parts` but for their first `taken` bytes.
+    fn append<const PARTS: usize>(
+        &mut self,
+        parts: [&[u8]; PARTS],
+        mut taken: usize,
+        publications: u64,
+    ) {
         if self.sent > self.bytes.len() / 2 {
             self.bytes.drain(..self.sent);
             self.sent = 0;
         }
-        parts
-            .iter()
-            .for_each(|part| self.bytes.extend_from_slice(part));
+        for part in parts {
+            let skipped = taken.min(part.len());
+            taken -= skipped;
+            self.bytes.extend_from_slice(&part[skipped..]);
+        }
         self.publications += publications;
     }
 }

@@ -188,6 +188,9 @@ impl<P: Peer> Shard<P> {
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
+        if connection.waiting() == 0 {
+            return;
+        }
         let queued = connection.queued();
         match connection.flush() {
             Ok(true) => {
@@ -285,7 +288,7 @@ impl<P: Peer> Shard<P> {
     fn send(&mut self, id: ConnectionId, bytes: &[u8], now: u64, effects: &mut impl Effects<P>) {
         let limit = self.outbox_bytes();
         if let Some(connection) = self.connections.get_mut(id.index())
-            && let Err(broken) = connection.send(&[bytes], 0, limit)
+            && let Err(broken) = connection.send([bytes], 0, limit)
         {
             self.broken(id, broken, now, effects);
         }
@@ -304,6 +307,11 @@ impl<P: Peer> Shard<P> {
             effects.evicted(connection.id, &connection.peer, Eviction::SlowConsumer);
         }
         self.remove(id, now, effects);
+    }
+
+    /// Whether our close frame was sent.
+    fn is_closing(&self, id: ConnectionId) -> bool {
+        matches!(self.connections[id.index()].state, State::Closing { .. })
     }
 
     /// Forgets all that a connection subscribed to; from now on it is only being closed.

@@ -61,7 +61,11 @@ impl Stats {
             self.violations,
             self.idle_timeouts,
         ];
-        let mut all = plain.iter().chain(&self.errors).chain(&self.evictions).copied();
+        let mut all = plain
+            .iter()
+            .chain(&self.errors)
+            .chain(&self.evictions)
+            .copied();
         std::array::from_fn(|_| all.next().unwrap_or_default())
     }
 

@@ -85,7 +85,8 @@ impl Queue {
         if self.first == NONE || self.limit == 0 {
             return None;
         }
-        Some(entries[self.first as usize].link().since + self.limit)
+        let since = entries[self.first as usize].link().since;
+        Some(since.saturating_add(self.limit))
     }
 }
 

@@ -20,6 +20,7 @@ use crate::registry::ConnectionId;
 use crate::registry::Registry;
 use crate::registry::SubscriptionId;
 use crate::shard::Shard;
+use crate::stats::Stats;
 use crate::timer::NONE;
 
 /// Hits that are gathered before they are written.
@@ -102,7 +103,6 @@ impl<P: Peer> Shard<P> {
         let mut writes = 0;
         while writes < writes_max && self.has_fan_out() {
             if self.fan_out.is_written() {
-                self.fan_out.reset();
                 self.gather();
                 // Matching is work, too, even where nobody listens.
                 writes += 1;
@@ -120,8 +120,18 @@ impl<P: Peer> Shard<P> {
         }
     }
 
+    /// Matches what is queued, as far as one round of [`Self::gather`] goes.
+    pub(super) fn gather_queued(&mut self) {
+        if !self.fan_out.queue.is_empty() {
+            self.gather();
+        }
+    }
+
     /// Matches queued publications until there are many hits, or about as many publications.
     fn gather(&mut self) {
+        if self.fan_out.is_written() {
+            self.fan_out.reset();
+        }
         let mut looked = 0;
         while self.fan_out.hits.len() < HITS && looked < 1_024 {
             let Some(batch) = self.fan_out.queue.front().cloned() else {
@@ -191,53 +201,85 @@ impl<P: Peer> Shard<P> {
         if at == NONE {
             return;
         }
-        let queued = connection.queued();
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let mut gathered = 0;
-        let mut frames = 0;
+        let mut writer = Writer {
+            connection,
+            limit,
+            scratch: std::mem::take(&mut self.scratch),
+            gathered: 0,
+            stats: &mut self.stats,
+        };
         let mut result = Ok(());
         while at != NONE && result.is_ok() {
             let hit = self.fan_out.hits[at as usize];
             let (header, head, tail) = frame(&self.fan_out, &self.registry, hit);
-            if head.len() > COPIED {
-                result = send_gathered(connection, &mut scratch, &mut gathered, limit);
-                let parts = [&*header, head, tail];
-                result = result.and_then(|()| connection.send(&parts, 1, limit));
-            } else {
-                scratch.extend_from_slice(&header);
-                scratch.extend_from_slice(head);
-                scratch.extend_from_slice(tail);
-                gathered += 1;
-                if scratch.len() > GATHERED {
-                    result = send_gathered(connection, &mut scratch, &mut gathered, limit);
-                }
-            }
-            frames += 1;
+            result = writer.put(&header, head, tail);
             at = hit.next;
         }
-        result =
-            result.and_then(|()| send_gathered(connection, &mut scratch, &mut gathered, limit));
+        result = result.and_then(|()| writer.flush());
+        let scratch = writer.scratch;
         self.recycle(scratch);
-        let connection = &self.connections[id.index()];
-        match result {
-            Ok(()) => {
-                let waiting = connection.queued() - queued;
-                self.stats.queued += waiting;
-                self.stats.deliveries += frames - waiting;
-            }
-            Err(broken) => {
-                // What waited is counted as lost when the connection is removed; what did not
-                // come to wait is counted here.
-                let rest = self.fan_out.pending(Pending {
-                    first: at,
-                    last: NONE,
-                });
-                let waiting = connection.queued() - queued;
-                self.stats.queued += waiting;
-                self.stats.undelivered += rest + frames - waiting;
-                self.broken(id, broken, now, effects);
-            }
+        if let Err(broken) = result {
+            let rest = Pending {
+                first: at,
+                last: NONE,
+            };
+            self.stats.undelivered += self.fan_out.pending(rest);
+            self.broken(id, broken, now, effects);
         }
+    }
+}
+
+/// Gathers small frames for one connection, so that they are written together.
+struct Writer<'a, P> {
+    connection: &'a mut Connection<P>,
+    limit: usize,
+    scratch: Vec<u8>,
+    /// How many frames the scratch holds.
+    gathered: u64,
+    stats: &'a mut Stats,
+}
+
+impl<P: Peer> Writer<'_, P> {
+    fn put(&mut self, header: &[u8], head: &[u8], tail: &[u8]) -> Result<(), Broken> {
+        if head.len() > COPIED {
+            if let Err(broken) = self.flush() {
+                self.stats.undelivered += 1;
+                return Err(broken);
+            }
+            let result = self.connection.send([header, head, tail], 1, self.limit);
+            return self.count(1, result);
+        }
+        self.scratch.extend_from_slice(header);
+        self.scratch.extend_from_slice(head);
+        self.scratch.extend_from_slice(tail);
+        self.gathered += 1;
+        if self.scratch.len() > GATHERED {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    /// Writes what was gathered.
+    fn flush(&mut self) -> Result<(), Broken> {
+        if self.scratch.is_empty() {
+            return Ok(());
+        }
+        let result = self
+            .connection
+            .send([&self.scratch], self.gathered, self.limit);
+        self.scratch.clear();
+        let frames = std::mem::take(&mut self.gathered);
+        self.count(frames, result)
+    }
+
+    /// Counts what became of `frames`.
+    fn count(&mut self, frames: u64, result: Result<bool, Broken>) -> Result<(), Broken> {
+        match result {
+            Ok(true) => self.stats.deliveries += frames,
+            Ok(false) => self.stats.queued += frames,
+            Err(_) => self.stats.undelivered += frames,
+        }
+        result.map(|_| ())
     }
 }
 
@@ -251,21 +293,6 @@ fn frame<'a>(
     let (_, tail) = registry.receiver(hit.subscription);
     let header = FrameHeader::new(Opcode::Text, publication.head.len() + tail.len());
     (header, &publication.head, tail)
-}
-
-fn send_gathered<P: Peer>(
-    connection: &mut Connection<P>,
-    scratch: &mut Vec<u8>,
-    gathered: &mut u64,
-    limit: usize,
-) -> Result<(), Broken> {
-    if scratch.is_empty() {
-        return Ok(());
-    }
-    let result = connection.send(&[scratch], *gathered, limit);
-    scratch.clear();
-    *gathered = 0;
-    result
 }
 
 /// An index as it is kept; all are bounded by [`HITS`] and the limits on connections.

@@ -43,14 +43,12 @@ impl<P: Peer> Shard<P> {
         effects: &mut impl Effects<P>,
     ) {
         // What was published before comes before what is answered now.
+        self.gather_queued();
         self.flush_connection(id, now, effects);
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
-        if matches!(
-            connection.state,
-            State::Refused(_) | State::Closing { deaf: true }
-        ) {
+        if matches!(connection.state, State::Closing { deaf: true }) {
             return;
         }
         let mut decoder = std::mem::take(&mut connection.decoder);
@@ -66,8 +64,10 @@ impl<P: Peer> Shard<P> {
                 Ok(None) => break,
                 Err(violation) => {
                     self.stats.violations += 1;
+                    if !self.is_closing(id) {
+                        put_close(&mut replies, violation.code(), violation.reason());
+                    }
                     self.retire(id, true, now, effects);
-                    put_close(&mut replies, violation.code(), violation.reason());
                     Flow::Stop
                 }
             };
@@ -100,7 +100,7 @@ impl<P: Peer> Shard<P> {
         if let Event::Close(close) = event {
             // Deregistered before it is echoed: who asks for the status right after must not
             // count this connection.
-            let answered = matches!(self.connections[id.index()].state, State::Closing { .. });
+            let answered = self.is_closing(id);
             self.retire(id, true, now, effects);
             match close {
                 _ if answered => {}
@@ -109,10 +109,15 @@ impl<P: Peer> Shard<P> {
             }
             return Flow::Stop;
         }
-        let State::Open(grants) = &self.connections[id.index()].state else {
-            return Flow::Continue;
+        let grants = match (&self.connections[id.index()].state, event) {
+            (State::Open(grants), _) => Arc::clone(grants),
+            (State::Refused(_), Event::Ping(payload)) => {
+                put_frame(replies, Opcode::Pong, payload);
+                return Flow::Continue;
+            }
+            // A refused visitor is not listened to, and after our close frame nothing is sent.
+            (State::Refused(_) | State::Closing { .. }, _) => return Flow::Continue,
         };
-        let grants = Arc::clone(grants);
         match event {
             Event::Text(PING) => {
                 self.touch(id, now);

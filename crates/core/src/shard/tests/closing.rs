@@ -1,0 +1,358 @@
+//! How connections end.
+
+use ht_frame::CloseCode;
+use ht_frame::Opcode;
+
+use super::kit::*;
+use crate::limits::Limits;
+use crate::peer::Moment;
+use crate::shard::Settings;
+
+const A: &str = r#"{"a":1}"#;
+
+#[test]
+fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
+    for code in [CloseCode::NORMAL, CloseCode::TRY_AGAIN_LATER] {
+        let mut world = World::new();
+        let mut visitor = world.refuse(code);
+        assert_eq!(visitor.hears(), [r#"{"is_authorized": false}"#]);
+        assert_eq!(world.shard.deadline(), Some(world.now + 100));
+        world.say(&visitor, "ping");
+        world.say(&visitor, r#"{"type": "status"}"#);
+        world.pass(99);
+        assert!(visitor.hears().is_empty());
+        world.pass(1);
+        assert_eq!(visitor.hears(), [format!("close {code}")]);
+        world.say(&visitor, "ping");
+        assert!(visitor.hears().is_empty());
+        let stats = world.stats();
+        assert_eq!(
+            (stats.connections, stats.admitted, stats.refused),
+            (0, 0, 1)
+        );
+        assert_eq!(stats.messages, 0);
+        world.frame(&visitor, Opcode::Close, &1000u16.to_be_bytes());
+        assert!(visitor.is_shut_down());
+        world.gone(&visitor);
+        assert!(world.shard.is_empty());
+        let moments = world.told();
+        assert!(!moments.iter().any(|told| matches!(told, Told::Moment(..))));
+    }
+}
+
+#[test]
+fn a_refused_visitor_may_speak_the_protocol() {
+    let mut world = World::new();
+    let mut visitor = world.refuse(CloseCode::NORMAL);
+    visitor.hears();
+    world.frame(&visitor, Opcode::Ping, b"there?");
+    assert_eq!(visitor.hears(), ["control pong there?"]);
+    world.frame(&visitor, Opcode::Close, &1001u16.to_be_bytes());
+    assert_eq!(visitor.hears(), ["close 1001"]);
+    assert!(visitor.is_shut_down());
+    world.pass(100);
+    assert!(visitor.hears().is_empty());
+    world.pass(3_000);
+    assert!(world.shard.is_empty());
+}
+
+#[test]
+fn a_frame_that_a_refused_visitor_sends_around_our_close_is_still_a_frame() {
+    let mut world = World::new();
+    let mut visitor = world.refuse(CloseCode::NORMAL);
+    visitor.hears();
+    let bytes = masked(Opcode::Text, &subscribe(A, "1").into_bytes());
+    let (first, second) = bytes.split_at(9);
+    world.receive(&visitor, first);
+    world.pass(100);
+    assert_eq!(visitor.hears(), ["close 1000"]);
+    world.receive(&visitor, second);
+    world.frame(&visitor, Opcode::Close, &1000u16.to_be_bytes());
+    assert!(visitor.hears().is_empty());
+    assert!(visitor.is_shut_down());
+    assert_eq!(world.stats().violations, 0);
+}
+
+#[test]
+fn a_close_frame_is_echoed_after_the_connection_is_forgotten() {
+    let mut world = World::new();
+    let mut client = world.open(r#"[{"a":1}]"#);
+    world.subscribe(&mut client, A, "1");
+    world.told();
+    let close = [&4001u16.to_be_bytes()[..], b"bye"].concat();
+    world.frame(&client, Opcode::Close, &close);
+    assert_eq!(client.hears(), ["close 4001"]);
+    assert_eq!(
+        world.told(),
+        [
+            Told::RoomClosed,
+            Told::Moment(0, Moment::Disconnect),
+            Told::Sent(0),
+            Told::Shutdown(0)
+        ]
+    );
+    let stats = world.stats();
+    assert_eq!(
+        (stats.connections, stats.rooms, stats.subscriptions),
+        (0, 0, 0)
+    );
+    world.say(&client, "ping");
+    world.frame(&client, Opcode::Close, &close);
+    assert!(client.hears().is_empty());
+    world.gone(&client);
+    assert!(world.shard.is_empty() && world.told().is_empty());
+}
+
+#[test]
+fn a_close_frame_without_code_is_echoed_without_code() {
+    let mut world = World::new();
+    let mut client = world.open("[]");
+    world.frame(&client, Opcode::Close, b"");
+    assert_eq!(client.hears(), ["close"]);
+}
+
+#[test]
+fn what_came_before_a_close_frame_is_answered_before_its_echo() {
+    let mut world = World::new();
+    let mut client = world.open("[]");
+    let mut bytes = masked(Opcode::Text, b"ping");
+    bytes.extend(masked(Opcode::Close, &1000u16.to_be_bytes()));
+    bytes.extend(masked(Opcode::Text, b"ping"));
+    world.receive(&client, &bytes);
+    assert_eq!(client.hears(), ["pong", "close 1000"]);
+}
+
+#[test]
+fn violations_close_with_their_code_and_nothing_is_heard_any_more() {
+    let limits = Limits {
+        message_bytes: 100,
+        ..Limits::default()
+    };
+    let mut reserved = masked(Opcode::Text, b"ping");
+    reserved[0] |= 0x40;
+    let mut opcode = masked(Opcode::Text, b"ping");
+    opcode[0] = 0x83;
+    let mut control = masked(Opcode::Ping, b"");
+    control[0] &= 0x7f;
+    let long = [&[0x89, 0xfe, 0, 126][..], &[0; 130]].concat();
+    for (bytes, close) in [
+        (b"\x81\x04ping".to_vec(), "close 1002 frame-not-masked"),
+        (reserved, "close 1002 reserved-bits"),
+        (opcode, "close 1002 reserved-opcode"),
+        (control, "close 1002 control-fragmented"),
+        (long, "close 1002 control-too-long"),
+        (
+            masked(Opcode::Continuation, b"x"),
+            "close 1002 unexpected-continuation",
+        ),
+        (masked(Opcode::Text, b"\xff"), "close 1007 text-not-utf8"),
+        (
+            masked(Opcode::Close, b"\x03"),
+            "close 1002 close-payload-too-short",
+        ),
+        (
+            masked(Opcode::Close, &1005u16.to_be_bytes()),
+            "close 1002 close-code-not-allowed",
+        ),
+        (
+            masked(Opcode::Text, &[b' '; 101]),
+            "close 1009 message-too-big",
+        ),
+    ] {
+        let mut world = World::with(Settings {
+            limits: limits.clone(),
+            ..settings()
+        });
+        let mut client = world.open("[]");
+        let before = masked(Opcode::Text, b"ping");
+        world.receive(&client, &[before, bytes].concat());
+        assert_eq!(client.hears(), ["pong", close]);
+        assert!(client.is_shut_down());
+        world.say(&client, "ping");
+        assert!(client.hears().is_empty());
+        let stats = world.stats();
+        assert_eq!((stats.violations, stats.connections), (1, 0));
+        world.pass(3_000);
+        assert!(world.shard.is_empty());
+    }
+}
+
+#[test]
+fn a_message_at_the_limit_is_fine() {
+    let mut world = World::with(Settings {
+        limits: Limits {
+            message_bytes: 100,
+            ..Limits::default()
+        },
+        ..settings()
+    });
+    let mut client = world.open("[]");
+    let text = " ".repeat(100);
+    let answer = world.ask(&mut client, &text);
+    assert_eq!(answer, [error_of(&client, "non-json-message")]);
+}
+
+#[test]
+fn a_violation_after_our_close_frame_is_not_answered_with_another() {
+    let mut world = World::new();
+    let mut client = world.open("[]");
+    world.pass(300_000);
+    assert_eq!(client.hears(), ["close 1000"]);
+    world.receive(&client, b"\x81\x04ping");
+    assert!(client.hears().is_empty());
+    assert!(client.is_shut_down());
+    assert_eq!(world.stats().violations, 1);
+    world.gone(&client);
+    assert!(world.shard.is_empty());
+}
+
+#[test]
+fn who_says_nothing_for_too_long_is_closed() {
+    let mut world = World::new();
+    let mut client = world.open(r#"[{"a":1}]"#);
+    world.pass(200_000);
+    assert_eq!(world.ask(&mut client, "rubbish").len(), 1);
+    world.pass(200_000);
+    world.frame(&client, Opcode::Ping, b"");
+    world.frame(&client, Opcode::Pong, b"");
+    world.publish(A, "0");
+    world.deliver();
+    client.hears();
+    world.pass(99_999);
+    assert!(client.hears().is_empty());
+    assert_eq!(world.shard.deadline(), Some(world.now + 1));
+    world.pass(1);
+    assert_eq!(client.hears(), ["close 1000"]);
+    assert_eq!(
+        (world.stats().idle_timeouts, world.stats().connections),
+        (1, 0)
+    );
+    world.pass(2_999);
+    assert!(world.is_there(&client));
+    world.pass(1);
+    assert!(!world.is_there(&client));
+    assert_eq!(world.shard.deadline(), None);
+}
+
+#[test]
+fn without_an_idle_limit_nobody_is_closed() {
+    let mut world = World::with(Settings {
+        idle_timeout: 0,
+        ..settings()
+    });
+    let mut client = world.open("[]");
+    assert_eq!(world.shard.deadline(), None);
+    world.pass(u64::MAX / 2);
+    assert!(client.hears().is_empty());
+}
+
+#[test]
+fn who_answers_our_close_frame_is_shut_down() {
+    let mut world = World::new();
+    let mut client = world.open(r#"[{"a":1}]"#);
+    world.subscribe(&mut client, A, "1");
+    world.told();
+    let code = CloseCode::SERVICE_RESTART;
+    world
+        .shard
+        .close_all(code, "restart", world.now, &mut world.outside);
+    assert_eq!(
+        world.told(),
+        [
+            Told::RoomClosed,
+            Told::Moment(0, Moment::Disconnect),
+            Told::Sent(0)
+        ]
+    );
+    world.say(&client, "ping");
+    world.frame(&client, Opcode::Ping, b"");
+    assert_eq!(client.hears(), ["close 1012 restart"]);
+    world.frame(&client, Opcode::Close, &1012u16.to_be_bytes());
+    assert!(client.hears().is_empty());
+    assert_eq!(world.told(), [Told::Shutdown(0)]);
+    world.gone(&client);
+    assert!(world.shard.is_empty());
+}
+
+#[test]
+fn close_all_says_it_once_to_everybody_after_what_was_published() {
+    let mut world = World::new();
+    let mut clients = [world.open(r#"[{"a":1}]"#), world.open(r#"[{"a":1}]"#)];
+    for client in &mut clients {
+        world.subscribe(client, A, "1");
+    }
+    let mut visitor = world.refuse(CloseCode::NORMAL);
+    visitor.hears();
+    world.publish(A, "0");
+    world.slice(1);
+    for _ in 0..2 {
+        let code = CloseCode::GOING_AWAY;
+        world
+            .shard
+            .close_all(code, "", world.now, &mut world.outside);
+    }
+    for client in &mut clients {
+        assert_eq!(client.hears(), [publish("0", "1"), "close 1001".into()]);
+    }
+    assert_eq!(visitor.hears(), ["close 1001"]);
+    world.pass(3_000);
+    assert!(world.shard.is_empty() && world.outside.connected.is_empty());
+    world.deliver();
+}
+
+#[test]
+fn the_end_of_the_connection_may_come_at_any_time() {
+    let mut world = World::new();
+    let mut client = world.open(r#"[{"a":1}]"#);
+    world.subscribe(&mut client, A, "1");
+    world.receive(&client, &masked(Opcode::Text, b"half of it")[..7]);
+    world.publish(A, "0");
+    world.slice(1);
+    world.told();
+    world.gone(&client);
+    assert_eq!(
+        world.told(),
+        [Told::RoomClosed, Told::Moment(0, Moment::Disconnect)]
+    );
+    world.deliver();
+    assert_eq!(
+        (world.stats().undelivered, world.stats().deliveries),
+        (1, 0)
+    );
+    for client in [world.refuse(CloseCode::NORMAL), world.open("[]")] {
+        world.gone(&client);
+        world.gone(&client);
+        world.receive(&client, b"late");
+        world.writable(&client);
+    }
+    assert!(world.shard.is_empty() && world.shard.deadline().is_none());
+}
+
+#[test]
+fn who_vanished_before_the_first_frame_is_forgotten() {
+    let mut world = World::new();
+    let client = world.open_with("[]", 0);
+    assert!(world.is_there(&client));
+    client.vanish();
+    world.writable(&client);
+    assert!(!world.is_there(&client));
+    assert_eq!((world.stats().admitted, world.stats().connections), (1, 0));
+    assert!(world.outside.connected.is_empty());
+}
+
+#[test]
+fn the_end_is_announced_only_after_all_bytes() {
+    let mut world = World::new();
+    let mut client = world.open("[]");
+    client.takes(1);
+    world.frame(&client, Opcode::Close, &1000u16.to_be_bytes());
+    assert!(!client.is_shut_down());
+    client.takes(1);
+    world.writable(&client);
+    assert!(!client.is_shut_down());
+    client.takes(usize::MAX);
+    world.writable(&client);
+    assert!(client.is_shut_down());
+    world.writable(&client);
+    assert_eq!(client.hears(), ["close 1000"]);
+}

@@ -1,0 +1,283 @@
+//! From a batch of publications to one write per connection.
+
+use ht_frame::CloseCode;
+use ht_frame::Opcode;
+
+use super::kit::*;
+
+const A: &str = r#"{"a":1}"#;
+const B: &str = r#"{"b":1}"#;
+const BOTH: &str = r#"[{"a":1},{"b":1}]"#;
+
+#[test]
+fn data_passes_as_it_came() {
+    let mut world = World::new();
+    let mut client = world.open(BOTH);
+    world.subscribe(&mut client, A, "1");
+    let all = [
+        r#"{"z": 1.0,"a":1e2, "z":"\u00e9"}"#,
+        "null",
+        "12345678901234567890",
+        "\"\u{e9}\"",
+    ];
+    for data in all {
+        world.publish(A, data);
+    }
+    world.deliver();
+    assert_eq!(client.hears(), all.map(|data| publish(data, "1")));
+}
+
+#[test]
+fn rooms_are_heard_in_the_order_of_the_trigger_and_once() {
+    let mut world = World::new();
+    let mut client = world.open(BOTH);
+    world.subscribe(&mut client, A, "\"a\"");
+    world.subscribe(&mut client, B, "\"b\"");
+    world.publish_all(&[(&[B, A, B, A], "0"), (&[A, B], "1"), (&[], "2")]);
+    world.deliver();
+    assert_eq!(
+        client.hears(),
+        [
+            publish("0", "\"b\""),
+            publish("0", "\"a\""),
+            publish("1", "\"a\""),
+            publish("1", "\"b\"")
+        ]
+    );
+    assert_eq!(
+        (world.stats().publications, world.stats().deliveries),
+        (3, 4)
+    );
+}
+
+#[test]
+fn nobody_else_hears_and_unknown_rooms_are_nothing() {
+    let mut world = World::new();
+    let mut client = world.open(BOTH);
+    let mut other = world.open(BOTH);
+    world.subscribe(&mut client, A, "1");
+    world.publish_all(&[(&[r#"{"a":2}"#, "{}", B], "0")]);
+    world.deliver();
+    assert!(client.hears().is_empty() && other.hears().is_empty());
+    assert_eq!(world.stats().deliveries, 0);
+}
+
+#[test]
+fn publications_that_queued_up_take_one_write_per_connection() {
+    let mut world = World::new();
+    let mut clients = [world.open(BOTH), world.open(BOTH)];
+    for client in &mut clients {
+        world.subscribe(client, A, "1");
+    }
+    let before = clients.each_ref().map(Client::writes);
+    for data in 0..50 {
+        world.publish(A, &data.to_string());
+    }
+    world.deliver();
+    for (client, before) in clients.iter_mut().zip(before) {
+        assert_eq!(client.writes(), before + 1);
+        let expected: Vec<_> = (0..50).map(|n| publish(&n.to_string(), "1")).collect();
+        assert_eq!(client.hears(), expected);
+    }
+}
+
+#[test]
+fn a_long_burst_is_written_in_parts() {
+    let mut world = World::new();
+    let mut client = world.open(BOTH);
+    world.subscribe(&mut client, A, "1");
+    let before = client.writes();
+    let data = format!("\"{}\"", "x".repeat(1_000));
+    for _ in 0..200 {
+        world.publish(A, &data);
+    }
+    world.deliver();
+    assert_eq!(client.hears().len(), 200);
+    assert_eq!(client.writes(), before + 4);
+}
+
+#[test]
+fn large_publications_are_written_from_where_they_are() {
+    let mut world = World::new();
+    let mut client = world.open(BOTH);
+    world.subscribe(&mut client, A, "1");
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    for data in ["1", &large, "2", &large] {
+        world.publish(A, data);
+    }
+    world.deliver();
+    assert_eq!(client.wire.borrow().vectored, 2);
+    let heard = client.hears();
+    assert_eq!(
+        heard,
+        ["1", &large, "2", &large].map(|data| publish(data, "1"))
+    );
+    assert_eq!(world.stats().deliveries, 4);
+}
+
+#[test]
+fn a_publication_that_was_queued_before_a_request_arrives_before_its_reply() {
+    for slices in [0, 1, 2] {
+        let mut world = World::new();
+        let mut first = world.open(BOTH);
+        let mut second = world.open(BOTH);
+        world.subscribe(&mut first, A, "1");
+        world.subscribe(&mut second, A, "1");
+        world.publish(A, "0");
+        for _ in 0..slices {
+            world.slice(1);
+        }
+        for client in [&mut second, &mut first] {
+            let heard = world.ask(client, &unsubscribe("1"));
+            assert_eq!(heard, [publish("0", "1"), SUCCESS.into()], "{slices}");
+        }
+        world.publish(A, "1");
+        world.subscribe(&mut first, A, "1");
+        world.deliver();
+        assert!(first.hears().is_empty(), "{slices}");
+        assert_eq!(world.stats().deliveries, 2);
+    }
+}
+
+#[test]
+fn a_publication_comes_before_the_echo_of_a_close_frame() {
+    let mut world = World::new();
+    let mut client = world.open(BOTH);
+    world.subscribe(&mut client, A, "1");
+    world.publish(A, "0");
+    world.frame(&client, Opcode::Close, &1000u16.to_be_bytes());
+    assert_eq!(client.hears(), [publish("0", "1"), "close 1000".into()]);
+    world.publish(A, "1");
+    world.deliver();
+    assert!(client.hears().is_empty());
+}
+
+#[test]
+fn work_is_done_in_slices() {
+    let mut world = World::new();
+    let mut clients: Vec<_> = (0..10).map(|_| world.open(BOTH)).collect();
+    for client in &mut clients {
+        world.subscribe(client, A, "1");
+    }
+    let before: usize = clients.iter().map(Client::writes).sum();
+    world.publish(A, "0");
+    world.publish(A, "1");
+    let mut slices = 0;
+    while world.shard.has_fan_out() {
+        world.slice(3);
+        slices += 1;
+        let written: usize = clients.iter().map(Client::writes).sum();
+        assert!(written - before <= slices * 3);
+    }
+    assert_eq!(slices, 4);
+    for client in &mut clients {
+        assert_eq!(client.hears(), [publish("0", "1"), publish("1", "1")]);
+    }
+}
+
+#[test]
+fn a_burst_of_publications_that_nobody_hears_is_work_in_slices_too() {
+    let mut world = World::new();
+    for _ in 0..10_000 {
+        world.publish(A, "0");
+    }
+    world.slice(1);
+    assert!(world.shard.has_fan_out());
+    assert!(world.stats().publications < 5_000);
+    world.deliver();
+    assert_eq!(world.stats().publications, 10_000);
+}
+
+#[test]
+fn a_place_that_is_given_away_between_slices_gets_nothing_of_its_old_owner() {
+    let mut world = World::new();
+    let mut clients: Vec<_> = (0..4).map(|_| world.open(BOTH)).collect();
+    for client in &mut clients {
+        world.subscribe(client, A, "\"old\"");
+    }
+    world.publish(A, "0");
+    world.slice(1);
+    assert!(clients.iter_mut().all(|client| client.hears().is_empty()));
+    world.gone(&clients[1]);
+    world.gone(&clients[2]);
+    let mut new = world.open(BOTH);
+    assert!([clients[1].id, clients[2].id].contains(&new.id));
+    world.subscribe(&mut new, A, "\"new\"");
+    world.publish(A, "1");
+    world.deliver();
+    assert_eq!(new.hears(), [publish("1", "\"new\"")]);
+    for at in [0, 3] {
+        let heard = clients[at].hears();
+        assert_eq!(heard, [publish("0", "\"old\""), publish("1", "\"old\"")]);
+    }
+    assert_eq!(
+        (world.stats().deliveries, world.stats().undelivered),
+        (5, 2)
+    );
+}
+
+#[test]
+fn subscriptions_that_change_between_slices_hear_what_was_theirs() {
+    let mut world = World::new();
+    let mut clients: Vec<_> = (0..3).map(|_| world.open(BOTH)).collect();
+    for client in &mut clients {
+        world.subscribe(client, A, "1");
+        world.subscribe(client, B, "2");
+    }
+    world.publish_all(&[(&[A, B], "0")]);
+    world.slice(2);
+    let last = clients.last_mut().unwrap();
+    world.say(last, &unsubscribe("1"));
+    world.say(last, &subscribe(B, "3"));
+    assert_eq!(
+        last.hears(),
+        [
+            publish("0", "1"),
+            publish("0", "2"),
+            SUCCESS.into(),
+            SUCCESS.into()
+        ]
+    );
+    world.deliver();
+    assert!(clients[2].hears().is_empty());
+    assert_eq!(clients[0].hears(), [publish("0", "1"), publish("0", "2")]);
+    assert_eq!(clients[1].hears(), [publish("0", "1"), publish("0", "2")]);
+    assert_eq!(world.stats().deliveries, 6);
+}
+
+#[test]
+fn a_peer_that_breaks_while_it_is_written_to_is_forgotten() {
+    let mut world = World::new();
+    let mut clients = [world.open(BOTH), world.open(BOTH), world.open(BOTH)];
+    for client in &mut clients {
+        world.subscribe(client, A, "1");
+        world.subscribe(client, A, "2");
+    }
+    clients[1].vanish();
+    world.publish(A, "0");
+    world.deliver();
+    assert!(!world.is_there(&clients[1]));
+    assert_eq!(clients[0].hears().len() + clients[2].hears().len(), 4);
+    let stats = world.stats();
+    assert_eq!(
+        (stats.deliveries, stats.undelivered, stats.queued),
+        (4, 2, 0)
+    );
+    assert_eq!((stats.connections, stats.subscriptions), (2, 4));
+    assert_eq!(stats.evictions, [0]);
+}
+
+#[test]
+fn nothing_is_delivered_to_who_is_being_closed() {
+    let mut world = World::new();
+    let mut client = world.open(BOTH);
+    world.subscribe(&mut client, A, "1");
+    let mut visitor = world.refuse(CloseCode::NORMAL);
+    visitor.hears();
+    world.pass(300_000);
+    world.publish(A, "0");
+    world.deliver();
+    assert_eq!(client.hears(), ["close 1000"]);
+    assert_eq!(visitor.hears(), ["close 1000"]);
+    assert_eq!(world.stats().deliveries, 0);
+}

@@ -1,0 +1,309 @@
+//! A shard and its world: clients that say and hear lines, time that passes when told to.
+
+mod outside;
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use ht_frame::CloseCode;
+use ht_frame::DecodeOptions;
+use ht_frame::Decoder;
+use ht_frame::Event;
+use ht_frame::Input;
+use ht_frame::Opcode;
+use ht_frame::Role;
+use ht_frame::put_masked_frame;
+use ht_proto::grant::GrantList;
+use ht_proto::room::Room;
+use ht_proto::room::RoomLimits;
+use ht_proto::server::authorized;
+use uuid::Uuid;
+
+use crate::Hasher;
+use crate::grant::GrantSet;
+use crate::index::Matching;
+use crate::limits::Limits;
+use crate::publication::Publication;
+use crate::registry::ConnectionId;
+use crate::shard::Admission;
+use crate::shard::Settings;
+use crate::shard::Shard;
+use crate::shard::Welcome;
+use crate::stats::Stats;
+
+pub(super) use self::outside::FakePeer;
+pub(super) use self::outside::Outside;
+pub(super) use self::outside::Told;
+pub(super) use self::outside::Wire;
+
+/// A client at the far end.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) id: ConnectionId,
+    pub(super) number: u128,
+    pub(super) wire: Rc<RefCell<Wire>>,
+    decoder: Decoder,
+}
+
+impl Client {
+    /// What came since it was last asked, a line per frame.
+    pub(super) fn hears(&mut self) -> Vec<String> {
+        let mut bytes = std::mem::take(&mut self.wire.borrow_mut().bytes);
+        let mut input = Input::new(&mut bytes);
+        let options = DecodeOptions {
+            role: Role::Client,
+            message_bytes_max: usize::MAX,
+        };
+        let mut lines = Vec::new();
+        while let Some(event) = self.decoder.decode(&mut input, &options).unwrap() {
+            lines.push(match event {
+                Event::Text(text) => text.into(),
+                Event::Binary(bytes) => format!("binary {bytes:?}"),
+                Event::Ping(payload) => format!("control ping {}", payload.escape_ascii()),
+                Event::Pong(payload) => format!("control pong {}", payload.escape_ascii()),
+                Event::Close(Some((code, reason))) => {
+                    format!("close {code} {reason}").trim_end().into()
+                }
+                Event::Close(None) => "close".into(),
+            });
+        }
+        lines
+    }
+
+    /// Whether the last frame that was heard came whole.
+    pub(super) fn is_between_frames(&self) -> bool {
+        self.decoder.is_idle()
+    }
+
+    /// From now on so many bytes fit.
+    pub(super) fn takes(&self, room: usize) {
+        self.wire.borrow_mut().room = room;
+    }
+
+    pub(super) fn vanish(&self) {
+        self.wire.borrow_mut().gone = true;
+    }
+
+    pub(super) fn writes(&self) -> usize {
+        self.wire.borrow().writes
+    }
+
+    pub(super) fn is_shut_down(&self) -> bool {
+        self.wire.borrow().shutdown
+    }
+}
+
+/// A shard and its world.
+pub(super) struct World {
+    pub(super) shard: Shard<FakePeer>,
+    pub(super) outside: Outside,
+    pub(super) now: u64,
+    opened: u128,
+    position: u64,
+}
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        matching: Matching::Wildcard,
+        limits: Limits::default(),
+        idle_timeout: 300_000,
+        status_clients: true,
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::with(settings())
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
+        Self {
+            shard: Shard::new(settings, Hasher::default()),
+            outside: Outside {
+                log: Rc::default(),
+                rooms: HashSet::new(),
+                connected: HashSet::new(),
+            },
+            now: 1_000,
+            opened: 0,
+            position: 0,
+        }
+    }
+
+    fn connect(&mut self, message: String, admission: Admission, room: usize) -> Client {
+        let wire = Rc::new(RefCell::new(Wire {
+            bytes: Vec::new(),
+            room,
+            gone: false,
+            shutdown: false,
+            writes: 0,
+            vectored: 0,
+        }));
+        let number = self.opened;
+        self.opened += 1;
+        let peer = FakePeer {
+            number,
+            log: Rc::clone(&self.outside.log),
+            wire: Rc::clone(&wire),
+        };
+        let welcome = Welcome {
+            id: Uuid::from_u128(number),
+            message: message.into(),
+            admission,
+        };
+        let expected = self.shard.next_id();
+        let id = self.shard.open(peer, welcome, self.now, &mut self.outside);
+        assert_eq!(id, expected);
+        Client {
+            id,
+            number,
+            wire,
+            decoder: Decoder::new(),
+        }
+    }
+
+    /// An admitted client with these grants; it takes `room` bytes at first.
+    pub(super) fn open_with(&mut self, grants: &str, room: usize) -> Client {
+        let list = GrantList::parse(grants).unwrap();
+        let grants = GrantSet::new(list.rooms, Hasher::default());
+        self.connect(
+            authorized(&list.text),
+            Admission::Admitted(Arc::new(grants)),
+            room,
+        )
+    }
+
+    /// An admitted client that takes everything and has heard its first message.
+    pub(super) fn open(&mut self, grants: &str) -> Client {
+        let mut client = self.open_with(grants, usize::MAX);
+        let first = client.hears();
+        assert_eq!(first.len(), 1, "{first:?}");
+        client
+    }
+
+    pub(super) fn refuse(&mut self, code: CloseCode) -> Client {
+        self.connect(
+            ht_proto::server::NOT_AUTHORIZED.into(),
+            Admission::Refused(code),
+            usize::MAX,
+        )
+    }
+
+    /// The client sends these bytes.
+    pub(super) fn receive(&mut self, client: &Client, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        self.shard
+            .receive(client.id, &mut bytes, self.now, &mut self.outside);
+    }
+
+    pub(super) fn frame(&mut self, client: &Client, opcode: Opcode, payload: &[u8]) {
+        self.receive(client, &masked(opcode, payload));
+    }
+
+    /// The client sends a text.
+    pub(super) fn say(&mut self, client: &Client, text: &str) {
+        self.frame(client, Opcode::Text, text.as_bytes());
+    }
+
+    /// The client sends a text; answers what it hears.
+    pub(super) fn ask(&mut self, client: &mut Client, text: &str) -> Vec<String> {
+        self.say(client, text);
+        client.hears()
+    }
+
+    /// Subscribes, which must succeed.
+    pub(super) fn subscribe(&mut self, client: &mut Client, room: &str, name: &str) {
+        let answer = self.ask(client, &subscribe(room, name));
+        assert_eq!(answer, [SUCCESS], "{room} {name}");
+    }
+
+    /// Queues one batch of triggers, each for some rooms.
+    pub(super) fn publish_all(&mut self, triggers: &[(&[&str], &str)]) {
+        let batch = triggers.iter().map(|(rooms, data)| {
+            self.position += 1;
+            let rooms = rooms.iter().map(|text| room(text)).collect();
+            Publication::new(self.position, rooms, data.as_bytes())
+        });
+        let batch: Vec<_> = batch.collect();
+        self.shard.publish(batch.into());
+    }
+
+    /// Queues one trigger for one room.
+    pub(super) fn publish(&mut self, room: &str, data: &str) {
+        self.publish_all(&[(&[room], data)]);
+    }
+
+    pub(super) fn slice(&mut self, writes_max: usize) {
+        self.shard.fan_out(writes_max, self.now, &mut self.outside);
+    }
+
+    /// Delivers all that is queued.
+    pub(super) fn deliver(&mut self) {
+        self.slice(usize::MAX);
+        assert!(!self.shard.has_fan_out());
+    }
+
+    pub(super) fn writable(&mut self, client: &Client) {
+        self.shard.writable(client.id, self.now, &mut self.outside);
+    }
+
+    pub(super) fn gone(&mut self, client: &Client) {
+        self.shard.gone(client.id, self.now, &mut self.outside);
+    }
+
+    /// Lets time pass, then does what is due.
+    pub(super) fn pass(&mut self, ms: u64) {
+        self.now += ms;
+        self.shard.tick(self.now, &mut self.outside);
+    }
+
+    pub(super) fn is_there(&mut self, client: &Client) -> bool {
+        self.shard
+            .peer(client.id)
+            .is_some_and(|peer| peer.number == client.number)
+    }
+
+    /// What happened since it was last asked.
+    pub(super) fn told(&mut self) -> Vec<Told> {
+        self.outside.log.take()
+    }
+
+    pub(super) fn stats(&self) -> &Stats {
+        self.shard.stats()
+    }
+}
+
+pub(super) const SUCCESS: &str = r#"{"code": "success"}"#;
+
+pub(super) fn error(code: &str) -> String {
+    format!(r#"{{"code": "error", "message": "{code}"}}"#)
+}
+
+pub(super) fn error_of(client: &Client, code: &str) -> String {
+    let id = Uuid::from_u128(client.number);
+    format!(r#"{{"requestId": "{id}", "code": "error", "message": "{code}"}}"#)
+}
+
+pub(super) fn subscribe(room: &str, name: &str) -> String {
+    format!(r#"{{"type": "subscribe", "room": {room}, "requestId": {name}}}"#)
+}
+
+pub(super) fn unsubscribe(name: &str) -> String {
+    format!(r#"{{"type": "unsubscribe", "requestId": {name}}}"#)
+}
+
+pub(super) fn publish(data: &str, name: &str) -> String {
+    format!(r#"{{"type": "publish", "data": {data}, "requestId": {name}}}"#)
+}
+
+pub(super) fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_masked_frame(&mut bytes, opcode, payload, [0x1f, 0x2e, 0x3d, 0x4c]);
+    bytes
+}
+
+pub(super) fn room(text: &str) -> Room {
+    Room::parse(text, RoomLimits::TRUSTED).unwrap()
+}

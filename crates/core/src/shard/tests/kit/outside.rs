@@ -1,0 +1,138 @@
+//! Peers that are only bytes, and a log of all that a shard causes.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use ht_proto::server::Status;
+use uuid::Uuid;
+
+use crate::peer::Effects;
+use crate::peer::Eviction;
+use crate::peer::Moment;
+use crate::peer::Peer;
+use crate::peer::Sent;
+use crate::stats::Stats;
+
+/// What happened, in its order. Peers have numbers from 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::shard::tests) enum Told {
+    Moment(u128, Moment),
+    RoomOpened,
+    RoomClosed,
+    Evicted(u128),
+    /// Bytes were taken by a peer.
+    Sent(u128),
+    Shutdown(u128),
+}
+
+pub(in crate::shard::tests) type Log = Rc<RefCell<Vec<Told>>>;
+
+/// The far end of a peer.
+#[derive(Debug)]
+pub(in crate::shard::tests) struct Wire {
+    /// What was taken and not looked at yet.
+    pub(in crate::shard::tests) bytes: Vec<u8>,
+    /// How many bytes are taken before no more are.
+    pub(in crate::shard::tests) room: usize,
+    pub(in crate::shard::tests) gone: bool,
+    pub(in crate::shard::tests) shutdown: bool,
+    /// Calls that offered bytes.
+    pub(in crate::shard::tests) writes: usize,
+    pub(in crate::shard::tests) vectored: usize,
+}
+
+#[derive(Debug)]
+pub(in crate::shard::tests) struct FakePeer {
+    pub(in crate::shard::tests) number: u128,
+    pub(in crate::shard::tests) log: Log,
+    pub(in crate::shard::tests) wire: Rc<RefCell<Wire>>,
+}
+
+impl FakePeer {
+    fn take(&self, parts: &[&[u8]]) -> Sent {
+        let mut wire = self.wire.borrow_mut();
+        assert!(!wire.shutdown, "nothing is sent after the end");
+        wire.writes += 1;
+        if wire.gone {
+            return Sent::Gone;
+        }
+        let bytes = parts.concat();
+        assert!(!bytes.is_empty(), "a write without bytes");
+        let taken = bytes.len().min(wire.room);
+        wire.room -= taken;
+        wire.bytes.extend_from_slice(&bytes[..taken]);
+        self.log.borrow_mut().push(Told::Sent(self.number));
+        Sent::Bytes(taken)
+    }
+}
+
+impl Peer for FakePeer {
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.take(&[bytes])
+    }
+
+    fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent {
+        self.wire.borrow_mut().vectored += 1;
+        let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+        self.take(&parts)
+    }
+
+    fn shutdown(&mut self) {
+        let mut wire = self.wire.borrow_mut();
+        assert!(!wire.shutdown, "shut down twice");
+        wire.shutdown = true;
+        self.log.borrow_mut().push(Told::Shutdown(self.number));
+    }
+}
+
+/// What the shard causes; checks that it makes sense.
+#[derive(Debug)]
+pub(in crate::shard::tests) struct Outside {
+    pub(in crate::shard::tests) log: Log,
+    /// Fingerprints of the rooms that are open.
+    pub(in crate::shard::tests) rooms: HashSet<u64>,
+    /// Numbers of the peers that are connected.
+    pub(in crate::shard::tests) connected: HashSet<u128>,
+}
+
+impl Effects<FakePeer> for Outside {
+    fn moment(&mut self, moment: Moment, peer: &mut FakePeer, _now: u64) {
+        self.log
+            .borrow_mut()
+            .push(Told::Moment(peer.number, moment));
+        match moment {
+            Moment::Connect => assert!(self.connected.insert(peer.number)),
+            Moment::Ping => assert!(self.connected.contains(&peer.number)),
+            Moment::Disconnect => assert!(self.connected.remove(&peer.number)),
+        }
+    }
+
+    fn room_opened(&mut self, fingerprint: u64) {
+        self.log.borrow_mut().push(Told::RoomOpened);
+        assert!(self.rooms.insert(fingerprint));
+    }
+
+    fn room_closed(&mut self, fingerprint: u64) {
+        self.log.borrow_mut().push(Told::RoomClosed);
+        assert!(self.rooms.remove(&fingerprint));
+    }
+
+    fn status(&mut self, own: &Stats) -> Status {
+        Status {
+            open_connections: own.connections,
+            num_rooms: own.rooms,
+            online_since: "2026-01-01T00:00:00".into(),
+            rabbitmq_messages_received: 7,
+            ws_messages_received: own.messages,
+            ws_messages_send: own.deliveries,
+            ws_messages_send_error: own.undelivered,
+            ws_messages_send_queued: own.queued,
+        }
+    }
+
+    fn evicted(&mut self, _connection: Uuid, peer: &FakePeer, _reason: Eviction) {
+        self.log.borrow_mut().push(Told::Evicted(peer.number));
+    }
+}

@@ -1,0 +1,228 @@
+//! What a socket does not take waits, up to a bound.
+
+use super::kit::*;
+use crate::limits::Limits;
+use crate::shard::Settings;
+
+const A: &str = r#"{"a":1}"#;
+const GRANTS: &str = r#"[{"a":1}]"#;
+
+fn bounded(outbox_bytes: usize) -> World {
+    World::with(Settings {
+        limits: Limits {
+            outbox_bytes,
+            ..Limits::default()
+        },
+        ..settings()
+    })
+}
+
+#[test]
+fn frames_stay_whole_however_little_is_taken() {
+    for step in [1, 2, 3, 7, 50, 51, 52, 500] {
+        let mut world = World::new();
+        let mut client = world.open(GRANTS);
+        world.subscribe(&mut client, A, "1");
+        client.takes(0);
+        let large = format!("\"{}\"", "x".repeat(5_000));
+        let all = ["0", &large, "1"];
+        for data in all {
+            world.publish(A, data);
+        }
+        world.deliver();
+        assert_eq!(world.stats().queued, 3);
+        world.say(&client, "ping");
+        let mut heard = Vec::new();
+        for _ in 0..10_000 {
+            if world.stats().queued == 0 {
+                break;
+            }
+            client.takes(step);
+            world.writable(&client);
+            heard.extend(client.hears());
+        }
+        let mut expected: Vec<_> = all.iter().map(|data| publish(data, "1")).collect();
+        expected.push("pong".into());
+        assert_eq!(heard, expected, "{step}");
+        assert!(client.is_between_frames());
+        assert_eq!((world.stats().deliveries, world.stats().queued), (3, 0));
+    }
+}
+
+#[test]
+fn a_write_that_is_cut_at_any_byte_goes_on_there() {
+    let data = format!("\"{}\"", "x".repeat(5_000));
+    for data in ["0", &data] {
+        let text = publish(data, "1").len();
+        let len = text + if text < 126 { 2 } else { 4 };
+        for cut in (0..len).step_by(if len > 100 { 97 } else { 1 }) {
+            let mut world = World::new();
+            let mut client = world.open(GRANTS);
+            world.subscribe(&mut client, A, "1");
+            client.takes(cut);
+            world.publish(A, data);
+            world.deliver();
+            assert_eq!(world.stats().queued, 1, "{cut}");
+            assert!(client.hears().is_empty());
+            client.takes(usize::MAX);
+            world.writable(&client);
+            assert_eq!(client.hears(), [publish(data, "1")], "{cut}");
+            assert_eq!(world.stats().deliveries, 1);
+        }
+    }
+}
+
+#[test]
+fn what_comes_later_waits_behind_what_waits() {
+    let mut world = World::new();
+    let mut client = world.open(GRANTS);
+    world.subscribe(&mut client, A, "1");
+    client.takes(3);
+    world.say(&client, "ping");
+    client.takes(usize::MAX);
+    world.publish(A, "0");
+    world.deliver();
+    world.say(&client, "ping");
+    assert!(client.hears().is_empty());
+    assert_eq!(world.stats().queued, 1);
+    world.writable(&client);
+    assert_eq!(client.hears(), ["pong", &publish("0", "1"), "pong"]);
+}
+
+#[test]
+fn a_slow_consumer_is_evicted_and_counted() {
+    let mut world = bounded(1_000);
+    let mut slow = world.open(GRANTS);
+    let mut healthy = world.open(GRANTS);
+    world.subscribe(&mut slow, A, "1");
+    world.subscribe(&mut healthy, A, "1");
+    slow.takes(10);
+    let data = format!("\"{}\"", "x".repeat(100));
+    let frame = publish(&data, "1").len() as u64 + 4;
+    let fit = (1_000 + 10) / frame;
+    for _ in 0..fit {
+        world.publish(A, &data);
+        world.deliver();
+    }
+    assert_eq!((world.stats().queued, world.stats().deliveries), (fit, fit));
+    world.told();
+    world.publish(A, &data);
+    world.deliver();
+    let stats = world.stats();
+    assert_eq!(stats.evictions, [1]);
+    assert_eq!((stats.queued, stats.undelivered), (0, fit + 1));
+    assert_eq!(stats.deliveries, fit + 1);
+    assert_eq!((stats.connections, stats.subscriptions), (1, 1));
+    assert!(world.told().contains(&Told::Evicted(0)));
+    assert!(!world.is_there(&slow));
+    assert_eq!(healthy.hears().len() as u64, fit + 1);
+    world.writable(&slow);
+}
+
+#[test]
+fn without_a_bound_nobody_is_evicted() {
+    let mut world = bounded(0);
+    let mut client = world.open(GRANTS);
+    world.subscribe(&mut client, A, "1");
+    client.takes(0);
+    for _ in 0..100 {
+        world.publish(A, &format!("\"{}\"", "x".repeat(100_000)));
+        world.deliver();
+    }
+    assert_eq!((world.stats().queued, world.stats().evictions[0]), (100, 0));
+    client.takes(usize::MAX);
+    world.writable(&client);
+    assert_eq!(client.hears().len(), 100);
+}
+
+#[test]
+fn who_keeps_up_may_get_more_than_the_bound_at_once() {
+    let mut world = bounded(1_000);
+    let mut client = world.open(GRANTS);
+    world.subscribe(&mut client, A, "1");
+    client.takes(10);
+    let large = format!("\"{}\"", "x".repeat(10_000));
+    world.publish(A, &large);
+    world.deliver();
+    assert_eq!(world.stats().queued, 1);
+    client.takes(usize::MAX);
+    world.writable(&client);
+    assert_eq!(client.hears(), [publish(&large, "1")]);
+}
+
+#[test]
+fn what_was_written_before_a_break_counts_as_delivered() {
+    let mut world = bounded(1_000);
+    let mut client = world.open(GRANTS);
+    world.subscribe(&mut client, A, "1");
+    let large = format!("\"{}\"", "x".repeat(10_000));
+    let taken = publish(&large, "1").len() + 4;
+    client.takes(2 * taken);
+    for _ in 0..5 {
+        world.publish(A, &large);
+    }
+    world.deliver();
+    // Two were taken, the third waits and the fourth is too much.
+    assert_eq!(client.hears().len(), 2);
+    let stats = world.stats();
+    assert_eq!(
+        (stats.deliveries, stats.undelivered, stats.queued),
+        (2, 3, 0)
+    );
+    assert_eq!(stats.evictions, [1]);
+}
+
+#[test]
+fn a_client_is_not_read_while_its_answers_pile_up() {
+    let mut world = World::new();
+    let mut client = world.open(GRANTS);
+    assert!(world.shard.may_read(client.id));
+    client.takes(0);
+    let frame = masked(ht_frame::Opcode::Text, b"x");
+    let mut rounds = 0;
+    while world.shard.may_read(client.id) {
+        world.receive(&client, &frame.repeat(100));
+        rounds += 1;
+        assert!(rounds < 100);
+    }
+    client.takes(usize::MAX);
+    world.writable(&client);
+    assert!(world.shard.may_read(client.id));
+    assert_eq!(client.hears().len(), rounds * 100);
+    world.gone(&client);
+    assert!(!world.shard.may_read(client.id));
+}
+
+#[test]
+fn a_peer_that_breaks_while_frames_wait_loses_them() {
+    let mut world = World::new();
+    let mut client = world.open(GRANTS);
+    world.subscribe(&mut client, A, "1");
+    client.takes(0);
+    world.publish(A, "0");
+    world.publish(A, "1");
+    world.deliver();
+    assert_eq!(world.stats().queued, 2);
+    client.vanish();
+    world.writable(&client);
+    let stats = world.stats();
+    assert_eq!(
+        (stats.queued, stats.undelivered, stats.deliveries),
+        (0, 2, 0)
+    );
+    assert!(world.shard.is_empty() && world.outside.rooms.is_empty());
+}
+
+#[test]
+fn the_idle_limit_holds_for_who_does_not_read_either() {
+    let mut world = World::new();
+    let mut client = world.open(GRANTS);
+    world.subscribe(&mut client, A, "1");
+    client.takes(0);
+    world.publish(A, "0");
+    world.deliver();
+    world.pass(300_000);
+    world.pass(3_000);
+    assert!(world.shard.is_empty());
+    assert_eq!((world.stats().undelivered, world.stats().queued), (1, 0));
+}
