@@ -128,7 +128,8 @@ impl Kind for OnRabbitMq {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+/// On one thread: nothing may block it.
+#[tokio::test]
 async fn rabbitmq_keeps_the_contract() {
     let server = ht_testkit::rabbitmq::RabbitMq::shared();
     keeps_the_contract(OnRabbitMq(server.vhost())).await;

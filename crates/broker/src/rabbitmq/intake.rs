@@ -34,6 +34,9 @@ const BATCH_MAX: usize = 256;
 /// and the queue's consumer is not told.
 const BINDING_CHECK: Duration = Duration::from_secs(2);
 
+/// Binding checks in a row that may go unanswered.
+const BINDING_SILENCES: u32 = 3;
+
 /// How long the dispatcher may take, from the moment of shutdown, for what it has in hand.
 const SHUTDOWN_DISPATCH: Duration = Duration::from_secs(1);
 
@@ -153,16 +156,22 @@ impl Intake {
     async fn keep_bound(&self, broker: &RabbitMq) -> Cause {
         let mut channel = None;
         let mut withheld = false;
+        let mut silent = 0;
         loop {
             tokio::time::sleep(BINDING_CHECK).await;
             match self.bind(broker, channel.take()).await {
-                Ok(open) => channel = Some(open),
+                Ok(open) => {
+                    channel = Some(open);
+                    silent = 0;
+                }
                 Err(Cause::Permission(text)) => {
                     // The binding that is there goes on working.
                     if !std::mem::replace(&mut withheld, true) {
                         tracing::warn!(cause = text, "the binding can no longer be checked");
                     }
                 }
+                // A broker that is only slow goes on delivering; heartbeats notice a dead one.
+                Err(Cause::Silent(_)) if silent < BINDING_SILENCES => silent += 1,
                 Err(Cause::Missing(_)) => match self.bind_anew(broker).await {
                     Ok(()) => tracing::warn!(
                         exchange = %broker.exchange,

@@ -97,17 +97,17 @@ impl Drop for Cutter {
 /// Connects, with TLS where the url wants it, within `limit`.
 pub(super) async fn connect(
     uri: &AMQPUri,
-    lifeline: &Arc<Lifeline>,
+    lifeline: &Lifeline,
     limit: Duration,
 ) -> io::Result<Compat<Socket>> {
-    tokio::time::timeout(limit, open(uri, lifeline))
+    tokio::time::timeout(limit, open(uri, lifeline, limit))
         .await
         .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
 }
 
-async fn open(uri: &AMQPUri, lifeline: &Arc<Lifeline>) -> io::Result<Compat<Socket>> {
+async fn open(uri: &AMQPUri, lifeline: &Lifeline, limit: Duration) -> io::Result<Compat<Socket>> {
     let host = uri.authority.host.as_str();
-    let stream = TcpStream::connect((host, uri.authority.port)).await?;
+    let stream = dial(host, uri.authority.port, limit).await?;
     stream.set_nodelay(true)?;
     lifeline.hold(&stream)?;
     let socket = match uri.scheme {
@@ -119,6 +119,22 @@ async fn open(uri: &AMQPUri, lifeline: &Arc<Lifeline>) -> io::Result<Compat<Sock
         }
     };
     Ok(socket.compat())
+}
+
+/// Tries the host's addresses in turn. Each has its share of the time, so that one that swallows
+/// packets does not hide the next.
+async fn dial(host: &str, port: u16, limit: Duration) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut failure = io::Error::other("lookup address information: the host has no address");
+    for address in addresses {
+        match tokio::time::timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failure = error,
+            Err(_elapsed) => failure = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failure)
 }
 
 /// One for all connections, made with the first.
