@@ -20,7 +20,7 @@ use crate::config::HeaderSource;
 use crate::credentials::Credentials;
 
 /// Longest forwarded value but a whole `Cookie` header, in bytes, before its format is applied.
-pub const HEADER_BYTES_MAX: usize = 8 * 1024;
+pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 
 /// Longest forwarded `Cookie` header, in bytes. The bound of a request head is usually lower.
 pub const COOKIE_BYTES_MAX: usize = 64 * 1024;

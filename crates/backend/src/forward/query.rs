@@ -13,11 +13,14 @@ pub(super) fn first<'a>(query: &'a str, name: &str) -> Option<Cow<'a, [u8]>> {
         .map(|(_, value)| decode(value))
 }
 
-/// Undoes percent-encoding; `+` is a space. What is no valid escape stays as it is.
+/// Undoes percent-encoding; `+` is a space. What is no valid escape stays as it is, and what is
+/// not UTF-8 is replaced, as the Python original did.
 fn decode(text: &str) -> Cow<'_, [u8]> {
-    if !text.contains('+') {
-        return percent_decode(text.as_bytes()).into();
-    }
-    let spaced = text.replace('+', " ");
-    Cow::Owned(percent_decode(spaced.as_bytes()).collect())
+    let spaced: Cow<'_, str> = if text.contains('+') {
+        text.replace('+', " ").into()
+    } else {
+        text.into()
+    };
+    let decoded = percent_decode(spaced.as_bytes()).decode_utf8_lossy();
+    Cow::Owned(decoded.into_owned().into_bytes())
 }

@@ -104,7 +104,7 @@ impl<P: Peer> Shard<P> {
             self.retire(id, true, now, effects);
             match close {
                 _ if answered => {}
-                Some((code, _)) => put_close(replies, code, ""),
+                Some((code, reason)) => put_close(replies, code, reason),
                 None => put_frame(replies, Opcode::Close, &[]),
             }
             return Flow::Stop;
