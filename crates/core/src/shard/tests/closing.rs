@@ -81,7 +81,7 @@ fn a_close_frame_is_echoed_after_the_connection_is_forgotten() {
     world.told();
     let close = [&4001u16.to_be_bytes()[..], b"bye"].concat();
     world.frame(&client, Opcode::Close, &close);
-    assert_eq!(client.hears(), ["close 4001"]);
+    assert_eq!(client.hears(), ["close 4001 bye"]);
     assert_eq!(
         world.told(),
         [
