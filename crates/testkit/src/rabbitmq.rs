@@ -3,6 +3,9 @@
 //! Starting one takes some seconds of processor time, so ordinary tests take a virtual host of
 //! [`RabbitMq::shared`], which all test processes use together and which ends by itself when
 //! nobody asks for it any more. A test that stops, kills or pauses the server takes its own.
+//!
+//! `HT_RABBITMQ_SCRIPT` names another script with the same commands, to run all tests against
+//! another version of RabbitMQ, such as one in a container.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -266,7 +269,9 @@ fn script(action: &str, directory: &Path, arguments: &[&str]) -> String {
 }
 
 fn run(action: &str, directory: &Path, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(root().join("tests/support/rabbitmq"))
+    let own = || root().join("tests/support/rabbitmq");
+    let script = std::env::var_os("HT_RABBITMQ_SCRIPT").map_or_else(own, PathBuf::from);
+    let output = Command::new(script)
         .arg(action)
         .arg(directory)
         .args(arguments)

@@ -121,6 +121,11 @@ pub(crate) struct Node {
 impl Node {
     /// Starts the adapter without waiting for the broker.
     pub(crate) fn start(broker: Arc<dyn Broker>) -> Self {
+        // Shown where a test fails. One that reads the log has set its own before.
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter("info,lapin=off")
+            .with_test_writer()
+            .try_init();
         let recorder = Recorder::new();
         let shutdown = CancellationToken::new();
         let dispatch: Arc<dyn Dispatch> = Arc::clone(&recorder) as Arc<dyn Dispatch>;
