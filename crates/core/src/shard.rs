@@ -261,6 +261,7 @@ impl<P: Peer> Shard<P> {
         now: u64,
         effects: &mut impl Effects<P>,
     ) {
+        self.gather_queued();
         self.flush_connection(id, now, effects);
         let connection = self.connections.get(id.index());
         if connection.is_some_and(|known| !matches!(known.state, State::Closing { .. })) {

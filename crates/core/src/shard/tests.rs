@@ -4,5 +4,6 @@ mod closing;
 mod delivery;
 mod kit;
 mod messages;
+mod model;
 mod outbox;
 mod subscriptions;

@@ -1,0 +1,66 @@
+//! Random sequences of operations on a shard against a naive model.
+
+mod known;
+mod operations;
+mod reference;
+
+use proptest::prelude::*;
+
+use self::operations::Operation;
+use self::operations::operations;
+use self::reference::Reference;
+use crate::index::Matching;
+use crate::limits::Limits;
+use crate::shard::Settings;
+
+/// What differs between the runs.
+#[derive(Clone, Copy, Debug)]
+struct Mode {
+    matching: Matching,
+    /// Publications are matched at once, so that every hit is known.
+    eager: bool,
+    /// Bytes that may wait; zero: no bound.
+    outbox_bytes: usize,
+}
+
+fn check(mode: Mode, operations: &[Operation]) {
+    let mut reference = Reference::new(
+        Settings {
+            matching: mode.matching,
+            limits: Limits {
+                subscriptions: known::SUBSCRIPTIONS,
+                outbox_bytes: mode.outbox_bytes,
+                ..Limits::default()
+            },
+            idle_timeout: reference::IDLE,
+            status_clients: true,
+        },
+        mode.eager,
+    );
+    for operation in operations {
+        reference.apply(operation);
+    }
+    reference.finish();
+}
+
+proptest! {
+    #[test]
+    fn every_subscriber_gets_what_it_should(
+        operations in operations(),
+        exact: bool,
+        eager: bool,
+    ) {
+        let matching = if exact { Matching::Exact } else { Matching::Wildcard };
+        check(Mode { matching, eager, outbox_bytes: 0 }, &operations);
+    }
+
+    #[test]
+    fn eviction_takes_nothing_from_the_others(
+        operations in operations(),
+        eager: bool,
+        outbox_bytes in 1usize..400,
+    ) {
+        let matching = Matching::Wildcard;
+        check(Mode { matching, eager, outbox_bytes }, &operations);
+    }
+}

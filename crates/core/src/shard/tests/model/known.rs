@@ -1,0 +1,116 @@
+//! What is known of a client: what it said, and what it should hear.
+
+use super::operations::FORBIDDEN;
+use super::operations::Message;
+use crate::shard::tests::kit::*;
+
+/// Subscriptions that a client may have.
+pub(super) const SUBSCRIPTIONS: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Open,
+    /// When it came.
+    Refused(u64),
+    /// When the close frame was sent.
+    Closing(u64),
+    /// When its close frame or violation came.
+    Deaf(u64),
+}
+
+pub(super) struct Known {
+    pub(super) client: Client,
+    pub(super) state: State,
+    /// Broken, which the shard may find out at any time.
+    pub(super) vanished: bool,
+    /// It did not always take everything: it may have been evicted.
+    pub(super) hesitated: bool,
+    pub(super) last_message: u64,
+    /// Room and name, by their places.
+    pub(super) subscriptions: Vec<(usize, usize)>,
+    /// Written but not sent; with what each message is and where it ends.
+    pub(super) written: Vec<u8>,
+    pub(super) messages: Vec<(Message, usize)>,
+    pub(super) heard: Vec<String>,
+    /// Groups of lines; within a group they may come in any order.
+    pub(super) expected: Vec<Vec<String>>,
+    pub(super) hits: u64,
+}
+
+impl Known {
+    pub(super) fn expect(&mut self, line: impl Into<String>) {
+        self.expected.push(vec![line.into()]);
+    }
+
+    /// Checks that what was heard is how the expected begins, or all of it.
+    pub(super) fn check(&mut self, complete: bool) {
+        self.heard.extend(self.client.hears());
+        let mut heard = self.heard.iter();
+        for group in &self.expected {
+            let mut lines: Vec<_> = heard.by_ref().take(group.len()).collect();
+            let mut group: Vec<_> = group.iter().collect();
+            if lines.len() < group.len() {
+                assert!(!complete, "missing of {group:?}: {lines:?}");
+                group.retain(|line| lines.contains(line));
+            }
+            lines.sort();
+            group.sort();
+            assert_eq!(lines, group);
+        }
+        assert_eq!(heard.next(), None, "heard too much");
+        assert!(!complete || self.client.is_between_frames());
+    }
+
+    pub(super) fn on_message(&mut self, message: &Message, now: u64) {
+        match (self.state, message) {
+            (State::Open, Message::ControlPing) | (State::Refused(_), Message::ControlPing) => {
+                self.expect("control pong payload");
+            }
+            (State::Open | State::Refused(_), Message::Close) => {
+                self.expect("close 4000");
+                self.leave(State::Deaf(now));
+            }
+            (State::Closing(_), Message::Close) => self.leave(State::Deaf(now)),
+            (State::Open, message) => {
+                self.last_message = now;
+                let answer = self.answer(message);
+                self.expect(answer);
+            }
+            (State::Refused(_) | State::Closing(_) | State::Deaf(_), _) => {}
+        }
+    }
+
+    fn answer(&mut self, message: &Message) -> String {
+        match *message {
+            Message::Ping => "pong".into(),
+            Message::Subscribe(FORBIDDEN, _) => error("room-not-found"),
+            Message::Subscribe(room, name) => {
+                if self.subscriptions.contains(&(room, name)) {
+                    return SUCCESS.into();
+                }
+                if self.subscriptions.len() == SUBSCRIPTIONS {
+                    return error("too-many-subscriptions");
+                }
+                self.subscriptions.push((room, name));
+                SUCCESS.into()
+            }
+            Message::Unsubscribe(name) => {
+                let before = self.subscriptions.len();
+                self.subscriptions.retain(|(_, known)| *known != name);
+                if self.subscriptions.len() < before {
+                    SUCCESS.into()
+                } else {
+                    error("not-subscribed")
+                }
+            }
+            Message::Rubbish => error_of(&self.client, "non-json-message"),
+            Message::ControlPing | Message::Close => unreachable!("handled by the caller"),
+        }
+    }
+
+    /// It is only being closed from now on.
+    pub(super) fn leave(&mut self, state: State) {
+        self.state = state;
+        self.subscriptions.clear();
+    }
+}

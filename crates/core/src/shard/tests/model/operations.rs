@@ -1,0 +1,97 @@
+//! What may happen.
+
+use proptest::prelude::*;
+
+pub(super) const ROOMS: &[&str] = &[
+    "{}",
+    r#"{"a":1}"#,
+    r#"{"a":2}"#,
+    r#"{"a":"*"}"#,
+    r#"{"b":1,"a":1}"#,
+    r#"{"b":"*","a":1}"#,
+    r#"{"forbidden":1}"#,
+];
+
+/// The room that nobody is granted.
+pub(super) const FORBIDDEN: usize = 6;
+
+pub(super) const NAMES: &[&str] = &["1", "\"1\"", "null"];
+
+/// Clients at a time.
+pub(super) const CLIENTS: usize = 4;
+
+#[derive(Clone, Debug)]
+pub(super) enum Message {
+    Ping,
+    Subscribe(usize, usize),
+    Unsubscribe(usize),
+    Rubbish,
+    ControlPing,
+    Close,
+}
+
+/// An operation on one of the clients, or on the shard.
+#[derive(Clone, Debug)]
+pub(super) enum Operation {
+    Open {
+        client: usize,
+        room: usize,
+    },
+    Refuse(usize),
+    /// The client writes; nothing is sent yet.
+    Say(usize, Message),
+    /// So many bytes of what the client wrote arrive.
+    Arrive(usize, usize),
+    /// All that the client wrote arrives, and a frame against the protocol.
+    Violate(usize),
+    /// The client takes so many bytes from now on.
+    Takes(usize, usize),
+    Writable(usize),
+    /// The client is gone, which the shard does not know yet.
+    Vanish(usize),
+    /// The client is gone, which the shard is told.
+    End(usize),
+    /// One batch: triggers with their rooms and how long their data is.
+    Publish(Vec<(Vec<usize>, usize)>),
+    Slice(usize),
+    Pass(u64),
+    CloseAll,
+}
+
+fn messages() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        2 => Just(Message::Ping),
+        12 => (0..ROOMS.len(), 0..NAMES.len()).prop_map(|(r, n)| Message::Subscribe(r, n)),
+        4 => (0..NAMES.len()).prop_map(Message::Unsubscribe),
+        1 => Just(Message::Rubbish),
+        1 => Just(Message::ControlPing),
+        1 => Just(Message::Close),
+    ]
+}
+
+/// Bytes that a client takes: often everything.
+fn takes() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => Just(usize::MAX), 1 => 0..200usize]
+}
+
+pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let client = 0..CLIENTS;
+    let length = prop_oneof![4 => 0..50usize, 1 => 4_000..6_000usize];
+    let trigger = (proptest::collection::vec(0..ROOMS.len(), 0..4), length);
+    let operation = prop_oneof![
+        6 => (client.clone(), takes()).prop_map(|(client, room)| Operation::Open { client, room }),
+        1 => client.clone().prop_map(Operation::Refuse),
+        24 => (client.clone(), messages()).prop_map(|(c, message)| Operation::Say(c, message)),
+        24 => (client.clone(), 1..300usize).prop_map(|(c, bytes)| Operation::Arrive(c, bytes)),
+        1 => client.clone().prop_map(Operation::Violate),
+        6 => (client.clone(), takes()).prop_map(|(c, room)| Operation::Takes(c, room)),
+        6 => client.clone().prop_map(Operation::Writable),
+        1 => client.clone().prop_map(Operation::Vanish),
+        2 => client.prop_map(Operation::End),
+        12 => proptest::collection::vec(trigger, 0..4).prop_map(Operation::Publish),
+        12 => (1..5usize).prop_map(Operation::Slice),
+        3 => prop_oneof![0..200u64, 0..40_000u64].prop_map(Operation::Pass),
+        1 => Just(Operation::CloseAll),
+    ];
+    proptest::collection::vec(operation, 0..120)
+}

@@ -1,0 +1,329 @@
+//! A shard beside lists that say what each of its clients should hear.
+
+use std::collections::BTreeSet;
+
+use ht_frame::CloseCode;
+use ht_frame::Opcode;
+
+use super::known::Known;
+use super::known::State;
+use super::operations::CLIENTS;
+use super::operations::Message;
+use super::operations::NAMES;
+use super::operations::Operation;
+use super::operations::ROOMS;
+use crate::index::Matching;
+use crate::registry::ConnectionId;
+use crate::shard::Settings;
+use crate::shard::tests::kit::*;
+
+/// The idle limit, in ms.
+pub(super) const IDLE: u64 = 60_000;
+
+const GRANTS: &str = r#"[{},{"a":"*"},{"a":1,"b":"*"}]"#;
+
+pub(super) struct Reference {
+    world: World,
+    settings: Settings,
+    eager: bool,
+    /// Whoever is there, by place.
+    clients: [Option<Known>; CLIENTS],
+    data: usize,
+    /// Publish frames that should come of all triggers so far.
+    hits: u64,
+    /// Those for clients that ended before they may have been matched.
+    unsure: u64,
+}
+
+/// Whether a subscription to the room `a` hears a trigger for `b`, spelled out by hand.
+fn hears(matching: Matching, a: usize, b: usize) -> bool {
+    if matching == Matching::Exact || a == b {
+        return a == b;
+    }
+    matches!((a.min(b), a.max(b)), (1 | 2, 3) | (4, 5))
+}
+
+impl Reference {
+    pub(super) fn new(settings: Settings, eager: bool) -> Self {
+        Self {
+            world: World::with(settings.clone()),
+            settings,
+            eager,
+            clients: Default::default(),
+            data: 0,
+            hits: 0,
+            unsure: 0,
+        }
+    }
+
+    pub(super) fn apply(&mut self, operation: &Operation) {
+        match operation {
+            &Operation::Open { client, room } => self.open(client, Some(room)),
+            &Operation::Refuse(client) => self.open(client, None),
+            Operation::Say(client, message) => self.say(*client, message),
+            &Operation::Arrive(client, bytes) => self.arrive(client, bytes),
+            &Operation::Violate(client) => self.violate(client),
+            &Operation::Takes(client, room) => {
+                if let Some(known) = &mut self.clients[client] {
+                    known.client.takes(room);
+                    known.hesitated |= room < usize::MAX;
+                }
+            }
+            &Operation::Writable(client) => {
+                if let Some(known) = &self.clients[client] {
+                    self.world.writable(&known.client);
+                }
+            }
+            &Operation::Vanish(client) => {
+                if let Some(known) = &mut self.clients[client] {
+                    known.client.vanish();
+                    known.vanished = true;
+                }
+            }
+            &Operation::End(client) => self.end(client),
+            Operation::Publish(triggers) => self.publish(triggers),
+            &Operation::Slice(writes_max) => self.world.slice(writes_max),
+            &Operation::Pass(ms) => self.pass(ms),
+            Operation::CloseAll => self.close_all(),
+        }
+        self.compare();
+    }
+
+    fn open(&mut self, place: usize, room: Option<usize>) {
+        if self.clients[place].is_some() {
+            return;
+        }
+        let now = self.world.now;
+        let (client, state, first) = match room {
+            Some(room) => {
+                let first = ht_proto::server::authorized(&GRANTS.replace("},{", "}, {"));
+                (self.world.open_with(GRANTS, room), State::Open, first)
+            }
+            None => {
+                let client = self.world.refuse(CloseCode::NORMAL);
+                let first = ht_proto::server::NOT_AUTHORIZED.to_owned();
+                (client, State::Refused(now), first)
+            }
+        };
+        self.clients[place] = Some(Known {
+            client,
+            state,
+            vanished: false,
+            hesitated: room.is_some_and(|room| room < usize::MAX),
+            last_message: now,
+            subscriptions: Vec::new(),
+            written: Vec::new(),
+            messages: Vec::new(),
+            heard: Vec::new(),
+            expected: vec![vec![first]],
+            hits: 0,
+        });
+    }
+
+    fn say(&mut self, place: usize, message: &Message) {
+        let Some(known) = &mut self.clients[place] else {
+            return;
+        };
+        let frame = match message {
+            Message::Ping => masked(Opcode::Text, b"ping"),
+            &Message::Subscribe(room, name) => {
+                masked(Opcode::Text, subscribe(ROOMS[room], NAMES[name]).as_bytes())
+            }
+            &Message::Unsubscribe(name) => {
+                masked(Opcode::Binary, unsubscribe(NAMES[name]).as_bytes())
+            }
+            Message::Rubbish => masked(Opcode::Text, b"rubbish"),
+            Message::ControlPing => masked(Opcode::Ping, b"payload"),
+            Message::Close => masked(Opcode::Close, &4000u16.to_be_bytes()),
+        };
+        known.written.extend(frame);
+        known.messages.push((message.clone(), known.written.len()));
+    }
+
+    fn arrive(&mut self, place: usize, bytes: usize) {
+        let Some(known) = &mut self.clients[place] else {
+            return;
+        };
+        let bytes = bytes.min(known.written.len());
+        let arrived: Vec<_> = known.written.drain(..bytes).collect();
+        let whole = known.messages.iter().take_while(|(_, end)| *end <= bytes);
+        let whole = whole.count();
+        let messages: Vec<_> = known.messages.drain(..whole).collect();
+        known.messages.iter_mut().for_each(|(_, end)| *end -= bytes);
+        self.world.receive(&known.client, &arrived);
+        let now = self.world.now;
+        for (message, _) in messages {
+            known.on_message(&message, now);
+        }
+    }
+
+    fn violate(&mut self, place: usize) {
+        self.arrive(place, usize::MAX);
+        let Some(known) = &mut self.clients[place] else {
+            return;
+        };
+        self.world.receive(&known.client, b"\x81\x00");
+        match known.state {
+            State::Open | State::Refused(_) => {
+                known.expect("close 1002 frame-not-masked");
+            }
+            State::Closing(_) => {}
+            State::Deaf(_) => return,
+        }
+        known.leave(State::Deaf(self.world.now));
+    }
+
+    /// The shard is told that the client is gone.
+    fn end(&mut self, place: usize) {
+        if let Some(known) = &self.clients[place] {
+            self.world.gone(&known.client);
+            assert!(!self.world.is_there(&known.client));
+            self.bury(place);
+        }
+    }
+
+    /// The client is not there any more.
+    fn bury(&mut self, place: usize) {
+        if let Some(mut known) = self.clients[place].take() {
+            known.check(false);
+            if !self.eager {
+                self.unsure += known.hits;
+            }
+        }
+    }
+
+    fn publish(&mut self, triggers: &[(Vec<usize>, usize)]) {
+        let mut batch = Vec::new();
+        for (rooms, length) in triggers {
+            self.data += 1;
+            let data = format!("\"{}{}\"", self.data, "x".repeat(*length));
+            let rooms_text: Vec<_> = rooms.iter().map(|&room| ROOMS[room]).collect();
+            for known in self.clients.iter_mut().flatten() {
+                let mut left = known.subscriptions.clone();
+                for &room in rooms {
+                    let hit = |&(own, _): &(usize, usize)| hears(self.settings.matching, own, room);
+                    let group: Vec<_> = left.iter().copied().filter(hit).collect();
+                    left.retain(|subscription| !hit(subscription));
+                    self.hits += group.len() as u64;
+                    known.hits += group.len() as u64;
+                    let lines = group.iter().map(|&(_, name)| publish(&data, NAMES[name]));
+                    known.expected.push(lines.collect());
+                }
+            }
+            batch.push((rooms_text, data));
+        }
+        let batch: Vec<_> = batch
+            .iter()
+            .map(|(rooms, data)| (&rooms[..], &data[..]))
+            .collect();
+        self.world.publish_all(&batch);
+        if self.eager {
+            // Any request makes that what was published before is matched.
+            let mut nothing = [];
+            let nobody = ConnectionId(u32::MAX);
+            let (now, outside) = (self.world.now, &mut self.world.outside);
+            self.world.shard.receive(nobody, &mut nothing, now, outside);
+            assert_eq!(self.world.shard.backlog(), 0);
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.world.pass(ms);
+        let now = self.world.now;
+        for place in 0..CLIENTS {
+            let Some(known) = &mut self.clients[place] else {
+                continue;
+            };
+            match known.state {
+                State::Open if known.last_message + IDLE <= now => {
+                    known.expect("close 1000");
+                    known.leave(State::Closing(now));
+                }
+                State::Refused(since) if since + 100 <= now => {
+                    known.expect("close 1000");
+                    known.leave(State::Closing(now));
+                }
+                State::Closing(since) | State::Deaf(since) if since + 3_000 <= now => {
+                    assert!(!self.world.is_there(&known.client));
+                    self.bury(place);
+                }
+                State::Open | State::Refused(_) | State::Closing(_) | State::Deaf(_) => {}
+            }
+        }
+    }
+
+    fn close_all(&mut self) {
+        let (now, code) = (self.world.now, CloseCode::GOING_AWAY);
+        let outside = &mut self.world.outside;
+        self.world.shard.close_all(code, "all", now, outside);
+        for known in self.clients.iter_mut().flatten() {
+            if matches!(known.state, State::Open | State::Refused(_)) {
+                known.expect("close 1001 all");
+                known.leave(State::Closing(now));
+            }
+        }
+    }
+
+    /// Compares all that can be seen, and takes note of who was found gone or evicted.
+    fn compare(&mut self) {
+        for place in 0..CLIENTS {
+            if let Some(known) = &mut self.clients[place] {
+                known.check(false);
+                if !self.world.is_there(&known.client) {
+                    let bounded = self.settings.limits.outbox_bytes != 0;
+                    assert!(known.vanished || (known.hesitated && bounded));
+                    self.bury(place);
+                }
+            }
+        }
+        let there = || self.clients.iter().flatten();
+        let open = there().filter(|known| known.state == State::Open);
+        let open: BTreeSet<_> = open.map(|known| known.client.number).collect();
+        let rooms = there().flat_map(|known| known.subscriptions.iter().map(|(room, _)| room));
+        let rooms: BTreeSet<_> = rooms.collect();
+        let subscriptions: usize = there().map(|known| known.subscriptions.len()).sum();
+        let stats = self.world.shard.stats();
+        assert_eq!(stats.connections, open.len() as u64);
+        assert_eq!(stats.rooms, rooms.len() as u64);
+        assert_eq!(stats.subscriptions, subscriptions as u64);
+        assert_eq!(self.world.shard.len(), there().count());
+        assert_eq!(self.world.outside.rooms.len(), rooms.len());
+        let connected: BTreeSet<_> = self.world.outside.connected.iter().copied().collect();
+        assert_eq!(connected, open);
+        self.count(false);
+    }
+
+    /// Whether every hit is accounted for; `delivered`: none is on its way.
+    fn count(&self, delivered: bool) {
+        let stats = self.world.shard.stats();
+        let counted = stats.deliveries + stats.undelivered + stats.queued;
+        assert!(counted <= self.hits);
+        assert!(!delivered || counted + self.unsure >= self.hits);
+    }
+
+    /// Lets everybody have everything, then ends all.
+    pub(super) fn finish(mut self) {
+        self.world.deliver();
+        self.compare();
+        self.count(true);
+        for place in 0..CLIENTS {
+            if let Some(known) = &mut self.clients[place] {
+                known.client.takes(usize::MAX);
+                self.world.writable(&known.client);
+                known.check(!known.vanished);
+            }
+        }
+        self.compare();
+        self.count(true);
+        if self.clients.iter().flatten().all(|known| !known.vanished) {
+            assert_eq!(self.world.stats().queued, 0);
+        }
+        for place in 0..CLIENTS {
+            self.end(place);
+        }
+        self.compare();
+        self.count(true);
+        assert!(self.world.shard.is_empty() && self.world.shard.deadline().is_none());
+        assert_eq!(self.world.stats().queued, 0);
+    }
+}
