@@ -1,0 +1,115 @@
+//! The frame decoder: any bytes, cut anywhere, decode as they do in one piece, and what was
+//! decoded is the same after it was encoded again.
+
+#![no_main]
+
+use ht_frame::CloseCode;
+use ht_frame::DecodeOptions;
+use ht_frame::Decoder;
+use ht_frame::Event;
+use ht_frame::Input;
+use ht_frame::Opcode;
+use ht_frame::Role;
+use ht_frame::Violation;
+use ht_frame::put_close;
+use ht_frame::put_frame;
+use libfuzzer_sys::fuzz_target;
+
+/// Longest message, in bytes: small, so that the fuzzer finds the limit.
+const MESSAGE_BYTES_MAX: usize = 300;
+
+#[derive(Debug, PartialEq)]
+enum Owned {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Option<(CloseCode, String)>),
+}
+
+impl From<Event<'_>> for Owned {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Text(text) => Self::Text(text.to_owned()),
+            Event::Binary(bytes) => Self::Binary(bytes.to_owned()),
+            Event::Ping(bytes) => Self::Ping(bytes.to_owned()),
+            Event::Pong(bytes) => Self::Pong(bytes.to_owned()),
+            Event::Close(close) => {
+                Self::Close(close.map(|(code, reason)| (code, reason.to_owned())))
+            }
+        }
+    }
+}
+
+// The first byte: the role, and how many of the next bytes are lengths of pieces (used in turn).
+fuzz_target!(|data: &[u8]| {
+    let Some((&first, rest)) = data.split_first() else { return };
+    let role = if first & 1 == 0 { Role::Server } else { Role::Client };
+    let cuts = usize::from(first >> 1) % 16;
+    let Some((pieces, stream)) = rest.split_at_checked(cuts) else { return };
+
+    let options = DecodeOptions { role, message_bytes_max: MESSAGE_BYTES_MAX };
+    let whole = decode(&[stream], &options);
+    let split = decode(&cut(stream, pieces), &options);
+    assert_eq!(whole, split);
+    encode_again(&whole.0);
+});
+
+/// Cuts `stream` into pieces of the given lengths, again and again.
+fn cut<'a>(mut stream: &'a [u8], lengths: &[u8]) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    // Pieces of no length alone would never end.
+    if lengths.iter().all(|&length| length == 0) {
+        return vec![stream];
+    }
+    for &length in lengths.iter().cycle() {
+        if stream.is_empty() {
+            break;
+        }
+        let (piece, rest) = stream.split_at(usize::from(length).min(stream.len()));
+        pieces.push(piece);
+        stream = rest;
+    }
+    pieces
+}
+
+fn decode(pieces: &[&[u8]], options: &DecodeOptions) -> (Vec<Owned>, Option<Violation>) {
+    let mut decoder = Decoder::new();
+    let mut events = Vec::new();
+    for piece in pieces {
+        let mut bytes = piece.to_vec();
+        let mut input = Input::new(&mut bytes);
+        loop {
+            match decoder.decode(&mut input, options) {
+                Ok(Some(event)) => {
+                    events.push(event.into());
+                    if let Some(Owned::Close(_)) = events.last() {
+                        return (events, None);
+                    }
+                }
+                Ok(None) => break,
+                Err(violation) => return (events, Some(violation)),
+            }
+        }
+        assert_eq!(input.remaining(), 0);
+    }
+    (events, None)
+}
+
+/// Writes the events as a server and reads them as a client.
+fn encode_again(events: &[Owned]) {
+    let mut bytes = Vec::new();
+    for event in events {
+        match event {
+            Owned::Text(text) => put_frame(&mut bytes, Opcode::Text, text.as_bytes()),
+            Owned::Binary(payload) => put_frame(&mut bytes, Opcode::Binary, payload),
+            Owned::Ping(payload) => put_frame(&mut bytes, Opcode::Ping, payload),
+            Owned::Pong(payload) => put_frame(&mut bytes, Opcode::Pong, payload),
+            Owned::Close(None) => put_frame(&mut bytes, Opcode::Close, &[]),
+            Owned::Close(Some((code, reason))) => put_close(&mut bytes, *code, reason),
+        }
+    }
+    let options = DecodeOptions { role: Role::Client, message_bytes_max: MESSAGE_BYTES_MAX };
+    let (again, violation) = decode(&[&bytes], &options);
+    assert_eq!((&again[..], violation), (events, None));
+}
