@@ -3,6 +3,7 @@
 use std::io;
 use std::io::IsTerminal as _;
 
+use ht_broker::rabbitmq::NOISY_TARGETS;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::filter::filter_fn;
@@ -23,9 +24,6 @@ const OURS: [&str; 6] = [
     "ht_core",
     "ht_frame",
 ];
-
-/// Log targets that stay off whatever is asked for: at trace level they show the broker's login.
-const SECRET: [&str; 4] = ["lapin", "amq_protocol", "amq_protocol_tcp", "tcp_stream"];
 
 /// Logs from now on. `RUST_LOG` wins over the configured level.
 pub(crate) fn start(config: LogConfig) {
@@ -53,9 +51,10 @@ pub(crate) fn start(config: LogConfig) {
     }
 }
 
+/// Whatever is asked for, what could show the broker's login stays out.
 fn may_be_shown(target: &str) -> bool {
     let krate = target.split("::").next().unwrap_or(target);
-    !SECRET.contains(&krate)
+    !NOISY_TARGETS.contains(&krate)
 }
 
 /// Our crates at this level; libraries only when something is wrong.

@@ -2,28 +2,60 @@
 
 use std::sync::Arc;
 
-use anyhow::bail;
+use bytes::Bytes;
 use ht_broker::Broker;
 use ht_broker::config::RabbitMqConfig;
+use ht_broker::rabbitmq;
+use ht_broker::rabbitmq::RabbitMq;
+use ht_proto::trigger::Trigger;
+use ht_proto::trigger::TriggerLimits;
+use ht_server::config::ServerLimits;
 
 use crate::cli::check::Finding;
 
 /// Makes the broker; none means that triggers come over HTTP only.
-pub(super) fn make(rabbitmq: Option<RabbitMqConfig>) -> anyhow::Result<Option<Arc<dyn Broker>>> {
-    match rabbitmq {
-        None => Ok(None),
-        Some(_) => bail!("this build knows no RabbitMQ: leave rabbitmq.url empty"),
-    }
+pub(super) fn make(
+    rabbitmq: Option<RabbitMqConfig>,
+    limits: &ServerLimits,
+) -> anyhow::Result<Option<Arc<dyn Broker>>> {
+    let Some(config) = rabbitmq else {
+        tracing::info!("no broker: this node delivers what is posted to its /trigger/");
+        return Ok(None);
+    };
+    let endpoint = rabbitmq::describe(&config.url)?;
+    tracing::info!("triggers come from RabbitMQ at {endpoint}");
+    let limits = TriggerLimits {
+        bytes: limits.trigger_bytes,
+        triggers: limits.triggers_per_request,
+        rooms: limits.rooms_per_trigger,
+    };
+    let parse =
+        move |body: &Bytes| Trigger::parse(body, &limits).map_err(|error| error.to_string());
+    Ok(Some(Arc::new(RabbitMq::new(config, Arc::new(parse))?)))
 }
 
 /// Whether the broker can be used as configured.
 pub(super) async fn probe(rabbitmq: Option<&RabbitMqConfig>) -> Finding {
-    match rabbitmq {
-        None => {
-            Finding::Works("none: this node delivers what is posted to its /trigger/".to_owned())
-        }
-        Some(_) => {
-            Finding::Fix("this build knows no RabbitMQ: leave rabbitmq.url empty".to_owned())
-        }
+    let Some(config) = rabbitmq else {
+        let text = "none; this node delivers what is posted to its own /trigger/";
+        return Finding::Works(text.to_owned());
+    };
+    let report = match rabbitmq::probe(config).await {
+        Ok(report) => report,
+        Err(error) => return Finding::Fix(format!("RabbitMQ at {error}")),
+    };
+    let exchange = if report.exchange_existed {
+        "is there"
+    } else {
+        "is not there yet; serve makes it"
+    };
+    let mut text = format!(
+        "RabbitMQ at {} works; the exchange {} {exchange}",
+        report.endpoint, config.exchange
+    );
+    for note in &report.notes {
+        text.push_str("\n     ");
+        text.push_str(note);
     }
+    Finding::Works(text)
 }

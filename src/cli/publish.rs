@@ -89,9 +89,9 @@ fn body(args: &Args) -> anyhow::Result<Vec<u8>> {
 /// The line to print, or what to do about the refusal.
 fn published(answer: &Answer, with_key: bool) -> anyhow::Result<String> {
     let text = String::from_utf8_lossy(&answer.body);
-    let said = text.trim();
+    let said = sentence(text.trim());
     match answer.status {
-        StatusCode::OK => Ok(position(said).unwrap_or_else(|| "published".to_owned())),
+        StatusCode::OK => Ok(position(&text).unwrap_or_else(|| "published".to_owned())),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if with_key => {
             bail!("the gateway does not accept this key: give the one of its internal.api_key")
         }
@@ -103,6 +103,14 @@ fn published(answer: &Answer, with_key: bool) -> anyhow::Result<String> {
         }
         status => bail!("the gateway refused: {said} (status {})", status.as_u16()),
     }
+}
+
+/// The gateway's own words in an error, or whatever else answered.
+fn sentence(answer: &str) -> String {
+    let error: Option<String> = serde_json::from_str(answer)
+        .ok()
+        .and_then(|answer: serde_json::Value| Some(answer.get("error")?.as_str()?.to_owned()));
+    error.unwrap_or_else(|| answer.to_owned())
 }
 
 fn position(answer: &str) -> Option<String> {

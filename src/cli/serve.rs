@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use ht_backend::ForwardRules;
 use ht_backend::HttpBackend;
 use ht_server::Gateway;
 use tracing::info;
@@ -58,10 +59,11 @@ pub(super) fn run(args: Args) -> Done {
 async fn life(config: Config) -> Done {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let drain_timeout = config.server.drain_timeout;
+    let rules = ForwardRules::new(config.backend.headers.clone());
     let backend = HttpBackend::new(config.backend)?;
-    let broker = broker::make(config.rabbitmq)?;
+    let broker = broker::make(config.rabbitmq, &config.server.limits)?;
     let gateway = tokio::select! {
-        gateway = Gateway::start(config.server, Arc::new(backend), broker) => gateway?,
+        gateway = Gateway::start(config.server, Arc::new(backend), rules, broker) => gateway?,
         signal = signals.next() => {
             info!("{signal} while starting: leaving");
             return Ok(ExitCode::SUCCESS);

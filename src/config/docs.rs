@@ -24,13 +24,16 @@ pub fn markdown() -> String {
         }
         write(&mut out, format_args!("\n{about}\n"));
         for setting in of_section(&settings, section) {
+            let default = match setting.key {
+                "backend.url" => "none: it must be given".to_owned(),
+                _ => format!("`{}`", setting.default),
+            };
             write(
                 &mut out,
                 format_args!(
-                    "\n### `{key}`\n\n{doc}\n\n- Default: `{default}`\n- Expects: {expects}\n- Variable: `{variable}`\n",
+                    "\n### `{key}`\n\n{doc}\n\n- Default: {default}\n- Expects: {expects}\n- Variable: `{variable}`\n",
                     key = setting.key,
                     doc = setting.doc,
-                    default = setting.default,
                     expects = setting.expects,
                     variable = variable_of(setting.key),
                 ),

@@ -1,0 +1,289 @@
+//! The command line: exit codes, and the words that tell what to do.
+
+use std::fs;
+use std::net::TcpListener;
+
+use crate::binary::Running;
+use crate::binary::answer;
+use crate::binary::command;
+use crate::binary::run;
+use crate::binary::stub_backend;
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+const ANY_PORTS: [(&str, &str); 2] = [
+    ("HT_LISTEN", "127.0.0.1:0"),
+    ("HT_INTERNAL__LISTEN", "127.0.0.1:0"),
+];
+
+#[test]
+fn mistakes_in_the_configuration_end_with_78_and_are_all_told() {
+    let folder = folder();
+    fs::write(
+        folder.path().join("high-templar.toml"),
+        "[backend]\nurl = 'http://api'\n[limits]\ninbux = 1\n",
+    )
+    .unwrap();
+    for subcommand in ["serve", "check"] {
+        let found = run(folder.path(), &[subcommand], &[("HT_THREADS", "many")]);
+        assert_eq!(found.code, Some(78), "{found:?}");
+        for part in [
+            "3 mistakes",
+            "high-templar.toml:2: backend.url: end it with a slash",
+            "high-templar.toml:4: limits.inbux: there is no such setting; did you mean limits.inbox?",
+            "HT_THREADS: expected a whole number from 0 to 1024; found \"many\"",
+        ] {
+            assert!(found.stderr.contains(part), "{part:?} in {}", found.stderr);
+        }
+    }
+    let found = run(folder.path(), &["serve", "--config", "none.toml"], &[]);
+    assert_eq!(found.code, Some(78), "{found:?}");
+    assert!(
+        found.stderr.contains("none.toml: cannot read"),
+        "{}",
+        found.stderr
+    );
+}
+
+#[test]
+fn an_address_in_use_ends_with_1_and_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let variables = [
+        ("HT_BACKEND__URL", "http://127.0.0.1:9/"),
+        ("HT_LISTEN", &address),
+        ANY_PORTS[1],
+    ];
+    let found = run(folder().path(), &["serve"], &variables);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    let last = found.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains(&address) && last.contains("listen"), "{last}");
+}
+
+#[test]
+fn serve_tells_its_addresses_and_leaves_in_peace() {
+    let folder = folder();
+    for signal in ["TERM", "INT"] {
+        let variables = [&ANY_PORTS[..], &[("APP_URL", "http://127.0.0.1:9")]].concat();
+        let mut serve = Running::start(command(folder.path(), &["serve"], &variables));
+        serve.line_with("variables of the Python version in use: APP_URL");
+        let public = serve.line_with("browsers connect to ");
+        assert!(
+            public.starts_with("127.0.0.1:") && !public.starts_with("127.0.0.1:0 "),
+            "{public}"
+        );
+        serve.line_with("triggers, metrics and health are on 127.0.0.1:");
+        serve.signal(signal);
+        let (status, log) = serve.end();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(
+            log.contains(&format!("SIG{signal}: leaving in peace")),
+            "{log}"
+        );
+        assert!(log.contains("everyone has left"), "{log}");
+    }
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let variables = [
+        &ANY_PORTS[..],
+        &[
+            ("HT_BACKEND__URL", "http://127.0.0.1:9/"),
+            ("HT_LOG__FORMAT", "json"),
+        ],
+    ]
+    .concat();
+    let mut serve = Running::start(command(folder().path(), &["serve"], &variables));
+    serve.line_with("browsers connect to ");
+    serve.signal("TERM");
+    let (_, log) = serve.end();
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(line["message"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn check_says_what_the_backend_does_and_what_to_fix() {
+    let json = "application/json";
+    for (status, kind, body, code, line) in [
+        (
+            "401 No",
+            json,
+            "{}",
+            0,
+            "ok   backend: URL answers, and refuses a visitor without credentials (401)",
+        ),
+        (
+            "403 No",
+            "text/html",
+            "<p>",
+            0,
+            "ok   backend: URL answers, and refuses a visitor without credentials (403)",
+        ),
+        (
+            "200 OK",
+            json,
+            "{\"allowed_rooms\":[]}",
+            0,
+            "admits a visitor without any credentials",
+        ),
+        (
+            "404 No",
+            json,
+            "{}",
+            1,
+            "FIX  backend: URL: the backend answered with status 404; check backend.url",
+        ),
+        (
+            "502 No",
+            json,
+            "{}",
+            1,
+            "FIX  backend: URL: the backend answered with status 502: it is broken",
+        ),
+        (
+            "200 OK",
+            "text/html",
+            "<html>",
+            1,
+            "FIX  backend: URL: the backend's answer has the content type \"text/html\"",
+        ),
+        (
+            "200 OK",
+            json,
+            "{",
+            1,
+            "FIX  backend: URL: the backend's answer is not JSON",
+        ),
+    ] {
+        let url = stub_backend(&answer(status, kind, body));
+        let variables = [&ANY_PORTS[..], &[("HT_BACKEND__URL", &*url)]].concat();
+        let found = run(folder().path(), &["check"], &variables);
+        assert_eq!(found.code, Some(code), "{status} {body}: {found:?}");
+        let line = line.replace("URL", &format!("{url}bootstrap/"));
+        assert!(found.stdout.contains(&line), "{line:?} in {}", found.stdout);
+        assert_eq!(
+            found.stdout.contains("Everything works."),
+            code == 0,
+            "{}",
+            found.stdout
+        );
+        assert!(
+            found.stdout.contains("ok   broker: none"),
+            "{}",
+            found.stdout
+        );
+    }
+}
+
+#[test]
+fn check_says_what_cannot_be_reached() {
+    let variables = [
+        ("HT_BACKEND__URL", "http://127.0.0.1:9/api/"),
+        ("HT_RABBITMQ__URL", "amqp://user:geheim@127.0.0.1:9"),
+        ANY_PORTS[1],
+        ("HT_LISTEN", "unix:/there/is/no/such.sock"),
+    ];
+    let found = run(folder().path(), &["check"], &variables);
+    assert_eq!(found.code, Some(1), "{found:?}");
+    for part in [
+        "FIX  listen: there is no folder /there/is/no",
+        "FIX  backend: http://127.0.0.1:9/api/bootstrap/: no connection",
+        "FIX  broker: RabbitMQ at 127.0.0.1:9 (virtual host /): cannot connect",
+    ] {
+        assert!(found.stdout.contains(part), "{part:?} in {}", found.stdout);
+    }
+    assert!(
+        !found.stdout.contains("geheim") && !found.stderr.contains("geheim"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn the_committed_documentation_of_the_settings_is_up_to_date() {
+    let found = run(folder().path(), &["config", "--markdown"], &[]);
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let committed = fs::read_to_string(page).expect(page);
+    assert!(
+        found.stdout == committed,
+        "run: cargo run -- config --markdown > docs/configuration.md"
+    );
+}
+
+#[test]
+fn the_printed_file_starts_a_gateway() {
+    let folder = folder();
+    let printed = run(folder.path(), &["config", "--toml"], &[]);
+    fs::write(folder.path().join("high-templar.toml"), printed.stdout).unwrap();
+    let mut serve = Running::start(command(folder.path(), &["serve"], &ANY_PORTS));
+    serve.line_with("configuration file: high-templar.toml");
+    serve.line_with("browsers connect to 127.0.0.1:");
+}
+
+#[test]
+fn wrong_arguments_are_explained() {
+    let folder = folder();
+    for (args, part) in [
+        (
+            &["publish", "--room", "[1]", "--data", "1"][..],
+            "a room is a JSON object",
+        ),
+        (
+            &["publish", "--room", "{\"a\":1}", "--data", "{"],
+            "--data: this is not JSON",
+        ),
+        (
+            &[
+                "publish",
+                "--room",
+                "{\"a\":1}",
+                "--data",
+                "1",
+                "--url",
+                "https://x",
+            ],
+            "expected an address such as",
+        ),
+        (
+            &[
+                "publish",
+                "--room",
+                "{\"a\":1}",
+                "--data",
+                "1",
+                "--url",
+                "http://127.0.0.1:9",
+            ],
+            "is the gateway running",
+        ),
+        (
+            &["listen", "--room", "{\"a\":1}", "--url", "http://x/"],
+            "ws://127.0.0.1:5000/ws/",
+        ),
+        (
+            &[
+                "listen",
+                "--room",
+                "{\"a\":1}",
+                "--url",
+                "ws://127.0.0.1:9/ws/",
+            ],
+            "no connection to 127.0.0.1:9",
+        ),
+        (&["config"], "--toml"),
+    ] {
+        let found = run(folder.path(), args, &[]);
+        assert!(matches!(found.code, Some(1 | 2)), "{args:?}: {found:?}");
+        assert!(found.stderr.contains(part), "{part:?} in {}", found.stderr);
+        assert!(found.stdout.is_empty(), "{found:?}");
+    }
+    assert!(
+        run(folder.path(), &["--version"], &[])
+            .stdout
+            .starts_with("high-templar ")
+    );
+}

@@ -1,0 +1,4 @@
+//! The real binary as a black box, a file per feature.
+
+mod binary;
+mod cli;
