@@ -48,6 +48,7 @@ use futures_util::future::BoxFuture;
 use ht_proto::trigger::Trigger;
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::rabbitmq::address::Endpoint;
@@ -93,6 +94,8 @@ pub struct RabbitMq {
     counts: Counters,
     waiters: Waiters,
     outlet: Outlet,
+    /// Something that was published did not come back: perhaps nothing is bound any more.
+    check_binding: Notify,
 }
 
 /// What is wrong with a [`RabbitMqConfig`].
@@ -126,6 +129,7 @@ impl RabbitMq {
             counts: Counters::default(),
             waiters: Waiters::default(),
             outlet: Outlet::new(uri.clone(), exchange.clone(), config.publish_timeout),
+            check_binding: Notify::new(),
             uri,
             exchange,
         })
@@ -188,7 +192,11 @@ impl Broker for RabbitMq {
             if let Health::NotReady(why) = self.health() {
                 return Err(PublishError::Unavailable(why));
             }
-            self.outlet.publish(&triggers, &self.waiters).await
+            let places = self.outlet.publish(&triggers, &self.waiters).await;
+            if places.is_err() {
+                self.check_binding.notify_one();
+            }
+            places
         })
     }
 

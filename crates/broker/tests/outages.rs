@@ -18,6 +18,7 @@ use crate::support::Node;
 use crate::support::SOON;
 use crate::support::body;
 use crate::support::config;
+use crate::support::threads;
 use crate::support::trigger;
 
 type Server = ht_testkit::rabbitmq::RabbitMq;
@@ -159,13 +160,4 @@ async fn a_peer_that_is_no_broker_is_named() {
     assert!(!node.trouble().is_empty());
     node.end().await;
     eventually(SOON, || threads("lapin-io-loop") == 0).await;
-}
-
-/// Threads of this process with this name.
-fn threads(name: &str) -> usize {
-    std::fs::read_dir("/proc/self/task")
-        .unwrap()
-        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
-        .filter(|comm| comm.trim() == name)
-        .count()
 }

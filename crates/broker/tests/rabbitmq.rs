@@ -22,6 +22,7 @@ use crate::support::SOON;
 use crate::support::body;
 use crate::support::config;
 use crate::support::parse;
+use crate::support::threads;
 use crate::support::trigger;
 
 type Server = ht_testkit::rabbitmq::RabbitMq;
@@ -179,18 +180,21 @@ async fn an_exchange_with_other_arguments_is_used_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn closed_connections_come_back() {
+async fn closed_connections_come_back_and_leave_no_threads() {
     let vhost = Server::shared().vhost();
     let node = Node::ready(vhost.url()).await;
-    let places = node.broker.publish(vec![trigger("1")]).await.unwrap();
-    assert_eq!(places[0].position, 1);
-    vhost.close_connections();
-    eventually(SOON, || node.broker.counts().failures == 1).await;
-    node.becomes_ready().await;
-    // The publishing connection was closed too.
-    let places = node.broker.publish(vec![trigger("2")]).await.unwrap();
-    assert_eq!(places[0].position, 2);
+    for round in 1..=4 {
+        // The publishing connection was closed too.
+        let places = node.broker.publish(vec![trigger("1")]).await.unwrap();
+        assert_eq!(places[0].position, round);
+        vhost.close_connections();
+        eventually(SOON, || node.broker.counts().failures == round).await;
+        node.becomes_ready().await;
+    }
+    // One that consumes, and at most one that published.
+    eventually(SOON, || threads("lapin-io-loop") <= 2).await;
     node.end().await;
+    eventually(SOON, || threads("lapin-io-loop") == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

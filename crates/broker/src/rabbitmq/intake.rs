@@ -158,7 +158,10 @@ impl Intake {
         let mut withheld = false;
         let mut silent = 0;
         loop {
-            tokio::time::sleep(BINDING_CHECK).await;
+            tokio::select! {
+                () = tokio::time::sleep(BINDING_CHECK) => {}
+                () = broker.check_binding.notified() => {}
+            }
             match self.bind(broker, channel.take()).await {
                 Ok(open) => {
                     channel = Some(open);

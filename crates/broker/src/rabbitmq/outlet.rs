@@ -89,48 +89,53 @@ impl Outlet {
                 "it takes nothing from publishers: its memory or disk alarm is on",
             ));
         }
-        let mut under_way = UnderWay {
-            line: &line,
-            count: 0,
-        };
-        let mut tickets = Vec::with_capacity(triggers.len());
-        let mut confirms = Confirms::new();
-        for trigger in triggers {
-            let Ok(ticket) = timeout_at(deadline, waiters.ticket(trigger.text.len())).await else {
-                break;
-            };
-            let message_id = ticket.message_id();
-            let mut sending = Box::pin(self.send(&line.channel, trigger.text.clone(), message_id));
-            // The first poll puts it in line, which is what keeps the order.
-            under_way.count += 1;
-            tickets.push(ticket);
-            match poll!(&mut sending) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(cause)) if tickets.len() == 1 => {
-                    line.stale.store(true, Ordering::Relaxed);
-                    return Err(unavailable(cause));
-                }
-                Poll::Ready(Err(_)) => break,
-                Poll::Pending => confirms.push(sending),
-            }
-        }
+        let mut call = Call::new(&line);
+        let all_sent = self
+            .send_all(&mut call, triggers, waiters, deadline)
+            .await?;
         drop(turn);
-        match (tickets.len(), triggers.len()) {
-            (0, 1..) => return Err(unavailable("too much is being published")),
-            (sent, wanted) if sent < wanted => {}
-            _ => {
-                if let Some(places) = places(tickets, &mut confirms, deadline).await {
-                    if timeout_at(deadline, all(&mut confirms)).await == Ok(Ok(())) {
-                        under_way.count = 0;
-                    }
-                    return Ok(places);
-                }
-            }
+        if all_sent && let Some(places) = call.outcome(deadline).await {
+            return Ok(places);
         }
         line.stale.store(true, Ordering::Relaxed);
         Err(PublishError::Unconfirmed {
             seconds: started.elapsed().as_secs_f64().ceil() as u64,
         })
+    }
+
+    /// Puts the triggers in line, in order. False where it came no further than to some of them.
+    async fn send_all<'a>(
+        &'a self,
+        call: &mut Call<'a>,
+        triggers: &[Trigger],
+        waiters: &'a Waiters,
+        deadline: Instant,
+    ) -> Result<bool, PublishError> {
+        for trigger in triggers {
+            let room = timeout_at(deadline, waiters.ticket(trigger.text.len())).await;
+            let ticket = match room {
+                Ok(ticket) => ticket,
+                Err(_elapsed) if call.tickets.is_empty() => {
+                    return Err(unavailable("too much is being published"));
+                }
+                Err(_elapsed) => return Ok(false),
+            };
+            let (text, message_id) = (trigger.text.clone(), ticket.message_id());
+            let mut sending = Box::pin(self.send(&call.line.channel, text, message_id));
+            // The first poll puts it in line, which is what keeps the order. It fails where the
+            // connection is known to be gone.
+            match poll!(&mut sending) {
+                Poll::Ready(Err(cause)) if call.tickets.is_empty() => {
+                    call.line.stale.store(true, Ordering::Relaxed);
+                    return Err(unavailable(cause));
+                }
+                Poll::Ready(Err(_)) => return Ok(false),
+                Poll::Ready(Ok(())) => {}
+                Poll::Pending => call.confirms.push(sending),
+            }
+            call.tickets.push(ticket);
+        }
+        Ok(true)
     }
 
     /// Takes leave of the broker.
@@ -199,40 +204,55 @@ impl Line {
     }
 }
 
-/// Counts what a call left unconfirmed, also when its future is dropped.
-struct UnderWay<'a> {
+/// The triggers of one call that are in line or under way.
+struct Call<'a> {
     line: &'a Line,
-    count: usize,
+    tickets: Vec<Ticket<'a>>,
+    confirms: Confirms<'a>,
+    settled: bool,
 }
 
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.line.abandoned.fetch_add(self.count, Ordering::Relaxed);
+impl<'a> Call<'a> {
+    fn new(line: &'a Line) -> Self {
+        Self {
+            line,
+            tickets: Vec::new(),
+            confirms: Confirms::new(),
+            settled: false,
+        }
     }
-}
 
-/// All places, or none as soon as one will not come or the broker refused one.
-async fn places(
-    mut tickets: Vec<Ticket<'_>>,
-    confirms: &mut Confirms<'_>,
-    deadline: Instant,
-) -> Option<Vec<Place>> {
-    let mut places = Vec::with_capacity(tickets.len());
-    let mut confirmed = false;
-    for ticket in &mut tickets {
-        let place = loop {
-            tokio::select! {
-                place = ticket.place() => break place?,
-                all = all(confirms), if !confirmed => {
-                    all.ok()?;
-                    confirmed = true;
+    /// All places, or none as soon as one will not come or the broker refused a trigger.
+    async fn outcome(&mut self, deadline: Instant) -> Option<Vec<Place>> {
+        let mut places = Vec::with_capacity(self.tickets.len());
+        let mut confirmed = false;
+        for ticket in &mut self.tickets {
+            let place = loop {
+                tokio::select! {
+                    place = ticket.place() => break place?,
+                    all = all(&mut self.confirms), if !confirmed => {
+                        all.ok()?;
+                        confirmed = true;
+                    }
+                    () = tokio::time::sleep_until(deadline) => return None,
                 }
-                () = tokio::time::sleep_until(deadline) => return None,
-            }
-        };
-        places.push(place);
+            };
+            places.push(place);
+        }
+        // What came back was published, whatever becomes of the confirms.
+        self.settled = timeout_at(deadline, all(&mut self.confirms)).await == Ok(Ok(()));
+        Some(places)
     }
-    Some(places)
+}
+
+/// Counts what is left unconfirmed, also when the caller went away.
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            let left = self.tickets.len();
+            self.line.abandoned.fetch_add(left, Ordering::Relaxed);
+        }
+    }
 }
 
 async fn all(confirms: &mut Confirms<'_>) -> Result<(), Cause> {

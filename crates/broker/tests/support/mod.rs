@@ -110,6 +110,15 @@ pub(crate) fn trigger(data: &str) -> Trigger {
     parse()(&Bytes::from(body(data))).unwrap()
 }
 
+/// Threads of this process with this name.
+pub(crate) fn threads(name: &str) -> usize {
+    std::fs::read_dir("/proc/self/task")
+        .unwrap()
+        .filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok())
+        .filter(|comm| comm.trim() == name)
+        .count()
+}
+
 /// An adapter at work.
 pub(crate) struct Node {
     pub(crate) broker: Arc<dyn Broker>,
