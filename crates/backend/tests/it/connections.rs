@@ -37,6 +37,21 @@ async fn calls_in_a_row_share_one_connection() {
 }
 
 #[tokio::test]
+async fn the_rest_of_a_refusal_is_read_so_that_its_connection_is_kept() {
+    let stub = Stub::tcp(|_| {
+        let mut first = answer(403, JSON, b"{\"detail\": \"no\"}");
+        let last = first.split_off(first.len() - 5);
+        Reply::Pieces(vec![first, last])
+    })
+    .await;
+    let backend = backend(&stub, |_| {});
+    for _ in 0..5 {
+        assert_eq!(ask(&backend).await, Err("refused: status".into()));
+    }
+    assert_eq!((stub.log().opened, stub.log().closed), (1, 0));
+}
+
+#[tokio::test]
 async fn calls_at_once_have_a_connection_each_and_the_idle_ones_are_bounded() {
     let gate = Arc::new(Semaphore::new(0));
     let hold = gate.clone();

@@ -21,6 +21,8 @@ use rcgen::KeyPair;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -163,9 +165,7 @@ async fn a_server_without_tls_is_a_tls_failure() {
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let answer = b"HTTP/1.1 400 Bad Request\r\n\r\n";
-        tokio::io::AsyncWriteExt::write_all(&mut stream, answer)
-            .await
-            .unwrap();
+        stream.write_all(answer).await.unwrap();
         stream
     });
     let backend = HttpBackend::new(config(&url, authority.trusted())).unwrap();
@@ -195,6 +195,39 @@ async fn a_handshake_that_hangs_ends_and_closes() {
         _ = stub.until(|log| log.opened == 2) => {}
     }
     stub.until(|log| log.closed == 2).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_nobody_waits_for_any_more_ends_too() {
+    let authority = Authority::new();
+    let acceptor = authority.server("127.0.0.1", |_| {});
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    // The first connection answers only when the second has come, which then hangs. So the
+    // second call takes the first connection, and nobody needs the second one.
+    let server = async {
+        let (first, _) = listener.accept().await.unwrap();
+        let mut first = acceptor.accept(first).await.unwrap();
+        let (mut second, _) = listener.accept().await.unwrap();
+        for _ in 0..2 {
+            let mut request = [0; 1000];
+            assert!(first.read(&mut request).await.unwrap() > 0);
+            first.write_all(&rooms("[]")).await.unwrap();
+            first.flush().await.unwrap();
+        }
+        let mut hello = Vec::new();
+        let ended = second.read_to_end(&mut hello);
+        let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
+        assert!(ended.is_ok(), "closed by the client");
+    };
+    let trusted = authority.trusted();
+    let edit = |config: &mut BackendConfig| {
+        trusted(config);
+        config.timeout = Duration::from_secs(1);
+    };
+    let backend = HttpBackend::new(config(&url, edit)).unwrap();
+    let (a, b, ()) = tokio::join!(ask(&backend), ask(&backend), server);
+    assert_eq!((a, b), (Ok("[]".into()), Ok("[]".into())));
 }
 
 #[tokio::test]
@@ -235,14 +268,10 @@ async fn a_close_without_notice_within_an_open_ended_body_is_a_truncation() {
         let (tcp, _) = listener.accept().await.unwrap();
         let mut stream = acceptor.accept(tcp).await.unwrap();
         let mut request = [0; 1000];
-        let read = tokio::io::AsyncReadExt::read(&mut stream, &mut request)
-            .await
-            .unwrap();
+        let read = stream.read(&mut request).await.unwrap();
         assert!(read > 0);
-        tokio::io::AsyncWriteExt::write_all(&mut stream, open_ended.as_bytes())
-            .await
-            .unwrap();
-        tokio::io::AsyncWriteExt::flush(&mut stream).await.unwrap();
+        stream.write_all(open_ended.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
         // Dropped without a close_notify.
     });
     let backend = HttpBackend::new(config(&url, authority.trusted())).unwrap();
