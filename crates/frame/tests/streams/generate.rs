@@ -1,0 +1,177 @@
+//! Streams of frames: valid ones, and valid ones with a few bytes changed.
+
+use ht_frame::Opcode;
+use ht_frame::Role;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+/// One frame, as free as the wire format.
+#[derive(Clone, Debug)]
+struct Frame {
+    first: u8,
+    payload: Vec<u8>,
+    key: [u8; 4],
+}
+
+impl Frame {
+    /// Written by hand, so that the encoder under test is not part of it.
+    fn put(&self, out: &mut Vec<u8>, role: Role) {
+        let mask_bit = if role == Role::Server { 0x80 } else { 0 };
+        out.push(self.first);
+        match self.payload.len() {
+            len @ 0..126 => out.push(mask_bit | len as u8),
+            len @ 126..65_536 => {
+                out.push(mask_bit | 126);
+                out.extend((len as u16).to_be_bytes());
+            }
+            len => {
+                out.push(mask_bit | 127);
+                out.extend((len as u64).to_be_bytes());
+            }
+        }
+        if role == Role::Server {
+            out.extend(self.key);
+            out.extend(
+                self.payload
+                    .iter()
+                    .zip(self.key.iter().cycle())
+                    .map(|(byte, key)| byte ^ key),
+            );
+        } else {
+            out.extend(&self.payload);
+        }
+    }
+}
+
+pub(crate) fn role() -> impl Strategy<Value = Role> {
+    prop_oneof![Just(Role::Server), Just(Role::Client)]
+}
+
+/// Text with characters of one to four bytes.
+pub(crate) fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => "[a-cé€𝄞]{0,20}",
+        2 => "[a-cé€𝄞]{40,130}",
+        1 => (65_500_usize..65_560).prop_map(|len| "x".repeat(len)),
+    ]
+}
+
+pub(crate) fn binary() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        8 => vec(any::<u8>(), 0..20),
+        2 => vec(any::<u8>(), 120..135),
+        1 => (any::<u8>(), 65_530_usize..65_545).prop_map(|(byte, len)| std::vec![byte; len]),
+    ]
+}
+
+fn control() -> impl Strategy<Value = Frame> {
+    let first = prop_oneof![Just(0x89), Just(0x8a)];
+    let payload = prop_oneof![4 => vec(any::<u8>(), 0..8), 1 => vec(any::<u8>(), 120..=125)];
+    (first, payload, any::<[u8; 4]>()).prop_map(|(first, payload, key)| Frame {
+        first,
+        payload,
+        key,
+    })
+}
+
+/// A message in up to four fragments, with control frames between them.
+fn message() -> impl Strategy<Value = Vec<Frame>> {
+    let payload = prop_oneof![
+        10 => text().prop_map(|text| (0x1, text.into_bytes())),
+        10 => binary().prop_map(|bytes| (0x2, bytes)),
+        // Mostly not UTF-8.
+        1 => binary().prop_map(|bytes| (0x1, bytes)),
+    ];
+    let cuts = vec(
+        (any::<Index>(), prop::option::weighted(0.3, control())),
+        0..4,
+    );
+    (payload, cuts, any::<[u8; 4]>()).prop_map(|((opcode, payload), mut cuts, key)| {
+        let end = payload.len() + 1;
+        cuts.sort_by_key(|(cut, _)| cut.index(end));
+        let mut frames = Vec::new();
+        let (mut from, mut first) = (0, opcode);
+        for (cut, between) in cuts {
+            let to = cut.index(end);
+            frames.push(Frame {
+                first,
+                payload: payload[from..to].to_vec(),
+                key,
+            });
+            frames.extend(between);
+            (from, first) = (to, 0x0);
+        }
+        frames.push(Frame {
+            first: first | 0x80,
+            payload: payload[from..].to_vec(),
+            key,
+        });
+        frames
+    })
+}
+
+fn close() -> impl Strategy<Value = Frame> {
+    let code = prop_oneof![4 => 999_u16..1_017, 1 => 2_998_u16..3_002, 1 => any::<u16>()];
+    let with_code = (code, "[a-cé€𝄞]{0,30}")
+        .prop_map(|(code, reason)| [&code.to_be_bytes(), reason.as_bytes()].concat());
+    let payload = prop_oneof![
+        1 => Just(Vec::new()),
+        4 => with_code,
+        1 => vec(any::<u8>(), 0..=125),
+    ];
+    let first = 0x80 | 0x8;
+    (payload, any::<[u8; 4]>()).prop_map(move |(payload, key)| Frame {
+        first,
+        payload,
+        key,
+    })
+}
+
+/// A stream whose frames are well formed (a few texts and close frames have a bad payload).
+pub(crate) fn stream() -> impl Strategy<Value = (Role, Vec<u8>)> {
+    let item = prop_oneof![3 => message(), 1 => control().prop_map(|frame| std::vec![frame])];
+    let items = vec(item, 0..6);
+    (role(), items, prop::option::of(close())).prop_map(|(role, items, close)| {
+        let mut bytes = Vec::new();
+        for frame in items.iter().flatten().chain(&close) {
+            frame.put(&mut bytes, role);
+        }
+        (role, bytes)
+    })
+}
+
+/// Such a stream with bytes changed, most often among the first where the headers are, and cut off.
+pub(crate) fn mutated_stream() -> impl Strategy<Value = (Role, Vec<u8>)> {
+    let bit = (0_u8..8).prop_map(|bit| 1 << bit);
+    let change = prop_oneof![3 => bit, 1 => any::<u8>()];
+    let changes = vec((any::<Index>(), any::<bool>(), change), 0..4);
+    let cut = prop::option::weighted(0.3, any::<Index>());
+    (stream(), changes, cut).prop_map(|((role, mut bytes), changes, cut)| {
+        if !bytes.is_empty() {
+            for (at, early, change) in changes {
+                let reach = if early {
+                    bytes.len().min(16)
+                } else {
+                    bytes.len()
+                };
+                bytes[at.index(reach)] ^= change;
+            }
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len() + 1));
+        }
+        (role, bytes)
+    })
+}
+
+/// A message or control frame for the encoder.
+pub(crate) fn encodable() -> impl Strategy<Value = (Opcode, Vec<u8>)> {
+    let short = vec(any::<u8>(), 0..=125);
+    prop_oneof![
+        text().prop_map(|text| (Opcode::Text, text.into_bytes())),
+        binary().prop_map(|bytes| (Opcode::Binary, bytes)),
+        short.clone().prop_map(|bytes| (Opcode::Ping, bytes)),
+        short.prop_map(|bytes| (Opcode::Pong, bytes)),
+    ]
+}
