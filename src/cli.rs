@@ -3,13 +3,16 @@
 mod broker;
 mod check;
 mod config;
+mod demo;
 mod listen;
 mod post;
 mod publish;
 mod serve;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Parser;
 use clap::Subcommand;
 
@@ -39,6 +42,8 @@ enum Command {
     Listen(listen::Args),
     /// Print the settings: a file to start from, or their documentation
     Config(config::Args),
+    /// Show everything at work on this machine: gateway, a little backend, a web page
+    Demo(crate::demo::Args),
 }
 
 impl Cli {
@@ -51,9 +56,12 @@ impl Cli {
             Command::Publish(args) => publish::run(args),
             Command::Listen(args) => listen::run(args),
             Command::Config(args) => config::run(&args),
+            Command::Demo(args) => demo::run(args),
         };
         match done {
             Ok(code) => code,
+            // `high-templar listen | head -1` has what it wanted.
+            Err(error) if error.is::<NobodyReads>() => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("high-templar: {error:#}");
                 if error.is::<Mistakes>() {
@@ -68,6 +76,20 @@ impl Cli {
 
 /// What every command gives back: its exit code, or a sentence for stderr.
 type Done = anyhow::Result<ExitCode>;
+
+/// Whoever read stdout has gone.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads stdout any more")]
+struct NobodyReads;
+
+/// Prints a line to stdout.
+fn print(line: &str) -> anyhow::Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Ok(()) => Ok(()),
+        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        Err(cause) => Err(cause).context("cannot write to stdout"),
+    }
+}
 
 /// Runs a short command's future.
 fn block_on<F: Future<Output = Done>>(future: F) -> Done {

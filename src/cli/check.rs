@@ -17,6 +17,7 @@ use ht_server::config::Listen;
 
 use crate::cli::Done;
 use crate::cli::broker;
+use crate::cli::print;
 use crate::config::Sources;
 
 /// What to check.
@@ -40,9 +41,9 @@ use Finding::Works;
 
 pub(super) fn run(args: Args) -> Done {
     let config = Sources::of_process(args.config).load()?;
-    println!("ok   configuration");
+    print("ok   configuration")?;
     for note in &config.notes {
-        println!("     {note}");
+        print(&format!("     {note}"))?;
     }
     super::block_on(async {
         let mut all_work = true;
@@ -50,12 +51,12 @@ pub(super) fn run(args: Args) -> Done {
             ("listen", &config.server.listen),
             ("internal.listen", &config.server.internal.listen),
         ] {
-            all_work &= told(name, listening(listen));
+            all_work &= told(name, &listening(listen))?;
         }
-        all_work &= told("backend", backend(config.backend).await);
-        all_work &= told("broker", broker::probe(config.rabbitmq.as_ref()).await);
+        all_work &= told("backend", &backend(config.backend).await)?;
+        all_work &= told("broker", &broker::probe(config.rabbitmq.as_ref()).await)?;
         if all_work {
-            println!("Everything works.");
+            print("Everything works.")?;
             Ok(ExitCode::SUCCESS)
         } else {
             Ok(ExitCode::FAILURE)
@@ -64,17 +65,12 @@ pub(super) fn run(args: Args) -> Done {
 }
 
 /// Prints a finding; whether it is good.
-fn told(name: &str, finding: Finding) -> bool {
+fn told(name: &str, finding: &Finding) -> anyhow::Result<bool> {
     match finding {
-        Works(text) => {
-            println!("ok   {name}: {text}");
-            true
-        }
-        Fix(text) => {
-            println!("FIX  {name}: {text}");
-            false
-        }
+        Works(text) => print(&format!("ok   {name}: {text}"))?,
+        Fix(text) => print(&format!("FIX  {name}: {text}"))?,
     }
+    Ok(matches!(finding, Works(_)))
 }
 
 fn listening(listen: &Listen) -> Finding {

@@ -1,9 +1,9 @@
 //! `high-templar config`: the settings as documents.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use crate::cli::Done;
+use crate::cli::print;
 use crate::config;
 
 /// What to print.
@@ -25,6 +25,6 @@ pub(super) fn run(args: &Args) -> Done {
         debug_assert!(args.toml, "one of the two is required");
         config::toml()
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    print(text.trim_end_matches('\n'))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,5 @@
 //! `high-templar listen`: a client for the terminal.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -27,6 +26,7 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::cli::Done;
+use crate::cli::print;
 
 /// Time between two `ping`, well below the gateway's idle timeout.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -123,12 +123,14 @@ async fn listen(request: Request, rooms: &[Box<RawValue>]) -> Done {
         );
         socket.send(Message::text(message)).await?;
     }
+    // Replies name no request; they come in the order of the requests.
+    let mut asked = rooms.iter();
     let mut pings = tokio::time::interval(PING_EVERY);
     pings.reset();
     loop {
         tokio::select! {
             _ = pings.tick() => socket.send(Message::text("ping")).await?,
-            text = next(&mut socket) => handle(&text?, rooms)?,
+            text = next(&mut socket) => handle(&text?, &mut asked)?,
         }
     }
 }
@@ -225,7 +227,6 @@ struct Received<'a> {
     kind: Option<String>,
     code: Option<String>,
     message: Option<String>,
-    request: Option<usize>,
     data: Option<&'a RawValue>,
 }
 
@@ -236,38 +237,38 @@ fn received(text: &str) -> Option<Received<'_>> {
         kind: word("type"),
         code: word("code"),
         message: word("message"),
-        request: members
-            .get("requestId")
-            .and_then(|id| serde_json::from_str(id.get()).ok()),
         data: members.get("data").copied(),
     })
 }
 
-fn handle(text: &str, rooms: &[Box<RawValue>]) -> anyhow::Result<()> {
+fn handle<'a>(
+    text: &str,
+    mut asked: impl Iterator<Item = &'a Box<RawValue>>,
+) -> anyhow::Result<()> {
     if text == "pong" {
         return Ok(());
     }
     let received = received(text).unwrap_or_default();
-    let room = received.request.and_then(|number| rooms.get(number));
-    let room = room.map_or("a room", |room| room.get());
     if let (Some("publish"), Some(data)) = (received.kind.as_deref(), received.data) {
         // Line breaks in JSON stand between its parts only, where a blank does as well.
-        let line = data.get().replace(['\n', '\r'], " ");
-        writeln!(std::io::stdout(), "{line}").context("cannot write to stdout")?;
+        return print(&data.get().replace(['\n', '\r'], " "));
+    }
+    let Some(code) = received.code else {
+        eprintln!("not understood: {text}");
+        return Ok(());
+    };
+    let room = asked.next().map_or("a room", |room| room.get());
+    if code == "success" {
+        eprintln!("listening to {room}");
         return Ok(());
     }
-    match received.code.as_deref() {
-        Some("success") => eprintln!("listening to {room}"),
-        Some("error") => match received.message.as_deref() {
-            Some("room-not-found") => {
-                bail!("the API does not grant {room} to this visitor (room-not-found)")
-            }
-            other => bail!(
-                "no subscription to {room}: {}",
-                other.unwrap_or("no reason given")
-            ),
-        },
-        _ => eprintln!("not understood: {text}"),
+    match received.message.as_deref() {
+        Some("room-not-found") => {
+            bail!("the API does not grant {room} to this visitor (room-not-found)")
+        }
+        other => bail!(
+            "no subscription to {room}: {}",
+            other.unwrap_or("no reason given")
+        ),
     }
-    Ok(())
 }

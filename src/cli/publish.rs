@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::cli::Done;
 use crate::cli::post::Answer;
 use crate::cli::post::post;
+use crate::cli::print;
 
 /// What to publish, and where.
 #[derive(clap::Args)]
@@ -52,7 +53,7 @@ pub(super) fn run(args: Args) -> Done {
     let key = args.api_key.as_deref().filter(|key| !key.is_empty());
     super::block_on(async {
         let answer = post(&args.url, "/trigger/", key, body).await?;
-        println!("{}", published(&answer, key.is_some())?);
+        print(&published(&answer, key.is_some())?)?;
         Ok(ExitCode::SUCCESS)
     })
 }
