@@ -41,7 +41,6 @@ enum Command {
     Listen(listen::Args),
     /// Print the settings: a file to start from, or their documentation
     Config(config::Args),
-    /// Show everything at work on this machine: gateway, a little backend, a web page
 }
 
 impl Cli {
