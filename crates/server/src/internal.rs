@@ -118,7 +118,7 @@ async fn respond_to(
             Ok(()) if reads => metrics::respond(&internal.node),
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
-        "/live" if reads => respond::text(StatusCode::OK, "ok"),
+        "/live" if reads => live(&internal.node),
         "/ready" if reads => ready(&internal.node),
         "/live" | "/ready" => respond::method_not_allowed("GET, HEAD"),
         _ => {
@@ -165,11 +165,23 @@ fn guard(internal: &Internal, headers: &HeaderMap) -> Result<(), Box<Response<Bo
     Err(Box::new(response))
 }
 
+/// Whether the process should be left running.
+fn live(node: &Node) -> Response<Body> {
+    if node.broken.load(Ordering::Relaxed) {
+        let sentence = "A shard ended by a bug; the log has it. Restart this node.";
+        return respond::text(StatusCode::INTERNAL_SERVER_ERROR, sentence);
+    }
+    respond::text(StatusCode::OK, "ok")
+}
+
 /// Whether the node may get traffic, and if not why.
 fn ready(node: &Node) -> Response<Body> {
     let mut reasons = Vec::new();
     if node.draining.load(Ordering::Relaxed) {
         reasons.push("the node is about to leave".to_owned());
+    }
+    if node.broken.load(Ordering::Relaxed) {
+        reasons.push("a shard ended by a bug".to_owned());
     }
     if let Some(broker) = &node.broker
         && let Health::NotReady(reason) = broker.health()

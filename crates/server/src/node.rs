@@ -26,6 +26,8 @@ pub(crate) struct Node {
     pub(crate) throttles: Throttles,
     pub(crate) broker: Option<Arc<dyn Broker>>,
     pub(crate) draining: AtomicBool,
+    /// A shard ended by a panic.
+    pub(crate) broken: AtomicBool,
     online_since: String,
 }
 
@@ -78,6 +80,7 @@ impl Node {
             throttles: Throttles::default(),
             broker,
             draining: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             online_since: online_since(),
         }
     }

@@ -71,11 +71,26 @@ pub(crate) fn start(
         draining: false,
     };
     let builder = std::thread::Builder::new().name(format!("shard-{index}"));
-    let thread = builder.spawn(move || thread.run())?;
+    let thread = builder.spawn(move || {
+        let _guard = Guard(Arc::clone(&thread.outside.node));
+        thread.run();
+    })?;
     Ok(Running {
         inbox: sender,
         thread,
     })
+}
+
+/// Notes that a shard ended by a panic: a bug, after which the node should be replaced. The other
+/// shards go on meanwhile.
+struct Guard(Arc<Node>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.broken.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 struct ShardThread {

@@ -155,15 +155,20 @@ impl Handover {
                 return;
             }
         };
-        let index = public.next_shard.fetch_add(1, Ordering::Relaxed) % public.shards.len();
-        // A shard that has ended: the node goes, and so does the client.
-        if let Ok(place) = public.shards[index].reserve().await {
-            let early = parts.read_buf.to_vec();
-            place.send(Input::Open(Box::new(NewConnection {
-                socket,
-                welcome,
-                early,
-            })));
+        let early = parts.read_buf.to_vec();
+        let new = Box::new(NewConnection {
+            socket,
+            welcome,
+            early,
+        });
+        let first = public.next_shard.fetch_add(1, Ordering::Relaxed);
+        let shards = public.shards.len();
+        for index in (0..shards).map(|next| first.wrapping_add(next) % shards) {
+            // A shard that has ended takes nobody; where all have, the node goes.
+            if let Ok(place) = public.shards[index].reserve().await {
+                place.send(Input::Open(new));
+                return;
+            }
         }
     }
 }
