@@ -35,6 +35,28 @@ pub(crate) const NAMES: &[&str] = &[
 /// The API's address where only its socket is given.
 const SOCKET_URL: &str = "http://localhost/api/";
 
+/// Which Python program the variables were made for: the first one that any of them names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Family {
+    /// The `serve.py` of the usual deployment.
+    ServePy,
+    /// The `asgi.py` of the package.
+    AsgiPy,
+    /// A settings class that takes its address from the environment, or nothing of the kind.
+    Plain,
+}
+
+impl Family {
+    /// Where the program looks for RabbitMQ if no variable says so.
+    fn broker_host(self) -> Option<&'static str> {
+        match self {
+            Self::ServePy => Some("localhost"),
+            Self::AsgiPy => Some("rabbitmq"),
+            Self::Plain => None,
+        }
+    }
+}
+
 /// What these variables led to.
 #[derive(Debug, Default)]
 pub(crate) struct Legacy {
@@ -101,24 +123,27 @@ impl<'a> Apply<'a> {
         }
     }
 
-    fn backend(&mut self) {
-        let app = self.get("APP_URL");
-        if app.is_some() || self.has_any(["BINDER_INTERNAL", "BINDER_SOCKET"]) {
-            self.url_and_socket("BINDER_INTERNAL", "BINDER_SOCKET");
-            if let Some(app) = app {
-                let url = format!("{}/api/", app.text.trim_end_matches('/'));
-                self.put("backend.url", "APP_URL", url);
-            }
-            self.serve_py();
-        } else if self.has_any(["CY_BINDER_INTERNAL", "CY_BINDER_SOCKET"]) {
-            self.url_and_socket("CY_BINDER_INTERNAL", "CY_BINDER_SOCKET");
+    /// The family, and the variable that tells it.
+    fn family(&self) -> (Family, Option<&'static str>) {
+        let first = |names: &[&'static str]| {
+            let mut names = names.iter().copied();
+            names.find(|name| self.get(name).is_some())
+        };
+        if let Some(name) = first(&["APP_URL", "BINDER_INTERNAL", "BINDER_SOCKET"]) {
+            (Family::ServePy, Some(name))
+        } else if let Some(name) = first(&["CY_BINDER_INTERNAL", "CY_BINDER_SOCKET"]) {
+            (Family::AsgiPy, Some(name))
         } else {
-            self.url_and_socket("API_URL", "API_SOCKET");
+            (Family::Plain, None)
         }
     }
 
-    fn has_any(&self, names: [&str; 2]) -> bool {
-        names.iter().any(|name| self.get(name).is_some())
+    fn backend(&mut self) {
+        match self.family() {
+            (Family::ServePy, Some(name)) => self.serve_py(name),
+            (Family::AsgiPy, _) => self.url_and_socket("CY_BINDER_INTERNAL", "CY_BINDER_SOCKET"),
+            (Family::ServePy | Family::Plain, _) => self.url_and_socket("API_URL", "API_SOCKET"),
+        }
     }
 
     fn url_and_socket(&mut self, url: &'static str, socket: &'static str) {
@@ -131,12 +156,9 @@ impl<'a> Apply<'a> {
         }
     }
 
-    /// What `serve.py` does in its code and not in its environment.
-    fn serve_py(&mut self) {
-        let names = ["APP_URL", "BINDER_INTERNAL", "BINDER_SOCKET"];
-        let Some(name) = names.into_iter().find(|name| self.get(name).is_some()) else {
-            return;
-        };
+    /// What `serve.py` does with its variables, and in its code.
+    fn serve_py(&mut self, name: &'static str) {
+        self.url_and_socket("BINDER_INTERNAL", "BINDER_SOCKET");
         self.put("hooks.connect", name, "POST user/notify_online/");
         self.put("hooks.ping", name, "POST user/notify_online/");
         self.put("hooks.disconnect", name, "POST user/notify_offline/");
@@ -144,42 +166,53 @@ impl<'a> Apply<'a> {
         self.legacy
             .headers
             .push(token_header("x-session-token", "session_token"));
-        if let Some(app) = self.get("APP_URL") {
-            self.honour("APP_URL");
-            match fixed_header("referer", &app.text) {
-                Some(header) => self.legacy.headers.push(header),
-                None => self.mistakes.add(
-                    &app.place,
-                    "backend.headers.referer",
-                    "it is sent as the header Referer, but holds characters that no header can",
-                ),
-            }
+        let Some(app) = self.get("APP_URL") else {
+            return;
+        };
+        self.honour("APP_URL");
+        let url = format!("{}/api/", app.text.trim_end_matches('/'));
+        self.put("backend.url", "APP_URL", url.as_str());
+        match fixed_header("referer", &url) {
+            Some(header) => self.legacy.headers.push(header),
+            None => self.mistakes.add(
+                &app.place,
+                "backend.headers.referer",
+                "it is sent as the header Referer, but holds characters that no header can",
+            ),
         }
     }
 
     fn rabbitmq(&mut self) {
-        let login = ["RABBITMQ_USERNAME", "RABBITMQ_PASSWORD"];
-        let Some(host) = self.get("RABBITMQ_HOST") else {
-            let set = login.into_iter().find(|name| self.get(name).is_some());
-            if let Some(name) = set.filter(|_| !self.layers.has("rabbitmq.url")) {
-                self.legacy.notes.push(format!(
-                    "{name} is set without RABBITMQ_HOST: no RabbitMQ is used"
-                ));
-            }
-            return;
-        };
         if self.layers.has("rabbitmq.url") {
             return;
         }
+        let login = ["RABBITMQ_USERNAME", "RABBITMQ_PASSWORD"];
+        let (family, teller) = self.family();
+        let (host, name) = match (self.get("RABBITMQ_HOST"), family.broker_host(), teller) {
+            (Some(host), _, _) => (host.text.as_str(), "RABBITMQ_HOST"),
+            (None, Some(host), Some(name)) => {
+                self.legacy.notes.push(format!(
+                    "{name} implies RabbitMQ on the host {host}, as it was; RABBITMQ_HOST names \
+                     another, an empty HT_RABBITMQ__URL means none"
+                ));
+                (host, name)
+            }
+            (None, _, _) => {
+                let set = login.into_iter().find(|name| self.get(name).is_some());
+                if let Some(name) = set {
+                    self.legacy.notes.push(format!(
+                        "{name} is set without RABBITMQ_HOST: no RabbitMQ is used"
+                    ));
+                }
+                return;
+            }
+        };
         let [user, password] = login.map(|name| {
             self.get(name)
                 .map_or("rabbitmq", |variable| variable.text.as_str())
         });
-        self.put(
-            "rabbitmq.url",
-            "RABBITMQ_HOST",
-            amqp_url(&host.text, user, password),
-        );
+        let url = amqp_url(host, user, password);
+        self.put("rabbitmq.url", name, url);
         for name in login {
             if self.get(name).is_some() {
                 self.honour(name);

@@ -25,14 +25,14 @@ fn the_families_of_the_python_version_are_honoured() {
             &[("APP_URL", "https://app.nl")],
             "https://app.nl/api/",
             None,
-            Some("https://app.nl"),
+            Some("https://app.nl/api/"),
             true,
         ),
         (
             &[("APP_URL", "https://app.nl/")],
             "https://app.nl/api/",
             None,
-            Some("https://app.nl/"),
+            Some("https://app.nl/api/"),
             true,
         ),
         (
@@ -42,7 +42,7 @@ fn the_families_of_the_python_version_are_honoured() {
             ],
             "http://binder/x/",
             None,
-            Some("https://app.nl"),
+            Some("https://app.nl/api/"),
             true,
         ),
         (
@@ -52,7 +52,7 @@ fn the_families_of_the_python_version_are_honoured() {
             ],
             "http://localhost/api/",
             Some("/run/b.sock"),
-            Some("https://app.nl"),
+            Some("https://app.nl/api/"),
             true,
         ),
         (
@@ -216,5 +216,118 @@ fn rabbitmq_and_log_level_come_from_old_variables() {
     assert_each(
         &bad("", &[("BINDER_INTERNAL", "http://x")]),
         &[("BINDER_INTERNAL: ", "slash")],
+    );
+}
+
+#[test]
+fn a_family_has_its_broker_unless_told_otherwise() {
+    let serve_py = ("BINDER_SOCKET", "/b");
+    let asgi_py = ("CY_BINDER_INTERNAL", "http://cy/");
+    let host = ("RABBITMQ_HOST", "mq:1/v");
+    let login = [("RABBITMQ_USERNAME", "u"), ("RABBITMQ_PASSWORD", "p")];
+    let off = ("HT_RABBITMQ__URL", "");
+    let on = ("HT_RABBITMQ__URL", "amqp://new");
+    type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>, &'a str);
+    let local = "amqp://rabbitmq:rabbitmq@localhost";
+    let rows: &[Row<'_>] = &[
+        // variables, address, the variable that implies it
+        (&[serve_py], Some(local), "BINDER_SOCKET"),
+        (
+            &[serve_py, ("RABBITMQ_HOST", "")],
+            Some(local),
+            "BINDER_SOCKET",
+        ),
+        (
+            &[("APP_URL", "http://a"), login[0], login[1]],
+            Some("amqp://u:p@localhost"),
+            "APP_URL",
+        ),
+        (
+            &[serve_py, host],
+            Some("amqp://rabbitmq:rabbitmq@mq:1/v"),
+            "",
+        ),
+        (&[serve_py, off], None, ""),
+        (&[serve_py, host, off], None, ""),
+        (&[serve_py, on], Some("amqp://new"), ""),
+        (
+            &[asgi_py],
+            Some("amqp://rabbitmq:rabbitmq@rabbitmq"),
+            "CY_BINDER_INTERNAL",
+        ),
+        (
+            &[asgi_py, host],
+            Some("amqp://rabbitmq:rabbitmq@mq:1/v"),
+            "",
+        ),
+        (&[asgi_py, off], None, ""),
+        (&[asgi_py, on], Some("amqp://new"), ""),
+        (&[("API_URL", "http://a/")], None, ""),
+        (&[("API_URL", "http://a/"), ("API_SOCKET", "/a")], None, ""),
+        (&[URL, host], Some("amqp://rabbitmq:rabbitmq@mq:1/v"), ""),
+        (&[URL, host, off], None, ""),
+    ];
+    for (variables, url, implied_by) in rows {
+        let config = good("", variables);
+        let found = config.rabbitmq.map(|rabbitmq| rabbitmq.url);
+        assert_eq!(found.as_deref(), *url, "{variables:?}");
+        let notes = config.notes.join("\n");
+        let told = notes.contains(&format!("{implied_by} implies RabbitMQ on the host"));
+        assert_eq!(told, !implied_by.is_empty(), "{variables:?}: {notes}");
+    }
+    let file = "[backend]\nurl = 'http://new/'\n[rabbitmq]\nurl = ''\n";
+    assert!(good(file, &[serve_py]).rabbitmq.is_none());
+}
+
+#[test]
+fn the_environment_wins_over_the_file_that_it_names() {
+    let folder = Folder::with(&[(
+        "old.env",
+        "APP_URL=https://file.nl\nRABBITMQ_HOST=file\nRABBITMQ_PASSWORD=secret\n\
+         BINDER_INTERNAL=http://binder/api/\n",
+    )]);
+    let load = |variables: &[(&str, &str)]| {
+        let named = [&[("ENV_FILE", "old.env")], variables].concat();
+        let config = folder
+            .load(&named)
+            .unwrap_or_else(|wrong| panic!("{wrong}"));
+        let referer = config
+            .backend
+            .headers
+            .into_iter()
+            .find(|rule| rule.name == "referer");
+        (
+            config.backend.url,
+            config.rabbitmq.map(|rabbitmq| rabbitmq.url),
+            referer.map(|rule| rule.source),
+        )
+    };
+    let referer = |text: &str| Some(HeaderSource::Fixed(text.to_owned()));
+    let amqp = |host| Some(format!("amqp://rabbitmq:secret@{host}"));
+    assert_eq!(
+        load(&[]),
+        (
+            "http://binder/api/".to_owned(),
+            amqp("file"),
+            referer("https://file.nl/api/")
+        )
+    );
+    assert_eq!(
+        load(&[("RABBITMQ_HOST", "os"), ("APP_URL", "https://os.nl")]),
+        (
+            "http://binder/api/".to_owned(),
+            amqp("os"),
+            referer("https://os.nl/api/")
+        )
+    );
+    // Set, though empty: the file's line does not count either.
+    let cleared = [("BINDER_INTERNAL", ""), ("RABBITMQ_HOST", "")];
+    assert_eq!(
+        load(&cleared),
+        (
+            "https://file.nl/api/".to_owned(),
+            amqp("localhost"),
+            referer("https://file.nl/api/")
+        )
     );
 }
