@@ -19,6 +19,17 @@ use std::time::Instant;
 /// How long anything may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Lets a gateway take free ports.
+pub(crate) const ANY_PORTS: [(&str, &str); 2] = [
+    ("HT_LISTEN", "127.0.0.1:0"),
+    ("HT_INTERNAL__LISTEN", "127.0.0.1:0"),
+];
+
+/// An empty folder, removed when dropped.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
 /// What a finished command left.
 #[derive(Debug)]
 pub(crate) struct Finished {

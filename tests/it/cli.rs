@@ -3,20 +3,13 @@
 use std::fs;
 use std::net::TcpListener;
 
+use crate::binary::ANY_PORTS;
 use crate::binary::Running;
 use crate::binary::answer;
 use crate::binary::command;
+use crate::binary::folder;
 use crate::binary::run;
 use crate::binary::stub_backend;
-
-fn folder() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a folder")
-}
-
-const ANY_PORTS: [(&str, &str); 2] = [
-    ("HT_LISTEN", "127.0.0.1:0"),
-    ("HT_INTERNAL__LISTEN", "127.0.0.1:0"),
-];
 
 #[test]
 fn mistakes_in_the_configuration_end_with_78_and_are_all_told() {
@@ -286,151 +279,4 @@ fn wrong_arguments_are_explained() {
             .stdout
             .starts_with("high-templar ")
     );
-}
-
-/// Answers as the usual API: one grant, for whoever asks.
-fn admitting() -> String {
-    let body = r#"{"allowed_rooms":[{"target":"order","customer":"*"}]}"#;
-    stub_backend(&answer("200 OK", "application/json", body))
-}
-
-#[test]
-fn what_is_published_is_listened_to() {
-    let folder = folder();
-    let backend = admitting();
-    let variables = [
-        &ANY_PORTS[..],
-        &[
-            ("HT_BACKEND__URL", &*backend),
-            ("HT_INTERNAL__API_KEY", "geheim"),
-        ],
-    ]
-    .concat();
-    let mut serve = Running::start(command(folder.path(), &["serve"], &variables));
-    let public = serve.line_with("browsers connect to ");
-    let (public, _) = public.split_once(' ').expect("an address");
-    let internal = serve.line_with("triggers, metrics and health are on ");
-    let (socket, door) = (format!("ws://{public}/ws/"), format!("http://{internal}"));
-
-    let room = r#"{"target":"order","customer":"7"}"#;
-    let args = ["listen", "--url", &socket, "--room", room];
-    let mut listen = Running::start(command(folder.path(), &args, &[]));
-    listen.line_with("connected; allowed rooms: 1");
-    listen.line_with("listening to {");
-
-    let publish = |data: &str, more: &[&str], key: &str| {
-        let args = ["publish", "--url", &door, "--room", room, "--data", data];
-        let args = [&args[..], more].concat();
-        run(folder.path(), &args, &[("HT_INTERNAL__API_KEY", key)])
-    };
-    let found = publish(
-        "{ \"id\": 1.0,\n \"b\": \"\\u00e9\" }",
-        &["--id", "x"],
-        "geheim",
-    );
-    assert_eq!(
-        (found.code, &*found.stdout),
-        (Some(0), "position 1\n"),
-        "{found:?}"
-    );
-    let found = publish("2", &["--id", "x"], "geheim");
-    assert!(
-        found.stdout.starts_with("position 1, known already"),
-        "{found:?}"
-    );
-    let found = publish("3", &[], "geheim");
-    assert_eq!(&*found.stdout, "position 2\n", "{found:?}");
-    // The very bytes, on one line; the repetition is not delivered.
-    listen.line_with("{ \"id\": 1.0,  \"b\": \"\\u00e9\" }");
-    assert_eq!(listen.line_with("3"), "");
-
-    let found = publish("4", &[], "");
-    assert_eq!(found.code, Some(1));
-    assert!(
-        found.stderr.contains("asks for a key: give --api-key"),
-        "{found:?}"
-    );
-    let found = publish("4", &[], "other");
-    assert!(
-        found.stderr.contains("does not accept this key"),
-        "{found:?}"
-    );
-    let args = [
-        "publish",
-        "--url",
-        &format!("http://{public}"),
-        "--room",
-        room,
-        "--data",
-        "4",
-    ];
-    let found = run(folder.path(), &args, &[]);
-    assert!(
-        found.stderr.contains("use the address of internal.listen"),
-        "{found:?}"
-    );
-
-    let foreign = r#"{"target":"secret"}"#;
-    let found = run(
-        folder.path(),
-        &["listen", "--url", &socket, "--room", foreign],
-        &[],
-    );
-    assert_eq!(found.code, Some(1));
-    assert!(
-        found
-            .stderr
-            .contains("does not grant {\"target\":\"secret\"}"),
-        "{found:?}"
-    );
-    let args = [
-        "listen",
-        "--url",
-        &format!("ws://{public}/other/"),
-        "--room",
-        room,
-    ];
-    let found = run(folder.path(), &args, &[]);
-    assert!(
-        found.stderr.contains("websockets are served at /ws/"),
-        "{found:?}"
-    );
-
-    serve.signal("TERM");
-    let (status, log) = serve.end();
-    assert_eq!(status.code(), Some(0), "{log}");
-    assert!(!log.contains("geheim"), "{log}");
-    let (status, seen) = listen.end();
-    assert_eq!(status.code(), Some(1), "{seen}");
-    assert!(
-        seen.contains("the gateway closed the connection with code "),
-        "{seen}"
-    );
-}
-
-#[test]
-fn a_refused_listener_is_told_where_to_look() {
-    let folder = folder();
-    let backend = stub_backend(&answer("403 No", "application/json", "{}"));
-    let variables = [&ANY_PORTS[..], &[("HT_BACKEND__URL", &*backend)]].concat();
-    let mut serve = Running::start(command(folder.path(), &["serve"], &variables));
-    let public = serve.line_with("browsers connect to ");
-    let (public, _) = public.split_once(' ').expect("an address");
-    let args = [
-        "listen",
-        "--url",
-        &format!("ws://{public}/ws/"),
-        "--room",
-        "{}",
-    ];
-    let args = [&args[..], &["--token", "geheim", "--cookie", "a=b"]].concat();
-    let found = run(folder.path(), &args, &[]);
-    assert_eq!(found.code, Some(1), "{found:?}");
-    assert!(
-        found
-            .stderr
-            .contains("the API does not let this visitor in"),
-        "{found:?}"
-    );
-    assert!(!found.stderr.contains("geheim"), "{found:?}");
 }
