@@ -179,3 +179,15 @@ impl<P> Linked for Connection<P> {
         &mut self.link
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_stays_small() {
+        // There may be a hundred thousand of them in a shard, most of them idle: what is not
+        // needed by all of them belongs into a box.
+        assert!(size_of::<Connection<()>>() <= 88);
+    }
+}

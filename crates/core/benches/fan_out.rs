@@ -1,0 +1,133 @@
+//! What a delivery costs before the system is asked to send it.
+
+#![allow(missing_docs)]
+#![allow(clippy::disallowed_methods, reason = "a benchmark has a clock")]
+
+#[allow(dead_code, unreachable_pub)]
+mod support;
+
+use std::time::Duration;
+use std::time::Instant;
+
+use criterion::Criterion;
+use criterion::Throughput;
+use criterion::criterion_group;
+use criterion::criterion_main;
+use support::Nothing;
+use support::grants;
+use support::open;
+use support::publication;
+use support::say;
+use support::shard;
+use support::subscribe;
+
+const ROOM: &str = r#"{"target":"chat","id":1}"#;
+
+/// A JSON string of so many bytes.
+fn data(bytes: usize) -> Vec<u8> {
+    format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes()
+}
+
+fn broadcast(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("broadcast");
+    for (subscribers, bytes, burst) in [
+        (1_000, 128, 1),
+        (1_000, 128, 10),
+        (1_000, 100_000, 1),
+        (5_000, 128, 1),
+        (50_000, 128, 1),
+    ] {
+        let mut shard = shard();
+        let grants = grants(&format!("[{ROOM}]"));
+        for n in 0..subscribers {
+            let id = open(&mut shard, &grants);
+            subscribe(&mut shard, id, ROOM, n);
+        }
+        let batch = publication(&[ROOM], &data(bytes));
+        group.throughput(Throughput::Elements(subscribers as u64 * burst));
+        group.bench_function(
+            format!("{subscribers} subscribers, {bytes} bytes, bursts of {burst}"),
+            |bencher| {
+                bencher.iter(|| {
+                    (0..burst).for_each(|_| shard.publish(batch.clone()));
+                    shard.fan_out(usize::MAX, 0, &mut Nothing);
+                });
+            },
+        );
+        assert_eq!(shard.stats().deliveries % (subscribers as u64 * burst), 0);
+        assert!(shard.stats().deliveries > 0);
+    }
+    group.finish();
+}
+
+fn unicast(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("unicast");
+    let mut shard = shard();
+    let grants = grants(r#"[{"target":"chat","id":"*"}]"#);
+    let rooms: Vec<_> = (0..5_000)
+        .map(|n| format!(r#"{{"target":"chat","id":{n}}}"#))
+        .collect();
+    for (n, room) in (0..).zip(&rooms) {
+        let id = open(&mut shard, &grants);
+        subscribe(&mut shard, id, room, n);
+    }
+    let batches: Vec<_> = rooms
+        .iter()
+        .map(|room| publication(&[room], &data(128)))
+        .collect();
+    let mut turn = batches.iter().cycle();
+    group.bench_function("one of 5,000 rooms", |bencher| {
+        bencher.iter(|| {
+            shard.publish(turn.next().expect("a cycle").clone());
+            shard.fan_out(usize::MAX, 0, &mut Nothing);
+        });
+    });
+    group.finish();
+}
+
+fn sessions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("session");
+    let mut shard = shard();
+    let grants = grants(r#"[{"target":"chat","id":"*"}]"#);
+    let id = open(&mut shard, &grants);
+    group.bench_function("ping", |bencher| {
+        bencher.iter(|| say(&mut shard, id, "ping"));
+    });
+    group.bench_function("subscribe and unsubscribe", |bencher| {
+        bencher.iter(|| {
+            subscribe(&mut shard, id, ROOM, 1);
+            let name = uuid::Uuid::from_u128(1);
+            let text = format!(r#"{{"type": "unsubscribe", "requestId": "{name}"}}"#);
+            say(&mut shard, id, &text);
+        });
+    });
+    group.bench_function("open and end", |bencher| {
+        bencher.iter(|| {
+            let id = open(&mut shard, &grants);
+            shard.gone(id, 0, &mut Nothing);
+        });
+    });
+    // Ten thousand clients that connect, subscribe and end at once.
+    group.sample_size(10);
+    group.bench_function("10,000 clients come and go", |bencher| {
+        bencher.iter_custom(|rounds| {
+            let mut spent = Duration::ZERO;
+            for _ in 0..rounds {
+                let start = Instant::now();
+                let ids: Vec<_> = (0..10_000).map(|_| open(&mut shard, &grants)).collect();
+                for (n, &id) in (0..).zip(&ids) {
+                    subscribe(&mut shard, id, ROOM, n);
+                }
+                for id in ids {
+                    shard.gone(id, 0, &mut Nothing);
+                }
+                spent += start.elapsed();
+            }
+            spent
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, broadcast, unicast, sessions);
+criterion_main!(benches);

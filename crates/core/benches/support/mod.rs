@@ -1,0 +1,114 @@
+//! A shard whose peers take everything and keep nothing.
+
+use std::hint::black_box;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use ht_core::Hasher;
+use ht_core::grant::GrantSet;
+use ht_core::index::Matching;
+use ht_core::limits::Limits;
+use ht_core::peer::Effects;
+use ht_core::peer::Eviction;
+use ht_core::peer::Moment;
+use ht_core::peer::Peer;
+use ht_core::peer::Sent;
+use ht_core::publication::Publication;
+use ht_core::registry::ConnectionId;
+use ht_core::shard::Admission;
+use ht_core::shard::Settings;
+use ht_core::shard::Shard;
+use ht_core::shard::Welcome;
+use ht_core::stats::Stats;
+use ht_frame::Opcode;
+use ht_frame::put_masked_frame;
+use ht_proto::grant::GrantList;
+use ht_proto::room::Room;
+use ht_proto::room::RoomLimits;
+use ht_proto::server::Status;
+use uuid::Uuid;
+
+/// A peer that takes everything.
+#[derive(Debug)]
+pub struct Sink;
+
+impl Peer for Sink {
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        Sent::Bytes(black_box(bytes).len())
+    }
+
+    fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent {
+        Sent::Bytes(black_box(parts).iter().map(|part| part.len()).sum())
+    }
+
+    fn shutdown(&mut self) {}
+}
+
+/// Nothing outside.
+#[derive(Debug)]
+pub struct Nothing;
+
+impl Effects<Sink> for Nothing {
+    fn moment(&mut self, _: Moment, _: &mut Sink, _: u64) {}
+    fn room_opened(&mut self, _: u64) {}
+    fn room_closed(&mut self, _: u64) {}
+    fn status(&mut self, _: &Stats) -> Status {
+        Status::default()
+    }
+    fn evicted(&mut self, _: Uuid, _: &Sink, _: Eviction) {}
+}
+
+/// An empty shard without bound on subscriptions.
+pub fn shard() -> Shard<Sink> {
+    let settings = Settings {
+        matching: Matching::Wildcard,
+        limits: Limits {
+            subscriptions: 0,
+            ..Limits::default()
+        },
+        idle_timeout: 300_000,
+        status_clients: true,
+    };
+    Shard::new(settings, Hasher::default())
+}
+
+/// The set of these grants.
+pub fn grants(text: &str) -> Arc<GrantSet> {
+    let list = GrantList::parse(text).expect("grants");
+    Arc::new(GrantSet::new(list.rooms, Hasher::default()))
+}
+
+/// Opens a connection.
+pub fn open(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> ConnectionId {
+    let welcome = Welcome {
+        id: Uuid::nil(),
+        message: "{}".into(),
+        admission: Admission::Admitted(Arc::clone(grants)),
+    };
+    shard.open(Sink, welcome, 0, &mut Nothing)
+}
+
+/// Lets a client say a text.
+pub fn say(shard: &mut Shard<Sink>, id: ConnectionId, text: &str) {
+    let mut bytes = Vec::new();
+    put_masked_frame(&mut bytes, Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
+    shard.receive(id, &mut bytes, 0, &mut Nothing);
+}
+
+/// Subscribes; the request id is a UUID's text, as clients send it.
+pub fn subscribe(shard: &mut Shard<Sink>, id: ConnectionId, room: &str, name: u128) {
+    let name = Uuid::from_u128(name);
+    let text = format!(r#"{{"type": "subscribe", "room": {room}, "requestId": "{name}"}}"#);
+    say(shard, id, &text);
+}
+
+/// A batch of one publication.
+pub fn publication(rooms: &[&str], data: &[u8]) -> Arc<[Publication]> {
+    let rooms = rooms.iter().map(|text| room(text)).collect();
+    [Publication::new(1, rooms, data)].into()
+}
+
+/// A room.
+pub fn room(text: &str) -> Room {
+    Room::parse(text, RoomLimits::TRUSTED).expect("a room")
+}
