@@ -3,6 +3,7 @@
 mod broker;
 mod check;
 mod config;
+mod demo;
 mod listen;
 mod post;
 mod publish;
@@ -41,6 +42,8 @@ enum Command {
     Listen(listen::Args),
     /// Print the settings: a file to start from, or their documentation
     Config(config::Args),
+    /// Show everything at work on this machine: gateway, a little backend, a web page
+    Demo(crate::demo::Args),
 }
 
 impl Cli {
@@ -53,6 +56,7 @@ impl Cli {
             Command::Publish(args) => publish::run(args),
             Command::Listen(args) => listen::run(args),
             Command::Config(args) => config::run(&args),
+            Command::Demo(args) => demo::run(&args),
         };
         match done {
             Ok(code) => code,
