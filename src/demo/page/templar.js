@@ -16,8 +16,10 @@ export class Templar {
   #options;
   #socket = null;
   #subscriptions = new Map(); // requestId → { room, onData, onReply }
+  #asked = []; // answers bear no requestId: they come in the order of the requests
   #wanted = false;
   #refused = false;
+  #ready = false;
   #attempts = 0;
   #retry;
   #ping;
@@ -87,6 +89,7 @@ export class Templar {
   #greeted({ is_authorized, allowed_rooms }) {
     this.#refused = !is_authorized;
     if (this.#refused) return; // the close that follows says whether to come back
+    this.#ready = true;
     this.#attempts = 0;
     for (const [requestId, { room }] of this.#subscriptions) {
       this.#send({ type: "subscribe", room, requestId });
@@ -96,9 +99,11 @@ export class Templar {
   }
 
   #answered(message) {
-    const subscription = this.#subscriptions.get(message.requestId);
-    if (message.code === "error") this.#subscriptions.delete(message.requestId);
-    subscription?.onReply(message);
+    const { type, requestId } = this.#asked.shift() ?? {};
+    const subscription = this.#subscriptions.get(requestId);
+    if (type !== "subscribe" || !subscription) return;
+    if (message.code === "error") this.#subscriptions.delete(requestId);
+    subscription.onReply(message);
   }
 
   #closed(event) {
@@ -119,18 +124,21 @@ export class Templar {
   }
 
   #send(message) {
-    this.#sendText(JSON.stringify(message));
+    if (this.#sendText(JSON.stringify(message))) this.#asked.push(message);
   }
 
   #sendText(text) {
-    if (this.#socket?.readyState !== WebSocket.OPEN || this.#refused) return;
+    if (!this.#ready) return false; // sent when the connection is there
     this.#options.onWire("sent", text);
     this.#socket.send(text);
+    return true;
   }
 
   #forget() {
     clearTimeout(this.#retry);
     clearInterval(this.#ping);
+    this.#ready = false;
+    this.#asked = [];
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();
