@@ -349,6 +349,23 @@ fn a_ping_in_pieces_leaves_the_message_alone() {
 }
 
 #[test]
+fn two_pings_in_pieces_within_a_message() {
+    let bytes = [
+        masked(0x01, b"text"),
+        masked(0x89, b"one"),
+        masked(0x89, b"two"),
+        masked(0x80, b""),
+    ]
+    .concat();
+    let events = [
+        Owned::Ping(b"one".to_vec()),
+        Owned::Ping(b"two".to_vec()),
+        Owned::Text("text".into()),
+    ];
+    check(&bytes, &SERVER, &events, None);
+}
+
+#[test]
 fn an_empty_input_changes_nothing() {
     let mut decoder = Decoder::new();
     assert_eq!(feed(&mut decoder, &[b""], &SERVER), (vec![], None));
