@@ -86,3 +86,39 @@ impl Violation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::encode::CLOSE_REASON_BYTES_MAX;
+
+    #[test]
+    fn reasons_are_unique_and_fit_a_close_frame() {
+        let all = [
+            Violation::ReservedBits,
+            Violation::ReservedOpcode,
+            Violation::NotMasked,
+            Violation::Masked,
+            Violation::LengthNotMinimal,
+            Violation::LengthTopBit,
+            Violation::ControlFragmented,
+            Violation::ControlTooLong,
+            Violation::UnexpectedContinuation,
+            Violation::ExpectedContinuation,
+            Violation::ClosePayloadTooShort,
+            Violation::CloseCodeNotAllowed,
+            Violation::CloseReasonNotUtf8,
+            Violation::TextNotUtf8,
+            Violation::MessageTooBig,
+        ];
+        let reasons: BTreeSet<_> = all.iter().map(Violation::reason).collect();
+        assert_eq!(reasons.len(), all.len());
+        for violation in all {
+            assert_eq!(violation.to_string(), violation.reason());
+            assert!(violation.reason().len() <= CLOSE_REASON_BYTES_MAX);
+            assert!(violation.code().is_allowed_on_wire());
+        }
+    }
+}
