@@ -26,6 +26,9 @@ use crate::timer::NONE;
 /// Hits that are gathered before they are written.
 const HITS: usize = 64 << 10;
 
+/// Publications that are matched before what they hit is written, even where that is little.
+const LOOKED: usize = 1_024;
+
 /// Message heads up to so many bytes are copied next to their tail; larger ones are written from
 /// where they are.
 const COPIED: usize = 4 << 10;
@@ -132,58 +135,35 @@ impl<P: Peer> Shard<P> {
         if self.fan_out.is_written() {
             self.fan_out.reset();
         }
-        let mut looked = 0;
-        while self.fan_out.hits.len() < HITS && looked < 1_024 {
-            let Some(batch) = self.fan_out.queue.front().cloned() else {
-                return;
-            };
-            let Some(publication) = batch.get(self.fan_out.matched) else {
-                self.fan_out.queue.pop_front();
-                self.fan_out.matched = 0;
-                continue;
-            };
-            if self
-                .fan_out
-                .batches
-                .last()
-                .is_none_or(|last| !Arc::ptr_eq(last, &batch))
-            {
-                self.fan_out.batches.push(Arc::clone(&batch));
-            }
-            self.match_one(publication);
-            self.fan_out.matched += 1;
-            looked += 1;
-        }
-    }
-
-    fn match_one(&mut self, publication: &Publication) {
         let Self {
             registry,
             connections,
             fan_out,
+            stats,
             ..
         } = self;
-        let batch = slot(fan_out.batches.len() - 1);
-        let index = slot(fan_out.matched);
-        registry.for_each_receiver(&publication.rooms, |subscription, id| {
-            let at = slot(fan_out.hits.len());
-            fan_out.hits.push(Hit {
-                batch,
-                publication: index,
-                subscription,
-                next: NONE,
-            });
-            let pending = &mut connections[id.index()].pending;
-            match pending.last {
-                NONE => {
-                    pending.first = at;
-                    fan_out.dirty.push(id);
+        let mut looked = 0;
+        while let Some(batch) = fan_out.queue.front() {
+            let at = slot(fan_out.batches.len());
+            while let Some(publication) = batch.get(fan_out.matched) {
+                if fan_out.hits.len() >= HITS || looked >= LOOKED {
+                    // The rest has its turn when these hits are written.
+                    fan_out.batches.push(Arc::clone(batch));
+                    return;
                 }
-                last => fan_out.hits[last as usize].next = at,
+                let place = (at, slot(fan_out.matched));
+                let (hits, dirty) = (&mut fan_out.hits, &mut fan_out.dirty);
+                registry.for_each_receiver(&publication.rooms, |subscription, id| {
+                    let pending = &mut connections[id.index()].pending;
+                    hit(hits, dirty, pending, place, subscription, id);
+                });
+                stats.publications += 1;
+                fan_out.matched += 1;
+                looked += 1;
             }
-            pending.last = at;
-        });
-        self.stats.publications += 1;
+            fan_out.matched = 0;
+            fan_out.batches.extend(fan_out.queue.pop_front());
+        }
     }
 
     /// Writes a connection's hits, before anything else is written to it.
@@ -227,6 +207,33 @@ impl<P: Peer> Shard<P> {
             self.broken(id, broken, now, effects);
         }
     }
+}
+
+/// Appends a publication, given by its batch and its place therein, to what is pending for a
+/// connection.
+fn hit(
+    hits: &mut Vec<Hit>,
+    dirty: &mut Vec<ConnectionId>,
+    pending: &mut Pending,
+    (batch, publication): (u32, u32),
+    subscription: SubscriptionId,
+    connection: ConnectionId,
+) {
+    let at = slot(hits.len());
+    hits.push(Hit {
+        batch,
+        publication,
+        subscription,
+        next: NONE,
+    });
+    match pending.last {
+        NONE => {
+            pending.first = at;
+            dirty.push(connection);
+        }
+        last => hits[last as usize].next = at,
+    }
+    pending.last = at;
 }
 
 /// Gathers small frames for one connection, so that they are written together.

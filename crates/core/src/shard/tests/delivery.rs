@@ -281,3 +281,27 @@ fn nothing_is_delivered_to_who_is_being_closed() {
     assert_eq!(visitor.hears(), ["close 1000"]);
     assert_eq!(world.stats().deliveries, 0);
 }
+
+#[test]
+fn a_batch_of_any_size_is_delivered_in_rounds() {
+    for (clients, triggers) in [(1, 3_000), (40, 1_000), (80, 1_000)] {
+        let mut world = World::new();
+        let mut clients: Vec<_> = (0..clients).map(|_| world.open(BOTH)).collect();
+        for client in &mut clients {
+            world.subscribe(client, A, "1");
+        }
+        let data: Vec<_> = (0..triggers).map(|n| n.to_string()).collect();
+        let batch: Vec<(&[&str], &str)> = data.iter().map(|data| (&[A][..], &**data)).collect();
+        world.publish_all(&batch);
+        world.publish(B, "\"nobody\"");
+        world.publish(A, "\"last\"");
+        world.deliver();
+        let mut expected: Vec<_> = data.iter().map(|data| publish(data, "1")).collect();
+        expected.push(publish("\"last\"", "1"));
+        for client in &mut clients {
+            assert_eq!(client.hears(), expected);
+        }
+        assert_eq!(world.stats().publications, triggers + 2);
+        assert_eq!(world.stats().queued, 0);
+    }
+}
