@@ -141,7 +141,7 @@ impl Api {
         match (method, path) {
             ("GET", "/api/order") => quiet(Reply::json(&json!({ "orders": shop.orders(user) }))),
             ("GET", "/api/chat") => quiet(Reply::json(&json!({ "lines": shop.chat() }))),
-            ("GET", "/api/online") => quiet(Reply::json(&json!({ "online": shop.online() }))),
+            ("GET", "/api/online") => quiet(Reply::json(shop.online())),
             ("POST", "/api/order") => create(shop, user, body),
             ("POST", "/api/chat") => say(shop, user, body),
             ("POST", path) => match order_to_advance(path) {
@@ -169,7 +169,7 @@ impl Api {
             change(&mut shop, user.name);
             if before != *shop.online() {
                 let room = json!({ "target": "online" });
-                outcome.trigger = Some(trigger(room, json!({ "online": shop.online() })));
+                outcome.trigger = Some(trigger(room, shop.online()));
             }
         }
         outcome
@@ -180,7 +180,8 @@ impl Api {
             .and_then(|query| query.strip_prefix("after="))
             .and_then(|id| id.parse().ok());
         let entries: Vec<Entry> = self.journal.after(after.unwrap_or(0));
-        quiet(Reply::json(&Entries { entries }))
+        let last = self.journal.last();
+        quiet(Reply::json(&Entries { last, entries }))
     }
 
     /// The page's free trigger, sent as it is, so that mistakes in it can be seen as well.
@@ -225,6 +226,8 @@ impl Api {
 
 #[derive(Serialize)]
 struct Entries {
+    /// The newest number; lower than asked for means that this is another run.
+    last: u64,
     entries: Vec<Entry>,
 }
 

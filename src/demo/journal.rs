@@ -126,6 +126,12 @@ impl Journal {
         }
     }
 
+    /// The newest number.
+    pub(crate) fn last(&self) -> u64 {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.made
+    }
+
     /// The entries after number `id`, oldest first.
     pub(crate) fn after(&self, id: u64) -> Vec<Entry> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -57,7 +57,16 @@ pub(crate) struct Shop {
     orders_made: u64,
     chat: VecDeque<Line>,
     lines_made: u64,
-    online: BTreeMap<&'static str, u64>,
+    online: Online,
+}
+
+/// Who is online, and with how many connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Online {
+    #[serde(rename = "online")]
+    people: BTreeMap<&'static str, u64>,
+    /// Grows with every change, as an order's does.
+    version: u64,
 }
 
 impl Shop {
@@ -136,29 +145,42 @@ impl Shop {
 
     /// A connection of a user came.
     pub(crate) fn came(&mut self, name: &'static str) {
-        *self.online.entry(name).or_default() += 1;
+        let count = self.connections(name);
+        self.set_connections(name, count + 1);
     }
 
     /// A connection of a user is still there: a sign of life counts even if its coming was
     /// missed.
     pub(crate) fn is_there(&mut self, name: &'static str) {
-        let count = self.online.entry(name).or_default();
-        *count = (*count).max(1);
+        let count = self.connections(name);
+        self.set_connections(name, count.max(1));
     }
 
     /// A connection of a user went.
     pub(crate) fn went(&mut self, name: &'static str) {
-        if let Some(count) = self.online.get_mut(name) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.online.remove(name);
-            }
-        }
+        let count = self.connections(name);
+        self.set_connections(name, count.saturating_sub(1));
     }
 
-    /// Who is online, and with how many connections.
-    pub(crate) fn online(&self) -> &BTreeMap<&'static str, u64> {
+    /// Who is online.
+    pub(crate) fn online(&self) -> &Online {
         &self.online
+    }
+
+    fn connections(&self, name: &str) -> u64 {
+        self.online.people.get(name).copied().unwrap_or(0)
+    }
+
+    fn set_connections(&mut self, name: &'static str, count: u64) {
+        if count == self.connections(name) {
+            return;
+        }
+        self.online.version += 1;
+        if count == 0 {
+            self.online.people.remove(name);
+        } else {
+            self.online.people.insert(name, count);
+        }
     }
 }
 
@@ -228,11 +250,11 @@ mod tests {
         shop.came("Bob");
         shop.is_there("Bob");
         shop.went("Bob");
-        assert_eq!(shop.online().get("Bob"), Some(&1));
+        assert_eq!((shop.connections("Bob"), shop.online().version), (1, 3));
         shop.went("Bob");
         shop.went("Bob");
-        assert!(shop.online().is_empty());
+        assert!(shop.online().people.is_empty());
         shop.is_there("Alice");
-        assert_eq!(shop.online().get("Alice"), Some(&1));
+        assert_eq!((shop.connections("Alice"), shop.online().version), (1, 5));
     }
 }

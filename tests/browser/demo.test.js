@@ -77,6 +77,16 @@ test("Bob sees his own new order and not that of another customer", async () => 
   assert.ok(wire.includes(`"id":${own}`) && !wire.includes(`"id":${other}`), wire);
 });
 
+test("both are online, as the hooks say", async () => {
+  for (const number of [1, 2]) {
+    for (const name of ["Alice", "Bob"]) {
+      await panel(number).locator(".online li", { hasText: name }).waitFor();
+    }
+  }
+  await panel(2).getByRole("button", { name: "Disconnect" }).click();
+  await panel(1).locator(".online li", { hasText: "Bob" }).waitFor({ state: "detached" });
+});
+
 test("a change of status appears on both boards", async () => {
   const id = await order("7");
   await panel(2).getByRole("button", { name: `Set order ${id} to packed` }).click();

@@ -55,8 +55,10 @@ export class Backend {
     }
     this.#reading = { again: false };
     const answer = await call("GET", `/api/log/?after=${this.#last}`);
-    (answer.body?.entries ?? []).forEach((entry) => this.#show(entry));
-    const { again } = this.#reading;
+    const isAnotherRun = answer.ok && answer.body.last < this.#last;
+    if (isAnotherRun) this.#last = 0;
+    else (answer.body?.entries ?? []).forEach((entry) => this.#show(entry));
+    const again = this.#reading.again || isAnotherRun;
     this.#reading = null;
     if (again && answer.ok) this.#catchUp();
   }

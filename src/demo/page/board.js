@@ -12,6 +12,7 @@ export class Board {
   #user;
   #orders = new Map();
   #lines = new Map();
+  #seen = -1; // version of who is online
 
   constructor(root) {
     this.#root = root;
@@ -21,15 +22,14 @@ export class Board {
   // Starts over for another user; null empties the board.
   show(user) {
     this.#user = user;
-    this.#orders.clear();
-    this.#lines.clear();
+    this.#forget();
     const buttons = (user?.customers ?? []).map((customer) =>
       el("button", { type: "button", class: "small", onclick: () => this.#create(customer) },
         el("span", { "aria-hidden": "true" }, "+ "), `Order for ${customer}`));
     $(".create", this.#root).replaceChildren(...buttons);
     $(".say input", this.#root).disabled = !user;
     $(".say button", this.#root).disabled = !user;
-    this.#online({});
+    this.#drawOnline({});
     this.#draw();
     this.#drawChat();
   }
@@ -38,13 +38,14 @@ export class Board {
   async refresh() {
     const user = this.#user;
     if (!user) return;
+    this.#forget(); // what was known may be of another time
     const get = (path) => call("GET", path, { token: user.key });
     const [orders, chat, online] = await Promise.all(
       ["/api/order/", "/api/chat/", "/api/online/"].map(get));
     if (user !== this.#user) return; // another visitor by now
     for (const order of orders.body?.orders ?? []) this.#take(order);
     for (const line of chat.body?.lines ?? []) this.#lines.set(line.id, line);
-    if (online.body) this.#online(online.body.online);
+    if (online.body) this.#online(online.body);
     this.#draw();
     this.#drawChat();
   }
@@ -57,7 +58,13 @@ export class Board {
       this.#lines.set(data.chat.id, data.chat);
       this.#drawChat(data.chat.id);
     }
-    if (isObject(data.online)) this.#online(data.online);
+    if (isObject(data.online)) this.#online(data);
+  }
+
+  #forget() {
+    this.#orders.clear();
+    this.#lines.clear();
+    this.#seen = -1;
   }
 
   #take(order) {
@@ -100,7 +107,13 @@ export class Board {
     list.scrollTop = list.scrollHeight;
   }
 
-  #online(online) {
+  #online({ online, version }) {
+    if (!Number.isInteger(version) || version <= this.#seen) return;
+    this.#seen = version;
+    this.#drawOnline(online);
+  }
+
+  #drawOnline(online) {
     const people = Object.entries(online).map(([name, count]) =>
       el("li", {}, name, count > 1 ? el("span", { class: "quiet" }, ` ×${count}`) : null));
     const none = el("li", { class: "none" }, "nobody");
