@@ -38,22 +38,20 @@ pub fn put_error(out: &mut Vec<u8>, code: ErrorCode, connection: &impl std::fmt:
 #[must_use]
 pub fn publish_head(data: &[u8]) -> Vec<u8> {
     const START: &[u8] = br#"{"type": "publish", "data": "#;
-    let mut head = Vec::with_capacity(START.len() + data.len());
-    head.extend_from_slice(START);
-    head.extend_from_slice(data);
-    head
+    const END: &[u8] = br#", "requestId": "#;
+    [START, data, END].concat()
 }
 
 /// The end of a publish message: what differs between subscriptions.
 #[must_use]
 pub fn publish_tail(request_id: &str) -> String {
-    format!(r#", "requestId": {request_id}}}"#)
+    format!("{request_id}}}")
 }
 
 /// The part of a [`publish_tail`] that is the `requestId`.
 #[must_use]
 pub fn request_id_of(tail: &[u8]) -> &[u8] {
-    &tail[r#", "requestId": "#.len()..tail.len() - 1]
+    &tail[..tail.len() - 1]
 }
 
 /// A node's totals, as clients may ask for them.
