@@ -43,12 +43,23 @@ impl From<Event<'_>> for Owned {
 
 // The first byte: the role, and how many of the next bytes are lengths of pieces (used in turn).
 fuzz_target!(|data: &[u8]| {
-    let Some((&first, rest)) = data.split_first() else { return };
-    let role = if first & 1 == 0 { Role::Server } else { Role::Client };
+    let Some((&first, rest)) = data.split_first() else {
+        return;
+    };
+    let role = if first & 1 == 0 {
+        Role::Server
+    } else {
+        Role::Client
+    };
     let cuts = usize::from(first >> 1) % 16;
-    let Some((pieces, stream)) = rest.split_at_checked(cuts) else { return };
+    let Some((pieces, stream)) = rest.split_at_checked(cuts) else {
+        return;
+    };
 
-    let options = DecodeOptions { role, message_bytes_max: MESSAGE_BYTES_MAX };
+    let options = DecodeOptions {
+        role,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+    };
     let whole = decode(&[stream], &options);
     let split = decode(&cut(stream, pieces), &options);
     assert_eq!(whole, split);
@@ -109,7 +120,10 @@ fn encode_again(events: &[Owned]) {
             Owned::Close(Some((code, reason))) => put_close(&mut bytes, *code, reason),
         }
     }
-    let options = DecodeOptions { role: Role::Client, message_bytes_max: MESSAGE_BYTES_MAX };
+    let options = DecodeOptions {
+        role: Role::Client,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+    };
     let (again, violation) = decode(&[&bytes], &options);
     assert_eq!((&again[..], violation), (events, None));
 }

@@ -1,0 +1,49 @@
+//! Clients' messages: nothing panics, what is JSON is told from what is not as `serde_json` does,
+//! and a room is equal to itself however it is spelled.
+
+#![no_main]
+
+use ht_proto::client::ClientMessage;
+use ht_proto::client::MessageLimits;
+use ht_proto::code::ErrorCode;
+use ht_proto::room::Room;
+use ht_proto::room::RoomLimits;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+const LIMITS: MessageLimits = MessageLimits {
+    request_id_bytes: 64,
+    room: RoomLimits {
+        bytes: 4_096,
+        depth: 8,
+    },
+};
+
+fuzz_target!(|text: &str| {
+    let message = ClientMessage::parse(text, &LIMITS);
+    let value = serde_json::from_str::<Value>(text);
+    if message == Err(ErrorCode::NonJsonMessage) {
+        assert!(value.is_err(), "refused what is JSON");
+    }
+    let Ok(value) = value else { return };
+    assert_ne!(message, Err(ErrorCode::NonJsonMessage));
+    if value.is_object()
+        && is_plain(&value)
+        && let Ok(room) = Room::parse(text, LIMITS.room)
+    {
+        assert_eq!(
+            Room::parse(&value.to_string(), RoomLimits::TRUSTED),
+            Ok(room)
+        );
+    }
+});
+
+/// Whether the other library keeps every number as it was written.
+fn is_plain(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_u64() || number.is_i64(),
+        Value::Array(values) => values.iter().all(is_plain),
+        Value::Object(members) => members.values().all(is_plain),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}
