@@ -64,6 +64,8 @@ pub struct Gateway {
     health: CancellationToken,
     broker: Option<JoinHandle<()>>,
     hooks: Option<JoinHandle<()>>,
+    public_door: JoinHandle<()>,
+    internal_door: JoinHandle<()>,
     drain_timeout: Duration,
 }
 
@@ -153,7 +155,7 @@ impl Gateway {
                 rooms: config.limits.rooms_per_trigger,
             },
         };
-        tokio::spawn(internal::serve(
+        let internal_door = tokio::spawn(internal::serve(
             Arc::new(door),
             internal_listener,
             health.clone(),
@@ -168,7 +170,7 @@ impl Gateway {
             limits: config.limits,
             has_hooks,
         };
-        tokio::spawn(public::serve(
+        let public_door = tokio::spawn(public::serve(
             Arc::new(front),
             public_listener,
             doors.clone(),
@@ -183,6 +185,8 @@ impl Gateway {
             health,
             broker,
             hooks,
+            public_door,
+            internal_door,
             drain_timeout,
         })
     }
@@ -205,6 +209,8 @@ impl Gateway {
     pub async fn drain(self) {
         self.node.draining.store(true, Ordering::Relaxed);
         self.doors.cancel();
+        // Its address is free as soon as it is over.
+        joined(self.public_door).await;
         let (shards, broker, hooks) = (self.shards, self.broker, self.hooks);
         let all = async {
             if let Some(broker) = broker {
@@ -235,6 +241,7 @@ impl Gateway {
             tracing::warn!(open, "drain.timeout is over: letting go what is left");
         }
         self.health.cancel();
+        joined(self.internal_door).await;
     }
 }
 
