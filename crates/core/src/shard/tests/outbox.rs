@@ -226,3 +226,28 @@ fn the_idle_limit_holds_for_who_does_not_read_either() {
     assert!(world.shard.is_empty());
     assert_eq!((world.stats().undelivered, world.stats().queued), (1, 0));
 }
+
+#[test]
+fn who_is_always_a_little_behind_misses_nothing() {
+    for step in [40, 60, 100] {
+        let mut world = World::new();
+        let mut client = world.open(GRANTS);
+        world.subscribe(&mut client, A, "1");
+        client.takes(0);
+        let mut heard = Vec::new();
+        for n in 0..200 {
+            world.publish(A, &(1_000 + n).to_string());
+            world.deliver();
+            client.takes(step);
+            world.writable(&client);
+            heard.extend(client.hears());
+        }
+        client.takes(usize::MAX);
+        world.writable(&client);
+        heard.extend(client.hears());
+        let expected: Vec<_> = (0..200)
+            .map(|n| publish(&(1_000 + n).to_string(), "1"))
+            .collect();
+        assert_eq!(heard, expected, "{step}");
+    }
+}
