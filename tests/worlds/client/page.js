@@ -1,0 +1,35 @@
+// A page in a browser tab, led by lines of JSON: commands come in, events go out.
+//
+//   node page.js '{"url": "ws://…/ws/", "token": …, "cookie": …, "pingEvery": …}'
+
+import { createInterface } from "node:readline";
+
+import WebSocket from "ws";
+
+import { LiveSocket } from "./live.js";
+
+const tell = (event) => process.stdout.write(`${JSON.stringify({ at: Date.now(), ...event })}\n`);
+
+const { url, cookie, ...options } = JSON.parse(process.argv[2]);
+// A browser sends its cookies by itself.
+const headers = { Origin: "https://shop.example", ...(cookie && { Cookie: cookie }) };
+const live = new LiveSocket((address) => new WebSocket(address, { headers }), url, {
+  ...options,
+  watch: tell,
+});
+const requests = new Map();
+
+createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    const { command, name, room, text } = JSON.parse(line);
+    if (command === "subscribe") {
+      const requestId = live.subscribe(room, (data) => tell({ event: "heard", name, data }));
+      requests.set(name, requestId);
+      tell({ event: "asked", name, requestId });
+    } else if (command === "unsubscribe") {
+      live.unsubscribe(requests.get(name));
+    } else if (command === "send") {
+      live.send(text);
+    }
+  })
+  .on("close", () => process.exit());
