@@ -44,7 +44,7 @@ pub(super) enum Operation {
     Arrive(usize, usize),
     /// All that the client wrote arrives, and a frame against the protocol.
     Violate(usize),
-    /// The client takes so many bytes from now on.
+    /// The client takes so many bytes from now on, which the shard is told.
     Takes(usize, usize),
     Writable(usize),
     /// The client is gone, which the shard does not know yet.
@@ -84,8 +84,8 @@ pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
         24 => (client.clone(), messages()).prop_map(|(c, message)| Operation::Say(c, message)),
         24 => (client.clone(), 1..300usize).prop_map(|(c, bytes)| Operation::Arrive(c, bytes)),
         1 => client.clone().prop_map(Operation::Violate),
-        6 => (client.clone(), takes()).prop_map(|(c, room)| Operation::Takes(c, room)),
-        6 => client.clone().prop_map(Operation::Writable),
+        12 => (client.clone(), takes()).prop_map(|(c, room)| Operation::Takes(c, room)),
+        3 => client.clone().prop_map(Operation::Writable),
         1 => client.clone().prop_map(Operation::Vanish),
         2 => client.prop_map(Operation::End),
         12 => proptest::collection::vec(trigger, 0..4).prop_map(Operation::Publish),

@@ -67,6 +67,7 @@ impl Reference {
                 if let Some(known) = &mut self.clients[client] {
                     known.client.takes(room);
                     known.hesitated |= room < usize::MAX;
+                    self.world.writable(&known.client);
                 }
             }
             &Operation::Writable(client) => {
