@@ -92,6 +92,8 @@ async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: Can
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
+        // A trigger that came whole is done, also when its sender has said that it is finished.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
