@@ -10,6 +10,7 @@ use ht_core::publication::Publication;
 use ht_core::shard::Welcome;
 use tokio::sync::mpsc;
 
+use crate::node::ConnectionPlace;
 use crate::socket::Socket;
 
 /// What a shard may be told.
@@ -28,6 +29,8 @@ pub(crate) struct NewConnection {
     pub(crate) welcome: Welcome,
     /// Bytes that were read together with the handshake.
     pub(crate) early: Vec<u8>,
+    /// Its place among the connections.
+    pub(crate) place: ConnectionPlace,
 }
 
 /// The shard has ended.

@@ -35,6 +35,7 @@ use ht_core::Hasher;
 use ht_core::shard::Settings;
 use ht_core::shard::Shard;
 use ht_proto::trigger::TriggerLimits;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -167,6 +168,7 @@ impl Gateway {
             grants: GrantSets::new(hasher),
             shards: inboxes,
             next_shard: AtomicUsize::new(0),
+            handshakes: Arc::new(Semaphore::new(public::handshakes_max(&config.limits))),
             limits: config.limits,
             has_hooks,
         };

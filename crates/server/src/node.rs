@@ -22,6 +22,8 @@ pub(crate) struct Node {
     pub(crate) census: Census,
     /// Admitted connections that are open; exact at every moment.
     pub(crate) connections: AtomicU64,
+    /// The same, and those that are on their way in.
+    places: AtomicU64,
     pub(crate) counters: Counters,
     pub(crate) throttles: Throttles,
     pub(crate) broker: Option<Arc<dyn Broker>>,
@@ -76,6 +78,7 @@ impl Node {
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(),
             connections: AtomicU64::new(0),
+            places: AtomicU64::new(0),
             counters: Counters::default(),
             throttles: Throttles::default(),
             broker,
@@ -83,6 +86,11 @@ impl Node {
             broken: AtomicBool::new(false),
             online_since: online_since(),
         }
+    }
+
+    /// Gives a place back that was kept.
+    pub(crate) fn give_back(&self) {
+        self.places.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// The sum over all shards, as of their last turns.
@@ -121,6 +129,38 @@ impl Node {
                 .for_each(|(sum, value)| *sum = sum.wrapping_add(value));
         }
         Stats::from_array(sum)
+    }
+}
+
+/// A place for a connection. It is given back when dropped, unless it is kept.
+pub(crate) struct ConnectionPlace {
+    node: Arc<Node>,
+    kept: bool,
+}
+
+impl ConnectionPlace {
+    /// Takes one of at most `limit` places; 0 is no limit.
+    pub(crate) fn take(node: &Arc<Node>, limit: usize) -> Option<Self> {
+        let place = Self {
+            node: Arc::clone(node),
+            kept: false,
+        };
+        let taken = node.places.fetch_add(1, Ordering::AcqRel);
+        // Dropped where it is one too many.
+        (limit == 0 || taken < limit as u64).then_some(place)
+    }
+
+    /// Leaves giving back to [`Node::give_back`].
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for ConnectionPlace {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.node.give_back();
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +29,7 @@ use crate::inbox;
 use crate::listener::ACCEPT_BACKOFF;
 use crate::listener::Listener;
 use crate::listener::Stream;
+use crate::node::ConnectionPlace;
 use crate::node::Node;
 use crate::public::upgrade::Handover;
 use crate::public::upgrade::Pending;
@@ -36,6 +38,9 @@ use crate::respond::Body;
 
 /// The smallest head buffer that the HTTP library accepts, in bytes.
 const HEAD_BYTES_MIN: usize = 8 << 10;
+
+/// Connections beyond `limits.handshakes` that may send a request or read an answer.
+const OTHER_CONNECTIONS: usize = 1_024;
 
 /// What every handshake needs.
 pub(crate) struct Public {
@@ -47,15 +52,22 @@ pub(crate) struct Public {
     /// Where the next connection goes.
     pub(crate) next_shard: AtomicUsize,
     pub(crate) limits: ServerLimits,
+    /// A place for each handshake that may be under way.
+    pub(crate) handshakes: Arc<Semaphore>,
     /// Whether any hook wants the credentials of admitted users.
     pub(crate) has_hooks: bool,
 }
 
+/// What a visitor takes up before it is a connection.
+struct Reserved {
+    handshake: OwnedSemaphorePermit,
+    place: ConnectionPlace,
+}
+
 /// Accepts connections until `shutdown`.
 pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: CancellationToken) {
-    let places = Arc::new(Semaphore::new(
-        public.limits.handshakes.clamp(1, Semaphore::MAX_PERMITS),
-    ));
+    let places = handshakes_max(&public.limits) + OTHER_CONNECTIONS;
+    let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -87,7 +99,12 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
     }
 }
 
-/// A connection, once there is a place for another handshake.
+/// How many handshakes may be under way.
+pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
+    limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)
+}
+
+/// A connection, once there is a place for another one that is no websocket yet.
 async fn accept(
     listener: &Listener,
     places: &Arc<Semaphore>,
@@ -123,12 +140,21 @@ async fn respond_to(
 ) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path();
     let response = match path {
+        _ if head_bytes(&request) > public.limits.head_bytes => {
+            public.node.counters.handshake_errors.add("head");
+            let sentence = "The request head is longer than limits.head_bytes.";
+            respond::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
+        }
         "/ws/" | "/ws" if request.method() == Method::GET => match handshake::check(&request) {
             Ok(accept) => {
                 let upgrade = hyper::upgrade::on(&mut request);
                 match admit(public, &request).await {
-                    Ok(welcome) => {
-                        pending.put(Handover { upgrade, welcome });
+                    Ok((welcome, reserved)) => {
+                        pending.put(Handover {
+                            upgrade,
+                            welcome,
+                            reserved,
+                        });
                         handshake::switching(&accept)
                     }
                     Err(response) => *response,
@@ -152,28 +178,26 @@ async fn respond_to(
     Ok(response)
 }
 
-/// Asks the backend who the visitor is.
+/// Length of a request's head as it came, but for blanks that mean nothing. The HTTP library only
+/// bounds its buffer, which a head that comes in one piece may outgrow.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(1, |it| it.as_str().len());
+    let line = request.method().as_str().len() + " ".len() + target + " HTTP/1.1\r\n".len();
+    let headers = request.headers().iter();
+    headers.fold(line + "\r\n".len(), |sum, (name, value)| {
+        sum + name.as_str().len() + ": ".len() + value.len() + "\r\n".len()
+    })
+}
+
+/// Finds a place for the visitor, then asks the backend who it is.
 async fn admit(
     public: &Public,
     request: &Request<Incoming>,
-) -> Result<upgrade::Visitor, Box<Response<Body>>> {
-    let open = public.node.connections.load(Ordering::Relaxed);
-    let limit = public.limits.connections;
-    if limit != 0 && open >= limit as u64 {
-        public.node.counters.handshake_errors.add("connections");
-        if let Some(suppressed) = public.node.throttles.tell("connections") {
-            tracing::warn!(
-                open,
-                suppressed,
-                "limits.connections is reached: refusing visitors"
-            );
-        }
-        let sentence = "This node has as many connections as it may have. Come back later.";
-        return Err(Box::new(respond::text(
-            StatusCode::SERVICE_UNAVAILABLE,
-            sentence,
-        )));
-    }
+) -> Result<(upgrade::Visitor, Reserved), Box<Response<Body>>> {
+    let reserved = reserve(public)?;
     let credentials = public
         .rules
         .apply(request.headers(), request.uri().query())
@@ -182,5 +206,32 @@ async fn admit(
             Box::new(respond::text(StatusCode::BAD_REQUEST, error.to_string()))
         })?;
     let answer = public.backend.bootstrap(&credentials).await;
-    Ok(upgrade::Visitor::new(public, answer, credentials))
+    let visitor = upgrade::Visitor::new(public, answer, credentials);
+    Ok((visitor, reserved))
+}
+
+/// Takes a place among the handshakes, if there is one, and one for the connection to come.
+fn reserve(public: &Public) -> Result<Reserved, Box<Response<Body>>> {
+    let Ok(handshake) = Arc::clone(&public.handshakes).try_acquire_owned() else {
+        return Err(full(public, "handshakes"));
+    };
+    let Some(place) = ConnectionPlace::take(&public.node, public.limits.connections) else {
+        return Err(full(public, "connections"));
+    };
+    Ok(Reserved { handshake, place })
+}
+
+/// The answer while a limit is reached.
+fn full(public: &Public, limit: &'static str) -> Box<Response<Body>> {
+    public.node.counters.handshake_errors.add(limit);
+    if let Some(suppressed) = public.node.throttles.tell(limit) {
+        let open = public.node.connections.load(Ordering::Relaxed);
+        tracing::warn!(
+            open,
+            suppressed,
+            "limits.{limit} is reached: refusing visitors"
+        );
+    }
+    let sentence = format!("This node has as many {limit} as it may have. Come back later.");
+    Box::new(respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence))
 }

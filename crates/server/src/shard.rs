@@ -11,6 +11,7 @@ use ht_core::peer::Effects;
 use ht_core::peer::Eviction;
 use ht_core::peer::Moment;
 use ht_core::registry::ConnectionId;
+use ht_core::shard::Admission;
 use ht_core::shard::Shard;
 use ht_core::stats::Stats;
 use ht_frame::CloseCode;
@@ -224,6 +225,7 @@ impl ShardThread {
             mut socket,
             welcome,
             mut early,
+            place,
         } = new;
         if self.draining {
             return;
@@ -234,6 +236,10 @@ impl ShardThread {
             return;
         }
         let now = self.now();
+        if matches!(welcome.admission, Admission::Admitted(_)) {
+            // Given back when it is told that the connection is not counted any more.
+            place.keep();
+        }
         let id = self.shard.open(socket, welcome, now, &mut self.outside);
         if !early.is_empty() {
             self.shard.receive(id, &mut early, now, &mut self.outside);
@@ -260,6 +266,7 @@ impl Effects<Socket> for Outside {
             }
             Moment::Disconnect => {
                 self.node.connections.fetch_sub(1, Ordering::AcqRel);
+                self.node.give_back();
             }
             Moment::Ping => {}
         }

@@ -21,6 +21,7 @@ use crate::inbox::Input;
 use crate::inbox::NewConnection;
 use crate::listener::Stream;
 use crate::public::Public;
+use crate::public::Reserved;
 use crate::socket::About;
 use crate::socket::Socket;
 
@@ -115,6 +116,7 @@ fn parse(allowed_rooms: &[u8]) -> Option<GrantList> {
 pub(super) struct Handover {
     pub(super) upgrade: OnUpgrade,
     pub(super) welcome: Visitor,
+    pub(super) reserved: Reserved,
 }
 
 /// Where the request's handler leaves the handover for the connection's task.
@@ -156,16 +158,20 @@ impl Handover {
             }
         };
         let early = parts.read_buf.to_vec();
+        let Reserved { handshake, place } = self.reserved;
         let new = Box::new(NewConnection {
             socket,
             welcome,
             early,
+            place,
         });
         let first = public.next_shard.fetch_add(1, Ordering::Relaxed);
         let shards = public.shards.len();
         for index in (0..shards).map(|next| first.wrapping_add(next) % shards) {
             // A shard that has ended takes nobody; where all have, the node goes.
             if let Ok(place) = public.shards[index].reserve().await {
+                // The client is about to hear that its handshake is over.
+                drop(handshake);
                 place.send(Input::Open(new));
                 return;
             }
