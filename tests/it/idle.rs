@@ -1,0 +1,90 @@
+//! Connections whose client says nothing for too long.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::support::Client;
+use crate::support::Frame;
+use crate::support::Gateway;
+use crate::support::StubBackend;
+use crate::support::frame;
+
+#[test]
+fn a_client_that_says_nothing_is_closed_with_1000_although_it_hears_much() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .hooks()
+        .set("HT_LIMITS__IDLE_TIMEOUT", "600ms")
+        .start();
+    let mut silent = Client::connect(&gateway);
+    silent.subscribe(&json!({"room": 1}), 1);
+    let began = Instant::now();
+    // What it is sent, and control frames, do not count.
+    let closed = loop {
+        gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 1}));
+        let frame = silent.frame();
+        match frame.opcode {
+            frame::CLOSE => break frame,
+            frame::TEXT => {}
+            _ => panic!("{frame:?}"),
+        }
+        silent.send(&Frame::new(frame::PING, "x"));
+        let frame = silent.frame();
+        if frame.opcode == frame::CLOSE {
+            break frame;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(
+        closed,
+        Frame {
+            masked: false,
+            ..Frame::close(1000, "")
+        }
+    );
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_millis(600), "{waited:?}");
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    // It may not answer: the connection is over anyway.
+    backend.wait_for_moments(&["online", "offline"]);
+    assert_eq!(Client::connect(&gateway).status()["open_connections"], 1);
+    assert_eq!(gateway.metric("high_templar_idle_timeouts_total"), 1);
+}
+
+#[test]
+fn any_message_keeps_a_connection_even_an_invalid_one() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_LIMITS__IDLE_TIMEOUT", "1500ms")
+        .start();
+    let mut talking = Client::connect(&gateway);
+    let mut silent = Client::connect(&gateway);
+    // Until a silent one is closed, which is twice.
+    let mut closed = 0;
+    while closed < 2 {
+        for text in ["ping", "rubbish", "[]"] {
+            talking.send_text(text);
+            talking.expect_text();
+            talking.send(&Frame::new(frame::BINARY, "x"));
+            talking.expect_text();
+        }
+        if !silent.is_silent(Duration::from_millis(100)) {
+            silent = Client::connect(&gateway);
+            closed += 1;
+        }
+    }
+    talking.fence();
+}
+
+#[test]
+fn zero_means_never() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_LIMITS__IDLE_TIMEOUT", "0s")
+        .start();
+    let mut client = Client::connect(&gateway);
+    assert!(client.is_silent(Duration::from_millis(200)));
+    client.fence();
+}

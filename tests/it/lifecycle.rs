@@ -1,0 +1,160 @@
+//! Starting and leaving.
+
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::json;
+
+use crate::support::Client;
+use crate::support::Gate;
+use crate::support::Gateway;
+use crate::support::Handshake;
+use crate::support::Reply;
+use crate::support::StubBackend;
+use crate::support::stream::Address;
+
+#[test]
+fn sigterm_tells_clients_and_the_backend_and_ends_with_0() {
+    let backend = StubBackend::open();
+    let mut gateway = Gateway::with(&backend).hooks().start();
+    let clients: Vec<_> = (0..6)
+        .map(|n| {
+            let handshake = Handshake::new(&gateway).header("Cookie", format!("n={n}"));
+            let mut client = handshake.connect();
+            client.subscribe(&json!({"room": 1}), 1);
+            client
+        })
+        .collect();
+    backend.wait_for_moments(&["online"; 6]);
+    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "last"}));
+    gateway.signal("TERM");
+    for mut client in clients {
+        // What was published before is delivered before.
+        assert_eq!(client.expect_publish().0, "last");
+        client.expect_close(1012);
+    }
+    assert_eq!(gateway.wait_for_end(), Some(0));
+    let moments = backend.moments();
+    assert_eq!(moments[..6], ["online"; 6]);
+    assert_eq!(moments[6..], ["offline"; 6]);
+}
+
+#[test]
+fn a_client_that_does_not_answer_is_not_waited_for_long() {
+    let backend = StubBackend::open();
+    let mut gateway = Gateway::with(&backend)
+        .hooks()
+        .set("HT_DRAIN__TIMEOUT", "1s")
+        .start();
+    let _mute = Client::connect(&gateway);
+    backend.wait_for_moments(&["online"]);
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait_for_end(), Some(0));
+    backend.wait_for_moments(&["online", "offline"]);
+}
+
+#[test]
+fn a_handshake_under_way_does_not_hold_the_end() {
+    let gate = Gate::default();
+    let behind = gate.clone();
+    let backend =
+        StubBackend::new(move |_| Reply::Behind(behind.clone(), Reply::rooms(&json!([])).into()));
+    let mut gateway = Gateway::start(&backend);
+    let _asked = Handshake::new(&gateway).send();
+    backend.wait_for(1);
+    gateway.signal("INT");
+    assert_eq!(gateway.wait_for_end(), Some(0));
+}
+
+#[test]
+fn a_port_in_use_ends_with_1_and_a_sentence() {
+    let backend = StubBackend::open();
+    let running = Gateway::start(&backend);
+    let (Address::Tcp(public), Address::Tcp(internal)) = (running.public(), running.internal())
+    else {
+        unreachable!("listening on TCP");
+    };
+    for (variable, setting, address) in [
+        ("HT_LISTEN", "listen", public),
+        ("HT_INTERNAL__LISTEN", "internal.listen", internal),
+    ] {
+        let (code, log) = Gateway::with(&backend)
+            .set(variable, address)
+            .start_and_fail();
+        assert_eq!(code, Some(1), "{log}");
+        let last = log.lines().last().unwrap_or_default();
+        assert!(
+            last.contains(&format!("cannot listen on {address} ({setting})")),
+            "{last}"
+        );
+    }
+    Client::connect(&running).fence();
+}
+
+#[test]
+fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
+    let backend = StubBackend::open();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("public.sock");
+    let start = |mode: &str| {
+        Gateway::with(&backend)
+            .set("HT_LISTEN", format!("unix:{}", path.display()))
+            .set("HT_LISTEN_MODE", mode)
+            .start()
+    };
+    for mode in ["0660", "0600", "0666"] {
+        let mut gateway = start(mode);
+        let meta = std::fs::metadata(&path).unwrap();
+        assert!(meta.file_type().is_socket());
+        assert_eq!(
+            meta.permissions().mode() & 0o777,
+            u32::from_str_radix(mode, 8).unwrap()
+        );
+        let mut client = Client::connect(&gateway);
+        client.subscribe(&json!({"room": 1}), 1);
+        gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 1}));
+        client.expect_publish();
+        gateway.signal("TERM");
+        client.expect_close(1012);
+        drop(client);
+        assert_eq!(gateway.wait_for_end(), Some(0));
+        assert!(!path.exists());
+    }
+    // One that was left behind is replaced; one that is in use is not.
+    let killed = start("0660");
+    drop(killed);
+    assert!(path.exists());
+    let running = start("0660");
+    let (code, log) = Gateway::with(&backend)
+        .set("HT_LISTEN", format!("unix:{}", path.display()))
+        .start_and_fail();
+    assert_eq!(code, Some(1), "{log}");
+    Client::connect(&running).fence();
+}
+
+#[test]
+fn while_it_leaves_it_is_not_ready_and_takes_no_triggers_for_granted() {
+    let gate = Gate::default();
+    let behind = gate.clone();
+    let backend = StubBackend::new(move |seen| {
+        if seen.is_bootstrap() {
+            Reply::rooms(&json!([{"room": "*"}]))
+        } else {
+            Reply::Behind(behind.clone(), Reply::ok().into())
+        }
+    });
+    let mut gateway = Gateway::with(&backend).hooks().start();
+    let mut client = Client::connect(&gateway);
+    assert_eq!(gateway.get("/ready").status, 200);
+    gateway.signal("TERM");
+    client.expect_close(1012);
+    drop(client);
+    // The hooks are still under way.
+    let ready = gateway.get("/ready");
+    assert_eq!(ready.status, 503);
+    assert_eq!(ready.json()["ready"], false);
+    assert_eq!(gateway.get("/live").status, 200);
+    gate.open();
+    assert_eq!(gateway.wait_for_end(), Some(0));
+    assert_eq!(backend.moments(), ["online", "offline"]);
+}

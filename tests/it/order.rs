@@ -1,0 +1,120 @@
+//! One order for everybody: whatever door a trigger comes through, and however many listen.
+
+use std::io::Read;
+use std::io::Write;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::support::Client;
+use crate::support::Gateway;
+use crate::support::StubBackend;
+use crate::support::http;
+
+#[test]
+fn triggers_of_one_connection_arrive_in_their_order() {
+    let gateway = Gateway::start(&StubBackend::open());
+    let mut clients: Vec<_> = (0..8).map(|_| Client::connect(&gateway)).collect();
+    for client in &mut clients {
+        client.subscribe(&json!({"room": 1}), 1);
+    }
+    // Sent at once, the second before the first is answered.
+    let mut door = gateway.internal().connect().unwrap();
+    let mut bytes = Vec::new();
+    for n in 0..100 {
+        let body = json!({"rooms": [{"room": 1}], "data": n}).to_string();
+        let head = format!(
+            "POST /trigger/ HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        bytes.extend([head.as_bytes(), body.as_bytes()].concat());
+    }
+    door.write_all(&bytes).unwrap();
+    door.finish();
+    for client in &mut clients {
+        for n in 0..100 {
+            assert_eq!(client.expect_publish().0, n);
+        }
+    }
+    let mut answers = String::new();
+    door.read_to_string(&mut answers).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200").count(), 100);
+}
+
+#[test]
+fn all_clients_of_all_threads_hear_the_same_order() {
+    let gateway = Gateway::start(&StubBackend::open());
+    let mut clients: Vec<_> = (0..10).map(|_| Client::connect(&gateway)).collect();
+    for client in &mut clients {
+        client.subscribe(&json!({"room": 1}), 1);
+    }
+    let door = gateway.internal().clone();
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let door = door.clone();
+            std::thread::spawn(move || {
+                for n in 0..50 {
+                    let body = json!({"rooms": [{"room": 1}], "data": [writer, n]}).to_string();
+                    let answer = http::request(&door, "POST", "/trigger/", &[], body.as_bytes());
+                    assert_eq!(answer.status, 200);
+                }
+            })
+        })
+        .collect();
+    let heard: Vec<Vec<Value>> = clients
+        .iter_mut()
+        .map(|client| (0..200).map(|_| client.expect_publish().0).collect())
+        .collect();
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    for other in &heard[1..] {
+        assert_eq!(other, &heard[0]);
+    }
+    // And each writer's own in its order.
+    for writer in 0..4 {
+        let own = heard[0].iter().filter(|data| data[0] == writer);
+        let wanted: Vec<_> = (0..50).map(|n| json!([writer, n])).collect();
+        assert!(own.eq(wanted.iter()));
+    }
+}
+
+#[test]
+fn what_is_published_after_a_subscribe_was_answered_is_heard() {
+    let gateway = Gateway::start(&StubBackend::open());
+    let mut client = Client::connect(&gateway);
+    for n in 0..200 {
+        client.subscribe(&json!({"room": n}), n);
+        gateway.trigger(&json!({"rooms": [{"room": n}], "data": n}));
+        assert_eq!(client.expect_publish(), (json!(n), json!(n)));
+        let unsubscribe = json!({"type": "unsubscribe", "requestId": n});
+        assert_eq!(client.call(&unsubscribe), json!({"code": "success"}));
+        // Nothing after the answer.
+        gateway.trigger(&json!({"rooms": [{"room": n}], "data": "late"}));
+    }
+    client.fence();
+}
+
+#[test]
+fn many_subscribers_hear_each_trigger_once() {
+    let gateway = Gateway::start(&StubBackend::open());
+    let mut clients: Vec<_> = (0..200).map(|_| Client::connect(&gateway)).collect();
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.subscribe(&json!({"room": "all"}), "all");
+        client.subscribe(&json!({"room": n}), "own");
+    }
+    for n in 0..200 {
+        gateway.trigger(&json!({"rooms": [{"room": n}], "data": n}));
+    }
+    for n in 0..20 {
+        gateway.trigger(&json!({"rooms": [{"room": "all"}], "data": n}));
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.expect_publish(), (json!(n), json!("own")));
+        for n in 0..20 {
+            assert_eq!(client.expect_publish(), (json!(n), json!("all")));
+        }
+        client.fence();
+    }
+    gateway.wait_for_metric("high_templar_deliveries_total", 200 + 200 * 20);
+}

@@ -1,0 +1,72 @@
+//! A RabbitMQ that comes late, goes and comes back. Slow: it starts one of its own.
+
+use ht_testkit::rabbitmq::RabbitMq;
+use serde_json::json;
+
+use crate::rabbitmq::wait_for_not_ready;
+use crate::rabbitmq::wait_for_ready;
+use crate::support::Client;
+use crate::support::Gateway;
+use crate::support::StubBackend;
+use crate::support::rabbit::Rabbit;
+
+#[test]
+fn clients_outlive_every_outage_and_hear_what_comes_after_it() {
+    let server = RabbitMq::start();
+    let backend = StubBackend::open();
+    let start = || {
+        let builder = Gateway::with(&backend).set("HT_RABBITMQ__URL", server.url());
+        let gateway = builder.start();
+        let mut client = Client::connect(&gateway);
+        client.subscribe(&json!({"room": 1}), 1);
+        (gateway, client)
+    };
+    let early = start();
+    wait_for_ready(&early.0);
+    server.stop();
+    // Started before its broker: it serves, but is not ready.
+    let late = start();
+    let mut nodes = [early, late];
+    expect_outage(&mut nodes);
+
+    server.start_again();
+    let rabbit = nodes.each_ref().map(|(gateway, _)| {
+        wait_for_ready(gateway);
+        // A publisher that declares nothing.
+        Rabbit::connect(server.url())
+    });
+    rabbit[0].publish(json!({"rooms": [{"room": 1}], "data": "amqp"}).to_string());
+    nodes[1]
+        .0
+        .trigger(&json!({"rooms": [{"room": 1}], "data": "http"}));
+    for (_, client) in &mut nodes {
+        assert_eq!(client.expect_publish().0, "amqp");
+        assert_eq!(client.expect_publish().0, "http");
+    }
+
+    server.kill();
+    expect_outage(&mut nodes);
+    for (gateway, _) in &nodes {
+        assert!(gateway.metric("high_templar_broker_failures_total") >= 2);
+        // The password in the url stays out of the log.
+        assert!(
+            !gateway.log().contains("rabbitmq:rabbitmq"),
+            "{}",
+            gateway.log()
+        );
+    }
+}
+
+/// The nodes serve their clients, but take no triggers and say why.
+#[track_caller]
+fn expect_outage(nodes: &mut [(Gateway, Client)]) {
+    for (gateway, client) in nodes {
+        let reason = wait_for_not_ready(gateway);
+        assert!(reason.contains("rabbitmq"), "{reason}");
+        assert_eq!(gateway.get("/live").status, 200);
+        let answer = gateway.post(json!({"rooms": [{"room": 1}], "data": "lost"}).to_string());
+        assert_eq!(answer.status, 503, "{answer:?}");
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
+        client.fence();
+    }
+}

@@ -1,0 +1,272 @@
+//! The real binary, running.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::thread;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::Answer;
+use crate::support::Client;
+use crate::support::DEADLINE;
+use crate::support::StubBackend;
+use crate::support::eventually;
+use crate::support::http;
+use crate::support::log::Watched;
+use crate::support::stream::Address;
+
+/// How to start a gateway.
+pub(crate) struct Builder {
+    variables: Vec<(String, String)>,
+    file: String,
+    folder: TempDir,
+}
+
+impl Builder {
+    /// Sets a variable of the environment.
+    pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.into(), value.to_string()));
+        self
+    }
+
+    /// Does not set a variable that every test has otherwise.
+    pub(crate) fn unset(mut self, name: &str) -> Self {
+        self.variables.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// Appends lines to the configuration file.
+    pub(crate) fn file(mut self, lines: &str) -> Self {
+        self.file.push_str(lines);
+        self
+    }
+
+    /// The hooks of the usual deployment.
+    pub(crate) fn hooks(self) -> Self {
+        self.set("HT_HOOKS__CONNECT", "POST user/notify_online/")
+            .set("HT_HOOKS__PING", "POST user/notify_online/")
+            .set("HT_HOOKS__DISCONNECT", "POST user/notify_offline/")
+    }
+
+    /// The gateway's own folder, for sockets.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Starts it and waits until it says where it listens.
+    #[track_caller]
+    pub(crate) fn start(self) -> Gateway {
+        let mut gateway = self.spawn();
+        let public = gateway.wait_for_line("browsers connect to ");
+        let internal = gateway.wait_for_line("triggers, metrics and health are on ");
+        gateway.public = Some(Address::parse(public.split(' ').next().unwrap_or_default()));
+        gateway.internal = Some(Address::parse(internal.trim_end()));
+        gateway
+    }
+
+    /// Starts it and waits until it ends; its exit code and its log.
+    #[track_caller]
+    pub(crate) fn start_and_fail(self) -> (Option<i32>, String) {
+        let mut gateway = self.spawn();
+        let code = gateway.wait_for_end();
+        (code, gateway.log())
+    }
+
+    fn spawn(self) -> Gateway {
+        let file = self.folder.path().join("high-templar.toml");
+        std::fs::write(&file, &self.file).expect("a configuration file");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_high-templar"))
+            .args(["serve", "--config"])
+            .arg(&file)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .envs(self.variables)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let lines = Arc::new(Watched::new(Lines::default()));
+        let stderr = child.stderr.take().expect("piped");
+        collect(stderr, Arc::clone(&lines));
+        Gateway {
+            child,
+            lines,
+            public: None,
+            internal: None,
+            _folder: self.folder,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Lines {
+    text: String,
+    ended: bool,
+}
+
+fn collect(from: impl Read + Send + 'static, to: Arc<Watched<Lines>>) {
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            to.change(|lines| {
+                lines.text.push_str(&line);
+                lines.text.push('\n');
+            });
+        }
+        to.change(|lines| lines.ended = true);
+    });
+}
+
+/// A running gateway; killed when dropped.
+pub(crate) struct Gateway {
+    child: Child,
+    lines: Arc<Watched<Lines>>,
+    public: Option<Address>,
+    internal: Option<Address>,
+    /// Removed with the gateway.
+    _folder: TempDir,
+}
+
+impl Gateway {
+    /// A gateway for this backend, with two threads on free ports.
+    pub(crate) fn with(backend: &StubBackend) -> Builder {
+        let builder = Builder {
+            variables: Vec::new(),
+            file: String::new(),
+            folder: tempfile::tempdir().expect("a folder"),
+        };
+        builder
+            .set("HT_BACKEND__URL", &backend.url)
+            .set("HT_LISTEN", "127.0.0.1:0")
+            .set("HT_INTERNAL__LISTEN", "127.0.0.1:0")
+            .set("HT_THREADS", 2)
+    }
+
+    /// A gateway with nothing special.
+    #[track_caller]
+    pub(crate) fn start(backend: &StubBackend) -> Self {
+        Self::with(backend).start()
+    }
+
+    /// Where browsers connect.
+    pub(crate) fn public(&self) -> &Address {
+        self.public.as_ref().expect("a started gateway")
+    }
+
+    /// Where triggers, metrics and health are served.
+    pub(crate) fn internal(&self) -> &Address {
+        self.internal.as_ref().expect("a started gateway")
+    }
+
+    /// Everything that was logged so far.
+    pub(crate) fn log(&self) -> String {
+        self.lines.look(|lines| lines.text.clone())
+    }
+
+    /// Waits for a line with this text, also one that came before, and gives what follows it.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&self, text: &str) -> String {
+        let found = self.lines.wait(|lines| {
+            let rest = lines.text.lines().find_map(|line| line.split_once(text));
+            match rest {
+                Some((_, rest)) => Some(Some(rest.to_owned())),
+                None if lines.ended => Some(None),
+                None => None,
+            }
+        });
+        match found.flatten() {
+            Some(rest) => rest,
+            None => panic!("no line with {text:?} in:\n{}", self.log()),
+        }
+    }
+
+    /// A request to the internal listener.
+    #[track_caller]
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        http::request(self.internal(), "GET", path, &[], b"")
+    }
+
+    /// Posts a body to `/trigger/`, without a content type.
+    #[track_caller]
+    pub(crate) fn post(&self, body: impl AsRef<[u8]>) -> Answer {
+        http::request(self.internal(), "POST", "/trigger/", &[], body.as_ref())
+    }
+
+    /// Posts triggers, which must be accepted.
+    #[track_caller]
+    pub(crate) fn trigger(&self, trigger: &Value) -> Value {
+        let answer = self.post(trigger.to_string());
+        assert_eq!(answer.status, 200, "{trigger}: {answer:?}");
+        answer.json()
+    }
+
+    /// A number of `/metrics`, by its name and labels as they stand there; 0 when it is absent.
+    #[track_caller]
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let answer = self.get("/metrics");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let lines = answer.text().lines();
+        let found = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let values: Vec<_> = found.map(|value| value.parse().expect(value)).collect();
+        assert!(values.len() <= 1, "{name}: {values:?}");
+        values.first().copied().unwrap_or(0)
+    }
+
+    /// Waits until a metric has a value.
+    #[track_caller]
+    pub(crate) fn wait_for_metric(&self, name: &str, value: u64) {
+        eventually(&format!("{name} {value}"), || {
+            (self.metric(name) == value).then_some(())
+        });
+    }
+
+    /// Waits until `status` counts this many connections, the asking one included.
+    #[track_caller]
+    pub(crate) fn wait_for_open(&self, asking: &mut Client, count: u64) {
+        eventually(&format!("{count} open connections"), || {
+            (asking.status()["open_connections"] == count).then_some(())
+        });
+    }
+
+    /// Sends a signal, such as `TERM`.
+    #[track_caller]
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status();
+        assert!(sent.is_ok_and(|status| status.success()));
+    }
+
+    /// Waits for the process's end; its exit code.
+    #[track_caller]
+    pub(crate) fn wait_for_end(&mut self) -> Option<i32> {
+        let ended = self.lines.wait(|lines| lines.ended.then_some(()));
+        assert!(
+            ended.is_some(),
+            "no end within {DEADLINE:?}:\n{}",
+            self.log()
+        );
+        self.child.wait().expect("a child").code()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = self.lines.wait(|lines| lines.ended.then_some(()));
+        let log = self.log();
+        if thread::panicking() {
+            eprintln!("the gateway's log:\n{log}");
+        } else {
+            assert!(!log.contains("panic"), "{log}");
+        }
+    }
+}

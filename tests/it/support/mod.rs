@@ -1,0 +1,42 @@
+//! A gateway as a black box: the real binary, a backend that does what a test says, clients that
+//! may break every rule.
+
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod frame;
+pub(crate) mod gateway;
+pub(crate) mod http;
+pub(crate) mod log;
+pub(crate) mod rabbit;
+pub(crate) mod reply;
+pub(crate) mod stream;
+pub(crate) mod tls;
+
+use std::time::Duration;
+use std::time::Instant;
+
+pub(crate) use self::backend::Seen;
+pub(crate) use self::backend::StubBackend;
+pub(crate) use self::client::Client;
+pub(crate) use self::client::Handshake;
+pub(crate) use self::frame::Frame;
+pub(crate) use self::gateway::Gateway;
+pub(crate) use self::http::Answer;
+pub(crate) use self::reply::Gate;
+pub(crate) use self::reply::Reply;
+
+/// How long anything may take, on however busy a machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits until a look finds something.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,41 @@
+//! Publishing over a real RabbitMQ from tests that have no runtime.
+
+use ht_testkit::publisher::Publisher;
+use tokio::runtime::Runtime;
+
+/// The exchange of the wire contract.
+pub(crate) const EXCHANGE: &str = "hightemplar";
+
+/// A publisher as backends have it: it declares nothing.
+pub(crate) struct Rabbit {
+    runtime: Runtime,
+    publisher: Publisher,
+}
+
+impl Rabbit {
+    /// Connects to the server at `url`.
+    pub(crate) fn connect(url: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let publisher = runtime.block_on(Publisher::connect(url, EXCHANGE));
+        Self { runtime, publisher }
+    }
+
+    /// Publishes with the routing key `*`; done when the server has routed it.
+    pub(crate) fn publish(&self, body: impl AsRef<[u8]>) {
+        self.runtime.block_on(self.publisher.publish(body));
+    }
+
+    /// Publishes with any routing key.
+    pub(crate) fn publish_to(&self, key: &str, body: impl AsRef<[u8]>) {
+        self.runtime.block_on(self.publisher.publish_to(key, body));
+    }
+
+    /// Publishes many in order.
+    pub(crate) fn publish_all(&self, bodies: impl IntoIterator<Item = String>) {
+        self.runtime.block_on(self.publisher.publish_all(bodies));
+    }
+}

@@ -1,0 +1,22 @@
+//! Certificates made for a test.
+
+use std::sync::Arc;
+
+use rcgen::CertifiedKey;
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+
+/// A server's TLS for `localhost`, and the PEM text of the certificate to trust.
+pub(crate) fn localhost() -> (Arc<ServerConfig>, String) {
+    let CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("protocol versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .expect("a certificate that fits its key");
+    (Arc::new(config), cert.pem())
+}

@@ -1,0 +1,468 @@
+//! The HTTP door: `POST /trigger/` and what guards it.
+
+use std::io::Write;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::support::Client;
+use crate::support::Gateway;
+use crate::support::StubBackend;
+use crate::support::http;
+
+fn gateway() -> Gateway {
+    Gateway::start(&StubBackend::open())
+}
+
+/// A client that hears `{"room": 1}` and `{"room": "end"}`.
+fn listener(gateway: &Gateway) -> Client {
+    let mut client = Client::connect(gateway);
+    client.subscribe(&json!({"room": 1}), "x");
+    client.subscribe(&json!({"room": "end"}), "end");
+    client
+}
+
+/// Nothing was published to the listener since it was last asked.
+#[track_caller]
+fn expect_nothing(gateway: &Gateway, client: &mut Client) {
+    gateway.trigger(&json!({"rooms": [{"room": "end"}], "data": null}));
+    assert_eq!(client.expect_publish(), (json!(null), json!("end")));
+}
+
+#[test]
+fn a_trigger_is_answered_with_its_position_and_delivered() {
+    let gateway = gateway();
+    let mut client = listener(&gateway);
+    for (n, data) in [
+        json!({"a": [1, null]}),
+        json!("x"),
+        json!(null),
+        json!(false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = gateway.post(json!({"rooms": [{"room": 1}], "data": data}).to_string());
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert_eq!(answer.json(), json!({"position": n + 1}));
+        assert_eq!(client.expect_publish(), (data, json!("x")));
+    }
+    // Rooms that nobody hears, no rooms, other members: nothing wrong with any.
+    let unheard = json!({"rooms": [{"room": 2}, {"other": 1}], "data": 1});
+    assert_eq!(gateway.trigger(&unheard), json!({"position": 5}));
+    let nowhere = json!({"rooms": [], "data": 1});
+    assert_eq!(gateway.trigger(&nowhere), json!({"position": 6}));
+    let more = json!({"rooms": [{"room": 1}], "data": 1, "type": "x", "extra": {}});
+    assert_eq!(gateway.trigger(&more), json!({"position": 7}));
+    assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+    expect_nothing(&gateway, &mut client);
+}
+
+#[test]
+fn data_arrives_as_the_very_bytes() {
+    let gateway = gateway();
+    let mut client = listener(&gateway);
+    for data in [
+        r#"{"z": 1, "a": 1.50, "z": 2}"#,
+        r#"[ 1 ,  1e2, -0.0, 1E400 ]"#,
+        r#""\u00e9 \/ é \ud83d\ude00 \ud800""#,
+        "12345678901234567890.123456789",
+        "{ }",
+        "\"\u{2028}\"",
+    ] {
+        let answer = gateway.post(format!(r#" {{"data": {data} , "rooms": [{{"room": 1}}]}}"#));
+        assert_eq!(answer.status, 200, "{data}");
+        let frame = client.expect_text();
+        assert_eq!(
+            frame,
+            format!(r#"{{"type": "publish", "data": {data}, "requestId": "x"}}"#)
+        );
+    }
+    let large = format!("\"{}\"", "é".repeat(1_000_000));
+    gateway.post(format!(r#"{{"data": {large}, "rooms": [{{"room": 1}}]}}"#));
+    let frame = client.expect_text();
+    assert_eq!(
+        frame,
+        format!(r#"{{"type": "publish", "data": {large}, "requestId": "x"}}"#)
+    );
+}
+
+#[test]
+fn rooms_are_delivered_in_their_order_and_each_once() {
+    let gateway = gateway();
+    let mut client = Client::connect(&gateway);
+    for n in 0..5 {
+        client.subscribe(&json!({"room": n}), n);
+    }
+    gateway.trigger(&json!({
+        "rooms": [{"room": 3}, {"room": 1}, {"room": 3}, {"room": 9}, {"room": 0}, {"room": 1}],
+        "data": "x",
+    }));
+    for n in [3, 1, 0] {
+        assert_eq!(client.expect_publish(), (json!("x"), json!(n)));
+    }
+    client.fence();
+}
+
+#[test]
+fn an_array_carries_many_triggers() {
+    let gateway = gateway();
+    let mut client = listener(&gateway);
+    let many: Vec<_> = (0..100)
+        .map(|n| json!({"rooms": [{"room": 1}], "data": n}))
+        .collect();
+    let places = gateway.trigger(&json!(many));
+    let wanted: Vec<_> = (1..=100).map(|n| json!({"position": n})).collect();
+    assert_eq!(places, json!(wanted));
+    for n in 0..100 {
+        assert_eq!(client.expect_publish(), (json!(n), json!("x")));
+    }
+    assert_eq!(gateway.trigger(&json!([])), json!([]));
+    assert_eq!(
+        gateway.trigger(&json!([many[0]])),
+        json!([{"position": 101}])
+    );
+}
+
+#[test]
+fn a_repeated_id_is_accepted_and_not_delivered_again() {
+    let gateway = gateway();
+    let mut client = listener(&gateway);
+    let trigger = |id: Value, data: i32| json!({"rooms": [{"room": 1}], "data": data, "id": id});
+    assert_eq!(
+        gateway.trigger(&trigger(json!("a"), 1)),
+        json!({"position": 1})
+    );
+    assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+    assert_eq!(
+        gateway.trigger(&json!([
+            trigger(json!("a"), 2),
+            trigger(json!(7), 3),
+            trigger(json!("7"), 4),
+            trigger(json!(null), 5),
+            trigger(json!(null), 6),
+        ])),
+        json!([
+            {"position": 1, "duplicate": true},
+            {"position": 2},
+            {"position": 2, "duplicate": true},
+            {"position": 3},
+            {"position": 4},
+        ])
+    );
+    for n in [3, 5, 6] {
+        assert_eq!(client.expect_publish(), (json!(n), json!("x")));
+    }
+    expect_nothing(&gateway, &mut client);
+    assert_eq!(gateway.metric("high_templar_trigger_duplicates_total"), 2);
+}
+
+#[test]
+fn mistakes_are_answered_with_their_place_and_nothing_of_the_request_is_delivered() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_LIMITS__TRIGGER_BYTES", 2_000)
+        .set("HT_LIMITS__TRIGGERS_PER_REQUEST", 3)
+        .set("HT_LIMITS__ROOMS_PER_TRIGGER", 3)
+        .start();
+    let mut client = listener(&gateway);
+    let good = r#"{"rooms": [{"room": 1}], "data": 1}"#;
+    for (body, status, error, place) in [
+        (
+            r#"{"data": 1}"#.to_owned(),
+            400,
+            "rooms not specified",
+            json!([null, "rooms"]),
+        ),
+        (
+            r#"{"rooms": [{"room": 1}]}"#.into(),
+            400,
+            "data not specified",
+            json!([null, "data"]),
+        ),
+        (
+            r#"{"rooms": {"room": 1}, "data": 1}"#.into(),
+            400,
+            "list",
+            json!([null, "rooms"]),
+        ),
+        (
+            r#"{"rooms": null, "data": 1}"#.into(),
+            400,
+            "list",
+            json!([null, "rooms"]),
+        ),
+        (
+            r#"{"rooms": [{"room": 1}, "x"], "data": 1}"#.into(),
+            400,
+            "a room is a JSON object",
+            json!([null, "rooms[1]"]),
+        ),
+        (
+            r#"{"rooms": [{}, {}, {}, {}], "data": 1}"#.into(),
+            400,
+            "more than 3",
+            json!([null, "rooms"]),
+        ),
+        (
+            r#"{"rooms": [{"room": 1}], "data": 1, "id": {}}"#.into(),
+            400,
+            "id must",
+            json!([null, "id"]),
+        ),
+        (
+            r#"{"rooms": [{"room": 1}], "data": NaN}"#.into(),
+            400,
+            "not JSON",
+            json!([null, null]),
+        ),
+        (
+            r#"{"rooms": [{"room": 1}], "data": 1"#.into(),
+            400,
+            "not JSON",
+            json!([null, null]),
+        ),
+        (String::new(), 400, "not JSON", json!([null, null])),
+        (
+            "rooms=1&data=1".into(),
+            400,
+            "not JSON",
+            json!([null, null]),
+        ),
+        ("3".into(), 400, "object", json!([null, null])),
+        (
+            format!(r#"[{good}, {{"data": 1}}]"#),
+            400,
+            "rooms not specified",
+            json!([1, "rooms"]),
+        ),
+        (format!("[{good}, 1]"), 400, "object", json!([1, null])),
+        (
+            format!("[{good}, {good}"),
+            400,
+            "not JSON",
+            json!([null, null]),
+        ),
+        (
+            format!("[{good}, {good}, {good}, {good}]"),
+            400,
+            "more than 3",
+            json!([null, null]),
+        ),
+        (
+            " ".repeat(2_001),
+            413,
+            "longer than 2000 bytes",
+            json!([null, null]),
+        ),
+    ] {
+        let answer = gateway.post(&body);
+        assert_eq!(answer.status, status, "{body}: {answer:?}");
+        let told = answer.json();
+        assert!(
+            told["error"].as_str().unwrap().contains(error),
+            "{body}: {told}"
+        );
+        assert_eq!(
+            json!([told["trigger"], told["member"]]),
+            place,
+            "{body}: {told}"
+        );
+    }
+    let answer = gateway.post(b"{\"rooms\": [{\"room\": 1}], \"data\": \"\xff\"}");
+    assert_eq!(
+        (answer.status, &answer.json()["error"]),
+        (400, &json!("not UTF-8"))
+    );
+    expect_nothing(&gateway, &mut client);
+    assert_eq!(
+        gateway.metric("high_templar_internal_errors_total{status=\"413\"}"),
+        1
+    );
+    assert_eq!(
+        gateway.metric("high_templar_internal_errors_total{status=\"400\"}"),
+        17
+    );
+}
+
+#[test]
+fn the_body_may_come_as_old_publishers_send_it() {
+    let gateway = gateway();
+    let mut client = listener(&gateway);
+    let body = r#"{"rooms": [{"room": 1}], "data": 1}"#;
+    for (path, headers, status) in [
+        ("/trigger/", &[][..], 200),
+        ("/trigger", &[], 200),
+        ("/trigger/?x=1", &[], 200),
+        ("/trigger/", &[("Content-Type", "application/json")], 200),
+        (
+            "/trigger/",
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            200,
+        ),
+        (
+            "/trigger/",
+            &[("Content-Type", "text/plain"), ("Accept", "*/*")],
+            200,
+        ),
+        (
+            "/trigger/",
+            &[("Content-Type", "multipart/form-data; boundary=x")],
+            415,
+        ),
+        ("/trigger/", &[("Content-Encoding", "gzip")], 415),
+    ] {
+        let answer = http::request(gateway.internal(), "POST", path, headers, body.as_bytes());
+        assert_eq!(answer.status, status, "{path} {headers:?}: {answer:?}");
+        if status == 200 {
+            assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+        }
+    }
+    // In chunks.
+    let chunked = format!(
+        "10\r\n{}\r\n{:x}\r\n{}\r\n0\r\n\r\n",
+        &body[..16],
+        body.len() - 16,
+        &body[16..]
+    );
+    let headers = [("Transfer-Encoding", "chunked")];
+    let answer = http::request(
+        gateway.internal(),
+        "POST",
+        "/trigger/",
+        &headers,
+        chunked.as_bytes(),
+    );
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+    // A body that breaks off is no trigger.
+    let mut stream = gateway.internal().connect().unwrap();
+    let head = format!(
+        "POST /trigger/ HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        body.len() + 1
+    );
+    stream
+        .write_all(format!("{head}{body}").as_bytes())
+        .unwrap();
+    stream.finish();
+    let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
+    expect_nothing(&gateway, &mut client);
+}
+
+#[test]
+fn other_requests_of_the_internal_listener_are_told_what_is_there() {
+    let gateway = gateway();
+    for (method, path, status) in [
+        ("GET", "/trigger/", 405),
+        ("PUT", "/trigger/", 405),
+        ("POST", "/metrics", 405),
+        ("POST", "/ready", 405),
+        ("GET", "/", 404),
+        ("GET", "/ws/", 404),
+        ("GET", "/live", 200),
+        ("GET", "/ready", 200),
+        ("GET", "/metrics", 200),
+    ] {
+        let answer = http::request(gateway.internal(), method, path, &[], b"");
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+    }
+    assert_eq!(
+        gateway.get("/ready").json(),
+        json!({"ready": true, "reasons": []})
+    );
+    // The metrics end as OpenMetrics wants it, and every family is described.
+    let metrics = gateway.get("/metrics");
+    assert!(metrics.text().ends_with("# EOF\n"));
+    assert_eq!(gateway.metric("high_templar_connections"), 0);
+}
+
+#[test]
+fn browsers_are_refused() {
+    let gateway = gateway();
+    let mut client = listener(&gateway);
+    let body = br#"{"rooms": [{"room": 1}], "data": 1}"#;
+    for header in [
+        ("Origin", "http://localhost:8000"),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "cross-site"),
+    ] {
+        let headers = [header, ("Content-Type", "text/plain")];
+        let answer = http::request(gateway.internal(), "POST", "/trigger/", &headers, body);
+        assert_eq!(answer.status, 403, "{header:?}: {answer:?}");
+        let answer = http::request(gateway.internal(), "GET", "/metrics", &[header], b"");
+        assert_eq!(answer.status, 403, "{header:?}: {answer:?}");
+    }
+    expect_nothing(&gateway, &mut client);
+}
+
+#[test]
+fn a_key_is_asked_for_where_one_is_set() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_INTERNAL__API_KEY", "geheim-key")
+        .set("HT_LOG__LEVEL", "trace")
+        .start();
+    let mut client = listener(&gateway);
+    let ask = |path: &str, method: &str, key: Option<&str>| {
+        let headers: Vec<_> = key.map(|key| ("Authorization", key)).into_iter().collect();
+        let body = br#"{"rooms": [{"room": 1}], "data": 1}"#;
+        http::request(gateway.internal(), method, path, &headers, body)
+    };
+    for key in [
+        None,
+        Some(""),
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Bearer geheim-ke"),
+        Some("Bearer geheim-key2"),
+        Some("Basic geheim-key"),
+        Some("geheim-key"),
+    ] {
+        for (path, method) in [("/trigger/", "POST"), ("/metrics", "GET")] {
+            let answer = ask(path, method, key);
+            assert_eq!(answer.status, 401, "{path} {key:?}: {answer:?}");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        }
+    }
+    assert_eq!(ask("/live", "GET", None).status, 200);
+    assert_eq!(ask("/ready", "GET", None).status, 200);
+    assert_eq!(
+        ask("/metrics", "GET", Some("Bearer geheim-key")).status,
+        200
+    );
+    assert_eq!(
+        ask("/trigger/", "POST", Some("bearer geheim-key")).status,
+        200
+    );
+    assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+    client.fence();
+    assert!(!gateway.log().contains("geheim"), "{}", gateway.log());
+}
+
+#[test]
+fn without_a_key_others_cannot_reach_the_internal_listener() {
+    let backend = StubBackend::open();
+    let (code, log) = Gateway::with(&backend)
+        .set("HT_INTERNAL__LISTEN", "0.0.0.0:0")
+        .start_and_fail();
+    assert!(matches!(code, Some(1 | 78)), "{code:?}: {log}");
+    assert!(log.contains("internal.api_key"), "{log}");
+    Gateway::with(&backend)
+        .set("HT_INTERNAL__LISTEN", "0.0.0.0:0")
+        .set("HT_INTERNAL__API_KEY", "key")
+        .start();
+}
+
+#[test]
+fn the_internal_listener_can_be_a_unix_socket() {
+    let backend = StubBackend::open();
+    let builder = Gateway::with(&backend);
+    let path = builder.folder().join("internal.sock");
+    let gateway = builder
+        .set("HT_INTERNAL__LISTEN", format!("unix:{}", path.display()))
+        .start();
+    let mut client = listener(&gateway);
+    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 1}));
+    assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+}
