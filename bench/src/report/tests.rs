@@ -1,3 +1,5 @@
+//! The report page against figures made by hand.
+
 use super::*;
 use crate::check::Faults;
 use crate::outcome::Delivering;

@@ -5,6 +5,8 @@
 //! index looks once per mask that exists in the shape, however many rooms there are. Where the
 //! given room itself has `*`, posting lists per (shape, position, value) give the candidates.
 
+mod posting;
+
 use std::hash::BuildHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
@@ -13,6 +15,8 @@ use hashbrown::HashTable;
 use ht_proto::room::Room;
 use slab::Slab;
 use smallvec::SmallVec;
+
+use crate::index::posting::Posting;
 
 /// A room's place in a [`RoomIndex`]; given to another room after the room was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -70,15 +74,6 @@ struct Stored {
     member: u32,
     /// Per position: the posting list and the room's place in it.
     posted: SmallVec<[(u32, u32); 2]>,
-}
-
-/// The rooms of a shape that have the same value (`*` is one, too) at a position.
-#[derive(Debug)]
-struct Posting {
-    shape: u32,
-    position: u32,
-    /// Never empty.
-    rooms: SmallVec<[u32; 4]>,
 }
 
 impl<S: BuildHasher> RoomIndex<S> {
@@ -315,68 +310,6 @@ impl<S: BuildHasher> RoomIndex<S> {
     fn hash_room(&self, shape: u32, mask: u64, room: &Room) -> u64 {
         hash_literals(&self.hasher, shape, mask, room)
     }
-
-    fn find_posting(&self, shape: u32, position: usize, value: &[u8]) -> Option<u32> {
-        let hash = hash_value(&self.hasher, shape, position, value);
-        let same = |&id: &u32| {
-            let posting = &self.postings[id as usize];
-            posting.shape == shape
-                && posting.position as usize == position
-                && self.posted_value(posting) == value
-        };
-        self.posting_ids.find(hash, same).copied()
-    }
-
-    /// The value that a posting list stands for: that of any of its rooms.
-    fn posted_value<'a>(&'a self, posting: &Posting) -> &'a [u8] {
-        self.rooms[posting.rooms[0] as usize]
-            .room
-            .value(posting.position as usize)
-    }
-
-    /// Puts a stored room on the list of its value; answers list and place.
-    fn post(&mut self, id: u32, position: usize) -> (u32, u32) {
-        let stored = &self.rooms[id as usize];
-        let (shape, value) = (stored.shape, stored.room.value(position));
-        if let Some(posting) = self.find_posting(shape, position, value) {
-            let rooms = &mut self.postings[posting as usize].rooms;
-            rooms.push(id);
-            return (posting, slot(rooms.len() - 1));
-        }
-        let hash = hash_value(&self.hasher, shape, position, value);
-        let rooms = SmallVec::from_slice(&[id]);
-        let entry = Posting {
-            shape,
-            position: slot(position),
-            rooms,
-        };
-        let posting = slot(self.postings.insert(entry));
-        let (hasher, postings, stored) = (&self.hasher, &self.postings, &self.rooms);
-        self.posting_ids.insert_unique(hash, posting, |&other| {
-            let other = &postings[other as usize];
-            let position = other.position as usize;
-            let value = stored[other.rooms[0] as usize].room.value(position);
-            hash_value(hasher, other.shape, position, value)
-        });
-        (posting, 0)
-    }
-
-    /// Takes a room that is stored no more off a list.
-    fn unpost(&mut self, posting: u32, place: u32, position: usize, room: &Room) {
-        let rooms = &mut self.postings[posting as usize].rooms;
-        rooms.swap_remove(place as usize);
-        if let Some(&moved) = rooms.get(place as usize) {
-            self.rooms[moved as usize].posted[position].1 = place;
-        }
-        if self.postings[posting as usize].rooms.is_empty() {
-            let shape = self.postings[posting as usize].shape;
-            let hash = hash_value(&self.hasher, shape, position, room.value(position));
-            if let Ok(entry) = self.posting_ids.find_entry(hash, |&other| other == posting) {
-                entry.remove();
-            }
-            self.postings.remove(posting as usize);
-        }
-    }
 }
 
 /// A table's index as it is kept: tables are bounded far below `u32::MAX` entries by the limits
@@ -391,13 +324,6 @@ fn hash_literals(hasher: &impl BuildHasher, shape: u32, mask: u64, room: &Room) 
     for position in (0..room.len()).filter(|p| mask & (1 << p) == 0) {
         state.write(room.value(position));
     }
-    state.finish()
-}
-
-fn hash_value(hasher: &impl BuildHasher, shape: u32, position: usize, value: &[u8]) -> u64 {
-    let mut state = hasher.build_hasher();
-    (shape, position).hash(&mut state);
-    state.write(value);
     state.finish()
 }
 

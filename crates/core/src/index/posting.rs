@@ -1,0 +1,92 @@
+//! Posting lists: the rooms of a shape that have a given value at a given position. They find the
+//! candidates where a trigger itself has `*`.
+
+use std::hash::BuildHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
+
+use ht_proto::room::Room;
+use smallvec::SmallVec;
+
+use crate::index::RoomIndex;
+use crate::index::slot;
+
+/// The rooms of a shape that have the same value (`*` is one, too) at a position.
+#[derive(Debug)]
+pub(super) struct Posting {
+    pub(super) shape: u32,
+    pub(super) position: u32,
+    /// Never empty.
+    pub(super) rooms: SmallVec<[u32; 4]>,
+}
+
+impl<S: BuildHasher> RoomIndex<S> {
+    pub(super) fn find_posting(&self, shape: u32, position: usize, value: &[u8]) -> Option<u32> {
+        let hash = hash_value(&self.hasher, shape, position, value);
+        let same = |&id: &u32| {
+            let posting = &self.postings[id as usize];
+            posting.shape == shape
+                && posting.position as usize == position
+                && self.posted_value(posting) == value
+        };
+        self.posting_ids.find(hash, same).copied()
+    }
+
+    /// The value that a posting list stands for: that of any of its rooms.
+    fn posted_value<'a>(&'a self, posting: &Posting) -> &'a [u8] {
+        self.rooms[posting.rooms[0] as usize]
+            .room
+            .value(posting.position as usize)
+    }
+
+    /// Puts a stored room on the list of its value; answers list and place.
+    pub(super) fn post(&mut self, id: u32, position: usize) -> (u32, u32) {
+        let stored = &self.rooms[id as usize];
+        let (shape, value) = (stored.shape, stored.room.value(position));
+        if let Some(posting) = self.find_posting(shape, position, value) {
+            let rooms = &mut self.postings[posting as usize].rooms;
+            rooms.push(id);
+            return (posting, slot(rooms.len() - 1));
+        }
+        let hash = hash_value(&self.hasher, shape, position, value);
+        let rooms = SmallVec::from_slice(&[id]);
+        let entry = Posting {
+            shape,
+            position: slot(position),
+            rooms,
+        };
+        let posting = slot(self.postings.insert(entry));
+        let (hasher, postings, stored) = (&self.hasher, &self.postings, &self.rooms);
+        self.posting_ids.insert_unique(hash, posting, |&other| {
+            let other = &postings[other as usize];
+            let position = other.position as usize;
+            let value = stored[other.rooms[0] as usize].room.value(position);
+            hash_value(hasher, other.shape, position, value)
+        });
+        (posting, 0)
+    }
+
+    /// Takes a room that is stored no more off a list.
+    pub(super) fn unpost(&mut self, posting: u32, place: u32, position: usize, room: &Room) {
+        let rooms = &mut self.postings[posting as usize].rooms;
+        rooms.swap_remove(place as usize);
+        if let Some(&moved) = rooms.get(place as usize) {
+            self.rooms[moved as usize].posted[position].1 = place;
+        }
+        if self.postings[posting as usize].rooms.is_empty() {
+            let shape = self.postings[posting as usize].shape;
+            let hash = hash_value(&self.hasher, shape, position, room.value(position));
+            if let Ok(entry) = self.posting_ids.find_entry(hash, |&other| other == posting) {
+                entry.remove();
+            }
+            self.postings.remove(posting as usize);
+        }
+    }
+}
+
+fn hash_value(hasher: &impl BuildHasher, shape: u32, position: usize, value: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    (shape, position).hash(&mut state);
+    state.write(value);
+    state.finish()
+}
