@@ -51,7 +51,12 @@ impl Known {
             let mut group: Vec<_> = group.iter().collect();
             if lines.len() < group.len() {
                 assert!(!complete, "missing of {group:?}: {lines:?}");
-                group.retain(|line| lines.contains(line));
+                // Any of them may have come; of equal ones as many as were heard.
+                let mut left = lines.clone();
+                group.retain(|line| {
+                    let at = left.iter().position(|heard| heard == line);
+                    at.map(|at| left.swap_remove(at)).is_some()
+                });
             }
             lines.sort();
             group.sort();
