@@ -1,5 +1,7 @@
 """Environments made for the Python version start the gateway as they are."""
 
+import signal
+
 import pytest
 from worlds import eventually
 
@@ -55,6 +57,17 @@ def test_a_unix_socket(shop, deploy, rabbitmq, open_page):
     eventually(lambda: shop.online() == ["anna"], "anna online")
     _, headers = shop.calls("/api/bootstrap/")[0]
     assert headers["Host"] == "localhost"
+
+
+def test_served_on_a_unix_socket_as_before(shop, deploy, env_file, open_page, tmp_path):
+    path = tmp_path / "ht.sock"
+    gateway = deploy(env_file, {"HT_LISTEN": f"unix:{path}"})
+    gateway.url = f"ws+unix:{path}:/ws/"
+    works(shop, open_page(gateway, shop.login("anna")))
+    # It comes back on the same path, whatever was left there.
+    gateway.stop(signal.SIGKILL)
+    gateway.start()
+    works(shop, open_page(gateway, shop.login("anna")))
 
 
 def test_without_the_app_there_is_no_referer(shop, deploy, rabbitmq, open_page):

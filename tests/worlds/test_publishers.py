@@ -3,6 +3,7 @@
 import json
 
 import pika
+import pytest
 from worlds import eventually
 
 OWN = {"target": "order", "customer": "anna"}
@@ -51,7 +52,8 @@ def test_nonsense_and_other_routing_keys_disturb_nobody(shop, rabbitmq, gateway,
     assert page.all_heard("orders") == ["good"]
 
 
-def test_two_gateways_both_hear(shop, gateway, deploy, env_file, open_page, tmp_path):
+@pytest.mark.parametrize("via", ["rabbitmq", "http"])
+def test_two_gateways_both_hear(shop, gateway, deploy, env_file, open_page, via):
     other = deploy(env_file, {"HT_INTERNAL__LISTEN": "127.0.0.1:0"}, wait=False)
     pages = [open_page(each, token="token-of-anna") for each in [gateway, other]]
     for page in pages:
@@ -59,7 +61,7 @@ def test_two_gateways_both_hear(shop, gateway, deploy, env_file, open_page, tmp_
         page.subscribe("orders", **OWN)
 
     def both_hear():
-        order = shop.order("anna")
+        order = shop.order("anna", via=via)
         return all(order in page.heard_soon("orders") for page in pages)
 
     eventually(both_hear, "a delivery by both gateways")

@@ -116,8 +116,10 @@ class Gateway:
 
     def start(self, wait=True):
         """Starts it and waits until it listens, or until it is ready, its broker included."""
+        # It ends with the tests, however those end.
+        command = ["setpriv", "--pdeathsig", "KILL", BINARY, "serve"]
         self.program = Program(
-            [BINARY, "serve"], cwd=self.folder, env=self.variables, stderr=subprocess.PIPE
+            command, cwd=self.folder, env=self.variables, stderr=subprocess.PIPE
         )
         self.program.line(lambda line: "triggers, metrics and health" in line)
         if wait:

@@ -20,7 +20,7 @@ class Order(models.Model):
 
 
 class Presence(models.Model):
-    """Who is online, by as many connections; and when the gateway told so last."""
+    """Whether a user is online, as the gateway told last."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     online = models.BooleanField(default=False)

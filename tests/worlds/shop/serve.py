@@ -2,7 +2,7 @@
 
 Prints one line of JSON when it serves: the port of plain HTTP, and the port of a door whose
 requests came over TLS, which something before it has taken off, as in most deployments. The third
-is a unix socket. The database is made on the first start.
+is a unix socket. The database is made on the first start. The end of its input is its end.
 
     python -m shop.serve DATABASE UNIX_SOCKET [PORT]
 """
@@ -79,8 +79,9 @@ def main():
     for server in (http, https, unix):
         server.daemon_threads = True
         server.set_app(application)
-        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
     print(json.dumps({"http": http.server_port, "https": https.server_port}), flush=True)
+    sys.stdin.read()
 
 
 if __name__ == "__main__":
