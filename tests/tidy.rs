@@ -1,5 +1,7 @@
 //! What a reader may rely on in every file of the repository.
 
+#![allow(clippy::unwrap_used)] // A failure here is a failed test.
+
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;

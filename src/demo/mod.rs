@@ -1,7 +1,7 @@
 //! `high-templar demo`: the gateway, a little backend and a web page that shows both JSON sides.
 //!
 //! The gateway is the real one, and it calls the backend over real HTTP on loopback. The backend
-//! ([`api`]) is what a team writes itself: who may enter, what is saved, a trigger per change.
+//! (`api`) is what a team writes itself: who may enter, what is saved, a trigger per change.
 
 mod api;
 mod gateway;
