@@ -133,7 +133,7 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
 }
 
 #[test]
-fn while_it_leaves_it_is_not_ready_and_takes_no_triggers_for_granted() {
+fn while_it_leaves_it_is_not_ready_and_takes_nothing_new() {
     let gate = Gate::default();
     let behind = gate.clone();
     let backend = StubBackend::new(move |seen| {
@@ -154,6 +154,13 @@ fn while_it_leaves_it_is_not_ready_and_takes_no_triggers_for_granted() {
     assert_eq!(ready.status, 503);
     assert_eq!(ready.json()["ready"], false);
     assert_eq!(gateway.get("/live").status, 200);
+    let answer = gateway.post(json!({"rooms": [{"room": 1}], "data": 1}).to_string());
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.header("retry-after").is_some(), "{answer:?}");
+    assert!(
+        gateway.public().connect().is_err(),
+        "its address is free again"
+    );
     gate.open();
     assert_eq!(gateway.wait_for_end(), Some(0));
     assert_eq!(backend.moments(), ["online", "offline"]);

@@ -1,5 +1,6 @@
 //! `POST /trigger/`: the HTTP door for what the API publishes.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Publishes what the request holds. 200 says that every trigger has its place in the order.
 pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
+    if internal.node.draining.load(Ordering::Relaxed) {
+        // Nobody is here to hear it any more, or soon nobody will be.
+        return leaving();
+    }
     if let Err(response) = check_headers(request.headers()) {
         return *response;
     }
@@ -138,7 +143,17 @@ fn unpublished(cause: &PublishError) -> Response<Body> {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let mut response = error(status, &cause.to_string());
+    try_again(status, &cause.to_string())
+}
+
+fn leaving() -> Response<Body> {
+    let sentence = "This node is about to leave: send the trigger to another one, or in a moment.";
+    try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
+}
+
+/// An error that may be over soon.
+fn try_again(status: StatusCode, sentence: &str) -> Response<Body> {
+    let mut response = error(status, sentence);
     response
         .headers_mut()
         .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
