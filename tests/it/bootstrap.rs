@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::support::Client;
+use crate::support::Frame;
 use crate::support::Gate;
 use crate::support::Gateway;
 use crate::support::Handshake;
@@ -15,6 +16,7 @@ use crate::support::Reply;
 use crate::support::Seen;
 use crate::support::StubBackend;
 use crate::support::eventually;
+use crate::support::frame;
 use crate::support::tls;
 
 const NO: &str = r#"{"is_authorized": false}"#;
@@ -323,6 +325,33 @@ fn a_refused_visitor_is_closed_after_a_moment_and_not_listened_to() {
     );
     assert_eq!(gateway.metric("high_templar_refused_total"), 1);
     assert_eq!(gateway.metric("high_templar_messages_total"), 1);
+}
+
+#[test]
+fn a_refused_visitor_is_spoken_to_as_the_protocol_wants() {
+    let gateway = Gateway::start(&picky(Reply::forbidden()));
+    let refused = || {
+        let mut refused = Handshake::new(&gateway).header("Cookie", "no").open();
+        assert_eq!(refused.expect_text(), NO);
+        refused
+    };
+    let mut client = refused();
+    client.send(&Frame::new(frame::PING, "x"));
+    assert_eq!(
+        client.frame(),
+        Frame {
+            masked: false,
+            ..Frame::new(frame::PONG, "x")
+        }
+    );
+    client.expect_close(1000);
+    refused().leave();
+    let mut client = refused();
+    client.send(&Frame::new(3, ""));
+    client.expect_close(1002);
+    // One that hangs up in between leaves nothing behind.
+    drop(refused());
+    assert_eq!(Client::connect(&gateway).status()["open_connections"], 1);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! The environment of the Python deployments starts this gateway unchanged.
 
+use ht_testkit::rabbitmq::RabbitMq;
 use serde_json::json;
 
+use crate::rabbitmq::wait_for_ready;
 use crate::support::Client;
 use crate::support::Gateway;
 use crate::support::Handshake;
 use crate::support::Reply;
 use crate::support::StubBackend;
+use crate::support::rabbit::Rabbit;
 
 #[test]
 fn the_usual_deployment_is_understood() {
@@ -66,6 +69,29 @@ fn a_socket_gives_the_api_and_its_host() {
         let seen = backend.wait_for(before + 1).remove(before);
         assert_eq!(seen.target, "/api/bootstrap/");
         assert_eq!(seen.header("host"), Some("localhost"));
+    }
+}
+
+#[test]
+fn the_broker_is_found_with_its_port_and_virtual_host() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    // amqp://rabbitmq:rabbitmq@127.0.0.1:20000/vhost
+    let (_, host) = vhost.url().split_once('@').unwrap();
+    for (user, password) in [(None, None), (Some("rabbitmq"), Some("rabbitmq"))] {
+        let mut builder = Gateway::with(&backend).set("RABBITMQ_HOST", host);
+        if let (Some(user), Some(password)) = (user, password) {
+            builder = builder
+                .set("RABBITMQ_USERNAME", user)
+                .set("RABBITMQ_PASSWORD", password);
+        }
+        let gateway = builder.start();
+        wait_for_ready(&gateway);
+        let mut client = Client::connect(&gateway);
+        client.subscribe(&json!({"room": 1}), 1);
+        let trigger = json!({"rooms": [{"room": 1}], "data": 1});
+        Rabbit::connect(vhost.url()).publish(trigger.to_string());
+        assert_eq!(client.expect_publish().0, 1);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use ht_testkit::rabbitmq::RabbitMq;
 use ht_testkit::rabbitmq::Vhost;
+use lapin::BasicProperties;
 use serde_json::json;
 
 use crate::support::Client;
@@ -70,6 +71,39 @@ fn messages_are_delivered_in_order_as_they_came() {
     }
     assert_eq!(clients[0].status()["rabbitmq_messages_received"], 301);
     assert_eq!(gateway.metric("high_templar_broker_messages_total"), 301);
+}
+
+#[test]
+fn properties_are_ignored() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let gateway = with(&backend, &vhost).start();
+    wait_for_ready(&gateway);
+    let mut client = Client::connect(&gateway);
+    client.subscribe(&json!({"room": 1}), 1);
+    let rabbit = Rabbit::connect(vhost.url());
+    let properties = BasicProperties::default;
+    for (n, properties) in [
+        properties(),
+        properties().with_content_type("text/html".into()),
+        properties().with_content_encoding("gzip".into()),
+        properties().with_delivery_mode(2).with_priority(9),
+        properties().with_message_id("same".into()),
+        properties().with_message_id("same".into()),
+        properties()
+            .with_reply_to("x".into())
+            .with_correlation_id("y".into()),
+        properties()
+            .with_expiration("60000".into())
+            .with_type("x".into()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        rabbit.publish_with(properties, trigger(n));
+        assert_eq!(client.expect_publish().0, n);
+    }
+    client.fence();
 }
 
 #[test]

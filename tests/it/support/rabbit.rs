@@ -1,6 +1,10 @@
 //! Publishing over a real RabbitMQ from tests that have no runtime.
 
 use ht_testkit::publisher::Publisher;
+use lapin::BasicProperties;
+use lapin::Connection;
+use lapin::ConnectionProperties;
+use lapin::options::BasicPublishOptions;
 use tokio::runtime::Runtime;
 
 /// The exchange of the wire contract.
@@ -8,6 +12,7 @@ pub(crate) const EXCHANGE: &str = "hightemplar";
 
 /// A publisher as backends have it: it declares nothing.
 pub(crate) struct Rabbit {
+    url: String,
     runtime: Runtime,
     publisher: Publisher,
 }
@@ -21,7 +26,11 @@ impl Rabbit {
             .build()
             .expect("a runtime");
         let publisher = runtime.block_on(Publisher::connect(url, EXCHANGE));
-        Self { runtime, publisher }
+        Self {
+            url: url.to_owned(),
+            runtime,
+            publisher,
+        }
     }
 
     /// Publishes with the routing key `*`; done when the server has routed it.
@@ -37,5 +46,24 @@ impl Rabbit {
     /// Publishes many in order.
     pub(crate) fn publish_all(&self, bodies: impl IntoIterator<Item = String>) {
         self.runtime.block_on(self.publisher.publish_all(bodies));
+    }
+
+    /// Publishes with properties, on a connection of its own that is closed behind it, as
+    /// backends do it for every trigger.
+    pub(crate) fn publish_with(&self, properties: BasicProperties, body: impl AsRef<[u8]>) {
+        let publishing = async {
+            let connection =
+                Connection::connect(&self.url, ConnectionProperties::default()).await?;
+            let channel = connection.create_channel().await?;
+            let options = BasicPublishOptions::default();
+            let body = body.as_ref();
+            channel
+                .basic_publish(EXCHANGE.into(), "*".into(), options, body, properties)
+                .await?
+                .await?;
+            connection.close(200, "done".into()).await
+        };
+        let published = self.runtime.block_on(publishing);
+        published.expect("a published message");
     }
 }
