@@ -22,8 +22,9 @@ use crate::workload::Rooms;
 use crate::workload::Workload;
 
 /// Connections that join and hear a message before anything is counted, so that what a server
-/// sets up once is not counted as a connection's.
-const WARM_UP_CONNECTIONS: usize = 10;
+/// sets up once, such as its own connections to the API, is not counted as a connection's. More
+/// than join at once.
+const WARM_UP_CONNECTIONS: usize = 100;
 
 /// Why a run has no outcome.
 #[derive(Debug, thiserror::Error)]

@@ -264,7 +264,8 @@ impl Page<'_> {
     fn connections(&self, out: &mut String) {
         out.push_str(
             "\n## Connections\n\n| workload | server | connections | resident B/conn | \
-             of it anonymous | µs CPU/connect | × floor |\n|---|---|---|---|---|---|---|\n",
+             of it anonymous | resident before, MB | µs CPU/connect | × floor |\n\
+             |---|---|---|---|---|---|---|---|\n",
         );
         for workload in self.distinct(|o| &o.workload) {
             for server in self.distinct(|o| &o.server) {
@@ -278,12 +279,15 @@ impl Page<'_> {
                 let floor = self.series(&workload, REFERENCE, |o| Some(o.joining.cpu_us));
                 let _ = writeln!(
                     out,
-                    "| {workload} | {server} | {} | {} | {} | {} | {} |",
+                    "| {workload} | {server} | {} | {} | {} | {} | {} | {} |",
                     of(|o| o.connections as f64)
                         .median()
                         .map_or_else(String::new, short),
                     of(|o| o.joining.rss_bytes).with_spread(),
                     of(|o| o.joining.anonymous_bytes).with_spread(),
+                    of(|o| o.joining.baseline_rss_bytes as f64 / 1e6)
+                        .median()
+                        .map_or_else(String::new, short),
                     cost.with_spread(),
                     cost.over(&floor).with_spread(),
                 );

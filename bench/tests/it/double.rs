@@ -78,8 +78,9 @@ fn join(stream: TcpStream, fault: Fault, subscribers: &Mutex<Vec<Subscriber>>) {
     let request_id = said["requestId"].as_str().unwrap().to_owned();
     let room = said["room"].take();
     let mut subscribers = subscribers.lock().unwrap();
-    let answer = serde_json::json!({"requestId": request_id, "code": "success"});
-    socket.send(Message::text(answer.to_string())).unwrap();
+    socket
+        .send(Message::text(r#"{"code": "success"}"#))
+        .unwrap();
     subscribers.push(Subscriber {
         socket,
         request_id,
