@@ -78,7 +78,9 @@ def test_rabbitmq_goes_and_comes_back(shop, rabbitmq, gateway, open_page):
     assert page.events("close") == []
 
 
-def test_a_gateway_that_starts_before_rabbitmq_waits_for_it(shop, rabbitmq, deploy, env_file, open_page):
+def test_a_gateway_that_starts_before_rabbitmq_waits_for_it(
+    shop, rabbitmq, deploy, env_file, open_page
+):
     rabbitmq.call("kill")
     try:
         gateway = deploy(env_file, wait=False)

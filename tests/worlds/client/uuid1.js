@@ -14,5 +14,6 @@ export function uuid1() {
   last = now > last ? now : last + 1n;
   const time = last.toString(16).padStart(15, "0");
   const variant = (sequence | 0x8000).toString(16);
-  return `${time.slice(7)}-${time.slice(3, 7)}-1${time.slice(0, 3)}-${variant}-${node.toString("hex")}`;
+  const [low, middle, high] = [time.slice(7), time.slice(3, 7), time.slice(0, 3)];
+  return `${low}-${middle}-1${high}-${variant}-${node.toString("hex")}`;
 }
