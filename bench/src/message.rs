@@ -84,11 +84,11 @@ fn digits_at(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// Appends the websocket frame that a server of `POST /trigger/` sends to a subscriber, in its
-/// most compact form: the floor sends these bytes, so it sends as many as a gateway does.
+/// Appends the websocket frame that the gateway sends to a subscriber, with its spaces: the floor
+/// sends these bytes, so it sends as many as the gateway does.
 pub fn write_publish_frame(stamp: &Stamp, data_bytes: usize, request_id: Uuid, out: &mut Vec<u8>) {
-    const HEAD: &[u8] = br#"{"type":"publish","data":"#;
-    const MIDDLE: &[u8] = br#","requestId":""#;
+    const HEAD: &[u8] = br#"{"type": "publish", "data": "#;
+    const MIDDLE: &[u8] = br#", "requestId": ""#;
     const TAIL: &[u8] = br#""}"#;
     let id = uuid_text(request_id);
     let data_bytes = data_bytes.max(DATA_BYTES_MIN);
@@ -165,7 +165,7 @@ mod tests {
         let id = Uuid::new_v4();
         let mut frame = Vec::new();
         write_publish_frame(&STAMP, 128, id, &mut frame);
-        assert_eq!(frame.len(), 4 + 205);
+        assert_eq!(frame.len(), 4 + 210);
         assert_eq!(&frame[..2], &[0x81, 126]);
         let value: serde_json::Value = serde_json::from_slice(&frame[4..]).unwrap();
         assert_eq!(value["type"], "publish");

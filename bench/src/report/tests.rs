@@ -24,7 +24,7 @@ fn outcome(workload: &str, server: &str, round: u32, cpu_us: f64) -> Outcome {
             per_second: 20_000.0,
             cpu_us,
             user_share: 0.1,
-            frame_bytes: 209,
+            frame_bytes: 214,
             p50_us: 1.0,
             p99_us: 2.0,
             p999_us: 3.0,

@@ -142,9 +142,9 @@ fn deliver(trigger: &Value, fault: Fault, faulty: bool, all: &mut [Subscriber]) 
         if faulty && fault == Fault::Misdirect && first {
             request_id.clone_from(&other_id);
         }
-        // With spaces, as Python writes it: the driver must not care.
+        // Without the spaces that the real gateway writes: the driver must not care.
         let frame = format!(
-            r#"{{"type": "publish", "data": {}, "requestId": "{request_id}"}}"#,
+            r#"{{"type":"publish","data":{},"requestId":"{request_id}"}}"#,
             trigger["data"]
         );
         if faulty && fault == Fault::Close && first {

@@ -40,7 +40,7 @@ fn every_delivery_arrives_once_in_both_modes_and_both_kinds_of_rooms() {
             let found = outcome.delivering.unwrap();
             // 200 ms at 4,000 a second: the number of triggers does not depend on the machine.
             assert_eq!(found.deliveries, 800, "{mode:?} {rooms:?}");
-            assert_eq!(found.frame_bytes, 209);
+            assert_eq!(found.frame_bytes, 214);
             assert!(found.cpu_us > 0.0 && found.p50_us > 0.0);
             assert!(found.p50_us <= found.p99_us && found.p99_us <= found.longest_us);
             assert!(outcome.joining.cpu_us > 0.0);
