@@ -23,9 +23,9 @@ impl Default for Limits {
         Self {
             message_bytes: 1 << 20,
             subscriptions: 10_000,
-            request_id_bytes: 256,
+            request_id_bytes: 1 << 10,
             room_bytes: 16 << 10,
-            room_depth: 16,
+            room_depth: 32,
             outbox_bytes: 1 << 20,
         }
     }
