@@ -267,7 +267,7 @@ fn expect_refusal(gateway: &Gateway, code: u16) {
 fn answers_that_refuse_are_closed_with_1000() {
     let list = |rooms: &str| Reply::json("200 OK", format!(r#"{{"allowed_rooms": {rooms}}}"#));
     let status = |status: &str| Reply::json(status, r#"{"allowed_rooms": [{"room": "*"}]}"#);
-    for refusal in [
+    let refusals = [
         status("201 Created"),
         Reply::Send(b"HTTP/1.1 204 No Content\r\n\r\n".into()),
         Reply::Send(b"HTTP/1.1 304 Not Modified\r\n\r\n".into()),
@@ -292,12 +292,27 @@ fn answers_that_refuse_are_closed_with_1000() {
         list("null"),
         list("3"),
         list("true"),
-    ] {
-        let backend = picky(refusal.clone());
-        let gateway = Gateway::start(&backend);
-        expect_refusal(&gateway, 1000);
-        let status = Client::connect(&gateway).status();
-        assert_eq!(status["open_connections"], 1, "{refusal:?}");
+    ];
+    let replies = refusals.clone();
+    let backend = StubBackend::new(move |seen| {
+        let number = seen.header("cookie").and_then(|cookie| cookie.parse().ok());
+        number.map_or_else(
+            || Reply::rooms(&json!([])),
+            |number: usize| replies[number].clone(),
+        )
+    });
+    let gateway = Gateway::start(&backend);
+    let visitors: Vec<_> = (0..refusals.len())
+        .map(|number| {
+            let handshake = Handshake::new(&gateway).header("Cookie", number.to_string());
+            let mut visitor = handshake.open();
+            assert_eq!(visitor.expect_text(), NO, "{:?}", refusals[number]);
+            visitor
+        })
+        .collect();
+    assert_eq!(Client::connect(&gateway).status()["open_connections"], 1);
+    for mut visitor in visitors {
+        visitor.expect_close(1000);
     }
 }
 
@@ -419,8 +434,12 @@ fn a_backend_that_is_away_is_a_failure_until_it_is_back() {
 #[test]
 fn the_log_does_not_repeat_itself_for_every_visitor() {
     let gateway = Gateway::start(&picky(Reply::Reset));
-    for _ in 0..20 {
-        expect_refusal(&gateway, 1013);
+    let visitors: Vec<_> = (0..20)
+        .map(|_| Handshake::new(&gateway).header("Cookie", "no").open())
+        .collect();
+    for mut visitor in visitors {
+        assert_eq!(visitor.expect_text(), NO);
+        visitor.expect_close(1013);
     }
     let told = gateway
         .log()
