@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
             return Ok(entries);
         }
         loop {
-            let mut entry = Entry::default();
+            let mut entry = Entry::new();
             if self.peek()? != b'"' {
                 return Err(CanonicalError::Syntax);
             }
@@ -259,11 +259,24 @@ const STRING_HEAD: usize = 5;
 pub(crate) const STAR: &[u8] = b"s\0\0\0\x01*";
 
 /// One member of an object, as canonical forms.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key: Vec<u8>,
     pub(crate) value: Vec<u8>,
 }
+
+impl Entry {
+    /// Room for usual keys and values, so that they do not grow byte by byte.
+    fn new() -> Self {
+        Self {
+            key: Vec::with_capacity(USUAL),
+            value: Vec::with_capacity(USUAL),
+        }
+    }
+}
+
+/// Bytes of a usual key or value.
+const USUAL: usize = 48;
 
 #[cfg(test)]
 mod tests {

@@ -20,7 +20,6 @@ use http_body_util::BodyExt;
 use http_body_util::LengthLimitError;
 use http_body_util::Limited;
 use hyper::body::Incoming;
-use serde_json::Value;
 use serde_json::json;
 
 use crate::internal::Internal;
@@ -46,11 +45,14 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
     };
     match trigger::Request::parse(&body, &internal.limits) {
         Ok(trigger::Request::One(trigger)) => match publish(internal, vec![trigger]).await {
-            Ok(places) => respond::json(StatusCode::OK, &places.first().map_or(Value::Null, place)),
+            Ok(places) => placed(places.first().map(place).unwrap_or_default()),
             Err(error) => unpublished(&error),
         },
         Ok(trigger::Request::Many(triggers)) => match publish(internal, triggers).await {
-            Ok(places) => respond::json(StatusCode::OK, &places.iter().map(place).collect()),
+            Ok(places) => {
+                let places: Vec<_> = places.iter().map(place).collect();
+                placed(format!("[{}]", places.join(",")))
+            }
             Err(error) => unpublished(&error),
         },
         Err(error) => refused(&error),
@@ -112,12 +114,21 @@ async fn read(
     }
 }
 
-fn place(place: &Place) -> Value {
-    if place.duplicate {
-        json!({ "position": place.position, "duplicate": true })
+/// A place as JSON text: written at every trigger, so without a tree in between.
+fn place(place: &Place) -> String {
+    let Place {
+        position,
+        duplicate,
+    } = place;
+    if *duplicate {
+        format!(r#"{{"position":{position},"duplicate":true}}"#)
     } else {
-        json!({ "position": place.position })
+        format!(r#"{{"position":{position}}}"#)
     }
+}
+
+fn placed(json: String) -> Response<Body> {
+    respond::with_type(StatusCode::OK, "application/json", json)
 }
 
 /// Says which member of which trigger is wrong. Nothing of the request was published.

@@ -55,8 +55,8 @@ fn a_ping_is_told_before_it_is_answered() {
 fn errors_are_answered_and_the_connection_lives_on() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
-    let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(20), "]".repeat(20));
-    let long = "x".repeat(300);
+    let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(40), "]".repeat(40));
+    let long = "x".repeat(1_100);
     let of_connection = [
         ("not json", "non-json-message"),
         ("{\"type\": \"ping\"", "non-json-message"),
