@@ -111,6 +111,9 @@ fn a_full_node_answers_503_until_somebody_leaves() {
     let mut answers: Vec<_> = asked.into_iter().map(|asked| asked.answer()).collect();
     answers.retain(|(answer, _)| answer.status == 101);
     assert_eq!(answers.len(), 1);
+    for (_, client) in &mut answers {
+        assert_eq!(client.expect_json()["is_authorized"], true);
+    }
     drop(answers);
     gateway.wait_for_metric("high_templar_connections", 1);
     let mut three = Client::connect(&gateway);

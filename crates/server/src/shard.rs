@@ -265,8 +265,9 @@ impl Effects<Socket> for Outside {
                 self.node.connections.fetch_add(1, Ordering::AcqRel);
             }
             Moment::Disconnect => {
-                self.node.connections.fetch_sub(1, Ordering::AcqRel);
+                // In this order: who is not counted any more takes no place.
                 self.node.give_back();
+                self.node.connections.fetch_sub(1, Ordering::AcqRel);
             }
             Moment::Ping => {}
         }
