@@ -9,163 +9,14 @@ use serde_json::json;
 
 use crate::support::Client;
 use crate::support::Frame;
-use crate::support::Gate;
 use crate::support::Gateway;
 use crate::support::Handshake;
 use crate::support::Reply;
-use crate::support::Seen;
 use crate::support::StubBackend;
 use crate::support::eventually;
 use crate::support::frame;
-use crate::support::tls;
 
 const NO: &str = r#"{"is_authorized": false}"#;
-
-/// The headers of the only request, by name.
-#[track_caller]
-fn headers(backend: &StubBackend) -> Vec<(String, String)> {
-    let seen = backend.wait_for(1).remove(0);
-    let mut headers: Vec<_> = seen
-        .headers
-        .iter()
-        .map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into_owned()))
-        .collect();
-    headers.sort();
-    headers
-}
-
-/// The host and port that a backend's address names.
-fn host(backend: &StubBackend) -> &str {
-    backend.url.split('/').nth(2).expect("an authority")
-}
-
-#[test]
-fn exactly_the_named_headers_are_forwarded() {
-    let backend = StubBackend::open();
-    let gateway = Gateway::start(&backend);
-    Handshake::new(&gateway)
-        .path("/ws/?token=a%2Fb+c&token=second&x=y")
-        .header(
-            "Cookie",
-            "sessionid=s; csrftoken=\"a=b==\"; csrftoken=2; x=%20",
-        )
-        .header("User-Agent", "Browser/1.0 (test)")
-        .header("X-Real-IP", "192.0.2.7")
-        .header("Authorization", "Basic Zm9vOmJhcg==")
-        .header("X-CSRFToken", "forged")
-        .header("Origin", "https://origin.example")
-        .header("Referer", "https://referer.example")
-        .header("Accept", "text/html")
-        .header("Accept-Language", "nl")
-        .header("Accept-Encoding", "br")
-        .header("X-Forwarded-For", "192.0.2.8")
-        .connect();
-    let wanted = [
-        ("accept", "*/*"),
-        ("accept-encoding", "gzip, deflate"),
-        ("authorization", "Token a/b c"),
-        (
-            "cookie",
-            "sessionid=s; csrftoken=\"a=b==\"; csrftoken=2; x=%20",
-        ),
-        ("host", host(&backend)),
-        ("user-agent", "Browser/1.0 (test)"),
-        ("x-csrftoken", "a=b=="),
-        ("x-real-ip", "192.0.2.7"),
-    ];
-    let wanted = wanted.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    assert_eq!(headers(&backend), wanted);
-    let seen = &backend.requests()[0];
-    assert_eq!((&*seen.method, &*seen.target), ("GET", "/api/bootstrap/"));
-    assert!(seen.body.is_empty());
-}
-
-#[test]
-fn a_source_without_a_value_sends_no_header() {
-    let backend = StubBackend::open();
-    let gateway = Gateway::start(&backend);
-    Handshake::new(&gateway)
-        .path("/ws/?token=&other=1")
-        .header("Cookie", "")
-        .header("User-Agent", "")
-        .header("X-Real-IP", "")
-        .connect();
-    let names: Vec<_> = headers(&backend)
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect();
-    assert_eq!(names, ["accept", "accept-encoding", "host"]);
-}
-
-#[test]
-fn cookies_pass_byte_for_byte() {
-    let backend = StubBackend::open();
-    let gateway = Gateway::start(&backend);
-    let cookie = "a=\u{e9}\u{4e16}; csrftoken=t\u{e9}; b=1 2\t3".as_bytes();
-    Handshake::new(&gateway).header("Cookie", cookie).connect();
-    let seen = backend.wait_for(1).remove(0);
-    assert_eq!(seen.header_bytes("cookie"), Some(cookie));
-    assert_eq!(seen.header_bytes("x-csrftoken"), Some("t\u{e9}".as_bytes()));
-}
-
-#[test]
-fn custom_headers_come_from_every_source() {
-    let backend = StubBackend::open();
-    let gateway = Gateway::with(&backend)
-        .file(
-            r#"
-            [backend.headers]
-            X-Session-Token = { param = "session_token" }
-            X-Tenant = { header = "X-Forwarded-Host" }
-            X-Session = { cookie = "sessionid" }
-            Referer = { fixed = "https://app.example" }
-            Authorization = { param = "jwt", format = "Bearer {}" }
-            X-Absent = { param = "absent" }
-            X-Real-IP = false
-            "#,
-        )
-        .start();
-    Handshake::new(&gateway)
-        .path("/ws/?session_token=t%20x&jwt=a.b&token=t")
-        .header("X-Forwarded-Host", "tenant.example")
-        .header("Cookie", "sessionid=\"s\"")
-        .header("X-Real-IP", "192.0.2.7")
-        .header("Referer", "https://other.example")
-        .connect();
-    let seen = backend.wait_for(1).remove(0);
-    for (name, value) in [
-        ("x-session-token", Some("t x")),
-        ("x-tenant", Some("tenant.example")),
-        ("x-session", Some("s")),
-        ("referer", Some("https://app.example")),
-        ("authorization", Some("Bearer a.b")),
-        ("x-absent", None),
-        ("x-real-ip", None),
-        ("cookie", Some("sessionid=\"s\"")),
-    ] {
-        assert_eq!(seen.header(name), value, "{name}");
-    }
-}
-
-#[test]
-fn what_could_split_a_request_is_answered_with_400() {
-    let backend = StubBackend::open();
-    let gateway = Gateway::with(&backend)
-        .file("[backend.headers]\nX-Custom = { param = \"custom\" }\n")
-        .start();
-    for handshake in [
-        Handshake::new(&gateway).path("/ws/?token=a%0d%0aX-Forged:%201"),
-        Handshake::new(&gateway).path("/ws/?token=a%0a"),
-        Handshake::new(&gateway).path("/ws/?token=%00"),
-        Handshake::new(&gateway).path("/ws/?custom=%0D"),
-        Handshake::new(&gateway).header("Cookie", b"a=\0"),
-        Handshake::new(&gateway).header("User-Agent", b"a\rb"),
-    ] {
-        assert_eq!(handshake.refused().status, 400, "{handshake:?}");
-    }
-    assert!(backend.requests().is_empty());
-    Handshake::new(&gateway).path("/ws/?token=fine").connect();
-}
 
 #[test]
 fn the_rooms_are_told_as_they_came_without_repetitions() {
@@ -248,7 +99,7 @@ fn compressed_answers_are_understood() {
 }
 
 /// A backend that refuses visitors with the cookie `no` in some way and admits the others.
-fn picky(refusal: Reply) -> StubBackend {
+pub(crate) fn picky(refusal: Reply) -> StubBackend {
     StubBackend::new(move |seen| match seen.header("cookie") {
         Some("no") => refusal.clone(),
         _ => Reply::rooms(&json!([{"room": "*"}])),
@@ -257,7 +108,7 @@ fn picky(refusal: Reply) -> StubBackend {
 
 /// A visitor whom the backend does not admit is told so and closed with `code` a moment later.
 #[track_caller]
-fn expect_refusal(gateway: &Gateway, code: u16) {
+pub(crate) fn expect_refusal(gateway: &Gateway, code: u16) {
     let mut refused = Handshake::new(gateway).header("Cookie", "no").open();
     assert_eq!(refused.expect_text(), NO);
     refused.expect_close(code);
@@ -453,47 +304,6 @@ fn the_log_does_not_repeat_itself_for_every_visitor() {
 }
 
 #[test]
-fn redirects_are_followed_within_the_backend() {
-    let backend = StubBackend::new(|seen| match &*seen.target {
-        "/api/bootstrap/" => Reply::http("301 Moved", &[("Location", "/api/v2/?x=1")], "moved"),
-        "/api/v2/?x=1" => Reply::http("307 Moved", &[("Location", "../v3/bootstrap/")], ""),
-        "/v3/bootstrap/" | "/api/v3/bootstrap/" => Reply::rooms(&json!([{"room": "*"}])),
-        _ => Reply::forbidden(),
-    });
-    let gateway = Gateway::start(&backend);
-    Handshake::new(&gateway).header("Cookie", "a=1").connect();
-    let requests = backend.wait_for(3);
-    assert_eq!(requests.len(), 3);
-    for seen in requests {
-        assert_eq!(seen.method, "GET");
-        assert_eq!(seen.header("cookie"), Some("a=1"));
-    }
-}
-
-#[test]
-fn redirects_elsewhere_are_not_followed_and_named_in_the_log() {
-    let other = StubBackend::open();
-    let location = format!("{}login/?next=secret", other.url);
-    let backend = picky(Reply::http("302 Found", &[("Location", &location)], ""));
-    let gateway = Gateway::start(&backend);
-    expect_refusal(&gateway, 1013);
-    let line = gateway.wait_for_line("no usable answer from the backend");
-    assert!(line.contains(&format!("{}login/", other.url)), "{line}");
-    assert!(!gateway.log().contains("secret"));
-    assert!(other.requests().is_empty());
-
-    let around = picky(Reply::http(
-        "302 Found",
-        &[("Location", "/api/bootstrap/")],
-        "",
-    ));
-    let gateway = Gateway::start(&around);
-    expect_refusal(&gateway, 1013);
-    gateway.wait_for_line("redirects the call again and again");
-    assert!(around.requests().len() < 10);
-}
-
-#[test]
 fn secrets_are_never_logged() {
     let backend = picky(Reply::Reset);
     let gateway = Gateway::with(&backend)
@@ -512,135 +322,6 @@ fn secrets_are_never_logged() {
     expect_refusal(&gateway, 1013);
     backend.wait_for(4);
     assert!(!gateway.log().contains("geheim"), "{}", gateway.log());
-}
-
-#[test]
-fn a_backend_on_a_unix_socket_gets_path_and_host_of_its_url() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("api.sock");
-    let backend = StubBackend::unix(&path, |_| Reply::rooms(&json!([{"room": "*"}])));
-    let gateway = Gateway::with(&backend)
-        .set("HT_BACKEND__SOCKET", path.display())
-        .start();
-    Handshake::new(&gateway).header("Cookie", "a=1").connect();
-    let seen = backend.wait_for(1).remove(0);
-    assert_eq!(seen.target, "/api/bootstrap/");
-    assert_eq!(seen.header("host"), Some("backend.test"));
-    assert_eq!(seen.header("cookie"), Some("a=1"));
-}
-
-#[test]
-fn a_backend_with_tls_is_checked() {
-    let admit = |_: &Seen| Reply::rooms(&json!([{"room": "*"}]));
-    let (config, certificate) = tls::localhost();
-    let backend = StubBackend::tls(config, admit);
-    let folder = tempfile::tempdir().unwrap();
-    let trusted = folder.path().join("ca.pem");
-    std::fs::write(&trusted, certificate).unwrap();
-    let unrelated = folder.path().join("other.pem");
-    std::fs::write(&unrelated, tls::localhost().1).unwrap();
-
-    let gateway = Gateway::with(&backend)
-        .set("HT_BACKEND__TLS_CA_FILE", trusted.display())
-        .start();
-    Client::connect(&gateway).fence();
-    let gateway = Gateway::with(&backend)
-        .set("HT_BACKEND__TLS_CA_FILE", unrelated.display())
-        .start();
-    expect_refusal(&gateway, 1013);
-    gateway.wait_for_line("TLS with the backend failed");
-    let gateway = Gateway::with(&backend)
-        .set("HT_BACKEND__TLS_CA_FILE", unrelated.display())
-        .set("HT_BACKEND__TLS_VERIFY", false)
-        .start();
-    Client::connect(&gateway).fence();
-    let plain = StubBackend::new(admit);
-    let gateway = Gateway::with(&backend)
-        .set("HT_BACKEND__URL", plain.url.replace("http:", "https:"))
-        .set("HT_BACKEND__TLS_VERIFY", false)
-        .set("HT_BACKEND__TIMEOUT", "300ms")
-        .start();
-    expect_refusal(&gateway, 1013);
-}
-
-#[test]
-fn a_visitor_who_leaves_meanwhile_leaves_nothing_behind() {
-    let backend = StubBackend::new(|seen| match seen.header("cookie") {
-        Some("slow") => Reply::Hang(Vec::new()),
-        _ => Reply::rooms(&json!([])),
-    });
-    let gateway = Gateway::with(&backend)
-        .hooks()
-        .set("HT_BACKEND__MAX_IN_FLIGHT", 1)
-        .start();
-    for reset in [false, true] {
-        let slow = Handshake::new(&gateway).header("Cookie", "slow").send();
-        let before = usize::from(reset);
-        backend.wait("call under way", |history| {
-            (history.in_flight == 1).then_some(())
-        });
-        if reset {
-            slow.0.reset_on_drop();
-        }
-        drop(slow);
-        backend.wait("abandoned call", |history| {
-            (history.abandoned > before).then_some(())
-        });
-    }
-    // The only place is free again, long before the call would have timed out.
-    let mut client = Client::connect(&gateway);
-    assert_eq!(client.status()["open_connections"], 1);
-    client.leave();
-    backend.wait_for_moments(&["online", "offline"]);
-}
-
-#[test]
-fn calls_under_way_are_bounded_and_the_others_wait_in_line() {
-    let gate = Gate::default();
-    let behind = gate.clone();
-    let backend =
-        StubBackend::new(move |_| Reply::Behind(behind.clone(), Reply::rooms(&json!([])).into()));
-    let gateway = Gateway::with(&backend)
-        .set("HT_BACKEND__MAX_IN_FLIGHT", 2)
-        .start();
-    let asked: Vec<_> = (0..6).map(|_| Handshake::new(&gateway).send()).collect();
-    backend.wait_for(2);
-    gate.open();
-    for asked in asked {
-        assert_eq!(asked.open().expect_json()["is_authorized"], true);
-    }
-    backend.wait("end of all calls", |history| {
-        (history.requests.len() == 6).then(|| assert_eq!(history.in_flight_max, 2))
-    });
-}
-
-#[test]
-fn a_backend_that_hangs_for_one_visitor_does_not_hold_the_others() {
-    let backend = StubBackend::new(|seen| match seen.header("cookie") {
-        Some("slow") => Reply::Hang(Vec::new()),
-        _ => Reply::rooms(&json!([{"room": "*"}])),
-    });
-    let gateway = Gateway::start(&backend);
-    let mut early = Client::connect(&gateway);
-    early.subscribe(&json!({"room": 1}), "early");
-    let _slow: Vec<_> = (0..8)
-        .map(|_| Handshake::new(&gateway).header("Cookie", "slow").send())
-        .collect();
-    backend.wait("calls that hang", |history| {
-        (history.in_flight >= 8).then_some(())
-    });
-    let began = Instant::now();
-    let mut late = Client::connect(&gateway);
-    late.subscribe(&json!({"room": 1}), "late");
-    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 7}));
-    assert_eq!(early.expect_publish(), (json!(7), json!("early")));
-    assert_eq!(late.expect_publish(), (json!(7), json!("late")));
-    // The calls that hang take ten seconds.
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! The real binary as a black box, a file per feature.
 
+mod backend;
 mod binary;
 mod bootstrap;
 mod cli;
+mod forwarding;
 mod handshake;
 mod hooks;
 mod idle;
+mod internal;
 mod legacy;
 mod lifecycle;
 mod limits;

@@ -1,0 +1,127 @@
+//! The internal listener: what it answers, and whom.
+
+use serde_json::json;
+
+use crate::support::Gateway;
+use crate::support::StubBackend;
+use crate::support::http;
+use crate::triggers::expect_nothing;
+use crate::triggers::gateway;
+use crate::triggers::listener;
+
+#[test]
+fn other_requests_of_the_internal_listener_are_told_what_is_there() {
+    let gateway = gateway();
+    for (method, path, status) in [
+        ("GET", "/trigger/", 405),
+        ("PUT", "/trigger/", 405),
+        ("POST", "/metrics", 405),
+        ("POST", "/ready", 405),
+        ("GET", "/", 404),
+        ("GET", "/ws/", 404),
+        ("GET", "/live", 200),
+        ("GET", "/ready", 200),
+        ("GET", "/metrics", 200),
+    ] {
+        let answer = http::request(gateway.internal(), method, path, &[], b"");
+        assert_eq!(answer.status, status, "{method} {path}: {answer:?}");
+    }
+    assert_eq!(
+        gateway.get("/ready").json(),
+        json!({"ready": true, "reasons": []})
+    );
+    // The metrics end as OpenMetrics wants it, and every family is described.
+    let metrics = gateway.get("/metrics");
+    assert!(metrics.text().ends_with("# EOF\n"));
+    assert_eq!(gateway.metric("high_templar_connections"), 0);
+}
+
+#[test]
+fn browsers_are_refused() {
+    let gateway = gateway();
+    let mut client = listener(&gateway);
+    let body = br#"{"rooms": [{"room": 1}], "data": 1}"#;
+    for header in [
+        ("Origin", "http://localhost:8000"),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "cross-site"),
+    ] {
+        let headers = [header, ("Content-Type", "text/plain")];
+        let answer = http::request(gateway.internal(), "POST", "/trigger/", &headers, body);
+        assert_eq!(answer.status, 403, "{header:?}: {answer:?}");
+        let answer = http::request(gateway.internal(), "GET", "/metrics", &[header], b"");
+        assert_eq!(answer.status, 403, "{header:?}: {answer:?}");
+    }
+    expect_nothing(&gateway, &mut client);
+}
+
+#[test]
+fn a_key_is_asked_for_where_one_is_set() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_INTERNAL__API_KEY", "geheim-key")
+        .set("HT_LOG__LEVEL", "trace")
+        .start();
+    let mut client = listener(&gateway);
+    let ask = |path: &str, method: &str, key: Option<&str>| {
+        let headers: Vec<_> = key.map(|key| ("Authorization", key)).into_iter().collect();
+        let body = br#"{"rooms": [{"room": 1}], "data": 1}"#;
+        http::request(gateway.internal(), method, path, &headers, body)
+    };
+    for key in [
+        None,
+        Some(""),
+        Some("Bearer"),
+        Some("Bearer "),
+        Some("Bearer geheim-ke"),
+        Some("Bearer geheim-key2"),
+        Some("Basic geheim-key"),
+        Some("geheim-key"),
+    ] {
+        for (path, method) in [("/trigger/", "POST"), ("/metrics", "GET")] {
+            let answer = ask(path, method, key);
+            assert_eq!(answer.status, 401, "{path} {key:?}: {answer:?}");
+            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        }
+    }
+    assert_eq!(ask("/live", "GET", None).status, 200);
+    assert_eq!(ask("/ready", "GET", None).status, 200);
+    assert_eq!(
+        ask("/metrics", "GET", Some("Bearer geheim-key")).status,
+        200
+    );
+    assert_eq!(
+        ask("/trigger/", "POST", Some("bearer geheim-key")).status,
+        200
+    );
+    assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+    client.fence();
+    assert!(!gateway.log().contains("geheim"), "{}", gateway.log());
+}
+
+#[test]
+fn without_a_key_others_cannot_reach_the_internal_listener() {
+    let backend = StubBackend::open();
+    let (code, log) = Gateway::with(&backend)
+        .set("HT_INTERNAL__LISTEN", "0.0.0.0:0")
+        .start_and_fail();
+    assert!(matches!(code, Some(1 | 78)), "{code:?}: {log}");
+    assert!(log.contains("internal.api_key"), "{log}");
+    Gateway::with(&backend)
+        .set("HT_INTERNAL__LISTEN", "0.0.0.0:0")
+        .set("HT_INTERNAL__API_KEY", "key")
+        .start();
+}
+
+#[test]
+fn the_internal_listener_can_be_a_unix_socket() {
+    let backend = StubBackend::open();
+    let builder = Gateway::with(&backend);
+    let path = builder.folder().join("internal.sock");
+    let gateway = builder
+        .set("HT_INTERNAL__LISTEN", format!("unix:{}", path.display()))
+        .start();
+    let mut client = listener(&gateway);
+    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 1}));
+    assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+}
