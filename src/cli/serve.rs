@@ -20,8 +20,9 @@ use crate::logging;
 use crate::process;
 use crate::process::Signals;
 
-/// Threads for everything but the connections: the API, the broker, triggers.
-const CONTROL_THREADS: usize = 2;
+/// Most threads for everything but the connections: the API, the broker, triggers. A second one
+/// costs a small machine more in hand-overs than it brings.
+const CONTROL_THREADS_MAX: usize = 2;
 
 /// What the drain may take beyond its own timeout before it is cut.
 const GRACE: Duration = Duration::from_secs(2);
@@ -45,7 +46,13 @@ pub(super) fn run(args: Args) -> Done {
     process::raise_open_files(config.server.limits.connections);
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
+        .worker_threads(
+            config
+                .server
+                .threads
+                .div_ceil(2)
+                .clamp(1, CONTROL_THREADS_MAX),
+        )
         .thread_name("ht-control")
         .enable_all()
         .build()
