@@ -6,6 +6,7 @@ use std::thread;
 use ht_backend::config::BackendConfig;
 use ht_backend::config::HeaderRule;
 use ht_backend::config::HookCalls;
+use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
 use ht_core::limits::Limits;
 use ht_server::config::HookQueueConfig;
@@ -91,6 +92,7 @@ pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, notes: Vec<Strin
             exchange: values.rabbitmq_exchange.value.clone(),
             prefetch: u16::try_from(values.rabbitmq_prefetch.value).unwrap_or(u16::MAX),
             publish_timeout: values.rabbitmq_publish_timeout.value,
+            binding_check: BINDING_CHECK,
         }),
         log: LogConfig {
             level: values.log_level.value,

@@ -1,8 +1,5 @@
 //! The backend as a peer: where it is, where it points to, how much it is asked at once.
 
-use std::time::Duration;
-use std::time::Instant;
-
 use serde_json::json;
 
 use crate::bootstrap::expect_refusal;
@@ -11,6 +8,7 @@ use crate::support::Client;
 use crate::support::Gate;
 use crate::support::Gateway;
 use crate::support::Handshake;
+use crate::support::NEVER;
 use crate::support::Reply;
 use crate::support::Seen;
 use crate::support::StubBackend;
@@ -163,7 +161,9 @@ fn a_backend_that_hangs_for_one_visitor_does_not_hold_the_others() {
         Some("slow") => Reply::Hang(Vec::new()),
         _ => Reply::rooms(&json!([{"room": "*"}])),
     });
-    let gateway = Gateway::start(&backend);
+    let gateway = Gateway::with(&backend)
+        .set("HT_BACKEND__TIMEOUT", NEVER)
+        .start();
     let mut early = Client::connect(&gateway);
     early.subscribe(&json!({"room": 1}), "early");
     let _slow: Vec<_> = (0..8)
@@ -172,16 +172,9 @@ fn a_backend_that_hangs_for_one_visitor_does_not_hold_the_others() {
     backend.wait("calls that hang", |history| {
         (history.in_flight >= 8).then_some(())
     });
-    let began = Instant::now();
     let mut late = Client::connect(&gateway);
     late.subscribe(&json!({"room": 1}), "late");
     gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 7}));
     assert_eq!(early.expect_publish(), (json!(7), json!("early")));
     assert_eq!(late.expect_publish(), (json!(7), json!("late")));
-    // The calls that hang take ten seconds.
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
 }

@@ -1,8 +1,5 @@
 //! The backend hears who came, is there and went, and nobody waits for it.
 
-use std::time::Duration;
-use std::time::Instant;
-
 use serde_json::json;
 
 use crate::support::Client;
@@ -10,6 +7,7 @@ use crate::support::Frame;
 use crate::support::Gate;
 use crate::support::Gateway;
 use crate::support::Handshake;
+use crate::support::NEVER;
 use crate::support::Reply;
 use crate::support::StubBackend;
 use crate::support::frame;
@@ -158,8 +156,8 @@ fn a_backend_that_hangs_in_hooks_delays_nothing() {
     let gateway = Gateway::with(&backend)
         .hooks()
         .set("HT_HOOKS__MAX_IN_FLIGHT", 2)
+        .set("HT_BACKEND__TIMEOUT", NEVER)
         .start();
-    let began = Instant::now();
     let mut clients: Vec<_> = (0..5)
         .map(|_| {
             let mut client = Client::connect(&gateway);
@@ -174,12 +172,6 @@ fn a_backend_that_hangs_in_hooks_delays_nothing() {
             client.fence();
         }
     }
-    // A call that hangs takes ten seconds.
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
     // Those that hang are as many as may be under way.
     backend.wait_for_moments(&["online", "online"]);
 }

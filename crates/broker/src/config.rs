@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Time between two looks at the binding.
+pub const BINDING_CHECK: Duration = Duration::from_secs(2);
+
 /// How to reach RabbitMQ.
 #[derive(Clone)]
 pub struct RabbitMqConfig {
@@ -14,4 +17,7 @@ pub struct RabbitMqConfig {
     pub prefetch: u16,
     /// How long a published trigger may take to come back through the broker.
     pub publish_timeout: Duration,
+    /// How often the binding is made sure of; [`BINDING_CHECK`] unless there is a reason. An
+    /// exchange that is deleted takes its bindings along, and the queue's consumer is not told.
+    pub binding_check: Duration,
 }

@@ -88,6 +88,7 @@ pub struct RabbitMq {
     endpoint: Endpoint,
     exchange: ShortString,
     prefetch: u16,
+    binding_check: Duration,
     parse: Parse,
     health: Mutex<Health>,
     rejected: Mutex<Throttle>,
@@ -123,6 +124,7 @@ impl RabbitMq {
             endpoint: address::endpoint(&uri),
             // Zero would mean without bound.
             prefetch: config.prefetch.max(1),
+            binding_check: config.binding_check,
             parse,
             health: Mutex::new(Health::NotReady("not connected yet".into())),
             rejected: Mutex::new(Throttle::new(REJECTED_LOG)),

@@ -46,13 +46,11 @@ async fn a_stopped_broker_comes_back() {
 
     server.stop();
     node.becomes_not_ready().await;
-    let started = Instant::now();
     let outcome = node.broker.publish(vec![trigger("0")]).await;
     assert!(
         matches!(outcome, Err(PublishError::Unavailable(_))),
         "{outcome:?}"
     );
-    assert!(started.elapsed() < Duration::from_millis(500), "at once");
     eventually(SOON, || node.trouble().contains("connection refused")).await;
 
     let late = Node::rabbitmq(config(server.url()));
@@ -79,14 +77,12 @@ async fn a_killed_broker_and_a_hung_one_come_back() {
 
     // Nothing is closed and nothing answers: only the heartbeats tell.
     server.pause();
-    let started = Instant::now();
     let outcome = node.broker.publish(vec![trigger("0")]).await;
     assert!(
         matches!(outcome, Err(PublishError::Unconfirmed { .. })),
         "{outcome:?}"
     );
     node.becomes_not_ready().await;
-    assert!(started.elapsed() < Duration::from_secs(8));
     server.resume();
     works(&node, server.url(), "3").await;
 

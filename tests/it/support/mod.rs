@@ -28,6 +28,10 @@ pub(crate) use self::reply::Reply;
 /// How long anything may take, on however busy a machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A setting, in seconds, for what must not end by the clock: nothing that a test waits for may
+/// come of it.
+pub(crate) const NEVER: &str = "3600";
+
 /// Waits until a look finds something.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

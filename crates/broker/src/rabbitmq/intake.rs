@@ -30,10 +30,6 @@ use crate::rabbitmq::wire::Wire;
 /// Messages that are dispatched and acknowledged together at most.
 const BATCH_MAX: usize = 256;
 
-/// How often the binding is made sure of. An exchange that is deleted takes its bindings along,
-/// and the queue's consumer is not told.
-const BINDING_CHECK: Duration = Duration::from_secs(2);
-
 /// Binding checks in a row that may go unanswered.
 const BINDING_SILENCES: u32 = 3;
 
@@ -159,7 +155,7 @@ impl Intake {
         let mut silent = 0;
         loop {
             tokio::select! {
-                () = tokio::time::sleep(BINDING_CHECK) => {}
+                () = tokio::time::sleep(broker.binding_check) => {}
                 () = broker.check_binding.notified() => {}
             }
             match self.bind(broker, channel.take()).await {

@@ -14,6 +14,7 @@ use ht_broker::Broker;
 use ht_broker::Dispatch;
 use ht_broker::Health;
 use ht_broker::Place;
+use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
 use ht_broker::rabbitmq::Parse;
 use ht_broker::rabbitmq::RabbitMq;
@@ -98,6 +99,7 @@ pub(crate) fn config(url: &str) -> RabbitMqConfig {
         exchange: EXCHANGE.to_owned(),
         prefetch: 500,
         publish_timeout: Duration::from_secs(5),
+        binding_check: BINDING_CHECK,
     }
 }
 

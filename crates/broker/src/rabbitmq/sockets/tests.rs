@@ -5,6 +5,7 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use crate::config::BINDING_CHECK;
 use crate::config::RabbitMqConfig;
 use crate::rabbitmq::ConfigError;
 use crate::rabbitmq::ProbeError;
@@ -50,6 +51,7 @@ async fn outcome(url: String) -> Result<(), String> {
         exchange: "hightemplar".into(),
         prefetch: 10,
         publish_timeout: Duration::from_secs(5),
+        binding_check: BINDING_CHECK,
     };
     match probe(&config).await {
         Ok(report) => {
