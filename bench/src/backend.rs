@@ -142,11 +142,11 @@ impl Caller {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
-            while let Some(end) = self.heard.windows(4).position(|w| w == b"\r\n\r\n") {
-                let answer = answer(&self.heard[..end], grants);
+            while let Some((head, whole)) = request(&self.heard) {
+                let answer = answer(&self.heard[..head], &self.heard[head..whole], grants);
                 // An answer is short and is waited for, so it fits.
                 self.stream.write_all(answer.as_bytes())?;
-                self.heard.drain(..end + 4);
+                self.heard.drain(..whole);
             }
             if self.heard.len() > HEAD_BYTES_MAX {
                 return Err(io::ErrorKind::InvalidData.into());
@@ -155,20 +155,50 @@ impl Caller {
     }
 }
 
-/// The answer to one request head. Requests with a body are not expected: hooks have none.
-fn answer(head: &[u8], grants: Grants) -> String {
+/// The lengths of the head of the first request and of all of it; `None` when it is not whole.
+fn request(heard: &[u8]) -> Option<(usize, usize)> {
+    let head = heard.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(&heard[..head]);
+    let body = text
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse().ok())
+        .unwrap_or(0);
+    let whole = head.saturating_add(body);
+    (heard.len() >= whole).then_some((head, whole))
+}
+
+/// The answer to one request.
+fn answer(head: &[u8], body: &[u8], grants: Grants) -> String {
     let head = String::from_utf8_lossy(head);
     let mut words = head.split_ascii_whitespace();
     let (method, path) = (words.next(), words.next().unwrap_or_default());
+    let mut kind = "application/json";
     let (status, body) = match method {
         Some("GET") if path.ends_with("/bootstrap/") => ("200 OK", grants.bootstrap(user(&head))),
         Some("POST") if path.contains("/user/notify_") => ("200 OK", "{}".to_owned()),
+        Some("POST") if path.starts_with("/ws/") => {
+            kind = "application/websocket-events\r\nSec-WebSocket-Extensions: grip";
+            ("200 OK", websocket_events(path, body))
+        }
         Some(_) | None => ("404 Not Found", "{}".to_owned()),
     };
     format!(
-        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// The answer of an origin behind pushpin: websocket events over HTTP. Who opens a websocket is
+/// let in and subscribed to the room that the url names; everything else is taken note of.
+fn websocket_events(path: &str, events: &[u8]) -> String {
+    if !events.starts_with(b"OPEN\r\n") {
+        return String::new();
+    }
+    let room = path.split_once("?room=").map_or("", |(_, room)| room);
+    let subscribe = format!(r#"c:{{"type":"subscribe","channel":"{room}"}}"#);
+    format!("OPEN\r\nTEXT {:x}\r\n{subscribe}\r\n", subscribe.len())
 }
 
 /// Who is asked for, from the cookie that clients send.
@@ -205,5 +235,23 @@ mod tests {
         assert_eq!(heard.matches("HTTP/1.1 200 OK").count(), 3);
         assert_eq!(heard.matches("HTTP/1.1 404").count(), 1);
         assert!(heard.contains(r#"{"target":"bench","id":"7"}"#));
+    }
+
+    #[test]
+    fn a_websocket_over_http_is_subscribed_once_its_request_is_whole() {
+        let bytes = b"POST /ws/?room=all HTTP/1.1\r\ncontent-length: 6\r\n\r\nOPEN\r\nmore";
+        let (head, whole) = request(bytes).unwrap();
+        assert_eq!(
+            (&bytes[head..whole], whole),
+            (&b"OPEN\r\n"[..], bytes.len() - 4)
+        );
+        for cut in 0..whole {
+            assert_eq!(request(&bytes[..cut]), None);
+        }
+        let said = answer(&bytes[..head], &bytes[head..whole], Grants::Shared);
+        let end = "\r\n\r\nOPEN\r\nTEXT 26\r\nc:{\"type\":\"subscribe\",\"channel\":\"all\"}\r\n";
+        assert!(said.ends_with(end), "{said}");
+        assert!(said.contains("Content-Type: application/websocket-events\r\n"));
+        assert!(answer(&bytes[..head], b"CLOSE\r\n", Grants::Shared).ends_with("\r\n\r\n"));
     }
 }

@@ -12,9 +12,15 @@ use clap::ValueEnum;
 use crate::drive::Label;
 use crate::floor::Mode;
 use crate::message;
+use crate::server::ChannelsServer;
 use crate::server::FloorServer;
 use crate::server::GatewayServer;
 use crate::server::Launch;
+use crate::server::NatsServer;
+use crate::server::NchanServer;
+use crate::server::NodeServer;
+use crate::server::PushpinServer;
+use crate::server::PythonServer;
 use crate::server::Server;
 use crate::workload::Grants;
 use crate::workload::Pace;
@@ -62,8 +68,26 @@ pub enum Which {
     FloorWrite,
     /// The floor where waiting messages share a send.
     FloorCoalesce,
-    /// high-templar.
+    /// high-templar, triggered by HTTP.
     Gateway,
+    /// high-templar, triggered over RabbitMQ.
+    GatewayRabbitmq,
+    /// The Python high-templar, triggered over RabbitMQ.
+    Python,
+    /// nginx with nchan.
+    Nchan,
+    /// pushpin.
+    Pushpin,
+    /// The Node library ws.
+    Ws,
+    /// Socket.IO on Node.
+    Socketio,
+    /// Django Channels with daphne and Redis.
+    Channels,
+    /// uWebSockets.js on Node.
+    Uws,
+    /// NATS over websocket.
+    Nats,
 }
 
 /// What to drive, and how.
@@ -75,6 +99,12 @@ pub struct DriveArgs {
     /// The gateway's program
     #[arg(long, default_value = "target/release/high-templar")]
     pub gateway: PathBuf,
+    /// Where other products were installed by `bench/run`
+    #[arg(long, default_value = "target/bench/peers")]
+    pub peers: PathBuf,
+    /// The script that runs a RabbitMQ
+    #[arg(long, default_value = "tests/support/rabbitmq")]
+    pub rabbitmq: PathBuf,
     /// The core that the server runs on (pin the driver itself with taskset); without it, any
     #[arg(long)]
     pub server_core: Option<usize>,
@@ -189,9 +219,18 @@ impl DriveArgs {
         match self.server {
             Which::FloorWrite => Box::new(FloorServer(Mode::Write)),
             Which::FloorCoalesce => Box::new(FloorServer(Mode::Coalesce)),
-            Which::Gateway => Box::new(GatewayServer {
+            Which::Gateway | Which::GatewayRabbitmq => Box::new(GatewayServer {
                 program: self.gateway.clone(),
+                rabbitmq: self.server == Which::GatewayRabbitmq,
             }),
+            Which::Python => Box::new(PythonServer),
+            Which::Nchan => Box::new(NchanServer),
+            Which::Pushpin => Box::new(PushpinServer),
+            Which::Ws => Box::new(NodeServer::Ws),
+            Which::Socketio => Box::new(NodeServer::SocketIo),
+            Which::Channels => Box::new(ChannelsServer),
+            Which::Uws => Box::new(NodeServer::UWebSockets),
+            Which::Nats => Box::new(NatsServer),
         }
     }
 
@@ -204,6 +243,8 @@ impl DriveArgs {
             prefix: self.prefix.clone(),
             log: self.log.clone(),
             connections: self.connections as usize,
+            peers: self.peers.clone(),
+            rabbitmq: self.rabbitmq.clone(),
         }
     }
 

@@ -80,7 +80,12 @@ pub fn drive(
         fleet,
         publisher: Publisher::new(door, workload, epoch),
         progress: Progress::default(),
-        clock: CpuClock::new(server.process.id()),
+        clock: CpuClock::of_family(server.process.id()),
+        beside: server
+            .beside
+            .iter()
+            .map(|b| CpuClock::of_family(b.id()))
+            .collect(),
         pid: server.process.id(),
         expected: 0,
     };
@@ -128,6 +133,8 @@ struct Run<'a> {
     publisher: Publisher,
     progress: Progress,
     clock: CpuClock,
+    /// Clocks of what the server cannot do without, each in its own process.
+    beside: Vec<CpuClock>,
     pid: u32,
     /// Deliveries that follow from what was sent.
     expected: u64,
@@ -136,6 +143,15 @@ struct Run<'a> {
 impl Run<'_> {
     fn cpu(&mut self) -> Result<Cpu, DriveError> {
         self.clock.read().map_err(DriveError::Usage)
+    }
+
+    /// CPU of what stands beside the server.
+    fn cpu_beside(&mut self) -> Result<Duration, DriveError> {
+        let mut sum = Duration::ZERO;
+        for clock in &mut self.beside {
+            sum += clock.read().map_err(DriveError::Usage)?.total;
+        }
+        Ok(sum)
     }
 
     /// Lets the first clients in, warms the server up with them, then lets the others in.
@@ -156,13 +172,13 @@ impl Run<'_> {
         }
         self.pump(self.workload.settle)?;
 
-        let memory = Memory::read(self.pid).map_err(DriveError::Usage)?;
+        let memory = Memory::read_family(self.pid).map_err(DriveError::Usage)?;
         let (cpu, start) = (self.cpu()?, Instant::now());
         self.grow(all)?;
         let wall = start.elapsed();
         self.pump(self.workload.settle)?;
         let cpu = self.cpu()? - cpu;
-        let memory_then = Memory::read(self.pid).map_err(DriveError::Usage)?;
+        let memory_then = Memory::read_family(self.pid).map_err(DriveError::Usage)?;
 
         let joined = (all - first).max(1) as f64;
         let growth = |before: u64, after: u64| (after as f64 - before as f64) / joined;
@@ -207,9 +223,11 @@ impl Run<'_> {
         let mut driver_clock = CpuClock::new(std::process::id());
         let driver = driver_clock.read().map_err(DriveError::Usage)?;
         let delivered = self.fleet.tally().delivered;
+        let beside = self.cpu_beside()?;
         let (cpu, start) = (self.cpu()?, Instant::now());
         let last = self.phase(work.measured)?;
         let cpu = self.cpu()? - cpu;
+        let beside = self.cpu_beside()?.saturating_sub(beside);
         let driver = driver_clock.read().map_err(DriveError::Usage)? - driver;
         let wall = last.duration_since(start).max(Duration::from_micros(1));
 
@@ -221,6 +239,7 @@ impl Run<'_> {
             deliveries,
             per_second: deliveries as f64 / wall.as_secs_f64(),
             cpu_us: micros(cpu.total) / (deliveries.max(1) as f64),
+            beside_us: micros(beside) / (deliveries.max(1) as f64),
             user_share: cpu.user.as_secs_f64() / coarse.as_secs_f64(),
             frame_bytes: tally.frame_bytes,
             p50_us: latency(0.5),

@@ -53,7 +53,8 @@ fn floor(args: &FloorArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn drive(args: &DriveArgs) -> anyhow::Result<ExitCode> {
-    let workload = args.workload()?;
+    let server = args.server();
+    let workload = args.workload()?.at_most(server.rate_max(args.rooms));
     // Whatever happens, this ends; the server's process ends with us.
     let deadline = Duration::from_secs(args.deadline_seconds);
     std::thread::Builder::new()
@@ -63,7 +64,6 @@ fn drive(args: &DriveArgs) -> anyhow::Result<ExitCode> {
             eprintln!("ht-bench: not done after {deadline:?}: giving up");
             std::process::exit(2);
         })?;
-    let server = args.server();
     let backend = StubBackend::start(workload.grants).context("cannot start the stub backend")?;
     let running = server.launch(&args.launch(backend.address()))?;
     eprintln!("{} runs as process {}", server.name(), running.process.id());

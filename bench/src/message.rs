@@ -84,15 +84,24 @@ fn digits_at(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// Appends the websocket frame that the gateway sends to a subscriber, with its spaces: the floor
-/// sends these bytes, so it sends as many as the gateway does.
+const HEAD: &[u8] = br#"{"type": "publish", "data": "#;
+const MIDDLE: &[u8] = br#", "requestId": ""#;
+const TAIL: &[u8] = br#""}"#;
+
+/// Appends the message that the gateway sends to a subscriber, with its spaces. A server that
+/// passes on what is published to it is given this, so that all send as many bytes.
+pub fn write_publish(stamp: &Stamp, data_bytes: usize, request_id: Uuid, out: &mut Vec<u8>) {
+    out.extend_from_slice(HEAD);
+    stamp.write(data_bytes, out);
+    out.extend_from_slice(MIDDLE);
+    out.extend_from_slice(&uuid_text(request_id));
+    out.extend_from_slice(TAIL);
+}
+
+/// Appends the websocket frame of [`write_publish`]: the floor sends these bytes.
 pub fn write_publish_frame(stamp: &Stamp, data_bytes: usize, request_id: Uuid, out: &mut Vec<u8>) {
-    const HEAD: &[u8] = br#"{"type": "publish", "data": "#;
-    const MIDDLE: &[u8] = br#", "requestId": ""#;
-    const TAIL: &[u8] = br#""}"#;
-    let id = uuid_text(request_id);
     let data_bytes = data_bytes.max(DATA_BYTES_MIN);
-    let length = HEAD.len() + data_bytes + MIDDLE.len() + id.len() + TAIL.len();
+    let length = HEAD.len() + data_bytes + MIDDLE.len() + UUID_BYTES + TAIL.len();
     out.push(0x81);
     if length < 126 {
         out.push(length as u8);
@@ -101,17 +110,15 @@ pub fn write_publish_frame(stamp: &Stamp, data_bytes: usize, request_id: Uuid, o
         out.push(126);
         out.extend_from_slice(&(length as u16).to_be_bytes());
     }
-    out.extend_from_slice(HEAD);
-    stamp.write(data_bytes, out);
-    out.extend_from_slice(MIDDLE);
-    out.extend_from_slice(&id);
-    out.extend_from_slice(TAIL);
+    write_publish(stamp, data_bytes, request_id, out);
 }
+
+const UUID_BYTES: usize = 36;
 
 /// A UUID as it stands in JSON, without quotes.
 #[must_use]
-pub fn uuid_text(id: Uuid) -> [u8; 36] {
-    let mut text = [0; 36];
+pub fn uuid_text(id: Uuid) -> [u8; UUID_BYTES] {
+    let mut text = [0; UUID_BYTES];
     id.hyphenated().encode_lower(&mut text);
     text
 }

@@ -52,6 +52,9 @@ pub struct Delivering {
     pub per_second: f64,
     /// Server CPU, user and system, in µs a delivery.
     pub cpu_us: f64,
+    /// CPU of what stands beside the server, such as a broker, in µs a delivery: not in `cpu_us`.
+    #[serde(default)]
+    pub beside_us: f64,
     /// The user's share of it, 0 to 1, from coarse counters.
     pub user_share: f64,
     /// Bytes of a frame, header included.

@@ -115,6 +115,9 @@ pub fn one_line(outcome: &Outcome) -> String {
             found.driver_cores * 100.0,
             found.publisher_late_us,
         );
+        if found.beside_us > 0.0 {
+            let _ = write!(line, "; {:.2} µs a delivery beside it", found.beside_us);
+        }
     }
     if let Some(why) = &outcome.invalid {
         let _ = write!(line, "; INVALID: {why} {:?}", outcome.faults);

@@ -16,6 +16,7 @@ use serde::Serialize;
 #[derive(Debug)]
 pub struct CpuClock {
     pid: u32,
+    with_children: bool,
     // A thread that ended keeps its last figure.
     threads: HashMap<u32, u64>,
 }
@@ -49,7 +50,17 @@ impl CpuClock {
     pub fn new(pid: u32) -> Self {
         Self {
             pid,
+            with_children: false,
             threads: HashMap::new(),
+        }
+    }
+
+    /// A clock for the process `pid` and all that descend from it.
+    #[must_use]
+    pub fn of_family(pid: u32) -> Self {
+        Self {
+            with_children: true,
+            ..Self::new(pid)
         }
     }
 
@@ -58,7 +69,22 @@ impl CpuClock {
     /// # Errors
     /// When the process is gone.
     pub fn read(&mut self) -> io::Result<Cpu> {
-        for entry in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+        let mut cpu = self.read_one(self.pid)?;
+        if self.with_children {
+            for child in descendants(self.pid)? {
+                // It may have ended since.
+                if let Ok(more) = self.read_one(child) {
+                    cpu.user += more.user;
+                    cpu.system += more.system;
+                }
+            }
+        }
+        cpu.total = Duration::from_nanos(self.threads.values().sum());
+        Ok(cpu)
+    }
+
+    fn read_one(&mut self, pid: u32) -> io::Result<Cpu> {
+        for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
             let entry = entry?;
             // A thread may end between the listing and the reading.
             let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else {
@@ -71,14 +97,39 @@ impl CpuClock {
                 *known = ran.max(*known);
             }
         }
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let (user, system) = parse_stat(&stat).ok_or_else(|| unreadable("stat"))?;
         Ok(Cpu {
-            total: Duration::from_nanos(self.threads.values().sum()),
+            total: Duration::ZERO,
             user,
             system,
         })
     }
+}
+
+/// The children of a process, their children, and so on.
+fn descendants(pid: u32) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    // Missing where the kernel was built without it: then nothing is known of a family.
+    let mut children = children(pid)?;
+    while let Some(child) = children.pop() {
+        found.push(child);
+        // It may have ended since.
+        children.extend(self::children(child).unwrap_or_default());
+    }
+    Ok(found)
+}
+
+fn children(pid: u32) -> io::Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = fs::read_to_string(entry?.path().join("children"))?;
+        found.extend(
+            text.split_ascii_whitespace()
+                .filter_map(|p| p.parse::<u32>().ok()),
+        );
+    }
+    Ok(found)
 }
 
 /// User and system time out of `/proc/PID/stat`. The name in brackets may hold anything.
@@ -111,6 +162,22 @@ impl Memory {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         parse_rollup(&text).ok_or_else(|| unreadable("smaps_rollup"))
     }
+
+    /// What the process `pid` and all that descend from it hold now. Pages that several share
+    /// count once for each.
+    ///
+    /// # Errors
+    /// When the process is gone or is not ours to look at.
+    pub fn read_family(pid: u32) -> io::Result<Self> {
+        let mut sum = Self::read(pid)?;
+        for child in descendants(pid)? {
+            // It may have ended since.
+            let more = Self::read(child).unwrap_or_default();
+            sum.rss += more.rss;
+            sum.anonymous += more.anonymous;
+        }
+        Ok(sum)
+    }
 }
 
 fn parse_rollup(text: &str) -> Option<Memory> {
@@ -131,6 +198,8 @@ fn unreadable(what: &str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::process::Stdio;
     use std::time::Instant;
 
     use super::*;
@@ -149,6 +218,29 @@ mod tests {
             }
             assert!(Instant::now() < deadline, "no CPU time seen: {used:?}");
         }
+    }
+
+    #[test]
+    fn a_family_is_more_than_its_head() {
+        // The shell stays and waits for its child, which waits for us.
+        let mut shell = Command::new("sh")
+            .args(["-c", "cat; true"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while descendants(shell.id()).unwrap().is_empty() {
+            assert!(Instant::now() < deadline, "no child seen");
+        }
+        let alone = Memory::read(shell.id()).unwrap();
+        let family = Memory::read_family(shell.id()).unwrap();
+        let mut clock = CpuClock::of_family(shell.id());
+        clock.read().unwrap();
+        let threads = clock.threads.len();
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+        assert!(family.rss > alone.rss, "{family:?} {alone:?}");
+        assert_eq!(threads, 2);
     }
 
     #[test]

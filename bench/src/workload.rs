@@ -14,13 +14,19 @@ pub enum Rooms {
 }
 
 impl Rooms {
+    /// The name of connection `number`'s room.
+    #[must_use]
+    pub fn name(self, number: u32) -> String {
+        match self {
+            Self::FanOut => "all".to_owned(),
+            Self::Unicast => number.to_string(),
+        }
+    }
+
     /// The room of connection `number`, as JSON.
     #[must_use]
     pub fn room(self, number: u32) -> String {
-        match self {
-            Self::FanOut => r#"{"target":"bench","id":"all"}"#.to_owned(),
-            Self::Unicast => format!(r#"{{"target":"bench","id":"{number}"}}"#),
-        }
+        format!(r#"{{"target":"bench","id":"{}"}}"#, self.name(number))
     }
 
     /// Deliveries of one trigger among so many connections.
@@ -98,4 +104,15 @@ pub struct Workload {
     /// How long after the last delivery a second copy is waited for, and how long an idle server
     /// is left alone before its memory is read.
     pub settle: Duration,
+}
+
+impl Workload {
+    /// The same at no higher rate than `deliveries_max` a second, where it has a rate.
+    #[must_use]
+    pub fn at_most(mut self, deliveries_max: Option<u32>) -> Self {
+        if let (Pace::Rate { deliveries }, Some(max)) = (&mut self.pace, deliveries_max) {
+            *deliveries = deliveries.min(f64::from(max));
+        }
+        self
+    }
 }

@@ -15,6 +15,8 @@ use super::dialect::Dialect;
 use super::dialect::Identity;
 use super::dialect::JoinError;
 use super::dialect::Stage;
+use super::dialect::nats;
+use super::dialect::nats::Said;
 use super::frame;
 use super::frame::Frame;
 use crate::check::Check;
@@ -44,6 +46,8 @@ pub(super) struct Link {
     check: Check,
     /// The beginning of a frame whose end has not come. Empty nearly always.
     partial: Vec<u8>,
+    /// The same of a message in a stream of frames.
+    unfinished: Vec<u8>,
     /// Where the last stamp and `requestId` stood in the payload.
     hints: (usize, usize),
 }
@@ -71,6 +75,7 @@ impl Link {
             stage: Stage::Connecting,
             check,
             partial: Vec::new(),
+            unfinished: Vec::new(),
             hints: (0, 0),
         }
     }
@@ -95,6 +100,7 @@ impl Link {
             stage: self.stage,
             check: std::mem::take(&mut self.check),
             partial: Vec::new(),
+            unfinished: Vec::new(),
             hints: (0, 0),
         }
     }
@@ -123,7 +129,7 @@ impl Link {
             return Ok(());
         }
         all.out.clear();
-        self.stage = all.dialect.open(self.who, all.server, all.out);
+        self.stage = all.dialect.open(self.who, all.rooms, all.server, all.out);
         self.say(all.out)
     }
 
@@ -189,7 +195,9 @@ impl Link {
                 Some(length) => used = length,
                 None => return Ok(0),
             }
-            self.stage = Stage::Greeting;
+            all.out.clear();
+            self.stage = all.dialect.upgraded(self.who, all.rooms, all.out);
+            self.say(all.out)?;
         }
         let now_ns = all.epoch.elapsed().as_nanos() as u64;
         loop {
@@ -218,18 +226,67 @@ impl Link {
                 frame::write_masked(frame::PONG, frame.payload, key, all.out);
                 self.say(all.out)
             }
-            _ if self.stage == Stage::Joined => {
-                self.count(frame, now_ns, all);
-                Ok(())
-            }
-            _ => {
+            _ if self.stage != Stage::Joined => {
                 all.out.clear();
-                self.stage =
-                    dialect::joining_frame(self.stage, self.who, all.rooms, frame, all.out)
-                        .map_err(LinkError::Join)?;
+                self.stage = all
+                    .dialect
+                    .joining_frame(self.stage, self.who, all.rooms, frame, all.out)
+                    .map_err(LinkError::Join)?;
                 self.say(all.out)
             }
+            _ if all.dialect.is_stream() => self.hear_stream(frame, now_ns, all),
+            _ => match all.dialect.answer(frame.payload) {
+                Some(answer) => self.say_text(answer, all),
+                None => {
+                    self.count(frame, now_ns, all);
+                    Ok(())
+                }
+            },
         }
+    }
+
+    fn say_text(&mut self, text: &str, all: &mut Shared<'_>) -> Result<(), LinkError> {
+        all.out.clear();
+        dialect::say(text, self.who, all.out);
+        self.say(all.out)
+    }
+
+    /// Takes every message out of a frame that is a piece of a stream, and keeps the beginning
+    /// of one whose end has not come.
+    fn hear_stream(
+        &mut self,
+        frame: &Frame<'_>,
+        now_ns: u64,
+        all: &mut Shared<'_>,
+    ) -> Result<(), LinkError> {
+        let joined;
+        let mut rest = frame.payload;
+        if !self.unfinished.is_empty() {
+            joined = [&std::mem::take(&mut self.unfinished), rest].concat();
+            rest = &joined;
+        }
+        while let Some((said, length)) = nats::next(rest)
+            .map_err(|_| LinkError::Ended(format!("said {}", dialect::beginning(rest))))?
+        {
+            rest = &rest[length..];
+            match said {
+                Said::Message(payload) => {
+                    let message = Frame {
+                        payload,
+                        length,
+                        ..*frame
+                    };
+                    self.count(&message, now_ns, all);
+                }
+                Said::Ping => self.say_text("PONG\r\n", all)?,
+                Said::Pong | Said::Info => {}
+                Said::Error(line) => {
+                    return Err(LinkError::Ended(dialect::beginning(line)));
+                }
+            }
+        }
+        self.unfinished = rest.to_vec();
+        Ok(())
     }
 
     fn count(&mut self, frame: &Frame<'_>, now_ns: u64, all: &mut Shared<'_>) {

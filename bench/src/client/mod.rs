@@ -24,6 +24,7 @@ pub use self::dialect::Dialect;
 use self::dialect::Identity;
 pub use self::dialect::JoinError;
 use self::dialect::Stage;
+pub(crate) use self::dialect::nats;
 use self::link::Link;
 use self::link::LinkError;
 use crate::check::Check;

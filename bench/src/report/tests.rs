@@ -23,6 +23,7 @@ fn outcome(workload: &str, server: &str, round: u32, cpu_us: f64) -> Outcome {
             deliveries: 100,
             per_second: 20_000.0,
             cpu_us,
+            beside_us: 0.0,
             user_share: 0.1,
             frame_bytes: 214,
             p50_us: 1.0,

@@ -47,6 +47,8 @@ impl Server for FloorServer {
             door: DoorAt::Floor(control),
             dialect: Dialect::Plain,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            beside: Vec::new(),
+            scratch: None,
         })
     }
 }

@@ -1,26 +1,33 @@
 //! high-templar itself as a server to drive.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::io::Read;
+use std::io::Write;
 use std::net::SocketAddr;
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
+use super::Beside;
 use super::Launch;
 use super::LaunchError;
 use super::Process;
 use super::Running;
 use super::Server;
+use super::peer::free_addresses;
 use super::process::listens;
+use super::rabbitmq::RabbitMq;
 use crate::client::Dialect;
 use crate::door::DoorAt;
+use crate::door::Post;
 
 /// The gateway with one shard and its settings as they come.
 #[derive(Clone, Debug)]
 pub struct GatewayServer {
     /// The program.
     pub program: PathBuf,
+    /// Whether triggers come over RabbitMQ.
+    pub rabbitmq: bool,
 }
 
 impl GatewayServer {
@@ -33,16 +40,18 @@ impl GatewayServer {
 
 impl Server for GatewayServer {
     fn name(&self) -> String {
-        "high-templar".to_owned()
+        let name = if self.rabbitmq {
+            "high-templar-rabbitmq"
+        } else {
+            "high-templar"
+        };
+        name.to_owned()
     }
 
     fn launch(&self, how: &Launch) -> Result<Running, LaunchError> {
         let program = self.program.to_string_lossy();
-        let (public, internal) = free_addresses().map_err(|cause| LaunchError::Spawn {
-            program: program.clone().into_owned(),
-            cause,
-        })?;
-        let environment = [
+        let [public, internal] = free_addresses()?;
+        let mut environment = vec![
             ("HT_LISTEN", public.to_string()),
             ("HT_INTERNAL__LISTEN", internal.to_string()),
             ("HT_THREADS", "1".to_owned()),
@@ -50,21 +59,38 @@ impl Server for GatewayServer {
             // One line of log for each connection is not part of the work.
             ("RUST_LOG", "warn".to_owned()),
         ];
+        let mut door = DoorAt::Http(internal, Post::Trigger);
+        let mut beside = Vec::new();
+        if self.rabbitmq {
+            let rabbitmq = RabbitMq::start(how)?;
+            environment.push(("HT_RABBITMQ__URL", rabbitmq.url().to_owned()));
+            door = DoorAt::Amqp(rabbitmq.url().to_owned());
+            beside.push(Beside::RabbitMq(rabbitmq));
+        }
         let mut process = Process::spawn(how, &program, &["serve"], &environment)?;
-        process.wait_for(|_| (listens(public) && listens(internal)).then_some(()))?;
+        process.wait_for(|_| (listens(public) && is_ready(internal)).then_some(()))?;
         Ok(Running {
             process,
             public,
-            door: DoorAt::Http(internal),
+            door,
             dialect: Dialect::HighTemplar,
             version: self.version(),
+            beside,
+            scratch: None,
         })
     }
 }
 
-/// Two ports that nobody listens on.
-fn free_addresses() -> io::Result<(SocketAddr, SocketAddr)> {
-    let one = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok((one.local_addr()?, other.local_addr()?))
+/// Whether it would take triggers: with a broker, it then has its queue.
+fn is_ready(internal: SocketAddr) -> bool {
+    let ask = || {
+        let mut stream = TcpStream::connect(internal)?;
+        stream.write_all(b"GET /ready HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok::<_, io::Error>(answer)
+    };
+    ask().is_ok_and(|answer| {
+        answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200")
+    })
 }

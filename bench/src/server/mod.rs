@@ -1,25 +1,50 @@
 //! The servers that can be driven: how each is started, and how one speaks to it.
 
+mod beside;
+mod channels;
 mod floor;
 mod gateway;
+mod nats;
+mod nchan;
+mod node;
+mod peer;
 mod process;
+mod pushpin;
+mod python;
+mod rabbitmq;
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use tempfile::TempDir;
+
+pub use self::beside::Beside;
+pub use self::channels::ChannelsServer;
 pub use self::floor::FloorServer;
 pub use self::floor::LISTENING;
 pub use self::gateway::GatewayServer;
+pub use self::nats::NatsServer;
+pub use self::nchan::NchanServer;
+pub use self::node::NodeServer;
 pub use self::process::Process;
+pub use self::pushpin::PushpinServer;
+pub use self::python::PythonServer;
 use crate::client::Dialect;
 use crate::door::DoorAt;
+use crate::workload::Rooms;
 
-/// A kind of server. To measure another product, say here how it is started and, if it speaks
-/// neither language of [`Dialect`] or [`DoorAt`], teach those two its own.
+/// A kind of server. To measure another product, say here how it is started and, if it speaks no
+/// language of [`Dialect`] or [`DoorAt`], teach those two its own.
 pub trait Server {
     /// Its name in the results.
     fn name(&self) -> String;
+
+    /// The most deliveries a second that it is asked for, where a workload's fixed rate is more
+    /// than it can do: beyond that, only its queues would be measured.
+    fn rate_max(&self, _rooms: Rooms) -> Option<u32> {
+        None
+    }
 
     /// Starts it.
     ///
@@ -41,6 +66,10 @@ pub struct Launch {
     pub log: PathBuf,
     /// Connections that it will get.
     pub connections: usize,
+    /// Where `bench/run` has put other products.
+    pub peers: PathBuf,
+    /// The script that runs a RabbitMQ.
+    pub rabbitmq: PathBuf,
 }
 
 /// A server that listens. It ends when this is dropped.
@@ -56,6 +85,10 @@ pub struct Running {
     pub dialect: Dialect,
     /// What it says about its version.
     pub version: String,
+    /// What it cannot do without and what is not counted as its own, such as a broker.
+    pub beside: Vec<Beside>,
+    /// Its configuration and what it writes while it runs. Declared last: it goes last.
+    pub scratch: Option<TempDir>,
 }
 
 /// Why a server could not be started.

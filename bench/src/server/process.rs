@@ -1,10 +1,11 @@
-//! A child process that cannot outlive its driver.
+//! A child process that, with its own children, cannot outlive its driver.
 
 use std::fs;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -29,6 +30,8 @@ const LEAVE_MAX: Duration = Duration::from_secs(20);
 pub struct Process {
     // None: the server is a thread of this process, as in tests.
     child: Option<Child>,
+    // Ends the child's process group when we are gone: then its standard input ends.
+    watcher: Option<Child>,
     program: String,
     log: PathBuf,
 }
@@ -39,13 +42,15 @@ impl Process {
     pub fn own() -> Self {
         Self {
             child: None,
+            watcher: None,
             program: "this process".to_owned(),
             log: PathBuf::new(),
         }
     }
 
-    /// Starts a program as `how` asks. The kernel kills it when the calling thread ends, so that
-    /// not even a killed driver leaves a server behind. Both outputs go to the log.
+    /// Starts a program as `how` asks, in a process group of its own. The kernel kills it when
+    /// the calling thread ends, and a watcher its children, so that not even a killed driver
+    /// leaves a server behind. Both outputs go to the log.
     pub(super) fn spawn(
         how: &Launch,
         program: &str,
@@ -68,17 +73,43 @@ impl Process {
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
                 .stderr(log)
+                .process_group(0)
                 .spawn()
         };
         let program = program.to_owned();
         match spawn() {
-            Ok(child) => Ok(Self {
-                child: Some(child),
-                program,
-                log: how.log.clone(),
-            }),
+            Ok(child) => {
+                let mut process = Self {
+                    child: Some(child),
+                    watcher: None,
+                    program,
+                    log: how.log.clone(),
+                };
+                process.watch().map_err(|cause| LaunchError::Spawn {
+                    program: "sh".to_owned(),
+                    cause,
+                })?;
+                Ok(process)
+            }
             Err(cause) => Err(LaunchError::Spawn { program, cause }),
         }
+    }
+
+    fn watch(&mut self) -> io::Result<()> {
+        let watcher = Command::new("sh")
+            .args([
+                "-c",
+                r#"read -r _; kill -KILL -- "-$0""#,
+                &self.id().to_string(),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            // A key pressed in the terminal ends the driver, not the watcher.
+            .process_group(0)
+            .spawn()?;
+        self.watcher = Some(watcher);
+        Ok(())
     }
 
     /// Its number.
@@ -149,7 +180,21 @@ impl Process {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
+        self.end_family();
         Ok(())
+    }
+
+    /// Ends what is left of the process group.
+    fn end_family(&mut self) {
+        let Some(mut watcher) = self.watcher.take() else {
+            return;
+        };
+        let _ = watcher.kill();
+        let _ = watcher.wait();
+        if let Some(group) = Pid::from_raw(self.id() as i32) {
+            // Most often nobody is left.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
@@ -161,6 +206,7 @@ impl Drop for Process {
             let _ = child.kill();
             let _ = child.wait();
         }
+        self.end_family();
     }
 }
 

@@ -3,6 +3,7 @@
 use ht_bench::check::Faults;
 use ht_bench::client::Dialect;
 use ht_bench::door::DoorAt;
+use ht_bench::door::Post;
 use ht_bench::drive::DriveError;
 use ht_bench::drive::drive;
 use ht_bench::outcome::Outcome;
@@ -18,7 +19,7 @@ use crate::support::workload;
 
 fn run(fault: Fault, rooms: Rooms) -> Result<Outcome, DriveError> {
     let double = Double::start(fault);
-    let door = DoorAt::Http(double.internal);
+    let door = DoorAt::Http(double.internal, Post::Trigger);
     let server = running(double.public, door, Dialect::HighTemplar);
     let pace = Pace::Rate { deliveries: 4000.0 };
     drive(server, &workload(rooms, pace), label())
@@ -39,7 +40,7 @@ fn a_good_gateway_passes() {
 #[test]
 fn a_window_passes_too() {
     let double = Double::start(Fault::None);
-    let door = DoorAt::Http(double.internal);
+    let door = DoorAt::Http(double.internal, Post::Trigger);
     let server = running(double.public, door, Dialect::HighTemplar);
     let workload = workload(Rooms::FanOut, Pace::FlatOut { window: 8 });
     let outcome = drive(server, &workload, label()).unwrap();

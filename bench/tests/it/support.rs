@@ -37,6 +37,8 @@ pub(crate) fn running(public: SocketAddr, door: DoorAt, dialect: Dialect) -> Run
         door,
         dialect,
         version: "test".to_owned(),
+        beside: Vec::new(),
+        scratch: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Ways to hand a trigger to a server.
+//! HTTP on one kept connection, without waiting for the answers.
 
 use std::io;
 use std::io::BufRead;
@@ -15,140 +15,63 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use uuid::Uuid;
+use super::Door;
+use super::PATIENCE;
+use super::Trigger;
+use super::UNANSWERED_MAX;
+use super::connect;
 
-use crate::floor::Command;
-use crate::floor::TARGET_ALL;
-use crate::message;
-use crate::message::Stamp;
-use crate::workload::Rooms;
-
-/// Triggers that may wait for their answer before the next is sent. Well above what a window
-/// asks for, and well below what the sockets' buffers hold.
-const UNANSWERED_MAX: u64 = 64;
-/// A server that is silent for this long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// One trigger.
-#[derive(Clone, Copy, Debug)]
-pub struct Trigger {
-    /// Who hears it.
-    pub rooms: Rooms,
-    /// The connection whose room it is for; without meaning in a fan-out.
-    pub target: u32,
-    /// Its numbers and time.
-    pub stamp: Stamp,
-    /// Length of its data, in bytes of JSON.
-    pub data_bytes: usize,
-}
-
-/// A way to hand triggers over, in order.
-pub trait Door: Send {
-    /// Sends one.
-    ///
-    /// # Errors
-    /// When the connection fails or the server refused an earlier one.
-    fn send(&mut self, trigger: &Trigger) -> io::Result<()>;
-
-    /// Waits until the server has answered for all, where it answers.
-    ///
-    /// # Errors
-    /// When it refused one or does not answer.
-    fn settle(&mut self) -> io::Result<()>;
-
-    /// How many clients have joined, where only the server knows: `None` where each client is
-    /// told.
-    ///
-    /// # Errors
-    /// When the server does not answer.
-    fn joined(&mut self) -> io::Result<Option<usize>> {
-        Ok(None)
-    }
-}
-
-/// Where triggers go.
+/// What is posted, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DoorAt {
-    /// The control connection of a floor.
-    Floor(SocketAddr),
-    /// `POST /trigger/` on one kept connection.
-    Http(SocketAddr),
+pub enum Post {
+    /// `POST /trigger/` with rooms and data: high-templar.
+    Trigger,
+    /// `POST /publish/?room=NAME` with the message that is to be passed on as it is: nchan and
+    /// the small programs in `bench/peers/`.
+    Message,
+    /// `POST /publish/` with items for channels, as GRIP has it: pushpin. It takes the next only
+    /// after it has answered.
+    Items,
 }
 
-impl DoorAt {
-    /// Opens it.
-    ///
-    /// # Errors
-    /// When nobody listens there.
-    pub fn open(self) -> io::Result<Box<dyn Door>> {
-        Ok(match self {
-            Self::Floor(address) => Box::new(FloorDoor::open(address)?),
-            Self::Http(address) => Box::new(HttpDoor::open(address)?),
-        })
+impl Post {
+    fn path(self, trigger: &Trigger) -> String {
+        match self {
+            Self::Trigger => "/trigger/".to_owned(),
+            Self::Message => format!("/publish/?room={}", trigger.room_name()),
+            Self::Items => "/publish/".to_owned(),
+        }
+    }
+
+    fn write_body(self, trigger: &Trigger, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Trigger => trigger.write_trigger(out),
+            Self::Message => trigger.write_message(out),
+            Self::Items => {
+                let mut message = Vec::new();
+                trigger.write_message(&mut message);
+                let item = serde_json::json!({
+                    "channel": trigger.room_name(),
+                    "formats": {"ws-message": {"content": String::from_utf8_lossy(&message)}},
+                });
+                serde_json::to_writer(out, &serde_json::json!({"items": [item]}))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Triggers that may be unanswered once one more was sent.
+    fn unanswered_max(self) -> u64 {
+        match self {
+            Self::Trigger | Self::Message => UNANSWERED_MAX,
+            Self::Items => 1,
+        }
     }
 }
 
-fn connect(address: SocketAddr) -> io::Result<TcpStream> {
-    if !address.ip().is_loopback() {
-        let problem = format!("{address} is not a loopback address");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
-    }
-    let stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(stream)
-}
-
-struct FloorDoor {
+pub(super) struct HttpDoor {
     stream: TcpStream,
-    out: Vec<u8>,
-    frame: Vec<u8>,
-}
-
-impl FloorDoor {
-    fn open(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self {
-            stream: connect(address)?,
-            out: Vec::new(),
-            frame: Vec::new(),
-        })
-    }
-}
-
-impl Door for FloorDoor {
-    fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
-        self.out.clear();
-        self.frame.clear();
-        // Nobody looks at the floor's request id; it is there for its length.
-        let id = Uuid::nil();
-        message::write_publish_frame(&trigger.stamp, trigger.data_bytes, id, &mut self.frame);
-        let target = match trigger.rooms {
-            Rooms::FanOut => TARGET_ALL,
-            Rooms::Unicast => trigger.target,
-        };
-        let bytes = &self.frame;
-        Command::Send { target, bytes }.write(&mut self.out);
-        self.stream.write_all(&self.out)
-    }
-
-    fn settle(&mut self) -> io::Result<()> {
-        // Its answer comes after everything before it was carried out.
-        self.joined().map(|_| ())
-    }
-
-    fn joined(&mut self) -> io::Result<Option<usize>> {
-        self.out.clear();
-        Command::Count.write(&mut self.out);
-        self.stream.write_all(&self.out)?;
-        let mut count = [0; 4];
-        self.stream.read_exact(&mut count)?;
-        Ok(Some(u32::from_le_bytes(count) as usize))
-    }
-}
-
-struct HttpDoor {
-    stream: TcpStream,
+    post: Post,
     host: String,
     out: Vec<u8>,
     body: Vec<u8>,
@@ -164,7 +87,7 @@ struct Answers {
 }
 
 impl HttpDoor {
-    fn open(address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn open(address: SocketAddr, post: Post) -> io::Result<Self> {
         let stream = connect(address)?;
         let answers = Arc::new(Answers::default());
         let read_half = stream.try_clone()?;
@@ -182,6 +105,7 @@ impl HttpDoor {
             })?;
         Ok(Self {
             stream,
+            post,
             host: address.to_string(),
             out: Vec::new(),
             body: Vec::new(),
@@ -224,17 +148,15 @@ impl Answers {
 
 impl Door for HttpDoor {
     fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
-        self.wait(UNANSWERED_MAX)?;
+        self.wait(self.post.unanswered_max() - 1)?;
         self.body.clear();
-        let room = trigger.rooms.room(trigger.target);
-        write!(self.body, r#"{{"rooms":[{room}],"data":"#)?;
-        trigger.stamp.write(trigger.data_bytes, &mut self.body);
-        self.body.push(b'}');
+        self.post.write_body(trigger, &mut self.body)?;
         self.out.clear();
         write!(
             self.out,
-            "POST /trigger/ HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
+            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\n\r\n",
+            self.post.path(trigger),
             self.host,
             self.body.len()
         )?;
@@ -284,7 +206,10 @@ fn read_answers(mut stream: impl BufRead, answers: &Answers) -> io::Result<()> {
                 body_bytes = value.trim().parse().ok();
             }
         }
+        // RFC 9110 §15.3.5: it has no content, and so no length.
+        let no_content = status.starts_with("HTTP/1.1 204 ").then_some(0);
         let body_bytes: u64 = body_bytes
+            .or(no_content)
             .ok_or_else(|| io::Error::other(format!("answer without length: {status}")))?;
         let mut body = Vec::new();
         stream.by_ref().take(body_bytes).read_to_end(&mut body)?;
@@ -299,11 +224,13 @@ fn read_answers(mut stream: impl BufRead, answers: &Answers) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Stamp;
+    use crate::workload::Rooms;
 
     #[test]
     fn answers_are_counted_and_a_refusal_is_kept() {
         let text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}\
-                    HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n\
+                    HTTP/1.1 204 No Content\r\n\r\n\
                     HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nwhy";
         let answers = Answers::default();
         let end = read_answers(text.as_bytes(), &answers).unwrap_err();
@@ -314,11 +241,32 @@ mod tests {
     }
 
     #[test]
-    fn other_machines_are_not_reached() {
-        for address in ["10.0.0.1:80", "[2001:db8::1]:80"] {
-            let address: SocketAddr = address.parse().unwrap();
-            assert!(DoorAt::Http(address).open().is_err());
-            assert!(DoorAt::Floor(address).open().is_err());
-        }
+    fn every_body_is_json_and_says_the_room() {
+        let trigger = Trigger {
+            rooms: Rooms::Unicast,
+            target: 7,
+            stamp: Stamp {
+                trigger: 1,
+                sequence: 2,
+                sent_ns: 3,
+            },
+            data_bytes: 128,
+        };
+        let body = |post: Post| -> serde_json::Value {
+            let mut out = Vec::new();
+            post.write_body(&trigger, &mut out).unwrap();
+            serde_json::from_slice(&out).unwrap()
+        };
+        let found = body(Post::Trigger);
+        assert_eq!(found["rooms"][0]["id"], "7");
+        assert_eq!(found["data"].as_str().unwrap().len(), 126);
+        let message = body(Post::Message);
+        assert_eq!(message["data"], found["data"]);
+        assert_eq!(Post::Message.path(&trigger), "/publish/?room=7");
+        let item = &body(Post::Items)["items"][0];
+        assert_eq!(item["channel"], "7");
+        let content = item["formats"]["ws-message"]["content"].as_str().unwrap();
+        let content: serde_json::Value = serde_json::from_str(content).unwrap();
+        assert_eq!(content, message);
     }
 }

@@ -1,0 +1,64 @@
+//! The control connection of a floor.
+
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+
+use uuid::Uuid;
+
+use super::Door;
+use super::Trigger;
+use super::connect;
+use crate::floor::Command;
+use crate::floor::TARGET_ALL;
+use crate::message;
+use crate::workload::Rooms;
+
+pub(super) struct FloorDoor {
+    stream: TcpStream,
+    out: Vec<u8>,
+    frame: Vec<u8>,
+}
+
+impl FloorDoor {
+    pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
+        Ok(Self {
+            stream: connect(address)?,
+            out: Vec::new(),
+            frame: Vec::new(),
+        })
+    }
+}
+
+impl Door for FloorDoor {
+    fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
+        self.out.clear();
+        self.frame.clear();
+        // Nobody looks at the floor's request id; it is there for its length.
+        let id = Uuid::nil();
+        message::write_publish_frame(&trigger.stamp, trigger.data_bytes, id, &mut self.frame);
+        let target = match trigger.rooms {
+            Rooms::FanOut => TARGET_ALL,
+            Rooms::Unicast => trigger.target,
+        };
+        let bytes = &self.frame;
+        Command::Send { target, bytes }.write(&mut self.out);
+        self.stream.write_all(&self.out)
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        // Its answer comes after everything before it was carried out.
+        self.joined().map(|_| ())
+    }
+
+    fn joined(&mut self) -> io::Result<Option<usize>> {
+        self.out.clear();
+        Command::Count.write(&mut self.out);
+        self.stream.write_all(&self.out)?;
+        let mut count = [0; 4];
+        self.stream.read_exact(&mut count)?;
+        Ok(Some(u32::from_le_bytes(count) as usize))
+    }
+}
