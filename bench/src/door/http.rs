@@ -29,9 +29,6 @@ pub enum Post {
     /// `POST /publish/?room=NAME` with the message that is to be passed on as it is: nchan and
     /// the small programs in `bench/peers/`.
     Message,
-    /// `POST /publish/` with items for channels, as GRIP has it: pushpin. It takes the next only
-    /// after it has answered.
-    Items,
 }
 
 impl Post {
@@ -39,32 +36,13 @@ impl Post {
         match self {
             Self::Trigger => "/trigger/".to_owned(),
             Self::Message => format!("/publish/?room={}", trigger.room_name()),
-            Self::Items => "/publish/".to_owned(),
         }
     }
 
-    fn write_body(self, trigger: &Trigger, out: &mut Vec<u8>) -> io::Result<()> {
+    fn write_body(self, trigger: &Trigger, out: &mut Vec<u8>) {
         match self {
             Self::Trigger => trigger.write_trigger(out),
             Self::Message => trigger.write_message(out),
-            Self::Items => {
-                let mut message = Vec::new();
-                trigger.write_message(&mut message);
-                let item = serde_json::json!({
-                    "channel": trigger.room_name(),
-                    "formats": {"ws-message": {"content": String::from_utf8_lossy(&message)}},
-                });
-                serde_json::to_writer(out, &serde_json::json!({"items": [item]}))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Triggers that may be unanswered once one more was sent.
-    fn unanswered_max(self) -> u64 {
-        match self {
-            Self::Trigger | Self::Message => UNANSWERED_MAX,
-            Self::Items => 1,
         }
     }
 }
@@ -148,9 +126,9 @@ impl Answers {
 
 impl Door for HttpDoor {
     fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
-        self.wait(self.post.unanswered_max() - 1)?;
+        self.wait(UNANSWERED_MAX - 1)?;
         self.body.clear();
-        self.post.write_body(trigger, &mut self.body)?;
+        self.post.write_body(trigger, &mut self.body);
         self.out.clear();
         write!(
             self.out,
@@ -254,7 +232,7 @@ mod tests {
         };
         let body = |post: Post| -> serde_json::Value {
             let mut out = Vec::new();
-            post.write_body(&trigger, &mut out).unwrap();
+            post.write_body(&trigger, &mut out);
             serde_json::from_slice(&out).unwrap()
         };
         let found = body(Post::Trigger);
@@ -263,10 +241,5 @@ mod tests {
         let message = body(Post::Message);
         assert_eq!(message["data"], found["data"]);
         assert_eq!(Post::Message.path(&trigger), "/publish/?room=7");
-        let item = &body(Post::Items)["items"][0];
-        assert_eq!(item["channel"], "7");
-        let content = item["formats"]["ws-message"]["content"].as_str().unwrap();
-        let content: serde_json::Value = serde_json::from_str(content).unwrap();
-        assert_eq!(content, message);
     }
 }

@@ -2,6 +2,7 @@
 
 mod amqp;
 mod floor;
+mod grip;
 mod http;
 mod nats;
 
@@ -87,6 +88,8 @@ pub enum DoorAt {
     Floor(SocketAddr),
     /// HTTP on one kept connection.
     Http(SocketAddr, Post),
+    /// pushpin's control port.
+    Grip(SocketAddr),
     /// RabbitMQ, by its url.
     Amqp(String),
     /// NATS over TCP.
@@ -102,6 +105,7 @@ impl DoorAt {
         Ok(match self {
             Self::Floor(address) => Box::new(floor::FloorDoor::open(*address)?),
             Self::Http(address, post) => Box::new(http::HttpDoor::open(*address, *post)?),
+            Self::Grip(address) => Box::new(grip::GripDoor::open(*address)?),
             Self::Amqp(url) => Box::new(amqp::AmqpDoor::open(url)?),
             Self::Nats(address) => Box::new(nats::NatsDoor::open(*address)?),
         })
@@ -130,6 +134,7 @@ mod tests {
             let address: SocketAddr = address.parse().unwrap();
             assert!(DoorAt::Http(address, Post::Trigger).open().is_err());
             assert!(DoorAt::Floor(address).open().is_err());
+            assert!(DoorAt::Grip(address).open().is_err());
             assert!(DoorAt::Nats(address).open().is_err());
         }
     }

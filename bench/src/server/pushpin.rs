@@ -9,7 +9,6 @@ use super::peer;
 use super::process::listens;
 use crate::client::Dialect;
 use crate::door::DoorAt;
-use crate::door::Post;
 use crate::workload::Rooms;
 
 /// pushpin: its runner, condure, zurl, the proxy and the handler.
@@ -88,7 +87,7 @@ message_hwm=25000
         Ok(Running {
             process,
             public,
-            door: DoorAt::Http(control, Post::Items),
+            door: DoorAt::Grip(control),
             dialect: Dialect::Url,
             version: peer::version(&program, &["--version"], &environment),
             beside: Vec::new(),
