@@ -1,38 +1,44 @@
 //! One client's connection: joins, then counts.
 
+mod hear;
+
 use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use mio::Interest;
+use mio::Registry;
+use mio::Token;
 use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::Tally;
+use super::deflate;
+use super::deflate::Inflater;
 use super::dialect;
 use super::dialect::Dialect;
 use super::dialect::Identity;
 use super::dialect::JoinError;
 use super::dialect::Stage;
-use super::dialect::nats;
-use super::dialect::nats::Said;
 use super::frame;
 use super::frame::Frame;
 use crate::check::Check;
-use crate::message;
-use crate::message::Stamp;
+use crate::workload::Audience;
 use crate::workload::Rooms;
 
 /// What all clients share while events are handled.
 pub(super) struct Shared<'a> {
     pub(super) dialect: Dialect,
-    pub(super) rooms: Rooms,
+    pub(super) audience: Audience,
+    /// Who has joined leaves at once.
+    pub(super) leave: bool,
     pub(super) server: SocketAddr,
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) out: &'a mut Vec<u8>,
     pub(super) epoch: Instant,
-    pub(super) receivers: u32,
+    pub(super) inflater: &'a mut Inflater,
     pub(super) tally: &'a mut Tally,
 }
 
@@ -43,7 +49,14 @@ pub(super) struct Link {
     stream: Option<TcpStream>,
     who: Identity,
     stage: Stage,
-    check: Check,
+    /// What was heard through each subscription.
+    checks: Vec<Check>,
+    /// Answers to come to further subscriptions.
+    awaited: u32,
+    /// It has said that it leaves.
+    leaving: bool,
+    /// It does not read.
+    stalled: bool,
     /// The beginning of a frame whose end has not come. Empty nearly always.
     partial: Vec<u8>,
     /// The same of a message in a stream of frames.
@@ -68,12 +81,15 @@ impl From<io::Error> for LinkError {
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, who: Identity, check: Check) -> Self {
+    pub(super) fn new(stream: TcpStream, who: Identity, checks: Vec<Check>) -> Self {
         Self {
             stream: Some(stream),
             who,
             stage: Stage::Connecting,
-            check,
+            checks,
+            awaited: 0,
+            leaving: false,
+            stalled: false,
             partial: Vec::new(),
             unfinished: Vec::new(),
             hints: (0, 0),
@@ -88,8 +104,38 @@ impl Link {
         self.who.number
     }
 
-    pub(super) fn check(&self) -> &Check {
-        &self.check
+    pub(super) fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// Messages that were heard in all, roughly: some may be missing.
+    pub(super) fn heard(&self) -> u64 {
+        self.checks.iter().map(Check::next).sum()
+    }
+
+    /// Stops reading, or reads again. The account of one that stalled is not settled: what is
+    /// lost with it is nobody's fault but its own.
+    pub(super) fn stall(&mut self, registry: &Registry, stall: bool) -> io::Result<()> {
+        self.stalled = true;
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        if stall {
+            return registry.deregister(stream);
+        }
+        registry.register(stream, Token(self.who.number as usize), Interest::READABLE)
     }
 
     /// The same client without a connection; only its account is left.
@@ -98,7 +144,10 @@ impl Link {
             stream: None,
             who: self.who,
             stage: self.stage,
-            check: std::mem::take(&mut self.check),
+            checks: std::mem::take(&mut self.checks),
+            awaited: 0,
+            leaving: false,
+            stalled: self.stalled,
             partial: Vec::new(),
             unfinished: Vec::new(),
             hints: (0, 0),
@@ -113,7 +162,7 @@ impl Link {
             self.connected(event, all)?;
         }
         if event.is_readable() && self.stage != Stage::Connecting {
-            self.read(all)?;
+            self.read(event.is_read_closed(), all)?;
         }
         Ok(())
     }
@@ -129,8 +178,52 @@ impl Link {
             return Ok(());
         }
         all.out.clear();
-        self.stage = all.dialect.open(self.who, all.rooms, all.server, all.out);
+        let rooms = all.audience.rooms;
+        self.stage = all.dialect.open(self.who, rooms, all.server, all.out);
+        self.say(all.out)?;
+        self.joined(all)
+    }
+
+    /// Leaves if that is all it came for: with a close frame, where the server knows of such.
+    fn joined(&mut self, all: &mut Shared<'_>) -> Result<(), LinkError> {
+        if self.stage != Stage::Joined || !all.leave {
+            return Ok(());
+        }
+        self.leaving = true;
+        if all.dialect == Dialect::Plain {
+            return Err(LinkError::Ended("left".to_owned()));
+        }
+        const NORMAL: [u8; 2] = 1000u16.to_be_bytes();
+        all.out.clear();
+        frame::write_masked(frame::CLOSE, &NORMAL, dialect::mask_key(self.who), all.out);
         self.say(all.out)
+    }
+
+    /// Says that it is there. False where the server's language has no word for that.
+    pub(super) fn ping(&mut self, dialect: Dialect, out: &mut Vec<u8>) -> Result<bool, LinkError> {
+        out.clear();
+        let said = self.stream.is_some() && dialect.ping(self.who, out);
+        self.say(out)?;
+        Ok(said)
+    }
+
+    /// Asks for all subscriptions but the first, which it has. Says how many these are, `None`
+    /// where the server's language knows only one.
+    pub(super) fn subscribe_further(
+        &mut self,
+        dialect: Dialect,
+        rooms: Rooms,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<u32>, LinkError> {
+        out.clear();
+        for subscription in 1..rooms.subscriptions() {
+            if !dialect.subscribe(self.who, rooms, subscription, out) {
+                return Ok(None);
+            }
+        }
+        self.awaited = rooms.subscriptions() - 1;
+        self.say(out)?;
+        Ok(Some(self.awaited))
     }
 
     /// What a client says is short and its socket's buffer empty, so it always fits.
@@ -141,7 +234,8 @@ impl Link {
         }
     }
 
-    fn read(&mut self, all: &mut Shared<'_>) -> Result<(), LinkError> {
+    /// `closed`: the end has come with what is there to read.
+    fn read(&mut self, closed: bool, all: &mut Shared<'_>) -> Result<(), LinkError> {
         loop {
             let kept = self.partial.len();
             let Some(stream) = &mut self.stream else {
@@ -160,7 +254,7 @@ impl Link {
             // event.
             let drained = kept + got < all.buffer.len();
             result?;
-            if drained {
+            if drained && !closed {
                 return Ok(());
             }
         }
@@ -195,9 +289,14 @@ impl Link {
                 Some(length) => used = length,
                 None => return Ok(0),
             }
+            if self.who.deflate && !deflate::is_accepted(&bytes[..used]) {
+                return Err(LinkError::Join(JoinError::Unable(deflate::REFUSED)));
+            }
             all.out.clear();
-            self.stage = all.dialect.upgraded(self.who, all.rooms, all.out);
+            let rooms = all.audience.rooms;
+            self.stage = all.dialect.upgraded(self.who, rooms, all.out);
             self.say(all.out)?;
+            self.joined(all)?;
         }
         let now_ns = all.epoch.elapsed().as_nanos() as u64;
         loop {
@@ -207,8 +306,31 @@ impl Link {
                 return Ok(used);
             };
             used += frame.length;
-            self.handle(&frame, now_ns, all)?;
+            if frame.compressed {
+                self.inflate(&frame, now_ns, all)?;
+            } else {
+                self.handle(&frame, now_ns, all)?;
+            }
         }
+    }
+
+    /// Handles a frame whose payload is compressed. Its length stays what it was on the wire.
+    fn inflate(
+        &mut self,
+        frame: &Frame<'_>,
+        now_ns: u64,
+        all: &mut Shared<'_>,
+    ) -> Result<(), LinkError> {
+        let mut plain = std::mem::take(&mut all.inflater.plain);
+        let inflated = self.who.deflate && all.inflater.inflate(frame.payload, &mut plain).is_ok();
+        let result = if inflated {
+            let payload = &plain[..];
+            self.handle(&Frame { payload, ..*frame }, now_ns, all)
+        } else {
+            Err(LinkError::Join(dialect::garbled(self.stage)))
+        };
+        all.inflater.plain = plain;
+        result
     }
 
     fn handle(
@@ -219,7 +341,10 @@ impl Link {
     ) -> Result<(), LinkError> {
         match frame.opcode {
             frame::CLOSE => Err(LinkError::Ended(closed_with(frame.payload))),
-            frame::PONG => Ok(()),
+            frame::PONG => {
+                all.tally.pongs += 1;
+                Ok(())
+            }
             frame::PING => {
                 all.out.clear();
                 let key = dialect::mask_key(self.who);
@@ -230,15 +355,16 @@ impl Link {
                 all.out.clear();
                 self.stage = all
                     .dialect
-                    .joining_frame(self.stage, self.who, all.rooms, frame, all.out)
+                    .joining_frame(self.stage, self.who, all.audience.rooms, frame, all.out)
                     .map_err(LinkError::Join)?;
-                self.say(all.out)
+                self.say(all.out)?;
+                self.joined(all)
             }
             _ if all.dialect.is_stream() => self.hear_stream(frame, now_ns, all),
             _ => match all.dialect.answer(frame.payload) {
                 Some(answer) => self.say_text(answer, all),
                 None => {
-                    self.count(frame, now_ns, all);
+                    self.hear(frame, now_ns, all);
                     Ok(())
                 }
             },
@@ -249,94 +375,6 @@ impl Link {
         all.out.clear();
         dialect::say(text, self.who, all.out);
         self.say(all.out)
-    }
-
-    /// Takes every message out of a frame that is a piece of a stream, and keeps the beginning
-    /// of one whose end has not come.
-    fn hear_stream(
-        &mut self,
-        frame: &Frame<'_>,
-        now_ns: u64,
-        all: &mut Shared<'_>,
-    ) -> Result<(), LinkError> {
-        let joined;
-        let mut rest = frame.payload;
-        if !self.unfinished.is_empty() {
-            joined = [&std::mem::take(&mut self.unfinished), rest].concat();
-            rest = &joined;
-        }
-        while let Some((said, length)) = nats::next(rest)
-            .map_err(|_| LinkError::Ended(format!("said {}", dialect::beginning(rest))))?
-        {
-            rest = &rest[length..];
-            match said {
-                Said::Message(payload) => {
-                    let message = Frame {
-                        payload,
-                        length,
-                        ..*frame
-                    };
-                    self.count(&message, now_ns, all);
-                }
-                Said::Ping => self.say_text("PONG\r\n", all)?,
-                Said::Pong | Said::Info => {}
-                Said::Error(line) => {
-                    return Err(LinkError::Ended(dialect::beginning(line)));
-                }
-            }
-        }
-        self.unfinished = rest.to_vec();
-        Ok(())
-    }
-
-    fn count(&mut self, frame: &Frame<'_>, now_ns: u64, all: &mut Shared<'_>) {
-        let tally = &mut *all.tally;
-        let stamp = Stamp::find(frame.payload, &mut self.hints.0);
-        let (Some(stamp), true) = (stamp, self.is_mine(frame, all.dialect)) else {
-            tally.faults.stray += 1;
-            let said = || {
-                let said = dialect::beginning(frame.payload);
-                format!("not for client {}: {said}", self.who.number)
-            };
-            tally.first_fault.get_or_insert_with(said);
-            return;
-        };
-        let before = tally.faults;
-        if self.check.hear(stamp.sequence, &mut tally.faults) {
-            tally.count(stamp.trigger, all.receivers);
-        }
-        if tally.faults != before {
-            let said = || format!("client {}: not its turn: {stamp:?}", self.who.number);
-            tally.first_fault.get_or_insert_with(said);
-        }
-        tally.latency.add(now_ns.saturating_sub(stamp.sent_ns));
-        tally.frame_bytes = frame.length;
-    }
-
-    /// Whether the message carries this client's `requestId`, where messages carry one.
-    fn is_mine(&mut self, frame: &Frame<'_>, dialect: Dialect) -> bool {
-        if ![frame::TEXT, frame::BINARY].contains(&frame.opcode) {
-            return false;
-        }
-        if !dialect.has_request_ids() {
-            return true;
-        }
-        let id = message::uuid_text(self.who.request_id);
-        let place = self.hints.1;
-        if frame
-            .payload
-            .get(place..)
-            .is_some_and(|p| p.starts_with(&id))
-        {
-            return true;
-        }
-        match frame.payload.windows(id.len()).position(|w| w == id) {
-            Some(place) => {
-                self.hints.1 = place;
-                true
-            }
-            None => false,
-        }
     }
 }
 

@@ -20,6 +20,7 @@ pub(super) struct FloorDoor {
     stream: TcpStream,
     out: Vec<u8>,
     frame: Vec<u8>,
+    data: Vec<u8>,
 }
 
 impl FloorDoor {
@@ -28,21 +29,24 @@ impl FloorDoor {
             stream: connect(address)?,
             out: Vec::new(),
             frame: Vec::new(),
+            data: Vec::new(),
         })
     }
 }
 
 impl Door for FloorDoor {
     fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
-        self.out.clear();
-        self.frame.clear();
-        // Nobody looks at the floor's request id; it is there for its length.
-        let id = Uuid::nil();
-        message::write_publish_frame(&trigger.stamp, trigger.data_bytes, id, &mut self.frame);
         let target = match trigger.rooms {
             Rooms::FanOut => TARGET_ALL,
             Rooms::Unicast => trigger.target,
+            Rooms::Many => return Err(io::Error::other("the floor knows no subscriptions")),
         };
+        self.out.clear();
+        self.frame.clear();
+        self.data.clear();
+        trigger.write_data(&mut self.data);
+        // Nobody looks at the floor's request id; it is there for its length.
+        message::write_publish_frame(&self.data, Uuid::nil(), &mut self.frame);
         let bytes = &self.frame;
         Command::Send { target, bytes }.write(&mut self.out);
         self.stream.write_all(&self.out)

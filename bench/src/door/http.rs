@@ -202,6 +202,7 @@ fn read_answers(mut stream: impl BufRead, answers: &Answers) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Content;
     use crate::message::Stamp;
     use crate::workload::Rooms;
 
@@ -229,6 +230,7 @@ mod tests {
                 sent_ns: 3,
             },
             data_bytes: 128,
+            content: Content::Filler,
         };
         let body = |post: Post| -> serde_json::Value {
             let mut out = Vec::new();

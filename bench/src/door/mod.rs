@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 pub use self::http::Post;
 use crate::message;
+use crate::message::Content;
 use crate::message::Stamp;
 use crate::workload::Rooms;
 
@@ -29,15 +30,22 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Trigger {
     /// Who hears it.
     pub rooms: Rooms,
-    /// The connection whose room it is for; without meaning in a fan-out.
+    /// Which room or rooms it names; see [`Rooms`].
     pub target: u32,
     /// Its numbers and time.
     pub stamp: Stamp,
     /// Length of its data, in bytes of JSON.
     pub data_bytes: usize,
+    /// What its data looks like.
+    pub content: Content,
 }
 
 impl Trigger {
+    /// Appends the data.
+    fn write_data(&self, out: &mut Vec<u8>) {
+        self.content.write(&self.stamp, self.data_bytes, out);
+    }
+
     fn room_name(&self) -> String {
         self.rooms.name(self.target)
     }
@@ -46,14 +54,16 @@ impl Trigger {
     fn write_trigger(&self, out: &mut Vec<u8>) {
         let room = self.rooms.room(self.target);
         out.extend_from_slice(format!(r#"{{"rooms":[{room}],"data":"#).as_bytes());
-        self.stamp.write(self.data_bytes, out);
+        self.write_data(out);
         out.push(b'}');
     }
 
     /// Appends the message that subscribers are to get. Nobody looks at its request id: it is
     /// there for its length.
     fn write_message(&self, out: &mut Vec<u8>) {
-        message::write_publish(&self.stamp, self.data_bytes, Uuid::nil(), out);
+        let mut data = Vec::new();
+        self.write_data(&mut data);
+        message::write_publish(&data, Uuid::nil(), out);
     }
 }
 

@@ -21,13 +21,15 @@ use crate::client::Dialect;
 use crate::door::DoorAt;
 use crate::door::Post;
 
-/// The gateway with one shard and its settings as they come.
+/// The gateway with its settings as they come but for its threads.
 #[derive(Clone, Debug)]
 pub struct GatewayServer {
     /// The program.
     pub program: PathBuf,
     /// Whether triggers come over RabbitMQ.
     pub rabbitmq: bool,
+    /// Threads that carry connections.
+    pub threads: usize,
 }
 
 impl GatewayServer {
@@ -45,7 +47,10 @@ impl Server for GatewayServer {
         } else {
             "high-templar"
         };
-        name.to_owned()
+        match self.threads {
+            1 => name.to_owned(),
+            threads => format!("{name}, {threads} threads"),
+        }
     }
 
     fn launch(&self, how: &Launch) -> Result<Running, LaunchError> {
@@ -54,7 +59,7 @@ impl Server for GatewayServer {
         let mut environment = vec![
             ("HT_LISTEN", public.to_string()),
             ("HT_INTERNAL__LISTEN", internal.to_string()),
-            ("HT_THREADS", "1".to_owned()),
+            ("HT_THREADS", self.threads.to_string()),
             ("HT_BACKEND__URL", format!("http://{}/api/", how.backend)),
             // One line of log for each connection is not part of the work.
             ("RUST_LOG", "warn".to_owned()),

@@ -23,7 +23,7 @@ impl Server for PushpinServer {
     fn rate_max(&self, rooms: Rooms) -> Option<u32> {
         Some(match rooms {
             Rooms::FanOut => 5_000,
-            Rooms::Unicast => 300,
+            Rooms::Unicast | Rooms::Many => 300,
         })
     }
 

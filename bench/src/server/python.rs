@@ -25,7 +25,7 @@ impl Server for PythonServer {
     fn rate_max(&self, rooms: Rooms) -> Option<u32> {
         Some(match rooms {
             Rooms::FanOut => 5_000,
-            Rooms::Unicast => 500,
+            Rooms::Unicast | Rooms::Many => 500,
         })
     }
 

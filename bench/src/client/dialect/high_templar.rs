@@ -14,12 +14,7 @@ pub(super) fn joining(
     let said: serde_json::Value = serde_json::from_slice(said).ok()?;
     match stage {
         Stage::Greeting if said["is_authorized"] == true => {
-            let subscribe = format!(
-                r#"{{"type":"subscribe","room":{},"requestId":"{}"}}"#,
-                rooms.room(who.number),
-                who.request_id.hyphenated()
-            );
-            Some((Stage::Subscribing, subscribe))
+            Some((Stage::Subscribing, subscribe(who, rooms, 0)))
         }
         // It does not say which request it answers: there was only one.
         Stage::Subscribing if said["code"] == "success" => Some((Stage::Joined, String::new())),
@@ -29,4 +24,13 @@ pub(super) fn joining(
         | Stage::Subscribing
         | Stage::Joined => None,
     }
+}
+
+/// A request for one of a client's subscriptions.
+pub(super) fn subscribe(who: Identity, rooms: Rooms, subscription: u32) -> String {
+    format!(
+        r#"{{"type":"subscribe","room":{},"requestId":"{}"}}"#,
+        rooms.subscribed(who.number, subscription),
+        who.id_of(subscription).hyphenated()
+    )
 }

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use uuid::Uuid;
 
+use super::deflate;
 use super::frame;
 use super::frame::Frame;
 use crate::workload::Rooms;
@@ -51,7 +52,27 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub(crate) number: u32,
+    /// Of its first subscription; see [`Identity::id_of`].
     pub(crate) request_id: Uuid,
+    /// Whether it asks for compressed messages.
+    pub(crate) deflate: bool,
+}
+
+impl Identity {
+    pub(crate) fn new(number: u32, deflate: bool) -> Self {
+        let mut bytes = Uuid::new_v4().into_bytes();
+        bytes[14..].fill(0);
+        Self {
+            number,
+            request_id: Uuid::from_bytes(bytes),
+            deflate,
+        }
+    }
+
+    /// The `requestId` of a subscription: the number of it stands in the last two bytes.
+    pub(crate) fn id_of(&self, subscription: u32) -> Uuid {
+        Uuid::from_u128(self.request_id.as_u128() ^ u128::from(subscription))
+    }
 }
 
 /// Why a client could not join.
@@ -68,6 +89,9 @@ pub enum JoinError {
         /// The beginning of what the server said.
         said: String,
     },
+    /// The server cannot do what the workload asks for.
+    #[error("it cannot do this: {0}")]
+    Unable(&'static str),
     /// The response head or a frame was longer than anything expected, or not readable.
     #[error("not understood while {stage}")]
     Garbled {
@@ -101,8 +125,9 @@ impl Dialect {
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
              Origin: http://{server}\r\nUser-Agent: ht-bench\r\n\
-             Cookie: sessionid={}; csrftoken=bench\r\n\r\n",
-            who.number
+             Cookie: sessionid={}; csrftoken=bench\r\n{}\r\n",
+            who.number,
+            if who.deflate { deflate::OFFER } else { "" }
         );
         out.extend_from_slice(request.as_bytes());
         Stage::Upgrading
@@ -173,6 +198,39 @@ impl Dialect {
         self == Self::Nats
     }
 
+    /// Appends what keeps an idle connection alive; false where nothing does.
+    pub(crate) fn ping(self, who: Identity, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Plain => return false,
+            Self::HighTemplar => say("ping", who, out),
+            Self::Subscribe | Self::Url | Self::SocketIo | Self::Nats => {
+                frame::write_masked(frame::PING, b"", mask_key(who), out);
+            }
+        }
+        true
+    }
+
+    /// Whether a message answers such a ping; pongs of the websocket protocol are not meant.
+    pub(crate) fn is_pong(self, payload: &[u8]) -> bool {
+        self == Self::HighTemplar && payload == b"pong"
+    }
+
+    /// Appends a request for a subscription after the first; false where there can be only one.
+    pub(crate) fn subscribe(
+        self,
+        who: Identity,
+        rooms: Rooms,
+        subscription: u32,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let several = self == Self::HighTemplar;
+        if several {
+            let text = high_templar::subscribe(who, rooms, subscription);
+            say(&text, who, out);
+        }
+        several
+    }
+
     /// Whether the messages of a server carry the receiver's own `requestId`.
     pub(crate) fn has_request_ids(self) -> bool {
         self == Self::HighTemplar
@@ -198,6 +256,11 @@ pub(crate) fn upgrade_answer(bytes: &[u8]) -> Result<Option<usize>, JoinError> {
         return Ok(Some(end + 4));
     }
     Err(JoinError::Upgrade(beginning(&bytes[..end])))
+}
+
+/// Whether the server grants a request.
+pub(crate) fn is_success(payload: &[u8]) -> bool {
+    serde_json::from_slice(payload).is_ok_and(|said: serde_json::Value| said["code"] == "success")
 }
 
 /// A key that differs between clients and is never zero in any byte.

@@ -5,6 +5,7 @@ use super::*;
 const WHO: Identity = Identity {
     number: 7,
     request_id: Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
+    deflate: false,
 };
 
 /// The text of the one frame in `out`; empty when nothing was said.
@@ -26,6 +27,7 @@ fn joining(dialect: Dialect, stage: Stage, said: &str) -> Result<(Stage, String)
             _ => frame::TEXT,
         },
         payload: said.as_bytes(),
+        compressed: false,
         length: said.len() + 2,
     };
     let mut out = Vec::new();
