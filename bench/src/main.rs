@@ -42,7 +42,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Report(args) => {
-            let text = report::read_and_render(&args.results, &args.notes)?;
+            let outcomes = report::read(&args.results)?;
+            let text = report::render(&outcomes, &args.notes);
+            if let (Some(path), Some(picture)) = (&args.svg, report::plot(&outcomes)) {
+                std::fs::write(path, picture)
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+            }
             match &args.out {
                 Some(path) => std::fs::write(path, text)
                     .with_context(|| format!("cannot write {}", path.display()))?,

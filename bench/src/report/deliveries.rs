@@ -1,0 +1,108 @@
+//! A table for each workload in which something is delivered.
+
+use std::fmt::Write;
+
+use super::COALESCING;
+use super::Page;
+use super::REFERENCE;
+use super::short;
+use crate::outcome::Delivering;
+
+/// What happens in a workload, for who reads the page alone.
+const WORDS: &[(&str, &str)] = &[
+    (
+        "fan1k",
+        "One room with 1,000 subscribers, 20,000 deliveries/s in all.",
+    ),
+    (
+        "fan5k",
+        "One room with 5,000 subscribers, 20,000 deliveries/s in all.",
+    ),
+    (
+        "fan1k-max",
+        "The room of fan1k, eight triggers outstanding: as fast as it goes.",
+    ),
+    (
+        "fan5k-max",
+        "The room of fan5k, eight triggers outstanding: as fast as it goes.",
+    ),
+    (
+        "uni5k",
+        "5,000 rooms of one subscriber, 2,000 triggers/s in turn.",
+    ),
+    (
+        "large",
+        "64 KB of data to one room, 4,000 deliveries/s in all.",
+    ),
+    (
+        "json",
+        "3 KB of JSON records to one room of 1,000, 20,000 deliveries/s in all.",
+    ),
+    (
+        "deflate",
+        "The same as json, but compressed: *frame B* is what travelled.",
+    ),
+    (
+        "slow-none",
+        "32 KB to one room of 500, 10,000 deliveries/s: for comparison with slow.",
+    ),
+    (
+        "slow",
+        "The same, while 1 % of the readers do not read. Figures are of the others.",
+    ),
+    (
+        "many",
+        "A million subscriptions in 99,100 rooms, a hundred a connection; triggers for one room \
+         or with a `*`, heard by 10 to 1,000.",
+    ),
+];
+
+pub(super) fn write(page: &Page<'_>, out: &mut String) {
+    for workload in page.workloads(|o| o.delivering.is_some()) {
+        let words = WORDS.iter().find(|(name, _)| *name == workload);
+        let words = words.map_or("", |(_, words)| words);
+        let _ = write!(
+            out,
+            "\n## {workload}\n\n{words}\n\n\
+             | server | µs/delivery | × floor-write | × floor-coalesce | user | deliveries/s | \
+             p50 µs | p99 µs | p99.9 µs | frame B | driver |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|\n",
+        );
+        for server in page.distinct(|o| &o.server) {
+            page.delivery_row(&workload, &server, out);
+        }
+    }
+}
+
+impl Page<'_> {
+    fn delivery_row(&self, workload: &str, server: &str, out: &mut String) {
+        let cpu = self.cpu(workload, server);
+        if cpu.is_empty() {
+            return;
+        }
+        let ratio = |floor| self.cpu_ratio(workload, server, floor).with_spread();
+        let of = |figure: fn(&Delivering) -> f64| {
+            let series = self.series(workload, server, |o| o.delivering.as_ref().map(figure));
+            series.median()
+        };
+        let median = |figure| of(figure).map_or_else(String::new, short);
+        let percent =
+            |figure| of(figure).map_or_else(String::new, |m| format!("{:.0} %", m * 100.0));
+        let beside = of(|d| d.beside_us).filter(|us| *us > 0.0);
+        let beside = beside.map_or_else(String::new, |us| format!(" + {} beside it", short(us)));
+        let _ = writeln!(
+            out,
+            "| {server} | {}{beside} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            cpu.with_spread(),
+            ratio(REFERENCE),
+            ratio(COALESCING),
+            percent(|d| d.user_share),
+            median(|d| d.per_second),
+            median(|d| d.p50_us),
+            median(|d| d.p99_us),
+            median(|d| d.p999_us),
+            median(|d| d.frame_bytes as f64),
+            percent(|d| d.driver_cores),
+        );
+    }
+}
