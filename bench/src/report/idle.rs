@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::Page;
 use super::REFERENCE;
 use super::short;
+use super::whole;
 use crate::outcome::Outcome;
 
 pub(super) fn write(page: &Page<'_>, out: &mut String) {
@@ -40,7 +41,9 @@ impl Page<'_> {
         let _ = writeln!(
             out,
             "| {workload} | {server} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            median(|o| Some(o.connections as f64)),
+            of(|o| Some(o.connections as f64))
+                .median()
+                .map_or_else(String::new, whole),
             of(|o| Some(o.joining.rss_bytes)).with_spread(),
             of(|o| Some(o.joining.anonymous_bytes)).with_spread(),
             median(|o| Some(o.joining.baseline_rss_bytes as f64 / 1e6)),

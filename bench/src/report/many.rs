@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Page;
-use super::short;
+use super::whole;
 use crate::outcome::Outcome;
 
 pub(super) fn write(page: &Page<'_>, out: &mut String) {
@@ -24,12 +24,12 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
             if bytes.is_empty() {
                 continue;
             }
-            let median = |figure| of(figure).median().map_or_else(String::new, short);
+            let count = |figure| of(figure).median().map_or_else(String::new, whole);
             let _ = writeln!(
                 out,
                 "| {workload} | {server} | {} | {} | {} | {} |",
-                median(|o| Some(o.connections as f64)),
-                median(|o| Some(o.subscribing?.subscriptions as f64)),
+                count(|o| Some(o.connections as f64)),
+                count(|o| Some(o.subscribing?.subscriptions as f64)),
                 bytes.with_spread(),
                 of(|o| Some(o.subscribing?.cpu_us)).with_spread(),
             );

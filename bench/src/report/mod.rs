@@ -157,6 +157,15 @@ impl Page<'_> {
     }
 }
 
+/// A count.
+fn whole(value: f64) -> String {
+    if value < 100.0 {
+        format!("{value:.0}")
+    } else {
+        short(value)
+    }
+}
+
 /// A number of a scale: nothing behind the point that is not there.
 fn plain(value: f64) -> String {
     if value < 1_000.0 {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Page;
 use super::short;
+use super::whole;
 use crate::outcome::Stalling;
 
 pub(super) fn write(page: &Page<'_>, out: &mut String) {
@@ -13,18 +14,19 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
             let of = |figure: fn(&Stalling) -> Option<f64>| {
                 let series =
                     page.series(&workload, &server, |o| o.stalling.as_ref().and_then(figure));
-                series.median().map_or_else(|| "-".to_owned(), short)
+                series.median()
             };
-            let stalled = of(|s| Some(s.stalled as f64));
-            if stalled == "-" {
+            let Some(stalled) = of(|s| Some(s.stalled as f64)) else {
                 continue;
-            }
+            };
+            let count = |figure| of(figure).map_or_else(|| "-".to_owned(), whole);
             let _ = writeln!(
                 lines,
-                "| {workload} | {server} | {stalled} | {} | {} | {} |",
-                of(|s| Some(s.closed as f64)),
-                of(|s| s.evictions.map(|e| e as f64)),
-                of(|s| Some(s.peak_growth_bytes as f64 / 1e6)),
+                "| {workload} | {server} | {} | {} | {} | {} |",
+                whole(stalled),
+                count(|s| Some(s.closed as f64)),
+                count(|s| s.evictions.map(|e| e as f64)),
+                of(|s| Some(s.peak_growth_bytes as f64 / 1e6)).map_or_else(String::new, short),
             );
         }
     }
