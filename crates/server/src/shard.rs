@@ -266,7 +266,7 @@ impl Effects<Socket> for Outside {
             }
             Moment::Disconnect => {
                 // In this order: who is not counted any more takes no place.
-                self.node.give_back();
+                self.node.give_back(self.index);
                 self.node.connections.fetch_sub(1, Ordering::AcqRel);
             }
             Moment::Ping => {}
