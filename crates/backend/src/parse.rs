@@ -57,6 +57,7 @@ pub(crate) fn answer(body: &Bytes, user_id_path: &[String]) -> Answer {
 /// The admission, `None` when `allowed_rooms` is not a list.
 fn admission(body: &Bytes, user_id_path: &[String]) -> Result<Option<Admission>, Failure> {
     let text = std::str::from_utf8(body).map_err(|_| Failure::NotUtf8)?;
+    // Were both the same, neither would hold a user's id: a list is none.
     let wanted = ["allowed_rooms", user_id_path.first().map_or("", |key| key)];
     let found = members(text, &wanted).map_err(|error| Failure::NotJson {
         // Its own words may quote the body.
