@@ -69,6 +69,12 @@ impl Check {
         late
     }
 
+    /// The number of the message that is to come next.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Settles the account when `sent` messages were sent in all.
     pub fn finish(&self, sent: u64, faults: &mut Faults) {
         faults.lost += sent.saturating_sub(self.next);

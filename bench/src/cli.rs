@@ -12,13 +12,16 @@ use clap::ValueEnum;
 use crate::drive::Label;
 use crate::floor::Mode;
 use crate::message;
+use crate::message::Content;
 use crate::server::FloorServer;
 use crate::server::GatewayServer;
 use crate::server::Launch;
 use crate::server::Server;
 use crate::workload::Grants;
 use crate::workload::Pace;
+use crate::workload::Pings;
 use crate::workload::Rooms;
+use crate::workload::Storm;
 use crate::workload::Workload;
 
 /// Load generator and floor for high-templar
@@ -38,10 +41,27 @@ pub enum Command {
     /// Start a server, drive it, and print what was found as one line of JSON
     ///
     /// Exits with 0 after a valid run, 1 after a run in which a message was lost, doubled or out
-    /// of order, and 2 where nothing could be measured.
+    /// of order, 2 where nothing could be measured, and 3 where the server cannot do what the
+    /// workload asks for.
     Drive(DriveArgs),
+    /// Make the calls to the backend that a gateway makes, and print what one costs as JSON
+    BackendCalls(BackendCallsArgs),
     /// Make a page of the lines that `drive` printed
     Report(ReportArgs),
+}
+
+/// How to call the backend.
+#[derive(Debug, Args)]
+pub struct BackendCallsArgs {
+    /// Where the backend listens
+    #[arg(long)]
+    pub backend: SocketAddr,
+    /// Calls a second
+    #[arg(long, default_value_t = 1_000.0)]
+    pub rate: f64,
+    /// How long to count, in seconds
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
 }
 
 /// How to be the floor.
@@ -62,8 +82,14 @@ pub enum Which {
     FloorWrite,
     /// The floor where waiting messages share a send.
     FloorCoalesce,
-    /// high-templar.
+    /// high-templar with one thread.
     Gateway,
+    /// high-templar with two threads, on the same core.
+    #[value(name = "gateway-2")]
+    Gateway2,
+    /// high-templar with four threads, on the same core.
+    #[value(name = "gateway-4")]
+    Gateway4,
 }
 
 /// What to drive, and how.
@@ -94,7 +120,7 @@ pub struct DriveArgs {
     /// Who hears a trigger
     #[arg(long, value_enum, default_value = "fan-out")]
     pub rooms: Rooms,
-    /// Connections, each with one subscription
+    /// Connections, each with one subscription, or with a hundred where `--rooms many`
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=19_000))]
     pub connections: u32,
     /// Deliveries a second, over all connections
@@ -103,9 +129,24 @@ pub struct DriveArgs {
     /// Instead of a rate: so many triggers outstanding
     #[arg(long, conflicts_with = "rate", value_parser = clap::value_parser!(u64).range(1..=1_000))]
     pub window: Option<u64>,
-    /// No triggers: only the way in and the memory of idle connections
+    /// No triggers: only the way in, and the memory and CPU of idle connections
     #[arg(long, conflicts_with_all = ["rate", "window"])]
     pub idle: bool,
+    /// After the silence every idle client pings so often, in seconds
+    #[arg(long, requires = "idle")]
+    pub ping_every: Option<f64>,
+    /// How long they ping, in seconds; without it, until each has pinged once
+    #[arg(long, requires = "ping_every")]
+    pub ping_for: Option<f64>,
+    /// Beside idle connections, so many clients a second come, subscribe and leave again
+    #[arg(long, requires = "idle", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub storm: Option<u32>,
+    /// So many of the clients stop reading when counting begins
+    #[arg(long, default_value_t = 0, conflicts_with = "idle")]
+    pub stalled: u32,
+    /// The clients ask for permessage-deflate and refuse a server without
+    #[arg(long)]
+    pub deflate: bool,
     /// How long to count, in seconds
     #[arg(long, default_value_t = 10.0)]
     pub seconds: f64,
@@ -115,9 +156,12 @@ pub struct DriveArgs {
     /// Length of each trigger's data, in bytes of JSON
     #[arg(long, default_value_t = 128, value_parser = data_bytes)]
     pub data_bytes: usize,
-    /// What the stub backend permits
-    #[arg(long, value_enum, default_value = "shared")]
-    pub grants: Grants,
+    /// What a trigger's data looks like
+    #[arg(long, value_enum, default_value = "filler")]
+    pub content: Content,
+    /// What the stub backend permits; without it, what the rooms need
+    #[arg(long, value_enum)]
+    pub grants: Option<Grants>,
     /// Clients that join at once
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub joining: u32,
@@ -141,6 +185,9 @@ pub struct ReportArgs {
     /// Lines about the machine and the run, to be printed as a list; once for each
     #[arg(long = "note")]
     pub notes: Vec<String>,
+    /// Where a picture of the main figures goes, as SVG
+    #[arg(long)]
+    pub svg: Option<PathBuf>,
     /// Where the page goes; without it, to the standard output
     #[arg(long)]
     pub out: Option<PathBuf>,
@@ -169,18 +216,45 @@ impl DriveArgs {
                 deliveries: f64::from(self.rate),
             },
         };
+        if self.stalled > 0 && (self.rooms != Rooms::FanOut || self.stalled >= self.connections) {
+            anyhow::bail!("only some of those in one room can stop reading");
+        }
+        if self.rooms == Rooms::Many && self.window.is_some() {
+            anyhow::bail!("many rooms need a rate");
+        }
         Ok(Workload {
             rooms: self.rooms,
             connections: self.connections as usize,
+            stalled: self.stalled as usize,
+            content: self.content,
+            deflate: self.deflate,
+            pings: self.pings()?,
+            storm: self.storm.map(|per_second| Storm {
+                per_second: f64::from(per_second),
+                at_once: self.joining as usize,
+            }),
             pace,
             warm_up: Duration::try_from_secs_f64(self.warm_up)?,
             measured: Duration::try_from_secs_f64(self.seconds)?,
             data_bytes: self.data_bytes,
-            grants: self.grants,
+            grants: self.grants.unwrap_or(match self.rooms {
+                Rooms::FanOut | Rooms::Unicast => Grants::Shared,
+                Rooms::Many => Grants::Project,
+            }),
             joining: self.joining as usize,
             patience: Duration::try_from_secs_f64(self.patience)?,
             settle: Duration::try_from_secs_f64(self.settle)?,
         })
+    }
+
+    fn pings(&self) -> anyhow::Result<Option<Pings>> {
+        let Some(every) = self.ping_every else {
+            return Ok(None);
+        };
+        Ok(Some(Pings {
+            interval: Duration::try_from_secs_f64(every)?,
+            during: Duration::try_from_secs_f64(self.ping_for.unwrap_or(every))?,
+        }))
     }
 
     /// The server that was asked for.
@@ -189,10 +263,17 @@ impl DriveArgs {
         match self.server {
             Which::FloorWrite => Box::new(FloorServer(Mode::Write)),
             Which::FloorCoalesce => Box::new(FloorServer(Mode::Coalesce)),
-            Which::Gateway => Box::new(GatewayServer {
-                program: self.gateway.clone(),
-            }),
+            Which::Gateway => self.gateway(1),
+            Which::Gateway2 => self.gateway(2),
+            Which::Gateway4 => self.gateway(4),
         }
+    }
+
+    fn gateway(&self, threads: usize) -> Box<dyn Server> {
+        Box::new(GatewayServer {
+            program: self.gateway.clone(),
+            threads,
+        })
     }
 
     /// How the server is started.
@@ -253,9 +334,31 @@ mod tests {
             &["--idle", "--window", "8"],
             &["--connections", "20000"],
             &["--data-bytes", "10"],
+            &["--ping-every", "30"],
+            &["--storm", "100"],
+            &["--idle", "--stalled", "3"],
         ] {
             let all = [&["ht-bench", "drive", "--server", "gateway"], words].concat();
             assert!(Cli::try_parse_from(all).is_err(), "{words:?}");
         }
+    }
+
+    #[test]
+    fn some_workloads_contradict_themselves() {
+        let workload = |words: &[&str]| {
+            let all = [&["ht-bench", "drive", "--server", "gateway"], words].concat();
+            let Command::Drive(args) = Cli::try_parse_from(all).unwrap().command else {
+                panic!("not drive");
+            };
+            args.workload()
+        };
+        assert!(workload(&["--stalled", "1000"]).is_err());
+        assert!(workload(&["--stalled", "1", "--rooms", "unicast"]).is_err());
+        assert!(workload(&["--rooms", "many", "--window", "8"]).is_err());
+        let many = workload(&["--rooms", "many"]).unwrap();
+        assert_eq!(many.grants, Grants::Project);
+        let idle = workload(&["--idle", "--ping-every", "30", "--storm", "100"]).unwrap();
+        assert_eq!(idle.pings.unwrap().during, Duration::from_secs(30));
+        assert_eq!(idle.storm.unwrap().at_once, 64);
     }
 }

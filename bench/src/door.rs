@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::floor::Command;
 use crate::floor::TARGET_ALL;
 use crate::message;
+use crate::message::Content;
 use crate::message::Stamp;
 use crate::workload::Rooms;
 
@@ -34,12 +35,21 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Trigger {
     /// Who hears it.
     pub rooms: Rooms,
-    /// The connection whose room it is for; without meaning in a fan-out.
+    /// Which room or rooms it names; see [`Rooms`].
     pub target: u32,
     /// Its numbers and time.
     pub stamp: Stamp,
     /// Length of its data, in bytes of JSON.
     pub data_bytes: usize,
+    /// What its data looks like.
+    pub content: Content,
+}
+
+impl Trigger {
+    /// Appends its data.
+    pub fn write_data(&self, out: &mut Vec<u8>) {
+        self.content.write(&self.stamp, self.data_bytes, out);
+    }
 }
 
 /// A way to hand triggers over, in order.
@@ -104,6 +114,7 @@ struct FloorDoor {
     stream: TcpStream,
     out: Vec<u8>,
     frame: Vec<u8>,
+    data: Vec<u8>,
 }
 
 impl FloorDoor {
@@ -112,21 +123,24 @@ impl FloorDoor {
             stream: connect(address)?,
             out: Vec::new(),
             frame: Vec::new(),
+            data: Vec::new(),
         })
     }
 }
 
 impl Door for FloorDoor {
     fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
-        self.out.clear();
-        self.frame.clear();
-        // Nobody looks at the floor's request id; it is there for its length.
-        let id = Uuid::nil();
-        message::write_publish_frame(&trigger.stamp, trigger.data_bytes, id, &mut self.frame);
         let target = match trigger.rooms {
             Rooms::FanOut => TARGET_ALL,
             Rooms::Unicast => trigger.target,
+            Rooms::Many => return Err(io::Error::other("the floor knows no subscriptions")),
         };
+        self.out.clear();
+        self.frame.clear();
+        self.data.clear();
+        trigger.write_data(&mut self.data);
+        // Nobody looks at the floor's request id; it is there for its length.
+        message::write_publish_frame(&self.data, Uuid::nil(), &mut self.frame);
         let bytes = &self.frame;
         Command::Send { target, bytes }.write(&mut self.out);
         self.stream.write_all(&self.out)
@@ -228,7 +242,7 @@ impl Door for HttpDoor {
         self.body.clear();
         let room = trigger.rooms.room(trigger.target);
         write!(self.body, r#"{{"rooms":[{room}],"data":"#)?;
-        trigger.stamp.write(trigger.data_bytes, &mut self.body);
+        trigger.write_data(&mut self.body);
         self.body.push(b'}');
         self.out.clear();
         write!(

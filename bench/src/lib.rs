@@ -2,6 +2,7 @@
 //! *workload* to drive it with, and a *floor*, the least that any server could do.
 
 pub mod backend;
+pub mod backend_calls;
 pub mod check;
 pub mod cli;
 pub mod client;
@@ -10,6 +11,7 @@ pub mod drive;
 pub mod floor;
 pub mod latency;
 pub mod message;
+pub mod metrics;
 pub mod outcome;
 pub mod publisher;
 pub mod report;

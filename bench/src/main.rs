@@ -8,10 +8,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Parser;
 use ht_bench::backend::StubBackend;
+use ht_bench::backend_calls;
 use ht_bench::cli::Cli;
 use ht_bench::cli::Command;
 use ht_bench::cli::DriveArgs;
 use ht_bench::cli::FloorArgs;
+use ht_bench::cli::Which;
 use ht_bench::drive;
 use ht_bench::floor::Floor;
 use ht_bench::report;
@@ -33,6 +35,12 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Floor(args) => floor(&args),
         Command::Drive(args) => drive(&args),
+        Command::BackendCalls(args) => {
+            let duration = Duration::try_from_secs_f64(args.seconds)?;
+            let cost = backend_calls::measure(args.backend, args.rate, duration)?;
+            println!("{}", serde_json::to_string(&cost)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Report(args) => {
             let text = report::read_and_render(&args.results, &args.notes)?;
             match &args.out {
@@ -67,7 +75,17 @@ fn drive(args: &DriveArgs) -> anyhow::Result<ExitCode> {
     let backend = StubBackend::start(workload.grants).context("cannot start the stub backend")?;
     let running = server.launch(&args.launch(backend.address()))?;
     eprintln!("{} runs as process {}", server.name(), running.process.id());
-    let outcome = drive::drive(running, &workload, args.label(server.name()))?;
+    let mut outcome = match drive::drive(running, &workload, args.label(server.name())) {
+        Err(error) if error.is_unable() => {
+            eprintln!("{} {} left out: {error}", args.name, server.name());
+            return Ok(ExitCode::from(3));
+        }
+        other => other?,
+    };
+    if let (Some(storming), Which::Gateway) = (&mut outcome.storming, args.server) {
+        let calls = backend_calls::measure_apart(&args.launch(backend.address()), storming)?;
+        storming.backend_call_us = Some(calls.call_us);
+    }
     println!("{}", serde_json::to_string(&outcome)?);
     eprintln!("{}", report::one_line(&outcome));
     Ok(match outcome.invalid {

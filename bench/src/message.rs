@@ -1,6 +1,9 @@
 //! What a trigger carries so that its deliveries can be counted and timed, and the frame that
 //! the floor sends in its place.
 
+mod orders;
+
+use clap::ValueEnum;
 use uuid::Uuid;
 
 /// Begins the data of every trigger; found again in whatever frame a server wraps around it.
@@ -14,7 +17,27 @@ const STAMP_BYTES: usize = MARKER.len() + TRIGGER_DIGITS + SEQUENCE_DIGITS + SEN
 /// Shortest data that holds a stamp, its quotes included, in bytes.
 pub const DATA_BYTES_MIN: usize = STAMP_BYTES + 2;
 /// Longest data that a workload may ask for, in bytes.
-pub const DATA_BYTES_MAX: usize = 60_000;
+pub const DATA_BYTES_MAX: usize = 100_000;
+
+/// What a trigger's data looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Content {
+    /// A JSON string of exactly the asked length, mostly of one letter.
+    Filler,
+    /// A JSON object with the records of some orders, at least as long as asked: it compresses as
+    /// the data of an API does.
+    Orders,
+}
+
+impl Content {
+    /// Appends a trigger's data, about `bytes` long.
+    pub fn write(self, stamp: &Stamp, bytes: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Filler => stamp.write(bytes, out),
+            Self::Orders => orders::write(stamp, bytes, out),
+        }
+    }
+}
 
 /// The numbers in a trigger's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,26 +109,27 @@ fn digits_at(text: &[u8]) -> Option<u64> {
 
 /// Appends the websocket frame that the gateway sends to a subscriber, with its spaces: the floor
 /// sends these bytes, so it sends as many as the gateway does.
-pub fn write_publish_frame(stamp: &Stamp, data_bytes: usize, request_id: Uuid, out: &mut Vec<u8>) {
+pub fn write_publish_frame(data: &[u8], request_id: Uuid, out: &mut Vec<u8>) {
     const HEAD: &[u8] = br#"{"type": "publish", "data": "#;
     const MIDDLE: &[u8] = br#", "requestId": ""#;
     const TAIL: &[u8] = br#""}"#;
     let id = uuid_text(request_id);
-    let data_bytes = data_bytes.max(DATA_BYTES_MIN);
-    let length = HEAD.len() + data_bytes + MIDDLE.len() + id.len() + TAIL.len();
+    let length = HEAD.len() + data.len() + MIDDLE.len() + id.len() + TAIL.len();
     out.push(0x81);
-    if length < 126 {
-        out.push(length as u8);
-    } else {
-        // DATA_BYTES_MAX keeps every frame within the 16-bit length.
-        out.push(126);
-        out.extend_from_slice(&(length as u16).to_be_bytes());
+    match length {
+        0..126 => out.push(length as u8),
+        126..0x1_0000 => {
+            out.push(126);
+            out.extend_from_slice(&(length as u16).to_be_bytes());
+        }
+        _ => {
+            out.push(127);
+            out.extend_from_slice(&(length as u64).to_be_bytes());
+        }
     }
-    out.extend_from_slice(HEAD);
-    stamp.write(data_bytes, out);
-    out.extend_from_slice(MIDDLE);
-    out.extend_from_slice(&id);
-    out.extend_from_slice(TAIL);
+    for part in [HEAD, data, MIDDLE, &id, TAIL] {
+        out.extend_from_slice(part);
+    }
 }
 
 /// A UUID as it stands in JSON, without quotes.
@@ -163,13 +187,16 @@ mod tests {
     #[test]
     fn the_floors_frame_is_what_a_gateway_sends() {
         let id = Uuid::new_v4();
-        let mut frame = Vec::new();
-        write_publish_frame(&STAMP, 128, id, &mut frame);
-        assert_eq!(frame.len(), 4 + 210);
-        assert_eq!(&frame[..2], &[0x81, 126]);
-        let value: serde_json::Value = serde_json::from_slice(&frame[4..]).unwrap();
-        assert_eq!(value["type"], "publish");
-        assert_eq!(value["requestId"], id.to_string());
-        assert_eq!(value["data"].as_str().unwrap().len(), 126);
+        for (bytes, header) in [(62, 4), (128, 4), (65_000, 4), (65_536, 10)] {
+            let (mut data, mut frame) = (Vec::new(), Vec::new());
+            Content::Filler.write(&STAMP, bytes, &mut data);
+            write_publish_frame(&data, id, &mut frame);
+            assert_eq!(frame.len(), header + bytes + 82);
+            assert_eq!(frame[0], 0x81);
+            let value: serde_json::Value = serde_json::from_slice(&frame[header..]).unwrap();
+            assert_eq!(value["type"], "publish");
+            assert_eq!(value["requestId"], id.to_string());
+            assert_eq!(value["data"].as_str().unwrap().len(), bytes - 2);
+        }
     }
 }

@@ -9,20 +9,23 @@ use std::time::Instant;
 
 use crate::door::Door;
 use crate::door::Trigger;
+use crate::message::Content;
 use crate::message::Stamp;
+use crate::workload::Audience;
 use crate::workload::Pace;
-use crate::workload::Rooms;
 use crate::workload::Workload;
 
 /// Numbers the triggers of a run and hands them to the door.
 pub struct Publisher {
     door: Box<dyn Door>,
-    rooms: Rooms,
-    connections: u64,
+    audience: Audience,
     data_bytes: usize,
+    content: Content,
     epoch: Instant,
     sent: u64,
-    // Triggers of each room; one entry in a fan-out.
+    // Deliveries that follow from what was sent.
+    due: u64,
+    // Triggers of each target.
     sequences: Vec<u64>,
     latest: Duration,
 }
@@ -40,18 +43,20 @@ impl Publisher {
     /// A publisher for the run. `epoch` is the zero of its stamps.
     #[must_use]
     pub fn new(door: Box<dyn Door>, workload: &Workload, epoch: Instant) -> Self {
-        let rooms = match workload.rooms {
-            Rooms::FanOut => 1,
-            Rooms::Unicast => workload.connections,
-        };
+        let (rooms, connections) = (workload.rooms, workload.connections);
         Self {
             door,
-            rooms: workload.rooms,
-            connections: workload.connections as u64,
+            audience: Audience {
+                rooms,
+                connections,
+                listening: 0,
+            },
             data_bytes: workload.data_bytes,
+            content: workload.content,
             epoch,
             sent: 0,
-            sequences: vec![0; rooms],
+            due: 0,
+            sequences: vec![0; rooms.targets(connections)],
             latest: Duration::ZERO,
         }
     }
@@ -87,7 +92,10 @@ impl Publisher {
         duration: Duration,
         progress: &Progress,
     ) -> io::Result<()> {
-        let receivers = self.rooms.receivers(self.connections as usize) as f64;
+        let Audience {
+            rooms, connections, ..
+        } = self.audience;
+        let receivers = rooms.receivers_mean(connections);
         let interval = Duration::from_secs_f64(receivers / deliveries);
         let mut due = start;
         while due < start + duration && !progress.cancelled.load(Ordering::Relaxed) {
@@ -108,12 +116,10 @@ impl Publisher {
     /// # Errors
     /// When the door fails.
     pub fn send_next(&mut self) -> io::Result<()> {
-        // Rooms take turns in an order that no cache foresees: the factor is prime and larger
-        // than any number of connections, so every room has its turn.
-        let target = match self.rooms {
-            Rooms::FanOut => 0,
-            Rooms::Unicast => (self.sent % self.connections) * 1_000_003 % self.connections,
-        };
+        let Audience {
+            rooms, connections, ..
+        } = self.audience;
+        let target = rooms.target_of(self.sent, connections);
         let sequence = &mut self.sequences[target as usize];
         let stamp = Stamp {
             trigger: self.sent,
@@ -121,12 +127,14 @@ impl Publisher {
             sent_ns: self.epoch.elapsed().as_nanos() as u64,
         };
         *sequence += 1;
+        self.due += self.audience.receivers_of(self.sent) as u64;
         self.sent += 1;
         self.door.send(&Trigger {
-            rooms: self.rooms,
-            target: target as u32,
+            rooms,
+            target,
             stamp,
             data_bytes: self.data_bytes,
+            content: self.content,
         })
     }
 
@@ -144,14 +152,21 @@ impl Publisher {
         self.sent
     }
 
-    /// Triggers sent until now to the room of a connection.
+    /// Triggers sent until now for a target.
     #[must_use]
-    pub fn sent_to(&self, connection: u32) -> u64 {
-        let room = match self.rooms {
-            Rooms::FanOut => 0,
-            Rooms::Unicast => connection as usize,
-        };
-        self.sequences.get(room).copied().unwrap_or(0)
+    pub fn sent_to(&self, target: u32) -> u64 {
+        self.sequences.get(target as usize).copied().unwrap_or(0)
+    }
+
+    /// Says how many connections hear what is sent from now on.
+    pub fn set_listening(&mut self, listening: usize) {
+        self.audience.listening = listening;
+    }
+
+    /// Deliveries that follow from what was sent until now.
+    #[must_use]
+    pub fn due(&self) -> u64 {
+        self.due
     }
 
     /// How far a trigger was behind its time at worst, and forgets it.
@@ -164,6 +179,7 @@ impl Publisher {
 mod tests {
     use super::*;
     use crate::workload::Grants;
+    use crate::workload::Rooms;
 
     struct Kept(std::sync::mpsc::SyncSender<Trigger>);
 
@@ -185,6 +201,11 @@ mod tests {
             warm_up: Duration::ZERO,
             measured: Duration::ZERO,
             data_bytes: 128,
+            content: Content::Filler,
+            stalled: 0,
+            deflate: false,
+            pings: None,
+            storm: None,
             grants: Grants::Shared,
             joining: 1,
             patience: Duration::from_secs(1),

@@ -113,15 +113,42 @@ impl Memory {
     }
 }
 
+/// The highest memory of a process since a moment.
+#[derive(Debug)]
+pub struct Peak {
+    pid: u32,
+}
+
+impl Peak {
+    /// Begins now.
+    #[must_use]
+    pub fn begin(pid: u32) -> Self {
+        // Where the system does not let us forget, the peak is that of the whole process: more.
+        let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        Self { pid }
+    }
+
+    /// The most resident bytes since then.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub fn read(&self) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        kilobytes(&text, "VmHWM:").ok_or_else(|| unreadable("status"))
+    }
+}
+
+/// The bytes of a line such as `Rss:   12 kB`.
+fn kilobytes(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+    let kilobytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 fn parse_rollup(text: &str) -> Option<Memory> {
-    let bytes = |name: &str| {
-        let line = text.lines().find_map(|l| l.strip_prefix(name))?;
-        let kilobytes: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
-        Some(kilobytes * 1024)
-    };
     Some(Memory {
-        rss: bytes("Rss:")?,
-        anonymous: bytes("Anonymous:")?,
+        rss: kilobytes(text, "Rss:")?,
+        anonymous: kilobytes(text, "Anonymous:")?,
     })
 }
 
@@ -164,6 +191,16 @@ mod tests {
         let expected = (Duration::from_millis(1500), Duration::from_millis(250));
         assert_eq!(parse_stat(stat), Some(expected));
         assert_eq!(parse_stat("12 (a) S 1"), None);
+    }
+
+    #[test]
+    fn a_peak_is_seen_after_it_has_passed() {
+        let before = Memory::read(std::process::id()).unwrap().rss;
+        let peak = Peak::begin(std::process::id());
+        let many = vec![1u8; 32 << 20];
+        assert_eq!(std::hint::black_box(&many)[1], 1);
+        drop(many);
+        assert!(peak.read().unwrap() > before + (16 << 20));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use uuid::Uuid;
 
+use super::deflate;
 use super::frame;
 use super::frame::Frame;
 use crate::workload::Rooms;
@@ -36,7 +37,29 @@ pub(crate) enum Stage {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Identity {
     pub(crate) number: u32,
+    /// Of its first subscription; see [`Identity::id_of`].
     pub(crate) request_id: Uuid,
+    /// Whether it asks for compressed messages.
+    pub(crate) deflate: bool,
+}
+
+impl Identity {
+    pub(crate) fn new(number: u32, deflate: bool) -> Self {
+        let mut bytes = Uuid::new_v4().into_bytes();
+        bytes[14..].fill(0);
+        Self {
+            number,
+            request_id: Uuid::from_bytes(bytes),
+            deflate,
+        }
+    }
+
+    /// The `requestId` of a subscription: the number of it stands in the last two bytes.
+    pub(crate) fn id_of(&self, subscription: u32) -> Uuid {
+        let mut bytes = self.request_id.into_bytes();
+        bytes[14..].copy_from_slice(&(subscription as u16).to_be_bytes());
+        Uuid::from_bytes(bytes)
+    }
 }
 
 /// Why a client could not join.
@@ -53,6 +76,9 @@ pub enum JoinError {
         /// The beginning of what the server said.
         said: String,
     },
+    /// The server cannot do what the workload asks for.
+    #[error("it cannot do this: {0}")]
+    Unable(&'static str),
     /// The response head or a frame was longer than anything expected, or not readable.
     #[error("not understood while {stage}")]
     Garbled {
@@ -76,13 +102,49 @@ impl Dialect {
                      Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
                      Origin: http://{server}\r\nUser-Agent: ht-bench\r\n\
-                     Cookie: sessionid={}; csrftoken=bench\r\n\r\n",
-                    who.number
+                     Cookie: sessionid={}; csrftoken=bench\r\n{}\r\n",
+                    who.number,
+                    if who.deflate { deflate::OFFER } else { "" }
                 );
                 out.extend_from_slice(request.as_bytes());
                 Stage::Upgrading
             }
         }
+    }
+
+    /// Appends what keeps an idle connection alive; false where nothing does.
+    pub(crate) fn ping(self, who: Identity, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Plain => return false,
+            Self::HighTemplar => frame::write_masked(frame::TEXT, b"ping", mask_key(who), out),
+        }
+        true
+    }
+
+    /// Whether a message answers such a ping; pongs of the websocket protocol are not meant.
+    pub(crate) fn is_pong(self, payload: &[u8]) -> bool {
+        match self {
+            Self::Plain => false,
+            Self::HighTemplar => payload == b"pong",
+        }
+    }
+
+    /// Appends a request for a subscription after the first; false where there can be only one.
+    pub(crate) fn subscribe(
+        self,
+        who: Identity,
+        rooms: Rooms,
+        subscription: u32,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        match self {
+            Self::Plain => return false,
+            Self::HighTemplar => {
+                let text = subscribe(who, rooms, subscription);
+                frame::write_masked(frame::TEXT, text.as_bytes(), mask_key(who), out);
+            }
+        }
+        true
     }
 
     /// Whether the messages of a server carry the receiver's own `requestId`.
@@ -129,27 +191,32 @@ pub(crate) fn joining_frame(
         serde_json::from_slice(frame.payload).map_err(|_| unexpected())?;
     match stage {
         Stage::Greeting if said["is_authorized"] == true => {
-            let subscribe = format!(
-                r#"{{"type":"subscribe","room":{},"requestId":"{}"}}"#,
-                rooms.room(who.number),
-                who.request_id.hyphenated()
-            );
+            let subscribe = subscribe(who, rooms, 0);
             let key = mask_key(who);
             frame::write_masked(frame::TEXT, subscribe.as_bytes(), key, out);
             Ok(Stage::Subscribing)
         }
-        Stage::Subscribing
-            // It does not say which request it answers: there was only one.
-            if said["code"] == "success" =>
-        {
-            Ok(Stage::Joined)
-        }
+        // It does not say which request it answers: there was only one.
+        Stage::Subscribing if is_success(frame.payload) => Ok(Stage::Joined),
         Stage::Connecting
         | Stage::Upgrading
         | Stage::Greeting
         | Stage::Subscribing
         | Stage::Joined => Err(unexpected()),
     }
+}
+
+fn subscribe(who: Identity, rooms: Rooms, subscription: u32) -> String {
+    format!(
+        r#"{{"type":"subscribe","room":{},"requestId":"{}"}}"#,
+        rooms.subscribed(who.number, subscription),
+        who.id_of(subscription).hyphenated()
+    )
+}
+
+/// Whether the server grants a request.
+pub(crate) fn is_success(payload: &[u8]) -> bool {
+    serde_json::from_slice(payload).is_ok_and(|said: serde_json::Value| said["code"] == "success")
 }
 
 /// A key that differs between clients and is never zero in any byte.

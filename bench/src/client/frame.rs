@@ -6,6 +6,8 @@
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: u8,
     pub(crate) payload: &'a [u8],
+    /// Whether the payload is compressed (RSV1, RFC 7692 §6).
+    pub(crate) compressed: bool,
     /// Bytes it takes in the buffer, header included.
     pub(crate) length: usize,
 }
@@ -16,7 +18,7 @@ pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
 
-/// A frame that this client does not read: fragmented, compressed, masked or huge.
+/// A frame that this client does not read: fragmented, masked or huge.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
@@ -28,7 +30,7 @@ pub(crate) fn first(bytes: &[u8]) -> Result<Option<Frame<'_>>, Unreadable> {
     let [head, length, rest @ ..] = bytes else {
         return Ok(None);
     };
-    if head & 0xf0 != 0x80 || length & 0x80 != 0 {
+    if head & 0xb0 != 0x80 || length & 0x80 != 0 {
         return Err(Unreadable);
     }
     let (payload_length, rest) = match length {
@@ -51,6 +53,7 @@ pub(crate) fn first(bytes: &[u8]) -> Result<Option<Frame<'_>>, Unreadable> {
     Ok(rest.get(..payload_length).map(|payload| Frame {
         opcode: head & 0x0f,
         payload,
+        compressed: head & 0x40 != 0,
         length: bytes.len() - rest.len() + payload_length,
     }))
 }
@@ -109,10 +112,18 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_frame_is_told_from_others() {
+        let compressed = |bytes| first(bytes).unwrap().unwrap().compressed;
+        assert!(compressed(&[0xc1, 0x00]));
+        assert!(!compressed(&[0x81, 0x00]));
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for bytes in [
             &[0x01, 0x00][..],
-            &[0xc1, 0x00],
+            &[0xa1, 0x00],
+            &[0x91, 0x00],
             &[0x81, 0x80],
             &[0x81, 127, 0, 0, 0, 0, 0, 2, 0, 1],
             &[0x81, 127, 255, 255, 255, 255, 255, 255, 255, 255],

@@ -6,10 +6,15 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use mio::Interest;
+use mio::Registry;
+use mio::Token;
 use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::Tally;
+use super::deflate;
+use super::deflate::Inflater;
 use super::dialect;
 use super::dialect::Dialect;
 use super::dialect::Identity;
@@ -20,17 +25,20 @@ use super::frame::Frame;
 use crate::check::Check;
 use crate::message;
 use crate::message::Stamp;
+use crate::workload::Audience;
 use crate::workload::Rooms;
 
 /// What all clients share while events are handled.
 pub(super) struct Shared<'a> {
     pub(super) dialect: Dialect,
-    pub(super) rooms: Rooms,
+    pub(super) audience: Audience,
+    /// Who has joined leaves at once.
+    pub(super) leave: bool,
     pub(super) server: SocketAddr,
     pub(super) buffer: &'a mut Vec<u8>,
     pub(super) out: &'a mut Vec<u8>,
     pub(super) epoch: Instant,
-    pub(super) receivers: u32,
+    pub(super) inflater: &'a mut Inflater,
     pub(super) tally: &'a mut Tally,
 }
 
@@ -41,7 +49,14 @@ pub(super) struct Link {
     stream: Option<TcpStream>,
     who: Identity,
     stage: Stage,
-    check: Check,
+    /// What was heard through each subscription.
+    checks: Vec<Check>,
+    /// Answers to come to further subscriptions.
+    awaited: u32,
+    /// It has said that it leaves.
+    leaving: bool,
+    /// It does not read.
+    stalled: bool,
     /// The beginning of a frame whose end has not come. Empty nearly always.
     partial: Vec<u8>,
     /// Where the last stamp and `requestId` stood in the payload.
@@ -64,12 +79,15 @@ impl From<io::Error> for LinkError {
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, who: Identity, check: Check) -> Self {
+    pub(super) fn new(stream: TcpStream, who: Identity, checks: Vec<Check>) -> Self {
         Self {
             stream: Some(stream),
             who,
             stage: Stage::Connecting,
-            check,
+            checks,
+            awaited: 0,
+            leaving: false,
+            stalled: false,
             partial: Vec::new(),
             hints: (0, 0),
         }
@@ -83,8 +101,38 @@ impl Link {
         self.who.number
     }
 
-    pub(super) fn check(&self) -> &Check {
-        &self.check
+    pub(super) fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving
+    }
+
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    /// Messages that were heard in all, roughly: some may be missing.
+    pub(super) fn heard(&self) -> u64 {
+        self.checks.iter().map(Check::next).sum()
+    }
+
+    /// Stops reading, or reads again. The account of one that stalled is not settled: what is
+    /// lost with it is nobody's fault but its own.
+    pub(super) fn stall(&mut self, registry: &Registry, stall: bool) -> io::Result<()> {
+        self.stalled = true;
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        if stall {
+            return registry.deregister(stream);
+        }
+        registry.register(stream, Token(self.who.number as usize), Interest::READABLE)
     }
 
     /// The same client without a connection; only its account is left.
@@ -93,7 +141,10 @@ impl Link {
             stream: None,
             who: self.who,
             stage: self.stage,
-            check: std::mem::take(&mut self.check),
+            checks: std::mem::take(&mut self.checks),
+            awaited: 0,
+            leaving: false,
+            stalled: self.stalled,
             partial: Vec::new(),
             hints: (0, 0),
         }
@@ -124,7 +175,50 @@ impl Link {
         }
         all.out.clear();
         self.stage = all.dialect.open(self.who, all.server, all.out);
+        self.say(all.out)?;
+        self.joined(all)
+    }
+
+    /// Leaves if that is all it came for: with a close frame, where the server knows of such.
+    fn joined(&mut self, all: &mut Shared<'_>) -> Result<(), LinkError> {
+        if self.stage != Stage::Joined || !all.leave {
+            return Ok(());
+        }
+        self.leaving = true;
+        if all.dialect == Dialect::Plain {
+            return Err(LinkError::Ended("left".to_owned()));
+        }
+        const NORMAL: [u8; 2] = 1000u16.to_be_bytes();
+        all.out.clear();
+        frame::write_masked(frame::CLOSE, &NORMAL, dialect::mask_key(self.who), all.out);
         self.say(all.out)
+    }
+
+    /// Says that it is there. False where the server's language has no word for that.
+    pub(super) fn ping(&mut self, dialect: Dialect, out: &mut Vec<u8>) -> Result<bool, LinkError> {
+        out.clear();
+        let said = self.stream.is_some() && dialect.ping(self.who, out);
+        self.say(out)?;
+        Ok(said)
+    }
+
+    /// Asks for all subscriptions but the first, which it has. Says how many these are, `None`
+    /// where the server's language knows only one.
+    pub(super) fn subscribe_further(
+        &mut self,
+        dialect: Dialect,
+        rooms: Rooms,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<u32>, LinkError> {
+        out.clear();
+        for subscription in 1..rooms.subscriptions() {
+            if !dialect.subscribe(self.who, rooms, subscription, out) {
+                return Ok(None);
+            }
+        }
+        self.awaited = rooms.subscriptions() - 1;
+        self.say(out)?;
+        Ok(Some(self.awaited))
     }
 
     /// What a client says is short and its socket's buffer empty, so it always fits.
@@ -189,6 +283,9 @@ impl Link {
                 Some(length) => used = length,
                 None => return Ok(0),
             }
+            if self.who.deflate && !deflate::is_accepted(&bytes[..used]) {
+                return Err(LinkError::Join(JoinError::Unable(deflate::REFUSED)));
+            }
             self.stage = Stage::Greeting;
         }
         let now_ns = all.epoch.elapsed().as_nanos() as u64;
@@ -199,8 +296,31 @@ impl Link {
                 return Ok(used);
             };
             used += frame.length;
-            self.handle(&frame, now_ns, all)?;
+            if frame.compressed {
+                self.inflate(&frame, now_ns, all)?;
+            } else {
+                self.handle(&frame, now_ns, all)?;
+            }
         }
+    }
+
+    /// Handles a frame whose payload is compressed. Its length stays what it was on the wire.
+    fn inflate(
+        &mut self,
+        frame: &Frame<'_>,
+        now_ns: u64,
+        all: &mut Shared<'_>,
+    ) -> Result<(), LinkError> {
+        let mut plain = std::mem::take(&mut all.inflater.plain);
+        let inflated = self.who.deflate && all.inflater.inflate(frame.payload, &mut plain).is_ok();
+        let result = if inflated {
+            let payload = &plain[..];
+            self.handle(&Frame { payload, ..*frame }, now_ns, all)
+        } else {
+            Err(LinkError::Join(dialect::garbled(self.stage)))
+        };
+        all.inflater.plain = plain;
+        result
     }
 
     fn handle(
@@ -211,7 +331,10 @@ impl Link {
     ) -> Result<(), LinkError> {
         match frame.opcode {
             frame::CLOSE => Err(LinkError::Ended(closed_with(frame.payload))),
-            frame::PONG => Ok(()),
+            frame::PONG => {
+                all.tally.pongs += 1;
+                Ok(())
+            }
             frame::PING => {
                 all.out.clear();
                 let key = dialect::mask_key(self.who);
@@ -219,23 +342,43 @@ impl Link {
                 self.say(all.out)
             }
             _ if self.stage == Stage::Joined => {
-                self.count(frame, now_ns, all);
+                self.hear(frame, now_ns, all);
                 Ok(())
             }
             _ => {
                 all.out.clear();
-                self.stage =
-                    dialect::joining_frame(self.stage, self.who, all.rooms, frame, all.out)
-                        .map_err(LinkError::Join)?;
-                self.say(all.out)
+                let rooms = all.audience.rooms;
+                self.stage = dialect::joining_frame(self.stage, self.who, rooms, frame, all.out)
+                    .map_err(LinkError::Join)?;
+                self.say(all.out)?;
+                self.joined(all)
             }
+        }
+    }
+
+    fn hear(&mut self, frame: &Frame<'_>, now_ns: u64, all: &mut Shared<'_>) {
+        if all.dialect.is_pong(frame.payload) {
+            all.tally.pongs += 1;
+        } else if self.awaited > 0 && dialect::is_success(frame.payload) {
+            self.awaited -= 1;
+            all.tally.answers += 1;
+        } else {
+            self.count(frame, now_ns, all);
         }
     }
 
     fn count(&mut self, frame: &Frame<'_>, now_ns: u64, all: &mut Shared<'_>) {
         let tally = &mut *all.tally;
+        let Audience {
+            rooms, connections, ..
+        } = all.audience;
         let stamp = Stamp::find(frame.payload, &mut self.hints.0);
-        let (Some(stamp), true) = (stamp, self.is_mine(frame, all.dialect)) else {
+        let subscription = self.subscription(frame, all.dialect);
+        let meant = stamp.zip(subscription).filter(|(stamp, subscription)| {
+            rooms.target(self.who.number, *subscription)
+                == rooms.target_of(stamp.trigger, connections)
+        });
+        let Some((stamp, subscription)) = meant else {
             tally.faults.stray += 1;
             let said = || {
                 let said = dialect::beginning(frame.payload);
@@ -245,8 +388,9 @@ impl Link {
             return;
         };
         let before = tally.faults;
-        if self.check.hear(stamp.sequence, &mut tally.faults) {
-            tally.count(stamp.trigger, all.receivers);
+        let check = &mut self.checks[subscription as usize];
+        if check.hear(stamp.sequence, &mut tally.faults) {
+            tally.count(stamp.trigger, &all.audience);
         }
         if tally.faults != before {
             let said = || format!("client {}: not its turn: {stamp:?}", self.who.number);
@@ -256,30 +400,31 @@ impl Link {
         tally.frame_bytes = frame.length;
     }
 
-    /// Whether the message carries this client's `requestId`, where messages carry one.
-    fn is_mine(&mut self, frame: &Frame<'_>, dialect: Dialect) -> bool {
+    /// Which of this client's subscriptions a message is for, by its `requestId`, where messages
+    /// carry one.
+    fn subscription(&mut self, frame: &Frame<'_>, dialect: Dialect) -> Option<u32> {
         if ![frame::TEXT, frame::BINARY].contains(&frame.opcode) {
-            return false;
+            return None;
         }
         if !dialect.has_request_ids() {
-            return true;
+            return Some(0);
         }
         let id = message::uuid_text(self.who.request_id);
+        // All subscriptions have this in common; the number is behind it.
+        let (common, _) = id.split_at(id.len() - 4);
         let place = self.hints.1;
-        if frame
+        let found = frame
             .payload
             .get(place..)
-            .is_some_and(|p| p.starts_with(&id))
-        {
-            return true;
+            .is_some_and(|p| p.starts_with(common));
+        if !found {
+            let mut windows = frame.payload.windows(common.len());
+            self.hints.1 = windows.position(|w| w == common)?;
         }
-        match frame.payload.windows(id.len()).position(|w| w == id) {
-            Some(place) => {
-                self.hints.1 = place;
-                true
-            }
-            None => false,
-        }
+        let at = self.hints.1 + common.len();
+        let digits = std::str::from_utf8(frame.payload.get(at..at + 4)?).ok()?;
+        let subscription = u32::from_str_radix(digits, 16).ok()?;
+        ((subscription as usize) < self.checks.len()).then_some(subscription)
     }
 }
 

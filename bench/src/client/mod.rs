@@ -1,8 +1,14 @@
 //! All clients of a run in one thread: an epoll loop that counts frames.
 
+mod deflate;
 pub mod dialect;
 mod frame;
+mod further;
 mod link;
+mod ping;
+mod stall;
+mod storm;
+mod tally;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -18,42 +24,27 @@ use socket2::Domain;
 use socket2::Protocol;
 use socket2::Socket;
 use socket2::Type;
-use uuid::Uuid;
 
+use self::deflate::Inflater;
 pub use self::dialect::Dialect;
 use self::dialect::Identity;
 pub use self::dialect::JoinError;
 use self::dialect::Stage;
 use self::link::Link;
 use self::link::LinkError;
+pub use self::storm::Stormed;
+pub use self::tally::Tally;
 use crate::check::Check;
-use crate::check::Faults;
-use crate::latency::Latency;
-use crate::workload::Rooms;
+use crate::workload::Audience;
+use crate::workload::Workload;
 
 /// Connections from one source address, so that its ports do not run out.
 const PER_SOURCE: usize = 4_000;
 /// Bytes that are read at once.
 const READ_BYTES: usize = 256 << 10;
-
-/// What the clients have heard.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Messages that were heard for the first time.
-    pub delivered: u64,
-    /// Bytes of the last message's frame, header included.
-    pub frame_bytes: usize,
-    /// From the publisher's stamp to the client's read.
-    pub latency: Latency,
-    /// What went wrong.
-    pub faults: Faults,
-    /// The first words about something that went wrong.
-    pub first_fault: Option<String>,
-    /// How many have heard each trigger, by its number.
-    heard: Vec<u32>,
-    /// Triggers that all their receivers have heard.
-    pub completed: u64,
-}
+/// What a client that will stop reading lets the kernel keep for it: little, so that the server
+/// soon notices.
+const STALLED_RECEIVE_BYTES: usize = 32 << 10;
 
 /// Why the clients gave up.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +74,9 @@ pub enum FleetError {
         /// Clients that were to join.
         wanted: usize,
     },
+    /// The server's language has no word for what the workload asks for.
+    #[error("it cannot do this: {0}")]
+    Unable(&'static str),
     /// Traffic stays on this machine.
     #[error("{0} is not a loopback address")]
     NotLoopback(SocketAddr),
@@ -95,13 +89,21 @@ pub struct Fleet {
     events: Events,
     server: SocketAddr,
     dialect: Dialect,
-    rooms: Rooms,
+    workload: Workload,
+    audience: Audience,
     links: Vec<Option<Link>>,
+    /// Places in `links` of clients that left.
+    free: Vec<usize>,
+    /// Clients that ever connected, joined and left.
+    opened: usize,
     joined: usize,
+    left: usize,
+    /// Whether who joins leaves at once.
+    leave: bool,
     buffer: Vec<u8>,
     out: Vec<u8>,
+    inflater: Inflater,
     epoch: Instant,
-    receivers: u32,
     tally: Tally,
 }
 
@@ -113,59 +115,66 @@ impl Fleet {
     pub fn new(
         server: SocketAddr,
         dialect: Dialect,
-        rooms: Rooms,
+        workload: &Workload,
         epoch: Instant,
     ) -> Result<Self, FleetError> {
         if !server.ip().is_loopback() {
             return Err(FleetError::NotLoopback(server));
+        }
+        if workload.deflate && dialect == Dialect::Plain {
+            return Err(FleetError::Unable("compressed messages"));
         }
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             server,
             dialect,
-            rooms,
+            workload: workload.clone(),
+            audience: Audience {
+                rooms: workload.rooms,
+                connections: workload.connections,
+                listening: 0,
+            },
             links: Vec::new(),
+            free: Vec::new(),
+            opened: 0,
             joined: 0,
+            left: 0,
+            leave: false,
             buffer: vec![0; READ_BYTES],
             out: Vec::new(),
+            inflater: Inflater::new(),
             epoch,
-            receivers: 1,
             tally: Tally::default(),
         })
     }
 
-    /// Connects clients until there are `wanted` that have joined, `at_once` at a time. The
-    /// first message that a new one is to hear is number `first_sequence` of its room.
+    /// Connects clients until there are `wanted` that have joined, as many at a time as the
+    /// workload allows. The first message that a new one is to hear of a target is number
+    /// `first(target)`.
     ///
     /// # Errors
-    /// When one is refused, or nothing happens for `patience`.
-    pub fn grow(
-        &mut self,
-        wanted: usize,
-        at_once: usize,
-        first_sequence: u64,
-        patience: Duration,
-    ) -> Result<(), FleetError> {
+    /// When one is refused, or nothing happens for too long.
+    pub fn grow(&mut self, wanted: usize, first: impl Fn(u32) -> u64) -> Result<(), FleetError> {
         let mut last_joined = (self.joined, Instant::now());
         while self.joined < wanted {
-            while self.links.len() < wanted && self.links.len() - self.joined < at_once {
-                self.connect(first_sequence)?;
+            while self.opened < wanted && self.opened - self.joined < self.workload.joining {
+                self.connect(&first)?;
             }
             self.turn(Duration::from_millis(50))?;
             if self.joined > last_joined.0 {
                 last_joined = (self.joined, Instant::now());
-            } else if last_joined.1.elapsed() > patience {
+            } else if last_joined.1.elapsed() > self.workload.patience {
                 let joined = self.joined;
                 return Err(FleetError::Silent { joined, wanted });
             }
         }
-        self.receivers = self.rooms.receivers(wanted) as u32;
+        self.audience.listening = wanted;
         Ok(())
     }
 
-    fn connect(&mut self, first_sequence: u64) -> Result<(), FleetError> {
-        let number = self.links.len();
+    fn connect(&mut self, first: &impl Fn(u32) -> u64) -> Result<(), FleetError> {
+        let number = self.opened as u32;
         let socket = Socket::new(
             Domain::for_address(self.server),
             Type::STREAM,
@@ -173,8 +182,11 @@ impl Fleet {
         )?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
+        if self.workload.stalls(number) {
+            socket.set_recv_buffer_size(STALLED_RECEIVE_BYTES)?;
+        }
         if self.server.is_ipv4() {
-            let last = 2 + (number / PER_SOURCE % 250) as u8;
+            let last = 2 + (self.opened / PER_SOURCE % 250) as u8;
             let source = Ipv4Addr::new(127, 0, 0, last);
             socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
@@ -184,17 +196,20 @@ impl Fleet {
         }
         let mut stream = mio::net::TcpStream::from_std(socket.into());
         let both = Interest::READABLE | Interest::WRITABLE;
+        let place = self.free.pop().unwrap_or(self.links.len());
         let registry = self.poll.registry();
-        registry.register(&mut stream, Token(number), both)?;
-        let who = Identity {
-            number: number as u32,
-            request_id: Uuid::new_v4(),
-        };
-        self.links.push(Some(Link::new(
-            stream,
-            who,
-            Check::beginning_at(first_sequence),
-        )));
+        registry.register(&mut stream, Token(place), both)?;
+        let rooms = self.workload.rooms;
+        let checks = (0..rooms.subscriptions())
+            .map(|subscription| Check::beginning_at(first(rooms.target(number, subscription))))
+            .collect();
+        let who = Identity::new(number, self.workload.deflate);
+        let link = Some(Link::new(stream, who, checks));
+        match self.links.get_mut(place) {
+            Some(free) => *free = link,
+            None => self.links.push(link),
+        }
+        self.opened += 1;
         Ok(())
     }
 
@@ -209,33 +224,42 @@ impl Fleet {
         }
         let mut shared = link::Shared {
             dialect: self.dialect,
-            rooms: self.rooms,
+            audience: self.audience,
+            leave: self.leave,
             server: self.server,
             buffer: &mut self.buffer,
             out: &mut self.out,
+            inflater: &mut self.inflater,
             epoch: self.epoch,
-            receivers: self.receivers,
             tally: &mut self.tally,
         };
         for event in &self.events {
-            let Some(slot) = self.links.get_mut(event.token().0) else {
+            let place = event.token().0;
+            let Some(slot) = self.links.get_mut(place) else {
                 continue;
             };
             let Some(link) = slot else {
                 continue;
             };
             let before = link.stage();
-            match link.ready(event, &mut shared) {
-                Ok(()) => {
-                    if before != Stage::Joined && link.stage() == Stage::Joined {
-                        self.joined += 1;
-                    }
+            let result = link.ready(event, &mut shared);
+            if before != Stage::Joined && link.stage() == Stage::Joined {
+                self.joined += 1;
+            }
+            match result {
+                Ok(()) => {}
+                Err(LinkError::Ended(_)) if link.is_leaving() => {
+                    *slot = None;
+                    self.free.push(place);
+                    self.left += 1;
                 }
                 Err(error) if before == Stage::Joined => {
-                    shared.tally.faults.closed += 1;
                     let number = link.number();
-                    let what = || format!("client {number} lost its connection: {error}");
-                    shared.tally.first_fault.get_or_insert_with(what);
+                    if !link.is_stalled() {
+                        shared.tally.faults.closed += 1;
+                        let what = || format!("client {number} lost its connection: {error}");
+                        shared.tally.first_fault.get_or_insert_with(what);
+                    }
                     // Settled now: a connection that is gone hears nothing more.
                     *slot = Some(link.ended());
                 }
@@ -263,12 +287,15 @@ impl Fleet {
         self.tally.latency.clear();
     }
 
-    /// Settles the account: `sent(number)` is how many messages the room of that client got.
+    /// Settles the account: `sent(target)` is how many messages there were for a target.
     #[must_use]
     pub fn finish(mut self, sent: impl Fn(u32) -> u64) -> Tally {
-        for link in self.links.iter().flatten() {
-            link.check()
-                .finish(sent(link.number()), &mut self.tally.faults);
+        let rooms = self.workload.rooms;
+        for link in self.links.iter().flatten().filter(|l| !l.is_stalled()) {
+            for (subscription, check) in link.checks().iter().enumerate() {
+                let target = rooms.target(link.number(), subscription as u32);
+                check.finish(sent(target), &mut self.tally.faults);
+            }
         }
         self.tally
     }
@@ -282,23 +309,3 @@ impl Fleet {
 
 /// Linux's number for a connect that goes on in the background.
 const EINPROGRESS: i32 = 115;
-
-impl Tally {
-    /// A message was heard for the first time by one of `receivers`.
-    fn count(&mut self, trigger: u64, receivers: u32) {
-        self.delivered += 1;
-        // A number that nobody sent would only make this grow.
-        const TRIGGERS_MAX: u64 = 1 << 26;
-        if trigger >= TRIGGERS_MAX {
-            return;
-        }
-        let place = trigger as usize;
-        if self.heard.len() <= place {
-            self.heard.resize(place + 1, 0);
-        }
-        self.heard[place] += 1;
-        if self.heard[place] == receivers {
-            self.completed += 1;
-        }
-    }
-}

@@ -32,6 +32,10 @@ fn outcome(workload: &str, server: &str, round: u32, cpu_us: f64) -> Outcome {
             publisher_late_us: 0.0,
             driver_cores: 0.5,
         }),
+        subscribing: None,
+        idling: None,
+        storming: None,
+        stalling: None,
         faults: Faults::default(),
         invalid: None,
     }

@@ -16,11 +16,13 @@ use super::process::listens;
 use crate::client::Dialect;
 use crate::door::DoorAt;
 
-/// The gateway with one shard and its settings as they come.
+/// The gateway with its settings as they come but for its threads.
 #[derive(Clone, Debug)]
 pub struct GatewayServer {
     /// The program.
     pub program: PathBuf,
+    /// Threads that carry connections.
+    pub threads: usize,
 }
 
 impl GatewayServer {
@@ -33,7 +35,10 @@ impl GatewayServer {
 
 impl Server for GatewayServer {
     fn name(&self) -> String {
-        "high-templar".to_owned()
+        match self.threads {
+            1 => "high-templar".to_owned(),
+            threads => format!("high-templar, {threads} threads"),
+        }
     }
 
     fn launch(&self, how: &Launch) -> Result<Running, LaunchError> {
@@ -45,7 +50,7 @@ impl Server for GatewayServer {
         let environment = [
             ("HT_LISTEN", public.to_string()),
             ("HT_INTERNAL__LISTEN", internal.to_string()),
-            ("HT_THREADS", "1".to_owned()),
+            ("HT_THREADS", self.threads.to_string()),
             ("HT_BACKEND__URL", format!("http://{}/api/", how.backend)),
             // One line of log for each connection is not part of the work.
             ("RUST_LOG", "warn".to_owned()),

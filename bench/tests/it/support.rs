@@ -6,6 +6,7 @@ use std::time::Duration;
 use ht_bench::client::Dialect;
 use ht_bench::door::DoorAt;
 use ht_bench::drive::Label;
+use ht_bench::message::Content;
 use ht_bench::server::Process;
 use ht_bench::server::Running;
 use ht_bench::workload::Grants;
@@ -23,6 +24,11 @@ pub(crate) fn workload(rooms: Rooms, pace: Pace) -> Workload {
         warm_up: Duration::from_millis(50),
         measured: Duration::from_millis(200),
         data_bytes: 128,
+        content: Content::Filler,
+        stalled: 0,
+        deflate: false,
+        pings: None,
+        storm: None,
         grants: Grants::Shared,
         joining: 4,
         patience: Duration::from_secs(2),
