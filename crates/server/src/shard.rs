@@ -35,14 +35,17 @@ const BELL: Token = Token(usize::MAX);
 /// Bytes that are read at once; one buffer for all connections of a shard.
 const READ: usize = 64 << 10;
 
-/// Reads of one connection before the others have their turn.
-const READS: usize = 4;
+/// Reads of one connection before the others have their turn: its bytes, and that they are all.
+const READS: usize = 2;
 
-/// Writes of a fan-out before the others have their turn.
+/// Writes of a fan-out, or other work of it, before the others have their turn.
 const WRITES: usize = 256;
 
-/// Inputs that are taken before the others have their turn.
+/// Publications that are taken before the others have their turn.
 const INPUTS: usize = 256;
+
+/// Connections that are taken before the others have their turn.
+const OPENS: usize = 64;
 
 /// A shard that runs.
 pub(crate) struct Running {
@@ -101,8 +104,9 @@ struct ShardThread {
     outside: Outside,
     clock: Instant,
     buffer: Vec<u8>,
-    /// Connections that have more to read although no event will say so.
-    again: Vec<ConnectionId>,
+    /// Connections that have more to read although no event will say so, and whether the end of
+    /// each is in sight.
+    again: Vec<(ConnectionId, bool)>,
     draining: bool,
 }
 
@@ -120,9 +124,10 @@ impl ShardThread {
                     self.on_event(event);
                 }
             }
-            for id in std::mem::take(&mut self.again) {
-                self.read(id, false);
+            for (id, ended) in std::mem::take(&mut self.again) {
+                self.read(id, ended);
             }
+            self.take_connections();
             self.take_inputs();
             let now = self.now();
             self.shard.fan_out(WRITES, now, &mut self.outside);
@@ -190,7 +195,16 @@ impl ShardThread {
         }
         if let Some(peer) = self.shard.peer(id) {
             peer.unread = true;
-            self.again.push(id);
+            self.again.push((id, ended));
+        }
+    }
+
+    fn take_connections(&mut self) {
+        for _ in 0..OPENS {
+            match self.inbox.next_connection() {
+                Some(new) => self.open(*new),
+                None => return,
+            }
         }
     }
 
@@ -200,7 +214,6 @@ impl ShardThread {
                 return;
             };
             match input {
-                Input::Open(new) => self.open(*new),
                 Input::Publish(batch) => {
                     self.shard.publish(batch);
                     // Delivered before more is taken, so that what waits is bounded here, too.

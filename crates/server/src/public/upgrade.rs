@@ -17,7 +17,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use uuid::Uuid;
 
-use crate::inbox::Input;
 use crate::inbox::NewConnection;
 use crate::listener::Stream;
 use crate::public::Public;
@@ -165,16 +164,16 @@ impl Handover {
         let first = public.next_shard.fetch_add(1, Ordering::Relaxed);
         for shard in public.node.shards_by_load(first) {
             // A shard that has ended takes nobody; where all have, the node goes.
-            if let Ok(room) = public.shards[shard].reserve().await {
+            if let Ok(room) = public.shards[shard].reserve_connection().await {
                 place.assign(shard);
                 // The client is about to hear that its handshake is over.
                 drop(handshake);
-                room.send(Input::Open(Box::new(NewConnection {
+                room.send(Box::new(NewConnection {
                     socket,
                     welcome,
                     early,
                     place,
-                })));
+                }));
                 return;
             }
         }
