@@ -4,6 +4,7 @@ mod backend;
 mod binary;
 mod bootstrap;
 mod cli;
+mod fairness;
 mod forwarding;
 mod handshake;
 mod hooks;
