@@ -162,9 +162,11 @@ fn a_hot_room_holds_up_neither_pings_nor_newcomers() {
 
 #[test]
 fn clients_that_never_stop_talking_hold_up_nobody() {
-    /// Two reads of the buffer's size hold so many of the shortest messages, for each of two
-    /// clients; a trigger, its delivery and the question take some turns.
-    const MESSAGES: u64 = 2 * 2 * (64 << 10) / 10 * 10;
+    /// The shortest messages that fit into what is read of one client before the others have
+    /// their turn. The other says less in as many bytes.
+    const IN_A_TURN: u64 = 2 * (64 << 10) / 10;
+    /// A question, a trigger, its delivery and another question take some turns.
+    const MESSAGES: u64 = 5 * IN_A_TURN;
     let gateway = one_thread(&StubBackend::open());
     let ping = [Frame::new(frame::TEXT, "ping")];
     let visit = [
@@ -189,7 +191,7 @@ fn clients_that_never_stop_talking_hold_up_nobody() {
         status["ws_messages_received"].as_u64().expect("a count")
     };
     let mut turns = Vec::new();
-    for n in 0..TURNS {
+    for n in 0..2 * TURNS {
         let before = heard(&mut client);
         gateway.trigger(&json!({"rooms": [{"room": 1}], "data": n}));
         assert_eq!(client.expect_publish().0, n);

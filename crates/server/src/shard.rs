@@ -104,9 +104,8 @@ struct ShardThread {
     outside: Outside,
     clock: Instant,
     buffer: Vec<u8>,
-    /// Connections that have more to read although no event will say so, and whether the end of
-    /// each is in sight.
-    again: Vec<(ConnectionId, bool)>,
+    /// Connections that have more to read although no event will say so: each of them once.
+    again: Vec<ConnectionId>,
     draining: bool,
 }
 
@@ -124,8 +123,11 @@ impl ShardThread {
                     self.on_event(event);
                 }
             }
-            for (id, ended) in std::mem::take(&mut self.again) {
-                self.read(id, ended);
+            for id in std::mem::take(&mut self.again) {
+                if let Some(peer) = self.shard.peer(id) {
+                    peer.again = false;
+                    self.read(id);
+                }
             }
             self.take_connections();
             self.take_inputs();
@@ -158,19 +160,24 @@ impl ShardThread {
         let Ok(id) = u32::try_from(event.token().0).map(ConnectionId) else {
             return;
         };
-        let mut read = event.is_readable() || event.is_read_closed() || event.is_error();
         if event.is_writable() {
             let now = self.now();
             self.shard.writable(id, now, &mut self.outside);
-            read |= self.shard.peer(id).is_some_and(|peer| peer.unread);
         }
-        if read {
-            self.read(id, event.is_read_closed() || event.is_error());
+        let Some(peer) = self.shard.peer(id) else {
+            return;
+        };
+        let ended = event.is_read_closed() || event.is_error();
+        peer.ended |= ended;
+        let more = event.is_writable() && peer.unread;
+        // Who is to be read again has its turn, and no other.
+        if (event.is_readable() || ended || more) && !peer.again {
+            self.read(id);
         }
     }
 
-    /// Reads what a connection sent. `ended`: its end is in sight, so read up to it.
-    fn read(&mut self, id: ConnectionId, ended: bool) {
+    /// Reads what a connection sent.
+    fn read(&mut self, id: ConnectionId) {
         let now = self.now();
         for _ in 0..READS {
             let may_read = self.shard.may_read(id);
@@ -181,6 +188,7 @@ impl ShardThread {
             if !may_read {
                 return;
             }
+            let ended = peer.ended;
             match peer.read(&mut self.buffer) {
                 Ok(None) => return,
                 Ok(Some(0)) | Err(_) => return self.shard.gone(id, now, &mut self.outside),
@@ -194,8 +202,8 @@ impl ShardThread {
             }
         }
         if let Some(peer) = self.shard.peer(id) {
-            peer.unread = true;
-            self.again.push((id, ended));
+            peer.again = true;
+            self.again.push(id);
         }
     }
 
