@@ -1,6 +1,7 @@
 //! The real binary as a black box, a file per feature.
 
 mod backend;
+mod bench;
 mod binary;
 mod bootstrap;
 mod cli;
