@@ -1,5 +1,6 @@
 //! The command line: one file per command, and one place that turns errors into exit codes.
 
+mod bench;
 mod broker;
 mod check;
 mod config;
@@ -8,6 +9,7 @@ mod listen;
 mod post;
 mod publish;
 mod serve;
+mod visitor;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ enum Command {
     Publish(publish::Args),
     /// Subscribe to rooms and print what arrives, a line of JSON each
     Listen(listen::Args),
+    /// Load a running gateway with clients and triggers of your own, to size a machine
+    Bench(bench::Args),
     /// Print the settings: a file to start from, or their documentation
     Config(config::Args),
     /// Show everything at work on this machine: gateway, a little backend, a web page
@@ -55,6 +59,7 @@ impl Cli {
             Command::Check(args) => check::run(args),
             Command::Publish(args) => publish::run(args),
             Command::Listen(args) => listen::run(args),
+            Command::Bench(args) => bench::run(&args),
             Command::Config(args) => config::run(&args),
             Command::Demo(args) => demo::run(&args),
         };

@@ -1,4 +1,4 @@
-//! One HTTP POST to the internal listener.
+//! HTTP POSTs to the internal listener.
 
 use std::io;
 use std::time::Duration;
@@ -14,6 +14,8 @@ use http::header;
 use http_body_util::BodyExt as _;
 use http_body_util::Full;
 use http_body_util::Limited;
+use hyper::client::conn::http1;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -41,80 +43,95 @@ pub(super) async fn post(
     api_key: Option<&str>,
     body: Vec<u8>,
 ) -> anyhow::Result<Answer> {
-    tokio::time::timeout(TIMEOUT, call(url, path, api_key, body))
+    let call = async {
+        let mut door = Door::open(url, path, api_key).await?;
+        door.post(body).await
+    };
+    tokio::time::timeout(TIMEOUT, call)
         .await
         .with_context(|| format!("{url} did not answer within {TIMEOUT:?}"))?
 }
 
-async fn call(
-    url: &str,
-    path: &str,
-    api_key: Option<&str>,
-    body: Vec<u8>,
-) -> anyhow::Result<Answer> {
-    if let Some(socket) = url.strip_prefix("unix:") {
-        let stream = UnixStream::connect(socket)
+/// A connection for any number of posts, one after the other, to the same path.
+pub(super) struct Door {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+    path: String,
+    api_key: Option<String>,
+}
+
+impl Door {
+    /// Connects; as [`post`] has it.
+    pub(super) async fn open(url: &str, path: &str, api_key: Option<&str>) -> anyhow::Result<Self> {
+        if let Some(socket) = url.strip_prefix("unix:") {
+            let stream = UnixStream::connect(socket)
+                .await
+                .map_err(|cause| unreachable(url, &cause))?;
+            return Self::over(stream, "localhost", path.to_owned(), api_key).await;
+        }
+        let uri: Uri = url
+            .parse()
+            .with_context(|| format!("{url:?} is no address"))?;
+        let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            bail!(
+                "{url:?}: expected an address such as http://127.0.0.1:8002, or unix: and a path"
+            );
+        };
+        let host = authority.host().trim_matches(['[', ']']);
+        let port = authority.port_u16().unwrap_or(80);
+        let stream = TcpStream::connect((host, port))
             .await
             .map_err(|cause| unreachable(url, &cause))?;
-        return exchange(stream, "localhost", path.to_owned(), api_key, body).await;
+        stream.set_nodelay(true)?;
+        let path = format!("{}{path}", uri.path().trim_end_matches('/'));
+        Self::over(stream, authority.as_str(), path, api_key).await
     }
-    let uri: Uri = url
-        .parse()
-        .with_context(|| format!("{url:?} is no address"))?;
-    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        bail!("{url:?}: expected an address such as http://127.0.0.1:8002, or unix: and a path");
-    };
-    let host = authority.host().trim_matches(['[', ']']);
-    let port = authority.port_u16().unwrap_or(80);
-    let stream = TcpStream::connect((host, port))
-        .await
-        .map_err(|cause| unreachable(url, &cause))?;
-    let path = format!("{}{path}", uri.path().trim_end_matches('/'));
-    exchange(stream, authority.as_str(), path, api_key, body).await
+
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        host: &str,
+        path: String,
+        api_key: Option<&str>,
+    ) -> anyhow::Result<Self> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        // Its error is that of the post that is under way.
+        tokio::spawn(connection);
+        Ok(Self {
+            sender,
+            host: host.to_owned(),
+            path,
+            api_key: api_key.map(str::to_owned),
+        })
+    }
+
+    /// Posts JSON.
+    pub(super) async fn post(&mut self, body: Vec<u8>) -> anyhow::Result<Answer> {
+        let mut request = Request::post(&self.path)
+            .header(header::HOST, &self.host)
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = &self.api_key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .context("this request cannot be sent: the key holds characters that no header can")?;
+        let call = async {
+            self.sender.ready().await?;
+            let response = self.sender.send_request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
+                .collect()
+                .await;
+            let body = body.map_err(|cause| anyhow!(cause))?.to_bytes();
+            anyhow::Ok(Answer { status, body })
+        };
+        call.await
+            .context("the gateway did not answer as it should")
+    }
 }
 
 fn unreachable(url: &str, cause: &io::Error) -> anyhow::Error {
     anyhow!(
         "no connection to {url} ({cause}): is the gateway running, and is this its internal.listen?"
     )
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    host: &str,
-    path: String,
-    api_key: Option<&str>,
-    body: Vec<u8>,
-) -> anyhow::Result<Answer> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::post(path)
-        .header(header::HOST, host)
-        .header(header::CONTENT_TYPE, "application/json");
-    if let Some(key) = api_key {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
-    }
-    let request = request
-        .body(Full::new(Bytes::from(body)))
-        .context("this request cannot be sent: the key holds characters that no header can")?;
-    let call = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX)
-            .collect()
-            .await;
-        let body = body.map_err(|cause| anyhow!(cause))?.to_bytes();
-        anyhow::Ok(Answer { status, body })
-    };
-    // The connection only moves while it is polled; the answer ends the wait.
-    let mut connection = std::pin::pin!(connection);
-    let mut call = std::pin::pin!(call);
-    tokio::select! {
-        answer = &mut call => answer,
-        ended = &mut connection => {
-            ended?;
-            call.await
-        }
-    }
-    .context("the gateway did not answer as it should")
 }

@@ -88,7 +88,7 @@ fn body(args: &Args) -> anyhow::Result<Vec<u8>> {
 }
 
 /// The line to print, or what to do about the refusal.
-fn published(answer: &Answer, with_key: bool) -> anyhow::Result<String> {
+pub(super) fn published(answer: &Answer, with_key: bool) -> anyhow::Result<String> {
     let text = String::from_utf8_lossy(&answer.body);
     let said = sentence(text.trim());
     match answer.status {

@@ -1,9 +1,11 @@
 //! The real binary as a black box, a file per feature.
 
 mod backend;
+mod bench;
 mod binary;
 mod bootstrap;
 mod cli;
+mod fairness;
 mod forwarding;
 mod handshake;
 mod hooks;

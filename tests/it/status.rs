@@ -79,6 +79,29 @@ fn the_totals_are_those_of_all_threads() {
 }
 
 #[test]
+fn who_comes_goes_to_the_shard_with_the_fewest_connections() {
+    let gateway = Gateway::with(&StubBackend::open())
+        .set("HT_THREADS", 4)
+        .start();
+    let by_shard = |count: u64| {
+        for shard in 0..4 {
+            let name = format!("high_templar_shard_connections{{shard=\"{shard}\"}}");
+            gateway.wait_for_metric(&name, count);
+        }
+    };
+    let mut clients: Vec<_> = (0..16).map(|_| Client::connect(&gateway)).collect();
+    by_shard(4);
+    // All of one shard leave, and as many come.
+    for client in clients.iter_mut().step_by(4) {
+        client.send(&Frame::close(1000, ""));
+        assert_eq!(client.frame().opcode, frame::CLOSE);
+    }
+    gateway.wait_for_metric("high_templar_connections", 12);
+    clients.extend((0..4).map(|_| Client::connect(&gateway)));
+    by_shard(4);
+}
+
+#[test]
 fn a_closed_connection_is_not_seen_after_its_close_echo() {
     let gateway = Gateway::start(&StubBackend::open());
     // One in each thread, so that the other one asks every time.

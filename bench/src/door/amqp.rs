@@ -69,7 +69,11 @@ impl AmqpDoor {
                 match self.runtime.block_on(in_time(confirm))? {
                     // A message that no queue took comes back.
                     Confirmation::Ack(None) => {}
-                    other => return Err(io::Error::other(format!("refused: {other:?}"))),
+                    other @ (Confirmation::Ack(_)
+                    | Confirmation::Nack(_)
+                    | Confirmation::NotRequested) => {
+                        return Err(io::Error::other(format!("refused: {other:?}")));
+                    }
                 }
             }
         }

@@ -169,7 +169,8 @@ fn whole(value: f64) -> String {
 /// A number of a scale: nothing behind the point that is not there.
 fn plain(value: f64) -> String {
     if value < 1_000.0 {
-        value.to_string()
+        // Rounded first: three times 0.2 is not quite 0.6.
+        ((value * 1e6).round() / 1e6).to_string()
     } else {
         short(value)
     }

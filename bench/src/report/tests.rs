@@ -210,3 +210,10 @@ fn figures_are_short() {
         assert_eq!(short(value), text);
     }
 }
+
+#[test]
+fn ticks_have_no_digits_too_many() {
+    for (value, text) in [(0.0, "0"), (3.0 * 0.2, "0.6"), (10_000.0, "10,000")] {
+        assert_eq!(plain(value), text);
+    }
+}

@@ -1,10 +1,11 @@
 //! Understanding a bootstrap answer: its content type and the few members that are read.
 
-mod members;
 #[cfg(test)]
 mod tests;
 
 use bytes::Bytes;
+use ht_proto::object::Members;
+use ht_proto::object::members;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
@@ -12,8 +13,6 @@ use crate::answer::Admission;
 use crate::answer::Answer;
 use crate::answer::Failure;
 use crate::answer::Refusal;
-use crate::parse::members::Mistake;
-use crate::parse::members::members;
 
 /// The rooms of an answer that names none.
 const NO_ROOMS: Bytes = Bytes::from_static(b"[]");
@@ -58,11 +57,16 @@ pub(crate) fn answer(body: &Bytes, user_id_path: &[String]) -> Answer {
 /// The admission, `None` when `allowed_rooms` is not a list.
 fn admission(body: &Bytes, user_id_path: &[String]) -> Result<Option<Admission>, Failure> {
     let text = std::str::from_utf8(body).map_err(|_| Failure::NotUtf8)?;
+    // Were both the same, neither would hold a user's id: a list is none.
     let wanted = ["allowed_rooms", user_id_path.first().map_or("", |key| key)];
-    let [rooms, user] = members(text, wanted).map_err(|mistake| match mistake {
-        Mistake::NotJson { line, column } => Failure::NotJson { line, column },
-        Mistake::NotObject => Failure::NotObject,
+    let found = members(text, &wanted).map_err(|error| Failure::NotJson {
+        // Its own words may quote the body.
+        line: error.line(),
+        column: error.column(),
     })?;
+    let Members::Object([rooms, user]) = found else {
+        return Err(Failure::NotObject);
+    };
     let allowed_rooms = match rooms {
         None => NO_ROOMS,
         Some(rooms) if rooms.starts_with('[') => body.slice_ref(rooms.as_bytes()),
@@ -81,7 +85,10 @@ fn admission(body: &Bytes, user_id_path: &[String]) -> Result<Option<Admission>,
 /// Walks the rest of the path; a string or a number at its end is the user's id.
 fn user_id(mut json: &str, path: &[String]) -> Option<Box<str>> {
     for key in path {
-        [json] = [members(json, [key.as_str()]).ok()?[0]?];
+        let Members::Object([Some(member)]) = members(json, &[key.as_str()]).ok()? else {
+            return None;
+        };
+        json = member;
     }
     match json.as_bytes().first()? {
         b'"' => serde_json::from_str::<String>(json).ok().map(Into::into),

@@ -14,19 +14,16 @@ use criterion::Throughput;
 use criterion::criterion_group;
 use criterion::criterion_main;
 use support::Nothing;
+use support::data;
 use support::grants;
 use support::open;
 use support::publication;
 use support::say;
 use support::shard;
 use support::subscribe;
+use support::unsubscribe_text;
 
 const ROOM: &str = r#"{"target":"chat","id":1}"#;
-
-/// A JSON string of so many bytes.
-fn data(bytes: usize) -> Vec<u8> {
-    format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes()
-}
 
 fn broadcast(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("broadcast");
@@ -96,9 +93,7 @@ fn sessions(criterion: &mut Criterion) {
     group.bench_function("subscribe and unsubscribe", |bencher| {
         bencher.iter(|| {
             subscribe(&mut shard, id, ROOM, 1);
-            let name = uuid::Uuid::from_u128(1);
-            let text = format!(r#"{{"type": "unsubscribe", "requestId": "{name}"}}"#);
-            say(&mut shard, id, &text);
+            say(&mut shard, id, &unsubscribe_text(1));
         });
     });
     group.bench_function("open and end", |bencher| {

@@ -103,7 +103,7 @@ fn permits(criterion: &mut Criterion) {
         let texts: Vec<_> = (0..size).map(numbered).collect();
         let list = GrantList::parse(&format!("[{}]", texts.join(","))).expect("grants");
         assert_eq!(list.rooms.len(), size);
-        let set = GrantSet::new(list.rooms.clone(), Hasher::default());
+        let set = GrantSet::new(list.rooms.clone(), Hasher::fixed());
         let hit = room(&numbered(size - 1));
         let star = room(r#"{"target":"model0","tenant":"anyone","id0":0}"#);
         let miss = room(r#"{"target":"model0","tenant":"tenant-1","id0":-1}"#);
@@ -122,7 +122,7 @@ fn permits(criterion: &mut Criterion) {
         group.bench_function(format!("{size}: build"), |bencher| {
             bencher.iter_batched(
                 || list.rooms.clone(),
-                |rooms| GrantSet::new(rooms, Hasher::default()),
+                |rooms| GrantSet::new(rooms, Hasher::fixed()),
                 BatchSize::LargeInput,
             );
         });

@@ -207,23 +207,28 @@ impl<S: BuildHasher> RoomIndex<S> {
     }
 
     /// Calls `found` once for each room that meets `room`: the same keys, and at each of them an
-    /// equal value or `*` on either side (with [`Matching::Exact`]: an equal value).
-    pub fn for_each_match(&self, room: &Room, mut found: impl FnMut(RoomId)) {
+    /// equal value or `*` on either side (with [`Matching::Exact`]: an equal value). Answers how
+    /// many places it looked at for that.
+    pub fn for_each_match(&self, room: &Room, mut found: impl FnMut(RoomId)) -> usize {
         let Some(shape) = self.find_shape(room) else {
-            return;
+            return 1;
         };
         if self.mask(room) == 0 {
-            for &(mask, _) in &self.shapes[shape as usize].masks {
+            let masks = &self.shapes[shape as usize].masks;
+            for &(mask, _) in masks {
                 if let Some(id) = self.find_in(shape, mask, room) {
                     found(id);
                 }
             }
+            1 + masks.len()
         } else {
-            self.for_each_candidate(shape, room, |id| {
+            let candidates = self.candidates(shape, room);
+            for &id in candidates.into_iter().flatten() {
                 if self.meets(&self.rooms[id as usize], room) {
                     found(RoomId(id));
                 }
-            });
+            }
+            1 + candidates[0].len() + candidates[1].len()
         }
     }
 
@@ -248,25 +253,20 @@ impl<S: BuildHasher> RoomIndex<S> {
         }
     }
 
-    /// Every room of the shape that might meet `room`, from the shortest posting lists of a
-    /// position where `room` has a value; where it has none, from the whole shape.
-    fn for_each_candidate(&self, shape: u32, room: &Room, mut candidate: impl FnMut(u32)) {
+    /// Every room of the shape that might meet `room`: the shortest posting lists of a position
+    /// where `room` has a value; where it has none, the whole shape.
+    fn candidates(&self, shape: u32, room: &Room) -> [&[u32]; 2] {
         let literals = (0..room.len()).filter(|p| room.wildcards() & (1 << p) == 0);
         let lists = literals.map(|position| {
             let list = |value: &[u8]| {
                 self.find_posting(shape, position, value)
                     .map_or(&[][..], |id| &self.postings[id as usize].rooms)
             };
-            (list(room.value(position)), list(Room::STAR))
+            [list(room.value(position)), list(Room::STAR)]
         });
-        match lists.min_by_key(|(equal, star)| equal.len() + star.len()) {
-            Some((equal, star)) => equal.iter().chain(star).copied().for_each(&mut candidate),
-            None => self.shapes[shape as usize]
-                .members
-                .iter()
-                .copied()
-                .for_each(&mut candidate),
-        }
+        lists
+            .min_by_key(|[equal, star]| equal.len() + star.len())
+            .unwrap_or_else(|| [&self.shapes[shape as usize].members, &[]])
     }
 
     fn meets(&self, stored: &Stored, room: &Room) -> bool {

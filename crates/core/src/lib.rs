@@ -14,6 +14,6 @@ pub mod stats;
 mod connection;
 mod timer;
 
-/// The hash function of every table. Seeded at random where it is made: clients choose much of
-/// what is hashed.
-pub use foldhash::quality::RandomState as Hasher;
+/// The hash function of every table. By default it is seeded at random, because clients choose
+/// much of what is hashed; a fixed seed is for measurements.
+pub use foldhash::quality::SeedableRandomState as Hasher;

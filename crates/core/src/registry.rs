@@ -214,26 +214,29 @@ impl Registry {
         }
     }
 
-    /// Calls `found` once for each subscription that hears one of the rooms, in their order.
+    /// From now on [`Self::for_each_receiver`] is about the rooms of another publication.
+    pub(crate) fn next_publication(&mut self) {
+        self.pass += 1;
+    }
+
+    /// Calls `found` for each subscription that hears `room`, unless another room of the same
+    /// publication was heard by it. Answers how many rooms were looked at for that.
     pub(crate) fn for_each_receiver(
         &mut self,
-        rooms: &[Room],
+        room: &Room,
         mut found: impl FnMut(SubscriptionId, ConnectionId),
-    ) {
-        self.pass += 1;
+    ) -> usize {
         let (all, subscriptions) = (&mut self.rooms, &self.subscriptions);
-        for room in rooms {
-            self.index.for_each_match(room, |id| {
-                let room = &mut all[id.index()];
-                if room.pass == self.pass {
-                    return;
-                }
-                room.pass = self.pass;
-                for &id in &room.list {
-                    found(SubscriptionId(id), subscriptions[id as usize].connection);
-                }
-            });
-        }
+        self.index.for_each_match(room, |id| {
+            let room = &mut all[id.index()];
+            if room.pass == self.pass {
+                return;
+            }
+            room.pass = self.pass;
+            for &id in &room.list {
+                found(SubscriptionId(id), subscriptions[id as usize].connection);
+            }
+        })
     }
 
     fn find(&self, connection: ConnectionId, name: &str, room: RoomId) -> bool {

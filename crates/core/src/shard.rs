@@ -53,6 +53,9 @@ const REFUSED: u64 = 100;
 /// How long a peer has to answer our close frame, in ms.
 const CLOSING: u64 = 3_000;
 
+/// Connections that are ended in one [`Shard::tick`].
+const TICK: usize = 256;
+
 /// How a connection begins.
 #[derive(Clone, Debug)]
 pub struct Welcome {
@@ -205,20 +208,21 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Does what is due by now.
+    /// Does what is due by now, or as much of it as may be done at once: then it is due again.
     pub fn tick(&mut self, now: u64, effects: &mut impl Effects<P>) {
-        while let Some(id) = self.idle.expired(&mut self.connections, now) {
-            self.stats.idle_timeouts += 1;
-            self.leave(ConnectionId(id), CloseCode::NORMAL, "", now, effects);
-        }
-        while let Some(id) = self.refused.expired(&mut self.connections, now) {
-            let State::Refused(code) = self.connections[id as usize].state else {
-                break;
-            };
-            self.close(ConnectionId(id), code, "", now, effects);
-        }
-        while let Some(id) = self.closing.expired(&mut self.connections, now) {
-            self.remove(ConnectionId(id), now, effects);
+        for _ in 0..TICK {
+            if let Some(id) = self.idle.expired(&mut self.connections, now) {
+                self.stats.idle_timeouts += 1;
+                self.leave(ConnectionId(id), CloseCode::NORMAL, "", now, effects);
+            } else if let Some(id) = self.refused.expired(&mut self.connections, now)
+                && let State::Refused(code) = self.connections[id as usize].state
+            {
+                self.close(ConnectionId(id), code, "", now, effects);
+            } else if let Some(id) = self.closing.expired(&mut self.connections, now) {
+                self.remove(ConnectionId(id), now, effects);
+            } else {
+                return;
+            }
         }
     }
 

@@ -5,9 +5,9 @@
 pub mod client;
 pub mod code;
 pub mod grant;
+pub mod object;
 pub mod room;
 pub mod server;
 pub mod trigger;
 
 mod canonical;
-mod object;

@@ -10,21 +10,23 @@ use serde::de::SeqAccess;
 use serde::de::Visitor;
 use serde_json::value::RawValue;
 
-/// What a text turned out to be.
-pub(crate) enum Members<'a, const N: usize> {
-    /// An object; the texts of the members asked for, the last of equal ones.
+/// What a JSON text turned out to be.
+pub enum Members<'a, const N: usize> {
+    /// An object; the texts of the members asked for, in the order of the names. Of several with
+    /// one name the last counts.
     Object([Option<&'a str>; N]),
     /// Another JSON value.
     NotAnObject,
 }
 
-/// Reads the members `names` of the object in `text`.
+/// Reads the members `names` of the object in `text`, in one pass. Of equal names only the first
+/// is given its value.
 ///
 /// # Errors
-/// When `text` is not JSON.
-pub(crate) fn members<'a, const N: usize>(
+/// When `text` is not JSON. The error's words may quote it.
+pub fn members<'a, const N: usize>(
     text: &'a str,
-    names: &'static [&'static str; N],
+    names: &[&str; N],
 ) -> Result<Members<'a, N>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let found = reader.deserialize_any(MembersVisitor(names))?;
@@ -32,9 +34,9 @@ pub(crate) fn members<'a, const N: usize>(
     Ok(found)
 }
 
-struct MembersVisitor<const N: usize>(&'static [&'static str; N]);
+struct MembersVisitor<'n, const N: usize>(&'n [&'n str; N]);
 
-impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
+impl<'de, const N: usize> Visitor<'de> for MembersVisitor<'_, N> {
     type Value = Members<'de, N>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,9 +86,9 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
 }
 
 /// Turns a key into its index among the names, if it is one of them.
-struct Name<const N: usize>(&'static [&'static str; N]);
+struct Name<'n, const N: usize>(&'n [&'n str; N]);
 
-impl<'de, const N: usize> DeserializeSeed<'de> for Name<N> {
+impl<'de, const N: usize> DeserializeSeed<'de> for Name<'_, N> {
     type Value = Option<usize>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -94,7 +96,7 @@ impl<'de, const N: usize> DeserializeSeed<'de> for Name<N> {
     }
 }
 
-impl<const N: usize> Visitor<'_> for Name<N> {
+impl<const N: usize> Visitor<'_> for Name<'_, N> {
     type Value = Option<usize>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -103,5 +105,44 @@ impl<const N: usize> Visitor<'_> for Name<N> {
 
     fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
         Ok(self.0.iter().position(|name| *name == key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found<const N: usize>(text: &str, names: [&str; N]) -> Option<[Option<String>; N]> {
+        match members(text, &names).unwrap() {
+            Members::Object(found) => Some(found.map(|text| text.map(str::to_owned))),
+            Members::NotAnObject => None,
+        }
+    }
+
+    #[test]
+    fn members_are_found_by_name_and_the_last_counts() {
+        let text = r#" {"a": 1, "b": [1, {"a": 9}], "\u0061": 2.50, "c": null} "#;
+        let some = |text: &str| Some(text.to_owned());
+        let expected = [some("2.50"), some(r#"[1, {"a": 9}]"#), None];
+        assert_eq!(found(text, ["a", "b", "x"]), Some(expected));
+        assert_eq!(found(text, ["c", "c"]), Some([some("null"), None]));
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_from_what_is_no_json() {
+        for text in [
+            "[]",
+            "1",
+            "-1.5e3",
+            "18446744073709551616",
+            "\"a\"",
+            "null",
+            "true",
+        ] {
+            assert_eq!(found(text, ["a"]), None, "{text}");
+        }
+        for text in ["", "{", r#"{"a": 1} 2"#, r#"{"a": NaN}"#, "{'a': 1}"] {
+            assert!(members(text, &["a"]).is_err(), "{text}");
+        }
     }
 }

@@ -1,4 +1,7 @@
-//! The only way into a shard: a bounded queue, and a bell that wakes the shard from its sleep.
+//! The only way into a shard: two bounded queues, and a bell that wakes the shard from its sleep.
+//!
+//! Connections have a queue of their own: nobody has to wait outside until all that was published
+//! is delivered.
 
 use std::io;
 use std::sync::Arc;
@@ -15,19 +18,17 @@ use crate::socket::Socket;
 
 /// What a shard may be told.
 pub(crate) enum Input {
-    /// A connection whose handshake is done, and what its client sent since.
-    Open(Box<NewConnection>),
     /// Publications, in their order.
     Publish(Arc<[Publication]>),
     /// Close everything and end.
     Drain,
 }
 
-/// A connection on its way to its shard.
+/// A connection on its way to its shard: its handshake is done.
 pub(crate) struct NewConnection {
     pub(crate) socket: Socket,
     pub(crate) welcome: Welcome,
-    /// Bytes that were read together with the handshake.
+    /// What its client sent since: bytes that were read together with the handshake.
     pub(crate) early: Vec<u8>,
     /// Its place among the connections.
     pub(crate) place: ConnectionPlace,
@@ -37,19 +38,26 @@ pub(crate) struct NewConnection {
 #[derive(Debug)]
 pub(crate) struct Ended;
 
-/// Makes the two ends of an inbox for `capacity` inputs. `waker` interrupts the shard's poll.
+/// Makes the two ends of an inbox for `capacity` inputs and as many connections. `waker`
+/// interrupts the shard's poll.
 pub(crate) fn inbox(capacity: usize, waker: mio::Waker) -> (Sender, Receiver) {
-    let (sender, receiver) = mpsc::channel(capacity.max(1));
+    let (inputs, next_inputs) = mpsc::channel(capacity.max(1));
+    let (connections, next_connections) = mpsc::channel(capacity.max(1));
     let bell = Arc::new(Bell {
         waker,
         asleep: AtomicBool::new(false),
     });
     (
         Sender {
-            sender,
+            inputs,
+            connections,
             bell: Arc::clone(&bell),
         },
-        Receiver { receiver, bell },
+        Receiver {
+            inputs: next_inputs,
+            connections: next_connections,
+            bell,
+        },
     )
 }
 
@@ -62,20 +70,30 @@ struct Bell {
 /// The end that the control side holds.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
-    sender: mpsc::Sender<Input>,
+    inputs: mpsc::Sender<Input>,
+    connections: mpsc::Sender<Box<NewConnection>>,
     bell: Arc<Bell>,
 }
 
 /// A place in an inbox that is already taken.
-pub(crate) struct Permit<'a> {
-    permit: mpsc::Permit<'a, Input>,
+pub(crate) struct Permit<'a, T> {
+    permit: mpsc::Permit<'a, T>,
     bell: &'a Bell,
 }
 
 impl Sender {
     /// Waits for a place.
-    pub(crate) async fn reserve(&self) -> Result<Permit<'_>, Ended> {
-        let permit = self.sender.reserve().await.map_err(|_| Ended)?;
+    pub(crate) async fn reserve(&self) -> Result<Permit<'_, Input>, Ended> {
+        self.permit(&self.inputs).await
+    }
+
+    /// Waits for a place for a connection.
+    pub(crate) async fn reserve_connection(&self) -> Result<Permit<'_, Box<NewConnection>>, Ended> {
+        self.permit(&self.connections).await
+    }
+
+    async fn permit<'a, T>(&'a self, queue: &'a mpsc::Sender<T>) -> Result<Permit<'a, T>, Ended> {
+        let permit = queue.reserve().await.map_err(|_| Ended)?;
         Ok(Permit {
             permit,
             bell: &self.bell,
@@ -83,11 +101,11 @@ impl Sender {
     }
 }
 
-impl Permit<'_> {
+impl<T> Permit<'_, T> {
     /// Fills the place and wakes the shard if it sleeps.
-    pub(crate) fn send(self, input: Input) {
-        self.permit.send(input);
-        // Pairs with the fence in `Receiver::may_sleep`: either the shard sees the input, or we
+    pub(crate) fn send(self, content: T) {
+        self.permit.send(content);
+        // Pairs with the fence in `Receiver::may_sleep`: either the shard sees it, or we
         // see that it sleeps.
         fence(Ordering::SeqCst);
         if self.bell.asleep.swap(false, Ordering::Relaxed)
@@ -100,21 +118,27 @@ impl Permit<'_> {
 
 /// The end that the shard holds.
 pub(crate) struct Receiver {
-    receiver: mpsc::Receiver<Input>,
+    inputs: mpsc::Receiver<Input>,
+    connections: mpsc::Receiver<Box<NewConnection>>,
     bell: Arc<Bell>,
 }
 
 impl Receiver {
     /// The next input, if there is one.
     pub(crate) fn next(&mut self) -> Option<Input> {
-        self.receiver.try_recv().ok()
+        self.inputs.try_recv().ok()
     }
 
-    /// Announces that the shard is about to sleep. False: do not, there is an input.
+    /// The next connection, if there is one.
+    pub(crate) fn next_connection(&mut self) -> Option<Box<NewConnection>> {
+        self.connections.try_recv().ok()
+    }
+
+    /// Announces that the shard is about to sleep. False: do not, there is something to take.
     pub(crate) fn may_sleep(&mut self) -> bool {
         self.bell.asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if self.receiver.is_empty() {
+        if self.inputs.is_empty() && self.connections.is_empty() {
             return true;
         }
         self.bell.asleep.store(false, Ordering::Relaxed);

@@ -47,6 +47,8 @@ pub(crate) struct Internal {
     pub(crate) dispatcher: Arc<dyn Dispatch>,
     pub(crate) api_key: Option<Secret>,
     pub(crate) limits: TriggerLimits,
+    /// Whose turn it is to have a large body parsed.
+    pub(crate) large: Arc<Semaphore>,
 }
 
 /// Accepts connections until `shutdown`.

@@ -155,6 +155,7 @@ impl Gateway {
                 triggers: config.limits.triggers_per_request,
                 rooms: config.limits.rooms_per_trigger,
             },
+            large: Arc::new(Semaphore::new(1)),
         };
         let internal_door = tokio::spawn(internal::serve(
             Arc::new(door),

@@ -62,6 +62,8 @@ impl Snapshot {
         let (node, totals) = (&self.0, self.0.totals());
         let open = node.connections.load(Ordering::Acquire);
         writer.gauge("connections", "Admitted connections that are open", open)?;
+        let help = "Admitted connections by shard; they differ by the few that left last";
+        writer.by_shard("shard_connections", help, node.connections_by_shard())?;
         writer.gauge("rooms", "Rooms that have a subscriber", node.census.rooms())?;
         writer.gauge("subscriptions", "Subscriptions", totals.subscriptions)?;
         writer.gauge(
@@ -175,6 +177,22 @@ impl Writer<'_> {
             self.0
                 .encode_descriptor(name, help, None, MetricType::Gauge)?,
         )
+    }
+
+    fn by_shard(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = u64>,
+    ) -> Result<(), fmt::Error> {
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (shard, value) in values.enumerate() {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(metric.encode_family(&[("shard", shard)])?)?;
+        }
+        Ok(())
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), fmt::Error> {

@@ -24,6 +24,8 @@ pub(crate) struct Node {
     pub(crate) connections: AtomicU64,
     /// The same, and those that are on their way in.
     places: AtomicU64,
+    /// Of these, by shard, those that have one.
+    loads: Vec<AtomicU64>,
     pub(crate) counters: Counters,
     pub(crate) throttles: Throttles,
     pub(crate) broker: Option<Arc<dyn Broker>>,
@@ -79,6 +81,7 @@ impl Node {
             census: Census::new(),
             connections: AtomicU64::new(0),
             places: AtomicU64::new(0),
+            loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             counters: Counters::default(),
             throttles: Throttles::default(),
             broker,
@@ -88,9 +91,28 @@ impl Node {
         }
     }
 
-    /// Gives a place back that was kept.
-    pub(crate) fn give_back(&self) {
+    /// Gives a place back that a connection of this shard kept.
+    pub(crate) fn give_back(&self, shard: usize) {
         self.places.fetch_sub(1, Ordering::AcqRel);
+        self.loads[shard].fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// All shards, the one with the fewest connections first; of equal ones the next after
+    /// `first`, so that they take turns.
+    pub(crate) fn shards_by_load(&self, first: usize) -> Vec<usize> {
+        let shards = self.loads.len();
+        let mut order: Vec<_> = (0..shards)
+            .map(|next| (first % shards + next) % shards)
+            .collect();
+        // Counts that change meanwhile may spoil the order a little, never the sorting.
+        order.sort_by_cached_key(|&shard| self.loads[shard].load(Ordering::Acquire));
+        order
+    }
+
+    /// Admitted connections by shard, as of their last turns.
+    pub(crate) fn connections_by_shard(&self) -> impl Iterator<Item = u64> + '_ {
+        let stats = self.shards.iter().map(Published::load);
+        stats.map(|numbers| Stats::from_array(numbers).connections)
     }
 
     /// The sum over all shards, as of their last turns.
@@ -135,6 +157,7 @@ impl Node {
 /// A place for a connection. It is given back when dropped, unless it is kept.
 pub(crate) struct ConnectionPlace {
     node: Arc<Node>,
+    shard: Option<usize>,
     kept: bool,
 }
 
@@ -143,6 +166,7 @@ impl ConnectionPlace {
     pub(crate) fn take(node: &Arc<Node>, limit: usize) -> Option<Self> {
         let place = Self {
             node: Arc::clone(node),
+            shard: None,
             kept: false,
         };
         let taken = node.places.fetch_add(1, Ordering::AcqRel);
@@ -150,16 +174,30 @@ impl ConnectionPlace {
         (limit == 0 || taken < limit as u64).then_some(place)
     }
 
+    /// The connection goes to this shard.
+    pub(crate) fn assign(&mut self, shard: usize) {
+        debug_assert!(self.shard.is_none(), "a connection has one shard");
+        self.node.loads[shard].fetch_add(1, Ordering::AcqRel);
+        self.shard = Some(shard);
+    }
+
     /// Leaves giving back to [`Node::give_back`].
     pub(crate) fn keep(mut self) {
+        debug_assert!(self.shard.is_some(), "only a shard keeps a place");
         self.kept = true;
     }
 }
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
-        if !self.kept {
-            self.node.give_back();
+        if self.kept {
+            return;
+        }
+        match self.shard {
+            Some(shard) => self.node.give_back(shard),
+            None => {
+                self.node.places.fetch_sub(1, Ordering::AcqRel);
+            }
         }
     }
 }

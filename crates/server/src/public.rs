@@ -49,7 +49,7 @@ pub(crate) struct Public {
     pub(crate) rules: ForwardRules,
     pub(crate) grants: GrantSets,
     pub(crate) shards: Vec<inbox::Sender>,
-    /// Where the next connection goes.
+    /// Where the next connection goes if all shards have equally many.
     pub(crate) next_shard: AtomicUsize,
     pub(crate) limits: ServerLimits,
     /// A place for each handshake that may be under way.

@@ -35,14 +35,17 @@ const BELL: Token = Token(usize::MAX);
 /// Bytes that are read at once; one buffer for all connections of a shard.
 const READ: usize = 64 << 10;
 
-/// Reads of one connection before the others have their turn.
-const READS: usize = 4;
+/// Reads of one connection before the others have their turn: its bytes, and that they are all.
+const READS: usize = 2;
 
-/// Writes of a fan-out before the others have their turn.
+/// Writes of a fan-out, or other work of it, before the others have their turn.
 const WRITES: usize = 256;
 
-/// Inputs that are taken before the others have their turn.
+/// Publications that are taken before the others have their turn.
 const INPUTS: usize = 256;
+
+/// Connections that are taken before the others have their turn.
+const OPENS: usize = 64;
 
 /// A shard that runs.
 pub(crate) struct Running {
@@ -101,7 +104,7 @@ struct ShardThread {
     outside: Outside,
     clock: Instant,
     buffer: Vec<u8>,
-    /// Connections that have more to read although no event will say so.
+    /// Connections that have more to read although no event will say so: each of them once.
     again: Vec<ConnectionId>,
     draining: bool,
 }
@@ -121,8 +124,12 @@ impl ShardThread {
                 }
             }
             for id in std::mem::take(&mut self.again) {
-                self.read(id, false);
+                if let Some(peer) = self.shard.peer(id) {
+                    peer.again = false;
+                    self.read(id);
+                }
             }
+            self.take_connections();
             self.take_inputs();
             let now = self.now();
             self.shard.fan_out(WRITES, now, &mut self.outside);
@@ -153,19 +160,24 @@ impl ShardThread {
         let Ok(id) = u32::try_from(event.token().0).map(ConnectionId) else {
             return;
         };
-        let mut read = event.is_readable() || event.is_read_closed() || event.is_error();
         if event.is_writable() {
             let now = self.now();
             self.shard.writable(id, now, &mut self.outside);
-            read |= self.shard.peer(id).is_some_and(|peer| peer.unread);
         }
-        if read {
-            self.read(id, event.is_read_closed() || event.is_error());
+        let Some(peer) = self.shard.peer(id) else {
+            return;
+        };
+        let ended = event.is_read_closed() || event.is_error();
+        peer.ended |= ended;
+        let more = event.is_writable() && peer.unread;
+        // Who is to be read again has its turn, and no other.
+        if (event.is_readable() || ended || more) && !peer.again {
+            self.read(id);
         }
     }
 
-    /// Reads what a connection sent. `ended`: its end is in sight, so read up to it.
-    fn read(&mut self, id: ConnectionId, ended: bool) {
+    /// Reads what a connection sent.
+    fn read(&mut self, id: ConnectionId) {
         let now = self.now();
         for _ in 0..READS {
             let may_read = self.shard.may_read(id);
@@ -176,6 +188,7 @@ impl ShardThread {
             if !may_read {
                 return;
             }
+            let ended = peer.ended;
             match peer.read(&mut self.buffer) {
                 Ok(None) => return,
                 Ok(Some(0)) | Err(_) => return self.shard.gone(id, now, &mut self.outside),
@@ -189,8 +202,17 @@ impl ShardThread {
             }
         }
         if let Some(peer) = self.shard.peer(id) {
-            peer.unread = true;
+            peer.again = true;
             self.again.push(id);
+        }
+    }
+
+    fn take_connections(&mut self) {
+        for _ in 0..OPENS {
+            match self.inbox.next_connection() {
+                Some(new) => self.open(*new),
+                None => return,
+            }
         }
     }
 
@@ -200,7 +222,6 @@ impl ShardThread {
                 return;
             };
             match input {
-                Input::Open(new) => self.open(*new),
                 Input::Publish(batch) => {
                     self.shard.publish(batch);
                     // Delivered before more is taken, so that what waits is bounded here, too.
@@ -266,7 +287,7 @@ impl Effects<Socket> for Outside {
             }
             Moment::Disconnect => {
                 // In this order: who is not counted any more takes no place.
-                self.node.give_back();
+                self.node.give_back(self.index);
                 self.node.connections.fetch_sub(1, Ordering::AcqRel);
             }
             Moment::Ping => {}

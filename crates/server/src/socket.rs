@@ -21,9 +21,13 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: Stream,
-    /// Bytes may be there that were not read: the client's answers were piling up, or others had
-    /// their turn.
+    /// Bytes may be there that were not read, because the client's answers were piling up.
     pub(crate) unread: bool,
+    /// Bytes may be there that were not read, because others had their turn: it is in the shard's
+    /// list of those that are read again.
+    pub(crate) again: bool,
+    /// Its end is in sight: no event will tell of it again, so it is read up to there.
+    pub(crate) ended: bool,
     /// Only kept where a hook or a log needs it.
     pub(crate) about: Option<Box<About>>,
 }
@@ -50,6 +54,8 @@ impl Socket {
         Self {
             stream: Stream::Tcp(TcpStream::from_std(stream)),
             unread: false,
+            again: false,
+            ended: false,
             about,
         }
     }
@@ -58,6 +64,8 @@ impl Socket {
         Self {
             stream: Stream::Unix(UnixStream::from_std(stream)),
             unread: false,
+            again: false,
+            ended: false,
             about,
         }
     }

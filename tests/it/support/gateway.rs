@@ -165,6 +165,11 @@ impl Gateway {
         self.internal.as_ref().expect("a started gateway")
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that was logged so far.
     pub(crate) fn log(&self) -> String {
         self.lines.look(|lines| lines.text.clone())

@@ -67,6 +67,14 @@ impl Stream {
         }
     }
 
+    /// The same socket again, for another thread.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
+            Self::Unix(stream) => stream.try_clone().map(Self::Unix),
+        }
+    }
+
     /// Says that nothing more will be sent.
     pub(crate) fn finish(&self) {
         let _ = match self {

@@ -24,7 +24,11 @@ fn joining(dialect: Dialect, stage: Stage, said: &str) -> Result<(Stage, String)
     let frame = Frame {
         opcode: match dialect {
             Dialect::Nats => frame::BINARY,
-            _ => frame::TEXT,
+            Dialect::Plain
+            | Dialect::HighTemplar
+            | Dialect::Subscribe
+            | Dialect::Url
+            | Dialect::SocketIo => frame::TEXT,
         },
         payload: said.as_bytes(),
         compressed: false,

@@ -58,7 +58,7 @@ impl Effects<Sink> for Nothing {
     fn evicted(&mut self, _: Uuid, _: &Sink, _: Eviction) {}
 }
 
-/// An empty shard without bound on subscriptions.
+/// An empty shard without bound on subscriptions. Its seed is fixed: the same tables every time.
 pub fn shard() -> Shard<Sink> {
     let settings = Settings {
         matching: Matching::Wildcard,
@@ -69,13 +69,13 @@ pub fn shard() -> Shard<Sink> {
         idle_timeout: 300_000,
         status_clients: true,
     };
-    Shard::new(settings, Hasher::default())
+    Shard::new(settings, Hasher::fixed())
 }
 
 /// The set of these grants.
 pub fn grants(text: &str) -> Arc<GrantSet> {
     let list = GrantList::parse(text).expect("grants");
-    Arc::new(GrantSet::new(list.rooms, Hasher::default()))
+    Arc::new(GrantSet::new(list.rooms, Hasher::fixed()))
 }
 
 /// Opens a connection.
@@ -88,18 +88,38 @@ pub fn open(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> ConnectionId {
     shard.open(Sink, welcome, 0, &mut Nothing)
 }
 
-/// Lets a client say a text.
-pub fn say(shard: &mut Shard<Sink>, id: ConnectionId, text: &str) {
+/// A client's text in a frame, masked.
+pub fn frame(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     put_masked_frame(&mut bytes, Opcode::Text, text.as_bytes(), [1, 2, 3, 4]);
-    shard.receive(id, &mut bytes, 0, &mut Nothing);
+    bytes
 }
 
-/// Subscribes; the request id is a UUID's text, as clients send it.
-pub fn subscribe(shard: &mut Shard<Sink>, id: ConnectionId, room: &str, name: u128) {
+/// Lets a client say a text.
+pub fn say(shard: &mut Shard<Sink>, id: ConnectionId, text: &str) {
+    shard.receive(id, &mut frame(text), 0, &mut Nothing);
+}
+
+/// The message that subscribes; the request id is a UUID's text, as clients send it.
+pub fn subscribe_text(room: &str, name: u128) -> String {
     let name = Uuid::from_u128(name);
-    let text = format!(r#"{{"type": "subscribe", "room": {room}, "requestId": "{name}"}}"#);
-    say(shard, id, &text);
+    format!(r#"{{"type": "subscribe", "room": {room}, "requestId": "{name}"}}"#)
+}
+
+/// The message that unsubscribes.
+pub fn unsubscribe_text(name: u128) -> String {
+    let name = Uuid::from_u128(name);
+    format!(r#"{{"type": "unsubscribe", "requestId": "{name}"}}"#)
+}
+
+/// Subscribes.
+pub fn subscribe(shard: &mut Shard<Sink>, id: ConnectionId, room: &str, name: u128) {
+    say(shard, id, &subscribe_text(room, name));
+}
+
+/// A JSON string of so many bytes.
+pub fn data(bytes: usize) -> Vec<u8> {
+    format!("\"{}\"", "x".repeat(bytes - 2)).into_bytes()
 }
 
 /// A batch of one publication.

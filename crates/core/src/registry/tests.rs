@@ -117,10 +117,8 @@ fn check(matching: Matching, operations: &[Operation]) {
                 assert_eq!(closed, before.len() - model.rooms().len());
             }
             Operation::Publish(rooms) => {
-                let named: Vec<_> = rooms.iter().map(|&r| room(ROOMS[r])).collect();
-                let mut heard = Vec::new();
-                registry.for_each_receiver(&named, |id, _| heard.push(id));
-                let mut heard: Vec<_> = heard
+                let named: Vec<_> = rooms.iter().map(|&r| ROOMS[r]).collect();
+                let mut heard: Vec<_> = receivers(&mut registry, &named)
                     .iter()
                     .map(|&id| registry.receiver(id))
                     .map(|(c, tail)| (c.0, String::from_utf8(tail.to_vec()).unwrap()))
@@ -144,6 +142,16 @@ fn check(matching: Matching, operations: &[Operation]) {
         registry.drop_all(own, |_| {});
     }
     assert!(registry.exact.is_empty() && registry.groups.is_empty());
+}
+
+/// Who hears a publication for these rooms.
+fn receivers(registry: &mut Registry, rooms: &[&str]) -> Vec<SubscriptionId> {
+    let mut heard = Vec::new();
+    registry.next_publication();
+    for text in rooms {
+        registry.for_each_receiver(&room(text), |id, _| heard.push(id));
+    }
+    heard
 }
 
 proptest! {
@@ -170,13 +178,7 @@ fn rooms_are_delivered_in_the_order_of_the_trigger() {
             &name(&index.to_string()),
         );
     }
-    let mut heard = Vec::new();
-    registry.for_each_receiver(
-        &[room(ROOMS[4]), room(ROOMS[0]), room(ROOMS[5])],
-        |id, _| {
-            heard.push(id);
-        },
-    );
+    let heard = receivers(&mut registry, &[ROOMS[4], ROOMS[0], ROOMS[5]]);
     let names: Vec<_> = heard
         .iter()
         .map(|&id| registry.subscriptions[id.0 as usize].name())

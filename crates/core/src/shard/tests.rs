@@ -6,4 +6,5 @@ mod kit;
 mod messages;
 mod model;
 mod outbox;
+mod slices;
 mod subscriptions;

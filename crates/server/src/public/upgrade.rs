@@ -17,7 +17,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use uuid::Uuid;
 
-use crate::inbox::Input;
 use crate::inbox::NewConnection;
 use crate::listener::Stream;
 use crate::public::Public;
@@ -158,21 +157,23 @@ impl Handover {
             }
         };
         let early = parts.read_buf.to_vec();
-        let Reserved { handshake, place } = self.reserved;
-        let new = Box::new(NewConnection {
-            socket,
-            welcome,
-            early,
-            place,
-        });
+        let Reserved {
+            handshake,
+            mut place,
+        } = self.reserved;
         let first = public.next_shard.fetch_add(1, Ordering::Relaxed);
-        let shards = public.shards.len();
-        for index in (0..shards).map(|next| first.wrapping_add(next) % shards) {
+        for shard in public.node.shards_by_load(first) {
             // A shard that has ended takes nobody; where all have, the node goes.
-            if let Ok(place) = public.shards[index].reserve().await {
+            if let Ok(room) = public.shards[shard].reserve_connection().await {
+                place.assign(shard);
                 // The client is about to hear that its handshake is over.
                 drop(handshake);
-                place.send(Input::Open(new));
+                room.send(Box::new(NewConnection {
+                    socket,
+                    welcome,
+                    early,
+                    place,
+                }));
                 return;
             }
         }

@@ -1,0 +1,143 @@
+//! The three hottest paths, for callgrind to count: `bench/instructions` runs each of them by its
+//! name. Seeds, sizes and order are fixed, so that the same program counts the same.
+
+#![allow(missing_docs)]
+
+#[allow(dead_code, unreachable_pub)]
+#[path = "../benches/support/mod.rs"]
+mod support;
+
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use ht_core::shard::Shard;
+use support::Nothing;
+use support::Sink;
+use support::data;
+use support::frame;
+use support::grants;
+use support::open;
+use support::publication;
+use support::shard;
+use support::subscribe;
+use support::subscribe_text;
+use support::unsubscribe_text;
+
+/// Subscribers of the room that everybody hears.
+const AUDIENCE: usize = 1_000;
+/// Publications to it.
+const BROADCASTS: usize = 100;
+/// Rooms that one client hears each.
+const ROOMS: usize = 5_000;
+/// Publications to some of them.
+const UNICASTS: usize = 1_000;
+/// Times that a client subscribes, asks whether the gateway is there, and unsubscribes.
+const VISITS: usize = 1_000;
+/// Bytes of data in a publication.
+const DATA: usize = 128;
+
+fn main() -> ExitCode {
+    let operations = match std::env::args().nth(1).as_deref() {
+        Some("fan-out") => fan_out(),
+        Some("unicast") => unicast(),
+        Some("messages") => messages(),
+        _ => {
+            eprintln!("usage: instructions fan-out|unicast|messages");
+            return ExitCode::from(2);
+        }
+    };
+    println!("{operations}");
+    ExitCode::SUCCESS
+}
+
+/// Does what is counted: callgrind looks for this function by its name.
+#[inline(never)]
+fn counted(work: &mut dyn FnMut()) {
+    work();
+    // The last thing in here is no jump out of here.
+    black_box(());
+}
+
+/// Deliveries of publications to a room with many subscribers.
+fn fan_out() -> u64 {
+    const ROOM: &str = r#"{"target":"chat","id":1}"#;
+    let mut shard = shard();
+    let grants = grants(&format!("[{ROOM}]"));
+    for name in 0..AUDIENCE {
+        let id = open(&mut shard, &grants);
+        subscribe(&mut shard, id, ROOM, name as u128);
+    }
+    let batch = publication(&[ROOM], &data(DATA));
+    counted(&mut || {
+        for _ in 0..BROADCASTS {
+            shard.publish(batch.clone());
+            shard.fan_out(usize::MAX, 0, &mut Nothing);
+        }
+    });
+    assert_eq!(shard.stats().deliveries, (AUDIENCE * BROADCASTS) as u64);
+    shard.stats().deliveries
+}
+
+/// Publications for one of many rooms, which one client hears.
+fn unicast() -> u64 {
+    let mut shard = many_rooms();
+    // A prime step visits the rooms in no order of theirs.
+    let batches: Vec<_> = (0..UNICASTS)
+        .map(|n| publication(&[&room(n * 7_919 % ROOMS)], &data(DATA)))
+        .collect();
+    counted(&mut || {
+        for batch in &batches {
+            shard.publish(batch.clone());
+            shard.fan_out(usize::MAX, 0, &mut Nothing);
+        }
+    });
+    assert_eq!(shard.stats().deliveries, UNICASTS as u64);
+    shard.stats().deliveries
+}
+
+/// Messages of a client, from their bytes to the answer: subscribe, ping, unsubscribe.
+fn messages() -> u64 {
+    let mut shard = many_rooms();
+    let grants = grants(
+        r#"[{"target":"news"},{"target":"order","customer":"*"},{"target":"user","id":7},
+            {"target":"stock","warehouse":"*","item":"*"},{"target":"chat","id":"*"}]"#,
+    );
+    let id = open(&mut shard, &grants);
+    let (rooms, messages) = (shard.stats().rooms, shard.stats().messages);
+    // Taken apart where they lie, so each message is needed anew.
+    let mut said: Vec<_> = (0..VISITS)
+        .flat_map(|n| {
+            [
+                frame(&subscribe_text(&room(ROOMS + n), n as u128)),
+                frame("ping"),
+                frame(&unsubscribe_text(n as u128)),
+            ]
+        })
+        .collect();
+    counted(&mut || {
+        for bytes in &mut said {
+            shard.receive(id, bytes, 0, &mut Nothing);
+        }
+    });
+    let stats = shard.stats();
+    assert!(stats.errors.iter().all(|&errors| errors == 0), "{stats:?}");
+    assert_eq!(stats.messages - messages, 3 * VISITS as u64);
+    assert_eq!(stats.rooms, rooms);
+    3 * VISITS as u64
+}
+
+/// A shard with many rooms, each of them heard by a client of its own.
+fn many_rooms() -> Shard<Sink> {
+    let mut shard = shard();
+    let grants = grants(r#"[{"target":"chat","id":"*"}]"#);
+    for n in 0..ROOMS {
+        let id = open(&mut shard, &grants);
+        subscribe(&mut shard, id, &room(n), n as u128);
+    }
+    assert_eq!(shard.stats().rooms, ROOMS as u64);
+    shard
+}
+
+fn room(n: usize) -> String {
+    format!(r#"{{"target":"chat","id":{n}}}"#)
+}

@@ -1,0 +1,154 @@
+//! `high-templar bench`: clients and triggers for a running gateway, to size a machine.
+
+mod account;
+mod audience;
+mod publisher;
+mod report;
+mod run;
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use anyhow::bail;
+use serde_json::value::RawValue;
+use tokio::task::LocalSet;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+
+use crate::cli::Done;
+use crate::cli::bench::account::DATA_BYTES_MIN;
+use crate::cli::bench::report::Report;
+use crate::cli::print;
+use crate::cli::visitor;
+use crate::cli::visitor::VisitorArgs;
+
+/// Connections of one process: more have no port to the same address, nor a descriptor.
+const CONNECTIONS_MAX: i64 = 19_000;
+
+/// Deliveries a second that may be asked for: more than any machine of today takes.
+const DELIVERIES_MAX: u64 = 1_000_000;
+
+/// Open files beside the connections.
+const OTHER_FILES: u64 = 100;
+
+/// What to load, and how much.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The room that everybody subscribes to and is published to, a JSON object
+    #[arg(long, value_name = "JSON", value_parser = super::room)]
+    room: Box<RawValue>,
+    /// Connections, each with one subscription
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
+    connections: u32,
+    /// Triggers a second
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    rate: u32,
+    /// How long to publish
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    seconds: u32,
+    /// Bytes of data in each trigger
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(DATA_BYTES_MIN as i64..=1 << 20))]
+    data_bytes: u32,
+    #[command(flatten)]
+    visitor: VisitorArgs,
+    /// The gateway's internal listener, or unix: and the path of its socket
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8002")]
+    trigger: String,
+    /// The key of internal.api_key
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "HT_INTERNAL__API_KEY",
+        hide_env_values = true
+    )]
+    api_key: Option<String>,
+    /// The gateway's process id, if it runs on this machine: tells its CPU and memory
+    #[arg(long)]
+    pid: Option<u32>,
+    /// Print the findings as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+// Not derived: the key is a secret.
+impl std::fmt::Debug for Args {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Args")
+            .field("room", &self.room)
+            .field("trigger", &self.trigger)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let request = visitor::request(&args.visitor)?;
+    check(args, &request)?;
+    raise_open_files(args.connections)?;
+    eprintln!(
+        "this publishes {} triggers into a real room: everybody who listens to {} at {} hears them",
+        args.triggers() + 1,
+        args.room.get(),
+        args.trigger,
+    );
+    let clients = LocalSet::new();
+    super::block_on(clients.run_until(async {
+        tokio::select! {
+            report = run::run(args, &request) => tell(&report?, args.json),
+            _ = tokio::signal::ctrl_c() => bail!("interrupted: nothing was measured"),
+        }
+    }))
+}
+
+impl Args {
+    /// How many triggers are measured.
+    fn triggers(&self) -> u64 {
+        u64::from(self.rate) * u64::from(self.seconds)
+    }
+
+    fn key(&self) -> Option<&str> {
+        self.api_key.as_deref().filter(|key| !key.is_empty())
+    }
+}
+
+fn check(args: &Args, request: &Request) -> anyhow::Result<()> {
+    let deliveries = u64::from(args.rate) * u64::from(args.connections);
+    if deliveries > DELIVERIES_MAX {
+        bail!(
+            "--connections times --rate is {deliveries} deliveries a second; at most \
+             {DELIVERIES_MAX} may be asked for"
+        );
+    }
+    let host = request.uri().host().unwrap_or_default();
+    let host = host.trim_matches(['[', ']']);
+    let address = host.parse::<IpAddr>();
+    let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    if args.pid.is_some() && !here {
+        bail!("--pid: the gateway at {host} is not on this machine");
+    }
+    Ok(())
+}
+
+fn raise_open_files(connections: u32) -> anyhow::Result<()> {
+    let wanted = u64::from(connections) + OTHER_FILES;
+    let files = rlimit::increase_nofile_limit(wanted).context("cannot raise the open files")?;
+    if files < wanted {
+        bail!(
+            "this process may open {files} files, too few for {connections} connections: raise \
+             the hard limit (ulimit -Hn) or take fewer"
+        );
+    }
+    Ok(())
+}
+
+fn tell(report: &Report, json: bool) -> Done {
+    if json {
+        print(&serde_json::to_string(report)?)?;
+    } else {
+        print(&report.to_string())?;
+    }
+    Ok(if report.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,72 @@
+//! Publishes at a steady rate over one connection.
+
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context as _;
+
+use crate::cli::bench::Args;
+use crate::cli::bench::account::Stamp;
+use crate::cli::bench::audience::nanos;
+use crate::cli::post::Door;
+use crate::cli::publish::published;
+
+/// Time for a trigger's answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sends the triggers of a run.
+pub(super) struct Publisher<'a> {
+    args: &'a Args,
+    run: &'a str,
+    epoch: Instant,
+    door: Door,
+    /// The number of the next trigger.
+    pub(super) next: u64,
+}
+
+impl<'a> Publisher<'a> {
+    /// Connects. Times are counted from `epoch`.
+    pub(super) async fn open(args: &'a Args, run: &'a str, epoch: Instant) -> anyhow::Result<Self> {
+        // The address of the listener, or that of the triggers.
+        let url = args.trigger.trim_end_matches('/');
+        let url = url.strip_suffix("/trigger").unwrap_or(url);
+        Ok(Self {
+            args,
+            run,
+            epoch,
+            door: Door::open(url, "/trigger/", args.key()).await?,
+            next: 0,
+        })
+    }
+
+    /// Sends one trigger and waits for its answer.
+    pub(super) async fn send(&mut self) -> anyhow::Result<()> {
+        let stamp = Stamp {
+            run: self.run.to_owned(),
+            number: self.next,
+            sent: nanos(self.epoch.elapsed()),
+        };
+        let data = stamp.to_json(self.args.data_bytes as usize);
+        let room = self.args.room.get();
+        let body = format!(r#"{{"rooms":[{room}],"data":{data}}}"#).into_bytes();
+        let answer = tokio::time::timeout(TIMEOUT, self.door.post(body))
+            .await
+            .with_context(|| format!("a trigger was not answered within {TIMEOUT:?}"))??;
+        published(&answer, self.args.key().is_some())?;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Sends `count` triggers, `rate` a second; answers how many a second it became. One that is
+    /// late is sent as soon as the one before is answered.
+    pub(super) async fn send_all(&mut self, count: u64, rate: u32) -> anyhow::Result<f64> {
+        let start = Instant::now();
+        let after = |number: u64| Duration::from_secs_f64(number as f64 / f64::from(rate));
+        for number in 0..count {
+            tokio::time::sleep_until((start + after(number)).into()).await;
+            self.send().await?;
+        }
+        let took = start.elapsed().max(after(count));
+        Ok(count as f64 / took.as_secs_f64())
+    }
+}

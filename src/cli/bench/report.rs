@@ -1,0 +1,148 @@
+//! What a run found, for people and for programs.
+
+use ht_bench::latency::Latency;
+use serde::Serialize;
+
+/// Cores of this program, which uses one, from which on it is in its own way.
+const BUSY: f64 = 0.9;
+
+/// The findings of a run. Times are in the unit that their name ends with.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) connections: usize,
+    /// From the first handshake to the last answer.
+    pub(super) joining_s: f64,
+    /// Connect, the API's answer and subscribe, for one client.
+    pub(super) connect_ms: Spread,
+    pub(super) triggers: u64,
+    pub(super) triggers_per_s_asked: u32,
+    pub(super) triggers_per_s: f64,
+    pub(super) data_bytes: usize,
+    pub(super) deliveries: u64,
+    pub(super) deliveries_per_s: f64,
+    pub(super) lost: u64,
+    pub(super) doubled: u64,
+    pub(super) out_of_order: u64,
+    /// What others published into the room meanwhile.
+    pub(super) foreign: u64,
+    pub(super) ended: u64,
+    pub(super) first_end: Option<String>,
+    /// From the publisher's send to the client's read.
+    pub(super) latency_ms: Spread,
+    /// CPU of this program: 1 is a whole core, and then it is what was measured.
+    pub(super) own_cores: f64,
+    /// Of the process that `--pid` names.
+    pub(super) gateway: Option<Usage>,
+}
+
+/// What the gateway's process used.
+#[derive(Debug, Serialize)]
+pub(super) struct Usage {
+    pub(super) cpu_us_per_delivery: f64,
+    /// CPU while triggers went: 1 is a whole core.
+    pub(super) cores: f64,
+    /// Resident bytes that each connection added; none where there were too few to tell.
+    pub(super) bytes_per_connection: Option<f64>,
+}
+
+/// How durations spread, in milliseconds.
+#[derive(Debug, Serialize)]
+pub(super) struct Spread {
+    p50: f64,
+    p99: f64,
+    p999: f64,
+    max: f64,
+}
+
+impl Spread {
+    pub(super) fn of(latency: &Latency) -> Self {
+        let quantile = |share| latency.quantile(share).as_secs_f64() * 1e3;
+        Self {
+            p50: quantile(0.5),
+            p99: quantile(0.99),
+            p999: quantile(0.999),
+            max: latency.longest().as_secs_f64() * 1e3,
+        }
+    }
+}
+
+impl std::fmt::Display for Spread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            p50,
+            p99,
+            p999,
+            max,
+        } = self;
+        write!(
+            f,
+            "p50 {p50:.2} ms, p99 {p99:.2} ms, p99.9 {p999:.2} ms, longest {max:.2} ms"
+        )
+    }
+}
+
+impl Report {
+    /// Whether everything arrived as it should, and nobody was lost.
+    pub(super) fn is_clean(&self) -> bool {
+        [self.lost, self.doubled, self.out_of_order, self.ended] == [0; 4]
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "connections  {} within {:.2} s",
+            self.connections, self.joining_s
+        )?;
+        writeln!(f, "  each       {}", self.connect_ms)?;
+        writeln!(
+            f,
+            "triggers     {} of {} bytes, {:.1} a second ({} asked for)",
+            self.triggers, self.data_bytes, self.triggers_per_s, self.triggers_per_s_asked
+        )?;
+        writeln!(
+            f,
+            "deliveries   {}, {:.0} a second",
+            self.deliveries, self.deliveries_per_s
+        )?;
+        writeln!(
+            f,
+            "  faults     {} lost, {} doubled, {} out of order, {} connections ended",
+            self.lost, self.doubled, self.out_of_order, self.ended
+        )?;
+        if let Some(why) = &self.first_end {
+            writeln!(f, "             the first: {why}")?;
+        }
+        write!(f, "latency      {}", self.latency_ms)?;
+        if self.foreign > 0 {
+            let foreign = self.foreign;
+            write!(
+                f,
+                "\nforeign      {foreign} messages of others in this room"
+            )?;
+        }
+        if let Some(usage) = &self.gateway {
+            let Usage {
+                cpu_us_per_delivery,
+                cores,
+                ..
+            } = usage;
+            write!(
+                f,
+                "\ngateway      {cpu_us_per_delivery:.2} µs CPU a delivery, {cores:.2} cores"
+            )?;
+            if let Some(bytes) = usage.bytes_per_connection {
+                write!(f, ", {bytes:.0} resident bytes a connection")?;
+            }
+        }
+        write!(f, "\nthis program {:.2} cores", self.own_cores)?;
+        if self.own_cores > BUSY {
+            write!(
+                f,
+                ": it is the limit here, not the gateway; take fewer connections or a lower rate"
+            )?;
+        }
+        Ok(())
+    }
+}

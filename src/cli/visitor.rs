@@ -1,0 +1,207 @@
+//! A visitor of the gateway: its credentials, its handshake, its first message.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::anyhow;
+use anyhow::bail;
+use futures_util::StreamExt as _;
+use http::HeaderName;
+use http::HeaderValue;
+use http::Uri;
+use http::header;
+use percent_encoding::NON_ALPHANUMERIC;
+use percent_encoding::utf8_percent_encode;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::MaybeTlsStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::connect_async_with_config;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// Time between two `ping`, well below the gateway's idle timeout.
+pub(super) const PING_EVERY: Duration = Duration::from_secs(30);
+
+/// Time for the handshake, the API's answer included.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes that a connection reads at once: as many as most messages need, so that thousands of
+/// connections fit into one process.
+const READ_BYTES: usize = 4 << 10;
+
+/// Where to connect, and as whom.
+#[derive(clap::Args)]
+pub(super) struct VisitorArgs {
+    /// The gateway's address for browsers
+    #[arg(long, default_value = "ws://127.0.0.1:5000/ws/")]
+    url: String,
+    /// Sent as the parameter `token`, as browsers do
+    #[arg(long)]
+    token: Option<String>,
+    /// Sent as the header Cookie, such as sessionid=abc; may be repeated
+    #[arg(long = "cookie", value_name = "NAME=VALUE")]
+    cookies: Vec<String>,
+    /// Another header; may be repeated
+    #[arg(long = "header", value_name = "NAME:VALUE", value_parser = header_of)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+// Not derived: token, cookies and headers are secrets.
+impl std::fmt::Debug for VisitorArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VisitorArgs").finish_non_exhaustive()
+    }
+}
+
+/// A websocket, as a client.
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The handshake's request.
+pub(super) fn request(args: &VisitorArgs) -> anyhow::Result<Request> {
+    let mut url = args.url.clone();
+    if let Some(token) = &args.token {
+        let joint = if url.contains('?') { '&' } else { '?' };
+        let token = utf8_percent_encode(token, NON_ALPHANUMERIC);
+        url = format!("{url}{joint}token={token}");
+    }
+    let uri: Uri = url.parse().context("--url is no address")?;
+    if !matches!(uri.scheme_str(), Some("ws" | "wss")) {
+        bail!(
+            "--url: expected an address such as ws://127.0.0.1:5000/ws/ or wss://example.com/ws/"
+        );
+    }
+    let mut request = uri.into_client_request().context("--url is no address")?;
+    let headers = request.headers_mut();
+    if !args.cookies.is_empty() {
+        let cookie = HeaderValue::from_str(&args.cookies.join("; "))
+            .map_err(|_| anyhow!("--cookie holds characters that no header can"))?;
+        headers.insert(header::COOKIE, cookie);
+    }
+    for (name, value) in &args.headers {
+        headers.append(name, value.clone());
+    }
+    Ok(request)
+}
+
+fn header_of(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text.split_once(':').ok_or("expected NAME:VALUE")?;
+    let name = name
+        .trim()
+        .parse()
+        .map_err(|_| "this is not a header's name")?;
+    let value = HeaderValue::from_str(value.trim())
+        .map_err(|_| "the value holds characters that no header can")?;
+    Ok((name, value))
+}
+
+/// Connects. Errors say what to do.
+pub(super) async fn connect(request: Request) -> anyhow::Result<Socket> {
+    let (host, path) = (
+        request.uri().authority().cloned(),
+        request.uri().path().to_owned(),
+    );
+    let host = host.map_or_else(String::new, |host| host.to_string());
+    let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);
+    let connecting = connect_async_with_config(request, Some(config), true);
+    let connected = tokio::time::timeout(TIMEOUT, connecting)
+        .await
+        .with_context(|| format!("{host} did not answer within {TIMEOUT:?}"))?;
+    let error = match connected {
+        Ok((socket, _)) => return Ok(socket),
+        Err(error) => error,
+    };
+    if let tungstenite::Error::Http(response) = &error {
+        let status = response.status().as_u16();
+        let body = response.body().as_deref().unwrap_or_default();
+        let said = String::from_utf8_lossy(&body[..body.len().min(500)])
+            .trim()
+            .to_owned();
+        let help = match status {
+            404 | 405 => format!("; websockets are served at /ws/, this is {path}"),
+            503 => "; it is full, starting or leaving: try again later".to_owned(),
+            _ => String::new(),
+        };
+        bail!("{host} answered with status {status} {said:?}{help}");
+    }
+    if let tungstenite::Error::Io(cause) = &error {
+        bail!("no connection to {host}: {cause}");
+    }
+    Err(error).with_context(|| format!("no websocket with {host}"))
+}
+
+/// Waits for the first frame: whether the API lets this visitor in, and to how many rooms.
+pub(super) async fn admitted(socket: &mut Socket) -> anyhow::Result<usize> {
+    let first = tokio::time::timeout(TIMEOUT, next(socket))
+        .await
+        .context("the gateway did not say whether the API lets us in")??;
+    let first: Value = serde_json::from_str(&first)
+        .with_context(|| "this is no high-templar: its first message is not JSON")?;
+    if first.get("is_authorized").and_then(Value::as_bool) == Some(true) {
+        let rooms = first.get("allowed_rooms").and_then(Value::as_array);
+        return Ok(rooms.map_or(0, Vec::len));
+    }
+    // The close frame tells whether coming back could help.
+    let ended = tokio::time::timeout(TIMEOUT, next(socket)).await;
+    let why = match ended {
+        Ok(Err(why)) => format!(" ({why})"),
+        Ok(Ok(_)) | Err(_) => String::new(),
+    };
+    bail!(
+        "the API does not let this visitor in{why}: are --token, --cookie and --header those of \
+         a user? The gateway's log says what the API answered"
+    );
+}
+
+/// The next text; an error tells how the connection ended.
+pub(super) async fn next(socket: &mut Socket) -> anyhow::Result<String> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
+            Some(Ok(Message::Close(frame))) => bail!("{}", closed(frame.as_ref())),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(error).context("the connection broke"),
+            None => bail!("the gateway closed the connection"),
+        }
+    }
+}
+
+fn closed(frame: Option<&CloseFrame>) -> String {
+    match frame {
+        None => "the gateway closed the connection".to_owned(),
+        Some(frame) if frame.reason.is_empty() => {
+            format!(
+                "the gateway closed the connection with code {}",
+                u16::from(frame.code)
+            )
+        }
+        Some(frame) => format!(
+            "the gateway closed the connection with code {}: {}",
+            u16::from(frame.code),
+            frame.reason
+        ),
+    }
+}
+
+/// The message that subscribes to a room.
+pub(super) fn subscribe(room: &str, request_id: usize) -> Message {
+    let message = format!(r#"{{"type":"subscribe","requestId":{request_id},"room":{room}}}"#);
+    Message::text(message)
+}
+
+/// Why a room may not be listened to, from the `message` of an error reply.
+pub(super) fn not_subscribed(room: &str, message: Option<&str>) -> anyhow::Error {
+    match message {
+        Some("room-not-found") => {
+            anyhow!("the API does not grant {room} to this visitor (room-not-found)")
+        }
+        other => anyhow!(
+            "no subscription to {room}: {}",
+            other.unwrap_or("no reason given")
+        ),
+    }
+}

@@ -1,0 +1,359 @@
+//! Nobody starves the others: not a room that is published to without a pause, nor a client that
+//! never stops talking, nor one enormous trigger, nor a backend that hangs. What is bounded is
+//! how far the one gets before it is the others' turn, not how long that takes.
+
+use std::io;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+use serde_json::json;
+
+use crate::support::Client;
+use crate::support::Frame;
+use crate::support::Gateway;
+use crate::support::Handshake;
+use crate::support::NEVER;
+use crate::support::Reply;
+use crate::support::StubBackend;
+use crate::support::eventually;
+use crate::support::frame;
+use crate::support::http;
+
+/// How often the others ask for their turn.
+const TURNS: usize = 15;
+
+/// A gateway whose connections share one thread.
+fn one_thread(backend: &StubBackend) -> Gateway {
+    Gateway::with(backend)
+        .set("HT_THREADS", 1)
+        .set("HT_LIMITS__OUTBOX_BYTES", "64MiB")
+        .start()
+}
+
+/// Something that goes on until it is dropped, and counts what it did.
+struct Busy {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Busy {
+    fn with(mut work: impl FnMut() + Send + 'static) -> Self {
+        let (stop, done) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&done));
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                work();
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self {
+            stop,
+            done,
+            thread: Some(thread),
+        }
+    }
+
+    /// Posts a body again and again.
+    fn posting(gateway: &Gateway, body: String) -> Self {
+        let door = gateway.internal().clone();
+        Self::with(move || {
+            let answer = http::request(&door, "POST", "/trigger/", &[], body.as_bytes());
+            assert_eq!(answer.status, 200, "{answer:?}");
+        })
+    }
+
+    /// A client that says the same again and again, and reads what it is answered.
+    fn talking(gateway: &Gateway, said: &[Frame]) -> Self {
+        let mut stream = Client::connect(gateway).stream;
+        let mut answers = stream.try_clone().expect("a socket");
+        thread::spawn(move || io::copy(&mut answers, &mut io::sink()));
+        let bytes: Vec<u8> = said.iter().flat_map(Frame::bytes).collect();
+        let bytes = bytes.repeat((64 << 10) / bytes.len());
+        Self::with(move || stream.write_all(&bytes).expect("bytes sent"))
+    }
+
+    fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().expect("dropped once").join();
+        assert!(ended.is_ok() || thread::panicking());
+    }
+}
+
+/// How much of the other work was done in each turn; half of the turns saw at most this much. A
+/// turn in which the test itself had to wait for the machine says nothing about the gateway.
+fn usual(turns: &mut [u64]) -> u64 {
+    turns.sort_unstable();
+    turns[turns.len() / 2]
+}
+
+/// Clients that hear a room and read everything.
+fn audience(gateway: &Gateway, count: usize, room: &Value) {
+    for _ in 0..count {
+        let mut client = Client::connect(gateway);
+        client.subscribe(room, "hot");
+        thread::spawn(move || io::copy(&mut client.stream, &mut io::sink()));
+    }
+}
+
+#[test]
+fn a_hot_room_holds_up_neither_pings_nor_newcomers() {
+    const AUDIENCE: usize = 100;
+    const BATCH: usize = 100;
+    /// What is matched before it is written, twice: who asks may just have missed a turn.
+    const DELIVERIES: u64 = 2 * (64 << 10);
+    let gateway = one_thread(&StubBackend::open());
+    audience(&gateway, AUDIENCE, &json!({"room": "hot"}));
+    let trigger = json!({"rooms": [{"room": "hot"}], "data": null});
+    let body = json!([trigger]).to_string();
+    let body = format!("[{}]", vec![&body[1..body.len() - 1]; BATCH].join(","));
+    let posting: Vec<_> = (0..3)
+        .map(|_| Busy::posting(&gateway, body.clone()))
+        .collect();
+    let delivered = |gateway: &Gateway| gateway.metric("high_templar_deliveries_total");
+    let waiting = || {
+        let placed = gateway.metric("high_templar_triggers_total") * AUDIENCE as u64;
+        placed.saturating_sub(delivered(&gateway))
+    };
+    eventually("more than can be delivered at once", || {
+        (waiting() > 5 * DELIVERIES).then_some(())
+    });
+
+    let mut client = Client::connect(&gateway);
+    let sent = |client: &mut Client| {
+        client.status()["ws_messages_send"]
+            .as_u64()
+            .expect("a count")
+    };
+    let mut turns = Vec::new();
+    for _ in 0..TURNS {
+        let before = sent(&mut client);
+        turns.push(sent(&mut client) - before);
+    }
+    assert!(usual(&mut turns) <= DELIVERIES, "{turns:?}");
+
+    let mut turns = Vec::new();
+    for _ in 0..TURNS {
+        let before = delivered(&gateway);
+        let mut newcomer = Client::connect(&gateway);
+        newcomer.subscribe(&json!({"room": 1}), 1);
+        turns.push(sent(&mut newcomer) - before);
+    }
+    // Accepted, let in, subscribed and answered.
+    assert!(usual(&mut turns) <= 4 * DELIVERIES, "{turns:?}");
+    assert!(waiting() > DELIVERIES, "nothing was left to do");
+    drop(posting);
+}
+
+#[test]
+fn clients_that_never_stop_talking_hold_up_nobody() {
+    /// The shortest messages that fit into what is read of one client before the others have
+    /// their turn. The other says less in as many bytes.
+    const IN_A_TURN: u64 = 2 * (64 << 10) / 10;
+    /// A question, a trigger, its delivery and another question take some turns.
+    const MESSAGES: u64 = 5 * IN_A_TURN;
+    let gateway = one_thread(&StubBackend::open());
+    let ping = [Frame::new(frame::TEXT, "ping")];
+    let visit = [
+        json!({"type": "subscribe", "room": {"room": 7}, "requestId": 7}),
+        json!({"type": "unsubscribe", "requestId": 7}),
+    ];
+    let visit = visit.map(|message| Frame::new(frame::TEXT, message.to_string()));
+    let talking = [
+        Busy::talking(&gateway, &ping),
+        Busy::talking(&gateway, &visit),
+    ];
+    eventually("both are read", || {
+        talking
+            .iter()
+            .all(|talking| talking.done() > 10)
+            .then_some(())
+    });
+    let mut client = Client::connect(&gateway);
+    client.subscribe(&json!({"room": 1}), 1);
+    let heard = |client: &mut Client| {
+        let status = client.status();
+        status["ws_messages_received"].as_u64().expect("a count")
+    };
+    let mut turns = Vec::new();
+    for n in 0..2 * TURNS {
+        let before = heard(&mut client);
+        gateway.trigger(&json!({"rooms": [{"room": 1}], "data": n}));
+        assert_eq!(client.expect_publish().0, n);
+        turns.push(heard(&mut client) - before);
+    }
+    assert!(usual(&mut turns) <= MESSAGES, "{turns:?}");
+    // They are not starved either.
+    for talking in &talking {
+        let before = talking.done();
+        eventually("it goes on", || (talking.done() > before).then_some(()));
+    }
+}
+
+#[test]
+fn a_trigger_that_meets_everything_many_times_is_matched_between_pings() {
+    const SUBSCRIPTIONS: usize = 3_000;
+    const ROOMS: usize = 1_000;
+    let grants = json!([{"a": "*", "b": "*"}, {"room": "*"}]);
+    let gateway = one_thread(&StubBackend::admitting(grants));
+    let mut crowd = Client::connect(&gateway);
+    for n in 0..SUBSCRIPTIONS {
+        crowd.subscribe(&json!({"a": n, "b": "*"}), n);
+    }
+    let mut client = Client::connect(&gateway);
+    client.subscribe(&json!({"room": "first"}), "first");
+    client.subscribe(&json!({"room": "last"}), "last");
+    let meeting = (0..ROOMS).map(|n| json!({"a": "*", "b": n}));
+    let rooms: Vec<_> = std::iter::once(json!({"room": "first"}))
+        .chain(meeting)
+        .chain([json!({"room": "last"})])
+        .collect();
+    gateway.trigger(&json!({"rooms": rooms, "data": null}));
+    assert_eq!(client.expect_publish(), (json!(null), json!("first")));
+    let mut pongs = 0;
+    loop {
+        client.send_text("ping");
+        let text = client.expect_text();
+        if text != "pong" {
+            let message: Value = serde_json::from_str(&text).expect("JSON");
+            assert_eq!(message["requestId"], "last");
+            break;
+        }
+        pongs += 1;
+    }
+    // 3,000,000 rooms are looked at, at most 20,000 or so before a ping has its turn.
+    assert!(pongs >= 20, "{pongs}");
+    for n in 0..SUBSCRIPTIONS {
+        assert_eq!(crowd.expect_publish(), (json!(null), json!(n)));
+    }
+    crowd.fence();
+}
+
+#[test]
+fn enormous_triggers_hold_up_neither_each_other_nor_the_small_ones() {
+    /// Enormous triggers that are done while somebody waits for a turn.
+    const DONE: u64 = 3;
+    let gateway = one_thread(&StubBackend::open());
+    let rooms: Vec<_> = (0..1_000).map(|n| json!({"room": n + 1_000})).collect();
+    let small = json!({"rooms": [{"room": "nobody"}], "data": null}).to_string();
+    let bodies = [
+        json!({"rooms": rooms, "data": "x".repeat(4 << 20)}).to_string(),
+        format!("[{}]", vec![small; 5_000].join(",")),
+    ];
+    let posting = bodies.map(|body| Busy::posting(&gateway, body));
+    eventually("both came through", || {
+        posting
+            .iter()
+            .all(|posting| posting.done() > 0)
+            .then_some(())
+    });
+    let done = || posting.iter().map(Busy::done).sum::<u64>();
+    let mut client = Client::connect(&gateway);
+    client.subscribe(&json!({"room": 1}), 1);
+    type Step<'a> = (&'a str, Box<dyn FnMut() + 'a>);
+    let steps: [Step<'_>; 4] = [
+        (
+            "health",
+            Box::new(|| assert_eq!(gateway.get("/live").status, 200)),
+        ),
+        ("newcomer", Box::new(|| Client::connect(&gateway).fence())),
+        (
+            "trigger",
+            Box::new(|| {
+                gateway.trigger(&json!({"rooms": [{"room": 2}], "data": null}));
+            }),
+        ),
+        (
+            "delivery",
+            Box::new(|| {
+                client.fence();
+                gateway.trigger(&json!({"rooms": [{"room": 1}], "data": null}));
+                client.expect_publish();
+            }),
+        ),
+    ];
+    for (name, mut step) in steps {
+        let mut turns = Vec::new();
+        for _ in 0..TURNS {
+            let before = done();
+            step();
+            turns.push(done() - before);
+        }
+        assert!(usual(&mut turns) <= DONE, "{name} {turns:?}");
+    }
+}
+
+#[test]
+fn a_backend_that_hangs_holds_up_only_who_asks_it() {
+    const HANGING: usize = 50;
+    let backend = StubBackend::new(|seen| match seen.header("authorization") {
+        None if seen.is_bootstrap() => Reply::rooms(&json!([{"room": "*"}])),
+        // Hooks are never answered, and neither is who a visitor with a token is.
+        _ => Reply::Hang(Vec::new()),
+    });
+    let gateway = Gateway::with(&backend)
+        .set("HT_THREADS", 1)
+        .set("HT_BACKEND__TIMEOUT", NEVER)
+        .hooks()
+        .start();
+    let hanging: Vec<_> = (0..HANGING)
+        .map(|_| Handshake::new(&gateway).path("/ws/?token=x").send())
+        .collect();
+    let waiting = |history: &crate::support::backend::History| {
+        let asked = history.requests.iter().filter(|seen| seen.is_bootstrap());
+        asked
+            .filter(|seen| seen.header("authorization").is_some())
+            .count()
+    };
+    backend.wait("hanging visitors", |history| {
+        (waiting(history) == HANGING).then_some(())
+    });
+    let mut others = Vec::new();
+    for n in 0..TURNS {
+        let mut client = Client::connect(&gateway);
+        client.subscribe(&json!({"room": n}), n);
+        others.push(client);
+        for (n, client) in others.iter_mut().enumerate() {
+            client.fence();
+            gateway.trigger(&json!({"rooms": [{"room": n}], "data": n}));
+            assert_eq!(client.expect_publish(), (json!(n), json!(n)));
+        }
+        assert_eq!(gateway.get("/live").status, 200);
+    }
+    // Nobody was let go of meanwhile.
+    let still = backend.wait("a history", |history| {
+        Some((waiting(history), history.abandoned))
+    });
+    assert_eq!(still, (HANGING, 0));
+    drop(hanging);
+}
+
+#[test]
+fn who_sends_much_and_ends_is_gone_when_it_is_read() {
+    let gateway = one_thread(&StubBackend::open());
+    // Nothing is answered to these, so only the reading takes time.
+    let much = Frame::new(frame::PONG, vec![b'x'; 100])
+        .bytes()
+        .repeat(30_000);
+    for _ in 0..3 {
+        let mut client = Client::connect(&gateway);
+        client.send_raw(&much);
+        client.stream.finish();
+        gateway.wait_for_metric("high_templar_connections", 0);
+    }
+}
