@@ -18,6 +18,7 @@ use tokio_tungstenite::tungstenite::handshake::client::Request;
 use crate::cli::Done;
 use crate::cli::bench::account::DATA_BYTES_MIN;
 use crate::cli::bench::report::Report;
+use crate::cli::post::KeyArgs;
 use crate::cli::print;
 use crate::cli::visitor;
 use crate::cli::visitor::VisitorArgs;
@@ -32,7 +33,7 @@ const DELIVERIES_MAX: u64 = 1_000_000;
 const OTHER_FILES: u64 = 100;
 
 /// What to load, and how much.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The room that everybody subscribes to and is published to, a JSON object
     #[arg(long, value_name = "JSON", value_parser = super::room)]
@@ -54,30 +55,14 @@ pub(super) struct Args {
     /// The gateway's internal listener, or unix: and the path of its socket
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8002")]
     trigger: String,
-    /// The key of internal.api_key
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "HT_INTERNAL__API_KEY",
-        hide_env_values = true
-    )]
-    api_key: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
     /// The gateway's process id, if it runs on this machine: tells its CPU and memory
     #[arg(long)]
     pid: Option<u32>,
     /// Print the findings as one JSON object
     #[arg(long)]
     json: bool,
-}
-
-// Not derived: the key is a secret.
-impl std::fmt::Debug for Args {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Args")
-            .field("room", &self.room)
-            .field("trigger", &self.trigger)
-            .finish_non_exhaustive()
-    }
 }
 
 pub(super) fn run(args: &Args) -> Done {
@@ -103,10 +88,6 @@ impl Args {
     /// How many triggers are measured.
     fn triggers(&self) -> u64 {
         u64::from(self.rate) * u64::from(self.seconds)
-    }
-
-    fn key(&self) -> Option<&str> {
-        self.api_key.as_deref().filter(|key| !key.is_empty())
     }
 }
 

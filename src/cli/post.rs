@@ -28,6 +28,33 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
+/// The key that the internal listener may ask for.
+#[derive(clap::Args)]
+pub(super) struct KeyArgs {
+    /// The key of internal.api_key
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "HT_INTERNAL__API_KEY",
+        hide_env_values = true
+    )]
+    api_key: Option<String>,
+}
+
+// Not derived: the key is a secret.
+impl std::fmt::Debug for KeyArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyArgs").finish_non_exhaustive()
+    }
+}
+
+impl KeyArgs {
+    /// The key, if one was given.
+    pub(super) fn get(&self) -> Option<&str> {
+        self.api_key.as_deref().filter(|key| !key.is_empty())
+    }
+}
+
 /// An answer's status and body.
 pub(super) struct Answer {
     /// The status.

@@ -10,11 +10,12 @@ use serde_json::value::RawValue;
 
 use crate::cli::Done;
 use crate::cli::post::Answer;
+use crate::cli::post::KeyArgs;
 use crate::cli::post::post;
 use crate::cli::print;
 
 /// What to publish, and where.
-#[derive(clap::Args)]
+#[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A room as a JSON object, such as '{"target":"order","customer":"7"}'; may be repeated
     #[arg(long = "room", value_name = "JSON", required = true, value_parser = super::room)]
@@ -28,29 +29,13 @@ pub(super) struct Args {
     /// The gateway's internal listener, or unix: and the path of its socket
     #[arg(long, default_value = "http://127.0.0.1:8002")]
     url: String,
-    /// The key of internal.api_key
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "HT_INTERNAL__API_KEY",
-        hide_env_values = true
-    )]
-    api_key: Option<String>,
-}
-
-// Not derived: the key is a secret.
-impl std::fmt::Debug for Args {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Args")
-            .field("rooms", &self.rooms)
-            .field("url", &self.url)
-            .finish_non_exhaustive()
-    }
+    #[command(flatten)]
+    key: KeyArgs,
 }
 
 pub(super) fn run(args: Args) -> Done {
     let body = body(&args)?;
-    let key = args.api_key.as_deref().filter(|key| !key.is_empty());
+    let key = args.key.get();
     super::block_on(async {
         let answer = post(&args.url, "/trigger/", key, body).await?;
         print(&published(&answer, key.is_some())?)?;

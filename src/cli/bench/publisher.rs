@@ -34,7 +34,7 @@ impl<'a> Publisher<'a> {
             args,
             run,
             epoch,
-            door: Door::open(url, "/trigger/", args.key()).await?,
+            door: Door::open(url, "/trigger/", args.key.get()).await?,
             next: 0,
         })
     }
@@ -52,7 +52,7 @@ impl<'a> Publisher<'a> {
         let answer = tokio::time::timeout(TIMEOUT, self.door.post(body))
             .await
             .with_context(|| format!("a trigger was not answered within {TIMEOUT:?}"))??;
-        published(&answer, self.args.key().is_some())?;
+        published(&answer, self.args.key.get().is_some())?;
         self.next += 1;
         Ok(())
     }
