@@ -123,7 +123,10 @@ fn descendants(pid: u32) -> io::Result<Vec<u32>> {
 fn children(pid: u32) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        let text = fs::read_to_string(entry?.path().join("children"))?;
+        // A thread may end between the listing and the reading.
+        let Ok(text) = fs::read_to_string(entry?.path().join("children")) else {
+            continue;
+        };
         found.extend(
             text.split_ascii_whitespace()
                 .filter_map(|p| p.parse::<u32>().ok()),

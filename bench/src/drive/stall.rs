@@ -33,7 +33,9 @@ impl Run<'_> {
         let peak = before.peak.read().map_err(DriveError::Usage)?;
         // Before the clients read again: what they read now would make room.
         let evictions = match door {
-            DoorAt::Http(address, Post::Trigger) => metrics::evictions(*address),
+            DoorAt::Http(address, Post::Trigger) if self.workload.stalled > 0 => {
+                metrics::evictions(*address)
+            }
             DoorAt::Http(..)
             | DoorAt::Floor(_)
             | DoorAt::Grip(_)

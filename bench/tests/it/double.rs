@@ -11,6 +11,15 @@ use std::sync::Mutex;
 use serde_json::Value;
 use tungstenite::Message;
 use tungstenite::WebSocket;
+use tungstenite::handshake::server::Request;
+use tungstenite::handshake::server::Response;
+use tungstenite::protocol::Role;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::Data;
+use tungstenite::protocol::frame::coding::OpCode;
+
+const EXTENSIONS: &str = "sec-websocket-extensions";
 
 /// What goes wrong, at the fifth trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +32,8 @@ pub(crate) enum Fault {
     Close,
     Refuse,
     Forbid,
+    /// Pings are not answered.
+    Mute,
 }
 
 const FAULTY_TRIGGER: usize = 5;
@@ -31,6 +42,7 @@ struct Subscriber {
     socket: WebSocket<TcpStream>,
     request_id: String,
     room: Value,
+    deflate: bool,
 }
 
 /// A gateway on two ports. Its threads end with the test's process.
@@ -57,6 +69,7 @@ impl Double {
         });
         std::thread::spawn(move || {
             let (stream, _) = internal.accept().unwrap();
+            stream.set_nodelay(true).unwrap();
             triggers(stream, fault, &subscribers);
         });
         double
@@ -64,28 +77,79 @@ impl Double {
 }
 
 fn join(stream: TcpStream, fault: Fault, subscribers: &Mutex<Vec<Subscriber>>) {
-    let mut socket = tungstenite::accept(stream).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let mut deflate = false;
+    // The library's type.
+    #[allow(clippy::result_large_err)]
+    let negotiate = |request: &Request, mut response: Response| {
+        deflate = request.headers().contains_key(EXTENSIONS);
+        if deflate {
+            let taken = "permessage-deflate; server_no_context_takeover";
+            response
+                .headers_mut()
+                .insert(EXTENSIONS, taken.parse().unwrap());
+        }
+        Ok(response)
+    };
+    let mut socket = tungstenite::accept_hdr(stream, negotiate).unwrap();
     let greeting = if fault == Fault::Forbid {
         r#"{"is_authorized": false}"#
     } else {
         r#"{"is_authorized": true, "allowed_rooms": []}"#
     };
     socket.send(Message::text(greeting)).unwrap();
-    // A driver that was refused goes away.
-    let Ok(message) = socket.read() else { return };
-    let mut said: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
-    assert_eq!(said["type"], "subscribe");
-    let request_id = said["requestId"].as_str().unwrap().to_owned();
-    let room = said["room"].take();
-    let mut subscribers = subscribers.lock().unwrap();
-    socket
-        .send(Message::text(r#"{"code": "success"}"#))
+    // A driver that was refused, or has seen enough, goes away.
+    while let Ok(message) = socket.read() {
+        let Ok(text) = message.to_text() else { return };
+        if text == "ping" {
+            if fault != Fault::Mute {
+                socket.send(Message::text("pong")).unwrap();
+            }
+            continue;
+        }
+        // A close frame is answered by the next read.
+        let Ok(mut said) = serde_json::from_str::<Value>(text) else {
+            continue;
+        };
+        assert_eq!(said["type"], "subscribe");
+        let mut subscribers = subscribers.lock().unwrap();
+        socket
+            .send(Message::text(r#"{"code": "success"}"#))
+            .unwrap();
+        let stream = socket.get_ref().try_clone().unwrap();
+        subscribers.push(Subscriber {
+            socket: WebSocket::from_raw_socket(stream, Role::Server, None),
+            request_id: said["requestId"].as_str().unwrap().to_owned(),
+            room: said["room"].take(),
+            deflate,
+        });
+    }
+}
+
+/// Whether a subscription to `room` hears a trigger for `named`.
+fn hears(room: &Value, named: &Value) -> bool {
+    let (room, named) = (room.as_object().unwrap(), named.as_object().unwrap());
+    room.len() == named.len()
+        && room
+            .iter()
+            .all(|(key, value)| value == "*" || named[key] == "*" || named[key] == *value)
+}
+
+fn message(text: String, deflate: bool) -> Message {
+    if !deflate {
+        return Message::text(text);
+    }
+    let mut packed = Vec::with_capacity(text.len() + 64);
+    flate2::Compress::new(flate2::Compression::fast(), false)
+        .compress_vec(text.as_bytes(), &mut packed, flate2::FlushCompress::Sync)
         .unwrap();
-    subscribers.push(Subscriber {
-        socket,
-        request_id,
-        room,
-    });
+    packed.truncate(packed.len() - 4);
+    let header = FrameHeader {
+        rsv1: true,
+        opcode: OpCode::Data(Data::Text),
+        ..FrameHeader::default()
+    };
+    Message::Frame(Frame::from_payload(header, packed.into()))
 }
 
 fn triggers(mut stream: TcpStream, fault: Fault, subscribers: &Mutex<Vec<Subscriber>>) {
@@ -137,7 +201,10 @@ fn take_request(heard: &mut Vec<u8>) -> Option<Value> {
 fn deliver(trigger: &Value, fault: Fault, faulty: bool, all: &mut [Subscriber]) {
     let mut first = true;
     let other_id = all.last().unwrap().request_id.clone();
-    for subscriber in all.iter_mut().filter(|s| s.room == trigger["rooms"][0]) {
+    for subscriber in all.iter_mut() {
+        if !hears(&subscriber.room, &trigger["rooms"][0]) {
+            continue;
+        }
         let mut request_id = subscriber.request_id.clone();
         if faulty && fault == Fault::Misdirect && first {
             request_id.clone_from(&other_id);
@@ -151,7 +218,8 @@ fn deliver(trigger: &Value, fault: Fault, faulty: bool, all: &mut [Subscriber]) 
             subscriber.socket.close(None).unwrap();
             subscriber.socket.flush().unwrap();
         } else {
-            let _ = subscriber.socket.send(Message::text(frame.clone()));
+            let frame = message(frame.clone(), subscriber.deflate);
+            let _ = subscriber.socket.send(frame);
         }
         if faulty && fault == Fault::Double && first {
             subscriber.socket.send(Message::text(frame)).unwrap();

@@ -4,13 +4,16 @@ use std::thread::JoinHandle;
 
 use ht_bench::client::Dialect;
 use ht_bench::door::DoorAt;
+use ht_bench::drive::DriveError;
 use ht_bench::drive::drive;
 use ht_bench::floor::Floor;
 use ht_bench::floor::Mode;
 use ht_bench::floor::Stop;
+use ht_bench::outcome::Outcome;
 use ht_bench::server::Running;
 use ht_bench::workload::Pace;
 use ht_bench::workload::Rooms;
+use ht_bench::workload::Workload;
 
 use crate::support::CONNECTIONS;
 use crate::support::label;
@@ -23,6 +26,14 @@ fn start(mode: Mode) -> (Running, Stop, JoinHandle<std::io::Result<()>>) {
     let server = running(floor.public().unwrap(), control, Dialect::Plain);
     let stop = floor.stop_handle();
     (server, stop, std::thread::spawn(|| floor.run()))
+}
+
+pub(crate) fn on_floor(workload: &Workload) -> Result<Outcome, DriveError> {
+    let (server, stop, thread) = start(Mode::Write);
+    let outcome = drive(server, workload, label());
+    stop.stop().unwrap();
+    thread.join().unwrap().unwrap();
+    outcome
 }
 
 #[test]
@@ -66,10 +77,7 @@ fn a_window_keeps_triggers_going_until_all_have_arrived() {
 
 #[test]
 fn an_idle_run_sends_nothing_but_the_warm_up() {
-    let (server, stop, thread) = start(Mode::Write);
-    let outcome = drive(server, &workload(Rooms::FanOut, Pace::Idle), label()).unwrap();
-    stop.stop().unwrap();
-    thread.join().unwrap().unwrap();
+    let outcome = on_floor(&workload(Rooms::FanOut, Pace::Idle)).unwrap();
     assert_eq!(outcome.invalid, None);
     assert!(outcome.delivering.is_none());
 }

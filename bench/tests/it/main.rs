@@ -7,3 +7,4 @@ mod double;
 mod floor;
 mod gateway;
 mod support;
+mod workloads;
