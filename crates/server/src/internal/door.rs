@@ -109,8 +109,9 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
             sentence,
         )));
     }
-    let kind = value(header::CONTENT_TYPE).to_ascii_lowercase();
-    if kind.starts_with(b"multipart/") {
+    let (kind, multipart) = (value(header::CONTENT_TYPE), b"multipart/");
+    let start = kind.get(..multipart.len()).unwrap_or_default();
+    if start.eq_ignore_ascii_case(multipart) {
         let sentence = "Send the trigger as JSON, with Content-Type: application/json.";
         return Err(Box::new(error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
