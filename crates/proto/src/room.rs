@@ -77,7 +77,10 @@ impl Room {
         if entries.len() > ROOM_KEYS_MAX {
             return Err(RoomError::TooLong);
         }
-        let mut bytes = Vec::with_capacity(text.len() + 8 * entries.len());
+        let forms = entries
+            .iter()
+            .map(|entry| entry.key().len() + entry.value().len());
+        let mut bytes = Vec::with_capacity(forms.sum());
         let mut ends = SmallVec::with_capacity(entries.len() + 1);
         let mut wildcards = 0;
         for entry in &entries {

@@ -25,6 +25,7 @@ use serde_json::json;
 
 use crate::internal::Internal;
 use crate::internal::error;
+use crate::internal::quiet;
 use crate::respond;
 use crate::respond::Body;
 
@@ -126,7 +127,7 @@ async fn read(
     request: Request<Incoming>,
 ) -> Result<Bytes, Box<Response<Body>>> {
     let body = Limited::new(request.into_body(), internal.limits.bytes).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+    match tokio::time::timeout(BODY_TIMEOUT, quiet::whole(body)).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(Box::new(refused(
             &Problem::TooLong(internal.limits.bytes).into(),
