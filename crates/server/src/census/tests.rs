@@ -1,7 +1,6 @@
 //! The census alone, and against shards that open and close rooms meanwhile.
 
 use std::collections::HashSet;
-use std::sync::mpsc;
 
 use ht_proto::room::RoomLimits;
 
@@ -119,17 +118,16 @@ fn check_cut(opens: &str, names: &str) {
     let others = (0..20).map(|n| format!(r#"{{"b":{n}}}"#));
     let others = others.map(|text| room(&text));
     let rooms: Vec<_> = std::iter::once(room(names)).chain(others).collect();
-    let (handed, inbox) = mpsc::channel();
-    let times = std::thread::scope(|scope| {
+    let (handed, times) = std::thread::scope(|scope| {
         let publisher = scope.spawn(|| {
-            // Owned here, so that the inbox ends with it.
-            let handed = handed;
+            let mut handed = HashSet::new();
             for position in 1..=POSITIONS {
                 let batch = [Publication::new(position, rooms.clone(), b"0")];
                 if census.placed(&batch).contains(0) {
-                    handed.send(position).unwrap();
+                    handed.insert(position);
                 }
             }
+            handed
         });
         let mut times = Vec::new();
         let mut inside = 0;
@@ -145,10 +143,8 @@ fn check_cut(opens: &str, names: &str) {
                 break;
             }
         }
-        publisher.join().unwrap();
-        times
+        (publisher.join().unwrap(), times)
     });
-    let handed: HashSet<u64> = inbox.iter().collect();
     for (since, until) in times {
         // The last one may have been written but not looked up when the room closed.
         for position in since + 1..until {
