@@ -2,6 +2,8 @@
 
 use std::io::Read;
 use std::io::Write;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 use serde_json::json;
@@ -117,4 +119,49 @@ fn many_subscribers_hear_each_trigger_once() {
         client.fence();
     }
     gateway.wait_for_metric("high_templar_deliveries_total", 200 + 200 * 20);
+}
+
+#[test]
+fn who_comes_and_goes_misses_nothing_in_between() {
+    let gateway = Gateway::start(&StubBackend::open());
+    // On both threads.
+    let mut clients: Vec<_> = (0..4).map(|_| Client::connect(&gateway)).collect();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Also where an assertion fails: the scope waits for the publisher.
+        let _over = OnDrop(|| over.store(true, Ordering::Relaxed));
+        let door = gateway.internal();
+        scope.spawn(|| {
+            let mut n = 0;
+            while !over.load(Ordering::Relaxed) {
+                let body = json!({"rooms": [{"room": 1}], "data": n}).to_string();
+                let answer = http::request(door, "POST", "/trigger/", &[], body.as_bytes());
+                assert_eq!(answer.status, 200);
+                n += 1;
+            }
+        });
+        for round in 0..20 {
+            let client = &mut clients[round % 4];
+            let room = match round % 3 {
+                0 => json!({"room": "*"}),
+                _ => json!({"room": 1}),
+            };
+            client.subscribe(&room, 1);
+            let first = client.expect_publish().0.as_u64().unwrap();
+            for next in first + 1..first + 5 {
+                assert_eq!(client.expect_publish().0, next);
+            }
+            client.send_json(&json!({"type": "unsubscribe", "requestId": 1}));
+            while client.expect_json()["type"] == "publish" {}
+        }
+    });
+}
+
+/// Does something when it goes.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::io::IoSlice;
 
+use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
 
@@ -66,11 +67,13 @@ pub trait Effects<P> {
     /// Something a hook may want to know.
     fn moment(&mut self, moment: Moment, peer: &mut P, now: u64);
 
-    /// A room got its first subscriber in this shard.
-    fn room_opened(&mut self, fingerprint: u64);
+    /// A room got its first subscriber in this shard. Answers the last position that was given
+    /// before others knew of it: the room hears what comes after that position, and nothing
+    /// older that is still on its way.
+    fn room_opened(&mut self, room: &Room) -> u64;
 
     /// A room lost its last subscriber in this shard.
-    fn room_closed(&mut self, fingerprint: u64);
+    fn room_closed(&mut self, room: &Room);
 
     /// The totals of the whole node; `own` are this shard's, newer than any published before.
     fn status(&mut self, own: &Stats) -> Status;

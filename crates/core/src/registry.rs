@@ -62,8 +62,8 @@ pub(crate) enum Subscribed {
     Already,
     /// Another subscription to a room that was there.
     Joined,
-    /// The first subscription to a room, which has this fingerprint.
-    Opened(u64),
+    /// The first subscription to this room.
+    Opened(RoomId),
 }
 
 /// Who hears which room.
@@ -81,6 +81,8 @@ pub(crate) struct Registry {
     /// Counts publications, so that a room which several of a publication's rooms meet is
     /// delivered once.
     pass: u64,
+    /// The position of the publication that is delivered.
+    position: u64,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +90,8 @@ struct Subscribers {
     list: SmallVec<[u32; 4]>,
     /// The last pass that delivered to this room.
     pass: u64,
+    /// Only publications after this position are for the room.
+    since: u64,
 }
 
 #[derive(Debug)]
@@ -116,6 +120,7 @@ impl Registry {
             exact: HashTable::new(),
             groups: HashTable::new(),
             pass: 0,
+            position: 0,
         }
     }
 
@@ -150,7 +155,6 @@ impl Registry {
         room: Room,
         name: &RequestId,
     ) -> Subscribed {
-        let fingerprint = self.hasher.hash_one(&room);
         let (room, opened) = self.index.insert(room);
         if opened {
             if self.rooms.len() <= room.index() {
@@ -184,20 +188,30 @@ impl Registry {
         self.exact
             .insert_unique(hash, id, |&id| hash_exact(hasher, &all[id as usize]));
         if opened {
-            Subscribed::Opened(fingerprint)
+            Subscribed::Opened(room)
         } else {
             Subscribed::Joined
         }
     }
 
+    /// A room that has a subscriber.
+    pub(crate) fn room(&self, id: RoomId) -> &Room {
+        self.index.room(id)
+    }
+
+    /// Lets a room hear only publications after the position `since`.
+    pub(crate) fn hear_since(&mut self, id: RoomId, since: u64) {
+        self.rooms[id.index()].since = since;
+    }
+
     /// Drops every subscription that the connection has under a request id; answers how many.
-    /// Calls `closed` with the fingerprint of each room that nobody hears any more.
+    /// Calls `closed` with each room that nobody hears any more.
     pub(crate) fn unsubscribe(
         &mut self,
         connection: ConnectionId,
         own: &mut Own,
         name: &RequestId,
-        mut closed: impl FnMut(u64),
+        mut closed: impl FnMut(&Room),
     ) -> usize {
         let mut dropped = 0;
         while let Some(id) = self.find_group(connection, name.as_json()) {
@@ -208,15 +222,16 @@ impl Registry {
     }
 
     /// Drops every subscription of a connection. Calls `closed` as [`Self::unsubscribe`] does.
-    pub(crate) fn drop_all(&mut self, own: &mut Own, mut closed: impl FnMut(u64)) {
+    pub(crate) fn drop_all(&mut self, own: &mut Own, mut closed: impl FnMut(&Room)) {
         while own.first != NONE {
             self.remove(own.first, own, &mut closed);
         }
     }
 
     /// From now on [`Self::for_each_receiver`] is about the rooms of another publication.
-    pub(crate) fn next_publication(&mut self) {
+    pub(crate) fn next_publication(&mut self, position: u64) {
         self.pass += 1;
+        self.position = position;
     }
 
     /// Calls `found` for each subscription that hears `room`, unless another room of the same
@@ -229,7 +244,7 @@ impl Registry {
         let (all, subscriptions) = (&mut self.rooms, &self.subscriptions);
         self.index.for_each_match(room, |id| {
             let room = &mut all[id.index()];
-            if room.pass == self.pass {
+            if room.pass == self.pass || self.position <= room.since {
                 return;
             }
             room.pass = self.pass;
@@ -301,7 +316,7 @@ impl Registry {
         }
     }
 
-    fn remove(&mut self, id: u32, own: &mut Own, closed: &mut impl FnMut(u64)) {
+    fn remove(&mut self, id: u32, own: &mut Own, closed: &mut impl FnMut(&Room)) {
         self.leave_group(id);
         let hash = hash_exact(&self.hasher, &self.subscriptions[id as usize]);
         if let Ok(entry) = self.exact.find_entry(hash, |&other| other == id) {
@@ -322,7 +337,7 @@ impl Registry {
             self.subscriptions[moved as usize].place = gone.place;
         }
         if list.is_empty() {
-            closed(self.hasher.hash_one(self.index.room(gone.room)));
+            closed(self.index.room(gone.room));
             self.index.remove(gone.room);
             self.rooms[gone.room.index()] = Subscribers::default();
         } else if list.spilled() && list.len() * 4 < list.capacity() {

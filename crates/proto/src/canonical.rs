@@ -56,9 +56,10 @@ impl<'a> Reader<'a> {
             if self.peek()? != b'"' {
                 return Err(CanonicalError::Syntax);
             }
-            self.string(&mut entry.key)?;
+            self.string(&mut entry.form)?;
+            entry.key_bytes = entry.form.len();
             self.expect(b':')?;
-            self.value(&mut entry.value, depth)?;
+            self.value(&mut entry.form, depth)?;
             entries.push(entry);
             match self.next()? {
                 b',' => {}
@@ -67,9 +68,9 @@ impl<'a> Reader<'a> {
             }
         }
         // Stable: of equal keys the last stays last, and is the one that is kept.
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        entries.sort_by(|a, b| a.key().cmp(b.key()));
         entries.dedup_by(|later, kept| {
-            let same = later.key == kept.key;
+            let same = later.key() == kept.key();
             if same {
                 std::mem::swap(later, kept);
             }
@@ -87,8 +88,7 @@ impl<'a> Reader<'a> {
         let entries = self.entries(depth)?;
         out.push(b'{');
         for entry in entries {
-            out.extend_from_slice(&entry.key);
-            out.extend_from_slice(&entry.value);
+            out.extend_from_slice(&entry.form);
         }
         out.push(b'}');
         Ok(())
@@ -261,22 +261,31 @@ pub(crate) const STAR: &[u8] = b"s\0\0\0\x01*";
 /// One member of an object, as canonical forms.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    pub(crate) key: Vec<u8>,
-    pub(crate) value: Vec<u8>,
+    /// The key, then the value.
+    form: Vec<u8>,
+    key_bytes: usize,
 }
 
 impl Entry {
-    /// Room for usual keys and values, so that they do not grow byte by byte.
+    /// Room for a usual member, so that it does not grow byte by byte.
     fn new() -> Self {
         Self {
-            key: Vec::with_capacity(USUAL),
-            value: Vec::with_capacity(USUAL),
+            form: Vec::with_capacity(USUAL),
+            key_bytes: 0,
         }
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.form[..self.key_bytes]
+    }
+
+    pub(crate) fn value(&self) -> &[u8] {
+        &self.form[self.key_bytes..]
     }
 }
 
-/// Bytes of a usual key or value.
-const USUAL: usize = 48;
+/// Bytes of a usual key and value.
+const USUAL: usize = 80;
 
 #[cfg(test)]
 mod tests {

@@ -77,20 +77,23 @@ impl Room {
         if entries.len() > ROOM_KEYS_MAX {
             return Err(RoomError::TooLong);
         }
-        let mut bytes = Vec::with_capacity(text.len() + 8 * entries.len());
+        let forms = entries
+            .iter()
+            .map(|entry| entry.key().len() + entry.value().len());
+        let mut bytes = Vec::with_capacity(forms.sum());
         let mut ends = SmallVec::with_capacity(entries.len() + 1);
         let mut wildcards = 0;
         for entry in &entries {
-            bytes.extend_from_slice(&entry.key);
+            bytes.extend_from_slice(entry.key());
         }
         // A form is at most some five times as long as its text, whose length fits a u32 with
         // room to spare under every limit that is ever set; the check keeps it so.
         let end = |bytes: &Vec<u8>| u32::try_from(bytes.len()).map_err(|_| RoomError::TooLong);
         ends.push(end(&bytes)?);
         for (position, entry) in entries.iter().enumerate() {
-            bytes.extend_from_slice(&entry.value);
+            bytes.extend_from_slice(entry.value());
             ends.push(end(&bytes)?);
-            if entry.value == STAR {
+            if entry.value() == STAR {
                 wildcards |= 1 << position;
             }
         }

@@ -1,5 +1,8 @@
 //! Triggers: what the API sends when it has news.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
@@ -87,8 +90,8 @@ pub enum Problem {
 
 impl std::error::Error for TriggerError {}
 
-impl std::fmt::Display for TriggerError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for TriggerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(trigger) = self.trigger {
             write!(f, "trigger {trigger}: ")?;
         }
@@ -160,42 +163,10 @@ impl Trigger {
             Ok(Members::NotAnObject) => return Err(Problem::NotAnObject.into()),
             Err(error) => return Err(Problem::NotJson(error.to_string()).into()),
         };
-        let in_member = |member: String| {
-            |problem: Problem| TriggerError {
-                trigger: None,
-                member: Some(member),
-                problem,
-            }
-        };
-        let rooms = rooms
-            .ok_or(Problem::NoRooms)
-            .map_err(in_member("rooms".into()))?;
-        let data = data
-            .ok_or(Problem::NoData)
-            .map_err(in_member("data".into()))?;
-        let texts: Vec<&RawValue> = serde_json::from_str(rooms)
-            .map_err(|_| Problem::RoomsNotAList)
-            .map_err(in_member("rooms".into()))?;
-        if texts.len() > limits.rooms {
-            return Err(in_member("rooms".into())(Problem::TooManyRooms(
-                limits.rooms,
-            )));
-        }
-        let mut rooms = Vec::with_capacity(texts.len());
-        let mut seen = std::collections::HashSet::with_capacity(texts.len());
-        for (index, text) in texts.iter().enumerate() {
-            let room = Room::parse(text.get(), RoomLimits::TRUSTED)
-                .map_err(Problem::Room)
-                .map_err(in_member(format!("rooms[{index}]")))?;
-            if texts.len() == 1 || seen.insert(room.clone()) {
-                rooms.push(room);
-            }
-        }
-        let id = id
-            .map(read_id)
-            .transpose()
-            .map_err(in_member("id".into()))?
-            .flatten();
+        let rooms = rooms.ok_or(Problem::NoRooms).map_err(within("rooms"))?;
+        let data = data.ok_or(Problem::NoData).map_err(within("data"))?;
+        let rooms = read_rooms(rooms, limits.rooms)?;
+        let id = id.map(read_id).transpose().map_err(within("id"))?.flatten();
         Ok(Self {
             text: body.slice_ref(text.as_bytes()),
             rooms,
@@ -210,6 +181,35 @@ fn text_of<'a>(body: &'a Bytes, limits: &TriggerLimits) -> Result<&'a str, Probl
         return Err(Problem::TooLong(limits.bytes));
     }
     simdutf8::basic::from_utf8(body).map_err(|_| Problem::NotUtf8)
+}
+
+/// Says of a problem that it is in this member. The member is spelled out only then.
+fn within(member: impl fmt::Display) -> impl FnOnce(Problem) -> TriggerError {
+    move |problem| TriggerError {
+        trigger: None,
+        member: Some(member.to_string()),
+        problem,
+    }
+}
+
+fn read_rooms(json: &str, rooms_max: usize) -> Result<Vec<Room>, TriggerError> {
+    let texts: Vec<&RawValue> = serde_json::from_str(json)
+        .map_err(|_| Problem::RoomsNotAList)
+        .map_err(within("rooms"))?;
+    if texts.len() > rooms_max {
+        return Err(within("rooms")(Problem::TooManyRooms(rooms_max)));
+    }
+    let mut rooms = Vec::with_capacity(texts.len());
+    let mut seen = HashSet::new();
+    for (index, text) in texts.iter().enumerate() {
+        let room = Room::parse(text.get(), RoomLimits::TRUSTED)
+            .map_err(Problem::Room)
+            .map_err(within(format_args!("rooms[{index}]")))?;
+        if texts.len() == 1 || seen.insert(room.clone()) {
+            rooms.push(room);
+        }
+    }
+    Ok(rooms)
 }
 
 fn read_id(json: &str) -> Result<Option<Box<str>>, Problem> {

@@ -1,31 +1,63 @@
-//! How many different rooms have a subscriber, over all shards.
+//! In which shards each room has a subscriber.
 //!
-//! Touched when a shard's first subscriber enters a room or its last one leaves: never while
-//! something is delivered.
+//! A shard writes here when a room gets its first subscriber there or loses its last one: never
+//! while something is delivered. The dispatcher reads here which shards a publication may
+//! concern, so that the others are neither woken nor given work.
+//!
+//! **A room of a shard hears exactly what is placed after some moment while it opens.** The shard
+//! first enters the room and then reads the last position; the dispatcher first writes the
+//! position and then looks the room up. Both go through the lock of the room's entry, so one of
+//! two things holds for each publication. Either the lookup came after the entering: then the
+//! publication is handed to the shard. Or it came before: then the shard reads this position or a
+//! later one, and the room hears nothing up to there, even if the publication reached the shard
+//! on another room's account. What was handed on is what is later than what was read. A subscribe is
+//! answered after that moment, so whoever was told of success misses nothing, and nobody hears
+//! something old and then lacks what came next.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::BuildHasher;
+use std::ops::BitOr;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use ht_core::Hasher;
+use ht_core::index::Matching;
+use ht_core::publication::Publication;
+use ht_proto::room::Room;
+
 /// Locks are taken per stripe, so that shards seldom meet.
 const STRIPES: usize = 64;
 
-/// Counts rooms by their fingerprints.
+/// Counts rooms, and knows their shards.
 #[derive(Debug)]
 pub(crate) struct Census {
-    /// In how many shards each room has a subscriber.
-    stripes: Vec<Mutex<HashMap<u64, u32, foldhash::fast::RandomState>>>,
+    matching: Matching,
+    hasher: Hasher,
+    every_shard: ShardSet,
+    /// Rooms, by their hashes.
+    stripes: Vec<Mutex<Presence>>,
+    /// Shapes of rooms that hear others for their `*`.
+    wild_shapes: Mutex<Presence>,
     rooms: AtomicU64,
+    /// The last position that was given.
+    position: AtomicU64,
 }
 
 impl Census {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(shards: usize, matching: Matching) -> Self {
+        let every = (0..shards).map(ShardSet::of);
         Self {
+            matching,
+            hasher: Hasher::default(),
+            every_shard: every.fold(ShardSet::NONE, ShardSet::bitor),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            wild_shapes: Mutex::default(),
             rooms: AtomicU64::new(0),
+            position: AtomicU64::new(0),
         }
     }
 
@@ -34,55 +66,161 @@ impl Census {
         self.rooms.load(Ordering::Acquire)
     }
 
-    /// A shard has a room that it did not have.
-    pub(crate) fn opened(&self, fingerprint: u64) {
-        let mut stripe = self.stripe(fingerprint);
-        let shards = stripe.entry(fingerprint).or_insert(0);
-        *shards += 1;
-        if *shards == 1 {
+    /// A shard has a room that it did not have. Answers the position after which it hears.
+    pub(crate) fn opened(&self, shard: usize, room: &Room) -> u64 {
+        let shard = ShardSet::of(shard);
+        let hash = self.hasher.hash_one(room);
+        let mut stripe = self.stripe(hash);
+        if stripe.enter(hash, shard) {
             self.rooms.fetch_add(1, Ordering::AcqRel);
         }
+        drop(stripe);
+        if self.is_wild(room) {
+            lock(&self.wild_shapes).enter(self.hash_shape(room), shard);
+        }
+        self.position.load(Ordering::Acquire)
     }
 
     /// A shard has a room no more.
-    pub(crate) fn closed(&self, fingerprint: u64) {
-        let mut stripe = self.stripe(fingerprint);
-        let Some(shards) = stripe.get_mut(&fingerprint) else {
-            return;
-        };
-        *shards -= 1;
-        if *shards == 0 {
-            stripe.remove(&fingerprint);
+    pub(crate) fn closed(&self, shard: usize, room: &Room) {
+        let shard = ShardSet::of(shard);
+        let hash = self.hasher.hash_one(room);
+        let mut stripe = self.stripe(hash);
+        if stripe.leave(hash, shard) {
             self.rooms.fetch_sub(1, Ordering::AcqRel);
+        }
+        drop(stripe);
+        if self.is_wild(room) {
+            lock(&self.wild_shapes).leave(self.hash_shape(room), shard);
         }
     }
 
-    fn stripe(
-        &self,
-        fingerprint: u64,
-    ) -> MutexGuard<'_, HashMap<u64, u32, foldhash::fast::RandomState>> {
-        let index = usize::try_from(fingerprint % STRIPES as u64).unwrap_or(0);
-        self.stripes[index]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Publications have their place in the order. Answers the shards that they may concern: maybe
+    /// too many, never too few. Called for one batch after the other, in the order.
+    pub(crate) fn placed(&self, batch: &[Publication]) -> ShardSet {
+        if let Some(last) = batch.last() {
+            self.position.store(last.position, Ordering::Release);
+        }
+        let mut found = ShardSet::NONE;
+        for room in batch.iter().flat_map(|publication| &publication.rooms) {
+            found = found | self.hearing(room);
+            if found == self.every_shard {
+                break;
+            }
+        }
+        found
+    }
+
+    /// The shards with a room that hears a trigger for `room`.
+    fn hearing(&self, room: &Room) -> ShardSet {
+        if self.is_wild(room) {
+            return self.every_shard;
+        }
+        let hash = self.hasher.hash_one(room);
+        let equal = self.stripe(hash).shards(hash);
+        let wild_shapes = lock(&self.wild_shapes);
+        if wild_shapes.is_empty() {
+            return equal;
+        }
+        equal | wild_shapes.shards(self.hash_shape(room))
+    }
+
+    /// Whether the room meets others than itself.
+    fn is_wild(&self, room: &Room) -> bool {
+        self.matching == Matching::Wildcard && room.wildcards() != 0
+    }
+
+    fn hash_shape(&self, room: &Room) -> u64 {
+        self.hasher.hash_one(room.shape())
+    }
+
+    fn stripe(&self, hash: u64) -> MutexGuard<'_, Presence> {
+        let index = usize::try_from(hash % STRIPES as u64).unwrap_or(0);
+        lock(&self.stripes[index])
+    }
+}
+
+fn lock(presence: &Mutex<Presence>) -> MutexGuard<'_, Presence> {
+    presence.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Shards as bits. Those from the 64th on share the last bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ShardSet(u64);
+
+impl ShardSet {
+    const NONE: Self = Self(0);
+
+    fn of(shard: usize) -> Self {
+        Self(1 << shard.min(63))
+    }
+
+    /// Whether the shard may be meant.
+    pub(crate) fn contains(self, shard: usize) -> bool {
+        self.meets(Self::of(shard))
+    }
+
+    fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+impl BitOr for ShardSet {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Which shards have what, by hash.
+#[derive(Debug, Default)]
+struct Presence {
+    shards: HashMap<u64, ShardSet, foldhash::fast::RandomState>,
+    /// How often more than once: different rooms may share a hash, rooms a shape, shards a bit.
+    more: HashMap<(u64, ShardSet), u32, foldhash::fast::RandomState>,
+}
+
+impl Presence {
+    fn is_empty(&self) -> bool {
+        self.shards.is_empty()
+    }
+
+    fn shards(&self, hash: u64) -> ShardSet {
+        self.shards.get(&hash).copied().unwrap_or_default()
+    }
+
+    /// Whether it is the first of its hash.
+    fn enter(&mut self, hash: u64, shard: ShardSet) -> bool {
+        let shards = self.shards.entry(hash).or_default();
+        let first = *shards == ShardSet::NONE;
+        if shards.meets(shard) {
+            *self.more.entry((hash, shard)).or_default() += 1;
+        }
+        *shards = *shards | shard;
+        first
+    }
+
+    /// Whether it was the last of its hash.
+    fn leave(&mut self, hash: u64, shard: ShardSet) -> bool {
+        if let Entry::Occupied(mut more) = self.more.entry((hash, shard)) {
+            *more.get_mut() -= 1;
+            if *more.get() == 0 {
+                more.remove();
+            }
+            return false;
+        }
+        let Entry::Occupied(mut shards) = self.shards.entry(hash) else {
+            return false;
+        };
+        shards.get_mut().0 &= !shard.0;
+        let last = *shards.get() == ShardSet::NONE;
+        if last {
+            shards.remove();
+        }
+        last
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_room_in_two_shards_is_one_room() {
-        let census = Census::new();
-        census.opened(7);
-        census.opened(7);
-        census.opened(7 + STRIPES as u64);
-        assert_eq!(census.rooms(), 2);
-        census.closed(7);
-        assert_eq!(census.rooms(), 2);
-        census.closed(7);
-        census.closed(7 + STRIPES as u64);
-        assert_eq!(census.rooms(), 0);
-    }
-}
+mod tests;

@@ -16,7 +16,8 @@ use crate::inbox;
 use crate::inbox::Input;
 use crate::node::Node;
 
-/// Gives triggers their place in the node's one order and hands them to every shard.
+/// Gives triggers their place in the node's one order and hands them to the shards where somebody
+/// may hear them.
 pub(crate) struct Dispatcher {
     /// Whoever holds it is next in the order. The lock is fair: first come, first placed.
     order: Mutex<Order>,
@@ -49,10 +50,10 @@ impl Dispatcher {
         // A place in every inbox first. Nothing waits after that, so that a caller who goes away
         // leaves either no trace or all of it.
         let mut permits = Vec::with_capacity(self.shards.len());
-        for shard in &self.shards {
+        for (index, shard) in self.shards.iter().enumerate() {
             // A shard that has ended has nobody to deliver to.
             if let Ok(permit) = shard.reserve().await {
-                permits.push(permit);
+                permits.push((index, permit));
             }
         }
         let mut publications = Vec::with_capacity(triggers.len());
@@ -68,8 +69,11 @@ impl Dispatcher {
         self.count(places.len(), publications.len());
         if !publications.is_empty() {
             let batch: Arc<[Publication]> = publications.into();
-            for permit in permits {
-                permit.send(Input::Publish(Arc::clone(&batch)));
+            let concerned = self.node.census.placed(&batch);
+            for (index, permit) in permits {
+                if concerned.contains(index) {
+                    permit.send(Input::Publish(Arc::clone(&batch)));
+                }
             }
         }
         places

@@ -1,6 +1,7 @@
 //! The internal listener: triggers, metrics, health. Never to be reachable by browsers.
 
 mod door;
+mod quiet;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -100,10 +101,10 @@ async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: Can
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // An error is a client that went away or spoke no HTTP: nothing to do about either.
-        _ = connection.as_mut() => return,
+        _ = quiet::connection(connection.as_mut()) => return,
         () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    let _ = quiet::connection(connection).await;
 }
 
 async fn respond_to(

@@ -119,7 +119,7 @@ impl Gateway {
         );
 
         let threads = config.threads.max(1);
-        let node = Arc::new(Node::new(threads, broker.clone()));
+        let node = Arc::new(Node::new(threads, config.matching, broker.clone()));
         let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
             .iter()
             .any(|&hook| backend.has_hook(hook));

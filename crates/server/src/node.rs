@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use ht_broker::Broker;
+use ht_core::index::Matching;
 use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
@@ -75,10 +76,10 @@ impl Labels {
 }
 
 impl Node {
-    pub(crate) fn new(shards: usize, broker: Option<Arc<dyn Broker>>) -> Self {
+    pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
         Self {
             shards: (0..shards).map(|_| Published::default()).collect(),
-            census: Census::new(),
+            census: Census::new(shards, matching),
             connections: AtomicU64::new(0),
             places: AtomicU64::new(0),
             loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),

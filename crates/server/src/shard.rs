@@ -15,6 +15,7 @@ use ht_core::shard::Admission;
 use ht_core::shard::Shard;
 use ht_core::stats::Stats;
 use ht_frame::CloseCode;
+use ht_proto::room::Room;
 use ht_proto::server::Status;
 use mio::Events;
 use mio::Poll;
@@ -297,12 +298,12 @@ impl Effects<Socket> for Outside {
         }
     }
 
-    fn room_opened(&mut self, fingerprint: u64) {
-        self.node.census.opened(fingerprint);
+    fn room_opened(&mut self, room: &Room) -> u64 {
+        self.node.census.opened(self.index, room)
     }
 
-    fn room_closed(&mut self, fingerprint: u64) {
-        self.node.census.closed(fingerprint);
+    fn room_closed(&mut self, room: &Room) {
+        self.node.census.closed(self.index, room);
     }
 
     fn status(&mut self, own: &Stats) -> Status {

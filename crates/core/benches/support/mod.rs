@@ -50,8 +50,10 @@ pub struct Nothing;
 
 impl Effects<Sink> for Nothing {
     fn moment(&mut self, _: Moment, _: &mut Sink, _: u64) {}
-    fn room_opened(&mut self, _: u64) {}
-    fn room_closed(&mut self, _: u64) {}
+    fn room_opened(&mut self, _: &Room) -> u64 {
+        0
+    }
+    fn room_closed(&mut self, _: &Room) {}
     fn status(&mut self, _: &Stats) -> Status {
         Status::default()
     }

@@ -147,7 +147,7 @@ fn check(matching: Matching, operations: &[Operation]) {
 /// Who hears a publication for these rooms.
 fn receivers(registry: &mut Registry, rooms: &[&str]) -> Vec<SubscriptionId> {
     let mut heard = Vec::new();
-    registry.next_publication();
+    registry.next_publication(1);
     for text in rooms {
         registry.for_each_receiver(&room(text), |id, _| heard.push(id));
     }

@@ -165,7 +165,7 @@ impl<P: Peer> Shard<P> {
                     return looked;
                 }
                 if fan_out.matched_rooms == 0 {
-                    registry.next_publication();
+                    registry.next_publication(publication.position);
                 }
                 if let Some(room) = publication.rooms.get(fan_out.matched_rooms) {
                     let place = (at, slot(fan_out.matched));

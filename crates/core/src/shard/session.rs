@@ -206,7 +206,8 @@ impl<P: Peer> Shard<P> {
             return Err(ErrorCode::TooManySubscriptions);
         }
         if let Subscribed::Opened(room) = self.registry.subscribe(id, own, room, name) {
-            effects.room_opened(room);
+            let since = effects.room_opened(self.registry.room(room));
+            self.registry.hear_since(room, since);
         }
         self.count_registry();
         Ok(())
@@ -219,7 +220,7 @@ impl<P: Peer> Shard<P> {
         effects: &mut impl Effects<P>,
     ) -> Result<(), ErrorCode> {
         let own = &mut self.connections[id.index()].own;
-        let closed = |room| effects.room_closed(room);
+        let closed = |room: &Room| effects.room_closed(room);
         if self.registry.unsubscribe(id, own, name, closed) == 0 {
             return Err(ErrorCode::NotSubscribed);
         }

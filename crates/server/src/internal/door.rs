@@ -25,6 +25,7 @@ use serde_json::json;
 
 use crate::internal::Internal;
 use crate::internal::error;
+use crate::internal::quiet;
 use crate::respond;
 use crate::respond::Body;
 
@@ -109,8 +110,9 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
             sentence,
         )));
     }
-    let kind = value(header::CONTENT_TYPE).to_ascii_lowercase();
-    if kind.starts_with(b"multipart/") {
+    let (kind, multipart) = (value(header::CONTENT_TYPE), b"multipart/");
+    let start = kind.get(..multipart.len()).unwrap_or_default();
+    if start.eq_ignore_ascii_case(multipart) {
         let sentence = "Send the trigger as JSON, with Content-Type: application/json.";
         return Err(Box::new(error(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -125,7 +127,7 @@ async fn read(
     request: Request<Incoming>,
 ) -> Result<Bytes, Box<Response<Body>>> {
     let body = Limited::new(request.into_body(), internal.limits.bytes).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+    match tokio::time::timeout(BODY_TIMEOUT, quiet::whole(body)).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(Box::new(refused(
             &Problem::TooLong(internal.limits.bytes).into(),

@@ -305,3 +305,35 @@ fn a_batch_of_any_size_is_delivered_in_rounds() {
         assert_eq!(world.stats().queued, 0);
     }
 }
+
+#[test]
+fn a_room_hears_what_is_placed_after_it_opened() {
+    let mut world = World::new();
+    let mut client = world.open(BOTH);
+    // Others gave these positions while they did not know that somebody is here for them.
+    world.outside.position = 2;
+    world.subscribe(&mut client, A, "1");
+    // What was on its way by then comes later, and the position starts over for the test.
+    world.outside.position = 0;
+    world.publish_all(&[(&[A], "1"), (&[A], "2"), (&[A], "3")]);
+    world.deliver();
+    assert_eq!(client.hears(), [publish("3", "1")]);
+
+    // Who joins an open room hears what its other subscribers hear.
+    let mut other = world.open(BOTH);
+    world.subscribe(&mut other, A, "2");
+    world.publish(A, "4");
+    world.deliver();
+    assert_eq!(client.hears(), [publish("4", "1")]);
+    assert_eq!(other.hears(), [publish("4", "2")]);
+
+    // A room that opens anew does not go back to what it missed.
+    assert_eq!(world.ask(&mut client, &unsubscribe("1")), [SUCCESS]);
+    assert_eq!(world.ask(&mut other, &unsubscribe("2")), [SUCCESS]);
+    world.outside.position = 5;
+    world.subscribe(&mut client, A, "1");
+    world.outside.position = 4;
+    world.publish_all(&[(&[A], "5"), (&[A], "6")]);
+    world.deliver();
+    assert_eq!(client.hears(), [publish("6", "1")]);
+}

@@ -101,7 +101,6 @@ pub(super) struct World {
     pub(super) outside: Outside,
     pub(super) now: u64,
     opened: u128,
-    position: u64,
 }
 
 pub(super) fn settings() -> Settings {
@@ -125,10 +124,10 @@ impl World {
                 log: Rc::default(),
                 rooms: HashSet::new(),
                 connected: HashSet::new(),
+                position: 0,
             },
             now: 1_000,
             opened: 0,
-            position: 0,
         }
     }
 
@@ -222,9 +221,9 @@ impl World {
     /// Queues one batch of triggers, each for some rooms.
     pub(super) fn publish_all(&mut self, triggers: &[(&[&str], &str)]) {
         let batch = triggers.iter().map(|(rooms, data)| {
-            self.position += 1;
+            self.outside.position += 1;
             let rooms = rooms.iter().map(|text| room(text)).collect();
-            Publication::new(self.position, rooms, data.as_bytes())
+            Publication::new(self.outside.position, rooms, data.as_bytes())
         });
         let batch: Vec<_> = batch.collect();
         self.shard.publish(batch.into());

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
 
@@ -91,8 +92,10 @@ impl Peer for FakePeer {
 #[derive(Debug)]
 pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) log: Log,
-    /// Fingerprints of the rooms that are open.
-    pub(in crate::shard::tests) rooms: HashSet<u64>,
+    /// The rooms that are open.
+    pub(in crate::shard::tests) rooms: HashSet<Room>,
+    /// The last position that was given, as a room that opens is told.
+    pub(in crate::shard::tests) position: u64,
     /// Numbers of the peers that are connected.
     pub(in crate::shard::tests) connected: HashSet<u128>,
 }
@@ -109,14 +112,15 @@ impl Effects<FakePeer> for Outside {
         }
     }
 
-    fn room_opened(&mut self, fingerprint: u64) {
+    fn room_opened(&mut self, room: &Room) -> u64 {
         self.log.borrow_mut().push(Told::RoomOpened);
-        assert!(self.rooms.insert(fingerprint));
+        assert!(self.rooms.insert(room.clone()));
+        self.position
     }
 
-    fn room_closed(&mut self, fingerprint: u64) {
+    fn room_closed(&mut self, room: &Room) {
         self.log.borrow_mut().push(Told::RoomClosed);
-        assert!(self.rooms.remove(&fingerprint));
+        assert!(self.rooms.remove(room));
     }
 
     fn status(&mut self, own: &Stats) -> Status {

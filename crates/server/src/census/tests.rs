@@ -1,0 +1,160 @@
+//! The census alone, and against shards that open and close rooms meanwhile.
+
+use std::collections::HashSet;
+
+use ht_proto::room::RoomLimits;
+
+use super::*;
+
+const NONE: [usize; 0] = [];
+
+fn room(text: &str) -> Room {
+    Room::parse(text, RoomLimits::TRUSTED).unwrap()
+}
+
+/// The shards, of `shards`, that a trigger for these rooms is handed to.
+fn concerned(census: &Census, shards: usize, rooms: &[&str]) -> Vec<usize> {
+    let rooms = rooms.iter().map(|text| room(text)).collect();
+    let set = census.placed(&[Publication::new(1, rooms, b"0")]);
+    (0..shards).filter(|&shard| set.contains(shard)).collect()
+}
+
+#[test]
+fn a_room_in_two_shards_is_one_room() {
+    let census = Census::new(2, Matching::Wildcard);
+    census.opened(0, &room(r#"{"a":1}"#));
+    census.opened(1, &room(r#"{"a":1}"#));
+    census.opened(0, &room(r#"{"a":2}"#));
+    assert_eq!(census.rooms(), 2);
+    census.closed(0, &room(r#"{"a":1}"#));
+    assert_eq!(census.rooms(), 2);
+    census.closed(1, &room(r#"{"a":1}"#));
+    census.closed(0, &room(r#"{"a":2}"#));
+    assert_eq!(census.rooms(), 0);
+}
+
+#[test]
+fn a_publication_concerns_the_shards_where_its_rooms_are() {
+    let census = Census::new(3, Matching::Wildcard);
+    assert_eq!(concerned(&census, 3, &[r#"{"a":1}"#]), NONE);
+    census.opened(0, &room(r#"{"a":1}"#));
+    census.opened(2, &room(r#"{"a":1}"#));
+    census.opened(1, &room(r#"{"a":2}"#));
+    assert_eq!(concerned(&census, 3, &[r#"{"a":1}"#]), [0, 2]);
+    assert_eq!(concerned(&census, 3, &[r#"{"a":2}"#]), [1]);
+    assert_eq!(
+        concerned(&census, 3, &[r#"{"a":2}"#, r#"{"a":1}"#]),
+        [0, 1, 2]
+    );
+    assert_eq!(concerned(&census, 3, &[r#"{"a":"1"}"#, "{}"]), NONE);
+    assert_eq!(concerned(&census, 3, &[]), NONE);
+    census.closed(0, &room(r#"{"a":1}"#));
+    assert_eq!(concerned(&census, 3, &[r#"{"a":1}"#]), [2]);
+}
+
+#[test]
+fn wildcards_concern_every_room_of_their_keys() {
+    let census = Census::new(3, Matching::Wildcard);
+    census.opened(1, &room(r#"{"a":"*"}"#));
+    census.opened(1, &room(r#"{"a":"*","b":1}"#));
+    census.opened(1, &room(r#"{"a":1,"b":"*"}"#));
+    assert_eq!(concerned(&census, 3, &[r#"{"a":7}"#]), [1]);
+    assert_eq!(concerned(&census, 3, &[r#"{"b":1,"a":7}"#]), [1]);
+    assert_eq!(concerned(&census, 3, &[r#"{"b":1}"#]), NONE);
+    // A trigger with `*` may meet anything.
+    assert_eq!(concerned(&census, 3, &[r#"{"c":"*"}"#]), [0, 1, 2]);
+    census.closed(1, &room(r#"{"a":"*","b":1}"#));
+    assert_eq!(concerned(&census, 3, &[r#"{"b":1,"a":7}"#]), [1]);
+    census.closed(1, &room(r#"{"a":1,"b":"*"}"#));
+    assert_eq!(concerned(&census, 3, &[r#"{"b":1,"a":7}"#]), NONE);
+}
+
+#[test]
+fn a_star_is_a_value_where_matching_is_exact() {
+    let census = Census::new(2, Matching::Exact);
+    census.opened(0, &room(r#"{"a":"*"}"#));
+    census.opened(1, &room(r#"{"a":1}"#));
+    assert_eq!(concerned(&census, 2, &[r#"{"a":"*"}"#]), [0]);
+    assert_eq!(concerned(&census, 2, &[r#"{"a":1}"#]), [1]);
+}
+
+#[test]
+fn shards_that_share_a_bit_are_told_apart_when_they_leave() {
+    let census = Census::new(70, Matching::Wildcard);
+    let a = room(r#"{"a":1}"#);
+    census.opened(64, &a);
+    census.opened(69, &a);
+    let last: Vec<_> = (63..70).collect();
+    assert_eq!(concerned(&census, 70, &[r#"{"a":1}"#]), last);
+    census.closed(69, &a);
+    assert_eq!(concerned(&census, 70, &[r#"{"a":1}"#]), last);
+    assert_eq!(census.rooms(), 1);
+    census.closed(64, &a);
+    assert_eq!(concerned(&census, 70, &[r#"{"a":1}"#]), NONE);
+    assert_eq!(census.rooms(), 0);
+}
+
+#[test]
+fn different_rooms_of_one_hash_do_not_hide_each_other() {
+    let mut presence = Presence::default();
+    let shard = ShardSet::of(3);
+    assert!(presence.enter(7, shard));
+    assert!(!presence.enter(7, shard));
+    assert!(!presence.leave(7, shard));
+    assert!(presence.shards(7).contains(3));
+    assert!(presence.leave(7, shard));
+    assert!(presence.is_empty() && presence.more.is_empty());
+    assert!(!presence.leave(7, shard));
+}
+
+/// Publishes to one room from one thread while another opens and closes it as often as it can.
+/// What the room is told when it opens must cut the publications exactly: everything later was
+/// handed to the shard, until the room closes.
+fn check_cut(opens: &str, names: &str) {
+    const POSITIONS: u64 = 30_000;
+    let census = Census::new(2, Matching::Wildcard);
+    let opens = room(opens);
+    // Others after it, so that much may happen between its lookup and the end of them all.
+    let others = (0..20).map(|n| format!(r#"{{"b":{n}}}"#));
+    let others = others.map(|text| room(&text));
+    let rooms: Vec<_> = std::iter::once(room(names)).chain(others).collect();
+    let (handed, times) = std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| {
+            let mut handed = HashSet::new();
+            for position in 1..=POSITIONS {
+                let batch = [Publication::new(position, rooms.clone(), b"0")];
+                if census.placed(&batch).contains(0) {
+                    handed.insert(position);
+                }
+            }
+            handed
+        });
+        let mut times = Vec::new();
+        let mut inside = 0;
+        loop {
+            let since = census.opened(0, &opens);
+            inside = (inside + 7) % 100;
+            (0..inside).for_each(|_| std::hint::spin_loop());
+            // Read before it closes: nothing up to here may be missing.
+            let until = census.position.load(Ordering::Acquire);
+            census.closed(0, &opens);
+            times.push((since, until));
+            if publisher.is_finished() {
+                break;
+            }
+        }
+        (publisher.join().unwrap(), times)
+    });
+    for (since, until) in times {
+        // The last one may have been written but not looked up when the room closed.
+        for position in since + 1..until {
+            assert!(handed.contains(&position), "{since} {position} {until}");
+        }
+    }
+}
+
+#[test]
+fn a_room_that_opens_while_others_publish_misses_nothing_after_its_position() {
+    check_cut(r#"{"a":1}"#, r#"{"a":1}"#);
+    check_cut(r#"{"a":"*"}"#, r#"{"a":1}"#);
+}

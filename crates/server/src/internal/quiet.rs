@@ -1,0 +1,159 @@
+//! Keeps a connection from waking itself for nothing.
+//!
+//! hyper hands a request's body to the service through a channel, and who takes a piece out wakes
+//! the connection to bring the next. Here both are one task. When the body has ended there is no
+//! next piece, but the wake would still have the scheduler run the connection once more, and wake
+//! a second thread to help with it.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::Wake;
+use std::task::Waker;
+
+thread_local! {
+    static WAKES: Cell<Wakes> = const { Cell::new(Wakes::Pass) };
+}
+
+/// What becomes of wakes that this thread causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wakes {
+    Pass,
+    /// A body is being taken, which wakes nobody but its own connection.
+    Hold,
+    /// The same, and there was a wake.
+    Held,
+}
+
+/// Runs a connection, whose services may use [`whole`].
+pub(super) async fn connection<F: Future>(mut connection: Pin<&mut F>) -> F::Output {
+    let mut known: Option<(Waker, Waker)> = None;
+    poll_fn(|context| {
+        let task = context.waker();
+        if !known.as_ref().is_some_and(|(own, _)| own.will_wake(task)) {
+            let quiet = Arc::new(Quiet { task: task.clone() });
+            known = Some((task.clone(), quiet.into()));
+        }
+        let waker = known.as_ref().map_or(task, |(_, quiet)| quiet);
+        connection.as_mut().poll(&mut Context::from_waker(waker))
+    })
+    .await
+}
+
+/// Takes a whole body. Must be polled by the task of its connection.
+pub(super) async fn whole<T, E>(body: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let mut body = pin!(body);
+    poll_fn(|context| {
+        let hold = Hold::start();
+        let polled = body.as_mut().poll(context);
+        let held = hold.end();
+        // After its end nobody is there to be told; otherwise the connection has more to do.
+        if held && !matches!(polled, Poll::Ready(Ok(_))) {
+            context.waker().wake_by_ref();
+        }
+        polled
+    })
+    .await
+}
+
+/// Wakes the task, unless the thread is taking a body.
+struct Quiet {
+    task: Waker,
+}
+
+impl Wake for Quiet {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        match WAKES.get() {
+            Wakes::Pass => self.task.wake_by_ref(),
+            Wakes::Hold | Wakes::Held => WAKES.set(Wakes::Held),
+        }
+    }
+}
+
+/// Holds wakes back while it lives, also through a panic.
+struct Hold;
+
+impl Hold {
+    fn start() -> Self {
+        WAKES.set(Wakes::Hold);
+        Self
+    }
+
+    /// Whether there was a wake.
+    fn end(self) -> bool {
+        WAKES.get() == Wakes::Held
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        WAKES.set(Wakes::Pass);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Polls a connection that takes a body, which wakes it and comes to `polled`. Answers how
+    /// often the task was woken meanwhile, and when the connection wakes itself after that.
+    fn wakes(polled: &Poll<Result<(), ()>>) -> (usize, usize) {
+        let count = Arc::new(Count::default());
+        let task = Waker::from(Arc::clone(&count));
+        let body = poll_fn(|context| {
+            context.waker().wake_by_ref();
+            *polled
+        });
+        let mut taken = pin!(whole(body));
+        let mut service = pin!(poll_fn(|context| {
+            let _ = taken.as_mut().poll(context);
+            let while_taking = count.0.load(Ordering::Relaxed);
+            context.waker().wake_by_ref();
+            Poll::<usize>::Ready(while_taking)
+        }));
+        let mut quiet = pin!(connection(service.as_mut()));
+        let Poll::Ready(while_taking) = quiet.as_mut().poll(&mut Context::from_waker(&task)) else {
+            panic!("the service is ready");
+        };
+        (while_taking, count.0.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn only_the_wake_of_a_body_that_ended_is_dropped() {
+        assert_eq!(wakes(&Poll::Ready(Ok(()))), (0, 1));
+        assert_eq!(wakes(&Poll::Ready(Err(()))), (1, 2));
+        assert_eq!(wakes(&Poll::Pending), (1, 2));
+    }
+
+    #[test]
+    fn a_panic_holds_nothing_back() {
+        let ended = std::panic::catch_unwind(|| {
+            let body = poll_fn(|_| -> Poll<Result<(), ()>> { panic!("a bug") });
+            let _ = pin!(whole(body))
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()));
+        });
+        assert!(ended.is_err());
+        assert_eq!(WAKES.get(), Wakes::Pass);
+    }
+}
