@@ -10,6 +10,7 @@ use super::svg::Bar;
 use super::svg::Kind;
 use super::svg::Panel;
 use super::table::Series;
+use super::whole;
 use crate::outcome::Outcome;
 
 /// Draws the main figures as SVG. `None` where they were not measured.
@@ -26,7 +27,7 @@ pub fn plot(outcomes: &[Outcome]) -> Option<String> {
         "Memory per idle connection",
         "resident bytes, 10,000 subscribed connections, without the kernel's",
         |server| page.series("idle10k", server, |o| Some(o.joining.rss_bytes)),
-        |median| format!("{} B", short(median.round())),
+        |median| format!("{} B", whole(median)),
     );
     let panels: Vec<Panel> = [cpu, memory].into_iter().flatten().collect();
     (!panels.is_empty()).then(|| svg::draw(&panels))
