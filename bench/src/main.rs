@@ -67,7 +67,10 @@ fn floor(args: &FloorArgs) -> anyhow::Result<ExitCode> {
 
 fn drive(args: &DriveArgs) -> anyhow::Result<ExitCode> {
     let server = args.server();
-    let workload = args.workload()?.at_most(server.rate_max(args.rooms));
+    let rate_max = server.rate_max(args.rooms);
+    let mut workload = args.workload()?;
+    let asked = workload.pace;
+    workload.pace = asked.at_most(rate_max);
     // Whatever happens, this ends; the server's process ends with us.
     let deadline = Duration::from_secs(args.deadline_seconds);
     std::thread::Builder::new()
@@ -91,6 +94,7 @@ fn drive(args: &DriveArgs) -> anyhow::Result<ExitCode> {
         let calls = backend_calls::measure_apart(&args.launch(backend.address()), storming)?;
         storming.backend_call_us = Some(calls.call_us);
     }
+    outcome.rate_max = rate_max.filter(|_| workload.pace != asked);
     println!("{}", serde_json::to_string(&outcome)?);
     eprintln!("{}", report::one_line(&outcome));
     Ok(match outcome.invalid {

@@ -31,6 +31,10 @@ pub struct Outcome {
     pub delivering: Option<Delivering>,
     /// What the server did about readers that stopped, and the memory of its deliveries.
     pub stalling: Option<Stalling>,
+    /// The rate that was asked for, in deliveries a second, where the server was spared the
+    /// workload's own.
+    #[serde(default)]
+    pub rate_max: Option<u32>,
     /// What went wrong.
     pub faults: Faults,
     /// Why the run proves nothing. `None`: it is valid.
@@ -53,6 +57,7 @@ impl Outcome {
             storming: None,
             delivering: None,
             stalling: None,
+            rate_max: None,
             faults: Faults::default(),
             invalid: None,
         }

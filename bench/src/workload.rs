@@ -163,6 +163,19 @@ pub enum Pace {
     },
 }
 
+impl Pace {
+    /// The same, at no higher rate than `deliveries_max` a second where it has a rate.
+    #[must_use]
+    pub fn at_most(self, deliveries_max: Option<u32>) -> Self {
+        match (self, deliveries_max) {
+            (Self::Rate { deliveries }, Some(max)) => Self::Rate {
+                deliveries: deliveries.min(f64::from(max)),
+            },
+            _ => self,
+        }
+    }
+}
+
 /// What the stub backend permits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Grants {
@@ -244,15 +257,6 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// The same at no higher rate than `deliveries_max` a second, where it has a rate.
-    #[must_use]
-    pub fn at_most(mut self, deliveries_max: Option<u32>) -> Self {
-        if let (Pace::Rate { deliveries }, Some(max)) = (&mut self.pace, deliveries_max) {
-            *deliveries = deliveries.min(f64::from(max));
-        }
-        self
-    }
-
     /// Whether connection `number` stops reading: every so-many-th of all.
     #[must_use]
     pub fn stalls(&self, number: u32) -> bool {
@@ -267,6 +271,16 @@ impl Workload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_spared_a_rate_but_nothing_else() {
+        let rate = |deliveries| Pace::Rate { deliveries };
+        assert_eq!(rate(2_000.0).at_most(Some(300)), rate(300.0));
+        assert_eq!(rate(200.0).at_most(Some(300)), rate(200.0));
+        assert_eq!(rate(2_000.0).at_most(None), rate(2_000.0));
+        let window = Pace::FlatOut { window: 8 };
+        assert_eq!(window.at_most(Some(300)), window);
+    }
 
     #[test]
     fn rooms_take_turns_and_each_has_its_receivers() {

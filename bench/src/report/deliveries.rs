@@ -95,9 +95,16 @@ impl Page<'_> {
             |figure| of(figure).map_or_else(String::new, |m| format!("{:.0} %", m * 100.0));
         let beside = of(|d| d.beside_us).filter(|us| *us > 0.0);
         let beside = beside.map_or_else(String::new, |us| format!(" + {} beside it", short(us)));
+        let spared = self.outcomes.iter().find_map(|o| {
+            let here = o.workload == workload && o.server == server;
+            o.rate_max.filter(|_| here)
+        });
+        let spared = spared.map_or_else(String::new, |max| {
+            format!(" (asked for {} only)", short(f64::from(max)))
+        });
         let _ = writeln!(
             out,
-            "| {server} | {}{beside} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {server} | {}{beside} | {} | {} | {} | {}{spared} | {} | {} | {} | {} | {} |",
             cpu.with_spread(),
             ratio(REFERENCE),
             ratio(COALESCING),

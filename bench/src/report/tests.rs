@@ -42,6 +42,7 @@ fn outcome(workload: &str, server: &str, round: u32, cpu_us: f64) -> Outcome {
         idling: None,
         storming: None,
         stalling: None,
+        rate_max: None,
         faults: Faults::default(),
         invalid: None,
     }
@@ -216,4 +217,14 @@ fn ticks_have_no_digits_too_many() {
     for (value, text) in [(0.0, "0"), (3.0 * 0.2, "0.6"), (10_000.0, "10,000")] {
         assert_eq!(plain(value), text);
     }
+}
+
+#[test]
+fn a_server_that_was_spared_the_rate_says_so() {
+    let mut all = rounds("fan1k", [9.6, 19.2, 10.08]);
+    for outcome in all.iter_mut().filter(|o| o.server == GATEWAY) {
+        outcome.rate_max = Some(5_000);
+    }
+    let page = render(&all, &[]);
+    assert_eq!(page.matches("(asked for 5,000 only)").count(), 1, "{page}");
 }
