@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The only door to the shards.
 pub trait Dispatch: Send + Sync + 'static {
-    /// Gives each trigger its place in the order and hands it to every shard. Waits while a
-    /// shard's inbox is full. The places come back in the order of the triggers.
+    /// Gives each trigger its place in the order and hands it to the shards where somebody may
+    /// hear it. Waits while any shard's inbox is full. The places come back in the order of the triggers.
     ///
     /// Dropping the future before it is ready means that none of the triggers was placed.
     fn dispatch(&self, triggers: Vec<Trigger>) -> BoxFuture<'_, Vec<Place>>;

@@ -16,7 +16,7 @@ use ht_proto::server::Status;
 use crate::census::Census;
 use crate::throttle::Throttles;
 
-/// A node's shared state. Nothing of it is touched while something is delivered.
+/// A node's shared state. No shard touches any of it while it delivers.
 pub(crate) struct Node {
     /// By shard: its totals as of its last turn.
     pub(crate) shards: Vec<Published>,
