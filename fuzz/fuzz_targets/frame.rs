@@ -1,12 +1,15 @@
 //! The frame decoder: any bytes, cut anywhere, decode as they do in one piece, and what was
-//! decoded is the same after it was encoded again.
+//! decoded is the same after it was encoded again, compressed or not.
 
 #![no_main]
 
 use ht_frame::CloseCode;
 use ht_frame::DecodeOptions;
 use ht_frame::Decoder;
+use ht_frame::DeflatedFrame;
+use ht_frame::Deflater;
 use ht_frame::Event;
+use ht_frame::Inflater;
 use ht_frame::Input;
 use ht_frame::Opcode;
 use ht_frame::Role;
@@ -41,7 +44,8 @@ impl From<Event<'_>> for Owned {
     }
 }
 
-// The first byte: the role, and how many of the next bytes are lengths of pieces (used in turn).
+// The first byte: the role, how many of the next bytes are lengths of pieces (used in turn),
+// whether compression was negotiated, and how well we compress.
 fuzz_target!(|data: &[u8]| {
     let Some((&first, rest)) = data.split_first() else {
         return;
@@ -52,6 +56,9 @@ fuzz_target!(|data: &[u8]| {
         Role::Client
     };
     let cuts = usize::from(first >> 1) % 16;
+    // One for all, as in a shard: what it met before must not matter.
+    let mut inflater = (first & 0x20 != 0).then(Inflater::new);
+    let level = [1, 2, 6, 9][usize::from(first >> 6)];
     let Some((pieces, stream)) = rest.split_at_checked(cuts) else {
         return;
     };
@@ -60,10 +67,11 @@ fuzz_target!(|data: &[u8]| {
         role,
         message_bytes_max: MESSAGE_BYTES_MAX,
     };
-    let whole = decode(&[stream], &options);
-    let split = decode(&cut(stream, pieces), &options);
+    let whole = decode(&[stream], &options, inflater.as_mut());
+    let split = decode(&cut(stream, pieces), &options, inflater.as_mut());
     assert_eq!(whole, split);
     encode_again(&whole.0);
+    deflate_again(&whole.0, level, inflater);
 });
 
 /// Cuts `stream` into pieces of the given lengths, again and again.
@@ -84,14 +92,22 @@ fn cut<'a>(mut stream: &'a [u8], lengths: &[u8]) -> Vec<&'a [u8]> {
     pieces
 }
 
-fn decode(pieces: &[&[u8]], options: &DecodeOptions) -> (Vec<Owned>, Option<Violation>) {
+fn decode(
+    pieces: &[&[u8]],
+    options: &DecodeOptions,
+    mut inflater: Option<&mut Inflater>,
+) -> (Vec<Owned>, Option<Violation>) {
     let mut decoder = Decoder::new();
     let mut events = Vec::new();
     for piece in pieces {
         let mut bytes = piece.to_vec();
         let mut input = Input::new(&mut bytes);
         loop {
-            match decoder.decode(&mut input, options) {
+            let event = match &mut inflater {
+                Some(inflater) => decoder.decode_deflated(&mut input, options, inflater),
+                None => decoder.decode(&mut input, options),
+            };
+            match event {
                 Ok(Some(event)) => {
                     events.push(event.into());
                     if let Some(Owned::Close(_)) = events.last() {
@@ -124,6 +140,32 @@ fn encode_again(events: &[Owned]) {
         role: Role::Client,
         message_bytes_max: MESSAGE_BYTES_MAX,
     };
-    let (again, violation) = decode(&[&bytes], &options);
+    let (again, violation) = decode(&[&bytes], &options, None);
     assert_eq!((&again[..], violation), (events, None));
+}
+
+/// Writes the messages compressed, each with its last byte as a tail, and reads them.
+fn deflate_again(events: &[Owned], level: u8, inflater: Option<Inflater>) {
+    let mut inflater = inflater.unwrap_or_default();
+    let mut deflater = Deflater::new(level);
+    let options = DecodeOptions {
+        role: Role::Client,
+        message_bytes_max: MESSAGE_BYTES_MAX,
+    };
+    for event in events {
+        let (opcode, payload) = match event {
+            Owned::Text(text) => (Opcode::Text, text.as_bytes()),
+            Owned::Binary(payload) => (Opcode::Binary, &payload[..]),
+            Owned::Ping(_) | Owned::Pong(_) | Owned::Close(_) => continue,
+        };
+        let (head, tail) = payload.split_at(payload.len().saturating_sub(1));
+        let Some(deflated) = deflater.deflate(head) else {
+            continue;
+        };
+        assert!(deflated.len() < head.len());
+        let frame = DeflatedFrame::new(opcode, &deflated, tail).expect("a short tail");
+        let bytes = frame.parts().concat();
+        let (again, violation) = decode(&[&bytes], &options, Some(&mut inflater));
+        assert_eq!((&again[..], violation), (std::slice::from_ref(event), None));
+    }
 }

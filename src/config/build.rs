@@ -9,6 +9,7 @@ use ht_backend::config::HookCalls;
 use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
 use ht_core::limits::Limits;
+use ht_server::config::Compression;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
 use ht_server::config::Listen;
@@ -117,6 +118,10 @@ fn server(values: &Values) -> ServerConfig {
         },
         matching: values.rooms_matching.value,
         status_clients: values.status_clients.value,
+        compression: values.compression_enabled.value.then(|| Compression {
+            threshold: values.compression_threshold.value,
+            level: u8::try_from(values.compression_level.value).unwrap_or(u8::MAX),
+        }),
         idle_timeout: values.limits_idle_timeout.value,
         session: Limits {
             message_bytes: values.limits_message_bytes.value,

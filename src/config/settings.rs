@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
+use ht_server::config::Compression;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
@@ -202,6 +203,13 @@ settings! {
     status_clients: bool, "status.clients", Flag, true,
         "Whether clients may ask for `status`.";
 
+    compression_enabled: bool, "compression.enabled", Flag, true,
+        "Agree with clients that offer it (permessage-deflate; all browsers do). Switch it off where secrets and text that others choose stand in the same `data` and somebody could watch the sizes; see \"Compression\" in the protocol.";
+    compression_threshold: usize, "compression.threshold", size(64, MIB), Compression::default().threshold,
+        "Shortest publication that is compressed, as JSON text with its envelope.";
+    compression_level: usize, "compression.level", count(1, 9), Compression::default().level.into(),
+        "From 1 (fast) to 9 (small). A publication is compressed once, however many hear it.";
+
     limits_connections: usize, "limits.connections", count(1, 10_000_000), ServerLimits::default().connections,
         "Open connections of this node; a further one is answered with 503.";
     limits_handshakes: usize, "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
@@ -256,6 +264,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("rabbitmq", "Triggers over RabbitMQ."),
     ("rooms", "How rooms match."),
     ("status", "The `status` message."),
+    ("compression", "Compressed messages (RFC 7692)."),
     ("limits", "Bounds. All of them include the number itself."),
     ("drain", "Leaving in peace."),
     ("log", "The log."),

@@ -102,9 +102,17 @@ fn only_the_backend_must_be_given() {
         config.server.hooks,
         ht_server::config::HookQueueConfig::default()
     );
+    let compression = ht_server::config::Compression::default();
+    assert_eq!(config.server.compression, Some(compression));
     assert!(config.rabbitmq.is_none());
     assert!(config.backend.hooks.connect.is_none());
     assert_each(&bad("", &[]), &[("backend.url: ", "missing")]);
+}
+
+#[test]
+fn compression_can_be_switched_off() {
+    let config = good("[compression]\nenabled = false\nlevel = 9\n", &[URL]);
+    assert_eq!(config.server.compression, None);
 }
 
 #[test]

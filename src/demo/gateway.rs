@@ -13,6 +13,7 @@ use ht_backend::config::HookCall;
 use ht_backend::config::HookCalls;
 use ht_core::limits::Limits;
 use ht_server::Gateway;
+use ht_server::config::Compression;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
 use ht_server::config::Listen;
@@ -135,6 +136,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
         },
         matching: Matching::Wildcard,
         status_clients: true,
+        compression: Some(Compression::default()),
         idle_timeout: Duration::from_secs(300),
         session: Limits::default(),
         limits: ServerLimits::default(),

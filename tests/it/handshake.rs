@@ -32,7 +32,7 @@ fn the_101_waits_for_the_backend() {
 }
 
 #[test]
-fn subprotocols_and_extensions_are_declined_and_any_host_is_served() {
+fn subprotocols_and_unknown_extensions_are_declined_and_any_host_is_served() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     for handshake in [
@@ -40,7 +40,7 @@ fn subprotocols_and_extensions_are_declined_and_any_host_is_served() {
             .header("Sec-WebSocket-Protocol", "soap, wamp")
             .header(
                 "Sec-WebSocket-Extensions",
-                "permessage-deflate; client_max_window_bits",
+                "permessage-bzip2; client_max_window_bits",
             ),
         Handshake::new(&gateway)
             .without("Host")

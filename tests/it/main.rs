@@ -5,6 +5,7 @@ mod bench;
 mod binary;
 mod bootstrap;
 mod cli;
+mod compression;
 mod fairness;
 mod forwarding;
 mod handshake;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ht_frame::CloseCode;
 use ht_frame::Decoder;
+use ht_frame::PerMessageDeflate;
 use uuid::Uuid;
 
 use crate::grant::GrantSet;
@@ -25,6 +26,8 @@ pub(crate) struct Connection<P> {
     pub(crate) own: Own,
     pub(crate) pending: Pending,
     pub(crate) decoder: Decoder,
+    /// What was agreed upon about compression.
+    pub(crate) deflate: Option<PerMessageDeflate>,
     outbox: Option<Box<Outbox>>,
 }
 
@@ -74,7 +77,7 @@ pub(crate) enum Broken {
 }
 
 impl<P: Peer> Connection<P> {
-    pub(crate) fn new(peer: P, id: Uuid, state: State) -> Self {
+    pub(crate) fn new(peer: P, id: Uuid, state: State, deflate: Option<PerMessageDeflate>) -> Self {
         Self {
             peer,
             id,
@@ -83,6 +86,7 @@ impl<P: Peer> Connection<P> {
             own: Own::default(),
             pending: Pending::EMPTY,
             decoder: Decoder::new(),
+            deflate,
             outbox: None,
         }
     }

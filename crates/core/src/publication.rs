@@ -1,7 +1,12 @@
 //! What the dispatcher made of a trigger.
 
+use std::sync::OnceLock;
+
+use ht_frame::Deflater;
 use ht_proto::room::Room;
 use ht_proto::server;
+
+use crate::stats::Stats;
 
 /// A trigger with its place in the order, encoded once for all its receivers.
 #[derive(Debug)]
@@ -12,6 +17,11 @@ pub struct Publication {
     pub rooms: Vec<Room>,
     /// Its message but for the end, which differs between subscriptions.
     pub head: Box<[u8]>,
+    /// The head, compressed; none where that is no gain. Made by the first shard that needs it:
+    /// the publication is the one thing that all shards share, so one run of deflate serves every
+    /// client of the process. A shard that comes meanwhile waits, which is shorter than doing the
+    /// same.
+    deflated: OnceLock<Option<Box<[u8]>>>,
 }
 
 impl Publication {
@@ -22,6 +32,20 @@ impl Publication {
             position,
             rooms,
             head: server::publish_head(data).into(),
+            deflated: OnceLock::new(),
         }
+    }
+
+    /// The head compressed, if that makes it smaller. Counts the one run of `deflater`.
+    pub(crate) fn deflated(&self, deflater: &mut Deflater, stats: &mut Stats) -> Option<&[u8]> {
+        let deflated = self.deflated.get_or_init(|| {
+            let deflated = deflater.deflate(&self.head);
+            let len = deflated.as_ref().map_or(self.head.len(), |head| head.len());
+            stats.deflated += 1;
+            stats.deflate_bytes_in += self.head.len() as u64;
+            stats.deflate_bytes_out += len as u64;
+            deflated
+        });
+        deflated.as_deref()
     }
 }

@@ -7,12 +7,16 @@
 
 mod fan_out;
 mod session;
+mod settings;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use ht_frame::CloseCode;
+use ht_frame::Deflater;
+use ht_frame::Inflater;
 use ht_frame::Opcode;
+use ht_frame::PerMessageDeflate;
 use slab::Slab;
 use uuid::Uuid;
 
@@ -22,8 +26,6 @@ use crate::connection::Connection;
 use crate::connection::Pending;
 use crate::connection::State;
 use crate::grant::GrantSet;
-use crate::index::Matching;
-use crate::limits::Limits;
 use crate::peer::Effects;
 use crate::peer::Eviction;
 use crate::peer::Moment;
@@ -34,18 +36,8 @@ use crate::shard::fan_out::FanOut;
 use crate::stats::Stats;
 use crate::timer::Queue;
 
-/// How a shard behaves.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How `*` is understood in subscriptions and triggers.
-    pub matching: Matching,
-    /// Bounds of each session.
-    pub limits: Limits,
-    /// A connection without a client's message for this long is closed, in ms. Zero: never.
-    pub idle_timeout: u64,
-    /// Whether clients may ask for `status`.
-    pub status_clients: bool,
-}
+pub use crate::shard::settings::Compression;
+pub use crate::shard::settings::Settings;
 
 /// How long a refused visitor has to read why, in ms.
 const REFUSED: u64 = 100;
@@ -65,6 +57,8 @@ pub struct Welcome {
     pub message: Bytes,
     /// Whether the visitor may stay.
     pub admission: Admission,
+    /// What the handshake agreed upon about compression.
+    pub deflate: Option<PerMessageDeflate>,
 }
 
 /// Whether a visitor may stay.
@@ -86,6 +80,9 @@ pub struct Shard<P> {
     refused: Queue,
     closing: Queue,
     fan_out: FanOut,
+    /// One for all connections: no message depends on another.
+    deflater: Deflater,
+    inflater: Inflater,
     /// Bytes on their way to one connection.
     scratch: Vec<u8>,
     stats: Stats,
@@ -102,6 +99,8 @@ impl<P: Peer> Shard<P> {
             refused: Queue::new(REFUSED),
             closing: Queue::new(CLOSING),
             fan_out: FanOut::default(),
+            deflater: Deflater::new(settings.compression.level),
+            inflater: Inflater::new(),
             scratch: Vec::new(),
             stats: Stats::default(),
             settings,
@@ -162,7 +161,7 @@ impl<P: Peer> Shard<P> {
         };
         let admitted = matches!(state, State::Open(_));
         self.connections
-            .insert(Connection::new(peer, welcome.id, state));
+            .insert(Connection::new(peer, welcome.id, state, welcome.deflate));
         if admitted {
             self.stats.admitted += 1;
             self.stats.connections += 1;
@@ -172,6 +171,7 @@ impl<P: Peer> Shard<P> {
             self.stats.refused += 1;
             self.refused.push(&mut self.connections, id.0, now);
         }
+        // Never compressed, as no answer is: they are small, and different for every connection.
         let mut scratch = std::mem::take(&mut self.scratch);
         ht_frame::put_frame(&mut scratch, Opcode::Text, &welcome.message);
         self.send(id, &scratch, now, effects);

@@ -27,6 +27,12 @@ pub struct Stats {
     pub undelivered: u64,
     /// Publications that were matched.
     pub publications: u64,
+    /// Publications that were compressed: each by one shard, whoever hears it.
+    pub deflated: u64,
+    /// Bytes of their heads before.
+    pub deflate_bytes_in: u64,
+    /// Bytes of their heads after; those that did not become smaller count as they are.
+    pub deflate_bytes_out: u64,
     /// Connections that broke the protocol.
     pub violations: u64,
     /// Connections that were idle for too long.
@@ -38,7 +44,7 @@ pub struct Stats {
 }
 
 /// How many fields are plain numbers.
-const PLAIN: usize = 12;
+const PLAIN: usize = 15;
 
 impl Stats {
     /// How many numbers there are in all.
@@ -58,6 +64,9 @@ impl Stats {
             self.deliveries,
             self.undelivered,
             self.publications,
+            self.deflated,
+            self.deflate_bytes_in,
+            self.deflate_bytes_out,
             self.violations,
             self.idle_timeouts,
         ];
@@ -85,6 +94,9 @@ impl Stats {
             deliveries: next(),
             undelivered: next(),
             publications: next(),
+            deflated: next(),
+            deflate_bytes_in: next(),
+            deflate_bytes_out: next(),
             violations: next(),
             idle_timeouts: next(),
             errors: std::array::from_fn(|_| next()),

@@ -1,4 +1,5 @@
-//! How long it takes to write and to read a message: a small one, as most are, and a large one.
+//! How long it takes to write and to read a message: a small one, as most are, and a large one;
+//! and what compressing costs and gains at each level.
 
 use std::hint::black_box;
 
@@ -10,6 +11,9 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 use ht_frame::DecodeOptions;
 use ht_frame::Decoder;
+use ht_frame::DeflatedFrame;
+use ht_frame::Deflater;
+use ht_frame::Inflater;
 use ht_frame::Input;
 use ht_frame::Opcode;
 use ht_frame::Role;
@@ -86,5 +90,74 @@ fn decoding(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, encoding, decoding);
+/// A list of orders as an API might publish it: many numbers, few words.
+fn orders(len: usize) -> Vec<u8> {
+    let mut text = String::from("[");
+    let mut state = 7_u64;
+    while text.len() < len {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let [id, sum, minute, word] = [13, 23, 33, 43].map(|shift| state >> shift);
+        let status = ["paid", "packed", "sent", "cancelled"][word as usize % 4];
+        text.push_str(&format!(
+            r#"{{"id":{},"status":"{status}","customer":{{"id":"{}","name":"Zoë"}},"sum":{}.{:02},"changed":"2026-11-24T09:{:02}:{:02}Z"}},"#,
+            id % 1_000_000,
+            sum % 10_000,
+            sum % 977,
+            id % 100,
+            minute % 60,
+            id % 60,
+        ));
+    }
+    text.truncate(text.floor_char_boundary(len));
+    text.into_bytes()
+}
+
+fn deflating(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("deflate");
+    for size in [256, 512, 1 << 10, 4 << 10, 64 << 10] {
+        let orders = orders(size);
+        group.throughput(Throughput::Bytes(size as u64));
+        for level in 1..=9 {
+            let mut deflater = Deflater::new(level);
+            let len = deflater.deflate(&orders).map_or(size, |head| head.len());
+            println!("level {level}: {size} bytes become {len}");
+            group.bench_function(
+                BenchmarkId::new(format!("level {level}"), size),
+                |bencher| {
+                    bencher.iter(|| deflater.deflate(black_box(&orders)));
+                },
+            );
+        }
+    }
+}
+
+fn inflating(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("inflate");
+    for size in [128, 4 << 10, 64 << 10] {
+        let orders = orders(size);
+        let head = Deflater::new(6).deflate(&orders).unwrap_or_default();
+        let tail = if head.is_empty() { &orders[..] } else { &[] };
+        let frame = DeflatedFrame::new(Opcode::Binary, &head, tail).expect("a short tail");
+        let bytes = frame.parts().concat();
+        let options = DecodeOptions {
+            role: Role::Client,
+            ..OPTIONS
+        };
+        let mut inflater = Inflater::new();
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
+            let fresh = || bytes.clone();
+            let inflate = |bytes: &mut Vec<u8>| {
+                let (mut decoder, mut input) = (Decoder::new(), Input::new(bytes));
+                let event = decoder.decode_deflated(&mut input, &options, &mut inflater);
+                assert!(matches!(event, Ok(Some(_))));
+            };
+            bencher.iter_batched_ref(fresh, inflate, BatchSize::SmallInput);
+        });
+    }
+}
+
+criterion_group!(benches, encoding, decoding, deflating, inflating);
 criterion_main!(benches);

@@ -1,6 +1,7 @@
 //! A small WebSocket echo server over blocking sockets, one thread a connection.
 //!
-//! It shows how the codec is driven and is what the conformance suite runs against. Start it with
+//! It shows how the codec is driven and is what the conformance suite runs against. With a client
+//! that offers compression it agrees, and answers compressed what becomes smaller. Start it with
 //! a port as its only argument (0 takes a free one); it prints the address that it listens on.
 
 use std::env;
@@ -19,9 +20,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ht_frame::CloseCode;
 use ht_frame::DecodeOptions;
 use ht_frame::Decoder;
+use ht_frame::DeflatedFrame;
+use ht_frame::Deflater;
 use ht_frame::Event;
+use ht_frame::Inflater;
 use ht_frame::Input;
 use ht_frame::Opcode;
+use ht_frame::PerMessageDeflate;
 use ht_frame::Role;
 use ht_frame::put_close;
 use ht_frame::put_frame;
@@ -36,6 +41,9 @@ const READ_BYTES: usize = 64 << 10;
 const LINGER: Duration = Duration::from_secs(1);
 /// RFC 6455 section 1.3: what is hashed with the key.
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+/// Level of compression.
+const LEVEL: u8 = 2;
 
 const OPTIONS: DecodeOptions = DecodeOptions {
     role: Role::Server,
@@ -61,10 +69,11 @@ fn main() -> io::Result<()> {
 /// A connection from the request to the end.
 fn serve(mut stream: TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut early = shake_hands(&mut stream)?;
+    let (mut early, agreed) = shake_hands(&mut stream)?;
     let mut decoder = Decoder::new();
+    let mut compression = agreed.map(Compression::new);
     let mut out = Vec::new();
-    let mut open = echo(&mut decoder, &mut early, &mut out);
+    let mut open = echo(&mut decoder, &mut compression, &mut early, &mut out);
     let mut buffer = vec![0; READ_BYTES];
     while open {
         send(&mut stream, &mut out)?;
@@ -72,7 +81,7 @@ fn serve(mut stream: TcpStream) -> io::Result<()> {
         if len == 0 {
             return Ok(());
         }
-        open = echo(&mut decoder, &mut buffer[..len], &mut out);
+        open = echo(&mut decoder, &mut compression, &mut buffer[..len], &mut out);
     }
     send(&mut stream, &mut out)?;
     close(&mut stream, &mut buffer)
@@ -84,14 +93,48 @@ fn send(stream: &mut TcpStream, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
+/// What a client that negotiated it needs. Here each has its own, as it has its own thread.
+struct Compression {
+    agreed: PerMessageDeflate,
+    inflater: Inflater,
+    deflater: Deflater,
+}
+
+impl Compression {
+    fn new(agreed: PerMessageDeflate) -> Self {
+        Self {
+            agreed,
+            inflater: Inflater::new(),
+            deflater: Deflater::new(LEVEL),
+        }
+    }
+}
+
 /// Answers everything in `bytes`. False: a close frame was the last answer.
-fn echo(decoder: &mut Decoder, bytes: &mut [u8], out: &mut Vec<u8>) -> bool {
+fn echo(
+    decoder: &mut Decoder,
+    compression: &mut Option<Compression>,
+    bytes: &mut [u8],
+    out: &mut Vec<u8>,
+) -> bool {
     let mut input = Input::new(bytes);
     loop {
-        match decoder.decode(&mut input, &OPTIONS) {
+        let (event, mut deflate) = match compression {
+            Some(Compression {
+                agreed,
+                inflater,
+                deflater,
+            }) => (
+                decoder.decode_deflated(&mut input, &OPTIONS, inflater),
+                Some((*agreed, deflater)),
+            ),
+            None => (decoder.decode(&mut input, &OPTIONS), None),
+        };
+        let mut put = |opcode, message| put_message(out, opcode, message, deflate.take());
+        match event {
             Ok(None) => return true,
-            Ok(Some(Event::Text(text))) => put_frame(out, Opcode::Text, text.as_bytes()),
-            Ok(Some(Event::Binary(bytes))) => put_frame(out, Opcode::Binary, bytes),
+            Ok(Some(Event::Text(text))) => put(Opcode::Text, text.as_bytes()),
+            Ok(Some(Event::Binary(bytes))) => put(Opcode::Binary, bytes),
             Ok(Some(Event::Ping(bytes))) => put_frame(out, Opcode::Pong, bytes),
             Ok(Some(Event::Pong(_))) => {}
             Ok(Some(Event::Close(None))) => {
@@ -110,6 +153,25 @@ fn echo(decoder: &mut Decoder, bytes: &mut [u8], out: &mut Vec<u8>) -> bool {
     }
 }
 
+/// Appends a message, compressed where that was agreed upon and makes it smaller.
+fn put_message(
+    out: &mut Vec<u8>,
+    opcode: Opcode,
+    message: &[u8],
+    deflate: Option<(PerMessageDeflate, &mut Deflater)>,
+) {
+    let head = deflate
+        .filter(|(agreed, _)| agreed.may_compress(message.len()))
+        .and_then(|(_, deflater)| deflater.deflate(message));
+    let frame = head
+        .as_ref()
+        .map(|head| DeflatedFrame::new(opcode, head, &[]));
+    match frame.flatten() {
+        Some(frame) => out.extend(frame.parts().concat()),
+        None => put_frame(out, opcode, message),
+    }
+}
+
 /// Closes our end and waits, for a while, until the peer closed its own: what it still sends must
 /// not reset the connection before it read our last frame.
 fn close(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
@@ -119,8 +181,8 @@ fn close(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers the request; returns what came after it.
-fn shake_hands(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+/// Answers the request; returns what came after it, and what was agreed upon.
+fn shake_hands(stream: &mut TcpStream) -> io::Result<(Vec<u8>, Option<PerMessageDeflate>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4 << 10];
     let end = loop {
@@ -135,12 +197,20 @@ fn shake_hands(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     };
     let early = bytes.split_off(end + 4);
     let head = str::from_utf8(&bytes).map_err(io::Error::other)?;
-    let key = head
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"))
-        .map(|(_, value)| value.trim())
+    let values = |wanted: &'static str| {
+        head.lines()
+            .filter_map(|line| line.split_once(':'))
+            .filter(move |(name, _)| name.eq_ignore_ascii_case(wanted))
+            .map(|(_, value)| value.trim())
+    };
+    let key = values("sec-websocket-key")
+        .next()
         .ok_or_else(|| io::Error::other("no websocket key"))?;
+    let agreed =
+        PerMessageDeflate::negotiate(values("sec-websocket-extensions").map(str::as_bytes));
+    let extensions = agreed.map_or_else(String::new, |agreed| {
+        format!("Sec-WebSocket-Extensions: {}\r\n", agreed.response())
+    });
     let accept = Sha1::new()
         .chain_update(key)
         .chain_update(ACCEPT_SUFFIX)
@@ -148,8 +218,8 @@ fn shake_hands(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let accept = BASE64.encode(accept);
     let answer = format!(
         "HTTP/1.1 101 Switching Protocols\r\nServer: echo\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+         Connection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n{extensions}\r\n"
     );
     stream.write_all(answer.as_bytes())?;
-    Ok(early)
+    Ok((early, agreed))
 }

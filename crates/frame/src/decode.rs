@@ -7,7 +7,9 @@ use crate::close::CloseCode;
 use crate::header::Header;
 use crate::header::Opcode;
 use crate::header::Role;
+use crate::inflate::Inflater;
 use crate::mask;
+use crate::partial::Gathered;
 use crate::partial::Partial;
 use crate::partial::Progress;
 use crate::violation::Violation;
@@ -18,7 +20,8 @@ pub struct DecodeOptions {
     /// Which end we are: a [`Role::Server`] expects masked frames, a [`Role::Client`] unmasked
     /// ones.
     pub role: Role,
-    /// Longest message, in bytes of payload, all its fragments together; inclusive.
+    /// Longest message, in bytes of payload, all its fragments together; inclusive. A compressed
+    /// one has to keep to it as it comes and inflated.
     pub message_bytes_max: usize,
 }
 
@@ -120,31 +123,70 @@ impl Decoder {
         input: &'a mut Input<'_>,
         options: &DecodeOptions,
     ) -> Result<Option<Event<'a>>, Violation> {
-        let Some(found) = self.advance(input, options)? else {
+        self.next(input, options, None)
+    }
+
+    /// The same on a connection that negotiated [`PerMessageDeflate`](crate::PerMessageDeflate):
+    /// messages may be compressed. Those are gathered as they come, inflated when they are
+    /// complete and handed out from the inflater, which keeps nothing of them for the next.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](Self::decode), and where a message cannot be inflated.
+    pub fn decode_deflated<'a>(
+        &'a mut self,
+        input: &'a mut Input<'_>,
+        options: &DecodeOptions,
+        inflater: &'a mut Inflater,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        self.next(input, options, Some(inflater))
+    }
+
+    fn next<'a>(
+        &'a mut self,
+        input: &'a mut Input<'_>,
+        options: &DecodeOptions,
+        inflater: Option<&'a mut Inflater>,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        let Some(found) = self.advance(input, options, inflater.is_some())? else {
             return Ok(None);
         };
-        match found {
-            Found::Whole(opcode, range) => event(opcode, &input.bytes[range]).map(Some),
-            Found::Gathered => self.0.as_ref().map_or(Ok(None), |partial| partial.event()),
-        }
+        let (opcode, payload) = match found {
+            Found::Whole(opcode, range) => return event(opcode, &input.bytes[range]).map(Some),
+            Found::WholeCompressed(opcode, range) => (opcode, &input.bytes[range]),
+            Found::Gathered => match self.0.as_ref().map(|partial| partial.event()).transpose()? {
+                Some(Some(Gathered::Compressed(opcode, payload))) => (opcode, payload),
+                Some(Some(Gathered::Plain(event))) => return Ok(Some(event)),
+                Some(None) | None => return Ok(None),
+            },
+        };
+        // Without an inflater the header was refused.
+        let inflater = inflater.ok_or(Violation::ReservedBits)?;
+        let payload = inflater.inflate(payload, options.message_bytes_max)?;
+        event(opcode, payload).map(Some)
     }
 
     fn advance(
         &mut self,
         input: &mut Input<'_>,
         options: &DecodeOptions,
+        deflate: bool,
     ) -> Result<Option<Found>, Violation> {
         self.release();
         loop {
             if !self.is_within_frame() {
-                let Some(header) = self.take_header(input, options.role)? else {
+                let Some(header) = self.take_header(input, options.role, deflate)? else {
                     return Ok(None);
                 };
                 self.check_sequence(&header, options.message_bytes_max)?;
                 if header.is_event() && header.payload_len <= input.remaining() {
                     self.release();
                     let range = input.take_unmasked(header.payload_len, header.mask);
-                    return Ok(Some(Found::Whole(header.opcode, range)));
+                    return Ok(Some(if header.compressed {
+                        Found::WholeCompressed(header.opcode, range)
+                    } else {
+                        Found::Whole(header.opcode, range)
+                    }));
                 }
                 self.partial().begin(header);
             }
@@ -180,13 +222,14 @@ impl Decoder {
         &mut self,
         input: &mut Input<'_>,
         role: Role,
+        deflate: bool,
     ) -> Result<Option<Header>, Violation> {
         if self
             .0
             .as_ref()
             .is_none_or(|partial| !partial.is_within_header())
         {
-            if let Some((header, len)) = Header::parse(input.rest(), role)? {
+            if let Some((header, len)) = Header::parse(input.rest(), role, deflate)? {
                 input.take(len);
                 return Ok(Some(header));
             }
@@ -194,7 +237,7 @@ impl Decoder {
                 return Ok(None);
             }
         }
-        self.partial().take_header(input, role)
+        self.partial().take_header(input, role, deflate)
     }
 
     /// Checks a header against the message that is unfinished, if one is (RFC 6455 section 5.4).
@@ -227,6 +270,8 @@ impl Header {
 enum Found {
     /// In the input, as one frame.
     Whole(Opcode, Range<usize>),
+    /// The same, a message that is still to be inflated.
+    WholeCompressed(Opcode, Range<usize>),
     /// In the box, which keeps it until the next call.
     Gathered,
 }

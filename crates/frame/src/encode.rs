@@ -9,6 +9,7 @@ use crate::header::LENGTH_16;
 use crate::header::LENGTH_64;
 use crate::header::MASKED;
 use crate::header::Opcode;
+use crate::header::RSV1;
 use crate::mask;
 
 /// Longest reason in a close frame, in bytes of UTF-8: a control frame less the code.
@@ -46,6 +47,12 @@ impl FrameHeader {
             }
         };
         Self { bytes, len }
+    }
+
+    /// The same for a message that is compressed, as a client that agreed to it expects.
+    pub(crate) fn compressed(mut self) -> Self {
+        self.bytes[0] |= RSV1;
+        self
     }
 }
 

@@ -15,9 +15,11 @@ pub(crate) const LENGTH_16: u8 = 126;
 /// In the second byte: eight bytes of length follow.
 pub(crate) const LENGTH_64: u8 = 127;
 
-/// RSV1, RSV2 and RSV3. A permessage-deflate (RFC 7692) that was negotiated takes RSV1 out of
-/// this set for the first frame of a message; [`Header`] would then carry it.
-const RESERVED: u8 = 0x70;
+/// Of the first frame of a message: it is compressed, where that was agreed upon (RFC 7692
+/// section 6).
+pub(crate) const RSV1: u8 = 0x40;
+/// RSV2 and RSV3, which no extension that we know gives a meaning.
+const RSV2_RSV3: u8 = 0x30;
 
 /// Which end of the connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,12 +75,18 @@ impl Opcode {
     pub(crate) const fn is_control(self) -> bool {
         self.bits() & 0x8 != 0
     }
+
+    const fn begins_message(self) -> bool {
+        matches!(self, Self::Text | Self::Binary)
+    }
 }
 
 /// The header of one frame, checked as far as it can be without its neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) fin: bool,
+    /// The message that begins is compressed.
+    pub(crate) compressed: bool,
     pub(crate) opcode: Opcode,
     pub(crate) mask: Option<[u8; 4]>,
     pub(crate) payload_len: usize,
@@ -86,18 +94,26 @@ pub(crate) struct Header {
 
 impl Header {
     /// Reads the header at the start of `bytes` and says how long it is. `None`: it goes on
-    /// beyond `bytes`.
+    /// beyond `bytes`. `deflate`: compressed messages were agreed upon.
     ///
     /// The checks come in the order of the bytes, so that cutting a stream elsewhere never
     /// changes which violation is found.
-    pub(crate) fn parse(bytes: &[u8], role: Role) -> Result<Option<(Self, usize)>, Violation> {
+    pub(crate) fn parse(
+        bytes: &[u8],
+        role: Role,
+        deflate: bool,
+    ) -> Result<Option<(Self, usize)>, Violation> {
         let Some((&first, rest)) = bytes.split_first() else {
             return Ok(None);
         };
-        if first & RESERVED != 0 {
+        let compressed = first & RSV1 != 0;
+        if first & RSV2_RSV3 != 0 || compressed && !deflate {
             return Err(Violation::ReservedBits);
         }
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(Violation::ReservedOpcode)?;
+        if compressed && !opcode.begins_message() {
+            return Err(Violation::ReservedBits);
+        }
         let fin = first & FIN != 0;
         if opcode.is_control() && !fin {
             return Err(Violation::ControlFragmented);
@@ -131,6 +147,7 @@ impl Header {
         Ok(Some((
             Self {
                 fin,
+                compressed,
                 opcode,
                 mask,
                 payload_len,

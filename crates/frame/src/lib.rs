@@ -1,7 +1,8 @@
-//! RFC 6455 frames and messages: bytes in, bytes out, no I/O.
+//! RFC 6455 frames and messages, RFC 7692 compression: bytes in, bytes out, no I/O.
 //!
 //! [`Decoder`] turns the bytes of one peer into [`Event`]s, [`put_frame`] and its siblings write
-//! frames. Nothing here knows a socket, a clock or a thread.
+//! frames. [`PerMessageDeflate`] agrees upon compression, [`Inflater`] and [`Deflater`] do it.
+//! Nothing here knows a socket, a clock or a thread.
 //!
 //! ```
 //! use ht_frame::{DecodeOptions, Decoder, Event, Input, Opcode, Role, put_masked_frame};
@@ -21,8 +22,11 @@
 
 mod close;
 mod decode;
+mod deflate;
 mod encode;
+mod extension;
 mod header;
+mod inflate;
 mod mask;
 mod message;
 mod partial;
@@ -33,12 +37,16 @@ pub use crate::decode::DecodeOptions;
 pub use crate::decode::Decoder;
 pub use crate::decode::Event;
 pub use crate::decode::Input;
+pub use crate::deflate::DeflatedFrame;
+pub use crate::deflate::Deflater;
 pub use crate::encode::CLOSE_REASON_BYTES_MAX;
 pub use crate::encode::FrameHeader;
 pub use crate::encode::put_close;
 pub use crate::encode::put_frame;
 pub use crate::encode::put_masked_frame;
+pub use crate::extension::PerMessageDeflate;
 pub use crate::header::CONTROL_BYTES_MAX;
 pub use crate::header::Opcode;
 pub use crate::header::Role;
+pub use crate::inflate::Inflater;
 pub use crate::violation::Violation;

@@ -8,6 +8,8 @@ use crate::violation::Violation;
 pub(crate) enum Message {
     Text(Text),
     Binary(Vec<u8>),
+    /// A compressed message: all that can be said of it is said when it is complete.
+    Compressed(Vec<u8>, Opcode),
 }
 
 /// Text, checked as it arrives: the whole characters, and apart from them the start of one that
@@ -20,8 +22,10 @@ pub(crate) struct Text {
 }
 
 impl Message {
-    pub(crate) fn new(opcode: Opcode) -> Self {
-        if opcode == Opcode::Text {
+    pub(crate) fn new(opcode: Opcode, compressed: bool) -> Self {
+        if compressed {
+            Self::Compressed(Vec::new(), opcode)
+        } else if opcode == Opcode::Text {
             Self::Text(Text::default())
         } else {
             Self::Binary(Vec::new())
@@ -32,7 +36,7 @@ impl Message {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.whole.len() + usize::from(text.cut_len),
-            Self::Binary(bytes) => bytes.len(),
+            Self::Binary(bytes) | Self::Compressed(bytes, _) => bytes.len(),
         }
     }
 
@@ -41,7 +45,7 @@ impl Message {
     pub(crate) fn push(&mut self, bytes: &[u8], to_come: Option<usize>) -> Result<(), Violation> {
         match self {
             Self::Text(text) => text.push(bytes, to_come),
-            Self::Binary(kept) => {
+            Self::Binary(kept) | Self::Compressed(kept, _) => {
                 let extra = growth(kept.len(), kept.capacity(), bytes.len(), to_come);
                 kept.reserve_exact(extra);
                 kept.extend_from_slice(bytes);
@@ -54,7 +58,7 @@ impl Message {
     pub(crate) fn check_end(&self) -> Result<(), Violation> {
         match self {
             Self::Text(text) if text.cut_len > 0 => Err(Violation::TextNotUtf8),
-            Self::Text(_) | Self::Binary(_) => Ok(()),
+            Self::Text(_) | Self::Binary(_) | Self::Compressed(..) => Ok(()),
         }
     }
 }

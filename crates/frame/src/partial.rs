@@ -21,6 +21,14 @@ pub(crate) enum Progress {
     Event,
 }
 
+/// A whole event that came in pieces.
+pub(crate) enum Gathered<'a> {
+    /// As it is.
+    Plain(Event<'a>),
+    /// A message that is still to be inflated.
+    Compressed(Opcode, &'a [u8]),
+}
+
 /// An unfinished frame, an unfinished message, or both.
 #[derive(Debug, Default)]
 pub(crate) struct Partial {
@@ -42,6 +50,8 @@ pub(crate) struct Partial {
 struct Frame {
     opcode: Opcode,
     fin: bool,
+    /// It begins a message that is compressed.
+    compressed: bool,
     /// Turned so that it fits the next byte.
     mask: Option<[u8; 4]>,
     /// Bytes of payload still to come.
@@ -71,6 +81,7 @@ impl Partial {
         &mut self,
         input: &mut Input<'_>,
         role: Role,
+        deflate: bool,
     ) -> Result<Option<Header>, Violation> {
         // The longest header is complete when the array is full, so there is always room.
         while let Some(&byte) = input.rest().first() {
@@ -78,7 +89,7 @@ impl Partial {
             self.header[usize::from(self.header_len)] = byte;
             self.header_len += 1;
             let kept = &self.header[..usize::from(self.header_len)];
-            if let Some((header, _)) = Header::parse(kept, role)? {
+            if let Some((header, _)) = Header::parse(kept, role, deflate)? {
                 self.header_len = 0;
                 return Ok(Some(header));
             }
@@ -91,6 +102,7 @@ impl Partial {
         self.frame = Some(Frame {
             opcode: header.opcode,
             fin: header.fin,
+            compressed: header.compressed,
             mask: header.mask,
             left: header.payload_len,
         });
@@ -104,12 +116,15 @@ impl Partial {
         let bytes = input.take_some_unmasked(frame.left, frame.mask);
         frame.left -= bytes.len();
         frame.mask = frame.mask.map(|key| mask::advance(key, bytes.len()));
-        let (opcode, ends_event) = (frame.opcode, frame.fin && frame.left == 0);
+        let (opcode, compressed) = (frame.opcode, frame.compressed);
+        let ends_event = frame.fin && frame.left == 0;
 
         if opcode.is_control() {
             self.control.extend_from_slice(bytes);
         } else {
-            let message = self.message.get_or_insert_with(|| Message::new(opcode));
+            let message = self
+                .message
+                .get_or_insert_with(|| Message::new(opcode, compressed));
             message.push(bytes, frame.fin.then_some(frame.left))?;
             if ends_event {
                 message.check_end()?;
@@ -128,15 +143,17 @@ impl Partial {
     }
 
     /// The event that was completed last, until it is forgotten.
-    pub(crate) fn event(&self) -> Result<Option<Event<'_>>, Violation> {
-        match (self.delivered, &self.message) {
-            (None, _) => Ok(None),
-            (Some(opcode), _) if opcode.is_control() => event(opcode, &self.control).map(Some),
-            (Some(_), message) => Ok(message.as_ref().map(|message| match message {
-                Message::Text(text) => Event::Text(text.as_str()),
-                Message::Binary(bytes) => Event::Binary(bytes),
-            })),
-        }
+    pub(crate) fn event(&self) -> Result<Option<Gathered<'_>>, Violation> {
+        let plain = match (self.delivered, &self.message) {
+            (Some(opcode), _) if opcode.is_control() => event(opcode, &self.control)?,
+            (None, _) | (_, None) => return Ok(None),
+            (Some(_), Some(Message::Text(text))) => Event::Text(text.as_str()),
+            (Some(_), Some(Message::Binary(bytes))) => Event::Binary(bytes),
+            (Some(_), Some(Message::Compressed(bytes, opcode))) => {
+                return Ok(Some(Gathered::Compressed(*opcode, bytes)));
+            }
+        };
+        Ok(Some(Gathered::Plain(plain)))
     }
 
     pub(crate) fn forget_delivered(&mut self) {

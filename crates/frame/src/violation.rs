@@ -4,13 +4,14 @@ use thiserror::Error;
 
 use crate::close::CloseCode;
 
-/// A breach of RFC 6455, or of our own limit, by the peer. The connection cannot go on: answer
+/// A breach of RFC 6455, of RFC 7692, or of our own limit, by the peer. The connection cannot go on: answer
 /// with a close frame of [`code`](Self::code) and [`reason`](Self::reason).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 #[error("{}", self.reason())]
 pub enum Violation {
-    /// RSV1, RSV2 or RSV3 is set and no extension gave it a meaning (section 5.2).
+    /// RSV1, RSV2 or RSV3 is set and no extension gave it a meaning (section 5.2). RSV1 has one
+    /// on the first frame of a message, where compression was agreed upon (RFC 7692 section 6).
     ReservedBits,
     /// An opcode that RFC 6455 does not define (section 5.2).
     ReservedOpcode,
@@ -38,7 +39,9 @@ pub enum Violation {
     CloseReasonNotUtf8,
     /// A text message that is not UTF-8 (section 8.1).
     TextNotUtf8,
-    /// A message longer than the limit.
+    /// A compressed message that cannot be inflated (RFC 7692 section 7.2.2).
+    DeflateInvalid,
+    /// A message longer than the limit, as it came or inflated.
     MessageTooBig,
 }
 
@@ -47,7 +50,9 @@ impl Violation {
     #[must_use]
     pub const fn code(&self) -> CloseCode {
         match self {
-            Self::TextNotUtf8 | Self::CloseReasonNotUtf8 => CloseCode::INVALID_DATA,
+            Self::TextNotUtf8 | Self::CloseReasonNotUtf8 | Self::DeflateInvalid => {
+                CloseCode::INVALID_DATA
+            }
             Self::MessageTooBig => CloseCode::TOO_BIG,
             Self::ReservedBits
             | Self::ReservedOpcode
@@ -82,6 +87,7 @@ impl Violation {
             Self::CloseCodeNotAllowed => "close-code-not-allowed",
             Self::CloseReasonNotUtf8 => "close-reason-not-utf8",
             Self::TextNotUtf8 => "text-not-utf8",
+            Self::DeflateInvalid => "deflate-invalid",
             Self::MessageTooBig => "message-too-big",
         }
     }
@@ -111,6 +117,7 @@ mod tests {
             Violation::CloseCodeNotAllowed,
             Violation::CloseReasonNotUtf8,
             Violation::TextNotUtf8,
+            Violation::DeflateInvalid,
             Violation::MessageTooBig,
         ];
         let reasons: BTreeSet<_> = all.iter().map(Violation::reason).collect();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 pub use ht_core::index::Matching;
 use ht_core::limits::Limits;
+pub use ht_core::shard::Compression;
 
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
 #[derive(Clone, Debug)]
@@ -21,6 +22,9 @@ pub struct ServerConfig {
     pub matching: Matching,
     /// Whether clients may ask for `status`.
     pub status_clients: bool,
+    /// How publications are compressed for clients that can take it. None: compression is agreed
+    /// upon with nobody.
+    pub compression: Option<Compression>,
     /// A connection without a client's message for this long is closed. Zero: never.
     pub idle_timeout: Duration,
     /// Bounds of each session.

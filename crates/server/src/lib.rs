@@ -172,6 +172,7 @@ impl Gateway {
             handshakes: Arc::new(Semaphore::new(public::handshakes_max(&config.limits))),
             limits: config.limits,
             has_hooks,
+            compression: config.compression.is_some(),
         };
         let public_door = tokio::spawn(public::serve(
             Arc::new(front),
@@ -280,5 +281,6 @@ fn settings(config: &ServerConfig) -> Settings {
         limits: config.session.clone(),
         idle_timeout: u64::try_from(config.idle_timeout.as_millis()).unwrap_or(u64::MAX),
         status_clients: config.status_clients,
+        compression: config.compression.unwrap_or_default(),
     }
 }

@@ -91,6 +91,15 @@ impl Snapshot {
             "Publications matched, per shard",
             totals.publications,
         )?;
+        writer.counter(
+            "deflated_publications",
+            "Publications that were compressed, each once",
+            totals.deflated,
+        )?;
+        let help = "Bytes of the publications that were compressed, before";
+        writer.counter("deflate_input_bytes", help, totals.deflate_bytes_in)?;
+        let help = "The same bytes after; what did not become smaller counts as it was";
+        writer.counter("deflate_output_bytes", help, totals.deflate_bytes_out)?;
         let help = "Publish frames handed to the system";
         writer.counter("deliveries", help, totals.deliveries)?;
         let help = "Publish frames that were lost with their connection";

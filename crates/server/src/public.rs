@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 
 use ht_backend::Backend;
 use ht_backend::ForwardRules;
+use ht_frame::PerMessageDeflate;
 use http::Method;
 use http::Request;
 use http::Response;
@@ -56,6 +57,8 @@ pub(crate) struct Public {
     pub(crate) handshakes: Arc<Semaphore>,
     /// Whether any hook wants the credentials of admitted users.
     pub(crate) has_hooks: bool,
+    /// Whether compression is agreed upon with clients that offer it.
+    pub(crate) compression: bool,
 }
 
 /// What a visitor takes up before it is a connection.
@@ -148,14 +151,18 @@ async fn respond_to(
         "/ws/" | "/ws" if request.method() == Method::GET => match handshake::check(&request) {
             Ok(accept) => {
                 let upgrade = hyper::upgrade::on(&mut request);
-                match admit(public, &request).await {
+                let deflate = public
+                    .compression
+                    .then(|| handshake::compression(request.headers()))
+                    .flatten();
+                match admit(public, &request, deflate).await {
                     Ok((welcome, reserved)) => {
                         pending.put(Handover {
                             upgrade,
                             welcome,
                             reserved,
                         });
-                        handshake::switching(&accept)
+                        handshake::switching(&accept, deflate)
                     }
                     Err(response) => *response,
                 }
@@ -196,6 +203,7 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
 async fn admit(
     public: &Public,
     request: &Request<Incoming>,
+    deflate: Option<PerMessageDeflate>,
 ) -> Result<(upgrade::Visitor, Reserved), Box<Response<Body>>> {
     let reserved = reserve(public)?;
     let credentials = public
@@ -206,7 +214,7 @@ async fn admit(
             Box::new(respond::text(StatusCode::BAD_REQUEST, error.to_string()))
         })?;
     let answer = public.backend.bootstrap(&credentials).await;
-    let visitor = upgrade::Visitor::new(public, answer, credentials);
+    let visitor = upgrade::Visitor::new(public, answer, credentials, deflate);
     Ok((visitor, reserved))
 }
 

@@ -42,6 +42,9 @@ const EVERY: &[(&str, &str)] = &[
     ("rabbitmq.publish_timeout", "1.5"),
     ("rooms.matching", r#""exact""#),
     ("status.clients", "false"),
+    ("compression.enabled", "true"),
+    ("compression.threshold", r#""2KiB""#),
+    ("compression.level", "9"),
     ("limits.connections", "101"),
     ("limits.handshakes", "102"),
     ("limits.head_timeout", "103"),
@@ -77,6 +80,8 @@ fn assert_every(config: &Config) {
         (server.matching, server.status_clients),
         (Matching::Exact, false)
     );
+    let compression = server.compression.unwrap();
+    assert_eq!((compression.threshold, compression.level), (2 << 10, 9));
     assert_eq!(server.idle_timeout.as_secs(), 105);
     assert_eq!(server.drain_timeout.as_secs(), 2);
     let session = &server.session;

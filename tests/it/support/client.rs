@@ -68,6 +68,11 @@ impl Handshake {
         self
     }
 
+    /// With an offer to compress.
+    pub(crate) fn deflate(self) -> Self {
+        self.header("Sec-WebSocket-Extensions", "permessage-deflate")
+    }
+
     /// Without a header.
     pub(crate) fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(known, _)| known != name);
@@ -126,6 +131,8 @@ impl Asked {
         let client = Client {
             stream: self.0,
             buffer,
+            deflate: answer.header("sec-websocket-extensions").is_some(),
+            inflated: 0,
         };
         (answer, client)
     }
@@ -150,6 +157,10 @@ pub(crate) struct Client {
     pub(crate) stream: Stream,
     /// What was read and not looked at.
     buffer: Vec<u8>,
+    /// Whether compression was agreed upon.
+    deflate: bool,
+    /// How many messages came compressed.
+    pub(crate) inflated: usize,
 }
 
 impl Client {
@@ -204,15 +215,19 @@ impl Client {
         self.call(&json!({"type": "status"}))
     }
 
-    /// The next frame, of any kind.
+    /// The next frame, of any kind; inflated if it came compressed.
     #[track_caller]
     pub(crate) fn frame(&mut self) -> Frame {
-        let frame = match Frame::read(&mut self.stream, &mut self.buffer) {
+        let mut frame = match Frame::read(&mut self.stream, &mut self.buffer) {
             Ok(frame) => frame,
             Err(cause) => panic!("no frame: {cause}"),
         };
         assert!(!frame.masked, "a server does not mask: {frame:?}");
-        assert_eq!(frame.rsv, 0, "no extension was agreed upon: {frame:?}");
+        if self.deflate && frame.rsv == frame::RSV1 {
+            self.inflated += 1;
+            frame = frame.inflate();
+        }
+        assert_eq!(frame.rsv, 0, "nothing like it was agreed upon: {frame:?}");
         assert!(frame.fin, "the gateway does not split messages: {frame:?}");
         frame
     }

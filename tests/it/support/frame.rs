@@ -2,6 +2,11 @@
 
 use std::io;
 use std::io::Read;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::DeflateDecoder;
+use flate2::write::DeflateEncoder;
 
 use crate::support::http::read_up_to;
 
@@ -11,6 +16,9 @@ pub(crate) const BINARY: u8 = 2;
 pub(crate) const CLOSE: u8 = 8;
 pub(crate) const PING: u8 = 9;
 pub(crate) const PONG: u8 = 10;
+
+/// Among the reserved bits: the message that begins is compressed (RFC 7692 §6).
+pub(crate) const RSV1: u8 = 4;
 
 /// The mask of all frames that are sent. Any will do but zero, which would hide mistakes.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -46,6 +54,36 @@ impl Frame {
     /// The same frame, but more of its message follows.
     pub(crate) fn unfinished(self) -> Self {
         Self { fin: false, ..self }
+    }
+
+    /// The same message, compressed (RFC 7692 §7.2.1).
+    pub(crate) fn deflate(self) -> Self {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&self.payload).expect("compressed");
+        encoder.flush().expect("compressed");
+        let mut payload = encoder.get_ref().clone();
+        assert!(payload.ends_with(&[0x00, 0x00, 0xff, 0xff]));
+        payload.truncate(payload.len() - 4);
+        Self {
+            rsv: self.rsv | RSV1,
+            payload,
+            ..self
+        }
+    }
+
+    /// The same message as it was before it was compressed.
+    pub(crate) fn inflate(self) -> Self {
+        let mut decoder = DeflateDecoder::new(Vec::new());
+        decoder.write_all(&self.payload).expect("deflate");
+        decoder
+            .write_all(&[0x00, 0x00, 0xff, 0xff])
+            .expect("deflate");
+        decoder.flush().expect("deflate");
+        Self {
+            rsv: self.rsv & !RSV1,
+            payload: decoder.get_ref().clone(),
+            ..self
+        }
     }
 
     /// The frame's bytes.

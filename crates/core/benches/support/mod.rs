@@ -16,11 +16,13 @@ use ht_core::peer::Sent;
 use ht_core::publication::Publication;
 use ht_core::registry::ConnectionId;
 use ht_core::shard::Admission;
+use ht_core::shard::Compression;
 use ht_core::shard::Settings;
 use ht_core::shard::Shard;
 use ht_core::shard::Welcome;
 use ht_core::stats::Stats;
 use ht_frame::Opcode;
+use ht_frame::PerMessageDeflate;
 use ht_frame::put_masked_frame;
 use ht_proto::grant::GrantList;
 use ht_proto::room::Room;
@@ -70,6 +72,7 @@ pub fn shard() -> Shard<Sink> {
         },
         idle_timeout: 300_000,
         status_clients: true,
+        compression: Compression::default(),
     };
     Shard::new(settings, Hasher::fixed())
 }
@@ -82,10 +85,26 @@ pub fn grants(text: &str) -> Arc<GrantSet> {
 
 /// Opens a connection.
 pub fn open(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> ConnectionId {
+    open_with(shard, grants, None)
+}
+
+/// Opens a connection that negotiated compression.
+pub fn open_deflated(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> ConnectionId {
+    let agreed = PerMessageDeflate::negotiate([&b"permessage-deflate"[..]]);
+    assert!(agreed.is_some());
+    open_with(shard, grants, agreed)
+}
+
+fn open_with(
+    shard: &mut Shard<Sink>,
+    grants: &Arc<GrantSet>,
+    deflate: Option<PerMessageDeflate>,
+) -> ConnectionId {
     let welcome = Welcome {
         id: Uuid::nil(),
         message: "{}".into(),
         admission: Admission::Admitted(Arc::clone(grants)),
+        deflate,
     };
     shard.open(Sink, welcome, 0, &mut Nothing)
 }

@@ -10,6 +10,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ht_frame::DeflatedFrame;
+use ht_frame::Deflater;
 use ht_frame::FrameHeader;
 use ht_frame::Opcode;
 
@@ -20,7 +22,6 @@ use crate::peer::Effects;
 use crate::peer::Peer;
 use crate::publication::Publication;
 use crate::registry::ConnectionId;
-use crate::registry::Registry;
 use crate::registry::SubscriptionId;
 use crate::shard::Shard;
 use crate::stats::Stats;
@@ -37,6 +38,9 @@ const ROOMS_PER_WRITE: usize = 64;
 
 /// So many bytes beyond the first ones are as much work as a write.
 const BYTES_PER_WRITE: usize = 16 << 10;
+
+/// Compressing a byte is as much work as writing so many.
+const DEFLATING: usize = 3;
 
 /// Message heads up to so many bytes are copied next to their tail; larger ones are written from
 /// where they are.
@@ -79,6 +83,11 @@ impl FanOut {
         std::iter::successors(first, next)
             .filter(|&at| at != NONE)
             .count() as u64
+    }
+
+    /// What a hit is of.
+    fn publication(&self, hit: Hit) -> &Publication {
+        &self.batches[hit.batch as usize][hit.publication as usize]
     }
 
     fn is_written(&self) -> bool {
@@ -193,7 +202,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Writes a connection's hits, before anything else is written to it. Answers how many bytes
-    /// they are.
+    /// they are, with the work of compressing them as bytes.
     pub(super) fn flush_connection(
         &mut self,
         id: ConnectionId,
@@ -213,18 +222,29 @@ impl<P: Peer> Shard<P> {
             limit,
             scratch: std::mem::take(&mut self.scratch),
             gathered: 0,
+            bytes: 0,
             stats: &mut self.stats,
         };
-        let (mut result, mut bytes) = (Ok(()), 0);
+        let mut result = Ok(());
         while at != NONE && result.is_ok() {
             let hit = self.fan_out.hits[at as usize];
-            let (header, head, tail) = frame(&self.fan_out, &self.registry, hit);
-            bytes += header.len() + head.len() + tail.len();
-            result = writer.put(&header, head, tail);
+            let publication = self.fan_out.publication(hit);
+            let (_, tail) = self.registry.receiver(hit.subscription);
+            let threshold = self.settings.compression.threshold;
+            let head = writer.deflated(publication, tail, threshold, &mut self.deflater);
+            result = if let Some(head) = head
+                && let Some(frame) = DeflatedFrame::new(Opcode::Text, head, tail)
+            {
+                writer.put(frame.parts())
+            } else {
+                let len = publication.head.len() + tail.len();
+                let header = FrameHeader::new(Opcode::Text, len);
+                writer.put([&header, &publication.head, tail])
+            };
             at = hit.next;
         }
         result = result.and_then(|()| writer.flush());
-        let scratch = writer.scratch;
+        let Writer { scratch, bytes, .. } = writer;
         self.recycle(scratch);
         if let Err(broken) = result {
             let rest = Pending {
@@ -273,22 +293,48 @@ struct Writer<'a, P> {
     scratch: Vec<u8>,
     /// How many frames the scratch holds.
     gathered: u64,
+    /// Bytes of all frames so far, and the work of compressing as bytes.
+    bytes: usize,
     stats: &'a mut Stats,
 }
 
 impl<P: Peer> Writer<'_, P> {
-    fn put(&mut self, header: &[u8], head: &[u8], tail: &[u8]) -> Result<(), Broken> {
-        if head.len() > COPIED {
+    /// The compressed head of a publication, where the receiver takes it and it is worth it. Once
+    /// for each delivery, most often to say no.
+    #[inline(always)]
+    fn deflated<'p>(
+        &mut self,
+        publication: &'p Publication,
+        tail: &[u8],
+        threshold: usize,
+        deflater: &mut Deflater,
+    ) -> Option<&'p [u8]> {
+        let (agreed, len) = (self.connection.deflate?, publication.head.len());
+        if len < threshold || !agreed.may_compress(len + tail.len()) {
+            return None;
+        }
+        let before = self.stats.deflated;
+        let deflated = publication.deflated(deflater, self.stats);
+        if self.stats.deflated > before {
+            self.bytes += DEFLATING * len;
+        }
+        deflated
+    }
+
+    /// Takes the parts of a frame; the second is the head.
+    fn put<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) -> Result<(), Broken> {
+        self.bytes += parts.iter().map(|part| part.len()).sum::<usize>();
+        if parts[1].len() > COPIED {
             if let Err(broken) = self.flush() {
                 self.stats.undelivered += 1;
                 return Err(broken);
             }
-            let result = self.connection.send([header, head, tail], 1, self.limit);
+            let result = self.connection.send(parts, 1, self.limit);
             return self.count(1, result);
         }
-        self.scratch.extend_from_slice(header);
-        self.scratch.extend_from_slice(head);
-        self.scratch.extend_from_slice(tail);
+        for part in parts {
+            self.scratch.extend_from_slice(part);
+        }
         self.gathered += 1;
         if self.scratch.len() > GATHERED {
             return self.flush();
@@ -318,18 +364,6 @@ impl<P: Peer> Writer<'_, P> {
         }
         result.map(|_| ())
     }
-}
-
-/// The three parts of a publish frame.
-fn frame<'a>(
-    fan_out: &'a FanOut,
-    registry: &'a Registry,
-    hit: Hit,
-) -> (FrameHeader, &'a [u8], &'a [u8]) {
-    let publication = &fan_out.batches[hit.batch as usize][hit.publication as usize];
-    let (_, tail) = registry.receiver(hit.subscription);
-    let header = FrameHeader::new(Opcode::Text, publication.head.len() + tail.len());
-    (header, &publication.head, tail)
 }
 
 /// An index as it is kept; all are bounded by [`HITS`] and the limits on connections.

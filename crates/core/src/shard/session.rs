@@ -52,6 +52,9 @@ impl<P: Peer> Shard<P> {
             return;
         }
         let mut decoder = std::mem::take(&mut connection.decoder);
+        let mut inflater = connection
+            .deflate
+            .map(|_| std::mem::take(&mut self.inflater));
         let mut replies = std::mem::take(&mut self.scratch);
         let mut input = Input::new(bytes);
         let options = DecodeOptions {
@@ -59,7 +62,11 @@ impl<P: Peer> Shard<P> {
             message_bytes_max: self.settings.limits.message_bytes,
         };
         loop {
-            let flow = match decoder.decode(&mut input, &options) {
+            let event = match &mut inflater {
+                Some(inflater) => decoder.decode_deflated(&mut input, &options, inflater),
+                None => decoder.decode(&mut input, &options),
+            };
+            let flow = match event {
                 Ok(Some(event)) => self.on_event(id, event, &mut replies, now, effects),
                 Ok(None) => break,
                 Err(violation) => {
@@ -75,6 +82,10 @@ impl<P: Peer> Shard<P> {
                 decoder = ht_frame::Decoder::new();
                 break;
             }
+        }
+        if let Some(mut inflater) = inflater {
+            inflater.trim();
+            self.inflater = inflater;
         }
         self.connections[id.index()].decoder = decoder;
         if !replies.is_empty() {

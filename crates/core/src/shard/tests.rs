@@ -1,6 +1,7 @@
 //! The shard as its peers see it.
 
 mod closing;
+mod compression;
 mod delivery;
 mod kit;
 mod messages;

@@ -1,6 +1,7 @@
 //! Frames by hand: what comes out, from where, and what is refused.
 
 use super::*;
+use crate::deflate::Deflater;
 use crate::encode::put_close;
 use crate::encode::put_frame;
 use crate::encode::put_masked_frame;
@@ -53,12 +54,26 @@ fn feed(
     chunks: &[&[u8]],
     options: &DecodeOptions,
 ) -> (Vec<Owned>, Option<Violation>) {
+    feed_with(decoder, chunks, options, None)
+}
+
+/// The same, with an inflater where compression was negotiated.
+fn feed_with(
+    decoder: &mut Decoder,
+    chunks: &[&[u8]],
+    options: &DecodeOptions,
+    mut inflater: Option<&mut Inflater>,
+) -> (Vec<Owned>, Option<Violation>) {
     let mut events = Vec::new();
     for chunk in chunks {
         let mut bytes = chunk.to_vec();
         let mut input = Input::new(&mut bytes);
         loop {
-            match decoder.decode(&mut input, options) {
+            let event = match &mut inflater {
+                Some(inflater) => decoder.decode_deflated(&mut input, options, inflater),
+                None => decoder.decode(&mut input, options),
+            };
+            match event {
                 Ok(Some(event)) => events.push(event.into()),
                 Ok(None) => break,
                 Err(violation) => return (events, Some(violation)),
@@ -393,4 +408,94 @@ fn empty_fragments_keep_nothing() {
         panic!("a message is unfinished")
     };
     assert_eq!(partial.message_len(), Some(0));
+}
+
+/// "Hello" compressed (RFC 7692 section 7.2.3.1).
+const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+
+/// Whole and byte by byte must give the same, on a connection that negotiated compression.
+#[track_caller]
+fn check_deflated(bytes: &[u8], events: &[Owned], violation: Option<Violation>) {
+    let single: Vec<&[u8]> = bytes.chunks(1).collect();
+    let mut inflater = Inflater::new();
+    for chunks in [&[bytes][..], &single] {
+        let mut decoder = Decoder::new();
+        let (got, refused) = feed_with(&mut decoder, chunks, &SERVER, Some(&mut inflater));
+        assert_eq!((&got[..], refused), (events, violation));
+        assert!(violation.is_some() || decoder.is_idle());
+    }
+}
+
+#[test]
+fn compressed_messages_beside_others() {
+    let hello = || Owned::Text("Hello".into());
+    let (first, rest) = HELLO.split_at(3);
+    let bytes = [
+        masked(0xc1, HELLO),
+        masked(0x81, b"plain"),
+        masked(0xc2, HELLO),
+        // In fragments, with a ping between them.
+        masked(0x41, first),
+        masked(0x89, b"ping"),
+        masked(0x00, &[]),
+        masked(0x80, rest),
+        masked(0x41, HELLO),
+        masked(0x80, &[]),
+        masked(0x01, b"pla"),
+        masked(0x80, b"in"),
+    ];
+    let events = [
+        hello(),
+        Owned::Text("plain".into()),
+        Owned::Binary(b"Hello".to_vec()),
+        Owned::Ping(b"ping".to_vec()),
+        hello(),
+        hello(),
+        Owned::Text("plain".into()),
+    ];
+    check_deflated(&bytes.concat(), &events, None);
+}
+
+#[test]
+fn the_first_reserved_bit_belongs_to_the_first_frame_of_a_message() {
+    for first in [0xc8, 0xc9, 0xca, 0xc0, 0x40, 0xd1, 0xa1, 0x91, 0xf1] {
+        let frame = masked(first, b"");
+        check_deflated(&frame, &[], Some(Violation::ReservedBits));
+    }
+    let bytes = [masked(0x41, &HELLO[..3]), masked(0xc0, &HELLO[3..])].concat();
+    check_deflated(&bytes, &[], Some(Violation::ReservedBits));
+    // Where nothing was agreed upon it belongs to nobody.
+    refused(&masked(0xc1, HELLO), Violation::ReservedBits);
+}
+
+#[test]
+fn compressed_messages_that_are_refused() {
+    let cases = [
+        (masked(0xc1, b"{}"), Violation::DeflateInvalid),
+        // Text is checked when it is inflated.
+        (
+            masked(0xc1, &[0x00, 0x01, 0x00, 0xfe, 0xff, 0xff, 0x00]),
+            Violation::TextNotUtf8,
+        ),
+        // Too long inflated, and too long as it comes.
+        (masked(0xc1, &zeros(1_001)), Violation::MessageTooBig),
+        (masked(0xc1, &[0; 1_001]), Violation::MessageTooBig),
+        (
+            [masked(0x41, &[0; 999]), masked(0x80, &[0; 2])].concat(),
+            Violation::MessageTooBig,
+        ),
+    ];
+    for (bytes, violation) in cases {
+        check_deflated(&bytes, &[], Some(violation));
+    }
+    let most = Owned::Binary(vec![0; 1_000]);
+    check_deflated(&masked(0xc2, &zeros(1_000)), &[most], None);
+}
+
+/// So many zeros, compressed.
+fn zeros(len: usize) -> Vec<u8> {
+    let head = vec![0; len];
+    let mut deflated = Deflater::new(6).deflate(&head).unwrap().into_vec();
+    deflated.push(0);
+    deflated
 }

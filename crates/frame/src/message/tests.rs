@@ -3,14 +3,14 @@
 use super::*;
 
 fn text(chunks: &[&[u8]]) -> Result<String, Violation> {
-    let mut message = Message::new(Opcode::Text);
+    let mut message = Message::new(Opcode::Text, false);
     for chunk in chunks {
         message.push(chunk, None)?;
     }
     message.check_end()?;
     match message {
         Message::Text(text) => Ok(text.as_str().to_owned()),
-        Message::Binary(_) => panic!("a text message"),
+        Message::Binary(_) | Message::Compressed(..) => panic!("a text message"),
     }
 }
 
@@ -42,7 +42,7 @@ fn the_first_bad_byte_is_reported() {
         &[b"\xf0", b"\x9d\x84", b"\x9ez\xf8"],
     ];
     for chunks in cases {
-        let mut message = Message::new(Opcode::Text);
+        let mut message = Message::new(Opcode::Text, false);
         let (last, before) = chunks.split_last().unwrap();
         for chunk in before {
             assert_eq!(message.push(chunk, None), Ok(()), "{chunks:?}");
@@ -64,7 +64,7 @@ fn text_does_not_end_within_a_character() {
 
 #[test]
 fn length_counts_the_cut_character() {
-    let mut message = Message::new(Opcode::Text);
+    let mut message = Message::new(Opcode::Text, false);
     message.push(b"ab\xf0\x9d", None).unwrap();
     assert_eq!(message.len(), 4);
     message.push(b"\x84", None).unwrap();
@@ -73,18 +73,25 @@ fn length_counts_the_cut_character() {
     assert_eq!(message.len(), 6);
 }
 
+/// Opcode, and whether the message is compressed.
+const KINDS: [(Opcode, bool); 3] = [
+    (Opcode::Text, false),
+    (Opcode::Binary, false),
+    (Opcode::Text, true),
+];
+
 fn capacity(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.whole.capacity(),
-        Message::Binary(bytes) => bytes.capacity(),
+        Message::Binary(bytes) | Message::Compressed(bytes, _) => bytes.capacity(),
     }
 }
 
 #[test]
 fn buffers_grow_with_what_arrived() {
     const ANNOUNCED: usize = 1 << 20;
-    for opcode in [Opcode::Text, Opcode::Binary] {
-        let mut message = Message::new(opcode);
+    for (opcode, compressed) in KINDS {
+        let mut message = Message::new(opcode, compressed);
         let mut arrived = 0;
         let mut grown = 0;
         while arrived < ANNOUNCED {
@@ -105,8 +112,8 @@ fn buffers_grow_with_what_arrived() {
 
 #[test]
 fn tiny_fragments_do_not_move_the_buffer_each_time() {
-    for opcode in [Opcode::Text, Opcode::Binary] {
-        let mut message = Message::new(opcode);
+    for (opcode, compressed) in KINDS {
+        let mut message = Message::new(opcode, compressed);
         let mut grown = 0;
         for _ in 0..100_000 {
             let before = capacity(&message);

@@ -1,5 +1,8 @@
 //! Streams of frames: valid ones, and valid ones with a few bytes changed.
 
+use flate2::Compress;
+use flate2::Compression;
+use flate2::FlushCompress;
 use ht_frame::Opcode;
 use ht_frame::Role;
 use proptest::collection::vec;
@@ -76,7 +79,100 @@ fn control() -> impl Strategy<Value = Frame> {
 }
 
 /// A message in up to four fragments, with control frames between them.
-fn message() -> impl Strategy<Value = Vec<Frame>> {
+#[derive(Clone, Debug)]
+struct Message {
+    opcode: u8,
+    payload: Vec<u8>,
+    /// In their order, whatever the payload's length.
+    cuts: Vec<(Index, Option<Frame>)>,
+    key: [u8; 4],
+    how: How,
+}
+
+impl Message {
+    fn frames(&self, deflated: bool) -> Vec<Frame> {
+        let (rsv1, payload) = if deflated {
+            (0x40, self.how.deflate(&self.payload))
+        } else {
+            (0, self.payload.clone())
+        };
+        let mut frames = Vec::new();
+        let (mut from, mut first) = (0, self.opcode | rsv1);
+        for (cut, between) in &self.cuts {
+            let to = cut.index(payload.len() + 1);
+            frames.push(Frame {
+                first,
+                payload: payload[from..to].to_vec(),
+                key: self.key,
+            });
+            frames.extend(between.clone());
+            (from, first) = (to, 0x0);
+        }
+        frames.push(Frame {
+            first: first | 0x80,
+            payload: payload[from..].to_vec(),
+            key: self.key,
+        });
+        frames
+    }
+}
+
+/// How a peer may compress: with any level (0 stores), in blocks that end anywhere, and with or
+/// without a final block.
+#[derive(Clone, Debug)]
+struct How {
+    level: u32,
+    blocks: Vec<Index>,
+    is_final: bool,
+}
+
+impl How {
+    fn deflate(&self, payload: &[u8]) -> Vec<u8> {
+        let mut compress = Compress::new(Compression::new(self.level), false);
+        let mut out = Vec::with_capacity(2 * payload.len() + 1_000);
+        let mut cuts: Vec<_> = self
+            .blocks
+            .iter()
+            .map(|block| block.index(payload.len() + 1))
+            .collect();
+        cuts.sort_unstable();
+        let mut from = 0;
+        for to in cuts {
+            let block = &payload[from..to];
+            compress
+                .compress_vec(block, &mut out, FlushCompress::Sync)
+                .expect("any bytes can be compressed");
+            from = to;
+        }
+        let flush = if self.is_final {
+            FlushCompress::Finish
+        } else {
+            FlushCompress::Sync
+        };
+        compress
+            .compress_vec(&payload[from..], &mut out, flush)
+            .expect("any bytes can be compressed");
+        if self.is_final {
+            out.push(0);
+        } else {
+            assert!(out.ends_with(&[0x00, 0x00, 0xff, 0xff]));
+            out.truncate(out.len() - 4);
+        }
+        out
+    }
+}
+
+fn how() -> impl Strategy<Value = How> {
+    (0..=9_u32, vec(any::<Index>(), 0..3), any::<bool>()).prop_map(|(level, blocks, is_final)| {
+        How {
+            level,
+            blocks,
+            is_final,
+        }
+    })
+}
+
+fn message() -> impl Strategy<Value = Message> {
     let payload = prop_oneof![
         10 => text().prop_map(|text| (0x1, text.into_bytes())),
         10 => binary().prop_map(|bytes| (0x2, bytes)),
@@ -87,27 +183,15 @@ fn message() -> impl Strategy<Value = Vec<Frame>> {
         (any::<Index>(), prop::option::weighted(0.3, control())),
         0..4,
     );
-    (payload, cuts, any::<[u8; 4]>()).prop_map(|((opcode, payload), mut cuts, key)| {
-        let end = payload.len() + 1;
-        cuts.sort_by_key(|(cut, _)| cut.index(end));
-        let mut frames = Vec::new();
-        let (mut from, mut first) = (0, opcode);
-        for (cut, between) in cuts {
-            let to = cut.index(end);
-            frames.push(Frame {
-                first,
-                payload: payload[from..to].to_vec(),
-                key,
-            });
-            frames.extend(between);
-            (from, first) = (to, 0x0);
-        }
-        frames.push(Frame {
-            first: first | 0x80,
-            payload: payload[from..].to_vec(),
+    (payload, cuts, any::<[u8; 4]>(), how()).prop_map(|((opcode, payload), mut cuts, key, how)| {
+        cuts.sort_by_key(|(cut, _)| cut.index(usize::MAX));
+        Message {
+            opcode,
+            payload,
+            cuts,
             key,
-        });
-        frames
+            how,
+        }
     })
 }
 
@@ -130,24 +214,54 @@ fn close() -> impl Strategy<Value = Frame> {
 
 /// A stream whose frames are well formed (a few texts and close frames have a bad payload).
 pub(crate) fn stream() -> impl Strategy<Value = (Role, Vec<u8>)> {
-    let item = prop_oneof![3 => message(), 1 => control().prop_map(|frame| std::vec![frame])];
+    deflated_stream().prop_map(|(role, plain, _)| (role, plain))
+}
+
+/// The same stream twice: with all messages as they are, and with most of them compressed.
+pub(crate) fn deflated_stream() -> impl Strategy<Value = (Role, Vec<u8>, Vec<u8>)> {
+    let item = prop_oneof![
+        3 => (message(), prop::bool::weighted(0.8)).prop_map(|(message, deflated)| {
+            (message.frames(false), message.frames(deflated))
+        }),
+        1 => control().prop_map(|frame| (std::vec![frame.clone()], std::vec![frame])),
+    ];
     let items = vec(item, 0..6);
     (role(), items, prop::option::of(close())).prop_map(|(role, items, close)| {
-        let mut bytes = Vec::new();
-        for frame in items.iter().flatten().chain(&close) {
-            frame.put(&mut bytes, role);
+        let mut streams = (Vec::new(), Vec::new());
+        for (plain, deflated) in &items {
+            plain
+                .iter()
+                .for_each(|frame| frame.put(&mut streams.0, role));
+            deflated
+                .iter()
+                .for_each(|frame| frame.put(&mut streams.1, role));
         }
-        (role, bytes)
+        if let Some(close) = close {
+            close.put(&mut streams.0, role);
+            close.put(&mut streams.1, role);
+        }
+        (role, streams.0, streams.1)
     })
 }
 
 /// Such a stream with bytes changed, most often among the first where the headers are, and cut off.
 pub(crate) fn mutated_stream() -> impl Strategy<Value = (Role, Vec<u8>)> {
+    mutated(stream())
+}
+
+/// The same of a stream with compressed messages.
+pub(crate) fn mutated_deflated_stream() -> impl Strategy<Value = (Role, Vec<u8>)> {
+    mutated(deflated_stream().prop_map(|(role, _, deflated)| (role, deflated)))
+}
+
+fn mutated(
+    stream: impl Strategy<Value = (Role, Vec<u8>)>,
+) -> impl Strategy<Value = (Role, Vec<u8>)> {
     let bit = (0_u8..8).prop_map(|bit| 1 << bit);
     let change = prop_oneof![3 => bit, 1 => any::<u8>()];
     let changes = vec((any::<Index>(), any::<bool>(), change), 0..4);
     let cut = prop::option::weighted(0.3, any::<Index>());
-    (stream(), changes, cut).prop_map(|((role, mut bytes), changes, cut)| {
+    (stream, changes, cut).prop_map(|((role, mut bytes), changes, cut)| {
         if !bytes.is_empty() {
             for (at, early, change) in changes {
                 let reach = if early {

@@ -1,5 +1,6 @@
 //! Properties of whole streams of frames: any cut, against another implementation, there and back.
 
+mod deflate;
 mod differential;
 mod generate;
 mod round_trip;
@@ -9,6 +10,7 @@ use ht_frame::CloseCode;
 use ht_frame::DecodeOptions;
 use ht_frame::Decoder;
 use ht_frame::Event;
+use ht_frame::Inflater;
 use ht_frame::Input;
 use ht_frame::Violation;
 
@@ -49,13 +51,26 @@ enum End<V> {
 
 /// Decodes `pieces` one after the other, up to a close frame or a violation.
 fn decode(pieces: &[&[u8]], options: &DecodeOptions) -> (Vec<Owned>, End<Violation>) {
+    decode_with(pieces, options, None)
+}
+
+/// The same, with an inflater where compression was negotiated.
+fn decode_with(
+    pieces: &[&[u8]],
+    options: &DecodeOptions,
+    mut inflater: Option<&mut Inflater>,
+) -> (Vec<Owned>, End<Violation>) {
     let mut decoder = Decoder::new();
     let mut events = Vec::new();
     for piece in pieces {
         let mut bytes = piece.to_vec();
         let mut input = Input::new(&mut bytes);
         loop {
-            match decoder.decode(&mut input, options) {
+            let event = match &mut inflater {
+                Some(inflater) => decoder.decode_deflated(&mut input, options, inflater),
+                None => decoder.decode(&mut input, options),
+            };
+            match event {
                 Ok(Some(event)) => {
                     events.push(event.into());
                     if let Some(Owned::Close(_)) = events.last() {

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ht_frame::PerMessageDeflate;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Request;
@@ -64,14 +65,28 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response
     })
 }
 
-/// The answer that ends HTTP. No subprotocol is chosen and no extension agreed upon.
-pub(super) fn switching(accept: &HeaderValue) -> Response<Body> {
+/// What can be agreed upon about compression.
+pub(super) fn compression(headers: &HeaderMap) -> Option<PerMessageDeflate> {
+    let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
+    PerMessageDeflate::negotiate(offers.map(HeaderValue::as_bytes))
+}
+
+/// The answer that ends HTTP. No subprotocol is chosen and no extension but compression.
+pub(super) fn switching(
+    accept: &HeaderValue,
+    deflate: Option<PerMessageDeflate>,
+) -> Response<Body> {
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.clone());
+    if let Some(deflate) = deflate {
+        let response = HeaderValue::try_from(deflate.response());
+        let response = response.expect("tokens and digits are a header's value");
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, response);
+    }
     response
 }
 
@@ -124,6 +139,27 @@ mod tests {
             check(&request(&GOOD)).unwrap(),
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         );
+    }
+
+    #[test]
+    fn compression_is_agreed_upon_over_any_number_of_headers() {
+        let offers = [
+            ("sec-websocket-extensions", "other"),
+            (
+                "sec-websocket-extensions",
+                "permessage-deflate; server_max_window_bits=9",
+            ),
+        ];
+        let agreed = compression(request(&offers).headers());
+        let accept = HeaderValue::from_static("x");
+        let response = switching(&accept, agreed);
+        assert_eq!(
+            response.headers()["sec-websocket-extensions"],
+            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
+             server_max_window_bits=9"
+        );
+        let response = switching(&accept, compression(request(&GOOD).headers()));
+        assert!(!response.headers().contains_key("sec-websocket-extensions"));
     }
 
     #[test]

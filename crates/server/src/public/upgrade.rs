@@ -11,6 +11,7 @@ use ht_backend::Credentials;
 use ht_core::shard::Admission;
 use ht_core::shard::Welcome;
 use ht_frame::CloseCode;
+use ht_frame::PerMessageDeflate;
 use ht_proto::grant::GrantList;
 use ht_proto::server;
 use hyper::upgrade::OnUpgrade;
@@ -32,14 +33,26 @@ pub(super) struct Visitor {
 
 impl Visitor {
     /// Turns the API's answer into the first message and what may follow. Counts and logs it.
-    pub(super) fn new(public: &Public, answer: Answer, credentials: Credentials) -> Self {
+    pub(super) fn new(
+        public: &Public,
+        answer: Answer,
+        credentials: Credentials,
+        deflate: Option<PerMessageDeflate>,
+    ) -> Self {
         let id = Uuid::new_v4();
         let counter = &public.node.counters.bootstraps;
         let code = match answer {
             Answer::Admitted(admission) => match parse(&admission.allowed_rooms) {
                 Some(list) => {
                     counter.add("admitted");
-                    return Self::admitted(public, id, list, admission.user_id, credentials);
+                    return Self::admitted(
+                        public,
+                        id,
+                        list,
+                        admission.user_id,
+                        credentials,
+                        deflate,
+                    );
                 }
                 None => {
                     counter.add("allowed-rooms");
@@ -71,6 +84,7 @@ impl Visitor {
             id,
             message,
             admission: Admission::Refused(code),
+            deflate,
         };
         Self {
             welcome,
@@ -84,6 +98,7 @@ impl Visitor {
         list: GrantList,
         user: Option<Box<str>>,
         credentials: Credentials,
+        deflate: Option<PerMessageDeflate>,
     ) -> Self {
         let message = server::authorized(&list.text).into();
         let admission = Admission::Admitted(public.grants.intern(list.rooms));
@@ -101,6 +116,7 @@ impl Visitor {
                 id,
                 message,
                 admission,
+                deflate,
             },
             about,
         }

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use ht_frame::CloseCode;
 use ht_frame::DecodeOptions;
 use ht_frame::Decoder;
+use ht_frame::DeflatedFrame;
 use ht_frame::Event;
+use ht_frame::Inflater;
 use ht_frame::Input;
 use ht_frame::Opcode;
+use ht_frame::PerMessageDeflate;
 use ht_frame::Role;
 use ht_frame::put_masked_frame;
 use ht_proto::grant::GrantList;
@@ -28,6 +31,7 @@ use crate::limits::Limits;
 use crate::publication::Publication;
 use crate::registry::ConnectionId;
 use crate::shard::Admission;
+use crate::shard::Compression;
 use crate::shard::Settings;
 use crate::shard::Shard;
 use crate::shard::Welcome;
@@ -45,6 +49,8 @@ pub(super) struct Client {
     pub(super) number: u128,
     pub(super) wire: Rc<RefCell<Wire>>,
     decoder: Decoder,
+    /// Where it negotiated compression.
+    inflater: Option<Inflater>,
 }
 
 impl Client {
@@ -57,7 +63,12 @@ impl Client {
             message_bytes_max: usize::MAX,
         };
         let mut lines = Vec::new();
-        while let Some(event) = self.decoder.decode(&mut input, &options).unwrap() {
+        loop {
+            let event = match &mut self.inflater {
+                Some(inflater) => self.decoder.decode_deflated(&mut input, &options, inflater),
+                None => self.decoder.decode(&mut input, &options),
+            };
+            let Some(event) = event.unwrap() else { break };
             lines.push(match event {
                 Event::Text(text) => text.into(),
                 Event::Binary(bytes) => format!("binary {bytes:?}"),
@@ -70,6 +81,11 @@ impl Client {
             });
         }
         lines
+    }
+
+    /// Whether it may send compressed messages.
+    pub(super) fn may_compress(&self) -> bool {
+        self.inflater.is_some()
     }
 
     /// Whether the last frame that was heard came whole.
@@ -100,6 +116,8 @@ pub(super) struct World {
     pub(super) shard: Shard<FakePeer>,
     pub(super) outside: Outside,
     pub(super) now: u64,
+    /// What clients offer when they connect.
+    pub(super) offer: Option<&'static str>,
     opened: u128,
 }
 
@@ -109,6 +127,7 @@ pub(super) fn settings() -> Settings {
         limits: Limits::default(),
         idle_timeout: 300_000,
         status_clients: true,
+        compression: Compression::default(),
     }
 }
 
@@ -127,6 +146,7 @@ impl World {
                 position: 0,
             },
             now: 1_000,
+            offer: None,
             opened: 0,
         }
     }
@@ -151,6 +171,9 @@ impl World {
             id: Uuid::from_u128(number),
             message: message.into(),
             admission,
+            deflate: self.offer.map(|offer| {
+                PerMessageDeflate::negotiate([offer.as_bytes()]).expect("a good offer")
+            }),
         };
         let expected = self.shard.next_id();
         let id = self.shard.open(peer, welcome, self.now, &mut self.outside);
@@ -160,6 +183,7 @@ impl World {
             number,
             wire,
             decoder: Decoder::new(),
+            inflater: self.offer.map(|_| Inflater::new()),
         }
     }
 
@@ -220,13 +244,19 @@ impl World {
 
     /// Queues one batch of triggers, each for some rooms.
     pub(super) fn publish_all(&mut self, triggers: &[(&[&str], &str)]) {
+        let batch = self.batch(triggers);
+        self.shard.publish(batch);
+    }
+
+    /// A batch of triggers, each for some rooms.
+    pub(super) fn batch(&mut self, triggers: &[(&[&str], &str)]) -> Arc<[Publication]> {
         let batch = triggers.iter().map(|(rooms, data)| {
             self.outside.position += 1;
             let rooms = rooms.iter().map(|text| room(text)).collect();
             Publication::new(self.outside.position, rooms, data.as_bytes())
         });
         let batch: Vec<_> = batch.collect();
-        self.shard.publish(batch.into());
+        batch.into()
     }
 
     /// Queues one trigger for one room.
@@ -302,6 +332,17 @@ pub(super) fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     put_masked_frame(&mut bytes, opcode, payload, [0x1f, 0x2e, 0x3d, 0x4c]);
     bytes
 }
+
+/// The same message in deflate's terms: a client may compress as badly as it likes.
+pub(super) fn masked_deflated(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+    let frame = DeflatedFrame::new(opcode, &[], payload).unwrap();
+    let mut bytes = masked(opcode, &frame.parts()[1..].concat());
+    bytes[0] |= RSV1;
+    bytes
+}
+
+/// In a frame's first byte: the message is compressed.
+pub(super) const RSV1: u8 = 0x40;
 
 pub(super) fn room(text: &str) -> Room {
     Room::parse(text, RoomLimits::TRUSTED).unwrap()

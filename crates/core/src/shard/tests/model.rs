@@ -11,6 +11,7 @@ use self::operations::operations;
 use self::reference::Reference;
 use crate::index::Matching;
 use crate::limits::Limits;
+use crate::shard::Compression;
 use crate::shard::Settings;
 
 /// What differs between the runs.
@@ -21,6 +22,8 @@ struct Mode {
     eager: bool,
     /// Bytes that may wait; zero: no bound.
     outbox_bytes: usize,
+    /// Shortest head that is compressed for those who take it.
+    threshold: usize,
 }
 
 fn check(mode: Mode, operations: &[Operation]) {
@@ -34,6 +37,10 @@ fn check(mode: Mode, operations: &[Operation]) {
             },
             idle_timeout: reference::IDLE,
             status_clients: true,
+            compression: Compression {
+                threshold: mode.threshold,
+                ..Compression::default()
+            },
         },
         mode.eager,
     );
@@ -49,9 +56,10 @@ proptest! {
         operations in operations(),
         exact: bool,
         eager: bool,
+        threshold in 0..200usize,
     ) {
         let matching = if exact { Matching::Exact } else { Matching::Wildcard };
-        check(Mode { matching, eager, outbox_bytes: 0 }, &operations);
+        check(Mode { matching, eager, outbox_bytes: 0, threshold }, &operations);
     }
 
     #[test]
@@ -59,8 +67,9 @@ proptest! {
         operations in operations(),
         eager: bool,
         outbox_bytes in 1usize..400,
+        threshold in 0..200usize,
     ) {
         let matching = Matching::Wildcard;
-        check(Mode { matching, eager, outbox_bytes }, &operations);
+        check(Mode { matching, eager, outbox_bytes, threshold }, &operations);
     }
 }

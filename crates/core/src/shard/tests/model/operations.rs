@@ -36,6 +36,7 @@ pub(super) enum Operation {
     Open {
         client: usize,
         room: usize,
+        offer: Option<&'static str>,
     },
     Refuse(usize),
     /// The client writes; nothing is sent yet.
@@ -74,12 +75,23 @@ fn takes() -> impl Strategy<Value = usize> {
     prop_oneof![2 => Just(usize::MAX), 1 => 0..200usize]
 }
 
+/// What a client offers about compression.
+fn offers() -> impl Strategy<Value = Option<&'static str>> {
+    prop_oneof![
+        2 => Just(None),
+        2 => Just(Some("permessage-deflate")),
+        // A window that some publications fit and others do not.
+        1 => Just(Some("permessage-deflate; server_max_window_bits=12")),
+    ]
+}
+
 pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let client = 0..CLIENTS;
     let length = prop_oneof![4 => 0..50usize, 1 => 4_000..6_000usize];
     let trigger = (proptest::collection::vec(0..ROOMS.len(), 0..4), length);
     let operation = prop_oneof![
-        6 => (client.clone(), takes()).prop_map(|(client, room)| Operation::Open { client, room }),
+        6 => (client.clone(), takes(), offers())
+            .prop_map(|(client, room, offer)| Operation::Open { client, room, offer }),
         1 => client.clone().prop_map(Operation::Refuse),
         24 => (client.clone(), messages()).prop_map(|(c, message)| Operation::Say(c, message)),
         24 => (client.clone(), 1..300usize).prop_map(|(c, bytes)| Operation::Arrive(c, bytes)),

@@ -58,7 +58,14 @@ impl Reference {
 
     pub(super) fn apply(&mut self, operation: &Operation) {
         match operation {
-            &Operation::Open { client, room } => self.open(client, Some(room)),
+            &Operation::Open {
+                client,
+                room,
+                offer,
+            } => {
+                self.world.offer = offer;
+                self.open(client, Some(room));
+            }
             &Operation::Refuse(client) => self.open(client, None),
             Operation::Say(client, message) => self.say(*client, message),
             &Operation::Arrive(client, bytes) => self.arrive(client, bytes),
@@ -125,13 +132,18 @@ impl Reference {
         let Some(known) = &mut self.clients[place] else {
             return;
         };
+        let either = if known.client.may_compress() {
+            masked_deflated
+        } else {
+            masked
+        };
         let frame = match message {
             Message::Ping => masked(Opcode::Text, b"ping"),
             &Message::Subscribe(room, name) => {
-                masked(Opcode::Text, subscribe(ROOMS[room], NAMES[name]).as_bytes())
+                either(Opcode::Text, subscribe(ROOMS[room], NAMES[name]).as_bytes())
             }
             &Message::Unsubscribe(name) => {
-                masked(Opcode::Binary, unsubscribe(NAMES[name]).as_bytes())
+                either(Opcode::Binary, unsubscribe(NAMES[name]).as_bytes())
             }
             Message::Rubbish => masked(Opcode::Text, b"rubbish"),
             Message::ControlPing => masked(Opcode::Ping, b"payload"),
@@ -299,6 +311,7 @@ impl Reference {
         let stats = self.world.shard.stats();
         let counted = stats.deliveries + stats.undelivered + stats.queued;
         assert!(counted <= self.hits);
+        assert!(stats.deflated <= self.data as u64, "each at most once");
         assert!(!delivered || counted + self.unsure >= self.hits);
     }
 
