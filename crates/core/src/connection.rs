@@ -104,7 +104,7 @@ impl<P: Peer> Connection<P> {
             if outbox.len() + len > limit {
                 return Err(Broken::Slow);
             }
-            outbox.append(parts, 0, publications);
+            outbox.append(parts, 0, publications, limit);
             return Ok(false);
         }
         let sent = match *parts.as_slice() {
@@ -120,8 +120,7 @@ impl<P: Peer> Connection<P> {
         // The first message that does not fit is kept whatever its size: its bound is that of a
         // trigger. Only who stays behind is slow.
         let mut outbox = Box::new(Outbox::default());
-        outbox.bytes.reserve_exact(len - taken);
-        outbox.append(parts, taken, publications);
+        outbox.append(parts, taken, publications, limit);
         self.outbox = Some(outbox);
         Ok(false)
     }
@@ -158,23 +157,42 @@ impl Outbox {
         self.bytes.len() - self.sent
     }
 
-    /// Adds `parts` but for their first `taken` bytes.
+    /// Adds `parts` but for their first `taken` bytes. At most `limit` bytes may wait.
     fn append<const PARTS: usize>(
         &mut self,
         parts: [&[u8]; PARTS],
         mut taken: usize,
         publications: u64,
+        limit: usize,
     ) {
-        if self.sent > self.bytes.len() / 2 {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
-        }
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        self.make_room(len - taken, limit);
         for part in parts {
             let skipped = taken.min(part.len());
             taken -= skipped;
             self.bytes.extend_from_slice(&part[skipped..]);
         }
         self.publications += publications;
+    }
+
+    /// Makes room for `len` bytes. The buffer takes no more than four thirds of what may wait: so
+    /// either a quarter of it was sent and is used again, for which at most three bytes are moved
+    /// for each that was sent, or there is room to grow.
+    fn make_room(&mut self, len: usize, limit: usize) {
+        if self.bytes.capacity() - self.bytes.len() >= len {
+            return;
+        }
+        if self.sent > 0 && self.sent >= self.bytes.capacity() / 4 {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        let needed = self.bytes.len() + len;
+        if needed > self.bytes.capacity() {
+            let most = limit.saturating_add(limit / 3);
+            let doubled = self.bytes.capacity().saturating_mul(2);
+            let capacity = doubled.min(most).max(needed);
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
     }
 }
 
@@ -186,7 +204,32 @@ impl<P> Linked for Connection<P> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn an_outbox_keeps_its_bytes_in_order_and_its_size_within_bounds(
+            steps in prop::collection::vec((0usize..300, 0usize..400), 1..300),
+        ) {
+            const LIMIT: usize = 900;
+            let mut outbox = Outbox::default();
+            let mut expected = std::collections::VecDeque::<u8>::new();
+            for (step, (len, sent)) in steps.into_iter().enumerate() {
+                if outbox.len() + len <= LIMIT {
+                    let message = vec![step as u8; len];
+                    expected.extend(&message);
+                    outbox.append([&message], 0, 0, LIMIT);
+                }
+                let sent = sent.min(outbox.len());
+                outbox.sent += sent;
+                expected.drain(..sent);
+                prop_assert!(outbox.bytes.capacity() <= LIMIT + LIMIT / 3);
+                prop_assert!(expected.iter().eq(&outbox.bytes[outbox.sent..]));
+            }
+        }
+    }
 
     #[test]
     fn a_connection_stays_small() {
