@@ -60,7 +60,8 @@ http {{
 ",
             module = module.display(),
             folder = scratch.path().display(),
-            connections = how.connections + 512,
+            // nginx ends connections that look idle when a sixteenth of these is left.
+            connections = how.connections + how.connections / 8 + 512,
         );
         let path = scratch.path().join("nginx.conf");
         std::fs::write(&path, configuration).map_err(|cause| LaunchError::Spawn {
