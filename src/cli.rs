@@ -44,7 +44,7 @@ enum Command {
     Listen(listen::Args),
     /// Load a running gateway with clients and triggers of your own, to size a machine
     Bench(bench::Args),
-    /// Print the settings: a file to start from, or their documentation
+    /// Print the settings: a file to start from, or their documentation; or that of the metrics
     Config(config::Args),
     /// Show everything at work on this machine: gateway, a little backend, a web page
     Demo(crate::demo::Args),

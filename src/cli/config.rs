@@ -1,4 +1,4 @@
-//! `high-templar config`: the settings as documents.
+//! `high-templar config`: the settings as documents, and the metrics.
 
 use std::process::ExitCode;
 
@@ -16,13 +16,18 @@ pub(super) struct Args {
     /// The reference of every setting
     #[arg(long)]
     markdown: bool,
+    /// The reference of every metric
+    #[arg(long)]
+    metrics: bool,
 }
 
 pub(super) fn run(args: &Args) -> Done {
     let text = if args.markdown {
         config::markdown()
+    } else if args.metrics {
+        ht_server::metrics::markdown()
     } else {
-        debug_assert!(args.toml, "one of the two is required");
+        debug_assert!(args.toml, "one of the three is required");
         config::toml()
     };
     print(text.trim_end_matches('\n'))?;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 
 use crate::binary::ANY_PORTS;
 use crate::binary::Running;
@@ -197,14 +198,19 @@ fn check_says_what_cannot_be_reached() {
 }
 
 #[test]
-fn the_committed_documentation_of_the_settings_is_up_to_date() {
-    let found = run(folder().path(), &["config", "--markdown"], &[]);
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-    let committed = fs::read_to_string(page).expect(page);
-    assert!(
-        found.stdout == committed,
-        "run: cargo run -- config --markdown > docs/configuration.md"
-    );
+fn the_committed_documentation_is_up_to_date() {
+    for (option, page) in [
+        ("--markdown", "docs/configuration.md"),
+        ("--metrics", "docs/metrics.md"),
+    ] {
+        let found = run(folder().path(), &["config", option], &[]);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+        let committed = fs::read_to_string(path).expect(page);
+        assert!(
+            found.stdout == committed,
+            "run: cargo run -- config {option} > {page}"
+        );
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod legacy;
 mod lifecycle;
 mod limits;
 mod messages;
+mod metrics;
 mod order;
 mod outages;
 mod rabbitmq;

@@ -85,7 +85,9 @@ impl Dispatcher {
             .triggers
             .fetch_add(triggers as u64, Ordering::Relaxed);
         let duplicates = (triggers - publications) as u64;
-        counters.duplicates.fetch_add(duplicates, Ordering::Relaxed);
+        counters
+            .trigger_duplicates
+            .fetch_add(duplicates, Ordering::Relaxed);
     }
 }
 

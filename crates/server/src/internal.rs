@@ -135,7 +135,7 @@ async fn respond_to(
         internal
             .node
             .counters
-            .trigger_errors
+            .internal_errors
             .add(status_label(response.status()));
     }
     Ok(response)

@@ -5,6 +5,7 @@
 //! starts either.
 
 pub mod config;
+pub mod metrics;
 
 mod census;
 mod dispatcher;
@@ -13,7 +14,6 @@ mod hooks;
 mod inbox;
 mod internal;
 mod listener;
-mod metrics;
 mod node;
 mod public;
 mod respond;

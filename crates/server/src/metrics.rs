@@ -1,31 +1,89 @@
-//! `/metrics` in the OpenMetrics text format.
+//! `/metrics` in the OpenMetrics text format, and the documentation of what it shows.
+
+mod docs;
+mod table;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use ht_broker::Health;
-use ht_core::peer::Eviction;
-use ht_proto::code::ErrorCode;
+use ht_broker::Broker;
+use ht_core::stats::Stats;
 use http::Response;
 use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::EncodeMetric;
+use prometheus_client::encoding::MetricEncoder;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+pub use crate::metrics::docs::markdown;
+pub(crate) use crate::metrics::table::Counters;
+
+use crate::metrics::table::SECTIONS;
 use crate::node::Node;
 use crate::respond;
 use crate::respond::Body;
 
+/// What every name begins with.
+const PREFIX: &str = "high_templar";
+
+/// Metrics that belong together.
+struct Section {
+    title: &'static str,
+    about: &'static str,
+    metrics: &'static [Metric],
+}
+
+/// One row of the table.
+struct Metric {
+    /// Without the prefix, and without the `_total` of a counter.
+    name: &'static str,
+    read: Read,
+    /// What it is, without a full stop.
+    help: &'static str,
+    /// When an operator should worry: a sentence.
+    worry: &'static str,
+}
+
+/// How a metric is read, and so what it is.
+enum Read {
+    Gauge(fn(&Now<'_>) -> u64),
+    GaugeByShard(fn(&Now<'_>) -> Vec<u64>),
+    Counter(fn(&Now<'_>) -> u64),
+    /// A label, all its words, and a number for each.
+    CounterBy(
+        &'static str,
+        fn() -> Vec<&'static str>,
+        fn(&Now<'_>) -> Vec<u64>,
+    ),
+    /// Shown on a node with a broker only.
+    BrokerGauge(fn(&dyn Broker) -> u64),
+    /// Shown on a node with a broker only.
+    BrokerCounter(fn(&dyn Broker) -> u64),
+}
+
+/// What the rows are read from.
+struct Now<'a> {
+    node: &'a Node,
+    totals: Stats,
+}
+
+/// A counter for each of a few fixed words.
+#[derive(Debug)]
+pub(crate) struct Labels {
+    words: &'static [&'static str],
+    counts: Box<[AtomicU64]>,
+}
+
 /// All metrics as of now.
 pub(crate) fn respond(node: &Arc<Node>) -> Response<Body> {
-    let mut registry = Registry::with_prefix("high_templar");
+    let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Snapshot(Arc::clone(node))));
     let mut body = String::new();
     match text::encode(&mut body, &registry) {
@@ -49,183 +107,90 @@ impl fmt::Debug for Snapshot {
 }
 
 impl Collector for Snapshot {
-    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let mut writer = Writer(encoder);
-        self.encode_shards(&mut writer)?;
-        self.encode_doors(&mut writer)?;
-        self.encode_broker(&mut writer)
-    }
-}
-
-impl Snapshot {
-    fn encode_shards(&self, writer: &mut Writer<'_>) -> Result<(), fmt::Error> {
-        let (node, totals) = (&self.0, self.0.totals());
-        let open = node.connections.load(Ordering::Acquire);
-        writer.gauge("connections", "Admitted connections that are open", open)?;
-        let help = "Admitted connections by shard; they differ by the few that left last";
-        writer.by_shard("shard_connections", help, node.connections_by_shard())?;
-        writer.gauge("rooms", "Rooms that have a subscriber", node.census.rooms())?;
-        writer.gauge("subscriptions", "Subscriptions", totals.subscriptions)?;
-        writer.gauge(
-            "queued_frames",
-            "Publish frames that wait for slow clients",
-            totals.queued,
-        )?;
-        writer.counter(
-            "admitted",
-            "Connections that were admitted",
-            totals.admitted,
-        )?;
-        writer.counter(
-            "refused",
-            "Visitors that were refused or failed",
-            totals.refused,
-        )?;
-        writer.counter(
-            "messages",
-            "Messages of clients, valid or not",
-            totals.messages,
-        )?;
-        writer.counter(
-            "publications",
-            "Publications matched, per shard",
-            totals.publications,
-        )?;
-        writer.counter(
-            "deflated_publications",
-            "Publications that were compressed, each once",
-            totals.deflated,
-        )?;
-        let help = "Bytes of the publications that were compressed, before";
-        writer.counter("deflate_input_bytes", help, totals.deflate_bytes_in)?;
-        let help = "The same bytes after; what did not become smaller counts as it was";
-        writer.counter("deflate_output_bytes", help, totals.deflate_bytes_out)?;
-        let help = "Publish frames handed to the system";
-        writer.counter("deliveries", help, totals.deliveries)?;
-        let help = "Publish frames that were lost with their connection";
-        writer.counter("undelivered", help, totals.undelivered)?;
-        let help = "Connections that broke the websocket protocol or a size limit";
-        writer.counter("violations", help, totals.violations)?;
-        let help = "Connections closed because their client said nothing for too long";
-        writer.counter("idle_timeouts", help, totals.idle_timeouts)?;
-        let errors = ErrorCode::ALL
-            .iter()
-            .map(|code| code.as_str())
-            .zip(totals.errors);
-        writer.family("client_errors", "Error replies to clients", "code", errors)?;
-        let evictions = Eviction::ALL
-            .iter()
-            .map(|reason| reason.as_str())
-            .zip(totals.evictions);
-        let help = "Connections ended to protect the others";
-        writer.family("evictions", help, "reason", evictions)
-    }
-
-    fn encode_doors(&self, writer: &mut Writer<'_>) -> Result<(), fmt::Error> {
-        let counters = &self.0.counters;
-        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let help = "Triggers that got a place in the order, repetitions included";
-        writer.counter("triggers", help, value(&counters.triggers))?;
-        let help = "Triggers whose id was seen before: accepted, not delivered again";
-        writer.counter("trigger_duplicates", help, value(&counters.duplicates))?;
-        let help = "Requests to the internal listener that were refused";
-        writer.family(
-            "internal_errors",
-            help,
-            "status",
-            counters.trigger_errors.all(),
-        )?;
-        let help = "Handshakes refused before the backend was asked";
-        writer.family(
-            "handshake_errors",
-            help,
-            "reason",
-            counters.handshake_errors.all(),
-        )?;
-        let help = "Bootstrap calls to the backend";
-        writer.family("bootstraps", help, "outcome", counters.bootstraps.all())?;
-        writer.counter("hooks", "Hooks that were called", value(&counters.hooks))?;
-        let help = "Hooks that got no answer";
-        writer.family("hook_errors", help, "reason", counters.hook_errors.all())?;
-        let help = "Hooks lost because the queue was full";
-        writer.counter("hooks_dropped", help, value(&counters.hooks_dropped))?;
-        let help = "Times that no connection could be accepted";
-        writer.counter("accept_errors", help, value(&counters.accept_errors))
-    }
-
-    fn encode_broker(&self, writer: &mut Writer<'_>) -> Result<(), fmt::Error> {
-        let Some(broker) = &self.0.broker else {
-            return Ok(());
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let now = Now {
+            node: &self.0,
+            totals: self.0.totals(),
         };
-        let counts = broker.counts();
-        let up = u64::from(broker.health() == Health::Ready);
-        writer.gauge(
-            "broker_up",
-            "1 while triggers can come in from the broker",
-            up,
-        )?;
-        writer.counter(
-            "broker_messages",
-            "Messages from the broker",
-            counts.received,
-        )?;
-        let help = "Messages from the broker that were no trigger";
-        writer.counter("broker_rejected", help, counts.rejected)?;
-        let help = "Times that the broker was lost or could not be reached";
-        writer.counter("broker_failures", help, counts.failures)
+        let mut metrics = SECTIONS.iter().flat_map(|section| section.metrics);
+        metrics.try_for_each(|metric| metric.encode(&now, &mut encoder))
     }
 }
 
-/// Writes one metric after the other.
-struct Writer<'a>(DescriptorEncoder<'a>);
-
-impl Writer<'_> {
-    fn gauge(&mut self, name: &str, help: &str, value: u64) -> Result<(), fmt::Error> {
-        let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-        gauge.encode(
-            self.0
-                .encode_descriptor(name, help, None, MetricType::Gauge)?,
-        )
-    }
-
-    fn by_shard(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl Iterator<Item = u64>,
-    ) -> Result<(), fmt::Error> {
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge)?;
-        for (shard, value) in values.enumerate() {
-            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-            gauge.encode(metric.encode_family(&[("shard", shard)])?)?;
+impl Metric {
+    fn kind(&self) -> MetricType {
+        match self.read {
+            Read::Gauge(_) | Read::GaugeByShard(_) | Read::BrokerGauge(_) => MetricType::Gauge,
+            Read::Counter(_) | Read::CounterBy(..) | Read::BrokerCounter(_) => MetricType::Counter,
         }
-        Ok(())
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> Result<(), fmt::Error> {
-        let counter = ConstCounter::new(value);
-        counter.encode(
-            self.0
-                .encode_descriptor(name, help, None, MetricType::Counter)?,
-        )
-    }
-
-    fn family(
-        &mut self,
-        name: &str,
-        help: &str,
-        label: &str,
-        values: impl IntoIterator<Item = (&'static str, u64)>,
-    ) -> Result<(), fmt::Error> {
-        let mut metric = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (word, value) in values {
-            let labels = [(label, word)];
-            ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+    fn encode(&self, now: &Now<'_>, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let broker = now.node.broker.as_deref();
+        if broker.is_none() && matches!(self.read, Read::BrokerGauge(_) | Read::BrokerCounter(_)) {
+            return Ok(());
         }
-        Ok(())
+        let mut metric = encoder.encode_descriptor(self.name, self.help, None, self.kind())?;
+        match (&self.read, broker) {
+            (Read::Gauge(read), _) => gauge(read(now)).encode(metric),
+            (Read::Counter(read), _) => ConstCounter::new(read(now)).encode(metric),
+            (Read::BrokerGauge(read), Some(broker)) => gauge(read(broker)).encode(metric),
+            (Read::BrokerCounter(read), Some(broker)) => {
+                ConstCounter::new(read(broker)).encode(metric)
+            }
+            (Read::BrokerGauge(_) | Read::BrokerCounter(_), None) => Ok(()),
+            (Read::GaugeByShard(read), _) => {
+                let mut values = read(now).into_iter().enumerate();
+                values.try_for_each(|(shard, value)| {
+                    gauge(value).encode(metric.encode_family(&[("shard", shard)])?)
+                })
+            }
+            (Read::CounterBy(label, words, read), _) => {
+                family(&mut metric, label, &words(), &read(now))
+            }
+        }
+    }
+}
+
+fn gauge(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+fn family(
+    metric: &mut MetricEncoder<'_>,
+    label: &str,
+    words: &[&str],
+    values: &[u64],
+) -> Result<(), fmt::Error> {
+    debug_assert_eq!(
+        words.len(),
+        values.len(),
+        "a number for each word of {label}"
+    );
+    words.iter().zip(values).try_for_each(|(&word, &value)| {
+        ConstCounter::new(value).encode(metric.encode_family(&[(label, word)])?)
+    })
+}
+
+impl Labels {
+    fn new(words: &'static [&'static str]) -> Self {
+        Self {
+            words,
+            counts: words.iter().map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Counts one of the words. They stand in the table.
+    pub(crate) fn add(&self, word: &str) {
+        let at = self.words.iter().position(|&known| known == word);
+        debug_assert!(at.is_some(), "{word:?} is not in the table of metrics");
+        if let Some(at) = at {
+            self.counts[at].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn all(&self) -> Vec<u64> {
+        let counts = self.counts.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).collect()
     }
 }

@@ -1,9 +1,6 @@
 //! What the parts of a node share: its counters, and who they are asked by.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -14,6 +11,7 @@ use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
 use crate::census::Census;
+use crate::metrics::Counters;
 use crate::throttle::Throttles;
 
 /// A node's shared state. No shard touches any of it while it delivers.
@@ -34,45 +32,6 @@ pub(crate) struct Node {
     /// A shard ended by a panic.
     pub(crate) broken: AtomicBool,
     online_since: String,
-}
-
-/// What is counted outside of the shards.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    /// Triggers that got a place, by HTTP or from the broker.
-    pub(crate) triggers: AtomicU64,
-    /// Triggers whose id was seen before.
-    pub(crate) duplicates: AtomicU64,
-    /// Requests to the trigger door that were refused, by status.
-    pub(crate) trigger_errors: Labels,
-    /// Handshakes that were refused, by reason.
-    pub(crate) handshake_errors: Labels,
-    /// Bootstrap calls, by outcome.
-    pub(crate) bootstraps: Labels,
-    /// Hooks that were called.
-    pub(crate) hooks: AtomicU64,
-    /// Hooks that got no answer, by reason.
-    pub(crate) hook_errors: Labels,
-    /// Hooks that were dropped because the queue was full.
-    pub(crate) hooks_dropped: AtomicU64,
-    /// Times that no connection could be accepted.
-    pub(crate) accept_errors: AtomicU64,
-}
-
-/// A counter per fixed word.
-#[derive(Debug, Default)]
-pub(crate) struct Labels(Mutex<BTreeMap<&'static str, u64>>);
-
-impl Labels {
-    pub(crate) fn add(&self, word: &'static str) {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *counts.entry(word).or_default() += 1;
-    }
-
-    pub(crate) fn all(&self) -> Vec<(&'static str, u64)> {
-        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.iter().map(|(&word, &count)| (word, count)).collect()
-    }
 }
 
 impl Node {

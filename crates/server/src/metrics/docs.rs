@@ -1,0 +1,58 @@
+//! The table of metrics as a document.
+
+use std::fmt::Write as _;
+
+use prometheus_client::metrics::MetricType;
+
+use crate::metrics::Metric;
+use crate::metrics::PREFIX;
+use crate::metrics::Read;
+use crate::metrics::table::SECTIONS;
+
+const INTRODUCTION: &str = include_str!("introduction.md");
+
+/// The reference of every metric: `docs/metrics.md`.
+#[must_use]
+pub fn markdown() -> String {
+    let mut out = INTRODUCTION.to_owned();
+    for section in SECTIONS {
+        write(
+            &mut out,
+            format_args!("\n## {}\n\n{}\n", section.title, section.about),
+        );
+        for metric in section.metrics {
+            describe(metric, &mut out);
+        }
+    }
+    out
+}
+
+fn describe(metric: &Metric, out: &mut String) {
+    let Metric {
+        name, help, worry, ..
+    } = metric;
+    let kind = metric.kind();
+    let suffix = match kind {
+        MetricType::Counter => "_total",
+        MetricType::Gauge | MetricType::Histogram | MetricType::Info | MetricType::Unknown => "",
+    };
+    let kind = kind.as_str();
+    write(
+        out,
+        format_args!("\n### `{PREFIX}_{name}{suffix}`\n\n{help}.\n\n- Type: {kind}\n"),
+    );
+    match &metric.read {
+        Read::CounterBy(label, words, _) => {
+            let words: Vec<_> = words().iter().map(|word| format!("`{word}`")).collect();
+            let words = words.join(", ");
+            write(out, format_args!("- Label: `{label}`, one of {words}\n"));
+        }
+        Read::GaugeByShard(_) => out.push_str("- Label: `shard`, its number from 0\n"),
+        Read::Gauge(_) | Read::Counter(_) | Read::BrokerGauge(_) | Read::BrokerCounter(_) => {}
+    }
+    write(out, format_args!("- When to worry: {worry}\n"));
+}
+
+fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a String takes every text");
+}

@@ -1,0 +1,212 @@
+//! Every metric of a node, defined once: what is counted, what `/metrics` shows and what
+//! docs/metrics.md says all come from this table.
+//!
+//! A row under `counted` is a counter of [`Counters`] by its name: a plain one, or one per word of
+//! a label, which are all the words there are. A row under `observed` is read where its number is
+//! kept. Each says in one sentence what it is and in another when an operator should worry.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use ht_broker::Health;
+use ht_core::peer::Eviction;
+use ht_proto::code::ErrorCode;
+
+use crate::metrics::Labels;
+use crate::metrics::Metric;
+use crate::metrics::Read;
+use crate::metrics::Section;
+
+macro_rules! counter_type {
+    () => {
+        AtomicU64
+    };
+    ($label:literal) => {
+        Labels
+    };
+}
+
+macro_rules! counter_new {
+    () => { AtomicU64::new(0) };
+    ([$($word:literal)*]) => { Labels::new(&[$($word,)*]) };
+}
+
+macro_rules! counter_read {
+    ($name:ident) => {
+        Read::Counter(|now| now.node.counters.$name.load(Ordering::Relaxed))
+    };
+    ($name:ident $label:literal [$($word:literal)*]) => {
+        Read::CounterBy($label, || vec![$($word,)*], |now| now.node.counters.$name.all())
+    };
+}
+
+macro_rules! metrics {
+    ($($title:literal, $about:literal {
+        $(observed $seen:ident = $read:expr; $seen_help:literal $seen_worry:literal)*
+        $(counted $name:ident $(by $label:literal [$($word:literal)*])?; $help:literal $worry:literal)*
+    })*) => {
+        /// What is counted outside of the shards.
+        #[derive(Debug)]
+        pub(crate) struct Counters {
+            $($(#[doc = $help] pub(crate) $name: counter_type!($($label)?),)*)*
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $($($name: counter_new!($([$($word)*])?),)*)*
+                }
+            }
+        }
+
+        /// Every metric, in the order of `/metrics` and of the documentation.
+        pub(crate) static SECTIONS: &[Section] = &[$(Section {
+            title: $title,
+            about: $about,
+            metrics: &[
+                $(Metric {
+                    name: stringify!($seen),
+                    read: $read,
+                    help: $seen_help,
+                    worry: $seen_worry,
+                },)*
+                $(Metric {
+                    name: stringify!($name),
+                    read: counter_read!($name $($label [$($word)*])?),
+                    help: $help,
+                    worry: $worry,
+                },)*
+            ],
+        },)*];
+    };
+}
+
+metrics! {
+    "Connections", "Who is here, and who was let go." {
+        observed connections = Read::Gauge(|now| now.node.connections.load(Ordering::Acquire));
+            "Admitted connections that are open"
+            "When it nears `limits.connections`, or falls to nothing within seconds."
+        observed shard_connections = Read::GaugeByShard(|now| now.node.connections_by_shard().collect());
+            "Admitted connections by shard; they differ by the few that left last"
+            "When one shard has many more than the others: they are given out evenly."
+        observed rooms = Read::Gauge(|now| now.node.census.rooms());
+            "Rooms that have a subscriber"
+            "Not by itself; with `subscriptions` it explains memory."
+        observed subscriptions = Read::Gauge(|now| now.totals.subscriptions);
+            "Subscriptions"
+            "When it grows and `connections` does not: a page subscribes again and again."
+        observed admitted = Read::Counter(|now| now.totals.admitted);
+            "Connections that were admitted"
+            "When it grows much faster than usual: pages reconnect, see `evictions` and the close codes."
+        observed refused = Read::Counter(|now| now.totals.refused);
+            "Visitors that were refused or failed"
+            "When it outgrows `admitted`: `bootstraps` says why."
+        observed evictions = Read::CounterBy(
+            "reason",
+            || Eviction::ALL.iter().map(|reason| reason.as_str()).collect(),
+            |now| now.totals.evictions.to_vec(),
+        );
+            "Connections ended to protect the others"
+            "When it goes on growing: clients cannot keep up with what is published to them."
+        observed violations = Read::Counter(|now| now.totals.violations);
+            "Connections that broke the websocket protocol or a size limit"
+            "When it grows steadily: a client has a bug, or something between it and here has."
+        observed idle_timeouts = Read::Counter(|now| now.totals.idle_timeouts);
+            "Connections closed because their client said nothing for too long"
+            "When it follows `admitted`: the pages send no `ping`."
+    }
+
+    "Visitors", "From the handshake to the API's answer." {
+        counted handshake_errors by "reason" ["handshake" "head" "forward" "handshakes" "connections"];
+            "Handshakes refused before the backend was asked"
+            "`handshakes` and `connections` are limits that are reached: visitors are sent away. The others are clients that do not speak the protocol."
+        counted bootstraps by "outcome" [
+            "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "redirect" "protocol"
+            "content-type" "encoding" "too-large" "truncated" "not-utf-8" "not-json" "not-object"
+        ];
+            "Bootstrap calls to the backend"
+            "Every outcome but `admitted` and `status` is the backend's fault or the configuration's. `status` is an answer other than 200: many at once are a login that has ended."
+        counted accept_errors;
+            "Times that no connection could be accepted"
+            "When it grows at all: the process most likely has no file descriptor left."
+    }
+
+    "Messages of clients", "What clients ask." {
+        observed messages = Read::Counter(|now| now.totals.messages);
+            "Messages of clients, valid or not"
+            "When it outgrows the connections: one `ping` each half minute is usual."
+        observed client_errors = Read::CounterBy(
+            "code",
+            || ErrorCode::ALL.iter().map(|code| code.as_str()).collect(),
+            |now| now.totals.errors.to_vec(),
+        );
+            "Error replies to clients"
+            "`room-not-found` at every page load is a permission that pages count on and the API does not grant; the others are bugs of clients."
+    }
+
+    "Deliveries", "From a publication to the sockets." {
+        observed publications = Read::Counter(|now| now.totals.publications);
+            "Publications matched, per shard"
+            "Not by itself: the shards' work, beside `triggers`."
+        observed deliveries = Read::Counter(|now| now.totals.deliveries);
+            "Publish frames handed to the system"
+            "When it stands still while `triggers` grows and pages are open."
+        observed undelivered = Read::Counter(|now| now.totals.undelivered);
+            "Publish frames that were lost with their connection"
+            "When it grows faster than connections end: see `evictions`."
+        observed queued_frames = Read::Gauge(|now| now.totals.queued);
+            "Publish frames that wait for slow clients"
+            "When it goes on growing: many clients are slow at once, or the network is."
+        observed deflated_publications = Read::Counter(|now| now.totals.deflated);
+            "Publications that were compressed, each once"
+            "Not by itself: what compression costs, beside the bytes below."
+        observed deflate_input_bytes = Read::Counter(|now| now.totals.deflate_bytes_in);
+            "Bytes of the publications that were compressed, before"
+            "Not by itself."
+        observed deflate_output_bytes = Read::Counter(|now| now.totals.deflate_bytes_out);
+            "The same bytes after; what did not become smaller counts as it was"
+            "When it is near the input: the data does not compress, switch `compression.enabled` off."
+    }
+
+    "Triggers", "From the API to the order of publications." {
+        counted triggers;
+            "Triggers that got a place in the order, repetitions included"
+            "When it stands still while the API publishes."
+        counted trigger_duplicates;
+            "Triggers whose id was seen before: accepted, not delivered again"
+            "When it grows steadily: the API does not hear the answers, see `internal_errors`."
+        counted internal_errors by "status" ["400" "401" "403" "404" "405" "408" "413" "415" "503" "504" "other"];
+            "Requests to the internal listener that were refused"
+            "`401` and `403` are somebody who should not be there, or a wrong key. `503` and `504` are triggers that were not published, or not for sure."
+    }
+
+    "Broker", "Only on a node with a broker." {
+        observed broker_up = Read::BrokerGauge(|broker| u64::from(broker.health() == Health::Ready));
+            "1 while triggers can come in from the broker"
+            "When it is 0 for longer than a restart of the broker takes."
+        observed broker_messages = Read::BrokerCounter(|broker| broker.counts().received);
+            "Messages from the broker"
+            "When it stands still while others publish."
+        observed broker_rejected = Read::BrokerCounter(|broker| broker.counts().rejected);
+            "Messages from the broker that were no trigger"
+            "When it grows at all: a publisher sends something else, and nobody hears it."
+        observed broker_failures = Read::BrokerCounter(|broker| broker.counts().failures);
+            "Times that the broker was lost or could not be reached"
+            "When it grows by more than the broker's restarts."
+    }
+
+    "Hooks", "Telling the API who came and went." {
+        counted hooks;
+            "Hooks that were called"
+            "When it stands still while connections come and go."
+        counted hook_errors by "reason" [
+            "connect" "tls" "closed" "timeout" "busy" "redirect" "protocol" "content-type" "encoding" "too-large"
+            "truncated" "not-utf-8" "not-json" "not-object"
+        ];
+            "Hooks that got no answer"
+            "When it grows: the API does not know any more who is online."
+        counted hooks_dropped;
+            "Hooks lost because the queue was full"
+            "When it grows at all: `hooks.queue` is full, the API is too slow for `hooks.max_in_flight`."
+    }
+}

@@ -1,0 +1,67 @@
+//! `/metrics`: what it shows is what docs/metrics.md says, no more and no less.
+
+use std::collections::BTreeSet;
+
+use ht_testkit::rabbitmq::RabbitMq;
+
+use crate::rabbitmq::wait_for_ready;
+use crate::support::Gateway;
+use crate::support::StubBackend;
+
+const PAGE: &str = include_str!("../../docs/metrics.md");
+
+/// The metrics that a page of docs/metrics.md describes; without a broker but for those.
+fn documented(broker: bool) -> BTreeSet<String> {
+    let sections = PAGE.split("\n## ").skip(1);
+    let sections =
+        sections.filter(|text| broker || !text.contains("Only on a node with a broker."));
+    sections
+        .flat_map(|section| section.split("\n### `").skip(1))
+        .map(|text| text.split('`').next().expect("a name").to_owned())
+        .collect()
+}
+
+/// The metrics that a gateway shows, named as their samples are.
+fn shown(gateway: &Gateway) -> BTreeSet<String> {
+    let answer = gateway.get("/metrics");
+    let types = answer.text().lines();
+    types
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+        .map(|(name, kind)| match kind {
+            "counter" => format!("{name}_total"),
+            _ => name.to_owned(),
+        })
+        .collect()
+}
+
+#[test]
+fn every_documented_metric_is_shown_and_no_other() {
+    let backend = StubBackend::open();
+    let embedded = Gateway::start(&backend);
+    assert_eq!(shown(&embedded), documented(false));
+
+    let vhost = RabbitMq::shared().vhost();
+    let gateway = Gateway::with(&backend)
+        .set("HT_RABBITMQ__URL", vhost.url())
+        .start();
+    wait_for_ready(&gateway);
+    assert_eq!(shown(&gateway), documented(true));
+}
+
+#[test]
+fn labels_are_the_documented_words() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    let answer = gateway.get("/metrics");
+    for line in answer.text().lines().filter(|line| line.contains('{')) {
+        let (name, rest) = line.split_once('{').expect("labels");
+        let (label, rest) = rest.split_once("=\"").expect("a label");
+        let word = rest.split('"').next().expect("a word");
+        let about = PAGE.split(&format!("### `{name}`\n")).nth(1);
+        let about = about.unwrap_or_else(|| panic!("{name} is not documented"));
+        let about = about.split("\n#").next().expect("a text");
+        assert!(about.contains(&format!("- Label: `{label}`")), "{line}");
+        let known = about.contains(&format!("`{word}`"));
+        assert!(known || label == "shard", "{line}");
+    }
+}
