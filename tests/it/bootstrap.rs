@@ -111,7 +111,8 @@ pub(crate) fn picky(refusal: Reply) -> StubBackend {
 pub(crate) fn expect_refusal(gateway: &Gateway, code: u16) {
     let mut refused = Handshake::new(gateway).header("Cookie", "no").open();
     assert_eq!(refused.expect_text(), NO);
-    refused.expect_close(code);
+    let reason = refused.expect_close(code);
+    assert_eq!(reason, if code == 1013 { "backend" } else { "" });
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn a_client_that_says_nothing_is_closed_with_1000_although_it_hears_much() {
         closed,
         Frame {
             masked: false,
-            ..Frame::close(1000, "")
+            ..Frame::close(1000, "idle")
         }
     );
     let waited = began.elapsed();

@@ -3,9 +3,9 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use ht_frame::CloseCode;
 use ht_frame::Decoder;
 use ht_frame::PerMessageDeflate;
+use ht_proto::close::Close;
 use uuid::Uuid;
 
 use crate::grant::GrantSet;
@@ -36,8 +36,8 @@ pub(crate) struct Connection<P> {
 pub(crate) enum State {
     /// Admitted: may do what its grants permit.
     Open(Arc<GrantSet>),
-    /// Told that it is not welcome; closed with this code after a moment.
-    Refused(CloseCode),
+    /// Told that it is not welcome; closed for this reason after a moment.
+    Refused(Close),
     /// Our close frame was sent. With `deaf` the peer's bytes have no meaning any more.
     Closing {
         /// Nothing that comes is read.

@@ -17,6 +17,7 @@ use ht_frame::Deflater;
 use ht_frame::Inflater;
 use ht_frame::Opcode;
 use ht_frame::PerMessageDeflate;
+use ht_proto::close::Close;
 use slab::Slab;
 use uuid::Uuid;
 
@@ -66,8 +67,8 @@ pub struct Welcome {
 pub enum Admission {
     /// With these grants.
     Admitted(Arc<GrantSet>),
-    /// No; it is closed with this code after a moment.
-    Refused(CloseCode),
+    /// No; it is closed for this reason after a moment.
+    Refused(Close),
 }
 
 /// The connections of one thread.
@@ -157,7 +158,7 @@ impl<P: Peer> Shard<P> {
         let id = self.next_id();
         let state = match welcome.admission {
             Admission::Admitted(grants) => State::Open(grants),
-            Admission::Refused(code) => State::Refused(code),
+            Admission::Refused(close) => State::Refused(close),
         };
         let admitted = matches!(state, State::Open(_));
         self.connections
@@ -213,11 +214,11 @@ impl<P: Peer> Shard<P> {
         for _ in 0..TICK {
             if let Some(id) = self.idle.expired(&mut self.connections, now) {
                 self.stats.idle_timeouts += 1;
-                self.leave(ConnectionId(id), CloseCode::NORMAL, "", now, effects);
+                self.leave(ConnectionId(id), Close::IDLE, now, effects);
             } else if let Some(id) = self.refused.expired(&mut self.connections, now)
-                && let State::Refused(code) = self.connections[id as usize].state
+                && let State::Refused(close) = self.connections[id as usize].state
             {
-                self.close(ConnectionId(id), code, "", now, effects);
+                self.close(ConnectionId(id), close, now, effects);
             } else if let Some(id) = self.closing.expired(&mut self.connections, now) {
                 self.remove(ConnectionId(id), now, effects);
             } else {
@@ -242,49 +243,30 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Closes every connection: the node goes.
-    pub fn close_all(
-        &mut self,
-        code: CloseCode,
-        reason: &str,
-        now: u64,
-        effects: &mut impl Effects<P>,
-    ) {
+    pub fn close_all(&mut self, close: Close, now: u64, effects: &mut impl Effects<P>) {
         let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
         for key in all {
             let id = ConnectionId(u32::try_from(key).expect("keys were given as u32"));
-            self.leave(id, code, reason, now, effects);
+            self.leave(id, close, now, effects);
         }
     }
 
     /// Closes a connection after what was published to it, unless it is being closed.
-    fn leave(
-        &mut self,
-        id: ConnectionId,
-        code: CloseCode,
-        reason: &str,
-        now: u64,
-        effects: &mut impl Effects<P>,
-    ) {
+    fn leave(&mut self, id: ConnectionId, close: Close, now: u64, effects: &mut impl Effects<P>) {
         self.gather_queued();
         self.flush_connection(id, now, effects);
         let connection = self.connections.get(id.index());
         if connection.is_some_and(|known| !matches!(known.state, State::Closing { .. })) {
-            self.close(id, code, reason, now, effects);
+            self.close(id, close, now, effects);
         }
     }
 
     /// Sends a close frame and waits for the peer's.
-    fn close(
-        &mut self,
-        id: ConnectionId,
-        code: CloseCode,
-        reason: &str,
-        now: u64,
-        effects: &mut impl Effects<P>,
-    ) {
+    fn close(&mut self, id: ConnectionId, close: Close, now: u64, effects: &mut impl Effects<P>) {
         self.retire(id, false, now, effects);
         let mut scratch = std::mem::take(&mut self.scratch);
-        ht_frame::put_close(&mut scratch, code, reason);
+        let code = CloseCode(close.code());
+        ht_frame::put_close(&mut scratch, code, &close.reason());
         self.send(id, &scratch, now, effects);
         self.recycle(scratch);
     }

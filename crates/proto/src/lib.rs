@@ -3,6 +3,7 @@
 //! Bytes in, values out: no I/O, no clock, no runtime.
 
 pub mod client;
+pub mod close;
 pub mod code;
 pub mod grant;
 pub mod object;

@@ -14,7 +14,7 @@ use ht_core::registry::ConnectionId;
 use ht_core::shard::Admission;
 use ht_core::shard::Shard;
 use ht_core::stats::Stats;
-use ht_frame::CloseCode;
+use ht_proto::close::Close;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use mio::Events;
@@ -234,9 +234,7 @@ impl ShardThread {
                     self.draining = true;
                     let now = self.now();
                     self.shard.fan_out(usize::MAX, now, &mut self.outside);
-                    let code = CloseCode::SERVICE_RESTART;
-                    self.shard
-                        .close_all(code, "restart", now, &mut self.outside);
+                    self.shard.close_all(Close::RESTART, now, &mut self.outside);
                 }
             }
         }

@@ -10,8 +10,8 @@ use ht_backend::Answer;
 use ht_backend::Credentials;
 use ht_core::shard::Admission;
 use ht_core::shard::Welcome;
-use ht_frame::CloseCode;
 use ht_frame::PerMessageDeflate;
+use ht_proto::close::Close;
 use ht_proto::grant::GrantList;
 use ht_proto::server;
 use hyper::upgrade::OnUpgrade;
@@ -41,7 +41,7 @@ impl Visitor {
     ) -> Self {
         let id = Uuid::new_v4();
         let counter = &public.node.counters.bootstraps;
-        let code = match answer {
+        let close = match answer {
             Answer::Admitted(admission) => match parse(&admission.allowed_rooms) {
                 Some(list) => {
                     counter.add("admitted");
@@ -63,27 +63,27 @@ impl Visitor {
                             "the backend's bootstrap answer is unusable: {problem}"
                         );
                     }
-                    CloseCode::NORMAL
+                    Close::NORMAL
                 }
             },
             Answer::Refused(refusal) => {
                 counter.add(refusal.kind());
                 tracing::debug!(connection = %id, %refusal, "refused a visitor");
-                CloseCode::NORMAL
+                Close::NORMAL
             }
             Answer::Failed(failure) => {
                 counter.add(failure.kind());
                 if let Some(suppressed) = public.node.throttles.tell(failure.kind()) {
                     tracing::warn!(kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
                 }
-                CloseCode::TRY_AGAIN_LATER
+                Close::BACKEND
             }
         };
         let message = Bytes::from_static(server::NOT_AUTHORIZED.as_bytes());
         let welcome = Welcome {
             id,
             message,
-            admission: Admission::Refused(code),
+            admission: Admission::Refused(close),
             deflate,
         };
         Self {

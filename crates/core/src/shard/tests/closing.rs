@@ -1,7 +1,7 @@
 //! How connections end.
 
-use ht_frame::CloseCode;
 use ht_frame::Opcode;
+use ht_proto::close::Close;
 
 use super::kit::*;
 use crate::limits::Limits;
@@ -12,9 +12,13 @@ const A: &str = r#"{"a":1}"#;
 
 #[test]
 fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
-    for code in [CloseCode::NORMAL, CloseCode::TRY_AGAIN_LATER] {
+    for (close, line) in [
+        (Close::NORMAL, "close 1000"),
+        (Close::REFUSED, "close 4300 refused"),
+        (Close::BACKEND.within(5_000), "close 1013 backend 5000"),
+    ] {
         let mut world = World::new();
-        let mut visitor = world.refuse(code);
+        let mut visitor = world.refuse(close);
         assert_eq!(visitor.hears(), [r#"{"is_authorized": false}"#]);
         assert_eq!(world.shard.deadline(), Some(world.now + 100));
         world.say(&visitor, "ping");
@@ -22,7 +26,7 @@ fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
         world.pass(99);
         assert!(visitor.hears().is_empty());
         world.pass(1);
-        assert_eq!(visitor.hears(), [format!("close {code}")]);
+        assert_eq!(visitor.hears(), [line]);
         world.say(&visitor, "ping");
         assert!(visitor.hears().is_empty());
         let stats = world.stats();
@@ -43,7 +47,7 @@ fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
 #[test]
 fn a_refused_visitor_may_speak_the_protocol() {
     let mut world = World::new();
-    let mut visitor = world.refuse(CloseCode::NORMAL);
+    let mut visitor = world.refuse(Close::NORMAL);
     visitor.hears();
     world.frame(&visitor, Opcode::Ping, b"there?");
     assert_eq!(visitor.hears(), ["control pong there?"]);
@@ -59,7 +63,7 @@ fn a_refused_visitor_may_speak_the_protocol() {
 #[test]
 fn a_frame_that_a_refused_visitor_sends_around_our_close_is_still_a_frame() {
     let mut world = World::new();
-    let mut visitor = world.refuse(CloseCode::NORMAL);
+    let mut visitor = world.refuse(Close::NORMAL);
     visitor.hears();
     let bytes = masked(Opcode::Text, &subscribe(A, "1").into_bytes());
     let (first, second) = bytes.split_at(9);
@@ -197,7 +201,7 @@ fn a_violation_after_our_close_frame_is_not_answered_with_another() {
     let mut world = World::new();
     let mut client = world.open("[]");
     world.pass(300_000);
-    assert_eq!(client.hears(), ["close 1000"]);
+    assert_eq!(client.hears(), ["close 1000 idle"]);
     world.receive(&client, b"\x81\x04ping");
     assert!(client.hears().is_empty());
     assert!(client.is_shut_down());
@@ -222,7 +226,7 @@ fn who_says_nothing_for_too_long_is_closed() {
     assert!(client.hears().is_empty());
     assert_eq!(world.shard.deadline(), Some(world.now + 1));
     world.pass(1);
-    assert_eq!(client.hears(), ["close 1000"]);
+    assert_eq!(client.hears(), ["close 1000 idle"]);
     assert_eq!(
         (world.stats().idle_timeouts, world.stats().connections),
         (1, 0)
@@ -252,10 +256,9 @@ fn who_answers_our_close_frame_is_shut_down() {
     let mut client = world.open(r#"[{"a":1}]"#);
     world.subscribe(&mut client, A, "1");
     world.told();
-    let code = CloseCode::SERVICE_RESTART;
     world
         .shard
-        .close_all(code, "restart", world.now, &mut world.outside);
+        .close_all(Close::RESTART, world.now, &mut world.outside);
     assert_eq!(
         world.told(),
         [
@@ -281,20 +284,21 @@ fn close_all_says_it_once_to_everybody_after_what_was_published() {
     for client in &mut clients {
         world.subscribe(client, A, "1");
     }
-    let mut visitor = world.refuse(CloseCode::NORMAL);
+    let mut visitor = world.refuse(Close::NORMAL);
     visitor.hears();
     world.publish(A, "0");
     world.slice(1);
     for _ in 0..2 {
-        let code = CloseCode::GOING_AWAY;
-        world
-            .shard
-            .close_all(code, "", world.now, &mut world.outside);
+        let close = Close::RESTART.within(20);
+        world.shard.close_all(close, world.now, &mut world.outside);
     }
     for client in &mut clients {
-        assert_eq!(client.hears(), [publish("0", "1"), "close 1001".into()]);
+        assert_eq!(
+            client.hears(),
+            [publish("0", "1"), "close 1012 restart 20".into()]
+        );
     }
-    assert_eq!(visitor.hears(), ["close 1001"]);
+    assert_eq!(visitor.hears(), ["close 1012 restart 20"]);
     world.pass(3_000);
     assert!(world.shard.is_empty() && world.outside.connected.is_empty());
     world.deliver();
@@ -319,7 +323,7 @@ fn the_end_of_the_connection_may_come_at_any_time() {
         (world.stats().undelivered, world.stats().deliveries),
         (1, 0)
     );
-    for client in [world.refuse(CloseCode::NORMAL), world.open("[]")] {
+    for client in [world.refuse(Close::NORMAL), world.open("[]")] {
         world.gone(&client);
         world.gone(&client);
         world.receive(&client, b"late");

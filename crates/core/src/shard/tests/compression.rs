@@ -279,7 +279,7 @@ fn compressed_messages_against_the_rules_end_the_connection() {
 fn a_refused_visitor_may_compress_what_nobody_reads() {
     let mut world = World::new();
     world.offer = Some(OFFER);
-    let mut visitor = world.refuse(ht_frame::CloseCode::NORMAL);
+    let mut visitor = world.refuse(ht_proto::close::Close::NORMAL);
     assert!(!next_frame(&visitor).1);
     visitor.hears();
     world.receive(&visitor, &masked_deflated(Opcode::Text, b"ping"));

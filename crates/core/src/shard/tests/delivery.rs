@@ -1,7 +1,7 @@
 //! From a batch of publications to one write per connection.
 
-use ht_frame::CloseCode;
 use ht_frame::Opcode;
+use ht_proto::close::Close;
 
 use super::kit::*;
 
@@ -272,12 +272,12 @@ fn nothing_is_delivered_to_who_is_being_closed() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
-    let mut visitor = world.refuse(CloseCode::NORMAL);
+    let mut visitor = world.refuse(Close::NORMAL);
     visitor.hears();
     world.pass(300_000);
     world.publish(A, "0");
     world.deliver();
-    assert_eq!(client.hears(), ["close 1000"]);
+    assert_eq!(client.hears(), ["close 1000 idle"]);
     assert_eq!(visitor.hears(), ["close 1000"]);
     assert_eq!(world.stats().deliveries, 0);
 }

@@ -7,7 +7,6 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ht_frame::CloseCode;
 use ht_frame::DecodeOptions;
 use ht_frame::Decoder;
 use ht_frame::DeflatedFrame;
@@ -18,6 +17,7 @@ use ht_frame::Opcode;
 use ht_frame::PerMessageDeflate;
 use ht_frame::Role;
 use ht_frame::put_masked_frame;
+use ht_proto::close::Close;
 use ht_proto::grant::GrantList;
 use ht_proto::room::Room;
 use ht_proto::room::RoomLimits;
@@ -206,10 +206,10 @@ impl World {
         client
     }
 
-    pub(super) fn refuse(&mut self, code: CloseCode) -> Client {
+    pub(super) fn refuse(&mut self, close: Close) -> Client {
         self.connect(
             ht_proto::server::NOT_AUTHORIZED.into(),
-            Admission::Refused(code),
+            Admission::Refused(close),
             usize::MAX,
         )
     }

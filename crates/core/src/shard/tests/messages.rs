@@ -168,7 +168,7 @@ fn status_tells_the_totals() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
     let mut other = world.open(r#"[{"a":1}]"#);
-    let refused = world.refuse(ht_frame::CloseCode::NORMAL);
+    let refused = world.refuse(ht_proto::close::Close::NORMAL);
     world.subscribe(&mut client, r#"{"a":1}"#, "1");
     world.subscribe(&mut other, r#"{"a":1}"#, "1");
     world.publish(r#"{"a":1}"#, "0");

@@ -145,7 +145,7 @@ fn connections_that_are_idle_together_are_closed_in_slices() {
     }
     assert_eq!(world.stats().idle_timeouts, 1_000);
     for client in &mut clients {
-        assert_eq!(client.hears(), ["close 1000"]);
+        assert_eq!(client.hears(), ["close 1000 idle"]);
     }
     assert!(world.is_there(&other));
 }

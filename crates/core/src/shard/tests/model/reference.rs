@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use ht_frame::CloseCode;
 use ht_frame::Opcode;
+use ht_proto::close::Close;
 
 use super::known::Known;
 use super::known::State;
@@ -108,7 +108,7 @@ impl Reference {
                 (self.world.open_with(GRANTS, room), State::Open, first)
             }
             None => {
-                let client = self.world.refuse(CloseCode::NORMAL);
+                let client = self.world.refuse(Close::NORMAL);
                 let first = ht_proto::server::NOT_AUTHORIZED.to_owned();
                 (client, State::Refused(now), first)
             }
@@ -249,7 +249,7 @@ impl Reference {
             };
             match known.state {
                 State::Open if known.last_message + IDLE <= now => {
-                    known.expect("close 1000");
+                    known.expect("close 1000 idle");
                     known.leave(State::Closing(now));
                 }
                 State::Refused(since) if since + 100 <= now => {
@@ -266,12 +266,12 @@ impl Reference {
     }
 
     fn close_all(&mut self) {
-        let (now, code) = (self.world.now, CloseCode::GOING_AWAY);
+        let now = self.world.now;
         let outside = &mut self.world.outside;
-        self.world.shard.close_all(code, "all", now, outside);
+        self.world.shard.close_all(Close::RESTART, now, outside);
         for known in self.clients.iter_mut().flatten() {
             if matches!(known.state, State::Open | State::Refused(_)) {
-                known.expect("close 1001 all");
+                known.expect("close 1012 restart");
                 known.leave(State::Closing(now));
             }
         }

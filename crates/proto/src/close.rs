@@ -1,0 +1,237 @@
+//! Why the gateway ends a connection, and what its client is to make of it.
+
+use std::borrow::Cow;
+
+/// Why the gateway ends a connection: a close code (RFC 6455 section 7.4) and a reason, which is
+/// one short word that stays the same between releases. Behind the word may stand the span, in
+/// whole milliseconds, within which the client is to come back at a random moment.
+///
+/// The code alone tells what to do, by its range: [`Advice::of`]. What a client breaks of the
+/// websocket protocol itself is not here: that has a code and a word of its own.
+///
+/// ```
+/// use ht_proto::close::Close;
+///
+/// let close = Close::RESTART.within(30_000);
+/// assert_eq!((close.code(), &*close.reason()), (1012, "restart 30000"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Close {
+    why: Why,
+    /// 0: nothing is said about it.
+    within_ms: u32,
+}
+
+// Not in `Close` itself: there is one in every connection that is refused, and it is to be small.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Why {
+    Normal,
+    Idle,
+    Restart,
+    Backend,
+    Overloaded,
+    SlowConsumer,
+    NoPong,
+    ConnectionsPerUser,
+    TooManyMessages,
+    Refused,
+    Authenticate,
+}
+
+impl Close {
+    /// The API does not want this visitor, who did not choose our subprotocol. 1000, no word.
+    pub const NORMAL: Self = Self::new(Why::Normal);
+    /// The client said nothing for too long. 1000 `idle`.
+    pub const IDLE: Self = Self::new(Why::Idle);
+    /// The node goes, another one comes or is there. 1012 `restart`.
+    pub const RESTART: Self = Self::new(Why::Restart);
+    /// The API gave no usable answer. 1013 `backend`.
+    pub const BACKEND: Self = Self::new(Why::Backend);
+    /// The node has more to do than it can. 1013 `overloaded`.
+    pub const OVERLOADED: Self = Self::new(Why::Overloaded);
+    /// The client reads slower than it is written to. 4000 `slow-consumer`.
+    pub const SLOW_CONSUMER: Self = Self::new(Why::SlowConsumer);
+    /// The client did not answer a control ping. 4001 `no-pong`.
+    pub const NO_PONG: Self = Self::new(Why::NoPong);
+    /// The user has as many connections as one may have. 4100 `connections-per-user`.
+    pub const CONNECTIONS_PER_USER: Self = Self::new(Why::ConnectionsPerUser);
+    /// The client sends more than it may. 4200 `too-many-messages`.
+    pub const TOO_MANY_MESSAGES: Self = Self::new(Why::TooManyMessages);
+    /// The API does not want this visitor, who chose our subprotocol. 4300 `refused`.
+    pub const REFUSED: Self = Self::new(Why::Refused);
+    /// The first frame, which was to bring a token, is missing, late or wrong. 4301
+    /// `authenticate`.
+    pub const AUTHENTICATE: Self = Self::new(Why::Authenticate);
+
+    /// Every reason, for tests and documents.
+    pub const ALL: [Self; 11] = [
+        Self::NORMAL,
+        Self::IDLE,
+        Self::RESTART,
+        Self::BACKEND,
+        Self::OVERLOADED,
+        Self::SLOW_CONSUMER,
+        Self::NO_PONG,
+        Self::CONNECTIONS_PER_USER,
+        Self::TOO_MANY_MESSAGES,
+        Self::REFUSED,
+        Self::AUTHENTICATE,
+    ];
+
+    const fn new(why: Why) -> Self {
+        Self { why, within_ms: 0 }
+    }
+
+    /// The same, to a client that is to come back at a random moment within so many milliseconds.
+    /// Zero says nothing about it.
+    #[must_use]
+    pub const fn within(self, ms: u32) -> Self {
+        Self {
+            within_ms: ms,
+            ..self
+        }
+    }
+
+    /// The close code.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        match self.why {
+            Why::Normal | Why::Idle => 1000,
+            Why::Restart => 1012,
+            Why::Backend | Why::Overloaded => 1013,
+            Why::SlowConsumer => 4000,
+            Why::NoPong => 4001,
+            Why::ConnectionsPerUser => 4100,
+            Why::TooManyMessages => 4200,
+            Why::Refused => 4300,
+            Why::Authenticate => 4301,
+        }
+    }
+
+    /// The word, without a span; empty for [`Self::NORMAL`].
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self.why {
+            Why::Normal => "",
+            Why::Idle => "idle",
+            Why::Restart => "restart",
+            Why::Backend => "backend",
+            Why::Overloaded => "overloaded",
+            Why::SlowConsumer => "slow-consumer",
+            Why::NoPong => "no-pong",
+            Why::ConnectionsPerUser => "connections-per-user",
+            Why::TooManyMessages => "too-many-messages",
+            Why::Refused => "refused",
+            Why::Authenticate => "authenticate",
+        }
+    }
+
+    /// The reason as it stands in the close frame: the word, and the span if one was given.
+    /// Always fits (RFC 6455 section 5.5).
+    #[must_use]
+    pub fn reason(self) -> Cow<'static, str> {
+        match (self.word(), self.within_ms) {
+            (word, 0) => Cow::Borrowed(word),
+            ("", span) => Cow::Owned(span.to_string()),
+            (word, span) => Cow::Owned(format!("{word} {span}")),
+        }
+    }
+}
+
+/// What a client is to do after a close code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Advice {
+    /// As the page sees fit.
+    AsYouLike,
+    /// Come back soon, with a back-off of one's own or within the span that was given.
+    Soon,
+    /// Come back later: coming back soon makes it worse.
+    Later,
+    /// Do not come back: the same will happen again.
+    Never,
+    /// Come back once the user has signed in again.
+    SignIn,
+}
+
+impl Advice {
+    /// What to do after a close code of the gateway; 1005 and 1006, which never travel, stand for
+    /// a connection without a close frame.
+    #[must_use]
+    pub const fn of(code: u16) -> Self {
+        match code {
+            1005 | 1006 | 1012 | 4000..=4099 => Self::Soon,
+            1013 | 4100..=4199 => Self::Later,
+            1002 | 1003 | 1007 | 1009 | 4200..=4299 => Self::Never,
+            4300..=4399 => Self::SignIn,
+            _ => Self::AsYouLike,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Bytes of a control frame (RFC 6455 section 5.5) less the code.
+    const REASON_BYTES_MAX: usize = 123;
+
+    #[test]
+    fn every_reason_has_its_code_and_its_advice() {
+        let table = [
+            (1000, "", Advice::AsYouLike),
+            (1000, "idle", Advice::AsYouLike),
+            (1012, "restart", Advice::Soon),
+            (1013, "backend", Advice::Later),
+            (1013, "overloaded", Advice::Later),
+            (4000, "slow-consumer", Advice::Soon),
+            (4001, "no-pong", Advice::Soon),
+            (4100, "connections-per-user", Advice::Later),
+            (4200, "too-many-messages", Advice::Never),
+            (4300, "refused", Advice::SignIn),
+            (4301, "authenticate", Advice::SignIn),
+        ];
+        let found = Close::ALL.map(|close| (close.code(), close.word(), Advice::of(close.code())));
+        assert_eq!(found, table);
+        let words: BTreeSet<_> = Close::ALL.iter().map(|close| close.word()).collect();
+        assert_eq!(words.len(), Close::ALL.len());
+    }
+
+    #[test]
+    fn the_advice_follows_the_range() {
+        for (codes, advice) in [
+            (&[1005, 1006, 1012, 4000, 4099][..], Advice::Soon),
+            (&[1013, 4100, 4199], Advice::Later),
+            (&[1002, 1003, 1007, 1009, 4200, 4299], Advice::Never),
+            (&[4300, 4399], Advice::SignIn),
+            (&[0, 1000, 1001, 3000, 3999, 4400, 4999], Advice::AsYouLike),
+        ] {
+            for &code in codes {
+                assert_eq!(Advice::of(code), advice, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reason_is_a_word_and_perhaps_a_span() {
+        for close in Close::ALL {
+            let word = close.word();
+            assert_eq!(close.reason(), word);
+            assert_eq!(close.within(0), close);
+            assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+            for span in [1, 30_000, u32::MAX] {
+                let close = close.within(span);
+                let reason = close.reason();
+                assert_eq!(reason, format!("{word} {span}").trim_start());
+                assert!(reason.len() <= REASON_BYTES_MAX);
+                assert_eq!(close.word(), word);
+            }
+        }
+    }
+
+    #[test]
+    fn it_is_small() {
+        assert!(size_of::<Close>() <= 8);
+    }
+}
