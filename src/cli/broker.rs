@@ -8,15 +8,14 @@ use ht_broker::config::RabbitMqConfig;
 use ht_broker::rabbitmq;
 use ht_broker::rabbitmq::RabbitMq;
 use ht_proto::trigger::Trigger;
-use ht_proto::trigger::TriggerLimits;
-use ht_server::config::ServerLimits;
+use ht_server::live::Live;
 
 use crate::cli::check::Finding;
 
 /// Makes the broker; none means that triggers come over HTTP only.
 pub(super) fn make(
     rabbitmq: Option<RabbitMqConfig>,
-    limits: &ServerLimits,
+    live: Live,
 ) -> anyhow::Result<Option<Arc<dyn Broker>>> {
     let Some(config) = rabbitmq else {
         tracing::info!("no broker: this node delivers what is posted to its /trigger/");
@@ -24,13 +23,10 @@ pub(super) fn make(
     };
     let endpoint = rabbitmq::describe(&config.url)?;
     tracing::info!("triggers come from RabbitMQ at {endpoint}");
-    let limits = TriggerLimits {
-        bytes: limits.trigger_bytes,
-        triggers: limits.triggers_per_request,
-        rooms: limits.rooms_per_trigger,
+    let parse = move |body: &Bytes| {
+        let limits = live.now().limits.trigger();
+        Trigger::parse(body, &limits).map_err(|error| error.to_string())
     };
-    let parse =
-        move |body: &Bytes| Trigger::parse(body, &limits).map_err(|error| error.to_string());
     Ok(Some(Arc::new(RabbitMq::new(config, Arc::new(parse))?)))
 }
 

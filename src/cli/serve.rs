@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use ht_backend::ForwardRules;
 use ht_backend::HttpBackend;
 use ht_server::Gateway;
+use ht_server::live::Live;
+use ht_server::live::LiveSettings;
 use tracing::info;
 use tracing::warn;
 
@@ -68,9 +70,10 @@ async fn life(config: Config) -> Done {
     let drain_timeout = config.server.drain_timeout;
     let rules = ForwardRules::new(config.backend.headers.clone());
     let backend = HttpBackend::new(config.backend)?;
-    let broker = broker::make(config.rabbitmq, &config.server.limits)?;
+    let live = Live::new(LiveSettings::new(&config.server, rules));
+    let broker = broker::make(config.rabbitmq, live.clone())?;
     let gateway = tokio::select! {
-        gateway = Gateway::start(config.server, Arc::new(backend), rules, broker) => gateway?,
+        gateway = Gateway::start(config.server, Arc::new(backend), live, broker) => gateway?,
         signal = signals.next() => {
             info!("{signal} while starting: leaving");
             return Ok(ExitCode::SUCCESS);

@@ -20,6 +20,8 @@ use ht_server::config::Listen;
 use ht_server::config::Matching;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
+use ht_server::live::Live;
+use ht_server::live::LiveSettings;
 use http::Method;
 use tokio::sync::Mutex;
 
@@ -114,7 +116,8 @@ impl Keeper {
 async fn start(config: &ServerConfig, backend: &BackendConfig) -> anyhow::Result<Gateway> {
     let rules = ForwardRules::new(backend.headers.clone());
     let backend = HttpBackend::new(backend.clone())?;
-    Gateway::start(config.clone(), Arc::new(backend), rules, None)
+    let live = Live::new(LiveSettings::new(config, rules));
+    Gateway::start(config.clone(), Arc::new(backend), live, None)
         .await
         .context("the gateway does not start")
 }

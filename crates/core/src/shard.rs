@@ -108,6 +108,20 @@ impl<P: Peer> Shard<P> {
         }
     }
 
+    /// Behaves like this from now on, for the connections that are open too. What was accepted
+    /// before stays: no subscription and no waiting byte is dropped for a lower bound. `matching`
+    /// stays as it was.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        self.idle.set_limit(settings.idle_timeout);
+        if settings.compression.level != self.settings.compression.level {
+            self.deflater = Deflater::new(settings.compression.level);
+        }
+        self.settings = Settings {
+            matching: self.settings.matching,
+            ..settings
+        };
+    }
+
     /// The totals.
     #[must_use]
     pub fn stats(&self) -> &Stats {

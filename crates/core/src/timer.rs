@@ -48,6 +48,11 @@ impl Queue {
         }
     }
 
+    /// How long entries may stay from now on, those that are in the list too.
+    pub(crate) const fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
     /// Puts `id`, which is in no list, at the end. `now` never goes backwards.
     pub(crate) fn push<T: Linked>(&mut self, entries: &mut Slab<T>, id: u32, now: u64) {
         *entries[id as usize].link() = Link {
@@ -118,6 +123,18 @@ mod tests {
             order.push(id);
         }
         assert_eq!(order, [2, 3, 0]);
+        assert_eq!(queue.deadline(&mut entries), None);
+    }
+
+    #[test]
+    fn another_limit_holds_for_those_that_wait_too() {
+        let mut entries = Slab::new();
+        let mut queue = Queue::new(0);
+        let id = u32::try_from(entries.insert(Link::new())).unwrap();
+        queue.push(&mut entries, id, 3);
+        queue.set_limit(10);
+        assert_eq!(queue.deadline(&mut entries), Some(13));
+        queue.set_limit(0);
         assert_eq!(queue.deadline(&mut entries), None);
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 pub use ht_core::index::Matching;
 use ht_core::limits::Limits;
 pub use ht_core::shard::Compression;
+use ht_proto::trigger::TriggerLimits;
 
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
 #[derive(Clone, Debug)]
@@ -101,6 +102,18 @@ pub struct ServerLimits {
     pub trigger_ids: usize,
     /// Publications that wait for a shard before the doors wait.
     pub inbox: usize,
+}
+
+impl ServerLimits {
+    /// Those of a trigger.
+    #[must_use]
+    pub fn trigger(&self) -> TriggerLimits {
+        TriggerLimits {
+            bytes: self.trigger_bytes,
+            triggers: self.triggers_per_request,
+            rooms: self.rooms_per_trigger,
+        }
+    }
 }
 
 impl Default for ServerLimits {

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::atomic::fence;
 
 use ht_core::publication::Publication;
+use ht_core::shard::Settings;
 use ht_core::shard::Welcome;
 use tokio::sync::mpsc;
 
@@ -20,6 +21,8 @@ use crate::socket::Socket;
 pub(crate) enum Input {
     /// Publications, in their order.
     Publish(Arc<[Publication]>),
+    /// Behave like this from now on.
+    Settings(Box<Settings>),
     /// Close everything and end.
     Drain,
 }

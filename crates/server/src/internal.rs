@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use ht_broker::Dispatch;
 use ht_broker::Health;
-use ht_proto::trigger::TriggerLimits;
 use http::HeaderMap;
 use http::Method;
 use http::Request;
@@ -31,6 +30,7 @@ use crate::config::Secret;
 use crate::listener::ACCEPT_BACKOFF;
 use crate::listener::Listener;
 use crate::listener::Stream;
+use crate::live::Live;
 use crate::metrics;
 use crate::node::Node;
 use crate::respond;
@@ -46,8 +46,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 pub(crate) struct Internal {
     pub(crate) node: Arc<Node>,
     pub(crate) dispatcher: Arc<dyn Dispatch>,
-    pub(crate) api_key: Option<Secret>,
-    pub(crate) limits: TriggerLimits,
+    pub(crate) live: Live,
     /// Whose turn it is to have a large body parsed.
     pub(crate) large: Arc<Semaphore>,
 }
@@ -149,7 +148,8 @@ fn guard(internal: &Internal, headers: &HeaderMap) -> Result<(), Box<Response<Bo
         let sentence = "Browsers may not use the internal listener: send triggers from the API.";
         return Err(Box::new(error(StatusCode::FORBIDDEN, sentence)));
     }
-    let Some(Secret(key)) = &internal.api_key else {
+    let settings = internal.live.now();
+    let Some(Secret(key)) = &settings.api_key else {
         return Ok(());
     };
     let given = headers

@@ -5,6 +5,7 @@
 //! starts either.
 
 pub mod config;
+pub mod live;
 pub mod metrics;
 
 mod census;
@@ -32,15 +33,13 @@ use ht_backend::Hook;
 use ht_broker::Broker;
 use ht_broker::Dispatch;
 use ht_core::Hasher;
-use ht_core::shard::Settings;
 use ht_core::shard::Shard;
-use ht_proto::trigger::TriggerLimits;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::InternalConfig;
 use crate::config::Listen;
+use crate::config::Secret;
 use crate::config::ServerConfig;
 use crate::dispatcher::Dispatcher;
 use crate::grants::GrantSets;
@@ -48,6 +47,9 @@ use crate::hooks::hook_queue;
 use crate::inbox::Input;
 use crate::internal::Internal;
 use crate::listener::Listener;
+use crate::live::Live;
+use crate::live::LiveSettings;
+use crate::live::shard_settings;
 use crate::node::Node;
 use crate::public::Public;
 use crate::shard::Running;
@@ -58,6 +60,7 @@ pub struct Gateway {
     public: Listen,
     internal: Listen,
     node: Arc<Node>,
+    live: Live,
     shards: Vec<Running>,
     /// Ends the listeners and the broker.
     doors: CancellationToken,
@@ -98,8 +101,8 @@ pub enum StartError {
 impl Gateway {
     /// Starts listeners, shards and broker on the current tokio runtime.
     ///
-    /// `rules` say what is forwarded to `backend`. Without a `broker` the node delivers what
-    /// comes over its own HTTP door, and nothing else.
+    /// `live` holds the live part of `config`, and what is forwarded to `backend`. Without a
+    /// `broker` the node delivers what comes over its own HTTP door, and nothing else.
     ///
     /// # Errors
     /// When an address cannot be listened on, the internal one is open to the network without a
@@ -107,10 +110,10 @@ impl Gateway {
     pub async fn start(
         config: ServerConfig,
         backend: Arc<dyn Backend>,
-        rules: ForwardRules,
+        live: Live,
         broker: Option<Arc<dyn Broker>>,
     ) -> Result<Self, StartError> {
-        refuse_open(&config)?;
+        refuse_open(&config.internal.listen, config.internal.api_key.as_ref())?;
         let public_listener = bind("listen", &config.listen)?;
         let internal_listener = bind("internal.listen", &config.internal.listen)?;
         let (public, internal) = (
@@ -133,7 +136,7 @@ impl Gateway {
         let hasher = Hasher::default();
         let mut shards = Vec::with_capacity(threads);
         for index in 0..threads {
-            let shard = Shard::new(settings(&config), hasher.clone());
+            let shard = Shard::new(shard_settings(&config), hasher.clone());
             let inbox = config.limits.inbox;
             let running = shard::start(index, shard, inbox, Arc::clone(&node), sender.clone());
             shards.push(running.map_err(StartError::Shard)?);
@@ -149,12 +152,7 @@ impl Gateway {
         let door = Internal {
             node: Arc::clone(&node),
             dispatcher,
-            api_key: config.internal.api_key,
-            limits: TriggerLimits {
-                bytes: config.limits.trigger_bytes,
-                triggers: config.limits.triggers_per_request,
-                rooms: config.limits.rooms_per_trigger,
-            },
+            live: live.clone(),
             large: Arc::new(Semaphore::new(1)),
         };
         let internal_door = tokio::spawn(internal::serve(
@@ -165,14 +163,12 @@ impl Gateway {
         let front = Public {
             node: Arc::clone(&node),
             backend,
-            rules,
+            live: live.clone(),
             grants: GrantSets::new(hasher),
             shards: inboxes,
             next_shard: AtomicUsize::new(0),
             handshakes: Arc::new(Semaphore::new(public::handshakes_max(&config.limits))),
-            limits: config.limits,
             has_hooks,
-            compression: config.compression.is_some(),
         };
         let public_door = tokio::spawn(public::serve(
             Arc::new(front),
@@ -184,6 +180,7 @@ impl Gateway {
             public,
             internal,
             node,
+            live,
             shards,
             doors,
             health,
@@ -205,6 +202,31 @@ impl Gateway {
     #[must_use]
     pub fn internal(&self) -> &Listen {
         &self.internal
+    }
+
+    /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox` and
+    /// `handshakes`, the key, compression, `status`, the idle timeout, what is forwarded. It
+    /// holds for what begins after that, and open connections heed it from their next message on.
+    /// Everything else in `config` is passed over.
+    ///
+    /// # Errors
+    /// When the internal listener, which stays where it is, would be open to the network without
+    /// a key. Then nothing changes.
+    pub async fn reload(
+        &self,
+        config: &ServerConfig,
+        rules: ForwardRules,
+    ) -> Result<(), StartError> {
+        refuse_open(&self.internal, config.internal.api_key.as_ref())?;
+        self.live.set(LiveSettings::new(config, rules));
+        let settings = shard_settings(config);
+        for shard in &self.shards {
+            // A shard that has ended has nobody to be bounded.
+            if let Ok(place) = shard.inbox.reserve().await {
+                place.send(Input::Settings(Box::new(settings.clone())));
+            }
+        }
+        Ok(())
     }
 
     /// Leaves in peace: no new connections, no new triggers, the open connections closed with
@@ -264,8 +286,7 @@ fn bind(setting: &'static str, listen: &Listen) -> Result<Listener, StartError> 
     })
 }
 
-fn refuse_open(config: &ServerConfig) -> Result<(), StartError> {
-    let InternalConfig { listen, api_key } = &config.internal;
+fn refuse_open(listen: &Listen, api_key: Option<&Secret>) -> Result<(), StartError> {
     if let Listen::Tcp(address) = listen
         && !address.ip().is_loopback()
         && api_key.is_none()
@@ -273,14 +294,4 @@ fn refuse_open(config: &ServerConfig) -> Result<(), StartError> {
         return Err(StartError::InternalIsOpen(listen.clone()));
     }
     Ok(())
-}
-
-fn settings(config: &ServerConfig) -> Settings {
-    Settings {
-        matching: config.matching,
-        limits: config.session.clone(),
-        idle_timeout: u64::try_from(config.idle_timeout.as_millis()).unwrap_or(u64::MAX),
-        status_clients: config.status_clients,
-        compression: config.compression.unwrap_or_default(),
-    }
 }

@@ -9,7 +9,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use ht_backend::Backend;
-use ht_backend::ForwardRules;
 use ht_frame::PerMessageDeflate;
 use http::Method;
 use http::Request;
@@ -30,6 +29,8 @@ use crate::inbox;
 use crate::listener::ACCEPT_BACKOFF;
 use crate::listener::Listener;
 use crate::listener::Stream;
+use crate::live::Live;
+use crate::live::LiveSettings;
 use crate::node::ConnectionPlace;
 use crate::node::Node;
 use crate::public::upgrade::Handover;
@@ -47,18 +48,15 @@ const OTHER_CONNECTIONS: usize = 1_024;
 pub(crate) struct Public {
     pub(crate) node: Arc<Node>,
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) rules: ForwardRules,
+    pub(crate) live: Live,
     pub(crate) grants: GrantSets,
     pub(crate) shards: Vec<inbox::Sender>,
     /// Where the next connection goes if all shards have equally many.
     pub(crate) next_shard: AtomicUsize,
-    pub(crate) limits: ServerLimits,
     /// A place for each handshake that may be under way.
     pub(crate) handshakes: Arc<Semaphore>,
     /// Whether any hook wants the credentials of admitted users.
     pub(crate) has_hooks: bool,
-    /// Whether compression is agreed upon with clients that offer it.
-    pub(crate) compression: bool,
 }
 
 /// What a visitor takes up before it is a connection.
@@ -69,7 +67,7 @@ struct Reserved {
 
 /// Accepts connections until `shutdown`.
 pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: CancellationToken) {
-    let places = handshakes_max(&public.limits) + OTHER_CONNECTIONS;
+    let places = handshakes_max(&public.live.now().limits) + OTHER_CONNECTIONS;
     let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
     loop {
         let accepted = tokio::select! {
@@ -121,10 +119,11 @@ async fn accept(
 async fn serve_connection(public: Arc<Public>, stream: Stream) {
     let pending = Pending::default();
     let service = service_fn(|request| respond_to(&public, &pending, request));
+    let settings = public.live.now();
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(public.limits.head_timeout)
-        .max_buf_size(public.limits.head_bytes.max(HEAD_BYTES_MIN))
+        .header_read_timeout(settings.limits.head_timeout)
+        .max_buf_size(settings.limits.head_bytes.max(HEAD_BYTES_MIN))
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     // An error here is a client that went away or spoke no HTTP: nothing to do about either.
@@ -141,9 +140,10 @@ async fn respond_to(
     pending: &Pending,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    let settings = public.live.now();
     let path = request.uri().path();
     let response = match path {
-        _ if head_bytes(&request) > public.limits.head_bytes => {
+        _ if head_bytes(&request) > settings.limits.head_bytes => {
             public.node.counters.handshake_errors.add("head");
             let sentence = "The request head is longer than limits.head_bytes.";
             respond::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
@@ -151,11 +151,11 @@ async fn respond_to(
         "/ws/" | "/ws" if request.method() == Method::GET => match handshake::check(&request) {
             Ok(accept) => {
                 let upgrade = hyper::upgrade::on(&mut request);
-                let deflate = public
+                let deflate = settings
                     .compression
                     .then(|| handshake::compression(request.headers()))
                     .flatten();
-                match admit(public, &request, deflate).await {
+                match admit(public, &settings, &request, deflate).await {
                     Ok((welcome, reserved)) => {
                         pending.put(Handover {
                             upgrade,
@@ -202,11 +202,12 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
 /// Finds a place for the visitor, then asks the backend who it is.
 async fn admit(
     public: &Public,
+    settings: &LiveSettings,
     request: &Request<Incoming>,
     deflate: Option<PerMessageDeflate>,
 ) -> Result<(upgrade::Visitor, Reserved), Box<Response<Body>>> {
-    let reserved = reserve(public)?;
-    let credentials = public
+    let reserved = reserve(public, settings)?;
+    let credentials = settings
         .rules
         .apply(request.headers(), request.uri().query())
         .map_err(|error| {
@@ -219,11 +220,11 @@ async fn admit(
 }
 
 /// Takes a place among the handshakes, if there is one, and one for the connection to come.
-fn reserve(public: &Public) -> Result<Reserved, Box<Response<Body>>> {
+fn reserve(public: &Public, settings: &LiveSettings) -> Result<Reserved, Box<Response<Body>>> {
     let Ok(handshake) = Arc::clone(&public.handshakes).try_acquire_owned() else {
         return Err(full(public, "handshakes"));
     };
-    let Some(place) = ConnectionPlace::take(&public.node, public.limits.connections) else {
+    let Some(place) = ConnectionPlace::take(&public.node, settings.limits.connections) else {
         return Err(full(public, "connections"));
     };
     Ok(Reserved { handshake, place })

@@ -230,6 +230,7 @@ impl ShardThread {
                         return;
                     }
                 }
+                Input::Settings(settings) => self.shard.reconfigure(*settings),
                 Input::Drain => {
                     self.draining = true;
                     let now = self.now();

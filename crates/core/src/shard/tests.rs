@@ -7,5 +7,6 @@ mod kit;
 mod messages;
 mod model;
 mod outbox;
+mod reconfigure;
 mod slices;
 mod subscriptions;

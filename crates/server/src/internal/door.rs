@@ -11,6 +11,7 @@ use ht_proto::trigger;
 use ht_proto::trigger::Problem;
 use ht_proto::trigger::Trigger;
 use ht_proto::trigger::TriggerError;
+use ht_proto::trigger::TriggerLimits;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Request;
@@ -45,11 +46,12 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
     if let Err(response) = check_headers(request.headers()) {
         return *response;
     }
-    let body = match read(internal, request).await {
+    let limits = internal.live.now().limits.trigger();
+    let body = match read(&limits, request).await {
         Ok(body) => body,
         Err(response) => return *response,
     };
-    match parse(internal, body).await {
+    match parse(internal, limits, body).await {
         Ok(trigger::Request::One(trigger)) => match publish(internal, vec![trigger]).await {
             Ok(places) => placed(places.first().map(place).unwrap_or_default()),
             Err(error) => unpublished(&error),
@@ -66,8 +68,11 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
 }
 
 /// Parses a body: a large one aside and one at a time, so that the control side goes on meanwhile.
-async fn parse(internal: &Internal, body: Bytes) -> Result<trigger::Request, TriggerError> {
-    let limits = internal.limits;
+async fn parse(
+    internal: &Internal,
+    limits: TriggerLimits,
+    body: Bytes,
+) -> Result<trigger::Request, TriggerError> {
     if body.len() < PARSED_ASIDE {
         return trigger::Request::parse(&body, &limits);
     }
@@ -123,15 +128,15 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
 }
 
 async fn read(
-    internal: &Internal,
+    limits: &TriggerLimits,
     request: Request<Incoming>,
 ) -> Result<Bytes, Box<Response<Body>>> {
-    let body = Limited::new(request.into_body(), internal.limits.bytes).collect();
+    let body = Limited::new(request.into_body(), limits.bytes).collect();
     match tokio::time::timeout(BODY_TIMEOUT, quiet::whole(body)).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(cause)) if cause.is::<LengthLimitError>() => Err(Box::new(refused(
-            &Problem::TooLong(internal.limits.bytes).into(),
-        ))),
+        Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
+            Err(Box::new(refused(&Problem::TooLong(limits.bytes).into())))
+        }
         Ok(Err(_)) => Err(Box::new(error(
             StatusCode::BAD_REQUEST,
             "The body could not be read to its end.",

@@ -1,0 +1,74 @@
+//! What may change while a node runs, in one place.
+//!
+//! Whoever needs one of these settings reads it here at the moment of use, once for a handshake or
+//! a request, and never keeps a copy. Shards have theirs from their inbox
+//! ([`crate::inbox::Input::Settings`]): no shard touches what is shared to deliver.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ht_backend::ForwardRules;
+use ht_core::shard::Settings;
+
+use crate::config::Secret;
+use crate::config::ServerConfig;
+use crate::config::ServerLimits;
+
+/// The settings of the control side that [`crate::Gateway::reload`] changes. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Live(Arc<ArcSwap<LiveSettings>>);
+
+/// Settings as of one moment.
+#[derive(Clone, Debug)]
+pub struct LiveSettings {
+    /// Bounds; `trigger_ids` and `inbox` stay what they were at the start.
+    pub limits: ServerLimits,
+    /// What `internal.api_key` says.
+    pub api_key: Option<Secret>,
+    /// Whether compression is agreed upon with clients that offer it.
+    pub compression: bool,
+    /// What is forwarded to the API.
+    pub rules: ForwardRules,
+}
+
+impl LiveSettings {
+    /// The live part of a configuration.
+    #[must_use]
+    pub fn new(config: &ServerConfig, rules: ForwardRules) -> Self {
+        Self {
+            limits: config.limits.clone(),
+            api_key: config.internal.api_key.clone(),
+            compression: config.compression.is_some(),
+            rules,
+        }
+    }
+}
+
+impl Live {
+    /// Begins with these settings.
+    #[must_use]
+    pub fn new(settings: LiveSettings) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(settings)))
+    }
+
+    /// The settings as of now.
+    #[must_use]
+    pub fn now(&self) -> Arc<LiveSettings> {
+        self.0.load_full()
+    }
+
+    pub(crate) fn set(&self, settings: LiveSettings) {
+        self.0.store(Arc::new(settings));
+    }
+}
+
+/// The part of a configuration that each shard has.
+pub(crate) fn shard_settings(config: &ServerConfig) -> Settings {
+    Settings {
+        matching: config.matching,
+        limits: config.session.clone(),
+        idle_timeout: u64::try_from(config.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+        status_clients: config.status_clients,
+        compression: config.compression.unwrap_or_default(),
+    }
+}
