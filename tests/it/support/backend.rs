@@ -164,6 +164,11 @@ impl StubBackend {
         self.history.look(|history| history.requests.clone())
     }
 
+    /// Forgets the requests so far.
+    pub(crate) fn forget(&self) {
+        self.history.change(|history| history.requests.clear());
+    }
+
     /// All requests so far but the bootstrap calls, in short.
     pub(crate) fn moments(&self) -> Vec<String> {
         self.history.look(moments)

@@ -1,0 +1,289 @@
+//! Chaos: hostile visitors, a backend in bad moods, a broker that is paused, killed and stopped, a
+//! node that is killed and restarted, all at once. Healthy subscribers must hear every trigger
+//! that their node accepted while they were subscribed, in order, once; and when all is over the
+//! node that lived through it must be as it was before.
+//!
+//! `HT_CHAOS_SECONDS` says for how long, `HT_CHAOS_SEED` repeats a run's choices (the threads' pace
+//! is their own). `./test chaos` runs it for two minutes.
+
+// Other tests use the rest of it.
+#[allow(dead_code, unused_imports)]
+#[path = "../it/support/mod.rs"]
+mod support;
+
+mod hostile;
+mod ledger;
+mod link;
+mod moods;
+mod node;
+mod publisher;
+mod subscriber;
+mod weather;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use fastrand::Rng;
+
+use crate::hostile::Deeds;
+use crate::ledger::End;
+use crate::ledger::Heard;
+use crate::publisher::Publisher;
+use crate::subscriber::Notes;
+use crate::subscriber::Subscriber;
+use crate::support::Gateway;
+use crate::support::eventually;
+use crate::support::log::Watched;
+use crate::weather::Event;
+use crate::weather::World;
+
+/// Healthy subscribers of each node.
+const HEALTHY: usize = 6;
+
+/// Visitors that misbehave at any moment.
+const HOSTILE: usize = 12;
+
+/// Resident memory that a node may have more than before, in bytes.
+const MEMORY: u64 = 32 << 20;
+
+/// Descriptors that a node may have more than before: connections to the backend are kept for the
+/// next call.
+const DESCRIPTORS: usize = 64;
+
+#[test]
+#[ignore = "takes minutes: ./test chaos"]
+fn healthy_subscribers_notice_nothing() {
+    let seconds = variable("HT_CHAOS_SECONDS").unwrap_or(20);
+    let seed = variable("HT_CHAOS_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("chaos for {seconds} s, HT_CHAOS_SEED={seed}");
+    let mut random = Rng::with_seed(seed);
+    let mut world = World::start();
+    let crowd = Crowd::start(&world);
+    let before = Size::of(&world.steady);
+    println!("the steady node before: {before:?}");
+
+    let rabble = Rabble::start(&world, &mut random);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut events = Vec::new();
+    while Instant::now() < until {
+        if events.is_empty() {
+            events = Event::shuffled(&mut random);
+        }
+        let event = events.pop().expect("an event");
+        let begun = Instant::now();
+        world.suffer(event, &mut random);
+        let heard = crowd.account(&world);
+        println!("{event:?} for {:?}: {heard}", begun.elapsed());
+    }
+    let deeds = rabble.stop();
+    println!("hostile deeds: {}", deeds.account());
+    assert!(deeds.are_all_done(), "{}", deeds.account());
+
+    eventually("only healthy subscribers on the steady node", || {
+        let open = world.steady.metric("high_templar_connections");
+        (open == HEALTHY as u64).then_some(())
+    });
+    let bound = Size {
+        memory: before.memory + MEMORY,
+        descriptors: before.descriptors + DESCRIPTORS,
+    };
+    let after = eventually("the steady node as it was before", || {
+        let size = Size::of(&world.steady);
+        (size.memory <= bound.memory && size.descriptors <= bound.descriptors).then_some(size)
+    });
+    println!("the steady node after: {after:?}");
+    crowd.stop();
+    let World {
+        steady, restless, ..
+    } = world;
+    for mut gateway in [steady].into_iter().chain(restless) {
+        gateway.signal("TERM");
+        assert_eq!(gateway.wait_for_end(), Some(0));
+    }
+}
+
+fn variable(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().expect("a whole number"))
+}
+
+/// What a process takes.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    /// Resident, in bytes.
+    memory: u64,
+    descriptors: usize,
+}
+
+impl Size {
+    fn of(gateway: &Gateway) -> Self {
+        let folder = format!("/proc/{}", gateway.pid());
+        let status = std::fs::read_to_string(format!("{folder}/status")).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
+        Self {
+            memory: kib.expect("a resident size") << 10,
+            descriptors: std::fs::read_dir(format!("{folder}/fd"))
+                .expect("a process")
+                .count(),
+        }
+    }
+}
+
+/// Publishers and healthy subscribers.
+struct Crowd {
+    publishers: Vec<Arc<Publisher>>,
+    subscribers: Vec<Arc<Subscriber>>,
+    over: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Crowd {
+    fn start(world: &World) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let names: Vec<_> = world.nodes.iter().map(|node| node.name).collect();
+        let mut crowd = Self {
+            publishers: Vec::new(),
+            subscribers: Vec::new(),
+            over: Arc::clone(&over),
+            threads: Vec::new(),
+        };
+        for node in &world.nodes {
+            for n in 0..HEALTHY {
+                let subscriber = Arc::new(Subscriber {
+                    node: Arc::clone(node),
+                    notes: Watched::default(),
+                    publishers: names.clone(),
+                    deflate: n % 2 == 0,
+                });
+                crowd.subscribers.push(Arc::clone(&subscriber));
+                let over = Arc::clone(&over);
+                crowd
+                    .threads
+                    .push(thread::spawn(move || subscriber.run(&over)));
+            }
+        }
+        for subscriber in &crowd.subscribers {
+            let online = subscriber.notes.wait(|notes| notes.online.then_some(()));
+            online.expect("a subscriber that is online");
+        }
+        for node in &world.nodes {
+            let publisher = Arc::new(Publisher::new());
+            crowd.publishers.push(Arc::clone(&publisher));
+            let (node, over) = (Arc::clone(node), Arc::clone(&over));
+            crowd.threads.push(thread::spawn(move || {
+                publisher.run(&node, &over, Rng::new())
+            }));
+        }
+        crowd
+    }
+
+    /// Holds the publishers for a moment, waits until everybody has heard everything, and checks
+    /// it. What was checked is forgotten.
+    fn account(&self, world: &World) -> String {
+        let pauses: Vec<_> = self.publishers.iter().map(|it| it.pause()).collect();
+        let mut numbers = 0;
+        let mut retries = 0;
+        for (node, publisher) in world.nodes.iter().zip(&self.publishers) {
+            let accepted = publisher.published.change(|published| {
+                retries += std::mem::take(&mut published.retries);
+                std::mem::take(&mut published.accepted)
+            });
+            numbers += accepted.len();
+            let last = accepted.last().map_or(0, |last| last.number);
+            for subscriber in &self.subscribers {
+                let own = subscriber.node.name == node.name;
+                let notes = &subscriber.notes;
+                let seen = notes.wait(|notes| is_done(notes, node.name, own, last).then_some(()));
+                let heard = notes.change(|notes| {
+                    let heard = notes.heard.entry(node.name).or_default();
+                    let taken = heard.clone();
+                    // The connections that live on begin a new page, with the last line of the old
+                    // one: what came before must not come again.
+                    heard.retain(|heard| matches!(heard.end, End::Alive));
+                    for Heard { numbers, .. } in heard {
+                        numbers.drain(..numbers.len().saturating_sub(1));
+                    }
+                    taken
+                });
+                for heard in &heard {
+                    let verdict = if own {
+                        ledger::check(&accepted, heard)
+                    } else {
+                        ledger::check_order(heard)
+                    };
+                    if let Err(wrong) = verdict {
+                        let (who, what) = (subscriber.node.name, node.name);
+                        panic!("a subscriber of {who} about {what}: {wrong}");
+                    }
+                }
+                assert!(seen.is_some(), "{} never heard all", subscriber.node.name);
+                notes.look(|notes| assert!(notes.complaints.is_empty(), "{:?}", notes.complaints));
+            }
+        }
+        world.backend.stub.forget();
+        drop(pauses);
+        format!("{numbers} triggers accepted after {retries} further tries, all heard")
+    }
+
+    fn stop(self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("no panic");
+        }
+    }
+}
+
+/// Whether a subscriber is online and has heard what it is owed.
+fn is_done(notes: &Notes, name: &str, own: bool, last: u64) -> bool {
+    let heard = notes.heard.get(name).and_then(|heard| heard.last());
+    let Some(heard) = heard.filter(|_| notes.online) else {
+        return false;
+    };
+    // Another node's triggers may be lost with the broker.
+    !own || last == 0 || heard.numbers.last().is_some_and(|&number| number >= last)
+}
+
+/// All who misbehave.
+struct Rabble {
+    deeds: Arc<Deeds>,
+    over: Arc<AtomicBool>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Rabble {
+    fn start(world: &World, random: &mut Rng) -> Self {
+        let deeds = Arc::new(Deeds::default());
+        let over = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for _ in 0..HOSTILE {
+            let (nodes, deeds, over) =
+                (world.nodes.to_vec(), Arc::clone(&deeds), Arc::clone(&over));
+            let random = random.fork();
+            threads.push(thread::spawn(move || {
+                hostile::run(&nodes, &deeds, &over, random);
+            }));
+        }
+        let (nodes, over_too, random) = (world.nodes.to_vec(), Arc::clone(&over), random.fork());
+        threads.push(thread::spawn(move || {
+            hostile::flood(&nodes, &over_too, random);
+        }));
+        Self {
+            deeds,
+            over,
+            threads,
+        }
+    }
+
+    fn stop(self) -> Arc<Deeds> {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("no panic");
+        }
+        self.deeds
+    }
+}

@@ -1,0 +1,146 @@
+//! Healthy subscribers: they stay, answer pings, come back when their node is back, and note what
+//! they hear.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::ledger::End;
+use crate::ledger::Heard;
+use crate::link::Event;
+use crate::link::Link;
+use crate::link::PATIENCE;
+use crate::node::Home;
+use crate::node::Node;
+use crate::support::log::Watched;
+
+/// Wait before a subscriber tries to come back.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// What a subscriber heard, by publisher: one entry for each connection since the last account.
+#[derive(Default)]
+pub(crate) struct Notes {
+    pub(crate) heard: BTreeMap<&'static str, Vec<Heard>>,
+    /// Whether it hears now.
+    pub(crate) online: bool,
+    /// What no healthy subscriber should ever see.
+    pub(crate) complaints: Vec<String>,
+}
+
+/// A healthy subscriber of one node.
+pub(crate) struct Subscriber {
+    pub(crate) node: Arc<Node>,
+    pub(crate) notes: Watched<Notes>,
+    /// The names of all publishers.
+    pub(crate) publishers: Vec<&'static str>,
+    pub(crate) deflate: bool,
+}
+
+impl Subscriber {
+    /// Listens until the end.
+    pub(crate) fn run(&self, over: &Arc<AtomicBool>) {
+        while !over.load(Ordering::Relaxed) {
+            let Some(home) = self.node.home() else {
+                std::thread::sleep(BACK_OFF);
+                continue;
+            };
+            match self.enter(&home) {
+                Ok(mut link) => self.listen(&mut link, &home, over),
+                // The node may be gone again, or the backend out of its mind.
+                Err(_) => std::thread::sleep(BACK_OFF),
+            }
+        }
+    }
+
+    fn enter(&self, home: &Home) -> io::Result<Link> {
+        let mut link = Link::open(&home.public, "healthy", self.deflate)?;
+        link.stream.set_timeouts(PATIENCE)?;
+        // The own node's room comes last: from its answer on everything counts.
+        let others = self
+            .publishers
+            .iter()
+            .filter(|&&name| name != self.node.name);
+        let mut early = Vec::new();
+        for &name in others {
+            early.push(name);
+        }
+        link.subscribe(&json!({"room": self.node.name}), self.node.name)?;
+        let since = Instant::now();
+        self.notes.change(|notes| {
+            for &name in &self.publishers {
+                notes.heard.entry(name).or_default().push(Heard {
+                    since,
+                    numbers: Vec::new(),
+                    end: End::Alive,
+                });
+            }
+            notes.online = true;
+        });
+        let others = self.publishers.iter();
+        for name in others.filter(|&&name| name != self.node.name) {
+            let message = json!({"type": "subscribe", "room": {"room": name}, "requestId": name});
+            link.send(&message.to_string())?;
+        }
+        Ok(link)
+    }
+
+    fn listen(&self, link: &mut Link, home: &Home, over: &Arc<AtomicBool>) {
+        let ended = loop {
+            if over.load(Ordering::Relaxed) {
+                return;
+            }
+            match link.next() {
+                Ok(Event::Json(message)) if message["type"] == "publish" => {
+                    self.note(&message);
+                }
+                Ok(Event::Json(answer)) if answer["code"] == "success" => {}
+                Ok(Event::Json(answer)) => self.complain(format!("unexpected: {answer}")),
+                Ok(Event::Other) => {}
+                Ok(Event::Silence) => {
+                    if let Err(error) = link.send("ping") {
+                        break error.to_string();
+                    }
+                }
+                Ok(Event::Close(code, reason)) => break format!("closed with {code} {reason}"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        let end = self.node.ended(home.incarnation);
+        if end.is_none() {
+            self.complain(format!("ended although its node did not: {ended}"));
+        }
+        self.notes.change(|notes| {
+            notes.online = false;
+            for heard in notes
+                .heard
+                .values_mut()
+                .filter_map(|heard| heard.last_mut())
+            {
+                heard.end = end.unwrap_or(End::Killed);
+            }
+        });
+    }
+
+    fn note(&self, message: &serde_json::Value) {
+        let number = message["data"]["number"].as_u64();
+        let name = message["requestId"].as_str().unwrap_or_default();
+        self.notes.change(|notes| {
+            let heard = notes.heard.get_mut(name).and_then(|heard| heard.last_mut());
+            match (heard, number) {
+                (Some(heard), Some(number)) => heard.numbers.push(number),
+                _ => notes.complaints.push(format!("unexpected: {message}")),
+            }
+        });
+    }
+
+    fn complain(&self, complaint: String) {
+        let complaint = format!("a subscriber of {}: {complaint}", self.node.name);
+        self.notes.change(|notes| notes.complaints.push(complaint));
+    }
+}
