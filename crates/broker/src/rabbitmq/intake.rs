@@ -89,13 +89,17 @@ impl Intake {
         shutdown: &CancellationToken,
     ) -> End {
         let mut consumer = self.consumer.clone();
-        let consuming = self.consume(&mut consumer, broker, dispatch, shutdown);
+        let lost = CancellationToken::new();
+        let consuming = self.consume(&mut consumer, broker, dispatch, shutdown, &lost);
         tokio::pin!(consuming);
         tokio::select! {
             end = &mut consuming => end,
             cause = self.keep_bound(broker) => {
-                // Nothing more comes in; the consumer ends after what has come.
+                // Nothing more comes in; consuming ends after what has come. It is told so, because
+                // a connection that breaks in a bad moment leaves lapin's consumers and
+                // acknowledgements waiting for ever.
                 self.wire.cut();
+                lost.cancel();
                 match consuming.await {
                     End::Lost(_) => End::Lost(cause),
                     End::Shutdown => End::Shutdown,
@@ -110,12 +114,14 @@ impl Intake {
         broker: &RabbitMq,
         dispatch: &dyn Dispatch,
         shutdown: &CancellationToken,
+        lost: &CancellationToken,
     ) -> End {
         loop {
             let first = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return End::Shutdown,
                 next = consumer.next() => next,
+                () = lost.cancelled() => return End::Lost(self.ended()),
             };
             let mut batch = Batch::default();
             let mut next = Some(first);
@@ -129,7 +135,7 @@ impl Intake {
                     next = consumer.next().now_or_never();
                 }
             }
-            if !batch.deliver(broker, dispatch, shutdown).await {
+            if !batch.deliver(broker, dispatch, shutdown, lost).await {
                 return End::Shutdown;
             }
             if let Some(cause) = batch.end {
@@ -238,6 +244,7 @@ impl Batch {
         broker: &RabbitMq,
         dispatch: &dyn Dispatch,
         shutdown: &CancellationToken,
+        lost: &CancellationToken,
     ) -> bool {
         let triggers = std::mem::take(&mut self.triggers);
         if !triggers.is_empty() {
@@ -259,6 +266,7 @@ impl Batch {
                 acked = acked => if let Err(error) = acked {
                     tracing::debug!(cause = cause::line(error), "not acknowledged");
                 },
+                () = lost.cancelled() => {}
                 () = given_up(shutdown) => return false,
             }
         }
