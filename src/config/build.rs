@@ -13,6 +13,7 @@ use ht_server::config::Compression;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
 use ht_server::config::Listen;
+use ht_server::config::ReadinessConfig;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
 
@@ -146,6 +147,10 @@ fn server(values: &Values) -> ServerConfig {
             queue: values.hooks_queue.value,
             max_in_flight: values.hooks_max_in_flight.value,
             ping_min_interval: values.hooks_ping_min_interval.value,
+        },
+        readiness: ReadinessConfig {
+            probe_interval: values.readiness_probe_interval.value,
+            probe_timeout: values.readiness_probe_timeout.value,
         },
         drain_timeout: values.drain_timeout.value,
     }

@@ -10,6 +10,7 @@ use ht_server::config::Compression;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
+use ht_server::config::ReadinessConfig;
 use ht_server::config::Secret;
 use ht_server::config::ServerLimits;
 
@@ -246,6 +247,11 @@ settings! {
     drain_timeout: Duration, "drain.timeout", period(Duration::ZERO, HOUR), secs(20),
         "How long leaving may take: connections are closed, hooks told, the broker let go. Keep it below the time that your supervisor waits before it kills.";
 
+    readiness_probe_interval: Duration, "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
+        "Time between two probes that the node sends itself the way triggers go: through the broker, if there is one, and to every thread. 0: none.";
+    readiness_probe_timeout: Duration, "readiness.probe_timeout", period(10 * MS, HOUR), ReadinessConfig::default().probe_timeout,
+        "How long a probe may take before `/ready` turns red.";
+
     log_level: Level, "log.level", Choose::<Level>::one(), Level::Info,
         "What is logged. The variable `RUST_LOG` wins if it is set.";
     log_format: Format, "log.format", Choose::<Format>::one(), Format::Text,
@@ -267,5 +273,6 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("compression", "Compressed messages (RFC 7692)."),
     ("limits", "Bounds. All of them include the number itself."),
     ("drain", "Leaving in peace."),
+    ("readiness", "Whether this node may get traffic: `/ready`."),
     ("log", "The log."),
 ];

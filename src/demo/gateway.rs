@@ -18,6 +18,7 @@ use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
+use ht_server::config::ReadinessConfig;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
 use ht_server::live::Live;
@@ -144,6 +145,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
         session: Limits::default(),
         limits: ServerLimits::default(),
         hooks: HookQueueConfig::default(),
+        readiness: ReadinessConfig::default(),
         drain_timeout: DRAIN_TIMEOUT,
     }
 }

@@ -20,6 +20,7 @@ mod metrics;
 mod order;
 mod outages;
 mod rabbitmq;
+mod readiness;
 mod rooms;
 mod status;
 mod support;

@@ -9,6 +9,7 @@ pub mod rabbitmq;
 pub mod throttle;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use ht_proto::trigger::Trigger;
@@ -21,7 +22,15 @@ pub trait Dispatch: Send + Sync + 'static {
     ///
     /// Dropping the future before it is ready means that none of the triggers was placed.
     fn dispatch(&self, triggers: Vec<Trigger>) -> BoxFuture<'_, Vec<Place>>;
+
+    /// Gives a probe its turn behind every trigger that was placed before, and hands it to every
+    /// shard. It is no trigger: it gets no position, and nobody hears of it. Waits as
+    /// [`Self::dispatch`] does; what comes back is ready when every shard has taken the probe.
+    fn probe(&self) -> BoxFuture<'_, Taken>;
 }
+
+/// A probe that had its turn: the future is ready when every shard has taken it.
+pub struct Taken(pub BoxFuture<'static, ()>);
 
 /// Where a trigger stands in this node's order of publications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +56,12 @@ pub trait Broker: Send + Sync + 'static {
     /// Publishes the triggers, in order, to every node, this one included. Ready when all of
     /// them have their place in this node's order.
     fn publish(&self, triggers: Vec<Trigger>) -> BoxFuture<'_, Result<Vec<Place>, PublishError>>;
+
+    /// Sends a probe the way triggers go, to this node alone: it is published, comes back and
+    /// takes its turn at the dispatcher. Ready when every shard has taken it, with the time since
+    /// it was sent; waits for a broker that is away, and for an answer as long as it takes. No
+    /// client and no other node sees it, and nothing counts it as a message.
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, PublishError>>;
 
     /// Whether triggers can come in right now.
     fn health(&self) -> Health;

@@ -28,6 +28,7 @@
 mod address;
 mod cause;
 mod counters;
+mod echo;
 mod intake;
 mod outage;
 mod outlet;
@@ -49,6 +50,7 @@ use ht_proto::trigger::Trigger;
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::rabbitmq::address::Endpoint;
@@ -66,6 +68,7 @@ use crate::Place;
 use crate::PublishError;
 use crate::config::RabbitMqConfig;
 use crate::rabbitmq::counters::Counters;
+use crate::rabbitmq::echo::Echo;
 use crate::rabbitmq::outlet::Outlet;
 use crate::rabbitmq::waiters::Waiters;
 use crate::throttle::Throttle;
@@ -90,10 +93,11 @@ pub struct RabbitMq {
     prefetch: u16,
     binding_check: Duration,
     parse: Parse,
-    health: Mutex<Health>,
+    health: watch::Sender<Health>,
     rejected: Mutex<Throttle>,
     counts: Counters,
     waiters: Waiters,
+    echo: Echo,
     outlet: Outlet,
     /// Something that was published did not come back: perhaps nothing is bound any more.
     check_binding: Notify,
@@ -126,10 +130,11 @@ impl RabbitMq {
             prefetch: config.prefetch.max(1),
             binding_check: config.binding_check,
             parse,
-            health: Mutex::new(Health::NotReady("not connected yet".into())),
+            health: watch::Sender::new(Health::NotReady("not connected yet".into())),
             rejected: Mutex::new(Throttle::new(REJECTED_LOG)),
             counts: Counters::default(),
             waiters: Waiters::default(),
+            echo: Echo::default(),
             outlet: Outlet::new(uri.clone(), exchange.clone(), config.publish_timeout),
             check_binding: Notify::new(),
             uri,
@@ -138,7 +143,7 @@ impl RabbitMq {
     }
 
     fn set_health(&self, health: Health) {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+        self.health.send_replace(health);
     }
 
     /// Counts a message that is no trigger, and tells of it once in a while.
@@ -202,11 +207,28 @@ impl Broker for RabbitMq {
         })
     }
 
+    fn probe(&self) -> BoxFuture<'_, Result<Duration, PublishError>> {
+        Box::pin(async move {
+            let mut health = self.health.subscribe();
+            let open = health.wait_for(|health| *health == Health::Ready).await;
+            drop(open.map_err(|_| PublishError::Unavailable("it was let go".into()))?);
+            let sent = Instant::now();
+            let probe = self.echo.probe();
+            if let Err(error) = self.outlet.probe(&probe).await {
+                self.check_binding.notify_one();
+                return Err(error);
+            }
+            let Some(taken) = probe.back().await else {
+                let lost = "the connection was lost while a probe was under way";
+                return Err(PublishError::Unavailable(lost.into()));
+            };
+            taken.0.await;
+            Ok(sent.elapsed())
+        })
+    }
+
     fn health(&self) -> Health {
-        self.health
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.health.borrow().clone()
     }
 
     fn counts(&self) -> Counts {

@@ -50,6 +50,7 @@ async fn keeps_the_contract(kind: impl Kind) {
     drops_what_is_no_trigger(&kind, &first).await;
     publishes_to_every_node(&first, &second).await;
     survives_a_publisher_that_goes_away(&first).await;
+    probes_this_node_alone(&kind, &first, &second).await;
 
     let adapter = Arc::clone(&first.broker);
     first.end().await;
@@ -108,6 +109,27 @@ async fn survives_a_publisher_that_goes_away(node: &Node) {
         .unwrap();
     assert_eq!(places.len(), 1);
     node.sees("\"next\"").await;
+}
+
+async fn probes_this_node_alone(kind: &impl Kind, first: &Node, second: &Node) {
+    first.broker.probe().await.unwrap();
+    let before = first.recorder.probes();
+    let (count, counts) = (first.recorder.count(), first.broker.counts());
+    let bodies = (0..500).map(|n: u32| body(&format!("\"before {n}\"")).into_bytes());
+    kind.publish(bodies.collect()).await;
+    first.broker.probe().await.unwrap();
+    // In its turn: behind what the broker had taken.
+    assert_eq!(
+        first.recorder.probes(),
+        [before, vec![count + 500]].concat()
+    );
+    eventually(SOON, || second.recorder.count() == first.recorder.count()).await;
+    assert!(second.recorder.probes().is_empty());
+    for node in [first, second] {
+        let after = node.broker.counts();
+        assert_eq!(after.received, counts.received + 500);
+        assert_eq!(after.rejected, counts.rejected);
+    }
 }
 
 async fn unavailable(broker: &dyn Broker) -> bool {

@@ -82,9 +82,12 @@ async fn a_killed_broker_and_a_hung_one_come_back() {
         matches!(outcome, Err(PublishError::Unconfirmed { .. })),
         "{outcome:?}"
     );
+    // A probe that is under way when the connection is lost does not come back.
+    assert!(node.broker.probe().await.is_err());
     node.becomes_not_ready().await;
     server.resume();
     works(&node, server.url(), "3").await;
+    node.broker.probe().await.unwrap();
 
     holds_through_a_memory_alarm(&server).await;
     node.end().await;

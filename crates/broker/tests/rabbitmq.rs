@@ -178,6 +178,14 @@ async fn an_exchange_with_other_arguments_is_used_as_it_is() {
             .await;
         node.sees("1").await;
         assert_eq!(node.broker.counts().failures, 0);
+        // Where everybody is sent the probe of one, only that one takes it.
+        let other = Node::ready(vhost.url()).await;
+        other.broker.probe().await.unwrap();
+        node.broker.probe().await.unwrap();
+        assert_eq!(node.recorder.probes(), [1]);
+        assert_eq!(other.recorder.probes(), [0]);
+        assert_eq!(node.broker.counts().rejected, 0);
+        other.end().await;
         node.end().await;
     }
 }

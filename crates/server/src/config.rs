@@ -34,6 +34,8 @@ pub struct ServerConfig {
     pub limits: ServerLimits,
     /// How hooks are queued.
     pub hooks: HookQueueConfig,
+    /// How the node makes sure that triggers are delivered.
+    pub readiness: ReadinessConfig,
     /// How long [`crate::Gateway::drain`] may take.
     pub drain_timeout: Duration,
 }
@@ -149,6 +151,24 @@ impl Default for HookQueueConfig {
             queue: 100_000,
             max_in_flight: 32,
             ping_min_interval: Duration::ZERO,
+        }
+    }
+}
+
+/// How the node makes sure that triggers are delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadinessConfig {
+    /// Time between two probes. Zero: none are sent.
+    pub probe_interval: Duration,
+    /// Time for a probe to come back and be taken by every shard.
+    pub probe_timeout: Duration,
+}
+
+impl Default for ReadinessConfig {
+    fn default() -> Self {
+        Self {
+            probe_interval: Duration::from_secs(3),
+            probe_timeout: Duration::from_secs(5),
         }
     }
 }

@@ -5,15 +5,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::future::join_all;
 use ht_broker::Dispatch;
 use ht_broker::Place;
+use ht_broker::Taken;
 use ht_core::publication::Publication;
 use ht_proto::trigger::Trigger;
 use tokio::sync::Mutex;
+use tokio::sync::oneshot;
 
 use crate::inbox;
 use crate::inbox::Input;
+use crate::inbox::Permit;
 use crate::node::Node;
 
 /// Gives triggers their place in the node's one order and hands them to the shards where somebody
@@ -47,15 +52,7 @@ impl Dispatcher {
 
     async fn place(&self, triggers: Vec<Trigger>) -> Vec<Place> {
         let mut order = self.order.lock().await;
-        // A place in every inbox first. Nothing waits after that, so that a caller who goes away
-        // leaves either no trace or all of it.
-        let mut permits = Vec::with_capacity(self.shards.len());
-        for (index, shard) in self.shards.iter().enumerate() {
-            // A shard that has ended has nobody to deliver to.
-            if let Ok(permit) = shard.reserve().await {
-                permits.push((index, permit));
-            }
-        }
+        let permits = self.permits().await;
         let mut publications = Vec::with_capacity(triggers.len());
         let mut places = Vec::with_capacity(triggers.len());
         for trigger in triggers {
@@ -79,6 +76,34 @@ impl Dispatcher {
         places
     }
 
+    /// A place in every inbox. Nothing waits after that, so that a caller who goes away leaves
+    /// either no trace or all of it.
+    async fn permits(&self) -> Vec<(usize, Permit<'_, Input>)> {
+        let mut permits = Vec::with_capacity(self.shards.len());
+        for (index, shard) in self.shards.iter().enumerate() {
+            // A shard that has ended has nobody to deliver to.
+            if let Ok(permit) = shard.reserve().await {
+                permits.push((index, permit));
+            }
+        }
+        permits
+    }
+
+    async fn hand_on_probe(&self) -> Taken {
+        let order = self.order.lock().await;
+        let permits = self.permits().await.into_iter();
+        let taken = permits.map(|(_, permit)| {
+            let (taken, answer) = oneshot::channel();
+            permit.send(Input::Probe(taken));
+            answer
+        });
+        // A shard that ends meanwhile is told of elsewhere.
+        let all = join_all(taken.collect::<Vec<_>>()).map(drop);
+        drop(order);
+        self.node.delivery.arrived();
+        Taken(all.boxed())
+    }
+
     fn count(&self, triggers: usize, publications: usize) {
         let counters = &self.node.counters;
         counters
@@ -94,6 +119,10 @@ impl Dispatcher {
 impl Dispatch for Dispatcher {
     fn dispatch(&self, triggers: Vec<Trigger>) -> BoxFuture<'_, Vec<Place>> {
         Box::pin(self.place(triggers))
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Taken> {
+        Box::pin(self.hand_on_probe())
     }
 }
 

@@ -13,6 +13,7 @@ use ht_core::publication::Publication;
 use ht_core::shard::Settings;
 use ht_core::shard::Welcome;
 use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 
 use crate::node::ConnectionPlace;
 use crate::socket::Socket;
@@ -23,6 +24,8 @@ pub(crate) enum Input {
     Publish(Arc<[Publication]>),
     /// Behave like this from now on.
     Settings(Box<Settings>),
+    /// Say that it was taken.
+    Probe(oneshot::Sender<()>),
     /// Close everything and end.
     Drain,
 }

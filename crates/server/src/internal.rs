@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ht_broker::Dispatch;
-use ht_broker::Health;
 use http::HeaderMap;
 use http::Method;
 use http::Request;
@@ -33,6 +32,7 @@ use crate::listener::Stream;
 use crate::live::Live;
 use crate::metrics;
 use crate::node::Node;
+use crate::readiness;
 use crate::respond;
 use crate::respond::Body;
 
@@ -181,18 +181,7 @@ fn live(node: &Node) -> Response<Body> {
 
 /// Whether the node may get traffic, and if not why.
 fn ready(node: &Node) -> Response<Body> {
-    let mut reasons = Vec::new();
-    if node.draining.load(Ordering::Relaxed) {
-        reasons.push("the node is about to leave".to_owned());
-    }
-    if node.broken.load(Ordering::Relaxed) {
-        reasons.push("a shard ended by a bug".to_owned());
-    }
-    if let Some(broker) = &node.broker
-        && let Health::NotReady(reason) = broker.health()
-    {
-        reasons.push(format!("{}: {reason}", broker.name()));
-    }
+    let reasons = readiness::reasons(node);
     let status = if reasons.is_empty() {
         StatusCode::OK
     } else {

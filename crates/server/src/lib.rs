@@ -17,6 +17,7 @@ mod internal;
 mod listener;
 mod node;
 mod public;
+mod readiness;
 mod respond;
 mod shard;
 mod socket;
@@ -52,6 +53,7 @@ use crate::live::LiveSettings;
 use crate::live::shard_settings;
 use crate::node::Node;
 use crate::public::Public;
+use crate::readiness::Prober;
 use crate::shard::Running;
 
 /// A running node. It goes on until it is [drained](Self::drain), whether or not this value is
@@ -147,6 +149,14 @@ impl Gateway {
         let dispatcher: Arc<dyn Dispatch> =
             Arc::new(Dispatcher::new(inboxes.clone(), ids, Arc::clone(&node)));
         let (doors, health) = (CancellationToken::new(), CancellationToken::new());
+        let prober = Prober::new(&node, &dispatcher, config.readiness);
+        if let (Some(prober), None) = (&prober, &broker) {
+            // Nothing is needed for it but the shards: ready from the first moment.
+            prober.probe().await;
+        }
+        if let Some(prober) = prober {
+            tokio::spawn(prober.run(doors.clone()));
+        }
         let broker =
             broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&dispatcher), doors.clone())));
         let door = Internal {

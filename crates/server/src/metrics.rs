@@ -20,6 +20,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use crate::metrics::docs::markdown;
@@ -55,6 +56,8 @@ struct Metric {
 enum Read {
     Gauge(fn(&Now<'_>) -> u64),
     GaugeByShard(fn(&Now<'_>) -> Vec<u64>),
+    Seconds(fn(&Now<'_>) -> f64),
+    Histogram(for<'a> fn(&'a Now<'_>) -> &'a Histogram),
     Counter(fn(&Now<'_>) -> u64),
     /// A label, all its words, and a number for each.
     CounterBy(
@@ -120,7 +123,10 @@ impl Collector for Snapshot {
 impl Metric {
     fn kind(&self) -> MetricType {
         match self.read {
-            Read::Gauge(_) | Read::GaugeByShard(_) | Read::BrokerGauge(_) => MetricType::Gauge,
+            Read::Gauge(_) | Read::GaugeByShard(_) | Read::Seconds(_) | Read::BrokerGauge(_) => {
+                MetricType::Gauge
+            }
+            Read::Histogram(_) => MetricType::Histogram,
             Read::Counter(_) | Read::CounterBy(..) | Read::BrokerCounter(_) => MetricType::Counter,
         }
     }
@@ -133,6 +139,8 @@ impl Metric {
         let mut metric = encoder.encode_descriptor(self.name, self.help, None, self.kind())?;
         match (&self.read, broker) {
             (Read::Gauge(read), _) => gauge(read(now)).encode(metric),
+            (Read::Seconds(read), _) => ConstGauge::new(read(now)).encode(metric),
+            (Read::Histogram(read), _) => read(now).encode(metric),
             (Read::Counter(read), _) => ConstCounter::new(read(now)).encode(metric),
             (Read::BrokerGauge(read), Some(broker)) => gauge(read(broker)).encode(metric),
             (Read::BrokerCounter(read), Some(broker)) => {
@@ -189,7 +197,7 @@ impl Labels {
         }
     }
 
-    fn all(&self) -> Vec<u64> {
+    pub(crate) fn all(&self) -> Vec<u64> {
         let counts = self.counts.iter();
         counts.map(|count| count.load(Ordering::Relaxed)).collect()
     }

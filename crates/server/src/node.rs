@@ -12,6 +12,7 @@ use ht_proto::server::Status;
 
 use crate::census::Census;
 use crate::metrics::Counters;
+use crate::readiness::Delivery;
 use crate::throttle::Throttles;
 
 /// A node's shared state. No shard touches any of it while it delivers.
@@ -27,6 +28,8 @@ pub(crate) struct Node {
     loads: Vec<AtomicU64>,
     pub(crate) counters: Counters,
     pub(crate) throttles: Throttles,
+    /// What probes found of the way that triggers go.
+    pub(crate) delivery: Delivery,
     pub(crate) broker: Option<Arc<dyn Broker>>,
     pub(crate) draining: AtomicBool,
     /// A shard ended by a panic.
@@ -44,6 +47,7 @@ impl Node {
             loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             counters: Counters::default(),
             throttles: Throttles::default(),
+            delivery: Delivery::default(),
             broker,
             draining: AtomicBool::new(false),
             broken: AtomicBool::new(false),

@@ -231,6 +231,10 @@ impl ShardThread {
                     }
                 }
                 Input::Settings(settings) => self.shard.reconfigure(*settings),
+                Input::Probe(taken) => {
+                    // Nobody waits any more where it came too late.
+                    let _ = taken.send(());
+                }
                 Input::Drain => {
                     self.draining = true;
                     let now = self.now();

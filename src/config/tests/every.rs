@@ -62,6 +62,8 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.trigger_ids", "115"),
     ("limits.inbox", "116"),
     ("drain.timeout", r#""2s""#),
+    ("readiness.probe_interval", "6"),
+    ("readiness.probe_timeout", "7"),
     ("log.level", r#""debug""#),
     ("log.format", r#""json""#),
 ];
@@ -84,6 +86,8 @@ fn assert_every(config: &Config) {
     assert_eq!((compression.threshold, compression.level), (2 << 10, 9));
     assert_eq!(server.idle_timeout.as_secs(), 105);
     assert_eq!(server.drain_timeout.as_secs(), 2);
+    assert_eq!(server.readiness.probe_interval.as_secs(), 6);
+    assert_eq!(server.readiness.probe_timeout.as_secs(), 7);
     let session = &server.session;
     assert_eq!(
         [

@@ -7,6 +7,7 @@ pub(crate) mod frame;
 pub(crate) mod gateway;
 pub(crate) mod http;
 pub(crate) mod log;
+pub(crate) mod proxy;
 pub(crate) mod rabbit;
 pub(crate) mod reply;
 pub(crate) mod stream;

@@ -22,6 +22,7 @@ use crate::Dispatch;
 use crate::rabbitmq::RabbitMq;
 use crate::rabbitmq::cause;
 use crate::rabbitmq::cause::Cause;
+use crate::rabbitmq::echo;
 use crate::rabbitmq::wire;
 use crate::rabbitmq::wire::Exchange;
 use crate::rabbitmq::wire::ROUTING_KEY;
@@ -41,7 +42,7 @@ pub(super) struct Intake {
     pub(super) wire: Wire,
     channel: Channel,
     consumer: Consumer,
-    queue: ShortString,
+    pub(super) queue: ShortString,
     /// How the exchange was found.
     pub(super) exchange: Exchange,
 }
@@ -63,7 +64,9 @@ impl Intake {
         let channel = wire.channel().await?;
         let queue = ShortString::from(format!("hightemplar_{}", Uuid::new_v4()));
         wire::declare_queue(&channel, &queue).await?;
-        wire::bind(&channel, &queue, &broker.exchange, ROUTING_KEY).await?;
+        for key in [ROUTING_KEY, queue.as_str()] {
+            wire::bind(&channel, &queue, &broker.exchange, key).await?;
+        }
         wire::step(channel.basic_qos(broker.prefetch, BasicQosOptions::default())).await?;
         let consumer = wire::step(channel.basic_consume(
             queue.clone(),
@@ -127,11 +130,15 @@ impl Intake {
             let mut next = Some(first);
             while let Some(item) = next.take() {
                 match item {
+                    Some(Ok(delivery)) if delivery.routing_key == self.queue => {
+                        batch.probe(delivery);
+                    }
+                    Some(Ok(delivery)) if is_probe(&delivery) => batch.last = Some(delivery),
                     Some(Ok(delivery)) => batch.take(delivery, broker),
                     Some(Err(error)) => batch.end = Some(error.into()),
                     None => batch.end = Some(self.ended()),
                 }
-                if batch.end.is_none() && batch.received < BATCH_MAX {
+                if batch.takes_more() {
                     next = consumer.next().now_or_never();
                 }
             }
@@ -195,7 +202,9 @@ impl Intake {
             Some(channel) => channel,
             None => self.wire.channel().await?,
         };
-        wire::bind(&channel, &self.queue, &broker.exchange, ROUTING_KEY).await?;
+        for key in [ROUTING_KEY, self.queue.as_str()] {
+            wire::bind(&channel, &self.queue, &broker.exchange, key).await?;
+        }
         Ok(channel)
     }
 
@@ -212,11 +221,25 @@ struct Batch {
     triggers: Vec<Trigger>,
     /// For each trigger, the number of our own publisher that waits for it.
     waiting: Vec<Option<u64>>,
+    /// The `message_id` of a probe behind the triggers.
+    probe: Option<ShortString>,
     last: Option<Delivery>,
     end: Option<Cause>,
 }
 
 impl Batch {
+    fn takes_more(&self) -> bool {
+        // A probe keeps its place in the order by being the last.
+        self.end.is_none() && self.probe.is_none() && self.received < BATCH_MAX
+    }
+
+    /// Takes a message that this node sent to itself.
+    fn probe(&mut self, delivery: Delivery) {
+        let id = delivery.properties.message_id().clone();
+        self.probe = Some(id.unwrap_or_default());
+        self.last = Some(delivery);
+    }
+
     fn take(&mut self, mut delivery: Delivery, broker: &RabbitMq) {
         self.received += 1;
         broker.counts.received();
@@ -259,6 +282,14 @@ impl Batch {
                 }
             }
         }
+        if let Some(id) = &self.probe {
+            let taken = tokio::select! {
+                biased;
+                taken = dispatch.probe() => taken,
+                () = given_up(shutdown) => return false,
+            };
+            broker.echo.came_back(id.as_str(), taken);
+        }
         if let Some(last) = &self.last {
             // Where it fails the connection is lost, and the consumer's stream says why.
             let acked = last.acker.ack(BasicAckOptions { multiple: true });
@@ -272,6 +303,12 @@ impl Batch {
         }
         true
     }
+}
+
+/// Whether it is a probe, of this node or of another one.
+fn is_probe(delivery: &Delivery) -> bool {
+    let kind = delivery.properties.kind().as_ref();
+    kind.is_some_and(|kind| kind.as_str() == echo::TYPE)
 }
 
 async fn given_up(shutdown: &CancellationToken) {

@@ -30,6 +30,8 @@ use tokio::time::timeout_at;
 use crate::Place;
 use crate::PublishError;
 use crate::rabbitmq::cause::Cause;
+use crate::rabbitmq::echo;
+use crate::rabbitmq::echo::Probe;
 use crate::rabbitmq::waiters::Ticket;
 use crate::rabbitmq::waiters::Waiters;
 use crate::rabbitmq::wire;
@@ -81,14 +83,9 @@ impl Outlet {
             .await
             .map_err(|_| unavailable("earlier publishes take too long"))?;
         let line = match timeout_at(deadline, self.line(&mut turn)).await {
-            Ok(line) => line.map_err(unavailable)?,
+            Ok(line) => line?,
             Err(_elapsed) => return Err(unavailable("it does not answer")),
         };
-        if line.wire.is_blocked() {
-            return Err(unavailable(
-                "it takes nothing from publishers: its memory or disk alarm is on",
-            ));
-        }
         let mut call = Call::new(&line);
         let all_sent = self
             .send_all(&mut call, triggers, waiters, deadline)
@@ -101,6 +98,25 @@ impl Outlet {
         Err(PublishError::Unconfirmed {
             seconds: started.elapsed().as_secs_f64().ceil() as u64,
         })
+    }
+
+    /// Publishes a probe, in its turn; ready when the broker has taken it.
+    pub(super) async fn probe(&self, probe: &Probe) -> Result<(), PublishError> {
+        let mut turn = self.line.lock().await;
+        let line = self.line(&mut turn).await?;
+        let unconfirmed = Unconfirmed(Some(&line));
+        let properties = message(&probe.id).with_type(echo::TYPE.into());
+        let (key, text) = (probe.queue.clone(), Bytes::from_static(echo::TEXT));
+        let mut sending = Box::pin(self.send(&line.channel, key, text, properties));
+        // As with triggers, the first poll puts it in line.
+        let sent = poll!(&mut sending);
+        drop(turn);
+        match sent {
+            Poll::Ready(sent) => sent.map_err(unavailable)?,
+            Poll::Pending => sending.await.map_err(unavailable)?,
+        }
+        unconfirmed.settle();
+        Ok(())
     }
 
     /// Puts the triggers in line, in order. False where it came no further than to some of them.
@@ -120,8 +136,9 @@ impl Outlet {
                 }
                 Err(_elapsed) => return Ok(false),
             };
-            let (text, message_id) = (trigger.text.clone(), ticket.message_id());
-            let mut sending = Box::pin(self.send(&call.line.channel, text, message_id));
+            let (key, text) = (wire::ROUTING_KEY.into(), trigger.text.clone());
+            let properties = message(&ticket.message_id().into());
+            let mut sending = Box::pin(self.send(&call.line.channel, key, text, properties));
             // The first poll puts it in line, which is what keeps the order. It fails where the
             // connection is known to be gone.
             match poll!(&mut sending) {
@@ -147,12 +164,20 @@ impl Outlet {
     }
 
     /// The connection, made anew where there is none that works.
-    async fn line(&self, current: &mut Option<Arc<Line>>) -> Result<Arc<Line>, Cause> {
-        if let Some(line) = current
-            && line.is_good()
-        {
-            return Ok(Arc::clone(line));
+    async fn line(&self, current: &mut Option<Arc<Line>>) -> Result<Arc<Line>, PublishError> {
+        let line = match current {
+            Some(line) if line.is_good() => Arc::clone(line),
+            _ => self.connect(current).await.map_err(unavailable)?,
+        };
+        if line.wire.is_blocked() {
+            return Err(unavailable(
+                "it takes nothing from publishers: its memory or disk alarm is on",
+            ));
         }
+        Ok(line)
+    }
+
+    async fn connect(&self, current: &mut Option<Arc<Line>>) -> Result<Arc<Line>, Cause> {
         *current = None;
         let wire = Wire::connect(&self.uri, "high-templar publisher").await?;
         let channel = wire.channel().await?;
@@ -167,23 +192,20 @@ impl Outlet {
         Ok(line)
     }
 
-    async fn send(&self, channel: &Channel, text: Bytes, message_id: String) -> Result<(), Cause> {
+    async fn send(
+        &self,
+        channel: &Channel,
+        key: ShortString,
+        text: Bytes,
+        properties: BasicProperties,
+    ) -> Result<(), Cause> {
         // Mandatory: what reaches no queue at all is returned, and we need not wait for it.
         let options = BasicPublishOptions {
             mandatory: true,
             ..BasicPublishOptions::default()
         };
-        let properties = BasicProperties::default()
-            .with_content_type("application/json".into())
-            .with_message_id(message_id.into());
         let confirm = channel
-            .basic_publish(
-                self.exchange.clone(),
-                wire::ROUTING_KEY.into(),
-                options,
-                &text,
-                properties,
-            )
+            .basic_publish(self.exchange.clone(), key, options, &text, properties)
             .await?;
         match confirm.await? {
             Confirmation::Ack(None) | Confirmation::NotRequested => Ok(()),
@@ -201,6 +223,23 @@ impl Line {
             && self.abandoned.load(Ordering::Relaxed) < ABANDONED_MAX
             && self.wire.is_open()
             && self.channel.status().connected()
+    }
+}
+
+/// Has the connection made anew, unless it is settled: also when nobody waits any more.
+struct Unconfirmed<'a>(Option<&'a Line>);
+
+impl Unconfirmed<'_> {
+    fn settle(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unconfirmed<'_> {
+    fn drop(&mut self) {
+        if let Some(line) = self.0 {
+            line.stale.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -260,6 +299,12 @@ async fn all(confirms: &mut Confirms<'_>) -> Result<(), Cause> {
         confirm?;
     }
     Ok(())
+}
+
+fn message(id: &ShortString) -> BasicProperties {
+    BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_message_id(id.clone())
 }
 
 fn unavailable(why: impl std::fmt::Display) -> PublishError {

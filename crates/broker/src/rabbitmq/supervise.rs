@@ -43,6 +43,7 @@ pub(super) async fn run(broker: &RabbitMq, dispatch: &dyn Dispatch, shutdown: &C
         let cause = match opened {
             Ok(mut intake) => {
                 tell_connected(broker, &intake.exchange, &mut outage);
+                broker.echo.connected(&intake.queue);
                 broker.set_health(Health::Ready);
                 let since = Instant::now();
                 let end = intake.run(broker, dispatch, shutdown).await;
@@ -50,6 +51,7 @@ pub(super) async fn run(broker: &RabbitMq, dispatch: &dyn Dispatch, shutdown: &C
                     broker.set_health(Health::NotReady(cause.to_string()));
                 }
                 broker.waiters.lose_all();
+                broker.echo.lost();
                 intake.wire.close(LEAVE).await;
                 if since.elapsed() >= LASTED {
                     backoff.reset();

@@ -14,6 +14,7 @@ use ht_broker::Broker;
 use ht_broker::Dispatch;
 use ht_broker::Health;
 use ht_broker::Place;
+use ht_broker::Taken;
 use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
 use ht_broker::rabbitmq::Parse;
@@ -34,6 +35,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// Records the `data` of each trigger in order; positions count from 1.
 pub(crate) struct Recorder {
     seen: Mutex<Vec<String>>,
+    /// For each probe, how many triggers came before it.
+    probes: Mutex<Vec<usize>>,
     /// Closed gates keep `dispatch` waiting, as full inboxes do.
     gate: Semaphore,
 }
@@ -42,6 +45,7 @@ impl Recorder {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             seen: Mutex::default(),
+            probes: Mutex::default(),
             gate: Semaphore::new(1),
         })
     }
@@ -57,6 +61,11 @@ impl Recorder {
 
     pub(crate) fn count(&self) -> usize {
         self.seen.lock().unwrap().len()
+    }
+
+    /// For each probe, how many triggers came before it.
+    pub(crate) fn probes(&self) -> Vec<usize> {
+        self.probes.lock().unwrap().clone()
     }
 
     pub(crate) fn has(&self, data: &str) -> bool {
@@ -79,6 +88,15 @@ impl Dispatch for Recorder {
                     }
                 })
                 .collect()
+        }
+        .boxed()
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Taken> {
+        async move {
+            let _open = self.gate.acquire().await.unwrap();
+            self.probes.lock().unwrap().push(self.count());
+            Taken(async {}.boxed())
         }
         .boxed()
     }

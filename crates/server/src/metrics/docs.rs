@@ -48,7 +48,12 @@ fn describe(metric: &Metric, out: &mut String) {
             write(out, format_args!("- Label: `{label}`, one of {words}\n"));
         }
         Read::GaugeByShard(_) => out.push_str("- Label: `shard`, its number from 0\n"),
-        Read::Gauge(_) | Read::Counter(_) | Read::BrokerGauge(_) | Read::BrokerCounter(_) => {}
+        Read::Gauge(_)
+        | Read::Seconds(_)
+        | Read::Histogram(_)
+        | Read::Counter(_)
+        | Read::BrokerGauge(_)
+        | Read::BrokerCounter(_) => {}
     }
     write(out, format_args!("- When to worry: {worry}\n"));
 }

@@ -16,6 +16,7 @@ use crate::metrics::Labels;
 use crate::metrics::Metric;
 use crate::metrics::Read;
 use crate::metrics::Section;
+use crate::readiness;
 
 macro_rules! counter_type {
     () => {
@@ -178,6 +179,21 @@ metrics! {
         counted internal_errors by "status" ["400" "401" "403" "404" "405" "408" "413" "415" "503" "504" "other"];
             "Requests to the internal listener that were refused"
             "`401` and `403` are somebody who should not be there, or a wrong key. `503` and `504` are triggers that were not published, or not for sure."
+    }
+
+    "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {
+        observed ready = Read::Gauge(|now| u64::from(readiness::reasons(now.node).is_empty()));
+            "1 while the node may get traffic, as `/ready` says"
+            "When it is 0 and nobody restarts the node or the broker: `/ready` has the reason."
+        observed probe_lag_seconds = Read::Seconds(|now| now.node.delivery.lag());
+            "Seconds that the last probe took which came through"
+            "When it is far above its usual value: triggers take as long. Near `readiness.probe_timeout` the node turns not ready."
+        observed probe_seconds = Read::Histogram(|now| now.node.delivery.lags());
+            "Seconds that probes took which came through"
+            "When its upper buckets fill: what triggers wait for the broker and the shards."
+        counted probe_failures by "reason" ["broker" "late" "shard"];
+            "Probes that did not come through within `readiness.probe_timeout`"
+            "When it grows at all. `broker`: it is away or takes nothing; `late`: the probe did not come back; `shard`: a shard is stuck or overloaded."
     }
 
     "Broker", "Only on a node with a broker." {
