@@ -10,6 +10,7 @@ use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
 use ht_core::limits::Limits;
 use ht_server::config::Compression;
+use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
 use ht_server::config::Listen;
@@ -147,7 +148,10 @@ fn server(values: &Values) -> ServerConfig {
             max_in_flight: values.hooks_max_in_flight.value,
             ping_min_interval: values.hooks_ping_min_interval.value,
         },
-        drain_timeout: values.drain_timeout.value,
+        drain: DrainConfig {
+            period: values.drain_period.value,
+            timeout: values.drain_timeout.value,
+        },
     }
 }
 

@@ -28,7 +28,10 @@ pub(crate) struct Node {
     pub(crate) counters: Counters,
     pub(crate) throttles: Throttles,
     pub(crate) broker: Option<Arc<dyn Broker>>,
+    /// The node is about to leave.
     pub(crate) draining: AtomicBool,
+    /// It has closed its connections: a trigger reaches nobody here any more.
+    pub(crate) deserted: AtomicBool,
     /// A shard ended by a panic.
     pub(crate) broken: AtomicBool,
     online_since: String,
@@ -46,6 +49,7 @@ impl Node {
             throttles: Throttles::default(),
             broker,
             draining: AtomicBool::new(false),
+            deserted: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             online_since: online_since(),
         }

@@ -61,6 +61,7 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.rooms_per_trigger", "114"),
     ("limits.trigger_ids", "115"),
     ("limits.inbox", "116"),
+    ("drain.period", r#""3s""#),
     ("drain.timeout", r#""2s""#),
     ("log.level", r#""debug""#),
     ("log.format", r#""json""#),
@@ -83,7 +84,8 @@ fn assert_every(config: &Config) {
     let compression = server.compression.unwrap();
     assert_eq!((compression.threshold, compression.level), (2 << 10, 9));
     assert_eq!(server.idle_timeout.as_secs(), 105);
-    assert_eq!(server.drain_timeout.as_secs(), 2);
+    assert_eq!(server.drain.timeout.as_secs(), 2);
+    assert_eq!(server.drain.period.as_secs(), 3);
     let session = &server.session;
     assert_eq!(
         [
