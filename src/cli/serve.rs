@@ -1,6 +1,7 @@
 //! `high-templar serve`: the life story of the gateway's process.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use ht_backend::HttpBackend;
 use ht_server::Gateway;
 use ht_server::live::Live;
 use ht_server::live::LiveSettings;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 use tracing::warn;
 
@@ -26,7 +28,7 @@ use crate::process::Signals;
 /// costs a small machine more in hand-overs than it brings.
 const CONTROL_THREADS_MAX: usize = 2;
 
-/// What the drain may take beyond its own timeout before it is cut.
+/// What blocking work that is left may take at the very end.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How to serve.
@@ -67,7 +69,6 @@ pub(super) fn run(args: Args) -> Done {
 /// Starts, serves until a signal, leaves in peace.
 async fn life(config: Config) -> Done {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
-    let drain_timeout = config.server.drain_timeout;
     let rules = ForwardRules::new(config.backend.headers.clone());
     let backend = HttpBackend::new(config.backend)?;
     let live = Live::new(LiveSettings::new(&config.server, rules));
@@ -83,11 +84,26 @@ async fn life(config: Config) -> Done {
     info!("triggers, metrics and health are on {}", gateway.internal());
 
     let signal = signals.next().await;
-    info!("{signal}: leaving in peace, for at most {drain_timeout:?}");
-    tokio::select! {
-        () = gateway.drain() => info!("everyone has left"),
-        () = tokio::time::sleep(drain_timeout + GRACE) => warn!("drain.timeout is over: leaving what is left"),
-        signal = signals.next() => warn!("{signal} again: leaving at once"),
-    }
+    info!("{signal}: leaving in peace");
+    leave(gateway, &mut signals).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Drains the gateway. A second signal hurries, a third ends it at once.
+async fn leave(gateway: Gateway, signals: &mut Signals) {
+    let hurry = CancellationToken::new();
+    let mut leaving = pin!(gateway.drain(hurry.clone()));
+    loop {
+        tokio::select! {
+            () = &mut leaving => return,
+            signal = signals.next() => {
+                if hurry.is_cancelled() {
+                    warn!("{signal} once more: leaving at once");
+                    return;
+                }
+                warn!("{signal} again: hurrying");
+                hurry.cancel();
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
 use ht_core::limits::Limits;
 use ht_server::config::Compression;
+use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
 use ht_server::config::Listen;
@@ -152,7 +153,10 @@ fn server(values: &Values) -> ServerConfig {
             probe_interval: values.readiness_probe_interval.value,
             probe_timeout: values.readiness_probe_timeout.value,
         },
-        drain_timeout: values.drain_timeout.value,
+        drain: DrainConfig {
+            period: values.drain_period.value,
+            timeout: values.drain_timeout.value,
+        },
     }
 }
 

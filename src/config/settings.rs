@@ -7,6 +7,7 @@ use std::time::Duration;
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
 use ht_server::config::Compression;
+use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
@@ -244,7 +245,9 @@ settings! {
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
         "Publications that wait for a thread before `/trigger/` and the broker wait too.";
 
-    drain_timeout: Duration, "drain.timeout", period(Duration::ZERO, HOUR), secs(20),
+    drain_period: Duration, "drain.period", period(Duration::ZERO, HOUR), DrainConfig::default().period,
+        "How long closing the connections takes when there are many, so that their clients do not all come back at once; at most half of `drain.timeout`. 0: all at once.";
+    drain_timeout: Duration, "drain.timeout", period(Duration::ZERO, HOUR), DrainConfig::default().timeout,
         "How long leaving may take: connections are closed, hooks told, the broker let go. Keep it below the time that your supervisor waits before it kills.";
 
     readiness_probe_interval: Duration, "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,

@@ -14,6 +14,7 @@ use ht_backend::config::HookCalls;
 use ht_core::limits::Limits;
 use ht_server::Gateway;
 use ht_server::config::Compression;
+use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
 use ht_server::config::Listen;
@@ -25,6 +26,7 @@ use ht_server::live::Live;
 use ht_server::live::LiveSettings;
 use http::Method;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use crate::demo::options::DemoOptions;
 
@@ -83,7 +85,7 @@ impl Keeper {
     pub(crate) async fn restart(&self) -> anyhow::Result<()> {
         let mut running = self.running.lock().await;
         match std::mem::replace(&mut *running, Running::No) {
-            Running::Yes(gateway) => gateway.drain().await,
+            Running::Yes(gateway) => gateway.drain(CancellationToken::new()).await,
             Running::No => {}
             Running::Over => {
                 *running = Running::Over;
@@ -109,7 +111,7 @@ impl Keeper {
     pub(crate) async fn stop(&self) {
         let mut running = self.running.lock().await;
         if let Running::Yes(gateway) = std::mem::replace(&mut *running, Running::Over) {
-            gateway.drain().await;
+            gateway.drain(CancellationToken::new()).await;
         }
     }
 }
@@ -146,7 +148,10 @@ fn server(options: &DemoOptions) -> ServerConfig {
         limits: ServerLimits::default(),
         hooks: HookQueueConfig::default(),
         readiness: ReadinessConfig::default(),
-        drain_timeout: DRAIN_TIMEOUT,
+        drain: DrainConfig {
+            period: Duration::ZERO,
+            timeout: DRAIN_TIMEOUT,
+        },
     }
 }
 

@@ -256,6 +256,23 @@ impl<P: Peer> Shard<P> {
             .min()
     }
 
+    /// Closes up to `count` admitted connections, each after what was published to it; those first
+    /// whose clients have been silent for longest.
+    pub fn close_some(
+        &mut self,
+        count: usize,
+        close: Close,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) {
+        for _ in 0..count {
+            let Some(id) = self.idle.first() else {
+                return;
+            };
+            self.leave(ConnectionId(id), close, now, effects);
+        }
+    }
+
     /// Closes every connection: the node goes.
     pub fn close_all(&mut self, close: Close, now: u64, effects: &mut impl Effects<P>) {
         let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();

@@ -80,6 +80,11 @@ impl Queue {
         }
     }
 
+    /// The entry that has been here for longest, if there is one.
+    pub(crate) fn first(&self) -> Option<u32> {
+        (self.first != NONE).then_some(self.first)
+    }
+
     /// The entry whose time is up, if there is one.
     pub(crate) fn expired<T: Linked>(&self, entries: &mut Slab<T>, now: u64) -> Option<u32> {
         (self.deadline(entries)? <= now).then_some(self.first)

@@ -36,8 +36,8 @@ pub struct ServerConfig {
     pub hooks: HookQueueConfig,
     /// How the node makes sure that triggers are delivered.
     pub readiness: ReadinessConfig,
-    /// How long [`crate::Gateway::drain`] may take.
-    pub drain_timeout: Duration,
+    /// How [`crate::Gateway::drain`] leaves.
+    pub drain: DrainConfig,
 }
 
 /// An address to listen on.
@@ -130,6 +130,24 @@ impl Default for ServerLimits {
             rooms_per_trigger: 10_000,
             trigger_ids: 100_000,
             inbox: 1_024,
+        }
+    }
+}
+
+/// How a node leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainConfig {
+    /// From the first to the last connection that is closed. Zero: all at once.
+    pub period: Duration,
+    /// How long leaving may take in all.
+    pub timeout: Duration,
+}
+
+impl Default for DrainConfig {
+    fn default() -> Self {
+        Self {
+            period: Duration::from_secs(5),
+            timeout: Duration::from_secs(20),
         }
     }
 }

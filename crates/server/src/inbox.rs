@@ -12,6 +12,7 @@ use std::sync::atomic::fence;
 use ht_core::publication::Publication;
 use ht_core::shard::Settings;
 use ht_core::shard::Welcome;
+use ht_proto::close::Close;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -26,8 +27,15 @@ pub(crate) enum Input {
     Settings(Box<Settings>),
     /// Say that it was taken.
     Probe(oneshot::Sender<()>),
-    /// Close everything and end.
-    Drain,
+    /// Close so many connections.
+    Close {
+        /// Admitted ones.
+        count: usize,
+        /// What they are told.
+        close: Close,
+    },
+    /// Close everything for this reason and end.
+    Drain(Close),
 }
 
 /// A connection on its way to its shard: its handshake is done.

@@ -24,6 +24,7 @@ use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Secret;
 use crate::listener::ACCEPT_BACKOFF;
@@ -47,6 +48,8 @@ pub(crate) struct Internal {
     pub(crate) node: Arc<Node>,
     pub(crate) dispatcher: Arc<dyn Dispatch>,
     pub(crate) live: Live,
+    /// Triggers that are on their way to their places.
+    pub(crate) triggers: TaskTracker,
     /// Whose turn it is to have a large body parsed.
     pub(crate) large: Arc<Semaphore>,
 }

@@ -10,6 +10,7 @@ pub mod metrics;
 
 mod census;
 mod dispatcher;
+mod drain;
 mod grants;
 mod hooks;
 mod inbox;
@@ -25,8 +26,6 @@ mod throttle;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use ht_backend::Backend;
 use ht_backend::ForwardRules;
@@ -38,6 +37,7 @@ use ht_core::shard::Shard;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Listen;
 use crate::config::Secret;
@@ -64,15 +64,17 @@ pub struct Gateway {
     node: Arc<Node>,
     live: Live,
     shards: Vec<Running>,
-    /// Ends the listeners and the broker.
+    /// Ends the public listener.
     doors: CancellationToken,
+    /// Ends the broker.
+    intake: CancellationToken,
     /// Ends the internal listener, which answers for health until all else is done.
     health: CancellationToken,
     broker: Option<JoinHandle<()>>,
     hooks: Option<JoinHandle<()>>,
     public_door: JoinHandle<()>,
     internal_door: JoinHandle<()>,
-    drain_timeout: Duration,
+    triggers: TaskTracker,
 }
 
 /// Why a node could not start.
@@ -148,7 +150,8 @@ impl Gateway {
         let ids = config.limits.trigger_ids;
         let dispatcher: Arc<dyn Dispatch> =
             Arc::new(Dispatcher::new(inboxes.clone(), ids, Arc::clone(&node)));
-        let (doors, health) = (CancellationToken::new(), CancellationToken::new());
+        let [doors, intake, health] = std::array::from_fn(|_| CancellationToken::new());
+        let triggers = TaskTracker::new();
         let prober = Prober::new(&node, &dispatcher, config.readiness);
         if let (Some(prober), None) = (&prober, &broker) {
             // Nothing is needed for it but the shards: ready from the first moment.
@@ -158,11 +161,12 @@ impl Gateway {
             tokio::spawn(prober.run(doors.clone()));
         }
         let broker =
-            broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&dispatcher), doors.clone())));
+            broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&dispatcher), intake.clone())));
         let door = Internal {
             node: Arc::clone(&node),
             dispatcher,
             live: live.clone(),
+            triggers: triggers.clone(),
             large: Arc::new(Semaphore::new(1)),
         };
         let internal_door = tokio::spawn(internal::serve(
@@ -185,7 +189,6 @@ impl Gateway {
             public_listener,
             doors.clone(),
         ));
-        let drain_timeout = config.drain_timeout;
         Ok(Self {
             public,
             internal,
@@ -193,12 +196,13 @@ impl Gateway {
             live,
             shards,
             doors,
+            intake,
             health,
             broker,
             hooks,
             public_door,
             internal_door,
-            drain_timeout,
+            triggers,
         })
     }
 
@@ -237,47 +241,6 @@ impl Gateway {
             }
         }
         Ok(())
-    }
-
-    /// Leaves in peace: no new connections, no new triggers, the open connections closed with
-    /// what was published to them, the hooks told. Takes at most the configured time, then what
-    /// is left is let go.
-    pub async fn drain(self) {
-        self.node.draining.store(true, Ordering::Relaxed);
-        self.doors.cancel();
-        // Its address is free as soon as it is over.
-        joined(self.public_door).await;
-        let (shards, broker, hooks) = (self.shards, self.broker, self.hooks);
-        let all = async {
-            if let Some(broker) = broker {
-                joined(broker).await;
-            }
-            let mut threads = Vec::with_capacity(shards.len());
-            for Running { inbox, thread } in shards {
-                if let Ok(place) = inbox.reserve().await {
-                    place.send(Input::Drain);
-                }
-                threads.push(thread);
-            }
-            let ended = tokio::task::spawn_blocking(move || {
-                threads
-                    .into_iter()
-                    .map(std::thread::JoinHandle::join)
-                    .all(|end| end.is_ok())
-            });
-            if !matches!(ended.await, Ok(true)) {
-                tracing::error!("a shard ended by a panic");
-            }
-            if let Some(hooks) = hooks {
-                joined(hooks).await;
-            }
-        };
-        if tokio::time::timeout(self.drain_timeout, all).await.is_err() {
-            let open = self.node.connections.load(Ordering::Acquire);
-            tracing::warn!(open, "drain.timeout is over: letting go what is left");
-        }
-        self.health.cancel();
-        joined(self.internal_door).await;
     }
 }
 

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
 use ht_core::shard::Settings;
 
+use crate::config::DrainConfig;
 use crate::config::Secret;
 use crate::config::ServerConfig;
 use crate::config::ServerLimits;
@@ -27,6 +28,8 @@ pub struct LiveSettings {
     pub api_key: Option<Secret>,
     /// Whether compression is agreed upon with clients that offer it.
     pub compression: bool,
+    /// How the node leaves.
+    pub drain: DrainConfig,
     /// What is forwarded to the API.
     pub rules: ForwardRules,
 }
@@ -39,6 +42,7 @@ impl LiveSettings {
             limits: config.limits.clone(),
             api_key: config.internal.api_key.clone(),
             compression: config.compression.is_some(),
+            drain: config.drain,
             rules,
         }
     }

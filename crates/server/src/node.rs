@@ -31,7 +31,10 @@ pub(crate) struct Node {
     /// What probes found of the way that triggers go.
     pub(crate) delivery: Delivery,
     pub(crate) broker: Option<Arc<dyn Broker>>,
+    /// The node is about to leave.
     pub(crate) draining: AtomicBool,
+    /// It has closed its connections: a trigger reaches nobody here any more.
+    pub(crate) deserted: AtomicBool,
     /// A shard ended by a panic.
     pub(crate) broken: AtomicBool,
     online_since: String,
@@ -50,6 +53,7 @@ impl Node {
             delivery: Delivery::default(),
             broker,
             draining: AtomicBool::new(false),
+            deserted: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             online_since: online_since(),
         }

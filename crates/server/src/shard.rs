@@ -14,7 +14,6 @@ use ht_core::registry::ConnectionId;
 use ht_core::shard::Admission;
 use ht_core::shard::Shard;
 use ht_core::stats::Stats;
-use ht_proto::close::Close;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use mio::Events;
@@ -235,11 +234,15 @@ impl ShardThread {
                     // Nobody waits any more where it came too late.
                     let _ = taken.send(());
                 }
-                Input::Drain => {
+                Input::Close { count, close } => {
+                    let now = self.now();
+                    self.shard.close_some(count, close, now, &mut self.outside);
+                }
+                Input::Drain(close) => {
                     self.draining = true;
                     let now = self.now();
                     self.shard.fan_out(usize::MAX, now, &mut self.outside);
-                    self.shard.close_all(Close::RESTART, now, &mut self.outside);
+                    self.shard.close_all(close, now, &mut self.outside);
                 }
             }
         }

@@ -61,6 +61,7 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.rooms_per_trigger", "114"),
     ("limits.trigger_ids", "115"),
     ("limits.inbox", "116"),
+    ("drain.period", r#""3s""#),
     ("drain.timeout", r#""2s""#),
     ("readiness.probe_interval", "6"),
     ("readiness.probe_timeout", "7"),
@@ -85,9 +86,10 @@ fn assert_every(config: &Config) {
     let compression = server.compression.unwrap();
     assert_eq!((compression.threshold, compression.level), (2 << 10, 9));
     assert_eq!(server.idle_timeout.as_secs(), 105);
-    assert_eq!(server.drain_timeout.as_secs(), 2);
     assert_eq!(server.readiness.probe_interval.as_secs(), 6);
     assert_eq!(server.readiness.probe_timeout.as_secs(), 7);
+    assert_eq!(server.drain.timeout.as_secs(), 2);
+    assert_eq!(server.drain.period.as_secs(), 3);
     let session = &server.session;
     assert_eq!(
         [

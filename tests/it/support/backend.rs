@@ -165,6 +165,7 @@ impl StubBackend {
     }
 
     /// Forgets the requests so far.
+    #[allow(dead_code, reason = "only what runs for long needs it")]
     pub(crate) fn forget(&self) {
         self.history.change(|history| history.requests.clear());
     }

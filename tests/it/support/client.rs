@@ -42,11 +42,16 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// A handshake as it should be.
     pub(crate) fn new(gateway: &Gateway) -> Self {
+        Self::at(gateway.public())
+    }
+
+    /// The same, to whoever listens there.
+    pub(crate) fn at(to: &Address) -> Self {
         let headers = HEADERS.map(|(name, value)| (name.to_owned(), value.into()));
         Self {
             line: "GET /ws/ HTTP/1.1".into(),
             headers: headers.into(),
-            to: gateway.public().clone(),
+            to: to.clone(),
         }
     }
 
@@ -126,15 +131,20 @@ pub(crate) struct Asked(pub(crate) Stream);
 impl Asked {
     /// Reads the answer.
     #[track_caller]
-    pub(crate) fn answer(mut self) -> (Answer, Client) {
-        let (answer, buffer) = http::read_answer(&mut self.0).expect("an answer");
+    pub(crate) fn answer(self) -> (Answer, Client) {
+        self.try_answer().expect("an answer")
+    }
+
+    /// Reads the answer, if there is one.
+    pub(crate) fn try_answer(mut self) -> io::Result<(Answer, Client)> {
+        let (answer, buffer) = http::read_answer(&mut self.0)?;
         let client = Client {
             stream: self.0,
             buffer,
             deflate: answer.header("sec-websocket-extensions").is_some(),
             inflated: 0,
         };
-        (answer, client)
+        Ok((answer, client))
     }
 
     /// Reads the answer, which must be a 101.
@@ -218,10 +228,15 @@ impl Client {
     /// The next frame, of any kind; inflated if it came compressed.
     #[track_caller]
     pub(crate) fn frame(&mut self) -> Frame {
-        let mut frame = match Frame::read(&mut self.stream, &mut self.buffer) {
+        match self.try_frame() {
             Ok(frame) => frame,
             Err(cause) => panic!("no frame: {cause}"),
-        };
+        }
+    }
+
+    /// The next frame, if there is one.
+    pub(crate) fn try_frame(&mut self) -> io::Result<Frame> {
+        let mut frame = Frame::read(&mut self.stream, &mut self.buffer)?;
         assert!(!frame.masked, "a server does not mask: {frame:?}");
         if self.deflate && frame.rsv == frame::RSV1 {
             self.inflated += 1;
@@ -229,7 +244,7 @@ impl Client {
         }
         assert_eq!(frame.rsv, 0, "nothing like it was agreed upon: {frame:?}");
         assert!(frame.fin, "the gateway does not split messages: {frame:?}");
-        frame
+        Ok(frame)
     }
 
     /// The next frame, which must be text.

@@ -45,6 +45,17 @@ pub(crate) fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Answer {
+    try_request(to, method, path, headers, body).expect("an answer")
+}
+
+/// The same, where there may be nobody to answer.
+pub(crate) fn try_request(
+    to: &Address,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gateway.test\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
@@ -55,12 +66,12 @@ pub(crate) fn request(
     if !headers.iter().any(has_length) {
         head += &format!("Content-Length: {}\r\n", body.len());
     }
-    let mut stream = to.connect().expect("a connection");
+    let mut stream = to.connect()?;
     let bytes = [head.as_bytes(), b"Connection: close\r\n\r\n", body].concat();
     // A server may answer before it has read everything.
     let _ = stream.write_all(&bytes);
-    let (answer, _) = read_answer(&mut stream).expect("an answer");
-    answer
+    let (answer, _) = read_answer(&mut stream)?;
+    Ok(answer)
 }
 
 /// Reads an answer; also gives back what came after it. A 101 has no body.

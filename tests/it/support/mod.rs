@@ -2,6 +2,7 @@
 //! may break every rule.
 
 pub(crate) mod backend;
+pub(crate) mod balancer;
 pub(crate) mod client;
 pub(crate) mod frame;
 pub(crate) mod gateway;

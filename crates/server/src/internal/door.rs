@@ -39,8 +39,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Publishes what the request holds. 200 says that every trigger has its place in the order.
 pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
-    if internal.node.draining.load(Ordering::Relaxed) {
-        // Nobody is here to hear it any more, or soon nobody will be.
+    if is_deserted(internal) {
         return leaving();
     }
     if let Err(response) = check_headers(request.headers()) {
@@ -51,7 +50,13 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
         Ok(body) => body,
         Err(response) => return *response,
     };
-    match parse(internal, limits, body).await {
+    let parsed = parse(internal, limits, body).await;
+    // Before the look: whoever deserts the node waits for those that did not see it.
+    let _under_way = internal.triggers.token();
+    if is_deserted(internal) {
+        return leaving();
+    }
+    match parsed {
         Ok(trigger::Request::One(trigger)) => match publish(internal, vec![trigger]).await {
             Ok(places) => placed(places.first().map(place).unwrap_or_default()),
             Err(error) => unpublished(&error),
@@ -65,6 +70,11 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
         },
         Err(error) => refused(&error),
     }
+}
+
+/// Whether nobody is here to hear a trigger any more.
+fn is_deserted(internal: &Internal) -> bool {
+    internal.node.deserted.load(Ordering::SeqCst)
 }
 
 /// Parses a body: a large one aside and one at a time, so that the control side goes on meanwhile.

@@ -11,6 +11,35 @@ use crate::shard::Settings;
 const A: &str = r#"{"a":1}"#;
 
 #[test]
+fn some_are_closed_those_first_that_were_silent_for_longest() {
+    let mut world = World::new();
+    let mut clients: Vec<_> = (0..3).map(|_| world.open(r#"[{"a":1}]"#)).collect();
+    for client in &mut clients {
+        world.subscribe(client, r#"{"a":1}"#, "1");
+    }
+    world.say(&clients[0], "ping");
+    assert_eq!(clients[0].hears(), ["pong"]);
+    world.publish(r#"{"a":1}"#, "0");
+    let close = Close::RESTART.within(500);
+    world
+        .shard
+        .close_some(2, close, world.now, &mut world.outside);
+    for client in &mut clients[1..] {
+        assert_eq!(
+            client.hears(),
+            [publish("0", "1"), "close 1012 restart 500".into()]
+        );
+    }
+    world.deliver();
+    assert_eq!(clients[0].hears(), [publish("0", "1")]);
+    world
+        .shard
+        .close_some(9, close, world.now, &mut world.outside);
+    assert_eq!(clients[0].hears(), ["close 1012 restart 500"]);
+    assert_eq!(world.stats().connections, 0);
+}
+
+#[test]
 fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
     for (close, line) in [
         (Close::NORMAL, "close 1000"),

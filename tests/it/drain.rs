@@ -1,0 +1,100 @@
+//! Leaving in peace: waves, triggers meanwhile, a hurry.
+
+use ht_testkit::rabbitmq::RabbitMq;
+use serde_json::json;
+
+use crate::rabbitmq::wait_for_ready;
+use crate::support::Client;
+use crate::support::Gate;
+use crate::support::Gateway;
+use crate::support::NEVER;
+use crate::support::Reply;
+use crate::support::StubBackend;
+use crate::support::frame;
+
+/// So many need three seconds to come back at a rate that nobody notices.
+const MANY: usize = 300;
+
+#[test]
+fn many_connections_are_closed_in_waves_and_hear_all_that_is_published_before_theirs() {
+    let backend = StubBackend::open();
+    leaves_in_waves(Gateway::start(&backend));
+}
+
+#[test]
+fn triggers_come_from_the_broker_until_the_last_connection_is_closed() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend).set("HT_RABBITMQ__URL", vhost.url());
+    let gateway = gateway.start();
+    wait_for_ready(&gateway);
+    leaves_in_waves(gateway);
+}
+
+#[track_caller]
+fn leaves_in_waves(mut gateway: Gateway) {
+    let mut clients: Vec<_> = (0..MANY).map(|_| Client::connect(&gateway)).collect();
+    for client in &mut clients {
+        client.subscribe(&json!({"room": 1}), 1);
+    }
+    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "all"}));
+    gateway.signal("TERM");
+    gateway.wait_for_line("closing the connections");
+    assert_eq!(gateway.get("/ready").status, 503);
+    assert!(gateway.public().connect().is_err(), "nobody new is let in");
+    // Those that were silent for longest go first; the last ones still hear what comes.
+    let mut last = clients.split_off(MANY - 2);
+    let mut first = clients.remove(0);
+    assert_eq!(first.expect_publish().0, "all");
+    assert_eq!(first.expect_close(1012), "restart 3000");
+    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "late"}));
+    for client in &mut last {
+        assert_eq!(client.expect_publish().0, "all");
+        assert_eq!(client.expect_publish().0, "late");
+        client.fence();
+    }
+    for client in &mut clients {
+        assert_eq!(client.expect_publish().0, "all");
+    }
+    for client in clients.into_iter().chain(last) {
+        assert_eq!(closed(client), "restart 3000");
+    }
+    assert_eq!(gateway.wait_for_end(), Some(0));
+}
+
+/// Reads what else was published until the connection is closed; the reason.
+fn closed(mut client: Client) -> String {
+    loop {
+        let frame = client.frame();
+        if frame.opcode == frame::CLOSE {
+            let (code, reason) = frame.payload.split_first_chunk().expect("a close code");
+            assert_eq!(u16::from_be_bytes(*code), 1012);
+            return String::from_utf8_lossy(reason).into_owned();
+        }
+    }
+}
+
+#[test]
+fn a_second_signal_closes_all_at_once_and_does_not_wait_for_hooks() {
+    let gate = Gate::default();
+    let behind = gate.clone();
+    let backend = StubBackend::new(move |seen| {
+        if seen.is_bootstrap() {
+            Reply::rooms(&json!([{"room": "*"}]))
+        } else {
+            Reply::Behind(behind.clone(), Reply::ok().into())
+        }
+    });
+    let mut gateway = Gateway::with(&backend)
+        .hooks()
+        .set("HT_DRAIN__TIMEOUT", NEVER)
+        .start();
+    let mut client = Client::connect(&gateway);
+    gateway.signal("TERM");
+    client.expect_close(1012);
+    gateway.wait_for_line("SIGTERM: leaving in peace");
+    gateway.signal("TERM");
+    gateway.wait_for_line("SIGTERM again: hurrying");
+    assert_eq!(gateway.wait_for_end(), Some(0));
+    gate.open();
+}
