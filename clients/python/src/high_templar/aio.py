@@ -1,0 +1,89 @@
+"""The publisher for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from typing import Callable
+from typing import TypeVar
+
+from high_templar.publisher import Counts
+from high_templar.publisher import Publisher
+from high_templar.transport import Deadline
+from high_templar.transport import Receipt
+from high_templar.transport import forget_after_fork
+from high_templar.trigger import Rooms
+from high_templar.trigger import Trigger
+
+T = TypeVar("T")
+
+THREADS = 8
+"""Requests under way at once; further ones wait."""
+
+
+class AsyncPublisher:
+    """A `Publisher` whose calls are awaited; it takes the same arguments.
+
+    The requests run on a few threads of its own, so that a gateway that is slow holds up neither
+    the event loop nor its default executor. It belongs to no loop in particular. A call that is
+    cancelled stops waiting; what was under way may still be published.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.publisher = Publisher(*arguments, **options)
+        self.after_fork()
+        forget_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Starts without threads: those of the parent process are not here."""
+        self._lock = threading.Lock()
+        self._threads: ThreadPoolExecutor | None = None
+
+    async def publish(
+        self,
+        rooms: Rooms,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002
+    ) -> Receipt | None:
+        """Sends ``data`` to everyone who listens to one of ``rooms``; see `Publisher.publish`."""
+        # Encoded here and now: the data may change while the request waits.
+        trigger = Trigger(rooms, data, id=id, encoder=self.publisher.encoder)
+        receipts = await self.publish_all([trigger])
+        return receipts[0] if receipts else None
+
+    async def publish_all(self, triggers: Iterable[Trigger]) -> list[Receipt]:
+        """Sends triggers in their order; see `Publisher.publish_all`."""
+        # The wait for a thread counts.
+        deadline = Deadline(self.publisher.timeout)
+        return await self._run(partial(self.publisher.deliver, list(triggers), deadline))
+
+    @property
+    def counts(self) -> Counts:
+        """What it did so far, in this process."""
+        return self.publisher.counts
+
+    async def close(self) -> None:
+        """Waits for what is under way and closes connections."""
+        with self._lock:
+            threads, self._threads = self._threads, None
+        if threads is not None:
+            await asyncio.get_running_loop().run_in_executor(None, threads.shutdown)
+        self.publisher.close()
+
+    async def __aenter__(self) -> AsyncPublisher:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(THREADS, "high-templar")
+            done = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        return await done

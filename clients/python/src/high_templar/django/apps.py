@@ -1,0 +1,20 @@
+"""The Django app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class HighTemplarConfig(AppConfig):
+    """``"high_templar.django"`` in ``INSTALLED_APPS``."""
+
+    name = "high_templar.django"
+    label = "high_templar"
+    verbose_name = "high-templar"
+
+    def ready(self) -> None:
+        """Finds the ``rooms`` modules of all apps and registers the system checks."""
+        from high_templar.django import checks  # noqa: F401, PLC0415 # registers itself
+
+        autodiscover_modules("rooms")

@@ -1,0 +1,147 @@
+"""The Django setting ``HIGH_TEMPLAR``: what may stand in it and what it means."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from typing import NamedTuple
+from urllib.parse import quote
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
+from django.utils.module_loading import import_string
+
+from high_templar.publisher import DEFAULT_URL
+from high_templar.publisher import OnError
+
+
+class Settings(NamedTuple):
+    """The setting ``HIGH_TEMPLAR``, read; the names in it are these in upper case."""
+
+    url: str = DEFAULT_URL
+    """Where to publish: the gateway's internal listener, or a RabbitMQ (``amqp://…``)."""
+
+    api_key: str = ""
+    """The gateway's ``internal.api_key``; needed wherever ``URL`` is beyond this machine."""
+
+    public_url: str = "ws://127.0.0.1:5000/ws/"
+    """Where browsers connect; ``ht_check`` does so too."""
+
+    backend_url: str = "http://127.0.0.1:8000"
+    """Where the gateway reaches this site, without the path; ``unix:`` and a path works too."""
+
+    bootstrap: str = "high_templar:bootstrap"
+    """Name of the bootstrap view's URL."""
+
+    authentication: tuple[str, ...] = ("session", "token")
+    """Who a visitor is, asked in this order; see `high_templar.django.auth`."""
+
+    anonymous: bool = False
+    """Whether visitors who are not signed in may connect; the rooms functions get them too."""
+
+    on_error: OnError = "log"
+    """``"log"`` or ``"raise"``, when a publication fails after its transaction's commit."""
+
+    timeout: float = 5.0
+    """Seconds that publishing may take, all attempts included."""
+
+    attempts: int = 3
+    """How often a publication is sent at most."""
+
+    exchange: str = "hightemplar"
+    """The exchange, with RabbitMQ."""
+
+    encoder: str = "django.core.serializers.json.DjangoJSONEncoder"
+    """The `json.JSONEncoder` class for data and rooms."""
+
+    typed_rooms: bool = False
+    """Whether rooms must fit a `Room` class when they are published or granted. A typo in a plain
+    dict then fails too; ``DEBUG`` is a good value."""
+
+    gateway: Mapping[str, Any] = {}
+    """More settings of the gateway, as in high-templar.toml, for ``manage.py high_templar``."""
+
+    @property
+    def encoder_class(self) -> type[json.JSONEncoder]:
+        """The class that ``encoder`` names."""
+        found: type[json.JSONEncoder] = import_string(self.encoder)
+        return found
+
+
+KEYS = {name.upper(): name for name in Settings._fields}
+
+LEGACY_KEYS = frozenset({"rabbitmq"})
+"""What django-binder has in the same setting."""
+
+
+def mistakes() -> list[str]:
+    """What is wrong with the setting, a sentence each."""
+    given = getattr(django_settings, "HIGH_TEMPLAR", {})
+    if not isinstance(given, Mapping):
+        return [f"HIGH_TEMPLAR is to be a dict, not {given!r}."]
+    found = []
+    for key, value in given.items():
+        if key in KEYS:
+            found += _misfit(key, value)
+        elif key not in LEGACY_KEYS:
+            near = difflib.get_close_matches(str(key).upper(), KEYS, 1)
+            hint = f" Did you mean {near[0]!r}?" if near else f" It knows {', '.join(KEYS)}."
+            found.append(f"HIGH_TEMPLAR has no key {key!r}.{hint}")
+    return found
+
+
+def _misfit(key: str, value: object) -> list[str]:
+    default = getattr(Settings(), KEYS[key])
+    kinds: tuple[type, ...] = (type(default),)
+    if isinstance(default, float):
+        kinds = (int, float)
+    elif isinstance(default, tuple):
+        kinds = (list, tuple)
+    elif isinstance(default, dict):
+        kinds = (Mapping,)
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        return [f"HIGH_TEMPLAR[{key!r}] is to be {_spoken(kinds[0])}, not {value!r}."]
+    if key == "ON_ERROR" and value not in ("log", "raise"):
+        return [f"HIGH_TEMPLAR['ON_ERROR'] is 'log' or 'raise', not {value!r}."]
+    return []
+
+
+def _spoken(kind: type) -> str:
+    names = {str: "a text", bool: "True or False", int: "a number", list: "a list"}
+    return names.get(kind, "a dict")
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The setting as it stands; keys that are wrong are left out, the system checks name them."""
+    given = getattr(django_settings, "HIGH_TEMPLAR", {})
+    if not isinstance(given, Mapping):
+        return Settings()
+    known: dict[str, Any] = {
+        KEYS[key]: tuple(value) if isinstance(value, list) else value
+        for key, value in given.items()
+        if key in KEYS and not _misfit(key, value)
+    }
+    if "url" not in known:
+        known["url"] = _legacy_url(given) or DEFAULT_URL
+    return Settings(**known)
+
+
+def _legacy_url(given: Mapping[str, Any]) -> str:
+    """The address in the settings of django-binder."""
+    rabbitmq = given.get("rabbitmq")
+    if isinstance(rabbitmq, Mapping):
+        user, password = (quote(str(rabbitmq.get(key, "")), "") for key in ("username", "password"))
+        host = str(rabbitmq.get("host", "localhost"))
+        return f"amqp://{user}:{password}@{host}" + ("" if "/" in host else "/%2f")
+    return str(getattr(django_settings, "HIGH_TEMPLAR_URL", None) or "")
+
+
+@receiver(setting_changed)
+def _forget(*, setting: str, **_: object) -> None:
+    if setting in ("HIGH_TEMPLAR", "HIGH_TEMPLAR_URL"):
+        settings.cache_clear()

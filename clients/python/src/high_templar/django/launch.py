@@ -1,0 +1,179 @@
+"""The gateway's settings, as they follow from Django's."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.urls import NoReverseMatch
+from django.urls import reverse
+from django.utils.crypto import salted_hmac
+
+from high_templar.binary import find_binary
+from high_templar.django import signals
+from high_templar.django.conf import Settings
+from high_templar.django.conf import settings
+
+KEY_HEADER = "X-High-Templar-Key"
+"""Carries `hook_key` from the gateway to the hooks' views."""
+
+_LOCAL_NAMES = {"localhost": "127.0.0.1"}
+
+
+def variables(wanted: Settings | None = None) -> dict[str, str]:
+    """The variables that start a gateway for this site.
+
+    What ``HIGH_TEMPLAR["GATEWAY"]`` says wins over what follows from other settings. Settings
+    that this binary does not know yet are left out. Raises `NoReverseMatch` if there is no
+    bootstrap view.
+    """
+    wanted = wanted or settings()
+    found = {
+        "HT_BACKEND__BOOTSTRAP": _relative(reverse(wanted.bootstrap)),
+        "HT_BACKEND__USER_ID_PATH": '["user", "id"]',
+        **_backend(wanted.backend_url),
+        **_listeners(wanted),
+        **_hooks(),
+    }
+    if wanted.api_key:
+        found["HT_INTERNAL__API_KEY"] = wanted.api_key
+    if origins():
+        found["HT_ORIGINS"] = json.dumps(origins())
+    said = {name.lower(): value for name, value in wanted.gateway.items()}
+    headers = {**_headers(wanted), **dict(said.get("backend", {}).get("headers", {}))}
+    found["HT_BACKEND__HEADERS"] = json.dumps(headers)
+    known = known_variables()
+    for name, value in flatten(said).items():
+        if name != "HT_BACKEND__HEADERS":
+            found[name] = value
+            known |= {name}  # What is said explicitly is the binary's to refuse.
+    return {name: value for name, value in found.items() if name in known}
+
+
+def hook_key(wanted: Settings | None = None) -> str:
+    """What proves that a hook's call is the gateway's: the API key, else one of ``SECRET_KEY``."""
+    wanted = wanted or settings()
+    return (
+        wanted.api_key or salted_hmac("high_templar.hooks", "key", algorithm="sha256").hexdigest()
+    )
+
+
+def flatten(table: Mapping[str, Any]) -> dict[str, str]:
+    """Settings as in high-templar.toml, as variables: sections, and in them values."""
+    found: dict[str, str] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                found[f"HT_{key}__{name}".upper()] = _text(inner)
+        else:
+            found[f"HT_{key}".upper()] = _text(value)
+    return found
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _relative(path: str) -> str:
+    return path.lstrip("/")
+
+
+def _backend(url: str) -> dict[str, str]:
+    if url.startswith("unix:"):
+        return {"HT_BACKEND__SOCKET": url[len("unix:") :], "HT_BACKEND__URL": "http://localhost/"}
+    return {"HT_BACKEND__URL": url.rstrip("/") + "/"}
+
+
+def _listeners(wanted: Settings) -> dict[str, str]:
+    """Where the gateway listens, as far as the addresses to reach it tell."""
+    found = {}
+    if wanted.url.startswith(("amqp://", "amqps://")):
+        found["HT_RABBITMQ__URL"] = wanted.url
+        found["HT_RABBITMQ__EXCHANGE"] = wanted.exchange
+    elif wanted.url.startswith("unix:"):
+        found["HT_INTERNAL__LISTEN"] = "unix:" + wanted.url[len("unix:") :].replace("//", "", 1)
+    else:
+        _put(found, "HT_INTERNAL__LISTEN", wanted.url, 80)
+    if wanted.public_url.startswith("ws://"):
+        _put(found, "HT_LISTEN", wanted.public_url, 80)
+    return found
+
+
+def _put(found: dict[str, str], name: str, url: str, default_port: int) -> None:
+    """An address of this machine is one to listen on; a name may be anybody's."""
+    parts = urlsplit(url)
+    host = _LOCAL_NAMES.get(parts.hostname or "", parts.hostname or "")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return
+    shown = f"[{address}]" if address.version == 6 else str(address)
+    found[name] = f"{shown}:{parts.port or default_port}"
+
+
+def _hooks() -> dict[str, str]:
+    """The hooks that somebody here listens to; each costs a request."""
+    wanted: dict[str, str] = {}
+    if signals.user_online.has_listeners():
+        wanted.update(CONNECT="connect", PING="ping")
+    if signals.user_offline.has_listeners():
+        wanted.update(DISCONNECT="disconnect")
+    found = {}
+    for name, view in wanted.items():
+        try:
+            path = reverse(f"high_templar:{view}")
+        except NoReverseMatch:
+            continue
+        found[f"HT_HOOKS__{name}"] = f"POST {_relative(path)}"
+    return found
+
+
+def _headers(wanted: Settings) -> dict[str, Any]:
+    """What the site must be sent beyond the usual."""
+    found: dict[str, Any] = {}
+    if django_settings.CSRF_COOKIE_NAME != "csrftoken":
+        found["X-CSRFToken"] = {"cookie": django_settings.CSRF_COOKIE_NAME}
+    found[KEY_HEADER] = {"fixed": hook_key(wanted)}
+    proxy_header = django_settings.SECURE_PROXY_SSL_HEADER
+    if django_settings.SECURE_SSL_REDIRECT and proxy_header:
+        # The gateway stands where the proxy stands, behind TLS: no redirect, please.
+        name = proxy_header[0].replace("HTTP_", "", 1).replace("_", "-").title()
+        found[name] = {"fixed": proxy_header[1]}
+    return found
+
+
+def origins() -> list[str]:
+    """The origins of pages that may connect, by ALLOWED_HOSTS and CSRF_TRUSTED_ORIGINS."""
+    found = list(django_settings.CSRF_TRUSTED_ORIGINS)
+    for host in django_settings.ALLOWED_HOSTS:
+        if host == "*":
+            return []
+        pattern = f"*{host}" if host.startswith(".") else host
+        found += [f"https://{pattern}", f"http://{pattern}"]
+        if host.startswith("."):
+            found += [f"https://{host[1:]}", f"http://{host[1:]}"]
+    return list(dict.fromkeys(found))
+
+
+@lru_cache(maxsize=1)
+def known_variables() -> frozenset[str]:
+    """The variables that the binary understands."""
+    shown = subprocess.run(  # noqa: S603
+        [find_binary(), "config", "--toml"], check=True, capture_output=True, text=True, timeout=30
+    ).stdout
+    section, found = "", set()
+    for line in shown.splitlines():
+        table = re.fullmatch(r"#?\[([a-z_.]+)\]", line)
+        setting = re.match(r"#?([a-z_]+) = ", line)
+        if table:
+            section = table[1].replace(".", "__").upper() + "__"
+        elif setting:
+            found.add(f"HT_{section}{setting[1].upper()}")
+    return frozenset(found)

@@ -1,0 +1,64 @@
+"""``manage.py high_templar``: the gateway for this site."""
+
+from __future__ import annotations
+
+import os
+from argparse import REMAINDER
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.core.management.base import CommandError
+from django.core.management.base import CommandParser
+from django.urls import NoReverseMatch
+
+from high_templar.binary import BinaryNotFoundError
+from high_templar.binary import execute
+from high_templar.django import launch
+from high_templar.django.conf import settings
+
+_SECRETS = ("HT_INTERNAL__API_KEY", "HT_BACKEND__HEADERS", "HT_RABBITMQ__URL")
+
+
+class Command(BaseCommand):
+    """Becomes the gateway, with settings that follow from Django's."""
+
+    help = (
+        "Starts the gateway with settings that follow from Django's (HIGH_TEMPLAR, ALLOWED_HOSTS, "
+        "URLs). Variables HT_... of the environment win over them."
+    )
+    # The gateway asks this site, which may be about to start as well.
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Takes a command of the gateway's own, such as ``check``."""
+        parser.add_argument(
+            "--backend", metavar="URL", help="where this site is served [HIGH_TEMPLAR BACKEND_URL]"
+        )
+        parser.add_argument(
+            "--print", action="store_true", help="print the settings, without secrets, and end"
+        )
+        parser.add_argument(
+            "arguments", nargs=REMAINDER, help="the gateway's command and its options [serve]"
+        )
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Prints the settings, or goes on as the gateway."""
+        wanted = settings()
+        if options["backend"]:
+            wanted = wanted._replace(backend_url=options["backend"])
+        try:
+            derived = launch.variables(wanted)
+        except NoReverseMatch as error:
+            raise CommandError(
+                f"There is no URL named {wanted.bootstrap!r}: add "
+                'path("api/", include("high_templar.django.urls")) to your urls.py.'
+            ) from error
+        except BinaryNotFoundError as error:
+            raise CommandError(str(error)) from error
+        environment = {**derived, **os.environ}
+        if options["print"]:
+            for name in sorted(derived):
+                shown = "(not shown)" if name in _SECRETS else environment[name]
+                self.stdout.write(f"{name}={shown}")
+            return
+        execute(options["arguments"] or ["serve"], environment)

@@ -1,0 +1,140 @@
+"""Which rooms a user may enter: functions that say so, and the convention of models."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import Callable
+from typing import Optional
+from typing import TypeVar
+
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+from django.http import HttpRequest
+
+from high_templar.django.conf import settings
+from high_templar.errors import InvalidTriggerError
+from high_templar.room import Room
+from high_templar.trigger import RoomLike
+from high_templar.trigger import Rooms
+from high_templar.trigger import Trigger
+
+METHOD = "get_rooms_for_user"
+"""The class method of models, and of django-binder's views, that says which rooms there are."""
+
+Source = Callable[..., Optional[Rooms]]
+F = TypeVar("F", bound=Source)
+
+_sources: list[Source] = []
+
+
+def rooms_for_user(source: F) -> F:
+    """Decorates a function that says which rooms a user may enter.
+
+    ::
+
+        @rooms_for_user
+        def orders(user):
+            yield OrderRoom(customer=ANY if user.is_staff else user.customer_id)
+
+    It is given the user, and the request if it has a second parameter; it gives back or yields
+    rooms. Functions in a module ``rooms`` of an installed app are found by themselves. Without
+    ``HIGH_TEMPLAR["ANONYMOUS"]`` they are called for signed-in users only.
+    """
+    if source not in _sources:
+        _sources.append(source)
+    return source
+
+
+def unregister(source: Source) -> None:
+    """Takes back what `rooms_for_user` did, for tests."""
+    _sources.remove(source)
+
+
+def sources() -> list[Source]:
+    """Every function and class method that says which rooms there are."""
+    methods = (getattr(model, METHOD, None) for model in apps.get_models())
+    return [*_sources, *(method for method in methods if callable(method))]
+
+
+def rooms_of(user: Any, request: HttpRequest | None = None) -> list[dict[str, Any]]:
+    """The rooms that a user may enter, each once, as they go to the gateway.
+
+    Raises `ImproperlyConfigured` where a function says something that is no room.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for source in sources():
+        for room in _plain(source, _ask(source, user, request)):
+            found.setdefault(json.dumps(room, sort_keys=True), room)
+    rooms = list(found.values())
+    check_typed(rooms)
+    return rooms
+
+
+def _ask(source: Source, user: Any, request: HttpRequest | None) -> Rooms | None:
+    return source(user, request) if _takes_request(source) else source(user)
+
+
+def _takes_request(source: Source) -> bool:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    known = [p for p in inspect.signature(source).parameters.values() if p.kind in kinds]
+    # A parameter with a default is the function's own, but for the one that is named for it.
+    return len(known) > 1 and (known[1].name == "request" or known[1].default is known[1].empty)
+
+
+def _plain(source: Source, rooms: Rooms | None) -> list[dict[str, Any]]:
+    try:
+        return Trigger(() if rooms is None else rooms, None, encoder=settings().encoder_class).rooms
+    except InvalidTriggerError as error:
+        name = f"{source.__module__}.{source.__qualname__}"
+        raise ImproperlyConfigured(f"{name} says something that is no room: {error}") from error
+
+
+def check_typed(rooms: Iterable[RoomLike]) -> None:
+    """With ``HIGH_TEMPLAR["TYPED_ROOMS"]``: raises `TypeError` for rooms that fit no class."""
+    if not settings().typed_rooms:
+        return
+    kinds = list(_classes(Room))
+    for room in rooms:
+        if not any(kind.admits(room) for kind in kinds):
+            known = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
+            raise TypeError(f"{dict(room)} fits none of the rooms that are declared ({known})")
+
+
+def _classes(kind: type[Room]) -> Iterable[type[Room]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _classes(child)
+
+
+class SubclassRooms:
+    """The convention of django-binder: ``get_rooms_for_user`` of every subclass of a view.
+
+    ::
+
+        rooms_for_user(SubclassRooms(ModelView))
+
+    Subclasses that are not meant for a model (``register_for_model`` is false or ``model`` is
+    ``None``) are left out, as there.
+    """
+
+    def __init__(self, parent: type) -> None:
+        self.parent = parent
+        self.__qualname__ = f"SubclassRooms({parent.__qualname__})"
+
+    def __call__(self, user: Any) -> Iterable[RoomLike | Mapping[str, Any]]:
+        """Every room that one of the subclasses says."""
+        for view in self._children(self.parent):
+            method = getattr(view, METHOD, None)
+            is_meant = getattr(view, "register_for_model", True)
+            if is_meant and getattr(view, "model", True) is not None and callable(method):
+                yield from method(user)
+
+    def _children(self, parent: type) -> Iterable[type]:
+        children: list[type] = parent.__subclasses__()
+        for child in children:
+            yield child
+            yield from self._children(child)

@@ -1,0 +1,120 @@
+"""For Django's test cases: what was published, and a real gateway before the live server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.test import override_settings
+
+from high_templar.django import launch
+from high_templar.django.conf import settings
+from high_templar.django.publishing import pending
+from high_templar.django.sessions import session_cookies
+from high_templar.gateway import Gateway
+from high_templar.testing import UNSAID
+from high_templar.testing import Published
+from high_templar.testing import capture
+from high_templar.websocket import Client
+
+
+@contextmanager
+def capture_published() -> Iterator[Published]:
+    """Takes aside what is published by this site.
+
+    Also knows what waits for the commit of the transaction around a `TestCase`, which never comes:
+    it counts as published, and what was rolled back to a savepoint does not. The hooks of
+    ``on_commit`` need not be run for that.
+    """
+    with capture(pending, lambda: settings().encoder_class) as published:
+        yield published
+
+
+class PublishedMixin:
+    """For a `TestCase`: nothing is sent, and ``self.published`` knows what would have been.
+
+    ::
+
+        class OrderTest(PublishedMixin, TestCase):
+            def test_paid(self):
+                Order.objects.create(customer=7).pay()
+                self.assert_published(OrderRoom(customer=7), {"status": "paid"})
+    """
+
+    published: Published
+
+    def setUp(self) -> None:  # noqa: D102
+        super().setUp()  # type: ignore[misc]
+        capturing = capture_published()
+        self.published = capturing.__enter__()
+        self.addCleanup(capturing.__exit__, None, None, None)  # type: ignore[attr-defined]
+
+    def assert_published(
+        self, room: Mapping[str, Any], data: Any = UNSAID, *, times: int | None = None
+    ) -> None:
+        """Fails if nothing went to this room, or not these data, or not so many ``times``."""
+        self.published.assert_published(room, data, times=times)
+
+    def assert_not_published(self, room: Mapping[str, Any], data: Any = UNSAID) -> None:
+        """Fails if something went to this room, or these data."""
+        self.published.assert_not_published(room, data)
+
+
+class LiveGateway(Gateway):
+    """A gateway whose backend is this site; publishing goes to it while it runs."""
+
+    def __init__(self, site_url: str, variables: Mapping[str, str] | None = None) -> None:
+        derived = launch.variables(settings()._replace(backend_url=site_url))
+        # The ports are free ones, and a broker would be one that others listen to as well.
+        for name in ("HT_LISTEN", "HT_INTERNAL__LISTEN", "HT_RABBITMQ__URL"):
+            derived.pop(name, None)
+        super().__init__(derived["HT_BACKEND__URL"], {**derived, **(variables or {})})
+        self._override: override_settings | None = None
+
+    def start(self) -> LiveGateway:
+        """Starts it, and has this site publish to it."""
+        super().start()
+        given = getattr(django_settings, "HIGH_TEMPLAR", {})
+        where = {"URL": self.internal_url, "PUBLIC_URL": self.url}
+        self._override = override_settings(HIGH_TEMPLAR={**given, **where})
+        self._override.enable()
+        return self
+
+    def stop(self) -> None:
+        """Ends it; the site publishes to where it did before."""
+        if self._override is not None:
+            self._override.disable()
+            self._override = None
+        super().stop()
+
+    def connect(self, user: Any = None, **credentials: Any) -> Client:
+        """A page's connection, signed in as ``user`` if one is given."""
+        if user is not None:
+            cookies = {**session_cookies(user), **credentials.pop("cookies", {})}
+            return super().connect(cookies=cookies, **credentials)
+        return super().connect(**credentials)
+
+
+class LiveGatewayMixin:
+    """For a `LiveServerTestCase`: a real gateway before it, ``self.gateway``.
+
+    ::
+
+        class LiveTest(LiveGatewayMixin, LiveServerTestCase):
+            def test_order(self):
+                with self.gateway.connect(self.user) as page:
+                    page.subscribe(OrderRoom(customer=7))
+                    Order.objects.create(customer=7)
+                    self.assertEqual(page.next().data, {"id": 1})
+    """
+
+    gateway: LiveGateway
+    live_server_url: str
+
+    def setUp(self) -> None:  # noqa: D102
+        super().setUp()  # type: ignore[misc]
+        self.gateway = LiveGateway(self.live_server_url).start()
+        self.addCleanup(self.gateway.stop)  # type: ignore[attr-defined]

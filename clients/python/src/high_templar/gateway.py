@@ -1,0 +1,143 @@
+"""Runs the gateway's binary as a child process, for tests and development."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping
+from tempfile import TemporaryDirectory
+from typing import Any
+from typing import TypeVar
+
+from high_templar.binary import find_binary
+from high_templar.transport import Deadline
+from high_templar.websocket import Client
+
+G = TypeVar("G", bound="Gateway")
+
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+LOG_LINES_MAX = 10_000
+
+_PUBLIC = re.compile(r"browsers connect to (\S+)")
+_INTERNAL = re.compile(r"metrics and health are on (\S+)")
+
+
+class GatewayFailedError(RuntimeError):
+    """The gateway ended or did not come up; the message has its log."""
+
+
+class Gateway:
+    """A gateway on free ports of this machine; use it in a ``with``.
+
+    ``backend_url`` is the site's address that ends in a slash. ``variables`` are more settings as
+    environment variables, such as ``{"HT_LIMITS__SUBSCRIPTIONS": "10"}``; nothing else of this
+    process's environment is handed on.
+    """
+
+    def __init__(self, backend_url: str, variables: Mapping[str, str] | None = None) -> None:
+        self._variables = {
+            "HT_LISTEN": "127.0.0.1:0",
+            "HT_INTERNAL__LISTEN": "127.0.0.1:0",
+            "HT_BACKEND__URL": backend_url,
+            **(variables or {}),
+        }
+        self._changed = threading.Condition()
+        self._lines: list[str] = []
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._folder: TemporaryDirectory[str] | None = None
+        self.url = ""
+        """Where pages connect: ``ws://…/ws/``."""
+        self.internal_url = ""
+        """Where to publish."""
+
+    def start(self) -> Gateway:
+        """Starts it and waits until it listens. Raises `GatewayFailedError`.
+
+        After a `stop` it comes back on the same ports.
+        """
+        # A folder of its own: a high-templar.toml or .env nearby must not count.
+        self._folder = TemporaryDirectory(prefix="high-templar-")
+        self._lines.clear()
+        self._process = subprocess.Popen(  # noqa: S603
+            [find_binary(), "serve"],
+            env={"ENV_FILE": "/dev/null", **self._variables},
+            cwd=self._folder.name,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
+        self._reader.start()
+        try:
+            public = self.wait_for_line(_PUBLIC, START_SECONDS)[1]
+            internal = self.wait_for_line(_INTERNAL, START_SECONDS)[1]
+        except BaseException:
+            self.stop()
+            raise
+        self.url, self.internal_url = f"ws://{public}/ws/", f"http://{internal}"
+        self._variables["HT_LISTEN"], self._variables["HT_INTERNAL__LISTEN"] = public, internal
+        return self
+
+    def stop(self) -> None:
+        """Ends it, in peace if it can."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self._reader is not None:
+            self._reader.join(STOP_SECONDS)
+        if process is not None and process.stderr is not None:
+            process.stderr.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def connect(self, **credentials: Any) -> Client:
+        """A page's connection; takes what a `Client` takes."""
+        return Client(self.url, **credentials)
+
+    @property
+    def log(self) -> str:
+        """What it logged since it started, at most the last 10,000 lines."""
+        with self._changed:
+            return "\n".join(self._lines)
+
+    def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> re.Match[str]:
+        """The first line of the log that has this; waits for it. Raises `GatewayFailedError`."""
+        deadline = Deadline(seconds)
+        with self._changed:
+            while True:
+                for line in self._lines:
+                    found = pattern.search(line)
+                    if found:
+                        return found
+                is_over = self._reader is None or not self._reader.is_alive()
+                if is_over or not self._changed.wait(deadline.left):
+                    raise GatewayFailedError("\n".join(["the gateway's log:", *self._lines]))
+
+    def __enter__(self: G) -> G:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stderr is not None  # noqa: S101 # it was asked for
+        for line in process.stderr:
+            with self._changed:
+                self._lines.append(line.rstrip("\n"))
+                del self._lines[:-LOG_LINES_MAX]
+                self._changed.notify_all()
+        with self._changed:
+            # Nobody waits in vain: this thread is about to end.
+            self._reader = None
+            self._changed.notify_all()

@@ -1,0 +1,129 @@
+"""For tests: what was published, without a gateway; and a real gateway.
+
+::
+
+    with capture() as published:
+        publish({"target": "order"}, {"id": 1})
+    published.assert_published({"target": "order"}, {"id": 1})
+
+`high_templar.django.testing` has mixins for Django's test cases; with pytest the fixture
+``published`` is there by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import Any
+from typing import NamedTuple
+
+from high_templar import capturing
+from high_templar.gateway import Gateway
+from high_templar.gateway import GatewayFailedError
+from high_templar.trigger import Rooms
+from high_templar.trigger import Trigger
+from high_templar.websocket import Client
+from high_templar.websocket import ClosedError
+from high_templar.websocket import HandshakeError
+from high_templar.websocket import Publication
+
+__all__ = [
+    "Client",
+    "ClosedError",
+    "Gateway",
+    "GatewayFailedError",
+    "HandshakeError",
+    "Publication",
+    "Published",
+    "Sent",
+    "capture",
+]
+
+UNSAID: Any = object()
+"""Any data."""
+
+
+class Sent(NamedTuple):
+    """One trigger, as a client would see its parts."""
+
+    rooms: list[dict[str, Any]]
+    data: Any
+    id: str
+
+
+class Published:
+    """What was published. Equal is what is equal as JSON: 1 and 1.0 and True are three values."""
+
+    def __init__(
+        self,
+        captured: list[Trigger],
+        pending: Callable[[], list[Trigger]],
+        encoder: Callable[[], type[json.JSONEncoder] | None],
+    ) -> None:
+        self._captured, self._pending, self._encoder = captured, pending, encoder
+
+    @property
+    def sent(self) -> list[Sent]:
+        """Every trigger in its order, those last that wait for a commit around the test."""
+        return [Sent(t.rooms, t.data, t.id) for t in [*self._captured, *self._pending()]]
+
+    def to(self, room: Mapping[str, Any]) -> list[Any]:
+        """The data that went to exactly this room, in their order."""
+        wanted = _canonical(self._plain(room).rooms[0])
+        return [
+            each.data for each in self.sent if wanted in [_canonical(room) for room in each.rooms]
+        ]
+
+    def assert_published(
+        self, room: Mapping[str, Any], data: Any = UNSAID, *, times: int | None = None
+    ) -> None:
+        """Fails if nothing went to this room, or not these data, or not so many ``times``."""
+        found = self.to(room)
+        if data is not UNSAID:
+            wanted = _canonical(self._plain({}, data).data)
+            found = [each for each in found if _canonical(each) == wanted]
+        if (len(found) != times) if times is not None else not found:
+            what = "" if data is UNSAID else f" with {data!r}"
+            often = "" if times is None else f" {times} times, but {len(found)} times"
+            raise AssertionError(f"not published to {dict(room)!r}{what}{often}.\n{self._story()}")
+
+    def assert_not_published(self, room: Mapping[str, Any], data: Any = UNSAID) -> None:
+        """Fails if something went to this room, or these data."""
+        self.assert_published(room, data, times=0)
+
+    def assert_nothing_published(self) -> None:
+        """Fails if anything was published."""
+        if self.sent:
+            raise AssertionError(f"something was published.\n{self._story()}")
+
+    def clear(self) -> None:
+        """Forgets what was published so far, but not what waits for a commit."""
+        self._captured.clear()
+
+    def _plain(self, rooms: Rooms, data: Any = None) -> Trigger:
+        return Trigger(rooms, data, encoder=self._encoder())
+
+    def _story(self) -> str:
+        lines = [f"  {json.dumps(each.data)} to {each.rooms}" for each in self.sent]
+        return "\n".join(["Published was:", *(lines or ["  nothing"])])
+
+
+@contextmanager
+def capture(
+    pending: Callable[[], list[Trigger]] = list,
+    encoder: Callable[[], type[json.JSONEncoder] | None] = lambda: None,
+) -> Iterator[Published]:
+    """Takes what is published aside, whichever publisher it is given to; nothing is sent."""
+    captured = capturing.begin()
+    try:
+        yield Published(captured, pending, encoder)
+    finally:
+        capturing.end(captured)
+
+
+def _canonical(value: Any) -> str:
+    """Equal texts for what is the same JSON."""
+    return json.dumps(value, sort_keys=True)

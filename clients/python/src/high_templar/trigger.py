@@ -1,0 +1,129 @@
+"""What is sent: rooms and data, as JSON text with an id."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+from typing import Union
+
+from high_templar.errors import InvalidTriggerError
+
+RoomLike = Mapping[str, Any]
+"""A room: a JSON object, or a `high_templar.Room`."""
+
+Rooms = Union[RoomLike, Iterable[RoomLike]]
+"""One room, or several of them."""
+
+
+class Trigger:
+    """Rooms and data that are ready to be sent.
+
+    ``id`` names it, so that it is delivered once however often it is sent; without one it gets a
+    random one. ``encoder`` is a `json.JSONEncoder` class for what JSON does not know. Raises
+    `InvalidTriggerError` for what is no JSON; NaN and infinity are none.
+    """
+
+    __slots__ = ("_data", "_rooms", "id")
+
+    def __init__(
+        self,
+        rooms: Rooms,
+        data: Any,
+        *,
+        id: str | None = None,  # noqa: A002 # the member's name
+        encoder: type[json.JSONEncoder] | None = None,
+    ) -> None:
+        self.id = uuid.uuid4().hex if id is None else str(id)
+        # Each room once, by its text: the same room may come under two orders of its keys.
+        self._rooms = tuple(dict.fromkeys(_text(room, encoder, True) for room in _each(rooms)))
+        self._data = _text(data, encoder, False)
+
+    @property
+    def rooms(self) -> list[dict[str, Any]]:
+        """The rooms, as they arrive."""
+        return [json.loads(room) for room in self._rooms]
+
+    @property
+    def data(self) -> Any:
+        """The data, as they arrive."""
+        return json.loads(self._data)
+
+    def merged(self, later: Trigger) -> Trigger | None:
+        """Both as one, under the id of ``later``; ``None`` if their data differ."""
+        if self._data != later._data:
+            return None
+        one = object.__new__(Trigger)
+        one.id = later.id
+        one._data = later._data
+        one._rooms = tuple(dict.fromkeys((*self._rooms, *later._rooms)))
+        return one
+
+    def is_like(self, other: Trigger) -> bool:
+        """Whether both say the same to the same rooms."""
+        return self._data == other._data and set(self._rooms) == set(other._rooms)
+
+    @property
+    def likeness(self) -> tuple[frozenset[str], str]:
+        """Equal for triggers that say the same to the same rooms."""
+        return frozenset(self._rooms), self._data
+
+    def text(self) -> str:
+        """The trigger as the gateway wants it."""
+        rooms = ",".join(self._rooms)
+        return f'{{"rooms":[{rooms}],"data":{self._data},"id":{json.dumps(self.id)}}}'
+
+    def __repr__(self) -> str:
+        # The data may be confidential and long.
+        return f"<Trigger {self.id} to {', '.join(self._rooms) or 'no room'}>"
+
+
+def _each(rooms: Rooms) -> Iterable[RoomLike]:
+    if isinstance(rooms, Mapping):
+        return (rooms,)
+    if isinstance(rooms, (str, bytes)):
+        raise InvalidTriggerError(f"a room is a JSON object, not {rooms!r}")
+    try:
+        return tuple(rooms)
+    except TypeError:
+        raise InvalidTriggerError(f"rooms are JSON objects, not {rooms!r}") from None
+
+
+def _text(value: Any, encoder: type[json.JSONEncoder] | None, is_room: bool) -> str:
+    """The JSON text; a room's keys are sorted, so that equal rooms have equal texts."""
+    if is_room and not isinstance(value, Mapping):
+        raise InvalidTriggerError(f"a room is a JSON object, not {value!r}")
+    try:
+        text = json.dumps(
+            dict(value) if is_room else value,
+            cls=_plain(encoder),
+            allow_nan=False,
+            ensure_ascii=False,
+            separators=(",", ":"),
+            sort_keys=is_room,
+        )
+        # Half of a surrogate pair has no UTF-8.
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        what = "a room" if is_room else "data"
+        raise InvalidTriggerError(f"{what} cannot be written as JSON: {error}") from error
+    return text
+
+
+_KINDS: dict[type[json.JSONEncoder], type[json.JSONEncoder]] = {}
+
+
+def _plain(encoder: type[json.JSONEncoder] | None) -> type[json.JSONEncoder]:
+    """An encoder that knows rooms and other mappings, and else what ``encoder`` knows."""
+    base = encoder or json.JSONEncoder
+    kind = _KINDS.get(base)
+    if kind is None:
+
+        class Encoder(base):  # type: ignore[misc, valid-type]
+            def default(self, o: Any) -> Any:
+                return dict(o) if isinstance(o, Mapping) else super().default(o)
+
+        kind = _KINDS[base] = Encoder
+    return kind

@@ -1,0 +1,20 @@
+"""The package in an empty environment: nothing but the standard library, and the binary."""
+
+import sys
+
+from high_templar import Publisher
+from high_templar.gateway import Gateway
+from high_templar.testing import capture
+
+assert not [name for name in sys.modules if name.split(".")[0] in ("django", "pika", "pytest")]
+with Gateway("http://127.0.0.1:1/") as gateway, Publisher(gateway.internal_url) as publisher:
+    assert publisher.publish({"target": "news"}, {"id": 1}).position == 1
+with capture() as published:
+    publisher.publish({"target": "news"}, 1)
+published.assert_published({"target": "news"}, 1)
+try:
+    Publisher("amqp://127.0.0.1/")
+except ImportError as error:
+    assert "high-templar[rabbitmq]" in str(error)  # noqa: PT017
+else:
+    raise AssertionError("pika is here")

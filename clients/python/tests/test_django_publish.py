@@ -1,0 +1,270 @@
+"""Publishing from Django: at commit, once, or not at all."""
+
+import asyncio
+import warnings
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from django.db import transaction
+from django.test import TestCase
+from shop.models import Order
+from shop.rooms import OrderRoom
+
+from high_templar import InvalidTriggerError
+from high_templar import UnavailableError
+from high_templar.django import UncommittedDataWarning
+from high_templar.django import apublish
+from high_templar.django import publish
+from high_templar.django.publishing import publisher
+from high_templar.django.testing import PublishedMixin
+from high_templar.testing import capture
+
+NEWS = {"target": "news"}
+DATABASES = ["default", "archive"]
+
+
+class Wire:
+    """What leaves, as requests: each a list of (rooms, data)."""
+
+    def __init__(self, monkeypatch):
+        self.requests = []
+        monkeypatch.setattr(publisher(), "publish_all", self.take)
+
+    def take(self, triggers):
+        self.requests.append([(trigger.rooms, trigger.data) for trigger in triggers])
+
+
+@pytest.fixture
+def wire(monkeypatch):
+    return Wire(monkeypatch)
+
+
+def published(*data, room=NEWS):
+    return [([room], each) for each in data]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestTransactions:
+    def test_without_a_transaction_at_once(self, wire):
+        publish(NEWS, 1)
+        publish(NEWS, 2)
+        assert wire.requests == [published(1), published(2)]
+
+    def test_waits_for_the_commit_and_sends_one_request(self, wire):
+        with transaction.atomic():
+            publish(NEWS, 1)
+            with transaction.atomic():
+                publish(NEWS, 2)
+            publish(NEWS, 3)
+            assert wire.requests == []
+        assert wire.requests == [published(1, 2, 3)]
+
+    def test_a_rollback_sends_nothing_and_leaves_nothing(self, wire):
+        with transaction.atomic():
+            publish(NEWS, 1)
+            transaction.set_rollback(True)
+        assert wire.requests == []
+        with transaction.atomic():
+            publish(NEWS, 2)
+        assert wire.requests == [published(2)]
+
+    @pytest.mark.parametrize("later", [True, False])
+    @pytest.mark.parametrize("earlier", [True, False])
+    def test_a_savepoint_takes_its_own_along(self, wire, earlier, later):
+        with transaction.atomic():
+            if earlier:
+                publish(NEWS, "earlier")
+            with transaction.atomic():
+                publish(NEWS, "lost")
+                with transaction.atomic():
+                    publish(NEWS, "lost too")
+                transaction.set_rollback(True)
+            if later:
+                publish(NEWS, "later")
+        kept = [*(["earlier"] if earlier else []), *(["later"] if later else [])]
+        assert wire.requests == ([published(*kept)] if kept else [])
+
+    def test_a_savepoint_within_one_that_is_rolled_back(self, wire):
+        with transaction.atomic():
+            with transaction.atomic():
+                publish(NEWS, "kept")
+                with transaction.atomic():
+                    publish(NEWS, "lost")
+                    transaction.set_rollback(True)
+            assert wire.requests == []
+        assert wire.requests == [published("kept")]
+
+    def test_the_same_is_said_once_and_last(self, wire):
+        with transaction.atomic():
+            for data in ["a", "b", "a"]:
+                publish(NEWS, data)
+            publish([{"y": 1}, NEWS], "c")
+            publish([NEWS, {"y": 1}], "c")
+        assert wire.requests == [[([NEWS], "b"), ([NEWS], "a"), ([NEWS, {"y": 1}], "c")]]
+
+    def test_neighbours_with_the_same_data_are_one(self, wire):
+        with transaction.atomic():
+            publish({"a": 1}, "x")
+            publish([{"b": 1}, {"a": 1}], "x")
+            publish({"c": 1}, "y")
+            publish({"d": 1}, "x")
+        assert wire.requests == [
+            [([{"a": 1}, {"b": 1}], "x"), ([{"c": 1}], "y"), ([{"d": 1}], "x")]
+        ]
+
+    def test_what_has_an_id_stays_as_it_is(self, wire):
+        with transaction.atomic():
+            publish({"a": 1}, "x", id="1")
+            publish({"a": 1}, "x", id="2")
+            publish({"b": 1}, "x")
+        assert wire.requests == [[([{"a": 1}], "x"), ([{"a": 1}], "x"), ([{"b": 1}], "x")]]
+
+    def test_data_are_those_of_the_call(self, wire):
+        data = {"state": "new"}
+        with transaction.atomic():
+            publish(NEWS, data)
+            data["state"] = "changed"
+        assert wire.requests == [published({"state": "new"})]
+
+    def test_what_django_knows_of_json(self, wire):
+        publish(NEWS, {"price": Decimal("9.50"), "id": UUID(int=1)})
+        price = {"price": "9.50", "id": "00000000-0000-0000-0000-000000000001"}
+        assert wire.requests == [published(price)]
+
+    def test_what_is_no_json_is_raised_where_it_is_said(self, wire):
+        with transaction.atomic(), pytest.raises(InvalidTriggerError):
+            publish(NEWS, float("nan"))
+        assert wire.requests == []
+
+    def test_models_publish_when_saved(self, wire):
+        with transaction.atomic():
+            order = Order.objects.create(customer=7)
+            order.save()
+        room = OrderRoom(customer=7)
+        assert wire.requests == [published({"id": order.pk, "note": ""}, room=room)]
+
+    def test_hooks_of_others_see_it_in_their_order(self, wire):
+        seen = []
+        with transaction.atomic():
+            transaction.on_commit(lambda: seen.append(len(wire.requests)))
+            publish(NEWS, 1)
+            transaction.on_commit(lambda: seen.append(len(wire.requests)))
+        assert seen == [0, 1]
+
+    def test_from_a_coroutine(self, wire):
+        asyncio.run(apublish(NEWS, 1))
+        assert wire.requests == [published(1)]
+
+
+@pytest.mark.django_db(transaction=True, databases=DATABASES)
+class TestSeveralDatabases:
+    def test_each_has_its_own_commit(self, wire):
+        with transaction.atomic():
+            with transaction.atomic(using="archive"):
+                publish(NEWS, 1)
+                publish(NEWS, 2, using="archive")
+            assert wire.requests == [published(2)]
+        assert wire.requests == [published(2), published(1)]
+
+    def test_warns_of_a_transaction_elsewhere(self, wire):
+        with (
+            transaction.atomic(using="archive"),
+            pytest.warns(UncommittedDataWarning, match="archive"),
+        ):
+            publish(NEWS, 1)
+        assert wire.requests == [published(1)]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestImmediate:
+    def test_warns_within_a_transaction(self, wire):
+        with transaction.atomic():
+            with pytest.warns(UncommittedDataWarning, match="immediate") as caught:
+                publish(NEWS, 1, immediate=True)
+            assert wire.requests == [published(1)]
+        assert caught[0].filename == __file__
+
+    def test_is_fine_without(self, wire):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            publish(NEWS, 1, immediate=True)
+        assert wire.requests == [published(1)]
+
+
+@pytest.mark.django_db
+def test_a_transaction_around_a_test_is_no_leak(wire):
+    publish(NEWS, 1, immediate=True)
+    assert wire.requests == [published(1)]
+
+
+@pytest.mark.django_db
+def test_hooks_captured_by_a_test_send(wire, django_capture_on_commit_callbacks):
+    publish(NEWS, "before")
+    with django_capture_on_commit_callbacks(execute=True):
+        publish(NEWS, 1)
+        publish(NEWS, 2)
+    assert wire.requests == [published(1, 2)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_failures_are_raised_or_logged(settings, caplog):
+    settings.HIGH_TEMPLAR = {"URL": "http://127.0.0.1:1", "ATTEMPTS": 1}
+    publish(NEWS, 1)
+    assert "not published" in caplog.text
+    assert publisher().counts.failed == 1
+    settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ON_ERROR": "raise"}
+    with pytest.raises(UnavailableError):
+        publish(NEWS, 1)
+
+
+def test_typed_rooms(settings, wire):
+    settings.HIGH_TEMPLAR = {"TYPED_ROOMS": True}
+    with pytest.raises(TypeError, match="fits none of the rooms that are declared"):
+        publish({"target": "order", "custmer": 7}, 1)
+
+
+class TestMixin(PublishedMixin, TestCase):
+    def test_knows_what_waits_for_the_commit(self):
+        order = Order.objects.create(customer=7)
+        self.assert_published(OrderRoom(customer=7), {"id": order.pk, "note": ""})
+        self.assert_published({"customer": 7, "target": "order"}, times=1)
+        self.assert_not_published(OrderRoom(customer=8))
+        self.assert_not_published(OrderRoom(customer=7), {"id": 0})
+        with pytest.raises(AssertionError, match="Published was:"):
+            self.assert_published(OrderRoom(customer=8))
+        with pytest.raises(AssertionError, match="2 times, but 1 times"):
+            self.assert_published(OrderRoom(customer=7), times=2)
+        with pytest.raises(AssertionError):
+            self.published.assert_nothing_published()
+
+    def test_does_not_know_what_was_rolled_back(self):
+        with transaction.atomic():
+            Order.objects.create(customer=7)
+            transaction.set_rollback(True)
+        self.published.assert_nothing_published()
+
+    def test_knows_what_left(self):
+        with self.captureOnCommitCallbacks(execute=True):
+            Order.objects.create(customer=7)
+        publish(NEWS, 1, immediate=True)
+        self.assert_published(OrderRoom(customer=7), times=1)
+        self.assert_published(NEWS, 1)
+        self.assert_not_published(NEWS, True)
+        self.assert_not_published(NEWS, 1.0)
+
+
+@pytest.mark.django_db
+def test_the_fixture(published):
+    Order.objects.create(customer=7)
+    published.assert_published(OrderRoom(customer=7))
+    assert published.to(OrderRoom(customer=7))[0]["note"] == ""
+
+
+def test_capture_without_django():
+    from high_templar import publish as plain
+
+    with capture() as published:
+        plain(NEWS, {"a": [1]})
+    published.assert_published(NEWS, {"a": [1]})
+    assert published.sent[0].rooms == [NEWS]

@@ -1,0 +1,252 @@
+"""What the gateway asks: the bootstrap view and the hooks."""
+
+import json
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import PermissionDenied
+from django.test import Client
+from django.test import RequestFactory
+from django.views import View
+from shop.rooms import OrderRoom
+from shop.settings import HAS_REST_FRAMEWORK
+
+from high_templar.django import ANY
+from high_templar.django import SubclassRooms
+from high_templar.django import rooms_for_user
+from high_templar.django import user_offline
+from high_templar.django import user_online
+from high_templar.django.launch import KEY_HEADER
+from high_templar.django.launch import hook_key
+from high_templar.django.rooms import rooms_of
+from high_templar.django.rooms import unregister
+from high_templar.django.views import BootstrapMixin
+
+pytestmark = pytest.mark.django_db
+NEWS = {"target": "news"}
+
+
+@pytest.fixture
+def anna():
+    return User.objects.create_user("anna", password="anna")
+
+
+@pytest.fixture
+def registered():
+    """Registers functions for one test."""
+    done = []
+
+    def register(source):
+        done.append(rooms_for_user(source))
+
+    yield register
+    for source in done:
+        unregister(source)
+
+
+def bootstrap(client, **headers):
+    return client.get("/api/bootstrap/", headers=headers)
+
+
+class TestBootstrap:
+    def test_a_session(self, client, anna):
+        client.force_login(anna)
+        answer = bootstrap(client)
+        assert answer.status_code == 200
+        assert answer.json() == {
+            "user": {"id": anna.pk},
+            "allowed_rooms": [OrderRoom(customer=anna.pk), NEWS],
+        }
+        assert "no-store" in answer["Cache-Control"]
+
+    def test_staff(self, client, anna):
+        anna.is_staff = True
+        anna.save()
+        client.force_login(anna)
+        assert OrderRoom(customer=ANY) in bootstrap(client).json()["allowed_rooms"]
+
+    def test_nobody(self, client):
+        assert bootstrap(client).status_code == 403
+
+    def test_somebody_who_may_not_enter_any_more(self, client, anna):
+        client.force_login(anna)
+        User.objects.update(is_active=False)
+        assert bootstrap(client).status_code == 403
+
+    def test_other_methods(self, client, anna):
+        client.force_login(anna)
+        assert client.post("/api/bootstrap/").status_code == 405
+
+    def test_strangers_if_they_may(self, client, settings):
+        settings.HIGH_TEMPLAR = {"ANONYMOUS": True}
+        answer = bootstrap(client).json()
+        assert answer == {"user": {"id": None}, "allowed_rooms": [NEWS]}
+
+    @pytest.mark.skipif(not HAS_REST_FRAMEWORK, reason="needs Django REST framework")
+    def test_a_token_of_rest_framework(self, client, anna):
+        from rest_framework.authtoken.models import Token
+
+        token = Token.objects.create(user=anna)
+        answer = bootstrap(client, authorization=f"Token {token.key}")
+        assert answer.json()["user"] == {"id": anna.pk}
+        # A wrong token is not made good by a session.
+        client.force_login(anna)
+        answer = bootstrap(client, authorization="Token wrong")
+        assert answer.status_code == 403
+        assert answer.json() == {"detail": "Invalid token."}
+
+    def test_ways_of_your_own(self, client, anna, settings):
+        settings.HIGH_TEMPLAR = {"AUTHENTICATION": [f"{__name__}.by_name", "session"]}
+        assert bootstrap(client, authorization="Name anna").json()["user"] == {"id": anna.pk}
+        assert bootstrap(client, authorization="Name ben").status_code == 403
+        assert bootstrap(client).status_code == 403
+
+    def test_a_way_that_is_not_there(self, client, settings):
+        settings.HIGH_TEMPLAR = {"AUTHENTICATION": ["shop.nothing"]}
+        with pytest.raises(ImproperlyConfigured, match="AUTHENTICATION"):
+            bootstrap(client)
+
+    def test_a_view_of_your_own(self, anna):
+        class Own(BootstrapMixin, View):
+            def get_user(self):
+                return anna
+
+            def get_extra(self, user):
+                return {"menu": [user.username]}
+
+            def get_rooms(self, user):
+                return [{"own": user.pk}]
+
+        answer = json.loads(Own.as_view()(RequestFactory().get("/")).content)
+        assert answer == {
+            "menu": ["anna"],
+            "user": {"id": anna.pk},
+            "allowed_rooms": [{"own": anna.pk}],
+        }
+
+
+def by_name(request):
+    word, _, name = request.headers.get("Authorization", "").partition(" ")
+    if word != "Name":
+        return None
+    try:
+        return User.objects.get(username=name)
+    except User.DoesNotExist:
+        raise PermissionDenied("no such name") from None
+
+
+class TestRooms:
+    def test_each_once(self, anna, registered):
+        registered(lambda user: [NEWS, {"b": 1, "a": 2}, {"a": 2, "b": 1}])
+        assert rooms_of(anna) == [OrderRoom(customer=anna.pk), NEWS, {"a": 2, "b": 1}]
+
+    def test_one_room_or_none(self, anna, registered):
+        registered(lambda user: {"one": 1})
+        registered(lambda user: None)
+        assert {"one": 1} in rooms_of(anna)
+
+    def test_the_request_for_those_who_want_it(self, anna, registered):
+        registered(lambda user, request: {"path": request.path})
+        registered(lambda user, other="kept": {"other": other})
+        rooms = rooms_of(anna, RequestFactory().get("/there/"))
+        assert {"path": "/there/"} in rooms
+        assert {"other": "kept"} in rooms
+
+    def test_no_rooms_are_told(self, anna, registered):
+        def wrong(user):
+            return ["order"]
+
+        registered(wrong)
+        with pytest.raises(ImproperlyConfigured, match=r"wrong says something that is no room"):
+            rooms_of(anna)
+
+    def test_typed_rooms(self, anna, registered, settings):
+        settings.HIGH_TEMPLAR = {"TYPED_ROOMS": True}
+        registered(lambda user: {"target": "order", "custmer": 1})
+        with pytest.raises(TypeError, match="'custmer'"):
+            rooms_of(anna)
+
+    def test_views_of_django_binder(self, anna, registered):
+        class ModelView:
+            register_for_model = True
+            model = None
+
+        class Child(ModelView):
+            model = User
+
+            @classmethod
+            def get_rooms_for_user(cls, user):
+                return [{"child": user.pk}]
+
+        class Hidden(Child):
+            register_for_model = False
+
+            @classmethod
+            def get_rooms_for_user(cls, user):
+                return [{"hidden": user.pk}]
+
+        registered(SubclassRooms(ModelView))
+        rooms = rooms_of(anna)
+        assert {"child": anna.pk} in rooms
+        assert {"hidden": anna.pk} not in rooms
+
+
+class TestHooks:
+    @pytest.fixture
+    def told(self):
+        told = []
+
+        def online(sender, user, event, **_):
+            told.append(("online", event, user.username))
+
+        def offline(sender, user, event, **_):
+            told.append(("offline", event, user.username))
+
+        user_online.connect(online)
+        user_offline.connect(offline)
+        yield told
+        user_online.disconnect(online)
+        user_offline.disconnect(offline)
+
+    @pytest.fixture
+    def browser(self, anna):
+        """A client that is checked against CSRF."""
+        browser = Client(enforce_csrf_checks=True)
+        browser.force_login(anna)
+        return browser
+
+    def test_the_gateway_is_believed(self, browser, told, settings):
+        settings.HIGH_TEMPLAR = {"API_KEY": "key"}
+        for event in ("connect", "ping", "disconnect"):
+            answer = browser.post(f"/api/hooks/{event}/", headers={KEY_HEADER: "key"})
+            assert answer.status_code == 204
+        assert told == [
+            ("online", "connect", "anna"),
+            ("online", "ping", "anna"),
+            ("offline", "disconnect", "anna"),
+        ]
+
+    def test_a_page_of_strangers_is_not(self, browser, told, settings):
+        assert browser.post("/api/hooks/connect/").status_code == 403
+        assert browser.post("/api/hooks/connect/", headers={KEY_HEADER: ""}).status_code == 403
+        settings.HIGH_TEMPLAR = {"API_KEY": "key"}
+        assert browser.post("/api/hooks/connect/", headers={KEY_HEADER: "no"}).status_code == 403
+        assert told == []
+
+    def test_without_a_key_there_is_one_of_the_secret_key(self, browser, told):
+        answer = browser.post("/api/hooks/connect/", headers={KEY_HEADER: hook_key()})
+        assert answer.status_code == 204
+
+    def test_djangos_own_check_does_as_well(self, browser, told):
+        token = "a" * 32
+        browser.cookies["csrftoken"] = token
+        answer = browser.post("/api/hooks/connect/", headers={"X-CSRFToken": token})
+        assert answer.status_code == 204
+        assert told == [("online", "connect", "anna")]
+
+    def test_nobody(self, told, settings):
+        settings.HIGH_TEMPLAR = {"API_KEY": "key"}
+        answer = Client().post("/api/hooks/connect/", headers={KEY_HEADER: "key"})
+        assert answer.status_code == 403
+        assert told == []

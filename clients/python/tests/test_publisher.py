@@ -1,0 +1,273 @@
+"""Publishing over HTTP, against the real gateway and against one that misbehaves."""
+
+import asyncio
+import logging
+import os
+import threading
+
+import pytest
+
+from high_templar import AsyncPublisher
+from high_templar import InvalidTriggerError
+from high_templar import Publisher
+from high_templar import RefusedError
+from high_templar import Trigger
+from high_templar import UnauthorizedError
+from high_templar import UnavailableError
+from high_templar import UnconfirmedError
+from high_templar.gateway import Gateway
+
+NEWS = {"target": "news"}
+
+
+@pytest.fixture
+def publisher(gateway):
+    with Publisher(gateway.internal_url, api_key="key") as publisher:
+        yield publisher
+
+
+def test_a_page_hears_what_is_published(gateway, publisher):
+    with gateway.connect() as page:
+        page.subscribe(NEWS, "n")
+        data = {"text": 'é 😀 "quoted"', "list": [1, 1.5, None, True], "nested": {"a": {}}}
+        receipt = publisher.publish(NEWS, data)
+        assert page.next() == (data, "n")
+        assert receipt.position > 0
+        assert not receipt.duplicate
+
+
+def test_one_trigger_for_several_rooms(gateway, publisher):
+    with gateway.connect() as page:
+        page.subscribe({"target": "a"}, "a")
+        page.subscribe({"target": "b"}, "b")
+        publisher.publish([{"target": "a"}, {"target": "b"}], 1)
+        assert {page.next().request_id, page.next().request_id} == {"a", "b"}
+
+
+def test_a_known_id_is_not_delivered_again(gateway, publisher):
+    with gateway.connect() as page:
+        page.subscribe(NEWS)
+        first = publisher.publish(NEWS, 1, id="the same")
+        again = publisher.publish(NEWS, 1, id="the same")
+        publisher.publish(NEWS, 2)
+        assert not first.duplicate
+        assert again.duplicate
+        assert [page.next().data, page.next().data] == [1, 2]
+
+
+def test_many_go_in_few_requests_and_in_order(gateway, publisher):
+    with gateway.connect() as page:
+        page.subscribe(NEWS)
+        receipts = publisher.publish_all(Trigger(NEWS, number) for number in range(2_500))
+        positions = [receipt.position for receipt in receipts]
+        assert positions == sorted(positions)
+        assert [page.next().data for _ in range(2_500)] == list(range(2_500))
+
+
+def test_one_connection_is_kept(trickster):
+    with trickster() as gateway, Publisher(gateway.url) as publisher:
+        for number in range(20):
+            publisher.publish(NEWS, number)
+        assert gateway.connections == 1
+
+
+def test_a_connection_that_ended_while_idle_is_no_failure(backend):
+    with Gateway(backend.url) as gateway, Publisher(gateway.internal_url, attempts=1) as publisher:
+        publisher.publish(NEWS, 1)
+        gateway.stop()
+        gateway.start()
+        assert publisher.publish(NEWS, 2).position == 1
+        assert publisher.counts == (2, 0, 0)
+
+
+def test_tries_again_under_the_same_id(trickster):
+    busy = (503, {"Retry-After": "0"}, '{"error": "leaving"}')
+    with trickster(busy, "cut", None) as gateway, Publisher(gateway.url) as publisher:
+        receipt = publisher.publish(NEWS, 1)
+        bodies = [body for _, body, _ in gateway.requests]
+        assert len(bodies) == 3
+        assert bodies[0] == bodies[1] == bodies[2]
+        assert bodies[0]["id"] == receipt.id
+        # What ended on a kept connection was sent again at once, which is no attempt of its own.
+        assert publisher.counts == (1, 0, 1)
+
+
+def test_gives_up_after_the_attempts(trickster):
+    busy = (503, {}, '{"error": "The broker is away."}')
+    with trickster(busy, busy, busy) as gateway, Publisher(gateway.url, attempts=2) as publisher:
+        with pytest.raises(UnavailableError, match=r"The broker is away. \(503\)") as caught:
+            publisher.publish(NEWS, 1, id="x")
+        assert caught.value.ids == ("x",)
+        assert caught.value.is_transient
+        assert len(gateway.requests) == 2
+        assert publisher.counts == (0, 1, 1)
+
+
+def test_does_not_wait_longer_than_its_timeout(trickster):
+    later = (503, {"Retry-After": "3600"}, "{}")
+    with trickster(later) as gateway, Publisher(gateway.url) as publisher:
+        with pytest.raises(UnavailableError):
+            publisher.publish(NEWS, 1)
+        assert len(gateway.requests) == 1
+
+
+@pytest.mark.parametrize("answer", ["hang", "cut", (504, {}, "{}"), (200, {}, "<html>")])
+def test_what_was_sent_and_not_answered_is_unconfirmed(trickster, answer):
+    with (
+        trickster(answer) as gateway,
+        Publisher(gateway.url, timeout=0.5, attempts=1) as publisher,
+        pytest.raises(UnconfirmedError),
+    ):
+        publisher.publish(NEWS, 1)
+
+
+def test_nobody_listens():
+    with pytest.raises(UnavailableError, match="cannot reach the gateway") as caught:
+        Publisher("http://127.0.0.1:1", attempts=1).publish(NEWS, 1)
+    assert not isinstance(caught.value, UnconfirmedError)
+
+
+def test_a_wrong_key(gateway):
+    with pytest.raises(UnauthorizedError, match=r"internal\.api_key"):
+        Publisher(gateway.internal_url, api_key="wrong").publish(NEWS, 1)
+
+
+def test_the_gateway_says_what_is_wrong(trickster):
+    answer = (400, {}, '{"error": "no", "trigger": 1, "member": "rooms[0]"}')
+    with trickster(answer) as gateway, Publisher(gateway.url) as publisher:
+        with pytest.raises(RefusedError) as caught:
+            publisher.publish_all([Trigger(NEWS, 1), Trigger(NEWS, 2)])
+        refused = caught.value
+        assert (refused.status, refused.trigger, refused.member) == (400, 1, "rooms[0]")
+        assert len(gateway.requests) == 1
+
+
+def test_too_much_is_refused(backend):
+    variables = {"HT_LIMITS__TRIGGER_BYTES": "1KiB"}
+    with Gateway(backend.url, variables) as gateway:
+        with pytest.raises(RefusedError) as caught:
+            Publisher(gateway.internal_url).publish(NEWS, "x" * 2000)
+        assert caught.value.status == 413
+
+
+def test_batches_before_the_failure_are_published(trickster):
+    places = "[" + ",".join(["{}"] * 1_000).replace("{}", '{"position": 1}') + "]"
+    with trickster((200, {}, places), (400, {}, "{}")) as gateway:
+        publisher = Publisher(gateway.url)
+        triggers = [Trigger(NEWS, number) for number in range(1_500)]
+        with pytest.raises(RefusedError) as caught:
+            publisher.publish_all(triggers)
+        assert caught.value.ids == tuple(trigger.id for trigger in triggers[1_000:])
+        assert publisher.counts == (1_000, 500, 0)
+
+
+def test_failures_are_logged_and_counted_if_so_wished(caplog):
+    publisher = Publisher("http://127.0.0.1:1", attempts=1, on_error="log")
+    with caplog.at_level(logging.ERROR, "high_templar"):
+        assert publisher.publish(NEWS, {"secret": 1}) is None
+    assert "not published" in caplog.text
+    assert "secret" not in caplog.text
+    assert publisher.counts.failed == 1
+
+
+@pytest.mark.parametrize(
+    ("rooms", "data"),
+    [
+        (NEWS, float("nan")),
+        (NEWS, float("inf")),
+        (NEWS, object()),
+        (NEWS, "\ud800"),
+        ("news", 1),
+        (["news"], 1),
+        (None, 1),
+        ({"a": object()}, 1),
+    ],
+)
+def test_what_is_no_json_is_always_raised(rooms, data):
+    publisher = Publisher("http://127.0.0.1:1", on_error="log")
+    with pytest.raises(InvalidTriggerError):
+        publisher.publish(rooms, data)
+
+
+def test_a_unix_socket(backend, tmp_path):
+    path = tmp_path / "internal.sock"
+    with Gateway(backend.url, {"HT_INTERNAL__LISTEN": f"unix:{path}"}):
+        for form in (f"unix:{path}", f"unix://{path}"):
+            assert Publisher(form).publish(NEWS, 1).position
+
+
+def test_a_prefix_before_the_door(trickster):
+    with trickster() as gateway, Publisher(f"{gateway.url}/inner") as publisher:
+        publisher.publish(NEWS, 1)
+        assert publisher._transport.address.prefix == "/inner/"
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8002", "ftp://x", "http://", "unix:"])
+def test_no_address(url):
+    with pytest.raises(ValueError, match=r"address|path"):
+        Publisher(url)
+
+
+def test_variables_say_where_to(gateway, monkeypatch):
+    monkeypatch.setenv("HIGH_TEMPLAR_URL", gateway.internal_url)
+    monkeypatch.setenv("HIGH_TEMPLAR_API_KEY", "key")
+    assert Publisher().publish(NEWS, 1).position
+
+
+def test_threads_share_it(gateway, publisher):
+    with gateway.connect() as page:
+        page.subscribe(NEWS)
+        threads = [
+            threading.Thread(target=lambda: [publisher.publish(NEWS, 1) for _ in range(25)])
+            for _ in range(12)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert publisher.counts == (300, 0, 0)
+        assert [page.next().data for _ in range(300)] == [1] * 300
+
+
+def test_a_forked_child_has_connections_of_its_own(trickster):
+    with trickster() as gateway, Publisher(gateway.url) as publisher:
+        publisher.publish(NEWS, "parent")
+        # Another thread holds the locks at the moment of the fork.
+        with publisher._lock, publisher._transport._lock:
+            child = os.fork()
+            if child == 0:
+                try:
+                    publisher.publish(NEWS, "child")
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        publisher.publish(NEWS, "parent")
+        senders = [(number, body["data"]) for number, body, _ in gateway.requests]
+        assert senders == [(1, "parent"), (2, "child"), (1, "parent")]
+
+
+def test_async_publishing(gateway):
+    async def main():
+        async with AsyncPublisher(gateway.internal_url, api_key="key") as publisher:
+            receipts = await asyncio.gather(*(publisher.publish(NEWS, n) for n in range(50)))
+            assert len({receipt.position for receipt in receipts}) == 50
+            with pytest.raises(InvalidTriggerError):
+                await publisher.publish(NEWS, object())
+
+    asyncio.run(main())
+
+
+def test_async_does_not_hold_up_the_loop(trickster):
+    async def main():
+        with trickster("hang") as gateway:
+            publisher = AsyncPublisher(gateway.url, attempts=1)
+            call = asyncio.ensure_future(publisher.publish(NEWS, 1))
+            while not gateway.requests:
+                await asyncio.sleep(0.01)
+            assert not call.done()
+            gateway.over.set()
+            with pytest.raises(UnconfirmedError):
+                await call
+
+    asyncio.run(main())
