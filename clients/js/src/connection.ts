@@ -52,6 +52,8 @@ export class Connection {
   #denied = false;
   /** Something came since the last ping. */
   #heard = true;
+  /** When the first ping without an answer left. */
+  #askedAt = 0;
   /** The wait is the client's own, so that better times may end it. */
   #impatient = false;
 
@@ -165,6 +167,7 @@ export class Connection {
       this.#admittedAt = Date.now();
       const rooms = (message["allowed_rooms"] ?? []) as Room[];
       const plan = this.#plan;
+      this.#heard = true;
       this.#after(this.#options.pingInterval, () => this.#ping());
       this.#owner.admitted?.();
       if (plan === this.#plan) {
@@ -179,15 +182,23 @@ export class Connection {
   /** Asks for an answer; any frame will do. */
   #ping(): void {
     const { pingInterval, pongTimeout } = this.#options;
-    const due = Date.now() + pongTimeout;
+    if (this.#heard) this.#askedAt = Date.now();
     this.#heard = false;
     this.send("ping");
-    this.#after(pongTimeout, () => {
-      if (this.#heard) this.#after(Math.max(pingInterval - pongTimeout, 0), () => this.#ping());
-      // A machine that slept, or a frozen page, has not read what may have come meanwhile.
-      else if (Date.now() - due > pongTimeout) this.#ping();
-      else this.#ended(1006, "no-pong");
-    });
+    this.#after(Math.min(pingInterval, pongTimeout), () => this.#look());
+  }
+
+  /** Whether anything came since the ping. */
+  #look(): void {
+    const { pingInterval, pongTimeout } = this.#options;
+    const silence = Date.now() - this.#askedAt;
+    if (this.#heard) {
+      return this.#after(Math.max(pingInterval - pongTimeout, 0), () => this.#ping());
+    }
+    // A machine that slept, or a frozen page, has not read yet what may have come meanwhile.
+    if (silence > 3 * pongTimeout) this.#heard = true;
+    else if (silence >= pongTimeout) return this.#ended(1006, "no-pong");
+    this.#ping();
   }
 
   #ended(code: number, reason: string): void {

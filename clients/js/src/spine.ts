@@ -13,6 +13,9 @@ import { guard } from "./guard.js";
 import type { WebSocketClass, WebSocketLike } from "./options.js";
 import type { Message, Room } from "./wire.js";
 
+export type { Json, Room } from "./wire.js";
+export type { WebSocketClass, WebSocketLike };
+
 /** The options of a {@link Socket}. */
 export interface SocketOptions {
   /** Where the gateway listens, `wss://host/ws/`. */
@@ -54,8 +57,9 @@ export interface SubscribeProps {
   onReconnect?: () => void;
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: the arguments depend on the event
-type Listener = (argument: any) => void;
+/** Called with the message for `message`, with nothing for `open` and `close`. */
+// biome-ignore lint/suspicious/noExplicitAny: pages read messages as whatever they published
+export type Listener = (message: any) => void;
 
 interface Waiting {
   message: SocketMessage;
@@ -100,7 +104,6 @@ export class Socket {
       // Whoever is refused asks again: the page may have signed in meanwhile.
       authenticate: () => true,
       pingInterval,
-      pongTimeout: Math.min(pingInterval, 10_000),
       minWait: reconnectInterval,
       backoff: { base: reconnectInterval / 2 },
     });

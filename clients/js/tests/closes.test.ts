@@ -8,12 +8,18 @@ import { statuses, until } from "./support/world.js";
 
 let gateway: Scripted;
 let client: HighTemplar;
+/** A page's global scope is an event target; Node's is not. */
+let page: EventTarget;
 beforeEach(async () => {
   gateway = await startScripted();
+  page = new EventTarget();
+  vi.stubGlobal("addEventListener", page.addEventListener.bind(page));
+  vi.stubGlobal("removeEventListener", page.removeEventListener.bind(page));
 });
 afterEach(() => {
   client.close();
   gateway.stop();
+  vi.unstubAllGlobals();
 });
 
 async function admitted(options: Partial<Options> = {}): Promise<void> {
@@ -59,7 +65,7 @@ test.each([
   close(code, reason);
   expect(await until(client, "failed")).toMatchObject({ code, reason, retryAt: null });
   // Not even when somebody looks at the page again.
-  dispatch("online");
+  page.dispatchEvent(new Event("online"));
   expect(seen.map(({ state }) => state)).toEqual(["failed"]);
 });
 
@@ -85,7 +91,7 @@ test("a span of the gateway's is kept, whatever the client's own would be", asyn
   expect(retryAt).toBeGreaterThanOrEqual(before + 300_000);
   expect(retryAt).toBeLessThanOrEqual(Date.now() + 300_000);
   // The network's return does not shorten it; the visitor may.
-  dispatch("online");
+  page.dispatchEvent(new Event("online"));
   expect(client.state).toBe("waiting");
   client.connect();
   await until(client, "open");
@@ -96,7 +102,7 @@ test("a wait of the client's own ends when the network is back", async () => {
   await admitted({ backoff: { base: 600_000, max: 600_000 } });
   close(1001);
   await until(client, "waiting");
-  dispatch("online");
+  page.dispatchEvent(new Event("online"));
   await until(client, "open");
   expect(gateway.sockets).toHaveLength(2);
 });
@@ -104,7 +110,7 @@ test("a wait of the client's own ends when the network is back", async () => {
 test("an open connection is asked for life at once when the network changes", async () => {
   await admitted();
   expect(gateway.heard).toEqual([]);
-  dispatch("offline");
+  page.dispatchEvent(new Event("offline"));
   await eventually(() => gateway.heard.length === 1);
   expect(gateway.heard).toEqual(["ping"]);
 });
@@ -138,8 +144,3 @@ test("answers that name their requests are told apart in any order", async () =>
   await one.ready;
   await expect(other.ready).rejects.toMatchObject({ code: "room-not-found" });
 });
-
-/** Node's own global scope is no event target; that of a page is. Listeners are those of a page. */
-function dispatch(type: string): void {
-  page.dispatchEvent(new Event(type));
-}

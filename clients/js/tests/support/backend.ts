@@ -50,7 +50,9 @@ export async function startBackend() {
 
 function keyOf({ headers }: IncomingMessage): string {
   const token = headers.authorization?.replace(/^Token /, "");
-  return token ?? /session=([^;]*)/.exec(headers.cookie ?? "")?.[1] ?? "";
+  // The gateway passes bytes on; Node reads each as a character.
+  if (token) return Buffer.from(token, "latin1").toString();
+  return /session=([^;]*)/.exec(headers.cookie ?? "")?.[1] ?? "";
 }
 
 export type Backend = Awaited<ReturnType<typeof startBackend>>;

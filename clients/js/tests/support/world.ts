@@ -12,6 +12,9 @@ import { startWire, type Wire } from "./wire.js";
 export const ORDERS = { target: "order", customer: "anna" };
 export const NEWS = { target: "news", topic: "*" };
 
+/** Whether clients are to speak as to a gateway before 4.0: the variable `LEGACY` is set. */
+export const LEGACY = !!process.env["LEGACY"];
+
 /** Quick, so that tests are; never so quick that a busy machine looks like a dead connection. */
 const QUICK = {
   pingInterval: 200,
@@ -52,7 +55,7 @@ export class World {
       url: this.wire.url,
       token: "anna",
       WebSocket,
-      legacy: process.env["LEGACY"] === "1",
+      legacy: LEGACY,
       ...QUICK,
       ...options,
     });
