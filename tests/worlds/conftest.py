@@ -64,12 +64,18 @@ def gateway(deploy, env_file):
 
 
 @pytest.fixture
-def open_page():
+def drop_in():
+    """Whether pages have the client that takes the old one's place."""
+    return False
+
+
+@pytest.fixture
+def open_page(drop_in):
     """Opens pages; they are closed with the test."""
     opened = []
 
     def open_page(gateway, cookies=None, **options):
-        opened.append(worlds.Page(gateway.url, cookies, **options))
+        opened.append(worlds.Page(gateway.url, cookies, dropIn=drop_in, **options))
         return opened[-1]
 
     yield open_page

@@ -9,7 +9,10 @@ from worlds import eventually
 
 OWN = {"target": "order", "customer": "anna"}
 
+both_clients = pytest.mark.parametrize("drop_in", [False, True], ids=["old", "drop-in"])
 
+
+@both_clients
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_clients_come_back_to_a_new_gateway(shop, gateway, open_page, how):
     page = open_page(gateway, shop.login("anna"))
@@ -33,6 +36,7 @@ def test_clients_come_back_to_a_new_gateway(shop, gateway, open_page, how):
     assert len(page.all_heard("orders")) == 2
 
 
+@both_clients
 def test_what_is_asked_for_during_the_outage_is_there_after_it(shop, gateway, open_page):
     page = open_page(gateway, shop.login("anna"))
     page.opened()

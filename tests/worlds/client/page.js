@@ -1,19 +1,21 @@
 // A page in a browser tab, led by lines of JSON: commands come in, events go out.
 //
-//   node page.js '{"url": "ws://…/ws/", "token": …, "cookie": …, "pingEvery": …}'
+//   node page.js '{"url": "ws://…/ws/", "token": …, "cookie": …, "pingEvery": …, "dropIn": …}'
 
 import { createInterface } from "node:readline";
 
 import WebSocket from "ws";
 
+import { DropIn } from "./dropin.js";
 import { LiveSocket } from "./live.js";
 
 const tell = (event) => process.stdout.write(`${JSON.stringify({ at: Date.now(), ...event })}\n`);
 
-const { url, cookie, ...options } = JSON.parse(process.argv[2]);
+const { url, cookie, dropIn, ...options } = JSON.parse(process.argv[2]);
 // A browser sends its cookies by itself.
 const headers = { Origin: "https://shop.example", ...(cookie && { Cookie: cookie }) };
-const live = new LiveSocket((address) => new WebSocket(address, { headers }), url, {
+const Client = dropIn ? DropIn : LiveSocket;
+const live = new Client((address) => new WebSocket(address, { headers }), url, {
   ...options,
   watch: tell,
 });

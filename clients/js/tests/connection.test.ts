@@ -1,0 +1,227 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+
+import { eventually } from "./support/eventually.js";
+import { LEGACY, ORDERS, statuses, until, World } from "./support/world.js";
+
+let world: World;
+beforeEach(async () => {
+  world = await World.start({ HT_LIMITS__MESSAGE_BYTES: "10000" });
+});
+afterEach(() => world.stop());
+
+test.each(["SIGTERM", "SIGKILL"] as const)(
+  "a gateway that ends by %s and starts again: rooms are heard again, and the page knows",
+  async (signal) => {
+    const client = world.client();
+    const [heard, onReconnect] = [vi.fn(), vi.fn()];
+    const orders = client.subscribe(ORDERS, (data) => heard(data), { onReconnect });
+    await orders.ready;
+    const seen = statuses(client);
+    await world.gateway.stop(signal);
+    await eventually(() => seen.length > 0);
+    const code = signal === "SIGTERM" ? 1012 : 1006;
+    expect(seen[0]).toMatchObject({ state: "waiting", code, retryAt: expect.any(Number) });
+    expect(orders.state).toBe("pending");
+    expect(onReconnect).not.toHaveBeenCalled();
+    await world.startGateway();
+    await eventually(() => onReconnect.mock.calls.length === 1);
+    expect(orders.state).toBe("subscribed");
+    await world.gateway.publish(ORDERS, "after");
+    await eventually(() => heard.mock.calls.length === 1);
+    expect(heard).toHaveBeenCalledWith("after");
+    expect(onReconnect).toHaveBeenCalledOnce();
+    expect(seen.at(-1)).toMatchObject({ state: "open", code: null, retryAt: null });
+  },
+);
+
+test("a connection that is cut comes back, and what was sent meanwhile arrives", async () => {
+  const client = world.client();
+  await until(client, "open");
+  world.wire.lead(null);
+  world.wire.cut();
+  await until(client, "waiting");
+  const answered = vi.fn();
+  client.addEventListener("message", ({ detail }) => answered(detail));
+  client.send({ type: "status" });
+  const orders = client.subscribe(ORDERS);
+  await eventually(() => world.wire.accepted >= 4);
+  expect(client.state).not.toBe("open");
+  world.wire.lead(world.gateway.port);
+  await orders.ready;
+  await eventually(() => answered.mock.calls.length === 1);
+});
+
+test("a connection that has gone silent is found dead, and replaced", async () => {
+  const client = world.client({ pongTimeout: 300 });
+  const onReconnect = vi.fn();
+  await client.subscribe(ORDERS, undefined, { onReconnect }).ready;
+  world.wire.silence(true);
+  expect(await until(client, "waiting")).toMatchObject({ code: 1006, reason: "no-pong" });
+  world.wire.silence(false);
+  await eventually(() => onReconnect.mock.calls.length >= 1);
+});
+
+test("an attempt that gets no answer is given up", async () => {
+  world.wire.silence(true);
+  const client = world.client({ connectTimeout: 200 });
+  expect(await until(client, "waiting")).toMatchObject({ reason: "connect-timeout" });
+  world.wire.silence(false);
+  await until(client, "open");
+});
+
+test("a refused visitor stays away until told to come", async () => {
+  const client = world.client({ token: "stranger" });
+  const orders = client.subscribe(ORDERS);
+  const refused = await until(client, "refused");
+  const said = LEGACY ? { code: 1000, reason: "" } : { code: 4300, reason: "refused" };
+  expect(refused).toMatchObject({ ...said, retryAt: null });
+  expect(orders.state).toBe("pending");
+  // Another visitor's way in and back takes longer than any wait of the refused one.
+  const onReconnect = vi.fn();
+  await world.client().subscribe(ORDERS, undefined, { onReconnect }).ready;
+  world.wire.cut();
+  await eventually(() => onReconnect.mock.calls.length === 1);
+  expect(world.backend.calls.filter((key) => key === "stranger")).toHaveLength(1);
+  world.backend.allow("stranger", [ORDERS]);
+  client.connect();
+  await orders.ready;
+});
+
+test("a refused visitor signs in and comes back with a fresh token", async () => {
+  let token = "expired";
+  const authenticate = vi.fn(async () => {
+    token = "anna";
+  });
+  const client = world.client({ token: async () => token, authenticate });
+  await client.subscribe(ORDERS).ready;
+  expect(authenticate).toHaveBeenCalledOnce();
+  expect(authenticate).toHaveBeenCalledWith(expect.objectContaining({ state: "refused" }));
+  expect(world.backend.calls).toEqual(["expired", "anna"]);
+});
+
+test("who is refused again after signing in waits longer and longer", async () => {
+  const client = world.client({ token: "stranger", authenticate: () => true });
+  const seen = statuses(client);
+  await eventually(() => world.backend.calls.length >= 4);
+  const waits = seen.filter(({ state }) => state === "waiting");
+  // The first return is at once, the others are not.
+  expect(waits.length).toBeGreaterThanOrEqual(2);
+  world.backend.allow("stranger", []);
+  await until(client, "open");
+});
+
+test("who does not sign in stays refused, and so does who fails at it", async () => {
+  const client = world.client({ token: "stranger", authenticate: async () => false });
+  const failing = world.client({
+    token: "stranger",
+    authenticate: () => Promise.reject(new Error("the sign-in page is down")),
+  });
+  const told = vi.fn();
+  failing.addEventListener("error", ({ detail }) => told(detail.message));
+  await eventually(() => told.mock.calls.length === 1);
+  expect(told).toHaveBeenCalledWith("the sign-in page is down");
+  await until(client, "refused");
+  expect(failing.state).toBe("refused");
+  expect(world.backend.calls).toEqual(["stranger", "stranger"]);
+});
+
+test("rights that change between two connections change what is heard", async () => {
+  const client = world.client();
+  const onError = vi.fn();
+  const [orders, secret] = [
+    client.subscribe(ORDERS, undefined, { onError }),
+    client.subscribe({ target: "secret" }),
+  ];
+  await orders.ready;
+  await eventually(() => secret.state === "refused");
+  world.backend.allow("anna", [{ target: "secret" }]);
+  world.wire.cut();
+  await eventually(() => secret.state === "subscribed");
+  expect(secret.error).toBeNull();
+  expect(orders.state).toBe("refused");
+  expect(onError).toHaveBeenCalledExactlyOnceWith(orders.error);
+});
+
+test("a backend that is down is no refusal: the client comes back later", async () => {
+  await world.backend.stop();
+  const client = world.client();
+  const { code } = await until(client, "waiting");
+  expect(code).toBe(1013);
+  const seen = statuses(client);
+  await eventually(() => seen.some(({ state }) => state === "connecting"));
+  expect(seen.some(({ state }) => state === "refused")).toBe(false);
+});
+
+test("what would come again is not tried again", async () => {
+  const client = world.client();
+  await until(client, "open");
+  const loop = client.subscribe(ORDERS)[Symbol.asyncIterator]();
+  client.send({ type: "x".repeat(20_000) });
+  expect(await until(client, "failed")).toMatchObject({ code: 1009, retryAt: null });
+  await expect(loop.next()).rejects.toThrow("1009");
+  expect(await loop.next()).toMatchObject({ done: true });
+  expect(world.wire.accepted).toBe(1);
+  client.connect();
+  await until(client, "open");
+});
+
+test("closing is for good, until somebody connects again", async () => {
+  const client = world.client();
+  const heard = vi.fn();
+  const orders = client.subscribe(ORDERS, (data) => heard(data));
+  await orders.ready;
+  client.close();
+  expect(client.state).toBe("closed");
+  client.close();
+  const other = world.client();
+  await until(other, "open");
+  expect(world.wire.accepted).toBe(2);
+  client.connect();
+  client.connect();
+  await eventually(() => orders.state === "subscribed");
+  expect(world.wire.accepted).toBe(3);
+  await world.gateway.publish(ORDERS, 1);
+  await eventually(() => heard.mock.calls.length === 1);
+});
+
+test("closing while the token is fetched leaves nothing behind", async () => {
+  let give: (token: string) => void = () => {};
+  const client = world.client({ token: () => new Promise((resolve) => (give = resolve)) });
+  await eventually(() => String(give) !== "() => {}");
+  client.close();
+  give("anna");
+  const other = world.client();
+  await until(other, "open");
+  expect(client.state).toBe("closed");
+  expect(world.wire.accepted).toBe(1);
+});
+
+test("a token that cannot be fetched is told, and fetched again later", async () => {
+  const told = vi.fn();
+  let failures = 0;
+  const token = () => {
+    if (failures++ < 2) throw new Error("no network");
+    return "anna";
+  };
+  const client = world.client({ token });
+  client.addEventListener("error", ({ detail }) => told(detail.message));
+  expect(await until(client, "waiting")).toMatchObject({ reason: "token" });
+  await until(client, "open");
+  expect(told.mock.calls).toEqual([["no network"], ["no network"]]);
+});
+
+test("a handler that closes the client is obeyed at once", async () => {
+  const client = world.client();
+  client.addEventListener("state", ({ detail }) => detail.state === "connecting" && client.close());
+  await until(client, "open");
+  world.wire.cut();
+  await until(client, "closed");
+  const other = world.client();
+  await until(other, "open");
+  expect(client.state).toBe("closed");
+});
+
+test("a wrong address is said at once", () => {
+  expect(() => world.client({ url: "/ws/" })).toThrow(TypeError);
+  expect(() => world.client({ WebSocket: undefined as never })).toThrow("no WebSocket");
+});

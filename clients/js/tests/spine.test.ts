@@ -1,0 +1,142 @@
+// What pages written for `spine-high-templar` rely on, against the real gateway.
+
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import WebSocket from "ws";
+
+import { Socket, type SocketOptions, Subscription } from "../src/spine.js";
+import { eventually } from "./support/eventually.js";
+import { startScripted } from "./support/scripted.js";
+import { ORDERS, World } from "./support/world.js";
+
+let world: World;
+const sockets: Socket[] = [];
+beforeEach(async () => {
+  world = await World.start();
+});
+afterEach(async () => {
+  for (const socket of sockets.splice(0)) socket.close();
+  await world.stop();
+});
+
+function open(options: Partial<SocketOptions> = {}): Socket {
+  const { url } = world.wire;
+  const socket = new Socket({ url, token: "anna", WebSocket, reconnectInterval: 50, ...options });
+  sockets.push(socket);
+  return socket;
+}
+
+function messages(socket: Socket): object[] {
+  const heard: object[] = [];
+  socket.on("message", (message) => heard.push(message));
+  return heard;
+}
+
+test("whole messages come to onPublish, and every message to the event", async () => {
+  const socket = open();
+  const heard = messages(socket);
+  const onPublish = vi.fn();
+  const subscription = socket.subscribe({ room: ORDERS, onPublish });
+  expect(subscription).toBeInstanceOf(Subscription);
+  expect(socket.subscriptions).toEqual([subscription]);
+  // Sent once, though it waited and the socket opened.
+  const { requestId } = subscription;
+  expect(socket.pendingSendMessages).toEqual([{ type: "subscribe", requestId, room: ORDERS }]);
+  await eventually(() => heard.length === 2);
+  expect(socket.pendingSendMessages).toEqual([]);
+  expect(heard[0]).toMatchObject({ is_authorized: true });
+  expect(heard[1]).toEqual({ code: "success" });
+  await world.gateway.publish(ORDERS, { id: 1 });
+  await eventually(() => onPublish.mock.calls.length === 1);
+  expect(onPublish).toHaveBeenCalledWith({ type: "publish", data: { id: 1 }, requestId });
+  expect(heard).toHaveLength(3);
+});
+
+test("after unsubscribe nothing more comes, also from within a handler", async () => {
+  const socket = open();
+  const heard = messages(socket);
+  const onPublish = vi.fn(() => {
+    socket.unsubscribe(subscription);
+  });
+  const subscription: Subscription = socket.subscribe({ room: ORDERS, onPublish });
+  await eventually(() => heard.length === 2);
+  await world.gateway.publish(ORDERS, 1);
+  await world.gateway.publish(ORDERS, 2);
+  await eventually(() => heard.filter((message) => "code" in message).length === 2);
+  expect(onPublish).toHaveBeenCalledOnce();
+  expect(socket.subscriptions).toEqual([]);
+});
+
+test("send says when it is sent, at once or once the socket is open", async () => {
+  const socket = open();
+  const heard = messages(socket);
+  await socket.send({ type: "status" });
+  expect(socket.instance?.readyState).toBe(1);
+  await socket.send({ type: "status" });
+  await eventually(() => heard.filter((message) => "open_connections" in message).length === 2);
+});
+
+test("after a restart the rooms are heard again, and onReconnect is called", async () => {
+  const socket = open();
+  const [onPublish, onReconnect, closed, opened] = [vi.fn(), vi.fn(), vi.fn(), vi.fn()];
+  socket.on("open", opened);
+  socket.on("close", closed);
+  const gone = socket.subscribe({ room: ORDERS, onReconnect: () => expect.fail("unsubscribed") });
+  socket.subscribe({ room: ORDERS, onPublish, onReconnect });
+  await eventually(() => opened.mock.calls.length === 1);
+  socket.unsubscribe(gone);
+  await world.gateway.stop("SIGKILL");
+  await eventually(() => closed.mock.calls.length >= 1);
+  expect(onReconnect).not.toHaveBeenCalled();
+  const heard = messages(socket);
+  await world.startGateway();
+  await eventually(() => onReconnect.mock.calls.length === 1);
+  await eventually(() => heard.length === 2);
+  await world.gateway.publish(ORDERS, 1);
+  await eventually(() => onPublish.mock.calls.length === 1);
+  // One subscription came back, not two.
+  expect(heard.filter((message) => "code" in message)).toHaveLength(1);
+});
+
+test("a socket that the page closes itself comes back", async () => {
+  const socket = open();
+  const heard = messages(socket);
+  await eventually(() => heard.length === 1);
+  socket.instance?.close();
+  await eventually(() => heard.length === 2);
+});
+
+test("a stranger asks again until the backend knows the token", async () => {
+  const socket = open({ token: "new" });
+  const heard = messages(socket);
+  const onPublish = vi.fn();
+  socket.subscribe({ room: ORDERS, onPublish });
+  await eventually(() => world.backend.calls.length >= 2);
+  expect(heard[0]).toEqual({ is_authorized: false });
+  world.backend.allow("new", [ORDERS]);
+  await eventually(() => heard.some((message) => "code" in message));
+  await world.gateway.publish(ORDERS, 1);
+  await eventually(() => onPublish.mock.calls.length === 1);
+});
+
+test("pings go out every pingInterval, and pongs are no messages", async () => {
+  const gateway = await startScripted();
+  try {
+    const socket = open({ url: gateway.url, pingInterval: 50 });
+    const heard = messages(socket);
+    await eventually(() => gateway.heard.length >= 3);
+    expect(new Set(gateway.heard)).toEqual(new Set(["ping"]));
+    expect(heard.every((message) => "is_authorized" in message)).toBe(true);
+  } finally {
+    gateway.stop();
+  }
+});
+
+test("a handler taken off is called no more", async () => {
+  const socket = open();
+  const [off, on] = [vi.fn(), vi.fn()];
+  socket.on("message", off);
+  socket.on("message", on);
+  socket.off("message", off);
+  await eventually(() => on.mock.calls.length === 1);
+  expect(off).not.toHaveBeenCalled();
+});

@@ -1,0 +1,76 @@
+// The real binary, on free ports.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const BUILT = fileURLToPath(new URL("../../../../target/debug/high-templar", import.meta.url));
+const BINARY = process.env["HIGH_TEMPLAR"] ?? BUILT;
+const DEADLINE = 20_000; // milliseconds
+
+export interface Gateway {
+  /** The port that browsers connect to. */
+  port: number;
+  /** Publishes, and waits until the trigger has its place. */
+  publish(room: object, data: unknown): Promise<void>;
+  /** Ends it by a signal, and waits for the end. */
+  stop(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
+}
+
+/** Starts it and waits until it listens. `settings` are variables such as `HT_LIMITS__…`. */
+export async function startGateway(
+  backend: string,
+  settings: Record<string, string> = {},
+): Promise<Gateway> {
+  // It ends with the tests, however those end.
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", BINARY, "serve"], {
+    stdio: ["ignore", "ignore", "pipe"],
+    env: {
+      HT_BACKEND__URL: backend,
+      HT_LISTEN: "127.0.0.1:0",
+      HT_INTERNAL__LISTEN: "127.0.0.1:0",
+      PATH: process.env["PATH"],
+      ...settings,
+    },
+  });
+  const stop = async (signal: "SIGTERM" | "SIGKILL" = "SIGTERM") => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    await once(child, "exit");
+  };
+  try {
+    const [port, internal] = await ports(child);
+    return {
+      port: Number(port),
+      stop,
+      async publish(room, data) {
+        const response = await fetch(`http://127.0.0.1:${internal}/trigger/`, {
+          method: "POST",
+          body: JSON.stringify({ rooms: [room], data }),
+        });
+        if (!response.ok) throw new Error(await response.text());
+      },
+    };
+  } catch (error) {
+    await stop("SIGKILL");
+    throw error;
+  }
+}
+
+/** Reads from the log where it listens: for browsers, and for triggers. */
+function ports(child: ChildProcess): Promise<[string, string]> {
+  return new Promise((resolve, reject) => {
+    const lines: string[] = [];
+    const fail = (why: string) => reject(new Error([why, ...lines].join("\n")));
+    setTimeout(() => fail("the gateway did not start in time"), DEADLINE).unref();
+    child.on("error", reject);
+    child.on("exit", (code) => fail(`the gateway ended with ${code}`));
+    createInterface({ input: child.stderr as NodeJS.ReadableStream }).on("line", (line) => {
+      lines.push(line);
+      const port = /browsers connect to \S+:(\d+)/.exec(lines.join("\n"))?.[1];
+      const internal = /health are on \S+:(\d+)/.exec(line)?.[1];
+      if (port && internal) resolve([port, internal]);
+    });
+  });
+}
