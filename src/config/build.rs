@@ -10,9 +10,11 @@ use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
 use ht_core::limits::Limits;
 use ht_server::config::Compression;
+use ht_server::config::DoorConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
 use ht_server::config::Listen;
+use ht_server::config::Origins;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
 
@@ -111,6 +113,15 @@ fn server(values: &Values) -> ServerConfig {
         threads: match values.threads.value {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
+        },
+        door: DoorConfig {
+            origins: Origins {
+                allow: values.origins_allow.value.clone(),
+                require: values.origins_require.value,
+            },
+            trusted_proxies: values.trusted_proxies.value.iter().copied().collect(),
+            x_forwarded_for: values.x_forwarded_for.value,
+            proxy_protocol: values.proxy_protocol.value,
         },
         internal: InternalConfig {
             listen: with_mode(&values.internal_listen.value, mode),

@@ -10,8 +10,11 @@ use ht_server::config::Compression;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
+use ht_server::config::OriginPattern;
 use ht_server::config::Secret;
 use ht_server::config::ServerLimits;
+use ht_server::config::Trusted;
+use ht_server::config::TrustedProxies;
 
 use crate::config::kind::Address;
 use crate::config::kind::AmqpUrl;
@@ -25,6 +28,7 @@ use crate::config::kind::Flag;
 use crate::config::kind::HeaderChange;
 use crate::config::kind::Headers;
 use crate::config::kind::Kind;
+use crate::config::kind::Listed;
 use crate::config::kind::Mode;
 use crate::config::kind::Name;
 use crate::config::kind::Period;
@@ -147,6 +151,17 @@ settings! {
         "Permission bits of the unix sockets that `listen` and `internal.listen` make.";
     threads: usize, "threads", count(0, 1_024), 0,
         "Threads that carry connections. 0 takes one for each core.";
+    trusted_proxies: Vec<Trusted>, "trusted_proxies", Listed::<Trusted>::of("trusted_proxies", r#"["10.0.0.0/8", "192.0.2.1", "unix"]"#), TrustedProxies::default().entries(),
+        "Where proxies are that may say for whom they ask: their `X-Real-IP` is passed on to the API, and limits and logs go by it. From anybody else it is dropped, and the API is told the peer's own address. `unix` stands for unix sockets.";
+    x_forwarded_for: bool, "x_forwarded_for", Flag, false,
+        "Where a trusted proxy sends no `X-Real-IP`, take the rightmost address of its `X-Forwarded-For` that is not a trusted proxy's, and tell the API that one.";
+    proxy_protocol: bool, "proxy_protocol", Flag, false,
+        "Connections from trusted proxies begin with a header of the PROXY protocol, version 1 or 2. One that does not is closed. From anybody else no such header is read.";
+
+    origins_allow: Vec<OriginPattern>, "origins.allow", Listed::<OriginPattern>::of("origins.allow", r#"["https://app.example", "https://*.example.com"]"#), Vec::new(),
+        "Pages that may open a websocket, beside those of the host that it is asked of, whatever their port. `*` stands for whatever comes before the first dot, `[\"*\"]` opens the gateway to every page of the web. Others get 403. A list called `origins` at the top of the file, or `HT_ORIGINS`, means the same.";
+    origins_require: bool, "origins.require", Flag, false,
+        "Refuse clients that send no `Origin`, too. Browsers send one, other programs need not.";
 
     internal_listen: Listen, "internal.listen", Address, any_tcp("127.0.0.1:8002"),
         "Where triggers, metrics and health are served. Beyond this machine it needs `internal.api_key`.";
@@ -255,6 +270,11 @@ settings! {
 /// What each section is about; the first has no name.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("", "The listener for browsers."),
+    (
+        "origins",
+        "Which pages may open a websocket. Browsers send cookies along whoever asks, so this is what \
+         keeps other sites from listening as your users.",
+    ),
     ("internal", "The listener for your API and for operators."),
     ("backend", "Your HTTP API: who may enter, and which rooms."),
     (

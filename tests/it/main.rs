@@ -1,5 +1,6 @@
 //! The real binary as a black box, a file per feature.
 
+mod address;
 mod backend;
 mod bench;
 mod binary;
@@ -18,6 +19,7 @@ mod limits;
 mod messages;
 mod metrics;
 mod order;
+mod origin;
 mod outages;
 mod rabbitmq;
 mod rooms;

@@ -10,6 +10,13 @@ use ht_core::limits::Limits;
 pub use ht_core::shard::Compression;
 use ht_proto::trigger::TriggerLimits;
 
+pub use crate::public::address::Trusted;
+pub use crate::public::address::TrustedError;
+pub use crate::public::address::TrustedProxies;
+pub use crate::public::origin::OriginPattern;
+pub use crate::public::origin::OriginPatternError;
+pub use crate::public::origin::Origins;
+
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -17,6 +24,8 @@ pub struct ServerConfig {
     pub listen: Listen,
     /// Shards, and so cores, that carry connections. At least 1.
     pub threads: usize,
+    /// Whom the public listener believes, and which pages it serves.
+    pub door: DoorConfig,
     /// The listener for triggers, metrics and health.
     pub internal: InternalConfig,
     /// How `*` is understood in subscriptions and triggers.
@@ -59,6 +68,19 @@ impl fmt::Display for Listen {
             Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// Whom the public listener believes, and which pages it serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DoorConfig {
+    /// Which pages may open a websocket.
+    pub origins: Origins,
+    /// Where proxies are whose word counts.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether `X-Forwarded-For` is looked at where a trusted proxy sends no `X-Real-IP`.
+    pub x_forwarded_for: bool,
+    /// Whether every connection from a trusted proxy begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 /// The listener that the API and the operator use.

@@ -205,7 +205,7 @@ impl Gateway {
     }
 
     /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox` and
-    /// `handshakes`, the key, compression, `status`, the idle timeout, what is forwarded. It
+    /// `handshakes`, who is believed and which pages are served, the key, compression, `status`, the idle timeout, what is forwarded. It
     /// holds for what begins after that, and open connections heed it from their next message on.
     /// Everything else in `config` is passed over.
     ///

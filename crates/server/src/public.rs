@@ -1,6 +1,11 @@
 //! The public listener: websockets and a health check, nothing that publishes or inspects.
 
+pub(crate) mod address;
+pub(crate) mod origin;
+
+mod door;
 mod handshake;
+mod proxy_protocol;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -33,6 +38,8 @@ use crate::live::Live;
 use crate::live::LiveSettings;
 use crate::node::ConnectionPlace;
 use crate::node::Node;
+use crate::public::address::Arrival;
+use crate::public::address::Peer;
 use crate::public::upgrade::Handover;
 use crate::public::upgrade::Pending;
 use crate::respond;
@@ -75,12 +82,12 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok(((stream, peer), place)) => {
                 let (public, shutdown) = (Arc::clone(&public), shutdown.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = shutdown.cancelled() => {}
-                        () = serve_connection(public, stream) => {}
+                        () = serve_connection(public, stream, peer) => {}
                     }
                     drop(place);
                 });
@@ -109,17 +116,20 @@ pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
 async fn accept(
     listener: &Listener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(Stream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.map_err(|_| std::io::Error::other("no places for handshakes"))?;
     Ok((listener.accept().await?, place))
 }
 
 /// Speaks HTTP until the connection ends or becomes a websocket, which its shard then gets.
-async fn serve_connection(public: Arc<Public>, stream: Stream) {
-    let pending = Pending::default();
-    let service = service_fn(|request| respond_to(&public, &pending, request));
+async fn serve_connection(public: Arc<Public>, mut stream: Stream, peer: Peer) {
     let settings = public.live.now();
+    let Some(arrival) = door::arrive(&public, &settings, &mut stream, peer).await else {
+        return;
+    };
+    let pending = Pending::default();
+    let service = service_fn(|request| respond_to(&public, &pending, arrival, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.limits.head_timeout)
@@ -138,6 +148,7 @@ async fn serve_connection(public: Arc<Public>, stream: Stream) {
 async fn respond_to(
     public: &Public,
     pending: &Pending,
+    arrival: Arrival,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let settings = public.live.now();
@@ -155,7 +166,7 @@ async fn respond_to(
                     .compression
                     .then(|| handshake::compression(request.headers()))
                     .flatten();
-                match admit(public, &settings, &request, deflate).await {
+                match admit(public, &settings, arrival, &mut request, deflate).await {
                     Ok((welcome, reserved)) => {
                         pending.put(Handover {
                             upgrade,
@@ -199,13 +210,15 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     })
 }
 
-/// Finds a place for the visitor, then asks the backend who it is.
+/// Looks at the visitor, finds a place for it, then asks the backend who it is.
 async fn admit(
     public: &Public,
     settings: &LiveSettings,
-    request: &Request<Incoming>,
+    arrival: Arrival,
+    request: &mut Request<Incoming>,
     deflate: Option<PerMessageDeflate>,
 ) -> Result<(upgrade::Visitor, Reserved), Box<Response<Body>>> {
+    let _client = door::check(public, settings, arrival, request.headers_mut())?;
     let reserved = reserve(public, settings)?;
     let credentials = settings
         .rules
