@@ -144,7 +144,11 @@ fn server(values: &Values) -> ServerConfig {
         },
         limits: ServerLimits {
             connections: values.limits_connections.value,
+            connections_per_address: values.limits_connections_per_address.value,
+            connections_per_user: values.limits_connections_per_user.value,
+            handshakes_per_second: values.limits_handshakes_per_second.value,
             handshakes: values.limits_handshakes.value,
+            handshake_timeout: values.limits_handshake_timeout.value,
             head_timeout: values.limits_head_timeout.value,
             head_bytes: values.limits_head_bytes.value,
             trigger_bytes: values.limits_trigger_bytes.value,

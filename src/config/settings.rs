@@ -225,10 +225,18 @@ settings! {
     compression_level: usize, "compression.level", count(1, 9), Compression::default().level.into(),
         "From 1 (fast) to 9 (small). A publication is compressed once, however many hear it.";
 
-    limits_connections: usize, "limits.connections", count(1, 10_000_000), ServerLimits::default().connections,
-        "Open connections of this node; a further one is answered with 503.";
+    limits_connections: usize, "limits.connections", count(0, 10_000_000), ServerLimits::default().connections,
+        "Open connections of this node; a further one is answered with 503. 0: no bound.";
+    limits_connections_per_address: usize, "limits.connections_per_address", count(0, 10_000_000), ServerLimits::default().connections_per_address,
+        "Open connections of one address, those on their way in included; a further one is answered with 429. An IPv6 network of 64 bits counts as one address. It holds where the address is known, so not for visitors behind a trusted proxy that does not say for whom it asks. 0: no bound.";
+    limits_connections_per_user: usize, "limits.connections_per_user", count(0, 10_000_000), ServerLimits::default().connections_per_user,
+        "Open connections of one user, as `backend.user_id_path` tells users; a further one is not authorized and closed with 4100. 0: no bound.";
+    limits_handshakes_per_second: usize, "limits.handshakes_per_second", count(0, 1_000_000), ServerLimits::default().handshakes_per_second,
+        "Handshakes of one address in a second, on average over ten seconds; a further one is answered with 429. Addresses are counted like those of `limits.connections_per_address`. 0: no bound.";
     limits_handshakes: usize, "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
         "Handshakes under way at once, the wait for the API included; a further one is answered with 503.";
+    limits_handshake_timeout: Duration, "limits.handshake_timeout", period(100 * MS, HOUR), ServerLimits::default().handshake_timeout,
+        "Time from a request's head to the answer that makes it a websocket, the wait for the API included. Whoever waits longer is not authorized, and told by 1013 to come back later.";
     limits_head_timeout: Duration, "limits.head_timeout", period(100 * MS, HOUR), ServerLimits::default().head_timeout,
         "Time for a client to send its whole request head.";
     limits_head_bytes: usize, "limits.head_bytes", size(8 * KIB, MIB), ServerLimits::default().head_bytes,

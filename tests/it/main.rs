@@ -7,6 +7,7 @@ mod binary;
 mod bootstrap;
 mod cli;
 mod compression;
+mod crowds;
 mod fairness;
 mod forwarding;
 mod handshake;

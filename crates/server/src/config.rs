@@ -108,8 +108,16 @@ impl fmt::Debug for Secret {
 pub struct ServerLimits {
     /// Open connections of this node. Beyond it a handshake is answered with 503.
     pub connections: usize,
+    /// Open connections of one address, an IPv6 network of 64 bits counting as one. 0: no bound.
+    pub connections_per_address: usize,
+    /// Open connections of one user. 0: no bound.
+    pub connections_per_user: usize,
+    /// Handshakes of one address in a second, on average over ten. 0: no bound.
+    pub handshakes_per_second: usize,
     /// Handshakes under way at once, the wait for the backend included.
     pub handshakes: usize,
+    /// Time for a whole handshake, the wait for the backend included.
+    pub handshake_timeout: Duration,
     /// Time to send a whole request head.
     pub head_timeout: Duration,
     /// Longest request head, in bytes.
@@ -142,7 +150,11 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections: 100_000,
+            connections_per_address: 10_000,
+            connections_per_user: 10_000,
+            handshakes_per_second: 200,
             handshakes: 10_000,
+            handshake_timeout: Duration::from_secs(60),
             head_timeout: Duration::from_secs(10),
             head_bytes: 32 << 10,
             trigger_bytes: 16 << 20,

@@ -14,7 +14,7 @@ use ht_core::shard::Settings;
 use ht_core::shard::Welcome;
 use tokio::sync::mpsc;
 
-use crate::node::ConnectionPlace;
+use crate::places::ConnectionPlace;
 use crate::socket::Socket;
 
 /// What a shard may be told.

@@ -16,6 +16,7 @@ mod inbox;
 mod internal;
 mod listener;
 mod node;
+mod places;
 mod public;
 mod respond;
 mod shard;
@@ -52,6 +53,7 @@ use crate::live::LiveSettings;
 use crate::live::shard_settings;
 use crate::node::Node;
 use crate::public::Public;
+use crate::public::Told;
 use crate::shard::Running;
 
 /// A running node. It goes on until it is [drained](Self::drain), whether or not this value is
@@ -168,6 +170,7 @@ impl Gateway {
             shards: inboxes,
             next_shard: AtomicUsize::new(0),
             handshakes: Arc::new(Semaphore::new(public::handshakes_max(&config.limits))),
+            told: Told::default(),
             has_hooks,
         };
         let public_door = tokio::spawn(public::serve(

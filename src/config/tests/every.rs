@@ -51,7 +51,11 @@ const EVERY: &[(&str, &str)] = &[
     ("compression.threshold", r#""2KiB""#),
     ("compression.level", "9"),
     ("limits.connections", "101"),
+    ("limits.connections_per_address", "117"),
+    ("limits.connections_per_user", "118"),
+    ("limits.handshakes_per_second", "119"),
     ("limits.handshakes", "102"),
+    ("limits.handshake_timeout", "120"),
     ("limits.head_timeout", "103"),
     ("limits.head_bytes", "10400"),
     ("limits.idle_timeout", "105"),
@@ -116,7 +120,16 @@ fn assert_every(config: &Config) {
         [limits.connections, limits.handshakes, limits.head_bytes],
         [101, 102, 10400]
     );
+    assert_eq!(
+        [
+            limits.connections_per_address,
+            limits.connections_per_user,
+            limits.handshakes_per_second
+        ],
+        [117, 118, 119]
+    );
     assert_eq!(limits.head_timeout.as_secs(), 103);
+    assert_eq!(limits.handshake_timeout.as_secs(), 120);
     assert_eq!(
         [limits.trigger_bytes, limits.triggers_per_request],
         [11200, 113]

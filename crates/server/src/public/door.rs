@@ -11,6 +11,7 @@ use crate::public::Public;
 use crate::public::address;
 use crate::public::address::Arrival;
 use crate::public::address::Client;
+use crate::public::address::Found;
 use crate::public::address::Peer;
 use crate::public::origin::Foreign;
 use crate::public::proxy_protocol;
@@ -64,7 +65,7 @@ pub(super) fn check(
     settings: &LiveSettings,
     arrival: Arrival,
     headers: &mut HeaderMap,
-) -> Result<Client, Box<Response<Body>>> {
+) -> Result<Found, Box<Response<Body>>> {
     let door = &settings.door;
     let found = address::find(
         headers,
@@ -82,7 +83,7 @@ pub(super) fn check(
         );
     }
     match door.origins.check(headers, found.from_proxy) {
-        Ok(()) => Ok(found.client),
+        Ok(()) => Ok(found),
         Err(foreign) => Err(refuse_origin(public, headers, found.client, &foreign)),
     }
 }
