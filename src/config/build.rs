@@ -10,10 +10,12 @@ use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
 use ht_core::limits::Limits;
 use ht_server::config::Compression;
+use ht_server::config::DoorConfig;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
 use ht_server::config::Listen;
+use ht_server::config::Origins;
 use ht_server::config::ReadinessConfig;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
@@ -114,6 +116,15 @@ fn server(values: &Values) -> ServerConfig {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         },
+        door: DoorConfig {
+            origins: Origins {
+                allow: values.origins_allow.value.clone(),
+                require: values.origins_require.value,
+            },
+            trusted_proxies: values.trusted_proxies.value.iter().copied().collect(),
+            x_forwarded_for: values.x_forwarded_for.value,
+            proxy_protocol: values.proxy_protocol.value,
+        },
         internal: InternalConfig {
             listen: with_mode(&values.internal_listen.value, mode),
             api_key: values.internal_api_key.value.clone(),
@@ -135,7 +146,11 @@ fn server(values: &Values) -> ServerConfig {
         },
         limits: ServerLimits {
             connections: values.limits_connections.value,
+            connections_per_address: values.limits_connections_per_address.value,
+            connections_per_user: values.limits_connections_per_user.value,
+            handshakes_per_second: values.limits_handshakes_per_second.value,
             handshakes: values.limits_handshakes.value,
+            handshake_timeout: values.limits_handshake_timeout.value,
             head_timeout: values.limits_head_timeout.value,
             head_bytes: values.limits_head_bytes.value,
             trigger_bytes: values.limits_trigger_bytes.value,

@@ -2,6 +2,7 @@
 
 mod address;
 mod headers;
+mod list;
 mod number;
 mod text;
 
@@ -12,6 +13,7 @@ pub(crate) use headers::HeaderChange;
 pub(crate) use headers::Headers;
 pub(crate) use headers::fixed_header;
 pub(crate) use headers::token_header;
+pub(crate) use list::Listed;
 pub(crate) use number::Count;
 pub(crate) use number::Flag;
 pub(crate) use number::Period;

@@ -14,6 +14,9 @@ use crate::config::settings::KEYS;
 /// The variable that names the configuration file; it is no setting.
 pub(crate) const FILE_VARIABLE: &str = "HT_CONFIG";
 
+/// Sections that may be written as one value, and the setting that it is for.
+const SHORT: &[(&str, &str)] = &[("origins", "origins.allow")];
+
 /// Everything that was written, the strongest first.
 #[derive(Debug, Default)]
 pub(crate) struct Layers(BTreeMap<&'static str, Vec<Node>>);
@@ -53,7 +56,9 @@ impl Layers {
             if !name.starts_with("HT_") || name == FILE_VARIABLE {
                 continue;
             }
-            if let Some(key) = KEYS.iter().find(|key| variable_of(key) == *name) {
+            let short = SHORT.iter().find(|(short, _)| variable_of(short) == *name);
+            let known = KEYS.iter().find(|key| variable_of(key) == *name);
+            if let Some(key) = short.map(|(_, key)| key).or(known) {
                 let node = Node {
                     place: variable.place.clone(),
                     value: Value::Raw(variable.text.clone()),
@@ -91,6 +96,12 @@ impl Layers {
             };
             if let Some(known) = KEYS.iter().find(|known| **known == key) {
                 self.put(known, node);
+                continue;
+            }
+            if let Some((_, short)) = SHORT.iter().find(|(short, _)| *short == key)
+                && matches!(node.value, Value::List(_))
+            {
+                self.put(short, node);
                 continue;
             }
             let is_section = KEYS.iter().any(|known| section_of(known) == key);

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use ht_server::config::OriginPattern;
+use http::Uri;
 use percent_encoding::AsciiSet;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
@@ -172,6 +174,10 @@ impl<'a> Apply<'a> {
         self.honour("APP_URL");
         let url = format!("{}/api/", app.text.trim_end_matches('/'));
         self.put("backend.url", "APP_URL", url.as_str());
+        // The site's own pages, whatever a proxy in front makes of their Host.
+        if let Some(origin) = origin_of(&app.text) {
+            self.put("origins.allow", "APP_URL", origin);
+        }
         match fixed_header("referer", &url) {
             Some(header) => self.legacy.headers.push(header),
             None => self.mistakes.add(
@@ -271,6 +277,14 @@ fn amqp_url(host: &str, user: &str, password: &str) -> String {
     url
 }
 
+/// The origin of the pages below this address.
+fn origin_of(url: &str) -> Option<String> {
+    let url: Uri = url.trim().parse().ok()?;
+    let origin = format!("{}://{}", url.scheme_str()?, url.authority()?);
+    origin.parse::<OriginPattern>().ok()?;
+    Some(origin)
+}
+
 /// Python's level names in ours.
 fn level_of(name: &str) -> Option<&'static str> {
     match name.trim().to_ascii_uppercase().as_str() {
@@ -286,6 +300,19 @@ fn level_of(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_origin_of_a_site_is_what_its_pages_send() {
+        for (url, origin) in [
+            ("https://app.nl", Some("https://app.nl")),
+            ("https://app.nl:8443/shop/", Some("https://app.nl:8443")),
+            ("app.nl", None),
+            ("https://user@app.nl", None),
+            ("/app", None),
+        ] {
+            assert_eq!(origin_of(url).as_deref(), origin, "{url}");
+        }
+    }
 
     #[test]
     fn rabbitmq_addresses_are_put_together() {

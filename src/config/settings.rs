@@ -11,9 +11,12 @@ use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
+use ht_server::config::OriginPattern;
 use ht_server::config::ReadinessConfig;
 use ht_server::config::Secret;
 use ht_server::config::ServerLimits;
+use ht_server::config::Trusted;
+use ht_server::config::TrustedProxies;
 
 use crate::config::kind::Address;
 use crate::config::kind::AmqpUrl;
@@ -27,6 +30,7 @@ use crate::config::kind::Flag;
 use crate::config::kind::HeaderChange;
 use crate::config::kind::Headers;
 use crate::config::kind::Kind;
+use crate::config::kind::Listed;
 use crate::config::kind::Mode;
 use crate::config::kind::Name;
 use crate::config::kind::Period;
@@ -149,6 +153,17 @@ settings! {
         "Permission bits of the unix sockets that `listen` and `internal.listen` make.";
     threads: usize, "threads", count(0, 1_024), 0,
         "Threads that carry connections. 0 takes one for each core.";
+    trusted_proxies: Vec<Trusted>, "trusted_proxies", Listed::<Trusted>::of("trusted_proxies", r#"["10.0.0.0/8", "192.0.2.1", "unix"]"#), TrustedProxies::default().entries(),
+        "Where proxies are that may say for whom they ask: their `X-Real-IP` is passed on to the API, and limits and logs go by it. From anybody else it is dropped, and the API is told the peer's own address. `unix` stands for unix sockets.";
+    x_forwarded_for: bool, "x_forwarded_for", Flag, false,
+        "Where a trusted proxy sends no `X-Real-IP`, take the rightmost address of its `X-Forwarded-For` that is not a trusted proxy's, and tell the API that one.";
+    proxy_protocol: bool, "proxy_protocol", Flag, false,
+        "Connections from trusted proxies begin with a header of the PROXY protocol, version 1 or 2. One that does not is closed. From anybody else no such header is read.";
+
+    origins_allow: Vec<OriginPattern>, "origins.allow", Listed::<OriginPattern>::of("origins.allow", r#"["https://app.example", "https://*.example.com"]"#), Vec::new(),
+        "Pages that may open a websocket, beside those of the host that it is asked of, whatever their port. `*` stands for whatever comes before the first dot, `[\"*\"]` opens the gateway to every page of the web. Others get 403. A list called `origins` at the top of the file, or `HT_ORIGINS`, means the same.";
+    origins_require: bool, "origins.require", Flag, false,
+        "Refuse clients that send no `Origin`, too. Browsers send one, other programs need not.";
 
     internal_listen: Listen, "internal.listen", Address, any_tcp("127.0.0.1:8002"),
         "Where triggers, metrics and health are served. Beyond this machine it needs `internal.api_key`.";
@@ -212,10 +227,18 @@ settings! {
     compression_level: usize, "compression.level", count(1, 9), Compression::default().level.into(),
         "From 1 (fast) to 9 (small). A publication is compressed once, however many hear it.";
 
-    limits_connections: usize, "limits.connections", count(1, 10_000_000), ServerLimits::default().connections,
-        "Open connections of this node; a further one is answered with 503.";
+    limits_connections: usize, "limits.connections", count(0, 10_000_000), ServerLimits::default().connections,
+        "Open connections of this node; a further one is answered with 503. 0: no bound.";
+    limits_connections_per_address: usize, "limits.connections_per_address", count(0, 10_000_000), ServerLimits::default().connections_per_address,
+        "Open connections of one address, those on their way in included; a further one is answered with 429. An IPv6 network of 64 bits counts as one address. It holds where the address is known, so not for visitors behind a trusted proxy that does not say for whom it asks. 0: no bound.";
+    limits_connections_per_user: usize, "limits.connections_per_user", count(0, 10_000_000), ServerLimits::default().connections_per_user,
+        "Open connections of one user, as `backend.user_id_path` tells users; a further one is not authorized and closed with 4100. 0: no bound.";
+    limits_handshakes_per_second: usize, "limits.handshakes_per_second", count(0, 1_000_000), ServerLimits::default().handshakes_per_second,
+        "Handshakes of one address in a second, on average over ten seconds; a further one is answered with 429. Addresses are counted like those of `limits.connections_per_address`. 0: no bound.";
     limits_handshakes: usize, "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
         "Handshakes under way at once, the wait for the API included; a further one is answered with 503.";
+    limits_handshake_timeout: Duration, "limits.handshake_timeout", period(100 * MS, HOUR), ServerLimits::default().handshake_timeout,
+        "Time from a request's head to the answer that makes it a websocket, the wait for the API included. Whoever waits longer is not authorized, and told by 1013 to come back later.";
     limits_head_timeout: Duration, "limits.head_timeout", period(100 * MS, HOUR), ServerLimits::default().head_timeout,
         "Time for a client to send its whole request head.";
     limits_head_bytes: usize, "limits.head_bytes", size(8 * KIB, MIB), ServerLimits::default().head_bytes,
@@ -264,6 +287,11 @@ settings! {
 /// What each section is about; the first has no name.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("", "The listener for browsers."),
+    (
+        "origins",
+        "Which pages may open a websocket. Browsers send cookies along whoever asks, so this is what \
+         keeps other sites from listening as your users.",
+    ),
     ("internal", "The listener for your API and for operators."),
     ("backend", "Your HTTP API: who may enter, and which rooms."),
     (

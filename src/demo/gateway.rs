@@ -14,6 +14,7 @@ use ht_backend::config::HookCalls;
 use ht_core::limits::Limits;
 use ht_server::Gateway;
 use ht_server::config::Compression;
+use ht_server::config::DoorConfig;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
@@ -136,6 +137,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
     ServerConfig {
         listen: Listen::Tcp(options.gateway),
         threads: 2,
+        door: DoorConfig::default(),
         internal: InternalConfig {
             listen: Listen::Tcp(options.internal),
             api_key: None,

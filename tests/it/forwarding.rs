@@ -36,7 +36,7 @@ fn exactly_the_named_headers_are_forwarded() {
         .header("X-Real-IP", "192.0.2.7")
         .header("Authorization", "Basic Zm9vOmJhcg==")
         .header("X-CSRFToken", "forged")
-        .header("Origin", "https://origin.example")
+        .header("Origin", "https://gateway.test")
         .header("Referer", "https://referer.example")
         .header("Accept", "text/html")
         .header("Accept-Language", "nl")

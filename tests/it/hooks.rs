@@ -37,7 +37,7 @@ fn hooks_carry_the_headers_of_the_bootstrap_call() {
         .header("Cookie", "csrftoken=c; sessionid=\u{e9}")
         .header("User-Agent", "Browser")
         .header("X-Real-IP", "192.0.2.7")
-        .header("Origin", "https://app.example")
+        .header("Origin", "https://gateway.test")
         .connect();
     client.fence();
     client.leave();

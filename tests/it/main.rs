@@ -1,11 +1,13 @@
 //! The real binary as a black box, a file per feature.
 
+mod address;
 mod backend;
 mod bench;
 mod binary;
 mod bootstrap;
 mod cli;
 mod compression;
+mod crowds;
 mod drain;
 mod fairness;
 mod forwarding;
@@ -19,6 +21,7 @@ mod limits;
 mod messages;
 mod metrics;
 mod order;
+mod origin;
 mod outages;
 mod rabbitmq;
 mod readiness;

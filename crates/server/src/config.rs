@@ -10,6 +10,13 @@ use ht_core::limits::Limits;
 pub use ht_core::shard::Compression;
 use ht_proto::trigger::TriggerLimits;
 
+pub use crate::public::address::Trusted;
+pub use crate::public::address::TrustedError;
+pub use crate::public::address::TrustedProxies;
+pub use crate::public::origin::OriginPattern;
+pub use crate::public::origin::OriginPatternError;
+pub use crate::public::origin::Origins;
+
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
@@ -17,6 +24,8 @@ pub struct ServerConfig {
     pub listen: Listen,
     /// Shards, and so cores, that carry connections. At least 1.
     pub threads: usize,
+    /// Whom the public listener believes, and which pages it serves.
+    pub door: DoorConfig,
     /// The listener for triggers, metrics and health.
     pub internal: InternalConfig,
     /// How `*` is understood in subscriptions and triggers.
@@ -63,6 +72,19 @@ impl fmt::Display for Listen {
     }
 }
 
+/// Whom the public listener believes, and which pages it serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DoorConfig {
+    /// Which pages may open a websocket.
+    pub origins: Origins,
+    /// Where proxies are whose word counts.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether `X-Forwarded-For` is looked at where a trusted proxy sends no `X-Real-IP`.
+    pub x_forwarded_for: bool,
+    /// Whether every connection from a trusted proxy begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
 /// The listener that the API and the operator use.
 #[derive(Clone, Debug)]
 pub struct InternalConfig {
@@ -88,8 +110,16 @@ impl fmt::Debug for Secret {
 pub struct ServerLimits {
     /// Open connections of this node. Beyond it a handshake is answered with 503.
     pub connections: usize,
+    /// Open connections of one address, an IPv6 network of 64 bits counting as one. 0: no bound.
+    pub connections_per_address: usize,
+    /// Open connections of one user. 0: no bound.
+    pub connections_per_user: usize,
+    /// Handshakes of one address in a second, on average over ten. 0: no bound.
+    pub handshakes_per_second: usize,
     /// Handshakes under way at once, the wait for the backend included.
     pub handshakes: usize,
+    /// Time for a whole handshake, the wait for the backend included.
+    pub handshake_timeout: Duration,
     /// Time to send a whole request head.
     pub head_timeout: Duration,
     /// Longest request head, in bytes.
@@ -122,7 +152,11 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections: 100_000,
+            connections_per_address: 10_000,
+            connections_per_user: 10_000,
+            handshakes_per_second: 200,
             handshakes: 10_000,
+            handshake_timeout: Duration::from_secs(60),
             head_timeout: Duration::from_secs(10),
             head_bytes: 32 << 10,
             trigger_bytes: 16 << 20,

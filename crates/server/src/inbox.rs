@@ -16,7 +16,7 @@ use ht_proto::close::Close;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use crate::node::ConnectionPlace;
+use crate::places::ConnectionPlace;
 use crate::socket::Socket;
 
 /// What a shard may be told.

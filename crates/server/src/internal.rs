@@ -70,7 +70,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(stream) => {
+            Ok((stream, _)) => {
                 let (internal, shutdown) = (Arc::clone(&internal), shutdown.clone());
                 tokio::spawn(async move {
                     serve_connection(internal, stream, shutdown).await;

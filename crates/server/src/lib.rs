@@ -17,6 +17,7 @@ mod inbox;
 mod internal;
 mod listener;
 mod node;
+mod places;
 mod public;
 mod readiness;
 mod respond;
@@ -53,6 +54,7 @@ use crate::live::LiveSettings;
 use crate::live::shard_settings;
 use crate::node::Node;
 use crate::public::Public;
+use crate::public::Told;
 use crate::readiness::Prober;
 use crate::shard::Running;
 
@@ -182,6 +184,7 @@ impl Gateway {
             shards: inboxes,
             next_shard: AtomicUsize::new(0),
             handshakes: Arc::new(Semaphore::new(public::handshakes_max(&config.limits))),
+            told: Told::default(),
             has_hooks,
         };
         let public_door = tokio::spawn(public::serve(
@@ -219,7 +222,7 @@ impl Gateway {
     }
 
     /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox` and
-    /// `handshakes`, the key, compression, `status`, the idle timeout, what is forwarded. It
+    /// `handshakes`, who is believed and which pages are served, the key, compression, `status`, the idle timeout, what is forwarded. It
     /// holds for what begins after that, and open connections heed it from their next message on.
     /// Everything else in `config` is passed over.
     ///

@@ -24,6 +24,7 @@ use tokio::net::UnixListener;
 use tokio::net::UnixStream;
 
 use crate::config::Listen;
+use crate::public::address::Peer;
 
 /// Connections that the system keeps waiting until they are accepted.
 const BACKLOG: i32 = 4_096;
@@ -83,19 +84,19 @@ impl Listener {
         }
     }
 
-    /// The next connection.
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    /// The next connection, and who opened it.
+    pub(crate) async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, address) = listener.accept().await?;
                 // Small messages must not wait for each other.
                 stream.set_nodelay(true)?;
-                Ok(Stream::Tcp(stream))
+                Ok((Stream::Tcp(stream), address.into()))
             }
-            Self::Unix(listener, _) => listener
-                .accept()
-                .await
-                .map(|(stream, _)| Stream::Unix(stream)),
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Stream::Unix(stream), Peer::Unix))
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
 use ht_core::shard::Settings;
 
+use crate::config::DoorConfig;
 use crate::config::DrainConfig;
 use crate::config::Secret;
 use crate::config::ServerConfig;
@@ -24,6 +25,8 @@ pub struct Live(Arc<ArcSwap<LiveSettings>>);
 pub struct LiveSettings {
     /// Bounds; `trigger_ids` and `inbox` stay what they were at the start.
     pub limits: ServerLimits,
+    /// Whom the public listener believes, and which pages it serves.
+    pub door: DoorConfig,
     /// What `internal.api_key` says.
     pub api_key: Option<Secret>,
     /// Whether compression is agreed upon with clients that offer it.
@@ -40,6 +43,7 @@ impl LiveSettings {
     pub fn new(config: &ServerConfig, rules: ForwardRules) -> Self {
         Self {
             limits: config.limits.clone(),
+            door: config.door.clone(),
             api_key: config.internal.api_key.clone(),
             compression: config.compression.is_some(),
             drain: config.drain,

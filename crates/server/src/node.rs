@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
 
 use ht_broker::Broker;
 use ht_core::index::Matching;
@@ -12,6 +14,9 @@ use ht_proto::server::Status;
 
 use crate::census::Census;
 use crate::metrics::Counters;
+use crate::places::Addresses;
+use crate::places::Slot;
+use crate::places::Users;
 use crate::readiness::Delivery;
 use crate::throttle::Throttles;
 
@@ -23,9 +28,13 @@ pub(crate) struct Node {
     /// Admitted connections that are open; exact at every moment.
     pub(crate) connections: AtomicU64,
     /// The same, and those that are on their way in.
-    places: AtomicU64,
+    pub(crate) places: AtomicU64,
     /// Of these, by shard, those that have one.
-    loads: Vec<AtomicU64>,
+    pub(crate) loads: Vec<AtomicU64>,
+    /// The same places, by address.
+    pub(crate) addresses: Addresses,
+    /// And those of users, by user.
+    pub(crate) users: Users,
     pub(crate) counters: Counters,
     pub(crate) throttles: Throttles,
     /// What probes found of the way that triggers go.
@@ -37,6 +46,7 @@ pub(crate) struct Node {
     pub(crate) deserted: AtomicBool,
     /// A shard ended by a panic.
     pub(crate) broken: AtomicBool,
+    since: Instant,
     online_since: String,
 }
 
@@ -48,6 +58,9 @@ impl Node {
             connections: AtomicU64::new(0),
             places: AtomicU64::new(0),
             loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            addresses: Addresses::default(),
+            users: Users::default(),
+            since: Instant::now(),
             counters: Counters::default(),
             throttles: Throttles::default(),
             delivery: Delivery::default(),
@@ -59,8 +72,17 @@ impl Node {
         }
     }
 
-    /// Gives a place back that a connection of this shard kept.
-    pub(crate) fn give_back(&self, shard: usize) {
+    /// How long it has been running.
+    pub(crate) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Gives the places back that a connection of this shard kept.
+    pub(crate) fn give_back(&self, shard: usize, address: Slot, user: Option<&Arc<str>>) {
+        if let Some(user) = user {
+            self.users.give_back(user);
+        }
+        self.addresses.give_back(address, self.age());
         self.places.fetch_sub(1, Ordering::AcqRel);
         self.loads[shard].fetch_sub(1, Ordering::AcqRel);
     }
@@ -119,54 +141,6 @@ impl Node {
                 .for_each(|(sum, value)| *sum = sum.wrapping_add(value));
         }
         Stats::from_array(sum)
-    }
-}
-
-/// A place for a connection. It is given back when dropped, unless it is kept.
-pub(crate) struct ConnectionPlace {
-    node: Arc<Node>,
-    shard: Option<usize>,
-    kept: bool,
-}
-
-impl ConnectionPlace {
-    /// Takes one of at most `limit` places; 0 is no limit.
-    pub(crate) fn take(node: &Arc<Node>, limit: usize) -> Option<Self> {
-        let place = Self {
-            node: Arc::clone(node),
-            shard: None,
-            kept: false,
-        };
-        let taken = node.places.fetch_add(1, Ordering::AcqRel);
-        // Dropped where it is one too many.
-        (limit == 0 || taken < limit as u64).then_some(place)
-    }
-
-    /// The connection goes to this shard.
-    pub(crate) fn assign(&mut self, shard: usize) {
-        debug_assert!(self.shard.is_none(), "a connection has one shard");
-        self.node.loads[shard].fetch_add(1, Ordering::AcqRel);
-        self.shard = Some(shard);
-    }
-
-    /// Leaves giving back to [`Node::give_back`].
-    pub(crate) fn keep(mut self) {
-        debug_assert!(self.shard.is_some(), "only a shard keeps a place");
-        self.kept = true;
-    }
-}
-
-impl Drop for ConnectionPlace {
-    fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        match self.shard {
-            Some(shard) => self.node.give_back(shard),
-            None => {
-                self.node.places.fetch_sub(1, Ordering::AcqRel);
-            }
-        }
     }
 }
 

@@ -1,10 +1,17 @@
 //! The public listener: websockets and a health check, nothing that publishes or inspects.
 
+pub(crate) mod address;
+pub(crate) mod origin;
+
+mod door;
 mod handshake;
+mod limits;
+mod proxy_protocol;
 mod upgrade;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
@@ -21,6 +28,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ServerLimits;
@@ -31,8 +39,10 @@ use crate::listener::Listener;
 use crate::listener::Stream;
 use crate::live::Live;
 use crate::live::LiveSettings;
-use crate::node::ConnectionPlace;
 use crate::node::Node;
+use crate::public::address::Arrival;
+use crate::public::address::Peer;
+use crate::public::limits::Reserved;
 use crate::public::upgrade::Handover;
 use crate::public::upgrade::Pending;
 use crate::respond;
@@ -55,14 +65,18 @@ pub(crate) struct Public {
     pub(crate) next_shard: AtomicUsize,
     /// A place for each handshake that may be under way.
     pub(crate) handshakes: Arc<Semaphore>,
+    pub(crate) told: Told,
     /// Whether any hook wants the credentials of admitted users.
     pub(crate) has_hooks: bool,
 }
 
-/// What a visitor takes up before it is a connection.
-struct Reserved {
-    handshake: OwnedSemaphorePermit,
-    place: ConnectionPlace,
+/// What was told of the proxies in front, which is told once.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// Somebody looks like a proxy that is not trusted.
+    untrusted: AtomicBool,
+    /// A trusted proxy does not say for whom it asks.
+    unsaid: AtomicBool,
 }
 
 /// Accepts connections until `shutdown`.
@@ -75,12 +89,12 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
             accepted = accept(&listener, &places) => accepted,
         };
         match accepted {
-            Ok((stream, place)) => {
+            Ok(((stream, peer), place)) => {
                 let (public, shutdown) = (Arc::clone(&public), shutdown.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = shutdown.cancelled() => {}
-                        () = serve_connection(public, stream) => {}
+                        () = serve_connection(public, stream, peer) => {}
                     }
                     drop(place);
                 });
@@ -109,17 +123,20 @@ pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
 async fn accept(
     listener: &Listener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(Stream, tokio::sync::OwnedSemaphorePermit)> {
+) -> std::io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.map_err(|_| std::io::Error::other("no places for handshakes"))?;
     Ok((listener.accept().await?, place))
 }
 
 /// Speaks HTTP until the connection ends or becomes a websocket, which its shard then gets.
-async fn serve_connection(public: Arc<Public>, stream: Stream) {
-    let pending = Pending::default();
-    let service = service_fn(|request| respond_to(&public, &pending, request));
+async fn serve_connection(public: Arc<Public>, mut stream: Stream, peer: Peer) {
     let settings = public.live.now();
+    let Some(arrival) = door::arrive(&public, &settings, &mut stream, peer).await else {
+        return;
+    };
+    let pending = Pending::default();
+    let service = service_fn(|request| respond_to(&public, &pending, arrival, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.limits.head_timeout)
@@ -138,6 +155,7 @@ async fn serve_connection(public: Arc<Public>, stream: Stream) {
 async fn respond_to(
     public: &Public,
     pending: &Pending,
+    arrival: Arrival,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let settings = public.live.now();
@@ -155,7 +173,7 @@ async fn respond_to(
                     .compression
                     .then(|| handshake::compression(request.headers()))
                     .flatten();
-                match admit(public, &settings, &request, deflate).await {
+                match admit(public, &settings, arrival, &mut request, deflate).await {
                     Ok((welcome, reserved)) => {
                         pending.put(Handover {
                             upgrade,
@@ -199,14 +217,17 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     })
 }
 
-/// Finds a place for the visitor, then asks the backend who it is.
+/// Looks at the visitor, finds a place for it, then asks the backend who it is.
 async fn admit(
     public: &Public,
     settings: &LiveSettings,
-    request: &Request<Incoming>,
+    arrival: Arrival,
+    request: &mut Request<Incoming>,
     deflate: Option<PerMessageDeflate>,
 ) -> Result<(upgrade::Visitor, Reserved), Box<Response<Body>>> {
-    let reserved = reserve(public, settings)?;
+    let until = Instant::now() + settings.limits.handshake_timeout;
+    let found = door::check(public, settings, arrival, request.headers_mut())?;
+    let reserved = limits::reserve(public, settings, &found)?;
     let credentials = settings
         .rules
         .apply(request.headers(), request.uri().query())
@@ -214,33 +235,10 @@ async fn admit(
             public.node.counters.handshake_errors.add("forward");
             Box::new(respond::text(StatusCode::BAD_REQUEST, error.to_string()))
         })?;
-    let answer = public.backend.bootstrap(&credentials).await;
-    let visitor = upgrade::Visitor::new(public, answer, credentials, deflate);
+    let answer = tokio::time::timeout_at(until, public.backend.bootstrap(&credentials)).await;
+    let visitor = match answer {
+        Ok(answer) => upgrade::Visitor::new(public, settings, answer, credentials, deflate),
+        Err(_) => upgrade::Visitor::late(public, deflate),
+    };
     Ok((visitor, reserved))
-}
-
-/// Takes a place among the handshakes, if there is one, and one for the connection to come.
-fn reserve(public: &Public, settings: &LiveSettings) -> Result<Reserved, Box<Response<Body>>> {
-    let Ok(handshake) = Arc::clone(&public.handshakes).try_acquire_owned() else {
-        return Err(full(public, "handshakes"));
-    };
-    let Some(place) = ConnectionPlace::take(&public.node, settings.limits.connections) else {
-        return Err(full(public, "connections"));
-    };
-    Ok(Reserved { handshake, place })
-}
-
-/// The answer while a limit is reached.
-fn full(public: &Public, limit: &'static str) -> Box<Response<Body>> {
-    public.node.counters.handshake_errors.add(limit);
-    if let Some(suppressed) = public.node.throttles.tell(limit) {
-        let open = public.node.connections.load(Ordering::Relaxed);
-        tracing::warn!(
-            open,
-            suppressed,
-            "limits.{limit} is reached: refusing visitors"
-        );
-    }
-    let sentence = format!("This node has as many {limit} as it may have. Come back later.");
-    Box::new(respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence))
 }

@@ -1,5 +1,7 @@
 //! Answers to requests that stay HTTP.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::HeaderValue;
 use http::Response;
@@ -44,5 +46,13 @@ pub(crate) fn method_not_allowed(allowed: &'static str) -> Response<Body> {
     response
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// The same, with the time after which it may be tried again: whole seconds, at least one.
+pub(crate) fn retry_after(mut response: Response<Body>, period: Duration) -> Response<Body> {
+    let seconds = period.as_millis().div_ceil(1_000).max(1);
+    let value = HeaderValue::try_from(seconds.to_string()).expect("digits are a header's value");
+    response.headers_mut().insert(header::RETRY_AFTER, value);
     response
 }

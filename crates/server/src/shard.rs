@@ -27,6 +27,7 @@ use crate::inbox;
 use crate::inbox::Input;
 use crate::inbox::NewConnection;
 use crate::node::Node;
+use crate::places::Slot;
 use crate::socket::Socket;
 
 /// The inbox's bell. Connections have the tokens below.
@@ -266,7 +267,7 @@ impl ShardThread {
         let now = self.now();
         if matches!(welcome.admission, Admission::Admitted(_)) {
             // Given back when it is told that the connection is not counted any more.
-            place.keep();
+            socket.address = place.keep();
         }
         let id = self.shard.open(socket, welcome, now, &mut self.outside);
         if !early.is_empty() {
@@ -294,7 +295,9 @@ impl Effects<Socket> for Outside {
             }
             Moment::Disconnect => {
                 // In this order: who is not counted any more takes no place.
-                self.node.give_back(self.index);
+                let address = std::mem::replace(&mut peer.address, Slot::NONE);
+                let user = peer.about.as_ref().and_then(|about| about.user.as_ref());
+                self.node.give_back(self.index, address, user);
                 self.node.connections.fetch_sub(1, Ordering::AcqRel);
             }
             Moment::Ping => {}
@@ -322,7 +325,7 @@ impl Effects<Socket> for Outside {
             tracing::warn!(
                 %connection,
                 user,
-                address = peer.address(),
+                address = self.node.addresses.name(peer.address).unwrap_or_else(|| peer.peer_address()),
                 reason = reason.as_str(),
                 suppressed,
                 "evicted a connection"

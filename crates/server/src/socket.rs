@@ -17,6 +17,8 @@ use mio::net::TcpStream;
 use mio::net::UnixStream;
 use uuid::Uuid;
 
+use crate::places::Slot;
+
 /// A socket, and what is remembered of its client for hooks and logs.
 #[derive(Debug)]
 pub(crate) struct Socket {
@@ -28,6 +30,8 @@ pub(crate) struct Socket {
     pub(crate) again: bool,
     /// Its end is in sight: no event will tell of it again, so it is read up to there.
     pub(crate) ended: bool,
+    /// Its client's address.
+    pub(crate) address: Slot,
     /// Only kept where a hook or a log needs it.
     pub(crate) about: Option<Box<About>>,
 }
@@ -36,7 +40,7 @@ pub(crate) struct Socket {
 #[derive(Debug)]
 pub(crate) struct About {
     pub(crate) id: Uuid,
-    pub(crate) user: Option<Box<str>>,
+    pub(crate) user: Option<Arc<str>>,
     /// For the hooks; none where no hook is configured.
     pub(crate) credentials: Option<Arc<Credentials>>,
     /// When a ping hook was last called, in the shard's milliseconds.
@@ -56,6 +60,7 @@ impl Socket {
             unread: false,
             again: false,
             ended: false,
+            address: Slot::NONE,
             about,
         }
     }
@@ -66,6 +71,7 @@ impl Socket {
             unread: false,
             again: false,
             ended: false,
+            address: Slot::NONE,
             about,
         }
     }
@@ -95,8 +101,8 @@ impl Socket {
         }
     }
 
-    /// The address at the other end, for logs.
-    pub(crate) fn address(&self) -> String {
+    /// The address at the other end of the socket itself, which may be a proxy's.
+    pub(crate) fn peer_address(&self) -> String {
         match &self.stream {
             Stream::Tcp(stream) => stream
                 .peer_addr()
@@ -147,5 +153,16 @@ fn sent(written: io::Result<usize>) -> Option<Sent> {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Sent::Bytes(0)),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
         Err(_) => Some(Sent::Gone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_stays_small() {
+        // Every idle connection has one.
+        assert!(size_of::<Socket>() <= 24);
     }
 }

@@ -17,6 +17,11 @@ const EVERY: &[(&str, &str)] = &[
     ("listen", r#""unix:/run/ht.sock""#),
     ("listen_mode", r#""0600""#),
     ("threads", "3"),
+    ("trusted_proxies", r#"["192.0.2.0/24", "unix"]"#),
+    ("x_forwarded_for", "true"),
+    ("proxy_protocol", "true"),
+    ("origins.allow", r#"["https://*.example", "null"]"#),
+    ("origins.require", "true"),
     ("internal.listen", r#""127.0.0.1:9""#),
     ("internal.api_key", r#""key""#),
     ("backend.url", r#""http://api/v1/""#),
@@ -46,7 +51,11 @@ const EVERY: &[(&str, &str)] = &[
     ("compression.threshold", r#""2KiB""#),
     ("compression.level", "9"),
     ("limits.connections", "101"),
+    ("limits.connections_per_address", "117"),
+    ("limits.connections_per_user", "118"),
+    ("limits.handshakes_per_second", "119"),
     ("limits.handshakes", "102"),
+    ("limits.handshake_timeout", "120"),
     ("limits.head_timeout", "103"),
     ("limits.head_bytes", "10400"),
     ("limits.idle_timeout", "105"),
@@ -69,6 +78,10 @@ const EVERY: &[(&str, &str)] = &[
     ("log.format", r#""json""#),
 ];
 
+fn texts(values: &[impl ToString]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
+}
+
 #[track_caller]
 fn assert_every(config: &Config) {
     let server = &config.server;
@@ -77,6 +90,11 @@ fn assert_every(config: &Config) {
         mode: 0o600,
     };
     assert_eq!((&server.listen, server.threads), (&unix, 3));
+    let door = &server.door;
+    let trusted: Vec<_> = door.trusted_proxies.entries();
+    assert_eq!(texts(&trusted), ["192.0.2.0/24", "unix"]);
+    assert_eq!(texts(&door.origins.allow), ["https://*.example", "null"]);
+    assert!(door.x_forwarded_for && door.proxy_protocol && door.origins.require);
     assert_eq!(server.internal.listen.to_string(), "127.0.0.1:9");
     assert_eq!(server.internal.api_key.as_ref().unwrap().0, "key");
     assert_eq!(
@@ -108,7 +126,16 @@ fn assert_every(config: &Config) {
         [limits.connections, limits.handshakes, limits.head_bytes],
         [101, 102, 10400]
     );
+    assert_eq!(
+        [
+            limits.connections_per_address,
+            limits.connections_per_user,
+            limits.handshakes_per_second
+        ],
+        [117, 118, 119]
+    );
     assert_eq!(limits.head_timeout.as_secs(), 103);
+    assert_eq!(limits.handshake_timeout.as_secs(), 120);
     assert_eq!(
         [limits.trigger_bytes, limits.triggers_per_request],
         [11200, 113]

@@ -12,8 +12,13 @@ import { LiveSocket } from "./live.js";
 const tell = (event) => process.stdout.write(`${JSON.stringify({ at: Date.now(), ...event })}\n`);
 
 const { url, cookie, dropIn, ...options } = JSON.parse(process.argv[2]);
-// A browser sends its cookies by itself.
-const headers = { Origin: "https://shop.example", ...(cookie && { Cookie: cookie }) };
+// A browser sends its cookies by itself, and says which page it shows; the proxy in front of a
+// deployment passes on which host it was asked for.
+const headers = {
+  Host: "shop.example",
+  Origin: "https://shop.example",
+  ...(cookie && { Cookie: cookie }),
+};
 const Client = dropIn ? DropIn : LiveSocket;
 const live = new Client((address) => new WebSocket(address, { headers }), url, {
   ...options,

@@ -118,9 +118,10 @@ metrics! {
     }
 
     "Visitors", "From the handshake to the API's answer." {
-        counted handshake_errors by "reason" ["handshake" "head" "forward" "handshakes" "connections"];
-            "Handshakes refused before the backend was asked"
-            "`handshakes` and `connections` are limits that are reached: visitors are sent away. The others are clients that do not speak the protocol."
+        counted handshake_errors by "reason" ["handshake" "head" "forward" "origin" "proxy-protocol" "handshakes" "connections"
+            "connections-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout"];
+            "Visitors refused by the gateway itself"
+            "`handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
             "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "redirect" "protocol"
             "content-type" "encoding" "too-large" "truncated" "not-utf-8" "not-json" "not-object"

@@ -20,8 +20,10 @@ use uuid::Uuid;
 
 use crate::inbox::NewConnection;
 use crate::listener::Stream;
+use crate::live::LiveSettings;
+use crate::places::UserPlace;
 use crate::public::Public;
-use crate::public::Reserved;
+use crate::public::limits::Reserved;
 use crate::socket::About;
 use crate::socket::Socket;
 
@@ -29,12 +31,15 @@ use crate::socket::Socket;
 pub(super) struct Visitor {
     welcome: Welcome,
     about: Option<Box<About>>,
+    /// Its place among the connections of its user.
+    user: Option<UserPlace>,
 }
 
 impl Visitor {
     /// Turns the API's answer into the first message and what may follow. Counts and logs it.
     pub(super) fn new(
         public: &Public,
+        settings: &LiveSettings,
         answer: Answer,
         credentials: Credentials,
         deflate: Option<PerMessageDeflate>,
@@ -45,14 +50,12 @@ impl Visitor {
             Answer::Admitted(admission) => match parse(&admission.allowed_rooms) {
                 Some(list) => {
                     counter.add("admitted");
-                    return Self::admitted(
-                        public,
-                        id,
-                        list,
-                        admission.user_id,
-                        credentials,
-                        deflate,
-                    );
+                    match take_user(public, settings, admission.user_id.as_deref()) {
+                        Ok(user) => {
+                            return Self::admitted(public, id, list, user, credentials, deflate);
+                        }
+                        Err(close) => close,
+                    }
                 }
                 None => {
                     counter.add("allowed-rooms");
@@ -79,6 +82,26 @@ impl Visitor {
                 Close::BACKEND
             }
         };
+        Self::refused(id, close, deflate)
+    }
+
+    /// A visitor whose handshake takes too long.
+    pub(super) fn late(public: &Public, deflate: Option<PerMessageDeflate>) -> Self {
+        public
+            .node
+            .counters
+            .handshake_errors
+            .add("handshake-timeout");
+        if let Some(suppressed) = public.node.throttles.tell("handshake-timeout") {
+            tracing::warn!(
+                suppressed,
+                "the backend's answer does not come within limits.handshake_timeout"
+            );
+        }
+        Self::refused(Uuid::new_v4(), Close::OVERLOADED, deflate)
+    }
+
+    fn refused(id: Uuid, close: Close, deflate: Option<PerMessageDeflate>) -> Self {
         let message = Bytes::from_static(server::NOT_AUTHORIZED.as_bytes());
         let welcome = Welcome {
             id,
@@ -89,6 +112,7 @@ impl Visitor {
         Self {
             welcome,
             about: None,
+            user: None,
         }
     }
 
@@ -96,13 +120,14 @@ impl Visitor {
         public: &Public,
         id: Uuid,
         list: GrantList,
-        user: Option<Box<str>>,
+        place: Option<UserPlace>,
         credentials: Credentials,
         deflate: Option<PerMessageDeflate>,
     ) -> Self {
         let message = server::authorized(&list.text).into();
         let admission = Admission::Admitted(public.grants.intern(list.rooms));
         let credentials = public.has_hooks.then(|| Arc::new(credentials));
+        let user = place.as_ref().and_then(UserPlace::user);
         let about = (user.is_some() || credentials.is_some()).then(|| {
             Box::new(About {
                 id,
@@ -119,8 +144,38 @@ impl Visitor {
                 deflate,
             },
             about,
+            user: place,
         }
     }
+}
+
+/// Finds a place among the connections of the user, if it is known.
+fn take_user(
+    public: &Public,
+    settings: &LiveSettings,
+    user: Option<&str>,
+) -> Result<Option<UserPlace>, Close> {
+    let Some(user) = user else {
+        return Ok(None);
+    };
+    let limit = settings.limits.connections_per_user;
+    let place = UserPlace::take(&public.node, user, limit);
+    if place.is_none() {
+        public
+            .node
+            .counters
+            .handshake_errors
+            .add("connections-per-user");
+        if let Some(suppressed) = public.node.throttles.tell("connections-per-user") {
+            tracing::warn!(
+                user,
+                limit,
+                suppressed,
+                "limits.connections_per_user is reached: refusing further connections of a user"
+            );
+        }
+    }
+    place.map(Some).ok_or(Close::CONNECTIONS_PER_USER)
 }
 
 fn parse(allowed_rooms: &[u8]) -> Option<GrantList> {
@@ -159,7 +214,11 @@ impl Handover {
             debug_assert!(false, "only streams of the public listener are served");
             return;
         };
-        let Visitor { welcome, about } = self.welcome;
+        let Visitor {
+            welcome,
+            about,
+            user,
+        } = self.welcome;
         // Registered anew by the shard: nothing of the handshake stays behind.
         let socket = match parts.io.into_inner() {
             Stream::Tcp(stream) => stream.into_std().map(|stream| Socket::tcp(stream, about)),
@@ -177,6 +236,7 @@ impl Handover {
             handshake,
             mut place,
         } = self.reserved;
+        place.user = user;
         let first = public.next_shard.fetch_add(1, Ordering::Relaxed);
         for shard in public.node.shards_by_load(first) {
             // A shard that has ended takes nobody; where all have, the node goes.

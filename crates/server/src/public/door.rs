@@ -1,0 +1,122 @@
+//! Who may come in, as far as it can be told without asking the backend.
+
+use http::HeaderMap;
+use http::Response;
+use http::StatusCode;
+use http::header;
+
+use crate::listener::Stream;
+use crate::live::LiveSettings;
+use crate::public::Public;
+use crate::public::address;
+use crate::public::address::Arrival;
+use crate::public::address::Client;
+use crate::public::address::Found;
+use crate::public::address::Peer;
+use crate::public::origin::Foreign;
+use crate::public::proxy_protocol;
+use crate::public::proxy_protocol::Source;
+use crate::respond;
+use crate::respond::Body;
+
+/// Finds out who opened a connection. None: it does not begin as it must.
+pub(super) async fn arrive(
+    public: &Public,
+    settings: &LiveSettings,
+    stream: &mut Stream,
+    peer: Peer,
+) -> Option<Arrival> {
+    let arrival = Arrival { peer, told: false };
+    let door = &settings.door;
+    if !door.proxy_protocol || !door.trusted_proxies.trust(peer) {
+        return Some(arrival);
+    }
+    let header = proxy_protocol::read(stream);
+    let problem = match tokio::time::timeout(settings.limits.head_timeout, header).await {
+        Ok(Ok(Source::At(address))) => {
+            return Some(Arrival {
+                peer: Peer::Ip(address),
+                told: true,
+            });
+        }
+        Ok(Ok(Source::Unsaid)) => return Some(arrival),
+        Ok(Err(broken)) => broken.to_string(),
+        Err(_) => "its PROXY header did not come within limits.head_timeout".to_owned(),
+    };
+    public.node.counters.handshake_errors.add("proxy-protocol");
+    if let Some(suppressed) = public.node.throttles.tell("proxy-protocol") {
+        tracing::warn!(
+            %peer,
+            suppressed,
+            "closed a connection of a trusted proxy: {problem}. Switch the PROXY protocol on there, \
+             or switch proxy_protocol off here"
+        );
+    }
+    None
+}
+
+/// Finds out where the visitor is and whether the page that it is on may open a websocket. The
+/// headers then hold no address that may not be believed.
+///
+/// # Errors
+/// The answer to who may not come in.
+pub(super) fn check(
+    public: &Public,
+    settings: &LiveSettings,
+    arrival: Arrival,
+    headers: &mut HeaderMap,
+) -> Result<Found, Box<Response<Body>>> {
+    let door = &settings.door;
+    let found = address::find(
+        headers,
+        arrival,
+        &door.trusted_proxies,
+        door.x_forwarded_for,
+    );
+    if found.malformed
+        && let Some(suppressed) = public.node.throttles.tell("client-address")
+    {
+        tracing::warn!(
+            proxy = %arrival.peer,
+            suppressed,
+            "a trusted proxy sends what is no address as X-Real-IP or X-Forwarded-For: passed over"
+        );
+    }
+    match door.origins.check(headers, found.from_proxy) {
+        Ok(()) => Ok(found),
+        Err(foreign) => Err(refuse_origin(public, headers, found.client, &foreign)),
+    }
+}
+
+fn refuse_origin(
+    public: &Public,
+    headers: &HeaderMap,
+    client: Client,
+    foreign: &Foreign,
+) -> Box<Response<Body>> {
+    public.node.counters.handshake_errors.add("origin");
+    let (page, remedy) = match foreign {
+        Foreign::Missing => (
+            "no Origin".to_owned(),
+            "Browsers send one; for other clients set origins.require = false.".to_owned(),
+        ),
+        Foreign::Unreadable => (
+            "an Origin that cannot be read".to_owned(),
+            "A browser sends one, and only one.".to_owned(),
+        ),
+        Foreign::Page(page) => (
+            format!("the Origin {page}"),
+            format!(
+                "If it is yours, add \"{page}\" to `origins` in the gateway's configuration; where \
+                 it is the site that this websocket belongs to, let the proxy in front pass Host \
+                 on (nginx: proxy_set_header Host $host;)."
+            ),
+        ),
+    };
+    if let Some(suppressed) = public.node.throttles.tell("origin") {
+        let host = headers.get(header::HOST);
+        tracing::warn!(%client, ?host, suppressed, "refused a websocket with {page}. {remedy}");
+    }
+    let sentence = format!("This gateway serves no websocket with {page}. {remedy}");
+    Box::new(respond::text(StatusCode::FORBIDDEN, sentence))
+}

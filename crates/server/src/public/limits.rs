@@ -1,0 +1,128 @@
+//! How many may come in, and how often.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http::Response;
+use http::StatusCode;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::live::LiveSettings;
+use crate::places::AddressPlace;
+use crate::places::Bounds;
+use crate::places::ConnectionPlace;
+use crate::places::Crowded;
+use crate::public::Public;
+use crate::public::address::Client;
+use crate::public::address::Found;
+use crate::respond;
+use crate::respond::Body;
+
+/// When whoever found no place should try again, where nothing better is known.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Connections of one address, each with headers of a proxy, that make it look like a proxy.
+const LIKE_A_PROXY: u32 = 8;
+
+/// Connections through one proxy that does not say for whom, before the log says so.
+const MANY_UNSAID: u32 = 100;
+
+/// What a visitor takes up before it is a connection.
+pub(super) struct Reserved {
+    pub(super) handshake: OwnedSemaphorePermit,
+    pub(super) place: ConnectionPlace,
+}
+
+/// Takes a place for the visitor's address, for a handshake and for the connection to come.
+///
+/// # Errors
+/// The answer to who finds none.
+pub(super) fn reserve(
+    public: &Public,
+    settings: &LiveSettings,
+    found: &Found,
+) -> Result<Reserved, Box<Response<Body>>> {
+    let limits = &settings.limits;
+    let bounds = Bounds {
+        open: limits.connections_per_address,
+        per_second: limits.handshakes_per_second,
+    };
+    let (address, open) = AddressPlace::take(&public.node, found.client, bounds)
+        .map_err(|crowded| crowd(public, found.client, crowded))?;
+    warn_of_proxies(public, found, open);
+    let Ok(handshake) = Arc::clone(&public.handshakes).try_acquire_owned() else {
+        return Err(full(public, "handshakes"));
+    };
+    let Some(place) = ConnectionPlace::take(&public.node, limits.connections, address) else {
+        return Err(full(public, "connections"));
+    };
+    Ok(Reserved { handshake, place })
+}
+
+/// Says once what an operator has probably forgotten.
+fn warn_of_proxies(public: &Public, found: &Found, open: u32) {
+    let first = |told: &std::sync::atomic::AtomicBool| !told.swap(true, Ordering::Relaxed);
+    match found.client {
+        Client::At(address)
+            if found.dropped && open >= LIKE_A_PROXY && first(&public.told.untrusted) =>
+        {
+            tracing::warn!(
+                %address,
+                open,
+                "this looks like a proxy that is not in trusted_proxies: what it says of its \
+                 visitors' addresses is dropped, and for the API and the limits they are all one. \
+                 If it is yours, add its address to trusted_proxies"
+            );
+        }
+        Client::Behind(proxy) if open >= MANY_UNSAID && first(&public.told.unsaid) => {
+            tracing::warn!(
+                %proxy,
+                open,
+                "a trusted proxy does not say for whom it asks: limits.connections_per_address and \
+                 limits.handshakes_per_second do not hold for its visitors. Have it send X-Real-IP \
+                 (nginx: proxy_set_header X-Real-IP $remote_addr;), or set x_forwarded_for or \
+                 proxy_protocol. If it is no proxy, take its network out of trusted_proxies"
+            );
+        }
+        Client::At(_) | Client::Behind(_) => {}
+    }
+}
+
+/// The answer to an address that has or wants too much.
+fn crowd(public: &Public, client: Client, crowded: Crowded) -> Box<Response<Body>> {
+    let (reason, setting, again) = match crowded {
+        Crowded::Open => ("connections-per-address", "connections_per_address", AGAIN),
+        Crowded::Rate { again } => ("handshakes-per-second", "handshakes_per_second", again),
+    };
+    public.node.counters.handshake_errors.add(reason);
+    if let Some(suppressed) = public.node.throttles.tell(reason) {
+        tracing::warn!(
+            address = %client,
+            suppressed,
+            "limits.{setting} is reached: refusing visitors from this address"
+        );
+    }
+    let sentence = match crowded {
+        Crowded::Open => "Your address has as many connections as it may have. Come back later.",
+        Crowded::Rate { .. } => "Your address comes too often. Come back later.",
+    };
+    let response = respond::text(StatusCode::TOO_MANY_REQUESTS, sentence);
+    Box::new(respond::retry_after(response, again))
+}
+
+/// The answer while a limit of the node is reached.
+fn full(public: &Public, limit: &'static str) -> Box<Response<Body>> {
+    public.node.counters.handshake_errors.add(limit);
+    if let Some(suppressed) = public.node.throttles.tell(limit) {
+        let open = public.node.connections.load(Ordering::Relaxed);
+        tracing::warn!(
+            open,
+            suppressed,
+            "limits.{limit} is reached: refusing visitors"
+        );
+    }
+    let sentence = format!("This node has as many {limit} as it may have. Come back later.");
+    let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
+    Box::new(respond::retry_after(response, AGAIN))
+}

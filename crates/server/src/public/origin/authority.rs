@@ -1,0 +1,53 @@
+//! A host and its port, as they stand in `Host`, in `Origin` and in settings.
+
+use std::net::Ipv6Addr;
+
+/// Longest name of a host, in bytes (RFC 1035 §2.3.4).
+const NAME_BYTES_MAX: usize = 255;
+
+/// A host and its port (RFC 3986 §3.2), without user information.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Authority {
+    pub(super) host: Host,
+    pub(super) port: Option<u16>,
+}
+
+/// A host; equal ones are written alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Host {
+    /// A name or an IPv4 address, in small letters.
+    Name(String),
+    V6(Ipv6Addr),
+}
+
+impl Authority {
+    /// Reads `host`, `host:port`, `[address]` or `[address]:port`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (host, rest) = match text.strip_prefix('[') {
+            Some(inner) => {
+                let (address, rest) = inner.split_once(']')?;
+                (Host::V6(address.parse().ok()?), rest)
+            }
+            None => {
+                let end = text.find(':').unwrap_or(text.len());
+                let (name, rest) = text.split_at(end);
+                let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+                if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_known) {
+                    return None;
+                }
+                (Host::Name(name.to_ascii_lowercase()), rest)
+            }
+        };
+        let port = match rest.strip_prefix(':') {
+            // RFC 3986 §3.2.3: the port may be empty.
+            Some("") => None,
+            Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some(port.parse().ok()?)
+            }
+            Some(_) => return None,
+            None if rest.is_empty() => None,
+            None => return None,
+        };
+        Some(Self { host, port })
+    }
+}

@@ -1,0 +1,102 @@
+//! Websockets that a page of another site asks for.
+
+use crate::support::Gateway;
+use crate::support::Handshake;
+use crate::support::StubBackend;
+
+fn from_page(gateway: &Gateway, origin: &str) -> Handshake {
+    Handshake::new(gateway).header("Origin", origin)
+}
+
+#[test]
+fn another_site_is_refused_before_the_backend_is_asked() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    for origin in [
+        "https://evil.example",
+        "https://gateway.test.evil.example",
+        "null",
+        "gateway.test",
+    ] {
+        let answer = from_page(&gateway, origin)
+            .header("Cookie", "sessionid=s")
+            .refused();
+        assert_eq!(answer.status, 403, "{origin}");
+        assert!(answer.text().contains("Origin"), "{answer:?}");
+    }
+    let doubled =
+        from_page(&gateway, "https://gateway.test").header("Origin", "https://evil.example");
+    assert_eq!(doubled.refused().status, 403);
+    assert!(backend.requests().is_empty());
+    let name = "high_templar_handshake_errors_total{reason=\"origin\"}";
+    assert_eq!(gateway.metric(name), 5);
+
+    let answer = from_page(&gateway, "https://evil.example:8443").refused();
+    let remedy = "add \"https://evil.example:8443\" to `origins`";
+    assert!(answer.text().contains(remedy), "{answer:?}");
+    gateway.wait_for_line("add \"https://evil.example\" to `origins`");
+    // However many there are, the log says it once in a while.
+    assert_eq!(gateway.log().matches("refused a websocket with").count(), 1);
+}
+
+#[test]
+fn pages_of_the_host_itself_and_programs_come_in() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    for handshake in [
+        Handshake::new(&gateway),
+        from_page(&gateway, "https://gateway.test"),
+        from_page(&gateway, "http://GATEWAY.test:8000"),
+        from_page(&gateway, "http://[::1]:3000")
+            .without("Host")
+            .header("Host", "[::1]:5000"),
+        // From the loopback address, so from a proxy that is trusted.
+        from_page(&gateway, "https://app.example").header("X-Forwarded-Host", "app.example"),
+    ] {
+        handshake.connect().fence();
+    }
+}
+
+#[test]
+fn the_configuration_opens_the_door_to_other_pages() {
+    let backend = StubBackend::open();
+    let listed = Gateway::with(&backend)
+        .file("origins = [\"https://*.example.com\", \"app.example:8443\"]\n")
+        .start();
+    for (origin, is_served) in [
+        ("https://a.b.example.com", true),
+        ("https://gateway.test", true),
+        ("http://app.example:8443", true),
+        ("http://a.b.example.com", false),
+        ("https://example.com", false),
+        ("https://app.example", false),
+        ("null", false),
+    ] {
+        let (answer, _) = from_page(&listed, origin).send().answer();
+        let status = if is_served { 101 } else { 403 };
+        assert_eq!(answer.status, status, "{origin}");
+    }
+    let all = Gateway::with(&backend).set("HT_ORIGINS", "*").start();
+    for origin in ["https://evil.example", "null"] {
+        from_page(&all, origin).connect();
+    }
+    let browsers = Gateway::with(&backend)
+        .file("[origins]\nallow = [\"https://app.example\"]\nrequire = true\n")
+        .start();
+    from_page(&browsers, "https://app.example").connect();
+    let answer = Handshake::new(&browsers).refused();
+    assert_eq!(answer.status, 403);
+    assert!(answer.text().contains("origins.require"), "{answer:?}");
+}
+
+#[test]
+fn the_site_of_a_python_deployment_needs_no_new_setting() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("APP_URL", "https://shop.example")
+        .set("HT_RABBITMQ__URL", "")
+        .start();
+    from_page(&gateway, "https://shop.example").connect();
+    let other = from_page(&gateway, "https://other.example").refused();
+    assert_eq!(other.status, 403);
+}
