@@ -156,6 +156,7 @@ fn server(values: &Values) -> ServerConfig {
             trigger_bytes: values.limits_trigger_bytes.value,
             triggers_per_request: values.limits_triggers_per_request.value,
             rooms_per_trigger: values.limits_rooms_per_trigger.value,
+            triggers_in_flight: values.limits_triggers_in_flight.value,
             trigger_ids: values.limits_trigger_ids.value,
             inbox: values.limits_inbox.value,
         },

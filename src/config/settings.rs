@@ -263,6 +263,8 @@ settings! {
         "Triggers in one request.";
     limits_rooms_per_trigger: usize, "limits.rooms_per_trigger", count(1, 1_000_000), ServerLimits::default().rooms_per_trigger,
         "Rooms in one trigger.";
+    limits_triggers_in_flight: usize, "limits.triggers_in_flight", size(0, 64 * GIB), ServerLimits::default().triggers_in_flight,
+        "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. One alone always fits; one that does not say how long it is counts as `limits.trigger_bytes`. 0: no bound.";
     limits_trigger_ids: usize, "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
         "Trigger ids that are remembered to recognise a repetition.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,

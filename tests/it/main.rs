@@ -14,6 +14,7 @@ mod forwarding;
 mod handshake;
 mod hooks;
 mod idle;
+mod in_flight;
 mod internal;
 mod legacy;
 mod lifecycle;

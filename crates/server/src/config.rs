@@ -130,6 +130,9 @@ pub struct ServerLimits {
     pub triggers_per_request: usize,
     /// Rooms in one trigger.
     pub rooms_per_trigger: usize,
+    /// Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together.
+    /// A further one is answered with 503; one alone always fits. 0: no bound.
+    pub triggers_in_flight: usize,
     /// Trigger ids that are remembered to recognise a repetition.
     pub trigger_ids: usize,
     /// Publications that wait for a shard before the doors wait.
@@ -162,6 +165,7 @@ impl Default for ServerLimits {
             trigger_bytes: 16 << 20,
             triggers_per_request: 10_000,
             rooms_per_trigger: 10_000,
+            triggers_in_flight: 64 << 20,
             trigger_ids: 100_000,
             inbox: 1_024,
         }

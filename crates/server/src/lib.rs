@@ -4,6 +4,7 @@
 //! side*. Each shard is a thread of its own with a poll of its own. Only [`Gateway::start`]
 //! starts either.
 
+pub mod aside;
 pub mod config;
 pub mod live;
 pub mod metrics;
@@ -169,7 +170,6 @@ impl Gateway {
             dispatcher,
             live: live.clone(),
             triggers: triggers.clone(),
-            large: Arc::new(Semaphore::new(1)),
         };
         let internal_door = tokio::spawn(internal::serve(
             Arc::new(door),

@@ -13,6 +13,7 @@ use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
 use crate::census::Census;
+use crate::internal::in_flight::InFlight;
 use crate::metrics::Counters;
 use crate::places::Addresses;
 use crate::places::Slot;
@@ -37,6 +38,7 @@ pub(crate) struct Node {
     pub(crate) users: Users,
     pub(crate) counters: Counters,
     pub(crate) throttles: Throttles,
+    pub(crate) triggers_in_flight: InFlight,
     /// What probes found of the way that triggers go.
     pub(crate) delivery: Delivery,
     pub(crate) broker: Option<Arc<dyn Broker>>,
@@ -63,6 +65,7 @@ impl Node {
             since: Instant::now(),
             counters: Counters::default(),
             throttles: Throttles::default(),
+            triggers_in_flight: InFlight::default(),
             delivery: Delivery::default(),
             broker,
             draining: AtomicBool::new(false),

@@ -68,6 +68,7 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.trigger_bytes", "11200"),
     ("limits.triggers_per_request", "113"),
     ("limits.rooms_per_trigger", "114"),
+    ("limits.triggers_in_flight", "0"),
     ("limits.trigger_ids", "115"),
     ("limits.inbox", "116"),
     ("drain.period", r#""3s""#),
@@ -144,6 +145,7 @@ fn assert_every(config: &Config) {
         [limits.rooms_per_trigger, limits.trigger_ids, limits.inbox],
         [114, 115, 116]
     );
+    assert_eq!(limits.triggers_in_flight, 0);
     let hooks = &server.hooks;
     assert_eq!(
         (
