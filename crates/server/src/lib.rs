@@ -9,6 +9,7 @@ pub mod live;
 pub mod metrics;
 
 mod census;
+mod descriptors;
 mod dispatcher;
 mod drain;
 mod grants;

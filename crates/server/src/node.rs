@@ -13,6 +13,7 @@ use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
 use crate::census::Census;
+use crate::descriptors::Descriptors;
 use crate::metrics::Counters;
 use crate::places::Addresses;
 use crate::places::Slot;
@@ -39,6 +40,7 @@ pub(crate) struct Node {
     pub(crate) throttles: Throttles,
     /// What probes found of the way that triggers go.
     pub(crate) delivery: Delivery,
+    pub(crate) descriptors: Descriptors,
     pub(crate) broker: Option<Arc<dyn Broker>>,
     /// The node is about to leave.
     pub(crate) draining: AtomicBool,
@@ -64,6 +66,7 @@ impl Node {
             counters: Counters::default(),
             throttles: Throttles::default(),
             delivery: Delivery::default(),
+            descriptors: Descriptors::of_process(),
             broker,
             draining: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
