@@ -8,6 +8,7 @@ mod bootstrap;
 mod cli;
 mod compression;
 mod crowds;
+mod descriptors;
 mod drain;
 mod fairness;
 mod forwarding;

@@ -10,6 +10,7 @@ pub mod live;
 pub mod metrics;
 
 mod census;
+mod descriptors;
 mod dispatcher;
 mod drain;
 mod grants;

@@ -13,6 +13,7 @@ use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
 use crate::census::Census;
+use crate::descriptors::Descriptors;
 use crate::internal::in_flight::InFlight;
 use crate::metrics::Counters;
 use crate::places::Addresses;
@@ -41,6 +42,7 @@ pub(crate) struct Node {
     pub(crate) triggers_in_flight: InFlight,
     /// What probes found of the way that triggers go.
     pub(crate) delivery: Delivery,
+    pub(crate) descriptors: Descriptors,
     pub(crate) broker: Option<Arc<dyn Broker>>,
     /// The node is about to leave.
     pub(crate) draining: AtomicBool,
@@ -67,6 +69,7 @@ impl Node {
             throttles: Throttles::default(),
             triggers_in_flight: InFlight::default(),
             delivery: Delivery::default(),
+            descriptors: Descriptors::of_process(),
             broker,
             draining: AtomicBool::new(false),
             deserted: AtomicBool::new(false),

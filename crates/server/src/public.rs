@@ -86,10 +86,13 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&public.node, &listener, &places) => accepted,
         };
         match accepted {
             Ok(((stream, peer), place)) => {
+                if public.node.descriptors.see(&stream) {
+                    tell_of_shortage(&public.node);
+                }
                 let (public, shutdown) = (Arc::clone(&public), shutdown.clone());
                 tokio::spawn(async move {
                     tokio::select! {
@@ -99,18 +102,26 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
                     drop(place);
                 });
             }
-            Err(error) => {
-                public
-                    .node
-                    .counters
-                    .accept_errors
-                    .fetch_add(1, Ordering::Relaxed);
-                if let Some(suppressed) = public.node.throttles.tell("accept") {
-                    tracing::warn!(%error, suppressed, "cannot accept connections for the moment");
-                }
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
-            }
+            Err(error) => match public.node.descriptors.heed(&error) {
+                Some(true) => tell_of_shortage(&public.node),
+                Some(false) => tokio::time::sleep(ACCEPT_BACKOFF).await,
+                // A connection that was gone before it was accepted.
+                None => {}
+            },
         }
+    }
+}
+
+/// Counts and logs that no visitor can be accepted for the moment.
+fn tell_of_shortage(node: &Node) {
+    node.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = node.throttles.tell("accept") {
+        let trouble = node.descriptors.trouble().unwrap_or_default();
+        tracing::warn!(
+            suppressed,
+            "{trouble}; visitors wait until connections end. Raise the limit, or lower \
+             limits.connections"
+        );
     }
 }
 
@@ -119,13 +130,18 @@ pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
     limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)
 }
 
-/// A connection, once there is a place for another one that is no websocket yet.
+/// A connection, once there is a place for another one that is no websocket yet, and a file
+/// descriptor.
 async fn accept(
+    node: &Node,
     listener: &Listener,
     places: &Arc<Semaphore>,
 ) -> std::io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.map_err(|_| std::io::Error::other("no places for handshakes"))?;
+    while node.descriptors.are_short() && !node.descriptors.try_again(listener) {
+        tokio::time::sleep(ACCEPT_BACKOFF).await;
+    }
     Ok((listener.accept().await?, place))
 }
 

@@ -45,6 +45,16 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response
         let sentence = "This address speaks websocket version 13.";
         return Err(refuse(StatusCode::UPGRADE_REQUIRED, sentence));
     }
+    // RFC 9112 §3.2. Of two, whoever is in between may have taken the other.
+    if headers.get_all(header::HOST).iter().count() != 1 {
+        return Err(refuse(StatusCode::BAD_REQUEST, "There must be one Host."));
+    }
+    // What follows the head is the websocket's: nothing in it may be anything else to anybody.
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0") {
+        let sentence = "A handshake has no body.";
+        return Err(refuse(StatusCode::BAD_REQUEST, sentence));
+    }
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else {
         return Err(refuse(
@@ -119,7 +129,8 @@ fn has_token(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool 
 mod tests {
     use super::*;
 
-    const GOOD: [(&str, &str); 4] = [
+    const GOOD: [(&str, &str); 5] = [
+        ("host", "gateway.test"),
         ("upgrade", "WebSocket"),
         ("connection", "keep-alive, Upgrade"),
         ("sec-websocket-version", "13"),
@@ -184,6 +195,7 @@ mod tests {
             ("connection", Some("keep-alive"), 426),
             ("sec-websocket-version", None, 426),
             ("sec-websocket-version", Some("8"), 426),
+            ("host", None, 400),
             ("sec-websocket-key", None, 400),
             ("sec-websocket-key", Some("short"), 400),
             ("sec-websocket-key", Some("!GhlIHNhbXBsZSBub25jZQ=="), 400),
@@ -191,6 +203,18 @@ mod tests {
             let response = with(name, value);
             assert_eq!(response.status(), status, "{name} {value:?}");
             assert_eq!(response.headers()["sec-websocket-version"], "13");
+        }
+        for (name, value, status) in [
+            ("host", "other.test", Some(400)),
+            ("content-length", "5", Some(400)),
+            ("content-length", "0", None),
+            ("transfer-encoding", "chunked", Some(400)),
+        ] {
+            let mut headers = GOOD.to_vec();
+            headers.push((name, value));
+            let refused = check(&request(&headers)).err();
+            let found = refused.map(|response| response.status().as_u16());
+            assert_eq!(found, status, "{name}: {value}");
         }
         let mut old = request(&GOOD);
         *old.version_mut() = Version::HTTP_10;
