@@ -18,6 +18,7 @@ use ht_frame::Inflater;
 use ht_frame::Opcode;
 use ht_frame::PerMessageDeflate;
 use ht_proto::close::Close;
+use ht_proto::subprotocol::Subprotocol;
 use slab::Slab;
 use uuid::Uuid;
 
@@ -60,6 +61,8 @@ pub struct Welcome {
     pub admission: Admission,
     /// What the handshake agreed upon about compression.
     pub deflate: Option<PerMessageDeflate>,
+    /// The subprotocol that the handshake chose.
+    pub subprotocol: Option<Subprotocol>,
 }
 
 /// Whether a visitor may stay.
@@ -69,6 +72,8 @@ pub enum Admission {
     Admitted(Arc<GrantSet>),
     /// No; it is closed for this reason after a moment.
     Refused(Close),
+    /// No; it is closed for this reason at once, for what it says next may have no meaning.
+    TurnedAway(Close),
 }
 
 /// The connections of one thread.
@@ -170,13 +175,14 @@ impl<P: Peer> Shard<P> {
         effects: &mut impl Effects<P>,
     ) -> ConnectionId {
         let id = self.next_id();
-        let state = match welcome.admission {
-            Admission::Admitted(grants) => State::Open(grants),
-            Admission::Refused(close) => State::Refused(close),
+        let message = welcome.message.clone();
+        let at_once = match welcome.admission {
+            Admission::TurnedAway(close) => Some(close),
+            Admission::Admitted(_) | Admission::Refused(_) => None,
         };
-        let admitted = matches!(state, State::Open(_));
-        self.connections
-            .insert(Connection::new(peer, welcome.id, state, welcome.deflate));
+        let connection = Connection::new(peer, welcome);
+        let admitted = matches!(connection.state, State::Open(_));
+        self.connections.insert(connection);
         if admitted {
             self.stats.admitted += 1;
             self.stats.connections += 1;
@@ -188,9 +194,12 @@ impl<P: Peer> Shard<P> {
         }
         // Never compressed, as no answer is: they are small, and different for every connection.
         let mut scratch = std::mem::take(&mut self.scratch);
-        ht_frame::put_frame(&mut scratch, Opcode::Text, &welcome.message);
+        ht_frame::put_frame(&mut scratch, Opcode::Text, &message);
         self.send(id, &scratch, now, effects);
         self.recycle(scratch);
+        if let Some(close) = at_once {
+            self.leave(id, close, now, effects);
+        }
         id
     }
 
