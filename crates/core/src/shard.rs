@@ -8,26 +8,20 @@
 mod fan_out;
 mod session;
 mod settings;
+mod welcome;
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use ht_frame::CloseCode;
 use ht_frame::Deflater;
 use ht_frame::Inflater;
 use ht_frame::Opcode;
-use ht_frame::PerMessageDeflate;
 use ht_proto::close::Close;
-use ht_proto::subprotocol::Subprotocol;
 use slab::Slab;
-use uuid::Uuid;
 
 use crate::Hasher;
 use crate::connection::Broken;
 use crate::connection::Connection;
 use crate::connection::Pending;
 use crate::connection::State;
-use crate::grant::GrantSet;
 use crate::peer::Effects;
 use crate::peer::Eviction;
 use crate::peer::Moment;
@@ -40,6 +34,8 @@ use crate::timer::Queue;
 
 pub use crate::shard::settings::Compression;
 pub use crate::shard::settings::Settings;
+pub use crate::shard::welcome::Admission;
+pub use crate::shard::welcome::Welcome;
 
 /// How long a refused visitor has to read why, in ms.
 const REFUSED: u64 = 100;
@@ -49,32 +45,6 @@ const CLOSING: u64 = 3_000;
 
 /// Connections that are ended in one [`Shard::tick`].
 const TICK: usize = 256;
-
-/// How a connection begins.
-#[derive(Clone, Debug)]
-pub struct Welcome {
-    /// The connection's id.
-    pub id: Uuid,
-    /// The first message, text.
-    pub message: Bytes,
-    /// Whether the visitor may stay.
-    pub admission: Admission,
-    /// What the handshake agreed upon about compression.
-    pub deflate: Option<PerMessageDeflate>,
-    /// The subprotocol that the handshake chose.
-    pub subprotocol: Option<Subprotocol>,
-}
-
-/// Whether a visitor may stay.
-#[derive(Clone, Debug)]
-pub enum Admission {
-    /// With these grants.
-    Admitted(Arc<GrantSet>),
-    /// No; it is closed for this reason after a moment.
-    Refused(Close),
-    /// No; it is closed for this reason at once, for what it says next may have no meaning.
-    TurnedAway(Close),
-}
 
 /// The connections of one thread.
 #[derive(Debug)]
