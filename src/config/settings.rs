@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
+use ht_server::config::AuthConfig;
 use ht_server::config::Compression;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
@@ -191,6 +192,11 @@ settings! {
     backend_tls_ca_file: Option<PathBuf>, "backend.tls_ca_file", File, None,
         "PEM file with the authorities to trust. Empty: those of the system.";
 
+    auth_first_frame: bool, "auth.first_frame", Flag, AuthConfig::default().first_frame,
+        "Whether a visitor that brought neither cookie nor parameter may send its token in the first frame. It must then send one: who comes without anything is not asked about.";
+    auth_first_frame_timeout: Duration, "auth.first_frame_timeout", period(100 * MS, HOUR), AuthConfig::default().first_frame_timeout,
+        "Time for that frame; it counts under `limits.handshakes`.";
+
     hooks_connect: Option<HookCall>, "hooks.connect", Call, None,
         "Called after a visitor was admitted, with the same headers as bootstrap. Empty: no call.";
     hooks_ping: Option<HookCall>, "hooks.ping", Call, None,
@@ -296,6 +302,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("internal", "The listener for your API and for operators."),
     ("backend", "Your HTTP API: who may enter, and which rooms."),
+    (
+        "auth",
+        "How visitors may say who they are, beside cookies, parameters and subprotocols.",
+    ),
     (
         "hooks",
         "Calls that tell your API who came, is there and went.",

@@ -13,6 +13,7 @@ use ht_backend::config::HookCall;
 use ht_backend::config::HookCalls;
 use ht_core::limits::Limits;
 use ht_server::Gateway;
+use ht_server::config::AuthConfig;
 use ht_server::config::Compression;
 use ht_server::config::DoorConfig;
 use ht_server::config::DrainConfig;
@@ -148,6 +149,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
         idle_timeout: Duration::from_secs(300),
         session: Limits::default(),
         limits: ServerLimits::default(),
+        auth: AuthConfig::default(),
         hooks: HookQueueConfig::default(),
         readiness: ReadinessConfig::default(),
         drain: DrainConfig {

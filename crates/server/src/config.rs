@@ -41,6 +41,8 @@ pub struct ServerConfig {
     pub session: Limits,
     /// Bounds of the listeners and the process.
     pub limits: ServerLimits,
+    /// How visitors may say who they are.
+    pub auth: AuthConfig,
     /// How hooks are queued.
     pub hooks: HookQueueConfig,
     /// How the node makes sure that triggers are delivered.
@@ -102,6 +104,25 @@ pub struct Secret(pub String);
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
+    }
+}
+
+/// How visitors may say who they are, beyond what comes with the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Whether a visitor that brought nothing may send a token in its first frame. The 101 then
+    /// comes before the backend is asked.
+    pub first_frame: bool,
+    /// How long that frame may take. The wait counts as a handshake under way.
+    pub first_frame_timeout: Duration,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            first_frame: false,
+            first_frame_timeout: Duration::from_secs(10),
+        }
     }
 }
 

@@ -223,8 +223,9 @@ impl Gateway {
     }
 
     /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox` and
-    /// `handshakes`, who is believed and which pages are served, the key, compression, `status`, the idle timeout, what is forwarded. It
-    /// holds for what begins after that, and open connections heed it from their next message on.
+    /// `handshakes`, who is believed and which pages are served, the key, `auth`, compression,
+    /// `status`, the idle timeout, what is forwarded. It holds for what begins after that, and open
+    /// connections heed it from their next message on.
     /// Everything else in `config` is passed over.
     ///
     /// # Errors

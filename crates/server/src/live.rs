@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
 use ht_core::shard::Settings;
 
+use crate::config::AuthConfig;
 use crate::config::DoorConfig;
 use crate::config::DrainConfig;
 use crate::config::Secret;
@@ -31,6 +32,8 @@ pub struct LiveSettings {
     pub api_key: Option<Secret>,
     /// Whether compression is agreed upon with clients that offer it.
     pub compression: bool,
+    /// How visitors may say who they are.
+    pub auth: AuthConfig,
     /// How the node leaves.
     pub drain: DrainConfig,
     /// What is forwarded to the API.
@@ -46,6 +49,7 @@ impl LiveSettings {
             door: config.door.clone(),
             api_key: config.internal.api_key.clone(),
             compression: config.compression.is_some(),
+            auth: config.auth,
             drain: config.drain,
             rules,
         }

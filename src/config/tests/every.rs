@@ -34,6 +34,8 @@ const EVERY: &[(&str, &str)] = &[
     ("backend.answer_bytes_max", r#""2MiB""#),
     ("backend.tls_verify", "false"),
     ("backend.tls_ca_file", r#""/ca.pem""#),
+    ("auth.first_frame", "true"),
+    ("auth.first_frame_timeout", r#""3s""#),
     ("hooks.connect", r#""POST c/""#),
     ("hooks.ping", r#""PUT p/""#),
     ("hooks.disconnect", r#""DELETE d/""#),
@@ -146,6 +148,11 @@ fn assert_every(config: &Config) {
         [114, 115, 116]
     );
     assert_eq!(limits.triggers_in_flight, 0);
+    let auth = &server.auth;
+    assert_eq!(
+        (auth.first_frame, auth.first_frame_timeout.as_secs()),
+        (true, 3)
+    );
     let hooks = &server.hooks;
     assert_eq!(
         (

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ht_frame::PerMessageDeflate;
+use ht_proto::subprotocol::Subprotocol;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Request;
@@ -13,6 +14,7 @@ use http::header;
 use sha1::Digest;
 use sha1::Sha1;
 
+use crate::public::subprotocol;
 use crate::respond;
 use crate::respond::Body;
 
@@ -81,18 +83,25 @@ pub(super) fn compression(headers: &HeaderMap) -> Option<PerMessageDeflate> {
     PerMessageDeflate::negotiate(offers.map(HeaderValue::as_bytes))
 }
 
-/// The answer that ends HTTP. No subprotocol is chosen and no extension but compression.
-pub(super) fn switching(
-    accept: &HeaderValue,
-    deflate: Option<PerMessageDeflate>,
-) -> Response<Body> {
+/// What a handshake agreed upon: no subprotocol but ours, no extension but compression.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Agreed {
+    pub(super) deflate: Option<PerMessageDeflate>,
+    pub(super) subprotocol: Option<Subprotocol>,
+}
+
+/// The answer that ends HTTP.
+pub(super) fn switching(accept: &HeaderValue, agreed: Agreed) -> Response<Body> {
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.clone());
-    if let Some(deflate) = deflate {
+    if let Some(chosen) = agreed.subprotocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol::chosen(chosen));
+    }
+    if let Some(deflate) = agreed.deflate {
         let response = HeaderValue::try_from(deflate.response());
         let response = response.expect("tokens and digits are a header's value");
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, response);
@@ -161,16 +170,36 @@ mod tests {
                 "permessage-deflate; server_max_window_bits=9",
             ),
         ];
-        let agreed = compression(request(&offers).headers());
+        let agreed = |headers| Agreed {
+            deflate: compression(request(headers).headers()),
+            subprotocol: None,
+        };
         let accept = HeaderValue::from_static("x");
-        let response = switching(&accept, agreed);
+        let response = switching(&accept, agreed(&offers));
         assert_eq!(
             response.headers()["sec-websocket-extensions"],
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
              server_max_window_bits=9"
         );
-        let response = switching(&accept, compression(request(&GOOD).headers()));
+        let response = switching(&accept, agreed(&GOOD));
         assert!(!response.headers().contains_key("sec-websocket-extensions"));
+    }
+
+    #[test]
+    fn the_chosen_subprotocol_is_named_and_no_other() {
+        let accept = HeaderValue::from_static("x");
+        for (subprotocol, named) in [
+            (Some(Subprotocol::V1), Some("high-templar.v1")),
+            (None, None),
+        ] {
+            let agreed = Agreed {
+                deflate: None,
+                subprotocol,
+            };
+            let response = switching(&accept, agreed);
+            let header = response.headers().get("sec-websocket-protocol");
+            assert_eq!(header.map(HeaderValue::as_bytes), named.map(str::as_bytes));
+        }
     }
 
     #[test]
