@@ -115,7 +115,7 @@ def test_does_not_wait_longer_than_its_timeout(trickster):
 def test_what_was_sent_and_not_answered_is_unconfirmed(trickster, answer):
     with (
         trickster(answer) as gateway,
-        Publisher(gateway.url, timeout=0.5, attempts=1) as publisher,
+        Publisher(gateway.url, timeout=2 if answer == "hang" else 20, attempts=1) as publisher,
         pytest.raises(UnconfirmedError),
     ):
         publisher.publish(NEWS, 1)
