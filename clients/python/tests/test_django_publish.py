@@ -1,6 +1,8 @@
 """Publishing from Django: at commit, once, or not at all."""
 
 import asyncio
+import contextlib
+import random
 import warnings
 from decimal import Decimal
 from uuid import UUID
@@ -153,6 +155,18 @@ class TestTransactions:
             transaction.on_commit(lambda: seen.append(len(wire.requests)))
         assert seen == [0, 1]
 
+    @pytest.mark.parametrize("within", [contextlib.nullcontext, transaction.atomic])
+    def test_hooks_of_others_that_publish(self, wire, within):
+        def hook():
+            with within():
+                publish(NEWS, "hook")
+
+        with transaction.atomic():
+            publish(NEWS, 1)
+            transaction.on_commit(hook)
+            publish(NEWS, 2)
+        assert wire.requests == [published(1, "hook"), published(2)]
+
     def test_hooks_of_others_that_fail_do_not_lose_it(self, wire):
         def fail():
             raise RuntimeError
@@ -174,6 +188,31 @@ class TestTransactions:
     def test_from_a_coroutine(self, wire):
         asyncio.run(apublish(NEWS, 1))
         assert wire.requests == [published(1)]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_rolled_back_the_rest_leaves_as_one(wire, seed):
+    """Django's own hooks are the model: what they run is what is sent."""
+    dice, told = random.Random(seed), []
+
+    def block(depth):
+        with transaction.atomic():
+            for _ in range(dice.randrange(5)):
+                if depth < 4 and dice.random() < 0.5:
+                    block(depth + 1)
+                else:
+                    number = dice.random()
+                    publish(NEWS, number)
+                    transaction.on_commit(lambda number=number: told.append(number))
+            if dice.random() < 0.3:
+                transaction.set_rollback(True)
+
+    for _ in range(10):
+        told.clear()
+        wire.requests.clear()
+        block(0)
+        assert wire.requests == ([published(*told)] if told else [])
 
 
 @pytest.mark.django_db(transaction=True, databases=DATABASES)

@@ -103,14 +103,15 @@ class Entry:
 
 
 class Flush:
-    """Sends what was committed, if no later publication brought a flush of its own."""
+    """Sends what was committed, if it is the last of its transaction."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self.is_last = True
 
     def __call__(self) -> None:
         """Every hook of the transaction before this one has run."""
-        if self._outbox.last is self:
+        if self.is_last:
             self._outbox.send()
 
 
@@ -124,19 +125,27 @@ class Outbox:
     def __init__(self, alias: str) -> None:
         self._alias = alias
         self.committed: list[Entry] = []
-        self.last: Flush | None = None
 
     def add(self, trigger: Trigger, *, mergeable: bool) -> None:
         """Waits for the commit; without a transaction this is it."""
         entry, flush = Entry(self, trigger, mergeable), Flush(self)
-        self.last = flush
+        earlier = self._last_flush()
         # A hook belongs to the savepoint in which it is made and goes with it.
         transaction.on_commit(entry, using=self._alias)
         transaction.on_commit(flush, using=self._alias)
         hooks = connections[self._alias].run_on_commit
         if hooks and hooks[-1][1] is flush:
-            # The last flush must outlive its savepoint: earlier ones leave it the work.
+            # This one must outlive its savepoint: it does the work of those before it.
             hooks[-1] = (set(), *hooks[-1][1:])
+            if earlier is not None:
+                earlier.is_last = False
+
+    def _last_flush(self) -> Flush | None:
+        """The last one of the transaction that is open now."""
+        for hook in reversed(connections[self._alias].run_on_commit):
+            if isinstance(hook[1], Flush):
+                return hook[1]
+        return None
 
     def send(self) -> None:
         """Sends what was committed, as one."""
