@@ -16,6 +16,7 @@ from shop.rooms import OrderRoom
 
 from high_templar import InvalidTriggerError
 from high_templar import UnavailableError
+from high_templar.django import Room
 from high_templar.django import UncommittedDataWarning
 from high_templar.django import apublish
 from high_templar.django import publish
@@ -274,6 +275,20 @@ def test_failures_are_raised_or_logged(settings, caplog):
     settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ON_ERROR": "raise"}
     with pytest.raises(UnavailableError):
         publish(NEWS, 1)
+
+
+class DocumentRoom(Room, target="document"):
+    key: UUID
+
+
+@pytest.mark.django_db(transaction=True)
+def test_typed_rooms_are_looked_at_as_they_were_said(settings, monkeypatch):
+    settings.HIGH_TEMPLAR = {"TYPED_ROOMS": True}
+    wire = Wire(monkeypatch)
+    publish((DocumentRoom(key=UUID(int=1)) for _ in range(1)), 1)
+    publish({"target": "document", "key": UUID(int=1)}, 2)
+    room = {"target": "document", "key": str(UUID(int=1))}
+    assert wire.requests == [published(1, room=room), published(2, room=room)]
 
 
 def test_typed_rooms(settings, wire):

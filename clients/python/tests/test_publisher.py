@@ -208,6 +208,15 @@ def test_no_address(url):
         Publisher(url)
 
 
+def test_secrets_are_in_no_message():
+    with pytest.raises(ValueError, match="api_key") as caught:
+        Publisher("http://127.0.0.1:1", api_key="hidden\n")
+    assert "hidden" not in str(caught.value)
+    with pytest.raises(UnavailableError) as failed:
+        Publisher("http://user:hidden@127.0.0.1:1", attempts=1).publish(NEWS, 1)
+    assert "hidden" not in str(failed.value)
+
+
 def test_variables_say_where_to(gateway, monkeypatch):
     monkeypatch.setenv("HIGH_TEMPLAR_URL", gateway.internal_url)
     monkeypatch.setenv("HIGH_TEMPLAR_API_KEY", "key")

@@ -23,6 +23,7 @@ from high_templar.django.rooms import check_typed
 from high_templar.publisher import Publisher
 from high_templar.trigger import Rooms
 from high_templar.trigger import Trigger
+from high_templar.trigger import each_room
 
 
 class UncommittedDataWarning(UserWarning):
@@ -51,8 +52,9 @@ def publish(
 
     A trigger with an ``id`` of its own is never merged.
     """
+    rooms = each_room(rooms)
     trigger = Trigger(rooms, data, id=id, encoder=settings().encoder_class)
-    check_typed(trigger.rooms)
+    check_typed(rooms)
     alias = DEFAULT_DB_ALIAS if using is None else using
     if immediate:
         _warn_of_leak(_open_transactions(), "with immediate=True")
