@@ -63,6 +63,11 @@ class TestChecks:
     def test_the_setting(self, members, found):
         assert of_kit(**members) == found
 
+    def test_rabbitmq_without_pika(self, monkeypatch):
+        assert of_kit(URL="amqp://broker/") == []
+        monkeypatch.setitem(sys.modules, "pika", None)
+        assert of_kit(URL="amqp://broker/") == ["E017"]
+
     def test_no_dict(self):
         assert ids(HIGH_TEMPLAR="http://127.0.0.1") == ["E001"]
 
