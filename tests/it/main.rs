@@ -21,6 +21,7 @@ mod internal;
 mod legacy;
 mod lifecycle;
 mod limits;
+mod logs;
 mod messages;
 mod metrics;
 mod order;
