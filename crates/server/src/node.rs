@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use ht_backend::Backend;
+use ht_backend::GuardCounts;
 use ht_broker::Broker;
 use ht_core::index::Matching;
 use ht_core::stats::Stats;
@@ -44,6 +46,7 @@ pub(crate) struct Node {
     pub(crate) delivery: Delivery,
     pub(crate) descriptors: Descriptors,
     pub(crate) broker: Option<Arc<dyn Broker>>,
+    backend: Arc<dyn Backend>,
     /// The node is about to leave.
     pub(crate) draining: AtomicBool,
     /// It has closed its connections: a trigger reaches nobody here any more.
@@ -55,7 +58,12 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
+    pub(crate) fn new(
+        shards: usize,
+        matching: Matching,
+        backend: Arc<dyn Backend>,
+        broker: Option<Arc<dyn Broker>>,
+    ) -> Self {
         Self {
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(shards, matching),
@@ -71,11 +79,17 @@ impl Node {
             delivery: Delivery::default(),
             descriptors: Descriptors::of_process(),
             broker,
+            backend,
             draining: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             online_since: online_since(),
         }
+    }
+
+    /// What holds calls to the backend back; nothing where nothing does.
+    pub(crate) fn guard(&self) -> GuardCounts {
+        self.backend.guard().unwrap_or_default()
     }
 
     /// How long it has been running.

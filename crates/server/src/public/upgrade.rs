@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use ht_backend::Answer;
 use ht_backend::Credentials;
+use ht_backend::Failure;
 use ht_core::shard::Admission;
 use ht_core::shard::Welcome;
 use ht_proto::close::Close;
@@ -93,10 +94,14 @@ impl Visitor {
             }
             Answer::Failed(failure) => {
                 counter.add(failure.kind());
-                if let Some(suppressed) = public.node.throttles.tell(failure.kind()) {
+                // That a circuit opened was told when it did, with the cause.
+                if !matches!(failure, Failure::CircuitOpen)
+                    && let Some(suppressed) = public.node.throttles.tell(failure.kind())
+                {
                     tracing::warn!(kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
                 }
-                Close::BACKEND
+                let span = public.backend.come_back_within().as_millis();
+                Close::BACKEND.within(u32::try_from(span).unwrap_or(u32::MAX))
             }
         };
         Self::unwelcome(id, Admission::Refused(close), agreed)
