@@ -35,7 +35,7 @@ impl Credentials {
     }
 
     pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.0
+        &mut self.headers
     }
 }
 

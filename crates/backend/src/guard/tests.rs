@@ -376,25 +376,20 @@ async fn only_what_concerns_everybody_opens_the_circuit() {
 async fn the_span_to_come_back_in_grows_with_the_crowd_and_the_backoff() {
     let backend = Arc::new(Memory::default());
     let guard = guard(&backend, |_| {});
-    backend.takes(SECOND / 10);
-    assert_eq!(ask(&guard, "a").await, "a");
     let spans: Vec<_> = (0..100).map(|_| guard.come_back_within()).collect();
-    assert_eq!(spans[0], SECOND);
-    assert_eq!(spans[99], 20 * SECOND);
+    assert_eq!((spans[0], spans[99]), (SECOND, 2 * SECOND));
     tokio::time::advance(60 * SECOND).await;
     backend.answers(Answer::Failed(Failure::Closed));
     for _ in 0..3 {
         ask(&guard, "a").await;
     }
-    // Twice what is left of a wait that chance shortened.
-    let span = guard.come_back_within();
-    assert!((SECOND..=3 * SECOND).contains(&span), "{span:?}");
     for _ in 0..6 {
         tokio::time::advance(30 * SECOND).await;
         ask(&guard, "a").await;
     }
+    // What is left of a wait that chance shortened by up to a half.
     let span = guard.come_back_within();
-    assert!((30 * SECOND..=61 * SECOND).contains(&span), "{span:?}");
+    assert!((15 * SECOND..=31 * SECOND).contains(&span), "{span:?}");
 }
 
 #[tokio::test]
