@@ -100,8 +100,7 @@ impl Visitor {
                 {
                     tracing::warn!(kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
                 }
-                let span = public.backend.come_back_within().as_millis();
-                Close::BACKEND.within(u32::try_from(span).unwrap_or(u32::MAX))
+                Close::BACKEND.within(come_back_within_ms(public))
             }
         };
         Self::unwelcome(id, Admission::Refused(close), agreed)
@@ -120,8 +119,8 @@ impl Visitor {
                 "the backend's answer does not come within limits.handshake_timeout"
             );
         }
-        let admission = Admission::Refused(Close::OVERLOADED);
-        Self::unwelcome(Uuid::new_v4(), admission, agreed)
+        let close = Close::OVERLOADED.within(come_back_within_ms(public));
+        Self::unwelcome(Uuid::new_v4(), Admission::Refused(close), agreed)
     }
 
     /// Who was to bring a token in its first frame, and did not.
@@ -205,6 +204,12 @@ fn take_user(
         }
     }
     place.map(Some).ok_or(Close::CONNECTIONS_PER_USER)
+}
+
+/// The span for a visitor whom the backend could not be asked about.
+fn come_back_within_ms(public: &Public) -> u32 {
+    let span = public.backend.come_back_within().as_millis();
+    u32::try_from(span).unwrap_or(u32::MAX)
 }
 
 /// What tells a visitor that the API does not want it. Clients that did not choose our
