@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -32,8 +33,9 @@ const SERVICE_TIME: Duration = Duration::from_millis(20);
 /// Far fewer than come.
 const WAITING_MAX: usize = 500;
 
-/// Comings of all visitors together: a few for each.
-const COMINGS_MAX: usize = 4 * VISITORS;
+/// After the first wave no more are to come than the backend could serve meanwhile; up to so many
+/// times as many, for chance does not spread evenly.
+const UNEVEN: f64 = 2.0;
 
 /// An HTTP backend that admits everybody, slowly, and counts.
 #[derive(Default)]
@@ -176,6 +178,7 @@ fn five_thousand_at_once_come_in_as_fast_as_the_backend_serves() {
         .start();
 
     let to = Arc::new(gateway.public().clone());
+    let started = Instant::now();
     let all = runtime.block_on(async {
         let mut visitors = JoinSet::new();
         for number in 0..VISITORS {
@@ -183,6 +186,9 @@ fn five_thousand_at_once_come_in_as_fast_as_the_backend_serves() {
         }
         visitors.join_all().await
     });
+
+    // Only a measure for what else is counted: a slow machine may take longer.
+    let elapsed = started.elapsed();
 
     assert_eq!(gateway.metric("high_templar_connections"), VISITORS as u64);
     assert!(slow.in_flight_max.load(Ordering::SeqCst) <= AT_ONCE);
@@ -193,9 +199,9 @@ fn five_thousand_at_once_come_in_as_fast_as_the_backend_serves() {
     let comings: usize = all.iter().map(|(_, comings)| comings).sum();
     assert_eq!(comings, VISITORS + sent_away);
     assert!(sent_away > VISITORS / 2, "{sent_away}: no stampede");
-    assert!(comings <= COMINGS_MAX, "{comings}");
-    eprintln!(
-        "came {comings} times, at most {:?}",
-        all.iter().map(|(_, c)| c).max()
+    let served_meanwhile = AT_ONCE as f64 * elapsed.div_duration_f64(SERVICE_TIME);
+    assert!(
+        sent_away as f64 <= VISITORS as f64 + UNEVEN * served_meanwhile,
+        "{sent_away} were sent away in {elapsed:?}: they come back too soon"
     );
 }

@@ -130,12 +130,8 @@ impl Gateway {
         );
 
         let threads = config.threads.max(1);
-        let node = Node::new(
-            threads,
-            config.matching,
-            Arc::clone(&backend),
-            broker.clone(),
-        );
+        let node =
+            Node::new(threads, config.matching, broker.clone()).with_backend(Arc::clone(&backend));
         let node = Arc::new(node);
         let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
             .iter()

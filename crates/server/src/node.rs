@@ -46,7 +46,7 @@ pub(crate) struct Node {
     pub(crate) delivery: Delivery,
     pub(crate) descriptors: Descriptors,
     pub(crate) broker: Option<Arc<dyn Broker>>,
-    backend: Arc<dyn Backend>,
+    backend: Option<Arc<dyn Backend>>,
     /// The node is about to leave.
     pub(crate) draining: AtomicBool,
     /// It has closed its connections: a trigger reaches nobody here any more.
@@ -58,12 +58,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(
-        shards: usize,
-        matching: Matching,
-        backend: Arc<dyn Backend>,
-        broker: Option<Arc<dyn Broker>>,
-    ) -> Self {
+    pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
         Self {
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(shards, matching),
@@ -79,7 +74,7 @@ impl Node {
             delivery: Delivery::default(),
             descriptors: Descriptors::of_process(),
             broker,
-            backend,
+            backend: None,
             draining: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -87,9 +82,18 @@ impl Node {
         }
     }
 
+    /// The same node, which asks this backend.
+    pub(crate) fn with_backend(self, backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend: Some(backend),
+            ..self
+        }
+    }
+
     /// What holds calls to the backend back; nothing where nothing does.
     pub(crate) fn guard(&self) -> GuardCounts {
-        self.backend.guard().unwrap_or_default()
+        let guard = self.backend.as_ref().and_then(|backend| backend.guard());
+        guard.unwrap_or_default()
     }
 
     /// How long it has been running.
