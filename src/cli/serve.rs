@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ht_backend::ForwardRules;
-use ht_backend::HttpBackend;
+use ht_backend::Guard;
 use ht_server::Gateway;
 use ht_server::live::Live;
 use ht_server::live::LiveSettings;
@@ -70,7 +70,7 @@ pub(super) fn run(args: Args) -> Done {
 async fn life(config: Config) -> Done {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::new(config.backend.headers.clone());
-    let backend = HttpBackend::new(config.backend)?;
+    let backend = Guard::http(config.backend)?;
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let broker = broker::make(config.rabbitmq, live.clone())?;
     let gateway = tokio::select! {

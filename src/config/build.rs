@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use ht_backend::config::BackendConfig;
+use ht_backend::config::GuardConfig;
 use ht_backend::config::HeaderRule;
 use ht_backend::config::HookCalls;
 use ht_broker::config::BINDING_CHECK;
@@ -199,7 +200,16 @@ fn backend(values: Values, legacy: Vec<HeaderChange>) -> BackendConfig {
         timeout: values.backend_timeout.value,
         user_id_path: values.backend_user_id_path.value,
         headers: headers(legacy.into_iter().chain(values.backend_headers.value)),
-        max_in_flight: values.backend_max_in_flight.value,
+        guard: GuardConfig {
+            max_in_flight: values.backend_max_in_flight.value,
+            max_waiting: values.backend_max_waiting.value,
+            wait_timeout: values.backend_timeout.value,
+            coalesce: values.backend_coalesce.value,
+            circuit_failures: u32::try_from(values.backend_circuit_failures.value)
+                .unwrap_or(u32::MAX),
+            circuit_backoff: values.backend_circuit_backoff.value,
+            circuit_backoff_max: values.backend_circuit_backoff_max.value,
+        },
         answer_bytes_max: values.backend_answer_bytes_max.value,
         tls_verify: values.backend_tls_verify.value,
         tls_ca_file: values.backend_tls_ca_file.value,

@@ -184,7 +184,17 @@ settings! {
     backend_headers: Vec<HeaderChange>, "backend.headers", Headers, Vec::new(),
         "Headers to send to the API beyond the usual ones; see below.";
     backend_max_in_flight: usize, "backend.max_in_flight", count(1, 100_000), 64,
-        "Bootstrap calls under way at once; further visitors wait in line. Match it to what the API can serve at once.";
+        "Bootstrap calls under way at once; further visitors wait in line, at most for `backend.timeout`. Match it to what the API can serve at once.";
+    backend_max_waiting: usize, "backend.max_waiting", count(0, 1_000_000), 10_000,
+        "Visitors that wait in line, in which client addresses take turns. Further ones are told to come back later, and so is the last of the address that has most of them there when another address needs the room.";
+    backend_coalesce: Duration, "backend.coalesce", period(Duration::ZERO, secs(60)), Duration::ZERO,
+        "Visitors from one address with the very same forwarded headers (the tabs of one browser) share a bootstrap call that waits in line. With a time here they also share one that went out no longer ago, and its answer: who connects right after the permissions changed may then hear those from before. 0: every answer is newer than the connection.";
+    backend_circuit_failures: usize, "backend.circuit_failures", count(0, 1_000_000), 10,
+        "After so many calls in a row without an answer (no connection, timeout, cut off, status 502, 503 or 504) the API is left alone for a while, and visitors are told at once to come back later. 0: it never is.";
+    backend_circuit_backoff: Duration, "backend.circuit_backoff", period(10 * MS, HOUR), secs(1),
+        "Time after which one visitor tries the API again. It doubles with each try that fails, and chance shortens it by up to a half.";
+    backend_circuit_backoff_max: Duration, "backend.circuit_backoff_max", period(10 * MS, HOUR), secs(30),
+        "Longest such time.";
     backend_answer_bytes_max: usize, "backend.answer_bytes_max", size(KIB, GIB), 4 * MIB,
         "Longest bootstrap answer that is read.";
     backend_tls_verify: bool, "backend.tls_verify", Flag, true,

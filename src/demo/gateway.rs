@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use ht_backend::ForwardRules;
-use ht_backend::HttpBackend;
+use ht_backend::Guard;
 use ht_backend::config::BackendConfig;
+use ht_backend::config::GuardConfig;
 use ht_backend::config::HookCall;
 use ht_backend::config::HookCalls;
 use ht_core::limits::Limits;
@@ -120,7 +121,7 @@ impl Keeper {
 
 async fn start(config: &ServerConfig, backend: &BackendConfig) -> anyhow::Result<Gateway> {
     let rules = ForwardRules::new(backend.headers.clone());
-    let backend = HttpBackend::new(backend.clone())?;
+    let backend = Guard::http(backend.clone())?;
     let live = Live::new(LiveSettings::new(config, rules));
     Gateway::start(config.clone(), Arc::new(backend), live, None)
         .await
@@ -173,7 +174,7 @@ fn calls(backend: SocketAddr) -> BackendConfig {
         timeout: BACKEND_TIMEOUT,
         user_id_path: vec!["user".to_owned(), "id".to_owned()],
         headers: BackendConfig::default_headers(),
-        max_in_flight: 32,
+        guard: GuardConfig::default(),
         answer_bytes_max: 1 << 20,
         tls_verify: true,
         tls_ca_file: None,

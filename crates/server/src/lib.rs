@@ -130,7 +130,9 @@ impl Gateway {
         );
 
         let threads = config.threads.max(1);
-        let node = Arc::new(Node::new(threads, config.matching, broker.clone()));
+        let node =
+            Node::new(threads, config.matching, broker.clone()).with_backend(Arc::clone(&backend));
+        let node = Arc::new(node);
         let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
             .iter()
             .any(|&hook| backend.has_hook(hook));

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use ht_backend::Backend;
+use ht_backend::GuardCounts;
 use ht_broker::Broker;
 use ht_core::index::Matching;
 use ht_core::stats::Stats;
@@ -44,6 +46,7 @@ pub(crate) struct Node {
     pub(crate) delivery: Delivery,
     pub(crate) descriptors: Descriptors,
     pub(crate) broker: Option<Arc<dyn Broker>>,
+    backend: Option<Arc<dyn Backend>>,
     /// The node is about to leave.
     pub(crate) draining: AtomicBool,
     /// It has closed its connections: a trigger reaches nobody here any more.
@@ -71,11 +74,26 @@ impl Node {
             delivery: Delivery::default(),
             descriptors: Descriptors::of_process(),
             broker,
+            backend: None,
             draining: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             online_since: online_since(),
         }
+    }
+
+    /// The same node, which asks this backend.
+    pub(crate) fn with_backend(self, backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend: Some(backend),
+            ..self
+        }
+    }
+
+    /// What holds calls to the backend back; nothing where nothing does.
+    pub(crate) fn guard(&self) -> GuardCounts {
+        let guard = self.backend.as_ref().and_then(|backend| backend.guard());
+        guard.unwrap_or_default()
     }
 
     /// How long it has been running.

@@ -256,7 +256,8 @@ async fn admit(
     let rules = &settings.rules;
     let mut credentials = rules
         .apply(headers, request.uri().query())
-        .map_err(|error| bad(public, "forward", error))?;
+        .map_err(|error| bad(public, "forward", error))?
+        .from_address(found.client.ip());
     if let Some(token) = offer.token {
         rules
             .add_token(&mut credentials, &token)

@@ -31,6 +31,11 @@ const EVERY: &[(&str, &str)] = &[
     ("backend.user_id_path", r#"["user", "id"]"#),
     ("backend.headers", r#"{ X-A = { param = "a" } }"#),
     ("backend.max_in_flight", "7"),
+    ("backend.max_waiting", "8"),
+    ("backend.coalesce", r#""2s""#),
+    ("backend.circuit_failures", "9"),
+    ("backend.circuit_backoff", r#""3s""#),
+    ("backend.circuit_backoff_max", r#""4s""#),
     ("backend.answer_bytes_max", r#""2MiB""#),
     ("backend.tls_verify", "false"),
     ("backend.tls_ca_file", r#""/ca.pem""#),
@@ -173,10 +178,15 @@ fn assert_every(config: &Config) {
         backend.headers.last().unwrap().source,
         HeaderSource::Param("a".into())
     );
+    let guard = &backend.guard;
+    assert_eq!((guard.max_in_flight, guard.max_waiting), (7, 8));
+    assert_eq!(guard.wait_timeout, backend.timeout);
+    assert_eq!((guard.coalesce.as_secs(), guard.circuit_failures), (2, 9));
     assert_eq!(
-        (backend.max_in_flight, backend.answer_bytes_max),
-        (7, 2 << 20)
+        [guard.circuit_backoff, guard.circuit_backoff_max].map(|time| time.as_secs()),
+        [3, 4]
     );
+    assert_eq!(backend.answer_bytes_max, 2 << 20);
     assert!(!backend.tls_verify);
     assert_eq!(backend.tls_ca_file.as_deref(), Some(Path::new("/ca.pem")));
     assert_eq!(backend.hooks.connect.as_ref().unwrap().path, "c/");

@@ -118,16 +118,32 @@ metrics! {
     }
 
     "Visitors", "From the handshake to the API's answer." {
+        observed backend_calls_in_flight = Read::Gauge(|now| now.node.guard().in_flight as u64);
+            "Bootstrap calls under way"
+            "When it stays at `backend.max_in_flight`: the API is as busy as it may be, and visitors wait."
+        observed backend_waiting = Read::Gauge(|now| now.node.guard().waiting as u64);
+            "Bootstrap calls that wait in line for their turn"
+            "When it does not fall again: more visitors come than the API can serve."
+        observed backend_shared = Read::Counter(|now| now.node.guard().shared);
+            "Visitors who shared the bootstrap call of another with the very same credentials"
+            "Not by itself: calls that the API was spared."
+        observed backend_circuit_open = Read::Gauge(|now| u64::from(now.node.guard().circuit_open));
+            "1 while the backend is left alone because it failed again and again"
+            "When it is 1 for longer than a restart of the API takes: nobody new gets in."
+        observed backend_circuit_opened = Read::Counter(|now| now.node.guard().circuit_opened);
+            "Times that the backend began to be left alone"
+            "When it grows by more than the API's restarts."
         counted handshake_errors by "reason" ["handshake" "head" "forward" "token" "authenticate" "origin" "proxy-protocol" "handshakes"
             "connections" "connections-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout"];
             "Visitors refused by the gateway itself"
             "`handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
-            "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "redirect" "protocol"
-            "content-type" "encoding" "too-large" "truncated" "not-utf-8" "not-json" "not-object"
+            "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "line-full"
+            "circuit-open" "redirect" "protocol" "content-type" "encoding" "too-large" "truncated" "not-utf-8"
+            "not-json" "not-object"
         ];
-            "Bootstrap calls to the backend"
-            "Every outcome but `admitted` and `status` is the backend's fault or the configuration's. `status` is an answer other than 200: many at once are a login that has ended."
+            "What became of visitors at the backend"
+            "Every outcome but `admitted` and `status` is the backend's fault or the configuration's. After `busy`, `line-full` and `circuit-open` it was not even asked. `status` is an answer other than 200: many at once are a login that has ended."
         counted accept_errors;
             "Times that no connection could be accepted"
             "When it grows at all: the process most likely has no file descriptor left."

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use ht_backend::Answer;
 use ht_backend::Credentials;
+use ht_backend::Failure;
 use ht_core::shard::Admission;
 use ht_core::shard::Welcome;
 use ht_proto::close::Close;
@@ -94,10 +95,13 @@ impl Visitor {
             }
             Answer::Failed(failure) => {
                 counter.add(failure.kind());
-                if let Some(suppressed) = public.node.throttles.tell(failure.kind()) {
+                // That a circuit opened was told when it did, with the cause.
+                if !matches!(failure, Failure::CircuitOpen)
+                    && let Some(suppressed) = public.node.throttles.tell(failure.kind())
+                {
                     tracing::warn!(connection = %id, kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
                 }
-                Close::BACKEND
+                Close::BACKEND.within(come_back_within_ms(public))
             }
         };
         Self::unwelcome(id, Admission::Refused(close), agreed)
@@ -118,8 +122,8 @@ impl Visitor {
                 "the backend's answer does not come within limits.handshake_timeout"
             );
         }
-        let admission = Admission::Refused(Close::OVERLOADED);
-        Self::unwelcome(id, admission, agreed)
+        let close = Close::OVERLOADED.within(come_back_within_ms(public));
+        Self::unwelcome(id, Admission::Refused(close), agreed)
     }
 
     /// Who was to bring a token in its first frame, and did not.
@@ -204,6 +208,12 @@ fn take_user(
         }
     }
     place.map(Some).ok_or(Close::CONNECTIONS_PER_USER)
+}
+
+/// The span for a visitor whom the backend could not be asked about.
+fn come_back_within_ms(public: &Public) -> u32 {
+    let span = public.backend.come_back_within().as_millis();
+    u32::try_from(span).unwrap_or(u32::MAX)
 }
 
 /// What tells a visitor that the API does not want it. Clients that did not choose our
