@@ -6,7 +6,7 @@ pub(crate) mod origin;
 mod door;
 mod first_frame;
 mod handshake;
-mod limits;
+pub(crate) mod limits;
 mod proxy_protocol;
 mod subprotocol;
 mod upgrade;
@@ -31,7 +31,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ServerLimits;
 use crate::grants::GrantSets;
 use crate::inbox;
 use crate::listener::ACCEPT_BACKOFF;
@@ -54,9 +53,6 @@ use crate::respond::Body;
 
 /// The smallest head buffer that the HTTP library accepts, in bytes.
 const HEAD_BYTES_MIN: usize = 8 << 10;
-
-/// Connections beyond `limits.handshakes` that may send a request or read an answer.
-const OTHER_CONNECTIONS: usize = 1_024;
 
 /// What every handshake needs.
 pub(crate) struct Public {
@@ -85,8 +81,8 @@ pub(crate) struct Told {
 
 /// Accepts connections until `shutdown`.
 pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: CancellationToken) {
-    let places = handshakes_max(&public.live.now().limits) + OTHER_CONNECTIONS;
-    let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+    let places = limits::unfinished_max(&public.live.now().limits);
+    let places = Arc::new(Semaphore::new(places));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -97,13 +93,16 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
                 if public.node.descriptors.see(&stream) {
                     tell_of_shortage(&public.node);
                 }
+                let Ok(of_address) = limits::knock(&public, peer) else {
+                    continue;
+                };
                 let (public, shutdown) = (Arc::clone(&public), shutdown.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = shutdown.cancelled() => {}
                         () = serve_connection(public, stream, peer) => {}
                     }
-                    drop(place);
+                    drop((place, of_address));
                 });
             }
             Err(error) => match public.node.descriptors.heed(&error) {
@@ -127,11 +126,6 @@ fn tell_of_shortage(node: &Node) {
              limits.connections"
         );
     }
-}
-
-/// How many handshakes may be under way.
-pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
-    limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// A connection, once there is a place for another one that is no websocket yet, and a file
