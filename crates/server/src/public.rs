@@ -1,17 +1,18 @@
 //! The public listener: websockets and a health check, nothing that publishes or inspects.
 
 pub(crate) mod address;
+pub(crate) mod limits;
 pub(crate) mod origin;
 
 mod door;
 mod first_frame;
 mod handshake;
-pub(crate) mod limits;
 mod proxy_protocol;
 mod subprotocol;
 mod upgrade;
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -105,12 +106,18 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
                     drop((place, of_address));
                 });
             }
-            Err(error) => match public.node.descriptors.heed(&error) {
-                Some(true) => tell_of_shortage(&public.node),
-                Some(false) => tokio::time::sleep(ACCEPT_BACKOFF).await,
-                // A connection that was gone before it was accepted.
-                None => {}
-            },
+            // A connection that was gone before it was accepted: not to be waited for, or whoever
+            // does so often would hold up the others.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if public.node.descriptors.heed(&error) => tell_of_shortage(&public.node),
+            Err(error) => {
+                let counters = &public.node.counters;
+                counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+                if let Some(suppressed) = public.node.throttles.tell("accept-other") {
+                    tracing::warn!(%error, suppressed, "cannot accept connections for the moment");
+                }
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
         }
     }
 }
@@ -134,9 +141,9 @@ async fn accept(
     node: &Node,
     listener: &Listener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
+) -> io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await;
-    let place = place.map_err(|_| std::io::Error::other("no places for handshakes"))?;
+    let place = place.map_err(|_| io::Error::other("no places for handshakes"))?;
     while node.descriptors.are_short() && !node.descriptors.try_again(listener) {
         tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
