@@ -186,7 +186,9 @@ impl Gateway {
             grants: GrantSets::new(hasher),
             shards: inboxes,
             next_shard: AtomicUsize::new(0),
-            handshakes: Arc::new(Semaphore::new(public::handshakes_max(&config.limits))),
+            handshakes: Arc::new(Semaphore::new(public::limits::handshakes_max(
+                &config.limits,
+            ))),
             told: Told::default(),
             has_hooks,
         };

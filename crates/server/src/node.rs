@@ -20,6 +20,7 @@ use crate::internal::in_flight::InFlight;
 use crate::metrics::Counters;
 use crate::places::Addresses;
 use crate::places::Slot;
+use crate::places::Stage;
 use crate::places::Users;
 use crate::readiness::Delivery;
 use crate::throttle::Throttles;
@@ -36,7 +37,9 @@ pub(crate) struct Node {
     /// Of these, by shard, those that have one.
     pub(crate) loads: Vec<AtomicU64>,
     /// The same places, by address.
-    pub(crate) addresses: Addresses,
+    addresses: Addresses,
+    /// Connections that are no websockets yet, by address.
+    unfinished: Addresses,
     /// And those of users, by user.
     pub(crate) users: Users,
     pub(crate) counters: Counters,
@@ -66,6 +69,7 @@ impl Node {
             places: AtomicU64::new(0),
             loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             addresses: Addresses::default(),
+            unfinished: Addresses::default(),
             users: Users::default(),
             since: Instant::now(),
             counters: Counters::default(),
@@ -99,6 +103,14 @@ impl Node {
     /// How long it has been running.
     pub(crate) fn age(&self) -> Duration {
         self.since.elapsed()
+    }
+
+    /// What is counted by address.
+    pub(crate) fn addresses(&self, stage: Stage) -> &Addresses {
+        match stage {
+            Stage::Unfinished => &self.unfinished,
+            Stage::Open => &self.addresses,
+        }
     }
 
     /// Gives the places back that a connection of this shard kept.

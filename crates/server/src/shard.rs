@@ -28,6 +28,7 @@ use crate::inbox::Input;
 use crate::inbox::NewConnection;
 use crate::node::Node;
 use crate::places::Slot;
+use crate::places::Stage;
 use crate::socket::Socket;
 
 /// The inbox's bell. Connections have the tokens below.
@@ -349,7 +350,7 @@ impl Effects<Socket> for Outside {
             tracing::warn!(
                 %connection,
                 user,
-                address = self.node.addresses.name(peer.address).unwrap_or_else(|| peer.peer_address()),
+                address = self.node.addresses(Stage::Open).name(peer.address).unwrap_or_else(|| peer.peer_address()),
                 reason = reason.as_str(),
                 suppressed,
                 "evicted a connection"
