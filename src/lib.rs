@@ -5,3 +5,4 @@ pub mod config;
 pub mod demo;
 mod logging;
 mod process;
+mod systemd;

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use ht_backend::ForwardRules;
 use ht_backend::HttpBackend;
 use ht_server::Gateway;
+use ht_server::InheritedSockets;
 use ht_server::live::Live;
 use ht_server::live::LiveSettings;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,7 @@ use crate::config::Sources;
 use crate::logging;
 use crate::process;
 use crate::process::Signals;
+use crate::systemd;
 
 /// Most threads for everything but the connections: the API, the broker, triggers. A second one
 /// costs a small machine more in hand-overs than it brings.
@@ -40,6 +42,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Done {
+    // First of all: no thread may be there yet.
+    let sockets = systemd::sockets()?;
     let config = Sources::of_process(args.config).load()?;
     logging::start(config.log);
     process::log_panics();
@@ -61,20 +65,20 @@ pub(super) fn run(args: Args) -> Done {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let done = runtime.block_on(life(config));
+    let done = runtime.block_on(life(config, sockets));
     runtime.shutdown_timeout(GRACE);
     done
 }
 
 /// Starts, serves until a signal, leaves in peace.
-async fn life(config: Config) -> Done {
+async fn life(config: Config, sockets: InheritedSockets) -> Done {
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::new(config.backend.headers.clone());
     let backend = HttpBackend::new(config.backend)?;
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let broker = broker::make(config.rabbitmq, live.clone())?;
     let gateway = tokio::select! {
-        gateway = Gateway::start(config.server, Arc::new(backend), live, broker) => gateway?,
+        gateway = Gateway::start(config.server, Arc::new(backend), live, broker, sockets) => gateway?,
         signal = signals.next() => {
             info!("{signal} while starting: leaving");
             return Ok(ExitCode::SUCCESS);
@@ -83,8 +87,12 @@ async fn life(config: Config) -> Done {
     info!("browsers connect to {} at /ws/", gateway.public());
     info!("triggers, metrics and health are on {}", gateway.internal());
 
+    systemd::ready(&format!("browsers connect to {}", gateway.public())).await;
+    tokio::spawn(systemd::watchdog(gateway.pulse()));
+
     let signal = signals.next().await;
     info!("{signal}: leaving in peace");
+    systemd::stopping("leaving in peace").await;
     leave(gateway, &mut signals).await;
     Ok(ExitCode::SUCCESS)
 }

@@ -34,5 +34,6 @@ mod rooms;
 mod status;
 mod subprotocol;
 mod support;
+mod systemd;
 mod talk;
 mod triggers;

@@ -3,6 +3,8 @@
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -27,6 +29,8 @@ pub(crate) struct Builder {
     file: String,
     folder: TempDir,
     open_files: Option<u32>,
+    /// Names and sockets that are passed as a service manager does it.
+    sockets: Vec<(String, OwnedFd)>,
 }
 
 impl Builder {
@@ -62,6 +66,14 @@ impl Builder {
             .set("HT_HOOKS__DISCONNECT", "POST user/notify_offline/")
     }
 
+    /// Passes a socket that is open already, under this name.
+    pub(crate) fn pass(mut self, name: &str, socket: impl Into<OwnedFd>) -> Self {
+        let socket = socket2::Socket::from(socket.into());
+        socket.set_cloexec(false).expect("an inherited socket");
+        self.sockets.push((name.into(), socket.into()));
+        self
+    }
+
     /// The gateway's own folder, for sockets.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -89,18 +101,9 @@ impl Builder {
     fn spawn(self) -> Gateway {
         let file = self.folder.path().join("high-templar.toml");
         std::fs::write(&file, &self.file).expect("a configuration file");
-        let binary = env!("CARGO_BIN_EXE_high-templar");
-        let mut command = match self.open_files {
-            None => Command::new(binary),
-            Some(max) => {
-                let mut shell = Command::new("/bin/sh");
-                let script = format!("ulimit -n {max} && exec \"$0\" \"$@\"");
-                shell.args(["-c", &script, binary]);
-                shell
-            }
-        };
+        let mut command = shell(self.open_files, &self.sockets);
         let mut child = command
-            .args(["serve", "--config"])
+            .args([env!("CARGO_BIN_EXE_high-templar"), "serve", "--config"])
             .arg(&file)
             .current_dir(self.folder.path())
             .env_clear()
@@ -121,6 +124,30 @@ impl Builder {
             _folder: self.folder,
         }
     }
+}
+
+/// A command that runs its arguments with so many open files at most, and with these sockets from
+/// descriptor 3 on (sd_listen_fds(3)).
+fn shell(open_files: Option<u32>, sockets: &[(String, OwnedFd)]) -> Command {
+    let mut script = String::new();
+    if let Some(max) = open_files {
+        script += &format!("ulimit -n {max}\n");
+    }
+    if !sockets.is_empty() {
+        // Out of the way first: one may be where another belongs.
+        for (index, (_, socket)) in sockets.iter().enumerate() {
+            script += &format!("exec {}<&{}\n", 100 + index, socket.as_raw_fd());
+        }
+        for index in 0..sockets.len() {
+            script += &format!("exec {}<&{1} {1}<&-\n", 3 + index, 100 + index);
+        }
+        let names: Vec<_> = sockets.iter().map(|(name, _)| &**name).collect();
+        let (count, names) = (sockets.len(), names.join(":"));
+        script += &format!("export LISTEN_PID=$$ LISTEN_FDS={count} LISTEN_FDNAMES={names}\n");
+    }
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", &(script + "exec \"$@\""), "bash"]);
+    command
 }
 
 #[derive(Default)]
@@ -159,6 +186,7 @@ impl Gateway {
             file: String::new(),
             folder: tempfile::tempdir().expect("a folder"),
             open_files: None,
+            sockets: Vec::new(),
         };
         builder
             .set("HT_BACKEND__URL", &backend.url)
