@@ -6,9 +6,11 @@ use std::io::IsTerminal as _;
 use ht_broker::rabbitmq::NOISY_TARGETS;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer as _;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Format;
@@ -25,17 +27,38 @@ const OURS: [&str; 6] = [
     "ht_frame",
 ];
 
+/// The running log.
+pub(crate) struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+    /// `RUST_LOG` decides, not the configured level.
+    fixed: bool,
+}
+
+impl Log {
+    /// Logs at this level from now on, unless `RUST_LOG` says something.
+    pub(crate) fn set_level(&self, level: Level) {
+        if self.fixed {
+            return;
+        }
+        if let Err(cause) = self.filter.reload(EnvFilter::new(filter(level))) {
+            tracing::error!("the log's level stays as it is: {cause}");
+        }
+    }
+}
+
 /// Logs from now on. `RUST_LOG` wins over the configured level.
-pub(crate) fn start(config: LogConfig) {
+pub(crate) fn start(config: LogConfig) -> Log {
     let asked = std::env::var("RUST_LOG")
         .ok()
         .filter(|text| !text.is_empty());
     let asked = asked.map(|text| EnvFilter::try_new(text).map_err(|cause| cause.to_string()));
-    let (filter, unusable) = match asked {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(cause)) => (EnvFilter::new(filter(config.level)), Some(cause)),
-        None => (EnvFilter::new(filter(config.level)), None),
+    let configured = || EnvFilter::new(filter(config.level));
+    let (filter, fixed, unusable) = match asked {
+        Some(Ok(filter)) => (filter, true, None),
+        Some(Err(cause)) => (configured(), false, Some(cause)),
+        None => (configured(), false, None),
     };
+    let (filter, handle) = reload::Layer::new(filter);
     let lines = fmt::layer().with_writer(io::stderr);
     let lines = match config.format {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
@@ -48,6 +71,10 @@ pub(crate) fn start(config: LogConfig) {
         .init();
     if let Some(cause) = unusable {
         tracing::warn!("RUST_LOG is not used: {cause}");
+    }
+    Log {
+        filter: handle,
+        fixed,
     }
 }
 

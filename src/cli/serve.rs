@@ -22,8 +22,11 @@ use crate::cli::broker;
 use crate::config::Config;
 use crate::config::Sources;
 use crate::logging;
+use crate::logging::Log;
 use crate::process;
 use crate::process::Signals;
+use crate::process::Wish;
+use crate::reload::Reloader;
 use crate::systemd;
 
 /// Most threads for everything but the connections: the API, the broker, triggers. A second one
@@ -44,8 +47,9 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Done {
     // First of all: no thread may be there yet.
     let sockets = systemd::sockets()?;
-    let config = Sources::of_process(args.config).load()?;
-    logging::start(config.log);
+    let sources = Sources::of_process(args.config);
+    let config = sources.load()?;
+    let log = logging::start(config.log);
     process::log_panics();
     info!(version = env!("CARGO_PKG_VERSION"), "high-templar starts");
     for note in &config.notes {
@@ -65,13 +69,14 @@ pub(super) fn run(args: Args) -> Done {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let done = runtime.block_on(life(config, sockets));
+    let done = runtime.block_on(life(sources, config, sockets, log));
     runtime.shutdown_timeout(GRACE);
     done
 }
 
 /// Starts, serves until a signal, leaves in peace.
-async fn life(config: Config, sockets: InheritedSockets) -> Done {
+async fn life(sources: Sources, config: Config, sockets: InheritedSockets, log: Log) -> Done {
+    let mut reloader = Reloader::new(sources, config.clone(), log);
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::new(config.backend.headers.clone());
     let backend = HttpBackend::new(config.backend)?;
@@ -79,7 +84,7 @@ async fn life(config: Config, sockets: InheritedSockets) -> Done {
     let broker = broker::make(config.rabbitmq, live.clone())?;
     let gateway = tokio::select! {
         gateway = Gateway::start(config.server, Arc::new(backend), live, broker, sockets) => gateway?,
-        signal = signals.next() => {
+        signal = signals.leave() => {
             info!("{signal} while starting: leaving");
             return Ok(ExitCode::SUCCESS);
         }
@@ -87,10 +92,20 @@ async fn life(config: Config, sockets: InheritedSockets) -> Done {
     info!("browsers connect to {} at /ws/", gateway.public());
     info!("triggers, metrics and health are on {}", gateway.internal());
 
-    systemd::ready(&format!("browsers connect to {}", gateway.public())).await;
+    let status = format!("browsers connect to {}", gateway.public());
+    systemd::ready(&status).await;
     tokio::spawn(systemd::watchdog(gateway.pulse()));
 
-    let signal = signals.next().await;
+    let signal = loop {
+        match signals.next().await {
+            Wish::Leave(signal) => break signal,
+            Wish::Reload => {
+                systemd::reloading().await;
+                reloader.reload(&gateway).await;
+                systemd::ready(&status).await;
+            }
+        }
+    };
     info!("{signal}: leaving in peace");
     systemd::stopping("leaving in peace").await;
     leave(gateway, &mut signals).await;
@@ -104,7 +119,7 @@ async fn leave(gateway: Gateway, signals: &mut Signals) {
     loop {
         tokio::select! {
             () = &mut leaving => return,
-            signal = signals.next() => {
+            signal = signals.leave() => {
                 if hurry.is_cancelled() {
                     warn!("{signal} once more: leaving at once");
                     return;

@@ -29,6 +29,7 @@ mod origin;
 mod outages;
 mod rabbitmq;
 mod readiness;
+mod reload;
 mod rolling;
 mod rooms;
 mod status;

@@ -121,7 +121,7 @@ impl Builder {
             lines,
             public: None,
             internal: None,
-            _folder: self.folder,
+            folder: self.folder,
         }
     }
 }
@@ -175,7 +175,7 @@ pub(crate) struct Gateway {
     public: Option<Address>,
     internal: Option<Address>,
     /// Removed with the gateway.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Gateway {
@@ -293,6 +293,22 @@ impl Gateway {
             .args([&format!("-{name}"), &self.child.id().to_string()])
             .status();
         assert!(sent.is_ok_and(|status| status.success()));
+    }
+
+    /// Writes another configuration file and has it read; what the log says of it.
+    #[track_caller]
+    pub(crate) fn reload(&self, file: &str) -> String {
+        let path = self.folder.path().join("high-templar.toml");
+        std::fs::write(path, file).expect("a configuration file");
+        let before = self.log().len();
+        self.signal("HUP");
+        let said = self.lines.wait(|lines| {
+            let new = &lines.text[before..];
+            let done = ["the settings were read again", "nothing changes"];
+            let done = done.iter().any(|text| new.contains(text));
+            (done || lines.ended).then(|| new.to_owned())
+        });
+        said.unwrap_or_else(|| panic!("nothing about a reload:\n{}", self.log()))
     }
 
     /// Waits for the process's end; its exit code.
