@@ -10,7 +10,7 @@ use tracing::warn;
 use crate::config::Config;
 use crate::config::Sources;
 use crate::config::Written;
-use crate::logging::Log;
+use crate::logging::LogLevel;
 
 /// Knows what is in force.
 pub(crate) struct Reloader {
@@ -18,17 +18,17 @@ pub(crate) struct Reloader {
     /// What the process began with.
     started: Written,
     current: Config,
-    log: Log,
+    level: LogLevel,
 }
 
 impl Reloader {
     /// Of a process that began with `config`, which was read from `sources`.
-    pub(crate) fn new(sources: Sources, config: Config, log: Log) -> Self {
+    pub(crate) fn new(sources: Sources, config: Config, level: LogLevel) -> Self {
         Self {
             sources,
             started: config.written.clone(),
             current: config,
-            log,
+            level,
         }
     }
 
@@ -77,7 +77,7 @@ impl Reloader {
         HttpBackend::new(new.backend.clone())?;
         let rules = ForwardRules::new(new.backend.headers.clone());
         gateway.reload(&new.server, rules).await?;
-        self.log.set_level(new.log.level);
+        self.level.set(new.log.level);
         Ok(())
     }
 }

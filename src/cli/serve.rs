@@ -22,7 +22,7 @@ use crate::cli::broker;
 use crate::config::Config;
 use crate::config::Sources;
 use crate::logging;
-use crate::logging::Log;
+use crate::logging::LogLevel;
 use crate::process;
 use crate::process::Signals;
 use crate::process::Wish;
@@ -49,7 +49,7 @@ pub(super) fn run(args: Args) -> Done {
     let sockets = systemd::sockets()?;
     let sources = Sources::of_process(args.config);
     let config = sources.load()?;
-    let log = logging::start(config.log);
+    let log = logging::start(config.log)?;
     process::log_panics();
     info!(version = env!("CARGO_PKG_VERSION"), "high-templar starts");
     for note in &config.notes {
@@ -69,14 +69,19 @@ pub(super) fn run(args: Args) -> Done {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let done = runtime.block_on(life(sources, config, sockets, log));
+    let done = runtime.block_on(life(sources, config, sockets, log.level()));
     runtime.shutdown_timeout(GRACE);
     done
 }
 
 /// Starts, serves until a signal, leaves in peace.
-async fn life(sources: Sources, config: Config, sockets: InheritedSockets, log: Log) -> Done {
-    let mut reloader = Reloader::new(sources, config.clone(), log);
+async fn life(
+    sources: Sources,
+    config: Config,
+    sockets: InheritedSockets,
+    level: LogLevel,
+) -> Done {
+    let mut reloader = Reloader::new(sources, config.clone(), level);
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::new(config.backend.headers.clone());
     let backend = HttpBackend::new(config.backend)?;

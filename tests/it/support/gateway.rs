@@ -82,7 +82,7 @@ impl Builder {
     /// Starts it and waits until it says where it listens.
     #[track_caller]
     pub(crate) fn start(self) -> Gateway {
-        let mut gateway = self.spawn();
+        let mut gateway = self.spawn(Stdio::piped());
         let public = gateway.wait_for_line("browsers connect to ");
         let internal = gateway.wait_for_line("triggers, metrics and health are on ");
         gateway.public = Some(Address::parse(public.split(' ').next().unwrap_or_default()));
@@ -90,15 +90,29 @@ impl Builder {
         gateway
     }
 
+    /// Starts it on passed sockets, with its log going where nobody looks.
+    pub(crate) fn start_unheard(
+        self,
+        log: impl Into<Stdio>,
+        public: &Address,
+        internal: &Address,
+    ) -> Gateway {
+        let mut gateway = self.spawn(log.into());
+        gateway.lines.change(|lines| lines.ended = true);
+        gateway.public = Some(public.clone());
+        gateway.internal = Some(internal.clone());
+        gateway
+    }
+
     /// Starts it and waits until it ends; its exit code and its log.
     #[track_caller]
     pub(crate) fn start_and_fail(self) -> (Option<i32>, String) {
-        let mut gateway = self.spawn();
+        let mut gateway = self.spawn(Stdio::piped());
         let code = gateway.wait_for_end();
         (code, gateway.log())
     }
 
-    fn spawn(self) -> Gateway {
+    fn spawn(self, log: Stdio) -> Gateway {
         let file = self.folder.path().join("high-templar.toml");
         std::fs::write(&file, &self.file).expect("a configuration file");
         let mut command = shell(self.open_files, &self.sockets);
@@ -110,12 +124,13 @@ impl Builder {
             .envs(self.variables)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("the binary starts");
         let lines = Arc::new(Watched::new(Lines::default()));
-        let stderr = child.stderr.take().expect("piped");
-        collect(stderr, Arc::clone(&lines));
+        if let Some(stderr) = child.stderr.take() {
+            collect(stderr, Arc::clone(&lines));
+        }
         Gateway {
             child,
             lines,
@@ -298,10 +313,8 @@ impl Gateway {
     /// Writes another configuration file and has it read; what the log says of it.
     #[track_caller]
     pub(crate) fn reload(&self, file: &str) -> String {
-        let path = self.folder.path().join("high-templar.toml");
-        std::fs::write(path, file).expect("a configuration file");
         let before = self.log().len();
-        self.signal("HUP");
+        self.reload_unheard(file);
         let said = self.lines.wait(|lines| {
             let new = &lines.text[before..];
             let done = ["the settings were read again", "nothing changes"];
@@ -309,6 +322,13 @@ impl Gateway {
             (done || lines.ended).then(|| new.to_owned())
         });
         said.unwrap_or_else(|| panic!("nothing about a reload:\n{}", self.log()))
+    }
+
+    /// Writes another configuration file and has it read.
+    pub(crate) fn reload_unheard(&self, file: &str) {
+        let path = self.folder.path().join("high-templar.toml");
+        std::fs::write(path, file).expect("a configuration file");
+        self.signal("HUP");
     }
 
     /// Waits for the process's end; its exit code.
