@@ -106,8 +106,10 @@ async fn life(
             Wish::Leave(signal) => break signal,
             Wish::Reload => {
                 systemd::reloading().await;
-                reloader.reload(&gateway).await;
-                systemd::ready(&status).await;
+                tokio::select! {
+                    () = reloader.reload(&gateway) => systemd::ready(&status).await,
+                    signal = signals.leave() => break signal,
+                }
             }
         }
     };

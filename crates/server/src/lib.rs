@@ -245,7 +245,7 @@ impl Gateway {
     /// `handshakes`, who is believed and which pages are served, the key, `auth`, compression,
     /// `status`, the idle timeout, what is forwarded. It holds for what begins after that, and open
     /// connections heed it from their next message on.
-    /// Everything else in `config` is passed over.
+    /// Everything else in `config` is passed over. Ready when it is in force.
     ///
     /// # Errors
     /// When the internal listener, which stays where it is, would be open to the network without
@@ -264,6 +264,8 @@ impl Gateway {
                 place.send(Input::Settings(Box::new(settings.clone())));
             }
         }
+        // Behind these: once it is taken they are in force.
+        self.pulse().beat().await;
         Ok(())
     }
 }
