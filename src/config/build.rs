@@ -24,6 +24,7 @@ use ht_server::config::ServerLimits;
 
 use crate::config::Config;
 use crate::config::LogConfig;
+use crate::config::Written;
 use crate::config::kind::HeaderChange;
 use crate::config::mistake::Mistakes;
 use crate::config::settings::Found;
@@ -93,6 +94,7 @@ fn same_address(one: &Listen, other: &Listen) -> bool {
 /// Puts checked values together.
 pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, notes: Vec<String>) -> Config {
     Config {
+        written: Written::new(values.clone(), legacy.clone()),
         server: server(&values),
         rabbitmq: values.rabbitmq_url.value.clone().map(|url| RabbitMqConfig {
             url,

@@ -91,6 +91,12 @@ macro_rules! settings {
             },)*]
         }
 
+        /// The settings that differ, in the order of the documentation.
+        pub(crate) fn changed(one: &Values, other: &Values) -> Vec<&'static str> {
+            let differ = [$(($key, one.$field.value != other.$field.value),)*];
+            differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
+        }
+
         /// The path of every setting.
         pub(crate) const KEYS: &[&str] = &[$($key,)*];
     };

@@ -14,6 +14,7 @@ use ht_backend::config::HookCall;
 use ht_backend::config::HookCalls;
 use ht_core::limits::Limits;
 use ht_server::Gateway;
+use ht_server::InheritedSockets;
 use ht_server::config::AuthConfig;
 use ht_server::config::Compression;
 use ht_server::config::DoorConfig;
@@ -123,7 +124,8 @@ async fn start(config: &ServerConfig, backend: &BackendConfig) -> anyhow::Result
     let rules = ForwardRules::new(backend.headers.clone());
     let backend = Guard::http(backend.clone())?;
     let live = Live::new(LiveSettings::new(config, rules));
-    Gateway::start(config.clone(), Arc::new(backend), live, None)
+    let sockets = InheritedSockets::default();
+    Gateway::start(config.clone(), Arc::new(backend), live, None, sockets)
         .await
         .context("the gateway does not start")
 }

@@ -21,6 +21,7 @@ mod listener;
 mod node;
 mod places;
 mod public;
+mod pulse;
 mod readiness;
 mod respond;
 mod shard;
@@ -60,6 +61,10 @@ use crate::public::Told;
 use crate::readiness::Prober;
 use crate::shard::Running;
 
+pub use crate::listener::Inherited;
+pub use crate::listener::InheritedSockets;
+pub use crate::pulse::Pulse;
+
 /// A running node. It goes on until it is [drained](Self::drain), whether or not this value is
 /// kept.
 pub struct Gateway {
@@ -67,6 +72,7 @@ pub struct Gateway {
     internal: Listen,
     node: Arc<Node>,
     live: Live,
+    dispatcher: Arc<dyn Dispatch>,
     shards: Vec<Running>,
     /// Ends the public listener.
     doors: CancellationToken,
@@ -110,7 +116,8 @@ impl Gateway {
     /// Starts listeners, shards and broker on the current tokio runtime.
     ///
     /// `live` holds the live part of `config`, and what is forwarded to `backend`. Without a
-    /// `broker` the node delivers what comes over its own HTTP door, and nothing else.
+    /// `broker` the node delivers what comes over its own HTTP door, and nothing else. `sockets`
+    /// are listened on in place of the configured addresses.
     ///
     /// # Errors
     /// When an address cannot be listened on, the internal one is open to the network without a
@@ -120,14 +127,19 @@ impl Gateway {
         backend: Arc<dyn Backend>,
         live: Live,
         broker: Option<Arc<dyn Broker>>,
+        sockets: InheritedSockets,
     ) -> Result<Self, StartError> {
-        refuse_open(&config.internal.listen, config.internal.api_key.as_ref())?;
-        let public_listener = bind("listen", &config.listen)?;
-        let internal_listener = bind("internal.listen", &config.internal.listen)?;
+        let public_listener = listen("listen", &config.listen, sockets.public)?;
+        let listen_internal = &config.internal.listen;
+        if sockets.internal.is_none() {
+            refuse_open(listen_internal, config.internal.api_key.as_ref())?;
+        }
+        let internal_listener = listen("internal.listen", listen_internal, sockets.internal)?;
         let (public, internal) = (
             public_listener.address(&config.listen),
-            internal_listener.address(&config.internal.listen),
+            internal_listener.address(listen_internal),
         );
+        refuse_open(&internal, config.internal.api_key.as_ref())?;
 
         let threads = config.threads.max(1);
         let node =
@@ -170,7 +182,7 @@ impl Gateway {
             broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&dispatcher), intake.clone())));
         let door = Internal {
             node: Arc::clone(&node),
-            dispatcher,
+            dispatcher: Arc::clone(&dispatcher),
             live: live.clone(),
             triggers: triggers.clone(),
         };
@@ -202,6 +214,7 @@ impl Gateway {
             internal,
             node,
             live,
+            dispatcher,
             shards,
             doors,
             intake,
@@ -226,11 +239,17 @@ impl Gateway {
         &self.internal
     }
 
+    /// Whether the shards make progress, for as long as anybody wants to know.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse::new(Arc::clone(&self.dispatcher))
+    }
+
     /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox` and
     /// `handshakes`, who is believed and which pages are served, the key, `auth`, compression,
     /// `status`, the idle timeout, what is forwarded. It holds for what begins after that, and open
     /// connections heed it from their next message on.
-    /// Everything else in `config` is passed over.
+    /// Everything else in `config` is passed over. Ready when it is in force.
     ///
     /// # Errors
     /// When the internal listener, which stays where it is, would be open to the network without
@@ -249,6 +268,8 @@ impl Gateway {
                 place.send(Input::Settings(Box::new(settings.clone())));
             }
         }
+        // Behind these: once it is taken they are in force.
+        self.pulse().beat().await;
         Ok(())
     }
 }
@@ -260,8 +281,16 @@ async fn joined(task: JoinHandle<()>) {
     }
 }
 
-fn bind(setting: &'static str, listen: &Listen) -> Result<Listener, StartError> {
-    Listener::bind(listen).map_err(|cause| StartError::Listen {
+fn listen(
+    setting: &'static str,
+    listen: &Listen,
+    inherited: Option<Inherited>,
+) -> Result<Listener, StartError> {
+    let listener = match inherited {
+        Some(inherited) => Listener::take(inherited),
+        None => Listener::bind(listen),
+    };
+    listener.map_err(|cause| StartError::Listen {
         setting,
         listen: listen.clone(),
         cause,

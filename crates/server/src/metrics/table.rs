@@ -12,6 +12,7 @@ use ht_broker::Health;
 use ht_core::peer::Eviction;
 use ht_proto::code::ErrorCode;
 
+use crate::metrics::LOG_LINES_DROPPED;
 use crate::metrics::Labels;
 use crate::metrics::Metric;
 use crate::metrics::Read;
@@ -247,5 +248,11 @@ metrics! {
         counted hooks_dropped;
             "Hooks lost because the queue was full"
             "When it grows at all: `hooks.queue` is full, the API is too slow for `hooks.max_in_flight`."
+    }
+
+    "Log", "What the process says." {
+        observed log_lines_dropped = Read::Counter(|_| LOG_LINES_DROPPED.load(Ordering::Relaxed));
+            "Lines of the log that were lost"
+            "When it grows at all: whoever reads the log is too slow, or its disk is full."
     }
 }
