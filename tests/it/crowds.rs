@@ -170,8 +170,9 @@ fn whoever_leaves_in_whatever_way_leaves_a_place() {
     assert_eq!(visitor("a\0b").refused().status, 400);
     is_free("after requests that are refused");
     let seen = backend.requests().len();
-    drop(visitor("waits").send());
+    let waiting = visitor("waits").send();
     backend.wait_for(seen + 1);
+    drop(waiting);
     gate.open();
     is_free("after one that went away while the backend was asked");
     let client = visitor("ann").connect();
