@@ -142,6 +142,7 @@ fn server(values: &Values) -> ServerConfig {
         idle_timeout: values.limits_idle_timeout.value,
         session: Limits {
             message_bytes: values.limits_message_bytes.value,
+            messages_per_second: values.limits_messages_per_second.value,
             subscriptions: values.limits_subscriptions.value,
             request_id_bytes: values.limits_request_id_bytes.value,
             room_bytes: values.limits_room_bytes.value,

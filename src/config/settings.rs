@@ -269,6 +269,8 @@ settings! {
         "A connection without a message from its client for this long is closed. 0: never.";
     limits_message_bytes: usize, "limits.message_bytes", size(KIB, 64 * MIB), Limits::default().message_bytes,
         "Longest message of a client; beyond it the connection is closed with 1009.";
+    limits_messages_per_second: usize, "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
+        "Messages and control frames of one client in a second; ten times as many may come at once, into which the subscriptions of a page that comes back must fit. Beyond it the connection is closed with 4200. 0: no limit.";
     limits_subscriptions: usize, "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
         "Subscriptions of one connection; a further one is answered `too-many-subscriptions`.";
     limits_request_id_bytes: usize, "limits.request_id_bytes", size(38, 64 * KIB), Limits::default().request_id_bytes,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::grant::GrantSet;
 use crate::peer::Peer;
 use crate::peer::Sent;
+use crate::rate::Rate;
 use crate::registry::Own;
 use crate::shard::Admission;
 use crate::shard::Welcome;
@@ -33,6 +34,8 @@ pub(crate) struct Connection<P> {
     pub(crate) deflate: Option<PerMessageDeflate>,
     /// The subprotocol that was chosen.
     pub(crate) subprotocol: Option<Subprotocol>,
+    /// How often its client spoke.
+    pub(crate) rate: Rate,
     outbox: Option<Box<Outbox>>,
 }
 
@@ -97,6 +100,7 @@ impl<P: Peer> Connection<P> {
             decoder: Decoder::new(),
             deflate: welcome.deflate,
             subprotocol: welcome.subprotocol,
+            rate: Rate::default(),
             outbox: None,
         }
     }

@@ -12,6 +12,7 @@ pub mod shard;
 pub mod stats;
 
 mod connection;
+mod rate;
 mod timer;
 
 /// The hash function of every table. By default it is seeded at random, because clients choose

@@ -46,17 +46,20 @@ pub enum Moment {
 pub enum Eviction {
     /// Its client reads slower than it is written to: the outbox is full.
     SlowConsumer,
+    /// It sends more messages than `limits.messages_per_second`.
+    MessagesPerSecond,
 }
 
 impl Eviction {
     /// Every reason, for metrics and documents.
-    pub const ALL: [Self; 1] = [Self::SlowConsumer];
+    pub const ALL: [Self; 2] = [Self::SlowConsumer, Self::MessagesPerSecond];
 
     /// The reason as it stands in metrics and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SlowConsumer => "slow_consumer",
+            Self::MessagesPerSecond => "messages_per_second",
         }
     }
 }

@@ -67,6 +67,7 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.head_bytes", "10400"),
     ("limits.idle_timeout", "105"),
     ("limits.message_bytes", "10600"),
+    ("limits.messages_per_second", "1060"),
     ("limits.subscriptions", "107"),
     ("limits.request_id_bytes", "108"),
     ("limits.room_bytes", "109"),
@@ -129,6 +130,7 @@ fn assert_every(config: &Config) {
         [session.room_bytes, session.room_depth, session.outbox_bytes],
         [109, 10, 11100]
     );
+    assert_eq!(session.messages_per_second, 1060);
     let limits = &server.limits;
     assert_eq!(
         [limits.connections, limits.handshakes, limits.head_bytes],

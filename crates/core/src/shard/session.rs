@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ht_frame::CloseCode;
 use ht_frame::DecodeOptions;
 use ht_frame::Event;
 use ht_frame::Input;
@@ -13,6 +14,7 @@ use ht_proto::client::ClientMessage;
 use ht_proto::client::MessageLimits;
 use ht_proto::client::PING;
 use ht_proto::client::RequestId;
+use ht_proto::close::Close;
 use ht_proto::code::ErrorCode;
 use ht_proto::room::Room;
 use ht_proto::room::RoomLimits;
@@ -22,6 +24,7 @@ use ht_proto::subprotocol::Subprotocol;
 use crate::connection::State;
 use crate::grant::GrantSet;
 use crate::peer::Effects;
+use crate::peer::Eviction;
 use crate::peer::Moment;
 use crate::peer::Peer;
 use crate::registry::ConnectionId;
@@ -130,6 +133,17 @@ impl<P: Peer> Shard<P> {
             // A refused visitor is not listened to, and after our close frame nothing is sent.
             (State::Refused(_) | State::Closing { .. }, _) => return Flow::Continue,
         };
+        let connection = &mut self.connections[id.index()];
+        let per_second = self.settings.limits.messages_per_second;
+        if !connection.rate.allows(per_second, now) {
+            let reason = Eviction::MessagesPerSecond;
+            self.stats.evictions[reason as usize] += 1;
+            effects.evicted(connection.id, &connection.peer, reason);
+            let close = Close::TOO_MANY_MESSAGES;
+            put_close(replies, CloseCode(close.code()), &close.reason());
+            self.retire(id, true, now, effects);
+            return Flow::Stop;
+        }
         match event {
             Event::Text(PING) => {
                 self.touch(id, now);
