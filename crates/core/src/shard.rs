@@ -5,14 +5,15 @@
 //! due ([`Shard::fan_out`], [`Shard::tick`]); and *when* it is due ([`Shard::has_fan_out`],
 //! [`Shard::deadline`]). Times are milliseconds of any clock that never goes backwards.
 
+mod ending;
 mod fan_out;
 mod session;
 mod settings;
+mod waiting;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_frame::CloseCode;
 use ht_frame::Deflater;
 use ht_frame::Inflater;
 use ht_frame::Opcode;
@@ -22,10 +23,9 @@ use slab::Slab;
 use uuid::Uuid;
 
 use crate::Hasher;
-use crate::connection::Broken;
 use crate::connection::Connection;
-use crate::connection::Pending;
 use crate::connection::State;
+use crate::connection::Waiting;
 use crate::grant::GrantSet;
 use crate::peer::Effects;
 use crate::peer::Eviction;
@@ -80,6 +80,8 @@ pub struct Shard<P> {
     idle: Queue,
     refused: Queue,
     closing: Queue,
+    /// Those with an outbox, by its last progress.
+    waiting: Queue,
     fan_out: FanOut,
     /// One for all connections: no message depends on another.
     deflater: Deflater,
@@ -99,6 +101,7 @@ impl<P: Peer> Shard<P> {
             idle: Queue::new(settings.idle_timeout),
             refused: Queue::new(REFUSED),
             closing: Queue::new(CLOSING),
+            waiting: Queue::new(settings.outbox_age),
             fan_out: FanOut::default(),
             deflater: Deflater::new(settings.compression.level),
             inflater: Inflater::new(),
@@ -153,14 +156,6 @@ impl<P: Peer> Shard<P> {
             .map(|connection| &mut connection.peer)
     }
 
-    /// Whether more may be read from a connection: not while its answers pile up.
-    #[must_use]
-    pub fn may_read(&self, id: ConnectionId) -> bool {
-        self.connections
-            .get(id.index())
-            .is_some_and(|connection| connection.waiting() <= READ_AHEAD.min(self.outbox_bytes()))
-    }
-
     /// Takes a new connection, whose handshake is done, and sends its first message.
     pub fn open(
         &mut self,
@@ -201,30 +196,9 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// The socket takes bytes again.
-    pub fn writable(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        if connection.waiting() == 0 {
-            return;
-        }
-        let queued = connection.queued();
-        match connection.flush() {
-            Ok(true) => {
-                self.stats.queued -= queued;
-                self.stats.deliveries += queued;
-                if matches!(connection.state, State::Closing { deaf: true }) {
-                    connection.peer.shutdown();
-                }
-            }
-            Ok(false) => {}
-            Err(broken) => self.broken(id, broken, now, effects),
-        }
-    }
-
     /// Does what is due by now, or as much of it as may be done at once: then it is due again.
     pub fn tick(&mut self, now: u64, effects: &mut impl Effects<P>) {
+        self.relieve(now, effects);
         for _ in 0..TICK {
             if let Some(id) = self.idle.expired(&mut self.connections, now) {
                 self.stats.idle_timeouts += 1;
@@ -235,6 +209,8 @@ impl<P: Peer> Shard<P> {
                 self.close(ConnectionId(id), close, now, effects);
             } else if let Some(id) = self.closing.expired(&mut self.connections, now) {
                 self.remove(ConnectionId(id), now, effects);
+            } else if let Some(id) = self.late(now) {
+                self.evict(ConnectionId(id), Eviction::OutboxAge, now, effects);
             } else {
                 return;
             }
@@ -247,136 +223,21 @@ impl<P: Peer> Shard<P> {
             idle,
             refused,
             closing,
+            waiting,
             connections,
             ..
         } = self;
+        let late = waiting.deadline(&mut Waiting(connections));
         [&*idle, refused, closing]
             .iter()
             .filter_map(|queue| queue.deadline(connections))
+            .chain(late)
             .min()
-    }
-
-    /// Closes up to `count` admitted connections, each after what was published to it; those first
-    /// whose clients have been silent for longest.
-    pub fn close_some(
-        &mut self,
-        count: usize,
-        close: Close,
-        now: u64,
-        effects: &mut impl Effects<P>,
-    ) {
-        for _ in 0..count {
-            let Some(id) = self.idle.first() else {
-                return;
-            };
-            self.leave(ConnectionId(id), close, now, effects);
-        }
-    }
-
-    /// Closes every connection: the node goes.
-    pub fn close_all(&mut self, close: Close, now: u64, effects: &mut impl Effects<P>) {
-        let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
-        for key in all {
-            let id = ConnectionId(u32::try_from(key).expect("keys were given as u32"));
-            self.leave(id, close, now, effects);
-        }
-    }
-
-    /// Closes a connection after what was published to it, unless it is being closed.
-    fn leave(&mut self, id: ConnectionId, close: Close, now: u64, effects: &mut impl Effects<P>) {
-        self.gather_queued();
-        self.flush_connection(id, now, effects);
-        let connection = self.connections.get(id.index());
-        if connection.is_some_and(|known| !matches!(known.state, State::Closing { .. })) {
-            self.close(id, close, now, effects);
-        }
-    }
-
-    /// Sends a close frame and waits for the peer's.
-    fn close(&mut self, id: ConnectionId, close: Close, now: u64, effects: &mut impl Effects<P>) {
-        self.retire(id, false, now, effects);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let code = CloseCode(close.code());
-        ht_frame::put_close(&mut scratch, code, &close.reason());
-        self.send(id, &scratch, now, effects);
-        self.recycle(scratch);
-    }
-
-    /// Sends bytes that are no publications; ends the connection where that fails.
-    fn send(&mut self, id: ConnectionId, bytes: &[u8], now: u64, effects: &mut impl Effects<P>) {
-        let limit = self.outbox_bytes();
-        if let Some(connection) = self.connections.get_mut(id.index())
-            && let Err(broken) = connection.send([bytes], 0, limit)
-        {
-            self.broken(id, broken, now, effects);
-        }
-    }
-
-    fn broken(
-        &mut self,
-        id: ConnectionId,
-        broken: Broken,
-        now: u64,
-        effects: &mut impl Effects<P>,
-    ) {
-        if broken == Broken::Slow {
-            let connection = &self.connections[id.index()];
-            self.stats.evictions[0] += 1;
-            effects.evicted(connection.id, &connection.peer, Eviction::SlowConsumer);
-        }
-        self.remove(id, now, effects);
-    }
-
-    /// Whether our close frame was sent.
-    fn is_closing(&self, id: ConnectionId) -> bool {
-        matches!(self.connections[id.index()].state, State::Closing { .. })
-    }
-
-    /// Forgets all that a connection subscribed to; from now on it is only being closed.
-    fn retire(&mut self, id: ConnectionId, deaf: bool, now: u64, effects: &mut impl Effects<P>) {
-        self.deregister(id, now, effects);
-        self.connections[id.index()].state = State::Closing { deaf };
-        self.closing.push(&mut self.connections, id.0, now);
-    }
-
-    /// Takes a connection out of its queue and, if it was admitted, out of the registry and the
-    /// count.
-    fn deregister(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
-        match self.connections[id.index()].state {
-            State::Refused(_) => self.refused.remove(&mut self.connections, id.0),
-            State::Closing { .. } => self.closing.remove(&mut self.connections, id.0),
-            State::Open(_) => {
-                self.idle.remove(&mut self.connections, id.0);
-                let connection = &mut self.connections[id.index()];
-                // Hits name subscriptions that are about to go.
-                let pending = std::mem::replace(&mut connection.pending, Pending::EMPTY);
-                self.stats.undelivered += self.fan_out.pending(pending);
-                self.registry
-                    .drop_all(&mut connection.own, |room| effects.room_closed(room));
-                self.stats.connections -= 1;
-                effects.moment(Moment::Disconnect, &mut connection.peer, now);
-                self.count_registry();
-            }
-        }
-    }
-
-    fn remove(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
-        self.deregister(id, now, effects);
-        let connection = self.connections.remove(id.index());
-        self.stats.queued -= connection.queued();
-        self.stats.undelivered += connection.queued();
     }
 
     fn count_registry(&mut self) {
         self.stats.rooms = self.registry.rooms() as u64;
         self.stats.subscriptions = self.registry.subscriptions() as u64;
-    }
-
-    fn outbox_bytes(&self) -> usize {
-        match self.settings.limits.outbox_bytes {
-            0 => usize::MAX,
-            bytes => bytes,
-        }
     }
 
     /// Gives the scratch back, unless one large message made it large.
@@ -389,9 +250,6 @@ impl<P: Peer> Shard<P> {
 
 /// Capacity that the scratch keeps, in bytes.
 const SCRATCH: usize = 256 << 10;
-
-/// How much may wait for a connection before it is read no further, in bytes.
-const READ_AHEAD: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests;

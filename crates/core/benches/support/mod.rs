@@ -71,6 +71,8 @@ pub fn shard() -> Shard<Sink> {
             ..Limits::default()
         },
         idle_timeout: 300_000,
+        outbox_age: 0,
+        outboxes: Arc::default(),
         status_clients: true,
         compression: Compression::default(),
     };

@@ -15,9 +15,11 @@ use ht_frame::Deflater;
 use ht_frame::FrameHeader;
 use ht_frame::Opcode;
 
+use crate::body::Body;
 use crate::connection::Broken;
 use crate::connection::Connection;
 use crate::connection::Pending;
+use crate::outbox::Outboxes;
 use crate::peer::Effects;
 use crate::peer::Peer;
 use crate::publication::Publication;
@@ -220,6 +222,7 @@ impl<P: Peer> Shard<P> {
         let mut writer = Writer {
             connection,
             limit,
+            outboxes: &self.settings.outboxes,
             scratch: std::mem::take(&mut self.scratch),
             gathered: 0,
             bytes: 0,
@@ -235,15 +238,16 @@ impl<P: Peer> Shard<P> {
             result = if let Some(head) = head
                 && let Some(frame) = DeflatedFrame::new(Opcode::Text, head, tail)
             {
-                writer.put(frame.parts())
+                writer.put(frame.parts(), head)
             } else {
                 let len = publication.head.len() + tail.len();
                 let header = FrameHeader::new(Opcode::Text, len);
-                writer.put([&header, &publication.head, tail])
+                writer.put([&header, &publication.head, tail], &publication.head)
             };
             at = hit.next;
         }
         result = result.and_then(|()| writer.flush());
+        let waits = writer.connection.outbox.is_some();
         let Writer { scratch, bytes, .. } = writer;
         self.recycle(scratch);
         if let Err(broken) = result {
@@ -253,6 +257,8 @@ impl<P: Peer> Shard<P> {
             };
             self.stats.undelivered += self.fan_out.pending(rest);
             self.broken(id, broken, now, effects);
+        } else if waits {
+            self.waits(id, now, effects);
         }
         bytes
     }
@@ -290,6 +296,7 @@ fn hit(
 struct Writer<'a, P> {
     connection: &'a mut Connection<P>,
     limit: usize,
+    outboxes: &'a Arc<Outboxes>,
     scratch: Vec<u8>,
     /// How many frames the scratch holds.
     gathered: u64,
@@ -308,7 +315,7 @@ impl<P: Peer> Writer<'_, P> {
         tail: &[u8],
         threshold: usize,
         deflater: &mut Deflater,
-    ) -> Option<&'p [u8]> {
+    ) -> Option<&'p Body> {
         let (agreed, len) = (self.connection.deflate?, publication.head.len());
         if len < threshold || !agreed.may_compress(len + tail.len()) {
             return None;
@@ -321,15 +328,20 @@ impl<P: Peer> Writer<'_, P> {
         deflated
     }
 
-    /// Takes the parts of a frame; the second is the head.
-    fn put<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) -> Result<(), Broken> {
+    /// Takes the parts of a frame; the second is `head`.
+    fn put<const PARTS: usize>(
+        &mut self,
+        parts: [&[u8]; PARTS],
+        head: &Body,
+    ) -> Result<(), Broken> {
         self.bytes += parts.iter().map(|part| part.len()).sum::<usize>();
         if parts[1].len() > COPIED {
             if let Err(broken) = self.flush() {
                 self.stats.undelivered += 1;
                 return Err(broken);
             }
-            let result = self.connection.send(parts, 1, self.limit);
+            let (limit, outboxes) = (self.limit, self.outboxes);
+            let result = self.connection.send(parts, Some(head), 1, limit, outboxes);
             return self.count(1, result);
         }
         for part in parts {
@@ -347,9 +359,10 @@ impl<P: Peer> Writer<'_, P> {
         if self.scratch.is_empty() {
             return Ok(());
         }
+        let (limit, outboxes) = (self.limit, self.outboxes);
         let result = self
             .connection
-            .send([&self.scratch], self.gathered, self.limit);
+            .send([&self.scratch], None, self.gathered, limit, outboxes);
         self.scratch.clear();
         let frames = std::mem::take(&mut self.gathered);
         self.count(frames, result)

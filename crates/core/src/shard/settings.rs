@@ -1,7 +1,10 @@
 //! How a shard behaves, as its owner says.
 
+use std::sync::Arc;
+
 use crate::index::Matching;
 use crate::limits::Limits;
+use crate::outbox::Outboxes;
 
 /// How a shard behaves.
 #[derive(Clone, Debug)]
@@ -12,6 +15,11 @@ pub struct Settings {
     pub limits: Limits,
     /// A connection without a client's message for this long is closed, in ms. Zero: never.
     pub idle_timeout: u64,
+    /// A connection whose socket does not take all that waits for it, nor 16 KiB of it, for this
+    /// long is evicted, in ms. Zero: never.
+    pub outbox_age: u64,
+    /// What all outboxes of the process hold, and may hold. All shards share it.
+    pub outboxes: Arc<Outboxes>,
     /// Whether clients may ask for `status`.
     pub status_clients: bool,
     /// How publications are compressed for those that negotiated it.

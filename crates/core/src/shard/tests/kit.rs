@@ -126,6 +126,8 @@ pub(super) fn settings() -> Settings {
         matching: Matching::Wildcard,
         limits: Limits::default(),
         idle_timeout: 300_000,
+        outbox_age: 0,
+        outboxes: Arc::default(),
         status_clients: true,
         compression: Compression::default(),
     }

@@ -279,11 +279,11 @@ impl Reference {
 
     /// Compares all that can be seen, and takes note of who was found gone or evicted.
     fn compare(&mut self) {
+        let bounded = self.is_bounded();
         for place in 0..CLIENTS {
             if let Some(known) = &mut self.clients[place] {
                 known.check(false);
                 if !self.world.is_there(&known.client) {
-                    let bounded = self.settings.limits.outbox_bytes != 0;
                     assert!(known.vanished || (known.hesitated && bounded));
                     self.bury(place);
                 }
@@ -304,6 +304,17 @@ impl Reference {
         let connected: BTreeSet<_> = self.world.outside.connected.iter().copied().collect();
         assert_eq!(connected, open);
         self.count(false);
+    }
+
+    /// Whether anybody may be evicted.
+    fn is_bounded(&self) -> bool {
+        let Settings {
+            limits,
+            outbox_age,
+            outboxes,
+            ..
+        } = &self.settings;
+        limits.outbox_bytes != 0 || *outbox_age != 0 || outboxes.limit() != 0
     }
 
     /// Whether every hit is accounted for; `delivered`: none is on its way.
@@ -339,5 +350,6 @@ impl Reference {
         self.count(true);
         assert!(self.world.shard.is_empty() && self.world.shard.deadline().is_none());
         assert_eq!(self.world.stats().queued, 0);
+        assert_eq!(self.settings.outboxes.bytes(), 0);
     }
 }
