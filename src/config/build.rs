@@ -151,6 +151,8 @@ fn server(values: &Values) -> ServerConfig {
             handshakes_per_second: values.limits_handshakes_per_second.value,
             handshakes: values.limits_handshakes.value,
             handshake_timeout: values.limits_handshake_timeout.value,
+            outbox_age: values.limits_outbox_age.value,
+            outbox_total_bytes: values.limits_outbox_total_bytes.value,
             head_timeout: values.limits_head_timeout.value,
             head_bytes: values.limits_head_bytes.value,
             trigger_bytes: values.limits_trigger_bytes.value,

@@ -255,8 +255,12 @@ settings! {
         "Longest room of a client, as JSON text.";
     limits_room_depth: usize, "limits.room_depth", count(1, 100), Limits::default().room_depth,
         "How deep the values of a room may nest; 1 is a flat room.";
-    limits_outbox_bytes: usize, "limits.outbox_bytes", size(4 * KIB, GIB), Limits::default().outbox_bytes,
-        "Bytes that wait for a slow connection before it is closed as a slow consumer.";
+    limits_outbox_bytes: usize, "limits.outbox_bytes", size(0, GIB), Limits::default().outbox_bytes,
+        "Bytes that may wait for a slow connection; one that gets more is evicted. One message may be longer, for who keeps up. 0: no bound.";
+    limits_outbox_age: Duration, "limits.outbox_age", period(Duration::ZERO, HOUR), ServerLimits::default().outbox_age,
+        "A connection for which something waits is evicted if it takes neither all of it nor 16 KiB of it in this time. 0: never.";
+    limits_outbox_total_bytes: usize, "limits.outbox_total_bytes", size(0, 1024 * GIB), ServerLimits::default().outbox_total_bytes,
+        "Bytes that may wait for all slow connections together; a large publication that many wait for counts once. Beyond it those are evicted that stood still for longest. Keep it well above `limits.trigger_bytes`. 0: no bound.";
     limits_trigger_bytes: usize, "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,
         "Longest body of `POST /trigger/` and longest message of the broker.";
     limits_triggers_per_request: usize, "limits.triggers_per_request", count(1, 1_000_000), ServerLimits::default().triggers_per_request,

@@ -35,7 +35,7 @@ const PROGRESS: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Outboxes {
     bytes: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 impl Outboxes {
@@ -44,7 +44,7 @@ impl Outboxes {
     pub const fn new(limit: usize) -> Self {
         Self {
             bytes: AtomicUsize::new(0),
-            limit,
+            limit: AtomicUsize::new(limit),
         }
     }
 
@@ -58,13 +58,19 @@ impl Outboxes {
     /// What they may hold; zero: as much as they like.
     #[must_use]
     pub fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes what they may hold. Shards notice when they do something next.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// Whether they hold more than they may.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.limit != 0 && self.bytes() > self.limit
+        let limit = self.limit();
+        limit != 0 && self.bytes() > limit
     }
 
     pub(crate) fn add(&self, bytes: usize) {

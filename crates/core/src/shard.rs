@@ -116,6 +116,7 @@ impl<P: Peer> Shard<P> {
     /// stays as it was.
     pub fn reconfigure(&mut self, settings: Settings) {
         self.idle.set_limit(settings.idle_timeout);
+        self.waiting.set_limit(settings.outbox_age);
         if settings.compression.level != self.settings.compression.level {
             self.deflater = Deflater::new(settings.compression.level);
         }

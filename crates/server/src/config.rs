@@ -120,6 +120,10 @@ pub struct ServerLimits {
     pub handshakes: usize,
     /// Time for a whole handshake, the wait for the backend included.
     pub handshake_timeout: Duration,
+    /// How long what waits for a slow connection may stand still. Zero: for ever.
+    pub outbox_age: Duration,
+    /// Bytes that may wait for all slow connections together. Zero: no bound.
+    pub outbox_total_bytes: usize,
     /// Time to send a whole request head.
     pub head_timeout: Duration,
     /// Longest request head, in bytes.
@@ -157,6 +161,8 @@ impl Default for ServerLimits {
             handshakes_per_second: 200,
             handshakes: 10_000,
             handshake_timeout: Duration::from_secs(60),
+            outbox_age: Duration::from_secs(30),
+            outbox_total_bytes: 256 << 20,
             head_timeout: Duration::from_secs(10),
             head_bytes: 32 << 10,
             trigger_bytes: 16 << 20,

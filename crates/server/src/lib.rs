@@ -34,6 +34,7 @@ use ht_backend::Hook;
 use ht_broker::Broker;
 use ht_broker::Dispatch;
 use ht_core::Hasher;
+use ht_core::outbox::Outboxes;
 use ht_core::shard::Shard;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -128,7 +129,13 @@ impl Gateway {
         );
 
         let threads = config.threads.max(1);
-        let node = Arc::new(Node::new(threads, config.matching, broker.clone()));
+        let outboxes = Outboxes::new(config.limits.outbox_total_bytes);
+        let node = Arc::new(Node::new(
+            threads,
+            config.matching,
+            outboxes,
+            broker.clone(),
+        ));
         let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
             .iter()
             .any(|&hook| backend.has_hook(hook));
@@ -142,7 +149,7 @@ impl Gateway {
         let hasher = Hasher::default();
         let mut shards = Vec::with_capacity(threads);
         for index in 0..threads {
-            let shard = Shard::new(shard_settings(&config), hasher.clone());
+            let shard = Shard::new(shard_settings(&config, &node.outboxes), hasher.clone());
             let inbox = config.limits.inbox;
             let running = shard::start(index, shard, inbox, Arc::clone(&node), sender.clone());
             shards.push(running.map_err(StartError::Shard)?);
@@ -236,7 +243,9 @@ impl Gateway {
     ) -> Result<(), StartError> {
         refuse_open(&self.internal, config.internal.api_key.as_ref())?;
         self.live.set(LiveSettings::new(config, rules));
-        let settings = shard_settings(config);
+        let outboxes = &self.node.outboxes;
+        outboxes.set_limit(config.limits.outbox_total_bytes);
+        let settings = shard_settings(config, outboxes);
         for shard in &self.shards {
             // A shard that has ended has nobody to be bounded.
             if let Ok(place) = shard.inbox.reserve().await {

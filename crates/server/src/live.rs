@@ -5,9 +5,11 @@
 //! ([`crate::inbox::Input::Settings`]): no shard touches what is shared to deliver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
+use ht_core::outbox::Outboxes;
 use ht_core::shard::Settings;
 
 use crate::config::DoorConfig;
@@ -71,11 +73,14 @@ impl Live {
 }
 
 /// The part of a configuration that each shard has.
-pub(crate) fn shard_settings(config: &ServerConfig) -> Settings {
+pub(crate) fn shard_settings(config: &ServerConfig, outboxes: &Arc<Outboxes>) -> Settings {
+    let ms = |period: Duration| u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
     Settings {
         matching: config.matching,
         limits: config.session.clone(),
-        idle_timeout: u64::try_from(config.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+        idle_timeout: ms(config.idle_timeout),
+        outbox_age: ms(config.limits.outbox_age),
+        outboxes: Arc::clone(outboxes),
         status_clients: config.status_clients,
         compression: config.compression.unwrap_or_default(),
     }

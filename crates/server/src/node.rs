@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use ht_broker::Broker;
 use ht_core::index::Matching;
+use ht_core::outbox::Outboxes;
 use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
@@ -24,6 +25,8 @@ use crate::throttle::Throttles;
 pub(crate) struct Node {
     /// By shard: its totals as of its last turn.
     pub(crate) shards: Vec<Published>,
+    /// What waits for all slow clients.
+    pub(crate) outboxes: Arc<Outboxes>,
     pub(crate) census: Census,
     /// Admitted connections that are open; exact at every moment.
     pub(crate) connections: AtomicU64,
@@ -51,8 +54,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
+    pub(crate) fn new(
+        shards: usize,
+        matching: Matching,
+        outboxes: Outboxes,
+        broker: Option<Arc<dyn Broker>>,
+    ) -> Self {
         Self {
+            outboxes: Arc::new(outboxes),
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(shards, matching),
             connections: AtomicU64::new(0),

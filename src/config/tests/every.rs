@@ -65,6 +65,8 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.room_bytes", "109"),
     ("limits.room_depth", "10"),
     ("limits.outbox_bytes", "11100"),
+    ("limits.outbox_age", "117"),
+    ("limits.outbox_total_bytes", "11800"),
     ("limits.trigger_bytes", "11200"),
     ("limits.triggers_per_request", "113"),
     ("limits.rooms_per_trigger", "114"),
@@ -136,6 +138,10 @@ fn assert_every(config: &Config) {
     );
     assert_eq!(limits.head_timeout.as_secs(), 103);
     assert_eq!(limits.handshake_timeout.as_secs(), 120);
+    assert_eq!(
+        (limits.outbox_age.as_secs(), limits.outbox_total_bytes),
+        (117, 11800)
+    );
     assert_eq!(
         [limits.trigger_bytes, limits.triggers_per_request],
         [11200, 113]

@@ -107,8 +107,8 @@ metrics! {
             || Eviction::ALL.iter().map(|reason| reason.as_str()).collect(),
             |now| now.totals.evictions.to_vec(),
         );
-            "Connections ended to protect the others"
-            "When it goes on growing: clients cannot keep up with what is published to them."
+            "Connections ended to protect the others, by the limit that was reached"
+            "When it goes on growing: clients cannot keep up with what is published to them. `outbox_total_bytes` says that memory for all of them is short."
         observed violations = Read::Counter(|now| now.totals.violations);
             "Connections that broke the websocket protocol or a size limit"
             "When it grows steadily: a client has a bug, or something between it and here has."
@@ -159,6 +159,9 @@ metrics! {
         observed queued_frames = Read::Gauge(|now| now.totals.queued);
             "Publish frames that wait for slow clients"
             "When it goes on growing: many clients are slow at once, or the network is."
+        observed outbox_bytes = Read::Gauge(|now| now.node.outboxes.bytes() as u64);
+            "Memory that holds what waits for slow clients, in bytes; a large publication that many wait for counts once"
+            "When it nears `limits.outbox_total_bytes`: those who stand still for longest are about to be evicted."
         observed deflated_publications = Read::Counter(|now| now.totals.deflated);
             "Publications that were compressed, each once"
             "Not by itself: what compression costs, beside the bytes below."
