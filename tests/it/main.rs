@@ -27,6 +27,7 @@ mod rabbitmq;
 mod readiness;
 mod rolling;
 mod rooms;
+mod stalled;
 mod status;
 mod support;
 mod talk;
