@@ -211,6 +211,11 @@ impl<P: Peer> Shard<P> {
         if !grants.permits(&room) {
             return Err(ErrorCode::RoomNotFound);
         }
+        // Each combination of keys with `*` makes publications slower for everybody, and a grant
+        // of `*` for many keys permits very many. Those that the API itself names are few.
+        if !self.registry.has_mask_for(&room) && !grants.contains(&room) {
+            return Err(ErrorCode::TooManyWildcards);
+        }
         let own = &mut self.connections[id.index()].own;
         let limit = self.settings.limits.subscriptions;
         if limit != 0 && own.count() >= limit && !self.registry.has(id, &room, name) {
