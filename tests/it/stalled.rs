@@ -81,6 +81,8 @@ fn thousands_who_do_not_read_are_let_go_within_the_bounds_and_the_others_hear_ev
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__OUTBOX_BYTES", EACH)
         .set("HT_LIMITS__OUTBOX_TOTAL_BYTES", TOTAL)
+        // The system would take up to a megabyte for each, without showing it.
+        .set("HT_TCP__SEND_BUFFER", "16KiB")
         .start();
     let mut healthy: Vec<_> = (0..HEALTHY).map(|_| Client::connect(&gateway)).collect();
     for client in &mut healthy {

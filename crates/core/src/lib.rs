@@ -14,6 +14,7 @@ pub mod shard;
 pub mod stats;
 
 mod connection;
+mod keepalive;
 mod timer;
 
 /// The hash function of every table. By default it is seeded at random, because clients choose

@@ -5,6 +5,7 @@
 //! due ([`Shard::fan_out`], [`Shard::tick`]); and *when* it is due ([`Shard::has_fan_out`],
 //! [`Shard::deadline`]). Times are milliseconds of any clock that never goes backwards.
 
+mod alive;
 mod ending;
 mod fan_out;
 mod session;
@@ -27,6 +28,7 @@ use crate::connection::Connection;
 use crate::connection::State;
 use crate::connection::Waiting;
 use crate::grant::GrantSet;
+use crate::keepalive::Keepalive;
 use crate::peer::Effects;
 use crate::peer::Eviction;
 use crate::peer::Moment;
@@ -38,6 +40,7 @@ use crate::stats::Stats;
 use crate::timer::Queue;
 
 pub use crate::shard::settings::Compression;
+pub use crate::shard::settings::KeepaliveSettings;
 pub use crate::shard::settings::Settings;
 
 /// How long a refused visitor has to read why, in ms.
@@ -82,6 +85,7 @@ pub struct Shard<P> {
     closing: Queue,
     /// Those with an outbox, by its last progress.
     waiting: Queue,
+    keepalive: Keepalive,
     fan_out: FanOut,
     /// One for all connections: no message depends on another.
     deflater: Deflater,
@@ -102,6 +106,7 @@ impl<P: Peer> Shard<P> {
             refused: Queue::new(REFUSED),
             closing: Queue::new(CLOSING),
             waiting: Queue::new(settings.outbox_age),
+            keepalive: Keepalive::new(settings.keepalive.interval, settings.keepalive.timeout),
             fan_out: FanOut::default(),
             deflater: Deflater::new(settings.compression.level),
             inflater: Inflater::new(),
@@ -114,9 +119,13 @@ impl<P: Peer> Shard<P> {
     /// Behaves like this from now on, for the connections that are open too. What was accepted
     /// before stays: no subscription and no waiting byte is dropped for a lower bound. `matching`
     /// stays as it was.
-    pub fn reconfigure(&mut self, settings: Settings) {
+    pub fn reconfigure(&mut self, settings: Settings, now: u64) {
         self.idle.set_limit(settings.idle_timeout);
         self.waiting.set_limit(settings.outbox_age);
+        let KeepaliveSettings { interval, timeout } = settings.keepalive;
+        if self.keepalive.set_limits(interval, timeout) {
+            self.ask_all(now);
+        }
         if settings.compression.level != self.settings.compression.level {
             self.deflater = Deflater::new(settings.compression.level);
         }
@@ -177,6 +186,7 @@ impl<P: Peer> Shard<P> {
             self.stats.admitted += 1;
             self.stats.connections += 1;
             self.idle.push(&mut self.connections, id.0, now);
+            self.keepalive.enter(id.0, now);
             effects.moment(Moment::Connect, &mut self.connections[id.index()].peer, now);
         } else {
             self.stats.refused += 1;
@@ -212,6 +222,10 @@ impl<P: Peer> Shard<P> {
                 self.remove(ConnectionId(id), now, effects);
             } else if let Some(id) = self.late(now) {
                 self.evict(ConnectionId(id), Eviction::OutboxAge, now, effects);
+            } else if let Some(id) = self.keepalive.unanswered(now) {
+                self.give_up(ConnectionId(id), now, effects);
+            } else if let Some(id) = self.keepalive.silent(now) {
+                self.ask(ConnectionId(id), now, effects);
             } else {
                 return;
             }
@@ -225,6 +239,7 @@ impl<P: Peer> Shard<P> {
             refused,
             closing,
             waiting,
+            keepalive,
             connections,
             ..
         } = self;
@@ -233,6 +248,7 @@ impl<P: Peer> Shard<P> {
             .iter()
             .filter_map(|queue| queue.deadline(connections))
             .chain(late)
+            .chain(keepalive.deadline())
             .min()
     }
 

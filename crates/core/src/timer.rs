@@ -89,11 +89,6 @@ impl Queue {
         (self.deadline(entries)? <= now).then_some(self.first)
     }
 
-    /// The entry that entered first.
-    pub(crate) fn first(&self) -> Option<u32> {
-        (self.first != NONE).then_some(self.first)
-    }
-
     /// When the first entry's time is up.
     pub(crate) fn deadline(&self, entries: &mut impl Links) -> Option<u64> {
         if self.first == NONE || self.limit == 0 {

@@ -16,6 +16,7 @@ mod hooks;
 mod inbox;
 mod internal;
 mod listener;
+mod memory;
 mod node;
 mod places;
 mod public;
@@ -23,6 +24,7 @@ mod readiness;
 mod respond;
 mod shard;
 mod socket;
+mod tcp;
 mod throttle;
 
 use std::sync::Arc;
@@ -198,6 +200,11 @@ impl Gateway {
             Arc::new(front),
             public_listener,
             doors.clone(),
+        ));
+        tokio::spawn(memory::watch(
+            Arc::clone(&node),
+            live.clone(),
+            health.clone(),
         ));
         Ok(Self {
             public,

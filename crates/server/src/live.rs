@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
 use ht_core::outbox::Outboxes;
+use ht_core::shard::KeepaliveSettings;
 use ht_core::shard::Settings;
 
 use crate::config::DoorConfig;
@@ -17,6 +18,7 @@ use crate::config::DrainConfig;
 use crate::config::Secret;
 use crate::config::ServerConfig;
 use crate::config::ServerLimits;
+use crate::config::TcpOptions;
 
 /// The settings of the control side that [`crate::Gateway::reload`] changes. Clones are the same.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub struct LiveSettings {
     pub compression: bool,
     /// How the node leaves.
     pub drain: DrainConfig,
+    /// Options of the sockets of visitors that come from now on.
+    pub tcp: TcpOptions,
     /// What is forwarded to the API.
     pub rules: ForwardRules,
 }
@@ -49,6 +53,7 @@ impl LiveSettings {
             api_key: config.internal.api_key.clone(),
             compression: config.compression.is_some(),
             drain: config.drain,
+            tcp: config.tcp.clone(),
             rules,
         }
     }
@@ -81,6 +86,10 @@ pub(crate) fn shard_settings(config: &ServerConfig, outboxes: &Arc<Outboxes>) ->
         idle_timeout: ms(config.idle_timeout),
         outbox_age: ms(config.limits.outbox_age),
         outboxes: Arc::clone(outboxes),
+        keepalive: KeepaliveSettings {
+            interval: ms(config.keepalive.interval),
+            timeout: ms(config.keepalive.timeout),
+        },
         status_clients: config.status_clients,
         compression: config.compression.unwrap_or_default(),
     }

@@ -14,6 +14,7 @@ use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
 use crate::census::Census;
+use crate::memory::Memory;
 use crate::metrics::Counters;
 use crate::places::Addresses;
 use crate::places::Slot;
@@ -27,6 +28,7 @@ pub(crate) struct Node {
     pub(crate) shards: Vec<Published>,
     /// What waits for all slow clients.
     pub(crate) outboxes: Arc<Outboxes>,
+    pub(crate) memory: Memory,
     pub(crate) census: Census,
     /// Admitted connections that are open; exact at every moment.
     pub(crate) connections: AtomicU64,
@@ -62,6 +64,7 @@ impl Node {
     ) -> Self {
         Self {
             outboxes: Arc::new(outboxes),
+            memory: Memory::default(),
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(shards, matching),
             connections: AtomicU64::new(0),

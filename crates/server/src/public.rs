@@ -90,6 +90,9 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
         };
         match accepted {
             Ok(((stream, peer), place)) => {
+                if let Err(error) = public.live.now().tcp.apply(&stream) {
+                    tracing::debug!(%error, "a socket does not take its options");
+                }
                 let (public, shutdown) = (Arc::clone(&public), shutdown.clone());
                 tokio::spawn(async move {
                     tokio::select! {

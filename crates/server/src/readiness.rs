@@ -37,6 +37,7 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
     if node.broken.load(Ordering::Relaxed) {
         reasons.push("a shard ended by a bug".to_owned());
     }
+    reasons.extend(node.memory.reason());
     match broker_trouble(node) {
         Some(trouble) => reasons.push(trouble),
         // What a probe says of a broker that is away would only repeat it.

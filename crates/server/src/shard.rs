@@ -230,7 +230,10 @@ impl ShardThread {
                         return;
                     }
                 }
-                Input::Settings(settings) => self.shard.reconfigure(*settings),
+                Input::Settings(settings) => {
+                    let now = self.now();
+                    self.shard.reconfigure(*settings, now);
+                }
                 Input::Probe(taken) => {
                     // Nobody waits any more where it came too late.
                     let _ = taken.send(());

@@ -96,6 +96,7 @@ impl<P: Peer> Shard<P> {
             State::Closing { .. } => self.closing.remove(&mut self.connections, id.0),
             State::Open(_) => {
                 self.idle.remove(&mut self.connections, id.0);
+                self.keepalive.leave(id.0);
                 let connection = &mut self.connections[id.index()];
                 // Hits name subscriptions that are about to go.
                 let pending = std::mem::replace(&mut connection.pending, Pending::EMPTY);

@@ -51,6 +51,7 @@ impl<P: Peer> Shard<P> {
         if matches!(connection.state, State::Closing { deaf: true }) {
             return;
         }
+        self.keepalive.heard(id.0, now);
         let mut decoder = std::mem::take(&mut connection.decoder);
         let mut inflater = connection
             .deflate

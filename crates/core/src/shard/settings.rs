@@ -20,10 +20,21 @@ pub struct Settings {
     pub outbox_age: u64,
     /// What all outboxes of the process hold, and may hold. All shards share it.
     pub outboxes: Arc<Outboxes>,
+    /// Whom to ask whether they are still there, and when.
+    pub keepalive: KeepaliveSettings,
     /// Whether clients may ask for `status`.
     pub status_clients: bool,
     /// How publications are compressed for those that negotiated it.
     pub compression: Compression,
+}
+
+/// Control pings to clients that say nothing. Any byte of theirs is an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepaliveSettings {
+    /// A connection that was not heard of for this long is asked, in ms. Zero: nobody is asked.
+    pub interval: u64,
+    /// How long it has to answer before it is closed, in ms. Zero: for ever.
+    pub timeout: u64,
 }
 
 /// Which publications are compressed, and how well.

@@ -3,6 +3,7 @@
 mod closing;
 mod compression;
 mod delivery;
+mod keepalive;
 mod kit;
 mod messages;
 mod model;

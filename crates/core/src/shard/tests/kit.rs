@@ -32,6 +32,7 @@ use crate::publication::Publication;
 use crate::registry::ConnectionId;
 use crate::shard::Admission;
 use crate::shard::Compression;
+use crate::shard::KeepaliveSettings;
 use crate::shard::Settings;
 use crate::shard::Shard;
 use crate::shard::Welcome;
@@ -128,6 +129,7 @@ pub(super) fn settings() -> Settings {
         idle_timeout: 300_000,
         outbox_age: 0,
         outboxes: Arc::default(),
+        keepalive: KeepaliveSettings::default(),
         status_clients: true,
         compression: Compression::default(),
     }

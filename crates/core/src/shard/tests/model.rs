@@ -15,6 +15,7 @@ use crate::index::Matching;
 use crate::limits::Limits;
 use crate::outbox::Outboxes;
 use crate::shard::Compression;
+use crate::shard::KeepaliveSettings;
 use crate::shard::Settings;
 
 /// What differs between the runs.
@@ -45,6 +46,7 @@ fn check(mode: Mode, operations: &[Operation]) {
             idle_timeout: reference::IDLE,
             outbox_age: mode.outbox_age,
             outboxes: Arc::new(Outboxes::new(mode.outbox_total_bytes)),
+            keepalive: KeepaliveSettings::default(),
             status_clients: true,
             compression: Compression {
                 threshold: mode.threshold,
