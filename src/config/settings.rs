@@ -285,7 +285,7 @@ settings! {
     tcp_send_buffer: usize, "tcp.send_buffer", size(0, GIB), TcpOptions::default().send_buffer,
         "`SO_SNDBUF` of visitors' sockets: what the system keeps for a client before anything waits in the gateway. Linux takes twice the number. 0: the system decides, and lets it grow, up to `net.ipv4.tcp_wmem`, for those that have shown to take much; set some 128 KiB where the system's own memory is short.";
     tcp_user_timeout: Duration, "tcp.user_timeout", period(Duration::ZERO, HOUR), TcpOptions::default().user_timeout,
-        "`TCP_USER_TIMEOUT` of visitors' sockets: a peer that acknowledges nothing of what was sent for this long is gone. 0: the system's own, some fifteen minutes.";
+        "`TCP_USER_TIMEOUT` of visitors' sockets: a peer that acknowledges nothing of what was sent, or has no room for more, for this long is gone. Above `limits.outbox_age`, so that slow clients are evicted and counted before. 0: the system's own, some fifteen minutes.";
 
     drain_period: Duration, "drain.period", period(Duration::ZERO, HOUR), DrainConfig::default().period,
         "How long closing the connections takes when there are many, so that their clients do not all come back at once; at most half of `drain.timeout`. 0: all at once.";

@@ -27,6 +27,7 @@ fn short_of_memory_newcomers_are_turned_away_and_who_is_here_goes_on() {
     });
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__MEMORY_BYTES", LIMIT)
+        .set("HT_BACKEND__TIMEOUT", "60s")
         .set("HT_LIMITS__OUTBOX_BYTES", 0)
         .set("HT_LIMITS__OUTBOX_TOTAL_BYTES", 0)
         .set("HT_TCP__SEND_BUFFER", "64KiB")
@@ -60,7 +61,7 @@ fn short_of_memory_newcomers_are_turned_away_and_who_is_here_goes_on() {
     assert!(ready.text().contains("memory: "), "{ready:?}");
     let refused = Handshake::new(&gateway).refused();
     assert_eq!(refused.status, 503);
-    assert_eq!(refused.header("retry-after"), Some("10"));
+    assert_eq!(refused.header("retry-after"), Some("5"));
     assert!(gateway.metric("high_templar_triggers_shed_total") >= 1);
     gateway.wait_for_line("memory is short");
 

@@ -64,6 +64,15 @@ impl Pending {
     };
 }
 
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds<'a> {
+    /// For one connection, in bytes.
+    pub(crate) each: usize,
+    /// What all outboxes hold.
+    pub(crate) all: &'a Arc<Outboxes>,
+}
+
 /// Why a connection cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
@@ -88,40 +97,54 @@ impl<P: Peer> Connection<P> {
         }
     }
 
-    /// Sends bytes after all that were sent before; what the socket does not take waits, up to
-    /// `limit` bytes. The second part is the bytes of `body`, if there is one; `publications`
-    /// says how many publish frames they are. True: nothing waits.
+    /// Sends bytes after all that were sent before; what the socket does not take waits. The
+    /// second part is the bytes of `body`, if there is one; `publications` says how many publish
+    /// frames they are. True: nothing waits.
+    #[inline]
     pub(crate) fn send<const PARTS: usize>(
         &mut self,
         parts: [&[u8]; PARTS],
         body: Option<&Body>,
         publications: u64,
-        limit: usize,
-        all: &Arc<Outboxes>,
+        bounds: &Bounds<'_>,
     ) -> Result<bool, Broken> {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        if let Some(outbox) = &mut self.outbox {
-            if outbox.waiting() + len > limit {
-                return Err(Broken::Slow);
-            }
-            outbox.append(&parts, body, 0, publications);
-            return Ok(false);
+        if self.outbox.is_some() {
+            return self.keep(&parts, body, 0, publications, bounds);
         }
+        let len: usize = parts.iter().map(|part| part.len()).sum();
         let sent = match *parts.as_slice() {
             [part] => self.peer.send(part),
             _ => self.peer.send_vectored(&parts.map(IoSlice::new)),
         };
-        let Sent::Bytes(taken) = sent else {
-            return Err(Broken::Gone);
-        };
-        if taken >= len {
-            return Ok(true);
+        match sent {
+            Sent::Bytes(taken) if taken >= len => Ok(true),
+            Sent::Bytes(taken) => self.keep(&parts, body, taken, publications, bounds),
+            Sent::Gone => Err(Broken::Gone),
+        }
+    }
+
+    /// Keeps what the socket did not take. Out of the way of those whose sockets take all.
+    #[cold]
+    #[inline(never)]
+    fn keep(
+        &mut self,
+        parts: &[&[u8]],
+        body: Option<&Body>,
+        taken: usize,
+        publications: u64,
+        bounds: &Bounds<'_>,
+    ) -> Result<bool, Broken> {
+        if let Some(outbox) = &self.outbox {
+            let len: usize = parts.iter().map(|part| part.len()).sum();
+            if outbox.waiting() + len > bounds.each {
+                return Err(Broken::Slow);
+            }
         }
         // The first message that does not fit is kept whatever its size: its bound is that of a
         // trigger. Only who stays behind is slow.
-        let mut outbox = Box::new(Outbox::new(Arc::clone(all)));
-        outbox.append(&parts, body, taken, publications);
-        self.outbox = Some(outbox);
+        let begin = || Box::new(Outbox::new(Arc::clone(bounds.all)));
+        let outbox = self.outbox.get_or_insert_with(begin);
+        outbox.append(parts, body, taken, publications);
         Ok(false)
     }
 

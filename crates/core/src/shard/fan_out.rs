@@ -16,10 +16,10 @@ use ht_frame::FrameHeader;
 use ht_frame::Opcode;
 
 use crate::body::Body;
+use crate::connection::Bounds;
 use crate::connection::Broken;
 use crate::connection::Connection;
 use crate::connection::Pending;
-use crate::outbox::Outboxes;
 use crate::peer::Effects;
 use crate::peer::Peer;
 use crate::publication::Publication;
@@ -211,7 +211,7 @@ impl<P: Peer> Shard<P> {
         now: u64,
         effects: &mut impl Effects<P>,
     ) -> usize {
-        let limit = self.outbox_bytes();
+        let bounds = self.settings.bounds();
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return 0;
         };
@@ -221,8 +221,7 @@ impl<P: Peer> Shard<P> {
         }
         let mut writer = Writer {
             connection,
-            limit,
-            outboxes: &self.settings.outboxes,
+            bounds,
             scratch: std::mem::take(&mut self.scratch),
             gathered: 0,
             bytes: 0,
@@ -295,8 +294,7 @@ fn hit(
 /// Gathers small frames for one connection, so that they are written together.
 struct Writer<'a, P> {
     connection: &'a mut Connection<P>,
-    limit: usize,
-    outboxes: &'a Arc<Outboxes>,
+    bounds: Bounds<'a>,
     scratch: Vec<u8>,
     /// How many frames the scratch holds.
     gathered: u64,
@@ -340,8 +338,7 @@ impl<P: Peer> Writer<'_, P> {
                 self.stats.undelivered += 1;
                 return Err(broken);
             }
-            let (limit, outboxes) = (self.limit, self.outboxes);
-            let result = self.connection.send(parts, Some(head), 1, limit, outboxes);
+            let result = self.connection.send(parts, Some(head), 1, &self.bounds);
             return self.count(1, result);
         }
         for part in parts {
@@ -359,10 +356,9 @@ impl<P: Peer> Writer<'_, P> {
         if self.scratch.is_empty() {
             return Ok(());
         }
-        let (limit, outboxes) = (self.limit, self.outboxes);
         let result = self
             .connection
-            .send([&self.scratch], None, self.gathered, limit, outboxes);
+            .send([&self.scratch], None, self.gathered, &self.bounds);
         self.scratch.clear();
         let frames = std::mem::take(&mut self.gathered);
         self.count(frames, result)

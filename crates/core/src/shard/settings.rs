@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::connection::Bounds;
 use crate::index::Matching;
 use crate::limits::Limits;
 use crate::outbox::Outboxes;
@@ -26,6 +27,20 @@ pub struct Settings {
     pub status_clients: bool,
     /// How publications are compressed for those that negotiated it.
     pub compression: Compression,
+}
+
+impl Settings {
+    /// How much may wait.
+    pub(crate) fn bounds(&self) -> Bounds<'_> {
+        let each = match self.limits.outbox_bytes {
+            0 => usize::MAX,
+            bytes => bytes,
+        };
+        Bounds {
+            each,
+            all: &self.outboxes,
+        }
+    }
 }
 
 /// Control pings to clients that say nothing. Any byte of theirs is an answer.

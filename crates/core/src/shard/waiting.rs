@@ -16,9 +16,9 @@ impl<P: Peer> Shard<P> {
     /// Whether more may be read from a connection: not while its answers pile up.
     #[must_use]
     pub fn may_read(&self, id: ConnectionId) -> bool {
-        self.connections
-            .get(id.index())
-            .is_some_and(|connection| connection.waiting() <= READ_AHEAD.min(self.outbox_bytes()))
+        let most = READ_AHEAD.min(self.settings.bounds().each);
+        let connection = self.connections.get(id.index());
+        connection.is_some_and(|connection| connection.waiting() <= most)
     }
 
     /// The socket takes bytes again.
@@ -54,11 +54,11 @@ impl<P: Peer> Shard<P> {
         now: u64,
         effects: &mut impl Effects<P>,
     ) {
-        let limit = self.outbox_bytes();
+        let bounds = self.settings.bounds();
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
-        match connection.send([bytes], None, 0, limit, &self.settings.outboxes) {
+        match connection.send([bytes], None, 0, &bounds) {
             Ok(true) => {}
             Ok(false) => self.waits(id, now, effects),
             Err(broken) => self.broken(id, broken, now, effects),
@@ -138,13 +138,5 @@ impl<P: Peer> Shard<P> {
         self.stats.evictions[reason as usize] += 1;
         effects.evicted(connection.id, &connection.peer, reason);
         self.remove(id, now, effects);
-    }
-
-    /// Bytes that may wait for one connection.
-    pub(super) fn outbox_bytes(&self) -> usize {
-        match self.settings.limits.outbox_bytes {
-            0 => usize::MAX,
-            bytes => bytes,
-        }
     }
 }
