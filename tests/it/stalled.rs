@@ -166,7 +166,11 @@ fn who_takes_nothing_for_too_long_is_let_go() {
     let _stalled = stalled(&gateway);
     let data = json!("x".repeat(1 << 20));
     while gateway.metric("high_templar_queued_frames") == 0 {
-        publish(&gateway, std::slice::from_mut(&mut good), &[data.clone()]);
+        publish(
+            &gateway,
+            std::slice::from_mut(&mut good),
+            std::slice::from_ref(&data),
+        );
     }
     gateway.wait_for_metric("high_templar_evictions_total{reason=\"outbox_age\"}", 1);
     gateway.wait_for_open(&mut good, 1);

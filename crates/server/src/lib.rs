@@ -36,7 +36,6 @@ use ht_backend::Hook;
 use ht_broker::Broker;
 use ht_broker::Dispatch;
 use ht_core::Hasher;
-use ht_core::outbox::Outboxes;
 use ht_core::shard::Shard;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -131,13 +130,8 @@ impl Gateway {
         );
 
         let threads = config.threads.max(1);
-        let outboxes = Outboxes::new(config.limits.outbox_total_bytes);
-        let node = Arc::new(Node::new(
-            threads,
-            config.matching,
-            outboxes,
-            broker.clone(),
-        ));
+        let node = Arc::new(Node::new(threads, config.matching, broker.clone()));
+        node.outboxes.set_limit(config.limits.outbox_total_bytes);
         let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
             .iter()
             .any(|&hook| backend.has_hook(hook));

@@ -56,14 +56,9 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(
-        shards: usize,
-        matching: Matching,
-        outboxes: Outboxes,
-        broker: Option<Arc<dyn Broker>>,
-    ) -> Self {
+    pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
         Self {
-            outboxes: Arc::new(outboxes),
+            outboxes: Arc::default(),
             memory: Memory::default(),
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(shards, matching),
