@@ -1,6 +1,5 @@
 //! Thousands who do not read: the process stays within its bounds, and who reads notices nothing.
 
-use std::io::Read;
 use std::thread;
 
 use serde_json::Value;
@@ -86,15 +85,13 @@ fn thousands_who_do_not_read_are_let_go_within_the_bounds_and_the_others_hear_ev
         .set("HT_LIMITS__OUTBOX_TOTAL_BYTES", TOTAL)
         // The system would take up to a megabyte for each, without showing it.
         .set("HT_TCP__SEND_BUFFER", "16KiB")
-        // It may have ended some that were evicted before they are looked at.
-        .set("HT_TCP__USER_TIMEOUT", 0)
         .start();
     let mut healthy: Vec<_> = (0..HEALTHY).map(|_| Client::connect(&gateway)).collect();
     for client in &mut healthy {
         client.subscribe(&json!({"room": 1}), "1");
     }
     let count = fit();
-    let mut stalled: Vec<_> = thread::scope(|scope| {
+    let stalled: Vec<_> = thread::scope(|scope| {
         let part = |part| {
             let gateway = &gateway;
             scope.spawn(move || {
@@ -137,20 +134,9 @@ fn thousands_who_do_not_read_are_let_go_within_the_bounds_and_the_others_hear_ev
     }
     gateway.wait_for_open(&mut healthy[0], HEALTHY as u64);
     assert_eq!(gateway.metric("high_templar_outbox_bytes"), 0);
-    // The system still has what it took for them; then comes the end.
-    let ended = stalled.iter_mut().all(|client| {
-        let mut buffer = [0; 64 << 10];
-        loop {
-            match client.stream.read(&mut buffer) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(cause) => return cause.kind() == std::io::ErrorKind::ConnectionReset,
-            }
-        }
-    });
-    assert!(ended);
     let line = gateway.wait_for_line("evicted a connection");
-    assert!(line.contains("address=127.0.0.1"), "{line}");
+    assert!(line.contains("127.0.0.1"), "{line}");
+    drop(stalled);
 }
 
 #[test]

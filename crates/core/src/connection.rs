@@ -47,6 +47,8 @@ pub(crate) enum State {
     Closing {
         /// Nothing that comes is read.
         deaf: bool,
+        /// How long it has to take what waits for it, in ms.
+        until: u64,
     },
 }
 

@@ -35,6 +35,7 @@ use crate::peer::Moment;
 use crate::peer::Peer;
 use crate::registry::ConnectionId;
 use crate::registry::Registry;
+use crate::shard::ending::CLOSING;
 use crate::shard::fan_out::FanOut;
 use crate::stats::Stats;
 use crate::timer::Queue;
@@ -45,9 +46,6 @@ pub use crate::shard::settings::Settings;
 
 /// How long a refused visitor has to read why, in ms.
 const REFUSED: u64 = 100;
-
-/// How long a peer has to answer our close frame, in ms.
-const CLOSING: u64 = 3_000;
 
 /// Connections that are ended in one [`Shard::tick`].
 const TICK: usize = 256;
@@ -219,7 +217,7 @@ impl<P: Peer> Shard<P> {
             {
                 self.close(ConnectionId(id), close, now, effects);
             } else if let Some(id) = self.closing.expired(&mut self.connections, now) {
-                self.remove(ConnectionId(id), now, effects);
+                self.closed(ConnectionId(id), now, effects);
             } else if let Some(id) = self.late(now) {
                 self.evict(ConnectionId(id), Eviction::OutboxAge, now, effects);
             } else if let Some(id) = self.keepalive.unanswered(now) {

@@ -62,9 +62,12 @@ fn bytes(len: usize, seed: usize) -> Vec<u8> {
 }
 
 proptest! {
+    // Each case moves megabytes.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     #[test]
     fn an_outbox_keeps_its_bytes_in_order_and_its_size_within_bounds(
-        steps in prop::collection::vec(step(), 1..200),
+        steps in prop::collection::vec(step(), 1..60),
         mut taken in 0usize..5 * PIECE,
     ) {
         let all = Arc::new(Outboxes::new(0));

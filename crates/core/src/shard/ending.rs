@@ -11,6 +11,12 @@ use crate::peer::Peer;
 use crate::registry::ConnectionId;
 use crate::shard::Shard;
 
+/// How long a peer has to answer our close frame, in ms.
+pub(super) const CLOSING: u64 = 3_000;
+
+/// The same while the node goes, in ms: a round trip over a bad network.
+const LEAVING: u64 = 1_000;
+
 impl<P: Peer> Shard<P> {
     /// Closes up to `count` admitted connections, each after what was published to it; those first
     /// whose clients have been silent for longest.
@@ -29,8 +35,10 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Closes every connection: the node goes.
+    /// Closes every connection: the node goes. From now on it waits less for those that took all
+    /// and do not answer.
     pub fn close_all(&mut self, close: Close, now: u64, effects: &mut impl Effects<P>) {
+        self.closing.set_limit(LEAVING);
         let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
         for key in all {
             let id = ConnectionId(u32::try_from(key).expect("keys were given as u32"));
@@ -70,6 +78,21 @@ impl<P: Peer> Shard<P> {
         self.recycle(scratch);
     }
 
+    /// A connection that is being closed has had its time. While the node goes that is short, but
+    /// one that has not taken all yet has as long as ever.
+    pub(super) fn closed(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+        let connection = &self.connections[id.index()];
+        match connection.state {
+            State::Closing { until, .. } if connection.waiting() > 0 && until > now => {
+                self.closing.remove(&mut self.connections, id.0);
+                self.closing.push(&mut self.connections, id.0, now);
+            }
+            State::Open(_) | State::Refused(_) | State::Closing { .. } => {
+                self.remove(id, now, effects);
+            }
+        }
+    }
+
     /// Whether our close frame was sent.
     pub(super) fn is_closing(&self, id: ConnectionId) -> bool {
         matches!(self.connections[id.index()].state, State::Closing { .. })
@@ -84,7 +107,8 @@ impl<P: Peer> Shard<P> {
         effects: &mut impl Effects<P>,
     ) {
         self.deregister(id, now, effects);
-        self.connections[id.index()].state = State::Closing { deaf };
+        let until = now + CLOSING;
+        self.connections[id.index()].state = State::Closing { deaf, until };
         self.closing.push(&mut self.connections, id.0, now);
     }
 

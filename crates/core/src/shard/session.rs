@@ -48,7 +48,7 @@ impl<P: Peer> Shard<P> {
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
-        if matches!(connection.state, State::Closing { deaf: true }) {
+        if matches!(connection.state, State::Closing { deaf: true, .. }) {
             return;
         }
         self.keepalive.heard(id.0, now);
@@ -94,7 +94,7 @@ impl<P: Peer> Shard<P> {
         }
         self.recycle(replies);
         if let Some(connection) = self.connections.get_mut(id.index())
-            && matches!(connection.state, State::Closing { deaf: true })
+            && matches!(connection.state, State::Closing { deaf: true, .. })
             && connection.waiting() == 0
         {
             connection.peer.shutdown();

@@ -5,6 +5,7 @@ mod compression;
 mod delivery;
 mod keepalive;
 mod kit;
+mod leaving;
 mod messages;
 mod model;
 mod outbox;

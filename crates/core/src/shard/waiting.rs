@@ -41,7 +41,7 @@ impl<P: Peer> Shard<P> {
         self.unwatch(id);
         let connection = &mut self.connections[id.index()];
         connection.outbox = None;
-        if matches!(connection.state, State::Closing { deaf: true }) {
+        if matches!(connection.state, State::Closing { deaf: true, .. }) {
             connection.peer.shutdown();
         }
     }

@@ -25,6 +25,8 @@ const GRANTS: &str = r#"[{},{"a":"*"},{"a":1,"b":"*"}]"#;
 pub(super) struct Reference {
     world: World,
     settings: Settings,
+    /// Everybody was closed once: nobody is waited for as long as before.
+    leaves: bool,
     eager: bool,
     /// Whoever is there, by place.
     clients: [Option<Known>; CLIENTS],
@@ -48,6 +50,7 @@ impl Reference {
         Self {
             world: World::with(settings.clone()),
             settings,
+            leaves: false,
             eager,
             clients: Default::default(),
             data: 0,
@@ -266,6 +269,7 @@ impl Reference {
     }
 
     fn close_all(&mut self) {
+        self.leaves = true;
         let now = self.world.now;
         let outside = &mut self.world.outside;
         self.world.shard.close_all(Close::RESTART, now, outside);
@@ -284,7 +288,9 @@ impl Reference {
             if let Some(known) = &mut self.clients[place] {
                 known.check(false);
                 if !self.world.is_there(&known.client) {
-                    assert!(known.vanished || (known.hesitated && bounded));
+                    let left = |since| self.leaves && since + 1_000 <= self.world.now;
+                    let left = matches!(known.state, State::Closing(since) | State::Deaf(since) if left(since));
+                    assert!(known.vanished || left || (known.hesitated && bounded));
                     self.bury(place);
                 }
             }
