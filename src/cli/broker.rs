@@ -6,8 +6,10 @@ use bytes::Bytes;
 use ht_broker::Broker;
 use ht_broker::config::RabbitMqConfig;
 use ht_broker::rabbitmq;
+use ht_broker::rabbitmq::Parsing;
 use ht_broker::rabbitmq::RabbitMq;
 use ht_proto::trigger::Trigger;
+use ht_server::aside;
 use ht_server::live::Live;
 
 use crate::cli::check::Finding;
@@ -23,9 +25,15 @@ pub(super) fn make(
     };
     let endpoint = rabbitmq::describe(&config.url)?;
     tracing::info!("triggers come from RabbitMQ at {endpoint}");
-    let parse = move |body: &Bytes| {
+    let parse = move |text: Bytes| {
         let limits = live.now().limits.trigger();
-        Trigger::parse(body, &limits).map_err(|error| error.to_string())
+        let parse =
+            move |text: &Bytes| Trigger::parse(text, &limits).map_err(|error| error.to_string());
+        if aside::is_large(&text) {
+            Parsing::Aside(Box::pin(aside::parse(text, parse)))
+        } else {
+            Parsing::Done(parse(&text))
+        }
     };
     Ok(Some(Arc::new(RabbitMq::new(config, Arc::new(parse))?)))
 }

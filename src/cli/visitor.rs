@@ -5,13 +5,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::anyhow;
 use anyhow::bail;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt as _;
+use ht_proto::close::Advice;
+use ht_proto::subprotocol::Subprotocol;
+use ht_proto::subprotocol::TOKEN_PREFIX;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Uri;
 use http::header;
-use percent_encoding::NON_ALPHANUMERIC;
-use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::MaybeTlsStream;
@@ -40,7 +43,7 @@ pub(super) struct VisitorArgs {
     /// The gateway's address for browsers
     #[arg(long, default_value = "ws://127.0.0.1:5000/ws/")]
     url: String,
-    /// Sent as the parameter `token`, as browsers do
+    /// Sent as a subprotocol, so that it stands in no address and no log
     #[arg(long)]
     token: Option<String>,
     /// Sent as the header Cookie, such as sessionid=abc; may be repeated
@@ -63,13 +66,7 @@ pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// The handshake's request.
 pub(super) fn request(args: &VisitorArgs) -> anyhow::Result<Request> {
-    let mut url = args.url.clone();
-    if let Some(token) = &args.token {
-        let joint = if url.contains('?') { '&' } else { '?' };
-        let token = utf8_percent_encode(token, NON_ALPHANUMERIC);
-        url = format!("{url}{joint}token={token}");
-    }
-    let uri: Uri = url.parse().context("--url is no address")?;
+    let uri: Uri = args.url.parse().context("--url is no address")?;
     if !matches!(uri.scheme_str(), Some("ws" | "wss")) {
         bail!(
             "--url: expected an address such as ws://127.0.0.1:5000/ws/ or wss://example.com/ws/"
@@ -77,6 +74,14 @@ pub(super) fn request(args: &VisitorArgs) -> anyhow::Result<Request> {
     }
     let mut request = uri.into_client_request().context("--url is no address")?;
     let headers = request.headers_mut();
+    if let Some(token) = &args.token {
+        // A client is content only with an answer to its offer, which a token never is.
+        let token = URL_SAFE_NO_PAD.encode(token);
+        let offer = format!("{}, {TOKEN_PREFIX}{token}", Subprotocol::V1.name());
+        let mut offer = HeaderValue::try_from(offer).expect("base64url is a header's value");
+        offer.set_sensitive(true);
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+    }
     if !args.cookies.is_empty() {
         let cookie = HeaderValue::from_str(&args.cookies.join("; "))
             .map_err(|_| anyhow!("--cookie holds characters that no header can"))?;
@@ -171,20 +176,23 @@ pub(super) async fn next(socket: &mut Socket) -> anyhow::Result<String> {
 }
 
 fn closed(frame: Option<&CloseFrame>) -> String {
-    match frame {
-        None => "the gateway closed the connection".to_owned(),
-        Some(frame) if frame.reason.is_empty() => {
-            format!(
-                "the gateway closed the connection with code {}",
-                u16::from(frame.code)
-            )
-        }
-        Some(frame) => format!(
-            "the gateway closed the connection with code {}: {}",
-            u16::from(frame.code),
-            frame.reason
-        ),
+    let mut sentence = "the gateway closed the connection".to_owned();
+    let Some(frame) = frame else {
+        return sentence;
+    };
+    let code = u16::from(frame.code);
+    sentence += &format!(" with code {code}");
+    if !frame.reason.is_empty() {
+        sentence += &format!(": {}", frame.reason);
     }
+    sentence += match Advice::of(code) {
+        Advice::AsYouLike => "",
+        Advice::Soon => "; come back soon",
+        Advice::Later => "; come back later",
+        Advice::Never => "; coming back would not help",
+        Advice::SignIn => "; sign in again first",
+    };
+    sentence
 }
 
 /// The message that subscribes to a room.

@@ -9,6 +9,7 @@ use ht_backend::config::HookCalls;
 use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
 use ht_core::limits::Limits;
+use ht_server::config::AuthConfig;
 use ht_server::config::Compression;
 use ht_server::config::DoorConfig;
 use ht_server::config::DrainConfig;
@@ -169,8 +170,13 @@ fn server(values: &Values) -> ServerConfig {
             trigger_bytes: values.limits_trigger_bytes.value,
             triggers_per_request: values.limits_triggers_per_request.value,
             rooms_per_trigger: values.limits_rooms_per_trigger.value,
+            triggers_in_flight: values.limits_triggers_in_flight.value,
             trigger_ids: values.limits_trigger_ids.value,
             inbox: values.limits_inbox.value,
+        },
+        auth: AuthConfig {
+            first_frame: values.auth_first_frame.value,
+            first_frame_timeout: values.auth_first_frame_timeout.value,
         },
         hooks: HookQueueConfig {
             queue: values.hooks_queue.value,

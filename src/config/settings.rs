@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
+use ht_server::config::AuthConfig;
 use ht_server::config::Compression;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
@@ -194,6 +195,11 @@ settings! {
     backend_tls_ca_file: Option<PathBuf>, "backend.tls_ca_file", File, None,
         "PEM file with the authorities to trust. Empty: those of the system.";
 
+    auth_first_frame: bool, "auth.first_frame", Flag, AuthConfig::default().first_frame,
+        "Whether a visitor that brought neither cookie nor parameter may send its token in the first frame. It must then send one: who comes without anything is not asked about.";
+    auth_first_frame_timeout: Duration, "auth.first_frame_timeout", period(100 * MS, HOUR), AuthConfig::default().first_frame_timeout,
+        "Time for that frame; it counts under `limits.handshakes`.";
+
     hooks_connect: Option<HookCall>, "hooks.connect", Call, None,
         "Called after a visitor was admitted, with the same headers as bootstrap. Empty: no call.";
     hooks_ping: Option<HookCall>, "hooks.ping", Call, None,
@@ -272,6 +278,8 @@ settings! {
         "Triggers in one request.";
     limits_rooms_per_trigger: usize, "limits.rooms_per_trigger", count(1, 1_000_000), ServerLimits::default().rooms_per_trigger,
         "Rooms in one trigger.";
+    limits_triggers_in_flight: usize, "limits.triggers_in_flight", size(0, 64 * GIB), ServerLimits::default().triggers_in_flight,
+        "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. One alone always fits; one that does not say how long it is counts as `limits.trigger_bytes`. 0: no bound.";
     limits_trigger_ids: usize, "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
         "Trigger ids that are remembered to recognise a repetition.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
@@ -313,6 +321,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("internal", "The listener for your API and for operators."),
     ("backend", "Your HTTP API: who may enter, and which rooms."),
+    (
+        "auth",
+        "How visitors may say who they are, beside cookies, parameters and subprotocols.",
+    ),
     (
         "hooks",
         "Calls that tell your API who came, is there and went.",

@@ -13,6 +13,7 @@ use ht_backend::config::HookCall;
 use ht_backend::config::HookCalls;
 use ht_core::limits::Limits;
 use ht_server::Gateway;
+use ht_server::config::AuthConfig;
 use ht_server::config::Compression;
 use ht_server::config::DoorConfig;
 use ht_server::config::DrainConfig;
@@ -152,6 +153,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
         limits: ServerLimits::default(),
         keepalive: KeepaliveConfig::default(),
         tcp: TcpOptions::default(),
+        auth: AuthConfig::default(),
         hooks: HookQueueConfig::default(),
         readiness: ReadinessConfig::default(),
         drain: DrainConfig {

@@ -1,8 +1,11 @@
 //! What of a visitor's request reaches the backend: exactly what is named, byte for byte.
 
+use std::io::Write;
+
 use crate::support::Gateway;
 use crate::support::Handshake;
 use crate::support::StubBackend;
+use crate::support::http;
 
 /// The headers of the only request, by name.
 #[track_caller]
@@ -140,12 +143,88 @@ fn what_could_split_a_request_is_answered_with_400() {
         Handshake::new(&gateway).path("/ws/?token=a%0d%0aX-Forged:%201"),
         Handshake::new(&gateway).path("/ws/?token=a%0a"),
         Handshake::new(&gateway).path("/ws/?token=%00"),
+        Handshake::new(&gateway).path("/ws/?token=%09"),
         Handshake::new(&gateway).path("/ws/?custom=%0D"),
         Handshake::new(&gateway).header("Cookie", b"a=\0"),
         Handshake::new(&gateway).header("User-Agent", b"a\rb"),
+        // The octal escapes of a quoted cookie are undone for the token.
+        Handshake::new(&gateway).header("Cookie", "csrftoken=\"a\\015\\012X-Forged: 1\""),
+        Handshake::new(&gateway).header("Host", "other.test"),
+        Handshake::new(&gateway).without("Host"),
+        Handshake::new(&gateway).header("Content-Length", "5"),
+        Handshake::new(&gateway).header("Transfer-Encoding", "chunked"),
     ] {
         assert_eq!(handshake.refused().status, 400, "{handshake:?}");
     }
     assert!(backend.requests().is_empty());
     Handshake::new(&gateway).path("/ws/?token=fine").connect();
+}
+
+#[test]
+fn no_control_character_reaches_the_backend_by_any_way() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    for byte in (0..0x20).chain([0x7f]).filter(|byte| *byte != b'\t') {
+        let value = [b"a", &[byte][..], b"b"].concat();
+        let octal = format!("csrftoken=\"a\\{byte:03o}b\"");
+        for handshake in [
+            Handshake::new(&gateway).path(&format!("/ws/?token=a%{byte:02x}b")),
+            Handshake::new(&gateway).header("Cookie", octal),
+            Handshake::new(&gateway).header("Cookie", &value),
+            Handshake::new(&gateway).header("User-Agent", &value),
+            Handshake::new(&gateway).header("X-Real-IP", &value),
+            Handshake::new(&gateway).header(&format!("X-{}", char::from(byte)), "x"),
+            Handshake::new(&gateway).path(&format!("/ws/?token=a{}b", char::from(byte))),
+        ] {
+            let (answer, _) = handshake.send().answer();
+            assert_eq!(answer.status, 400, "{byte:#x} {handshake:?}");
+        }
+    }
+    assert!(backend.requests().is_empty());
+}
+
+#[test]
+fn lines_that_two_readers_could_read_in_two_ways_are_refused() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    let good = String::from_utf8(Handshake::new(&gateway).bytes()).unwrap();
+    for bad in [
+        "X-Real-IP : 192.0.2.7\r\n",
+        " X-Real-IP: 192.0.2.7\r\n",
+        "User-Agent: a\r\n X-Real-IP: 192.0.2.7\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Content-Length: +5\r\n",
+        "no colon\r\n",
+        ": empty\r\n",
+    ] {
+        let mut stream = gateway.public().connect().unwrap();
+        let request = good.replacen("\r\n", &format!("\r\n{bad}"), 1);
+        stream.write_all(request.as_bytes()).unwrap();
+        let (answer, _) = http::read_answer(&mut stream).expect("an answer");
+        assert_eq!(answer.status, 400, "{bad:?}");
+    }
+    assert!(backend.requests().is_empty());
+}
+
+#[test]
+fn what_is_too_long_to_forward_is_answered_with_400() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_LIMITS__HEAD_BYTES", "256KiB")
+        .start();
+    let token = "x".repeat(40_000);
+    for handshake in [
+        Handshake::new(&gateway).path(&format!("/ws/?token={token}")),
+        Handshake::new(&gateway).header("User-Agent", &token),
+        Handshake::new(&gateway).header("Cookie", format!("csrftoken={token}")),
+        Handshake::new(&gateway)
+            .header("Cookie", &token)
+            .header("Cookie", &token),
+    ] {
+        let answer = handshake.refused();
+        assert_eq!(answer.status, 400, "{}", handshake.line);
+        assert!(answer.text().contains("longer than"), "{answer:?}");
+    }
+    assert!(backend.requests().is_empty());
 }

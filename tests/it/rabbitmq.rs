@@ -193,6 +193,28 @@ fn bad_messages_are_dropped_with_a_line_and_what_follows_is_delivered() {
 }
 
 #[test]
+fn large_messages_keep_their_place_among_small_ones() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let gateway = with(&backend, &vhost).start();
+    wait_for_ready(&gateway);
+    let mut client = Client::connect(&gateway);
+    client.subscribe(&json!({"room": 1}), 1);
+    let rabbit = Rabbit::connect(vhost.url());
+    let text = "x".repeat(1 << 20);
+    let large = json!({"rooms": [{"room": 1}], "data": text}).to_string();
+    let bad = &large[..large.len() - 1];
+    rabbit.publish_all(
+        [&trigger(1), &large, &trigger(2), bad, &large, &trigger(3)].map(String::from),
+    );
+    for data in [json!(1), json!(text), json!(2), json!(text), json!(3)] {
+        assert!(client.expect_publish().0 == data);
+    }
+    client.fence();
+    assert_eq!(gateway.metric("high_templar_broker_rejected_total"), 1);
+}
+
+#[test]
 fn an_exchange_that_exists_with_other_arguments_is_used_as_it_is() {
     let vhost = RabbitMq::shared().vhost();
     let _ = vhost.eval(

@@ -152,5 +152,7 @@ fn a_refused_listener_is_told_where_to_look() {
             .contains("the API does not let this visitor in"),
         "{found:?}"
     );
+    let why = "(the gateway closed the connection with code 4300: refused; sign in again first)";
+    assert!(found.stderr.contains(why), "{found:?}");
     assert!(!found.stderr.contains("geheim"), "{found:?}");
 }

@@ -1,12 +1,19 @@
 """The package in an empty environment: nothing but the standard library, and the binary."""
 
+import subprocess
 import sys
+from importlib.metadata import version
 
+import high_templar
 from high_templar import Publisher
+from high_templar.binary import find_binary
 from high_templar.gateway import Gateway
 from high_templar.testing import capture
 
 assert not [name for name in sys.modules if name.split(".")[0] in ("django", "pika", "pytest")]
+shown = subprocess.run([find_binary(), "--version"], capture_output=True, text=True, check=True)
+assert shown.stdout == f"high-templar {high_templar.__version__}\n"
+assert version("high-templar") == high_templar.__version__
 with Gateway("http://127.0.0.1:1/") as gateway, Publisher(gateway.internal_url) as publisher:
     assert publisher.publish({"target": "news"}, {"id": 1}).position == 1
 with capture() as published:

@@ -10,6 +10,10 @@ import pytest
 from high_templar.gateway import Gateway
 
 
+def serve(server):
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+
+
 class Backend:
     """A backend that admits everybody to every room of the key ``target``."""
 
@@ -27,7 +31,7 @@ class Backend:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        serve(self.server)
         self.url = f"http://127.0.0.1:{self.server.server_port}/"
         return self
 
@@ -97,7 +101,7 @@ class Trickster:
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        serve(self.server)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         return self
 

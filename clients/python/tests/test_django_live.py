@@ -55,6 +55,12 @@ def test_strangers_are_refused(live_gateway):
         assert page.close_code() == 1000
 
 
+def test_strangers_who_may_enter(live_gateway, settings):
+    settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ANONYMOUS": True}
+    with live_gateway.connect() as page:
+        assert page.allowed_rooms == [{"target": "news"}]
+
+
 def test_hooks_reach_their_receivers(transactional_db, live_server, anna):
     from high_templar.django.testing import LiveGateway
 

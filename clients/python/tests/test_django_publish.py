@@ -6,6 +6,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from django.core.signals import request_finished
 from django.db import transaction
 from django.test import TestCase
 from shop.models import Order
@@ -151,6 +152,24 @@ class TestTransactions:
             publish(NEWS, 1)
             transaction.on_commit(lambda: seen.append(len(wire.requests)))
         assert seen == [0, 1]
+
+    def test_hooks_of_others_that_fail_do_not_lose_it(self, wire):
+        def fail():
+            raise RuntimeError
+
+        def sell():
+            with transaction.atomic():
+                publish(NEWS, "before")
+                transaction.on_commit(fail)
+                publish(NEWS, "after")
+
+        with pytest.raises(RuntimeError):
+            sell()
+        assert wire.requests == []
+        request_finished.send(sender=None)
+        assert wire.requests == [published("before")]
+        request_finished.send(sender=None)
+        assert len(wire.requests) == 1
 
     def test_from_a_coroutine(self, wire):
         asyncio.run(apublish(NEWS, 1))

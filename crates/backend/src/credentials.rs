@@ -16,6 +16,10 @@ impl Credentials {
     pub fn headers(&self) -> &HeaderMap {
         &self.0
     }
+
+    pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.0
+    }
 }
 
 impl From<HeaderMap> for Credentials {

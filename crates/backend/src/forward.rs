@@ -14,16 +14,24 @@ use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
 use http::header::COOKIE;
+use http::header::USER_AGENT;
 
 use crate::config::HeaderRule;
 use crate::config::HeaderSource;
 use crate::credentials::Credentials;
+use crate::token::Token;
 
 /// Longest forwarded value but a whole `Cookie` header, in bytes, before its format is applied.
 pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 
 /// Longest forwarded `Cookie` header, in bytes. The bound of a request head is usually lower.
 pub const COOKIE_BYTES_MAX: usize = 64 * 1024;
+
+/// Where a proxy says who it speaks for.
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// The parameter whose rules a [`Token`] feeds.
+const TOKEN_PARAM: &str = "token";
 
 /// The rules that make [`Credentials`] of a visitor's request.
 ///
@@ -69,6 +77,9 @@ pub enum ForwardError {
         /// The bound that it passed.
         bytes_max: usize,
     },
+    /// The visitor brought two tokens that are not the same.
+    #[error("there are two tokens, and they differ")]
+    TwoTokens,
 }
 
 impl ForwardRules {
@@ -111,6 +122,43 @@ impl ForwardRules {
             forwarded.insert(rule.name.clone(), finish(rule, &found)?);
         }
         Ok(forwarded.into())
+    }
+
+    /// Adds what a token gives that came in another way than as the parameter `token`: the same
+    /// headers. Without a rule for that parameter it gives none.
+    ///
+    /// # Errors
+    /// When the parameter was there as well and was another token: none of the two is better.
+    pub fn add_token(
+        &self,
+        credentials: &mut Credentials,
+        token: &Token,
+    ) -> Result<(), ForwardError> {
+        let of_token = |rule: &&HeaderRule| match &rule.source {
+            HeaderSource::Param(name) => name == TOKEN_PARAM,
+            HeaderSource::Header(_) | HeaderSource::Cookie(_) | HeaderSource::Fixed(_) => false,
+        };
+        for rule in self.rules.iter().filter(of_token) {
+            let value = finish(rule, token.as_bytes())?;
+            match credentials.headers().get(&rule.name) {
+                Some(known) if *known != value => return Err(ForwardError::TwoTokens),
+                Some(_) => {}
+                None => drop(credentials.headers_mut().insert(rule.name.clone(), value)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything among these credentials may tell who the visitor is: a cookie, a
+    /// parameter or a header of its own, and not only its address and its program.
+    #[must_use]
+    pub fn identify(&self, credentials: &Credentials) -> bool {
+        let mut rules = self.rules.iter().filter(|rule| match &rule.source {
+            HeaderSource::Header(name) => *name != USER_AGENT && *name != X_REAL_IP,
+            HeaderSource::Param(_) | HeaderSource::Cookie(_) => true,
+            HeaderSource::Fixed(_) => false,
+        });
+        rules.any(|rule| credentials.headers().contains_key(&rule.name))
     }
 }
 

@@ -18,6 +18,7 @@ mod parse;
 mod redirect;
 mod setup;
 mod tls;
+mod token;
 
 use futures_util::future::BoxFuture;
 
@@ -33,6 +34,8 @@ pub use crate::forward::ForwardError;
 pub use crate::forward::ForwardRules;
 pub use crate::forward::HEADER_BYTES_MAX;
 pub use crate::setup::BackendSetupError;
+pub use crate::token::Token;
+pub use crate::token::TokenError;
 
 /// The API that decides who may enter which rooms.
 ///

@@ -82,8 +82,16 @@ const EXCHANGE_NAME_MAX: usize = 127;
 /// Bad messages are told of this often at most.
 const REJECTED_LOG: Duration = Duration::from_secs(10);
 
-/// Reads one message as a trigger, or says what is wrong with it.
-pub type Parse = Arc<dyn Fn(&Bytes) -> Result<Trigger, String> + Send + Sync>;
+/// Reads one message as a trigger.
+pub type Parse = Arc<dyn Fn(Bytes) -> Parsing + Send + Sync>;
+
+/// What a message is: a trigger, or else the sentence that says what is wrong with it.
+pub enum Parsing {
+    /// It was read at once.
+    Done(Result<Trigger, String>),
+    /// It is long and being read elsewhere; those behind it wait.
+    Aside(BoxFuture<'static, Result<Trigger, String>>),
+}
 
 /// The RabbitMQ adapter.
 pub struct RabbitMq {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ht_frame::Decoder;
 use ht_frame::PerMessageDeflate;
 use ht_proto::close::Close;
+use ht_proto::subprotocol::Subprotocol;
 use slab::Slab;
 use uuid::Uuid;
 
@@ -17,6 +18,8 @@ use crate::outbox::Outboxes;
 use crate::peer::Peer;
 use crate::peer::Sent;
 use crate::registry::Own;
+use crate::shard::Admission;
+use crate::shard::Welcome;
 use crate::timer::Link;
 use crate::timer::Links;
 use crate::timer::NONE;
@@ -33,6 +36,8 @@ pub(crate) struct Connection<P> {
     pub(crate) decoder: Decoder,
     /// What was agreed upon about compression.
     pub(crate) deflate: Option<PerMessageDeflate>,
+    /// The subprotocol that was chosen.
+    pub(crate) subprotocol: Option<Subprotocol>,
     pub(crate) outbox: Option<Box<Outbox>>,
 }
 
@@ -85,16 +90,21 @@ pub(crate) enum Broken {
 }
 
 impl<P: Peer> Connection<P> {
-    pub(crate) fn new(peer: P, id: Uuid, state: State, deflate: Option<PerMessageDeflate>) -> Self {
+    /// A connection whose handshake is done.
+    pub(crate) fn new(peer: P, welcome: Welcome) -> Self {
         Self {
             peer,
-            id,
-            state,
+            id: welcome.id,
+            state: match welcome.admission {
+                Admission::Admitted(grants) => State::Open(grants),
+                Admission::Refused(close) | Admission::TurnedAway(close) => State::Refused(close),
+            },
             link: Link::new(),
             own: Own::default(),
             pending: Pending::EMPTY,
             decoder: Decoder::new(),
-            deflate,
+            deflate: welcome.deflate,
+            subprotocol: welcome.subprotocol,
             outbox: None,
         }
     }

@@ -11,23 +11,18 @@ mod fan_out;
 mod session;
 mod settings;
 mod waiting;
+mod welcome;
 
-use std::sync::Arc;
-
-use bytes::Bytes;
 use ht_frame::Deflater;
 use ht_frame::Inflater;
 use ht_frame::Opcode;
-use ht_frame::PerMessageDeflate;
 use ht_proto::close::Close;
 use slab::Slab;
-use uuid::Uuid;
 
 use crate::Hasher;
 use crate::connection::Connection;
 use crate::connection::State;
 use crate::connection::Waiting;
-use crate::grant::GrantSet;
 use crate::keepalive::Keepalive;
 use crate::peer::Effects;
 use crate::peer::Eviction;
@@ -43,34 +38,14 @@ use crate::timer::Queue;
 pub use crate::shard::settings::Compression;
 pub use crate::shard::settings::KeepaliveSettings;
 pub use crate::shard::settings::Settings;
+pub use crate::shard::welcome::Admission;
+pub use crate::shard::welcome::Welcome;
 
 /// How long a refused visitor has to read why, in ms.
 const REFUSED: u64 = 100;
 
 /// Connections that are ended in one [`Shard::tick`].
 const TICK: usize = 256;
-
-/// How a connection begins.
-#[derive(Clone, Debug)]
-pub struct Welcome {
-    /// The connection's id.
-    pub id: Uuid,
-    /// The first message, text.
-    pub message: Bytes,
-    /// Whether the visitor may stay.
-    pub admission: Admission,
-    /// What the handshake agreed upon about compression.
-    pub deflate: Option<PerMessageDeflate>,
-}
-
-/// Whether a visitor may stay.
-#[derive(Clone, Debug)]
-pub enum Admission {
-    /// With these grants.
-    Admitted(Arc<GrantSet>),
-    /// No; it is closed for this reason after a moment.
-    Refused(Close),
-}
 
 /// The connections of one thread.
 #[derive(Debug)]
@@ -173,13 +148,14 @@ impl<P: Peer> Shard<P> {
         effects: &mut impl Effects<P>,
     ) -> ConnectionId {
         let id = self.next_id();
-        let state = match welcome.admission {
-            Admission::Admitted(grants) => State::Open(grants),
-            Admission::Refused(close) => State::Refused(close),
+        let message = welcome.message.clone();
+        let at_once = match welcome.admission {
+            Admission::TurnedAway(close) => Some(close),
+            Admission::Admitted(_) | Admission::Refused(_) => None,
         };
-        let admitted = matches!(state, State::Open(_));
-        self.connections
-            .insert(Connection::new(peer, welcome.id, state, welcome.deflate));
+        let connection = Connection::new(peer, welcome);
+        let admitted = matches!(connection.state, State::Open(_));
+        self.connections.insert(connection);
         if admitted {
             self.stats.admitted += 1;
             self.stats.connections += 1;
@@ -192,9 +168,12 @@ impl<P: Peer> Shard<P> {
         }
         // Never compressed, as no answer is: they are small, and different for every connection.
         let mut scratch = std::mem::take(&mut self.scratch);
-        ht_frame::put_frame(&mut scratch, Opcode::Text, &welcome.message);
+        ht_frame::put_frame(&mut scratch, Opcode::Text, &message);
         self.send(id, &scratch, now, effects);
         self.recycle(scratch);
+        if let Some(close) = at_once {
+            self.leave(id, close, now, effects);
+        }
         id
     }
 

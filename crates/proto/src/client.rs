@@ -42,6 +42,15 @@ impl RequestId {
         &self.0
     }
 
+    /// The name in a client's message, if it has a valid one, whatever else is wrong with it.
+    #[must_use]
+    pub fn of_message(text: &str, limits: &MessageLimits) -> Option<Self> {
+        match members(text, &["requestId"]) {
+            Ok(Members::Object([name])) => Self::parse(name?, limits.request_id_bytes).ok(),
+            Ok(Members::NotAnObject) | Err(_) => None,
+        }
+    }
+
     fn parse(text: &str, bytes_max: usize) -> Result<Self, ErrorCode> {
         if text.starts_with(['[', '{']) {
             return Err(ErrorCode::InvalidRequestId);
@@ -107,6 +116,17 @@ impl ClientMessage {
             _ => Err(ErrorCode::MessageTypeNotAllowed),
         }
     }
+}
+
+/// The token in a client's very first message, where that is to bring one:
+/// `{"type": "authenticate", "token": "..."}`. Other members are ignored.
+#[must_use]
+pub fn first_token(text: &str) -> Option<String> {
+    let Ok(Members::Object([kind, token])) = members(text, &["type", "token"]) else {
+        return None;
+    };
+    let token = serde_json::from_str::<String>(token?).ok()?;
+    (unquote(kind?) == "authenticate" && !token.is_empty()).then_some(token)
 }
 
 /// The content of a JSON string; anything else is nothing that we look for.
@@ -229,6 +249,50 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_wrong_may_have_a_name() {
+        for (text, name) in [
+            (r#"{"type":"no","requestId":5}"#, Some("5")),
+            (r#"{"requestId":"\u0061"}"#, Some("\"a\"")),
+            (r#"{"type":"subscribe","requestId":null}"#, Some("null")),
+            (r#"{"type":"subscribe","requestId":[1]}"#, None),
+            (r#"{"type":"subscribe"}"#, None),
+            (r#"{"requestId":5"#, None),
+            ("[5]", None),
+        ] {
+            let found = RequestId::of_message(text, &LIMITS);
+            assert_eq!(found.as_ref().map(RequestId::as_json), name, "{text}");
+        }
+        let long = format!(r#"{{"requestId":"{}"}}"#, "x".repeat(39));
+        assert_eq!(RequestId::of_message(&long, &LIMITS), None);
+    }
+
+    #[test]
+    fn the_first_message_may_bring_a_token() {
+        for (text, token) in [
+            (r#"{"type":"authenticate","token":"a.b"}"#, Some("a.b")),
+            (
+                r#" {"token": "\u00e9\n", "x": [], "type": "authenticate"} "#,
+                Some("é\n"),
+            ),
+            (r#"{"type":"authenticate","token":""}"#, None),
+            (r#"{"type":"authenticate","token":5}"#, None),
+            (r#"{"type":"authenticate","token":null}"#, None),
+            (r#"{"type":"authenticate","token":["a"]}"#, None),
+            (r#"{"type":"authenticate"}"#, None),
+            (r#"{"type":"Authenticate","token":"a"}"#, None),
+            (r#"{"token":"a"}"#, None),
+            (r#"{"type":"subscribe","room":{},"requestId":1}"#, None),
+            (r#"[{"type":"authenticate","token":"a"}]"#, None),
+            (r#"{"type":"authenticate","token":"a""#, None),
+            ("\"a\"", None),
+            ("ping", None),
+            ("", None),
+        ] {
+            assert_eq!(first_token(text).as_deref(), token, "{text}");
+        }
+    }
+
+    #[test]
     fn the_last_of_equal_keys_counts() {
         assert_eq!(
             parse(r#"{"type":"subscribe","type":"st\u0061tus"}"#),
@@ -239,7 +303,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(text in "\\PC*") {
-            let _ = parse(&text);
+            let _ = (parse(&text), RequestId::of_message(&text, &LIMITS), first_token(&text));
         }
     }
 }

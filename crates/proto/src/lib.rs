@@ -9,6 +9,7 @@ pub mod grant;
 pub mod object;
 pub mod room;
 pub mod server;
+pub mod subprotocol;
 pub mod trigger;
 
 mod canonical;

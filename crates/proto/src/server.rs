@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::client::RequestId;
 use crate::code::ErrorCode;
 
 /// The answer to `ping`.
@@ -19,11 +20,31 @@ pub fn authorized(allowed_rooms: &str) -> String {
     format!(r#"{{"is_authorized": true, "allowed_rooms": {allowed_rooms}}}"#)
 }
 
-/// Appends the answer to a message that was not done. `connection` is the connection's id.
-pub fn put_error(out: &mut Vec<u8>, code: ErrorCode, connection: &impl std::fmt::Display) {
+/// Like [`SUCCESS`], to a client that chose our [subprotocol](crate::subprotocol).
+#[must_use]
+pub fn success(request_id: &RequestId) -> String {
+    let request_id = request_id.as_json();
+    format!(r#"{{"code": "success", "requestId": {request_id}}}"#)
+}
+
+/// Appends the answer to a message that was not done. `connection` is the connection's id;
+/// `request_id` the message's, if it has a valid one and the client chose our
+/// [subprotocol](crate::subprotocol).
+pub fn put_error(
+    out: &mut Vec<u8>,
+    code: ErrorCode,
+    connection: &impl std::fmt::Display,
+    request_id: Option<&RequestId>,
+) {
     use std::io::Write;
     let message = code.as_str();
-    let written = if code.names_connection() {
+    let written = if let Some(request_id) = request_id {
+        let request_id = request_id.as_json();
+        write!(
+            out,
+            r#"{{"requestId": {request_id}, "code": "error", "message": "{message}"}}"#
+        )
+    } else if code.names_connection() {
         write!(
             out,
             r#"{{"requestId": "{connection}", "code": "error", "message": "{message}"}}"#
@@ -105,18 +126,33 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::MessageLimits;
+    use crate::room::RoomLimits;
 
     #[test]
     fn replies_are_spelled_as_ever() {
         let mut out = Vec::new();
-        put_error(&mut out, ErrorCode::RoomNotFound, &"id");
+        put_error(&mut out, ErrorCode::RoomNotFound, &"id", None);
         assert_eq!(out, br#"{"code": "error", "message": "room-not-found"}"#);
         out.clear();
-        put_error(&mut out, ErrorCode::NonJsonMessage, &"id");
+        put_error(&mut out, ErrorCode::NonJsonMessage, &"id", None);
         assert_eq!(
             out,
             br#"{"requestId": "id", "code": "error", "message": "non-json-message"}"#
         );
+        let unsubscribe = r#"{"type": "unsubscribe", "requestId": "a"}"#;
+        let limits = MessageLimits {
+            request_id_bytes: 10,
+            room: RoomLimits::TRUSTED,
+        };
+        let name = RequestId::of_message(unsubscribe, &limits).unwrap();
+        out.clear();
+        put_error(&mut out, ErrorCode::NotSubscribed, &"id", Some(&name));
+        assert_eq!(
+            out,
+            br#"{"requestId": "a", "code": "error", "message": "not-subscribed"}"#
+        );
+        assert_eq!(success(&name), r#"{"code": "success", "requestId": "a"}"#);
         assert_eq!(
             authorized("[]"),
             r#"{"is_authorized": true, "allowed_rooms": []}"#

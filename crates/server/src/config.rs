@@ -47,6 +47,8 @@ pub struct ServerConfig {
     pub session: Limits,
     /// Bounds of the listeners and the process.
     pub limits: ServerLimits,
+    /// How visitors may say who they are.
+    pub auth: AuthConfig,
     /// How hooks are queued.
     pub hooks: HookQueueConfig,
     /// How the node makes sure that triggers are delivered.
@@ -111,6 +113,25 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// How visitors may say who they are, beyond what comes with the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Whether a visitor that brought nothing may send a token in its first frame. The 101 then
+    /// comes before the backend is asked.
+    pub first_frame: bool,
+    /// How long that frame may take. The wait counts as a handshake under way.
+    pub first_frame_timeout: Duration,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            first_frame: false,
+            first_frame_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 /// Bounds of the listeners and the process. All are inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
@@ -143,6 +164,9 @@ pub struct ServerLimits {
     pub triggers_per_request: usize,
     /// Rooms in one trigger.
     pub rooms_per_trigger: usize,
+    /// Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together.
+    /// A further one is answered with 503; one alone always fits. 0: no bound.
+    pub triggers_in_flight: usize,
     /// Trigger ids that are remembered to recognise a repetition.
     pub trigger_ids: usize,
     /// Publications that wait for a shard before the doors wait.
@@ -178,6 +202,7 @@ impl Default for ServerLimits {
             trigger_bytes: 16 << 20,
             triggers_per_request: 10_000,
             rooms_per_trigger: 10_000,
+            triggers_in_flight: 64 << 20,
             trigger_ids: 100_000,
             inbox: 1_024,
         }

@@ -1,6 +1,7 @@
 //! The internal listener: triggers, metrics, health. Never to be reachable by browsers.
 
 mod door;
+pub(crate) mod in_flight;
 mod quiet;
 
 use std::convert::Infallible;
@@ -50,8 +51,6 @@ pub(crate) struct Internal {
     pub(crate) live: Live,
     /// Triggers that are on their way to their places.
     pub(crate) triggers: TaskTracker,
-    /// Whose turn it is to have a large body parsed.
-    pub(crate) large: Arc<Semaphore>,
 }
 
 /// Accepts connections until `shutdown`.

@@ -4,11 +4,13 @@
 //! side*. Each shard is a thread of its own with a poll of its own. Only [`Gateway::start`]
 //! starts either.
 
+pub mod aside;
 pub mod config;
 pub mod live;
 pub mod metrics;
 
 mod census;
+mod descriptors;
 mod dispatcher;
 mod drain;
 mod grants;
@@ -172,7 +174,6 @@ impl Gateway {
             dispatcher,
             live: live.clone(),
             triggers: triggers.clone(),
-            large: Arc::new(Semaphore::new(1)),
         };
         let internal_door = tokio::spawn(internal::serve(
             Arc::new(door),
@@ -230,8 +231,9 @@ impl Gateway {
     }
 
     /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox` and
-    /// `handshakes`, who is believed and which pages are served, the key, compression, `status`, the idle timeout, what is forwarded. It
-    /// holds for what begins after that, and open connections heed it from their next message on.
+    /// `handshakes`, who is believed and which pages are served, the key, `auth`, compression,
+    /// `status`, the idle timeout, what is forwarded. It holds for what begins after that, and open
+    /// connections heed it from their next message on.
     /// Everything else in `config` is passed over.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use ht_core::outbox::Outboxes;
 use ht_core::shard::KeepaliveSettings;
 use ht_core::shard::Settings;
 
+use crate::config::AuthConfig;
 use crate::config::DoorConfig;
 use crate::config::DrainConfig;
 use crate::config::Secret;
@@ -35,6 +36,8 @@ pub struct LiveSettings {
     pub api_key: Option<Secret>,
     /// Whether compression is agreed upon with clients that offer it.
     pub compression: bool,
+    /// How visitors may say who they are.
+    pub auth: AuthConfig,
     /// How the node leaves.
     pub drain: DrainConfig,
     /// Options of the sockets of visitors that come from now on.
@@ -52,6 +55,7 @@ impl LiveSettings {
             door: config.door.clone(),
             api_key: config.internal.api_key.clone(),
             compression: config.compression.is_some(),
+            auth: config.auth,
             drain: config.drain,
             tcp: config.tcp.clone(),
             rules,

@@ -14,6 +14,8 @@ use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
 use crate::census::Census;
+use crate::descriptors::Descriptors;
+use crate::internal::in_flight::InFlight;
 use crate::memory::Memory;
 use crate::metrics::Counters;
 use crate::places::Addresses;
@@ -42,8 +44,10 @@ pub(crate) struct Node {
     pub(crate) users: Users,
     pub(crate) counters: Counters,
     pub(crate) throttles: Throttles,
+    pub(crate) triggers_in_flight: InFlight,
     /// What probes found of the way that triggers go.
     pub(crate) delivery: Delivery,
+    pub(crate) descriptors: Descriptors,
     pub(crate) broker: Option<Arc<dyn Broker>>,
     /// The node is about to leave.
     pub(crate) draining: AtomicBool,
@@ -70,7 +74,9 @@ impl Node {
             since: Instant::now(),
             counters: Counters::default(),
             throttles: Throttles::default(),
+            triggers_in_flight: InFlight::default(),
             delivery: Delivery::default(),
+            descriptors: Descriptors::of_process(),
             broker,
             draining: AtomicBool::new(false),
             deserted: AtomicBool::new(false),

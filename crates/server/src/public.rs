@@ -4,9 +4,11 @@ pub(crate) mod address;
 pub(crate) mod origin;
 
 mod door;
+mod first_frame;
 mod handshake;
 mod limits;
 mod proxy_protocol;
+mod subprotocol;
 mod upgrade;
 
 use std::convert::Infallible;
@@ -16,7 +18,6 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use ht_backend::Backend;
-use ht_frame::PerMessageDeflate;
 use http::Method;
 use http::Request;
 use http::Response;
@@ -28,7 +29,6 @@ use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ServerLimits;
@@ -42,9 +42,13 @@ use crate::live::LiveSettings;
 use crate::node::Node;
 use crate::public::address::Arrival;
 use crate::public::address::Peer;
+use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
+use crate::public::subprotocol::Offer;
+use crate::public::upgrade::Entry;
 use crate::public::upgrade::Handover;
 use crate::public::upgrade::Pending;
+use crate::public::upgrade::Visitor;
 use crate::respond;
 use crate::respond::Body;
 
@@ -86,12 +90,15 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&public.node, &listener, &places) => accepted,
         };
         match accepted {
             Ok(((stream, peer), place)) => {
                 if let Err(error) = public.live.now().tcp.apply(&stream) {
                     tracing::debug!(%error, "a socket does not take its options");
+                }
+                if public.node.descriptors.see(&stream) {
+                    tell_of_shortage(&public.node);
                 }
                 let (public, shutdown) = (Arc::clone(&public), shutdown.clone());
                 tokio::spawn(async move {
@@ -102,18 +109,26 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
                     drop(place);
                 });
             }
-            Err(error) => {
-                public
-                    .node
-                    .counters
-                    .accept_errors
-                    .fetch_add(1, Ordering::Relaxed);
-                if let Some(suppressed) = public.node.throttles.tell("accept") {
-                    tracing::warn!(%error, suppressed, "cannot accept connections for the moment");
-                }
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
-            }
+            Err(error) => match public.node.descriptors.heed(&error) {
+                Some(true) => tell_of_shortage(&public.node),
+                Some(false) => tokio::time::sleep(ACCEPT_BACKOFF).await,
+                // A connection that was gone before it was accepted.
+                None => {}
+            },
         }
+    }
+}
+
+/// Counts and logs that no visitor can be accepted for the moment.
+fn tell_of_shortage(node: &Node) {
+    node.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = node.throttles.tell("accept") {
+        let trouble = node.descriptors.trouble().unwrap_or_default();
+        tracing::warn!(
+            suppressed,
+            "{trouble}; visitors wait until connections end. Raise the limit, or lower \
+             limits.connections"
+        );
     }
 }
 
@@ -122,13 +137,18 @@ pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
     limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)
 }
 
-/// A connection, once there is a place for another one that is no websocket yet.
+/// A connection, once there is a place for another one that is no websocket yet, and a file
+/// descriptor.
 async fn accept(
+    node: &Node,
     listener: &Listener,
     places: &Arc<Semaphore>,
 ) -> std::io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.map_err(|_| std::io::Error::other("no places for handshakes"))?;
+    while node.descriptors.are_short() && !node.descriptors.try_again(listener) {
+        tokio::time::sleep(ACCEPT_BACKOFF).await;
+    }
     Ok((listener.accept().await?, place))
 }
 
@@ -172,18 +192,15 @@ async fn respond_to(
         "/ws/" | "/ws" if request.method() == Method::GET => match handshake::check(&request) {
             Ok(accept) => {
                 let upgrade = hyper::upgrade::on(&mut request);
-                let deflate = settings
-                    .compression
-                    .then(|| handshake::compression(request.headers()))
-                    .flatten();
-                match admit(public, &settings, arrival, &mut request, deflate).await {
-                    Ok((welcome, reserved)) => {
+                match admit(public, &settings, arrival, &mut request).await {
+                    Ok((agreed, entry, reserved)) => {
                         pending.put(Handover {
                             upgrade,
-                            welcome,
+                            agreed,
+                            entry,
                             reserved,
                         });
-                        handshake::switching(&accept, deflate)
+                        handshake::switching(&accept, agreed)
                     }
                     Err(response) => *response,
                 }
@@ -220,28 +237,42 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     })
 }
 
-/// Looks at the visitor, finds a place for it, then asks the backend who it is.
+/// Looks at the visitor, finds a place for it, then asks the backend who it is, or leaves that to
+/// the first frame.
 async fn admit(
     public: &Public,
     settings: &LiveSettings,
     arrival: Arrival,
     request: &mut Request<Incoming>,
-    deflate: Option<PerMessageDeflate>,
-) -> Result<(upgrade::Visitor, Reserved), Box<Response<Body>>> {
-    let until = Instant::now() + settings.limits.handshake_timeout;
+) -> Result<(Agreed, Entry, Reserved), Box<Response<Body>>> {
     let found = door::check(public, settings, arrival, request.headers_mut())?;
-    let reserved = limits::reserve(public, settings, &found)?;
-    let credentials = settings
-        .rules
-        .apply(request.headers(), request.uri().query())
-        .map_err(|error| {
-            public.node.counters.handshake_errors.add("forward");
-            Box::new(respond::text(StatusCode::BAD_REQUEST, error.to_string()))
-        })?;
-    let answer = tokio::time::timeout_at(until, public.backend.bootstrap(&credentials)).await;
-    let visitor = match answer {
-        Ok(answer) => upgrade::Visitor::new(public, settings, answer, credentials, deflate),
-        Err(_) => upgrade::Visitor::late(public, deflate),
+    let headers = request.headers();
+    let offer = Offer::of(headers).map_err(|error| bad(public, "token", error))?;
+    let compression = settings
+        .compression
+        .then(|| handshake::compression(headers));
+    let agreed = Agreed {
+        deflate: compression.flatten(),
+        subprotocol: offer.subprotocol,
     };
-    Ok((visitor, reserved))
+    let reserved = limits::reserve(public, settings, &found)?;
+    let rules = &settings.rules;
+    let mut credentials = rules
+        .apply(headers, request.uri().query())
+        .map_err(|error| bad(public, "forward", error))?;
+    if let Some(token) = offer.token {
+        rules
+            .add_token(&mut credentials, &token)
+            .map_err(|error| bad(public, "token", error))?;
+    } else if settings.auth.first_frame && (offer.authenticate || !rules.identify(&credentials)) {
+        return Ok((agreed, Entry::Waits(credentials), reserved));
+    }
+    let visitor = Visitor::ask(public, settings, credentials, agreed).await;
+    Ok((agreed, Entry::Asked(visitor), reserved))
+}
+
+/// The answer to what no client should send.
+fn bad(public: &Public, reason: &'static str, error: impl ToString) -> Box<Response<Body>> {
+    public.node.counters.handshake_errors.add(reason);
+    Box::new(respond::text(StatusCode::BAD_REQUEST, error.to_string()))
 }

@@ -38,6 +38,7 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
         reasons.push("a shard ended by a bug".to_owned());
     }
     reasons.extend(node.memory.reason());
+    reasons.extend(node.descriptors.trouble());
     match broker_trouble(node) {
         Some(trouble) => reasons.push(trouble),
         // What a probe says of a broker that is away would only repeat it.

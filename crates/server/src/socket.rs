@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_socket_stays_small() {
-        // Every idle connection has one.
-        assert!(size_of::<Socket>() <= 24);
+        // Every idle connection has one. What mio adds to a stream in debug builds is not ours.
+        assert!(size_of::<Socket>() <= size_of::<Stream>() + 16);
     }
 }

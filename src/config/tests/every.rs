@@ -34,6 +34,8 @@ const EVERY: &[(&str, &str)] = &[
     ("backend.answer_bytes_max", r#""2MiB""#),
     ("backend.tls_verify", "false"),
     ("backend.tls_ca_file", r#""/ca.pem""#),
+    ("auth.first_frame", "true"),
+    ("auth.first_frame_timeout", r#""3s""#),
     ("hooks.connect", r#""POST c/""#),
     ("hooks.ping", r#""PUT p/""#),
     ("hooks.disconnect", r#""DELETE d/""#),
@@ -71,6 +73,7 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.trigger_bytes", "11200"),
     ("limits.triggers_per_request", "113"),
     ("limits.rooms_per_trigger", "114"),
+    ("limits.triggers_in_flight", "0"),
     ("limits.trigger_ids", "115"),
     ("limits.inbox", "116"),
     ("keepalive.interval", "119"),
@@ -163,6 +166,12 @@ fn assert_every(config: &Config) {
     );
     let tcp = &server.tcp;
     assert_eq!((tcp.send_buffer, tcp.user_timeout.as_secs()), (12100, 122));
+    assert_eq!(limits.triggers_in_flight, 0);
+    let auth = &server.auth;
+    assert_eq!(
+        (auth.first_frame, auth.first_frame_timeout.as_secs()),
+        (true, 3)
+    );
     let hooks = &server.hooks;
     assert_eq!(
         (

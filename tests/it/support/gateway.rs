@@ -26,9 +26,16 @@ pub(crate) struct Builder {
     variables: Vec<(String, String)>,
     file: String,
     folder: TempDir,
+    open_files: Option<u32>,
 }
 
 impl Builder {
+    /// Lets it have only so many open files.
+    pub(crate) fn open_files(mut self, max: u32) -> Self {
+        self.open_files = Some(max);
+        self
+    }
+
     /// Sets a variable of the environment.
     pub(crate) fn set(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.retain(|(known, _)| known != name);
@@ -82,7 +89,17 @@ impl Builder {
     fn spawn(self) -> Gateway {
         let file = self.folder.path().join("high-templar.toml");
         std::fs::write(&file, &self.file).expect("a configuration file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_high-templar"))
+        let binary = env!("CARGO_BIN_EXE_high-templar");
+        let mut command = match self.open_files {
+            None => Command::new(binary),
+            Some(max) => {
+                let mut shell = Command::new("/bin/sh");
+                let script = format!("ulimit -n {max} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &script, binary]);
+                shell
+            }
+        };
+        let mut child = command
             .args(["serve", "--config"])
             .arg(&file)
             .current_dir(self.folder.path())
@@ -141,6 +158,7 @@ impl Gateway {
             variables: Vec::new(),
             file: String::new(),
             folder: tempfile::tempdir().expect("a folder"),
+            open_files: None,
         };
         builder
             .set("HT_BACKEND__URL", &backend.url)

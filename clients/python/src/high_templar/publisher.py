@@ -135,6 +135,10 @@ class Publisher:
                 self._published += len(placed)
         return receipts
 
+    def attempt(self, trigger: Trigger) -> Receipt:
+        """Sends one trigger, always raises what fails, and counts neither. For checks."""
+        return self._send([trigger], Deadline(self.timeout))[0]
+
     @property
     def counts(self) -> Counts:
         """What it did so far, in this process."""

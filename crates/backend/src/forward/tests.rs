@@ -1,5 +1,7 @@
 //! Tables of what is forwarded.
 
+mod token;
+
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;

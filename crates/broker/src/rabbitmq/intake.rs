@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Dispatch;
+use crate::rabbitmq::Parsing;
 use crate::rabbitmq::RabbitMq;
 use crate::rabbitmq::cause;
 use crate::rabbitmq::cause::Cause;
@@ -134,7 +135,7 @@ impl Intake {
                         batch.probe(delivery);
                     }
                     Some(Ok(delivery)) if is_probe(&delivery) => batch.last = Some(delivery),
-                    Some(Ok(delivery)) => batch.take(delivery, broker),
+                    Some(Ok(delivery)) => batch.take(delivery, broker).await,
                     Some(Err(error)) => batch.end = Some(error.into()),
                     None => batch.end = Some(self.ended()),
                 }
@@ -240,14 +241,18 @@ impl Batch {
         self.last = Some(delivery);
     }
 
-    fn take(&mut self, mut delivery: Delivery, broker: &RabbitMq) {
+    async fn take(&mut self, mut delivery: Delivery, broker: &RabbitMq) {
         self.received += 1;
         broker.counts.received();
         let message_id = delivery.properties.message_id().as_ref();
         let own = message_id.and_then(|id| broker.waiters.number(id.as_str()));
         let body = Bytes::from(std::mem::take(&mut delivery.data));
         self.last = Some(delivery);
-        match (broker.parse)(&body) {
+        let parsed = match (broker.parse)(body) {
+            Parsing::Done(parsed) => parsed,
+            Parsing::Aside(parsing) => parsing.await,
+        };
+        match parsed {
             Ok(trigger) => {
                 self.triggers.push(trigger);
                 self.waiting.push(own);

@@ -109,6 +109,7 @@ fn open_with(
         message: "{}".into(),
         admission: Admission::Admitted(Arc::clone(grants)),
         deflate,
+        subprotocol: None,
     };
     shard.open(Sink, welcome, 0, &mut Nothing)
 }

@@ -17,6 +17,7 @@ use ht_proto::code::ErrorCode;
 use ht_proto::room::Room;
 use ht_proto::room::RoomLimits;
 use ht_proto::server;
+use ht_proto::subprotocol::Subprotocol;
 
 use crate::connection::State;
 use crate::grant::GrantSet;
@@ -176,12 +177,12 @@ impl<P: Peer> Shard<P> {
             },
         };
         let done = match ClientMessage::parse(text, &limits) {
-            Ok(ClientMessage::Subscribe { room, request_id }) => {
-                self.on_subscribe(id, grants, room, &request_id, effects)
-            }
-            Ok(ClientMessage::Unsubscribe { request_id }) => {
-                self.on_unsubscribe(id, &request_id, effects)
-            }
+            Ok(ClientMessage::Subscribe { room, request_id }) => self
+                .on_subscribe(id, grants, room, &request_id, effects)
+                .map(|()| request_id),
+            Ok(ClientMessage::Unsubscribe { request_id }) => self
+                .on_unsubscribe(id, &request_id, effects)
+                .map(|()| request_id),
             Ok(ClientMessage::Status) if self.settings.status_clients => {
                 let status = effects.status(&self.stats).to_json();
                 put_frame(replies, Opcode::Text, status.as_bytes());
@@ -190,12 +191,17 @@ impl<P: Peer> Shard<P> {
             Ok(ClientMessage::Status) => Err(ErrorCode::MessageTypeNotAllowed),
             Err(code) => Err(code),
         };
-        match done {
-            Ok(()) => put_frame(replies, Opcode::Text, server::SUCCESS.as_bytes()),
-            Err(code) => {
+        let connection = &self.connections[id.index()];
+        match (done, connection.subprotocol) {
+            (Ok(_), None) => put_frame(replies, Opcode::Text, server::SUCCESS.as_bytes()),
+            (Ok(name), Some(Subprotocol::V1)) => {
+                put_frame(replies, Opcode::Text, server::success(&name).as_bytes());
+            }
+            (Err(code), subprotocol) => {
                 self.stats.errors[code as usize] += 1;
+                let name = subprotocol.and_then(|_| RequestId::of_message(text, &limits));
                 let mut message = Vec::with_capacity(128);
-                server::put_error(&mut message, code, &self.connections[id.index()].id);
+                server::put_error(&mut message, code, &connection.id, name.as_ref());
                 put_frame(replies, Opcode::Text, &message);
             }
         }

@@ -11,4 +11,5 @@ mod model;
 mod outbox;
 mod reconfigure;
 mod slices;
+mod subprotocol;
 mod subscriptions;

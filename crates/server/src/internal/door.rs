@@ -1,6 +1,5 @@
 //! `POST /trigger/`: the HTTP door for what the API publishes.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use ht_proto::trigger;
 use ht_proto::trigger::Problem;
 use ht_proto::trigger::Trigger;
 use ht_proto::trigger::TriggerError;
-use ht_proto::trigger::TriggerLimits;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Request;
@@ -21,18 +19,18 @@ use http::header;
 use http_body_util::BodyExt;
 use http_body_util::LengthLimitError;
 use http_body_util::Limited;
+use hyper::body::Body as _;
 use hyper::body::Incoming;
 use serde_json::json;
 
+use crate::aside;
+use crate::config::ServerLimits;
 use crate::internal::Internal;
 use crate::internal::error;
+use crate::internal::in_flight::Share;
 use crate::internal::quiet;
 use crate::respond;
 use crate::respond::Body;
-
-/// Bytes from which on a body is not parsed between the other work of the control side: that
-/// takes about a millisecond a megabyte.
-const PARSED_ASIDE: usize = 256 << 10;
 
 /// Time to send a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -51,12 +49,13 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
     if let Err(response) = check_headers(request.headers()) {
         return *response;
     }
-    let limits = internal.live.now().limits.trigger();
-    let body = match read(&limits, request).await {
-        Ok(body) => body,
+    let live = internal.live.now();
+    let (body, _share) = match read(internal, &live.limits, request).await {
+        Ok(read) => read,
         Err(response) => return *response,
     };
-    let parsed = parse(internal, limits, body).await;
+    let limits = live.limits.trigger();
+    let parsed = aside::parse(body, move |body| trigger::Request::parse(body, &limits)).await;
     // Before the look: whoever deserts the node waits for those that did not see it.
     let _under_way = internal.triggers.token();
     if is_deserted(internal) {
@@ -81,31 +80,6 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
 /// Whether nobody is here to hear a trigger any more.
 fn is_deserted(internal: &Internal) -> bool {
     internal.node.deserted.load(Ordering::SeqCst)
-}
-
-/// Parses a body: a large one aside and one at a time, so that the control side goes on meanwhile.
-async fn parse(
-    internal: &Internal,
-    limits: TriggerLimits,
-    body: Bytes,
-) -> Result<trigger::Request, TriggerError> {
-    if body.len() < PARSED_ASIDE {
-        return trigger::Request::parse(&body, &limits);
-    }
-    let turn = Arc::clone(&internal.large).acquire_owned().await;
-    let parsing = tokio::task::spawn_blocking(move || {
-        // Kept to the end, even where the sender goes away meanwhile.
-        let _turn = turn;
-        trigger::Request::parse(&body, &limits)
-    });
-    match parsing.await {
-        Ok(parsed) => parsed,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime ends, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
 }
 
 async fn publish(internal: &Internal, triggers: Vec<Trigger>) -> Result<Vec<Place>, PublishError> {
@@ -143,15 +117,29 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
     Ok(())
 }
 
-async fn read(
-    limits: &TriggerLimits,
+/// A body that was read, and its part of what all requests hold.
+type Read<'a> = (Bytes, Share<'a>);
+
+async fn read<'a>(
+    internal: &'a Internal,
+    limits: &ServerLimits,
     request: Request<Incoming>,
-) -> Result<Bytes, Box<Response<Body>>> {
-    let body = Limited::new(request.into_body(), limits.bytes).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, quiet::whole(body)).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+) -> Result<Read<'a>, Box<Response<Body>>> {
+    let most = limits.trigger_bytes;
+    let body = request.into_body();
+    // What does not say how long it is may become as long as allowed.
+    let length = body.size_hint().upper();
+    let held = length.map_or(most as u64, |length| length.min(most as u64));
+    let in_flight = &internal.node.triggers_in_flight;
+    let share = in_flight.take(held, limits.triggers_in_flight as u64);
+    let body = Limited::new(body, most);
+    let Some(share) = share else {
+        return Err(Box::new(overloaded(internal, body).await));
+    };
+    match tokio::time::timeout(BODY_TIMEOUT, quiet::whole(body.collect())).await {
+        Ok(Ok(body)) => Ok((body.to_bytes(), share)),
         Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
-            Err(Box::new(refused(&Problem::TooLong(limits.bytes).into())))
+            Err(Box::new(refused(&Problem::TooLong(most).into())))
         }
         Ok(Err(_)) => Err(Box::new(error(
             StatusCode::BAD_REQUEST,
@@ -162,6 +150,28 @@ async fn read(
             "The body did not arrive.",
         ))),
     }
+}
+
+/// Counts, tells, and lets the body pass without keeping it: who is cut off while it sends may
+/// never read the answer.
+async fn overloaded(internal: &Internal, mut body: Limited<Incoming>) -> Response<Body> {
+    let node = &internal.node;
+    node.counters
+        .trigger_overloads
+        .fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = node.throttles.tell("triggers-in-flight") {
+        let bytes = node.triggers_in_flight.bytes();
+        tracing::warn!(
+            bytes,
+            suppressed,
+            "limits.triggers_in_flight is reached: refusing triggers"
+        );
+    }
+    let passing = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(BODY_TIMEOUT, passing).await;
+    let sentence = "This node has as many triggers in flight as it may have \
+                    (limits.triggers_in_flight): send it again in a moment.";
+    try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
 }
 
 /// A place as JSON text: written at every trigger, so without a tree in between.

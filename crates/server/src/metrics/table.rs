@@ -121,8 +121,8 @@ metrics! {
     }
 
     "Visitors", "From the handshake to the API's answer." {
-        counted handshake_errors by "reason" ["handshake" "head" "forward" "origin" "proxy-protocol" "handshakes" "connections"
-            "connections-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory"];
+        counted handshake_errors by "reason" ["handshake" "head" "forward" "token" "authenticate" "origin" "proxy-protocol" "handshakes"
+            "connections" "connections-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory"];
             "Visitors refused by the gateway itself"
             "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
@@ -177,12 +177,18 @@ metrics! {
     }
 
     "Triggers", "From the API to the order of publications." {
+        observed trigger_bytes_in_flight = Read::Gauge(|now| now.node.triggers_in_flight.bytes());
+            "Bytes of the bodies of `/trigger/` that are being read, parsed or placed"
+            "When it stays near `limits.triggers_in_flight`: shards or broker are slower than the API."
         counted triggers;
             "Triggers that got a place in the order, repetitions included"
             "When it stands still while the API publishes."
         counted trigger_duplicates;
             "Triggers whose id was seen before: accepted, not delivered again"
             "When it grows steadily: the API does not hear the answers, see `internal_errors`."
+        counted trigger_overloads;
+            "Requests to `/trigger/` refused because `limits.triggers_in_flight` was reached"
+            "When it grows at all: what is refused is lost if the API does not send it again."
         counted internal_errors by "status" ["400" "401" "403" "404" "405" "408" "413" "415" "503" "504" "other"];
             "Requests to the internal listener that were refused"
             "`401` and `403` are somebody who should not be there, or a wrong key. `503` and `504` are triggers that were not published, or not for sure."

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ht_frame::PerMessageDeflate;
+use ht_proto::subprotocol::Subprotocol;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Request;
@@ -13,6 +14,7 @@ use http::header;
 use sha1::Digest;
 use sha1::Sha1;
 
+use crate::public::subprotocol;
 use crate::respond;
 use crate::respond::Body;
 
@@ -45,6 +47,16 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response
         let sentence = "This address speaks websocket version 13.";
         return Err(refuse(StatusCode::UPGRADE_REQUIRED, sentence));
     }
+    // RFC 9112 §3.2. Of two, whoever is in between may have taken the other.
+    if headers.get_all(header::HOST).iter().count() != 1 {
+        return Err(refuse(StatusCode::BAD_REQUEST, "There must be one Host."));
+    }
+    // What follows the head is the websocket's: nothing in it may be anything else to anybody.
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0") {
+        let sentence = "A handshake has no body.";
+        return Err(refuse(StatusCode::BAD_REQUEST, sentence));
+    }
     let mut keys = headers.get_all(header::SEC_WEBSOCKET_KEY).iter();
     let (Some(key), None) = (keys.next(), keys.next()) else {
         return Err(refuse(
@@ -71,18 +83,25 @@ pub(super) fn compression(headers: &HeaderMap) -> Option<PerMessageDeflate> {
     PerMessageDeflate::negotiate(offers.map(HeaderValue::as_bytes))
 }
 
-/// The answer that ends HTTP. No subprotocol is chosen and no extension but compression.
-pub(super) fn switching(
-    accept: &HeaderValue,
-    deflate: Option<PerMessageDeflate>,
-) -> Response<Body> {
+/// What a handshake agreed upon: no subprotocol but ours, no extension but compression.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Agreed {
+    pub(super) deflate: Option<PerMessageDeflate>,
+    pub(super) subprotocol: Option<Subprotocol>,
+}
+
+/// The answer that ends HTTP.
+pub(super) fn switching(accept: &HeaderValue, agreed: Agreed) -> Response<Body> {
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.clone());
-    if let Some(deflate) = deflate {
+    if let Some(chosen) = agreed.subprotocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol::chosen(chosen));
+    }
+    if let Some(deflate) = agreed.deflate {
         let response = HeaderValue::try_from(deflate.response());
         let response = response.expect("tokens and digits are a header's value");
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, response);
@@ -119,7 +138,8 @@ fn has_token(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool 
 mod tests {
     use super::*;
 
-    const GOOD: [(&str, &str); 4] = [
+    const GOOD: [(&str, &str); 5] = [
+        ("host", "gateway.test"),
         ("upgrade", "WebSocket"),
         ("connection", "keep-alive, Upgrade"),
         ("sec-websocket-version", "13"),
@@ -150,16 +170,36 @@ mod tests {
                 "permessage-deflate; server_max_window_bits=9",
             ),
         ];
-        let agreed = compression(request(&offers).headers());
+        let agreed = |headers| Agreed {
+            deflate: compression(request(headers).headers()),
+            subprotocol: None,
+        };
         let accept = HeaderValue::from_static("x");
-        let response = switching(&accept, agreed);
+        let response = switching(&accept, agreed(&offers));
         assert_eq!(
             response.headers()["sec-websocket-extensions"],
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
              server_max_window_bits=9"
         );
-        let response = switching(&accept, compression(request(&GOOD).headers()));
+        let response = switching(&accept, agreed(&GOOD));
         assert!(!response.headers().contains_key("sec-websocket-extensions"));
+    }
+
+    #[test]
+    fn the_chosen_subprotocol_is_named_and_no_other() {
+        let accept = HeaderValue::from_static("x");
+        for (subprotocol, named) in [
+            (Some(Subprotocol::V1), Some("high-templar.v1")),
+            (None, None),
+        ] {
+            let agreed = Agreed {
+                deflate: None,
+                subprotocol,
+            };
+            let response = switching(&accept, agreed);
+            let header = response.headers().get("sec-websocket-protocol");
+            assert_eq!(header.map(HeaderValue::as_bytes), named.map(str::as_bytes));
+        }
     }
 
     #[test]
@@ -184,6 +224,7 @@ mod tests {
             ("connection", Some("keep-alive"), 426),
             ("sec-websocket-version", None, 426),
             ("sec-websocket-version", Some("8"), 426),
+            ("host", None, 400),
             ("sec-websocket-key", None, 400),
             ("sec-websocket-key", Some("short"), 400),
             ("sec-websocket-key", Some("!GhlIHNhbXBsZSBub25jZQ=="), 400),
@@ -191,6 +232,18 @@ mod tests {
             let response = with(name, value);
             assert_eq!(response.status(), status, "{name} {value:?}");
             assert_eq!(response.headers()["sec-websocket-version"], "13");
+        }
+        for (name, value, status) in [
+            ("host", "other.test", Some(400)),
+            ("content-length", "5", Some(400)),
+            ("content-length", "0", None),
+            ("transfer-encoding", "chunked", Some(400)),
+        ] {
+            let mut headers = GOOD.to_vec();
+            headers.push((name, value));
+            let refused = check(&request(&headers)).err();
+            let found = refused.map(|response| response.status().as_u16());
+            assert_eq!(found, status, "{name}: {value}");
         }
         let mut old = request(&GOOD);
         *old.version_mut() = Version::HTTP_10;

@@ -10,10 +10,10 @@ use ht_backend::Answer;
 use ht_backend::Credentials;
 use ht_core::shard::Admission;
 use ht_core::shard::Welcome;
-use ht_frame::PerMessageDeflate;
 use ht_proto::close::Close;
 use ht_proto::grant::GrantList;
 use ht_proto::server;
+use ht_proto::subprotocol::Subprotocol;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use uuid::Uuid;
@@ -23,6 +23,8 @@ use crate::listener::Stream;
 use crate::live::LiveSettings;
 use crate::places::UserPlace;
 use crate::public::Public;
+use crate::public::first_frame;
+use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
 use crate::socket::About;
 use crate::socket::Socket;
@@ -39,13 +41,28 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
+    /// Asks the API who a visitor is, within `limits.handshake_timeout`.
+    pub(super) async fn ask(
+        public: &Public,
+        settings: &LiveSettings,
+        credentials: Credentials,
+        agreed: Agreed,
+    ) -> Self {
+        let limit = settings.limits.handshake_timeout;
+        let answer = public.backend.bootstrap(&credentials);
+        match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => Self::new(public, settings, answer, credentials, agreed),
+            Err(_) => Self::late(public, agreed),
+        }
+    }
+
     /// Turns the API's answer into the first message and what may follow. Counts and logs it.
-    pub(super) fn new(
+    fn new(
         public: &Public,
         settings: &LiveSettings,
         answer: Answer,
         credentials: Credentials,
-        deflate: Option<PerMessageDeflate>,
+        agreed: Agreed,
     ) -> Self {
         let id = Uuid::new_v4();
         let counter = &public.node.counters.bootstraps;
@@ -60,7 +77,7 @@ impl Visitor {
                     counter.add("admitted");
                     match take_user(public, settings, admission.user_id.as_deref()) {
                         Ok(user) => {
-                            return Self::admitted(public, id, list, user, credentials, deflate);
+                            return Self::admitted(public, id, list, user, credentials, agreed);
                         }
                         Err(close) => close,
                     }
@@ -74,13 +91,13 @@ impl Visitor {
                             "the backend's bootstrap answer is unusable: {problem}"
                         );
                     }
-                    Close::NORMAL
+                    refused_with(agreed)
                 }
             },
             Answer::Refused(refusal) => {
                 counter.add(refusal.kind());
                 tracing::debug!(connection = %id, %refusal, "refused a visitor");
-                Close::NORMAL
+                refused_with(agreed)
             }
             Answer::Failed(failure) => {
                 counter.add(failure.kind());
@@ -90,11 +107,11 @@ impl Visitor {
                 Close::BACKEND
             }
         };
-        Self::refused(id, close, deflate)
+        Self::unwelcome(id, Admission::Refused(close), agreed)
     }
 
     /// A visitor whose handshake takes too long.
-    pub(super) fn late(public: &Public, deflate: Option<PerMessageDeflate>) -> Self {
+    fn late(public: &Public, agreed: Agreed) -> Self {
         public
             .node
             .counters
@@ -106,19 +123,25 @@ impl Visitor {
                 "the backend's answer does not come within limits.handshake_timeout"
             );
         }
-        Self::refused(Uuid::new_v4(), Close::OVERLOADED, deflate)
+        let admission = Admission::Refused(Close::OVERLOADED);
+        Self::unwelcome(Uuid::new_v4(), admission, agreed)
     }
 
-    fn refused(id: Uuid, close: Close, deflate: Option<PerMessageDeflate>) -> Self {
-        let message = Bytes::from_static(server::NOT_AUTHORIZED.as_bytes());
-        let welcome = Welcome {
-            id,
-            message,
-            admission: Admission::Refused(close),
-            deflate,
-        };
+    /// Who was to bring a token in its first frame, and did not.
+    pub(super) fn unauthenticated(agreed: Agreed) -> Self {
+        let admission = Admission::TurnedAway(Close::AUTHENTICATE);
+        Self::unwelcome(Uuid::new_v4(), admission, agreed)
+    }
+
+    fn unwelcome(id: Uuid, admission: Admission, agreed: Agreed) -> Self {
         Self {
-            welcome,
+            welcome: Welcome {
+                id,
+                message: Bytes::from_static(server::NOT_AUTHORIZED.as_bytes()),
+                admission,
+                deflate: agreed.deflate,
+                subprotocol: agreed.subprotocol,
+            },
             about: None,
             user: None,
         }
@@ -130,7 +153,7 @@ impl Visitor {
         list: GrantList,
         place: Option<UserPlace>,
         credentials: Credentials,
-        deflate: Option<PerMessageDeflate>,
+        agreed: Agreed,
     ) -> Self {
         let message = server::authorized(&list.text).into();
         let admission = Admission::Admitted(public.grants.intern(list.rooms));
@@ -149,7 +172,8 @@ impl Visitor {
                 id,
                 message,
                 admission,
-                deflate,
+                deflate: agreed.deflate,
+                subprotocol: agreed.subprotocol,
             },
             about,
             user: place,
@@ -186,14 +210,32 @@ fn take_user(
     place.map(Some).ok_or(Close::CONNECTIONS_PER_USER)
 }
 
+/// What tells a visitor that the API does not want it. Clients that did not choose our
+/// subprotocol hear what they always heard.
+fn refused_with(agreed: Agreed) -> Close {
+    match agreed.subprotocol {
+        Some(Subprotocol::V1) => Close::REFUSED,
+        None => Close::NORMAL,
+    }
+}
+
 fn parse(allowed_rooms: &[u8]) -> Option<GrantList> {
     GrantList::parse(std::str::from_utf8(allowed_rooms).ok()?).ok()
+}
+
+/// How far the gateway came with a visitor before the 101.
+pub(super) enum Entry {
+    /// The API has answered.
+    Asked(Visitor),
+    /// The API is asked when the first frame has brought a token beside these.
+    Waits(Credentials),
 }
 
 /// A connection between its 101 and its shard.
 pub(super) struct Handover {
     pub(super) upgrade: OnUpgrade,
-    pub(super) welcome: Visitor,
+    pub(super) agreed: Agreed,
+    pub(super) entry: Entry,
     pub(super) reserved: Reserved,
 }
 
@@ -222,13 +264,24 @@ impl Handover {
             debug_assert!(false, "only streams of the public listener are served");
             return;
         };
-        let Visitor {
+        let (mut stream, mut early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+        let visitor = match self.entry {
+            Entry::Asked(visitor) => Some(visitor),
+            Entry::Waits(credentials) => {
+                let (stream, early) = (&mut stream, &mut early);
+                first_frame::ask(public, stream, early, credentials, self.agreed).await
+            }
+        };
+        let Some(Visitor {
             welcome,
             about,
             user,
-        } = self.welcome;
+        }) = visitor
+        else {
+            return;
+        };
         // Registered anew by the shard: nothing of the handshake stays behind.
-        let socket = match parts.io.into_inner() {
+        let socket = match stream {
             Stream::Tcp(stream) => stream.into_std().map(|stream| Socket::tcp(stream, about)),
             Stream::Unix(stream) => stream.into_std().map(|stream| Socket::unix(stream, about)),
         };
@@ -239,7 +292,6 @@ impl Handover {
                 return;
             }
         };
-        let early = parts.read_buf.to_vec();
         let Reserved {
             handshake,
             mut place,

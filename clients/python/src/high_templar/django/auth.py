@@ -42,6 +42,11 @@ def authenticate(request: HttpRequest) -> Any | None:
     return None
 
 
+def check_ways(names: tuple[str, ...]) -> None:
+    """Raises `ImproperlyConfigured` for a way that is not there."""
+    _ways(names)
+
+
 def session(request: HttpRequest) -> Any | None:
     """The user of Django's session."""
     user = getattr(request, "user", None)

@@ -1,1 +1,201 @@
-"""Checks."""
+"""System checks: the usual mistakes, before the first visitor meets them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage
+from django.core.checks import Error
+from django.core.checks import Tags
+from django.core.checks import Warning as Caution
+from django.core.checks import register
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch
+from django.urls import reverse
+from django.utils.module_loading import import_string
+
+from high_templar.django import signals
+from high_templar.django.auth import check_ways
+from high_templar.django.conf import mistakes
+from high_templar.django.conf import settings
+from high_templar.http import Address
+
+SESSION_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
+AUTH_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
+
+
+@register(Tags.compatibility)
+def check(**_: Any) -> list[CheckMessage]:
+    """Everything that is wrong with ``HIGH_TEMPLAR`` and what stands around it."""
+    wrong: list[CheckMessage] = [Error(what, id="high_templar.E001") for what in mistakes()]
+    if wrong:
+        # What follows would be about defaults.
+        return wrong
+    return [*_names(), *_bootstrap(), *_addresses(), *_sessions(), *_hooks(), *_transactions()]
+
+
+def _names() -> Iterator[CheckMessage]:
+    """What is named is there."""
+    try:
+        import_string(settings().encoder)
+    except ImportError as error:
+        yield Error(f"HIGH_TEMPLAR['ENCODER']: {error}", id="high_templar.E002")
+    try:
+        check_ways(settings().authentication)
+    except ImproperlyConfigured as error:
+        yield Error(str(error), id="high_templar.E003")
+    url = settings().url
+    if not url.startswith(("amqp://", "amqps://")):
+        try:
+            Address(url)
+        except ValueError as error:
+            yield Error(f"HIGH_TEMPLAR['URL']: {error}", id="high_templar.E004")
+
+
+def _bootstrap() -> Iterator[CheckMessage]:
+    """The gateway finds the bootstrap view and gets an answer, not a redirect."""
+    name = settings().bootstrap
+    try:
+        path = reverse(name)
+    except NoReverseMatch:
+        yield Error(
+            f"There is no URL named {name!r}, which the gateway is to call for every visitor.",
+            hint='Add path("api/", include("high_templar.django.urls")) to your urls.py, or name '
+            "your own view in HIGH_TEMPLAR['BOOTSTRAP'].",
+            id="high_templar.E005",
+        )
+        return
+    if not path.endswith("/") and django_settings.APPEND_SLASH:
+        yield Caution(
+            f"The bootstrap view is at {path}, without a slash at its end: a gateway that is "
+            f"configured for {path}/ is answered 404.",
+            hint="Let the path end in a slash, or set backend.bootstrap to it exactly.",
+            id="high_templar.W006",
+        )
+    is_plain = not settings().backend_url.startswith("https://")
+    exempt = [re.compile(each) for each in django_settings.SECURE_REDIRECT_EXEMPT]
+    if (
+        django_settings.SECURE_SSL_REDIRECT
+        and is_plain
+        and not django_settings.SECURE_PROXY_SSL_HEADER
+        and not any(pattern.search(path.lstrip("/")) for pattern in exempt)
+    ):
+        yield Caution(
+            f"SECURE_SSL_REDIRECT redirects the gateway's call of {settings().backend_url}{path} "
+            "to https://, and every visitor is refused.",
+            hint=f"Add {'^' + path.lstrip('/')!r} to SECURE_REDIRECT_EXEMPT.",
+            id="high_templar.W007",
+        )
+
+
+def _addresses() -> Iterator[CheckMessage]:
+    """What can publish is not open to others."""
+    wanted = settings()
+    parts = urlsplit(wanted.url)
+    if (
+        parts.scheme in ("http", "https")
+        and not wanted.api_key
+        and not _is_loopback(parts.hostname)
+    ):
+        yield Error(
+            f"HIGH_TEMPLAR['URL'] is {wanted.url}, beyond this machine, and there is no API_KEY: "
+            "everybody who reaches that address can publish.",
+            hint="Set HIGH_TEMPLAR['API_KEY'] and the gateway's internal.api_key to the same key.",
+            id="high_templar.E008",
+        )
+    public = urlsplit(wanted.public_url)
+    if public.scheme not in ("ws", "wss") or not public.hostname:
+        yield Error(
+            f"HIGH_TEMPLAR['PUBLIC_URL'] is {wanted.public_url!r}, which is no websocket address.",
+            hint="It looks like wss://www.example.com/ws/.",
+            id="high_templar.E009",
+        )
+    elif public.scheme == "ws" and django_settings.SECURE_SSL_REDIRECT:
+        yield Caution(
+            "Pages over https:// may not open HIGH_TEMPLAR['PUBLIC_URL'], which begins with ws://.",
+            hint="Have your proxy pass wss:// on to the gateway and name that address.",
+            id="high_templar.W010",
+        )
+
+
+def _sessions() -> Iterator[CheckMessage]:
+    """The cookie of a session reaches the gateway, and what it says is read."""
+    if "session" not in settings().authentication:
+        return
+    for middleware in (SESSION_MIDDLEWARE, AUTH_MIDDLEWARE):
+        name = middleware.rpartition(".")[2]
+        if not any(str(each).endswith(name) for each in django_settings.MIDDLEWARE):
+            yield Caution(
+                f"Visitors are known by their session, but MIDDLEWARE has no {name}: all are "
+                "refused.",
+                hint=f"Add {middleware!r}, or take 'session' out of "
+                "HIGH_TEMPLAR['AUTHENTICATION'].",
+                id="high_templar.W011",
+            )
+    public = urlsplit(settings().public_url)
+    path, domain = django_settings.SESSION_COOKIE_PATH, django_settings.SESSION_COOKIE_DOMAIN
+    if not (public.path or "/").startswith(path):
+        yield Caution(
+            f"SESSION_COOKIE_PATH is {path!r}: browsers do not send the session to {public.path}.",
+            hint="Serve the gateway below that path, or let SESSION_COOKIE_PATH be '/'.",
+            id="high_templar.W012",
+        )
+    host = public.hostname or ""
+    if domain and not _is_loopback(host):
+        stem = str(domain).lstrip(".")
+        if host != stem and not host.endswith("." + stem):
+            yield Caution(
+                f"SESSION_COOKIE_DOMAIN is {domain!r}: browsers do not send the session to {host}.",
+                hint="Serve site and gateway below one domain.",
+                id="high_templar.W013",
+            )
+    same_site = django_settings.SESSION_COOKIE_SAMESITE
+    if same_site == "None" and not django_settings.SESSION_COOKIE_SECURE:
+        yield Caution(
+            "SESSION_COOKIE_SAMESITE is 'None' without SESSION_COOKIE_SECURE: browsers drop the "
+            "session's cookie.",
+            hint="'Lax' is enough where site and gateway have one domain.",
+            id="high_templar.W014",
+        )
+
+
+def _hooks() -> Iterator[CheckMessage]:
+    """The hooks of somebody who listens are there."""
+    is_heard = signals.user_online.has_listeners() or signals.user_offline.has_listeners()
+    if not is_heard:
+        return
+    try:
+        reverse("high_templar:connect")
+    except NoReverseMatch:
+        yield Caution(
+            "Somebody listens to user_online or user_offline, but the gateway has none to call.",
+            hint='Add path("api/", include("high_templar.django.urls")) to your urls.py.',
+            id="high_templar.W015",
+        )
+
+
+def _transactions() -> Iterator[CheckMessage]:
+    """A request does not fail for a gateway that is away."""
+    databases = django_settings.DATABASES.values()
+    is_atomic = any(database.get("ATOMIC_REQUESTS") for database in databases)
+    if is_atomic and settings().on_error == "raise":
+        yield Caution(
+            "With ATOMIC_REQUESTS and HIGH_TEMPLAR['ON_ERROR'] = 'raise', a gateway that is away "
+            "turns every request that publishes into a 500, although its data are saved.",
+            hint="Let ON_ERROR be 'log'.",
+            id="high_templar.W016",
+        )
+
+
+def _is_loopback(host: str | None) -> bool:
+    if not host or host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

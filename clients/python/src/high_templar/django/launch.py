@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
+from django.http.request import validate_host
 from django.urls import NoReverseMatch
 from django.urls import reverse
 from django.utils.crypto import salted_hmac
@@ -44,17 +45,16 @@ def variables(wanted: Settings | None = None) -> dict[str, str]:
     }
     if wanted.api_key:
         found["HT_INTERNAL__API_KEY"] = wanted.api_key
-    if origins():
-        found["HT_ORIGINS"] = json.dumps(origins())
     said = {name.lower(): value for name, value in wanted.gateway.items()}
-    headers = {**_headers(wanted), **dict(said.get("backend", {}).get("headers", {}))}
+    if "origins" not in said:
+        found["HT_ORIGINS__ALLOW"] = json.dumps(origins())
+    headers = {**headers_of(wanted), **dict(said.get("backend", {}).get("headers", {}))}
     found["HT_BACKEND__HEADERS"] = json.dumps(headers)
     known = known_variables()
-    for name, value in flatten(said).items():
-        if name != "HT_BACKEND__HEADERS":
-            found[name] = value
-            known |= {name}  # What is said explicitly is the binary's to refuse.
-    return {name: value for name, value in found.items() if name in known}
+    derived = {name: value for name, value in found.items() if name in known}
+    # What is said explicitly is the binary's to refuse.
+    explicit = {name: v for name, v in flatten(said).items() if name != "HT_BACKEND__HEADERS"}
+    return {**derived, **explicit}
 
 
 def hook_key(wanted: Settings | None = None) -> str:
@@ -135,12 +135,16 @@ def _hooks() -> dict[str, str]:
     return found
 
 
-def _headers(wanted: Settings) -> dict[str, Any]:
-    """What the site must be sent beyond the usual."""
+def headers_of(wanted: Settings) -> dict[str, Any]:
+    """The headers that the site must be sent beyond the usual, as in ``backend.headers``."""
     found: dict[str, Any] = {}
     if django_settings.CSRF_COOKIE_NAME != "csrftoken":
         found["X-CSRFToken"] = {"cookie": django_settings.CSRF_COOKIE_NAME}
     found[KEY_HEADER] = {"fixed": hook_key(wanted)}
+    host = urlsplit(_backend(wanted.backend_url)["HT_BACKEND__URL"]).hostname or ""
+    if not is_allowed(host):
+        # Django would answer 400 to its own address.
+        found["Host"] = {"fixed": allowed_host()}
     proxy_header = django_settings.SECURE_PROXY_SSL_HEADER
     if django_settings.SECURE_SSL_REDIRECT and proxy_header:
         # The gateway stands where the proxy stands, behind TLS: no redirect, please.
@@ -149,16 +153,35 @@ def _headers(wanted: Settings) -> dict[str, Any]:
     return found
 
 
+def allowed_hosts() -> list[str]:
+    """The hosts that Django serves, as ``ALLOWED_HOSTS`` has them."""
+    if django_settings.DEBUG and not django_settings.ALLOWED_HOSTS:
+        return [".localhost", "127.0.0.1", "[::1]"]
+    return list(django_settings.ALLOWED_HOSTS)
+
+
+def is_allowed(host: str) -> bool:
+    """Whether Django serves this host."""
+    return validate_host(f"[{host}]" if ":" in host else host, allowed_hosts())
+
+
+def allowed_host(wish: str = "") -> str:
+    """A host that Django serves: the wished one, if it does."""
+    if wish and is_allowed(wish):
+        return wish
+    named = [host.lstrip(".") for host in allowed_hosts() if host != "*"]
+    return named[0] if named else "localhost"
+
+
 def origins() -> list[str]:
-    """The origins of pages that may connect, by ALLOWED_HOSTS and CSRF_TRUSTED_ORIGINS."""
+    """The pages that may connect, beside those of the host that they connect to."""
     found = list(django_settings.CSRF_TRUSTED_ORIGINS)
-    for host in django_settings.ALLOWED_HOSTS:
-        if host == "*":
-            return []
-        pattern = f"*{host}" if host.startswith(".") else host
-        found += [f"https://{pattern}", f"http://{pattern}"]
+    for host in allowed_hosts():
+        # "*" says that something before Django checks hosts: nothing about foreign pages.
         if host.startswith("."):
-            found += [f"https://{host[1:]}", f"http://{host[1:]}"]
+            found += [host[1:], f"*{host}"]
+        elif host != "*":
+            found.append(host)
     return list(dict.fromkeys(found))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
+from django.core.signals import request_finished
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
 from django.db import connections
@@ -114,7 +115,11 @@ class Flush:
 
 
 class Outbox:
-    """What one database connection is to publish at its next commit."""
+    """What one database connection is to publish at its next commit.
+
+    If a hook of somebody else fails, Django runs none of those after it. What of ours had its
+    turn before is sent with the next publication, or when the request is finished.
+    """
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
@@ -206,6 +211,15 @@ def _warn_of_leak(aliases: Sequence[str], how: str) -> None:
             UncommittedDataWarning,
             stacklevel=3,
         )
+
+
+@receiver(request_finished)
+def _send_what_was_left(**_: object) -> None:
+    """Sends what is committed and was not sent, because somebody else's hook failed in between."""
+    for alias in connections:
+        outbox = _outboxes.get(connections[alias])
+        if outbox is not None and outbox.committed:
+            outbox.send()
 
 
 @receiver(setting_changed)

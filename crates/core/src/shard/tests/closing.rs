@@ -74,6 +74,25 @@ fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
 }
 
 #[test]
+fn who_is_turned_away_is_closed_at_once_whatever_it_says_next() {
+    let mut world = World::new();
+    let mut visitor = world.turn_away(Close::AUTHENTICATE, usize::MAX);
+    let refused = r#"{"is_authorized": false}"#;
+    assert_eq!(visitor.hears(), [refused, "close 4301 authenticate"]);
+    world.receive(&visitor, b"the rest of a frame that was too long");
+    assert!(visitor.hears().is_empty());
+    assert!(visitor.is_shut_down());
+    world.gone(&visitor);
+    assert_eq!((world.stats().refused, world.stats().admitted), (1, 0));
+    // It may not read, or be gone already.
+    let slow = world.turn_away(Close::AUTHENTICATE, 0);
+    assert!(world.is_there(&slow));
+    slow.vanish();
+    world.writable(&slow);
+    assert!(world.shard.is_empty() && world.shard.deadline().is_none());
+}
+
+#[test]
 fn a_refused_visitor_may_speak_the_protocol() {
     let mut world = World::new();
     let mut visitor = world.refuse(Close::NORMAL);

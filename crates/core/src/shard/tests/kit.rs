@@ -22,6 +22,7 @@ use ht_proto::grant::GrantList;
 use ht_proto::room::Room;
 use ht_proto::room::RoomLimits;
 use ht_proto::server::authorized;
+use ht_proto::subprotocol::Subprotocol;
 use uuid::Uuid;
 
 use crate::Hasher;
@@ -119,6 +120,8 @@ pub(super) struct World {
     pub(super) now: u64,
     /// What clients offer when they connect.
     pub(super) offer: Option<&'static str>,
+    /// What is chosen for clients when they connect.
+    pub(super) subprotocol: Option<Subprotocol>,
     opened: u128,
 }
 
@@ -151,6 +154,7 @@ impl World {
             },
             now: 1_000,
             offer: None,
+            subprotocol: None,
             opened: 0,
         }
     }
@@ -178,6 +182,7 @@ impl World {
             deflate: self.offer.map(|offer| {
                 PerMessageDeflate::negotiate([offer.as_bytes()]).expect("a good offer")
             }),
+            subprotocol: self.subprotocol,
         };
         let expected = self.shard.next_id();
         let id = self.shard.open(peer, welcome, self.now, &mut self.outside);
@@ -215,6 +220,14 @@ impl World {
             ht_proto::server::NOT_AUTHORIZED.into(),
             Admission::Refused(close),
             usize::MAX,
+        )
+    }
+
+    pub(super) fn turn_away(&mut self, close: Close, room: usize) -> Client {
+        self.connect(
+            ht_proto::server::NOT_AUTHORIZED.into(),
+            Admission::TurnedAway(close),
+            room,
         )
     }
 

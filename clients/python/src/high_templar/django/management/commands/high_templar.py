@@ -24,7 +24,7 @@ class Command(BaseCommand):
 
     help = (
         "Starts the gateway with settings that follow from Django's (HIGH_TEMPLAR, ALLOWED_HOSTS, "
-        "URLs). Variables HT_... of the environment win over them."
+        "URLs). Variables HT_... of the environment win over them, and they over high-templar.toml."
     )
     # The gateway asks this site, which may be about to start as well.
     requires_migrations_checks = False
@@ -55,6 +55,9 @@ class Command(BaseCommand):
             ) from error
         except BinaryNotFoundError as error:
             raise CommandError(str(error)) from error
+        if "HT_ORIGINS" in os.environ:
+            # Another name of the same.
+            derived.pop("HT_ORIGINS__ALLOW", None)
         environment = {**derived, **os.environ}
         if options["print"]:
             for name in sorted(derived):

@@ -1,0 +1,84 @@
+"""``manage.py ht_check``: tries the whole way and says what to fix."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import BaseCommand
+from django.core.management.base import CommandError
+from django.core.management.base import CommandParser
+
+from high_templar.django.checks import check
+from high_templar.django.trial import FailedError
+from high_templar.django.trial import Trial
+from high_templar.django.trial import Visitor
+
+
+class Command(BaseCommand):
+    """Bootstrap answer, gateway, websocket, publish, delivery."""
+
+    help = (
+        "Tries the whole way as one user: the bootstrap answer, the gateway, a websocket, and "
+        "whether it hears what is published; says what to fix. Disturbs nobody: it uses a room of "
+        "its own and a session that it deletes."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Takes whom to try as."""
+        who = parser.add_mutually_exclusive_group()
+        who.add_argument("--user", metavar="NAME", help="the user to try as [the first active one]")
+        who.add_argument("--token", help="try with this token in place of a session; needs --room")
+        parser.add_argument("--room", metavar="JSON", help="publish to this room, for all to hear")
+        parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each step")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Goes step by step until one fails."""
+        for message in check():
+            self.stdout.write(self.style.WARNING(str(message)))
+        room = self._room(options["room"])
+        if options["token"]:
+            visitor = Visitor(token=options["token"])
+        else:
+            visitor = Visitor(user=self._user(options["user"]))
+            self.stdout.write(f"as {visitor.user}")
+        trial = Trial(visitor, room, options["timeout"])
+        try:
+            for name, step in trial.steps:
+                self._step(name, step)
+        finally:
+            trial.close()
+        self.stdout.write(self.style.SUCCESS("Everything works."))
+
+    def _step(self, name: str, step: Any) -> None:
+        try:
+            found = step()
+        except FailedError as failed:
+            self.stdout.write(self.style.ERROR(f"FAILED  {name}: {failed}"))
+            raise CommandError(failed.hint) from failed
+        self.stdout.write(f"{self.style.SUCCESS('ok')}      {name}: {found}")
+
+    def _room(self, text: str | None) -> dict[str, Any] | None:
+        if text is None:
+            return None
+        try:
+            room = json.loads(text)
+        except ValueError as error:
+            raise CommandError(f"--room is no JSON: {error}") from error
+        if not isinstance(room, dict):
+            raise CommandError("--room is to be a JSON object.")
+        return room
+
+    def _user(self, name: str | None) -> Any:
+        users = get_user_model()._default_manager
+        if name is None:
+            user = users.filter(is_active=True).order_by("pk").first()
+            if user is None:
+                raise CommandError("There is no active user: make one, or say --token TOKEN.")
+            return user
+        field = str(get_user_model().USERNAME_FIELD)
+        try:
+            return users.get(**{field: name})
+        except get_user_model().DoesNotExist as error:
+            raise CommandError(f"There is no user with the {field} {name!r}.") from error

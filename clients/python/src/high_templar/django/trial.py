@@ -1,0 +1,271 @@
+"""Tries the whole way from the bootstrap view to a page that hears, step by step."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+from typing import Callable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from django.test import Client as DjangoClient
+from django.urls import NoReverseMatch
+from django.urls import reverse
+
+from high_templar.django import launch
+from high_templar.django import probe
+from high_templar.django.conf import settings
+from high_templar.django.publishing import publisher
+from high_templar.django.sessions import start_session
+from high_templar.errors import PublishError
+from high_templar.errors import UnauthorizedError
+from high_templar.http import HttpTransport
+from high_templar.transport import Deadline
+from high_templar.trigger import Trigger
+from high_templar.websocket import Client
+from high_templar.websocket import ClosedError
+from high_templar.websocket import HandshakeError
+
+
+class FailedError(Exception):
+    """A step failed; ``hint`` says what to do."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+class Visitor(NamedTuple):
+    """As whom to try: a user's session, or a token."""
+
+    user: Any = None
+    token: str | None = None
+
+
+class Trial:
+    """The steps; each gives back what it found, or raises `FailedError`.
+
+    The probe's session is deleted by `close`.
+    """
+
+    def __init__(
+        self, visitor: Visitor, room: Mapping[str, Any] | None = None, timeout: float = 10.0
+    ) -> None:
+        self._visitor, self._room, self._timeout = visitor, room, timeout
+        self._name = uuid.uuid4().hex
+        self._session: Any = None
+        self._page: Client | None = None
+        if visitor.user is not None:
+            self._session = start_session(visitor.user, **{probe.SESSION_KEY: self._name})
+
+    @property
+    def steps(self) -> list[tuple[str, Callable[[], str]]]:
+        """The steps in their order, with what each tries."""
+        return [
+            ("bootstrap answer", self.bootstrap),
+            ("gateway, internal", self.internal),
+            ("gateway, public", self.connect),
+            ("subscribe", self.subscribe),
+            ("publish and hear", self.deliver),
+        ]
+
+    def close(self) -> None:
+        """Leaves nothing behind."""
+        if self._page is not None:
+            self._page.close()
+        if self._session is not None:
+            self._session.delete()
+
+    def bootstrap(self) -> str:
+        """Asks the bootstrap view, within this process."""
+        try:
+            path = reverse(settings().bootstrap)
+        except NoReverseMatch:
+            raise FailedError(
+                f"there is no URL named {settings().bootstrap!r}",
+                'Add path("api/", include("high_templar.django.urls")) to your urls.py.',
+            ) from None
+        client = DjangoClient(raise_request_exception=False)
+        for name, value in self._cookies().items():
+            client.cookies[name] = value
+        # As the gateway asks.
+        wanted = settings()
+        headers = {"Host": urlsplit(wanted.backend_url).hostname or "localhost"}
+        for name, source in launch.headers_of(wanted).items():
+            if "fixed" in source:
+                headers[name] = source["fixed"]
+        if self._visitor.token:
+            headers["Authorization"] = f"Token {self._visitor.token}"
+        answer = client.get(
+            path,
+            secure=wanted.backend_url.startswith("https://"),
+            headers=headers,
+        )
+        if answer.status_code != 200:
+            what = f"{path} answers {answer.status_code}{_excerpt(answer.content)}"
+            raise FailedError(what, _why(answer))
+        try:
+            rooms = json.loads(answer.content).get("allowed_rooms", [])
+        except (ValueError, AttributeError):
+            raise FailedError(
+                f"{path} answers no JSON object{_excerpt(answer.content)}",
+                'The answer is {"allowed_rooms": [...]}.',
+            ) from None
+        shown = [room for room in rooms if room != probe.room(self._name)]
+        if self._room is None and len(shown) == len(rooms):
+            raise FailedError(
+                "no probe room is granted, and real rooms may have real listeners",
+                "Name a room that nobody minds: --room JSON. With a session, a view that uses "
+                "BootstrapMixin grants a room for this.",
+            )
+        return f"{len(shown)} rooms: {', '.join(map(json.dumps, shown[:5]))}" + (
+            ", ..." if len(shown) > 5 else ""
+        )
+
+    def internal(self) -> str:
+        """Asks the gateway whether it is ready."""
+        url = settings().url
+        if url.startswith(("amqp://", "amqps://")):
+            return "not asked: publications go over RabbitMQ"
+        transport = HttpTransport(url, settings().api_key)
+        try:
+            status, body = transport.get("ready", Deadline(self._timeout))
+        except PublishError as error:
+            raise FailedError(
+                str(error),
+                "Start it with: manage.py high_templar. Or is HIGH_TEMPLAR['URL'] wrong?",
+            ) from error
+        finally:
+            transport.close()
+        if status != 200:
+            raise FailedError(
+                f"{url}/ready answers {status}{_excerpt(body)}",
+                "404: this is no gateway's internal listener. 503: the answer says what it misses.",
+            )
+        return f"{url} is ready"
+
+    def connect(self) -> str:
+        """Connects as a page does, past whatever proxy there is."""
+        url = settings().public_url
+        scheme = "https" if url.startswith("wss:") else "http"
+        origin = f"{scheme}://{launch.allowed_host(urlsplit(url).hostname or '')}"
+        try:
+            self._page = Client(
+                url,
+                cookies=self._cookies(),
+                token=self._visitor.token,
+                headers={"Origin": origin},
+                timeout=self._timeout,
+            )
+        except HandshakeError as error:
+            hints = {
+                403: f"The gateway refuses pages of {origin}: see its setting origins.",
+                404: "The path is not passed on to the gateway, which serves /ws/.",
+                502: "The proxy does not reach the gateway.",
+            }
+            hint = hints.get(error.status, "The proxy must pass on Upgrade and Connection.")
+            raise FailedError(str(error), hint) from error
+        except (OSError, ValueError) as error:
+            raise FailedError(
+                f"{url}: {error}", "Is the gateway up, and HIGH_TEMPLAR['PUBLIC_URL'] right?"
+            ) from error
+        if not self._page.is_authorized:
+            raise self._refused()
+        return f"{url} admits, with {len(self._page.allowed_rooms or [])} rooms"
+
+    def _refused(self) -> FailedError:
+        assert self._page is not None  # noqa: S101
+        try:
+            code = self._page.close_code()
+        except TimeoutError:
+            code = 1006
+        if code == 1013:
+            return FailedError(
+                "the gateway gets no usable answer from this site (1013)",
+                f"Is the site up, and does the gateway reach it at {settings().backend_url}? "
+                "The gateway's log says what it got.",
+            )
+        return FailedError(
+            f"the site refuses the gateway's call ({code}), but not this command's",
+            f"Does {settings().backend_url} serve this site, with the same database and "
+            "SECRET_KEY? A redirect to https://, a wrong Host or a login page are the usual "
+            "causes; the gateway's log says which.",
+        )
+
+    def subscribe(self) -> str:
+        """Subscribes to the probe's room, or the one that was named."""
+        assert self._page is not None  # noqa: S101
+        self._room = self._room or probe.room(self._name)
+        try:
+            self._page.subscribe(self._room)
+        except (PermissionError, ClosedError, TimeoutError) as error:
+            raise FailedError(
+                f"{json.dumps(self._room)}: {error}",
+                "Name a room that the user is granted: --room.",
+            ) from error
+        return json.dumps(self._room)
+
+    def deliver(self) -> str:
+        """Publishes and waits until the page hears it."""
+        assert self._page is not None and self._room is not None  # noqa: PT018, S101
+        start = time.monotonic()
+        trigger = Trigger(self._room, {"high_templar_probe": self._name})
+        sender = publisher()
+        try:
+            sender.attempt(trigger)
+        except UnauthorizedError as error:
+            raise FailedError(
+                str(error), "HIGH_TEMPLAR['API_KEY'] is not the gateway's internal.api_key."
+            ) from error
+        except PublishError as error:
+            raise FailedError(str(error), "See the gateway's log.") from error
+        try:
+            deadline = Deadline(self._timeout)
+            while self._page.next(deadline.left).data != trigger.data:
+                pass
+        except (TimeoutError, ClosedError) as error:
+            raise FailedError(
+                f"published, but not heard: {error}",
+                f"Do HIGH_TEMPLAR['URL'] ({_bare(settings().url)}) and PUBLIC_URL "
+                f"({settings().public_url}) lead to the same gateway, or to gateways with one "
+                "RabbitMQ?",
+            ) from error
+        return f"heard after {(time.monotonic() - start) * 1000:.0f} ms"
+
+    def _cookies(self) -> dict[str, str]:
+        if self._session is None:
+            return {}
+        from django.conf import settings as django_settings  # noqa: PLC0415
+
+        return {django_settings.SESSION_COOKIE_NAME: self._session.session_key}
+
+
+def _why(answer: Any) -> str:
+    """What to do about a status other than 200."""
+    status = answer.status_code
+    if status in (301, 302, 307, 308):
+        return f"It redirects to {answer['Location']}: the gateway follows to no other place."
+    if status in (401, 403):
+        return (
+            "The user is not known by HIGH_TEMPLAR['AUTHENTICATION'], or not active. "
+            "Name one with --user NAME or --token TOKEN."
+        )
+    if status == 400:
+        return "Is the host in ALLOWED_HOSTS?"
+    if status == 404:
+        return "The view is not where its URL says."
+    return "The site's log has the error."
+
+
+def _excerpt(content: bytes) -> str:
+    text = content.decode(errors="replace").strip().partition("\n")[0][:200]
+    return f": {text}" if text else ""
+
+
+def _bare(url: str) -> str:
+    """An address without user and password."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"

@@ -1,0 +1,292 @@
+"""System checks, ``manage.py high_templar`` and ``manage.py ht_check``."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError
+from django.core.management import call_command
+from django.test import override_settings
+from django.urls import path
+from shop.settings import HAS_REST_FRAMEWORK
+
+from high_templar.django import launch
+from high_templar.django.checks import check
+from high_templar.django.testing import LiveGateway
+from high_templar.django.views import bootstrap
+
+TESTS = Path(__file__).parent
+
+
+def ids(**settings):
+    with override_settings(**settings):
+        return [message.id.rpartition(".")[2] for message in check()]
+
+
+def of_kit(**members):
+    return ids(HIGH_TEMPLAR=members)
+
+
+class NoHooksUrls:
+    urlpatterns = [path("api/bootstrap", bootstrap, name="bootstrap")]  # noqa: RUF012
+
+
+class TestChecks:
+    def test_a_site_as_it_should_be(self):
+        assert check() == []
+
+    @pytest.mark.parametrize(
+        ("members", "found"),
+        [
+            ({"UR": "http://127.0.0.1"}, ["E001"]),
+            ({"url": "http://127.0.0.1"}, ["E001"]),
+            ({"TIMEOUT": "5"}, ["E001"]),
+            ({"ATTEMPTS": True}, ["E001"]),
+            ({"ON_ERROR": "ignore"}, ["E001"]),
+            ({"AUTHENTICATION": "session"}, ["E001"]),
+            ({"TIMEOUT": 5, "AUTHENTICATION": ("session",), "GATEWAY": {"threads": 1}}, []),
+            ({"ENCODER": "shop.nothing"}, ["E002"]),
+            ({"AUTHENTICATION": ["session", "shop.nothing"]}, ["E003"]),
+            ({"URL": "gateway:8002"}, ["E004"]),
+            ({"BOOTSTRAP": "nothing"}, ["E005"]),
+            ({"URL": "http://10.0.0.1:8002"}, ["E008"]),
+            ({"URL": "http://gateway:8002"}, ["E008"]),
+            ({"URL": "http://gateway:8002", "API_KEY": "key"}, []),
+            ({"URL": "http://[::1]:8002"}, []),
+            ({"URL": "unix:/run/gateway.sock"}, []),
+            ({"PUBLIC_URL": "https://shop.example/ws/"}, ["E009"]),
+        ],
+    )
+    def test_the_setting(self, members, found):
+        assert of_kit(**members) == found
+
+    def test_no_dict(self):
+        assert ids(HIGH_TEMPLAR="http://127.0.0.1") == ["E001"]
+
+    def test_a_near_miss_is_named(self):
+        with override_settings(HIGH_TEMPLAR={"API_KEYS": "x"}):
+            assert "Did you mean 'API_KEY'?" in check()[0].msg
+
+    def test_a_path_without_slash(self):
+        kit = {"BOOTSTRAP": "bootstrap"}
+        assert ids(HIGH_TEMPLAR=kit, ROOT_URLCONF=NoHooksUrls) == ["W006"]
+
+    def test_redirects_to_tls(self):
+        kit = {"PUBLIC_URL": "wss://shop.example/ws/"}
+        tls = {"HIGH_TEMPLAR": kit, "SECURE_SSL_REDIRECT": True}
+        assert ids(**tls) == ["W007"]
+        assert ids(**tls, SECURE_REDIRECT_EXEMPT=["^api/bootstrap/$"]) == []
+        assert ids(**tls, SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https")) == []
+        plain = {"PUBLIC_URL": "ws://shop.example/ws/"}
+        assert ids(**{**tls, "HIGH_TEMPLAR": plain}) == ["W007", "W010"]
+
+    def test_sessions(self, settings):
+        kit = {"PUBLIC_URL": "wss://live.shop.example/ws/"}
+        assert ids(MIDDLEWARE=[]) == ["W011", "W011"]
+        assert ids(MIDDLEWARE=[], HIGH_TEMPLAR={"AUTHENTICATION": ["token"]}) == []
+        assert ids(SESSION_COOKIE_PATH="/app/") == ["W012"]
+        assert ids(SESSION_COOKIE_DOMAIN="other.example", HIGH_TEMPLAR=kit) == ["W013"]
+        assert ids(SESSION_COOKIE_DOMAIN=".shop.example", HIGH_TEMPLAR=kit) == []
+        assert ids(SESSION_COOKIE_SAMESITE="None") == ["W014"]
+
+    def test_atomic_requests(self, settings):
+        databases = {"default": {**settings.DATABASES["default"], "ATOMIC_REQUESTS": True}}
+        # The connections are made already: only the setting is looked at.
+        with pytest.warns(UserWarning, match="DATABASES"):
+            found = ids(DATABASES=databases)
+        assert found == ["W016"]
+
+
+class TestVariables:
+    @pytest.fixture
+    def variables(self):
+        def variables(**settings):
+            with override_settings(**settings):
+                return launch.variables()
+
+        return variables
+
+    def test_what_follows_from_django(self, variables):
+        found = variables(HIGH_TEMPLAR={"API_KEY": "key"})
+        assert found["HT_BACKEND__URL"] == "http://127.0.0.1:8000/"
+        assert found["HT_BACKEND__BOOTSTRAP"] == "api/bootstrap/"
+        assert found["HT_INTERNAL__LISTEN"] == "127.0.0.1:8002"
+        assert found["HT_INTERNAL__API_KEY"] == "key"
+        assert found["HT_LISTEN"] == "127.0.0.1:5000"
+        assert "HT_HOOKS__CONNECT" not in found
+        headers = json.loads(found["HT_BACKEND__HEADERS"])
+        assert headers == {launch.KEY_HEADER: {"fixed": "key"}}
+
+    def test_a_host_that_django_serves(self, variables):
+        found = variables(ALLOWED_HOSTS=[".shop.example"])
+        assert json.loads(found["HT_BACKEND__HEADERS"])["Host"] == {"fixed": "shop.example"}
+
+    def test_a_proxy_that_ends_tls(self, variables):
+        header = ("HTTP_X_FORWARDED_PROTO", "https")
+        found = variables(SECURE_SSL_REDIRECT=True, SECURE_PROXY_SSL_HEADER=header)
+        headers = json.loads(found["HT_BACKEND__HEADERS"])
+        assert headers["X-Forwarded-Proto"] == {"fixed": "https"}
+
+    def test_another_csrf_cookie(self, variables):
+        found = variables(CSRF_COOKIE_NAME="xsrf")
+        assert json.loads(found["HT_BACKEND__HEADERS"])["X-CSRFToken"] == {"cookie": "xsrf"}
+
+    def test_other_addresses(self, variables):
+        found = variables(
+            HIGH_TEMPLAR={"URL": "unix:///run/ht.sock", "BACKEND_URL": "unix:/a.sock"}
+        )
+        assert found["HT_INTERNAL__LISTEN"] == "unix:/run/ht.sock"
+        assert found["HT_BACKEND__SOCKET"] == "/a.sock"
+        found = variables(
+            HIGH_TEMPLAR={"URL": "amqp://broker/", "PUBLIC_URL": "wss://a.example/ws/"}
+        )
+        assert found["HT_RABBITMQ__URL"] == "amqp://broker/"
+        assert "HT_INTERNAL__LISTEN" not in found
+        assert "HT_LISTEN" not in found
+
+    def test_what_is_said_wins(self, variables):
+        gateway = {
+            "listen": "0.0.0.0:80",
+            "limits": {"subscriptions": 7},
+            "backend": {"headers": {"X-Own": {"param": "own"}}},
+            "status": {"clients": False},
+        }
+        found = variables(HIGH_TEMPLAR={"GATEWAY": gateway})
+        assert found["HT_LISTEN"] == "0.0.0.0:80"
+        assert found["HT_LIMITS__SUBSCRIPTIONS"] == "7"
+        assert found["HT_STATUS__CLIENTS"] == "false"
+        assert json.loads(found["HT_BACKEND__HEADERS"])["X-Own"] == {"param": "own"}
+
+    def test_pages_that_may_connect(self):
+        hosts = {"ALLOWED_HOSTS": [".shop.example", "127.0.0.1", "*"]}
+        with override_settings(CSRF_TRUSTED_ORIGINS=["https://a.example"], **hosts):
+            pages = ["https://a.example", "shop.example", "*.shop.example", "127.0.0.1"]
+            assert launch.origins() == pages
+        with override_settings(ALLOWED_HOSTS=[], DEBUG=True):
+            assert launch.origins() == ["localhost", "*.localhost", "127.0.0.1", "[::1]"]
+
+    def test_the_binary_understands_them(self, variables, tmp_path):
+        found = variables()
+        assert set(found) <= launch.known_variables()
+        # Nothing serves the site: the configuration is right all the same.
+        ran = subprocess.run(
+            [launch.find_binary(), "check"],
+            env=found,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode != 78, ran.stderr
+
+
+def test_the_command_prints_without_secrets(capsys, settings):
+    settings.HIGH_TEMPLAR = {"API_KEY": "hidden"}
+    call_command("high_templar", "--print", "--backend", "http://127.0.0.1:9000")
+    shown = capsys.readouterr().out
+    assert "HT_BACKEND__URL=http://127.0.0.1:9000/\n" in shown
+    assert "HT_INTERNAL__API_KEY=(not shown)\n" in shown
+    assert "hidden" not in shown
+
+
+def test_the_command_becomes_the_gateway():
+    ran = subprocess.run(
+        [sys.executable, "-m", "django", "high_templar", "config", "--toml"],
+        cwd=TESTS,
+        env={"DJANGO_SETTINGS_MODULE": "shop.settings", **path_variables()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.startswith("# Settings of high-templar.")
+
+
+def path_variables():
+    import os
+
+    names = ("PATH", "PYTHONPATH", "HIGH_TEMPLAR_BINARY")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+class TestCheckCommand:
+    @pytest.fixture
+    def anna(self, transactional_db):
+        return User.objects.create_user("anna")
+
+    def test_everything_works(self, anna, live_gateway, capsys):
+        from django.contrib.sessions.models import Session
+
+        call_command("ht_check", "--user", "anna")
+        out = capsys.readouterr().out
+        assert "Everything works." in out
+        assert out.count("ok      ") == 5
+        assert "heard after" in out
+        assert not Session.objects.exists()
+
+    def test_nobody_hears_the_probe(self, anna, live_gateway):
+        with live_gateway.connect(anna) as page:
+            page.subscribe({"target": "news"})
+            call_command("ht_check")
+            assert page.nothing_heard()
+            assert page.allowed_rooms == [
+                {"target": "order", "customer": anna.pk},
+                {"target": "news"},
+            ]
+
+    @pytest.mark.skipif(not HAS_REST_FRAMEWORK, reason="needs Django REST framework")
+    def test_a_token(self, anna, live_gateway, capsys):
+        from rest_framework.authtoken.models import Token
+
+        token = Token.objects.create(user=anna)
+        with pytest.raises(CommandError, match="--room"):
+            call_command("ht_check", "--token", token.key)
+        call_command("ht_check", "--token", token.key, "--room", '{"target": "news"}')
+        assert "Everything works." in capsys.readouterr().out
+
+    def test_no_gateway(self, anna, settings, capsys):
+        settings.HIGH_TEMPLAR = {"URL": "http://127.0.0.1:1"}
+        with pytest.raises(CommandError, match=r"manage.py high_templar"):
+            call_command("ht_check")
+        assert "FAILED  gateway, internal" in capsys.readouterr().out
+
+    def test_a_gateway_elsewhere(self, anna, live_gateway, settings, capsys):
+        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "PUBLIC_URL": "ws://127.0.0.1:1/ws/"}
+        with pytest.raises(CommandError, match="PUBLIC_URL"):
+            call_command("ht_check")
+        assert "FAILED  gateway, public" in capsys.readouterr().out
+
+    def test_another_key(self, anna, live_gateway, settings):
+        with LiveGateway(live_gateway._variables["HT_BACKEND__URL"], {"HT_INTERNAL__API_KEY": "x"}):
+            with pytest.raises(CommandError, match="API_KEY"):
+                call_command("ht_check")
+
+    def test_two_gateways_that_do_not_know_each_other(self, anna, live_gateway, settings):
+        url = live_gateway._variables["HT_BACKEND__URL"]
+        with LiveGateway(url) as other:
+            settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "URL": other.internal_url}
+            settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "PUBLIC_URL": live_gateway.url}
+            with pytest.raises(CommandError, match="same gateway"):
+                call_command("ht_check", "--timeout", "1")
+
+    def test_a_site_that_is_down(self, anna, live_gateway, settings, capsys):
+        with (
+            LiveGateway("http://127.0.0.1:1"),
+            pytest.raises(CommandError, match="Is the site up"),
+        ):
+            call_command("ht_check")
+        assert "1013" in capsys.readouterr().out
+
+    def test_a_user_who_is_refused(self, anna, settings, capsys):
+        User.objects.update(is_active=False)
+        with pytest.raises(CommandError, match="AUTHENTICATION"):
+            call_command("ht_check", "--user", "anna")
+        assert "FAILED  bootstrap answer: /api/bootstrap/ answers 403" in capsys.readouterr().out
+
+    def test_no_such_user(self, transactional_db):
+        with pytest.raises(CommandError, match="no user with the username 'ben'"):
+            call_command("ht_check", "--user", "ben")
+        with pytest.raises(CommandError, match="no active user"):
+            call_command("ht_check")

@@ -1,0 +1,27 @@
+//! Our own websocket subprotocol, and what else a client may say by offering one (RFC 6455
+//! section 1.9).
+
+/// A subprotocol that was chosen from those that a client offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Subprotocol {
+    /// Replies carry the `requestId` of their request, and a refused visitor is closed with 4300.
+    V1,
+}
+
+impl Subprotocol {
+    /// Its name, which is compared byte for byte.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "high-templar.v1",
+        }
+    }
+}
+
+/// What stands before a token that is offered as if it were a subprotocol: browsers let pages set
+/// no other header. The token follows in base64url without padding (RFC 4648 section 5), whose
+/// alphabet is that of a subprotocol's name. It is never chosen.
+pub const TOKEN_PREFIX: &str = "high-templar.token.";
+
+/// Offered by a client that will bring its token in its first frame. It is never chosen.
+pub const AUTHENTICATE: &str = "high-templar.authenticate";

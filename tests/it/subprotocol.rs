@@ -1,0 +1,194 @@
+//! Our websocket subprotocol, and tokens that come as if they were one.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+
+use crate::binary::Running;
+use crate::binary::command;
+use crate::binary::folder;
+use crate::support::Gateway;
+use crate::support::Handshake;
+use crate::support::Reply;
+use crate::support::Seen;
+use crate::support::StubBackend;
+use crate::support::stream::Address;
+
+const V1: &str = "high-templar.v1";
+
+/// The subprotocol's name for a token.
+pub(crate) fn named(token: &str) -> String {
+    format!("high-templar.token.{}", URL_SAFE_NO_PAD.encode(token))
+}
+
+/// A handshake that offers these subprotocols.
+pub(crate) fn offer(gateway: &Gateway, names: &str) -> Handshake {
+    Handshake::new(gateway).header("Sec-WebSocket-Protocol", names)
+}
+
+/// Admits who has this token.
+pub(crate) fn admitting(token: &'static str) -> StubBackend {
+    StubBackend::new(move |seen: &Seen| {
+        if seen.header("authorization") == Some(&format!("Token {token}")) {
+            Reply::rooms(&json!([{"room": "*"}]))
+        } else {
+            Reply::forbidden()
+        }
+    })
+}
+
+#[test]
+fn ours_is_chosen_and_nothing_else_is_echoed() {
+    let gateway = Gateway::start(&StubBackend::open());
+    let token = named("t");
+    for (offered, chosen) in [
+        (V1.to_owned(), Some(V1)),
+        (format!("{V1}, {token}"), Some(V1)),
+        (format!("graphql-ws, {token}, {V1}"), Some(V1)),
+        (format!("{V1}, high-templar.authenticate"), Some(V1)),
+        (token, None),
+        ("graphql-ws, high-templar.v2".into(), None),
+        ("high-templar.authenticate".into(), None),
+    ] {
+        let (answer, mut client) = offer(&gateway, &offered).send().answer();
+        assert_eq!(answer.status, 101, "{offered}: {answer:?}");
+        assert_eq!(answer.header("sec-websocket-protocol"), chosen, "{offered}");
+        assert_eq!(client.expect_json()["is_authorized"], true);
+        client.fence();
+    }
+}
+
+#[test]
+fn replies_name_their_request_where_it_was_chosen() {
+    let gateway = Gateway::start(&StubBackend::open());
+    let mut client = offer(&gateway, V1).connect();
+    let mut old = Handshake::new(&gateway).connect();
+    let subscribe = json!({"type": "subscribe", "room": {"room": 1}, "requestId": "a"});
+    let denied = json!({"type": "subscribe", "room": {"x": 1}, "requestId": 2});
+    assert_eq!(
+        client.call(&subscribe),
+        json!({"code": "success", "requestId": "a"})
+    );
+    assert_eq!(
+        client.call(&denied),
+        json!({"code": "error", "message": "room-not-found", "requestId": 2})
+    );
+    assert_eq!(old.call(&subscribe), json!({"code": "success"}));
+    assert_eq!(
+        old.call(&denied),
+        json!({"code": "error", "message": "room-not-found"})
+    );
+    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 1}));
+    for client in [&mut client, &mut old] {
+        assert_eq!(client.expect_publish(), (json!(1), json!("a")));
+    }
+}
+
+#[test]
+fn who_chose_it_is_refused_with_4300() {
+    let gateway = Gateway::start(&admitting("right"));
+    for (offered, code, reason) in [
+        (V1.to_owned(), 4300, "refused"),
+        (format!("{V1}, {}", named("wrong")), 4300, "refused"),
+        (named("wrong"), 1000, ""),
+        ("graphql-ws".into(), 1000, ""),
+    ] {
+        let mut visitor = offer(&gateway, &offered).open();
+        assert_eq!(visitor.expect_text(), r#"{"is_authorized": false}"#);
+        assert_eq!(visitor.expect_close(code), reason, "{offered}");
+    }
+    let gateway = Gateway::start(&StubBackend::new(|_| Reply::Reset));
+    let mut visitor = offer(&gateway, V1).open();
+    assert_eq!(visitor.expect_json()["is_authorized"], false);
+    assert_eq!(visitor.expect_close(1013), "backend");
+}
+
+#[test]
+fn a_token_in_the_offer_is_the_parameter_token() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .file("[backend.headers]\nX-Token = { param = \"token\" }\n")
+        .start();
+    for token in ["secret", "a/b+c d=", "caf\u{e9}", "a%0d%0ab"] {
+        offer(&gateway, &format!("{V1}, {}", named(token))).connect();
+        let seen = backend.requests().pop().unwrap();
+        let authorization = format!("Token {token}");
+        assert_eq!(seen.header("authorization"), Some(&*authorization));
+        assert_eq!(seen.header("x-token"), Some(token));
+        assert_eq!(seen.header("sec-websocket-protocol"), None);
+    }
+    let both = offer(&gateway, &named("t")).path("/ws/?token=%74");
+    both.connect();
+    let seen = backend.requests().pop().unwrap();
+    assert_eq!(seen.header("authorization"), Some("Token t"));
+    // An empty one is none, as an empty parameter is.
+    offer(&gateway, "high-templar.token.").connect();
+    let seen = backend.requests().pop().unwrap();
+    assert_eq!(seen.header("authorization"), None);
+}
+
+#[test]
+fn what_is_no_token_is_answered_with_400_and_reaches_nobody() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_LIMITS__HEAD_BYTES", "128KiB")
+        .start();
+    let long = "a".repeat(33 << 10);
+    for (offered, path) in [
+        ("high-templar.token.YQ==".to_owned(), "/ws/"),
+        ("high-templar.token.a+b/".into(), "/ws/"),
+        ("high-templar.token.Y".into(), "/ws/"),
+        ("high-templar.token._w".into(), "/ws/"),
+        (named("a\r\nX-Forged: 1"), "/ws/"),
+        (named("a\r\n\r\nGET /admin/ HTTP/1.1\r\n"), "/ws/"),
+        (named("a\0"), "/ws/"),
+        (named("a\tb"), "/ws/"),
+        (named(&long), "/ws/"),
+        (format!("{V1}, {}, {}", named("a"), named("b")), "/ws/"),
+        (named("a"), "/ws/?token=b"),
+    ] {
+        let answer = offer(&gateway, &offered).path(path).refused();
+        assert_eq!(answer.status, 400, "{offered} {path}");
+        assert!(answer.text().contains("token"), "{answer:?}");
+    }
+    assert!(backend.requests().is_empty());
+    assert_eq!(
+        gateway.metric("high_templar_handshake_errors_total{reason=\"token\"}"),
+        11
+    );
+}
+
+#[test]
+fn tokens_are_in_no_log() {
+    let gateway = Gateway::with(&admitting("right"))
+        .set("RUST_LOG", "trace")
+        .start();
+    let (good, bad) = (named("geheim-right"), named("geheim\n"));
+    let mut visitor = offer(&gateway, &format!("{V1}, {good}")).open();
+    assert_eq!(visitor.expect_json()["is_authorized"], false);
+    visitor.expect_close(4300);
+    let answer = offer(&gateway, &bad).refused();
+    assert!(!answer.text().contains("geheim"), "{answer:?}");
+    gateway.wait_for_line("refused a visitor");
+    let log = gateway.log();
+    for secret in ["geheim", &good, &bad] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
+fn the_terminal_client_sends_its_token_this_way() {
+    let backend = admitting("right");
+    let gateway = Gateway::start(&backend);
+    let Address::Tcp(public) = gateway.public() else {
+        panic!("the gateway listens on TCP");
+    };
+    let url = format!("ws://{public}/ws/");
+    let args = ["listen", "--url", &url, "--token", "right"];
+    let args = [&args[..], &["--room", r#"{"room": 1}"#]].concat();
+    let folder = folder();
+    let mut listen = Running::start(command(folder.path(), &args, &[]));
+    listen.line_with("connected; allowed rooms: 1");
+    listen.line_with("listening to {");
+    assert_eq!(backend.wait_for(1)[0].target, "/api/bootstrap/");
+}
