@@ -211,8 +211,13 @@ impl Outbox {
         while !bytes.is_empty() {
             let last = match self.pieces.back_mut() {
                 Some(Piece::Copied(last)) if last.len() < PIECE => last,
-                _ => {
-                    self.pieces.push_back(Piece::Copied(Vec::new()));
+                last => {
+                    // Who filled a piece will fill another: growing it step by step would leave
+                    // the allocator with all the smaller ones.
+                    let full = matches!(last, Some(Piece::Copied(_)));
+                    let piece = Vec::with_capacity(if full { PIECE } else { 0 });
+                    self.copied += piece.capacity();
+                    self.pieces.push_back(Piece::Copied(piece));
                     continue;
                 }
             };
