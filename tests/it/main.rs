@@ -22,6 +22,7 @@ mod keepalive;
 mod legacy;
 mod lifecycle;
 mod limits;
+mod logs;
 mod memory;
 mod messages;
 mod metrics;

@@ -2,7 +2,7 @@
 //!
 //! Whoever needs one of these settings reads it here at the moment of use, once for a handshake or
 //! a request, and never keeps a copy. Shards have theirs from their inbox
-//! ([`crate::inbox::Input::Settings`]): no shard touches what is shared to deliver.
+//! (`Input::Settings`): no shard touches what is shared to deliver.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -116,7 +116,9 @@ impl ShardThread {
         while !(self.draining && self.shard.is_empty()) {
             if let Err(error) = self.sleep(&mut events) {
                 // Only a broken descriptor of our own can cause this; spinning would hide it.
-                tracing::error!(%error, "a shard cannot poll its sockets");
+                if let Some(suppressed) = self.outside.node.throttles.tell("poll") {
+                    tracing::error!(%error, suppressed, "a shard cannot poll its sockets");
+                }
                 std::thread::sleep(Duration::from_millis(100));
             }
             for event in &events {
@@ -264,13 +266,18 @@ impl ShardThread {
         }
         let token = Token(self.shard.next_id().index());
         if let Err(error) = socket.register(self.poll.registry(), token) {
-            tracing::error!(%error, "a socket could not be watched; it is closed");
+            if let Some(suppressed) = self.outside.node.throttles.tell("watch") {
+                let connection = welcome.id;
+                tracing::error!(%connection, %error, suppressed, "a socket could not be watched: it is closed");
+            }
             return;
         }
         let now = self.now();
         if matches!(welcome.admission, Admission::Admitted(_)) {
             // Given back when it is told that the connection is not counted any more.
             socket.address = place.keep();
+            self.outside
+                .tell(welcome.id, &socket, "a connection is open");
         }
         let id = self.shard.open(socket, welcome, now, &mut self.outside);
         if !early.is_empty() {
@@ -290,6 +297,20 @@ struct Outside {
     hooks: Option<HookSender>,
 }
 
+impl Outside {
+    /// A line of a connection's life, for who asks for each.
+    fn tell(&self, connection: Uuid, peer: &Socket, event: &str) {
+        let user = || peer.about.as_ref().and_then(|about| about.user.as_deref());
+        let address = || {
+            self.node
+                .addresses
+                .name(peer.address)
+                .unwrap_or_else(|| peer.peer_address())
+        };
+        tracing::debug!(%connection, user = user(), address = address(), "{event}");
+    }
+}
+
 impl Effects<Socket> for Outside {
     fn moment(&mut self, moment: Moment, peer: &mut Socket, now: u64) {
         match moment {
@@ -297,6 +318,9 @@ impl Effects<Socket> for Outside {
                 self.node.connections.fetch_add(1, Ordering::AcqRel);
             }
             Moment::Disconnect => {
+                if let Some(about) = &peer.about {
+                    self.tell(about.id, peer, "a connection is over");
+                }
                 // In this order: who is not counted any more takes no place.
                 let address = std::mem::replace(&mut peer.address, Slot::NONE);
                 let user = peer.about.as_ref().and_then(|about| about.user.as_ref());

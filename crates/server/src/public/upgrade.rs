@@ -87,6 +87,7 @@ impl Visitor {
                     if let Some(suppressed) = public.node.throttles.tell("allowed-rooms") {
                         let problem = "allowed_rooms is not a list of JSON objects";
                         tracing::warn!(
+                            connection = %id,
                             suppressed,
                             "the backend's bootstrap answer is unusable: {problem}"
                         );
@@ -102,7 +103,7 @@ impl Visitor {
             Answer::Failed(failure) => {
                 counter.add(failure.kind());
                 if let Some(suppressed) = public.node.throttles.tell(failure.kind()) {
-                    tracing::warn!(kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
+                    tracing::warn!(connection = %id, kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
                 }
                 Close::BACKEND
             }
@@ -117,14 +118,16 @@ impl Visitor {
             .counters
             .handshake_errors
             .add("handshake-timeout");
+        let id = Uuid::new_v4();
         if let Some(suppressed) = public.node.throttles.tell("handshake-timeout") {
             tracing::warn!(
+                connection = %id,
                 suppressed,
                 "the backend's answer does not come within limits.handshake_timeout"
             );
         }
         let admission = Admission::Refused(Close::OVERLOADED);
-        Self::unwelcome(Uuid::new_v4(), admission, agreed)
+        Self::unwelcome(id, admission, agreed)
     }
 
     /// Who was to bring a token in its first frame, and did not.
@@ -159,7 +162,8 @@ impl Visitor {
         let admission = Admission::Admitted(public.grants.intern(list.rooms));
         let credentials = public.has_hooks.then(|| Arc::new(credentials));
         let user = place.as_ref().and_then(UserPlace::user);
-        let about = (user.is_some() || credentials.is_some()).then(|| {
+        let told = tracing::enabled!(tracing::Level::DEBUG);
+        let about = (user.is_some() || credentials.is_some() || told).then(|| {
             Box::new(About {
                 id,
                 user,
@@ -288,7 +292,10 @@ impl Handover {
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
-                tracing::error!(%error, "a socket could not be handed to its shard");
+                if let Some(suppressed) = public.node.throttles.tell("hand-over") {
+                    let connection = welcome.id;
+                    tracing::error!(%connection, %error, suppressed, "a socket could not be handed to its shard");
+                }
                 return;
             }
         };
