@@ -16,11 +16,13 @@ use ht_server::config::DoorConfig;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
+use ht_server::config::KeepaliveConfig;
 use ht_server::config::Listen;
 use ht_server::config::Origins;
 use ht_server::config::ReadinessConfig;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
+use ht_server::config::TcpOptions;
 
 use crate::config::Config;
 use crate::config::LogConfig;
@@ -140,6 +142,14 @@ fn server(values: &Values) -> ServerConfig {
             level: u8::try_from(values.compression_level.value).unwrap_or(u8::MAX),
         }),
         idle_timeout: values.limits_idle_timeout.value,
+        keepalive: KeepaliveConfig {
+            interval: values.keepalive_interval.value,
+            timeout: values.keepalive_timeout.value,
+        },
+        tcp: TcpOptions {
+            send_buffer: values.tcp_send_buffer.value,
+            user_timeout: values.tcp_user_timeout.value,
+        },
         session: Limits {
             message_bytes: values.limits_message_bytes.value,
             messages_per_second: values.limits_messages_per_second.value,
@@ -156,6 +166,9 @@ fn server(values: &Values) -> ServerConfig {
             handshakes_per_second: values.limits_handshakes_per_second.value,
             handshakes: values.limits_handshakes.value,
             handshake_timeout: values.limits_handshake_timeout.value,
+            outbox_age: values.limits_outbox_age.value,
+            outbox_total_bytes: values.limits_outbox_total_bytes.value,
+            memory_bytes: values.limits_memory_bytes.value,
             head_timeout: values.limits_head_timeout.value,
             head_bytes: values.limits_head_bytes.value,
             trigger_bytes: values.limits_trigger_bytes.value,

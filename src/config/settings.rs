@@ -10,12 +10,14 @@ use ht_server::config::AuthConfig;
 use ht_server::config::Compression;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
+use ht_server::config::KeepaliveConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
 use ht_server::config::OriginPattern;
 use ht_server::config::ReadinessConfig;
 use ht_server::config::Secret;
 use ht_server::config::ServerLimits;
+use ht_server::config::TcpOptions;
 use ht_server::config::Trusted;
 use ht_server::config::TrustedProxies;
 
@@ -32,6 +34,7 @@ use crate::config::kind::HeaderChange;
 use crate::config::kind::Headers;
 use crate::config::kind::Kind;
 use crate::config::kind::Listed;
+use crate::config::kind::Memory;
 use crate::config::kind::Mode;
 use crate::config::kind::Name;
 use crate::config::kind::Period;
@@ -279,8 +282,14 @@ settings! {
         "Longest room of a client, as JSON text.";
     limits_room_depth: usize, "limits.room_depth", count(1, 100), Limits::default().room_depth,
         "How deep the values of a room may nest; 1 is a flat room.";
-    limits_outbox_bytes: usize, "limits.outbox_bytes", size(4 * KIB, GIB), Limits::default().outbox_bytes,
-        "Bytes that wait for a slow connection before it is closed as a slow consumer.";
+    limits_outbox_bytes: usize, "limits.outbox_bytes", size(0, GIB), Limits::default().outbox_bytes,
+        "Bytes that may wait for a slow connection; one that gets more is evicted. One message may be longer, for who keeps up. 0: no bound.";
+    limits_outbox_age: Duration, "limits.outbox_age", period(Duration::ZERO, HOUR), ServerLimits::default().outbox_age,
+        "A connection for which something waits is evicted if it takes neither all of it nor 16 KiB of it in this time. 0: never.";
+    limits_outbox_total_bytes: usize, "limits.outbox_total_bytes", size(0, 1024 * GIB), ServerLimits::default().outbox_total_bytes,
+        "Bytes that may wait for all slow connections together; a large publication that many wait for counts once. Beyond it those are evicted that stood still for longest. Keep it well above `limits.trigger_bytes`. 0: no bound.";
+    limits_memory_bytes: Option<usize>, "limits.memory_bytes", Memory, None,
+        "Resident memory of the process above which visitors and triggers are turned away (503, 1013), until a tenth of it is free again. `auto`: four fifths of the machine's memory, or of the control group's where that is less. 0: no bound.";
     limits_trigger_bytes: usize, "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,
         "Longest body of `POST /trigger/` and longest message of the broker.";
     limits_triggers_per_request: usize, "limits.triggers_per_request", count(1, 1_000_000), ServerLimits::default().triggers_per_request,
@@ -293,6 +302,16 @@ settings! {
         "Trigger ids that are remembered to recognise a repetition.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
         "Publications that wait for a thread before `/trigger/` and the broker wait too.";
+
+    keepalive_interval: Duration, "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
+        "A client that was not heard of for this long gets a control ping, which browsers answer by themselves. The default stays below the minute after which common proxies end a silent connection. Answers are no messages: `limits.idle_timeout` goes on. 0: no pings.";
+    keepalive_timeout: Duration, "keepalive.timeout", period(MS, DAY), KeepaliveConfig::default().timeout,
+        "How long a client has to answer the ping, with any byte; then it is closed with 4001.";
+
+    tcp_send_buffer: usize, "tcp.send_buffer", size(0, GIB), TcpOptions::default().send_buffer,
+        "`SO_SNDBUF` of visitors' sockets: what the system keeps for a client before anything waits in the gateway. Linux takes twice the number. 0: the system decides, and lets it grow, up to `net.ipv4.tcp_wmem`, for those that have shown to take much; set some 128 KiB where the system's own memory is short.";
+    tcp_user_timeout: Duration, "tcp.user_timeout", period(Duration::ZERO, HOUR), TcpOptions::default().user_timeout,
+        "`TCP_USER_TIMEOUT` of visitors' sockets: a peer that acknowledges nothing of what was sent, or has no room for more, for this long is gone. Above `limits.outbox_age`, so that slow clients are evicted and counted before. 0: the system's own, some fifteen minutes.";
 
     drain_period: Duration, "drain.period", period(Duration::ZERO, HOUR), DrainConfig::default().period,
         "How long closing the connections takes when there are many, so that their clients do not all come back at once; at most half of `drain.timeout`. 0: all at once.";
@@ -333,6 +352,11 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("status", "The `status` message."),
     ("compression", "Compressed messages (RFC 7692)."),
     ("limits", "Bounds. All of them include the number itself."),
+    (
+        "keepalive",
+        "Pings to clients that say nothing, to find those that are gone.",
+    ),
+    ("tcp", "Options of visitors' sockets."),
     ("drain", "Leaving in peace."),
     ("readiness", "Whether this node may get traffic: `/ready`."),
     ("log", "The log."),

@@ -21,11 +21,13 @@ use ht_server::config::DoorConfig;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
+use ht_server::config::KeepaliveConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
 use ht_server::config::ReadinessConfig;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
+use ht_server::config::TcpOptions;
 use ht_server::live::Live;
 use ht_server::live::LiveSettings;
 use http::Method;
@@ -152,6 +154,8 @@ fn server(options: &DemoOptions) -> ServerConfig {
         idle_timeout: Duration::from_secs(300),
         session: Limits::default(),
         limits: ServerLimits::default(),
+        keepalive: KeepaliveConfig::default(),
+        tcp: TcpOptions::default(),
         auth: AuthConfig::default(),
         hooks: HookQueueConfig::default(),
         readiness: ReadinessConfig::default(),

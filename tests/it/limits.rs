@@ -157,7 +157,7 @@ fn who_does_not_read_is_let_go_and_the_others_hear_everything() {
     good.subscribe(&json!({"room": 1}), "good");
     let data = "x".repeat(100_000);
     let mut sent = 0;
-    while gateway.metric("high_templar_evictions_total{reason=\"slow_consumer\"}") == 0 {
+    while gateway.metric("high_templar_evictions_total{reason=\"outbox_bytes\"}") == 0 {
         gateway.trigger(&json!({"rooms": [{"room": 1}], "data": [sent, data]}));
         assert_eq!(good.expect_publish().0[0], sent);
         sent += 1;

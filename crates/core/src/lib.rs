@@ -2,9 +2,11 @@
 //!
 //! No I/O, no clock, no threads, no lock: time and randomness are arguments.
 
+pub mod body;
 pub mod grant;
 pub mod index;
 pub mod limits;
+pub mod outbox;
 pub mod peer;
 pub mod publication;
 pub mod registry;
@@ -12,6 +14,7 @@ pub mod shard;
 pub mod stats;
 
 mod connection;
+mod keepalive;
 mod rate;
 mod timer;
 

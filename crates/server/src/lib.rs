@@ -18,6 +18,7 @@ mod hooks;
 mod inbox;
 mod internal;
 mod listener;
+mod memory;
 mod node;
 mod places;
 mod public;
@@ -26,6 +27,7 @@ mod readiness;
 mod respond;
 mod shard;
 mod socket;
+mod tcp;
 mod throttle;
 
 use std::sync::Arc;
@@ -145,6 +147,7 @@ impl Gateway {
         let node =
             Node::new(threads, config.matching, broker.clone()).with_backend(Arc::clone(&backend));
         let node = Arc::new(node);
+        node.outboxes.set_limit(config.limits.outbox_total_bytes);
         let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
             .iter()
             .any(|&hook| backend.has_hook(hook));
@@ -158,7 +161,7 @@ impl Gateway {
         let hasher = Hasher::default();
         let mut shards = Vec::with_capacity(threads);
         for index in 0..threads {
-            let shard = Shard::new(shard_settings(&config), hasher.clone());
+            let shard = Shard::new(shard_settings(&config, &node.outboxes), hasher.clone());
             let inbox = config.limits.inbox;
             let running = shard::start(index, shard, inbox, Arc::clone(&node), sender.clone());
             shards.push(running.map_err(StartError::Shard)?);
@@ -208,6 +211,11 @@ impl Gateway {
             Arc::new(front),
             public_listener,
             doors.clone(),
+        ));
+        tokio::spawn(memory::watch(
+            Arc::clone(&node),
+            live.clone(),
+            health.clone(),
         ));
         Ok(Self {
             public,
@@ -261,7 +269,9 @@ impl Gateway {
     ) -> Result<(), StartError> {
         refuse_open(&self.internal, config.internal.api_key.as_ref())?;
         self.live.set(LiveSettings::new(config, rules));
-        let settings = shard_settings(config);
+        let outboxes = &self.node.outboxes;
+        outboxes.set_limit(config.limits.outbox_total_bytes);
+        let settings = shard_settings(config, outboxes);
         for shard in &self.shards {
             // A shard that has ended has nobody to be bounded.
             if let Ok(place) = shard.inbox.reserve().await {

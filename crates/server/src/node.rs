@@ -11,12 +11,14 @@ use ht_backend::Backend;
 use ht_backend::GuardCounts;
 use ht_broker::Broker;
 use ht_core::index::Matching;
+use ht_core::outbox::Outboxes;
 use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
 use crate::census::Census;
 use crate::descriptors::Descriptors;
 use crate::internal::in_flight::InFlight;
+use crate::memory::Memory;
 use crate::metrics::Counters;
 use crate::places::Addresses;
 use crate::places::Slot;
@@ -29,6 +31,9 @@ use crate::throttle::Throttles;
 pub(crate) struct Node {
     /// By shard: its totals as of its last turn.
     pub(crate) shards: Vec<Published>,
+    /// What waits for all slow clients.
+    pub(crate) outboxes: Arc<Outboxes>,
+    pub(crate) memory: Memory,
     pub(crate) census: Census,
     /// Admitted connections that are open; exact at every moment.
     pub(crate) connections: AtomicU64,
@@ -63,6 +68,8 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
         Self {
+            outboxes: Arc::default(),
+            memory: Memory::default(),
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(shards, matching),
             connections: AtomicU64::new(0),

@@ -91,6 +91,9 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
         };
         match accepted {
             Ok(((stream, peer), place)) => {
+                if let Err(error) = public.live.now().tcp.apply(&stream) {
+                    tracing::debug!(%error, "a socket does not take its options");
+                }
                 if public.node.descriptors.see(&stream) {
                     tell_of_shortage(&public.node);
                 }

@@ -233,7 +233,10 @@ impl ShardThread {
                         return;
                     }
                 }
-                Input::Settings(settings) => self.shard.reconfigure(*settings),
+                Input::Settings(settings) => {
+                    let now = self.now();
+                    self.shard.reconfigure(*settings, now);
+                }
                 Input::Probe(taken) => {
                     // Nobody waits any more where it came too late.
                     let _ = taken.send(());
@@ -301,7 +304,7 @@ impl Outside {
         let user = || peer.about.as_ref().and_then(|about| about.user.as_deref());
         let address = || {
             self.node
-                .addresses
+                .addresses(Stage::Open)
                 .name(peer.address)
                 .unwrap_or_else(|| peer.peer_address())
         };

@@ -73,12 +73,19 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.room_bytes", "109"),
     ("limits.room_depth", "10"),
     ("limits.outbox_bytes", "11100"),
+    ("limits.outbox_age", "117"),
+    ("limits.outbox_total_bytes", "11800"),
+    ("limits.memory_bytes", r#""123MiB""#),
     ("limits.trigger_bytes", "11200"),
     ("limits.triggers_per_request", "113"),
     ("limits.rooms_per_trigger", "114"),
     ("limits.triggers_in_flight", "0"),
     ("limits.trigger_ids", "115"),
     ("limits.inbox", "116"),
+    ("keepalive.interval", "119"),
+    ("keepalive.timeout", "120"),
+    ("tcp.send_buffer", "12100"),
+    ("tcp.user_timeout", "122"),
     ("drain.period", r#""3s""#),
     ("drain.timeout", r#""2s""#),
     ("readiness.probe_interval", "6"),
@@ -147,6 +154,11 @@ fn assert_every(config: &Config) {
     assert_eq!(limits.head_timeout.as_secs(), 103);
     assert_eq!(limits.handshake_timeout.as_secs(), 120);
     assert_eq!(
+        (limits.outbox_age.as_secs(), limits.outbox_total_bytes),
+        (117, 11800)
+    );
+    assert_eq!(limits.memory_bytes, Some(123 << 20));
+    assert_eq!(
         [limits.trigger_bytes, limits.triggers_per_request],
         [11200, 113]
     );
@@ -154,6 +166,13 @@ fn assert_every(config: &Config) {
         [limits.rooms_per_trigger, limits.trigger_ids, limits.inbox],
         [114, 115, 116]
     );
+    let keepalive = &server.keepalive;
+    assert_eq!(
+        (keepalive.interval.as_secs(), keepalive.timeout.as_secs()),
+        (119, 120)
+    );
+    let tcp = &server.tcp;
+    assert_eq!((tcp.send_buffer, tcp.user_timeout.as_secs()), (12100, 122));
     assert_eq!(limits.triggers_in_flight, 0);
     let auth = &server.auth;
     assert_eq!(

@@ -52,9 +52,10 @@ impl<P: Peer> Shard<P> {
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
-        if matches!(connection.state, State::Closing { deaf: true }) {
+        if matches!(connection.state, State::Closing { deaf: true, .. }) {
             return;
         }
+        self.keepalive.heard(id.0, now);
         let mut decoder = std::mem::take(&mut connection.decoder);
         let mut inflater = connection
             .deflate
@@ -97,7 +98,7 @@ impl<P: Peer> Shard<P> {
         }
         self.recycle(replies);
         if let Some(connection) = self.connections.get_mut(id.index())
-            && matches!(connection.state, State::Closing { deaf: true })
+            && matches!(connection.state, State::Closing { deaf: true, .. })
             && connection.waiting() == 0
         {
             connection.peer.shutdown();
@@ -230,6 +231,11 @@ impl<P: Peer> Shard<P> {
     ) -> Result<(), ErrorCode> {
         if !grants.permits(&room) {
             return Err(ErrorCode::RoomNotFound);
+        }
+        // Each combination of keys with `*` makes publications slower for everybody, and a grant
+        // of `*` for many keys permits very many. Those that the API itself names are few.
+        if !self.registry.has_mask_for(&room) && !grants.contains(&room) {
+            return Err(ErrorCode::TooManyWildcards);
         }
         let own = &mut self.connections[id.index()].own;
         let limit = self.settings.limits.subscriptions;

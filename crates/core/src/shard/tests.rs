@@ -3,7 +3,9 @@
 mod closing;
 mod compression;
 mod delivery;
+mod keepalive;
 mod kit;
+mod leaving;
 mod messages;
 mod model;
 mod outbox;

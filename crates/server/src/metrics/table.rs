@@ -108,14 +108,17 @@ metrics! {
             || Eviction::ALL.iter().map(|reason| reason.as_str()).collect(),
             |now| now.totals.evictions.to_vec(),
         );
-            "Connections ended to protect the others"
-            "When it goes on growing: clients cannot keep up with what is published to them."
+            "Connections ended to protect the others, by the limit that was reached"
+            "When it goes on growing: clients cannot keep up with what is published to them. `outbox_total_bytes` says that memory for all of them is short."
         observed violations = Read::Counter(|now| now.totals.violations);
             "Connections that broke the websocket protocol or a size limit"
             "When it grows steadily: a client has a bug, or something between it and here has."
         observed idle_timeouts = Read::Counter(|now| now.totals.idle_timeouts);
             "Connections closed because their client said nothing for too long"
             "When it follows `admitted`: the pages send no `ping`."
+        observed no_pongs = Read::Counter(|now| now.totals.no_pongs);
+            "Connections closed because their client did not answer a control ping"
+            "Not by itself: phones and laptops go to sleep. When it jumps, a network between here and many clients went away."
     }
 
     "Visitors", "From the handshake to the API's answer." {
@@ -135,9 +138,9 @@ metrics! {
             "Times that the backend began to be left alone"
             "When it grows by more than the API's restarts."
         counted handshake_errors by "reason" ["handshake" "head" "forward" "token" "authenticate" "origin" "proxy-protocol" "handshakes"
-            "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout"];
+            "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory"];
             "Visitors refused by the gateway itself"
-            "`handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. The others are clients that do not speak the protocol."
+            "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
             "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "line-full"
             "circuit-open" "redirect" "protocol" "content-type" "encoding" "too-large" "truncated" "not-utf-8"
@@ -176,6 +179,9 @@ metrics! {
         observed queued_frames = Read::Gauge(|now| now.totals.queued);
             "Publish frames that wait for slow clients"
             "When it goes on growing: many clients are slow at once, or the network is."
+        observed outbox_bytes = Read::Gauge(|now| now.node.outboxes.bytes() as u64);
+            "Memory that holds what waits for slow clients, in bytes; a large publication that many wait for counts once"
+            "When it nears `limits.outbox_total_bytes`: those who stand still for longest are about to be evicted."
         observed deflated_publications = Read::Counter(|now| now.totals.deflated);
             "Publications that were compressed, each once"
             "Not by itself: what compression costs, beside the bytes below."
@@ -233,6 +239,18 @@ metrics! {
         observed broker_failures = Read::BrokerCounter(|broker| broker.counts().failures);
             "Times that the broker was lost or could not be reached"
             "When it grows by more than the broker's restarts."
+    }
+
+    "Memory", "Whether the process has enough of it." {
+        observed memory_bytes = Read::Gauge(|now| now.node.memory.resident());
+            "Resident memory of the process"
+            "When it nears `limits.memory_bytes`, or grows and `connections` does not."
+        observed memory_short = Read::Gauge(|now| u64::from(now.node.memory.is_short()));
+            "1 while visitors and triggers are turned away because memory is short"
+            "When it is 1: see `outbox_bytes`, `connections` and `subscriptions` for what takes it."
+        counted triggers_shed;
+            "Requests to `/trigger/` that were turned away because memory was short"
+            "When it grows at all: what they held was not published by this node."
     }
 
     "Hooks", "Telling the API who came and went." {

@@ -103,6 +103,9 @@ pub(super) fn reserve(
     let (address, open) = AddressPlace::take(&public.node, Stage::Open, found.client, bounds)
         .map_err(|crowded| crowd(public, found.client, crowded))?;
     warn_of_proxies(public, found, open);
+    if public.node.memory.is_short() {
+        return Err(short_of_memory(public));
+    }
     let Ok(handshake) = Arc::clone(&public.handshakes).try_acquire_owned() else {
         return Err(full(public, "handshakes"));
     };
@@ -161,6 +164,14 @@ fn crowd(public: &Public, client: Client, crowded: Crowded) -> Box<Response<Body
     };
     let response = respond::text(StatusCode::TOO_MANY_REQUESTS, sentence);
     Box::new(respond::retry_after(response, again))
+}
+
+/// The answer while memory is short, of which the log has a line already.
+fn short_of_memory(public: &Public) -> Box<Response<Body>> {
+    public.node.counters.handshake_errors.add("memory");
+    let sentence = "This node is short of memory. Come back later.";
+    let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
+    Box::new(respond::retry_after(response, AGAIN))
 }
 
 /// The answer while a limit of the node is reached.

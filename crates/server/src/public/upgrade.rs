@@ -30,6 +30,9 @@ use crate::public::limits::Reserved;
 use crate::socket::About;
 use crate::socket::Socket;
 
+/// Within which time those are to come back for whom memory is short, in ms.
+const SPREAD: u32 = 20_000;
+
 /// What the API thinks of a visitor.
 pub(super) struct Visitor {
     welcome: Welcome,
@@ -65,6 +68,11 @@ impl Visitor {
         let id = Uuid::new_v4();
         let counter = &public.node.counters.bootstraps;
         let close = match answer {
+            Answer::Admitted(_) if public.node.memory.is_short() => {
+                counter.add("admitted");
+                public.node.counters.handshake_errors.add("memory");
+                Close::OVERLOADED.within(SPREAD)
+            }
             Answer::Admitted(admission) => match parse(&admission.allowed_rooms) {
                 Some(list) => {
                     counter.add("admitted");
