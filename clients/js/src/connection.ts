@@ -113,11 +113,11 @@ export class Connection {
     this.#set({ ...this.status, state: "connecting", retryAt: null, rooms: [] });
     // Whoever heard of it may have other plans.
     if (plan !== this.#plan) return;
-    if (typeof token !== "function") return this.#open(token ?? null);
+    if (typeof token !== "function") return this.#open(token || null);
     Promise.resolve()
       .then(token)
       .then(
-        (token) => plan === this.#plan && this.#open(token ?? null),
+        (token) => plan === this.#plan && this.#open(token || null),
         (error) => {
           if (plan !== this.#plan) return;
           this.#owner.failed(asError(error));
