@@ -52,7 +52,8 @@ test("a connection that is cut comes back, and what was sent meanwhile arrives",
 });
 
 test("a connection that has gone silent is found dead, and replaced", async () => {
-  const client = world.client({ pongTimeout: 300 });
+  // An attempt that falls into the silence is given up as well.
+  const client = world.client({ pongTimeout: 300, connectTimeout: 1_000 });
   const onReconnect = vi.fn();
   await client.subscribe(ORDERS, undefined, { onReconnect }).ready;
   world.wire.silence(true);
@@ -219,6 +220,21 @@ test("a handler that closes the client is obeyed at once", async () => {
   const other = world.client();
   await until(other, "open");
   expect(client.state).toBe("closed");
+  expect(world.wire.accepted).toBe(2);
+});
+
+test("a closed client has nothing left to do", async () => {
+  const quick = { pingInterval: 50, pongTimeout: 200 };
+  const client = world.client(quick);
+  await until(client, "open");
+  const other = world.client(quick);
+  await until(other, "open");
+  const seen = statuses(client);
+  client.close();
+  // Whatever it had planned would come before the other's finds its connection dead.
+  world.wire.silence(true);
+  await until(other, "waiting");
+  expect(seen.map(({ state }) => state)).toEqual(["closed"]);
 });
 
 test("a wrong address is said at once", () => {
