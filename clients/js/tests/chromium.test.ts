@@ -172,7 +172,6 @@ test("React in strict mode: each publication once, to who is mounted", async () 
     socket.on("framesent", ({ payload }) => payload !== "ping" && sent.push(String(payload)));
   });
   await page.evaluate((options) => window.start(options), {
-    legacy: !!process.env["LEGACY"],
     url: world.wire.url,
   });
   await text("connection", "open");
