@@ -91,6 +91,7 @@ export class Connection {
 
   /** Ends it for good, until somebody calls `connect` again. */
   close(): void {
+    if (this.status.state === "closed") return;
     this.#listen(false);
     this.#drop();
     this.#set({ state: "closed", code: 1000, reason: "", retryAt: null, rooms: [] });
@@ -159,7 +160,8 @@ export class Connection {
     if (data === "pong") return;
     let message: Message;
     try {
-      message = JSON.parse(data as string);
+      // Whatever is no object has nothing to say.
+      message = Object(JSON.parse(data as string));
     } catch {
       return this.#owner.failed(new SyntaxError("the gateway sent something that is not JSON"));
     }

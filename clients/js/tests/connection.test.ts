@@ -173,7 +173,9 @@ test("closing is for good, until somebody connects again", async () => {
   await orders.ready;
   client.close();
   expect(client.state).toBe("closed");
+  const seen = statuses(client);
   client.close();
+  expect(seen).toEqual([]);
   const other = world.client();
   await until(other, "open");
   expect(world.wire.accepted).toBe(2);
