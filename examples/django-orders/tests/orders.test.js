@@ -18,7 +18,7 @@ const FLAGS = [
 ];
 const IMAGES = fileURLToPath(new URL("../../../docs/images/", import.meta.url));
 const NAMES = ["maya", "carl", "cleo"];
-const TIMEOUT = 30_000; // milliseconds
+const TIMEOUT = 60_000; // milliseconds
 
 let browser;
 let site;
