@@ -129,3 +129,41 @@ fn links_in_documents_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn every_test_that_security_relies_on_is_there() {
+    let page = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let named: Vec<_> = page
+        .split([' ', ',', '\n'])
+        .filter_map(|word| word.split_once("::"))
+        .collect();
+    for (file, name) in &named {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let before = [format!("\nfn {name}("), format!("\nasync fn {name}(")]
+            .iter()
+            .find_map(|line| text.split_once(line))
+            .map_or("", |(before, _)| before);
+        let attributes = before
+            .lines()
+            .rev()
+            .take_while(|line| line.starts_with("#["));
+        let is_test = attributes.into_iter().any(|line| line.contains("test"));
+        assert!(is_test, "{file} has no test {name}");
+    }
+    assert!(named.len() > 30, "no table of tests");
+}
+
+#[test]
+fn every_package_forbids_what_the_workspace_forbids() {
+    for manifest in files(root(), "Cargo.toml") {
+        // A workspace of its own, whose macros are not.
+        if manifest.starts_with(root().join("fuzz")) {
+            continue;
+        }
+        let text = fs::read_to_string(&manifest).unwrap();
+        let inherits = text.contains("[lints]\nworkspace = true\n");
+        assert!(inherits, "{}: no lints", manifest.display());
+    }
+    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(text.contains("\nunsafe_code = \"forbid\"\n"));
+}
