@@ -33,7 +33,10 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy();
         if path.is_dir() {
-            if !matches!(&*name, "target" | "node_modules" | ".git" | ".test" | ".venv") {
+            if !matches!(
+                &*name,
+                "target" | "node_modules" | ".git" | ".test" | ".venv"
+            ) {
                 found.extend(files(&path, ending));
             }
         } else if name.ends_with(ending) {
