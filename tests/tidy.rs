@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // A failure here is a failed test.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+
+use ht_proto::close::Advice;
+use ht_proto::close::Close;
 
 /// Lines of a source file, tests aside.
 const LINES_MAX: usize = 400;
@@ -108,6 +112,49 @@ fn lines_to_alert_on_are_lines_that_are_logged() {
         count += 1;
     }
     assert!(count > 0, "no table of lines");
+}
+
+#[test]
+fn close_codes_in_the_protocol_are_those_of_the_code() {
+    let page = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let part = page.split("\n## The end of a connection\n").nth(1).unwrap();
+    let part = part.split("\n## ").next().unwrap();
+    let rows = part.split("\n| code | reason | why |\n").nth(1).unwrap();
+    let documented: BTreeSet<_> = rows
+        .lines()
+        .skip(1)
+        .take_while(|row| row.starts_with('|'))
+        .filter_map(|row| {
+            let mut cells = row.split('|').skip(1).map(str::trim);
+            let (code, reason) = (cells.next()?, cells.next()?);
+            let word = reason.trim_matches('`').replace(" <ms>", "");
+            // What the frame layer says are sentences.
+            (reason != "what was wrong").then(|| (code.parse::<u16>().unwrap(), word))
+        })
+        .collect();
+    let known = Close::ALL.map(|close| (close.code(), close.word().to_owned()));
+    assert_eq!(documented, BTreeSet::from(known));
+    let advice = |rows: &str, what: &str| {
+        let row = rows.lines().find(|row| row.contains(what)).unwrap();
+        let codes = row.split('|').nth(1).unwrap();
+        let ends = codes.split(", ").map(|codes| {
+            let range = codes.trim().split_once('–');
+            let (first, last) = range.unwrap_or((codes.trim(), codes.trim()));
+            first.parse::<u16>().unwrap()..=last.parse().unwrap()
+        });
+        ends.flatten().collect::<BTreeSet<_>>()
+    };
+    for (what, meant) in [
+        ("| come back soon: within", Advice::Soon),
+        ("| come back later", Advice::Later),
+        ("| do not come back", Advice::Never),
+        ("| sign in again", Advice::SignIn),
+    ] {
+        let codes = (1_000..5_000).filter(|code| Advice::of(*code) == meant);
+        // Those never travel, and have a row of their own.
+        let codes = codes.filter(|code| !matches!(code, 1005 | 1006));
+        assert_eq!(advice(part, what), codes.collect(), "{what}");
+    }
 }
 
 #[test]
