@@ -24,7 +24,7 @@ def read(tmp_path):
             'pip install "$HIGH_TEMPLAR/clients/python[django]"': f'pip install -q "{WHEEL}[django]"',
             "npm ci && npm run build": "true",
             "cargo build --release --bin high-templar": "true",
-            "target/release/high-templar": BINARY,
+            "$HIGH_TEMPLAR/target/release": os.path.dirname(BINARY),
             "$HOME/high-templar": ROOT,
         }
         reader = Reader(tmp_path, ports, replaced)
@@ -55,6 +55,10 @@ class Page:
     def loses(self, text):
         """Waits until the page does not show this any more."""
         self._ask(f"lost {text}")
+
+    def clicks(self, text):
+        """Clicks the button with this text."""
+        self._ask(f"click {text}")
 
     def _ask(self, line):
         print(line, file=self._process.stdin, flush=True)

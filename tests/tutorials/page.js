@@ -4,6 +4,7 @@
 //
 //   sees TEXT    answers "sees TEXT" once the page shows it
 //   lost TEXT    answers "lost TEXT" once it does not
+//   click TEXT   answers "click TEXT" once the button with this text is clicked
 //
 // CHROMIUM is the browser, /usr/bin/chromium if it is not set.
 
@@ -25,12 +26,14 @@ try {
   }
   for await (const line of createInterface({ input: process.stdin })) {
     const [word, ...rest] = line.split(" ");
-    const wanted = [rest.join(" "), word === "sees"];
-    await page.waitForFunction(
-      ([text, shown]) => document.body.innerText.includes(text) === shown,
-      wanted,
-      { timeout: 30_000 },
-    );
+    const text = rest.join(" ");
+    if (word === "click") await page.click(`button:text-is("${text}")`);
+    else
+      await page.waitForFunction(
+        ([text, shown]) => document.body.innerText.includes(text) === shown,
+        [text, word === "sees"],
+        { timeout: 30_000 },
+      );
     console.log(line);
   }
 } finally {
