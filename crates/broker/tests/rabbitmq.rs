@@ -304,7 +304,10 @@ async fn a_publish_that_does_not_come_back_is_unconfirmed() {
     node.becomes_ready().await;
     let held = node.recorder.hold().await;
     let outcome = node.broker.publish(vec![trigger("1")]).await;
-    assert_eq!(outcome, Err(PublishError::Unconfirmed { seconds: 1 }));
+    assert!(
+        matches!(outcome, Err(PublishError::Unconfirmed { seconds: 1.. })),
+        "{outcome:?}"
+    );
     // A caller that goes away leaves nothing that stands in the way of the next.
     drop(
         tokio::time::timeout(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use ht_backend::Answer;
 use ht_backend::Backend;
 use ht_backend::Credentials;
@@ -233,17 +234,19 @@ async fn a_refused_connection_fails() {
 #[tokio::test]
 async fn slowness_is_told_by_what_was_awaited() {
     let head = format!("HTTP/1.1 200 OK\r\n{JSON}Content-Length: 9\r\n\r\n{{");
-    for (reply, waiting) in [
+    let cases = [
         (Reply::Hang(Vec::new()), Waiting::Head),
         (Reply::Hang(b"HTTP/1.1 200 OK\r\n".into()), Waiting::Head),
         (Reply::Hang(head.into()), Waiting::Body),
-    ] {
+    ];
+    let tells = cases.map(|(reply, waiting)| async move {
         let stub = Stub::tcp(move |_| reply.clone()).await;
-        let within = Duration::from_millis(400);
+        let within = Duration::from_secs(2);
         let got = failure(&backend(&stub, |config| config.timeout = within)).await;
         assert_eq!(got, Failure::Timeout { within, waiting });
         stub.until(|log| log.closed == 1).await;
-    }
+    });
+    join_all(tells).await;
 }
 
 #[tokio::test]
