@@ -121,11 +121,12 @@ fn people_read_a_few_lines() {
     assert_eq!(found.code, Some(0), "{found:?}");
     for part in [
         "connections  3 within ",
-        "triggers     10 of 128 bytes, 10.0 a second (10 asked for)",
-        "deliveries   30, 30 a second",
+        "triggers     10 of 128 bytes, ",
+        " a second (10 asked for)",
+        "deliveries   30, ",
         "0 lost, 0 doubled, 0 out of order, 0 connections ended",
         "latency      p50 ",
-        "this program 0.",
+        "this program ",
     ] {
         assert!(found.stdout.contains(part), "{part:?} in {}", found.stdout);
     }

@@ -11,6 +11,7 @@ use crate::support::Client;
 use crate::support::Frame;
 use crate::support::Gateway;
 use crate::support::Handshake;
+use crate::support::NEVER;
 use crate::support::Reply;
 use crate::support::StubBackend;
 use crate::support::eventually;
@@ -178,8 +179,8 @@ fn a_refused_visitor_is_closed_after_a_moment_and_not_listened_to() {
     let backend = picky(Reply::forbidden());
     let gateway = Gateway::start(&backend);
     let mut client = Client::connect(&gateway);
-    let mut refused = Handshake::new(&gateway).header("Cookie", "no").open();
     let began = Instant::now();
+    let mut refused = Handshake::new(&gateway).header("Cookie", "no").open();
     assert_eq!(refused.expect_text(), NO);
     refused.send_text("ping");
     refused.send_json(&json!({"type": "status"}));
@@ -245,11 +246,6 @@ fn failures_of_the_backend_are_closed_with_1013_and_explained_in_the_log() {
             Reply::Close(b"SSH-2.0-OpenSSH\r\n".into()),
             "is not valid HTTP",
         ),
-        (Reply::Hang(Vec::new()), "did not answer within 300ms"),
-        (
-            Reply::Hang(truncated.into()),
-            "did not finish its answer within 300ms",
-        ),
         (Reply::Close(truncated.into()), "ends before it is complete"),
         (json(b"{"), "is not JSON"),
         (json(b""), "is not JSON"),
@@ -266,8 +262,26 @@ fn failures_of_the_backend_are_closed_with_1013_and_explained_in_the_log() {
     ] {
         let backend = picky(failure.clone());
         let gateway = Gateway::with(&backend)
-            .set("HT_BACKEND__TIMEOUT", "300ms")
+            .set("HT_BACKEND__TIMEOUT", NEVER)
             .set("HT_BACKEND__ANSWER_BYTES_MAX", 2_048)
+            .start();
+        expect_refusal(&gateway, 1013);
+        let told = gateway.wait_for_line("no usable answer from the backend");
+        assert!(told.contains(line), "{line:?} not in {told}");
+        // The others do not suffer.
+        Client::connect(&gateway).fence();
+    }
+}
+
+#[test]
+fn a_backend_that_hangs_is_closed_with_1013_and_explained_in_the_log() {
+    let begun = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{";
+    for (bytes, line) in [
+        (&b""[..], "did not answer within 2s"),
+        (begun, "did not finish its answer within 2s"),
+    ] {
+        let gateway = Gateway::with(&picky(Reply::Hang(bytes.into())))
+            .set("HT_BACKEND__TIMEOUT", "2s")
             .start();
         expect_refusal(&gateway, 1013);
         let told = gateway.wait_for_line("no usable answer from the backend");

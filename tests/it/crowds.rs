@@ -157,9 +157,8 @@ fn whoever_leaves_in_whatever_way_leaves_a_place() {
             if answer.status != 101 {
                 return None;
             }
-            let first = client.expect_json();
-            client.leave();
-            (first["is_authorized"] == true).then_some(())
+            let is_in = client.expect_json()["is_authorized"] == true;
+            is_in.then(|| client.leave())
         });
     };
     is_free("from the start");

@@ -152,7 +152,7 @@ fn anything_else_is_turned_away_and_reaches_nobody() {
 fn a_first_frame_that_is_late_or_never_complete_is_turned_away() {
     let gateway = Gateway::with(&admitting("right"))
         .set("HT_AUTH__FIRST_FRAME", "true")
-        .set("HT_AUTH__FIRST_FRAME_TIMEOUT", "200ms")
+        .set("HT_AUTH__FIRST_FRAME_TIMEOUT", "1s")
         .start();
     let mut silent = Handshake::new(&gateway).open();
     let mut within = Handshake::new(&gateway).open();

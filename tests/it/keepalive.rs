@@ -15,7 +15,7 @@ fn who_does_not_answer_a_ping_is_closed_and_who_does_is_not() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_KEEPALIVE__INTERVAL", "200ms")
-        .set("HT_KEEPALIVE__TIMEOUT", "2s")
+        .set("HT_KEEPALIVE__TIMEOUT", "4s")
         .start();
     let mut alive = Client::connect(&gateway);
     let mut dead = Client::connect(&gateway);

@@ -46,10 +46,11 @@ fn expect_counts(gateway: &Gateway) {
         ("high_templar_broker_rejected_total", 0),
         ("high_templar_broker_failures_total", 0),
         ("high_templar_triggers_total", all),
-        ("high_templar_ready", 1),
     ] {
         assert_eq!(gateway.metric(name), value, "{name}");
     }
+    // On a busy machine a further probe may be late.
+    gateway.wait_for_metric("high_templar_ready", 1);
     let late = gateway.metric("high_templar_probe_failures_total{reason=\"late\"}");
     assert!(late >= 1, "{late}");
     let next = gateway.trigger(&json!({"rooms": [{"room": 2}], "data": 1}));

@@ -145,7 +145,7 @@ fn who_takes_nothing_for_too_long_is_let_go() {
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__OUTBOX_BYTES", 0)
         .set("HT_LIMITS__OUTBOX_TOTAL_BYTES", 0)
-        .set("HT_LIMITS__OUTBOX_AGE", "1s")
+        .set("HT_LIMITS__OUTBOX_AGE", "3s")
         .start();
     let mut good = Client::connect(&gateway);
     good.subscribe(&json!({"room": 1}), "1");
