@@ -59,7 +59,7 @@ fn any_message_keeps_a_connection_even_an_invalid_one() {
         .start();
     let mut talking = Client::connect(&gateway);
     let mut silent = Client::connect(&gateway);
-    // Until a silent one, which came later, is closed; and once more.
+    // Until a silent one, which came later, is closed.
     let mut closed = false;
     while !closed {
         for text in ["ping", "rubbish", "[]"] {
