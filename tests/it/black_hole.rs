@@ -17,6 +17,7 @@ use crate::support::stream::Address;
 /// A namespace with one link to this one; gone when dropped.
 struct Beyond {
     name: String,
+    link: String,
     near: String,
     far: String,
 }
@@ -30,18 +31,19 @@ impl Beyond {
         let address = |host: u32| std::net::Ipv4Addr::from(network + host).to_string();
         let beyond = Self {
             name: format!("ht-test-{id}"),
+            link: format!("htn{id}"),
             near: address(1),
             far: address(2),
         };
         if !ip(&["netns", "add", &beyond.name]) {
             return None;
         }
-        let (one, other) = (format!("htn{id}"), format!("htf{id}"));
+        let (one, other) = (&*beyond.link, format!("htf{id}"));
         let steps: [&[&str]; 7] = [
-            &["link", "add", &one, "type", "veth", "peer", "name", &other],
+            &["link", "add", one, "type", "veth", "peer", "name", &other],
             &["link", "set", &other, "netns", &beyond.name],
-            &["addr", "add", &format!("{}/30", beyond.near), "dev", &one],
-            &["link", "set", &one, "up"],
+            &["addr", "add", &format!("{}/30", beyond.near), "dev", one],
+            &["link", "set", one, "up"],
             &[
                 "-n",
                 &beyond.name,
@@ -69,7 +71,7 @@ impl Beyond {
                 "lladdr",
                 "02:00:00:00:00:02",
                 "dev",
-                &one,
+                one,
                 "nud",
                 "permanent",
             ],
@@ -96,6 +98,8 @@ impl Beyond {
 
 impl Drop for Beyond {
     fn drop(&mut self) {
+        // A namespace lives as long as a socket in it tries to send; its link need not.
+        ip(&["link", "del", &self.link]);
         ip(&["netns", "del", &self.name]);
     }
 }
