@@ -275,7 +275,7 @@ settings! {
     limits_messages_per_second: usize, "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
         "Messages and control frames of one client in a second; ten times as many may come at once, into which the subscriptions of a page that comes back must fit. Beyond it the connection is closed with 4200. 0: no limit.";
     limits_subscriptions: usize, "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
-        "Subscriptions of one connection; a further one is answered `too-many-subscriptions`.";
+        "Subscriptions of one connection; a further one is answered `too-many-subscriptions`. One whose room and `requestId` together are longer than 1 KiB counts once for each KiB begun, so that this bounds what a client takes in memory, too.";
     limits_request_id_bytes: usize, "limits.request_id_bytes", size(38, 64 * KIB), Limits::default().request_id_bytes,
         "Longest `requestId`, as JSON text.";
     limits_room_bytes: usize, "limits.room_bytes", size(64, MIB), Limits::default().room_bytes,
@@ -299,7 +299,7 @@ settings! {
     limits_triggers_in_flight: usize, "limits.triggers_in_flight", size(0, 64 * GIB), ServerLimits::default().triggers_in_flight,
         "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. One alone always fits; one that does not say how long it is counts as `limits.trigger_bytes`. 0: no bound.";
     limits_trigger_ids: usize, "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
-        "Trigger ids that are remembered to recognise a repetition.";
+        "Trigger ids that are remembered to recognise a repetition. 0: none, and every trigger is delivered.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
         "Publications that wait for a thread before `/trigger/` and the broker wait too.";
 
@@ -351,7 +351,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("rooms", "How rooms match."),
     ("status", "The `status` message."),
     ("compression", "Compressed messages (RFC 7692)."),
-    ("limits", "Bounds. All of them include the number itself."),
+    (
+        "limits",
+        "Bounds. All of them include the number itself. 0 is no bound where a setting says so; the others have one always, because without it a single client or request could take all memory, or a place for ever.",
+    ),
     (
         "keepalive",
         "Pings to clients that say nothing, to find those that are gone.",

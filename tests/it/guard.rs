@@ -56,7 +56,10 @@ fn a_backend_that_fails_is_left_alone_until_it_answers_again() {
         sent_away += u32::from(visit(&gateway).is_err());
     }
     assert!(sent_away >= 3);
-    assert_eq!(gateway.get("/ready").status, 200);
+    let ready = gateway.get("/ready");
+    assert_eq!(ready.status, 200);
+    let notes = ready.json()["notes"].to_string();
+    assert!(notes.contains("backend: "), "{notes}");
 
     up.store(true, Ordering::Relaxed);
     eventually("a visitor is let in", || visit(&gateway).ok());
@@ -66,6 +69,7 @@ fn a_backend_that_fails_is_left_alone_until_it_answers_again() {
         gateway.metric("high_templar_backend_circuit_opened_total"),
         1
     );
+    assert!(gateway.get("/ready").json().get("notes").is_none());
     let log = gateway.log();
     assert_eq!(log.matches("fails again and again").count(), 1, "{log}");
     assert!(visit(&gateway).is_ok());

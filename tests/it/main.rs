@@ -4,6 +4,7 @@ mod address;
 mod backend;
 mod bench;
 mod binary;
+mod black_hole;
 mod bootstrap;
 mod cli;
 mod compression;

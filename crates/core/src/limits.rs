@@ -9,7 +9,8 @@ pub struct Limits {
     /// Beyond it the connection is evicted and closed with 4200. 0: no limit. A client that comes
     /// back enters all its rooms at once: their number is to fit.
     pub messages_per_second: usize,
-    /// Subscriptions of one connection. Beyond it a subscribe is answered
+    /// Subscriptions of one connection, each once for every KiB begun of its room and request id
+    /// together. Beyond it a subscribe is answered
     /// `too-many-subscriptions`.
     pub subscriptions: usize,
     /// Longest `requestId`, in bytes of its JSON text.

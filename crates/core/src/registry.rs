@@ -30,6 +30,9 @@ impl ConnectionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionId(u32);
 
+/// Bytes of a room and its request id for each of which a subscription counts once.
+const WEIGHT_BYTES: usize = 1 << 10;
+
 /// No subscription.
 const NONE: u32 = u32::MAX;
 
@@ -37,21 +40,24 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Own {
     first: u32,
-    count: u32,
+    /// What they weigh, and so how many they are where all are small.
+    weight: u32,
 }
 
 impl Default for Own {
     fn default() -> Self {
         Self {
             first: NONE,
-            count: 0,
+            weight: 0,
         }
     }
 }
 
 impl Own {
-    pub(crate) fn count(&self) -> usize {
-        self.count as usize
+    /// How many there are, where one counts once for each KiB begun of what is kept for it: so
+    /// a bound of their number is one of their memory.
+    pub(crate) fn weight(&self) -> usize {
+        self.weight as usize
     }
 }
 
@@ -106,6 +112,8 @@ struct Subscription {
     /// The ring of this connection's subscriptions under the same request id.
     group_previous: u32,
     group_next: u32,
+    /// How often it counts.
+    weight: u32,
     /// The end of its publish messages, which holds the request id.
     tail: Box<[u8]>,
 }
@@ -155,6 +163,8 @@ impl Registry {
         room: Room,
         name: &RequestId,
     ) -> Subscribed {
+        let bytes = room.size() + name.as_json().len();
+        let weight = slot(bytes.div_ceil(WEIGHT_BYTES).max(1));
         let (room, opened) = self.index.insert(room);
         if opened {
             if self.rooms.len() <= room.index() {
@@ -174,6 +184,7 @@ impl Registry {
             next: own.first,
             group_previous: NONE,
             group_next: NONE,
+            weight,
             tail: server::publish_tail(name.as_json()).into_bytes().into(),
         }));
         list.push(id);
@@ -181,7 +192,7 @@ impl Registry {
             self.subscriptions[own.first as usize].previous = id;
         }
         own.first = id;
-        own.count += 1;
+        own.weight += weight;
         self.join_group(id);
         let hash = hash_exact(&self.hasher, &self.subscriptions[id as usize]);
         let (hasher, all) = (&self.hasher, &self.subscriptions);
@@ -335,7 +346,7 @@ impl Registry {
         if gone.next != NONE {
             self.subscriptions[gone.next as usize].previous = gone.previous;
         }
-        own.count -= 1;
+        own.weight -= gone.weight;
         let list = &mut self.rooms[gone.room.index()].list;
         list.swap_remove(gone.place as usize);
         if let Some(&moved) = list.get(gone.place as usize) {

@@ -116,6 +116,12 @@ impl Room {
         self.len() == 0
     }
 
+    /// How many bytes its keys and values are, as they are kept.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// The room's shape: its keys, sorted. Equal shapes have equal bytes.
     #[must_use]
     pub fn shape(&self) -> &[u8] {

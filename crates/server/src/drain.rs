@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ht_proto::close::Close;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
@@ -40,12 +41,13 @@ impl Gateway {
     /// broker its acknowledgements and the API its hooks. `hurry` ends the waves at once and
     /// gives the rest one more second.
     pub async fn drain(self, hurry: CancellationToken) {
+        let settings = self.live.now().drain;
+        let end = Instant::now() + settings.timeout;
         self.node.draining.store(true, Ordering::Relaxed);
         self.doors.cancel();
         // Its address is free as soon as it is over.
         joined(self.public_door).await;
 
-        let settings = self.live.now().drain;
         let spread = Spread::new(&settings, self.node.connections.load(Ordering::Acquire));
         tracing::info!(
             connections = spread.open,
@@ -77,7 +79,7 @@ impl Gateway {
         };
         let late = async {
             tokio::select! {
-                () = tokio::time::sleep(settings.timeout) => {}
+                () = tokio::time::sleep_until(end) => {}
                 () = async { hurry.cancelled().await; tokio::time::sleep(HURRIED).await } => {}
             }
         };

@@ -189,10 +189,12 @@ fn ready(node: &Node) -> Response<Body> {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    respond::json(
-        status,
-        &json!({ "ready": reasons.is_empty(), "reasons": reasons }),
-    )
+    let mut body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    let notes = readiness::notes(node);
+    if !notes.is_empty() {
+        body["notes"] = notes.into();
+    }
+    respond::json(status, &body)
 }
 
 /// A sentence that says what to fix.

@@ -146,7 +146,8 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTr
 /// Ready when the node leaves and has waited long enough for those who had asked.
 async fn overdue(public: &Public) {
     public.leaving.cancelled().await;
-    tokio::time::sleep(FAREWELL).await;
+    let timeout = public.live.now().drain.timeout;
+    tokio::time::sleep(FAREWELL.min(timeout)).await;
 }
 
 /// Counts and logs that no visitor can be accepted for the moment.

@@ -136,7 +136,7 @@ fn check(matching: Matching, operations: &[Operation]) {
         }
         assert_eq!(registry.rooms(), model.rooms().len());
         assert_eq!(registry.subscriptions(), model.0.len());
-        assert_eq!(owners.iter().map(Own::count).sum::<usize>(), model.0.len());
+        assert_eq!(owners.iter().map(Own::weight).sum::<usize>(), model.0.len());
     }
     for own in &mut owners {
         registry.drop_all(own, |_| {});

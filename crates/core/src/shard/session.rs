@@ -239,7 +239,7 @@ impl<P: Peer> Shard<P> {
         }
         let own = &mut self.connections[id.index()].own;
         let limit = self.settings.limits.subscriptions;
-        if limit != 0 && own.count() >= limit && !self.registry.has(id, &room, name) {
+        if limit != 0 && own.weight() >= limit && !self.registry.has(id, &room, name) {
             return Err(ErrorCode::TooManySubscriptions);
         }
         if let Subscribed::Opened(room) = self.registry.subscribe(id, own, room, name) {

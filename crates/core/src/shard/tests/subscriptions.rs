@@ -162,6 +162,29 @@ fn subscriptions_are_bounded_and_the_bound_is_answered() {
 }
 
 #[test]
+fn a_large_room_counts_as_many() {
+    let mut world = World::with(Settings {
+        limits: Limits {
+            subscriptions: 4,
+            ..Limits::default()
+        },
+        ..settings()
+    });
+    let mut client = world.open(r#"[{"a":"*"}]"#);
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(3 << 10));
+    world.subscribe(&mut client, &large, "1");
+    let answer = world.ask(&mut client, &subscribe(A, "2"));
+    assert_eq!(answer, [error("too-many-subscriptions")]);
+    assert_eq!(world.stats().subscriptions, 1);
+    assert_eq!(world.ask(&mut client, &unsubscribe("1")), [SUCCESS]);
+    for name in ["1", "2", "3", "4"] {
+        world.subscribe(&mut client, A, name);
+    }
+    let answer = world.ask(&mut client, &subscribe(A, "5"));
+    assert_eq!(answer, [error("too-many-subscriptions")]);
+}
+
+#[test]
 fn wildcards_meet_in_both_directions_but_deliver_once() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":"*"}]"#);
