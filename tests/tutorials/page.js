@@ -1,6 +1,7 @@
 // A page of a tutorial in headless Chromium, told what to do a line at a time.
 //
-//   node page.js ADDRESS [USER]   signs in with the user's name as password, if one is given
+//   node page.js ADDRESS [USER]         signs in with the user's name as password, if one is given
+//   node page.js ADDRESS NAME=VALUE     has a cookie already
 //
 //   sees TEXT    answers "sees TEXT" once the page shows it
 //   lost TEXT    answers "lost TEXT" once it does not
@@ -17,9 +18,13 @@ const args = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"
 const browser = await chromium.launch({ executablePath, args });
 try {
   const page = await browser.newPage();
+  if (user?.includes("=")) {
+    const [name, value] = user.split("=");
+    await page.context().addCookies([{ name, value, url: address }]);
+  }
   page.on("pageerror", (error) => console.log(`fault ${error}`));
   await page.goto(address);
-  if (user) {
+  if (user && !user.includes("=")) {
     await page.fill("[name=username]", user);
     await page.fill("[name=password]", user);
     await page.click("[type=submit]");
