@@ -14,6 +14,7 @@ from shop.settings import HAS_REST_FRAMEWORK
 
 from high_templar.django import ANY
 from high_templar.django import SubclassRooms
+from high_templar.django import probe
 from high_templar.django import rooms_for_user
 from high_templar.django import user_offline
 from high_templar.django import user_online
@@ -21,6 +22,7 @@ from high_templar.django.launch import KEY_HEADER
 from high_templar.django.launch import hook_key
 from high_templar.django.rooms import rooms_of
 from high_templar.django.rooms import unregister
+from high_templar.django.sessions import session_cookies
 from high_templar.django.views import BootstrapMixin
 
 pytestmark = pytest.mark.django_db
@@ -244,6 +246,14 @@ class TestHooks:
         answer = browser.post("/api/hooks/connect/", headers={"X-CSRFToken": token})
         assert answer.status_code == 204
         assert told == [("online", "connect", "anna")]
+
+    def test_a_trial_is_no_visitor(self, anna, told):
+        browser = Client()
+        browser.cookies.load(session_cookies(anna, **{probe.SESSION_KEY: "name"}))
+        for event in ("connect", "ping", "disconnect"):
+            answer = browser.post(f"/api/hooks/{event}/", headers={KEY_HEADER: hook_key()})
+            assert answer.status_code == 204
+        assert told == []
 
     def test_nobody(self, told, settings):
         settings.HIGH_TEMPLAR = {"API_KEY": "key"}

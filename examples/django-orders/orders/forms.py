@@ -7,9 +7,9 @@ from django import forms
 from orders.models import Branch
 from orders.models import Channel
 from orders.models import Customer
+from orders.models import Message
 from orders.models import Order
 from orders.models import User
-from orders.models import Message
 
 
 class OrderForm(forms.ModelForm):
@@ -36,9 +36,9 @@ class MessageForm(forms.ModelForm):
     """Something to say, in a channel that the user may enter."""
 
     def __init__(self, user: User, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if not user.works_here:
-            self.fields["channel"].choices = [(Channel.EVERYBODY, Channel.EVERYBODY.label)]
+        super().__init__(*args, initial={"channel": Channel.EVERYBODY}, **kwargs)
+        granted = Channel if user.works_here else [Channel.EVERYBODY]
+        self.fields["channel"].choices = [(each.value, each.label) for each in granted]
 
     class Meta:
         model = Message

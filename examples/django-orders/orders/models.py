@@ -52,6 +52,8 @@ class User(AbstractUser):
     role = models.CharField(max_length=10, choices=Role.choices)
     branch = models.ForeignKey(Branch, models.PROTECT, null=True, blank=True)
     customer = models.ForeignKey(Customer, models.PROTECT, null=True, blank=True)
+    # Of being online or not; see `orders.presence`.
+    presence_version = models.PositiveIntegerField(default=1)
 
     @property
     def works_here(self) -> bool:
@@ -133,9 +135,14 @@ class Message(models.Model):
 
 
 class Presence(models.Model):
-    """How many pages somebody has open; `orders.presence` counts."""
+    """How many pages of one sign-in are open; `orders.presence` counts."""
 
-    user = models.OneToOneField(User, models.CASCADE)
+    user = models.ForeignKey(User, models.CASCADE)
+    session_key = models.CharField(max_length=40)
     pages = models.PositiveIntegerField(default=0)
     seen_at = models.DateTimeField()
-    version = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "session_key"], name="presence_once_a_sign_in")
+        ]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from high_templar.django import ANY
 from high_templar.django import Room
 from high_templar.django import rooms_for_user
+
 from orders.models import Channel
 from orders.models import Role
 from orders.models import User

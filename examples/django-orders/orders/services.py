@@ -2,8 +2,8 @@
 
 from django.db import transaction
 from django.db.models import F
-
 from high_templar.django import publish
+
 from orders.models import Branch
 from orders.models import Customer
 from orders.models import Message

@@ -3,15 +3,17 @@
 from datetime import timedelta
 from typing import Any
 
+from django.contrib.auth import SESSION_KEY
 from django.db import IntegrityError
+from django.test import Client
 from django.test import TestCase
 from django.urls import reverse
 from django.utils import timezone
-
 from high_templar.django import ANY
-from high_templar.django import user_offline
-from high_templar.django import user_online
+from high_templar.django.launch import KEY_HEADER
+from high_templar.django.launch import hook_key
 from high_templar.django.testing import PublishedMixin
+
 from orders import services
 from orders.management.commands.seed import fill
 from orders.models import Branch
@@ -67,9 +69,7 @@ class OrderTest(SiteTest):
         for _ in range(5):
             services.advance_order(order.pk, self.maya)
         data = self.published.to(OrderRoom(branch=self.hill.pk, customer=self.lune.pk))
-        self.assertEqual(
-            [each["status"] for each in data], ["new", "packed", "sent", "delivered"]
-        )
+        self.assertEqual([each["status"] for each in data], ["new", "packed", "sent", "delivered"])
         self.assertEqual([each["version"] for each in data], [1, 2, 3, 4])
         self.assertIsNone(data[-1]["following"])
 
@@ -137,45 +137,62 @@ class RightsTest(SiteTest):
 
 
 class PresenceTest(SiteTest):
-    """From the first page that connects to the last that ends."""
+    """From the first page that connects to the last that ends, or to signing out."""
 
-    def come(self, user: User, event: str = "connect") -> None:
-        user_online.send(sender=None, user=user, request=None, event=event)
+    def hook(self, user: User, event: str, client: Client | None = None) -> None:
+        """What the gateway sends; each client is a sign-in."""
+        if client is None:
+            client = self.clients.setdefault(user.pk, Client())
+        if SESSION_KEY not in client.session:
+            client.force_login(user)
+        path = reverse(f"high_templar:{event}")
+        response = client.post(path, headers={KEY_HEADER: hook_key()})
+        self.assertEqual(response.status_code, 204)
 
-    def go(self, user: User) -> None:
-        user_offline.send(sender=None, user=user, request=None, event="disconnect")
+    def setUp(self) -> None:
+        super().setUp()
+        self.clients: dict[int, Client] = {}
 
     def said(self, of: str) -> list[tuple[str, bool]]:
         return [(each["name"], each["isOnline"]) for each in self.published.to(PresenceRoom(of=of))]
 
     def test_two_pages_are_one_visitor(self) -> None:
-        self.come(self.cleo)
-        self.come(self.cleo)
-        self.come(self.cleo, "ping")
-        self.go(self.cleo)
+        self.hook(self.cleo, "connect")
+        self.hook(self.cleo, "connect")
+        self.hook(self.cleo, "ping")
+        self.hook(self.cleo, "disconnect")
         self.assertEqual(self.said("customers"), [("Cleo", True)])
-        self.go(self.cleo)
+        self.hook(self.cleo, "disconnect")
         self.assertEqual(self.said("customers"), [("Cleo", True), ("Cleo", False)])
         self.assertEqual(self.said("staff"), [])
 
     def test_an_end_too_many_does_no_harm(self) -> None:
-        self.go(self.carl)
-        self.come(self.carl)
+        self.hook(self.carl, "disconnect")
+        self.hook(self.carl, "connect")
         self.assertEqual(self.said("staff"), [("Carl", True)])
 
+    def test_whoever_signed_out_is_gone_unless_he_is_there_twice(self) -> None:
+        phone, desktop = Client(), Client()
+        for client in (phone, desktop):
+            self.hook(self.cleo, "connect", client)
+        phone.post(reverse("logout"))
+        self.assertEqual(self.said("customers"), [("Cleo", True)])
+        desktop.post(reverse("logout"))
+        self.assertEqual(self.said("customers"), [("Cleo", True), ("Cleo", False)])
+
     def test_whoever_is_silent_for_long_is_gone(self) -> None:
-        self.come(self.cleo)
-        self.come(self.cleo)
+        self.hook(self.cleo, "connect")
         Presence.objects.update(seen_at=timezone.now() - SILENCE_MAX - timedelta(seconds=1))
         self.assertEqual(list(online_for(self.maya)), [])
-        self.come(self.maya, "ping")
+        self.hook(self.maya, "connect")
         self.assertEqual(self.said("customers"), [("Cleo", True), ("Cleo", False)])
-        self.come(self.cleo)
-        self.go(self.cleo)
-        self.assertEqual(self.said("customers")[2:], [("Cleo", True), ("Cleo", False)])
+        self.hook(self.cleo, "ping")
+        self.assertEqual(self.said("customers")[2:], [("Cleo", True)])
+        versions = [each["version"] for each in self.published.to(PresenceRoom(of="customers"))]
+        self.assertEqual(versions, sorted(set(versions)))
 
     def test_customers_see_staff_only(self) -> None:
         for user in (self.maya, self.cleo):
-            self.come(user)
-        self.assertEqual([each.user for each in online_for(self.cleo)], [self.maya])
-        self.assertEqual([each.user for each in online_for(self.carl)], [self.cleo, self.maya])
+            self.hook(user, "connect")
+        self.assertEqual(list(online_for(self.cleo)), [self.maya])
+        self.assertEqual(list(online_for(self.carl)), [self.cleo, self.maya])

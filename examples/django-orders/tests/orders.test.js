@@ -226,10 +226,13 @@ test("after a restart of the gateway all pages come back and show what they miss
 });
 
 test("who signed out hears nothing from the next connect on", async () => {
+  await cleo.close();
   const context = await signedIn("cleo");
   const [first, second] = [await open(context), await open(context)];
+  await online(maya, "Cleo").waitFor();
   await first.getByRole("button", { name: "Sign out" }).click();
   await first.waitForURL(/sign-in/);
+  await online(maya, "Cleo").waitFor({ state: "detached" });
   // The page itself is gone, and its connection with it. Rights are asked for at each connect: the
   // socket of the other tab is open until then.
   await site.stopGateway();

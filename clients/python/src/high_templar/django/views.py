@@ -112,6 +112,9 @@ class HookView(View):
             user = None
         if user is None:
             return HttpResponse(status=403)
+        if probe.rooms(request):
+            # A trial of `ht_check` is no visitor.
+            return HttpResponse(status=204)
         is_gone = self.event == "disconnect"
         signal = signals.user_offline if is_gone else signals.user_online
         signal.send(sender=HookView, user=user, request=request, event=self.event)

@@ -57,6 +57,4 @@ def fill() -> None:
 
 def add_user(username: str, first_name: str, **members: Any) -> User:
     """A user with the example's password."""
-    return User.objects.create_user(
-        username, password=PASSWORD, first_name=first_name, **members
-    )
+    return User.objects.create_user(username, password=PASSWORD, first_name=first_name, **members)
