@@ -372,5 +372,5 @@ const SCRATCH: usize = 256 << 10;
 /// How much may wait for a connection before it is read no further, in bytes.
 const READ_AHEAD: usize = 64 << 10;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;

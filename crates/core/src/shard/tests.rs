@@ -1,11 +1,14 @@
 //! The shard as its peers see it.
 
+// The fuzzer takes the model and its kit alone.
+#![cfg_attr(not(test), allow(dead_code, unused_imports, unused_macros))]
+
 mod closing;
 mod compression;
 mod delivery;
 mod kit;
 mod messages;
-mod model;
+pub(crate) mod model;
 mod outbox;
 mod reconfigure;
 mod slices;

@@ -6,6 +6,17 @@ mod reference;
 
 use proptest::prelude::*;
 
+#[cfg(fuzzing)]
+use proptest::strategy::ValueTree;
+#[cfg(fuzzing)]
+use proptest::test_runner::Config;
+#[cfg(fuzzing)]
+use proptest::test_runner::RngAlgorithm;
+#[cfg(fuzzing)]
+use proptest::test_runner::TestRng;
+#[cfg(fuzzing)]
+use proptest::test_runner::TestRunner;
+
 use self::operations::Operation;
 use self::operations::operations;
 use self::reference::Reference;
@@ -48,6 +59,27 @@ fn check(mode: Mode, operations: &[Operation]) {
         reference.apply(operation);
     }
     reference.finish();
+}
+
+/// Lets the fuzzer's bytes choose a mode and the operations.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let random = TestRng::from_seed(RngAlgorithm::PassThrough, bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), random);
+    let choices = (
+        any::<bool>(),
+        any::<bool>(),
+        prop_oneof![Just(0usize), 1usize..400],
+        0..200usize,
+        operations(),
+    );
+    // Bytes may be too few to choose by.
+    let Ok(tree) = choices.new_tree(&mut runner) else {
+        return;
+    };
+    let (exact, eager, outbox_bytes, threshold, operations) = tree.current();
+    let matching = if exact { Matching::Exact } else { Matching::Wildcard };
+    check(Mode { matching, eager, outbox_bytes, threshold }, &operations);
 }
 
 proptest! {
