@@ -7,6 +7,7 @@ mod dotenv;
 mod kind;
 mod layers;
 mod legacy;
+mod live;
 mod log;
 mod mistake;
 mod node;
@@ -24,6 +25,8 @@ use ht_server::config::ServerConfig;
 
 pub use docs::markdown;
 pub use docs::toml;
+pub use live::Changes;
+pub use live::Written;
 pub use log::Format;
 pub use log::Level;
 pub use log::LogConfig;
@@ -51,6 +54,8 @@ pub struct Config {
     pub rabbitmq: Option<RabbitMqConfig>,
     /// For the log.
     pub log: LogConfig,
+    /// What was written, to be compared with what is written later.
+    pub(crate) written: Written,
     /// What the operator should know about where the configuration came from. No secrets.
     pub notes: Vec<String>,
 }

@@ -5,3 +5,5 @@ pub mod config;
 pub mod demo;
 mod logging;
 mod process;
+mod reload;
+mod systemd;

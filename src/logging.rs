@@ -1,19 +1,25 @@
 //! The log: lines on stderr, for people or for machines.
 
+mod writer;
+
 use std::io;
 use std::io::IsTerminal as _;
 
 use ht_broker::rabbitmq::NOISY_TARGETS;
+use ht_server::metrics::LOG_LINES_DROPPED;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer as _;
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::Format;
 use crate::config::Level;
 use crate::config::LogConfig;
+use crate::logging::writer::Queue;
 
 /// Our crates, by the names of their log targets.
 const OURS: [&str; 6] = [
@@ -25,18 +31,63 @@ const OURS: [&str; 6] = [
     "ht_frame",
 ];
 
+/// The running log. What was logged is written when it is dropped.
+pub(crate) struct Log {
+    queue: Queue,
+    level: LogLevel,
+}
+
+impl Log {
+    /// Where its level can be changed.
+    pub(crate) fn level(&self) -> LogLevel {
+        self.level.clone()
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.queue.flush();
+    }
+}
+
+/// The least important thing that is logged.
+#[derive(Clone)]
+pub(crate) struct LogLevel {
+    filter: reload::Handle<EnvFilter, Registry>,
+    /// `RUST_LOG` decides, not the configured level.
+    fixed: bool,
+}
+
+impl LogLevel {
+    /// Logs at this level from now on, unless `RUST_LOG` says something.
+    pub(crate) fn set(&self, level: Level) {
+        if self.fixed {
+            return;
+        }
+        if let Err(cause) = self.filter.reload(EnvFilter::new(filter(level))) {
+            tracing::error!("the log's level stays as it is: {cause}");
+        }
+    }
+}
+
 /// Logs from now on. `RUST_LOG` wins over the configured level.
-pub(crate) fn start(config: LogConfig) {
+///
+/// # Errors
+/// When the system has no thread for it.
+pub(crate) fn start(config: LogConfig) -> io::Result<Log> {
+    let queue = Queue::to(io::stderr(), &LOG_LINES_DROPPED)?;
     let asked = std::env::var("RUST_LOG")
         .ok()
         .filter(|text| !text.is_empty());
     let asked = asked.map(|text| EnvFilter::try_new(text).map_err(|cause| cause.to_string()));
-    let (filter, unusable) = match asked {
-        Some(Ok(filter)) => (filter, None),
-        Some(Err(cause)) => (EnvFilter::new(filter(config.level)), Some(cause)),
-        None => (EnvFilter::new(filter(config.level)), None),
+    let configured = || EnvFilter::new(filter(config.level));
+    let (filter, fixed, unusable) = match asked {
+        Some(Ok(filter)) => (filter, true, None),
+        Some(Err(cause)) => (configured(), false, Some(cause)),
+        None => (configured(), false, None),
     };
-    let lines = fmt::layer().with_writer(io::stderr);
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = fmt::layer().with_writer(queue.clone());
     let lines = match config.format {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
@@ -49,6 +100,11 @@ pub(crate) fn start(config: LogConfig) {
     if let Some(cause) = unusable {
         tracing::warn!("RUST_LOG is not used: {cause}");
     }
+    let level = LogLevel {
+        filter: handle,
+        fixed,
+    };
+    Ok(Log { queue, level })
 }
 
 /// Whatever is asked for, what could show the broker's login stays out.

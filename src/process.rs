@@ -13,10 +13,20 @@ use tracing::warn;
 /// Open files that are not clients: listeners, the API, the broker, the log.
 const OTHER_FILES: u64 = 200;
 
-/// The signals that end the process.
+/// The signals that the process heeds.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Read the settings again.
+    Reload,
+    /// Leave; the signal's name.
+    Leave(&'static str),
 }
 
 impl Signals {
@@ -25,15 +35,28 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
-    /// Waits for the next one and names it.
-    pub(crate) async fn next(&mut self) -> &'static str {
+    /// Waits for the next one.
+    pub(crate) async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            name = leave(&mut self.terminate, &mut self.interrupt) => Wish::Leave(name),
+            _ = self.hangup.recv() => Wish::Reload,
         }
+    }
+
+    /// Waits for the next one that ends the process, and names it.
+    pub(crate) async fn leave(&mut self) -> &'static str {
+        leave(&mut self.terminate, &mut self.interrupt).await
+    }
+}
+
+async fn leave(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
     }
 }
 

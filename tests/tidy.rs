@@ -85,6 +85,29 @@ fn crates_know_only_what_is_below_them() {
 }
 
 #[test]
+fn lines_to_alert_on_are_lines_that_are_logged() {
+    let guide = fs::read_to_string(root().join("docs/operations.md")).unwrap();
+    let logs = guide.split("\n## Logs\n").nth(1).unwrap();
+    let logs = logs.split("\n## ").next().unwrap();
+    let rows = logs
+        .lines()
+        .filter(|line| line.starts_with("| error") || line.starts_with("| warn"));
+    let sources = files(&root().join("crates"), ".rs").into_iter();
+    let sources = sources.chain(files(&root().join("src"), ".rs"));
+    let sources = sources.filter(|path| !is_test(path));
+    let code: String = sources
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let mut count = 0;
+    for row in rows {
+        let line = row.split('`').nth(1).unwrap();
+        assert!(code.contains(line), "nothing logs {line:?}");
+        count += 1;
+    }
+    assert!(count > 0, "no table of lines");
+}
+
+#[test]
 fn links_in_documents_lead_somewhere() {
     for document in files(root(), ".md") {
         let text = fs::read_to_string(&document).unwrap();

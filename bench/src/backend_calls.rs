@@ -10,8 +10,9 @@ use anyhow::Context;
 use ht_backend::Answer;
 use ht_backend::Backend;
 use ht_backend::ForwardRules;
-use ht_backend::HttpBackend;
+use ht_backend::Guard;
 use ht_backend::config::BackendConfig;
+use ht_backend::config::GuardConfig;
 use ht_backend::config::HookCalls;
 use http::HeaderMap;
 use http::HeaderValue;
@@ -45,7 +46,7 @@ pub fn measure(backend: SocketAddr, rate: f64, duration: Duration) -> anyhow::Re
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let client = HttpBackend::new(config(backend))?;
+        let client = Guard::http(config(backend))?;
         let rules = ForwardRules::new(BackendConfig::default_headers());
         for number in 0..WARM_UP_CALLS {
             call(&client, &rules, number).await?;
@@ -76,7 +77,7 @@ fn config(backend: SocketAddr) -> BackendConfig {
         timeout: Duration::from_secs(10),
         user_id_path: Vec::new(),
         headers: BackendConfig::default_headers(),
-        max_in_flight: 64,
+        guard: GuardConfig::default(),
         answer_bytes_max: 4 << 20,
         tls_verify: true,
         tls_ca_file: None,
@@ -85,7 +86,7 @@ fn config(backend: SocketAddr) -> BackendConfig {
 }
 
 /// What happens for one visitor: the credentials are collected, the call is made.
-async fn call(client: &HttpBackend, rules: &ForwardRules, number: u32) -> anyhow::Result<()> {
+async fn call(client: &Guard, rules: &ForwardRules, number: u32) -> anyhow::Result<()> {
     let mut visitor = HeaderMap::new();
     let cookie = format!("sessionid={number}; csrftoken=bench");
     visitor.insert(header::COOKIE, HeaderValue::from_str(&cookie)?);

@@ -14,10 +14,10 @@ use crate::process;
 use crate::process::Signals;
 
 pub(super) fn run(args: &demo::Args) -> Done {
-    logging::start(LogConfig {
+    let _log = logging::start(LogConfig {
         level: Level::Warn,
         format: Format::Text,
-    });
+    })?;
     process::log_panics();
     super::block_on(async {
         let mut signals = Signals::listen().context("cannot listen to signals")?;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ht_backend::ForwardRules;
-use ht_backend::HttpBackend;
+use ht_backend::Guard;
 use ht_server::Gateway;
+use ht_server::InheritedSockets;
 use ht_server::live::Live;
 use ht_server::live::LiveSettings;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +22,12 @@ use crate::cli::broker;
 use crate::config::Config;
 use crate::config::Sources;
 use crate::logging;
+use crate::logging::LogLevel;
 use crate::process;
 use crate::process::Signals;
+use crate::process::Wish;
+use crate::reload::Reloader;
+use crate::systemd;
 
 /// Most threads for everything but the connections: the API, the broker, triggers. A second one
 /// costs a small machine more in hand-overs than it brings.
@@ -40,8 +45,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Done {
-    let config = Sources::of_process(args.config).load()?;
-    logging::start(config.log);
+    // First of all: no thread may be there yet.
+    let sockets = systemd::sockets()?;
+    let sources = Sources::of_process(args.config);
+    let config = sources.load()?;
+    let log = logging::start(config.log)?;
     process::log_panics();
     info!(version = env!("CARGO_PKG_VERSION"), "high-templar starts");
     for note in &config.notes {
@@ -61,21 +69,27 @@ pub(super) fn run(args: Args) -> Done {
         .enable_all()
         .build()
         .context("cannot start threads")?;
-    let done = runtime.block_on(life(config));
+    let done = runtime.block_on(life(sources, config, sockets, log.level()));
     runtime.shutdown_timeout(GRACE);
     done
 }
 
 /// Starts, serves until a signal, leaves in peace.
-async fn life(config: Config) -> Done {
+async fn life(
+    sources: Sources,
+    config: Config,
+    sockets: InheritedSockets,
+    level: LogLevel,
+) -> Done {
+    let mut reloader = Reloader::new(sources, config.clone(), level);
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::new(config.backend.headers.clone());
-    let backend = HttpBackend::new(config.backend)?;
+    let backend = Guard::http(config.backend)?;
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let broker = broker::make(config.rabbitmq, live.clone())?;
     let gateway = tokio::select! {
-        gateway = Gateway::start(config.server, Arc::new(backend), live, broker) => gateway?,
-        signal = signals.next() => {
+        gateway = Gateway::start(config.server, Arc::new(backend), live, broker, sockets) => gateway?,
+        signal = signals.leave() => {
             info!("{signal} while starting: leaving");
             return Ok(ExitCode::SUCCESS);
         }
@@ -83,8 +97,24 @@ async fn life(config: Config) -> Done {
     info!("browsers connect to {} at /ws/", gateway.public());
     info!("triggers, metrics and health are on {}", gateway.internal());
 
-    let signal = signals.next().await;
+    let status = format!("browsers connect to {}", gateway.public());
+    systemd::ready(&status).await;
+    tokio::spawn(systemd::watchdog(gateway.pulse()));
+
+    let signal = loop {
+        match signals.next().await {
+            Wish::Leave(signal) => break signal,
+            Wish::Reload => {
+                systemd::reloading().await;
+                tokio::select! {
+                    () = reloader.reload(&gateway) => systemd::ready(&status).await,
+                    signal = signals.leave() => break signal,
+                }
+            }
+        }
+    };
     info!("{signal}: leaving in peace");
+    systemd::stopping("leaving in peace").await;
     leave(gateway, &mut signals).await;
     Ok(ExitCode::SUCCESS)
 }
@@ -96,7 +126,7 @@ async fn leave(gateway: Gateway, signals: &mut Signals) {
     loop {
         tokio::select! {
             () = &mut leaving => return,
-            signal = signals.next() => {
+            signal = signals.leave() => {
                 if hurry.is_cancelled() {
                     warn!("{signal} once more: leaving at once");
                     return;

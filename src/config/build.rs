@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use ht_backend::config::BackendConfig;
+use ht_backend::config::GuardConfig;
 use ht_backend::config::HeaderRule;
 use ht_backend::config::HookCalls;
 use ht_broker::config::BINDING_CHECK;
@@ -15,14 +16,17 @@ use ht_server::config::DoorConfig;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
+use ht_server::config::KeepaliveConfig;
 use ht_server::config::Listen;
 use ht_server::config::Origins;
 use ht_server::config::ReadinessConfig;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
+use ht_server::config::TcpOptions;
 
 use crate::config::Config;
 use crate::config::LogConfig;
+use crate::config::Written;
 use crate::config::kind::HeaderChange;
 use crate::config::mistake::Mistakes;
 use crate::config::settings::Found;
@@ -92,6 +96,7 @@ fn same_address(one: &Listen, other: &Listen) -> bool {
 /// Puts checked values together.
 pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, notes: Vec<String>) -> Config {
     Config {
+        written: Written::new(values.clone(), legacy.clone()),
         server: server(&values),
         rabbitmq: values.rabbitmq_url.value.clone().map(|url| RabbitMqConfig {
             url,
@@ -137,8 +142,17 @@ fn server(values: &Values) -> ServerConfig {
             level: u8::try_from(values.compression_level.value).unwrap_or(u8::MAX),
         }),
         idle_timeout: values.limits_idle_timeout.value,
+        keepalive: KeepaliveConfig {
+            interval: values.keepalive_interval.value,
+            timeout: values.keepalive_timeout.value,
+        },
+        tcp: TcpOptions {
+            send_buffer: values.tcp_send_buffer.value,
+            user_timeout: values.tcp_user_timeout.value,
+        },
         session: Limits {
             message_bytes: values.limits_message_bytes.value,
+            messages_per_second: values.limits_messages_per_second.value,
             subscriptions: values.limits_subscriptions.value,
             request_id_bytes: values.limits_request_id_bytes.value,
             room_bytes: values.limits_room_bytes.value,
@@ -152,6 +166,9 @@ fn server(values: &Values) -> ServerConfig {
             handshakes_per_second: values.limits_handshakes_per_second.value,
             handshakes: values.limits_handshakes.value,
             handshake_timeout: values.limits_handshake_timeout.value,
+            outbox_age: values.limits_outbox_age.value,
+            outbox_total_bytes: values.limits_outbox_total_bytes.value,
+            memory_bytes: values.limits_memory_bytes.value,
             head_timeout: values.limits_head_timeout.value,
             head_bytes: values.limits_head_bytes.value,
             trigger_bytes: values.limits_trigger_bytes.value,
@@ -199,7 +216,16 @@ fn backend(values: Values, legacy: Vec<HeaderChange>) -> BackendConfig {
         timeout: values.backend_timeout.value,
         user_id_path: values.backend_user_id_path.value,
         headers: headers(legacy.into_iter().chain(values.backend_headers.value)),
-        max_in_flight: values.backend_max_in_flight.value,
+        guard: GuardConfig {
+            max_in_flight: values.backend_max_in_flight.value,
+            max_waiting: values.backend_max_waiting.value,
+            wait_timeout: values.backend_timeout.value,
+            coalesce: values.backend_coalesce.value,
+            circuit_failures: u32::try_from(values.backend_circuit_failures.value)
+                .unwrap_or(u32::MAX),
+            circuit_backoff: values.backend_circuit_backoff.value,
+            circuit_backoff_max: values.backend_circuit_backoff_max.value,
+        },
         answer_bytes_max: values.backend_answer_bytes_max.value,
         tls_verify: values.backend_tls_verify.value,
         tls_ca_file: values.backend_tls_ca_file.value,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::config::layers::section_of;
 use crate::config::layers::variable_of;
+use crate::config::live::is_live;
 use crate::config::settings::Described;
 use crate::config::settings::SECTIONS;
 use crate::config::settings::described;
@@ -31,11 +32,16 @@ pub fn markdown() -> String {
             write(
                 &mut out,
                 format_args!(
-                    "\n### `{key}`\n\n{doc}\n\n- Default: {default}\n- Expects: {expects}\n- Variable: `{variable}`\n",
+                    "\n### `{key}`\n\n{doc}\n\n- Default: {default}\n- Expects: {expects}\n- Variable: `{variable}`\n- Changes: {changes}\n",
                     key = setting.key,
                     doc = setting.doc,
                     expects = setting.expects,
                     variable = variable_of(setting.key),
+                    changes = if is_live(setting.key) {
+                        "at a reload"
+                    } else {
+                        "at a restart"
+                    },
                 ),
             );
         }

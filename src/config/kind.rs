@@ -16,6 +16,7 @@ pub(crate) use headers::token_header;
 pub(crate) use list::Listed;
 pub(crate) use number::Count;
 pub(crate) use number::Flag;
+pub(crate) use number::Memory;
 pub(crate) use number::Period;
 pub(crate) use number::Size;
 pub(crate) use text::ApiKey;

@@ -77,6 +77,11 @@ impl Mistakes {
         self.0.is_empty()
     }
 
+    /// Each as a line.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.0.iter().map(ToString::to_string)
+    }
+
     /// Whether one is about this setting.
     pub(crate) fn about(&self, key: &str) -> bool {
         self.0.iter().any(|mistake| mistake.key == key)

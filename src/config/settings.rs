@@ -10,12 +10,14 @@ use ht_server::config::AuthConfig;
 use ht_server::config::Compression;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
+use ht_server::config::KeepaliveConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
 use ht_server::config::OriginPattern;
 use ht_server::config::ReadinessConfig;
 use ht_server::config::Secret;
 use ht_server::config::ServerLimits;
+use ht_server::config::TcpOptions;
 use ht_server::config::Trusted;
 use ht_server::config::TrustedProxies;
 
@@ -32,6 +34,7 @@ use crate::config::kind::HeaderChange;
 use crate::config::kind::Headers;
 use crate::config::kind::Kind;
 use crate::config::kind::Listed;
+use crate::config::kind::Memory;
 use crate::config::kind::Mode;
 use crate::config::kind::Name;
 use crate::config::kind::Period;
@@ -89,6 +92,12 @@ macro_rules! settings {
                 default: $kind.show(&$default),
                 doc: $doc,
             },)*]
+        }
+
+        /// The settings that differ, in the order of the documentation.
+        pub(crate) fn changed(one: &Values, other: &Values) -> Vec<&'static str> {
+            let differ = [$(($key, one.$field.value != other.$field.value),)*];
+            differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
         }
 
         /// The path of every setting.
@@ -184,7 +193,17 @@ settings! {
     backend_headers: Vec<HeaderChange>, "backend.headers", Headers, Vec::new(),
         "Headers to send to the API beyond the usual ones; see below.";
     backend_max_in_flight: usize, "backend.max_in_flight", count(1, 100_000), 64,
-        "Bootstrap calls under way at once; further visitors wait in line. Match it to what the API can serve at once.";
+        "Bootstrap calls under way at once; further visitors wait in line, at most for `backend.timeout`. Match it to what the API can serve at once.";
+    backend_max_waiting: usize, "backend.max_waiting", count(0, 1_000_000), 10_000,
+        "Visitors that wait in line, in which client addresses take turns. Further ones are told to come back later, and so is the last of the address that has most of them there when another address needs the room.";
+    backend_coalesce: Duration, "backend.coalesce", period(Duration::ZERO, secs(60)), Duration::ZERO,
+        "Visitors from one address with the very same forwarded headers (the tabs of one browser) share a bootstrap call that waits in line. With a time here they also share one that went out no longer ago, and its answer: who connects right after the permissions changed may then hear those from before. 0: every answer is newer than the connection.";
+    backend_circuit_failures: usize, "backend.circuit_failures", count(0, 1_000_000), 10,
+        "After so many calls in a row without an answer (no connection, timeout, cut off, status 502, 503 or 504) the API is left alone for a while, and visitors are told at once to come back later. 0: it never is.";
+    backend_circuit_backoff: Duration, "backend.circuit_backoff", period(10 * MS, HOUR), secs(1),
+        "Time after which one visitor tries the API again. It doubles with each try that fails, and chance shortens it by up to a half.";
+    backend_circuit_backoff_max: Duration, "backend.circuit_backoff_max", period(10 * MS, HOUR), secs(30),
+        "Longest such time.";
     backend_answer_bytes_max: usize, "backend.answer_bytes_max", size(KIB, GIB), 4 * MIB,
         "Longest bootstrap answer that is read.";
     backend_tls_verify: bool, "backend.tls_verify", Flag, true,
@@ -253,6 +272,8 @@ settings! {
         "A connection without a message from its client for this long is closed. 0: never.";
     limits_message_bytes: usize, "limits.message_bytes", size(KIB, 64 * MIB), Limits::default().message_bytes,
         "Longest message of a client; beyond it the connection is closed with 1009.";
+    limits_messages_per_second: usize, "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
+        "Messages and control frames of one client in a second; ten times as many may come at once, into which the subscriptions of a page that comes back must fit. Beyond it the connection is closed with 4200. 0: no limit.";
     limits_subscriptions: usize, "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
         "Subscriptions of one connection; a further one is answered `too-many-subscriptions`.";
     limits_request_id_bytes: usize, "limits.request_id_bytes", size(38, 64 * KIB), Limits::default().request_id_bytes,
@@ -261,8 +282,14 @@ settings! {
         "Longest room of a client, as JSON text.";
     limits_room_depth: usize, "limits.room_depth", count(1, 100), Limits::default().room_depth,
         "How deep the values of a room may nest; 1 is a flat room.";
-    limits_outbox_bytes: usize, "limits.outbox_bytes", size(4 * KIB, GIB), Limits::default().outbox_bytes,
-        "Bytes that wait for a slow connection before it is closed as a slow consumer.";
+    limits_outbox_bytes: usize, "limits.outbox_bytes", size(0, GIB), Limits::default().outbox_bytes,
+        "Bytes that may wait for a slow connection; one that gets more is evicted. One message may be longer, for who keeps up. 0: no bound.";
+    limits_outbox_age: Duration, "limits.outbox_age", period(Duration::ZERO, HOUR), ServerLimits::default().outbox_age,
+        "A connection for which something waits is evicted if it takes neither all of it nor 16 KiB of it in this time. 0: never.";
+    limits_outbox_total_bytes: usize, "limits.outbox_total_bytes", size(0, 1024 * GIB), ServerLimits::default().outbox_total_bytes,
+        "Bytes that may wait for all slow connections together; a large publication that many wait for counts once. Beyond it those are evicted that stood still for longest. Keep it well above `limits.trigger_bytes`. 0: no bound.";
+    limits_memory_bytes: Option<usize>, "limits.memory_bytes", Memory, None,
+        "Resident memory of the process above which visitors and triggers are turned away (503, 1013), until a tenth of it is free again. `auto`: four fifths of the machine's memory, or of the control group's where that is less. 0: no bound.";
     limits_trigger_bytes: usize, "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,
         "Longest body of `POST /trigger/` and longest message of the broker.";
     limits_triggers_per_request: usize, "limits.triggers_per_request", count(1, 1_000_000), ServerLimits::default().triggers_per_request,
@@ -275,6 +302,16 @@ settings! {
         "Trigger ids that are remembered to recognise a repetition.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
         "Publications that wait for a thread before `/trigger/` and the broker wait too.";
+
+    keepalive_interval: Duration, "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
+        "A client that was not heard of for this long gets a control ping, which browsers answer by themselves. The default stays below the minute after which common proxies end a silent connection. Answers are no messages: `limits.idle_timeout` goes on. 0: no pings.";
+    keepalive_timeout: Duration, "keepalive.timeout", period(MS, DAY), KeepaliveConfig::default().timeout,
+        "How long a client has to answer the ping, with any byte; then it is closed with 4001.";
+
+    tcp_send_buffer: usize, "tcp.send_buffer", size(0, GIB), TcpOptions::default().send_buffer,
+        "`SO_SNDBUF` of visitors' sockets: what the system keeps for a client before anything waits in the gateway. Linux takes twice the number. 0: the system decides, and lets it grow, up to `net.ipv4.tcp_wmem`, for those that have shown to take much; set some 128 KiB where the system's own memory is short.";
+    tcp_user_timeout: Duration, "tcp.user_timeout", period(Duration::ZERO, HOUR), TcpOptions::default().user_timeout,
+        "`TCP_USER_TIMEOUT` of visitors' sockets: a peer that acknowledges nothing of what was sent, or has no room for more, for this long is gone. Above `limits.outbox_age`, so that slow clients are evicted and counted before. 0: the system's own, some fifteen minutes.";
 
     drain_period: Duration, "drain.period", period(Duration::ZERO, HOUR), DrainConfig::default().period,
         "How long closing the connections takes when there are many, so that their clients do not all come back at once; at most half of `drain.timeout`. 0: all at once.";
@@ -315,6 +352,11 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("status", "The `status` message."),
     ("compression", "Compressed messages (RFC 7692)."),
     ("limits", "Bounds. All of them include the number itself."),
+    (
+        "keepalive",
+        "Pings to clients that say nothing, to find those that are gone.",
+    ),
+    ("tcp", "Options of visitors' sockets."),
     ("drain", "Leaving in peace."),
     ("readiness", "Whether this node may get traffic: `/ready`."),
     ("log", "The log."),

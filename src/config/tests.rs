@@ -110,6 +110,67 @@ fn only_the_backend_must_be_given() {
 }
 
 #[test]
+fn origins_and_proxies_are_lists_in_several_forms() {
+    let texts = |config: &Config| {
+        let origins = config.server.door.origins.allow.iter();
+        origins.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let both = ["https://a.example", "*.b.example:81"];
+    let list = "[\"https://a.example\", \"*.b.example:81\"]";
+    for config in [
+        good(&format!("origins = {list}\n"), &[URL]),
+        good(&format!("[origins]\nallow = {list}\n"), &[URL]),
+        good("", &[URL, ("HT_ORIGINS", list)]),
+        good(
+            "",
+            &[URL, ("HT_ORIGINS", "https://a.example, *.b.example:81,")],
+        ),
+        good(
+            "origins = [\"x.example\"]",
+            &[URL, ("HT_ORIGINS__ALLOW", list)],
+        ),
+    ] {
+        assert_eq!(texts(&config), both);
+    }
+    assert!(
+        texts(&good(
+            "origins = [\"a.example\"]",
+            &[URL, ("HT_ORIGINS", "")]
+        ))
+        .is_empty()
+    );
+    let nobody = good("trusted_proxies = []\n", &[URL]);
+    assert!(nobody.server.door.trusted_proxies.entries().is_empty());
+    let file = "origins = [\"https://a.example/\", \"a*.example\"]\ntrusted_proxies = [\"localhost\", \"::1\"]\n";
+    assert_each(
+        &bad(file, &[URL, ("HT_PROXY_PROTOCOL", "maybe")]),
+        &[
+            (
+                "high-templar.toml:1: origins.allow: ",
+                "\"https://a.example/\": an origin ends with",
+            ),
+            (
+                "high-templar.toml:1: origins.allow: ",
+                "\"a*.example\": * stands for",
+            ),
+            (
+                "high-templar.toml:2: trusted_proxies: ",
+                "\"localhost\": expected an address",
+            ),
+            ("HT_PROXY_PROTOCOL: ", "true or false"),
+        ],
+    );
+    assert_each(
+        &bad("origins = \"https://a.example\"\n[limits]\n", &[URL]),
+        &[("high-templar.toml:1: origins: ", "write its settings under")],
+    );
+    assert_each(
+        &bad("trusted_proxies = \"unix\"\n", &[URL]),
+        &[("high-templar.toml:1: trusted_proxies: ", "a list of texts")],
+    );
+}
+
+#[test]
 fn compression_can_be_switched_off() {
     let config = good("[compression]\nenabled = false\nlevel = 9\n", &[URL]);
     assert_eq!(config.server.compression, None);

@@ -7,23 +7,27 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use ht_backend::ForwardRules;
-use ht_backend::HttpBackend;
+use ht_backend::Guard;
 use ht_backend::config::BackendConfig;
+use ht_backend::config::GuardConfig;
 use ht_backend::config::HookCall;
 use ht_backend::config::HookCalls;
 use ht_core::limits::Limits;
 use ht_server::Gateway;
+use ht_server::InheritedSockets;
 use ht_server::config::AuthConfig;
 use ht_server::config::Compression;
 use ht_server::config::DoorConfig;
 use ht_server::config::DrainConfig;
 use ht_server::config::HookQueueConfig;
 use ht_server::config::InternalConfig;
+use ht_server::config::KeepaliveConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
 use ht_server::config::ReadinessConfig;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
+use ht_server::config::TcpOptions;
 use ht_server::live::Live;
 use ht_server::live::LiveSettings;
 use http::Method;
@@ -120,9 +124,10 @@ impl Keeper {
 
 async fn start(config: &ServerConfig, backend: &BackendConfig) -> anyhow::Result<Gateway> {
     let rules = ForwardRules::new(backend.headers.clone());
-    let backend = HttpBackend::new(backend.clone())?;
+    let backend = Guard::http(backend.clone())?;
     let live = Live::new(LiveSettings::new(config, rules));
-    Gateway::start(config.clone(), Arc::new(backend), live, None)
+    let sockets = InheritedSockets::default();
+    Gateway::start(config.clone(), Arc::new(backend), live, None, sockets)
         .await
         .context("the gateway does not start")
 }
@@ -149,6 +154,8 @@ fn server(options: &DemoOptions) -> ServerConfig {
         idle_timeout: Duration::from_secs(300),
         session: Limits::default(),
         limits: ServerLimits::default(),
+        keepalive: KeepaliveConfig::default(),
+        tcp: TcpOptions::default(),
         auth: AuthConfig::default(),
         hooks: HookQueueConfig::default(),
         readiness: ReadinessConfig::default(),
@@ -173,7 +180,7 @@ fn calls(backend: SocketAddr) -> BackendConfig {
         timeout: BACKEND_TIMEOUT,
         user_id_path: vec!["user".to_owned(), "id".to_owned()],
         headers: BackendConfig::default_headers(),
-        max_in_flight: 32,
+        guard: GuardConfig::default(),
         answer_bytes_max: 1 << 20,
         tls_verify: true,
         tls_ca_file: None,

@@ -144,7 +144,8 @@ fn calls_under_way_are_bounded_and_the_others_wait_in_line() {
     let gateway = Gateway::with(&backend)
         .set("HT_BACKEND__MAX_IN_FLIGHT", 2)
         .start();
-    let asked: Vec<_> = (0..6).map(|_| Handshake::new(&gateway).send()).collect();
+    let ask = |number| Handshake::new(&gateway).header("Cookie", format!("a={number}"));
+    let asked: Vec<_> = (0..6).map(|number| ask(number).send()).collect();
     backend.wait_for(2);
     gate.open();
     for asked in asked {

@@ -1,5 +1,7 @@
 //! How many may come in, and how often: by address, by user, by time.
 
+use std::io::Read;
+use std::io::Write;
 use std::time::Duration;
 
 use serde_json::json;
@@ -170,8 +172,9 @@ fn whoever_leaves_in_whatever_way_leaves_a_place() {
     assert_eq!(visitor("a\0b").refused().status, 400);
     is_free("after requests that are refused");
     let seen = backend.requests().len();
-    drop(visitor("waits").send());
+    let waits = visitor("waits").send();
     backend.wait_for(seen + 1);
+    drop(waits);
     gate.open();
     is_free("after one that went away while the backend was asked");
     let client = visitor("ann").connect();
@@ -189,7 +192,8 @@ fn a_handshake_does_not_wait_for_the_backend_for_ever() {
         .start();
     let mut client = Handshake::new(&gateway).open();
     assert_eq!(client.expect_json(), json!({"is_authorized": false}));
-    assert_eq!(client.expect_close(1013), "overloaded");
+    let reason = client.expect_close(1013);
+    assert!(reason.starts_with("overloaded "), "{reason}");
     assert_eq!(refusals(&gateway, "handshake-timeout"), 1);
     gateway.wait_for_line("limits.handshake_timeout");
 }
@@ -222,4 +226,32 @@ fn the_log_names_the_address_that_a_proxy_told() {
     });
     let line = gateway.wait_for_line("evicted a connection");
     assert!(line.contains("192.0.2.7"), "{line}");
+}
+
+#[test]
+fn one_address_does_not_take_all_places_for_those_who_come() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .file("trusted_proxies = [\"127.0.0.2\"]\n")
+        .set("HT_LIMITS__HANDSHAKES", 4)
+        .set("HT_LIMITS__HEAD_TIMEOUT", crate::support::NEVER)
+        .start();
+    // A quarter of 4 and 1,024, none of which says a word.
+    let silent: Vec<_> = (0..257)
+        .map(|_| gateway.public().connect().unwrap())
+        .collect();
+    let mut further = gateway.public().connect().unwrap();
+    let mut answer = Vec::new();
+    let _ = further.read_to_end(&mut answer);
+    assert_eq!(answer, b"");
+    gateway.wait_for_metric(
+        "high_templar_handshake_errors_total{reason=\"unfinished-per-address\"}",
+        1,
+    );
+    drop(silent);
+    eventually("there is room again", || {
+        let mut stream = gateway.public().connect().ok()?;
+        stream.write_all(&Handshake::new(&gateway).bytes()).ok()?;
+        crate::support::http::read_answer(&mut stream).ok()
+    });
 }

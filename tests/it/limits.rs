@@ -157,7 +157,7 @@ fn who_does_not_read_is_let_go_and_the_others_hear_everything() {
     good.subscribe(&json!({"room": 1}), "good");
     let data = "x".repeat(100_000);
     let mut sent = 0;
-    while gateway.metric("high_templar_evictions_total{reason=\"slow_consumer\"}") == 0 {
+    while gateway.metric("high_templar_evictions_total{reason=\"outbox_bytes\"}") == 0 {
         gateway.trigger(&json!({"rooms": [{"room": 1}], "data": [sent, data]}));
         assert_eq!(good.expect_publish().0[0], sent);
         sent += 1;
@@ -176,7 +176,9 @@ fn who_does_not_read_is_let_go_and_the_others_hear_everything() {
 
 #[test]
 fn a_client_that_never_reads_its_replies_is_not_read_for_ever() {
-    let gateway = Gateway::start(&StubBackend::open());
+    let gateway = Gateway::with(&StubBackend::open())
+        .set("HT_LIMITS__MESSAGES_PER_SECOND", 0)
+        .start();
     let mut client = Client::connect(&gateway);
     client
         .stream
@@ -198,4 +200,33 @@ fn a_client_that_never_reads_its_replies_is_not_read_for_ever() {
         "100 MB were taken from a client that does not read"
     );
     Client::connect(&gateway).fence();
+}
+
+#[test]
+fn who_never_stops_talking_is_sent_away_and_the_others_stay() {
+    let gateway = Gateway::with(&StubBackend::open())
+        .set("HT_LIMITS__MESSAGES_PER_SECOND", 1)
+        .start();
+    let mut other = Client::connect(&gateway);
+    let mut talker = Client::connect(&gateway);
+    // Ten at once, and as many more as seconds passed: the last of these are too many for any.
+    talker.send_raw(&Frame::new(frame::TEXT, "ping").bytes().repeat(1_000));
+    let mut heard = 0;
+    let closed = loop {
+        let frame = talker.frame();
+        match frame.opcode {
+            frame::TEXT => heard += 1,
+            frame::CLOSE => break frame,
+            _ => panic!("{frame:?}"),
+        }
+    };
+    assert!((10..1_000).contains(&heard), "{heard}");
+    assert_eq!(closed.payload, b"\x10\x68too-many-messages");
+    gateway.wait_for_metric(
+        "high_templar_evictions_total{reason=\"messages_per_second\"}",
+        1,
+    );
+    let line = gateway.wait_for_line("evicted a connection");
+    assert!(line.contains("messages_per_second"), "{line}");
+    other.fence();
 }

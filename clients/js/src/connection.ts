@@ -91,6 +91,7 @@ export class Connection {
 
   /** Ends it for good, until somebody calls `connect` again. */
   close(): void {
+    if (this.status.state === "closed") return;
     this.#listen(false);
     this.#drop();
     this.#set({ state: "closed", code: 1000, reason: "", retryAt: null, rooms: [] });
@@ -113,11 +114,11 @@ export class Connection {
     this.#set({ ...this.status, state: "connecting", retryAt: null, rooms: [] });
     // Whoever heard of it may have other plans.
     if (plan !== this.#plan) return;
-    if (typeof token !== "function") return this.#open(token ?? null);
+    if (typeof token !== "function") return this.#open(token || null);
     Promise.resolve()
       .then(token)
       .then(
-        (token) => plan === this.#plan && this.#open(token ?? null),
+        (token) => plan === this.#plan && this.#open(token || null),
         (error) => {
           if (plan !== this.#plan) return;
           this.#owner.failed(asError(error));
@@ -159,7 +160,8 @@ export class Connection {
     if (data === "pong") return;
     let message: Message;
     try {
-      message = JSON.parse(data as string);
+      // Whatever is no object has nothing to say.
+      message = Object(JSON.parse(data as string));
     } catch {
       return this.#owner.failed(new SyntaxError("the gateway sent something that is not JSON"));
     }

@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import type { HighTemplar, Options, Subscription } from "../src/index.js";
 import { eventually } from "./support/eventually.js";
 import { type Site, startSite } from "./support/site.js";
-import { LEGACY, ORDERS, World } from "./support/world.js";
+import { ORDERS, World } from "./support/world.js";
 
 const FLAGS = [
   "--no-sandbox",
@@ -80,7 +80,7 @@ async function open(options: Partial<Options> = {}): Promise<void> {
       });
       await window.orders.ready;
     },
-    { options: { legacy: LEGACY, url: world.wire.url, ...options }, room: ORDERS },
+    { options: { url: world.wire.url, ...options }, room: ORDERS },
   );
 }
 
@@ -118,7 +118,8 @@ test("a page that is offline finds out, and comes back as soon as it is online",
 
 test("a page that somebody looks at again asks whether its connection is alive", async () => {
   // Its own pings would take hours.
-  await open({ pingInterval: 36_000_000, pongTimeout: 500, backoff: { base: 40, max: 40 } });
+  const quick = { pongTimeout: 500, connectTimeout: 2_000, backoff: { base: 40, max: 40 } };
+  await open({ pingInterval: 36_000_000, ...quick });
   const visible = (state: string) =>
     page.evaluate((state) => {
       Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
@@ -144,7 +145,7 @@ test("a worker hears as well", async () => {
         worker.postMessage({ options, room });
       });
     },
-    { options: { legacy: LEGACY, url: world.wire.url }, room: ORDERS },
+    { options: { url: world.wire.url }, room: ORDERS },
   );
   await world.gateway.publish(ORDERS, 1);
   await page.waitForFunction(() => window.heard.length === 1);
@@ -171,7 +172,6 @@ test("React in strict mode: each publication once, to who is mounted", async () 
     socket.on("framesent", ({ payload }) => payload !== "ping" && sent.push(String(payload)));
   });
   await page.evaluate((options) => window.start(options), {
-    legacy: !!process.env["LEGACY"],
     url: world.wire.url,
   });
   await text("connection", "open");

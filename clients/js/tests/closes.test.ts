@@ -123,13 +123,17 @@ test("any answer to a ping proves life, and none does not", async () => {
   await eventually(() => gateway.sockets.length === 2);
 });
 
-test("what is not JSON is told, and the connection goes on", async () => {
+test("what is not JSON is told, what is no object is passed on, and the connection goes on", async () => {
   await admitted();
+  const passed = vi.fn();
+  client.addEventListener("message", passed);
+  for (const text of ["null", "7", "[]", '"x"']) gateway.sockets[0]?.send(text);
   const told = vi.fn();
   client.addEventListener("error", ({ detail }) => told(detail));
   gateway.sockets[0]?.send("<html>");
   await eventually(() => told.mock.calls.length === 1);
   expect(told.mock.calls[0]?.[0]).toBeInstanceOf(SyntaxError);
+  expect(passed).toHaveBeenCalledTimes(4);
   expect(client.state).toBe("open");
 });
 

@@ -52,11 +52,14 @@ test("a connection that is cut comes back, and what was sent meanwhile arrives",
 });
 
 test("a connection that has gone silent is found dead, and replaced", async () => {
-  const client = world.client({ pongTimeout: 300 });
+  // An attempt that falls into the silence is given up as well.
+  const client = world.client({ pongTimeout: 300, connectTimeout: 1_000 });
   const onReconnect = vi.fn();
   await client.subscribe(ORDERS, undefined, { onReconnect }).ready;
+  const seen = statuses(client);
   world.wire.silence(true);
-  expect(await until(client, "waiting")).toMatchObject({ code: 1006, reason: "no-pong" });
+  await eventually(() => seen.length > 0);
+  expect(seen[0]).toMatchObject({ state: "waiting", code: 1006, reason: "no-pong" });
   world.wire.silence(false);
   await eventually(() => onReconnect.mock.calls.length >= 1);
 });
@@ -165,6 +168,22 @@ test("what would come again is not tried again", async () => {
   await until(client, "open");
 });
 
+test("a client that talks without end is sent away, and stays away", async () => {
+  const strict = await World.start({ HT_LIMITS__MESSAGES_PER_SECOND: "1" });
+  try {
+    const client = strict.client();
+    await until(client, "open");
+    for (let number = 0; number < 100; number++) client.send({ type: "nonsense" });
+    expect(await until(client, "failed")).toMatchObject({
+      code: 4200,
+      reason: "too-many-messages",
+    });
+    expect(strict.wire.accepted).toBe(1);
+  } finally {
+    await strict.stop();
+  }
+});
+
 test("closing is for good, until somebody connects again", async () => {
   const client = world.client();
   const heard = vi.fn();
@@ -172,7 +191,9 @@ test("closing is for good, until somebody connects again", async () => {
   await orders.ready;
   client.close();
   expect(client.state).toBe("closed");
+  const seen = statuses(client);
   client.close();
+  expect(seen).toEqual([]);
   const other = world.client();
   await until(other, "open");
   expect(world.wire.accepted).toBe(2);
@@ -205,8 +226,10 @@ test("a token that cannot be fetched is told, and fetched again later", async ()
   };
   const client = world.client({ token });
   client.addEventListener("error", ({ detail }) => told(detail.message));
-  expect(await until(client, "waiting")).toMatchObject({ reason: "token" });
+  const seen = statuses(client);
   await until(client, "open");
+  const waits = seen.filter(({ state }) => state === "waiting");
+  expect(waits.map(({ reason }) => reason)).toEqual(["token", "token"]);
   expect(told.mock.calls).toEqual([["no network"], ["no network"]]);
 });
 
@@ -219,6 +242,21 @@ test("a handler that closes the client is obeyed at once", async () => {
   const other = world.client();
   await until(other, "open");
   expect(client.state).toBe("closed");
+  expect(world.wire.accepted).toBe(2);
+});
+
+test("a closed client has nothing left to do", async () => {
+  const quick = { pingInterval: 50, pongTimeout: 200 };
+  const client = world.client(quick);
+  await until(client, "open");
+  const other = world.client(quick);
+  await until(other, "open");
+  const [seen, others] = [statuses(client), statuses(other)];
+  client.close();
+  // Whatever it had planned would come before the other finds its connection dead.
+  world.wire.silence(true);
+  await eventually(() => others.length > 0);
+  expect(seen.map(({ state }) => state)).toEqual(["closed"]);
 });
 
 test("a wrong address is said at once", () => {

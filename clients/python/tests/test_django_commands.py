@@ -63,6 +63,11 @@ class TestChecks:
     def test_the_setting(self, members, found):
         assert of_kit(**members) == found
 
+    def test_rabbitmq_without_pika(self, monkeypatch):
+        assert of_kit(URL="amqp://broker/") == []
+        monkeypatch.setitem(sys.modules, "pika", None)
+        assert of_kit(URL="amqp://broker/") == ["E017"]
+
     def test_no_dict(self):
         assert ids(HIGH_TEMPLAR="http://127.0.0.1") == ["E001"]
 
@@ -168,9 +173,12 @@ class TestVariables:
         with override_settings(ALLOWED_HOSTS=[], DEBUG=True):
             assert launch.origins() == ["localhost", "*.localhost", "127.0.0.1", "[::1]"]
 
-    def test_the_binary_understands_them(self, variables, tmp_path):
-        found = variables()
-        assert set(found) <= launch.known_variables()
+    @pytest.mark.parametrize("origins", [None, ["https://a.example"], {"require": True}])
+    def test_the_binary_understands_them(self, variables, tmp_path, origins):
+        gateway = {} if origins is None else {"origins": origins}
+        found = variables(HIGH_TEMPLAR={"GATEWAY": gateway})
+        if origins is None:
+            assert set(found) <= launch.known_variables()
         # Nothing serves the site: the configuration is right all the same.
         ran = subprocess.run(
             [launch.find_binary(), "check"],
@@ -269,7 +277,7 @@ class TestCheckCommand:
             settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "URL": other.internal_url}
             settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "PUBLIC_URL": live_gateway.url}
             with pytest.raises(CommandError, match="same gateway"):
-                call_command("ht_check", "--timeout", "1")
+                call_command("ht_check", "--timeout", "3")
 
     def test_a_site_that_is_down(self, anna, live_gateway, settings, capsys):
         with (

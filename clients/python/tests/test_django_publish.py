@@ -1,6 +1,8 @@
 """Publishing from Django: at commit, once, or not at all."""
 
 import asyncio
+import contextlib
+import random
 import warnings
 from decimal import Decimal
 from uuid import UUID
@@ -14,6 +16,7 @@ from shop.rooms import OrderRoom
 
 from high_templar import InvalidTriggerError
 from high_templar import UnavailableError
+from high_templar.django import Room
 from high_templar.django import UncommittedDataWarning
 from high_templar.django import apublish
 from high_templar.django import publish
@@ -153,6 +156,18 @@ class TestTransactions:
             transaction.on_commit(lambda: seen.append(len(wire.requests)))
         assert seen == [0, 1]
 
+    @pytest.mark.parametrize("within", [contextlib.nullcontext, transaction.atomic])
+    def test_hooks_of_others_that_publish(self, wire, within):
+        def hook():
+            with within():
+                publish(NEWS, "hook")
+
+        with transaction.atomic():
+            publish(NEWS, 1)
+            transaction.on_commit(hook)
+            publish(NEWS, 2)
+        assert wire.requests == [published(1, "hook"), published(2)]
+
     def test_hooks_of_others_that_fail_do_not_lose_it(self, wire):
         def fail():
             raise RuntimeError
@@ -174,6 +189,31 @@ class TestTransactions:
     def test_from_a_coroutine(self, wire):
         asyncio.run(apublish(NEWS, 1))
         assert wire.requests == [published(1)]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_rolled_back_the_rest_leaves_as_one(wire, seed):
+    """Django's own hooks are the model: what they run is what is sent."""
+    dice, told = random.Random(seed), []
+
+    def block(depth):
+        with transaction.atomic():
+            for _ in range(dice.randrange(5)):
+                if depth < 4 and dice.random() < 0.5:
+                    block(depth + 1)
+                else:
+                    number = dice.random()
+                    publish(NEWS, number)
+                    transaction.on_commit(lambda number=number: told.append(number))
+            if dice.random() < 0.3:
+                transaction.set_rollback(True)
+
+    for _ in range(10):
+        told.clear()
+        wire.requests.clear()
+        block(0)
+        assert wire.requests == ([published(*told)] if told else [])
 
 
 @pytest.mark.django_db(transaction=True, databases=DATABASES)
@@ -235,6 +275,20 @@ def test_failures_are_raised_or_logged(settings, caplog):
     settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ON_ERROR": "raise"}
     with pytest.raises(UnavailableError):
         publish(NEWS, 1)
+
+
+class DocumentRoom(Room, target="document"):
+    key: UUID
+
+
+@pytest.mark.django_db(transaction=True)
+def test_typed_rooms_are_looked_at_as_they_were_said(settings, monkeypatch):
+    settings.HIGH_TEMPLAR = {"TYPED_ROOMS": True}
+    wire = Wire(monkeypatch)
+    publish((DocumentRoom(key=UUID(int=1)) for _ in range(1)), 1)
+    publish({"target": "document", "key": UUID(int=1)}, 2)
+    room = {"target": "document", "key": str(UUID(int=1))}
+    assert wire.requests == [published(1, room=room), published(2, room=room)]
 
 
 def test_typed_rooms(settings, wire):

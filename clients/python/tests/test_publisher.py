@@ -115,7 +115,7 @@ def test_does_not_wait_longer_than_its_timeout(trickster):
 def test_what_was_sent_and_not_answered_is_unconfirmed(trickster, answer):
     with (
         trickster(answer) as gateway,
-        Publisher(gateway.url, timeout=0.5, attempts=1) as publisher,
+        Publisher(gateway.url, timeout=2 if answer == "hang" else 20, attempts=1) as publisher,
         pytest.raises(UnconfirmedError),
     ):
         publisher.publish(NEWS, 1)
@@ -206,6 +206,15 @@ def test_a_prefix_before_the_door(trickster):
 def test_no_address(url):
     with pytest.raises(ValueError, match=r"address|path"):
         Publisher(url)
+
+
+def test_secrets_are_in_no_message():
+    with pytest.raises(ValueError, match="api_key") as caught:
+        Publisher("http://127.0.0.1:1", api_key="hidden\n")
+    assert "hidden" not in str(caught.value)
+    with pytest.raises(UnavailableError) as failed:
+        Publisher("http://user:hidden@127.0.0.1:1", attempts=1).publish(NEWS, 1)
+    assert "hidden" not in str(failed.value)
 
 
 def test_variables_say_where_to(gateway, monkeypatch):

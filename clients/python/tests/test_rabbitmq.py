@@ -80,9 +80,9 @@ def test_the_connection_is_kept_and_the_order_too(gateway, publisher):
     with gateway.connect() as page:
         page.subscribe(NEWS)
         publisher.publish(NEWS, 0)
-        connection = publisher._transport._connection
+        link = publisher._transport._link
         publisher.publish_all(Trigger(NEWS, number) for number in range(1, 50))
-        assert publisher._transport._connection is connection
+        assert publisher._transport._link is link
         assert [page.next().data for _ in range(50)] == list(range(50))
 
 
@@ -164,6 +164,27 @@ def test_async_publishing(gateway, url):
         page.subscribe(NEWS)
         asyncio.run(main())
         assert sorted(page.next().data for _ in range(20)) == list(range(20))
+
+
+def test_a_broker_that_hangs(gateway, url):
+    with gateway.connect() as page, Publisher(url, timeout=20) as publisher:
+        page.subscribe(NEWS)
+        publisher.publish(NEWS, 1)
+        publisher.timeout = 1
+        rabbitmq("pause")
+        try:
+            with pytest.raises(UnconfirmedError, match="the time is up"):
+                publisher.publish(NEWS, 2, id="two")
+            with Publisher(url, timeout=1) as other:
+                with pytest.raises(UnavailableError, match="cannot reach RabbitMQ"):
+                    other.publish(NEWS, "never")
+        finally:
+            rabbitmq("resume")
+        # Whether it was taken is not known: under the same id it is heard once.
+        publisher.timeout = 20
+        publisher.publish(NEWS, 2, id="two")
+        publisher.publish(NEWS, 3)
+        assert [page.next().data for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_broker_that_restarts(backend, url):

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 /// What the API said to a bootstrap call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Answer {
     /// Status 200 and a body that could be read.
     Admitted(Admission),
@@ -48,6 +48,14 @@ impl Refusal {
             Self::AllowedRooms => "allowed-rooms",
         }
     }
+
+    /// Whether the backend is out of order for everybody: 502, 503 and 504 are how a proxy or an
+    /// overloaded server says so (RFC 9110 §15.6). A 500 is an answer, and may be one that a
+    /// visitor can provoke at will.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Status(502..=504))
+    }
 }
 
 /// Why there is no usable answer. The text is for the operator and holds no secret.
@@ -77,6 +85,19 @@ pub enum Failure {
         /// How long a call may wait for its place.
         within: Duration,
     },
+    /// As many calls wait for a place as may wait, or the visitor's address has so many of them
+    /// that it had to make room for another.
+    #[error(
+        "{waiting_max} visitors wait for the backend, which is as many as may wait: it answers \
+         too slowly"
+    )]
+    LineFull {
+        /// How many may wait.
+        waiting_max: usize,
+    },
+    /// The backend failed so often in a row that it is left alone for a while.
+    #[error("the backend failed again and again and is left alone for a while")]
+    CircuitOpen,
     /// A redirect to another origin, or to something that is no address.
     #[error(
         "the backend redirects the call to {location}, which is not followed: usually a login \
@@ -158,6 +179,8 @@ impl Failure {
             Self::Closed => "closed",
             Self::Timeout { .. } => "timeout",
             Self::Busy { .. } => "busy",
+            Self::LineFull { .. } => "line-full",
+            Self::CircuitOpen => "circuit-open",
             Self::Redirect { .. } | Self::RedirectLoop { .. } => "redirect",
             Self::Protocol(_) => "protocol",
             Self::ContentType(_) => "content-type",
@@ -167,6 +190,31 @@ impl Failure {
             Self::NotUtf8 => "not-utf-8",
             Self::NotJson { .. } => "not-json",
             Self::NotObject => "not-object",
+        }
+    }
+
+    /// Whether the backend, or the way to it, is out of order for everybody. An answer that cannot
+    /// be used is none of that: it may be the visitor's own.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Connect(_)
+            | Self::Tls(_)
+            | Self::Closed
+            | Self::Timeout { .. }
+            | Self::Protocol(_)
+            | Self::Truncated => true,
+            Self::Busy { .. }
+            | Self::LineFull { .. }
+            | Self::CircuitOpen
+            | Self::Redirect { .. }
+            | Self::RedirectLoop { .. }
+            | Self::ContentType(_)
+            | Self::Encoding(_)
+            | Self::TooLarge { .. }
+            | Self::NotUtf8
+            | Self::NotJson { .. }
+            | Self::NotObject => false,
         }
     }
 }

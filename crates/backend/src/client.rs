@@ -13,7 +13,6 @@ use http::StatusCode;
 use http::Uri;
 use http::header;
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
 
 use crate::Backend;
 use crate::Hook;
@@ -45,15 +44,12 @@ const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
 /// The team's HTTP API, reached over TCP, TLS or a unix socket.
 ///
 /// Connections are kept alive between calls, a bounded number of them and for a bounded time.
-/// Bootstrap calls wait in line for one of `max_in_flight` places; hooks do not, so whoever makes
-/// them bounds how many are under way. All calls must be made within a tokio runtime with time
-/// and I/O, which also carries the connections.
+/// Whoever makes calls bounds how many are under way: [`crate::Guard`] those of bootstrap. All
+/// must be made within a tokio runtime with time and I/O, which also carries the connections.
 pub struct HttpBackend {
     exchange: Exchange,
     bootstrap: Uri,
     timeout: Duration,
-    /// Places for bootstrap calls, given out in the order of asking.
-    places: Semaphore,
     answer_bytes_max: usize,
     user_id_path: Vec<String>,
     hooks: Hooks,
@@ -103,7 +99,7 @@ impl HttpBackend {
             None => Ok(None),
         };
         Ok(Self {
-            exchange: Exchange::new(connector, config.max_in_flight),
+            exchange: Exchange::new(connector, config.guard.max_in_flight),
             bootstrap: setup::address(&config, &config.bootstrap)?,
             hooks: Hooks {
                 connect: hook(&config.hooks.connect)?,
@@ -112,21 +108,12 @@ impl HttpBackend {
                 timeout: config.hooks.timeout,
             },
             timeout: config.timeout,
-            places: Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)),
             answer_bytes_max: config.answer_bytes_max,
             user_id_path: config.user_id_path,
         })
     }
 
-    /// Waits for a place, then makes the call.
     async fn ask(&self, credentials: &Credentials) -> Result<Answer, Failure> {
-        let busy = Failure::Busy {
-            within: self.timeout,
-        };
-        let place = tokio::time::timeout(self.timeout, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else {
-            return Err(busy);
-        };
         let deadline = Deadline::after(self.timeout);
         let headers = request_headers(credentials);
         let mut target = self.bootstrap.clone();

@@ -25,8 +25,8 @@ pub struct BackendConfig {
     pub user_id_path: Vec<String>,
     /// Which headers are forwarded, in order; a later one of the same name replaces an earlier.
     pub headers: Vec<HeaderRule>,
-    /// Bootstrap calls under way at once; the others wait in line.
-    pub max_in_flight: usize,
+    /// How bootstrap calls are held back.
+    pub guard: GuardConfig,
     /// Longest bootstrap answer that is read, in bytes.
     pub answer_bytes_max: usize,
     /// Check the API's certificate. Only ever off in development.
@@ -35,6 +35,40 @@ pub struct BackendConfig {
     pub tls_ca_file: Option<PathBuf>,
     /// The calls at connect, ping and disconnect.
     pub hooks: HookCalls,
+}
+
+/// How [`crate::Guard`] holds bootstrap calls back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardConfig {
+    /// Calls under way at once; the others wait in line. At least 1.
+    pub max_in_flight: usize,
+    /// Visitors that wait in line; a further one is sent away. 0: nobody waits.
+    pub max_waiting: usize,
+    /// Longest wait in line.
+    pub wait_timeout: Duration,
+    /// For how long after a call went out its answer also serves visitors with the same forwarded
+    /// headers. Zero: not at all. A call that has not gone out yet is shared in any case.
+    pub coalesce: Duration,
+    /// Outages in a row after which the backend is left alone for a while. 0: never.
+    pub circuit_failures: u32,
+    /// Time until it is tried again; doubles with every try that fails.
+    pub circuit_backoff: Duration,
+    /// Longest such time.
+    pub circuit_backoff_max: Duration,
+}
+
+impl Default for GuardConfig {
+    fn default() -> Self {
+        Self {
+            max_in_flight: 64,
+            max_waiting: 10_000,
+            wait_timeout: Duration::from_secs(10),
+            coalesce: Duration::ZERO,
+            circuit_failures: 10,
+            circuit_backoff: Duration::from_secs(1),
+            circuit_backoff_max: Duration::from_secs(30),
+        }
+    }
 }
 
 /// The API calls behind the hooks; `None` means that nothing is called.

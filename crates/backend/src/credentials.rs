@@ -1,35 +1,55 @@
 //! What is forwarded to the API for one visitor.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use http::HeaderMap;
 
-/// What is forwarded to the API for one visitor: finished request headers.
+/// What is forwarded to the API for one visitor: finished request headers. They come with the
+/// visitor's address, which is not forwarded by itself: it says in whose turn the visitor waits.
 ///
 /// They are secrets, so `Debug` shows the names only.
 #[derive(Clone, Default)]
-pub struct Credentials(HeaderMap);
+pub struct Credentials {
+    headers: HeaderMap,
+    address: Option<IpAddr>,
+}
 
 impl Credentials {
+    /// The same from a visitor with this address; `None` where it is not known.
+    #[must_use]
+    pub fn from_address(self, address: Option<IpAddr>) -> Self {
+        Self { address, ..self }
+    }
+
     /// The headers, ready to be put on a request.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
-        &self.0
+        &self.headers
+    }
+
+    /// The visitor's address.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.0
+        &mut self.headers
     }
 }
 
 impl From<HeaderMap> for Credentials {
     fn from(headers: HeaderMap) -> Self {
-        Self(headers)
+        Self {
+            headers,
+            address: None,
+        }
     }
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.headers.keys()).finish()
     }
 }

@@ -2,7 +2,8 @@
 //! came, is there and went ([`Backend::hook`]).
 //!
 //! [`ForwardRules`] turns a visitor's request into [`Credentials`]; [`HttpBackend`] puts them on
-//! its calls. Everything here runs on the control runtime. No call ever holds a shard.
+//! its calls; [`Guard`] sees to it that the API never gets more of them than it can serve.
+//! Everything here runs on the control runtime. No call ever holds a shard.
 
 pub mod config;
 
@@ -14,11 +15,14 @@ mod credentials;
 mod exchange;
 mod fault;
 mod forward;
+mod guard;
 mod parse;
 mod redirect;
 mod setup;
 mod tls;
 mod token;
+
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
@@ -33,6 +37,8 @@ pub use crate::forward::COOKIE_BYTES_MAX;
 pub use crate::forward::ForwardError;
 pub use crate::forward::ForwardRules;
 pub use crate::forward::HEADER_BYTES_MAX;
+pub use crate::guard::Guard;
+pub use crate::guard::GuardCounts;
 pub use crate::setup::BackendSetupError;
 pub use crate::token::Token;
 pub use crate::token::TokenError;
@@ -41,8 +47,7 @@ pub use crate::token::TokenError;
 ///
 /// Dropping a returned future abandons the call and frees its place.
 pub trait Backend: Send + Sync + 'static {
-    /// Asks who the visitor is. Waits for a free place, then at most the configured timeout;
-    /// never fails: a failure is an [`Answer`].
+    /// Asks who the visitor is. Takes a bounded time and never fails: a failure is an [`Answer`].
     fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer>;
 
     /// Whether `hook` is configured at all.
@@ -55,7 +60,21 @@ pub trait Backend: Send + Sync + 'static {
         hook: Hook,
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// Within which span a visitor whose call failed just now may come back, at a random moment of
+    /// it. Each call counts as one such visitor, so that the spans grow with a stampede.
+    fn come_back_within(&self) -> Duration {
+        COME_BACK_WITHIN
+    }
+
+    /// What holds calls back, where anything does.
+    fn guard(&self) -> Option<GuardCounts> {
+        None
+    }
 }
+
+/// The span of a backend that knows no better.
+const COME_BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// The moments of a connection's life that the API may hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

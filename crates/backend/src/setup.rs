@@ -89,7 +89,7 @@ pub(crate) fn check(config: &BackendConfig) -> Result<(), BackendSetupError> {
         .any(|call| call.is_some());
     let zeros = [
         zero("backend.timeout", config.timeout == Duration::ZERO),
-        zero("backend.max_in_flight", config.max_in_flight == 0),
+        zero("backend.max_in_flight", config.guard.max_in_flight == 0),
         zero("backend.answer_bytes_max", config.answer_bytes_max == 0),
         zero(
             "the hooks' timeout",

@@ -7,16 +7,22 @@ use ht_frame::Decoder;
 use ht_frame::PerMessageDeflate;
 use ht_proto::close::Close;
 use ht_proto::subprotocol::Subprotocol;
+use slab::Slab;
 use uuid::Uuid;
 
+use crate::body::Body;
 use crate::grant::GrantSet;
+use crate::outbox::Gone;
+use crate::outbox::Outbox;
+use crate::outbox::Outboxes;
 use crate::peer::Peer;
 use crate::peer::Sent;
+use crate::rate::Rate;
 use crate::registry::Own;
 use crate::shard::Admission;
 use crate::shard::Welcome;
 use crate::timer::Link;
-use crate::timer::Linked;
+use crate::timer::Links;
 use crate::timer::NONE;
 
 /// A connection's whole state. While it is idle it owns no buffer.
@@ -33,7 +39,9 @@ pub(crate) struct Connection<P> {
     pub(crate) deflate: Option<PerMessageDeflate>,
     /// The subprotocol that was chosen.
     pub(crate) subprotocol: Option<Subprotocol>,
-    outbox: Option<Box<Outbox>>,
+    /// How often its client spoke.
+    pub(crate) rate: Rate,
+    pub(crate) outbox: Option<Box<Outbox>>,
 }
 
 /// Where a connection stands in its life.
@@ -47,6 +55,8 @@ pub(crate) enum State {
     Closing {
         /// Nothing that comes is read.
         deaf: bool,
+        /// How long it has to take what waits for it, in ms.
+        until: u64,
     },
 }
 
@@ -64,12 +74,13 @@ impl Pending {
     };
 }
 
-/// What the socket did not take.
-#[derive(Debug, Default)]
-struct Outbox {
-    bytes: Vec<u8>,
-    sent: usize,
-    publications: u64,
+/// How much may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds<'a> {
+    /// For one connection, in bytes.
+    pub(crate) each: usize,
+    /// What all outboxes hold.
+    pub(crate) all: &'a Arc<Outboxes>,
 }
 
 /// Why a connection cannot go on.
@@ -97,149 +108,105 @@ impl<P: Peer> Connection<P> {
             decoder: Decoder::new(),
             deflate: welcome.deflate,
             subprotocol: welcome.subprotocol,
+            rate: Rate::default(),
             outbox: None,
         }
     }
 
-    /// Sends bytes after all that were sent before; what the socket does not take waits, up to
-    /// `limit`. `publications` says how many publish frames they are. True: nothing waits.
+    /// Sends bytes after all that were sent before; what the socket does not take waits. The
+    /// second part is the bytes of `body`, if there is one; `publications` says how many publish
+    /// frames they are. True: nothing waits.
+    #[inline]
     pub(crate) fn send<const PARTS: usize>(
         &mut self,
         parts: [&[u8]; PARTS],
+        body: Option<&Body>,
         publications: u64,
-        limit: usize,
+        bounds: &Bounds<'_>,
     ) -> Result<bool, Broken> {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        if let Some(outbox) = &mut self.outbox {
-            if outbox.len() + len > limit {
-                return Err(Broken::Slow);
-            }
-            outbox.append(parts, 0, publications, limit);
-            return Ok(false);
+        if self.outbox.is_some() {
+            return self.keep(&parts, body, 0, publications, bounds);
         }
+        let len: usize = parts.iter().map(|part| part.len()).sum();
         let sent = match *parts.as_slice() {
             [part] => self.peer.send(part),
             _ => self.peer.send_vectored(&parts.map(IoSlice::new)),
         };
-        let Sent::Bytes(taken) = sent else {
-            return Err(Broken::Gone);
-        };
-        if taken >= len {
-            return Ok(true);
+        match sent {
+            Sent::Bytes(taken) if taken >= len => Ok(true),
+            Sent::Bytes(taken) => self.keep(&parts, body, taken, publications, bounds),
+            Sent::Gone => Err(Broken::Gone),
+        }
+    }
+
+    /// Keeps what the socket did not take. Out of the way of those whose sockets take all.
+    #[cold]
+    #[inline(never)]
+    fn keep(
+        &mut self,
+        parts: &[&[u8]],
+        body: Option<&Body>,
+        taken: usize,
+        publications: u64,
+        bounds: &Bounds<'_>,
+    ) -> Result<bool, Broken> {
+        if let Some(outbox) = &self.outbox {
+            let len: usize = parts.iter().map(|part| part.len()).sum();
+            if outbox.waiting() + len > bounds.each {
+                return Err(Broken::Slow);
+            }
         }
         // The first message that does not fit is kept whatever its size: its bound is that of a
         // trigger. Only who stays behind is slow.
-        let mut outbox = Box::new(Outbox::default());
-        outbox.append(parts, taken, publications, limit);
-        self.outbox = Some(outbox);
+        let begin = || Box::new(Outbox::new(Arc::clone(bounds.all)));
+        let outbox = self.outbox.get_or_insert_with(begin);
+        outbox.append(parts, body, taken, publications);
         Ok(false)
     }
 
-    /// Sends what waits. True: nothing waits any more.
-    pub(crate) fn flush(&mut self) -> Result<bool, Broken> {
+    /// Sends what waits.
+    pub(crate) fn flush(&mut self) -> Result<(), Broken> {
         let Some(outbox) = &mut self.outbox else {
-            return Ok(true);
+            return Ok(());
         };
-        while outbox.len() > 0 {
-            match self.peer.send(&outbox.bytes[outbox.sent..]) {
-                Sent::Bytes(0) => return Ok(false),
-                Sent::Bytes(taken) => outbox.sent += taken,
-                Sent::Gone => return Err(Broken::Gone),
-            }
-        }
-        self.outbox = None;
-        Ok(true)
+        let flushed = outbox.flush(&mut self.peer);
+        flushed.map_err(|Gone| Broken::Gone)
     }
 
     /// Publish frames that wait.
     pub(crate) fn queued(&self) -> u64 {
-        self.outbox.as_ref().map_or(0, |outbox| outbox.publications)
+        self.outbox
+            .as_ref()
+            .map_or(0, |outbox| outbox.publications())
     }
 
     /// Bytes that wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.outbox.as_ref().map_or(0, |outbox| outbox.len())
+        self.outbox.as_ref().map_or(0, |outbox| outbox.waiting())
     }
 }
 
-impl Outbox {
-    fn len(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-
-    /// Adds `parts` but for their first `taken` bytes. At most `limit` bytes may wait.
-    fn append<const PARTS: usize>(
-        &mut self,
-        parts: [&[u8]; PARTS],
-        mut taken: usize,
-        publications: u64,
-        limit: usize,
-    ) {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        self.make_room(len - taken, limit);
-        for part in parts {
-            let skipped = taken.min(part.len());
-            taken -= skipped;
-            self.bytes.extend_from_slice(&part[skipped..]);
-        }
-        self.publications += publications;
-    }
-
-    /// Makes room for `len` bytes. The buffer takes no more than four thirds of what may wait: so
-    /// either a quarter of it was sent and is used again, for which at most three bytes are moved
-    /// for each that was sent, or there is room to grow.
-    fn make_room(&mut self, len: usize, limit: usize) {
-        if self.bytes.capacity() - self.bytes.len() >= len {
-            return;
-        }
-        if self.sent > 0 && self.sent >= self.bytes.capacity() / 4 {
-            self.bytes.drain(..self.sent);
-            self.sent = 0;
-        }
-        let needed = self.bytes.len() + len;
-        if needed > self.bytes.capacity() {
-            let most = limit.saturating_add(limit / 3);
-            let doubled = self.bytes.capacity().saturating_mul(2);
-            let capacity = doubled.min(most).max(needed);
-            self.bytes.reserve_exact(capacity - self.bytes.len());
-        }
+impl<P> Links for Slab<Connection<P>> {
+    fn link(&mut self, id: u32) -> &mut Link {
+        &mut self[id as usize].link
     }
 }
 
-impl<P> Linked for Connection<P> {
-    fn link(&mut self) -> &mut Link {
-        &mut self.link
+/// The connections that have an outbox.
+pub(crate) struct Waiting<'a, P>(pub(crate) &'a mut Slab<Connection<P>>);
+
+impl<P> Links for Waiting<'_, P> {
+    fn link(&mut self, id: u32) -> &mut Link {
+        let outbox = self.0[id as usize].outbox.as_mut();
+        &mut outbox
+            .expect("it leaves this list before its outbox goes")
+            .link
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    proptest! {
-        #[test]
-        fn an_outbox_keeps_its_bytes_in_order_and_its_size_within_bounds(
-            steps in prop::collection::vec((0usize..300, 0usize..400), 1..300),
-        ) {
-            const LIMIT: usize = 900;
-            let mut outbox = Outbox::default();
-            let mut expected = std::collections::VecDeque::<u8>::new();
-            for (step, (len, sent)) in steps.into_iter().enumerate() {
-                if outbox.len() + len <= LIMIT {
-                    let message = vec![step as u8; len];
-                    expected.extend(&message);
-                    outbox.append([&message], 0, 0, LIMIT);
-                }
-                let sent = sent.min(outbox.len());
-                outbox.sent += sent;
-                expected.drain(..sent);
-                prop_assert!(outbox.bytes.capacity() <= LIMIT + LIMIT / 3);
-                prop_assert!(expected.iter().eq(&outbox.bytes[outbox.sent..]));
-            }
-        }
-    }
 
     #[test]
     fn a_connection_stays_small() {

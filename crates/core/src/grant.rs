@@ -48,6 +48,15 @@ impl GrantSet {
         }
     }
 
+    /// Whether `room` is one of the grants, as it stands.
+    #[must_use]
+    pub fn contains(&self, room: &Room) -> bool {
+        match &self.0 {
+            Grants::Few(grants) => grants.contains(room),
+            Grants::Many(index) => index.find(room).is_some(),
+        }
+    }
+
     /// Whether this is the set of exactly these grants, in whatever order; they must be free of
     /// repetitions.
     #[must_use]

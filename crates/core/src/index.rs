@@ -18,6 +18,10 @@ use smallvec::SmallVec;
 
 use crate::index::posting::Posting;
 
+/// Combinations of positions with `*` in one shape from which on there should be no more: each
+/// costs every publication of that shape a look, about 60 ns.
+const MASKS: usize = 64;
+
 /// A room's place in a [`RoomIndex`]; given to another room after the room was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomId(u32);
@@ -126,6 +130,18 @@ impl<S: BuildHasher> RoomIndex<S> {
     pub fn find(&self, room: &Room) -> Option<RoomId> {
         let shape = self.find_shape(room)?;
         self.find_in(shape, self.mask(room), room)
+    }
+
+    /// Whether a room may be added without looking up publications getting slower: its shape has
+    /// rooms with the same positions `*`, or few enough combinations of them.
+    #[must_use]
+    pub fn has_mask_for(&self, room: &Room) -> bool {
+        let mask = self.mask(room);
+        mask == 0
+            || self.find_shape(room).is_none_or(|shape| {
+                let masks = &self.shapes[shape as usize].masks;
+                masks.len() < MASKS || masks.iter().any(|&(known, _)| known == mask)
+            })
     }
 
     /// Adds a room, or finds it. The flag says that it is new.

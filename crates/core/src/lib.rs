@@ -2,9 +2,11 @@
 //!
 //! No I/O, no clock, no threads, no lock: time and randomness are arguments.
 
+pub mod body;
 pub mod grant;
 pub mod index;
 pub mod limits;
+pub mod outbox;
 pub mod peer;
 pub mod publication;
 pub mod registry;
@@ -19,6 +21,8 @@ pub fn fuzz_operations(bytes: &[u8]) {
 }
 
 mod connection;
+mod keepalive;
+mod rate;
 mod timer;
 
 /// The hash function of every table. By default it is seeded at random, because clients choose

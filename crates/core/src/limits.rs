@@ -5,6 +5,10 @@
 pub struct Limits {
     /// Longest message of a client, in bytes. Beyond it the connection is closed with 1009.
     pub message_bytes: usize,
+    /// Messages and control frames of one client in a second; ten times as many may come at once.
+    /// Beyond it the connection is evicted and closed with 4200. 0: no limit. A client that comes
+    /// back enters all its rooms at once: their number is to fit.
+    pub messages_per_second: usize,
     /// Subscriptions of one connection. Beyond it a subscribe is answered
     /// `too-many-subscriptions`.
     pub subscriptions: usize,
@@ -22,6 +26,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes: 1 << 20,
+            messages_per_second: 1_000,
             subscriptions: 10_000,
             request_id_bytes: 1 << 10,
             room_bytes: 16 << 10,

@@ -44,19 +44,33 @@ pub enum Moment {
 /// Why a connection was ended to protect the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Eviction {
-    /// Its client reads slower than it is written to: the outbox is full.
-    SlowConsumer,
+    /// More waits for it than `limits.outbox_bytes`.
+    OutboxBytes,
+    /// It takes nothing of what waits for it, for longer than `limits.outbox_age`.
+    OutboxAge,
+    /// All outboxes hold more than `limits.outbox_total_bytes`, and it has stood still for longest.
+    OutboxTotalBytes,
+    /// It sends more messages than `limits.messages_per_second`.
+    MessagesPerSecond,
 }
 
 impl Eviction {
     /// Every reason, for metrics and documents.
-    pub const ALL: [Self; 1] = [Self::SlowConsumer];
+    pub const ALL: [Self; 4] = [
+        Self::OutboxBytes,
+        Self::OutboxAge,
+        Self::OutboxTotalBytes,
+        Self::MessagesPerSecond,
+    ];
 
-    /// The reason as it stands in metrics and logs.
+    /// The reason as it stands in metrics and logs: the setting whose bound was reached.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::SlowConsumer => "slow_consumer",
+            Self::OutboxBytes => "outbox_bytes",
+            Self::OutboxAge => "outbox_age",
+            Self::OutboxTotalBytes => "outbox_total_bytes",
+            Self::MessagesPerSecond => "messages_per_second",
         }
     }
 }

@@ -6,6 +6,7 @@ use ht_frame::Deflater;
 use ht_proto::room::Room;
 use ht_proto::server;
 
+use crate::body::Body;
 use crate::stats::Stats;
 
 /// A trigger with its place in the order, encoded once for all its receivers.
@@ -16,12 +17,12 @@ pub struct Publication {
     /// The rooms it is for.
     pub rooms: Vec<Room>,
     /// Its message but for the end, which differs between subscriptions.
-    pub head: Box<[u8]>,
+    pub head: Body,
     /// The head, compressed; none where that is no gain. Made by the first shard that needs it:
     /// the publication is the one thing that all shards share, so one run of deflate serves every
     /// client of the process. A shard that comes meanwhile waits, which is shorter than doing the
     /// same.
-    deflated: OnceLock<Option<Box<[u8]>>>,
+    deflated: OnceLock<Option<Body>>,
 }
 
 impl Publication {
@@ -31,21 +32,21 @@ impl Publication {
         Self {
             position,
             rooms,
-            head: server::publish_head(data).into(),
+            head: server::publish_head(data).into_boxed_slice().into(),
             deflated: OnceLock::new(),
         }
     }
 
     /// The head compressed, if that makes it smaller. Counts the one run of `deflater`.
-    pub(crate) fn deflated(&self, deflater: &mut Deflater, stats: &mut Stats) -> Option<&[u8]> {
+    pub(crate) fn deflated(&self, deflater: &mut Deflater, stats: &mut Stats) -> Option<&Body> {
         let deflated = self.deflated.get_or_init(|| {
             let deflated = deflater.deflate(&self.head);
             let len = deflated.as_ref().map_or(self.head.len(), |head| head.len());
             stats.deflated += 1;
             stats.deflate_bytes_in += self.head.len() as u64;
             stats.deflate_bytes_out += len as u64;
-            deflated
+            deflated.map(Body::from)
         });
-        deflated.as_deref()
+        deflated.as_ref()
     }
 }

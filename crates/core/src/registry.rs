@@ -199,6 +199,11 @@ impl Registry {
         self.index.room(id)
     }
 
+    /// Whether a room may be opened; see [`RoomIndex::has_mask_for`].
+    pub(crate) fn has_mask_for(&self, room: &Room) -> bool {
+        self.index.has_mask_for(room)
+    }
+
     /// Lets a room hear only publications after the position `since`.
     pub(crate) fn hear_since(&mut self, id: RoomId, since: u64) {
         self.rooms[id.index()].since = since;

@@ -5,12 +5,14 @@
 //! due ([`Shard::fan_out`], [`Shard::tick`]); and *when* it is due ([`Shard::has_fan_out`],
 //! [`Shard::deadline`]). Times are milliseconds of any clock that never goes backwards.
 
+mod alive;
+mod ending;
 mod fan_out;
 mod session;
 mod settings;
+mod waiting;
 mod welcome;
 
-use ht_frame::CloseCode;
 use ht_frame::Deflater;
 use ht_frame::Inflater;
 use ht_frame::Opcode;
@@ -18,30 +20,29 @@ use ht_proto::close::Close;
 use slab::Slab;
 
 use crate::Hasher;
-use crate::connection::Broken;
 use crate::connection::Connection;
-use crate::connection::Pending;
 use crate::connection::State;
+use crate::connection::Waiting;
+use crate::keepalive::Keepalive;
 use crate::peer::Effects;
 use crate::peer::Eviction;
 use crate::peer::Moment;
 use crate::peer::Peer;
 use crate::registry::ConnectionId;
 use crate::registry::Registry;
+use crate::shard::ending::CLOSING;
 use crate::shard::fan_out::FanOut;
 use crate::stats::Stats;
 use crate::timer::Queue;
 
 pub use crate::shard::settings::Compression;
+pub use crate::shard::settings::KeepaliveSettings;
 pub use crate::shard::settings::Settings;
 pub use crate::shard::welcome::Admission;
 pub use crate::shard::welcome::Welcome;
 
 /// How long a refused visitor has to read why, in ms.
 const REFUSED: u64 = 100;
-
-/// How long a peer has to answer our close frame, in ms.
-const CLOSING: u64 = 3_000;
 
 /// Connections that are ended in one [`Shard::tick`].
 const TICK: usize = 256;
@@ -55,6 +56,9 @@ pub struct Shard<P> {
     idle: Queue,
     refused: Queue,
     closing: Queue,
+    /// Those with an outbox, by its last progress.
+    waiting: Queue,
+    keepalive: Keepalive,
     fan_out: FanOut,
     /// One for all connections: no message depends on another.
     deflater: Deflater,
@@ -74,6 +78,8 @@ impl<P: Peer> Shard<P> {
             idle: Queue::new(settings.idle_timeout),
             refused: Queue::new(REFUSED),
             closing: Queue::new(CLOSING),
+            waiting: Queue::new(settings.outbox_age),
+            keepalive: Keepalive::new(settings.keepalive.interval, settings.keepalive.timeout),
             fan_out: FanOut::default(),
             deflater: Deflater::new(settings.compression.level),
             inflater: Inflater::new(),
@@ -86,8 +92,13 @@ impl<P: Peer> Shard<P> {
     /// Behaves like this from now on, for the connections that are open too. What was accepted
     /// before stays: no subscription and no waiting byte is dropped for a lower bound. `matching`
     /// stays as it was.
-    pub fn reconfigure(&mut self, settings: Settings) {
+    pub fn reconfigure(&mut self, settings: Settings, now: u64) {
         self.idle.set_limit(settings.idle_timeout);
+        self.waiting.set_limit(settings.outbox_age);
+        let KeepaliveSettings { interval, timeout } = settings.keepalive;
+        if self.keepalive.set_limits(interval, timeout) {
+            self.ask_all(now);
+        }
         if settings.compression.level != self.settings.compression.level {
             self.deflater = Deflater::new(settings.compression.level);
         }
@@ -128,14 +139,6 @@ impl<P: Peer> Shard<P> {
             .map(|connection| &mut connection.peer)
     }
 
-    /// Whether more may be read from a connection: not while its answers pile up.
-    #[must_use]
-    pub fn may_read(&self, id: ConnectionId) -> bool {
-        self.connections
-            .get(id.index())
-            .is_some_and(|connection| connection.waiting() <= READ_AHEAD.min(self.outbox_bytes()))
-    }
-
     /// Takes a new connection, whose handshake is done, and sends its first message.
     pub fn open(
         &mut self,
@@ -157,6 +160,7 @@ impl<P: Peer> Shard<P> {
             self.stats.admitted += 1;
             self.stats.connections += 1;
             self.idle.push(&mut self.connections, id.0, now);
+            self.keepalive.enter(id.0, now);
             effects.moment(Moment::Connect, &mut self.connections[id.index()].peer, now);
         } else {
             self.stats.refused += 1;
@@ -180,30 +184,9 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// The socket takes bytes again.
-    pub fn writable(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        if connection.waiting() == 0 {
-            return;
-        }
-        let queued = connection.queued();
-        match connection.flush() {
-            Ok(true) => {
-                self.stats.queued -= queued;
-                self.stats.deliveries += queued;
-                if matches!(connection.state, State::Closing { deaf: true }) {
-                    connection.peer.shutdown();
-                }
-            }
-            Ok(false) => {}
-            Err(broken) => self.broken(id, broken, now, effects),
-        }
-    }
-
     /// Does what is due by now, or as much of it as may be done at once: then it is due again.
     pub fn tick(&mut self, now: u64, effects: &mut impl Effects<P>) {
+        self.relieve(now, effects);
         for _ in 0..TICK {
             if let Some(id) = self.idle.expired(&mut self.connections, now) {
                 self.stats.idle_timeouts += 1;
@@ -213,7 +196,13 @@ impl<P: Peer> Shard<P> {
             {
                 self.close(ConnectionId(id), close, now, effects);
             } else if let Some(id) = self.closing.expired(&mut self.connections, now) {
-                self.remove(ConnectionId(id), now, effects);
+                self.closed(ConnectionId(id), now, effects);
+            } else if let Some(id) = self.late(now) {
+                self.evict(ConnectionId(id), Eviction::OutboxAge, now, effects);
+            } else if let Some(id) = self.keepalive.unanswered(now) {
+                self.give_up(ConnectionId(id), now, effects);
+            } else if let Some(id) = self.keepalive.silent(now) {
+                self.ask(ConnectionId(id), now, effects);
             } else {
                 return;
             }
@@ -226,136 +215,23 @@ impl<P: Peer> Shard<P> {
             idle,
             refused,
             closing,
+            waiting,
+            keepalive,
             connections,
             ..
         } = self;
+        let late = waiting.deadline(&mut Waiting(connections));
         [&*idle, refused, closing]
             .iter()
             .filter_map(|queue| queue.deadline(connections))
+            .chain(late)
+            .chain(keepalive.deadline())
             .min()
-    }
-
-    /// Closes up to `count` admitted connections, each after what was published to it; those first
-    /// whose clients have been silent for longest.
-    pub fn close_some(
-        &mut self,
-        count: usize,
-        close: Close,
-        now: u64,
-        effects: &mut impl Effects<P>,
-    ) {
-        for _ in 0..count {
-            let Some(id) = self.idle.first() else {
-                return;
-            };
-            self.leave(ConnectionId(id), close, now, effects);
-        }
-    }
-
-    /// Closes every connection: the node goes.
-    pub fn close_all(&mut self, close: Close, now: u64, effects: &mut impl Effects<P>) {
-        let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
-        for key in all {
-            let id = ConnectionId(u32::try_from(key).expect("keys were given as u32"));
-            self.leave(id, close, now, effects);
-        }
-    }
-
-    /// Closes a connection after what was published to it, unless it is being closed.
-    fn leave(&mut self, id: ConnectionId, close: Close, now: u64, effects: &mut impl Effects<P>) {
-        self.gather_queued();
-        self.flush_connection(id, now, effects);
-        let connection = self.connections.get(id.index());
-        if connection.is_some_and(|known| !matches!(known.state, State::Closing { .. })) {
-            self.close(id, close, now, effects);
-        }
-    }
-
-    /// Sends a close frame and waits for the peer's.
-    fn close(&mut self, id: ConnectionId, close: Close, now: u64, effects: &mut impl Effects<P>) {
-        self.retire(id, false, now, effects);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let code = CloseCode(close.code());
-        ht_frame::put_close(&mut scratch, code, &close.reason());
-        self.send(id, &scratch, now, effects);
-        self.recycle(scratch);
-    }
-
-    /// Sends bytes that are no publications; ends the connection where that fails.
-    fn send(&mut self, id: ConnectionId, bytes: &[u8], now: u64, effects: &mut impl Effects<P>) {
-        let limit = self.outbox_bytes();
-        if let Some(connection) = self.connections.get_mut(id.index())
-            && let Err(broken) = connection.send([bytes], 0, limit)
-        {
-            self.broken(id, broken, now, effects);
-        }
-    }
-
-    fn broken(
-        &mut self,
-        id: ConnectionId,
-        broken: Broken,
-        now: u64,
-        effects: &mut impl Effects<P>,
-    ) {
-        if broken == Broken::Slow {
-            let connection = &self.connections[id.index()];
-            self.stats.evictions[0] += 1;
-            effects.evicted(connection.id, &connection.peer, Eviction::SlowConsumer);
-        }
-        self.remove(id, now, effects);
-    }
-
-    /// Whether our close frame was sent.
-    fn is_closing(&self, id: ConnectionId) -> bool {
-        matches!(self.connections[id.index()].state, State::Closing { .. })
-    }
-
-    /// Forgets all that a connection subscribed to; from now on it is only being closed.
-    fn retire(&mut self, id: ConnectionId, deaf: bool, now: u64, effects: &mut impl Effects<P>) {
-        self.deregister(id, now, effects);
-        self.connections[id.index()].state = State::Closing { deaf };
-        self.closing.push(&mut self.connections, id.0, now);
-    }
-
-    /// Takes a connection out of its queue and, if it was admitted, out of the registry and the
-    /// count.
-    fn deregister(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
-        match self.connections[id.index()].state {
-            State::Refused(_) => self.refused.remove(&mut self.connections, id.0),
-            State::Closing { .. } => self.closing.remove(&mut self.connections, id.0),
-            State::Open(_) => {
-                self.idle.remove(&mut self.connections, id.0);
-                let connection = &mut self.connections[id.index()];
-                // Hits name subscriptions that are about to go.
-                let pending = std::mem::replace(&mut connection.pending, Pending::EMPTY);
-                self.stats.undelivered += self.fan_out.pending(pending);
-                self.registry
-                    .drop_all(&mut connection.own, |room| effects.room_closed(room));
-                self.stats.connections -= 1;
-                effects.moment(Moment::Disconnect, &mut connection.peer, now);
-                self.count_registry();
-            }
-        }
-    }
-
-    fn remove(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
-        self.deregister(id, now, effects);
-        let connection = self.connections.remove(id.index());
-        self.stats.queued -= connection.queued();
-        self.stats.undelivered += connection.queued();
     }
 
     fn count_registry(&mut self) {
         self.stats.rooms = self.registry.rooms() as u64;
         self.stats.subscriptions = self.registry.subscriptions() as u64;
-    }
-
-    fn outbox_bytes(&self) -> usize {
-        match self.settings.limits.outbox_bytes {
-            0 => usize::MAX,
-            bytes => bytes,
-        }
     }
 
     /// Gives the scratch back, unless one large message made it large.
@@ -368,9 +244,6 @@ impl<P: Peer> Shard<P> {
 
 /// Capacity that the scratch keeps, in bytes.
 const SCRATCH: usize = 256 << 10;
-
-/// How much may wait for a connection before it is read no further, in bytes.
-const READ_AHEAD: usize = 64 << 10;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) mod tests;

@@ -37,6 +37,8 @@ pub struct Stats {
     pub violations: u64,
     /// Connections that were idle for too long.
     pub idle_timeouts: u64,
+    /// Connections that did not answer a control ping.
+    pub no_pongs: u64,
     /// Error replies, by [`ErrorCode`].
     pub errors: [u64; ErrorCode::ALL.len()],
     /// Evicted connections, by [`Eviction`].
@@ -44,7 +46,7 @@ pub struct Stats {
 }
 
 /// How many fields are plain numbers.
-const PLAIN: usize = 15;
+const PLAIN: usize = 16;
 
 impl Stats {
     /// How many numbers there are in all.
@@ -69,6 +71,7 @@ impl Stats {
             self.deflate_bytes_out,
             self.violations,
             self.idle_timeouts,
+            self.no_pongs,
         ];
         let mut all = plain
             .iter()
@@ -99,6 +102,7 @@ impl Stats {
             deflate_bytes_out: next(),
             violations: next(),
             idle_timeouts: next(),
+            no_pongs: next(),
             errors: std::array::from_fn(|_| next()),
             evictions: std::array::from_fn(|_| next()),
         }

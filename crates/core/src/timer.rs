@@ -1,8 +1,6 @@
 //! Deadlines without timers: connections with the same time to live stand in a list in the order
 //! of their deadlines, so that only those that expire are looked at.
 
-use slab::Slab;
-
 /// Nobody.
 pub(crate) const NONE: u32 = u32::MAX;
 
@@ -25,9 +23,10 @@ impl Link {
     }
 }
 
-/// Whatever has a link.
-pub(crate) trait Linked {
-    fn link(&mut self) -> &mut Link;
+/// Where the links of a list are.
+pub(crate) trait Links {
+    /// The link of the entry `id`.
+    fn link(&mut self, id: u32) -> &mut Link;
 }
 
 /// Entries in the order of their entering.
@@ -54,29 +53,29 @@ impl Queue {
     }
 
     /// Puts `id`, which is in no list, at the end. `now` never goes backwards.
-    pub(crate) fn push<T: Linked>(&mut self, entries: &mut Slab<T>, id: u32, now: u64) {
-        *entries[id as usize].link() = Link {
+    pub(crate) fn push(&mut self, entries: &mut impl Links, id: u32, now: u64) {
+        *entries.link(id) = Link {
             previous: self.last,
             next: NONE,
             since: now,
         };
         match self.last {
             NONE => self.first = id,
-            last => entries[last as usize].link().next = id,
+            last => entries.link(last).next = id,
         }
         self.last = id;
     }
 
     /// Takes `id`, which is in this list, out.
-    pub(crate) fn remove<T: Linked>(&mut self, entries: &mut Slab<T>, id: u32) {
-        let Link { previous, next, .. } = *entries[id as usize].link();
+    pub(crate) fn remove(&mut self, entries: &mut impl Links, id: u32) {
+        let Link { previous, next, .. } = *entries.link(id);
         match previous {
             NONE => self.first = next,
-            previous => entries[previous as usize].link().next = next,
+            previous => entries.link(previous).next = next,
         }
         match next {
             NONE => self.last = previous,
-            next => entries[next as usize].link().previous = previous,
+            next => entries.link(next).previous = previous,
         }
     }
 
@@ -86,27 +85,29 @@ impl Queue {
     }
 
     /// The entry whose time is up, if there is one.
-    pub(crate) fn expired<T: Linked>(&self, entries: &mut Slab<T>, now: u64) -> Option<u32> {
+    pub(crate) fn expired(&self, entries: &mut impl Links, now: u64) -> Option<u32> {
         (self.deadline(entries)? <= now).then_some(self.first)
     }
 
     /// When the first entry's time is up.
-    pub(crate) fn deadline<T: Linked>(&self, entries: &mut Slab<T>) -> Option<u64> {
+    pub(crate) fn deadline(&self, entries: &mut impl Links) -> Option<u64> {
         if self.first == NONE || self.limit == 0 {
             return None;
         }
-        let since = entries[self.first as usize].link().since;
+        let since = entries.link(self.first).since;
         Some(since.saturating_add(self.limit))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use slab::Slab;
+
     use super::*;
 
-    impl Linked for Link {
-        fn link(&mut self) -> &mut Link {
-            self
+    impl Links for Slab<Link> {
+        fn link(&mut self, id: u32) -> &mut Link {
+            &mut self[id as usize]
         }
     }
 

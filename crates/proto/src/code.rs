@@ -25,13 +25,15 @@ pub enum ErrorCode {
     RoomNotFound,
     /// The connection has as many subscriptions as it may have.
     TooManySubscriptions,
+    /// Subscribers have `*` in as many combinations of this room's keys as is allowed.
+    TooManyWildcards,
     /// No subscription has this `requestId`.
     NotSubscribed,
 }
 
 impl ErrorCode {
     /// Every code, for metrics and documents.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NonJsonMessage,
         Self::MessageNotObject,
         Self::MessageTypeNotAllowed,
@@ -43,6 +45,7 @@ impl ErrorCode {
         Self::RoomTooLong,
         Self::RoomNotFound,
         Self::TooManySubscriptions,
+        Self::TooManyWildcards,
         Self::NotSubscribed,
     ];
 
@@ -61,6 +64,7 @@ impl ErrorCode {
             Self::RoomTooLong => "room-too-long",
             Self::RoomNotFound => "room-not-found",
             Self::TooManySubscriptions => "too-many-subscriptions",
+            Self::TooManyWildcards => "too-many-wildcards",
             Self::NotSubscribed => "not-subscribed",
         }
     }

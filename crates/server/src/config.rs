@@ -8,6 +8,8 @@ use std::time::Duration;
 pub use ht_core::index::Matching;
 use ht_core::limits::Limits;
 pub use ht_core::shard::Compression;
+
+pub use crate::tcp::TcpOptions;
 use ht_proto::trigger::TriggerLimits;
 
 pub use crate::public::address::Trusted;
@@ -37,6 +39,10 @@ pub struct ServerConfig {
     pub compression: Option<Compression>,
     /// A connection without a client's message for this long is closed. Zero: never.
     pub idle_timeout: Duration,
+    /// Control pings to clients that say nothing.
+    pub keepalive: KeepaliveConfig,
+    /// Options of visitors' sockets.
+    pub tcp: TcpOptions,
     /// Bounds of each session.
     pub session: Limits,
     /// Bounds of the listeners and the process.
@@ -141,6 +147,13 @@ pub struct ServerLimits {
     pub handshakes: usize,
     /// Time for a whole handshake, the wait for the backend included.
     pub handshake_timeout: Duration,
+    /// How long what waits for a slow connection may stand still. Zero: for ever.
+    pub outbox_age: Duration,
+    /// Bytes that may wait for all slow connections together. Zero: no bound.
+    pub outbox_total_bytes: usize,
+    /// Resident memory above which newcomers and triggers are turned away, in bytes. Zero: no
+    /// bound. None: four fifths of what the process may have, as the system says.
+    pub memory_bytes: Option<usize>,
     /// Time to send a whole request head.
     pub head_timeout: Duration,
     /// Longest request head, in bytes.
@@ -181,6 +194,9 @@ impl Default for ServerLimits {
             handshakes_per_second: 200,
             handshakes: 10_000,
             handshake_timeout: Duration::from_secs(60),
+            outbox_age: Duration::from_secs(30),
+            outbox_total_bytes: 256 << 20,
+            memory_bytes: None,
             head_timeout: Duration::from_secs(10),
             head_bytes: 32 << 10,
             trigger_bytes: 16 << 20,
@@ -207,6 +223,24 @@ impl Default for DrainConfig {
         Self {
             period: Duration::from_secs(5),
             timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// How clients that say nothing are asked whether they are there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeepaliveConfig {
+    /// A connection that was not heard of for this long gets a control ping. Zero: none does.
+    pub interval: Duration,
+    /// How long it has to answer. Zero: for ever.
+    pub timeout: Duration,
+}
+
+impl Default for KeepaliveConfig {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(45),
+            timeout: Duration::from_secs(30),
         }
     }
 }

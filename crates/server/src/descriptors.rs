@@ -44,14 +44,12 @@ impl Descriptors {
         self.is_kept(opened) && !self.short.swap(true, Ordering::Relaxed)
     }
 
-    /// Looks at an error of `accept`. None: it is no lack of anything, and the next may succeed.
-    /// Some(true): from now on there are none for visitors.
-    pub(crate) fn heed(&self, error: &io::Error) -> Option<bool> {
-        match Errno::from_io_error(error)? {
-            Errno::MFILE | Errno::NFILE => Some(!self.short.swap(true, Ordering::Relaxed)),
-            Errno::NOBUFS | Errno::NOMEM => Some(false),
-            _ => None,
-        }
+    /// Looks at an error of `accept`. True: it is a lack of descriptors, so that visitors must wait.
+    pub(crate) fn heed(&self, error: &io::Error) -> bool {
+        let errno = Errno::from_io_error(error);
+        let lack = matches!(errno, Some(Errno::MFILE | Errno::NFILE));
+        self.short.fetch_or(lack, Ordering::Relaxed);
+        lack
     }
 
     /// Whether visitors must wait.
@@ -116,15 +114,19 @@ mod tests {
     #[test]
     fn only_a_lack_makes_visitors_wait() {
         let plenty = Descriptors::new(u64::MAX);
-        for (errno, told) in [
-            (Errno::MFILE, Some(true)),
-            (Errno::NFILE, Some(false)),
-            (Errno::NOMEM, Some(false)),
-            (Errno::CONNABORTED, None),
-            (Errno::PERM, None),
+        for (errno, lack) in [
+            (Errno::NOMEM, false),
+            (Errno::CONNABORTED, false),
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::PERM, false),
         ] {
-            assert_eq!(plenty.heed(&errno.into()), told, "{errno}");
+            assert_eq!(plenty.heed(&errno.into()), lack, "{errno}");
+            assert!(plenty.try_again(&io::stderr()));
         }
+        plenty.heed(&Errno::MFILE.into());
+        assert!(plenty.are_short());
+        plenty.heed(&Errno::PERM.into());
         assert!(plenty.are_short());
     }
 }

@@ -25,6 +25,9 @@ const SPAN_AT_ONCE: Duration = Duration::from_secs(5);
 /// Time between two waves of connections that are closed.
 const WAVE: Duration = Duration::from_millis(50);
 
+/// What was published before may take so long to come from the broker.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
 /// What is left may take so long once there is a hurry.
 const HURRIED: Duration = Duration::from_secs(1);
 
@@ -54,8 +57,12 @@ impl Gateway {
         let (shards, broker, hooks, triggers) =
             (self.shards, self.broker, self.hooks, self.triggers);
         let all = async {
+            let close_in_waves = async {
+                catch_up(node).await;
+                spread.close_in_waves(node, &inboxes).await;
+            };
             tokio::select! {
-                () = spread.close_in_waves(node, &inboxes) => {}
+                () = close_in_waves => {}
                 () = hurry.cancelled() => {}
             }
             // From here on nobody is there to hear a trigger.
@@ -131,6 +138,15 @@ impl Spread {
             .await;
         }
         interval.tick().await;
+    }
+}
+
+/// Waits until what the broker took from anybody before is placed here: a trigger that another node
+/// answered may still be on its way to this one.
+async fn catch_up(node: &Node) {
+    if let Some(broker) = &node.broker {
+        // A broker that is away or slow has its time, and no more.
+        let _ = tokio::time::timeout(CATCH_UP, broker.probe()).await;
     }
 }
 

@@ -18,13 +18,16 @@ mod hooks;
 mod inbox;
 mod internal;
 mod listener;
+mod memory;
 mod node;
 mod places;
 mod public;
+mod pulse;
 mod readiness;
 mod respond;
 mod shard;
 mod socket;
+mod tcp;
 mod throttle;
 
 use std::sync::Arc;
@@ -60,6 +63,10 @@ use crate::public::Told;
 use crate::readiness::Prober;
 use crate::shard::Running;
 
+pub use crate::listener::Inherited;
+pub use crate::listener::InheritedSockets;
+pub use crate::pulse::Pulse;
+
 /// A running node. It goes on until it is [drained](Self::drain), whether or not this value is
 /// kept.
 pub struct Gateway {
@@ -67,6 +74,7 @@ pub struct Gateway {
     internal: Listen,
     node: Arc<Node>,
     live: Live,
+    dispatcher: Arc<dyn Dispatch>,
     shards: Vec<Running>,
     /// Ends the public listener.
     doors: CancellationToken,
@@ -110,7 +118,8 @@ impl Gateway {
     /// Starts listeners, shards and broker on the current tokio runtime.
     ///
     /// `live` holds the live part of `config`, and what is forwarded to `backend`. Without a
-    /// `broker` the node delivers what comes over its own HTTP door, and nothing else.
+    /// `broker` the node delivers what comes over its own HTTP door, and nothing else. `sockets`
+    /// are listened on in place of the configured addresses.
     ///
     /// # Errors
     /// When an address cannot be listened on, the internal one is open to the network without a
@@ -120,17 +129,25 @@ impl Gateway {
         backend: Arc<dyn Backend>,
         live: Live,
         broker: Option<Arc<dyn Broker>>,
+        sockets: InheritedSockets,
     ) -> Result<Self, StartError> {
-        refuse_open(&config.internal.listen, config.internal.api_key.as_ref())?;
-        let public_listener = bind("listen", &config.listen)?;
-        let internal_listener = bind("internal.listen", &config.internal.listen)?;
+        let public_listener = listen("listen", &config.listen, sockets.public)?;
+        let listen_internal = &config.internal.listen;
+        if sockets.internal.is_none() {
+            refuse_open(listen_internal, config.internal.api_key.as_ref())?;
+        }
+        let internal_listener = listen("internal.listen", listen_internal, sockets.internal)?;
         let (public, internal) = (
             public_listener.address(&config.listen),
-            internal_listener.address(&config.internal.listen),
+            internal_listener.address(listen_internal),
         );
+        refuse_open(&internal, config.internal.api_key.as_ref())?;
 
         let threads = config.threads.max(1);
-        let node = Arc::new(Node::new(threads, config.matching, broker.clone()));
+        let node =
+            Node::new(threads, config.matching, broker.clone()).with_backend(Arc::clone(&backend));
+        let node = Arc::new(node);
+        node.outboxes.set_limit(config.limits.outbox_total_bytes);
         let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
             .iter()
             .any(|&hook| backend.has_hook(hook));
@@ -144,7 +161,7 @@ impl Gateway {
         let hasher = Hasher::default();
         let mut shards = Vec::with_capacity(threads);
         for index in 0..threads {
-            let shard = Shard::new(shard_settings(&config), hasher.clone());
+            let shard = Shard::new(shard_settings(&config, &node.outboxes), hasher.clone());
             let inbox = config.limits.inbox;
             let running = shard::start(index, shard, inbox, Arc::clone(&node), sender.clone());
             shards.push(running.map_err(StartError::Shard)?);
@@ -168,7 +185,7 @@ impl Gateway {
             broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&dispatcher), intake.clone())));
         let door = Internal {
             node: Arc::clone(&node),
-            dispatcher,
+            dispatcher: Arc::clone(&dispatcher),
             live: live.clone(),
             triggers: triggers.clone(),
         };
@@ -184,7 +201,9 @@ impl Gateway {
             grants: GrantSets::new(hasher),
             shards: inboxes,
             next_shard: AtomicUsize::new(0),
-            handshakes: Arc::new(Semaphore::new(public::handshakes_max(&config.limits))),
+            handshakes: Arc::new(Semaphore::new(public::limits::handshakes_max(
+                &config.limits,
+            ))),
             told: Told::default(),
             has_hooks,
         };
@@ -193,11 +212,17 @@ impl Gateway {
             public_listener,
             doors.clone(),
         ));
+        tokio::spawn(memory::watch(
+            Arc::clone(&node),
+            live.clone(),
+            health.clone(),
+        ));
         Ok(Self {
             public,
             internal,
             node,
             live,
+            dispatcher,
             shards,
             doors,
             intake,
@@ -222,11 +247,17 @@ impl Gateway {
         &self.internal
     }
 
+    /// Whether the shards make progress, for as long as anybody wants to know.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse::new(Arc::clone(&self.dispatcher))
+    }
+
     /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox` and
     /// `handshakes`, who is believed and which pages are served, the key, `auth`, compression,
     /// `status`, the idle timeout, what is forwarded. It holds for what begins after that, and open
     /// connections heed it from their next message on.
-    /// Everything else in `config` is passed over.
+    /// Everything else in `config` is passed over. Ready when it is in force.
     ///
     /// # Errors
     /// When the internal listener, which stays where it is, would be open to the network without
@@ -238,13 +269,17 @@ impl Gateway {
     ) -> Result<(), StartError> {
         refuse_open(&self.internal, config.internal.api_key.as_ref())?;
         self.live.set(LiveSettings::new(config, rules));
-        let settings = shard_settings(config);
+        let outboxes = &self.node.outboxes;
+        outboxes.set_limit(config.limits.outbox_total_bytes);
+        let settings = shard_settings(config, outboxes);
         for shard in &self.shards {
             // A shard that has ended has nobody to be bounded.
             if let Ok(place) = shard.inbox.reserve().await {
                 place.send(Input::Settings(Box::new(settings.clone())));
             }
         }
+        // Behind these: once it is taken they are in force.
+        self.pulse().beat().await;
         Ok(())
     }
 }
@@ -256,8 +291,16 @@ async fn joined(task: JoinHandle<()>) {
     }
 }
 
-fn bind(setting: &'static str, listen: &Listen) -> Result<Listener, StartError> {
-    Listener::bind(listen).map_err(|cause| StartError::Listen {
+fn listen(
+    setting: &'static str,
+    listen: &Listen,
+    inherited: Option<Inherited>,
+) -> Result<Listener, StartError> {
+    let listener = match inherited {
+        Some(inherited) => Listener::take(inherited),
+        None => Listener::bind(listen),
+    };
+    listener.map_err(|cause| StartError::Listen {
         setting,
         listen: listen.clone(),
         cause,

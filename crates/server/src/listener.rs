@@ -39,8 +39,26 @@ pub(crate) const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    /// The file is only kept to be removed in the end.
-    Unix(UnixListener, #[expect(dead_code)] SocketFile),
+    /// The file, where it is ours, is only kept to be removed in the end.
+    Unix(UnixListener, #[expect(dead_code)] Option<SocketFile>),
+}
+
+/// A listening socket that was opened before the process started, as systemd does it.
+#[derive(Debug)]
+pub enum Inherited {
+    /// On a TCP port.
+    Tcp(std::net::TcpListener),
+    /// On a unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Sockets that are used in place of the configured addresses.
+#[derive(Debug, Default)]
+pub struct InheritedSockets {
+    /// In place of `listen`.
+    pub public: Option<Inherited>,
+    /// In place of `internal.listen`.
+    pub internal: Option<Inherited>,
 }
 
 /// An accepted connection.
@@ -71,7 +89,21 @@ impl Listener {
                 let listener = UnixListener::bind(path)?;
                 let file = SocketFile(path.clone());
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(*mode))?;
-                Ok(Self::Unix(listener, file))
+                Ok(Self::Unix(listener, Some(file)))
+            }
+        }
+    }
+
+    /// Takes a socket that somebody else opened, and leaves its file to them.
+    pub(crate) fn take(inherited: Inherited) -> io::Result<Self> {
+        match inherited {
+            Inherited::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                TcpListener::from_std(listener).map(Self::Tcp)
+            }
+            Inherited::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(UnixListener::from_std(listener)?, None))
             }
         }
     }
@@ -82,7 +114,16 @@ impl Listener {
             Self::Tcp(listener) => listener
                 .local_addr()
                 .map_or_else(|_| asked.clone(), Listen::Tcp),
-            Self::Unix(..) => asked.clone(),
+            Self::Unix(listener, _) => {
+                let address = listener.local_addr().ok();
+                match address.as_ref().and_then(|address| address.as_pathname()) {
+                    Some(path) => Listen::Unix {
+                        path: path.to_owned(),
+                        mode: 0,
+                    },
+                    None => asked.clone(),
+                }
+            }
         }
     }
 

@@ -2,12 +2,15 @@
 //!
 //! Whoever needs one of these settings reads it here at the moment of use, once for a handshake or
 //! a request, and never keeps a copy. Shards have theirs from their inbox
-//! ([`crate::inbox::Input::Settings`]): no shard touches what is shared to deliver.
+//! (`Input::Settings`): no shard touches what is shared to deliver.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
+use ht_core::outbox::Outboxes;
+use ht_core::shard::KeepaliveSettings;
 use ht_core::shard::Settings;
 
 use crate::config::AuthConfig;
@@ -16,6 +19,7 @@ use crate::config::DrainConfig;
 use crate::config::Secret;
 use crate::config::ServerConfig;
 use crate::config::ServerLimits;
+use crate::config::TcpOptions;
 
 /// The settings of the control side that [`crate::Gateway::reload`] changes. Clones are the same.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub struct LiveSettings {
     pub auth: AuthConfig,
     /// How the node leaves.
     pub drain: DrainConfig,
+    /// Options of the sockets of visitors that come from now on.
+    pub tcp: TcpOptions,
     /// What is forwarded to the API.
     pub rules: ForwardRules,
 }
@@ -51,6 +57,7 @@ impl LiveSettings {
             compression: config.compression.is_some(),
             auth: config.auth,
             drain: config.drain,
+            tcp: config.tcp.clone(),
             rules,
         }
     }
@@ -75,11 +82,18 @@ impl Live {
 }
 
 /// The part of a configuration that each shard has.
-pub(crate) fn shard_settings(config: &ServerConfig) -> Settings {
+pub(crate) fn shard_settings(config: &ServerConfig, outboxes: &Arc<Outboxes>) -> Settings {
+    let ms = |period: Duration| u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
     Settings {
         matching: config.matching,
         limits: config.session.clone(),
-        idle_timeout: u64::try_from(config.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+        idle_timeout: ms(config.idle_timeout),
+        outbox_age: ms(config.limits.outbox_age),
+        outboxes: Arc::clone(outboxes),
+        keepalive: KeepaliveSettings {
+            interval: ms(config.keepalive.interval),
+            timeout: ms(config.keepalive.timeout),
+        },
         status_clients: config.status_clients,
         compression: config.compression.unwrap_or_default(),
     }

@@ -31,6 +31,9 @@ use crate::node::Node;
 use crate::respond;
 use crate::respond::Body;
 
+/// Lines of the process's log that nobody took: counted by whoever writes the log.
+pub static LOG_LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
+
 /// What every name begins with.
 const PREFIX: &str = "high_templar";
 

@@ -7,17 +7,22 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use ht_backend::Backend;
+use ht_backend::GuardCounts;
 use ht_broker::Broker;
 use ht_core::index::Matching;
+use ht_core::outbox::Outboxes;
 use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
 use crate::census::Census;
 use crate::descriptors::Descriptors;
 use crate::internal::in_flight::InFlight;
+use crate::memory::Memory;
 use crate::metrics::Counters;
 use crate::places::Addresses;
 use crate::places::Slot;
+use crate::places::Stage;
 use crate::places::Users;
 use crate::readiness::Delivery;
 use crate::throttle::Throttles;
@@ -26,6 +31,9 @@ use crate::throttle::Throttles;
 pub(crate) struct Node {
     /// By shard: its totals as of its last turn.
     pub(crate) shards: Vec<Published>,
+    /// What waits for all slow clients.
+    pub(crate) outboxes: Arc<Outboxes>,
+    pub(crate) memory: Memory,
     pub(crate) census: Census,
     /// Admitted connections that are open; exact at every moment.
     pub(crate) connections: AtomicU64,
@@ -34,7 +42,9 @@ pub(crate) struct Node {
     /// Of these, by shard, those that have one.
     pub(crate) loads: Vec<AtomicU64>,
     /// The same places, by address.
-    pub(crate) addresses: Addresses,
+    addresses: Addresses,
+    /// Connections that are no websockets yet, by address.
+    unfinished: Addresses,
     /// And those of users, by user.
     pub(crate) users: Users,
     pub(crate) counters: Counters,
@@ -44,6 +54,7 @@ pub(crate) struct Node {
     pub(crate) delivery: Delivery,
     pub(crate) descriptors: Descriptors,
     pub(crate) broker: Option<Arc<dyn Broker>>,
+    backend: Option<Arc<dyn Backend>>,
     /// The node is about to leave.
     pub(crate) draining: AtomicBool,
     /// It has closed its connections: a trigger reaches nobody here any more.
@@ -57,12 +68,15 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
         Self {
+            outboxes: Arc::default(),
+            memory: Memory::default(),
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(shards, matching),
             connections: AtomicU64::new(0),
             places: AtomicU64::new(0),
             loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             addresses: Addresses::default(),
+            unfinished: Addresses::default(),
             users: Users::default(),
             since: Instant::now(),
             counters: Counters::default(),
@@ -71,6 +85,7 @@ impl Node {
             delivery: Delivery::default(),
             descriptors: Descriptors::of_process(),
             broker,
+            backend: None,
             draining: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -78,9 +93,31 @@ impl Node {
         }
     }
 
+    /// The same node, which asks this backend.
+    pub(crate) fn with_backend(self, backend: Arc<dyn Backend>) -> Self {
+        Self {
+            backend: Some(backend),
+            ..self
+        }
+    }
+
+    /// What holds calls to the backend back; nothing where nothing does.
+    pub(crate) fn guard(&self) -> GuardCounts {
+        let guard = self.backend.as_ref().and_then(|backend| backend.guard());
+        guard.unwrap_or_default()
+    }
+
     /// How long it has been running.
     pub(crate) fn age(&self) -> Duration {
         self.since.elapsed()
+    }
+
+    /// What is counted by address.
+    pub(crate) fn addresses(&self, stage: Stage) -> &Addresses {
+        match stage {
+            Stage::Unfinished => &self.unfinished,
+            Stage::Open => &self.addresses,
+        }
     }
 
     /// Gives the places back that a connection of this shard kept.

@@ -73,7 +73,17 @@ impl Drop for ConnectionPlace {
 /// A place among the connections of one address.
 pub(crate) struct AddressPlace {
     node: Arc<Node>,
+    stage: Stage,
     slot: Slot,
+}
+
+/// What is counted by address, each for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Connections that are no websockets yet, by who opened them.
+    Unfinished,
+    /// Websockets and handshakes, by where the visitor is.
+    Open,
 }
 
 impl AddressPlace {
@@ -83,23 +93,26 @@ impl AddressPlace {
     /// When the address has as many as it may have, or comes too often.
     pub(crate) fn take(
         node: &Arc<Node>,
+        stage: Stage,
         client: Client,
         bounds: Bounds,
     ) -> Result<(Self, u32), Crowded> {
-        let (slot, open) = node.addresses.take(client, bounds, node.age())?;
+        let (slot, open) = node.addresses(stage).take(client, bounds, node.age())?;
         let node = Arc::clone(node);
-        Ok((Self { node, slot }, open))
+        Ok((Self { node, stage, slot }, open))
     }
 
     /// Leaves giving back to [`Node::give_back`].
     fn keep(&mut self) -> Slot {
+        debug_assert_eq!(self.stage, Stage::Open, "a shard has websockets only");
         std::mem::replace(&mut self.slot, Slot::NONE)
     }
 }
 
 impl Drop for AddressPlace {
     fn drop(&mut self) {
-        self.node.addresses.give_back(self.slot, self.node.age());
+        let addresses = self.node.addresses(self.stage);
+        addresses.give_back(self.slot, self.node.age());
     }
 }
 

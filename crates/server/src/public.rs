@@ -1,17 +1,18 @@
 //! The public listener: websockets and a health check, nothing that publishes or inspects.
 
 pub(crate) mod address;
+pub(crate) mod limits;
 pub(crate) mod origin;
 
 mod door;
 mod first_frame;
 mod handshake;
-mod limits;
 mod proxy_protocol;
 mod subprotocol;
 mod upgrade;
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -31,7 +32,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::ServerLimits;
 use crate::grants::GrantSets;
 use crate::inbox;
 use crate::listener::ACCEPT_BACKOFF;
@@ -54,9 +54,6 @@ use crate::respond::Body;
 
 /// The smallest head buffer that the HTTP library accepts, in bytes.
 const HEAD_BYTES_MIN: usize = 8 << 10;
-
-/// Connections beyond `limits.handshakes` that may send a request or read an answer.
-const OTHER_CONNECTIONS: usize = 1_024;
 
 /// What every handshake needs.
 pub(crate) struct Public {
@@ -85,8 +82,8 @@ pub(crate) struct Told {
 
 /// Accepts connections until `shutdown`.
 pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: CancellationToken) {
-    let places = handshakes_max(&public.live.now().limits) + OTHER_CONNECTIONS;
-    let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
+    let places = limits::unfinished_max(&public.live.now().limits);
+    let places = Arc::new(Semaphore::new(places));
     loop {
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -94,24 +91,36 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
         };
         match accepted {
             Ok(((stream, peer), place)) => {
+                if let Err(error) = public.live.now().tcp.apply(&stream) {
+                    tracing::debug!(%error, "a socket does not take its options");
+                }
                 if public.node.descriptors.see(&stream) {
                     tell_of_shortage(&public.node);
                 }
+                let Ok(of_address) = limits::knock(&public, peer) else {
+                    continue;
+                };
                 let (public, shutdown) = (Arc::clone(&public), shutdown.clone());
                 tokio::spawn(async move {
                     tokio::select! {
                         () = shutdown.cancelled() => {}
                         () = serve_connection(public, stream, peer) => {}
                     }
-                    drop(place);
+                    drop((place, of_address));
                 });
             }
-            Err(error) => match public.node.descriptors.heed(&error) {
-                Some(true) => tell_of_shortage(&public.node),
-                Some(false) => tokio::time::sleep(ACCEPT_BACKOFF).await,
-                // A connection that was gone before it was accepted.
-                None => {}
-            },
+            // A connection that was gone before it was accepted: not to be waited for, or whoever
+            // does so often would hold up the others.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if public.node.descriptors.heed(&error) => tell_of_shortage(&public.node),
+            Err(error) => {
+                let counters = &public.node.counters;
+                counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+                if let Some(suppressed) = public.node.throttles.tell("accept-other") {
+                    tracing::warn!(%error, suppressed, "cannot accept connections for the moment");
+                }
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
+            }
         }
     }
 }
@@ -129,20 +138,15 @@ fn tell_of_shortage(node: &Node) {
     }
 }
 
-/// How many handshakes may be under way.
-pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
-    limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)
-}
-
 /// A connection, once there is a place for another one that is no websocket yet, and a file
 /// descriptor.
 async fn accept(
     node: &Node,
     listener: &Listener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
+) -> io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await;
-    let place = place.map_err(|_| std::io::Error::other("no places for handshakes"))?;
+    let place = place.map_err(|_| io::Error::other("no places for handshakes"))?;
     while node.descriptors.are_short() && !node.descriptors.try_again(listener) {
         tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
@@ -256,7 +260,8 @@ async fn admit(
     let rules = &settings.rules;
     let mut credentials = rules
         .apply(headers, request.uri().query())
-        .map_err(|error| bad(public, "forward", error))?;
+        .map_err(|error| bad(public, "forward", error))?
+        .from_address(found.client.ip());
     if let Some(token) = offer.token {
         rules
             .add_token(&mut credentials, &token)

@@ -37,6 +37,7 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
     if node.broken.load(Ordering::Relaxed) {
         reasons.push("a shard ended by a bug".to_owned());
     }
+    reasons.extend(node.memory.reason());
     reasons.extend(node.descriptors.trouble());
     match broker_trouble(node) {
         Some(trouble) => reasons.push(trouble),

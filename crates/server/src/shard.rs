@@ -28,6 +28,7 @@ use crate::inbox::Input;
 use crate::inbox::NewConnection;
 use crate::node::Node;
 use crate::places::Slot;
+use crate::places::Stage;
 use crate::socket::Socket;
 
 /// The inbox's bell. Connections have the tokens below.
@@ -116,7 +117,9 @@ impl ShardThread {
         while !(self.draining && self.shard.is_empty()) {
             if let Err(error) = self.sleep(&mut events) {
                 // Only a broken descriptor of our own can cause this; spinning would hide it.
-                tracing::error!(%error, "a shard cannot poll its sockets");
+                if let Some(suppressed) = self.outside.node.throttles.tell("poll") {
+                    tracing::error!(%error, suppressed, "a shard cannot poll its sockets");
+                }
                 std::thread::sleep(Duration::from_millis(100));
             }
             for event in &events {
@@ -230,7 +233,10 @@ impl ShardThread {
                         return;
                     }
                 }
-                Input::Settings(settings) => self.shard.reconfigure(*settings),
+                Input::Settings(settings) => {
+                    let now = self.now();
+                    self.shard.reconfigure(*settings, now);
+                }
                 Input::Probe(taken) => {
                     // Nobody waits any more where it came too late.
                     let _ = taken.send(());
@@ -261,13 +267,18 @@ impl ShardThread {
         }
         let token = Token(self.shard.next_id().index());
         if let Err(error) = socket.register(self.poll.registry(), token) {
-            tracing::error!(%error, "a socket could not be watched; it is closed");
+            if let Some(suppressed) = self.outside.node.throttles.tell("watch") {
+                let connection = welcome.id;
+                tracing::error!(%connection, %error, suppressed, "a socket could not be watched: it is closed");
+            }
             return;
         }
         let now = self.now();
         if matches!(welcome.admission, Admission::Admitted(_)) {
             // Given back when it is told that the connection is not counted any more.
             socket.address = place.keep();
+            self.outside
+                .tell(welcome.id, &socket, "a connection is open");
         }
         let id = self.shard.open(socket, welcome, now, &mut self.outside);
         if !early.is_empty() {
@@ -287,6 +298,20 @@ struct Outside {
     hooks: Option<HookSender>,
 }
 
+impl Outside {
+    /// A line of a connection's life, for who asks for each.
+    fn tell(&self, connection: Uuid, peer: &Socket, event: &str) {
+        let user = || peer.about.as_ref().and_then(|about| about.user.as_deref());
+        let address = || {
+            self.node
+                .addresses(Stage::Open)
+                .name(peer.address)
+                .unwrap_or_else(|| peer.peer_address())
+        };
+        tracing::debug!(%connection, user = user(), address = address(), "{event}");
+    }
+}
+
 impl Effects<Socket> for Outside {
     fn moment(&mut self, moment: Moment, peer: &mut Socket, now: u64) {
         match moment {
@@ -294,6 +319,9 @@ impl Effects<Socket> for Outside {
                 self.node.connections.fetch_add(1, Ordering::AcqRel);
             }
             Moment::Disconnect => {
+                if let Some(about) = &peer.about {
+                    self.tell(about.id, peer, "a connection is over");
+                }
                 // In this order: who is not counted any more takes no place.
                 let address = std::mem::replace(&mut peer.address, Slot::NONE);
                 let user = peer.about.as_ref().and_then(|about| about.user.as_ref());
@@ -325,7 +353,7 @@ impl Effects<Socket> for Outside {
             tracing::warn!(
                 %connection,
                 user,
-                address = self.node.addresses.name(peer.address).unwrap_or_else(|| peer.peer_address()),
+                address = self.node.addresses(Stage::Open).name(peer.address).unwrap_or_else(|| peer.peer_address()),
                 reason = reason.as_str(),
                 suppressed,
                 "evicted a connection"

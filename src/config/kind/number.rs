@@ -80,6 +80,34 @@ impl Kind for Size {
     }
 }
 
+/// A number of bytes, or `"auto"`.
+pub(crate) struct Memory;
+
+/// The sizes that may be written for [`Memory`].
+const MEMORY: Size = Size {
+    min: 0,
+    max: 1 << 50,
+};
+
+impl Kind for Memory {
+    type Value = Option<usize>;
+
+    fn read(&self, node: &Node) -> Result<Option<usize>, Wrong> {
+        if node.text().map(str::trim) == Some("auto") {
+            return Ok(None);
+        }
+        MEMORY.read(node).map(Some)
+    }
+
+    fn expects(&self) -> String {
+        format!("\"auto\", or {}", MEMORY.expects())
+    }
+
+    fn show(&self, value: &Option<usize>) -> String {
+        value.map_or_else(|| "\"auto\"".into(), |bytes| MEMORY.show(&bytes))
+    }
+}
+
 /// A length of time: `"10s"`, `"300ms"`, `"5m"`, `"1h"`, or a number of seconds.
 pub(crate) struct Period {
     /// The shortest.

@@ -31,6 +31,11 @@ const EVERY: &[(&str, &str)] = &[
     ("backend.user_id_path", r#"["user", "id"]"#),
     ("backend.headers", r#"{ X-A = { param = "a" } }"#),
     ("backend.max_in_flight", "7"),
+    ("backend.max_waiting", "8"),
+    ("backend.coalesce", r#""2s""#),
+    ("backend.circuit_failures", "9"),
+    ("backend.circuit_backoff", r#""3s""#),
+    ("backend.circuit_backoff_max", r#""4s""#),
     ("backend.answer_bytes_max", r#""2MiB""#),
     ("backend.tls_verify", "false"),
     ("backend.tls_ca_file", r#""/ca.pem""#),
@@ -62,17 +67,25 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.head_bytes", "10400"),
     ("limits.idle_timeout", "105"),
     ("limits.message_bytes", "10600"),
+    ("limits.messages_per_second", "1060"),
     ("limits.subscriptions", "107"),
     ("limits.request_id_bytes", "108"),
     ("limits.room_bytes", "109"),
     ("limits.room_depth", "10"),
     ("limits.outbox_bytes", "11100"),
+    ("limits.outbox_age", "117"),
+    ("limits.outbox_total_bytes", "11800"),
+    ("limits.memory_bytes", r#""123MiB""#),
     ("limits.trigger_bytes", "11200"),
     ("limits.triggers_per_request", "113"),
     ("limits.rooms_per_trigger", "114"),
     ("limits.triggers_in_flight", "0"),
     ("limits.trigger_ids", "115"),
     ("limits.inbox", "116"),
+    ("keepalive.interval", "119"),
+    ("keepalive.timeout", "120"),
+    ("tcp.send_buffer", "12100"),
+    ("tcp.user_timeout", "122"),
     ("drain.period", r#""3s""#),
     ("drain.timeout", r#""2s""#),
     ("readiness.probe_interval", "6"),
@@ -124,6 +137,7 @@ fn assert_every(config: &Config) {
         [session.room_bytes, session.room_depth, session.outbox_bytes],
         [109, 10, 11100]
     );
+    assert_eq!(session.messages_per_second, 1060);
     let limits = &server.limits;
     assert_eq!(
         [limits.connections, limits.handshakes, limits.head_bytes],
@@ -140,6 +154,11 @@ fn assert_every(config: &Config) {
     assert_eq!(limits.head_timeout.as_secs(), 103);
     assert_eq!(limits.handshake_timeout.as_secs(), 120);
     assert_eq!(
+        (limits.outbox_age.as_secs(), limits.outbox_total_bytes),
+        (117, 11800)
+    );
+    assert_eq!(limits.memory_bytes, Some(123 << 20));
+    assert_eq!(
         [limits.trigger_bytes, limits.triggers_per_request],
         [11200, 113]
     );
@@ -147,6 +166,13 @@ fn assert_every(config: &Config) {
         [limits.rooms_per_trigger, limits.trigger_ids, limits.inbox],
         [114, 115, 116]
     );
+    let keepalive = &server.keepalive;
+    assert_eq!(
+        (keepalive.interval.as_secs(), keepalive.timeout.as_secs()),
+        (119, 120)
+    );
+    let tcp = &server.tcp;
+    assert_eq!((tcp.send_buffer, tcp.user_timeout.as_secs()), (12100, 122));
     assert_eq!(limits.triggers_in_flight, 0);
     let auth = &server.auth;
     assert_eq!(
@@ -173,10 +199,15 @@ fn assert_every(config: &Config) {
         backend.headers.last().unwrap().source,
         HeaderSource::Param("a".into())
     );
+    let guard = &backend.guard;
+    assert_eq!((guard.max_in_flight, guard.max_waiting), (7, 8));
+    assert_eq!(guard.wait_timeout, backend.timeout);
+    assert_eq!((guard.coalesce.as_secs(), guard.circuit_failures), (2, 9));
     assert_eq!(
-        (backend.max_in_flight, backend.answer_bytes_max),
-        (7, 2 << 20)
+        [guard.circuit_backoff, guard.circuit_backoff_max].map(|time| time.as_secs()),
+        [3, 4]
     );
+    assert_eq!(backend.answer_bytes_max, 2 << 20);
     assert!(!backend.tls_verify);
     assert_eq!(backend.tls_ca_file.as_deref(), Some(Path::new("/ca.pem")));
     assert_eq!(backend.hooks.connect.as_ref().unwrap().path, "c/");

@@ -3,6 +3,8 @@
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -27,6 +29,8 @@ pub(crate) struct Builder {
     file: String,
     folder: TempDir,
     open_files: Option<u32>,
+    /// Names and sockets that are passed as a service manager does it.
+    sockets: Vec<(String, OwnedFd)>,
 }
 
 impl Builder {
@@ -62,6 +66,14 @@ impl Builder {
             .set("HT_HOOKS__DISCONNECT", "POST user/notify_offline/")
     }
 
+    /// Passes a socket that is open already, under this name.
+    pub(crate) fn pass(mut self, name: &str, socket: impl Into<OwnedFd>) -> Self {
+        let socket = socket2::Socket::from(socket.into());
+        socket.set_cloexec(false).expect("an inherited socket");
+        self.sockets.push((name.into(), socket.into()));
+        self
+    }
+
     /// The gateway's own folder, for sockets.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -70,7 +82,7 @@ impl Builder {
     /// Starts it and waits until it says where it listens.
     #[track_caller]
     pub(crate) fn start(self) -> Gateway {
-        let mut gateway = self.spawn();
+        let mut gateway = self.spawn(Stdio::piped());
         let public = gateway.wait_for_line("browsers connect to ");
         let internal = gateway.wait_for_line("triggers, metrics and health are on ");
         gateway.public = Some(Address::parse(public.split(' ').next().unwrap_or_default()));
@@ -78,49 +90,79 @@ impl Builder {
         gateway
     }
 
+    /// Starts it on passed sockets, with its log going where nobody looks.
+    pub(crate) fn start_unheard(
+        self,
+        log: impl Into<Stdio>,
+        public: &Address,
+        internal: &Address,
+    ) -> Gateway {
+        let mut gateway = self.spawn(log.into());
+        gateway.lines.change(|lines| lines.ended = true);
+        gateway.public = Some(public.clone());
+        gateway.internal = Some(internal.clone());
+        gateway
+    }
+
     /// Starts it and waits until it ends; its exit code and its log.
     #[track_caller]
     pub(crate) fn start_and_fail(self) -> (Option<i32>, String) {
-        let mut gateway = self.spawn();
+        let mut gateway = self.spawn(Stdio::piped());
         let code = gateway.wait_for_end();
         (code, gateway.log())
     }
 
-    fn spawn(self) -> Gateway {
+    fn spawn(self, log: Stdio) -> Gateway {
         let file = self.folder.path().join("high-templar.toml");
         std::fs::write(&file, &self.file).expect("a configuration file");
-        let binary = env!("CARGO_BIN_EXE_high-templar");
-        let mut command = match self.open_files {
-            None => Command::new(binary),
-            Some(max) => {
-                let mut shell = Command::new("/bin/sh");
-                let script = format!("ulimit -n {max} && exec \"$0\" \"$@\"");
-                shell.args(["-c", &script, binary]);
-                shell
-            }
-        };
+        let mut command = shell(self.open_files, &self.sockets);
         let mut child = command
-            .args(["serve", "--config"])
+            .args([env!("CARGO_BIN_EXE_high-templar"), "serve", "--config"])
             .arg(&file)
             .current_dir(self.folder.path())
             .env_clear()
             .envs(self.variables)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(log)
             .spawn()
             .expect("the binary starts");
         let lines = Arc::new(Watched::new(Lines::default()));
-        let stderr = child.stderr.take().expect("piped");
-        collect(stderr, Arc::clone(&lines));
+        if let Some(stderr) = child.stderr.take() {
+            collect(stderr, Arc::clone(&lines));
+        }
         Gateway {
             child,
             lines,
             public: None,
             internal: None,
-            _folder: self.folder,
+            folder: self.folder,
         }
     }
+}
+
+/// A command that runs its arguments with so many open files at most, and with these sockets from
+/// descriptor 3 on (sd_listen_fds(3)).
+fn shell(open_files: Option<u32>, sockets: &[(String, OwnedFd)]) -> Command {
+    let mut script = String::new();
+    if let Some(max) = open_files {
+        script += &format!("ulimit -n {max}\n");
+    }
+    if !sockets.is_empty() {
+        // Out of the way first: one may be where another belongs.
+        for (index, (_, socket)) in sockets.iter().enumerate() {
+            script += &format!("exec {}<&{}\n", 100 + index, socket.as_raw_fd());
+        }
+        for index in 0..sockets.len() {
+            script += &format!("exec {}<&{1} {1}<&-\n", 3 + index, 100 + index);
+        }
+        let names: Vec<_> = sockets.iter().map(|(name, _)| &**name).collect();
+        let (count, names) = (sockets.len(), names.join(":"));
+        script += &format!("export LISTEN_PID=$$ LISTEN_FDS={count} LISTEN_FDNAMES={names}\n");
+    }
+    let mut command = Command::new("/bin/bash");
+    command.args(["-c", &(script + "exec \"$@\""), "bash"]);
+    command
 }
 
 #[derive(Default)]
@@ -148,7 +190,7 @@ pub(crate) struct Gateway {
     public: Option<Address>,
     internal: Option<Address>,
     /// Removed with the gateway.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Gateway {
@@ -159,6 +201,7 @@ impl Gateway {
             file: String::new(),
             folder: tempfile::tempdir().expect("a folder"),
             open_files: None,
+            sockets: Vec::new(),
         };
         builder
             .set("HT_BACKEND__URL", &backend.url)
@@ -265,6 +308,27 @@ impl Gateway {
             .args([&format!("-{name}"), &self.child.id().to_string()])
             .status();
         assert!(sent.is_ok_and(|status| status.success()));
+    }
+
+    /// Writes another configuration file and has it read; what the log says of it.
+    #[track_caller]
+    pub(crate) fn reload(&self, file: &str) -> String {
+        let before = self.log().len();
+        self.reload_unheard(file);
+        let said = self.lines.wait(|lines| {
+            let new = &lines.text[before..];
+            let done = ["the settings were read again", "nothing changes"];
+            let done = done.iter().any(|text| new.contains(text));
+            (done || lines.ended).then(|| new.to_owned())
+        });
+        said.unwrap_or_else(|| panic!("nothing about a reload:\n{}", self.log()))
+    }
+
+    /// Writes another configuration file and has it read.
+    pub(crate) fn reload_unheard(&self, file: &str) {
+        let path = self.folder.path().join("high-templar.toml");
+        std::fs::write(path, file).expect("a configuration file");
+        self.signal("HUP");
     }
 
     /// Waits for the process's end; its exit code.

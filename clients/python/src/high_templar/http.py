@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import threading
@@ -55,7 +56,8 @@ class Address:
     """Where the internal listener is: ``http://``, ``https://`` or ``unix:`` and a path."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        # Without user and password, if somebody wrote them: this goes into messages.
+        self.url = url if "@" not in url else re.sub(r"//[^/]*@", "//", url)
         self._tls: ssl.SSLContext | None = None
         if url.startswith("unix:"):
             self._host, self._port, self.prefix = "", None, "/"
@@ -102,6 +104,9 @@ class HttpTransport:
         self.address = Address(url)
         self._headers = {"Content-Type": "application/json"}
         if api_key:
+            if not (api_key.isascii() and api_key.isprintable()):
+                # http.client would quote it in its own complaint.
+                raise ValueError("api_key holds characters that a header cannot hold")
             self._headers["Authorization"] = f"Bearer {api_key}"
         self.after_fork()
         forget_after_fork(self)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -25,18 +27,24 @@ except ImportError as missing:
 ROUTING_KEY = "*"
 """The one that gateways bind, taken literally."""
 
-HEARTBEAT_SECONDS = 10
-"""A broker that falls silent in the middle of a call is given up after about this long.
+HEARTBEAT_SECONDS = 30
+"""The broker closes a connection that is silent for twice this."""
 
-Between calls nobody here answers heartbeats, and the broker closes the connection after twice
-this; the next call opens a new one. That costs some milliseconds and needs no thread, which
-servers that fork or forbid threads would not keep alive.
+IDLE_SECONDS_MAX = 45
+"""A connection that was idle for longer is not used again.
+
+Between calls nobody here answers heartbeats: that would take a thread, which servers that fork or
+forbid threads would not keep alive. A new connection costs some milliseconds.
 """
 
+_GOODBYE_SECONDS = 0.5
 _SECONDS_MIN = 0.05
 _REFUSED = 403
 _NOT_FOUND = 404
-_TRANSIENT = pika.spec.PERSISTENT_DELIVERY_MODE - 1
+_TRANSIENT = 1
+
+_of_parents: list[Any] = []
+"""Connections of parent processes, kept so that nothing here touches what they share."""
 
 
 class RabbitMqTransport:
@@ -53,110 +61,231 @@ class RabbitMqTransport:
         self._parameters.connection_attempts = 1
         self._where = f"{self._parameters.host}:{self._parameters.port}"
         self._exchange = exchange
+        self._link: _Link | None = None
         self.after_fork()
         forget_after_fork(self)
 
     def after_fork(self) -> None:
         """Starts with no connection: that of the parent process is its own."""
-        self._turn = threading.Lock()
-        # Kept alive and untouched: pika would say goodbye on the socket that both share.
-        self._left_alone = getattr(self, "_connection", None)
-        self._connection: Any | None = None
-        self._channel: Any | None = None
+        self._lock = threading.Lock()
+        if self._link is not None:
+            _of_parents.append(self._link)
+            self._link = None
 
     def send(self, triggers: Sequence[Trigger], deadline: Deadline) -> list[Receipt]:
-        """Sends each as a message of its own, in their order, each when the last is confirmed."""
+        """Sends each as a message of its own, in their order, and waits for all confirmations."""
         ids = [trigger.id for trigger in triggers]
-        if not self._turn.acquire(timeout=deadline.left):
+        if not self._lock.acquire(timeout=deadline.left):
             raise UnavailableError("other threads are still publishing", ids=ids)
         try:
-            return self._send(triggers, ids, deadline)
+            is_old = self._link is not None
+            try:
+                self._attempt(triggers, ids, deadline)
+            except UnavailableError:
+                if not is_old or not deadline.left:
+                    raise
+                # The kept connection had ended unseen. To send again is safe: triggers have ids.
+                self._attempt(triggers, ids, deadline)
         finally:
-            self._turn.release()
+            self._lock.release()
+        return [Receipt(id) for id in ids]  # noqa: A001
 
     def close(self) -> None:
         """Closes the connection; a later `send` opens a new one."""
-        with self._turn:
+        with self._lock:
             self._drop()
 
-    def _send(
-        self, triggers: Sequence[Trigger], ids: Sequence[str], deadline: Deadline
-    ) -> list[Receipt]:
-        is_old = self._is_open()
-        try:
-            return self._attempt(triggers, ids, deadline)
-        except UnavailableError:
-            if not is_old or not deadline.left:
-                raise
-        # The kept connection had ended unseen. To send again is safe: the triggers have ids.
-        return self._attempt(triggers, ids, deadline)
-
-    def _attempt(
-        self, triggers: Sequence[Trigger], ids: Sequence[str], deadline: Deadline
-    ) -> list[Receipt]:
+    def _attempt(self, triggers: Sequence[Trigger], ids: Sequence[str], deadline: Deadline) -> None:
         is_begun = False
         try:
-            channel = self._open(deadline)
-            for trigger in triggers:
-                if not deadline.left:
-                    raise UnconfirmedError("the time is up", ids=ids)
-                is_begun = True
-                channel.basic_publish(
-                    self._exchange,
-                    ROUTING_KEY,
-                    trigger.text().encode(),
-                    pika.BasicProperties("application/json", delivery_mode=_TRANSIENT),
-                    mandatory=True,
-                )
-        except (amqp.AMQPError, OSError) as error:
+            if self._link is not None and not self._link.is_usable():
+                self._drop()
+            if self._link is None:
+                self._link = _Link(self._parameters)
+                self._link.open(deadline)
+            is_begun = True
+            self._link.publish(self._exchange, triggers, deadline)
+        except _NobodyError:
+            nobody = f"no gateway listens at the exchange {self._exchange!r} of {self._where}"
+            raise UnavailableError(nobody, ids=ids) from None
+        except _BrokenError as error:
             self._drop()
-            raise self._failure(error, is_begun, ids) from error
+            raise self._failure(error.cause, is_begun, ids) from error.cause
         except BaseException:
             # In the middle of a frame, perhaps.
             self._drop()
             raise
-        return [Receipt(id) for id in ids]  # noqa: A001
-
-    def _is_open(self) -> bool:
-        return self._connection is not None and bool(self._connection.is_open)
-
-    def _open(self, deadline: Deadline) -> Any:
-        """The channel: the kept one if it still lives."""
-        if self._channel is not None and self._is_open():
-            # Notices what the broker said meanwhile, such as that it closed.
-            self._connection.process_data_events(0)  # type: ignore[union-attr]
-            if self._channel.is_open:
-                return self._channel
-        self._drop()
-        seconds = max(deadline.left, _SECONDS_MIN)
-        self._parameters.socket_timeout = seconds
-        self._parameters.stack_timeout = seconds
-        self._parameters.blocked_connection_timeout = seconds
-        self._connection = pika.BlockingConnection(self._parameters)
-        self._channel = self._connection.channel()
-        self._channel.confirm_delivery()
-        return self._channel
 
     def _drop(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None and connection.is_open:
-            # If it cannot be closed, it is as closed as it can be.
-            with suppress(amqp.AMQPError, OSError):
-                connection.close()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
-    def _failure(self, error: Exception, is_begun: bool, ids: Sequence[str]) -> PublishError:
+    def _failure(self, error: BaseException, is_begun: bool, ids: Sequence[str]) -> PublishError:
         what = str(error) or type(error).__name__
-        if isinstance(error, (amqp.ProbableAuthenticationError, amqp.ProbableAccessDeniedError)):
+        code = getattr(error, "reply_code", 0)
+        if code == _NOT_FOUND:
+            nobody = f"there is no exchange {self._exchange!r}: has a gateway ever started?"
+            return UnavailableError(f"{self._where}: {nobody}", ids=ids)
+        refusals = (amqp.ProbableAuthenticationError, amqp.ProbableAccessDeniedError)
+        if code == _REFUSED or isinstance(error, refusals):
             return UnauthorizedError(f"RabbitMQ at {self._where} refuses: {what}", ids=ids)
-        if isinstance(error, (amqp.UnroutableError, amqp.NackError)):
-            nobody = f"no gateway listens at the exchange {self._exchange!r}"
-            return UnavailableError(f"{nobody} of {self._where}", ids=ids)
-        if isinstance(error, amqp.ChannelClosedByBroker):
-            if error.reply_code == _NOT_FOUND:
-                nobody = f"there is no exchange {self._exchange!r}: has a gateway ever started?"
-                return UnavailableError(f"{self._where}: {nobody}", ids=ids)
-            if error.reply_code == _REFUSED:
-                return UnauthorizedError(f"RabbitMQ at {self._where} refuses: {what}", ids=ids)
         if is_begun:
             return UnconfirmedError(f"RabbitMQ at {self._where} did not confirm: {what}", ids=ids)
         return UnavailableError(f"cannot reach RabbitMQ at {self._where}: {what}", ids=ids)
+
+
+class _NobodyError(Exception):
+    """No queue took a message, or the broker did not want it."""
+
+
+class _BrokenError(Exception):
+    """The connection cannot be used any more; ``cause`` says why."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class _Link:
+    """A connection with its channel, which moves only while somebody here waits for something.
+
+    pika's own blocking connection is driven the same way, but knows no deadline.
+    """
+
+    def __init__(self, parameters: Any) -> None:
+        self._parameters = parameters
+        self._channel: Any = None
+        self._broken: BaseException | None = None
+        self._is_ready = self._is_closed = False
+        self._unconfirmed: set[int] = set()
+        self._unwanted = False
+        self._sent = 0
+        self._used = time.monotonic()
+
+    def open(self, deadline: Deadline) -> None:
+        """Connects, opens a channel and asks for confirmations."""
+        seconds = max(deadline.left, _SECONDS_MIN)
+        self._parameters.socket_timeout = self._parameters.stack_timeout = seconds
+        self._connection = pika.SelectConnection(
+            self._parameters,
+            on_open_callback=lambda connection: connection.channel(on_open_callback=self._opened),
+            on_open_error_callback=self._ended,
+            on_close_callback=self._ended,
+        )
+        self._run(lambda: self._is_ready, deadline)
+
+    def publish(self, exchange: str, triggers: Sequence[Trigger], deadline: Deadline) -> None:
+        """Sends all and waits for the confirmation of each."""
+        self._unwanted = False
+        for trigger in triggers:
+            if self._broken is not None:
+                break
+            self._sent += 1
+            self._unconfirmed.add(self._sent)
+            self._channel.basic_publish(
+                exchange,
+                ROUTING_KEY,
+                trigger.text().encode(),
+                pika.BasicProperties("application/json", delivery_mode=_TRANSIENT),
+                mandatory=True,
+            )
+        self._run(lambda: not self._unconfirmed, deadline)
+        self._used = time.monotonic()
+        if self._unwanted:
+            raise _NobodyError
+
+    def is_usable(self) -> bool:
+        """Whether it is worth another try; takes note of what the broker said meanwhile."""
+        if self._broken is not None or time.monotonic() - self._used > IDLE_SECONDS_MAX:
+            return False
+        with suppress(_BrokenError):
+            self._turn(0)
+        return self._broken is None
+
+    def close(self) -> None:
+        """Says goodbye, for a moment at most, and lets go of the socket."""
+        with suppress(Exception):
+            self._connection.close()
+            self._await_end()
+        with suppress(Exception):
+            if not self._is_closed:
+                # A broker that does not answer. There is no public name for this.
+                self._connection._transport.abort()
+                self._await_end()
+        with suppress(Exception):
+            self._connection.ioloop.close()
+
+    def _await_end(self) -> None:
+        deadline = Deadline(_GOODBYE_SECONDS)
+        while not self._is_closed and deadline.left:
+            self._turn(deadline.left)
+
+    def _run(self, is_done: Callable[[], bool], deadline: Deadline) -> None:
+        """Moves until it is done. Raises `_BrokenError`, also when the time is up."""
+        while not is_done() and self._broken is None:
+            if not deadline.left:
+                self._broken = TimeoutError("the time is up")
+                break
+            self._turn(deadline.left)
+        if self._broken is not None:
+            raise _BrokenError(_root(self._broken))
+
+    def _turn(self, seconds: float) -> None:
+        """Moves until something happened that matters, or for so long."""
+        loop = self._connection.ioloop
+        timer = loop.call_later(seconds, loop.stop)
+        try:
+            loop.start()
+        finally:
+            loop.remove_timeout(timer)
+
+    def _wake(self) -> None:
+        self._connection.ioloop.stop()
+
+    def _opened(self, channel: Any) -> None:
+        self._channel = channel
+        channel.add_on_close_callback(self._channel_closed)
+        channel.add_on_return_callback(self._returned)
+        channel.confirm_delivery(self._confirmed, callback=self._ready)
+
+    def _ready(self, _: Any) -> None:
+        self._is_ready = True
+        self._wake()
+
+    def _returned(self, *_: Any) -> None:
+        self._unwanted = True
+
+    def _confirmed(self, frame: Any) -> None:
+        tag = frame.method.delivery_tag
+        if frame.method.multiple:
+            self._unconfirmed = {each for each in self._unconfirmed if each > tag}
+        else:
+            self._unconfirmed.discard(tag)
+        if isinstance(frame.method, pika.spec.Basic.Nack):
+            self._unwanted = True
+        if not self._unconfirmed:
+            self._wake()
+
+    def _channel_closed(self, _: Any, reason: BaseException) -> None:
+        self._broken = self._broken or reason
+        self._wake()
+
+    def _ended(self, _: Any, reason: BaseException) -> None:
+        self._broken = self._broken or reason
+        self._is_closed = True
+        self._wake()
+
+
+def _root(error: BaseException) -> BaseException:
+    """What went wrong, out of what pika wraps around it."""
+    while True:
+        inner = getattr(error, "exception", None) or next(
+            iter(getattr(error, "exceptions", ())), None
+        )
+        inner = inner or next(
+            (each for each in error.args if isinstance(each, BaseException)), None
+        )
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner

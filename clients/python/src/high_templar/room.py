@@ -73,7 +73,7 @@ class Room(Mapping[str, Any]):
             if target:
                 raise TypeError(f"{cls.__name__} says target twice: as a field and as an argument")
             cls._target = None
-        taken = [name for name in names if hasattr(Mapping, name)]
+        taken = [name for name in names if hasattr(Room, name)]
         if taken:
             raise TypeError(f"{cls.__name__}: a room cannot have the key {taken[0]}, use a dict")
         hints = _hints(cls)

@@ -38,7 +38,7 @@ class Trigger:
     ) -> None:
         self.id = uuid.uuid4().hex if id is None else str(id)
         # Each room once, by its text: the same room may come under two orders of its keys.
-        self._rooms = tuple(dict.fromkeys(_text(room, encoder, True) for room in _each(rooms)))
+        self._rooms = tuple(dict.fromkeys(_text(room, encoder, True) for room in each_room(rooms)))
         self._data = _text(data, encoder, False)
 
     @property
@@ -80,7 +80,8 @@ class Trigger:
         return f"<Trigger {self.id} to {', '.join(self._rooms) or 'no room'}>"
 
 
-def _each(rooms: Rooms) -> Iterable[RoomLike]:
+def each_room(rooms: Rooms) -> tuple[RoomLike, ...]:
+    """The rooms that are meant; each may still be none. Raises `InvalidTriggerError`."""
     if isinstance(rooms, Mapping):
         return (rooms,)
     if isinstance(rooms, (str, bytes)):

@@ -7,6 +7,7 @@ use http::Method;
 
 use crate::HttpBackend;
 use crate::config::BackendConfig;
+use crate::config::GuardConfig;
 use crate::config::HeaderRule;
 use crate::config::HeaderSource;
 use crate::config::HookCall;
@@ -20,7 +21,7 @@ fn config(url: &str) -> BackendConfig {
         timeout: Duration::from_secs(5),
         user_id_path: Vec::new(),
         headers: BackendConfig::default_headers(),
-        max_in_flight: 10,
+        guard: GuardConfig::default(),
         answer_bytes_max: 1000,
         tls_verify: true,
         tls_ca_file: None,
@@ -93,7 +94,7 @@ fn zeros() {
     none.timeout = Duration::ZERO;
     assert!(mistake(none).contains("backend.timeout"));
     let mut none = config("http://api.test/");
-    none.max_in_flight = 0;
+    none.guard.max_in_flight = 0;
     assert!(mistake(none).contains("max_in_flight"));
     let mut none = config("http://api.test/");
     none.answer_bytes_max = 0;

@@ -13,6 +13,7 @@ use crate::kit::admit;
 use crate::kit::answer;
 use crate::kit::ask;
 use crate::kit::backend;
+use crate::kit::guarded;
 use crate::kit::rooms;
 use crate::stub::Reply;
 use crate::stub::Seen;
@@ -56,7 +57,7 @@ async fn calls_at_once_have_a_connection_each_and_the_idle_ones_are_bounded() {
     let gate = Arc::new(Semaphore::new(0));
     let hold = gate.clone();
     let stub = Stub::tcp(move |_| Reply::Wait(hold.clone(), rooms("[]"))).await;
-    let backend = backend(&stub, |config| config.max_in_flight = 100);
+    let backend = backend(&stub, |config| config.guard.max_in_flight = 100);
     let calls = join_all((0..70).map(|_| ask(&backend)));
     let open = async {
         stub.until(|log| log.in_flight == 70).await;
@@ -163,7 +164,7 @@ async fn an_abandoned_call_closes_its_connection_and_frees_its_place() {
             _ => Reply::Send(rooms("[1]")),
         })
         .await;
-        let backend = backend(&stub, |config| config.max_in_flight = 1);
+        let backend = guarded(&stub, |config| config.guard.max_in_flight = 1);
         let nobody = Credentials::default();
         tokio::select! {
             _ = backend.bootstrap(&nobody) => panic!("the stub hangs"),

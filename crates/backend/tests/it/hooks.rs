@@ -6,7 +6,6 @@ use ht_backend::Backend;
 use ht_backend::Credentials;
 use ht_backend::Failure;
 use ht_backend::Hook;
-use ht_backend::HttpBackend;
 use ht_backend::Waiting;
 use ht_backend::config::BackendConfig;
 use ht_backend::config::HookCall;
@@ -16,6 +15,7 @@ use crate::kit::answer;
 use crate::kit::ask;
 use crate::kit::backend;
 use crate::kit::credentials;
+use crate::kit::guarded;
 use crate::kit::rooms;
 use crate::stub::Reply;
 use crate::stub::Seen;
@@ -34,7 +34,7 @@ fn hooks(config: &mut BackendConfig) {
     config.hooks.timeout = Duration::from_secs(20);
 }
 
-async fn call(backend: &HttpBackend, hook: Hook) -> Result<(), Failure> {
+async fn call(backend: &impl Backend, hook: Hook) -> Result<(), Failure> {
     backend.hook(hook, &Credentials::default()).await
 }
 
@@ -154,9 +154,9 @@ async fn hooks_need_no_place() {
         _ => Reply::Send(answer(200, "", b"")),
     })
     .await;
-    let backend = backend(&stub, |config| {
+    let backend = guarded(&stub, |config| {
         hooks(config);
-        config.max_in_flight = 1;
+        config.guard.max_in_flight = 1;
     });
     let nobody = Credentials::default();
     tokio::select! {

@@ -7,8 +7,10 @@ use ht_backend::Answer;
 use ht_backend::Backend;
 use ht_backend::Credentials;
 use ht_backend::Failure;
+use ht_backend::Guard;
 use ht_backend::HttpBackend;
 use ht_backend::config::BackendConfig;
+use ht_backend::config::GuardConfig;
 use ht_backend::config::HookCalls;
 use http::HeaderMap;
 use http::HeaderName;
@@ -27,7 +29,7 @@ pub(crate) fn config(url: &str, edit: impl FnOnce(&mut BackendConfig)) -> Backen
         timeout: Duration::from_secs(20),
         user_id_path: vec!["user".into(), "id".into()],
         headers: BackendConfig::default_headers(),
-        max_in_flight: 10,
+        guard: GuardConfig::default(),
         answer_bytes_max: 100_000,
         tls_verify: true,
         tls_ca_file: None,
@@ -39,6 +41,11 @@ pub(crate) fn config(url: &str, edit: impl FnOnce(&mut BackendConfig)) -> Backen
 
 pub(crate) fn backend(stub: &Stub, edit: impl FnOnce(&mut BackendConfig)) -> HttpBackend {
     HttpBackend::new(config(&stub.url, edit)).unwrap()
+}
+
+/// The same behind a guard.
+pub(crate) fn guarded(stub: &Stub, edit: impl FnOnce(&mut BackendConfig)) -> Guard {
+    Guard::http(config(&stub.url, edit)).unwrap()
 }
 
 pub(crate) fn credentials(headers: &[(&'static str, &'static str)]) -> Credentials {
@@ -63,21 +70,35 @@ pub(crate) fn told(answer: Answer) -> Result<String, String> {
     }
 }
 
-pub(crate) async fn ask(backend: &HttpBackend) -> Result<String, String> {
+pub(crate) async fn ask(backend: &impl Backend) -> Result<String, String> {
     told(backend.bootstrap(&Credentials::default()).await)
 }
 
-pub(crate) async fn failure(backend: &HttpBackend) -> Failure {
-    match backend.bootstrap(&Credentials::default()).await {
+/// Asks as a visitor of its own, who shares no call with another.
+pub(crate) async fn visit(backend: &impl Backend, number: usize) -> Answer {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-real-ip", number.into());
+    backend.bootstrap(&headers.into()).await
+}
+
+pub(crate) async fn failure(backend: &impl Backend) -> Failure {
+    failed(backend.bootstrap(&Credentials::default()).await)
+}
+
+/// The failure of an answer, which must be one.
+pub(crate) fn failed(answer: Answer) -> Failure {
+    match answer {
         Answer::Failed(failure) => failure,
         other @ (Answer::Admitted(_) | Answer::Refused(_)) => panic!("failed, not {other:?}"),
     }
 }
 
-/// Asks a stub that always gives this reply.
+/// Asks a stub that always gives this reply; a guard changes nothing about it.
 pub(crate) async fn ask_about(reply: Reply) -> Result<String, String> {
     let stub = Stub::tcp(move |_| reply.clone()).await;
-    ask(&backend(&stub, |_| {})).await
+    let told = ask(&backend(&stub, |_| {})).await;
+    assert_eq!(told, ask(&guarded(&stub, |_| {})).await);
+    told
 }
 
 /// An answer with these header lines and a matching length.

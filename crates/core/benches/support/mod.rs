@@ -17,6 +17,7 @@ use ht_core::publication::Publication;
 use ht_core::registry::ConnectionId;
 use ht_core::shard::Admission;
 use ht_core::shard::Compression;
+use ht_core::shard::KeepaliveSettings;
 use ht_core::shard::Settings;
 use ht_core::shard::Shard;
 use ht_core::shard::Welcome;
@@ -71,6 +72,9 @@ pub fn shard() -> Shard<Sink> {
             ..Limits::default()
         },
         idle_timeout: 300_000,
+        outbox_age: 0,
+        outboxes: Arc::default(),
+        keepalive: KeepaliveSettings::default(),
         status_clients: true,
         compression: Compression::default(),
     };

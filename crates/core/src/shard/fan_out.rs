@@ -15,6 +15,8 @@ use ht_frame::Deflater;
 use ht_frame::FrameHeader;
 use ht_frame::Opcode;
 
+use crate::body::Body;
+use crate::connection::Bounds;
 use crate::connection::Broken;
 use crate::connection::Connection;
 use crate::connection::Pending;
@@ -209,7 +211,7 @@ impl<P: Peer> Shard<P> {
         now: u64,
         effects: &mut impl Effects<P>,
     ) -> usize {
-        let limit = self.outbox_bytes();
+        let bounds = self.settings.bounds();
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return 0;
         };
@@ -219,7 +221,7 @@ impl<P: Peer> Shard<P> {
         }
         let mut writer = Writer {
             connection,
-            limit,
+            bounds,
             scratch: std::mem::take(&mut self.scratch),
             gathered: 0,
             bytes: 0,
@@ -235,15 +237,16 @@ impl<P: Peer> Shard<P> {
             result = if let Some(head) = head
                 && let Some(frame) = DeflatedFrame::new(Opcode::Text, head, tail)
             {
-                writer.put(frame.parts())
+                writer.put(frame.parts(), head)
             } else {
                 let len = publication.head.len() + tail.len();
                 let header = FrameHeader::new(Opcode::Text, len);
-                writer.put([&header, &publication.head, tail])
+                writer.put([&header, &publication.head, tail], &publication.head)
             };
             at = hit.next;
         }
         result = result.and_then(|()| writer.flush());
+        let waits = writer.connection.outbox.is_some();
         let Writer { scratch, bytes, .. } = writer;
         self.recycle(scratch);
         if let Err(broken) = result {
@@ -253,6 +256,8 @@ impl<P: Peer> Shard<P> {
             };
             self.stats.undelivered += self.fan_out.pending(rest);
             self.broken(id, broken, now, effects);
+        } else if waits {
+            self.waits(id, now, effects);
         }
         bytes
     }
@@ -289,7 +294,7 @@ fn hit(
 /// Gathers small frames for one connection, so that they are written together.
 struct Writer<'a, P> {
     connection: &'a mut Connection<P>,
-    limit: usize,
+    bounds: Bounds<'a>,
     scratch: Vec<u8>,
     /// How many frames the scratch holds.
     gathered: u64,
@@ -308,7 +313,7 @@ impl<P: Peer> Writer<'_, P> {
         tail: &[u8],
         threshold: usize,
         deflater: &mut Deflater,
-    ) -> Option<&'p [u8]> {
+    ) -> Option<&'p Body> {
         let (agreed, len) = (self.connection.deflate?, publication.head.len());
         if len < threshold || !agreed.may_compress(len + tail.len()) {
             return None;
@@ -321,15 +326,19 @@ impl<P: Peer> Writer<'_, P> {
         deflated
     }
 
-    /// Takes the parts of a frame; the second is the head.
-    fn put<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) -> Result<(), Broken> {
+    /// Takes the parts of a frame; the second is `head`.
+    fn put<const PARTS: usize>(
+        &mut self,
+        parts: [&[u8]; PARTS],
+        head: &Body,
+    ) -> Result<(), Broken> {
         self.bytes += parts.iter().map(|part| part.len()).sum::<usize>();
         if parts[1].len() > COPIED {
             if let Err(broken) = self.flush() {
                 self.stats.undelivered += 1;
                 return Err(broken);
             }
-            let result = self.connection.send(parts, 1, self.limit);
+            let result = self.connection.send(parts, Some(head), 1, &self.bounds);
             return self.count(1, result);
         }
         for part in parts {
@@ -349,7 +358,7 @@ impl<P: Peer> Writer<'_, P> {
         }
         let result = self
             .connection
-            .send([&self.scratch], self.gathered, self.limit);
+            .send([&self.scratch], None, self.gathered, &self.bounds);
         self.scratch.clear();
         let frames = std::mem::take(&mut self.gathered);
         self.count(frames, result)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ht_frame::CloseCode;
 use ht_frame::DecodeOptions;
 use ht_frame::Event;
 use ht_frame::Input;
@@ -13,6 +14,7 @@ use ht_proto::client::ClientMessage;
 use ht_proto::client::MessageLimits;
 use ht_proto::client::PING;
 use ht_proto::client::RequestId;
+use ht_proto::close::Close;
 use ht_proto::code::ErrorCode;
 use ht_proto::room::Room;
 use ht_proto::room::RoomLimits;
@@ -22,6 +24,7 @@ use ht_proto::subprotocol::Subprotocol;
 use crate::connection::State;
 use crate::grant::GrantSet;
 use crate::peer::Effects;
+use crate::peer::Eviction;
 use crate::peer::Moment;
 use crate::peer::Peer;
 use crate::registry::ConnectionId;
@@ -49,9 +52,10 @@ impl<P: Peer> Shard<P> {
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
-        if matches!(connection.state, State::Closing { deaf: true }) {
+        if matches!(connection.state, State::Closing { deaf: true, .. }) {
             return;
         }
+        self.keepalive.heard(id.0, now);
         let mut decoder = std::mem::take(&mut connection.decoder);
         let mut inflater = connection
             .deflate
@@ -94,7 +98,7 @@ impl<P: Peer> Shard<P> {
         }
         self.recycle(replies);
         if let Some(connection) = self.connections.get_mut(id.index())
-            && matches!(connection.state, State::Closing { deaf: true })
+            && matches!(connection.state, State::Closing { deaf: true, .. })
             && connection.waiting() == 0
         {
             connection.peer.shutdown();
@@ -130,6 +134,17 @@ impl<P: Peer> Shard<P> {
             // A refused visitor is not listened to, and after our close frame nothing is sent.
             (State::Refused(_) | State::Closing { .. }, _) => return Flow::Continue,
         };
+        let connection = &mut self.connections[id.index()];
+        let per_second = self.settings.limits.messages_per_second;
+        if !connection.rate.allows(per_second, now) {
+            let reason = Eviction::MessagesPerSecond;
+            self.stats.evictions[reason as usize] += 1;
+            effects.evicted(connection.id, &connection.peer, reason);
+            let close = Close::TOO_MANY_MESSAGES;
+            put_close(replies, CloseCode(close.code()), &close.reason());
+            self.retire(id, true, now, effects);
+            return Flow::Stop;
+        }
         match event {
             Event::Text(PING) => {
                 self.touch(id, now);
@@ -216,6 +231,11 @@ impl<P: Peer> Shard<P> {
     ) -> Result<(), ErrorCode> {
         if !grants.permits(&room) {
             return Err(ErrorCode::RoomNotFound);
+        }
+        // Each combination of keys with `*` makes publications slower for everybody, and a grant
+        // of `*` for many keys permits very many. Those that the API itself names are few.
+        if !self.registry.has_mask_for(&room) && !grants.contains(&room) {
+            return Err(ErrorCode::TooManyWildcards);
         }
         let own = &mut self.connections[id.index()].own;
         let limit = self.settings.limits.subscriptions;

@@ -1,7 +1,11 @@
 //! How a shard behaves, as its owner says.
 
+use std::sync::Arc;
+
+use crate::connection::Bounds;
 use crate::index::Matching;
 use crate::limits::Limits;
+use crate::outbox::Outboxes;
 
 /// How a shard behaves.
 #[derive(Clone, Debug)]
@@ -12,10 +16,40 @@ pub struct Settings {
     pub limits: Limits,
     /// A connection without a client's message for this long is closed, in ms. Zero: never.
     pub idle_timeout: u64,
+    /// A connection whose socket does not take all that waits for it, nor 16 KiB of it, for this
+    /// long is evicted, in ms. Zero: never.
+    pub outbox_age: u64,
+    /// What all outboxes of the process hold, and may hold. All shards share it.
+    pub outboxes: Arc<Outboxes>,
+    /// Whom to ask whether they are still there, and when.
+    pub keepalive: KeepaliveSettings,
     /// Whether clients may ask for `status`.
     pub status_clients: bool,
     /// How publications are compressed for those that negotiated it.
     pub compression: Compression,
+}
+
+impl Settings {
+    /// How much may wait.
+    pub(crate) fn bounds(&self) -> Bounds<'_> {
+        let each = match self.limits.outbox_bytes {
+            0 => usize::MAX,
+            bytes => bytes,
+        };
+        Bounds {
+            each,
+            all: &self.outboxes,
+        }
+    }
+}
+
+/// Control pings to clients that say nothing. Any byte of theirs is an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeepaliveSettings {
+    /// A connection that was not heard of for this long is asked, in ms. Zero: nobody is asked.
+    pub interval: u64,
+    /// How long it has to answer before it is closed, in ms. Zero: for ever.
+    pub timeout: u64,
 }
 
 /// Which publications are compressed, and how well.

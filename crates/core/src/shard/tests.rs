@@ -6,7 +6,9 @@
 mod closing;
 mod compression;
 mod delivery;
+mod keepalive;
 mod kit;
+mod leaving;
 mod messages;
 pub(crate) mod model;
 mod outbox;

@@ -40,6 +40,12 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
     if is_deserted(internal) {
         return leaving();
     }
+    if internal.node.memory.is_short() {
+        let counters = &internal.node.counters;
+        counters.triggers_shed.fetch_add(1, Ordering::Relaxed);
+        let sentence = "This node is short of memory: send the trigger again in a moment.";
+        return try_again(StatusCode::SERVICE_UNAVAILABLE, sentence);
+    }
     if let Err(response) = check_headers(request.headers()) {
         return *response;
     }

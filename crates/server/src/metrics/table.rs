@@ -12,6 +12,7 @@ use ht_broker::Health;
 use ht_core::peer::Eviction;
 use ht_proto::code::ErrorCode;
 
+use crate::metrics::LOG_LINES_DROPPED;
 use crate::metrics::Labels;
 use crate::metrics::Metric;
 use crate::metrics::Read;
@@ -107,27 +108,46 @@ metrics! {
             || Eviction::ALL.iter().map(|reason| reason.as_str()).collect(),
             |now| now.totals.evictions.to_vec(),
         );
-            "Connections ended to protect the others"
-            "When it goes on growing: clients cannot keep up with what is published to them."
+            "Connections ended to protect the others, by the limit that was reached"
+            "When it goes on growing: clients cannot keep up with what is published to them. `outbox_total_bytes` says that memory for all of them is short."
         observed violations = Read::Counter(|now| now.totals.violations);
             "Connections that broke the websocket protocol or a size limit"
             "When it grows steadily: a client has a bug, or something between it and here has."
         observed idle_timeouts = Read::Counter(|now| now.totals.idle_timeouts);
             "Connections closed because their client said nothing for too long"
             "When it follows `admitted`: the pages send no `ping`."
+        observed no_pongs = Read::Counter(|now| now.totals.no_pongs);
+            "Connections closed because their client did not answer a control ping"
+            "Not by itself: phones and laptops go to sleep. When it jumps, a network between here and many clients went away."
     }
 
     "Visitors", "From the handshake to the API's answer." {
+        observed backend_calls_in_flight = Read::Gauge(|now| now.node.guard().in_flight as u64);
+            "Bootstrap calls under way"
+            "When it stays at `backend.max_in_flight`: the API is as busy as it may be, and visitors wait."
+        observed backend_waiting = Read::Gauge(|now| now.node.guard().waiting as u64);
+            "Bootstrap calls that wait in line for their turn"
+            "When it does not fall again: more visitors come than the API can serve."
+        observed backend_shared = Read::Counter(|now| now.node.guard().shared);
+            "Visitors who shared the bootstrap call of another with the very same credentials"
+            "Not by itself: calls that the API was spared."
+        observed backend_circuit_open = Read::Gauge(|now| u64::from(now.node.guard().circuit_open));
+            "1 while the backend is left alone because it failed again and again"
+            "When it is 1 for longer than a restart of the API takes: nobody new gets in."
+        observed backend_circuit_opened = Read::Counter(|now| now.node.guard().circuit_opened);
+            "Times that the backend began to be left alone"
+            "When it grows by more than the API's restarts."
         counted handshake_errors by "reason" ["handshake" "head" "forward" "token" "authenticate" "origin" "proxy-protocol" "handshakes"
-            "connections" "connections-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout"];
+            "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory"];
             "Visitors refused by the gateway itself"
-            "`handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. The others are clients that do not speak the protocol."
+            "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
-            "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "redirect" "protocol"
-            "content-type" "encoding" "too-large" "truncated" "not-utf-8" "not-json" "not-object"
+            "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "line-full"
+            "circuit-open" "redirect" "protocol" "content-type" "encoding" "too-large" "truncated" "not-utf-8"
+            "not-json" "not-object"
         ];
-            "Bootstrap calls to the backend"
-            "Every outcome but `admitted` and `status` is the backend's fault or the configuration's. `status` is an answer other than 200: many at once are a login that has ended."
+            "What became of visitors at the backend"
+            "Every outcome but `admitted` and `status` is the backend's fault or the configuration's. After `busy`, `line-full` and `circuit-open` it was not even asked. `status` is an answer other than 200: many at once are a login that has ended."
         counted accept_errors;
             "Times that no connection could be accepted"
             "When it grows at all: the process most likely has no file descriptor left."
@@ -159,6 +179,9 @@ metrics! {
         observed queued_frames = Read::Gauge(|now| now.totals.queued);
             "Publish frames that wait for slow clients"
             "When it goes on growing: many clients are slow at once, or the network is."
+        observed outbox_bytes = Read::Gauge(|now| now.node.outboxes.bytes() as u64);
+            "Memory that holds what waits for slow clients, in bytes; a large publication that many wait for counts once"
+            "When it nears `limits.outbox_total_bytes`: those who stand still for longest are about to be evicted."
         observed deflated_publications = Read::Counter(|now| now.totals.deflated);
             "Publications that were compressed, each once"
             "Not by itself: what compression costs, beside the bytes below."
@@ -218,6 +241,18 @@ metrics! {
             "When it grows by more than the broker's restarts."
     }
 
+    "Memory", "Whether the process has enough of it." {
+        observed memory_bytes = Read::Gauge(|now| now.node.memory.resident());
+            "Resident memory of the process"
+            "When it nears `limits.memory_bytes`, or grows and `connections` does not."
+        observed memory_short = Read::Gauge(|now| u64::from(now.node.memory.is_short()));
+            "1 while visitors and triggers are turned away because memory is short"
+            "When it is 1: see `outbox_bytes`, `connections` and `subscriptions` for what takes it."
+        counted triggers_shed;
+            "Requests to `/trigger/` that were turned away because memory was short"
+            "When it grows at all: what they held was not published by this node."
+    }
+
     "Hooks", "Telling the API who came and went." {
         counted hooks;
             "Hooks that were called"
@@ -231,5 +266,11 @@ metrics! {
         counted hooks_dropped;
             "Hooks lost because the queue was full"
             "When it grows at all: `hooks.queue` is full, the API is too slow for `hooks.max_in_flight`."
+    }
+
+    "Log", "What the process says." {
+        observed log_lines_dropped = Read::Counter(|_| LOG_LINES_DROPPED.load(Ordering::Relaxed));
+            "Lines of the log that were lost"
+            "When it grows at all: whoever reads the log is too slow, or its disk is full."
     }
 }

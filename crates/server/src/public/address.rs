@@ -166,6 +166,16 @@ pub(crate) enum Client {
     Behind(Peer),
 }
 
+impl Client {
+    /// The address that a visitor shares its turns with: its own, else the proxy's.
+    pub(super) fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::At(address) | Self::Behind(Peer::Ip(address)) => Some(address),
+            Self::Behind(Peer::Unix) => None,
+        }
+    }
+}
+
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

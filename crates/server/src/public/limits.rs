@@ -1,23 +1,31 @@
 //! How many may come in, and how often.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::Response;
 use http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 
+use crate::config::ServerLimits;
 use crate::live::LiveSettings;
 use crate::places::AddressPlace;
 use crate::places::Bounds;
 use crate::places::ConnectionPlace;
 use crate::places::Crowded;
+use crate::places::Stage;
 use crate::public::Public;
 use crate::public::address::Client;
 use crate::public::address::Found;
+use crate::public::address::Peer;
 use crate::respond;
 use crate::respond::Body;
+
+/// Connections beyond `limits.handshakes` that may send a request or read an answer.
+const OTHER_CONNECTIONS: usize = 1_024;
 
 /// When whoever found no place should try again, where nothing better is known.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -34,6 +42,50 @@ pub(super) struct Reserved {
     pub(super) place: ConnectionPlace,
 }
 
+/// Takes a place for a connection that is no websocket yet, so that nobody has them all: one
+/// address a quarter at most. Of a trusted proxy's there is no end.
+///
+/// # Errors
+/// When the address has its part.
+pub(super) fn knock(public: &Public, peer: Peer) -> Result<Option<AddressPlace>, Crowded> {
+    let settings = public.live.now();
+    let Peer::Ip(address) = peer else {
+        return Ok(None);
+    };
+    if settings.door.trusted_proxies.trust(peer) {
+        return Ok(None);
+    }
+    let bounds = Bounds {
+        open: unfinished_max(&settings.limits) / 4,
+        per_second: 0,
+    };
+    let client = Client::At(address);
+    let place = AddressPlace::take(&public.node, Stage::Unfinished, client, bounds);
+    if place.is_err() {
+        let reason = "unfinished-per-address";
+        public.node.counters.handshake_errors.add(reason);
+        if let Some(suppressed) = public.node.throttles.tell(reason) {
+            tracing::warn!(
+                %address,
+                suppressed,
+                "one address has a quarter of all connections that are no websockets yet: closing \
+                 further ones"
+            );
+        }
+    }
+    place.map(|(place, _)| Some(place))
+}
+
+/// How many handshakes may be under way.
+pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
+    limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)
+}
+
+/// How many connections may be no websockets yet.
+pub(super) fn unfinished_max(limits: &ServerLimits) -> usize {
+    (handshakes_max(limits) + OTHER_CONNECTIONS).min(Semaphore::MAX_PERMITS)
+}
+
 /// Takes a place for the visitor's address, for a handshake and for the connection to come.
 ///
 /// # Errors
@@ -48,9 +100,12 @@ pub(super) fn reserve(
         open: limits.connections_per_address,
         per_second: limits.handshakes_per_second,
     };
-    let (address, open) = AddressPlace::take(&public.node, found.client, bounds)
+    let (address, open) = AddressPlace::take(&public.node, Stage::Open, found.client, bounds)
         .map_err(|crowded| crowd(public, found.client, crowded))?;
     warn_of_proxies(public, found, open);
+    if public.node.memory.is_short() {
+        return Err(short_of_memory(public));
+    }
     let Ok(handshake) = Arc::clone(&public.handshakes).try_acquire_owned() else {
         return Err(full(public, "handshakes"));
     };
@@ -62,7 +117,7 @@ pub(super) fn reserve(
 
 /// Says once what an operator has probably forgotten.
 fn warn_of_proxies(public: &Public, found: &Found, open: u32) {
-    let first = |told: &std::sync::atomic::AtomicBool| !told.swap(true, Ordering::Relaxed);
+    let first = |told: &AtomicBool| !told.swap(true, Ordering::Relaxed);
     match found.client {
         Client::At(address)
             if found.dropped && open >= LIKE_A_PROXY && first(&public.told.untrusted) =>
@@ -109,6 +164,14 @@ fn crowd(public: &Public, client: Client, crowded: Crowded) -> Box<Response<Body
     };
     let response = respond::text(StatusCode::TOO_MANY_REQUESTS, sentence);
     Box::new(respond::retry_after(response, again))
+}
+
+/// The answer while memory is short, of which the log has a line already.
+fn short_of_memory(public: &Public) -> Box<Response<Body>> {
+    public.node.counters.handshake_errors.add("memory");
+    let sentence = "This node is short of memory. Come back later.";
+    let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
+    Box::new(respond::retry_after(response, AGAIN))
 }
 
 /// The answer while a limit of the node is reached.

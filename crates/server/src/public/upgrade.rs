@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use ht_backend::Answer;
 use ht_backend::Credentials;
+use ht_backend::Failure;
 use ht_core::shard::Admission;
 use ht_core::shard::Welcome;
 use ht_proto::close::Close;
@@ -28,6 +29,9 @@ use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
 use crate::socket::About;
 use crate::socket::Socket;
+
+/// Within which time those are to come back for whom memory is short, in ms.
+const SPREAD: u32 = 20_000;
 
 /// What the API thinks of a visitor.
 pub(super) struct Visitor {
@@ -64,6 +68,11 @@ impl Visitor {
         let id = Uuid::new_v4();
         let counter = &public.node.counters.bootstraps;
         let close = match answer {
+            Answer::Admitted(_) if public.node.memory.is_short() => {
+                counter.add("admitted");
+                public.node.counters.handshake_errors.add("memory");
+                Close::OVERLOADED.within(SPREAD)
+            }
             Answer::Admitted(admission) => match parse(&admission.allowed_rooms) {
                 Some(list) => {
                     counter.add("admitted");
@@ -79,6 +88,7 @@ impl Visitor {
                     if let Some(suppressed) = public.node.throttles.tell("allowed-rooms") {
                         let problem = "allowed_rooms is not a list of JSON objects";
                         tracing::warn!(
+                            connection = %id,
                             suppressed,
                             "the backend's bootstrap answer is unusable: {problem}"
                         );
@@ -93,10 +103,13 @@ impl Visitor {
             }
             Answer::Failed(failure) => {
                 counter.add(failure.kind());
-                if let Some(suppressed) = public.node.throttles.tell(failure.kind()) {
-                    tracing::warn!(kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
+                // That a circuit opened was told when it did, with the cause.
+                if !matches!(failure, Failure::CircuitOpen)
+                    && let Some(suppressed) = public.node.throttles.tell(failure.kind())
+                {
+                    tracing::warn!(connection = %id, kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
                 }
-                Close::BACKEND
+                Close::BACKEND.within(come_back_within_ms(public))
             }
         };
         Self::unwelcome(id, Admission::Refused(close), agreed)
@@ -109,14 +122,16 @@ impl Visitor {
             .counters
             .handshake_errors
             .add("handshake-timeout");
+        let id = Uuid::new_v4();
         if let Some(suppressed) = public.node.throttles.tell("handshake-timeout") {
             tracing::warn!(
+                connection = %id,
                 suppressed,
                 "the backend's answer does not come within limits.handshake_timeout"
             );
         }
-        let admission = Admission::Refused(Close::OVERLOADED);
-        Self::unwelcome(Uuid::new_v4(), admission, agreed)
+        let close = Close::OVERLOADED.within(come_back_within_ms(public));
+        Self::unwelcome(id, Admission::Refused(close), agreed)
     }
 
     /// Who was to bring a token in its first frame, and did not.
@@ -151,7 +166,8 @@ impl Visitor {
         let admission = Admission::Admitted(public.grants.intern(list.rooms));
         let credentials = public.has_hooks.then(|| Arc::new(credentials));
         let user = place.as_ref().and_then(UserPlace::user);
-        let about = (user.is_some() || credentials.is_some()).then(|| {
+        let told = tracing::enabled!(tracing::Level::DEBUG);
+        let about = (user.is_some() || credentials.is_some() || told).then(|| {
             Box::new(About {
                 id,
                 user,
@@ -200,6 +216,12 @@ fn take_user(
         }
     }
     place.map(Some).ok_or(Close::CONNECTIONS_PER_USER)
+}
+
+/// The span for a visitor whom the backend could not be asked about.
+fn come_back_within_ms(public: &Public) -> u32 {
+    let span = public.backend.come_back_within().as_millis();
+    u32::try_from(span).unwrap_or(u32::MAX)
 }
 
 /// What tells a visitor that the API does not want it. Clients that did not choose our
@@ -280,7 +302,10 @@ impl Handover {
         let socket = match socket {
             Ok(socket) => socket,
             Err(error) => {
-                tracing::error!(%error, "a socket could not be handed to its shard");
+                if let Some(suppressed) = public.node.throttles.tell("hand-over") {
+                    let connection = welcome.id;
+                    tracing::error!(%connection, %error, suppressed, "a socket could not be handed to its shard");
+                }
                 return;
             }
         };

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,7 +51,14 @@ def _names() -> Iterator[CheckMessage]:
     except ImproperlyConfigured as error:
         yield Error(str(error), id="high_templar.E003")
     url = settings().url
-    if not url.startswith(("amqp://", "amqps://")):
+    if url.startswith(("amqp://", "amqps://")):
+        if find_spec("pika") is None:
+            yield Error(
+                "HIGH_TEMPLAR['URL'] is a RabbitMQ, and pika is not installed.",
+                hint="pip install 'high-templar[rabbitmq]'",
+                id="high_templar.E017",
+            )
+    else:
         try:
             Address(url)
         except ValueError as error:

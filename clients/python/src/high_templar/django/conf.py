@@ -65,6 +65,10 @@ class Settings(NamedTuple):
     gateway: Mapping[str, Any] = {}
     """More settings of the gateway, as in high-templar.toml, for ``manage.py high_templar``."""
 
+    def __repr__(self) -> str:
+        # It may stand in a page of errors: secrets do not.
+        return f"<HIGH_TEMPLAR of {', '.join(self._fields)}>"
+
     @property
     def encoder_class(self) -> type[json.JSONEncoder]:
         """The class that ``encoder`` names."""

@@ -23,6 +23,7 @@ from high_templar.django.rooms import check_typed
 from high_templar.publisher import Publisher
 from high_templar.trigger import Rooms
 from high_templar.trigger import Trigger
+from high_templar.trigger import each_room
 
 
 class UncommittedDataWarning(UserWarning):
@@ -51,8 +52,9 @@ def publish(
 
     A trigger with an ``id`` of its own is never merged.
     """
+    rooms = each_room(rooms)
     trigger = Trigger(rooms, data, id=id, encoder=settings().encoder_class)
-    check_typed(trigger.rooms)
+    check_typed(rooms)
     alias = DEFAULT_DB_ALIAS if using is None else using
     if immediate:
         _warn_of_leak(_open_transactions(), "with immediate=True")
@@ -103,14 +105,15 @@ class Entry:
 
 
 class Flush:
-    """Sends what was committed, if no later publication brought a flush of its own."""
+    """Sends what was committed, if it is the last of its transaction."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
+        self.is_last = True
 
     def __call__(self) -> None:
         """Every hook of the transaction before this one has run."""
-        if self._outbox.last is self:
+        if self.is_last:
             self._outbox.send()
 
 
@@ -124,19 +127,27 @@ class Outbox:
     def __init__(self, alias: str) -> None:
         self._alias = alias
         self.committed: list[Entry] = []
-        self.last: Flush | None = None
 
     def add(self, trigger: Trigger, *, mergeable: bool) -> None:
         """Waits for the commit; without a transaction this is it."""
         entry, flush = Entry(self, trigger, mergeable), Flush(self)
-        self.last = flush
+        earlier = self._last_flush()
         # A hook belongs to the savepoint in which it is made and goes with it.
         transaction.on_commit(entry, using=self._alias)
         transaction.on_commit(flush, using=self._alias)
         hooks = connections[self._alias].run_on_commit
         if hooks and hooks[-1][1] is flush:
-            # The last flush must outlive its savepoint: earlier ones leave it the work.
+            # This one must outlive its savepoint: it does the work of those before it.
             hooks[-1] = (set(), *hooks[-1][1:])
+            if earlier is not None:
+                earlier.is_last = False
+
+    def _last_flush(self) -> Flush | None:
+        """The last one of the transaction that is open now."""
+        for hook in reversed(connections[self._alias].run_on_commit):
+            if isinstance(hook[1], Flush):
+                return hook[1]
+        return None
 
     def send(self) -> None:
         """Sends what was committed, as one."""

@@ -21,6 +21,7 @@ from high_templar.room import Room
 from high_templar.trigger import RoomLike
 from high_templar.trigger import Rooms
 from high_templar.trigger import Trigger
+from high_templar.trigger import each_room
 
 METHOD = "get_rooms_for_user"
 """The class method of models, and of django-binder's views, that says which rooms there are."""
@@ -69,9 +70,7 @@ def rooms_of(user: Any, request: HttpRequest | None = None) -> list[dict[str, An
     for source in sources():
         for room in _plain(source, _ask(source, user, request)):
             found.setdefault(json.dumps(room, sort_keys=True), room)
-    rooms = list(found.values())
-    check_typed(rooms)
-    return rooms
+    return list(found.values())
 
 
 def _ask(source: Source, user: Any, request: HttpRequest | None) -> Rooms | None:
@@ -85,21 +84,27 @@ def _takes_request(source: Source) -> bool:
     return len(known) > 1 and (known[1].name == "request" or known[1].default is known[1].empty)
 
 
-def _plain(source: Source, rooms: Rooms | None) -> list[dict[str, Any]]:
+def _plain(source: Source, said: Rooms | None) -> list[dict[str, Any]]:
     try:
-        return Trigger(() if rooms is None else rooms, None, encoder=settings().encoder_class).rooms
+        rooms = each_room(() if said is None else said)
+        plain = Trigger(rooms, None, encoder=settings().encoder_class).rooms
     except InvalidTriggerError as error:
-        name = f"{source.__module__}.{source.__qualname__}"
+        name = f"{source.__module__}.{getattr(source, '__qualname__', source)}"
         raise ImproperlyConfigured(f"{name} says something that is no room: {error}") from error
+    check_typed(rooms)
+    return plain
 
 
 def check_typed(rooms: Iterable[RoomLike]) -> None:
-    """With ``HIGH_TEMPLAR["TYPED_ROOMS"]``: raises `TypeError` for rooms that fit no class."""
+    """With ``HIGH_TEMPLAR["TYPED_ROOMS"]``: raises `TypeError` for rooms that fit no class.
+
+    Takes rooms as they were said, before JSON makes texts of dates and the like.
+    """
     if not settings().typed_rooms:
         return
     kinds = list(_classes(Room))
     for room in rooms:
-        if not any(kind.admits(room) for kind in kinds):
+        if not isinstance(room, Room) and not any(kind.admits(room) for kind in kinds):
             known = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
             raise TypeError(f"{dict(room)} fits none of the rooms that are declared ({known})")
 

@@ -5,6 +5,7 @@ use ht_proto::close::Close;
 
 use super::kit::*;
 use crate::limits::Limits;
+use crate::peer::Eviction;
 use crate::peer::Moment;
 use crate::shard::Settings;
 
@@ -407,4 +408,51 @@ fn the_end_is_announced_only_after_all_bytes() {
     assert!(client.is_shut_down());
     world.writable(&client);
     assert_eq!(client.hears(), ["close 1000"]);
+}
+
+#[test]
+fn who_never_stops_talking_is_evicted() {
+    let mut world = World::with(Settings {
+        limits: Limits {
+            messages_per_second: 10,
+            ..Limits::default()
+        },
+        ..settings()
+    });
+    let mut client = world.open(r#"[{"a":1}]"#);
+    world.subscribe(&mut client, A, "1");
+    // What it may send at once, pings of both kinds included.
+    for n in 1..100 {
+        match n % 3 {
+            0 => world.say(&client, "ping"),
+            1 => world.say(&client, "rubbish"),
+            _ => world.frame(&client, Opcode::Ping, b""),
+        }
+    }
+    assert_eq!(client.hears().len(), 99);
+    world.pass(200);
+    world.told();
+    let ping = masked(Opcode::Text, b"ping");
+    world.receive(&client, &ping.repeat(5));
+    let answers = ["pong", "pong", "close 4200 too-many-messages"];
+    assert_eq!(client.hears(), answers);
+    let told = world.told();
+    assert!(told.contains(&Told::Evicted(0)), "{told:?}");
+    assert!(told.contains(&Told::Moment(0, Moment::Disconnect)));
+    let evictions = world.stats().evictions;
+    assert_eq!(evictions[Eviction::MessagesPerSecond as usize], 1);
+    assert_eq!(world.stats().connections, 0);
+    world.receive(&client, &ping);
+    assert!(client.hears().is_empty() && client.is_shut_down());
+}
+
+#[test]
+fn who_talks_within_the_rate_is_left_alone() {
+    let mut world = World::new();
+    let mut client = world.open("[]");
+    for _ in 0..20_000 {
+        world.pass(1);
+        assert_eq!(world.ask(&mut client, "ping"), ["pong"]);
+    }
+    assert!(world.is_there(&client));
 }

@@ -33,6 +33,7 @@ use crate::publication::Publication;
 use crate::registry::ConnectionId;
 use crate::shard::Admission;
 use crate::shard::Compression;
+use crate::shard::KeepaliveSettings;
 use crate::shard::Settings;
 use crate::shard::Shard;
 use crate::shard::Welcome;
@@ -129,6 +130,9 @@ pub(super) fn settings() -> Settings {
         matching: Matching::Wildcard,
         limits: Limits::default(),
         idle_timeout: 300_000,
+        outbox_age: 0,
+        outboxes: Arc::default(),
+        keepalive: KeepaliveSettings::default(),
         status_clients: true,
         compression: Compression::default(),
     }

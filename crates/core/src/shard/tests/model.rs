@@ -4,6 +4,8 @@ mod known;
 mod operations;
 mod reference;
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 #[cfg(fuzzing)]
@@ -22,7 +24,9 @@ use self::operations::operations;
 use self::reference::Reference;
 use crate::index::Matching;
 use crate::limits::Limits;
+use crate::outbox::Outboxes;
 use crate::shard::Compression;
+use crate::shard::KeepaliveSettings;
 use crate::shard::Settings;
 
 /// What differs between the runs.
@@ -33,6 +37,10 @@ struct Mode {
     eager: bool,
     /// Bytes that may wait; zero: no bound.
     outbox_bytes: usize,
+    /// Bytes that all outboxes may hold; zero: no bound.
+    outbox_total_bytes: usize,
+    /// How long an outbox may stand still, in ms; zero: for ever.
+    outbox_age: u64,
     /// Shortest head that is compressed for those who take it.
     threshold: usize,
 }
@@ -47,6 +55,9 @@ fn check(mode: Mode, operations: &[Operation]) {
                 ..Limits::default()
             },
             idle_timeout: reference::IDLE,
+            outbox_age: mode.outbox_age,
+            outboxes: Arc::new(Outboxes::new(mode.outbox_total_bytes)),
+            keepalive: KeepaliveSettings::default(),
             status_clients: true,
             compression: Compression {
                 threshold: mode.threshold,
@@ -91,17 +102,24 @@ proptest! {
         threshold in 0..200usize,
     ) {
         let matching = if exact { Matching::Exact } else { Matching::Wildcard };
-        check(Mode { matching, eager, outbox_bytes: 0, threshold }, &operations);
+        let (outbox_bytes, outbox_total_bytes, outbox_age) = (0, 0, 0);
+        let mode =
+            Mode { matching, eager, outbox_bytes, outbox_total_bytes, outbox_age, threshold };
+        check(mode, &operations);
     }
 
     #[test]
     fn eviction_takes_nothing_from_the_others(
         operations in operations(),
         eager: bool,
-        outbox_bytes in 1usize..400,
+        outbox_bytes in prop_oneof![Just(0), 1usize..400],
+        outbox_total_bytes in prop_oneof![Just(0), 1usize..2_000],
+        outbox_age in prop_oneof![Just(0), 1u64..10_000],
         threshold in 0..200usize,
     ) {
         let matching = Matching::Wildcard;
-        check(Mode { matching, eager, outbox_bytes, threshold }, &operations);
+        let mode =
+            Mode { matching, eager, outbox_bytes, outbox_total_bytes, outbox_age, threshold };
+        check(mode, &operations);
     }
 }

@@ -24,17 +24,20 @@ fn open_connections_heed_new_bounds_and_keep_what_they_have() {
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
     world.subscribe(&mut client, A, "2");
-    world.shard.reconfigure(limited(Limits {
-        subscriptions: 1,
-        room_bytes: 64,
-        ..Limits::default()
-    }));
+    world.shard.reconfigure(
+        limited(Limits {
+            subscriptions: 1,
+            room_bytes: 64,
+            ..Limits::default()
+        }),
+        world.now,
+    );
     let answer = world.ask(&mut client, &subscribe(B, "3"));
     assert_eq!(answer, [error("too-many-subscriptions")]);
     world.publish(A, "0");
     world.deliver();
     assert_eq!(client.hears().len(), 2, "both are still there");
-    world.shard.reconfigure(settings());
+    world.shard.reconfigure(settings(), world.now);
     world.subscribe(&mut client, B, "3");
 }
 
@@ -47,10 +50,13 @@ fn a_lower_bound_of_the_outbox_holds_from_the_next_message_on() {
     let data = format!("\"{}\"", "x".repeat(8_000));
     world.publish(A, &data);
     world.deliver();
-    world.shard.reconfigure(limited(Limits {
-        outbox_bytes: 4_096,
-        ..Limits::default()
-    }));
+    world.shard.reconfigure(
+        limited(Limits {
+            outbox_bytes: 4_096,
+            ..Limits::default()
+        }),
+        world.now,
+    );
     world.pass(1);
     assert!(world.is_there(&client), "what waits is not thrown away");
     world.publish(A, "1");
@@ -64,10 +70,13 @@ fn the_idle_timeout_changes_for_those_that_are_silent_already() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.pass(10_000);
-    world.shard.reconfigure(Settings {
-        idle_timeout: 5_000,
-        ..settings()
-    });
+    world.shard.reconfigure(
+        Settings {
+            idle_timeout: 5_000,
+            ..settings()
+        },
+        world.now,
+    );
     world.pass(0);
     assert_eq!(client.hears().len(), 1, "closed");
     assert_eq!(world.stats().idle_timeouts, 1);
@@ -82,15 +91,18 @@ fn status_and_compression_change_and_matching_stays() {
     world.offer = Some("permessage-deflate");
     let mut client = world.open(r#"[{"a":"*"}]"#);
     world.subscribe(&mut client, r#"{"a":"*"}"#, "1");
-    world.shard.reconfigure(Settings {
-        matching: Matching::Wildcard,
-        status_clients: false,
-        compression: Compression {
-            threshold: 64,
-            level: 9,
+    world.shard.reconfigure(
+        Settings {
+            matching: Matching::Wildcard,
+            status_clients: false,
+            compression: Compression {
+                threshold: 64,
+                level: 9,
+            },
+            ..settings()
         },
-        ..settings()
-    });
+        world.now,
+    );
     let answer = world.ask(&mut client, STATUS);
     assert_eq!(answer, [error_of(&client, "message-type-not-allowed")]);
     world.publish(A, "0");

@@ -201,3 +201,42 @@ fn a_star_is_a_literal_where_matching_is_exact() {
     world.deliver();
     assert_eq!(client.hears(), [publish("0", "1"), publish("1", "0")]);
 }
+
+#[test]
+fn combinations_of_wildcards_are_bounded_but_for_those_that_are_granted() {
+    const KEYS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+    let room = |stars: usize| {
+        let value = |at: usize| if stars & (1 << at) == 0 { "1" } else { "\"*\"" };
+        let members = KEYS.iter().enumerate();
+        let members: Vec<_> = members
+            .map(|(at, key)| format!("\"{key}\":{}", value(at)))
+            .collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let mut world = World::new();
+    let mut hostile = world.open(&format!("[{}]", room(127)));
+    let mut healthy = world.open(&format!("[{},{}]", room(120), room(127)));
+    let (mut opened, mut refused) = (0, 0);
+    for stars in 1..127 {
+        let answer = world.ask(&mut hostile, &subscribe(&room(stars), &stars.to_string()));
+        match answer[0].as_str() {
+            SUCCESS => opened += 1,
+            other => {
+                assert_eq!(other, error("too-many-wildcards"));
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!((opened, refused), (64, 62));
+    // Values, combinations that are there, and what is granted as it is.
+    for stars in [0, 1, 127] {
+        world.subscribe(&mut hostile, &room(stars), "\"more\"");
+    }
+    world.subscribe(&mut healthy, &room(120), "1");
+    world.publish(&room(0), "0");
+    world.deliver();
+    assert_eq!(healthy.hears(), [publish("0", "1")]);
+    // Those who leave make room.
+    world.gone(&hostile);
+    world.subscribe(&mut healthy, &room(100), "2");
+}

@@ -25,6 +25,8 @@ const GRANTS: &str = r#"[{},{"a":"*"},{"a":1,"b":"*"}]"#;
 pub(super) struct Reference {
     world: World,
     settings: Settings,
+    /// Everybody was closed once: nobody is waited for as long as before.
+    leaves: bool,
     eager: bool,
     /// Whoever is there, by place.
     clients: [Option<Known>; CLIENTS],
@@ -48,6 +50,7 @@ impl Reference {
         Self {
             world: World::with(settings.clone()),
             settings,
+            leaves: false,
             eager,
             clients: Default::default(),
             data: 0,
@@ -266,6 +269,7 @@ impl Reference {
     }
 
     fn close_all(&mut self) {
+        self.leaves = true;
         let now = self.world.now;
         let outside = &mut self.world.outside;
         self.world.shard.close_all(Close::RESTART, now, outside);
@@ -279,12 +283,14 @@ impl Reference {
 
     /// Compares all that can be seen, and takes note of who was found gone or evicted.
     fn compare(&mut self) {
+        let bounded = self.is_bounded();
         for place in 0..CLIENTS {
             if let Some(known) = &mut self.clients[place] {
                 known.check(false);
                 if !self.world.is_there(&known.client) {
-                    let bounded = self.settings.limits.outbox_bytes != 0;
-                    assert!(known.vanished || (known.hesitated && bounded));
+                    let left = |since| self.leaves && since + 1_000 <= self.world.now;
+                    let left = matches!(known.state, State::Closing(since) | State::Deaf(since) if left(since));
+                    assert!(known.vanished || left || (known.hesitated && bounded));
                     self.bury(place);
                 }
             }
@@ -304,6 +310,17 @@ impl Reference {
         let connected: BTreeSet<_> = self.world.outside.connected.iter().copied().collect();
         assert_eq!(connected, open);
         self.count(false);
+    }
+
+    /// Whether anybody may be evicted.
+    fn is_bounded(&self) -> bool {
+        let Settings {
+            limits,
+            outbox_age,
+            outboxes,
+            ..
+        } = &self.settings;
+        limits.outbox_bytes != 0 || *outbox_age != 0 || outboxes.limit() != 0
     }
 
     /// Whether every hit is accounted for; `delivered`: none is on its way.
@@ -339,5 +356,6 @@ impl Reference {
         self.count(true);
         assert!(self.world.shard.is_empty() && self.world.shard.deadline().is_none());
         assert_eq!(self.world.stats().queued, 0);
+        assert_eq!(self.settings.outboxes.bytes(), 0);
     }
 }

@@ -1,0 +1,27 @@
+"""For mypy: what a site's own code is told. Every comment here must be needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from high_templar import ANY
+from high_templar import Receipt
+from high_templar import Room
+from high_templar import publish
+from high_templar.django import publish as publish_at_commit
+
+
+class OrderRoom(Room, target="orders"):
+    customer: int
+    kind: int | Any = 0
+
+
+room = OrderRoom(customer=7)
+every: OrderRoom = OrderRoom(customer=ANY)
+number: int = room.customer
+receipt: Receipt | None = publish([room, {"plain": 1}], {"id": 1})
+publish_at_commit(room, {"id": 1}, using="other")
+
+OrderRoom(custmer=7)  # type: ignore[call-arg]
+OrderRoom(customer="7")  # type: ignore[arg-type]
+publish("orders", 1)  # type: ignore[arg-type]

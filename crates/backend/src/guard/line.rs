@@ -1,0 +1,134 @@
+//! Places for calls, and the line before them.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::answer::Failure;
+use crate::guard::lanes::Lane;
+use crate::guard::lanes::Lanes;
+use crate::guard::lanes::Stand;
+
+/// What somebody in the line waits for: a place, or the word that there is none.
+type Waiter = oneshot::Sender<Result<Place, Failure>>;
+
+/// A bounded number of places, and a bounded line in which addresses take turns.
+#[derive(Debug)]
+pub(super) struct Line {
+    state: Mutex<State>,
+    places: usize,
+    waiting_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    taken: usize,
+    /// Nobody waits while a place is free.
+    waiting: Lanes<Waiter>,
+}
+
+/// A place for one call. Dropping it hands it to the next in line.
+#[derive(Debug)]
+pub(super) struct Place(Option<Arc<Line>>);
+
+impl Line {
+    pub(super) fn new(places: usize, waiting_max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            places: places.max(1),
+            waiting_max,
+        })
+    }
+
+    /// Calls that have a place, and calls that wait for one.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.taken, state.waiting.len())
+    }
+
+    /// Waits for a place, at most for `within`.
+    ///
+    /// # Errors
+    /// [`Failure::LineFull`] at once or when others need the room more, [`Failure::Busy`] later.
+    pub(super) async fn place(
+        self: &Arc<Self>,
+        lane: Lane,
+        within: Duration,
+    ) -> Result<Place, Failure> {
+        let (sender, receiver) = oneshot::channel();
+        let stand = {
+            let mut state = self.lock();
+            if state.taken < self.places {
+                state.taken += 1;
+                return Ok(Place(Some(Arc::clone(self))));
+            }
+            if state.waiting.len() >= self.waiting_max {
+                let Some(last) = state.waiting.make_room(lane) else {
+                    return Err(self.full());
+                };
+                // Nobody hears it if the visitor is just leaving.
+                let _ = last.send(Err(self.full()));
+            }
+            state.waiting.push(lane, sender)
+        };
+        let _leaving = Leaving { line: self, stand };
+        match tokio::time::timeout(within, receiver).await {
+            Ok(Ok(place)) => place,
+            Ok(Err(_)) | Err(_) => Err(Failure::Busy { within }),
+        }
+    }
+
+    fn full(&self) -> Failure {
+        Failure::LineFull {
+            waiting_max: self.waiting_max,
+        }
+    }
+
+    /// Hands a place to the next in line, or keeps it free.
+    fn release(self: Arc<Self>) {
+        let mut state = self.lock();
+        while let Some(next) = state.waiting.pop() {
+            match next.send(Ok(Place(Some(Arc::clone(&self))))) {
+                Ok(()) => return,
+                // Left this moment: the place is not lost with the message.
+                Err(unheard) => unheard.into_iter().for_each(Place::defuse),
+            }
+        }
+        state.taken -= 1;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    fn defuse(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(line) = self.0.take() {
+            line.release();
+        }
+    }
+}
+
+/// Takes a visitor out of the line, however its waiting ends.
+struct Leaving<'a> {
+    line: &'a Line,
+    stand: Stand,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        // What is taken out is dropped after the lock is released.
+        let _waiter = self.line.lock().waiting.remove(self.stand);
+    }
+}

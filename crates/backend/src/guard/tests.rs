@@ -1,0 +1,401 @@
+//! The whole guard over a backend in memory, in virtual time.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
+use http::HeaderMap;
+use http::HeaderValue;
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::answer::Admission;
+use crate::answer::Refusal;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Answers as it is told, after as long as it is told.
+#[derive(Default)]
+struct Memory {
+    /// What to answer everybody but those below.
+    answer: Mutex<Option<Answer>>,
+    takes: Mutex<Duration>,
+    /// Who has this cookie hangs until there is a permit.
+    gate: Option<(&'static str, Semaphore)>,
+    asked: Mutex<Vec<String>>,
+    in_flight: AtomicUsize,
+    in_flight_max: AtomicUsize,
+}
+
+/// A call under way.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Memory {
+    fn answers(&self, answer: Answer) {
+        *self.answer.lock().unwrap() = Some(answer);
+    }
+
+    fn takes(&self, time: Duration) {
+        *self.takes.lock().unwrap() = time;
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    async fn serve(&self, cookie: String) -> Answer {
+        let count = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        let _under_way = UnderWay(&self.in_flight);
+        self.in_flight_max.fetch_max(count, Ordering::SeqCst);
+        self.asked.lock().unwrap().push(cookie.clone());
+        let takes = *self.takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
+        if let Some((_, gate)) = self.gate.as_ref().filter(|(who, _)| *who == cookie) {
+            gate.acquire().await.unwrap().forget();
+        }
+        let told = self.answer.lock().unwrap().clone();
+        told.unwrap_or_else(|| admitted(&cookie))
+    }
+}
+
+impl Backend for Memory {
+    fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer> {
+        let cookie = credentials.headers()["cookie"].to_str().unwrap();
+        self.serve(cookie.to_owned()).boxed()
+    }
+
+    fn has_hook(&self, hook: Hook) -> bool {
+        hook == Hook::Ping
+    }
+
+    fn hook<'a>(&'a self, _: Hook, _: &'a Credentials) -> BoxFuture<'a, Result<(), Failure>> {
+        std::future::ready(Err(Failure::Closed)).boxed()
+    }
+}
+
+fn admitted(text: &str) -> Answer {
+    Answer::Admitted(Admission {
+        allowed_rooms: text.to_owned().into(),
+        user_id: None,
+    })
+}
+
+/// A visitor with a cookie; the address is its first byte.
+fn visitor(cookie: &str) -> Credentials {
+    let mut headers = HeaderMap::new();
+    headers.insert("cookie", HeaderValue::from_str(cookie).unwrap());
+    let address = [10, 0, 0, cookie.as_bytes()[0]];
+    Credentials::from(headers).from_address(Some(address.into()))
+}
+
+/// What a visitor is told, as a word.
+async fn ask(guard: &Guard, cookie: &str) -> String {
+    match guard.bootstrap(&visitor(cookie)).await {
+        Answer::Admitted(admission) => String::from_utf8(admission.allowed_rooms.into()).unwrap(),
+        Answer::Refused(refusal) => refusal.kind().into(),
+        Answer::Failed(failure) => failure.kind().into(),
+    }
+}
+
+fn guard(backend: &Arc<Memory>, edit: impl FnOnce(&mut GuardConfig)) -> Guard {
+    let mut config = GuardConfig {
+        max_in_flight: 1,
+        circuit_failures: 3,
+        ..GuardConfig::default()
+    };
+    edit(&mut config);
+    Guard::new(Arc::clone(backend) as Arc<dyn Backend>, &config)
+}
+
+/// A backend where the visitor `hold` hangs.
+fn gated() -> Arc<Memory> {
+    Arc::new(Memory {
+        gate: Some(("hold", Semaphore::new(0))),
+        ..Memory::default()
+    })
+}
+
+fn open(backend: &Memory) {
+    backend.gate.as_ref().unwrap().1.add_permits(1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn never_more_calls_than_places_and_all_are_served() {
+    let backend = Arc::new(Memory::default());
+    backend.takes(SECOND / 10);
+    let guard = guard(&backend, |config| config.max_in_flight = 20);
+    let cookies: Vec<_> = (0..500).map(|number| format!("{number}")).collect();
+    let told = join_all(cookies.iter().map(|cookie| ask(&guard, cookie))).await;
+    assert_eq!(told, cookies);
+    assert_eq!(backend.in_flight_max.load(Ordering::SeqCst), 20);
+    assert_eq!(backend.asked().len(), 500);
+    assert_eq!(guard.guard().unwrap(), GuardCounts::default());
+}
+
+#[tokio::test]
+async fn addresses_take_turns() {
+    let backend = gated();
+    let guard = guard(&backend, |_| {});
+    let crowd: Vec<_> = (0..100).map(|number| format!("crowd-{number}")).collect();
+    let hold = ask(&guard, "hold");
+    let crowd = join_all(crowd.iter().map(|cookie| ask(&guard, cookie)));
+    let rest = async {
+        let (one, other) = (ask(&guard, "one"), ask(&guard, "two"));
+        let opened = async { open(&backend) };
+        tokio::join!(one, other, opened)
+    };
+    tokio::join!(hold, crowd, rest);
+    // "one" came after a hundred of another address.
+    let asked = backend.asked();
+    assert_eq!(asked[..4], ["hold", "crowd-0", "one", "two"]);
+    assert_eq!(asked.len(), 103);
+}
+
+#[tokio::test]
+async fn a_full_line_sends_the_longest_lane_away() {
+    let backend = gated();
+    let guard = guard(&backend, |config| config.max_waiting = 3);
+    let hold = ask(&guard, "hold");
+    let crowd = ["c1", "c2", "c3", "c4"].map(|cookie| ask(&guard, cookie));
+    let rest = async {
+        assert_eq!(guard.guard().unwrap().waiting, 3);
+        tokio::join!(ask(&guard, "one"), async { open(&backend) }).0
+    };
+    let (_, crowd, one) = tokio::join!(hold, join_all(crowd), rest);
+    assert_eq!(crowd, ["c1", "c2", "line-full", "line-full"]);
+    assert_eq!(one, "one");
+    assert_eq!(backend.asked(), ["hold", "c1", "one", "c2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_allowed_or_holds_a_stand_after_it() {
+    let backend = gated();
+    let guard = guard(&backend, |config| config.wait_timeout = SECOND);
+    let hold = ask(&guard, "hold");
+    let rest = async {
+        let started = Instant::now();
+        assert_eq!(ask(&guard, "late").await, "busy");
+        assert_eq!(started.elapsed(), SECOND);
+        // One that leaves by itself.
+        assert_eq!(ask(&guard, "gone").now_or_never(), None);
+        assert_eq!(guard.guard().unwrap().waiting, 0);
+        open(&backend);
+        ask(&guard, "next").await
+    };
+    let (_, next) = tokio::join!(hold, rest);
+    assert_eq!(next, "next");
+    assert_eq!(backend.asked(), ["hold", "next"]);
+}
+
+#[tokio::test]
+async fn a_place_that_is_handed_to_somebody_who_leaves_goes_on_to_the_next() {
+    let backend = gated();
+    let guard = guard(&backend, |_| {});
+    let mut hold = Box::pin(ask(&guard, "hold"));
+    assert_eq!((&mut hold).now_or_never(), None);
+    let mut leaver = Box::pin(ask(&guard, "leaver"));
+    assert_eq!((&mut leaver).now_or_never(), None);
+    open(&backend);
+    hold.await;
+    // The leaver has the place now, and does not know it yet.
+    assert_eq!(guard.guard().unwrap().in_flight, 1);
+    assert_eq!(backend.asked(), ["hold"]);
+    drop(leaver);
+    assert_eq!(guard.guard().unwrap(), GuardCounts::default());
+    assert_eq!(ask(&guard, "next").await, "next");
+}
+
+#[tokio::test]
+async fn the_very_same_visitors_share_a_call_that_waits() {
+    let backend = gated();
+    let guard = guard(&backend, |_| {});
+    let hold = ask(&guard, "hold");
+    let same = join_all((0..50).map(|_| ask(&guard, "same")));
+    let (_, same, ()) = tokio::join!(hold, same, async { open(&backend) });
+    assert!(same.iter().all(|told| told == "same"));
+    assert_eq!(backend.asked(), ["hold", "same"]);
+    assert_eq!(guard.guard().unwrap().shared, 49);
+}
+
+#[tokio::test]
+async fn a_call_that_went_out_is_not_joined_unless_that_is_asked_for() {
+    for (coalesce, calls) in [(Duration::ZERO, 2), (3_600 * SECOND, 1)] {
+        let backend = gated();
+        let guard = guard(&backend, |config| {
+            config.max_in_flight = 10;
+            config.coalesce = coalesce;
+        });
+        let mut first = Box::pin(ask(&guard, "hold"));
+        assert_eq!((&mut first).now_or_never(), None);
+        let mut second = Box::pin(ask(&guard, "hold"));
+        assert_eq!((&mut second).now_or_never(), None);
+        assert_eq!(backend.asked().len(), calls);
+        (0..3).for_each(|_| open(&backend));
+        assert_eq!(tokio::join!(first, second), ("hold".into(), "hold".into()));
+        // Nor is what it brought used again.
+        assert_eq!(ask(&guard, "hold").await, "hold");
+        assert_eq!(backend.asked().len(), if calls == 1 { 1 } else { 3 });
+    }
+}
+
+#[tokio::test]
+async fn whoever_began_a_call_may_leave_before_those_who_joined_it() {
+    for coalesce in [Duration::ZERO, SECOND] {
+        let backend = gated();
+        let guard = guard(&backend, |config| config.coalesce = coalesce);
+        let mut hold = Box::pin(ask(&guard, "hold"));
+        assert_eq!((&mut hold).now_or_never(), None);
+        let mut leader = Box::pin(ask(&guard, "same"));
+        assert_eq!((&mut leader).now_or_never(), None);
+        let follower = ask(&guard, "same");
+        let rest = async {
+            drop(leader);
+            open(&backend);
+        };
+        let (_, told, ()) = tokio::join!(hold, follower, rest);
+        assert_eq!(told, "same");
+        assert_eq!(backend.asked(), ["hold", "same"]);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_all_have_left_is_abandoned() {
+    let backend = gated();
+    let guard = guard(&backend, |_| {});
+    let mut first = Box::pin(ask(&guard, "hold"));
+    let mut second = Box::pin(ask(&guard, "same"));
+    let mut third = Box::pin(ask(&guard, "same"));
+    for visitor in [&mut first, &mut second, &mut third] {
+        assert_eq!(visitor.now_or_never(), None);
+    }
+    drop(first);
+    assert_eq!(backend.in_flight.load(Ordering::SeqCst), 0);
+    drop((second, third));
+    assert_eq!(guard.guard().unwrap().in_flight, 0);
+    assert_eq!(ask(&guard, "next").await, "next");
+    assert_eq!(backend.asked(), ["hold", "next"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_fails_is_left_alone_and_tried_now_and_then() {
+    let backend = Arc::new(Memory::default());
+    let guard = guard(&backend, |_| {});
+    backend.answers(Answer::Failed(Failure::Closed));
+    for _ in 0..3 {
+        assert_eq!(ask(&guard, "a").await, "closed");
+    }
+    assert!(guard.guard().unwrap().circuit_open);
+    for _ in 0..100 {
+        assert_eq!(ask(&guard, "a").await, "circuit-open");
+    }
+    assert_eq!(backend.asked().len(), 3);
+    tokio::time::advance(SECOND).await;
+    assert_eq!(ask(&guard, "a").await, "closed");
+    assert_eq!(ask(&guard, "a").await, "circuit-open");
+    assert_eq!(backend.asked().len(), 4);
+    // Not within the second that it would be without a failed probe, but after the doubled one.
+    backend.answers(Answer::Refused(Refusal::Status(403)));
+    tokio::time::advance(2 * SECOND).await;
+    assert_eq!(ask(&guard, "a").await, "status");
+    let counts = guard.guard().unwrap();
+    assert_eq!((counts.circuit_open, counts.circuit_opened), (false, 1));
+    assert_eq!(ask(&guard, "a").await, "status");
+    assert_eq!(backend.asked().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_circuit_opens_nobody_is_left_in_line() {
+    let backend = Arc::new(Memory::default());
+    backend.answers(Answer::Failed(Failure::Closed));
+    backend.takes(SECOND);
+    let guard = guard(&backend, |config| config.max_in_flight = 3);
+    let cookies: Vec<_> = (0..1_000).map(|number| format!("{number}")).collect();
+    let told = join_all(cookies.iter().map(|cookie| ask(&guard, cookie))).await;
+    let closed = told.iter().filter(|told| *told == "closed").count();
+    let sent_away = told.iter().filter(|told| *told == "circuit-open").count();
+    assert_eq!((closed, sent_away), (3, 997));
+    assert_eq!(backend.asked().len(), 3);
+    let counts = guard.guard().unwrap();
+    assert_eq!((counts.in_flight, counts.waiting), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_whose_visitor_leaves_does_not_keep_the_circuit_open() {
+    let backend = gated();
+    let guard = guard(&backend, |config| config.max_in_flight = 10);
+    backend.answers(Answer::Failed(Failure::Closed));
+    for _ in 0..3 {
+        ask(&guard, "a").await;
+    }
+    tokio::time::advance(SECOND).await;
+    let mut probe = Box::pin(ask(&guard, "hold"));
+    assert_eq!((&mut probe).now_or_never(), None);
+    assert_eq!(ask(&guard, "b").await, "circuit-open");
+    drop(probe);
+    backend.answers(admitted("in"));
+    assert_eq!(ask(&guard, "b").await, "in");
+    assert_eq!(ask(&guard, "c").await, "in");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_concerns_everybody_opens_the_circuit() {
+    let outages = [
+        Answer::Failed(Failure::Connect("x".into())),
+        Answer::Failed(Failure::Truncated),
+        Answer::Refused(Refusal::Status(502)),
+        Answer::Refused(Refusal::Status(503)),
+        Answer::Refused(Refusal::Status(504)),
+    ];
+    let answers = [
+        Answer::Refused(Refusal::Status(500)),
+        Answer::Refused(Refusal::Status(401)),
+        Answer::Refused(Refusal::AllowedRooms),
+        Answer::Failed(Failure::NotObject),
+        Answer::Failed(Failure::ContentType(None)),
+    ];
+    let all = outages.map(|outage| (outage, true)).into_iter();
+    for (answer, opens) in all.chain(answers.map(|answer| (answer, false))) {
+        let backend = Arc::new(Memory::default());
+        backend.answers(answer.clone());
+        let guard = guard(&backend, |_| {});
+        for _ in 0..10 {
+            ask(&guard, "a").await;
+        }
+        assert_eq!(guard.guard().unwrap().circuit_open, opens, "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_span_to_come_back_in_grows_with_the_crowd_and_the_backoff() {
+    let backend = Arc::new(Memory::default());
+    let guard = guard(&backend, |_| {});
+    let spans: Vec<_> = (0..100).map(|_| guard.come_back_within()).collect();
+    assert_eq!((spans[0], spans[99]), (SECOND, 2 * SECOND));
+    tokio::time::advance(60 * SECOND).await;
+    backend.answers(Answer::Failed(Failure::Closed));
+    for _ in 0..3 {
+        ask(&guard, "a").await;
+    }
+    for _ in 0..6 {
+        tokio::time::advance(30 * SECOND).await;
+        ask(&guard, "a").await;
+    }
+    // What is left of a wait that chance shortened by up to a half.
+    let span = guard.come_back_within();
+    assert!((15 * SECOND..=31 * SECOND).contains(&span), "{span:?}");
+}
+
+#[tokio::test]
+async fn hooks_pass_through() {
+    let guard = guard(&Arc::new(Memory::default()), |_| {});
+    assert!(guard.has_hook(Hook::Ping) && !guard.has_hook(Hook::Connect));
+    let told = guard.hook(Hook::Ping, &Credentials::default()).await;
+    assert_eq!(told, Err(Failure::Closed));
+}

@@ -1,0 +1,294 @@
+//! What a socket did not take yet: a queue of pieces.
+//!
+//! Small things are copied into pieces that grow up to [`PIECE`] bytes; of a large publication a
+//! reference is kept, so that all who stay behind share its bytes. What was sent is let go piece
+//! by piece, and nothing is ever moved.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
+
+use crate::body::Body;
+use crate::body::Kept;
+use crate::peer::Peer;
+use crate::peer::Sent;
+use crate::timer::Link;
+
+/// Largest piece of copied bytes, in bytes: the largest that jemalloc packs side by side. It adds a
+/// page to each larger one, which would be a quarter of 16 KiB.
+const PIECE: usize = 14 << 10;
+
+/// Pieces that are offered to the socket at once.
+const VECTORED: usize = 32;
+
+/// So many bytes are progress: who takes fewer of them within `outbox_age`, and not all that
+/// waits, stands still.
+const PROGRESS: usize = 16 << 10;
+
+/// The memory of all outboxes that share it, in bytes: those of all shards of a process.
+///
+/// A shard touches it when an outbox gets or gives back memory, never for what goes straight to
+/// the socket.
+#[derive(Debug)]
+pub struct Outboxes {
+    bytes: AtomicUsize,
+    limit: AtomicUsize,
+}
+
+impl Outboxes {
+    /// No outboxes yet. They may hold `limit` bytes together; zero: as much as they like.
+    #[must_use]
+    pub const fn new(limit: usize) -> Self {
+        Self {
+            bytes: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+        }
+    }
+
+    /// What they hold: copied bytes by the memory that was taken for them, a publication's bytes
+    /// once, however many connections wait for them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// What they may hold; zero: as much as they like.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes what they may hold. Shards notice when they do something next.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Whether they hold more than they may.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let limit = self.limit();
+        limit != 0 && self.bytes() > limit
+    }
+
+    pub(crate) fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Default for Outboxes {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+/// The peer is gone.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+/// What one socket did not take.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    pieces: VecDeque<Piece>,
+    /// Bytes of the first piece that were sent.
+    sent: usize,
+    /// Bytes that wait.
+    waiting: usize,
+    /// Publish frames that wait.
+    publications: u64,
+    /// Capacity of the copied pieces.
+    copied: usize,
+    /// Bytes of memory that were counted in `all`.
+    counted: usize,
+    all: Arc<Outboxes>,
+    /// Its place among those that wait, by their last progress.
+    pub(crate) link: Link,
+    /// Whether it has one.
+    pub(crate) watched: bool,
+    /// Bytes that were taken since.
+    progress: usize,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Copied(Vec<u8>),
+    Kept(Arc<Kept>),
+}
+
+impl Outbox {
+    pub(crate) fn new(all: Arc<Outboxes>) -> Self {
+        Self {
+            pieces: VecDeque::new(),
+            sent: 0,
+            waiting: 0,
+            publications: 0,
+            copied: 0,
+            counted: 0,
+            all,
+            link: Link::new(),
+            watched: false,
+            progress: 0,
+        }
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Publish frames that wait.
+    pub(crate) fn publications(&self) -> u64 {
+        self.publications
+    }
+
+    /// Whether enough was taken to be called progress; if so, what comes counts anew.
+    pub(crate) fn progressed(&mut self) -> bool {
+        let progressed = self.progress >= PROGRESS;
+        if progressed {
+            self.progress = 0;
+        }
+        progressed
+    }
+
+    /// Adds `parts`, which are `publications` frames, but for their first `taken` bytes; there are
+    /// some only where nothing waits. The second part is the bytes of `body`, if there is one.
+    pub(crate) fn append(
+        &mut self,
+        parts: &[&[u8]],
+        body: Option<&Body>,
+        mut taken: usize,
+        publications: u64,
+    ) {
+        debug_assert!(taken == 0 || self.pieces.is_empty());
+        for (at, part) in parts.iter().enumerate() {
+            let skipped = taken.min(part.len());
+            taken -= skipped;
+            let rest = &part[skipped..];
+            if rest.is_empty() {
+                continue;
+            }
+            self.waiting += rest.len();
+            match body {
+                Some(body) if at == 1 => {
+                    if skipped > 0 {
+                        self.sent = skipped;
+                    }
+                    self.pieces.push_back(Piece::Kept(body.keep(&self.all)));
+                }
+                _ => self.copy(rest),
+            }
+        }
+        self.publications += publications;
+        self.count();
+    }
+
+    /// Sends what the peer takes now.
+    pub(crate) fn flush(&mut self, peer: &mut impl Peer) -> Result<(), Gone> {
+        while self.waiting > 0 {
+            let slices = self.slices();
+            let sent = match slices.as_slice() {
+                [slice] => peer.send(slice),
+                slices => peer.send_vectored(slices),
+            };
+            drop(slices);
+            match sent {
+                Sent::Bytes(0) => break,
+                Sent::Bytes(taken) => self.advance(taken),
+                Sent::Gone => return Err(Gone),
+            }
+        }
+        self.count();
+        Ok(())
+    }
+
+    fn copy(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let last = match self.pieces.back_mut() {
+                Some(Piece::Copied(last)) if last.len() < PIECE => last,
+                last => {
+                    // Who filled a piece will fill another: growing it step by step would leave
+                    // the allocator with all the smaller ones.
+                    let full = matches!(last, Some(Piece::Copied(_)));
+                    let piece = Vec::with_capacity(if full { PIECE } else { 0 });
+                    self.copied += piece.capacity();
+                    self.pieces.push_back(Piece::Copied(piece));
+                    continue;
+                }
+            };
+            let (now, later) = bytes.split_at(bytes.len().min(PIECE - last.len()));
+            let needed = last.len() + now.len();
+            if needed > last.capacity() {
+                let before = last.capacity();
+                let capacity = (2 * before).clamp(needed, PIECE);
+                last.reserve_exact(capacity - last.len());
+                self.copied += last.capacity() - before;
+            }
+            last.extend_from_slice(now);
+            bytes = later;
+        }
+    }
+
+    /// The first pieces, as they are to be sent.
+    fn slices(&self) -> SmallVec<[IoSlice<'_>; VECTORED]> {
+        let pieces = self.pieces.iter().take(VECTORED).enumerate();
+        pieces
+            .map(|(at, piece)| {
+                let sent = if at == 0 { self.sent } else { 0 };
+                IoSlice::new(&piece.bytes()[sent..])
+            })
+            .collect()
+    }
+
+    /// Lets go of `taken` bytes, which were sent.
+    fn advance(&mut self, taken: usize) {
+        self.waiting -= taken;
+        self.progress = self.progress.saturating_add(taken);
+        self.sent += taken;
+        while let Some(first) = self.pieces.front()
+            && self.sent >= first.bytes().len()
+        {
+            self.sent -= first.bytes().len();
+            if let Piece::Copied(bytes) = first {
+                self.copied -= bytes.capacity();
+            }
+            self.pieces.pop_front();
+        }
+    }
+
+    /// Tells what it holds to the count of all.
+    fn count(&mut self) {
+        let list = self.pieces.capacity() * size_of::<Piece>();
+        let holds = size_of::<Self>() + list + self.copied;
+        if holds > self.counted {
+            self.all.add(holds - self.counted);
+        } else if holds < self.counted {
+            self.all.subtract(self.counted - holds);
+        }
+        self.counted = holds;
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.all.subtract(self.counted);
+    }
+}
+
+impl Piece {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Copied(bytes) => bytes,
+            Self::Kept(kept) => kept,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Those who stay behind: what waits for them, and when it is too much or too old.
+
+use crate::connection::Broken;
+use crate::connection::State;
+use crate::connection::Waiting;
+use crate::peer::Effects;
+use crate::peer::Eviction;
+use crate::peer::Peer;
+use crate::registry::ConnectionId;
+use crate::shard::Shard;
+
+/// How much may wait for a connection before it is read no further, in bytes.
+const READ_AHEAD: usize = 64 << 10;
+
+impl<P: Peer> Shard<P> {
+    /// Whether more may be read from a connection: not while its answers pile up.
+    #[must_use]
+    pub fn may_read(&self, id: ConnectionId) -> bool {
+        let most = READ_AHEAD.min(self.settings.bounds().each);
+        let connection = self.connections.get(id.index());
+        connection.is_some_and(|connection| connection.waiting() <= most)
+    }
+
+    /// The socket takes bytes again.
+    pub fn writable(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        let Some(outbox) = &connection.outbox else {
+            return;
+        };
+        let queued = outbox.publications();
+        if let Err(broken) = connection.flush() {
+            return self.broken(id, broken, now, effects);
+        }
+        if connection.waiting() > 0 {
+            return self.note_progress(id, now);
+        }
+        self.stats.queued -= queued;
+        self.stats.deliveries += queued;
+        self.unwatch(id);
+        let connection = &mut self.connections[id.index()];
+        connection.outbox = None;
+        if matches!(connection.state, State::Closing { deaf: true, .. }) {
+            connection.peer.shutdown();
+        }
+    }
+
+    /// Sends bytes that are no publications; ends the connection where that fails.
+    pub(super) fn send(
+        &mut self,
+        id: ConnectionId,
+        bytes: &[u8],
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) {
+        let bounds = self.settings.bounds();
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return;
+        };
+        match connection.send([bytes], None, 0, &bounds) {
+            Ok(true) => {}
+            Ok(false) => self.waits(id, now, effects),
+            Err(broken) => self.broken(id, broken, now, effects),
+        }
+    }
+
+    /// Something was added to a connection's outbox: sees to it that it is looked after, and that
+    /// all outboxes together hold no more than they may.
+    pub(super) fn waits(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+        let outbox = self.connections[id.index()].outbox.as_mut();
+        if outbox.is_some_and(|outbox| !std::mem::replace(&mut outbox.watched, true)) {
+            let mut waiting = Waiting(&mut self.connections);
+            self.waiting.push(&mut waiting, id.0, now);
+        }
+        self.relieve(now, effects);
+    }
+
+    /// While all outboxes of the process hold more than they may, evicts who has stood still for
+    /// longest: who takes its bytes at once is not even in the list, and who makes progress
+    /// stands at its end.
+    pub(super) fn relieve(&mut self, now: u64, effects: &mut impl Effects<P>) {
+        while self.settings.outboxes.is_over()
+            && let Some(id) = self.waiting.first()
+        {
+            self.evict(ConnectionId(id), Eviction::OutboxTotalBytes, now, effects);
+        }
+    }
+
+    /// Who stands still for too long.
+    pub(super) fn late(&mut self, now: u64) -> Option<u32> {
+        let mut waiting = Waiting(&mut self.connections);
+        self.waiting.expired(&mut waiting, now)
+    }
+
+    /// Takes a connection whose outbox is about to go out of the list.
+    pub(super) fn unwatch(&mut self, id: ConnectionId) {
+        let outbox = self.connections[id.index()].outbox.as_mut();
+        if outbox.is_some_and(|outbox| std::mem::take(&mut outbox.watched)) {
+            let mut waiting = Waiting(&mut self.connections);
+            self.waiting.remove(&mut waiting, id.0);
+        }
+    }
+
+    /// Whoever took enough has time again.
+    fn note_progress(&mut self, id: ConnectionId, now: u64) {
+        let outbox = self.connections[id.index()].outbox.as_mut();
+        if outbox.is_some_and(|outbox| outbox.watched && outbox.progressed()) {
+            let mut waiting = Waiting(&mut self.connections);
+            self.waiting.remove(&mut waiting, id.0);
+            self.waiting.push(&mut waiting, id.0, now);
+        }
+    }
+
+    pub(super) fn broken(
+        &mut self,
+        id: ConnectionId,
+        broken: Broken,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) {
+        match broken {
+            Broken::Slow => self.evict(id, Eviction::OutboxBytes, now, effects),
+            Broken::Gone => self.remove(id, now, effects),
+        }
+    }
+
+    /// Ends a connection to protect the others. It is not told: its socket takes nothing, and may
+    /// be in the middle of a frame.
+    pub(super) fn evict(
+        &mut self,
+        id: ConnectionId,
+        reason: Eviction,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) {
+        let connection = &self.connections[id.index()];
+        self.stats.evictions[reason as usize] += 1;
+        effects.evicted(connection.id, &connection.peer, reason);
+        self.remove(id, now, effects);
+    }
+}

@@ -1,0 +1,56 @@
+//! A sign of life that only shards can give.
+
+use std::sync::Arc;
+
+use ht_broker::Dispatch;
+
+/// Tells whether the shards make progress.
+#[derive(Clone)]
+pub struct Pulse(Arc<dyn Dispatch>);
+
+impl Pulse {
+    pub(crate) fn new(dispatcher: Arc<dyn Dispatch>) -> Self {
+        Self(dispatcher)
+    }
+
+    /// Ready when every shard that has not ended has taken what was in its inbox before.
+    pub async fn beat(&self) {
+        self.0.probe().await.0.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+    use ht_core::index::Matching;
+
+    use super::*;
+    use crate::dispatcher::Dispatcher;
+    use crate::inbox;
+    use crate::inbox::Input;
+    use crate::node::Node;
+
+    #[tokio::test]
+    async fn it_beats_when_the_last_shard_has_taken_something() {
+        let [first, second] = std::array::from_fn(|_| {
+            let poll = mio::Poll::new().unwrap();
+            inbox::inbox(4, inbox::waker(&poll, mio::Token(0)).unwrap())
+        });
+        let node = Arc::new(Node::new(2, Matching::default(), None));
+        let dispatcher = Dispatcher::new(vec![first.0, second.0], 0, node);
+        let pulse = Pulse::new(Arc::new(dispatcher));
+        let mut beat = pin!(pulse.beat());
+        assert!(beat.as_mut().now_or_never().is_none());
+        let mut shards = [first.1, second.1];
+        for shard in &mut shards {
+            assert!(beat.as_mut().now_or_never().is_none(), "a shard is stuck");
+            let Some(Input::Probe(taken)) = shard.next() else {
+                panic!("a probe");
+            };
+            taken.send(()).unwrap();
+        }
+        beat.await;
+    }
+}

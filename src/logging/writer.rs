@@ -1,0 +1,193 @@
+//! Where the log's lines go: to a thread of their own, which alone may wait for whoever reads them.
+//!
+//! A pipe that nobody reads or a disk that is full holds no other thread. What does not fit into
+//! the queue, or cannot be written, is counted; once lines can be written
+//! again, one says how many were lost.
+
+use std::io;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::sync::mpsc::Receiver;
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::Duration;
+
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Lines that wait.
+const LINES: usize = 1_024;
+
+/// Bytes that wait, in all.
+const BYTES: usize = 4 << 20;
+
+/// How long the end of the process waits until what was logged is written.
+const FLUSH: Duration = Duration::from_secs(1);
+
+enum Message {
+    Line(Vec<u8>),
+    /// Answer when all before is written.
+    Flush(SyncSender<()>),
+}
+
+/// The queue to the thread.
+#[derive(Clone)]
+pub(super) struct Queue {
+    messages: SyncSender<Message>,
+    bytes: Arc<AtomicUsize>,
+    dropped: &'static AtomicU64,
+}
+
+impl Queue {
+    /// Starts the thread. Lines that are lost count in `dropped`.
+    pub(super) fn to(
+        out: impl Write + Send + 'static,
+        dropped: &'static AtomicU64,
+    ) -> io::Result<Self> {
+        let (messages, next) = mpsc::sync_channel(LINES);
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::clone(&bytes);
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(move || write(out, &next, &waiting, dropped))?;
+        Ok(Self {
+            messages,
+            bytes,
+            dropped,
+        })
+    }
+
+    /// Waits until what was logged so far is written, but not for long.
+    pub(super) fn flush(&self) {
+        let (written, done) = mpsc::sync_channel(1);
+        if self.messages.try_send(Message::Flush(written)).is_ok() {
+            // Too late or gone: then nobody reads.
+            let _ = done.recv_timeout(FLUSH);
+        }
+    }
+
+    fn send(&self, line: &[u8]) {
+        let len = line.len();
+        let waiting = self.bytes.fetch_add(len, Ordering::Relaxed);
+        let fits = waiting + len <= BYTES;
+        if !(fits && self.messages.try_send(Message::Line(line.into())).is_ok()) {
+            self.bytes.fetch_sub(len, Ordering::Relaxed);
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// One line for the queue.
+pub(super) struct Line<'a>(&'a Queue);
+
+impl Write for Line<'_> {
+    /// The subscriber writes each line at once.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.send(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Queue {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Line(self)
+    }
+}
+
+fn write(
+    mut out: impl Write,
+    next: &Receiver<Message>,
+    waiting: &AtomicUsize,
+    dropped: &AtomicU64,
+) {
+    let mut told = 0;
+    while let Ok(message) = next.recv() {
+        match message {
+            Message::Line(line) => {
+                waiting.fetch_sub(line.len(), Ordering::Relaxed);
+                if out.write_all(&line).is_err() {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+                let lost = dropped.load(Ordering::Relaxed);
+                if lost > told {
+                    let lines = lost - told;
+                    told = lost;
+                    // It finds its place behind what waits, or is one of those that are lost.
+                    tracing::warn!(
+                        lines,
+                        "lines of the log were lost: nobody took them in time"
+                    );
+                }
+            }
+            // Nobody waits any more where it took too long.
+            Message::Flush(written) => drop(written.try_send(())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes what it is told to take.
+    struct Reader(Receiver<io::Result<()>>, SyncSender<Vec<u8>>);
+
+    impl Write for Reader {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.recv().expect("a permission")?;
+            self.1.send(line.to_vec()).expect("a test");
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_holds_nobody_and_what_is_lost_is_counted() {
+        static DROPPED: AtomicU64 = AtomicU64::new(0);
+        let (permit, permits) = mpsc::sync_channel(2 * LINES);
+        let (written, lines) = mpsc::sync_channel(2 * LINES);
+        let queue = Queue::to(Reader(permits, written), &DROPPED).unwrap();
+        // One is with the reader, the queue is full, and some are too many.
+        for number in 0..LINES + 11 {
+            queue.send(number.to_string().as_bytes());
+        }
+        let lost = DROPPED.load(Ordering::Relaxed);
+        assert!((10..=11).contains(&lost), "{lost}");
+        for number in 0..LINES {
+            permit.send(Ok(())).unwrap();
+            assert_eq!(lines.recv().unwrap(), number.to_string().as_bytes());
+        }
+        // Too many bytes are too many as well.
+        queue.send(&vec![b'x'; BYTES + 1]);
+        let now = DROPPED.load(Ordering::Relaxed);
+        assert_eq!(now, lost + 1);
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_counted_and_the_next_line_is_tried() {
+        static DROPPED: AtomicU64 = AtomicU64::new(0);
+        let (permit, permits) = mpsc::sync_channel(2 * LINES);
+        let (written, lines) = mpsc::sync_channel(2 * LINES);
+        let queue = Queue::to(Reader(permits, written), &DROPPED).unwrap();
+        queue.send(b"lost");
+        queue.send(b"kept");
+        permit.send(Err(io::ErrorKind::StorageFull.into())).unwrap();
+        permit.send(Ok(())).unwrap();
+        assert_eq!(lines.recv().unwrap(), b"kept");
+        assert!(DROPPED.load(Ordering::Relaxed) > 0);
+        queue.flush();
+    }
+}

@@ -1,0 +1,83 @@
+//! Reading the settings again while the gateway runs.
+
+use ht_backend::ForwardRules;
+use ht_backend::HttpBackend;
+use ht_server::Gateway;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
+
+use crate::config::Config;
+use crate::config::Sources;
+use crate::config::Written;
+use crate::logging::LogLevel;
+
+/// Knows what is in force.
+pub(crate) struct Reloader {
+    sources: Sources,
+    /// What the process began with.
+    started: Written,
+    current: Config,
+    level: LogLevel,
+}
+
+impl Reloader {
+    /// Of a process that began with `config`, which was read from `sources`.
+    pub(crate) fn new(sources: Sources, config: Config, level: LogLevel) -> Self {
+        Self {
+            sources,
+            started: config.written.clone(),
+            current: config,
+            level,
+        }
+    }
+
+    /// Reads the settings again, from the same places, and changes what may change. With a mistake
+    /// among them nothing changes. Either way the log says what came of it.
+    pub(crate) async fn reload(&mut self, gateway: &Gateway) {
+        let sources = self.sources.clone();
+        let loaded = match tokio::task::spawn_blocking(move || sources.load()).await {
+            Ok(loaded) => loaded,
+            Err(cause) => {
+                error!("the settings could not be read again: {cause}");
+                return;
+            }
+        };
+        let new = match loaded {
+            Ok(new) => new,
+            Err(mistakes) => {
+                for mistake in mistakes.lines() {
+                    error!("{mistake}");
+                }
+                error!("the settings have mistakes: nothing changes");
+                return;
+            }
+        };
+        if let Err(cause) = self.apply(gateway, &new).await {
+            error!("the settings cannot be used, nothing changes: {cause:#}");
+            return;
+        }
+        let changes = self.current.changes(&self.started, &new);
+        if !changes.fixed.is_empty() {
+            let fixed = changes.fixed.join(", ");
+            warn!("changed in the settings, but only in force after a restart: {fixed}");
+        }
+        match changes.live.as_slice() {
+            [] => info!("the settings were read again: nothing changes"),
+            live => info!(
+                "the settings were read again, in force now: {}",
+                live.join(", ")
+            ),
+        }
+        self.current = new;
+    }
+
+    async fn apply(&self, gateway: &Gateway, new: &Config) -> anyhow::Result<()> {
+        // What only the backend checks, such as headers that nobody may set.
+        HttpBackend::new(new.backend.clone())?;
+        let rules = ForwardRules::new(new.backend.headers.clone());
+        gateway.reload(&new.server, rules).await?;
+        self.level.set(new.log.level);
+        Ok(())
+    }
+}
