@@ -32,7 +32,13 @@ impl Backend for Suspicious {
         for (name, value) in credentials.headers() {
             let clean = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
             assert!(value.as_bytes().iter().all(clean), "{name}: {value:?}");
-            let allowed = ["cookie", "user-agent", "x-real-ip", "x-csrftoken", "authorization"];
+            let allowed = [
+                "cookie",
+                "user-agent",
+                "x-real-ip",
+                "x-csrftoken",
+                "authorization",
+            ];
             assert!(allowed.contains(&name.as_str()), "{name}");
         }
         let answer = Answer::Admitted(Admission {
@@ -58,13 +64,18 @@ static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
     let settings = [
         ("HT_BACKEND__URL", "http://localhost/".to_owned()),
         ("HT_LISTEN", format!("unix:{}", path.display())),
-        ("HT_INTERNAL__LISTEN", format!("unix:{}", folder.join("internal").display())),
+        (
+            "HT_INTERNAL__LISTEN",
+            format!("unix:{}", folder.join("internal").display()),
+        ),
         ("HT_THREADS", "1".to_owned()),
         ("HT_AUTH__FIRST_FRAME", "true".to_owned()),
     ];
     let sources = Sources {
         file: None,
-        environment: settings.map(|(name, value)| (name.to_owned(), value)).into(),
+        environment: settings
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
         folder,
     };
     let config = sources.load().expect("a configuration");
@@ -78,13 +89,24 @@ static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
 
 fuzz_target!(|bytes: &[u8]| {
     let mut stream = UnixStream::connect(&*SOCKET).expect("a gateway that listens");
-    stream.set_read_timeout(Some(Duration::from_secs(9))).expect("a timeout");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(9)))
+        .expect("a timeout");
     // It may have heard enough before all is said.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     let ended = stream.read_to_end(&mut answer);
-    let reset = ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
-    assert!(ended.is_ok() || reset, "{ended:?}: not closed after the end of what was said");
-    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{}", answer.escape_ascii());
+    let reset = ended
+        .as_ref()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+    assert!(
+        ended.is_ok() || reset,
+        "{ended:?}: not closed after the end of what was said"
+    );
+    assert!(
+        answer.is_empty() || answer.starts_with(b"HTTP/1."),
+        "{}",
+        answer.escape_ascii()
+    );
 });

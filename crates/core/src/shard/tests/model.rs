@@ -77,20 +77,32 @@ fn check(mode: Mode, operations: &[Operation]) {
 pub(crate) fn fuzz(bytes: &[u8]) {
     let random = TestRng::from_seed(RngAlgorithm::PassThrough, bytes);
     let mut runner = TestRunner::new_with_rng(Config::default(), random);
-    let choices = (
-        any::<bool>(),
-        any::<bool>(),
+    let bounds = (
         prop_oneof![Just(0usize), 1usize..400],
-        0..200usize,
-        operations(),
+        prop_oneof![Just(0usize), 1usize..2_000],
+        prop_oneof![Just(0u64), 1u64..10_000],
     );
+    let choices = (any::<[bool; 2]>(), bounds, 0..200usize, operations());
     // Bytes may be too few to choose by.
     let Ok(tree) = choices.new_tree(&mut runner) else {
         return;
     };
-    let (exact, eager, outbox_bytes, threshold, operations) = tree.current();
-    let matching = if exact { Matching::Exact } else { Matching::Wildcard };
-    check(Mode { matching, eager, outbox_bytes, threshold }, &operations);
+    let ([exact, eager], bounds, threshold, operations) = tree.current();
+    let (outbox_bytes, outbox_total_bytes, outbox_age) = bounds;
+    let matching = if exact {
+        Matching::Exact
+    } else {
+        Matching::Wildcard
+    };
+    let mode = Mode {
+        matching,
+        eager,
+        outbox_bytes,
+        outbox_total_bytes,
+        outbox_age,
+        threshold,
+    };
+    check(mode, &operations);
 }
 
 proptest! {
