@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used)] // A failure here is a failed test.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
+
+use ht_proto::close::Advice;
+use ht_proto::close::Close;
 
 /// Lines of a source file, tests aside.
 const LINES_MAX: usize = 400;
@@ -33,7 +37,10 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy();
         if path.is_dir() {
-            if !matches!(&*name, "target" | "node_modules" | ".git" | ".test") {
+            if !matches!(
+                &*name,
+                "target" | "node_modules" | ".git" | ".test" | ".venv"
+            ) {
                 found.extend(files(&path, ending));
             }
         } else if name.ends_with(ending) {
@@ -108,6 +115,49 @@ fn lines_to_alert_on_are_lines_that_are_logged() {
 }
 
 #[test]
+fn close_codes_in_the_protocol_are_those_of_the_code() {
+    let page = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    let part = page.split("\n## The end of a connection\n").nth(1).unwrap();
+    let part = part.split("\n## ").next().unwrap();
+    let rows = part.split("\n| code | reason | why |\n").nth(1).unwrap();
+    let documented: BTreeSet<_> = rows
+        .lines()
+        .skip(1)
+        .take_while(|row| row.starts_with('|'))
+        .filter_map(|row| {
+            let mut cells = row.split('|').skip(1).map(str::trim);
+            let (code, reason) = (cells.next()?, cells.next()?);
+            let word = reason.trim_matches('`').replace(" <ms>", "");
+            // What the frame layer says are sentences.
+            (reason != "what was wrong").then(|| (code.parse::<u16>().unwrap(), word))
+        })
+        .collect();
+    let known = Close::ALL.map(|close| (close.code(), close.word().to_owned()));
+    assert_eq!(documented, BTreeSet::from(known));
+    let advice = |rows: &str, what: &str| {
+        let row = rows.lines().find(|row| row.contains(what)).unwrap();
+        let codes = row.split('|').nth(1).unwrap();
+        let ends = codes.split(", ").map(|codes| {
+            let range = codes.trim().split_once('–');
+            let (first, last) = range.unwrap_or((codes.trim(), codes.trim()));
+            first.parse::<u16>().unwrap()..=last.parse().unwrap()
+        });
+        ends.flatten().collect::<BTreeSet<_>>()
+    };
+    for (what, meant) in [
+        ("| come back soon: within", Advice::Soon),
+        ("| come back later", Advice::Later),
+        ("| do not come back", Advice::Never),
+        ("| sign in again", Advice::SignIn),
+    ] {
+        let codes = (1_000..5_000).filter(|code| Advice::of(*code) == meant);
+        // Those never travel, and have a row of their own.
+        let codes = codes.filter(|code| !matches!(code, 1005 | 1006));
+        assert_eq!(advice(part, what), codes.collect(), "{what}");
+    }
+}
+
+#[test]
 fn links_in_documents_lead_somewhere() {
     for document in files(root(), ".md") {
         let text = fs::read_to_string(&document).unwrap();
@@ -128,4 +178,42 @@ fn links_in_documents_lead_somewhere() {
             );
         }
     }
+}
+
+#[test]
+fn every_test_that_security_relies_on_is_there() {
+    let page = fs::read_to_string(root().join("SECURITY.md")).unwrap();
+    let named: Vec<_> = page
+        .split([' ', ',', '\n'])
+        .filter_map(|word| word.split_once("::"))
+        .collect();
+    for (file, name) in &named {
+        let text = fs::read_to_string(root().join(file)).unwrap();
+        let before = [format!("\nfn {name}("), format!("\nasync fn {name}(")]
+            .iter()
+            .find_map(|line| text.split_once(line))
+            .map_or("", |(before, _)| before);
+        let attributes = before
+            .lines()
+            .rev()
+            .take_while(|line| line.starts_with("#["));
+        let is_test = attributes.into_iter().any(|line| line.contains("test"));
+        assert!(is_test, "{file} has no test {name}");
+    }
+    assert!(named.len() > 30, "no table of tests");
+}
+
+#[test]
+fn every_package_forbids_what_the_workspace_forbids() {
+    for manifest in files(root(), "Cargo.toml") {
+        // A workspace of its own, whose macros are not.
+        if manifest.starts_with(root().join("fuzz")) {
+            continue;
+        }
+        let text = fs::read_to_string(&manifest).unwrap();
+        let inherits = text.contains("[lints]\nworkspace = true\n");
+        assert!(inherits, "{}: no lints", manifest.display());
+    }
+    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(text.contains("\nunsafe_code = \"forbid\"\n"));
 }

@@ -210,7 +210,7 @@ bootstrap = "/bootstrap/"
 [backend.headers]
 X-A = { parm = "a" }
 X-B = { param = "b", cookie = "b" }
-Host = { fixed = "x" }
+Host = { header = "X-Forwarded-Host" }
 X-C = true
 X-D = { param = "d", format = "Bearer" }
 [limits]
@@ -249,7 +249,7 @@ matching = "fuzzy"
             ),
             (
                 "high-templar.toml:10: backend.headers.Host: ",
-                "sets this header itself",
+                "a visitor must not choose it",
             ),
             ("high-templar.toml:11: backend.headers.X-C: ", "or false"),
             ("high-templar.toml:12: backend.headers.X-D: ", "one {}"),

@@ -208,7 +208,7 @@ fn the_committed_documentation_is_up_to_date() {
         let committed = fs::read_to_string(path).expect(page);
         assert!(
             found.stdout == committed,
-            "run: cargo run -- config {option} > {page}"
+            "run: cargo run --bin high-templar -- config {option} > {page}"
         );
     }
 }

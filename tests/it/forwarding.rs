@@ -105,6 +105,7 @@ fn custom_headers_come_from_every_source() {
             X-Tenant = { header = "X-Forwarded-Host" }
             X-Session = { cookie = "sessionid" }
             Referer = { fixed = "https://app.example" }
+            Host = { fixed = "app.example" }
             Authorization = { param = "jwt", format = "Bearer {}" }
             X-Absent = { param = "absent" }
             X-Real-IP = false
@@ -124,6 +125,7 @@ fn custom_headers_come_from_every_source() {
         ("x-tenant", Some("tenant.example")),
         ("x-session", Some("s")),
         ("referer", Some("https://app.example")),
+        ("host", Some("app.example")),
         ("authorization", Some("Bearer a.b")),
         ("x-absent", None),
         ("x-real-ip", None),

@@ -9,6 +9,7 @@ use crate::support::Client;
 use crate::support::Gate;
 use crate::support::Gateway;
 use crate::support::Handshake;
+use crate::support::NEVER;
 use crate::support::Reply;
 use crate::support::StubBackend;
 use crate::support::stream::Address;
@@ -59,10 +60,25 @@ fn a_handshake_under_way_does_not_hold_the_end() {
     let behind = gate.clone();
     let backend =
         StubBackend::new(move |_| Reply::Behind(behind.clone(), Reply::rooms(&json!([])).into()));
-    let mut gateway = Gateway::start(&backend);
-    let _asked = Handshake::new(&gateway).send();
-    backend.wait_for(1);
+    let mut gateway = Gateway::with(&backend)
+        .set("HT_AUTH__FIRST_FRAME", "true")
+        .set("HT_AUTH__FIRST_FRAME_TIMEOUT", NEVER)
+        .start();
+    // Nobody has to wait for it: neither who was silent so far nor who has not brought its token.
+    let _silent = gateway.public().connect().unwrap();
+    let with_cookie = || Handshake::new(&gateway).header("Cookie", "a=b");
+    let asked = with_cookie().send();
+    let mut waits = Handshake::new(&gateway).open();
+    let mut told = Handshake::new(&gateway).open();
+    told.send_text(r#"{"type": "authenticate", "token": "a"}"#);
+    backend.wait_for(2);
     gateway.signal("INT");
+    let (answer, _) = asked.answer();
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    for client in [&mut waits, &mut told] {
+        assert_eq!(client.expect_close(1012), "restart");
+    }
     assert_eq!(gateway.wait_for_end(), Some(0));
 }
 

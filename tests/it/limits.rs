@@ -90,6 +90,34 @@ fn a_head_that_does_not_come_is_not_waited_for() {
             "{answer:?}"
         );
     }
+    let name = "high_templar_handshake_errors_total{reason=\"head\"}";
+    gateway.wait_for_metric(name, 2);
+}
+
+#[test]
+fn a_connection_that_is_no_websocket_gets_one_answer_and_gives_its_place_back() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    let upgrade = Handshake::new(&gateway).without("Sec-WebSocket-Version");
+    for (request, status) in [
+        (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), 200),
+        (b"GET /ws/ HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), 426),
+        (b"POST /ws/ HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), 405),
+        (upgrade.bytes(), 426),
+    ] {
+        let mut stream = gateway.public().connect().unwrap();
+        stream.write_all(&request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{answer}"
+        );
+        let mut lines = answer.lines();
+        let connection = lines.find(|line| line.starts_with("connection: "));
+        let ends = connection.is_some_and(|line| line.ends_with("close"));
+        assert!(ends, "{answer}");
+    }
 }
 
 #[test]

@@ -205,13 +205,10 @@ impl Gateway {
                 &config.limits,
             ))),
             told: Told::default(),
+            leaving: doors.clone(),
             has_hooks,
         };
-        let public_door = tokio::spawn(public::serve(
-            Arc::new(front),
-            public_listener,
-            doors.clone(),
-        ));
+        let public_door = tokio::spawn(public::serve(Arc::new(front), public_listener));
         tokio::spawn(memory::watch(
             Arc::clone(&node),
             live.clone(),

@@ -17,12 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ht_backend::Backend;
+use http::HeaderValue;
 use http::Method;
 use http::Request;
 use http::Response;
 use http::StatusCode;
+use http::header;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -31,6 +34,7 @@ use hyper_util::rt::TokioTimer;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::grants::GrantSets;
 use crate::inbox;
@@ -55,6 +59,9 @@ use crate::respond::Body;
 /// The smallest head buffer that the HTTP library accepts, in bytes.
 const HEAD_BYTES_MIN: usize = 8 << 10;
 
+/// When the node leaves, those who have asked for something get an answer within this time.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// What every handshake needs.
 pub(crate) struct Public {
     pub(crate) node: Arc<Node>,
@@ -67,6 +74,8 @@ pub(crate) struct Public {
     /// A place for each handshake that may be under way.
     pub(crate) handshakes: Arc<Semaphore>,
     pub(crate) told: Told,
+    /// The node leaves: nobody comes in any more.
+    pub(crate) leaving: CancellationToken,
     /// Whether any hook wants the credentials of admitted users.
     pub(crate) has_hooks: bool,
 }
@@ -80,14 +89,23 @@ pub(crate) struct Told {
     unsaid: AtomicBool,
 }
 
-/// Accepts connections until `shutdown`.
-pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: CancellationToken) {
+/// Accepts connections until the node leaves; ready when those who had asked are answered.
+pub(crate) async fn serve(public: Arc<Public>, listener: Listener) {
+    let visitors = TaskTracker::new();
+    accept_all(&public, &listener, &visitors).await;
+    // Its address is free from now on.
+    drop(listener);
+    visitors.close();
+    visitors.wait().await;
+}
+
+async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTracker) {
     let places = limits::unfinished_max(&public.live.now().limits);
     let places = Arc::new(Semaphore::new(places));
     loop {
         let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
-            accepted = accept(&public.node, &listener, &places) => accepted,
+            () = public.leaving.cancelled() => return,
+            accepted = accept(&public.node, listener, &places) => accepted,
         };
         match accepted {
             Ok(((stream, peer), place)) => {
@@ -97,14 +115,14 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
                 if public.node.descriptors.see(&stream) {
                     tell_of_shortage(&public.node);
                 }
-                let Ok(of_address) = limits::knock(&public, peer) else {
+                let Ok(of_address) = limits::knock(public, peer) else {
                     continue;
                 };
-                let (public, shutdown) = (Arc::clone(&public), shutdown.clone());
-                tokio::spawn(async move {
+                let public = Arc::clone(public);
+                visitors.spawn(async move {
                     tokio::select! {
-                        () = shutdown.cancelled() => {}
-                        () = serve_connection(public, stream, peer) => {}
+                        () = overdue(&public) => {}
+                        () = serve_connection(&public, stream, peer) => {}
                     }
                     drop((place, of_address));
                 });
@@ -123,6 +141,12 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener, shutdown: Can
             }
         }
     }
+}
+
+/// Ready when the node leaves and has waited long enough for those who had asked.
+async fn overdue(public: &Public) {
+    public.leaving.cancelled().await;
+    tokio::time::sleep(FAREWELL).await;
 }
 
 /// Counts and logs that no visitor can be accepted for the moment.
@@ -154,25 +178,47 @@ async fn accept(
 }
 
 /// Speaks HTTP until the connection ends or becomes a websocket, which its shard then gets.
-async fn serve_connection(public: Arc<Public>, mut stream: Stream, peer: Peer) {
+async fn serve_connection(public: &Public, mut stream: Stream, peer: Peer) {
     let settings = public.live.now();
-    let Some(arrival) = door::arrive(&public, &settings, &mut stream, peer).await else {
+    let arrival = tokio::select! {
+        () = public.leaving.cancelled() => return,
+        arrival = door::arrive(public, &settings, &mut stream, peer) => arrival,
+    };
+    let Some(arrival) = arrival else {
         return;
     };
-    let pending = Pending::default();
-    let service = service_fn(|request| respond_to(&public, &pending, arrival, request));
+    let (pending, asked) = (Pending::default(), AtomicBool::new(false));
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        respond_to(public, &pending, arrival, request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.limits.head_timeout)
         .max_buf_size(settings.limits.head_bytes.max(HEAD_BYTES_MIN))
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    // An error here is a client that went away or spoke no HTTP: nothing to do about either.
-    let ended = connection.await;
-    if ended.is_ok()
-        && let Some(handover) = pending.take()
-    {
-        handover.finish(&public).await;
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = public.leaving.cancelled() => {
+            if !asked.load(Ordering::Relaxed) {
+                return;
+            }
+            connection.await
+        }
+    };
+    match ended {
+        Ok(()) => {
+            if let Some(handover) = pending.take() {
+                handover.finish(public).await;
+            }
+        }
+        Err(error) if error.is_timeout() || error.is_parse_too_large() => {
+            public.node.counters.handshake_errors.add("head");
+        }
+        // A client that went away or spoke no HTTP: nothing to do about either.
+        Err(_) => {}
     }
 }
 
@@ -221,7 +267,17 @@ async fn respond_to(
             "There is nothing here. Websockets: /ws/",
         ),
     };
-    Ok(response)
+    Ok(last(response))
+}
+
+/// Has a connection end behind its one answer: who goes on asking would take a place from those
+/// who come.
+fn last(mut response: Response<Body>) -> Response<Body> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let headers = response.headers_mut();
+        headers.append(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Length of a request's head as it came, but for blanks that mean nothing. The HTTP library only
@@ -269,8 +325,12 @@ async fn admit(
     } else if settings.auth.first_frame && (offer.authenticate || !rules.identify(&credentials)) {
         return Ok((agreed, Entry::Waits(credentials), reserved));
     }
-    let visitor = Visitor::ask(public, settings, credentials, agreed).await;
-    Ok((agreed, Entry::Asked(visitor), reserved))
+    tokio::select! {
+        visitor = Visitor::ask(public, settings, credentials, agreed) => {
+            Ok((agreed, Entry::Asked(visitor), reserved))
+        }
+        () = public.leaving.cancelled() => Err(limits::leaving(public)),
+    }
 }
 
 /// The answer to what no client should send.

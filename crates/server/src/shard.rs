@@ -246,6 +246,10 @@ impl ShardThread {
                     self.shard.close_some(count, close, now, &mut self.outside);
                 }
                 Input::Drain(close) => {
+                    // Who came before hears of it, too.
+                    while let Some(new) = self.inbox.next_connection() {
+                        self.open(*new);
+                    }
                     self.draining = true;
                     let now = self.now();
                     self.shard.fan_out(usize::MAX, now, &mut self.outside);

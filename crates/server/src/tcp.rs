@@ -46,3 +46,40 @@ impl TcpOptions {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::config::Listen;
+    use crate::listener::Listener;
+
+    #[tokio::test]
+    async fn an_accepted_socket_has_what_is_set_and_else_the_systems_own() {
+        let any = Listen::Tcp((Ipv4Addr::LOCALHOST, 0).into());
+        let listener = Listener::bind(&any).unwrap();
+        let Listen::Tcp(address) = listener.address(&any) else {
+            unreachable!("listening on TCP");
+        };
+        for (send_buffer, seconds) in [(64 << 10, 7), (0, 0)] {
+            let _client = std::net::TcpStream::connect(address).unwrap();
+            let (stream, _) = listener.accept().await.unwrap();
+            let before = SockRef::from(&stream).send_buffer_size().unwrap();
+            let options = TcpOptions {
+                send_buffer,
+                user_timeout: Duration::from_secs(seconds),
+            };
+            options.apply(&stream).unwrap();
+            let socket = SockRef::from(&stream);
+            let timeout = (seconds != 0).then(|| Duration::from_secs(seconds));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), timeout);
+            let doubled = if send_buffer == 0 {
+                before
+            } else {
+                2 * send_buffer
+            };
+            assert_eq!(socket.send_buffer_size().unwrap(), doubled);
+        }
+    }
+}

@@ -4,6 +4,7 @@ use ht_backend::config::HeaderRule;
 use ht_backend::config::HeaderSource;
 use http::HeaderName;
 use http::HeaderValue;
+use http::header::HOST;
 
 use crate::config::kind::Kind;
 use crate::config::kind::Wrong;
@@ -27,7 +28,6 @@ const OURS: &[&str] = &[
     "content-length",
     "content-type",
     "expect",
-    "host",
     "keep-alive",
     "te",
     "trailer",
@@ -108,7 +108,7 @@ const EXPECTS: &str = "expected where the value comes from: { header = \"…\" }
 
 fn change(name: &str, entry: &Node) -> Result<HeaderChange, String> {
     let header = header_name(name)?;
-    match &entry.value {
+    let change = match &entry.value {
         Value::Flag(false) => Ok(HeaderChange::Off(header)),
         Value::Table(members) => rule(header, members).map(HeaderChange::Set),
         Value::Raw(_)
@@ -118,6 +118,20 @@ fn change(name: &str, entry: &Node) -> Result<HeaderChange, String> {
         | Value::Flag(true)
         | Value::List(_)
         | Value::Other(_) => Err(EXPECTS.to_owned()),
+    }?;
+    if is_host_of_the_visitors(&change) {
+        return Err("a visitor must not choose it: expected { fixed = \"…\" }".to_owned());
+    }
+    Ok(change)
+}
+
+/// An API that serves several names would be another one for each visitor.
+fn is_host_of_the_visitors(change: &HeaderChange) -> bool {
+    match change {
+        HeaderChange::Set(rule) => {
+            rule.name == HOST && !matches!(rule.source, HeaderSource::Fixed(_))
+        }
+        HeaderChange::Off(name) => name == HOST,
     }
 }
 

@@ -37,12 +37,15 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Publishes what the request holds. 200 says that every trigger has its place in the order.
 pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
+    let most = internal.live.now().limits.trigger_bytes;
     if is_deserted(internal) {
+        let_pass(Limited::new(request.into_body(), most)).await;
         return leaving();
     }
     if internal.node.memory.is_short() {
         let counters = &internal.node.counters;
         counters.triggers_shed.fetch_add(1, Ordering::Relaxed);
+        let_pass(Limited::new(request.into_body(), most)).await;
         let sentence = "This node is short of memory: send the trigger again in a moment.";
         return try_again(StatusCode::SERVICE_UNAVAILABLE, sentence);
     }
@@ -152,9 +155,14 @@ async fn read<'a>(
     }
 }
 
-/// Counts, tells, and lets the body pass without keeping it: who is cut off while it sends may
-/// never read the answer.
-async fn overloaded(internal: &Internal, mut body: Limited<Incoming>) -> Response<Body> {
+/// Lets a body pass without keeping it: who is cut off while it sends may never read the answer.
+async fn let_pass(mut body: Limited<Incoming>) {
+    let passing = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = tokio::time::timeout(BODY_TIMEOUT, passing).await;
+}
+
+/// Counts and tells of a request for which there is no room.
+async fn overloaded(internal: &Internal, body: Limited<Incoming>) -> Response<Body> {
     let node = &internal.node;
     node.counters
         .trigger_overloads
@@ -167,8 +175,7 @@ async fn overloaded(internal: &Internal, mut body: Limited<Incoming>) -> Respons
             "limits.triggers_in_flight is reached: refusing triggers"
         );
     }
-    let passing = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(BODY_TIMEOUT, passing).await;
+    let_pass(body).await;
     let sentence = "This node has as many triggers in flight as it may have \
                     (limits.triggers_in_flight): send it again in a moment.";
     try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)

@@ -138,9 +138,9 @@ metrics! {
             "Times that the backend began to be left alone"
             "When it grows by more than the API's restarts."
         counted handshake_errors by "reason" ["handshake" "head" "forward" "token" "authenticate" "origin" "proxy-protocol" "handshakes"
-            "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory"];
+            "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory" "leaving"];
             "Visitors refused by the gateway itself"
-            "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. The others are clients that do not speak the protocol."
+            "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. `leaving` are those who were on their way in when the node left. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
             "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "line-full"
             "circuit-open" "redirect" "protocol" "content-type" "encoding" "too-large" "truncated" "not-utf-8"

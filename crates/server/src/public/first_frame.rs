@@ -11,6 +11,7 @@ use std::task::ready;
 
 use ht_backend::Credentials;
 use ht_backend::Token;
+use ht_frame::CloseCode;
 use ht_frame::DecodeOptions;
 use ht_frame::Decoder;
 use ht_frame::Event;
@@ -21,6 +22,7 @@ use ht_frame::Role;
 use ht_frame::put_close;
 use ht_frame::put_frame;
 use ht_proto::client::first_token;
+use ht_proto::close::Close;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
@@ -54,12 +56,17 @@ pub(super) async fn ask(
         answers: Vec::new(),
     };
     let limit = public.live.now().auth.first_frame_timeout;
-    let listening = reader.listen(stream, bytes);
-    let said = match tokio::time::timeout(limit, listening).await {
-        Ok(said) => said,
+    let listening = tokio::time::timeout(limit, reader.listen(stream, bytes));
+    let said = tokio::select! {
+        said = listening => Some(said),
+        () = public.leaving.cancelled() => None,
+    };
+    let said = match said {
+        Some(Ok(said)) => said,
         // Part of an answer may have been taken: nothing can follow it.
-        Err(_) if !reader.answers.is_empty() => Said::Bye,
-        Err(_) => Said::Other,
+        Some(Err(_)) | None if !reader.answers.is_empty() => Said::Bye,
+        Some(Err(_)) => Said::Other,
+        None => return leave(public, stream).await,
     };
     let token = match said {
         Said::Token(token) => token,
@@ -71,7 +78,21 @@ pub(super) async fn ask(
     if settings.rules.add_token(&mut credentials, &token).is_err() {
         return Some(turn_away(public, agreed));
     }
-    Some(Visitor::ask(public, &settings, credentials, agreed).await)
+    tokio::select! {
+        visitor = Visitor::ask(public, &settings, credentials, agreed) => Some(visitor),
+        () = public.leaving.cancelled() => leave(public, stream).await,
+    }
+}
+
+/// Tells a visitor that the node leaves: it has no shard yet that would.
+async fn leave(public: &Public, stream: &mut Stream) -> Option<Visitor> {
+    public.node.counters.handshake_errors.add("leaving");
+    let (mut frame, close) = (Vec::new(), Close::RESTART);
+    put_close(&mut frame, CloseCode(close.code()), &close.reason());
+    // Who is gone or takes nothing has heard enough.
+    let _ = stream.write_all(&frame).await;
+    let _ = stream.shutdown().await;
+    None
 }
 
 fn turn_away(public: &Public, agreed: Agreed) -> Visitor {

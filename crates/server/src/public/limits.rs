@@ -174,6 +174,14 @@ fn short_of_memory(public: &Public) -> Box<Response<Body>> {
     Box::new(respond::retry_after(response, AGAIN))
 }
 
+/// The answer to whom the API was being asked about when the node left.
+pub(super) fn leaving(public: &Public) -> Box<Response<Body>> {
+    public.node.counters.handshake_errors.add("leaving");
+    let sentence = "This node is about to leave. Come back soon.";
+    let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
+    Box::new(respond::retry_after(response, Duration::ZERO))
+}
+
 /// The answer while a limit of the node is reached.
 fn full(public: &Public, limit: &'static str) -> Box<Response<Body>> {
     public.node.counters.handshake_errors.add(limit);

@@ -1,0 +1,1 @@
+"""Orders, a chat and who is online: all of it live."""

@@ -1,0 +1,181 @@
+"""What is published, to whom, and what is not; without a gateway."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError
+from django.test import TestCase
+from django.urls import reverse
+from django.utils import timezone
+
+from high_templar.django import ANY
+from high_templar.django import user_offline
+from high_templar.django import user_online
+from high_templar.django.testing import PublishedMixin
+from orders import services
+from orders.management.commands.seed import fill
+from orders.models import Branch
+from orders.models import Customer
+from orders.models import Order
+from orders.models import Presence
+from orders.models import Product
+from orders.models import User
+from orders.presence import SILENCE_MAX
+from orders.presence import online_for
+from orders.rooms import ChatRoom
+from orders.rooms import OrderRoom
+from orders.rooms import PresenceRoom
+
+
+class SiteTest(PublishedMixin, TestCase):
+    """The site with its users; nothing is sent."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        fill()
+        cls.maya, cls.carl, cls.cleo = User.objects.order_by("pk")
+        cls.harbour, cls.hill = Branch.objects.order_by("pk")
+        cls.lune, cls.nord = Customer.objects.order_by("pk")
+        cls.product = Product.objects.get(name="Decaf")
+
+    def place(self, quantity: int = 2) -> Order:
+        return services.place_order(self.hill, self.lune, self.product, quantity)
+
+
+class OrderTest(SiteTest):
+    """Orders go to the room of their branch and customer."""
+
+    def test_a_new_order_is_published_to_its_room(self) -> None:
+        order = self.place()
+        room = OrderRoom(branch=self.hill.pk, customer=self.lune.pk)
+        self.assert_published(room, times=1)
+        (data,) = self.published.to(room)
+        self.assertEqual((data["id"], data["status"], data["version"]), (order.pk, "new", 1))
+        self.assertEqual(data["following"], "Packed")
+
+    def test_what_is_rolled_back_is_not_published(self) -> None:
+        count = Order.objects.count()
+        with self.assertRaises(IntegrityError):
+            self.place(quantity=999)
+        self.published.assert_nothing_published()
+        self.assertEqual(Order.objects.count(), count)
+        self.product.refresh_from_db()
+        self.assertEqual(self.product.stock, 500)
+
+    def test_every_step_is_published_and_the_last_is_the_last(self) -> None:
+        order = self.place()
+        for _ in range(5):
+            services.advance_order(order.pk, self.maya)
+        data = self.published.to(OrderRoom(branch=self.hill.pk, customer=self.lune.pk))
+        self.assertEqual(
+            [each["status"] for each in data], ["new", "packed", "sent", "delivered"]
+        )
+        self.assertEqual([each["version"] for each in data], [1, 2, 3, 4])
+        self.assertIsNone(data[-1]["following"])
+
+
+class RightsTest(SiteTest):
+    """What the gateway is told, what the page shows and what the forms allow is the same."""
+
+    def rooms_of(self, user: User) -> list[dict[str, Any]]:
+        self.client.force_login(user)
+        return self.client.get(reverse("high_templar:bootstrap")).json()["allowed_rooms"]
+
+    def test_rooms_by_wildcard(self) -> None:
+        for user, order_room, channel, of in (
+            (self.maya, OrderRoom(branch=ANY, customer=ANY), ANY, ANY),
+            (self.carl, OrderRoom(branch=self.harbour.pk, customer=ANY), ANY, ANY),
+            (self.cleo, OrderRoom(branch=ANY, customer=self.lune.pk), "everybody", "staff"),
+        ):
+            with self.subTest(user=user.username):
+                wanted = [order_room, ChatRoom(channel=channel), PresenceRoom(of=of)]
+                self.assertCountEqual(self.rooms_of(user), [dict(room) for room in wanted])
+
+    def test_a_page_shows_the_orders_that_it_would_hear(self) -> None:
+        for user in (self.maya, self.carl, self.cleo):
+            room = self.rooms_of(user)[0]
+            wanted = [
+                order.pk
+                for order in Order.objects.all()
+                if room["branch"] in (ANY, order.branch_id)
+                and room["customer"] in (ANY, order.customer_id)
+            ]
+            with self.subTest(user=user.username):
+                self.assertTrue(wanted)
+                page = self.client.get(reverse("board"))
+                self.assertEqual([order.pk for order in page.context["orders"]], wanted)
+
+    def test_strangers_get_no_rooms(self) -> None:
+        response = self.client.get(reverse("high_templar:bootstrap"))
+        self.assertEqual(response.status_code, 403)
+
+    def test_nobody_orders_for_others(self) -> None:
+        self.client.force_login(self.cleo)
+        form = {
+            "product": self.product.pk,
+            "quantity": 1,
+            "customer": self.nord.pk,
+            "branch": self.hill.pk,
+        }
+        response = self.client.post(reverse("place"), form, headers={"Accept": "application/json"})
+        self.assertContains(response, "Customer", status_code=400)
+        self.client.post(reverse("advance", args=[Order.objects.first().pk]))
+        self.published.assert_nothing_published()
+
+    def test_a_clerk_does_not_touch_orders_of_another_branch(self) -> None:
+        order = self.place()
+        self.published.clear()
+        with self.assertRaises(Order.DoesNotExist):
+            services.advance_order(order.pk, self.carl)
+
+    def test_customers_stay_out_of_the_channel_of_staff(self) -> None:
+        self.client.force_login(self.cleo)
+        self.client.post(reverse("say"), {"channel": "staff", "text": "Hello?"})
+        self.published.assert_nothing_published()
+        self.client.post(reverse("say"), {"channel": "everybody", "text": "Hello!"})
+        self.assert_published(ChatRoom(channel="everybody"), times=1)
+
+
+class PresenceTest(SiteTest):
+    """From the first page that connects to the last that ends."""
+
+    def come(self, user: User, event: str = "connect") -> None:
+        user_online.send(sender=None, user=user, request=None, event=event)
+
+    def go(self, user: User) -> None:
+        user_offline.send(sender=None, user=user, request=None, event="disconnect")
+
+    def said(self, of: str) -> list[tuple[str, bool]]:
+        return [(each["name"], each["isOnline"]) for each in self.published.to(PresenceRoom(of=of))]
+
+    def test_two_pages_are_one_visitor(self) -> None:
+        self.come(self.cleo)
+        self.come(self.cleo)
+        self.come(self.cleo, "ping")
+        self.go(self.cleo)
+        self.assertEqual(self.said("customers"), [("Cleo", True)])
+        self.go(self.cleo)
+        self.assertEqual(self.said("customers"), [("Cleo", True), ("Cleo", False)])
+        self.assertEqual(self.said("staff"), [])
+
+    def test_an_end_too_many_does_no_harm(self) -> None:
+        self.go(self.carl)
+        self.come(self.carl)
+        self.assertEqual(self.said("staff"), [("Carl", True)])
+
+    def test_whoever_is_silent_for_long_is_gone(self) -> None:
+        self.come(self.cleo)
+        self.come(self.cleo)
+        Presence.objects.update(seen_at=timezone.now() - SILENCE_MAX - timedelta(seconds=1))
+        self.assertEqual(list(online_for(self.maya)), [])
+        self.come(self.maya, "ping")
+        self.assertEqual(self.said("customers"), [("Cleo", True), ("Cleo", False)])
+        self.come(self.cleo)
+        self.go(self.cleo)
+        self.assertEqual(self.said("customers")[2:], [("Cleo", True), ("Cleo", False)])
+
+    def test_customers_see_staff_only(self) -> None:
+        for user in (self.maya, self.cleo):
+            self.come(user)
+        self.assertEqual([each.user for each in online_for(self.cleo)], [self.maya])
+        self.assertEqual([each.user for each in online_for(self.carl)], [self.cleo, self.maya])

@@ -1,0 +1,135 @@
+// Starts the site and the gateway as ./run does, on free ports and with a database of their own.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const FOLDER = fileURLToPath(new URL("..", import.meta.url));
+const DEADLINE = 30_000; // milliseconds
+
+export async function startSite() {
+  const [site, gateway, trigger] = await freePorts(3);
+  const folder = await mkdtemp(join(tmpdir(), "django-orders-"));
+  const { HIGH_TEMPLAR_BINARY: _, ...inherited } = process.env;
+  const env = {
+    ...inherited,
+    DATABASE_URL: process.env.DATABASE_URL ?? `sqlite://${folder}/db.sqlite3`,
+    SITE_PORT: site,
+    GATEWAY_PORT: gateway,
+    TRIGGER_PORT: trigger,
+    PYTHONUNBUFFERED: "1",
+    PYTHONDONTWRITEBYTECODE: "1",
+    HT_THREADS: "1",
+    // Few pages need no time to leave, and nothing here waits for a supervisor.
+    HT_DRAIN__PERIOD: "0s",
+  };
+  const processes = new Set();
+  const start = async (args, says) => {
+    const process = new Process([join(FOLDER, "manage.py"), ...args], env);
+    processes.add(process);
+    if (says) await process.line(says);
+    return process;
+  };
+  const stop = async () => {
+    await Promise.all([...processes].map((process) => process.stop()));
+    await rm(folder, { recursive: true, force: true });
+  };
+  let running;
+  const startGateway = async () => {
+    running = await start(["high_templar"], /browsers connect to/);
+  };
+  try {
+    for (const command of ["migrate", "seed"]) await (await start([command])).end();
+    const url = `http://127.0.0.1:${site}/`;
+    const server = await start(["runserver", "--noreload", `127.0.0.1:${site}`], /server at/);
+    await server.until(() => fetch(`${url}sign-in/`).then(({ ok }) => ok));
+    await startGateway();
+    return { url, startGateway, stopGateway: () => running.stop(), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** A command of Django's; what it says is shown if it goes wrong. */
+class Process {
+  #child;
+  #lines = [];
+  #heard = new Set();
+
+  constructor(args, env) {
+    const options = { cwd: FOLDER, env, stdio: ["ignore", "pipe", "pipe"] };
+    this.#child = spawn(join(FOLDER, ".venv/bin/python"), args, options);
+    for (const output of [this.#child.stdout, this.#child.stderr]) {
+      createInterface({ input: output }).on("line", (line) => {
+        this.#lines.push(line);
+        if (process.env.VERBOSE) console.log(line);
+        for (const hear of this.#heard) hear(line);
+      });
+    }
+  }
+
+  get #isOver() {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  #failure(what) {
+    return new Error([`${this.#child.spawnargs.at(2)} ${what}:`, ...this.#lines].join("\n"));
+  }
+
+  /** Waits for a line. */
+  async line(says) {
+    await new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(this.#failure("is late")), DEADLINE);
+      const hear = (line) => says.test(line) && done(resolve);
+      const over = () => done(() => reject(this.#failure("ended")));
+      const done = (settle) => {
+        clearTimeout(late);
+        this.#heard.delete(hear);
+        this.#child.off("exit", over);
+        settle();
+      };
+      this.#heard.add(hear);
+      this.#child.on("exit", over);
+      if (this.#isOver) over();
+      else this.#lines.forEach(hear);
+    });
+  }
+
+  /** Waits until something holds while this runs. */
+  async until(holds) {
+    const deadline = Date.now() + DEADLINE;
+    while (!(await holds().catch(() => false))) {
+      if (this.#isOver || Date.now() > deadline) throw this.#failure("does not answer");
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** Waits for its good end. */
+  async end() {
+    if (!this.#isOver) await once(this.#child, "exit");
+    if (this.#child.exitCode !== 0) throw this.#failure("failed");
+  }
+
+  async stop() {
+    if (this.#isOver) return;
+    this.#child.kill("SIGTERM");
+    const late = setTimeout(() => this.#child.kill("SIGKILL"), DEADLINE);
+    await once(this.#child, "exit");
+    clearTimeout(late);
+  }
+}
+
+/** Ports that nobody has now; all at once, so that they differ. */
+async function freePorts(count) {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
+  await Promise.all(servers.map((server) => once(server, "listening")));
+  const ports = servers.map((server) => String(server.address().port));
+  await Promise.all(servers.map((server) => once(server.close(), "close")));
+  return ports;
+}

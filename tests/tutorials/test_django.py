@@ -1,0 +1,88 @@
+"""docs/tutorial-django.md, from an empty folder to a live page."""
+
+import http.cookiejar
+import re
+import urllib.parse
+import urllib.request
+
+from high_templar.testing import Client
+
+SHELL = """
+from django.contrib.auth.models import User
+from orders.models import Order
+"""
+
+PRODUCTION = ("mysite/production.py", False)
+
+
+def sign_in(site, name):
+    """The cookies of somebody who signed in; the passwords of the tutorial are the names."""
+    jar = http.cookiejar.CookieJar()
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+    form = browser.open(f"{site}/login/").read().decode()
+    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)[1]
+    fields = {"username": name, "password": name, "csrfmiddlewaretoken": token}
+    browser.open(f"{site}/login/", urllib.parse.urlencode(fields).encode())
+    return {cookie.name: cookie.value for cookie in jar}
+
+
+def test_a_saved_order_is_on_its_customers_page(read, open_page):
+    reader, chapters = read("tutorial-django.md", [8000, 5000, 8002])
+    site = f"http://127.0.0.1:{reader.ports[8000]}"
+    gateway = f"ws://127.0.0.1:{reader.ports[5000]}/ws/"
+    printed = {}
+    for heading, blocks in chapters.items():
+        if heading.startswith("8."):
+            break
+        for block in blocks:
+            said = reader.carry_out(block)
+            printed[heading[:2]] = printed.get(heading[:2], "") + said
+            if block.word == "forever":
+                reader.wait_for(5000 if "high_templar" in block.text else 8000)
+    assert "System check identified no issues" in printed["3."]
+    assert "Everything works." in printed["6."]
+    assert re.search(r"Ran 3 tests .*\n\nOK", printed["7."])
+
+    [production] = [block for block in chapters["8. In production"] if block.file == PRODUCTION]
+    reader.carry_out(production)
+    said = reader.run(
+        "export DJANGO_SETTINGS_MODULE=mysite.production\n"
+        "python manage.py check\n"
+        # The site that is running is not that one.
+        "python manage.py high_templar check || true\n"
+        "unset DJANGO_SETTINGS_MODULE"
+    )
+    assert "System check identified no issues" in said
+    assert "ok   configuration" in said, said
+
+    def shell(line):
+        reader.run(f'python manage.py shell -c "{SHELL}{line}"')
+
+    origin = {"Origin": site}
+    with (
+        Client(gateway, cookies=sign_in(site, "ben"), headers=origin) as ben,
+        Client(gateway, cookies=sign_in(site, "anna"), headers=origin) as anna,
+        Client(gateway, headers=origin) as nobody,
+        open_page(site, "ben") as page,
+    ):
+        assert ben.allowed_rooms == [{"target": "order", "customer": 2}]
+        assert anna.allowed_rooms == [{"target": "order", "customer": "*"}]
+        assert not nobody.is_authorized
+        ben.subscribe(ben.allowed_rooms[0])
+        anna.subscribe(anna.allowed_rooms[0])
+        page.sees("Connection: open")
+        page.sees("1: Tea, new")
+
+        shell("Order.objects.create(customer_id=2, item='Coffee')")
+        told = {"id": 2, "item": "Coffee", "status": "new"}
+        assert ben.next().data == told
+        assert anna.next().data == told
+        page.sees("2: Coffee, new")
+
+        shell("Order.objects.create(customer_id=1, item='Juice')")
+        assert anna.next().data["item"] == "Juice"
+        assert ben.nothing_heard()
+
+        shell("Order.objects.get(pk=2).delete()")
+        assert ben.next().data == {"id": 2, "deleted": True}
+        page.loses("2: Coffee, new")
