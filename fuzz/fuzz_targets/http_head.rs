@@ -22,6 +22,9 @@ use ht_backend::Failure;
 use ht_backend::ForwardRules;
 use ht_backend::Hook;
 use ht_server::Gateway;
+use ht_server::InheritedSockets;
+use ht_server::live::Live;
+use ht_server::live::LiveSettings;
 use libfuzzer_sys::fuzz_target;
 
 /// Refuses nobody and looks at what it gets.
@@ -81,7 +84,9 @@ static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
     let config = sources.load().expect("a configuration");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let rules = ForwardRules::new(config.backend.headers.clone());
-    let starting = Gateway::start(config.server, Arc::new(Suspicious), rules, None);
+    let live = Live::new(LiveSettings::new(&config.server, rules));
+    let sockets = InheritedSockets::default();
+    let starting = Gateway::start(config.server, Arc::new(Suspicious), live, None, sockets);
     runtime.block_on(starting).expect("a gateway");
     std::mem::forget(runtime);
     path

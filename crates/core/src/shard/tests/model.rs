@@ -1,5 +1,7 @@
 //! Random sequences of operations on a shard against a naive model.
 
+#[cfg(fuzzing)]
+mod choices;
 mod known;
 mod operations;
 mod reference;
@@ -7,17 +9,6 @@ mod reference;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-
-#[cfg(fuzzing)]
-use proptest::strategy::ValueTree;
-#[cfg(fuzzing)]
-use proptest::test_runner::Config;
-#[cfg(fuzzing)]
-use proptest::test_runner::RngAlgorithm;
-#[cfg(fuzzing)]
-use proptest::test_runner::TestRng;
-#[cfg(fuzzing)]
-use proptest::test_runner::TestRunner;
 
 use self::operations::Operation;
 use self::operations::operations;
@@ -75,34 +66,8 @@ fn check(mode: Mode, operations: &[Operation]) {
 /// Lets the fuzzer's bytes choose a mode and the operations.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(bytes: &[u8]) {
-    let random = TestRng::from_seed(RngAlgorithm::PassThrough, bytes);
-    let mut runner = TestRunner::new_with_rng(Config::default(), random);
-    let bounds = (
-        prop_oneof![Just(0usize), 1usize..400],
-        prop_oneof![Just(0usize), 1usize..2_000],
-        prop_oneof![Just(0u64), 1u64..10_000],
-    );
-    let choices = (any::<[bool; 2]>(), bounds, 0..200usize, operations());
-    // Bytes may be too few to choose by.
-    let Ok(tree) = choices.new_tree(&mut runner) else {
-        return;
-    };
-    let ([exact, eager], bounds, threshold, operations) = tree.current();
-    let (outbox_bytes, outbox_total_bytes, outbox_age) = bounds;
-    let matching = if exact {
-        Matching::Exact
-    } else {
-        Matching::Wildcard
-    };
-    let mode = Mode {
-        matching,
-        eager,
-        outbox_bytes,
-        outbox_total_bytes,
-        outbox_age,
-        threshold,
-    };
-    check(mode, &operations);
+    let mut choices = choices::Choices(bytes);
+    check(choices.mode(), &choices.operations());
 }
 
 proptest! {
