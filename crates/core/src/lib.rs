@@ -13,6 +13,13 @@ pub mod registry;
 pub mod shard;
 pub mod stats;
 
+/// Plays the operations that these bytes choose against the model of the tests, and panics where
+/// the two differ. For the fuzzer.
+#[cfg(fuzzing)]
+pub fn fuzz_operations(bytes: &[u8]) {
+    shard::tests::model::fuzz(bytes);
+}
+
 mod connection;
 mod keepalive;
 mod rate;

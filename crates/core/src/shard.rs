@@ -245,5 +245,5 @@ impl<P: Peer> Shard<P> {
 /// Capacity that the scratch keeps, in bytes.
 const SCRATCH: usize = 256 << 10;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod tests;

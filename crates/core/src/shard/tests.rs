@@ -1,5 +1,8 @@
 //! The shard as its peers see it.
 
+// The fuzzer takes the model and its kit alone.
+#![cfg_attr(not(test), allow(dead_code, unused_imports, unused_macros))]
+
 mod closing;
 mod compression;
 mod delivery;
@@ -7,7 +10,7 @@ mod keepalive;
 mod kit;
 mod leaving;
 mod messages;
-mod model;
+pub(crate) mod model;
 mod outbox;
 mod reconfigure;
 mod slices;

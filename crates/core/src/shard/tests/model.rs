@@ -1,5 +1,7 @@
 //! Random sequences of operations on a shard against a naive model.
 
+#[cfg(fuzzing)]
+mod choices;
 mod known;
 mod operations;
 mod reference;
@@ -59,6 +61,13 @@ fn check(mode: Mode, operations: &[Operation]) {
         reference.apply(operation);
     }
     reference.finish();
+}
+
+/// Lets the fuzzer's bytes choose a mode and the operations.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let mut choices = choices::Choices(bytes);
+    check(choices.mode(), &choices.operations());
 }
 
 proptest! {

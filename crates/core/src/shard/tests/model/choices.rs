@@ -1,0 +1,120 @@
+//! Bytes of a fuzzer as a mode and operations. They are read in order, so that a change of one byte
+//! changes little; where they end, so do the operations.
+
+use super::Mode;
+use super::operations::CLIENTS;
+use super::operations::Message;
+use super::operations::NAMES;
+use super::operations::Operation;
+use super::operations::ROOMS;
+use crate::index::Matching;
+
+/// Most operations of one run.
+const OPERATIONS: usize = 300;
+
+/// What is left to choose by.
+pub(super) struct Choices<'a>(pub(super) &'a [u8]);
+
+impl Choices<'_> {
+    /// A number below `limit`, which is at most 65,536.
+    fn below(&mut self, limit: usize) -> usize {
+        let width = if limit > 256 { 2 } else { 1 };
+        let (now, rest) = self.0.split_at(width.min(self.0.len()));
+        self.0 = rest;
+        now.iter()
+            .fold(0, |sum, &byte| sum << 8 | usize::from(byte))
+            % limit
+    }
+
+    /// Nothing, or a number from 1 to `most`.
+    fn bound(&mut self, most: usize) -> usize {
+        if self.below(2) == 0 {
+            0
+        } else {
+            1 + self.below(most)
+        }
+    }
+
+    pub(super) fn mode(&mut self) -> Mode {
+        Mode {
+            matching: [Matching::Wildcard, Matching::Exact][self.below(2)],
+            eager: self.below(2) == 0,
+            outbox_bytes: self.bound(400),
+            outbox_total_bytes: self.bound(2_000),
+            outbox_age: self.bound(10_000) as u64,
+            threshold: self.below(200),
+        }
+    }
+
+    pub(super) fn operations(&mut self) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        while !self.0.is_empty() && operations.len() < OPERATIONS {
+            operations.push(self.operation());
+        }
+        operations
+    }
+
+    fn operation(&mut self) -> Operation {
+        let kind = self.below(16);
+        let client = self.below(CLIENTS);
+        match kind {
+            0 => Operation::Open {
+                client,
+                room: self.takes(),
+                offer: self.offer(),
+            },
+            1 => Operation::Refuse(client),
+            2..=4 => Operation::Say(client, self.message()),
+            5..=7 => Operation::Arrive(client, 1 + self.below(300)),
+            8 => Operation::Violate(client),
+            9 => Operation::Takes(client, self.takes()),
+            10 => Operation::Writable(client),
+            11 => [Operation::Vanish(client), Operation::End(client)][self.below(2)].clone(),
+            12 | 13 => Operation::Publish(self.triggers()),
+            14 => Operation::Slice(1 + self.below(5)),
+            _ => match self.below(8) {
+                0 => Operation::CloseAll,
+                _ => Operation::Pass(self.below(40_000) as u64),
+            },
+        }
+    }
+
+    fn takes(&mut self) -> usize {
+        if self.below(2) == 0 {
+            usize::MAX
+        } else {
+            self.below(200)
+        }
+    }
+
+    fn offer(&mut self) -> Option<&'static str> {
+        let offers = [
+            None,
+            Some("permessage-deflate"),
+            Some("permessage-deflate; server_max_window_bits=12"),
+        ];
+        offers[self.below(offers.len())]
+    }
+
+    fn message(&mut self) -> Message {
+        match self.below(8) {
+            0 => Message::Ping,
+            1..=3 => Message::Subscribe(self.below(ROOMS.len()), self.below(NAMES.len())),
+            4 => Message::Unsubscribe(self.below(NAMES.len())),
+            5 => Message::Rubbish,
+            6 => Message::ControlPing,
+            _ => Message::Close,
+        }
+    }
+
+    fn triggers(&mut self) -> Vec<(Vec<usize>, usize)> {
+        let count = self.below(4);
+        let trigger = |choices: &mut Self| {
+            let rooms = choices.below(4);
+            let rooms = (0..rooms).map(|_| choices.below(ROOMS.len())).collect();
+            let length = choices.below(50) + [0, 0, 0, 5_000][choices.below(4)];
+            (rooms, length)
+        };
+        (0..count).map(|_| trigger(self)).collect()
+    }
+}

@@ -1,0 +1,117 @@
+//! Whatever comes to the public listener instead of a request: the gateway lives on, what it
+//! answers is HTTP, and what reaches the backend holds nothing that could be a header of its own.
+
+#![no_main]
+
+use std::io::Read;
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use high_templar::config::Sources;
+use ht_backend::Admission;
+use ht_backend::Answer;
+use ht_backend::Backend;
+use ht_backend::Credentials;
+use ht_backend::Failure;
+use ht_backend::ForwardRules;
+use ht_backend::Hook;
+use ht_server::Gateway;
+use ht_server::InheritedSockets;
+use ht_server::live::Live;
+use ht_server::live::LiveSettings;
+use libfuzzer_sys::fuzz_target;
+
+/// Refuses nobody and looks at what it gets.
+struct Suspicious;
+
+impl Backend for Suspicious {
+    fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer> {
+        for (name, value) in credentials.headers() {
+            let clean = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+            assert!(value.as_bytes().iter().all(clean), "{name}: {value:?}");
+            let allowed = [
+                "cookie",
+                "user-agent",
+                "x-real-ip",
+                "x-csrftoken",
+                "authorization",
+            ];
+            assert!(allowed.contains(&name.as_str()), "{name}");
+        }
+        let answer = Answer::Admitted(Admission {
+            allowed_rooms: b"[]".as_slice().into(),
+            user_id: None,
+        });
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn has_hook(&self, _: Hook) -> bool {
+        false
+    }
+
+    fn hook<'a>(&'a self, _: Hook, _: &'a Credentials) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// The gateway's public socket. It runs for as long as the fuzzer does.
+static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().expect("a folder").keep();
+    let path = folder.join("public");
+    let settings = [
+        ("HT_BACKEND__URL", "http://localhost/".to_owned()),
+        ("HT_LISTEN", format!("unix:{}", path.display())),
+        (
+            "HT_INTERNAL__LISTEN",
+            format!("unix:{}", folder.join("internal").display()),
+        ),
+        ("HT_THREADS", "1".to_owned()),
+        ("HT_AUTH__FIRST_FRAME", "true".to_owned()),
+    ];
+    let sources = Sources {
+        file: None,
+        environment: settings
+            .map(|(name, value)| (name.to_owned(), value))
+            .into(),
+        folder,
+    };
+    let config = sources.load().expect("a configuration");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let rules = ForwardRules::new(config.backend.headers.clone());
+    let live = Live::new(LiveSettings::new(&config.server, rules));
+    let sockets = InheritedSockets::default();
+    let starting = Gateway::start(config.server, Arc::new(Suspicious), live, None, sockets);
+    runtime.block_on(starting).expect("a gateway");
+    std::mem::forget(runtime);
+    path
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut stream = UnixStream::connect(&*SOCKET).expect("a gateway that listens");
+    stream
+        .set_read_timeout(Some(Duration::from_secs(9)))
+        .expect("a timeout");
+    // It may have heard enough before all is said.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer);
+    let reset = ended
+        .as_ref()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset);
+    assert!(
+        ended.is_ok() || reset,
+        "{ended:?}: not closed after the end of what was said"
+    );
+    assert!(
+        answer.is_empty() || answer.starts_with(b"HTTP/1."),
+        "{}",
+        answer.escape_ascii()
+    );
+});
