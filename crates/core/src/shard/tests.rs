@@ -2,6 +2,8 @@
 
 // The fuzzer takes the model and its kit alone.
 #![cfg_attr(not(test), allow(dead_code, unused_imports, unused_macros))]
+// Clippy knows modules of tests by their `cfg(test)`.
+#![allow(clippy::unwrap_used)]
 
 mod closing;
 mod compression;
