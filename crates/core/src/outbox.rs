@@ -1,6 +1,6 @@
 //! What a socket did not take yet: a queue of pieces.
 //!
-//! Small things are copied into pieces that grow up to [`PIECE`] bytes; of a large publication a
+//! Small things are copied into pieces that grow up to `PIECE` bytes; of a large publication a
 //! reference is kept, so that all who stay behind share its bytes. What was sent is let go piece
 //! by piece, and nothing is ever moved.
 
