@@ -138,9 +138,7 @@ fn a_visitor_who_leaves_meanwhile_leaves_nothing_behind() {
 #[test]
 fn calls_under_way_are_bounded_and_the_others_wait_in_line() {
     let gate = Gate::default();
-    let behind = gate.clone();
-    let backend =
-        StubBackend::new(move |_| Reply::Behind(behind.clone(), Reply::rooms(&json!([])).into()));
+    let backend = StubBackend::behind(&gate);
     let gateway = Gateway::with(&backend)
         .set("HT_BACKEND__MAX_IN_FLIGHT", 2)
         .start();

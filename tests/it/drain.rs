@@ -8,7 +8,6 @@ use crate::support::Client;
 use crate::support::Gate;
 use crate::support::Gateway;
 use crate::support::NEVER;
-use crate::support::Reply;
 use crate::support::StubBackend;
 use crate::support::frame;
 
@@ -77,14 +76,7 @@ fn closed(mut client: Client) -> String {
 #[test]
 fn a_second_signal_closes_all_at_once_and_does_not_wait_for_hooks() {
     let gate = Gate::default();
-    let behind = gate.clone();
-    let backend = StubBackend::new(move |seen| {
-        if seen.is_bootstrap() {
-            Reply::rooms(&json!([{"room": "*"}]))
-        } else {
-            Reply::Behind(behind.clone(), Reply::ok().into())
-        }
-    });
+    let backend = StubBackend::hooks_behind(&gate);
     let mut gateway = Gateway::with(&backend)
         .hooks()
         .set("HT_DRAIN__TIMEOUT", NEVER)

@@ -78,9 +78,7 @@ fn a_backend_that_fails_is_left_alone_until_it_answers_again() {
 #[test]
 fn the_tabs_of_one_browser_share_a_call_that_waits() {
     let gate = Gate::default();
-    let behind = gate.clone();
-    let backend =
-        StubBackend::new(move |_| Reply::Behind(behind.clone(), Reply::rooms(&json!([])).into()));
+    let backend = StubBackend::behind(&gate);
     let gateway = Gateway::with(&backend)
         .set("HT_BACKEND__MAX_IN_FLIGHT", 1)
         .start();
@@ -104,9 +102,7 @@ fn the_tabs_of_one_browser_share_a_call_that_waits() {
 #[test]
 fn one_address_with_many_visitors_does_not_hold_up_another() {
     let gate = Gate::default();
-    let behind = gate.clone();
-    let backend =
-        StubBackend::new(move |_| Reply::Behind(behind.clone(), Reply::rooms(&json!([])).into()));
+    let backend = StubBackend::behind(&gate);
     let gateway = Gateway::with(&backend)
         .set("HT_BACKEND__MAX_IN_FLIGHT", 1)
         .set("HT_BACKEND__MAX_WAITING", 50)

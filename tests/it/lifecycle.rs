@@ -10,7 +10,6 @@ use crate::support::Gate;
 use crate::support::Gateway;
 use crate::support::Handshake;
 use crate::support::NEVER;
-use crate::support::Reply;
 use crate::support::StubBackend;
 use crate::support::stream::Address;
 
@@ -57,9 +56,7 @@ fn a_client_that_does_not_answer_is_not_waited_for_long() {
 #[test]
 fn a_handshake_under_way_does_not_hold_the_end() {
     let gate = Gate::default();
-    let behind = gate.clone();
-    let backend =
-        StubBackend::new(move |_| Reply::Behind(behind.clone(), Reply::rooms(&json!([])).into()));
+    let backend = StubBackend::behind(&gate);
     let mut gateway = Gateway::with(&backend)
         .set("HT_AUTH__FIRST_FRAME", "true")
         .set("HT_AUTH__FIRST_FRAME_TIMEOUT", NEVER)
@@ -151,14 +148,7 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
 #[test]
 fn while_it_leaves_it_is_not_ready_and_takes_nothing_new() {
     let gate = Gate::default();
-    let behind = gate.clone();
-    let backend = StubBackend::new(move |seen| {
-        if seen.is_bootstrap() {
-            Reply::rooms(&json!([{"room": "*"}]))
-        } else {
-            Reply::Behind(behind.clone(), Reply::ok().into())
-        }
-    });
+    let backend = StubBackend::hooks_behind(&gate);
     let mut gateway = Gateway::with(&backend).hooks().start();
     let mut client = Client::connect(&gateway);
     assert_eq!(gateway.get("/ready").status, 200);

@@ -11,7 +11,6 @@ use crate::support::Frame;
 use crate::support::Gate;
 use crate::support::Gateway;
 use crate::support::Handshake;
-use crate::support::Reply;
 use crate::support::StubBackend;
 use crate::support::frame;
 
@@ -152,9 +151,7 @@ fn a_full_node_answers_503_until_somebody_leaves() {
 #[test]
 fn handshakes_under_way_are_bounded() {
     let gate = Gate::default();
-    let behind = gate.clone();
-    let backend =
-        StubBackend::new(move |_| Reply::Behind(behind.clone(), Reply::rooms(&json!([])).into()));
+    let backend = StubBackend::behind(&gate);
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__HANDSHAKES", 2)
         .start();

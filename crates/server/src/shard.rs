@@ -305,15 +305,19 @@ struct Outside {
 impl Outside {
     /// A line of a connection's life, for who asks for each.
     fn tell(&self, connection: Uuid, peer: &Socket, event: &str) {
-        let user = || peer.about.as_ref().and_then(|about| about.user.as_deref());
-        let address = || {
-            self.node
-                .addresses(Stage::Open)
-                .name(peer.address)
-                .unwrap_or_else(|| peer.peer_address())
-        };
-        tracing::debug!(%connection, user = user(), address = address(), "{event}");
+        tracing::debug!(%connection, user = user(peer), address = self.address(peer), "{event}");
     }
+
+    /// Where a connection comes from, for the log.
+    fn address(&self, peer: &Socket) -> String {
+        let known = self.node.addresses(Stage::Open).name(peer.address);
+        known.unwrap_or_else(|| peer.peer_address())
+    }
+}
+
+/// Whose connection it is, for the log.
+fn user(peer: &Socket) -> Option<&str> {
+    peer.about.as_ref().and_then(|about| about.user.as_deref())
 }
 
 impl Effects<Socket> for Outside {
@@ -353,11 +357,10 @@ impl Effects<Socket> for Outside {
 
     fn evicted(&mut self, connection: Uuid, peer: &Socket, reason: Eviction) {
         if let Some(suppressed) = self.node.throttles.tell(reason.as_str()) {
-            let user = peer.about.as_ref().and_then(|about| about.user.as_deref());
             tracing::warn!(
                 %connection,
-                user,
-                address = self.node.addresses(Stage::Open).name(peer.address).unwrap_or_else(|| peer.peer_address()),
+                user = user(peer),
+                address = self.address(peer),
                 reason = reason.as_str(),
                 suppressed,
                 "evicted a connection"

@@ -18,6 +18,7 @@ use serde_json::json;
 
 use crate::support::http;
 use crate::support::log::Watched;
+use crate::support::reply::Gate;
 use crate::support::reply::Reply;
 use crate::support::stream::Stream;
 
@@ -113,6 +114,24 @@ impl StubBackend {
     /// Admits everybody to every room with the one key `room`, and to the test's own corners.
     pub(crate) fn open() -> Self {
         Self::admitting(json!([{"room": "*"}]))
+    }
+
+    /// Admits everybody as [`Self::open`] does; hooks wait for the gate.
+    pub(crate) fn hooks_behind(gate: &Gate) -> Self {
+        let gate = gate.clone();
+        Self::new(move |seen| {
+            if seen.is_bootstrap() {
+                Reply::rooms(&json!([{"room": "*"}]))
+            } else {
+                Reply::Behind(gate.clone(), Reply::ok().into())
+            }
+        })
+    }
+
+    /// Admits everybody to no room once the gate is open.
+    pub(crate) fn behind(gate: &Gate) -> Self {
+        let gate = gate.clone();
+        Self::new(move |_| Reply::Behind(gate.clone(), Reply::rooms(&json!([])).into()))
     }
 
     /// Over TLS.
