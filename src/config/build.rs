@@ -134,6 +134,7 @@ fn server(values: &Values) -> ServerConfig {
         internal: InternalConfig {
             listen: with_mode(&values.internal_listen.value, mode),
             api_key: values.internal_api_key.value.clone(),
+            hosts: values.internal_hosts.value.clone(),
         },
         matching: values.rooms_matching.value,
         status_clients: values.status_clients.value,

@@ -13,6 +13,7 @@ const LIVE: &[&str] = &[
     "origins.allow",
     "origins.require",
     "internal.api_key",
+    "internal.hosts",
     "auth.first_frame",
     "auth.first_frame_timeout",
     "backend.headers",

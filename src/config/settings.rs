@@ -6,46 +6,19 @@ use std::time::Duration;
 
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
-use ht_server::config::AuthConfig;
-use ht_server::config::Compression;
-use ht_server::config::DrainConfig;
-use ht_server::config::HookQueueConfig;
-use ht_server::config::KeepaliveConfig;
-use ht_server::config::Listen;
-use ht_server::config::Matching;
-use ht_server::config::OriginPattern;
-use ht_server::config::ReadinessConfig;
-use ht_server::config::Secret;
-use ht_server::config::ServerLimits;
-use ht_server::config::TcpOptions;
-use ht_server::config::Trusted;
-use ht_server::config::TrustedProxies;
+use ht_server::config::{
+    AuthConfig, Compression, DrainConfig, HookQueueConfig, HostPattern, KeepaliveConfig, Listen,
+    Matching, OriginPattern, ReadinessConfig, Secret, ServerLimits, TcpOptions, Trusted,
+    TrustedProxies,
+};
 
-use crate::config::kind::Address;
-use crate::config::kind::AmqpUrl;
-use crate::config::kind::ApiKey;
-use crate::config::kind::BaseUrl;
-use crate::config::kind::Call;
-use crate::config::kind::Choose;
-use crate::config::kind::Count;
-use crate::config::kind::File;
-use crate::config::kind::Flag;
-use crate::config::kind::HeaderChange;
-use crate::config::kind::Headers;
-use crate::config::kind::Kind;
-use crate::config::kind::Listed;
-use crate::config::kind::Memory;
-use crate::config::kind::Mode;
-use crate::config::kind::Name;
-use crate::config::kind::Period;
-use crate::config::kind::RelativePath;
-use crate::config::kind::Size;
-use crate::config::kind::Steps;
+use crate::config::kind::{
+    Address, AmqpUrl, ApiKey, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
+    Kind, Listed, Memory, Mode, Name, Period, RelativePath, Size, Steps,
+};
 use crate::config::layers::Layers;
-use crate::config::log::Format;
-use crate::config::log::Level;
-use crate::config::mistake::Mistakes;
-use crate::config::mistake::Place;
+use crate::config::log::{Format, Level};
+use crate::config::mistake::{Mistakes, Place};
 
 /// A setting's value and where it was written.
 #[derive(Clone, Debug)]
@@ -179,6 +152,8 @@ settings! {
         "Where triggers, metrics and health are served. Beyond this machine it needs `internal.api_key`.";
     internal_api_key: Option<Secret>, "internal.api_key", ApiKey, None,
         "Asked for on `/trigger/` and `/metrics` as `Authorization: Bearer <key>`. Empty: nothing is asked.";
+    internal_hosts: Vec<HostPattern>, "internal.hosts", Listed::<HostPattern>::of("internal.hosts", r#"["gateway", "*.svc.cluster.local"]"#), Vec::new(),
+        "Names by which `internal.listen` may be addressed, in the header `Host`, beside IP addresses, `localhost` and names below it. A request for any other name gets 421 unless it carries `internal.api_key`, because a web page whose name is made to resolve to this machine (DNS rebinding) could otherwise read what is served here. `*.` stands for any subdomain, `[\"*\"]` turns the check off. Unix sockets take every name.";
 
     backend_url: Option<String>, "backend.url", BaseUrl, None,
         "Your HTTP API, ending in a slash. The paths below are appended to it as they are. The only setting that must be given.";

@@ -147,6 +147,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
         internal: InternalConfig {
             listen: Listen::Tcp(options.internal),
             api_key: None,
+            hosts: Vec::new(),
         },
         matching: Matching::Wildcard,
         status_clients: true,

@@ -108,7 +108,7 @@ pub(crate) fn post(to: &Address, body: &str) -> io::Result<u16> {
     let mut stream = to.connect()?;
     stream.set_timeouts(DEADLINE)?;
     let head = format!(
-        "POST /trigger/ HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: {}\r\n\
+        "POST /trigger/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
          Connection: close\r\n\r\n",
         body.len()
     );

@@ -36,8 +36,9 @@ impl Slow {
     #[track_caller]
     fn send(gateway: &Gateway, length: usize) -> Self {
         let mut stream = gateway.internal().connect().expect("a connection");
-        let head =
-            format!("POST /trigger/ HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+        let head = format!(
+            "POST /trigger/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+        );
         let mut body = body(length);
         let rest = body.split_off(10);
         let bytes = [head.as_bytes(), &body].concat();

@@ -1,5 +1,7 @@
 //! The internal listener: what it answers, and whom.
 
+use std::io::Write as _;
+
 use serde_json::json;
 
 use crate::support::Gateway;
@@ -53,6 +55,125 @@ fn browsers_are_refused() {
         assert_eq!(answer.status, 403, "{header:?}: {answer:?}");
     }
     expect_nothing(&gateway, &mut client);
+}
+
+/// Every address of the listener, with its method.
+const DOORS: [(&str, &str); 4] = [
+    ("POST", "/trigger/"),
+    ("GET", "/metrics"),
+    ("GET", "/ready"),
+    ("GET", "/live"),
+];
+
+const BODY: &[u8] = br#"{"rooms": [{"room": 1}], "data": 1}"#;
+
+#[test]
+fn a_rebound_name_reads_and_publishes_nothing() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_INTERNAL__HOSTS", "gateway, *.svc.cluster.local")
+        .start();
+    let mut client = listener(&gateway);
+    for (host, status) in [
+        ("evil.example", 421),
+        ("evil.example:8002", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("a b", 400),
+        ("", 400),
+    ] {
+        for (method, path) in DOORS {
+            let headers = [("Host", host)];
+            let answer = http::request(gateway.internal(), method, path, &headers, BODY);
+            assert_eq!(answer.status, status, "{method} {path} {host}: {answer:?}");
+            if status == 421 {
+                assert!(answer.text().contains("internal.hosts"), "{answer:?}");
+            }
+        }
+        // A whole URL as target counts for the host.
+        let target = format!("http://{host}/metrics");
+        let answer = http::try_request(gateway.internal(), "GET", &target, &[], b"");
+        assert!(
+            !matches!(answer, Ok(answer) if answer.status == 200),
+            "{target}"
+        );
+    }
+    expect_nothing(&gateway, &mut client);
+    let foreign = gateway.metric(r#"high_templar_internal_errors_total{status="421"}"#);
+    assert_eq!(foreign, 20);
+    gateway.wait_for_line("refused an internal request for a host that is not served");
+
+    // A Kubernetes probe addresses the pod by its IP address.
+    for host in [
+        "10.244.1.17:8002",
+        "[fd00::17]:8002",
+        "localhost",
+        "ht.localhost:8002",
+        "Gateway:8002",
+        "ht.svc.cluster.local.",
+    ] {
+        for (method, path) in DOORS {
+            let answer = http::request(gateway.internal(), method, path, &[("Host", host)], BODY);
+            assert_eq!(answer.status, 200, "{method} {path} {host}: {answer:?}");
+        }
+        assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+    }
+}
+
+#[test]
+fn a_request_has_one_host_unless_it_is_of_http_1_0() {
+    let gateway = gateway();
+    for (request, status) in [
+        ("GET /ready HTTP/1.1\r\n", 400),
+        (
+            "GET /ready HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n",
+            400,
+        ),
+        (
+            "GET /ready HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n",
+            400,
+        ),
+        (
+            "GET http://localhost/ready HTTP/1.1\r\nHost: evil.example\r\n",
+            421,
+        ),
+        (
+            "GET http://evil.example/ready HTTP/1.1\r\nHost: localhost\r\n",
+            421,
+        ),
+        (
+            "GET http://127.0.0.1/ready HTTP/1.1\r\nHost: localhost\r\n",
+            200,
+        ),
+        // As HAProxy checks by default.
+        ("GET /ready HTTP/1.0\r\n", 200),
+        ("GET /ready HTTP/1.0\r\nHost: evil.example\r\n", 421),
+    ] {
+        let mut stream = gateway.internal().connect().expect("a connection");
+        let head = format!("{request}Connection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("a request");
+        let (answer, _) = http::read_answer(&mut stream).expect("an answer");
+        assert_eq!(answer.status, status, "{request}: {answer:?}");
+    }
+}
+
+#[test]
+fn whoever_knows_the_key_may_use_any_name() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_INTERNAL__API_KEY", "key")
+        .start();
+    let mut client = listener(&gateway);
+    for (method, path) in DOORS {
+        let ask = |key: &str| {
+            let headers = [("Host", "gateway:8002"), ("Authorization", key)];
+            http::request(gateway.internal(), method, path, &headers, BODY)
+        };
+        assert_eq!(ask("Bearer other").status, 421, "{method} {path}");
+        assert_eq!(ask("Bearer key").status, 200, "{method} {path}");
+    }
+    assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+    client.fence();
 }
 
 #[test]
@@ -124,4 +245,9 @@ fn the_internal_listener_can_be_a_unix_socket() {
     let mut client = listener(&gateway);
     gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 1}));
     assert_eq!(client.expect_publish(), (json!(1), json!("x")));
+    // No browser reaches it: clients put any name there.
+    for host in ["unix", "whatever.example", "a_b:1"] {
+        let answer = http::request(gateway.internal(), "GET", "/ready", &[("Host", host)], b"");
+        assert_eq!(answer.status, 200, "{host}: {answer:?}");
+    }
 }

@@ -26,7 +26,7 @@ fn triggers_of_one_connection_arrive_in_their_order() {
     for n in 0..100 {
         let body = json!({"rooms": [{"room": 1}], "data": n}).to_string();
         let head = format!(
-            "POST /trigger/ HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+            "POST /trigger/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
         bytes.extend([head.as_bytes(), body.as_bytes()].concat());

@@ -339,7 +339,7 @@ fn the_body_may_come_as_old_publishers_send_it() {
     // A body that breaks off is no trigger.
     let mut stream = gateway.internal().connect().unwrap();
     let head = format!(
-        "POST /trigger/ HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        "POST /trigger/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
         body.len() + 1
     );
     stream

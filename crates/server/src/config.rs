@@ -12,6 +12,7 @@ pub use ht_core::shard::Compression;
 pub use crate::tcp::TcpOptions;
 use ht_proto::trigger::TriggerLimits;
 
+pub use crate::internal::host::{HostPattern, HostPatternError};
 pub use crate::public::address::Trusted;
 pub use crate::public::address::TrustedError;
 pub use crate::public::address::TrustedProxies;
@@ -101,6 +102,8 @@ pub struct InternalConfig {
     /// Asked for on `/trigger/` and `/metrics` as `Authorization: Bearer <key>`. Must be set
     /// where `listen` is not loopback; [`crate::Gateway::start`] refuses otherwise.
     pub api_key: Option<Secret>,
+    /// Names by which a request may address it, beside IP addresses and `localhost`.
+    pub hosts: Vec<HostPattern>,
 }
 
 /// A text that `Debug` does not show.

@@ -1,6 +1,7 @@
 //! The internal listener: triggers, metrics, health. Never to be reachable by browsers.
 
 mod door;
+pub(crate) mod host;
 pub(crate) mod in_flight;
 mod quiet;
 
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Secret;
+use crate::internal::host::HostError;
 use crate::listener::ACCEPT_BACKOFF;
 use crate::listener::Listener;
 use crate::listener::Stream;
@@ -92,7 +94,12 @@ pub(crate) async fn serve(
 }
 
 async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: CancellationToken) {
-    let service = service_fn(|request| respond_to(&internal, request));
+    // No browser reaches a unix socket, and clients make up a Host for it.
+    let check_host = match &stream {
+        Stream::Tcp(_) => true,
+        Stream::Unix(_) => false,
+    };
+    let service = service_fn(|request| respond_to(&internal, request, check_host));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -111,9 +118,30 @@ async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: Can
 async fn respond_to(
     internal: &Internal,
     request: Request<Incoming>,
+    check_host: bool,
 ) -> Result<Response<Body>, Infallible> {
+    let admitted = if check_host {
+        admit(internal, &request)
+    } else {
+        Ok(())
+    };
+    let response = match admitted {
+        Ok(()) => route(internal, request).await,
+        Err(response) => *response,
+    };
+    if !response.status().is_success() {
+        internal
+            .node
+            .counters
+            .internal_errors
+            .add(status_label(response.status()));
+    }
+    Ok(response)
+}
+
+async fn route(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let response = match request.uri().path() {
+    match request.uri().path() {
         "/trigger/" | "/trigger" => match guard(internal, request.headers()) {
             Err(response) => *response,
             Ok(()) if request.method() == Method::POST => door::trigger(internal, request).await,
@@ -131,18 +159,40 @@ async fn respond_to(
             let sentence = "There is nothing here. Try /trigger/, /metrics, /live or /ready.";
             error(StatusCode::NOT_FOUND, sentence)
         }
-    };
-    if !response.status().is_success() {
-        internal
-            .node
-            .counters
-            .internal_errors
-            .add(status_label(response.status()));
     }
-    Ok(response)
 }
 
-/// Lets programs in that know the key, and no web page.
+/// Admits requests that a rebound name cannot cause: the listener is addressed as what is served
+/// here, or the key is known.
+fn admit(internal: &Internal, request: &Request<Incoming>) -> Result<(), Box<Response<Body>>> {
+    let (headers, settings) = (request.headers(), internal.live.now());
+    let checked = host::check(request.version(), request.uri(), headers, &settings.hosts);
+    let Err(problem) = checked else {
+        return Ok(());
+    };
+    let status = match &problem {
+        HostError::Count(_) | HostError::Unreadable => StatusCode::BAD_REQUEST,
+        HostError::Foreign(host) => {
+            let key = settings.api_key.as_ref();
+            if key.is_some_and(|key| has_key(headers, key)) {
+                return Ok(());
+            }
+            if let Some(suppressed) = internal.node.throttles.tell("internal-host") {
+                tracing::warn!(
+                    host,
+                    suppressed,
+                    "refused an internal request for a host that is not served. If it is the \
+                     gateway's, add it to internal.hosts; otherwise a web page may be trying DNS \
+                     rebinding"
+                );
+            }
+            StatusCode::MISDIRECTED_REQUEST
+        }
+    };
+    Err(Box::new(error(status, &problem.to_string())))
+}
+
+/// Authenticates the request and rejects browsers.
 fn guard(internal: &Internal, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
     if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
         // Any web page can make the browser of a developer or an operator send requests to a
@@ -151,16 +201,8 @@ fn guard(internal: &Internal, headers: &HeaderMap) -> Result<(), Box<Response<Bo
         return Err(Box::new(error(StatusCode::FORBIDDEN, sentence)));
     }
     let settings = internal.live.now();
-    let Some(Secret(key)) = &settings.api_key else {
-        return Ok(());
-    };
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .map(|value| value.as_bytes());
-    let given = given.and_then(|value| value.split_at_checked("Bearer ".len()));
-    if given.is_some_and(|(scheme, given)| {
-        scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(given.ct_eq(key.as_bytes()))
-    }) {
+    let key = settings.api_key.as_ref();
+    if key.is_none_or(|key| has_key(headers, key)) {
         return Ok(());
     }
     let sentence = "Send the key of internal.api_key as: Authorization: Bearer <key>";
@@ -170,6 +212,17 @@ fn guard(internal: &Internal, headers: &HeaderMap) -> Result<(), Box<Response<Bo
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, challenge);
     Err(Box::new(response))
+}
+
+/// Whether the request carries the key; compared in constant time.
+fn has_key(headers: &HeaderMap, Secret(key): &Secret) -> bool {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .map(|value| value.as_bytes());
+    let given = given.and_then(|value| value.split_at_checked("Bearer ".len()));
+    given.is_some_and(|(scheme, given)| {
+        scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(given.ct_eq(key.as_bytes()))
+    })
 }
 
 /// Whether the process should be left running.
@@ -213,6 +266,7 @@ fn status_label(status: StatusCode) -> &'static str {
         408 => "408",
         413 => "413",
         415 => "415",
+        421 => "421",
         503 => "503",
         504 => "504",
         _ => "other",

@@ -16,6 +16,7 @@ use ht_core::shard::Settings;
 use crate::config::AuthConfig;
 use crate::config::DoorConfig;
 use crate::config::DrainConfig;
+use crate::config::HostPattern;
 use crate::config::Secret;
 use crate::config::ServerConfig;
 use crate::config::ServerLimits;
@@ -34,6 +35,8 @@ pub struct LiveSettings {
     pub door: DoorConfig,
     /// What `internal.api_key` says.
     pub api_key: Option<Secret>,
+    /// What `internal.hosts` says.
+    pub hosts: Vec<HostPattern>,
     /// Whether compression is agreed upon with clients that offer it.
     pub compression: bool,
     /// How visitors may say who they are.
@@ -54,6 +57,7 @@ impl LiveSettings {
             limits: config.limits.clone(),
             door: config.door.clone(),
             api_key: config.internal.api_key.clone(),
+            hosts: config.internal.hosts.clone(),
             compression: config.compression.is_some(),
             auth: config.auth,
             drain: config.drain,

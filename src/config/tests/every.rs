@@ -24,6 +24,7 @@ const EVERY: &[(&str, &str)] = &[
     ("origins.require", "true"),
     ("internal.listen", r#""127.0.0.1:9""#),
     ("internal.api_key", r#""key""#),
+    ("internal.hosts", r#"["gateway", "*.svc"]"#),
     ("backend.url", r#""http://api/v1/""#),
     ("backend.socket", r#""/run/api.sock""#),
     ("backend.bootstrap", r#""hello/""#),
@@ -113,6 +114,7 @@ fn assert_every(config: &Config) {
     assert!(door.x_forwarded_for && door.proxy_protocol && door.origins.require);
     assert_eq!(server.internal.listen.to_string(), "127.0.0.1:9");
     assert_eq!(server.internal.api_key.as_ref().unwrap().0, "key");
+    assert_eq!(texts(&server.internal.hosts), ["gateway", "*.svc"]);
     assert_eq!(
         (server.matching, server.status_clients),
         (Matching::Exact, false)

@@ -35,8 +35,8 @@ impl Answer {
     }
 }
 
-/// Sends one request on a connection of its own and reads the whole answer. `Content-Length` is
-/// added unless it is given.
+/// Sends one request on a connection of its own and reads the whole answer. `Host` (localhost) and
+/// `Content-Length` are added unless they are given.
 #[track_caller]
 pub(crate) fn request(
     to: &Address,
@@ -56,7 +56,13 @@ pub(crate) fn try_request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Answer> {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gateway.test\r\n");
+    let mut head = format!("{method} {path} HTTP/1.1\r\n");
+    if !headers
+        .iter()
+        .any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    {
+        head += "Host: localhost\r\n";
+    }
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }

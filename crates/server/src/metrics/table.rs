@@ -206,9 +206,9 @@ metrics! {
         counted trigger_overloads;
             "Requests to `/trigger/` refused because `limits.triggers_in_flight` was reached"
             "When it grows at all: what is refused is lost if the API does not send it again."
-        counted internal_errors by "status" ["400" "401" "403" "404" "405" "408" "413" "415" "503" "504" "other"];
+        counted internal_errors by "status" ["400" "401" "403" "404" "405" "408" "413" "415" "421" "503" "504" "other"];
             "Requests to the internal listener that were refused"
-            "`401` and `403` are somebody who should not be there, or a wrong key. `503` and `504` are triggers that were not published, or not for sure."
+            "`401`, `403` and `421` are somebody who should not be there, a wrong key, or a name that `internal.hosts` does not have. `503` and `504` are triggers that were not published, or not for sure."
     }
 
     "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {

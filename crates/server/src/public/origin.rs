@@ -4,7 +4,7 @@
 //! What tells a page from another is the header `Origin` (RFC 6454 §7), which no page can change
 //! (RFC 6455 §10.2).
 
-mod authority;
+pub(crate) mod authority;
 #[cfg(test)]
 mod tests;
 

@@ -7,14 +7,14 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// A host and its port (RFC 3986 §3.2), without user information.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Authority {
-    pub(super) host: Host,
-    pub(super) port: Option<u16>,
+pub(crate) struct Authority {
+    pub(crate) host: Host,
+    pub(crate) port: Option<u16>,
 }
 
 /// A host; equal ones are written alike.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Host {
+pub(crate) enum Host {
     /// A name or an IPv4 address, in small letters.
     Name(String),
     V6(Ipv6Addr),
@@ -22,7 +22,7 @@ pub(super) enum Host {
 
 impl Authority {
     /// Reads `host`, `host:port`, `[address]` or `[address]:port`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (host, rest) = match text.strip_prefix('[') {
             Some(inner) => {
                 let (address, rest) = inner.split_once(']')?;
