@@ -11,6 +11,7 @@ mod live;
 mod log;
 mod mistake;
 mod node;
+mod service_links;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -95,7 +96,14 @@ impl Sources {
         let variables = self.variables(&mut mistakes, &mut notes);
 
         let mut layers = Layers::default();
-        layers.environment(&variables, &mut mistakes);
+        let links = layers.environment(&variables, &mut mistakes);
+        if !links.is_empty() {
+            notes.push(format!(
+                "not settings but service links, which Kubernetes makes for a Service whose name \
+                 begins with ht (enableServiceLinks: false in the pod's spec turns them off): {}",
+                links.join(", ")
+            ));
+        }
         let complete = self.read_file(&variables, &mut layers, &mut mistakes, &mut notes);
         let legacy = legacy::apply(&mut layers, &variables, &mut mistakes);
 

@@ -9,6 +9,7 @@ use crate::config::mistake::Place;
 use crate::config::node::Node;
 use crate::config::node::Value;
 use crate::config::node::parse_file;
+use crate::config::service_links::is_service_link;
 use crate::config::settings::KEYS;
 
 /// The variable that names the configuration file; it is no setting.
@@ -46,12 +47,14 @@ impl Layers {
         self.0.entry(key).or_default().push(node);
     }
 
-    /// Adds the variables `HT_SECTION__KEY`.
-    pub(crate) fn environment(
+    /// Adds the variables `HT_SECTION__KEY`. Returns the names of those that are no settings but
+    /// links to Services, which nobody wrote.
+    pub(crate) fn environment<'a>(
         &mut self,
-        variables: &BTreeMap<String, Variable>,
+        variables: &'a BTreeMap<String, Variable>,
         mistakes: &mut Mistakes,
-    ) {
+    ) -> Vec<&'a str> {
+        let mut links = Vec::new();
         for (name, variable) in variables {
             if !name.starts_with("HT_") || name == FILE_VARIABLE {
                 continue;
@@ -64,6 +67,8 @@ impl Layers {
                     value: Value::Raw(variable.text.clone()),
                 };
                 self.put(key, node);
+            } else if is_service_link(name, &variable.text) {
+                links.push(name.as_str());
             } else {
                 let names: Vec<_> = KEYS.iter().map(|key| variable_of(key)).collect();
                 let what = format!(
@@ -73,6 +78,7 @@ impl Layers {
                 mistakes.add(&variable.place, "", what);
             }
         }
+        links
     }
 
     /// Adds a configuration file. False if it is no valid TOML: its lines are named, and what
@@ -171,13 +177,20 @@ fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Strin
     const CLOSE: f64 = 0.75;
     let last = |text: &str| {
         let after_dot = text.rsplit('.').next().unwrap_or(text);
-        after_dot.rsplit("__").next().unwrap_or(text).to_owned()
+        let after_section = after_dot.rsplit("__").next().unwrap_or(text);
+        after_section
+            .strip_prefix("HT_")
+            .unwrap_or(after_section)
+            .to_owned()
     };
     let score = |other: &str| {
+        let alike = strsim::normalized_damerau_levenshtein(name, other);
+        // Of several with the same last part the most similar one.
         if last(other) == last(name) {
-            return 0.9;
+            CLOSE + (1.0 - CLOSE) * alike
+        } else {
+            alike
         }
-        strsim::normalized_damerau_levenshtein(name, other)
     };
     known
         .into_iter()

@@ -11,6 +11,7 @@ mod compression;
 mod crowds;
 mod descriptors;
 mod drain;
+mod environment;
 mod fairness;
 mod first_frame;
 mod forwarding;

@@ -78,3 +78,56 @@ fn the_file_can_be_named() {
         );
     }
 }
+
+/// What Kubernetes sets for Services named `ht` and `ht-web`.
+const SERVICE_LINKS: &[(&str, &str)] = &[
+    ("HT_PORT", "tcp://10.96.7.1:5000"),
+    ("HT_PORT_5000_TCP", "tcp://10.96.7.1:5000"),
+    ("HT_PORT_5000_TCP_ADDR", "10.96.7.1"),
+    ("HT_PORT_5000_TCP_PORT", "5000"),
+    ("HT_PORT_5000_TCP_PROTO", "tcp"),
+    ("HT_SERVICE_HOST", "10.96.7.1"),
+    ("HT_SERVICE_PORT", "5000"),
+    ("HT_SERVICE_PORT_WEB", "5000"),
+    ("HT_WEB_PORT", "tcp://10.96.7.2:80"),
+    ("HT_WEB_SERVICE_HOST", "10.96.7.2"),
+];
+
+#[test]
+fn kubernetes_service_links_are_passed_over_with_one_line() {
+    let config = good("", &[&[URL], SERVICE_LINKS].concat());
+    let lines = config.notes.iter().filter(|note| note.contains("HT_PORT"));
+    let lines: Vec<_> = lines.collect();
+    assert_eq!(lines.len(), 1, "{:?}", config.notes);
+    for (name, _) in SERVICE_LINKS {
+        assert!(lines[0].contains(name), "{lines:?}");
+    }
+    assert!(lines[0].contains("enableServiceLinks"), "{lines:?}");
+    let none = good("", &[URL]).notes;
+    assert!(none.iter().all(|note| !note.contains("enableServiceLinks")));
+}
+
+#[test]
+fn typos_in_variables_stay_mistakes_with_a_good_guess() {
+    for (name, guess) in [
+        ("HT_BAKEND__URL", "HT_BACKEND__URL"),
+        ("HT_BACKEND_URL", "HT_BACKEND__URL"),
+        ("HT_BACKEND__URI", "HT_BACKEND__URL"),
+        ("HT_RABITMQ__URL", "HT_RABBITMQ__URL"),
+        ("HT_API_KEY", "HT_INTERNAL__API_KEY"),
+        ("HT_TRUSTED_PROXYS", "HT_TRUSTED_PROXIES"),
+        ("HT_SERVER__THREADS", "HT_THREADS"),
+    ] {
+        let found = bad("", &[&[URL, (name, "x")], SERVICE_LINKS].concat());
+        let part = format!("did you mean {guess}?");
+        assert_each(&found, &[(&format!("{name}: "), &part)]);
+    }
+    assert_each(
+        &bad("", &[URL, ("HT_PORT", "5000")]),
+        &[("HT_PORT: ", "there is no such variable")],
+    );
+    assert_each(
+        &bad("service_host = \"10.96.7.1\"", &[URL]),
+        &[("high-templar.toml:1: service_host: ", "no such setting")],
+    );
+}

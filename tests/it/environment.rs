@@ -1,0 +1,36 @@
+//! What the surroundings of a deployment put into its environment.
+
+use crate::support::{Client, Gateway, StubBackend};
+
+#[test]
+fn a_kubernetes_service_with_our_prefix_keeps_nobody_from_starting() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend)
+        .set("HT_PORT", "tcp://10.96.7.1:5000")
+        .set("HT_SERVICE_HOST", "10.96.7.1")
+        .set("HT_SERVICE_PORT", "5000")
+        .set("HT_SERVICE_PORT_WEB", "5000")
+        .set("HT_PORT_5000_TCP", "tcp://10.96.7.1:5000")
+        .set("HT_PORT_5000_TCP_ADDR", "10.96.7.1")
+        .set("HT_PORT_5000_TCP_PORT", "5000")
+        .set("HT_PORT_5000_TCP_PROTO", "tcp")
+        .set("HT_WEB_SERVICE_HOST", "10.96.7.2")
+        .start();
+    Client::connect(&gateway).fence();
+    let line = gateway.wait_for_line("not settings but service links");
+    assert!(line.ends_with(
+        ": HT_PORT, HT_PORT_5000_TCP, HT_PORT_5000_TCP_ADDR, HT_PORT_5000_TCP_PORT, \
+         HT_PORT_5000_TCP_PROTO, HT_SERVICE_HOST, HT_SERVICE_PORT, HT_SERVICE_PORT_WEB, \
+         HT_WEB_SERVICE_HOST"
+    ));
+
+    let (code, log) = Gateway::with(&backend)
+        .set("HT_PORT", "tcp://10.96.7.1:5000")
+        .set("HT_BAKEND__URL", "http://api/")
+        .start_and_fail();
+    assert_eq!(code, Some(78), "{log}");
+    assert!(
+        log.contains("HT_BAKEND__URL: there is no such variable; did you mean HT_BACKEND__URL?")
+    );
+    assert!(!log.contains("HT_PORT: "), "{log}");
+}
