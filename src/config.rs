@@ -72,6 +72,15 @@ pub struct Sources {
     pub folder: PathBuf,
 }
 
+/// How an `.env` file was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dotenv {
+    /// `ENV_FILE` names it.
+    Named,
+    /// It lies in the current folder or above, where it may be another program's.
+    Nearby,
+}
+
 impl Sources {
     /// Those of this process.
     #[must_use]
@@ -93,7 +102,7 @@ impl Sources {
     pub fn load(&self) -> Result<Config, Mistakes> {
         let mut mistakes = Mistakes::default();
         let mut notes = Vec::new();
-        let variables = self.variables(&mut mistakes, &mut notes);
+        let (mut variables, dotenv) = self.variables(&mut mistakes, &mut notes);
 
         let mut layers = Layers::default();
         let links = layers.environment(&variables, &mut mistakes);
@@ -105,6 +114,9 @@ impl Sources {
             ));
         }
         let complete = self.read_file(&variables, &mut layers, &mut mistakes, &mut notes);
+        let unused = legacy::unused(&layers, &variables, dotenv == Dotenv::Named);
+        notes.extend(dotenv_notes(&variables, &unused));
+        variables.retain(|name, _| !unused.contains(name));
         let legacy = legacy::apply(&mut layers, &variables, &mut mistakes);
 
         let values = settings::read(&layers, &mut mistakes);
@@ -123,12 +135,12 @@ impl Sources {
         Ok(build::config(values, legacy.headers, notes))
     }
 
-    /// The environment, and below it what an `.env` file has for us.
+    /// The environment, and below it what an `.env` file has for us; and how that file was found.
     fn variables(
         &self,
         mistakes: &mut Mistakes,
         notes: &mut Vec<String>,
-    ) -> BTreeMap<String, Variable> {
+    ) -> (BTreeMap<String, Variable>, Dotenv) {
         let mut variables: BTreeMap<_, _> = self
             .environment
             .iter()
@@ -144,37 +156,34 @@ impl Sources {
             .environment
             .get("ENV_FILE")
             .filter(|path| !path.is_empty());
-        let path = match named {
-            Some(path) => self.folder.join(path),
+        let (path, found) = match named {
+            Some(path) => (self.folder.join(path), Dotenv::Named),
             None => match dotenv::find(&self.folder) {
-                Some(path) => path,
-                None => return variables,
+                Some(path) => (path, Dotenv::Nearby),
+                None => return (variables, Dotenv::Nearby),
             },
         };
         let text = match read_text(&path) {
             Ok(text) => text,
             Err(cause) => {
-                if named.is_some() {
-                    let place = Place::Variable("ENV_FILE".to_owned());
-                    mistakes.add(
-                        &place,
-                        "",
-                        format!("cannot read {}: {cause}", path.display()),
-                    );
-                } else {
-                    notes.push(format!("{} is passed over: {cause}", path.display()));
+                let what = format!("cannot read {}: {cause}", path.display());
+                match found {
+                    Dotenv::Named => {
+                        mistakes.add(&Place::Variable("ENV_FILE".to_owned()), "", what);
+                    }
+                    Dotenv::Nearby => {
+                        notes.push(format!("{} is passed over: {cause}", path.display()))
+                    }
                 }
-                return variables;
+                return (variables, found);
             }
         };
-        let mut used = Vec::new();
         // As in Python, the last of several lines for one name counts.
         for entry in dotenv::parse(&text, &self.environment).into_iter().rev() {
             let ours = entry.name.starts_with("HT_") || legacy::NAMES.contains(&&*entry.name);
             if !ours || variables.contains_key(&entry.name) {
                 continue;
             }
-            used.push(entry.name.clone());
             let place = Place::Dotenv {
                 path: path.clone(),
                 line: entry.line,
@@ -188,11 +197,7 @@ impl Sources {
                 },
             );
         }
-        if !used.is_empty() {
-            used.reverse();
-            notes.push(format!("read from {}: {}", path.display(), used.join(", ")));
-        }
-        variables
+        (variables, found)
     }
 
     /// Reads the configuration file, if there is one. False if it could not be understood.
@@ -238,6 +243,40 @@ impl Sources {
             }
         }
     }
+}
+
+/// A line each for the variables of an `.env` file that count, and for those that do not.
+fn dotenv_notes(variables: &BTreeMap<String, Variable>, unused: &[String]) -> Vec<String> {
+    let mut lines: Vec<_> = variables
+        .iter()
+        .filter_map(|(name, variable)| match &variable.place {
+            Place::Dotenv { path, line, .. } => Some((*line, path, name)),
+            Place::Default | Place::File { .. } | Place::Variable(_) => None,
+        })
+        .collect();
+    lines.sort_unstable();
+    let Some((_, path, _)) = lines.first() else {
+        return Vec::new();
+    };
+    let path = path.display();
+    let names = |is_unused: bool| {
+        let names = lines.iter().map(|(_, _, name)| name.as_str());
+        let names = names.filter(|name| unused.iter().any(|other| other == name) == is_unused);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let (used, unused) = (names(false), names(true));
+    let mut notes = Vec::new();
+    if !used.is_empty() {
+        notes.push(format!("read from {path}: {used}"));
+    }
+    if !unused.is_empty() {
+        notes.push(format!(
+            "names of the Python version are not used, because backend.url is set without them or \
+             python_variables is never: {unused} in {path}. If they are the gateway's, name the \
+             file in ENV_FILE or set HT_PYTHON_VARIABLES=always"
+        ));
+    }
+    notes
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

@@ -17,6 +17,7 @@ use crate::config::kind::{
     Kind, Listed, Memory, Mode, Name, Period, RelativePath, Size, Steps,
 };
 use crate::config::layers::Layers;
+use crate::config::legacy::PythonVariables;
 use crate::config::log::{Format, Level};
 use crate::config::mistake::{Mistakes, Place};
 
@@ -142,6 +143,9 @@ settings! {
         "Where a trusted proxy sends no `X-Real-IP`, take the rightmost address of its `X-Forwarded-For` that is not a trusted proxy's, and tell the API that one.";
     proxy_protocol: bool, "proxy_protocol", Flag, false,
         "Connections from trusted proxies begin with a header of the PROXY protocol, version 1 or 2. One that does not is closed. From anybody else no such header is read.";
+
+    python_variables: PythonVariables, "python_variables", Choose::<PythonVariables>::one(), PythonVariables::Auto,
+        "When the variables of the Python version count. `auto`: always in the environment and in the file that `ENV_FILE` names; in an `.env` file that merely lies nearby, which may be another program's, only where nothing else sets `backend.url` or `backend.socket`. `always`: in such a file, too. `never`: nowhere.";
 
     origins_allow: Vec<OriginPattern>, "origins.allow", Listed::<OriginPattern>::of("origins.allow", r#"["https://app.example", "https://*.example.com"]"#), Vec::new(),
         "Pages that may open a websocket, beside those of the host that it is asked of, whatever their port. `*` stands for whatever comes before the first dot, `[\"*\"]` opens the gateway to every page of the web. Others get 403. A list called `origins` at the top of the file, or `HT_ORIGINS`, means the same.";

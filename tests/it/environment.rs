@@ -34,3 +34,28 @@ fn a_kubernetes_service_with_our_prefix_keeps_nobody_from_starting() {
     );
     assert!(!log.contains("HT_PORT: "), "{log}");
 }
+
+#[test]
+fn a_dotenv_of_another_program_switches_nothing_on() {
+    let backend = StubBackend::open();
+    let builder = Gateway::with(&backend);
+    let dotenv = "APP_NAME=Laravel\nAPP_URL=https://shop.example\nRABBITMQ_HOST=127.0.0.1:1\n";
+    std::fs::write(builder.folder().join(".env"), dotenv).expect("a file");
+    let gateway = builder.start();
+    let mut client = Client::connect(&gateway);
+    client.fence();
+    client.leave();
+    let seen = backend.wait_for(1).remove(0);
+    assert_eq!(seen.header("referer"), None);
+    gateway.wait_for_line("names of the Python version are not used");
+    gateway.wait_for_line("no broker: this node delivers what is posted");
+    assert_eq!(gateway.get("/ready").status, 200);
+    // With hooks there would have been more than this one.
+    Client::connect(&gateway).fence();
+    assert!(
+        backend
+            .wait_for(2)
+            .iter()
+            .all(|seen| seen.target.ends_with("bootstrap/"))
+    );
+}

@@ -20,6 +20,7 @@ const EVERY: &[(&str, &str)] = &[
     ("trusted_proxies", r#"["192.0.2.0/24", "unix"]"#),
     ("x_forwarded_for", "true"),
     ("proxy_protocol", "true"),
+    ("python_variables", r#""never""#),
     ("origins.allow", r#"["https://*.example", "null"]"#),
     ("origins.require", "true"),
     ("internal.listen", r#""127.0.0.1:9""#),

@@ -131,3 +131,74 @@ fn typos_in_variables_stay_mistakes_with_a_good_guess() {
         &[("high-templar.toml:1: service_host: ", "no such setting")],
     );
 }
+
+/// What a Laravel project has in its `.env`.
+const LARAVEL: &str = "APP_NAME=Laravel\nAPP_URL=https://shop.example\nDB_HOST=db\n\
+    RABBITMQ_HOST=mq\nRABBITMQ_PASSWORD=secret\n";
+
+#[test]
+fn another_programs_dotenv_switches_nothing_on_where_the_backend_is_set() {
+    let plain = good("", &[URL]);
+    let folder = Folder::with(&[(".env", LARAVEL)]);
+    let named = ("HT_BACKEND__URL", "http://api/");
+    let file = Folder::with(&[
+        (".env", LARAVEL),
+        ("high-templar.toml", "[backend]\nurl = 'http://api/'\n"),
+    ]);
+    let own = format!("{LARAVEL}HT_BACKEND__URL=http://api/\n");
+    let own = Folder::with(&[(".env", &own)]);
+    let never = [
+        named,
+        ("HT_PYTHON_VARIABLES", "never"),
+        ("ENV_FILE", ".env"),
+    ];
+    for (folder, variables) in [
+        (&folder, &[named][..]),
+        (&file, &[]),
+        (&own, &[]),
+        (&folder, &never),
+    ] {
+        let config = folder.load(variables).unwrap();
+        assert!(config.rabbitmq.is_none(), "{variables:?}");
+        assert!(config.backend.hooks.connect.is_none(), "{variables:?}");
+        assert!(config.server.door.origins.allow.is_empty(), "{variables:?}");
+        assert_eq!(header_names(&config), header_names(&plain), "{variables:?}");
+        let notes = config.notes.join("\n");
+        let line = "APP_URL, RABBITMQ_HOST, RABBITMQ_PASSWORD in ";
+        assert_eq!(notes.matches(line).count(), 1, "{notes}");
+        assert!(
+            notes.contains("ENV_FILE") && !notes.contains("secret"),
+            "{notes}"
+        );
+    }
+}
+
+#[test]
+fn a_named_dotenv_a_switch_and_a_drop_in_use_the_old_names() {
+    let folder = Folder::with(&[(".env", LARAVEL)]);
+    for (variables, url) in [
+        (&[URL, ("ENV_FILE", ".env")][..], "http://api/"),
+        (&[URL, ("HT_PYTHON_VARIABLES", "always")], "http://api/"),
+        // Nothing new but what says nothing about the API.
+        (&[("HT_THREADS", "2")], "https://shop.example/api/"),
+    ] {
+        let config = folder.load(variables).unwrap();
+        assert_eq!(config.backend.url, url, "{variables:?}");
+        assert!(config.rabbitmq.is_some(), "{variables:?}");
+        assert!(config.backend.hooks.connect.is_some(), "{variables:?}");
+        let origins = &config.server.door.origins.allow;
+        assert_eq!(origins[0].to_string(), "https://shop.example");
+    }
+    // In the environment itself they always count.
+    let empty = Folder::with(&[]);
+    let config = empty
+        .load(&[
+            URL,
+            ("APP_URL", "https://shop.example"),
+            ("HT_RABBITMQ__URL", ""),
+        ])
+        .unwrap();
+    assert!(config.backend.hooks.connect.is_some());
+    let wrong = bad("", &[URL, ("HT_PYTHON_VARIABLES", "sometimes")]);
+    assert_each(&wrong, &[("HT_PYTHON_VARIABLES: ", "\"auto\", \"always\"")]);
+}
