@@ -219,7 +219,7 @@ impl Sources {
                     line: 0,
                 },
             ),
-            (None, Some(variable)) => (PathBuf::from(&variable.text), variable.place.clone()),
+            (None, Some(variable)) => (PathBuf::from(variable.text.trim()), variable.place.clone()),
             (None, None) => {
                 let path = PathBuf::from(FILE);
                 if !self.folder.join(&path).exists() {
@@ -237,7 +237,7 @@ impl Sources {
                 mistakes.add(
                     &place,
                     "",
-                    format!("cannot read the configuration file: {cause}"),
+                    format!("cannot read the configuration file {path:?}: {cause}"),
                 );
                 false
             }

@@ -1,6 +1,7 @@
 //! What a setting can be: how it is read, what it expects and how its default is written.
 
 mod address;
+mod form;
 mod headers;
 mod list;
 mod number;
@@ -48,22 +49,21 @@ pub(crate) trait Kind {
 
     /// Reads and notes every mistake.
     fn take(&self, node: &Node, key: &str, mistakes: &mut Mistakes) -> Option<Self::Value> {
-        match self.read(node) {
-            Ok(value) => Some(value),
+        let read = form::plain(node).and_then(|node| self.read(&node));
+        let what = match read {
+            Ok(value) => return Some(value),
             Err(Wrong::Kind) => {
-                let what = format!("expected {}; found {}", self.expects(), node.found());
-                mistakes.add(&node.place, key, what);
-                None
+                let (expects, found) = (self.expects(), node.found());
+                format!("expected {expects}; found {found}{}", form::hint(node))
             }
-            Err(Wrong::Says(what)) => {
-                mistakes.add(&node.place, key, what);
-                None
-            }
+            Err(Wrong::Says(what)) => what + &form::hint(node),
             Err(Wrong::Inside(inside)) => {
                 mistakes.0.extend(inside.0);
-                None
+                return None;
             }
-        }
+        };
+        mistakes.add(&node.place, key, what);
+        None
     }
 }
 

@@ -4,12 +4,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
-use crate::config::kind::Kind;
-use crate::config::kind::Wrong;
-use crate::config::kind::quoted;
+use crate::config::kind::{Kind, Wrong, form, quoted};
 use crate::config::mistake::Mistakes;
-use crate::config::node::Node;
-use crate::config::node::Value;
+use crate::config::node::{Node, Value};
 
 /// A list of texts, each of which is read as `T`. As a variable also with commas between them.
 pub(crate) struct Listed<T> {
@@ -63,7 +60,8 @@ impl<T: FromStr<Err: fmt::Display> + fmt::Display> Kind for Listed<T> {
             match text.trim().parse() {
                 Ok(value) => values.push(value),
                 Err(error) => {
-                    mistakes.add(&item.place, self.key, format!("{}: {error}", item.found()));
+                    let (found, hint) = (item.found(), form::hint_of_item(text.trim()));
+                    mistakes.add(&item.place, self.key, format!("{found}: {error}{hint}"));
                 }
             }
         }

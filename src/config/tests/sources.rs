@@ -202,3 +202,128 @@ fn a_named_dotenv_a_switch_and_a_drop_in_use_the_old_names() {
     let wrong = bad("", &[URL, ("HT_PYTHON_VARIABLES", "sometimes")]);
     assert_each(&wrong, &[("HT_PYTHON_VARIABLES: ", "\"auto\", \"always\"")]);
 }
+
+/// A setting of each kind, with a value that is right.
+const VARIABLES: &[(&str, &str)] = &[
+    ("HT_ORIGINS", "https://a.example"),
+    ("HT_LISTEN", "127.0.0.1:5001"),
+    ("HT_LISTEN_MODE", "0600"),
+    ("HT_THREADS", "2"),
+    ("HT_PROXY_PROTOCOL", "true"),
+    ("HT_TRUSTED_PROXIES", "unix"),
+    ("HT_INTERNAL__API_KEY", "geheim"),
+    ("HT_INTERNAL__HOSTS", "gateway"),
+    ("HT_BACKEND__URL", "http://api/"),
+    ("HT_BACKEND__SOCKET", "/run/api.sock"),
+    ("HT_BACKEND__BOOTSTRAP", "bootstrap/"),
+    ("HT_BACKEND__TIMEOUT", "3s"),
+    ("HT_BACKEND__USER_ID_PATH", "[\"id\"]"),
+    ("HT_BACKEND__HEADERS", "{ X-A = { param = \"a\" } }"),
+    ("HT_HOOKS__CONNECT", "POST c/"),
+    ("HT_RABBITMQ__URL", "amqp://u:geheim@mq"),
+    ("HT_RABBITMQ__EXCHANGE", "other"),
+    ("HT_ROOMS__MATCHING", "exact"),
+    ("HT_LIMITS__MEMORY_BYTES", "auto"),
+    ("HT_LIMITS__MESSAGE_BYTES", "1MiB"),
+];
+
+#[test]
+fn quotes_of_an_env_file_are_named_for_every_kind_of_setting() {
+    for (name, value) in VARIABLES {
+        for quoted in [
+            format!("\"{value}\""),
+            format!("'{value}' "),
+            format!("\u{201c}{value}\u{201d}"),
+        ] {
+            let found = bad("", &[URL, (name, &quoted)]);
+            let ours: Vec<_> = found
+                .iter()
+                .filter(|line| line.starts_with(&format!("{name}: ")))
+                .collect();
+            assert_eq!(ours.len(), 1, "{name}={quoted}: {found:?}");
+            assert!(ours[0].contains("quotes"), "{found:?}");
+            assert!(!ours[0].contains("geheim"), "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn blanks_at_the_ends_of_variables_do_not_count() {
+    let text = |values: &[(&str, &str)]| {
+        let config = good("", &[&[URL], values].concat());
+        format!(
+            "{:?} {:?} {:?}",
+            config.server,
+            config.backend,
+            config.rabbitmq.map(|it| it.exchange)
+        )
+    };
+    for (name, value) in VARIABLES {
+        let plain = text(&[(name, value)]);
+        for blanks in [
+            format!(" {value}"),
+            format!("{value}\t "),
+            format!("{value}\r"),
+            format!("\u{feff}{value}"),
+        ] {
+            assert_eq!(text(&[(name, &blanks)]), plain, "{blanks:?}");
+        }
+    }
+}
+
+#[test]
+fn blanks_and_quotes_within_a_value_are_named() {
+    for (name, value, part) in [
+        (
+            "HT_ORIGINS",
+            "https://a.example https://b.example",
+            "a blank in it: put commas",
+        ),
+        (
+            "HT_ORIGINS",
+            "https://a.example;https://b.example",
+            "put commas",
+        ),
+        (
+            "HT_ORIGINS",
+            "https://a.example, \"https://b.example\"",
+            "quotes in it",
+        ),
+        (
+            "HT_ORIGINS",
+            "\"https://a.example\", \"https://b.example\"",
+            "in quotes",
+        ),
+        ("HT_ORIGINS", "\"https://a.example", "quotes in it"),
+        ("HT_ORIGINS", "https://a .example", "a blank in it"),
+        (
+            "HT_TRUSTED_PROXIES",
+            "10.0.0.1 10.0.0.2",
+            "a blank in it: put commas",
+        ),
+        ("HT_INTERNAL__HOSTS", "a b", "a blank in it: put commas"),
+        ("HT_LISTEN", "0.0.0.0: 5000", "a blank in it"),
+        ("HT_THREADS", "\"2", "quotes in it"),
+        ("HT_INTERNAL__API_KEY", "a key", "a blank in it"),
+        (
+            "HT_INTERNAL__API_KEY",
+            "a\u{200b}key",
+            "invisible character in it (U+200B)",
+        ),
+        ("HT_RABBITMQ__URL", "amqp://u:a b@mq", "a blank in it"),
+        ("HT_BACKEND__BOOTSTRAP", "boot strap/", "a blank in it"),
+        ("HT_LIMITS__MESSAGE_BYTES", "'1MiB", "quotes in it"),
+        ("HT_LOG__LEVEL", "inf\u{a0}o", "a blank in it"),
+    ] {
+        let found = bad("", &[URL, (name, value)]);
+        assert_each(&found, &[(&format!("{name}: "), part)]);
+    }
+    let file = "origins = [\"https://a.example https://b.example\", \"'https://c.example'\"]\n";
+    assert_each(
+        &bad(file, &[URL]),
+        &[
+            ("high-templar.toml:1: origins.allow: ", "a blank in it"),
+            ("high-templar.toml:1: origins.allow: ", "quotes in it"),
+        ],
+    );
+}
