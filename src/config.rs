@@ -11,6 +11,7 @@ mod live;
 mod log;
 mod mistake;
 mod node;
+pub(crate) mod secret_file;
 mod service_links;
 mod settings;
 
@@ -104,7 +105,7 @@ impl Sources {
         let mut notes = Vec::new();
         let (mut variables, dotenv) = self.variables(&mut mistakes, &mut notes);
 
-        let mut layers = Layers::default();
+        let mut layers = Layers::of_process_in(&self.folder);
         let links = layers.environment(&variables, &mut mistakes);
         if !links.is_empty() {
             notes.push(format!(
@@ -117,6 +118,7 @@ impl Sources {
         let unused = legacy::unused(&layers, &variables, dotenv == Dotenv::Named);
         notes.extend(dotenv_notes(&variables, &unused));
         variables.retain(|name, _| !unused.contains(name));
+        legacy::read_secrets(&self.folder, &mut variables, &mut mistakes);
         let legacy = legacy::apply(&mut layers, &variables, &mut mistakes);
 
         let values = settings::read(&layers, &mut mistakes);
@@ -251,7 +253,7 @@ fn dotenv_notes(variables: &BTreeMap<String, Variable>, unused: &[String]) -> Ve
         .iter()
         .filter_map(|(name, variable)| match &variable.place {
             Place::Dotenv { path, line, .. } => Some((*line, path, name)),
-            Place::Default | Place::File { .. } | Place::Variable(_) => None,
+            Place::Default | Place::File { .. } | Place::Variable(_) | Place::Secret { .. } => None,
         })
         .collect();
     lines.sort_unstable();

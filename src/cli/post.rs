@@ -1,6 +1,7 @@
 //! HTTP POSTs to the internal listener.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -22,6 +23,8 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
+use crate::config::secret_file;
+
 /// Time for the whole call: longer than a trigger may take through a broker.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -39,6 +42,9 @@ pub(super) struct KeyArgs {
         hide_env_values = true
     )]
     api_key: Option<String>,
+    /// A file that holds the key
+    #[arg(long, value_name = "FILE", env = "HT_INTERNAL__API_KEY_FILE")]
+    api_key_file: Option<PathBuf>,
 }
 
 // Not derived: the key is a secret.
@@ -49,9 +55,15 @@ impl std::fmt::Debug for KeyArgs {
 }
 
 impl KeyArgs {
-    /// The key, if one was given.
-    pub(super) fn get(&self) -> Option<&str> {
-        self.api_key.as_deref().filter(|key| !key.is_empty())
+    /// The key, if one was given, as text or as a file.
+    pub(super) fn get(&self) -> anyhow::Result<Option<String>> {
+        if let Some(key) = self.api_key.as_ref().filter(|key| !key.is_empty()) {
+            return Ok(Some(key.clone()));
+        }
+        let file = self.api_key_file.as_ref();
+        file.filter(|path| !path.as_os_str().is_empty())
+            .map(|path| secret_file::read(Path::new(""), path).map_err(anyhow::Error::msg))
+            .transpose()
     }
 }
 

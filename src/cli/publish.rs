@@ -35,9 +35,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Done {
     let body = body(&args)?;
-    let key = args.key.get();
+    let key = args.key.get()?;
     super::block_on(async {
-        let answer = post(&args.url, "/trigger/", key, body).await?;
+        let answer = post(&args.url, "/trigger/", key.as_deref(), body).await?;
         print(&published(&answer, key.is_some())?)?;
         Ok(ExitCode::SUCCESS)
     })

@@ -3,38 +3,26 @@
 use std::path::PathBuf;
 use std::thread;
 
-use ht_backend::config::BackendConfig;
-use ht_backend::config::GuardConfig;
-use ht_backend::config::HeaderRule;
-use ht_backend::config::HookCalls;
-use ht_broker::config::BINDING_CHECK;
-use ht_broker::config::RabbitMqConfig;
+use ht_backend::config::{BackendConfig, GuardConfig, HeaderRule, HookCalls};
+use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_core::limits::Limits;
-use ht_server::config::AuthConfig;
-use ht_server::config::Compression;
-use ht_server::config::DoorConfig;
-use ht_server::config::DrainConfig;
-use ht_server::config::HookQueueConfig;
-use ht_server::config::InternalConfig;
-use ht_server::config::KeepaliveConfig;
-use ht_server::config::Listen;
-use ht_server::config::Origins;
-use ht_server::config::ReadinessConfig;
-use ht_server::config::ServerConfig;
-use ht_server::config::ServerLimits;
-use ht_server::config::TcpOptions;
+use ht_server::config::{
+    AuthConfig, Compression, DoorConfig, DrainConfig, HookQueueConfig, InternalConfig,
+    KeepaliveConfig, Listen, Origins, ReadinessConfig, Secret, ServerConfig, ServerLimits,
+    TcpOptions,
+};
+use percent_encoding::utf8_percent_encode;
 
-use crate::config::Config;
-use crate::config::LogConfig;
-use crate::config::Written;
 use crate::config::kind::HeaderChange;
+use crate::config::legacy::ENCODED;
 use crate::config::mistake::Mistakes;
-use crate::config::settings::Found;
-use crate::config::settings::Values;
+use crate::config::settings::{Found, Values};
+use crate::config::{Config, LogConfig, Written};
 
 /// Checks what concerns more than one setting.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     check_backend(values, mistakes);
+    check_rabbitmq(values, mistakes);
     let internal = &values.internal_listen;
     let Found { value: key, .. } = &values.internal_api_key;
     if !is_local(&internal.value) && key.is_none() && !mistakes.about("internal.api_key") {
@@ -51,6 +39,45 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
             "internal.listen",
             "this is the address of `listen`; the two need addresses of their own",
         );
+    }
+}
+
+/// The address with another user or password, if one is given.
+fn with_login(url: &str, user: Option<&Secret>, password: Option<&Secret>) -> String {
+    let Some((scheme, rest)) = url
+        .split_once("://")
+        .filter(|_| user.or(password).is_some())
+    else {
+        return url.to_owned();
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let (old_user, old_password) = login.split_once(':').unwrap_or((login, ""));
+    let encoded = |new: Option<&Secret>, old: &str, instead: &str| match new {
+        Some(Secret(new)) => utf8_percent_encode(new, ENCODED).to_string(),
+        None if old.is_empty() => instead.to_owned(),
+        None => old.to_owned(),
+    };
+    // As RabbitMQ's clients have it where an address names nobody.
+    let user = encoded(user, old_user, "guest");
+    let password = encoded(password, old_password, "guest");
+    format!("{scheme}://{user}:{password}@{host}{path}")
+}
+
+fn check_rabbitmq(values: &Values, mistakes: &mut Mistakes) {
+    if values.rabbitmq_url.value.is_some() || mistakes.about("rabbitmq.url") {
+        return;
+    }
+    let login = [
+        ("rabbitmq.username", &values.rabbitmq_username),
+        ("rabbitmq.password", &values.rabbitmq_password),
+    ];
+    for (key, found) in login {
+        if found.value.is_some() {
+            let what = "rabbitmq.url is missing: without it no RabbitMQ is used";
+            mistakes.add(&found.place, key, what);
+        }
     }
 }
 
@@ -98,13 +125,21 @@ pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, notes: Vec<Strin
     Config {
         written: Written::new(values.clone(), legacy.clone()),
         server: server(&values),
-        rabbitmq: values.rabbitmq_url.value.clone().map(|url| RabbitMqConfig {
-            url,
-            exchange: values.rabbitmq_exchange.value.clone(),
-            prefetch: u16::try_from(values.rabbitmq_prefetch.value).unwrap_or(u16::MAX),
-            publish_timeout: values.rabbitmq_publish_timeout.value,
-            binding_check: BINDING_CHECK,
-        }),
+        rabbitmq: values
+            .rabbitmq_url
+            .value
+            .as_ref()
+            .map(|url| RabbitMqConfig {
+                url: with_login(
+                    url,
+                    values.rabbitmq_username.value.as_ref(),
+                    values.rabbitmq_password.value.as_ref(),
+                ),
+                exchange: values.rabbitmq_exchange.value.clone(),
+                prefetch: u16::try_from(values.rabbitmq_prefetch.value).unwrap_or(u16::MAX),
+                publish_timeout: values.rabbitmq_publish_timeout.value,
+                binding_check: BINDING_CHECK,
+            }),
         log: LogConfig {
             level: values.log_level.value,
             format: values.log_format.value,
@@ -252,4 +287,43 @@ fn headers(changes: impl Iterator<Item = HeaderChange>) -> Vec<HeaderRule> {
         }
     }
     rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_of_its_own_takes_the_place_of_the_one_in_the_address() {
+        let secret = |text: &str| (!text.is_empty()).then(|| Secret(text.to_owned()));
+        for (url, user, password, expected) in [
+            ("amqp://mq", "", "", "amqp://mq"),
+            ("amqp://u:p@mq/v", "", "", "amqp://u:p@mq/v"),
+            (
+                "amqp://u:p@mq/v",
+                "",
+                "p@/:ä",
+                "amqp://u:p%40%2F%3A%C3%A4@mq/v",
+            ),
+            (
+                "amqp://u@mq:1?heartbeat=9",
+                "",
+                "p",
+                "amqp://u:p@mq:1?heartbeat=9",
+            ),
+            ("amqps://mq:5671/%2f", "x", "p", "amqps://x:p@mq:5671/%2f"),
+            ("amqp://u:p@mq", "x", "", "amqp://x:p@mq"),
+            ("amqp://mq", "", "p", "amqp://guest:p@mq"),
+            ("amqp://mq", "x", "", "amqp://x:guest@mq"),
+            (
+                "amqp://u:p@[::1]:5672/v",
+                "",
+                "q",
+                "amqp://u:q@[::1]:5672/v",
+            ),
+        ] {
+            let (user, password) = (secret(user), secret(password));
+            assert_eq!(with_login(url, user.as_ref(), password.as_ref()), expected);
+        }
+    }
 }

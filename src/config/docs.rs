@@ -5,9 +5,8 @@ use std::fmt::Write as _;
 use crate::config::layers::section_of;
 use crate::config::layers::variable_of;
 use crate::config::live::is_live;
-use crate::config::settings::Described;
-use crate::config::settings::SECTIONS;
-use crate::config::settings::described;
+use crate::config::secret_file::{file_of, is_secret};
+use crate::config::settings::{Described, SECTIONS, described};
 
 const INTRODUCTION: &str = include_str!("docs/introduction.md");
 const HEADERS: &str = include_str!("docs/headers.md");
@@ -44,6 +43,14 @@ pub fn markdown() -> String {
                     },
                 ),
             );
+            if is_secret(setting.key) {
+                let file = file_of(setting.key);
+                let variable = variable_of(&file);
+                write(
+                    &mut out,
+                    format_args!("- From a file: `{file}` or `{variable}` names it\n"),
+                );
+            }
         }
         if *section == "backend" {
             out.push_str(HEADERS);
@@ -68,6 +75,10 @@ pub fn toml() -> String {
             out.push('\n');
             comment(&mut out, setting.doc);
             comment(&mut out, &format!("Expects {}.", setting.expects));
+            if is_secret(setting.key) {
+                let text = format!("A file that holds it: {name}_file.");
+                comment(&mut out, &text);
+            }
             if setting.key == "backend.url" {
                 out.push_str("url = \"http://localhost:8000/api/\"\n");
             } else {

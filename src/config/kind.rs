@@ -27,6 +27,7 @@ pub(crate) use text::Choose;
 pub(crate) use text::File;
 pub(crate) use text::Mode;
 pub(crate) use text::Name;
+pub(crate) use text::Password;
 pub(crate) use text::RelativePath;
 pub(crate) use text::Steps;
 

@@ -2,13 +2,11 @@
 //! the Python version.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::config::mistake::Mistakes;
-use crate::config::mistake::Place;
-use crate::config::node::Node;
-use crate::config::node::Value;
-use crate::config::node::parse_file;
+use crate::config::mistake::{Mistakes, Place};
+use crate::config::node::{Node, Value, parse_file};
+use crate::config::secret_file::{self, SECRETS, file_of, secret_of, secret_of_variable};
 use crate::config::service_links::is_service_link;
 use crate::config::settings::KEYS;
 
@@ -20,7 +18,11 @@ const SHORT: &[(&str, &str)] = &[("origins", "origins.allow")];
 
 /// Everything that was written, the strongest first.
 #[derive(Debug, Default)]
-pub(crate) struct Layers(BTreeMap<&'static str, Vec<Node>>);
+pub(crate) struct Layers {
+    written: BTreeMap<&'static str, Vec<Node>>,
+    /// What paths of secrets are relative to.
+    folder: PathBuf,
+}
 
 /// A variable's text and where it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,19 +34,27 @@ pub(crate) struct Variable {
 }
 
 impl Layers {
+    /// Nothing yet, for a process in this folder.
+    pub(crate) fn of_process_in(folder: &Path) -> Self {
+        Self {
+            written: BTreeMap::new(),
+            folder: folder.to_owned(),
+        }
+    }
+
     /// What was written for a setting, the strongest first.
     pub(crate) fn of(&self, key: &str) -> impl Iterator<Item = &Node> {
-        self.0.get(key).into_iter().flatten()
+        self.written.get(key).into_iter().flatten()
     }
 
     /// Whether anything was written for a setting.
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.written.contains_key(key)
     }
 
     /// Puts a weaker layer under what is there.
     pub(crate) fn put(&mut self, key: &'static str, node: Node) {
-        self.0.entry(key).or_default().push(node);
+        self.written.entry(key).or_default().push(node);
     }
 
     /// Adds the variables `HT_SECTION__KEY`. Returns the names of those that are no settings but
@@ -67,10 +77,20 @@ impl Layers {
                     value: Value::Raw(variable.text.clone()),
                 };
                 self.put(key, node);
+            } else if let Some(key) = secret_of_variable(name) {
+                let plain = variables.get(&variable_of(key));
+                let is_twice = plain.is_some_and(|plain| !plain.text.trim().is_empty());
+                let place = &variable.place;
+                if let Some(node) = self.secret(key, place, &variable.text, is_twice, mistakes) {
+                    // Above an empty variable, which sets nothing beside a file.
+                    self.written.entry(key).or_default().insert(0, node);
+                }
             } else if is_service_link(name, &variable.text) {
                 links.push(name.as_str());
             } else {
-                let names: Vec<_> = KEYS.iter().map(|key| variable_of(key)).collect();
+                let files = SECRETS.iter().map(|key| file_of(key));
+                let names = KEYS.iter().map(|key| variable_of(key));
+                let names: Vec<_> = names.chain(files.map(|key| variable_of(&key))).collect();
                 let what = format!(
                     "there is no such variable{}",
                     suggestion(name, names.iter().map(String::as_str))
@@ -79,6 +99,37 @@ impl Layers {
             }
         }
         links
+    }
+
+    /// The secret in the file that `text` names, if it names one. A plain value beside it is a
+    /// mistake: nobody could tell which of the two is in force.
+    fn secret(
+        &self,
+        key: &str,
+        named: &Place,
+        text: &str,
+        is_twice: bool,
+        mistakes: &mut Mistakes,
+    ) -> Option<Node> {
+        let path = secret_file::path(text)?;
+        if is_twice {
+            let what = format!("{key} itself is set as well: keep one of the two");
+            mistakes.add(named, key, what);
+            return None;
+        }
+        match secret_file::read(&self.folder, &path) {
+            Ok(text) => Some(Node {
+                place: Place::Secret {
+                    path,
+                    named: Box::new(named.clone()),
+                },
+                value: Value::Raw(text),
+            }),
+            Err(what) => {
+                mistakes.add(named, key, what);
+                None
+            }
+        }
     }
 
     /// Adds a configuration file. False if it is no valid TOML: its lines are named, and what
@@ -94,7 +145,13 @@ impl Layers {
     }
 
     fn table(&mut self, above: &str, entries: Vec<(String, Node)>, mistakes: &mut Mistakes) {
+        let is_set = |(name, node): &(String, Node)| {
+            let is_empty = node.text().is_some_and(str::is_empty);
+            (!is_empty).then(|| file_of(name))
+        };
+        let twice: Vec<_> = entries.iter().filter_map(is_set).collect();
         for (name, node) in entries {
+            let is_twice = twice.contains(&name);
             let key = if above.is_empty() {
                 name
             } else {
@@ -102,6 +159,12 @@ impl Layers {
             };
             if let Some(known) = KEYS.iter().find(|known| **known == key) {
                 self.put(known, node);
+                continue;
+            }
+            if let (Some(secret), Value::Text(text)) = (secret_of(&key), &node.value) {
+                if let Some(node) = self.secret(secret, &node.place, text, is_twice, mistakes) {
+                    self.put(secret, node);
+                }
                 continue;
             }
             if let Some((_, short)) = SHORT.iter().find(|(short, _)| *short == key)
@@ -135,7 +198,7 @@ impl Layers {
                 | Value::Other(_) => {
                     let what = format!(
                         "there is no such setting{}",
-                        suggestion(&key, known_names(&node.value))
+                        suggestion(&key, known_names(&node.value).iter().map(String::as_str))
                     );
                     mistakes.add(&node.place, &key, what);
                 }
@@ -154,11 +217,11 @@ pub(crate) fn section_of(key: &str) -> &str {
     key.rsplit_once('.').map_or("", |(section, _)| section)
 }
 
-fn known_names(value: &Value) -> Vec<&'static str> {
+fn known_names(value: &Value) -> Vec<String> {
     match value {
         Value::Table(_) => KEYS
             .iter()
-            .map(|key| section_of(key))
+            .map(|key| section_of(key).to_owned())
             .filter(|section| !section.is_empty())
             .collect(),
         Value::Raw(_)
@@ -167,7 +230,11 @@ fn known_names(value: &Value) -> Vec<&'static str> {
         | Value::Float(_)
         | Value::Flag(_)
         | Value::List(_)
-        | Value::Other(_) => KEYS.to_vec(),
+        | Value::Other(_) => KEYS
+            .iter()
+            .map(|key| (*key).to_owned())
+            .chain(SECRETS.iter().map(|key| file_of(key)))
+            .collect(),
     }
 }
 

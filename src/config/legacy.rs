@@ -1,16 +1,20 @@
 //! Variables of Python deployments, honoured where nothing newer says otherwise, so that the old
 //! environment starts the new gateway unchanged.
 
+mod scope;
+
 use std::collections::BTreeMap;
 
 use ht_server::config::OriginPattern;
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::config::kind::{Choice, Choose, HeaderChange, Kind as _, fixed_header, token_header};
+use crate::config::kind::{HeaderChange, fixed_header, token_header};
 use crate::config::layers::{Layers, Variable};
-use crate::config::mistake::{Mistakes, Place};
+use crate::config::mistake::Mistakes;
 use crate::config::node::{Node, Value};
+
+pub(crate) use crate::config::legacy::scope::{PythonVariables, read_secrets, unused};
 
 /// Every variable that is looked at.
 pub(crate) const NAMES: &[&str] = &[
@@ -25,7 +29,9 @@ pub(crate) const NAMES: &[&str] = &[
     "LOGFILE_PATH",
     "RABBITMQ_HOST",
     "RABBITMQ_PASSWORD",
+    "RABBITMQ_PASSWORD_FILE",
     "RABBITMQ_USERNAME",
+    "RABBITMQ_USERNAME_FILE",
 ];
 
 /// The API's address where only its socket is given.
@@ -62,59 +68,6 @@ pub(crate) struct Legacy {
     pub(crate) honoured: Vec<&'static str>,
     /// What the operator should know.
     pub(crate) notes: Vec<String>,
-}
-
-/// The variables that do not count. An `.env` file that lies nearby may be another program's, such
-/// as Laravel's with its `APP_URL`: where the new settings say where the API is, the names of the
-/// Python version count from there only if somebody says so.
-pub(crate) fn unused(
-    layers: &Layers,
-    variables: &BTreeMap<String, Variable>,
-    dotenv_is_named: bool,
-) -> Vec<String> {
-    let speaks_for_itself = ["backend.url", "backend.socket"].iter().any(|key| {
-        let first = layers.of(key).next();
-        first.is_some_and(|node| node.text().is_some_and(|text| !text.trim().is_empty()))
-    });
-    let counts = |variable: &Variable| match PythonVariables::of(layers) {
-        PythonVariables::Always => true,
-        PythonVariables::Never => false,
-        PythonVariables::Auto => {
-            let is_nearby = matches!(variable.place, Place::Dotenv { .. }) && !dotenv_is_named;
-            !(is_nearby && speaks_for_itself)
-        }
-    };
-    let is_set = |name: &&&str| variables.get(**name).is_some_and(|it| !counts(it));
-    let names = NAMES.iter().filter(is_set);
-    names.map(|name| (*name).to_owned()).collect()
-}
-
-/// When the variables of the Python version count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PythonVariables {
-    /// Always, but those of an `.env` file nearby only where nothing newer names the API.
-    Auto,
-    /// Wherever they are set.
-    Always,
-    /// Nowhere.
-    Never,
-}
-
-impl PythonVariables {
-    /// What the setting says, before the others are read; its mistakes are reported with theirs.
-    fn of(layers: &Layers) -> Self {
-        let node = layers.of("python_variables").next();
-        let found = node.map(|node| Choose::<Self>::one().read(node));
-        found.and_then(Result::ok).unwrap_or(Self::Auto)
-    }
-}
-
-impl Choice for PythonVariables {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("auto", Self::Auto),
-        ("always", Self::Always),
-        ("never", Self::Never),
-    ];
 }
 
 /// Puts what these variables say under everything else.
@@ -298,7 +251,7 @@ impl<'a> Apply<'a> {
 }
 
 /// What may stand unescaped in a user, a password or a vhost.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+pub(crate) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')

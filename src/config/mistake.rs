@@ -26,6 +26,13 @@ pub(crate) enum Place {
         /// The variable.
         name: String,
     },
+    /// A file that holds nothing but the value, which is a secret.
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// Where it is named.
+        named: Box<Place>,
+    },
 }
 
 /// One mistake: where it is, which setting it is about and what to do.
@@ -41,19 +48,36 @@ pub(crate) struct Mistake {
 
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Default => {}
-            Place::File { path, line: 0 } => write!(f, "{}: ", path.display())?,
-            Place::File { path, line } => write!(f, "{}:{line}: ", path.display())?,
-            Place::Variable(name) => return write!(f, "{name}: {}", self.what),
-            Place::Dotenv { path, line, name } => {
-                return write!(f, "{}:{line}: {name}: {}", path.display(), self.what);
-            }
-        }
-        if !self.key.is_empty() {
+        self.place.fmt(f)?;
+        if !self.key.is_empty() && !self.place.is_variable() {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.what)
+    }
+}
+
+impl Place {
+    /// Whether it is a variable, whose name says which setting is meant.
+    fn is_variable(&self) -> bool {
+        match self {
+            Self::Variable(_) | Self::Dotenv { .. } => true,
+            Self::Secret { named, .. } => named.is_variable(),
+            Self::Default | Self::File { .. } => false,
+        }
+    }
+}
+
+/// The beginning of a line about this place.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => Ok(()),
+            Self::File { path, line: 0 } => write!(f, "{}: ", path.display()),
+            Self::File { path, line } => write!(f, "{}:{line}: ", path.display()),
+            Self::Variable(name) => write!(f, "{name}: "),
+            Self::Dotenv { path, line, name } => write!(f, "{}:{line}: {name}: ", path.display()),
+            Self::Secret { path, named } => write!(f, "{named}{}: ", path.display()),
+        }
     }
 }
 

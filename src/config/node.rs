@@ -54,6 +54,9 @@ impl Node {
 
     /// What stands here, for a sentence that ends in "found …".
     pub(crate) fn found(&self) -> String {
+        if matches!(self.place, Place::Secret { .. }) {
+            return "something else, which is not shown".into();
+        }
         match &self.value {
             Value::Raw(text) | Value::Text(text) if text.is_empty() => "an empty text".into(),
             Value::Raw(text) | Value::Text(text) => format!("{:?}", shorten(text)),

@@ -14,7 +14,7 @@ use ht_server::config::{
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKey, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
-    Kind, Listed, Memory, Mode, Name, Period, RelativePath, Size, Steps,
+    Kind, Listed, Memory, Mode, Name, Password, Period, RelativePath, Size, Steps,
 };
 use crate::config::layers::Layers;
 use crate::config::legacy::PythonVariables;
@@ -212,6 +212,10 @@ settings! {
 
     rabbitmq_url: Option<String>, "rabbitmq.url", AmqpUrl, None,
         "The RabbitMQ that triggers come from. Empty: no broker; this node delivers what is posted to its own `/trigger/`.";
+    rabbitmq_username: Option<Secret>, "rabbitmq.username", Password, None,
+        "The user, in place of the one in `rabbitmq.url`.";
+    rabbitmq_password: Option<Secret>, "rabbitmq.password", Password, None,
+        "The password, in place of the one in `rabbitmq.url`, as it is: nothing is percent-encoded.";
     rabbitmq_exchange: String, "rabbitmq.exchange", Name { bytes_max: 127 }, "hightemplar".to_owned(),
         "The direct exchange that triggers are published to.";
     rabbitmq_prefetch: usize, "rabbitmq.prefetch", count(1, 65_535), 1_000,

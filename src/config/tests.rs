@@ -2,6 +2,7 @@
 
 mod every;
 mod legacy;
+mod secrets;
 mod sources;
 
 use std::fs;

@@ -1,6 +1,6 @@
 //! What the surroundings of a deployment put into its environment.
 
-use crate::support::{Client, Gateway, StubBackend};
+use crate::support::{Client, Gateway, StubBackend, http};
 
 #[test]
 fn a_kubernetes_service_with_our_prefix_keeps_nobody_from_starting() {
@@ -58,4 +58,42 @@ fn a_dotenv_of_another_program_switches_nothing_on() {
             .iter()
             .all(|seen| seen.target.ends_with("bootstrap/"))
     );
+}
+
+#[test]
+fn secrets_stand_in_files_and_are_read_again_at_a_reload() {
+    let backend = StubBackend::open();
+    let builder = Gateway::with(&backend);
+    let file = builder.folder().join("key");
+    std::fs::write(&file, "geheim-one\n").expect("a file");
+    let gateway = builder
+        .set("HT_INTERNAL__API_KEY_FILE", file.display())
+        .set("HT_LOG__LEVEL", "trace")
+        .start();
+    let status = |key: &str| {
+        let headers = [("Authorization", &*format!("Bearer {key}"))];
+        http::request(gateway.internal(), "GET", "/metrics", &headers, b"").status
+    };
+    assert_eq!((status("geheim-one"), status("geheim-two")), (200, 401));
+    std::fs::write(&file, "geheim-two\r\n").expect("a file");
+    let said = gateway.reload("");
+    assert!(said.contains("in force now: internal.api_key"), "{said}");
+    assert_eq!((status("geheim-one"), status("geheim-two")), (401, 200));
+    // One that cannot be read changes nothing.
+    std::fs::remove_file(&file).expect("a file");
+    gateway.signal("HUP");
+    gateway.wait_for_line("HT_INTERNAL__API_KEY_FILE: cannot read the secret in ");
+    gateway.wait_for_line("the settings have mistakes: nothing changes");
+    assert_eq!((status("geheim-one"), status("geheim-two")), (401, 200));
+    assert!(!gateway.log().contains("geheim"), "{}", gateway.log());
+
+    let (code, log) = Gateway::with(&backend)
+        .set("HT_INTERNAL__API_KEY_FILE", file.display())
+        .start_and_fail();
+    assert_eq!(code, Some(78), "{log}");
+    let line = format!(
+        "cannot read the secret in {}: there is no such file",
+        file.display()
+    );
+    assert!(log.contains(&line), "{log}");
 }

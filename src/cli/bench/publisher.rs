@@ -20,6 +20,7 @@ pub(super) struct Publisher<'a> {
     run: &'a str,
     epoch: Instant,
     door: Door,
+    with_key: bool,
     /// The number of the next trigger.
     pub(super) next: u64,
 }
@@ -30,11 +31,13 @@ impl<'a> Publisher<'a> {
         // The address of the listener, or that of the triggers.
         let url = args.trigger.trim_end_matches('/');
         let url = url.strip_suffix("/trigger").unwrap_or(url);
+        let key = args.key.get()?;
         Ok(Self {
             args,
             run,
             epoch,
-            door: Door::open(url, "/trigger/", args.key.get()).await?,
+            door: Door::open(url, "/trigger/", key.as_deref()).await?,
+            with_key: key.is_some(),
             next: 0,
         })
     }
@@ -52,7 +55,7 @@ impl<'a> Publisher<'a> {
         let answer = tokio::time::timeout(TIMEOUT, self.door.post(body))
             .await
             .with_context(|| format!("a trigger was not answered within {TIMEOUT:?}"))??;
-        published(&answer, self.args.key.get().is_some())?;
+        published(&answer, self.with_key)?;
         self.next += 1;
         Ok(())
     }

@@ -239,6 +239,27 @@ impl Kind for ApiKey {
     }
 }
 
+/// A user's name or password; empty for none. A secret: it is never shown.
+pub(crate) struct Password;
+
+impl Kind for Password {
+    type Value = Option<Secret>;
+
+    fn read(&self, node: &Node) -> Result<Option<Secret>, Wrong> {
+        let text = node.text().filter(|text| !text.contains(char::is_control));
+        let text = text.ok_or_else(|| Wrong::Says(format!("expected {}", self.expects())))?;
+        Ok((!text.is_empty()).then(|| Secret(text.to_owned())))
+    }
+
+    fn expects(&self) -> String {
+        "a text of one line, or \"\" for the one in rabbitmq.url".into()
+    }
+
+    fn show(&self, _value: &Option<Secret>) -> String {
+        quoted("")
+    }
+}
+
 /// The way to a member of a JSON object, as a list of keys.
 pub(crate) struct Steps;
 

@@ -51,6 +51,8 @@ const EVERY: &[(&str, &str)] = &[
     ("hooks.max_in_flight", "9"),
     ("hooks.ping_min_interval", r#""1m""#),
     ("rabbitmq.url", r#""amqp://mq""#),
+    ("rabbitmq.username", r#""u""#),
+    ("rabbitmq.password", r#""p/""#),
     ("rabbitmq.exchange", r#""other""#),
     ("rabbitmq.prefetch", "11"),
     ("rabbitmq.publish_timeout", "1.5"),
@@ -224,7 +226,7 @@ fn assert_every(config: &Config) {
     let rabbitmq = config.rabbitmq.as_ref().unwrap();
     assert_eq!(
         (&*rabbitmq.url, &*rabbitmq.exchange),
-        ("amqp://mq", "other")
+        ("amqp://u:p%2F@mq", "other")
     );
     assert_eq!(
         (rabbitmq.prefetch, rabbitmq.publish_timeout.as_millis()),

@@ -1,0 +1,68 @@
+//! Secrets that stand in a file of their own, as Docker and Kubernetes mount them: `…_FILE` names
+//! the file.
+
+use std::path::{Path, PathBuf};
+
+use crate::config::layers::variable_of;
+use crate::config::read_text;
+
+/// Settings that may hold a secret.
+pub(crate) const SECRETS: &[&str] = &[
+    "internal.api_key",
+    "backend.headers",
+    "rabbitmq.url",
+    "rabbitmq.username",
+    "rabbitmq.password",
+];
+
+/// The longest secret, in bytes: a guard against the wrong file.
+const BYTES_MAX: usize = 64 << 10;
+
+/// Whether a setting's value may stand in a file of its own.
+pub(crate) fn is_secret(key: &str) -> bool {
+    SECRETS.contains(&key)
+}
+
+/// The setting for which this one names a file: `internal.api_key_file` is for `internal.api_key`.
+pub(crate) fn secret_of(key: &str) -> Option<&'static str> {
+    let secret = key.strip_suffix("_file")?;
+    SECRETS.iter().find(|known| **known == secret).copied()
+}
+
+/// The setting for which this variable names a file.
+pub(crate) fn secret_of_variable(name: &str) -> Option<&'static str> {
+    let secret = name.strip_suffix("_FILE")?;
+    let mut known = SECRETS.iter().copied();
+    known.find(|key| variable_of(key) == secret)
+}
+
+/// The setting that names a file for a secret.
+pub(crate) fn file_of(key: &str) -> String {
+    format!("{key}_file")
+}
+
+/// Reads a secret. Line ends behind it do not count: editors and `echo` put one there.
+///
+/// # Errors
+/// A sentence that says why it cannot be used; nothing of the file is in it.
+pub(crate) fn read(folder: &Path, path: &Path) -> Result<String, String> {
+    let says = |what: &str| format!("cannot read the secret in {}: {what}", path.display());
+    let text = read_text(&folder.join(path)).map_err(|cause| says(&cause))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(says("it is empty"));
+    }
+    if secret.len() > BYTES_MAX {
+        return Err(says(
+            "it is larger than 64 KiB, so it is probably another file",
+        ));
+    }
+    Ok(secret.to_owned())
+}
+
+/// The path in a text, without blanks at its ends; none if the text is empty.
+pub(crate) fn path(text: &str) -> Option<PathBuf> {
+    let text = text.trim();
+    (!text.is_empty()).then(|| PathBuf::from(text))
+}
