@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import re
 import threading
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from high_templar import AsyncPublisher
 from high_templar import InvalidTriggerError
 from high_templar import Publisher
+from high_templar import PublishError
 from high_templar import RefusedError
 from high_templar import Trigger
 from high_templar import UnauthorizedError
@@ -104,7 +106,7 @@ def test_gives_up_after_the_attempts(trickster):
 
 
 def test_does_not_wait_longer_than_its_timeout(trickster):
-    later = (503, {"Retry-After": "3600"}, "{}")
+    later = (503, {"Retry-After": "3600"}, '{"error": "leaving"}')
     with trickster(later) as gateway, Publisher(gateway.url) as publisher:
         with pytest.raises(UnavailableError):
             publisher.publish(NEWS, 1)
@@ -132,14 +134,46 @@ def test_a_wrong_key(gateway):
         Publisher(gateway.internal_url, api_key="wrong").publish(NEWS, 1)
 
 
-def test_the_gateway_says_what_is_wrong(trickster):
+def test_the_gateway_reports_what_is_wrong(trickster):
     answer = (400, {}, '{"error": "no", "trigger": 1, "member": "rooms[0]"}')
     with trickster(answer) as gateway, Publisher(gateway.url) as publisher:
+        triggers = [Trigger(NEWS, 1), Trigger(NEWS, 2)]
         with pytest.raises(RefusedError) as caught:
-            publisher.publish_all([Trigger(NEWS, 1), Trigger(NEWS, 2)])
+            publisher.publish_all(triggers)
         refused = caught.value
         assert (refused.status, refused.trigger, refused.member) == (400, 1, "rooms[0]")
-        assert len(gateway.requests) == 1
+        assert refused.refused is triggers[1]
+        assert refused.ids == (triggers[1].id,)
+        # The rest is published all the same.
+        assert [body for _, body, _ in gateway.requests][1]["data"] == 1
+        assert publisher.counts == (1, 1, 0)
+
+
+def test_a_refused_trigger_does_not_take_the_others_along(gateway, caplog):
+    """A room of 65 keys is refused by the real gateway, wherever it is in the request."""
+    wide = {"target": "wide", **{f"k{number}": 1 for number in range(64)}}
+    publisher = Publisher(gateway.internal_url, api_key="key", on_error="log")
+    with gateway.connect() as page:
+        page.subscribe(NEWS)
+        rooms = [wide, NEWS, NEWS, wide, wide, NEWS, wide]
+        receipts = publisher.publish_all(Trigger(room, number) for number, room in enumerate(rooms))
+        assert [page.next().data for _ in range(3)] == [1, 2, 5]
+    assert [bool(receipt) for receipt in receipts] == [room is NEWS for room in rooms]
+    assert caplog.text.count("not published") == 4
+    assert all(f"'{receipt.id}'" in caplog.text for receipt in receipts if not receipt)
+    assert publisher.counts == (3, 4, 0)
+
+
+def test_one_that_is_too_long_does_not_take_the_others_along(backend):
+    with Gateway(backend.url, {"HT_LIMITS__TRIGGER_BYTES": "1KiB"}) as gateway:
+        publisher = Publisher(gateway.internal_url)
+        with gateway.connect() as page:
+            page.subscribe(NEWS)
+            triggers = [Trigger(NEWS, data) for data in ("a", "x" * 2000, "b" * 700, "c" * 700)]
+            with pytest.raises(RefusedError) as caught:
+                publisher.publish_all(triggers)
+            assert caught.value.refused is triggers[1]
+            assert [page.next().data[0] for _ in range(3)] == ["a", "b", "c"]
 
 
 def test_too_much_is_refused(backend):
@@ -152,19 +186,22 @@ def test_too_much_is_refused(backend):
 
 def test_batches_before_the_failure_are_published(trickster):
     places = "[" + ",".join(["{}"] * 1_000).replace("{}", '{"position": 1}') + "]"
-    with trickster((200, {}, places), (400, {}, "{}")) as gateway:
+    with trickster((200, {}, places), (401, {}, "{}")) as gateway:
         publisher = Publisher(gateway.url)
-        triggers = [Trigger(NEWS, number) for number in range(1_500)]
-        with pytest.raises(RefusedError) as caught:
+        triggers = [Trigger(NEWS, number) for number in range(2_500)]
+        with pytest.raises(UnauthorizedError) as caught:
             publisher.publish_all(triggers)
         assert caught.value.ids == tuple(trigger.id for trigger in triggers[1_000:])
-        assert publisher.counts == (1_000, 500, 0)
+        assert publisher.counts == (1_000, 1_500, 0)
+        assert len(gateway.requests) == 2
 
 
 def test_failures_are_logged_and_counted_if_so_wished(caplog):
     publisher = Publisher("http://127.0.0.1:1", attempts=1, on_error="log")
     with caplog.at_level(logging.ERROR, "high_templar"):
-        assert publisher.publish(NEWS, {"secret": 1}) is None
+        receipt = publisher.publish(NEWS, {"secret": 1})
+    assert not receipt
+    assert isinstance(receipt.error, UnavailableError)
     assert "not published" in caplog.text
     assert "secret" not in caplog.text
     assert publisher.counts.failed == 1
@@ -202,10 +239,60 @@ def test_a_prefix_before_the_door(trickster):
         assert publisher._transport.address.prefix == "/inner/"
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8002", "ftp://x", "http://", "unix:"])
-def test_no_address(url):
-    with pytest.raises(ValueError, match=r"address|path"):
+@pytest.mark.parametrize("name", ["", "x" * 257, "é" * 129, "\ud800"])
+def test_an_id_that_the_gateway_would_refuse(name):
+    with pytest.raises(InvalidTriggerError, match="id"):
+        Trigger(NEWS, 1, id=name)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "//", "/trigger", "/trigger/", "//trigger/", "/trigger//", "//trigger//"]
+)
+def test_an_address_that_names_the_endpoint_is_understood(gateway, path):
+    assert Publisher(gateway.internal_url + path, api_key="key").publish(NEWS, 1).position
+
+
+def test_a_prefix_and_the_endpoint(trickster):
+    with trickster() as gateway:
+        for path in ("/inner/trigger/", "//inner//trigger", "/inner/"):
+            publisher = Publisher(gateway.url + path)
+            assert publisher._transport.address.prefix == "/inner/"
+        assert Publisher(gateway.url + "/mytrigger/")._transport.address.prefix == "/mytrigger/"
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("127.0.0.1:8002", "internal listener"),
+        ("ftp://hidden@x", "begins with http://"),
+        ("http://", "internal listener"),
+        ("unix:", "path"),
+        ("unix:/trigger/", "path"),
+        ("ws://127.0.0.1:5000/ws/", "browsers connect"),
+        ("amqp+tls://u:hidden@h/", "amqps://"),
+        ("redis://:hidden@h", "begins with http://"),
+        ("http://u:hidden@h:99999", "port"),
+        ("http://u:hidden@h/?a", "'?'"),
+        ("http://h/a b", "path"),
+    ],
+)
+def test_no_address(url, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         Publisher(url)
+    assert "hidden" not in str(caught.value)
+
+
+def test_the_public_listener_is_not_the_internal_one(gateway):
+    public = gateway.url.replace("ws://", "http://").replace("/ws/", "")
+    with pytest.raises(PublishError, match=r"internal\.listen"):
+        Publisher(public, attempts=1).publish(NEWS, 1)
+
+
+def test_a_log_line_is_one_line(caplog):
+    publisher = Publisher("http://127.0.0.1:1", attempts=1, on_error="log")
+    publisher.publish({"a": "1\n2\x85\u20283"}, 1, id="7\nERROR admin signed in")
+    (line,) = caplog.text.splitlines()
+    assert line.isascii()
 
 
 def test_secrets_are_in_no_message():

@@ -13,16 +13,25 @@ transaction.
 
 from __future__ import annotations
 
+import asyncio
+import json
+import ssl
+import sys
+import warnings
+from contextlib import suppress
 from typing import Any
 
 from high_templar.aio import AsyncPublisher
+from high_templar.errors import CircuitOpenError
 from high_templar.errors import InvalidTriggerError
 from high_templar.errors import PublishError
 from high_templar.errors import RefusedError
+from high_templar.errors import TransientError
 from high_templar.errors import UnauthorizedError
 from high_templar.errors import UnavailableError
 from high_templar.errors import UnconfirmedError
 from high_templar.publisher import Counts
+from high_templar.publisher import OnError
 from high_templar.publisher import Publisher
 from high_templar.room import ANY
 from high_templar.room import Room
@@ -35,6 +44,7 @@ __version__ = "4.0.0"
 __all__ = [
     "ANY",
     "AsyncPublisher",
+    "CircuitOpenError",
     "Counts",
     "InvalidTriggerError",
     "PublishError",
@@ -43,9 +53,11 @@ __all__ = [
     "RefusedError",
     "Room",
     "Rooms",
+    "TransientError",
     "Trigger",
     "UnauthorizedError",
     "UnavailableError",
+    "UncommittedDataWarning",
     "UnconfirmedError",
     "apublish",
     "configure",
@@ -55,20 +67,72 @@ __all__ = [
 _default: AsyncPublisher | None = None
 
 
-def configure(*arguments: Any, **options: Any) -> None:
-    """Says where `publish` and `apublish` go; takes what a `Publisher` takes."""
+class UncommittedDataWarning(UserWarning):
+    """Something is published while its data may still be rolled back."""
+
+
+def configure(
+    url: str | None = None,
+    *,
+    api_key: str | None = None,
+    timeout: float = 5.0,
+    connect_timeout: float = 1.0,
+    attempts: int = 3,
+    on_error: OnError = "raise",
+    encoder: type[json.JSONEncoder] | None = None,
+    exchange: str = "hightemplar",
+    ssl_context: ssl.SSLContext | None = None,
+) -> None:
+    """Configures where `publish` and `apublish` send to; takes what a `Publisher` takes."""
     global _default  # noqa: PLW0603 # the one place of the module's publisher
-    _default = AsyncPublisher(*arguments, **options)
+    _default = AsyncPublisher(
+        url,
+        api_key=api_key,
+        timeout=timeout,
+        connect_timeout=connect_timeout,
+        attempts=attempts,
+        on_error=on_error,
+        encoder=encoder,
+        exchange=exchange,
+        ssl_context=ssl_context,
+    )
 
 
-def publish(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt | None:  # noqa: A002
-    """Sends ``data`` to everyone who listens to one of ``rooms``; see `Publisher.publish`."""
+def publish(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt:  # noqa: A002
+    """Sends ``data`` to everyone who listens to one of ``rooms``; see `Publisher.publish`.
+
+    Blocks; warns on a running event loop, where `apublish` belongs.
+    """
+    _warn_of_loop()
+    _warn_of_transaction()
     return _publisher().publisher.publish(rooms, data, id=id)
 
 
-async def apublish(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt | None:  # noqa: A002
-    """Like `publish`, without holding up the event loop; see `AsyncPublisher`."""
+async def apublish(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt:  # noqa: A002
+    """Like `publish`, without blocking the event loop; see `AsyncPublisher`."""
     return await _publisher().publish(rooms, data, id=id)
+
+
+def _warn_of_loop() -> None:
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        warnings.warn(
+            "high_templar.publish() blocks the event loop: use `await apublish(...)`.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_transaction() -> None:
+    """In a Django site the other `publish` is probably meant: this one ignores transactions."""
+    app = sys.modules.get("high_templar.django.publishing")
+    if app is not None and app.open_transactions():
+        warnings.warn(
+            "high_templar.publish() does not wait for the commit, and a transaction is open: "
+            "use high_templar.django.publish().",
+            UncommittedDataWarning,
+            stacklevel=3,
+        )
 
 
 def _publisher() -> AsyncPublisher:

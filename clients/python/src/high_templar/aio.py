@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import ssl
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,9 +14,11 @@ from typing import Callable
 from typing import TypeVar
 
 from high_templar.publisher import Counts
+from high_templar.publisher import OnError
 from high_templar.publisher import Publisher
 from high_templar.transport import Deadline
 from high_templar.transport import Receipt
+from high_templar.transport import Transport
 from high_templar.transport import forget_after_fork
 from high_templar.trigger import Rooms
 from high_templar.trigger import Trigger
@@ -33,8 +37,32 @@ class AsyncPublisher:
     cancelled stops waiting; what was under way may still be published.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        self.publisher = Publisher(*arguments, **options)
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = 5.0,
+        connect_timeout: float = 1.0,
+        attempts: int = 3,
+        on_error: OnError = "raise",
+        encoder: type[json.JSONEncoder] | None = None,
+        exchange: str = "hightemplar",
+        ssl_context: ssl.SSLContext | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self.publisher = Publisher(
+            url,
+            api_key=api_key,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            attempts=attempts,
+            on_error=on_error,
+            encoder=encoder,
+            exchange=exchange,
+            ssl_context=ssl_context,
+            transport=transport,
+        )
         self.after_fork()
         forget_after_fork(self)
 
@@ -49,18 +77,22 @@ class AsyncPublisher:
         data: Any,
         *,
         id: str | None = None,  # noqa: A002
-    ) -> Receipt | None:
+    ) -> Receipt:
         """Sends ``data`` to everyone who listens to one of ``rooms``; see `Publisher.publish`."""
         # Encoded here and now: the data may change while the request waits.
         trigger = Trigger(rooms, data, id=id, encoder=self.publisher.encoder)
-        receipts = await self.publish_all([trigger])
-        return receipts[0] if receipts else None
+        return (await self.publish_all([trigger]))[0]
 
     async def publish_all(self, triggers: Iterable[Trigger]) -> list[Receipt]:
         """Sends triggers in their order; see `Publisher.publish_all`."""
+        waiting = list(triggers)
+        # Not behind calls that still wait for their timeouts.
+        rejected = self.publisher.reject(waiting)
+        if rejected is not None:
+            return rejected
         # The wait for a thread counts.
         deadline = Deadline(self.publisher.timeout)
-        return await self._run(partial(self.publisher.deliver, list(triggers), deadline))
+        return await self._run(partial(self.publisher.deliver, waiting, deadline))
 
     @property
     def counts(self) -> Counts:

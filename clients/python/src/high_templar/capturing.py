@@ -17,6 +17,11 @@ def take(triggers: Iterable[Trigger]) -> bool:
     return True
 
 
+def is_capturing() -> bool:
+    """Whether somebody captures."""
+    return bool(_open)
+
+
 def begin() -> list[Trigger]:
     """From now on triggers come into this list, whichever publisher they are given to."""
     captured: list[Trigger] = []

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from high_templar.trigger import Trigger
 
 
 class PublishError(Exception):
-    """Something was not published, or not for certain.
+    """A publication failed, or its outcome is unknown.
 
-    ``ids`` holds the ids of the triggers concerned: to publish them again under the same ids is
-    safe, because the gateway delivers an id once. ``is_transient`` tells whether trying again
-    later may help.
+    ``ids`` holds the ids of the triggers concerned: publishing them again under the same ids is
+    safe, because the gateway delivers an id once. ``is_transient`` is true if a later attempt may
+    succeed. ``refused`` is the trigger that the gateway rejected, where it named one.
     """
 
     is_transient = False
@@ -18,20 +22,21 @@ class PublishError(Exception):
     def __init__(self, message: str, *, ids: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.ids: tuple[str, ...] = tuple(ids)
+        self.refused: Trigger | None = None
 
 
 class InvalidTriggerError(PublishError, ValueError):
-    """The rooms or the data cannot be sent: no JSON, NaN, a room that is no object.
+    """The rooms, the data or the id cannot be sent: not JSON, NaN, a room that is not an object.
 
-    A mistake of the caller, found before anything was sent, and always raised.
+    A mistake of the caller, found before anything is sent, and always raised.
     """
 
 
 class RefusedError(PublishError):
-    """The gateway says that the request is wrong (400, 413, 415): nothing of it was published.
+    """The gateway rejected the request (400, 413, 415): nothing of it was published.
 
-    ``trigger`` is the place of the wrong trigger within the request and ``member`` what is wrong
-    in it, such as ``rooms[0]``, where the gateway said so.
+    ``trigger`` is the index of the rejected trigger within the request and ``member`` what is
+    wrong in it, such as ``rooms[0]``, where the gateway reported them.
     """
 
     def __init__(
@@ -53,14 +58,25 @@ class UnauthorizedError(PublishError):
     """No key or a wrong one (401, 403, or the broker's refusal): see ``internal.api_key``."""
 
 
-class UnavailableError(PublishError):
-    """The gateway or the broker is away or busy, at every attempt: nothing was published."""
+class TransientError(PublishError):
+    """The gateway or the broker is unreachable, busy or silent; a later attempt may succeed."""
 
     is_transient = True
 
 
-class UnconfirmedError(UnavailableError):
-    """It was sent and no answer came: it may have been published.
+class UnavailableError(TransientError):
+    """The gateway or the broker was unreachable or busy at every attempt: nothing was published.
 
-    Publish it again under the same id if it matters; what arrived already is not delivered twice.
+    A request that failed like this was never sent as a whole, so it is not delivered later either.
+    """
+
+
+class CircuitOpenError(UnavailableError):
+    """Not attempted: earlier attempts failed in a row and the circuit breaker is open."""
+
+
+class UnconfirmedError(TransientError):
+    """At least one attempt was sent and not answered: it may have been published.
+
+    Publish it again under the same id if it matters; what was delivered is not delivered twice.
     """

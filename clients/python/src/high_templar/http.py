@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
-import socket
 import ssl
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from high_templar.errors import PublishError
 from high_templar.errors import RefusedError
+from high_templar.errors import TransientError
 from high_templar.errors import UnauthorizedError
 from high_templar.errors import UnavailableError
 from high_templar.errors import UnconfirmedError
+from high_templar.http1 import Connection
+from high_templar.http1 import Endpoint
+from high_templar.http1 import Response
 from high_templar.transport import Deadline
 from high_templar.transport import Receipt
 from high_templar.transport import RetryAfterError
@@ -30,61 +33,59 @@ IDLE_MAX = 8
 ANSWER_BYTES_MAX = 4 << 20
 """Longest answer that is read."""
 
-_SECONDS_MIN = 0.001
-
-
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost")
-        self._path = path
-
-    def connect(self) -> None:
-        """Connects to the socket's path."""
-        sock = socket.socket(socket.AF_UNIX)
-        try:
-            sock.settimeout(self.timeout)
-            sock.connect(self._path)
-        except BaseException:
-            sock.close()
-            raise
-        self.sock = sock
+_EXPECTATION_FAILED = 417
 
 
 class Address:
-    """Where the internal listener is: ``http://``, ``https://`` or ``unix:`` and a path."""
+    """Where the internal listener is: ``http://``, ``https://`` or ``unix:`` and a path.
 
-    def __init__(self, url: str) -> None:
-        # Without user and password, if somebody wrote them: this goes into messages.
-        self.url = url if "@" not in url else re.sub(r"//[^/]*@", "//", url)
-        self._tls: ssl.SSLContext | None = None
+    A path that ends in ``/trigger/`` is understood, as old publishers wrote it. Messages never
+    quote the address as it was given: it may hold a password.
+    """
+
+    def __init__(self, url: str, ssl_context: ssl.SSLContext | None = None) -> None:
         if url.startswith("unix:"):
-            self._host, self._port, self.prefix = "", None, "/"
-            self._unix = url[len("unix:") :]
-            if self._unix.startswith("//"):
-                self._unix = self._unix[2:]
-            if not self._unix:
-                raise ValueError("unix: is to be followed by a path")
+            path = url[len("unix:") :]
+            path = path[2:] if path.startswith("//") else path
+            path = re.sub(r"/+(trigger/+)?$", "", path)
+            if not path:
+                raise ValueError("unix: is to be followed by the path of a socket")
+            self.endpoint = Endpoint("", 0, None, path)
+            self.prefix, self.url = "/", f"unix:{path}"
             return
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(
-                f"{url!r} is no address of a gateway: it begins with http://, https:// or unix:"
-            )
-        self._unix = ""
-        self._host, self._port = parts.hostname, parts.port
-        self.prefix = parts.path.rstrip("/") + "/"
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError("the port of the address is not a number up to 65535") from None
+        if parts.scheme not in ("http", "https") or not host:
+            raise ValueError(_what_is_wrong(parts.scheme))
+        if parts.query or parts.fragment:
+            raise ValueError("the address has a '?' or '#' part: leave it out")
+        tls = None
         if parts.scheme == "https":
-            self._tls = ssl.create_default_context()
+            tls = ssl_context or ssl.create_default_context()
+        with suppress(UnicodeError):
+            host = host.encode("idna").decode()
+        if not host.isascii():
+            raise ValueError("the host of the address is not a host name")
+        self.endpoint = Endpoint(host, port or (443 if tls else 80), tls)
+        path = re.sub("/+", "/", parts.path)
+        path = re.sub("(^|/)trigger/?$", "", path).rstrip("/")
+        self.prefix = path + "/"
+        if not (self.prefix.isascii() and self.prefix.isprintable() and " " not in self.prefix):
+            raise ValueError("the path of the address holds characters that a URL cannot hold")
+        # Without user and password, if somebody wrote them: this goes into messages.
+        self.url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path}"
 
-    def connection(self) -> http.client.HTTPConnection:
-        """A new connection that is not connected yet."""
-        if self._unix:
-            return UnixConnection(self._unix)
-        if self._tls:
-            return http.client.HTTPSConnection(self._host, self._port, context=self._tls)
-        return http.client.HTTPConnection(self._host, self._port)
+
+def _what_is_wrong(scheme: str) -> str:
+    sentence = "not the address of a gateway's internal listener, such as http://127.0.0.1:8002: "
+    if scheme in ("ws", "wss"):
+        return sentence + f"{scheme}:// is where browsers connect"
+    if scheme.startswith(("amqp", "rabbitmq")):
+        return sentence + "a RabbitMQ begins with amqp:// or amqps://"
+    return sentence + "it begins with http://, https:// or unix:"
 
 
 class _Request(NamedTuple):
@@ -97,17 +98,27 @@ class _Request(NamedTuple):
 class HttpTransport:
     """Keeps connections open and sends over them, from any thread.
 
-    ``api_key`` is the gateway's ``internal.api_key``.
+    ``api_key`` is the gateway's ``internal.api_key``. ``connect_timeout`` bounds connecting, in
+    seconds, all addresses of a name together; resolving the name is up to the system's resolver.
     """
 
-    def __init__(self, url: str, api_key: str = "") -> None:
-        self.address = Address(url)
-        self._headers = {"Content-Type": "application/json"}
+    def __init__(
+        self,
+        url: str,
+        api_key: str = "",
+        *,
+        connect_timeout: float = 1.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self.address = Address(url, ssl_context)
+        self.name = self.address.url
+        self._connect_timeout = connect_timeout
+        self._expects = True
+        self._head = f"Host: {self.address.endpoint.authority}\r\nAccept: application/json\r\n"
         if api_key:
             if not (api_key.isascii() and api_key.isprintable()):
-                # http.client would quote it in its own complaint.
                 raise ValueError("api_key holds characters that a header cannot hold")
-            self._headers["Authorization"] = f"Bearer {api_key}"
+            self._head += f"Authorization: Bearer {api_key}\r\n"
         self.after_fork()
         forget_after_fork(self)
 
@@ -115,7 +126,7 @@ class HttpTransport:
         """Starts with no connection: those of the parent process are its own."""
         inherited = getattr(self, "_idle", [])
         self._lock = threading.Lock()
-        self._idle: list[http.client.HTTPConnection] = []
+        self._idle: list[Connection] = []
         for connection in inherited:
             # The parent's socket stays open: only this process lets go of it.
             connection.close()
@@ -136,99 +147,103 @@ class HttpTransport:
         texts = [trigger.text() for trigger in triggers]
         body = texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
         ids = [trigger.id for trigger in triggers]
-        request = _Request("POST", "trigger/", body.encode(), ids)
-        status, headers, answer = self._exchange(request, deadline)
-        if status == 200:
-            return _receipts(answer, ids)
-        error = _error(status, answer, ids)
-        pause = headers.get("Retry-After", "") if isinstance(error, UnavailableError) else ""
-        if pause.isdigit():
-            raise RetryAfterError(error, float(pause))
+        response = self._exchange(_Request("POST", "trigger/", body.encode(), ids), deadline)
+        if response.status == 200:
+            return _receipts(response.body, ids)
+        error = _error(self.address.url, response, ids)
+        pause = str(response.headers.get("Retry-After", ""))
+        if isinstance(error, TransientError) and (pause.isdigit() or _is_of_gateway(response)):
+            raise RetryAfterError(error, float(pause) if pause.isdigit() else 0.0)
         raise error
 
     def get(self, path: str, deadline: Deadline) -> tuple[int, bytes]:
-        """Status and body of another address of the internal listener, such as ``ready``."""
-        status, _, answer = self._exchange(_Request("GET", path), deadline)
-        return status, answer
+        """Status and body of another path of the internal listener, such as ``ready``."""
+        response = self._exchange(_Request("GET", path), deadline)
+        return response.status, response.body
 
-    def _exchange(
-        self, request: _Request, deadline: Deadline
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _exchange(self, request: _Request, deadline: Deadline) -> Response:
+        unconfirmed: UnconfirmedError | None = None
         connection = self._take()
         if connection is not None:
             try:
                 return self._talk(connection, request, deadline)
-            except UnavailableError:
+            except TransientError as error:
                 # It may have been closed while it was idle, and the others with it. To send
                 # again is safe: the triggers have ids.
                 self.close()
                 if not deadline.left:
                     raise
-        return self._talk(self.address.connection(), request, deadline)
+                unconfirmed = error if isinstance(error, UnconfirmedError) else None
+        try:
+            return self._talk(Connection(self.address.endpoint), request, deadline)
+        except UnavailableError as error:
+            if unconfirmed is None:
+                raise
+            raise _still_unconfirmed(error, request.ids) from error
 
-    def _take(self) -> http.client.HTTPConnection | None:
+    def _take(self) -> Connection | None:
         with self._lock:
             return self._idle.pop() if self._idle else None
 
-    def _keep(self, connection: http.client.HTTPConnection) -> None:
+    def _keep(self, connection: Connection) -> None:
         with self._lock:
             if len(self._idle) < IDLE_MAX:
                 self._idle.append(connection)
                 return
         connection.close()
 
-    def _talk(
-        self,
-        connection: http.client.HTTPConnection,
-        request: _Request,
-        deadline: Deadline,
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _talk(self, connection: Connection, request: _Request, deadline: Deadline) -> Response:
         """One request over one connection, which is kept if it may be used again."""
-        is_sent = False
+        expects = bool(request.body) and self._expects
         try:
-            _set_timeout(connection, deadline)
-            if connection.sock is None:
-                connection.connect()
-                _no_delay(connection.sock)
-                _set_timeout(connection, deadline)
-            path = self.address.prefix + request.path
-            connection.request(request.method, path, request.body or None, self._headers)
-            is_sent = True
-            _set_timeout(connection, deadline)
-            response = connection.getresponse()
-            answer = response.read(ANSWER_BYTES_MAX + 1)
-            if len(answer) > ANSWER_BYTES_MAX:
-                raise http.client.HTTPException("the answer is too long")
-        except (OSError, http.client.HTTPException) as error:
+            if not connection.is_connected:
+                connection.connect(deadline, self._connect_timeout)
+            head = self._head_of(request, expects)
+            response = connection.exchange(
+                head, request.body, deadline, ANSWER_BYTES_MAX, expects=expects
+            )
+        except OSError as error:
+            failure = _failure(self.address.url, error, connection, request.ids)
             connection.close()
-            raise _failure(self.address.url, error, is_sent, request.ids) from error
+            raise failure from error
         except BaseException:
             connection.close()
             raise
-        if response.will_close:
-            connection.close()
-        else:
+        if connection.is_reusable:
             self._keep(connection)
-        return response.status, response.headers, answer
+        else:
+            connection.close()
+        if expects and response.status == _EXPECTATION_FAILED:
+            # Something in between does not know it: RFC 9110, section 10.1.1.
+            self._expects = False
+            return self._talk(Connection(self.address.endpoint), request, deadline)
+        return response
+
+    def _head_of(self, request: _Request, expects: bool) -> bytes:
+        head = f"{request.method} {self.address.prefix}{request.path} HTTP/1.1\r\n{self._head}"
+        if request.body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(request.body)}\r\n"
+        if expects:
+            # A gateway that hangs never has the body, and so delivers nothing late that was
+            # reported as not published.
+            head += "Expect: 100-continue\r\n"
+        return f"{head}\r\n".encode("ascii")
 
 
-def _set_timeout(connection: http.client.HTTPConnection, deadline: Deadline) -> None:
-    seconds = max(deadline.left, _SECONDS_MIN)
-    connection.timeout = seconds
-    if connection.sock is not None:
-        connection.sock.settimeout(seconds)
-
-
-def _no_delay(sock: socket.socket | None) -> None:
-    if sock is not None and sock.family != getattr(socket, "AF_UNIX", None):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _failure(url: str, error: Exception, is_sent: bool, ids: Sequence[str]) -> UnavailableError:
+def _failure(
+    url: str, error: Exception, connection: Connection, ids: Sequence[str]
+) -> TransientError:
     what = str(error) or type(error).__name__
-    if is_sent:
+    if connection.is_sent:
         return UnconfirmedError(f"{url} did not answer: {what}", ids=ids)
+    if connection.is_connected:
+        return UnavailableError(f"{url} does not react, so nothing was sent: {what}", ids=ids)
     return UnavailableError(f"cannot reach the gateway at {url}: {what}", ids=ids)
+
+
+def _still_unconfirmed(error: PublishError, ids: Sequence[str]) -> UnconfirmedError:
+    """The last error, where an attempt before it may have been processed."""
+    return UnconfirmedError(f"{error}; an earlier attempt may have been published", ids=ids)
 
 
 def _receipts(answer: bytes, ids: Sequence[str]) -> list[Receipt]:
@@ -236,6 +251,8 @@ def _receipts(answer: bytes, ids: Sequence[str]) -> list[Receipt]:
         places = json.loads(answer)
         if len(ids) == 1 and isinstance(places, dict):
             places = [places]
+        if not isinstance(places, list) or len(places) != len(ids):
+            raise ValueError("as many places as triggers")
         return [
             Receipt(id, place["position"], place.get("duplicate", False))
             for id, place in zip(ids, places)  # noqa: A001 # strict is of 3.10
@@ -246,21 +263,45 @@ def _receipts(answer: bytes, ids: Sequence[str]) -> list[Receipt]:
         ) from error
 
 
-def _error(status: int, answer: bytes, ids: Sequence[str]) -> PublishError:
-    """What a status other than 200 means."""
-    said: dict[str, Any] = {}
+def _said(response: Response) -> dict[str, Any]:
+    """The members of the gateway's own answer; a proxy's has none."""
     try:
-        parsed = json.loads(answer)
-        said = parsed if isinstance(parsed, dict) else {}
-    except ValueError:
-        pass
-    sentence = f"{said.get('error') or 'no reason given'} ({status})"
+        parsed = json.loads(response.body)
+    except (ValueError, RecursionError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _is_of_gateway(response: Response) -> bool:
+    return isinstance(_said(response).get("error"), str)
+
+
+def _error(url: str, response: Response, ids: Sequence[str]) -> PublishError:
+    """What a status other than 200 means."""
+    status, said = response.status, _said(response)
+    reason = said["error"] if _is_of_gateway(response) else ""
+    sentence = f"{reason or 'no reason given'} ({status})"
     if status in (401, 403):
         return UnauthorizedError(sentence, ids=ids)
-    if status == 504:
-        return UnconfirmedError(sentence, ids=ids)
+    if response.is_sent and (status == 504 or (status >= 500 and not reason)):
+        # Without the gateway's own answer a proxy gave it, behind which the gateway may have
+        # taken the request.
+        return UnconfirmedError(f"{url}: {sentence}", ids=ids)
     if status in (408, 429) or status >= 500:
         return UnavailableError(sentence, ids=ids)
+    if status in (404, 405) and not reason:
+        sentence = (
+            f"{url} is not the internal listener of a gateway ({status}): "
+            "name its internal.listen, such as http://127.0.0.1:8002"
+        )
     return RefusedError(
-        sentence, status=status, trigger=said.get("trigger"), member=said.get("member"), ids=ids
+        sentence,
+        status=status,
+        trigger=_index(said.get("trigger")),
+        member=said.get("member"),
+        ids=ids,
     )
+
+
+def _index(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Iterable
@@ -16,8 +18,13 @@ from typing import NamedTuple
 from typing import cast
 
 from high_templar import capturing
+from high_templar.circuit import breaker_of
+from high_templar.errors import CircuitOpenError
 from high_templar.errors import PublishError
+from high_templar.errors import RefusedError
+from high_templar.errors import TransientError
 from high_templar.errors import UnavailableError
+from high_templar.errors import UnconfirmedError
 from high_templar.http import HttpTransport
 from high_templar.transport import Deadline
 from high_templar.transport import Receipt
@@ -37,6 +44,12 @@ BATCH_TRIGGERS = 1_000
 
 BATCH_CHARS = 4 << 20
 """Most characters in one request of several triggers, well below ``limits.trigger_bytes``."""
+
+LOG_SECONDS = 1.0
+"""While the circuit breaker is open, lost publications have one log line in so many seconds."""
+
+_PARTIAL = (400, 413)
+"""Statuses that are about one of several triggers: the others may go."""
 
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
@@ -62,15 +75,22 @@ class Publisher:
     ``unix:/run/high-templar.sock``) or a RabbitMQ (``amqp://…``, ``amqps://…``; needs
     ``high-templar[rabbitmq]``). Without it the variable ``HIGH_TEMPLAR_URL`` counts, else
     `DEFAULT_URL`. ``api_key`` is the gateway's ``internal.api_key``; without it the variable
-    ``HIGH_TEMPLAR_API_KEY`` counts.
+    ``HIGH_TEMPLAR_API_KEY`` counts. ``ssl_context`` is for ``https://`` with a private CA.
 
-    ``timeout`` is for a whole call, all ``attempts`` and the pauses between them included, in
-    seconds. Every trigger has an id, so that another attempt is never a second delivery.
+    ``timeout`` bounds a call in seconds: connecting, all ``attempts`` and the pauses between them.
+    A call of more than 1,000 triggers is several requests, each with a timeout of its own as long
+    as they succeed. ``connect_timeout`` bounds connecting within that. Resolving a host name is up
+    to the system. Every trigger has an id, so that another attempt is never a second delivery.
+
+    After a few failed attempts in a row a circuit breaker opens, one per process and address:
+    calls fail at once with a `CircuitOpenError`, and one is let through now and then to find out
+    whether the gateway is back.
 
     ``on_error``: ``"raise"`` raises a `PublishError`; ``"log"`` logs it as an error of the logger
     ``high_templar`` and counts it (see `counts`). An `InvalidTriggerError` is always raised.
 
-    ``encoder`` is a `json.JSONEncoder` class for data that JSON does not know.
+    ``encoder`` is a `json.JSONEncoder` class for data that JSON does not know. ``transport``
+    replaces what sends; ``url`` is then only a name.
     """
 
     def __init__(
@@ -79,21 +99,30 @@ class Publisher:
         *,
         api_key: str | None = None,
         timeout: float = 5.0,
+        connect_timeout: float = 1.0,
         attempts: int = 3,
         on_error: OnError = "raise",
         encoder: type[json.JSONEncoder] | None = None,
         exchange: str = "hightemplar",
+        ssl_context: ssl.SSLContext | None = None,
+        transport: Transport | None = None,
     ) -> None:
-        if timeout <= 0 or attempts < 1:
-            raise ValueError("timeout is more than 0 seconds, and attempts at least 1")
+        _check_seconds("timeout", timeout)
+        _check_seconds("connect_timeout", connect_timeout)
+        if isinstance(attempts, bool) or attempts < 1:
+            raise ValueError("attempts is at least 1")
         if on_error not in ("raise", "log"):
             raise ValueError('on_error is "raise" or "log"')
         self.url = url or os.environ.get("HIGH_TEMPLAR_URL") or DEFAULT_URL
         self.timeout, self.attempts, self.on_error = timeout, attempts, on_error
         self.encoder = encoder
         key = os.environ.get("HIGH_TEMPLAR_API_KEY", "") if api_key is None else api_key
-        self._transport = _transport(self.url, key, exchange)
+        self._transport = transport or _transport(
+            self.url, key, exchange, connect_timeout, ssl_context
+        )
+        self._circuit = breaker_of(self._transport.name)
         self._published = self._failed = self._retried = 0
+        self._quiet = Throttle(LOG_SECONDS)
         self.after_fork()
         forget_after_fork(self)
 
@@ -101,43 +130,67 @@ class Publisher:
         """Takes a lock of its own: the parent's may have been held by another thread."""
         self._lock = threading.Lock()
 
-    def publish(self, rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt | None:  # noqa: A002
+    def publish(self, rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt:  # noqa: A002
         """Sends ``data`` to everyone who listens to one of ``rooms``.
 
         ``rooms`` is one room or several; ``data`` is anything that JSON can hold. A trigger with
-        an ``id`` that the gateway knows is accepted and not delivered again. Gives back where it
-        stands in the order, or ``None`` where the failure was logged.
+        an ``id`` that the gateway knows is accepted and not delivered again. The receipt has the
+        place in the order; where a failure was logged it is false and has the ``error``.
         """
-        receipts = self.publish_all([Trigger(rooms, data, id=id, encoder=self.encoder)])
-        return receipts[0] if receipts else None
+        return self.publish_all([Trigger(rooms, data, id=id, encoder=self.encoder)])[0]
 
-    def publish_all(self, triggers: Iterable[Trigger]) -> list[Receipt]:
-        """Sends triggers in their order, as few requests as possible.
+    def publish_all(
+        self, triggers: Iterable[Trigger], *, deadline: Deadline | None = None
+    ) -> list[Receipt]:
+        """Sends triggers in their order, as few requests as possible; a receipt for each.
 
-        If one of several requests fails, those before it have been published; the error's ``ids``
-        name the triggers that have not. Gives back what has its place.
+        A trigger that the gateway rejects does not keep the others from being published. After
+        another failure those that follow are not attempted. The error that is raised in the end is
+        the first one; its ``ids`` name every trigger that has not been published for certain.
+        With a ``deadline`` that one counts in place of ``timeout``.
         """
-        return self.deliver(list(triggers), Deadline(self.timeout))
+        return self.deliver(list(triggers), deadline or Deadline(self.timeout))
 
     def deliver(self, waiting: Sequence[Trigger], deadline: Deadline) -> list[Receipt]:
         """What `publish_all` does, until a deadline that began earlier."""
         if capturing.take(waiting):
             return [Receipt(trigger.id) for trigger in waiting]
-        receipts: list[Receipt] = []
+        outcome = _Outcome()
         for batch in _batches(waiting):
-            try:
-                placed = self._send(batch, deadline)
-            except PublishError as error:
-                self._give_up(error, waiting[len(receipts) :])
-                break
-            receipts += placed
-            with self._lock:
-                self._published += len(placed)
+            self._deliver_batch(batch, deadline, outcome)
+            deadline.renew(min(self.timeout, deadline.span))
+        receipts = [outcome.receipts[id(trigger)] for trigger in waiting]
+        with self._lock:
+            self._published += sum(map(bool, receipts))
+        self._give_up(outcome.failures)
         return receipts
 
+    def reject(self, waiting: Sequence[Trigger]) -> list[Receipt] | None:
+        """Fails as `deliver` does where the circuit is open; ``None`` where that is to be asked.
+
+        Never waits, so that it can be called on an event loop.
+        """
+        if capturing.is_capturing() or not self._circuit.would_reject() or not waiting:
+            return None
+        try:
+            is_probe = self._circuit.admit()
+            # Between the two questions it closed, or a probe became due.
+        except CircuitOpenError as error:
+            self._give_up([(error, list(waiting))])
+            return [Receipt(trigger.id, error=error) for trigger in waiting]
+        if is_probe:
+            self._circuit.abandoned()
+        return None
+
     def attempt(self, trigger: Trigger) -> Receipt:
-        """Sends one trigger, always raises what fails, and counts neither. For checks."""
-        return self._send([trigger], Deadline(self.timeout))[0]
+        """Sends one trigger, once, whatever the circuit breaker says. For checks.
+
+        Always raises what fails, and counts nothing.
+        """
+        try:
+            return self._transport.send([trigger], Deadline(self.timeout))[0]
+        except RetryAfterError as told:
+            raise told.error from told
 
     @property
     def counts(self) -> Counts:
@@ -155,42 +208,184 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _deliver_batch(self, batch: list[Trigger], deadline: Deadline, outcome: _Outcome) -> None:
+        """Sends a batch; all or nothing is the gateway's rule, so without what it rejects."""
+        parts = [batch]
+        while parts:
+            part = parts.pop()
+            if outcome.is_over:
+                outcome.skip(part)
+                continue
+            try:
+                outcome.publish(part, self._send(part, deadline))
+            except RefusedError as error:
+                at = error.trigger
+                if len(part) == 1 or error.status not in _PARTIAL:
+                    outcome.fail(error, part)
+                elif at is not None and 0 <= at < len(part):
+                    outcome.fail(error, [part.pop(at)])
+                    parts.append(part)
+                else:
+                    # It did not say which one: the halves will.
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+            except PublishError as error:
+                outcome.fail(error, part)
+
     def _send(self, batch: Sequence[Trigger], deadline: Deadline) -> list[Receipt]:
         """Sends one batch, as often as it takes and may."""
+        ids = [trigger.id for trigger in batch]
+        if not deadline.left:
+            raise UnavailableError("not attempted: the time for publishing is up", ids=ids)
+        is_probe = self._circuit.admit()
+        unconfirmed = False
         attempt = 1
         while True:
-            least = 0.0
-            try:
-                return self._transport.send(batch, deadline)
-            except RetryAfterError as told:
-                error, least = cast(UnavailableError, told.error), told.seconds
-            except UnavailableError as caught:
-                error = caught
-            # Full jitter: those who failed together do not come back together.
+            error, least = self._attempt(batch, deadline, is_probe)
+            if isinstance(error, list):
+                return error
+            unconfirmed = unconfirmed or isinstance(error, UnconfirmedError)
+            # Full jitter: those who failed together do not retry together.
             span = min(_PAUSE_SECONDS * 2**attempt, _PAUSE_SECONDS_MAX)
             pause = least + random.uniform(0, span)  # noqa: S311
-            if attempt == self.attempts or pause >= deadline.left:
+            # A probe is to find out, at little cost; a call that began before goes on.
+            is_last = attempt == self.attempts or is_probe
+            if is_last or pause >= deadline.left:
+                if unconfirmed and not isinstance(error, UnconfirmedError):
+                    sentence = f"{error}; an earlier attempt may have been published"
+                    raise UnconfirmedError(sentence, ids=ids) from error
                 raise error
             time.sleep(pause)
             attempt += 1
             with self._lock:
                 self._retried += 1
 
-    def _give_up(self, error: PublishError, lost: Sequence[Trigger]) -> None:
-        error.ids = tuple(trigger.id for trigger in lost)
+    def _attempt(
+        self, batch: Sequence[Trigger], deadline: Deadline, is_probe: bool
+    ) -> tuple[list[Receipt] | TransientError, float]:
+        """One attempt, told to the circuit breaker; also the least pause before another one."""
+        begun = time.monotonic()
+        try:
+            receipts = self._transport.send(batch, deadline)
+        except RetryAfterError as told:
+            # Busy, but it answers.
+            self._circuit.succeeded()
+            return cast(TransientError, told.error), told.seconds
+        except TransientError as error:
+            self._circuit.failed(error, time.monotonic() - begun)
+            return error, 0.0
+        except PublishError:
+            self._circuit.succeeded()
+            raise
+        except BaseException:
+            if is_probe:
+                self._circuit.abandoned()
+            raise
+        self._circuit.succeeded()
+        return receipts, 0.0
+
+    def _give_up(self, failures: Sequence[tuple[PublishError, list[Trigger]]]) -> None:
+        """Counts what failed, and raises or logs it."""
+        if not failures:
+            return
+        lost = [trigger for _, triggers in failures for trigger in triggers]
         with self._lock:
             self._failed += len(lost)
         if self.on_error == "raise":
+            error = failures[0][0]
+            error.ids = tuple(trigger.id for trigger in lost)
             raise error
-        logger.error("not published: %s; %d triggers, first %r", error, len(lost), lost[0])
+        for error, triggers in failures:
+            error.ids = tuple(trigger.id for trigger in triggers)
+            self._log(error, triggers)
+
+    def _log(self, error: PublishError, lost: Sequence[Trigger]) -> None:
+        more = ""
+        if isinstance(error, CircuitOpenError):
+            # The breaker's own line has the cause; a line for each call would drown it.
+            suppressed = self._quiet.count(len(lost))
+            if suppressed is None:
+                return
+            more = f", and {suppressed} triggers before that were not logged" if suppressed else ""
+        is_unsure = isinstance(error, UnconfirmedError)
+        result = "not confirmed, may have been published" if is_unsure else "not published"
+        what = repr(lost[0])
+        if len(lost) > 1:
+            what = f"{len(lost)} triggers, the first one is {what}"
+        logger.error("%s: %s; %s%s", result, error, what, more)
 
 
-def _transport(url: str, api_key: str, exchange: str) -> Transport:
+class _Outcome:
+    """What became of the triggers of one call."""
+
+    def __init__(self) -> None:
+        self.receipts: dict[int, Receipt] = {}
+        self.failures: list[tuple[PublishError, list[Trigger]]] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is attempted: what follows must not overtake what failed."""
+        return bool(self.failures) and not isinstance(self.failures[-1][0], RefusedError)
+
+    def publish(self, triggers: Sequence[Trigger], receipts: Sequence[Receipt]) -> None:
+        self.receipts.update((id(each), receipt) for each, receipt in zip(triggers, receipts))
+
+    def fail(self, error: PublishError, triggers: list[Trigger]) -> None:
+        if isinstance(error, RefusedError) and len(triggers) == 1:
+            error.refused = triggers[0]
+        self.failures.append((error, list(triggers)))
+        self._note(error, triggers)
+
+    def skip(self, triggers: list[Trigger]) -> None:
+        """They are not attempted, after the last failure."""
+        error = self.failures[-1][0]
+        self.failures[-1][1].extend(triggers)
+        if isinstance(error, UnconfirmedError):
+            error = UnavailableError(f"not attempted after: {error}")
+        self._note(error, triggers)
+
+    def _note(self, error: PublishError, triggers: Sequence[Trigger]) -> None:
+        self.receipts.update((id(each), Receipt(each.id, error=error)) for each in triggers)
+
+
+class Throttle:
+    """Lets one log line through per span of time, and counts what it holds back."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._next = 0.0
+        self._held = 0
+
+    def count(self, number: int) -> int | None:
+        """How many were held back since the last line; ``None`` if this one is, too.
+
+        Without a lock: a race costs a line or a count of it, never more.
+        """
+        now = time.monotonic()
+        if now < self._next:
+            self._held += number
+            return None
+        held, self._held, self._next = self._held, 0, now + self._seconds
+        return held
+
+
+def _check_seconds(name: str, seconds: float) -> None:
+    if isinstance(seconds, bool) or not 0 < seconds < math.inf:
+        raise ValueError(f"{name} is a number of seconds above 0")
+
+
+def _transport(
+    url: str,
+    api_key: str,
+    exchange: str,
+    connect_timeout: float,
+    ssl_context: ssl.SSLContext | None,
+) -> Transport:
     if url.startswith(("amqp://", "amqps://")):
         from high_templar.rabbitmq import RabbitMqTransport  # noqa: PLC0415 # an extra
 
         return RabbitMqTransport(url, exchange)
-    return HttpTransport(url, api_key)
+    return HttpTransport(url, api_key, connect_timeout=connect_timeout, ssl_context=ssl_context)
 
 
 def _batches(triggers: Iterable[Trigger]) -> Iterable[list[Trigger]]:

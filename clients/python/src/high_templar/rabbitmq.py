@@ -10,11 +10,13 @@ from contextlib import suppress
 from typing import Any
 
 from high_templar.errors import PublishError
+from high_templar.errors import TransientError
 from high_templar.errors import UnauthorizedError
 from high_templar.errors import UnavailableError
 from high_templar.errors import UnconfirmedError
 from high_templar.transport import Deadline
 from high_templar.transport import Receipt
+from high_templar.transport import RetryAfterError
 from high_templar.transport import forget_after_fork
 from high_templar.trigger import Trigger
 
@@ -60,6 +62,7 @@ class RabbitMqTransport:
         # Bound here: `attempts` belong to the publisher.
         self._parameters.connection_attempts = 1
         self._where = f"{self._parameters.host}:{self._parameters.port}"
+        self.name = f"RabbitMQ at {self._where}"
         self._exchange = exchange
         self._link: _Link | None = None
         self.after_fork()
@@ -81,11 +84,11 @@ class RabbitMqTransport:
             is_old = self._link is not None
             try:
                 self._attempt(triggers, ids, deadline)
-            except UnavailableError:
+            except TransientError as error:
                 if not is_old or not deadline.left:
                     raise
                 # The kept connection had ended unseen. To send again is safe: triggers have ids.
-                self._attempt(triggers, ids, deadline)
+                self._again(error, triggers, ids, deadline)
         finally:
             self._lock.release()
         return [Receipt(id) for id in ids]  # noqa: A001
@@ -94,6 +97,21 @@ class RabbitMqTransport:
         """Closes the connection; a later `send` opens a new one."""
         with self._lock:
             self._drop()
+
+    def _again(
+        self,
+        first: TransientError,
+        triggers: Sequence[Trigger],
+        ids: Sequence[str],
+        deadline: Deadline,
+    ) -> None:
+        try:
+            self._attempt(triggers, ids, deadline)
+        except UnavailableError as error:
+            if not isinstance(first, UnconfirmedError):
+                raise
+            sentence = f"{error}; an earlier attempt may have been published"
+            raise UnconfirmedError(sentence, ids=ids) from error
 
     def _attempt(self, triggers: Sequence[Trigger], ids: Sequence[str], deadline: Deadline) -> None:
         is_begun = False
@@ -107,10 +125,13 @@ class RabbitMqTransport:
             self._link.publish(self._exchange, triggers, deadline)
         except _NobodyError:
             nobody = f"no gateway listens at the exchange {self._exchange!r} of {self._where}"
-            raise UnavailableError(nobody, ids=ids) from None
+            raise RetryAfterError(UnavailableError(nobody, ids=ids), 0.0) from None
         except _BrokenError as error:
             self._drop()
-            raise self._failure(error.cause, is_begun, ids) from error.cause
+            failure = self._failure(error.cause, is_begun, ids)
+            if getattr(error.cause, "reply_code", 0) == _NOT_FOUND:
+                raise RetryAfterError(failure, 0.0) from error.cause
+            raise failure from error.cause
         except BaseException:
             # In the middle of a frame, perhaps.
             self._drop()

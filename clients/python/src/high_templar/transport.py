@@ -10,27 +10,35 @@ from typing import Any
 from typing import NamedTuple
 from typing import Protocol
 
+from high_templar.errors import PublishError
 from high_templar.trigger import Trigger
 
 
 class Receipt(NamedTuple):
-    """A trigger has its place in the order.
+    """What became of one trigger; true if it was published.
 
-    ``position`` is that place on the node that took it; RabbitMQ knows none. ``duplicate`` says
-    that the gateway knew the id already and delivered nothing again.
+    ``position`` is its place in the order of the node that took it; RabbitMQ has none.
+    ``duplicate`` is true if the gateway knew the id already and delivered nothing again.
+    ``error`` is set, and the receipt false, where a failure was logged instead of raised.
     """
 
     id: str
     position: int | None = None
     duplicate: bool = False
+    error: PublishError | None = None
+
+    def __bool__(self) -> bool:
+        return self.error is None
 
 
 class Deadline:
     """A point in time until which something may take."""
 
-    __slots__ = ("_end",)
+    __slots__ = ("_end", "span")
 
     def __init__(self, seconds: float) -> None:
+        self.span = seconds
+        """How long it was in the beginning, in seconds."""
         self._end = time.monotonic() + seconds
 
     @property
@@ -38,9 +46,20 @@ class Deadline:
         """Seconds that are left, never less than nothing."""
         return max(0.0, self._end - time.monotonic())
 
+    def at_most(self, seconds: float) -> Deadline:
+        """A deadline in so many seconds, but never later than this one."""
+        return Deadline(min(seconds, self.left))
+
+    def renew(self, seconds: float) -> None:
+        """Moves to so many seconds from now, if that is later."""
+        self._end = max(self._end, time.monotonic() + seconds)
+
 
 class Transport(Protocol):
     """Sends one batch once."""
+
+    name: str
+    """The address, without secrets; publishers of the same one share a circuit breaker."""
 
     def send(self, triggers: Sequence[Trigger], deadline: Deadline) -> list[Receipt]:
         """Sends the triggers in their order. Raises a `PublishError`."""
@@ -50,7 +69,10 @@ class Transport(Protocol):
 
 
 class RetryAfterError(Exception):
-    """An attempt failed with this error, and the gateway named a pause, in seconds."""
+    """The gateway answered with this error and, perhaps, a pause before another attempt.
+
+    It is alive: this does not count for the circuit breaker.
+    """
 
     def __init__(self, error: Exception, seconds: float) -> None:
         super().__init__(str(error))

@@ -17,13 +17,19 @@ RoomLike = Mapping[str, Any]
 Rooms = Union[RoomLike, Iterable[RoomLike]]
 """One room, or several of them."""
 
+ID_BYTES_MAX = 256
+"""Longest id in UTF-8; the gateway's own bound."""
+
+REPR_CHARS_MAX = 300
+"""Most characters of rooms in a trigger's ``repr``."""
+
 
 class Trigger:
     """Rooms and data that are ready to be sent.
 
     ``id`` names it, so that it is delivered once however often it is sent; without one it gets a
-    random one. ``encoder`` is a `json.JSONEncoder` class for what JSON does not know. Raises
-    `InvalidTriggerError` for what is no JSON; NaN and infinity are none.
+    random one; an id has at most 256 bytes. ``encoder`` is a `json.JSONEncoder` class for what JSON
+    does not know. Raises `InvalidTriggerError` for what is not JSON, such as NaN and infinity.
     """
 
     __slots__ = ("_data", "_rooms", "id")
@@ -36,7 +42,7 @@ class Trigger:
         id: str | None = None,  # noqa: A002 # the member's name
         encoder: type[json.JSONEncoder] | None = None,
     ) -> None:
-        self.id = uuid.uuid4().hex if id is None else str(id)
+        self.id = uuid.uuid4().hex if id is None else _checked(str(id))
         # Each room once, by its text: the same room may come under two orders of its keys.
         self._rooms = tuple(dict.fromkeys(_text(room, encoder, True) for room in each_room(rooms)))
         self._data = _text(data, encoder, False)
@@ -76,8 +82,11 @@ class Trigger:
         return f'{{"rooms":[{rooms}],"data":{self._data},"id":{json.dumps(self.id)}}}'
 
     def __repr__(self) -> str:
-        # The data may be confidential and long.
-        return f"<Trigger {self.id} to {', '.join(self._rooms) or 'no room'}>"
+        # The data may be confidential and long. In ASCII, so that a log has it in one line.
+        rooms = ", ".join(json.dumps(room) for room in self.rooms) or "no room"
+        if len(rooms) > REPR_CHARS_MAX:
+            rooms = rooms[:REPR_CHARS_MAX] + "..."
+        return f"<Trigger {self.id!a} to {rooms}>"
 
 
 def each_room(rooms: Rooms) -> tuple[RoomLike, ...]:
@@ -90,6 +99,17 @@ def each_room(rooms: Rooms) -> tuple[RoomLike, ...]:
         return tuple(rooms)
     except TypeError:
         raise InvalidTriggerError(f"rooms are JSON objects, not {rooms!r}") from None
+
+
+def _checked(id: str) -> str:  # noqa: A002 # the member's name
+    """An id that the gateway accepts. Raises `InvalidTriggerError`."""
+    try:
+        length = len(id.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidTriggerError("an id cannot be written as UTF-8") from error
+    if not 0 < length <= ID_BYTES_MAX:
+        raise InvalidTriggerError(f"an id has 1 to {ID_BYTES_MAX} bytes, not {length}")
+    return id
 
 
 def _text(value: Any, encoder: type[json.JSONEncoder] | None, is_room: bool) -> str:
