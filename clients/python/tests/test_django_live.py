@@ -1,15 +1,25 @@
 """The whole way: Django's live server, the real gateway, a page."""
 
+import asyncio
+import os
+import signal
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.http import HttpResponse
 from django.test import LiveServerTestCase
+from django.urls import include
+from django.urls import path
 from shop.models import Order
 from shop.rooms import OrderRoom
 
 from high_templar.django import ANY
+from high_templar.django import apublish
+from high_templar.django import publish
 from high_templar.django import user_offline
 from high_templar.django import user_online
+from high_templar.django.publishing import publisher
 from high_templar.django.testing import LiveGatewayMixin
 from high_templar.transport import Deadline
 
@@ -81,6 +91,138 @@ def test_hooks_reach_their_receivers(transactional_db, live_server, anna):
         user_online.disconnect(keep)
         user_offline.disconnect(keep)
     assert told == [("connect", anna.pk), ("ping", anna.pk), ("disconnect", anna.pk)]
+
+
+def several(request):
+    """Publishes often, outside of a transaction."""
+    for number in range(5):
+        publish(OrderRoom(customer=request.user.pk), number)
+    return HttpResponse()
+
+
+class SeveralUrls:
+    urlpatterns = [  # noqa: RUF012
+        path("api/", include("high_templar.django.urls")),
+        path("several/", several),
+    ]
+
+
+def attempted(caplog):
+    """The calls that asked the gateway and failed."""
+    lines = [line for line in caplog.text.splitlines() if "not published" in line]
+    return [line for line in lines if "not attempted" not in line]
+
+
+class TestOutage:
+    """A gateway that hangs: SIGSTOP."""
+
+    @pytest.fixture
+    def stop(self, live_gateway):
+        pid = live_gateway._process.pid
+
+        def stop():
+            os.kill(pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+        yield stop
+        os.kill(pid, signal.SIGCONT)
+
+    def test_requests_go_on_and_nothing_is_delivered_late(
+        self, live_gateway, anna, stop, settings, caplog, client
+    ):
+        settings.ROOT_URLCONF = SeveralUrls()
+        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ON_ERROR": "log"}
+        client.force_login(anna)
+        with live_gateway.connect(anna) as page:
+            page.subscribe(OrderRoom(customer=anna.pk))
+            stop()
+            for _ in range(10):
+                assert client.get("/several/").status_code == 200
+            # One for each of the first requests, whose time that took, then the odd probe.
+            assert 3 <= len(attempted(caplog)) <= 6
+            assert "the time for publishing is up" in caplog.text
+            assert "circuit breaker opened" in caplog.text
+            os.kill(live_gateway._process.pid, signal.SIGCONT)
+            counts = publisher().counts
+            wait_for(lambda: publish_again(anna) and publisher().counts.published)
+            assert counts.published == 0
+            # Nothing of what was reported as lost.
+            assert page.next().data == "after"
+            assert page.nothing_heard()
+
+    def test_coroutines_go_on(self, live_gateway, anna, stop, settings, caplog):
+        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ON_ERROR": "log"}
+
+        async def main():
+            await asyncio.gather(*(apublish(OrderRoom(customer=1), n) for n in range(10)))
+
+        stop()
+        asyncio.run(main())
+        assert 3 <= len(attempted(caplog)) <= 6
+
+    def test_a_gateway_that_is_away(self, anna, settings, caplog):
+        settings.HIGH_TEMPLAR = {"ON_ERROR": "log", "URL": "http://127.0.0.1:1"}
+        for number in range(20):
+            publish(OrderRoom(customer=anna.pk), number)
+        assert publisher().counts.failed == 20
+        assert publisher().counts.retried <= 2
+
+
+def publish_again(anna):
+    publish(OrderRoom(customer=anna.pk), "after")
+    return True
+
+
+@pytest.mark.django_db
+def test_the_time_of_a_request_is_for_all_it_publishes(monkeypatch):
+    from django.core.signals import request_finished
+    from django.core.signals import request_started
+
+    from high_templar.django import budget
+
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    request_started.send(sender=None)
+    with budget.spending(0.5) as deadline:
+        assert deadline.left == 0.5
+        now[0] += 0.375
+    with budget.spending(0.5) as deadline:
+        assert deadline.left == 0.125
+        now[0] += 0.5
+    with budget.spending(0.5) as deadline:
+        assert deadline.left == 0
+    request_finished.send(sender=None)
+    with budget.spending(0.5) as deadline:
+        assert deadline.left == 0.5
+
+
+def test_the_time_of_an_asynchronous_request(monkeypatch):
+    """As Django's ASGI handler makes its contexts; tasks and threads share that of the request."""
+    from asgiref.sync import ThreadSensitiveContext
+    from asgiref.sync import sync_to_async
+
+    from high_templar.django import budget
+
+    now = [100.0]
+
+    def spend():
+        with budget.spending(1.0) as deadline:
+            left = deadline.left
+            now[0] += 0.25
+        return left
+
+    async def request():
+        async with ThreadSensitiveContext():
+            first = await sync_to_async(spend)()
+            second = await asyncio.create_task(sync_to_async(spend)())
+            return first, second
+
+    monkeypatch.setattr(budget.time, "monotonic", lambda: now[0])
+
+    async def main():
+        return [await request(), await request()]
+
+    assert asyncio.run(main()) == [(1.0, 0.75), (1.0, 0.75)]
 
 
 def wait_for(condition):

@@ -8,18 +8,21 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from django.core.signals import request_finished
+from django.db import connections
 from django.db import transaction
 from django.test import TestCase
 from shop.models import Order
 from shop.rooms import OrderRoom
 
 from high_templar import InvalidTriggerError
+from high_templar import PublishError
+from high_templar import Receipt
 from high_templar import UnavailableError
 from high_templar.django import Room
 from high_templar.django import UncommittedDataWarning
 from high_templar.django import apublish
 from high_templar.django import publish
+from high_templar.django import publish_now
 from high_templar.django.publishing import publisher
 from high_templar.django.testing import PublishedMixin
 from high_templar.testing import capture
@@ -35,8 +38,9 @@ class Wire:
         self.requests = []
         monkeypatch.setattr(publisher(), "publish_all", self.take)
 
-    def take(self, triggers):
+    def take(self, triggers, **_):
         self.requests.append([(trigger.rooms, trigger.data) for trigger in triggers])
+        return [Receipt(trigger.id) for trigger in triggers]
 
 
 @pytest.fixture
@@ -166,25 +170,102 @@ class TestTransactions:
             publish(NEWS, 1)
             transaction.on_commit(hook)
             publish(NEWS, 2)
-        assert wire.requests == [published(1, "hook"), published(2)]
+        # Its own transaction is newer than all of the one that it is a hook of.
+        assert wire.requests == [published(1, 2, "hook")]
 
-    def test_hooks_of_others_that_fail_do_not_lose_it(self, wire):
+    def test_a_hook_registered_before_has_run_when_it_is_sent(self, wire):
+        """Such as one that clears a cache from which pages fetch."""
+        seen = []
+        with transaction.atomic():
+            transaction.on_commit(lambda: seen.append(len(wire.requests)))
+            publish(NEWS, 1)
+        assert seen == [0]
+
+    @pytest.mark.parametrize("robust", [True, False])
+    @pytest.mark.parametrize("at", range(4))
+    @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+    def test_a_hook_that_fails_loses_nothing(self, wire, at, error, robust):
+        if robust and error is KeyboardInterrupt:
+            pytest.skip("robust is for exceptions")
+
         def fail():
-            raise RuntimeError
+            raise error
 
         def sell():
             with transaction.atomic():
-                publish(NEWS, "before")
+                for number in range(3):
+                    if at == number:
+                        transaction.on_commit(fail, robust=robust)
+                    with transaction.atomic():
+                        publish(NEWS, number)
+                    with transaction.atomic():
+                        publish(NEWS, "lost")
+                        transaction.set_rollback(True)
+                if at == 3:
+                    transaction.on_commit(fail, robust=robust)
+
+        with contextlib.nullcontext() if robust else pytest.raises(error):
+            sell()
+        assert wire.requests == [published(0, 1, 2)]
+        # And nothing of it comes late.
+        publish(NEWS, "newer")
+        with transaction.atomic():
+            publish(NEWS, "newest")
+        assert wire.requests[1:] == [published("newer"), published("newest")]
+
+    def test_what_a_hook_publishes_now_comes_after_its_transaction(self, wire):
+        with transaction.atomic():
+            transaction.on_commit(lambda: publish_now(NEWS, "now"))
+            publish(NEWS, 1)
+        assert wire.requests == [published(1), published("now")]
+
+    def test_hooks_within_hooks_that_fail(self, wire):
+        def fail():
+            raise RuntimeError
+
+        def hook():
+            with transaction.atomic():
+                publish(NEWS, "inner")
                 transaction.on_commit(fail)
-                publish(NEWS, "after")
+                publish(NEWS, "inner too")
+
+        def sell():
+            with transaction.atomic():
+                transaction.on_commit(hook)
+                publish(NEWS, "outer")
 
         with pytest.raises(RuntimeError):
             sell()
-        assert wire.requests == []
-        request_finished.send(sender=None)
-        assert wire.requests == [published("before")]
-        request_finished.send(sender=None)
-        assert len(wire.requests) == 1
+        assert wire.requests == [published("outer", "inner", "inner too")]
+
+    def test_what_fails_to_be_sent_keeps_no_hook_from_running(self, wire, settings, monkeypatch):
+        settings.HIGH_TEMPLAR = {"ON_ERROR": "raise"}
+        seen = []
+
+        def refuse(triggers, **_):
+            raise PublishError("refused")
+
+        monkeypatch.setattr(publisher(), "publish_all", refuse)
+
+        def sell():
+            with transaction.atomic():
+                publish(NEWS, 1)
+                transaction.on_commit(lambda: seen.append(1))
+
+        with pytest.raises(PublishError, match="refused"):
+            sell()
+        assert seen == [1]
+
+    def test_a_wrong_setting_is_logged_and_keeps_no_hook_from_running(self, settings, caplog):
+        settings.HIGH_TEMPLAR = {"API_KEY": "schl\u00fcssel"}
+        seen = []
+        with transaction.atomic():
+            publish(NEWS, 1)
+            transaction.on_commit(lambda: seen.append(1))
+        publish(NEWS, 2)
+        assert seen == [1]
+        assert caplog.text.count("not published") == 2
+        assert "schl" not in caplog.text
 
     def test_from_a_coroutine(self, wire):
         asyncio.run(apublish(NEWS, 1))
@@ -239,21 +320,53 @@ class TestSeveralDatabases:
 class TestImmediate:
     def test_warns_within_a_transaction(self, wire):
         with transaction.atomic():
-            with pytest.warns(UncommittedDataWarning, match="immediate") as caught:
-                publish(NEWS, 1, immediate=True)
+            with pytest.warns(UncommittedDataWarning, match="at once") as caught:
+                publish_now(NEWS, 1)
             assert wire.requests == [published(1)]
         assert caught[0].filename == __file__
+
+    def test_by_its_old_name(self, wire):
+        with pytest.warns(DeprecationWarning, match="publish_now"):
+            publish(NEWS, 1, immediate=True)
+        assert wire.requests == [published(1)]
 
     def test_is_fine_without(self, wire):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            publish(NEWS, 1, immediate=True)
+            assert publish_now(NEWS, 1)
         assert wire.requests == [published(1)]
+
+
+class TestWithoutADatabase:
+    """Also where none is configured, and where it is down."""
+
+    def test_outside_of_a_transaction(self, wire):
+        # pytest-django blocks the database, as this test has no mark.
+        publish(NEWS, 1)
+        assert wire.requests == [published(1)]
+
+    def test_transactions_by_hand(self, wire, monkeypatch):
+        from django.db import connection
+
+        monkeypatch.setitem(connection.settings_dict, "AUTOCOMMIT", False)
+        monkeypatch.setattr(connection, "connection", None)
+        with pytest.warns(UncommittedDataWarning, match="by hand"):
+            publish(NEWS, 1)
+        assert wire.requests == [published(1)]
+
+
+@pytest.mark.django_db(databases=DATABASES)
+def test_a_model_instance_names_its_database(wire):
+    order = Order(customer=7)
+    order._state.db = "archive"
+    with transaction.atomic(using="archive"):
+        publish(NEWS, 1, using=order)
+    assert [hook[1].trigger.data for hook in connections["archive"].run_on_commit[:1]] == [1]
 
 
 @pytest.mark.django_db
 def test_a_transaction_around_a_test_is_no_leak(wire):
-    publish(NEWS, 1, immediate=True)
+    publish_now(NEWS, 1)
     assert wire.requests == [published(1)]
 
 
@@ -320,11 +433,59 @@ class TestMixin(PublishedMixin, TestCase):
     def test_knows_what_left(self):
         with self.captureOnCommitCallbacks(execute=True):
             Order.objects.create(customer=7)
-        publish(NEWS, 1, immediate=True)
+        publish_now(NEWS, 1)
         self.assert_published(OrderRoom(customer=7), times=1)
         self.assert_published(NEWS, 1)
         self.assert_not_published(NEWS, True)
         self.assert_not_published(NEWS, 1.0)
+
+
+class TestMixinWithASetUpOfItsOwn(PublishedMixin, TestCase):
+    """Without a word about the mixin's, and with publications before the test."""
+
+    @classmethod
+    def setUpTestData(cls):
+        cls.order = Order.objects.create(customer=7)
+
+    def setUp(self):
+        self.note = "arranged"
+
+    def test_what_came_before_is_not_counted(self):
+        self.assert_nothing_published()
+        self.order.save()
+        self.assert_published(OrderRoom(customer=7), times=1)
+
+    def test_clear_forgets_what_waits_for_the_commit(self):
+        self.order.save()
+        self.published.clear()
+        self.assert_nothing_published()
+        self.order.save()
+        self.assert_published(OrderRoom(customer=7), times=1)
+
+    def test_parts_of_the_data(self):
+        publish(NEWS, {"a": 1, "b": {"c": 2, "d": 3}})
+        self.assert_published(NEWS, containing={"b": {"d": 3}})
+        self.assert_not_published(NEWS, containing={"b": {"d": "3"}})
+        with pytest.raises(AssertionError, match="containing"):
+            self.assert_published(NEWS, containing={"x": 1})
+
+    async def test_in_a_coroutine(self):
+        await apublish(NEWS, 1)
+        self.assert_published(NEWS, 1)
+        await Order.objects.acreate(customer=8)
+        self.assert_published(OrderRoom(customer=8), times=1)
+
+
+@pytest.fixture
+def order():
+    return Order.objects.create(customer=7)
+
+
+@pytest.mark.django_db
+def test_the_fixture_counts_from_its_own_beginning(order, published):
+    published.assert_nothing_published()
+    order.save()
+    published.assert_published(OrderRoom(customer=7), times=1)
 
 
 @pytest.mark.django_db

@@ -62,8 +62,10 @@ class Published:
         captured: list[Trigger],
         pending: Callable[[], list[Trigger]],
         encoder: Callable[[], type[json.JSONEncoder] | None],
+        forget: Callable[[], None],
     ) -> None:
         self._captured, self._pending, self._encoder = captured, pending, encoder
+        self._forget = forget
 
     @property
     def sent(self) -> list[Sent]:
@@ -78,21 +80,41 @@ class Published:
         ]
 
     def assert_published(
-        self, room: Mapping[str, Any], data: Any = UNSAID, *, times: int | None = None
+        self,
+        room: Mapping[str, Any],
+        data: Any = UNSAID,
+        *,
+        containing: Mapping[str, Any] | None = None,
+        times: int | None = None,
     ) -> None:
-        """Fails if nothing went to this room, or not these data, or not so many ``times``."""
+        """Fails unless something was published to exactly this room.
+
+        With ``data``, exactly these; with ``containing``, data that have at least these members,
+        at any depth; with ``times``, exactly so often.
+        """
         found = self.to(room)
+        what = ""
         if data is not UNSAID:
             wanted = _canonical(self._plain({}, data).data)
             found = [each for each in found if _canonical(each) == wanted]
+            what = f" with {data!r}"
+        if containing is not None:
+            part = self._plain({}, containing).data
+            found = [each for each in found if _contains(each, part)]
+            what += f" containing {dict(containing)!r}"
         if (len(found) != times) if times is not None else not found:
-            what = "" if data is UNSAID else f" with {data!r}"
             often = "" if times is None else f" {times} times, but {len(found)} times"
             raise AssertionError(f"not published to {dict(room)!r}{what}{often}.\n{self._story()}")
 
-    def assert_not_published(self, room: Mapping[str, Any], data: Any = UNSAID) -> None:
-        """Fails if something went to this room, or these data."""
-        self.assert_published(room, data, times=0)
+    def assert_not_published(
+        self,
+        room: Mapping[str, Any],
+        data: Any = UNSAID,
+        *,
+        containing: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Fails if something was published to this room, or these data."""
+        self.assert_published(room, data, containing=containing, times=0)
 
     def assert_nothing_published(self) -> None:
         """Fails if anything was published."""
@@ -100,8 +122,9 @@ class Published:
             raise AssertionError(f"something was published.\n{self._story()}")
 
     def clear(self) -> None:
-        """Forgets what was published so far, but not what waits for a commit."""
+        """Forgets what was published so far, also what waits for a commit."""
         self._captured.clear()
+        self._forget()
 
     def _plain(self, rooms: Rooms, data: Any = None) -> Trigger:
         return Trigger(rooms, data, encoder=self._encoder())
@@ -115,13 +138,23 @@ class Published:
 def capture(
     pending: Callable[[], list[Trigger]] = list,
     encoder: Callable[[], type[json.JSONEncoder] | None] = lambda: None,
+    forget: Callable[[], None] = lambda: None,
 ) -> Iterator[Published]:
     """Takes what is published aside, whichever publisher it is given to; nothing is sent."""
     captured = capturing.begin()
     try:
-        yield Published(captured, pending, encoder)
+        yield Published(captured, pending, encoder, forget)
     finally:
         capturing.end(captured)
+
+
+def _contains(value: Any, part: Any) -> bool:
+    """Whether ``value`` has at least what ``part`` has, as JSON."""
+    if isinstance(part, dict):
+        return isinstance(value, dict) and all(
+            key in value and _contains(value[key], inner) for key, inner in part.items()
+        )
+    return _canonical(value) == _canonical(part)
 
 
 def _canonical(value: Any) -> str:

@@ -7,9 +7,11 @@
 
 from __future__ import annotations
 
-from high_templar.django.publishing import UncommittedDataWarning
+from high_templar import UncommittedDataWarning
 from high_templar.django.publishing import apublish
+from high_templar.django.publishing import apublish_now
 from high_templar.django.publishing import publish
+from high_templar.django.publishing import publish_now
 from high_templar.django.rooms import SubclassRooms
 from high_templar.django.rooms import rooms_for_user
 from high_templar.django.signals import user_offline
@@ -23,7 +25,9 @@ __all__ = [
     "SubclassRooms",
     "UncommittedDataWarning",
     "apublish",
+    "apublish_now",
     "publish",
+    "publish_now",
     "rooms_for_user",
     "user_offline",
     "user_online",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -23,10 +24,12 @@ class Settings(NamedTuple):
     """The setting ``HIGH_TEMPLAR``, read; the names in it are these in upper case."""
 
     url: str = DEFAULT_URL
-    """Where to publish: the gateway's internal listener, or a RabbitMQ (``amqp://…``)."""
+    """Where to publish: the gateway's internal listener, or a RabbitMQ (``amqp://…``). Without it
+    the environment's ``HIGH_TEMPLAR_URL`` counts."""
 
     api_key: str = ""
-    """The gateway's ``internal.api_key``; needed wherever ``URL`` is beyond this machine."""
+    """The gateway's ``internal.api_key``; needed wherever ``URL`` is beyond this machine. Without
+    it the environment's ``HIGH_TEMPLAR_API_KEY`` counts."""
 
     public_url: str = "ws://127.0.0.1:5000/ws/"
     """Where browsers connect; ``ht_check`` does so too."""
@@ -46,8 +49,10 @@ class Settings(NamedTuple):
     on_error: OnError = "log"
     """``"log"`` or ``"raise"``, when a publication fails after its transaction's commit."""
 
-    timeout: float = 5.0
-    """Seconds that publishing may take, all attempts included."""
+    timeout: float = 0.5
+    """Seconds that one request may wait for all that it publishes, connecting, attempts and pauses
+    included; outside of requests, for one call or commit. Above 1,000 publications at once, for
+    each thousand that succeeds."""
 
     attempts: int = 3
     """How often a publication is sent at most."""
@@ -131,7 +136,9 @@ def settings() -> Settings:
         if key in KEYS and not _misfit(key, value)
     }
     if "url" not in known:
-        known["url"] = _legacy_url(given) or DEFAULT_URL
+        known["url"] = _legacy_url(given) or os.environ.get("HIGH_TEMPLAR_URL") or DEFAULT_URL
+    if "api_key" not in known:
+        known["api_key"] = os.environ.get("HIGH_TEMPLAR_API_KEY", "")
     return Settings(**known)
 
 

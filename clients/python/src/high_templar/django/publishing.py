@@ -2,76 +2,150 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+import weakref
+from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
+from contextlib import contextmanager
 from functools import lru_cache
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
-from django.core.signals import request_finished
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
 from django.db import connections
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 from django.dispatch import receiver
 
+from high_templar import UncommittedDataWarning
+from high_templar.django import budget
 from high_templar.django.conf import settings
 from high_templar.django.rooms import check_typed
+from high_templar.errors import PublishError
 from high_templar.publisher import Publisher
+from high_templar.transport import Receipt
 from high_templar.trigger import Rooms
 from high_templar.trigger import Trigger
 from high_templar.trigger import each_room
 
-
-class UncommittedDataWarning(UserWarning):
-    """Something is published while the data it tells of may still be rolled back."""
+logger = logging.getLogger("high_templar")
 
 
 def publish(
     rooms: Rooms,
     data: Any,
     *,
-    using: str | None = None,
-    immediate: bool = False,
+    using: str | Model | None = None,
     id: str | None = None,  # noqa: A002 # the member's name
+    immediate: bool = False,
 ) -> None:
     """Sends ``data`` to everyone who listens to one of ``rooms``, after the commit.
 
-    Within a transaction of the database ``using`` (the default one if it is not said) this waits
-    for the commit; if it is rolled back, also to a savepoint, nothing is sent. What one
-    transaction publishes leaves in its order in one request; where the same is said twice, the
-    last time counts, and neighbours with the same data become one trigger with the rooms of both.
-    Without a transaction it is sent at once, and with ``immediate=True`` always.
+    Within a transaction of the database ``using`` (an alias, or a model instance whose database is
+    meant; the default one if it is left out) this waits for the commit; if it is rolled back, also
+    to a savepoint, nothing is sent. What one transaction publishes is sent in its order in one
+    request; where the same is published twice the last time counts, and neighbours with the same
+    data become one trigger with the rooms of both. Hooks of ``on_commit`` that fail do not keep it
+    from being sent. Without a transaction it is sent at once, and no database is needed.
 
     ``data`` are encoded now, by ``HIGH_TEMPLAR["ENCODER"]``: what changes later is not seen, and
-    what is no JSON raises `InvalidTriggerError` here. What fails when it is sent is logged as an
+    what is not JSON raises `InvalidTriggerError` here. What fails when it is sent is logged as an
     error of the logger ``high_templar``, or raised with ``HIGH_TEMPLAR["ON_ERROR"] = "raise"``.
 
-    A trigger with an ``id`` of its own is never merged.
+    A trigger with an ``id`` of its own is never merged. ``immediate`` is the old name of
+    `publish_now`.
     """
-    rooms = each_room(rooms)
-    trigger = Trigger(rooms, data, id=id, encoder=settings().encoder_class)
-    check_typed(rooms)
-    alias = DEFAULT_DB_ALIAS if using is None else using
     if immediate:
-        _warn_of_leak(_open_transactions(), "with immediate=True")
-        publisher().publish_all([trigger])
+        warnings.warn(
+            "publish(immediate=True) is deprecated: use publish_now().",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        _publish_now(rooms, data, id, "with immediate=True")
         return
-    connection = connections[alias]
+    trigger = _trigger(rooms, data, id)
+    connection = connections[_alias(using)]
     if not connection.in_atomic_block:
-        _warn_of_leak(_open_transactions(), f"and waits for {alias!r}, which has none; say using=")
+        alias = connection.alias
+        _warn_of_leak(open_transactions(), f"and waits for {alias!r}, which has none; say using=")
+        if is_manual(connection):
+            _warn_of_leak([alias], "does not wait for a commit() by hand: call it after that")
     outbox_of(connection).add(trigger, mergeable=id is None)
 
 
-async def apublish(rooms: Rooms, data: Any, **options: Any) -> None:
-    """Like `publish`, from a coroutine; it takes the same arguments.
+def publish_now(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt:  # noqa: A002
+    """Sends ``data`` to everyone who listens to one of ``rooms``, whatever transaction is open.
+
+    For what does not depend on data that may be rolled back; warns within a transaction with an
+    `UncommittedDataWarning`. The receipt is false and has the ``error`` where a failure was logged.
+    """
+    return _publish_now(rooms, data, id, "at once")
+
+
+async def apublish(
+    rooms: Rooms,
+    data: Any,
+    *,
+    using: str | Model | None = None,
+    id: str | None = None,  # noqa: A002
+    immediate: bool = False,
+) -> None:
+    """Like `publish`, from a coroutine.
 
     Runs where Django runs the ORM for coroutines, so that it sees the same transaction.
     """
-    await sync_to_async(publish)(rooms, data, **options)
+    await sync_to_async(publish)(rooms, data, using=using, id=id, immediate=immediate)
+
+
+async def apublish_now(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt:  # noqa: A002
+    """Like `publish_now`, from a coroutine."""
+    return await sync_to_async(publish_now)(rooms, data, id=id)
+
+
+def _trigger(rooms: Rooms, data: Any, id: str | None) -> Trigger:  # noqa: A002
+    rooms = each_room(rooms)
+    trigger = Trigger(rooms, data, id=id, encoder=settings().encoder_class)
+    check_typed(rooms)
+    return trigger
+
+
+def _publish_now(rooms: Rooms, data: Any, id: str | None, how: str) -> Receipt:  # noqa: A002
+    trigger = _trigger(rooms, data, id)
+    _warn_of_leak(open_transactions(), how, stacklevel=4)
+    # What is committed already is older.
+    for outbox in _of_this_thread():
+        outbox.send()
+    return _send([trigger])[0]
+
+
+def _alias(using: str | Model | None) -> str:
+    if using is None:
+        return DEFAULT_DB_ALIAS
+    if isinstance(using, str):
+        return using
+    return using._state.db or DEFAULT_DB_ALIAS
+
+
+def _send(triggers: Sequence[Trigger]) -> list[Receipt]:
+    try:
+        sender = publisher()
+        with budget.spending(sender.timeout) as deadline:
+            return sender.publish_all(triggers, deadline=deadline)
+    except Exception as error:
+        # Publishers log a `PublishError` themselves: this is a wrong setting, which the system
+        # checks report. The data are committed, so there is nothing the caller could undo.
+        if settings().on_error == "raise":
+            raise
+        logger.exception("not published: %d triggers, first %r", len(triggers), triggers[0])
+        failure = error if isinstance(error, PublishError) else PublishError(str(error))
+        return [Receipt(trigger.id, error=failure) for trigger in triggers]
 
 
 @lru_cache(maxsize=1)
@@ -82,6 +156,7 @@ def publisher() -> Publisher:
         wanted.url,
         api_key=wanted.api_key,
         timeout=wanted.timeout,
+        connect_timeout=wanted.timeout,
         attempts=wanted.attempts,
         on_error=wanted.on_error,
         encoder=wanted.encoder_class,
@@ -90,29 +165,28 @@ def publisher() -> Publisher:
 
 
 class Entry:
-    """A trigger that waits for its commit; called by it."""
+    """A trigger that waits for its commit; a hook of ``on_commit``."""
 
     def __init__(self, outbox: Outbox, trigger: Trigger, mergeable: bool) -> None:
-        self._outbox = outbox
+        self.outbox = outbox
         self.trigger = trigger
         self.mergeable = mergeable
         self.is_committed = False
 
     def __call__(self) -> None:
         """Its transaction, and the savepoint in it, are committed."""
-        self.is_committed = True
-        self._outbox.committed.append(self)
+        self.outbox.commit([self])
 
 
 class Flush:
-    """Sends what was committed, if it is the last of its transaction."""
+    """Sends what was committed, if it is the last of its transaction; a hook of ``on_commit``."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self.is_last = True
 
     def __call__(self) -> None:
-        """Every hook of the transaction before this one has run."""
+        """Has the turn of the last publication among the hooks."""
         if self.is_last:
             self._outbox.send()
 
@@ -120,41 +194,107 @@ class Flush:
 class Outbox:
     """What one database connection is to publish at its next commit.
 
-    If a hook of somebody else fails, Django runs none of those after it. What of ours had its
-    turn before is sent with the next publication, or when the request is finished.
+    Django runs the hooks of a commit in their order and, if one raises, none of those after it.
+    Hence two ways to the same end. Entries and their flush are hooks, so that a savepoint takes
+    its own along and hooks that were registered before a publication have run when it is sent.
+    And `run_hooks`, around Django's own method, knows all that was committed before the first hook
+    runs, and sends what is left when the last one has run or one has failed.
     """
 
-    def __init__(self, alias: str) -> None:
-        self._alias = alias
-        self.committed: list[Entry] = []
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        # Weak: the outbox lives as long as its connection.
+        self._connection = weakref.ref(connection)
+        self._committed: list[Entry] = []
+        self._running = 0
+        self._failure: Exception | None = None
 
     def add(self, trigger: Trigger, *, mergeable: bool) -> None:
         """Waits for the commit; without a transaction this is it."""
-        entry, flush = Entry(self, trigger, mergeable), Flush(self)
+        connection = self.connection
+        entry = Entry(self, trigger, mergeable)
+        if not connection.in_atomic_block:
+            self.commit([entry])
+            self.send()
+            return
         earlier = self._last_flush()
-        # A hook belongs to the savepoint in which it is made and goes with it.
-        transaction.on_commit(entry, using=self._alias)
-        transaction.on_commit(flush, using=self._alias)
-        hooks = connections[self._alias].run_on_commit
-        if hooks and hooks[-1][1] is flush:
-            # This one must outlive its savepoint: it does the work of those before it.
-            hooks[-1] = (set(), *hooks[-1][1:])
-            if earlier is not None:
-                earlier.is_last = False
+        if earlier is None and not self._running:
+            # Left by a test that ran some hooks itself, and one of them failed.
+            self._committed.clear()
+        for watched in _watching:
+            watched.append(entry)
+        flush = Flush(self)
+        # A hook belongs to the savepoint in which it is registered and goes with it.
+        transaction.on_commit(entry, using=connection.alias)
+        transaction.on_commit(flush, using=connection.alias)
+        hooks = connection.run_on_commit
+        # This one must outlive its savepoint: it does the work of those before it.
+        hooks[-1] = (set(), *hooks[-1][1:])
+        if earlier is not None:
+            earlier.is_last = False
+
+    @property
+    def connection(self) -> BaseDatabaseWrapper:
+        """The connection; it is still there, because it is about to publish."""
+        connection = self._connection()
+        assert connection is not None  # noqa: S101 # an outbox is reached through it
+        return connection
+
+    def is_waiting(self, entry: Entry) -> bool:
+        """Whether it waits for the commit still: neither committed nor rolled back."""
+        connection = self._connection()
+        hooks = () if connection is None else tuple(connection.run_on_commit)
+        return not entry.is_committed and any(hook[1] is entry for hook in hooks)
+
+    def commit(self, entries: Iterable[Entry]) -> None:
+        """They are to be sent, in this order."""
+        for entry in entries:
+            if not entry.is_committed:
+                entry.is_committed = True
+                self._committed.append(entry)
+
+    def send(self) -> None:
+        """Sends what was committed, as one.
+
+        While hooks run nothing is raised, so that those of others run: `run_hooks` does it.
+        """
+        entries, self._committed = self._committed, []
+        triggers = merge(entries)
+        if not triggers:
+            return
+        try:
+            _send(triggers)
+        except Exception as error:
+            if not self._running:
+                raise
+            self._failure = self._failure or error
+
+    def run_hooks(self, connection: BaseDatabaseWrapper, run: Callable[[], None]) -> None:
+        """Runs the hooks of a commit, and sends whatever they do."""
+        hooks = [hook[1] for hook in connection.run_on_commit]
+        # All of it is committed now, so a hook that publishes something newer sends these first.
+        self.commit(hook for hook in hooks if isinstance(hook, Entry))
+        self._running += 1
+        is_done = False
+        try:
+            run()
+            is_done = True
+        finally:
+            self.send()
+            self._running -= 1
+            if not self._running:
+                failure, self._failure = self._failure, None
+                if failure is not None:
+                    if is_done:
+                        raise failure
+                    # Somebody else's exception is on its way and has precedence.
+                    logger.error("not published: %s", failure)
 
     def _last_flush(self) -> Flush | None:
         """The last one of the transaction that is open now."""
-        for hook in reversed(connections[self._alias].run_on_commit):
+        for hook in reversed(self.connection.run_on_commit):
             if isinstance(hook[1], Flush):
                 return hook[1]
         return None
-
-    def send(self) -> None:
-        """Sends what was committed, as one."""
-        entries, self.committed = self.committed, []
-        triggers = merge(entries)
-        if triggers:
-            publisher().publish_all(triggers)
 
 
 _outboxes: WeakKeyDictionary[BaseDatabaseWrapper, Outbox] = WeakKeyDictionary()
@@ -164,19 +304,48 @@ def outbox_of(connection: BaseDatabaseWrapper) -> Outbox:
     """The outbox of a connection; connections belong to one thread each."""
     outbox = _outboxes.get(connection)
     if outbox is None:
-        outbox = _outboxes[connection] = Outbox(connection.alias)
+        outbox = _outboxes[connection] = Outbox(connection)
+        # Of this connection alone: Django has no signal for a commit.
+        run = connection.run_and_clear_commit_hooks
+        connection.run_and_clear_commit_hooks = partial(  # type: ignore[method-assign]
+            outbox.run_hooks, connection, run
+        )
     return outbox
 
 
-def pending(aliases: Iterable[str] | None = None) -> list[Trigger]:
-    """What waits for a commit in this thread, as it would be sent now. For tests."""
-    found: list[Trigger] = []
-    for alias in connections if aliases is None else aliases:
-        hooks = [hook[1] for hook in connections[alias].run_on_commit]
-        found += merge(
-            [hook for hook in hooks if isinstance(hook, Entry) and not hook.is_committed]
-        )
-    return found
+def _of_this_thread() -> list[Outbox]:
+    found = (_outboxes.get(connection) for connection in connections.all(initialized_only=True))
+    return [outbox for outbox in found if outbox is not None]
+
+
+def is_manual(connection: BaseDatabaseWrapper) -> bool:
+    """Whether transactions are managed by hand, as far as is known without connecting."""
+    if connection.connection is None:
+        return not connection.settings_dict.get("AUTOCOMMIT", True)
+    return not connection.autocommit
+
+
+_watching: list[list[Entry]] = []
+
+
+@contextmanager
+def watch() -> Iterator[list[Entry]]:
+    """Notes what begins to wait for a commit meanwhile, in whatever thread. For tests."""
+    watched: list[Entry] = []
+    _watching.append(watched)
+    try:
+        yield watched
+    finally:
+        _watching[:] = [each for each in _watching if each is not watched]
+
+
+def pending(watched: Iterable[Entry]) -> list[Trigger]:
+    """What of it waits still, as it would be sent now."""
+    waiting: dict[Outbox, list[Entry]] = {}
+    for entry in watched:
+        if entry.outbox.is_waiting(entry):
+            waiting.setdefault(entry.outbox, []).append(entry)
+    return [trigger for entries in waiting.values() for trigger in merge(entries)]
 
 
 def merge(entries: Sequence[Entry]) -> list[Trigger]:
@@ -202,35 +371,26 @@ def merge(entries: Sequence[Entry]) -> list[Trigger]:
     return triggers
 
 
-def _open_transactions() -> list[str]:
+def open_transactions() -> list[str]:
     """The databases with a transaction of this thread, those around a test aside."""
     return [
-        alias
-        for alias in connections
+        connection.alias
+        for connection in connections.all(initialized_only=True)
         if any(
             not getattr(block, "_from_testcase", False)
-            for block in getattr(connections[alias], "atomic_blocks", ())
+            for block in getattr(connection, "atomic_blocks", ())
         )
     ]
 
 
-def _warn_of_leak(aliases: Sequence[str], how: str) -> None:
+def _warn_of_leak(aliases: Sequence[str], how: str, stacklevel: int = 3) -> None:
     if aliases:
         warnings.warn(
             f"publish() {how}, while a transaction on {', '.join(map(repr, aliases))} is open: "
             "clients may be told of data that is never committed or not yet visible.",
             UncommittedDataWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
-
-
-@receiver(request_finished)
-def _send_what_was_left(**_: object) -> None:
-    """Sends what is committed and was not sent, because somebody else's hook failed in between."""
-    for alias in connections:
-        outbox = _outboxes.get(connections[alias])
-        if outbox is not None and outbox.committed:
-            outbox.send()
 
 
 @receiver(setting_changed)

@@ -13,6 +13,7 @@ from django.test import override_settings
 from high_templar.django import launch
 from high_templar.django.conf import settings
 from high_templar.django.publishing import pending
+from high_templar.django.publishing import watch
 from high_templar.django.sessions import session_cookies
 from high_templar.gateway import Gateway
 from high_templar.testing import UNSAID
@@ -23,13 +24,18 @@ from high_templar.websocket import Client
 
 @contextmanager
 def capture_published() -> Iterator[Published]:
-    """Takes aside what is published by this site.
+    """Captures what this site publishes from now on; nothing is sent.
 
-    Also knows what waits for the commit of the transaction around a `TestCase`, which never comes:
-    it counts as published, and what was rolled back to a savepoint does not. The hooks of
-    ``on_commit`` need not be run for that.
+    What waits for the commit of the transaction around a `TestCase`, which never comes, counts as
+    published; what was rolled back to a savepoint does not. The hooks of ``on_commit`` need not be
+    run for that. In sync and async tests.
     """
-    with capture(pending, lambda: settings().encoder_class) as published:
+    with (
+        watch() as watched,
+        capture(
+            lambda: pending(watched), lambda: settings().encoder_class, watched.clear
+        ) as published,
+    ):
         yield published
 
 
@@ -46,21 +52,39 @@ class PublishedMixin:
 
     published: Published
 
-    def setUp(self) -> None:  # noqa: D102
-        super().setUp()  # type: ignore[misc]
-        capturing = capture_published()
-        self.published = capturing.__enter__()
-        self.addCleanup(capturing.__exit__, None, None, None)  # type: ignore[attr-defined]
+    # Around `setUp`, so that a class may have one of its own without a word about this one.
+    def run(self, result: Any = None) -> Any:  # noqa: D102
+        with capture_published() as self.published:
+            return super().run(result)  # type: ignore[misc]
+
+    def debug(self) -> None:  # noqa: D102
+        with capture_published() as self.published:
+            super().debug()  # type: ignore[misc]
 
     def assert_published(
-        self, room: Mapping[str, Any], data: Any = UNSAID, *, times: int | None = None
+        self,
+        room: Mapping[str, Any],
+        data: Any = UNSAID,
+        *,
+        containing: Mapping[str, Any] | None = None,
+        times: int | None = None,
     ) -> None:
-        """Fails if nothing went to this room, or not these data, or not so many ``times``."""
-        self.published.assert_published(room, data, times=times)
+        """See `high_templar.testing.Published.assert_published`."""
+        self.published.assert_published(room, data, containing=containing, times=times)
 
-    def assert_not_published(self, room: Mapping[str, Any], data: Any = UNSAID) -> None:
-        """Fails if something went to this room, or these data."""
-        self.published.assert_not_published(room, data)
+    def assert_not_published(
+        self,
+        room: Mapping[str, Any],
+        data: Any = UNSAID,
+        *,
+        containing: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Fails if something was published to this room, or these data."""
+        self.published.assert_not_published(room, data, containing=containing)
+
+    def assert_nothing_published(self) -> None:
+        """Fails if anything was published."""
+        self.published.assert_nothing_published()
 
 
 class LiveGateway(Gateway):
@@ -111,10 +135,17 @@ class LiveGatewayMixin:
                     self.assertEqual(page.next().data, {"id": 1})
     """
 
-    gateway: LiveGateway
     live_server_url: str
+    _gateway: LiveGateway | None = None
 
     def setUp(self) -> None:  # noqa: D102
         super().setUp()  # type: ignore[misc]
-        self.gateway = LiveGateway(self.live_server_url).start()
-        self.addCleanup(self.gateway.stop)  # type: ignore[attr-defined]
+        self.gateway  # noqa: B018 # starts it
+
+    @property
+    def gateway(self) -> LiveGateway:
+        """The gateway of this test; started at the latest when it is asked for."""
+        if self._gateway is None:
+            self._gateway = LiveGateway(self.live_server_url).start()
+            self.addCleanup(self._gateway.stop)  # type: ignore[attr-defined]
+        return self._gateway
