@@ -1,13 +1,18 @@
 """What the gateway asks: the bootstrap view and the hooks."""
 
+import functools
 import json
 
+import django
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 from django.core.exceptions import PermissionDenied
+from django.http import HttpResponseRedirect
 from django.test import Client
 from django.test import RequestFactory
+from django.urls import include
+from django.urls import path
 from django.views import View
 from shop.rooms import OrderRoom
 from shop.settings import HAS_REST_FRAMEWORK
@@ -109,6 +114,54 @@ class TestBootstrap:
         with pytest.raises(ImproperlyConfigured, match="AUTHENTICATION"):
             bootstrap(client)
 
+    @pytest.mark.parametrize("credentials", ["session", "none", "token"])
+    @pytest.mark.parametrize("path", ["api/bootstrap/", "own/", "wrapped/", "rest/"])
+    def test_no_login_is_required(self, client, anna, settings, path, credentials):
+        """`LoginRequiredMiddleware` of Django 5.1; also for views of the mixin."""
+        if path == "rest/" and not HAS_REST_FRAMEWORK:
+            pytest.skip("needs Django REST framework")
+        settings.ROOT_URLCONF = OwnUrls()
+        settings.LOGIN_URL = "/login/"
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, LOGIN_REQUIRED]
+        headers = {}
+        if credentials == "session":
+            client.force_login(anna)
+        elif credentials == "token":
+            settings.HIGH_TEMPLAR = {"AUTHENTICATION": [f"{__name__}.by_name", "session"]}
+            headers = {"authorization": "Name anna"}
+        answer = client.get(f"/{path}", headers=headers)
+        assert answer.status_code == (403 if credentials == "none" else 200)
+        assert answer["Content-Type"] == "application/json"
+
+    def test_hooks_need_no_login(self, anna, settings):
+        settings.LOGIN_URL = "/login/"
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, LOGIN_REQUIRED]
+        settings.HIGH_TEMPLAR = {"AUTHENTICATION": [f"{__name__}.by_name"]}
+        headers = {"authorization": "Name anna"}
+        assert Client().post("/api/hooks/connect/", headers=headers).status_code == 204
+
+    @pytest.mark.parametrize("path", ["api/bootstrap/", "own/", "wrapped/", "rest/"])
+    def test_no_cache_keeps_it(self, client, anna, settings, path):
+        """A cache of the whole site, and visitors who are told apart by a header."""
+        if path == "rest/" and not HAS_REST_FRAMEWORK:
+            pytest.skip("needs Django REST framework")
+        User.objects.create_user("ben")
+        settings.ROOT_URLCONF = OwnUrls()
+        settings.MIDDLEWARE = [
+            "django.middleware.cache.UpdateCacheMiddleware",
+            *settings.MIDDLEWARE,
+            "django.middleware.cache.FetchFromCacheMiddleware",
+        ]
+        settings.HIGH_TEMPLAR = {"AUTHENTICATION": [f"{__name__}.by_name", "session"]}
+        for name in ("anna", "ben"):
+            answer = client.get(f"/{path}", headers={"authorization": f"Name {name}"})
+            assert answer.json()["user"] == {"id": User.objects.get(username=name).pk}
+            assert {"private", "no-store"} <= set(answer["Cache-Control"].split(", "))
+            assert {"Cookie", "Authorization"} <= set(answer["Vary"].split(", "))
+        refused = client.get(f"/{path}", headers={"authorization": "Name nobody"})
+        assert refused.status_code == 403
+        assert "no-store" in refused["Cache-Control"]
+
     def test_a_view_of_your_own(self, anna):
         class Own(BootstrapMixin, View):
             def get_user(self):
@@ -126,6 +179,63 @@ class TestBootstrap:
             "user": {"id": anna.pk},
             "allowed_rooms": [{"own": anna.pk}],
         }
+
+
+class Own(BootstrapMixin, View):
+    pass
+
+
+def keep(view):
+    """A decorator as sites have them."""
+
+    @functools.wraps(view)
+    def wrapped(request):
+        return view(request)
+
+    return wrapped
+
+
+class OwnUrls:
+    """A site with bootstrap views of its own."""
+
+    def __init__(self):
+        self.urlpatterns = [
+            path("own/", Own.as_view()),
+            path("wrapped/", keep(Own.as_view())),
+            path("api/", include("high_templar.django.urls")),
+        ]
+        if HAS_REST_FRAMEWORK:
+            from rest_framework.views import APIView
+
+            class Rest(BootstrapMixin, APIView):
+                authentication_classes = ()
+
+            self.urlpatterns.append(path("rest/", Rest.as_view()))
+
+    def __hash__(self):
+        return id(self)
+
+
+class LoginRequired:
+    """What Django's own does since 5.1, for the versions before."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        return self.get_response(request)
+
+    def process_view(self, request, view, args, kwargs):
+        if request.user.is_authenticated or not getattr(view, "login_required", True):
+            return None
+        return HttpResponseRedirect("/login/")
+
+
+LOGIN_REQUIRED = (
+    "django.contrib.auth.middleware.LoginRequiredMiddleware"
+    if django.VERSION >= (5, 1)
+    else f"{__name__}.LoginRequired"
+)
 
 
 def by_name(request):
@@ -221,7 +331,7 @@ class TestHooks:
     def test_the_gateway_is_believed(self, browser, told, settings):
         settings.HIGH_TEMPLAR = {"API_KEY": "key"}
         for event in ("connect", "ping", "disconnect"):
-            answer = browser.post(f"/api/hooks/{event}/", headers={KEY_HEADER: "key"})
+            answer = browser.post(f"/api/hooks/{event}/", headers={KEY_HEADER: hook_key()})
             assert answer.status_code == 204
         assert told == [
             ("online", "connect", "anna"),
@@ -255,8 +365,49 @@ class TestHooks:
             assert answer.status_code == 204
         assert told == []
 
+    def test_the_publish_key_does_not_travel(self, browser, settings):
+        settings.HIGH_TEMPLAR = {"API_KEY": "key"}
+        assert browser.post("/api/hooks/connect/", headers={KEY_HEADER: "key"}).status_code == 403
+        assert "key" not in hook_key()
+        before = hook_key()
+        settings.HIGH_TEMPLAR = {"API_KEY": "another"}
+        assert hook_key() != before
+
+    def test_a_password_in_front_of_the_site_proves_nothing(self, browser, told):
+        """The browser sends `Basic` by itself, as it does the session's cookie."""
+        headers = {"authorization": "Basic YTpi", "origin": "https://evil.example"}
+        assert browser.post("/api/hooks/disconnect/", headers=headers).status_code == 403
+        assert told == []
+
+    def test_a_token_is_believed(self, anna, told, settings):
+        settings.HIGH_TEMPLAR = {"AUTHENTICATION": [f"{__name__}.by_name", "session"]}
+        browser = Client(enforce_csrf_checks=True)
+        headers = {"authorization": "Name anna"}
+        assert browser.post("/api/hooks/connect/", headers=headers).status_code == 204
+        assert told == [("online", "connect", "anna")]
+
+    def test_a_receiver_that_fails_hides_nothing_from_the_others(self, browser, anna, caplog):
+        seen = []
+
+        def fail(**_):
+            raise RuntimeError("no")
+
+        def note(user, **_):
+            seen.append(user.pk)
+
+        user_offline.connect(fail)
+        user_offline.connect(note)
+        try:
+            answer = browser.post("/api/hooks/disconnect/", headers={KEY_HEADER: hook_key()})
+        finally:
+            user_offline.disconnect(fail)
+            user_offline.disconnect(note)
+        assert answer.status_code == 204
+        assert seen == [anna.pk]
+        assert "fail failed" in caplog.text
+
     def test_nobody(self, told, settings):
         settings.HIGH_TEMPLAR = {"API_KEY": "key"}
-        answer = Client().post("/api/hooks/connect/", headers={KEY_HEADER: "key"})
+        answer = Client().post("/api/hooks/connect/", headers={KEY_HEADER: hook_key()})
         assert answer.status_code == 403
         assert told == []

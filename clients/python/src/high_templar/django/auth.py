@@ -30,16 +30,29 @@ from django.utils.module_loading import import_string
 
 from high_templar.django.conf import settings
 
+DJANGOS_USER = "_high_templar_user"
+"""Attribute of a request: the user that the middleware found."""
+
 Way = Callable[[HttpRequest], Optional[Any]]
 
 
 def authenticate(request: HttpRequest) -> Any | None:
     """The user behind a request, or ``None``. Raises `PermissionDenied` for wrong credentials."""
+    return identify(request)[0]
+
+
+def identify(request: HttpRequest) -> tuple[Any | None, bool]:
+    """The user behind a request, and whether the session is how they are known.
+
+    A session's cookie travels by itself, also with what a page of strangers sends.
+    """
+    # REST framework's views have a request of their own around Django's.
+    request = getattr(request, "_request", request)
     for way in _ways(settings().authentication):
         user = way(request)
         if user is not None:
-            return user if getattr(user, "is_active", True) else None
-    return None
+            return (user if getattr(user, "is_active", True) else None), way is session
+    return None, False
 
 
 def check_ways(names: tuple[str, ...]) -> None:
@@ -49,7 +62,7 @@ def check_ways(names: tuple[str, ...]) -> None:
 
 def session(request: HttpRequest) -> Any | None:
     """The user of Django's session."""
-    user = getattr(request, "user", None)
+    user = getattr(request, DJANGOS_USER, None) or getattr(request, "user", None)
     return user if user is not None and user.is_authenticated else None
 
 

@@ -58,11 +58,14 @@ def variables(wanted: Settings | None = None) -> dict[str, str]:
 
 
 def hook_key(wanted: Settings | None = None) -> str:
-    """What proves that a hook's call is the gateway's: the API key, else one of ``SECRET_KEY``."""
+    """Proves that a hook's call is the gateway's; derived from ``SECRET_KEY`` and the API key.
+
+    Never the API key itself: access logs and proxies between gateway and site may record headers,
+    and whoever has that key may publish.
+    """
     wanted = wanted or settings()
-    return (
-        wanted.api_key or salted_hmac("high_templar.hooks", "key", algorithm="sha256").hexdigest()
-    )
+    value = wanted.api_key or "key"
+    return salted_hmac("high_templar.hooks", value, algorithm="sha256").hexdigest()
 
 
 def flatten(table: Mapping[str, Any]) -> dict[str, str]:

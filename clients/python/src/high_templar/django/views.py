@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -10,19 +12,41 @@ from django.http import HttpRequest
 from django.http import HttpResponse
 from django.http import HttpResponseBase
 from django.http import JsonResponse
+from django.utils.cache import patch_cache_control
+from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
 from django.views import View
-from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.csrf import csrf_protect
 
 from high_templar.django import probe
 from high_templar.django import signals
+from high_templar.django.auth import DJANGOS_USER
 from high_templar.django.auth import authenticate
+from high_templar.django.auth import identify
 from high_templar.django.conf import settings
 from high_templar.django.launch import KEY_HEADER
 from high_templar.django.launch import hook_key
 from high_templar.django.rooms import rooms_of
+
+logger = logging.getLogger("high_templar")
+
+
+def never_stored(answer: HttpResponseBase) -> HttpResponseBase:
+    """Marks an answer as one visitor's own, for no cache to keep: rights end."""
+    patch_cache_control(answer, private=True, no_store=True)
+    patch_vary_headers(answer, ("Cookie", "Authorization"))
+    return answer
+
+
+def login_not_required(view: Callable[..., HttpResponseBase]) -> Any:
+    """Has `LoginRequiredMiddleware` of Django 5.1 let the gateway through.
+
+    The gateway asks for visitors without credentials as well and wants an answer, not a redirect
+    to a page for people.
+    """
+    view.login_required = False  # type: ignore[attr-defined]
+    return view
 
 
 class BootstrapMixin:
@@ -36,6 +60,9 @@ class BootstrapMixin:
 
             def get_extra(self, user):
                 return {"menu": menu_of(user)}
+
+    Works on Django's ``View`` and on ``APIView`` of REST framework. Whatever a site's middleware
+    does, no cache keeps the answer, and no login is required to ask.
     """
 
     request: HttpRequest
@@ -57,8 +84,24 @@ class BootstrapMixin:
         """More members for the answer; the gateway passes over them."""
         return {}
 
+    @classmethod
+    def as_view(cls, **options: Any) -> Any:
+        """The view, which needs no login."""
+        return login_not_required(super().as_view(**options))  # type: ignore[misc]
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answers, for no cache to keep."""
+        # REST framework replaces it by what its own classes find, which may be nobody.
+        setattr(request, DJANGOS_USER, getattr(request, "user", None))
+        return never_stored(super().dispatch(request, *args, **kwargs))  # type: ignore[misc]
+
     def bootstrap(self) -> JsonResponse:
         """The answer: 200 with ``allowed_rooms``, or 403 and a reason."""
+        answer = self._answer()
+        never_stored(answer)
+        return answer
+
+    def _answer(self) -> JsonResponse:
         try:
             user = self.get_user()
         except PermissionDenied as error:
@@ -78,7 +121,6 @@ class BootstrapMixin:
         return self.bootstrap()
 
 
-@method_decorator(never_cache, "dispatch")
 class BootstrapView(BootstrapMixin, View):
     """The ready bootstrap view: users by ``AUTHENTICATION``, rooms by `rooms_for_user`."""
 
@@ -88,12 +130,12 @@ class BootstrapView(BootstrapMixin, View):
 bootstrap = BootstrapView.as_view()
 
 
-@method_decorator(csrf_exempt, "dispatch")
+@method_decorator([csrf_exempt, login_not_required], "dispatch")
 class HookView(View):
     """Takes a call of the gateway's hooks and sends the signal.
 
     The call carries the visitor's cookies. It is believed if it also carries the gateway's key, or
-    a token, which no page of strangers can send, or passes Django's own check against CSRF.
+    credentials that a browser does not send by itself, or passes Django's own check against CSRF.
     """
 
     event = ""
@@ -101,11 +143,19 @@ class HookView(View):
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """204 for a user, 403 for nobody in particular."""
-        if _is_of_gateway(request) or "Authorization" in request.headers:
-            return self._tell(request)
-        return csrf_protect(self._tell)(request)
+        if _is_of_gateway(request):
+            return self._notify(request)
+        try:
+            user, by_session = identify(request)
+        except PermissionDenied:
+            return HttpResponse(status=403)
+        if user is not None and not by_session and "Authorization" in request.headers:
+            # Such as a token. `Basic` of a password in front of the site proves nothing: the
+            # browser adds it to what a page of strangers sends, as it does a session's cookie.
+            return self._notify(request)
+        return csrf_protect(self._notify)(request)
 
-    def _tell(self, request: HttpRequest) -> HttpResponse:
+    def _notify(self, request: HttpRequest) -> HttpResponse:
         try:
             user = authenticate(request)
         except PermissionDenied:
@@ -117,7 +167,12 @@ class HookView(View):
             return HttpResponse(status=204)
         is_gone = self.event == "disconnect"
         signal = signals.user_offline if is_gone else signals.user_online
-        signal.send(sender=HookView, user=user, request=request, event=self.event)
+        results = signal.send_robust(sender=HookView, user=user, request=request, event=self.event)
+        for notified, result in results:
+            if isinstance(result, Exception):
+                # The gateway does not look at the status, and the others are to know.
+                name = getattr(notified, "__qualname__", repr(notified))
+                logger.error("the %s hook: receiver %s failed", self.event, name, exc_info=result)
         return HttpResponse(status=204)
 
 
