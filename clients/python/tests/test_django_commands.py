@@ -9,7 +9,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import CommandError
 from django.core.management import call_command
+from django.http import HttpResponseRedirect
+from django.http import JsonResponse
 from django.test import override_settings
+from django.urls import include
 from django.urls import path
 from shop.settings import HAS_REST_FRAMEWORK
 
@@ -17,6 +20,7 @@ from high_templar.django import launch
 from high_templar.django.checks import check
 from high_templar.django.testing import LiveGateway
 from high_templar.django.views import bootstrap
+from high_templar.gateway import Gateway
 
 TESTS = Path(__file__).parent
 
@@ -28,6 +32,25 @@ def ids(**settings):
 
 def of_kit(**members):
     return ids(HIGH_TEMPLAR=members)
+
+
+class EverybodySignsIn:
+    """A site's own idea of requiring a login, which knows nothing of exceptions."""
+
+    def __init__(self, get_response):
+        self.get_response = get_response
+
+    def __call__(self, request):
+        if not request.user.is_authenticated:
+            return HttpResponseRedirect("/login/")
+        return self.get_response(request)
+
+
+class CachedUrls:
+    def __init__(self):
+        self.app_name = "high_templar"
+        view = path("bootstrap/", lambda _: JsonResponse({"allowed_rooms": []}), name="bootstrap")
+        self.urlpatterns = [path("api/", include(([view], "high_templar")))]
 
 
 class NoHooksUrls:
@@ -123,7 +146,9 @@ class TestVariables:
         assert found["HT_LISTEN"] == "127.0.0.1:5000"
         assert "HT_HOOKS__CONNECT" not in found
         headers = json.loads(found["HT_BACKEND__HEADERS"])
-        assert headers == {launch.KEY_HEADER: {"fixed": "key"}}
+        with override_settings(HIGH_TEMPLAR={"API_KEY": "key"}):
+            assert headers == {launch.KEY_HEADER: {"fixed": launch.hook_key()}}
+        assert "key" not in found["HT_BACKEND__HEADERS"].replace(launch.KEY_HEADER, "")
 
     def test_a_host_that_django_serves(self, variables):
         found = variables(ALLOWED_HOSTS=[".shop.example"])
@@ -230,7 +255,7 @@ class TestCheckCommand:
         call_command("ht_check", "--user", "anna")
         out = capsys.readouterr().out
         assert "Everything works." in out
-        assert out.count("ok      ") == 5
+        assert out.count("ok      ") == 7
         assert "heard after" in out
         assert not Session.objects.exists()
 
@@ -259,6 +284,27 @@ class TestCheckCommand:
         with pytest.raises(CommandError, match=r"manage.py high_templar"):
             call_command("ht_check")
         assert "FAILED  gateway, internal" in capsys.readouterr().out
+
+    @override_settings(LOGIN_URL="/login/")
+    def test_a_login_page_for_visitors_without_credentials(self, anna, settings, capsys):
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.EverybodySignsIn"]
+        with pytest.raises(CommandError, match="login_not_required"):
+            call_command("ht_check")
+        out = capsys.readouterr().out
+        assert "ok      bootstrap answer" in out
+        assert "redirects a visitor without credentials to /login/ (302)" in out
+
+    def test_an_answer_that_may_be_cached(self, anna, settings, capsys):
+        settings.ROOT_URLCONF = CachedUrls()
+        with pytest.raises(CommandError, match="never_cache"):
+            call_command("ht_check")
+        assert "may be cached" in capsys.readouterr().out
+
+    def test_the_gateway_of_another_site(self, anna, live_gateway, backend, settings, capsys):
+        with Gateway(backend.url) as other:
+            settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "PUBLIC_URL": other.url}
+            with pytest.raises(CommandError, match="of another site"):
+                call_command("ht_check")
 
     def test_a_gateway_elsewhere(self, anna, live_gateway, settings, capsys):
         settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "PUBLIC_URL": "ws://127.0.0.1:1/ws/"}

@@ -51,7 +51,8 @@ class Client:
 
     ``cookies`` and ``token`` are the visitor's credentials. ``allowed_rooms`` holds what the
     backend granted, ``None`` where it refused the visitor. ``timeout`` is for each call, in
-    seconds; `TimeoutError` tells that it is over. Raises `HandshakeError`.
+    seconds; `TimeoutError` tells that it is over. ``ssl_context`` is for ``wss://`` with a private
+    CA. Raises `HandshakeError`.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class Client:
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 10.0,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self.timeout = timeout
         self.allowed_rooms: list[dict[str, Any]] | None = None
         self._heard: list[Publication] = []
         self._buffer = b""
-        self._socket = _connect(url, timeout)
+        self._socket = _connect(url, timeout, ssl_context)
         try:
             self._handshake(url, cookies or {}, token, headers or {})
             first = json.loads(self._text())
@@ -275,7 +277,7 @@ class Client:
         self._socket.sendall(head + mask + masked)
 
 
-def _connect(url: str, timeout: float) -> socket.socket:
+def _connect(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.socket:
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ValueError(f"{url!r} is no websocket address: it begins with ws:// or wss://")
@@ -284,7 +286,8 @@ def _connect(url: str, timeout: float) -> socket.socket:
     if parts.scheme == "ws":
         return plain
     try:
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname)
+        tls = tls or ssl.create_default_context()
+        return tls.wrap_socket(plain, server_hostname=parts.hostname)
     except BaseException:
         plain.close()
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 import uuid
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from high_templar.errors import PublishError
 from high_templar.errors import UnauthorizedError
 from high_templar.http import HttpTransport
 from high_templar.transport import Deadline
+from high_templar.transport import RetryAfterError
 from high_templar.trigger import Trigger
 from high_templar.websocket import Client
 from high_templar.websocket import ClosedError
@@ -52,11 +54,17 @@ class Trial:
     """
 
     def __init__(
-        self, visitor: Visitor, room: Mapping[str, Any] | None = None, timeout: float = 10.0
+        self,
+        visitor: Visitor,
+        room: Mapping[str, Any] | None = None,
+        timeout: float = 10.0,
+        ca: str | None = None,
     ) -> None:
+        self._tls = ssl.create_default_context(cafile=ca) if ca else None
         self._visitor, self._room, self._timeout = visitor, room, timeout
         self._name = uuid.uuid4().hex
         self._session: Any = None
+        self._has_probe = False
         self._page: Client | None = None
         if visitor.user is not None:
             self._session = start_session(visitor.user, **{probe.SESSION_KEY: self._name})
@@ -66,8 +74,10 @@ class Trial:
         """The steps in their order, with what each tries."""
         return [
             ("bootstrap answer", self.bootstrap),
+            ("without credentials", self.stranger),
             ("gateway, internal", self.internal),
             ("gateway, public", self.connect),
+            ("gateway, without credentials", self.connect_stranger),
             ("subscribe", self.subscribe),
             ("publish and hear", self.deliver),
         ]
@@ -81,32 +91,17 @@ class Trial:
 
     def bootstrap(self) -> str:
         """Asks the bootstrap view, within this process."""
-        try:
-            path = reverse(settings().bootstrap)
-        except NoReverseMatch:
-            raise FailedError(
-                f"there is no URL named {settings().bootstrap!r}",
-                'Add path("api/", include("high_templar.django.urls")) to your urls.py.',
-            ) from None
-        client = DjangoClient(raise_request_exception=False)
-        for name, value in self._cookies().items():
-            client.cookies[name] = value
-        # As the gateway asks.
-        wanted = settings()
-        headers = {"Host": urlsplit(wanted.backend_url).hostname or "localhost"}
-        for name, source in launch.headers_of(wanted).items():
-            if "fixed" in source:
-                headers[name] = source["fixed"]
-        if self._visitor.token:
-            headers["Authorization"] = f"Token {self._visitor.token}"
-        answer = client.get(
-            path,
-            secure=wanted.backend_url.startswith("https://"),
-            headers=headers,
-        )
+        path = _path()
+        answer = self._ask(path, self._cookies(), self._visitor.token)
         if answer.status_code != 200:
             what = f"{path} answers {answer.status_code}{_excerpt(answer.content)}"
             raise FailedError(what, _why(answer))
+        if "no-store" not in answer.get("Cache-Control", ""):
+            raise FailedError(
+                f"{path} may be cached: its answer lacks Cache-Control: no-store",
+                "A cache may answer one visitor with the rooms of another. Use BootstrapMixin, or "
+                "decorate the view with django.views.decorators.cache.never_cache.",
+            )
         try:
             rooms = json.loads(answer.content).get("allowed_rooms", [])
         except (ValueError, AttributeError):
@@ -115,6 +110,7 @@ class Trial:
                 'The answer is {"allowed_rooms": [...]}.',
             ) from None
         shown = [room for room in rooms if room != probe.room(self._name)]
+        self._has_probe = len(shown) < len(rooms)
         if self._room is None and len(shown) == len(rooms):
             raise FailedError(
                 "no probe room is granted, and real rooms may have real listeners",
@@ -125,41 +121,80 @@ class Trial:
             ", ..." if len(shown) > 5 else ""
         )
 
+    def stranger(self) -> str:
+        """Asks as a visitor without credentials: whose session ended, for instance."""
+        path = _path()
+        answer = self._ask(path, {}, None)
+        status = answer.status_code
+        if status in _REDIRECTS:
+            raise FailedError(
+                f"{path} redirects a visitor without credentials to {answer['Location']} "
+                f"({status})",
+                "A middleware requires a login, perhaps LoginRequiredMiddleware: use BootstrapMixin "
+                "or mark the view with login_not_required. The view is to answer 401 or 403, "
+                "otherwise pages retry for ever.",
+            )
+        if status in _REFUSALS:
+            return f"{status}, refused"
+        if status != 200:
+            raise FailedError(
+                f"{path} answers a visitor without credentials {status}{_excerpt(answer.content)}",
+                "The view is to answer 401 or 403 for somebody it does not know. "
+                "The site's log has the error.",
+            )
+        return "200, admitted"
+
+    def _ask(self, path: str, cookies: Mapping[str, str], token: str | None) -> Any:
+        """Asks within this process, as the gateway does over HTTP."""
+        client = DjangoClient(raise_request_exception=False)
+        for name, value in cookies.items():
+            client.cookies[name] = value
+        wanted = settings()
+        headers = {
+            "Host": urlsplit(wanted.backend_url).hostname or "localhost",
+            "Accept": "application/json",
+        }
+        for name, source in launch.headers_of(wanted).items():
+            if "fixed" in source:
+                headers[name] = source["fixed"]
+        if token:
+            headers["Authorization"] = f"Token {token}"
+        return client.get(path, secure=wanted.backend_url.startswith("https://"), headers=headers)
+
     def internal(self) -> str:
         """Asks the gateway whether it is ready."""
         url = settings().url
         if url.startswith(("amqp://", "amqps://")):
             return "not asked: publications go over RabbitMQ"
-        transport = HttpTransport(url, settings().api_key)
+        transport = HttpTransport(
+            url, settings().api_key, connect_timeout=self._timeout, ssl_context=self._tls
+        )
         try:
             status, body = transport.get("ready", Deadline(self._timeout))
+            if status == 200:
+                # No trigger at all: it only needs the key.
+                transport.send([], Deadline(self._timeout))
+        except UnauthorizedError as error:
+            raise FailedError(str(error), _KEY_HINT) from error
+        except RetryAfterError as told:
+            raise FailedError(str(told.error), "See the gateway's log.") from told
         except PublishError as error:
-            raise FailedError(
-                str(error),
-                "Start it with: manage.py high_templar. Or is HIGH_TEMPLAR['URL'] wrong?",
-            ) from error
+            hint = "Start it with: manage.py high_templar. Or is HIGH_TEMPLAR['URL'] wrong?"
+            raise FailedError(str(error), _certificate_hint(error) or hint) from error
         finally:
             transport.close()
         if status != 200:
             raise FailedError(
-                f"{url}/ready answers {status}{_excerpt(body)}",
+                f"{transport.name}: /ready answers {status}{_excerpt(body)}",
                 "404: this is no gateway's internal listener. 503: the answer says what it misses.",
             )
-        return f"{url} is ready"
+        return f"{_bare(url)} is ready, and takes the key"
 
     def connect(self) -> str:
         """Connects as a page does, past whatever proxy there is."""
-        url = settings().public_url
-        scheme = "https" if url.startswith("wss:") else "http"
-        origin = f"{scheme}://{launch.allowed_host(urlsplit(url).hostname or '')}"
+        url, origin = settings().public_url, _origin()
         try:
-            self._page = Client(
-                url,
-                cookies=self._cookies(),
-                token=self._visitor.token,
-                headers={"Origin": origin},
-                timeout=self._timeout,
-            )
+            self._page = self._open(self._cookies(), self._visitor.token)
         except HandshakeError as error:
             hints = {
                 403: f"The gateway refuses pages of {origin}: see its setting origins.",
@@ -169,12 +204,45 @@ class Trial:
             hint = hints.get(error.status, "The proxy must pass on Upgrade and Connection.")
             raise FailedError(str(error), hint) from error
         except (OSError, ValueError) as error:
-            raise FailedError(
-                f"{url}: {error}", "Is the gateway up, and HIGH_TEMPLAR['PUBLIC_URL'] right?"
-            ) from error
+            hint = "Is the gateway up, and HIGH_TEMPLAR['PUBLIC_URL'] right?"
+            raise FailedError(f"{url}: {error}", _certificate_hint(error) or hint) from error
         if not self._page.is_authorized:
             raise self._refused()
+        granted = self._page.allowed_rooms or []
+        if self._has_probe and probe.room(self._name) not in granted:
+            raise FailedError(
+                f"{url} admits, but not with the rooms that this site grants",
+                f"Is it the gateway of another site? This one is at {settings().backend_url}; see "
+                "the gateway's backend.url.",
+            )
         return f"{url} admits, with {len(self._page.allowed_rooms or [])} rooms"
+
+    def connect_stranger(self) -> str:
+        """Connects without credentials; the site is to say who is refused."""
+        with self._open({}, None) as page:
+            if page.is_authorized:
+                return "admitted"
+            try:
+                code = page.close_code()
+            except TimeoutError:
+                code = 1006
+        if code == 1013:
+            raise FailedError(
+                "the gateway gets no usable answer for a visitor without credentials (1013)",
+                "Such pages retry for ever. What stands between gateway and site may redirect to "
+                "a login page; the gateway's log says what it got.",
+            )
+        return f"refused ({code})"
+
+    def _open(self, cookies: Mapping[str, str], token: str | None) -> Client:
+        return Client(
+            settings().public_url,
+            cookies=cookies,
+            token=token,
+            headers={"Origin": _origin()},
+            timeout=self._timeout,
+            ssl_context=self._tls,
+        )
 
     def _refused(self) -> FailedError:
         assert self._page is not None  # noqa: S101
@@ -217,9 +285,7 @@ class Trial:
         try:
             sender.attempt(trigger)
         except UnauthorizedError as error:
-            raise FailedError(
-                str(error), "HIGH_TEMPLAR['API_KEY'] is not the gateway's internal.api_key."
-            ) from error
+            raise FailedError(str(error), _KEY_HINT) from error
         except PublishError as error:
             raise FailedError(str(error), "See the gateway's log.") from error
         try:
@@ -243,10 +309,48 @@ class Trial:
         return {django_settings.SESSION_COOKIE_NAME: self._session.session_key}
 
 
+_REDIRECTS = (301, 302, 303, 307, 308)
+_REFUSALS = (401, 403, 404)
+_KEY_HINT = "HIGH_TEMPLAR['API_KEY'] is not the gateway's internal.api_key."
+
+
+def _path() -> str:
+    """Where the bootstrap view is."""
+    try:
+        return reverse(settings().bootstrap)
+    except NoReverseMatch:
+        raise FailedError(
+            f"there is no URL named {settings().bootstrap!r}",
+            'Add path("api/", include("high_templar.django.urls")) to your urls.py.',
+        ) from None
+
+
+def _origin() -> str:
+    """The page that connects."""
+    parts = urlsplit(settings().public_url)
+    scheme = "https" if parts.scheme == "wss" else "http"
+    return f"{scheme}://{launch.allowed_host(parts.hostname or '')}"
+
+
+def _certificate_hint(error: BaseException | None) -> str:
+    """What to do about a certificate, where that is the cause."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"The certificate is not accepted: {error.verify_message}. If it is signed by a CA "
+                "of your own, name that with --ca FILE, and for the site in the variable "
+                "SSL_CERT_FILE."
+            )
+        if isinstance(error, ssl.SSLError):
+            return "Does that port speak TLS? Otherwise the address begins with http: or ws:."
+        error = error.__cause__
+    return ""
+
+
 def _why(answer: Any) -> str:
     """What to do about a status other than 200."""
     status = answer.status_code
-    if status in (301, 302, 307, 308):
+    if status in _REDIRECTS:
         return f"It redirects to {answer['Location']}: the gateway follows to no other place."
     if status in (401, 403):
         return (

@@ -31,6 +31,7 @@ class Command(BaseCommand):
         who.add_argument("--user", metavar="NAME", help="the user to try as [the first active one]")
         who.add_argument("--token", help="try with this token in place of a session; needs --room")
         parser.add_argument("--room", metavar="JSON", help="publish to this room, for all to hear")
+        parser.add_argument("--ca", metavar="FILE", help="a CA of your own, for https: and wss:")
         parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each step")
 
     def handle(self, *_: Any, **options: Any) -> None:
@@ -43,7 +44,7 @@ class Command(BaseCommand):
         else:
             visitor = Visitor(user=self._user(options["user"]))
             self.stdout.write(f"as {visitor.user}")
-        trial = Trial(visitor, room, options["timeout"])
+        trial = Trial(visitor, room, options["timeout"], options["ca"])
         try:
             for name, step in trial.steps:
                 self._step(name, step)
