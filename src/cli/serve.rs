@@ -34,7 +34,7 @@ use crate::systemd;
 const CONTROL_THREADS_MAX: usize = 2;
 
 /// What blocking work that is left may take at the very end.
-const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How to serve.
 #[derive(Debug, clap::Args)]
@@ -135,5 +135,30 @@ async fn leave(gateway: Gateway, signals: &mut Signals) {
                 hurry.cancel();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ht_server::config::DrainConfig;
+
+    use super::*;
+
+    /// What `docker stop` waits before it kills.
+    const DOCKER: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn supervisors_wait_longer_than_a_shutdown_takes() {
+        let DrainConfig { delay, timeout, .. } = DrainConfig::default();
+        let longest = delay + timeout + GRACE;
+        // One second for a machine that is busy.
+        assert!(longest + Duration::from_secs(1) <= DOCKER, "{longest:?}");
+        let unit = include_str!("../../packaging/high-templar.service");
+        let line = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("TimeoutStopSec="));
+        let seconds = line.and_then(|text| text.strip_suffix('s')?.parse().ok());
+        let unit = Duration::from_secs(seconds.expect("a time in seconds"));
+        assert!(longest < unit, "{longest:?} {unit:?}");
     }
 }

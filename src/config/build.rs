@@ -228,6 +228,7 @@ fn server(values: &Values) -> ServerConfig {
             probe_timeout: values.readiness_probe_timeout.value,
         },
         drain: DrainConfig {
+            delay: values.drain_delay.value,
             period: values.drain_period.value,
             timeout: values.drain_timeout.value,
         },

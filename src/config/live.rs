@@ -47,6 +47,7 @@ const LIVE: &[&str] = &[
     "keepalive.timeout",
     "tcp.send_buffer",
     "tcp.user_timeout",
+    "drain.delay",
     "drain.period",
     "drain.timeout",
     "log.level",

@@ -296,10 +296,12 @@ settings! {
     tcp_user_timeout: Duration, "tcp.user_timeout", period(Duration::ZERO, HOUR), TcpOptions::default().user_timeout,
         "`TCP_USER_TIMEOUT` of visitors' sockets: a peer that acknowledges nothing of what was sent, or has no room for more, for this long is gone. Above `limits.outbox_age`, so that slow clients are evicted and counted before. 0: the system's own, some fifteen minutes.";
 
+    drain_delay: Duration, "drain.delay", period(Duration::ZERO, HOUR), DrainConfig::default().delay,
+        "How long, after SIGTERM, `/ready` is red while the port stays open and everything is served as before: time for load balancers and Kubernetes endpoints to send newcomers elsewhere. A second signal ends it. 0: the port closes at once.";
     drain_period: Duration, "drain.period", period(Duration::ZERO, HOUR), DrainConfig::default().period,
         "How long closing the connections takes when there are many, so that their clients do not all come back at once; at most half of `drain.timeout`. 0: all at once.";
     drain_timeout: Duration, "drain.timeout", period(Duration::ZERO, HOUR), DrainConfig::default().timeout,
-        "How long leaving may take: connections are closed, hooks told, the broker let go. Keep it below the time that your supervisor waits before it kills.";
+        "How long everything after `drain.delay` may take: connections are closed, hooks called, the broker's messages acknowledged. What is left then is dropped, hooks that hang included, and the process ends within another second. Keep the sum of `drain.delay` and this below the time that your supervisor waits before it kills: 10 seconds for `docker stop`, `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.";
 
     readiness_probe_interval: Duration, "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
         "Time between two probes that the node sends itself the way triggers go: through the broker, if there is one, and to every thread. 0: none.";
@@ -343,7 +345,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "Pings to clients that say nothing, to find those that are gone.",
     ),
     ("tcp", "Options of visitors' sockets."),
-    ("drain", "Leaving in peace."),
+    ("drain", "Graceful shutdown."),
     ("readiness", "Whether this node may get traffic: `/ready`."),
     ("log", "The log."),
 ];

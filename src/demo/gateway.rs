@@ -161,6 +161,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
         hooks: HookQueueConfig::default(),
         readiness: ReadinessConfig::default(),
         drain: DrainConfig {
+            delay: Duration::ZERO,
             period: Duration::ZERO,
             timeout: DRAIN_TIMEOUT,
         },

@@ -90,3 +90,68 @@ fn a_second_signal_closes_all_at_once_and_does_not_wait_for_hooks() {
     assert_eq!(gateway.wait_for_end(), Some(0));
     gate.open();
 }
+
+#[test]
+fn during_the_delay_the_node_is_not_ready_and_serves_as_before() {
+    let gate = Gate::default();
+    let backend = StubBackend::hooks_behind(&gate);
+    let mut gateway = Gateway::with(&backend)
+        .hooks()
+        .set("HT_DRAIN__DELAY", NEVER)
+        .start();
+    let mut early = Client::connect(&gateway);
+    early.subscribe(&json!({"room": 1}), 1);
+    gateway.signal("TERM");
+    gateway.wait_for_line("serving as before for drain.delay");
+    let ready = gateway.get("/ready");
+    assert_eq!(ready.status, 503, "{ready:?}");
+    assert_eq!(gateway.get("/live").status, 200);
+    let mut late = Client::connect(&gateway);
+    late.subscribe(&json!({"room": 1}), 1);
+    gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "meanwhile"}));
+    for client in [&mut early, &mut late] {
+        assert_eq!(client.expect_publish().0, "meanwhile");
+        client.fence();
+    }
+    // A second signal ends the delay, and waits for no hook.
+    gateway.signal("TERM");
+    for mut client in [early, late] {
+        client.expect_close(1012);
+    }
+    assert_eq!(gateway.wait_for_end(), Some(0));
+    gate.open();
+}
+
+#[test]
+fn after_the_delay_the_node_shuts_down_by_itself() {
+    let backend = StubBackend::open();
+    let mut gateway = Gateway::with(&backend)
+        .set("HT_DRAIN__DELAY", "200ms")
+        .start();
+    let mut client = Client::connect(&gateway);
+    gateway.signal("TERM");
+    gateway.wait_for_line("serving as before for drain.delay");
+    client.expect_close(1012);
+    assert!(gateway.public().connect().is_err(), "nobody new is let in");
+    drop(client);
+    assert_eq!(gateway.wait_for_end(), Some(0));
+}
+
+#[test]
+fn hooks_that_hang_do_not_outlast_the_timeout() {
+    let gate = Gate::default();
+    let backend = StubBackend::hooks_behind(&gate);
+    let mut gateway = Gateway::with(&backend)
+        .hooks()
+        .set("HT_HOOKS__TIMEOUT", NEVER)
+        .set("HT_DRAIN__TIMEOUT", "500ms")
+        .start();
+    let clients: Vec<_> = (0..50).map(|_| Client::connect(&gateway)).collect();
+    gateway.signal("TERM");
+    for mut client in clients {
+        client.expect_close(1012);
+    }
+    gateway.wait_for_line("the time to leave is over");
+    assert_eq!(gateway.wait_for_end(), Some(0));
+    gate.open();
+}

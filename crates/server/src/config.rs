@@ -215,17 +215,20 @@ impl Default for ServerLimits {
 /// How a node leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainConfig {
+    /// How long the node is not ready, but serves as before. Zero: not at all.
+    pub delay: Duration,
     /// From the first to the last connection that is closed. Zero: all at once.
     pub period: Duration,
-    /// How long leaving may take in all.
+    /// How long everything after `delay` may take.
     pub timeout: Duration,
 }
 
 impl Default for DrainConfig {
     fn default() -> Self {
         Self {
-            period: Duration::from_secs(5),
-            timeout: Duration::from_secs(20),
+            delay: Duration::ZERO,
+            period: Duration::from_secs(3),
+            timeout: Duration::from_secs(7),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Leaving in peace.
+//! Graceful shutdown.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -33,8 +33,10 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 const HURRIED: Duration = Duration::from_secs(1);
 
 impl Gateway {
-    /// Leaves in peace, within `drain.timeout`; then what is left is let go.
+    /// Shuts down within `drain.delay` and `drain.timeout`; then what is left is let go.
     ///
+    /// For `drain.delay` the node only says that it is not ready any more and serves as ever, so
+    /// that load balancers can send newcomers elsewhere.
     /// Nobody new is let in. The open connections are closed in waves over `drain.period`, each
     /// after all that was published before its wave, and hear and publish as ever until then.
     /// Once all are closed no trigger is taken any more, those under way get their answer, the
@@ -42,8 +44,9 @@ impl Gateway {
     /// gives the rest one more second.
     pub async fn drain(self, hurry: CancellationToken) {
         let settings = self.live.now().drain;
-        let end = Instant::now() + settings.timeout;
         self.node.draining.store(true, Ordering::Relaxed);
+        stay_open(settings.delay, &hurry).await;
+        let end = Instant::now() + settings.timeout;
         self.doors.cancel();
         // Its address is free as soon as it is over.
         joined(self.public_door).await;
@@ -93,6 +96,21 @@ impl Gateway {
         self.intake.cancel();
         self.health.cancel();
         joined(self.internal_door).await;
+    }
+}
+
+/// Waits until those who look at `/ready` know that newcomers belong elsewhere, or there is a hurry.
+async fn stay_open(delay: Duration, hurry: &CancellationToken) {
+    if delay.is_zero() {
+        return;
+    }
+    tracing::info!(
+        delay_ms = delay.as_millis(),
+        "not ready any more: serving as before for drain.delay"
+    );
+    tokio::select! {
+        () = tokio::time::sleep(delay) => {}
+        () = hurry.cancelled() => {}
     }
 }
 
@@ -188,6 +206,7 @@ mod tests {
 
     fn spread(period: u64, timeout: u64, open: u64) -> (u128, String) {
         let settings = DrainConfig {
+            delay: Duration::ZERO,
             period: Duration::from_millis(period),
             timeout: Duration::from_millis(timeout),
         };

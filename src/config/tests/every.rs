@@ -90,6 +90,7 @@ const EVERY: &[(&str, &str)] = &[
     ("keepalive.timeout", "120"),
     ("tcp.send_buffer", "12100"),
     ("tcp.user_timeout", "122"),
+    ("drain.delay", r#""4s""#),
     ("drain.period", r#""3s""#),
     ("drain.timeout", r#""2s""#),
     ("readiness.probe_interval", "6"),
@@ -127,6 +128,7 @@ fn assert_every(config: &Config) {
     assert_eq!(server.idle_timeout.as_secs(), 105);
     assert_eq!(server.readiness.probe_interval.as_secs(), 6);
     assert_eq!(server.readiness.probe_timeout.as_secs(), 7);
+    assert_eq!(server.drain.delay.as_secs(), 4);
     assert_eq!(server.drain.timeout.as_secs(), 2);
     assert_eq!(server.drain.period.as_secs(), 3);
     let session = &server.session;
