@@ -190,6 +190,7 @@ fn server(values: &Values) -> ServerConfig {
             message_bytes: values.limits_message_bytes.value,
             messages_per_second: values.limits_messages_per_second.value,
             subscriptions: values.limits_subscriptions.value,
+            names_per_room: values.limits_names_per_room.value,
             request_id_bytes: values.limits_request_id_bytes.value,
             room_bytes: values.limits_room_bytes.value,
             room_depth: values.limits_room_depth.value,

@@ -259,6 +259,8 @@ settings! {
         "Messages and control frames of one client in a second; ten times as many may come at once, into which the subscriptions of a page that comes back must fit. Beyond it the connection is closed with 4200. 0: no limit.";
     limits_subscriptions: usize, "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
         "Subscriptions of one connection; a further one is answered `too-many-subscriptions`. One whose room and `requestId` together are longer than 1 KiB counts once for each KiB begun, so that this bounds what a client takes in memory, too.";
+    limits_names_per_room: usize, "limits.names_per_room", count(1, 1_000), Limits::default().names_per_room,
+        "`requestId`s under which one connection may subscribe to the same room; a further one is answered `too-many-names`. Each of them gets a copy of every publication for the room, so this bounds how much traffic one trigger may cause. A `requestId` counts once for every 64 bytes begun; the first always fits.";
     limits_request_id_bytes: usize, "limits.request_id_bytes", size(38, 64 * KIB), Limits::default().request_id_bytes,
         "Longest `requestId`, as JSON text.";
     limits_room_bytes: usize, "limits.room_bytes", size(64, MIB), Limits::default().room_bytes,

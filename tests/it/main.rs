@@ -1,6 +1,7 @@
 //! The real binary as a black box, a file per feature.
 
 mod address;
+mod amplification;
 mod backend;
 mod bench;
 mod binary;

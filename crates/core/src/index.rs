@@ -18,10 +18,6 @@ use smallvec::SmallVec;
 
 use crate::index::posting::Posting;
 
-/// Combinations of positions with `*` in one shape from which on there should be no more: each
-/// costs every publication of that shape a look, about 60 ns.
-const MASKS: usize = 64;
-
 /// A room's place in a [`RoomIndex`]; given to another room after the room was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomId(u32);
@@ -32,6 +28,19 @@ impl RoomId {
     pub fn index(self) -> usize {
         self.0 as usize
     }
+}
+
+/// A room's mask among those of its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaskUse {
+    /// The shape, while it has a room.
+    pub shape: Option<u32>,
+    /// The positions with `*`, as bits.
+    pub mask: u64,
+    /// How many masks the shape has.
+    pub existing: usize,
+    /// This mask is one of them.
+    pub exists: bool,
 }
 
 /// How `*` is understood.
@@ -132,16 +141,31 @@ impl<S: BuildHasher> RoomIndex<S> {
         self.find_in(shape, self.mask(room), room)
     }
 
-    /// Whether a room may be added without looking up publications getting slower: its shape has
-    /// rooms with the same positions `*`, or few enough combinations of them.
+    /// How the masks of the room's shape are used; none where the room has no `*`.
     #[must_use]
-    pub fn has_mask_for(&self, room: &Room) -> bool {
+    pub fn masks_for(&self, room: &Room) -> Option<MaskUse> {
         let mask = self.mask(room);
-        mask == 0
-            || self.find_shape(room).is_none_or(|shape| {
-                let masks = &self.shapes[shape as usize].masks;
-                masks.len() < MASKS || masks.iter().any(|&(known, _)| known == mask)
-            })
+        if mask == 0 {
+            return None;
+        }
+        let shape = self.find_shape(room);
+        let masks = shape.map_or(&[][..], |shape| &self.shapes[shape as usize].masks);
+        Some(MaskUse {
+            shape,
+            mask,
+            existing: masks.len(),
+            exists: masks.iter().any(|&(known, _)| known == mask),
+        })
+    }
+
+    /// The shape and the mask of a stored room; none where it has no `*`.
+    ///
+    /// # Panics
+    /// When the id's room was removed.
+    #[must_use]
+    pub fn mask_of(&self, id: RoomId) -> Option<(u32, u64)> {
+        let stored = &self.rooms[id.index()];
+        (stored.mask != 0).then_some((stored.shape, stored.mask))
     }
 
     /// Adds a room, or finds it. The flag says that it is new.

@@ -24,6 +24,7 @@ mod connection;
 mod keepalive;
 mod rate;
 mod timer;
+mod wildcards;
 
 /// The hash function of every table. By default it is seeded at random, because clients choose
 /// much of what is hashed; a fixed seed is for measurements.

@@ -13,6 +13,10 @@ pub struct Limits {
     /// together. Beyond it a subscribe is answered
     /// `too-many-subscriptions`.
     pub subscriptions: usize,
+    /// Request ids under which one connection may have the same room, each once for every 64 bytes
+    /// begun of its JSON text; the first always fits. Beyond it a subscribe is answered
+    /// `too-many-names`: each of them is a copy of every publication for that room.
+    pub names_per_room: usize,
     /// Longest `requestId`, in bytes of its JSON text.
     pub request_id_bytes: usize,
     /// Longest room of a client, in bytes of its JSON text.
@@ -29,6 +33,7 @@ impl Default for Limits {
             message_bytes: 1 << 20,
             messages_per_second: 1_000,
             subscriptions: 10_000,
+            names_per_room: 32,
             request_id_bytes: 1 << 10,
             room_bytes: 16 << 10,
             room_depth: 32,

@@ -81,6 +81,11 @@ pub trait Effects<P> {
     /// Something a hook may want to know.
     fn moment(&mut self, moment: Moment, peer: &mut P, now: u64);
 
+    /// Whose connection it is: a number that is equal for all connections of one user, or of one
+    /// address where users are not known. Asked when a subscription has `*`, so that no client takes
+    /// more than its share.
+    fn client(&mut self, peer: &P) -> u64;
+
     /// A room got its first subscriber in this shard. Answers the last position that was given
     /// before others knew of it: the room hears what comes after that position, and nothing
     /// older that is still on its way.

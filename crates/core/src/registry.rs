@@ -13,6 +13,11 @@ use crate::Hasher;
 use crate::index::Matching;
 use crate::index::RoomId;
 use crate::index::RoomIndex;
+use crate::wildcards::Wildcards;
+
+mod names;
+
+pub(crate) use self::names::{Names, name_weight};
 
 /// A connection's place in its shard; given to another connection after it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,10 +85,12 @@ pub(crate) struct Registry {
     /// By [`RoomId`].
     rooms: Vec<Subscribers>,
     subscriptions: Slab<Subscription>,
-    /// By connection, request id and room.
-    exact: HashTable<u32>,
+    /// By connection and room: of the names under which a connection has a room there are few.
+    pairs: HashTable<u32>,
     /// One subscription of each group, by connection and request id.
     groups: HashTable<u32>,
+    /// Who holds which combinations of `*`.
+    wildcards: Wildcards,
     /// Counts publications, so that a room which several of a publication's rooms meet is
     /// delivered once.
     pass: u64,
@@ -122,10 +129,11 @@ impl Registry {
     pub(crate) fn new(matching: Matching, hasher: Hasher) -> Self {
         Self {
             index: RoomIndex::new(matching, hasher.clone()),
+            wildcards: Wildcards::new(hasher.clone()),
             hasher,
             rooms: Vec::new(),
             subscriptions: Slab::new(),
-            exact: HashTable::new(),
+            pairs: HashTable::new(),
             groups: HashTable::new(),
             pass: 0,
             position: 0,
@@ -148,17 +156,12 @@ impl Registry {
         (subscription.connection, &subscription.tail)
     }
 
-    /// Whether the connection has this very subscription.
-    pub(crate) fn has(&self, connection: ConnectionId, room: &Room, name: &RequestId) -> bool {
-        self.index
-            .find(room)
-            .is_some_and(|room| self.find(connection, name.as_json(), room))
-    }
-
-    /// Adds a subscription.
+    /// Adds a subscription for a connection of `client`, a number that is equal for all connections
+    /// of one user or address.
     pub(crate) fn subscribe(
         &mut self,
         connection: ConnectionId,
+        client: u64,
         own: &mut Own,
         room: Room,
         name: &RequestId,
@@ -172,8 +175,11 @@ impl Registry {
                     .resize_with(room.index() + 1, Subscribers::default);
             }
             self.rooms[room.index()] = Subscribers::default();
-        } else if self.find(connection, name.as_json(), room) {
+        } else if self.has(connection, name, room) {
             return Subscribed::Already;
+        }
+        if let Some((shape, mask)) = self.index.mask_of(room) {
+            self.wildcards.enter(connection, client, shape, mask);
         }
         let list = &mut self.rooms[room.index()].list;
         let id = slot(self.subscriptions.insert(Subscription {
@@ -194,10 +200,10 @@ impl Registry {
         own.first = id;
         own.weight += weight;
         self.join_group(id);
-        let hash = hash_exact(&self.hasher, &self.subscriptions[id as usize]);
+        let hash = hash_pair(&self.hasher, &self.subscriptions[id as usize]);
         let (hasher, all) = (&self.hasher, &self.subscriptions);
-        self.exact
-            .insert_unique(hash, id, |&id| hash_exact(hasher, &all[id as usize]));
+        self.pairs
+            .insert_unique(hash, id, |&id| hash_pair(hasher, &all[id as usize]));
         if opened {
             Subscribed::Opened(room)
         } else {
@@ -208,11 +214,6 @@ impl Registry {
     /// A room that has a subscriber.
     pub(crate) fn room(&self, id: RoomId) -> &Room {
         self.index.room(id)
-    }
-
-    /// Whether a room may be opened; see [`RoomIndex::has_mask_for`].
-    pub(crate) fn has_mask_for(&self, room: &Room) -> bool {
-        self.index.has_mask_for(room)
     }
 
     /// Lets a room hear only publications after the position `since`.
@@ -270,15 +271,6 @@ impl Registry {
         })
     }
 
-    fn find(&self, connection: ConnectionId, name: &str, room: RoomId) -> bool {
-        let hash = self.hasher.hash_one((connection, name.as_bytes(), room));
-        let same = |&id: &u32| {
-            let other = &self.subscriptions[id as usize];
-            other.connection == connection && other.room == room && other.name() == name.as_bytes()
-        };
-        self.exact.find(hash, same).is_some()
-    }
-
     fn find_group(&self, connection: ConnectionId, name: &str) -> Option<u32> {
         let hash = self.hasher.hash_one((connection, name.as_bytes()));
         let same = |&id: &u32| {
@@ -334,11 +326,14 @@ impl Registry {
 
     fn remove(&mut self, id: u32, own: &mut Own, closed: &mut impl FnMut(&Room)) {
         self.leave_group(id);
-        let hash = hash_exact(&self.hasher, &self.subscriptions[id as usize]);
-        if let Ok(entry) = self.exact.find_entry(hash, |&other| other == id) {
+        let hash = hash_pair(&self.hasher, &self.subscriptions[id as usize]);
+        if let Ok(entry) = self.pairs.find_entry(hash, |&other| other == id) {
             entry.remove();
         }
         let gone = self.subscriptions.remove(id as usize);
+        if let Some((shape, mask)) = self.index.mask_of(gone.room) {
+            self.wildcards.leave(gone.connection, shape, mask);
+        }
         match gone.previous {
             NONE => own.first = gone.next,
             previous => self.subscriptions[previous as usize].next = gone.next,
@@ -369,12 +364,8 @@ impl Subscription {
     }
 }
 
-fn hash_exact(hasher: &Hasher, subscription: &Subscription) -> u64 {
-    hasher.hash_one((
-        subscription.connection,
-        subscription.name(),
-        subscription.room,
-    ))
+fn hash_pair(hasher: &Hasher, subscription: &Subscription) -> u64 {
+    hasher.hash_one((subscription.connection, subscription.room))
 }
 
 fn hash_group(hasher: &Hasher, subscription: &Subscription) -> u64 {

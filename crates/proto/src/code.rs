@@ -25,7 +25,10 @@ pub enum ErrorCode {
     RoomNotFound,
     /// The connection has as many subscriptions as it may have.
     TooManySubscriptions,
-    /// Subscribers have `*` in as many combinations of this room's keys as is allowed.
+    /// The connection has the room under as many other `requestId`s as it may.
+    TooManyNames,
+    /// The connection has `*` in as many combinations of this room's keys as it may, or all
+    /// subscribers together have.
     TooManyWildcards,
     /// No subscription has this `requestId`.
     NotSubscribed,
@@ -33,7 +36,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, for metrics and documents.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NonJsonMessage,
         Self::MessageNotObject,
         Self::MessageTypeNotAllowed,
@@ -45,6 +48,7 @@ impl ErrorCode {
         Self::RoomTooLong,
         Self::RoomNotFound,
         Self::TooManySubscriptions,
+        Self::TooManyNames,
         Self::TooManyWildcards,
         Self::NotSubscribed,
     ];
@@ -64,6 +68,7 @@ impl ErrorCode {
             Self::RoomTooLong => "room-too-long",
             Self::RoomNotFound => "room-not-found",
             Self::TooManySubscriptions => "too-many-subscriptions",
+            Self::TooManyNames => "too-many-names",
             Self::TooManyWildcards => "too-many-wildcards",
             Self::NotSubscribed => "not-subscribed",
         }

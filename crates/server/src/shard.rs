@@ -343,6 +343,10 @@ impl Effects<Socket> for Outside {
         }
     }
 
+    fn client(&mut self, peer: &Socket) -> u64 {
+        peer.client()
+    }
+
     fn room_opened(&mut self, room: &Room) -> u64 {
         self.node.census.opened(self.index, room)
     }

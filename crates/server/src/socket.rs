@@ -1,5 +1,6 @@
 //! A client's socket as its shard sees it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::io::IoSlice;
 use std::io::Read;
@@ -74,6 +75,18 @@ impl Socket {
             address: Slot::NONE,
             about,
         }
+    }
+
+    /// A number that is equal for all connections of one user, and where the user is not known for
+    /// all of one address.
+    pub(crate) fn client(&self) -> u64 {
+        let user = self.about.as_ref().and_then(|about| about.user.as_ref());
+        let mut hasher = DefaultHasher::new();
+        match user {
+            Some(user) => user.hash(&mut hasher),
+            None => self.address.hash(&mut hasher),
+        }
+        hasher.finish()
     }
 
     /// Asks for events, edge-triggered, for as long as the socket lives.

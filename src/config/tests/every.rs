@@ -73,6 +73,7 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.message_bytes", "10600"),
     ("limits.messages_per_second", "1060"),
     ("limits.subscriptions", "107"),
+    ("limits.names_per_room", "127"),
     ("limits.request_id_bytes", "108"),
     ("limits.room_bytes", "109"),
     ("limits.room_depth", "10"),
@@ -145,6 +146,7 @@ fn assert_every(config: &Config) {
         [109, 10, 11100]
     );
     assert_eq!(session.messages_per_second, 1060);
+    assert_eq!(session.names_per_room, 127);
     let limits = &server.limits;
     assert_eq!(
         [limits.connections, limits.handshakes, limits.head_bytes],

@@ -53,6 +53,10 @@ pub struct Nothing;
 
 impl Effects<Sink> for Nothing {
     fn moment(&mut self, _: Moment, _: &mut Sink, _: u64) {}
+    fn client(&mut self, _peer: &Sink) -> u64 {
+        0
+    }
+
     fn room_opened(&mut self, _: &Room) -> u64 {
         0
     }

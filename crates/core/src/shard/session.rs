@@ -27,8 +27,7 @@ use crate::peer::Effects;
 use crate::peer::Eviction;
 use crate::peer::Moment;
 use crate::peer::Peer;
-use crate::registry::ConnectionId;
-use crate::registry::Subscribed;
+use crate::registry::{ConnectionId, Names, Subscribed, name_weight};
 use crate::shard::Shard;
 
 /// Whether to read on.
@@ -232,17 +231,32 @@ impl<P: Peer> Shard<P> {
         if !grants.permits(&room) {
             return Err(ErrorCode::RoomNotFound);
         }
-        // Each combination of keys with `*` makes publications slower for everybody, and a grant
-        // of `*` for many keys permits very many. Those that the API itself names are few.
-        if !self.registry.has_mask_for(&room) && !grants.contains(&room) {
-            return Err(ErrorCode::TooManyWildcards);
+        let limits = &self.settings.limits;
+        let connection = &mut self.connections[id.index()];
+        match self.registry.names(id, &room, name) {
+            Names::Subscribed => return Ok(()),
+            Names::Weight(0) => {}
+            Names::Weight(held) => {
+                if held + name_weight(name.as_json().len()) > limits.names_per_room {
+                    return Err(ErrorCode::TooManyNames);
+                }
+            }
         }
-        let own = &mut self.connections[id.index()].own;
-        let limit = self.settings.limits.subscriptions;
-        if limit != 0 && own.weight() >= limit && !self.registry.has(id, &room, name) {
+        let own = &mut connection.own;
+        if limits.subscriptions != 0 && own.weight() >= limits.subscriptions {
             return Err(ErrorCode::TooManySubscriptions);
         }
-        if let Subscribed::Opened(room) = self.registry.subscribe(id, own, room, name) {
+        // Who shares the combinations of `*`; nobody needs to know without.
+        let client = match room.wildcards() {
+            0 => 0,
+            _ => effects.client(&connection.peer),
+        };
+        // Each combination of keys with `*` makes publications slower for everybody, and a grant
+        // of `*` for many keys permits very many. Those that the API itself names are few.
+        if !self.registry.admits_wildcards(id, client, &room) && !grants.contains(&room) {
+            return Err(ErrorCode::TooManyWildcards);
+        }
+        if let Subscribed::Opened(room) = self.registry.subscribe(id, client, own, room, name) {
             let since = effects.room_opened(self.registry.room(room));
             self.registry.hear_since(room, since);
         }

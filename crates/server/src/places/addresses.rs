@@ -50,7 +50,7 @@ pub(crate) enum Crowded {
 }
 
 /// The place of an address's entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot(u32);
 
 impl Slot {

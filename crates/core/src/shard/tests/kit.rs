@@ -3,7 +3,7 @@
 mod outside;
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -150,6 +150,7 @@ impl World {
                 log: Rc::default(),
                 rooms: HashSet::new(),
                 connected: HashSet::new(),
+                clients: HashMap::new(),
                 position: 0,
             },
             now: 1_000,

@@ -42,6 +42,7 @@ fn check(mode: Mode, operations: &[Operation]) {
             matching: mode.matching,
             limits: Limits {
                 subscriptions: known::SUBSCRIPTIONS,
+                names_per_room: known::NAMES_PER_ROOM,
                 outbox_bytes: mode.outbox_bytes,
                 ..Limits::default()
             },

@@ -1,6 +1,8 @@
 //! However much is published, it is delivered in slices: in between, the others are looked after.
 
 use super::kit::*;
+use crate::limits::Limits;
+use crate::shard::Settings;
 
 /// As much work as the shard's thread does before it looks at its sockets again.
 const SLICE: usize = 256;
@@ -56,7 +58,13 @@ fn large_data_makes_the_slices_shorter() {
 
 #[test]
 fn who_has_many_subscriptions_to_a_room_takes_more_of_a_slice() {
-    let mut world = World::new();
+    let mut world = World::with(Settings {
+        limits: Limits {
+            names_per_room: 1_000,
+            ..Limits::default()
+        },
+        ..settings()
+    });
     let mut clients: Vec<_> = (0..20).map(|_| world.open(r#"[{"a":1}]"#)).collect();
     for client in &mut clients {
         for name in 0..1_000 {

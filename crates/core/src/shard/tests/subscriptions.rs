@@ -1,5 +1,7 @@
 //! What a subscription is, and who may have it.
 
+use std::collections::BTreeSet;
+
 use super::kit::*;
 use crate::index::Matching;
 use crate::limits::Limits;
@@ -225,41 +227,169 @@ fn a_star_is_a_literal_where_matching_is_exact() {
     assert_eq!(client.hears(), [publish("0", "1"), publish("1", "0")]);
 }
 
+/// Bounds the names per room.
+fn names_per_room(names_per_room: usize) -> World {
+    World::with(Settings {
+        limits: Limits {
+            names_per_room,
+            ..Limits::default()
+        },
+        ..settings()
+    })
+}
+
 #[test]
-fn combinations_of_wildcards_are_bounded_but_for_those_that_are_granted() {
-    const KEYS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
-    let room = |stars: usize| {
-        let value = |at: usize| if stars & (1 << at) == 0 { "1" } else { "\"*\"" };
-        let members = KEYS.iter().enumerate();
-        let members: Vec<_> = members
-            .map(|(at, key)| format!("\"{key}\":{}", value(at)))
-            .collect();
-        format!("{{{}}}", members.join(","))
-    };
+fn names_of_one_room_are_bounded_so_that_no_trigger_becomes_thousands_of_messages() {
+    let limit = Limits::default().names_per_room;
     let mut world = World::new();
-    let mut hostile = world.open(&format!("[{}]", room(127)));
-    let mut healthy = world.open(&format!("[{},{}]", room(120), room(127)));
-    let (mut opened, mut refused) = (0, 0);
-    for stars in 1..127 {
-        let answer = world.ask(&mut hostile, &subscribe(&room(stars), &stars.to_string()));
+    let mut client = world.open(BOTH);
+    let mut taken = 0;
+    for name in 0..9_990 {
+        let answer = world.ask(&mut client, &subscribe(A, &name.to_string()));
         match answer[0].as_str() {
-            SUCCESS => opened += 1,
-            other => {
-                assert_eq!(other, error("too-many-wildcards"));
-                refused += 1;
-            }
+            SUCCESS => taken += 1,
+            other => assert_eq!(other, error("too-many-names")),
         }
     }
-    assert_eq!((opened, refused), (64, 62));
-    // Values, combinations that are there, and what is granted as it is.
-    for stars in [0, 1, 127] {
-        world.subscribe(&mut hostile, &room(stars), "\"more\"");
-    }
-    world.subscribe(&mut healthy, &room(120), "1");
-    world.publish(&room(0), "0");
+    assert_eq!(taken, limit);
+    // What is there already may be asked for again, and other rooms have their own names.
+    world.subscribe(&mut client, A, "0");
+    world.subscribe(&mut client, B, "9000");
+    world.publish(A, "0");
     world.deliver();
-    assert_eq!(healthy.hears(), [publish("0", "1")]);
-    // Those who leave make room.
+    assert_eq!(client.hears().len(), limit);
+    // One that is dropped makes room for another.
+    assert_eq!(world.ask(&mut client, &unsubscribe("5")), [SUCCESS]);
+    world.subscribe(&mut client, A, "9000");
+    let answer = world.ask(&mut client, &subscribe(A, "5"));
+    assert_eq!(answer, [error("too-many-names")]);
+    // Another client has its own.
+    let mut other = world.open(BOTH);
+    world.subscribe(&mut other, A, "5");
+}
+
+#[test]
+fn a_long_name_counts_as_many() {
+    let mut world = names_per_room(4);
+    let mut client = world.open(BOTH);
+    let long = |length: usize, last: char| format!("\"{}{last}\"", "x".repeat(length - 3));
+    // Two of 65 bytes are four.
+    world.subscribe(&mut client, A, &long(65, 'a'));
+    world.subscribe(&mut client, A, &long(65, 'b'));
+    let answer = world.ask(&mut client, &subscribe(A, "1"));
+    assert_eq!(answer, [error("too-many-names")]);
+    // The first always fits, whatever its length.
+    world.subscribe(&mut client, B, &long(1_000, 'a'));
+    let answer = world.ask(&mut client, &subscribe(B, "1"));
+    assert_eq!(answer, [error("too-many-names")]);
+    assert_eq!(
+        world.ask(&mut client, &unsubscribe(&long(1_000, 'a'))),
+        [SUCCESS]
+    );
+    for name in 0..4 {
+        world.subscribe(&mut client, B, &format!("\"{name}{}\"", "x".repeat(61)));
+    }
+    let answer = world.ask(&mut client, &subscribe(B, "1"));
+    assert_eq!(answer, [error("too-many-names")]);
+}
+
+#[test]
+fn a_lower_bound_of_names_drops_nothing() {
+    let mut world = names_per_room(3);
+    let mut client = world.open(BOTH);
+    for name in ["1", "2", "3"] {
+        world.subscribe(&mut client, A, name);
+    }
+    let lower = Settings {
+        limits: Limits {
+            names_per_room: 1,
+            ..Limits::default()
+        },
+        ..settings()
+    };
+    world.shard.reconfigure(lower, world.now);
+    world.publish(A, "0");
+    world.deliver();
+    assert_eq!(client.hears().len(), 3);
+    for name in ["1", "2"] {
+        assert_eq!(world.ask(&mut client, &unsubscribe(name)), [SUCCESS]);
+        let answer = world.ask(&mut client, &subscribe(A, "4"));
+        assert_eq!(answer, [error("too-many-names")]);
+    }
+}
+
+/// A room of seven keys with `*` at the positions of `stars`, and 1 elsewhere.
+fn stars(stars: usize) -> String {
+    const KEYS: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
+    let value = |at: usize| if stars & (1 << at) == 0 { "1" } else { "\"*\"" };
+    let members = KEYS.iter().enumerate();
+    let members: Vec<_> = members
+        .map(|(at, key)| format!("\"{key}\":{}", value(at)))
+        .collect();
+    format!("{{{}}}", members.join(","))
+}
+
+/// Asks for every combination of `*` in seven keys; answers those that were opened.
+fn take_all(world: &mut World, client: &mut Client) -> Vec<usize> {
+    let mut opened = Vec::new();
+    for combination in 1..127 {
+        let answer = world.ask(client, &subscribe(&stars(combination), "1"));
+        match answer[0].as_str() {
+            SUCCESS => opened.push(combination),
+            other => assert_eq!(other, error("too-many-wildcards")),
+        }
+    }
+    opened
+}
+
+#[test]
+fn a_client_has_its_share_of_wildcards_and_no_more() {
+    let mut world = World::new();
+    let mut hostile = world.open(&format!("[{}]", stars(127)));
+    let mut healthy = world.open(&format!("[{},{}]", stars(120), stars(127)));
+    assert_eq!(take_all(&mut world, &mut hostile).len(), 8);
+    // Values, combinations that it has, and what is granted as it is.
+    for combination in [0, 1, 127] {
+        world.subscribe(&mut hostile, &stars(combination), "\"more\"");
+    }
+    // One trigger for one room is heard once for each of them.
+    world.publish(&stars(0), "0");
+    world.deliver();
+    assert_eq!(hostile.hears().len(), 8 + 3);
+    for combination in [120, 99, 100, 101] {
+        world.subscribe(&mut healthy, &stars(combination), "1");
+    }
+    world.publish(&stars(0), "0");
+    world.deliver();
+    assert_eq!(healthy.hears().len(), 4);
+    assert_eq!(hostile.hears().len(), 8 + 3);
+    // What is dropped may be replaced.
+    assert_eq!(world.ask(&mut hostile, &unsubscribe("1")), [SUCCESS]);
+    assert_eq!(take_all(&mut world, &mut hostile).len(), 8 - 1);
     world.gone(&hostile);
-    world.subscribe(&mut healthy, &room(100), "2");
+    world.gone(&healthy);
+    let mut other = world.open(&format!("[{}]", stars(127)));
+    assert_eq!(take_all(&mut world, &mut other).len(), 8);
+}
+
+#[test]
+fn many_connections_of_one_client_leave_wildcards_for_others() {
+    let mut world = World::new();
+    let grants = format!("[{}]", stars(127));
+    let mut hostile: Vec<_> = (0..100).map(|_| world.open(&grants)).collect();
+    for client in &hostile {
+        world.outside.clients.insert(client.number, 1_000);
+    }
+    let mut opened = BTreeSet::new();
+    for client in &mut hostile {
+        opened.extend(take_all(&mut world, client));
+    }
+    // Others get what nobody has yet, be it known whose they are or not.
+    let mut rest = (1..127).filter(|combination| !opened.contains(combination));
+    let mut alike = world.open(&grants);
+    world.outside.clients.insert(alike.number, 1_000);
+    assert!(opened.len() < 126, "{}", opened.len());
+    let mut healthy = world.open(&grants);
+    world.subscribe(&mut healthy, &stars(rest.next().unwrap()), "1");
+    world.subscribe(&mut alike, &stars(rest.next().unwrap()), "1");
 }

@@ -1,7 +1,7 @@
 //! Peers that are only bytes, and a log of all that a shard causes.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::IoSlice;
 use std::rc::Rc;
 
@@ -98,6 +98,8 @@ pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) position: u64,
     /// Numbers of the peers that are connected.
     pub(in crate::shard::tests) connected: HashSet<u128>,
+    /// Whose a peer is, by its number; one that is not in here is nobody else's.
+    pub(in crate::shard::tests) clients: HashMap<u128, u64>,
 }
 
 impl Effects<FakePeer> for Outside {
@@ -110,6 +112,11 @@ impl Effects<FakePeer> for Outside {
             Moment::Ping => assert!(self.connected.contains(&peer.number)),
             Moment::Disconnect => assert!(self.connected.remove(&peer.number)),
         }
+    }
+
+    fn client(&mut self, peer: &FakePeer) -> u64 {
+        let own = u64::try_from(peer.number).unwrap();
+        self.clients.get(&peer.number).copied().unwrap_or(own)
     }
 
     fn room_opened(&mut self, room: &Room) -> u64 {

@@ -7,6 +7,9 @@ use crate::shard::tests::kit::*;
 /// Subscriptions that a client may have.
 pub(super) const SUBSCRIPTIONS: usize = 4;
 
+/// Request ids under which a client may have the same room.
+pub(super) const NAMES_PER_ROOM: usize = 2;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Open,
@@ -92,6 +95,13 @@ impl Known {
             Message::Subscribe(room, name) => {
                 if self.subscriptions.contains(&(room, name)) {
                     return SUCCESS.into();
+                }
+                let of_room = self
+                    .subscriptions
+                    .iter()
+                    .filter(|(known, _)| *known == room);
+                if of_room.count() == NAMES_PER_ROOM {
+                    return error("too-many-names");
                 }
                 if self.subscriptions.len() == SUBSCRIPTIONS {
                     return error("too-many-subscriptions");

@@ -1,0 +1,86 @@
+//! What one connection may have of a room: under how many names, and with which `*`.
+
+use std::hash::BuildHasher;
+
+use ht_proto::client::RequestId;
+use ht_proto::room::Room;
+
+use crate::index::RoomId;
+use crate::registry::{ConnectionId, Registry, Subscription};
+
+/// Bytes of a request id for each of which it counts once against
+/// [`crate::limits::Limits::names_per_room`]. A UUID counts once.
+const NAME_BYTES: usize = 64;
+
+/// What a connection has of a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// The very subscription.
+    Subscribed,
+    /// Subscriptions under other names, each counted once for every [`NAME_BYTES`] begun of its
+    /// name.
+    Weight(usize),
+}
+
+/// How often a request id counts, given how many bytes its JSON text has.
+pub(crate) fn name_weight(bytes: usize) -> usize {
+    bytes.div_ceil(NAME_BYTES).max(1)
+}
+
+impl Registry {
+    /// What the connection has of the room already.
+    pub(crate) fn names(&self, connection: ConnectionId, room: &Room, name: &RequestId) -> Names {
+        let Some(room) = self.index.find(room) else {
+            return Names::Weight(0);
+        };
+        let mut weight = 0;
+        for other in self.names_of(connection, room) {
+            if other.name() == name.as_json().as_bytes() {
+                return Names::Subscribed;
+            }
+            weight += name_weight(other.name().len());
+        }
+        Names::Weight(weight)
+    }
+
+    /// Whether the connection of `client` may hold the room's combination of `*`; see
+    /// [`Wildcards::admits`]. A room without `*` is always admitted.
+    pub(crate) fn admits_wildcards(
+        &self,
+        connection: ConnectionId,
+        client: u64,
+        room: &Room,
+    ) -> bool {
+        let Some(masks) = self.index.masks_for(room) else {
+            return true;
+        };
+        // Of a shape without a room nobody holds anything.
+        masks.shape.is_none_or(|shape| {
+            self.wildcards.admits(
+                connection,
+                client,
+                shape,
+                masks.mask,
+                masks.existing,
+                masks.exists,
+            )
+        })
+    }
+
+    /// The connection's subscriptions to a room.
+    fn names_of(
+        &self,
+        connection: ConnectionId,
+        room: RoomId,
+    ) -> impl Iterator<Item = &Subscription> {
+        let hash = self.hasher.hash_one((connection, room));
+        let ids = self.pairs.iter_hash(hash);
+        let found = ids.map(|&id| &self.subscriptions[id as usize]);
+        found.filter(move |other| other.connection == connection && other.room == room)
+    }
+
+    pub(super) fn has(&self, connection: ConnectionId, name: &RequestId, room: RoomId) -> bool {
+        self.names_of(connection, room)
+            .any(|other| other.name() == name.as_json().as_bytes())
+    }
+}
