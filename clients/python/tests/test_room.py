@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 from typing import Any
+from typing import ClassVar
 from typing import Literal
 
 import pytest
@@ -76,6 +79,46 @@ def test_a_room_does_not_change():
     room = Strict(customer=7)
     with pytest.raises(AttributeError):
         room.customer = 8
+    for change in (
+        lambda: room.update(customer=8),
+        lambda: room.pop("customer"),
+        room.clear,
+        lambda: room.setdefault("x", 1),
+        room.popitem,
+        lambda: room.__setitem__("customer", 8),
+        lambda: room.__delitem__("customer"),
+        lambda: room.__ior__({"customer": 8}),
+    ):
+        with pytest.raises(TypeError, match="does not change"):
+            change()
+    assert dict(room) == {"target": "strict", "customer": 7}
+
+
+class Numbered(Room):
+    limit: ClassVar[int] = 3
+    n: int | float
+
+
+def test_a_class_variable_is_no_member():
+    assert dict(Numbered(n=1)) == {"target": "numbered", "n": 1}
+    assert Numbered.limit == 3
+
+
+def test_equal_is_what_is_the_same_json():
+    whole, real = Numbered(n=1), Numbered(n=1.0)
+    assert whole != real
+    assert whole != {"target": "numbered", "n": True}
+    assert whole != {"target": "numbered", "n": 1.0}
+    assert whole == {"n": 1, "target": "numbered"}
+    assert len({whole, real, Numbered(n=1)}) == 2
+
+
+def test_json_and_copies():
+    room = OrderLineRoom(order=1)
+    assert json.loads(json.dumps({"room": room}))["room"] == room
+    for again in (copy.copy(room), copy.deepcopy(room), pickle.loads(pickle.dumps(room))):
+        assert again == room
+        assert type(again) is OrderLineRoom
 
 
 def test_keys_that_a_mapping_needs_are_told():

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from high_templar import ANY
+from high_templar import AsyncPublisher
+from high_templar import Publisher
 from high_templar import Receipt
 from high_templar import Room
+from high_templar import configure
 from high_templar import publish
+from high_templar.django import apublish as apublish_at_commit
 from high_templar.django import publish as publish_at_commit
 
 
@@ -19,9 +23,17 @@ class OrderRoom(Room, target="orders"):
 room = OrderRoom(customer=7)
 every: OrderRoom = OrderRoom(customer=ANY)
 number: int = room.customer
-receipt: Receipt | None = publish([room, {"plain": 1}], {"id": 1})
+receipt: Receipt = publish([room, {"plain": 1}], {"id": 1})
+position: int | None = Publisher("http://127.0.0.1:8002").publish(room, 1).position
 publish_at_commit(room, {"id": 1}, using="other")
 
 OrderRoom(custmer=7)  # type: ignore[call-arg]
 OrderRoom(customer="7")  # type: ignore[arg-type]
 publish("orders", 1)  # type: ignore[arg-type]
+print(room.custmer)  # type: ignore[attr-defined]
+configure("http://127.0.0.1:8002", timeuot=3)  # type: ignore[call-arg]
+AsyncPublisher("http://127.0.0.1:8002", on_error="rise")  # type: ignore[arg-type]
+
+
+async def example() -> None:
+    await apublish_at_commit(room, 1, imediate=True)  # type: ignore[call-arg]

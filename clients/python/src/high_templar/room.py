@@ -7,7 +7,6 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -35,7 +34,7 @@ _UNIONS = (Union, getattr(types, "UnionType", Union))
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Room(Mapping[str, Any]):
+class Room(dict[str, Any]):
     """A room whose keys are declared once, so that a typo fails where it is made.
 
     ::
@@ -49,16 +48,18 @@ class Room(Mapping[str, Any]):
         OrderRoom(customer="7")                     # TypeError: rooms compare by type
 
     The member ``target`` is the class's name without ``Room``, in snake case; say
-    ``class OrderRoom(Room, target="orders")`` for another one, or ``target=None`` for none.
-    A field with a default may be left out. A room is a mapping and equal to the dict of its
-    members.
+    ``class OrderRoom(Room, target="orders")`` for another one, or ``target=None`` for none. Name it
+    explicitly where pages rely on it, so that renaming the class changes nothing. A field with a
+    default may be left out; a ``ClassVar`` is not a field.
+
+    A room is a dict that does not change, so `json.dumps`, ``JsonResponse`` and ``json_script``
+    take it. It is equal to every mapping that is the same JSON: ``1``, ``1.0`` and ``True`` are
+    three values.
     """
 
     _fields: ClassVar[dict[str, Any]] = {}
     _defaults: ClassVar[dict[str, Any]] = {}
     _target: ClassVar[str | None] = None
-
-    _members: dict[str, Any]
 
     def __init_subclass__(cls, *, target: str | None = "", **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -73,10 +74,11 @@ class Room(Mapping[str, Any]):
             if target:
                 raise TypeError(f"{cls.__name__} says target twice: as a field and as an argument")
             cls._target = None
+        hints = _hints(cls)
+        names = [name for name in names if not _is_class_variable(hints.get(name))]
         taken = [name for name in names if hasattr(Room, name)]
         if taken:
             raise TypeError(f"{cls.__name__}: a room cannot have the key {taken[0]}, use a dict")
-        hints = _hints(cls)
         cls._fields = {name: hints.get(name, Any) for name in names}
         cls._defaults = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
 
@@ -93,7 +95,7 @@ class Room(Mapping[str, Any]):
                     f"{type(self).__name__}.{name} is to be {_spoken(hint)}, not {value!r}"
                 )
             whole[name] = value
-        object.__setattr__(self, "_members", whole)
+        super().__init__(whole)
 
     @classmethod
     def admits(cls, room: Mapping[str, Any]) -> bool:
@@ -116,34 +118,68 @@ class Room(Mapping[str, Any]):
         known = ", ".join(self._fields) or "none"
         return f"{type(self).__name__} {' and '.join(parts)} (its keys: {known})"
 
+    # Not for type checkers, to whom it would mean that every attribute is there.
+    if not TYPE_CHECKING:
+
+        def __getattribute__(self, name: str) -> Any:
+            if not name.startswith("_") and name in type(self)._fields:
+                return self[name]
+            return super().__getattribute__(name)
+
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("a room does not change")
+        raise AttributeError(_FROZEN)
 
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and name in type(self)._fields:
-            return self._members[name]
-        return super().__getattribute__(name)
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise TypeError(_FROZEN)
 
-    def __getitem__(self, name: str) -> Any:
-        return self._members[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._members)
-
-    def __len__(self) -> int:
-        return len(self._members)
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Mapping):
-            return self._members == dict(other)
+            return bool(_canonical(self) == _canonical(other))
         return NotImplemented
 
-    def __hash__(self) -> int:
-        return hash(repr(sorted(self._members.items())))
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:  # type: ignore[override] # it does not change
+        return hash(_canonical(self))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (type(self), {name: self[name] for name in self._fields})
 
     def __repr__(self) -> str:
-        inner = ", ".join(f"{name}={self._members[name]!r}" for name in self._fields)
+        inner = ", ".join(f"{name}={self[name]!r}" for name in self._fields)
         return f"{type(self).__name__}({inner})"
+
+
+_FROZEN = "a room does not change"
+
+
+def _made(kind: type[Room], members: dict[str, Any]) -> Room:
+    """A room again, out of a copy or a pickle."""
+    return kind(**members)
+
+
+def _canonical(value: Any) -> Any:
+    """Equal for what is the same JSON: the types of numbers count, the order of keys does not."""
+    if isinstance(value, Mapping):
+        return frozenset((key, _canonical(inner)) for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return (list, *map(_canonical, value))
+    # A text of a template or an enumeration is a text.
+    kind = next((each for each in _PLAIN if isinstance(value, each)), type(value))
+    return kind, value if value.__hash__ else repr(value)
+
+
+_PLAIN = (bool, int, float, str)
+
+
+def _is_class_variable(hint: object) -> bool:
+    text = hint if isinstance(hint, str) else ""
+    is_spelled = text.startswith(("ClassVar", "typing.ClassVar", "t.ClassVar"))
+    return hint is ClassVar or get_origin(hint) is ClassVar or is_spelled
 
 
 def _snake(name: str) -> str:
