@@ -70,7 +70,23 @@ class TestChecks:
             ({"ATTEMPTS": True}, ["E001"]),
             ({"ON_ERROR": "ignore"}, ["E001"]),
             ({"AUTHENTICATION": "session"}, ["E001"]),
+            ({"TIMEOUT": 0}, ["E001"]),
+            ({"TIMEOUT": float("inf")}, ["E001"]),
+            ({"TIMEOUT": float("nan")}, ["E001"]),
+            ({"ATTEMPTS": 0}, ["E001"]),
+            ({"API_KEY": "schl\u00fcssel"}, ["E001"]),
+            ({"API_KEY": "a\nb"}, ["E001"]),
+            ({"API_KEY": b"hidden"}, ["E001"]),
+            ({"AUTHENTICATION": [1]}, ["E001"]),
+            ({"EXCHANGE": ""}, ["E001"]),
+            ({"URL": "redis://:hidden@h"}, ["E004"]),
+            ({"URL": "http://127.0.0.1:8002/trigger/"}, []),
             ({"TIMEOUT": 5, "AUTHENTICATION": ("session",), "GATEWAY": {"threads": 1}}, []),
+            ({"GATEWAY": {"thread": 1}}, ["E018"]),
+            ({"GATEWAY": {"Limits": {"Subscriptions": 1}, "origins": ["a"]}}, []),
+            ({"GATEWAY": {"limits": {"subscription": 1}, "log": {"levl": "info"}}}, ["E018"] * 2),
+            ({"GATEWAY": {"backend": {"headers": {"X-Own": {"param": "own"}}}}}, []),
+            ({"GATEWAY": {"internal": {"api_key_file": "/run/secrets/key"}}}, []),
             ({"ENCODER": "shop.nothing"}, ["E002"]),
             ({"AUTHENTICATION": ["session", "shop.nothing"]}, ["E003"]),
             ({"URL": "gateway:8002"}, ["E004"]),
@@ -85,6 +101,22 @@ class TestChecks:
     )
     def test_the_setting(self, members, found):
         assert of_kit(**members) == found
+
+    def test_no_check_quotes_a_secret(self):
+        for members in ({"API_KEY": b"hidden"}, {"URL": "redis://:hidden@h"}, "hidden"):
+            with override_settings(HIGH_TEMPLAR=members):
+                assert "hidden" not in str(check())
+
+    def test_a_key_of_the_gateway_is_named_as_it_was_written(self):
+        with override_settings(HIGH_TEMPLAR={"GATEWAY": {"limits": {"subscription": 1}}}):
+            (message,) = check()
+        assert message.msg.startswith("HIGH_TEMPLAR['GATEWAY']['limits']['subscription'] is not")
+        assert message.hint == "Did you mean HIGH_TEMPLAR['GATEWAY']['limits']['subscriptions']?"
+
+    def test_without_the_binary(self, monkeypatch):
+        launch.known_variables.cache_clear()
+        monkeypatch.setenv("HIGH_TEMPLAR_BINARY", "/nowhere")
+        assert of_kit(GATEWAY={"thread": 1}) == []
 
     def test_rabbitmq_without_pika(self, monkeypatch):
         assert of_kit(URL="amqp://broker/") == []
@@ -223,6 +255,31 @@ def test_the_command_prints_without_secrets(capsys, settings):
     assert "HT_BACKEND__URL=http://127.0.0.1:9000/\n" in shown
     assert "HT_INTERNAL__API_KEY=(not shown)\n" in shown
     assert "hidden" not in shown
+    assert launch.hook_key() not in shown
+
+
+def test_the_command_prints_what_is_no_secret(capsys, settings):
+    headers = {"X-Own": {"fixed": "seen"}, "X-Secret": {"fixed": "hidden"}}
+    settings.ALLOWED_HOSTS = ["shop.example"]
+    settings.HIGH_TEMPLAR = {
+        "URL": "amqp://user:hidden@broker/",
+        "GATEWAY": {"backend": {"headers": headers}},
+    }
+    call_command("high_templar", "--print")
+    shown = capsys.readouterr().out
+    (line,) = [line for line in shown.splitlines() if line.startswith("HT_BACKEND__HEADERS=")]
+    assert json.loads(line.partition("=")[2]) == {
+        "Host": {"fixed": "shop.example"},
+        "X-High-Templar-Key": {"fixed": "(not shown)"},
+        "X-Own": {"fixed": "seen"},
+        "X-Secret": {"fixed": "(not shown)"},
+    }
+    assert "HT_RABBITMQ__URL=amqp://(not shown)@broker/\n" in shown
+    assert "hidden" not in shown
+    call_command("high_templar", "--print", "--secrets")
+    shown = capsys.readouterr().out
+    assert launch.hook_key() in shown
+    assert "amqp://user:hidden@broker/" in shown
 
 
 def test_the_command_becomes_the_gateway():

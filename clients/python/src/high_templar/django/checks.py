@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
+import subprocess
 from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +23,7 @@ from django.urls import NoReverseMatch
 from django.urls import reverse
 from django.utils.module_loading import import_string
 
+from high_templar.django import launch
 from high_templar.django import signals
 from high_templar.django.auth import check_ways
 from high_templar.django.conf import mistakes
@@ -37,7 +41,45 @@ def check(**_: Any) -> list[CheckMessage]:
     if wrong:
         # What follows would be about defaults.
         return wrong
-    return [*_names(), *_bootstrap(), *_addresses(), *_sessions(), *_hooks(), *_transactions()]
+    return [
+        *_names(),
+        *_gateway(),
+        *_bootstrap(),
+        *_addresses(),
+        *_sessions(),
+        *_hooks(),
+        *_transactions(),
+    ]
+
+
+def _gateway() -> Iterator[CheckMessage]:
+    """``GATEWAY`` has keys that the gateway knows."""
+    table = settings().gateway
+    if not table:
+        return
+    try:
+        known = launch.known_variables()
+    except (OSError, subprocess.SubprocessError):
+        # The gateway is somewhere else; it refuses them itself.
+        return
+    for path in launch.keys(table):
+        variable = "HT_" + "__".join(path).upper()
+        is_known = variable in known or variable.removesuffix("_FILE") in known
+        # `origins` may be a list in place of its section.
+        if is_known or f"{variable}__ALLOW" in known:
+            continue
+        near = difflib.get_close_matches(variable, known, 1, 0.7)
+        hint = None
+        if near:
+            hint = f"Did you mean {_spelled(near[0][3:].lower().split('__'))}?"
+        yield Error(
+            f"{_spelled(path)} is not a setting of the gateway.", hint=hint, id="high_templar.E018"
+        )
+
+
+def _spelled(path: Sequence[str]) -> str:
+    """A key of ``GATEWAY`` as it is written in settings.py."""
+    return "HIGH_TEMPLAR['GATEWAY']" + "".join(f"[{each!r}]" for each in path)
 
 
 def _names() -> Iterator[CheckMessage]:
@@ -111,7 +153,7 @@ def _addresses() -> Iterator[CheckMessage]:
         and not _is_loopback(parts.hostname)
     ):
         yield Error(
-            f"HIGH_TEMPLAR['URL'] is {wanted.url}, beyond this machine, and there is no API_KEY: "
+            f"HIGH_TEMPLAR['URL'] is at {parts.hostname}, beyond this machine, without an API_KEY: "
             "everybody who reaches that address can publish.",
             hint="Set HIGH_TEMPLAR['API_KEY'] and the gateway's internal.api_key to the same key.",
             id="high_templar.E008",

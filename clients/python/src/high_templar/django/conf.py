@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
+from collections.abc import Callable
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -91,7 +93,7 @@ def mistakes() -> list[str]:
     """What is wrong with the setting, a sentence each."""
     given = getattr(django_settings, "HIGH_TEMPLAR", {})
     if not isinstance(given, Mapping):
-        return [f"HIGH_TEMPLAR is to be a dict, not {given!r}."]
+        return [f"HIGH_TEMPLAR is to be a dict, not {_a(type(given))}."]
     found = []
     for key, value in given.items():
         if key in KEYS:
@@ -113,10 +115,31 @@ def _misfit(key: str, value: object) -> list[str]:
     elif isinstance(default, dict):
         kinds = (Mapping,)
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        return [f"HIGH_TEMPLAR[{key!r}] is to be {_spoken(kinds[0])}, not {value!r}."]
-    if key == "ON_ERROR" and value not in ("log", "raise"):
-        return [f"HIGH_TEMPLAR['ON_ERROR'] is 'log' or 'raise', not {value!r}."]
-    return []
+        # Without the value: it may be a secret, and checks are printed in logs of deployments.
+        return [f"HIGH_TEMPLAR[{key!r}] is to be {_spoken(kinds[0])}, not {_a(type(value))}."]
+    rule = _RULES.get(key)
+    return [] if rule is None or rule[0](value) else [f"HIGH_TEMPLAR[{key!r}] {rule[1]}."]
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "ON_ERROR": (lambda value: value in ("log", "raise"), "is 'log' or 'raise'"),
+    "TIMEOUT": (lambda value: 0 < value < math.inf, "is a number of seconds above 0"),
+    "ATTEMPTS": (lambda value: value >= 1, "is at least 1"),
+    "API_KEY": (
+        lambda value: value.isascii() and (not value or value.isprintable()),
+        "holds characters that an HTTP header cannot hold, such as a line break or an umlaut",
+    ),
+    "AUTHENTICATION": (
+        lambda value: all(isinstance(each, str) for each in value),
+        "is a list of texts: 'session', 'token' or dotted paths",
+    ),
+    "EXCHANGE": (bool, "is the name of an exchange, not empty"),
+}
+"""What else a value must be, and how that is said."""
+
+
+def _a(kind: type) -> str:
+    return "None" if kind is type(None) else f"of type {kind.__name__}"
 
 
 def _spoken(kind: type) -> str:

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -78,6 +79,15 @@ def flatten(table: Mapping[str, Any]) -> dict[str, str]:
         else:
             found[f"HT_{key}".upper()] = _text(value)
     return found
+
+
+def keys(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """The paths of all settings in such a table, as they are written."""
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from ((str(key), str(name)) for name in value)
+        else:
+            yield (str(key),)
 
 
 def _text(value: Any) -> str:

@@ -130,7 +130,7 @@ class Trial:
             raise FailedError(
                 f"{path} redirects a visitor without credentials to {answer['Location']} "
                 f"({status})",
-                "A middleware requires a login, perhaps LoginRequiredMiddleware: use BootstrapMixin "
+                "A middleware requires a login, maybe LoginRequiredMiddleware: use BootstrapMixin "
                 "or mark the view with login_not_required. The view is to answer 401 or 403, "
                 "otherwise pages retry for ever.",
             )

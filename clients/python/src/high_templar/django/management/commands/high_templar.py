@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from argparse import REMAINDER
+from contextlib import suppress
 from typing import Any
 
 from django.core.management.base import BaseCommand
@@ -16,7 +19,8 @@ from high_templar.binary import execute
 from high_templar.django import launch
 from high_templar.django.conf import settings
 
-_SECRETS = ("HT_INTERNAL__API_KEY", "HT_BACKEND__HEADERS", "HT_RABBITMQ__URL")
+_HIDDEN = "(not shown)"
+_SECRET = re.compile("key|token|secret|password|auth|cookie", re.IGNORECASE)
 
 
 class Command(BaseCommand):
@@ -36,6 +40,9 @@ class Command(BaseCommand):
         )
         parser.add_argument(
             "--print", action="store_true", help="print the settings, without secrets, and end"
+        )
+        parser.add_argument(
+            "--secrets", action="store_true", help="with --print: the secrets, too, for a file"
         )
         parser.add_argument(
             "arguments", nargs=REMAINDER, help="the gateway's command and its options [serve]"
@@ -61,7 +68,26 @@ class Command(BaseCommand):
         environment = {**derived, **os.environ}
         if options["print"]:
             for name in sorted(derived):
-                shown = "(not shown)" if name in _SECRETS else environment[name]
-                self.stdout.write(f"{name}={shown}")
+                value = environment[name]
+                self.stdout.write(f"{name}={value if options['secrets'] else shown(name, value)}")
             return
         execute(options["arguments"] or ["serve"], environment)
+
+
+def shown(name: str, value: str) -> str:
+    """A setting without what is secret in it."""
+    if name == "HT_BACKEND__HEADERS":
+        with suppress(ValueError, AttributeError):
+            headers = json.loads(value).items()
+            return json.dumps({header: _source(header, source) for header, source in headers})
+        return _HIDDEN
+    if "@" in value:
+        return re.sub(r"//[^/@]*@", f"//{_HIDDEN}@", value)
+    return _HIDDEN if name == "HT_INTERNAL__API_KEY" or _SECRET.search(name) else value
+
+
+def _source(header: str, source: Any) -> Any:
+    """Where a header comes from; a fixed value only if it looks like no secret."""
+    if isinstance(source, dict) and "fixed" in source and _SECRET.search(header):
+        return {**source, "fixed": _HIDDEN}
+    return source
