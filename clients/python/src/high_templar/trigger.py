@@ -76,10 +76,14 @@ class Trigger:
         """Equal for triggers that say the same to the same rooms."""
         return frozenset(self._rooms), self._data
 
+    @property
+    def text_of_rooms(self) -> str:
+        """The rooms as JSON text; equal for equal rooms."""
+        return f"[{','.join(self._rooms)}]"
+
     def text(self) -> str:
         """The trigger as the gateway wants it."""
-        rooms = ",".join(self._rooms)
-        return f'{{"rooms":[{rooms}],"data":{self._data},"id":{json.dumps(self.id)}}}'
+        return f'{{"rooms":{self.text_of_rooms},"data":{self._data},"id":{json.dumps(self.id)}}}'
 
     def __repr__(self) -> str:
         # The data may be confidential and long. In ASCII, so that a log has it in one line.

@@ -25,3 +25,17 @@ class News(models.Model):
     @classmethod
     def get_rooms_for_user(cls, user):
         return [{"target": "news"}]
+
+
+class Project(models.Model):
+    """What its members work on."""
+
+    name = models.TextField()
+    members = models.ManyToManyField("auth.User")
+
+
+class Task(models.Model):
+    """Belongs to a project, and may move to another one; see `shop.rooms`."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE)
+    title = models.TextField()
