@@ -21,6 +21,7 @@ START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 LOG_LINES_MAX = 10_000
 
+_LEVELS = ("info", "debug", "trace")
 _PUBLIC = re.compile(r"browsers connect to (\S+)")
 _INTERNAL = re.compile(r"metrics and health are on (\S+)")
 
@@ -34,7 +35,7 @@ class Gateway:
 
     ``backend_url`` is the site's address that ends in a slash. ``variables`` are more settings as
     environment variables, such as ``{"HT_LIMITS__SUBSCRIPTIONS": "10"}``; nothing else of this
-    process's environment is handed on.
+    process's environment is handed on. It ends with this process, however that ends.
     """
 
     def __init__(self, backend_url: str, variables: Mapping[str, str] | None = None) -> None:
@@ -43,11 +44,16 @@ class Gateway:
             "HT_INTERNAL__LISTEN": "127.0.0.1:0",
             "HT_BACKEND__URL": backend_url,
             **(variables or {}),
+            # Its addresses are read from its log.
+            "HT_LOG__FORMAT": "text",
         }
+        if self._variables.get("HT_LOG__LEVEL", "info") not in _LEVELS:
+            self._variables["HT_LOG__LEVEL"] = "info"
         self._changed = threading.Condition()
         self._lines: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         self._folder: TemporaryDirectory[str] | None = None
         self.url = ""
         """Where pages connect: ``ws://…/ws/``."""
@@ -71,6 +77,7 @@ class Gateway:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self._guard = _guard(self._process.pid, self._folder.name)
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
         try:
@@ -86,6 +93,10 @@ class Gateway:
     def stop(self) -> None:
         """Ends it, in peace if it can."""
         process, self._process = self._process, None
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.kill()
+            guard.communicate()
         if process is not None:
             process.send_signal(signal.SIGTERM)
             try:
@@ -93,8 +104,9 @@ class Gateway:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if self._reader is not None:
-            self._reader.join(STOP_SECONDS)
+        reader = self._reader
+        if reader is not None:
+            reader.join(STOP_SECONDS)
         if process is not None and process.stderr is not None:
             process.stderr.close()
         if self._folder is not None:
@@ -141,3 +153,16 @@ class Gateway:
             # Nobody waits in vain: this thread is about to end.
             self._reader = None
             self._changed.notify_all()
+
+
+def _guard(pid: int, folder: str) -> subprocess.Popen[bytes]:
+    """A process that ends the gateway when this one ends, however: its end of a pipe is closed."""
+    script = 'read -r _; kill -KILL "$1" 2>/dev/null; rm -rf -- "$2"'
+    return subprocess.Popen(
+        ["/bin/sh", "-c", script, "sh", str(pid), folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # Ctrl-C is for the tests.
+        start_new_session=True,
+    )
