@@ -2,10 +2,12 @@
 
 import functools
 import json
+from datetime import timedelta
 
 import django
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.core.exceptions import ImproperlyConfigured
 from django.core.exceptions import PermissionDenied
 from django.http import HttpResponseRedirect
@@ -162,6 +164,34 @@ class TestBootstrap:
         assert refused.status_code == 403
         assert "no-store" in refused["Cache-Control"]
 
+    def test_asking_does_not_renew_the_session(self, client, anna, settings):
+        """Where every request does, sites sign visitors out that are idle; the gateway is not."""
+        settings.SESSION_SAVE_EVERY_REQUEST = True
+        client.force_login(anna)
+        session = client.session
+        session.set_expiry(600)
+        session.save()
+        before = Session.objects.get().expire_date
+        Session.objects.update(expire_date=before - timedelta(seconds=300))
+        assert bootstrap(client).status_code == 200
+        headers = {KEY_HEADER: hook_key()}
+        assert client.post("/api/hooks/ping/", headers=headers).status_code == 204
+        assert Session.objects.get().expire_date == before - timedelta(seconds=300)
+
+    def test_a_receiver_may_change_the_session(self, client, anna, settings):
+        settings.SESSION_SAVE_EVERY_REQUEST = True
+        client.force_login(anna)
+
+        def note(request, **_):
+            request.session["seen"] = 1
+
+        user_online.connect(note)
+        try:
+            client.post("/api/hooks/ping/", headers={KEY_HEADER: hook_key()})
+        finally:
+            user_online.disconnect(note)
+        assert client.session["seen"] == 1
+
     def test_a_view_of_your_own(self, anna):
         class Own(BootstrapMixin, View):
             def get_user(self):
@@ -264,6 +294,19 @@ class TestRooms:
         rooms = rooms_of(anna, RequestFactory().get("/there/"))
         assert {"path": "/there/"} in rooms
         assert {"other": "kept"} in rooms
+
+    def test_asynchronous_functions(self, anna, registered):
+        async def returns(user):
+            return {"async": 1}
+
+        async def yields(user, request):
+            yield {"async": request.path}
+
+        registered(returns)
+        registered(yields)
+        rooms = rooms_of(anna, RequestFactory().get("/x/"))
+        assert {"async": 1} in rooms
+        assert {"async": "/x/"} in rooms
 
     def test_no_rooms_are_told(self, anna, registered):
         def wrong(user):

@@ -43,8 +43,8 @@ def trigger(data: Any, rooms: Rooms) -> None:
 class RoomController:
     """Collects ``get_rooms_for_user`` of a view's subclasses, as django-binder's does.
 
-    The ready bootstrap view asks what `high_templar.django.rooms_for_user` knows instead; say
-    ``rooms_for_user(SubclassRooms(ModelView))`` there.
+    The ready bootstrap view asks what `high_templar.django.grants_for_user` knows instead; say
+    ``grants_for_user(SubclassRooms(ModelView))`` there.
     """
 
     def __init__(self) -> None:

@@ -2,17 +2,20 @@
 
 ::
 
-    from high_templar.django import publish, rooms_for_user
+    from high_templar.django import grants_for_user, publish
 """
 
 from __future__ import annotations
 
 from high_templar import UncommittedDataWarning
+from high_templar.django.changes import PublishChangesMixin
+from high_templar.django.changes import publish_on_save
 from high_templar.django.publishing import apublish
 from high_templar.django.publishing import apublish_now
 from high_templar.django.publishing import publish
 from high_templar.django.publishing import publish_now
 from high_templar.django.rooms import SubclassRooms
+from high_templar.django.rooms import grants_for_user
 from high_templar.django.rooms import rooms_for_user
 from high_templar.django.signals import user_offline
 from high_templar.django.signals import user_online
@@ -21,13 +24,16 @@ from high_templar.room import Room
 
 __all__ = [
     "ANY",
+    "PublishChangesMixin",
     "Room",
     "SubclassRooms",
     "UncommittedDataWarning",
     "apublish",
     "apublish_now",
+    "grants_for_user",
     "publish",
     "publish_now",
+    "publish_on_save",
     "rooms_for_user",
     "user_offline",
     "user_online",

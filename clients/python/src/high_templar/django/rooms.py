@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import AsyncIterable
+from collections.abc import Awaitable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Callable
 from typing import Optional
 from typing import TypeVar
 
+from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
@@ -28,30 +31,37 @@ METHOD = "get_rooms_for_user"
 
 Source = Callable[..., Optional[Rooms]]
 F = TypeVar("F", bound=Source)
+T = TypeVar("T")
 
 _sources: list[Source] = []
 
 
-def rooms_for_user(source: F) -> F:
-    """Decorates a function that says which rooms a user may enter.
+def grants_for_user(source: F) -> F:
+    """Decorates a function that returns the rooms which a user may subscribe to.
 
     ::
 
-        @rooms_for_user
+        @grants_for_user
         def orders(user):
             yield OrderRoom(customer=ANY if user.is_staff else user.customer_id)
 
-    It is given the user, and the request if it has a second parameter; it gives back or yields
-    rooms. Functions in a module ``rooms`` of an installed app are found by themselves. Without
-    ``HIGH_TEMPLAR["ANONYMOUS"]`` they are called for signed-in users only.
+    It is called when a page connects, with the user, and the request if it has a second parameter.
+    It returns or yields rooms, and may be ``async``. Functions in a module ``rooms`` of an
+    installed app are found by themselves. Without ``HIGH_TEMPLAR["ANONYMOUS"]`` they are called for
+    signed-in users only.
     """
     if source not in _sources:
         _sources.append(source)
     return source
 
 
+def rooms_for_user(source: F) -> F:
+    """The old name of `grants_for_user`, deprecated since 4.1."""
+    return grants_for_user(source)
+
+
 def unregister(source: Source) -> None:
-    """Takes back what `rooms_for_user` did, for tests."""
+    """Takes back what `grants_for_user` did, for tests."""
     _sources.remove(source)
 
 
@@ -74,7 +84,21 @@ def rooms_of(user: Any, request: HttpRequest | None = None) -> list[dict[str, An
 
 
 def _ask(source: Source, user: Any, request: HttpRequest | None) -> Rooms | None:
-    return source(user, request) if _takes_request(source) else source(user)
+    said: Any = source(user, request) if _takes_request(source) else source(user)
+    if inspect.isawaitable(said):
+        said = async_to_sync(_awaited)(said)
+    elif inspect.isasyncgen(said):
+        said = async_to_sync(_listed)(said)
+    rooms: Rooms | None = said
+    return rooms
+
+
+async def _awaited(said: Awaitable[T]) -> T:
+    return await said
+
+
+async def _listed(said: AsyncIterable[T]) -> list[T]:
+    return [room async for room in said]
 
 
 def _takes_request(source: Source) -> bool:
@@ -120,7 +144,7 @@ class SubclassRooms:
 
     ::
 
-        rooms_for_user(SubclassRooms(ModelView))
+        grants_for_user(SubclassRooms(ModelView))
 
     Subclasses that are not meant for a model (``register_for_model`` is false or ``model`` is
     ``None``) are left out, as there.

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http import HttpResponse
@@ -37,6 +38,23 @@ def never_stored(answer: HttpResponseBase) -> HttpResponseBase:
     patch_cache_control(answer, private=True, no_store=True)
     patch_vary_headers(answer, ("Cookie", "Authorization"))
     return answer
+
+
+def keep_idle(request: HttpRequest) -> None:
+    """Has ``SESSION_SAVE_EVERY_REQUEST`` not renew the session: the gateway asks, not the visitor.
+
+    What a receiver changes in the session is saved.
+    """
+    session: Any = getattr(request, "session", None)
+    if session is None or not django_settings.SESSION_SAVE_EVERY_REQUEST:
+        return
+    save = session.save
+
+    def save_changes(*args: Any, **kwargs: Any) -> None:
+        if session.modified:
+            save(*args, **kwargs)
+
+    session.save = save_changes
 
 
 def login_not_required(view: Callable[..., HttpResponseBase]) -> Any:
@@ -91,6 +109,7 @@ class BootstrapMixin:
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answers, for no cache to keep."""
+        keep_idle(request)
         # REST framework replaces it by what its own classes find, which may be nobody.
         setattr(request, DJANGOS_USER, getattr(request, "user", None))
         return never_stored(super().dispatch(request, *args, **kwargs))  # type: ignore[misc]
@@ -122,7 +141,7 @@ class BootstrapMixin:
 
 
 class BootstrapView(BootstrapMixin, View):
-    """The ready bootstrap view: users by ``AUTHENTICATION``, rooms by `rooms_for_user`."""
+    """The ready bootstrap view: users by ``AUTHENTICATION``, rooms by `grants_for_user`."""
 
     http_method_names = ("get", "head", "options")
 
@@ -143,6 +162,7 @@ class HookView(View):
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         """204 for a user, 403 for nobody in particular."""
+        keep_idle(request)
         if _is_of_gateway(request):
             return self._notify(request)
         try:
