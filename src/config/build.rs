@@ -8,8 +8,8 @@ use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_core::limits::Limits;
 use ht_server::config::{
     AuthConfig, Compression, DoorConfig, DrainConfig, HookQueueConfig, InternalConfig,
-    KeepaliveConfig, Listen, Origins, ReadinessConfig, Secret, ServerConfig, ServerLimits,
-    TcpOptions,
+    KeepaliveConfig, Listen, Origins, ReadinessConfig, RecoveryConfig, Secret, ServerConfig,
+    ServerLimits, TcpOptions,
 };
 use percent_encoding::utf8_percent_encode;
 
@@ -232,6 +232,10 @@ fn server(values: &Values) -> ServerConfig {
             delay: values.drain_delay.value,
             period: values.drain_period.value,
             timeout: values.drain_timeout.value,
+        },
+        recovery: RecoveryConfig {
+            gap_old: values.recovery_gap_old.value,
+            gap_period: values.recovery_gap_period.value,
         },
     }
 }

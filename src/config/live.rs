@@ -50,6 +50,8 @@ const LIVE: &[&str] = &[
     "drain.delay",
     "drain.period",
     "drain.timeout",
+    "recovery.gap_old",
+    "recovery.gap_period",
     "log.level",
 ];
 

@@ -1,6 +1,6 @@
 //! Settings of the log, and the names of their choices.
 
-use ht_server::config::Matching;
+use ht_server::config::{GapPolicy, Matching};
 
 use crate::config::kind::Choice;
 
@@ -58,6 +58,11 @@ impl Choice for Level {
 
 impl Choice for Format {
     const ALL: &'static [(&'static str, Self)] = &[("text", Self::Text), ("json", Self::Json)];
+}
+
+impl Choice for GapPolicy {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("reconnect", Self::Reconnect), ("ignore", Self::Ignore)];
 }
 
 impl Choice for Matching {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
 use ht_server::config::{
-    AuthConfig, Compression, DrainConfig, HookQueueConfig, HostPattern, KeepaliveConfig, Listen,
-    Matching, OriginPattern, ReadinessConfig, Secret, ServerLimits, TcpOptions, Trusted,
-    TrustedProxies,
+    AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
+    Listen, Matching, OriginPattern, ReadinessConfig, RecoveryConfig, Secret, ServerLimits,
+    TcpOptions, Trusted, TrustedProxies,
 };
 
 use crate::config::kind::{
@@ -305,6 +305,11 @@ settings! {
     drain_timeout: Duration, "drain.timeout", period(Duration::ZERO, HOUR), DrainConfig::default().timeout,
         "How long everything after `drain.delay` may take: connections are closed, hooks called, the broker's messages acknowledged. What is left then is dropped, hooks that hang included, and the process ends within another second. Keep the sum of `drain.delay` and this below the time that your supervisor waits before it kills: 10 seconds for `docker stop`, `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.";
 
+    recovery_gap_old: GapPolicy, "recovery.gap_old", Choose::<GapPolicy>::one(), GapPolicy::default(),
+        "What happens to clients when the node may have missed publications. `reconnect`: the connections that were open are closed with 1012 `gap <ms>`, so that clients reconnect and fetch again. `ignore`: the gap is only logged and counted in `gaps_total`.";
+    recovery_gap_period: Duration, "recovery.gap_period", period(Duration::ZERO, HOUR), RecoveryConfig::default().gap_period,
+        "How long closing the connections for a gap takes when there are many, so that their clients do not all ask the API at once; few connections take less, at 100 a second. 0: all at once.";
+
     readiness_probe_interval: Duration, "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
         "Time between two probes that the node sends itself the way triggers go: through the broker, if there is one, and to every thread. 0: none.";
     readiness_probe_timeout: Duration, "readiness.probe_timeout", period(10 * MS, HOUR), ReadinessConfig::default().probe_timeout,
@@ -348,6 +353,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("tcp", "Options of visitors' sockets."),
     ("drain", "Graceful shutdown."),
+    (
+        "recovery",
+        "What clients are told when publications may not have reached this node (a gap).",
+    ),
     ("readiness", "Whether this node may get traffic: `/ready`."),
     ("log", "The log."),
 ];

@@ -25,6 +25,7 @@ use ht_server::config::KeepaliveConfig;
 use ht_server::config::Listen;
 use ht_server::config::Matching;
 use ht_server::config::ReadinessConfig;
+use ht_server::config::RecoveryConfig;
 use ht_server::config::ServerConfig;
 use ht_server::config::ServerLimits;
 use ht_server::config::TcpOptions;
@@ -165,6 +166,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
             period: Duration::ZERO,
             timeout: DRAIN_TIMEOUT,
         },
+        recovery: RecoveryConfig::default(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod backoff;
 pub mod config;
+mod missed;
 pub mod rabbitmq;
 pub mod throttle;
 
@@ -14,6 +15,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use ht_proto::trigger::Trigger;
 use tokio_util::sync::CancellationToken;
+
+pub use crate::missed::{Missed, MissedReason};
 
 /// The only door to the shards.
 pub trait Dispatch: Send + Sync + 'static {
@@ -27,6 +30,9 @@ pub trait Dispatch: Send + Sync + 'static {
     /// shard. It is no trigger: it gets no position, and nobody hears of it. Waits as
     /// [`Self::dispatch`] does; what comes back is ready when every shard has taken the probe.
     fn probe(&self) -> BoxFuture<'_, Taken>;
+
+    /// Reports a gap: publications may not have reached this node until now. Returns at once.
+    fn missed(&self, missed: Missed);
 }
 
 /// A probe that had its turn: the future is ready when every shard has taken it.

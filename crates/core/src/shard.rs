@@ -8,6 +8,7 @@
 mod alive;
 mod ending;
 mod fan_out;
+mod gap;
 mod session;
 mod settings;
 mod waiting;
@@ -32,9 +33,11 @@ use crate::registry::ConnectionId;
 use crate::registry::Registry;
 use crate::shard::ending::CLOSING;
 use crate::shard::fan_out::FanOut;
+use crate::shard::gap::Gaps;
 use crate::stats::Stats;
 use crate::timer::Queue;
 
+pub use crate::shard::gap::Wave;
 pub use crate::shard::settings::Compression;
 pub use crate::shard::settings::KeepaliveSettings;
 pub use crate::shard::settings::Settings;
@@ -60,6 +63,7 @@ pub struct Shard<P> {
     waiting: Queue,
     keepalive: Keepalive,
     fan_out: FanOut,
+    gaps: Gaps,
     /// One for all connections: no message depends on another.
     deflater: Deflater,
     inflater: Inflater,
@@ -81,6 +85,7 @@ impl<P: Peer> Shard<P> {
             waiting: Queue::new(settings.outbox_age),
             keepalive: Keepalive::new(settings.keepalive.interval, settings.keepalive.timeout),
             fan_out: FanOut::default(),
+            gaps: Gaps::default(),
             deflater: Deflater::new(settings.compression.level),
             inflater: Inflater::new(),
             scratch: Vec::new(),
@@ -159,6 +164,7 @@ impl<P: Peer> Shard<P> {
         if admitted {
             self.stats.admitted += 1;
             self.stats.connections += 1;
+            self.gaps.opened(id.index());
             self.idle.push(&mut self.connections, id.0, now);
             self.keepalive.enter(id.0, now);
             effects.moment(Moment::Connect, &mut self.connections[id.index()].peer, now);

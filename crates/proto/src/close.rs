@@ -28,6 +28,7 @@ enum Why {
     Normal,
     Idle,
     Restart,
+    Gap,
     Backend,
     Overloaded,
     SlowConsumer,
@@ -45,6 +46,8 @@ impl Close {
     pub const IDLE: Self = Self::new(Why::Idle);
     /// The node goes, another one comes or is there. 1012 `restart`.
     pub const RESTART: Self = Self::new(Why::Restart);
+    /// The node may have missed publications: reconnect, subscribe and fetch again. 1012 `gap`.
+    pub const GAP: Self = Self::new(Why::Gap);
     /// The API gave no usable answer. 1013 `backend`.
     pub const BACKEND: Self = Self::new(Why::Backend);
     /// The node has more to do than it can. 1013 `overloaded`.
@@ -64,10 +67,11 @@ impl Close {
     pub const AUTHENTICATE: Self = Self::new(Why::Authenticate);
 
     /// Every reason, for tests and documents.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NORMAL,
         Self::IDLE,
         Self::RESTART,
+        Self::GAP,
         Self::BACKEND,
         Self::OVERLOADED,
         Self::SLOW_CONSUMER,
@@ -97,7 +101,7 @@ impl Close {
     pub const fn code(self) -> u16 {
         match self.why {
             Why::Normal | Why::Idle => 1000,
-            Why::Restart => 1012,
+            Why::Restart | Why::Gap => 1012,
             Why::Backend | Why::Overloaded => 1013,
             Why::SlowConsumer => 4000,
             Why::NoPong => 4001,
@@ -115,6 +119,7 @@ impl Close {
             Why::Normal => "",
             Why::Idle => "idle",
             Why::Restart => "restart",
+            Why::Gap => "gap",
             Why::Backend => "backend",
             Why::Overloaded => "overloaded",
             Why::SlowConsumer => "slow-consumer",
@@ -183,6 +188,7 @@ mod tests {
             (1000, "", Advice::AsYouLike),
             (1000, "idle", Advice::AsYouLike),
             (1012, "restart", Advice::Soon),
+            (1012, "gap", Advice::Soon),
             (1013, "backend", Advice::Later),
             (1013, "overloaded", Advice::Later),
             (4000, "slow-consumer", Advice::Soon),

@@ -56,6 +56,8 @@ pub struct ServerConfig {
     pub readiness: ReadinessConfig,
     /// How [`crate::Gateway::drain`] leaves.
     pub drain: DrainConfig,
+    /// What becomes of clients that may have missed publications.
+    pub recovery: RecoveryConfig,
 }
 
 /// An address to listen on.
@@ -229,6 +231,34 @@ impl Default for DrainConfig {
             delay: Duration::ZERO,
             period: Duration::from_secs(3),
             timeout: Duration::from_secs(7),
+        }
+    }
+}
+
+/// What becomes of clients that may have missed publications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryConfig {
+    /// Of clients without a message for it, which is all of them.
+    pub gap_old: GapPolicy,
+    /// The time over which their connections are closed, where they are many. Zero: all at once.
+    pub gap_period: Duration,
+}
+
+/// What happens to a client that may have missed publications and has no message for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GapPolicy {
+    /// It is closed with 1012 `gap <ms>`, so that it reconnects and fetches again.
+    #[default]
+    Reconnect,
+    /// Nothing: the gap is counted and logged only.
+    Ignore,
+}
+
+impl Default for RecoveryConfig {
+    fn default() -> Self {
+        Self {
+            gap_old: GapPolicy::default(),
+            gap_period: Duration::from_secs(30),
         }
     }
 }

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::future::join_all;
 use ht_broker::Dispatch;
+use ht_broker::Missed;
 use ht_broker::Place;
 use ht_broker::Taken;
 use ht_core::publication::Publication;
@@ -123,6 +124,10 @@ impl Dispatch for Dispatcher {
 
     fn probe(&self) -> BoxFuture<'_, Taken> {
         Box::pin(self.hand_on_probe())
+    }
+
+    fn missed(&self, missed: Missed) {
+        self.node.missed(&missed);
     }
 }
 

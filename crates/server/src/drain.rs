@@ -18,13 +18,13 @@ use crate::shard::Running;
 
 /// Connections whose clients may come back in a second without anybody noticing: fewer need no
 /// spread over the whole period.
-const RETURNS_PER_SECOND: u64 = 100;
+pub(crate) const RETURNS_PER_SECOND: u64 = 100;
 
 /// The span that clients are told when they are all closed at once and they are many.
-const SPAN_AT_ONCE: Duration = Duration::from_secs(5);
+pub(crate) const SPAN_AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Time between two waves of connections that are closed.
-const WAVE: Duration = Duration::from_millis(50);
+pub(crate) const WAVE: Duration = Duration::from_millis(50);
 
 /// What was published before may take so long to come from the broker.
 const CATCH_UP: Duration = Duration::from_secs(1);

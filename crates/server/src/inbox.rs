@@ -11,6 +11,7 @@ use std::sync::atomic::fence;
 
 use ht_core::publication::Publication;
 use ht_core::shard::Settings;
+use ht_core::shard::Wave;
 use ht_core::shard::Welcome;
 use ht_proto::close::Close;
 use tokio::sync::mpsc;
@@ -33,6 +34,17 @@ pub(crate) enum Input {
         count: usize,
         /// What they are told.
         close: Close,
+    },
+    /// Close connections that opened before a gap: one wave.
+    CloseMissed {
+        /// The gap's number.
+        number: u32,
+        /// How many at most.
+        count: usize,
+        /// What they are told.
+        close: Close,
+        /// What became of it.
+        done: oneshot::Sender<Wave>,
     },
     /// Close everything for this reason and end.
     Drain(Close),

@@ -13,6 +13,7 @@ mod census;
 mod descriptors;
 mod dispatcher;
 mod drain;
+mod gaps;
 mod grants;
 mod hooks;
 mod inbox;
@@ -148,6 +149,7 @@ impl Gateway {
             Node::new(threads, config.matching, broker.clone()).with_backend(Arc::clone(&backend));
         let node = Arc::new(node);
         node.outboxes.set_limit(config.limits.outbox_total_bytes);
+        node.gaps.set_policy(config.recovery.gap_old);
         let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
             .iter()
             .any(|&hook| backend.has_hook(hook));
@@ -181,6 +183,12 @@ impl Gateway {
         if let Some(prober) = prober {
             tokio::spawn(prober.run(doors.clone()));
         }
+        tokio::spawn(gaps::tell(
+            Arc::clone(&node),
+            live.clone(),
+            inboxes.clone(),
+            doors.clone(),
+        ));
         let broker =
             broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&dispatcher), intake.clone())));
         let door = Internal {
@@ -252,7 +260,7 @@ impl Gateway {
 
     /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox` and
     /// `handshakes`, who is believed and which pages are served, the key, `auth`, compression,
-    /// `status`, the idle timeout, what is forwarded. It holds for what begins after that, and open
+    /// `status`, the idle timeout, recovery, what is forwarded. It holds for what begins after that, and open
     /// connections heed it from their next message on.
     /// Everything else in `config` is passed over. Ready when it is in force.
     ///
@@ -268,6 +276,7 @@ impl Gateway {
         self.live.set(LiveSettings::new(config, rules));
         let outboxes = &self.node.outboxes;
         outboxes.set_limit(config.limits.outbox_total_bytes);
+        self.node.gaps.set_policy(config.recovery.gap_old);
         let settings = shard_settings(config, outboxes);
         for shard in &self.shards {
             // A shard that has ended has nobody to be bounded.

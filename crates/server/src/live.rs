@@ -17,6 +17,7 @@ use crate::config::AuthConfig;
 use crate::config::DoorConfig;
 use crate::config::DrainConfig;
 use crate::config::HostPattern;
+use crate::config::RecoveryConfig;
 use crate::config::Secret;
 use crate::config::ServerConfig;
 use crate::config::ServerLimits;
@@ -43,6 +44,8 @@ pub struct LiveSettings {
     pub auth: AuthConfig,
     /// How the node leaves.
     pub drain: DrainConfig,
+    /// What becomes of clients that may have missed publications.
+    pub recovery: RecoveryConfig,
     /// Options of the sockets of visitors that come from now on.
     pub tcp: TcpOptions,
     /// What is forwarded to the API.
@@ -61,6 +64,7 @@ impl LiveSettings {
             compression: config.compression.is_some(),
             auth: config.auth,
             drain: config.drain,
+            recovery: config.recovery,
             tcp: config.tcp.clone(),
             rules,
         }

@@ -17,6 +17,7 @@ use ht_proto::server::Status;
 
 use crate::census::Census;
 use crate::descriptors::Descriptors;
+use crate::gaps::Gaps;
 use crate::internal::in_flight::InFlight;
 use crate::memory::Memory;
 use crate::metrics::Counters;
@@ -53,6 +54,7 @@ pub(crate) struct Node {
     /// What probes found of the way that triggers go.
     pub(crate) delivery: Delivery,
     pub(crate) descriptors: Descriptors,
+    pub(crate) gaps: Gaps,
     pub(crate) broker: Option<Arc<dyn Broker>>,
     backend: Option<Arc<dyn Backend>>,
     /// The node is about to leave.
@@ -84,6 +86,7 @@ impl Node {
             triggers_in_flight: InFlight::default(),
             delivery: Delivery::default(),
             descriptors: Descriptors::of_process(),
+            gaps: Gaps::new(shards),
             broker,
             backend: None,
             draining: AtomicBool::new(false),

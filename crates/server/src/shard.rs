@@ -245,6 +245,18 @@ impl ShardThread {
                     let now = self.now();
                     self.shard.close_some(count, close, now, &mut self.outside);
                 }
+                Input::CloseMissed {
+                    number,
+                    count,
+                    close,
+                    done,
+                } => {
+                    let now = self.now();
+                    let outside = &mut self.outside;
+                    let wave = self.shard.close_missed(number, count, close, now, outside);
+                    // Nobody waits any more once the node drains.
+                    let _ = done.send(wave);
+                }
                 Input::Drain(close) => {
                     // Who came before hears of it, too.
                     while let Some(new) = self.inbox.next_connection() {
@@ -284,6 +296,7 @@ impl ShardThread {
             self.outside
                 .tell(welcome.id, &socket, "a connection is open");
         }
+        self.shard.set_gap(self.outside.node.gaps.last());
         let id = self.shard.open(socket, welcome, now, &mut self.outside);
         if !early.is_empty() {
             self.shard.receive(id, &mut early, now, &mut self.outside);

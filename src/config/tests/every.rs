@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use ht_backend::config::HeaderSource;
-use ht_server::config::Listen;
-use ht_server::config::Matching;
+use ht_server::config::{GapPolicy, Listen, Matching};
 
 use super::*;
 use crate::config::layers::variable_of;
@@ -94,6 +93,8 @@ const EVERY: &[(&str, &str)] = &[
     ("drain.delay", r#""4s""#),
     ("drain.period", r#""3s""#),
     ("drain.timeout", r#""2s""#),
+    ("recovery.gap_old", r#""ignore""#),
+    ("recovery.gap_period", r#""4s""#),
     ("readiness.probe_interval", "6"),
     ("readiness.probe_timeout", "7"),
     ("log.level", r#""debug""#),
@@ -132,6 +133,8 @@ fn assert_every(config: &Config) {
     assert_eq!(server.drain.delay.as_secs(), 4);
     assert_eq!(server.drain.timeout.as_secs(), 2);
     assert_eq!(server.drain.period.as_secs(), 3);
+    assert_eq!(server.recovery.gap_old, GapPolicy::Ignore);
+    assert_eq!(server.recovery.gap_period.as_secs(), 4);
     let session = &server.session;
     assert_eq!(
         [

@@ -13,6 +13,8 @@ use futures_util::future::BoxFuture;
 use ht_broker::Broker;
 use ht_broker::Dispatch;
 use ht_broker::Health;
+use ht_broker::Missed;
+use ht_broker::MissedReason;
 use ht_broker::Place;
 use ht_broker::Taken;
 use ht_broker::config::BINDING_CHECK;
@@ -38,6 +40,8 @@ pub(crate) struct Recorder {
     seen: Mutex<Vec<String>>,
     /// For each probe, how many triggers came before it.
     probes: Mutex<Vec<usize>>,
+    /// Gaps, and how many triggers came before each.
+    missed: Mutex<Vec<(MissedReason, usize)>>,
     /// Closed gates keep `dispatch` waiting, as full inboxes do.
     gate: Semaphore,
 }
@@ -47,6 +51,7 @@ impl Recorder {
         Arc::new(Self {
             seen: Mutex::default(),
             probes: Mutex::default(),
+            missed: Mutex::default(),
             gate: Semaphore::new(1),
         })
     }
@@ -67,6 +72,18 @@ impl Recorder {
     /// For each probe, how many triggers came before it.
     pub(crate) fn probes(&self) -> Vec<usize> {
         self.probes.lock().unwrap().clone()
+    }
+
+    /// Reasons of the gaps so far.
+    pub(crate) fn gaps(&self) -> Vec<MissedReason> {
+        let missed = self.missed.lock().unwrap();
+        missed.iter().map(|(reason, _)| *reason).collect()
+    }
+
+    /// For each gap, how many triggers came before it.
+    pub(crate) fn gap_positions(&self) -> Vec<usize> {
+        let missed = self.missed.lock().unwrap();
+        missed.iter().map(|(_, before)| *before).collect()
     }
 
     pub(crate) fn has(&self, data: &str) -> bool {
@@ -100,6 +117,12 @@ impl Dispatch for Recorder {
             Taken(async {}.boxed())
         }
         .boxed()
+    }
+
+    fn missed(&self, missed: Missed) {
+        assert!(!missed.cause.is_empty());
+        let before = self.count();
+        self.missed.lock().unwrap().push((missed.reason, before));
     }
 }
 

@@ -8,6 +8,7 @@
 mod closing;
 mod compression;
 mod delivery;
+mod gap;
 mod keepalive;
 mod kit;
 mod leaving;

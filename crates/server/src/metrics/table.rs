@@ -12,6 +12,7 @@ use ht_broker::Health;
 use ht_core::peer::Eviction;
 use ht_proto::code::ErrorCode;
 
+use crate::gaps::GapReason;
 use crate::metrics::LOG_LINES_DROPPED;
 use crate::metrics::Labels;
 use crate::metrics::Metric;
@@ -224,6 +225,19 @@ metrics! {
         counted probe_failures by "reason" ["broker" "late" "shard"];
             "Probes that did not come through within `readiness.probe_timeout`"
             "When it grows at all. `broker`: it is away or takes nothing; `late`: the probe did not come back; `shard`: a shard is stuck or overloaded."
+    }
+
+    "Gaps", "Publications that may not have reached this node or a part of it." {
+        observed gaps = Read::CounterBy(
+            "reason",
+            || GapReason::all().map(GapReason::as_str).collect(),
+            |now| now.node.gaps.counts(),
+        );
+            "Times that publications may have been missed, by cause"
+            "When it grows at all: clients miss what others saw until they have reconnected. The warning `gap: this node may have missed publications` names cause and remedy."
+        observed gap_closes = Read::Counter(|now| now.node.gaps.closed());
+            "Connections closed with 1012 `gap` so that their clients fetch again"
+            "When it grows without an outage of the broker: see `gaps`."
     }
 
     "Broker", "Only on a node with a broker." {

@@ -1,0 +1,266 @@
+//! Gaps: what a node may have missed is known and told (see docs/protocol.md, "Gaps").
+//!
+//! Whoever finds that publications may not have reached clients calls [`Node::missed`] (all shards)
+//! or [`Node::shard_missed`]. The gap is counted, one warning is logged, and the connections that
+//! were open at that moment are closed in waves with 1012 `gap <ms>`, so that their clients
+//! reconnect and fetch again without all of them asking the API at once. Several gaps close a
+//! connection once; one that opens after the moment is left alone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use ht_broker::{Missed, MissedReason};
+use ht_core::shard::Wave;
+use ht_proto::close::Close;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::GapPolicy;
+use crate::drain::{RETURNS_PER_SECOND, SPAN_AT_ONCE, WAVE};
+use crate::inbox::{self, Input};
+use crate::live::Live;
+use crate::node::Node;
+
+/// The span within which the clients of one wave reconnect, where the waves spread the load.
+const JITTER: Duration = Duration::from_secs(1);
+
+/// Why publications may not have reached clients of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GapReason {
+    /// They may not have reached the node.
+    Broker(MissedReason),
+    /// They reached the node, but not one of its shards, which was too far behind.
+    ShardOverflow,
+}
+
+impl GapReason {
+    /// How many reasons there are.
+    const COUNT: usize = MissedReason::ALL.len() + 1;
+
+    /// Every reason, for metrics and documents.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let broker = MissedReason::ALL.into_iter().map(Self::Broker);
+        broker.chain([Self::ShardOverflow])
+    }
+
+    /// The reason as it stands in metrics and logs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker(reason) => reason.as_str(),
+            Self::ShardOverflow => "shard-overflow",
+        }
+    }
+
+    const fn remedy(self) -> &'static str {
+        match self {
+            Self::Broker(reason) => reason.remedy(),
+            Self::ShardOverflow => {
+                "give the node more cores, raise threads or limits.inbox, or publish less"
+            }
+        }
+    }
+
+    fn index(self) -> usize {
+        Self::all().position(|reason| reason == self).unwrap_or(0)
+    }
+}
+
+/// The gaps of a node.
+#[derive(Debug)]
+pub(crate) struct Gaps {
+    /// The number of the last gap; 0 before the first.
+    last: AtomicU32,
+    /// By shard.
+    shards: Vec<ShardGaps>,
+    /// Whether clients are closed for a gap.
+    close: AtomicBool,
+    /// By reason.
+    counts: [AtomicU64; GapReason::COUNT],
+    /// Connections that were closed for a gap.
+    closed: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct ShardGaps {
+    /// The number of the last gap of this shard.
+    last: AtomicU32,
+    changed: Notify,
+}
+
+impl Gaps {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self {
+            last: AtomicU32::new(0),
+            shards: (0..shards).map(|_| ShardGaps::default()).collect(),
+            close: AtomicBool::new(true),
+            counts: Default::default(),
+            closed: AtomicU64::new(0),
+        }
+    }
+
+    /// What becomes of clients from now on.
+    pub(crate) fn set_policy(&self, policy: GapPolicy) {
+        self.close
+            .store(policy == GapPolicy::Reconnect, Ordering::Relaxed);
+    }
+
+    /// The number of the last gap: a connection that opens now is after it.
+    pub(crate) fn last(&self) -> u32 {
+        self.last.load(Ordering::SeqCst)
+    }
+
+    /// Gaps by reason, in the order of [`GapReason::all`].
+    pub(crate) fn counts(&self) -> Vec<u64> {
+        let counts = self.counts.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Connections that were closed for a gap.
+    pub(crate) fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, reason: GapReason) {
+        self.counts[reason.index()].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Has the connections of these shards closed that are open now. False: they are not to be.
+    fn note(&self, concerned: impl Fn(usize) -> bool) -> bool {
+        if !self.close.load(Ordering::Relaxed) {
+            return false;
+        }
+        let number = self.last.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        for (index, shard) in self.shards.iter().enumerate() {
+            if concerned(index) {
+                shard.last.fetch_max(number, Ordering::SeqCst);
+                shard.changed.notify_one();
+            }
+        }
+        true
+    }
+}
+
+impl Node {
+    /// Publications may not have reached this node until now.
+    pub(crate) fn missed(&self, missed: &Missed) {
+        let reason = GapReason::Broker(missed.reason);
+        let connections = self.connections.load(Ordering::Acquire);
+        if missed.reason == MissedReason::Start && connections == 0 {
+            // Whoever subscribes from now on hears everything.
+            return;
+        }
+        self.gaps.count(reason);
+        let told = self.gaps.note(|_| true);
+        self.warn(reason, &missed.cause, told, connections);
+    }
+
+    /// Publications that were placed did not reach this shard until now.
+    #[allow(dead_code, reason = "called where a shard's inbox is bounded")]
+    pub(crate) fn shard_missed(&self, shard: usize, cause: &str) {
+        self.gaps.count(GapReason::ShardOverflow);
+        let told = self.gaps.note(|index| index == shard);
+        let connections = self.connections_by_shard().nth(shard).unwrap_or(0);
+        self.warn(GapReason::ShardOverflow, cause, told, connections);
+    }
+
+    fn warn(&self, reason: GapReason, cause: &str, told: bool, connections: u64) {
+        let Some(suppressed) = self.throttles.tell(reason.as_str()) else {
+            return;
+        };
+        let clients = if told {
+            "are closed with 1012 gap, to reconnect and fetch again"
+        } else {
+            "are not told: recovery.gap_old is \"ignore\""
+        };
+        tracing::warn!(
+            reason = reason.as_str(),
+            cause,
+            connections,
+            clients,
+            remedy = reason.remedy(),
+            suppressed,
+            "gap: this node may have missed publications"
+        );
+    }
+}
+
+/// Closes connections for gaps until `shutdown`.
+pub(crate) async fn tell(
+    node: Arc<Node>,
+    live: Live,
+    inboxes: Vec<inbox::Sender>,
+    shutdown: CancellationToken,
+) {
+    let shards = inboxes.iter().enumerate();
+    let shards = shards.map(|(index, inbox)| tell_shard(index, inbox, &node, &live));
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        _ = join_all(shards) => {}
+    }
+}
+
+/// One shard's part. Shards do not wait for each other. Ends with the shard.
+async fn tell_shard(index: usize, inbox: &inbox::Sender, node: &Node, live: &Live) {
+    let shard = &node.gaps.shards[index];
+    loop {
+        shard.changed.notified().await;
+        let open = node.connections.load(Ordering::Acquire);
+        let own = node.connections_by_shard().nth(index).unwrap_or(0);
+        let waves = Waves::new(open, own, live.now().recovery.gap_period);
+        let mut interval = tokio::time::interval(WAVE);
+        loop {
+            interval.tick().await;
+            let number = shard.last.load(Ordering::SeqCst);
+            let Some(wave) = close(inbox, number, &waves).await else {
+                return;
+            };
+            let closed = u64::try_from(wave.closed).unwrap_or(u64::MAX);
+            node.gaps.closed.fetch_add(closed, Ordering::Relaxed);
+            if wave.finished && shard.last.load(Ordering::SeqCst) == number {
+                break;
+            }
+        }
+    }
+}
+
+/// One wave; none where the shard has ended.
+async fn close(inbox: &inbox::Sender, number: u32, waves: &Waves) -> Option<Wave> {
+    let (done, wave) = oneshot::channel();
+    let input = Input::CloseMissed {
+        number,
+        count: waves.count,
+        close: waves.close,
+        done,
+    };
+    inbox.reserve().await.ok()?.send(input);
+    wave.await.ok()
+}
+
+/// How the connections of one shard are closed without stampeding the API.
+#[derive(Debug, PartialEq, Eq)]
+struct Waves {
+    /// Connections of the shard that are closed in each wave.
+    count: usize,
+    close: Close,
+}
+
+impl Waves {
+    /// For `own` of the node's `open` connections. `period` bounds the time for all.
+    fn new(open: u64, own: u64, period: Duration) -> Self {
+        let needed = Duration::from_millis(open.max(1).saturating_mul(1_000 / RETURNS_PER_SECOND));
+        let over = needed.min(period);
+        let waves = u64::try_from(over.as_millis() / WAVE.as_millis()).unwrap_or(u64::MAX);
+        let count = own.div_ceil(waves.max(1)).max(1);
+        let jitter = if over.is_zero() { SPAN_AT_ONCE } else { JITTER };
+        let span = u32::try_from(needed.min(jitter).as_millis()).unwrap_or(u32::MAX);
+        Self {
+            count: usize::try_from(count).unwrap_or(usize::MAX),
+            close: Close::GAP.within(span),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
