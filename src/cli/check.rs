@@ -119,11 +119,6 @@ fn judged(address: &str, answer: &Answer) -> Finding {
         )),
         Answer::Refused(refusal @ Refusal::Status(status)) => match *status {
             404 | 405 | 410 => fix(refusal, "; check backend.url and backend.bootstrap"),
-            429 => fix(
-                refusal,
-                ": it limits how often the gateway may call; exempt the gateway",
-            ),
-            500.. => fix(refusal, ": it is broken or not running; look at its log"),
             400 if address.contains("localhost") => Works(format!(
                 "{address} answers (400; with Django, check that ALLOWED_HOSTS has this host)"
             )),
@@ -134,6 +129,13 @@ fn judged(address: &str, answer: &Answer) -> Finding {
         Answer::Refused(refusal) => fix(refusal, ""),
         Answer::Failed(failure @ Failure::Connect(_)) => {
             fix(failure, "; is the API running, and is backend.url right?")
+        }
+        Answer::Failed(failure @ Failure::Status { status: 429, .. }) => fix(
+            failure,
+            ": it limits how often the gateway may call; exempt the gateway",
+        ),
+        Answer::Failed(failure @ Failure::Status { .. }) => {
+            fix(failure, ": it is broken or not running; look at its log")
         }
         Answer::Failed(failure @ Failure::Timeout { .. }) => fix(
             failure,

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::bootstrap::expect_refusal;
+use crate::bootstrap::expect_refusal_of_v1;
 use crate::bootstrap::picky;
 use crate::support::Client;
 use crate::support::Gate;
@@ -38,8 +39,9 @@ fn redirects_elsewhere_are_not_followed_and_named_in_the_log() {
     let location = format!("{}login/?next=secret", other.url);
     let backend = picky(Reply::http("302 Found", &[("Location", &location)], ""));
     let gateway = Gateway::start(&backend);
-    expect_refusal(&gateway, 1013);
-    let line = gateway.wait_for_line("no usable answer from the backend");
+    expect_refusal(&gateway, 1000);
+    expect_refusal_of_v1(&gateway, 4300);
+    let line = gateway.wait_for_line("refused a client");
     assert!(line.contains(&format!("{}login/", other.url)), "{line}");
     assert!(!gateway.log().contains("secret"));
     assert!(other.requests().is_empty());
@@ -50,9 +52,28 @@ fn redirects_elsewhere_are_not_followed_and_named_in_the_log() {
         "",
     ));
     let gateway = Gateway::start(&around);
-    expect_refusal(&gateway, 1013);
+    expect_refusal(&gateway, 1000);
+    expect_refusal_of_v1(&gateway, 4300);
     gateway.wait_for_line("redirects the call again and again");
     assert!(around.requests().len() < 10);
+}
+
+#[test]
+fn a_redirect_to_a_login_page_is_a_refusal_that_the_log_names() {
+    let backend = StubBackend::new(|seen| match (&*seen.target, seen.header("cookie")) {
+        ("/login/?next=secret", _) => {
+            Reply::http("200 OK", &[("Content-Type", "text/html")], "<form>")
+        }
+        (_, Some("no")) => Reply::http("302 Found", &[("Location", "/login/?next=secret")], ""),
+        _ => Reply::rooms(&json!([])),
+    });
+    let gateway = Gateway::start(&backend);
+    expect_refusal(&gateway, 1000);
+    expect_refusal_of_v1(&gateway, 4300);
+    let line = gateway.wait_for_line("refused a client");
+    assert!(line.contains("/login/"), "{line}");
+    assert!(!gateway.log().contains("secret"), "{line}");
+    Client::connect(&gateway);
 }
 
 #[test]

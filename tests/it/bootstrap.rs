@@ -112,12 +112,79 @@ pub(crate) fn picky(refusal: Reply) -> StubBackend {
 pub(crate) fn expect_refusal(gateway: &Gateway, code: u16) {
     let mut refused = Handshake::new(gateway).header("Cookie", "no").open();
     assert_eq!(refused.expect_text(), NO);
-    let reason = refused.expect_close(code);
-    if code == 1013 {
-        let span = reason.strip_prefix("backend ").expect(&reason);
-        assert!(span.parse::<u64>().is_ok_and(|ms| ms >= 1_000), "{reason}");
-    } else {
-        assert_eq!(reason, "");
+    expect_reason(&refused.expect_close(code), code);
+}
+
+/// The same for a client that chose `high-templar.v1`; the span that it is given, in ms.
+#[track_caller]
+pub(crate) fn expect_refusal_of_v1(gateway: &Gateway, code: u16) -> Option<u64> {
+    let handshake = Handshake::new(gateway).header("Cookie", "no");
+    let handshake = handshake.header("Sec-WebSocket-Protocol", "high-templar.v1");
+    let mut refused = handshake.open();
+    assert_eq!(refused.expect_text(), NO);
+    expect_reason(&refused.expect_close(code), code)
+}
+
+#[track_caller]
+fn expect_reason(reason: &str, code: u16) -> Option<u64> {
+    match code {
+        1013 => {
+            let span = reason.strip_prefix("backend ").expect(reason);
+            let span = span.parse().expect(reason);
+            assert!(span >= 1_000, "{reason}");
+            Some(span)
+        }
+        4300 => {
+            assert_eq!(reason, "refused");
+            None
+        }
+        _ => {
+            assert_eq!(reason, "");
+            None
+        }
+    }
+}
+
+/// What is not about this visitor, as at every deployment of an API: clients that know the close
+/// codes reconnect later, and those of Python 3.1 are refused as they always were.
+#[test]
+fn a_server_error_is_closed_with_1013_where_v1_was_chosen() {
+    let html = [("Content-Type", "text/html")];
+    for status in [
+        "500 Internal Server Error",
+        "502 Bad Gateway",
+        "503 Service Unavailable",
+        "504 Gateway Timeout",
+        "429 Too Many Requests",
+    ] {
+        let gateway =
+            Gateway::with(&picky(Reply::http(status, &html, "<h1>Deploying</h1>"))).start();
+        expect_refusal_of_v1(&gateway, 1013);
+        let line = gateway.wait_for_line("no usable answer from the backend");
+        assert!(line.contains(&status[..3]), "{line}");
+        expect_refusal(&gateway, 1000);
+        let outcome = r#"high_templar_bootstraps_total{outcome="server-error"}"#;
+        assert_eq!(gateway.metric(outcome), 2);
+        let lines = gateway.log().matches("no usable answer").count();
+        assert_eq!(lines, 1, "{}", gateway.log());
+        Client::connect(&gateway).fence();
+    }
+    for status in [
+        "401 X", "403 X", "404 X", "400 X", "410 X", "204 X", "302 X",
+    ] {
+        let gateway = Gateway::with(&picky(Reply::http(status, &[], ""))).start();
+        expect_refusal_of_v1(&gateway, 4300);
+        expect_refusal(&gateway, 1000);
+    }
+}
+
+#[test]
+fn retry_after_of_the_backend_lengthens_the_span_within_bounds() {
+    for (value, least, most) in [("20", 20_000, 30_000), ("86400", 300_000, 600_000)] {
+        let reply = Reply::http("503 Service Unavailable", &[("Retry-After", value)], "");
+        let gateway = Gateway::with(&picky(reply)).start();
+        let span = expect_refusal_of_v1(&gateway, 1013).expect("a span");
+        assert!((least..=most).contains(&span), "{span}");
     }
 }
 

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+/// Longest `Retry-After` of the API that is passed on; a longer one counts as this one.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+
 /// What the API said to a bootstrap call.
 #[derive(Clone, Debug)]
 pub enum Answer {
@@ -31,9 +34,38 @@ pub struct Admission {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Any status but 200.
+    /// A status that is about this visitor: anything but 200, a server error (5xx), and 407, 408,
+    /// 421, 425 and 429, which are a [`Failure::Status`].
     #[error("the backend answered with status {0}")]
     Status(u16),
+    /// A redirect to another origin, or to something that is not an address. It is not followed:
+    /// the forwarded headers are secrets of the visitor.
+    #[error(
+        "the backend redirects the call to {location}, which is not followed: usually a login \
+         page, because the API does not accept the forwarded headers"
+    )]
+    Redirect {
+        /// The target, without its query, shortened.
+        location: String,
+    },
+    /// A redirect within the backend's origin that ends in something other than JSON.
+    #[error(
+        "the backend redirects the call to {location}, which answers with {}, not \
+         application/json: usually a login page. Have the API answer 401 or 403 instead",
+        ContentType(.content_type.as_deref())
+    )]
+    LoginPage {
+        /// The last target, without its query, shortened.
+        location: String,
+        /// What it answered with.
+        content_type: Option<String>,
+    },
+    /// Too many redirects within the backend's own origin.
+    #[error("the backend redirects the call again and again, at last to {location}")]
+    RedirectLoop {
+        /// The last target, without its query, shortened.
+        location: String,
+    },
     /// `allowed_rooms` is there but is not a list.
     #[error("the backend's answer has an `allowed_rooms` that is not a list of objects")]
     AllowedRooms,
@@ -45,16 +77,11 @@ impl Refusal {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Status(_) => "status",
+            Self::Redirect { .. } | Self::LoginPage { .. } | Self::RedirectLoop { .. } => {
+                "redirect"
+            }
             Self::AllowedRooms => "allowed-rooms",
         }
-    }
-
-    /// Whether the backend is out of order for everybody: 502, 503 and 504 are how a proxy or an
-    /// overloaded server says so (RFC 9110 §15.6). A 500 is an answer, and may be one that a
-    /// visitor can provoke at will.
-    #[must_use]
-    pub fn is_outage(&self) -> bool {
-        matches!(self, Self::Status(502..=504))
     }
 }
 
@@ -98,20 +125,14 @@ pub enum Failure {
     /// The backend failed so often in a row that it is left alone for a while.
     #[error("the backend failed again and again and is left alone for a while")]
     CircuitOpen,
-    /// A redirect to another origin, or to something that is no address.
-    #[error(
-        "the backend redirects the call to {location}, which is not followed: usually a login \
-         page, because the API does not accept the forwarded headers"
-    )]
-    Redirect {
-        /// Where to, without its query, shortened.
-        location: String,
-    },
-    /// Too many redirects within the backend's own origin.
-    #[error("the backend redirects the call again and again, at last to {location}")]
-    RedirectLoop {
-        /// Where to, without its query, shortened.
-        location: String,
+    /// A status that is not about this visitor: the backend, or a proxy in front of it, is
+    /// broken, overloaded or restarting. See [`Failure::of_status`].
+    #[error("the backend answered with status {status}, which is not about this visitor")]
+    Status {
+        /// The status code.
+        status: u16,
+        /// The answer's `Retry-After` (RFC 9110 section 10.2.3), at most [`RETRY_AFTER_MAX`].
+        retry_after: Option<Duration>,
     },
     /// The answer is not HTTP.
     #[error("the backend's answer is not valid HTTP: {0}")]
@@ -181,7 +202,7 @@ impl Failure {
             Self::Busy { .. } => "busy",
             Self::LineFull { .. } => "line-full",
             Self::CircuitOpen => "circuit-open",
-            Self::Redirect { .. } | Self::RedirectLoop { .. } => "redirect",
+            Self::Status { .. } => "server-error",
             Self::Protocol(_) => "protocol",
             Self::ContentType(_) => "content-type",
             Self::Encoding(_) => "encoding",
@@ -193,8 +214,52 @@ impl Failure {
         }
     }
 
-    /// Whether the backend, or the way to it, is out of order for everybody. An answer that cannot
-    /// be used is none of that: it may be the visitor's own.
+    /// What an answer with this status says about the backend; `None` if it is about the visitor.
+    ///
+    /// Server errors (5xx) come at every deployment of an API. Of the client errors, 407 (a proxy
+    /// on the way wants credentials of the gateway), 408, 421, 425 and 429 say nothing about who
+    /// the visitor is (RFC 9110 section 15.5, RFC 8470, RFC 6585).
+    #[must_use]
+    pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
+        matches!(status, 407 | 408 | 421 | 425 | 429 | 500..).then_some(Self::Status {
+            status,
+            retry_after,
+        })
+    }
+
+    /// Whether the backend gave a whole answer, if only a status: clients that did not choose our
+    /// subprotocol are refused then, as they always were.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Status { .. })
+    }
+
+    /// How long the backend asked to be left alone.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            Self::Connect(_)
+            | Self::Tls(_)
+            | Self::Closed
+            | Self::Timeout { .. }
+            | Self::Busy { .. }
+            | Self::LineFull { .. }
+            | Self::CircuitOpen
+            | Self::Protocol(_)
+            | Self::ContentType(_)
+            | Self::Encoding(_)
+            | Self::TooLarge { .. }
+            | Self::Truncated
+            | Self::NotUtf8
+            | Self::NotJson { .. }
+            | Self::NotObject => None,
+        }
+    }
+
+    /// Whether the backend, or the way to it, may be out of order for everybody: no answer, or
+    /// 502, 503 or 504, which is how a proxy or an overloaded server says so (RFC 9110 section
+    /// 15.6). Any other answer shows that the backend works, whether it can be used or not.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
@@ -203,12 +268,14 @@ impl Failure {
             | Self::Closed
             | Self::Timeout { .. }
             | Self::Protocol(_)
-            | Self::Truncated => true,
+            | Self::Truncated
+            | Self::Status {
+                status: 502..=504, ..
+            } => true,
             Self::Busy { .. }
             | Self::LineFull { .. }
             | Self::CircuitOpen
-            | Self::Redirect { .. }
-            | Self::RedirectLoop { .. }
+            | Self::Status { .. }
             | Self::ContentType(_)
             | Self::Encoding(_)
             | Self::TooLarge { .. }

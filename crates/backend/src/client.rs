@@ -18,6 +18,7 @@ use crate::Backend;
 use crate::Hook;
 use crate::answer::Answer;
 use crate::answer::Failure;
+use crate::answer::RETRY_AFTER_MAX;
 use crate::answer::Refusal;
 use crate::answer::Waiting;
 use crate::body;
@@ -127,7 +128,18 @@ impl HttpBackend {
             };
             let response = self.exchange.send(&call, deadline).await?;
             match redirect::redirect(&target, response.status(), response.headers()) {
-                Redirect::None => return self.judge(response, deadline).await,
+                Redirect::None => {
+                    let answer = self.judge(response, deadline).await;
+                    return match answer {
+                        Err(Failure::ContentType(content_type)) if !location.is_empty() => {
+                            Ok(Answer::Refused(Refusal::LoginPage {
+                                location,
+                                content_type,
+                            }))
+                        }
+                        answer => answer,
+                    };
+                }
                 Redirect::Follow(next) => {
                     location = redirect::shown(response.headers());
                     discard(response, deadline).await;
@@ -136,11 +148,11 @@ impl HttpBackend {
                 Redirect::Foreign => {
                     let location = redirect::shown(response.headers());
                     discard(response, deadline).await;
-                    return Err(Failure::Redirect { location });
+                    return Ok(Answer::Refused(Refusal::Redirect { location }));
                 }
             }
         }
-        Err(Failure::RedirectLoop { location })
+        Ok(Answer::Refused(Refusal::RedirectLoop { location }))
     }
 
     /// What a final answer means.
@@ -151,8 +163,13 @@ impl HttpBackend {
     ) -> Result<Answer, Failure> {
         let status = response.status();
         if status != StatusCode::OK {
+            let retry_after = retry_after(response.headers());
             discard(response, deadline).await;
-            return Ok(Answer::Refused(Refusal::Status(status.as_u16())));
+            let status = status.as_u16();
+            return match Failure::of_status(status, retry_after) {
+                Some(failure) => Err(failure),
+                None => Ok(Answer::Refused(Refusal::Status(status))),
+            };
         }
         parse::check_content_type(response.headers())?;
         let (head, incoming) = response.into_parts();
@@ -214,12 +231,28 @@ fn request_headers(credentials: &Credentials) -> HeaderMap {
     }
     headers
         .entry(header::ACCEPT)
-        .or_insert(HeaderValue::from_static("*/*"));
+        .or_insert(HeaderValue::from_static("application/json"));
     headers.insert(
         header::ACCEPT_ENCODING,
         HeaderValue::from_static("gzip, deflate"),
     );
     headers
+}
+
+/// The `Retry-After` of an answer (RFC 9110 section 10.2.3): seconds, or a date, which is measured
+/// against the answer's own `Date`, so that no clock has to be right.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+    let value = text(header::RETRY_AFTER)?;
+    let seconds = if value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // Too many digits to be counted are too many seconds as well.
+        value.parse().unwrap_or(u64::MAX)
+    } else {
+        let date = |text| httpdate::parse_http_date(text).ok();
+        let (at, now) = (date(value)?, date(text(header::DATE)?)?);
+        at.duration_since(now).ok()?.as_secs()
+    };
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX)).filter(|_| !value.is_empty())
 }
 
 /// Reads a small body away so that its connection can be used again. What does not come at once

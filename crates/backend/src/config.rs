@@ -111,7 +111,7 @@ pub enum HeaderSource {
     Header(HeaderName),
     /// A parameter of the visitor's query string: the first of that name, percent-decoded.
     Param(String),
-    /// A cookie of the visitor: the first of that name, quotes removed, not percent-decoded.
+    /// A cookie of the visitor: the last of that name, quotes removed, not percent-decoded.
     Cookie(String),
     /// Always this value.
     Fixed(String),

@@ -173,7 +173,7 @@ fn find<'a>(
         HeaderSource::Header(name) if name == COOKIE => Some(Cow::Borrowed(cookies)),
         HeaderSource::Header(name) => headers.get(name).map(|value| value.as_bytes().into()),
         HeaderSource::Param(name) => query::first(query, name),
-        HeaderSource::Cookie(name) => cookie::first(cookies, name),
+        HeaderSource::Cookie(name) => cookie::last(cookies, name),
         HeaderSource::Fixed(value) => Some(value.as_bytes().into()),
     }
 }

@@ -219,7 +219,6 @@ impl<'a> Attempt<'a> {
         };
         let cause: Option<&dyn fmt::Display> = match answer {
             Answer::Failed(failure) if failure.is_outage() => Some(failure),
-            Answer::Refused(refusal) if refusal.is_outage() => Some(refusal),
             Answer::Admitted(_) | Answer::Refused(_) | Answer::Failed(_) => None,
         };
         let change = match cause {

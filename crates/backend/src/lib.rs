@@ -29,6 +29,7 @@ use futures_util::future::BoxFuture;
 pub use crate::answer::Admission;
 pub use crate::answer::Answer;
 pub use crate::answer::Failure;
+pub use crate::answer::RETRY_AFTER_MAX;
 pub use crate::answer::Refusal;
 pub use crate::answer::Waiting;
 pub use crate::client::HttpBackend;

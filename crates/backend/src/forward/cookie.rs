@@ -24,15 +24,18 @@ pub(super) fn whole(headers: &HeaderMap) -> Cow<'_, [u8]> {
     Cow::Owned(joined)
 }
 
-/// The value of the first cookie of this name, without its quotes, not percent-decoded.
-pub(super) fn first<'a>(cookies: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
+/// The value of the last cookie of this name, without its quotes, not percent-decoded. Of
+/// several with one name, which differ in path or domain (RFC 6265 section 5.4), the last is the
+/// one that Django compares with.
+pub(super) fn last<'a>(cookies: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     cookies
         .split(|&byte| byte == b';')
         .filter_map(|pair| {
             let equals = pair.iter().position(|&byte| byte == b'=')?;
             Some((pair[..equals].trim_ascii(), &pair[equals + 1..]))
         })
-        .find(|(found, _)| *found == name.as_bytes())
+        .filter(|(found, _)| *found == name.as_bytes())
+        .next_back()
         .map(|(_, value)| unquote(value.trim_ascii()))
 }
 

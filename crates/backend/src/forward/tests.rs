@@ -125,14 +125,14 @@ fn cookies_are_forwarded_whole_and_unchanged() {
 }
 
 #[test]
-fn the_csrf_token_comes_from_its_first_cookie() {
+fn the_csrf_token_comes_from_its_last_cookie() {
     let table: [(&[u8], Option<&[u8]>); 18] = [
         (b"csrftoken=abc", Some(b"abc")),
         (b"a=1; csrftoken=abc; b=2", Some(b"abc")),
         (b"a=1;csrftoken=abc;b=2", Some(b"abc")),
-        (b"csrftoken=first; csrftoken=second", Some(b"first")),
-        (b"csrftoken=; csrftoken=second", None),
-        (b"csrftoken; csrftoken=second", Some(b"second")),
+        (b"csrftoken=first; csrftoken=second", Some(b"second")),
+        (b"csrftoken=first; csrftoken=", None),
+        (b"csrftoken=first; csrftoken", Some(b"first")),
         (b"csrftoken=\"quoted\"", Some(b"quoted")),
         (b"csrftoken=\"\"", None),
         (b"csrftoken=\"", Some(b"\"")),

@@ -104,6 +104,13 @@ async fn ask(guard: &Guard, cookie: &str) -> String {
     }
 }
 
+fn status(status: u16) -> Answer {
+    Answer::Failed(Failure::Status {
+        status,
+        retry_after: None,
+    })
+}
+
 fn guard(backend: &Arc<Memory>, edit: impl FnOnce(&mut GuardConfig)) -> Guard {
     let mut config = GuardConfig {
         max_in_flight: 1,
@@ -349,12 +356,13 @@ async fn only_what_concerns_everybody_opens_the_circuit() {
     let outages = [
         Answer::Failed(Failure::Connect("x".into())),
         Answer::Failed(Failure::Truncated),
-        Answer::Refused(Refusal::Status(502)),
-        Answer::Refused(Refusal::Status(503)),
-        Answer::Refused(Refusal::Status(504)),
+        status(502),
+        status(503),
+        status(504),
     ];
     let answers = [
-        Answer::Refused(Refusal::Status(500)),
+        status(500),
+        status(429),
         Answer::Refused(Refusal::Status(401)),
         Answer::Refused(Refusal::AllowedRooms),
         Answer::Failed(Failure::NotObject),

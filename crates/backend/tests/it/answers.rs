@@ -89,9 +89,10 @@ async fn every_way_to_frame_a_body_is_read() {
 }
 
 #[tokio::test]
-async fn any_other_status_refuses() {
+async fn any_other_status_about_the_visitor_refuses() {
     for status in [
-        201, 202, 204, 206, 300, 304, 305, 400, 401, 403, 404, 429, 500, 502, 503, 599,
+        201, 202, 204, 206, 300, 304, 305, 400, 401, 402, 403, 404, 405, 406, 409, 410, 413, 414,
+        415, 418, 422, 431, 451,
     ] {
         let reply = match status {
             204 | 304 => format!("HTTP/1.1 {status} X\r\n\r\n").into_bytes(),
@@ -109,6 +110,50 @@ async fn any_other_status_refuses() {
             refusal.to_string(),
             format!("the backend answered with status {status}")
         );
+    }
+}
+
+/// A server error, or one of the client errors that are not about who the visitor is.
+#[tokio::test]
+async fn a_status_that_is_not_about_the_visitor_fails() {
+    let date = "Date: Fri, 31 Dec 1999 23:59:50 GMT\r\n";
+    let at = format!("{date}Retry-After: Sat, 01 Jan 2000 00:00:02 GMT\r\n");
+    let over = format!("{date}Retry-After: Fri, 31 Dec 1999 23:59:40 GMT\r\n");
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (status, headers, retry_after) in [
+        (500, "", None),
+        (501, "Retry-After: 7\r\n", seconds(7)),
+        (502, "Retry-After:   0  \r\n", seconds(0)),
+        (
+            503,
+            "Retry-After: 99999999999999999999999\r\n",
+            seconds(300),
+        ),
+        (503, "Retry-After: 301\r\n", seconds(300)),
+        (504, "Retry-After: soon\r\n", None),
+        (503, "Retry-After: -5\r\n", None),
+        (503, "Retry-After: 1.5\r\n", None),
+        (503, "Retry-After:\r\n", None),
+        (503, &at, seconds(12)),
+        (503, &over, None),
+        (503, "Retry-After: Sat, 01 Jan 2000 00:00:02 GMT\r\n", None),
+        (599, "", None),
+        (407, "", None),
+        (408, "", None),
+        (421, "", None),
+        (425, "", None),
+        (429, "Retry-After: 30\r\n", seconds(30)),
+    ] {
+        let reply = Reply::Send(answer(status, headers, b"<html>"));
+        let stub = Stub::tcp(move |_| reply.clone()).await;
+        let failure = failure(&backend(&stub, |_| {})).await;
+        let expected = Failure::Status {
+            status,
+            retry_after,
+        };
+        assert_eq!(failure, expected, "{status} {headers}");
+        assert_eq!(failure.is_outage(), (502..=504).contains(&status));
+        assert!(failure.to_string().contains(&status.to_string()));
     }
 }
 

@@ -9,6 +9,7 @@ use ht_backend::Credentials;
 use ht_backend::Failure;
 use ht_backend::Guard;
 use ht_backend::HttpBackend;
+use ht_backend::Refusal;
 use ht_backend::config::BackendConfig;
 use ht_backend::config::GuardConfig;
 use ht_backend::config::HookCalls;
@@ -83,6 +84,14 @@ pub(crate) async fn visit(backend: &impl Backend, number: usize) -> Answer {
 
 pub(crate) async fn failure(backend: &impl Backend) -> Failure {
     failed(backend.bootstrap(&Credentials::default()).await)
+}
+
+/// The refusal of an answer, which must be one.
+pub(crate) async fn refusal(backend: &impl Backend) -> Refusal {
+    match backend.bootstrap(&Credentials::default()).await {
+        Answer::Refused(refusal) => refusal,
+        other @ (Answer::Admitted(_) | Answer::Failed(_)) => panic!("refused, not {other:?}"),
+    }
 }
 
 /// The failure of an answer, which must be one.

@@ -1,14 +1,14 @@
 //! Redirects: followed at home, refused abroad.
 
 use ht_backend::Backend;
-use ht_backend::Failure;
+use ht_backend::Refusal;
 
 use crate::kit::admit;
 use crate::kit::answer;
 use crate::kit::ask;
 use crate::kit::backend;
 use crate::kit::credentials;
-use crate::kit::failure;
+use crate::kit::refusal;
 use crate::kit::rooms;
 use crate::kit::told;
 use crate::stub::Reply;
@@ -59,13 +59,13 @@ async fn another_origin_is_never_called() {
     let other = Stub::tcp(admit).await;
     let location = format!("{}login/?next=/api/&token=secret", other.url);
     let stub = Stub::tcp(move |_| to(302, &location)).await;
-    let failure = failure(&backend(&stub, |_| {})).await;
+    let refusal = refusal(&backend(&stub, |_| {})).await;
     let location = format!("{}login/", other.url);
-    let sentence = failure.to_string();
+    let sentence = refusal.to_string();
     assert!(sentence.contains(&location), "{sentence}");
     assert!(sentence.contains("login page"), "{sentence}");
     assert!(!sentence.contains("secret"), "{sentence}");
-    assert_eq!(failure, Failure::Redirect { location });
+    assert_eq!(refusal, Refusal::Redirect { location });
     assert_eq!(other.log().opened, 0);
     assert_eq!(stub.log().requests.len(), 1);
 }
@@ -74,7 +74,7 @@ async fn another_origin_is_never_called() {
 async fn five_are_followed_and_not_six() {
     for (wanted, count) in [
         (Ok("[]".to_owned()), 5),
-        (Err("failed: redirect".into()), 6),
+        (Err("refused: redirect".into()), 6),
     ] {
         let stub = Stub::tcp(move |seen: &Seen| match seen.nth < count {
             true => to(302, &format!("/{}", seen.nth + 1)),
@@ -87,9 +87,55 @@ async fn five_are_followed_and_not_six() {
     let stub = Stub::tcp(|_| to(307, "/round?secret")).await;
     let location = "/round".into();
     assert_eq!(
-        failure(&backend(&stub, |_| {})).await,
-        Failure::RedirectLoop { location }
+        refusal(&backend(&stub, |_| {})).await,
+        Refusal::RedirectLoop { location }
     );
+}
+
+/// The usual answer of an API to somebody who is not signed in: a redirect to a login page.
+#[tokio::test]
+async fn a_redirect_that_does_not_end_in_json_is_a_refusal() {
+    for (status, headers, content_type) in [
+        (
+            200,
+            "Content-Type: text/html; charset=utf-8\r\n",
+            Some("text/html"),
+        ),
+        (
+            200,
+            "Content-Type: application/xhtml+xml\r\n",
+            Some("application/xhtml+xml"),
+        ),
+        (200, "", None),
+    ] {
+        let stub = Stub::tcp(move |seen: &Seen| match seen.nth {
+            0 => to(302, "/accounts/login/?next=/bootstrap/"),
+            _ => Reply::Send(answer(status, headers, b"<form>")),
+        })
+        .await;
+        let refusal = refusal(&backend(&stub, |_| {})).await;
+        let expected = Refusal::LoginPage {
+            location: "/accounts/login/".into(),
+            content_type: content_type.map(str::to_owned),
+        };
+        assert_eq!(refusal, expected);
+        assert!(
+            refusal.to_string().contains("/accounts/login/"),
+            "{refusal}"
+        );
+    }
+    for (status, wanted) in [
+        (403, "refused: status"),
+        (404, "refused: status"),
+        (500, "failed: server-error"),
+    ] {
+        let stub = Stub::tcp(move |seen: &Seen| match seen.nth {
+            0 => to(302, "/elsewhere/"),
+            _ => Reply::Send(answer(status, "Content-Type: text/html\r\n", b"<html>")),
+        })
+        .await;
+        assert_eq!(ask(&backend(&stub, |_| {})).await, Err(wanted.into()));
+    }
 }
 
 #[tokio::test]

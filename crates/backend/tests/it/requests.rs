@@ -26,7 +26,7 @@ async fn the_call_is_a_get_with_the_backends_host() {
     assert_eq!((&*seen.method, &*seen.target), ("GET", "/api/bootstrap/"));
     let host = stub.url.trim_start_matches("http://").trim_end_matches('/');
     let want = [
-        ("accept", "*/*"),
+        ("accept", "application/json"),
         ("accept-encoding", "gzip, deflate"),
         ("cookie", "a=1"),
         ("host", host),
@@ -87,9 +87,12 @@ async fn headers_of_the_framing_never_leave() {
 async fn accept_and_host_may_be_set_by_the_operator() {
     let stub = Stub::tcp(admit).await;
     let backend = backend(&stub, |_| {});
-    let forwarded = credentials(&[("accept", "application/json"), ("host", "api.test")]);
+    let forwarded = credentials(&[("accept", "application/vnd.api+json"), ("host", "api.test")]);
     assert_eq!(told(backend.bootstrap(&forwarded).await), Ok("[]".into()));
     let seen = stub.log().requests[0].clone();
-    assert_eq!(seen.header("accept"), Some(&b"application/json"[..]));
+    assert_eq!(
+        seen.header("accept"),
+        Some(&b"application/vnd.api+json"[..])
+    );
     assert_eq!(seen.header("host"), Some(&b"api.test"[..]));
 }

@@ -144,11 +144,11 @@ metrics! {
             "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. `leaving` are those who were on their way in when the node left. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
             "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "line-full"
-            "circuit-open" "redirect" "protocol" "content-type" "encoding" "too-large" "truncated" "not-utf-8"
+            "circuit-open" "server-error" "redirect" "protocol" "content-type" "encoding" "too-large" "truncated" "not-utf-8"
             "not-json" "not-object"
         ];
             "What became of visitors at the backend"
-            "Every outcome but `admitted` and `status` is the backend's fault or the configuration's. After `busy`, `line-full` and `circuit-open` it was not even asked. `status` is an answer other than 200: many at once are a login that has ended."
+            "Every outcome but `admitted` and `status` is the backend's fault or the configuration's. After `busy`, `line-full` and `circuit-open` it was not even asked. `server-error` is a status that is not about the visitor (5xx, 429), as while the API is deployed: clients reconnect. `status` is any other answer but 200, and `redirect` is usually a login page: many at once are a login that has ended."
         counted accept_errors;
             "Times that no connection could be accepted"
             "When it grows at all: the process most likely has no file descriptor left."

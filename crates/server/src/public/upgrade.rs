@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ht_backend::Answer;
 use ht_backend::Credentials;
 use ht_backend::Failure;
+use ht_backend::Refusal;
 use ht_core::shard::Admission;
 use ht_core::shard::Welcome;
 use ht_proto::close::Close;
@@ -98,7 +100,17 @@ impl Visitor {
             },
             Answer::Refused(refusal) => {
                 counter.add(refusal.kind());
-                tracing::debug!(connection = %id, %refusal, "refused a visitor");
+                match refusal {
+                    // An operator's mistake far more often than a visitor's.
+                    Refusal::Redirect { .. }
+                    | Refusal::LoginPage { .. }
+                    | Refusal::RedirectLoop { .. } => {
+                        if let Some(suppressed) = public.node.throttles.tell("redirect") {
+                            tracing::warn!(connection = %id, %refusal, suppressed, "refused a client");
+                        }
+                    }
+                    _ => tracing::debug!(connection = %id, %refusal, "refused a client"),
+                }
                 refused_with(agreed)
             }
             Answer::Failed(failure) => {
@@ -109,7 +121,14 @@ impl Visitor {
                 {
                     tracing::warn!(connection = %id, kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
                 }
-                Close::BACKEND.within(come_back_within_ms(public))
+                match agreed.subprotocol {
+                    // What Python 3.1 did with every answer that it could read.
+                    None if failure.is_answer() => Close::NORMAL,
+                    Some(Subprotocol::V1) | None => {
+                        let span = retry_within_ms(public, failure.retry_after());
+                        Close::BACKEND.within(span)
+                    }
+                }
             }
         };
         Self::unwelcome(id, Admission::Refused(close), agreed)
@@ -130,7 +149,7 @@ impl Visitor {
                 "the backend's answer does not come within limits.handshake_timeout"
             );
         }
-        let close = Close::OVERLOADED.within(come_back_within_ms(public));
+        let close = Close::OVERLOADED.within(retry_within_ms(public, None));
         Self::unwelcome(id, Admission::Refused(close), agreed)
     }
 
@@ -218,10 +237,12 @@ fn take_user(
     place.map(Some).ok_or(Close::CONNECTIONS_PER_USER)
 }
 
-/// The span for a visitor whom the backend could not be asked about.
-fn come_back_within_ms(public: &Public) -> u32 {
-    let span = public.backend.come_back_within().as_millis();
-    u32::try_from(span).unwrap_or(u32::MAX)
+/// The reconnect span of a client whom the backend could not be asked about, in ms. Clients pick a
+/// random moment of it; what the backend asked for in `Retry-After` comes on top, so that they
+/// are spread in any case.
+fn retry_within_ms(public: &Public, retry_after: Option<Duration>) -> u32 {
+    let span = public.backend.come_back_within() + retry_after.unwrap_or_default();
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 /// What tells a visitor that the API does not want it. Clients that did not choose our
