@@ -75,7 +75,7 @@ impl Reloader {
     async fn apply(&self, gateway: &Gateway, new: &Config) -> anyhow::Result<()> {
         // What only the backend checks, such as headers that nobody may set.
         HttpBackend::new(new.backend.clone())?;
-        let rules = ForwardRules::new(new.backend.headers.clone());
+        let rules = ForwardRules::of(&new.backend);
         gateway.reload(&new.server, rules).await?;
         self.level.set(new.log.level);
         Ok(())

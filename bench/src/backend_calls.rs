@@ -77,6 +77,7 @@ fn config(backend: SocketAddr) -> BackendConfig {
         timeout: Duration::from_secs(10),
         user_id_path: Vec::new(),
         headers: BackendConfig::default_headers(),
+        forward_bytes_max: ht_backend::FORWARD_BYTES_MAX,
         guard: GuardConfig::default(),
         answer_bytes_max: 4 << 20,
         tls_verify: true,

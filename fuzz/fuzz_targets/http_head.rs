@@ -83,7 +83,7 @@ static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
     };
     let config = sources.load().expect("a configuration");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let rules = ForwardRules::new(config.backend.headers.clone());
+    let rules = ForwardRules::of(&config.backend);
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let sockets = InheritedSockets::default();
     let starting = Gateway::start(config.server, Arc::new(Suspicious), live, None, sockets);

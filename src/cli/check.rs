@@ -14,6 +14,10 @@ use ht_backend::HttpBackend;
 use ht_backend::Refusal;
 use ht_backend::config::BackendConfig;
 use ht_server::config::Listen;
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use http::header;
 
 use crate::cli::Done;
 use crate::cli::broker;
@@ -53,7 +57,9 @@ pub(super) fn run(args: Args) -> Done {
         ] {
             all_work &= told(name, &listening(listen))?;
         }
-        all_work &= told("backend", &backend(config.backend).await)?;
+        for finding in backend(config.backend).await {
+            all_work &= told("backend", &finding)?;
+        }
         all_work &= told("broker", &broker::probe(config.rabbitmq.as_ref()).await)?;
         if all_work {
             print("Everything works.")?;
@@ -98,16 +104,66 @@ fn listening(listen: &Listen) -> Finding {
     }
 }
 
-async fn backend(config: BackendConfig) -> Finding {
+async fn backend(config: BackendConfig) -> Vec<Finding> {
+    let bytes_max = config.forward_bytes_max;
     let mut address = format!("{}{}", config.url, config.bootstrap);
     if let Some(socket) = &config.socket {
         address = format!("{address} over {}", socket.display());
     }
     let backend = match HttpBackend::new(config) {
         Ok(backend) => backend,
-        Err(error) => return Fix(error.to_string()),
+        Err(error) => return vec![Fix(error.to_string())],
     };
-    judged(&address, &backend.bootstrap(&Credentials::default()).await)
+    let answer = backend.probe().await;
+    let mut findings = vec![judged(&address, &answer)];
+    // What does not answer a short head tells nothing about a long one.
+    if !matches!(answer, Answer::Failed(_)) {
+        let long = backend.bootstrap(&long_head(bytes_max)).await;
+        findings.push(judged_long(&address, bytes_max, &answer, &long));
+    }
+    findings
+}
+
+/// Headers that are as long together as a visitor's may be. Servers bound a single line as well,
+/// and browsers send more than one.
+fn long_head(bytes: usize) -> Credentials {
+    const USER_AGENT_BYTES: usize = 256;
+    let line = |name: &HeaderName, bytes: usize| {
+        let value = bytes.saturating_sub(name.as_str().len() + ": \r\n".len());
+        HeaderValue::try_from("x".repeat(value)).expect("letters are a header's value")
+    };
+    let mut headers = HeaderMap::new();
+    let name = header::USER_AGENT;
+    headers.insert(name.clone(), line(&name, USER_AGENT_BYTES));
+    let name = header::COOKIE;
+    headers.insert(name.clone(), line(&name, bytes - USER_AGENT_BYTES));
+    headers.into()
+}
+
+/// What the answer to the longest head says, beside that to a short one.
+fn judged_long(address: &str, bytes_max: usize, short: &Answer, long: &Answer) -> Finding {
+    let what: &dyn Display = match (short, long) {
+        (Answer::Refused(Refusal::Status(one)), Answer::Refused(Refusal::Status(other)))
+            if one == other =>
+        {
+            return long_works(bytes_max);
+        }
+        (_, Answer::Refused(refusal @ Refusal::Status(400 | 413 | 414 | 431))) => refusal,
+        (_, Answer::Failed(failure)) => failure,
+        (_, Answer::Admitted(_) | Answer::Refused(_)) => return long_works(bytes_max),
+    };
+    Fix(format!(
+        "{address}: a request head of {bytes_max} bytes, which is backend.forward_bytes_max, is too \
+         long for the API's server: {what}. A visitor with as many cookies would never get in. Lower \
+         the setting, or raise the server's limit (uWSGI: buffer-size; gunicorn: \
+         limit_request_field_size; nginx: large_client_header_buffers; Node: --max-http-header-size)"
+    ))
+}
+
+fn long_works(bytes_max: usize) -> Finding {
+    Works(format!(
+        "answers a request head of {bytes_max} bytes (backend.forward_bytes_max)"
+    ))
 }
 
 /// What an answer to a visitor without credentials says about the API.

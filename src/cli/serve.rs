@@ -83,7 +83,7 @@ async fn life(
 ) -> Done {
     let mut reloader = Reloader::new(sources, config.clone(), level);
     let mut signals = Signals::listen().context("cannot listen to signals")?;
-    let rules = ForwardRules::new(config.backend.headers.clone());
+    let rules = ForwardRules::of(&config.backend);
     let backend = Guard::http(config.backend)?;
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let broker = broker::make(config.rabbitmq, live.clone())?;

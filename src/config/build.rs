@@ -268,6 +268,7 @@ fn backend(values: Values, legacy: Vec<HeaderChange>) -> BackendConfig {
             circuit_backoff: values.backend_circuit_backoff.value,
             circuit_backoff_max: values.backend_circuit_backoff_max.value,
         },
+        forward_bytes_max: values.backend_forward_bytes_max.value,
         answer_bytes_max: values.backend_answer_bytes_max.value,
         tls_verify: values.backend_tls_verify.value,
         tls_ca_file: values.backend_tls_ca_file.value,

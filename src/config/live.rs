@@ -17,6 +17,7 @@ const LIVE: &[&str] = &[
     "auth.first_frame",
     "auth.first_frame_timeout",
     "backend.headers",
+    "backend.forward_bytes_max",
     "status.clients",
     "compression.enabled",
     "compression.threshold",

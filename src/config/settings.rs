@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ht_backend::FORWARD_BYTES_MAX;
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
 use ht_server::config::{
@@ -178,11 +179,13 @@ settings! {
     backend_coalesce: Duration, "backend.coalesce", period(Duration::ZERO, secs(60)), Duration::ZERO,
         "Visitors from one address with the very same forwarded headers (the tabs of one browser) share a bootstrap call that waits in line. With a time here they also share one that went out no longer ago, and its answer: who connects right after the permissions changed may then hear those from before. 0: every answer is newer than the connection.";
     backend_circuit_failures: usize, "backend.circuit_failures", count(0, 1_000_000), 10,
-        "After so many calls in a row without an answer (no connection, timeout, cut off, status 502, 503 or 504) the API is left alone for a while, and visitors are told at once to come back later. 0: it never is.";
+        "Circuit breaker: after so many calls in a row without an answer (no connection, timeout, cut off, status 502, 503 or 504) the gateway makes a call of its own, without anybody's credentials. If that is not answered either, no visitor is asked about any more, and clients are told at once to retry later. One such call is enough where the failures come from so many distinct addresses and credentials, three in a row where they do not. 0: it never opens.";
     backend_circuit_backoff: Duration, "backend.circuit_backoff", period(10 * MS, HOUR), secs(1),
-        "Time after which one visitor tries the API again. It doubles with each try that fails, and chance shortens it by up to a half.";
+        "Time after which the gateway tries the API again, with a call of its own; any answer but 502, 503 or 504 closes the circuit. It doubles with each try that fails, and chance shortens it by up to a half.";
     backend_circuit_backoff_max: Duration, "backend.circuit_backoff_max", period(10 * MS, HOUR), secs(30),
         "Longest such time.";
+    backend_forward_bytes_max: usize, "backend.forward_bytes_max", size(KIB, MIB), FORWARD_BYTES_MAX,
+        "Longest request head that a visitor's forwarded headers may make of a call to the API, names and line ends included; more is answered with 431 before the API is asked. Keep it below what the API's server reads: 4 KiB is the default of uWSGI (`buffer-size`), 8 KiB that of nginx and gunicorn for a line. `high-templar check` tries it.";
     backend_answer_bytes_max: usize, "backend.answer_bytes_max", size(KIB, GIB), 4 * MIB,
         "Longest bootstrap answer that is read.";
     backend_tls_verify: bool, "backend.tls_verify", Flag, true,

@@ -124,7 +124,7 @@ impl Keeper {
 }
 
 async fn start(config: &ServerConfig, backend: &BackendConfig) -> anyhow::Result<Gateway> {
-    let rules = ForwardRules::new(backend.headers.clone());
+    let rules = ForwardRules::of(backend);
     let backend = Guard::http(backend.clone())?;
     let live = Live::new(LiveSettings::new(config, rules));
     let sockets = InheritedSockets::default();
@@ -184,6 +184,7 @@ fn calls(backend: SocketAddr) -> BackendConfig {
         timeout: BACKEND_TIMEOUT,
         user_id_path: vec!["user".to_owned(), "id".to_owned()],
         headers: BackendConfig::default_headers(),
+        forward_bytes_max: ht_backend::FORWARD_BYTES_MAX,
         guard: GuardConfig::default(),
         answer_bytes_max: 1 << 20,
         tls_verify: true,

@@ -11,6 +11,8 @@ use crate::binary::command;
 use crate::binary::folder;
 use crate::binary::run;
 use crate::binary::stub_backend;
+use crate::support::Reply;
+use crate::support::StubBackend;
 
 #[test]
 fn mistakes_in_the_configuration_end_with_78_and_are_all_told() {
@@ -170,6 +172,53 @@ fn check_says_what_the_backend_does_and_what_to_fix() {
             found.stdout.contains("ok   broker: none"),
             "{}",
             found.stdout
+        );
+    }
+}
+
+/// A server that reads heads of at most 4 KiB, as uWSGI does: behind a proxy that is a 502, alone
+/// it is no answer at all.
+#[test]
+fn check_tries_the_longest_head_that_a_visitor_may_cause() {
+    for long in [
+        Reply::http("502 Bad Gateway", &[], ""),
+        Reply::http("431 Too Long", &[], ""),
+        Reply::http("400 Bad Request", &[], ""),
+        Reply::Reset,
+    ] {
+        let backend = StubBackend::new(move |seen| {
+            let length = |(name, value): &(String, Vec<u8>)| name.len() + value.len() + 4;
+            match seen.headers.iter().map(length).sum() {
+                0..=4_096usize => Reply::http("401 No", &[], ""),
+                _ => long.clone(),
+            }
+        });
+        let check = |limit| {
+            let variables = [
+                ("HT_BACKEND__URL", &*backend.url),
+                ("HT_BACKEND__FORWARD_BYTES_MAX", limit),
+            ];
+            run(
+                folder().path(),
+                &["check"],
+                &[&ANY_PORTS[..], &variables].concat(),
+            )
+        };
+        let found = check("8KiB");
+        assert_eq!(found.code, Some(1), "{found:?}");
+        for part in [
+            "a request head of 8192 bytes",
+            "backend.forward_bytes_max",
+            "buffer-size",
+        ] {
+            assert!(found.stdout.contains(part), "{part:?} in {}", found.stdout);
+        }
+        let found = check("3KiB");
+        assert_eq!(found.code, Some(0), "{found:?}");
+        assert!(
+            found
+                .stdout
+                .contains("answers a request head of 3072 bytes")
         );
     }
 }

@@ -17,7 +17,7 @@ use crate::support::eventually;
 
 /// Asks to come in; the reason of the close frame where that fails.
 fn visit(gateway: &Gateway) -> Result<Client, String> {
-    let mut client = Handshake::new(gateway).open();
+    let mut client = Handshake::new(gateway).header("Cookie", "a=1").open();
     match client.expect_json()["is_authorized"].as_bool() {
         Some(true) => Ok(client),
         _ => Err(client.expect_close(1013)),
@@ -31,7 +31,7 @@ fn span(reason: &str) -> u64 {
 }
 
 #[test]
-fn a_backend_that_fails_is_left_alone_until_it_answers_again() {
+fn the_circuit_breaker_opens_for_an_outage_and_is_probed_without_visitors() {
     let up = Arc::new(AtomicBool::new(false));
     let answers = Arc::clone(&up);
     let backend = StubBackend::new(move |_| match answers.load(Ordering::Relaxed) {
@@ -47,15 +47,19 @@ fn a_backend_that_fails_is_left_alone_until_it_answers_again() {
         let reason = visit(&gateway).err().expect("nobody gets in");
         assert!((1_000..10_000).contains(&span(&reason)), "{reason}");
     }
-    gateway.wait_for_line("the backend fails again and again");
+    gateway.wait_for_line("backend circuit breaker opened");
     gateway.wait_for_metric("high_templar_backend_circuit_open", 1);
-    // Far more come than a probe every 150 to 300 ms; the node itself works.
+    // Nobody is let through; the gateway probes by itself. The node itself works.
     let before = backend.requests().len();
     let mut sent_away = 0;
     while backend.requests().len() < before + 3 {
         sent_away += u32::from(visit(&gateway).is_err());
     }
-    assert!(sent_away >= 3);
+    assert!(sent_away >= 1);
+    for probe in &backend.requests()[before..] {
+        assert_eq!(probe.header("cookie"), None);
+        assert!(probe.is_bootstrap());
+    }
     let ready = gateway.get("/ready");
     assert_eq!(ready.status, 200);
     let notes = ready.json()["notes"].to_string();
@@ -63,7 +67,7 @@ fn a_backend_that_fails_is_left_alone_until_it_answers_again() {
 
     up.store(true, Ordering::Relaxed);
     eventually("a visitor is let in", || visit(&gateway).ok());
-    gateway.wait_for_line("the backend answers again");
+    gateway.wait_for_line("backend circuit breaker closed");
     gateway.wait_for_metric("high_templar_backend_circuit_open", 0);
     assert_eq!(
         gateway.metric("high_templar_backend_circuit_opened_total"),
@@ -71,8 +75,84 @@ fn a_backend_that_fails_is_left_alone_until_it_answers_again() {
     );
     assert!(gateway.get("/ready").json().get("notes").is_none());
     let log = gateway.log();
-    assert_eq!(log.matches("fails again and again").count(), 1, "{log}");
+    assert_eq!(log.matches("circuit breaker opened").count(), 1, "{log}");
     assert!(visit(&gateway).is_ok());
+}
+
+/// What uWSGI does with a head that is longer than its buffer.
+fn reset_at_long_cookies() -> StubBackend {
+    StubBackend::new(|seen| match seen.header("cookie") {
+        Some(cookie) if cookie.len() > 4_000 => Reply::Reset,
+        _ => Reply::rooms(&json!([{"room": "*"}])),
+    })
+}
+
+#[test]
+fn a_visitor_whose_credentials_fail_the_backend_is_alone_with_it() {
+    let long = "x".repeat(6_000);
+    // Addresses and cookies of those who make calls fail, fewer than the threshold and more.
+    type Crowd = fn(usize) -> (String, usize);
+    let crowds: [Crowd; 5] = [
+        |_| ("192.0.2.1".into(), 0),
+        |number| ("192.0.2.1".into(), number),
+        // An IPv6 network is one address.
+        |number| (format!("2001:db8::{number:x}"), number),
+        |number| (format!("192.0.2.{}", number % 5), number),
+        |number| (format!("198.51.100.{}", number % 40), number),
+    ];
+    let backend = reset_at_long_cookies();
+    for crowd in crowds {
+        let gateway = Gateway::with(&backend)
+            .set("HT_BACKEND__CIRCUIT_FAILURES", 10)
+            .set("HT_BACKEND__CIRCUIT_BACKOFF", "50ms")
+            .start();
+        for number in 0..40 {
+            let (address, cookie) = crowd(number);
+            let mut refused = Handshake::new(&gateway)
+                .header("X-Real-IP", &address)
+                .header("Cookie", format!("a={cookie}{long}"))
+                .open();
+            assert_eq!(refused.expect_json()["is_authorized"], false);
+            if number % 8 == 0 {
+                let honest = Handshake::new(&gateway)
+                    .header("X-Real-IP", "203.0.113.9")
+                    .header("Cookie", "honest=1");
+                assert_eq!(honest.open().expect_json()["is_authorized"], true);
+            }
+        }
+        let opened = gateway.metric("high_templar_backend_circuit_opened_total");
+        assert_eq!(opened, 0, "{}", gateway.log());
+    }
+}
+
+#[test]
+fn forwarded_headers_beyond_the_bound_are_431_before_the_backend_is_asked() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    // As it is sent on: `cookie: <value>` and a line's end, and the address of a trusted proxy.
+    let longest = 8 * 1_024 - "cookie: \r\n".len() - "x-real-ip: 192.0.2.1\r\n".len();
+    let visit = |bytes: usize| {
+        Handshake::new(&gateway)
+            .header("X-Real-IP", "192.0.2.1")
+            .header("Cookie", "c".repeat(bytes))
+    };
+    let answer = visit(longest + 1).refused();
+    assert_eq!(answer.status, 431);
+    assert!(answer.text().contains("8193 bytes"), "{}", answer.text());
+    let line = gateway.wait_for_line("backend.forward_bytes_max");
+    assert!(line.contains("8193"), "{line}");
+    assert!(backend.requests().is_empty());
+    let reason = r#"high_templar_handshake_errors_total{reason="forward-bytes"}"#;
+    assert_eq!(gateway.metric(reason), 1);
+    // Also where many short ones come together, and not what is not forwarded.
+    let many = Handshake::new(&gateway)
+        .header("User-Agent", "u".repeat(4_000))
+        .header("Cookie", "c".repeat(4_200));
+    assert_eq!(many.refused().status, 431);
+    let other = Handshake::new(&gateway).header("X-Other", "o".repeat(12_000));
+    assert_eq!(other.open().expect_json()["is_authorized"], true);
+    assert_eq!(visit(longest).open().expect_json()["is_authorized"], true);
+    assert_eq!(backend.requests().len(), 2);
 }
 
 #[test]

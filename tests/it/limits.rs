@@ -50,7 +50,9 @@ fn a_message_may_be_as_long_as_allowed_and_no_longer() {
 #[test]
 fn request_heads_up_to_16_kib_are_accepted() {
     let backend = StubBackend::open();
-    let gateway = Gateway::start(&backend);
+    let gateway = Gateway::with(&backend)
+        .set("HT_BACKEND__FORWARD_BYTES_MAX", "32KiB")
+        .start();
     let cookie = "x".repeat(16_000);
     Handshake::new(&gateway)
         .header("Cookie", &cookie)

@@ -127,7 +127,7 @@ pub enum Failure {
     CircuitOpen,
     /// A status that is not about this visitor: the backend, or a proxy in front of it, is
     /// broken, overloaded or restarting. See [`Failure::of_status`].
-    #[error("the backend answered with status {status}, which is not about this visitor")]
+    #[error("the backend answered with status {status}")]
     Status {
         /// The status code.
         status: u16,

@@ -23,11 +23,13 @@ use crate::answer::Refusal;
 use crate::answer::Waiting;
 use crate::body;
 use crate::config::BackendConfig;
+use crate::config::HeaderRule;
 use crate::config::HookCall;
 use crate::credentials::Credentials;
 use crate::exchange::Call;
 use crate::exchange::Deadline;
 use crate::exchange::Exchange;
+use crate::forward::ForwardRules;
 use crate::parse;
 use crate::redirect;
 use crate::redirect::REDIRECTS_MAX;
@@ -54,6 +56,8 @@ pub struct HttpBackend {
     answer_bytes_max: usize,
     user_id_path: Vec<String>,
     hooks: Hooks,
+    /// The headers of the gateway's own calls: those with a fixed value.
+    own: Credentials,
 }
 
 /// The hooks' requests; `None` where nothing is called.
@@ -108,6 +112,7 @@ impl HttpBackend {
                 disconnect: hook(&config.hooks.disconnect)?,
                 timeout: config.hooks.timeout,
             },
+            own: own_credentials(config.headers),
             timeout: config.timeout,
             answer_bytes_max: config.answer_bytes_max,
             user_id_path: config.user_id_path,
@@ -209,6 +214,10 @@ impl Backend for HttpBackend {
         })
     }
 
+    fn probe(&self) -> BoxFuture<'_, Answer> {
+        self.bootstrap(&self.own)
+    }
+
     fn has_hook(&self, hook: Hook) -> bool {
         self.hooks.get(hook).is_some()
     }
@@ -220,6 +229,17 @@ impl Backend for HttpBackend {
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(self.call_hook(hook, credentials))
     }
+}
+
+/// What the gateway sends in its own calls: headers with a fixed value, and who it is.
+fn own_credentials(headers: Vec<HeaderRule>) -> Credentials {
+    let nobody = HeaderMap::new();
+    // Fixed values were checked with the settings.
+    let own = ForwardRules::new(headers).apply(&nobody, None);
+    let mut own = own.unwrap_or_default();
+    let name = HeaderValue::from_static(concat!("high-templar/", env!("CARGO_PKG_VERSION")));
+    own.headers_mut().entry(header::USER_AGENT).or_insert(name);
+    own
 }
 
 /// The headers of every call: what is forwarded, and what this client can read. `Host` is added

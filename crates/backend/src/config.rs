@@ -25,6 +25,8 @@ pub struct BackendConfig {
     pub user_id_path: Vec<String>,
     /// Which headers are forwarded, in order; a later one of the same name replaces an earlier.
     pub headers: Vec<HeaderRule>,
+    /// Longest head that forwarded headers may make, in bytes: [`crate::ForwardRules::of`] heeds it.
+    pub forward_bytes_max: usize,
     /// How bootstrap calls are held back.
     pub guard: GuardConfig,
     /// Longest bootstrap answer that is read, in bytes.

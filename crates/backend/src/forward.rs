@@ -16,6 +16,7 @@ use http::HeaderValue;
 use http::header::COOKIE;
 use http::header::USER_AGENT;
 
+use crate::config::BackendConfig;
 use crate::config::HeaderRule;
 use crate::config::HeaderSource;
 use crate::credentials::Credentials;
@@ -26,6 +27,9 @@ pub const HEADER_BYTES_MAX: usize = 32 * 1024;
 
 /// Longest forwarded `Cookie` header, in bytes. The bound of a request head is usually lower.
 pub const COOKIE_BYTES_MAX: usize = 64 * 1024;
+
+/// Default of the longest head that a visitor's forwarded headers may make, in bytes.
+pub const FORWARD_BYTES_MAX: usize = 8 * 1024;
 
 /// Where a proxy says who it speaks for.
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -57,6 +61,7 @@ const TOKEN_PARAM: &str = "token";
 #[derive(Clone, Debug)]
 pub struct ForwardRules {
     rules: Vec<HeaderRule>,
+    bytes_max: usize,
 }
 
 /// Why a visitor's request cannot be forwarded: the visitor's fault, to be answered with 400.
@@ -77,6 +82,14 @@ pub enum ForwardError {
         /// The bound that it passed.
         bytes_max: usize,
     },
+    /// All forwarded headers together are too long: to be answered with 431.
+    #[error("the headers to forward are {bytes} bytes long, and {bytes_max} is the most")]
+    TooLarge {
+        /// Their length as lines of a head.
+        bytes: usize,
+        /// The bound that it passed.
+        bytes_max: usize,
+    },
     /// The visitor brought two tokens that are not the same.
     #[error("there are two tokens, and they differ")]
     TwoTokens,
@@ -85,7 +98,8 @@ pub enum ForwardError {
 impl ForwardRules {
     /// Takes the rules in their order. Of several for one header the last is used, even where it
     /// finds no value. Rules that could break a request's framing are refused when
-    /// [`crate::HttpBackend`] is set up with them, and have no effect on its calls.
+    /// [`crate::HttpBackend`] is set up with them, and have no effect on its calls. All values
+    /// together have no bound: see [`Self::of`].
     #[must_use]
     pub fn new(rules: Vec<HeaderRule>) -> Self {
         let mut last: Vec<HeaderRule> = Vec::with_capacity(rules.len());
@@ -95,7 +109,19 @@ impl ForwardRules {
                 None => last.push(rule),
             }
         }
-        Self { rules: last }
+        Self {
+            rules: last,
+            bytes_max: usize::MAX,
+        }
+    }
+
+    /// The rules of a configuration, and its bound of what is forwarded for one visitor.
+    #[must_use]
+    pub fn of(config: &BackendConfig) -> Self {
+        Self {
+            bytes_max: config.forward_bytes_max,
+            ..Self::new(config.headers.clone())
+        }
     }
 
     /// Collects what is forwarded for a request with these headers and this query string (what
@@ -106,7 +132,7 @@ impl ForwardRules {
     /// The values are copies, so that they do not keep the request's buffer in memory.
     ///
     /// # Errors
-    /// When a value holds a control character or is too long.
+    /// When a value holds a control character or is too long, or all of them are together.
     pub fn apply(
         &self,
         headers: &HeaderMap,
@@ -121,14 +147,30 @@ impl ForwardRules {
             };
             forwarded.insert(rule.name.clone(), finish(rule, &found)?);
         }
+        self.check_length(&forwarded)?;
         Ok(forwarded.into())
+    }
+
+    /// What one visitor brings must not be longer than the API's server reads: it would answer
+    /// nothing, or what a proxy in front makes of that.
+    fn check_length(&self, headers: &HeaderMap) -> Result<(), ForwardError> {
+        let line = |(name, value): (&HeaderName, &HeaderValue)| {
+            name.as_str().len() + ": ".len() + value.len() + "\r\n".len()
+        };
+        let bytes = headers.iter().map(line).sum();
+        let bytes_max = self.bytes_max;
+        if bytes > bytes_max {
+            return Err(ForwardError::TooLarge { bytes, bytes_max });
+        }
+        Ok(())
     }
 
     /// Adds what a token gives that came in another way than as the parameter `token`: the same
     /// headers. Without a rule for that parameter it gives none.
     ///
     /// # Errors
-    /// When the parameter was there as well and was another token: none of the two is better.
+    /// When the parameter was there as well and was another token: none of the two is better. And
+    /// when it is too long, alone or with the others.
     pub fn add_token(
         &self,
         credentials: &mut Credentials,
@@ -146,7 +188,7 @@ impl ForwardRules {
                 None => drop(credentials.headers_mut().insert(rule.name.clone(), value)),
             }
         }
-        Ok(())
+        self.check_length(credentials.headers())
     }
 
     /// Whether anything among these credentials may tell who the visitor is: a cookie, a

@@ -1,10 +1,10 @@
 //! [`Guard`]: the API never gets more bootstrap calls than it can serve.
 //!
 //! A visitor first joins a call that waits with the very same credentials ([`calls`]). A call
-//! waits in a line in which addresses take turns ([`line`]) for one of a bounded number of places.
-//! Where the backend fails again and again it is left alone, and one call now and then sees
-//! whether it answers ([`circuit`]). Whoever is sent away is told a span within which to come
-//! back that grows with the crowd ([`pace`]).
+//! waits in a line in which addresses take turns ([`line`]) for one of a bounded number of places,
+//! of which one address never has all. Where the backend fails, a circuit breaker opens
+//! ([`circuit`]), and the gateway's own calls find out when it answers again. Whoever is sent away
+//! gets a span within which to reconnect that grows with the crowd ([`pace`]).
 
 mod calls;
 mod circuit;
@@ -16,6 +16,8 @@ mod tests;
 
 use std::fmt;
 use std::hash::BuildHasher as _;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
 use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -24,6 +26,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http::HeaderName;
+use http::header::USER_AGENT;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Backend;
@@ -39,12 +44,16 @@ use crate::guard::calls::Key;
 use crate::guard::calls::Ticket;
 use crate::guard::circuit::Change;
 use crate::guard::circuit::Circuit;
-use crate::guard::circuit::Pass;
+use crate::guard::circuit::Source;
 use crate::guard::line::Line;
 use crate::guard::pace::Pace;
 use crate::setup::BackendSetupError;
 
-/// A [`Backend`] that asks another one, within bounds. Hooks pass through untouched.
+/// Forwarded, but no credential.
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// A [`Backend`] that asks another one, within bounds. Hooks pass through untouched. Its circuit
+/// breaker needs [`Backend::upkeep`] to be running.
 ///
 /// A bootstrap call is shared by visitors with the same address and the same forwarded headers,
 /// byte for byte, as long as it waits for its place; `coalesce` extends that beyond the moment at
@@ -60,7 +69,7 @@ pub struct GuardCounts {
     pub waiting: usize,
     /// Visitors who joined the call of another.
     pub shared: u64,
-    /// The backend is left alone at this moment, or tried by a single call.
+    /// The circuit breaker is open: no visitor is asked about.
     pub circuit_open: bool,
     /// How often that began.
     pub circuit_opened: u64,
@@ -72,6 +81,8 @@ struct Parts {
     line: Arc<Line>,
     wait_timeout: Duration,
     circuit: Mutex<Circuit>,
+    /// An own call may be due.
+    probe: Notify,
     pace: Mutex<Pace>,
     /// Where chance comes from.
     hasher: RandomState,
@@ -92,6 +103,7 @@ impl Guard {
             line: Line::new(config.max_in_flight, config.max_waiting),
             wait_timeout: config.wait_timeout,
             circuit: Mutex::new(circuit),
+            probe: Notify::new(),
             pace: Mutex::new(Pace::new(config.max_in_flight)),
             hasher: RandomState::new(),
         }))
@@ -142,6 +154,14 @@ impl Backend for Guard {
         self.0.backend.hook(hook, credentials)
     }
 
+    fn probe(&self) -> BoxFuture<'_, Answer> {
+        self.0.backend.probe()
+    }
+
+    fn upkeep(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.upkeep())
+    }
+
     fn come_back_within(&self) -> Duration {
         let now = Instant::now();
         let away = self.0.circuit().check(now).err().unwrap_or_default();
@@ -170,12 +190,12 @@ impl Parts {
             Err(failure) => return Answer::Failed(failure),
         };
         let begun = Instant::now();
-        let Some(attempt) = Attempt::begin(self, begun) else {
+        if self.circuit().check(begun).is_err() {
             return Answer::Failed(Failure::CircuitOpen);
-        };
+        }
         ticket.sent(begun);
         let answer = self.backend.bootstrap(key.credentials()).await;
-        attempt.end(&answer);
+        self.judge(key, &answer);
         let now = Instant::now();
         ticket.finished(&answer, now);
         if !matches!(answer, Answer::Failed(_)) {
@@ -183,6 +203,60 @@ impl Parts {
         }
         drop(place);
         answer
+    }
+
+    /// Shows the circuit what came of a visitor's call.
+    fn judge(&self, key: &Key, answer: &Answer) {
+        match outage(answer) {
+            None => log(self.circuit().answered(), None),
+            Some(_) if self.circuit().failed(self.source(key), Instant::now()) => {
+                self.probe.notify_one();
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Who is behind a call. Where nothing tells who, the address does: such a call cannot have
+    /// failed by its credentials.
+    fn source(&self, key: &Key) -> Source {
+        let address = self.hasher.hash_one(key.lane());
+        let mut hasher = self.hasher.build_hasher();
+        let mut is_known = false;
+        for (name, value) in key.credentials().headers() {
+            if *name != USER_AGENT && *name != X_REAL_IP {
+                is_known = true;
+                (name, value.as_bytes()).hash(&mut hasher);
+            }
+        }
+        Source {
+            address,
+            credentials: if is_known { hasher.finish() } else { address },
+        }
+    }
+
+    /// Makes the gateway's own calls when they are due.
+    async fn upkeep(&self) {
+        loop {
+            let due = self.circuit().next_probe();
+            match due {
+                None => self.probe.notified().await,
+                Some(at) if at > Instant::now() => tokio::select! {
+                    () = tokio::time::sleep_until(at) => {}
+                    () = self.probe.notified() => {}
+                },
+                Some(_) => self.probe().await,
+            }
+        }
+    }
+
+    async fn probe(&self) {
+        let answer = self.backend.probe().await;
+        let cause = outage(&answer);
+        let now = Instant::now();
+        let change = self
+            .circuit()
+            .probed(cause.is_none(), now, self.random(now));
+        log(change, cause);
     }
 
     fn random(&self, now: Instant) -> u32 {
@@ -199,55 +273,30 @@ impl Parts {
     }
 }
 
-/// A call that the circuit let through. Dropping it without an end says that its visitors left.
-struct Attempt<'a> {
-    parts: &'a Parts,
-    pass: Option<Pass>,
-}
-
-impl<'a> Attempt<'a> {
-    fn begin(parts: &'a Parts, now: Instant) -> Option<Self> {
-        let pass = parts.circuit().enter(now).ok()?;
-        let pass = Some(pass);
-        Some(Self { parts, pass })
-    }
-
-    /// Tells the circuit what came of it, and the operator what that changes.
-    fn end(mut self, answer: &Answer) {
-        let Some(pass) = self.pass.take() else {
-            return;
-        };
-        let cause: Option<&dyn fmt::Display> = match answer {
-            Answer::Failed(failure) if failure.is_outage() => Some(failure),
-            Answer::Admitted(_) | Answer::Refused(_) | Answer::Failed(_) => None,
-        };
-        let change = match cause {
-            Some(_) => {
-                let now = Instant::now();
-                let random = self.parts.random(now);
-                self.parts.circuit().failed(pass, now, random)
-            }
-            None => self.parts.circuit().succeeded(),
-        };
-        match (change, cause) {
-            (Some(Change::Opened(wait)), Some(cause)) => tracing::warn!(
-                %cause, ?wait,
-                "the backend fails again and again: it is left alone for a while, and visitors \
-                 are told to come back later"
-            ),
-            (Some(Change::Closed(probes)), _) => tracing::info!(
-                failed_probes = probes,
-                "the backend answers again: visitors are let in"
-            ),
-            (Some(Change::Opened(_)) | None, _) => {}
-        }
+/// The failure that may mean that the backend is out of order for everybody.
+fn outage(answer: &Answer) -> Option<&Failure> {
+    match answer {
+        Answer::Failed(failure) if failure.is_outage() => Some(failure),
+        Answer::Admitted(_) | Answer::Refused(_) | Answer::Failed(_) => None,
     }
 }
 
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if let Some(pass) = self.pass {
-            self.parts.circuit().abandoned(pass);
+/// Logs what changed.
+fn log(change: Option<Change>, cause: Option<&Failure>) {
+    match change {
+        Some(Change::Opened(wait)) => {
+            let cause = cause.map(tracing::field::display);
+            tracing::warn!(
+                cause,
+                ?wait,
+                "backend circuit breaker opened: a call without anybody's credentials fails, too. \
+                 Clients are told to retry later; the gateway probes until the API answers"
+            );
         }
+        Some(Change::Closed(probes)) => tracing::info!(
+            failed_probes = probes,
+            "backend circuit breaker closed: the API answers again"
+        ),
+        None => {}
     }
 }

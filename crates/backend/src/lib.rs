@@ -35,6 +35,7 @@ pub use crate::answer::Waiting;
 pub use crate::client::HttpBackend;
 pub use crate::credentials::Credentials;
 pub use crate::forward::COOKIE_BYTES_MAX;
+pub use crate::forward::FORWARD_BYTES_MAX;
 pub use crate::forward::ForwardError;
 pub use crate::forward::ForwardRules;
 pub use crate::forward::HEADER_BYTES_MAX;
@@ -61,6 +62,15 @@ pub trait Backend: Send + Sync + 'static {
         hook: Hook,
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// A call of the gateway's own, without any visitor's credentials: shows whether the API
+    /// answers at all.
+    fn probe(&self) -> BoxFuture<'_, Answer>;
+
+    /// What has to run beside the calls, for as long as calls are made. Does not end.
+    fn upkeep(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
 
     /// Within which span a visitor whose call failed just now may come back, at a random moment of
     /// it. Each call counts as one such visitor, so that the spans grow with a stampede.

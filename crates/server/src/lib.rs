@@ -191,6 +191,13 @@ impl Gateway {
         ));
         let broker =
             broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&dispatcher), intake.clone())));
+        let (asked, ends) = (Arc::clone(&backend), doors.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = asked.upkeep() => {}
+                () = ends.cancelled() => {}
+            }
+        });
         let door = Internal {
             node: Arc::clone(&node),
             dispatcher: Arc::clone(&dispatcher),

@@ -317,12 +317,12 @@ async fn admit(
     let rules = &settings.rules;
     let mut credentials = rules
         .apply(headers, request.uri().query())
-        .map_err(|error| bad(public, "forward", error))?
+        .map_err(|error| limits::unforwardable(public, found.client, "forward", &error))?
         .from_address(found.client.ip());
     if let Some(token) = offer.token {
         rules
             .add_token(&mut credentials, &token)
-            .map_err(|error| bad(public, "token", error))?;
+            .map_err(|error| limits::unforwardable(public, found.client, "token", &error))?;
     } else if settings.auth.first_frame && (offer.authenticate || !rules.identify(&credentials)) {
         return Ok((agreed, Entry::Waits(credentials), reserved));
     }

@@ -50,7 +50,7 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
 /// What somebody should know although another node would do no better.
 pub(crate) fn notes(node: &Node) -> Vec<&'static str> {
     let away =
-        "backend: it fails again and again and is left alone for a while; nobody new gets in";
+        "backend: the circuit breaker is open, because the API does not answer; nobody new gets in";
     let is_away = node.guard().circuit_open;
     is_away.then_some(away).into_iter().collect()
 }

@@ -34,8 +34,7 @@ pub(super) fn last<'a>(cookies: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
             let equals = pair.iter().position(|&byte| byte == b'=')?;
             Some((pair[..equals].trim_ascii(), &pair[equals + 1..]))
         })
-        .filter(|(found, _)| *found == name.as_bytes())
-        .next_back()
+        .rfind(|(found, _)| *found == name.as_bytes())
         .map(|(_, value)| unquote(value.trim_ascii()))
 }
 

@@ -292,6 +292,32 @@ fn long_values_are_refused() {
 }
 
 #[test]
+fn all_forwarded_headers_together_have_a_bound() {
+    let rules = ForwardRules {
+        bytes_max: 100,
+        ..ForwardRules::new(BackendConfig::default_headers())
+    };
+    // "cookie: " and a line's end are ten bytes, "user-agent: " fourteen.
+    let apply = |cookie: usize, agent: usize| {
+        let (cookie, agent) = (vec![b'c'; cookie], vec![b'a'; agent]);
+        let request = headers(&[("cookie", &cookie), ("user-agent", &agent)]);
+        rules.apply(&request, None)
+    };
+    let too_large = |bytes| ForwardError::TooLarge {
+        bytes,
+        bytes_max: 100,
+    };
+    assert!(apply(90, 0).is_ok());
+    assert_eq!(apply(91, 0).unwrap_err(), too_large(101));
+    let mut credentials = apply(50, 26).unwrap();
+    assert_eq!(apply(51, 26).unwrap_err(), too_large(101));
+    // A token in the first frame counts with what came before.
+    let token = crate::Token::new("t").unwrap().unwrap();
+    let error = rules.add_token(&mut credentials, &token).unwrap_err();
+    assert_eq!(error, too_large(100 + "authorization: Token t\r\n".len()));
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let rules = ForwardRules::new(BackendConfig::default_headers());
     let request = headers(&[("cookie", b"sessionid=secret")]);

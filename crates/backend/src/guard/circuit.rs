@@ -1,54 +1,75 @@
-//! Whether the backend is asked at all.
+//! The circuit breaker: whether the backend is called at all.
+//!
+//! Failures of visitors' calls only raise a suspicion: a visitor can make its own call fail, such
+//! as with a cookie that is longer than the API's buffer. What opens the circuit is a call of the
+//! gateway's own, without anybody's credentials, that fails as well; and only such a call is a
+//! probe while it is open. So no visitor can open it, and none is the probe.
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Opens when the backend fails several times in a row; lets one call through now and then to see
-/// whether it answers again. Time and chance are arguments.
+/// Own calls in a row that must fail where the failures came from fewer than `failures_max`
+/// distinct visitors: a moment's hiccup, at which somebody happens to make calls fail, is no
+/// outage.
+const PROBES_WITHOUT_SPREAD: u32 = 3;
+
+/// Opens when calls fail in a row and the gateway's own does, too. Time and chance are arguments.
 #[derive(Debug)]
 pub(super) struct Circuit {
     state: State,
-    /// Failures in a row that open it; 0 never does.
+    /// Failures in a row that raise a suspicion; 0 never does.
     failures_max: u32,
     backoff: Duration,
     backoff_max: Duration,
+    /// No own call goes out before this.
+    quiet_until: Option<Instant>,
     opened: u64,
 }
 
 #[derive(Debug)]
 enum State {
-    Closed {
-        failures: u32,
-    },
+    Closed(Row),
     Open {
-        /// When the next probe may go out.
+        /// When the next probe goes out.
         until: Instant,
         /// How long it was set to wait before chance shortened it.
         backoff: Duration,
-        /// A probe is under way.
-        probing: bool,
         /// Probes that failed.
         probes: u32,
     },
 }
 
-/// A call that is let through.
+/// Failures since the last answer.
+#[derive(Debug, Default)]
+struct Row {
+    failures: u32,
+    /// Since when there are so many that the gateway's own call is due.
+    suspect: Option<Instant>,
+    /// Distinct addresses and credentials among them, at most `failures_max` each.
+    addresses: HashSet<u64>,
+    credentials: HashSet<u64>,
+    /// Own calls that failed meanwhile.
+    probes: u32,
+}
+
+/// Whose call failed, as hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
-    /// One of many.
-    Call,
-    /// The one that decides.
-    Probe,
+pub(super) struct Source {
+    /// Of the address: an IPv6 network counts as one.
+    pub(super) address: u64,
+    /// Of the forwarded headers that tell who somebody is.
+    pub(super) credentials: u64,
 }
 
 /// What an outcome changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
-    /// The backend is given up for at least this long.
+    /// The backend is not called for at least this long.
     Opened(Duration),
     /// It answers again, after this many probes that failed.
     Closed(u32),
@@ -57,15 +78,16 @@ pub(super) enum Change {
 impl Circuit {
     pub(super) fn new(failures_max: u32, backoff: Duration, backoff_max: Duration) -> Self {
         Self {
-            state: State::Closed { failures: 0 },
+            state: State::Closed(Row::default()),
             failures_max,
             backoff,
             backoff_max: backoff_max.max(backoff),
+            quiet_until: None,
             opened: 0,
         }
     }
 
-    /// Whether it is open, also while it probes.
+    /// Whether it is open.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open { .. })
     }
@@ -75,61 +97,79 @@ impl Circuit {
         self.opened
     }
 
-    /// Whether a call has a chance now.
+    /// Whether a visitor's call may go out.
     ///
     /// # Errors
-    /// How long the backend is left alone at least; while a probe is under way, as long as before
-    /// it.
+    /// How long it stays open at least; while the probe is under way, as long as before it.
     pub(super) fn check(&self, now: Instant) -> Result<(), Duration> {
         match self.state {
-            State::Open {
-                probing: true,
-                backoff,
-                ..
-            } => Err(backoff),
-            State::Open { until, .. } if now < until => Err(until - now),
-            State::Open { .. } | State::Closed { .. } => Ok(()),
+            State::Open { until, backoff, .. } => {
+                let left = until.saturating_duration_since(now);
+                Err(if left.is_zero() { backoff } else { left })
+            }
+            State::Closed(_) => Ok(()),
         }
     }
 
-    /// Lets a call through, whose outcome must then be told.
-    ///
-    /// # Errors
-    /// As [`Circuit::check`].
-    pub(super) fn enter(&mut self, now: Instant) -> Result<Pass, Duration> {
-        self.check(now)?;
-        match &mut self.state {
-            State::Closed { .. } => Ok(Pass::Call),
-            State::Open { probing, .. } => {
-                *probing = true;
-                Ok(Pass::Probe)
+    /// When the gateway's own call is due, if one is.
+    pub(super) fn next_probe(&self) -> Option<Instant> {
+        match &self.state {
+            State::Open { until, .. } => Some(*until),
+            State::Closed(row) => {
+                let suspect = row.suspect?;
+                Some(self.quiet_until.map_or(suspect, |until| until.max(suspect)))
             }
         }
     }
 
-    /// The backend answered, whatever it said. That also counts when the call began long ago.
-    pub(super) fn succeeded(&mut self) -> Option<Change> {
-        let before = std::mem::replace(&mut self.state, State::Closed { failures: 0 });
-        match before {
-            State::Closed { .. } => None,
+    /// A visitor's call was answered, whatever the answer. That also counts when it began before
+    /// the circuit opened.
+    pub(super) fn answered(&mut self) -> Option<Change> {
+        match std::mem::replace(&mut self.state, State::Closed(Row::default())) {
+            State::Closed(_) => None,
             State::Open { probes, .. } => Some(Change::Closed(probes)),
         }
     }
 
-    /// The backend did not answer. `random` decides how much of the next wait is taken away, so
-    /// that many nodes do not probe in step.
-    pub(super) fn failed(&mut self, pass: Pass, now: Instant, random: u32) -> Option<Change> {
+    /// A visitor's call was not answered. Returns whether the gateway's own call is due.
+    pub(super) fn failed(&mut self, source: Source, now: Instant) -> bool {
+        let State::Closed(row) = &mut self.state else {
+            // It began before the circuit opened and tells nothing new.
+            return false;
+        };
+        row.failures = row.failures.saturating_add(1);
+        if self.failures_max != 0 && row.failures >= self.failures_max {
+            row.suspect.get_or_insert(now);
+        }
+        if row.addresses.len() < self.failures_max as usize {
+            row.addresses.insert(source.address);
+        }
+        if row.credentials.len() < self.failures_max as usize {
+            row.credentials.insert(source.credentials);
+        }
+        row.suspect.is_some()
+    }
+
+    /// The gateway's own call was answered or not. `random` decides how much of the next wait is
+    /// taken away, so that many nodes do not probe in step.
+    pub(super) fn probed(&mut self, answered: bool, now: Instant, random: u32) -> Option<Change> {
+        let wait = shortened(self.backoff, random);
+        self.quiet_until = Some(now + wait);
+        if answered {
+            return self.answered();
+        }
+        let failures_max = self.failures_max;
         match &mut self.state {
-            State::Closed { failures } => {
-                *failures = failures.saturating_add(1);
-                if self.failures_max == 0 || *failures < self.failures_max {
+            // Somebody was answered meanwhile.
+            State::Closed(row) if row.suspect.is_none() => None,
+            State::Closed(row) => {
+                row.probes += 1;
+                if row.probes < row.probes_needed(failures_max) {
                     return None;
                 }
-                let wait = shortened(self.backoff, random);
                 self.state = State::Open {
                     until: now + wait,
                     backoff: self.backoff,
-                    probing: false,
                     probes: 0,
                 };
                 self.opened += 1;
@@ -138,26 +178,25 @@ impl Circuit {
             State::Open {
                 until,
                 backoff,
-                probing,
                 probes,
-            } if pass == Pass::Probe => {
+            } => {
                 *backoff = (*backoff * 2).min(self.backoff_max);
                 *until = now + shortened(*backoff, random);
-                *probing = false;
                 *probes = probes.saturating_add(1);
                 None
             }
-            // It began before the circuit opened and tells nothing new.
-            State::Open { .. } => None,
         }
     }
+}
 
-    /// The visitor left before there was an outcome: the next one decides.
-    pub(super) fn abandoned(&mut self, pass: Pass) {
-        if let State::Open { probing, .. } = &mut self.state
-            && pass == Pass::Probe
-        {
-            *probing = false;
+impl Row {
+    /// Own calls that must fail before the circuit opens.
+    fn probes_needed(&self, failures_max: u32) -> u32 {
+        let spread = self.addresses.len().min(self.credentials.len());
+        if spread >= failures_max as usize {
+            1
+        } else {
+            PROBES_WITHOUT_SPREAD
         }
     }
 }

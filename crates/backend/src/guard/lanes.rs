@@ -18,6 +18,13 @@ const NETWORK_BITS: u128 = !0 << 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Lane(Option<IpAddr>);
 
+impl Lane {
+    /// Whether it stands for an address.
+    pub(super) fn is_known(self) -> bool {
+        self.0.is_some()
+    }
+}
+
 impl From<Option<IpAddr>> for Lane {
     fn from(address: Option<IpAddr>) -> Self {
         Self(address.map(|address| match address.to_canonical() {
@@ -90,9 +97,10 @@ impl<T> Lanes<T> {
         Stand { lane, number }
     }
 
-    /// Takes out who is next: the first of the lane whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<T> {
-        let (&turn, &lane) = self.turns.first_key_value()?;
+    /// Takes out who is next, and its lane: the first of the lane whose turn it is among those
+    /// that may have one. Looks at no more lanes than may not, and one.
+    pub(super) fn pop(&mut self, may: impl Fn(Lane) -> bool) -> Option<(Lane, T)> {
+        let (&turn, &lane) = self.turns.iter().find(|&(_, &lane)| may(lane))?;
         let &number = self.lanes.get(&lane)?.waiting.keys().next()?;
         let item = self.remove(Stand { lane, number })?;
         if let Some(own) = self.lanes.get_mut(&lane) {
@@ -101,7 +109,7 @@ impl<T> Lanes<T> {
             self.turns.insert(self.next, lane);
             own.turn = self.next;
         }
-        Some(item)
+        Some((lane, item))
     }
 
     /// Takes out who stands there, unless it left before.

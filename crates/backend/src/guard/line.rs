@@ -1,5 +1,6 @@
-//! Places for calls, and the line before them.
+//! Places for calls, and the fair queue before them.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -21,25 +22,30 @@ type Waiter = oneshot::Sender<Result<Place, Failure>>;
 pub(super) struct Line {
     state: Mutex<State>,
     places: usize,
+    /// Places of one known address, so that calls that hang do not take all of them.
+    places_per_lane: usize,
     waiting_max: usize,
 }
 
 #[derive(Debug, Default)]
 struct State {
     taken: usize,
-    /// Nobody waits while a place is free.
+    /// The same, by known address.
+    taken_by: HashMap<Lane, usize>,
+    /// Nobody waits while a place is free that is open to them.
     waiting: Lanes<Waiter>,
 }
 
 /// A place for one call. Dropping it hands it to the next in line.
 #[derive(Debug)]
-pub(super) struct Place(Option<Arc<Line>>);
+pub(super) struct Place(Option<(Arc<Line>, Lane)>);
 
 impl Line {
     pub(super) fn new(places: usize, waiting_max: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             places: places.max(1),
+            places_per_lane: (places - places / 4).max(1),
             waiting_max,
         })
     }
@@ -62,9 +68,9 @@ impl Line {
         let (sender, receiver) = oneshot::channel();
         let stand = {
             let mut state = self.lock();
-            if state.taken < self.places {
-                state.taken += 1;
-                return Ok(Place(Some(Arc::clone(self))));
+            if state.taken < self.places && state.is_open_to(lane, self.places_per_lane) {
+                state.take(lane);
+                return Ok(Place(Some((Arc::clone(self), lane))));
             }
             if state.waiting.len() >= self.waiting_max {
                 let Some(last) = state.waiting.make_room(lane) else {
@@ -89,21 +95,54 @@ impl Line {
     }
 
     /// Hands a place to the next in line, or keeps it free.
-    fn release(self: Arc<Self>) {
-        let mut state = self.lock();
-        while let Some(next) = state.waiting.pop() {
-            match next.send(Ok(Place(Some(Arc::clone(&self))))) {
-                Ok(()) => return,
+    fn release(self: Arc<Self>, lane: Lane) {
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        state.give_back(lane);
+        let State {
+            taken_by, waiting, ..
+        } = state;
+        let most = self.places_per_lane;
+        while let Some((lane, next)) = waiting.pop(|lane| is_open_to(taken_by, lane, most)) {
+            match next.send(Ok(Place(Some((Arc::clone(&self), lane))))) {
+                Ok(()) => return state.take(lane),
                 // Left this moment: the place is not lost with the message.
                 Err(unheard) => unheard.into_iter().for_each(Place::defuse),
             }
         }
-        state.taken -= 1;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    fn is_open_to(&self, lane: Lane, most: usize) -> bool {
+        is_open_to(&self.taken_by, lane, most)
+    }
+
+    fn take(&mut self, lane: Lane) {
+        self.taken += 1;
+        if lane.is_known() {
+            *self.taken_by.entry(lane).or_default() += 1;
+        }
+    }
+
+    fn give_back(&mut self, lane: Lane) {
+        self.taken -= 1;
+        if let Some(taken) = self.taken_by.get_mut(&lane) {
+            *taken -= 1;
+            if *taken == 0 {
+                self.taken_by.remove(&lane);
+            }
+        }
+    }
+}
+
+/// Whether a lane may have another place. Those whose address is not known are no single client.
+fn is_open_to(taken_by: &HashMap<Lane, usize>, lane: Lane, most: usize) -> bool {
+    taken_by.get(&lane).is_none_or(|&taken| taken < most)
 }
 
 impl Place {
@@ -114,8 +153,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(line) = self.0.take() {
-            line.release();
+        if let Some((line, lane)) = self.0.take() {
+            line.release(lane);
         }
     }
 }

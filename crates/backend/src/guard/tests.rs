@@ -20,6 +20,9 @@ const SECOND: Duration = Duration::from_secs(1);
 struct Memory {
     /// What to answer everybody but those below.
     answer: Mutex<Option<Answer>>,
+    /// What to answer the gateway's own calls; 401 if nothing.
+    own: Mutex<Option<Answer>>,
+    probed: AtomicUsize,
     takes: Mutex<Duration>,
     /// Who has this cookie hangs until there is a permit.
     gate: Option<(&'static str, Semaphore)>,
@@ -40,6 +43,14 @@ impl Drop for UnderWay<'_> {
 impl Memory {
     fn answers(&self, answer: Answer) {
         *self.answer.lock().unwrap() = Some(answer);
+    }
+
+    fn own(&self, answer: Answer) {
+        *self.own.lock().unwrap() = Some(answer);
+    }
+
+    fn probed(&self) -> usize {
+        self.probed.load(Ordering::SeqCst)
     }
 
     fn takes(&self, time: Duration) {
@@ -69,6 +80,17 @@ impl Backend for Memory {
     fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer> {
         let cookie = credentials.headers()["cookie"].to_str().unwrap();
         self.serve(cookie.to_owned()).boxed()
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Answer> {
+        async {
+            let takes = *self.takes.lock().unwrap();
+            tokio::time::sleep(takes).await;
+            self.probed.fetch_add(1, Ordering::SeqCst);
+            let own = self.own.lock().unwrap().clone();
+            own.unwrap_or(Answer::Refused(Refusal::Status(401)))
+        }
+        .boxed()
     }
 
     fn has_hook(&self, hook: Hook) -> bool {
@@ -127,6 +149,17 @@ fn gated() -> Arc<Memory> {
         gate: Some(("hold", Semaphore::new(0))),
         ..Memory::default()
     })
+}
+
+/// Waits in virtual time.
+async fn until(mut is: impl FnMut() -> bool) {
+    for _ in 0..100_000 {
+        if is() {
+            return;
+        }
+        tokio::time::sleep(SECOND / 100).await;
+    }
+    panic!("it does not happen");
 }
 
 fn open(backend: &Memory) {
@@ -290,65 +323,129 @@ async fn a_call_that_all_have_left_is_abandoned() {
     assert_eq!(backend.asked(), ["hold", "next"]);
 }
 
+/// What makes calls fail.
+const CLOSED: Answer = Answer::Failed(Failure::Closed);
+
+/// Runs a guard's upkeep beside a test.
+async fn upkept<T>(guard: &Guard, test: impl Future<Output = T>) -> T {
+    tokio::select! {
+        () = guard.upkeep() => unreachable!("it does not end"),
+        done = test => done,
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_fails_is_left_alone_and_tried_now_and_then() {
+async fn a_backend_that_fails_is_not_called_until_it_answers_the_gateway() {
     let backend = Arc::new(Memory::default());
     let guard = guard(&backend, |_| {});
-    backend.answers(Answer::Failed(Failure::Closed));
-    for _ in 0..3 {
-        assert_eq!(ask(&guard, "a").await, "closed");
+    let test = async {
+        backend.answers(CLOSED);
+        backend.own(CLOSED);
+        for visitor in ["a", "b", "c"] {
+            assert_eq!(ask(&guard, visitor).await, "closed");
+        }
+        until(|| guard.guard().unwrap().circuit_open).await;
+        for _ in 0..100 {
+            assert_eq!(ask(&guard, "d").await, "circuit-open");
+        }
+        let open = Instant::now();
+        assert_eq!((backend.asked().len(), backend.probed()), (3, 1));
+        // The probes go on without any visitor, and at growing distances.
+        until(|| backend.probed() == 5).await;
+        assert!(open.elapsed() >= (SECOND + 2 * SECOND + 4 * SECOND + 8 * SECOND) / 2);
+        assert_eq!(ask(&guard, "d").await, "circuit-open");
+        // Any answer closes it.
+        backend.own(Answer::Refused(Refusal::Status(403)));
+        until(|| !guard.guard().unwrap().circuit_open).await;
+        backend.answers(admitted("in"));
+        assert_eq!(ask(&guard, "d").await, "in");
+        assert_eq!((backend.asked().len(), backend.probed()), (4, 6));
+        assert_eq!(guard.guard().unwrap().circuit_opened, 1);
+    };
+    upkept(&guard, test).await;
+}
+
+/// One visitor whose calls fail, as by a cookie that is longer than the API's buffer.
+#[tokio::test(start_paused = true)]
+async fn calls_that_fail_by_their_credentials_open_nothing() {
+    let crowd: [&[&str]; 4] = [
+        // One address, one cookie.
+        &["x"],
+        // One address, many cookies.
+        &["x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9"],
+        // Fewer addresses than the threshold.
+        &["x", "y"],
+        // And more of them.
+        &["x", "y", "z", "u", "v", "w"],
+    ];
+    for cookies in crowd {
+        let backend = Arc::new(Memory::default());
+        let guard = guard(&backend, |_| {});
+        let test = async {
+            for round in 0..100 {
+                backend.answers(CLOSED);
+                for cookie in cookies {
+                    assert_eq!(ask(&guard, cookie).await, "closed");
+                }
+                if round % 10 == 9 {
+                    *backend.answer.lock().unwrap() = None;
+                    assert_eq!(ask(&guard, "honest").await, "honest");
+                }
+                tokio::time::sleep(SECOND / 20).await;
+            }
+        };
+        upkept(&guard, test).await;
+        assert_eq!(guard.guard().unwrap().circuit_opened, 0);
+        // The gateway's own calls are few.
+        assert!((1..=12).contains(&backend.probed()), "{}", backend.probed());
     }
-    assert!(guard.guard().unwrap().circuit_open);
-    for _ in 0..100 {
-        assert_eq!(ask(&guard, "a").await, "circuit-open");
-    }
-    assert_eq!(backend.asked().len(), 3);
-    tokio::time::advance(SECOND).await;
-    assert_eq!(ask(&guard, "a").await, "closed");
-    assert_eq!(ask(&guard, "a").await, "circuit-open");
-    assert_eq!(backend.asked().len(), 4);
-    // Not within the second that it would be without a failed probe, but after the doubled one.
-    backend.answers(Answer::Refused(Refusal::Status(403)));
-    tokio::time::advance(2 * SECOND).await;
-    assert_eq!(ask(&guard, "a").await, "status");
-    let counts = guard.guard().unwrap();
-    assert_eq!((counts.circuit_open, counts.circuit_opened), (false, 1));
-    assert_eq!(ask(&guard, "a").await, "status");
-    assert_eq!(backend.asked().len(), 6);
 }
 
 #[tokio::test(start_paused = true)]
 async fn when_the_circuit_opens_nobody_is_left_in_line() {
     let backend = Arc::new(Memory::default());
-    backend.answers(Answer::Failed(Failure::Closed));
+    backend.answers(CLOSED);
+    backend.own(CLOSED);
     backend.takes(SECOND);
-    let guard = guard(&backend, |config| config.max_in_flight = 3);
+    let guard = guard(&backend, |config| config.max_in_flight = 8);
     let cookies: Vec<_> = (0..1_000).map(|number| format!("{number}")).collect();
-    let told = join_all(cookies.iter().map(|cookie| ask(&guard, cookie))).await;
+    let asked = join_all(cookies.iter().map(|cookie| ask(&guard, cookie)));
+    let told = upkept(&guard, asked).await;
     let closed = told.iter().filter(|told| *told == "closed").count();
     let sent_away = told.iter().filter(|told| *told == "circuit-open").count();
-    assert_eq!((closed, sent_away), (3, 997));
-    assert_eq!(backend.asked().len(), 3);
+    // Calls go on while the first own call is under way, a second.
+    assert_eq!(closed + sent_away, 1_000);
+    assert!((8..=24).contains(&closed), "{closed}");
     let counts = guard.guard().unwrap();
     assert_eq!((counts.in_flight, counts.waiting), (0, 0));
 }
 
+/// Calls that hang, of one address.
 #[tokio::test(start_paused = true)]
-async fn a_probe_whose_visitor_leaves_does_not_keep_the_circuit_open() {
-    let backend = gated();
-    let guard = guard(&backend, |config| config.max_in_flight = 10);
-    backend.answers(Answer::Failed(Failure::Closed));
-    for _ in 0..3 {
-        ask(&guard, "a").await;
+async fn one_address_never_has_all_places() {
+    let backend = Arc::new(Memory {
+        gate: Some(("hang", Semaphore::new(0))),
+        ..Memory::default()
+    });
+    let guard = guard(&backend, |config| {
+        config.max_in_flight = 8;
+        config.coalesce = Duration::ZERO;
+    });
+    let mut hanging: Vec<_> = (0..20).map(|_| Box::pin(ask(&guard, "hang"))).collect();
+    for call in &mut hanging {
+        assert_eq!(call.now_or_never(), None);
     }
-    tokio::time::advance(SECOND).await;
-    let mut probe = Box::pin(ask(&guard, "hold"));
-    assert_eq!((&mut probe).now_or_never(), None);
-    assert_eq!(ask(&guard, "b").await, "circuit-open");
-    drop(probe);
-    backend.answers(admitted("in"));
-    assert_eq!(ask(&guard, "b").await, "in");
-    assert_eq!(ask(&guard, "c").await, "in");
+    // Those that waited are one call.
+    assert!(guard.guard().unwrap().in_flight <= 6);
+    for visitor in ["a", "b", "c"] {
+        let asked = Instant::now();
+        assert_eq!(ask(&guard, visitor).await, visitor);
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+    }
+    // The places are given back, and to those who wait.
+    (0..20).for_each(|_| open(&backend));
+    assert!(join_all(hanging).await.iter().all(|told| told == "hang"));
+    assert_eq!(guard.guard().unwrap().in_flight, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -372,10 +469,15 @@ async fn only_what_concerns_everybody_opens_the_circuit() {
     for (answer, opens) in all.chain(answers.map(|answer| (answer, false))) {
         let backend = Arc::new(Memory::default());
         backend.answers(answer.clone());
+        backend.own(answer.clone());
         let guard = guard(&backend, |_| {});
-        for _ in 0..10 {
-            ask(&guard, "a").await;
-        }
+        let test = async {
+            for visitor in ["a", "b", "c", "d", "e"] {
+                ask(&guard, visitor).await;
+                tokio::time::sleep(SECOND / 10).await;
+            }
+        };
+        upkept(&guard, test).await;
         assert_eq!(guard.guard().unwrap().circuit_open, opens, "{answer:?}");
     }
 }
@@ -387,14 +489,15 @@ async fn the_span_to_come_back_in_grows_with_the_crowd_and_the_backoff() {
     let spans: Vec<_> = (0..100).map(|_| guard.come_back_within()).collect();
     assert_eq!((spans[0], spans[99]), (SECOND, 2 * SECOND));
     tokio::time::advance(60 * SECOND).await;
-    backend.answers(Answer::Failed(Failure::Closed));
-    for _ in 0..3 {
-        ask(&guard, "a").await;
-    }
-    for _ in 0..6 {
-        tokio::time::advance(30 * SECOND).await;
-        ask(&guard, "a").await;
-    }
+    backend.answers(CLOSED);
+    backend.own(CLOSED);
+    let test = async {
+        for visitor in ["a", "b", "c"] {
+            ask(&guard, visitor).await;
+        }
+        until(|| backend.probed() == 8).await;
+    };
+    upkept(&guard, test).await;
     // What is left of a wait that chance shortened by up to a half.
     let span = guard.come_back_within();
     assert!((15 * SECOND..=31 * SECOND).contains(&span), "{span:?}");

@@ -21,6 +21,7 @@ fn config(url: &str) -> BackendConfig {
         timeout: Duration::from_secs(5),
         user_id_path: Vec::new(),
         headers: BackendConfig::default_headers(),
+        forward_bytes_max: crate::FORWARD_BYTES_MAX,
         guard: GuardConfig::default(),
         answer_bytes_max: 1000,
         tls_verify: true,

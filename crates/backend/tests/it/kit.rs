@@ -6,6 +6,7 @@ use std::time::Duration;
 use ht_backend::Answer;
 use ht_backend::Backend;
 use ht_backend::Credentials;
+use ht_backend::FORWARD_BYTES_MAX;
 use ht_backend::Failure;
 use ht_backend::Guard;
 use ht_backend::HttpBackend;
@@ -30,6 +31,7 @@ pub(crate) fn config(url: &str, edit: impl FnOnce(&mut BackendConfig)) -> Backen
         timeout: Duration::from_secs(20),
         user_id_path: vec!["user".into(), "id".into()],
         headers: BackendConfig::default_headers(),
+        forward_bytes_max: FORWARD_BYTES_MAX,
         guard: GuardConfig::default(),
         answer_bytes_max: 100_000,
         tls_verify: true,

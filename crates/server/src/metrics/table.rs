@@ -133,15 +133,15 @@ metrics! {
             "Visitors who shared the bootstrap call of another with the very same credentials"
             "Not by itself: calls that the API was spared."
         observed backend_circuit_open = Read::Gauge(|now| u64::from(now.node.guard().circuit_open));
-            "1 while the backend is left alone because it failed again and again"
+            "1 while the backend circuit breaker is open: the API did not answer the gateway either"
             "When it is 1 for longer than a restart of the API takes: nobody new gets in."
         observed backend_circuit_opened = Read::Counter(|now| now.node.guard().circuit_opened);
-            "Times that the backend began to be left alone"
+            "Times that the backend circuit breaker opened"
             "When it grows by more than the API's restarts."
-        counted handshake_errors by "reason" ["handshake" "head" "forward" "token" "authenticate" "origin" "proxy-protocol" "handshakes"
+        counted handshake_errors by "reason" ["handshake" "head" "forward" "forward-bytes" "token" "authenticate" "origin" "proxy-protocol" "handshakes"
             "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory" "leaving"];
             "Visitors refused by the gateway itself"
-            "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. `leaving` are those who were on their way in when the node left. The others are clients that do not speak the protocol."
+            "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. `forward-bytes` are visitors whose cookies are longer than `backend.forward_bytes_max`. `leaving` are those who were on their way in when the node left. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
             "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "line-full"
             "circuit-open" "server-error" "redirect" "protocol" "content-type" "encoding" "too-large" "truncated" "not-utf-8"

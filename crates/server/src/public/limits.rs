@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use ht_backend::ForwardError;
 use http::Response;
 use http::StatusCode;
 use tokio::sync::OwnedSemaphorePermit;
@@ -164,6 +165,34 @@ fn crowd(public: &Public, client: Client, crowded: Crowded) -> Box<Response<Body
     };
     let response = respond::text(StatusCode::TOO_MANY_REQUESTS, sentence);
     Box::new(respond::retry_after(response, again))
+}
+
+/// The answer to a visitor whose headers cannot be forwarded.
+pub(super) fn unforwardable(
+    public: &Public,
+    client: Client,
+    reason: &'static str,
+    error: &ForwardError,
+) -> Box<Response<Body>> {
+    let ForwardError::TooLarge { bytes, .. } = *error else {
+        public.node.counters.handshake_errors.add(reason);
+        let response = respond::text(StatusCode::BAD_REQUEST, error.to_string());
+        return Box::new(response);
+    };
+    let reason = "forward-bytes";
+    public.node.counters.handshake_errors.add(reason);
+    if let Some(suppressed) = public.node.throttles.tell(reason) {
+        tracing::warn!(
+            address = %client,
+            bytes,
+            suppressed,
+            "refused a client whose forwarded headers are longer than backend.forward_bytes_max. \
+             Usually old cookies: shorten them, or raise the limit here and in the API's server"
+        );
+    }
+    let sentence = format!("Request header too long: {error}. Delete the cookies of this site.");
+    let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    Box::new(respond::text(status, sentence))
 }
 
 /// The answer while memory is short, of which the log has a line already.

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use ht_backend::Answer;
 use ht_backend::Credentials;
 use ht_backend::Failure;
-use ht_backend::Refusal;
 use ht_core::shard::Admission;
 use ht_core::shard::Welcome;
 use ht_proto::close::Close;
@@ -100,16 +99,11 @@ impl Visitor {
             },
             Answer::Refused(refusal) => {
                 counter.add(refusal.kind());
-                match refusal {
-                    // An operator's mistake far more often than a visitor's.
-                    Refusal::Redirect { .. }
-                    | Refusal::LoginPage { .. }
-                    | Refusal::RedirectLoop { .. } => {
-                        if let Some(suppressed) = public.node.throttles.tell("redirect") {
-                            tracing::warn!(connection = %id, %refusal, suppressed, "refused a client");
-                        }
-                    }
-                    _ => tracing::debug!(connection = %id, %refusal, "refused a client"),
+                // A redirect is an operator's mistake far more often than a visitor's.
+                if refusal.kind() != "redirect" {
+                    tracing::debug!(connection = %id, %refusal, "refused a client");
+                } else if let Some(suppressed) = public.node.throttles.tell("redirect") {
+                    tracing::warn!(connection = %id, %refusal, suppressed, "refused a client");
                 }
                 refused_with(agreed)
             }

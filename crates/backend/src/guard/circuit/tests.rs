@@ -4,104 +4,135 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A circuit that opens at the third failure, for 1 s at first and 5 s at most.
+/// A circuit with a suspicion at the third failure, open for 1 s at first and 5 s at most.
 fn circuit() -> (Circuit, Instant) {
     (Circuit::new(3, SECOND, 5 * SECOND), Instant::now())
 }
 
-/// Fails until it is open. Nothing is left to chance.
+fn source(address: u64, credentials: u64) -> Source {
+    Source {
+        address,
+        credentials,
+    }
+}
+
+/// Fails for three visitors and the gateway itself. Nothing is left to chance.
 fn opened() -> (Circuit, Instant) {
     let (mut circuit, now) = circuit();
-    for _ in 0..2 {
-        assert_eq!(circuit.failed(Pass::Call, now, 0), None);
+    for visitor in 0..3 {
+        assert_eq!(circuit.failed(source(visitor, visitor), now), visitor == 2);
     }
-    let change = circuit.failed(Pass::Call, now, 0);
+    let change = circuit.probed(false, now, 0);
     assert_eq!(change, Some(Change::Opened(SECOND)));
     (circuit, now)
 }
 
 #[test]
+fn failures_of_visitors_alone_never_open_it() {
+    let (mut circuit, now) = circuit();
+    for visitor in 0..1_000 {
+        circuit.failed(source(visitor, visitor), now);
+        assert_eq!(circuit.check(now), Ok(()));
+    }
+    assert_eq!(circuit.next_probe(), Some(now));
+    // The API answers the gateway: what fails is the visitors' own.
+    assert_eq!(circuit.probed(true, now, 0), None);
+    assert_eq!(circuit.next_probe(), None);
+    assert_eq!((circuit.is_open(), circuit.opened()), (false, 0));
+}
+
+#[test]
 fn it_opens_after_failures_in_a_row_only() {
     let (mut circuit, now) = circuit();
-    for _ in 0..10 {
-        assert_eq!(circuit.failed(Pass::Call, now, 0), None);
-        assert_eq!(circuit.failed(Pass::Call, now, 0), None);
-        assert_eq!(circuit.succeeded(), None);
-        assert_eq!(circuit.enter(now), Ok(Pass::Call));
+    for visitor in 0..30 {
+        circuit.failed(source(visitor, visitor), now);
+        circuit.failed(source(visitor + 1, visitor + 1), now);
+        assert_eq!(circuit.next_probe(), None);
+        assert_eq!(circuit.answered(), None);
     }
-    assert_eq!((circuit.is_open(), circuit.opened()), (false, 0));
     let (circuit, now) = opened();
     assert_eq!((circuit.is_open(), circuit.opened()), (true, 1));
     assert_eq!(circuit.check(now), Err(SECOND));
 }
 
 #[test]
-fn one_probe_at_a_time_decides() {
-    let (mut circuit, now) = opened();
-    let almost = now + SECOND - Duration::from_millis(1);
-    assert_eq!(circuit.enter(almost), Err(Duration::from_millis(1)));
-    let then = now + SECOND;
-    assert_eq!(circuit.check(then), Ok(()));
-    assert_eq!(circuit.enter(then), Ok(Pass::Probe));
-    assert_eq!(circuit.enter(then), Err(SECOND));
-    assert_eq!(circuit.check(then + 60 * SECOND), Err(SECOND));
-    assert_eq!(circuit.succeeded(), Some(Change::Closed(0)));
-    assert_eq!(circuit.enter(then), Ok(Pass::Call));
-    // Counted anew.
-    assert_eq!(circuit.failed(Pass::Call, then, 0), None);
+fn failures_of_few_need_more_own_calls_that_fail() {
+    // By address and credentials: one address with many cookies, one cookie from many addresses,
+    // fewer than the threshold of both, as many, more.
+    for (sources, needed) in [
+        (&[(1, 1), (1, 1), (1, 1), (1, 1)][..], 3),
+        (&[(1, 1), (1, 2), (1, 3), (1, 4)], 3),
+        (&[(1, 1), (2, 1), (3, 1), (4, 1)], 3),
+        (&[(1, 1), (2, 2), (2, 2), (1, 1)], 3),
+        (&[(1, 1), (2, 2), (3, 3)], 1),
+        (&[(1, 1), (1, 2), (2, 2), (3, 3), (4, 4)], 1),
+    ] {
+        let (mut circuit, mut now) = circuit();
+        for &(address, credentials) in sources {
+            circuit.failed(source(address, credentials), now);
+        }
+        for _ in 1..needed {
+            assert_eq!(circuit.probed(false, now, 0), None, "{sources:?}");
+            assert_eq!(circuit.check(now), Ok(()));
+            now += SECOND;
+            assert_eq!(circuit.next_probe(), Some(now), "a second apart");
+        }
+        let change = circuit.probed(false, now, 0);
+        assert_eq!(change, Some(Change::Opened(SECOND)), "{sources:?}");
+    }
+}
+
+#[test]
+fn a_visitor_who_is_answered_meanwhile_counts_more_than_an_own_call() {
+    let (mut circuit, now) = circuit();
+    for visitor in 0..3 {
+        circuit.failed(source(visitor, visitor), now);
+    }
+    assert_eq!(circuit.answered(), None);
+    assert_eq!(circuit.probed(false, now, 0), None);
     assert!(!circuit.is_open());
+    // Own calls keep their distance, however many suspicions there are.
+    for visitor in 0..3 {
+        circuit.failed(source(visitor, visitor), now);
+    }
+    assert_eq!(circuit.next_probe(), Some(now + SECOND));
 }
 
 #[test]
 fn each_probe_that_fails_doubles_the_wait_up_to_the_longest() {
     let (mut circuit, mut now) = opened();
+    assert_eq!(circuit.next_probe(), Some(now + SECOND));
     for seconds in [2, 4, 5, 5, 5] {
         now += 5 * SECOND;
-        assert_eq!(circuit.enter(now), Ok(Pass::Probe));
-        assert_eq!(circuit.failed(Pass::Probe, now, 0), None);
+        // No visitor is let through while the probe is under way.
+        assert!(circuit.check(now).is_err());
+        assert_eq!(circuit.probed(false, now, 0), None);
         assert_eq!(circuit.check(now), Err(seconds * SECOND));
+        assert_eq!(circuit.next_probe(), Some(now + seconds * SECOND));
     }
     assert_eq!(circuit.opened(), 1);
-    assert_eq!(circuit.succeeded(), Some(Change::Closed(5)));
-    for _ in 0..3 {
-        circuit.failed(Pass::Call, now, 0);
-    }
-    assert_eq!(circuit.check(now), Err(SECOND));
-    assert_eq!(circuit.opened(), 2);
-}
-
-#[test]
-fn a_probe_whose_visitor_leaves_is_followed_by_another() {
-    let (mut circuit, now) = opened();
-    let then = now + SECOND;
-    assert_eq!(circuit.enter(then), Ok(Pass::Probe));
-    circuit.abandoned(Pass::Call);
-    assert_eq!(circuit.enter(then), Err(SECOND));
-    circuit.abandoned(Pass::Probe);
-    assert_eq!(circuit.enter(then), Ok(Pass::Probe));
+    assert_eq!(circuit.probed(true, now, 0), Some(Change::Closed(5)));
+    assert_eq!(circuit.check(now), Ok(()));
+    assert_eq!(circuit.next_probe(), None);
 }
 
 #[test]
 fn calls_from_before_it_opened_can_close_it_but_not_prolong_it() {
     let (mut circuit, now) = opened();
-    assert_eq!(circuit.failed(Pass::Call, now + SECOND / 2, 0), None);
+    assert!(!circuit.failed(source(9, 9), now + SECOND / 2));
     assert_eq!(circuit.check(now), Err(SECOND));
-    assert_eq!(circuit.succeeded(), Some(Change::Closed(0)));
-    // The probe of a circuit that was closed meanwhile is a call like any other.
-    let (mut circuit, now) = opened();
-    assert_eq!(circuit.enter(now + SECOND), Ok(Pass::Probe));
-    assert_eq!(circuit.succeeded(), Some(Change::Closed(0)));
-    assert_eq!(circuit.failed(Pass::Probe, now + SECOND, 0), None);
-    assert!(!circuit.is_open());
+    assert_eq!(circuit.answered(), Some(Change::Closed(0)));
+    assert_eq!(circuit.check(now), Ok(()));
 }
 
 #[test]
 fn chance_takes_at_most_half_of_a_wait() {
     for (random, wait) in [(0, SECOND), (u32::MAX, SECOND / 2)] {
         let (mut circuit, now) = circuit();
-        circuit.failed(Pass::Call, now, random);
-        circuit.failed(Pass::Call, now, random);
-        let change = circuit.failed(Pass::Call, now, random);
+        for visitor in 0..3 {
+            circuit.failed(source(visitor, visitor), now);
+        }
+        let change = circuit.probed(false, now, random);
         assert_eq!(change, Some(Change::Opened(wait)));
         assert_eq!(circuit.check(now), Err(wait));
     }
@@ -109,9 +140,10 @@ fn chance_takes_at_most_half_of_a_wait() {
 
 #[test]
 fn none_at_all_where_it_is_switched_off() {
-    let mut circuit = Circuit::new(0, SECOND, SECOND);
-    for _ in 0..1_000 {
-        assert_eq!(circuit.failed(Pass::Call, Instant::now(), 0), None);
+    let (mut circuit, now) = (Circuit::new(0, SECOND, SECOND), Instant::now());
+    for visitor in 0..1_000 {
+        assert!(!circuit.failed(source(visitor, visitor), now));
     }
-    assert_eq!(circuit.enter(Instant::now()), Ok(Pass::Call));
+    assert_eq!(circuit.next_probe(), None);
+    assert_eq!(circuit.check(now), Ok(()));
 }

@@ -31,9 +31,17 @@ fn one_who_comes_after_five_thousand_of_another_address_is_second() {
         line.push(lane(1), (1, number));
     }
     line.push(lane(2), (2, 0));
-    assert_eq!(line.pop(), Some((1, 0)));
-    assert_eq!(line.pop(), Some((2, 0)));
-    assert_eq!(line.pop(), Some((1, 1)));
+    let mut pop = || line.pop(|_| true).map(|(_, item)| item);
+    assert_eq!(
+        [pop(), pop(), pop()],
+        [Some((1, 0)), Some((2, 0)), Some((1, 1))]
+    );
+    // A lane that may have no turn is passed over, and keeps it.
+    line.push(lane(2), (2, 1));
+    let mut pop = |passed| line.pop(|own| own != lane(passed));
+    assert_eq!(pop(1), Some((lane(2), (2, 1))));
+    assert_eq!(pop(1), None);
+    assert_eq!(pop(2), Some((lane(1), (1, 2))));
 }
 
 #[test]
@@ -121,7 +129,10 @@ proptest! {
                     model.push(number, stands.len());
                     stands.push(line.push(lane(number), stands.len()));
                 }
-                Step::Pop => prop_assert_eq!(line.pop(), model.pop()),
+                Step::Pop => {
+                    let popped = line.pop(|_| true).map(|(_, item)| item);
+                    prop_assert_eq!(popped, model.pop());
+                }
                 Step::Remove(index) if !stands.is_empty() => {
                     let item = index.index(stands.len());
                     prop_assert_eq!(line.remove(stands[item]), model.remove(item));
@@ -137,8 +148,8 @@ proptest! {
             prop_assert_eq!(line.lengths.len(), model.0.len());
         }
         while let Some(item) = model.pop() {
-            prop_assert_eq!(line.pop(), Some(item));
+            prop_assert_eq!(line.pop(|_| true).map(|(_, item)| item), Some(item));
         }
-        prop_assert_eq!(line.pop(), None);
+        prop_assert_eq!(line.pop(|_| true), None);
     }
 }
