@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use bytes::BytesMut;
 use ht_broker::Place;
 use ht_broker::PublishError;
 use ht_proto::trigger;
@@ -17,16 +18,17 @@ use http::Response;
 use http::StatusCode;
 use http::header;
 use http_body_util::BodyExt;
-use http_body_util::LengthLimitError;
 use http_body_util::Limited;
 use hyper::body::Body as _;
 use hyper::body::Incoming;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::aside;
 use crate::config::ServerLimits;
 use crate::internal::Internal;
 use crate::internal::error;
+use crate::internal::in_flight::NoRoom;
 use crate::internal::in_flight::Share;
 use crate::internal::quiet;
 use crate::respond;
@@ -34,6 +36,9 @@ use crate::respond::Body;
 
 /// Time to send a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time in which at least something of it comes.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Publishes what the request holds. 200 says that every trigger has its place in the order.
 pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
@@ -129,39 +134,110 @@ async fn read<'a>(
     request: Request<Incoming>,
 ) -> Result<Read<'a>, Box<Response<Body>>> {
     let most = limits.trigger_bytes;
-    let body = request.into_body();
-    // What does not say how long it is may become as long as allowed.
-    let length = body.size_hint().upper();
-    let held = length.map_or(most as u64, |length| length.min(most as u64));
-    let in_flight = &internal.node.triggers_in_flight;
-    let share = in_flight.take(held, limits.triggers_in_flight as u64);
-    let body = Limited::new(body, most);
-    let Some(share) = share else {
-        return Err(Box::new(overloaded(internal, body).await));
-    };
-    match tokio::time::timeout(BODY_TIMEOUT, quiet::whole(body.collect())).await {
-        Ok(Ok(body)) => Ok((body.to_bytes(), share)),
-        Ok(Err(cause)) if cause.is::<LengthLimitError>() => {
-            Err(Box::new(refused(&Problem::TooLong(most).into())))
+    let mut body = request.into_body();
+    let mut share = internal.node.triggers_in_flight.share();
+    let limit = limits.triggers_in_flight as u64;
+    match quiet::whole(collect(&mut body, &mut share, most, limit)).await {
+        Ok(whole) => Ok((whole, share)),
+        Err(unread) => {
+            // Nobody waits for what this one held.
+            drop(share);
+            Err(Box::new(unread_answer(internal, unread, body, most).await))
         }
-        Ok(Err(_)) => Err(Box::new(error(
+    }
+}
+
+/// Why a body was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    TooLong,
+    /// The connection broke, or the framing did.
+    Broken,
+    /// Nothing came for [`STALL_TIMEOUT`], or not all of it within [`BODY_TIMEOUT`].
+    Late,
+    NoRoom(NoRoom),
+}
+
+impl From<NoRoom> for Unread {
+    fn from(no_room: NoRoom) -> Self {
+        Self::NoRoom(no_room)
+    }
+}
+
+/// Collects a body, which counts as it comes. A body in one piece is not copied; others are put
+/// into one buffer, which is at most twice as long as they are, however small their pieces.
+async fn collect(
+    body: &mut Incoming,
+    share: &mut Share<'_>,
+    most: usize,
+    limit: u64,
+) -> Result<Bytes, Unread> {
+    let deadline = Instant::now() + BODY_TIMEOUT;
+    let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+    loop {
+        let by = deadline.min(Instant::now() + STALL_TIMEOUT);
+        let frame = tokio::select! {
+            biased;
+            frame = tokio::time::timeout_at(by, body.frame()) => frame,
+            () = share.evicted() => return Err(NoRoom::Evicted.into()),
+        };
+        let data = match frame {
+            Err(_) => return Err(Unread::Late),
+            Ok(None) => break,
+            Ok(Some(Err(_))) => return Err(Unread::Broken),
+            // Trailers mean nothing here.
+            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+        };
+        let now = Instant::now();
+        if first.len() + whole.len() + data.len() > most {
+            return Err(Unread::TooLong);
+        }
+        share.grow(data.len() as u64, limit, now)?;
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&data);
+        }
+        if !body.is_end_stream() {
+            share.wait(now);
+        }
+    }
+    share.complete()?;
+    Ok(if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
+    })
+}
+
+/// The answer to a request whose body was not read, once it may be sent.
+async fn unread_answer(
+    internal: &Internal,
+    unread: Unread,
+    body: Incoming,
+    most: usize,
+) -> Response<Body> {
+    match unread {
+        Unread::TooLong => refused(&Problem::TooLong(most).into()),
+        Unread::Broken => error(
             StatusCode::BAD_REQUEST,
             "The body could not be read to its end.",
-        ))),
-        Err(_) => Err(Box::new(error(
-            StatusCode::REQUEST_TIMEOUT,
-            "The body did not arrive.",
-        ))),
+        ),
+        Unread::Late => error(StatusCode::REQUEST_TIMEOUT, "The body did not arrive."),
+        Unread::NoRoom(NoRoom::Full) => overloaded(internal, Limited::new(body, most)).await,
+        Unread::NoRoom(NoRoom::Evicted) => evicted(internal),
     }
 }
 
 /// Lets a body pass without keeping it: who is cut off while it sends may never read the answer.
 async fn let_pass(mut body: Limited<Incoming>) {
-    let passing = async { while let Some(Ok(_)) = body.frame().await {} };
-    let _ = tokio::time::timeout(BODY_TIMEOUT, passing).await;
+    let deadline = Instant::now() + BODY_TIMEOUT;
+    let next = || deadline.min(Instant::now() + STALL_TIMEOUT);
+    while let Ok(Some(Ok(_))) = tokio::time::timeout_at(next(), body.frame()).await {}
 }
 
-/// Counts and tells of a request for which there is no room.
+/// Counts and logs a request for which there is no room.
 async fn overloaded(internal: &Internal, body: Limited<Incoming>) -> Response<Body> {
     let node = &internal.node;
     node.counters
@@ -177,6 +253,24 @@ async fn overloaded(internal: &Internal, body: Limited<Incoming>) -> Response<Bo
     }
     let_pass(body).await;
     let sentence = "This node has as many triggers in flight as it may have \
+                    (limits.triggers_in_flight): send it again in a moment.";
+    try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
+}
+
+/// Counts and logs a request whose body stalled while others needed the room.
+fn evicted(internal: &Internal) -> Response<Body> {
+    let node = &internal.node;
+    node.counters
+        .trigger_overloads
+        .fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = node.throttles.tell("triggers-stalled") {
+        tracing::warn!(
+            suppressed,
+            "limits.triggers_in_flight is reached: dropped a request to /trigger/ whose body had \
+             stopped coming, to make room for others. Look at the machine that sends it"
+        );
+    }
+    let sentence = "The body came too slowly while others needed the room \
                     (limits.triggers_in_flight): send it again in a moment.";
     try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
 }

@@ -60,6 +60,13 @@ pub(super) async fn whole<T, E>(body: impl Future<Output = Result<T, E>>) -> Res
     .await
 }
 
+/// Wakes others from within [`whole`], where the connection's own wakes are held back.
+pub(super) fn aloud(wake: impl FnOnce()) {
+    let before = WAKES.replace(Wakes::Pass);
+    wake();
+    WAKES.set(before);
+}
+
 /// Wakes the task, unless the thread is taking a body.
 struct Quiet {
     task: Waker,
@@ -143,6 +150,21 @@ mod tests {
         assert_eq!(wakes(&Poll::Ready(Ok(()))), (0, 1));
         assert_eq!(wakes(&Poll::Ready(Err(()))), (1, 2));
         assert_eq!(wakes(&Poll::Pending), (1, 2));
+    }
+
+    #[test]
+    fn wakes_of_others_pass() {
+        let other = Arc::new(Count::default());
+        let waker = Waker::from(Arc::new(Quiet {
+            task: Waker::from(Arc::clone(&other)),
+        }));
+        let body = poll_fn(|_| {
+            aloud(|| waker.wake_by_ref());
+            Poll::Ready(Ok::<(), ()>(()))
+        });
+        let taken = pin!(whole(body)).poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(taken, Poll::Ready(Ok(())));
+        assert_eq!(other.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]
