@@ -84,7 +84,7 @@ fn a_body_that_comes_is_never_cut_off_and_one_that_trickles_is() {
         (SECOND / 10, 128 << 10, false),
         (SECOND / 10, 1, true),
         // A sixteenth of 8 MiB in a second is half a MiB.
-        (SECOND / 10, 48 << 10, true),
+        (SECOND / 10, 24 << 10, true),
     ] {
         let (all, mut now) = (InFlight::default(), Instant::now());
         let mut body = reading(&all, 8 << 20, now);
