@@ -285,7 +285,7 @@ settings! {
     limits_rooms_per_trigger: usize, "limits.rooms_per_trigger", count(1, 1_000_000), ServerLimits::default().rooms_per_trigger,
         "Rooms in one trigger.";
     limits_triggers_in_flight: usize, "limits.triggers_in_flight", size(0, 64 * GIB), ServerLimits::default().triggers_in_flight,
-        "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. One alone always fits; one that does not say how long it is counts as `limits.trigger_bytes`. 0: no bound.";
+        "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. They count as they arrive. One alone always fits; one that has made no progress for a second makes room for others. 0: no bound.";
     limits_trigger_ids: usize, "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
         "Trigger ids that are remembered to recognise a repetition. 0: none, and every trigger is delivered.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
