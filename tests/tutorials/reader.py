@@ -116,6 +116,12 @@ class Reader:
             )
         self._programs.append((program, log))
 
+    def stop(self, word):
+        """Stops the programs whose command has this word."""
+        for program, _ in [each for each in self._programs if word in each[0].args[-1]]:
+            os.killpg(program.pid, signal.SIGTERM)
+            program.wait(30)
+
     def wait_for(self, port):
         """Waits until a program listens on what the tutorial calls this port."""
 

@@ -158,7 +158,7 @@ class Gateway:
 def _guard(pid: int, folder: str) -> subprocess.Popen[bytes]:
     """A process that ends the gateway when this one ends, however: its end of a pipe is closed."""
     script = 'read -r _; kill -KILL "$1" 2>/dev/null; rm -rf -- "$2"'
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603
         ["/bin/sh", "-c", script, "sh", str(pid), folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
