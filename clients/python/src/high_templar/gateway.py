@@ -77,7 +77,7 @@ class Gateway:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._guard = _guard(self._process.pid, self._folder.name)
+        self._guard = guard(self._process.pid, self._folder.name)
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
         try:
@@ -93,10 +93,10 @@ class Gateway:
     def stop(self) -> None:
         """Ends it, in peace if it can."""
         process, self._process = self._process, None
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.kill()
-            guard.communicate()
+        watch, self._guard = self._guard, None
+        if watch is not None:
+            watch.kill()
+            watch.communicate()
         if process is not None:
             process.send_signal(signal.SIGTERM)
             try:
@@ -155,7 +155,7 @@ class Gateway:
             self._changed.notify_all()
 
 
-def _guard(pid: int, folder: str) -> subprocess.Popen[bytes]:
+def guard(pid: int, folder: str) -> subprocess.Popen[bytes]:
     """A process that ends the gateway when this one ends, however: its end of a pipe is closed."""
     script = 'read -r _; kill -KILL "$1" 2>/dev/null; rm -rf -- "$2"'
     return subprocess.Popen(  # noqa: S603

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 
@@ -18,3 +20,7 @@ class HighTemplarConfig(AppConfig):
         from high_templar.django import checks  # noqa: F401, PLC0415 # registers itself
 
         autodiscover_modules("rooms")
+        if sys.argv[1:2] == ["runserver"]:
+            from high_templar.django.development import start_beside_runserver  # noqa: PLC0415
+
+            start_beside_runserver(sys.argv)

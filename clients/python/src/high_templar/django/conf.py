@@ -69,6 +69,9 @@ class Settings(NamedTuple):
     """Whether rooms must fit a `Room` class when they are published or granted. A typo in a plain
     dict then fails too; ``DEBUG`` is a good value."""
 
+    runserver: bool = False
+    """Whether ``manage.py runserver`` starts the gateway beside itself, in development."""
+
     gateway: Mapping[str, Any] = {}
     """More settings of the gateway, as in high-templar.toml, for ``manage.py high_templar``."""
 
