@@ -382,6 +382,34 @@ class TestHooks:
             ("offline", "disconnect", "anna"),
         ]
 
+    def test_each_event_has_a_signal(self, browser, anna):
+        from high_templar.django import connection_alive
+        from high_templar.django import connection_closed
+        from high_templar.django import connection_opened
+        from high_templar.django import signals
+
+        assert signals.heard() == []
+        seen = []
+        receivers = []
+        for name, signal in {
+            "opened": connection_opened,
+            "alive": connection_alive,
+            "closed": connection_closed,
+        }.items():
+
+            def note(user, name=name, **_):
+                seen.append((name, user.pk))
+
+            receivers.append(note)
+            signal.connect(note)
+        assert signals.heard() == ["connect", "ping", "disconnect"]
+        for event in ("connect", "ping", "disconnect"):
+            browser.post(f"/api/hooks/{event}/", headers={KEY_HEADER: hook_key()})
+        for signal in (connection_opened, connection_alive, connection_closed):
+            for receiver in receivers:
+                signal.disconnect(receiver)
+        assert seen == [("opened", anna.pk), ("alive", anna.pk), ("closed", anna.pk)]
+
     def test_a_page_of_strangers_is_not(self, browser, told, settings):
         assert browser.post("/api/hooks/connect/").status_code == 403
         assert browser.post("/api/hooks/connect/", headers={KEY_HEADER: ""}).status_code == 403

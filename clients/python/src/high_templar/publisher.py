@@ -182,13 +182,13 @@ class Publisher:
             self._circuit.abandoned()
         return None
 
-    def attempt(self, trigger: Trigger) -> Receipt:
+    def attempt(self, trigger: Trigger, seconds: float | None = None) -> Receipt:
         """Sends one trigger, once, whatever the circuit breaker says. For checks.
 
-        Always raises what fails, and counts nothing.
+        Within so many seconds, or ``timeout``. Always raises what fails, and counts nothing.
         """
         try:
-            return self._transport.send([trigger], Deadline(self.timeout))[0]
+            return self._transport.send([trigger], Deadline(seconds or self.timeout))[0]
         except RetryAfterError as told:
             raise told.error from told
 

@@ -17,6 +17,9 @@ from high_templar.django.publishing import publish_now
 from high_templar.django.rooms import SubclassRooms
 from high_templar.django.rooms import grants_for_user
 from high_templar.django.rooms import rooms_for_user
+from high_templar.django.signals import connection_alive
+from high_templar.django.signals import connection_closed
+from high_templar.django.signals import connection_opened
 from high_templar.django.signals import user_offline
 from high_templar.django.signals import user_online
 from high_templar.room import ANY
@@ -30,6 +33,9 @@ __all__ = [
     "UncommittedDataWarning",
     "apublish",
     "apublish_now",
+    "connection_alive",
+    "connection_closed",
+    "connection_opened",
     "grants_for_user",
     "publish",
     "publish_now",

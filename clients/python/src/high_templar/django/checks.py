@@ -216,14 +216,13 @@ def _sessions() -> Iterator[CheckMessage]:
 
 def _hooks() -> Iterator[CheckMessage]:
     """The hooks of somebody who listens are there."""
-    is_heard = signals.user_online.has_listeners() or signals.user_offline.has_listeners()
-    if not is_heard:
+    if not signals.heard():
         return
     try:
         reverse("high_templar:connect")
     except NoReverseMatch:
         yield Caution(
-            "Somebody listens to user_online or user_offline, but the gateway has none to call.",
+            "Signals of connections have receivers, but there is no hook for the gateway to call.",
             hint='Add path("api/", include("high_templar.django.urls")) to your urls.py.',
             id="high_templar.W015",
         )

@@ -133,18 +133,13 @@ def _put(found: dict[str, str], name: str, url: str, default_port: int) -> None:
 
 def _hooks() -> dict[str, str]:
     """The hooks that somebody here listens to; each costs a request."""
-    wanted: dict[str, str] = {}
-    if signals.user_online.has_listeners():
-        wanted.update(CONNECT="connect", PING="ping")
-    if signals.user_offline.has_listeners():
-        wanted.update(DISCONNECT="disconnect")
     found = {}
-    for name, view in wanted.items():
+    for event in signals.heard():
         try:
-            path = reverse(f"high_templar:{view}")
+            path = reverse(f"high_templar:{event}")
         except NoReverseMatch:
             continue
-        found[f"HT_HOOKS__{name}"] = f"POST {_relative(path)}"
+        found[f"HT_HOOKS__{event.upper()}"] = f"POST {_relative(path)}"
     return found
 
 

@@ -283,7 +283,7 @@ class Trial:
         trigger = Trigger(self._room, {"high_templar_probe": self._name})
         sender = publisher()
         try:
-            sender.attempt(trigger)
+            sender.attempt(trigger, self._timeout)
         except UnauthorizedError as error:
             raise FailedError(str(error), _KEY_HINT) from error
         except PublishError as error:

@@ -185,9 +185,13 @@ class HookView(View):
         if probe.rooms(request):
             # A trial of `ht_check` is no visitor.
             return HttpResponse(status=204)
-        is_gone = self.event == "disconnect"
-        signal = signals.user_offline if is_gone else signals.user_online
-        results = signal.send_robust(sender=HookView, user=user, request=request, event=self.event)
+        results = [
+            result
+            for signal in signals.BY_EVENT[self.event]
+            for result in signal.send_robust(
+                sender=HookView, user=user, request=request, event=self.event
+            )
+        ]
         for notified, result in results:
             if isinstance(result, Exception):
                 # The gateway does not look at the status, and the others are to know.
