@@ -131,7 +131,7 @@ class TestOutage:
         self, live_gateway, anna, stop, settings, caplog, client
     ):
         settings.ROOT_URLCONF = SeveralUrls()
-        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ON_ERROR": "log"}
+        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ON_ERROR": "log", "TIMEOUT": 0.5}
         client.force_login(anna)
         with live_gateway.connect(anna) as page:
             page.subscribe(OrderRoom(customer=anna.pk))
@@ -139,11 +139,12 @@ class TestOutage:
             for _ in range(10):
                 assert client.get("/several/").status_code == 200
             # One for each of the first requests, whose time that took, then the odd probe.
-            assert 3 <= len(attempted(caplog)) <= 6
+            assert 3 <= len(attempted(caplog)) <= 10
             assert "the time for publishing is up" in caplog.text
             assert "circuit breaker opened" in caplog.text
             os.kill(live_gateway._process.pid, signal.SIGCONT)
             counts = publisher().counts
+            publisher().timeout = 10
             wait_for(lambda: publish_again(anna) and publisher().counts.published)
             assert counts.published == 0
             # Nothing of what was reported as lost.
@@ -151,14 +152,14 @@ class TestOutage:
             assert page.nothing_heard()
 
     def test_coroutines_go_on(self, live_gateway, anna, stop, settings, caplog):
-        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ON_ERROR": "log"}
+        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ON_ERROR": "log", "TIMEOUT": 0.5}
 
         async def main():
             await asyncio.gather(*(apublish(OrderRoom(customer=1), n) for n in range(10)))
 
         stop()
         asyncio.run(main())
-        assert 3 <= len(attempted(caplog)) <= 6
+        assert 3 <= len(attempted(caplog)) < 10
 
     def test_a_gateway_that_is_away(self, anna, settings, caplog):
         settings.HIGH_TEMPLAR = {"ON_ERROR": "log", "URL": "http://127.0.0.1:1"}

@@ -69,13 +69,14 @@ class TestHang:
         gateway, stop, resume = stopped
         with (
             gateway.connect() as page,
-            Publisher(gateway.internal_url, timeout=0.3) as publisher,
+            Publisher(gateway.internal_url, timeout=20) as publisher,
         ):
             page.subscribe(NEWS)
             if is_warm:
                 publisher.publish(NEWS, "before")
                 assert page.next().data == "before"
             stop()
+            publisher.timeout = 0.3
             found = failures(publisher, 20)
             # None of them was sent as a whole, so that it cannot be processed later.
             assert all(isinstance(error, UnavailableError) for error in found)
@@ -83,6 +84,7 @@ class TestHang:
             # The first few, and perhaps a probe or two on a machine that is slow.
             assert circuit.FAILURES_MAX <= len(asked) < 10
             resume()
+            publisher.timeout = 20
             until_published(publisher, "after")
             assert page.next().data == "after"
             assert page.nothing_heard()
@@ -99,6 +101,7 @@ class TestHang:
                 with pytest.raises(CircuitOpenError):
                     await publisher.publish(NEWS, "rejected without a thread")
                 resume()
+                publisher.publisher.timeout = 20
                 await asyncio.get_running_loop().run_in_executor(
                     None, until_published, publisher.publisher, "after"
                 )

@@ -104,6 +104,10 @@ class Connection:
             self._socket.close()
             self._socket = None
 
+    def __del__(self) -> None:
+        if getattr(self, "_socket", None) is not None:
+            self.close()
+
     def exchange(
         self, head: bytes, body: bytes, deadline: Deadline, body_bytes_max: int, expects: bool
     ) -> Response:

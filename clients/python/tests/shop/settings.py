@@ -34,4 +34,4 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 STATIC_URL = "/static/"
-HIGH_TEMPLAR = {"ON_ERROR": "raise"}
+HIGH_TEMPLAR = {"ON_ERROR": "raise", "TIMEOUT": 10}

@@ -22,6 +22,10 @@ from high_templar.testing import capture
 from high_templar.websocket import Client
 
 
+TIMEOUT_SECONDS = 10.0
+"""The least ``TIMEOUT`` while a `LiveGateway` runs."""
+
+
 @contextmanager
 def capture_published() -> Iterator[Published]:
     """Captures what this site publishes from now on; nothing is sent.
@@ -102,7 +106,9 @@ class LiveGateway(Gateway):
         """Starts it, and has this site publish to it."""
         super().start()
         given = getattr(django_settings, "HIGH_TEMPLAR", {})
-        where = {"URL": self.internal_url, "PUBLIC_URL": self.url}
+        where: dict[str, Any] = {"URL": self.internal_url, "PUBLIC_URL": self.url}
+        # Machines that run tests are busy.
+        where["TIMEOUT"] = max(settings().timeout, TIMEOUT_SECONDS)
         self._override = override_settings(HIGH_TEMPLAR={**given, **where})
         self._override.enable()
         return self
