@@ -1,77 +1,83 @@
 /**
- * What waits for a `for await` loop.
+ * Publications that wait for a `for await` loop.
  *
  * @module
  */
 
-interface Reader<T> {
-  resolve(result: IteratorResult<T>): void;
-  reject(error: unknown): void;
-}
+type Result<T> = IteratorResult<T>;
 
-/** A bounded queue with one reader. When it is full, the oldest goes and `dropped` hears of it. */
+/** A bounded queue with one reader. When it is full, the oldest item is dropped. */
 export class Buffer<T> implements AsyncIterableIterator<T> {
   readonly #limit: number;
-  readonly #dropped: () => void;
-  readonly #left: () => void;
+  readonly #count: () => void;
+  #dropped: (() => void) | undefined;
+  #left: (() => void) | undefined;
   #items: T[] = [];
-  #readers: Reader<T>[] = [];
+  #readers: ((result: Result<T> | Promise<Result<T>>) => void)[] = [];
   #end: { error?: Error } | null = null;
 
   /**
    * @param limit - items, at least one
-   * @param dropped - called for every item that had to go
+   * @param count - called for every item that is dropped
+   */
+  constructor(limit: number, count: () => void) {
+    this.#limit = Math.max(1, limit);
+    this.#count = count;
+  }
+
+  /**
+   * A reader begins.
+   *
+   * @param dropped - called for every item that is dropped from now on
    * @param left - called when the reader leaves the loop
    */
-  constructor(limit: number, dropped: () => void, left: () => void) {
-    this.#limit = Math.max(1, limit);
+  attend(dropped: () => void, left: () => void): void {
     this.#dropped = dropped;
     this.#left = left;
   }
 
   push(value: T): void {
     const reader = this.#readers.shift();
-    if (reader) return reader.resolve({ value, done: false });
+    if (reader) return reader({ value, done: false });
     this.#items.push(value);
-    if (this.#items.length > this.#limit) {
-      this.#items.shift();
-      this.#dropped();
-    }
+    if (this.#items.length <= this.#limit) return;
+    this.#items.shift();
+    this.#count();
+    this.#dropped?.();
   }
 
   /** Ends the loop after what is waiting, with an error or without. */
   end(error?: Error): void {
     if (this.#end) return;
     this.#end = { error };
-    // Whoever reads already finds the queue empty.
-    for (const reader of this.#readers.splice(0)) this.#finish(reader);
+    // Readers that wait have found the queue empty.
+    for (const reader of this.#readers.splice(0)) reader(this.#last());
   }
 
-  next(): Promise<IteratorResult<T>> {
-    return new Promise((resolve, reject) => {
-      const reader = { resolve, reject };
+  next(): Promise<Result<T>> {
+    return new Promise((resolve) => {
       if (this.#items.length) resolve({ value: this.#items.shift() as T, done: false });
-      else if (this.#end) this.#finish(reader);
-      else this.#readers.push(reader);
+      else if (this.#end) resolve(this.#last());
+      else this.#readers.push(resolve);
     });
   }
 
-  async return(): Promise<IteratorResult<T>> {
+  return(): Promise<Result<T>> {
     this.#items = [];
     this.end();
-    this.#left();
-    return { value: undefined, done: true };
+    this.#end = {};
+    this.#left?.();
+    return this.#last();
   }
 
   [Symbol.asyncIterator](): this {
     return this;
   }
 
-  #finish(reader: Reader<T>): void {
+  async #last(): Promise<Result<T>> {
     const error = this.#end?.error;
-    if (!error) return reader.resolve({ value: undefined, done: true });
-    // Said once; after that the loop is over.
-    this.#end = {};
-    reader.reject(error);
+    this.#end = {}; // Thrown once; after that the loop is over.
+    if (error) throw error;
+    return { value: undefined, done: true };
   }
 }

@@ -1,16 +1,25 @@
 /**
- * The client: rooms and handlers upon one connection that comes back by itself.
+ * The client: rooms and handlers over one connection that reconnects by itself.
  *
  * @module
  */
 
-import { Connection } from "./connection.js";
+import { Connection, isPage } from "./connection.js";
+import { ConnectionError, SubscribeError } from "./errors.js";
 import { guard } from "./guard.js";
-import type { Options, State, Status } from "./options.js";
+import type { ConnectionState, ConnectionStatus, HighTemplarOptions } from "./options.js";
 import { type OnPublish, type SubscribeOptions, Subscription } from "./subscription.js";
-import type { Message, Room } from "./wire.js";
+import { amount } from "./validate.js";
+import {
+  type GatewayMessage,
+  type Given,
+  type JsonMembers,
+  type JsonObject,
+  type Room,
+  roomKey,
+} from "./wire.js";
 
-/** The `detail` of a `publish` event. */
+/** The `detail` of a `publication` event. */
 export interface Published {
   /** What the backend published. */
   readonly data: unknown;
@@ -18,7 +27,7 @@ export interface Published {
   readonly subscription: Subscription;
 }
 
-/** The `detail` of a `drop` event: something had to go, because a queue was full. */
+/** The `detail` of a `drop` event: a queue was full. */
 export interface Dropped {
   /** The subscription whose loop reads too slowly, or `null` for a message of `send`. */
   readonly subscription: Subscription | null;
@@ -26,110 +35,156 @@ export interface Dropped {
   readonly message?: object;
 }
 
+/** An event of a {@link HighTemplar}, as a `CustomEvent` of the DOM. */
+export interface HighTemplarEvent<D> extends Event {
+  readonly detail: D;
+}
+
 /** The events of a {@link HighTemplar}, by name. */
 export interface HighTemplarEventMap {
-  /** The state, or what belongs to it, is another one. */
-  state: CustomEvent<Status>;
-  /** Let in: what the visitor may hear. */
-  rooms: CustomEvent<readonly Room[]>;
-  /** A publication, whatever the subscription. */
-  publish: CustomEvent<Published>;
-  /** A subscription is in another state. */
-  subscription: CustomEvent<Subscription>;
-  /** A `SubscribeError`, or what a function of the options threw. */
-  error: CustomEvent<Error>;
-  /** A full queue. */
-  drop: CustomEvent<Dropped>;
-  /** Any other message of the gateway, such as the answer to `status`. */
-  message: CustomEvent<Message>;
+  /** The status has changed. */
+  state: HighTemplarEvent<ConnectionStatus>;
+  /** Admitted: the visitor's grants. */
+  grants: HighTemplarEvent<readonly JsonObject[]>;
+  /** @deprecated Use `grants`. */
+  rooms: HighTemplarEvent<readonly JsonObject[]>;
+  /** A publication, of any subscription. */
+  publication: HighTemplarEvent<Published>;
+  /** @deprecated Use `publication`. */
+  publish: HighTemplarEvent<Published>;
+  /** A subscription has changed its state. */
+  subscription: HighTemplarEvent<Subscription>;
+  /**
+   * A `SubscribeError`, or a failure of a function of the options or of the connection. Without a
+   * listener it is a warning on the console, once.
+   */
+  error: HighTemplarEvent<Error>;
+  /** A full queue dropped something. */
+  drop: HighTemplarEvent<Dropped>;
+  /** Any other answer of the gateway, such as that to `status`. */
+  message: HighTemplarEvent<GatewayMessage>;
 }
 
-/** How to listen to the events of a {@link HighTemplar}. */
-export interface HighTemplar {
-  addEventListener<K extends keyof HighTemplarEventMap>(
-    type: K,
-    listener: (event: HighTemplarEventMap[K]) => void,
-    options?: boolean | AddEventListenerOptions,
-  ): void;
-  addEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: boolean | AddEventListenerOptions,
-  ): void;
-  removeEventListener<K extends keyof HighTemplarEventMap>(
-    type: K,
-    listener: (event: HighTemplarEventMap[K]) => void,
-    options?: boolean | EventListenerOptions,
-  ): void;
-  removeEventListener(
-    type: string,
-    listener: EventListenerOrEventListenerObject | null,
-    options?: boolean | EventListenerOptions,
-  ): void;
+/** Listens to an event of a {@link HighTemplar}. */
+export type HighTemplarListener<K extends keyof HighTemplarEventMap> =
+  // As a method, for functions that expect a `CustomEvent`.
+  | { handleEvent(event: HighTemplarEventMap[K]): void }["handleEvent"]
+  | { handleEvent(event: HighTemplarEventMap[K]): void };
+
+/** As `AddEventListenerOptions` of the DOM. */
+export interface HighTemplarListenerOptions {
+  capture?: boolean;
+  once?: boolean;
+  passive?: boolean;
+  signal?: AbortSignal;
 }
 
-/** What was asked and is not answered yet. */
+/** A room on the wire, and its subscribers in this page. */
+interface Channel {
+  readonly key: string;
+  readonly room: JsonObject;
+  readonly requestId: string;
+  readonly subscribers: Set<Subscription>;
+  state: "idle" | "requested" | "heard" | "refused";
+}
+
+/** A request that is not answered yet. */
 interface Request {
   requestId: unknown;
-  subscription: Subscription | null;
+  /** The channel to be subscribed, or `null` for a message of the page's. */
+  channel: Channel | null;
+  /** The page does not wait for the answer. */
+  isSilent?: boolean;
+}
+
+interface Waiting {
+  message: object;
+  text: string;
+}
+
+/** How to stop listening to the events of a {@link HighTemplar}. */
+export interface HighTemplar {
+  removeEventListener<K extends keyof HighTemplarEventMap>(
+    type: K,
+    listener: HighTemplarListener<K> | null,
+    options?: boolean | { capture?: boolean },
+  ): void;
 }
 
 /**
  * One connection to a gateway, for a whole page.
  *
- * It comes back by itself whenever it is cut off, asks again for every room, and tells whoever
- * listens. It stays away where the gateway says so: see {@link State}.
+ * It reconnects by itself after every loss, subscribes to every room again, and reports it. It stops
+ * where the gateway says that reconnecting would not help: see {@link ConnectionState}.
  *
  * @example
  * ```ts
  * const socket = new HighTemplar({ url: "/ws/" });
- * const orders = socket.subscribe({ target: "order", customer: "7" }, (order) => show(order), {
- *   onReconnect: () => refetch(),
+ * const orders = socket.subscribe({ target: "order", customer: 7 }, (order) => show(order), {
+ *   onSubscribed: () => fetchOrders(),
  * });
  * // later
  * orders.unsubscribe();
  * ```
  */
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the interface only types inherited methods
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the interface only types an inherited method
 export class HighTemplar extends EventTarget {
   /** Messages of `send` that a full queue dropped. */
   dropped = 0;
 
   readonly #connection: Connection;
-  readonly #queueMax: number;
-  readonly #subscriptions = new Map<unknown, Subscription>();
-  /** Answers come in the order of requests. */
-  #asked: Request[] = [];
-  #queue: object[] = [];
+  readonly #maxQueued: number;
+  readonly #isLegacy: boolean;
+  /** Channels by room, and by their names on the wire. */
+  readonly #rooms = new Map<string, Channel>();
+  readonly #channels = new Map<unknown, Channel>();
+  /** What subscriptions call. */
+  readonly #parent = {
+    changed: (subscription: Subscription) => this.#tell("subscription", subscription),
+    dropped: (subscription: Subscription) => this.#tell("drop", { subscription }),
+    unsubscribe: (subscription: Subscription) => this.#unsubscribe(subscription),
+  };
+  /** Without names in answers they come in the order of requests. */
+  #requests: Request[] = [];
+  #queue: Waiting[] = [];
   #lastId = 0;
+  #hasErrorListener = false;
+  /** What the console was warned of. */
+  readonly #warned = new Set<string>();
 
   /**
-   * @throws TypeError if the address is none
-   * @throws Error if there is no WebSocket here and none was given
+   * Never throws for a reason that lies in where it runs, such as a server: `state` is `failed` then,
+   * with the reason in `status`, and an `error` event follows.
+   *
+   * @throws RangeError if a duration or a bound is not a number >= 0
    */
-  constructor(options: Options) {
+  constructor(options: HighTemplarOptions) {
     super();
-    this.#queueMax = options.queueMax ?? 100;
+    this.#maxQueued = amount("maxQueued", options.maxQueued ?? options.queueMax ?? 100);
+    this.#isLegacy = !!options.legacy;
     this.#connection = new Connection(
       {
         admitted: () => this.#admitted(),
         received: (message) => this.#received(message),
         lost: () => this.#lost(),
         changed: (before) => this.#changed(before),
-        failed: (error) => this.#tell("error", error),
+        failed: (error) => this.report(error),
       },
       options,
     );
-    if (options.autoConnect !== false) this.#connection.connect();
+    if (!(options.autoConnect ?? (isPage() || !!options.WebSocket))) return;
+    this.#connection.connect();
+    // Whoever only listens learns of it as well.
+    if (this.state === "failed") queueMicrotask(() => this.#tell("state", this.status));
   }
 
   /** The state and what belongs to it: a new object at every change. */
-  get status(): Status {
+  get status(): ConnectionStatus {
     return this.#connection.status;
   }
 
   /** What the connection is doing. */
-  get state(): State {
+  get state(): ConnectionState {
     return this.status.state;
   }
 
@@ -138,110 +193,258 @@ export class HighTemplar extends EventTarget {
     this.#connection.connect();
   }
 
+  /**
+   * Connects anew, in place of a connection there is: with the cookies of this moment, and with
+   * `url` and `token` evaluated again. Call it after a login or logout. Subscriptions and loops go
+   * on.
+   */
+  reconnect(): void {
+    this.#connection.reconnect();
+  }
+
   /** Closes the connection. Subscriptions stay, for the next `connect()`; `for await` loops end. */
   close(): void {
     this.#connection.close();
   }
 
   /**
-   * Hears a room, from the next connection on if there is none now, and again after each loss.
+   * Resolves when the client is admitted.
    *
-   * @param room - compared by content; one value `"*"` hears every value where the grants have it
-   * @param onPublish - called with the backend's `data`, in the order of its triggers
+   * @throws ConnectionError if the client has stopped connecting, or does so first: `failed`,
+   * `closed`, or `refused` without signing in
    */
-  subscribe<T = unknown>(
-    room: Room,
-    onPublish?: OnPublish<T>,
-    options: SubscribeOptions = {},
+  ready({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        if (signal?.aborted) reject(signal.reason);
+        else if (this.state === "open") resolve();
+        else if (isOver(this.status)) reject(this.#end());
+        else return;
+        this.removeEventListener("state", look);
+      };
+      this.addEventListener("state", look);
+      signal?.addEventListener("abort", look);
+      look();
+    });
+  }
+
+  /**
+   * Subscribes to a room, now or as soon as there is a connection, and again after each loss.
+   *
+   * @param room - compared by content; a value `"*"` hears every value if the grants have it
+   * @param onPublish - called with the backend's `data`, in the order of its triggers; or the options
+   * @throws TypeError if JSON cannot express the room; nothing else is affected
+   */
+  subscribe<T = unknown, R extends object = object>(
+    room: Room<T> & R & JsonMembers<R>,
+    onPublish?: OnPublish<T> | null,
+    options?: SubscribeOptions<T>,
+  ): Subscription<Given<T>>;
+  subscribe<T = unknown, R extends object = object>(
+    room: Room<T> & R & JsonMembers<R>,
+    options: SubscribeOptions<T>,
+  ): Subscription<Given<T>>;
+  subscribe<T>(
+    room: Room<T>,
+    second?: OnPublish<T> | SubscribeOptions<T> | null,
+    third?: SubscribeOptions<T>,
   ): Subscription<T> {
-    const client = {
-      changed: (subscription: Subscription) => this.#tell("subscription", subscription),
-      dropped: (subscription: Subscription) => this.#tell("drop", { subscription }),
-      unsubscribe: (subscription: Subscription) => this.#unsubscribe(subscription),
+    const options = {
+      ...(typeof second === "function" ? { onPublish: second } : second),
+      ...third,
     };
-    const requestId = String(++this.#lastId);
-    const subscription = new Subscription<T>(client, room, requestId, onPublish, options);
-    this.#subscriptions.set(requestId, subscription);
-    if (this.state === "open") this.#subscribe(subscription);
+    const key = roomKey(room);
+    const known = this.#rooms.get(key);
+    const requestId = known?.requestId ?? String(++this.#lastId);
+    const channel: Channel = known ?? {
+      key,
+      room: JSON.parse(key),
+      requestId,
+      subscribers: new Set(),
+      state: "idle",
+    };
+    const subscription = new Subscription<T>(this.#parent, channel.room, requestId, options);
+    if (subscription.state === "ended") return subscription;
+    this.#rooms.set(key, channel);
+    this.#channels.set(requestId, channel);
+    channel.subscribers.add(subscription as Subscription);
+    if (channel.state === "heard") {
+      // As for others: not before the caller has the subscription.
+      queueMicrotask(() => {
+        const isNew = channel.state === "heard" && subscription.state === "pending";
+        if (isNew) guard(() => subscription.confirmed());
+      });
+    } else if (channel.state !== "requested" && this.state === "open") this.#request(channel);
     return subscription;
   }
 
   /**
    * Sends a message as it is, `{ type: "status" }` for one; the answer comes as a `message` event.
    * Without a connection it waits in a bounded queue.
+   *
+   * @throws TypeError if JSON cannot express it; nothing is queued then
    */
-  send(message: object): void {
-    if (this.state === "open") return this.#send(message, null);
-    this.#queue.push(message);
-    if (this.#queue.length <= this.#queueMax) return;
+  send<M extends { type: string }>(message: M): void {
+    const text = JSON.stringify(message);
+    if (this.state === "open" && this.#send(message, text)) return;
+    this.#queue.push({ message, text });
+    if (this.#queue.length <= this.#maxQueued) return;
     this.dropped++;
-    this.#tell("drop", { subscription: null, message: this.#queue.shift() as object });
+    this.#tell("drop", { subscription: null, message: (this.#queue.shift() as Waiting).message });
   }
 
-  #send(message: object, subscription: Subscription | null): void {
-    const { requestId } = message as { requestId?: unknown };
-    if (this.#connection.send(message)) this.#asked.push({ requestId, subscription });
+  /** Listens to an event. */
+  override addEventListener<K extends keyof HighTemplarEventMap>(
+    type: K,
+    listener: HighTemplarListener<K> | null,
+    options?: boolean | HighTemplarListenerOptions,
+  ): void {
+    if (type === "error") this.#hasErrorListener = true;
+    super.addEventListener(type, listener as never, options);
   }
 
-  #subscribe(subscription: Subscription): void {
-    const { room, requestId } = subscription;
-    this.#send({ type: "subscribe", room, requestId }, subscription);
+  #send(message: object, text: string): boolean {
+    if (!this.#connection.send(text)) return false;
+    this.#requests.push({
+      requestId: (message as Record<string, unknown>)["requestId"],
+      channel: null,
+    });
+    return true;
   }
 
-  #unsubscribe({ requestId }: Subscription): void {
-    this.#subscriptions.delete(requestId);
-    if (this.state === "open") this.#send({ type: "unsubscribe", requestId }, null);
+  #request(channel: Channel): void {
+    const { key, requestId } = channel;
+    const text = `{"type":"subscribe","room":${key},"requestId":"${requestId}"}`;
+    if (!this.#connection.send(text)) return; // A loss follows, and another connection.
+    channel.state = "requested";
+    this.#requests.push({ requestId, channel });
+  }
+
+  #unsubscribe(subscription: Subscription): void {
+    const { requestId } = subscription;
+    const channel = this.#channels.get(requestId);
+    if (!channel?.subscribers.delete(subscription) || channel.subscribers.size) return;
+    const { key, state } = channel;
+    this.#rooms.delete(key);
+    this.#channels.delete(requestId);
+    if (this.state !== "open" || state === "idle" || state === "refused") return;
+    const text = `{"type":"unsubscribe","requestId":"${requestId}"}`;
+    if (this.#connection.send(text)) {
+      this.#requests.push({ requestId, channel: null, isSilent: true });
+    }
   }
 
   #admitted(): void {
-    for (const subscription of this.#subscriptions.values()) this.#subscribe(subscription);
-    for (const message of this.#queue.splice(0)) this.#send(message, null);
+    for (const channel of this.#rooms.values()) this.#request(channel);
+    this.#queue = this.#queue.filter(({ message, text }) => !this.#send(message, text));
   }
 
-  #received(message: Message): void {
-    if (message["type"] === "publish") {
-      const subscription = this.#subscriptions.get(message["requestId"]);
-      if (!subscription) return; // Unsubscribed meanwhile.
-      const { data } = message;
-      this.#tell("publish", { data, subscription });
-      guard(() => subscription.published(data));
-    } else if ("is_authorized" in message) {
-      if (message["is_authorized"]) this.#tell("rooms", this.status.rooms);
-    } else {
-      this.#answered(message);
+  #received(message: GatewayMessage): void {
+    if (message["type"] === "publish") this.#published(message);
+    else if ("is_authorized" in message) {
+      if (message["is_authorized"]) this.#tell("grants", this.status.grants, "rooms");
+      // Answers have no type: what has one was not asked for, and is of a later version.
+    } else if (message["type"] === undefined) this.#answered(message);
+  }
+
+  #published({ requestId, data }: GatewayMessage): void {
+    const subscribers = [...(this.#channels.get(requestId)?.subscribers ?? [])];
+    // Each has data of its own, which it may change.
+    const copy = subscribers.length > 1 ? JSON.stringify(data) : "";
+    for (const [index, subscription] of subscribers.entries()) {
+      if (subscription.state === "ended") continue;
+      const own = index ? JSON.parse(copy) : data;
+      this.#tell("publication", { data: own, subscription }, "publish");
+      if (!isEnded(subscription)) guard(() => subscription.published(own));
+    }
+  }
+
+  #answered(message: GatewayMessage): void {
+    const request = this.#take(message);
+    if (request?.isSilent) return;
+    const channel = request?.channel;
+    if (!channel) return this.#tell("message", message);
+    const isRefused = message["code"] !== "success";
+    channel.state = isRefused ? "refused" : "heard";
+    const reason = String(message["reason"] ?? "");
+    for (const subscription of [...channel.subscribers]) {
+      guard(() => {
+        if (!isRefused) return subscription.confirmed();
+        const { state } = subscription;
+        if (state === "refused" || state === "ended") return;
+        const error = new SubscribeError(String(message["message"]), channel.room, reason);
+        const isUnheard = subscription.rejected(error);
+        if (isUnheard) this.report(error, `subscription refused: ${error.message}`);
+        else this.#tell("error", error);
+      });
     }
   }
 
   /** Finds the request by the name in the answer, or else by the order. */
-  #answered(message: Message): void {
-    const { requestId, code } = message;
-    const named = this.#asked.findIndex((request) => request.requestId === requestId);
-    const [request] = this.#asked.splice(requestId === undefined ? 0 : Math.max(named, 0), 1);
-    const subscription = request?.subscription;
-    if (!subscription) return this.#tell("message", message);
-    const failure = code === "success" ? null : String(message["message"]);
-    guard(() => subscription.answered(failure));
-    if (subscription.error && failure) this.#tell("error", subscription.error);
+  #take({ requestId, code }: GatewayMessage): Request | undefined {
+    const requests = this.#requests;
+    let index = requests.findIndex((request) => request.requestId === requestId);
+    if (index < 0 || requestId === undefined) {
+      // Answers to `status` have no code. Where answers carry names, one without is to a message of
+      // the page's.
+      const isOrdered = this.#isLegacy && code !== undefined;
+      index = isOrdered ? 0 : requests.findIndex(({ channel, isSilent }) => !channel && !isSilent);
+    }
+    return index < 0 ? undefined : requests.splice(index, 1)[0];
   }
 
   #lost(): void {
-    this.#asked = [];
-    for (const subscription of this.#subscriptions.values()) subscription.lost();
+    this.#requests = [];
+    for (const channel of this.#rooms.values()) channel.state = "idle";
+    this.#each((subscription) => subscription.lost());
   }
 
-  #changed(before: Status): void {
-    const { state, code, reason } = this.status;
-    this.#tell("state", this.status);
-    if (state === before.state || (state !== "closed" && state !== "failed")) return;
-    const error =
-      state === "failed" ? new Error(`the gateway closed: ${code} ${reason}`) : undefined;
-    for (const subscription of this.#subscriptions.values()) subscription.end(error);
+  #changed(before: ConnectionStatus): void {
+    const { state, status } = this;
+    if (state === "connecting") this.#each((subscription) => subscription.retried());
+    else if (isOver(status) && !isOver(before)) {
+      const error = this.#end();
+      this.#each((subscription) => subscription.gaveUp(error, state));
+    }
+    this.#tell("state", status);
   }
 
+  /** Why the client has stopped. */
+  #end(): ConnectionError {
+    const { state, code, reason, cause } = this.status;
+    const how = code === null ? reason : `the gateway closed: ${code} ${reason}`;
+    return new ConnectionError(state === "failed" ? how : state, code, reason, cause);
+  }
+
+  /** @internal Dispatches an `error` event; without a listener, warns once. */
+  report(error: Error, warning = error.message): void {
+    this.#tell("error", error);
+    if (this.#hasErrorListener || this.#warned.has(warning) || this.#warned.size >= 100) return;
+    this.#warned.add(warning);
+    console.warn(`high-templar: ${warning}`);
+  }
+
+  #each(act: (subscription: Subscription) => void): void {
+    for (const { subscribers } of [...this.#rooms.values()]) [...subscribers].forEach(act);
+  }
+
+  /** @param alias - the event's old name */
   #tell<K extends keyof HighTemplarEventMap>(
     type: K,
     detail: HighTemplarEventMap[K]["detail"],
+    alias?: keyof HighTemplarEventMap,
   ): void {
     this.dispatchEvent(new CustomEvent(type, { detail }));
+    if (alias) this.dispatchEvent(new CustomEvent(alias, { detail }));
   }
+}
+
+/** The client has stopped, and nothing but a call makes it go on. */
+function isOver({ display }: ConnectionStatus): boolean {
+  return display === "failed" || display === "closed" || display === "signed-out";
+}
+
+/** A function, so that a check before a callback does not count as one after it. */
+function isEnded({ state }: Subscription): boolean {
+  return state === "ended";
 }

@@ -1,278 +1,409 @@
 /**
- * One wanted connection: opens a socket, notices when it is dead, and comes back as it may.
+ * One wanted connection: opens a socket, notices when it is dead, and reconnects as permitted.
  *
  * @module
  */
 
-import type { Options, Status, WebSocketClass, WebSocketLike } from "./options.js";
-import { type Backoff, judge, type Verdict, wait } from "./verdict.js";
-import { type Message, offer, type Room, socketUrl } from "./wire.js";
+import { asError } from "./guard.js";
+import {
+  CLOSED,
+  type ConnectionDisplay,
+  type ConnectionStatus,
+  type HighTemplarOptions,
+  makeStatus,
+  type WebSocketClass,
+  type WebSocketLike,
+} from "./options.js";
+import { amount, timer } from "./validate.js";
+import { judge, type Spans, type Verdict, wait } from "./verdict.js";
+import { type GatewayMessage, type JsonObject, offer, socketUrl } from "./wire.js";
 
-/** Who uses a connection. */
+/** The user of a connection. */
 export interface Owner {
-  /** The socket is open; the gateway has said nothing yet. */
+  /** The socket is open; the gateway has sent nothing yet. */
   opened?(): void;
-  /** The gateway let this client in. */
+  /** The gateway admitted this client. */
   admitted?(): void;
-  /** Any frame but `pong`. */
-  received(message: Message): void;
-  /** The socket is gone; whatever was asked and not answered will not be. */
+  /** Any message but `pong`. */
+  received(message: GatewayMessage): void;
+  /** The socket is gone; requests without an answer will get none. */
   lost(): void;
-  /** {@link Connection.status} is another one. */
-  changed(before: Status): void;
-  /** Something that the owner's user should know of. */
+  /** {@link Connection.status} has changed. */
+  changed(before: ConnectionStatus): void;
+  /** Something that the page's author should know of. */
   failed(error: Error): void;
 }
 
-/** An admitted connection that lasted as long as this (milliseconds) starts the back-off anew. */
-const STABLE = 10_000;
+type Timer = ReturnType<typeof setTimeout> | undefined;
+type Change = Partial<Pick<ConnectionStatus, "state" | "code" | "reason" | "retryAt" | "rooms">> & {
+  cause?: Error | null;
+};
 
-const DEFAULTS = {
+/** Defaults, in milliseconds. */
+const TIMES = {
   pingInterval: 30_000,
   pongTimeout: 10_000,
   connectTimeout: 30_000,
-  backoff: { base: 1_000, later: 5_000, max: 30_000 } as Backoff,
+  outageGrace: 5_000,
   minWait: 0,
 };
 
+/** An admitted connection that lasted as long as this (milliseconds) resets the back-off. */
+const STABLE = 10_000;
+
+/** Handshakes that fail in a row before the page's author hears of it. */
+const UNREACHABLE_MAX = 3;
+
+/** The names of states in user interfaces, where they differ. */
+const SHOWN: Record<string, ConnectionDisplay> = { open: "live", refused: "signed-out" };
+
+const FRESH = { code: null, reason: "", cause: null };
+
+/** Whether this runs in a page or a worker, and not on a server that renders one. */
+export function isPage(): boolean {
+  const { location, document, WorkerGlobalScope } = globalThis as Record<string, unknown>;
+  const { navigator } = globalThis as { navigator?: { product?: string } };
+  return !!(location && (document || WorkerGlobalScope)) || navigator?.product === "ReactNative";
+}
+
+/** The value of an option that may be a function. */
+async function called<T>(option: T | (() => T | Promise<T>)): Promise<T> {
+  return typeof option === "function" ? (option as () => T | Promise<T>)() : option;
+}
+
 export class Connection {
-  status: Status = { state: "closed", code: null, reason: "", retryAt: null, rooms: [] };
+  status: ConnectionStatus = CLOSED;
 
   readonly #owner: Owner;
-  readonly #options: Options & typeof DEFAULTS;
-  readonly #make: WebSocketClass;
+  readonly #options: HighTemplarOptions;
+  /** Milliseconds; `Infinity` where a zero means none. */
+  readonly #times = { ...TIMES };
+  readonly #backoff: Spans;
   #socket: WebSocketLike | null = null;
   /** The one timer: of the attempt, of the next ping, of its answer, or of the wait. */
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timer: Timer;
+  /** Runs while the state to display lags behind the state. */
+  #grace: Timer | null = null;
   /** Grows with every change of plan: what was awaited before it no longer counts. */
   #plan = 0;
   /** Failures in a row. */
   #attempt = 0;
+  /** Handshakes in a row that failed. */
+  #unreachable = 0;
   #admittedAt = 0;
   #denied = false;
+  /** `authenticate` was called and has not returned. */
+  #isSigningIn = false;
   /** Something came since the last ping. */
   #heard = true;
   /** When the first ping without an answer left. */
   #askedAt = 0;
-  /** The wait is the client's own, so that better times may end it. */
+  /** The timer of a ping came much too late once, and the ping was repeated. */
+  #overslept = false;
+  /** The wait is the client's own, so that the network's return may end it. */
   #impatient = false;
 
-  /** @throws TypeError if the address is none, Error if there is no WebSocket here */
-  constructor(owner: Owner, options: Options & { minWait?: number }) {
+  /** @throws RangeError if a duration is none */
+  constructor(owner: Owner, options: HighTemplarOptions & { minWait?: number }) {
+    const { base, busy, later, max } = options.backoff ?? {};
     this.#owner = owner;
-    const given = Object.entries(options).filter(([, value]) => value !== undefined);
-    this.#options = { ...DEFAULTS, ...Object.fromEntries(given) } as Options & typeof DEFAULTS;
-    this.#options.backoff = { ...DEFAULTS.backoff, ...options.backoff };
-    const make = options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
-    if (!make) throw new Error("there is no WebSocket here: give one as an option");
-    this.#make = make;
-    if (typeof options.url !== "function") socketUrl(options.url);
+    this.#options = options;
+    for (const name of Object.keys(TIMES) as (keyof typeof TIMES)[]) {
+      const zero = /^(ping|pong|connect)/.test(name) ? Infinity : 0;
+      this.#times[name] = amount(name, options[name] ?? TIMES[name]) || zero;
+    }
+    this.#backoff = {
+      base: amount("backoff.base", base ?? 1_000),
+      later: amount("backoff.busy", busy ?? later ?? 5_000),
+      max: amount("backoff.max", max ?? 30_000),
+    };
   }
 
-  /** The socket of this moment; another one after every loss. */
+  /** The current socket; another one after every loss. */
   get socket(): WebSocketLike | null {
     return this.#socket;
   }
 
-  /** Sends if the socket is open; says whether it is. */
-  send(message: string | object): boolean {
+  /** Sends if the socket is open; returns whether it was. */
+  send(text: string, shown = text): boolean {
     if (this.#socket?.readyState !== 1) return false;
-    this.#socket.send(typeof message === "string" ? message : JSON.stringify(message));
+    this.#log(">", shown);
+    this.#socket.send(text);
     return true;
   }
 
-  /** Connects at once, whatever the state; nothing to do where it is under way. */
+  /** Connects at once, whatever the state; does nothing if a connection is under way. */
   connect(): void {
     const { state } = this.status;
-    if (state === "connecting" || state === "open") return;
-    if (state === "closed") this.#listen(true);
-    this.#start();
+    if (state !== "connecting" && state !== "open") this.reconnect();
   }
 
-  /** Ends it for good, until somebody calls `connect` again. */
+  /** Connects at once, in place of any connection there is. */
+  reconnect(): void {
+    this.#listen(true);
+    this.#attempt = 0;
+    if (this.#drop()) this.#start(FRESH);
+  }
+
+  /** Closes the connection for good, until `connect` is called. */
   close(): void {
     if (this.status.state === "closed") return;
     this.#listen(false);
-    this.#drop();
-    this.#set({ state: "closed", code: 1000, reason: "", retryAt: null, rooms: [] });
+    if (!this.#drop()) return;
+    this.#set({ ...FRESH, state: "closed", code: 1000, retryAt: null, rooms: [] });
   }
 
-  /** Looks whether the other side is still there, or comes back at once. */
-  readonly wake = (): void => {
-    // A page in the background has time.
-    if (globalThis.document?.visibilityState === "hidden") return;
+  /** Checks the connection, or ends the wait: the network changed, or the page is shown again. */
+  readonly wake = (event?: { type: string }): void => {
+    const isHidden = globalThis.document?.visibilityState === "hidden";
+    // Nobody looks; but a network that is back is news for a hidden page, too.
+    if (isHidden && event?.type !== "online" && event?.type !== "offline") return;
     const { state } = this.status;
-    if (state === "open" && this.#heard) this.#ping();
+    if (state === "open" && this.#heard && this.#times.pingInterval !== Infinity) this.#ping();
     if (state !== "waiting" || !this.#impatient || globalThis.navigator?.onLine === false) return;
     this.#start();
   };
 
-  #start(): void {
-    const { token, connectTimeout } = this.#options;
+  #start(change: Change = {}): void {
+    const { url, token } = this.#options;
     const plan = ++this.#plan;
-    this.#after(connectTimeout, () => this.#ended(1006, "connect-timeout"));
-    this.#set({ ...this.status, state: "connecting", retryAt: null, rooms: [] });
-    // Whoever heard of it may have other plans.
+    this.#after(this.#times.connectTimeout, () => this.#ended(1006, "connect-timeout"));
+    this.#set({ ...change, state: "connecting", retryAt: null, rooms: [] });
+    // A listener may have changed the plan.
     if (plan !== this.#plan) return;
-    if (typeof token !== "function") return this.#open(token || null);
-    Promise.resolve()
-      .then(token)
-      .then(
-        (token) => plan === this.#plan && this.#open(token || null),
-        (error) => {
-          if (plan !== this.#plan) return;
-          this.#owner.failed(asError(error));
-          this.#ended(1006, "token");
-        },
-      );
+    if (typeof url !== "function" && typeof token !== "function") {
+      return this.#open(url, token || null);
+    }
+    let part = "url";
+    const asked = async () => {
+      const address = await called(url);
+      part = "token";
+      return [address, (await called(token)) || null] as const;
+    };
+    asked().then(
+      ([address, secret]) => plan === this.#plan && this.#open(address, secret),
+      (error) => plan === this.#plan && this.#unable(part, asError(error)),
+    );
   }
 
-  #open(token: string | null): void {
-    const { url, tokenIn = "subprotocol", legacy = false } = this.#options;
+  #open(url: string | URL, token: string | null): void {
+    const { tokenIn = "subprotocol", legacy = false } = this.#options;
     const late = token !== null && tokenIn === "message" && !legacy;
+    let address: string;
     let socket: WebSocketLike;
     try {
-      const address = socketUrl(typeof url === "function" ? url() : url);
+      const WebSocket =
+        this.#options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
+      if (!WebSocket) throw new Error("no WebSocket here: pass one as an option");
+      address = socketUrl(url);
       const to = offer(address, token, tokenIn, legacy);
-      socket = new this.#make(to.url, to.protocols);
-    } catch (error) {
-      // An address that no socket takes: trying again would not help.
-      this.#owner.failed(asError(error));
-      this.#drop();
-      return this.#set({ ...this.status, state: "failed", retryAt: null });
+      socket = new WebSocket(to.url, to.protocols);
+    } catch (thrown) {
+      const error = asError(thrown);
+      if (typeof this.#options.url === "function") return this.#unable("url", error);
+      return this.#fail(error);
     }
     this.#socket = socket;
     this.#denied = false;
     this.#admittedAt = 0;
+    let isOpen = false;
+    let cause: Error | null = null;
     const mine = (act: () => void) => this.#socket === socket && act();
     socket.onopen = () =>
       mine(() => {
-        if (late) this.send({ type: "authenticate", token });
+        isOpen = true;
+        this.#unreachable = 0;
+        if (late) this.send(JSON.stringify({ type: "authenticate", token }), "(token)");
         this.#owner.opened?.();
       });
     socket.onmessage = ({ data }) => mine(() => this.#received(data));
-    socket.onclose = ({ code, reason }) => mine(() => this.#ended(code, reason));
-    socket.onerror = () => {}; // A close follows.
+    socket.onclose = ({ code, reason }) =>
+      mine(() => {
+        if (isOpen || reason || code !== 1006) return this.#ended(code, reason, cause);
+        cause ??= new Error("server down, wrong path (404) or origin refused (403)");
+        if (++this.#unreachable === UNREACHABLE_MAX) {
+          const where = address.split("?")[0];
+          this.#owner.failed(new Error(`cannot connect to ${where}: ${cause.message}`, { cause }));
+        }
+        this.#ended(code, "unreachable", cause);
+      });
+    // A close follows. Browsers do not say what happened; packages do.
+    socket.onerror = ({ error, message }: { error?: unknown; message?: unknown }) => {
+      if (error || message) cause = asError(error || message);
+    };
   }
 
   #received(data: unknown): void {
     this.#heard = true;
+    this.#log("<", data);
     if (data === "pong") return;
-    let message: Message;
+    let message: GatewayMessage;
     try {
-      // Whatever is no object has nothing to say.
+      // A value that is no object has no members.
       message = Object(JSON.parse(data as string));
     } catch {
-      return this.#owner.failed(new SyntaxError("the gateway sent something that is not JSON"));
+      return this.#owner.failed(new SyntaxError(`not JSON: ${String(data).slice(0, 40)}`));
     }
     if (message["is_authorized"] === true && this.status.state === "connecting") {
       this.#admittedAt = Date.now();
-      const rooms = (message["allowed_rooms"] ?? []) as Room[];
+      const rooms = (message["allowed_rooms"] ?? []) as JsonObject[];
       const plan = this.#plan;
-      this.#heard = true;
-      this.#after(this.#options.pingInterval, () => this.#ping());
+      this.#overslept = false;
+      this.#after(this.#times.pingInterval, () => this.#ping());
       this.#owner.admitted?.();
-      if (plan === this.#plan) {
-        this.#set({ state: "open", code: null, reason: "", retryAt: null, rooms });
-      }
+      if (plan === this.#plan) this.#set({ ...FRESH, state: "open", retryAt: null, rooms });
     } else if (message["is_authorized"] === false) {
       this.#denied = true;
     }
     this.#owner.received(message);
   }
 
-  /** Asks for an answer; any frame will do. */
+  /** Sends a heartbeat; any frame is an answer. */
   #ping(): void {
-    const { pingInterval, pongTimeout } = this.#options;
     if (this.#heard) this.#askedAt = Date.now();
     this.#heard = false;
     this.send("ping");
-    this.#after(Math.min(pingInterval, pongTimeout), () => this.#look());
+    this.#after(Math.min(this.#times.pingInterval, this.#times.pongTimeout), () => this.#look());
   }
 
   /** Whether anything came since the ping. */
   #look(): void {
-    const { pingInterval, pongTimeout } = this.#options;
-    const silence = Date.now() - this.#askedAt;
     if (this.#heard) {
-      return this.#after(Math.max(pingInterval - pongTimeout, 0), () => this.#ping());
+      this.#overslept = false;
+      const left = Math.max(this.#times.pingInterval - this.#times.pongTimeout, 0);
+      return this.#after(left, () => this.#ping());
     }
-    // A machine that slept, or a frozen page, has not read yet what may have come meanwhile.
-    if (silence > 3 * pongTimeout) this.#heard = true;
-    else if (silence >= pongTimeout) return this.#ended(1006, "no-pong");
+    const silence = Date.now() - this.#askedAt;
+    if (silence >= this.#times.pongTimeout) {
+      // A machine that slept, or a frozen page, has not read yet what may have come meanwhile: it
+      // asks again, once. Timers of hidden pages are late every time.
+      if (this.#overslept || silence <= 3 * this.#times.pongTimeout)
+        return this.#ended(1006, "no-pong");
+      this.#overslept = true;
+      this.#heard = true;
+    } else if (silence < 0) this.#heard = true; // The clock was set back.
     this.#ping();
   }
 
-  #ended(code: number, reason: string): void {
+  /** A function of the options failed: it is called again at the next attempt. */
+  #unable(reason: string, error: Error): void {
+    this.#owner.failed(error);
+    this.#ended(1006, reason, error);
+  }
+
+  /** An attempt that would fail in the same way again. */
+  #fail(error: Error): void {
+    this.#drop();
+    this.#set({ state: "failed", code: null, reason: error.message, retryAt: null, cause: error });
+    // Whoever made the client has not had the time to listen.
+    queueMicrotask(() => this.#owner.failed(error));
+  }
+
+  #ended(code: number, reason: string, cause: Error | null = null): void {
     const judgement = judge(code, reason, this.#denied);
     if (this.#admittedAt && Date.now() - this.#admittedAt > STABLE) this.#attempt = 0;
-    this.#drop();
-    const ended = { code, reason, retryAt: null, rooms: [] };
-    if (judgement.verdict === "never") return this.#set({ ...ended, state: "failed" });
-    if (judgement.verdict === "refused") return this.#refused({ ...ended, state: "refused" });
-    this.#wait(judgement, ended);
+    if (!this.#drop()) return;
+    const ended = { code, reason, retryAt: null, rooms: [], cause };
+    if (judgement.verdict === "refused") return this.#refused(ended);
+    if (judgement.verdict !== "never") return this.#wait(judgement, ended);
+    this.#set({ ...ended, state: "failed" });
   }
 
-  #wait(judgement: { verdict: Verdict; within: number | null }, ended: Partial<Status>): void {
-    const { backoff, minWait } = this.#options;
-    const part = wait(judgement, this.#attempt++, backoff, Math.random());
-    const ms = judgement.within === null ? minWait + part : part;
+  #wait(judgement: { verdict: Verdict; within: number | null }, ended: Change): void {
+    const part = wait(judgement, this.#attempt++, this.#backoff, Math.random());
+    const ms = judgement.within === null ? this.#times.minWait + part : part;
     this.#impatient = judgement.verdict !== "later" && judgement.within === null;
     this.#after(ms, () => this.#start());
-    this.#set({ ...this.status, ...ended, state: "waiting", retryAt: Date.now() + ms });
+    this.#set({ ...ended, state: "waiting", retryAt: Date.now() + ms });
   }
 
-  #refused(status: Status): void {
+  #refused(ended: Change): void {
     const plan = this.#plan;
-    const { authenticate, minWait } = this.#options;
-    this.#set(status);
+    const { authenticate } = this.#options;
+    this.#isSigningIn = !!authenticate;
+    this.#set({ ...ended, state: "refused" });
+    const { status } = this;
     if (!authenticate || plan !== this.#plan) return;
-    Promise.resolve()
-      .then(() => authenticate(status))
-      .then(
-        (done) => {
-          if (plan !== this.#plan || done === false) return;
-          // Who is refused again after signing in is not let loose on the backend.
-          if (this.#attempt || minWait) this.#wait({ verdict: "soon", within: null }, status);
-          else {
-            this.#attempt++;
-            this.#start();
-          }
-        },
-        (error) => plan === this.#plan && this.#owner.failed(asError(error)),
-      );
+    const signIn = async () => (await authenticate(status)) !== false;
+    signIn()
+      .catch((error) => {
+        if (plan === this.#plan) this.#owner.failed(asError(error));
+        return false;
+      })
+      .then((isDone) => {
+        if (plan !== this.#plan) return;
+        this.#isSigningIn = false;
+        if (!isDone) this.#set({});
+        // A visitor who is refused again after signing in must not become a load on the backend.
+        else if (this.#attempt || this.#times.minWait) {
+          this.#wait({ verdict: "soon", within: null }, ended);
+        } else {
+          this.#attempt++;
+          this.#start();
+        }
+      });
   }
 
-  /** Lets go of the socket, without waiting for a peer that may be gone. */
-  #drop(): void {
-    this.#plan++;
+  /**
+   * Lets go of the socket, without waiting for a peer that may be gone. Returns false if a listener
+   * has made another plan meanwhile.
+   */
+  #drop(): boolean {
+    const plan = ++this.#plan;
+    this.#isSigningIn = false;
     clearTimeout(this.#timer);
     const socket = this.#socket;
-    if (!socket) return;
+    if (!socket) return true;
     this.#socket = null;
     if (socket.readyState < 2) socket.close(1000);
     this.#owner.lost();
+    return plan === this.#plan;
   }
 
   #after(ms: number, act: () => void): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(act, ms);
+    this.#timer = timer(ms, act);
   }
 
-  #set(status: Status): void {
+  #set(change: Change): void {
     const before = this.status;
-    this.status = status;
+    const { state, code, reason } = { ...before, ...change };
+    const cause = change.cause === undefined ? before.cause : change.cause;
+    this.status = makeStatus({ ...before, ...change }, this.#display(state), cause);
+    if (state !== before.state) this.#log("=", `${state} ${code ?? ""} ${reason}`, cause);
     this.#owner.changed(before);
   }
 
-  /** Hears of better times: the network is back, or somebody looks at the page again. */
+  /** What to show: an outage only after it has lasted. */
+  #display(state: ConnectionStatus["state"]): ConnectionDisplay {
+    const isTransient = state === "connecting" || state === "waiting" || this.#isSigningIn;
+    if (!isTransient) {
+      clearTimeout(this.#grace ?? undefined);
+      this.#grace = null;
+      return SHOWN[state] ?? (state as ConnectionDisplay);
+    }
+    if (this.#grace === null) {
+      this.#grace = timer(this.#times.outageGrace, () => {
+        const before = this.status;
+        this.status = makeStatus(before, "reconnecting", before.cause);
+        this.#owner.changed(before);
+      });
+    }
+    const { display } = this.status;
+    return display === "live" || display === "reconnecting" ? display : "connecting";
+  }
+
+  /** Listens for a network that is back, and for a page that is shown again. */
   #listen(on: boolean): void {
     const method = on ? "addEventListener" : "removeEventListener";
     for (const type of ["online", "offline", "pageshow"]) globalThis[method]?.(type, this.wake);
     globalThis.document?.[method]("visibilitychange", this.wake);
   }
-}
 
-function asError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown));
+  #log(mark: string, what: unknown, detail?: unknown): void {
+    const { debug } = this.#options;
+    if (!debug) return;
+    const say = typeof debug === "function" ? debug : console.debug;
+    say(`high-templar ${mark} ${what}`.trimEnd(), ...(detail ? [detail] : []));
+  }
 }

@@ -1,10 +1,10 @@
 /**
- * Functions of the page, which may throw.
+ * Calls into code of the page, which may throw.
  *
  * @module
  */
 
-/** Calls a function of the page: what it throws is told as uncaught, and stops nothing else. */
+/** Calls a function of the page; reports what it throws as uncaught, without stopping the caller. */
 export function guard(act: () => void): void {
   try {
     act();
@@ -14,3 +14,14 @@ export function guard(act: () => void): void {
     });
   }
 }
+
+/** Whatever was thrown, as an `Error`. */
+export function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
+/**
+ * Returned by a callback of the hooks that had nobody to call: the client reports the error itself.
+ * A value, as each module of the package is whole in itself.
+ */
+export const UNHANDLED = "unhandled" as unknown as undefined;

@@ -1,22 +1,51 @@
 /**
- * Live updates from a high-templar gateway, over one socket that comes back by itself.
+ * Live updates from a high-templar gateway, over one socket that reconnects by itself.
  *
  * @packageDocumentation
  */
 
+import type { ConnectionState, ConnectionStatus, HighTemplarOptions } from "./options.js";
+import type { GatewayMessage } from "./wire.js";
+
 export {
   type Dropped,
   HighTemplar,
+  type HighTemplarEvent,
   type HighTemplarEventMap,
+  type HighTemplarListener,
+  type HighTemplarListenerOptions,
   type Published,
 } from "./client.js";
-export type { Options, State, Status, WebSocketClass } from "./options.js";
+export { ConnectionError, SubscribeError } from "./errors.js";
+export type {
+  ConnectionDisplay,
+  ConnectionState,
+  ConnectionStatus,
+  HighTemplarOptions,
+  WebSocketClass,
+} from "./options.js";
 export {
   type OnPublish,
-  SubscribeError,
+  type Subscribed,
   type SubscribeOptions,
   Subscription,
   type SubscriptionState,
 } from "./subscription.js";
 export type { Backoff } from "./verdict.js";
-export type { Json, Message, Room, TokenIn } from "./wire.js";
+export type {
+  GatewayMessage,
+  Json,
+  JsonObject,
+  Room,
+  SubscribeErrorCode,
+  TokenIn,
+} from "./wire.js";
+
+/** @deprecated Use `HighTemplarOptions`. */
+export type Options = HighTemplarOptions;
+/** @deprecated Use `ConnectionState`. */
+export type State = ConnectionState;
+/** @deprecated Use `ConnectionStatus`. */
+export type Status = ConnectionStatus;
+/** @deprecated Use `GatewayMessage`. */
+export type Message = GatewayMessage;

@@ -1,11 +1,11 @@
 /**
- * What a client is told, and what it tells.
+ * What a client is configured with, and the status that it reports.
  *
  * @module
  */
 
 import type { Backoff } from "./verdict.js";
-import type { Room, TokenIn } from "./wire.js";
+import type { JsonObject, TokenIn } from "./wire.js";
 
 /** What is needed of a WebSocket: that of a browser, a worker, Node 22, or of a package. */
 export interface WebSocketLike {
@@ -26,107 +26,174 @@ export type WebSocketClass = new (
   // biome-ignore lint/suspicious/noExplicitAny: see above
 ) => any;
 
-/** How a {@link HighTemplar} connects. */
-export interface Options {
+/**
+ * How a {@link HighTemplar} connects. Durations are milliseconds: zero or more, `Infinity` included;
+ * anything else is a `RangeError`.
+ */
+export interface HighTemplarOptions {
   /**
    * Where the gateway listens: `wss://host/ws/`, or `/ws/` on the page's own host. A function is
-   * asked before every attempt.
+   * called before every attempt; one that fails is called again after a back-off.
    */
-  url: string | URL | (() => string | URL);
+  url: string | URL | (() => string | URL | Promise<string | URL>);
   /**
-   * The visitor's token, if cookies do not say who it is. A function is asked before every attempt
-   * and may fetch a fresh one.
+   * The visitor's token, if cookies do not identify the visitor. A function is called before every
+   * attempt and may fetch a fresh token; one that fails is called again after a back-off.
    */
-  token?: string | null | (() => string | null | undefined | Promise<string | null | undefined>);
+  token?:
+    | string
+    | null
+    | undefined
+    | (() => string | null | undefined | Promise<string | null | undefined>);
   /**
-   * How the token travels: offered as a subprotocol, in the first frame (`auth.first_frame` of the
-   * gateway), or in the address, where proxies log it.
+   * How the token travels: as a subprotocol, in the first frame (the gateway's `auth.first_frame`),
+   * or in the address, which proxies log.
    *
    * @defaultValue `"subprotocol"`
    */
-  tokenIn?: TokenIn;
+  tokenIn?: TokenIn | undefined;
   /**
-   * For gateways before 4.0: offers no subprotocol, so that the token is in the address and answers
-   * are told apart by their order.
+   * For gateways before 4.0: offers no subprotocol. The token is in the address, and answers are
+   * matched to requests by their order.
    *
    * @defaultValue `false`
    */
-  legacy?: boolean;
+  legacy?: boolean | undefined;
   /**
    * Called when the gateway refuses the visitor. Signs in again, or asks the visitor to; then the
-   * client comes back, unless the promise gives `false`. Without it the state stays `refused` until
-   * `connect()`.
+   * client reconnects, unless the promise resolves to `false`. Without this function the state stays
+   * `refused` until `connect()`.
    */
-  authenticate?: (why: Status) => unknown;
+  authenticate?: ((why: ConnectionStatus) => unknown) | undefined;
   /**
-   * Connect at once.
-   *
-   * @defaultValue `true`
+   * Connect in the constructor. By default where there is a page or a worker, or where `WebSocket`
+   * is given: a client that is made during server-side rendering opens no socket.
    */
-  autoConnect?: boolean;
+  autoConnect?: boolean | undefined;
   /** The class of sockets, where there is none globally, as in Node 20. */
-  WebSocket?: WebSocketClass;
+  WebSocket?: WebSocketClass | undefined;
   /**
-   * Milliseconds between two pings. The gateway closes after `limits.idle_timeout` (300 s) without
-   * a message.
+   * Time between two pings (heartbeat); 0 or `Infinity` for none. The gateway closes after
+   * `limits.idle_timeout` (300 s) without a message.
    *
    * @defaultValue 30,000
    */
-  pingInterval?: number;
+  pingInterval?: number | undefined;
   /**
-   * Milliseconds after which a ping without any answer means that the connection is dead.
+   * How long a ping may stay unanswered before the connection counts as dead; 0 or `Infinity` for
+   * ever.
    *
    * @defaultValue 10,000
    */
-  pongTimeout?: number;
+  pongTimeout?: number | undefined;
   /**
-   * Milliseconds for an attempt, from the token to the gateway's first frame.
+   * Time limit of an attempt, from the token to the gateway's first frame; 0 or `Infinity` for none.
    *
    * @defaultValue 30,000
    */
-  connectTimeout?: number;
+  connectTimeout?: number | undefined;
   /**
-   * How long to wait before coming back: a random part of a span that doubles.
+   * Exponential back-off with full jitter between attempts.
    *
-   * @defaultValue `{ base: 1_000, later: 5_000, max: 30_000 }`
+   * @defaultValue `{ base: 1_000, busy: 5_000, max: 30_000 }`
    */
-  backoff?: Partial<Backoff>;
+  backoff?: Partial<Backoff> | undefined;
   /**
-   * How many messages of `send` wait for a connection; beyond it the oldest is dropped, and a
-   * `drop` event says so.
+   * How long an outage may last before `status.display` shows it.
+   *
+   * @defaultValue 5,000
+   */
+  outageGrace?: number | undefined;
+  /**
+   * How many messages of `send` may wait for a connection. Beyond it the oldest is dropped, with a
+   * `drop` event.
    *
    * @defaultValue 100
    */
-  queueMax?: number;
+  maxQueued?: number | undefined;
+  /** @deprecated Use `maxQueued`. */
+  queueMax?: number | undefined;
+  /**
+   * Logs every frame and every change of state: `true` to the console, or to a function. Tokens are
+   * left out.
+   */
+  debug?: boolean | ((line: string, detail?: unknown) => void) | undefined;
 }
 
 /**
  * What the connection is doing.
  *
- * - `connecting`: opening a socket, or waiting for the gateway's first word
- * - `open`: let in
- * - `waiting`: cut off; comes back by itself at `retryAt`
- * - `refused`: the visitor must sign in; `authenticate` is asked, `connect()` tries again
- * - `failed`: the gateway closed for a reason that would come again; `connect()` tries again
+ * - `connecting`: opening a socket, or waiting for the gateway's first message
+ * - `open`: admitted
+ * - `waiting`: the connection was lost; the client reconnects at `retryAt`
+ * - `refused`: the visitor must sign in; `authenticate` is called, `connect()` tries again
+ * - `failed`: reconnecting would end in the same way; `connect()` tries again
  * - `closed`: not connected yet, or closed by `close()`
  */
-export type State = "connecting" | "open" | "waiting" | "refused" | "failed" | "closed";
+export type ConnectionState = "connecting" | "open" | "waiting" | "refused" | "failed" | "closed";
 
-/** A state and what belongs to it. Never changed, only replaced. */
-export interface Status {
-  readonly state: State;
+/**
+ * The state for user interfaces, which does not flicker: an outage shows after `outageGrace` only.
+ *
+ * - `connecting`: the first connection is being made
+ * - `live`: updates arrive, or are interrupted for no longer than `outageGrace`
+ * - `reconnecting`: updates are interrupted; the client keeps trying
+ * - `signed-out`, `failed`, `closed`: the client has stopped trying
+ */
+export type ConnectionDisplay =
+  | "connecting"
+  | "live"
+  | "reconnecting"
+  | "signed-out"
+  | "failed"
+  | "closed";
+
+/** The state and what belongs to it. Never changed, only replaced. */
+export interface ConnectionStatus {
+  readonly state: ConnectionState;
+  /** The state to show to people. */
+  readonly display: ConnectionDisplay;
   /**
-   * The close code of the last connection, `null` while none has ended. 1006 stands for every loss
-   * without a close frame.
+   * The close code of the last connection (RFC 6455 §7.4); `null` while there was none, while open,
+   * and after `connect()`. 1006 is any loss without a close frame.
    */
   readonly code: number | null;
   /**
-   * What was said of it: a word of the gateway, or one of this client: `no-pong`,
-   * `connect-timeout`, `token` (the function failed).
+   * Why: the gateway's reason, or one of the client's: `no-pong`, `connect-timeout`, `unreachable`
+   * (the handshake failed: no server, 404, 403), `url` and `token` (the function failed). In
+   * `failed` without a close code it is a sentence.
    */
   readonly reason: string;
-  /** When it comes back, in milliseconds since 1970; only while `waiting`. */
+  /** The error behind `reason`, if there is one. */
+  readonly cause: Error | null;
+  /** When the client reconnects, in milliseconds since 1970; only in `waiting`. */
   readonly retryAt: number | null;
-  /** What the visitor may hear, `*` being any value; empty unless `open`. */
-  readonly rooms: readonly Room[];
+  /** The visitor's grants, `*` being any value; empty unless `open`. */
+  readonly grants: readonly JsonObject[];
+  /** @deprecated Use `grants`. */
+  readonly rooms: readonly JsonObject[];
 }
+
+/** The members of a status that are compared and printed. */
+type Fields = Pick<ConnectionStatus, "state" | "code" | "reason" | "retryAt" | "rooms">;
+
+/** @internal The members that came with 4.1 are not enumerable: who compares a status does not know them. */
+export function makeStatus(
+  { state, code, reason, retryAt, rooms }: Fields,
+  display: ConnectionDisplay,
+  cause: Error | null,
+): ConnectionStatus {
+  const status = { state, code, reason, retryAt, rooms };
+  return Object.defineProperties(status as ConnectionStatus, {
+    display: { value: display },
+    cause: { value: cause },
+    grants: { value: rooms },
+  });
+}
+
+/** The status of a client that was never connected, and of every client on a server. */
+export const CLOSED: ConnectionStatus = makeStatus(
+  { state: "closed", code: null, reason: "", retryAt: null, rooms: [] },
+  "closed",
+  null,
+);

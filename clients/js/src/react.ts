@@ -13,31 +13,44 @@ import {
   useCallback,
   useContext,
   useEffect,
+  useInsertionEffect,
+  useMemo,
   useRef,
   useState,
   useSyncExternalStore,
 } from "react";
 import type { HighTemplar } from "./client.js";
-import type { Status } from "./options.js";
-import type { SubscribeError, Subscription, SubscriptionState } from "./subscription.js";
-import { type Room, roomKey } from "./wire.js";
+import type { SubscribeError } from "./errors.js";
+import { UNHANDLED } from "./guard.js";
+import { type Live, live } from "./live.js";
+import { CLOSED, type ConnectionStatus } from "./options.js";
+import type {
+  Subscribed,
+  SubscribeOptions,
+  Subscription,
+  SubscriptionState,
+} from "./subscription.js";
+import { type JsonMembers, type JsonObject, type Room, roomKey } from "./wire.js";
 
-const Socket = createContext<HighTemplar | null>(null);
+const Client = createContext<HighTemplar | null>(null);
 
 /** The props of {@link HighTemplarProvider}. */
 export interface HighTemplarProviderProps {
   /** The page's one client, made outside of the components. */
-  socket: HighTemplar;
-  /** Where the hooks may be used. */
+  client?: HighTemplar;
+  /** @deprecated Use `client`. */
+  socket?: HighTemplar;
+  /** The components that use the hooks. */
   children?: ReactNode;
 }
 
-/** Gives a client to all hooks below. */
+/** Provides a client to all hooks below. */
 export function HighTemplarProvider({
+  client,
   socket,
   children,
 }: HighTemplarProviderProps): FunctionComponentElement<ProviderProps<HighTemplar | null>> {
-  return createElement(Socket.Provider, { value: socket }, children);
+  return createElement(Client.Provider, { value: client ?? socket ?? null }, children);
 }
 
 /**
@@ -46,88 +59,232 @@ export function HighTemplarProvider({
  * @throws Error if there is no provider above
  */
 export function useHighTemplar(): HighTemplar {
-  const socket = useContext(Socket);
-  if (!socket) throw new Error("there is no HighTemplarProvider above this component");
-  return socket;
+  const client = useContext(Client);
+  if (!client) throw new Error("there is no HighTemplarProvider above this component");
+  return client;
 }
 
-/** The state of the connection and what belongs to it; renders anew when it changes. */
-export function useConnection(): Status {
-  const socket = useHighTemplar();
+/**
+ * The status of the connection; renders again when it changes. Show `display`, which does not
+ * flicker. On a server, and while hydrating, it is `closed`.
+ */
+export function useConnection(): ConnectionStatus {
+  const client = useHighTemplar();
   const watch = useCallback(
     (changed: () => void) => {
-      socket.addEventListener("state", changed);
-      return () => socket.removeEventListener("state", changed);
+      client.addEventListener("state", changed);
+      return () => client.removeEventListener("state", changed);
     },
-    [socket],
+    [client],
   );
-  const read = () => socket.status;
-  return useSyncExternalStore(watch, read, read);
+  return useSyncExternalStore(
+    watch,
+    () => client.status,
+    () => CLOSED,
+  );
 }
 
 /** How {@link useRoom} hears a room. */
 export interface UseRoomOptions {
-  /** Called when the room is heard again after a loss: fetch anew what you show. */
-  onReconnect?: () => void;
-  /** Called when the visitor may not hear the room. */
-  onError?: (error: SubscribeError) => void;
+  /** Called each time the gateway confirms the subscription, first and `again`: fetch what you show. */
+  onSubscribed?: ((how: Subscribed) => void) | undefined;
+  /** Called when the gateway rejects the subscription. */
+  onError?: ((error: SubscribeError) => void) | undefined;
+  /** @deprecated Use `onSubscribed`, or an effect that depends on `heard`. */
+  onReconnect?: (() => void) | undefined;
 }
 
-/** What {@link useRoom} gives back. */
+/** What {@link useRoom} returns: of the room of this render. */
 export interface RoomStatus {
-  /** Where the subscription stands; `ended` where there is no room. */
+  /** The state of the subscription; `ended` if there is no room. */
   readonly state: SubscriptionState;
   /** Why it is refused; `null` otherwise. */
   readonly error: SubscribeError | null;
+  /**
+   * How many times the gateway confirmed the subscription. An effect that depends on it, if it is not
+   * 0, runs each time publications may have been missed.
+   */
+  readonly heard: number;
 }
 
-const NO_ROOM: RoomStatus = { state: "ended", error: null };
-const PENDING: RoomStatus = { state: "pending", error: null };
+const NO_ROOM: RoomStatus = { state: "ended", error: null, heard: 0 };
+const PENDING: RoomStatus = { state: "pending", error: null, heard: 0 };
 
-/**
- * Hears a room for as long as the component is mounted.
- *
- * Room and functions may be written inline: rooms are compared by content, and the functions of the
- * last render are called.
- *
- * @param room - `null` hears nothing
- * @param onPublish - called with the backend's `data`
- */
-export function useRoom<T = unknown>(
-  room: Room | null,
-  onPublish: (data: T) => void,
-  options: UseRoomOptions = {},
-): RoomStatus {
-  const socket = useHighTemplar();
-  const key = room && roomKey(room);
-  const latest = useRef({ onPublish, options });
-  const [status, setStatus] = useState<RoomStatus>(PENDING);
+/** No room: hears nothing. */
+export type NoRoom = null | undefined | false | "" | 0;
 
-  useEffect(() => {
-    latest.current = { onPublish, options };
+/** The key of a room, or why it has none: a render must not throw for it. */
+function keyOf(room: object | NoRoom): { key: string | null; problem: string | null } {
+  if (!room) return { key: null, problem: null };
+  try {
+    return { key: roomKey(room), problem: null };
+  } catch (thrown) {
+    return { key: null, problem: (thrown as Error).message };
+  }
+}
+
+function refusal(problem: string): RoomStatus {
+  const error = Object.assign(new TypeError(problem), {
+    name: "SubscribeError" as const,
+    code: "invalid-room",
+    room: {} as JsonObject,
+    reason: problem,
   });
+  return { state: "refused", error, heard: 0 };
+}
+
+/** The last value that was rendered, for callbacks: set before any other effect. */
+function useLatest<T>(value: T): { readonly current: T } {
+  const latest = useRef(value);
+  useInsertionEffect(() => {
+    latest.current = value;
+  });
+  return latest;
+}
+
+interface Known {
+  readonly client: HighTemplar;
+  readonly key: string;
+  readonly status: RoomStatus;
+}
+
+/** Subscribes for as long as the component is mounted and the room is the same. */
+function useSubscription(
+  room: object | NoRoom,
+  subscribe: (client: HighTemplar, room: Room, options: SubscribeOptions) => Subscription,
+  callbacks: UseRoomOptions,
+): RoomStatus {
+  const client = useHighTemplar();
+  const { key, problem } = keyOf(room);
+  const refused = useMemo(() => problem && refusal(problem), [problem]);
+  const latest = useLatest({ subscribe, callbacks });
+  const [known, setKnown] = useState<Known | null>(null);
 
   useEffect(() => {
-    if (key === null) return setStatus(NO_ROOM);
-    setStatus(PENDING);
-    const subscription: Subscription<T> = socket.subscribe<T>(
-      JSON.parse(key),
-      (data) => latest.current.onPublish(data),
-      {
-        onReconnect: () => latest.current.options.onReconnect?.(),
-        onError: (error) => latest.current.options.onError?.(error),
+    if (key === null) return;
+    let heard = 0;
+    const { current } = latest;
+    const subscription = current.subscribe(client, JSON.parse(key), {
+      onSubscribed: (how) => {
+        heard++;
+        changed({ detail: subscription });
+        latest.current.callbacks.onSubscribed?.(how);
+        if (how.again) latest.current.callbacks.onReconnect?.();
       },
-    );
-    const changed = ({ detail }: CustomEvent<Subscription>) => {
-      if (detail !== subscription) return;
-      setStatus({ state: subscription.state, error: subscription.error });
+      onError: (error) => {
+        const { onError } = latest.current.callbacks;
+        return onError ? onError(error) : UNHANDLED;
+      },
+    });
+    const changed = ({ detail }: { detail: Subscription }) => {
+      if (detail !== subscription || subscription.state === "ended") return;
+      const { state, error } = subscription;
+      // Once more when it is counted.
+      if (state === "subscribed" && !heard) return;
+      setKnown({ client, key, status: { state, error, heard } });
     };
-    socket.addEventListener("subscription", changed);
+    client.addEventListener("subscription", changed);
     return () => {
-      socket.removeEventListener("subscription", changed);
+      client.removeEventListener("subscription", changed);
       subscription.unsubscribe();
     };
-  }, [socket, key]);
+  }, [client, key, latest]);
 
-  return status;
+  useEffect(() => {
+    if (!refused) return;
+    const { onError } = latest.current.callbacks;
+    if (onError) onError(refused.error as SubscribeError);
+    else console.warn(`high-templar: ${refused.error?.message}`);
+  }, [refused, latest]);
+
+  if (refused) return refused;
+  if (key === null) return NO_ROOM;
+  return known?.client === client && known.key === key ? known.status : PENDING;
+}
+
+/**
+ * Subscribes to a room for as long as the component is mounted.
+ *
+ * Room and functions may be written inline: rooms are compared by content, and the functions of the
+ * last render are called. Components with the same room share one subscription on the wire.
+ *
+ * @param room - anything falsy for none
+ * @param onPublish - called with the backend's `data`
+ */
+export function useRoom<T = unknown, R extends object = object>(
+  room: (Room<T> & R & JsonMembers<R>) | NoRoom,
+  onPublish?: ((data: T) => void) | null,
+  options: UseRoomOptions = {},
+): RoomStatus {
+  const latest = useLatest(onPublish);
+  const subscribe = useCallback(
+    (client: HighTemplar, room: Room, rest: SubscribeOptions) =>
+      client.subscribe<unknown>(room, (data) => latest.current?.(data as T), rest),
+    [latest],
+  );
+  return useSubscription(room, subscribe, options);
+}
+
+/** How {@link useLive} keeps its data up to date. */
+export interface UseLiveOptions<S, T = unknown> {
+  /**
+   * Fetches the data. Called at once, also while there is no connection; again each time the room is
+   * heard, for the first time or after a loss; and again with a back-off if it fails.
+   */
+  load: (signal: AbortSignal) => S | Promise<S>;
+  /**
+   * The data after a publication: a new value. Publications that came during a load are applied to
+   * its result, which may contain them already: replace by id, do not add.
+   */
+  reduce: (data: S, publication: T) => S;
+  /** Shown until the first load, such as what the server rendered. */
+  initial?: S | undefined;
+  /** Called when the gateway rejects the subscription. */
+  onError?: ((error: SubscribeError) => void) | undefined;
+  /** Called when `load` fails; it is retried by itself. */
+  onLoadError?: ((error: Error) => void) | undefined;
+}
+
+/** What {@link useLive} returns. */
+export interface LiveStatus<S> extends RoomStatus {
+  /** The data of the room of this render; `undefined` until it is loaded. */
+  readonly data: S | undefined;
+  /** Loads anew. */
+  readonly reload: () => void;
+}
+
+/**
+ * Data that stays up to date: loaded at once, changed by publications, and loaded again whenever some
+ * may have been missed. It shows while the gateway is down.
+ *
+ * Room and functions may be written inline, as for {@link useRoom}. `load` is called again when the
+ * room changes; call `reload` when anything else changes that it depends on.
+ */
+export function useLive<S, T = unknown, R extends object = object>(
+  room: (Room<T> & R & JsonMembers<R>) | NoRoom,
+  options: UseLiveOptions<S, T>,
+): LiveStatus<S> {
+  const latest = useLatest(options);
+  const current = useRef<Live<S, T> | null>(null);
+  const [loaded, setLoaded] = useState<{ key: string; data: S } | null>(null);
+  const subscribe = useCallback(
+    (client: HighTemplar, room: Room, { onSubscribed, onError }: SubscribeOptions) => {
+      const key = roomKey(room);
+      current.current = live<S, T>(client, room as Room<T>, {
+        load: (signal) => latest.current.load(signal),
+        apply: (data, publication) => latest.current.reduce(data, publication),
+        onChange: (data) => setLoaded({ key, data }),
+        onLoadError: (error) => (latest.current.onLoadError ?? client.report).call(client, error),
+        onSubscribed,
+        onError,
+      });
+      return current.current.subscription as Subscription;
+    },
+    [latest],
+  );
+  const status = useSubscription(room, subscribe, options);
+  const reload = useCallback(() => current.current?.reload(), []);
+  const { key } = keyOf(room);
+  const data = loaded && loaded.key === key ? loaded.data : options.initial;
+  return { ...status, data, reload };
 }

@@ -2,16 +2,17 @@
  * `Socket` and `Subscription` with the interface of `spine-high-templar`: change the import, and
  * pages stay as they are.
  *
- * What is different: the client notices a dead connection, comes back after `reconnectInterval` or
- * somewhat later, so that not all pages come at once, and does as close codes say.
+ * Differences: the client detects a dead connection, reconnects after `reconnectInterval` plus a
+ * random delay (jitter), and obeys close codes. On a server it opens no socket.
  *
  * @packageDocumentation
  */
 
-import { Connection } from "./connection.js";
+import { Connection, isPage } from "./connection.js";
 import { guard } from "./guard.js";
 import type { WebSocketClass, WebSocketLike } from "./options.js";
-import type { Message, Room } from "./wire.js";
+import { amount } from "./validate.js";
+import { type GatewayMessage, type Room, roomKey } from "./wire.js";
 
 export type { Json, Room } from "./wire.js";
 export type { WebSocketClass, WebSocketLike };
@@ -23,7 +24,7 @@ export interface SocketOptions {
   /** Sent as `?token=`. */
   token?: string;
   /**
-   * Milliseconds between two pings.
+   * Milliseconds between two pings; 0 or `Infinity` for none.
    *
    * @defaultValue 30,000
    */
@@ -63,7 +64,9 @@ export type Listener = (message: any) => void;
 
 interface Waiting {
   message: SocketMessage;
+  text: string;
   resolve: () => void;
+  reject: (error: Error) => void;
 }
 
 /** Messages that wait for the socket to open; beyond it the oldest is dropped. */
@@ -87,11 +90,11 @@ export class Socket {
 
   constructor(props: SocketOptions) {
     this.pingInterval = props.pingInterval ?? 30_000;
-    this.reconnectInterval = props.reconnectInterval ?? 2_000;
+    this.reconnectInterval = amount("reconnectInterval", props.reconnectInterval ?? 2_000);
     const { pingInterval, reconnectInterval } = this;
     const owner = {
       opened: () => this.#opened(),
-      received: (message: Message) => this.#emit("message", message),
+      received: (message: GatewayMessage) => this.#emit("message", message),
       lost: () => this.#emit("close"),
       changed: () => {},
       failed: (error: Error) => console.error("high-templar:", error),
@@ -107,7 +110,7 @@ export class Socket {
       minWait: reconnectInterval,
       backoff: { base: reconnectInterval / 2 },
     });
-    this.#connection.connect();
+    if (isPage() || props.WebSocket) this.#connection.connect();
   }
 
   /** The WebSocket of this moment, `null` while there is none. */
@@ -115,9 +118,10 @@ export class Socket {
     return this.#connection.socket;
   }
 
-  /** What waits for the socket to open. */
+  /** Messages that are sent when the socket opens. */
   get pendingSendMessages(): SocketMessage[] {
-    return this.#waiting.map(({ message }) => message);
+    const asked = this.subscriptions.filter(({ messageCached }) => messageCached).map(asMessage);
+    return [...asked, ...this.#waiting.map(({ message }) => message)];
   }
 
   /** Calls a function at every `open`, `close` or `message`. */
@@ -131,31 +135,47 @@ export class Socket {
     this.#listeners.get(type)?.delete(listener);
   }
 
-  /** Sends now or when the socket is open; the promise resolves then. */
+  /**
+   * Sends now or when the socket is open; the promise resolves then. It rejects if the message is
+   * dropped from a full queue, or if JSON cannot express it.
+   */
   send({ type, data, room, requestId }: SocketMessage): Promise<void> {
-    const message = { type, data, room, requestId };
-    if (this.#connection.send(message)) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#waiting.push({ message, resolve });
-      if (this.#waiting.length > QUEUE_MAX) {
-        console.warn("high-templar: dropped", this.#waiting.shift()?.message);
-      }
+    const sent = new Promise<void>((resolve, reject) => {
+      const message = { type, data, room, requestId };
+      const text = JSON.stringify(message);
+      if (this.#connection.send(text)) return resolve();
+      this.#waiting.push({ message, text, resolve, reject });
+      if (this.#waiting.length <= QUEUE_MAX) return;
+      const dropped = this.#waiting.shift();
+      console.warn("high-templar: dropped", dropped?.message);
+      dropped?.reject(new Error("dropped: too many messages wait for the socket to open"));
     });
+    sent.catch(() => {}); // Whoever does not await it is not bothered.
+    return sent;
   }
 
-  /** Hears a room until `unsubscribe`. */
+  /**
+   * Subscribes to a room until `unsubscribe`.
+   *
+   * @throws TypeError if JSON cannot express the room
+   */
   subscribe(props: SubscribeProps): Subscription {
+    roomKey(props.room);
     const subscription = new Subscription({ socket: this, ...props });
     this.subscriptions.push(subscription);
     this.#ask(subscription);
     return subscription;
   }
 
-  /** Hears a room no more. */
+  /** Ends a subscription. */
   unsubscribe(subscription: Subscription): Promise<void> {
     subscription.stopListening();
+    const isKnown = this.subscriptions.includes(subscription) && !subscription.messageCached;
     this.subscriptions = this.subscriptions.filter((other) => other !== subscription);
-    return this.send({ type: "unsubscribe", requestId: subscription.requestId });
+    const { requestId } = subscription;
+    // Without a socket there is nothing to unsubscribe from, and it is not asked for again.
+    if (isKnown) this.#connection.send(JSON.stringify({ type: "unsubscribe", requestId }));
+    return Promise.resolve();
   }
 
   /** Closes the socket; it does not come back. */
@@ -164,25 +184,23 @@ export class Socket {
   }
 
   #ask(subscription: Subscription): void {
-    const { room, requestId } = subscription;
-    this.send({ type: "subscribe", room, requestId }).then(() => {
-      subscription.messageCached = false;
-    });
+    const text = JSON.stringify(asMessage(subscription));
+    if (this.#connection.send(text)) subscription.messageCached = false;
   }
 
   #opened(): void {
     this.#emit("open");
-    // Those whose first message still waits are not asked for twice.
     const again = this.subscriptions.filter(({ messageCached }) => !messageCached);
-    for (const { message, resolve } of this.#waiting.splice(0)) {
-      this.#connection.send(message);
-      resolve();
-    }
-    for (const subscription of again) this.#ask(subscription);
+    for (const subscription of this.subscriptions) this.#ask(subscription);
+    this.#waiting = this.#waiting.filter(({ text, resolve }) => {
+      const isSent = this.#connection.send(text);
+      if (isSent) resolve();
+      return !isSent;
+    });
     for (const subscription of again) guard(() => subscription.onReconnect?.());
   }
 
-  #emit(type: string, argument?: Message): void {
+  #emit(type: string, argument?: GatewayMessage): void {
     for (const listener of [...(this.#listeners.get(type) ?? [])]) guard(() => listener(argument));
   }
 }
@@ -190,6 +208,10 @@ export class Socket {
 /** What a {@link Subscription} is made of. */
 export interface SubscriptionProps extends SubscribeProps {
   socket: Socket;
+}
+
+function asMessage({ room, requestId }: Subscription): SocketMessage {
+  return { type: "subscribe", room, requestId };
 }
 
 let lastId = 0;
@@ -204,7 +226,7 @@ export class Subscription {
   readonly onReconnect: SubscribeProps["onReconnect"];
   /** Its first message still waits for the socket to open. */
   messageCached = true;
-  readonly #heard = (message: Message) => {
+  readonly #heard = (message: GatewayMessage) => {
     if (message["type"] === "publish" && message["requestId"] === this.requestId) {
       this.onPublish?.(message);
     }

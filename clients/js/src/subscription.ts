@@ -1,60 +1,62 @@
 /**
- * One room, heard for as long as it is wanted.
+ * One subscriber of a room.
  *
  * @module
  */
 
 import { Buffer } from "./buffer.js";
-import { type Room, roomKey } from "./wire.js";
+import type { ConnectionError, SubscribeError } from "./errors.js";
+import { UNHANDLED } from "./guard.js";
+import type { ConnectionState } from "./options.js";
+import { amount } from "./validate.js";
+import type { JsonObject } from "./wire.js";
 
 /** Called with what the backend published, and the subscription that it came for. */
 export type OnPublish<T> = (data: T, subscription: Subscription<T>) => void;
 
+/** The `onSubscribed` callback's argument. */
+export interface Subscribed {
+  /** Not for the first time: what was published since the loss did not arrive. */
+  readonly again: boolean;
+}
+
 /** How a room is heard. */
-export interface SubscribeOptions {
+export interface SubscribeOptions<T = unknown> {
+  /** Called with each publication, in the order of the backend's triggers. */
+  onPublish?: OnPublish<T> | undefined;
   /**
-   * Called when the room is heard again after a loss: what was published meanwhile did not come, so
-   * fetch anew what you show.
+   * Called each time the gateway confirms the subscription: for the first time, and `again` after
+   * each loss of the connection. Fetch what you show, or use `live`.
    */
-  onReconnect?: () => void;
-  /** Called when the gateway does not let this visitor hear the room. */
-  onError?: (error: SubscribeError) => void;
+  onSubscribed?: ((how: Subscribed) => void) | undefined;
+  /** Called when the gateway rejects the subscription. */
+  onError?: ((error: SubscribeError) => void) | undefined;
+  /** Unsubscribes when it is aborted. */
+  signal?: AbortSignal | undefined;
   /**
-   * How many publications wait for a `for await` loop; beyond it the oldest is dropped, counted in
-   * `dropped` and told by a `drop` event.
+   * How many publications wait for a `for await` loop. Beyond it the oldest is
+   * dropped, counted in `dropped`, with a `drop` event.
    *
    * @defaultValue 1,000
    */
-  bufferMax?: number;
+  maxBuffered?: number | undefined;
+  /** @deprecated Use `onSubscribed`, which is called with `again: true` then. */
+  onReconnect?: (() => void) | undefined;
+  /** @deprecated Use `maxBuffered`. */
+  bufferMax?: number | undefined;
 }
 
 /**
- * Where a subscription stands.
+ * The state of a subscription.
  *
- * - `pending`: not answered yet, also while there is no connection
- * - `subscribed`: heard
- * - `refused`: see `error`; asked for again at every new connection, as rights may have changed
+ * - `pending`: not confirmed yet, or there is no connection
+ * - `subscribed`: confirmed
+ * - `refused`: see `error`; requested again on every new connection, as grants may have changed
  * - `ended`: unsubscribed
  */
 export type SubscriptionState = "pending" | "subscribed" | "refused" | "ended";
 
-/** The gateway does not let this visitor hear a room. */
-export class SubscribeError extends Error {
-  override readonly name = "SubscribeError";
-  /** The gateway's word, such as `room-not-found` or `too-many-subscriptions`. */
-  readonly code: string;
-  /** The room that was asked for. */
-  readonly room: Room;
-
-  /** @internal */
-  constructor(code: string, room: Room) {
-    super(`${code}: ${roomKey(room)}`);
-    this.code = code;
-    this.room = room;
-  }
-}
-
-/** What a subscription needs of its client. */
+/** @internal What a subscription needs of its client. */
 export interface Client {
   changed(subscription: Subscription): void;
   dropped(subscription: Subscription): void;
@@ -62,55 +64,63 @@ export interface Client {
 }
 
 /**
- * A room that is heard, until {@link Subscription.unsubscribe}. Also an async iterator:
- * `for await (const data of socket.subscribe(room))` hears from there on; leaving the loop
- * unsubscribes.
+ * A subscriber of a room, until {@link Subscription.unsubscribe}. Subscribers of the same room share
+ * one subscription on the wire. Also an async iterator: `for await (const data of
+ * socket.subscribe(room))`; leaving the loop unsubscribes, unless there is a callback or another loop.
  */
 export class Subscription<T = unknown> implements AsyncIterable<T> {
-  /** What was asked for. */
-  readonly room: Room;
-  /** The name that the subscription has on the wire. */
+  /** The requested room. */
+  readonly room: JsonObject;
+  /** The subscription's name on the wire. */
   readonly requestId: string;
   /** How many publications a full buffer dropped. */
   dropped = 0;
 
   readonly #client: Client;
   // Of T, but a subscription of orders is a subscription.
-  readonly #onPublish: ((data: never, subscription: never) => void) | undefined;
-  readonly #options: SubscribeOptions;
+  readonly #options: SubscribeOptions<never>;
+  readonly #max: number;
   #state: SubscriptionState = "pending";
   #error: SubscribeError | null = null;
   #buffers = new Set<Buffer<unknown>>();
-  /** It was heard before the connection was lost. */
+  /** What comes before the first loop begins, if nothing else takes it. */
+  #early: Buffer<unknown> | null = null;
+  /** It was confirmed before the connection was lost. */
   #heard = false;
-  #settle!: { resolve(): void; reject(error: Error): void };
-
-  /**
-   * Resolves when the room is heard for the first time; rejects with a {@link SubscribeError} where
-   * the first answer is no, and with an `AbortError` if it is unsubscribed before there is one.
-   */
-  readonly ready: Promise<void>;
+  /** Somebody learns of a refusal without a warning. */
+  #isWatched = false;
+  #ready!: Promise<void>;
+  #settle: { resolve(): void; reject(error: Error): void } | null = null;
 
   /** @internal */
-  constructor(
-    client: Client,
-    room: Room,
-    requestId: string,
-    onPublish: OnPublish<T> | undefined,
-    options: SubscribeOptions,
-  ) {
+  constructor(client: Client, room: JsonObject, requestId: string, options: SubscribeOptions<T>) {
     this.#client = client;
     this.room = room;
     this.requestId = requestId;
-    this.#onPublish = onPublish;
-    this.#options = options;
-    this.ready = new Promise((resolve, reject) => {
-      this.#settle = { resolve, reject };
-    });
-    this.ready.catch(() => {}); // Who does not wait for it is not bothered.
+    this.#options = options as unknown as SubscribeOptions<never>;
+    this.#max = amount("maxBuffered", options.maxBuffered ?? options.bufferMax ?? 1_000);
+    this.#renew();
+    const { signal } = options;
+    signal?.addEventListener("abort", () => this.unsubscribe());
+    if (signal?.aborted) {
+      this.unsubscribe();
+      return;
+    }
+    if (!options.onPublish) this.#early = new Buffer(this.#max, () => this.dropped++);
   }
 
-  /** Where it stands now. */
+  /**
+   * Resolves when the room is heard. Rejects with a {@link SubscribeError} if the gateway rejects
+   * the subscription, with a {@link ConnectionError} if the client stops connecting first (`failed`,
+   * `close()`, a visitor who is refused and does not sign in), and with an `AbortError` if it is
+   * unsubscribed first. After `connect()` it is a new promise.
+   */
+  get ready(): Promise<void> {
+    this.#isWatched = true;
+    return this.#ready;
+  }
+
+  /** The current state. */
   get state(): SubscriptionState {
     return this.#state;
   }
@@ -120,53 +130,65 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     return this.#error;
   }
 
-  /** Hears no more. Nothing is called afterwards, also for what is under way. */
+  /** Ends it. No callback is called afterwards, not even for what is under way. */
   unsubscribe(): void {
     if (this.#state === "ended") return;
+    this.#state = "ended";
+    this.#error = null;
     this.#client.unsubscribe(this);
-    this.#settle.reject(new DOMException("unsubscribed", "AbortError"));
-    this.#to("ended", null);
-    this.end();
+    this.#reject(new DOMException("unsubscribed", "AbortError"));
+    this.#end();
+    this.#client.changed(this);
   }
 
   /** Publications from now on. */
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
-    const dropped = () => {
-      this.dropped++;
-      this.#client.dropped(this);
-    };
-    const buffer = new Buffer<unknown>(this.#options.bufferMax ?? 1_000, dropped, () => {
-      this.#buffers.delete(buffer);
-      this.unsubscribe();
-    });
+    this.#isWatched = true;
+    const buffer = this.#early ?? new Buffer<unknown>(this.#max, () => this.dropped++);
+    this.#early = null;
+    buffer.attend(
+      () => this.#client.dropped(this),
+      () => {
+        this.#buffers.delete(buffer);
+        const { onPublish } = this.#options;
+        if (!this.#buffers.size && !onPublish) this.unsubscribe();
+      },
+    );
     if (this.#error) buffer.end(this.#error);
     else if (this.#state === "ended") buffer.end();
     else this.#buffers.add(buffer);
     return buffer as AsyncIterableIterator<T>;
   }
 
-  /** @internal The gateway's answer: an error, or null. */
-  answered(code: string | null): void {
+  /** @internal The gateway confirmed it. */
+  confirmed(): void {
     if (this.#state === "ended") return;
-    if (code === null) {
-      const again = this.#heard;
-      this.#heard = true;
-      this.#settle.resolve();
-      this.#to("subscribed", null);
-      if (again) this.#options.onReconnect?.();
-    } else {
-      const error = new SubscribeError(code, this.room);
-      this.#settle.reject(error);
-      this.#to("refused", error);
-      this.end(error);
-      this.#options.onError?.(error);
-    }
+    const again = this.#heard;
+    this.#heard = true;
+    this.#settle?.resolve();
+    this.#settle = null;
+    this.#to("subscribed", null);
+    if (this.#state !== "subscribed") return;
+    this.#options.onSubscribed?.({ again });
+    if (again) this.#options.onReconnect?.();
+  }
+
+  /** @internal The gateway rejected it. Returns whether nobody learnt of it. */
+  rejected(error: SubscribeError): boolean {
+    if (this.#state === "ended" || this.#state === "refused") return false;
+    this.#reject(error);
+    this.#to("refused", error);
+    this.#end(error);
+    const { onError } = this.#options;
+    const isHandled = onError && (onError(error) as undefined) !== UNHANDLED;
+    return !isHandled && !this.#isWatched;
   }
 
   /** @internal */
   published(data: T): void {
     for (const buffer of this.#buffers) buffer.push(data);
-    this.#onPublish?.(data as never, this as never);
+    this.#early?.push(data);
+    this.#options.onPublish?.(data as never, this as never);
   }
 
   /** @internal The connection is gone. */
@@ -174,14 +196,37 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     this.#to("pending", null);
   }
 
-  /** @internal Ends the loops that read. */
-  end(error?: Error): void {
+  /** @internal The client connects again. */
+  retried(): void {
+    if (!this.#settle && this.#state === "pending") this.#renew();
+  }
+
+  /** @internal The client has stopped connecting. */
+  gaveUp(error: ConnectionError, state: ConnectionState): void {
+    this.#reject(error);
+    if (state === "refused") return; // Loops go on after `connect()`.
+    this.#end(state === "failed" ? error : undefined);
+  }
+
+  #end(error?: Error): void {
     for (const buffer of this.#buffers) buffer.end(error);
     this.#buffers.clear();
   }
 
+  #renew(): void {
+    this.#ready = new Promise((resolve, reject) => {
+      this.#settle = { resolve, reject };
+    });
+    this.#ready.catch(() => {}); // Whoever does not await it is not bothered.
+  }
+
+  #reject(error: Error): void {
+    this.#settle?.reject(error);
+    this.#settle = null;
+  }
+
   #to(state: SubscriptionState, error: SubscribeError | null): void {
-    if (state === this.#state) return;
+    if (state === this.#state || this.#state === "ended") return;
     this.#state = state;
     this.#error = error;
     this.#client.changed(this);

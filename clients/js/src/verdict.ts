@@ -19,11 +19,16 @@ export type Verdict =
 export interface Backoff {
   /** The span of the first wait after a loss; each further failure doubles it. */
   readonly base: number;
-  /** The least span where the gateway asked to come back later. */
-  readonly later: number;
-  /** No span grows beyond this. */
+  /** The least span if the gateway is busy or its backend is down (1013, 4100-4199). */
+  readonly busy: number;
+  /** @deprecated Use `busy`. */
+  readonly later?: number;
+  /** No span grows beyond this. `Infinity` removes the bound. */
   readonly max: number;
 }
+
+/** A complete {@link Backoff}, as {@link wait} reads it. */
+export type Spans = Record<"base" | "later" | "max", number>;
 
 /** What a close frame says. */
 export interface Judgement {
@@ -34,6 +39,9 @@ export interface Judgement {
 
 /** The longest span that a gateway may ask for, in milliseconds: an hour. */
 const WITHIN_MAX = 3_600_000;
+
+/** The span of further attempts where the configured one is zero, in milliseconds. */
+const PAUSE = 1_000;
 
 /** Broke RFC 6455, sent what it may not, not UTF-8, too long (RFC 6455 §7.4.1). */
 const FAULTS = [1002, 1003, 1007, 1009];
@@ -70,7 +78,7 @@ function verdict(code: number, denied: boolean): Verdict {
 export function wait(
   { verdict, within }: Judgement,
   attempt: number,
-  { base, later, max }: Backoff,
+  { base, later, max }: Spans,
   random: number,
 ): number {
   // 2^30 is beyond any `max`, and the product stays a finite number.
@@ -81,5 +89,7 @@ export function wait(
   } else {
     span = Math.min(verdict === "later" ? Math.max(span, later) : span, max);
   }
-  return Math.floor(random * span);
+  // A back-off of zero is for the first attempt: it must not become a loop without a pause.
+  if (attempt && !span) span = PAUSE;
+  return span === Infinity ? span : Math.floor(random * span);
 }

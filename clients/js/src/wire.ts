@@ -1,10 +1,10 @@
 /**
- * The words on the wire.
+ * The wire: messages, rooms, addresses.
  *
  * @module
  */
 
-/** Anything that JSON can say. */
+/** Anything that JSON can express. */
 export type Json =
   | string
   | number
@@ -13,10 +13,44 @@ export type Json =
   | readonly Json[]
   | { readonly [key: string]: Json };
 
-/** A room: any JSON object. A value `"*"` stands for every value, where the grants have it too. */
-export type Room = { readonly [key: string]: Json };
+/** A JSON object, such as a room or a grant. */
+export type JsonObject = { readonly [key: string]: Json };
 
-/** What the gateway calls a publication: `data` is what the backend sent. */
+declare const DATA: unique symbol;
+interface Carries<T> {
+  /** Never present: carries the type of the room's publications. */
+  readonly [DATA]?: T;
+}
+
+/**
+ * A room: any object that JSON can express, interfaces included. A value `"*"` stands for every
+ * value, if the grants have it too. The parameter is the type of the room's publications:
+ *
+ * ```ts
+ * const orders = (customer: number): Room<Order> => ({ target: "order", customer });
+ * ```
+ */
+export type Room<T = unknown> =
+  | (object & Carries<T>)
+  | ({ readonly [key: string]: unknown } & Carries<T>);
+
+type JsonValue<V> = V extends string | number | boolean | null
+  ? V
+  : V extends undefined | bigint | symbol | ((...args: never[]) => unknown)
+    ? never
+    : V extends object
+      ? { [K in keyof V]: JsonValue<V[K]> }
+      : never;
+
+/** The same object type, with `never` for each member that JSON cannot express. */
+export type JsonMembers<R> = R extends string
+  ? never
+  : { [K in keyof R]: K extends typeof DATA ? R[K] : JsonValue<R[K]> };
+
+/** `T`, which TypeScript infers from other places only. */
+export type Given<T> = [T][T extends unknown ? 0 : never];
+
+/** A publication on the wire. `data` is what the backend sent. */
 export interface Publication {
   readonly type: "publish";
   readonly data: unknown;
@@ -24,11 +58,21 @@ export interface Publication {
 }
 
 /** A message of the gateway, as parsed from JSON. */
-export interface Message {
+export interface GatewayMessage {
   readonly [member: string]: unknown;
 }
 
-/** The gateway's own subprotocol. */
+/** Why the gateway rejected a subscription; later gateways may have further codes. */
+export type SubscribeErrorCode =
+  | "room-not-found"
+  | "too-many-subscriptions"
+  | "too-many-wildcards"
+  | "room-too-deep"
+  | "room-too-long"
+  | "invalid-room"
+  | (string & {});
+
+/** The gateway's subprotocol. */
 export const PROTOCOL = "high-templar.v1";
 
 /** Offered beside {@link PROTOCOL}: the token comes in the first frame. */
@@ -37,7 +81,7 @@ const AUTHENTICATE = "high-templar.authenticate";
 /** How a token travels. */
 export type TokenIn = "subprotocol" | "message" | "query";
 
-/** Where to connect and what to offer there. */
+/** Where to connect and which subprotocols to offer. */
 export interface Offer {
   readonly url: string;
   readonly protocols: string[];
@@ -46,8 +90,8 @@ export interface Offer {
 /**
  * Puts a token where the gateway looks for it.
  *
- * @param plain - offer no subprotocol at all: a browser gives up where its offer is not answered,
- * and gateways before 4.0 answer none.
+ * @param plain - offer no subprotocol: browsers fail a connection whose offer is not answered, and
+ * gateways before 4.0 answer none
  */
 export function offer(url: string, token: string | null, tokenIn: TokenIn, plain: boolean): Offer {
   const protocols = plain ? [] : [PROTOCOL];
@@ -60,30 +104,61 @@ export function offer(url: string, token: string | null, tokenIn: TokenIn, plain
   return { url, protocols };
 }
 
-/** Base64 of the UTF-8 bytes with the alphabet for addresses, without padding (RFC 4648 §5). */
+/** Base64 of the UTF-8 bytes with the URL alphabet, without padding (RFC 4648 §5). */
 function base64url(text: string): string {
+  // A token is at most 32 KiB long, which are not too many arguments.
   const bytes = String.fromCharCode(...new TextEncoder().encode(text));
   return btoa(bytes).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
 }
 
 /**
- * The address of the socket: `http` becomes `ws`, and what is relative starts at the page.
+ * The address of the socket: `http` becomes `ws`, and a relative address is resolved against the
+ * page's.
  *
- * @throws TypeError if it is relative and there is no page, or no address at all
+ * @throws TypeError if it is relative and the page has no address of its own (a server, `srcdoc`,
+ * `blob:` and `data:` workers, `file:`), or is not an address at all
  */
 export function socketUrl(url: string | URL): string {
   const page = (globalThis as { location?: { href: string } }).location?.href;
-  const address = new URL(url, page);
-  address.protocol = address.protocol.replace(/^http/, "ws");
+  let address: URL | undefined;
+  try {
+    address = new URL(url, page);
+  } catch {
+    // Explained below.
+  }
+  const scheme = address?.protocol.replace(/^http/, "ws");
+  if (!address || (scheme !== "ws:" && scheme !== "wss:")) {
+    const where = page ? `in the page ${page.slice(0, 60)}` : "without a page";
+    throw new TypeError(`url: ${url} is not an address ${where}: use a full one, wss://host/ws/`);
+  }
+  address.protocol = scheme;
   address.hash = "";
   return address.href;
 }
 
-/** The same text for equal rooms, whatever the order of their keys. */
-export function roomKey(room: Room): string {
-  return JSON.stringify(room, (_, value) =>
-    value && typeof value === "object" && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value,
-  );
+/**
+ * The JSON text of a room; equal for equal rooms, whatever the order of their keys.
+ *
+ * @throws TypeError if the room is not an object, or holds something that JSON cannot express
+ * without changing it: `undefined`, a function, a BigInt, `NaN`, `-0`, an integer beyond 2^53
+ */
+export function roomKey(room: unknown): string {
+  if (!isObject(room)) throw new TypeError(`a room is an object, not ${JSON.stringify(room)}`);
+  JSON.stringify(room); // Throws for a BigInt, and for a circular reference.
+  return JSON.stringify(room, (key, value) => {
+    if (isObject(value)) {
+      return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+    }
+    const isPlain =
+      typeof value === "number"
+        ? Math.abs(value) <= Number.MAX_SAFE_INTEGER && !Object.is(value, -0)
+        : value === null || ["string", "boolean", "object"].includes(typeof value);
+    if (isPlain) return value;
+    const shown = Object.is(value, -0) ? "-0" : String(value);
+    throw new TypeError(`room: JSON in a page cannot express "${key}": ${shown}; use text`);
+  });
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

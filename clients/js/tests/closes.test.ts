@@ -40,6 +40,8 @@ test.each([
   [1012, "restart 20"],
   [1013, "backend 20"],
   [1013, "overloaded"],
+  [1012, "gap 20"],
+  [4002, "a word of a later version"],
   [4000, "slow-consumer"],
   [4001, "no-pong"],
   [4100, "connections-per-user"],
@@ -80,6 +82,61 @@ test.each([
   await until(client, "open");
   const why = { state: "refused", code, reason, retryAt: null, rooms: [] };
   expect(authenticate).toHaveBeenCalledExactlyOnceWith(why);
+});
+
+test.each([
+  [1012, "gap 20"],
+  [1012, "restart 20"],
+  [1013, "backend 20"],
+])("after %i %j the page fetches again", async (code, reason) => {
+  gateway.answer((text, socket) => {
+    const { requestId } = JSON.parse(text);
+    socket.send(JSON.stringify({ code: "success", requestId }));
+  });
+  await admitted();
+  const onSubscribed = vi.fn();
+  await client.subscribe({ target: "order" }, { onSubscribed }).ready;
+  close(code, reason);
+  await eventually(() => onSubscribed.mock.calls.length === 2);
+  expect(onSubscribed.mock.calls).toEqual([[{ again: false }], [{ again: true }]]);
+});
+
+test.each([
+  [1012, "gap 60000"],
+  [1013, "backend 60000"],
+])(
+  "%i %j: the wait is a random part of the span, and only a person ends it",
+  async (code, reason) => {
+    const waits: number[] = [];
+    for (const part of [0.1, 0.5, 0.9]) {
+      vi.spyOn(Math, "random").mockReturnValue(part);
+      await admitted();
+      const before = Date.now();
+      close(code, reason);
+      const { retryAt } = await until(client, "waiting");
+      waits.push(Math.round(((retryAt ?? 0) - before) / 6_000));
+      page.dispatchEvent(new Event("online"));
+      expect(client.state).toBe("waiting");
+      client.close();
+    }
+    expect(waits).toEqual([1, 5, 9]);
+  },
+);
+
+test("a network that is back is news for a hidden page as well; its being hidden is not", async () => {
+  vi.spyOn(Math, "random").mockReturnValue(0.5);
+  vi.stubGlobal("document", Object.assign(new EventTarget(), { visibilityState: "hidden" }));
+  await admitted({ backoff: { base: 600_000, max: 600_000 } });
+  document.dispatchEvent(new Event("visibilitychange"));
+  page.dispatchEvent(new Event("pageshow"));
+  page.dispatchEvent(new Event("offline"));
+  await eventually(() => gateway.heard.length === 1);
+  close(1001);
+  await until(client, "waiting");
+  document.dispatchEvent(new Event("visibilitychange"));
+  expect(client.state).toBe("waiting");
+  page.dispatchEvent(new Event("online"));
+  await until(client, "open");
 });
 
 test("a span of the gateway's is kept, whatever the client's own would be", async () => {

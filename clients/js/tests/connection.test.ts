@@ -258,8 +258,3 @@ test("a closed client has nothing left to do", async () => {
   await eventually(() => others.length > 0);
   expect(seen.map(({ state }) => state)).toEqual(["closed"]);
 });
-
-test("a wrong address is said at once", () => {
-  expect(() => world.client({ url: "/ws/" })).toThrow(TypeError);
-  expect(() => world.client({ WebSocket: undefined as never })).toThrow("no WebSocket");
-});

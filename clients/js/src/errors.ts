@@ -1,0 +1,42 @@
+/**
+ * Errors of the client. Each has a stable `code` and a sentence that says what to fix.
+ *
+ * @module
+ */
+
+import type { JsonObject, SubscribeErrorCode } from "./wire.js";
+
+/** The gateway rejected a subscription. */
+export class SubscribeError extends Error {
+  override readonly name = "SubscribeError";
+  /** The gateway's code, such as `room-not-found` or `too-many-subscriptions`. */
+  readonly code: SubscribeErrorCode;
+  /** The requested room. */
+  readonly room: JsonObject;
+  /** The gateway's explanation, or `""`. */
+  readonly reason: string;
+
+  /** @internal */
+  constructor(code: string, room: JsonObject, reason = "") {
+    super(`${code}: ${JSON.stringify(room)}${reason && `: ${reason}`}`);
+    this.code = code;
+    this.room = room;
+    this.reason = reason;
+  }
+}
+
+/** The connection ended and the client does not reconnect on its own. */
+export class ConnectionError extends Error {
+  override readonly name = "ConnectionError";
+  /** The close code (RFC 6455 §7.4); `null` if no connection was made. */
+  readonly code: number | null;
+  /** The reason, as in `status.reason`. */
+  readonly reason: string;
+
+  /** @internal */
+  constructor(what: string, code: number | null, reason: string, cause?: Error | null) {
+    super(what, cause ? { cause } : undefined);
+    this.code = code;
+    this.reason = reason;
+  }
+}

@@ -1,0 +1,216 @@
+/**
+ * Fetch and merge: a state that is loaded, changed by publications, and loaded again whenever some may
+ * have been missed.
+ *
+ * @packageDocumentation
+ */
+
+import type { HighTemplar } from "./client.js";
+import type { SubscribeError } from "./errors.js";
+import { asError, guard } from "./guard.js";
+import type { SubscribeOptions, Subscription, SubscriptionState } from "./subscription.js";
+import { amount } from "./validate.js";
+import type { JsonMembers, Room } from "./wire.js";
+
+/** How {@link live} keeps a state up to date. */
+export interface LiveOptions<S, T = unknown>
+  extends Pick<SubscribeOptions<T>, "onSubscribed" | "onError" | "signal"> {
+  /**
+   * Fetches the state. Called at once, also while there is no connection; again each time the room
+   * is heard, for the first time or after a loss; and again with a back-off if it fails.
+   *
+   * @param signal - aborted when the answer is no longer needed
+   */
+  load: (signal: AbortSignal) => S | Promise<S>;
+  /**
+   * Applies a publication to the state: returns the new state, or changes it in place. Publications
+   * that came during a load are applied to its result, which may contain them already: replace by
+   * id, do not add.
+   */
+  // biome-ignore lint/suspicious/noConfusingVoidType: a function that changes in place returns nothing
+  apply: (state: S, data: T) => S | void;
+  /** Called with each new state: draw it. */
+  onChange?: ((state: S) => void) | undefined;
+  /** Called when `load` fails; it is retried by itself. Without it, an `error` event is dispatched. */
+  onLoadError?: ((error: Error) => void) | undefined;
+  /**
+   * How many publications are kept during a load. If there are more, it is repeated.
+   *
+   * @defaultValue 1,000
+   */
+  maxBuffered?: number | undefined;
+}
+
+interface Load<T> {
+  readonly abort: AbortController;
+  /** What was published since it began. */
+  recent: T[];
+  /** `recent` was too long. */
+  isLossy: boolean;
+}
+
+/** The back-off between loads that fail, in milliseconds. */
+const RETRY = { base: 1_000, max: 30_000 };
+
+/** One state that is kept up to date, until {@link Live.unsubscribe}. Made by {@link live}. */
+export class Live<S, T = unknown> {
+  /** The subscription of the room. */
+  readonly subscription: Subscription<T>;
+
+  readonly #client: HighTemplar;
+  readonly #options: LiveOptions<S, T>;
+  readonly #max: number;
+  #data: S | undefined;
+  /** Under way, the oldest first: at most two. */
+  #loads: Load<T>[] = [];
+  #isLoaded = false;
+  #failures = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @internal */
+  constructor(client: HighTemplar, room: Room<T>, options: LiveOptions<S, T>) {
+    const { onSubscribed, onError, signal, maxBuffered } = options;
+    this.#client = client;
+    this.#options = options;
+    this.#max = Math.max(1, amount("maxBuffered", maxBuffered ?? 1_000));
+    this.subscription = client.subscribe<T>(room, (data) => this.#published(data), {
+      onSubscribed: (how) => {
+        this.reload();
+        onSubscribed?.(how);
+      },
+      onError,
+      signal,
+    });
+    client.addEventListener("state", this.#watch);
+    client.addEventListener("subscription", this.#watch);
+    if (this.state === "ended") this.#watch();
+    else this.reload();
+  }
+
+  /** The state; `undefined` until it is loaded. */
+  get data(): S | undefined {
+    return this.#data;
+  }
+
+  /** The state of the subscription. */
+  get state(): SubscriptionState {
+    return this.subscription.state;
+  }
+
+  /** Why the subscription is refused; `null` otherwise. */
+  get error(): SubscribeError | null {
+    return this.subscription.error;
+  }
+
+  /** As `ready` of the subscription. */
+  get ready(): Promise<void> {
+    return this.subscription.ready;
+  }
+
+  /** Loads anew. The state stays until the answer has come. */
+  reload(): void {
+    clearTimeout(this.#timer);
+    // The first state may come from a load that began before the room was heard: better than none.
+    const kept = this.#isLoaded ? 0 : 1;
+    for (const { abort } of this.#loads.splice(kept)) abort.abort();
+    const mine: Load<T> = { abort: new AbortController(), recent: [], isLossy: false };
+    this.#loads.push(mine);
+    const { signal } = mine.abort;
+    const load = async () => (signal.aborted ? undefined : this.#options.load(signal)) as S;
+    Promise.resolve()
+      .then(load)
+      .then(
+        (state) => this.#loaded(mine, state),
+        (error) => this.#missed(mine, asError(error)),
+      );
+  }
+
+  /** Ends it. No callback is called afterwards. The state stays. */
+  unsubscribe(): void {
+    this.subscription.unsubscribe();
+  }
+
+  #published(data: T): void {
+    for (const load of this.#loads) {
+      load.recent.push(data);
+      if (load.recent.length > this.#max) {
+        load.recent.shift();
+        load.isLossy = true;
+      }
+    }
+    if (this.#isLoaded) this.#apply([data]);
+  }
+
+  /** Stops what is under way when the subscription ends, or the client stops connecting for good. */
+  readonly #watch = (): void => {
+    const isEnded = this.state === "ended";
+    const { state } = this.#client;
+    if (!isEnded && state !== "closed" && state !== "failed") return;
+    if (isEnded) {
+      this.#client.removeEventListener("state", this.#watch);
+      this.#client.removeEventListener("subscription", this.#watch);
+    }
+    clearTimeout(this.#timer);
+    for (const { abort } of this.#loads.splice(0)) abort.abort();
+  };
+
+  #loaded(load: Load<T>, state: S): void {
+    const at = this.#loads.indexOf(load);
+    if (at < 0) return; // A later one was quicker, or it was stopped.
+    this.#loads.splice(at, 1);
+    for (const { abort } of this.#loads.splice(0, at)) abort.abort();
+    this.#failures = 0;
+    this.#isLoaded = true;
+    this.#data = state;
+    this.#apply(load.recent);
+    if (load.isLossy && !this.#loads.length) this.#later();
+  }
+
+  #missed(load: Load<T>, error: Error): void {
+    const at = this.#loads.indexOf(load);
+    if (at < 0) return;
+    this.#loads.splice(at, 1);
+    const { onLoadError } = this.#options;
+    guard(() => (onLoadError ? onLoadError(error) : this.#client.report(error)));
+    if (!this.#loads.length) this.#later();
+  }
+
+  #later(): void {
+    const span = Math.min(RETRY.base * 2 ** Math.min(this.#failures++, 10), RETRY.max);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.reload(), span * (0.5 + Math.random() / 2));
+  }
+
+  #apply(publications: readonly T[]): void {
+    for (const data of publications) {
+      guard(() => {
+        const changed = this.#options.apply(this.#data as S, data);
+        if (changed !== undefined) this.#data = changed as S;
+      });
+    }
+    guard(() => this.#options.onChange?.(this.#data as S));
+  }
+}
+
+/**
+ * Keeps a state up to date: loads it at once, applies publications to it, and loads it again each
+ * time some may have been missed. It shows while the gateway is down.
+ *
+ * @example
+ * ```ts
+ * const orders = live(socket, { target: "order", customer: 7 }, {
+ *   load: async (signal) => (await fetch("/orders", { signal })).json(),
+ *   apply: (all, order) => [...all.filter(({ id }) => id !== order.id), order],
+ *   onChange: draw,
+ * });
+ * ```
+ *
+ * @throws TypeError if JSON cannot express the room
+ */
+export function live<S, T = unknown, R extends object = object>(
+  socket: HighTemplar,
+  room: Room<T> & R & JsonMembers<R>,
+  options: LiveOptions<S, T>,
+): Live<S, T> {
+  return new Live<S, T>(socket, room, options);
+}

@@ -1,0 +1,282 @@
+/**
+ * A gateway in memory, for tests of pages with vitest, Jest or `node:test`: no network, no timers.
+ *
+ * @packageDocumentation
+ */
+
+import type { WebSocketClass, WebSocketLike } from "./options.js";
+import { type JsonObject, type Room, roomKey } from "./wire.js";
+
+/** How a {@link FakeGateway} answers. */
+export interface FakeGatewayOptions {
+  /**
+   * The visitor's grants, as the backend would return them; a value `"*"` is any value. Without them
+   * every room is permitted.
+   */
+  grants?: readonly object[] | undefined;
+}
+
+type Mood = "up" | "down" | "refusing" | "silent";
+
+const READY = { connecting: 0, open: 1, closing: 2, closed: 3 };
+
+/** The gateway's end of a connection. */
+class FakeSocket implements WebSocketLike {
+  readyState = READY.connecting;
+  onopen: WebSocketLike["onopen"] = null;
+  onmessage: WebSocketLike["onmessage"] = null;
+  onclose: WebSocketLike["onclose"] = null;
+  onerror: WebSocketLike["onerror"] = null;
+  readonly protocol: string;
+  /** Rooms by the names of their subscriptions. */
+  readonly rooms = new Map<unknown, JsonObject[]>();
+  readonly #gateway: Link;
+
+  constructor(
+    gateway: Link,
+    readonly url: string,
+    protocols: readonly string[],
+  ) {
+    this.protocol = protocols.includes("high-templar.v1") ? "high-templar.v1" : "";
+    this.#gateway = gateway;
+    queueMicrotask(() => this.readyState === READY.connecting && gateway.opened(this));
+  }
+
+  send(text: string): void {
+    if (this.readyState === READY.connecting) throw new Error("the socket is still connecting");
+    if (this.readyState === READY.open) queueMicrotask(() => this.#gateway.received(this, text));
+  }
+
+  close(code = 1000, reason = ""): void {
+    if (this.readyState >= READY.closing) return;
+    this.readyState = READY.closing;
+    queueMicrotask(() => this.end(code, reason));
+  }
+
+  /** Delivers a message to the page. */
+  deliver(message: object | string): void {
+    if (this.readyState !== READY.open) return;
+    const data = typeof message === "string" ? message : JSON.stringify(message);
+    this.onmessage?.({ data });
+  }
+
+  /** Ends the connection, as the page sees it. */
+  end(code: number, reason: string): void {
+    if (this.readyState === READY.closed) return;
+    this.readyState = READY.closed;
+    this.rooms.clear();
+    this.#gateway.closed(this);
+    this.onclose?.({ code, reason });
+  }
+}
+
+interface Link {
+  opened(socket: FakeSocket): void;
+  received(socket: FakeSocket, text: string): void;
+  closed(socket: FakeSocket): void;
+}
+
+/**
+ * A gateway in memory. It speaks the protocol of the real one: grants, wildcards, answers, close
+ * codes. Everything happens in microtasks, so that tests work with fake timers as well.
+ *
+ * @example
+ * ```ts
+ * const gateway = new FakeGateway({ grants: [{ target: "order", customer: "*" }] });
+ * const socket = new HighTemplar({ url: "ws://test/ws/", WebSocket: gateway.WebSocket });
+ * await socket.subscribe({ target: "order", customer: 7 }, show).ready;
+ * gateway.publish({ target: "order", customer: 7 }, { id: 1 });
+ * ```
+ */
+export class FakeGateway {
+  /** Give it to a client as `WebSocket`, or see {@link FakeGateway.install}. */
+  readonly WebSocket: WebSocketClass;
+  /** The visitor's grants, from the next connection on; `null` permits every room. */
+  grants: readonly object[] | null;
+  /** Every message that came, `ping` aside, the oldest first. */
+  readonly received: JsonObject[] = [];
+  /** How many pings came, answered or not. */
+  pings = 0;
+  /** Every address that was connected to, the oldest first. */
+  readonly urls: string[] = [];
+
+  readonly #sockets = new Set<FakeSocket>();
+  #mood: Mood = "up";
+
+  constructor({ grants }: FakeGatewayOptions = {}) {
+    this.grants = grants ?? null;
+    const link: Link = {
+      opened: (socket) => this.#opened(socket),
+      received: (socket, text) => this.#received(socket, text),
+      closed: (socket) => this.#sockets.delete(socket),
+    };
+    const { urls } = this;
+    const FakeWebSocket = class extends FakeSocket {
+      static readonly CONNECTING = READY.connecting;
+      static readonly OPEN = READY.open;
+      static readonly CLOSING = READY.closing;
+      static readonly CLOSED = READY.closed;
+
+      constructor(url: string | URL, protocols: string | string[] = []) {
+        super(link, String(url), [protocols].flat());
+        urls.push(this.url);
+      }
+    };
+    this.WebSocket = FakeWebSocket as WebSocketClass;
+  }
+
+  /** The rooms that pages are subscribed to now, as often as there are subscriptions on the wire. */
+  get subscriptions(): JsonObject[] {
+    return [...this.#sockets].flatMap(({ rooms }) => [...rooms.values()].flat());
+  }
+
+  /** How many pages are connected now. */
+  get connections(): number {
+    return this.#sockets.size;
+  }
+
+  /** Replaces the global `WebSocket`. Returns a function that restores it. */
+  install(): () => void {
+    const scope = globalThis as { WebSocket?: unknown };
+    const before = Object.getOwnPropertyDescriptor(scope, "WebSocket");
+    Object.defineProperty(scope, "WebSocket", {
+      value: this.WebSocket,
+      configurable: true,
+      writable: true,
+    });
+    return () => {
+      if (before) Object.defineProperty(scope, "WebSocket", before);
+      else delete scope.WebSocket;
+    };
+  }
+
+  /**
+   * Publishes as the backend does, to one room or several: handlers have been called when it
+   * returns. Returns the number of subscriptions that it reached. In React tests, call it in `act`.
+   */
+  publish(rooms: Room | readonly Room[], data: unknown): number {
+    const targets = [rooms].flat().map((room) => JSON.parse(roomKey(room)) as JsonObject);
+    let reached = 0;
+    for (const socket of [...this.#sockets]) {
+      for (const [requestId, subscribed] of [...socket.rooms]) {
+        if (!subscribed.some((room) => targets.some((target) => meets(room, target)))) continue;
+        reached++;
+        socket.deliver({ type: "publish", data: data ?? null, requestId });
+      }
+    }
+    return reached;
+  }
+
+  /**
+   * Closes every connection: 1012 `restart 5000` for a restart, 4300 `refused` for a visitor who must
+   * sign in. See the protocol for what each code means.
+   */
+  close(code = 1012, reason = "restart 0"): void {
+    for (const socket of [...this.#sockets]) socket.end(code, reason);
+  }
+
+  /** Cuts every connection without a close frame, as a broken network does. */
+  cut(): void {
+    this.close(1006, "");
+  }
+
+  /** No connection succeeds until `up()`, and those that there are end. */
+  down(): void {
+    this.#mood = "down";
+    this.cut();
+  }
+
+  /** Every visitor is refused until `up()`, as after a logout; those who are connected end. */
+  refuse(): void {
+    this.#mood = "refusing";
+    this.close(4300, "refused");
+  }
+
+  /** Connections stay, and nothing is answered until `up()`: a dead network. */
+  silence(): void {
+    this.#mood = "silent";
+  }
+
+  /** Everything works again. The client reconnects by its own back-off, or with `connect()`. */
+  up(): void {
+    this.#mood = "up";
+  }
+
+  /** Sends any message to every page, of a later version for one. */
+  deliver(message: object): void {
+    for (const socket of [...this.#sockets]) socket.deliver(message);
+  }
+
+  #opened(socket: FakeSocket): void {
+    if (this.#mood === "silent") return;
+    if (this.#mood === "down") return socket.end(1006, "");
+    this.#sockets.add(socket);
+    socket.readyState = READY.open;
+    socket.onopen?.({} as never);
+    const isAuthorized = this.#mood !== "refusing";
+    const rooms = this.grants ?? [];
+    socket.deliver(
+      isAuthorized ? { is_authorized: true, allowed_rooms: rooms } : { is_authorized: false },
+    );
+    if (isAuthorized) return;
+    if (socket.protocol) socket.end(4300, "refused");
+    else socket.end(1000, "");
+  }
+
+  #received(socket: FakeSocket, text: string): void {
+    if (text === "ping") this.pings++;
+    if (this.#mood === "silent" || socket.readyState !== READY.open) return;
+    if (text === "ping") return socket.deliver("pong");
+    const message = JSON.parse(text) as JsonObject;
+    this.received.push(message);
+    const { requestId } = message;
+    const named = socket.protocol && requestId !== undefined ? { requestId } : {};
+    const answer = (code: string | null) =>
+      socket.deliver(
+        code ? { code: "error", message: code, ...named } : { code: "success", ...named },
+      );
+    if (message["type"] === "subscribe") answer(this.#subscribe(socket, message));
+    else if (message["type"] === "unsubscribe") {
+      if (requestId === undefined) answer("no-request-id");
+      else answer(socket.rooms.delete(requestId) ? null : "not-subscribed");
+    } else if (message["type"] === "status") {
+      const rooms = new Set(this.subscriptions.map((room) => roomKey(room)));
+      socket.deliver({ open_connections: this.#sockets.size, num_rooms: rooms.size });
+    } else if (message["type"] !== "authenticate") answer("message-type-not-allowed");
+  }
+
+  #subscribe(socket: FakeSocket, { room, requestId }: JsonObject): string | null {
+    if (requestId === undefined) return "no-request-id";
+    if (typeof room !== "object" || room === null || Array.isArray(room)) return "invalid-room";
+    const asked = room as JsonObject;
+    const isGranted = this.grants?.some((grant) => permits(grant as JsonObject, asked)) ?? true;
+    if (!isGranted) return "room-not-found";
+    const rooms = socket.rooms.get(requestId) ?? [];
+    if (!rooms.some((other) => roomKey(other) === roomKey(asked))) rooms.push(asked);
+    socket.rooms.set(requestId, rooms);
+    return null;
+  }
+}
+
+/** Whether two rooms have the same keys, and values that a function finds alike. */
+function alike(one: JsonObject, other: JsonObject, same: (a: unknown, b: unknown) => boolean) {
+  const keys = Object.keys(one);
+  return (
+    keys.length === Object.keys(other).length &&
+    keys.every((key) => Object.hasOwn(other, key) && same(one[key], other[key]))
+  );
+}
+
+function isEqual(one: unknown, other: unknown): boolean {
+  return roomKey({ value: one }) === roomKey({ value: other });
+}
+
+/** Whether a grant permits a room: `*` in the room needs one in the grant. */
+function permits(grant: JsonObject, room: JsonObject): boolean {
+  return alike(grant, room, (granted, asked) => granted === "*" || isEqual(granted, asked));
+}
+
+/** Whether a subscription hears a trigger: `*` on either side is any value. */
+function meets(subscribed: JsonObject, target: JsonObject): boolean {
+  return alike(subscribed, target, (a, b) => a === "*" || b === "*" || isEqual(a, b));
+}

@@ -1,0 +1,166 @@
+// The gateway in memory answers as the real one does: each scenario runs against both.
+
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import WebSocket from "ws";
+
+import { HighTemplar } from "../src/index.js";
+import { FakeGateway } from "../src/testing.js";
+import { startBackend } from "./support/backend.js";
+import { eventually } from "./support/eventually.js";
+import { settled } from "./support/fake.js";
+import { type Gateway, startGateway } from "./support/gateway.js";
+
+const GRANTS = [
+  { target: "order", customer: 7 },
+  { target: "news", topic: "*" },
+  { target: "stock", at: { shelf: [1, "a"] } },
+];
+
+/** What a scenario can do with either. */
+interface Side {
+  connect(): HighTemplar;
+  publish(room: object, data: unknown): unknown;
+}
+
+let side: Side;
+const clients: HighTemplar[] = [];
+afterEach(() => {
+  for (const client of clients.splice(0)) client.close();
+});
+
+const real: Side & { gateway?: Gateway; backend?: Awaited<ReturnType<typeof startBackend>> } = {
+  connect: () =>
+    new HighTemplar({
+      url: `ws://127.0.0.1:${real.gateway?.port}/ws/`,
+      token: "anna",
+      WebSocket,
+    }),
+  publish: (room, data) => real.gateway?.publish(room, data),
+};
+beforeAll(async () => {
+  real.backend = await startBackend();
+  real.backend.allow("anna", GRANTS);
+  real.gateway = await startGateway(real.backend.url);
+});
+afterAll(async () => {
+  await real.gateway?.stop("SIGKILL");
+  await real.backend?.stop();
+});
+
+function inMemory(): Side {
+  const gateway = new FakeGateway({ grants: GRANTS });
+  const { WebSocket } = gateway;
+  return {
+    connect: () => new HighTemplar({ url: "ws://gateway/ws/", WebSocket }),
+    publish: (room, data) => gateway.publish(room, data),
+  };
+}
+
+describe.each(["the real gateway", "the gateway in memory"])("%s", (name) => {
+  const open = async () => {
+    side = name === "the real gateway" ? real : inMemory();
+    const client = side.connect();
+    clients.push(client);
+    await client.ready();
+    return client;
+  };
+
+  test("sends the grants", async () => {
+    const client = await open();
+    expect(client.status.grants).toEqual(GRANTS);
+  });
+
+  test.each([
+    [{ target: "order", customer: 7 }, null],
+    [{ customer: 7, target: "order" }, null],
+    [{ target: "order", customer: "7" }, "room-not-found"],
+    [{ target: "order", customer: 8 }, "room-not-found"],
+    [{ target: "order", customer: "*" }, "room-not-found"],
+    [{ target: "order" }, "room-not-found"],
+    [{ target: "order", customer: 7, more: 1 }, "room-not-found"],
+    [{ target: "news", topic: "x" }, null],
+    [{ target: "news", topic: { any: [1] } }, null],
+    [{ target: "news", topic: "*" }, null],
+    [{ target: "stock", at: { shelf: [1, "a"] } }, null],
+    [{ target: "stock", at: { shelf: ["a", 1] } }, "room-not-found"],
+    [{}, "room-not-found"],
+  ])("permits %j: %s", async (room, code) => {
+    const client = await open();
+    const subscription = client.subscribe(room);
+    const answer = await subscription.ready.catch((error) => error.code);
+    expect(answer ?? null).toBe(code);
+  });
+
+  test.each([
+    [{ target: "news", topic: "x" }, { target: "news", topic: "x" }, true],
+    [{ target: "news", topic: "x" }, { target: "news", topic: "y" }, false],
+    [{ target: "news", topic: "*" }, { target: "news", topic: "y" }, true],
+    [{ target: "news", topic: "x" }, { target: "news", topic: "*" }, true],
+    [{ target: "news", topic: "x" }, { target: "news" }, false],
+    [{ target: "order", customer: 7 }, { target: "order", customer: "7" }, false],
+    [{ target: "order", customer: 7 }, { customer: 7, target: "order" }, true],
+  ])("a subscription to %j hears what is published to %j: %s", async (room, target, hears) => {
+    const client = await open();
+    const [heard, last] = [vi.fn(), vi.fn()];
+    await client.subscribe(room, (data) => heard(data)).ready;
+    await client.subscribe({ target: "stock", at: { shelf: [1, "a"] } }, last).ready;
+    await side.publish(target, { n: [1, null] });
+    await side.publish({ target: "stock", at: { shelf: [1, "a"] } }, null);
+    await eventually(() => last.mock.calls.length === 1);
+    expect(last.mock.calls[0]?.[0]).toBeNull();
+    expect(heard.mock.calls).toEqual(hears ? [[{ n: [1, null] }]] : []);
+  });
+
+  test("answers what is no request, and the status", async () => {
+    const client = await open();
+    const answers: unknown[] = [];
+    client.addEventListener("message", ({ detail }) => answers.push(detail));
+    for (const message of [
+      { type: "nonsense", requestId: 5 },
+      { type: "subscribe", room: { target: "order", customer: 7 } },
+      { type: "subscribe", room: "order", requestId: 6 },
+      { type: "unsubscribe", requestId: "nobody's" },
+      { type: "unsubscribe" },
+      { type: "status" },
+    ]) {
+      client.send(message);
+    }
+    await eventually(() => answers.length === 6);
+    expect(answers).toMatchObject([
+      { code: "error", message: "message-type-not-allowed", requestId: 5 },
+      { code: "error", message: "no-request-id" },
+      { code: "error", message: "invalid-room", requestId: 6 },
+      { code: "error", message: "not-subscribed", requestId: "nobody's" },
+      { code: "error", message: "no-request-id" },
+      { open_connections: 1, num_rooms: 0 },
+    ]);
+  });
+});
+
+test("it can take the place of the global WebSocket, and gives it back", async () => {
+  const before = globalThis.WebSocket;
+  const gateway = new FakeGateway();
+  const restore = gateway.install();
+  const client = new HighTemplar({ url: "ws://gateway/ws/", autoConnect: true });
+  await client.ready();
+  restore();
+  expect(globalThis.WebSocket).toBe(before);
+  expect(gateway.connections).toBe(1);
+  client.close();
+  await settled();
+  expect(gateway.connections).toBe(0);
+});
+
+test.each([false, true])("a visitor who is refused signs in (legacy: %s)", async (legacy) => {
+  const gateway = new FakeGateway();
+  gateway.refuse();
+  const authenticate = vi.fn(() => gateway.up());
+  const { WebSocket } = gateway;
+  const client = new HighTemplar({ url: "ws://gateway/ws/", WebSocket, legacy, authenticate });
+  await client.ready();
+  expect(authenticate).toHaveBeenCalledOnce();
+  expect(authenticate).toHaveBeenCalledWith(
+    expect.objectContaining(legacy ? { code: 1000 } : { code: 4300, reason: "refused" }),
+  );
+  client.close();
+});
