@@ -38,10 +38,13 @@ def render(text, **context):
 def test_it_is_collected_and_the_page_imports_it(collected):
     shown = render("{% high_templar_client %}")
     found = re.fullmatch('<script type="importmap">(.*)</script>', shown)
-    imported = json.loads(found[1])["imports"]["@high-templar/client"].removeprefix("/static/")
+    imports = json.loads(found[1])["imports"]
+    assert imports["@high-templar/client/live"] == imports["@high-templar/client"]
+    imported = imports["@high-templar/client"].removeprefix("/static/")
     source = (collected / imported).read_text()
     assert "sourceMappingURL" not in source
     assert re.search(r"\bexport\s*{[^}]*\bHighTemplar\b", source)
+    assert re.search(r"\bexport\s*{[^}]*\blive\b", source)
 
 
 def test_a_content_security_policy():

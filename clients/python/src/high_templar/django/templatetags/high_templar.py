@@ -19,8 +19,8 @@ register = template.Library()
 CLIENT = "high_templar/client.js"
 """The client among the static files."""
 
-MODULE = "@high-templar/client"
-"""What modules of a page import it as."""
+MODULES = ["@high-templar/client", "@high-templar/client/live"]
+"""What modules of a page import it as: both are in the one file."""
 
 _ESCAPES = {ord("<"): "\\u003C", ord(">"): "\\u003E", ord("&"): "\\u0026"}
 
@@ -29,12 +29,14 @@ _ESCAPES = {ord("<"): "\\u003C", ord(">"): "\\u003E", ord("&"): "\\u0026"}
 def high_templar_client(context: Context, nonce: Any = None) -> SafeString:
     """An import map, so that modules of the page can import ``@high-templar/client``.
 
+    Also ``@high-templar/client/live``.
+
     Stands before the page's module scripts. With a Content Security Policy the ``nonce`` is taken
     from the context (Django 6's ``csp_nonce``, or django-csp's ``request.csp_nonce``). A page with
     an import map of its own names ``{% static "high_templar/client.js" %}`` there instead.
     """
     found = nonce or context.get("csp_nonce") or getattr(context.get("request"), "csp_nonce", None)
-    imports = json.dumps({"imports": {MODULE: static(CLIENT)}}).translate(_ESCAPES)
+    imports = json.dumps({"imports": dict.fromkeys(MODULES, static(CLIENT))}).translate(_ESCAPES)
     # Without markup in it: the text of a script is not escaped by HTML's rules.
     return format_html(
         '<script type="importmap"{}>{}</script>',
