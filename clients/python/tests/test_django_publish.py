@@ -495,6 +495,18 @@ def test_the_fixture(published):
     assert published.to(OrderRoom(customer=7))[0]["note"] == ""
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_one_without_django_warns_within_a_transaction():
+    """It is the first name that an editor offers."""
+    from high_templar import publish as plain
+
+    with capture(), transaction.atomic():
+        with pytest.warns(UncommittedDataWarning, match="high_templar.django"):
+            plain(NEWS, 1)
+    with capture():
+        plain(NEWS, 1)
+
+
 def test_capture_without_django():
     from high_templar import publish as plain
 

@@ -142,6 +142,33 @@ def test_an_address_that_swallows_leaves_time_for_the_next(gateway, monkeypatch)
             sock.close()
 
 
+def test_a_name_server_that_is_silent(monkeypatch):
+    over, asked = threading.Event(), []
+    real = socket.getaddrinfo
+
+    def resolve(host, *arguments):
+        if host != "gateway.example":
+            return real(host, *arguments)
+        if socket.AI_NUMERICHOST in arguments:
+            raise socket.gaierror
+        asked.append(host)
+        over.wait(60)
+        raise socket.gaierror("no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    publisher = Publisher("http://gateway.example:8002", timeout=0.1, attempts=1)
+    found = failures(publisher, 3)
+    assert all("resolving the host name timed out" in str(error) for error in found)
+    # However often it is asked for, one thread waits.
+    assert asked == ["gateway.example"]
+    over.set()
+
+
+def test_a_name_that_does_not_exist():
+    with pytest.raises(UnavailableError, match="cannot reach"):
+        Publisher("http://does-not-exist.invalid:8002", timeout=20, attempts=1).publish(NEWS, 1)
+
+
 def test_an_answer_that_drips():
     """Every byte comes in time, the whole answer does not."""
     over = threading.Event()

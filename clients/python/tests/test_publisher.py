@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+import high_templar
 from high_templar import AsyncPublisher
 from high_templar import InvalidTriggerError
 from high_templar import Publisher
@@ -365,5 +366,18 @@ def test_async_does_not_hold_up_the_loop(trickster):
             gateway.over.set()
             with pytest.raises(UnconfirmedError):
                 await call
+
+    asyncio.run(main())
+
+
+def test_the_blocking_call_warns_on_an_event_loop(gateway, monkeypatch):
+    monkeypatch.setenv("HIGH_TEMPLAR_URL", gateway.internal_url)
+    monkeypatch.setenv("HIGH_TEMPLAR_API_KEY", "key")
+    monkeypatch.setattr(high_templar, "_default", None)
+
+    async def main():
+        with pytest.warns(RuntimeWarning, match="apublish"):
+            high_templar.publish(NEWS, 1)
+        assert await high_templar.apublish(NEWS, 1)
 
     asyncio.run(main())

@@ -99,7 +99,7 @@ class HttpTransport:
     """Keeps connections open and sends over them, from any thread.
 
     ``api_key`` is the gateway's ``internal.api_key``. ``connect_timeout`` bounds connecting, in
-    seconds, all addresses of a name together; resolving the name is up to the system's resolver.
+    seconds: resolving a name, and all of its addresses together.
     """
 
     def __init__(

@@ -11,10 +11,13 @@ import io
 import re
 import socket
 import ssl
+import threading
 from email.message import Message
+from typing import Any
 from typing import NamedTuple
 
 from high_templar.transport import Deadline
+from high_templar.transport import forget_after_fork
 
 HEAD_BYTES_MAX = 64 << 10
 """Longest head of an answer."""
@@ -75,7 +78,7 @@ class Connection:
         if self._endpoint.unix:
             self._socket = self._connected(socket.AF_UNIX, self._endpoint.unix, deadline.left)
             return
-        found = socket.getaddrinfo(self._endpoint.host, self._endpoint.port, 0, socket.SOCK_STREAM)
+        found = resolve(self._endpoint.host, self._endpoint.port, deadline)
         for index, (family, _, _, _, address) in enumerate(found):
             try:
                 # An address that swallows everything leaves time for the others.
@@ -245,6 +248,63 @@ class Connection:
         framed = "Content-Length" in headers or "Transfer-Encoding" in headers
         persists = "keep-alive" in tokens if self._is_version_1_0 else "close" not in tokens
         return persists and (framed or status in _WITHOUT_BODY)
+
+
+class _Resolution:
+    """One question to the system's resolver, under way in a thread of its own."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.is_done = threading.Event()
+        self.found: list[Any] = []
+        self.error: OSError | None = None
+        self._question = host, port
+
+    def run(self) -> None:
+        try:
+            self.found = socket.getaddrinfo(*self._question, 0, socket.SOCK_STREAM)
+        except OSError as error:
+            self.error = error
+        finally:
+            with _resolutions.lock:
+                _resolutions.pending.pop(self._question, None)
+            self.is_done.set()
+
+
+class _Resolutions:
+    """What is being resolved: one thread for each name, however many wait for it."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+        forget_after_fork(self)
+
+    def after_fork(self) -> None:
+        self.lock = threading.Lock()
+        self.pending: dict[tuple[str, int], _Resolution] = {}
+
+
+_resolutions = _Resolutions()
+
+
+def resolve(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """The addresses of a host, as `socket.getaddrinfo` returns them, until a deadline.
+
+    The system's resolver knows no deadline of ours: a name server that is silent holds a caller for
+    many seconds.
+    """
+    try:
+        return socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass
+    with _resolutions.lock:
+        resolution = _resolutions.pending.get((host, port))
+        if resolution is None:
+            resolution = _resolutions.pending[host, port] = _Resolution(host, port)
+            threading.Thread(target=resolution.run, name="high-templar-dns", daemon=True).start()
+    if not resolution.is_done.wait(_some(deadline)):
+        raise TimeoutError("resolving the host name timed out")
+    if resolution.error is not None:
+        raise resolution.error
+    return resolution.found
 
 
 def _some(deadline: Deadline) -> float:

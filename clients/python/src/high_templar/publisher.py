@@ -77,10 +77,10 @@ class Publisher:
     `DEFAULT_URL`. ``api_key`` is the gateway's ``internal.api_key``; without it the variable
     ``HIGH_TEMPLAR_API_KEY`` counts. ``ssl_context`` is for ``https://`` with a private CA.
 
-    ``timeout`` bounds a call in seconds: connecting, all ``attempts`` and the pauses between them.
-    A call of more than 1,000 triggers is several requests, each with a timeout of its own as long
-    as they succeed. ``connect_timeout`` bounds connecting within that. Resolving a host name is up
-    to the system. Every trigger has an id, so that another attempt is never a second delivery.
+    ``timeout`` bounds a call in seconds: resolving the host name, connecting, all ``attempts`` and
+    the pauses between them. A call of more than 1,000 triggers is several requests, each with a
+    timeout of its own as long as they succeed. ``connect_timeout`` bounds resolving and connecting
+    within that. Every trigger has an id, so that another attempt is never a second delivery.
 
     After a few failed attempts in a row a circuit breaker opens, one per process and address:
     calls fail at once with a `CircuitOpenError`, and one is let through now and then to find out

@@ -21,7 +21,6 @@ from high_templar.testing import Published
 from high_templar.testing import capture
 from high_templar.websocket import Client
 
-
 TIMEOUT_SECONDS = 10.0
 """The least ``TIMEOUT`` while a `LiveGateway` runs."""
 
