@@ -16,9 +16,10 @@ from django.db.models import QuerySet
 from django.dispatch import receiver
 from django.http import HttpRequest
 from django.utils import timezone
+from high_templar.django import connection_alive
+from high_templar.django import connection_closed
+from high_templar.django import connection_opened
 from high_templar.django import publish
-from high_templar.django import user_offline
-from high_templar.django import user_online
 
 from orders.models import Presence
 from orders.models import User
@@ -37,7 +38,7 @@ def online_for(user: User) -> QuerySet[User]:
     return found.select_related("branch", "customer").order_by("first_name")
 
 
-@receiver(user_online)
+@receiver([connection_opened, connection_alive])
 def came(user: User, request: HttpRequest, event: str, **_: Any) -> None:
     """A page connected, or pinged."""
     forget_silent()
@@ -54,7 +55,7 @@ def came(user: User, request: HttpRequest, event: str, **_: Any) -> None:
         presence.save()
 
 
-@receiver(user_offline)
+@receiver(connection_closed)
 def went(user: User, request: HttpRequest, **_: Any) -> None:
     """A page was closed, or its connection lost."""
     with watching(user):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from high_templar.django import ANY
 from high_templar.django import Room
-from high_templar.django import rooms_for_user
+from high_templar.django import grants_for_user
 
 from orders.models import Channel
 from orders.models import Role
@@ -30,7 +30,7 @@ class PresenceRoom(Room):
     of: str
 
 
-@rooms_for_user
+@grants_for_user
 def orders(user: User) -> Iterator[OrderRoom]:
     """All orders, those of one's branch, or one's own: as `OrderQuerySet.seen_by`."""
     if user.role == Role.MANAGER:
@@ -41,13 +41,13 @@ def orders(user: User) -> Iterator[OrderRoom]:
         yield OrderRoom(branch=ANY, customer=user.customer_id)
 
 
-@rooms_for_user
+@grants_for_user
 def chat(user: User) -> Iterator[ChatRoom]:
     """Every channel, or the one for everybody."""
     yield ChatRoom(channel=ANY if user.works_here else str(Channel.EVERYBODY))
 
 
-@rooms_for_user
+@grants_for_user
 def presence(user: User) -> Iterator[PresenceRoom]:
     """Customers see who of the house is there, not each other."""
     yield PresenceRoom(of=ANY if user.works_here else "staff")

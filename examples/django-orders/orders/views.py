@@ -69,9 +69,9 @@ def board(request: HttpRequest) -> HttpResponse:
             "live": {
                 "url": settings.HIGH_TEMPLAR["PUBLIC_URL"],
                 "rooms": {
-                    "order": dict(order_room),
-                    "chat": dict(chat_room),
-                    "presence": dict(presence_room),
+                    "order": order_room,
+                    "chat": chat_room,
+                    "presence": presence_room,
                 },
             },
         },
