@@ -4,7 +4,11 @@ import asyncio
 import logging
 import os
 import re
+import shutil
+import ssl
+import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -381,3 +385,41 @@ def test_the_blocking_call_warns_on_an_event_loop(gateway, monkeypatch):
         assert await high_templar.apublish(NEWS, 1)
 
     asyncio.run(main())
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of ``localhost`` that nobody signed, with its key, in one file."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+    path = tmp_path_factory.mktemp("tls") / "cert.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*made, "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.fixture
+def tls_gateway(trickster, certificate):
+    """The address of a gateway behind TLS."""
+    gateway = trickster()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    gateway.server.socket = context.wrap_socket(gateway.server.socket, server_side=True)
+    return f"https://localhost:{gateway.server.server_port}"
+
+
+def test_a_ca_of_your_own(tls_gateway, certificate):
+    with pytest.raises(UnavailableError, match=r"not accepted: self.signed.*SSL_CERT_FILE"):
+        Publisher(tls_gateway, attempts=1).publish(NEWS, 1)
+    context = ssl.create_default_context(cafile=certificate)
+    with Publisher(tls_gateway, attempts=1, ssl_context=context) as publisher:
+        assert publisher.publish(NEWS, 1).position
+
+
+def test_tls_to_a_port_without(trickster):
+    with trickster() as gateway:
+        url = gateway.url.replace("http://", "https://")
+        with pytest.raises(UnavailableError, match="does that port speak TLS"):
+            Publisher(url, attempts=1).publish(NEWS, 1)

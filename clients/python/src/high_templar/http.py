@@ -234,6 +234,12 @@ def _failure(
     url: str, error: Exception, connection: Connection, ids: Sequence[str]
 ) -> TransientError:
     what = str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        sentence = f"the certificate of {url} is not accepted: {error.verify_message}; "
+        remedy = "a CA of your own goes into ssl_context or the variable SSL_CERT_FILE"
+        return UnavailableError(sentence + remedy, ids=ids)
+    if isinstance(error, ssl.SSLError) and not connection.is_sent:
+        return UnavailableError(f"{url}: {what}; does that port speak TLS?", ids=ids)
     if connection.is_sent:
         return UnconfirmedError(f"{url} did not answer: {what}", ids=ids)
     if connection.is_connected:

@@ -71,7 +71,13 @@ class Command(BaseCommand):
                 value = environment[name]
                 self.stdout.write(f"{name}={value if options['secrets'] else shown(name, value)}")
             return
-        execute(options["arguments"] or ["serve"], environment)
+        arguments = options["arguments"] or ["serve"]
+        if arguments[0] == "serve":
+            self.stderr.write(
+                "settings.py has been read: restart this command after a change to it. "
+                "SIGHUP reads the gateway's own files again, such as high-templar.toml."
+            )
+        execute(arguments, environment)
 
 
 def shown(name: str, value: str) -> str:
