@@ -5,6 +5,8 @@ import os
 import signal
 
 import pytest
+from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.http import HttpResponse
@@ -14,8 +16,12 @@ from django.urls import path
 from shop.models import Order
 from shop.rooms import OrderRoom
 
+from high_templar import Receipt
+from high_templar import Trigger
+from high_templar import UnavailableError
 from high_templar.django import ANY
 from high_templar.django import apublish
+from high_templar.django import budget
 from high_templar.django import publish
 from high_templar.django import user_offline
 from high_templar.django import user_online
@@ -174,56 +180,90 @@ def publish_again(anna):
     return True
 
 
-@pytest.mark.django_db
-def test_the_time_of_a_request_is_for_all_it_publishes(monkeypatch):
-    from django.core.signals import request_finished
-    from django.core.signals import request_started
+class Clock:
+    """Stands for the time, and for a publisher that takes some of it."""
 
-    from high_templar.django import budget
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        monkeypatch.setattr("time.monotonic", lambda: self.now)
 
-    now = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
-    request_started.send(sender=None)
-    with budget.spending(0.5) as deadline:
-        assert deadline.left == 0.5
-        now[0] += 0.375
-    with budget.spending(0.5) as deadline:
-        assert deadline.left == 0.125
-        now[0] += 0.5
-    with budget.spending(0.5) as deadline:
-        assert deadline.left == 0
-    request_finished.send(sender=None)
-    with budget.spending(0.5) as deadline:
-        assert deadline.left == 0.5
+    def publish(self, seconds, error=None, count=1):
+        """The time that a call gets which then takes so many seconds."""
+        left = []
+
+        def send(triggers, deadline):
+            left.append(deadline.left)
+            self.now += seconds
+            return [Receipt(trigger.id, error=error) for trigger in triggers]
+
+        budget.publish([Trigger({}, 1)] * count, 0.5, send)
+        return left[0]
 
 
-def test_the_time_of_an_asynchronous_request(monkeypatch):
-    """As Django's ASGI handler makes its contexts; tasks and threads share that of the request."""
-    from asgiref.sync import ThreadSensitiveContext
-    from asgiref.sync import sync_to_async
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
 
-    from high_templar.django import budget
 
-    now = [100.0]
+@pytest.fixture
+def served(clock):
+    """As within a request."""
+    budget._begin()
+    yield
+    budget._end()
 
-    def spend():
-        with budget.spending(1.0) as deadline:
-            left = deadline.left
-            now[0] += 0.25
-        return left
 
-    async def request():
-        async with ThreadSensitiveContext():
-            first = await sync_to_async(spend)()
-            second = await asyncio.create_task(sync_to_async(spend)())
-            return first, second
+FAILED = UnavailableError("hangs")
 
-    monkeypatch.setattr(budget.time, "monotonic", lambda: now[0])
 
-    async def main():
-        return [await request(), await request()]
+class TestTimeOfARequest:
+    def test_is_for_all_that_it_publishes_in_vain(self, clock, served):
+        assert clock.publish(0.375, FAILED) == 0.5
+        assert clock.publish(0.125, FAILED) == pytest.approx(0.125)
+        assert clock.publish(0, FAILED) == pytest.approx(0)
 
-    assert asyncio.run(main()) == [(1.0, 0.75), (1.0, 0.75)]
+    def test_is_for_a_slow_gateway_too(self, clock, served):
+        assert clock.publish(0.3) == 0.5
+        assert clock.publish(0.3) < 0.3
+        assert clock.publish(0) < 0.1
+
+    def test_what_succeeds_at_the_usual_pace_costs_nothing(self, clock, served):
+        for _ in range(1_000):
+            assert clock.publish(0.01) == 0.5
+        clock.publish(1.0, count=5_000)
+        assert clock.publish(0) == 0.5
+
+    def test_comes_back_to_a_request_that_takes_long(self, clock, served):
+        clock.publish(0.5, FAILED)
+        assert clock.publish(0) == 0
+        clock.now += 10
+        assert clock.publish(0) == 0.5
+
+    def test_each_request_has_its_own(self, clock, served):
+        clock.publish(0.5, FAILED)
+        budget._begin()
+        assert clock.publish(0) == 0.5
+
+    def test_elsewhere_each_call_has_its_own(self, clock):
+        clock.publish(0.5, FAILED)
+        assert clock.publish(0) == 0.5
+
+    def test_of_an_asynchronous_request(self, clock):
+        """As Django's ASGI handler makes its contexts; tasks and threads share the request's."""
+
+        def spend():
+            return clock.publish(0.25, FAILED)
+
+        async def request():
+            async with ThreadSensitiveContext():
+                first = await sync_to_async(spend)()
+                second = await asyncio.create_task(sync_to_async(spend)())
+                return first, second
+
+        async def main():
+            return [await request(), await request()]
+
+        assert asyncio.run(main()) == [(0.5, 0.25), (0.5, 0.25)]
 
 
 def wait_for(condition):

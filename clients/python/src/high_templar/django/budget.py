@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from asgiref.sync import SyncToAsync
@@ -19,12 +19,34 @@ from django.core.signals import request_started
 from django.dispatch import receiver
 
 from high_templar.transport import Deadline
+from high_templar.transport import Receipt
+from high_templar.trigger import Trigger
+
+REFILL = 0.1
+"""Seconds that a request gets back in a second, so that one that streams for hours may publish."""
+
+GRACE = 0.1
+"""The part of the timeout that a hundred triggers may take without being charged."""
 
 
 class _Spent:
-    """Seconds that a request has waited so far."""
+    """Seconds that a request has waited in vain, or for a slow gateway."""
 
-    seconds = 0.0
+    def __init__(self) -> None:
+        self._seconds = 0.0
+        self._at = time.monotonic()
+
+    def seconds(self) -> float:
+        """What is spent by now."""
+        now = time.monotonic()
+        self._seconds = max(0.0, self._seconds - REFILL * (now - self._at))
+        self._at = now
+        return self._seconds
+
+    def add(self, seconds: float) -> None:
+        """Charges seconds that have just passed."""
+        self._seconds += max(0.0, seconds)
+        self._at = time.monotonic()
 
 
 class _Thread(threading.local):
@@ -37,18 +59,28 @@ _thread = _Thread()
 _contexts: weakref.WeakKeyDictionary[Any, _Spent] = weakref.WeakKeyDictionary()
 
 
-@contextmanager
-def spending(timeout: float) -> Iterator[Deadline]:
-    """A deadline for one call of the request that is being served, or of none."""
+def publish(
+    triggers: Sequence[Trigger],
+    timeout: float,
+    send: Callable[[Sequence[Trigger], Deadline], list[Receipt]],
+) -> list[Receipt]:
+    """Sends triggers within what is left to the request that is being served, if there is one.
+
+    What succeeds at the usual pace costs nothing, so that a request may publish much.
+    """
     spent = _of_request()
     if spent is None:
-        yield Deadline(timeout)
-        return
+        return send(triggers, Deadline(timeout))
+    deadline = Deadline(max(0.0, timeout - spent.seconds()))
     begun = time.monotonic()
+    free = 0.0
     try:
-        yield Deadline(max(0.0, timeout - spent.seconds))
+        receipts = send(triggers, deadline)
+        if all(receipts):
+            free = GRACE * timeout * (1 + len(triggers) / 100)
     finally:
-        spent.seconds += time.monotonic() - begun
+        spent.add(time.monotonic() - begun - free)
+    return receipts
 
 
 def _of_request() -> _Spent | None:

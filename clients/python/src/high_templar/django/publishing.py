@@ -136,8 +136,11 @@ def _alias(using: str | Model | None) -> str:
 def _send(triggers: Sequence[Trigger]) -> list[Receipt]:
     try:
         sender = publisher()
-        with budget.spending(sender.timeout) as deadline:
-            return sender.publish_all(triggers, deadline=deadline)
+        return budget.publish(
+            triggers,
+            sender.timeout,
+            lambda waiting, deadline: sender.publish_all(waiting, deadline=deadline),
+        )
     except Exception as error:
         # Publishers log a `PublishError` themselves: this is a wrong setting, which the system
         # checks report. The data are committed, so there is nothing the caller could undo.
