@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 from django.db import connections
 from django.db import transaction
+from django.db.transaction import TransactionManagementError
 from django.test import TestCase
 from shop.models import Order
 from shop.rooms import OrderRoom
@@ -237,6 +238,14 @@ class TestTransactions:
         with pytest.raises(RuntimeError):
             sell()
         assert wire.requests == [published("outer", "inner", "inner too")]
+
+    def test_hooks_that_are_run_too_early_send_nothing(self, wire):
+        with transaction.atomic():
+            publish(NEWS, 1)
+            with pytest.raises(TransactionManagementError):
+                connections["default"].run_and_clear_commit_hooks()
+            assert wire.requests == []
+        assert wire.requests == [published(1)]
 
     def test_what_fails_to_be_sent_keeps_no_hook_from_running(self, wire, settings, monkeypatch):
         settings.HIGH_TEMPLAR = {"ON_ERROR": "raise"}

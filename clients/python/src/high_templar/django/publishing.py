@@ -273,6 +273,10 @@ class Outbox:
 
     def run_hooks(self, connection: BaseDatabaseWrapper, run: Callable[[], None]) -> None:
         """Runs the hooks of a commit, and sends whatever they do."""
+        if connection.in_atomic_block:
+            # Django refuses, and nothing is committed.
+            run()
+            return
         hooks = [hook[1] for hook in connection.run_on_commit]
         # All of it is committed now, so a hook that publishes something newer sends these first.
         self.commit(hook for hook in hooks if isinstance(hook, Entry))
