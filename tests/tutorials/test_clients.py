@@ -48,8 +48,8 @@ def test_programs_of_the_clients(read, open_page):
         open_page(f"{site}app.html", f"connect.sid={cookie}") as react,
         open_page(f"{site}plain.html", f"connect.sid={cookie}") as plain,
     ):
-        one.sees("Connection: open")
-        react.sees("Connection: open")
+        one.sees("Connection: live")
+        react.sees("Connection: live")
         reader.start(f"{sys.executable} listen.py")
 
         # Whoever listens already is counted by the gateway.
