@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use ht_backend::config::{BackendConfig, GuardConfig, HeaderRule, HookCalls};
 use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
@@ -33,6 +34,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
              to every user: set internal.api_key as well, or listen on 127.0.0.1",
         );
     }
+    check_memory(values, mistakes);
     if same_address(&values.listen.value, &internal.value) {
         mistakes.add(
             &internal.place,
@@ -79,6 +81,52 @@ fn check_rabbitmq(values: &Values, mistakes: &mut Mistakes) {
             mistakes.add(&found.place, key, what);
         }
     }
+}
+
+fn ms(period: Duration) -> u64 {
+    u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What clients may make the gateway keep is less than what it may have: else triggers and
+/// newcomers would be turned away for what others hold.
+fn check_memory(values: &Values, mistakes: &mut Mistakes) {
+    let limits = ServerLimits {
+        memory_bytes: values.limits_memory_bytes.value,
+        outbox_total_bytes: values.limits_outbox_total_bytes.value,
+        client_total_bytes: values.limits_client_total_bytes.value,
+        ..ServerLimits::default()
+    };
+    let bounds = limits.memory_bounds(ht_server::memory_allowance());
+    let sum = bounds.outboxes.saturating_add(bounds.clients);
+    if bounds.process == 0 || sum < bounds.process {
+        return;
+    }
+    let written = [
+        (
+            &values.limits_client_total_bytes,
+            "limits.client_total_bytes",
+        ),
+        (
+            &values.limits_outbox_total_bytes,
+            "limits.outbox_total_bytes",
+        ),
+    ];
+    let written = written.iter().find(|(found, _)| found.value.is_some());
+    let (place, key) = written.map_or(
+        (&values.limits_memory_bytes.place, "limits.memory_bytes"),
+        |(found, key)| (&found.place, *key),
+    );
+    let (outboxes, clients, process) = (bounds.outboxes, bounds.clients, bounds.process);
+    mistakes.add(
+        place,
+        key,
+        format!(
+            "limits.client_total_bytes ({clients} bytes) and limits.outbox_total_bytes \
+             ({outboxes} bytes) together reach limits.memory_bytes ({process} bytes): lower one \
+             of them or raise limits.memory_bytes, so that what clients hold never turns \
+             triggers away"
+        ),
+    );
 }
 
 fn check_backend(values: &Values, mistakes: &mut Mistakes) {
@@ -188,6 +236,7 @@ fn server(values: &Values) -> ServerConfig {
         },
         session: Limits {
             message_bytes: values.limits_message_bytes.value,
+            message_timeout: ms(values.limits_message_timeout.value),
             messages_per_second: values.limits_messages_per_second.value,
             subscriptions: values.limits_subscriptions.value,
             names_per_room: values.limits_names_per_room.value,
@@ -205,6 +254,9 @@ fn server(values: &Values) -> ServerConfig {
             handshake_timeout: values.limits_handshake_timeout.value,
             outbox_age: values.limits_outbox_age.value,
             outbox_total_bytes: values.limits_outbox_total_bytes.value,
+            client_total_bytes: values.limits_client_total_bytes.value,
+            client_bytes_per_address: values.limits_client_bytes_per_address.value,
+            client_bytes_per_user: values.limits_client_bytes_per_user.value,
             memory_bytes: values.limits_memory_bytes.value,
             head_timeout: values.limits_head_timeout.value,
             head_bytes: values.limits_head_bytes.value,

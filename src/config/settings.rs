@@ -258,6 +258,8 @@ settings! {
         "A connection without a message from its client for this long is closed. 0: never.";
     limits_message_bytes: usize, "limits.message_bytes", size(KIB, 64 * MIB), Limits::default().message_bytes,
         "Longest message of a client; beyond it the connection is closed with 1009.";
+    limits_message_timeout: Duration, "limits.message_timeout", period(Duration::ZERO, HOUR), Duration::from_millis(Limits::default().message_timeout),
+        "Time from the first byte of a client's message to its last, however many fragments it has. Beyond it the connection is evicted and closed with 4002. 0: no limit.";
     limits_messages_per_second: usize, "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
         "Messages and control frames of one client in a second; ten times as many may come at once, into which the subscriptions of a page that comes back must fit. Beyond it the connection is closed with 4200. 0: no limit.";
     limits_subscriptions: usize, "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
@@ -274,8 +276,14 @@ settings! {
         "Bytes that may wait for a slow connection; one that gets more is evicted. One message may be longer, for who keeps up. 0: no bound.";
     limits_outbox_age: Duration, "limits.outbox_age", period(Duration::ZERO, HOUR), ServerLimits::default().outbox_age,
         "A connection for which something waits is evicted if it takes neither all of it nor 16 KiB of it in this time. 0: never.";
-    limits_outbox_total_bytes: usize, "limits.outbox_total_bytes", size(0, 1024 * GIB), ServerLimits::default().outbox_total_bytes,
-        "Bytes that may wait for all slow connections together; a large publication that many wait for counts once. Beyond it those are evicted that stood still for longest. Keep it well above `limits.trigger_bytes`. 0: no bound.";
+    limits_outbox_total_bytes: Option<usize>, "limits.outbox_total_bytes", Memory, None,
+        "Bytes that may wait for all slow connections together; a large publication that many wait for counts once. Beyond it those are evicted that stood still for longest. Keep it well above `limits.trigger_bytes`. `auto`: a quarter of `limits.memory_bytes`, at most 256 MiB. 0: no bound.";
+    limits_client_total_bytes: Option<usize>, "limits.client_total_bytes", Memory, None,
+        "Bytes that all clients together may make the gateway keep beside outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Beyond it the connections that hold most, of the addresses that hold most, are evicted and closed with 1013. Together with `limits.outbox_total_bytes` it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no bound.";
+    limits_client_bytes_per_address: Option<usize>, "limits.client_bytes_per_address", Memory, None,
+        "Of these, bytes that the connections of one address may hold; a subscription counts at least 1 KiB. Beyond it the larger connections of the address are evicted; the largest is refused further subscriptions (`too-many-subscriptions`). Addresses are counted like those of `limits.connections_per_address`. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
+    limits_client_bytes_per_user: Option<usize>, "limits.client_bytes_per_user", Memory, None,
+        "The same for the connections of one user, as `backend.user_id_path` tells users. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
     limits_memory_bytes: Option<usize>, "limits.memory_bytes", Memory, None,
         "Resident memory of the process above which visitors and triggers are turned away (503, 1013), until a tenth of it is free again. `auto`: four fifths of the machine's memory, or of the control group's where that is less. 0: no bound.";
     limits_trigger_bytes: usize, "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,

@@ -18,6 +18,7 @@ mod first_frame;
 mod forwarding;
 mod guard;
 mod handshake;
+mod held;
 mod hooks;
 mod idle;
 mod in_flight;

@@ -39,6 +39,10 @@ pub(crate) struct Connection<P> {
     pub(crate) deflate: Option<PerMessageDeflate>,
     /// The subprotocol that was chosen.
     pub(crate) subprotocol: Option<Subprotocol>,
+    /// Bytes that its address and user are charged for, beside what the peer keeps.
+    pub(crate) charged: u32,
+    /// Whether it is listed for an unfinished message.
+    pub(crate) unfinished: bool,
     /// How often its client spoke.
     pub(crate) rate: Rate,
     pub(crate) outbox: Option<Box<Outbox>>,
@@ -108,6 +112,8 @@ impl<P: Peer> Connection<P> {
             decoder: Decoder::new(),
             deflate: welcome.deflate,
             subprotocol: welcome.subprotocol,
+            charged: 0,
+            unfinished: false,
             rate: Rate::default(),
             outbox: None,
         }
@@ -212,6 +218,6 @@ mod tests {
     fn a_connection_stays_small() {
         // There may be a hundred thousand of them in a shard, most of them idle: what is not
         // needed by all of them belongs into a box.
-        assert!(size_of::<Connection<()>>() <= 88);
+        assert!(size_of::<Connection<()>>() <= 96);
     }
 }

@@ -16,7 +16,9 @@ use ht_proto::room::Room;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::account::heap;
 use crate::index::posting::Posting;
+use crate::registry::TABLE_SLOT;
 
 /// A room's place in a [`RoomIndex`]; given to another room after the room was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -356,6 +358,17 @@ impl<S: BuildHasher> RoomIndex<S> {
 /// on connections and subscriptions.
 fn slot(index: usize) -> u32 {
     u32::try_from(index).expect("fewer than 2^32 rooms")
+}
+
+/// Memory that a room takes in an index with posting lists, in bytes: its entry, what it owns, its
+/// place in its shape and, for each key, a posting list of its own.
+pub(crate) fn room_bytes(room: &Room) -> usize {
+    let keys = room.len();
+    let spilled = if keys > 3 { heap((keys + 1) * 4) } else { 0 };
+    let posted = if keys > 2 { heap(keys * 8) } else { 0 };
+    let posting = size_of::<Posting>() + TABLE_SLOT;
+    let own = size_of::<Stored>() + TABLE_SLOT + size_of::<u32>();
+    own + heap(room.size()) + spilled + posted + keys * posting
 }
 
 fn hash_literals(hasher: &impl BuildHasher, shape: u32, mask: u64, room: &Room) -> u64 {

@@ -2,6 +2,7 @@
 //!
 //! No I/O, no clock, no threads, no lock: time and randomness are arguments.
 
+pub mod account;
 pub mod body;
 pub mod grant;
 pub mod index;
@@ -21,6 +22,7 @@ pub fn fuzz_operations(bytes: &[u8]) {
 }
 
 mod connection;
+mod holders;
 mod keepalive;
 mod rate;
 mod timer;

@@ -5,6 +5,9 @@
 pub struct Limits {
     /// Longest message of a client, in bytes. Beyond it the connection is closed with 1009.
     pub message_bytes: usize,
+    /// Time from the first byte of a message or frame to its last, in ms, however many fragments
+    /// it has. Beyond it the connection is evicted and closed with 4002. 0: no limit.
+    pub message_timeout: u64,
     /// Messages and control frames of one client in a second; ten times as many may come at once.
     /// Beyond it the connection is evicted and closed with 4200. 0: no limit. A client that comes
     /// back enters all its rooms at once: their number is to fit.
@@ -31,8 +34,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes: 1 << 20,
+            message_timeout: 30_000,
             messages_per_second: 1_000,
-            subscriptions: 10_000,
+            subscriptions: 4_000,
             names_per_room: 32,
             request_id_bytes: 1 << 10,
             room_bytes: 16 << 10,

@@ -18,6 +18,16 @@ pub trait Peer {
 
     /// Says that nothing more will be sent.
     fn shutdown(&mut self);
+
+    /// A number for its client's address, the same for all connections from there.
+    fn address(&self) -> u32 {
+        u32::MAX
+    }
+
+    /// Bytes that it keeps of what its client sent, such as credentials. Never changes.
+    fn kept_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// What became of bytes.
@@ -52,15 +62,27 @@ pub enum Eviction {
     OutboxTotalBytes,
     /// It sends more messages than `limits.messages_per_second`.
     MessagesPerSecond,
+    /// It did not finish a message within `limits.message_timeout`.
+    MessageTimeout,
+    /// All clients hold more than `limits.client_total_bytes`, and its address holds most.
+    ClientTotalBytes,
+    /// Its address holds more than `limits.client_bytes_per_address`.
+    ClientBytesPerAddress,
+    /// Its user holds more than `limits.client_bytes_per_user`.
+    ClientBytesPerUser,
 }
 
 impl Eviction {
     /// Every reason, for metrics and documents.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 8] = [
         Self::OutboxBytes,
         Self::OutboxAge,
         Self::OutboxTotalBytes,
         Self::MessagesPerSecond,
+        Self::MessageTimeout,
+        Self::ClientTotalBytes,
+        Self::ClientBytesPerAddress,
+        Self::ClientBytesPerUser,
     ];
 
     /// The reason as it stands in metrics and logs: the setting whose bound was reached.
@@ -71,8 +93,21 @@ impl Eviction {
             Self::OutboxAge => "outbox_age",
             Self::OutboxTotalBytes => "outbox_total_bytes",
             Self::MessagesPerSecond => "messages_per_second",
+            Self::MessageTimeout => "message_timeout",
+            Self::ClientTotalBytes => "client_total_bytes",
+            Self::ClientBytesPerAddress => "client_bytes_per_address",
+            Self::ClientBytesPerUser => "client_bytes_per_user",
         }
     }
+}
+
+/// A bound of memory is exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// The bound.
+    pub reason: Eviction,
+    /// What all connections of the address hold, in bytes; zero where that is not known.
+    pub address: usize,
 }
 
 /// What a shard causes outside of itself. Calls come in the order of the things they tell, and
@@ -96,6 +131,22 @@ pub trait Effects<P> {
 
     /// The totals of the whole node; `own` are this shard's, newer than any published before.
     fn status(&mut self, own: &Stats) -> Status;
+
+    /// A connection holds `bytes` more of memory. Returns what all of its address hold then, zero
+    /// where that is not known.
+    ///
+    /// # Errors
+    /// Where its address or its user exceeds its bound. The bytes are held all the same, until
+    /// they are released.
+    fn hold(&mut self, _peer: &P, _bytes: usize) -> Result<usize, Over> {
+        Ok(0)
+    }
+
+    /// A connection holds `bytes` less of memory than [`Self::hold`] noted. Returns what all of
+    /// its address hold then, zero where that is not known.
+    fn release(&mut self, _peer: &P, _bytes: usize) -> usize {
+        0
+    }
 
     /// A connection was evicted.
     fn evicted(&mut self, connection: Uuid, peer: &P, reason: Eviction);

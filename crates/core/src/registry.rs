@@ -1,5 +1,7 @@
 //! Rooms, subscriptions and whose they are.
 
+#[cfg(test)]
+use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
@@ -10,6 +12,8 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::Hasher;
+use crate::account::heap;
+use crate::index;
 use crate::index::Matching;
 use crate::index::RoomId;
 use crate::index::RoomIndex;
@@ -36,7 +40,14 @@ impl ConnectionId {
 pub(crate) struct SubscriptionId(u32);
 
 /// Bytes of a room and its request id for each of which a subscription counts once.
-const WEIGHT_BYTES: usize = 1 << 10;
+pub(crate) const WEIGHT_BYTES: usize = 1 << 10;
+
+/// Memory of an entry in a hash table of ids: four bytes and one of control, in a table that is
+/// on average two thirds full.
+pub(crate) const TABLE_SLOT: usize = 8;
+
+/// Memory of a room's entry in the node's interest index.
+const INTEREST_BYTES: usize = 40;
 
 /// No subscription.
 const NONE: u32 = u32::MAX;
@@ -96,6 +107,8 @@ pub(crate) struct Registry {
     pass: u64,
     /// The position of the publication that is delivered.
     position: u64,
+    /// What all subscriptions and rooms take.
+    bytes: usize,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +150,7 @@ impl Registry {
             groups: HashTable::new(),
             pass: 0,
             position: 0,
+            bytes: 0,
         }
     }
 
@@ -148,6 +162,22 @@ impl Registry {
     /// How many subscriptions there are.
     pub(crate) fn subscriptions(&self) -> usize {
         self.subscriptions.len()
+    }
+
+    /// Memory that all subscriptions and their rooms take, in bytes: their share of every table,
+    /// the interest index included, and what they own.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The same, counted one by one.
+    #[cfg(test)]
+    pub(crate) fn recount(&self) -> usize {
+        let subscriptions = self.subscriptions.iter();
+        let subscriptions: usize = subscriptions.map(|(_, it)| it.bytes()).sum();
+        let rooms: BTreeSet<_> = self.subscriptions.iter().map(|(_, it)| it.room).collect();
+        let rooms = rooms.into_iter().map(|id| room_bytes(self.index.room(id)));
+        subscriptions + rooms.sum::<usize>()
     }
 
     /// Whose a subscription is, and the end of its publish messages.
@@ -166,8 +196,7 @@ impl Registry {
         room: Room,
         name: &RequestId,
     ) -> Subscribed {
-        let bytes = room.size() + name.as_json().len();
-        let weight = slot(bytes.div_ceil(WEIGHT_BYTES).max(1));
+        let weight = slot(weight(&room, name));
         let (room, opened) = self.index.insert(room);
         if opened {
             if self.rooms.len() <= room.index() {
@@ -175,6 +204,7 @@ impl Registry {
                     .resize_with(room.index() + 1, Subscribers::default);
             }
             self.rooms[room.index()] = Subscribers::default();
+            self.bytes += room_bytes(self.index.room(room));
         } else if self.has(connection, name, room) {
             return Subscribed::Already;
         }
@@ -193,6 +223,7 @@ impl Registry {
             weight,
             tail: server::publish_tail(name.as_json()).into_bytes().into(),
         }));
+        self.bytes += self.subscriptions[id as usize].bytes();
         list.push(id);
         if own.first != NONE {
             self.subscriptions[own.first as usize].previous = id;
@@ -342,13 +373,16 @@ impl Registry {
             self.subscriptions[gone.next as usize].previous = gone.previous;
         }
         own.weight -= gone.weight;
+        self.bytes -= gone.bytes();
         let list = &mut self.rooms[gone.room.index()].list;
         list.swap_remove(gone.place as usize);
         if let Some(&moved) = list.get(gone.place as usize) {
             self.subscriptions[moved as usize].place = gone.place;
         }
         if list.is_empty() {
-            closed(self.index.room(gone.room));
+            let room = self.index.room(gone.room);
+            self.bytes -= room_bytes(room);
+            closed(room);
             self.index.remove(gone.room);
             self.rooms[gone.room.index()] = Subscribers::default();
         } else if list.spilled() && list.len() * 4 < list.capacity() {
@@ -357,11 +391,27 @@ impl Registry {
     }
 }
 
+/// How often a subscription counts: once for each KiB begun of its room and request id.
+pub(crate) fn weight(room: &Room, name: &RequestId) -> usize {
+    let bytes = room.size() + name.as_json().len();
+    bytes.div_ceil(WEIGHT_BYTES).max(1)
+}
+
 impl Subscription {
+    /// Memory that it takes: its entry, its share of two tables and of its room's list, its tail.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + 2 * TABLE_SLOT + 2 * size_of::<u32>() + heap(self.tail.len())
+    }
+
     /// The JSON text of its request id.
     fn name(&self) -> &[u8] {
         server::request_id_of(&self.tail)
     }
+}
+
+/// Memory that an open room takes in the registry, its index and the node's interest index.
+fn room_bytes(room: &Room) -> usize {
+    size_of::<Subscribers>() + index::room_bytes(room) + INTEREST_BYTES
 }
 
 fn hash_pair(hasher: &Hasher, subscription: &Subscription) -> u64 {

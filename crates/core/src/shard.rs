@@ -9,6 +9,7 @@ mod alive;
 mod ending;
 mod fan_out;
 mod gap;
+mod held;
 mod session;
 mod settings;
 mod waiting;
@@ -24,6 +25,7 @@ use crate::Hasher;
 use crate::connection::Connection;
 use crate::connection::State;
 use crate::connection::Waiting;
+use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
 use crate::peer::Effects;
 use crate::peer::Eviction;
@@ -62,6 +64,11 @@ pub struct Shard<P> {
     /// Those with an outbox, by its last progress.
     waiting: Queue,
     keepalive: Keepalive,
+    /// Those with an unfinished message, by when it began.
+    unfinished: Unfinished,
+    holders: Holders,
+    /// What the registry's subscriptions take, as the account knows it.
+    subscription_bytes: usize,
     fan_out: FanOut,
     gaps: Gaps,
     /// One for all connections: no message depends on another.
@@ -84,6 +91,9 @@ impl<P: Peer> Shard<P> {
             closing: Queue::new(CLOSING),
             waiting: Queue::new(settings.outbox_age),
             keepalive: Keepalive::new(settings.keepalive.interval, settings.keepalive.timeout),
+            unfinished: Unfinished::new(settings.limits.message_timeout),
+            holders: Holders::default(),
+            subscription_bytes: 0,
             fan_out: FanOut::default(),
             gaps: Gaps::default(),
             deflater: Deflater::new(settings.compression.level),
@@ -100,6 +110,7 @@ impl<P: Peer> Shard<P> {
     pub fn reconfigure(&mut self, settings: Settings, now: u64) {
         self.idle.set_limit(settings.idle_timeout);
         self.waiting.set_limit(settings.outbox_age);
+        self.unfinished.set_timeout(settings.limits.message_timeout);
         let KeepaliveSettings { interval, timeout } = settings.keepalive;
         if self.keepalive.set_limits(interval, timeout) {
             self.ask_all(now);
@@ -167,6 +178,7 @@ impl<P: Peer> Shard<P> {
             self.gaps.opened(id.index());
             self.idle.push(&mut self.connections, id.0, now);
             self.keepalive.enter(id.0, now);
+            self.charge_peer(id, effects);
             effects.moment(Moment::Connect, &mut self.connections[id.index()].peer, now);
         } else {
             self.stats.refused += 1;
@@ -193,6 +205,7 @@ impl<P: Peer> Shard<P> {
     /// Does what is due by now, or as much of it as may be done at once: then it is due again.
     pub fn tick(&mut self, now: u64, effects: &mut impl Effects<P>) {
         self.relieve(now, effects);
+        self.relieve_accounts(now, effects);
         for _ in 0..TICK {
             if let Some(id) = self.idle.expired(&mut self.connections, now) {
                 self.stats.idle_timeouts += 1;
@@ -205,6 +218,8 @@ impl<P: Peer> Shard<P> {
                 self.closed(ConnectionId(id), now, effects);
             } else if let Some(id) = self.late(now) {
                 self.evict(ConnectionId(id), Eviction::OutboxAge, now, effects);
+            } else if let Some(id) = self.unfinished.expired(now) {
+                self.evict_holder(id, Eviction::MessageTimeout, now, effects);
             } else if let Some(id) = self.keepalive.unanswered(now) {
                 self.give_up(ConnectionId(id), now, effects);
             } else if let Some(id) = self.keepalive.silent(now) {
@@ -223,6 +238,7 @@ impl<P: Peer> Shard<P> {
             closing,
             waiting,
             keepalive,
+            unfinished,
             connections,
             ..
         } = self;
@@ -232,12 +248,14 @@ impl<P: Peer> Shard<P> {
             .filter_map(|queue| queue.deadline(connections))
             .chain(late)
             .chain(keepalive.deadline())
+            .chain(unfinished.deadline())
             .min()
     }
 
     fn count_registry(&mut self) {
         self.stats.rooms = self.registry.rooms() as u64;
         self.stats.subscriptions = self.registry.subscriptions() as u64;
+        self.note_subscriptions();
     }
 
     /// Gives the scratch back, unless one large message made it large.

@@ -107,6 +107,13 @@ impl Decoder {
         self.0.is_none()
     }
 
+    /// Memory that is kept of an unfinished frame or message, in bytes: what was reserved, not
+    /// only what arrived.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |partial| partial.kept_bytes())
+    }
+
     /// Takes the next event out of `input`. `Ok(None)`: everything in `input` was consumed, feed
     /// more.
     ///

@@ -40,6 +40,14 @@ impl Message {
         }
     }
 
+    /// Memory that the message takes beside this value, in bytes.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.whole.capacity(),
+            Self::Binary(bytes) | Self::Compressed(bytes, _) => bytes.capacity(),
+        }
+    }
+
     /// Adds what arrived. `to_come` is how much more the message will be, if its last frame told:
     /// the buffer doubles as it fills, but not beyond that.
     pub(crate) fn push(&mut self, bytes: &[u8], to_come: Option<usize>) -> Result<(), Violation> {

@@ -76,6 +76,12 @@ impl Partial {
         self.message.as_ref().map(Message::len)
     }
 
+    /// Memory that it takes, in bytes.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, Message::kept_bytes);
+        size_of::<Self>() + message + self.control.capacity()
+    }
+
     /// Adds bytes to a header that was cut until it is complete.
     pub(crate) fn take_header(
         &mut self,

@@ -33,6 +33,7 @@ enum Why {
     Overloaded,
     SlowConsumer,
     NoPong,
+    MessageTimeout,
     ConnectionsPerUser,
     TooManyMessages,
     Refused,
@@ -56,6 +57,8 @@ impl Close {
     pub const SLOW_CONSUMER: Self = Self::new(Why::SlowConsumer);
     /// The client did not answer a control ping. 4001 `no-pong`.
     pub const NO_PONG: Self = Self::new(Why::NoPong);
+    /// The client did not finish a message in time. 4002 `message-timeout`.
+    pub const MESSAGE_TIMEOUT: Self = Self::new(Why::MessageTimeout);
     /// The user has as many connections as one may have. 4100 `connections-per-user`.
     pub const CONNECTIONS_PER_USER: Self = Self::new(Why::ConnectionsPerUser);
     /// The client sends more than it may. 4200 `too-many-messages`.
@@ -76,6 +79,7 @@ impl Close {
         Self::OVERLOADED,
         Self::SLOW_CONSUMER,
         Self::NO_PONG,
+        Self::MESSAGE_TIMEOUT,
         Self::CONNECTIONS_PER_USER,
         Self::TOO_MANY_MESSAGES,
         Self::REFUSED,
@@ -105,6 +109,7 @@ impl Close {
             Why::Backend | Why::Overloaded => 1013,
             Why::SlowConsumer => 4000,
             Why::NoPong => 4001,
+            Why::MessageTimeout => 4002,
             Why::ConnectionsPerUser => 4100,
             Why::TooManyMessages => 4200,
             Why::Refused => 4300,
@@ -124,6 +129,7 @@ impl Close {
             Why::Overloaded => "overloaded",
             Why::SlowConsumer => "slow-consumer",
             Why::NoPong => "no-pong",
+            Why::MessageTimeout => "message-timeout",
             Why::ConnectionsPerUser => "connections-per-user",
             Why::TooManyMessages => "too-many-messages",
             Why::Refused => "refused",
@@ -193,6 +199,7 @@ mod tests {
             (1013, "overloaded", Advice::Later),
             (4000, "slow-consumer", Advice::Soon),
             (4001, "no-pong", Advice::Soon),
+            (4002, "message-timeout", Advice::Soon),
             (4100, "connections-per-user", Advice::Later),
             (4200, "too-many-messages", Advice::Never),
             (4300, "refused", Advice::SignIn),

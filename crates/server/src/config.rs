@@ -154,8 +154,19 @@ pub struct ServerLimits {
     pub handshake_timeout: Duration,
     /// How long what waits for a slow connection may stand still. Zero: for ever.
     pub outbox_age: Duration,
-    /// Bytes that may wait for all slow connections together. Zero: no bound.
-    pub outbox_total_bytes: usize,
+    /// Bytes that may wait for all slow connections together. Zero: no bound. None: a quarter of
+    /// `memory_bytes`, at most 256 MiB.
+    pub outbox_total_bytes: Option<usize>,
+    /// Bytes that all clients may hold beside that: subscriptions, unfinished messages,
+    /// credentials, handshakes. Beyond it the connections that hold most are evicted. Zero: no
+    /// bound. None: half of `memory_bytes`.
+    pub client_total_bytes: Option<usize>,
+    /// Of these, bytes that the connections of one address may hold. Beyond it subscriptions are
+    /// refused, or the connections of the address that hold most evicted. Zero: no bound. None: an
+    /// eighth of `client_total_bytes`.
+    pub client_bytes_per_address: Option<usize>,
+    /// The same for the connections of one user.
+    pub client_bytes_per_user: Option<usize>,
     /// Resident memory above which newcomers and triggers are turned away, in bytes. Zero: no
     /// bound. None: four fifths of what the process may have, as the system says.
     pub memory_bytes: Option<usize>,
@@ -178,7 +189,49 @@ pub struct ServerLimits {
     pub inbox: usize,
 }
 
+/// `limits.memory_bytes`, and how it is divided. In bytes; 0 is no bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryBounds {
+    /// Of the process.
+    pub process: usize,
+    /// Of all outboxes.
+    pub outboxes: usize,
+    /// Of what all clients hold beside outboxes.
+    pub clients: usize,
+    /// Of these, of the connections of one address.
+    pub address: usize,
+    /// Of these, of the connections of one user.
+    pub user: usize,
+}
+
+/// Most memory that outboxes have by default, in bytes.
+const OUTBOXES: usize = 256 << 20;
+
 impl ServerLimits {
+    /// The bounds of memory in a process that may have `allowance` bytes, if that is known. By
+    /// default a quarter of `memory_bytes` is left for the process itself, connections and
+    /// triggers.
+    #[must_use]
+    pub fn memory_bounds(&self, allowance: Option<usize>) -> MemoryBounds {
+        // Four fifths: more would leave too little for the system's own buffers.
+        let part = allowance.map_or(0, |bytes| bytes / 5 * 4);
+        let process = self.memory_bytes.unwrap_or(part);
+        let whole = if process == 0 { part } else { process };
+        let outboxes = if whole == 0 {
+            OUTBOXES
+        } else {
+            OUTBOXES.min(whole / 4)
+        };
+        let clients = self.client_total_bytes.unwrap_or(whole / 2);
+        MemoryBounds {
+            process,
+            outboxes: self.outbox_total_bytes.unwrap_or(outboxes),
+            clients,
+            address: self.client_bytes_per_address.unwrap_or(clients / 8),
+            user: self.client_bytes_per_user.unwrap_or(clients / 8),
+        }
+    }
+
     /// Those of a trigger.
     #[must_use]
     pub fn trigger(&self) -> TriggerLimits {
@@ -200,7 +253,10 @@ impl Default for ServerLimits {
             handshakes: 10_000,
             handshake_timeout: Duration::from_secs(60),
             outbox_age: Duration::from_secs(30),
-            outbox_total_bytes: 256 << 20,
+            outbox_total_bytes: None,
+            client_total_bytes: None,
+            client_bytes_per_address: None,
+            client_bytes_per_user: None,
             memory_bytes: None,
             head_timeout: Duration::from_secs(10),
             head_bytes: 32 << 10,

@@ -118,6 +118,13 @@ impl Sender {
         self.permit(&self.connections).await
     }
 
+    /// Wakes the shard for a turn, whether or not there is something to take.
+    pub(crate) fn wake(&self) {
+        if let Err(error) = self.bell.waker.wake() {
+            tracing::error!(%error, "a shard could not be woken");
+        }
+    }
+
     async fn permit<'a, T>(&'a self, queue: &'a mpsc::Sender<T>) -> Result<Permit<'a, T>, Ended> {
         let permit = queue.reserve().await.map_err(|_| Ended)?;
         Ok(Permit {

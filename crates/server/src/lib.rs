@@ -49,6 +49,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::Listen;
 use crate::config::Secret;
 use crate::config::ServerConfig;
+use crate::config::ServerLimits;
 use crate::dispatcher::Dispatcher;
 use crate::grants::GrantSets;
 use crate::hooks::hook_queue;
@@ -66,6 +67,7 @@ use crate::shard::Running;
 
 pub use crate::listener::Inherited;
 pub use crate::listener::InheritedSockets;
+pub use crate::memory::allowance as memory_allowance;
 pub use crate::pulse::Pulse;
 
 /// A running node. It goes on until it is [drained](Self::drain), whether or not this value is
@@ -148,8 +150,8 @@ impl Gateway {
         let node =
             Node::new(threads, config.matching, broker.clone()).with_backend(Arc::clone(&backend));
         let node = Arc::new(node);
-        node.outboxes.set_limit(config.limits.outbox_total_bytes);
         node.gaps.set_policy(config.recovery.gap_old);
+        set_memory_bounds(&node, &config.limits);
         let has_hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect]
             .iter()
             .any(|&hook| backend.has_hook(hook));
@@ -163,7 +165,8 @@ impl Gateway {
         let hasher = Hasher::default();
         let mut shards = Vec::with_capacity(threads);
         for index in 0..threads {
-            let shard = Shard::new(shard_settings(&config, &node.outboxes), hasher.clone());
+            let settings = shard_settings(&config, &node.outboxes, &node.accounts);
+            let shard = Shard::new(settings, hasher.clone());
             let inbox = config.limits.inbox;
             let running = shard::start(index, shard, inbox, Arc::clone(&node), sender.clone());
             shards.push(running.map_err(StartError::Shard)?);
@@ -214,7 +217,7 @@ impl Gateway {
             backend,
             live: live.clone(),
             grants: GrantSets::new(hasher),
-            shards: inboxes,
+            shards: inboxes.clone(),
             next_shard: AtomicUsize::new(0),
             handshakes: Arc::new(Semaphore::new(public::limits::handshakes_max(
                 &config.limits,
@@ -227,6 +230,7 @@ impl Gateway {
         tokio::spawn(memory::watch(
             Arc::clone(&node),
             live.clone(),
+            inboxes,
             health.clone(),
         ));
         Ok(Self {
@@ -281,10 +285,9 @@ impl Gateway {
     ) -> Result<(), StartError> {
         refuse_open(&self.internal, config.internal.api_key.as_ref())?;
         self.live.set(LiveSettings::new(config, rules));
-        let outboxes = &self.node.outboxes;
-        outboxes.set_limit(config.limits.outbox_total_bytes);
         self.node.gaps.set_policy(config.recovery.gap_old);
-        let settings = shard_settings(config, outboxes);
+        set_memory_bounds(&self.node, &config.limits);
+        let settings = shard_settings(config, &self.node.outboxes, &self.node.accounts);
         for shard in &self.shards {
             // A shard that has ended has nobody to be bounded.
             if let Ok(place) = shard.inbox.reserve().await {
@@ -295,6 +298,14 @@ impl Gateway {
         self.pulse().beat().await;
         Ok(())
     }
+}
+
+/// Puts the bounds of memory in force.
+fn set_memory_bounds(node: &Node, limits: &ServerLimits) {
+    let bounds = limits.memory_bounds(memory_allowance());
+    node.outboxes.set_limit(bounds.outboxes);
+    node.accounts.set_limit(bounds.clients);
+    node.accounts.set_shares(bounds.address, bounds.user);
 }
 
 /// Waits for a task; a panic in it is a bug that must be seen.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
+use ht_core::account::Accounts;
 use ht_core::outbox::Outboxes;
 use ht_core::shard::KeepaliveSettings;
 use ht_core::shard::Settings;
@@ -90,7 +91,11 @@ impl Live {
 }
 
 /// The part of a configuration that each shard has.
-pub(crate) fn shard_settings(config: &ServerConfig, outboxes: &Arc<Outboxes>) -> Settings {
+pub(crate) fn shard_settings(
+    config: &ServerConfig,
+    outboxes: &Arc<Outboxes>,
+    accounts: &Arc<Accounts>,
+) -> Settings {
     let ms = |period: Duration| u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
     Settings {
         matching: config.matching,
@@ -98,6 +103,7 @@ pub(crate) fn shard_settings(config: &ServerConfig, outboxes: &Arc<Outboxes>) ->
         idle_timeout: ms(config.idle_timeout),
         outbox_age: ms(config.limits.outbox_age),
         outboxes: Arc::clone(outboxes),
+        accounts: Arc::clone(accounts),
         keepalive: KeepaliveSettings {
             interval: ms(config.keepalive.interval),
             timeout: ms(config.keepalive.timeout),

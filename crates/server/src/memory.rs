@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::inbox;
 use crate::live::Live;
 use crate::node::Node;
 
@@ -68,11 +69,21 @@ fn is_short(before: bool, resident: u64, limit: u64) -> bool {
 }
 
 /// Looks at the process's memory until `shutdown`.
-pub(crate) async fn watch(node: Arc<Node>, live: Live, shutdown: CancellationToken) {
-    let may_have = allowance().map(|bytes| bytes / 5 * 4);
+pub(crate) async fn watch(
+    node: Arc<Node>,
+    live: Live,
+    shards: Vec<inbox::Sender>,
+    shutdown: CancellationToken,
+) {
+    let allowance = allowance();
     loop {
-        let limit = live.now().limits.memory_bytes;
-        let limit = limit.map_or(may_have.unwrap_or(0), |bytes| bytes as u64);
+        let limit = live.now().limits.memory_bounds(allowance).process as u64;
+        if node.accounts.is_over() {
+            // The shard whose clients hold most may be asleep.
+            for shard in &shards {
+                shard.wake();
+            }
+        }
         if let Some(resident) = resident()
             && node.memory.note(resident, limit)
         {
@@ -99,9 +110,10 @@ fn resident() -> Option<u64> {
     kib(&status, "VmRSS:")
 }
 
-/// What this process may have: the least of the machine's memory and of the limits of the control
-/// groups that it is in.
-fn allowance() -> Option<u64> {
+/// Memory that this process may have, in bytes: the least of the machine's memory and of the limits
+/// of the control groups that it is in. None where the system does not say.
+#[must_use]
+pub fn allowance() -> Option<usize> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| kib(&text, "MemTotal:"));
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
@@ -109,7 +121,8 @@ fn allowance() -> Option<u64> {
         // "max", where there is no limit, is no number.
         fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()
     });
-    machine.into_iter().chain(groups).min()
+    let least = machine.into_iter().chain(groups).min()?;
+    Some(usize::try_from(least).unwrap_or(usize::MAX))
 }
 
 /// The files that may hold a limit, for a process in these control groups: of each group and of
@@ -194,7 +207,7 @@ mod tests {
     fn the_system_says_what_this_process_has_and_may_have() {
         let (resident, allowance) = (resident().unwrap(), allowance().unwrap());
         assert!(
-            resident > 100 << 10 && resident < allowance,
+            resident > 100 << 10 && resident < allowance as u64,
             "{resident} {allowance}"
         );
     }

@@ -59,6 +59,12 @@ struct Metric {
 enum Read {
     Gauge(fn(&Now<'_>) -> u64),
     GaugeByShard(fn(&Now<'_>) -> Vec<u64>),
+    /// A label, all its words, and a number for each.
+    GaugeBy(
+        &'static str,
+        fn() -> Vec<&'static str>,
+        fn(&Now<'_>) -> Vec<u64>,
+    ),
     Seconds(fn(&Now<'_>) -> f64),
     Histogram(for<'a> fn(&'a Now<'_>) -> &'a Histogram),
     Counter(fn(&Now<'_>) -> u64),
@@ -126,9 +132,11 @@ impl Collector for Snapshot {
 impl Metric {
     fn kind(&self) -> MetricType {
         match self.read {
-            Read::Gauge(_) | Read::GaugeByShard(_) | Read::Seconds(_) | Read::BrokerGauge(_) => {
-                MetricType::Gauge
-            }
+            Read::Gauge(_)
+            | Read::GaugeByShard(_)
+            | Read::GaugeBy(..)
+            | Read::Seconds(_)
+            | Read::BrokerGauge(_) => MetricType::Gauge,
             Read::Histogram(_) => MetricType::Histogram,
             Read::Counter(_) | Read::CounterBy(..) | Read::BrokerCounter(_) => MetricType::Counter,
         }
@@ -154,6 +162,12 @@ impl Metric {
                 let mut values = read(now).into_iter().enumerate();
                 values.try_for_each(|(shard, value)| {
                     gauge(value).encode(metric.encode_family(&[("shard", shard)])?)
+                })
+            }
+            (Read::GaugeBy(label, words, read), _) => {
+                let mut values = words().into_iter().zip(read(now));
+                values.try_for_each(|(word, value)| {
+                    gauge(value).encode(metric.encode_family(&[(*label, word)])?)
                 })
             }
             (Read::CounterBy(label, words, read), _) => {

@@ -10,6 +10,7 @@ use std::time::Instant;
 use ht_backend::Backend;
 use ht_backend::GuardCounts;
 use ht_broker::Broker;
+use ht_core::account::Accounts;
 use ht_core::index::Matching;
 use ht_core::outbox::Outboxes;
 use ht_core::stats::Stats;
@@ -34,6 +35,8 @@ pub(crate) struct Node {
     pub(crate) shards: Vec<Published>,
     /// What waits for all slow clients.
     pub(crate) outboxes: Arc<Outboxes>,
+    /// What clients make the node keep beside that.
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) memory: Memory,
     pub(crate) census: Census,
     /// Admitted connections that are open; exact at every moment.
@@ -71,6 +74,7 @@ impl Node {
     pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
         Self {
             outboxes: Arc::default(),
+            accounts: Arc::default(),
             memory: Memory::default(),
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(shards, matching),

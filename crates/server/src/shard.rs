@@ -10,6 +10,7 @@ use std::time::Instant;
 use ht_core::peer::Effects;
 use ht_core::peer::Eviction;
 use ht_core::peer::Moment;
+use ht_core::peer::Over;
 use ht_core::registry::ConnectionId;
 use ht_core::shard::Admission;
 use ht_core::shard::Shard;
@@ -333,6 +334,11 @@ fn user(peer: &Socket) -> Option<&str> {
     peer.about.as_ref().and_then(|about| about.user.as_deref())
 }
 
+/// The user whose account a connection has; none once its place was given back.
+fn user_of(peer: &Socket) -> Option<&str> {
+    (peer.address != Slot::NONE).then(|| user(peer)).flatten()
+}
+
 impl Effects<Socket> for Outside {
     fn moment(&mut self, moment: Moment, peer: &mut Socket, now: u64) {
         match moment {
@@ -370,6 +376,40 @@ impl Effects<Socket> for Outside {
 
     fn status(&mut self, own: &Stats) -> Status {
         self.node.status(self.index, own)
+    }
+
+    fn hold(&mut self, peer: &Socket, bytes: usize) -> Result<usize, Over> {
+        let node = &self.node;
+        let (address_max, user_max) = node.accounts.shares();
+        let address = node.addresses(Stage::Open).hold(peer.address, bytes);
+        let of_user = user_of(peer).map_or(0, |user| node.users.hold(user, bytes));
+        let reason = if address_max != 0 && address > address_max {
+            Eviction::ClientBytesPerAddress
+        } else if user_max != 0 && of_user > user_max {
+            Eviction::ClientBytesPerUser
+        } else {
+            return Ok(address);
+        };
+        if let Some(suppressed) = node.throttles.tell(reason.as_str()) {
+            let bound = reason.as_str();
+            tracing::warn!(
+                user = user(peer),
+                address = self.address(peer),
+                suppressed,
+                "limits.{bound} is reached: refusing subscriptions, or evicting the connections \
+                 that hold most. Raise the limit if these are your users"
+            );
+        }
+        Err(Over { reason, address })
+    }
+
+    fn release(&mut self, peer: &Socket, bytes: usize) -> usize {
+        if let Some(user) = user_of(peer) {
+            self.node.users.release(user, bytes);
+        }
+        self.node
+            .addresses(Stage::Open)
+            .release(peer.address, bytes)
     }
 
     fn evicted(&mut self, connection: Uuid, peer: &Socket, reason: Eviction) {

@@ -44,6 +44,8 @@ pub(crate) struct About {
     pub(crate) user: Option<Arc<str>>,
     /// For the hooks; none where no hook is configured.
     pub(crate) credentials: Option<Arc<Credentials>>,
+    /// Memory that the credentials take, in bytes.
+    pub(crate) kept_bytes: usize,
     /// When a ping hook was last called, in the shard's milliseconds.
     pub(crate) pinged: Option<u64>,
 }
@@ -148,6 +150,14 @@ impl Peer for Socket {
                 return sent;
             }
         }
+    }
+
+    fn address(&self) -> u32 {
+        self.address.number()
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.about.as_ref().map_or(0, |about| about.kept_bytes)
     }
 
     fn shutdown(&mut self) {

@@ -70,6 +70,7 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.head_bytes", "10400"),
     ("limits.idle_timeout", "105"),
     ("limits.message_bytes", "10600"),
+    ("limits.message_timeout", "106"),
     ("limits.messages_per_second", "1060"),
     ("limits.subscriptions", "107"),
     ("limits.names_per_room", "127"),
@@ -79,6 +80,9 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.outbox_bytes", "11100"),
     ("limits.outbox_age", "117"),
     ("limits.outbox_total_bytes", "11800"),
+    ("limits.client_total_bytes", "11900"),
+    ("limits.client_bytes_per_address", "11910"),
+    ("limits.client_bytes_per_user", "11920"),
     ("limits.memory_bytes", r#""123MiB""#),
     ("limits.trigger_bytes", "11200"),
     ("limits.triggers_per_request", "113"),
@@ -167,8 +171,17 @@ fn assert_every(config: &Config) {
     assert_eq!(limits.handshake_timeout.as_secs(), 120);
     assert_eq!(
         (limits.outbox_age.as_secs(), limits.outbox_total_bytes),
-        (117, 11800)
+        (117, Some(11800))
     );
+    assert_eq!(
+        [
+            limits.client_total_bytes,
+            limits.client_bytes_per_address,
+            limits.client_bytes_per_user
+        ],
+        [Some(11900), Some(11910), Some(11920)]
+    );
+    assert_eq!(session.message_timeout, 106_000);
     assert_eq!(limits.memory_bytes, Some(123 << 20));
     assert_eq!(
         [limits.trigger_bytes, limits.triggers_per_request],

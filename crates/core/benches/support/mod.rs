@@ -78,6 +78,7 @@ pub fn shard() -> Shard<Sink> {
         idle_timeout: 300_000,
         outbox_age: 0,
         outboxes: Arc::default(),
+        accounts: Arc::default(),
         keepalive: KeepaliveSettings::default(),
         status_clients: true,
         compression: Compression::default(),

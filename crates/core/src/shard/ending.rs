@@ -128,6 +128,8 @@ impl<P: Peer> Shard<P> {
                 self.registry
                     .drop_all(&mut connection.own, |room| effects.room_closed(room));
                 self.stats.connections -= 1;
+                self.uncharge_all(id, effects);
+                let connection = &mut self.connections[id.index()];
                 effects.moment(Moment::Disconnect, &mut connection.peer, now);
                 self.count_registry();
             }
@@ -137,6 +139,10 @@ impl<P: Peer> Shard<P> {
     pub(super) fn remove(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
         self.deregister(id, now, effects);
         self.unwatch(id);
+        self.uncharge_rest(id, effects);
+        if self.connections[id.index()].unfinished {
+            self.note_unfinished(id, 0, false, now);
+        }
         let connection = self.connections.remove(id.index());
         self.stats.queued -= connection.queued();
         self.stats.undelivered += connection.queued();

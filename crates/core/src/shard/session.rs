@@ -27,7 +27,7 @@ use crate::peer::Effects;
 use crate::peer::Eviction;
 use crate::peer::Moment;
 use crate::peer::Peer;
-use crate::registry::{ConnectionId, Names, Subscribed, name_weight};
+use crate::registry::{self, ConnectionId, Names, Subscribed, name_weight};
 use crate::shard::Shard;
 
 /// Whether to read on.
@@ -65,13 +65,17 @@ impl<P: Peer> Shard<P> {
             role: Role::Server,
             message_bytes_max: self.settings.limits.message_bytes,
         };
+        let mut anew = false;
         loop {
             let event = match &mut inflater {
                 Some(inflater) => decoder.decode_deflated(&mut input, &options, inflater),
                 None => decoder.decode(&mut input, &options),
             };
             let flow = match event {
-                Ok(Some(event)) => self.on_event(id, event, &mut replies, now, effects),
+                Ok(Some(event)) => {
+                    anew |= matches!(event, Event::Text(_) | Event::Binary(_));
+                    self.on_event(id, event, &mut replies, now, effects)
+                }
                 Ok(None) => break,
                 Err(violation) => {
                     self.stats.violations += 1;
@@ -102,6 +106,7 @@ impl<P: Peer> Shard<P> {
         {
             connection.peer.shutdown();
         }
+        self.settle(id, anew, now, effects);
     }
 
     fn on_event(
@@ -152,13 +157,13 @@ impl<P: Peer> Shard<P> {
             }
             Event::Text(text) => {
                 self.touch(id, now);
-                self.on_message(id, &grants, text, replies, effects);
+                self.on_message(id, &grants, text, replies, now, effects);
             }
             Event::Binary(bytes) => {
                 self.touch(id, now);
                 // Not UTF-8 is not JSON.
                 let text = str::from_utf8(bytes).unwrap_or_default();
-                self.on_message(id, &grants, text, replies, effects);
+                self.on_message(id, &grants, text, replies, now, effects);
             }
             Event::Ping(payload) => put_frame(replies, Opcode::Pong, payload),
             Event::Pong(_) | Event::Close(_) => {}
@@ -179,6 +184,7 @@ impl<P: Peer> Shard<P> {
         grants: &GrantSet,
         text: &str,
         replies: &mut Vec<u8>,
+        now: u64,
         effects: &mut impl Effects<P>,
     ) {
         let limits = &self.settings.limits;
@@ -191,7 +197,7 @@ impl<P: Peer> Shard<P> {
         };
         let done = match ClientMessage::parse(text, &limits) {
             Ok(ClientMessage::Subscribe { room, request_id }) => self
-                .on_subscribe(id, grants, room, &request_id, effects)
+                .on_subscribe(id, grants, room, &request_id, now, effects)
                 .map(|()| request_id),
             Ok(ClientMessage::Unsubscribe { request_id }) => self
                 .on_unsubscribe(id, &request_id, effects)
@@ -226,6 +232,7 @@ impl<P: Peer> Shard<P> {
         grants: &GrantSet,
         room: Room,
         name: &RequestId,
+        now: u64,
         effects: &mut impl Effects<P>,
     ) -> Result<(), ErrorCode> {
         if !grants.permits(&room) {
@@ -256,6 +263,11 @@ impl<P: Peer> Shard<P> {
         if !self.registry.admits_wildcards(id, client, &room) && !grants.contains(&room) {
             return Err(ErrorCode::TooManyWildcards);
         }
+        let weight = registry::weight(&room, name);
+        if !self.may_hold(id, weight, now, effects) {
+            return Err(ErrorCode::TooManySubscriptions);
+        }
+        let own = &mut self.connections[id.index()].own;
         if let Subscribed::Opened(room) = self.registry.subscribe(id, client, own, room, name) {
             let since = effects.room_opened(self.registry.room(room));
             self.registry.hear_since(room, since);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::account::Accounts;
 use crate::connection::Bounds;
 use crate::index::Matching;
 use crate::limits::Limits;
@@ -21,6 +22,8 @@ pub struct Settings {
     pub outbox_age: u64,
     /// What all outboxes of the process hold, and may hold. All shards share it.
     pub outboxes: Arc<Outboxes>,
+    /// What clients make the process keep beside outboxes, and its bound. All shards share it.
+    pub accounts: Arc<Accounts>,
     /// Whom to ask whether they are still there, and when.
     pub keepalive: KeepaliveSettings,
     /// Whether clients may ask for `status`.

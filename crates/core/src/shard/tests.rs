@@ -9,6 +9,7 @@ mod closing;
 mod compression;
 mod delivery;
 mod gap;
+mod held;
 mod keepalive;
 mod kit;
 mod leaving;

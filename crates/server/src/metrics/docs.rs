@@ -42,7 +42,7 @@ fn describe(metric: &Metric, out: &mut String) {
         format_args!("\n### `{PREFIX}_{name}{suffix}`\n\n{help}.\n\n- Type: {kind}\n"),
     );
     match &metric.read {
-        Read::CounterBy(label, words, _) => {
+        Read::CounterBy(label, words, _) | Read::GaugeBy(label, words, _) => {
             let words: Vec<_> = words().iter().map(|word| format!("`{word}`")).collect();
             let words = words.join(", ");
             write(out, format_args!("- Label: `{label}`, one of {words}\n"));

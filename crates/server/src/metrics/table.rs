@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use ht_broker::Health;
+use ht_core::account::Kind;
 use ht_core::peer::Eviction;
 use ht_proto::code::ErrorCode;
 
@@ -110,7 +111,7 @@ metrics! {
             |now| now.totals.evictions.to_vec(),
         );
             "Connections ended to protect the others, by the limit that was reached"
-            "When it goes on growing: clients cannot keep up with what is published to them. `outbox_total_bytes` says that memory for all of them is short."
+            "When it goes on growing: clients cannot keep up with what is published to them. `outbox_total_bytes` says that memory for all of them is short. Those that begin with `client_` are clients that make the gateway keep much, `message_timeout` those that do not finish a message: an attack, or a bound that is too low for your pages."
         observed violations = Read::Counter(|now| now.totals.violations);
             "Connections that broke the websocket protocol or a size limit"
             "When it grows steadily: a client has a bug, or something between it and here has."
@@ -262,6 +263,13 @@ metrics! {
         observed memory_short = Read::Gauge(|now| u64::from(now.node.memory.is_short()));
             "1 while visitors and triggers are turned away because memory is short"
             "When it is 1: see `outbox_bytes`, `connections` and `subscriptions` for what takes it."
+        observed client_bytes = Read::GaugeBy(
+            "kind",
+            || Kind::ALL.iter().map(|kind| kind.as_str()).collect(),
+            |now| Kind::ALL.iter().map(|&kind| now.node.accounts.bytes(kind) as u64).collect(),
+        );
+            "Memory that clients hold beside outboxes, in bytes, by what it is kept for"
+            "When the sum nears `limits.client_total_bytes`: the connections that hold most are about to be evicted, see `evictions`."
         counted triggers_shed;
             "Requests to `/trigger/` that were turned away because memory was short"
             "When it grows at all: what they held was not published by this node."

@@ -56,6 +56,11 @@ pub(crate) struct Slot(u32);
 impl Slot {
     /// No entry.
     pub(crate) const NONE: Self = Self(u32::MAX);
+
+    /// The same for all connections of the address.
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// The entries of all addresses.
@@ -87,6 +92,8 @@ struct Entry {
     key: Key,
     lingers: bool,
     open: u32,
+    /// Bytes that its connections hold.
+    held: usize,
     /// When all handshakes would have come, had they kept to their rate; in ns. The generic cell
     /// rate algorithm (ITU-T I.371) calls it the theoretical arrival time.
     due: u64,
@@ -146,6 +153,36 @@ impl Addresses {
         }
     }
 
+    /// Adds to what the connections of an address hold; returns the sum, zero where only the proxy
+    /// is known: bounds do not apply to those.
+    pub(crate) fn hold(&self, slot: Slot, bytes: usize) -> usize {
+        self.change(slot, |held| held + bytes)
+    }
+
+    /// Subtracts from it; returns what is left.
+    pub(crate) fn release(&self, slot: Slot, bytes: usize) -> usize {
+        self.change(slot, |held| {
+            debug_assert!(bytes <= held, "only what was held is released");
+            held.saturating_sub(bytes)
+        })
+    }
+
+    fn change(&self, slot: Slot, held: impl FnOnce(usize) -> usize) -> usize {
+        if slot == Slot::NONE {
+            return 0;
+        }
+        let mut table = self.lock();
+        let Some(entry) = table.entries.get_mut(slot.0 as usize) else {
+            debug_assert!(false, "a place is there until it is given back");
+            return 0;
+        };
+        entry.held = held(entry.held);
+        match entry.key {
+            Key::V4(_) | Key::V6(_) => entry.held,
+            Key::BehindV4(_) | Key::BehindV6(_) | Key::BehindUnix => 0,
+        }
+    }
+
     /// The address of an entry, for logs.
     pub(crate) fn name(&self, slot: Slot) -> Option<String> {
         let table = self.lock();
@@ -169,6 +206,7 @@ impl Table {
             key,
             lingers: false,
             open: 0,
+            held: 0,
             due: 0,
         });
         let slot = u32::try_from(slot).expect("there are fewer connections than that");

@@ -6,24 +6,35 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+/// Fewest users that the table keeps room for.
+const KEPT: usize = 1_024;
+
 /// Users with a connection, by their id.
 #[derive(Debug, Default)]
-pub(crate) struct Users(Mutex<HashMap<Arc<str>, u32>>);
+pub(crate) struct Users(Mutex<HashMap<Arc<str>, Entry>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    open: u32,
+    /// Bytes that its connections hold.
+    held: usize,
+}
 
 impl Users {
     /// Takes one of at most `limit` places; 0 is no limit. All connections of a user share its id.
     pub(crate) fn take(&self, user: &str, limit: usize) -> Option<Arc<str>> {
         let mut users = self.lock();
-        if let Some((known, open)) = users.get_key_value(user) {
-            if limit != 0 && *open as usize >= limit {
+        if let Some((known, entry)) = users.get_key_value(user) {
+            if limit != 0 && entry.open as usize >= limit {
                 return None;
             }
-            let (known, open) = (Arc::clone(known), open + 1);
-            users.insert(Arc::clone(&known), open);
+            let known = Arc::clone(known);
+            users.entry(Arc::clone(&known)).or_default().open += 1;
             return Some(known);
         }
         let user: Arc<str> = user.into();
-        users.insert(Arc::clone(&user), 1);
+        let entry = Entry { open: 1, held: 0 };
+        users.insert(Arc::clone(&user), entry);
         Some(user)
     }
 
@@ -31,13 +42,36 @@ impl Users {
     pub(crate) fn give_back(&self, user: &Arc<str>) {
         let mut users = self.lock();
         match users.get_mut(user) {
-            Some(open) if *open > 1 => *open -= 1,
-            Some(_) => drop(users.remove(user)),
+            Some(entry) if entry.open > 1 => entry.open -= 1,
+            Some(_) => {
+                users.remove(user);
+                if users.capacity() > KEPT && users.len() * 4 < users.capacity() {
+                    let len = users.len();
+                    users.shrink_to(len * 2);
+                }
+            }
             None => debug_assert!(false, "a place is given back once"),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, u32>> {
+    /// Adds to what the connections of a user hold; returns the sum.
+    pub(crate) fn hold(&self, user: &str, bytes: usize) -> usize {
+        let mut users = self.lock();
+        users.get_mut(user).map_or(0, |entry| {
+            entry.held += bytes;
+            entry.held
+        })
+    }
+
+    /// Subtracts from it.
+    pub(crate) fn release(&self, user: &str, bytes: usize) {
+        if let Some(entry) = self.lock().get_mut(user) {
+            debug_assert!(bytes <= entry.held, "only what was held is released");
+            entry.held = entry.held.saturating_sub(bytes);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

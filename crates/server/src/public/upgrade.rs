@@ -184,6 +184,7 @@ impl Visitor {
             Box::new(About {
                 id,
                 user,
+                kept_bytes: credentials.as_ref().map_or(0, |it| it.kept_bytes()),
                 credentials,
                 pinged: None,
             })

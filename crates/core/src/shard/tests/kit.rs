@@ -26,9 +26,12 @@ use ht_proto::subprotocol::Subprotocol;
 use uuid::Uuid;
 
 use crate::Hasher;
+use crate::account::Kind;
+use crate::connection::State;
 use crate::grant::GrantSet;
 use crate::index::Matching;
 use crate::limits::Limits;
+use crate::peer::{Eviction, Peer};
 use crate::publication::Publication;
 use crate::registry::ConnectionId;
 use crate::shard::Admission;
@@ -116,6 +119,7 @@ impl Client {
 /// A shard and its world.
 pub(super) struct World {
     pub(super) shard: Shard<FakePeer>,
+    pub(super) settings: Settings,
     pub(super) outside: Outside,
     pub(super) now: u64,
     /// What clients offer when they connect.
@@ -132,6 +136,7 @@ pub(super) fn settings() -> Settings {
         idle_timeout: 300_000,
         outbox_age: 0,
         outboxes: Arc::default(),
+        accounts: Arc::default(),
         keepalive: KeepaliveSettings::default(),
         status_clients: true,
         compression: Compression::default(),
@@ -145,13 +150,16 @@ impl World {
 
     pub(super) fn with(settings: Settings) -> Self {
         Self {
-            shard: Shard::new(settings, Hasher::default()),
+            shard: Shard::new(settings.clone(), Hasher::default()),
+            settings,
             outside: Outside {
                 log: Rc::default(),
                 rooms: HashSet::new(),
                 connected: HashSet::new(),
                 clients: HashMap::new(),
                 position: 0,
+                held: HashMap::new(),
+                hold_max: 0,
             },
             now: 1_000,
             offer: None,
@@ -317,9 +325,59 @@ impl World {
         self.outside.log.take()
     }
 
+    /// Whether the client's connection is open: neither gone nor being closed.
+    pub(super) fn is_open(&mut self, client: &Client) -> bool {
+        self.is_there(client) && !self.shard.is_closing(client.id)
+    }
+
+    /// Bytes of one kind that are accounted.
+    pub(super) fn account(&self, kind: Kind) -> usize {
+        self.settings.accounts.bytes(kind)
+    }
+
+    /// Counts one by one what is accounted in sums.
+    pub(super) fn check_accounts(&self) {
+        let shard = &self.shard;
+        let connections = || shard.connections.iter().map(|(_, connection)| connection);
+        let kept: usize = connections().map(|it| it.decoder.kept_bytes()).sum();
+        assert_eq!(self.account(Kind::Messages), kept);
+        assert_eq!(shard.unfinished.recount(), kept);
+        assert_eq!(self.account(Kind::Subscriptions), shard.registry.recount());
+        let credentials = connections().filter(|it| matches!(it.state, State::Open(_)));
+        let credentials: usize = credentials.map(|it| it.peer.kept_bytes()).sum();
+        assert_eq!(self.account(Kind::Credentials), credentials);
+        for connection in connections() {
+            let number = connection.peer.number;
+            let open = matches!(connection.state, State::Open(_));
+            let peer = if open {
+                connection.peer.kept_bytes()
+            } else {
+                0
+            };
+            let noted = self.outside.held.get(&number).copied().unwrap_or(0);
+            assert_eq!(noted, connection.charged as usize + peer);
+            assert!(!open || shard.is_charged(connection));
+        }
+        let there: HashSet<_> = connections().map(|it| it.peer.number).collect();
+        assert!(
+            self.outside
+                .held
+                .keys()
+                .all(|number| there.contains(number))
+        );
+    }
+
     pub(super) fn stats(&self) -> &Stats {
         self.shard.stats()
     }
+}
+
+/// The reasons for which connections were evicted, each as often as it happened.
+pub(super) fn evictions(stats: &Stats) -> Vec<Eviction> {
+    let counted = Eviction::ALL.iter().zip(stats.evictions);
+    counted
+        .flat_map(|(&reason, count)| (0..count).map(move |_| reason))
+        .collect()
 }
 
 pub(super) const SUCCESS: &str = r#"{"code": "success"}"#;

@@ -44,11 +44,13 @@ fn check(mode: Mode, operations: &[Operation]) {
                 subscriptions: known::SUBSCRIPTIONS,
                 names_per_room: known::NAMES_PER_ROOM,
                 outbox_bytes: mode.outbox_bytes,
+                message_timeout: 0,
                 ..Limits::default()
             },
             idle_timeout: reference::IDLE,
             outbox_age: mode.outbox_age,
             outboxes: Arc::new(Outboxes::new(mode.outbox_total_bytes)),
+            accounts: Arc::default(),
             keepalive: KeepaliveSettings::default(),
             status_clients: true,
             compression: Compression {

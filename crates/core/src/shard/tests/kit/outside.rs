@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::peer::Effects;
 use crate::peer::Eviction;
 use crate::peer::Moment;
+use crate::peer::Over;
 use crate::peer::Peer;
 use crate::peer::Sent;
 use crate::stats::Stats;
@@ -80,6 +81,10 @@ impl Peer for FakePeer {
         self.take(&parts)
     }
 
+    fn kept_bytes(&self) -> usize {
+        usize::try_from(self.number % 3).unwrap_or(0) * 300
+    }
+
     fn shutdown(&mut self) {
         let mut wire = self.wire.borrow_mut();
         assert!(!wire.shutdown, "shut down twice");
@@ -100,6 +105,10 @@ pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) connected: HashSet<u128>,
     /// Whose a peer is, by its number; one that is not in here is nobody else's.
     pub(in crate::shard::tests) clients: HashMap<u128, u64>,
+    /// Bytes that each peer holds, as it was noted. All peers have one address.
+    pub(in crate::shard::tests) held: HashMap<u128, usize>,
+    /// Bytes that they may hold together; zero: no bound.
+    pub(in crate::shard::tests) hold_max: usize,
 }
 
 impl Effects<FakePeer> for Outside {
@@ -141,6 +150,26 @@ impl Effects<FakePeer> for Outside {
             ws_messages_send_error: own.undelivered,
             ws_messages_send_queued: own.queued,
         }
+    }
+
+    fn hold(&mut self, peer: &FakePeer, bytes: usize) -> Result<usize, Over> {
+        assert!(bytes > 0);
+        *self.held.entry(peer.number).or_default() += bytes;
+        let address = self.held.values().sum();
+        if self.hold_max != 0 && address > self.hold_max {
+            let reason = Eviction::ClientBytesPerAddress;
+            return Err(Over { reason, address });
+        }
+        Ok(address)
+    }
+
+    fn release(&mut self, peer: &FakePeer, bytes: usize) -> usize {
+        let held = self.held.get_mut(&peer.number).expect("it was held");
+        *held = held.checked_sub(bytes).expect("no more than was held");
+        if *held == 0 {
+            self.held.remove(&peer.number);
+        }
+        self.held.values().sum()
     }
 
     fn evicted(&mut self, _connection: Uuid, peer: &FakePeer, _reason: Eviction) {

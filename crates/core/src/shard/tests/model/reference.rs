@@ -98,6 +98,7 @@ impl Reference {
             Operation::CloseAll => self.close_all(),
         }
         self.compare();
+        self.world.check_accounts();
     }
 
     fn open(&mut self, place: usize, room: Option<usize>) {
@@ -357,5 +358,7 @@ impl Reference {
         assert!(self.world.shard.is_empty() && self.world.shard.deadline().is_none());
         assert_eq!(self.world.stats().queued, 0);
         assert_eq!(self.settings.outboxes.bytes(), 0);
+        assert_eq!(self.settings.accounts.total(), 0);
+        assert!(self.world.outside.held.is_empty());
     }
 }

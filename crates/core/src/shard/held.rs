@@ -1,0 +1,276 @@
+//! Memory that clients make a shard keep: accounts, bounds, and the eviction of those who hold
+//! most.
+
+use ht_frame::{CloseCode, Decoder};
+use ht_proto::close::Close;
+
+use crate::account::Kind;
+use crate::connection::{Connection, State};
+use crate::peer::{self, Effects, Eviction, Peer};
+use crate::registry::{ConnectionId, WEIGHT_BYTES};
+use crate::shard::Shard;
+
+/// Connections that are evicted at most so that another one finds room.
+const RELIEVED: usize = 16;
+
+/// Smallest step by which a connection's charge changes, in bytes.
+const STEP: usize = 1 << 10;
+
+impl<P: Peer> Connection<P> {
+    /// Bytes that it holds beside its outbox: subscriptions by their weight, unfinished input as
+    /// it is kept.
+    fn held(&self) -> usize {
+        self.own.weight() * WEIGHT_BYTES + self.decoder.kept_bytes()
+    }
+}
+
+impl<P: Peer> Shard<P> {
+    /// Whether a connection may hold a subscription of this weight more. If so it is charged for
+    /// it.
+    pub(super) fn may_hold(
+        &mut self,
+        id: ConnectionId,
+        weight: usize,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) -> bool {
+        let held = self.connections[id.index()].held() + weight * WEIGHT_BYTES;
+        match self.charge_or_relieve(id, held, now, effects) {
+            Ok(()) => true,
+            Err(over) => {
+                self.uncharge(id, over.by, effects);
+                false
+            }
+        }
+    }
+
+    /// Whether a connection is charged for what it holds, and not for much more.
+    #[cfg(test)]
+    pub(super) fn is_charged(&self, connection: &Connection<P>) -> bool {
+        let (held, charged) = (connection.held(), connection.charged as usize);
+        (held..=rounded(held) + 3 * step(held)).contains(&charged)
+    }
+
+    /// Brings a connection's account up to date after its client has sent something. With `anew` a
+    /// message was completed: what is kept now belongs to another.
+    pub(super) fn settle(
+        &mut self,
+        id: ConnectionId,
+        anew: bool,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) {
+        let Some(connection) = self.connections.get(id.index()) else {
+            return;
+        };
+        let kept = connection.decoder.kept_bytes();
+        if kept > 0 || connection.unfinished {
+            self.note_unfinished(id, kept, anew, now);
+        }
+        let connection = &self.connections[id.index()];
+        let (held, charged) = (connection.held(), connection.charged as usize);
+        if held > charged {
+            if let Err(over) = self.charge_or_relieve(id, held, now, effects) {
+                return self.evict_holder(id, over.reason, now, effects);
+            }
+        } else if charged - held > if held == 0 { 0 } else { 2 * step(held) } {
+            self.uncharge(id, charged - rounded(held), effects);
+        }
+        if self.settings.accounts.is_over() {
+            self.relieve_accounts(now, effects);
+            // Nobody holds much: whoever adds to it goes.
+            if self.settings.accounts.is_over() && self.connections.contains(id.index()) {
+                self.evict_holder(id, Eviction::ClientTotalBytes, now, effects);
+            }
+        }
+    }
+
+    /// While all clients of the process hold more than they may, evicts the connections of this
+    /// shard whose addresses hold most.
+    pub(super) fn relieve_accounts(&mut self, now: u64, effects: &mut impl Effects<P>) {
+        while self.settings.accounts.is_over()
+            && let Some(id) = self.holders.largest()
+        {
+            self.evict_holder(id, Eviction::ClientTotalBytes, now, effects);
+        }
+    }
+
+    /// Ends a connection for what it holds, and tells its client why.
+    pub(super) fn evict_holder(
+        &mut self,
+        id: ConnectionId,
+        reason: Eviction,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) {
+        let connection = &mut self.connections[id.index()];
+        self.stats.evictions[reason as usize] += 1;
+        effects.evicted(connection.id, &connection.peer, reason);
+        if !matches!(connection.state, State::Open(_)) {
+            return self.remove(id, now, effects);
+        }
+        connection.decoder = Decoder::new();
+        self.note_unfinished(id, 0, false, now);
+        self.retire(id, true, now, effects);
+        let close = match reason {
+            Eviction::MessageTimeout => Close::MESSAGE_TIMEOUT,
+            Eviction::OutboxBytes
+            | Eviction::OutboxAge
+            | Eviction::OutboxTotalBytes
+            | Eviction::MessagesPerSecond
+            | Eviction::ClientTotalBytes
+            | Eviction::ClientBytesPerAddress
+            | Eviction::ClientBytesPerUser => Close::OVERLOADED,
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        ht_frame::put_close(&mut scratch, CloseCode(close.code()), &close.reason());
+        self.send(id, &scratch, now, effects);
+        self.recycle(scratch);
+        if let Some(connection) = self.connections.get_mut(id.index())
+            && connection.waiting() == 0
+        {
+            connection.peer.shutdown();
+        }
+    }
+
+    /// Charges a connection that was opened for what its peer keeps.
+    pub(super) fn charge_peer(&mut self, id: ConnectionId, effects: &mut impl Effects<P>) {
+        let peer = &self.connections[id.index()].peer;
+        let bytes = peer.kept_bytes();
+        if bytes > 0 {
+            // Checked before it was admitted: concurrent handshakes may exceed a bound a little.
+            let address = effects
+                .hold(peer, bytes)
+                .unwrap_or_else(|over| over.address);
+            self.settings.accounts.replace(Kind::Credentials, 0, bytes);
+            self.holders.set(id, bytes, peer.address(), address);
+        }
+    }
+
+    /// Gives back what an admitted connection was charged for, before its address and user are
+    /// forgotten.
+    pub(super) fn uncharge_all(&mut self, id: ConnectionId, effects: &mut impl Effects<P>) {
+        let peer = &self.connections[id.index()].peer;
+        let bytes = peer.kept_bytes();
+        if bytes > 0 {
+            effects.release(peer, bytes);
+            self.settings.accounts.replace(Kind::Credentials, bytes, 0);
+        }
+        self.uncharge_rest(id, effects);
+    }
+
+    /// Gives back what a connection was charged for beside what its peer keeps.
+    pub(super) fn uncharge_rest(&mut self, id: ConnectionId, effects: &mut impl Effects<P>) {
+        let connection = &mut self.connections[id.index()];
+        let charged = std::mem::take(&mut connection.charged) as usize;
+        if charged > 0 {
+            effects.release(&connection.peer, charged);
+        }
+        self.holders.remove(id);
+    }
+
+    /// Notes what a connection keeps of unfinished input.
+    pub(super) fn note_unfinished(&mut self, id: ConnectionId, bytes: usize, anew: bool, now: u64) {
+        let before = self.unfinished.set(id, bytes, anew, now);
+        let accounts = &self.settings.accounts;
+        accounts.replace(Kind::Messages, before, bytes);
+        self.connections[id.index()].unfinished = bytes > 0;
+    }
+
+    /// Notes what all subscriptions of the shard take.
+    pub(super) fn note_subscriptions(&mut self) {
+        let bytes = self.registry.bytes();
+        let before = std::mem::replace(&mut self.subscription_bytes, bytes);
+        let accounts = &self.settings.accounts;
+        accounts.replace(Kind::Subscriptions, before, bytes);
+    }
+
+    /// Charges a connection for what it holds. Where its address exceeds its bound, the larger
+    /// connections of this address make room.
+    fn charge_or_relieve(
+        &mut self,
+        id: ConnectionId,
+        held: usize,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) -> Result<(), Over> {
+        let mut result = self.charge(id, held, effects);
+        for _ in 0..RELIEVED {
+            let Err(over) = &result else {
+                break;
+            };
+            let of = self.connections[id.index()].peer.address();
+            let larger = self.holders.largest_of(of);
+            let larger = larger.filter(|&(other, bytes)| other != id && bytes > held);
+            let Some((larger, _)) = larger else {
+                break;
+            };
+            if over.reason != Eviction::ClientBytesPerAddress {
+                break;
+            }
+            self.uncharge(id, over.by, effects);
+            self.evict_holder(larger, Eviction::ClientBytesPerAddress, now, effects);
+            result = self.charge(id, held, effects);
+        }
+        result
+    }
+
+    /// Charges a connection for what it holds, and a little ahead, so that those who subscribe to
+    /// many rooms do not ask each time.
+    fn charge(
+        &mut self,
+        id: ConnectionId,
+        held: usize,
+        effects: &mut impl Effects<P>,
+    ) -> Result<(), Over> {
+        let connection = &mut self.connections[id.index()];
+        let charged = connection.charged as usize;
+        if held <= charged {
+            return Ok(());
+        }
+        let by = rounded(held) - charged;
+        connection.charged = count(charged + by);
+        let kept = connection.peer.kept_bytes();
+        let result = effects.hold(&connection.peer, by);
+        let address = *result.as_ref().unwrap_or_else(|over| &over.address);
+        let of = connection.peer.address();
+        self.holders.set(id, charged + by + kept, of, address);
+        let refused = |over: peer::Over| Over {
+            reason: over.reason,
+            by,
+        };
+        result.map(|_| ()).map_err(refused)
+    }
+
+    fn uncharge(&mut self, id: ConnectionId, by: usize, effects: &mut impl Effects<P>) {
+        let connection = &mut self.connections[id.index()];
+        let charged = connection.charged as usize - by;
+        connection.charged = count(charged);
+        let address = effects.release(&connection.peer, by);
+        let bytes = charged + connection.peer.kept_bytes();
+        let of = connection.peer.address();
+        self.holders.set(id, bytes, of, address);
+    }
+}
+
+/// A charge that exceeded a bound.
+struct Over {
+    reason: Eviction,
+    /// The bytes that were charged.
+    by: usize,
+}
+
+/// The step by which the charge for `held` bytes is rounded: an eighth of it.
+fn step(held: usize) -> usize {
+    (held / 8).max(STEP)
+}
+
+/// The charge for `held` bytes.
+fn rounded(held: usize) -> usize {
+    held.next_multiple_of(step(held))
+}
+
+/// A charge as it is kept: the limits keep it far below.
+fn count(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

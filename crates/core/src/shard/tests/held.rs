@@ -1,0 +1,236 @@
+//! Memory that clients hold: what is accounted, who is refused and who goes.
+
+use std::sync::Arc;
+
+use ht_frame::Opcode;
+
+use crate::account::{Accounts, Kind};
+use crate::limits::Limits;
+use crate::peer::Eviction;
+use crate::shard::Settings;
+use crate::shard::tests::kit::*;
+
+const ANY: &str = r#"[{"a":"*"}]"#;
+
+fn world(client_total_bytes: usize) -> World {
+    World::with(Settings {
+        accounts: Arc::new(Accounts::new(client_total_bytes)),
+        ..settings()
+    })
+}
+
+/// A room of about so many bytes.
+fn large(number: usize, bytes: usize) -> String {
+    format!(r#"{{"a":"{number}{}"}}"#, "x".repeat(bytes))
+}
+
+/// All but the last byte of a message of this length.
+fn cut(length: usize) -> Vec<u8> {
+    let mut bytes = masked(Opcode::Text, &vec![b' '; length]);
+    bytes.pop();
+    bytes
+}
+
+#[test]
+fn unfinished_messages_are_accounted_until_they_are_finished() {
+    let mut world = world(0);
+    let mut client = world.open(ANY);
+    let bytes = cut(10_000);
+    for part in bytes.chunks(999) {
+        world.receive(&client, part);
+        assert!(world.account(Kind::Messages) >= 1);
+        world.check_accounts();
+    }
+    assert!(world.account(Kind::Messages) >= 9_999);
+    world.receive(&client, &[b' ' ^ 0x4c]);
+    assert_eq!(client.hears(), [error_of(&client, "non-json-message")]);
+    assert_eq!(world.account(Kind::Messages), 0);
+    // A header that was cut, a control frame, fragments: whatever is kept counts.
+    for begun in [&b"\x81"[..], b"\x89\xfd\0\0\0\0abc", b"\x01\x82\0\0\0\0  "] {
+        let client = world.open(ANY);
+        world.receive(&client, begun);
+        assert!(world.account(Kind::Messages) >= begun.len());
+        world.check_accounts();
+        world.gone(&client);
+        assert_eq!(world.account(Kind::Messages), 0);
+    }
+}
+
+#[test]
+fn subscriptions_are_accounted_with_their_rooms_until_they_are_dropped() {
+    let mut world = world(0);
+    let mut clients = [(); 2].map(|()| world.open(ANY));
+    world.subscribe(&mut clients[0], &large(1, 10_000), "1");
+    let one = world.account(Kind::Subscriptions);
+    assert!((10_000..11_000).contains(&one), "{one}");
+    // A room is there once, however many subscribe to it.
+    world.subscribe(&mut clients[1], &large(1, 10_000), "1");
+    let two = world.account(Kind::Subscriptions);
+    assert!((50..200).contains(&(two - one)), "{two}");
+    world.subscribe(&mut clients[1], &large(1, 10_000), "1");
+    assert_eq!(world.account(Kind::Subscriptions), two);
+    world.check_accounts();
+    world.gone(&clients[0]);
+    assert_eq!(world.account(Kind::Subscriptions), one);
+    assert_eq!(world.ask(&mut clients[1], &unsubscribe("1")), [SUCCESS]);
+    assert_eq!(world.account(Kind::Subscriptions), 0);
+    world.check_accounts();
+    world.gone(&clients[1]);
+    assert!(world.outside.held.is_empty());
+}
+
+#[test]
+fn a_message_that_is_not_finished_in_time_ends_its_connection() {
+    let mut world = World::with(Settings {
+        limits: Limits {
+            message_timeout: 1_000,
+            ..Limits::default()
+        },
+        ..settings()
+    });
+    let [mut whole, mut dripped, mut busy] = [(); 3].map(|()| world.open(ANY));
+    world.receive(&whole, &cut(100));
+    // Fragments, with control frames between them: the time is that of the whole message.
+    world.receive(
+        &dripped,
+        &[&b"\x01\x81\0\0\0\0 "[..], b"\x01"].concat()[..7],
+    );
+    for _ in 0..9 {
+        world.pass(100);
+        world.receive(&dripped, b"\x00\x81\0\0\0\0 ");
+        world.frame(&dripped, Opcode::Ping, b"");
+        // One message after the other, and each read ends within one.
+        world.receive(&busy, &masked(Opcode::Text, b"ping")[..3]);
+        world.receive(&busy, &masked(Opcode::Text, b"ping")[3..]);
+        world.receive(&busy, &masked(Opcode::Text, b"ping")[..5]);
+        world.receive(&busy, &masked(Opcode::Text, b"ping")[5..]);
+        world.receive(
+            &busy,
+            &[&masked(Opcode::Text, b"ping"), &b"\x81"[..]].concat(),
+        );
+        world.receive(&busy, &masked(Opcode::Text, b"ping")[1..]);
+    }
+    assert_eq!(evictions(world.stats()), []);
+    world.receive(&busy, b"\x81");
+    world.pass(100);
+    let timeouts = [Eviction::MessageTimeout; 2];
+    assert_eq!(evictions(world.stats()), timeouts);
+    for client in [&mut whole, &mut dripped] {
+        let heard = client.hears();
+        assert_eq!(heard.last().unwrap(), "close 4002 message-timeout");
+        assert!(client.is_shut_down());
+    }
+    assert_eq!(busy.hears().len(), 36);
+    assert!(world.is_there(&busy));
+    world.check_accounts();
+    world.pass(3_000);
+    assert!(!world.is_there(&whole));
+    assert_eq!(world.account(Kind::Messages), 0);
+}
+
+#[test]
+fn where_all_hold_too_much_the_largest_holder_goes_and_the_others_stay() {
+    let mut world = world(1 << 20);
+    let mut small = world.open(ANY);
+    world.subscribe(&mut small, r#"{"a":1}"#, "1");
+    let mut honest = world.open(ANY);
+    world.receive(&honest, &cut(20_000));
+    let mut attackers: Vec<_> = (0..100).map(|_| world.open(ANY)).collect();
+    for attacker in &attackers {
+        world.receive(attacker, &cut(60_000));
+        world.check_accounts();
+        let account = &world.settings.accounts;
+        assert!(account.total() <= account.limit());
+    }
+    let evicted = evictions(world.stats());
+    assert!((80..100).contains(&evicted.len()), "{evicted:?}");
+    assert!(evicted.iter().all(|&it| it == Eviction::ClientTotalBytes));
+    let told = |client: &mut Client| client.hears() == ["close 1013 overloaded"];
+    let told = attackers
+        .iter_mut()
+        .filter_map(|it| told(it).then_some(()))
+        .count();
+    assert_eq!(told, evicted.len());
+    world.receive(&honest, &[b' ' ^ 0x4c]);
+    assert_eq!(honest.hears(), [error_of(&honest, "non-json-message")]);
+    assert_eq!(
+        world.ask(&mut small, &subscribe(r#"{"a":2}"#, "2")),
+        [SUCCESS]
+    );
+}
+
+#[test]
+fn subscriptions_beyond_the_bound_of_all_cost_the_largest_its_connection() {
+    let mut world = world(1 << 20);
+    let mut small = world.open(ANY);
+    world.subscribe(&mut small, r#"{"a":1}"#, "1");
+    let mut attacker = world.open(ANY);
+    for number in 0..500 {
+        if !world.is_open(&attacker) {
+            break;
+        }
+        world.say(&attacker, &subscribe(&large(number, 8_000), "1"));
+        world.check_accounts();
+        assert!(world.settings.accounts.total() <= 1 << 20);
+    }
+    assert_eq!(evictions(world.stats()), [Eviction::ClientTotalBytes]);
+    assert_eq!(attacker.hears().last().unwrap(), "close 1013 overloaded");
+    assert!(world.account(Kind::Subscriptions) < 1_000);
+    assert_eq!(
+        world.ask(&mut small, &subscribe(r#"{"a":2}"#, "2")),
+        [SUCCESS]
+    );
+}
+
+#[test]
+fn where_nobody_holds_much_whoever_exceeds_the_bound_goes() {
+    let mut world = world(10_000);
+    for number in 0..30 {
+        let mut client = world.open(ANY);
+        world.say(&client, &subscribe(&large(number, 900), "1"));
+        let heard = client.hears();
+        let wanted = [&[SUCCESS][..], &[SUCCESS, "close 1013 overloaded"]];
+        assert!(wanted.contains(&&heard.iter().map(|line| &**line).collect::<Vec<_>>()[..]));
+        assert!(world.settings.accounts.total() <= 10_000);
+        world.check_accounts();
+    }
+    assert!(evictions(world.stats()).len() >= 20);
+}
+
+#[test]
+fn an_address_has_its_bound_and_its_largest_connection_makes_room() {
+    let mut world = world(0);
+    world.outside.hold_max = 100_000;
+    let mut honest = world.open(ANY);
+    world.subscribe(&mut honest, r#"{"a":1}"#, "1");
+    let attackers: Vec<_> = (0..3).map(|_| world.open(ANY)).collect();
+    for attacker in &attackers {
+        world.receive(attacker, &cut(40_000));
+        world.check_accounts();
+    }
+    // None of the others was larger: the third one itself went.
+    let reasons = evictions(world.stats());
+    assert_eq!(reasons, [Eviction::ClientBytesPerAddress]);
+    assert!(!world.is_open(&attackers[2]));
+    assert!(world.outside.held.values().sum::<usize>() <= 100_000);
+    // A larger one makes room for a page, until the page is the largest: it is refused what is
+    // too much, and stays.
+    let mut page = world.open(ANY);
+    let answers: Vec<_> = (0..200)
+        .flat_map(|n| world.ask(&mut page, &subscribe(&large(n, 10), "1")))
+        .collect();
+    let granted = answers
+        .iter()
+        .take_while(|answer| *answer == SUCCESS)
+        .count();
+    assert!((40..60).contains(&granted), "{granted}");
+    assert_eq!(evictions(world.stats()).len(), 2);
+    let refused = error("too-many-subscriptions");
+    assert!(answers[granted..].iter().all(|answer| *answer == refused));
+    // Whoever has little finds room still.
+    assert_eq!(
+        world.ask(&mut honest, &subscribe(r#"{"a":2}"#, "2")),
+        [SUCCESS]
+    );
+    world.check_accounts();
+}

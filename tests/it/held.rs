@@ -1,0 +1,185 @@
+//! Memory that clients make the gateway keep: it has bounds of its own, so that whatever they hold,
+//! triggers are taken, the node is ready and newcomers are let in.
+
+use serde_json::json;
+
+use crate::support::Client;
+use crate::support::Frame;
+use crate::support::Gateway;
+use crate::support::Handshake;
+use crate::support::StubBackend;
+use crate::support::frame;
+use crate::support::gateway::Builder;
+
+const MESSAGE: usize = 256 << 10;
+
+/// A gateway that may have little memory, behind a proxy that says where clients are.
+fn builder(backend: &StubBackend) -> Builder {
+    Gateway::with(backend)
+        .set("HT_LIMITS__MEMORY_BYTES", "100MiB")
+        .set("HT_LIMITS__MESSAGE_BYTES", MESSAGE)
+        .set("HT_TRUSTED_PROXIES", "127.0.0.1")
+        // Memory goes back to the system at once, not after ten seconds.
+        .set("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
+}
+
+/// A client from one of many addresses.
+fn connect(gateway: &Gateway, address: usize) -> Client {
+    let address = format!("192.0.2.{address}");
+    Handshake::new(gateway)
+        .header("X-Real-IP", &address)
+        .connect()
+}
+
+/// All but the last byte of a message.
+fn cut(bytes: usize) -> Vec<u8> {
+    let mut message = Frame::new(frame::TEXT, vec![b' '; bytes]).bytes();
+    message.pop();
+    message
+}
+
+fn evicted(gateway: &Gateway, reason: &str) -> u64 {
+    gateway.metric(&format!(
+        "high_templar_evictions_total{{reason=\"{reason}\"}}"
+    ))
+}
+
+fn held(gateway: &Gateway, kind: &str) -> u64 {
+    gateway.metric(&format!("high_templar_client_bytes{{kind=\"{kind}\"}}"))
+}
+
+/// Triggers are taken and delivered, the node is ready, newcomers are let in and may subscribe.
+#[track_caller]
+fn assert_serves(gateway: &Gateway, old: &mut Client) {
+    gateway.trigger(&json!({"rooms": [{"room": "old"}], "data": 1}));
+    assert_eq!(old.expect_publish().0, 1);
+    let ready = gateway.get("/ready");
+    assert_eq!(ready.status, 200, "{ready:?}");
+    let mut new = connect(gateway, 250);
+    new.subscribe(&json!({"room": "new"}), "1");
+    new.leave();
+    assert_eq!(gateway.metric("high_templar_memory_short"), 0);
+    assert_eq!(gateway.metric("high_templar_triggers_shed_total"), 0);
+}
+
+/// Everybody leaves; nothing is held for them any more.
+#[track_caller]
+fn assert_gives_back(gateway: &Gateway, clients: Vec<Client>) {
+    drop(clients);
+    gateway.wait_for_metric("high_templar_connections", 1);
+    for kind in ["messages", "handshakes", "credentials"] {
+        let name = format!("high_templar_client_bytes{{kind=\"{kind}\"}}");
+        gateway.wait_for_metric(&name, 0);
+    }
+    assert!(held(gateway, "subscriptions") < 2_000);
+}
+
+#[test]
+fn unfinished_messages_of_one_address_turn_nobody_else_away() {
+    let gateway = builder(&StubBackend::open()).start();
+    let mut old = connect(&gateway, 1);
+    old.subscribe(&json!({"room": "old"}), "1");
+    let mut attackers = Vec::new();
+    for _ in 0..100 {
+        let mut attacker = connect(&gateway, 2);
+        attacker.send_raw(&cut(MESSAGE));
+        attackers.push(attacker);
+    }
+    assert_serves(&gateway, &mut old);
+    crate::support::eventually("evictions", || {
+        (evicted(&gateway, "client_bytes_per_address") >= 60).then_some(())
+    });
+    // An eighth of half of the memory.
+    assert!(held(&gateway, "messages") <= 100 << 20 >> 4);
+    gateway.wait_for_line("limits.client_bytes_per_address is reached");
+    assert_gives_back(&gateway, attackers);
+    old.fence();
+}
+
+#[test]
+fn unfinished_messages_of_many_addresses_cost_those_who_hold_most() {
+    let gateway = builder(&StubBackend::open())
+        .set("HT_LIMITS__CLIENT_TOTAL_BYTES", "8MiB")
+        .set("HT_LIMITS__CLIENT_BYTES_PER_ADDRESS", "2MiB")
+        .start();
+    let mut old = connect(&gateway, 1);
+    old.subscribe(&json!({"room": "old"}), "1");
+    let mut honest = connect(&gateway, 3);
+    let half = cut(10_000);
+    honest.send_raw(&half[..5_000]);
+    let mut attackers = Vec::new();
+    for address in 0..100 {
+        let mut attacker = connect(&gateway, 10 + address % 20);
+        // Not all of them in one piece.
+        for part in cut(MESSAGE).chunks(if address % 2 == 0 { 1 << 20 } else { 9_000 }) {
+            attacker.send_raw(part);
+        }
+        attackers.push(attacker);
+    }
+    crate::support::eventually("evictions", || {
+        (evicted(&gateway, "client_total_bytes") >= 30).then_some(())
+    });
+    crate::support::eventually("less is held", || {
+        (held(&gateway, "messages") <= 8 << 20).then_some(())
+    });
+    assert_serves(&gateway, &mut old);
+    let line = gateway.wait_for_line("evicted a connection");
+    assert!(line.contains("client_total_bytes"), "{line}");
+    honest.send_raw(&half[5_000..]);
+    honest.send_raw(b"x");
+    assert_eq!(honest.expect_json()["message"], "non-json-message");
+    attackers.push(honest);
+    assert_gives_back(&gateway, attackers);
+}
+
+#[test]
+fn the_largest_subscriptions_cost_those_who_hold_most() {
+    let gateway = builder(&StubBackend::open())
+        .set("HT_LIMITS__CLIENT_TOTAL_BYTES", "8MiB")
+        .set("HT_LIMITS__CLIENT_BYTES_PER_ADDRESS", "1MiB")
+        .start();
+    let mut old = connect(&gateway, 1);
+    old.subscribe(&json!({"room": "old"}), "1");
+    let mut attackers = Vec::new();
+    for address in 0..20 {
+        let mut attacker = connect(&gateway, 10 + address);
+        let mut refused = 0;
+        for room in 0..80 {
+            let room = json!({"room": format!("{address} {room} {}", "x".repeat(16_000))});
+            let message = json!({"type": "subscribe", "room": room, "requestId": 1});
+            attacker.send_text(&message.to_string());
+            let answer = attacker.expect_json();
+            refused += u32::from(answer["message"] == "too-many-subscriptions");
+        }
+        // An address has room for some 60 of them.
+        assert!((10..40).contains(&refused), "{refused}");
+        attackers.push(attacker);
+        assert!(held(&gateway, "subscriptions") <= 8 << 20);
+        if address % 5 == 4 {
+            assert_serves(&gateway, &mut old);
+        }
+    }
+    assert!(evicted(&gateway, "client_total_bytes") >= 8);
+    assert_gives_back(&gateway, attackers);
+}
+
+#[test]
+fn a_message_that_is_never_finished_ends_its_connection() {
+    let gateway = Gateway::with(&StubBackend::open())
+        .set("HT_LIMITS__MESSAGE_TIMEOUT", "300ms")
+        .start();
+    let mut other = Client::connect(&gateway);
+    let mut whole = Client::connect(&gateway);
+    whole.send_raw(&cut(1_000));
+    let mut dripped = Client::connect(&gateway);
+    dripped.send(&Frame::new(frame::TEXT, " ").unfinished());
+    while evicted(&gateway, "message_timeout") < 2 {
+        dripped.send(&Frame::new(frame::CONTINUATION, " ").unfinished());
+        other.fence();
+    }
+    for client in [&mut whole, &mut dripped] {
+        assert_eq!(client.expect_close(4002), "message-timeout");
+    }
+    gateway.wait_for_line("evicted a connection");
+    other.fence();
+}
