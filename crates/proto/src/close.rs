@@ -70,7 +70,7 @@ impl Close {
     pub const AUTHENTICATE: Self = Self::new(Why::Authenticate);
 
     /// Every reason, for tests and documents.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NORMAL,
         Self::IDLE,
         Self::RESTART,
