@@ -1,7 +1,5 @@
 //! Rooms, subscriptions and whose they are.
 
-#[cfg(test)]
-use std::collections::BTreeSet;
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
@@ -12,15 +10,15 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::Hasher;
-use crate::account::heap;
-use crate::index;
 use crate::index::Matching;
 use crate::index::RoomId;
 use crate::index::RoomIndex;
 use crate::wildcards::Wildcards;
 
+mod memory;
 mod names;
 
+pub(crate) use self::memory::{TABLE_SLOT, WEIGHT_BYTES, weight};
 pub(crate) use self::names::{Names, name_weight};
 
 /// A connection's place in its shard; given to another connection after it ended.
@@ -38,16 +36,6 @@ impl ConnectionId {
 /// A subscription's place in its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionId(u32);
-
-/// Bytes of a room and its request id for each of which a subscription counts once.
-pub(crate) const WEIGHT_BYTES: usize = 1 << 10;
-
-/// Memory of an entry in a hash table of ids: four bytes and one of control, in a table that is
-/// on average two thirds full.
-pub(crate) const TABLE_SLOT: usize = 8;
-
-/// Memory of a room's entry in the node's interest index.
-const INTEREST_BYTES: usize = 40;
 
 /// No subscription.
 const NONE: u32 = u32::MAX;
@@ -164,22 +152,6 @@ impl Registry {
         self.subscriptions.len()
     }
 
-    /// Memory that all subscriptions and their rooms take, in bytes: their share of every table,
-    /// the interest index included, and what they own.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// The same, counted one by one.
-    #[cfg(test)]
-    pub(crate) fn recount(&self) -> usize {
-        let subscriptions = self.subscriptions.iter();
-        let subscriptions: usize = subscriptions.map(|(_, it)| it.bytes()).sum();
-        let rooms: BTreeSet<_> = self.subscriptions.iter().map(|(_, it)| it.room).collect();
-        let rooms = rooms.into_iter().map(|id| room_bytes(self.index.room(id)));
-        subscriptions + rooms.sum::<usize>()
-    }
-
     /// Whose a subscription is, and the end of its publish messages.
     pub(crate) fn receiver(&self, id: SubscriptionId) -> (ConnectionId, &[u8]) {
         let subscription = &self.subscriptions[id.0 as usize];
@@ -196,7 +168,7 @@ impl Registry {
         room: Room,
         name: &RequestId,
     ) -> Subscribed {
-        let weight = slot(weight(&room, name));
+        let weight = slot(memory::weight(&room, name));
         let (room, opened) = self.index.insert(room);
         if opened {
             if self.rooms.len() <= room.index() {
@@ -204,7 +176,7 @@ impl Registry {
                     .resize_with(room.index() + 1, Subscribers::default);
             }
             self.rooms[room.index()] = Subscribers::default();
-            self.bytes += room_bytes(self.index.room(room));
+            self.bytes += memory::room_bytes(self.index.room(room));
         } else if self.has(connection, name, room) {
             return Subscribed::Already;
         }
@@ -381,7 +353,7 @@ impl Registry {
         }
         if list.is_empty() {
             let room = self.index.room(gone.room);
-            self.bytes -= room_bytes(room);
+            self.bytes -= memory::room_bytes(room);
             closed(room);
             self.index.remove(gone.room);
             self.rooms[gone.room.index()] = Subscribers::default();
@@ -391,27 +363,11 @@ impl Registry {
     }
 }
 
-/// How often a subscription counts: once for each KiB begun of its room and request id.
-pub(crate) fn weight(room: &Room, name: &RequestId) -> usize {
-    let bytes = room.size() + name.as_json().len();
-    bytes.div_ceil(WEIGHT_BYTES).max(1)
-}
-
 impl Subscription {
-    /// Memory that it takes: its entry, its share of two tables and of its room's list, its tail.
-    fn bytes(&self) -> usize {
-        size_of::<Self>() + 2 * TABLE_SLOT + 2 * size_of::<u32>() + heap(self.tail.len())
-    }
-
     /// The JSON text of its request id.
     fn name(&self) -> &[u8] {
         server::request_id_of(&self.tail)
     }
-}
-
-/// Memory that an open room takes in the registry, its index and the node's interest index.
-fn room_bytes(room: &Room) -> usize {
-    size_of::<Subscribers>() + index::room_bytes(room) + INTEREST_BYTES
 }
 
 fn hash_pair(hasher: &Hasher, subscription: &Subscription) -> u64 {

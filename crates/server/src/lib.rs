@@ -15,6 +15,7 @@ mod dispatcher;
 mod drain;
 mod gaps;
 mod grants;
+mod held;
 mod hooks;
 mod inbox;
 mod internal;

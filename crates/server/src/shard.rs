@@ -23,13 +23,13 @@ use mio::Token;
 use mio::event::Event;
 use uuid::Uuid;
 
+use crate::held;
 use crate::hooks::HookSender;
 use crate::inbox;
 use crate::inbox::Input;
 use crate::inbox::NewConnection;
 use crate::node::Node;
 use crate::places::Slot;
-use crate::places::Stage;
 use crate::socket::Socket;
 
 /// The inbox's bell. Connections have the tokens below.
@@ -319,24 +319,13 @@ struct Outside {
 impl Outside {
     /// A line of a connection's life, for who asks for each.
     fn tell(&self, connection: Uuid, peer: &Socket, event: &str) {
-        tracing::debug!(%connection, user = user(peer), address = self.address(peer), "{event}");
+        tracing::debug!(%connection, user = peer.user(), address = self.address(peer), "{event}");
     }
 
     /// Where a connection comes from, for the log.
     fn address(&self, peer: &Socket) -> String {
-        let known = self.node.addresses(Stage::Open).name(peer.address);
-        known.unwrap_or_else(|| peer.peer_address())
+        held::address(&self.node, peer)
     }
-}
-
-/// Whose connection it is, for the log.
-fn user(peer: &Socket) -> Option<&str> {
-    peer.about.as_ref().and_then(|about| about.user.as_deref())
-}
-
-/// The user whose account a connection has; none once its place was given back.
-fn user_of(peer: &Socket) -> Option<&str> {
-    (peer.address != Slot::NONE).then(|| user(peer)).flatten()
 }
 
 impl Effects<Socket> for Outside {
@@ -379,44 +368,18 @@ impl Effects<Socket> for Outside {
     }
 
     fn hold(&mut self, peer: &Socket, bytes: usize) -> Result<usize, Over> {
-        let node = &self.node;
-        let (address_max, user_max) = node.accounts.shares();
-        let address = node.addresses(Stage::Open).hold(peer.address, bytes);
-        let of_user = user_of(peer).map_or(0, |user| node.users.hold(user, bytes));
-        let reason = if address_max != 0 && address > address_max {
-            Eviction::ClientBytesPerAddress
-        } else if user_max != 0 && of_user > user_max {
-            Eviction::ClientBytesPerUser
-        } else {
-            return Ok(address);
-        };
-        if let Some(suppressed) = node.throttles.tell(reason.as_str()) {
-            let bound = reason.as_str();
-            tracing::warn!(
-                user = user(peer),
-                address = self.address(peer),
-                suppressed,
-                "limits.{bound} is reached: refusing subscriptions, or evicting the connections \
-                 that hold most. Raise the limit if these are your users"
-            );
-        }
-        Err(Over { reason, address })
+        held::hold(&self.node, peer, bytes)
     }
 
     fn release(&mut self, peer: &Socket, bytes: usize) -> usize {
-        if let Some(user) = user_of(peer) {
-            self.node.users.release(user, bytes);
-        }
-        self.node
-            .addresses(Stage::Open)
-            .release(peer.address, bytes)
+        held::release(&self.node, peer, bytes)
     }
 
     fn evicted(&mut self, connection: Uuid, peer: &Socket, reason: Eviction) {
         if let Some(suppressed) = self.node.throttles.tell(reason.as_str()) {
             tracing::warn!(
                 %connection,
-                user = user(peer),
+                user = peer.user(),
                 address = self.address(peer),
                 reason = reason.as_str(),
                 suppressed,

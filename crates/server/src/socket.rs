@@ -79,6 +79,11 @@ impl Socket {
         }
     }
 
+    /// Whose connection it is, if that is known.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.about.as_ref().and_then(|about| about.user.as_deref())
+    }
+
     /// A number that is equal for all connections of one user, and where the user is not known for
     /// all of one address.
     pub(crate) fn client(&self) -> u64 {
