@@ -2,10 +2,14 @@
 //
 //   CHROMIUM  the browser  [/usr/bin/chromium]
 
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 
 import type { HighTemplar, Options, Subscription } from "../src/index.js";
+import type { live } from "../src/live.js";
 import { eventually } from "./support/eventually.js";
 import { type Site, startSite } from "./support/site.js";
 import { ORDERS, World } from "./support/world.js";
@@ -24,6 +28,7 @@ const FLAGS = [
 declare global {
   interface Window {
     HighTemplar: typeof HighTemplar;
+    live: typeof live;
     start(options: Options): void;
     socket: HighTemplar;
     orders: Subscription;
@@ -160,6 +165,114 @@ test("an address without a host is that of the page", async () => {
   });
   const { host } = new URL(site.url(""));
   expect((await tried).url()).toBe(`ws://${host}/ws/`);
+});
+
+test("after a login the connection has the new cookie, and the room is heard again", async () => {
+  world.backend.allow("ben", [ORDERS]);
+  await open();
+  const [cookie] = await context.cookies();
+  await context.addCookies([{ ...cookie, name: "session", value: "ben" } as never]);
+  await page.evaluate(() => window.socket.reconnect());
+  await reconnected();
+  expect(world.backend.calls).toEqual(["anna", "ben"]);
+  await world.gateway.publish(ORDERS, 1);
+  await page.waitForFunction(() => window.heard.length === 1);
+});
+
+describe("a page without an address of its own", () => {
+  /** What a client with a relative address says, wherever it runs. */
+  const reason = `
+    const socket = new HighTemplar({ url: "/ws/" });
+    let told = 0;
+    socket.addEventListener("error", () => told++);
+    const early = told;
+    setTimeout(() => report([socket.state, socket.status.reason, early, told]), 0);
+  `;
+  const script = async (report: string) => {
+    const module = await (await fetch(`${site.url("module")}.js`)).text();
+    return `${module}
+      const report = ${report};
+      ${reason}`;
+  };
+
+  test("srcdoc", async () => {
+    await page.goto(site.url("page"));
+    const code = await script("(what) => parent.postMessage(what, '*')");
+    const said = await page.evaluate(
+      (code) =>
+        new Promise((resolve) => {
+          addEventListener("message", ({ data }) => resolve(data));
+          const frame = document.createElement("iframe");
+          frame.srcdoc = `<script type="module">${code.replaceAll("</", "<\\/")}</script>`;
+          document.body.append(frame);
+        }),
+      code,
+    );
+    expect(said).toEqual(["failed", expect.stringMatching(/\/ws\/.*about:srcdoc.*wss:/), 0, 1]);
+  });
+
+  test.each(["blob", "data"])("a worker from %s:", async (kind) => {
+    await page.goto(site.url("page"));
+    const code = await script("(what) => postMessage(what)");
+    const said = await page.evaluate(
+      ({ code, kind }) =>
+        new Promise((resolve) => {
+          const type = "text/javascript";
+          const url =
+            kind === "blob"
+              ? URL.createObjectURL(new Blob([code], { type }))
+              : `data:${type};charset=utf-8,${encodeURIComponent(code)}`;
+          new Worker(url, { type: "module" }).onmessage = ({ data }) => resolve(data);
+        }),
+      { code, kind },
+    );
+    expect(said).toEqual(["failed", expect.stringMatching(`${kind}:.*wss:`), 0, 1]);
+  });
+
+  test("a file", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "page-"));
+    try {
+      const code = await script("(what) => { globalThis.said = what; }");
+      await writeFile(join(folder, "page.html"), `<script type="module">${code}</script>`);
+      await page.goto(`file://${folder}/page.html`);
+      const said = await page.waitForFunction(() => (globalThis as { said?: unknown }).said);
+      expect(await said.jsonValue()).toEqual([
+        "failed",
+        expect.stringMatching(/file:.*wss:/),
+        0,
+        1,
+      ]);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+});
+
+test("live in a page: shown while the gateway is down, merged, and loaded again", async () => {
+  world.wire.lead(null);
+  await page.goto(site.url("page"));
+  await page.evaluate(
+    ({ url, room }) => {
+      window.heard = [];
+      let loads = 0;
+      window.socket = new window.HighTemplar({ url, backoff: { base: 40, max: 40 } });
+      window.live(window.socket, room, {
+        load: async () => [`loaded ${++loads}`],
+        apply: (all, data) => [...all, String(data)],
+        onChange: (all) => window.heard.push(all.join()),
+      });
+    },
+    { url: world.wire.url, room: ORDERS },
+  );
+  const shows = (text: string) =>
+    page.waitForFunction((text) => window.heard.at(-1) === text, text);
+  await shows("loaded 1");
+  world.wire.lead(world.gateway.port);
+  await shows("loaded 2");
+  await world.gateway.publish(ORDERS, "news");
+  await shows("loaded 2,news");
+  world.wire.cut();
+  await shows("loaded 3");
 });
 
 test("React in strict mode: each publication once, to who is mounted", async () => {

@@ -10,7 +10,7 @@ const FOLDER = fileURLToPath(new URL("../chromium/", import.meta.url));
 
 export async function startSite() {
   const { outputFiles } = await build({
-    entryPoints: ["page.ts", "worker.ts", "react.tsx"].map((name) => FOLDER + name),
+    entryPoints: ["page.ts", "module.ts", "worker.ts", "react.tsx"].map((name) => FOLDER + name),
     outdir: "/",
     bundle: true,
     write: false,
