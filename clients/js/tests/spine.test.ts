@@ -4,6 +4,7 @@ import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import WebSocket from "ws";
 
 import { Socket, type SocketOptions, Subscription } from "../src/spine.js";
+import { FakeGateway } from "../src/testing.js";
 import { eventually } from "./support/eventually.js";
 import { startScripted } from "./support/scripted.js";
 import { ORDERS, World } from "./support/world.js";
@@ -139,4 +140,52 @@ test("a handler taken off is called no more", async () => {
   socket.off("message", off);
   await eventually(() => on.mock.calls.length === 1);
   expect(off).not.toHaveBeenCalled();
+});
+
+test("more messages than may wait cost no subscription, and a dropped one says so", async () => {
+  const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+  const gateway = new FakeGateway();
+  gateway.down();
+  const socket = open({ url: "ws://gateway/ws/", WebSocket: gateway.WebSocket });
+  const onPublish = vi.fn();
+  const first = socket.subscribe({ room: ORDERS, onPublish });
+  const sent = Array.from({ length: 1_005 }, () => socket.send({ type: "status" }));
+  expect(socket.pendingSendMessages).toHaveLength(1_001);
+  for (const dropped of sent.slice(0, 5)) await expect(dropped).rejects.toThrow("dropped");
+  expect(warn).toHaveBeenCalledTimes(5);
+  gateway.up();
+  await Promise.all(sent.slice(5));
+  await eventually(() => gateway.subscriptions.length === 1);
+  gateway.publish(ORDERS, 1);
+  expect(onPublish).toHaveBeenCalledOnce();
+  // And again after a loss, as any other.
+  gateway.close(1012, "restart 0");
+  await eventually(() => gateway.subscriptions.length === 1);
+  expect(first.messageCached).toBe(false);
+});
+
+test("what JSON cannot express is an error of the call, and nothing else is lost", async () => {
+  const gateway = new FakeGateway();
+  const socket = open({ url: "ws://gateway/ws/", WebSocket: gateway.WebSocket });
+  expect(() => socket.subscribe({ room: { n: 1n } as never })).toThrow(TypeError);
+  await expect(socket.send({ type: "x", data: 1n })).rejects.toThrow(TypeError);
+  socket.subscribe({ room: ORDERS });
+  await eventually(() => gateway.subscriptions.length === 1);
+  gateway.close(1012, "restart 0");
+  await eventually(() => gateway.subscriptions.length === 1);
+  expect(socket.subscriptions).toHaveLength(1);
+});
+
+test("unsubscribing while there is no connection sends nothing", async () => {
+  const gateway = new FakeGateway();
+  gateway.down();
+  const socket = open({ url: "ws://gateway/ws/", WebSocket: gateway.WebSocket });
+  const subscription = socket.subscribe({ room: ORDERS });
+  await socket.unsubscribe(subscription);
+  expect(socket.pendingSendMessages).toEqual([]);
+  gateway.up();
+  const opened = vi.fn();
+  socket.on("message", opened);
+  await eventually(() => opened.mock.calls.length === 1);
+  expect(gateway.received).toEqual([]);
 });

@@ -14,9 +14,8 @@ for (const [kind, room] of Object.entries(rooms)) {
     heard.push([kind, data]);
     show(kind, data);
   };
-  const subscription = socket.subscribe(room, hear, { onReconnect: refetch, onError: complain });
-  // Also the first time: something may have changed after the page was made.
-  subscription.ready.then(refetch, () => {});
+  // Each time it is confirmed, the first time too: something may have changed after the page was made.
+  socket.subscribe(room, hear, { onSubscribed: refetch, onError: complain });
 }
 
 // --- What is heard ---------------------------------------------------------------------------
