@@ -83,8 +83,6 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "static/"
-# The JavaScript client as it is built in this repository.
-STATICFILES_DIRS = [("high-templar", BASE_DIR.parent.parent / "clients" / "js" / "dist")]
 
 HIGH_TEMPLAR = {
     # Where this site publishes, where browsers connect, and where the gateway finds this site.

@@ -30,7 +30,7 @@ PAUSE_SECONDS_MAX = 5.0
 """Most time between two probes."""
 
 PAUSE_FACTOR = 10
-"""The pause is this many times what the failed attempt took: probing costs a tenth of the time."""
+"""The pause is this many times what the failed attempt took, within the bounds above."""
 
 PROBE_SECONDS_MAX = 30.0
 """A probe whose caller vanished, such as a killed greenlet, is written off after this."""
