@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import django
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.exceptions import ImproperlyConfigured
@@ -117,7 +118,7 @@ class TestBootstrap:
             bootstrap(client)
 
     @pytest.mark.parametrize("credentials", ["session", "none", "token"])
-    @pytest.mark.parametrize("path", ["api/bootstrap/", "own/", "wrapped/", "rest/"])
+    @pytest.mark.parametrize("path", ["api/bootstrap/", "own/", "async/", "wrapped/", "rest/"])
     def test_no_login_is_required(self, client, anna, settings, path, credentials):
         """`LoginRequiredMiddleware` of Django 5.1; also for views of the mixin."""
         if path == "rest/" and not HAS_REST_FRAMEWORK:
@@ -142,7 +143,7 @@ class TestBootstrap:
         headers = {"authorization": "Name anna"}
         assert Client().post("/api/hooks/connect/", headers=headers).status_code == 204
 
-    @pytest.mark.parametrize("path", ["api/bootstrap/", "own/", "wrapped/", "rest/"])
+    @pytest.mark.parametrize("path", ["api/bootstrap/", "own/", "async/", "wrapped/", "rest/"])
     def test_no_cache_keeps_it(self, client, anna, settings, path):
         """A cache of the whole site, and visitors who are told apart by a header."""
         if path == "rest/" and not HAS_REST_FRAMEWORK:
@@ -225,12 +226,18 @@ def keep(view):
     return wrapped
 
 
+class Asynchronous(BootstrapMixin, View):
+    async def get(self, request):
+        return await sync_to_async(self.bootstrap)()
+
+
 class OwnUrls:
     """A site with bootstrap views of its own."""
 
     def __init__(self):
         self.urlpatterns = [
             path("own/", Own.as_view()),
+            path("async/", Asynchronous.as_view()),
             path("wrapped/", keep(Own.as_view())),
             path("api/", include("high_templar.django.urls")),
         ]

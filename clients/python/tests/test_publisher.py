@@ -279,12 +279,29 @@ def test_a_prefix_and_the_endpoint(trickster):
         ("http://u:hidden@h:99999", "port"),
         ("http://u:hidden@h/?a", "'?'"),
         ("http://h/a b", "path"),
+        ("http://a..b:8002", "host name"),
+        (f"http://{'x' * 64}.example", "host name"),
     ],
 )
 def test_no_address(url, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         Publisher(url)
     assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://my_service:8002", "my_service"),
+        ("http://[::1]:8002", "::1"),
+        ("http://bücher.example", "xn--bcher-kva.example"),
+        ("http://user:p%40ss@h:1", "h"),
+    ],
+)
+def test_hosts(url, host):
+    endpoint = Publisher(url)._transport.address.endpoint
+    assert endpoint.host == host
+    assert endpoint.authority.isascii()
 
 
 def test_the_public_listener_is_not_the_internal_one(gateway):

@@ -7,7 +7,6 @@ import re
 import ssl
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -65,10 +64,10 @@ class Address:
         tls = None
         if parts.scheme == "https":
             tls = ssl_context or ssl.create_default_context()
-        with suppress(UnicodeError):
+        try:
             host = host.encode("idna").decode()
-        if not host.isascii():
-            raise ValueError("the host of the address is not a host name")
+        except UnicodeError:
+            raise ValueError("the host of the address is not a host name") from None
         self.endpoint = Endpoint(host, port or (443 if tls else 80), tls)
         path = re.sub("/+", "/", parts.path)
         path = re.sub("(^|/)trigger/?$", "", path).rstrip("/")

@@ -264,6 +264,8 @@ class _Resolution:
             self.found = socket.getaddrinfo(*self._question, 0, socket.SOCK_STREAM)
         except OSError as error:
             self.error = error
+        except UnicodeError as error:
+            self.error = OSError(str(error))
         finally:
             with _resolutions.lock:
                 _resolutions.pending.pop(self._question, None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hmac
+import inspect
 import logging
+from collections.abc import Awaitable
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +40,10 @@ def never_stored(answer: HttpResponseBase) -> HttpResponseBase:
     patch_cache_control(answer, private=True, no_store=True)
     patch_vary_headers(answer, ("Cookie", "Authorization"))
     return answer
+
+
+async def _never_stored_later(answer: Awaitable[HttpResponseBase]) -> HttpResponseBase:
+    return never_stored(await answer)
 
 
 def keep_idle(request: HttpRequest) -> None:
@@ -103,16 +109,19 @@ class BootstrapMixin:
         return {}
 
     @classmethod
-    def as_view(cls, **options: Any) -> Any:
+    def as_view(cls, *args: Any, **options: Any) -> Any:
         """The view, which needs no login."""
-        return login_not_required(super().as_view(**options))  # type: ignore[misc]
+        return login_not_required(super().as_view(*args, **options))  # type: ignore[misc]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Answers, for no cache to keep."""
         keep_idle(request)
         # REST framework replaces it by what its own classes find, which may be nobody.
         setattr(request, DJANGOS_USER, getattr(request, "user", None))
-        return never_stored(super().dispatch(request, *args, **kwargs))  # type: ignore[misc]
+        answer: Any = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        if inspect.isawaitable(answer):
+            return _never_stored_later(answer)  # type: ignore[return-value] # Django awaits it
+        return never_stored(answer)
 
     def bootstrap(self) -> JsonResponse:
         """The answer: 200 with ``allowed_rooms``, or 403 and a reason."""
