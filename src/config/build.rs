@@ -266,6 +266,7 @@ fn server(values: &Values) -> ServerConfig {
             triggers_in_flight: values.limits_triggers_in_flight.value,
             trigger_ids: values.limits_trigger_ids.value,
             inbox: values.limits_inbox.value,
+            inbox_bytes: values.limits_inbox_bytes.value,
         },
         auth: AuthConfig {
             first_frame: values.auth_first_frame.value,

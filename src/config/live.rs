@@ -34,6 +34,7 @@ const LIVE: &[&str] = &[
     "limits.message_timeout",
     "limits.messages_per_second",
     "limits.subscriptions",
+    "limits.names_per_room",
     "limits.request_id_bytes",
     "limits.room_bytes",
     "limits.room_depth",

@@ -297,7 +297,9 @@ settings! {
     limits_trigger_ids: usize, "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
         "Trigger ids that are remembered to recognise a repetition. 0: none, and every trigger is delivered.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
-        "Publications that wait for a thread before `/trigger/` and the broker wait too.";
+        "Requests and messages with publications that may wait for a thread before publishers wait, too: those alone whose rooms have a subscriber there, for at most two seconds each, and for half a second where the thread takes nothing.";
+    limits_inbox_bytes: usize, "limits.inbox_bytes", size(MIB, 64 * GIB), ServerLimits::default().inbox_bytes,
+        "Bytes of publications that may wait for all threads together, each with an equal part; one request or message always fits. From half of its part on publishers wait as with `limits.inbox`. Beyond it the thread drops the publications that wait for it, which counts as a gap: its clients reconnect and fetch again.";
 
     keepalive_interval: Duration, "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
         "A client that was not heard of for this long gets a control ping, which browsers answer by themselves. The default stays below the minute after which common proxies end a silent connection. Answers are no messages: `limits.idle_timeout` goes on. 0: no pings.";

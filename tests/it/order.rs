@@ -98,6 +98,64 @@ fn what_is_published_after_a_subscribe_was_answered_is_heard() {
 }
 
 #[test]
+fn what_was_published_before_a_message_comes_before_its_answer() {
+    let gateway = Gateway::with(&StubBackend::open())
+        .set("HT_THREADS", 1)
+        .set("HT_LIMITS__MESSAGES_PER_SECOND", 0)
+        .start();
+    let mut client = Client::connect(&gateway);
+    // Others who talk all the time, so that the thread is always in the middle of something.
+    let mut talking: Vec<_> = (0..6).map(|_| Client::connect(&gateway)).collect();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for other in &mut talking {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    for _ in 0..20 {
+                        other.send_text("ping");
+                    }
+                    for _ in 0..20 {
+                        assert_eq!(other.expect_text(), "pong");
+                    }
+                }
+            });
+        }
+        let success = json!({"code": "success"});
+        let many: Vec<_> = (0..1_000)
+            .map(|n| json!({"rooms": [{"room": 1}], "data": n}))
+            .collect();
+        for round in 0..200 {
+            client.subscribe(&json!({"room": 1}), 1);
+            // A pong is a barrier.
+            gateway.trigger(&json!({"rooms": [{"room": 1}], "data": round}));
+            client.send_text("ping");
+            assert_eq!(client.expect_publish(), (json!(round), json!(1)));
+            assert_eq!(client.expect_text(), "pong");
+            // So is `status`.
+            gateway.trigger(&json!({"rooms": [{"room": 1}], "data": round}));
+            client.send_json(&json!({"type": "status"}));
+            assert_eq!(client.expect_publish(), (json!(round), json!(1)));
+            assert!(client.expect_json()["open_connections"].is_number());
+            // Also behind many.
+            if round % 20 == 0 {
+                gateway.trigger(&json!(many));
+                client.send_text("ping");
+                for n in 0..many.len() {
+                    assert_eq!(client.expect_publish(), (json!(n), json!(1)));
+                }
+                assert_eq!(client.expect_text(), "pong");
+            }
+            // An unsubscribe is answered behind what it might have lost.
+            gateway.trigger(&json!({"rooms": [{"room": 1}], "data": round}));
+            client.send_json(&json!({"type": "unsubscribe", "requestId": 1}));
+            assert_eq!(client.expect_publish(), (json!(round), json!(1)));
+            assert_eq!(client.expect_json(), success);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn many_subscribers_hear_each_trigger_once() {
     let gateway = Gateway::start(&StubBackend::open());
     let mut clients: Vec<_> = (0..200).map(|_| Client::connect(&gateway)).collect();

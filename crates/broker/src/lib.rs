@@ -21,14 +21,15 @@ pub use crate::missed::{Missed, MissedReason};
 /// The only door to the shards.
 pub trait Dispatch: Send + Sync + 'static {
     /// Gives each trigger its place in the order and hands it to the shards where somebody may
-    /// hear it. Waits while any shard's inbox is full. The places come back in the order of the triggers.
+    /// hear it. Waits for a bounded time where the inbox of one of those shards is full. The places come
+    /// back in the order of the triggers.
     ///
     /// Dropping the future before it is ready means that none of the triggers was placed.
     fn dispatch(&self, triggers: Vec<Trigger>) -> BoxFuture<'_, Vec<Place>>;
 
     /// Gives a probe its turn behind every trigger that was placed before, and hands it to every
-    /// shard. It is no trigger: it gets no position, and nobody hears of it. Waits as
-    /// [`Self::dispatch`] does; what comes back is ready when every shard has taken the probe.
+    /// shard. It is no trigger: it gets no position, and nobody hears of it. Waits for no shard;
+    /// what comes back is ready when every shard has taken the probe.
     fn probe(&self) -> BoxFuture<'_, Taken>;
 
     /// Reports a gap: publications may not have reached this node until now. Returns at once.

@@ -37,6 +37,12 @@ impl Publication {
         }
     }
 
+    /// The same publication at this position of the order.
+    #[must_use]
+    pub fn at(self, position: u64) -> Self {
+        Self { position, ..self }
+    }
+
     /// The head compressed, if that makes it smaller. Counts the one run of `deflater`.
     pub(crate) fn deflated(&self, deflater: &mut Deflater, stats: &mut Stats) -> Option<&Body> {
         let deflated = self.deflated.get_or_init(|| {

@@ -101,8 +101,14 @@ impl Census {
         if let Some(last) = batch.last() {
             self.position.store(last.position, Ordering::Release);
         }
+        self.hearing_any(batch.iter().flat_map(|publication| &publication.rooms))
+    }
+
+    /// The shards with a room that hears a trigger for any of these: as of now, so that it tells
+    /// nothing about publications that have no position yet.
+    pub(crate) fn hearing_any<'a>(&self, rooms: impl Iterator<Item = &'a Room>) -> ShardSet {
         let mut found = ShardSet::NONE;
-        for room in batch.iter().flat_map(|publication| &publication.rooms) {
+        for room in rooms {
             found = found | self.hearing(room);
             if found == self.every_shard {
                 break;

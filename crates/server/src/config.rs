@@ -185,8 +185,12 @@ pub struct ServerLimits {
     pub triggers_in_flight: usize,
     /// Trigger ids that are remembered to recognise a repetition.
     pub trigger_ids: usize,
-    /// Publications that wait for a shard before the doors wait.
+    /// Requests or messages with publications that wait for a shard before publishers wait.
     pub inbox: usize,
+    /// Bytes of publications that may wait for all shards, each with an equal part. From half of its
+    /// part on publishers wait for a shard, as long as it takes something; beyond it the shard has
+    /// missed publications.
+    pub inbox_bytes: usize,
 }
 
 /// `limits.memory_bytes`, and how it is divided. In bytes; 0 is no bound.
@@ -266,6 +270,7 @@ impl Default for ServerLimits {
             triggers_in_flight: 64 << 20,
             trigger_ids: 100_000,
             inbox: 1_024,
+            inbox_bytes: 64 << 20,
         }
     }
 }

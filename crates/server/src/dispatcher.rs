@@ -1,25 +1,17 @@
 //! The one door to the shards: it orders, numbers and encodes what is published.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use futures_util::future::join_all;
-use ht_broker::Dispatch;
-use ht_broker::Missed;
-use ht_broker::Place;
-use ht_broker::Taken;
+use futures_util::future::{BoxFuture, join_all};
+use ht_broker::{Dispatch, Missed, Place, Taken};
 use ht_core::publication::Publication;
 use ht_proto::trigger::Trigger;
-use tokio::sync::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 
-use crate::inbox;
-use crate::inbox::Input;
-use crate::inbox::Permit;
+use crate::inbox::{self, Batch, Input, Overflow};
 use crate::node::Node;
 
 /// Gives triggers their place in the node's one order and hands them to the shards where somebody
@@ -52,57 +44,105 @@ impl Dispatcher {
     }
 
     async fn place(&self, triggers: Vec<Trigger>) -> Vec<Place> {
+        self.back_pressure(&triggers).await;
+        // Encoded before it is their turn: that is most of the work.
+        let mut triggers: Vec<_> = triggers.into_iter().map(Placing::new).collect();
         let mut order = self.order.lock().await;
-        let permits = self.permits().await;
-        let mut publications = Vec::with_capacity(triggers.len());
-        let mut places = Vec::with_capacity(triggers.len());
-        for trigger in triggers {
-            let place = order.place(trigger.id);
-            places.push(place);
-            if !place.duplicate {
-                let position = place.position;
-                publications.push(Publication::new(position, trigger.rooms, &trigger.data));
-            }
-        }
+        // Nothing waits after that, so that a caller who is cancelled leaves either no trace or all
+        // of it.
+        let places: Vec<_> = triggers
+            .iter_mut()
+            .map(|trigger| order.place(trigger.id.take()))
+            .collect();
+        let placed = triggers.into_iter().zip(&places);
+        let publications: Vec<_> = placed
+            .filter(|(_, place)| !place.duplicate)
+            .map(|(trigger, place)| trigger.publication.at(place.position))
+            .collect();
         self.count(places.len(), publications.len());
-        if !publications.is_empty() {
-            let batch: Arc<[Publication]> = publications.into();
-            let concerned = self.node.census.placed(&batch);
-            for (index, permit) in permits {
-                if concerned.contains(index) {
-                    permit.send(Input::Publish(Arc::clone(&batch)));
-                }
+        if publications.is_empty() {
+            return places;
+        }
+        let batch = Batch::new(publications);
+        let concerned = self.node.census.placed(&batch.publications);
+        let mut missed = Vec::new();
+        for (index, shard) in self.shards.iter().enumerate() {
+            if concerned.contains(index)
+                && let Some(overflow) = shard.publish(batch.clone())
+            {
+                // Before others have their turn: a connection that opens from here on missed none.
+                self.missed(index, &overflow);
+                missed.push(overflow);
             }
         }
+        drop(order);
+        // Maybe very many are let go: not while others wait.
+        drop(missed);
         places
     }
 
-    /// A place in every inbox. Nothing waits after that, so that a caller who goes away leaves
-    /// either no trace or all of it.
-    async fn permits(&self) -> Vec<(usize, Permit<'_, Input>)> {
-        let mut permits = Vec::with_capacity(self.shards.len());
-        for (index, shard) in self.shards.iter().enumerate() {
-            // A shard that has ended has nobody to deliver to.
-            if let Ok(permit) = shard.reserve().await {
-                permits.push((index, permit));
-            }
+    /// Waits for shards that are behind, those alone that the triggers may concern. Every wait is
+    /// bounded, and nothing was placed yet.
+    async fn back_pressure(&self, triggers: &[Trigger]) {
+        if !self.shards.iter().any(inbox::Sender::is_full) {
+            return;
         }
-        permits
+        let rooms = triggers.iter().flat_map(|trigger| &trigger.rooms);
+        let concerned = self.node.census.hearing_any(rooms);
+        let shards = self.shards.iter().enumerate();
+        let full = shards.filter(|(index, shard)| concerned.contains(*index) && shard.is_full());
+        let rooms = full.map(|(index, shard)| async move {
+            let counters = &self.node.counters;
+            counters.back_pressure.fetch_add(1, Ordering::Relaxed);
+            if shard.room().await
+                && let Some(suppressed) = self.node.throttles.tell("stalled-shard")
+            {
+                tracing::warn!(
+                    shard = index,
+                    waiting = shard.len(),
+                    bytes = shard.bytes(),
+                    suppressed,
+                    "a thread takes no publications: publishing goes on for the others, its \
+                     clients get theirs late. Look at high_templar_inbox_bytes; give the node more \
+                     cores, or raise threads"
+                );
+            }
+        });
+        join_all(rooms).await;
+    }
+
+    /// A shard was so far behind that it missed publications.
+    fn missed(&self, index: usize, overflow: &Overflow) {
+        let batches = overflow.batches.iter();
+        let count: usize = batches.map(|batch| batch.publications.len()).sum();
+        let counter = &self.node.counters.publications_missed;
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+        let cause = format!("thread {index} is too far behind: {count} publications were dropped");
+        self.node.shard_missed(index, &cause);
     }
 
     async fn hand_on_probe(&self) -> Taken {
         let order = self.order.lock().await;
-        let permits = self.permits().await.into_iter();
-        let taken = permits.map(|(_, permit)| {
-            let (taken, answer) = oneshot::channel();
-            permit.send(Input::Probe(taken));
-            answer
-        });
-        // A shard that ends meanwhile is told of elsewhere.
-        let all = join_all(taken.collect::<Vec<_>>()).map(drop);
+        let taken: Vec<_> = self
+            .shards
+            .iter()
+            .enumerate()
+            .map(|(index, shard)| {
+                let (taken, answer) = oneshot::channel();
+                // A shard that has ended is reported elsewhere.
+                let sent = shard.send(Input::Probe(taken));
+                let node = Arc::clone(&self.node);
+                async move {
+                    if sent.is_ok() {
+                        let _ = answer.await;
+                    }
+                    node.delivery.taken(index);
+                }
+            })
+            .collect();
         drop(order);
         self.node.delivery.arrived();
-        Taken(all.boxed())
+        Taken(join_all(taken).map(drop).boxed())
     }
 
     fn count(&self, triggers: usize, publications: usize) {
@@ -150,6 +190,21 @@ impl Order {
     }
 }
 
+/// A trigger that waits for its place.
+struct Placing {
+    id: Option<Box<str>>,
+    publication: Publication,
+}
+
+impl Placing {
+    fn new(trigger: Trigger) -> Self {
+        Self {
+            id: trigger.id,
+            publication: Publication::new(0, trigger.rooms, &trigger.data),
+        }
+    }
+}
+
 /// The ids of the last triggers that had one.
 struct Seen {
     positions: HashMap<Arc<str>, u64>,
@@ -187,26 +242,4 @@ impl Seen {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_repeated_id_keeps_its_first_position_within_the_window() {
-        let mut order = Order {
-            position: 0,
-            seen: Seen::new(2),
-        };
-        let mut place = |id: Option<&str>| {
-            let place = order.place(id.map(Into::into));
-            (place.position, place.duplicate)
-        };
-        assert_eq!(place(Some("a")), (1, false));
-        assert_eq!(place(None), (2, false));
-        assert_eq!(place(None), (3, false));
-        assert_eq!(place(Some("a")), (1, true));
-        assert_eq!(place(Some("b")), (4, false));
-        assert_eq!(place(Some("c")), (5, false));
-        assert_eq!(place(Some("a")), (6, false));
-        assert_eq!(place(Some("c")), (5, true));
-    }
-}
+mod tests;

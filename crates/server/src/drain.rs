@@ -72,7 +72,7 @@ impl Gateway {
             }
             // From here on nobody is there to hear a trigger.
             node.deserted.store(true, Ordering::SeqCst);
-            send(&inboxes, |_| Input::Drain(spread.close())).await;
+            send(&inboxes, |_| Input::Drain(spread.close()));
             drop(inboxes);
             ended(shards).await;
             triggers.close();
@@ -154,8 +154,7 @@ impl Spread {
             send(inboxes, |shard| Input::Close {
                 count: usize::try_from(open[shard]).unwrap_or(usize::MAX) / left,
                 close: self.close(),
-            })
-            .await;
+            });
         }
         interval.tick().await;
     }
@@ -171,12 +170,10 @@ async fn catch_up(node: &Node) {
 }
 
 /// Tells each shard something, behind all that was published so far.
-async fn send(inboxes: &[inbox::Sender], input: impl Fn(usize) -> Input) {
+fn send(inboxes: &[inbox::Sender], input: impl Fn(usize) -> Input) {
     for (index, inbox) in inboxes.iter().enumerate() {
         // A shard that has ended has nobody left.
-        if let Ok(place) = inbox.reserve().await {
-            place.send(input(index));
-        }
+        let _ = inbox.send(input(index));
     }
 }
 

@@ -57,7 +57,7 @@ impl GapReason {
         match self {
             Self::Broker(reason) => reason.remedy(),
             Self::ShardOverflow => {
-                "give the node more cores, raise threads or limits.inbox, or publish less"
+                "give the node more cores, raise threads or limits.inbox_bytes, or publish less"
             }
         }
     }
@@ -157,7 +157,6 @@ impl Node {
     }
 
     /// Publications that were placed did not reach this shard until now.
-    #[allow(dead_code, reason = "called where a shard's inbox is bounded")]
     pub(crate) fn shard_missed(&self, shard: usize, cause: &str) {
         self.gaps.count(GapReason::ShardOverflow);
         let told = self.gaps.note(|index| index == shard);
@@ -234,7 +233,7 @@ async fn close(inbox: &inbox::Sender, number: u32, waves: &Waves) -> Option<Wave
         close: waves.close,
         done,
     };
-    inbox.reserve().await.ok()?.send(input);
+    inbox.send(input).ok()?;
     wave.await.ok()
 }
 

@@ -1,88 +1,80 @@
-//! The only way into a shard: two bounded queues, and a bell that wakes the shard from its sleep.
+//! The only way into a shard: a queue of inputs, a bounded queue of connections, and a bell that
+//! wakes the shard from its sleep.
 //!
-//! Connections have a queue of their own: nobody has to wait outside until all that was published
+//! Connections have a queue of their own, so that newcomers do not wait until all that was published
 //! is delivered.
+//!
+//! **A shard that is behind holds nobody else.** Inputs are placed without waiting, so the dispatcher
+//! never holds its order for a shard. Back-pressure comes before that, and only for publishers that
+//! concern the shard: while its queue is full they wait in [`Sender::room`], as long as the shard
+//! takes something now and then, and for a bounded time. If the shard takes nothing nobody waits
+//! for it any longer; its queue grows up to its bound in bytes, and beyond that it is emptied: the
+//! shard has missed publications, which is counted, logged and told to its clients (see
+//! [`crate::dispatcher`]). Inputs that are no publications are few and are never dropped.
 
+mod input;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::sync::atomic::fence;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use ht_core::publication::Publication;
-use ht_core::shard::Settings;
-use ht_core::shard::Wave;
-use ht_core::shard::Welcome;
-use ht_proto::close::Close;
-use tokio::sync::mpsc;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
 
-use crate::places::ConnectionPlace;
-use crate::socket::Socket;
+pub(crate) use self::input::{Batch, Input, NewConnection};
 
-/// What a shard may be told.
-pub(crate) enum Input {
-    /// Publications, in their order.
-    Publish(Arc<[Publication]>),
-    /// Behave like this from now on.
-    Settings(Box<Settings>),
-    /// Say that it was taken.
-    Probe(oneshot::Sender<()>),
-    /// Close so many connections.
-    Close {
-        /// Admitted ones.
-        count: usize,
-        /// What they are told.
-        close: Close,
-    },
-    /// Close connections that opened before a gap: one wave.
-    CloseMissed {
-        /// The gap's number.
-        number: u32,
-        /// How many at most.
-        count: usize,
-        /// What they are told.
-        close: Close,
-        /// What became of it.
-        done: oneshot::Sender<Wave>,
-    },
-    /// Close everything for this reason and end.
-    Drain(Close),
-}
+/// A shard that takes nothing for this long is not waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
 
-/// A connection on its way to its shard: its handshake is done.
-pub(crate) struct NewConnection {
-    pub(crate) socket: Socket,
-    pub(crate) welcome: Welcome,
-    /// What its client sent since: bytes that were read together with the handshake.
-    pub(crate) early: Vec<u8>,
-    /// Its place among the connections.
-    pub(crate) place: ConnectionPlace,
+/// Longest wait of one publisher for a shard that takes something now and then.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Capacity of an empty queue that is kept.
+const KEPT: usize = 1_024;
+
+/// Bounds of the publications that wait in one inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Inputs from which on publishers wait.
+    pub(crate) inputs: usize,
+    /// Bytes of publications beyond which the shard misses them; from half of it on publishers wait.
+    pub(crate) bytes: usize,
 }
 
 /// The shard has ended.
 #[derive(Debug)]
 pub(crate) struct Ended;
 
-/// Makes the two ends of an inbox for `capacity` inputs and as many connections. `waker`
-/// interrupts the shard's poll.
-pub(crate) fn inbox(capacity: usize, waker: mio::Waker) -> (Sender, Receiver) {
-    let (inputs, next_inputs) = mpsc::channel(capacity.max(1));
-    let (connections, next_connections) = mpsc::channel(capacity.max(1));
-    let bell = Arc::new(Bell {
-        waker,
-        asleep: AtomicBool::new(false),
+/// Makes the two ends of an inbox. It has room for as many connections as `bounds` has for inputs.
+/// `waker` interrupts the shard's poll.
+pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
+    let (connections, next_connections) = mpsc::channel(bounds.inputs.max(1));
+    let queue = Arc::new(Queue {
+        inputs: Mutex::default(),
+        bounds,
+        len: AtomicUsize::new(0),
+        bytes: AtomicUsize::new(0),
+        taken: AtomicU64::new(0),
+        behind: AtomicBool::new(false),
+        room: Notify::new(),
+        bell: Bell {
+            waker,
+            asleep: AtomicBool::new(false),
+        },
     });
     (
         Sender {
-            inputs,
+            queue: Arc::clone(&queue),
             connections,
-            bell: Arc::clone(&bell),
         },
         Receiver {
-            inputs: next_inputs,
+            queue,
             connections: next_connections,
-            bell,
         },
     )
 }
@@ -93,73 +85,232 @@ struct Bell {
     asleep: AtomicBool,
 }
 
-/// The end that the control side holds.
-#[derive(Clone, Debug)]
-pub(crate) struct Sender {
-    inputs: mpsc::Sender<Input>,
-    connections: mpsc::Sender<Box<NewConnection>>,
-    bell: Arc<Bell>,
-}
-
-/// A place in an inbox that is already taken.
-pub(crate) struct Permit<'a, T> {
-    permit: mpsc::Permit<'a, T>,
-    bell: &'a Bell,
-}
-
-impl Sender {
-    /// Waits for a place.
-    pub(crate) async fn reserve(&self) -> Result<Permit<'_, Input>, Ended> {
-        self.permit(&self.inputs).await
-    }
-
-    /// Waits for a place for a connection.
-    pub(crate) async fn reserve_connection(&self) -> Result<Permit<'_, Box<NewConnection>>, Ended> {
-        self.permit(&self.connections).await
-    }
-
-    /// Wakes the shard for a turn, whether or not there is something to take.
-    pub(crate) fn wake(&self) {
-        if let Err(error) = self.bell.waker.wake() {
-            tracing::error!(%error, "a shard could not be woken");
-        }
-    }
-
-    async fn permit<'a, T>(&'a self, queue: &'a mpsc::Sender<T>) -> Result<Permit<'a, T>, Ended> {
-        let permit = queue.reserve().await.map_err(|_| Ended)?;
-        Ok(Permit {
-            permit,
-            bell: &self.bell,
-        })
-    }
-}
-
-impl<T> Permit<'_, T> {
-    /// Fills the place and wakes the shard if it sleeps.
-    pub(crate) fn send(self, content: T) {
-        self.permit.send(content);
-        // Pairs with the fence in `Receiver::may_sleep`: either the shard sees it, or we
-        // see that it sleeps.
+impl Bell {
+    /// Wakes the shard if it sleeps.
+    fn ring(&self) {
+        // Pairs with the fence in `Receiver::may_sleep`: either the shard sees what was placed, or
+        // we see that it sleeps.
         fence(Ordering::SeqCst);
-        if self.bell.asleep.swap(false, Ordering::Relaxed)
-            && let Err(error) = self.bell.waker.wake()
+        if self.asleep.swap(false, Ordering::Relaxed)
+            && let Err(error) = self.waker.wake()
         {
             tracing::error!(%error, "a shard could not be woken");
         }
     }
 }
 
+struct Queue {
+    inputs: Mutex<Inputs>,
+    bounds: Bounds,
+    /// How many inputs wait, where it can be read without the lock.
+    len: AtomicUsize,
+    /// Bytes of the publications among them.
+    bytes: AtomicUsize,
+    /// Inputs that the shard took.
+    taken: AtomicU64,
+    /// The shard took nothing for a while, and nobody waits for it.
+    behind: AtomicBool,
+    /// There may be room again.
+    room: Notify,
+    bell: Bell,
+}
+
+#[derive(Default)]
+struct Inputs {
+    queue: VecDeque<Input>,
+    ended: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Inputs> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what waits now.
+    fn count(&self, inputs: &Inputs, bytes: usize) {
+        self.len.store(inputs.queue.len(), Ordering::Release);
+        self.bytes.store(bytes, Ordering::Release);
+    }
+
+    fn is_full(&self) -> bool {
+        self.len.load(Ordering::Acquire) >= self.bounds.inputs
+            || self.bytes.load(Ordering::Acquire) >= self.bounds.bytes / 2
+    }
+}
+
+/// The end that the control side holds.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    queue: Arc<Queue>,
+    connections: mpsc::Sender<Box<NewConnection>>,
+}
+
+/// Room for a connection in an inbox.
+pub(crate) struct Permit<'a> {
+    permit: mpsc::Permit<'a, Box<NewConnection>>,
+    bell: &'a Bell,
+}
+
+/// Publications that a shard missed because it was too far behind.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Overflow {
+    /// They are let go with this, outside of every lock.
+    pub(crate) batches: Vec<Batch>,
+}
+
+impl Sender {
+    /// Places an input that is no publication, behind all that was placed before.
+    pub(crate) fn send(&self, input: Input) -> Result<(), Ended> {
+        let mut inputs = self.queue.lock();
+        if inputs.ended {
+            return Err(Ended);
+        }
+        inputs.queue.push_back(input);
+        self.queue.len.store(inputs.queue.len(), Ordering::Release);
+        drop(inputs);
+        self.queue.bell.ring();
+        Ok(())
+    }
+
+    /// Places publications behind all that was placed before, without waiting. Where they do not fit
+    /// those that wait already are given back: the shard misses them.
+    pub(crate) fn publish(&self, batch: Batch) -> Option<Overflow> {
+        let mut inputs = self.queue.lock();
+        // A shard that has ended has nobody to deliver to.
+        if inputs.ended {
+            return None;
+        }
+        let mut bytes = self.queue.bytes.load(Ordering::Relaxed);
+        let mut overflow = None;
+        if bytes > 0 && bytes + batch.bytes > self.queue.bounds.bytes {
+            let mut batches = Vec::new();
+            let mut kept = VecDeque::new();
+            for input in inputs.queue.drain(..) {
+                match input {
+                    Input::Publish(batch) => batches.push(batch),
+                    other @ (Input::Settings(_)
+                    | Input::Probe(_)
+                    | Input::Close { .. }
+                    | Input::CloseMissed { .. }
+                    | Input::Drain(_)) => kept.push_back(other),
+                }
+            }
+            inputs.queue = kept;
+            bytes = 0;
+            overflow = Some(Overflow { batches });
+        }
+        bytes += batch.bytes;
+        inputs.queue.push_back(Input::Publish(batch));
+        self.queue.count(&inputs, bytes);
+        drop(inputs);
+        self.queue.bell.ring();
+        overflow
+    }
+
+    /// Whether publishers should wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.queue.is_full() && !self.queue.behind.load(Ordering::Acquire)
+    }
+
+    /// Waits until there is room for publications, or the shard is not to be waited for any longer.
+    /// True: it has just been given up, because it takes nothing.
+    pub(crate) async fn room(&self) -> bool {
+        let queue = &self.queue;
+        let end = Instant::now() + WAIT_MAX;
+        loop {
+            let mut room = pin!(queue.room.notified());
+            room.as_mut().enable();
+            if !self.is_full() || Instant::now() >= end {
+                return false;
+            }
+            let taken = queue.taken.load(Ordering::Acquire);
+            let patience = end.min(Instant::now() + PATIENCE);
+            if timeout_at(patience, room).await.is_err()
+                && Instant::now() < end
+                && taken == queue.taken.load(Ordering::Acquire)
+            {
+                return !queue.behind.swap(true, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Wakes the shard for a turn, whether or not there is something to take.
+    pub(crate) fn wake(&self) {
+        if let Err(error) = self.queue.bell.waker.wake() {
+            tracing::error!(%error, "a shard could not be woken");
+        }
+    }
+
+    /// How many inputs wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the publications that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.bytes.load(Ordering::Acquire)
+    }
+
+    /// Waits for room for a connection.
+    pub(crate) async fn reserve_connection(&self) -> Result<Permit<'_>, Ended> {
+        let permit = self.connections.reserve().await.map_err(|_| Ended)?;
+        Ok(Permit {
+            permit,
+            bell: &self.queue.bell,
+        })
+    }
+}
+
+impl Permit<'_> {
+    /// Hands the connection over and wakes the shard if it sleeps.
+    pub(crate) fn send(self, connection: Box<NewConnection>) {
+        self.permit.send(connection);
+        self.bell.ring();
+    }
+}
+
 /// The end that the shard holds.
 pub(crate) struct Receiver {
-    inputs: mpsc::Receiver<Input>,
+    queue: Arc<Queue>,
     connections: mpsc::Receiver<Box<NewConnection>>,
-    bell: Arc<Bell>,
 }
 
 impl Receiver {
     /// The next input, if there is one.
     pub(crate) fn next(&mut self) -> Option<Input> {
-        self.inputs.try_recv().ok()
+        let queue = &*self.queue;
+        if queue.len.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut inputs = queue.lock();
+        let input = inputs.queue.pop_front()?;
+        if inputs.queue.is_empty() {
+            inputs.queue.shrink_to(KEPT);
+        }
+        let was_full = queue.is_full();
+        let bytes = match &input {
+            Input::Publish(batch) => batch.bytes,
+            Input::Settings(_)
+            | Input::Probe(_)
+            | Input::Close { .. }
+            | Input::CloseMissed { .. }
+            | Input::Drain(_) => 0,
+        };
+        let left = queue.bytes.load(Ordering::Relaxed).saturating_sub(bytes);
+        queue.count(&inputs, left);
+        drop(inputs);
+        queue.taken.fetch_add(1, Ordering::AcqRel);
+        if was_full {
+            queue.behind.store(false, Ordering::Release);
+            queue.room.notify_waiters();
+        }
+        Some(input)
+    }
+
+    /// Whether there is an input.
+    pub(crate) fn has_input(&self) -> bool {
+        self.queue.len.load(Ordering::Acquire) != 0
     }
 
     /// The next connection, if there is one.
@@ -169,18 +320,32 @@ impl Receiver {
 
     /// Announces that the shard is about to sleep. False: do not, there is something to take.
     pub(crate) fn may_sleep(&mut self) -> bool {
-        self.bell.asleep.store(true, Ordering::Relaxed);
+        let asleep = &self.queue.bell.asleep;
+        asleep.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        if self.inputs.is_empty() && self.connections.is_empty() {
+        if !self.has_input() && self.connections.is_empty() {
             return true;
         }
-        self.bell.asleep.store(false, Ordering::Relaxed);
+        asleep.store(false, Ordering::Relaxed);
         false
     }
 
     /// The shard is awake: no bell is needed.
     pub(crate) fn awake(&self) {
-        self.bell.asleep.store(false, Ordering::Relaxed);
+        self.queue.bell.asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Receiver {
+    /// Nothing is placed any more, and nobody waits for what was not taken.
+    fn drop(&mut self) {
+        let mut inputs = self.queue.lock();
+        inputs.ended = true;
+        let left = std::mem::take(&mut inputs.queue);
+        self.queue.count(&inputs, 0);
+        drop(inputs);
+        drop(left);
+        self.queue.room.notify_waiters();
     }
 }
 

@@ -168,11 +168,15 @@ impl Gateway {
         for index in 0..threads {
             let settings = shard_settings(&config, &node.outboxes, &node.accounts);
             let shard = Shard::new(settings, hasher.clone());
-            let inbox = config.limits.inbox;
-            let running = shard::start(index, shard, inbox, Arc::clone(&node), sender.clone());
+            let bounds = inbox::Bounds {
+                inputs: config.limits.inbox,
+                bytes: config.limits.inbox_bytes / threads,
+            };
+            let running = shard::start(index, shard, bounds, Arc::clone(&node), sender.clone());
             shards.push(running.map_err(StartError::Shard)?);
         }
         let inboxes: Vec<_> = shards.iter().map(|shard| shard.inbox.clone()).collect();
+        let inboxes = node.inboxes.get_or_init(|| inboxes).clone();
 
         let ids = config.limits.trigger_ids;
         let dispatcher: Arc<dyn Dispatch> =
@@ -270,9 +274,9 @@ impl Gateway {
         Pulse::new(Arc::clone(&self.dispatcher))
     }
 
-    /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox` and
-    /// `handshakes`, who is believed and which pages are served, the key, `auth`, compression,
-    /// `status`, the idle timeout, recovery, what is forwarded. It holds for what begins after that, and open
+    /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox`,
+    /// `inbox_bytes` and `handshakes`, who is believed and which pages are served, the key, `auth`,
+    /// compression, `status`, the idle timeout, recovery, what is forwarded. It holds for what begins after that, and open
     /// connections heed it from their next message on.
     /// Everything else in `config` is passed over. Ready when it is in force.
     ///
@@ -291,9 +295,9 @@ impl Gateway {
         let settings = shard_settings(config, &self.node.outboxes, &self.node.accounts);
         for shard in &self.shards {
             // A shard that has ended has nobody to be bounded.
-            if let Ok(place) = shard.inbox.reserve().await {
-                place.send(Input::Settings(Box::new(settings.clone())));
-            }
+            let _ = shard
+                .inbox
+                .send(Input::Settings(Box::new(settings.clone())));
         }
         // Behind these: once it is taken they are in force.
         self.pulse().beat().await;

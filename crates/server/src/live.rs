@@ -31,7 +31,7 @@ pub struct Live(Arc<ArcSwap<LiveSettings>>);
 /// Settings as of one moment.
 #[derive(Clone, Debug)]
 pub struct LiveSettings {
-    /// Bounds; `trigger_ids` and `inbox` stay what they were at the start.
+    /// Bounds; `trigger_ids`, `inbox` and `inbox_bytes` stay what they were at the start.
     pub limits: ServerLimits,
     /// Whom the public listener believes, and which pages it serves.
     pub door: DoorConfig,

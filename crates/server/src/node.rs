@@ -1,9 +1,9 @@
 //! What the parts of a node share: its counters, and who they are asked by.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::time::Instant;
 
@@ -19,6 +19,7 @@ use ht_proto::server::Status;
 use crate::census::Census;
 use crate::descriptors::Descriptors;
 use crate::gaps::Gaps;
+use crate::inbox;
 use crate::internal::in_flight::InFlight;
 use crate::memory::Memory;
 use crate::metrics::Counters;
@@ -39,6 +40,8 @@ pub(crate) struct Node {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) memory: Memory,
     pub(crate) census: Census,
+    /// The shards' inboxes, once there are shards.
+    pub(crate) inboxes: OnceLock<Vec<inbox::Sender>>,
     /// Admitted connections that are open; exact at every moment.
     pub(crate) connections: AtomicU64,
     /// The same, and those that are on their way in.
@@ -78,6 +81,7 @@ impl Node {
             memory: Memory::default(),
             shards: (0..shards).map(|_| Published::default()).collect(),
             census: Census::new(shards, matching),
+            inboxes: OnceLock::new(),
             connections: AtomicU64::new(0),
             places: AtomicU64::new(0),
             loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
@@ -88,7 +92,7 @@ impl Node {
             counters: Counters::default(),
             throttles: Throttles::default(),
             triggers_in_flight: InFlight::default(),
-            delivery: Delivery::default(),
+            delivery: Delivery::new(shards),
             descriptors: Descriptors::of_process(),
             gaps: Gaps::new(shards),
             broker,
@@ -153,6 +157,12 @@ impl Node {
     pub(crate) fn connections_by_shard(&self) -> impl Iterator<Item = u64> + '_ {
         let stats = self.shards.iter().map(Published::load);
         stats.map(|numbers| Stats::from_array(numbers).connections)
+    }
+
+    /// A number of each shard's inbox.
+    pub(crate) fn by_inbox(&self, read: fn(&inbox::Sender) -> usize) -> Vec<u64> {
+        let inboxes = self.inboxes.get().map_or(&[][..], Vec::as_slice);
+        inboxes.iter().map(|inbox| read(inbox) as u64).collect()
     }
 
     /// The sum over all shards, as of their last turns.

@@ -36,7 +36,11 @@ mod tests {
     async fn it_beats_when_the_last_shard_has_taken_something() {
         let [first, second] = std::array::from_fn(|_| {
             let poll = mio::Poll::new().unwrap();
-            inbox::inbox(4, inbox::waker(&poll, mio::Token(0)).unwrap())
+            let bounds = inbox::Bounds {
+                inputs: 4,
+                bytes: 1 << 20,
+            };
+            inbox::inbox(bounds, inbox::waker(&poll, mio::Token(0)).unwrap())
         });
         let node = Arc::new(Node::new(2, Matching::default(), None));
         let dispatcher = Dispatcher::new(vec![first.0, second.0], 0, node);

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use ht_broker::Dispatch;
@@ -47,12 +47,14 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
     reasons
 }
 
-/// What somebody should know although another node would do no better.
-pub(crate) fn notes(node: &Node) -> Vec<&'static str> {
+/// What somebody should know although another node would do no better, or most clients of this
+/// one are served.
+pub(crate) fn notes(node: &Node) -> Vec<String> {
     let away =
         "backend: the circuit breaker is open, because the API does not answer; nobody new gets in";
     let is_away = node.guard().circuit_open;
-    is_away.then_some(away).into_iter().collect()
+    let away = is_away.then(|| away.to_owned());
+    away.into_iter().chain(node.delivery.lagging()).collect()
 }
 
 fn broker_trouble(node: &Node) -> Option<String> {
@@ -70,23 +72,79 @@ pub(crate) struct Delivery {
     trouble: Mutex<Option<String>>,
     /// The probe under way has had its turn at the dispatcher.
     arrived: AtomicBool,
+    /// By shard: whether it has taken a probe since the last one began.
+    taken: Vec<AtomicBool>,
+    /// Which shards did not take the last probe while others did, in a sentence.
+    lagging: Mutex<Option<String>>,
+    /// By shard: how many probes in a row it did not take.
+    failed: Vec<AtomicU32>,
     /// Nanoseconds that the last probe took which came through.
     lag: AtomicU64,
     lags: Histogram,
 }
 
-impl Default for Delivery {
-    fn default() -> Self {
+impl Delivery {
+    pub(crate) fn new(shards: usize) -> Self {
         Self {
             trouble: Mutex::default(),
             arrived: AtomicBool::new(false),
+            taken: (0..shards).map(|_| AtomicBool::new(false)).collect(),
+            lagging: Mutex::default(),
+            failed: (0..shards).map(|_| AtomicU32::new(0)).collect(),
             lag: AtomicU64::new(0),
             lags: Histogram::new(LAGS),
         }
     }
-}
 
-impl Delivery {
+    /// A probe begins.
+    fn begin(&self) {
+        self.arrived.store(false, Ordering::Relaxed);
+        for taken in &self.taken {
+            taken.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// A shard took a probe.
+    pub(crate) fn taken(&self, shard: usize) {
+        if let Some(taken) = self.taken.get(shard) {
+            taken.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The shards that did not take the probe which began last.
+    fn late(&self) -> Vec<usize> {
+        let shards = self.taken.iter().enumerate();
+        let late = shards.filter(|(_, taken)| !taken.load(Ordering::Relaxed));
+        late.map(|(index, _)| index).collect()
+    }
+
+    /// Notes which shards did not take a probe; answers how often in a row the worst of them did
+    /// not.
+    fn count_late(&self, late: &[usize]) -> u32 {
+        let mut worst = 0;
+        for (index, failed) in self.failed.iter().enumerate() {
+            let count = if late.contains(&index) {
+                failed.load(Ordering::Relaxed).saturating_add(1)
+            } else {
+                0
+            };
+            failed.store(count, Ordering::Relaxed);
+            worst = worst.max(count);
+        }
+        worst
+    }
+
+    fn lagging(&self) -> Option<String> {
+        let lagging = self.lagging.lock();
+        lagging.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes which shards lag behind now; what was before.
+    fn set_lagging(&self, now: Option<String>) -> Option<String> {
+        let mut known = self.lagging.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut known, now)
+    }
+
     /// A probe has had its turn.
     pub(crate) fn arrived(&self) {
         self.arrived.store(true, Ordering::Relaxed);
@@ -127,8 +185,22 @@ pub(crate) struct Prober {
     config: ReadinessConfig,
 }
 
-/// Why a probe did not come through: a word for the counter, a sentence for the operator.
-struct Lost(&'static str, String);
+/// How a probe did not come through.
+enum Lost {
+    /// Not at all: a word for the counter, a sentence for the operator.
+    Nothing(&'static str, String),
+    /// Some shards took it.
+    Behind {
+        /// Those that did not.
+        late: Vec<usize>,
+        /// A sentence for the operator.
+        reason: String,
+    },
+}
+
+/// A shard that does not take so many probes in a row is stuck: a bug, and no load, keeps it from
+/// its inbox for so long.
+const STUCK: u32 = 10;
 
 impl Prober {
     /// A prober; none where no probes are wanted. Until the first one came through the node is not
@@ -168,16 +240,33 @@ impl Prober {
     /// Sends one probe and notes what becomes of it.
     pub(crate) async fn probe(&self) {
         let delivery = &self.node.delivery;
-        delivery.arrived.store(false, Ordering::Relaxed);
+        delivery.begin();
         match self.outcome().await {
             Ok(lag) => {
                 delivery.took(lag);
+                delivery.count_late(&[]);
+                if delivery.set_lagging(None).is_some() {
+                    tracing::info!("every thread takes probes again");
+                }
                 if delivery.note(None).is_some() {
                     let lag_seconds = lag.as_secs_f64();
                     tracing::info!(lag_seconds, "ready: a probe came through as triggers do");
                 }
             }
-            Err(Lost(word, reason)) => {
+            Err(Lost::Behind { late, reason }) => {
+                self.node.counters.probe_failures.add("shard");
+                // The others deliver, so the way is open: what slows one thread down must not take
+                // the node out of the balancer.
+                delivery.note(None);
+                if delivery.set_lagging(Some(reason.clone())).as_ref() != Some(&reason) {
+                    tracing::warn!(
+                        reason,
+                        threads = ?late,
+                        "a thread is behind: its clients get publications late, all others at once"
+                    );
+                }
+            }
+            Err(Lost::Nothing(word, reason)) => {
                 self.node.counters.probe_failures.add(word);
                 let before = delivery.note(Some(reason.clone()));
                 // A broker that is away is told of by itself.
@@ -191,7 +280,10 @@ impl Prober {
     async fn outcome(&self) -> Result<Duration, Lost> {
         match timeout(self.config.probe_timeout, self.send()).await {
             Ok(Ok(lag)) => Ok(lag),
-            Ok(Err(error)) => Err(Lost("broker", format!("{}: {error}", self.whence()))),
+            Ok(Err(error)) => Err(Lost::Nothing(
+                "broker",
+                format!("{}: {error}", self.whence()),
+            )),
             Err(_elapsed) => Err(self.late()),
         }
     }
@@ -208,15 +300,32 @@ impl Prober {
     /// How far a probe got within its time.
     fn late(&self) -> Lost {
         let within = self.config.probe_timeout;
+        let delivery = &self.node.delivery;
         if let Some(trouble) = broker_trouble(&self.node) {
-            Lost("broker", trouble)
-        } else if self.node.delivery.arrived.load(Ordering::Relaxed) {
-            let reason = format!("a shard did not take a probe within {within:?}");
-            Lost("shard", reason)
-        } else {
+            return Lost::Nothing("broker", trouble);
+        }
+        if !delivery.arrived.load(Ordering::Relaxed) {
             let whence = self.whence();
             let reason = format!("{whence}: a probe did not come back within {within:?}");
-            Lost("late", reason)
+            return Lost::Nothing("late", reason);
+        }
+        let late = delivery.late();
+        let shards = delivery.taken.len();
+        let (behind, worst) = (late.len(), delivery.count_late(&late));
+        if behind == shards {
+            let reason = format!("no thread took a probe within {within:?}");
+            Lost::Nothing("shard", reason)
+        } else if worst >= STUCK {
+            let late: Vec<_> = late.iter().map(ToString::to_string).collect();
+            let late = late.join(", ");
+            let reason = format!("thread {late} is stuck: it took none of the last {STUCK} probes");
+            Lost::Nothing("shard", reason)
+        } else {
+            let reason = format!(
+                "{behind} of {shards} threads did not take a probe within {within:?}: their \
+                 clients get publications late"
+            );
+            Lost::Behind { late, reason }
         }
     }
 

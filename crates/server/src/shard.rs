@@ -1,11 +1,12 @@
 //! A shard's thread: it sleeps until a socket, the inbox or a deadline wants something.
 
+mod undelivered;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ht_core::peer::Effects;
 use ht_core::peer::Eviction;
@@ -17,19 +18,16 @@ use ht_core::shard::Shard;
 use ht_core::stats::Stats;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
-use mio::Events;
-use mio::Poll;
-use mio::Token;
 use mio::event::Event;
+use mio::{Events, Poll, Token};
 use uuid::Uuid;
 
 use crate::held;
 use crate::hooks::HookSender;
-use crate::inbox;
-use crate::inbox::Input;
-use crate::inbox::NewConnection;
+use crate::inbox::{self, Input, NewConnection};
 use crate::node::Node;
 use crate::places::Slot;
+use crate::shard::undelivered::Undelivered;
 use crate::socket::Socket;
 
 /// The inbox's bell. Connections have the tokens below.
@@ -47,6 +45,9 @@ const WRITES: usize = 256;
 /// Publications that are taken before the others have their turn.
 const INPUTS: usize = 256;
 
+/// Bytes of publications that are taken and not matched before no more are taken.
+const UNDELIVERED: usize = 1 << 20;
+
 /// Connections that are taken before the others have their turn.
 const OPENS: usize = 64;
 
@@ -60,13 +61,13 @@ pub(crate) struct Running {
 pub(crate) fn start(
     index: usize,
     shard: Shard<Socket>,
-    inbox_capacity: usize,
+    bounds: inbox::Bounds,
     node: Arc<Node>,
     hooks: Option<HookSender>,
 ) -> io::Result<Running> {
     let poll = Poll::new()?;
     let waker = inbox::waker(&poll, BELL)?;
-    let (sender, receiver) = inbox::inbox(inbox_capacity, waker);
+    let (sender, receiver) = inbox::inbox(bounds, waker);
     let mut thread = ShardThread {
         poll,
         inbox: receiver,
@@ -76,6 +77,7 @@ pub(crate) fn start(
         buffer: vec![0; READ],
         again: Vec::new(),
         draining: false,
+        undelivered: Undelivered::default(),
     };
     let builder = std::thread::Builder::new().name(format!("shard-{index}"));
     let thread = builder.spawn(move || {
@@ -110,6 +112,7 @@ struct ShardThread {
     /// Connections that have more to read although no event will say so: each of them once.
     again: Vec<ConnectionId>,
     draining: bool,
+    undelivered: Undelivered,
 }
 
 impl ShardThread {
@@ -198,6 +201,10 @@ impl ShardThread {
                 Ok(None) => return,
                 Ok(Some(0)) | Err(_) => return self.shard.gone(id, now, &mut self.outside),
                 Ok(Some(len)) => {
+                    // What was published before the client wrote is delivered before it is answered.
+                    if self.inbox.has_input() {
+                        self.take_inputs();
+                    }
                     let bytes = &mut self.buffer[..len];
                     self.shard.receive(id, bytes, now, &mut self.outside);
                     if len < READ && !ended {
@@ -223,16 +230,19 @@ impl ShardThread {
 
     fn take_inputs(&mut self) {
         for _ in 0..INPUTS {
+            // Delivered before more is taken, so that what waits is bounded here, too.
+            let backlog = self.shard.backlog();
+            self.undelivered.settle(backlog);
+            if backlog >= INPUTS || self.undelivered.bytes >= UNDELIVERED {
+                return;
+            }
             let Some(input) = self.inbox.next() else {
                 return;
             };
             match input {
                 Input::Publish(batch) => {
-                    self.shard.publish(batch);
-                    // Delivered before more is taken, so that what waits is bounded here, too.
-                    if self.shard.backlog() >= INPUTS {
-                        return;
-                    }
+                    self.undelivered.add(batch.bytes);
+                    self.shard.publish(batch.publications);
                 }
                 Input::Settings(settings) => {
                     let now = self.now();

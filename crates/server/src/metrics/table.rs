@@ -14,6 +14,7 @@ use ht_core::peer::Eviction;
 use ht_proto::code::ErrorCode;
 
 use crate::gaps::GapReason;
+use crate::inbox;
 use crate::metrics::LOG_LINES_DROPPED;
 use crate::metrics::Labels;
 use crate::metrics::Metric;
@@ -199,12 +200,24 @@ metrics! {
         observed trigger_bytes_in_flight = Read::Gauge(|now| now.node.triggers_in_flight.bytes());
             "Bytes of the bodies of `/trigger/` that are being read, parsed or placed"
             "When it stays near `limits.triggers_in_flight`: shards or broker are slower than the API."
+        observed inbox_queued = Read::GaugeByShard(|now| now.node.by_inbox(inbox::Sender::len));
+            "Inputs, most of them requests or messages with publications, that wait for each thread"
+            "When it stays near `limits.inbox`: publishers wait for this thread (back-pressure)."
+        observed inbox_bytes = Read::GaugeByShard(|now| now.node.by_inbox(inbox::Sender::bytes));
+            "Bytes of publications that wait for each thread"
+            "When it grows steadily: the thread is behind. At its part of `limits.inbox_bytes` it drops them: see `publications_missed`."
         counted triggers;
             "Triggers that got a place in the order, repetitions included"
             "When it stands still while the API publishes."
         counted trigger_duplicates;
             "Triggers whose id was seen before: accepted, not delivered again"
             "When it grows steadily: the API does not hear the answers, see `internal_errors`."
+        counted back_pressure;
+            "Waits of publishers for a thread whose inbox was full"
+            "When it grows steadily: more is published than that thread can deliver. Give the node more cores, raise `threads`, or publish less."
+        counted publications_missed;
+            "Publications that a thread dropped because it was too far behind; counted for each thread"
+            "When it grows at all: the clients of that thread were closed with 1012 `gap` to fetch again. A warning names the thread."
         counted trigger_overloads;
             "Requests to `/trigger/` refused because `limits.triggers_in_flight` was reached"
             "When it grows at all: what is refused is lost if the API does not send it again."
@@ -225,7 +238,7 @@ metrics! {
             "When its upper buckets fill: what triggers wait for the broker and the shards."
         counted probe_failures by "reason" ["broker" "late" "shard"];
             "Probes that did not come through within `readiness.probe_timeout`"
-            "When it grows at all. `broker`: it is away or takes nothing; `late`: the probe did not come back; `shard`: a shard is stuck or overloaded."
+            "When it grows at all. `broker`: it is away or takes nothing; `late`: the probe did not come back; `shard`: a thread is stuck or overloaded. Where the others took the probe the node stays ready, and `/ready` notes which did not."
     }
 
     "Gaps", "Publications that may not have reached this node or a part of it." {

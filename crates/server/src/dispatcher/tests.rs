@@ -1,0 +1,183 @@
+//! The order of triggers, and shards that are behind.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ht_core::index::Matching;
+use ht_proto::room::{Room, RoomLimits};
+use tokio::time::Instant;
+
+use super::*;
+use crate::inbox::{Bounds, Receiver};
+
+const BOUNDS: Bounds = Bounds {
+    inputs: 2,
+    bytes: 10_000,
+};
+
+fn room(name: &str) -> Room {
+    Room::parse(&format!(r#"{{"room":"{name}"}}"#), RoomLimits::TRUSTED).unwrap()
+}
+
+/// A trigger for rooms, whose data is as long as this.
+fn trigger(rooms: &[&str], length: usize) -> Trigger {
+    let data = format!("\"{}\"", "x".repeat(length));
+    Trigger {
+        text: Bytes::new(),
+        rooms: rooms.iter().map(|name| room(name)).collect(),
+        data: data.into(),
+        id: None,
+    }
+}
+
+/// Two shards of which nobody takes anything, the first with the room `a`, the second with `b`,
+/// both with `all`.
+fn two_shards() -> (Arc<Node>, Dispatcher, [Receiver; 2]) {
+    let node = Arc::new(Node::new(2, Matching::default(), None));
+    let [first, second] = std::array::from_fn(|_| {
+        let poll = mio::Poll::new().unwrap();
+        inbox::inbox(BOUNDS, inbox::waker(&poll, mio::Token(0)).unwrap())
+    });
+    let senders = vec![first.0, second.0];
+    let senders = node.inboxes.get_or_init(|| senders).clone();
+    for (shard, name) in [(0, "a"), (1, "b"), (0, "all"), (1, "all")] {
+        node.census.opened(shard, &room(name));
+    }
+    let dispatcher = Dispatcher::new(senders, 0, Arc::clone(&node));
+    (node, dispatcher, [first.1, second.1])
+}
+
+/// The positions of what a shard takes.
+fn taken(shard: &mut Receiver) -> Vec<u64> {
+    let mut positions = Vec::new();
+    while let Some(input) = shard.next() {
+        if let Input::Publish(batch) = input {
+            positions.extend(
+                batch
+                    .publications
+                    .iter()
+                    .map(|publication| publication.position),
+            );
+        }
+    }
+    positions
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_takes_nothing_holds_nobody_else() {
+    let (node, dispatcher, mut shards) = two_shards();
+    for _ in 0..2 {
+        dispatcher.place(vec![trigger(&["a"], 10)]).await;
+    }
+    // The first shard is full: who concerns the second waits for nothing.
+    let begun = Instant::now();
+    for _ in 0..50 {
+        dispatcher.place(vec![trigger(&["b"], 10)]).await;
+        assert_eq!(taken(&mut shards[1]).len(), 1);
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    // Who concerns both waits once for the first, and then nobody does.
+    for _ in 0..10 {
+        dispatcher.place(vec![trigger(&["all"], 10)]).await;
+        assert_eq!(taken(&mut shards[1]).len(), 1);
+    }
+    assert_eq!(begun.elapsed(), Duration::from_millis(500));
+    // Nothing is lost, and each shard has its own in the order.
+    let expected: Vec<_> = (1..=2).chain(53..=62).collect();
+    assert_eq!(taken(&mut shards[0]), expected);
+    assert_eq!(node.counters.publications_missed.load(Ordering::Relaxed), 0);
+    assert_eq!(node.gaps.last(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_waits_for_one_shard_does_not_keep_others_from_another() {
+    let (_node, dispatcher, mut shards) = two_shards();
+    for _ in 0..2 {
+        dispatcher.place(vec![trigger(&["a"], 10)]).await;
+    }
+    let mut waiting = pin!(dispatcher.place(vec![trigger(&["all"], 10)]));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    let other = dispatcher.place(vec![trigger(&["b"], 10)]).now_or_never();
+    assert_eq!(other.unwrap()[0].position, 3);
+    // A position is given only when nothing is waited for any more.
+    assert_eq!(taken(&mut shards[0]), [1, 2]);
+    assert_eq!(waiting.await[0].position, 4);
+    assert_eq!(taken(&mut shards[0]), [4]);
+    assert_eq!(taken(&mut shards[1]), [3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_is_cancelled_leaves_no_trace() {
+    let (_node, dispatcher, mut shards) = two_shards();
+    for _ in 0..2 {
+        dispatcher.place(vec![trigger(&["a"], 10)]).await;
+    }
+    let triggers = vec![trigger(&["b"], 10), trigger(&["all"], 10)];
+    assert!(dispatcher.place(triggers).now_or_never().is_none());
+    assert_eq!(taken(&mut shards[1]), [0u64; 0]);
+    assert_eq!(taken(&mut shards[0]), [1, 2]);
+    let places = dispatcher.place(vec![trigger(&["all"], 10)]).await;
+    assert_eq!(places[0].position, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_is_missed_counted_and_a_gap_of_that_shard_alone() {
+    let (node, dispatcher, mut shards) = two_shards();
+    let mut heard = Vec::new();
+    for _ in 0..20 {
+        dispatcher.place(vec![trigger(&["all"], 3_000)]).await;
+        heard.extend(taken(&mut shards[1]));
+    }
+    let all: Vec<_> = (1..=20).collect();
+    assert_eq!(heard, all);
+    let bytes = node.inboxes.get().unwrap()[0].bytes();
+    assert!(bytes <= BOUNDS.bytes, "{bytes}");
+    let missed = node.counters.publications_missed.load(Ordering::Relaxed);
+    let left = taken(&mut shards[0]);
+    assert_eq!(missed + left.len() as u64, 20);
+    assert!(missed > 0);
+    assert_eq!(left, all[usize::try_from(missed).unwrap()..]);
+    assert!(node.gaps.last() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_waits_for_nobody_and_tells_which_shards_took_it() {
+    let (_node, dispatcher, mut shards) = two_shards();
+    for _ in 0..2 {
+        dispatcher.place(vec![trigger(&["a"], 10)]).await;
+    }
+    let mut probe = pin!(dispatcher.hand_on_probe().now_or_never().unwrap().0);
+    for shard in [1, 0] {
+        assert!(
+            probe.as_mut().now_or_never().is_none(),
+            "{shard} did not take it"
+        );
+        while let Some(input) = shards[shard].next() {
+            if let Input::Probe(taken) = input {
+                taken.send(()).unwrap();
+            }
+        }
+    }
+    probe.await;
+}
+
+#[test]
+fn a_repeated_id_keeps_its_first_position_within_the_window() {
+    let mut order = Order {
+        position: 0,
+        seen: Seen::new(2),
+    };
+    let mut place = |id: Option<&str>| {
+        let place = order.place(id.map(Into::into));
+        (place.position, place.duplicate)
+    };
+    assert_eq!(place(Some("a")), (1, false));
+    assert_eq!(place(None), (2, false));
+    assert_eq!(place(None), (3, false));
+    assert_eq!(place(Some("a")), (1, true));
+    assert_eq!(place(Some("b")), (4, false));
+    assert_eq!(place(Some("c")), (5, false));
+    assert_eq!(place(Some("a")), (6, false));
+    assert_eq!(place(Some("c")), (5, true));
+}

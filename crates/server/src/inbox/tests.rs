@@ -1,0 +1,218 @@
+//! What waits in an inbox, for how long, and what happens beyond its bounds.
+
+use std::pin::pin;
+
+use futures_util::FutureExt;
+use ht_core::publication::Publication;
+use ht_proto::close::Close;
+use ht_proto::room::{Room, RoomLimits};
+use proptest::prelude::*;
+use tokio::sync::oneshot;
+
+use super::input::PUBLICATION_BYTES;
+use super::*;
+
+fn with(inputs: usize, bytes: usize) -> (Sender, Receiver) {
+    let poll = mio::Poll::new().unwrap();
+    let waker = super::waker(&poll, mio::Token(0)).unwrap();
+    inbox(Bounds { inputs, bytes }, waker)
+}
+
+/// One publication at a position, charged with 1,000 bytes or somewhat more.
+fn batch(position: u64) -> Batch {
+    let room = Room::parse("{}", RoomLimits::TRUSTED).unwrap();
+    let data = format!("\"{}\"", "x".repeat(1_000 - PUBLICATION_BYTES));
+    Batch::new(vec![Publication::new(
+        position,
+        vec![room],
+        data.as_bytes(),
+    )])
+}
+
+/// What is taken, by position; 0 is an input that is no publication.
+fn take(receiver: &mut Receiver) -> Option<u64> {
+    let input = receiver.next()?;
+    Some(match input {
+        Input::Publish(batch) => batch.publications[0].position,
+        Input::Settings(_)
+        | Input::Probe(_)
+        | Input::Close { .. }
+        | Input::CloseMissed { .. }
+        | Input::Drain(_) => 0,
+    })
+}
+
+fn drained(receiver: &mut Receiver) -> Vec<u64> {
+    std::iter::from_fn(|| take(receiver)).collect()
+}
+
+fn close() -> Input {
+    Input::Close {
+        count: 0,
+        close: Close::RESTART,
+    }
+}
+
+#[test]
+fn beyond_the_bound_the_queue_is_emptied_of_publications_alone() {
+    let (sender, mut receiver) = with(100, 5_000);
+    for position in 1..=4 {
+        assert!(sender.publish(batch(position)).is_none());
+    }
+    sender.send(close()).unwrap();
+    let overflow = sender.publish(batch(5)).expect("an overflow");
+    let missed: Vec<_> = overflow
+        .batches
+        .iter()
+        .map(|batch| batch.publications[0].position)
+        .collect();
+    assert_eq!(missed, [1, 2, 3, 4]);
+    assert!(sender.publish(batch(6)).is_none());
+    assert_eq!(sender.bytes(), 2 * batch(1).bytes);
+    assert_eq!(drained(&mut receiver), [0, 5, 6]);
+    assert_eq!((sender.len(), sender.bytes()), (0, 0));
+}
+
+#[test]
+fn one_batch_always_fits() {
+    let (sender, mut receiver) = with(1, 10);
+    assert!(sender.publish(batch(1)).is_none());
+    assert_eq!(take(&mut receiver), Some(1));
+    assert!(sender.publish(batch(2)).is_none());
+    assert!(sender.publish(batch(3)).is_some());
+    assert_eq!(drained(&mut receiver), [3]);
+}
+
+#[test]
+fn nothing_is_placed_in_the_inbox_of_a_shard_that_has_ended() {
+    let (sender, receiver) = with(1, 1 << 20);
+    let (probe, mut taken) = oneshot::channel();
+    sender.send(Input::Probe(probe)).unwrap();
+    drop(receiver);
+    assert!(taken.try_recv().is_err(), "nobody waits for a probe");
+    assert!(sender.send(close()).is_err());
+    assert!(sender.publish(batch(1)).is_none());
+    assert_eq!((sender.len(), sender.bytes()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishers_wait_while_a_full_shard_takes_something() {
+    let (sender, mut receiver) = with(2, 1 << 20);
+    assert_eq!(sender.room().now_or_never(), Some(false), "there is room");
+    for position in 1..=3 {
+        assert!(sender.publish(batch(position)).is_none());
+    }
+    let mut room = pin!(sender.room());
+    assert_eq!(room.as_mut().now_or_never(), None);
+    assert_eq!(take(&mut receiver), Some(1));
+    assert_eq!(room.as_mut().now_or_never(), None, "it is still full");
+    assert_eq!(take(&mut receiver), Some(2));
+    assert_eq!(room.now_or_never(), Some(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_the_bytes_are_as_good_as_full() {
+    let (sender, mut receiver) = with(100, 4_000);
+    let _ = sender.publish(batch(1));
+    assert_eq!(sender.room().now_or_never(), Some(false));
+    let _ = sender.publish(batch(2));
+    assert_eq!(sender.room().now_or_never(), None);
+    take(&mut receiver);
+    assert_eq!(sender.room().now_or_never(), Some(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_takes_nothing_is_given_up_until_it_does() {
+    let (sender, mut receiver) = with(1, 1 << 20);
+    let _ = sender.publish(batch(1));
+    let begun = Instant::now();
+    assert!(sender.room().await, "who finds out says so");
+    assert_eq!(begun.elapsed(), PATIENCE);
+    // Nobody waits for it any longer.
+    assert_eq!(sender.room().now_or_never(), Some(false));
+    assert!(!sender.is_full());
+    let _ = sender.publish(batch(2));
+    let _ = sender.publish(batch(3));
+    take(&mut receiver);
+    assert!(sender.is_full(), "it takes something, so it is waited for");
+    assert_eq!(sender.room().now_or_never(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_publisher_waits_for_ever_for_a_slow_shard() {
+    let (sender, mut receiver) = with(1, 1 << 20);
+    for position in 1..=100 {
+        assert!(sender.publish(batch(position)).is_none());
+    }
+    let begun = Instant::now();
+    let slow = async {
+        loop {
+            tokio::time::sleep(PATIENCE / 2).await;
+            take(&mut receiver);
+        }
+    };
+    let given_up = tokio::select! {
+        given_up = sender.room() => given_up,
+        () = slow => unreachable!("it goes on for ever"),
+    };
+    assert!(!given_up, "it makes progress");
+    assert!(
+        begun.elapsed() <= WAIT_MAX + PATIENCE,
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_shard_ends_the_wait_for_it() {
+    let (sender, receiver) = with(1, 1 << 20);
+    let _ = sender.publish(batch(1));
+    let mut room = pin!(sender.room());
+    assert_eq!(room.as_mut().now_or_never(), None);
+    drop(receiver);
+    assert_eq!(room.now_or_never(), Some(false));
+}
+
+proptest! {
+    /// What is taken and what was missed is all that was placed, in its order, and the account is
+    /// that of what waits.
+    #[test]
+    fn nothing_is_lost_without_a_trace(
+        operations in proptest::collection::vec((0..4u8, 1..5usize), 0..100),
+        bytes in 500..8_000usize,
+    ) {
+        let (sender, mut receiver) = with(3, bytes);
+        let mut model: VecDeque<u64> = VecDeque::new();
+        let mut position = 0;
+        for (kind, count) in operations {
+            for _ in 0..count {
+                match kind {
+                    0 | 1 => {
+                        position += 1;
+                        let size = batch(position).bytes;
+                        let waiting = model.iter().filter(|&&at| at != 0).count();
+                        let overflow = sender.publish(batch(position));
+                        prop_assert_eq!(overflow.is_some(), waiting > 0 && (waiting + 1) * size > bytes);
+                        if let Some(overflow) = overflow {
+                            let missed = overflow.batches.iter();
+                            let missed = missed.map(|batch| batch.publications[0].position);
+                            let expected = model.iter().copied().filter(|&at| at != 0);
+                            prop_assert!(missed.eq(expected));
+                            model.retain(|&at| at == 0);
+                        }
+                        model.push_back(position);
+                    }
+                    2 => {
+                        sender.send(close()).unwrap();
+                        model.push_back(0);
+                    }
+                    _ => prop_assert_eq!(take(&mut receiver), model.pop_front()),
+                }
+                let waiting = model.iter().filter(|&&at| at != 0).count();
+                prop_assert_eq!(sender.bytes(), waiting * batch(1).bytes);
+                prop_assert_eq!(sender.len(), model.len());
+                prop_assert_eq!(receiver.has_input(), !model.is_empty());
+            }
+        }
+    }
+}
