@@ -11,6 +11,7 @@ import type { ConnectionState, ConnectionStatus, HighTemplarOptions } from "./op
 import { type OnPublish, type SubscribeOptions, Subscription } from "./subscription.js";
 import { amount } from "./validate.js";
 import {
+  explain,
   type GatewayMessage,
   type Given,
   type JsonMembers,
@@ -366,7 +367,9 @@ export class HighTemplar extends EventTarget {
     if (!channel) return this.#tell("message", message);
     const isRefused = message["code"] !== "success";
     channel.state = isRefused ? "refused" : "heard";
-    const reason = String(message["reason"] ?? "");
+    const isUngranted = message["message"] === "room-not-found";
+    const why = isUngranted ? explain(this.status.grants, channel.room) : "";
+    const reason = String(message["reason"] ?? why);
     for (const subscription of [...channel.subscribers]) {
       guard(() => {
         if (!isRefused) return subscription.confirmed();

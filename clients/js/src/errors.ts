@@ -13,7 +13,10 @@ export class SubscribeError extends Error {
   readonly code: SubscribeErrorCode;
   /** The requested room. */
   readonly room: JsonObject;
-  /** The gateway's explanation, or `""`. */
+  /**
+   * The gateway's explanation, or which of the visitor's grants is closest to the room and where it
+   * differs; `""` for other codes.
+   */
   readonly reason: string;
 
   /** @internal */

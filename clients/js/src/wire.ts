@@ -162,3 +162,17 @@ export function roomKey(room: unknown): string {
 function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
+
+/** Why no grant permits a room: the closest one, and where it differs. */
+export function explain(grants: readonly JsonObject[], room: JsonObject): string {
+  const shown = (value: unknown) =>
+    value === undefined ? "nothing" : `${JSON.stringify(value)} (${typeof value})`;
+  const differences = grants.map((grant) =>
+    Object.keys({ ...grant, ...room })
+      .filter((key) => grant[key] !== "*" || room[key] === undefined)
+      .filter((key) => JSON.stringify(grant[key]) !== JSON.stringify(room[key]))
+      .map((key) => `${key}: granted ${shown(grant[key])}, asked ${shown(room[key])}`),
+  );
+  const [closest] = differences.sort((one, other) => one.length - other.length);
+  return closest ? `the closest grant differs in ${closest.join("; ")}` : "there are no grants";
+}
