@@ -349,3 +349,19 @@ fn the_body_may_come_as_old_publishers_send_it() {
     let _ = std::io::Read::read_to_end(&mut stream, &mut Vec::new());
     expect_nothing(&gateway, &mut client);
 }
+
+#[test]
+fn a_byte_order_mark_is_passed_over_and_utf_16_is_named() {
+    let gateway = gateway();
+    let mut client = Client::connect(&gateway);
+    client.subscribe(&json!({"room": 1}), 1);
+    let text = r#"{"rooms": [{"room": 1}], "data": 1}"#;
+    assert_eq!(gateway.post(format!("\u{feff}{text}")).status, 200);
+    assert_eq!(client.expect_publish().0, 1);
+    let utf16 = ["\u{feff}", text].concat();
+    let utf16: Vec<u8> = utf16.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let answer = gateway.post(utf16);
+    assert_eq!(answer.status, 400);
+    let error = answer.json()["error"].to_string();
+    assert!(error.contains("UTF-16 or UTF-32: send UTF-8"), "{error}");
+}

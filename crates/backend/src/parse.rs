@@ -4,6 +4,7 @@
 mod tests;
 
 use bytes::Bytes;
+use ht_proto::mark::without_mark;
 use ht_proto::object::Members;
 use ht_proto::object::members;
 use http::HeaderMap;
@@ -56,7 +57,9 @@ pub(crate) fn answer(body: &Bytes, user_id_path: &[String]) -> Answer {
 
 /// The admission, `None` when `allowed_rooms` is not a list.
 fn admission(body: &Bytes, user_id_path: &[String]) -> Result<Option<Admission>, Failure> {
-    let text = std::str::from_utf8(body).map_err(|_| Failure::NotUtf8)?;
+    // A byte order mark, as some frameworks write it, is passed over.
+    let text = without_mark(body).ok_or(Failure::NotUtf8)?;
+    let text = std::str::from_utf8(text).map_err(|_| Failure::NotUtf8)?;
     // Were both the same, neither would hold a user's id: a list is none.
     let wanted = ["allowed_rooms", user_id_path.first().map_or("", |key| key)];
     let found = members(text, &wanted).map_err(|error| Failure::NotJson {

@@ -6,6 +6,7 @@ pub mod client;
 pub mod close;
 pub mod code;
 pub mod grant;
+pub mod mark;
 pub mod object;
 pub mod room;
 pub mod server;

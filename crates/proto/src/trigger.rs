@@ -6,6 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::mark::without_mark;
 use crate::object::Members;
 use crate::object::members;
 use crate::room::Room;
@@ -59,6 +60,9 @@ pub enum Problem {
     /// Not UTF-8.
     #[error("not UTF-8")]
     NotUtf8,
+    /// UTF-16 or UTF-32, by its byte order mark.
+    #[error("it is UTF-16 or UTF-32: send UTF-8")]
+    OtherUnicode,
     /// Not JSON; says what the parser said.
     #[error("not JSON: {0}")]
     NotJson(String),
@@ -180,7 +184,8 @@ fn text_of<'a>(body: &'a Bytes, limits: &TriggerLimits) -> Result<&'a str, Probl
     if body.len() > limits.bytes {
         return Err(Problem::TooLong(limits.bytes));
     }
-    simdutf8::basic::from_utf8(body).map_err(|_| Problem::NotUtf8)
+    let text = without_mark(body).ok_or(Problem::OtherUnicode)?;
+    simdutf8::basic::from_utf8(text).map_err(|_| Problem::NotUtf8)
 }
 
 /// Says of a problem that it is in this member. The member is spelled out only then.
@@ -260,6 +265,25 @@ mod tests {
             assert_eq!(trigger.rooms.len(), 1);
             assert_eq!(trigger.id, None);
         }
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_passed_over() {
+        let text = r#"{"rooms": [{"a": 1}], "data": 1}"#;
+        let marked = format!("\u{feff}{text}");
+        assert_eq!(one(&marked).unwrap().text, text, "nor is it published");
+        let Request::Many(many) = request(&format!("\u{feff}[{text}, {text}]")).unwrap() else {
+            panic!("an array");
+        };
+        assert_eq!(many.len(), 2);
+        let utf16: Vec<u8> = [0xfeff_u16]
+            .into_iter()
+            .chain(text.encode_utf16())
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        let error = Request::parse(&utf16.into(), &LIMITS).unwrap_err();
+        assert_eq!(error.problem, Problem::OtherUnicode);
+        assert_eq!(error.to_string(), "it is UTF-16 or UTF-32: send UTF-8");
     }
 
     #[test]

@@ -87,6 +87,14 @@ fn rooms_are_handed_on_as_they_came() {
 }
 
 #[test]
+fn a_byte_order_mark_is_passed_over() {
+    let found = rooms("\u{feff}{\"allowed_rooms\": [{\"a\": 1}]}");
+    assert_eq!(found.as_deref(), Ok("[{\"a\": 1}]"));
+    let utf16 = Bytes::from_static(b"\xff\xfe{\0}\0");
+    assert_eq!(answer(&utf16, &[]), Answer::Failed(Failure::NotUtf8));
+}
+
+#[test]
 fn rooms_that_are_no_list_are_refused() {
     for value in [
         "null",
@@ -122,7 +130,7 @@ fn what_is_no_object_fails() {
         ("1", "not-object"),
         ("true", "not-object"),
         (r#""secret""#, "not-object"),
-        ("\u{feff}{}", "not-json"),
+        ("\u{feff}\u{feff}{}", "not-json"),
     ] {
         assert_eq!(rooms(json).as_deref(), Err(&kind.into()), "{json}");
     }
