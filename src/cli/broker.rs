@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ht_broker::Broker;
 use ht_broker::config::RabbitMqConfig;
+use ht_broker::encoding::{self, InflateError, Message};
 use ht_broker::rabbitmq;
 use ht_broker::rabbitmq::Parsing;
 use ht_broker::rabbitmq::RabbitMq;
-use ht_proto::trigger::Trigger;
+use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_server::aside;
 use ht_server::live::Live;
 
@@ -25,17 +26,56 @@ pub(super) fn make(
     };
     let endpoint = rabbitmq::describe(&config.url)?;
     tracing::info!("triggers come from RabbitMQ at {endpoint}");
-    let parse = move |text: Bytes| {
-        let limits = live.now().limits.trigger();
-        let parse =
-            move |text: &Bytes| Trigger::parse(text, &limits).map_err(|error| error.to_string());
-        if aside::is_large(&text) {
-            Parsing::Aside(Box::pin(aside::parse(text, parse)))
-        } else {
-            Parsing::Done(parse(&text))
-        }
-    };
+    let parse = move |message| parse(message, &live.now().limits.trigger());
     Ok(Some(Arc::new(RabbitMq::new(config, Arc::new(parse))?)))
+}
+
+/// Reads a message: a large one, as it came or inflated, aside.
+fn parse(message: Message, limits: &TriggerLimits) -> Parsing {
+    let limits = *limits;
+    let Some(coding) = message.coding() else {
+        let named = message.unknown_encoding();
+        return parse_text(message.body, limits, named);
+    };
+    let body = message.body;
+    let inflate = move |body: &Bytes, max: usize| encoding::inflate(body, coding, max);
+    // Most are small: only what is not is worth a thread.
+    let at_once = limits.bytes.min(aside::LARGE);
+    match inflate(&body, at_once) {
+        Ok(text) => parse_text(text, limits, None),
+        Err(InflateError::TooLong(_)) if limits.bytes > at_once => {
+            let parsing = aside::parse_aside(body, move |body| {
+                let text = inflate(body, limits.bytes).map_err(explain)?;
+                Trigger::parse(&text, &limits).map_err(|error| error.to_string())
+            });
+            Parsing::Aside(Box::pin(parsing))
+        }
+        Err(error) => Parsing::Done(Err(explain(error))),
+    }
+}
+
+fn parse_text(text: Bytes, limits: TriggerLimits, encoding: Option<String>) -> Parsing {
+    let parse = move |text: &Bytes| {
+        Trigger::parse(text, &limits).map_err(|error| match encoding {
+            None => error.to_string(),
+            Some(name) => format!(
+                "{error}; its content_encoding {name:?} is not understood: send gzip, deflate or \
+                 plain JSON"
+            ),
+        })
+    };
+    if aside::is_large(&text) {
+        Parsing::Aside(Box::pin(aside::parse(text, parse)))
+    } else {
+        Parsing::Done(parse(&text))
+    }
+}
+
+fn explain(error: InflateError) -> String {
+    match error {
+        InflateError::TooLong(_) => format!("{error} (limits.trigger_bytes)"),
+        InflateError::Damaged => error.to_string(),
+    }
 }
 
 /// Whether the broker can be used as configured.

@@ -21,6 +21,17 @@ pub(crate) enum End {
     Killed,
     /// Its node was told to leave at this moment, and owed what was accepted before.
     Left(Instant),
+    /// It was told of a gap: it fetches anew what it may have missed.
+    Told,
+}
+
+/// Whose publisher it is, as a connection sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// That of its own node.
+    Own,
+    /// That of another node, whose triggers come through the broker.
+    Other,
 }
 
 /// What one connection heard of one publisher.
@@ -33,24 +44,27 @@ pub(crate) struct Heard {
 }
 
 /// Checks that nothing came twice or out of order.
-pub(crate) fn check_order(heard: &Heard) -> Result<(), String> {
+fn check_order(heard: &Heard) -> Result<(), String> {
     match heard.numbers.windows(2).find(|pair| pair[0] >= pair[1]) {
         Some(pair) => Err(format!("{} after {}", pair[1], pair[0])),
         None => Ok(()),
     }
 }
 
-/// Checks also that nothing is missing that was accepted by the connection's own node.
-pub(crate) fn check(accepted: &[Accepted], heard: &Heard) -> Result<(), String> {
+/// Checks also that nothing is missing that was accepted, by whichever node, without the connection
+/// being told of a gap or ended with its node.
+pub(crate) fn check(accepted: &[Accepted], heard: &Heard, whose: Whose) -> Result<(), String> {
     check_order(heard)?;
     let last = heard.numbers.last().copied().unwrap_or(0);
     let owed = |accepted: &&Accepted| {
         let before_last = accepted.number <= last;
         accepted.begun > heard.since
-            && match heard.end {
-                End::Alive => true,
-                End::Killed => before_last,
-                End::Left(at) => before_last || accepted.placed < at,
+            && match (heard.end, whose) {
+                (End::Alive, _) => true,
+                (End::Killed | End::Told, Whose::Own) => before_last,
+                (End::Left(at), Whose::Own) => before_last || accepted.placed < at,
+                // Its page fetches anew, whatever the broker lost before.
+                (End::Killed | End::Told | End::Left(_), Whose::Other) => false,
             }
     };
     let missing: Vec<_> = accepted
@@ -88,14 +102,15 @@ mod tests {
                 placed: at(10 * number + 5),
             })
             .collect();
-        let verdict = |since, numbers: &[u64], end| {
+        let judge = |since, numbers: &[u64], end, whose| {
             let heard = Heard {
                 since: at(since),
                 numbers: numbers.to_vec(),
                 end,
             };
-            check(&accepted, &heard).is_ok()
+            check(&accepted, &heard, whose).is_ok()
         };
+        let verdict = |since, numbers: &[u64], end| judge(since, numbers, end, Whose::Own);
         assert!(verdict(0, &[1, 2, 3, 4, 5, 6], End::Alive));
         assert!(verdict(35, &[4, 5, 6], End::Alive), "what came before");
         assert!(verdict(35, &[3, 4, 5, 6], End::Alive), "may be heard");
@@ -108,5 +123,16 @@ mod tests {
         assert!(!verdict(0, &[1, 3], End::Killed), "a gap");
         assert!(verdict(0, &[1, 2, 3], End::Left(at(40))), "under way");
         assert!(!verdict(0, &[1, 2, 3], End::Left(at(46))), "owed");
+        assert!(verdict(0, &[1, 2, 3], End::Told), "told");
+        assert!(
+            !verdict(0, &[1, 3], End::Told),
+            "nothing is lost at its node"
+        );
+        let other = |numbers: &[u64], end| judge(0, numbers, end, Whose::Other);
+        assert!(other(&[1, 2, 3, 4, 5, 6], End::Alive));
+        assert!(!other(&[1, 2, 4, 5, 6], End::Alive), "lost and not told");
+        assert!(!other(&[1, 2, 3], End::Alive), "lost at the end");
+        assert!(other(&[1, 3], End::Told), "lost and told");
+        assert!(!other(&[3, 1], End::Told), "turned round");
     }
 }

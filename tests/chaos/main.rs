@@ -1,6 +1,6 @@
 //! Chaos: hostile visitors, a backend in bad moods, a broker that is paused, killed and stopped, a
 //! node that is killed and restarted, all at once. Healthy subscribers must hear every trigger
-//! that their node accepted while they were subscribed, in order, once; and when all is over the
+//! that either node accepted while they were subscribed, in order, once, or be told of a gap; and when all is over the
 //! node that lived through it must be as it was before.
 //!
 //! `HT_CHAOS_SECONDS` says for how long, `HT_CHAOS_SEED` repeats a run's choices (the threads' pace
@@ -11,6 +11,7 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod faults;
 mod hostile;
 mod ledger;
 mod link;
@@ -32,6 +33,7 @@ use fastrand::Rng;
 use crate::hostile::Deeds;
 use crate::ledger::End;
 use crate::ledger::Heard;
+use crate::ledger::{Accepted, Whose};
 use crate::publisher::Publisher;
 use crate::subscriber::Notes;
 use crate::subscriber::Subscriber;
@@ -194,11 +196,11 @@ impl Crowd {
                 std::mem::take(&mut published.accepted)
             });
             numbers += accepted.len();
-            let last = accepted.last().map_or(0, |last| last.number);
+            let last = accepted.last().copied();
             for subscriber in &self.subscribers {
                 let own = subscriber.node.name == node.name;
                 let notes = &subscriber.notes;
-                let seen = notes.wait(|notes| is_done(notes, node.name, own, last).then_some(()));
+                let seen = notes.wait(|notes| is_done(notes, node.name, last).then_some(()));
                 let heard = notes.change(|notes| {
                     let heard = notes.heard.entry(node.name).or_default();
                     let taken = heard.clone();
@@ -211,11 +213,8 @@ impl Crowd {
                     taken
                 });
                 for heard in &heard {
-                    let verdict = if own {
-                        ledger::check(&accepted, heard)
-                    } else {
-                        ledger::check_order(heard)
-                    };
+                    let whose = if own { Whose::Own } else { Whose::Other };
+                    let verdict = ledger::check(&accepted, heard, whose);
                     if let Err(wrong) = verdict {
                         let (who, what) = (subscriber.node.name, node.name);
                         panic!("a subscriber of {who} about {what}: {wrong}");
@@ -238,14 +237,17 @@ impl Crowd {
     }
 }
 
-/// Whether a subscriber is online and has heard what it is owed.
-fn is_done(notes: &Notes, name: &str, own: bool, last: u64) -> bool {
+/// Whether a subscriber is online and has heard what it is owed: everything, or it subscribed again
+/// behind the last that was accepted.
+fn is_done(notes: &Notes, name: &str, last: Option<Accepted>) -> bool {
     let heard = notes.heard.get(name).and_then(|heard| heard.last());
     let Some(heard) = heard.filter(|_| notes.online) else {
         return false;
     };
-    // Another node's triggers may be lost with the broker.
-    !own || last == 0 || heard.numbers.last().is_some_and(|&number| number >= last)
+    last.is_none_or(|last| {
+        let number = heard.numbers.last().copied().unwrap_or(0);
+        number >= last.number || heard.since > last.begun
+    })
 }
 
 /// All who misbehave.

@@ -20,6 +20,9 @@ use crate::node::Home;
 use crate::node::Node;
 use crate::support::log::Watched;
 
+/// Longer than a run takes: nothing is owed yet.
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
 /// Wait before a subscriber tries to come back.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
@@ -61,21 +64,13 @@ impl Subscriber {
     fn enter(&self, home: &Home) -> io::Result<Link> {
         let mut link = Link::open(&home.public, "healthy", self.deflate)?;
         link.stream.set_timeouts(PATIENCE)?;
-        // The own node's room comes last: from its answer on everything counts.
-        let others = self
-            .publishers
-            .iter()
-            .filter(|&&name| name != self.node.name);
-        let mut early = Vec::new();
-        for &name in others {
-            early.push(name);
-        }
         link.subscribe(&json!({"room": self.node.name}), self.node.name)?;
         let since = Instant::now();
         self.notes.change(|notes| {
             for &name in &self.publishers {
+                let own = name == self.node.name;
                 notes.heard.entry(name).or_default().push(Heard {
-                    since,
+                    since: if own { since } else { since + NEVER },
                     numbers: Vec::new(),
                     end: End::Alive,
                 });
@@ -91,6 +86,10 @@ impl Subscriber {
     }
 
     fn listen(&self, link: &mut Link, home: &Home, over: &Arc<AtomicBool>) {
+        // Their subscriptions are answered in this order; from its answer on each of them counts.
+        let others = self.publishers.iter().copied();
+        let mut others = others.filter(|&name| name != self.node.name);
+        let mut told = false;
         let ended = loop {
             if over.load(Ordering::Relaxed) {
                 return;
@@ -99,7 +98,10 @@ impl Subscriber {
                 Ok(Event::Json(message)) if message["type"] == "publish" => {
                     self.note(&message);
                 }
-                Ok(Event::Json(answer)) if answer["code"] == "success" => {}
+                Ok(Event::Json(answer)) if answer["code"] == "success" => match others.next() {
+                    Some(name) => self.begin(name),
+                    None => self.complain(format!("unexpected: {answer}")),
+                },
                 Ok(Event::Json(answer)) => self.complain(format!("unexpected: {answer}")),
                 Ok(Event::Other) => {}
                 Ok(Event::Silence) => {
@@ -107,11 +109,15 @@ impl Subscriber {
                         break error.to_string();
                     }
                 }
-                Ok(Event::Close(code, reason)) => break format!("closed with {code} {reason}"),
+                Ok(Event::Close(code, reason)) => {
+                    told = code == 1012 && reason.starts_with("gap ");
+                    break format!("closed with {code} {reason}");
+                }
                 Err(error) => break error.to_string(),
             }
         };
         let end = self.node.ended(home.incarnation);
+        let end = if told { Some(End::Told) } else { end };
         if end.is_none() {
             self.complain(format!("ended although its node did not: {ended}"));
         }
@@ -124,6 +130,14 @@ impl Subscriber {
             {
                 heard.end = end.unwrap_or(End::Killed);
             }
+        });
+    }
+
+    /// From now on it is owed what this publisher's node accepts.
+    fn begin(&self, name: &'static str) {
+        self.notes.change(|notes| {
+            let heard = notes.heard.get_mut(name).and_then(|heard| heard.last_mut());
+            heard.expect("an entry for each connection").since = Instant::now();
         });
     }
 

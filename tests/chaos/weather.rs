@@ -130,7 +130,13 @@ impl World {
         self.restless = Some(gateway);
     }
 
-    fn wait_for_ready(&self) {
+    /// Both nodes, of which none may be down.
+    pub(crate) fn gateways(&self) -> [&Gateway; 2] {
+        let restless = self.restless.as_ref().expect("a running node");
+        [&self.steady, restless]
+    }
+
+    pub(crate) fn wait_for_ready(&self) {
         for gateway in [&self.steady].into_iter().chain(&self.restless) {
             eventually("a ready node", || {
                 (gateway.get("/ready").status == 200).then_some(())

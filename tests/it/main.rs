@@ -16,6 +16,7 @@ mod environment;
 mod fairness;
 mod first_frame;
 mod forwarding;
+mod gaps;
 mod guard;
 mod handshake;
 mod held;

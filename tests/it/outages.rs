@@ -14,24 +14,26 @@ use crate::support::rabbit::Rabbit;
 fn clients_outlive_every_outage_and_hear_what_comes_after_it() {
     let server = RabbitMq::start();
     let backend = StubBackend::open();
-    let start = || {
+    let start = |is_ready| {
         let builder = Gateway::with(&backend).set("HT_RABBITMQ__URL", server.url());
         let gateway = builder.start();
+        if is_ready {
+            wait_for_ready(&gateway);
+        }
         let mut client = Client::connect(&gateway);
         client.subscribe(&json!({"room": 1}), 1);
         (gateway, client)
     };
-    let early = start();
-    wait_for_ready(&early.0);
+    let early = start(true);
     server.stop();
     // Started before its broker: it serves, but is not ready.
-    let late = start();
+    let late = start(false);
     let mut nodes = [early, late];
     expect_outage(&mut nodes);
 
     server.start_again();
-    let rabbit = nodes.each_ref().map(|(gateway, _)| {
-        wait_for_ready(gateway);
+    expect_gaps(&mut nodes);
+    let rabbit = nodes.each_ref().map(|_| {
         // A publisher that declares nothing.
         Rabbit::connect(server.url())
     });
@@ -54,6 +56,27 @@ fn clients_outlive_every_outage_and_hear_what_comes_after_it() {
             "{}",
             gateway.log()
         );
+    }
+    server.start_again();
+    expect_gaps(&mut nodes);
+    let [(early, _), (late, _)] = &nodes;
+    let gaps = |gateway: &Gateway, reason| {
+        gateway.metric(&format!("high_templar_gaps_total{{reason=\"{reason}\"}}"))
+    };
+    assert_eq!((gaps(early, "start"), gaps(early, "reconnect")), (0, 2));
+    assert_eq!((gaps(late, "start"), gaps(late, "reconnect")), (1, 1));
+}
+
+/// The broker is back: whoever was connected is told of a gap, also at the node that was never
+/// connected before, and hears what comes once it has subscribed again.
+#[track_caller]
+fn expect_gaps(nodes: &mut [(Gateway, Client)]) {
+    for (gateway, client) in nodes {
+        wait_for_ready(gateway);
+        let reason = client.expect_close(1012);
+        assert!(reason.starts_with("gap "), "{reason}");
+        *client = Client::connect(gateway);
+        client.subscribe(&json!({"room": 1}), 1);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod backoff;
 pub mod config;
+pub mod encoding;
 mod missed;
 pub mod rabbitmq;
 pub mod throttle;

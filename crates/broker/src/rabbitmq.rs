@@ -12,6 +12,11 @@
 //! node, and what was published until the queue was declared again, does not reach this node. It
 //! is never delivered twice: nothing is redelivered into another connection's queue.
 //!
+//! Whatever a node may have missed it knows and reports ([`Dispatch::missed`]): after every new
+//! connection, consumer or binding, and where a number is missing among the messages of a node
+//! (`sequence.rs`, `holes.rs`). A heartbeat with every look at the binding carries a number too, so
+//! that the last messages before a silence are not missed quietly.
+//!
 //! Whoever publishes through [`Broker::publish`] knows more: a place that comes back means that
 //! this node delivered the trigger. Without one, publishing again with the same `id` makes it *at
 //! least once* for the API and still once for each client.
@@ -29,10 +34,12 @@ mod address;
 mod cause;
 mod counters;
 mod echo;
+mod holes;
 mod intake;
 mod outage;
 mod outlet;
 mod probe;
+mod sequence;
 mod sockets;
 mod supervise;
 mod waiters;
@@ -40,11 +47,11 @@ mod wire;
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use ht_proto::trigger::Trigger;
 use lapin::types::ShortString;
@@ -64,12 +71,17 @@ use crate::Broker;
 use crate::Counts;
 use crate::Dispatch;
 use crate::Health;
+use crate::Missed;
+use crate::MissedReason;
 use crate::Place;
 use crate::PublishError;
 use crate::config::RabbitMqConfig;
+use crate::encoding::Message;
 use crate::rabbitmq::counters::Counters;
 use crate::rabbitmq::echo::Echo;
+use crate::rabbitmq::holes::Holes;
 use crate::rabbitmq::outlet::Outlet;
+use crate::rabbitmq::sequence::{Numbering, Sequence};
 use crate::rabbitmq::waiters::Waiters;
 use crate::throttle::Throttle;
 
@@ -83,7 +95,7 @@ const EXCHANGE_NAME_MAX: usize = 127;
 const REJECTED_LOG: Duration = Duration::from_secs(10);
 
 /// Reads one message as a trigger.
-pub type Parse = Arc<dyn Fn(Bytes) -> Parsing + Send + Sync>;
+pub type Parse = Arc<dyn Fn(Message) -> Parsing + Send + Sync>;
 
 /// What a message is: a trigger, or else the sentence that says what is wrong with it.
 pub enum Parsing {
@@ -107,6 +119,12 @@ pub struct RabbitMq {
     waiters: Waiters,
     echo: Echo,
     outlet: Outlet,
+    /// Numbers what this node publishes.
+    numbering: Arc<Numbering>,
+    /// What is missing of what others and this node published.
+    holes: Mutex<Holes>,
+    /// The clock of `holes` begins here.
+    since: Instant,
     /// Something that was published did not come back: perhaps nothing is bound any more.
     check_binding: Notify,
 }
@@ -132,6 +150,13 @@ impl RabbitMq {
     pub fn new(config: RabbitMqConfig, parse: Parse) -> Result<Self, ConfigError> {
         let uri = address::parse(&config.url)?;
         let exchange = exchange_name(&config)?;
+        let numbering = Arc::new(Numbering::default());
+        let outlet = Outlet::new(
+            uri.clone(),
+            exchange.clone(),
+            config.publish_timeout,
+            Arc::clone(&numbering),
+        );
         Ok(Self {
             endpoint: address::endpoint(&uri),
             // Zero would mean without bound.
@@ -143,7 +168,10 @@ impl RabbitMq {
             counts: Counters::default(),
             waiters: Waiters::default(),
             echo: Echo::default(),
-            outlet: Outlet::new(uri.clone(), exchange.clone(), config.publish_timeout),
+            outlet,
+            numbering,
+            holes: Mutex::default(),
+            since: Instant::now(),
             check_binding: Notify::new(),
             uri,
             exchange,
@@ -152,6 +180,38 @@ impl RabbitMq {
 
     fn set_health(&self, health: Health) {
         self.health.send_replace(health);
+    }
+
+    /// Reports a gap. The queue is bound again: what is published from now on arrives.
+    fn missed(&self, reason: MissedReason, cause: String, dispatch: &dyn Dispatch) {
+        self.holes().told(self.outlet.last_used());
+        dispatch.missed(Missed { reason, cause });
+    }
+
+    /// Looks at the number of a message that arrived, and reports a gap where one is missing.
+    fn note_sequence(&self, sequence: &Sequence, dispatch: &dyn Dispatch) {
+        let own = sequence.node == self.numbering.node;
+        let mut holes = self.holes();
+        if holes.note(sequence, own, self.since.elapsed()) {
+            holes.told_by(sequence.node, self.outlet.last_used());
+            drop(holes);
+            let (reason, whose) = if own {
+                // Only a queue that is not bound misses what its own node published.
+                (MissedReason::BindingLost, "of this node's own".to_owned())
+            } else {
+                let node = sequence.node;
+                (MissedReason::Skipped, format!("of the node {node}"))
+            };
+            let cause = format!("messages {whose} are missing in this node's queue");
+            dispatch.missed(Missed { reason, cause });
+        }
+        if own {
+            self.numbering.came_back(sequence.position);
+        }
+    }
+
+    fn holes(&self) -> MutexGuard<'_, Holes> {
+        self.holes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a message that is no trigger, and tells of it once in a while.

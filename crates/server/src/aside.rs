@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 
 /// Bytes from which on a text is not parsed between the other work of the control side: that takes
 /// about a millisecond a megabyte.
-const ASIDE: usize = 256 << 10;
+pub const LARGE: usize = 256 << 10;
 
 /// Whose turn it is to have a large text parsed: one at a time, whichever way it came, so that
 /// large ones take one thread and the memory of one.
@@ -15,7 +15,7 @@ static TURN: Semaphore = Semaphore::const_new(1);
 /// Whether a text is parsed aside.
 #[must_use]
 pub fn is_large(text: &Bytes) -> bool {
-    text.len() >= ASIDE
+    text.len() >= LARGE
 }
 
 /// Parses a text: a large one aside, in its turn, every other one at once.
@@ -23,9 +23,18 @@ pub async fn parse<T: Send + 'static>(
     text: Bytes,
     parse: impl FnOnce(&Bytes) -> T + Send + 'static,
 ) -> T {
-    if !is_large(&text) {
-        return parse(&text);
+    if is_large(&text) {
+        parse_aside(text, parse).await
+    } else {
+        parse(&text)
     }
+}
+
+/// Parses a text aside, in its turn, whatever its length.
+pub async fn parse_aside<T: Send + 'static>(
+    text: Bytes,
+    parse: impl FnOnce(&Bytes) -> T + Send + 'static,
+) -> T {
     let turn = TURN.acquire().await;
     let parsing = tokio::task::spawn_blocking(move || {
         // Kept to the end, even where the sender goes away meanwhile.

@@ -1,10 +1,14 @@
 //! Publishing over a real RabbitMQ from tests that have no runtime.
 
+use futures_util::{StreamExt, TryStreamExt};
 use ht_testkit::publisher::Publisher;
 use lapin::BasicProperties;
 use lapin::Connection;
 use lapin::ConnectionProperties;
-use lapin::options::BasicPublishOptions;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
 use tokio::runtime::Runtime;
 
 /// The exchange of the wire contract.
@@ -65,5 +69,39 @@ impl Rabbit {
         };
         let published = self.runtime.block_on(publishing);
         published.expect("a published message");
+    }
+
+    /// The next messages that go to every node.
+    pub(crate) fn next_messages(&self, count: usize) -> Vec<Vec<u8>> {
+        let consuming = async {
+            let connection =
+                Connection::connect(&self.url, ConnectionProperties::default()).await?;
+            let channel = connection.create_channel().await?;
+            let options = QueueDeclareOptions {
+                exclusive: true,
+                ..QueueDeclareOptions::default()
+            };
+            let queue = channel
+                .queue_declare("".into(), options, FieldTable::default())
+                .await?;
+            let name = queue.name().clone();
+            channel
+                .queue_bind(
+                    name.clone(),
+                    EXCHANGE.into(),
+                    "*".into(),
+                    QueueBindOptions::default(),
+                    FieldTable::default(),
+                )
+                .await?;
+            let options = BasicConsumeOptions::default();
+            let consumer = channel
+                .basic_consume(name, "".into(), options, FieldTable::default())
+                .await?;
+            let bodies = consumer.take(count).map(|delivery| Ok(delivery?.data));
+            bodies.try_collect().await
+        };
+        let bodies: lapin::Result<_> = self.runtime.block_on(consuming);
+        bodies.expect("messages")
     }
 }

@@ -42,6 +42,8 @@ pub(super) enum Cause {
     Different(String),
     /// The consumer was cancelled by the broker: the queue was deleted.
     Cancelled,
+    /// The broker takes nothing from publishers.
+    Blocked,
     /// The broker closes all connections, as when it stops.
     Stopping(String),
     /// No heartbeat for too long.
@@ -123,6 +125,7 @@ impl Cause {
             Self::Missing(_)
             | Self::Different(_)
             | Self::Cancelled
+            | Self::Blocked
             | Self::Stopping(_)
             | Self::Dead
             | Self::Lost(_)
@@ -165,6 +168,9 @@ impl fmt::Display for Cause {
             Self::Different(text) => write!(f, "it exists with other arguments: {text}"),
             Self::Cancelled => {
                 f.write_str("the broker cancelled the consumer: the queue was deleted")
+            }
+            Self::Blocked => {
+                f.write_str("it takes nothing from publishers: its memory or disk alarm is on")
             }
             Self::Stopping(text) => write!(f, "the broker closed the connection: {text}"),
             Self::Dead => f.write_str("the broker sent no heartbeat for too long"),

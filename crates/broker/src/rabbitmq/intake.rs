@@ -19,11 +19,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Dispatch;
+use crate::MissedReason;
+use crate::encoding::Message;
 use crate::rabbitmq::Parsing;
 use crate::rabbitmq::RabbitMq;
 use crate::rabbitmq::cause;
 use crate::rabbitmq::cause::Cause;
 use crate::rabbitmq::echo;
+use crate::rabbitmq::sequence::Sequence;
 use crate::rabbitmq::wire;
 use crate::rabbitmq::wire::Exchange;
 use crate::rabbitmq::wire::ROUTING_KEY;
@@ -34,6 +37,9 @@ const BATCH_MAX: usize = 256;
 
 /// Binding checks in a row that may go unanswered.
 const BINDING_SILENCES: u32 = 3;
+
+/// How long a heartbeat may take to come back before the binding is doubted.
+const HEARTBEAT_BACK: Duration = Duration::from_millis(500);
 
 /// How long the dispatcher may take, from the moment of shutdown, for what it has in hand.
 const SHUTDOWN_DISPATCH: Duration = Duration::from_secs(1);
@@ -98,7 +104,7 @@ impl Intake {
         tokio::pin!(consuming);
         tokio::select! {
             end = &mut consuming => end,
-            cause = self.keep_bound(broker) => {
+            cause = self.keep_bound(broker, dispatch) => {
                 // Nothing more comes in; consuming ends after what has come. It is told so, because
                 // a connection that breaks in a bad moment leaves lapin's consumers and
                 // acknowledgements waiting for ever.
@@ -130,6 +136,11 @@ impl Intake {
             let mut batch = Batch::default();
             let mut next = Some(first);
             while let Some(item) = next.take() {
+                if let Some(Ok(delivery)) = &item
+                    && let Some(sequence) = Sequence::of(delivery)
+                {
+                    broker.note_sequence(&sequence, dispatch);
+                }
                 match item {
                     Some(Ok(delivery)) if delivery.routing_key == self.queue => {
                         batch.probe(delivery);
@@ -161,9 +172,10 @@ impl Intake {
         }
     }
 
-    /// Binds again and again, which does nothing while the binding is there. Ends with the cause
+    /// Proves again and again that the queue is bound: a heartbeat that goes to every node comes
+    /// back. Binds where it does not, and reports what may have been missed. Ends with the cause
     /// when the broker cannot be worked with any more.
-    async fn keep_bound(&self, broker: &RabbitMq) -> Cause {
+    async fn keep_bound(&self, broker: &RabbitMq, dispatch: &dyn Dispatch) -> Cause {
         let mut channel = None;
         let mut withheld = false;
         let mut silent = 0;
@@ -172,11 +184,14 @@ impl Intake {
                 () = tokio::time::sleep(broker.binding_check) => {}
                 () = broker.check_binding.notified() => {}
             }
-            match self.bind(broker, channel.take()).await {
-                Ok(open) => {
-                    channel = Some(open);
-                    silent = 0;
-                }
+            let outcome = match prove(broker).await {
+                Binding::Proven => Ok(()),
+                Binding::Lost(cause) => self.bind_anew(broker, cause, dispatch).await,
+                Binding::Late => self.bind_and_see(broker, &mut channel).await,
+                Binding::Unknown => self.look(broker, dispatch).await,
+            };
+            match outcome {
+                Ok(()) => silent = 0,
                 Err(Cause::Permission(text)) => {
                     // The binding that is there goes on working.
                     if !std::mem::replace(&mut withheld, true) {
@@ -185,17 +200,36 @@ impl Intake {
                 }
                 // A broker that is only slow goes on delivering; heartbeats notice a dead one.
                 Err(Cause::Silent(_)) if silent < BINDING_SILENCES => silent += 1,
-                Err(Cause::Missing(_)) => match self.bind_anew(broker).await {
-                    Ok(()) => tracing::warn!(
-                        exchange = %broker.exchange,
-                        "the exchange was deleted and is declared and bound again; triggers \
-                         published meanwhile are lost"
-                    ),
-                    Err(cause) => return cause,
-                },
+                Err(Cause::Missing(text)) => {
+                    if let Err(cause) = self.bind_anew(broker, text, dispatch).await {
+                        return cause;
+                    }
+                }
                 Err(cause) => return cause,
             }
         }
+    }
+
+    /// Binds, which does nothing while the binding is there. A heartbeat was routed before and did
+    /// not come back: if it was lost, the number of the next one shows it.
+    async fn bind_and_see(
+        &self,
+        broker: &RabbitMq,
+        channel: &mut Option<Channel>,
+    ) -> Result<(), Cause> {
+        *channel = Some(self.bind(broker, channel.take()).await?);
+        // Where it fails the next look comes soon enough.
+        let _ = tokio::time::timeout(wire::STEP_TIMEOUT, broker.outlet.heartbeat()).await;
+        Ok(())
+    }
+
+    /// Without a heartbeat nothing is bound, for nobody would see whether it was bound before.
+    async fn look(&self, broker: &RabbitMq, dispatch: &dyn Dispatch) -> Result<(), Cause> {
+        if wire::exchange_exists(&self.wire, &broker.exchange).await? {
+            return Ok(());
+        }
+        let cause = "the exchange was deleted".to_owned();
+        self.bind_anew(broker, cause, dispatch).await
     }
 
     async fn bind(&self, broker: &RabbitMq, channel: Option<Channel>) -> Result<Channel, Cause> {
@@ -209,9 +243,48 @@ impl Intake {
         Ok(channel)
     }
 
-    async fn bind_anew(&self, broker: &RabbitMq) -> Result<(), Cause> {
+    /// The binding is gone: declares the exchange, binds, and reports the gap.
+    async fn bind_anew(
+        &self,
+        broker: &RabbitMq,
+        cause: String,
+        dispatch: &dyn Dispatch,
+    ) -> Result<(), Cause> {
         wire::declare_exchange(&self.wire, &broker.exchange).await?;
-        self.bind(broker, None).await.map(drop)
+        self.bind(broker, None).await?;
+        tracing::info!(
+            exchange = %broker.exchange,
+            cause,
+            "the binding to the exchange was gone and is made again"
+        );
+        broker.missed(MissedReason::BindingLost, cause, dispatch);
+        Ok(())
+    }
+}
+
+/// What a heartbeat says about the binding.
+enum Binding {
+    /// It came back.
+    Proven,
+    /// No queue at all is bound to the exchange, or there is no exchange.
+    Lost(String),
+    /// Another queue is bound; whether this one is, or is only slow, is not known.
+    Late,
+    /// It could not be published.
+    Unknown,
+}
+
+/// Sends a heartbeat and waits a moment for it.
+async fn prove(broker: &RabbitMq) -> Binding {
+    let heartbeat = tokio::time::timeout(wire::STEP_TIMEOUT, broker.outlet.heartbeat());
+    match heartbeat.await {
+        Ok(Ok(position)) if broker.numbering.is_back(position, HEARTBEAT_BACK).await => {
+            Binding::Proven
+        }
+        // Who may not publish can only bind.
+        Ok(Ok(_) | Err(Cause::Permission(_))) => Binding::Late,
+        Ok(Err(Cause::Missing(cause))) => Binding::Lost(cause),
+        Ok(Err(_)) | Err(_) => Binding::Unknown,
     }
 }
 
@@ -246,9 +319,13 @@ impl Batch {
         broker.counts.received();
         let message_id = delivery.properties.message_id().as_ref();
         let own = message_id.and_then(|id| broker.waiters.number(id.as_str()));
-        let body = Bytes::from(std::mem::take(&mut delivery.data));
+        let encoding = delivery.properties.content_encoding().as_ref();
+        let message = Message {
+            content_encoding: encoding.map(|name| name.as_str().into()),
+            body: Bytes::from(std::mem::take(&mut delivery.data)),
+        };
         self.last = Some(delivery);
-        let parsed = match (broker.parse)(body) {
+        let parsed = match (broker.parse)(message) {
             Parsing::Done(parsed) => parsed,
             Parsing::Aside(parsing) => parsing.await,
         };
@@ -310,7 +387,7 @@ impl Batch {
     }
 }
 
-/// Whether it is a probe, of this node or of another one.
+/// Whether it is a heartbeat, or another node's probe.
 fn is_probe(delivery: &Delivery) -> bool {
     let kind = delivery.properties.kind().as_ref();
     kind.is_some_and(|kind| kind.as_str() == echo::TYPE)

@@ -4,6 +4,7 @@
 //! one that consumes, its acknowledgements would be held up too, and with them every trigger.
 
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -32,6 +33,7 @@ use crate::PublishError;
 use crate::rabbitmq::cause::Cause;
 use crate::rabbitmq::echo;
 use crate::rabbitmq::echo::Probe;
+use crate::rabbitmq::sequence::{LineNumbers, Numbering, Position, Sequence};
 use crate::rabbitmq::waiters::Ticket;
 use crate::rabbitmq::waiters::Waiters;
 use crate::rabbitmq::wire;
@@ -46,6 +48,9 @@ pub(super) struct Outlet {
     uri: AMQPUri,
     exchange: ShortString,
     timeout: Duration,
+    numbering: Arc<Numbering>,
+    /// The last position that was used.
+    used: std::sync::Mutex<Position>,
     /// The connection, made when it is first needed. Its lock is also the turn: who holds it puts
     /// a whole call's triggers in line, and it is handed on in the order of calls.
     line: Mutex<Option<Arc<Line>>>,
@@ -55,6 +60,7 @@ pub(super) struct Outlet {
 struct Line {
     wire: Wire,
     channel: Channel,
+    numbers: LineNumbers,
     stale: AtomicBool,
     abandoned: AtomicUsize,
 }
@@ -62,11 +68,18 @@ struct Line {
 type Confirms<'a> = FuturesUnordered<BoxFuture<'a, Result<(), Cause>>>;
 
 impl Outlet {
-    pub(super) fn new(uri: AMQPUri, exchange: ShortString, timeout: Duration) -> Self {
+    pub(super) fn new(
+        uri: AMQPUri,
+        exchange: ShortString,
+        timeout: Duration,
+        numbering: Arc<Numbering>,
+    ) -> Self {
         Self {
             uri,
             exchange,
             timeout,
+            numbering,
+            used: std::sync::Mutex::default(),
             line: Mutex::new(None),
         }
     }
@@ -83,7 +96,7 @@ impl Outlet {
             .await
             .map_err(|_| unavailable("earlier publishes take too long"))?;
         let line = match timeout_at(deadline, self.line(&mut turn)).await {
-            Ok(line) => line?,
+            Ok(line) => line.map_err(unavailable)?,
             Err(_elapsed) => return Err(unavailable("it does not answer")),
         };
         let mut call = Call::new(&line);
@@ -103,7 +116,7 @@ impl Outlet {
     /// Publishes a probe, in its turn; ready when the broker has taken it.
     pub(super) async fn probe(&self, probe: &Probe) -> Result<(), PublishError> {
         let mut turn = self.line.lock().await;
-        let line = self.line(&mut turn).await?;
+        let line = self.line(&mut turn).await.map_err(unavailable)?;
         let unconfirmed = Unconfirmed(Some(&line));
         let properties = message(&probe.id).with_type(echo::TYPE.into());
         let (key, text) = (probe.queue.clone(), Bytes::from_static(echo::TEXT));
@@ -117,6 +130,41 @@ impl Outlet {
         }
         unconfirmed.settle();
         Ok(())
+    }
+
+    /// Publishes a heartbeat: a numbered message for every node, with no room. Returns its position
+    /// when the broker has routed it to at least one queue.
+    pub(super) async fn heartbeat(&self) -> Result<Position, Cause> {
+        let mut turn = self.line.lock().await;
+        let line = self.line(&mut turn).await?;
+        let unconfirmed = Unconfirmed(Some(&line));
+        let sequence = self.numbering.next(&line.numbers);
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_type(echo::TYPE.into())
+            .with_headers(sequence.headers());
+        let (key, text) = (wire::ROUTING_KEY.into(), Bytes::from_static(echo::TEXT));
+        let mut sending = Box::pin(self.send(&line.channel, key, text, properties));
+        let sent = poll!(&mut sending);
+        self.used(&line, &sequence);
+        drop(turn);
+        match sent {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => sending.await?,
+        }
+        unconfirmed.settle();
+        Ok(sequence.position)
+    }
+
+    /// The last position that was used: what is published from now on is behind it.
+    pub(super) fn last_used(&self) -> Position {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A numbered message was put in line.
+    fn used(&self, line: &Line, sequence: &Sequence) {
+        line.numbers.used();
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = sequence.position;
     }
 
     /// Puts the triggers in line, in order. False where it came no further than to some of them.
@@ -137,11 +185,14 @@ impl Outlet {
                 Err(_elapsed) => return Ok(false),
             };
             let (key, text) = (wire::ROUTING_KEY.into(), trigger.text.clone());
-            let properties = message(&ticket.message_id().into());
+            let sequence = self.numbering.next(&call.line.numbers);
+            let properties = message(&ticket.message_id().into()).with_headers(sequence.headers());
             let mut sending = Box::pin(self.send(&call.line.channel, key, text, properties));
             // The first poll puts it in line, which is what keeps the order. It fails where the
             // connection is known to be gone.
-            match poll!(&mut sending) {
+            let sent = poll!(&mut sending);
+            self.used(call.line, &sequence);
+            match sent {
                 Poll::Ready(Err(cause)) if call.tickets.is_empty() => {
                     call.line.stale.store(true, Ordering::Relaxed);
                     return Err(unavailable(cause));
@@ -164,15 +215,13 @@ impl Outlet {
     }
 
     /// The connection, made anew where there is none that works.
-    async fn line(&self, current: &mut Option<Arc<Line>>) -> Result<Arc<Line>, PublishError> {
+    async fn line(&self, current: &mut Option<Arc<Line>>) -> Result<Arc<Line>, Cause> {
         let line = match current {
             Some(line) if line.is_good() => Arc::clone(line),
-            _ => self.connect(current).await.map_err(unavailable)?,
+            _ => self.connect(current).await?,
         };
         if line.wire.is_blocked() {
-            return Err(unavailable(
-                "it takes nothing from publishers: its memory or disk alarm is on",
-            ));
+            return Err(Cause::Blocked);
         }
         Ok(line)
     }
@@ -185,6 +234,7 @@ impl Outlet {
         let line = Arc::new(Line {
             wire,
             channel,
+            numbers: self.numbering.open_line(),
             stale: AtomicBool::new(false),
             abandoned: AtomicUsize::new(0),
         });

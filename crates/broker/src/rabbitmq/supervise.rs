@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::Dispatch;
 use crate::Health;
+use crate::MissedReason;
 use crate::backoff::Backoff;
 use crate::rabbitmq::RabbitMq;
 use crate::rabbitmq::cause::Cause;
@@ -34,6 +35,11 @@ const LEAVE: Duration = Duration::from_millis(500);
 pub(super) async fn run(broker: &RabbitMq, dispatch: &dyn Dispatch, shutdown: &CancellationToken) {
     let mut backoff = Backoff::new(BACKOFF_LEAST, BACKOFF_MOST);
     let mut outage = Outage::default();
+    // Why the next connection comes late: what was published until then does not reach this node.
+    let mut missed = (
+        MissedReason::Start,
+        "the node was not connected to RabbitMQ".to_owned(),
+    );
     loop {
         let opened = tokio::select! {
             biased;
@@ -43,6 +49,8 @@ pub(super) async fn run(broker: &RabbitMq, dispatch: &dyn Dispatch, shutdown: &C
         let cause = match opened {
             Ok(mut intake) => {
                 tell_connected(broker, &intake.exchange, &mut outage);
+                broker.holes().forget();
+                broker.missed(missed.0, missed.1.clone(), dispatch);
                 broker.echo.connected(&intake.queue);
                 broker.set_health(Health::Ready);
                 let since = Instant::now();
@@ -58,7 +66,10 @@ pub(super) async fn run(broker: &RabbitMq, dispatch: &dyn Dispatch, shutdown: &C
                 }
                 match end {
                     End::Shutdown => break,
-                    End::Lost(cause) => cause,
+                    End::Lost(cause) => {
+                        missed = (reason(&cause), cause.to_string());
+                        cause
+                    }
                 }
             }
             Err(cause) => cause,
@@ -74,6 +85,15 @@ pub(super) async fn run(broker: &RabbitMq, dispatch: &dyn Dispatch, shutdown: &C
     }
     broker.set_health(Health::NotReady("shutting down".into()));
     broker.outlet.close(LEAVE).await;
+}
+
+/// What a lost connection means for what was published meanwhile.
+fn reason(cause: &Cause) -> MissedReason {
+    if *cause == Cause::Cancelled {
+        MissedReason::QueueDeleted
+    } else {
+        MissedReason::Reconnect
+    }
 }
 
 fn tell_connected(broker: &RabbitMq, exchange: &Exchange, outage: &mut Outage) {

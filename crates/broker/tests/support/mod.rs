@@ -19,6 +19,7 @@ use ht_broker::Place;
 use ht_broker::Taken;
 use ht_broker::config::BINDING_CHECK;
 use ht_broker::config::RabbitMqConfig;
+use ht_broker::encoding::Message;
 use ht_broker::rabbitmq::Parse;
 use ht_broker::rabbitmq::Parsing;
 use ht_broker::rabbitmq::RabbitMq;
@@ -132,7 +133,8 @@ pub(crate) fn parse() -> Parse {
         triggers: 10_000,
         rooms: 10_000,
     };
-    Arc::new(move |text: Bytes| {
+    Arc::new(move |message: Message| {
+        let text = message.body;
         let parsed = Trigger::parse(&text, &limits).map_err(|error| error.to_string());
         // Some are read aside, as long ones are by a gateway.
         if text.len().is_multiple_of(2) {

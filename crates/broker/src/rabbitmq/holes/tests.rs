@@ -1,0 +1,257 @@
+//! Cases by hand, and random streams against a model that remembers every message.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: Duration = Duration::ZERO;
+
+fn at(line: u32, number: u64) -> Position {
+    Position { line, number }
+}
+
+fn node(id: u128) -> Uuid {
+    Uuid::from_u128(id)
+}
+
+fn sequence(id: u128, position: Position, after: Option<Position>) -> Sequence {
+    Sequence {
+        node: node(id),
+        position,
+        after,
+    }
+}
+
+/// Notes a message of the publisher 1.
+fn note(holes: &mut Holes, line: u32, number: u64) -> bool {
+    holes.note(&sequence(1, at(line, number), None), false, NOW)
+}
+
+/// Notes the first message of a line of the publisher 1.
+fn begin(holes: &mut Holes, line: u32, after: Position) -> bool {
+    holes.note(&sequence(1, at(line, 1), Some(after)), false, NOW)
+}
+
+/// Notes a message of this node, the publisher 0.
+fn own(holes: &mut Holes, number: u64) -> bool {
+    holes.note(&sequence(0, at(1, number), None), true, NOW)
+}
+
+#[test]
+fn a_number_that_is_skipped_is_missing_once() {
+    let mut holes = Holes::default();
+    assert!(!note(&mut holes, 1, 7), "what came before is not ours");
+    assert!(!note(&mut holes, 1, 8));
+    assert!(note(&mut holes, 1, 10));
+    assert!(!note(&mut holes, 1, 11));
+    // Repetitions and late messages say nothing, and hide nothing.
+    assert!(!note(&mut holes, 1, 9));
+    assert!(!note(&mut holes, 1, 11));
+    assert!(note(&mut holes, 1, 13));
+}
+
+#[test]
+fn the_tail_of_a_lost_line_is_missing_as_far_as_it_was_confirmed() {
+    for (last, after, missing) in [
+        (at(1, 5), at(1, 5), false),
+        (at(1, 5), at(1, 4), false),
+        (at(1, 5), at(0, 0), false),
+        (at(1, 5), at(1, 6), true),
+        (at(1, 5), at(2, 1), true),
+        (at(2, 1), at(1, 9), false),
+    ] {
+        let mut holes = Holes::default();
+        note(&mut holes, last.line, last.number);
+        assert_eq!(
+            begin(&mut holes, 3, after),
+            missing,
+            "{last:?} before {after:?}"
+        );
+        assert!(!note(&mut holes, 3, 2));
+        // What is still under way from the old line is late.
+        assert!(!note(&mut holes, last.line, last.number + 1));
+        assert!(!note(&mut holes, 3, 3));
+    }
+}
+
+#[test]
+fn a_line_whose_first_message_is_missing_is_a_gap() {
+    let mut holes = Holes::default();
+    note(&mut holes, 1, 1);
+    assert!(note(&mut holes, 2, 2));
+}
+
+#[test]
+fn publishers_are_apart() {
+    let mut holes = Holes::default();
+    note(&mut holes, 1, 1);
+    assert!(!holes.note(&sequence(2, at(1, 5), None), false, NOW));
+    assert!(!note(&mut holes, 1, 2));
+    assert!(holes.note(&sequence(2, at(1, 7), None), false, NOW));
+}
+
+#[test]
+fn what_was_told_is_not_told_again_by_others() {
+    let mut holes = Holes::default();
+    for number in [1, 2] {
+        own(&mut holes, number);
+        note(&mut holes, 1, number);
+    }
+    // The binding was gone: 3 of everybody was lost, and 4 of this node.
+    holes.told(at(1, 4));
+    // Still from before, then the gap, then on.
+    assert!(!note(&mut holes, 1, 3));
+    assert!(!note(&mut holes, 1, 5), "part of what was told");
+    assert!(!own(&mut holes, 5), "part of what was told");
+    assert!(!note(&mut holes, 1, 6));
+    assert!(note(&mut holes, 1, 8), "a new one");
+}
+
+#[test]
+fn behind_its_own_next_message_a_queue_is_past_the_gap() {
+    let mut holes = Holes::default();
+    own(&mut holes, 1);
+    note(&mut holes, 1, 1);
+    holes.told(at(1, 1));
+    own(&mut holes, 2);
+    // Nothing of this publisher was lost.
+    assert!(!note(&mut holes, 1, 2));
+    assert!(note(&mut holes, 1, 4), "so this is a new gap");
+}
+
+#[test]
+fn who_showed_a_gap_may_show_the_next() {
+    let mut holes = Holes::default();
+    own(&mut holes, 1);
+    note(&mut holes, 1, 1);
+    assert!(note(&mut holes, 1, 3));
+    holes.told_by(node(1), at(1, 1));
+    assert!(note(&mut holes, 1, 5));
+}
+
+#[test]
+fn a_new_queue_begins_anew() {
+    let mut holes = Holes::default();
+    note(&mut holes, 1, 1);
+    holes.told(at(1, 1));
+    holes.forget();
+    assert!(!note(&mut holes, 1, 9));
+    assert!(note(&mut holes, 1, 11));
+}
+
+#[test]
+fn publishers_are_bounded_and_the_silent_ones_forgotten() {
+    let mut holes = Holes::default();
+    let mut first = |id: u128, seconds: u64| {
+        let now = Duration::from_secs(seconds);
+        holes.note(&sequence(id, at(1, 1), None), false, now);
+        holes.nodes.len()
+    };
+    for id in 0..NODES_MAX as u128 {
+        assert!(first(id, id as u64) <= NODES_MAX);
+    }
+    assert_eq!(
+        first(9_999, 1_023),
+        NODES_MAX - 423,
+        "older than ten minutes"
+    );
+    let mut holes = Holes::default();
+    for id in 0..3 * NODES_MAX as u128 {
+        let now = Duration::from_millis(id as u64);
+        holes.note(&sequence(id, at(1, 1), None), false, now);
+    }
+    assert_eq!(holes.nodes.len(), NODES_MAX);
+    let last = node(3 * NODES_MAX as u128 - 1);
+    assert!(holes.nodes.contains_key(&last) && !holes.nodes.contains_key(&node(0)));
+}
+
+/// What a publisher does next.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// A message; whether it reaches this queue, and whether it comes back to its publisher.
+    Publish { arrives: bool, confirmed: bool },
+    /// The publisher connects anew.
+    Reconnect,
+    /// The last message that arrived comes again.
+    Repeat,
+}
+
+fn steps() -> impl Strategy<Value = Vec<(bool, Step)>> {
+    let step = prop_oneof![
+        8 => (prop::bool::weighted(0.8), prop::bool::weighted(0.8))
+            .prop_map(|(arrives, confirmed)| Step::Publish { arrives, confirmed }),
+        1 => Just(Step::Reconnect),
+        1 => Just(Step::Repeat),
+    ];
+    proptest::collection::vec((any::<bool>(), step), 0..60)
+}
+
+/// A publisher, and every message that it published.
+#[derive(Default)]
+struct Model {
+    line: u32,
+    number: u64,
+    /// The last one that came back to it.
+    back: Position,
+    /// When its line began.
+    after: Position,
+    /// Those since the last one that arrived: position, whether it came back.
+    lost: Vec<(Position, bool)>,
+    last: Option<(Position, Option<Position>)>,
+}
+
+impl Model {
+    /// Publishes; the sequence, and whether this queue must notice that something is missing.
+    fn publish(&mut self, arrives: bool, confirmed: bool) -> Option<(Sequence, bool)> {
+        self.number += 1;
+        let position = at(self.line + 1, self.number);
+        let after = (self.number == 1).then_some(self.back);
+        if let Some(after) = after {
+            self.after = after;
+        }
+        if confirmed {
+            self.back = position;
+        }
+        if !arrives {
+            self.lost.push((position, confirmed));
+            return None;
+        }
+        // Lost messages of this line are owed; of older ones those that were confirmed to their
+        // publisher, by themselves or by a later one, before this line began.
+        let owed = |(lost, _): &(Position, bool)| lost.line == position.line || *lost <= self.after;
+        let missing = self.last.is_some() && self.lost.iter().any(owed);
+        self.lost.clear();
+        self.last = Some((position, after));
+        Some((sequence(0, position, after), missing))
+    }
+}
+
+proptest! {
+    #[test]
+    fn exactly_what_is_missing_is_noticed(steps in steps()) {
+        let mut holes = Holes::default();
+        let mut models = [Model::default(), Model::default()];
+        for (who, step) in steps {
+            let model = &mut models[usize::from(who)];
+            let id = node(u128::from(who) + 1);
+            match step {
+                Step::Publish { arrives, confirmed } => {
+                    if let Some((sequence, missing)) = model.publish(arrives, confirmed) {
+                        let sequence = Sequence { node: id, ..sequence };
+                        prop_assert_eq!(holes.note(&sequence, false, NOW), missing);
+                    }
+                }
+                Step::Reconnect => {
+                    model.line += 1;
+                    model.number = 0;
+                }
+                Step::Repeat => {
+                    if let Some((position, after)) = model.last {
+                        let sequence = Sequence { node: id, position, after };
+                        prop_assert!(!holes.note(&sequence, false, NOW));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Two nodes and one broker: what a node may have missed is counted, logged and told to its
+//! clients, and to nobody else's.
+
+use ht_testkit::rabbitmq::{RabbitMq, Vhost};
+use serde_json::{Value, json};
+
+use crate::rabbitmq::wait_for_ready;
+use crate::support::gateway::Builder;
+use crate::support::rabbit::{EXCHANGE, Rabbit};
+use crate::support::{Client, Gateway, Handshake, StubBackend, eventually, frame};
+
+/// The only warning that a gap causes.
+const WARNING: &str = "gap: this node may have missed publications";
+
+/// A node, and the name of its queue.
+struct Node {
+    gateway: Gateway,
+    queue: String,
+}
+
+fn with(backend: &StubBackend, vhost: &Vhost) -> Builder {
+    Gateway::with(backend).set("HT_RABBITMQ__URL", vhost.url())
+}
+
+fn start(builder: Builder, vhost: &Vhost) -> Node {
+    let before = vhost.queues();
+    let gateway = builder.start();
+    wait_for_ready(&gateway);
+    let queues = vhost.queues();
+    let mut new = queues.into_iter().filter(|name| !before.contains(name));
+    let queue = new.next().expect("a queue of its own");
+    Node { gateway, queue }
+}
+
+impl Node {
+    /// A client that subscribed to the room 1.
+    #[track_caller]
+    fn client(&self) -> Client {
+        let mut client = Client::connect(&self.gateway);
+        client.subscribe(&json!({"room": 1}), 1);
+        client
+    }
+
+    fn gaps(&self, reason: &str) -> u64 {
+        let name = format!("high_templar_gaps_total{{reason=\"{reason}\"}}");
+        self.gateway.metric(&name)
+    }
+
+    fn all_gaps(&self) -> u64 {
+        let reasons = [
+            "start",
+            "reconnect",
+            "queue-deleted",
+            "binding-lost",
+            "skipped",
+        ];
+        reasons.iter().map(|reason| self.gaps(reason)).sum()
+    }
+
+    fn warnings(&self) -> usize {
+        self.gateway.log().matches(WARNING).count()
+    }
+
+    /// Publishes until it is answered 200.
+    fn publish(&self, data: impl Into<Value>) {
+        let trigger = json!({"rooms": [{"room": 1}], "data": data.into(), "id": "once"});
+        eventually("a 200", || {
+            let answer = self.gateway.post(trigger.to_string());
+            (answer.status == 200).then_some(())
+        });
+    }
+}
+
+/// Reads until the close frame, which must tell of a gap; the publications before.
+#[track_caller]
+fn told(client: &mut Client) -> Vec<Value> {
+    let mut heard = Vec::new();
+    loop {
+        let frame = client.frame();
+        if frame.opcode == frame::CLOSE {
+            let (code, reason) = frame.payload.split_first_chunk().expect("a close code");
+            let reason = String::from_utf8_lossy(reason);
+            assert_eq!(u16::from_be_bytes(*code), 1012, "{reason}");
+            let span = reason.strip_prefix("gap ").expect(&reason);
+            assert!((1..=5_000).contains(&span.parse::<u32>().expect(span)));
+            return heard;
+        }
+        let message: Value = serde_json::from_slice(&frame.payload).expect("JSON");
+        heard.push(message["data"].clone());
+    }
+}
+
+/// The client hears what is published now, and no gap.
+#[track_caller]
+fn hears(client: &mut Client, publisher: &Node, data: &str) {
+    publisher
+        .gateway
+        .trigger(&json!({"rooms": [{"room": 1}], "data": data}));
+    assert_eq!(client.expect_publish().0, data);
+    client.fence();
+}
+
+#[test]
+fn a_deleted_exchange_is_a_gap_at_every_node() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let nodes = [(); 2].map(|()| start(with(&backend, &vhost), &vhost));
+    let mut clients = nodes.each_ref().map(Node::client);
+    vhost.delete_exchange(EXCHANGE);
+    // The node that is asked binds again at once, the other one does not know yet.
+    nodes[0].publish("in between");
+    for (node, client) in nodes.iter().zip(&mut clients) {
+        let heard = told(client);
+        assert!(heard.is_empty() || heard == ["in between"], "{heard:?}");
+        // Whichever way it was noticed.
+        assert!(node.gaps("binding-lost") + node.gaps("skipped") >= 1);
+        assert!(node.warnings() >= 1, "{}", node.gateway.log());
+        assert_eq!(node.gateway.metric("high_templar_gap_closes_total"), 1);
+    }
+    let mut clients = nodes.each_ref().map(Node::client);
+    for node in &nodes {
+        node.gateway
+            .trigger(&json!({"rooms": [{"room": 1}], "data": "after"}));
+        for client in &mut clients {
+            assert_eq!(client.expect_publish().0, "after");
+            client.fence();
+        }
+    }
+}
+
+#[test]
+fn a_deleted_queue_is_a_gap_at_its_node_alone() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let nodes = [(); 2].map(|()| start(with(&backend, &vhost), &vhost));
+    let [mut healthy, mut losing] = nodes.each_ref().map(Node::client);
+    let mut modern = Handshake::new(&nodes[1].gateway)
+        .header("Sec-WebSocket-Protocol", "high-templar.v1")
+        .connect();
+    vhost.delete_queue(&nodes[1].queue);
+    nodes[0].publish("in between");
+    assert_eq!(healthy.expect_publish().0, "in between");
+    told(&mut losing);
+    told(&mut modern);
+    assert_eq!(nodes[1].gaps("queue-deleted"), 1);
+    assert_eq!((nodes[1].all_gaps(), nodes[1].warnings()), (1, 1));
+    assert_eq!((nodes[0].all_gaps(), nodes[0].warnings()), (0, 0));
+    // Who came back hears on, and is not closed again.
+    let mut back = nodes[1].client();
+    hears(&mut back, &nodes[0], "after");
+    assert_eq!(healthy.expect_publish().0, "after");
+    healthy.fence();
+    assert_eq!(nodes[1].all_gaps(), 1);
+}
+
+#[test]
+fn closed_connections_to_the_broker_are_a_gap() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let node = start(with(&backend, &vhost), &vhost);
+    let mut client = node.client();
+    vhost.close_connections();
+    told(&mut client);
+    assert_eq!((node.gaps("reconnect"), node.all_gaps()), (1, 1));
+    assert_eq!(node.warnings(), 1);
+    hears(&mut node.client(), &node, "after");
+}
+
+/// Nothing tells the node but its own heartbeats: neither an error nor a new connection.
+#[test]
+fn a_binding_that_was_removed_is_noticed_without_any_traffic_behind_it() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let nodes = [(); 2].map(|()| start(with(&backend, &vhost), &vhost));
+    let [mut healthy, mut losing] = nodes.each_ref().map(Node::client);
+    let resource =
+        |kind: &str, name: &str| format!("rabbit_misc:r(<<\"VHOST\">>, {kind}, <<\"{name}\">>)");
+    let (exchange, queue) = (
+        resource("exchange", EXCHANGE),
+        resource("queue", &nodes[1].queue),
+    );
+    let _ = vhost.eval(&format!(
+        "ok = rabbit_binding:remove({{binding, {exchange}, <<\"*\">>, {queue}, []}}, <<\"test\">>)"
+    ));
+    // The last message before a silence: only the other node hears it.
+    nodes[0].publish("lost");
+    assert_eq!(healthy.expect_publish().0, "lost");
+    assert!(told(&mut losing).is_empty());
+    assert!(nodes[1].gaps("binding-lost") + nodes[1].gaps("skipped") >= 1);
+    assert_eq!(nodes[0].all_gaps(), 0);
+    hears(&mut nodes[1].client(), &nodes[0], "after");
+}
+
+/// The consumer's queue loses messages one by one, as under a policy of the broker.
+#[test]
+fn messages_that_are_missing_among_those_of_another_node_are_a_gap() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let nodes = [(); 2].map(|()| start(with(&backend, &vhost), &vhost));
+    let [mut healthy, mut losing] = nodes.each_ref().map(Node::client);
+    hears(&mut healthy, &nodes[0], "before");
+    assert_eq!(losing.expect_publish().0, "before");
+    // What a node that lost two messages would see: the same publisher, two numbers later.
+    let name = nodes[0].queue.clone();
+    let resource =
+        |kind: &str, name: &str| format!("rabbit_misc:r(<<\"VHOST\">>, {kind}, <<\"{name}\">>)");
+    let (exchange, queue) = (
+        resource("exchange", EXCHANGE),
+        resource("queue", &nodes[1].queue),
+    );
+    let binding = format!("{{binding, {exchange}, <<\"*\">>, {queue}, []}}");
+    assert_ne!(name, nodes[1].queue);
+    let _ = vhost.eval(&format!(
+        "ok = rabbit_binding:remove({binding}, <<\"test\">>)"
+    ));
+    nodes[0].publish("lost");
+    assert_eq!(healthy.expect_publish().0, "lost");
+    let _ = vhost.eval(&format!("ok = rabbit_binding:add({binding}, <<\"test\">>)"));
+    nodes[0]
+        .gateway
+        .trigger(&json!({"rooms": [{"room": 1}], "data": "seen"}));
+    assert_eq!(healthy.expect_publish().0, "seen");
+    told(&mut losing);
+    assert!(nodes[1].all_gaps() >= 1);
+    assert_eq!(nodes[0].all_gaps(), 0);
+}
+
+#[test]
+fn many_clients_are_closed_in_waves_and_hear_what_is_published_before_theirs() {
+    const MANY: usize = 200;
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let node = start(with(&backend, &vhost), &vhost);
+    let mut clients: Vec<_> = (0..MANY).map(|_| node.client()).collect();
+    vhost.delete_queue(&node.queue);
+    node.gateway.wait_for_line(WARNING);
+    wait_for_ready(&node.gateway);
+    node.gateway
+        .trigger(&json!({"rooms": [{"room": 1}], "data": "late"}));
+    let heard = clients
+        .iter_mut()
+        .filter_map(|client| told(client).pop())
+        .count();
+    // Two seconds of waves: some were closed before, and the others heard it.
+    assert!(heard > 0, "all were closed at once");
+    eventually("all of them counted", || {
+        let closed = node.gateway.metric("high_templar_gap_closes_total");
+        (closed == MANY as u64).then_some(())
+    });
+    assert_eq!((node.all_gaps(), node.warnings()), (1, 1));
+}
+
+#[test]
+fn where_gaps_are_ignored_they_are_counted_and_nobody_is_closed() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let builder = with(&backend, &vhost).file("[recovery]\ngap_old = \"ignore\"\n");
+    let node = start(builder, &vhost);
+    let mut client = node.client();
+    vhost.close_connections();
+    node.gateway.wait_for_line(WARNING);
+    wait_for_ready(&node.gateway);
+    assert_eq!(node.gaps("reconnect"), 1);
+    hears(&mut client, &node, "after");
+    // Live: from the next gap on they are told. What was ignored is not told later.
+    let said = node.gateway.reload("[recovery]\ngap_old = \"reconnect\"\n");
+    assert!(said.contains("in force now: recovery.gap_old"), "{said}");
+    hears(&mut client, &node, "still there");
+    vhost.close_connections();
+    told(&mut client);
+    assert_eq!(node.gaps("reconnect"), 2);
+}
+
+/// Old gateways log what is no trigger, so a heartbeat is one, for nobody.
+#[test]
+fn heartbeats_are_harmless_to_every_other_consumer() {
+    let vhost = RabbitMq::shared().vhost();
+    let backend = StubBackend::open();
+    let node = start(with(&backend, &vhost), &vhost);
+    let rabbit = Rabbit::connect(vhost.url());
+    for body in rabbit.next_messages(3) {
+        let message: Value = serde_json::from_slice(&body).expect("JSON");
+        assert_eq!(message, json!({"rooms": [], "data": null}));
+    }
+    let mut client = node.client();
+    assert_eq!(client.status()["rabbitmq_messages_received"], 0);
+    assert_eq!(node.gateway.metric("high_templar_broker_messages_total"), 0);
+    assert_eq!(node.gateway.metric("high_templar_triggers_total"), 0);
+}
