@@ -73,13 +73,17 @@ def test_rabbitmq_goes_and_comes_back(shop, rabbitmq, gateway, open_page):
     finally:
         rabbitmq.call("again")
     gateway.wait_ready()
+    # Pages may have missed something: they are told of a gap, reconnect and fetch again.
+    page.event("close")
+    page.opened()
+    assert page.answer()["code"] == "success"
     # The exchange is not durable: it is the gateway that made it again.
     for via in ["rabbitmq", "http", "rabbitmq"]:
         order = shop.order("anna", via=via)
         assert page.heard("orders") == order
     page.barrier()
     assert len(page.all_heard("orders")) == 4
-    assert page.events("close") == []
+    assert len(page.events("close")) == 1
 
 
 def test_a_gateway_that_starts_before_rabbitmq_waits_for_it(
@@ -94,6 +98,10 @@ def test_a_gateway_that_starts_before_rabbitmq_waits_for_it(
     finally:
         rabbitmq.call("again")
     gateway.wait_ready()
+    # It was connected before the gateway heard anything.
+    page.event("close")
+    page.opened()
+    assert page.answer()["code"] == "success"
     order = shop.order("anna")
     assert page.heard("orders") == order
 

@@ -91,7 +91,8 @@ fn a_byte_order_mark_is_passed_over() {
     let found = rooms("\u{feff}{\"allowed_rooms\": [{\"a\": 1}]}");
     assert_eq!(found.as_deref(), Ok("[{\"a\": 1}]"));
     let utf16 = Bytes::from_static(b"\xff\xfe{\0}\0");
-    assert_eq!(answer(&utf16, &[]), Answer::Failed(Failure::NotUtf8));
+    let found = answer(&utf16, &[]);
+    assert!(matches!(found, Answer::Failed(Failure::NotUtf8)));
 }
 
 #[test]
