@@ -174,10 +174,10 @@ class Publisher:
             return None
         try:
             is_probe = self._circuit.admit()
-            # Between the two questions it closed, or a probe became due.
         except CircuitOpenError as error:
             self._give_up([(error, list(waiting))])
             return [Receipt(trigger.id, error=error) for trigger in waiting]
+        # Between the two questions it closed, or a probe became due.
         if is_probe:
             self._circuit.abandoned()
         return None

@@ -55,7 +55,8 @@ def publish_on_save(
     key; ``moves=False`` does without, for models whose objects never change their rooms.
 
     Django sends no signals for ``bulk_create``, ``QuerySet.update`` and many-to-many relations:
-    call the ``publish`` of what this returns beside them. Fixtures publish nothing.
+    call the ``publish`` of what this returns beside them. Fixtures publish nothing, and subclasses
+    of the model need a call of their own.
     """
     changes = Changes(rooms, data, gone or _gone)
 

@@ -242,11 +242,12 @@ class Outbox:
         assert connection is not None  # noqa: S101 # an outbox is reached through it
         return connection
 
-    def is_waiting(self, entry: Entry) -> bool:
-        """Whether it waits for the commit still: neither committed nor rolled back."""
+    def waiting(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those of them that wait for the commit still: neither committed nor rolled back."""
         connection = self._connection()
         hooks = () if connection is None else tuple(connection.run_on_commit)
-        return not entry.is_committed and any(hook[1] is entry for hook in hooks)
+        kept = {id(hook[1]) for hook in hooks}
+        return [entry for entry in entries if not entry.is_committed and id(entry) in kept]
 
     def commit(self, entries: Iterable[Entry]) -> None:
         """They are to be sent, in this order."""
@@ -348,11 +349,12 @@ def watch() -> Iterator[list[Entry]]:
 
 def pending(watched: Iterable[Entry]) -> list[Trigger]:
     """What of it waits still, as it would be sent now."""
-    waiting: dict[Outbox, list[Entry]] = {}
+    found: dict[Outbox, list[Entry]] = {}
     for entry in watched:
-        if entry.outbox.is_waiting(entry):
-            waiting.setdefault(entry.outbox, []).append(entry)
-    return [trigger for entries in waiting.values() for trigger in merge(entries)]
+        found.setdefault(entry.outbox, []).append(entry)
+    return [
+        trigger for outbox, entries in found.items() for trigger in merge(outbox.waiting(entries))
+    ]
 
 
 def merge(entries: Sequence[Entry]) -> list[Trigger]:
