@@ -20,7 +20,7 @@ SCRIPT = """
 import sys
 from high_templar.gateway import Gateway
 gateway = Gateway("http://127.0.0.1:1/").start()
-print(gateway._process.pid, gateway._folder.name, flush=True)
+print(gateway._process.pid, gateway._folder, flush=True)
 sys.stdin.read()
 """
 

@@ -333,6 +333,9 @@ class TestCircuit:
         with publisher._circuit._lock:
             child = os.fork()
             if child == 0:
-                os._exit(0 if publisher.publish(NEWS, 2) else 1)
+                try:
+                    os._exit(0 if publisher.publish(NEWS, 2) else 1)
+                finally:
+                    os._exit(1)
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert publisher._circuit.is_open

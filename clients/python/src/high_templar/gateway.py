@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import signal
+import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Mapping
-from tempfile import TemporaryDirectory
 from typing import Any
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from high_templar.websocket import Client
 
 G = TypeVar("G", bound="Gateway")
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 LOG_LINES_MAX = 10_000
 
@@ -54,7 +54,7 @@ class Gateway:
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
         self._guard: subprocess.Popen[bytes] | None = None
-        self._folder: TemporaryDirectory[str] | None = None
+        self._folder: str | None = None
         self.url = ""
         """Where pages connect: ``ws://…/ws/``."""
         self.internal_url = ""
@@ -66,18 +66,18 @@ class Gateway:
         After a `stop` it comes back on the same ports.
         """
         # A folder of its own: a high-templar.toml or .env nearby must not count.
-        self._folder = TemporaryDirectory(prefix="high-templar-")
+        self._folder = tempfile.mkdtemp(prefix="high-templar-")
         self._lines.clear()
         self._process = subprocess.Popen(  # noqa: S603
             [find_binary(), "serve"],
             env={"ENV_FILE": "/dev/null", **self._variables},
-            cwd=self._folder.name,
+            cwd=self._folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._guard = guard(self._process.pid, self._folder.name)
+        self._guard = guard(self._process.pid, self._folder)
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
         self._reader.start()
         try:
@@ -91,26 +91,29 @@ class Gateway:
         return self
 
     def stop(self) -> None:
-        """Ends it, in peace if it can."""
+        """Ends it, gracefully if it can."""
         process, self._process = self._process, None
         watch, self._guard = self._guard, None
-        if watch is not None:
-            watch.kill()
-            watch.communicate()
-        if process is not None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        reader = self._reader
-        if reader is not None:
-            reader.join(STOP_SECONDS)
-        if process is not None and process.stderr is not None:
-            process.stderr.close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        folder, self._folder = self._folder, None
+        try:
+            if process is not None:
+                process.terminate()
+                try:
+                    process.wait(STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+            reader = self._reader
+            if reader is not None:
+                reader.join(STOP_SECONDS)
+            if process is not None and process.stderr is not None:
+                process.stderr.close()
+        finally:
+            if watch is not None:
+                watch.kill()
+                watch.communicate()
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def connect(self, **credentials: Any) -> Client:
         """A page's connection; takes what a `Client` takes."""
