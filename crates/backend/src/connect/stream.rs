@@ -18,17 +18,34 @@ use tokio::io::ReadBuf;
 /// Whether a connection has carried an answer before: if it has, and then ends without one, the
 /// backend may just have closed it for being idle.
 #[derive(Clone, Default)]
-pub(crate) struct Served(Arc<AtomicBool>);
+pub(crate) struct Served(Arc<Flags>);
+
+#[derive(Default)]
+struct Flags {
+    /// There was an answer.
+    served: AtomicBool,
+    /// Something came since the last bytes were sent.
+    answering: AtomicBool,
+}
 
 impl Served {
     /// Notes an answer.
     pub(crate) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.served.store(true, Ordering::Relaxed);
     }
 
     /// Whether there was an answer.
     pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.served.load(Ordering::Relaxed)
+    }
+
+    /// Whether a part of the answer to the last request came.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.0.answering.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, answering: bool) {
+        self.0.answering.store(answering, Ordering::Relaxed);
     }
 }
 
@@ -64,7 +81,12 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.io.as_mut().poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let read = self.io.as_mut().poll_read(cx, buffer);
+        if buffer.filled().len() > before {
+            self.served.note(true);
+        }
+        read
     }
 }
 
@@ -74,6 +96,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.served.note(false);
         self.io.as_mut().poll_write(cx, data)
     }
 
@@ -82,6 +105,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.served.note(false);
         self.io.as_mut().poll_write_vectored(cx, parts)
     }
 

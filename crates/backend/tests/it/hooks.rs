@@ -120,20 +120,64 @@ async fn no_answer_is_a_failure() {
     assert_eq!(call(&closed, Hook::Ping).await, Err(Failure::Closed));
 }
 
+/// The backend closes a kept connection for being idle while a hook is on its way.
 #[tokio::test]
-async fn a_hook_that_was_sent_is_never_sent_twice() {
+async fn a_hook_that_passes_the_close_of_an_idle_connection_is_sent_again() {
     for end in [Reply::Close(Vec::new()), Reply::Reset] {
-        let stub = Stub::tcp(move |seen: &Seen| match seen.nth {
-            0 => Reply::Send(rooms("[]")),
+        let stub = Stub::tcp(move |seen: &Seen| match (seen.connection, seen.nth) {
+            (_, 0) => Reply::Send(rooms("[]")),
             _ => end.clone(),
         })
         .await;
         let backend = backend(&stub, hooks);
         assert!(ask(&backend).await.is_ok());
+        assert_eq!(call(&backend, Hook::Connect).await, Ok(()));
+        let log = stub.log();
+        assert_eq!((log.requests.len(), log.opened), (3, 2));
+        assert_eq!(log.requests[1].headers, log.requests[2].headers);
+    }
+}
+
+#[tokio::test]
+async fn a_hook_that_the_backend_took_is_not_sent_twice() {
+    // A fresh connection, a part of an answer, a close after longer than a round trip.
+    for (fresh, end) in [
+        (true, Reply::Close(Vec::new())),
+        (true, Reply::Reset),
+        (false, Reply::Close(b"HTT".into())),
+        (false, Reply::Close(b"HTTP/1.1 200 X\r\nContent-".into())),
+        (false, Reply::CloseAfter(Duration::from_millis(1_200))),
+    ] {
+        let stub = Stub::tcp(move |seen: &Seen| match seen.nth {
+            0 if !fresh => Reply::Send(rooms("[]")),
+            _ => end.clone(),
+        })
+        .await;
+        let backend = backend(&stub, hooks);
+        if !fresh {
+            assert!(ask(&backend).await.is_ok());
+        }
         assert_eq!(call(&backend, Hook::Connect).await, Err(Failure::Closed));
         let log = stub.log();
-        assert_eq!((log.requests.len(), log.opened), (2, 1));
+        let hooks = log.requests.iter().filter(|seen| seen.method == "POST");
+        assert_eq!((hooks.count(), log.opened), (1, 1));
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_was_idle_for_longer_than_servers_keep_one_is_not_used_again() {
+    let stub = Stub::tcp(|_| Reply::Send(rooms("[]"))).await;
+    let backend = backend(&stub, hooks);
+    assert!(ask(&backend).await.is_ok());
+    tokio::time::pause();
+    // Less than gunicorn's default, which is the shortest of all; in steps, so that the client's
+    // own timers run in between.
+    for _ in 0..19 {
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    tokio::time::resume();
+    assert_eq!(call(&backend, Hook::Connect).await, Ok(()));
+    assert_eq!(stub.log().opened, 2);
 }
 
 #[tokio::test]

@@ -27,6 +27,8 @@ pub(crate) enum Reply {
     Send(Vec<u8>),
     /// Sends these bytes and closes the connection.
     Close(Vec<u8>),
+    /// Says nothing for this long and then closes the connection.
+    CloseAfter(Duration),
     /// Sends these bytes and then nothing until the client goes away.
     Hang(Vec<u8>),
     /// Sends these bytes again and again until the client goes away.
@@ -244,6 +246,12 @@ impl Connection {
             Reply::Close(bytes) => {
                 done();
                 send(stream, &bytes).await;
+                let _ = stream.shutdown().await;
+                false
+            }
+            Reply::CloseAfter(pause) => {
+                tokio::time::sleep(pause).await;
+                done();
                 let _ = stream.shutdown().await;
                 false
             }
