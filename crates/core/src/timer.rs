@@ -84,6 +84,23 @@ impl Queue {
         (self.first != NONE).then_some(self.first)
     }
 
+    /// At most `most` entries of either end, from the first on, and none twice.
+    pub(crate) fn ends(&self, entries: &mut impl Links, most: usize) -> Vec<u32> {
+        let mut ends = Vec::new();
+        let mut id = self.first;
+        while id != NONE && ends.len() < most {
+            ends.push(id);
+            id = entries.link(id).next;
+        }
+        let front = ends.len();
+        let mut id = self.last;
+        while id != NONE && ends.len() < front + most && !ends[..front].contains(&id) {
+            ends.insert(front, id);
+            id = entries.link(id).previous;
+        }
+        ends
+    }
+
     /// The entry whose time is up, if there is one.
     pub(crate) fn expired(&self, entries: &mut impl Links, now: u64) -> Option<u32> {
         (self.deadline(entries)? <= now).then_some(self.first)
@@ -109,6 +126,20 @@ mod tests {
         fn link(&mut self, id: u32) -> &mut Link {
             &mut self[id as usize]
         }
+    }
+
+    #[test]
+    fn the_ends_are_in_order_and_none_is_twice() {
+        let mut entries = Slab::new();
+        let mut queue = Queue::new(10);
+        assert!(queue.ends(&mut entries, 3).is_empty());
+        for now in 0..7 {
+            let id = u32::try_from(entries.insert(Link::new())).unwrap();
+            queue.push(&mut entries, id, now);
+        }
+        assert_eq!(queue.ends(&mut entries, 2), [0, 1, 5, 6]);
+        assert_eq!(queue.ends(&mut entries, 4), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(queue.ends(&mut entries, 9), [0, 1, 2, 3, 4, 5, 6]);
     }
 
     #[test]

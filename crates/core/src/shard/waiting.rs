@@ -12,6 +12,9 @@ use crate::shard::Shard;
 /// How much may wait for a connection before it is read no further, in bytes.
 const READ_AHEAD: usize = 64 << 10;
 
+/// Slow consumers at either end of their list that are compared when one has to go.
+const COMPARED: usize = 16;
+
 impl<P: Peer> Shard<P> {
     /// Whether more may be read from a connection: not while its answers pile up.
     #[must_use]
@@ -81,10 +84,22 @@ impl<P: Peer> Shard<P> {
     /// stands at its end.
     pub(super) fn relieve(&mut self, now: u64, effects: &mut impl Effects<P>) {
         while self.settings.outboxes.is_over()
-            && let Some(id) = self.waiting.first()
+            && let Some(id) = self.heaviest()
         {
             self.evict(ConnectionId(id), Eviction::OutboxTotalBytes, now, effects);
         }
+    }
+
+    /// The slow consumer that has stood still for longest, unless another holds twice as much: age
+    /// alone would let a client stay that holds much and takes a little now and then, at the cost
+    /// of those that are only away for a moment. Those that progressed last are looked at as well
+    /// as those that stand still for longest.
+    fn heaviest(&mut self) -> Option<u32> {
+        let mut waiting = Waiting(&mut self.connections);
+        let ends = self.waiting.ends(&mut waiting, COMPARED);
+        let size = |id: &u32| self.connections[*id as usize].waiting().checked_ilog2();
+        // Of equal ones `max_by_key` takes the last.
+        ends.into_iter().rev().max_by_key(size)
     }
 
     /// Who stands still for too long.

@@ -9,6 +9,7 @@ use crate::peer::Eviction;
 use crate::shard::Settings;
 
 const A: &str = r#"{"a":1}"#;
+const B: &str = r#"{"b":1}"#;
 const GRANTS: &str = r#"[{"a":1}]"#;
 
 fn bounded(outbox_bytes: usize) -> World {
@@ -340,6 +341,40 @@ fn when_all_hold_too_much_who_stands_still_for_longest_goes() {
     young.takes(usize::MAX);
     world.writable(young);
     assert_eq!(young.hears(), ["pong", &publish(&data, "1")]);
+}
+
+/// A client that holds much and takes a little now and then has always progressed last.
+#[test]
+fn when_all_hold_too_much_one_that_trickles_does_not_outlast_those_that_hold_little() {
+    let mut world = World::with(Settings {
+        outboxes: Arc::new(Outboxes::new(100_000)),
+        ..settings()
+    });
+    let mut honest: Vec<_> = (0..20).map(|_| world.open(GRANTS)).collect();
+    let mut trickles = world.open(r#"[{"b":1}]"#);
+    for client in &mut honest {
+        world.subscribe(client, A, "1");
+        client.takes(0);
+    }
+    world.subscribe(&mut trickles, B, "1");
+    trickles.takes(0);
+    world.publish(A, "0");
+    world.deliver();
+    let data = format!("\"{}\"", "x".repeat(30_000));
+    for _ in 0..8 {
+        world.now += 1;
+        world.publish(B, &data);
+        world.deliver();
+        if world.is_there(&trickles) {
+            trickles.takes(17 << 10);
+            world.writable(&trickles);
+            trickles.takes(0);
+        }
+    }
+    world.publish(A, &data);
+    world.deliver();
+    assert!(!world.is_there(&trickles));
+    assert!(honest.iter().all(|client| world.is_there(client)));
 }
 
 #[test]
