@@ -1,7 +1,9 @@
 //! Telling the API who came, pinged and went, without ever holding a shard or a delivery.
 //!
 //! Shards put moments into a bounded queue; one task takes them out and calls the API, a bounded
-//! number at once, and never two for the same connection: its hooks arrive in order.
+//! number at once, and never two for the same connection: its hooks arrive in order. Client
+//! addresses take turns, none has all calls, and where the queue is full it is the address that
+//! has most in it whose hooks are dropped.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -11,6 +13,8 @@ use std::sync::atomic::Ordering;
 use ht_backend::Backend;
 use ht_backend::Credentials;
 use ht_backend::Hook;
+use ht_backend::Lane;
+use ht_backend::Lanes;
 use ht_core::peer::Moment;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -54,15 +58,14 @@ pub(crate) fn hook_queue(
     let caller = Caller {
         backend,
         node,
-        lanes: HashMap::new(),
-        ready: VecDeque::new(),
+        connections: HashMap::new(),
+        ready: Lanes::default(),
         waiting: 0,
+        waiting_max: config.queue.max(1),
         calls: JoinSet::new(),
+        calls_by: HashMap::new(),
     };
-    (
-        sender,
-        caller.run(receiver, config.queue.max(1), config.max_in_flight.max(1)),
-    )
+    (sender, caller.run(receiver, config.max_in_flight.max(1)))
 }
 
 impl HookSender {
@@ -91,17 +94,23 @@ impl HookSender {
             credentials: Arc::clone(credentials),
         };
         if self.sender.try_send(due).is_err() {
-            self.node
-                .counters
-                .hooks_dropped
-                .fetch_add(1, Ordering::Relaxed);
-            if let Some(suppressed) = self.node.throttles.tell("hook-dropped") {
-                tracing::warn!(
-                    suppressed,
-                    "the hook queue is full (hooks.queue): a hook is lost"
-                );
-            }
+            dropped(&self.node, 1);
         }
+    }
+}
+
+/// Counts and logs hooks for which there is no room.
+fn dropped(node: &Node, hooks: usize) {
+    let hooks = u64::try_from(hooks).unwrap_or(u64::MAX);
+    node.counters
+        .hooks_dropped
+        .fetch_add(hooks, Ordering::Relaxed);
+    if let Some(suppressed) = node.throttles.tell("hook-dropped") {
+        tracing::warn!(
+            suppressed,
+            "the hook queue is full (hooks.queue): hooks are lost, those of the address that has \
+             most of them first. Raise hooks.max_in_flight if the API can serve more at once"
+        );
     }
 }
 
@@ -109,21 +118,26 @@ impl HookSender {
 struct Caller {
     backend: Arc<dyn Backend>,
     node: Arc<Node>,
-    /// Each connection that has a hook waiting or under way.
-    lanes: HashMap<Uuid, VecDeque<Due>>,
-    /// Connections that have a hook waiting and none under way, in the order they came.
-    ready: VecDeque<Uuid>,
-    /// Hooks in all lanes.
+    /// The hooks that wait of each connection that has one waiting or under way.
+    connections: HashMap<Uuid, VecDeque<Due>>,
+    /// Connections that have a hook waiting and none under way. Addresses take turns.
+    ready: Lanes<Uuid>,
+    /// Hooks that wait.
     waiting: usize,
-    calls: JoinSet<Uuid>,
+    waiting_max: usize,
+    calls: JoinSet<(Uuid, Lane)>,
+    /// Calls under way of each known address.
+    calls_by: HashMap<Lane, usize>,
 }
 
 impl Caller {
-    async fn run(mut self, mut due: mpsc::Receiver<Due>, waiting_max: usize, calls_max: usize) {
+    async fn run(mut self, mut due: mpsc::Receiver<Due>, calls_max: usize) {
+        // One address leaves a quarter of the calls to others: its own may hang.
+        let calls_per_address = (calls_max - calls_max / 4).max(1);
         let mut open = true;
-        while open || !self.lanes.is_empty() {
+        while open || !self.connections.is_empty() {
             tokio::select! {
-                next = due.recv(), if open && self.waiting < waiting_max => match next {
+                next = due.recv(), if open => match next {
                     Some(next) => self.add(next),
                     None => open = false,
                 },
@@ -131,41 +145,59 @@ impl Caller {
                 // Nothing under way and nothing to come, after a panic: see `done`.
                 else => return,
             }
-            while self.calls.len() < calls_max && self.start() {}
+            while self.calls.len() < calls_max && self.start(calls_per_address) {}
         }
     }
 
     fn add(&mut self, due: Due) {
-        let connection = due.connection;
-        self.waiting += 1;
-        if let Some(lane) = self.lanes.get_mut(&connection) {
-            if lane.is_empty() || due.hook != Hook::Ping {
-                lane.push_back(due);
-            } else if lane.back().is_some_and(|last| last.hook == Hook::Ping) {
-                // One that waits says as much as two.
-                self.waiting -= 1;
-            } else {
-                lane.push_back(due);
-            }
+        let (connection, lane) = (due.connection, lane(&due));
+        if let Some(own) = self.connections.get(&connection)
+            && due.hook == Hook::Ping
+            && own.back().is_some_and(|last| last.hook == Hook::Ping)
+        {
+            // One that waits says as much as two.
             return;
         }
-        self.lanes.insert(connection, VecDeque::from([due]));
-        self.ready.push_back(connection);
+        if self.waiting >= self.waiting_max && !self.make_room(lane) {
+            return dropped(&self.node, 1);
+        }
+        self.waiting += 1;
+        if let Some(own) = self.connections.get_mut(&connection) {
+            own.push_back(due);
+            return;
+        }
+        self.connections.insert(connection, VecDeque::from([due]));
+        self.ready.push(lane, connection);
+    }
+
+    /// Drops the hooks of a connection of the address that has most of them waiting, unless that
+    /// is this one.
+    fn make_room(&mut self, lane: Lane) -> bool {
+        let Some(connection) = self.ready.make_room(lane) else {
+            return false;
+        };
+        let hooks = self.connections.remove(&connection).unwrap_or_default();
+        self.waiting -= hooks.len();
+        dropped(&self.node, hooks.len());
+        true
     }
 
     /// Starts the call that is next, if there is one.
-    fn start(&mut self) -> bool {
-        let Some(connection) = self.ready.pop_front() else {
+    fn start(&mut self, most: usize) -> bool {
+        let calls_by = &self.calls_by;
+        let may = |lane: Lane| calls_by.get(&lane).is_none_or(|&calls| calls < most);
+        let Some((lane, connection)) = self.ready.pop(may) else {
             return false;
         };
-        let Some(due) = self
-            .lanes
-            .get_mut(&connection)
-            .and_then(VecDeque::pop_front)
-        else {
+        let own = self.connections.get_mut(&connection);
+        let Some(due) = own.and_then(VecDeque::pop_front) else {
+            debug_assert!(false, "a connection that is ready has a hook");
             return true;
         };
         self.waiting -= 1;
+        if lane.is_known() {
+            *self.calls_by.entry(lane).or_default() += 1;
+        }
         let (backend, node) = (Arc::clone(&self.backend), Arc::clone(&self.node));
         self.calls.spawn(async move {
             node.counters.hooks.fetch_add(1, Ordering::Relaxed);
@@ -176,23 +208,35 @@ impl Caller {
                     tracing::warn!(?hook, %connection, %failure, suppressed, "a hook failed");
                 }
             }
-            connection
+            (connection, lane)
         });
         true
     }
 
-    fn done(&mut self, done: Result<Uuid, tokio::task::JoinError>) {
-        let Ok(connection) = done else {
+    fn done(&mut self, done: Result<(Uuid, Lane), tokio::task::JoinError>) {
+        let Ok((connection, lane)) = done else {
             // Only a bug in a backend panics here. Its lane cannot be told from the others any
             // more: let those go on that have nothing under way.
             tracing::error!("a hook call panicked");
             debug_assert!(false, "a hook call panicked");
             return;
         };
-        if self.lanes.get(&connection).is_some_and(VecDeque::is_empty) {
-            self.lanes.remove(&connection);
-        } else {
-            self.ready.push_back(connection);
+        if let Some(calls) = self.calls_by.get_mut(&lane) {
+            *calls -= 1;
+            if *calls == 0 {
+                self.calls_by.remove(&lane);
+            }
+        }
+        let own = self.connections.get(&connection);
+        if own.is_some_and(VecDeque::is_empty) {
+            self.connections.remove(&connection);
+        } else if own.is_some() {
+            self.ready.push(lane, connection);
         }
     }
+}
+
+/// In whose turn a hook waits.
+fn lane(due: &Due) -> Lane {
+    due.credentials.address().into()
 }

@@ -1,4 +1,4 @@
-//! A line in which addresses take turns.
+//! A fair queue: a line in which addresses take turns.
 
 #[cfg(test)]
 mod tests;
@@ -16,11 +16,12 @@ const NETWORK_BITS: u128 = !0 << 64;
 /// Those who share their turns: an IPv4 address, the /64 network of an IPv6 address, or all whose
 /// address is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Lane(Option<IpAddr>);
+pub struct Lane(Option<IpAddr>);
 
 impl Lane {
     /// Whether it stands for an address.
-    pub(super) fn is_known(self) -> bool {
+    #[must_use]
+    pub fn is_known(self) -> bool {
         self.0.is_some()
     }
 }
@@ -36,7 +37,7 @@ impl From<Option<IpAddr>> for Lane {
 
 /// Where somebody stands, to leave the line again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stand {
+pub struct Stand {
     lane: Lane,
     number: u64,
 }
@@ -44,7 +45,7 @@ pub(super) struct Stand {
 /// The line: a lane for each address that has somebody in it, and whose turn it is. Every step
 /// takes time that grows with the logarithm of its length.
 #[derive(Debug)]
-pub(super) struct Lanes<T> {
+pub struct Lanes<T> {
     lanes: HashMap<Lane, OneLane<T>>,
     /// Each lane once, the next first.
     turns: BTreeMap<u64, Lane>,
@@ -75,13 +76,20 @@ impl<T> Default for Lanes<T> {
 }
 
 impl<T> Lanes<T> {
+    /// Whether nobody waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// How many wait.
-    pub(super) fn len(&self) -> usize {
+    #[must_use]
+    pub fn len(&self) -> usize {
         self.len
     }
 
     /// Puts somebody at the end of a lane.
-    pub(super) fn push(&mut self, lane: Lane, item: T) -> Stand {
+    pub fn push(&mut self, lane: Lane, item: T) -> Stand {
         let number = self.number();
         let own = self.lanes.entry(lane).or_insert_with(|| {
             self.turns.insert(number, lane);
@@ -99,7 +107,7 @@ impl<T> Lanes<T> {
 
     /// Takes out who is next, and its lane: the first of the lane whose turn it is among those
     /// that may have one. Looks at no more lanes than may not, and one.
-    pub(super) fn pop(&mut self, may: impl Fn(Lane) -> bool) -> Option<(Lane, T)> {
+    pub fn pop(&mut self, may: impl Fn(Lane) -> bool) -> Option<(Lane, T)> {
         let (&turn, &lane) = self.turns.iter().find(|&(_, &lane)| may(lane))?;
         let &number = self.lanes.get(&lane)?.waiting.keys().next()?;
         let item = self.remove(Stand { lane, number })?;
@@ -113,7 +121,7 @@ impl<T> Lanes<T> {
     }
 
     /// Takes out who stands there, unless it left before.
-    pub(super) fn remove(&mut self, stand: Stand) -> Option<T> {
+    pub fn remove(&mut self, stand: Stand) -> Option<T> {
         let Stand { lane, number } = stand;
         let own = self.lanes.get_mut(&lane)?;
         let item = own.waiting.remove(&number)?;
@@ -131,7 +139,7 @@ impl<T> Lanes<T> {
 
     /// Makes room for one more in `lane`: takes out the last of the longest lane, if that stays
     /// at least as long as this one becomes.
-    pub(super) fn make_room(&mut self, lane: Lane) -> Option<T> {
+    pub fn make_room(&mut self, lane: Lane) -> Option<T> {
         let own = self.lanes.get(&lane).map_or(0, |own| own.waiting.len());
         let &(longest, from) = self.lengths.last()?;
         if longest <= own + 1 {
