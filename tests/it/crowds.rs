@@ -227,6 +227,105 @@ fn the_log_names_the_address_that_a_proxy_told() {
     assert!(line.contains("192.0.2.7"), "{line}");
 }
 
+/// The same where a balancer tells the address by the PROXY protocol: its own connections have no
+/// bound, those of each address behind it have.
+#[test]
+fn one_address_behind_a_balancer_does_not_take_all_places_for_those_who_come() {
+    let backend = StubBackend::open();
+    for (header, part, other) in [
+        (
+            "PROXY TCP4 192.0.2.7 10.0.0.1 5 80\r\n",
+            257,
+            "PROXY TCP4 192.0.2.8 10.0.0.1 5 80\r\n",
+        ),
+        // An IPv6 network is one address.
+        (
+            "PROXY TCP6 2001:db8::7 ::1 5 80\r\n",
+            257,
+            "PROXY TCP6 2001:db8:0:1::7 ::1 5 80\r\n",
+        ),
+        // An address in a trusted network may be a proxy itself, and leaves a quarter.
+        (
+            "PROXY TCP4 10.0.0.7 10.0.0.1 5 80\r\n",
+            771,
+            "PROXY TCP4 192.0.2.8 10.0.0.1 5 80\r\n",
+        ),
+    ] {
+        let gateway = Gateway::with(&backend)
+            .set("HT_PROXY_PROTOCOL", true)
+            .set("HT_LIMITS__HANDSHAKES", 4)
+            .set("HT_LIMITS__HEAD_TIMEOUT", crate::support::NEVER)
+            .start();
+        let open = |header: &str| {
+            let mut stream = gateway.public().connect().unwrap();
+            stream.write_all(header.as_bytes()).unwrap();
+            stream
+        };
+        // One too many: whichever header is read last.
+        let silent: Vec<_> = (0..=part).map(|_| open(header)).collect();
+        gateway.wait_for_metric(
+            "high_templar_handshake_errors_total{reason=\"unfinished-per-address\"}",
+            1,
+        );
+        gateway.wait_for_line("connections that are not websockets yet");
+        let mut stream = open(other);
+        stream.write_all(&Handshake::new(&gateway).bytes()).unwrap();
+        let (answer, _) = crate::support::http::read_answer(&mut stream).unwrap();
+        assert_eq!(answer.status, 101);
+        drop(silent);
+    }
+}
+
+#[test]
+fn waiting_to_accept_connections_is_counted_and_logged() {
+    let gateway = Gateway::with(&StubBackend::open())
+        .set("HT_LIMITS__HANDSHAKES", 1)
+        .set("HT_LIMITS__HEAD_TIMEOUT", crate::support::NEVER)
+        .start();
+    // From a trusted proxy, which has no bound of its own.
+    let silent: Vec<_> = (0..1_026)
+        .map(|_| gateway.public().connect().unwrap())
+        .collect();
+    let line = gateway.wait_for_line("every place for a connection that is not a websocket yet");
+    assert!(line.contains("limits.handshakes"), "{line}");
+    let waits = "high_templar_accept_waits_total{listener=\"public\"}";
+    assert!(gateway.metric(waits) >= 1);
+    drop(silent);
+    Client::connect(&gateway);
+}
+
+#[test]
+fn one_address_does_not_take_all_handshakes() {
+    let gate = Gate::default();
+    let backend = StubBackend::behind(&gate);
+    let gateway = Gateway::with(&backend)
+        .set("HT_LIMITS__HANDSHAKES", 8)
+        .start();
+    let ask = |address, cookie: usize| {
+        from_address(&gateway, address)
+            .header("Cookie", format!("a={cookie}"))
+            .send()
+    };
+    let first: Vec<_> = (0..4).map(|cookie| ask("192.0.2.7", cookie)).collect();
+    backend.wait_for(4);
+    let (answer, _) = ask("192.0.2.7", 4).answer();
+    assert_eq!(answer.status, 429);
+    assert_eq!(answer.header("retry-after"), Some("5"));
+    assert_eq!(refusals(&gateway, "handshakes-per-address"), 1);
+    gateway.wait_for_line("half of limits.handshakes");
+    let other = ask("192.0.2.8", 5);
+    backend.wait_for(5);
+    gate.open();
+    for asked in first.into_iter().chain([other]) {
+        assert_eq!(asked.open().expect_json()["is_authorized"], true);
+    }
+    // Given back when they are over.
+    assert_eq!(
+        ask("192.0.2.7", 6).open().expect_json()["is_authorized"],
+        true
+    );
+}
+
 #[test]
 fn one_address_does_not_take_all_places_for_those_who_come() {
     let backend = StubBackend::open();

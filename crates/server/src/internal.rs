@@ -3,7 +3,9 @@
 mod door;
 pub(crate) mod host;
 pub(crate) mod in_flight;
+mod peers;
 mod quiet;
+mod write_timeout;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -30,18 +32,24 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Secret;
 use crate::internal::host::HostError;
+use crate::internal::peers::Peers;
+use crate::internal::write_timeout::WriteTimeout;
 use crate::listener::ACCEPT_BACKOFF;
 use crate::listener::Listener;
 use crate::listener::Stream;
 use crate::live::Live;
 use crate::metrics;
 use crate::node::Node;
+use crate::public::address::Peer;
 use crate::readiness;
 use crate::respond;
 use crate::respond::Body;
 
 /// Connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 1_024;
+
+/// Of these, one address has three quarters at most.
+const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS - CONNECTIONS / 4;
 
 /// Time for a request's head, and so for a connection that is kept alive between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -62,20 +70,32 @@ pub(crate) async fn serve(
     shutdown: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let peers = Arc::<Peers>::default();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
+        let place = match Arc::clone(&places).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => {
+                accepting_waits(&internal.node);
+                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                    return;
+                };
+                place
+            }
         };
         let accepted = tokio::select! {
             () = shutdown.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
+                let Some(of_peer) = peers.take(peer, CONNECTIONS_PER_ADDRESS) else {
+                    crowded(&internal.node, peer);
+                    continue;
+                };
                 let (internal, shutdown) = (Arc::clone(&internal), shutdown.clone());
                 tokio::spawn(async move {
                     serve_connection(internal, stream, shutdown).await;
-                    drop(place);
+                    drop((place, of_peer));
                 });
             }
             Err(error) => {
@@ -93,6 +113,33 @@ pub(crate) async fn serve(
     }
 }
 
+/// Counts and logs that nobody can be accepted for the moment.
+fn accepting_waits(node: &Node) {
+    node.counters.accept_waits.add("internal");
+    if let Some(suppressed) = node.throttles.tell("accept-waits-internal") {
+        tracing::warn!(
+            suppressed,
+            "all {CONNECTIONS} connections of the internal listener are taken: publishers and \
+             probes wait. Reuse connections, or find who opens them and sends nothing"
+        );
+    }
+}
+
+/// Counts and logs that one address has its part of the connections.
+fn crowded(node: &Node, peer: Peer) {
+    node.counters
+        .internal_connections_refused
+        .fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = node.throttles.tell("internal-per-address") {
+        tracing::warn!(
+            %peer,
+            suppressed,
+            "one address has {CONNECTIONS_PER_ADDRESS} connections to the internal listener: \
+             closing further ones. Have its programs reuse connections"
+        );
+    }
+}
+
 async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: CancellationToken) {
     // No browser reaches a unix socket, and clients make up a Host for it.
     let check_host = match &stream {
@@ -105,7 +152,7 @@ async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: Can
         .header_read_timeout(HEAD_TIMEOUT)
         // A trigger that came whole is done, also when its sender has said that it is finished.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(WriteTimeout::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // An error is a client that went away or spoke no HTTP: nothing to do about either.

@@ -52,6 +52,8 @@ pub(crate) struct Node {
     addresses: Addresses,
     /// Connections that are no websockets yet, by address.
     unfinished: Addresses,
+    /// Handshakes under way, by address.
+    handshakes: Addresses,
     /// And those of users, by user.
     pub(crate) users: Users,
     pub(crate) counters: Counters,
@@ -87,6 +89,7 @@ impl Node {
             loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             addresses: Addresses::default(),
             unfinished: Addresses::default(),
+            handshakes: Addresses::default(),
             users: Users::default(),
             since: Instant::now(),
             counters: Counters::default(),
@@ -127,6 +130,7 @@ impl Node {
     pub(crate) fn addresses(&self, stage: Stage) -> &Addresses {
         match stage {
             Stage::Unfinished => &self.unfinished,
+            Stage::Handshake => &self.handshakes,
             Stage::Open => &self.addresses,
         }
     }

@@ -82,6 +82,8 @@ pub(crate) struct AddressPlace {
 pub(crate) enum Stage {
     /// Connections that are no websockets yet, by who opened them.
     Unfinished,
+    /// Handshakes under way, by where the visitor is.
+    Handshake,
     /// Websockets and handshakes, by where the visitor is.
     Open,
 }

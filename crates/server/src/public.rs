@@ -115,7 +115,7 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTr
                 if public.node.descriptors.see(&stream) {
                     tell_of_shortage(&public.node);
                 }
-                let Ok(of_address) = limits::knock(public, peer) else {
+                let Ok(of_address) = limits::knock(public, Arrival { peer, told: false }) else {
                     continue;
                 };
                 let public = Arc::clone(public);
@@ -170,8 +170,14 @@ async fn accept(
     listener: &Listener,
     places: &Arc<Semaphore>,
 ) -> io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await;
-    let place = place.map_err(|_| io::Error::other("no places for handshakes"))?;
+    let place = match Arc::clone(places).try_acquire_owned() {
+        Ok(place) => place,
+        Err(_) => {
+            limits::accepting_waits(node);
+            let place = Arc::clone(places).acquire_owned().await;
+            place.map_err(|_| io::Error::other("no places for handshakes"))?
+        }
+    };
     while node.descriptors.are_short() && !node.descriptors.try_again(listener) {
         tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
@@ -187,6 +193,12 @@ async fn serve_connection(public: &Public, mut stream: Stream, peer: Peer) {
     };
     let Some(arrival) = arrival else {
         return;
+    };
+    // What the PROXY header says of the address is only known now.
+    let _of_told_address = match arrival.told.then(|| limits::knock(public, arrival)) {
+        None => None,
+        Some(Ok(place)) => place,
+        Some(Err(_)) => return,
     };
     let (pending, asked) = (Pending::default(), AtomicBool::new(false));
     let service = service_fn(|request| {

@@ -141,7 +141,7 @@ metrics! {
             "Times that the backend circuit breaker opened"
             "When it grows by more than the API's restarts."
         counted handshake_errors by "reason" ["handshake" "head" "forward" "forward-bytes" "token" "authenticate" "origin" "proxy-protocol" "handshakes"
-            "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory" "leaving"];
+            "handshakes-per-address" "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory" "leaving"];
             "Visitors refused by the gateway itself"
             "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. `forward-bytes` are visitors whose cookies are longer than `backend.forward_bytes_max`. `leaving` are those who were on their way in when the node left. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
@@ -151,6 +151,9 @@ metrics! {
         ];
             "What became of visitors at the backend"
             "Every outcome but `admitted` and `status` is the backend's fault or the configuration's. After `busy`, `line-full` and `circuit-open` it was not even asked. `server-error` is a status that is not about the visitor (5xx, 429), as while the API is deployed: clients reconnect. `status` is any other answer but 200, and `redirect` is usually a login page: many at once are a login that has ended."
+        counted accept_waits by "listener" ["public" "internal"];
+            "Times that a new connection had to wait because every place for one was taken"
+            "When it grows: `public` are connections that are not websockets yet, see `limits.handshakes`; `internal` are publishers and probes, of which 1,024 are served at once. The log says what to do."
         counted accept_errors;
             "Times that no connection could be accepted"
             "When it grows at all: the process most likely has no file descriptor left."
@@ -221,6 +224,9 @@ metrics! {
         counted trigger_overloads;
             "Requests to `/trigger/` refused because `limits.triggers_in_flight` was reached"
             "When it grows at all: what is refused is lost if the API does not send it again."
+        counted internal_connections_refused;
+            "Connections to the internal listener that were closed because their address has three quarters of all"
+            "When it grows at all: a program opens connections and does not reuse them."
         counted internal_errors by "status" ["400" "401" "403" "404" "405" "408" "413" "415" "421" "503" "504" "other"];
             "Requests to the internal listener that were refused"
             "`401`, `403` and `421` are somebody who should not be there, a wrong key, or a name that `internal.hosts` does not have. `503` and `504` are triggers that were not published, or not for sure."

@@ -13,12 +13,14 @@ use tokio::sync::Semaphore;
 
 use crate::config::ServerLimits;
 use crate::live::LiveSettings;
+use crate::node::Node;
 use crate::places::AddressPlace;
 use crate::places::Bounds;
 use crate::places::ConnectionPlace;
 use crate::places::Crowded;
 use crate::places::Stage;
 use crate::public::Public;
+use crate::public::address::Arrival;
 use crate::public::address::Client;
 use crate::public::address::Found;
 use crate::public::address::Peer;
@@ -39,25 +41,30 @@ const MANY_UNSAID: u32 = 100;
 
 /// What a visitor takes up before it is a connection.
 pub(super) struct Reserved {
-    pub(super) handshake: OwnedSemaphorePermit,
+    pub(super) handshake: (OwnedSemaphorePermit, AddressPlace),
     pub(super) place: ConnectionPlace,
 }
 
-/// Takes a place for a connection that is no websocket yet, so that nobody has them all: one
-/// address a quarter at most. Of a trusted proxy's there is no end.
+/// Takes a place for a connection that is not a websocket yet, by the address that opened it, or
+/// that a trusted balancer opened it for by the PROXY protocol. Nobody has them all: one address a
+/// quarter at most. There is no such bound for a trusted proxy's own connections; an address in
+/// its network that it opened one for has three quarters, as it may be a proxy itself.
 ///
 /// # Errors
 /// When the address has its part.
-pub(super) fn knock(public: &Public, peer: Peer) -> Result<Option<AddressPlace>, Crowded> {
+pub(super) fn knock(public: &Public, arrival: Arrival) -> Result<Option<AddressPlace>, Crowded> {
     let settings = public.live.now();
-    let Peer::Ip(address) = peer else {
+    let Peer::Ip(address) = arrival.peer else {
         return Ok(None);
     };
-    if settings.door.trusted_proxies.trust(peer) {
-        return Ok(None);
-    }
+    let all = unfinished_max(&settings.limits);
+    let open = match settings.door.trusted_proxies.trust(arrival.peer) {
+        false => all / 4,
+        true if arrival.told => all - all / 4,
+        true => return Ok(None),
+    };
     let bounds = Bounds {
-        open: unfinished_max(&settings.limits) / 4,
+        open: open.max(1),
         per_second: 0,
     };
     let client = Client::At(address);
@@ -68,13 +75,27 @@ pub(super) fn knock(public: &Public, peer: Peer) -> Result<Option<AddressPlace>,
         if let Some(suppressed) = public.node.throttles.tell(reason) {
             tracing::warn!(
                 %address,
+                open,
                 suppressed,
-                "one address has a quarter of all connections that are no websockets yet: closing \
+                "one address has a quarter of all connections that are not websockets yet: closing \
                  further ones"
             );
         }
     }
     place.map(|(place, _)| Some(place))
+}
+
+/// Counts and logs that nobody can be accepted for the moment.
+pub(super) fn accepting_waits(node: &Node) {
+    node.counters.accept_waits.add("public");
+    if let Some(suppressed) = node.throttles.tell("accept-waits") {
+        tracing::warn!(
+            suppressed,
+            "every place for a connection that is not a websocket yet is taken: new connections \
+             wait. The API answers too slowly (see backend_waiting), or many addresses open \
+             connections and send nothing. Raise limits.handshakes, or lower limits.head_timeout"
+        );
+    }
 }
 
 /// How many handshakes may be under way.
@@ -107,9 +128,17 @@ pub(super) fn reserve(
     if public.node.memory.is_short() {
         return Err(short_of_memory(public));
     }
+    // One address leaves half of the handshakes to others, also behind a proxy.
+    let half = Bounds {
+        open: (handshakes_max(limits) / 2).max(1),
+        per_second: 0,
+    };
+    let (of_address, _) = AddressPlace::take(&public.node, Stage::Handshake, found.client, half)
+        .map_err(|_| crowd_of_handshakes(public, found.client))?;
     let Ok(handshake) = Arc::clone(&public.handshakes).try_acquire_owned() else {
         return Err(full(public, "handshakes"));
     };
+    let handshake = (handshake, of_address);
     let Some(place) = ConnectionPlace::take(&public.node, limits.connections, address) else {
         return Err(full(public, "connections"));
     };
@@ -165,6 +194,22 @@ fn crowd(public: &Public, client: Client, crowded: Crowded) -> Box<Response<Body
     };
     let response = respond::text(StatusCode::TOO_MANY_REQUESTS, sentence);
     Box::new(respond::retry_after(response, again))
+}
+
+/// The answer to an address that has half of all handshakes under way.
+fn crowd_of_handshakes(public: &Public, client: Client) -> Box<Response<Body>> {
+    let reason = "handshakes-per-address";
+    public.node.counters.handshake_errors.add(reason);
+    if let Some(suppressed) = public.node.throttles.tell(reason) {
+        tracing::warn!(
+            address = %client,
+            suppressed,
+            "one address has half of limits.handshakes under way: refusing further clients from it"
+        );
+    }
+    let sentence = "Your address has too many handshakes under way. Come back later.";
+    let response = respond::text(StatusCode::TOO_MANY_REQUESTS, sentence);
+    Box::new(respond::retry_after(response, AGAIN))
 }
 
 /// The answer to a visitor whose headers cannot be forwarded.
