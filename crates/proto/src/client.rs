@@ -99,7 +99,7 @@ impl ClientMessage {
             Some("subscribe") => {
                 let room = Room::parse(room.ok_or(ErrorCode::InvalidRoom)?, limits.room).map_err(
                     |error| match error {
-                        RoomError::NotAnObject => ErrorCode::InvalidRoom,
+                        RoomError::NotAnObject | RoomError::Number => ErrorCode::InvalidRoom,
                         RoomError::TooDeep => ErrorCode::RoomTooDeep,
                         RoomError::TooLong => ErrorCode::RoomTooLong,
                     },
@@ -185,6 +185,14 @@ mod tests {
             ),
             (
                 r#"{"type":"subscribe","room":null,"requestId":1}"#,
+                "invalid-room",
+            ),
+            (
+                r#"{"type":"subscribe","room":{"a":1e400},"requestId":1}"#,
+                "invalid-room",
+            ),
+            (
+                r#"{"type":"subscribe","room":{"a":[{"b":-1e999}]},"requestId":1}"#,
                 "invalid-room",
             ),
             (r#"{"type":"subscribe","room":{}}"#, "no-request-id"),

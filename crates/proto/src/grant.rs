@@ -22,8 +22,8 @@ pub struct GrantListError;
 impl GrantList {
     /// Reads the JSON text of `allowed_rooms`.
     ///
-    /// An object that no request could ever name (see [`crate::room::ROOM_KEYS_MAX`]) is shown
-    /// to the client but grants nothing.
+    /// An object that no request could ever name (see [`crate::room::ROOM_KEYS_MAX`] and
+    /// [`crate::room::RoomError::Number`]) is shown to the client but grants nothing.
     ///
     /// # Errors
     /// When it is not a list of objects.
@@ -64,6 +64,14 @@ mod tests {
         assert_eq!(list.text, r#"[{"b":1.50}, {"a":"*"}]"#);
         assert_eq!(list.rooms.len(), 2);
         assert_eq!(GrantList::parse("[]").unwrap().text, "[]");
+    }
+
+    #[test]
+    fn a_number_that_no_double_holds_grants_nothing() {
+        let text = r#"[{"a":1e400}, {"b":[-1e400]}, {"c":1e-400}, {"d":1.0}]"#;
+        let list = GrantList::parse(text).unwrap();
+        assert_eq!(list.text, text);
+        assert_eq!(list.rooms.len(), 1);
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub enum RoomError {
     /// Nested deeper than allowed.
     #[error("the room is nested too deep")]
     TooDeep,
+    /// A number with a fraction or an exponent that is too large or too small for a double.
+    #[error("a number in the room is too large or too small for a double: send it as a string")]
+    Number,
     /// Longer than allowed, or with more than [`ROOM_KEYS_MAX`] keys.
     #[error("the room is too long")]
     TooLong,
@@ -70,6 +73,7 @@ impl Room {
         let entries = reader.entries(limits.depth).map_err(|error| match error {
             CanonicalError::Syntax => RoomError::NotAnObject,
             CanonicalError::TooDeep => RoomError::TooDeep,
+            CanonicalError::Number => RoomError::Number,
         })?;
         if !reader.at_end() {
             return Err(RoomError::NotAnObject);
@@ -185,6 +189,8 @@ mod tests {
             ("null", RoomError::NotAnObject),
             ("", RoomError::NotAnObject),
             (r#"{"a":[[]]}"#, RoomError::TooDeep),
+            (r#"{"a":1e400}"#, RoomError::Number),
+            (r#"{"a":[-1e999]}"#, RoomError::Number),
             (
                 &format!(r#"{{"a":"{}"}}"#, "x".repeat(60)),
                 RoomError::TooLong,

@@ -312,6 +312,10 @@ mod tests {
                 "rooms[1]: a room is a JSON object",
             ),
             (
+                r#"{"rooms":[{},{"a":1e400}],"data":1}"#,
+                "rooms[1]: a number in the room is too large or too small for a double: send it as a string",
+            ),
+            (
                 r#"{"rooms":[{},{},{},{}],"data":1}"#,
                 "rooms: more than 3 rooms in one trigger (limits.rooms_per_trigger)",
             ),
