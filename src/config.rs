@@ -14,6 +14,7 @@ mod node;
 pub(crate) mod secret_file;
 mod service_links;
 mod settings;
+mod sizes;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -18,12 +18,13 @@ use crate::config::kind::HeaderChange;
 use crate::config::legacy::ENCODED;
 use crate::config::mistake::Mistakes;
 use crate::config::settings::{Found, Values};
-use crate::config::{Config, LogConfig, Written};
+use crate::config::{Config, LogConfig, Written, sizes};
 
 /// Checks what concerns more than one setting.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     check_backend(values, mistakes);
     check_rabbitmq(values, mistakes);
+    sizes::check(values, mistakes);
     let internal = &values.internal_listen;
     let Found { value: key, .. } = &values.internal_api_key;
     if !is_local(&internal.value) && key.is_none() && !mistakes.about("internal.api_key") {
@@ -224,6 +225,7 @@ fn server(values: &Values) -> ServerConfig {
         compression: values.compression_enabled.value.then(|| Compression {
             threshold: values.compression_threshold.value,
             level: u8::try_from(values.compression_level.value).unwrap_or(u8::MAX),
+            max_bytes: values.compression_max_bytes.value,
         }),
         idle_timeout: values.limits_idle_timeout.value,
         keepalive: KeepaliveConfig {
@@ -238,6 +240,7 @@ fn server(values: &Values) -> ServerConfig {
             message_bytes: values.limits_message_bytes.value,
             message_timeout: ms(values.limits_message_timeout.value),
             messages_per_second: values.limits_messages_per_second.value,
+            inflated_bytes_per_second: values.limits_inflated_bytes_per_second.value,
             subscriptions: values.limits_subscriptions.value,
             names_per_room: values.limits_names_per_room.value,
             request_id_bytes: values.limits_request_id_bytes.value,

@@ -237,6 +237,8 @@ settings! {
         "Shortest publication that is compressed, as JSON text with its envelope.";
     compression_level: usize, "compression.level", count(1, 9), Compression::default().level.into(),
         "From 1 (fast) to 9 (small). A publication is compressed once, however many hear it.";
+    compression_max_bytes: usize, "compression.max_bytes", size(KIB, 64 * MIB), Compression::default().max_bytes,
+        "Longest publication that is compressed, as JSON text with its envelope. Compressing holds up the thread that does it: 1 MiB for about 2 ms at level 2, several times as long at level 9.";
 
     limits_connections: usize, "limits.connections", count(0, 10_000_000), ServerLimits::default().connections,
         "Open connections of this node; a further one is answered with 503. 0: no bound.";
@@ -256,12 +258,14 @@ settings! {
         "Longest request head.";
     limits_idle_timeout: Duration, "limits.idle_timeout", period(Duration::ZERO, DAY), secs(300),
         "A connection without a message from its client for this long is closed. 0: never.";
-    limits_message_bytes: usize, "limits.message_bytes", size(KIB, 64 * MIB), Limits::default().message_bytes,
-        "Longest message of a client; beyond it the connection is closed with 1009.";
+    limits_message_bytes: usize, "limits.message_bytes", size(KIB, 2 * MIB), Limits::default().message_bytes,
+        "Longest message of a client, as it comes and inflated; beyond it the connection is closed with 1009. Nothing valid is longer than `limits.room_bytes` and `limits.request_id_bytes` together and 256 bytes, so it must be at least that. One message is processed in one go: 1 MiB takes about 8 ms, in which nothing else of its thread is served.";
     limits_message_timeout: Duration, "limits.message_timeout", period(Duration::ZERO, HOUR), Duration::from_millis(Limits::default().message_timeout),
         "Time from the first byte of a client's message to its last, however many fragments it has. Beyond it the connection is evicted and closed with 4002. 0: no limit.";
     limits_messages_per_second: usize, "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
         "Messages and control frames of one client in a second; ten times as many may come at once, into which the subscriptions of a page that comes back must fit. Beyond it the connection is closed with 4200. 0: no limit.";
+    limits_inflated_bytes_per_second: usize, "limits.inflated_bytes_per_second", size(0, GIB), Limits::default().inflated_bytes_per_second,
+        "Bytes that the compressed messages of one client inflate to in a second; ten times as many may come at once. A kilobyte can inflate to a megabyte, so the rate of messages alone does not bound the work. Beyond it the connection is closed with 4200. 0: no limit.";
     limits_subscriptions: usize, "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
         "Subscriptions of one connection; a further one is answered `too-many-subscriptions`. One whose room and `requestId` together are longer than 1 KiB counts once for each KiB begun, so that this bounds what a client takes in memory, too.";
     limits_names_per_room: usize, "limits.names_per_room", count(1, 1_000), Limits::default().names_per_room,

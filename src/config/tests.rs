@@ -84,6 +84,26 @@ fn assert_each(found: &[String], expected: &[(&str, &str)]) {
 }
 
 #[test]
+fn a_message_must_hold_the_longest_subscribe() {
+    for (variables, fits) in [
+        (&[URL, ("HT_LIMITS__MESSAGE_BYTES", "17664")][..], true),
+        (&[URL, ("HT_LIMITS__MESSAGE_BYTES", "17663")], false),
+        (&[URL, ("HT_LIMITS__ROOM_BYTES", "64KiB")], false),
+        (&[URL, ("HT_LIMITS__REQUEST_ID_BYTES", "64KiB")], false),
+    ] {
+        match load("", variables) {
+            Ok(_) => assert!(fits, "{variables:?}"),
+            Err(_) => {
+                assert!(!fits, "{variables:?}");
+                let found = bad("", variables);
+                assert_eq!(found.len(), 1, "{found:?}");
+                assert!(found[0].contains("raise this, or lower those"));
+            }
+        }
+    }
+}
+
+#[test]
 fn only_the_backend_must_be_given() {
     let config = good("[backend]\nurl = \"http://localhost:8000/api/\"\n", &[]);
     assert_eq!(config.backend.url, "http://localhost:8000/api/");
@@ -260,7 +280,7 @@ matching = "fuzzy"
             ),
             (
                 "high-templar.toml:15: limits.message_bytes: ",
-                "from 1KiB to 64MiB",
+                "from 1KiB to 2MiB",
             ),
             ("high-templar.toml:16: limits.room_depth: ", "from 1 to 100"),
             ("high-templar.toml:17: limit: ", "did you mean limits?"),

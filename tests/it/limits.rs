@@ -17,7 +17,7 @@ use crate::support::frame;
 #[test]
 fn a_message_may_be_as_long_as_allowed_and_no_longer() {
     let backend = StubBackend::open();
-    for (setting, bytes) in [(None, 1 << 20), (Some(2_000), 2_000)] {
+    for (setting, bytes) in [(None, 64 << 10), (Some(20_000), 20_000)] {
         let mut builder = Gateway::with(&backend);
         if let Some(bytes) = setting {
             builder = builder.set("HT_LIMITS__MESSAGE_BYTES", bytes);

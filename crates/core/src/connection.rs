@@ -7,10 +7,10 @@ use ht_frame::Decoder;
 use ht_frame::PerMessageDeflate;
 use ht_proto::close::Close;
 use ht_proto::subprotocol::Subprotocol;
-use slab::Slab;
 use uuid::Uuid;
 
 use crate::body::Body;
+use crate::connections::Connections;
 use crate::grant::GrantSet;
 use crate::outbox::Gone;
 use crate::outbox::Outbox;
@@ -43,8 +43,14 @@ pub(crate) struct Connection<P> {
     pub(crate) charged: u32,
     /// Whether it is listed for an unfinished message.
     pub(crate) unfinished: bool,
+    /// Bytes of it were read and wait to be processed.
+    pub(crate) behind: bool,
+    /// Subscriptions of it wait to be dropped.
+    pub(crate) lingers: bool,
     /// How often its client spoke.
     pub(crate) rate: Rate,
+    /// How many bytes its client made the gateway inflate.
+    pub(crate) inflated: Rate,
     pub(crate) outbox: Option<Box<Outbox>>,
 }
 
@@ -76,7 +82,17 @@ impl Pending {
         first: NONE,
         last: NONE,
     };
+
+    /// Nothing waits, and nothing will: the connection is being closed. Its subscriptions that are
+    /// still to be dropped are delivered nothing.
+    pub(crate) const CLOSED: Self = Self {
+        first: NONE,
+        last: CLOSED,
+    };
 }
+
+/// In the place of a last publication: none will come.
+pub(crate) const CLOSED: u32 = NONE - 1;
 
 /// How much may wait.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +130,10 @@ impl<P: Peer> Connection<P> {
             subprotocol: welcome.subprotocol,
             charged: 0,
             unfinished: false,
+            behind: false,
+            lingers: false,
             rate: Rate::default(),
+            inflated: Rate::default(),
             outbox: None,
         }
     }
@@ -192,14 +211,14 @@ impl<P: Peer> Connection<P> {
     }
 }
 
-impl<P> Links for Slab<Connection<P>> {
+impl<P> Links for Connections<P> {
     fn link(&mut self, id: u32) -> &mut Link {
         &mut self[id as usize].link
     }
 }
 
 /// The connections that have an outbox.
-pub(crate) struct Waiting<'a, P>(pub(crate) &'a mut Slab<Connection<P>>);
+pub(crate) struct Waiting<'a, P>(pub(crate) &'a mut Connections<P>);
 
 impl<P> Links for Waiting<'_, P> {
     fn link(&mut self, id: u32) -> &mut Link {
@@ -218,6 +237,6 @@ mod tests {
     fn a_connection_stays_small() {
         // There may be a hundred thousand of them in a shard, most of them idle: what is not
         // needed by all of them belongs into a box.
-        assert!(size_of::<Connection<()>>() <= 96);
+        assert!(size_of::<Connection<()>>() <= 104);
     }
 }

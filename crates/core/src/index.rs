@@ -5,6 +5,7 @@
 //! index looks once per mask that exists in the shape, however many rooms there are. Where the
 //! given room itself has `*`, posting lists per (shape, position, value) give the candidates.
 
+mod matches;
 mod posting;
 
 use std::hash::BuildHasher;
@@ -19,6 +20,8 @@ use smallvec::SmallVec;
 use crate::account::heap;
 use crate::index::posting::Posting;
 use crate::registry::TABLE_SLOT;
+
+pub use crate::index::matches::Cursor;
 
 /// A room's place in a [`RoomIndex`]; given to another room after the room was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -248,32 +251,6 @@ impl<S: BuildHasher> RoomIndex<S> {
         }
     }
 
-    /// Calls `found` once for each room that meets `room`: the same keys, and at each of them an
-    /// equal value or `*` on either side (with [`Matching::Exact`]: an equal value). Answers how
-    /// many places it looked at for that.
-    pub fn for_each_match(&self, room: &Room, mut found: impl FnMut(RoomId)) -> usize {
-        let Some(shape) = self.find_shape(room) else {
-            return 1;
-        };
-        if self.mask(room) == 0 {
-            let masks = &self.shapes[shape as usize].masks;
-            for &(mask, _) in masks {
-                if let Some(id) = self.find_in(shape, mask, room) {
-                    found(id);
-                }
-            }
-            1 + masks.len()
-        } else {
-            let candidates = self.candidates(shape, room);
-            for &id in candidates.into_iter().flatten() {
-                if self.meets(&self.rooms[id as usize], room) {
-                    found(RoomId(id));
-                }
-            }
-            1 + candidates[0].len() + candidates[1].len()
-        }
-    }
-
     /// Whether a room of the index permits `room`: the same keys, and at each of them an equal
     /// value or `*` in the index. `*` in `room` needs `*` in the index.
     #[must_use]
@@ -293,27 +270,6 @@ impl<S: BuildHasher> RoomIndex<S> {
             Matching::Wildcard => room.wildcards(),
             Matching::Exact => 0,
         }
-    }
-
-    /// Every room of the shape that might meet `room`: the shortest posting lists of a position
-    /// where `room` has a value; where it has none, the whole shape.
-    fn candidates(&self, shape: u32, room: &Room) -> [&[u32]; 2] {
-        let literals = (0..room.len()).filter(|p| room.wildcards() & (1 << p) == 0);
-        let lists = literals.map(|position| {
-            let list = |value: &[u8]| {
-                self.find_posting(shape, position, value)
-                    .map_or(&[][..], |id| &self.postings[id as usize].rooms)
-            };
-            [list(room.value(position)), list(Room::STAR)]
-        });
-        lists
-            .min_by_key(|[equal, star]| equal.len() + star.len())
-            .unwrap_or_else(|| [&self.shapes[shape as usize].members, &[]])
-    }
-
-    fn meets(&self, stored: &Stored, room: &Room) -> bool {
-        let free = stored.mask | room.wildcards();
-        (0..room.len()).all(|p| free & (1 << p) != 0 || stored.room.value(p) == room.value(p))
     }
 
     fn find_shape(&self, room: &Room) -> Option<u32> {

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod body;
+pub mod budget;
 pub mod grant;
 pub mod index;
 pub mod limits;
@@ -22,6 +23,7 @@ pub fn fuzz_operations(bytes: &[u8]) {
 }
 
 mod connection;
+mod connections;
 mod holders;
 mod keepalive;
 mod rate;

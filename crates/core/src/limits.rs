@@ -12,6 +12,9 @@ pub struct Limits {
     /// Beyond it the connection is evicted and closed with 4200. 0: no limit. A client that comes
     /// back enters all its rooms at once: their number is to fit.
     pub messages_per_second: usize,
+    /// Bytes that the compressed messages of one client inflate to in a second; ten times as many
+    /// may come at once. Beyond it the connection is evicted and closed with 4200. 0: no limit.
+    pub inflated_bytes_per_second: usize,
     /// Subscriptions of one connection, each once for every KiB begun of its room and request id
     /// together. Beyond it a subscribe is answered
     /// `too-many-subscriptions`.
@@ -33,9 +36,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message_bytes: 1 << 20,
+            message_bytes: 64 << 10,
             message_timeout: 30_000,
             messages_per_second: 1_000,
+            inflated_bytes_per_second: 1 << 20,
             subscriptions: 4_000,
             names_per_room: 32,
             request_id_bytes: 1 << 10,

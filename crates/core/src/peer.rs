@@ -70,11 +70,13 @@ pub enum Eviction {
     ClientBytesPerAddress,
     /// Its user holds more than `limits.client_bytes_per_user`.
     ClientBytesPerUser,
+    /// Its compressed messages inflate to more than `limits.inflated_bytes_per_second`.
+    InflatedBytesPerSecond,
 }
 
 impl Eviction {
     /// Every reason, for metrics and documents.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::OutboxBytes,
         Self::OutboxAge,
         Self::OutboxTotalBytes,
@@ -83,6 +85,7 @@ impl Eviction {
         Self::ClientTotalBytes,
         Self::ClientBytesPerAddress,
         Self::ClientBytesPerUser,
+        Self::InflatedBytesPerSecond,
     ];
 
     /// The reason as it stands in metrics and logs: the setting whose bound was reached.
@@ -97,6 +100,7 @@ impl Eviction {
             Self::ClientTotalBytes => "client_total_bytes",
             Self::ClientBytesPerAddress => "client_bytes_per_address",
             Self::ClientBytesPerUser => "client_bytes_per_user",
+            Self::InflatedBytesPerSecond => "inflated_bytes_per_second",
         }
     }
 }

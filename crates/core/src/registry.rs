@@ -3,16 +3,12 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
-use ht_proto::client::RequestId;
-use ht_proto::room::Room;
-use ht_proto::server;
+use ht_proto::{client::RequestId, room::Room, server};
 use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::Hasher;
-use crate::index::Matching;
-use crate::index::RoomId;
-use crate::index::RoomIndex;
+use crate::index::{Cursor, Matching, RoomId, RoomIndex};
 use crate::wildcards::Wildcards;
 
 mod memory;
@@ -62,6 +58,10 @@ impl Own {
     /// a bound of their number is one of their memory.
     pub(crate) fn weight(&self) -> usize {
         self.weight as usize
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first == NONE
     }
 }
 
@@ -224,28 +224,31 @@ impl Registry {
         self.rooms[id.index()].since = since;
     }
 
-    /// Drops every subscription that the connection has under a request id; answers how many.
-    /// Calls `closed` with each room that nobody hears any more.
-    pub(crate) fn unsubscribe(
+    /// Drops one of the subscriptions that the connection has under a request id. Returns whether
+    /// there was one. Calls `closed` with its room if that has no other subscriber.
+    pub(crate) fn unsubscribe_one(
         &mut self,
         connection: ConnectionId,
         own: &mut Own,
         name: &RequestId,
         mut closed: impl FnMut(&Room),
-    ) -> usize {
-        let mut dropped = 0;
-        while let Some(id) = self.find_group(connection, name.as_json()) {
-            self.remove(id, own, &mut closed);
-            dropped += 1;
-        }
-        dropped
+    ) -> bool {
+        let found = self.find_group(connection, name.as_json());
+        found.map(|id| self.remove(id, own, &mut closed)).is_some()
     }
 
-    /// Drops every subscription of a connection. Calls `closed` as [`Self::unsubscribe`] does.
-    pub(crate) fn drop_all(&mut self, own: &mut Own, mut closed: impl FnMut(&Room)) {
-        while own.first != NONE {
-            self.remove(own.first, own, &mut closed);
+    /// Whether the connection has a subscription under a request id.
+    pub(crate) fn has_name(&self, connection: ConnectionId, name: &RequestId) -> bool {
+        self.find_group(connection, name.as_json()).is_some()
+    }
+
+    /// Drops one of a connection's subscriptions, as [`Self::unsubscribe_one`] does.
+    pub(crate) fn drop_one(&mut self, own: &mut Own, mut closed: impl FnMut(&Room)) -> bool {
+        let first = own.first;
+        if first != NONE {
+            self.remove(first, own, &mut closed);
         }
+        first != NONE
     }
 
     /// From now on [`Self::for_each_receiver`] is about the rooms of another publication.
@@ -255,22 +258,31 @@ impl Registry {
     }
 
     /// Calls `found` for each subscription that hears `room`, unless another room of the same
-    /// publication was heard by it. Answers how many rooms were looked at for that.
+    /// publication was heard by it. Returns how many rooms were looked at for that.
+    ///
+    /// After `looks_max` rooms, or `found_max` subscriptions, `cursor` is not idle, and the same
+    /// call continues; see [`RoomIndex::for_each_match`]. A room that several slices come upon is
+    /// delivered once, and one that was opened meanwhile hears later publications only.
     pub(crate) fn for_each_receiver(
         &mut self,
         room: &Room,
+        cursor: &mut Cursor,
+        (looks_max, found_max): (usize, usize),
         mut found: impl FnMut(SubscriptionId, ConnectionId),
     ) -> usize {
         let (all, subscriptions) = (&mut self.rooms, &self.subscriptions);
-        self.index.for_each_match(room, |id| {
+        let mut count = 0;
+        self.index.for_each_match(room, cursor, looks_max, |id| {
             let room = &mut all[id.index()];
             if room.pass == self.pass || self.position <= room.since {
-                return;
+                return true;
             }
             room.pass = self.pass;
             for &id in &room.list {
                 found(SubscriptionId(id), subscriptions[id as usize].connection);
             }
+            count += room.list.len();
+            count < found_max
         })
     }
 

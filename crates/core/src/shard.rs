@@ -6,6 +6,7 @@
 //! [`Shard::deadline`]). Times are milliseconds of any clock that never goes backwards.
 
 mod alive;
+mod behind;
 mod ending;
 mod fan_out;
 mod gap;
@@ -15,16 +16,19 @@ mod settings;
 mod waiting;
 mod welcome;
 
+use std::collections::VecDeque;
+
 use ht_frame::Deflater;
 use ht_frame::Inflater;
 use ht_frame::Opcode;
 use ht_proto::close::Close;
-use slab::Slab;
 
 use crate::Hasher;
+use crate::budget::{Budget, Phase, SLICE, cost};
 use crate::connection::Connection;
 use crate::connection::State;
 use crate::connection::Waiting;
+use crate::connections::Connections;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
 use crate::peer::Effects;
@@ -33,7 +37,8 @@ use crate::peer::Moment;
 use crate::peer::Peer;
 use crate::registry::ConnectionId;
 use crate::registry::Registry;
-use crate::shard::ending::CLOSING;
+use crate::shard::behind::Behind;
+use crate::shard::ending::{CLOSING, Leaving};
 use crate::shard::fan_out::FanOut;
 use crate::shard::gap::Gaps;
 use crate::stats::Stats;
@@ -57,7 +62,7 @@ const TICK: usize = 256;
 pub struct Shard<P> {
     settings: Settings,
     registry: Registry,
-    connections: Slab<Connection<P>>,
+    connections: Connections<P>,
     idle: Queue,
     refused: Queue,
     closing: Queue,
@@ -71,6 +76,11 @@ pub struct Shard<P> {
     subscription_bytes: usize,
     fan_out: FanOut,
     gaps: Gaps,
+    budget: Budget,
+    /// Connections whose bytes wait to be processed, the one that waits longest first.
+    behind: VecDeque<Behind>,
+    /// Connections that ended and whose subscriptions wait to be dropped.
+    leaving: VecDeque<Leaving>,
     /// One for all connections: no message depends on another.
     deflater: Deflater,
     inflater: Inflater,
@@ -85,7 +95,7 @@ impl<P: Peer> Shard<P> {
     pub fn new(settings: Settings, hasher: Hasher) -> Self {
         Self {
             registry: Registry::new(settings.matching, hasher),
-            connections: Slab::new(),
+            connections: Connections::new(),
             idle: Queue::new(settings.idle_timeout),
             refused: Queue::new(REFUSED),
             closing: Queue::new(CLOSING),
@@ -96,6 +106,9 @@ impl<P: Peer> Shard<P> {
             subscription_bytes: 0,
             fan_out: FanOut::default(),
             gaps: Gaps::default(),
+            budget: Budget::UNLIMITED,
+            behind: VecDeque::new(),
+            leaving: VecDeque::new(),
             deflater: Deflater::new(settings.compression.level),
             inflater: Inflater::new(),
             scratch: Vec::new(),
@@ -122,6 +135,34 @@ impl<P: Peer> Shard<P> {
             matching: self.settings.matching,
             ..settings
         };
+    }
+
+    /// A phase of a turn begins, with a budget of its own. Without this nothing is limited.
+    pub fn begin(&mut self, phase: Phase) {
+        self.budget.begin(phase.units(), SLICE);
+    }
+
+    /// The rest of the phase is not limited: the node shuts down.
+    pub fn begin_unlimited(&mut self) {
+        self.budget.begin(u64::MAX, u64::MAX);
+    }
+
+    /// What is left of the budget of the phase.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Charges work that the caller did for this shard, in units.
+    pub fn spend(&mut self, units: u64) {
+        self.budget.spend(units);
+    }
+
+    /// Whether there is work that does not wait for a socket or a deadline: the next turn is to
+    /// come at once.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.has_fan_out() || self.is_behind() || self.has_clean_up() || self.has_excess()
     }
 
     /// The totals.
@@ -171,6 +212,7 @@ impl<P: Peer> Shard<P> {
         };
         let connection = Connection::new(peer, welcome);
         let admitted = matches!(connection.state, State::Open(_));
+        self.budget.spend(cost::OPEN + cost::write(message.len()));
         self.connections.insert(connection);
         if admitted {
             self.stats.admitted += 1;
@@ -207,6 +249,9 @@ impl<P: Peer> Shard<P> {
         self.relieve(now, effects);
         self.relieve_accounts(now, effects);
         for _ in 0..TICK {
+            if self.budget.is_spent() {
+                return;
+            }
             if let Some(id) = self.idle.expired(&mut self.connections, now) {
                 self.stats.idle_timeouts += 1;
                 self.leave(ConnectionId(id), Close::IDLE, now, effects);

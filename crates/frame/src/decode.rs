@@ -60,6 +60,11 @@ impl<'b> Input<'b> {
         self.bytes.len() - self.position
     }
 
+    /// Consumes all that is left.
+    pub fn skip(&mut self) {
+        self.position = self.bytes.len();
+    }
+
     pub(crate) fn rest(&self) -> &[u8] {
         &self.bytes[self.position..]
     }
@@ -149,13 +154,46 @@ impl Decoder {
         self.next(input, options, Some(inflater))
     }
 
+    /// Takes the next control frame out of `input` and skips the data frames before it: their
+    /// sizes and their order are checked, their payloads are neither unmasked, inflated, validated
+    /// nor kept. For a peer whose messages have no meaning any more. `deflate`: the connection
+    /// negotiated [`PerMessageDeflate`](crate::PerMessageDeflate).
+    ///
+    /// # Errors
+    ///
+    /// As for [`decode`](Self::decode), but for what only a payload can show.
+    pub fn decode_control<'a>(
+        &'a mut self,
+        input: &'a mut Input<'_>,
+        options: &DecodeOptions,
+        deflate: bool,
+    ) -> Result<Option<Event<'a>>, Violation> {
+        let mode = Mode {
+            deflate,
+            skips_data: true,
+        };
+        match self.advance(input, options, mode)? {
+            Some(Found::Whole(opcode, range)) => event(opcode, &input.bytes[range]).map(Some),
+            Some(Found::Gathered) => match self.0.as_ref().map(|partial| partial.event()) {
+                Some(Ok(Some(Gathered::Plain(event)))) => Ok(Some(event)),
+                Some(Err(violation)) => Err(violation),
+                Some(Ok(Some(Gathered::Compressed(..)) | None)) | None => Ok(None),
+            },
+            Some(Found::WholeCompressed(..)) | None => Ok(None),
+        }
+    }
+
     fn next<'a>(
         &'a mut self,
         input: &'a mut Input<'_>,
         options: &DecodeOptions,
         inflater: Option<&'a mut Inflater>,
     ) -> Result<Option<Event<'a>>, Violation> {
-        let Some(found) = self.advance(input, options, inflater.is_some())? else {
+        let mode = Mode {
+            deflate: inflater.is_some(),
+            skips_data: false,
+        };
+        let Some(found) = self.advance(input, options, mode)? else {
             return Ok(None);
         };
         let (opcode, payload) = match found {
@@ -177,17 +215,21 @@ impl Decoder {
         &mut self,
         input: &mut Input<'_>,
         options: &DecodeOptions,
-        deflate: bool,
+        mode: Mode,
     ) -> Result<Option<Found>, Violation> {
         self.release();
         loop {
             if !self.is_within_frame() {
-                let Some(header) = self.take_header(input, options.role, deflate)? else {
+                let Some(header) = self.take_header(input, options.role, mode.deflate)? else {
                     return Ok(None);
                 };
                 self.check_sequence(&header, options.message_bytes_max)?;
                 if header.is_event() && header.payload_len <= input.remaining() {
                     self.release();
+                    if mode.skips_data && !header.opcode.is_control() {
+                        input.take(header.payload_len);
+                        continue;
+                    }
                     let range = input.take_unmasked(header.payload_len, header.mask);
                     return Ok(Some(if header.compressed {
                         Found::WholeCompressed(header.opcode, range)
@@ -197,9 +239,9 @@ impl Decoder {
                 }
                 self.partial().begin(header);
             }
-            match self.partial().take_payload(input)? {
+            match self.partial().take_payload(input, mode.skips_data)? {
                 Progress::Starved => return Ok(None),
-                Progress::Fragment => {}
+                Progress::Fragment => self.release(),
                 Progress::Event => return Ok(Some(Found::Gathered)),
             }
         }
@@ -271,6 +313,15 @@ impl Header {
     fn is_event(&self) -> bool {
         self.fin && self.opcode != Opcode::Continuation
     }
+}
+
+/// What is made of data frames.
+#[derive(Clone, Copy)]
+struct Mode {
+    /// They may be compressed.
+    deflate: bool,
+    /// They are not handed out.
+    skips_data: bool,
 }
 
 /// Where the next event lies.

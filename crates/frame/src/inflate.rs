@@ -23,6 +23,7 @@ const KEPT_BYTES: usize = 64 << 10;
 pub struct Inflater {
     decompress: Option<Decompress>,
     out: Vec<u8>,
+    inflated: usize,
 }
 
 impl Inflater {
@@ -32,7 +33,14 @@ impl Inflater {
         Self {
             decompress: None,
             out: Vec::new(),
+            inflated: 0,
         }
+    }
+
+    /// How many bytes were made since this was last asked, for messages that turned out to be
+    /// invalid or too long as well: the work that was done.
+    pub fn take_inflated(&mut self) -> usize {
+        std::mem::take(&mut self.inflated)
     }
 
     /// Lets go of the memory that one large message took.
@@ -69,9 +77,11 @@ impl Inflater {
                     self.out.reserve_exact(room.min(step));
                 }
                 let before = decompress.total_in();
+                let len = self.out.len();
                 let status = decompress
                     .decompress_vec(piece, &mut self.out, FlushDecompress::None)
                     .map_err(|_| Violation::DeflateInvalid)?;
+                self.inflated += self.out.len() - len;
                 if self.out.len() > bytes_max {
                     return Err(Violation::MessageTooBig);
                 }

@@ -10,6 +10,8 @@ pub(crate) enum Message {
     Binary(Vec<u8>),
     /// A compressed message: all that can be said of it is said when it is complete.
     Compressed(Vec<u8>, Opcode),
+    /// A message of which nothing is kept but how many bytes arrived.
+    Skipped(usize),
 }
 
 /// Text, checked as it arrives: the whole characters, and apart from them the start of one that
@@ -37,6 +39,7 @@ impl Message {
         match self {
             Self::Text(text) => text.whole.len() + usize::from(text.cut_len),
             Self::Binary(bytes) | Self::Compressed(bytes, _) => bytes.len(),
+            Self::Skipped(len) => *len,
         }
     }
 
@@ -45,6 +48,7 @@ impl Message {
         match self {
             Self::Text(text) => text.whole.capacity(),
             Self::Binary(bytes) | Self::Compressed(bytes, _) => bytes.capacity(),
+            Self::Skipped(_) => 0,
         }
     }
 
@@ -59,6 +63,10 @@ impl Message {
                 kept.extend_from_slice(bytes);
                 Ok(())
             }
+            Self::Skipped(len) => {
+                *len += bytes.len();
+                Ok(())
+            }
         }
     }
 
@@ -66,7 +74,7 @@ impl Message {
     pub(crate) fn check_end(&self) -> Result<(), Violation> {
         match self {
             Self::Text(text) if text.cut_len > 0 => Err(Violation::TextNotUtf8),
-            Self::Text(_) | Self::Binary(_) | Self::Compressed(..) => Ok(()),
+            Self::Text(_) | Self::Binary(_) | Self::Compressed(..) | Self::Skipped(_) => Ok(()),
         }
     }
 }

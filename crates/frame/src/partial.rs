@@ -114,11 +114,19 @@ impl Partial {
         });
     }
 
-    /// Moves as much payload as there is out of `input`.
-    pub(crate) fn take_payload(&mut self, input: &mut Input<'_>) -> Result<Progress, Violation> {
+    /// Moves as much payload as there is out of `input`. With `skips_data` nothing is kept of a
+    /// data frame, and its message is no event.
+    pub(crate) fn take_payload(
+        &mut self,
+        input: &mut Input<'_>,
+        skips_data: bool,
+    ) -> Result<Progress, Violation> {
         let Some(frame) = &mut self.frame else {
             return Ok(Progress::Starved);
         };
+        if skips_data && !frame.opcode.is_control() {
+            return Ok(self.skip_payload(input));
+        }
         let bytes = input.take_some_unmasked(frame.left, frame.mask);
         frame.left -= bytes.len();
         frame.mask = frame.mask.map(|key| mask::advance(key, bytes.len()));
@@ -148,11 +156,31 @@ impl Partial {
         Ok(Progress::Event)
     }
 
+    fn skip_payload(&mut self, input: &mut Input<'_>) -> Progress {
+        let Some(frame) = &mut self.frame else {
+            return Progress::Starved;
+        };
+        let len = frame.left.min(input.remaining());
+        input.take(len);
+        frame.left -= len;
+        let (left, fin) = (frame.left, frame.fin);
+        let before = self.message.as_ref().map_or(0, Message::len);
+        self.message = Some(Message::Skipped(before + len));
+        if left > 0 {
+            return Progress::Starved;
+        }
+        self.frame = None;
+        if fin {
+            self.message = None;
+        }
+        Progress::Fragment
+    }
+
     /// The event that was completed last, until it is forgotten.
     pub(crate) fn event(&self) -> Result<Option<Gathered<'_>>, Violation> {
         let plain = match (self.delivered, &self.message) {
             (Some(opcode), _) if opcode.is_control() => event(opcode, &self.control)?,
-            (None, _) | (_, None) => return Ok(None),
+            (None, _) | (_, None | Some(Message::Skipped(_))) => return Ok(None),
             (Some(_), Some(Message::Text(text))) => Event::Text(text.as_str()),
             (Some(_), Some(Message::Binary(bytes))) => Event::Binary(bytes),
             (Some(_), Some(Message::Compressed(bytes, opcode))) => {
@@ -160,6 +188,12 @@ impl Partial {
             }
         };
         Ok(Some(Gathered::Plain(plain)))
+    }
+
+    /// What is kept of the unfinished message.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> Option<&Message> {
+        self.message.as_ref()
     }
 
     pub(crate) fn forget_delivered(&mut self) {

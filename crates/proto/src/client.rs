@@ -42,15 +42,6 @@ impl RequestId {
         &self.0
     }
 
-    /// The name in a client's message, if it has a valid one, whatever else is wrong with it.
-    #[must_use]
-    pub fn of_message(text: &str, limits: &MessageLimits) -> Option<Self> {
-        match members(text, &["requestId"]) {
-            Ok(Members::Object([name])) => Self::parse(name?, limits.request_id_bytes).ok(),
-            Ok(Members::NotAnObject) | Err(_) => None,
-        }
-    }
-
     fn parse(text: &str, bytes_max: usize) -> Result<Self, ErrorCode> {
         if text.starts_with(['[', '{']) {
             return Err(ErrorCode::InvalidRequestId);
@@ -79,18 +70,34 @@ pub struct MessageLimits {
     pub room: RoomLimits,
 }
 
-impl ClientMessage {
-    /// Reads a message.
+/// The members of a client's message, found in one pass over its text.
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope<'a>(Result<[Option<&'a str>; 3], ErrorCode>);
+
+impl<'a> Envelope<'a> {
+    /// Finds the members. The text is not looked at again but for their values.
+    #[must_use]
+    pub fn read(text: &'a str) -> Self {
+        Self(match members(text, &["type", "room", "requestId"]) {
+            Ok(Members::Object(found)) => Ok(found),
+            Ok(Members::NotAnObject) => Err(ErrorCode::MessageNotObject),
+            Err(_) => Err(ErrorCode::NonJsonMessage),
+        })
+    }
+
+    /// The `requestId`, if the message has a valid one, whatever else is wrong with it.
+    #[must_use]
+    pub fn request_id(&self, limits: &MessageLimits) -> Option<RequestId> {
+        let [_, _, request_id] = self.0.ok()?;
+        RequestId::parse(request_id?, limits.request_id_bytes).ok()
+    }
+
+    /// The message.
     ///
     /// # Errors
     /// The code that the client is to be answered.
-    pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, ErrorCode> {
-        let found = members(text, &["type", "room", "requestId"]);
-        let [kind, room, request_id] = match found {
-            Ok(Members::Object(found)) => found,
-            Ok(Members::NotAnObject) => return Err(ErrorCode::MessageNotObject),
-            Err(_) => return Err(ErrorCode::NonJsonMessage),
-        };
+    pub fn message(&self, limits: &MessageLimits) -> Result<ClientMessage, ErrorCode> {
+        let [kind, room, request_id] = self.0?;
         let request_id = || {
             let text = request_id.ok_or(ErrorCode::NoRequestId)?;
             RequestId::parse(text, limits.request_id_bytes)
@@ -104,17 +111,27 @@ impl ClientMessage {
                         RoomError::TooLong => ErrorCode::RoomTooLong,
                     },
                 )?;
-                Ok(Self::Subscribe {
+                Ok(ClientMessage::Subscribe {
                     room,
                     request_id: request_id()?,
                 })
             }
-            Some("unsubscribe") => Ok(Self::Unsubscribe {
+            Some("unsubscribe") => Ok(ClientMessage::Unsubscribe {
                 request_id: request_id()?,
             }),
-            Some("status") => Ok(Self::Status),
+            Some("status") => Ok(ClientMessage::Status),
             _ => Err(ErrorCode::MessageTypeNotAllowed),
         }
+    }
+}
+
+impl ClientMessage {
+    /// Reads a message: [`Envelope::read`] and [`Envelope::message`] in one.
+    ///
+    /// # Errors
+    /// The code that the client is to be answered.
+    pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, ErrorCode> {
+        Envelope::read(text).message(limits)
     }
 }
 
@@ -267,11 +284,11 @@ mod tests {
             (r#"{"requestId":5"#, None),
             ("[5]", None),
         ] {
-            let found = RequestId::of_message(text, &LIMITS);
+            let found = Envelope::read(text).request_id(&LIMITS);
             assert_eq!(found.as_ref().map(RequestId::as_json), name, "{text}");
         }
         let long = format!(r#"{{"requestId":"{}"}}"#, "x".repeat(39));
-        assert_eq!(RequestId::of_message(&long, &LIMITS), None);
+        assert_eq!(Envelope::read(&long).request_id(&LIMITS), None);
     }
 
     #[test]
@@ -311,7 +328,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_panics(text in "\\PC*") {
-            let _ = (parse(&text), RequestId::of_message(&text, &LIMITS), first_token(&text));
+            let _ = (parse(&text), Envelope::read(&text).request_id(&LIMITS), first_token(&text));
         }
     }
 }

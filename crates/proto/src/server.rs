@@ -126,7 +126,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::MessageLimits;
+    use crate::client::{Envelope, MessageLimits};
     use crate::room::RoomLimits;
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
             request_id_bytes: 10,
             room: RoomLimits::TRUSTED,
         };
-        let name = RequestId::of_message(unsubscribe, &limits).unwrap();
+        let name = Envelope::read(unsubscribe).request_id(&limits).unwrap();
         out.clear();
         put_error(&mut out, ErrorCode::NotSubscribed, &"id", Some(&name));
         assert_eq!(

@@ -31,6 +31,7 @@ mod shard;
 mod socket;
 mod tcp;
 mod throttle;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;

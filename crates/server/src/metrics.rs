@@ -66,6 +66,7 @@ enum Read {
         fn(&Now<'_>) -> Vec<u64>,
     ),
     Seconds(fn(&Now<'_>) -> f64),
+    SecondsByShard(fn(&Now<'_>) -> Vec<f64>),
     Histogram(for<'a> fn(&'a Now<'_>) -> &'a Histogram),
     Counter(fn(&Now<'_>) -> u64),
     /// A label, all its words, and a number for each.
@@ -136,6 +137,7 @@ impl Metric {
             | Read::GaugeByShard(_)
             | Read::GaugeBy(..)
             | Read::Seconds(_)
+            | Read::SecondsByShard(_)
             | Read::BrokerGauge(_) => MetricType::Gauge,
             Read::Histogram(_) => MetricType::Histogram,
             Read::Counter(_) | Read::CounterBy(..) | Read::BrokerCounter(_) => MetricType::Counter,
@@ -168,6 +170,12 @@ impl Metric {
                 let mut values = words().into_iter().zip(read(now));
                 values.try_for_each(|(word, value)| {
                     gauge(value).encode(metric.encode_family(&[(*label, word)])?)
+                })
+            }
+            (Read::SecondsByShard(read), _) => {
+                let mut values = read(now).into_iter().enumerate();
+                values.try_for_each(|(shard, value)| {
+                    ConstGauge::new(value).encode(metric.encode_family(&[("shard", shard)])?)
                 })
             }
             (Read::CounterBy(label, words, read), _) => {

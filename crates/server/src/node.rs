@@ -29,11 +29,14 @@ use crate::places::Stage;
 use crate::places::Users;
 use crate::readiness::Delivery;
 use crate::throttle::Throttles;
+use crate::turns::Turns;
 
 /// A node's shared state. No shard touches any of it while it delivers.
 pub(crate) struct Node {
     /// By shard: its totals as of its last turn.
     pub(crate) shards: Vec<Published>,
+    /// By shard: its longest turns.
+    pub(crate) turns: Vec<Turns>,
     /// What waits for all slow clients.
     pub(crate) outboxes: Arc<Outboxes>,
     /// What clients make the node keep beside that.
@@ -82,6 +85,7 @@ impl Node {
             accounts: Arc::default(),
             memory: Memory::default(),
             shards: (0..shards).map(|_| Published::default()).collect(),
+            turns: (0..shards).map(|_| Turns::default()).collect(),
             census: Census::new(shards, matching),
             inboxes: OnceLock::new(),
             connections: AtomicU64::new(0),
@@ -167,6 +171,12 @@ impl Node {
     pub(crate) fn by_inbox(&self, read: fn(&inbox::Sender) -> usize) -> Vec<u64> {
         let inboxes = self.inboxes.get().map_or(&[][..], Vec::as_slice);
         inboxes.iter().map(|inbox| read(inbox) as u64).collect()
+    }
+
+    /// By shard: its longest turn in the last one to two minutes, in seconds.
+    pub(crate) fn longest_turns(&self) -> Vec<f64> {
+        let longest = self.turns.iter().map(|turns| turns.longest(self.age()));
+        longest.map(|turn| turn.as_secs_f64()).collect()
     }
 
     /// The sum over all shards, as of their last turns.

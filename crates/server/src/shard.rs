@@ -1,43 +1,38 @@
 //! A shard's thread: it sleeps until a socket, the inbox or a deadline wants something.
 
+mod outside;
 mod undelivered;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ht_core::peer::Effects;
-use ht_core::peer::Eviction;
-use ht_core::peer::Moment;
-use ht_core::peer::Over;
+use ht_core::budget::Phase;
 use ht_core::registry::ConnectionId;
 use ht_core::shard::Admission;
 use ht_core::shard::Shard;
-use ht_core::stats::Stats;
-use ht_proto::room::Room;
-use ht_proto::server::Status;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
-use uuid::Uuid;
 
-use crate::held;
 use crate::hooks::HookSender;
 use crate::inbox::{self, Input, NewConnection};
 use crate::node::Node;
-use crate::places::Slot;
+use crate::shard::outside::Outside;
 use crate::shard::undelivered::Undelivered;
 use crate::socket::Socket;
 
 /// The inbox's bell. Connections have the tokens below.
 const BELL: Token = Token(usize::MAX);
 
-/// Bytes that are read at once; one buffer for all connections of a shard.
-const READ: usize = 64 << 10;
+/// Bytes that are read at once; one buffer for all connections of a shard. What does not fit a
+/// connection's slice of a turn is kept, so this also bounds what that is.
+const READ: usize = 8 << 10;
 
-/// Reads of one connection before the others have their turn: its bytes, and that they are all.
-const READS: usize = 2;
+/// Reads of one connection before the others have their turn.
+const READS: usize = 8;
 
 /// Writes of a fan-out, or other work of it, before the others have their turn.
 const WRITES: usize = 256;
@@ -75,7 +70,7 @@ pub(crate) fn start(
         outside: Outside { index, node, hooks },
         clock: Instant::now(),
         buffer: vec![0; READ],
-        again: Vec::new(),
+        ready: VecDeque::new(),
         draining: false,
         undelivered: Undelivered::default(),
     };
@@ -109,8 +104,8 @@ struct ShardThread {
     outside: Outside,
     clock: Instant,
     buffer: Vec<u8>,
-    /// Connections that have more to read although no event will say so: each of them once.
-    again: Vec<ConnectionId>,
+    /// Connections whose sockets are ready, each of them once, in the order of their turns.
+    ready: VecDeque<ConnectionId>,
     draining: bool,
     undelivered: Undelivered,
 }
@@ -126,29 +121,42 @@ impl ShardThread {
                 }
                 std::thread::sleep(Duration::from_millis(100));
             }
+            let begun = self.clock.elapsed();
             for event in &events {
                 if event.token() != BELL {
                     self.on_event(event);
                 }
             }
-            for id in std::mem::take(&mut self.again) {
-                if let Some(peer) = self.shard.peer(id) {
-                    peer.again = false;
-                    self.read(id);
-                }
-            }
-            self.take_connections();
-            self.take_inputs();
-            let now = self.now();
-            self.shard.fan_out(WRITES, now, &mut self.outside);
-            self.shard.tick(now, &mut self.outside);
-            self.outside.node.shards[self.outside.index].store(self.shard.stats());
+            self.turn();
+            let node = &self.outside.node;
+            node.shards[self.outside.index].store(self.shard.stats());
+            let ended = self.clock.elapsed();
+            node.turns[self.outside.index].note(ended.saturating_sub(begun), node.age());
         }
+    }
+
+    /// Does a part of everything that is due. Each phase has a budget of its own; what is left of
+    /// its work waits for the next turn.
+    fn turn(&mut self) {
+        self.shard.begin(Phase::Sockets);
+        self.serve_sockets();
+        self.shard.begin(Phase::Resume);
+        self.resume();
+        self.shard.begin(Phase::Newcomers);
+        self.take_connections();
+        self.shard.begin(Phase::Deliveries);
+        self.take_inputs();
+        let now = self.now();
+        self.shard.fan_out(WRITES, now, &mut self.outside);
+        self.shard.begin(Phase::CleanUp);
+        self.shard.clean_up(now, &mut self.outside);
+        self.shard.begin(Phase::Tick);
+        self.shard.tick(now, &mut self.outside);
     }
 
     /// Sleeps until something is due, or only looks where there is work.
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
-        let busy = self.shard.has_fan_out() || !self.again.is_empty() || !self.inbox.may_sleep();
+        let busy = self.shard.has_work() || !self.ready.is_empty() || !self.inbox.may_sleep();
         let timeout = if busy {
             Some(Duration::ZERO)
         } else {
@@ -164,23 +172,57 @@ impl ShardThread {
         }
     }
 
+    /// Notes what an event says. Its connection is served when it has its turn.
     fn on_event(&mut self, event: &Event) {
         let Ok(id) = u32::try_from(event.token().0).map(ConnectionId) else {
             return;
         };
-        if event.is_writable() {
-            let now = self.now();
-            self.shard.writable(id, now, &mut self.outside);
+        if let Some(peer) = self.shard.peer(id) {
+            let ended = event.is_read_closed() || event.is_error();
+            peer.ended |= ended;
+            peer.unread |= event.is_readable() || ended;
+            peer.writable |= event.is_writable();
+            self.queue(id);
         }
-        let Some(peer) = self.shard.peer(id) else {
-            return;
-        };
-        let ended = event.is_read_closed() || event.is_error();
-        peer.ended |= ended;
-        let more = event.is_writable() && peer.unread;
-        // Who is to be read again has its turn, and no other.
-        if (event.is_readable() || ended || more) && !peer.again {
+    }
+
+    /// Has a connection served when it is its turn.
+    fn queue(&mut self, id: ConnectionId) {
+        if let Some(peer) = self.shard.peer(id)
+            && !std::mem::replace(&mut peer.queued, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Serves those that are ready now, round robin, until the budget is spent.
+    fn serve_sockets(&mut self) {
+        for _ in 0..self.ready.len() {
+            if self.shard.budget().is_spent() {
+                return;
+            }
+            let Some(id) = self.ready.pop_front() else {
+                return;
+            };
+            let Some(peer) = self.shard.peer(id) else {
+                continue;
+            };
+            peer.queued = false;
+            if std::mem::take(&mut peer.writable) {
+                let now = self.now();
+                self.shard.writable(id, now, &mut self.outside);
+            }
             self.read(id);
+        }
+    }
+
+    /// Continues with connections whose bytes were read in an earlier turn.
+    fn resume(&mut self) {
+        while self.shard.is_behind() && !self.shard.budget().is_spent() {
+            let now = self.now();
+            if let Some(id) = self.shard.resume(now, &mut self.outside) {
+                self.queue(id);
+            }
         }
     }
 
@@ -192,35 +234,41 @@ impl ShardThread {
             let Some(peer) = self.shard.peer(id) else {
                 return;
             };
-            peer.unread = !may_read;
-            if !may_read {
+            // Where it may not be read now, it is queued again when it may.
+            if !peer.unread || !may_read {
                 return;
             }
             let ended = peer.ended;
             match peer.read(&mut self.buffer) {
-                Ok(None) => return,
+                Ok(None) => {
+                    peer.unread = false;
+                    return;
+                }
                 Ok(Some(0)) | Err(_) => return self.shard.gone(id, now, &mut self.outside),
                 Ok(Some(len)) => {
+                    peer.unread = len == READ || ended;
                     // What was published before the client wrote is delivered before it is answered.
                     if self.inbox.has_input() {
                         self.take_inputs();
                     }
                     let bytes = &mut self.buffer[..len];
                     self.shard.receive(id, bytes, now, &mut self.outside);
-                    if len < READ && !ended {
-                        return;
+                    if self.shard.budget().is_spent() {
+                        break;
                     }
                 }
             }
         }
-        if let Some(peer) = self.shard.peer(id) {
-            peer.again = true;
-            self.again.push(id);
+        if self.shard.peer(id).is_some_and(|peer| peer.unread) {
+            self.queue(id);
         }
     }
 
     fn take_connections(&mut self) {
         for _ in 0..OPENS {
+            if self.shard.budget().is_spent() {
+                return;
+            }
             match self.inbox.next_connection() {
                 Some(new) => self.open(*new),
                 None => return,
@@ -275,6 +323,8 @@ impl ShardThread {
                     }
                     self.draining = true;
                     let now = self.now();
+                    // Everything published is delivered before its connection is closed.
+                    self.shard.begin_unlimited();
                     self.shard.fan_out(usize::MAX, now, &mut self.outside);
                     self.shard.close_all(close, now, &mut self.outside);
                 }
@@ -316,85 +366,5 @@ impl ShardThread {
 
     fn now(&self) -> u64 {
         u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// What a shard causes outside of itself.
-struct Outside {
-    index: usize,
-    node: Arc<Node>,
-    hooks: Option<HookSender>,
-}
-
-impl Outside {
-    /// A line of a connection's life, for who asks for each.
-    fn tell(&self, connection: Uuid, peer: &Socket, event: &str) {
-        tracing::debug!(%connection, user = peer.user(), address = self.address(peer), "{event}");
-    }
-
-    /// Where a connection comes from, for the log.
-    fn address(&self, peer: &Socket) -> String {
-        held::address(&self.node, peer)
-    }
-}
-
-impl Effects<Socket> for Outside {
-    fn moment(&mut self, moment: Moment, peer: &mut Socket, now: u64) {
-        match moment {
-            Moment::Connect => {
-                self.node.connections.fetch_add(1, Ordering::AcqRel);
-            }
-            Moment::Disconnect => {
-                if let Some(about) = &peer.about {
-                    self.tell(about.id, peer, "a connection is over");
-                }
-                // In this order: who is not counted any more takes no place.
-                let address = std::mem::replace(&mut peer.address, Slot::NONE);
-                let user = peer.about.as_ref().and_then(|about| about.user.as_ref());
-                self.node.give_back(self.index, address, user);
-                self.node.connections.fetch_sub(1, Ordering::AcqRel);
-            }
-            Moment::Ping => {}
-        }
-        if let (Some(hooks), Some(about)) = (&self.hooks, &mut peer.about) {
-            hooks.moment(moment, about, now);
-        }
-    }
-
-    fn client(&mut self, peer: &Socket) -> u64 {
-        peer.client()
-    }
-
-    fn room_opened(&mut self, room: &Room) -> u64 {
-        self.node.census.opened(self.index, room)
-    }
-
-    fn room_closed(&mut self, room: &Room) {
-        self.node.census.closed(self.index, room);
-    }
-
-    fn status(&mut self, own: &Stats) -> Status {
-        self.node.status(self.index, own)
-    }
-
-    fn hold(&mut self, peer: &Socket, bytes: usize) -> Result<usize, Over> {
-        held::hold(&self.node, peer, bytes)
-    }
-
-    fn release(&mut self, peer: &Socket, bytes: usize) -> usize {
-        held::release(&self.node, peer, bytes)
-    }
-
-    fn evicted(&mut self, connection: Uuid, peer: &Socket, reason: Eviction) {
-        if let Some(suppressed) = self.node.throttles.tell(reason.as_str()) {
-            tracing::warn!(
-                %connection,
-                user = peer.user(),
-                address = self.address(peer),
-                reason = reason.as_str(),
-                suppressed,
-                "evicted a connection"
-            );
-        }
     }
 }

@@ -24,11 +24,12 @@ use crate::places::Slot;
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: Stream,
-    /// Bytes may be there that were not read, because the client's answers were piling up.
+    /// Bytes may be there that were not read yet.
     pub(crate) unread: bool,
-    /// Bytes may be there that were not read, because others had their turn: it is in the shard's
-    /// list of those that are read again.
-    pub(crate) again: bool,
+    /// It may take bytes again that it refused before.
+    pub(crate) writable: bool,
+    /// It is in the queue of those that have their turn.
+    pub(crate) queued: bool,
     /// Its end is in sight: no event will tell of it again, so it is read up to there.
     pub(crate) ended: bool,
     /// Its client's address.
@@ -61,7 +62,8 @@ impl Socket {
         Self {
             stream: Stream::Tcp(TcpStream::from_std(stream)),
             unread: false,
-            again: false,
+            writable: false,
+            queued: false,
             ended: false,
             address: Slot::NONE,
             about,
@@ -72,7 +74,8 @@ impl Socket {
         Self {
             stream: Stream::Unix(UnixStream::from_std(stream)),
             unread: false,
-            again: false,
+            writable: false,
+            queued: false,
             ended: false,
             address: Slot::NONE,
             about,

@@ -60,6 +60,7 @@ const EVERY: &[(&str, &str)] = &[
     ("compression.enabled", "true"),
     ("compression.threshold", r#""2KiB""#),
     ("compression.level", "9"),
+    ("compression.max_bytes", r#""3MiB""#),
     ("limits.connections", "101"),
     ("limits.connections_per_address", "117"),
     ("limits.connections_per_user", "118"),
@@ -72,6 +73,7 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.message_bytes", "10600"),
     ("limits.message_timeout", "106"),
     ("limits.messages_per_second", "1060"),
+    ("limits.inflated_bytes_per_second", "1061"),
     ("limits.subscriptions", "107"),
     ("limits.names_per_room", "127"),
     ("limits.request_id_bytes", "108"),
@@ -132,6 +134,7 @@ fn assert_every(config: &Config) {
     );
     let compression = server.compression.unwrap();
     assert_eq!((compression.threshold, compression.level), (2 << 10, 9));
+    assert_eq!(compression.max_bytes, 3 << 20);
     assert_eq!(server.idle_timeout.as_secs(), 105);
     assert_eq!(server.readiness.probe_interval.as_secs(), 6);
     assert_eq!(server.readiness.probe_timeout.as_secs(), 7);
@@ -155,6 +158,7 @@ fn assert_every(config: &Config) {
     );
     assert_eq!(session.messages_per_second, 1060);
     assert_eq!(session.names_per_room, 127);
+    assert_eq!(session.inflated_bytes_per_second, 1061);
     let limits = &server.limits;
     assert_eq!(
         [limits.connections, limits.handshakes, limits.head_bytes],

@@ -74,7 +74,12 @@ fn agrees_with_model(matching: Matching, operations: &[Operation]) {
             }
             Operation::Match(text) => {
                 let mut found = Vec::new();
-                index.for_each_match(&room(text), |id| found.push(id));
+                let mut cursor = Cursor::default();
+                index.for_each_match(&room(text), &mut cursor, usize::MAX, |id| {
+                    found.push(id);
+                    true
+                });
+                assert!(cursor.is_idle());
                 found.sort();
                 let asked = value(text);
                 let naive = |star_asked| {
@@ -102,7 +107,69 @@ fn agrees_with_model(matching: Matching, operations: &[Operation]) {
     assert!(index.shape_ids.is_empty() && index.posting_ids.is_empty());
 }
 
+/// Matches `asked` in slices, with operations in between. A room that is there from the first
+/// slice to the last is found.
+fn slices_agree_with_model(
+    rooms: &[String],
+    asked: &str,
+    (looks, finds): (usize, usize),
+    operations: &[Operation],
+) {
+    let mut index = RoomIndex::new(Matching::Wildcard, RandomState::new());
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    for text in rooms {
+        index.insert(room(text));
+    }
+    let mut stayed: Vec<_> = rooms.iter().map(|text| room(text)).collect();
+    let mut operations = operations.iter();
+    let mut cursor = Cursor::default();
+    let mut found = Vec::new();
+    loop {
+        let mut left = finds;
+        let looked = index.for_each_match(&room(asked), &mut cursor, looks, |id| {
+            found.push(index.room(id).clone());
+            left = left.saturating_sub(1);
+            left > 0
+        });
+        if room(asked).wildcards() != 0 {
+            assert!(looked <= looks + 1);
+        }
+        if cursor.is_idle() {
+            break;
+        }
+        match operations.next() {
+            Some(Operation::Insert(text)) => {
+                index.insert(room(text));
+            }
+            Some(Operation::Remove(text)) => {
+                if let Some(id) = index.find(&room(text)) {
+                    index.remove(id);
+                }
+                stayed.retain(|stayed| *stayed != room(text));
+            }
+            Some(Operation::Match(_)) | None => {}
+        }
+    }
+    let meeting = rooms
+        .iter()
+        .filter(|text| meets(&value(text), &value(asked), true, true));
+    let meeting: Vec<_> = meeting.map(|text| room(text)).collect();
+    for room in meeting.iter().filter(|room| stayed.contains(room)) {
+        assert!(found.contains(room), "{room:?} was not found");
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_match_in_slices_misses_no_room_that_stays(
+        known in proptest::collection::vec(rooms(), 0..40),
+        asked in rooms(),
+        slice in (1..4usize, 1..4usize),
+        operations in operations(),
+    ) {
+        slices_agree_with_model(&known, &asked, slice, &operations);
+    }
+
     #[test]
     fn wildcard_index_agrees_with_model(operations in operations()) {
         agrees_with_model(Matching::Wildcard, &operations);

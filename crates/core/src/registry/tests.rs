@@ -111,8 +111,13 @@ fn check(matching: Matching, operations: &[Operation]) {
             }
             &Operation::Unsubscribe(c, n) => {
                 let own = &mut owners[c as usize];
-                let dropped =
-                    registry.unsubscribe(ConnectionId(c), own, &name(NAMES[n]), |_| closed += 1);
+                let mut dropped = 0;
+                while registry.unsubscribe_one(ConnectionId(c), own, &name(NAMES[n]), |_| {
+                    closed += 1;
+                }) {
+                    dropped += 1;
+                }
+                assert!(!registry.has_name(ConnectionId(c), &name(NAMES[n])));
                 let count = model.0.len();
                 model
                     .0
@@ -121,7 +126,9 @@ fn check(matching: Matching, operations: &[Operation]) {
                 assert_eq!(closed, before.len() - model.rooms().len());
             }
             &Operation::Disconnect(c) => {
-                registry.drop_all(&mut owners[c as usize], |_| closed += 1);
+                let own = &mut owners[c as usize];
+                while registry.drop_one(own, |_| closed += 1) {}
+                assert!(own.is_empty());
                 model.0.retain(|&(owner, ..)| owner != c);
                 assert_eq!(closed, before.len() - model.rooms().len());
             }
@@ -148,7 +155,7 @@ fn check(matching: Matching, operations: &[Operation]) {
         assert_eq!(owners.iter().map(Own::weight).sum::<usize>(), model.0.len());
     }
     for own in &mut owners {
-        registry.drop_all(own, |_| {});
+        while registry.drop_one(own, |_| {}) {}
     }
     assert!(registry.pairs.is_empty() && registry.groups.is_empty());
     assert!(registry.wildcards.is_empty());
@@ -159,7 +166,9 @@ fn receivers(registry: &mut Registry, rooms: &[&str]) -> Vec<SubscriptionId> {
     let mut heard = Vec::new();
     registry.next_publication(1);
     for text in rooms {
-        registry.for_each_receiver(&room(text), |id, _| heard.push(id));
+        let (mut cursor, max) = (Cursor::default(), (usize::MAX, usize::MAX));
+        registry.for_each_receiver(&room(text), &mut cursor, max, |id, _| heard.push(id));
+        assert!(cursor.is_idle());
     }
     heard
 }

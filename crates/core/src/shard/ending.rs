@@ -3,12 +3,10 @@
 use ht_frame::CloseCode;
 use ht_proto::close::Close;
 
-use crate::connection::Pending;
-use crate::connection::State;
-use crate::peer::Effects;
-use crate::peer::Moment;
-use crate::peer::Peer;
-use crate::registry::ConnectionId;
+use crate::budget::cost;
+use crate::connection::{Pending, State};
+use crate::peer::{Effects, Moment, Peer};
+use crate::registry::{ConnectionId, Own};
 use crate::shard::Shard;
 
 /// How long a peer has to answer our close frame, in ms.
@@ -16,6 +14,23 @@ pub(super) const CLOSING: u64 = 3_000;
 
 /// The same while the node goes, in ms: a round trip over a bad network.
 const LEAVING: u64 = 1_000;
+
+/// Subscriptions of a connection that are dropped when it ends, if the budget allows, before others
+/// have their turn.
+const DROPS: usize = 64;
+
+/// Subscriptions that are dropped of one connection before another one has its turn.
+const DROPS_IN_TURN: usize = 128;
+
+/// A connection that ended, or is being closed, and whose subscriptions wait to be dropped.
+#[derive(Debug)]
+pub(super) struct Leaving {
+    id: ConnectionId,
+    own: Own,
+    /// The close frame, which is sent when the last subscription is dropped: nobody shall see a
+    /// trace of the connection after that.
+    close: Vec<u8>,
+}
 
 impl<P: Peer> Shard<P> {
     /// Closes up to `count` admitted connections, each after what was published to it; those first
@@ -71,11 +86,105 @@ impl<P: Peer> Shard<P> {
         effects: &mut impl Effects<P>,
     ) {
         self.retire(id, false, now, effects);
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut frame = Vec::new();
         let code = CloseCode(close.code());
-        ht_frame::put_close(&mut scratch, code, &close.reason());
-        self.send(id, &scratch, now, effects);
+        ht_frame::put_close(&mut frame, code, &close.reason());
+        self.send_close(id, frame, now, effects);
+    }
+
+    /// Sends the close frame of a connection, which was just retired, or has it sent once all of
+    /// its subscriptions are dropped.
+    pub(super) fn send_close(
+        &mut self,
+        id: ConnectionId,
+        frame: Vec<u8>,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        self.close_frame(id, frame, &mut scratch);
+        if !scratch.is_empty() {
+            self.budget.spend(cost::write(scratch.len()));
+            self.send(id, &scratch, now, effects);
+        }
         self.recycle(scratch);
+    }
+
+    /// Has the close frame of a connection, which was just retired, sent behind `replies`, or once
+    /// all of its subscriptions are dropped.
+    pub(super) fn close_frame(&mut self, id: ConnectionId, frame: Vec<u8>, replies: &mut Vec<u8>) {
+        if frame.is_empty() {
+            return;
+        }
+        let mut leaving = self.leaving.iter_mut().rev();
+        if self.connections[id.index()].lingers
+            && let Some(leaving) = leaving.find(|leaving| leaving.id == id)
+        {
+            leaving.close = frame;
+        } else {
+            replies.extend_from_slice(&frame);
+        }
+    }
+
+    /// Whether connections ended whose subscriptions wait to be dropped.
+    #[must_use]
+    pub fn has_clean_up(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Drops subscriptions of connections that ended, round robin, until the budget is spent.
+    pub fn clean_up(&mut self, now: u64, effects: &mut impl Effects<P>) {
+        while !self.budget.is_spent()
+            && let Some(mut leaving) = self.leaving.pop_front()
+        {
+            self.drop_some(&mut leaving.own, DROPS_IN_TURN, effects);
+            if leaving.own.is_empty() {
+                self.left(leaving, now, effects);
+            } else {
+                self.leaving.push_back(leaving);
+            }
+        }
+    }
+
+    /// Drops up to `count` subscriptions.
+    fn drop_some(&mut self, own: &mut Own, count: usize, effects: &mut impl Effects<P>) {
+        for _ in 0..count {
+            if self.budget.is_spent() {
+                break;
+            }
+            let closed = |room: &_| effects.room_closed(room);
+            if !self.registry.drop_one(own, closed) {
+                break;
+            }
+            self.budget.spend(cost::DROP);
+        }
+        self.count_registry();
+    }
+
+    /// The last subscription of a connection is dropped.
+    fn left(&mut self, leaving: Leaving, now: u64, effects: &mut impl Effects<P>) {
+        let id = leaving.id;
+        let Some(connection) = self.connections.get_mut(id.index()) else {
+            return self.connections.release(id.index());
+        };
+        connection.lingers = false;
+        if !leaving.close.is_empty() {
+            self.budget.spend(cost::write(leaving.close.len()));
+            self.send(id, &leaving.close, now, effects);
+        }
+        self.shut_down_if_done(id);
+    }
+
+    /// Says that nothing more will be sent to a connection whose close frames were exchanged, if
+    /// that is so.
+    pub(super) fn shut_down_if_done(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id.index())
+            && matches!(connection.state, State::Closing { deaf: true, .. })
+            && connection.waiting() == 0
+            && !connection.lingers
+        {
+            connection.peer.shutdown();
+        }
     }
 
     /// A connection that is being closed has had its time. While the node goes that is short, but
@@ -91,6 +200,11 @@ impl<P: Peer> Shard<P> {
                 self.remove(id, now, effects);
             }
         }
+    }
+
+    /// Whether the connection is admitted and not being closed.
+    pub(super) fn is_open(&self, id: ConnectionId) -> bool {
+        matches!(self.connections[id.index()].state, State::Open(_))
     }
 
     /// Whether our close frame was sent.
@@ -123,15 +237,23 @@ impl<P: Peer> Shard<P> {
                 self.keepalive.leave(id.0);
                 let connection = &mut self.connections[id.index()];
                 // Hits name subscriptions that are about to go.
-                let pending = std::mem::replace(&mut connection.pending, Pending::EMPTY);
+                let pending = std::mem::replace(&mut connection.pending, Pending::CLOSED);
                 self.stats.undelivered += self.fan_out.pending(pending);
-                self.registry
-                    .drop_all(&mut connection.own, |room| effects.room_closed(room));
                 self.stats.connections -= 1;
+                self.budget.spend(cost::CLOSE);
+                let mut own = std::mem::take(&mut connection.own);
+                self.drop_some(&mut own, DROPS, effects);
                 self.uncharge_all(id, effects);
                 let connection = &mut self.connections[id.index()];
+                if !own.is_empty() {
+                    connection.lingers = true;
+                    self.leaving.push_back(Leaving {
+                        id,
+                        own,
+                        close: Vec::new(),
+                    });
+                }
                 effects.moment(Moment::Disconnect, &mut connection.peer, now);
-                self.count_registry();
             }
         }
     }
@@ -143,7 +265,10 @@ impl<P: Peer> Shard<P> {
         if self.connections[id.index()].unfinished {
             self.note_unfinished(id, 0, false, now);
         }
-        let connection = self.connections.remove(id.index());
+        let connection = self.connections.take(id.index());
+        if !connection.lingers {
+            self.connections.release(id.index());
+        }
         self.stats.queued -= connection.queued();
         self.stats.undelivered += connection.queued();
     }

@@ -7,26 +7,24 @@
 //! All of it goes in slices, however many rooms a publication names, however large it is and
 //! however many hear it: the caller has other things to look after.
 
+mod writer;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ht_frame::DeflatedFrame;
-use ht_frame::Deflater;
 use ht_frame::FrameHeader;
 use ht_frame::Opcode;
 
-use crate::body::Body;
-use crate::connection::Bounds;
-use crate::connection::Broken;
-use crate::connection::Connection;
-use crate::connection::Pending;
-use crate::peer::Effects;
-use crate::peer::Peer;
+use crate::budget::cost;
+use crate::connection::{CLOSED, Pending};
+use crate::index::Cursor;
+use crate::peer::{Effects, Peer};
 use crate::publication::Publication;
 use crate::registry::ConnectionId;
 use crate::registry::SubscriptionId;
-use crate::shard::Shard;
-use crate::stats::Stats;
+use crate::shard::fan_out::writer::Writer;
+use crate::shard::{Compression, Shard};
 use crate::timer::NONE;
 
 /// Hits that are gathered before they are written.
@@ -38,21 +36,15 @@ const LOOKED: usize = 4 << 10;
 /// Rounds of matching before a client is answered; about 3 ms in all.
 const BARRIER: usize = 8;
 
+/// Bytes of publications that are matched before they are written: all of them may be for one
+/// connection, which may have to have them compressed.
+const MATCHED: usize = 1 << 20;
+
 /// Looking at so many rooms is as much work as a write.
 const ROOMS_PER_WRITE: usize = 64;
 
 /// So many bytes beyond the first ones are as much work as a write.
 const BYTES_PER_WRITE: usize = 16 << 10;
-
-/// Compressing a byte is as much work as writing so many.
-const DEFLATING: usize = 3;
-
-/// Message heads up to so many bytes are copied next to their tail; larger ones are written from
-/// where they are.
-const COPIED: usize = 4 << 10;
-
-/// Bytes that are gathered for one connection before they are written.
-const GATHERED: usize = 64 << 10;
 
 /// Publications on their way to connections.
 #[derive(Debug, Default)]
@@ -62,6 +54,8 @@ pub(super) struct FanOut {
     queue: VecDeque<Arc<[Publication]>>,
     matched: usize,
     matched_rooms: usize,
+    /// How far the matching of the next room got.
+    cursor: Cursor,
     /// The batches that the hits are of.
     batches: Vec<Arc<[Publication]>>,
     hits: Vec<Hit>,
@@ -125,12 +119,12 @@ impl<P: Peer> Shard<P> {
         self.fan_out.queue.len()
     }
 
-    /// Delivers, with about as much work as `writes_max` writes of a small message are, so that
+    /// Delivers, until the budget is spent or about as much was done as `writes_max` writes of a small message are, so that
     /// the caller can look after other things in between. What cannot be parted goes beyond it:
     /// one room, with all that it meets, or all that one connection has to get.
     pub fn fan_out(&mut self, writes_max: usize, now: u64, effects: &mut impl Effects<P>) {
         let mut writes = 0;
-        while writes < writes_max && self.has_fan_out() {
+        while writes < writes_max && self.has_fan_out() && !self.budget.is_spent() {
             writes += if self.fan_out.is_written() {
                 // Matching is work, too, even where nobody listens.
                 1 + self.gather() / ROOMS_PER_WRITE
@@ -172,27 +166,38 @@ impl<P: Peer> Shard<P> {
             stats,
             ..
         } = self;
-        let mut looked = 0;
-        while let Some(batch) = fan_out.queue.front() {
+        let (mut looked, mut bytes, hits) = (0, 0, fan_out.hits.len());
+        'queue: while let Some(batch) = fan_out.queue.front() {
             let (at, before) = (slot(fan_out.batches.len()), fan_out.hits.len());
             while let Some(publication) = batch.get(fan_out.matched) {
-                if fan_out.hits.len() >= HITS || looked >= LOOKED {
+                if fan_out.hits.len() >= HITS || looked >= LOOKED || bytes >= MATCHED {
                     // The rest has its turn when these hits are written.
                     if fan_out.hits.len() > before {
                         fan_out.batches.push(Arc::clone(batch));
                     }
-                    return looked;
+                    break 'queue;
                 }
-                if fan_out.matched_rooms == 0 {
+                if fan_out.matched_rooms == 0 && fan_out.cursor.is_idle() {
                     registry.next_publication(publication.position);
                 }
                 if let Some(room) = publication.rooms.get(fan_out.matched_rooms) {
                     let place = (at, slot(fan_out.matched));
                     let (hits, dirty) = (&mut fan_out.hits, &mut fan_out.dirty);
-                    looked += registry.for_each_receiver(room, |subscription, id| {
-                        let pending = &mut connections[id.index()].pending;
-                        hit(hits, dirty, pending, place, subscription, id);
+                    let (cursor, hits_before) = (&mut fan_out.cursor, hits.len());
+                    let max = (LOOKED - looked, HITS - hits_before);
+                    looked += registry.for_each_receiver(room, cursor, max, |subscription, id| {
+                        // Whoever ended may have subscriptions that are still to be dropped.
+                        if let Some(connection) = connections.get_mut(id.index()) {
+                            let pending = &mut connection.pending;
+                            hit(hits, dirty, pending, place, subscription, id);
+                        }
                     });
+                    if hits.len() > hits_before {
+                        bytes += publication.head.len();
+                    }
+                    if !fan_out.cursor.is_idle() {
+                        continue;
+                    }
                     fan_out.matched_rooms += 1;
                 }
                 if fan_out.matched_rooms >= publication.rooms.len() {
@@ -208,6 +213,9 @@ impl<P: Peer> Shard<P> {
                 fan_out.batches.extend(batch);
             }
         }
+        let hits = fan_out.hits.len() - hits;
+        let (looks, hits) = (looked as u64 * cost::LOOK, hits as u64 * cost::HIT);
+        self.budget.spend(looks + hits);
         looked
     }
 
@@ -223,10 +231,11 @@ impl<P: Peer> Shard<P> {
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return 0;
         };
-        let mut at = std::mem::replace(&mut connection.pending, Pending::EMPTY).first;
+        let mut at = connection.pending.first;
         if at == NONE {
             return 0;
         }
+        connection.pending = Pending::EMPTY;
         let mut writer = Writer {
             connection,
             bounds,
@@ -240,8 +249,13 @@ impl<P: Peer> Shard<P> {
             let hit = self.fan_out.hits[at as usize];
             let publication = self.fan_out.publication(hit);
             let (_, tail) = self.registry.receiver(hit.subscription);
-            let threshold = self.settings.compression.threshold;
-            let head = writer.deflated(publication, tail, threshold, &mut self.deflater);
+            let Compression {
+                threshold,
+                max_bytes,
+                ..
+            } = self.settings.compression;
+            let sizes = threshold..=max_bytes;
+            let head = writer.deflated(publication, tail, sizes, &mut self.deflater);
             result = if let Some(head) = head
                 && let Some(frame) = DeflatedFrame::new(Opcode::Text, head, tail)
             {
@@ -256,6 +270,7 @@ impl<P: Peer> Shard<P> {
         result = result.and_then(|()| writer.flush());
         let waits = writer.connection.outbox.is_some();
         let Writer { scratch, bytes, .. } = writer;
+        self.budget.spend(cost::write(bytes));
         self.recycle(scratch);
         if let Err(broken) = result {
             let rest = Pending {
@@ -282,6 +297,9 @@ fn hit(
     subscription: SubscriptionId,
     connection: ConnectionId,
 ) {
+    if pending.last == CLOSED {
+        return;
+    }
     let at = slot(hits.len());
     hits.push(Hit {
         batch,
@@ -297,90 +315,6 @@ fn hit(
         last => hits[last as usize].next = at,
     }
     pending.last = at;
-}
-
-/// Gathers small frames for one connection, so that they are written together.
-struct Writer<'a, P> {
-    connection: &'a mut Connection<P>,
-    bounds: Bounds<'a>,
-    scratch: Vec<u8>,
-    /// How many frames the scratch holds.
-    gathered: u64,
-    /// Bytes of all frames so far, and the work of compressing as bytes.
-    bytes: usize,
-    stats: &'a mut Stats,
-}
-
-impl<P: Peer> Writer<'_, P> {
-    /// The compressed head of a publication, where the receiver takes it and it is worth it. Once
-    /// for each delivery, most often to say no.
-    #[inline(always)]
-    fn deflated<'p>(
-        &mut self,
-        publication: &'p Publication,
-        tail: &[u8],
-        threshold: usize,
-        deflater: &mut Deflater,
-    ) -> Option<&'p Body> {
-        let (agreed, len) = (self.connection.deflate?, publication.head.len());
-        if len < threshold || !agreed.may_compress(len + tail.len()) {
-            return None;
-        }
-        let before = self.stats.deflated;
-        let deflated = publication.deflated(deflater, self.stats);
-        if self.stats.deflated > before {
-            self.bytes += DEFLATING * len;
-        }
-        deflated
-    }
-
-    /// Takes the parts of a frame; the second is `head`.
-    fn put<const PARTS: usize>(
-        &mut self,
-        parts: [&[u8]; PARTS],
-        head: &Body,
-    ) -> Result<(), Broken> {
-        self.bytes += parts.iter().map(|part| part.len()).sum::<usize>();
-        if parts[1].len() > COPIED {
-            if let Err(broken) = self.flush() {
-                self.stats.undelivered += 1;
-                return Err(broken);
-            }
-            let result = self.connection.send(parts, Some(head), 1, &self.bounds);
-            return self.count(1, result);
-        }
-        for part in parts {
-            self.scratch.extend_from_slice(part);
-        }
-        self.gathered += 1;
-        if self.scratch.len() > GATHERED {
-            return self.flush();
-        }
-        Ok(())
-    }
-
-    /// Writes what was gathered.
-    fn flush(&mut self) -> Result<(), Broken> {
-        if self.scratch.is_empty() {
-            return Ok(());
-        }
-        let result = self
-            .connection
-            .send([&self.scratch], None, self.gathered, &self.bounds);
-        self.scratch.clear();
-        let frames = std::mem::take(&mut self.gathered);
-        self.count(frames, result)
-    }
-
-    /// Counts what became of `frames`.
-    fn count(&mut self, frames: u64, result: Result<bool, Broken>) -> Result<(), Broken> {
-        match result {
-            Ok(true) => self.stats.deliveries += frames,
-            Ok(false) => self.stats.queued += frames,
-            Err(_) => self.stats.undelivered += frames,
-        }
-        result.map(|_| ())
-    }
 }
 
 /// An index as it is kept; all are bounded by [`HITS`] and the limits on connections.

@@ -79,7 +79,8 @@ impl<P: Peer> Shard<P> {
         let slots = self.connections.capacity();
         let mut closed = 0;
         for _ in 0..EXAMINED_MAX {
-            if self.gaps.examined >= slots || closed >= count {
+            let over = closed > 0 && self.budget.is_spent();
+            if self.gaps.examined >= slots || closed >= count || over {
                 break;
             }
             let index = self.gaps.next % slots;

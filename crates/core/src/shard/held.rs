@@ -9,6 +9,7 @@ use crate::connection::{Connection, State};
 use crate::peer::{self, Effects, Eviction, Peer};
 use crate::registry::{ConnectionId, WEIGHT_BYTES};
 use crate::shard::Shard;
+use crate::shard::behind::BEHIND_BYTES;
 
 /// Connections that are evicted at most so that another one finds room.
 const RELIEVED: usize = 16;
@@ -18,9 +19,10 @@ const STEP: usize = 1 << 10;
 
 impl<P: Peer> Connection<P> {
     /// Bytes that it holds beside its outbox: subscriptions by their weight, unfinished input as
-    /// it is kept.
+    /// it is kept, input that waits for its turn.
     fn held(&self) -> usize {
-        self.own.weight() * WEIGHT_BYTES + self.decoder.kept_bytes()
+        let behind = if self.behind { BEHIND_BYTES } else { 0 };
+        self.own.weight() * WEIGHT_BYTES + self.decoder.kept_bytes() + behind
     }
 }
 
@@ -79,16 +81,19 @@ impl<P: Peer> Shard<P> {
         if self.settings.accounts.is_over() {
             self.relieve_accounts(now, effects);
             // Nobody holds much: whoever adds to it goes.
-            if self.settings.accounts.is_over() && self.connections.contains(id.index()) {
+            let is_over = self.settings.accounts.is_over() && !self.has_clean_up();
+            if is_over && self.connections.contains(id.index()) {
                 self.evict_holder(id, Eviction::ClientTotalBytes, now, effects);
             }
         }
     }
 
     /// While all clients of the process hold more than they may, evicts the connections of this
-    /// shard whose addresses hold most.
+    /// shard whose addresses hold most. One at a time, where its subscriptions are not dropped at
+    /// once: what they hold is about to be given back.
     pub(super) fn relieve_accounts(&mut self, now: u64, effects: &mut impl Effects<P>) {
         while self.settings.accounts.is_over()
+            && !self.has_clean_up()
             && let Some(id) = self.holders.largest()
         {
             self.evict_holder(id, Eviction::ClientTotalBytes, now, effects);
@@ -118,19 +123,15 @@ impl<P: Peer> Shard<P> {
             | Eviction::OutboxAge
             | Eviction::OutboxTotalBytes
             | Eviction::MessagesPerSecond
+            | Eviction::InflatedBytesPerSecond
             | Eviction::ClientTotalBytes
             | Eviction::ClientBytesPerAddress
             | Eviction::ClientBytesPerUser => Close::OVERLOADED,
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        ht_frame::put_close(&mut scratch, CloseCode(close.code()), &close.reason());
-        self.send(id, &scratch, now, effects);
-        self.recycle(scratch);
-        if let Some(connection) = self.connections.get_mut(id.index())
-            && connection.waiting() == 0
-        {
-            connection.peer.shutdown();
-        }
+        let mut frame = Vec::new();
+        ht_frame::put_close(&mut frame, CloseCode(close.code()), &close.reason());
+        self.send_close(id, frame, now, effects);
+        self.shut_down_if_done(id);
     }
 
     /// Charges a connection that was opened for what its peer keeps.

@@ -2,76 +2,84 @@
 
 use std::sync::Arc;
 
-use ht_frame::CloseCode;
-use ht_frame::DecodeOptions;
-use ht_frame::Event;
-use ht_frame::Input;
-use ht_frame::Opcode;
-use ht_frame::Role;
-use ht_frame::put_close;
-use ht_frame::put_frame;
-use ht_proto::client::ClientMessage;
-use ht_proto::client::MessageLimits;
-use ht_proto::client::PING;
-use ht_proto::client::RequestId;
+use ht_frame::{
+    CloseCode, DecodeOptions, Event, Inflater, Input, Opcode, Role, put_close, put_frame,
+};
+use ht_proto::client::{ClientMessage, Envelope, MessageLimits, PING, RequestId};
 use ht_proto::close::Close;
 use ht_proto::code::ErrorCode;
-use ht_proto::room::Room;
-use ht_proto::room::RoomLimits;
+use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
 
+use crate::budget::cost;
 use crate::connection::State;
 use crate::grant::GrantSet;
-use crate::peer::Effects;
-use crate::peer::Eviction;
-use crate::peer::Moment;
-use crate::peer::Peer;
+use crate::peer::{Effects, Eviction, Moment, Peer};
 use crate::registry::{self, ConnectionId, Names, Subscribed, name_weight};
 use crate::shard::Shard;
+use crate::shard::behind::Paused;
 
-/// Whether to read on.
+/// What follows a message.
 enum Flow {
+    /// The next one.
     Continue,
-    Stop,
+    /// The rest of it, when the connection has its next turn.
+    Pause(Paused),
+    /// Nothing: the connection is being closed, with this frame if it is not empty.
+    Stop(Vec<u8>),
+}
+
+/// How many subscriptions of a request id were dropped.
+enum Dropped {
+    /// There is none.
+    Unknown,
+    /// All of them.
+    All,
+    /// Some; the slice is over.
+    Some,
 }
 
 impl<P: Peer> Shard<P> {
-    /// Takes bytes that a client sent.
-    pub fn receive(
+    /// Processes what a client sent, from `paused` on, until all of it is processed or the
+    /// connection's slice of the turn is over. What is left stays in `input`. Returns the message
+    /// that is done in part, and whether a message was completed.
+    pub(super) fn converse(
         &mut self,
         id: ConnectionId,
-        bytes: &mut [u8],
+        input: &mut Input<'_>,
+        paused: Option<Paused>,
         now: u64,
         effects: &mut impl Effects<P>,
-    ) {
-        // What was published before comes before what is answered now.
-        self.gather_queued();
-        self.flush_connection(id, now, effects);
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return;
-        };
-        if matches!(connection.state, State::Closing { deaf: true, .. }) {
-            return;
-        }
-        self.keepalive.heard(id.0, now);
+    ) -> (Option<Paused>, bool) {
+        self.budget.begin_slice();
+        let connection = &mut self.connections[id.index()];
+        let deflate = connection.deflate.is_some();
         let mut decoder = std::mem::take(&mut connection.decoder);
-        let mut inflater = connection
-            .deflate
-            .map(|_| std::mem::take(&mut self.inflater));
+        let mut inflater = std::mem::take(&mut self.inflater);
         let mut replies = std::mem::take(&mut self.scratch);
-        let mut input = Input::new(bytes);
         let options = DecodeOptions {
             role: Role::Server,
             message_bytes_max: self.settings.limits.message_bytes,
         };
+        let mut flow = match paused {
+            Some(paused) => self.go_on(id, paused, &mut replies, effects),
+            None => Flow::Continue,
+        };
         let mut anew = false;
-        loop {
-            let event = match &mut inflater {
-                Some(inflater) => decoder.decode_deflated(&mut input, &options, inflater),
-                None => decoder.decode(&mut input, &options),
+        // One message at least, so that every turn brings every connection on.
+        let mut first = true;
+        while matches!(flow, Flow::Continue)
+            && (std::mem::take(&mut first) || !self.budget.is_slice_over())
+        {
+            let event = if !self.is_open(id) {
+                decoder.decode_control(input, &options, deflate)
+            } else if deflate {
+                decoder.decode_deflated(input, &options, &mut inflater)
+            } else {
+                decoder.decode(input, &options)
             };
-            let flow = match event {
+            flow = match event {
                 Ok(Some(event)) => {
                     anew |= matches!(event, Event::Text(_) | Event::Binary(_));
                     self.on_event(id, event, &mut replies, now, effects)
@@ -79,34 +87,39 @@ impl<P: Peer> Shard<P> {
                 Ok(None) => break,
                 Err(violation) => {
                     self.stats.violations += 1;
+                    let mut close = Vec::new();
                     if !self.is_closing(id) {
-                        put_close(&mut replies, violation.code(), violation.reason());
+                        put_close(&mut close, violation.code(), violation.reason());
                     }
-                    self.retire(id, true, now, effects);
-                    Flow::Stop
+                    Flow::Stop(close)
                 }
             };
-            if matches!(flow, Flow::Stop) {
-                decoder = ht_frame::Decoder::new();
-                break;
+            if deflate && matches!(flow, Flow::Continue | Flow::Pause(_)) {
+                flow = self.on_inflated(id, &mut inflater, flow, now, effects);
             }
         }
-        if let Some(mut inflater) = inflater {
-            inflater.trim();
-            self.inflater = inflater;
+        inflater.trim();
+        self.inflater = inflater;
+        let (paused, close) = match flow {
+            Flow::Continue => (None, None),
+            Flow::Pause(paused) => (Some(paused), None),
+            Flow::Stop(close) => (None, Some(close)),
+        };
+        if let Some(close) = close {
+            // What comes after it has no meaning.
+            input.skip();
+            self.retire(id, true, now, effects);
+            self.close_frame(id, close, &mut replies);
+        } else {
+            self.connections[id.index()].decoder = decoder;
         }
-        self.connections[id.index()].decoder = decoder;
         if !replies.is_empty() {
+            self.budget.spend(cost::write(replies.len()));
             self.send(id, &replies, now, effects);
         }
         self.recycle(replies);
-        if let Some(connection) = self.connections.get_mut(id.index())
-            && matches!(connection.state, State::Closing { deaf: true, .. })
-            && connection.waiting() == 0
-        {
-            connection.peer.shutdown();
-        }
-        self.settle(id, anew, now, effects);
+        self.shut_down_if_done(id);
+        (paused, anew)
     }
 
     fn on_event(
@@ -117,17 +130,15 @@ impl<P: Peer> Shard<P> {
         now: u64,
         effects: &mut impl Effects<P>,
     ) -> Flow {
+        self.budget.spend(cost::MESSAGE);
         if let Event::Close(close) = event {
-            // Deregistered before it is echoed: who asks for the status right after must not
-            // count this connection.
-            let answered = self.is_closing(id);
-            self.retire(id, true, now, effects);
+            let mut frame = Vec::new();
             match close {
-                _ if answered => {}
-                Some((code, reason)) => put_close(replies, code, reason),
-                None => put_frame(replies, Opcode::Close, &[]),
+                _ if self.is_closing(id) => {}
+                Some((code, reason)) => put_close(&mut frame, code, reason),
+                None => put_frame(&mut frame, Opcode::Close, &[]),
             }
-            return Flow::Stop;
+            return Flow::Stop(frame);
         }
         let grants = match (&self.connections[id.index()].state, event) {
             (State::Open(grants), _) => Arc::clone(grants),
@@ -140,14 +151,8 @@ impl<P: Peer> Shard<P> {
         };
         let connection = &mut self.connections[id.index()];
         let per_second = self.settings.limits.messages_per_second;
-        if !connection.rate.allows(per_second, now) {
-            let reason = Eviction::MessagesPerSecond;
-            self.stats.evictions[reason as usize] += 1;
-            effects.evicted(connection.id, &connection.peer, reason);
-            let close = Close::TOO_MANY_MESSAGES;
-            put_close(replies, CloseCode(close.code()), &close.reason());
-            self.retire(id, true, now, effects);
-            return Flow::Stop;
+        if !connection.rate.allows(1, per_second, now) {
+            return self.limit(id, Eviction::MessagesPerSecond, effects);
         }
         match event {
             Event::Text(PING) => {
@@ -157,13 +162,13 @@ impl<P: Peer> Shard<P> {
             }
             Event::Text(text) => {
                 self.touch(id, now);
-                self.on_message(id, &grants, text, replies, now, effects);
+                return self.on_message(id, &grants, text, replies, now, effects);
             }
             Event::Binary(bytes) => {
                 self.touch(id, now);
                 // Not UTF-8 is not JSON.
                 let text = str::from_utf8(bytes).unwrap_or_default();
-                self.on_message(id, &grants, text, replies, now, effects);
+                return self.on_message(id, &grants, text, replies, now, effects);
             }
             Event::Ping(payload) => put_frame(replies, Opcode::Pong, payload),
             Event::Pong(_) | Event::Close(_) => {}
@@ -171,11 +176,55 @@ impl<P: Peer> Shard<P> {
         Flow::Continue
     }
 
+    /// Charges what was inflated for a connection, to the turn and to the connection's own limit.
+    fn on_inflated(
+        &mut self,
+        id: ConnectionId,
+        inflater: &mut Inflater,
+        flow: Flow,
+        now: u64,
+        effects: &mut impl Effects<P>,
+    ) -> Flow {
+        let bytes = inflater.take_inflated();
+        if bytes == 0 {
+            return flow;
+        }
+        self.budget.spend(cost::inflate(bytes));
+        let per_second = self.settings.limits.inflated_bytes_per_second;
+        let rate = &mut self.connections[id.index()].inflated;
+        if rate.allows(bytes, per_second, now) {
+            return flow;
+        }
+        self.limit(id, Eviction::InflatedBytesPerSecond, effects)
+    }
+
+    /// Evicts a connection that exceeds a rate limit.
+    fn limit(&mut self, id: ConnectionId, reason: Eviction, effects: &mut impl Effects<P>) -> Flow {
+        self.stats.evictions[reason as usize] += 1;
+        let connection = &self.connections[id.index()];
+        effects.evicted(connection.id, &connection.peer, reason);
+        let close = Close::TOO_MANY_MESSAGES;
+        let mut frame = Vec::new();
+        put_close(&mut frame, CloseCode(close.code()), &close.reason());
+        Flow::Stop(frame)
+    }
+
     /// Notes a client's message: the connection is not idle.
     fn touch(&mut self, id: ConnectionId, now: u64) {
         self.stats.messages += 1;
         self.idle.remove(&mut self.connections, id.0);
         self.idle.push(&mut self.connections, id.0, now);
+    }
+
+    fn message_limits(&self) -> MessageLimits {
+        let limits = &self.settings.limits;
+        MessageLimits {
+            request_id_bytes: limits.request_id_bytes,
+            room: RoomLimits {
+                bytes: limits.room_bytes,
+                depth: limits.room_depth,
+            },
+        }
     }
 
     fn on_message(
@@ -186,42 +235,75 @@ impl<P: Peer> Shard<P> {
         replies: &mut Vec<u8>,
         now: u64,
         effects: &mut impl Effects<P>,
-    ) {
-        let limits = &self.settings.limits;
-        let limits = MessageLimits {
-            request_id_bytes: limits.request_id_bytes,
-            room: RoomLimits {
-                bytes: limits.room_bytes,
-                depth: limits.room_depth,
-            },
-        };
-        let done = match ClientMessage::parse(text, &limits) {
+    ) -> Flow {
+        self.budget.spend(cost::parse(text.len()));
+        let limits = self.message_limits();
+        let envelope = Envelope::read(text);
+        let done = match envelope.message(&limits) {
             Ok(ClientMessage::Subscribe { room, request_id }) => self
                 .on_subscribe(id, grants, room, &request_id, now, effects)
                 .map(|()| request_id),
-            Ok(ClientMessage::Unsubscribe { request_id }) => self
-                .on_unsubscribe(id, &request_id, effects)
-                .map(|()| request_id),
+            Ok(ClientMessage::Unsubscribe { request_id }) => {
+                match self.unsubscribe(id, &request_id, effects) {
+                    Dropped::All => Ok(request_id),
+                    Dropped::Some => return Flow::Pause(Paused::Unsubscribe(request_id)),
+                    Dropped::Unknown => Err(ErrorCode::NotSubscribed),
+                }
+            }
             Ok(ClientMessage::Status) if self.settings.status_clients => {
+                self.budget.spend(cost::STATUS);
                 let status = effects.status(&self.stats).to_json();
                 put_frame(replies, Opcode::Text, status.as_bytes());
-                return;
+                return Flow::Continue;
             }
             Ok(ClientMessage::Status) => Err(ErrorCode::MessageTypeNotAllowed),
             Err(code) => Err(code),
         };
-        let connection = &self.connections[id.index()];
-        match (done, connection.subprotocol) {
-            (Ok(_), None) => put_frame(replies, Opcode::Text, server::SUCCESS.as_bytes()),
-            (Ok(name), Some(Subprotocol::V1)) => {
-                put_frame(replies, Opcode::Text, server::success(&name).as_bytes());
-            }
-            (Err(code), subprotocol) => {
+        match done {
+            Ok(request_id) => self.put_success(id, &request_id, replies),
+            Err(code) => {
                 self.stats.errors[code as usize] += 1;
-                let name = subprotocol.and_then(|_| RequestId::of_message(text, &limits));
+                let connection = &self.connections[id.index()];
+                let subprotocol = connection.subprotocol;
+                let name = subprotocol.and_then(|_| envelope.request_id(&limits));
                 let mut message = Vec::with_capacity(128);
                 server::put_error(&mut message, code, &connection.id, name.as_ref());
                 put_frame(replies, Opcode::Text, &message);
+            }
+        }
+        Flow::Continue
+    }
+
+    fn put_success(&self, id: ConnectionId, request_id: &RequestId, replies: &mut Vec<u8>) {
+        match self.connections[id.index()].subprotocol {
+            None => put_frame(replies, Opcode::Text, server::SUCCESS.as_bytes()),
+            Some(Subprotocol::V1) => {
+                put_frame(
+                    replies,
+                    Opcode::Text,
+                    server::success(request_id).as_bytes(),
+                );
+            }
+        }
+    }
+
+    /// Continues with a message that is done in part.
+    fn go_on(
+        &mut self,
+        id: ConnectionId,
+        paused: Paused,
+        replies: &mut Vec<u8>,
+        effects: &mut impl Effects<P>,
+    ) -> Flow {
+        let Paused::Unsubscribe(request_id) = paused;
+        if !self.is_open(id) {
+            return Flow::Continue;
+        }
+        match self.unsubscribe(id, &request_id, effects) {
+            Dropped::Some => Flow::Pause(Paused::Unsubscribe(request_id)),
+            Dropped::All | Dropped::Unknown => {
+                self.put_success(id, &request_id, replies);
+                Flow::Continue
             }
         }
     }
@@ -249,6 +331,7 @@ impl<P: Peer> Shard<P> {
                 }
             }
         }
+        self.budget.spend(cost::SUBSCRIBE);
         let own = &mut connection.own;
         if limits.subscriptions != 0 && own.weight() >= limits.subscriptions {
             return Err(ErrorCode::TooManySubscriptions);
@@ -276,18 +359,28 @@ impl<P: Peer> Shard<P> {
         Ok(())
     }
 
-    fn on_unsubscribe(
+    /// Drops the subscriptions that a connection has under a request id, until its slice is over,
+    /// but one of them at least.
+    fn unsubscribe(
         &mut self,
         id: ConnectionId,
         name: &RequestId,
         effects: &mut impl Effects<P>,
-    ) -> Result<(), ErrorCode> {
+    ) -> Dropped {
         let own = &mut self.connections[id.index()].own;
-        let closed = |room: &Room| effects.room_closed(room);
-        if self.registry.unsubscribe(id, own, name, closed) == 0 {
-            return Err(ErrorCode::NotSubscribed);
+        let mut dropped = Dropped::Unknown;
+        while self
+            .registry
+            .unsubscribe_one(id, own, name, |room| effects.room_closed(room))
+        {
+            dropped = Dropped::All;
+            self.budget.spend(cost::DROP);
+            if self.budget.is_slice_over() && self.registry.has_name(id, name) {
+                dropped = Dropped::Some;
+                break;
+            }
         }
         self.count_registry();
-        Ok(())
+        dropped
     }
 }

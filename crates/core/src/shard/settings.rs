@@ -62,6 +62,8 @@ pub struct Compression {
     pub threshold: usize,
     /// From 1 (fast) to 9 (small).
     pub level: u8,
+    /// Longest head that is compressed, in bytes: one run of deflate is not divided.
+    pub max_bytes: usize,
 }
 
 impl Default for Compression {
@@ -69,6 +71,7 @@ impl Default for Compression {
         Self {
             threshold: 1 << 10,
             level: 2,
+            max_bytes: 1 << 20,
         }
     }
 }

@@ -20,3 +20,4 @@ mod reconfigure;
 mod slices;
 mod subprotocol;
 mod subscriptions;
+mod turns;

@@ -1,7 +1,7 @@
 //! Those who stay behind: what waits for them, and when it is too much or too old.
 
+use crate::budget::cost;
 use crate::connection::Broken;
-use crate::connection::State;
 use crate::connection::Waiting;
 use crate::peer::Effects;
 use crate::peer::Eviction;
@@ -16,12 +16,13 @@ const READ_AHEAD: usize = 64 << 10;
 const COMPARED: usize = 16;
 
 impl<P: Peer> Shard<P> {
-    /// Whether more may be read from a connection: not while its answers pile up.
+    /// Whether more may be read from a connection: not while its replies pile up, nor while bytes
+    /// that were read before wait to be processed.
     #[must_use]
     pub fn may_read(&self, id: ConnectionId) -> bool {
         let most = READ_AHEAD.min(self.settings.bounds().each);
         let connection = self.connections.get(id.index());
-        connection.is_some_and(|connection| connection.waiting() <= most)
+        connection.is_some_and(|connection| !connection.behind && connection.waiting() <= most)
     }
 
     /// The socket takes bytes again.
@@ -32,7 +33,8 @@ impl<P: Peer> Shard<P> {
         let Some(outbox) = &connection.outbox else {
             return;
         };
-        let queued = outbox.publications();
+        let (queued, waiting) = (outbox.publications(), outbox.waiting());
+        self.budget.spend(cost::write(waiting));
         if let Err(broken) = connection.flush() {
             return self.broken(id, broken, now, effects);
         }
@@ -44,9 +46,7 @@ impl<P: Peer> Shard<P> {
         self.unwatch(id);
         let connection = &mut self.connections[id.index()];
         connection.outbox = None;
-        if matches!(connection.state, State::Closing { deaf: true, .. }) {
-            connection.peer.shutdown();
-        }
+        self.shut_down_if_done(id);
     }
 
     /// Sends bytes that are no publications; ends the connection where that fails.
@@ -82,11 +82,16 @@ impl<P: Peer> Shard<P> {
     /// While all outboxes of the process hold more than they may, evicts who has stood still for
     /// longest: who takes its bytes at once is not even in the list, and who makes progress
     /// stands at its end.
+    ///
+    /// One at least is evicted; the others when the budget allows.
     pub(super) fn relieve(&mut self, now: u64, effects: &mut impl Effects<P>) {
         while self.settings.outboxes.is_over()
             && let Some(id) = self.heaviest()
         {
             self.evict(ConnectionId(id), Eviction::OutboxTotalBytes, now, effects);
+            if self.budget.is_spent() {
+                break;
+            }
         }
     }
 
@@ -100,6 +105,11 @@ impl<P: Peer> Shard<P> {
         let size = |id: &u32| self.connections[*id as usize].waiting().checked_ilog2();
         // Of equal ones `max_by_key` takes the last.
         ends.into_iter().rev().max_by_key(size)
+    }
+
+    /// Whether all outboxes hold more than they may, and some of it is here.
+    pub(super) fn has_excess(&self) -> bool {
+        self.waiting.first().is_some() && self.settings.outboxes.is_over()
     }
 
     /// Who stands still for too long.

@@ -5,6 +5,7 @@ use crate::deflate::Deflater;
 use crate::encode::put_close;
 use crate::encode::put_frame;
 use crate::encode::put_masked_frame;
+use crate::message::Message;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const SERVER: DecodeOptions = DecodeOptions {
@@ -498,4 +499,107 @@ fn zeros(len: usize) -> Vec<u8> {
     let mut deflated = Deflater::new(6).deflate(&head).unwrap().into_vec();
     deflated.push(0);
     deflated
+}
+
+/// The control frames of `chunks`, with what was kept at the most between two of them.
+fn feed_control(chunks: &[&[u8]], deflate: bool) -> (Vec<Owned>, Option<Violation>) {
+    let mut decoder = Decoder::new();
+    let mut events = Vec::new();
+    for chunk in chunks {
+        let mut bytes = chunk.to_vec();
+        let mut input = Input::new(&mut bytes);
+        loop {
+            match decoder.decode_control(&mut input, &SERVER, deflate) {
+                Ok(Some(event)) => events.push(event.into()),
+                Ok(None) => break,
+                Err(violation) => return (events, Some(violation)),
+            }
+        }
+        assert_eq!(input.remaining(), 0);
+        if let Some(Message::Text(_) | Message::Binary(_) | Message::Compressed(..)) =
+            decoder.0.as_ref().and_then(|partial| partial.kept())
+        {
+            panic!("a payload was kept");
+        }
+    }
+    (events, None)
+}
+
+#[test]
+fn data_is_skipped_where_only_control_frames_are_decoded() {
+    let ping = || Owned::Ping(b"p".to_vec());
+    let stream = [
+        masked(0x81, b"\xff not UTF-8"),
+        // Fragments with a ping between them, the first one not valid deflate.
+        masked(0x41, &[0xff; 300]),
+        masked(0x89, b"p"),
+        masked(0x80, &[0xff; 300]),
+        masked(0x82, &[7; 1_000]),
+        masked(0x88, b""),
+    ]
+    .concat();
+    for size in [1, 2, 7, 500, stream.len()] {
+        let chunks: Vec<&[u8]> = stream.chunks(size).collect();
+        let (events, violation) = feed_control(&chunks, true);
+        assert_eq!(
+            (&events[..], violation),
+            (&[ping(), Owned::Close(None)][..], None)
+        );
+    }
+    for (bytes, violation) in [
+        (masked(0x82, &[0; 1_001]), Violation::MessageTooBig),
+        (masked(0xc1, b"x"), Violation::ReservedBits),
+        (masked(0x80, b"x"), Violation::UnexpectedContinuation),
+        (
+            [masked(0x01, &[0; 600]), masked(0x80, &[0; 401])].concat(),
+            Violation::MessageTooBig,
+        ),
+        (
+            [masked(0x01, b"x"), masked(0x81, b"x")].concat(),
+            Violation::ExpectedContinuation,
+        ),
+    ] {
+        for size in [1, bytes.len()] {
+            let chunks: Vec<&[u8]> = bytes.chunks(size).collect();
+            assert_eq!(feed_control(&chunks, false), (vec![], Some(violation)));
+        }
+    }
+}
+
+#[test]
+fn a_message_that_began_before_is_skipped_to_its_end() {
+    let mut decoder = Decoder::new();
+    let (events, _) = feed(&mut decoder, &[&masked(0x01, &[b'x'; 700])], &SERVER);
+    assert_eq!(events, []);
+    let mut rest = [masked(0x80, &[b'x'; 300]), masked(0x8a, b"")].concat();
+    let mut input = Input::new(&mut rest);
+    let event = decoder.decode_control(&mut input, &SERVER, false);
+    assert_eq!(event, Ok(Some(Event::Pong(b""))));
+    assert_eq!(decoder.decode_control(&mut input, &SERVER, false), Ok(None));
+    assert!(decoder.is_idle());
+}
+
+#[test]
+fn an_inflater_counts_what_it_made() {
+    let mut inflater = Inflater::new();
+    let options = DecodeOptions {
+        message_bytes_max: 100,
+        ..SERVER
+    };
+    let mut deflater = Deflater::new(6);
+    for (len, violation, counted) in [
+        (100, None, 100..=100),
+        // Inflated up to the bound and no further.
+        (1_000, Some(Violation::MessageTooBig), 101..=101),
+    ] {
+        let head = deflater.deflate(&vec![b'x'; len]).expect("smaller");
+        let payload = [&head[..], &[0]].concat();
+        let mut decoder = Decoder::new();
+        let frame = masked(0xc1, &payload);
+        let (_, refused) = feed_with(&mut decoder, &[&frame], &options, Some(&mut inflater));
+        assert_eq!(refused, violation);
+        let inflated = inflater.take_inflated();
+        assert!(counted.contains(&inflated), "{inflated}");
+        assert_eq!(inflater.take_inflated(), 0);
+    }
 }

@@ -10,7 +10,9 @@ fn text(chunks: &[&[u8]]) -> Result<String, Violation> {
     message.check_end()?;
     match message {
         Message::Text(text) => Ok(text.as_str().to_owned()),
-        Message::Binary(_) | Message::Compressed(..) => panic!("a text message"),
+        Message::Binary(_) | Message::Compressed(..) | Message::Skipped(_) => {
+            panic!("a text message")
+        }
     }
 }
 
@@ -84,6 +86,7 @@ fn capacity(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.whole.capacity(),
         Message::Binary(bytes) | Message::Compressed(bytes, _) => bytes.capacity(),
+        Message::Skipped(_) => 0,
     }
 }
 

@@ -47,7 +47,9 @@ fn describe(metric: &Metric, out: &mut String) {
             let words = words.join(", ");
             write(out, format_args!("- Label: `{label}`, one of {words}\n"));
         }
-        Read::GaugeByShard(_) => out.push_str("- Label: `shard`, its number from 0\n"),
+        Read::GaugeByShard(_) | Read::SecondsByShard(_) => {
+            out.push_str("- Label: `shard`, its number from 0\n")
+        }
         Read::Gauge(_)
         | Read::Seconds(_)
         | Read::Histogram(_)

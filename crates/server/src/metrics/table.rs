@@ -179,6 +179,9 @@ metrics! {
         observed deliveries = Read::Counter(|now| now.totals.deliveries);
             "Publish frames handed to the system"
             "When it stands still while `triggers` grows and pages are open."
+        observed shard_turn_seconds_max = Read::SecondsByShard(|now| now.node.longest_turns());
+            "Longest turn of a shard in the last one to two minutes, in seconds: in a turn a shard serves all of its connections once, within a budget of work"
+            "When it is above 0.02 on a machine that is not overloaded: deliveries and pings of that shard wait as long. A machine without idle time makes turns longer, too; `compression.level` and `limits.message_bytes` above their defaults as well."
         observed undelivered = Read::Counter(|now| now.totals.undelivered);
             "Publish frames that were lost with their connection"
             "When it grows faster than connections end: see `evictions`."

@@ -203,6 +203,7 @@ fn a_slow_client_gets_the_rest_of_a_compressed_frame_later() {
 fn a_name_that_no_stored_block_holds_makes_the_frame_a_plain_one() {
     let mut settings = settings();
     settings.limits.request_id_bytes = 1 << 17;
+    settings.limits.message_bytes = 1 << 18;
     let mut world = World::with(settings);
     world.offer = Some(OFFER);
     let mut client = world.open(GRANT);

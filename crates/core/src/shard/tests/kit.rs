@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, message: String, admission: Admission, room: usize) -> Client {
+    pub(super) fn connect(&mut self, message: String, admission: Admission, room: usize) -> Client {
         let wire = Rc::new(RefCell::new(Wire {
             bytes: Vec::new(),
             room,
@@ -245,6 +245,24 @@ impl World {
         let mut bytes = bytes.to_vec();
         self.shard
             .receive(client.id, &mut bytes, self.now, &mut self.outside);
+    }
+
+    /// A phase of so many units begins; zero: without a bound.
+    pub(super) fn begin(&mut self, units: u64) {
+        let units = if units == 0 { u64::MAX } else { units };
+        self.shard.budget.begin(units, units);
+    }
+
+    /// Continues, phase by phase, with what exceeded a slice.
+    pub(super) fn resume(&mut self, units: u64) {
+        while self.shard.is_behind() {
+            self.begin(units);
+            self.shard.resume(self.now, &mut self.outside);
+        }
+    }
+
+    pub(super) fn clean_up(&mut self) {
+        self.shard.clean_up(self.now, &mut self.outside);
     }
 
     pub(super) fn frame(&mut self, client: &Client, opcode: Opcode, payload: &[u8]) {

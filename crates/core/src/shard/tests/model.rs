@@ -32,6 +32,8 @@ struct Mode {
     outbox_total_bytes: usize,
     /// How long an outbox may stand still, in ms; zero: for ever.
     outbox_age: u64,
+    /// Units that an operation may spend at once; zero: no bound.
+    units: u64,
     /// Shortest head that is compressed for those who take it.
     threshold: usize,
 }
@@ -59,6 +61,7 @@ fn check(mode: Mode, operations: &[Operation]) {
             },
         },
         mode.eager,
+        mode.units,
     );
     for operation in operations {
         reference.apply(operation);
@@ -73,18 +76,24 @@ pub(crate) fn fuzz(bytes: &[u8]) {
     check(choices.mode(), &choices.operations());
 }
 
+/// Often so few that a message is a whole slice.
+fn units() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 1..10_000u64]
+}
+
 proptest! {
     #[test]
     fn every_subscriber_gets_what_it_should(
         operations in operations(),
         exact: bool,
         eager: bool,
+        units in units(),
         threshold in 0..200usize,
     ) {
         let matching = if exact { Matching::Exact } else { Matching::Wildcard };
         let (outbox_bytes, outbox_total_bytes, outbox_age) = (0, 0, 0);
         let mode =
-            Mode { matching, eager, outbox_bytes, outbox_total_bytes, outbox_age, threshold };
+            Mode { matching, eager, outbox_bytes, outbox_total_bytes, outbox_age, units, threshold };
         check(mode, &operations);
     }
 
@@ -95,11 +104,12 @@ proptest! {
         outbox_bytes in prop_oneof![Just(0), 1usize..400],
         outbox_total_bytes in prop_oneof![Just(0), 1usize..2_000],
         outbox_age in prop_oneof![Just(0), 1u64..10_000],
+        units in units(),
         threshold in 0..200usize,
     ) {
         let matching = Matching::Wildcard;
         let mode =
-            Mode { matching, eager, outbox_bytes, outbox_total_bytes, outbox_age, threshold };
+            Mode { matching, eager, outbox_bytes, outbox_total_bytes, outbox_age, units, threshold };
         check(mode, &operations);
     }
 }

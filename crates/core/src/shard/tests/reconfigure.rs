@@ -98,6 +98,7 @@ fn status_and_compression_change_and_matching_stays() {
             compression: Compression {
                 threshold: 64,
                 level: 9,
+                ..Compression::default()
             },
             ..settings()
         },

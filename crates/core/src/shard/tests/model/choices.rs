@@ -42,6 +42,7 @@ impl Choices<'_> {
             outbox_bytes: self.bound(400),
             outbox_total_bytes: self.bound(2_000),
             outbox_age: self.bound(10_000) as u64,
+            units: self.bound(10_000) as u64,
             threshold: self.below(200),
         }
     }
