@@ -85,6 +85,7 @@ async fn life(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::of(&config.backend);
     let backend = Guard::http(config.backend)?;
+    let websocket_path = config.server.door.websocket_path.clone();
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let broker = broker::make(config.rabbitmq, live.clone())?;
     let gateway = tokio::select! {
@@ -94,7 +95,10 @@ async fn life(
             return Ok(ExitCode::SUCCESS);
         }
     };
-    info!("browsers connect to {} at /ws/", gateway.public());
+    info!(
+        "browsers connect to {} at {websocket_path}",
+        gateway.public()
+    );
     info!("triggers, metrics and health are on {}", gateway.internal());
 
     let status = format!("browsers connect to {}", gateway.public());

@@ -127,7 +127,9 @@ pub(super) async fn connect(request: Request) -> anyhow::Result<Socket> {
             .trim()
             .to_owned();
         let help = match status {
-            404 | 405 => format!("; websockets are served at /ws/, this is {path}"),
+            404 | 405 => format!(
+                "; websockets are served at /ws/, or what websocket_path says; this is {path}"
+            ),
             503 => "; it is full, starting or leaving: try again later".to_owned(),
             _ => String::new(),
         };

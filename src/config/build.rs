@@ -207,6 +207,8 @@ fn server(values: &Values) -> ServerConfig {
             threads => threads,
         },
         door: DoorConfig {
+            websocket_path: values.websocket_path.value.clone(),
+            root_health: values.root_health.value,
             origins: Origins {
                 allow: values.origins_allow.value.clone(),
                 require: values.origins_require.value,

@@ -30,6 +30,7 @@ pub(crate) use text::Name;
 pub(crate) use text::Password;
 pub(crate) use text::RelativePath;
 pub(crate) use text::Steps;
+pub(crate) use text::UrlPath;
 
 use crate::config::mistake::Mistakes;
 use crate::config::node::Node;

@@ -7,6 +7,8 @@ use crate::config::settings::changed;
 
 /// Settings that a reload changes. All others need a restart.
 const LIVE: &[&str] = &[
+    "websocket_path",
+    "root_health",
     "trusted_proxies",
     "x_forwarded_for",
     "proxy_protocol",

@@ -8,14 +8,14 @@ use ht_backend::FORWARD_BYTES_MAX;
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
 use ht_server::config::{
-    AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
-    Listen, Matching, OriginPattern, ReadinessConfig, RecoveryConfig, Secret, ServerLimits,
-    TcpOptions, Trusted, TrustedProxies,
+    AuthConfig, Compression, DoorConfig, DrainConfig, GapPolicy, HookQueueConfig, HostPattern,
+    KeepaliveConfig, Listen, Matching, OriginPattern, ReadinessConfig, RecoveryConfig, Secret,
+    ServerLimits, TcpOptions, Trusted, TrustedProxies,
 };
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKey, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
-    Kind, Listed, Memory, Mode, Name, Password, Period, RelativePath, Size, Steps,
+    Kind, Listed, Memory, Mode, Name, Password, Period, RelativePath, Size, Steps, UrlPath,
 };
 use crate::config::layers::Layers;
 use crate::config::legacy::PythonVariables;
@@ -133,7 +133,11 @@ fn any_tcp(text: &str) -> Listen {
 
 settings! {
     listen: Listen, "listen", Address, any_tcp("0.0.0.0:5000"),
-        "Where browsers connect, at `/ws/`. Nothing that can publish or inspect is served here.";
+        "Where browsers connect, at `websocket_path`. Nothing that can publish or inspect is served here.";
+    websocket_path: String, "websocket_path", UrlPath, DoorConfig::default().websocket_path,
+        "The path of the websocket on `listen`, as it arrives here: where a proxy in front removes a prefix, without it. It is served with and without the slash at its end.";
+    root_health: bool, "root_health", Flag, DoorConfig::default().root_health,
+        "Answer `GET /` on `listen` with 200, for load balancers that check nothing else; with 503 once the node shuts down. `/health` is there in any case.";
     listen_mode: u32, "listen_mode", Mode, 0o660,
         "Permission bits of the unix sockets that `listen` and `internal.listen` make.";
     threads: usize, "threads", count(0, 1_024), 0,
@@ -149,7 +153,7 @@ settings! {
         "When the variables of the Python version count. `auto`: always in the environment and in the file that `ENV_FILE` names; in an `.env` file that merely lies nearby, which may be another program's, only where nothing else sets `backend.url` or `backend.socket`. `always`: in such a file, too. `never`: nowhere.";
 
     origins_allow: Vec<OriginPattern>, "origins.allow", Listed::<OriginPattern>::of("origins.allow", r#"["https://app.example", "https://*.example.com"]"#), Vec::new(),
-        "Pages that may open a websocket, beside those of the host that it is asked of, whatever their port. `*` stands for whatever comes before the first dot, `[\"*\"]` opens the gateway to every page of the web. Others get 403. A list called `origins` at the top of the file, or `HT_ORIGINS`, means the same.";
+        "Pages that may open a websocket, beside those of the host that it is asked of, whatever their port. `*` stands for whatever comes before the first dot, `[\"*\"]` opens the gateway to every page of the web. Others get 403. Packaged apps and extensions have origins of their own (`tauri://localhost`, `capacitor://localhost`, `app://*`, `file://`, `chrome-extension://<id>`), and pages without one (sandboxed frames, data: URLs) send `null`, which then stands for such pages of every site. A list called `origins` at the top of the file, or `HT_ORIGINS`, means the same.";
     origins_require: bool, "origins.require", Flag, false,
         "Refuse clients that send no `Origin`, too. Browsers send one, other programs need not.";
 

@@ -35,6 +35,7 @@ mod metrics;
 mod order;
 mod origin;
 mod outages;
+mod paths;
 mod rabbitmq;
 mod readiness;
 mod reload;

@@ -83,9 +83,13 @@ impl fmt::Display for Listen {
     }
 }
 
-/// Whom the public listener believes, and which pages it serves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What the public listener serves, whom it believes and which pages may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoorConfig {
+    /// The path of the websocket; served with and without a slash at its end.
+    pub websocket_path: String,
+    /// Whether `GET /` is answered with 200, for load balancers.
+    pub root_health: bool,
     /// Which pages may open a websocket.
     pub origins: Origins,
     /// Where proxies are whose word counts.
@@ -94,6 +98,19 @@ pub struct DoorConfig {
     pub x_forwarded_for: bool,
     /// Whether every connection from a trusted proxy begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+}
+
+impl Default for DoorConfig {
+    fn default() -> Self {
+        Self {
+            websocket_path: "/ws/".to_owned(),
+            root_health: false,
+            origins: Origins::default(),
+            trusted_proxies: TrustedProxies::default(),
+            x_forwarded_for: false,
+            proxy_protocol: false,
+        }
+    }
 }
 
 /// The listener that the API and the operator use.

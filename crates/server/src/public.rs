@@ -7,9 +7,11 @@ pub(crate) mod origin;
 mod door;
 mod first_frame;
 mod handshake;
+mod place;
 mod proxy_protocol;
 mod subprotocol;
 mod upgrade;
+mod webkit;
 
 use std::convert::Infallible;
 use std::io;
@@ -48,6 +50,7 @@ use crate::public::address::Arrival;
 use crate::public::address::Peer;
 use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
+use crate::public::place::Place;
 use crate::public::subprotocol::Offer;
 use crate::public::upgrade::Entry;
 use crate::public::upgrade::Handover;
@@ -242,14 +245,14 @@ async fn respond_to(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     let settings = public.live.now();
-    let path = request.uri().path();
-    let response = match path {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = match Place::of(&request, &settings.door) {
         _ if head_bytes(&request) > settings.limits.head_bytes => {
             public.node.counters.handshake_errors.add("head");
             let sentence = "The request head is longer than limits.head_bytes.";
             respond::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
         }
-        "/ws/" | "/ws" if request.method() == Method::GET => match handshake::check(&request) {
+        Place::Websocket if request.method() == Method::GET => match handshake::check(&request) {
             Ok(accept) => {
                 let upgrade = hyper::upgrade::on(&mut request);
                 match admit(public, &settings, arrival, &mut request).await {
@@ -270,15 +273,11 @@ async fn respond_to(
                 *response
             }
         },
-        "/ws/" | "/ws" => respond::method_not_allowed("GET"),
-        "/health" if matches!(*request.method(), Method::GET | Method::HEAD) => {
-            respond::text(StatusCode::OK, "ok")
-        }
-        "/health" => respond::method_not_allowed("GET, HEAD"),
-        _ => respond::text(
-            StatusCode::NOT_FOUND,
-            "There is nothing here. Websockets: /ws/",
-        ),
+        Place::Websocket => respond::method_not_allowed("GET"),
+        Place::Health if reads => respond::text(StatusCode::OK, "ok"),
+        Place::Root if reads => place::root_health(&public.node),
+        Place::Health | Place::Root => respond::method_not_allowed("GET, HEAD"),
+        Place::Nothing => place::nothing(&request, &settings.door),
     };
     Ok(last(response))
 }

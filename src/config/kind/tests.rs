@@ -214,3 +214,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_path_of_the_websocket_is_a_path_alone() {
+    for (written, part) in [
+        ("/ws/", ""),
+        ("/app/ws", ""),
+        ("/", ""),
+        ("/app%20a/ws/", ""),
+        ("ws/", "expected a path that begins with a slash"),
+        ("", "expected a path that begins with a slash"),
+        ("/app ws/", "expected a path"),
+        ("wss://app.example/ws/", "without the scheme and the host"),
+        ("/ws/?token=a", "leave out what begins with ?"),
+        ("/app//ws/", "two slashes"),
+        ("/health/", "health check"),
+    ] {
+        let mut mistakes = Mistakes::default();
+        let read = UrlPath.take(&raw(written), "websocket_path", &mut mistakes);
+        assert_eq!(read.is_some(), part.is_empty(), "{written:?}: {mistakes}");
+        assert!(
+            mistakes.is_empty() || mistakes.to_string().contains(part),
+            "{mistakes}"
+        );
+    }
+}

@@ -144,6 +144,43 @@ impl Kind for RelativePath {
     }
 }
 
+/// The path of the websocket.
+pub(crate) struct UrlPath;
+
+impl Kind for UrlPath {
+    type Value = String;
+
+    fn read(&self, node: &Node) -> Result<String, Wrong> {
+        let text = node.text().ok_or(Wrong::Kind)?;
+        let says = |what: &str| Err(Wrong::Says(format!("{text:?}: {what}")));
+        if text.contains("://") {
+            return says("write the path alone, without the scheme and the host");
+        }
+        if text.contains(['?', '#']) {
+            return says("leave out what begins with ? or #");
+        }
+        if text.contains("//") {
+            return says("two slashes follow each other");
+        }
+        if text.trim_end_matches('/') == "/health" {
+            return says("this is the path of the health check");
+        }
+        let is_path = text.starts_with('/') && !text.contains(char::is_whitespace);
+        match text.parse::<http::Uri>() {
+            Ok(uri) if is_path && uri.path() == text => Ok(text.to_owned()),
+            Ok(_) | Err(_) => Err(Wrong::Kind),
+        }
+    }
+
+    fn expects(&self) -> String {
+        "a path that begins with a slash, such as \"/app/ws/\"".into()
+    }
+
+    fn show(&self, value: &String) -> String {
+        quoted(value)
+    }
+}
+
 /// A hook's request, `POST user/notify_online/`; empty for none.
 pub(crate) struct Call;
 

@@ -14,6 +14,8 @@ use crate::config::settings::described;
 /// Every setting with a value that is not its default, as TOML.
 const EVERY: &[(&str, &str)] = &[
     ("listen", r#""unix:/run/ht.sock""#),
+    ("websocket_path", r#""/app/ws/""#),
+    ("root_health", "true"),
     ("listen_mode", r#""0600""#),
     ("threads", "3"),
     ("trusted_proxies", r#"["192.0.2.0/24", "unix"]"#),
@@ -37,6 +39,7 @@ const EVERY: &[(&str, &str)] = &[
     ("backend.circuit_failures", "9"),
     ("backend.circuit_backoff", r#""3s""#),
     ("backend.circuit_backoff_max", r#""4s""#),
+    ("backend.forward_bytes_max", r#""3KiB""#),
     ("backend.answer_bytes_max", r#""2MiB""#),
     ("backend.tls_verify", "false"),
     ("backend.tls_ca_file", r#""/ca.pem""#),
@@ -121,6 +124,10 @@ fn assert_every(config: &Config) {
     };
     assert_eq!((&server.listen, server.threads), (&unix, 3));
     let door = &server.door;
+    assert_eq!(
+        (&*door.websocket_path, door.root_health),
+        ("/app/ws/", true)
+    );
     let trusted: Vec<_> = door.trusted_proxies.entries();
     assert_eq!(texts(&trusted), ["192.0.2.0/24", "unix"]);
     assert_eq!(texts(&door.origins.allow), ["https://*.example", "null"]);
@@ -238,6 +245,7 @@ fn assert_every(config: &Config) {
         [guard.circuit_backoff, guard.circuit_backoff_max].map(|time| time.as_secs()),
         [3, 4]
     );
+    assert_eq!(backend.guard.forward_bytes_max, 3 << 10);
     assert_eq!(backend.answer_bytes_max, 2 << 20);
     assert!(!backend.tls_verify);
     assert_eq!(backend.tls_ca_file.as_deref(), Some(Path::new("/ca.pem")));

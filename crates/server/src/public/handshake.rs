@@ -15,6 +15,7 @@ use sha1::Digest;
 use sha1::Sha1;
 
 use crate::public::subprotocol;
+use crate::public::webkit::misreads_compression;
 use crate::respond;
 use crate::respond::Body;
 
@@ -77,8 +78,14 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response
     })
 }
 
-/// What can be agreed upon about compression.
+/// What can be agreed upon about compression. With a browser that cannot read what it offers:
+/// nothing.
 pub(super) fn compression(headers: &HeaderMap) -> Option<PerMessageDeflate> {
+    let user_agent = headers.get(header::USER_AGENT);
+    let user_agent = user_agent.and_then(|value| value.to_str().ok());
+    if user_agent.is_some_and(misreads_compression) {
+        return None;
+    }
     let offers = headers.get_all(header::SEC_WEBSOCKET_EXTENSIONS).iter();
     PerMessageDeflate::negotiate(offers.map(HeaderValue::as_bytes))
 }
@@ -183,6 +190,24 @@ mod tests {
         );
         let response = switching(&accept, agreed(&GOOD));
         assert!(!response.headers().contains_key("sec-websocket-extensions"));
+    }
+
+    #[test]
+    fn compression_is_declined_for_browsers_that_misread_it() {
+        let agreed = |user_agent: &'static str| {
+            let headers = [
+                ("sec-websocket-extensions", "permessage-deflate"),
+                ("user-agent", user_agent),
+            ];
+            compression(request(&headers).headers()).is_some()
+        };
+        assert!(!agreed(
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 15_2 like Mac OS X)"
+        ));
+        assert!(agreed(
+            "Mozilla/5.0 (iPhone; CPU iPhone OS 15_4 like Mac OS X)"
+        ));
+        assert!(agreed("Gecko"));
     }
 
     #[test]

@@ -1,0 +1,120 @@
+//! What is served where on the public listener.
+
+use http::{Request, Response, StatusCode, header};
+
+use crate::config::DoorConfig;
+use crate::node::Node;
+use crate::respond::{self, Body};
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Websocket,
+    /// `/health`.
+    Health,
+    /// `/`, where load balancers may look.
+    Root,
+    Nothing,
+}
+
+impl Place {
+    pub(super) fn of<B>(request: &Request<B>, door: &DoorConfig) -> Self {
+        let path = request.uri().path();
+        let is_upgrade = request.headers().contains_key(header::UPGRADE);
+        match path {
+            // The websocket may have this path as well.
+            "/" if door.root_health && !is_upgrade => Self::Root,
+            _ if is_same(path, &door.websocket_path) => Self::Websocket,
+            "/health" => Self::Health,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Whether two paths are the same but for a slash at their end.
+fn is_same(one: &str, other: &str) -> bool {
+    let plain = |path: &str| path.strip_suffix('/').unwrap_or(path).len();
+    one[..plain(one)] == other[..plain(other)]
+}
+
+/// What a load balancer hears at `/`: 200 until the node shuts down. Unlike `/ready` it has nothing
+/// to say of a broker or of memory, which would take all nodes out of service at once.
+pub(super) fn root_health(node: &Node) -> Response<Body> {
+    if node.draining.load(std::sync::atomic::Ordering::Relaxed) {
+        return respond::text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this node is shutting down",
+        );
+    }
+    respond::text(StatusCode::OK, "ok")
+}
+
+/// Longest prefix that is repeated to a client, in bytes.
+const PREFIX_SHOWN: usize = 100;
+
+/// 404, with the path that there is.
+pub(super) fn nothing<B>(request: &Request<B>, door: &DoorConfig) -> Response<Body> {
+    let (asked, path) = (request.uri().path(), &door.websocket_path);
+    let mut sentence = format!("There is nothing here. Websockets: {path}");
+    let plain = asked.strip_suffix('/').unwrap_or(asked);
+    let prefix = plain.strip_suffix(path.strip_suffix('/').unwrap_or(path));
+    if let Some(prefix) = prefix.filter(|it| (1..=PREFIX_SHOWN).contains(&it.len())) {
+        sentence += &format!(
+            ". Have the proxy in front remove {prefix}, or set websocket_path = {asked:?} in the \
+             gateway's configuration."
+        );
+    }
+    respond::text(StatusCode::NOT_FOUND, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(path: &str, websocket_path: &str, root_health: bool, upgrade: bool) -> Place {
+        let mut request = Request::get(path);
+        if upgrade {
+            request = request.header(header::UPGRADE, "websocket");
+        }
+        let door = DoorConfig {
+            websocket_path: websocket_path.to_owned(),
+            root_health,
+            ..DoorConfig::default()
+        };
+        Place::of(&request.body(()).unwrap(), &door)
+    }
+
+    #[test]
+    fn the_websocket_is_at_its_path_with_and_without_the_slash() {
+        for (path, configured, expected) in [
+            ("/ws/", "/ws/", Place::Websocket),
+            ("/ws", "/ws/", Place::Websocket),
+            ("/ws/?token=a", "/ws/", Place::Websocket),
+            ("/ws//", "/ws/", Place::Nothing),
+            ("/WS/", "/ws/", Place::Nothing),
+            ("/app/ws/", "/ws/", Place::Nothing),
+            ("/", "/ws/", Place::Nothing),
+            ("/app/ws/", "/app/ws/", Place::Websocket),
+            ("/app/ws", "/app/ws/", Place::Websocket),
+            ("/app/ws/", "/app/ws", Place::Websocket),
+            ("/ws/", "/app/ws/", Place::Nothing),
+            ("/", "/", Place::Websocket),
+            ("/health", "/", Place::Health),
+        ] {
+            for upgrade in [false, true] {
+                let found = place(path, configured, false, upgrade);
+                assert_eq!(found, expected, "{path} {configured}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_root_is_for_load_balancers_where_they_are_answered() {
+        assert_eq!(place("/", "/ws/", true, false), Place::Root);
+        assert_eq!(place("/?x", "/ws/", true, false), Place::Root);
+        assert_eq!(place("/ws/", "/ws/", true, false), Place::Websocket);
+        assert_eq!(place("/", "/", true, false), Place::Root);
+        assert_eq!(place("/", "/", true, true), Place::Websocket);
+        assert_eq!(place("/", "/ws/", true, true), Place::Nothing);
+    }
+}
