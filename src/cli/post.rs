@@ -122,7 +122,7 @@ impl Door {
             .await
             .map_err(|cause| unreachable(url, &cause))?;
         stream.set_nodelay(true)?;
-        let path = format!("{}{path}", uri.path().trim_end_matches('/'));
+        let path = below(uri.path(), path);
         Self::over(stream, authority.as_str(), path, api_key).await
     }
 
@@ -169,8 +169,40 @@ impl Door {
     }
 }
 
+/// The path below that of the listener's address, which may already end in it.
+fn below(base: &str, path: &str) -> String {
+    let name = path.trim_matches('/');
+    let mut parts: Vec<_> = base.split('/').filter(|part| !part.is_empty()).collect();
+    while parts.last() == Some(&name) {
+        parts.pop();
+    }
+    let base: String = parts.iter().map(|part| format!("/{part}")).collect();
+    base + path
+}
+
 fn unreachable(url: &str, cause: &io::Error) -> anyhow::Error {
     anyhow!(
         "no connection to {url} ({cause}): is the gateway running, and is this its internal.listen?"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_already_end_in_the_path() {
+        for (base, expected) in [
+            ("", "/trigger/"),
+            ("/", "/trigger/"),
+            ("//", "/trigger/"),
+            ("/trigger", "/trigger/"),
+            ("/trigger/", "/trigger/"),
+            ("//trigger//trigger/", "/trigger/"),
+            ("/gateway", "/gateway/trigger/"),
+            ("/gateway//trigger/", "/gateway/trigger/"),
+        ] {
+            assert_eq!(below(base, "/trigger/"), expected, "{base}");
+        }
+    }
 }

@@ -84,9 +84,10 @@ pub(super) fn published(answer: &Answer, with_key: bool) -> anyhow::Result<Strin
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             bail!("the gateway asks for a key: give --api-key, or set HT_INTERNAL__API_KEY")
         }
-        StatusCode::NOT_FOUND => {
-            bail!("there is no /trigger/: use the address of internal.listen, not of listen")
-        }
+        StatusCode::NOT_FOUND => bail!(
+            "there is no /trigger/ ({said}): use the address of internal.listen, without a path, \
+             and not that of listen"
+        ),
         status => bail!("the gateway refused: {said} (status {})", status.as_u16()),
     }
 }

@@ -4,12 +4,8 @@ use std::io::Write as _;
 
 use serde_json::json;
 
-use crate::support::Gateway;
-use crate::support::StubBackend;
-use crate::support::http;
-use crate::triggers::expect_nothing;
-use crate::triggers::gateway;
-use crate::triggers::listener;
+use crate::support::{Answer, Gateway, StubBackend, http};
+use crate::triggers::{expect_nothing, gateway, listener};
 
 #[test]
 fn other_requests_of_the_internal_listener_are_told_what_is_there() {
@@ -32,9 +28,6 @@ fn other_requests_of_the_internal_listener_are_told_what_is_there() {
         gateway.get("/ready").json(),
         json!({"ready": true, "reasons": []})
     );
-    // The metrics end as OpenMetrics wants it, and every family is described.
-    let metrics = gateway.get("/metrics");
-    assert!(metrics.text().ends_with("# EOF\n"));
     assert_eq!(gateway.metric("high_templar_connections"), 0);
 }
 
@@ -250,4 +243,77 @@ fn the_internal_listener_can_be_a_unix_socket() {
         let answer = http::request(gateway.internal(), "GET", "/ready", &[("Host", host)], b"");
         assert_eq!(answer.status, 200, "{host}: {answer:?}");
     }
+}
+
+#[test]
+fn a_publishers_address_may_end_in_the_path_already() {
+    let gateway = gateway();
+    let mut client = listener(&gateway);
+    for path in [
+        "/trigger",
+        "//trigger/",
+        "/trigger//",
+        "/trigger/trigger/",
+        "//trigger//trigger",
+    ] {
+        let answer = http::request(gateway.internal(), "POST", path, &[], BODY);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        assert_eq!(client.expect_publish(), (json!(1), json!("x")), "{path}");
+    }
+    for (path, part) in [
+        ("/api/trigger/", "leave out /api before /trigger/"),
+        ("/trigger/room/", "leave out room behind /trigger/"),
+        ("/ws/", "the address of `listen`"),
+    ] {
+        let answer = http::request(gateway.internal(), "POST", path, &[], BODY);
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(answer.text().contains(part), "{path}: {answer:?}");
+    }
+}
+
+/// Sends a head and up to `bytes` of a body as a blocking client does, which reads only after that.
+fn answer_to(gateway: &Gateway, head: &str, bytes: usize) -> Answer {
+    let mut stream = gateway.internal().connect().expect("a connection");
+    stream.write_all(head.as_bytes()).expect("a head");
+    let piece = vec![b' '; 64 << 10];
+    for _ in 0..bytes / piece.len() {
+        stream.write_all(&piece).expect("it is let send");
+    }
+    http::read_answer(&mut stream).expect("an answer").0
+}
+
+#[test]
+fn a_body_that_is_too_long_is_refused_before_it_is_read() {
+    const MIB: usize = 1 << 20;
+    let gateway = gateway();
+    let head =
+        |headers: &str| format!("POST /trigger/ HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n");
+    let length = format!("Content-Length: {}", 20 * MIB);
+    // Whoever asks first sends nothing of the body, and must not be told to go on.
+    for expect in ["100-continue", "100-Continue"] {
+        let answer = answer_to(&gateway, &head(&format!("{length}\r\nExpect: {expect}")), 0);
+        assert_eq!(answer.status, 413, "{answer:?}");
+        assert!(answer.text().contains("16777216"), "{answer:?}");
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    // Nothing of the body has come when it is answered, and all of it may still come.
+    assert_eq!(answer_to(&gateway, &head(&length), 0).status, 413);
+    assert_eq!(answer_to(&gateway, &head(&length), 20 * MIB).status, 413);
+    // The same for other refusals.
+    let foreign = format!("{length}\r\nOrigin: https://evil.example");
+    assert_eq!(answer_to(&gateway, &head(&foreign), 20 * MIB).status, 403);
+    let missing = head(&length).replace("/trigger/", "/elsewhere/");
+    assert_eq!(answer_to(&gateway, &missing, 20 * MIB).status, 404);
+
+    // Within the limit a client that asks first is told to go on.
+    let mut client = listener(&gateway);
+    let mut stream = gateway.internal().connect().expect("a connection");
+    let expect = format!("Content-Length: {}\r\nExpect: 100-continue", BODY.len());
+    stream.write_all(head(&expect).as_bytes()).expect("a head");
+    let (start, _, _) = http::read_head(&mut stream).expect("a head");
+    assert_eq!(start, "HTTP/1.1 100 Continue");
+    stream.write_all(BODY).expect("a body");
+    let (answer, _) = http::read_answer(&mut stream).expect("an answer");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    client.expect_publish();
 }

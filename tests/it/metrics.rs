@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use ht_testkit::rabbitmq::RabbitMq;
 
 use crate::rabbitmq::wait_for_ready;
-use crate::support::Gateway;
-use crate::support::StubBackend;
+use crate::support::{Answer, Gateway, StubBackend, http};
 
 const PAGE: &str = include_str!("../../docs/metrics.md");
 
@@ -27,10 +26,7 @@ fn shown(gateway: &Gateway) -> BTreeSet<String> {
     let types = answer.text().lines();
     types
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-        .map(|(name, kind)| match kind {
-            "counter" => format!("{name}_total"),
-            _ => name.to_owned(),
-        })
+        .map(|(name, _)| name.to_owned())
         .collect()
 }
 
@@ -65,4 +61,38 @@ fn labels_are_the_documented_words() {
         let known = about.contains(&format!("`{word}`"));
         assert!(known || label == "shard", "{line}");
     }
+}
+
+#[test]
+fn the_format_is_the_one_that_is_asked_for() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    let get = |headers: &[(&str, &str)]| {
+        http::request(gateway.internal(), "GET", "/metrics", headers, b"")
+    };
+    let text = get(&[]);
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    assert_eq!(text.header("content-type"), Some(kind));
+    assert!(!text.text().contains("# EOF"));
+    assert!(
+        text.text()
+            .contains("# TYPE high_templar_triggers_total counter\n")
+    );
+
+    let openmetrics = get(&[("Accept", "application/openmetrics-text; version=1.0.0")]);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(openmetrics.header("content-type"), Some(kind));
+    assert!(openmetrics.text().ends_with("# EOF\n"));
+    assert!(
+        openmetrics
+            .text()
+            .contains("# TYPE high_templar_triggers counter\n")
+    );
+    // The same samples in both.
+    let samples = |answer: &Answer| {
+        let lines = answer.text().lines().filter(|line| !line.starts_with('#'));
+        let names = lines.filter_map(|line| line.rsplit_once(' ').map(|(name, _)| name.to_owned()));
+        names.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(samples(&text), samples(&openmetrics));
 }

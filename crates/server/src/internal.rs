@@ -3,6 +3,8 @@
 mod door;
 pub(crate) mod host;
 pub(crate) mod in_flight;
+mod linger;
+mod path;
 mod peers;
 mod quiet;
 mod write_timeout;
@@ -19,7 +21,7 @@ use http::Request;
 use http::Response;
 use http::StatusCode;
 use http::header;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -32,6 +34,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Secret;
 use crate::internal::host::HostError;
+use crate::internal::linger::Lingering;
+use crate::internal::path::Place;
 use crate::internal::peers::Peers;
 use crate::internal::write_timeout::WriteTimeout;
 use crate::listener::ACCEPT_BACKOFF;
@@ -152,7 +156,10 @@ async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: Can
         .header_read_timeout(HEAD_TIMEOUT)
         // A trigger that came whole is done, also when its sender has said that it is finished.
         .half_close(true)
-        .serve_connection(TokioIo::new(WriteTimeout::new(stream)), service);
+        .serve_connection(
+            TokioIo::new(Lingering::new(WriteTimeout::new(stream))),
+            service,
+        );
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         // An error is a client that went away or spoke no HTTP: nothing to do about either.
@@ -167,15 +174,21 @@ async fn respond_to(
     request: Request<Incoming>,
     check_host: bool,
 ) -> Result<Response<Body>, Infallible> {
+    let has_body = !request.body().is_end_stream();
     let admitted = if check_host {
         admit(internal, &request)
     } else {
         Ok(())
     };
-    let response = match admitted {
+    let mut response = match admitted {
         Ok(()) => route(internal, request).await,
         Err(response) => *response,
     };
+    if has_body && is_before_body(response.status()) {
+        // What is left of the body is discarded with the connection: see `linger`.
+        let close = http::HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     if !response.status().is_success() {
         internal
             .node
@@ -188,24 +201,21 @@ async fn respond_to(
 
 async fn route(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    match request.uri().path() {
-        "/trigger/" | "/trigger" => match guard(internal, request.headers()) {
+    match path::find(request.uri().path()) {
+        Place::Trigger => match guard(internal, request.headers()) {
             Err(response) => *response,
             Ok(()) if request.method() == Method::POST => door::trigger(internal, request).await,
             Ok(()) => respond::method_not_allowed("POST"),
         },
-        "/metrics" => match guard(internal, request.headers()) {
+        Place::Metrics => match guard(internal, request.headers()) {
             Err(response) => *response,
-            Ok(()) if reads => metrics::respond(&internal.node),
+            Ok(()) if reads => metrics::respond(&internal.node, request.headers()),
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
-        "/live" if reads => live(&internal.node),
-        "/ready" if reads => ready(&internal.node),
-        "/live" | "/ready" => respond::method_not_allowed("GET, HEAD"),
-        _ => {
-            let sentence = "There is nothing here. Try /trigger/, /metrics, /live or /ready.";
-            error(StatusCode::NOT_FOUND, sentence)
-        }
+        Place::Live if reads => live(&internal.node),
+        Place::Ready if reads => ready(&internal.node),
+        Place::Live | Place::Ready => respond::method_not_allowed("GET, HEAD"),
+        Place::Nothing(sentence) => error(StatusCode::NOT_FOUND, &sentence),
     }
 }
 
@@ -300,6 +310,11 @@ fn ready(node: &Node) -> Response<Body> {
 /// A sentence that says what to fix.
 fn error(status: StatusCode, sentence: &str) -> Response<Body> {
     respond::json(status, &json!({ "error": sentence }))
+}
+
+/// Whether this status answers a request whose body was not read, or not to its end.
+fn is_before_body(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 401 | 403 | 404 | 405 | 413 | 415 | 421)
 }
 
 /// The status as a word for a counter.

@@ -1,6 +1,7 @@
-//! `/metrics` in the OpenMetrics text format, and the documentation of what it shows.
+//! `/metrics` in the Prometheus and the OpenMetrics text format, and the documentation of what it shows.
 
 mod docs;
+mod format;
 mod table;
 
 use std::fmt;
@@ -10,8 +11,7 @@ use std::sync::atomic::Ordering;
 
 use ht_broker::Broker;
 use ht_core::stats::Stats;
-use http::Response;
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::encoding::EncodeMetric;
@@ -26,6 +26,7 @@ use prometheus_client::registry::Registry;
 pub use crate::metrics::docs::markdown;
 pub(crate) use crate::metrics::table::Counters;
 
+use crate::metrics::format::Format;
 use crate::metrics::table::SECTIONS;
 use crate::node::Node;
 use crate::respond;
@@ -94,21 +95,23 @@ pub(crate) struct Labels {
     counts: Box<[AtomicU64]>,
 }
 
-/// All metrics as of now.
-pub(crate) fn respond(node: &Arc<Node>) -> Response<Body> {
+/// All metrics as of now, in the format that the request asks for.
+pub(crate) fn respond(node: &Arc<Node>, headers: &HeaderMap) -> Response<Body> {
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Snapshot(Arc::clone(node))));
     let mut body = String::new();
-    match text::encode(&mut body, &registry) {
-        Ok(()) => {
-            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            respond::with_type(StatusCode::OK, kind, body)
-        }
-        Err(fmt::Error) => respond::text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the metrics could not be written",
-        ),
+    if let Err(fmt::Error) = text::encode(&mut body, &registry) {
+        let sentence = "the metrics could not be written";
+        return respond::text(StatusCode::INTERNAL_SERVER_ERROR, sentence);
     }
+    let format = Format::asked(headers);
+    if format == Format::Prometheus {
+        body = format::to_prometheus(&body);
+    }
+    let mut response = respond::with_type(StatusCode::OK, format.content_type(), body);
+    let accept = HeaderValue::from_static("accept");
+    response.headers_mut().insert(header::VARY, accept);
+    response
 }
 
 struct Snapshot(Arc<Node>);

@@ -28,15 +28,12 @@ pub(super) struct Publisher<'a> {
 impl<'a> Publisher<'a> {
     /// Connects. Times are counted from `epoch`.
     pub(super) async fn open(args: &'a Args, run: &'a str, epoch: Instant) -> anyhow::Result<Self> {
-        // The address of the listener, or that of the triggers.
-        let url = args.trigger.trim_end_matches('/');
-        let url = url.strip_suffix("/trigger").unwrap_or(url);
         let key = args.key.get()?;
         Ok(Self {
             args,
             run,
             epoch,
-            door: Door::open(url, "/trigger/", key.as_deref()).await?,
+            door: Door::open(&args.trigger, "/trigger/", key.as_deref()).await?,
             with_key: key.is_some(),
             next: 0,
         })

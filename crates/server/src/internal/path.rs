@@ -1,0 +1,116 @@
+//! Paths of the internal listener, as publishers' settings make them.
+//!
+//! An address that already ends in `/trigger/`, or in a slash, becomes `/trigger/trigger/` or
+//! `//trigger/` where a client library appends the path. There is no doubt what is meant.
+
+use std::borrow::Cow;
+
+/// What stands at a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Trigger,
+    Metrics,
+    Live,
+    Ready,
+    /// Nothing; a sentence that says which part of the path is too much.
+    Nothing(Cow<'static, str>),
+}
+
+/// The longest part of a path that is repeated to whoever asked for it, in bytes.
+const SHOWN: usize = 100;
+
+/// Finds what a path means. Slashes that follow each other count as one.
+pub(super) fn find(path: &str) -> Place {
+    let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
+    match parts.as_slice() {
+        ["trigger"] | ["trigger", "trigger"] => Place::Trigger,
+        ["metrics"] => Place::Metrics,
+        ["live"] => Place::Live,
+        ["ready"] => Place::Ready,
+        [
+            before @ ..,
+            last @ ("trigger" | "metrics" | "live" | "ready"),
+        ] => {
+            let too_much = shown(&before.join("/"));
+            let right = if *last == "trigger" { "trigger/" } else { last };
+            Place::Nothing(Cow::Owned(format!(
+                "There is nothing at this path: leave out /{too_much} before /{right}."
+            )))
+        }
+        ["trigger", after @ ..] => {
+            let too_much = shown(&after.join("/"));
+            Place::Nothing(Cow::Owned(format!(
+                "There is nothing at this path: leave out {too_much} behind /trigger/."
+            )))
+        }
+        ["ws", ..] => Place::Nothing(Cow::Borrowed(
+            "Websockets are not served here but on the address of `listen`. Try /trigger/, \
+             /metrics, /live or /ready.",
+        )),
+        _ => Place::Nothing(Cow::Borrowed(
+            "There is nothing here. Try /trigger/, /metrics, /live or /ready.",
+        )),
+    }
+}
+
+fn shown(part: &str) -> String {
+    if part.len() <= SHOWN {
+        return part.to_owned();
+    }
+    // Paths are ASCII: everything else is percent-encoded.
+    part.chars().take(SHOWN).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_meant_is_found_and_what_is_too_much_is_named() {
+        for path in [
+            "/trigger/",
+            "/trigger",
+            "//trigger/",
+            "/trigger//",
+            "///trigger///",
+            "/trigger/trigger/",
+            "/trigger//trigger",
+            "/trigger/trigger",
+        ] {
+            assert_eq!(find(path), Place::Trigger, "{path}");
+        }
+        for (path, place) in [
+            ("/metrics", Place::Metrics),
+            ("//metrics/", Place::Metrics),
+            ("/live", Place::Live),
+            ("/ready/", Place::Ready),
+        ] {
+            assert_eq!(find(path), place, "{path}");
+        }
+        for (path, part) in [
+            ("/", "Try /trigger/"),
+            ("", "Try /trigger/"),
+            ("/triggers/", "Try /trigger/"),
+            ("/ws/", "the address of `listen`"),
+            ("/api/trigger/", "leave out /api before /trigger/."),
+            ("/api//v1/trigger", "leave out /api/v1 before /trigger/."),
+            (
+                "/trigger/trigger/trigger/",
+                "leave out /trigger/trigger before /trigger/.",
+            ),
+            ("/metrics/trigger/", "leave out /metrics before /trigger/."),
+            ("/trigger/metrics", "leave out /trigger before /metrics."),
+            ("/trigger/room/", "leave out room behind /trigger/."),
+        ] {
+            let Place::Nothing(sentence) = find(path) else {
+                panic!("{path}");
+            };
+            assert!(sentence.contains(part), "{path}: {sentence}");
+        }
+        let long = format!("/{}/trigger/", "x".repeat(10_000));
+        let Place::Nothing(sentence) = find(&long) else {
+            panic!("a long path");
+        };
+        assert!(sentence.len() < 300, "{sentence}");
+    }
+}
