@@ -100,3 +100,44 @@ fn the_site_of_a_python_deployment_needs_no_new_setting() {
     let other = from_page(&gateway, "https://other.example").refused();
     assert_eq!(other.status, 403);
 }
+
+#[test]
+fn apps_and_pages_without_an_origin_are_told_the_value_that_lets_them_in() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    for origin in [
+        "null",
+        "file://",
+        "app://",
+        "app://bundle",
+        "tauri://localhost",
+        "http://tauri.localhost",
+        "capacitor://localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+        "vscode-webview://1qvjd2b6k7s4i2o1pr0mk9sbbhqkrk2q2o0mlmbhh3q2g8hbd1i0",
+    ] {
+        let refused = from_page(&gateway, origin).refused();
+        assert_eq!(refused.status, 403, "{origin}");
+        let remedy = format!(
+            "add \"{origin}\" to `origins` in the gateway's configuration (HT_ORIGINS={origin})"
+        );
+        assert!(refused.text().contains(&remedy), "{refused:?}");
+    }
+    let origins = "null, file://, app://*, tauri://localhost, chrome-extension://abcdefghijklmnopabcdefghijklmnop";
+    let gateway = Gateway::with(&backend).set("HT_ORIGINS", origins).start();
+    for origin in [
+        "null",
+        "file://",
+        "app://",
+        "app://bundle",
+        "tauri://localhost",
+        "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+    ] {
+        from_page(&gateway, origin).connect().fence();
+    }
+    let other = from_page(
+        &gateway,
+        "chrome-extension://ponmlkjihgfedcbaponmlkjihgfedcba",
+    );
+    assert_eq!(other.refused().status, 403);
+}

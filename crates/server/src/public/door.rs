@@ -104,14 +104,7 @@ fn refuse_origin(
             "an Origin that cannot be read".to_owned(),
             "A browser sends one, and only one.".to_owned(),
         ),
-        Foreign::Page(page) => (
-            format!("the Origin {page}"),
-            format!(
-                "If it is yours, add \"{page}\" to `origins` in the gateway's configuration; where \
-                 it is the site that this websocket belongs to, let the proxy in front pass Host \
-                 on (nginx: proxy_set_header Host $host;)."
-            ),
-        ),
+        Foreign::Page(page) => (format!("the Origin {page}"), remedy_for(page)),
     };
     if let Some(suppressed) = public.node.throttles.tell("origin") {
         let host = headers.get(header::HOST);
@@ -119,4 +112,27 @@ fn refuse_origin(
     }
     let sentence = format!("This gateway serves no websocket with {page}. {remedy}");
     Box::new(respond::text(StatusCode::FORBIDDEN, sentence))
+}
+
+/// What lets a page in. Each kind of page is let in by the value that its browser sends.
+fn remedy_for(page: &str) -> String {
+    let add =
+        format!("add \"{page}\" to `origins` in the gateway's configuration (HT_ORIGINS={page})");
+    let is_web = ["http://", "https://"]
+        .iter()
+        .any(|scheme| page.starts_with(scheme));
+    if page == "null" {
+        format!(
+            "Pages without an origin of their own send it: sandboxed frames, data: URLs, local \
+             files. If yours is one, {add}. It then holds for such pages of every site, so let \
+             them authenticate by a token and not by a cookie."
+        )
+    } else if is_web {
+        format!(
+            "If it is yours, {add}; where it is the site that this websocket belongs to, let the \
+             proxy in front pass Host on (nginx: proxy_set_header Host $host;)."
+        )
+    } else {
+        format!("If it is your app or extension, {add}.")
+    }
 }

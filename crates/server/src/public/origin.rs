@@ -24,6 +24,9 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// Longest scheme, in bytes: much longer than any in use.
 const SCHEME_BYTES_MAX: usize = 64;
 
+/// Longest text behind the scheme of an app, in bytes.
+const APP_BYTES_MAX: usize = 255;
+
 /// Which pages may open a websocket beside those of the host that serves it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
@@ -33,7 +36,8 @@ pub struct Origins {
     pub require: bool,
 }
 
-/// An origin, or many: `https://app.example`, `*.example.com`, `app.example:8443`, `null`, `*`.
+/// An origin, or many: `https://app.example`, `*.example.com`, `app.example:8443`, `null`, `*`,
+/// `tauri://localhost`, `file://`.
 ///
 /// What a pattern leaves out may be anything; a port that is left out in an origin is the one of
 /// its scheme.
@@ -46,6 +50,8 @@ enum Pattern {
     Any,
     /// `null`: pages without an origin of their own, such as files and sandboxed frames.
     Null,
+    /// The origin of an app whose scheme is its own and whose host is none, such as `file://`.
+    App(String),
     Pages {
         scheme: Option<String>,
         host: Hosts,
@@ -126,7 +132,16 @@ impl OriginPattern {
     fn covers(&self, origin: &Origin<'_>) -> bool {
         match (&self.0, origin) {
             (Pattern::Any, _) | (Pattern::Null, Origin::Null) => true,
-            (Pattern::Null, Origin::Page { .. }) | (Pattern::Pages { .. }, Origin::Null) => false,
+            (Pattern::App(app), Origin::App(page)) => app.eq_ignore_ascii_case(page),
+            (Pattern::Null, Origin::Page { .. } | Origin::App(_))
+            | (Pattern::App(_), Origin::Page { .. } | Origin::Null)
+            | (Pattern::Pages { .. }, Origin::Null) => false,
+            // Every page of a scheme.
+            (Pattern::Pages { scheme, host, port }, Origin::App(page)) => {
+                let page_scheme = page.split("://").next().unwrap_or_default();
+                let fits = |scheme: &String| scheme.eq_ignore_ascii_case(page_scheme);
+                *host == Hosts::Any && port.is_none() && scheme.as_ref().is_some_and(fits)
+            }
             (
                 Pattern::Pages { scheme, host, port },
                 Origin::Page {
@@ -172,6 +187,9 @@ impl FromStr for OriginPattern {
         if rest.contains(['/', '?', '#']) {
             return Err(OriginPatternError::Path);
         }
+        if scheme.is_some_and(|scheme| is_app(scheme, rest)) {
+            return Ok(Self(Pattern::App(text.to_ascii_lowercase())));
+        }
         let (text, below) = match rest.strip_prefix("*.") {
             Some(domain) => (domain, true),
             None => (rest, false),
@@ -206,6 +224,7 @@ impl fmt::Display for OriginPattern {
         let (scheme, host, port) = match &self.0 {
             Pattern::Any => return f.write_str("*"),
             Pattern::Null => return f.write_str("null"),
+            Pattern::App(app) => return f.write_str(app),
             Pattern::Pages { scheme, host, port } => (scheme, host, port),
         };
         if let Some(scheme) = scheme {
@@ -226,6 +245,8 @@ impl fmt::Display for OriginPattern {
 enum Origin<'a> {
     /// The page has no origin of its own.
     Null,
+    /// The page belongs to an app; see [`Pattern::App`].
+    App(&'a str),
     Page {
         scheme: &'a str,
         at: Authority,
@@ -238,16 +259,33 @@ impl<'a> Origin<'a> {
             return Some(Self::Null);
         }
         let (scheme, rest) = line.split_once("://")?;
+        if !is_scheme(scheme) {
+            return None;
+        }
+        if is_app(scheme, rest) {
+            return Some(Self::App(line));
+        }
         let at = Authority::parse(rest)?;
-        is_scheme(scheme).then_some(Self::Page { scheme, at })
+        Some(Self::Page { scheme, at })
     }
 
     fn is_of(&self, host: &Host) -> bool {
         match self {
-            Self::Null => false,
+            Self::Null | Self::App(_) => false,
             Self::Page { at, .. } => at.host == *host,
         }
     }
+}
+
+/// Whether what stands behind a scheme is no host: packaged apps have schemes of their own and
+/// nothing, or anything, behind them (`file://`, `app://my!app`). Nothing that has a meaning in a
+/// list, a pattern or a header.
+fn is_app(scheme: &str, rest: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"/?#@*,;\"'\\`<>".contains(&byte);
+    usual_port(scheme).is_none()
+        && rest.len() <= APP_BYTES_MAX
+        && rest.bytes().all(is_plain)
+        && Authority::parse(rest).is_none()
 }
 
 /// RFC 3986 §3.1.

@@ -101,7 +101,42 @@ fn patterns_open_the_door_to_other_pages() {
         ("*:3000", "http://localhost:3001", false),
         ("[::1]", "http://[0::1]:5", true),
         ("http://[::1]:5", "http://[::1]:5", true),
+        // Packaged apps.
         ("capacitor://localhost", "capacitor://localhost", true),
+        ("ionic://localhost", "capacitor://localhost", false),
+        ("tauri://localhost", "tauri://localhost", true),
+        ("http://tauri.localhost", "http://tauri.localhost", true),
+        ("http://tauri.localhost", "https://tauri.localhost", false),
+        ("app://-", "app://-", true),
+        ("app://.", "app://.", true),
+        ("app://bundle", "app://other", false),
+        ("app://", "app://", true),
+        ("app://my!app", "app://my!app", true),
+        ("app://my!app", "app://my!other", false),
+        ("file://", "file://", true),
+        ("FILE://", "file://", true),
+        ("file://", "null", false),
+        ("null", "file://", false),
+        ("file://", "app://", false),
+        ("app://*", "app://bundle", true),
+        ("app://*", "app://", true),
+        ("app://*", "file://", false),
+        ("*:3000", "file://", false),
+        (
+            "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+            "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+            true,
+        ),
+        (
+            "moz-extension://0B8C6A5E-6f1d-4b52-8f5d-000000000000",
+            "moz-extension://0b8c6a5e-6f1d-4b52-8f5d-000000000000",
+            true,
+        ),
+        (
+            "vscode-webview://*",
+            "vscode-webview://1qvjd2b6k7s4i2o1pr0mk9sbbhqkrk2q2o0mlmbhh3q2g8hbd1i0",
+            true,
+        ),
     ] {
         let got = is_served(&[pattern], origin, "gateway.test");
         assert_eq!(got, served, "{pattern} and {origin}");
@@ -130,6 +165,10 @@ fn a_pattern_that_means_nothing_is_refused() {
         ("app.example:http", E::Host),
         ("[::1", E::Host),
         ("https://", E::Host),
+        ("http://my!app", E::Host),
+        ("file:///", E::Path),
+        ("app://a b", E::Host),
+        ("app://user@host", E::Host),
     ] {
         assert_eq!(text.parse::<OriginPattern>(), Err(error), "{text:?}");
     }
