@@ -429,3 +429,34 @@ fn permissions_are_read_once() {
     Client::connect(&gateway).leave();
     assert_eq!(backend.requests().len(), 2);
 }
+
+#[test]
+fn a_granted_number_that_no_page_can_send_is_named_in_the_log() {
+    let backend = StubBackend::admitting(json!([{"id": 7}, {"id": 7.5, "name": "7.0"}]));
+    let plain = Gateway::start(&backend);
+    Client::connect(&plain).fence();
+    assert!(
+        !plain.log().contains("no web page can ask"),
+        "{}",
+        plain.log()
+    );
+
+    for (room, sent) in [
+        (r#"{"id": 7.0}"#, "7.0 as 7,"),
+        (
+            r#"{"id": 9007199254740993}"#,
+            "9007199254740993 as 9007199254740992,",
+        ),
+    ] {
+        let answer = format!(r#"{{"allowed_rooms": [{{"id": 1}}, {room}]}}"#);
+        let backend = StubBackend::new(move |_| Reply::json("200 OK", &answer));
+        let gateway = Gateway::start(&backend);
+        Client::connect(&gateway).fence();
+        let line = gateway.wait_for_line("no web page can ask for a room");
+        assert!(line.contains(sent), "{line}");
+        // Once for however many clients.
+        Client::connect(&gateway).fence();
+        let lines = gateway.log().matches("no web page can ask").count();
+        assert_eq!(lines, 1);
+    }
+}

@@ -8,6 +8,7 @@ pub mod code;
 pub mod grant;
 pub mod mark;
 pub mod object;
+pub mod page;
 pub mod room;
 pub mod server;
 pub mod subprotocol;

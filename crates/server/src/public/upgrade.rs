@@ -14,6 +14,7 @@ use ht_core::shard::Admission;
 use ht_core::shard::Welcome;
 use ht_proto::close::Close;
 use ht_proto::grant::GrantList;
+use ht_proto::page::{self, Unsendable};
 use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
 use hyper::upgrade::OnUpgrade;
@@ -175,6 +176,7 @@ impl Visitor {
         credentials: Credentials,
         agreed: Agreed,
     ) -> Self {
+        warn_of_unsendable(public, id, &list.text);
         let message = server::authorized(&list.text).into();
         let admission = Admission::Admitted(public.grants.intern(list.rooms));
         let credentials = public.has_hooks.then(|| Arc::new(credentials));
@@ -200,6 +202,27 @@ impl Visitor {
             about,
             user: place,
         }
+    }
+}
+
+/// Longest room that is logged, in characters.
+const ROOM_SHOWN: usize = 200;
+
+/// Logs a grant that no page can make use of, because JavaScript cannot send its number.
+fn warn_of_unsendable(public: &Public, connection: Uuid, rooms: &str) {
+    let Some(Unsendable { item, number, sent }) = page::unsendable(rooms) else {
+        return;
+    };
+    if let Some(suppressed) = public.node.throttles.tell("unsendable") {
+        let room: String = item.chars().take(ROOM_SHOWN).collect();
+        tracing::warn!(
+            %connection,
+            ?room,
+            suppressed,
+            "no web page can ask for a room that the backend grants: JavaScript sends {number} as \
+             {sent}, which is another room. Send ids beyond 2^53 as text, and whole numbers \
+             without .0, in bootstrap and in triggers"
+        );
     }
 }
 
