@@ -245,7 +245,7 @@ fn assert_every(config: &Config) {
         [guard.circuit_backoff, guard.circuit_backoff_max].map(|time| time.as_secs()),
         [3, 4]
     );
-    assert_eq!(backend.guard.forward_bytes_max, 3 << 10);
+    assert_eq!(backend.forward_bytes_max, 3 << 10);
     assert_eq!(backend.answer_bytes_max, 2 << 20);
     assert!(!backend.tls_verify);
     assert_eq!(backend.tls_ca_file.as_deref(), Some(Path::new("/ca.pem")));
