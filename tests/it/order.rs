@@ -108,6 +108,8 @@ fn what_was_published_before_a_message_comes_before_its_answer() {
     let mut talking: Vec<_> = (0..6).map(|_| Client::connect(&gateway)).collect();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // Also where this thread fails: the others would go on for ever.
+        let _over = Over(&over);
         for other in &mut talking {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
@@ -151,8 +153,16 @@ fn what_was_published_before_a_message_comes_before_its_answer() {
             assert_eq!(client.expect_publish(), (json!(round), json!(1)));
             assert_eq!(client.expect_json(), success);
         }
-        over.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends the others' loop when it is dropped.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
