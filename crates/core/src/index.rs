@@ -19,7 +19,9 @@ use smallvec::SmallVec;
 
 use crate::account::heap;
 use crate::index::posting::Posting;
+use crate::pages::{Pages, shrink_list};
 use crate::registry::TABLE_SLOT;
+use crate::table::Table;
 
 pub use crate::index::matches::Cursor;
 
@@ -67,10 +69,10 @@ pub struct RoomIndex<S> {
     posts: bool,
     shapes: Slab<Shape>,
     shape_ids: HashTable<u32>,
-    rooms: Slab<Stored>,
-    room_ids: HashTable<u32>,
-    postings: Slab<Posting>,
-    posting_ids: HashTable<u32>,
+    rooms: Pages<Stored>,
+    room_ids: Table,
+    postings: Pages<Posting>,
+    posting_ids: Table,
 }
 
 /// The rooms with the same keys.
@@ -103,10 +105,10 @@ impl<S: BuildHasher> RoomIndex<S> {
             posts: matching == Matching::Wildcard,
             shapes: Slab::new(),
             shape_ids: HashTable::new(),
-            rooms: Slab::new(),
-            room_ids: HashTable::new(),
-            postings: Slab::new(),
-            posting_ids: HashTable::new(),
+            rooms: Pages::new(),
+            room_ids: Table::new(),
+            postings: Pages::new(),
+            posting_ids: Table::new(),
         }
     }
 
@@ -116,6 +118,14 @@ impl<S: BuildHasher> RoomIndex<S> {
             posts: false,
             ..Self::new(Matching::Wildcard, hasher)
         }
+    }
+
+    /// Entries that all tables have memory for, and entries that are there.
+    #[cfg(test)]
+    pub(crate) fn slots(&self) -> (usize, usize) {
+        let tables = self.rooms.capacity() + self.postings.capacity();
+        let ids = self.room_ids.capacity() + self.posting_ids.capacity();
+        (tables + ids, self.rooms.len() + self.postings.len())
     }
 
     /// How many rooms there are.
@@ -218,14 +228,21 @@ impl<S: BuildHasher> RoomIndex<S> {
     pub fn remove(&mut self, id: RoomId) {
         let stored = self.rooms.remove(id.index());
         let hash = self.hash_room(stored.shape, stored.mask, &stored.room);
-        if let Ok(entry) = self.room_ids.find_entry(hash, |&other| other == id.0) {
-            entry.remove();
-        }
+        let (hasher, rooms) = (&self.hasher, &self.rooms);
+        self.room_ids.remove(
+            hash,
+            |&other| other == id.0,
+            |&id| {
+                let stored = &rooms[id as usize];
+                hash_literals(hasher, stored.shape, stored.mask, &stored.room)
+            },
+        );
         for (position, &(posting, place)) in stored.posted.iter().enumerate() {
-            self.unpost(posting, place, position, &stored.room);
+            self.unpost(posting, place, position);
         }
         let shape = &mut self.shapes[stored.shape as usize];
         shape.members.swap_remove(stored.member as usize);
+        shrink_list(&mut shape.members);
         if let Some(&moved) = shape.members.get(stored.member as usize) {
             self.rooms[moved as usize].member = stored.member;
         }

@@ -4,6 +4,7 @@
 //! The places in the lists are kept apart from the connections, which would be larger for all
 //! those nodes that ask nobody: without an interval nothing is kept at all.
 
+use crate::pages::shrink_list;
 use crate::timer::Link;
 use crate::timer::Links;
 use crate::timer::Queue;
@@ -92,6 +93,14 @@ impl Keepalive {
     /// A connection ends.
     pub(crate) fn leave(&mut self, id: u32) {
         self.take(id);
+        while self
+            .entries
+            .last()
+            .is_some_and(|it| it.place == Place::Nowhere)
+        {
+            self.entries.pop();
+        }
+        shrink_list(&mut self.entries);
     }
 
     /// A connection that is to be asked.

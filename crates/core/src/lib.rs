@@ -9,6 +9,7 @@ pub mod grant;
 pub mod index;
 pub mod limits;
 pub mod outbox;
+pub mod pages;
 pub mod peer;
 pub mod publication;
 pub mod registry;
@@ -27,6 +28,7 @@ mod connections;
 mod holders;
 mod keepalive;
 mod rate;
+mod table;
 mod timer;
 mod wildcards;
 

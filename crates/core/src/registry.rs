@@ -2,13 +2,13 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
 use ht_proto::{client::RequestId, room::Room, server};
-use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::Hasher;
 use crate::index::{Cursor, Matching, RoomId, RoomIndex};
+use crate::pages::Pages;
+use crate::table::Table;
 use crate::wildcards::Wildcards;
 
 mod memory;
@@ -82,12 +82,12 @@ pub(crate) struct Registry {
     hasher: Hasher,
     index: RoomIndex<Hasher>,
     /// By [`RoomId`].
-    rooms: Vec<Subscribers>,
-    subscriptions: Slab<Subscription>,
+    rooms: Pages<Subscribers>,
+    subscriptions: Pages<Subscription>,
     /// By connection and room: of the names under which a connection has a room there are few.
-    pairs: HashTable<u32>,
+    pairs: Table,
     /// One subscription of each group, by connection and request id.
-    groups: HashTable<u32>,
+    groups: Table,
     /// Who holds which combinations of `*`.
     wildcards: Wildcards,
     /// Counts publications, so that a room which several of a publication's rooms meet is
@@ -132,10 +132,10 @@ impl Registry {
             index: RoomIndex::new(matching, hasher.clone()),
             wildcards: Wildcards::new(hasher.clone()),
             hasher,
-            rooms: Vec::new(),
-            subscriptions: Slab::new(),
-            pairs: HashTable::new(),
-            groups: HashTable::new(),
+            rooms: Pages::new(),
+            subscriptions: Pages::new(),
+            pairs: Table::new(),
+            groups: Table::new(),
             pass: 0,
             position: 0,
             bytes: 0,
@@ -171,11 +171,7 @@ impl Registry {
         let weight = slot(memory::weight(&room, name));
         let (room, opened) = self.index.insert(room);
         if opened {
-            if self.rooms.len() <= room.index() {
-                self.rooms
-                    .resize_with(room.index() + 1, Subscribers::default);
-            }
-            self.rooms[room.index()] = Subscribers::default();
+            self.rooms.put(room.index(), Subscribers::default());
             self.bytes += memory::room_bytes(self.index.room(room));
         } else if self.has(connection, name, room) {
             return Subscribed::Already;
@@ -330,21 +326,25 @@ impl Registry {
         all[previous as usize].group_next = next;
         all[next as usize].group_previous = previous;
         let hash = hash_group(&self.hasher, &all[id as usize]);
-        if let Ok(mut entry) = self.groups.find_entry(hash, |&other| other == id) {
-            if next == id {
-                entry.remove();
-            } else {
-                *entry.get_mut() = next;
-            }
+        let same = |&other: &u32| other == id;
+        if next == id {
+            let (hasher, all) = (&self.hasher, &self.subscriptions);
+            self.groups
+                .remove(hash, same, |&id| hash_group(hasher, &all[id as usize]));
+        } else if let Some(entry) = self.groups.find_mut(hash, same) {
+            *entry = next;
         }
     }
 
     fn remove(&mut self, id: u32, own: &mut Own, closed: &mut impl FnMut(&Room)) {
         self.leave_group(id);
         let hash = hash_pair(&self.hasher, &self.subscriptions[id as usize]);
-        if let Ok(entry) = self.pairs.find_entry(hash, |&other| other == id) {
-            entry.remove();
-        }
+        let (hasher, all) = (&self.hasher, &self.subscriptions);
+        self.pairs.remove(
+            hash,
+            |&other| other == id,
+            |&id| hash_pair(hasher, &all[id as usize]),
+        );
         let gone = self.subscriptions.remove(id as usize);
         if let Some((shape, mask)) = self.index.mask_of(gone.room) {
             self.wildcards.leave(gone.connection, shape, mask);
@@ -368,7 +368,7 @@ impl Registry {
             self.bytes -= memory::room_bytes(room);
             closed(room);
             self.index.remove(gone.room);
-            self.rooms[gone.room.index()] = Subscribers::default();
+            self.rooms.remove(gone.room.index());
         } else if list.spilled() && list.len() * 4 < list.capacity() {
             list.shrink_to_fit();
         }

@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::ops::BitOr;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -213,6 +213,7 @@ impl Presence {
             *more.get_mut() -= 1;
             if *more.get() == 0 {
                 more.remove();
+                shrink(&mut self.more);
             }
             return false;
         }
@@ -223,8 +224,20 @@ impl Presence {
         let last = *shards.get() == ShardSet::NONE;
         if last {
             shards.remove();
+            shrink(&mut self.shards);
         }
         last
+    }
+}
+
+/// Fewest entries that a table keeps room for.
+const KEPT: usize = 64;
+
+/// Lets a table give back memory of which it uses less than a quarter. It holds one of [`STRIPES`]
+/// parts of all rooms, so that this takes moments.
+fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V, foldhash::fast::RandomState>) {
+    if table.capacity() > KEPT && table.len() * 4 < table.capacity() {
+        table.shrink_to(table.len() * 2);
     }
 }
 

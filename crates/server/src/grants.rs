@@ -55,6 +55,8 @@ impl GrantSets {
             .insert(fingerprint, Arc::downgrade(&set));
         if sets.by_fingerprint.len() >= sets.sweep_at {
             sets.by_fingerprint.retain(|_, set| set.strong_count() > 0);
+            let len = sets.by_fingerprint.len();
+            sets.by_fingerprint.shrink_to(len * 2);
             sets.sweep_at = SWEEP.max(sets.by_fingerprint.len() * 2);
         }
         set

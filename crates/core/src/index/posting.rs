@@ -5,7 +5,6 @@ use std::hash::BuildHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
 
-use ht_proto::room::Room;
 use smallvec::SmallVec;
 
 use crate::index::RoomIndex;
@@ -16,6 +15,8 @@ use crate::index::slot;
 pub(super) struct Posting {
     pub(super) shape: u32,
     pub(super) position: u32,
+    /// The hash of shape, position and value: the table of postings grows without a look at rooms.
+    pub(super) hash: u64,
     /// Never empty.
     pub(super) rooms: SmallVec<[u32; 4]>,
 }
@@ -53,33 +54,34 @@ impl<S: BuildHasher> RoomIndex<S> {
         let entry = Posting {
             shape,
             position: slot(position),
+            hash,
             rooms,
         };
         let posting = slot(self.postings.insert(entry));
-        let (hasher, postings, stored) = (&self.hasher, &self.postings, &self.rooms);
-        self.posting_ids.insert_unique(hash, posting, |&other| {
-            let other = &postings[other as usize];
-            let position = other.position as usize;
-            let value = stored[other.rooms[0] as usize].room.value(position);
-            hash_value(hasher, other.shape, position, value)
-        });
+        let postings = &self.postings;
+        self.posting_ids
+            .insert_unique(hash, posting, |&other| postings[other as usize].hash);
         (posting, 0)
     }
 
     /// Takes a room that is stored no more off a list.
-    pub(super) fn unpost(&mut self, posting: u32, place: u32, position: usize, room: &Room) {
-        let rooms = &mut self.postings[posting as usize].rooms;
+    pub(super) fn unpost(&mut self, posting: u32, place: u32, position: usize) {
+        let Posting { hash, rooms, .. } = &mut self.postings[posting as usize];
+        let hash = *hash;
         rooms.swap_remove(place as usize);
         if let Some(&moved) = rooms.get(place as usize) {
             self.rooms[moved as usize].posted[position].1 = place;
         }
-        if self.postings[posting as usize].rooms.is_empty() {
-            let shape = self.postings[posting as usize].shape;
-            let hash = hash_value(&self.hasher, shape, position, room.value(position));
-            if let Ok(entry) = self.posting_ids.find_entry(hash, |&other| other == posting) {
-                entry.remove();
-            }
+        if rooms.is_empty() {
             self.postings.remove(posting as usize);
+            let postings = &self.postings;
+            self.posting_ids.remove(
+                hash,
+                |&other| other == posting,
+                |&other| postings[other as usize].hash,
+            );
+        } else if rooms.spilled() && rooms.len() * 4 < rooms.capacity() {
+            rooms.shrink_to_fit();
         }
     }
 }

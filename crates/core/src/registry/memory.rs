@@ -27,6 +27,18 @@ impl Registry {
         self.bytes
     }
 
+    /// Entries that all tables have memory for, and entries that are there.
+    #[cfg(test)]
+    pub(super) fn slots(&self) -> (usize, usize) {
+        let (tables, entries) = self.index.slots();
+        let own = self.rooms.capacity() + self.subscriptions.capacity();
+        let own = own + self.pairs.capacity() + self.groups.capacity();
+        (
+            tables + own,
+            entries + self.rooms.len() + self.subscriptions.len(),
+        )
+    }
+
     /// The same, counted one by one.
     #[cfg(test)]
     pub(crate) fn recount(&self) -> usize {

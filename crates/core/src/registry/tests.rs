@@ -206,3 +206,39 @@ fn rooms_are_delivered_in_the_order_of_the_trigger() {
     assert_eq!(names[2], b"0");
     assert_eq!(names.len(), 3);
 }
+
+#[test]
+fn tables_give_back_memory_whoever_is_left() {
+    let mut registry = Registry::new(Matching::Wildcard, Hasher::default());
+    let mut owners: Vec<Own> = (0..1_000).map(|_| Own::default()).collect();
+    for (connection, own) in (0..).zip(&mut owners) {
+        for number in 0..20 {
+            let text = format!(r#"{{"a":{},"b":{connection}}}"#, connection * 20 + number);
+            registry.subscribe(
+                ConnectionId(connection),
+                0,
+                own,
+                room(&text),
+                &name(&number.to_string()),
+            );
+        }
+    }
+    let (full, _) = registry.slots();
+    assert!(full > 100_000, "{full}");
+    // Two in the middle stay: of each table little more than they need is left.
+    for (connection, own) in owners.iter_mut().enumerate() {
+        if connection != 300 && connection != 700 {
+            registry.drop_all(own, |_| {});
+        }
+    }
+    let (capacity, entries) = registry.slots();
+    assert!(entries >= 120, "{entries}");
+    assert!(capacity < 2_000, "{capacity}");
+    assert_eq!(registry.bytes(), registry.recount());
+    for own in &mut owners {
+        registry.drop_all(own, |_| {});
+    }
+    let (capacity, entries) = registry.slots();
+    assert!(entries == 0 && capacity < 500, "{capacity}");
+    assert_eq!(registry.bytes(), 0);
+}

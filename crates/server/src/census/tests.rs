@@ -158,3 +158,27 @@ fn a_room_that_opens_while_others_publish_misses_nothing_after_its_position() {
     check_cut(r#"{"a":1}"#, r#"{"a":1}"#);
     check_cut(r#"{"a":"*"}"#, r#"{"a":1}"#);
 }
+
+#[test]
+fn tables_give_back_memory_when_rooms_close() {
+    let census = Census::new(2, Matching::Wildcard);
+    let rooms: Vec<_> = (0..50_000)
+        .map(|n| room(&format!(r#"{{"a":{n}}}"#)))
+        .collect();
+    let capacity = || -> usize {
+        let stripes = census
+            .stripes
+            .iter()
+            .map(|stripe| lock(stripe).shards.capacity());
+        stripes.sum()
+    };
+    for room in &rooms {
+        census.opened(0, room);
+    }
+    assert!(capacity() >= 50_000);
+    for room in &rooms[1..] {
+        census.closed(0, room);
+    }
+    assert!(capacity() <= 2 * KEPT * STRIPES, "{}", capacity());
+    assert_eq!(census.rooms(), 1);
+}

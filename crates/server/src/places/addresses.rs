@@ -20,13 +20,16 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use slab::Slab;
+use ht_core::pages::Pages;
 
 use crate::public::address::Client;
 use crate::public::address::Peer;
 
 /// How much of its rate an address may use at once: what it is allowed in so many seconds.
 const BURST: Duration = Duration::from_secs(10);
+
+/// Fewest addresses that the table keeps room for.
+const KEPT: usize = 1_024;
 
 /// What one address may take. 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub(crate) struct Addresses(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
-    entries: Slab<Entry>,
+    entries: Pages<Entry>,
     index: HashTable<u32>,
     hasher: RandomState,
     /// Entries without a connection, until their handshakes do not count any more.
@@ -235,6 +238,17 @@ impl Table {
             .find_entry(self.hasher.hash_one(key), |it| *it == slot);
         if let Ok(found) = found {
             found.remove();
+        }
+        let Self {
+            entries,
+            index,
+            hasher,
+            ..
+        } = self;
+        if index.capacity() > KEPT && index.len() * 4 < index.capacity() {
+            index.shrink_to(index.len() * 2, |slot| {
+                hasher.hash_one(entries[*slot as usize].key)
+            });
         }
     }
 
