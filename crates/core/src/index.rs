@@ -6,6 +6,7 @@
 //! given room itself has `*`, posting lists per (shape, position, value) give the candidates.
 
 mod matches;
+mod memory;
 mod posting;
 
 use std::hash::BuildHasher;
@@ -17,10 +18,9 @@ use ht_proto::room::Room;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use crate::account::heap;
+pub(crate) use self::memory::room_bytes;
 use crate::index::posting::Posting;
 use crate::pages::{Pages, shrink_list};
-use crate::registry::TABLE_SLOT;
 use crate::table::Table;
 
 pub use crate::index::matches::Cursor;
@@ -118,14 +118,6 @@ impl<S: BuildHasher> RoomIndex<S> {
             posts: false,
             ..Self::new(Matching::Wildcard, hasher)
         }
-    }
-
-    /// Entries that all tables have memory for, and entries that are there.
-    #[cfg(test)]
-    pub(crate) fn slots(&self) -> (usize, usize) {
-        let tables = self.rooms.capacity() + self.postings.capacity();
-        let ids = self.room_ids.capacity() + self.posting_ids.capacity();
-        (tables + ids, self.rooms.len() + self.postings.len())
     }
 
     /// How many rooms there are.
@@ -331,17 +323,6 @@ impl<S: BuildHasher> RoomIndex<S> {
 /// on connections and subscriptions.
 fn slot(index: usize) -> u32 {
     u32::try_from(index).expect("fewer than 2^32 rooms")
-}
-
-/// Memory that a room takes in an index with posting lists, in bytes: its entry, what it owns, its
-/// place in its shape and, for each key, a posting list of its own.
-pub(crate) fn room_bytes(room: &Room) -> usize {
-    let keys = room.len();
-    let spilled = if keys > 3 { heap((keys + 1) * 4) } else { 0 };
-    let posted = if keys > 2 { heap(keys * 8) } else { 0 };
-    let posting = size_of::<Posting>() + TABLE_SLOT;
-    let own = size_of::<Stored>() + TABLE_SLOT + size_of::<u32>();
-    own + heap(room.size()) + spilled + posted + keys * posting
 }
 
 fn hash_literals(hasher: &impl BuildHasher, shape: u32, mask: u64, room: &Room) -> u64 {

@@ -92,12 +92,24 @@ impl<P: Peer> Shard<P> {
     /// shard whose addresses hold most. One at a time, where its subscriptions are not dropped at
     /// once: what they hold is about to be given back.
     pub(super) fn relieve_accounts(&mut self, now: u64, effects: &mut impl Effects<P>) {
-        while self.settings.accounts.is_over()
+        while self.is_over()
             && !self.has_clean_up()
             && let Some(id) = self.holders.largest()
         {
             self.evict_holder(id, Eviction::ClientTotalBytes, now, effects);
         }
+    }
+
+    /// Whether all clients hold more than they may, without what connections of this shard that
+    /// ended are about to give back: nobody is evicted for that.
+    fn is_over(&self) -> bool {
+        let accounts = &self.settings.accounts;
+        if !accounts.is_over() {
+            return false;
+        }
+        let dropping = self.leaving.iter().map(|leaving| leaving.own.weight());
+        let dropping = dropping.sum::<usize>() * WEIGHT_BYTES;
+        accounts.total().saturating_sub(dropping) > accounts.limit()
     }
 
     /// Ends a connection for what it holds, and tells its client why.
