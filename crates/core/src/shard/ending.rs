@@ -26,7 +26,7 @@ const DROPS_IN_TURN: usize = 128;
 #[derive(Debug)]
 pub(super) struct Leaving {
     id: ConnectionId,
-    own: Own,
+    pub(super) own: Own,
     /// The close frame, which is sent when the last subscription is dropped: nobody shall see a
     /// trace of the connection after that.
     close: Vec<u8>,

@@ -81,7 +81,7 @@ impl<P: Peer> Shard<P> {
         if self.settings.accounts.is_over() {
             self.relieve_accounts(now, effects);
             // Nobody holds much: whoever adds to it goes.
-            let is_over = self.settings.accounts.is_over() && !self.has_clean_up();
+            let is_over = self.is_over();
             if is_over && self.connections.contains(id.index()) {
                 self.evict_holder(id, Eviction::ClientTotalBytes, now, effects);
             }
@@ -89,11 +89,9 @@ impl<P: Peer> Shard<P> {
     }
 
     /// While all clients of the process hold more than they may, evicts the connections of this
-    /// shard whose addresses hold most. One at a time, where its subscriptions are not dropped at
-    /// once: what they hold is about to be given back.
+    /// shard whose addresses hold most.
     pub(super) fn relieve_accounts(&mut self, now: u64, effects: &mut impl Effects<P>) {
         while self.is_over()
-            && !self.has_clean_up()
             && let Some(id) = self.holders.largest()
         {
             self.evict_holder(id, Eviction::ClientTotalBytes, now, effects);
