@@ -192,7 +192,7 @@ impl RabbitMq {
     fn note_sequence(&self, sequence: &Sequence, dispatch: &dyn Dispatch) {
         let own = sequence.node == self.numbering.node;
         let mut holes = self.holes();
-        if holes.note(sequence, own, self.since.elapsed()) {
+        if holes.note(sequence, self.since.elapsed()) {
             holes.told_by(sequence.node, self.outlet.last_used());
             drop(holes);
             let (reason, whose) = if own {
@@ -208,6 +208,12 @@ impl RabbitMq {
         if own {
             self.numbering.came_back(sequence.position);
         }
+    }
+
+    /// A new queue is bound.
+    fn begin_queue(&self) {
+        let (own, last) = (self.numbering.node, self.outlet.last_used());
+        self.holes().begin(own, last, self.since.elapsed());
     }
 
     fn holes(&self) -> MutexGuard<'_, Holes> {

@@ -22,6 +22,8 @@ pub(super) const SILENT_MAX: Duration = Duration::from_secs(600);
 /// The publishers that this queue hears.
 #[derive(Debug, Default)]
 pub(super) struct Holes {
+    /// This node.
+    own: Uuid,
     nodes: HashMap<Uuid, Entry>,
     /// What this node publishes behind this position shows that the queue is past the gap that was
     /// told last.
@@ -37,10 +39,11 @@ struct Entry {
 }
 
 impl Holes {
-    /// A message arrived; `own`: it is this node's own. Returns whether messages before it are
+    /// A message arrived. Returns whether messages before it are
     /// missing and belong to no gap that was told already. `now` is the time of any clock that
     /// never goes backwards.
-    pub(super) fn note(&mut self, sequence: &Sequence, own: bool, now: Duration) -> bool {
+    pub(super) fn note(&mut self, sequence: &Sequence, now: Duration) -> bool {
+        let own = sequence.node == self.own;
         let settled = match self.told {
             Some(told) if own && sequence.position > told => {
                 self.told = None;
@@ -67,18 +70,31 @@ impl Holes {
         false
     }
 
-    /// A new queue: what came before says nothing about it.
-    pub(super) fn forget(&mut self) {
+    /// A new queue is bound: what came before says nothing about it. This node, `own`, publishes
+    /// behind `last`, so that the first loss shows, whoever else was heard by then.
+    pub(super) fn begin(&mut self, own: Uuid, last: Position, now: Duration) {
+        self.own = own;
         self.nodes.clear();
         self.told = None;
+        let entry = Entry {
+            last,
+            heard: now,
+            known: false,
+        };
+        self.nodes.insert(own, entry);
     }
 
     /// A gap was told: what other publishers' next messages show to be missing is part of it.
     /// `last` is the last position that this node used.
     pub(super) fn told(&mut self, last: Position) {
         self.told = Some(last);
-        for entry in self.nodes.values_mut() {
-            entry.known = true;
+        for (node, entry) in &mut self.nodes {
+            if *node == self.own {
+                // Exactly up to there it is known; what is missing behind it is a new gap.
+                entry.last = entry.last.max(last);
+            } else {
+                entry.known = true;
+            }
         }
     }
 

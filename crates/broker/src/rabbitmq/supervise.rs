@@ -49,7 +49,7 @@ pub(super) async fn run(broker: &RabbitMq, dispatch: &dyn Dispatch, shutdown: &C
         let cause = match opened {
             Ok(mut intake) => {
                 tell_connected(broker, &intake.exchange, &mut outage);
-                broker.holes().forget();
+                broker.begin_queue();
                 broker.missed(missed.0, missed.1.clone(), dispatch);
                 broker.echo.connected(&intake.queue);
                 broker.set_health(Health::Ready);

@@ -24,17 +24,17 @@ fn sequence(id: u128, position: Position, after: Option<Position>) -> Sequence {
 
 /// Notes a message of the publisher 1.
 fn note(holes: &mut Holes, line: u32, number: u64) -> bool {
-    holes.note(&sequence(1, at(line, number), None), false, NOW)
+    holes.note(&sequence(1, at(line, number), None), NOW)
 }
 
 /// Notes the first message of a line of the publisher 1.
 fn begin(holes: &mut Holes, line: u32, after: Position) -> bool {
-    holes.note(&sequence(1, at(line, 1), Some(after)), false, NOW)
+    holes.note(&sequence(1, at(line, 1), Some(after)), NOW)
 }
 
 /// Notes a message of this node, the publisher 0.
 fn own(holes: &mut Holes, number: u64) -> bool {
-    holes.note(&sequence(0, at(1, number), None), true, NOW)
+    holes.note(&sequence(0, at(1, number), None), NOW)
 }
 
 #[test]
@@ -85,9 +85,9 @@ fn a_line_whose_first_message_is_missing_is_a_gap() {
 fn publishers_are_apart() {
     let mut holes = Holes::default();
     note(&mut holes, 1, 1);
-    assert!(!holes.note(&sequence(2, at(1, 5), None), false, NOW));
+    assert!(!holes.note(&sequence(2, at(1, 5), None), NOW));
     assert!(!note(&mut holes, 1, 2));
-    assert!(holes.note(&sequence(2, at(1, 7), None), false, NOW));
+    assert!(holes.note(&sequence(2, at(1, 7), None), NOW));
 }
 
 #[test]
@@ -134,9 +134,26 @@ fn a_new_queue_begins_anew() {
     let mut holes = Holes::default();
     note(&mut holes, 1, 1);
     holes.told(at(1, 1));
-    holes.forget();
+    holes.begin(node(0), at(1, 1), NOW);
     assert!(!note(&mut holes, 1, 9));
     assert!(note(&mut holes, 1, 11));
+}
+
+#[test]
+fn what_this_node_loses_before_anything_came_is_missing() {
+    for (last, first, missing) in [
+        (at(0, 0), at(1, 1), false),
+        (at(0, 0), at(1, 2), true),
+        (at(1, 7), at(1, 8), false),
+        (at(1, 7), at(1, 9), true),
+    ] {
+        let mut holes = Holes::default();
+        holes.begin(node(0), last, NOW);
+        // Told as a gap until now, not beyond.
+        holes.told(last);
+        let after = (first.number == 1).then_some(at(0, 0));
+        assert_eq!(holes.note(&sequence(0, first, after), NOW), missing);
+    }
 }
 
 #[test]
@@ -144,7 +161,7 @@ fn publishers_are_bounded_and_the_silent_ones_forgotten() {
     let mut holes = Holes::default();
     let mut first = |id: u128, seconds: u64| {
         let now = Duration::from_secs(seconds);
-        holes.note(&sequence(id, at(1, 1), None), false, now);
+        holes.note(&sequence(id, at(1, 1), None), now);
         holes.nodes.len()
     };
     for id in 0..NODES_MAX as u128 {
@@ -158,7 +175,7 @@ fn publishers_are_bounded_and_the_silent_ones_forgotten() {
     let mut holes = Holes::default();
     for id in 0..3 * NODES_MAX as u128 {
         let now = Duration::from_millis(id as u64);
-        holes.note(&sequence(id, at(1, 1), None), false, now);
+        holes.note(&sequence(id, at(1, 1), None), now);
     }
     assert_eq!(holes.nodes.len(), NODES_MAX);
     let last = node(3 * NODES_MAX as u128 - 1);
@@ -238,7 +255,7 @@ proptest! {
                 Step::Publish { arrives, confirmed } => {
                     if let Some((sequence, missing)) = model.publish(arrives, confirmed) {
                         let sequence = Sequence { node: id, ..sequence };
-                        prop_assert_eq!(holes.note(&sequence, false, NOW), missing);
+                        prop_assert_eq!(holes.note(&sequence, NOW), missing);
                     }
                 }
                 Step::Reconnect => {
@@ -248,7 +265,7 @@ proptest! {
                 Step::Repeat => {
                     if let Some((position, after)) = model.last {
                         let sequence = Sequence { node: id, position, after };
-                        prop_assert!(!holes.note(&sequence, false, NOW));
+                        prop_assert!(!holes.note(&sequence, NOW));
                     }
                 }
             }
