@@ -148,11 +148,15 @@ fn the_largest_subscriptions_cost_those_who_hold_most() {
             let room = json!({"room": format!("{address} {room} {}", "x".repeat(16_000))});
             let message = json!({"type": "subscribe", "room": room, "requestId": 1});
             attacker.send_text(&message.to_string());
-            let answer = attacker.expect_json();
-            refused += u32::from(answer["message"] == "too-many-subscriptions");
+            let answer = attacker.frame();
+            if answer.opcode == frame::CLOSE {
+                break;
+            }
+            let answer = String::from_utf8_lossy(&answer.payload).into_owned();
+            refused += u32::from(answer.contains("too-many-subscriptions"));
         }
-        // An address has room for some 60 of them.
-        assert!((10..40).contains(&refused), "{refused}");
+        // An address has room for some 60 of them; one that is the largest holder may go before.
+        assert!(refused < 40 && (address > 5 || refused >= 10), "{refused}");
         attackers.push(attacker);
         assert!(held(&gateway, "subscriptions") <= 8 << 20);
         if address % 5 == 4 {
