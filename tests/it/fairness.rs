@@ -362,3 +362,127 @@ fn who_sends_much_and_ends_is_gone_when_it_is_read() {
         gateway.wait_for_metric("high_templar_connections", 0);
     }
 }
+
+/// A message as large as the default limits admit, in as few bytes as deflate makes of it.
+fn bomb() -> Frame {
+    Frame::new(frame::TEXT, vec![b'['; 64 << 10]).deflate()
+}
+
+/// A publication, its delivery and a reply, so many times.
+fn deliver_beside(gateway: &Gateway, client: &mut Client, count: usize) {
+    client.subscribe(&json!({"room": "fair"}), "fair");
+    for n in 0..count {
+        gateway.trigger(&json!({"rooms": [{"room": "fair"}], "data": n}));
+        assert_eq!(client.expect_publish().0, n);
+        client.fence();
+    }
+}
+
+#[test]
+fn compressed_clients_hold_up_nobody_and_are_evicted() {
+    const ATTACKERS: usize = 16;
+    /// More than ten seconds of the rate, and what comes meanwhile.
+    const EACH: usize = 200;
+    let backend = StubBackend::open();
+    for subprotocol in [None, Some("high-templar.v1")] {
+        let gateway = Gateway::with(&backend)
+            .set("HT_THREADS", 1)
+            .set("HT_LIMITS__INFLATED_BYTES_PER_SECOND", "64KiB")
+            .start();
+        let bytes = bomb().bytes().repeat(EACH);
+        let attacks: Vec<_> = (0..ATTACKERS)
+            .map(|_| {
+                let handshake = Handshake::new(&gateway).deflate();
+                let handshake = match subprotocol {
+                    Some(name) => handshake.header("Sec-WebSocket-Protocol", name),
+                    None => handshake,
+                };
+                let mut stream = handshake.connect().stream;
+                let bytes = bytes.clone();
+                thread::spawn(move || {
+                    // It is closed before all is sent.
+                    let _ = stream.write_all(&bytes);
+                    io::copy(&mut stream, &mut io::sink())
+                })
+            })
+            .collect();
+        let mut client = Client::connect(&gateway);
+        deliver_beside(&gateway, &mut client, TURNS);
+        let evicted = "high_templar_evictions_total{reason=\"inflated_bytes_per_second\"}";
+        gateway.wait_for_metric(evicted, ATTACKERS as u64);
+        gateway.wait_for_line("inflated_bytes_per_second");
+        for attack in attacks {
+            let _ = attack.join().expect("an end");
+        }
+        client.fence();
+        assert_eq!(gateway.get("/ready").status, 200);
+    }
+}
+
+#[test]
+fn refused_clients_that_send_compressed_messages_hold_up_nobody() {
+    const ATTACKERS: usize = 12;
+    let backend = StubBackend::new(|seen| match seen.header("authorization") {
+        Some(_) => Reply::forbidden(),
+        None => Reply::rooms(&json!([{"room": "*"}])),
+    });
+    let gateway = one_thread(&backend);
+    let bytes = bomb().bytes().repeat(2_000);
+    let attacks: Vec<_> = (0..ATTACKERS)
+        .map(|_| {
+            let handshake = Handshake::new(&gateway).path("/ws/?token=x").deflate();
+            let bytes = bytes.clone();
+            Busy::with(move || {
+                let mut stream = handshake.open().stream;
+                let _ = stream.write_all(&bytes);
+                let _ = io::copy(&mut stream, &mut io::sink());
+            })
+        })
+        .collect();
+    eventually("they were refused", || {
+        (gateway.metric("high_templar_refused_total") > ATTACKERS as u64).then_some(())
+    });
+    let mut client = Client::connect(&gateway);
+    deliver_beside(&gateway, &mut client, TURNS);
+    // None of it was looked at.
+    assert_eq!(gateway.metric("high_templar_violations_total"), 0);
+    drop(attacks);
+}
+
+#[test]
+fn maximal_subscribers_that_leave_together_hold_up_nobody() {
+    const LEAVING: usize = 5;
+    const SUBSCRIPTIONS: usize = 2_000;
+    let gateway = one_thread(&StubBackend::open());
+    let mut leaving: Vec<_> = (0..LEAVING).map(|_| Client::connect(&gateway)).collect();
+    for (n, client) in leaving.iter_mut().enumerate() {
+        let says: Vec<u8> = (0..SUBSCRIPTIONS)
+            .flat_map(|m| {
+                let room = json!({"room": format!("{n} {m}")});
+                let says = json!({"type": "subscribe", "room": room, "requestId": "all"});
+                Frame::new(frame::TEXT, says.to_string()).bytes()
+            })
+            .collect();
+        client.send_raw(&says);
+        for _ in 0..SUBSCRIPTIONS {
+            assert_eq!(client.expect_json()["code"], "success");
+        }
+    }
+    let mut client = Client::connect(&gateway);
+    let rooms = |client: &mut Client| client.status()["num_rooms"].as_u64().expect("a count");
+    assert_eq!(rooms(&mut client), (LEAVING * SUBSCRIPTIONS) as u64);
+    // One unsubscribe of all of them: nothing of it is left when it is answered.
+    let unsubscribe = json!({"type": "unsubscribe", "requestId": "all"});
+    assert_eq!(leaving[0].call(&unsubscribe)["code"], "success");
+    assert_eq!(rooms(&mut client), ((LEAVING - 1) * SUBSCRIPTIONS) as u64);
+    // The others close, and no trace of them is left when that is answered.
+    for client in &mut leaving {
+        client.send(&Frame::close(1000, ""));
+    }
+    deliver_beside(&gateway, &mut client, TURNS);
+    for client in &mut leaving {
+        client.expect_close(1000);
+    }
+    assert_eq!(rooms(&mut client), 1);
+    gateway.wait_for_open(&mut client, 1);
+}
