@@ -134,6 +134,11 @@ class TestChecks:
         kit = {"BOOTSTRAP": "bootstrap"}
         assert ids(HIGH_TEMPLAR=kit, ROOT_URLCONF=NoHooksUrls) == ["W006"]
 
+    def test_a_login_that_is_required(self, settings):
+        middleware = [*settings.MIDDLEWARE, f"{__name__}.LoginRequiredMiddleware"]
+        assert ids(MIDDLEWARE=middleware) == []
+        assert ids(MIDDLEWARE=middleware, ROOT_URLCONF=CachedUrls()) == ["W019"]
+
     def test_redirects_to_tls(self):
         kit = {"PUBLIC_URL": "wss://shop.example/ws/"}
         tls = {"HIGH_TEMPLAR": kit, "SECURE_SSL_REDIRECT": True}

@@ -20,6 +20,8 @@ from django.core.checks import Warning as Caution
 from django.core.checks import register
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch
+from django.urls import Resolver404
+from django.urls import resolve
 from django.urls import reverse
 from django.utils.module_loading import import_string
 
@@ -127,6 +129,14 @@ def _bootstrap() -> Iterator[CheckMessage]:
             hint="Let the path end in a slash, or set backend.bootstrap to it exactly.",
             id="high_templar.W006",
         )
+    middleware = [str(each).rpartition(".")[2] for each in django_settings.MIDDLEWARE]
+    if "LoginRequiredMiddleware" in middleware and _requires_login(path):
+        yield Caution(
+            f"LoginRequiredMiddleware redirects the gateway's call of {path} to the login page for "
+            "visitors without a session, those with a token included.",
+            hint="Use BootstrapMixin, or decorate the view with login_not_required and answer 403.",
+            id="high_templar.W019",
+        )
     is_plain = not settings().backend_url.startswith("https://")
     exempt = [re.compile(each) for each in django_settings.SECURE_REDIRECT_EXEMPT]
     if (
@@ -141,6 +151,14 @@ def _bootstrap() -> Iterator[CheckMessage]:
             hint=f"Add {'^' + path.lstrip('/')!r} to SECURE_REDIRECT_EXEMPT.",
             id="high_templar.W007",
         )
+
+
+def _requires_login(path: str) -> bool:
+    """Whether the view says nothing of being for everybody."""
+    try:
+        return bool(getattr(resolve(path).func, "login_required", True))
+    except Resolver404:
+        return False
 
 
 def _addresses() -> Iterator[CheckMessage]:
