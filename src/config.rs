@@ -9,6 +9,7 @@ mod layers;
 mod legacy;
 mod live;
 mod log;
+mod memory;
 mod mistake;
 mod node;
 pub(crate) mod secret_file;

@@ -18,12 +18,13 @@ use crate::config::kind::HeaderChange;
 use crate::config::legacy::ENCODED;
 use crate::config::mistake::Mistakes;
 use crate::config::settings::{Found, Values};
-use crate::config::{Config, LogConfig, Written, sizes};
+use crate::config::{Config, LogConfig, Written, memory, sizes};
 
 /// Checks what concerns more than one setting.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     check_backend(values, mistakes);
     check_rabbitmq(values, mistakes);
+    sizes::check(values, mistakes);
     let internal = &values.internal_listen;
     let Found { value: key, .. } = &values.internal_api_key;
     if !is_local(&internal.value) && key.is_none() && !mistakes.about("internal.api_key") {
@@ -34,7 +35,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
              to every user: set internal.api_key as well, or listen on 127.0.0.1",
         );
     }
-    check_memory(values, mistakes);
+    memory::check(values, mistakes);
     if same_address(&values.listen.value, &internal.value) {
         mistakes.add(
             &internal.place,
@@ -85,48 +86,6 @@ fn check_rabbitmq(values: &Values, mistakes: &mut Mistakes) {
 
 fn ms(period: Duration) -> u64 {
     u64::try_from(period.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What clients may make the gateway keep is less than what it may have: else triggers and
-/// newcomers would be turned away for what others hold.
-fn check_memory(values: &Values, mistakes: &mut Mistakes) {
-    let limits = ServerLimits {
-        memory_bytes: values.limits_memory_bytes.value,
-        outbox_total_bytes: values.limits_outbox_total_bytes.value,
-        client_total_bytes: values.limits_client_total_bytes.value,
-        ..ServerLimits::default()
-    };
-    let bounds = limits.memory_bounds(ht_server::memory_allowance());
-    let sum = bounds.outboxes.saturating_add(bounds.clients);
-    if bounds.process == 0 || sum < bounds.process {
-        return;
-    }
-    let written = [
-        (
-            &values.limits_client_total_bytes,
-            "limits.client_total_bytes",
-        ),
-        (
-            &values.limits_outbox_total_bytes,
-            "limits.outbox_total_bytes",
-        ),
-    ];
-    let written = written.iter().find(|(found, _)| found.value.is_some());
-    let (place, key) = written.map_or(
-        (&values.limits_memory_bytes.place, "limits.memory_bytes"),
-        |(found, key)| (&found.place, *key),
-    );
-    let (outboxes, clients, process) = (bounds.outboxes, bounds.clients, bounds.process);
-    mistakes.add(
-        place,
-        key,
-        format!(
-            "limits.client_total_bytes ({clients} bytes) and limits.outbox_total_bytes \
-             ({outboxes} bytes) together reach limits.memory_bytes ({process} bytes): lower one \
-             of them or raise limits.memory_bytes, so that what clients hold never turns \
-             triggers away"
-        ),
-    );
 }
 
 fn check_backend(values: &Values, mistakes: &mut Mistakes) {
@@ -238,7 +197,7 @@ fn server(values: &Values) -> ServerConfig {
             user_timeout: values.tcp_user_timeout.value,
         },
         session: Limits {
-            message_bytes: sizes::message_bytes(values),
+            message_bytes: values.limits_message_bytes.value,
             message_timeout: ms(values.limits_message_timeout.value),
             messages_per_second: values.limits_messages_per_second.value,
             inflated_bytes_per_second: values.limits_inflated_bytes_per_second.value,
@@ -285,6 +244,7 @@ fn server(values: &Values) -> ServerConfig {
             probe_interval: values.readiness_probe_interval.value,
             probe_timeout: values.readiness_probe_timeout.value,
         },
+        allocated: Some(crate::process::allocated),
         drain: DrainConfig {
             delay: values.drain_delay.value,
             period: values.drain_period.value,

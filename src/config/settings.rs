@@ -263,7 +263,7 @@ settings! {
     limits_idle_timeout: Duration, "limits.idle_timeout", period(Duration::ZERO, DAY), secs(300),
         "A connection without a message from its client for this long is closed. 0: never.";
     limits_message_bytes: usize, "limits.message_bytes", size(KIB, 2 * MIB), Limits::default().message_bytes,
-        "Longest message of a client, as it comes and inflated; beyond it the connection is closed with 1009. Nothing valid is longer than `limits.room_bytes` and `limits.request_id_bytes` together and 256 bytes: where those are raised, the default grows with them. One message is processed in one go: 1 MiB takes about 8 ms, in which nothing else of its thread is served.";
+        "Longest message of a client, as it comes and inflated; beyond it the connection is closed with 1009. Nothing valid is longer than `limits.room_bytes` and `limits.request_id_bytes` together and 256 bytes, so it must be at least that. One message is processed in one go: 1 MiB takes about 8 ms, in which nothing else of its thread is served.";
     limits_message_timeout: Duration, "limits.message_timeout", period(Duration::ZERO, HOUR), Duration::from_millis(Limits::default().message_timeout),
         "Time from the first byte of a client's message to its last, however many fragments it has. Beyond it the connection is evicted and closed with 4002. 0: no limit.";
     limits_messages_per_second: usize, "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
@@ -284,16 +284,16 @@ settings! {
         "Bytes that may wait for a slow connection; one that gets more is evicted. One message may be longer, for who keeps up. 0: no bound.";
     limits_outbox_age: Duration, "limits.outbox_age", period(Duration::ZERO, HOUR), ServerLimits::default().outbox_age,
         "A connection for which something waits is evicted if it takes neither all of it nor 16 KiB of it in this time. 0: never.";
-    limits_outbox_total_bytes: Option<usize>, "limits.outbox_total_bytes", Memory, None,
+    limits_outbox_total_bytes: Option<usize>, "limits.outbox_total_bytes", Memory { min: 0 }, None,
         "Bytes that may wait for all slow connections together; a large publication that many wait for counts once. Beyond it those are evicted that stood still for longest. Keep it well above `limits.trigger_bytes`. `auto`: a quarter of `limits.memory_bytes`, at most 256 MiB. 0: no bound.";
-    limits_client_total_bytes: Option<usize>, "limits.client_total_bytes", Memory, None,
-        "Bytes that all clients together may make the gateway keep beside outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Beyond it the connections that hold most, of the addresses that hold most, are evicted and closed with 1013. Together with `limits.outbox_total_bytes` it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no bound.";
-    limits_client_bytes_per_address: Option<usize>, "limits.client_bytes_per_address", Memory, None,
+    limits_client_total_bytes: Option<usize>, "limits.client_total_bytes", Memory { min: 0 }, None,
+        "Bytes that all clients together may make the gateway keep beside outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Beyond it the connections that hold most, of the addresses that hold most, are evicted and closed with 1013. Together with `limits.outbox_total_bytes` and `limits.inbox_bytes` it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no bound.";
+    limits_client_bytes_per_address: Option<usize>, "limits.client_bytes_per_address", Memory { min: 0 }, None,
         "Of these, bytes that the connections of one address may hold; a subscription counts at least 1 KiB. Beyond it the larger connections of the address are evicted; the largest is refused further subscriptions (`too-many-subscriptions`). Addresses are counted like those of `limits.connections_per_address`. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
-    limits_client_bytes_per_user: Option<usize>, "limits.client_bytes_per_user", Memory, None,
+    limits_client_bytes_per_user: Option<usize>, "limits.client_bytes_per_user", Memory { min: 0 }, None,
         "The same for the connections of one user, as `backend.user_id_path` tells users. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
-    limits_memory_bytes: Option<usize>, "limits.memory_bytes", Memory, None,
-        "Resident memory of the process above which visitors and triggers are turned away (503, 1013), until a tenth of it is free again. `auto`: four fifths of the machine's memory, or of the control group's where that is less. 0: no bound.";
+    limits_memory_bytes: Option<usize>, "limits.memory_bytes", Memory { min: 0 }, None,
+        "Memory of the process above which visitors and triggers are turned away (503, 1013), until a tenth of it is free again: what is resident, but no more than what is allocated and a quarter of that. `auto`: four fifths of the machine's memory, or of the control group's where that is less. 0: no bound.";
     limits_trigger_bytes: usize, "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,
         "Longest body of `POST /trigger/` and longest message of the broker.";
     limits_triggers_per_request: usize, "limits.triggers_per_request", count(1, 1_000_000), ServerLimits::default().triggers_per_request,
@@ -306,8 +306,8 @@ settings! {
         "Trigger ids that are remembered to recognise a repetition. 0: none, and every trigger is delivered.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
         "Requests and messages with publications that may wait for a thread before publishers wait, too: those alone whose rooms have a subscriber there, for at most two seconds each, and for half a second where the thread takes nothing.";
-    limits_inbox_bytes: usize, "limits.inbox_bytes", size(MIB, 64 * GIB), ServerLimits::default().inbox_bytes,
-        "Bytes of publications that may wait for all threads together, each with an equal part; one request or message always fits. From half of its part on publishers wait as with `limits.inbox`. Beyond it the thread drops the publications that wait for it, which counts as a gap: its clients reconnect and fetch again.";
+    limits_inbox_bytes: Option<usize>, "limits.inbox_bytes", Memory { min: MIB }, None,
+        "Bytes of publications that may wait for all threads together, each with an equal part; one request or message always fits. From half of its part on publishers wait as with `limits.inbox`. Beyond it the thread drops the publications that wait for it, which counts as a gap: its clients reconnect and fetch again. Together with `limits.client_total_bytes` and `limits.outbox_total_bytes` it must be below `limits.memory_bytes`. `auto`: an eighth of `limits.memory_bytes`, at most 64 MiB.";
 
     keepalive_interval: Duration, "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
         "A client that was not heard of for this long gets a control ping, which browsers answer by themselves. The default stays below the minute after which common proxies end a silent connection. Answers are no messages: `limits.idle_timeout` goes on. 0: no pings.";

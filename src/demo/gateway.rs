@@ -161,6 +161,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
         auth: AuthConfig::default(),
         hooks: HookQueueConfig::default(),
         readiness: ReadinessConfig::default(),
+        allocated: None,
         drain: DrainConfig {
             delay: Duration::ZERO,
             period: Duration::ZERO,

@@ -1,5 +1,7 @@
 //! What the server needs to know. Plain values, already checked.
 
+mod memory;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +11,7 @@ pub use ht_core::index::Matching;
 use ht_core::limits::Limits;
 pub use ht_core::shard::Compression;
 
+pub use crate::config::memory::MemoryBounds;
 pub use crate::tcp::TcpOptions;
 use ht_proto::trigger::TriggerLimits;
 
@@ -56,6 +59,8 @@ pub struct ServerConfig {
     pub readiness: ReadinessConfig,
     /// How [`crate::Gateway::drain`] leaves.
     pub drain: DrainConfig,
+    /// Bytes that the process has allocated, where its allocator can say.
+    pub allocated: Option<fn() -> Option<u64>>,
     /// What becomes of clients that may have missed publications.
     pub recovery: RecoveryConfig,
 }
@@ -206,53 +211,11 @@ pub struct ServerLimits {
     pub inbox: usize,
     /// Bytes of publications that may wait for all shards, each with an equal part. From half of its
     /// part on publishers wait for a shard, as long as it takes something; beyond it the shard has
-    /// missed publications.
-    pub inbox_bytes: usize,
+    /// missed publications. None: an eighth of `memory_bytes`, at most 64 MiB.
+    pub inbox_bytes: Option<usize>,
 }
-
-/// `limits.memory_bytes`, and how it is divided. In bytes; 0 is no bound.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryBounds {
-    /// Of the process.
-    pub process: usize,
-    /// Of all outboxes.
-    pub outboxes: usize,
-    /// Of what all clients hold beside outboxes.
-    pub clients: usize,
-    /// Of these, of the connections of one address.
-    pub address: usize,
-    /// Of these, of the connections of one user.
-    pub user: usize,
-}
-
-/// Most memory that outboxes have by default, in bytes.
-const OUTBOXES: usize = 256 << 20;
 
 impl ServerLimits {
-    /// The bounds of memory in a process that may have `allowance` bytes, if that is known. By
-    /// default a quarter of `memory_bytes` is left for the process itself, connections and
-    /// triggers.
-    #[must_use]
-    pub fn memory_bounds(&self, allowance: Option<usize>) -> MemoryBounds {
-        // Four fifths: more would leave too little for the system's own buffers.
-        let part = allowance.map_or(0, |bytes| bytes / 5 * 4);
-        let process = self.memory_bytes.unwrap_or(part);
-        let whole = if process == 0 { part } else { process };
-        let outboxes = if whole == 0 {
-            OUTBOXES
-        } else {
-            OUTBOXES.min(whole / 4)
-        };
-        let clients = self.client_total_bytes.unwrap_or(whole / 2);
-        MemoryBounds {
-            process,
-            outboxes: self.outbox_total_bytes.unwrap_or(outboxes),
-            clients,
-            address: self.client_bytes_per_address.unwrap_or(clients / 8),
-            user: self.client_bytes_per_user.unwrap_or(clients / 8),
-        }
-    }
-
     /// Those of a trigger.
     #[must_use]
     pub fn trigger(&self) -> TriggerLimits {
@@ -287,7 +250,7 @@ impl Default for ServerLimits {
             triggers_in_flight: 64 << 20,
             trigger_ids: 100_000,
             inbox: 1_024,
-            inbox_bytes: 64 << 20,
+            inbox_bytes: None,
         }
     }
 }

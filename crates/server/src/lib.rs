@@ -166,12 +166,13 @@ impl Gateway {
         };
         let hasher = Hasher::default();
         let mut shards = Vec::with_capacity(threads);
+        let waiting = config.limits.memory_bounds(memory_allowance()).inboxes;
         for index in 0..threads {
             let settings = shard_settings(&config, &node.outboxes, &node.accounts);
             let shard = Shard::new(settings, hasher.clone());
             let bounds = inbox::Bounds {
                 inputs: config.limits.inbox,
-                bytes: config.limits.inbox_bytes / threads,
+                bytes: waiting / threads,
             };
             let running = shard::start(index, shard, bounds, Arc::clone(&node), sender.clone());
             shards.push(running.map_err(StartError::Shard)?);
@@ -237,6 +238,7 @@ impl Gateway {
             Arc::clone(&node),
             live.clone(),
             inboxes,
+            config.allocated,
             health.clone(),
         ));
         Ok(Self {

@@ -2,12 +2,9 @@
 //! those who are here go on.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -23,6 +20,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     resident: AtomicU64,
+    /// What is allocated, where the allocator says; else what is resident.
+    allocated: AtomicU64,
     limit: AtomicU64,
     short: AtomicBool,
 }
@@ -33,7 +32,12 @@ impl Memory {
         self.resident.load(Ordering::Relaxed)
     }
 
-    /// Whether more is resident than may be.
+    /// What is allocated, in bytes; what is resident where that is not known.
+    pub(crate) fn allocated(&self) -> u64 {
+        self.allocated.load(Ordering::Relaxed)
+    }
+
+    /// Whether more is used than may be.
     pub(crate) fn is_short(&self) -> bool {
         self.short.load(Ordering::Relaxed)
     }
@@ -50,22 +54,33 @@ impl Memory {
         })
     }
 
-    /// Takes note of a look; answers whether it changed what is done.
-    fn note(&self, resident: u64, limit: u64) -> bool {
+    /// Records a look; returns whether it changed what is done.
+    fn note(&self, resident: u64, allocated: Option<u64>, limit: u64) -> bool {
         self.resident.store(resident, Ordering::Relaxed);
+        let known = allocated.unwrap_or(resident);
+        self.allocated.store(known, Ordering::Relaxed);
         self.limit.store(limit, Ordering::Relaxed);
         let before = self.is_short();
-        let now = is_short(before, resident, limit);
+        let now = is_short(before, used(resident, allocated), limit);
         self.short.store(now, Ordering::Relaxed);
         now != before
     }
 }
 
+/// Memory in use. The allocator keeps what was freed for a while, and returns nothing of a page in
+/// which something is left: resident memory alone would keep an empty node short. So no more counts
+/// than what is allocated and a quarter for the allocator's own overhead.
+fn used(resident: u64, allocated: Option<u64>) -> u64 {
+    allocated.map_or(resident, |bytes| {
+        resident.min(bytes.saturating_add(bytes / 4))
+    })
+}
+
 /// Whether memory is short. It is over only when a tenth is free again: else newcomers would be
 /// let in and turned away in turns.
-fn is_short(before: bool, resident: u64, limit: u64) -> bool {
+fn is_short(before: bool, used: u64, limit: u64) -> bool {
     let bound = if before { limit - limit / 10 } else { limit };
-    limit != 0 && resident > bound
+    limit != 0 && used > bound
 }
 
 /// Looks at the process's memory until `shutdown`.
@@ -73,6 +88,7 @@ pub(crate) async fn watch(
     node: Arc<Node>,
     live: Live,
     shards: Vec<inbox::Sender>,
+    allocated: Option<fn() -> Option<u64>>,
     shutdown: CancellationToken,
 ) {
     let allowance = allowance();
@@ -85,7 +101,9 @@ pub(crate) async fn watch(
             }
         }
         if let Some(resident) = resident()
-            && node.memory.note(resident, limit)
+            && node
+                .memory
+                .note(resident, allocated.and_then(|bytes| bytes()), limit)
         {
             if node.memory.is_short() {
                 tracing::warn!(
@@ -116,6 +134,8 @@ fn resident() -> Option<u64> {
 pub fn allowance() -> Option<usize> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| kib(&text, "MemTotal:"));
+    // A service may be shown no files but those of its own process (systemd's ProcSubset=pid).
+    let machine = machine.or_else(machine_bytes);
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let groups = group_files(&groups).into_iter().filter_map(|file| {
         // "max", where there is no limit, is no number.
@@ -123,6 +143,23 @@ pub fn allowance() -> Option<usize> {
     });
     let least = machine.into_iter().chain(groups).min()?;
     Some(usize::try_from(least).unwrap_or(usize::MAX))
+}
+
+/// Memory of the machine, as the system call says.
+#[cfg(target_os = "linux")]
+#[allow(
+    clippy::useless_conversion,
+    reason = "the field has 32 bits on some machines"
+)]
+fn machine_bytes() -> Option<u64> {
+    let info = rustix::system::sysinfo();
+    let bytes = u64::from(info.totalram).checked_mul(u64::from(info.mem_unit))?;
+    (bytes > 0).then_some(bytes)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn machine_bytes() -> Option<u64> {
+    None
 }
 
 /// The files that may hold a limit, for a process in these control groups: of each group and of
@@ -169,12 +206,34 @@ mod tests {
             (90, true, false),
             (100, false, false),
         ] {
-            assert_eq!(memory.note(resident, 100), changes, "{resident}");
+            assert_eq!(memory.note(resident, None, 100), changes, "{resident}");
             assert_eq!(memory.is_short(), short, "{resident}");
             assert_eq!(memory.reason().is_some(), short);
         }
-        assert!(!memory.note(u64::MAX, 0));
+        assert!(!memory.note(u64::MAX, None, 0));
         assert_eq!(memory.resident(), u64::MAX);
+    }
+
+    #[test]
+    fn what_is_resident_and_not_allocated_keeps_it_short_no_longer() {
+        let memory = Memory::default();
+        for (resident, allocated, short) in [
+            (120, 90, true),
+            // All has left: the allocator still has the pages.
+            (120, 73, true),
+            (120, 72, false),
+            (120, 20, false),
+            (101, 80, false),
+            (102, 82, true),
+            (85, 99, false),
+        ] {
+            memory.note(resident, Some(allocated), 100);
+            assert_eq!(memory.is_short(), short, "{resident} {allocated}");
+            assert_eq!(
+                (memory.resident(), memory.allocated()),
+                (resident, allocated)
+            );
+        }
     }
 
     #[test]
@@ -210,5 +269,12 @@ mod tests {
             resident > 100 << 10 && resident < allowance as u64,
             "{resident} {allowance}"
         );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_machine_says_what_it_has_without_a_file() {
+        let text = fs::read_to_string("/proc/meminfo").unwrap();
+        assert_eq!(machine_bytes(), kib(&text, "MemTotal:"));
     }
 }

@@ -81,13 +81,20 @@ impl Kind for Size {
 }
 
 /// A number of bytes, or `"auto"`.
-pub(crate) struct Memory;
+pub(crate) struct Memory {
+    /// The fewest that may be written.
+    pub(crate) min: usize,
+}
 
-/// The sizes that may be written for [`Memory`].
-const MEMORY: Size = Size {
-    min: 0,
-    max: 1 << 50,
-};
+impl Memory {
+    /// The sizes that may be written.
+    const fn sizes(&self) -> Size {
+        Size {
+            min: self.min,
+            max: 1 << 50,
+        }
+    }
+}
 
 impl Kind for Memory {
     type Value = Option<usize>;
@@ -96,15 +103,15 @@ impl Kind for Memory {
         if node.text().map(str::trim) == Some("auto") {
             return Ok(None);
         }
-        MEMORY.read(node).map(Some)
+        self.sizes().read(node).map(Some)
     }
 
     fn expects(&self) -> String {
-        format!("\"auto\", or {}", MEMORY.expects())
+        format!("\"auto\", or {}", self.sizes().expects())
     }
 
     fn show(&self, value: &Option<usize>) -> String {
-        value.map_or_else(|| "\"auto\"".into(), |bytes| MEMORY.show(&bytes))
+        value.map_or_else(|| "\"auto\"".into(), |bytes| self.sizes().show(&bytes))
     }
 }
 

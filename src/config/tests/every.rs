@@ -95,7 +95,7 @@ const EVERY: &[(&str, &str)] = &[
     ("limits.triggers_in_flight", "0"),
     ("limits.trigger_ids", "115"),
     ("limits.inbox", "116"),
-    ("limits.inbox_bytes", r#""128MiB""#),
+    ("limits.inbox_bytes", r#""9MiB""#),
     ("keepalive.interval", "119"),
     ("keepalive.timeout", "120"),
     ("tcp.send_buffer", "12100"),
@@ -203,7 +203,7 @@ fn assert_every(config: &Config) {
         [limits.rooms_per_trigger, limits.trigger_ids, limits.inbox],
         [114, 115, 116]
     );
-    assert_eq!(limits.inbox_bytes, 128 << 20);
+    assert_eq!(limits.inbox_bytes, Some(9 << 20));
     let keepalive = &server.keepalive;
     assert_eq!(
         (keepalive.interval.as_secs(), keepalive.timeout.as_secs()),

@@ -327,3 +327,54 @@ fn blanks_and_quotes_within_a_value_are_named() {
         ],
     );
 }
+
+#[test]
+fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
+    let mib = |number: usize| number << 20;
+    for (written, named, sizes) in [
+        // Publications that wait for threads count, too.
+        (
+            &[("HT_LIMITS__INBOX_BYTES", "25MiB")][..],
+            "HT_LIMITS__INBOX_BYTES: ",
+            [mib(50), mib(25), mib(25)],
+        ),
+        (
+            &[("HT_LIMITS__OUTBOX_TOTAL_BYTES", "38MiB")],
+            "HT_LIMITS__OUTBOX_TOTAL_BYTES: ",
+            [mib(50), mib(38), mib(100) / 8],
+        ),
+        // The largest of those that were written is named.
+        (
+            &[
+                ("HT_LIMITS__CLIENT_TOTAL_BYTES", "40MiB"),
+                ("HT_LIMITS__INBOX_BYTES", "60MiB"),
+            ],
+            "HT_LIMITS__INBOX_BYTES: ",
+            [mib(40), mib(25), mib(60)],
+        ),
+    ] {
+        let all = |written: &[(&'static str, &'static str)]| {
+            [&[URL, ("HT_LIMITS__MEMORY_BYTES", "100MiB")], written].concat()
+        };
+        let folder = Folder::with(&[]);
+        let Err(mistakes) = folder.load(&all(written)) else {
+            panic!("{written:?}")
+        };
+        let text = mistakes.to_string();
+        let [clients, outboxes, inboxes] = sizes;
+        let sentence = format!(
+            "limits.client_total_bytes ({clients} bytes), limits.outbox_total_bytes ({outboxes} \
+             bytes) and limits.inbox_bytes ({inboxes} bytes) together reach limits.memory_bytes \
+             (104857600 bytes): lower one of them or raise limits.memory_bytes"
+        );
+        assert!(text.contains(&sentence), "{text}");
+        assert!(text.contains(named), "{text}");
+        // By default, and with a little less, they fit.
+        assert!(folder.load(&all(&[])).is_ok());
+        let fits = [
+            ("HT_LIMITS__CLIENT_TOTAL_BYTES", "40MiB"),
+            ("HT_LIMITS__INBOX_BYTES", "34MiB"),
+        ];
+        assert!(folder.load(&all(&fits)).is_ok());
+    }
+}

@@ -282,6 +282,9 @@ metrics! {
         observed memory_bytes = Read::Gauge(|now| now.node.memory.resident());
             "Resident memory of the process"
             "When it nears `limits.memory_bytes`, or grows and `connections` does not."
+        observed memory_allocated_bytes = Read::Gauge(|now| now.node.memory.allocated());
+            "Memory that the process has allocated, in bytes, without what the allocator keeps of what was freed"
+            "When it grows and neither `connections` nor `subscriptions` do. With a quarter for the allocator it is what `limits.memory_bytes` is compared with, where resident memory is more."
         observed memory_short = Read::Gauge(|now| u64::from(now.node.memory.is_short()));
             "1 while visitors and triggers are turned away because memory is short"
             "When it is 1: see `outbox_bytes`, `connections` and `subscriptions` for what takes it."
