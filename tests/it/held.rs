@@ -1,10 +1,12 @@
 //! Memory that clients make the gateway keep: it has bounds of its own, so that whatever they hold,
 //! triggers are taken, the node is ready and newcomers are let in.
 
+use std::io::Write;
+
 use serde_json::json;
 
 use crate::support::gateway::Builder;
-use crate::support::{Client, Frame, Gateway, Handshake, StubBackend, eventually, frame};
+use crate::support::{Client, Frame, Gateway, Handshake, NEVER, StubBackend, eventually, frame};
 
 const MESSAGE: usize = 256 << 10;
 
@@ -234,6 +236,69 @@ fn a_node_that_was_short_of_memory_recovers_when_all_have_left() {
     eventually("memory that was given back", || {
         (allocated() < before + (4 << 20)).then_some(())
     });
+}
+
+const CLOSED: &str = "high_templar_handshake_errors_total{reason=\"handshake-bytes\"}";
+
+#[test]
+fn request_heads_that_are_never_finished_evict_nobody() {
+    let gateway = builder(&StubBackend::open())
+        .set("HT_LIMITS__CLIENT_TOTAL_BYTES", "4MiB")
+        .set("HT_LIMITS__HEAD_TIMEOUT", "60s")
+        .start();
+    let mut old = connect(&gateway, 1);
+    old.subscribe(&json!({"room": "old"}), "1");
+    gateway.wait_for_metric("high_templar_client_bytes{kind=\"handshakes\"}", 0);
+    let head = format!("GET /ws/ HTTP/1.1\r\nX: {}", "x".repeat(30_000));
+    let visitors: Vec<_> = (0..100)
+        .map(|_| {
+            let mut visitor = gateway.public().connect().expect("a connection");
+            // Whoever was closed already takes no more.
+            let _ = visitor.write_all(head.as_bytes());
+            visitor
+        })
+        .collect();
+    // A quarter has room for some 35 of them.
+    eventually("closed connections", || {
+        (gateway.metric(CLOSED) >= 60).then_some(())
+    });
+    gateway.wait_for_line("request heads and first frames hold a quarter");
+    let held_by_heads = held(&gateway, "handshakes");
+    assert!(
+        (500_000..3 << 19).contains(&held_by_heads),
+        "{held_by_heads}"
+    );
+    assert_serves(&gateway, &mut old);
+    assert_eq!(evicted(&gateway, "client_total_bytes"), 0);
+    drop(visitors);
+    assert_gives_back(&gateway, Vec::new());
+}
+
+#[test]
+fn first_frames_that_are_never_finished_are_accounted_until_they_end() {
+    let gateway = builder(&StubBackend::open())
+        .set("HT_LIMITS__CLIENT_TOTAL_BYTES", "4MiB")
+        .set("HT_AUTH__FIRST_FRAME", "true")
+        .set("HT_AUTH__FIRST_FRAME_TIMEOUT", NEVER)
+        .start();
+    let mut visitors: Vec<_> = (0..10).map(|_| Handshake::new(&gateway).open()).collect();
+    for visitor in &mut visitors {
+        visitor.send_raw(&cut(50_000));
+    }
+    eventually("accounted first frames", || {
+        (held(&gateway, "handshakes") >= 500_000).then_some(())
+    });
+    assert_eq!(gateway.metric(CLOSED), 0);
+    for _ in 0..40 {
+        let mut visitor = Handshake::new(&gateway).open();
+        visitor.send_raw(&cut(50_000));
+        visitors.push(visitor);
+    }
+    eventually("closed connections", || {
+        (gateway.metric(CLOSED) >= 20).then_some(())
+    });
+    drop(visitors);
+    gateway.wait_for_metric("high_templar_client_bytes{kind=\"handshakes\"}", 0);
 }
 
 #[test]

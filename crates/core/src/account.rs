@@ -63,10 +63,29 @@ impl Accounts {
         self.bytes[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Bytes of all kinds.
+    /// Bytes of all kinds. Handshakes count up to their part of the bound: however many there
+    /// are, no connection is evicted for more.
     #[must_use]
     pub fn total(&self) -> usize {
-        Kind::ALL.iter().map(|&kind| self.bytes(kind)).sum()
+        let bytes = |kind| match (kind, self.handshakes_limit()) {
+            (Kind::Handshakes, 1..) => self.bytes(kind).min(self.handshakes_limit()),
+            (Kind::Handshakes | Kind::Subscriptions | Kind::Messages | Kind::Credentials, _) => {
+                self.bytes(kind)
+            }
+        };
+        Kind::ALL.into_iter().map(bytes).sum()
+    }
+
+    /// Whether handshakes have more than their part of the bound.
+    #[must_use]
+    pub fn handshakes_are_over(&self) -> bool {
+        let limit = self.handshakes_limit();
+        limit != 0 && self.bytes(Kind::Handshakes) > limit
+    }
+
+    /// A quarter of the bound; zero: none.
+    fn handshakes_limit(&self) -> usize {
+        self.limit() / 4
     }
 
     /// The bound of the total, in bytes; zero: none.
@@ -134,5 +153,28 @@ mod tests {
         accounts.replace(Kind::Messages, 7, 2);
         assert_eq!(accounts.bytes(Kind::Messages), 2);
         assert_eq!(accounts.total(), 6);
+    }
+
+    #[test]
+    fn handshakes_count_up_to_a_quarter_of_the_limit() {
+        let accounts = Accounts::new(100);
+        accounts.replace(Kind::Handshakes, 0, 25);
+        assert_eq!(
+            (accounts.total(), accounts.handshakes_are_over()),
+            (25, false)
+        );
+        accounts.replace(Kind::Handshakes, 25, 1_000);
+        assert_eq!(
+            (accounts.total(), accounts.handshakes_are_over()),
+            (25, true)
+        );
+        assert!(!accounts.is_over());
+        accounts.replace(Kind::Subscriptions, 0, 76);
+        assert!(accounts.is_over());
+        accounts.set_limit(0);
+        assert_eq!(
+            (accounts.total(), accounts.handshakes_are_over()),
+            (1_076, false)
+        );
     }
 }

@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod limits;
 pub(crate) mod origin;
 
+mod charge;
 mod door;
 mod first_frame;
 mod handshake;
@@ -48,6 +49,7 @@ use crate::live::LiveSettings;
 use crate::node::Node;
 use crate::public::address::Arrival;
 use crate::public::address::Peer;
+use crate::public::charge::{Charge, Charged};
 use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
 use crate::public::place::Place;
@@ -190,6 +192,7 @@ async fn accept(
 /// Speaks HTTP until the connection ends or becomes a websocket, which its shard then gets.
 async fn serve_connection(public: &Public, mut stream: Stream, peer: Peer) {
     let settings = public.live.now();
+    let charge = Charge::new(&public.node, &settings.limits);
     let arrival = tokio::select! {
         () = public.leaving.cancelled() => return,
         arrival = door::arrive(public, &settings, &mut stream, peer) => arrival,
@@ -212,7 +215,7 @@ async fn serve_connection(public: &Public, mut stream: Stream, peer: Peer) {
         .timer(TokioTimer::new())
         .header_read_timeout(settings.limits.head_timeout)
         .max_buf_size(settings.limits.head_bytes.max(HEAD_BYTES_MIN))
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Charged { stream, charge }), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

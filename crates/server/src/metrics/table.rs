@@ -140,10 +140,10 @@ metrics! {
         observed backend_circuit_opened = Read::Counter(|now| now.node.guard().circuit_opened);
             "Times that the backend circuit breaker opened"
             "When it grows by more than the API's restarts."
-        counted handshake_errors by "reason" ["handshake" "head" "forward" "forward-bytes" "token" "authenticate" "origin" "proxy-protocol" "handshakes"
+        counted handshake_errors by "reason" ["handshake" "head" "forward" "forward-bytes" "token" "authenticate" "origin" "proxy-protocol" "handshakes" "handshake-bytes"
             "handshakes-per-address" "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory" "leaving"];
             "Visitors refused by the gateway itself"
-            "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. `forward-bytes` are visitors whose cookies are longer than `backend.forward_bytes_max`. `leaving` are those who were on their way in when the node left. The others are clients that do not speak the protocol."
+            "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. `handshake-bytes` are long request heads and first frames while all of them hold a quarter of `limits.client_total_bytes`. `forward-bytes` are visitors whose cookies are longer than `backend.forward_bytes_max`. `leaving` are those who were on their way in when the node left. The others are clients that do not speak the protocol."
         counted bootstraps by "outcome" [
             "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "line-full"
             "circuit-open" "server-error" "redirect" "protocol" "content-type" "encoding" "too-large" "truncated" "not-utf-8"

@@ -27,13 +27,13 @@ use tokio::io::AsyncRead;
 use tokio::io::AsyncWriteExt;
 use tokio::io::ReadBuf;
 
-use crate::listener::Stream;
 use crate::public::Public;
+use crate::public::charge::Charged;
 use crate::public::handshake::Agreed;
 use crate::public::upgrade::Visitor;
 
 /// How a first message is read. It holds one token, whose own bound is half of this.
-const OPTIONS: DecodeOptions = DecodeOptions {
+pub(super) const OPTIONS: DecodeOptions = DecodeOptions {
     role: Role::Server,
     message_bytes_max: 64 << 10,
 };
@@ -45,7 +45,7 @@ const READ_BYTES: usize = 4 << 10;
 /// handshake; afterwards, those that came behind the first message. None: the visitor has left.
 pub(super) async fn ask(
     public: &Public,
-    stream: &mut Stream,
+    stream: &mut Charged,
     bytes: &mut Vec<u8>,
     mut credentials: Credentials,
     agreed: Agreed,
@@ -85,7 +85,7 @@ pub(super) async fn ask(
 }
 
 /// Tells a visitor that the node leaves: it has no shard yet that would.
-async fn leave(public: &Public, stream: &mut Stream) -> Option<Visitor> {
+async fn leave(public: &Public, stream: &mut Charged) -> Option<Visitor> {
     public.node.counters.handshake_errors.add("leaving");
     let (mut frame, close) = (Vec::new(), Close::RESTART);
     put_close(&mut frame, CloseCode(close.code()), &close.reason());
@@ -121,7 +121,7 @@ struct Reader {
 impl Reader {
     /// Reads `bytes`, and more from the stream, until something was said. What follows it stays
     /// in `bytes`.
-    async fn listen(&mut self, stream: &mut Stream, bytes: &mut Vec<u8>) -> Said {
+    async fn listen(&mut self, stream: &mut Charged, bytes: &mut Vec<u8>) -> Said {
         loop {
             let said = self.read(bytes);
             while !self.answers.is_empty() {
@@ -188,7 +188,7 @@ fn said(text: &str) -> Said {
 }
 
 /// Appends what can be read, as soon as something can. No buffer is held while nothing comes.
-async fn read_some(stream: &mut Stream, bytes: &mut Vec<u8>) -> io::Result<usize> {
+async fn read_some(stream: &mut Charged, bytes: &mut Vec<u8>) -> io::Result<usize> {
     poll_fn(|context| {
         let mut chunk = [0; READ_BYTES];
         let mut chunk = ReadBuf::new(&mut chunk);

@@ -26,6 +26,7 @@ use crate::listener::Stream;
 use crate::live::LiveSettings;
 use crate::places::UserPlace;
 use crate::public::Public;
+use crate::public::charge::Charged;
 use crate::public::first_frame;
 use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
@@ -313,7 +314,7 @@ impl Handover {
         let Ok(upgraded) = self.upgrade.await else {
             return;
         };
-        let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
+        let Ok(parts) = upgraded.downcast::<TokioIo<Charged>>() else {
             debug_assert!(false, "only streams of the public listener are served");
             return;
         };
@@ -334,6 +335,7 @@ impl Handover {
             return;
         };
         // Registered anew by the shard: nothing of the handshake stays behind.
+        let Charged { stream, charge } = stream;
         let socket = match stream {
             Stream::Tcp(stream) => stream.into_std().map(|stream| Socket::tcp(stream, about)),
             Stream::Unix(stream) => stream.into_std().map(|stream| Socket::unix(stream, about)),
@@ -359,7 +361,7 @@ impl Handover {
             if let Ok(room) = public.shards[shard].reserve_connection().await {
                 place.assign(shard);
                 // The client is about to hear that its handshake is over.
-                drop(handshake);
+                drop((handshake, charge));
                 room.send(Box::new(NewConnection {
                     socket,
                     welcome,

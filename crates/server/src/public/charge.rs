@@ -1,0 +1,116 @@
+//! Memory of a connection that is no websocket in a shard yet: its head, its first frame and what
+//! came early.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use ht_core::account::Kind;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::config::ServerLimits;
+use crate::listener::Stream;
+use crate::node::Node;
+use crate::public::{HEAD_BYTES_MIN, first_frame};
+
+/// The account of one such connection. It is charged for the buffer that the HTTP library reads
+/// into, and for all that was read beyond that: an upper estimate, as nobody tells what is still
+/// kept. Drop gives it back.
+pub(super) struct Charge {
+    node: Arc<Node>,
+    /// Bytes that were read, up to the most that can be kept.
+    read: usize,
+    max: usize,
+}
+
+impl Charge {
+    pub(super) fn new(node: &Arc<Node>, limits: &ServerLimits) -> Self {
+        let accounts = &node.accounts;
+        accounts.replace(Kind::Handshakes, 0, HEAD_BYTES_MIN);
+        Self {
+            node: Arc::clone(node),
+            read: 0,
+            max: limits.head_bytes.max(HEAD_BYTES_MIN) + first_frame::OPTIONS.message_bytes_max,
+        }
+    }
+
+    /// Adds bytes that were read.
+    ///
+    /// # Errors
+    /// When this connection has more than the least buffer and all of them together have their
+    /// part of `limits.client_total_bytes`. It is counted and logged.
+    fn add(&mut self, bytes: usize) -> io::Result<()> {
+        let before = self.charged();
+        self.read = (self.read + bytes).min(self.max);
+        let now = self.charged();
+        if now == before {
+            return Ok(());
+        }
+        let accounts = &self.node.accounts;
+        accounts.replace(Kind::Handshakes, before, now);
+        if !accounts.handshakes_are_over() {
+            return Ok(());
+        }
+        let reason = "handshake-bytes";
+        self.node.counters.handshake_errors.add(reason);
+        if let Some(suppressed) = self.node.throttles.tell(reason) {
+            tracing::warn!(
+                held = accounts.bytes(Kind::Handshakes),
+                suppressed,
+                "request heads and first frames hold a quarter of limits.client_total_bytes: \
+                 closing connections that send long ones. Raise that limit, or lower \
+                 limits.head_bytes or limits.head_timeout"
+            );
+        }
+        Err(io::Error::other("too much is held for handshakes"))
+    }
+
+    fn charged(&self) -> usize {
+        self.read.max(HEAD_BYTES_MIN)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let accounts = &self.node.accounts;
+        accounts.replace(Kind::Handshakes, self.charged(), 0);
+    }
+}
+
+/// A stream whose reads are charged.
+pub(super) struct Charged {
+    pub(super) stream: Stream,
+    pub(super) charge: Charge,
+}
+
+impl AsyncRead for Charged {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
+        let read = into.filled().len() - before;
+        Poll::Ready(self.charge.add(read))
+    }
+}
+
+impl AsyncWrite for Charged {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
