@@ -17,6 +17,10 @@ const RELIEVED: usize = 16;
 /// Smallest step by which a connection's charge changes, in bytes.
 const STEP: usize = 1 << 10;
 
+/// Bytes by which a connection may exceed its charge where its address or user is at its bound: room
+/// for a message that comes in several reads, so that a subscribe is refused when it is whole.
+const HEADROOM: usize = 32 << 10;
+
 impl<P: Peer> Connection<P> {
     /// Bytes that it holds beside its outbox: subscriptions by their weight, unfinished input as
     /// it is kept, input that waits for its turn.
@@ -50,7 +54,10 @@ impl<P: Peer> Shard<P> {
     #[cfg(test)]
     pub(super) fn is_charged(&self, connection: &Connection<P>) -> bool {
         let (held, charged) = (connection.held(), connection.charged as usize);
-        (held..=rounded(held) + 3 * step(held)).contains(&charged)
+        // Subscriptions are never part of the headroom.
+        let least = held.saturating_sub(HEADROOM);
+        let least = least.max(connection.own.weight() * WEIGHT_BYTES);
+        (least..=rounded(held) + 3 * step(held)).contains(&charged)
     }
 
     /// Brings a connection's account up to date after its client has sent something. With `anew` a
@@ -73,7 +80,10 @@ impl<P: Peer> Shard<P> {
         let (held, charged) = (connection.held(), connection.charged as usize);
         if held > charged {
             if let Err(over) = self.charge_or_relieve(id, held, now, effects) {
-                return self.evict_holder(id, over.reason, now, effects);
+                if held - charged > HEADROOM {
+                    return self.evict_holder(id, over.reason, now, effects);
+                }
+                self.uncharge(id, over.by, effects);
             }
         } else if charged - held > if held == 0 { 0 } else { 2 * step(held) } {
             self.uncharge(id, charged - rounded(held), effects);

@@ -236,3 +236,36 @@ fn an_address_has_its_bound_and_its_largest_connection_makes_room() {
     );
     world.check_accounts();
 }
+
+#[test]
+fn at_the_bound_of_an_address_a_subscribe_in_several_reads_is_refused_and_evicts_nobody() {
+    let mut world = world(0);
+    world.outside.hold_max = 100_000;
+    let mut page = world.open(ANY);
+    let mut answers = Vec::new();
+    for number in 0..40 {
+        let bytes = masked(
+            Opcode::Text,
+            subscribe(&large(number, 8_000), "1").as_bytes(),
+        );
+        for part in bytes.chunks(3_000) {
+            world.receive(&page, part);
+            world.check_accounts();
+        }
+        answers.extend(page.hears());
+    }
+    let granted = answers.iter().take_while(|answer| *answer == SUCCESS);
+    let granted = granted.count();
+    assert!((8..13).contains(&granted), "{granted}");
+    let refused = error("too-many-subscriptions");
+    assert!(answers[granted..].iter().all(|answer| *answer == refused));
+    assert_eq!(answers.len(), 40);
+    assert_eq!(evictions(world.stats()), []);
+    assert!(world.outside.held.values().sum::<usize>() <= 100_000);
+    // What is beyond the room for a message is not kept.
+    world.receive(&page, &cut(50_000)[..40_000]);
+    let reasons = evictions(world.stats());
+    assert_eq!(reasons, [Eviction::ClientBytesPerAddress]);
+    world.clean_up();
+    world.check_accounts();
+}
