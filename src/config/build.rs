@@ -24,7 +24,6 @@ use crate::config::{Config, LogConfig, Written, memory, sizes};
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     check_backend(values, mistakes);
     check_rabbitmq(values, mistakes);
-    sizes::check(values, mistakes);
     let internal = &values.internal_listen;
     let Found { value: key, .. } = &values.internal_api_key;
     if !is_local(&internal.value) && key.is_none() && !mistakes.about("internal.api_key") {
@@ -197,7 +196,7 @@ fn server(values: &Values) -> ServerConfig {
             user_timeout: values.tcp_user_timeout.value,
         },
         session: Limits {
-            message_bytes: values.limits_message_bytes.value,
+            message_bytes: sizes::message_bytes(values),
             message_timeout: ms(values.limits_message_timeout.value),
             messages_per_second: values.limits_messages_per_second.value,
             inflated_bytes_per_second: values.limits_inflated_bytes_per_second.value,

@@ -263,7 +263,7 @@ settings! {
     limits_idle_timeout: Duration, "limits.idle_timeout", period(Duration::ZERO, DAY), secs(300),
         "A connection without a message from its client for this long is closed. 0: never.";
     limits_message_bytes: usize, "limits.message_bytes", size(KIB, 2 * MIB), Limits::default().message_bytes,
-        "Longest message of a client, as it comes and inflated; beyond it the connection is closed with 1009. Nothing valid is longer than `limits.room_bytes` and `limits.request_id_bytes` together and 256 bytes, so it must be at least that. One message is processed in one go: 1 MiB takes about 8 ms, in which nothing else of its thread is served.";
+        "Longest message of a client, as it comes and inflated; beyond it the connection is closed with 1009. Nothing valid is longer than `limits.room_bytes` and `limits.request_id_bytes` together and 256 bytes: where those are raised, the default grows with them. One message is processed in one go: 1 MiB takes about 8 ms, in which nothing else of its thread is served.";
     limits_message_timeout: Duration, "limits.message_timeout", period(Duration::ZERO, HOUR), Duration::from_millis(Limits::default().message_timeout),
         "Time from the first byte of a client's message to its last, however many fragments it has. Beyond it the connection is evicted and closed with 4002. 0: no limit.";
     limits_messages_per_second: usize, "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,

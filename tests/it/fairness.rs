@@ -317,7 +317,12 @@ fn a_backend_that_hangs_holds_up_only_who_asks_it() {
         .hooks()
         .start();
     let hanging: Vec<_> = (0..HANGING)
-        .map(|_| Handshake::new(&gateway).path("/ws/?token=x").send())
+        .map(|n| {
+            // No address may have all places at the backend.
+            let address = format!("192.0.2.{}", n % 2);
+            let handshake = Handshake::new(&gateway).path("/ws/?token=x");
+            handshake.header("X-Real-IP", address).send()
+        })
         .collect();
     let waiting = |history: &crate::support::backend::History| {
         let asked = history.requests.iter().filter(|seen| seen.is_bootstrap());

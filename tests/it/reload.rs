@@ -105,14 +105,14 @@ fn the_log_level_changes_unless_rust_log_says_something() {
         gateway.reload("[log]\nlevel = \"debug\"\n");
         visit();
         if debug_is_logged {
-            gateway.wait_for_line("refused a visitor");
+            gateway.wait_for_line("refused a client");
         }
         gateway.reload("");
         let before = gateway.log().len();
         visit();
         gateway.reload("");
         assert!(!gateway.log()[before..].contains("DEBUG"));
-        assert_eq!(gateway.log().contains("refused a visitor"), debug_is_logged);
+        assert_eq!(gateway.log().contains("refused a client"), debug_is_logged);
     }
 }
 

@@ -169,7 +169,7 @@ fn tokens_are_in_no_log() {
     visitor.expect_close(4300);
     let answer = offer(&gateway, &bad).refused();
     assert!(!answer.text().contains("geheim"), "{answer:?}");
-    gateway.wait_for_line("refused a visitor");
+    gateway.wait_for_line("refused a client");
     let log = gateway.log();
     for secret in ["geheim", &good, &bad] {
         assert!(!log.contains(secret), "{log}");
