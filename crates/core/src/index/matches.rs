@@ -34,8 +34,8 @@ impl Cursor {
 
 impl<S: BuildHasher> RoomIndex<S> {
     /// Calls `found` for each room that meets `room`: the same keys, and at each of them an equal
-    /// value or `*` on either side (with [`Matching::Exact`]: an equal value). Returns how many
-    /// places it looked at for that.
+    /// value or `*` on either side (with [`Matching::Exact`](crate::index::Matching::Exact): an
+    /// equal value). Returns how many places it looked at for that.
     ///
     /// Where `room` has `*`, at most `looks_max` candidates are looked at, and none after `found`
     /// returned false; `cursor`, which is idle at first, is not idle then, and the same call
