@@ -135,10 +135,12 @@ fn part_of(hash: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::hash::BuildHasher;
 
     use super::*;
     use crate::Hasher;
+    use crate::budget::STEP;
 
     #[test]
     fn it_finds_what_is_there_and_memory_follows_the_size_both_ways() {
@@ -171,5 +173,36 @@ mod tests {
             "{}",
             table.capacity()
         );
+    }
+
+    #[test]
+    fn no_operation_moves_more_entries_than_a_turn_has_time_for() {
+        // The most that the default limits let one thread hold are some millions.
+        const ENTRIES: u32 = 3_000_000;
+        /// Units for an entry that is hashed again and moved: a cache miss or two.
+        const MOVE: u64 = 200;
+        let hasher = foldhash::fast::FixedState::with_seed(7);
+        let moved = Cell::new(0_u64);
+        let hash_of = |entry: &u32| {
+            moved.set(moved.get() + 1);
+            hasher.hash_one(entry)
+        };
+        let mut table = Table::new();
+        let mut most = 0;
+        let mut all = 0;
+        for entry in 0..ENTRIES {
+            table.insert_unique(hasher.hash_one(entry), entry, hash_of);
+            let now = moved.take();
+            (most, all) = (most.max(now), all + now);
+        }
+        for entry in 0..ENTRIES {
+            table.remove(hasher.hash_one(entry), |&other| other == entry, hash_of);
+            let now = moved.take();
+            (most, all) = (most.max(now), all + now);
+        }
+        assert!(most > 1_000, "the table grows: {most}");
+        assert!(most * MOVE <= STEP, "{most}");
+        // Spread over all operations, an entry is moved a few times at most.
+        assert!(all < u64::from(ENTRIES) * 8, "{all}");
     }
 }
