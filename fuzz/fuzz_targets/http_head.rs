@@ -51,6 +51,16 @@ impl Backend for Suspicious {
         Box::pin(std::future::ready(answer))
     }
 
+    fn probe(&self) -> BoxFuture<'_, Answer> {
+        let allowed_rooms = b"[]".as_slice().into();
+        let user_id = None;
+        let answer = Answer::Admitted(Admission {
+            allowed_rooms,
+            user_id,
+        });
+        Box::pin(std::future::ready(answer))
+    }
+
     fn has_hook(&self, _: Hook) -> bool {
         false
     }

@@ -178,7 +178,7 @@ impl Unfinished {
     }
 
     /// Bytes of all unfinished messages, counted one by one.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn recount(&self) -> usize {
         self.entries.0.values().map(|entry| entry.bytes).sum()
     }

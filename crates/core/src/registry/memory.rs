@@ -1,6 +1,6 @@
 //! What subscriptions and rooms take in memory.
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 use std::collections::BTreeSet;
 
 use ht_proto::client::RequestId;
@@ -40,7 +40,7 @@ impl Registry {
     }
 
     /// The same, counted one by one.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn recount(&self) -> usize {
         let subscriptions = self.subscriptions.iter();
         let subscriptions: usize = subscriptions.map(|(_, it)| it.bytes()).sum();

@@ -51,7 +51,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Whether a connection is charged for what it holds, and not for much more.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn is_charged(&self, connection: &Connection<P>) -> bool {
         let (held, charged) = (connection.held(), connection.charged as usize);
         // Subscriptions are never part of the headroom.
