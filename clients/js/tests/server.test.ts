@@ -67,7 +67,7 @@ test.each([
   ["srcdoc", { url: "/ws/" }, "about:srcdoc", /about:srcdoc/],
   ["a blob: worker", { url: "/ws/" }, "blob:http://site/4d2c", /blob:http/],
   ["a data: worker", { url: "ws/" }, "data:text/javascript,0", /data:/],
-  ["a file", { url: "/ws/" }, "file:///home/anna/page.html", /file:/],
+  ["a file", { url: "/ws/" }, "file:///srv/site/page.html", /file:/],
   ["another scheme", { url: "ftp://host/ws/" }, "https://site/", /ftp:/],
 ])("%s: the reason is in the status, and the event comes after the constructor", async (...row) => {
   const [what, options, href, reason] = row;
