@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_broker::Broker;
 use ht_broker::config::RabbitMqConfig;
 use ht_broker::encoding::{self, InflateError, Message};
-use ht_broker::rabbitmq;
-use ht_broker::rabbitmq::Parsing;
-use ht_broker::rabbitmq::RabbitMq;
+use ht_broker::rabbitmq::{Parsing, RabbitMq};
+use ht_broker::{Broker, rabbitmq};
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_server::aside;
 use ht_server::live::Live;

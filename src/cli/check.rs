@@ -6,22 +6,12 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use ht_backend::Answer;
-use ht_backend::Backend as _;
-use ht_backend::Credentials;
-use ht_backend::Failure;
-use ht_backend::HttpBackend;
-use ht_backend::Refusal;
 use ht_backend::config::BackendConfig;
+use ht_backend::{Answer, Backend as _, Credentials, Failure, HttpBackend, Refusal};
 use ht_server::config::Listen;
-use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
-use http::header;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::cli::Done;
-use crate::cli::broker;
-use crate::cli::print;
+use crate::cli::{Done, broker, print};
 use crate::config::Sources;
 
 /// What to check.
@@ -40,8 +30,7 @@ pub(super) enum Finding {
     Fix(String),
 }
 
-use Finding::Fix;
-use Finding::Works;
+use Finding::{Fix, Works};
 
 pub(super) fn run(args: Args) -> Done {
     let config = Sources::of_process(args.config).load()?;

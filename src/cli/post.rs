@@ -4,24 +4,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
-use anyhow::anyhow;
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
-use http::Request;
-use http::StatusCode;
-use http::Uri;
-use http::header;
-use http_body_util::BodyExt as _;
-use http_body_util::Full;
-use http_body_util::Limited;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::secret_file;
 

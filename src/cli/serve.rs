@@ -7,27 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ht_backend::ForwardRules;
-use ht_backend::Guard;
-use ht_server::Gateway;
-use ht_server::InheritedSockets;
-use ht_server::live::Live;
-use ht_server::live::LiveSettings;
+use ht_backend::{ForwardRules, Guard};
+use ht_server::live::{Live, LiveSettings};
+use ht_server::{Gateway, InheritedSockets};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
-use tracing::warn;
+use tracing::{info, warn};
 
-use crate::cli::Done;
-use crate::cli::broker;
-use crate::config::Config;
-use crate::config::Sources;
-use crate::logging;
+use crate::cli::{Done, broker};
+use crate::config::{Config, Sources};
 use crate::logging::LogLevel;
-use crate::process;
-use crate::process::Signals;
-use crate::process::Wish;
+use crate::process::{Signals, Wish};
 use crate::reload::Reloader;
-use crate::systemd;
+use crate::{logging, process, systemd};
 
 /// Most threads for everything but the connections: the API, the broker, triggers. A second one
 /// costs a small machine more in hand-overs than it brings.

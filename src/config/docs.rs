@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::layers::section_of;
-use crate::config::layers::variable_of;
+use crate::config::layers::{section_of, variable_of};
 use crate::config::live::is_live;
 use crate::config::secret_file::{file_of, is_secret};
 use crate::config::settings::{Described, SECTIONS, described};

@@ -7,30 +7,13 @@ mod list;
 mod number;
 mod text;
 
-pub(crate) use address::Address;
-pub(crate) use address::AmqpUrl;
-pub(crate) use address::BaseUrl;
-pub(crate) use headers::HeaderChange;
-pub(crate) use headers::Headers;
-pub(crate) use headers::fixed_header;
-pub(crate) use headers::token_header;
+pub(crate) use address::{Address, AmqpUrl, BaseUrl};
+pub(crate) use headers::{HeaderChange, Headers, fixed_header, token_header};
 pub(crate) use list::Listed;
-pub(crate) use number::Count;
-pub(crate) use number::Flag;
-pub(crate) use number::Memory;
-pub(crate) use number::Period;
-pub(crate) use number::Size;
-pub(crate) use text::ApiKey;
-pub(crate) use text::Call;
-pub(crate) use text::Choice;
-pub(crate) use text::Choose;
-pub(crate) use text::File;
-pub(crate) use text::Mode;
-pub(crate) use text::Name;
-pub(crate) use text::Password;
-pub(crate) use text::RelativePath;
-pub(crate) use text::Steps;
-pub(crate) use text::UrlPath;
+pub(crate) use number::{Count, Flag, Memory, Period, Size};
+pub(crate) use text::{
+    ApiKey, Call, Choice, Choose, File, Mode, Name, Password, RelativePath, Steps, UrlPath,
+};
 
 use crate::config::mistake::Mistakes;
 use crate::config::node::Node;

@@ -2,35 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use ht_backend::ForwardRules;
-use ht_backend::Guard;
-use ht_backend::config::BackendConfig;
-use ht_backend::config::GuardConfig;
-use ht_backend::config::HookCall;
-use ht_backend::config::HookCalls;
+use ht_backend::config::{BackendConfig, GuardConfig, HookCall, HookCalls};
+use ht_backend::{ForwardRules, Guard};
 use ht_core::limits::Limits;
-use ht_server::Gateway;
-use ht_server::InheritedSockets;
-use ht_server::config::AuthConfig;
-use ht_server::config::Compression;
-use ht_server::config::DoorConfig;
-use ht_server::config::DrainConfig;
-use ht_server::config::HookQueueConfig;
-use ht_server::config::InternalConfig;
-use ht_server::config::KeepaliveConfig;
-use ht_server::config::Listen;
-use ht_server::config::Matching;
-use ht_server::config::ReadinessConfig;
-use ht_server::config::RecoveryConfig;
-use ht_server::config::ServerConfig;
-use ht_server::config::ServerLimits;
-use ht_server::config::TcpOptions;
-use ht_server::live::Live;
-use ht_server::live::LiveSettings;
+use ht_server::config::{
+    AuthConfig, Compression, DoorConfig, DrainConfig, HookQueueConfig, InternalConfig,
+    KeepaliveConfig, Listen, Matching, ReadinessConfig, RecoveryConfig, ServerConfig, ServerLimits,
+    TcpOptions,
+};
+use ht_server::live::{Live, LiveSettings};
+use ht_server::{Gateway, InheritedSockets};
 use http::Method;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use ht_testkit::rabbitmq::RabbitMq;
 
-use crate::Crowd;
 use crate::support::Gateway;
-use crate::variable;
 use crate::weather::World;
+use crate::{Crowd, variable};
 
 /// Longest pause around a fault, in milliseconds.
 const PAUSE_MS: u64 = 2_000;

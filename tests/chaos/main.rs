@@ -22,26 +22,19 @@ mod subscriber;
 mod weather;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
 use crate::hostile::Deeds;
-use crate::ledger::End;
-use crate::ledger::Heard;
-use crate::ledger::{Accepted, Whose};
+use crate::ledger::{Accepted, End, Heard, Whose};
 use crate::publisher::Publisher;
-use crate::subscriber::Notes;
-use crate::subscriber::Subscriber;
-use crate::support::Gateway;
-use crate::support::eventually;
+use crate::subscriber::{Notes, Subscriber};
 use crate::support::log::Watched;
-use crate::weather::Event;
-use crate::weather::World;
+use crate::support::{Gateway, eventually};
+use crate::weather::{Event, World};
 
 /// Healthy subscribers of each node.
 const HEALTHY: usize = 6;

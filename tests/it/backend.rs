@@ -2,18 +2,8 @@
 
 use serde_json::json;
 
-use crate::bootstrap::expect_refusal;
-use crate::bootstrap::expect_refusal_of_v1;
-use crate::bootstrap::picky;
-use crate::support::Client;
-use crate::support::Gate;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::NEVER;
-use crate::support::Reply;
-use crate::support::Seen;
-use crate::support::StubBackend;
-use crate::support::tls;
+use crate::bootstrap::{expect_refusal, expect_refusal_of_v1, picky};
+use crate::support::{Client, Gate, Gateway, Handshake, NEVER, Reply, Seen, StubBackend, tls};
 
 #[test]
 fn redirects_are_followed_within_the_backend() {

@@ -4,15 +4,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 
-use crate::binary::ANY_PORTS;
-use crate::binary::Running;
-use crate::binary::answer;
-use crate::binary::command;
-use crate::binary::folder;
-use crate::binary::run;
-use crate::binary::stub_backend;
-use crate::support::Reply;
-use crate::support::StubBackend;
+use crate::binary::{ANY_PORTS, Running, answer, command, folder, run, stub_backend};
+use crate::support::{Reply, StubBackend};
 
 #[test]
 fn mistakes_in_the_configuration_end_with_78_and_are_all_told() {

@@ -2,16 +2,9 @@
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gate;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::NEVER;
-use crate::support::Reply;
-use crate::support::StubBackend;
-use crate::support::eventually;
-use crate::support::frame;
+use crate::support::{
+    Client, Frame, Gate, Gateway, Handshake, NEVER, Reply, StubBackend, eventually, frame,
+};
 
 /// A backend whose hooks are treated like this.
 fn backend(hooks: Reply) -> StubBackend {

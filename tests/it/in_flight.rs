@@ -4,12 +4,8 @@ use std::io::Write;
 
 use serde_json::json;
 
-use crate::support::Answer;
-use crate::support::Gateway;
-use crate::support::StubBackend;
-use crate::support::eventually;
-use crate::support::http;
 use crate::support::stream::Stream;
+use crate::support::{Answer, Gateway, StubBackend, eventually, http};
 
 /// The bound of the tests, and so how much one alone may exceed.
 const BOUND: usize = 10_000;

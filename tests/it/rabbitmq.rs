@@ -4,19 +4,13 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
-use ht_testkit::rabbitmq::RabbitMq;
-use ht_testkit::rabbitmq::Vhost;
+use ht_testkit::rabbitmq::{RabbitMq, Vhost};
 use lapin::BasicProperties;
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::StubBackend;
 use crate::support::gateway::Builder;
-use crate::support::http;
-use crate::support::rabbit::EXCHANGE;
-use crate::support::rabbit::Rabbit;
-use crate::support::{eventually, frame};
+use crate::support::rabbit::{EXCHANGE, Rabbit};
+use crate::support::{Client, Gateway, StubBackend, eventually, frame, http};
 
 fn with(backend: &StubBackend, vhost: &Vhost) -> Builder {
     Gateway::with(backend).set("HT_RABBITMQ__URL", vhost.url())

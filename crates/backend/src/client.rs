@@ -5,38 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::HeaderMap;
-use http::HeaderValue;
-use http::Method;
-use http::Response;
-use http::StatusCode;
-use http::Uri;
-use http::header;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
 use hyper::body::Incoming;
 
-use crate::Backend;
-use crate::Hook;
-use crate::answer::Answer;
-use crate::answer::Failure;
-use crate::answer::RETRY_AFTER_MAX;
-use crate::answer::Refusal;
-use crate::answer::Waiting;
-use crate::body;
-use crate::config::BackendConfig;
-use crate::config::HeaderRule;
-use crate::config::HookCall;
+use crate::answer::{Answer, Failure, RETRY_AFTER_MAX, Refusal, Waiting};
+use crate::config::{BackendConfig, HeaderRule, HookCall};
 use crate::credentials::Credentials;
-use crate::exchange::Call;
-use crate::exchange::Deadline;
-use crate::exchange::Exchange;
+use crate::exchange::{Call, Deadline, Exchange};
 use crate::forward::ForwardRules;
-use crate::parse;
-use crate::redirect;
-use crate::redirect::REDIRECTS_MAX;
-use crate::redirect::Redirect;
-use crate::setup;
-use crate::setup::BackendSetupError;
-use crate::setup::RESERVED;
+use crate::redirect::{REDIRECTS_MAX, Redirect};
+use crate::setup::{BackendSetupError, RESERVED};
+use crate::{Backend, Hook, body, parse, redirect, setup};
 
 /// Longest body that is read only to keep its connection, in bytes.
 const DISCARD_BYTES_MAX: usize = 64 * 1024;

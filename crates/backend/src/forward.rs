@@ -10,15 +10,10 @@ mod tests;
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
-use http::header::COOKIE;
-use http::header::USER_AGENT;
+use http::header::{COOKIE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::BackendConfig;
-use crate::config::HeaderRule;
-use crate::config::HeaderSource;
+use crate::config::{BackendConfig, HeaderRule, HeaderSource};
 use crate::credentials::Credentials;
 use crate::token::Token;
 

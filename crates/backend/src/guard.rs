@@ -15,14 +15,8 @@ mod pace;
 mod tests;
 
 use std::fmt;
-use std::hash::BuildHasher as _;
-use std::hash::Hash as _;
-use std::hash::Hasher as _;
-use std::hash::RandomState;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -31,26 +25,17 @@ use http::header::USER_AGENT;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::Backend;
-use crate::Hook;
-use crate::answer::Answer;
-use crate::answer::Failure;
+use crate::answer::{Answer, Failure};
 use crate::client::HttpBackend;
-use crate::config::BackendConfig;
-use crate::config::GuardConfig;
+use crate::config::{BackendConfig, GuardConfig};
 use crate::credentials::Credentials;
-use crate::guard::calls::Calls;
-use crate::guard::calls::Key;
-use crate::guard::calls::Ticket;
-use crate::guard::circuit::Change;
-use crate::guard::circuit::Circuit;
-use crate::guard::circuit::Source;
-pub use crate::guard::lanes::Lane;
-pub use crate::guard::lanes::Lanes;
-pub use crate::guard::lanes::Stand;
+use crate::guard::calls::{Calls, Key, Ticket};
+use crate::guard::circuit::{Change, Circuit, Source};
+pub use crate::guard::lanes::{Lane, Lanes, Stand};
 use crate::guard::line::Line;
 use crate::guard::pace::Pace;
 use crate::setup::BackendSetupError;
+use crate::{Backend, Hook};
 
 /// Forwarded, but no credential.
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");

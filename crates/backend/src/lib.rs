@@ -26,27 +26,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use crate::answer::Admission;
-pub use crate::answer::Answer;
-pub use crate::answer::Failure;
-pub use crate::answer::RETRY_AFTER_MAX;
-pub use crate::answer::Refusal;
-pub use crate::answer::Waiting;
+pub use crate::answer::{Admission, Answer, Failure, RETRY_AFTER_MAX, Refusal, Waiting};
 pub use crate::client::HttpBackend;
 pub use crate::credentials::Credentials;
-pub use crate::forward::COOKIE_BYTES_MAX;
-pub use crate::forward::FORWARD_BYTES_MAX;
-pub use crate::forward::ForwardError;
-pub use crate::forward::ForwardRules;
-pub use crate::forward::HEADER_BYTES_MAX;
-pub use crate::guard::Guard;
-pub use crate::guard::GuardCounts;
-pub use crate::guard::Lane;
-pub use crate::guard::Lanes;
-pub use crate::guard::Stand;
+pub use crate::forward::{
+    COOKIE_BYTES_MAX, FORWARD_BYTES_MAX, ForwardError, ForwardRules, HEADER_BYTES_MAX,
+};
+pub use crate::guard::{Guard, GuardCounts, Lane, Lanes, Stand};
 pub use crate::setup::BackendSetupError;
-pub use crate::token::Token;
-pub use crate::token::TokenError;
+pub use crate::token::{Token, TokenError};
 
 /// The API that decides who may enter which rooms.
 ///

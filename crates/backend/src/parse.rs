@@ -5,15 +5,11 @@ mod tests;
 
 use bytes::Bytes;
 use ht_proto::mark::without_mark;
-use ht_proto::object::Members;
-use ht_proto::object::members;
+use ht_proto::object::{Members, members};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use crate::answer::Admission;
-use crate::answer::Answer;
-use crate::answer::Failure;
-use crate::answer::Refusal;
+use crate::answer::{Admission, Answer, Failure, Refusal};
 
 /// The rooms of an answer that names none.
 const NO_ROOMS: Bytes = Bytes::from_static(b"[]");

@@ -45,36 +45,19 @@ mod supervise;
 mod waiters;
 mod wire;
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use ht_proto::trigger::Trigger;
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
-use tokio::sync::Notify;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use crate::rabbitmq::address::Endpoint;
-pub use crate::rabbitmq::address::UrlError;
-pub use crate::rabbitmq::address::describe;
-pub use crate::rabbitmq::probe::ProbeError;
-pub use crate::rabbitmq::probe::ProbeReport;
-pub use crate::rabbitmq::probe::probe;
+pub use crate::rabbitmq::address::{Endpoint, UrlError, describe};
+pub use crate::rabbitmq::probe::{ProbeError, ProbeReport, probe};
 
-use crate::Broker;
-use crate::Counts;
-use crate::Dispatch;
-use crate::Health;
-use crate::Missed;
-use crate::MissedReason;
-use crate::Place;
-use crate::PublishError;
 use crate::config::RabbitMqConfig;
 use crate::encoding::Message;
 use crate::rabbitmq::counters::Counters;
@@ -84,6 +67,7 @@ use crate::rabbitmq::outlet::Outlet;
 use crate::rabbitmq::sequence::{Numbering, Sequence};
 use crate::rabbitmq::waiters::Waiters;
 use crate::throttle::Throttle;
+use crate::{Broker, Counts, Dispatch, Health, Missed, MissedReason, Place, PublishError};
 
 /// Log targets of the client library. They must stay off: at trace level they show the login.
 pub const NOISY_TARGETS: [&str; 4] = ["lapin", "amq_protocol", "amq_protocol_tcp", "tcp_stream"];

@@ -3,8 +3,7 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use ht_frame::Decoder;
-use ht_frame::PerMessageDeflate;
+use ht_frame::{Decoder, PerMessageDeflate};
 use ht_proto::close::Close;
 use ht_proto::subprotocol::Subprotocol;
 use uuid::Uuid;
@@ -12,18 +11,12 @@ use uuid::Uuid;
 use crate::body::Body;
 use crate::connections::Connections;
 use crate::grant::GrantSet;
-use crate::outbox::Gone;
-use crate::outbox::Outbox;
-use crate::outbox::Outboxes;
-use crate::peer::Peer;
-use crate::peer::Sent;
+use crate::outbox::{Gone, Outbox, Outboxes};
+use crate::peer::{Peer, Sent};
 use crate::rate::Rate;
 use crate::registry::Own;
-use crate::shard::Admission;
-use crate::shard::Welcome;
-use crate::timer::Link;
-use crate::timer::Links;
-use crate::timer::NONE;
+use crate::shard::{Admission, Welcome};
+use crate::timer::{Link, Links, NONE};
 
 /// A connection's whole state. While it is idle it owns no buffer.
 #[derive(Debug)]

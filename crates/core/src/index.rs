@@ -9,9 +9,7 @@ mod matches;
 mod memory;
 mod posting;
 
-use std::hash::BuildHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use hashbrown::HashTable;
 use ht_proto::room::Room;

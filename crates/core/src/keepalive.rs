@@ -5,9 +5,7 @@
 //! those nodes that ask nobody: without an interval nothing is kept at all.
 
 use crate::pages::shrink_list;
-use crate::timer::Link;
-use crate::timer::Links;
-use crate::timer::Queue;
+use crate::timer::{Link, Links, Queue};
 
 /// The connections, by when they were heard of or asked last.
 #[derive(Debug)]

@@ -18,25 +18,17 @@ mod welcome;
 
 use std::collections::VecDeque;
 
-use ht_frame::Deflater;
-use ht_frame::Inflater;
-use ht_frame::Opcode;
+use ht_frame::{Deflater, Inflater, Opcode};
 use ht_proto::close::Close;
 
 use crate::Hasher;
 use crate::budget::{Budget, Phase, SLICE, cost};
-use crate::connection::Connection;
-use crate::connection::State;
-use crate::connection::Waiting;
+use crate::connection::{Connection, State, Waiting};
 use crate::connections::Connections;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
-use crate::peer::Effects;
-use crate::peer::Eviction;
-use crate::peer::Moment;
-use crate::peer::Peer;
-use crate::registry::ConnectionId;
-use crate::registry::Registry;
+use crate::peer::{Effects, Eviction, Moment, Peer};
+use crate::registry::{ConnectionId, Registry};
 use crate::shard::behind::Behind;
 use crate::shard::ending::{CLOSING, Leaving};
 use crate::shard::fan_out::FanOut;
@@ -45,11 +37,8 @@ use crate::stats::Stats;
 use crate::timer::Queue;
 
 pub use crate::shard::gap::Wave;
-pub use crate::shard::settings::Compression;
-pub use crate::shard::settings::KeepaliveSettings;
-pub use crate::shard::settings::Settings;
-pub use crate::shard::welcome::Admission;
-pub use crate::shard::welcome::Welcome;
+pub use crate::shard::settings::{Compression, KeepaliveSettings, Settings};
+pub use crate::shard::welcome::{Admission, Welcome};
 
 /// How long a refused visitor has to read why, in ms.
 const REFUSED: u64 = 100;

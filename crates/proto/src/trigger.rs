@@ -7,10 +7,8 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::mark::without_mark;
-use crate::object::Members;
-use crate::object::members;
-use crate::room::Room;
-use crate::room::RoomLimits;
+use crate::object::{Members, members};
+use crate::room::{Room, RoomLimits};
 
 /// One trigger of the API: rooms and data.
 #[derive(Clone, Debug)]

@@ -16,12 +16,8 @@ pub use crate::tcp::TcpOptions;
 use ht_proto::trigger::TriggerLimits;
 
 pub use crate::internal::host::{HostPattern, HostPatternError};
-pub use crate::public::address::Trusted;
-pub use crate::public::address::TrustedError;
-pub use crate::public::address::TrustedProxies;
-pub use crate::public::origin::OriginPattern;
-pub use crate::public::origin::OriginPatternError;
-pub use crate::public::origin::Origins;
+pub use crate::public::address::{Trusted, TrustedError, TrustedProxies};
+pub use crate::public::origin::{OriginPattern, OriginPatternError, Origins};
 
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
 #[derive(Clone, Debug)]

@@ -5,16 +5,11 @@
 //! addresses take turns, none has all calls, and where the queue is full it is the address that
 //! has most in it whose hooks are dropped.
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ht_backend::Backend;
-use ht_backend::Credentials;
-use ht_backend::Hook;
-use ht_backend::Lane;
-use ht_backend::Lanes;
+use ht_backend::{Backend, Credentials, Hook, Lane, Lanes};
 use ht_core::peer::Moment;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

@@ -15,17 +15,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ht_broker::Dispatch;
-use http::HeaderMap;
-use http::Method;
-use http::Request;
-use http::Response;
-use http::StatusCode;
-use http::header;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
@@ -38,16 +32,12 @@ use crate::internal::linger::Lingering;
 use crate::internal::path::Place;
 use crate::internal::peers::Peers;
 use crate::internal::write_timeout::WriteTimeout;
-use crate::listener::ACCEPT_BACKOFF;
-use crate::listener::Listener;
-use crate::listener::Stream;
+use crate::listener::{ACCEPT_BACKOFF, Listener, Stream};
 use crate::live::Live;
-use crate::metrics;
 use crate::node::Node;
 use crate::public::address::Peer;
-use crate::readiness;
-use crate::respond;
 use crate::respond::Body;
+use crate::{metrics, readiness, respond};
 
 /// Connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 1_024;

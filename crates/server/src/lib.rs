@@ -36,11 +36,8 @@ mod turns;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use ht_backend::Backend;
-use ht_backend::ForwardRules;
-use ht_backend::Hook;
-use ht_broker::Broker;
-use ht_broker::Dispatch;
+use ht_backend::{Backend, ForwardRules, Hook};
+use ht_broker::{Broker, Dispatch};
 use ht_core::Hasher;
 use ht_core::shard::Shard;
 use tokio::sync::Semaphore;
@@ -48,27 +45,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Listen;
-use crate::config::Secret;
-use crate::config::ServerConfig;
-use crate::config::ServerLimits;
+use crate::config::{Listen, Secret, ServerConfig, ServerLimits};
 use crate::dispatcher::Dispatcher;
 use crate::grants::GrantSets;
 use crate::hooks::hook_queue;
 use crate::inbox::Input;
 use crate::internal::Internal;
 use crate::listener::Listener;
-use crate::live::Live;
-use crate::live::LiveSettings;
-use crate::live::shard_settings;
+use crate::live::{Live, LiveSettings, shard_settings};
 use crate::node::Node;
-use crate::public::Public;
-use crate::public::Told;
+use crate::public::{Public, Told};
 use crate::readiness::Prober;
 use crate::shard::Running;
 
-pub use crate::listener::Inherited;
-pub use crate::listener::InheritedSockets;
+pub use crate::listener::{Inherited, InheritedSockets};
 pub use crate::memory::allowance as memory_allowance;
 pub use crate::pulse::Pulse;
 

@@ -11,18 +11,12 @@ use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
 use ht_core::account::Accounts;
 use ht_core::outbox::Outboxes;
-use ht_core::shard::KeepaliveSettings;
-use ht_core::shard::Settings;
+use ht_core::shard::{KeepaliveSettings, Settings};
 
-use crate::config::AuthConfig;
-use crate::config::DoorConfig;
-use crate::config::DrainConfig;
-use crate::config::HostPattern;
-use crate::config::RecoveryConfig;
-use crate::config::Secret;
-use crate::config::ServerConfig;
-use crate::config::ServerLimits;
-use crate::config::TcpOptions;
+use crate::config::{
+    AuthConfig, DoorConfig, DrainConfig, HostPattern, RecoveryConfig, Secret, ServerConfig,
+    ServerLimits, TcpOptions,
+};
 
 /// The settings of the control side that [`crate::Gateway::reload`] changes. Clones are the same.
 #[derive(Clone, Debug)]

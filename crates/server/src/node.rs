@@ -1,14 +1,10 @@
 //! What the parts of a node share: its counters, and who they are asked by.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ht_backend::Backend;
-use ht_backend::GuardCounts;
+use ht_backend::{Backend, GuardCounts};
 use ht_broker::Broker;
 use ht_core::account::Accounts;
 use ht_core::index::Matching;
@@ -23,10 +19,7 @@ use crate::inbox;
 use crate::internal::in_flight::InFlight;
 use crate::memory::Memory;
 use crate::metrics::Counters;
-use crate::places::Addresses;
-use crate::places::Slot;
-use crate::places::Stage;
-use crate::places::Users;
+use crate::places::{Addresses, Slot, Stage, Users};
 use crate::readiness::Delivery;
 use crate::throttle::Throttles;
 use crate::turns::Turns;

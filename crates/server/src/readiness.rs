@@ -4,20 +4,13 @@
 //! With a broker the probe goes out and comes back as a trigger does; without one it begins at the
 //! dispatcher. Either way it takes its turn in the order, and every shard has to take it.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ht_broker::Dispatch;
-use ht_broker::Health;
-use ht_broker::PublishError;
+use ht_broker::{Dispatch, Health, PublishError};
 use prometheus_client::metrics::histogram::Histogram;
-use tokio::time::Instant;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ReadinessConfig;

@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use ht_core::budget::Phase;
 use ht_core::registry::ConnectionId;
-use ht_core::shard::Admission;
-use ht_core::shard::Shard;
+use ht_core::shard::{Admission, Shard};
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 

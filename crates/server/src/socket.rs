@@ -2,20 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::io::IoSlice;
-use std::io::Read;
-use std::io::Write;
+use std::io::{IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 
 use ht_backend::Credentials;
-use ht_core::peer::Peer;
-use ht_core::peer::Sent;
-use mio::Interest;
-use mio::Registry;
-use mio::Token;
-use mio::net::TcpStream;
-use mio::net::UnixStream;
+use ht_core::peer::{Peer, Sent};
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
 use uuid::Uuid;
 
 use crate::places::Slot;

@@ -7,9 +7,7 @@ use ht_server::config::{GapPolicy, Listen, Matching};
 
 use super::*;
 use crate::config::layers::variable_of;
-use crate::config::settings::KEYS;
-use crate::config::settings::SECTIONS;
-use crate::config::settings::described;
+use crate::config::settings::{KEYS, SECTIONS, described};
 
 /// Every setting with a value that is not its default, as TOML.
 const EVERY: &[(&str, &str)] = &[

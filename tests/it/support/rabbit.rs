@@ -2,13 +2,11 @@
 
 use futures_util::{StreamExt, TryStreamExt};
 use ht_testkit::publisher::Publisher;
-use lapin::BasicProperties;
-use lapin::Connection;
-use lapin::ConnectionProperties;
 use lapin::options::{
     BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
+use lapin::{BasicProperties, Connection, ConnectionProperties};
 use tokio::runtime::Runtime;
 
 /// The exchange of the wire contract.

@@ -1,18 +1,13 @@
 //! Places for calls, and the fair queue before them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::answer::Failure;
-use crate::guard::lanes::Lane;
-use crate::guard::lanes::Lanes;
-use crate::guard::lanes::Stand;
+use crate::guard::lanes::{Lane, Lanes, Stand};
 
 /// What somebody in the line waits for: a place, or the word that there is none.
 type Waiter = oneshot::Sender<Result<Place, Failure>>;

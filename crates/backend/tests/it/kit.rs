@@ -3,24 +3,13 @@
 use std::io::Write;
 use std::time::Duration;
 
-use ht_backend::Answer;
-use ht_backend::Backend;
-use ht_backend::Credentials;
-use ht_backend::FORWARD_BYTES_MAX;
-use ht_backend::Failure;
-use ht_backend::Guard;
-use ht_backend::HttpBackend;
-use ht_backend::Refusal;
-use ht_backend::config::BackendConfig;
-use ht_backend::config::GuardConfig;
-use ht_backend::config::HookCalls;
-use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
+use ht_backend::config::{BackendConfig, GuardConfig, HookCalls};
+use ht_backend::{
+    Answer, Backend, Credentials, FORWARD_BYTES_MAX, Failure, Guard, HttpBackend, Refusal,
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::stub::Reply;
-use crate::stub::Seen;
-use crate::stub::Stub;
+use crate::stub::{Reply, Seen, Stub};
 
 /// Settings for tests: generous in time, `edit` for the rest.
 pub(crate) fn config(url: &str, edit: impl FnOnce(&mut BackendConfig)) -> BackendConfig {

@@ -1,19 +1,9 @@
 //! Redirects: followed at home, refused abroad.
 
-use ht_backend::Backend;
-use ht_backend::Refusal;
+use ht_backend::{Backend, Refusal};
 
-use crate::kit::admit;
-use crate::kit::answer;
-use crate::kit::ask;
-use crate::kit::backend;
-use crate::kit::credentials;
-use crate::kit::refusal;
-use crate::kit::rooms;
-use crate::kit::told;
-use crate::stub::Reply;
-use crate::stub::Seen;
-use crate::stub::Stub;
+use crate::kit::{admit, answer, ask, backend, credentials, refusal, rooms, told};
+use crate::stub::{Reply, Seen, Stub};
 
 fn to(status: u16, location: &str) -> Reply {
     let header = format!("Location: {location}\r\nContent-Type: text/html\r\n");

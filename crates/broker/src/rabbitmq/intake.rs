@@ -1,36 +1,23 @@
 //! Bringing triggers in over one connection, for as long as it lasts.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use ht_proto::trigger::Trigger;
-use lapin::Channel;
-use lapin::Consumer;
 use lapin::message::Delivery;
-use lapin::options::BasicAckOptions;
-use lapin::options::BasicConsumeOptions;
-use lapin::options::BasicQosOptions;
-use lapin::types::FieldTable;
-use lapin::types::ShortString;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Dispatch;
-use crate::MissedReason;
 use crate::encoding::Message;
-use crate::rabbitmq::Parsing;
-use crate::rabbitmq::RabbitMq;
-use crate::rabbitmq::cause;
 use crate::rabbitmq::cause::Cause;
-use crate::rabbitmq::echo;
 use crate::rabbitmq::sequence::Sequence;
-use crate::rabbitmq::wire;
-use crate::rabbitmq::wire::Exchange;
-use crate::rabbitmq::wire::ROUTING_KEY;
-use crate::rabbitmq::wire::Wire;
+use crate::rabbitmq::wire::{Exchange, ROUTING_KEY, Wire};
+use crate::rabbitmq::{Parsing, RabbitMq, cause, echo, wire};
+use crate::{Dispatch, MissedReason};
 
 /// Messages that are dispatched and acknowledged together at most.
 const BATCH_MAX: usize = 256;

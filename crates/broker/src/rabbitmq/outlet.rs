@@ -3,41 +3,30 @@
 //! A broker that is short of memory stops reading from connections that publish. Were ours the
 //! one that consumes, its acknowledgements would be held up too, and with them every trigger.
 
-use std::sync::Arc;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::poll;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt, poll};
 use ht_proto::trigger::Trigger;
-use lapin::BasicProperties;
-use lapin::Channel;
-use lapin::Confirmation;
-use lapin::options::BasicPublishOptions;
-use lapin::options::ConfirmSelectOptions;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
+use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
-use crate::Place;
-use crate::PublishError;
 use crate::rabbitmq::cause::Cause;
-use crate::rabbitmq::echo;
 use crate::rabbitmq::echo::Probe;
 use crate::rabbitmq::sequence::{LineNumbers, Numbering, Position, Sequence};
-use crate::rabbitmq::waiters::Ticket;
-use crate::rabbitmq::waiters::Waiters;
-use crate::rabbitmq::wire;
+use crate::rabbitmq::waiters::{Ticket, Waiters};
 use crate::rabbitmq::wire::Wire;
+use crate::rabbitmq::{echo, wire};
+use crate::{Place, PublishError};
 
 /// Publishes that were given up before the broker confirmed them leave something behind in the
 /// connection; after so many it is made anew.

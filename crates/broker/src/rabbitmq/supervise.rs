@@ -1,22 +1,17 @@
 //! Keeping the broker: connect, consume, and after every loss declare everything again.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Dispatch;
-use crate::Health;
-use crate::MissedReason;
 use crate::backoff::Backoff;
 use crate::rabbitmq::RabbitMq;
 use crate::rabbitmq::cause::Cause;
-use crate::rabbitmq::intake::End;
-use crate::rabbitmq::intake::Intake;
-use crate::rabbitmq::outage::Outage;
-use crate::rabbitmq::outage::Told;
+use crate::rabbitmq::intake::{End, Intake};
+use crate::rabbitmq::outage::{Outage, Told};
 use crate::rabbitmq::wire::Exchange;
+use crate::{Dispatch, Health, MissedReason};
 
 /// Shortest wait before the next attempt, after a first failure.
 const BACKOFF_LEAST: Duration = Duration::from_millis(200);

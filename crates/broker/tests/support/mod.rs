@@ -3,28 +3,17 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use ht_broker::Broker;
-use ht_broker::Dispatch;
-use ht_broker::Health;
-use ht_broker::Missed;
-use ht_broker::MissedReason;
-use ht_broker::Place;
-use ht_broker::Taken;
-use ht_broker::config::BINDING_CHECK;
-use ht_broker::config::RabbitMqConfig;
+use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_broker::encoding::Message;
-use ht_broker::rabbitmq::Parse;
-use ht_broker::rabbitmq::Parsing;
-use ht_broker::rabbitmq::RabbitMq;
-use ht_proto::trigger::Trigger;
-use ht_proto::trigger::TriggerLimits;
+use ht_broker::rabbitmq::{Parse, Parsing, RabbitMq};
+use ht_broker::{Broker, Dispatch, Health, Missed, MissedReason, Place, Taken};
+use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::eventually;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;

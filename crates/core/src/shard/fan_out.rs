@@ -12,17 +12,14 @@ mod writer;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ht_frame::DeflatedFrame;
-use ht_frame::FrameHeader;
-use ht_frame::Opcode;
+use ht_frame::{DeflatedFrame, FrameHeader, Opcode};
 
 use crate::budget::cost;
 use crate::connection::{CLOSED, Pending};
 use crate::index::Cursor;
 use crate::peer::{Effects, Peer};
 use crate::publication::Publication;
-use crate::registry::ConnectionId;
-use crate::registry::SubscriptionId;
+use crate::registry::{ConnectionId, SubscriptionId};
 use crate::shard::fan_out::writer::Writer;
 use crate::shard::{Compression, Shard};
 use crate::timer::NONE;

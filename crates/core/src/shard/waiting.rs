@@ -1,11 +1,8 @@
 //! Those who stay behind: what waits for them, and when it is too much or too old.
 
 use crate::budget::cost;
-use crate::connection::Broken;
-use crate::connection::Waiting;
-use crate::peer::Effects;
-use crate::peer::Eviction;
-use crate::peer::Peer;
+use crate::connection::{Broken, Waiting};
+use crate::peer::{Effects, Eviction, Peer};
 use crate::registry::ConnectionId;
 use crate::shard::Shard;
 

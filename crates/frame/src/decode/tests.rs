@@ -2,9 +2,7 @@
 
 use super::*;
 use crate::deflate::Deflater;
-use crate::encode::put_close;
-use crate::encode::put_frame;
-use crate::encode::put_masked_frame;
+use crate::encode::{put_close, put_frame, put_masked_frame};
 use crate::message::Message;
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];

@@ -3,36 +3,21 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use bytes::BytesMut;
-use ht_broker::Place;
-use ht_broker::PublishError;
+use bytes::{Bytes, BytesMut};
+use ht_broker::{Place, PublishError};
 use ht_proto::trigger;
-use ht_proto::trigger::Problem;
-use ht_proto::trigger::Trigger;
-use ht_proto::trigger::TriggerError;
-use http::HeaderMap;
-use http::HeaderValue;
-use http::Request;
-use http::Response;
-use http::StatusCode;
-use http::header;
-use http_body_util::BodyExt;
-use http_body_util::Limited;
-use hyper::body::Body as _;
-use hyper::body::Incoming;
+use ht_proto::trigger::{Problem, Trigger, TriggerError};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::aside;
 use crate::config::ServerLimits;
-use crate::internal::Internal;
-use crate::internal::error;
-use crate::internal::in_flight::NoRoom;
-use crate::internal::in_flight::Share;
-use crate::internal::quiet;
-use crate::respond;
+use crate::internal::in_flight::{NoRoom, Share};
+use crate::internal::{Internal, error, quiet};
 use crate::respond::Body;
+use crate::{aside, respond};
 
 /// Time to send a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);

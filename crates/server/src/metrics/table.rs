@@ -5,8 +5,7 @@
 //! a label, which are all the words there are. A row under `observed` is read where its number is
 //! kept. Each says in one sentence what it is and in another when an operator should worry.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ht_broker::Health;
 use ht_core::account::Kind;
@@ -14,13 +13,8 @@ use ht_core::peer::Eviction;
 use ht_proto::code::ErrorCode;
 
 use crate::gaps::GapReason;
-use crate::inbox;
-use crate::metrics::LOG_LINES_DROPPED;
-use crate::metrics::Labels;
-use crate::metrics::Metric;
-use crate::metrics::Read;
-use crate::metrics::Section;
-use crate::readiness;
+use crate::metrics::{LOG_LINES_DROPPED, Labels, Metric, Read, Section};
+use crate::{inbox, readiness};
 
 macro_rules! counter_type {
     () => {

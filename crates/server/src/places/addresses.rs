@@ -9,21 +9,15 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::BuildHasher;
-use std::hash::RandomState;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::Ipv6Addr;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashTable;
 use ht_core::pages::Pages;
 
-use crate::public::address::Client;
-use crate::public::address::Peer;
+use crate::public::address::{Client, Peer};
 
 /// How much of its rate an address may use at once: what it is allowed in so many seconds.
 const BURST: Duration = Duration::from_secs(10);

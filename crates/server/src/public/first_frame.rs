@@ -6,26 +6,15 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::Poll;
-use std::task::ready;
+use std::task::{Poll, ready};
 
-use ht_backend::Credentials;
-use ht_backend::Token;
-use ht_frame::CloseCode;
-use ht_frame::DecodeOptions;
-use ht_frame::Decoder;
-use ht_frame::Event;
-use ht_frame::Inflater;
-use ht_frame::Input;
-use ht_frame::Opcode;
-use ht_frame::Role;
-use ht_frame::put_close;
-use ht_frame::put_frame;
+use ht_backend::{Credentials, Token};
+use ht_frame::{
+    CloseCode, DecodeOptions, Decoder, Event, Inflater, Input, Opcode, Role, put_close, put_frame,
+};
 use ht_proto::client::first_token;
 use ht_proto::close::Close;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWriteExt;
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::public::Public;
 use crate::public::charge::Charged;

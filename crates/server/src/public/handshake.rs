@@ -4,15 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ht_frame::PerMessageDeflate;
 use ht_proto::subprotocol::Subprotocol;
-use http::HeaderMap;
-use http::HeaderValue;
-use http::Request;
-use http::Response;
-use http::StatusCode;
-use http::Version;
-use http::header;
-use sha1::Digest;
-use sha1::Sha1;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use sha1::{Digest, Sha1};
 
 use crate::public::subprotocol;
 use crate::public::webkit::misreads_compression;

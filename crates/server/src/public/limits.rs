@@ -1,29 +1,19 @@
 //! How many may come in, and how often.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ht_backend::ForwardError;
-use http::Response;
-use http::StatusCode;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::Semaphore;
+use http::{Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ServerLimits;
 use crate::live::LiveSettings;
 use crate::node::Node;
-use crate::places::AddressPlace;
-use crate::places::Bounds;
-use crate::places::ConnectionPlace;
-use crate::places::Crowded;
-use crate::places::Stage;
+use crate::places::{AddressPlace, Bounds, ConnectionPlace, Crowded, Stage};
 use crate::public::Public;
-use crate::public::address::Arrival;
-use crate::public::address::Client;
-use crate::public::address::Found;
-use crate::public::address::Peer;
+use crate::public::address::{Arrival, Client, Found, Peer};
 use crate::respond;
 use crate::respond::Body;
 

@@ -1,17 +1,12 @@
 //! From the backend's answer to a connection in a shard.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ht_backend::Answer;
-use ht_backend::Credentials;
-use ht_backend::Failure;
-use ht_core::shard::Admission;
-use ht_core::shard::Welcome;
+use ht_backend::{Answer, Credentials, Failure};
+use ht_core::shard::{Admission, Welcome};
 use ht_proto::close::Close;
 use ht_proto::grant::GrantList;
 use ht_proto::page::{self, Unsendable};
@@ -25,13 +20,11 @@ use crate::inbox::NewConnection;
 use crate::listener::Stream;
 use crate::live::LiveSettings;
 use crate::places::UserPlace;
-use crate::public::Public;
 use crate::public::charge::Charged;
-use crate::public::first_frame;
 use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
-use crate::socket::About;
-use crate::socket::Socket;
+use crate::public::{Public, first_frame};
+use crate::socket::{About, Socket};
 
 /// Within which time those are to come back for whom memory is short, in ms.
 const SPREAD: u32 = 20_000;

@@ -7,20 +7,13 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ht_frame::DecodeOptions;
-use ht_frame::Decoder;
-use ht_frame::DeflatedFrame;
-use ht_frame::Event;
-use ht_frame::Inflater;
-use ht_frame::Input;
-use ht_frame::Opcode;
-use ht_frame::PerMessageDeflate;
-use ht_frame::Role;
-use ht_frame::put_masked_frame;
+use ht_frame::{
+    DecodeOptions, Decoder, DeflatedFrame, Event, Inflater, Input, Opcode, PerMessageDeflate, Role,
+    put_masked_frame,
+};
 use ht_proto::close::Close;
 use ht_proto::grant::GrantList;
-use ht_proto::room::Room;
-use ht_proto::room::RoomLimits;
+use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server::authorized;
 use ht_proto::subprotocol::Subprotocol;
 use uuid::Uuid;
@@ -34,18 +27,10 @@ use crate::limits::Limits;
 use crate::peer::{Eviction, Peer};
 use crate::publication::Publication;
 use crate::registry::ConnectionId;
-use crate::shard::Admission;
-use crate::shard::Compression;
-use crate::shard::KeepaliveSettings;
-use crate::shard::Settings;
-use crate::shard::Shard;
-use crate::shard::Welcome;
+use crate::shard::{Admission, Compression, KeepaliveSettings, Settings, Shard, Welcome};
 use crate::stats::Stats;
 
-pub(super) use self::outside::FakePeer;
-pub(super) use self::outside::Outside;
-pub(super) use self::outside::Told;
-pub(super) use self::outside::Wire;
+pub(super) use self::outside::{FakePeer, Outside, Told, Wire};
 
 /// A client at the far end.
 #[derive(Debug)]

@@ -9,12 +9,7 @@ use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
 
-use crate::peer::Effects;
-use crate::peer::Eviction;
-use crate::peer::Moment;
-use crate::peer::Over;
-use crate::peer::Peer;
-use crate::peer::Sent;
+use crate::peer::{Effects, Eviction, Moment, Over, Peer, Sent};
 use crate::stats::Stats;
 
 /// What happened, in its order. Peers have numbers from 0.
