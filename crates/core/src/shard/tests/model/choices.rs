@@ -75,6 +75,8 @@ impl Choices<'_> {
             14 => Operation::Slice(1 + self.below(5)),
             _ => match self.below(8) {
                 0 => Operation::CloseAll,
+                1 => Operation::Gap,
+                2 => Operation::CloseMissed(1 + self.below(2)),
                 _ => Operation::Pass(self.below(40_000) as u64),
             },
         }

@@ -29,6 +29,8 @@ pub(super) struct Known {
     /// It did not always take everything: it may have been evicted.
     pub(super) hesitated: bool,
     pub(super) last_message: u64,
+    /// The last gap before it came.
+    pub(super) gap: u32,
     /// Room and name, by their places.
     pub(super) subscriptions: Vec<(usize, usize)>,
     /// Written but not sent; with what each message is and where it ends.

@@ -56,6 +56,10 @@ pub(super) enum Operation {
     Publish(Vec<(Vec<usize>, usize)>),
     Slice(usize),
     Pass(u64),
+    /// Publications may have been missed by those who are there.
+    Gap,
+    /// Those who are there since before the last gap are closed, so many at a time.
+    CloseMissed(usize),
     CloseAll,
 }
 
@@ -103,6 +107,8 @@ pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
         12 => proptest::collection::vec(trigger, 0..4).prop_map(Operation::Publish),
         12 => (1..5usize).prop_map(Operation::Slice),
         3 => prop_oneof![0..200u64, 0..40_000u64].prop_map(Operation::Pass),
+        2 => Just(Operation::Gap),
+        2 => (1..3usize).prop_map(Operation::CloseMissed),
         1 => Just(Operation::CloseAll),
     ];
     proptest::collection::vec(operation, 0..120)

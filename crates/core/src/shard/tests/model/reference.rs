@@ -33,6 +33,8 @@ pub(super) struct Reference {
     /// Whoever is there, by place.
     clients: [Option<Known>; CLIENTS],
     data: usize,
+    /// The last gap; zero: there was none.
+    gap: u32,
     /// Publish frames that should come of all triggers so far.
     hits: u64,
     /// Those for clients that ended before they may have been matched.
@@ -57,6 +59,7 @@ impl Reference {
             units,
             clients: Default::default(),
             data: 0,
+            gap: 0,
             hits: 0,
             unsure: 0,
         }
@@ -103,6 +106,11 @@ impl Reference {
                 self.world.clean_up();
             }
             &Operation::Pass(ms) => self.pass(ms),
+            Operation::Gap => {
+                self.gap += 1;
+                self.world.shard.set_gap(self.gap);
+            }
+            &Operation::CloseMissed(count) => self.close_missed(count),
             Operation::CloseAll => self.close_all(),
         }
         self.compare();
@@ -131,6 +139,7 @@ impl Reference {
             vanished: false,
             hesitated: room.is_some_and(|room| room < usize::MAX),
             last_message: now,
+            gap: self.gap,
             subscriptions: Vec::new(),
             written: Vec::new(),
             messages: Vec::new(),
@@ -277,6 +286,26 @@ impl Reference {
                     self.bury(place);
                 }
                 State::Open | State::Refused(_) | State::Closing(_) | State::Deaf(_) => {}
+            }
+        }
+    }
+
+    fn close_missed(&mut self, count: usize) {
+        let now = self.world.now;
+        loop {
+            self.world.begin(self.units);
+            let outside = &mut self.world.outside;
+            let shard = &mut self.world.shard;
+            let wave = shard.close_missed(self.gap, count, Close::GAP, now, outside);
+            assert!(wave.closed <= count);
+            if wave.finished {
+                break;
+            }
+        }
+        for known in self.clients.iter_mut().flatten() {
+            if known.state == State::Open && known.gap < self.gap {
+                known.expect("close 1012 gap");
+                known.leave(State::Closing(now));
             }
         }
     }
