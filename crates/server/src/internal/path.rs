@@ -21,6 +21,10 @@ const SHOWN: usize = 100;
 
 /// Finds what a path means. Slashes that follow each other count as one.
 pub(super) fn find(path: &str) -> Place {
+    // As nearly every request says it: without a list of parts.
+    if matches!(path, "/trigger/" | "/trigger") {
+        return Place::Trigger;
+    }
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     match parts.as_slice() {
         ["trigger"] | ["trigger", "trigger"] => Place::Trigger,
