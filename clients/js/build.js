@@ -39,7 +39,15 @@ for (const [format, ending] of [
     const { code } = await minify(text, {
       module: format === "esm",
       ecma: 2022,
-      compress: { passes: 3, unsafe_arrows: true, keep_fargs: false, directives: false },
+      compress: {
+        passes: 3,
+        unsafe_arrows: true,
+        keep_fargs: false,
+        directives: false,
+        // These two make the text longer and what is compressed shorter.
+        hoist_funs: true,
+        sequences: false,
+      },
     });
     writeFileSync(`dist/${name}.${ending}`, `${BANNERS[name] ?? ""}${code}\n`);
   }

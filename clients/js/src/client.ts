@@ -4,10 +4,18 @@
  * @module
  */
 
-import { Connection, isPage } from "./connection.js";
+import { Connection } from "./connection.js";
+import { dispose } from "./dispose.js";
+import { isPage } from "./environment.js";
 import { ConnectionError, SubscribeError } from "./errors.js";
+import type {
+  HighTemplarEventMap,
+  HighTemplarListener,
+  HighTemplarListenerOptions,
+} from "./events.js";
 import { guard } from "./guard.js";
 import type { ConnectionState, ConnectionStatus, HighTemplarOptions } from "./options.js";
+import { type Channel, type Request, take, type Waiting } from "./requests.js";
 import { type OnPublish, type SubscribeOptions, Subscription } from "./subscription.js";
 import { amount } from "./validate.js";
 import {
@@ -15,93 +23,9 @@ import {
   type GatewayMessage,
   type Given,
   type JsonMembers,
-  type JsonObject,
   type Room,
   roomKey,
 } from "./wire.js";
-
-/** The `detail` of a `publication` event. */
-export interface Published {
-  /** What the backend published. */
-  readonly data: unknown;
-  /** The subscription that it came for. */
-  readonly subscription: Subscription;
-}
-
-/** The `detail` of a `drop` event: a queue was full. */
-export interface Dropped {
-  /** The subscription whose loop reads too slowly, or `null` for a message of `send`. */
-  readonly subscription: Subscription | null;
-  /** The message of `send` that was dropped. */
-  readonly message?: object;
-}
-
-/** An event of a {@link HighTemplar}, as a `CustomEvent` of the DOM. */
-export interface HighTemplarEvent<D> extends Event {
-  readonly detail: D;
-}
-
-/** The events of a {@link HighTemplar}, by name. */
-export interface HighTemplarEventMap {
-  /** The status has changed. */
-  state: HighTemplarEvent<ConnectionStatus>;
-  /** Admitted: the visitor's grants. */
-  grants: HighTemplarEvent<readonly JsonObject[]>;
-  /** @deprecated Use `grants`. */
-  rooms: HighTemplarEvent<readonly JsonObject[]>;
-  /** A publication, of any subscription. */
-  publication: HighTemplarEvent<Published>;
-  /** @deprecated Use `publication`. */
-  publish: HighTemplarEvent<Published>;
-  /** A subscription has changed its state. */
-  subscription: HighTemplarEvent<Subscription>;
-  /**
-   * A `SubscribeError`, or a failure of a function of the options or of the connection. Without a
-   * listener it is a warning on the console, once.
-   */
-  error: HighTemplarEvent<Error>;
-  /** A full queue dropped something. */
-  drop: HighTemplarEvent<Dropped>;
-  /** Any other answer of the gateway, such as that to `status`. */
-  message: HighTemplarEvent<GatewayMessage>;
-}
-
-/** Listens to an event of a {@link HighTemplar}. */
-export type HighTemplarListener<K extends keyof HighTemplarEventMap> =
-  // As a method, for functions that expect a `CustomEvent`.
-  | { handleEvent(event: HighTemplarEventMap[K]): void }["handleEvent"]
-  | { handleEvent(event: HighTemplarEventMap[K]): void };
-
-/** As `AddEventListenerOptions` of the DOM. */
-export interface HighTemplarListenerOptions {
-  capture?: boolean;
-  once?: boolean;
-  passive?: boolean;
-  signal?: AbortSignal;
-}
-
-/** A room on the wire, and its subscribers in this page. */
-interface Channel {
-  readonly key: string;
-  readonly room: JsonObject;
-  readonly requestId: string;
-  readonly subscribers: Set<Subscription>;
-  state: "idle" | "requested" | "heard" | "refused";
-}
-
-/** A request that is not answered yet. */
-interface Request {
-  requestId: unknown;
-  /** The channel to be subscribed, or `null` for a message of the page's. */
-  channel: Channel | null;
-  /** The page does not wait for the answer. */
-  isSilent?: boolean;
-}
-
-interface Waiting {
-  message: object;
-  text: string;
-}
 
 /** How to stop listening to the events of a {@link HighTemplar}. */
 export interface HighTemplar {
@@ -206,6 +130,11 @@ export class HighTemplar extends EventTarget {
   /** Closes the connection. Subscriptions stay, for the next `connect()`; `for await` loops end. */
   close(): void {
     this.#connection.close();
+  }
+
+  /** As `close()`: for `using`. */
+  [dispose](): void {
+    this.close();
   }
 
   /**
@@ -353,7 +282,7 @@ export class HighTemplar extends EventTarget {
     // Each has data of its own, which it may change.
     const copy = subscribers.length > 1 ? JSON.stringify(data) : "";
     for (const [index, subscription] of subscribers.entries()) {
-      if (subscription.state === "ended") continue;
+      if (isEnded(subscription)) continue;
       const own = index ? JSON.parse(copy) : data;
       this.#tell("publication", { data: own, subscription }, "publish");
       if (!isEnded(subscription)) guard(() => subscription.published(own));
@@ -361,7 +290,7 @@ export class HighTemplar extends EventTarget {
   }
 
   #answered(message: GatewayMessage): void {
-    const request = this.#take(message);
+    const request = take(this.#requests, message, this.#isLegacy);
     if (request?.isSilent) return;
     const channel = request?.channel;
     if (!channel) return this.#tell("message", message);
@@ -381,19 +310,6 @@ export class HighTemplar extends EventTarget {
         else this.#tell("error", error);
       });
     }
-  }
-
-  /** Finds the request by the name in the answer, or else by the order. */
-  #take({ requestId, code }: GatewayMessage): Request | undefined {
-    const requests = this.#requests;
-    let index = requests.findIndex((request) => request.requestId === requestId);
-    if (index < 0 || requestId === undefined) {
-      // Answers to `status` have no code. Where answers carry names, one without is to a message of
-      // the page's.
-      const isOrdered = this.#isLegacy && code !== undefined;
-      index = isOrdered ? 0 : requests.findIndex(({ channel, isSilent }) => !channel && !isSilent);
-    }
-    return index < 0 ? undefined : requests.splice(index, 1)[0];
   }
 
   #lost(): void {
@@ -444,7 +360,7 @@ export class HighTemplar extends EventTarget {
 
 /** The client has stopped, and nothing but a call makes it go on. */
 function isOver({ display }: ConnectionStatus): boolean {
-  return display === "failed" || display === "closed" || display === "signed-out";
+  return /^(failed|closed|signed-out)$/.test(display);
 }
 
 /** A function, so that a check before a callback does not count as one after it. */

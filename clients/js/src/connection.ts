@@ -4,17 +4,21 @@
  * @module
  */
 
+import { listen, type PageEvent } from "./environment.js";
 import { asError } from "./guard.js";
 import {
   CLOSED,
   type ConnectionDisplay,
+  type ConnectionOptions,
   type ConnectionStatus,
-  type HighTemplarOptions,
   makeStatus,
+  spansOf,
+  type Times,
+  timesOf,
   type WebSocketClass,
   type WebSocketLike,
 } from "./options.js";
-import { amount, timer } from "./validate.js";
+import { timer } from "./validate.js";
 import { judge, type Spans, type Verdict, wait } from "./verdict.js";
 import { type GatewayMessage, type JsonObject, offer, socketUrl } from "./wire.js";
 
@@ -35,18 +39,7 @@ export interface Owner {
 }
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
-type Change = Partial<Pick<ConnectionStatus, "state" | "code" | "reason" | "retryAt" | "rooms">> & {
-  cause?: Error | null;
-};
-
-/** Defaults, in milliseconds. */
-const TIMES = {
-  pingInterval: 30_000,
-  pongTimeout: 10_000,
-  connectTimeout: 30_000,
-  outageGrace: 5_000,
-  minWait: 0,
-};
+type Change = Partial<Omit<ConnectionStatus, "display" | "grants">>;
 
 /** An admitted connection that lasted as long as this (milliseconds) resets the back-off. */
 const STABLE = 10_000;
@@ -59,11 +52,9 @@ const SHOWN: Record<string, ConnectionDisplay> = { open: "live", refused: "signe
 
 const FRESH = { code: null, reason: "", cause: null };
 
-/** Whether this runs in a page or a worker, and not on a server that renders one. */
-export function isPage(): boolean {
-  const { location, document, WorkerGlobalScope } = globalThis as Record<string, unknown>;
-  const { navigator } = globalThis as { navigator?: { product?: string } };
-  return !!(location && (document || WorkerGlobalScope)) || navigator?.product === "ReactNative";
+/** There is a connection, or an attempt at one. */
+function isUp({ state }: ConnectionStatus): boolean {
+  return state === "open" || state === "connecting";
 }
 
 /** The value of an option that may be a function. */
@@ -75,9 +66,9 @@ export class Connection {
   status: ConnectionStatus = CLOSED;
 
   readonly #owner: Owner;
-  readonly #options: HighTemplarOptions;
+  readonly #options: ConnectionOptions;
   /** Milliseconds; `Infinity` where a zero means none. */
-  readonly #times = { ...TIMES };
+  readonly #times: Times;
   readonly #backoff: Spans;
   #socket: WebSocketLike | null = null;
   /** The one timer: of the attempt, of the next ping, of its answer, or of the wait. */
@@ -104,19 +95,11 @@ export class Connection {
   #impatient = false;
 
   /** @throws RangeError if a duration is none */
-  constructor(owner: Owner, options: HighTemplarOptions & { minWait?: number }) {
-    const { base, busy, later, max } = options.backoff ?? {};
+  constructor(owner: Owner, options: ConnectionOptions) {
     this.#owner = owner;
     this.#options = options;
-    for (const name of Object.keys(TIMES) as (keyof typeof TIMES)[]) {
-      const zero = /^(ping|pong|connect)/.test(name) ? Infinity : 0;
-      this.#times[name] = amount(name, options[name] ?? TIMES[name]) || zero;
-    }
-    this.#backoff = {
-      base: amount("backoff.base", base ?? 1_000),
-      later: amount("backoff.busy", busy ?? later ?? 5_000),
-      max: amount("backoff.max", max ?? 30_000),
-    };
+    this.#times = timesOf(options);
+    this.#backoff = spansOf(options);
   }
 
   /** The current socket; another one after every loss. */
@@ -134,13 +117,12 @@ export class Connection {
 
   /** Connects at once, whatever the state; does nothing if a connection is under way. */
   connect(): void {
-    const { state } = this.status;
-    if (state !== "connecting" && state !== "open") this.reconnect();
+    if (!isUp(this.status)) this.reconnect();
   }
 
   /** Connects at once, in place of any connection there is. */
   reconnect(): void {
-    this.#listen(true);
+    listen(true, this.wake);
     this.#attempt = 0;
     if (this.#drop()) this.#start(FRESH);
   }
@@ -148,17 +130,26 @@ export class Connection {
   /** Closes the connection for good, until `connect` is called. */
   close(): void {
     if (this.status.state === "closed") return;
-    this.#listen(false);
+    listen(false, this.wake);
     if (!this.#drop()) return;
-    this.#set({ ...FRESH, state: "closed", code: 1000, retryAt: null, rooms: [] });
+    this.#set({ ...FRESH, state: "closed", code: 1000 });
   }
 
-  /** Checks the connection, or ends the wait: the network changed, or the page is shown again. */
-  readonly wake = (event?: { type: string }): void => {
-    const isHidden = globalThis.document?.visibilityState === "hidden";
-    // Nobody looks; but a network that is back is news for a hidden page, too.
-    if (isHidden && event?.type !== "online" && event?.type !== "offline") return;
+  /**
+   * Checks the connection, or ends the wait: the network changed, or the page is shown again. Closes
+   * it while the page is in the back/forward cache, which pages with a socket cannot enter.
+   */
+  readonly wake = ({ type, persisted }: PageEvent): void => {
     const { state } = this.status;
+    if (type === "pagehide") {
+      if (!persisted) return;
+      if (isUp(this.status)) this.#ended(1001, type);
+      // Until the page is shown, and not in the moments before it is frozen.
+      if (this.#impatient && this.status.state === "waiting") clearTimeout(this.#timer);
+      return;
+    }
+    // Nobody looks; but a network that is back is news for a hidden page, too.
+    if (globalThis.document?.visibilityState === "hidden" && !/line$/.test(type)) return;
     if (state === "open" && this.#heard && this.#times.pingInterval !== Infinity) this.#ping();
     if (state !== "waiting" || !this.#impatient || globalThis.navigator?.onLine === false) return;
     this.#start();
@@ -168,7 +159,7 @@ export class Connection {
     const { url, token } = this.#options;
     const plan = ++this.#plan;
     this.#after(this.#times.connectTimeout, () => this.#ended(1006, "connect-timeout"));
-    this.#set({ ...change, state: "connecting", retryAt: null, rooms: [] });
+    this.#set({ ...change, state: "connecting" });
     // A listener may have changed the plan.
     if (plan !== this.#plan) return;
     if (typeof url !== "function" && typeof token !== "function") {
@@ -251,7 +242,7 @@ export class Connection {
       this.#overslept = false;
       this.#after(this.#times.pingInterval, () => this.#ping());
       this.#owner.admitted?.();
-      if (plan === this.#plan) this.#set({ ...FRESH, state: "open", retryAt: null, rooms });
+      if (plan === this.#plan) this.#set({ ...FRESH, state: "open", rooms });
     } else if (message["is_authorized"] === false) {
       this.#denied = true;
     }
@@ -294,7 +285,7 @@ export class Connection {
   /** An attempt that would fail in the same way again. */
   #fail(error: Error): void {
     this.#drop();
-    this.#set({ state: "failed", code: null, reason: error.message, retryAt: null, cause: error });
+    this.#set({ state: "failed", code: null, reason: error.message, cause: error });
     // Whoever made the client has not had the time to listen.
     queueMicrotask(() => this.#owner.failed(error));
   }
@@ -303,7 +294,7 @@ export class Connection {
     const judgement = judge(code, reason, this.#denied);
     if (this.#admittedAt && Date.now() - this.#admittedAt > STABLE) this.#attempt = 0;
     if (!this.#drop()) return;
-    const ended = { code, reason, retryAt: null, rooms: [], cause };
+    const ended = { code, reason, cause };
     if (judgement.verdict === "refused") return this.#refused(ended);
     if (judgement.verdict !== "never") return this.#wait(judgement, ended);
     this.#set({ ...ended, state: "failed" });
@@ -365,12 +356,14 @@ export class Connection {
     this.#timer = timer(ms, act);
   }
 
+  /** Changes the status; without a word about them, there are no grants and no time to retry. */
   #set(change: Change): void {
     const before = this.status;
-    const { state, code, reason } = { ...before, ...change };
-    const cause = change.cause === undefined ? before.cause : change.cause;
-    this.status = makeStatus({ ...before, ...change }, this.#display(state), cause);
-    if (state !== before.state) this.#log("=", `${state} ${code ?? ""} ${reason}`, cause);
+    const { cause } = before;
+    const next = { ...before, cause, retryAt: null, rooms: [], ...change };
+    this.status = makeStatus(next, this.#display(next.state));
+    const { state, code, reason } = next;
+    if (state !== before.state) this.#log("=", `${state} ${code ?? ""} ${reason}`, next.cause);
     this.#owner.changed(before);
   }
 
@@ -385,19 +378,12 @@ export class Connection {
     if (this.#grace === null) {
       this.#grace = timer(this.#times.outageGrace, () => {
         const before = this.status;
-        this.status = makeStatus(before, "reconnecting", before.cause);
+        this.status = makeStatus(before, "reconnecting");
         this.#owner.changed(before);
       });
     }
     const { display } = this.status;
     return display === "live" || display === "reconnecting" ? display : "connecting";
-  }
-
-  /** Listens for a network that is back, and for a page that is shown again. */
-  #listen(on: boolean): void {
-    const method = on ? "addEventListener" : "removeEventListener";
-    for (const type of ["online", "offline", "pageshow"]) globalThis[method]?.(type, this.wake);
-    globalThis.document?.[method]("visibilitychange", this.wake);
   }
 
   #log(mark: string, what: unknown, detail?: unknown): void {

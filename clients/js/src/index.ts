@@ -7,16 +7,16 @@
 import type { ConnectionState, ConnectionStatus, HighTemplarOptions } from "./options.js";
 import type { GatewayMessage } from "./wire.js";
 
-export {
-  type Dropped,
-  HighTemplar,
-  type HighTemplarEvent,
-  type HighTemplarEventMap,
-  type HighTemplarListener,
-  type HighTemplarListenerOptions,
-  type Published,
-} from "./client.js";
+export { HighTemplar } from "./client.js";
 export { ConnectionError, SubscribeError } from "./errors.js";
+export type {
+  Dropped,
+  HighTemplarEvent,
+  HighTemplarEventMap,
+  HighTemplarListener,
+  HighTemplarListenerOptions,
+  Published,
+} from "./events.js";
 export type {
   ConnectionDisplay,
   ConnectionState,

@@ -6,6 +6,7 @@
  */
 
 import type { HighTemplar } from "./client.js";
+import { dispose } from "./dispose.js";
 import type { SubscribeError } from "./errors.js";
 import { asError, guard } from "./guard.js";
 import type { SubscribeOptions, Subscription, SubscriptionState } from "./subscription.js";
@@ -128,6 +129,11 @@ export class Live<S, T = unknown> {
   /** Ends it. No callback is called afterwards. The state stays. */
   unsubscribe(): void {
     this.subscription.unsubscribe();
+  }
+
+  /** As `unsubscribe()`: for `using`. */
+  [dispose](): void {
+    this.unsubscribe();
   }
 
   #published(data: T): void {

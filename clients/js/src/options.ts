@@ -4,7 +4,8 @@
  * @module
  */
 
-import type { Backoff } from "./verdict.js";
+import { amount } from "./validate.js";
+import type { Backoff, Spans } from "./verdict.js";
 import type { JsonObject, TokenIn } from "./wire.js";
 
 /** What is needed of a WebSocket: that of a browser, a worker, Node 22, or of a package. */
@@ -120,6 +121,42 @@ export interface HighTemplarOptions {
   debug?: boolean | ((line: string, detail?: unknown) => void) | undefined;
 }
 
+/** @internal With what only the drop-in says. */
+export type ConnectionOptions = HighTemplarOptions & { minWait?: number };
+
+/** Defaults, in milliseconds. */
+const TIMES = {
+  pingInterval: 30_000,
+  pongTimeout: 10_000,
+  connectTimeout: 30_000,
+  outageGrace: 5_000,
+  minWait: 0,
+};
+
+/** @internal Milliseconds; `Infinity` where a zero means none. */
+export type Times = typeof TIMES;
+
+/** @internal @throws RangeError if a duration is none */
+export function timesOf(options: ConnectionOptions): Times {
+  const times = { ...TIMES };
+  for (const name of Object.keys(TIMES) as (keyof Times)[]) {
+    // Of pings, pongs and attempts zero is never; of others it is at once.
+    const zero = /^[pc]/.test(name) ? Infinity : 0;
+    times[name] = amount(name, options[name] ?? TIMES[name]) || zero;
+  }
+  return times;
+}
+
+/** @internal @throws RangeError if a duration is none */
+export function spansOf({ backoff }: ConnectionOptions): Spans {
+  const { base, busy, later, max } = backoff ?? {};
+  return {
+    base: amount("backoff.base", base ?? 1_000),
+    later: amount("backoff.busy", busy ?? later ?? 5_000),
+    max: amount("backoff.max", max ?? 30_000),
+  };
+}
+
 /**
  * What the connection is doing.
  *
@@ -174,14 +211,13 @@ export interface ConnectionStatus {
   readonly rooms: readonly JsonObject[];
 }
 
-/** The members of a status that are compared and printed. */
-type Fields = Pick<ConnectionStatus, "state" | "code" | "reason" | "retryAt" | "rooms">;
+/** What a status is made of. */
+type Fields = Omit<ConnectionStatus, "display" | "grants">;
 
 /** @internal The members that came with 4.1 are not enumerable: who compares a status does not know them. */
 export function makeStatus(
-  { state, code, reason, retryAt, rooms }: Fields,
+  { state, code, reason, retryAt, rooms, cause }: Fields,
   display: ConnectionDisplay,
-  cause: Error | null,
 ): ConnectionStatus {
   const status = { state, code, reason, retryAt, rooms };
   return Object.defineProperties(status as ConnectionStatus, {
@@ -193,7 +229,6 @@ export function makeStatus(
 
 /** The status of a client that was never connected, and of every client on a server. */
 export const CLOSED: ConnectionStatus = makeStatus(
-  { state: "closed", code: null, reason: "", retryAt: null, rooms: [] },
+  { state: "closed", code: null, reason: "", retryAt: null, rooms: [], cause: null },
   "closed",
-  null,
 );

@@ -8,7 +8,8 @@
  * @packageDocumentation
  */
 
-import { Connection, isPage } from "./connection.js";
+import { Connection } from "./connection.js";
+import { isPage } from "./environment.js";
 import { guard } from "./guard.js";
 import type { WebSocketClass, WebSocketLike } from "./options.js";
 import { amount } from "./validate.js";
@@ -73,6 +74,12 @@ interface Waiting {
 const QUEUE_MAX = 1_000;
 
 /**
+ * Names that one room may have on a connection: the gateway's `limits.names_per_room`. Further
+ * subscriptions share them.
+ */
+const NAMES_MAX = 32;
+
+/**
  * A socket that is always wanted. Its events: `open`, `close`, and `message` with every message of
  * the gateway.
  */
@@ -86,6 +93,8 @@ export class Socket {
 
   readonly #connection: Connection;
   readonly #listeners = new Map<string, Set<Listener>>();
+  /** The rooms as text, to find equal ones. */
+  readonly #keys = new WeakMap<Subscription, string>();
   #waiting: Waiting[] = [];
 
   constructor(props: SocketOptions) {
@@ -160,8 +169,12 @@ export class Socket {
    * @throws TypeError if JSON cannot express the room
    */
   subscribe(props: SubscribeProps): Subscription {
-    roomKey(props.room);
-    const subscription = new Subscription({ socket: this, ...props });
+    const key = roomKey(props.room);
+    const same = this.subscriptions.filter((other) => this.#keys.get(other) === key);
+    const names = [...new Set(same.map(({ requestId }) => requestId))];
+    const requestId = names.length < NAMES_MAX ? undefined : names[same.length % NAMES_MAX];
+    const subscription = new Subscription({ socket: this, ...props, requestId });
+    this.#keys.set(subscription, key);
     this.subscriptions.push(subscription);
     this.#ask(subscription);
     return subscription;
@@ -173,8 +186,10 @@ export class Socket {
     const isKnown = this.subscriptions.includes(subscription) && !subscription.messageCached;
     this.subscriptions = this.subscriptions.filter((other) => other !== subscription);
     const { requestId } = subscription;
+    const isShared = this.subscriptions.some((other) => other.requestId === requestId);
     // Without a socket there is nothing to unsubscribe from, and it is not asked for again.
-    if (isKnown) this.#connection.send(JSON.stringify({ type: "unsubscribe", requestId }));
+    if (isKnown && !isShared)
+      this.#connection.send(JSON.stringify({ type: "unsubscribe", requestId }));
     return Promise.resolve();
   }
 
@@ -208,6 +223,8 @@ export class Socket {
 /** What a {@link Subscription} is made of. */
 export interface SubscriptionProps extends SubscribeProps {
   socket: Socket;
+  /** The name of another subscription of the same room, to share it. */
+  requestId?: string | undefined;
 }
 
 function asMessage({ room, requestId }: Subscription): SocketMessage {
@@ -226,18 +243,21 @@ export class Subscription {
   readonly onReconnect: SubscribeProps["onReconnect"];
   /** Its first message still waits for the socket to open. */
   messageCached = true;
+  readonly #isShared: boolean;
   readonly #heard = (message: GatewayMessage) => {
     if (message["type"] === "publish" && message["requestId"] === this.requestId) {
-      this.onPublish?.(message);
+      // Who shares a name has a message of its own all the same, which it may change.
+      this.onPublish?.(this.#isShared ? JSON.parse(JSON.stringify(message)) : message);
     }
   };
 
-  constructor({ socket, room, onPublish, onReconnect }: SubscriptionProps) {
+  constructor({ socket, room, onPublish, onReconnect, requestId }: SubscriptionProps) {
     this.socket = socket;
     this.room = room;
     this.onPublish = onPublish;
     this.onReconnect = onReconnect;
-    this.requestId = String(++lastId);
+    this.#isShared = requestId !== undefined;
+    this.requestId = requestId ?? String(++lastId);
     socket.on("message", this.#heard);
   }
 

@@ -5,6 +5,7 @@
  */
 
 import { Buffer } from "./buffer.js";
+import { dispose } from "./dispose.js";
 import type { ConnectionError, SubscribeError } from "./errors.js";
 import { UNHANDLED } from "./guard.js";
 import type { ConnectionState } from "./options.js";
@@ -141,6 +142,11 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     this.#client.changed(this);
   }
 
+  /** As `unsubscribe()`: for `using`. */
+  [dispose](): void {
+    this.unsubscribe();
+  }
+
   /** Publications from now on. */
   [Symbol.asyncIterator](): AsyncIterableIterator<T> {
     this.#isWatched = true;
@@ -162,7 +168,6 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
 
   /** @internal The gateway confirmed it. */
   confirmed(): void {
-    if (this.#state === "ended") return;
     const again = this.#heard;
     this.#heard = true;
     this.#settle?.resolve();
@@ -173,9 +178,8 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     if (again) this.#options.onReconnect?.();
   }
 
-  /** @internal The gateway rejected it. Returns whether nobody learnt of it. */
+  /** @internal The gateway rejected it, which has not ended. Returns whether nobody learnt of it. */
   rejected(error: SubscribeError): boolean {
-    if (this.#state === "ended" || this.#state === "refused") return false;
     this.#reject(error);
     this.#to("refused", error);
     this.#end(error);

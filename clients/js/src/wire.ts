@@ -169,8 +169,11 @@ export function explain(grants: readonly JsonObject[], room: JsonObject): string
     value === undefined ? "nothing" : `${JSON.stringify(value)} (${typeof value})`;
   const differences = grants.map((grant) =>
     Object.keys({ ...grant, ...room })
-      .filter((key) => grant[key] !== "*" || room[key] === undefined)
-      .filter((key) => JSON.stringify(grant[key]) !== JSON.stringify(room[key]))
+      .filter(
+        (key) =>
+          (grant[key] !== "*" || room[key] === undefined) &&
+          JSON.stringify(grant[key]) !== JSON.stringify(room[key]),
+      )
       .map((key) => `${key}: granted ${shown(grant[key])}, asked ${shown(room[key])}`),
   );
   const [closest] = differences.sort((one, other) => one.length - other.length);

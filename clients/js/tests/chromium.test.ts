@@ -34,6 +34,7 @@ declare global {
     orders: Subscription;
     heard: unknown[];
     reconnects: number;
+    restored?: boolean;
   }
 }
 
@@ -47,7 +48,13 @@ let faults: string[];
 beforeAll(async () => {
   const executablePath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
   [browser, site] = await Promise.all([
-    chromium.launch({ executablePath, headless: true, args: FLAGS }),
+    chromium.launch({
+      executablePath,
+      headless: true,
+      args: FLAGS,
+      // What visitors' browsers do.
+      ignoreDefaultArgs: ["--disable-back-forward-cache"],
+    }),
     startSite(),
   ]);
 });
@@ -137,6 +144,22 @@ test("a page that somebody looks at again asks whether its connection is alive",
   await page.waitForFunction(() => window.socket.status.reason === "no-pong");
   world.wire.silence(false);
   await reconnected();
+});
+
+test("a page goes into the back/forward cache without its socket, and comes back with one", async () => {
+  await open({ backoff: { base: 36_000_000, max: 36_000_000 } });
+  await page.evaluate(() => {
+    Math.random = () => 0.9;
+    addEventListener("pageshow", ({ persisted }) => {
+      window.restored = persisted;
+    });
+  });
+  await page.goto(site.url("module"));
+  await page.goBack({ waitUntil: "commit" });
+  await page.waitForFunction(() => window.restored);
+  await reconnected();
+  await world.gateway.publish(ORDERS, 1);
+  await page.waitForFunction(() => window.heard.length === 1);
 });
 
 test("a worker hears as well", async () => {

@@ -649,3 +649,20 @@ test("the old names go on", async () => {
   expect(rooms).toHaveBeenCalledExactlyOnceWith([ORDERS]);
   expect(reconnect).toHaveBeenCalledOnce();
 });
+
+describe("explicit resource management", () => {
+  const { dispose } = Symbol as { readonly dispose?: symbol };
+
+  test.runIf(dispose)("`using` unsubscribes and closes", async () => {
+    await open();
+    const end = (it: object) => (it as Record<symbol, () => void>)[dispose as symbol]?.();
+    const orders = client.subscribe(ORDERS);
+    await orders.ready;
+    end(orders);
+    expect(orders.state).toBe("ended");
+    await settled();
+    expect(gateway.subscriptions).toEqual([]);
+    end(client);
+    expect(client.state).toBe("closed");
+  });
+});

@@ -67,6 +67,45 @@ test("after unsubscribe nothing more comes, also from within a handler", async (
   expect(socket.subscriptions).toEqual([]);
 });
 
+test("a room may have more subscriptions than the gateway allows names", async () => {
+  const socket = open();
+  const heard = messages(socket);
+  const handlers = Array.from({ length: 100 }, () => vi.fn());
+  const subscriptions = handlers.map((onPublish, index) => {
+    // Equal, whatever the order of the keys.
+    const room = index % 2 ? ORDERS : { customer: "anna", target: "order" };
+    return socket.subscribe({ room, onPublish });
+  });
+  expect(new Set(subscriptions.map(({ requestId }) => requestId)).size).toBe(32);
+  await eventually(() => heard.length === 101);
+  expect(heard.slice(1).every((message) => "code" in message && message.code === "success")).toBe(
+    true,
+  );
+  const called = (count: number) =>
+    eventually(() => handlers.every(({ mock }) => mock.calls.length === count));
+  await world.gateway.publish(ORDERS, { id: 1 });
+  await called(1);
+  const received = handlers.map(({ mock }) => mock.calls[0]?.[0]);
+  expect(new Set(received).size).toBe(100);
+
+  // A name that others share stays; one that nobody has any more is given back.
+  const last = subscriptions.at(-1) as Subscription;
+  const sharing = subscriptions.filter(({ requestId }) => requestId === last.requestId);
+  for (const subscription of sharing.slice(1)) socket.unsubscribe(subscription);
+  await world.gateway.publish(ORDERS, { id: 2 });
+  await eventually(
+    () => handlers.filter(({ mock }) => mock.calls.length === 2).length === 101 - sharing.length,
+  );
+  for (const subscription of subscriptions) socket.unsubscribe(subscription);
+  const fresh = vi.fn();
+  socket.subscribe({ room: ORDERS, onPublish: fresh });
+  // An answer to each subscribe, and to the unsubscribe of each name.
+  await eventually(() => heard.filter((message) => "code" in message).length === 100 + 32 + 1);
+  await world.gateway.publish(ORDERS, { id: 3 });
+  await eventually(() => fresh.mock.calls.length === 1);
+  expect(heard.filter((message) => "code" in message && message.code === "error")).toEqual([]);
+});
+
 test("send says when it is sent, at once or once the socket is open", async () => {
   const socket = open();
   const heard = messages(socket);

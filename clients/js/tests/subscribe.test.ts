@@ -48,6 +48,35 @@ test("two subscriptions to a room each hear; one that ends leaves the other alon
   expect(one).not.toHaveBeenCalled();
 });
 
+test("a hundred subscriptions of one room, and refused ones among them", async () => {
+  const client = world.client();
+  await client.ready();
+  const secret = { target: "secret" };
+  const handlers = Array.from({ length: 100 }, () => vi.fn());
+  const onError = vi.fn();
+  const subscribeAll = () =>
+    handlers.map((handler) => {
+      client.subscribe(secret, handler, { onError });
+      return client.subscribe(ORDERS, handler);
+    });
+  const first = subscribeAll();
+  await Promise.all(first.map(({ ready }) => ready));
+  await eventually(() => onError.mock.calls.length === 100);
+  await world.gateway.publish(ORDERS, 1);
+  await eventually(() => handlers.every(({ mock }) => mock.calls.length === 1));
+  // As a list does that is rendered again: a room that was refused is asked for once more.
+  const second = subscribeAll();
+  for (const subscription of first) subscription.unsubscribe();
+  await Promise.all(second.map(({ ready }) => ready));
+  await eventually(() => onError.mock.calls.length >= 200);
+  expect(new Set(onError.mock.calls.map(([{ code }]) => code))).toEqual(
+    new Set(["room-not-found"]),
+  );
+  await world.gateway.publish(ORDERS, 2);
+  await eventually(() => handlers.every(({ mock }) => mock.calls.length === 2));
+  expect(client.state).toBe("open");
+});
+
 test("a room that is not granted is refused to the caller, and nobody else is touched", async () => {
   const client = world.client();
   const [onError, onPublish, told] = [vi.fn(), vi.fn(), vi.fn()];

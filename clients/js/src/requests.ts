@@ -1,0 +1,52 @@
+/**
+ * What was asked of the gateway, and which of it an answer is to.
+ *
+ * @module
+ */
+
+import type { Subscription } from "./subscription.js";
+import type { GatewayMessage, JsonObject } from "./wire.js";
+
+/** A room on the wire, and its subscribers in this page. */
+export interface Channel {
+  readonly key: string;
+  readonly room: JsonObject;
+  readonly requestId: string;
+  readonly subscribers: Set<Subscription>;
+  state: "idle" | "requested" | "heard" | "refused";
+}
+
+/** A request that is not answered yet. */
+export interface Request {
+  requestId: unknown;
+  /** The channel to be subscribed, or `null` for a message of the page's. */
+  channel: Channel | null;
+  /** The page does not wait for the answer. */
+  isSilent?: boolean;
+}
+
+/** A message of the page that waits for a connection. */
+export interface Waiting {
+  message: object;
+  text: string;
+}
+
+/**
+ * Takes out the request that an answer is to: found by the name in it, or else by the order.
+ *
+ * @param isLegacy - answers have no names, but the order of their requests
+ */
+export function take(
+  requests: Request[],
+  { requestId, code }: GatewayMessage,
+  isLegacy: boolean,
+): Request | undefined {
+  let index = requests.findIndex((request) => request.requestId === requestId);
+  if (index < 0 || requestId === undefined) {
+    // Answers to `status` have no code. Where answers carry names, one without is to a message of
+    // the page's.
+    const isOrdered = isLegacy && code !== undefined;
+    index = isOrdered ? 0 : requests.findIndex(({ channel, isSilent }) => !channel && !isSilent);
+  }
+  return index < 0 ? undefined : requests.splice(index, 1)[0];
+}
