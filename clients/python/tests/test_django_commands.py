@@ -16,6 +16,7 @@ from django.urls import include
 from django.urls import path
 from shop.settings import HAS_REST_FRAMEWORK
 
+from high_templar.django import Room
 from high_templar.django import launch
 from high_templar.django.checks import check
 from high_templar.django.testing import LiveGateway
@@ -163,6 +164,36 @@ class TestChecks:
         with pytest.warns(UserWarning, match="DATABASES"):
             found = ids(DATABASES=databases)
         assert found == ["W016"]
+
+    def test_rooms_that_are_the_same_on_the_wire(self, monkeypatch):
+        class OrderRoom(Room):
+            customer: int
+
+        class LineRoom(Room, target="order"):
+            customer: int
+            line: int
+
+        assert check() == []
+        # As if they belonged to an app.
+        monkeypatch.setattr(OrderRoom, "__module__", "shop.other")
+        monkeypatch.setattr(LineRoom, "__module__", "shop.other")
+        (message,) = check()
+        assert message.id == "high_templar.W020"
+        assert "shop.rooms.OrderRoom" in message.msg
+        assert "shop.other.TestChecks" in message.msg
+
+    def test_targets_that_are_derived_from_capitals(self, monkeypatch):
+        class HTTPLogRoom(Room):
+            host: str
+
+        class SMSRoom(Room, target="sms"):
+            host: str
+
+        monkeypatch.setattr(HTTPLogRoom, "__module__", "shop.other")
+        monkeypatch.setattr(SMSRoom, "__module__", "shop.other")
+        (message,) = check()
+        assert message.id == "high_templar.W021"
+        assert 'class HTTPLogRoom(Room, target="httplog")' in message.hint
 
 
 class TestVariables:

@@ -22,10 +22,11 @@ from high_templar import UnavailableError
 from high_templar.django import ANY
 from high_templar.django import apublish
 from high_templar.django import budget
+from high_templar.django import connection_alive
+from high_templar.django import connection_closed
+from high_templar.django import connection_opened
 from high_templar.django import publish
-from high_templar.django import user_offline
-from high_templar.django import user_online
-from high_templar.django.publishing import publisher
+from high_templar.django.sender import publisher
 from high_templar.django.testing import LiveGatewayMixin
 from high_templar.transport import Deadline
 
@@ -85,8 +86,9 @@ def test_hooks_reach_their_receivers(transactional_db, live_server, anna):
     def keep(sender, user, event, **_):
         told.append((event, user.pk))
 
-    user_online.connect(keep)
-    user_offline.connect(keep)
+    signals = (connection_opened, connection_alive, connection_closed)
+    for event in signals:
+        event.connect(keep)
     try:
         # The gateway has the hooks only where somebody listens.
         with LiveGateway(live_server.url) as gateway:
@@ -94,8 +96,8 @@ def test_hooks_reach_their_receivers(transactional_db, live_server, anna):
                 page.ping()
             wait_for(lambda: len(told) == 3)
     finally:
-        user_online.disconnect(keep)
-        user_offline.disconnect(keep)
+        for event in signals:
+            event.disconnect(keep)
     assert told == [("connect", anna.pk), ("ping", anna.pk), ("disconnect", anna.pk)]
 
 

@@ -24,7 +24,7 @@ from high_templar.django import UncommittedDataWarning
 from high_templar.django import apublish
 from high_templar.django import publish
 from high_templar.django import publish_now
-from high_templar.django.publishing import publisher
+from high_templar.django.sender import publisher
 from high_templar.django.testing import PublishedMixin
 from high_templar.testing import capture
 
@@ -413,10 +413,20 @@ def test_typed_rooms_are_looked_at_as_they_were_said(settings, monkeypatch):
     assert wire.requests == [published(1, room=room), published(2, room=room)]
 
 
-def test_typed_rooms(settings, wire):
+@pytest.mark.parametrize(
+    ("room", "reason"),
+    [
+        ({"target": "order", "custmer": 7}, "OrderRoom has no custmer and needs customer"),
+        ({"target": "project", "project": "7"}, "ProjectRoom.project is to be int, not '7'"),
+        ({"target": "ordr", "customer": 7}, r"did you mean 'order' \(OrderRoom\)\?"),
+        ({"target": "weather", "at": "sea"}, "there are .*OrderRoom, "),
+        ({"weather": "fine", "at": "sea"}, "there are .*OrderRoom, "),
+    ],
+)
+def test_typed_rooms(settings, wire, room, reason):
     settings.HIGH_TEMPLAR = {"TYPED_ROOMS": True}
-    with pytest.raises(TypeError, match="fits none of the rooms that are declared"):
-        publish({"target": "order", "custmer": 7}, 1)
+    with pytest.raises(TypeError, match=f"fits none of the declared rooms: .*{reason}"):
+        publish(room, 1)
 
 
 class TestMixin(PublishedMixin, TestCase):
@@ -470,6 +480,21 @@ class TestMixinWithASetUpOfItsOwn(PublishedMixin, TestCase):
         self.assert_nothing_published()
         self.order.save()
         self.assert_published(OrderRoom(customer=7), times=1)
+
+    def test_a_mark_separates_and_forgets_nothing(self):
+        self.order.save()
+        marked = self.published.mark()
+        marked.assert_nothing_published()
+        publish(NEWS, 1)
+        marked.assert_published(NEWS, 1, times=1)
+        marked.assert_not_published(OrderRoom(customer=7))
+        self.assert_published(OrderRoom(customer=7), times=1)
+        later = marked.mark()
+        self.published.clear()
+        publish(NEWS, 2)
+        assert [each.data for each in later.sent] == [2]
+        assert [each.data for each in marked.sent] == [1, 2]
+        assert [each.data for each in self.published.sent] == [2]
 
     def test_parts_of_the_data(self):
         publish(NEWS, {"a": 1, "b": {"c": 2, "d": 3}})

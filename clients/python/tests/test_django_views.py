@@ -7,6 +7,8 @@ from datetime import timedelta
 import django
 import pytest
 from asgiref.sync import sync_to_async
+from django import dispatch
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.core.exceptions import ImproperlyConfigured
@@ -22,6 +24,10 @@ from shop.settings import HAS_REST_FRAMEWORK
 
 from high_templar.django import ANY
 from high_templar.django import SubclassRooms
+from high_templar.django import connection_alive
+from high_templar.django import connection_closed
+from high_templar.django import connection_opened
+from high_templar.django import grants_for_user
 from high_templar.django import probe
 from high_templar.django import rooms_for_user
 from high_templar.django import user_offline
@@ -48,7 +54,7 @@ def registered():
     done = []
 
     def register(source):
-        done.append(rooms_for_user(source))
+        done.append(grants_for_user(source))
 
     yield register
     for source in done:
@@ -186,11 +192,11 @@ class TestBootstrap:
         def note(request, **_):
             request.session["seen"] = 1
 
-        user_online.connect(note)
+        connection_alive.connect(note)
         try:
             client.post("/api/hooks/ping/", headers={KEY_HEADER: hook_key()})
         finally:
-            user_online.disconnect(note)
+            connection_alive.disconnect(note)
         assert client.session["seen"] == 1
 
     def test_a_view_of_your_own(self, anna):
@@ -210,6 +216,41 @@ class TestBootstrap:
             "user": {"id": anna.pk},
             "allowed_rooms": [{"own": anna.pk}],
         }
+
+    def test_a_user_by_the_request(self, anna):
+        """And by what `AUTHENTICATION` finds in it, which an override may ask first."""
+
+        class Guests(BootstrapMixin, View):
+            def get_user(self, request):
+                known = super().get_user(request)
+                return anna if known is None and "guest" in request.GET else known
+
+            def get_rooms(self, user):
+                return []
+
+        for query, status in (("?guest", 200), ("", 403)):
+            request = RequestFactory().get(f"/{query}")
+            request.user = AnonymousUser()
+            assert Guests.as_view()(request).status_code == status
+
+    def test_an_override_without_the_request_may_ask_the_mixin(self, anna):
+        class Old(BootstrapMixin, View):
+            def get_user(self):
+                return super().get_user()
+
+        request = RequestFactory().get("/")
+        request.user = anna
+        answer = json.loads(Old.as_view()(request).content)
+        assert answer["user"] == {"id": anna.pk}
+
+    def test_a_class_of_rest_framework_that_reads_the_session(self, client, anna, settings):
+        if not HAS_REST_FRAMEWORK:
+            pytest.skip("needs Django REST framework")
+        way = "rest_framework.authentication.SessionAuthentication"
+        settings.HIGH_TEMPLAR = {"AUTHENTICATION": [way]}
+        assert bootstrap(client).status_code == 403
+        client.force_login(anna)
+        assert bootstrap(client).json()["user"] == {"id": anna.pk}
 
 
 class Own(BootstrapMixin, View):
@@ -365,11 +406,13 @@ class TestHooks:
         def offline(sender, user, event, **_):
             told.append(("offline", event, user.username))
 
-        user_online.connect(online)
-        user_offline.connect(offline)
+        connection_opened.connect(online)
+        connection_alive.connect(online)
+        connection_closed.connect(offline)
         yield told
-        user_online.disconnect(online)
-        user_offline.disconnect(offline)
+        connection_opened.disconnect(online)
+        connection_alive.disconnect(online)
+        connection_closed.disconnect(offline)
 
     @pytest.fixture
     def browser(self, anna):
@@ -473,13 +516,13 @@ class TestHooks:
         def note(user, **_):
             seen.append(user.pk)
 
-        user_offline.connect(fail)
-        user_offline.connect(note)
+        connection_closed.connect(fail)
+        connection_closed.connect(note)
         try:
             answer = browser.post("/api/hooks/disconnect/", headers={KEY_HEADER: hook_key()})
         finally:
-            user_offline.disconnect(fail)
-            user_offline.disconnect(note)
+            connection_closed.disconnect(fail)
+            connection_closed.disconnect(note)
         assert answer.status_code == 204
         assert seen == [anna.pk]
         assert "fail failed" in caplog.text
@@ -489,3 +532,50 @@ class TestHooks:
         answer = Client().post("/api/hooks/connect/", headers={KEY_HEADER: hook_key()})
         assert answer.status_code == 403
         assert told == []
+
+
+class TestOldNames:
+    """They work, and name their successors."""
+
+    def test_grants(self, client, anna):
+        client.force_login(anna)
+
+        with pytest.warns(DeprecationWarning, match="use grants_for_user") as caught:
+
+            @rooms_for_user
+            def old(user):
+                return {"target": "old"}
+
+        assert caught[0].filename == __file__
+        try:
+            assert {"target": "old"} in bootstrap(client).json()["allowed_rooms"]
+        finally:
+            unregister(old)
+
+    @pytest.mark.parametrize(
+        ("old", "successor", "events"),
+        [
+            (user_online, "connection_opened and connection_alive", ["connect", "ping"]),
+            (user_offline, "connection_closed", ["disconnect"]),
+        ],
+    )
+    @pytest.mark.parametrize("is_decorated", [True, False])
+    def test_signals(self, client, anna, old, successor, events, is_decorated):
+        client.force_login(anna)
+        told = []
+
+        def note(event, **_):
+            told.append(event)
+
+        connect = dispatch.receiver(old) if is_decorated else old.connect
+        with pytest.warns(DeprecationWarning, match=f"connect to {successor}") as caught:
+            connect(note)
+        # Where it is connected, and once: not at every event.
+        assert [warning.filename for warning in caught] == [__file__]
+        try:
+            for event in ("connect", "ping", "disconnect"):
+                headers = {KEY_HEADER: hook_key()}
+                assert client.post(f"/api/hooks/{event}/", headers=headers).status_code == 204
+        finally:
+            old.disconnect(note)
+        assert told == events

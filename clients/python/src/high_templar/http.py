@@ -33,6 +33,7 @@ ANSWER_BYTES_MAX = 4 << 20
 """Longest answer that is read."""
 
 _EXPECTATION_FAILED = 417
+_SERVER_ERROR = 500
 
 
 class Address:
@@ -199,7 +200,11 @@ class HttpTransport:
                 connection.connect(deadline, self._connect_timeout)
             head = self._head_of(request, expects)
             response = connection.exchange(
-                head, request.body, deadline, ANSWER_BYTES_MAX, expects=expects
+                head,
+                request.body,
+                deadline,
+                ANSWER_BYTES_MAX,
+                self._is_alive if expects else None,
             )
         except OSError as error:
             failure = _failure(self.address.url, error, connection, request.ids)
@@ -216,7 +221,24 @@ class HttpTransport:
             # Something in between does not know it: RFC 9110, section 10.1.1.
             self._expects = False
             return self._talk(Connection(self.address.endpoint), request, deadline)
+        if response.ignored_expect:
+            # From now on the body goes along: another request need not wait as this one did.
+            self._expects = False
         return response
+
+    def _is_alive(self, deadline: Deadline) -> bool:
+        """Whether a request without a body is answered at this address."""
+        probe = Connection(self.address.endpoint)
+        # What follows needs time as well.
+        deadline = deadline.at_most(deadline.left / 2)
+        try:
+            probe.connect(deadline, self._connect_timeout)
+            head = self._head_of(_Request("GET", "live"), expects=False)
+            return probe.exchange(head, b"", deadline, ANSWER_BYTES_MAX).status < _SERVER_ERROR
+        except OSError:
+            return False
+        finally:
+            probe.close()
 
     def _head_of(self, request: _Request, expects: bool) -> bytes:
         head = f"{request.method} {self.address.prefix}{request.path} HTTP/1.1\r\n{self._head}"

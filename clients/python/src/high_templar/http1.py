@@ -12,6 +12,7 @@ import re
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from email.message import Message
 from typing import Any
 from typing import NamedTuple
@@ -21,6 +22,12 @@ from high_templar.transport import forget_after_fork
 
 HEAD_BYTES_MAX = 64 << 10
 """Longest head of an answer."""
+
+CONTINUE_SECONDS_MAX = 1.0
+"""Most time to wait for ``100 Continue`` before the peer is asked whether it reacts at all."""
+
+CONTINUE_SHARE = 0.25
+"""The part of what is left until the deadline that this may take."""
 
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |$)")
 _CONTINUE, _FIRST_FINAL = 100, 200
@@ -40,6 +47,8 @@ class Response(NamedTuple):
     body: bytes
     is_sent: bool = True
     """Whether the whole request had left before."""
+    ignored_expect: bool = False
+    """Whether the peer, or a proxy before it, waited for the body and did not ask for it."""
 
 
 class Endpoint(NamedTuple):
@@ -112,34 +121,46 @@ class Connection:
             self.close()
 
     def exchange(
-        self, head: bytes, body: bytes, deadline: Deadline, body_bytes_max: int, expects: bool
+        self,
+        head: bytes,
+        body: bytes,
+        deadline: Deadline,
+        body_bytes_max: int,
+        is_alive: Callable[[Deadline], bool] | None = None,
     ) -> Response:
         """Sends a request and reads its answer.
 
-        With ``expects`` the head says ``Expect: 100-continue`` and the body follows only once the
+        With ``is_alive`` the head says ``Expect: 100-continue`` and the body follows only once the
         peer asked for it: a peer that hangs never has the whole request, and cannot process it
-        when it wakes up. Raises `OSError`.
+        when it wakes up. If it does not ask for a while, ``is_alive`` tells a peer that ignores the
+        expectation, as some proxies do, from one that hangs: the first is sent the body. Raises
+        `OSError`.
         """
         self.is_sent = self.is_reusable = False
-        if expects:
-            self._send(head, deadline)
-            status, headers = self._head(deadline)
-            while status < _FIRST_FINAL and status != _CONTINUE:
-                status, headers = self._head(deadline)
-            if status != _CONTINUE:
-                # A final answer in place of 100: the body stays here, the connection is spent.
-                content = self._body(status, headers, deadline, body_bytes_max)
-                return Response(status, headers, content, False)
-            self._send(body, deadline)
-        else:
+        waits = False
+        if is_alive is None:
             self._send(head + body, deadline)
+        else:
+            self._send(head, deadline)
+            waits = self._is_silent(deadline) and is_alive(deadline)
+            if not waits:
+                status, headers = self._head(deadline)
+                while status < _FIRST_FINAL and status != _CONTINUE:
+                    status, headers = self._head(deadline)
+                if status != _CONTINUE:
+                    # A final answer in place of 100: the body stays here, the connection is spent.
+                    content = self._body(status, headers, deadline, body_bytes_max)
+                    return Response(status, headers, content, False)
+            self._send(body, deadline)
         self.is_sent = True
         status, headers = self._head(deadline)
         while status < _FIRST_FINAL:
+            # The peer was slow, and knows what is expected.
+            waits = waits and status != _CONTINUE
             status, headers = self._head(deadline)
         content = self._body(status, headers, deadline, body_bytes_max)
         self.is_reusable = not self._buffer and self._keeps_alive(status, headers)
-        return Response(status, headers, content)
+        return Response(status, headers, content, True, waits)
 
     @staticmethod
     def _connected(family: int, address: object, seconds: float) -> socket.socket:
@@ -167,6 +188,16 @@ class Connection:
         data = self._socket.recv(_RECEIVE_BYTES)
         self._buffer += data
         return bool(data)
+
+    def _is_silent(self, deadline: Deadline) -> bool:
+        """Whether nothing comes for a while, not even the end of the stream."""
+        patience = min(CONTINUE_SECONDS_MAX, CONTINUE_SHARE * deadline.left)
+        try:
+            if not self._buffer:
+                self._receive(deadline.at_most(patience))
+        except (TimeoutError, socket.timeout):  # two classes before Python 3.10
+            return True
+        return False
 
     def _until(self, end: bytes, deadline: Deadline, most: int) -> bytes:
         while True:

@@ -19,6 +19,8 @@ from typing import cast
 
 from high_templar import capturing
 from high_templar.circuit import breaker_of
+from high_templar.delivery import Outcome
+from high_templar.delivery import batches
 from high_templar.errors import CircuitOpenError
 from high_templar.errors import PublishError
 from high_templar.errors import RefusedError
@@ -38,12 +40,6 @@ logger = logging.getLogger("high_templar")
 
 DEFAULT_URL = "http://127.0.0.1:8002"
 """The gateway's internal listener, where nothing else is said."""
-
-BATCH_TRIGGERS = 1_000
-"""Most triggers in one request; the gateway's own bound is ``limits.triggers_per_request``."""
-
-BATCH_CHARS = 4 << 20
-"""Most characters in one request of several triggers, well below ``limits.trigger_bytes``."""
 
 LOG_SECONDS = 1.0
 """While the circuit breaker is open, lost publications have one log line in so many seconds."""
@@ -155,8 +151,8 @@ class Publisher:
         """What `publish_all` does, until a deadline that began earlier."""
         if capturing.take(waiting):
             return [Receipt(trigger.id) for trigger in waiting]
-        outcome = _Outcome()
-        for batch in _batches(waiting):
+        outcome = Outcome()
+        for batch in batches(waiting):
             self._deliver_batch(batch, deadline, outcome)
             deadline.renew(min(self.timeout, deadline.span))
         receipts = [outcome.receipts[id(trigger)] for trigger in waiting]
@@ -208,7 +204,7 @@ class Publisher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _deliver_batch(self, batch: list[Trigger], deadline: Deadline, outcome: _Outcome) -> None:
+    def _deliver_batch(self, batch: list[Trigger], deadline: Deadline, outcome: Outcome) -> None:
         """Sends a batch; all or nothing is the gateway's rule, so without what it rejects."""
         parts = [batch]
         while parts:
@@ -315,39 +311,6 @@ class Publisher:
         logger.error("%s: %s; %s%s", result, error, what, more)
 
 
-class _Outcome:
-    """What became of the triggers of one call."""
-
-    def __init__(self) -> None:
-        self.receipts: dict[int, Receipt] = {}
-        self.failures: list[tuple[PublishError, list[Trigger]]] = []
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more is attempted: what follows must not overtake what failed."""
-        return bool(self.failures) and not isinstance(self.failures[-1][0], RefusedError)
-
-    def publish(self, triggers: Sequence[Trigger], receipts: Sequence[Receipt]) -> None:
-        self.receipts.update((id(each), receipt) for each, receipt in zip(triggers, receipts))
-
-    def fail(self, error: PublishError, triggers: list[Trigger]) -> None:
-        if isinstance(error, RefusedError) and len(triggers) == 1:
-            error.refused = triggers[0]
-        self.failures.append((error, list(triggers)))
-        self._note(error, triggers)
-
-    def skip(self, triggers: list[Trigger]) -> None:
-        """They are not attempted, after the last failure."""
-        error = self.failures[-1][0]
-        self.failures[-1][1].extend(triggers)
-        if isinstance(error, UnconfirmedError):
-            error = UnavailableError(f"not attempted after: {error}")
-        self._note(error, triggers)
-
-    def _note(self, error: PublishError, triggers: Sequence[Trigger]) -> None:
-        self.receipts.update((id(each), Receipt(each.id, error=error)) for each in triggers)
-
-
 class Throttle:
     """Lets one log line through per span of time, and counts what it holds back."""
 
@@ -386,17 +349,3 @@ def _transport(
 
         return RabbitMqTransport(url, exchange)
     return HttpTransport(url, api_key, connect_timeout=connect_timeout, ssl_context=ssl_context)
-
-
-def _batches(triggers: Iterable[Trigger]) -> Iterable[list[Trigger]]:
-    batch: list[Trigger] = []
-    size = 0
-    for trigger in triggers:
-        length = len(trigger.text())
-        if batch and (len(batch) == BATCH_TRIGGERS or size + length > BATCH_CHARS):
-            yield batch
-            batch, size = [], 0
-        batch.append(trigger)
-        size += length
-    if batch:
-        yield batch

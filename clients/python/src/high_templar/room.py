@@ -60,10 +60,13 @@ class Room(dict[str, Any]):
     _fields: ClassVar[dict[str, Any]] = {}
     _defaults: ClassVar[dict[str, Any]] = {}
     _target: ClassVar[str | None] = None
+    _is_derived: ClassVar[bool] = False
+    """The target follows from the class's name."""
 
     def __init_subclass__(cls, *, target: str | None = "", **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._target = _snake(cls.__name__) if target == "" else target
+        cls._is_derived = target == ""
+        cls._target = _snake(cls.__name__) if cls._is_derived else target
         names = [
             name
             for base in reversed(cls.__mro__)
@@ -73,7 +76,7 @@ class Room(dict[str, Any]):
         if "target" in names and cls._target is not None:
             if target:
                 raise TypeError(f"{cls.__name__} says target twice: as a field and as an argument")
-            cls._target = None
+            cls._target, cls._is_derived = None, False
         hints = _hints(cls)
         names = [name for name in names if not _is_class_variable(hints.get(name))]
         taken = [name for name in names if hasattr(Room, name)]

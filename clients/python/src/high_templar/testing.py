@@ -54,23 +54,29 @@ class Sent(NamedTuple):
     id: str
 
 
+Pending = Callable[[], list[Trigger]]
+"""What waits for a commit, as it would be sent now."""
+
+
 class Published:
     """What was published. Equal is what is equal as JSON: 1 and 1.0 and True are three values."""
 
     def __init__(
         self,
         captured: list[Trigger],
-        pending: Callable[[], list[Trigger]],
+        pending: Pending,
         encoder: Callable[[], type[json.JSONEncoder] | None],
-        forget: Callable[[], None],
+        later: Callable[[], Pending],
     ) -> None:
         self._captured, self._pending, self._encoder = captured, pending, encoder
-        self._forget = forget
+        self._later = later
+        self._start = 0
 
     @property
     def sent(self) -> list[Sent]:
         """Every trigger in its order, those last that wait for a commit around the test."""
-        return [Sent(t.rooms, t.data, t.id) for t in [*self._captured, *self._pending()]]
+        triggers = [*self._captured[self._start :], *self._pending()]
+        return [Sent(t.rooms, t.data, t.id) for t in triggers]
 
     def to(self, room: Mapping[str, Any]) -> list[Any]:
         """The data that went to exactly this room, in their order."""
@@ -123,8 +129,21 @@ class Published:
 
     def clear(self) -> None:
         """Forgets what was published so far, also what waits for a commit."""
-        self._captured.clear()
-        self._forget()
+        self._start, self._pending = len(self._captured), self._later()
+
+    def mark(self) -> Published:
+        """Only what is published from now on; this one goes on with all of it.
+
+        ::
+
+            order = place_order()
+            paying = published.mark()
+            order.pay()
+            paying.assert_published(OrderRoom(customer=7), {"status": "paid"}, times=1)
+        """
+        marked = Published(self._captured, self._pending, self._encoder, self._later)
+        marked.clear()
+        return marked
 
     def _plain(self, rooms: Rooms, data: Any = None) -> Trigger:
         return Trigger(rooms, data, encoder=self._encoder())
@@ -136,14 +155,18 @@ class Published:
 
 @contextmanager
 def capture(
-    pending: Callable[[], list[Trigger]] = list,
+    pending: Pending = list,
     encoder: Callable[[], type[json.JSONEncoder] | None] = lambda: None,
-    forget: Callable[[], None] = lambda: None,
+    later: Callable[[], Pending] = lambda: list,
 ) -> Iterator[Published]:
-    """Takes what is published aside, whichever publisher it is given to; nothing is sent."""
+    """Takes what is published aside, whichever publisher it is given to; nothing is sent.
+
+    ``pending`` returns what waits for a commit, and ``later`` a function that returns what begins
+    to wait from now on.
+    """
     captured = capturing.begin()
     try:
-        yield Published(captured, pending, encoder, forget)
+        yield Published(captured, pending, encoder, later)
     finally:
         capturing.end(captured)
 

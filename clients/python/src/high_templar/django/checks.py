@@ -30,7 +30,9 @@ from high_templar.django import signals
 from high_templar.django.auth import check_ways
 from high_templar.django.conf import mistakes
 from high_templar.django.conf import settings
+from high_templar.django.rooms import declared
 from high_templar.http import Address
+from high_templar.room import Room
 
 SESSION_MIDDLEWARE = "django.contrib.sessions.middleware.SessionMiddleware"
 AUTH_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -51,6 +53,7 @@ def check(**_: Any) -> list[CheckMessage]:
         *_sessions(),
         *_hooks(),
         *_transactions(),
+        *_rooms(),
     ]
 
 
@@ -257,6 +260,34 @@ def _transactions() -> Iterator[CheckMessage]:
             hint="Let ON_ERROR be 'log'.",
             id="high_templar.W016",
         )
+
+
+def _rooms() -> Iterator[CheckMessage]:
+    """The declared rooms are different ones, and their targets are what one would expect."""
+    seen: dict[tuple[str, frozenset[str]], type[Room]] = {}
+    for kind in declared():
+        target = kind._target
+        if target is None:
+            continue
+        name = _path_of(kind)
+        other = seen.setdefault((target, frozenset(kind._fields)), kind)
+        if _path_of(other) != name:
+            yield Caution(
+                f"{_path_of(other)} and {name} are the same room to the gateway: both have the "
+                f"target {target!r} and the same keys. Who is granted one hears the other, too.",
+                hint=f'Name another one: class {kind.__name__}(Room, target="...").',
+                id="high_templar.W020",
+            )
+        if kind._is_derived and re.search("[A-Z]{2}", kind.__name__):
+            yield Caution(
+                f"{name} has the target {target!r}: words in capitals are not told apart.",
+                hint=f'Name it: class {kind.__name__}(Room, target="{target}") keeps it.',
+                id="high_templar.W021",
+            )
+
+
+def _path_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _is_loopback(host: str | None) -> bool:

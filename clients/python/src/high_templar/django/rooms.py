@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import json
+import warnings
 from collections.abc import AsyncIterable
 from collections.abc import Awaitable
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 from typing import Callable
 from typing import Optional
@@ -57,6 +60,9 @@ def grants_for_user(source: F) -> F:
 
 def rooms_for_user(source: F) -> F:
     """The old name of `grants_for_user`, deprecated since 4.1."""
+    warnings.warn(
+        "rooms_for_user is deprecated: use grants_for_user.", DeprecationWarning, stacklevel=2
+    )
     return grants_for_user(source)
 
 
@@ -129,8 +135,29 @@ def check_typed(rooms: Iterable[RoomLike]) -> None:
     kinds = list(_classes(Room))
     for room in rooms:
         if not isinstance(room, Room) and not any(kind.admits(room) for kind in kinds):
-            known = ", ".join(sorted(kind.__name__ for kind in kinds)) or "none"
-            raise TypeError(f"{dict(room)} fits none of the rooms that are declared ({known})")
+            raise TypeError(f"{dict(room)} fits none of the declared rooms: {_reason(room, kinds)}")
+
+
+def _reason(room: RoomLike, kinds: Sequence[type[Room]]) -> str:
+    """What is wrong with a room that fits no class."""
+    members = dict(room)
+    target = members.pop("target", None)
+    for kind in kinds:
+        if kind._target is not None and kind._target == target:
+            try:
+                kind(**members)
+            except TypeError as error:
+                return str(error)
+    targets = {kind._target: kind.__name__ for kind in kinds if kind._target is not None}
+    near = difflib.get_close_matches(str(target), targets, 1)
+    if near:
+        return f"there is no target {target!r}, did you mean {near[0]!r} ({targets[near[0]]})?"
+    return f"there are {', '.join(sorted(kind.__name__ for kind in kinds)) or 'none'}"
+
+
+def declared() -> list[type[Room]]:
+    """The `Room` classes of installed apps."""
+    return [kind for kind in _classes(Room) if apps.get_containing_app_config(kind.__module__)]
 
 
 def _classes(kind: type[Room]) -> Iterable[type[Room]]:

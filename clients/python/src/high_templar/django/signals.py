@@ -11,7 +11,27 @@ users of whom no ping came for a while.
 
 from __future__ import annotations
 
+import sys
+import warnings
+from typing import Any
+
 from django.dispatch import Signal
+
+
+class _OldSignal(Signal):
+    """A signal under an old name: who connects to it is told the new one."""
+
+    def __init__(self, name: str, successor: str) -> None:
+        super().__init__()
+        self._sentence = f"{name} is deprecated: connect to {successor}."
+
+    def connect(self, *args: Any, **options: Any) -> None:
+        """Connects a receiver, with a `DeprecationWarning`."""
+        # The decorator `receiver` stands between.
+        is_decorated = sys._getframe(1).f_globals.get("__name__") == Signal.__module__
+        warnings.warn(self._sentence, DeprecationWarning, stacklevel=3 if is_decorated else 2)
+        super().connect(*args, **options)
+
 
 connection_opened = Signal()
 """A page of a user connected."""
@@ -22,10 +42,10 @@ connection_alive = Signal()
 connection_closed = Signal()
 """One of a user's connections ended."""
 
-user_online = Signal()
+user_online = _OldSignal("user_online", "connection_opened and connection_alive")
 """The old name of `connection_opened` and `connection_alive` together, deprecated since 4.1."""
 
-user_offline = Signal()
+user_offline = _OldSignal("user_offline", "connection_closed")
 """The old name of `connection_closed`, deprecated since 4.1."""
 
 BY_EVENT = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -12,13 +13,14 @@ from django.test import override_settings
 
 from high_templar.django import launch
 from high_templar.django.conf import settings
-from high_templar.django.publishing import pending
-from high_templar.django.publishing import watch
+from high_templar.django.outbox import pending
+from high_templar.django.outbox import watch
 from high_templar.django.sessions import session_cookies
 from high_templar.gateway import Gateway
 from high_templar.testing import UNSAID
 from high_templar.testing import Published
 from high_templar.testing import capture
+from high_templar.trigger import Trigger
 from high_templar.websocket import Client
 
 TIMEOUT_SECONDS = 10.0
@@ -33,13 +35,16 @@ def capture_published() -> Iterator[Published]:
     published; what was rolled back to a savepoint does not. The hooks of ``on_commit`` need not be
     run for that. In sync and async tests.
     """
-    with (
-        watch() as watched,
-        capture(
-            lambda: pending(watched), lambda: settings().encoder_class, watched.clear
-        ) as published,
-    ):
-        yield published
+    with watch() as watched:
+
+        def since(start: int) -> Callable[[], list[Trigger]]:
+            return lambda: pending(watched[start:])
+
+        def later() -> Callable[[], list[Trigger]]:
+            return since(len(watched))
+
+        with capture(since(0), lambda: settings().encoder_class, later) as published:
+            yield published
 
 
 class PublishedMixin:

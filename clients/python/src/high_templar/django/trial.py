@@ -19,7 +19,7 @@ from django.urls import reverse
 from high_templar.django import launch
 from high_templar.django import probe
 from high_templar.django.conf import settings
-from high_templar.django.publishing import publisher
+from high_templar.django.sender import publisher
 from high_templar.django.sessions import start_session
 from high_templar.errors import PublishError
 from high_templar.errors import UnauthorizedError

@@ -79,6 +79,9 @@ class BootstrapMixin:
     ::
 
         class Bootstrap(BootstrapMixin, View):
+            def get_user(self, request):
+                return super().get_user(request) or guest_of(request)
+
             def get_rooms(self, user):
                 return [{"target": "news"}]
 
@@ -91,9 +94,12 @@ class BootstrapMixin:
 
     request: HttpRequest
 
-    def get_user(self) -> Any | None:
-        """Who it is; ``None`` refuses the visitor. Raises `PermissionDenied` to refuse as well."""
-        user = authenticate(self.request)
+    def get_user(self, request: HttpRequest | None = None) -> Any | None:
+        """Who asks; ``None`` refuses the client. Raises `PermissionDenied` to refuse as well.
+
+        ``request`` is that of the view; an override without this parameter works too.
+        """
+        user = authenticate(self.request if request is None else request)
         if user is None and settings().anonymous:
             from django.contrib.auth.models import AnonymousUser  # noqa: PLC0415 # needs the app
 
@@ -131,7 +137,9 @@ class BootstrapMixin:
 
     def _answer(self) -> JsonResponse:
         try:
-            user = self.get_user()
+            user = (
+                self.get_user(self.request) if _takes_argument(self.get_user) else self.get_user()
+            )
         except PermissionDenied as error:
             return JsonResponse({"detail": str(error) or "refused"}, status=403)
         if user is None:
@@ -147,6 +155,16 @@ class BootstrapMixin:
     def get(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponseBase:
         """Answers the gateway's GET."""
         return self.bootstrap()
+
+
+def _takes_argument(method: Callable[..., Any]) -> bool:
+    """Whether a method takes a positional argument beside ``self``."""
+    kinds = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.VAR_POSITIONAL,
+    )
+    return any(each.kind in kinds for each in inspect.signature(method).parameters.values())
 
 
 class BootstrapView(BootstrapMixin, View):
