@@ -117,9 +117,9 @@ fn lines_to_alert_on_are_lines_that_are_logged() {
 #[test]
 fn close_codes_in_the_protocol_are_those_of_the_code() {
     let page = fs::read_to_string(root().join("docs/protocol.md")).unwrap();
-    let part = page.split("\n## The end of a connection\n").nth(1).unwrap();
+    let part = page.split("\n## Close codes\n").nth(1).unwrap();
     let part = part.split("\n## ").next().unwrap();
-    let rows = part.split("\n| code | reason | why |\n").nth(1).unwrap();
+    let rows = part.split("\n| code | reason | cause |\n").nth(1).unwrap();
     let documented: BTreeSet<_> = rows
         .lines()
         .skip(1)
@@ -145,10 +145,10 @@ fn close_codes_in_the_protocol_are_those_of_the_code() {
         ends.flatten().collect::<BTreeSet<_>>()
     };
     for (what, meant) in [
-        ("| come back soon: within", Advice::Soon),
-        ("| come back later", Advice::Later),
-        ("| do not come back", Advice::Never),
-        ("| sign in again", Advice::SignIn),
+        ("| reconnect soon", Advice::Soon),
+        ("| reconnect later", Advice::Later),
+        ("| do not reconnect", Advice::Never),
+        ("| log in again", Advice::SignIn),
     ] {
         let codes = (1_000..5_000).filter(|code| Advice::of(*code) == meant);
         // Those never travel, and have a row of their own.

@@ -9,7 +9,7 @@ from reader import ROOT
 from reader import eventually
 
 ESBUILD = ROOT / "clients" / "js" / "node_modules" / ".bin" / "esbuild"
-SCRIPT = '<meta charset="utf-8"><body><div id="app"></div><script type="module" src="{}"></script>'
+SCRIPT = '<meta charset="utf-8"><body><div id="root"></div><script type="module" src="{}"></script>'
 
 
 def test_programs_of_the_clients(read, open_page):
@@ -25,7 +25,11 @@ def test_programs_of_the_clients(read, open_page):
     for name in ("plain", "app"):
         (public / f"{name}.html").write_text(SCRIPT.format(f"/{name}.js"))
     (public / "plain.js").write_text(reader.text(programs["plain.js"].text))
-    (reader.site / "app.jsx").write_text(reader.text(programs["app.jsx"].text))
+    # There is no proxy of Vite between the page and the gateway.
+    react = programs["src/main.jsx"].text
+    assert 'url: "/ws/"' in react
+    react = react.replace('url: "/ws/"', "url: `ws://${location.hostname}:5000/ws/`")
+    (reader.site / "app.jsx").write_text(reader.text(react))
     subprocess.run(
         [ESBUILD, "app.jsx", "--bundle", "--jsx=automatic", "--format=esm", "--outfile=public/app.js"],
         cwd=reader.site,

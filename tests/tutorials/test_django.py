@@ -6,6 +6,7 @@ import urllib.parse
 import urllib.request
 
 from high_templar.testing import Client
+from reader import eventually
 
 SHELL = """
 from django.contrib.auth.models import User
@@ -13,6 +14,7 @@ from orders.models import Order
 """
 
 PRODUCTION = ("mysite/production.py", False)
+SHORT = "Short version, for an existing site"
 
 
 def sign_in(site, name):
@@ -26,6 +28,38 @@ def sign_in(site, name):
     return {cookie.name: cookie.value for cookie in jar}
 
 
+def test_short_version_on_an_existing_site(read, open_page):
+    reader, chapters = read("tutorial-django.md", [8000, 5000, 8002])
+    site = f"http://127.0.0.1:{reader.ports[8000]}"
+    existing = [*chapters["1. Install"], *chapters["2. Create a site to try it on"]]
+    for block in existing:
+        reader.carry_out(block)
+    [snippet] = [block for block in chapters[SHORT] if block.language == "html"]
+    template = reader.site / "orders/templates/orders/board.html"
+    page = template.read_text()
+    assert "<h1>" in page
+    template.write_text(page.replace("<h1>", f"{reader.text(snippet.text)}<h1>"))
+
+    printed = ""
+    for block in chapters[SHORT]:
+        printed += reader.carry_out(block)
+        if block.word == "forever":
+            for port in (8000, 5000, 8002):
+                reader.wait_for(port)
+    assert "Everything works." in printed
+
+    with open_page(site, "ben") as page:
+
+        def subscriptions():
+            metrics = reader.run("curl -sS http://127.0.0.1:8002/metrics")
+            return re.search(r"^high_templar_subscriptions(?:\{.*\})? 1$", metrics, re.M)
+
+        eventually(subscriptions, "the page's subscription")
+        create = "Order.objects.create(customer_id=2, item='Coffee')"
+        reader.run(f'python manage.py shell -c "{SHELL}{create}"')
+        page.sees('"item":"Coffee"')
+
+
 def test_a_saved_order_is_on_its_customers_page(read, open_page):
     reader, chapters = read("tutorial-django.md", [8000, 5000, 8002])
     site = f"http://127.0.0.1:{reader.ports[8000]}"
@@ -34,6 +68,8 @@ def test_a_saved_order_is_on_its_customers_page(read, open_page):
     for heading, blocks in chapters.items():
         if heading.startswith("9."):
             break
+        if heading == SHORT:
+            continue
         for block in blocks:
             said = reader.carry_out(block)
             printed[heading[:2]] = printed.get(heading[:2], "") + said
@@ -42,7 +78,8 @@ def test_a_saved_order_is_on_its_customers_page(read, open_page):
     assert "System check identified no issues" in printed["3."]
     assert "Everything works." in printed["6."]
     assert re.search(r"Ran 3 tests .*\n\nOK", printed["7."])
-    assert re.search(r"Ran 1 test .*\n\nOK", printed["8."])
+    # With a room per project, and with a room per user.
+    assert len(re.findall(r"Ran 1 test .*\n\nOK", printed["8."])) == 2
 
     [production] = [block for block in chapters["9. In production"] if block.file == PRODUCTION]
     reader.carry_out(production)
@@ -66,11 +103,12 @@ def test_a_saved_order_is_on_its_customers_page(read, open_page):
         Client(gateway, headers=origin) as nobody,
         open_page(site, "ben") as page,
     ):
-        assert ben.allowed_rooms == [{"target": "order", "customer": 2}]
-        assert anna.allowed_rooms == [{"target": "order", "customer": "*"}]
+        his, hers = {"target": "order", "customer": 2}, {"target": "order", "customer": "*"}
+        assert ben.allowed_rooms == [his, {"target": "user", "user": 2}]
+        assert anna.allowed_rooms == [hers, {"target": "user", "user": 1}]
         assert not nobody.is_authorized
-        ben.subscribe(ben.allowed_rooms[0])
-        anna.subscribe(anna.allowed_rooms[0])
+        ben.subscribe(his)
+        anna.subscribe(hers)
         page.sees("Connection: open")
         page.sees("1: Tea, new")
 
