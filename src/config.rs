@@ -4,6 +4,8 @@
 mod build;
 mod docs;
 mod dotenv;
+mod duplicate;
+mod guess;
 mod kind;
 mod layers;
 mod legacy;

@@ -9,14 +9,15 @@ use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_core::limits::Limits;
 use ht_server::config::{
     AuthConfig, Compression, DoorConfig, DrainConfig, HookQueueConfig, InternalConfig,
-    KeepaliveConfig, Listen, Origins, ReadinessConfig, RecoveryConfig, Secret, ServerConfig,
+    KeepaliveConfig, Listen, Origins, OriginsWritten,
+    ReadinessConfig, RecoveryConfig, Secret, ServerConfig,
     ServerLimits, TcpOptions,
 };
 use percent_encoding::utf8_percent_encode;
 
 use crate::config::kind::HeaderChange;
 use crate::config::legacy::ENCODED;
-use crate::config::mistake::Mistakes;
+use crate::config::mistake::{Mistakes, Place};
 use crate::config::settings::{Found, Values};
 use crate::config::{Config, LogConfig, Written, memory, sizes};
 
@@ -169,6 +170,7 @@ fn server(values: &Values) -> ServerConfig {
             origins: Origins {
                 allow: values.origins_allow.value.clone(),
                 require: values.origins_require.value,
+                written: origins_written(&values.origins_allow.place),
             },
             trusted_proxies: values.trusted_proxies.value.iter().copied().collect(),
             x_forwarded_for: values.x_forwarded_for.value,
@@ -253,6 +255,16 @@ fn server(values: &Values) -> ServerConfig {
             gap_old: values.recovery_gap_old.value,
             gap_period: values.recovery_gap_period.value,
         },
+    }
+}
+
+fn origins_written(place: &Place) -> OriginsWritten {
+    match place {
+        Place::Default => OriginsWritten::Nowhere,
+        Place::File { path, line } => OriginsWritten::Line(format!("{}:{line}", path.display())),
+        Place::Variable(_) | Place::Dotenv { .. } | Place::Secret { .. } => {
+            OriginsWritten::Variable
+        }
     }
 }
 

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::config::guess;
 use crate::config::mistake::{Mistakes, Place};
 use crate::config::node::{Node, Value, parse_file};
-use crate::config::secret_file::{self, SECRETS, file_of, secret_of, secret_of_variable};
+use crate::config::secret_file::{self, file_of, secret_of, secret_of_variable};
 use crate::config::service_links::is_service_link;
 use crate::config::settings::KEYS;
 
@@ -14,7 +15,7 @@ use crate::config::settings::KEYS;
 pub(crate) const FILE_VARIABLE: &str = "HT_CONFIG";
 
 /// Sections that may be written as one value, and the setting that it is for.
-const SHORT: &[(&str, &str)] = &[("origins", "origins.allow")];
+pub(crate) const SHORT: &[(&str, &str)] = &[("origins", "origins.allow")];
 
 /// Everything that was written, the strongest first.
 #[derive(Debug, Default)]
@@ -88,13 +89,7 @@ impl Layers {
             } else if is_service_link(name, &variable.text) {
                 links.push(name.as_str());
             } else {
-                let files = SECRETS.iter().map(|key| file_of(key));
-                let names = KEYS.iter().map(|key| variable_of(key));
-                let names: Vec<_> = names.chain(files.map(|key| variable_of(&key))).collect();
-                let what = format!(
-                    "there is no such variable{}",
-                    suggestion(name, names.iter().map(String::as_str))
-                );
+                let what = format!("there is no such variable{}", guess::variable(name));
                 mistakes.add(&variable.place, "", what);
             }
         }
@@ -188,18 +183,18 @@ impl Layers {
                     let what = format!("this is a section: write its settings under [{key}]");
                     mistakes.add(&node.place, &key, what);
                 }
-                Value::Table(_)
-                | Value::Raw(_)
+                Value::Table(_) => {
+                    let what = format!("there is no such section{}", guess::section(&key));
+                    mistakes.add(&node.place, &key, what);
+                }
+                Value::Raw(_)
                 | Value::Text(_)
                 | Value::Integer(_)
                 | Value::Float(_)
                 | Value::Flag(_)
                 | Value::List(_)
                 | Value::Other(_) => {
-                    let what = format!(
-                        "there is no such setting{}",
-                        suggestion(&key, known_names(&node.value).iter().map(String::as_str))
-                    );
+                    let what = format!("there is no such setting{}", guess::setting(&key));
                     mistakes.add(&node.place, &key, what);
                 }
             }
@@ -215,55 +210,4 @@ pub(crate) fn variable_of(key: &str) -> String {
 /// The section of a setting; empty for those at the top.
 pub(crate) fn section_of(key: &str) -> &str {
     key.rsplit_once('.').map_or("", |(section, _)| section)
-}
-
-fn known_names(value: &Value) -> Vec<String> {
-    match value {
-        Value::Table(_) => KEYS
-            .iter()
-            .map(|key| section_of(key).to_owned())
-            .filter(|section| !section.is_empty())
-            .collect(),
-        Value::Raw(_)
-        | Value::Text(_)
-        | Value::Integer(_)
-        | Value::Float(_)
-        | Value::Flag(_)
-        | Value::List(_)
-        | Value::Other(_) => KEYS
-            .iter()
-            .map(|key| (*key).to_owned())
-            .chain(SECRETS.iter().map(|key| file_of(key)))
-            .collect(),
-    }
-}
-
-/// `; did you mean …?` where a known name is close: nearly the same letters, or the same last
-/// part in another section.
-fn suggestion<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    const CLOSE: f64 = 0.75;
-    let last = |text: &str| {
-        let after_dot = text.rsplit('.').next().unwrap_or(text);
-        let after_section = after_dot.rsplit("__").next().unwrap_or(text);
-        after_section
-            .strip_prefix("HT_")
-            .unwrap_or(after_section)
-            .to_owned()
-    };
-    let score = |other: &str| {
-        let alike = strsim::normalized_damerau_levenshtein(name, other);
-        // Of several with the same last part the most similar one.
-        if last(other) == last(name) {
-            CLOSE + (1.0 - CLOSE) * alike
-        } else {
-            alike
-        }
-    };
-    known
-        .into_iter()
-        .map(|other| (score(other), other))
-        .filter(|(score, _)| *score >= CLOSE)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, other)| format!("; did you mean {other}?"))
-        .unwrap_or_default()
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use toml::de::DeTable;
 use toml::de::DeValue;
 
-use crate::config::mistake::Mistakes;
-use crate::config::mistake::Place;
+use crate::config::duplicate;
+use crate::config::mistake::{Mistakes, Place};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -101,15 +101,27 @@ pub(crate) fn parse_file(text: &str, path: &Path, mistakes: &mut Mistakes) -> Ve
     };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
-        let place = place_of(error.span().map_or(0, |span| span.start));
-        mistakes.add(
-            &place,
-            "",
-            format!("this is not valid TOML: {}", one_line(error.message())),
-        );
+        let span = error.span().unwrap_or_default();
+        let place = place_of(span.start);
+        let duplicate = (error.message() == DUPLICATE)
+            .then(|| duplicate::find(text, span))
+            .flatten();
+        match duplicate {
+            Some(duplicate) => {
+                let first = line_of(text, duplicate.first());
+                mistakes.add(&place, duplicate.key(), duplicate.sentence(first));
+            }
+            None => {
+                let what = format!("this is not valid TOML: {}", one_line(error.message()));
+                mistakes.add(&place, "", what);
+            }
+        }
     }
     table_nodes(table.get_ref(), &place_of)
 }
+
+/// What the parser says of a name that was written before.
+const DUPLICATE: &str = "duplicate key";
 
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join("; ")

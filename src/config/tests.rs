@@ -297,11 +297,57 @@ fn a_broken_file_tells_its_lines_and_nothing_that_follows_from_them() {
     );
     let found = bad("backend = 1", &[URL]);
     assert_each(&found, &[("high-templar.toml:1: backend: ", "[backend]")]);
-    let found = bad("[backend]\nurl = 'http://a/'\nurl = 'http://b/'\n", &[]);
-    assert_each(
-        &found,
-        &[("high-templar.toml:3: ", "not valid TOML: duplicate key")],
-    );
+}
+
+#[test]
+fn a_name_that_is_written_twice_is_reported_with_both_lines() {
+    for (file, place, sentence) in [
+        (
+            "[backend]\nurl = 'http://a/'\nurl = 'http://b/'\n",
+            "high-templar.toml:3: backend.url: ",
+            "line 2 sets it already: keep one of the two",
+        ),
+        (
+            "threads = 1\nlisten = '127.0.0.1:1'\n\"threads\" = 2\n[backend]\nurl = 'http://a/'\n",
+            "high-templar.toml:3: threads: ",
+            "line 1 sets it already: keep one of the two",
+        ),
+        (
+            "backend.url = 'http://a/'\nbackend.timeout = 1\nbackend.url = 'http://b/'\n",
+            "high-templar.toml:3: backend.url: ",
+            "line 1 sets it already: keep one of the two",
+        ),
+        (
+            "[backend.headers]\nX-A = false\n[limits]\n[backend]\nurl = 'http://a/'\n\
+             [backend.headers]\n",
+            "high-templar.toml:6: backend.headers: ",
+            "the section [backend.headers] begins in line 1 already: move its settings there",
+        ),
+        (
+            "[log]\n\n# again\n[ log ]\nlevel = 'debug'\n",
+            "high-templar.toml:4: log: ",
+            "the section [log] begins in line 1 already: move its settings there",
+        ),
+        (
+            "origins = ['https://a.example']\n[origins]\nrequire = true\n",
+            "high-templar.toml:2: origins: ",
+            "line 1 sets `origins` already, which cannot stand beside the section [origins]: write \
+             it as `allow = …` under [origins] instead",
+        ),
+        (
+            "threads = 1\n[threads]\n",
+            "high-templar.toml:2: threads: ",
+            "line 1 sets it already: keep one of the two",
+        ),
+        // Which of them is meant cannot be told: the line is named all the same.
+        (
+            "[backend]\nheaders = { X-A = false, X-A = false }\n",
+            "high-templar.toml:2: ",
+            "duplicate key",
+        ),
+    ] {
+        assert_each(&bad(file, &[URL]), &[(place, sentence)]);
+    }
 }
 
 #[test]

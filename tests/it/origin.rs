@@ -32,11 +32,61 @@ fn another_site_is_refused_before_the_backend_is_asked() {
     assert_eq!(gateway.metric(name), 5);
 
     let answer = from_page(&gateway, "https://evil.example:8443").refused();
-    let remedy = "add \"https://evil.example:8443\" to `origins`";
+    let remedy = "add \"https://evil.example:8443\" to the origins that the gateway allows";
     assert!(answer.text().contains(remedy), "{answer:?}");
-    gateway.wait_for_line("add \"https://evil.example\" to `origins`");
+    gateway.wait_for_line("write allow = [\"https://evil.example\"] under [origins]");
     // However many there are, the log says it once in a while.
     assert_eq!(gateway.log().matches("refused a websocket with").count(), 1);
+}
+
+#[test]
+fn what_the_log_says_to_write_lets_the_page_in() {
+    const PAGE: &str = "https://new.example";
+    let backend = StubBackend::open();
+    let refuse = |gateway: &Gateway| {
+        let answer = from_page(gateway, PAGE).refused();
+        assert!(!answer.text().contains("old.example"), "{answer:?}");
+        gateway.wait_for_line("refused a websocket with the Origin https://new.example. ")
+    };
+    // Beside other tables and a table of its own, where nothing lists any.
+    let file = "[limits]\nsubscriptions = 9\n[origins]\nrequire = false\n";
+    let gateway = Gateway::with(&backend).file(file).start();
+    let said = refuse(&gateway);
+    let (line, rest) = said.split_once("write ").expect(&said).1.split_once(" under [origins]").expect(&said);
+    gateway.reload(&format!("{file}{line}\n"));
+    from_page(&gateway, PAGE).connect().fence();
+    let variable = rest.split_once(" or set ").expect(rest).1;
+    assert!(variable.starts_with("HT_ORIGINS=https://new.example "), "{rest}");
+
+    // In either form of the list.
+    for (before, after) in [
+        ("[log]\nlevel = 'info'\n[origins]\nallow = [", "]\n"),
+        ("threads = 2\n\norigins = [", "]\n[log]\n"),
+    ] {
+        let file = |list: &str| format!("{before}{list}{after}");
+        let list = "'https://old.example'";
+        let gateway = Gateway::with(&backend).file(&file(list)).start();
+        let said = refuse(&gateway);
+        let line = before.lines().count();
+        let place = format!("add \"{PAGE}\" to the list in ");
+        let rest = said.split_once(&place).expect(&said).1;
+        assert!(rest.contains(&format!("high-templar.toml:{line}; ")), "{rest}");
+        gateway.reload(&file(&format!("{list}, \"{PAGE}\"")));
+        from_page(&gateway, PAGE).connect().fence();
+    }
+
+    // In the environment, where the list is one value.
+    let with = |name: &str, list: &str| Gateway::with(&backend).set(name, list);
+    for name in ["HT_ORIGINS", "HT_ORIGINS__ALLOW"] {
+        let gateway = with(name, "https://old.example").start();
+        let said = refuse(&gateway);
+        let set = said.split_once("set HT_ORIGINS=").expect(&said).1;
+        let list = set.split([' ', ';']).next().expect(set);
+        let gateway = with(name, "https://old.example").set("HT_ORIGINS", list).start();
+        for page in [PAGE, "https://old.example"] {
+            from_page(&gateway, page).connect().fence();
+        }
+    }
 }
 
 #[test]
@@ -118,9 +168,7 @@ fn apps_and_pages_without_an_origin_are_told_the_value_that_lets_them_in() {
     ] {
         let refused = from_page(&gateway, origin).refused();
         assert_eq!(refused.status, 403, "{origin}");
-        let remedy = format!(
-            "add \"{origin}\" to `origins` in the gateway's configuration (HT_ORIGINS={origin})"
-        );
+        let remedy = format!("add \"{origin}\" to the origins that the gateway allows");
         assert!(refused.text().contains(&remedy), "{refused:?}");
     }
     let origins = "null, file://, app://*, tauri://localhost, chrome-extension://abcdefghijklmnopabcdefghijklmnop";

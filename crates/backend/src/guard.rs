@@ -274,9 +274,10 @@ fn log(change: Option<Change>, cause: Option<&Failure>) {
     match change {
         Some(Change::Opened(wait)) => {
             let cause = cause.map(tracing::field::display);
+            let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!(
                 cause,
-                ?wait,
+                retry_in_ms,
                 "backend circuit breaker opened: a call without anybody's credentials fails, too. \
                  Clients are told to retry later; the gateway probes until the API answers"
             );

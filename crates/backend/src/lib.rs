@@ -88,3 +88,15 @@ pub enum Hook {
     /// After the connection ended, however it ended.
     Disconnect,
 }
+
+impl Hook {
+    /// Its name in the settings and in the log.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Ping => "ping",
+            Self::Disconnect => "disconnect",
+        }
+    }
+}

@@ -17,7 +17,7 @@ use ht_proto::trigger::TriggerLimits;
 
 pub use crate::internal::host::{HostPattern, HostPatternError};
 pub use crate::public::address::{Trusted, TrustedError, TrustedProxies};
-pub use crate::public::origin::{OriginPattern, OriginPatternError, Origins};
+pub use crate::public::origin::{OriginPattern, OriginPatternError, Origins, OriginsWritten};
 
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
 #[derive(Clone, Debug)]

@@ -54,7 +54,7 @@ impl Gateway {
         let spread = Spread::new(&settings, self.node.connections.load(Ordering::Acquire));
         tracing::info!(
             connections = spread.open,
-            over_ms = spread.over.as_millis(),
+            over_ms = ms(spread.over),
             "closing the connections"
         );
         let inboxes: Vec<_> = self.shards.iter().map(|it| it.inbox.clone()).collect();
@@ -105,13 +105,18 @@ async fn stay_open(delay: Duration, hurry: &CancellationToken) {
         return;
     }
     tracing::info!(
-        delay_ms = delay.as_millis(),
+        delay_ms = ms(delay),
         "not ready any more: serving as before for drain.delay"
     );
     tokio::select! {
         () = tokio::time::sleep(delay) => {}
         () = hurry.cancelled() => {}
     }
+}
+
+/// A time for the log: a number that every format writes as one.
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How connections are closed without all of them coming back at once.

@@ -199,8 +199,8 @@ impl Caller {
             if let Err(failure) = backend.hook(due.hook, &due.credentials).await {
                 node.counters.hook_errors.add(failure.kind());
                 if let Some(suppressed) = node.throttles.tell("hook-failed") {
-                    let hook = due.hook;
-                    tracing::warn!(?hook, %connection, %failure, suppressed, "a hook failed");
+                    let hook = due.hook.as_str();
+                    tracing::warn!(hook, %connection, %failure, suppressed, "a hook failed");
                 }
             }
             (connection, lane)

@@ -252,9 +252,10 @@ impl Prober {
                 // the node out of the balancer.
                 delivery.note(None);
                 if delivery.set_lagging(Some(reason.clone())).as_ref() != Some(&reason) {
+                    let threads: Vec<_> = late.iter().map(ToString::to_string).collect();
                     tracing::warn!(
                         reason,
-                        threads = ?late,
+                        threads = threads.join(", "),
                         "a thread is behind: its clients get publications late, all others at once"
                     );
                 }

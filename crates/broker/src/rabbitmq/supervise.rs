@@ -104,7 +104,7 @@ fn tell_connected(broker: &RabbitMq, exchange: &Exchange, outage: &mut Outage) {
         Some(away) => tracing::info!(
             broker = %broker.endpoint,
             exchange = %name,
-            outage_seconds = away.as_secs_f32(),
+            outage_seconds = away.as_secs_f64(),
             "RabbitMQ is back; triggers published meanwhile did not reach this node"
         ),
         None => tracing::info!(
@@ -127,7 +127,7 @@ fn tell_lost(broker: &RabbitMq, cause: &Cause, outage: &mut Outage) {
         Told::Still { lasting, attempts } => tracing::warn!(
             broker = %broker.endpoint,
             cause = %cause,
-            outage_seconds = lasting.as_secs(),
+            outage_seconds = lasting.as_secs_f64(),
             attempts,
             "RabbitMQ still cannot be used"
         ),

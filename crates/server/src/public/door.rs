@@ -5,6 +5,7 @@ use http::Response;
 use http::StatusCode;
 use http::header;
 
+use crate::config::DoorConfig;
 use crate::listener::Stream;
 use crate::live::LiveSettings;
 use crate::public::Public;
@@ -84,40 +85,52 @@ pub(super) fn check(
     }
     match door.origins.check(headers, found.from_proxy) {
         Ok(()) => Ok(found),
-        Err(foreign) => Err(refuse_origin(public, headers, found.client, &foreign)),
+        Err(foreign) => Err(refuse_origin(public, door, headers, found.client, &foreign)),
     }
 }
 
 fn refuse_origin(
     public: &Public,
+    door: &DoorConfig,
     headers: &HeaderMap,
     client: Client,
     foreign: &Foreign,
 ) -> Box<Response<Body>> {
     public.node.counters.handshake_errors.add("origin");
-    let (page, remedy) = match foreign {
-        Foreign::Missing => (
-            "no Origin".to_owned(),
-            "Browsers send one; for other clients set origins.require = false.".to_owned(),
-        ),
-        Foreign::Unreadable => (
-            "an Origin that cannot be read".to_owned(),
-            "A browser sends one, and only one.".to_owned(),
-        ),
-        Foreign::Page(page) => (format!("the Origin {page}"), remedy_for(page)),
+    let what = match foreign {
+        Foreign::Missing => "no Origin".to_owned(),
+        Foreign::Unreadable => "an Origin that cannot be read".to_owned(),
+        Foreign::Page(page) => format!("the Origin {page}"),
     };
     if let Some(suppressed) = public.node.throttles.tell("origin") {
-        let host = headers.get(header::HOST);
-        tracing::warn!(%client, ?host, suppressed, "refused a websocket with {page}. {remedy}");
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let remedy = remedy_for(foreign, |page| door.origins.change_for(page));
+        tracing::warn!(%client, host, suppressed, "refused a websocket with {what}. {remedy}");
     }
-    let sentence = format!("This gateway serves no websocket with {page}. {remedy}");
+    // The client learns nothing of what else is allowed.
+    let remedy = remedy_for(foreign, |page| {
+        format!(
+            "add \"{page}\" to the origins that the gateway allows (`allow` under [origins] in its \
+             configuration file, or HT_ORIGINS)"
+        )
+    });
+    let sentence = format!("This gateway serves no websocket with {what}. {remedy}");
     Box::new(respond::text(StatusCode::FORBIDDEN, sentence))
 }
 
-/// What lets a page in. Each kind of page is let in by the value that its browser sends.
-fn remedy_for(page: &str) -> String {
-    let add =
-        format!("add \"{page}\" to `origins` in the gateway's configuration (HT_ORIGINS={page})");
+/// What admits a client whose origin was refused; `add` says how its page is added.
+fn remedy_for(foreign: &Foreign, add: impl Fn(&str) -> String) -> String {
+    match foreign {
+        Foreign::Missing => {
+            "Browsers send one; for other clients set origins.require = false.".to_owned()
+        }
+        Foreign::Unreadable => "A browser sends one, and only one.".to_owned(),
+        Foreign::Page(page) => remedy_for_page(page, &add(page)),
+    }
+}
+
+/// Each kind of page is allowed by the value that its browser sends.
+fn remedy_for_page(page: &str, add: &str) -> String {
     let is_web = ["http://", "https://"]
         .iter()
         .any(|scheme| page.starts_with(scheme));

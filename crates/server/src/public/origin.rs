@@ -34,6 +34,20 @@ pub struct Origins {
     pub allow: Vec<OriginPattern>,
     /// Whether clients without `Origin`, which are no browsers, are refused.
     pub require: bool,
+    /// Where `allow` is written, so that the log can say what to change.
+    pub written: OriginsWritten,
+}
+
+/// Where the list of origins is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OriginsWritten {
+    /// Nowhere.
+    #[default]
+    Nowhere,
+    /// In a line of a file, such as `high-templar.toml:3`.
+    Line(String),
+    /// In variables of the environment.
+    Variable,
 }
 
 /// An origin, or many: `https://app.example`, `*.example.com`, `app.example:8443`, `null`, `*`,
@@ -125,6 +139,24 @@ impl Origins {
             return Ok(());
         }
         Err(Foreign::Page(line.to_owned()))
+    }
+
+    /// What an operator changes so that pages of this origin may connect: the line or the variable
+    /// that has this effect where the list is written now.
+    pub(super) fn change_for(&self, page: &str) -> String {
+        match &self.written {
+            OriginsWritten::Nowhere => format!(
+                "write allow = [\"{page}\"] under [origins] in the configuration file, or set \
+                 HT_ORIGINS={page}"
+            ),
+            OriginsWritten::Line(place) => format!("add \"{page}\" to the list in {place}"),
+            // It wins over every other variable for the list, so it has all of it.
+            OriginsWritten::Variable => {
+                let all = self.allow.iter().map(ToString::to_string);
+                let all: Vec<_> = all.chain([page.to_owned()]).collect();
+                format!("set HT_ORIGINS={}", all.join(","))
+            }
+        }
     }
 }
 

@@ -211,7 +211,7 @@ fn warn_of_unsendable(public: &Public, connection: Uuid, rooms: &str) {
         let room: String = item.chars().take(ROOM_SHOWN).collect();
         tracing::warn!(
             %connection,
-            ?room,
+            room,
             suppressed,
             "no web page can ask for a room that the backend grants: JavaScript sends {number} as \
              {sent}, which is another room. Send ids beyond 2^53 as text, and whole numbers \

@@ -9,6 +9,7 @@ fn origins(allow: &[&str]) -> Origins {
     Origins {
         allow: allow.iter().map(|text| text.parse().unwrap()).collect(),
         require: false,
+        written: OriginsWritten::Nowhere,
     }
 }
 

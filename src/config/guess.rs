@@ -1,0 +1,165 @@
+//! Guesses: the setting that was probably meant by a name that is none.
+//!
+//! Section and key are compared part by part, so that what many settings share, such as `url` or
+//! `timeout`, makes no setting of another section look near.
+
+use strsim::damerau_levenshtein;
+
+use crate::config::layers::{SHORT, section_of, variable_of};
+use crate::config::secret_file::{SECRETS, file_of};
+use crate::config::settings::KEYS;
+
+/// `; did you mean …?` for a variable that is none, if a known one is near.
+pub(crate) fn variable(name: &str) -> String {
+    let known = settings();
+    let name = name.strip_prefix("HT_").unwrap_or(name);
+    let name = name.to_ascii_lowercase();
+    let split = match name.split_once("__") {
+        Some(parts) => vec![parts],
+        // With one underscore too few anywhere, or at the top.
+        None => {
+            let inside = name.match_indices('_');
+            let inside = inside.map(|(at, _)| (&name[..at], &name[at + 1..]));
+            std::iter::once(("", &*name)).chain(inside).collect()
+        }
+    };
+    sentence(nearest(&split, &known).map(variable_of))
+}
+
+/// The same for a setting in the file, which is no section.
+pub(crate) fn setting(key: &str) -> String {
+    let known = settings();
+    sentence(nearest(&[parts(key)], &known).map(str::to_owned))
+}
+
+/// The same for a section.
+pub(crate) fn section(key: &str) -> String {
+    let mut known: Vec<_> = KEYS.iter().map(|key| section_of(key).to_owned()).collect();
+    known.retain(|section| !section.is_empty());
+    known.dedup();
+    sentence(nearest(&[parts(key)], &known).map(str::to_owned))
+}
+
+fn sentence(guess: Option<String>) -> String {
+    guess.map_or_else(String::new, |guess| format!("; did you mean {guess}?"))
+}
+
+/// Everything that can be set.
+fn settings() -> Vec<String> {
+    let keys = KEYS.iter().map(|key| (*key).to_owned());
+    let files = SECRETS.iter().map(|key| file_of(key));
+    let short = SHORT.iter().map(|(short, _)| (*short).to_owned());
+    keys.chain(files).chain(short).collect()
+}
+
+/// The section, empty at the top, and the key.
+fn parts(key: &str) -> (&str, &str) {
+    key.rsplit_once('.').unwrap_or(("", key))
+}
+
+/// The known name whose section and key are both near those of one of the readings of what was
+/// written. Otherwise the only one that has this very key, in whatever section.
+fn nearest<'a>(readings: &[(&str, &str)], known: &'a [String]) -> Option<&'a str> {
+    let distance_to = |known: &'a String| {
+        let (section, key) = parts(known);
+        let each = readings.iter().filter_map(|(given_section, given_key)| {
+            Some(distance(given_section, section)? + distance(given_key, key)?)
+        });
+        Some((each.min()?, known))
+    };
+    if let Some((_, near)) = known.iter().filter_map(distance_to).min() {
+        return Some(near);
+    }
+    let has_key = |known: &&String| {
+        let key = parts(known).1;
+        let mut given = readings.iter();
+        given.any(|(_, given)| distance(given, key) == Some(0))
+    };
+    let mut same = known.iter().filter(has_key);
+    same.next().filter(|_| same.next().is_none()).map(|it| &**it)
+}
+
+/// The edit distance of two words, if it is at most a third of the longer. Letter case and what
+/// separates words make none.
+fn distance(one: &str, other: &str) -> Option<usize> {
+    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
+    let (one, other) = (plain(one), plain(other));
+    let longer = one.chars().count().max(other.chars().count());
+    Some(damerau_levenshtein(&one, &other)).filter(|distance| distance * 3 <= longer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_are_guessed_by_section_and_key() {
+        for (name, guess) in [
+            ("HT_BAKEND__URL", "HT_BACKEND__URL"),
+            ("HT_BAKEND__URI", "HT_BACKEND__URL"),
+            ("HT_BACKNED__URL", "HT_BACKEND__URL"),
+            ("HT_BACKEND_URL", "HT_BACKEND__URL"),
+            ("HT_BAKEND_URL", "HT_BACKEND__URL"),
+            ("HT_Backend__Url", "HT_BACKEND__URL"),
+            ("HT_BACKEND__URI", "HT_BACKEND__URL"),
+            ("HT_RABITMQ__URL", "HT_RABBITMQ__URL"),
+            ("HT_RABBIT_MQ__URL", "HT_RABBITMQ__URL"),
+            ("HT_RABBITMQ_URL_FILE", "HT_RABBITMQ__URL_FILE"),
+            ("HT_API_KEY", "HT_INTERNAL__API_KEY"),
+            ("HT_INTERNAL__APIKEY_FILE", "HT_INTERNAL__API_KEY_FILE"),
+            ("HT_TRUSTED_PROXYS", "HT_TRUSTED_PROXIES"),
+            ("HT_ORIGIN", "HT_ORIGINS"),
+            ("HT_SERVER__THREADS", "HT_THREADS"),
+            ("HT_HOOK__TIMEOUT", "HT_HOOKS__TIMEOUT"),
+            ("HT_LIMITS__CONNECTION", "HT_LIMITS__CONNECTIONS"),
+            // Several settings have this key, and no section is near.
+            ("HT_API__URL", ""),
+            ("HT_SERVER__TIMEOUT", ""),
+            ("HT_URL", ""),
+            // Nothing is near.
+            ("HT_FRONTEND__COLOR", ""),
+            ("HT_PORT", ""),
+            ("HT_", ""),
+        ] {
+            let expected = match guess {
+                "" => String::new(),
+                guess => format!("; did you mean {guess}?"),
+            };
+            assert_eq!(variable(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_and_sections_of_the_file_are_guessed_alike() {
+        for (found, guess) in [
+            (setting("thread"), "threads"),
+            (setting("limits.mesage_bytes"), "limits.message_bytes"),
+            (setting("bakend.url"), "backend.url"),
+            (setting("api_key"), "internal.api_key"),
+            (setting("server.threads"), "threads"),
+            (setting("url"), ""),
+            (setting("backend.colour"), ""),
+            (section("limit"), "limits"),
+            (section("bakend"), "backend"),
+            (section("backend.hooks"), "hooks"),
+            (section("frontend.colours"), ""),
+            (section("colours"), ""),
+        ] {
+            let expected = match guess {
+                "" => String::new(),
+                guess => format!("; did you mean {guess}?"),
+            };
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn every_setting_is_its_own_guess() {
+        for known in settings() {
+            let guess = format!("; did you mean {known}?");
+            assert_eq!(setting(&known), guess);
+            let guess = format!("; did you mean {}?", variable_of(&known));
+            assert_eq!(variable(&variable_of(&known)), guess);
+        }
+    }
+}
