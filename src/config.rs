@@ -29,6 +29,8 @@ use ht_backend::config::BackendConfig;
 use ht_broker::config::RabbitMqConfig;
 use ht_server::config::ServerConfig;
 
+pub(crate) use kind::first_key;
+
 pub use docs::markdown;
 pub use docs::toml;
 pub use live::Changes;

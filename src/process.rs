@@ -3,12 +3,20 @@
 use std::io;
 use std::panic;
 
+use ht_server::config::BuildInfo;
 use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tracing::error;
 use tracing::info;
 use tracing::warn;
+
+/// What this program was built from.
+pub(crate) const BUILD: BuildInfo = BuildInfo {
+    version: env!("CARGO_PKG_VERSION"),
+    commit: env!("HT_BUILD_COMMIT"),
+    rustc: env!("HT_BUILD_RUSTC"),
+};
 
 /// Open files that are not clients: listeners, the API, the broker, the log.
 const OTHER_FILES: u64 = 200;

@@ -92,6 +92,26 @@ fn crates_know_only_what_is_below_them() {
 }
 
 #[test]
+fn log_fields_are_values_and_no_debug_text() {
+    // `?field` logs what Debug writes: `Some("…")`, `1.5s`. A number of 128 bits becomes a text.
+    let is_text = |line: &str| {
+        let is_debugged = |part: &[u8]| matches!(part, [b' ' | b'(', b'?', b'a'..=b'z']);
+        let is_wide = line.contains(" = ") && line.ends_with(".as_millis(),");
+        is_wide || line.as_bytes().windows(3).any(is_debugged)
+    };
+    for path in files(root(), ".rs") {
+        let below = path.strip_prefix(root()).unwrap();
+        if is_test(&path) || !(below.starts_with("src") || below.starts_with("crates")) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let mut lines = text.lines().enumerate();
+        let found = lines.find(|(_, line)| !line.trim_start().starts_with("//") && is_text(line));
+        assert_eq!(found, None, "{below:?}");
+    }
+}
+
+#[test]
 fn lines_to_alert_on_are_lines_that_are_logged() {
     let guide = fs::read_to_string(root().join("docs/operations.md")).unwrap();
     let logs = guide.split("\n## Logs\n").nth(1).unwrap();

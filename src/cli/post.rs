@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::config::secret_file;
+use crate::config::{first_key, secret_file};
 
 /// Time for the whole call: longer than a trigger may take through a broker.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// The key that the internal listener may ask for.
 #[derive(clap::Args)]
 pub(super) struct KeyArgs {
-    /// The key of internal.api_key
+    /// The key of internal.api_key; of a list the first
     #[arg(
         long,
         value_name = "KEY",
@@ -49,11 +49,12 @@ impl KeyArgs {
     /// The key, if one was given, as text or as a file.
     pub(super) fn get(&self) -> anyhow::Result<Option<String>> {
         if let Some(key) = self.api_key.as_ref().filter(|key| !key.is_empty()) {
-            return Ok(Some(key.clone()));
+            return Ok(Some(first_key(key, false)));
         }
         let file = self.api_key_file.as_ref();
         file.filter(|path| !path.as_os_str().is_empty())
             .map(|path| secret_file::read(Path::new(""), path).map_err(anyhow::Error::msg))
+            .map(|text| text.map(|text| first_key(&text, true)))
             .transpose()
     }
 }

@@ -9,9 +9,8 @@ use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_core::limits::Limits;
 use ht_server::config::{
     AuthConfig, Compression, DoorConfig, DrainConfig, HookQueueConfig, InternalConfig,
-    KeepaliveConfig, Listen, Origins, OriginsWritten,
-    ReadinessConfig, RecoveryConfig, Secret, ServerConfig,
-    ServerLimits, TcpOptions,
+    KeepaliveConfig, Listen, Origins, OriginsWritten, ReadinessConfig, RecoveryConfig, Secret,
+    ServerConfig, ServerLimits, TcpOptions,
 };
 use percent_encoding::utf8_percent_encode;
 
@@ -26,8 +25,8 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     check_backend(values, mistakes);
     check_rabbitmq(values, mistakes);
     let internal = &values.internal_listen;
-    let Found { value: key, .. } = &values.internal_api_key;
-    if !is_local(&internal.value) && key.is_none() && !mistakes.about("internal.api_key") {
+    let Found { value: keys, .. } = &values.internal_api_key;
+    if !is_local(&internal.value) && keys.is_empty() && !mistakes.about("internal.api_key") {
         mistakes.add(
             &internal.place,
             "internal.listen",
@@ -128,7 +127,16 @@ fn same_address(one: &Listen, other: &Listen) -> bool {
 }
 
 /// Puts checked values together.
-pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, notes: Vec<String>) -> Config {
+pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<String>) -> Config {
+    if let [Secret(key)] = values.internal_api_key.value.as_slice()
+        && key.contains(',')
+    {
+        notes.push(
+            "internal.api_key is one key with a comma in it: several keys are written as a list, \
+             [\"new\", \"old\"]"
+                .to_owned(),
+        );
+    }
     Config {
         written: Written::new(values.clone(), legacy.clone()),
         server: server(&values),
@@ -178,7 +186,7 @@ fn server(values: &Values) -> ServerConfig {
         },
         internal: InternalConfig {
             listen: with_mode(&values.internal_listen.value, mode),
-            api_key: values.internal_api_key.value.clone(),
+            api_keys: values.internal_api_key.value.clone(),
             hosts: values.internal_hosts.value.clone(),
         },
         matching: values.rooms_matching.value,
@@ -214,7 +222,7 @@ fn server(values: &Values) -> ServerConfig {
             connections_per_address: values.limits_connections_per_address.value,
             connections_per_user: values.limits_connections_per_user.value,
             handshakes_per_second: values.limits_handshakes_per_second.value,
-            handshakes: values.limits_handshakes.value,
+            handshakes: memory::handshakes(values),
             handshake_timeout: values.limits_handshake_timeout.value,
             outbox_age: values.limits_outbox_age.value,
             outbox_total_bytes: values.limits_outbox_total_bytes.value,
@@ -227,7 +235,7 @@ fn server(values: &Values) -> ServerConfig {
             trigger_bytes: values.limits_trigger_bytes.value,
             triggers_per_request: values.limits_triggers_per_request.value,
             rooms_per_trigger: values.limits_rooms_per_trigger.value,
-            triggers_in_flight: values.limits_triggers_in_flight.value,
+            triggers_in_flight: memory::triggers_in_flight(values),
             trigger_ids: values.limits_trigger_ids.value,
             inbox: values.limits_inbox.value,
             inbox_bytes: values.limits_inbox_bytes.value,
@@ -245,6 +253,7 @@ fn server(values: &Values) -> ServerConfig {
             probe_interval: values.readiness_probe_interval.value,
             probe_timeout: values.readiness_probe_timeout.value,
         },
+        build: crate::process::BUILD,
         allocated: Some(crate::process::allocated),
         drain: DrainConfig {
             delay: values.drain_delay.value,

@@ -76,7 +76,9 @@ fn nearest<'a>(readings: &[(&str, &str)], known: &'a [String]) -> Option<&'a str
         given.any(|(_, given)| distance(given, key) == Some(0))
     };
     let mut same = known.iter().filter(has_key);
-    same.next().filter(|_| same.next().is_none()).map(|it| &**it)
+    same.next()
+        .filter(|_| same.next().is_none())
+        .map(|it| &**it)
 }
 
 /// The edit distance of two words, if it is at most a third of the longer. Letter case and what

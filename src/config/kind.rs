@@ -3,16 +3,18 @@
 mod address;
 mod form;
 mod headers;
+mod keys;
 mod list;
 mod number;
 mod text;
 
 pub(crate) use address::{Address, AmqpUrl, BaseUrl};
 pub(crate) use headers::{HeaderChange, Headers, fixed_header, token_header};
+pub(crate) use keys::{ApiKeys, first_key};
 pub(crate) use list::Listed;
 pub(crate) use number::{Count, Flag, Memory, Period, Size};
 pub(crate) use text::{
-    ApiKey, Call, Choice, Choose, File, Mode, Name, Password, RelativePath, Steps, UrlPath,
+    Call, Choice, Choose, File, Mode, Name, Password, RelativePath, Steps, UrlPath,
 };
 
 use crate::config::mistake::Mistakes;

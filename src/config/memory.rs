@@ -1,60 +1,133 @@
 //! Whether the bounds of memory fit into each other.
 
-use ht_server::config::ServerLimits;
+use ht_server::config::{MemoryBounds, ServerLimits};
 
-use crate::config::mistake::Mistakes;
-use crate::config::settings::Values;
+use crate::config::mistake::{Mistakes, Place};
+use crate::config::settings::{Found, Values};
 
-/// What clients may make the gateway keep is less than what it may have: else triggers and
-/// newcomers would be turned away for what others hold.
-pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
+/// `limits.handshakes`: by default as many as there is memory for.
+pub(crate) fn handshakes(values: &Values) -> usize {
+    let default = divided(values).handshakes_default;
+    unless_written(&values.limits_handshakes, default)
+}
+
+/// `limits.triggers_in_flight`: by default as much as there is memory for.
+pub(crate) fn triggers_in_flight(values: &Values) -> usize {
+    let default = divided(values).triggers_default;
+    unless_written(&values.limits_triggers_in_flight, default)
+}
+
+fn unless_written(found: &Found<usize>, default: usize) -> usize {
+    match found.place {
+        Place::Default => default,
+        Place::File { .. } | Place::Variable(_) | Place::Dotenv { .. } | Place::Secret { .. } => {
+            found.value
+        }
+    }
+}
+
+/// How the memory is divided by what was written.
+fn divided(values: &Values) -> MemoryBounds {
     let limits = ServerLimits {
         memory_bytes: values.limits_memory_bytes.value,
         outbox_total_bytes: values.limits_outbox_total_bytes.value,
         client_total_bytes: values.limits_client_total_bytes.value,
         inbox_bytes: values.limits_inbox_bytes.value,
+        handshakes: values.limits_handshakes.value,
         ..ServerLimits::default()
     };
-    let bounds = limits.memory_bounds(ht_server::memory_allowance());
-    let sum = [bounds.outboxes, bounds.clients, bounds.inboxes]
-        .into_iter()
-        .fold(0, usize::saturating_add);
+    limits.memory_bounds(ht_server::memory_allowance())
+}
+
+/// A setting that takes part of the memory.
+struct Part<'a> {
+    key: &'static str,
+    place: &'a Place,
+    bytes: usize,
+    /// What it is, to follow its name.
+    about: String,
+}
+
+impl<'a> Part<'a> {
+    fn new<T>(key: &'static str, found: &'a Found<T>, bytes: usize) -> Self {
+        Self {
+            key,
+            place: &found.place,
+            bytes,
+            about: format!("{bytes} bytes"),
+        }
+    }
+}
+
+/// What clients and publishers may make the gateway keep is less than what it may have: else
+/// triggers and newcomers would be turned away for what others hold.
+pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
+    let bounds = divided(values);
+    let parts = parts(values, &bounds);
+    let sum = parts.iter().map(|part| part.bytes);
+    let sum = sum.fold(0, usize::saturating_add);
     if bounds.process == 0 || sum < bounds.process {
         return;
     }
-    let parts = [
-        (
-            "limits.client_total_bytes",
-            &values.limits_client_total_bytes,
-            bounds.clients,
-        ),
-        (
-            "limits.outbox_total_bytes",
-            &values.limits_outbox_total_bytes,
-            bounds.outboxes,
-        ),
-        (
-            "limits.inbox_bytes",
-            &values.limits_inbox_bytes,
-            bounds.inboxes,
-        ),
-    ];
     // The largest that was written is what to change.
-    let written = parts.iter().filter(|(_, found, _)| found.value.is_some());
-    let (place, key) = written.max_by_key(|(.., bytes)| *bytes).map_or(
+    let written = parts.iter().filter(|part| *part.place != Place::Default);
+    let (place, key) = written.max_by_key(|part| part.bytes).map_or(
         (&values.limits_memory_bytes.place, "limits.memory_bytes"),
-        |(key, found, _)| (&found.place, *key),
+        |part| (part.place, part.key),
     );
-    let [clients, outboxes, inboxes] =
-        parts.map(|(key, _, bytes)| format!("{key} ({bytes} bytes)"));
     let process = bounds.process;
+    let named = parts
+        .each_ref()
+        .map(|part| format!("{} ({})", part.key, part.about));
+    let [clients, outboxes, inboxes, triggers, handshakes] = named;
     mistakes.add(
         place,
         key,
         format!(
-            "{clients}, {outboxes} and {inboxes} together reach limits.memory_bytes ({process} \
-             bytes): lower one of them or raise limits.memory_bytes, so that what clients hold \
-             never turns triggers away"
+            "{clients}, {outboxes}, {inboxes}, {triggers} and {handshakes} together reach \
+             limits.memory_bytes ({process} bytes): lower one of them or raise \
+             limits.memory_bytes, so that what clients hold never turns triggers away"
         ),
     );
+}
+
+fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 5] {
+    let handshakes = &values.limits_handshakes;
+    // By default there are as many as fit, and a few where nearly none would.
+    let unfinished = match handshakes.place {
+        Place::Default => bounds.unfinished.min(bounds.unfinished_default),
+        Place::File { .. } | Place::Variable(_) | Place::Dotenv { .. } | Place::Secret { .. } => {
+            bounds.unfinished
+        }
+    };
+    let handshakes = Part {
+        about: format!(
+            "connections of 8 KiB each: {unfinished} bytes beyond a quarter of \
+             limits.client_total_bytes"
+        ),
+        ..Part::new("limits.handshakes", handshakes, unfinished)
+    };
+    [
+        Part::new(
+            "limits.client_total_bytes",
+            &values.limits_client_total_bytes,
+            bounds.clients,
+        ),
+        Part::new(
+            "limits.outbox_total_bytes",
+            &values.limits_outbox_total_bytes,
+            bounds.outboxes,
+        ),
+        Part::new(
+            "limits.inbox_bytes",
+            &values.limits_inbox_bytes,
+            bounds.inboxes,
+        ),
+        Part::new(
+            "limits.triggers_in_flight",
+            &values.limits_triggers_in_flight,
+            triggers_in_flight(values),
+        ),
+        handshakes,
+    ]
 }

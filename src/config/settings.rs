@@ -14,7 +14,7 @@ use ht_server::config::{
 };
 
 use crate::config::kind::{
-    Address, AmqpUrl, ApiKey, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
+    Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
     Kind, Listed, Memory, Mode, Name, Password, Period, RelativePath, Size, Steps, UrlPath,
 };
 use crate::config::layers::Layers;
@@ -159,8 +159,8 @@ settings! {
 
     internal_listen: Listen, "internal.listen", Address, any_tcp("127.0.0.1:8002"),
         "Where triggers, metrics and health are served. Beyond this machine it needs `internal.api_key`.";
-    internal_api_key: Option<Secret>, "internal.api_key", ApiKey, None,
-        "Asked for on `/trigger/` and `/metrics` as `Authorization: Bearer <key>`. Empty: nothing is asked.";
+    internal_api_key: Vec<Secret>, "internal.api_key", ApiKeys { key: "internal.api_key" }, Vec::new(),
+        "API key that requests to `/trigger/` and `/metrics` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: nothing is asked.";
     internal_hosts: Vec<HostPattern>, "internal.hosts", Listed::<HostPattern>::of("internal.hosts", r#"["gateway", "*.svc.cluster.local"]"#), Vec::new(),
         "Names by which `internal.listen` may be addressed, in the header `Host`, beside IP addresses, `localhost` and names below it. A request for any other name gets 421 unless it carries `internal.api_key`, because a web page whose name is made to resolve to this machine (DNS rebinding) could otherwise read what is served here. `*.` stands for any subdomain, `[\"*\"]` turns the check off. Unix sockets take every name.";
 
@@ -253,7 +253,7 @@ settings! {
     limits_handshakes_per_second: usize, "limits.handshakes_per_second", count(0, 1_000_000), ServerLimits::default().handshakes_per_second,
         "Handshakes of one address in a second, on average over ten seconds; a further one is answered with 429. Addresses are counted like those of `limits.connections_per_address`. 0: no bound.";
     limits_handshakes: usize, "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
-        "Handshakes under way at once, the wait for the API included; a further one is answered with 503.";
+        "Handshakes under way at once, the wait for the API included; a further one is answered with 503. A connection that is not a websocket yet takes 8 KiB at least, however little it sends: what these and 1,024 more take beyond a quarter of `limits.client_total_bytes` counts towards `limits.memory_bytes`. The default is lower where that is below about 600 MiB.";
     limits_handshake_timeout: Duration, "limits.handshake_timeout", period(100 * MS, HOUR), ServerLimits::default().handshake_timeout,
         "Time from a request's head to the answer that makes it a websocket, the wait for the API included. Whoever waits longer is not authorized, and told by 1013 to come back later.";
     limits_head_timeout: Duration, "limits.head_timeout", period(100 * MS, HOUR), ServerLimits::default().head_timeout,
@@ -287,7 +287,7 @@ settings! {
     limits_outbox_total_bytes: Option<usize>, "limits.outbox_total_bytes", Memory { min: 0 }, None,
         "Bytes that may wait for all slow connections together; a large publication that many wait for counts once. Beyond it those are evicted that stood still for longest. Keep it well above `limits.trigger_bytes`. `auto`: a quarter of `limits.memory_bytes`, at most 256 MiB. 0: no bound.";
     limits_client_total_bytes: Option<usize>, "limits.client_total_bytes", Memory { min: 0 }, None,
-        "Bytes that all clients together may make the gateway keep beside outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Connections that are no websockets yet count 8 KiB or what they have sent, the larger, and may have a quarter of it: beyond that those that send more than 8 KiB are closed, and nobody is evicted for them. Beyond the whole the connections that hold most, of the addresses that hold most, are evicted and closed with 1013. Together with `limits.outbox_total_bytes` and `limits.inbox_bytes` it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no bound.";
+        "Bytes that all clients together may make the gateway keep beside outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Connections that are no websockets yet count 8 KiB or what they have sent, the larger, and may have a quarter of it: beyond that those that send more than 8 KiB are closed, and nobody is evicted for them. Beyond the whole the connections that hold most, of the addresses that hold most, are evicted and closed with 1013. Together with `limits.outbox_total_bytes`, `limits.inbox_bytes`, `limits.triggers_in_flight` and what idle connections take (see `limits.handshakes`) it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no bound.";
     limits_client_bytes_per_address: Option<usize>, "limits.client_bytes_per_address", Memory { min: 0 }, None,
         "Of these, bytes that the connections of one address may hold; a subscription counts at least 1 KiB. Beyond it the larger connections of the address are evicted; the largest is refused further subscriptions (`too-many-subscriptions`). A message of up to 32 KiB may still come in, however many reads it takes. Addresses are counted like those of `limits.connections_per_address`. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
     limits_client_bytes_per_user: Option<usize>, "limits.client_bytes_per_user", Memory { min: 0 }, None,
@@ -301,13 +301,13 @@ settings! {
     limits_rooms_per_trigger: usize, "limits.rooms_per_trigger", count(1, 1_000_000), ServerLimits::default().rooms_per_trigger,
         "Rooms in one trigger.";
     limits_triggers_in_flight: usize, "limits.triggers_in_flight", size(0, 64 * GIB), ServerLimits::default().triggers_in_flight,
-        "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. They count as they arrive. One alone always fits; one that has made no progress for a second makes room for others. 0: no bound.";
+        "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. They count as they arrive. One alone always fits; one that has made no progress for a second makes room for others. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`; where that is below 1 GiB, the default is a sixteenth of it, and less where the other bounds leave less. 0: no bound.";
     limits_trigger_ids: usize, "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
         "Trigger ids that are remembered to recognise a repetition. 0: none, and every trigger is delivered.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
         "Requests and messages with publications that may wait for a thread before publishers wait, too: those alone whose rooms have a subscriber there, for at most two seconds each, and for half a second where the thread takes nothing.";
     limits_inbox_bytes: Option<usize>, "limits.inbox_bytes", Memory { min: MIB }, None,
-        "Bytes of publications that may wait for all threads together, each with an equal part; one request or message always fits. From half of its part on publishers wait as with `limits.inbox`. Beyond it the thread drops the publications that wait for it, which counts as a gap: its clients reconnect and fetch again. Together with `limits.client_total_bytes` and `limits.outbox_total_bytes` it must be below `limits.memory_bytes`. `auto`: an eighth of `limits.memory_bytes`, at most 64 MiB.";
+        "Bytes of publications that may wait for all threads together, each with an equal part; one request or message always fits. From half of its part on publishers wait as with `limits.inbox`. Beyond it the thread drops the publications that wait for it, which counts as a gap: its clients reconnect and fetch again. See `limits.client_total_bytes` for what it must fit into together with others. `auto`: an eighth of `limits.memory_bytes`, at most 64 MiB.";
 
     keepalive_interval: Duration, "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
         "A client that was not heard of for this long gets a control ping, which browsers answer by themselves. The default stays below the minute after which common proxies end a silent connection. Answers are no messages: `limits.idle_timeout` goes on. 0: no pings.";

@@ -131,7 +131,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
         door: DoorConfig::default(),
         internal: InternalConfig {
             listen: Listen::Tcp(options.internal),
-            api_key: None,
+            api_keys: Vec::new(),
             hosts: Vec::new(),
         },
         matching: Matching::Wildcard,
@@ -145,6 +145,7 @@ fn server(options: &DemoOptions) -> ServerConfig {
         auth: AuthConfig::default(),
         hooks: HookQueueConfig::default(),
         readiness: ReadinessConfig::default(),
+        build: crate::process::BUILD,
         allocated: None,
         drain: DrainConfig {
             delay: Duration::ZERO,

@@ -460,3 +460,32 @@ fn a_granted_number_that_no_page_can_send_is_named_in_the_log() {
         assert_eq!(lines, 1);
     }
 }
+
+#[test]
+fn a_grant_that_permits_nothing_is_named_in_the_log() {
+    for (room, problem) in [
+        (
+            r#"{"id": 1e400}"#,
+            "too large or too small for a double: send it as a string",
+        ),
+        (
+            r#"{"id": {"x": -1e-400}}"#,
+            "too large or too small for a double: send it as a string",
+        ),
+    ] {
+        let answer = format!(r#"{{"allowed_rooms": [{{"id": 1}}, {room}]}}"#);
+        let backend = StubBackend::new(move |_| Reply::json("200 OK", &answer));
+        let gateway = Gateway::start(&backend);
+        let mut client = Client::connect(&gateway);
+        client.subscribe(&json!({"id": 1}), 1);
+        client.fence();
+        let line = gateway.wait_for_line("a grant of the backend permits nothing: ");
+        assert!(line.contains(problem), "{line}");
+        assert!(line.contains(&format!("room={room:?}")), "{line}");
+        // Once for however many clients, and nothing else about it.
+        Client::connect(&gateway).fence();
+        let log = gateway.log();
+        assert_eq!(log.matches("permits nothing").count(), 1, "{log}");
+        assert!(!log.contains("no web page can ask"), "{log}");
+    }
+}

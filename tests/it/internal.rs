@@ -214,6 +214,61 @@ fn a_key_is_asked_for_where_one_is_set() {
 }
 
 #[test]
+fn several_keys_are_accepted_while_one_is_replaced() {
+    const USES: &str = "high_templar_api_key_uses_total";
+    let backend = StubBackend::open();
+    let builder = Gateway::with(&backend);
+    let file = builder.folder().join("keys");
+    std::fs::write(&file, "key-old\n").unwrap();
+    let gateway = builder
+        .set("HT_INTERNAL__API_KEY_FILE", file.display())
+        .set("HT_LOG__LEVEL", "trace")
+        .start();
+    let post = |key: &str| {
+        let headers = [("Authorization", &*format!("Bearer {key}"))];
+        http::request(gateway.internal(), "POST", "/trigger/", &headers, BODY).status
+    };
+    let uses = |key: &str| {
+        let headers = [("Authorization", &*format!("Bearer {key}"))];
+        let answer = http::request(gateway.internal(), "GET", "/metrics", &headers, b"");
+        let lines = answer.text().lines();
+        let lines = lines.filter_map(|line| line.strip_prefix(USES)?.split_once(' '));
+        let uses: Vec<u64> = lines.map(|(_, uses)| uses.parse().unwrap()).collect();
+        (uses[0], uses[1], uses[2..].iter().sum::<u64>())
+    };
+    assert_eq!((post("key-old"), post("key-new")), (200, 401));
+    assert_eq!(uses("key-old"), (2, 0, 0));
+    // Both: the new one first, which the gateway's own programs send.
+    std::fs::write(&file, "key-new\r\nkey-old\n").unwrap();
+    let mut log = gateway.reload("");
+    assert!(log.contains("in force now: internal.api_key"), "{log}");
+    assert_eq!((post("key-old"), post("key-new")), (200, 200));
+    for wrong in ["key-newkey-old", "key-new,key-old", "key-", "2"] {
+        assert_eq!(post(wrong), 401, "{wrong}");
+    }
+    assert_eq!(uses("key-new"), (4, 1, 0));
+    // The old one is not used any more, and goes.
+    std::fs::write(&file, "[\"key-new\"]").unwrap();
+    log += &gateway.reload("");
+    assert_eq!((post("key-old"), post("key-new")), (401, 200));
+    assert!(
+        !log.contains("key-new") && !gateway.log().contains("key-old"),
+        "{log}"
+    );
+
+    let list = "[\"key-new\", \"key-old\"]";
+    let gateway = Gateway::with(&backend)
+        .set("HT_INTERNAL__API_KEY", list)
+        .start();
+    for key in ["key-new", "key-old"] {
+        let headers = [("Authorization", &*format!("Bearer {key}"))];
+        let answer = http::request(gateway.internal(), "POST", "/trigger/", &headers, BODY);
+        assert_eq!(answer.status, 200, "{key}: {answer:?}");
+    }
+    assert!(!gateway.log().contains("key-"), "{}", gateway.log());
+}
+
+#[test]
 fn without_a_key_others_cannot_reach_the_internal_listener() {
     let backend = StubBackend::open();
     let (code, log) = Gateway::with(&backend)

@@ -24,6 +24,7 @@ mod hooks;
 mod idle;
 mod in_flight;
 mod internal;
+mod json_log;
 mod keepalive;
 mod legacy;
 mod lifecycle;

@@ -49,7 +49,9 @@ fn labels_are_the_documented_words() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     let answer = gateway.get("/metrics");
-    let labels = |line: &&str| line.contains('{') && !line.contains("{le=");
+    let labels = |line: &&str| {
+        line.contains('{') && !line.contains("{le=") && !line.contains("_build_info{")
+    };
     for line in answer.text().lines().filter(labels) {
         let (name, rest) = line.split_once('{').expect("labels");
         let (label, rest) = rest.split_once("=\"").expect("a label");
@@ -61,6 +63,64 @@ fn labels_are_the_documented_words() {
         let known = about.contains(&format!("`{word}`"));
         assert!(known || label == "shard", "{line}");
     }
+}
+
+#[test]
+fn the_process_and_the_program_are_described_as_everywhere() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    let answer = gateway.get("/metrics");
+    let value = |name: &str| -> f64 {
+        let mut lines = answer.text().lines();
+        let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let text = found.unwrap_or_else(|| panic!("no {name}: {answer:?}"));
+        text.parse().expect(text)
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let build = format!("high_templar_build_info{{version=\"{version}\",commit=\"");
+    let mut lines = answer.text().lines();
+    let line = lines.find(|line| line.starts_with(&build)).expect(&build);
+    assert!(
+        line.contains(",rustc=\"1.") && line.ends_with("\"} 1"),
+        "{line}"
+    );
+
+    let of_process = |file: &str| {
+        let path = format!("/proc/{}/{file}", gateway.pid());
+        std::fs::read_to_string(&path).expect(&path)
+    };
+    let limit = of_process("limits");
+    let limit = limit
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let limit = limit
+        .and_then(|line| line.split_whitespace().nth(3))
+        .expect("a limit");
+    assert_eq!(value("process_max_fds"), limit.parse().expect(limit));
+    let files = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("its files");
+    let (files, open) = (files.count() as f64, value("process_open_fds"));
+    // One more or less for the connection that asks.
+    assert!((open - files).abs() <= 3.0, "{open} of {files}");
+    let status = of_process("status");
+    let threads = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Threads:"));
+    let threads: f64 = threads
+        .and_then(|text| text.trim().parse().ok())
+        .expect("threads");
+    assert!(
+        (value("process_threads") - threads).abs() <= 2.0,
+        "{threads}"
+    );
+    let resident = value("process_resident_memory_bytes");
+    assert!(
+        resident > 1e6 && resident < value("process_virtual_memory_bytes"),
+        "{resident}"
+    );
+    assert!((0.0..60.0).contains(&value("process_cpu_seconds_total")));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let age = now.expect("a clock").as_secs_f64() - value("process_start_time_seconds");
+    assert!((-1.0..120.0).contains(&age), "{age}");
 }
 
 #[test]

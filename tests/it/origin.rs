@@ -52,11 +52,19 @@ fn what_the_log_says_to_write_lets_the_page_in() {
     let file = "[limits]\nsubscriptions = 9\n[origins]\nrequire = false\n";
     let gateway = Gateway::with(&backend).file(file).start();
     let said = refuse(&gateway);
-    let (line, rest) = said.split_once("write ").expect(&said).1.split_once(" under [origins]").expect(&said);
+    let (line, rest) = said
+        .split_once("write ")
+        .expect(&said)
+        .1
+        .split_once(" under [origins]")
+        .expect(&said);
     gateway.reload(&format!("{file}{line}\n"));
     from_page(&gateway, PAGE).connect().fence();
     let variable = rest.split_once(" or set ").expect(rest).1;
-    assert!(variable.starts_with("HT_ORIGINS=https://new.example "), "{rest}");
+    assert!(
+        variable.starts_with("HT_ORIGINS=https://new.example; "),
+        "{rest}"
+    );
 
     // In either form of the list.
     for (before, after) in [
@@ -70,7 +78,10 @@ fn what_the_log_says_to_write_lets_the_page_in() {
         let line = before.lines().count();
         let place = format!("add \"{PAGE}\" to the list in ");
         let rest = said.split_once(&place).expect(&said).1;
-        assert!(rest.contains(&format!("high-templar.toml:{line}; ")), "{rest}");
+        assert!(
+            rest.contains(&format!("high-templar.toml:{line}; ")),
+            "{rest}"
+        );
         gateway.reload(&file(&format!("{list}, \"{PAGE}\"")));
         from_page(&gateway, PAGE).connect().fence();
     }
@@ -82,7 +93,9 @@ fn what_the_log_says_to_write_lets_the_page_in() {
         let said = refuse(&gateway);
         let set = said.split_once("set HT_ORIGINS=").expect(&said).1;
         let list = set.split([' ', ';']).next().expect(set);
-        let gateway = with(name, "https://old.example").set("HT_ORIGINS", list).start();
+        let gateway = with(name, "https://old.example")
+            .set("HT_ORIGINS", list)
+            .start();
         for page in [PAGE, "https://old.example"] {
             from_page(&gateway, page).connect().fence();
         }

@@ -1,12 +1,14 @@
 //! APIs on real servers: uWSGI with its default buffer of 4 KiB, alone and behind nginx, meets
 //! visitors whose cookies are longer, and is restarted.
 //!
-//! `./test servers` installs uWSGI and nginx.
+//! `./test servers` installs uWSGI and nginx, `./test metrics` fetches promtool.
 
 // Other tests use the rest of it.
 #[allow(dead_code, unused_imports)]
 #[path = "../it/support/mod.rs"]
 mod support;
+
+mod promtool;
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};

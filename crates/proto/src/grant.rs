@@ -2,8 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::room::Room;
-use crate::room::RoomLimits;
+use crate::room::{Room, RoomError, RoomLimits};
 
 /// The list `allowed_rooms` of a bootstrap answer.
 #[derive(Clone, Debug)]
@@ -12,6 +11,17 @@ pub struct GrantList {
     pub rooms: Vec<Room>,
     /// JSON text of the list, as the client gets it: values unchanged, equal grants collapsed.
     pub text: String,
+    /// The first object that grants nothing, because no request can name such a room.
+    pub unusable: Option<Unusable>,
+}
+
+/// A grant that grants nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Its JSON text.
+    pub item: String,
+    /// Why no request can name it.
+    pub problem: RoomError,
 }
 
 /// `allowed_rooms` is not a list of objects.
@@ -32,17 +42,22 @@ impl GrantList {
         let mut rooms: Vec<Room> = Vec::with_capacity(entries.len());
         let mut seen = std::collections::HashSet::with_capacity(entries.len());
         let mut list = String::with_capacity(text.len());
+        let mut unusable = None;
         list.push('[');
         for entry in entries {
             let entry = entry.get();
             if !entry.starts_with('{') {
                 return Err(GrantListError);
             }
-            if let Ok(room) = Room::parse(entry, RoomLimits::TRUSTED) {
-                if !seen.insert(room.clone()) {
-                    continue;
+            match Room::parse(entry, RoomLimits::TRUSTED) {
+                Ok(room) if !seen.insert(room.clone()) => continue,
+                Ok(room) => rooms.push(room),
+                Err(problem) => {
+                    unusable.get_or_insert_with(|| Unusable {
+                        item: entry.to_owned(),
+                        problem,
+                    });
                 }
-                rooms.push(room);
             }
             if list.len() > 1 {
                 list.push_str(", ");
@@ -50,7 +65,11 @@ impl GrantList {
             list.push_str(entry);
         }
         list.push(']');
-        Ok(Self { rooms, text: list })
+        Ok(Self {
+            rooms,
+            text: list,
+            unusable,
+        })
     }
 }
 
@@ -72,6 +91,27 @@ mod tests {
         let list = GrantList::parse(text).unwrap();
         assert_eq!(list.text, text);
         assert_eq!(list.rooms.len(), 1);
+    }
+
+    #[test]
+    fn the_first_grant_that_grants_nothing_is_named() {
+        let keys: Vec<_> = (0..65).map(|key| format!("\"{key}\":1")).collect();
+        let many = format!("{{{}}}", keys.join(","));
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(64), "]".repeat(64));
+        for (item, problem) in [
+            (r#"{"a":1e400}"#, RoomError::Number),
+            (r#"{"b":[{"c": -1e400}]}"#, RoomError::Number),
+            (r#"{"c":1e-400}"#, RoomError::Number),
+            (&many, RoomError::TooLong),
+            (&deep, RoomError::TooDeep),
+        ] {
+            let text = format!(r#"[{{"a":1}}, {item}, {{"d":2e400}}]"#);
+            let unusable = GrantList::parse(&text).unwrap().unusable;
+            let item = item.to_owned();
+            assert_eq!(unusable, Some(Unusable { item, problem }), "{text}");
+        }
+        let usable = GrantList::parse(r#"[{"a":1e308},{"a":1e308},{}]"#).unwrap();
+        assert_eq!(usable.unusable, None);
     }
 
     #[test]

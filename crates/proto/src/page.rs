@@ -119,10 +119,22 @@ fn sent_instead(number: &str) -> Option<String> {
         // Some beyond it are still exact, such as 2^53 itself.
         return of_javascript(number).filter(|sent| sent != number);
     }
+    // What no double holds is in no room at all: see `GrantList::unusable`.
+    if !is_double(number) {
+        return None;
+    }
     let sent = of_javascript(number)?;
     // An integer and a float are two values, and two texts of one float are one.
     let is_float = sent.contains(['.', 'e', 'E']);
     (!is_float || decimal(&sent) != decimal(number)).then_some(sent)
+}
+
+/// Whether a double can hold a number with a fraction or an exponent, if not exactly.
+fn is_double(number: &str) -> bool {
+    let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
+    let is_zero = !mantissa.contains(|digit| ('1'..='9').contains(&digit));
+    let value = number.parse::<f64>();
+    value.is_ok_and(|value| value.is_finite() && (value != 0.0 || is_zero))
 }
 
 /// `JSON.stringify(JSON.parse(number))`; none where it is too large for JavaScript.
@@ -200,7 +212,11 @@ mod tests {
             ("1.5e300", None),
             ("1E-7", None),
             ("0.0000001", None),
-            ("1e400", Some("null")),
+            // No room has these.
+            ("1e400", None),
+            ("-1e400", None),
+            ("1e-400", None),
+            ("0e5", Some("0")),
         ] {
             let list = format!(r#"[{{"id":{number}}}]"#);
             let found = unsendable(&list).map(|found| found.sent);

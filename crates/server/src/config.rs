@@ -55,10 +55,33 @@ pub struct ServerConfig {
     pub readiness: ReadinessConfig,
     /// How [`crate::Gateway::drain`] leaves.
     pub drain: DrainConfig,
+    /// Which program this is, for `/metrics`.
+    pub build: BuildInfo,
     /// Bytes that the process has allocated, where its allocator can say.
     pub allocated: Option<fn() -> Option<u64>>,
     /// What becomes of clients that may have missed publications.
     pub recovery: RecoveryConfig,
+}
+
+/// What a program was built from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BuildInfo {
+    /// The release.
+    pub version: &'static str,
+    /// The commit of the source.
+    pub commit: &'static str,
+    /// The version of the compiler.
+    pub rustc: &'static str,
+}
+
+impl Default for BuildInfo {
+    fn default() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: "unknown",
+            rustc: "unknown",
+        }
+    }
 }
 
 /// An address to listen on.
@@ -119,12 +142,16 @@ impl Default for DoorConfig {
 pub struct InternalConfig {
     /// Its address.
     pub listen: Listen,
-    /// Asked for on `/trigger/` and `/metrics` as `Authorization: Bearer <key>`. Must be set
-    /// where `listen` is not loopback; [`crate::Gateway::start`] refuses otherwise.
-    pub api_key: Option<Secret>,
+    /// Keys, one of which `/trigger/` and `/metrics` ask for as `Authorization: Bearer <key>`; at
+    /// most [`API_KEYS_MAX`]. There must be one where `listen` is not loopback;
+    /// [`crate::Gateway::start`] refuses otherwise.
+    pub api_keys: Vec<Secret>,
     /// Names by which a request may address it, beside IP addresses and `localhost`.
     pub hosts: Vec<HostPattern>,
 }
+
+/// Keys of the internal listener at once.
+pub const API_KEYS_MAX: usize = 8;
 
 /// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]

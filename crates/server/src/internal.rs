@@ -3,6 +3,7 @@
 mod door;
 pub(crate) mod host;
 pub(crate) mod in_flight;
+mod keys;
 mod linger;
 mod path;
 mod peers;
@@ -21,12 +22,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::Secret;
 use crate::internal::host::HostError;
 use crate::internal::linger::Lingering;
 use crate::internal::path::Place;
@@ -165,13 +164,14 @@ async fn respond_to(
     check_host: bool,
 ) -> Result<Response<Body>, Infallible> {
     let has_body = !request.body().is_end_stream();
+    let access = Access::of(internal, request.headers());
     let admitted = if check_host {
-        admit(internal, &request)
+        admit(internal, &request, access)
     } else {
         Ok(())
     };
     let mut response = match admitted {
-        Ok(()) => route(internal, request).await,
+        Ok(()) => route(internal, request, access).await,
         Err(response) => *response,
     };
     if has_body && is_before_body(response.status()) {
@@ -189,17 +189,45 @@ async fn respond_to(
     Ok(response)
 }
 
-async fn route(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
+/// What a request may do by the key that it carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// It carries a key that is known.
+    Key,
+    /// It carries none, and none is configured.
+    Open,
+    /// It carries none, or another.
+    Unknown,
+}
+
+impl Access {
+    /// Counts the key that was used.
+    fn of(internal: &Internal, headers: &HeaderMap) -> Self {
+        let settings = internal.live.now();
+        if settings.api_keys.is_empty() {
+            return Self::Open;
+        }
+        match keys::used(headers, &settings.api_keys) {
+            Some(position) => {
+                internal.node.counters.api_key_uses.add(position);
+                Self::Key
+            }
+            None => Self::Unknown,
+        }
+    }
+}
+
+async fn route(internal: &Internal, request: Request<Incoming>, access: Access) -> Response<Body> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match path::find(request.uri().path()) {
-        Place::Trigger => match guard(internal, request.headers()) {
+        Place::Trigger => match guard(request.headers(), access) {
             Err(response) => *response,
             Ok(()) if request.method() == Method::POST => door::trigger(internal, request).await,
             Ok(()) => respond::method_not_allowed("POST"),
         },
-        Place::Metrics => match guard(internal, request.headers()) {
+        Place::Metrics => match guard(request.headers(), access) {
             Err(response) => *response,
-            Ok(()) if reads => metrics::respond(&internal.node, request.headers()),
+            Ok(()) if reads => metrics::respond(&internal.node, request.headers()).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
         Place::Live if reads => live(&internal.node),
@@ -211,7 +239,11 @@ async fn route(internal: &Internal, request: Request<Incoming>) -> Response<Body
 
 /// Admits requests that a rebound name cannot cause: the listener is addressed as what is served
 /// here, or the key is known.
-fn admit(internal: &Internal, request: &Request<Incoming>) -> Result<(), Box<Response<Body>>> {
+fn admit(
+    internal: &Internal,
+    request: &Request<Incoming>,
+    access: Access,
+) -> Result<(), Box<Response<Body>>> {
     let (headers, settings) = (request.headers(), internal.live.now());
     let checked = host::check(request.version(), request.uri(), headers, &settings.hosts);
     let Err(problem) = checked else {
@@ -220,8 +252,7 @@ fn admit(internal: &Internal, request: &Request<Incoming>) -> Result<(), Box<Res
     let status = match &problem {
         HostError::Count(_) | HostError::Unreadable => StatusCode::BAD_REQUEST,
         HostError::Foreign(host) => {
-            let key = settings.api_key.as_ref();
-            if key.is_some_and(|key| has_key(headers, key)) {
+            if access == Access::Key {
                 return Ok(());
             }
             if let Some(suppressed) = internal.node.throttles.tell("internal-host") {
@@ -240,17 +271,16 @@ fn admit(internal: &Internal, request: &Request<Incoming>) -> Result<(), Box<Res
 }
 
 /// Authenticates the request and rejects browsers.
-fn guard(internal: &Internal, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+fn guard(headers: &HeaderMap, access: Access) -> Result<(), Box<Response<Body>>> {
     if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
         // Any web page can make the browser of a developer or an operator send requests to a
         // loopback address.
         let sentence = "Browsers may not use the internal listener: send triggers from the API.";
         return Err(Box::new(error(StatusCode::FORBIDDEN, sentence)));
     }
-    let settings = internal.live.now();
-    let key = settings.api_key.as_ref();
-    if key.is_none_or(|key| has_key(headers, key)) {
-        return Ok(());
+    match access {
+        Access::Key | Access::Open => return Ok(()),
+        Access::Unknown => {}
     }
     let sentence = "Send the key of internal.api_key as: Authorization: Bearer <key>";
     let mut response = error(StatusCode::UNAUTHORIZED, sentence);
@@ -259,17 +289,6 @@ fn guard(internal: &Internal, headers: &HeaderMap) -> Result<(), Box<Response<Bo
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, challenge);
     Err(Box::new(response))
-}
-
-/// Whether the request carries the key; compared in constant time.
-fn has_key(headers: &HeaderMap, Secret(key): &Secret) -> bool {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .map(|value| value.as_bytes());
-    let given = given.and_then(|value| value.split_at_checked("Bearer ".len()));
-    given.is_some_and(|(scheme, given)| {
-        scheme.eq_ignore_ascii_case(b"Bearer ") && bool::from(given.ct_eq(key.as_bytes()))
-    })
 }
 
 /// Whether the process should be left running.

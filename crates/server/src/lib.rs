@@ -129,18 +129,19 @@ impl Gateway {
         let public_listener = listen("listen", &config.listen, sockets.public)?;
         let listen_internal = &config.internal.listen;
         if sockets.internal.is_none() {
-            refuse_open(listen_internal, config.internal.api_key.as_ref())?;
+            refuse_open(listen_internal, &config.internal.api_keys)?;
         }
         let internal_listener = listen("internal.listen", listen_internal, sockets.internal)?;
         let (public, internal) = (
             public_listener.address(&config.listen),
             internal_listener.address(listen_internal),
         );
-        refuse_open(&internal, config.internal.api_key.as_ref())?;
+        refuse_open(&internal, &config.internal.api_keys)?;
 
         let threads = config.threads.max(1);
-        let node =
-            Node::new(threads, config.matching, broker.clone()).with_backend(Arc::clone(&backend));
+        let node = Node::new(threads, config.matching, broker.clone())
+            .with_backend(Arc::clone(&backend))
+            .built(config.build);
         let node = Arc::new(node);
         node.gaps.set_policy(config.recovery.gap_old);
         set_memory_bounds(&node, &config.limits);
@@ -281,8 +282,11 @@ impl Gateway {
         config: &ServerConfig,
         rules: ForwardRules,
     ) -> Result<(), StartError> {
-        refuse_open(&self.internal, config.internal.api_key.as_ref())?;
-        self.live.set(LiveSettings::new(config, rules));
+        refuse_open(&self.internal, &config.internal.api_keys)?;
+        let mut live = LiveSettings::new(config, rules);
+        // There are places for so many since the start.
+        live.limits.handshakes = self.live.now().limits.handshakes;
+        self.live.set(live);
         self.node.gaps.set_policy(config.recovery.gap_old);
         set_memory_bounds(&self.node, &config.limits);
         let settings = shard_settings(config, &self.node.outboxes, &self.node.accounts);
@@ -329,10 +333,10 @@ fn listen(
     })
 }
 
-fn refuse_open(listen: &Listen, api_key: Option<&Secret>) -> Result<(), StartError> {
+fn refuse_open(listen: &Listen, api_keys: &[Secret]) -> Result<(), StartError> {
     if let Listen::Tcp(address) = listen
         && !address.ip().is_loopback()
-        && api_key.is_none()
+        && api_keys.is_empty()
     {
         return Err(StartError::InternalIsOpen(listen.clone()));
     }

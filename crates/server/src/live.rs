@@ -25,12 +25,12 @@ pub struct Live(Arc<ArcSwap<LiveSettings>>);
 /// Settings as of one moment.
 #[derive(Clone, Debug)]
 pub struct LiveSettings {
-    /// Bounds; `trigger_ids`, `inbox` and `inbox_bytes` stay what they were at the start.
+    /// Bounds; `handshakes`, `trigger_ids`, `inbox` and `inbox_bytes` stay what they were at the start.
     pub limits: ServerLimits,
     /// Whom the public listener believes, and which pages it serves.
     pub door: DoorConfig,
     /// What `internal.api_key` says.
-    pub api_key: Option<Secret>,
+    pub api_keys: Vec<Secret>,
     /// What `internal.hosts` says.
     pub hosts: Vec<HostPattern>,
     /// Whether compression is agreed upon with clients that offer it.
@@ -54,7 +54,7 @@ impl LiveSettings {
         Self {
             limits: config.limits.clone(),
             door: config.door.clone(),
-            api_key: config.internal.api_key.clone(),
+            api_keys: config.internal.api_keys.clone(),
             hosts: config.internal.hosts.clone(),
             compression: config.compression.is_some(),
             auth: config.auth,

@@ -2,6 +2,7 @@
 
 mod docs;
 mod format;
+mod process;
 mod table;
 
 use std::fmt;
@@ -22,7 +23,9 @@ use prometheus_client::registry::Registry;
 pub use crate::metrics::docs::markdown;
 pub(crate) use crate::metrics::table::Counters;
 
+use crate::config::BuildInfo;
 use crate::metrics::format::Format;
+use crate::metrics::process::Process;
 use crate::metrics::table::SECTIONS;
 use crate::node::Node;
 use crate::respond;
@@ -31,8 +34,8 @@ use crate::respond::Body;
 /// Lines of the process's log that nobody took: counted by whoever writes the log.
 pub static LOG_LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// What every name begins with.
-const PREFIX: &str = "high_templar";
+/// What every name begins with, but for those of the process, which are the same for all exporters.
+const PREFIX: &str = "high_templar_";
 
 /// Metrics that belong together.
 struct Section {
@@ -43,7 +46,8 @@ struct Section {
 
 /// One row of the table.
 struct Metric {
-    /// Without the prefix, and without the `_total` of a counter.
+    /// Without the prefix, and without the `_total` of a counter. Of a row that is read from
+    /// [`Process`] the whole name but for `_total`.
     name: &'static str,
     read: Read,
     /// What it is, without a full stop.
@@ -76,12 +80,19 @@ enum Read {
     BrokerGauge(fn(&dyn Broker) -> u64),
     /// Shown on a node with a broker only.
     BrokerCounter(fn(&dyn Broker) -> u64),
+    /// A gauge that is 1, with labels that say which program this is.
+    Build,
+    /// Shown where the system tells it.
+    ProcessGauge(fn(&Process) -> Option<f64>),
+    /// Shown where the system tells it.
+    ProcessCounter(fn(&Process) -> Option<f64>),
 }
 
 /// What the rows are read from.
 struct Now<'a> {
     node: &'a Node,
     totals: Stats,
+    process: Process,
 }
 
 /// A counter for each of a few fixed words.
@@ -92,9 +103,13 @@ pub(crate) struct Labels {
 }
 
 /// All metrics as of now, in the format that the request asks for.
-pub(crate) fn respond(node: &Arc<Node>, headers: &HeaderMap) -> Response<Body> {
-    let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Snapshot(Arc::clone(node))));
+pub(crate) async fn respond(node: &Arc<Node>, headers: &HeaderMap) -> Response<Body> {
+    let process = tokio::task::spawn_blocking(Process::look).await;
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot {
+        node: Arc::clone(node),
+        process: process.unwrap_or_default(),
+    }));
     let mut body = String::new();
     if let Err(fmt::Error) = text::encode(&mut body, &registry) {
         let sentence = "the metrics could not be written";
@@ -110,7 +125,10 @@ pub(crate) fn respond(node: &Arc<Node>, headers: &HeaderMap) -> Response<Body> {
     response
 }
 
-struct Snapshot(Arc<Node>);
+struct Snapshot {
+    node: Arc<Node>,
+    process: Process,
+}
 
 impl fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,8 +139,9 @@ impl fmt::Debug for Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let now = Now {
-            node: &self.0,
-            totals: self.0.totals(),
+            node: &self.node,
+            totals: self.node.totals(),
+            process: self.process,
         };
         let mut metrics = SECTIONS.iter().flat_map(|section| section.metrics);
         metrics.try_for_each(|metric| metric.encode(&now, &mut encoder))
@@ -137,18 +156,48 @@ impl Metric {
             | Read::GaugeBy(..)
             | Read::Seconds(_)
             | Read::SecondsByShard(_)
-            | Read::BrokerGauge(_) => MetricType::Gauge,
+            | Read::BrokerGauge(_)
+            | Read::Build
+            | Read::ProcessGauge(_) => MetricType::Gauge,
             Read::Histogram(_) => MetricType::Histogram,
-            Read::Counter(_) | Read::CounterBy(..) | Read::BrokerCounter(_) => MetricType::Counter,
+            Read::Counter(_)
+            | Read::CounterBy(..)
+            | Read::BrokerCounter(_)
+            | Read::ProcessCounter(_) => MetricType::Counter,
+        }
+    }
+
+    /// Its name without the `_total` of a counter.
+    fn full_name(&self) -> String {
+        let is_process = matches!(self.read, Read::ProcessGauge(_) | Read::ProcessCounter(_));
+        let prefix = if is_process { "" } else { PREFIX };
+        format!("{prefix}{}", self.name)
+    }
+
+    /// Whether this node has it.
+    fn is_shown(&self, now: &Now<'_>) -> bool {
+        match self.read {
+            Read::BrokerGauge(_) | Read::BrokerCounter(_) => now.node.broker.is_some(),
+            Read::ProcessGauge(read) | Read::ProcessCounter(read) => read(&now.process).is_some(),
+            Read::Gauge(_)
+            | Read::GaugeByShard(_)
+            | Read::GaugeBy(..)
+            | Read::Seconds(_)
+            | Read::SecondsByShard(_)
+            | Read::Histogram(_)
+            | Read::Counter(_)
+            | Read::CounterBy(..)
+            | Read::Build => true,
         }
     }
 
     fn encode(&self, now: &Now<'_>, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let broker = now.node.broker.as_deref();
-        if broker.is_none() && matches!(self.read, Read::BrokerGauge(_) | Read::BrokerCounter(_)) {
+        if !self.is_shown(now) {
             return Ok(());
         }
-        let mut metric = encoder.encode_descriptor(self.name, self.help, None, self.kind())?;
+        let broker = now.node.broker.as_deref();
+        let name = self.full_name();
+        let mut metric = encoder.encode_descriptor(&name, self.help, None, self.kind())?;
         match (&self.read, broker) {
             (Read::Gauge(read), _) => gauge(read(now)).encode(metric),
             (Read::Seconds(read), _) => ConstGauge::new(read(now)).encode(metric),
@@ -159,6 +208,16 @@ impl Metric {
                 ConstCounter::new(read(broker)).encode(metric)
             }
             (Read::BrokerGauge(_) | Read::BrokerCounter(_), None) => Ok(()),
+            (Read::Build, _) => {
+                let labels = now.node.build.labels();
+                gauge(1).encode(metric.encode_family(&labels)?)
+            }
+            (Read::ProcessGauge(read), _) => {
+                ConstGauge::new(read(&now.process).unwrap_or_default()).encode(metric)
+            }
+            (Read::ProcessCounter(read), _) => {
+                ConstCounter::new(read(&now.process).unwrap_or_default()).encode(metric)
+            }
             (Read::GaugeByShard(read), _) => {
                 let mut values = read(now).into_iter().enumerate();
                 values.try_for_each(|(shard, value)| {
@@ -181,6 +240,18 @@ impl Metric {
                 family(&mut metric, label, &words(), &read(now))
             }
         }
+    }
+}
+
+impl BuildInfo {
+    /// The labels of the metric.
+    fn labels(&self) -> [(&'static str, &'static str); 3] {
+        let Self {
+            version,
+            commit,
+            rustc,
+        } = *self;
+        [("version", version), ("commit", commit), ("rustc", rustc)]
     }
 }
 

@@ -13,6 +13,7 @@ use ht_core::stats::Stats;
 use ht_proto::server::Status;
 
 use crate::census::Census;
+use crate::config::BuildInfo;
 use crate::descriptors::Descriptors;
 use crate::gaps::Gaps;
 use crate::inbox;
@@ -61,6 +62,7 @@ pub(crate) struct Node {
     pub(crate) gaps: Gaps,
     pub(crate) broker: Option<Arc<dyn Broker>>,
     backend: Option<Arc<dyn Backend>>,
+    pub(crate) build: BuildInfo,
     /// The node is about to leave.
     pub(crate) draining: AtomicBool,
     /// It has closed its connections: a trigger reaches nobody here any more.
@@ -97,6 +99,7 @@ impl Node {
             gaps: Gaps::new(shards),
             broker,
             backend: None,
+            build: BuildInfo::default(),
             draining: AtomicBool::new(false),
             deserted: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -110,6 +113,11 @@ impl Node {
             backend: Some(backend),
             ..self
         }
+    }
+
+    /// The same node, of a program that was built like this.
+    pub(crate) fn built(self, build: BuildInfo) -> Self {
+        Self { build, ..self }
     }
 
     /// What holds calls to the backend back; nothing where nothing does.

@@ -45,7 +45,7 @@ use crate::respond::Body;
 use crate::{inbox, respond};
 
 /// The smallest head buffer that the HTTP library accepts, in bytes.
-const HEAD_BYTES_MIN: usize = 8 << 10;
+pub(crate) const HEAD_BYTES_MIN: usize = 8 << 10;
 
 /// When the node leaves, those who have asked for something get an answer within this time.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Texts: names, choices, paths, hook calls and keys.
+//! Texts: names, choices, paths, hook calls and passwords.
 
 use std::path::PathBuf;
 
@@ -244,35 +244,6 @@ fn below_url(path: &str) -> Result<(), String> {
         Err(format!(
             "{path:?} is not a path of a web address: percent-encode what does not belong there"
         ))
-    }
-}
-
-/// The key of the internal listener; empty for none. A secret: it is never shown.
-pub(crate) struct ApiKey;
-
-impl Kind for ApiKey {
-    type Value = Option<Secret>;
-
-    fn read(&self, node: &Node) -> Result<Option<Secret>, Wrong> {
-        let wrong = || Wrong::Says(format!("expected {}", self.expects()));
-        let text = node.text().ok_or_else(wrong)?;
-        if text.is_empty() {
-            return Ok(None);
-        }
-        // The key travels in a header, where blanks at its ends would be lost.
-        if text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            Ok(Some(Secret(text.to_owned())))
-        } else {
-            Err(wrong())
-        }
-    }
-
-    fn expects(&self) -> String {
-        "a key of visible ASCII characters without blanks, or \"\" for none".into()
-    }
-
-    fn show(&self, _value: &Option<Secret>) -> String {
-        quoted("")
     }
 }
 

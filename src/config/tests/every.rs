@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ht_backend::config::HeaderSource;
-use ht_server::config::{GapPolicy, Listen, Matching};
+use ht_server::config::{GapPolicy, Listen, Matching, Secret};
 
 use super::*;
 use crate::config::layers::variable_of;
@@ -23,7 +23,7 @@ const EVERY: &[(&str, &str)] = &[
     ("origins.allow", r#"["https://*.example", "null"]"#),
     ("origins.require", "true"),
     ("internal.listen", r#""127.0.0.1:9""#),
-    ("internal.api_key", r#""key""#),
+    ("internal.api_key", r#"["key", "old"]"#),
     ("internal.hosts", r#"["gateway", "*.svc"]"#),
     ("backend.url", r#""http://api/v1/""#),
     ("backend.socket", r#""/run/api.sock""#),
@@ -131,7 +131,9 @@ fn assert_every(config: &Config) {
     assert_eq!(texts(&door.origins.allow), ["https://*.example", "null"]);
     assert!(door.x_forwarded_for && door.proxy_protocol && door.origins.require);
     assert_eq!(server.internal.listen.to_string(), "127.0.0.1:9");
-    assert_eq!(server.internal.api_key.as_ref().unwrap().0, "key");
+    let keys = server.internal.api_keys.iter();
+    let keys: Vec<_> = keys.map(|Secret(key)| key.as_str()).collect();
+    assert_eq!(keys, ["key", "old"]);
     assert_eq!(texts(&server.internal.hosts), ["gateway", "*.svc"]);
     assert_eq!(
         (server.matching, server.status_clients),

@@ -9,7 +9,7 @@ fn with_secret(name: &str, text: &str) -> Folder {
 }
 
 fn key_of(config: &Config) -> &str {
-    &config.server.internal.api_key.as_ref().unwrap().0
+    &config.server.internal.api_keys.first().unwrap().0
 }
 
 #[track_caller]

@@ -336,12 +336,12 @@ fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
         (
             &[("HT_LIMITS__INBOX_BYTES", "25MiB")][..],
             "HT_LIMITS__INBOX_BYTES: ",
-            [mib(50), mib(25), mib(25)],
+            [mib(50), mib(25), mib(25), 1, 0],
         ),
         (
             &[("HT_LIMITS__OUTBOX_TOTAL_BYTES", "38MiB")],
             "HT_LIMITS__OUTBOX_TOTAL_BYTES: ",
-            [mib(50), mib(38), mib(100) / 8],
+            [mib(50), mib(38), mib(100) / 8, 1, 0],
         ),
         // The largest of those that were written is named.
         (
@@ -350,7 +350,24 @@ fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
                 ("HT_LIMITS__INBOX_BYTES", "60MiB"),
             ],
             "HT_LIMITS__INBOX_BYTES: ",
-            [mib(40), mib(25), mib(60)],
+            [mib(40), mib(25), mib(60), 1, 0],
+        ),
+        // Bodies of triggers and connections that are not websockets yet take memory, too.
+        (
+            &[("HT_LIMITS__TRIGGERS_IN_FLIGHT", "12MiB")],
+            "HT_LIMITS__TRIGGERS_IN_FLIGHT: ",
+            [mib(50), mib(25), mib(100) / 8, mib(12), mib(100) / 8 / 4],
+        ),
+        (
+            &[("HT_LIMITS__HANDSHAKES", "3000")],
+            "HT_LIMITS__HANDSHAKES: ",
+            [
+                mib(50),
+                mib(25),
+                mib(100) / 8,
+                mib(100) / 8 / 2,
+                (4_024 << 13) - mib(50) / 4,
+            ],
         ),
     ] {
         let all = |written: &[(&'static str, &'static str)]| {
@@ -361,11 +378,13 @@ fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
             panic!("{written:?}")
         };
         let text = mistakes.to_string();
-        let [clients, outboxes, inboxes] = sizes;
+        let [clients, outboxes, inboxes, triggers, unfinished] = sizes;
         let sentence = format!(
             "limits.client_total_bytes ({clients} bytes), limits.outbox_total_bytes ({outboxes} \
-             bytes) and limits.inbox_bytes ({inboxes} bytes) together reach limits.memory_bytes \
-             (104857600 bytes): lower one of them or raise limits.memory_bytes"
+             bytes), limits.inbox_bytes ({inboxes} bytes), limits.triggers_in_flight ({triggers} \
+             bytes) and limits.handshakes (connections of 8 KiB each: {unfinished} bytes beyond a \
+             quarter of limits.client_total_bytes) together reach limits.memory_bytes (104857600 \
+             bytes): lower one of them or raise limits.memory_bytes"
         );
         assert!(text.contains(&sentence), "{text}");
         assert!(text.contains(named), "{text}");

@@ -83,10 +83,13 @@ impl Builder {
     #[track_caller]
     pub(crate) fn start(self) -> Gateway {
         let mut gateway = self.spawn(Stdio::piped());
-        let public = gateway.wait_for_line("browsers connect to ");
-        let internal = gateway.wait_for_line("triggers, metrics and health are on ");
-        gateway.public = Some(Address::parse(public.split(' ').next().unwrap_or_default()));
-        gateway.internal = Some(Address::parse(internal.trim_end()));
+        // In the log as JSON the text ends with a quote.
+        let address = |gateway: &Gateway, line: &str| {
+            let rest = gateway.wait_for_line(line);
+            Address::parse(rest.split([' ', '"']).next().unwrap_or_default())
+        };
+        gateway.public = Some(address(&gateway, "browsers connect to "));
+        gateway.internal = Some(address(&gateway, "triggers, metrics and health are on "));
         gateway
     }
 

@@ -1,6 +1,8 @@
 //! How the memory of the process is divided.
 
 use crate::config::ServerLimits;
+use crate::public::HEAD_BYTES_MIN;
+use crate::public::limits::{OTHER_CONNECTIONS, unfinished_max};
 
 /// `limits.memory_bytes`, and how it is divided. In bytes; 0 is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,15 @@ pub struct MemoryBounds {
     pub address: usize,
     /// Of these, of the connections of one user.
     pub user: usize,
+    /// Of connections that are not websockets yet, beyond what they may have of `clients`: however
+    /// little they send, each has a buffer.
+    pub unfinished: usize,
+    /// What `limits.triggers_in_flight` is by default.
+    pub triggers_default: usize,
+    /// What `limits.handshakes` is by default.
+    pub handshakes_default: usize,
+    /// What `unfinished` is at most by default.
+    pub unfinished_default: usize,
 }
 
 /// Most memory that outboxes have by default, in bytes.
@@ -25,10 +36,14 @@ const OUTBOXES: usize = 256 << 20;
 /// Most memory that publications which wait for shards have by default, in bytes.
 const INBOXES: usize = 64 << 20;
 
+/// The fewest handshakes that may be under way by default, however little memory there is.
+const HANDSHAKES_MIN: usize = 256;
+
 impl ServerLimits {
     /// The bounds of memory in a process that may have `allowance` bytes, if that is known. By
-    /// default an eighth of `memory_bytes` is left for the process itself, connections and
-    /// triggers.
+    /// default an eighth of `memory_bytes` is left for what is not for clients and publications.
+    /// Of what is left half is for triggers in flight, a quarter for connections that are not
+    /// websockets yet, and the rest for the process itself.
     #[must_use]
     pub fn memory_bounds(&self, allowance: Option<usize>) -> MemoryBounds {
         // Four fifths: more would leave too little for the system's own buffers.
@@ -41,13 +56,104 @@ impl ServerLimits {
             (OUTBOXES.min(whole / 4), INBOXES.min(whole / 8))
         };
         let clients = self.client_total_bytes.unwrap_or(whole / 2);
+        // As in `Accounts`: so much of it handshakes may have.
+        let quarter = clients / 4;
+        let unfinished = match clients {
+            0 => 0,
+            _ => (unfinished_max(self) * HEAD_BYTES_MIN).saturating_sub(quarter),
+        };
+        let usual = Self::default();
+        let outboxes = self.outbox_total_bytes.unwrap_or(outboxes);
+        let inboxes = self.inbox_bytes.unwrap_or(inboxes);
+        let (triggers_default, handshakes_default, unfinished_default) = if whole == 0 {
+            (usual.triggers_in_flight, usual.handshakes, usize::MAX)
+        } else {
+            let given = clients.saturating_add(outboxes).saturating_add(inboxes);
+            let left = whole.saturating_sub(given).min(whole / 8);
+            let triggers = usual.triggers_in_flight.min(left / 2);
+            let fit = ((quarter + left / 4) / HEAD_BYTES_MIN).saturating_sub(OTHER_CONNECTIONS);
+            let handshakes = match clients {
+                0 => usual.handshakes,
+                _ => fit.clamp(HANDSHAKES_MIN, usual.handshakes),
+            };
+            // Zero would be no bound.
+            (triggers.max(1), handshakes, left / 4)
+        };
         MemoryBounds {
             process,
-            outboxes: self.outbox_total_bytes.unwrap_or(outboxes),
+            outboxes,
             clients,
-            inboxes: self.inbox_bytes.unwrap_or(inboxes),
+            inboxes,
             address: self.client_bytes_per_address.unwrap_or(clients / 8),
             user: self.client_bytes_per_user.unwrap_or(clients / 8),
+            unfinished,
+            triggers_default,
+            handshakes_default,
+            unfinished_default,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn the_defaults_fit_into_whatever_memory_there_is() {
+        for (process, handshakes, triggers) in [
+            (16 * MIB, HANDSHAKES_MIN, MIB),
+            (100 * MIB, 976, 100 * MIB / 16),
+            (400 * MIB, 6_976, 25 * MIB),
+            (1_024 * MIB, 10_000, 64 * MIB),
+            (16 << 30, 10_000, 64 * MIB),
+        ] {
+            let asked = ServerLimits {
+                memory_bytes: Some(process),
+                ..ServerLimits::default()
+            };
+            let bounds = asked.memory_bounds(None);
+            assert_eq!(bounds.handshakes_default, handshakes, "{process}");
+            assert_eq!(bounds.triggers_default, triggers, "{process}");
+            let limits = ServerLimits {
+                handshakes,
+                triggers_in_flight: triggers,
+                ..asked
+            };
+            let bounds = limits.memory_bounds(None);
+            let unfinished = bounds.unfinished.min(bounds.unfinished_default);
+            assert!(bounds.unfinished == unfinished || handshakes == HANDSHAKES_MIN);
+            let sum = bounds.clients + bounds.outboxes + bounds.inboxes + unfinished + triggers;
+            assert!(sum < process, "{sum} of {process}");
+        }
+    }
+
+    #[test]
+    fn idle_connections_count_beyond_the_quarter_that_clients_have_for_them() {
+        for (clients, handshakes, expected) in [
+            (64 * MIB, 1_024, 0),
+            (64 * MIB, 1_025, 8 << 10),
+            (4 * MIB, 3_072, 31 * MIB),
+            // Without a bound of clients there is none for these.
+            (0, 3_072, 0),
+        ] {
+            let limits = ServerLimits {
+                client_total_bytes: Some(clients),
+                handshakes,
+                ..ServerLimits::default()
+            };
+            let bounds = limits.memory_bounds(Some(1 << 30));
+            assert_eq!(bounds.unfinished, expected, "{clients} {handshakes}");
+        }
+    }
+
+    #[test]
+    fn where_the_memory_is_not_known_the_defaults_are_the_usual_ones() {
+        let limits = ServerLimits::default();
+        let bounds = limits.memory_bounds(None);
+        assert_eq!(bounds.process, 0);
+        assert_eq!(bounds.handshakes_default, limits.handshakes);
+        assert_eq!(bounds.triggers_default, limits.triggers_in_flight);
     }
 }

@@ -5,11 +5,17 @@ use std::fmt::Write as _;
 use prometheus_client::metrics::MetricType;
 
 use crate::metrics::Metric;
-use crate::metrics::PREFIX;
 use crate::metrics::Read;
 use crate::metrics::table::SECTIONS;
 
 const INTRODUCTION: &str = include_str!("introduction.md");
+
+/// The labels of the program, and what they say.
+const BUILD_LABELS: [&str; 3] = [
+    "`version`, as `high-templar --version` prints it",
+    "`commit`, of the source that it was built from, or `unknown`",
+    "`rustc`, the version of the compiler",
+];
 
 /// The reference of every metric: `docs/metrics.md`.
 #[must_use]
@@ -28,9 +34,8 @@ pub fn markdown() -> String {
 }
 
 fn describe(metric: &Metric, out: &mut String) {
-    let Metric {
-        name, help, worry, ..
-    } = metric;
+    let Metric { help, worry, .. } = metric;
+    let name = metric.full_name();
     let kind = metric.kind();
     let suffix = match kind {
         MetricType::Counter => "_total",
@@ -39,7 +44,7 @@ fn describe(metric: &Metric, out: &mut String) {
     let kind = kind.as_str();
     write(
         out,
-        format_args!("\n### `{PREFIX}_{name}{suffix}`\n\n{help}.\n\n- Type: {kind}\n"),
+        format_args!("\n### `{name}{suffix}`\n\n{help}.\n\n- Type: {kind}\n"),
     );
     match &metric.read {
         Read::CounterBy(label, words, _) | Read::GaugeBy(label, words, _) => {
@@ -50,12 +55,19 @@ fn describe(metric: &Metric, out: &mut String) {
         Read::GaugeByShard(_) | Read::SecondsByShard(_) => {
             out.push_str("- Label: `shard`, its number from 0\n")
         }
+        Read::Build => {
+            for label in BUILD_LABELS {
+                write(out, format_args!("- Label: {label}\n"));
+            }
+        }
         Read::Gauge(_)
         | Read::Seconds(_)
         | Read::Histogram(_)
         | Read::Counter(_)
         | Read::BrokerGauge(_)
-        | Read::BrokerCounter(_) => {}
+        | Read::BrokerCounter(_)
+        | Read::ProcessGauge(_)
+        | Read::ProcessCounter(_) => {}
     }
     write(out, format_args!("- When to worry: {worry}\n"));
 }

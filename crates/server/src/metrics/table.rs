@@ -227,6 +227,9 @@ metrics! {
         counted internal_errors by "status" ["400" "401" "403" "404" "405" "408" "413" "415" "421" "503" "504" "other"];
             "Requests to the internal listener that were refused"
             "`401`, `403` and `421` are somebody who should not be there, a wrong key, or a name that `internal.hosts` does not have. `503` and `504` are triggers that were not published, or not for sure."
+        counted api_key_uses by "position" ["1" "2" "3" "4" "5" "6" "7" "8"];
+            "Requests to the internal listener that carried a key of `internal.api_key`, by the position of the key in the list"
+            "Not by itself. While a key is being replaced: the old key can be removed once the counter of its position stands still."
     }
 
     "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {
@@ -292,6 +295,33 @@ metrics! {
         counted triggers_shed;
             "Requests to `/trigger/` that were turned away because memory was short"
             "When it grows at all: what they held was not published by this node."
+    }
+
+    "Process", "What Prometheus' own client libraries report of every program, by the same names." {
+        observed build_info = Read::Build;
+            "1, with labels that say which program this is"
+            "Not by itself: whether all nodes run the same version, and what a change of other metrics came with."
+        observed process_cpu_seconds = Read::ProcessCounter(|process| process.cpu_seconds);
+            "Total user and system CPU time spent in seconds"
+            "When its rate nears the number of cores that the node may use: deliveries wait for the processor."
+        observed process_resident_memory_bytes = Read::ProcessGauge(|process| process.resident_bytes);
+            "Resident memory size in bytes"
+            "See `memory_bytes`, which is the same number a moment earlier."
+        observed process_virtual_memory_bytes = Read::ProcessGauge(|process| process.virtual_bytes);
+            "Virtual memory size in bytes"
+            "Not by itself: the allocator reserves much more than it uses."
+        observed process_open_fds = Read::ProcessGauge(|process| process.open_fds);
+            "Number of open file descriptors"
+            "When it nears `process_max_fds`: new connections wait. Each connection takes one."
+        observed process_max_fds = Read::ProcessGauge(|process| process.max_fds);
+            "Maximum number of open file descriptors"
+            "When it is below `limits.connections`: raise the hard limit (`LimitNOFILE`)."
+        observed process_start_time_seconds = Read::ProcessGauge(|process| process.start_seconds);
+            "Start time of the process since unix epoch in seconds"
+            "When it changes and nobody deployed: the process was restarted, and all of its clients reconnected."
+        observed process_threads = Read::ProcessGauge(|process| process.threads);
+            "Number of OS threads in the process"
+            "When it grows steadily."
     }
 
     "Hooks", "Telling the API who came and went." {

@@ -103,7 +103,9 @@ fn refuse_origin(
         Foreign::Page(page) => format!("the Origin {page}"),
     };
     if let Some(suppressed) = public.node.throttles.tell("origin") {
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
         let remedy = remedy_for(foreign, |page| door.origins.change_for(page));
         tracing::warn!(%client, host, suppressed, "refused a websocket with {what}. {remedy}");
     }

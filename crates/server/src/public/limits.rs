@@ -18,7 +18,7 @@ use crate::respond;
 use crate::respond::Body;
 
 /// Connections beyond `limits.handshakes` that may send a request or read an answer.
-const OTHER_CONNECTIONS: usize = 1_024;
+pub(crate) const OTHER_CONNECTIONS: usize = 1_024;
 
 /// When whoever found no place should try again, where nothing better is known.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -94,7 +94,7 @@ pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
 }
 
 /// How many connections may be no websockets yet.
-pub(super) fn unfinished_max(limits: &ServerLimits) -> usize {
+pub(crate) fn unfinished_max(limits: &ServerLimits) -> usize {
     (handshakes_max(limits) + OTHER_CONNECTIONS).min(Semaphore::MAX_PERMITS)
 }
 

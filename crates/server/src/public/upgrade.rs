@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ht_backend::{Answer, Credentials, Failure};
 use ht_core::shard::{Admission, Welcome};
 use ht_proto::close::Close;
-use ht_proto::grant::GrantList;
+use ht_proto::grant::{GrantList, Unusable};
 use ht_proto::page::{self, Unsendable};
 use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
@@ -170,6 +170,7 @@ impl Visitor {
         credentials: Credentials,
         agreed: Agreed,
     ) -> Self {
+        warn_of_unusable(public, id, list.unusable.as_ref());
         warn_of_unsendable(public, id, &list.text);
         let message = server::authorized(&list.text).into();
         let admission = Admission::Admitted(public.grants.intern(list.rooms));
@@ -201,6 +202,23 @@ impl Visitor {
 
 /// Longest room that is logged, in characters.
 const ROOM_SHOWN: usize = 200;
+
+/// Logs a grant that grants nothing, because no request can name such a room.
+fn warn_of_unusable(public: &Public, connection: Uuid, unusable: Option<&Unusable>) {
+    let Some(Unusable { item, problem }) = unusable else {
+        return;
+    };
+    if let Some(suppressed) = public.node.throttles.tell("unusable-grant") {
+        let room: String = item.chars().take(ROOM_SHOWN).collect();
+        tracing::warn!(
+            %connection,
+            room,
+            suppressed,
+            "a grant of the backend permits nothing: {problem}. Correct it in allowed_rooms, and in \
+             the triggers for that room"
+        );
+    }
+}
 
 /// Logs a grant that no page can make use of, because JavaScript cannot send its number.
 fn warn_of_unsendable(public: &Public, connection: Uuid, rooms: &str) {

@@ -1,0 +1,68 @@
+//! The keys of the internal listener: whether a request carries one, and which.
+
+use http::{HeaderMap, header};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::config::{API_KEYS_MAX, Secret};
+
+/// The positions of keys as they stand in metrics, counted from 1.
+const POSITIONS: [&str; API_KEYS_MAX] = ["1", "2", "3", "4", "5", "6", "7", "8"];
+
+/// The position of the key that a request carries; none if it carries none of these. Each key is
+/// compared in constant time, and all of them whichever it is.
+pub(super) fn used(headers: &HeaderMap, keys: &[Secret]) -> Option<&'static str> {
+    let given = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let (scheme, given) = given.split_at_checked("Bearer ".len())?;
+    if !scheme.eq_ignore_ascii_case(b"Bearer ") {
+        return None;
+    }
+    let (mut is_known, mut used) = (Choice::from(0), 0_u64);
+    for (index, Secret(key)) in (0_u64..).zip(keys) {
+        let is_this = given.ct_eq(key.as_bytes());
+        used.conditional_assign(&index, is_this & !is_known);
+        is_known |= is_this;
+    }
+    if !bool::from(is_known) {
+        return None;
+    }
+    usize::try_from(used)
+        .ok()
+        .and_then(|used| POSITIONS.get(used))
+        .copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_position_of_the_key_is_told() {
+        let all: Vec<_> = (1..=API_KEYS_MAX).map(|n| format!("key-{n}")).collect();
+        let all: Vec<_> = all.iter().map(String::as_str).collect();
+        for (keys, authorization, expected) in [
+            (&["new", "old"][..], "Bearer new", Some("1")),
+            (&["new", "old"], "Bearer old", Some("2")),
+            (&["new", "old"], "bearer old", Some("2")),
+            (&["same", "same"], "Bearer same", Some("1")),
+            (&all, "Bearer key-8", Some("8")),
+            (&["new", "old"], "Bearer newold", None),
+            (&["new", "old"], "Bearer ne", None),
+            (&["new", "old"], "Bearer  new", None),
+            (&["new", "old"], "Bearer ", None),
+            (&["new", "old"], "Basic new", None),
+            (&["new", "old"], "new", None),
+            (&["new", "old"], "", None),
+            (&[], "Bearer new", None),
+        ] {
+            let keys: Vec<_> = keys.iter().map(|key| Secret((*key).to_owned())).collect();
+            let mut headers = HeaderMap::new();
+            let value = HeaderValue::from_static(authorization);
+            headers.insert(header::AUTHORIZATION, value);
+            assert_eq!(used(&headers, &keys), expected, "{authorization:?}");
+        }
+        let keys = [Secret("new".to_owned())];
+        assert_eq!(used(&HeaderMap::new(), &keys), None);
+    }
+}
