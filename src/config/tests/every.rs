@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ht_backend::config::HeaderSource;
-use ht_server::config::{GapPolicy, Listen, Matching, Secret};
+use ht_server::config::{GapPolicy, Listen, Matching, OriginsWritten, Secret};
 
 use super::*;
 use crate::config::layers::variable_of;
@@ -311,7 +311,13 @@ fn the_printed_file_is_valid_and_all_default() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let same = good(&plain, &[]);
+    let mut same = good(&plain, &[]);
+    // The list of origins is written now, and empty.
+    let origins = &mut same.server.door.origins;
+    assert!(
+        matches!(&origins.written, OriginsWritten::Line(line) if line.starts_with("high-templar.toml:"))
+    );
+    origins.written = OriginsWritten::Nowhere;
     assert_eq!(format!("{:?}", same.server), format!("{:?}", config.server));
     assert_eq!(
         format!("{:?}", same.backend),
