@@ -253,7 +253,7 @@ settings! {
     limits_handshakes_per_second: usize, "limits.handshakes_per_second", count(0, 1_000_000), ServerLimits::default().handshakes_per_second,
         "Handshakes of one address in a second, on average over ten seconds; a further one is answered with 429. Addresses are counted like those of `limits.connections_per_address`. 0: no bound.";
     limits_handshakes: usize, "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
-        "Handshakes under way at once, the wait for the API included; a further one is answered with 503. A connection that is not a websocket yet takes 8 KiB at least, however little it sends: what these and 1,024 more take beyond a quarter of `limits.client_total_bytes` counts towards `limits.memory_bytes`. The default is lower where that is below about 600 MiB.";
+        "Handshakes under way at once, the wait for the API included; a further one is answered with 503. A connection that is not a websocket yet takes 8 KiB at least, however little it sends: what these and 1,024 more take beyond a quarter of `limits.client_total_bytes` counts towards `limits.memory_bytes`. The default is lower where that is below 552 MiB.";
     limits_handshake_timeout: Duration, "limits.handshake_timeout", period(100 * MS, HOUR), ServerLimits::default().handshake_timeout,
         "Time from a request's head to the answer that makes it a websocket, the wait for the API included. Whoever waits longer is not authorized, and told by 1013 to come back later.";
     limits_head_timeout: Duration, "limits.head_timeout", period(100 * MS, HOUR), ServerLimits::default().head_timeout,
