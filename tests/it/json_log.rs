@@ -74,7 +74,7 @@ fn values_of_visitors_and_publishers_have_their_types() {
     let backend = StubBackend::new(|seen| {
         if seen.is_bootstrap() {
             let rooms = json!([{"room": "*"}, {"id": 7.0}]);
-            let rooms = rooms.to_string().replace("]", ", {\"id\": 1e400}]");
+            let rooms = rooms.to_string().replace("]", ", {\"id\": 1e-400}]");
             Reply::json(
                 "200 OK",
                 format!("{{\"allowed_rooms\": {rooms}, \"id\": 7}}"),
@@ -140,7 +140,7 @@ fn values_of_visitors_and_publishers_have_their_types() {
         "elsewhere.example"
     );
     assert_eq!(line(&lines, "no web page can ask")["room"], "{\"id\":7.0}");
-    assert_eq!(line(&lines, "permits nothing")["room"], "{\"id\": 1e400}");
+    assert_eq!(line(&lines, "permits nothing")["room"], "{\"id\": 1e-400}");
     assert_eq!(line(&lines, "a hook failed")["hook"], "connect");
     assert_eq!(line(&lines, "for drain.delay")["delay_ms"], 1);
     let closing = line(&lines, "closing the connections");

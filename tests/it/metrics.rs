@@ -96,7 +96,7 @@ fn the_process_and_the_program_are_described_as_everywhere() {
     let limit = limit
         .and_then(|line| line.split_whitespace().nth(3))
         .expect("a limit");
-    assert_eq!(value("process_max_fds"), limit.parse().expect(limit));
+    assert_eq!(value("process_max_fds"), limit.parse::<f64>().expect(limit));
     let files = std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).expect("its files");
     let (files, open) = (files.count() as f64, value("process_open_fds"));
     // One more or less for the connection that asks.

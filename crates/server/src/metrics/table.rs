@@ -299,7 +299,7 @@ metrics! {
 
     "Process", "What Prometheus' own client libraries report of every program, by the same names." {
         observed build_info = Read::Build;
-            "1, with labels that say which program this is"
+            "Version, commit and compiler that this program was built from, as labels of the constant 1"
             "Not by itself: whether all nodes run the same version, and what a change of other metrics came with."
         observed process_cpu_seconds = Read::ProcessCounter(|process| process.cpu_seconds);
             "Total user and system CPU time spent in seconds"
