@@ -355,8 +355,8 @@ class TestWithoutADatabase:
         assert wire.requests == [published(1)]
 
     def test_transactions_by_hand(self, wire, monkeypatch):
-        from django.db import connection
-
+        # Itself: in place of what a proxy does not have, `monkeypatch` leaves nothing.
+        connection = connections["default"]
         monkeypatch.setitem(connection.settings_dict, "AUTOCOMMIT", False)
         monkeypatch.setattr(connection, "connection", None)
         with pytest.warns(UncommittedDataWarning, match="by hand"):
