@@ -135,75 +135,75 @@ settings! {
     listen: Listen, "listen", Address, any_tcp("0.0.0.0:5000"),
         "Where browsers connect, at `websocket_path`. Nothing that can publish or inspect is served here.";
     websocket_path: String, "websocket_path", UrlPath, DoorConfig::default().websocket_path,
-        "The path of the websocket on `listen`, as it arrives here: where a proxy in front removes a prefix, without it. It is served with and without the slash at its end.";
+        "Path of the WebSocket on `listen`, as the gateway receives it: without a prefix that a proxy removes. It is served with and without the trailing slash.";
     root_health: bool, "root_health", Flag, DoorConfig::default().root_health,
-        "Answer `GET /` on `listen` with 200, for load balancers that check nothing else; with 503 once the node shuts down. `/health` is there in any case.";
+        "Respond to `GET /` on `listen` with 200, for load balancers that check nothing else, and with 503 during shutdown. `/health` is always available.";
     listen_mode: u32, "listen_mode", Mode, 0o660,
-        "Permission bits of the unix sockets that `listen` and `internal.listen` make.";
+        "Permission bits of the unix sockets that `listen` and `internal.listen` create.";
     threads: usize, "threads", count(0, 1_024), 0,
-        "Threads that carry connections. 0 takes one for each core.";
+        "Network threads (shards). 0: one per core.";
     trusted_proxies: Vec<Trusted>, "trusted_proxies", Listed::<Trusted>::of("trusted_proxies", r#"["10.0.0.0/8", "192.0.2.1", "unix"]"#), TrustedProxies::default().entries(),
-        "Where proxies are that may say for whom they ask: their `X-Real-IP` is passed on to the API, and limits and logs go by it. From anybody else it is dropped, and the API is told the peer's own address. `unix` stands for unix sockets.";
+        "Networks of trusted reverse proxies. Their `X-Real-IP` is used as the client address, for limits, rate limits and logs, and forwarded to the API. From other peers it is dropped, and the API gets the peer's address. `unix` stands for unix sockets.";
     x_forwarded_for: bool, "x_forwarded_for", Flag, false,
-        "Where a trusted proxy sends no `X-Real-IP`, take the rightmost address of its `X-Forwarded-For` that is not a trusted proxy's, and tell the API that one.";
+        "If a trusted proxy sends no `X-Real-IP`, use the rightmost address of its `X-Forwarded-For` that is not a trusted proxy's.";
     proxy_protocol: bool, "proxy_protocol", Flag, false,
-        "Connections from trusted proxies begin with a header of the PROXY protocol, version 1 or 2. One that does not is closed. From anybody else no such header is read.";
+        "Connections from trusted proxies must begin with a PROXY protocol header, version 1 or 2; others are closed. From other peers no such header is read.";
 
     python_variables: PythonVariables, "python_variables", Choose::<PythonVariables>::one(), PythonVariables::Auto,
-        "When the variables of the Python version count. `auto`: always in the environment and in the file that `ENV_FILE` names; in an `.env` file that merely lies nearby, which may be another program's, only where nothing else sets `backend.url` or `backend.socket`. `always`: in such a file, too. `never`: nowhere.";
+        "When the variables of the Python version are used. `auto`: always from the environment and the file that `ENV_FILE` names; from an `.env` file nearby, which may be another program's, only if nothing else sets `backend.url` or `backend.socket`. `always`: in such a file, too. `never`: nowhere.";
 
     origins_allow: Vec<OriginPattern>, "origins.allow", Listed::<OriginPattern>::of("origins.allow", r#"["https://app.example", "https://*.example.com"]"#), Vec::new(),
-        "Pages that may open a websocket, beside those of the host that it is asked of, whatever their port. `*` stands for whatever comes before the first dot, `[\"*\"]` opens the gateway to every page of the web. Others get 403. Packaged apps and extensions have origins of their own (`tauri://localhost`, `capacitor://localhost`, `app://*`, `file://`, `chrome-extension://<id>`), and pages without one (sandboxed frames, data: URLs) send `null`, which then stands for such pages of every site. A list called `origins` at the top of the file, or `HT_ORIGINS`, means the same.";
+        "Origins whose pages may open a WebSocket, in addition to those of the request's own host, whatever their port. `*` matches everything before the first dot; `[\"*\"]` allows every page of the web. Others get 403. Packaged apps and extensions have origins of their own (`tauri://localhost`, `capacitor://localhost`, `app://*`, `file://`, `chrome-extension://<id>`), and pages without one (sandboxed frames, data: URLs) send `null`, which then stands for such pages of every site. A list called `origins` at the top of the file, or `HT_ORIGINS`, means the same.";
     origins_require: bool, "origins.require", Flag, false,
-        "Refuse clients that send no `Origin`, too. Browsers send one, other programs need not.";
+        "Also reject clients without an `Origin` header. Browsers always send one, other programs need not.";
 
     internal_listen: Listen, "internal.listen", Address, any_tcp("127.0.0.1:8002"),
-        "Where triggers, metrics and health are served. Beyond this machine it needs `internal.api_key`.";
+        "Internal listener: triggers, metrics and health checks. On addresses other than loopback it requires `internal.api_key`.";
     internal_api_key: Vec<Secret>, "internal.api_key", ApiKeys { key: "internal.api_key" }, Vec::new(),
         "API key that requests to `/trigger/` and `/metrics` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: nothing is asked.";
     internal_hosts: Vec<HostPattern>, "internal.hosts", Listed::<HostPattern>::of("internal.hosts", r#"["gateway", "*.svc.cluster.local"]"#), Vec::new(),
-        "Names by which `internal.listen` may be addressed, in the header `Host`, beside IP addresses, `localhost` and names below it. A request for any other name gets 421 unless it carries `internal.api_key`, because a web page whose name is made to resolve to this machine (DNS rebinding) could otherwise read what is served here. `*.` stands for any subdomain, `[\"*\"]` turns the check off. Unix sockets take every name.";
+        "Host names that requests to `internal.listen` may use, in addition to IP addresses, `localhost` and names below it. A request for any other name gets 421 unless it carries `internal.api_key`, because a web page whose host name is made to resolve to this machine (DNS rebinding) could otherwise read the responses. `*.` matches any subdomain, `[\"*\"]` disables the check. Unix sockets accept every name.";
 
     backend_url: Option<String>, "backend.url", BaseUrl, None,
-        "Your HTTP API, ending in a slash. The paths below are appended to it as they are. The only setting that must be given.";
+        "URL of your HTTP API, ending in a slash. The paths below are appended to it unchanged. The only required setting.";
     backend_socket: Option<PathBuf>, "backend.socket", File, None,
         "Reach the API over this unix socket. `backend.url` then begins with `http://` and still gives the path and the `Host`. Empty: over TCP.";
     backend_bootstrap: String, "backend.bootstrap", RelativePath, "bootstrap/".to_owned(),
-        "Called with GET for every visitor; status 200 admits, and `allowed_rooms` in the answer says to which rooms.";
+        "Called with GET for every client that connects. Status 200 accepts the client, and `allowed_rooms` in the response lists its rooms.";
     backend_timeout: Duration, "backend.timeout", period(10 * MS, HOUR), secs(10),
-        "Time for one bootstrap call, from connecting to the end of the answer.";
+        "Time limit of one bootstrap call, from connecting to the end of the response.";
     backend_user_id_path: Vec<String>, "backend.user_id_path", Steps, Vec::new(),
-        "Where the user's id stands in the bootstrap answer, as a list of keys. Empty: it is not read.";
+        "Where the user's id is in the bootstrap response, as a list of keys. Empty: not used.";
     backend_headers: Vec<HeaderChange>, "backend.headers", Headers, Vec::new(),
         "Headers to send to the API beyond the usual ones; see below.";
     backend_max_in_flight: usize, "backend.max_in_flight", count(1, 100_000), 64,
-        "Bootstrap calls under way at once; further visitors wait in line, at most for `backend.timeout`. Match it to what the API can serve at once.";
+        "Concurrent bootstrap calls; further clients wait in a fair queue, at most for `backend.timeout`. Match it to the concurrency of the API.";
     backend_max_waiting: usize, "backend.max_waiting", count(0, 1_000_000), 10_000,
-        "Visitors that wait in line, in which client addresses take turns. Further ones are told to come back later, and so is the last of the address that has most of them there when another address needs the room.";
+        "Length of that queue, in which client addresses take turns. Further clients are closed with 1013 and reconnect later, as is the last one of the address with most entries when another address needs the slot.";
     backend_coalesce: Duration, "backend.coalesce", period(Duration::ZERO, secs(60)), Duration::ZERO,
-        "Visitors from one address with the very same forwarded headers (the tabs of one browser) share a bootstrap call that waits in line. With a time here they also share one that went out no longer ago, and its answer: who connects right after the permissions changed may then hear those from before. 0: every answer is newer than the connection.";
+        "Clients of one address with exactly the same forwarded headers (the tabs of one browser) share a bootstrap call that waits in the queue. With a time here they also share a call that was sent up to that long ago, and its response: a client that connects right after its permissions changed may then get the old ones. 0: every response is newer than the connection.";
     backend_circuit_failures: usize, "backend.circuit_failures", count(0, 1_000_000), 10,
-        "Circuit breaker: after so many calls in a row without an answer (no connection, timeout, cut off, status 502, 503 or 504) the gateway makes a call of its own, without anybody's credentials. If that is not answered either, no visitor is asked about any more, and clients are told at once to retry later. One such call is enough where the failures come from so many distinct addresses and credentials, three in a row where they do not. 0: it never opens.";
+        "Circuit breaker: after so many consecutive calls without a usable response (no connection, timeout, truncated, status 502, 503 or 504) the gateway sends a request of its own, without credentials. If that fails too, the circuit opens: the API is not called, and clients are closed at once with 1013 and reconnect later. One such request is enough if the failures come from so many distinct addresses and credentials, three in a row otherwise. 0: it never opens.";
     backend_circuit_backoff: Duration, "backend.circuit_backoff", period(10 * MS, HOUR), secs(1),
-        "Time after which the gateway tries the API again, with a call of its own; any answer but 502, 503 or 504 closes the circuit. It doubles with each try that fails, and chance shortens it by up to a half.";
+        "Time after which the gateway probes the API again, with a request of its own; any response except 502, 503 or 504 closes the circuit. Exponential backoff with jitter: it doubles with each failure, and is shortened at random by up to a half.";
     backend_circuit_backoff_max: Duration, "backend.circuit_backoff_max", period(10 * MS, HOUR), secs(30),
-        "Longest such time.";
+        "Longest backoff of the circuit breaker.";
     backend_forward_bytes_max: usize, "backend.forward_bytes_max", size(KIB, MIB), FORWARD_BYTES_MAX,
-        "Longest request head that a visitor's forwarded headers may make of a call to the API, names and line ends included; more is answered with 431 before the API is asked. Keep it below what the API's server reads: 4 KiB is the default of uWSGI (`buffer-size`), 8 KiB that of nginx and gunicorn for a line. `high-templar check` tries it.";
+        "Longest request head of a bootstrap call, with forwarded headers, names and line ends; longer ones get 431 before the API is called. Keep it below the limit of the API's server: 4 KiB is the default of uWSGI (`buffer-size`), 8 KiB that of nginx and gunicorn for a line. `high-templar check` tests it.";
     backend_answer_bytes_max: usize, "backend.answer_bytes_max", size(KIB, GIB), 4 * MIB,
-        "Longest bootstrap answer that is read.";
+        "Longest bootstrap response that is accepted.";
     backend_tls_verify: bool, "backend.tls_verify", Flag, true,
-        "Check the API's certificate. Switch it off in development only.";
+        "Verify the API's TLS certificate. Disable it in development only.";
     backend_tls_ca_file: Option<PathBuf>, "backend.tls_ca_file", File, None,
         "PEM file with the authorities to trust. Empty: those of the system.";
 
     auth_first_frame: bool, "auth.first_frame", Flag, AuthConfig::default().first_frame,
-        "Whether a visitor that brought neither cookie nor parameter may send its token in the first frame. It must then send one: who comes without anything is not asked about.";
+        "Whether a client without a cookie and a parameter may send its token in the first frame. It then must send one: the API is not called for clients without credentials.";
     auth_first_frame_timeout: Duration, "auth.first_frame_timeout", period(100 * MS, HOUR), AuthConfig::default().first_frame_timeout,
         "Time for that frame; it counts under `limits.handshakes`.";
 
     hooks_connect: Option<HookCall>, "hooks.connect", Call, None,
-        "Called after a visitor was admitted, with the same headers as bootstrap. Empty: no call.";
+        "Called after a client was accepted, with the same headers as the bootstrap call. Empty: no call.";
     hooks_ping: Option<HookCall>, "hooks.ping", Call, None,
         "Called at a client's `ping`. Empty: no call.";
     hooks_disconnect: Option<HookCall>, "hooks.disconnect", Call, None,
@@ -249,27 +249,27 @@ settings! {
     limits_connections_per_address: usize, "limits.connections_per_address", count(0, 10_000_000), ServerLimits::default().connections_per_address,
         "Open connections of one address, those on their way in included; a further one is answered with 429. An IPv6 network of 64 bits counts as one address. It holds where the address is known, so not for visitors behind a trusted proxy that does not say for whom it asks. 0: no bound.";
     limits_connections_per_user: usize, "limits.connections_per_user", count(0, 10_000_000), ServerLimits::default().connections_per_user,
-        "Open connections of one user, as `backend.user_id_path` tells users; a further one is not authorized and closed with 4100. 0: no bound.";
+        "Open connections of one user, if `backend.user_id_path` identifies users; a further one is refused and closed with 4100. 0: no limit.";
     limits_handshakes_per_second: usize, "limits.handshakes_per_second", count(0, 1_000_000), ServerLimits::default().handshakes_per_second,
-        "Handshakes of one address in a second, on average over ten seconds; a further one is answered with 429. Addresses are counted like those of `limits.connections_per_address`. 0: no bound.";
+        "Rate limit: handshakes of one address per second, on average over ten seconds; a further one gets 429. Addresses are counted as for `limits.connections_per_address`. 0: no limit.";
     limits_handshakes: usize, "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
         "Handshakes under way at once, the wait for the API included; a further one is answered with 503. A connection that is not a websocket yet takes 8 KiB at least, however little it sends: what these and 1,024 more take beyond a quarter of `limits.client_total_bytes` counts towards `limits.memory_bytes`. The default is lower where that is below 552 MiB.";
     limits_handshake_timeout: Duration, "limits.handshake_timeout", period(100 * MS, HOUR), ServerLimits::default().handshake_timeout,
-        "Time from a request's head to the answer that makes it a websocket, the wait for the API included. Whoever waits longer is not authorized, and told by 1013 to come back later.";
+        "Time limit from a request's head to the WebSocket, the wait for the API included. A client that waits longer is closed with 1013 and reconnects later.";
     limits_head_timeout: Duration, "limits.head_timeout", period(100 * MS, HOUR), ServerLimits::default().head_timeout,
-        "Time for a client to send its whole request head.";
+        "Time limit for a client to send its complete request head.";
     limits_head_bytes: usize, "limits.head_bytes", size(8 * KIB, MIB), ServerLimits::default().head_bytes,
         "Longest request head.";
     limits_idle_timeout: Duration, "limits.idle_timeout", period(Duration::ZERO, DAY), secs(300),
-        "A connection without a message from its client for this long is closed. 0: never.";
+        "Idle timeout: a connection without a message from its client for this long is closed. 0: never.";
     limits_message_bytes: usize, "limits.message_bytes", size(KIB, 2 * MIB), Limits::default().message_bytes,
         "Longest message of a client, as it comes and inflated; beyond it the connection is closed with 1009. Nothing valid is longer than `limits.room_bytes` and `limits.request_id_bytes` together and 256 bytes: where those are raised, the default grows with them. One message is processed in one go: 1 MiB takes about 8 ms, in which nothing else of its thread is served.";
     limits_message_timeout: Duration, "limits.message_timeout", period(Duration::ZERO, HOUR), Duration::from_millis(Limits::default().message_timeout),
         "Time from the first byte of a client's message to its last, however many fragments it has. Beyond it the connection is evicted and closed with 4002. 0: no limit.";
     limits_messages_per_second: usize, "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
-        "Messages and control frames of one client in a second; ten times as many may come at once, into which the subscriptions of a page that comes back must fit. Beyond it the connection is closed with 4200. 0: no limit.";
+        "Rate limit: messages and control frames of one client per second, with a burst of ten times as many, which must fit the subscriptions of a page that reconnects. Beyond it the connection is closed with 4200. 0: no limit.";
     limits_inflated_bytes_per_second: usize, "limits.inflated_bytes_per_second", size(0, GIB), Limits::default().inflated_bytes_per_second,
-        "Bytes that the compressed messages of one client inflate to in a second; ten times as many may come at once. A kilobyte can inflate to a megabyte, so the rate of messages alone does not bound the work. Beyond it the connection is closed with 4200. 0: no limit.";
+        "Rate limit: bytes that the compressed messages of one client inflate to per second, with a burst of ten times as many. A kilobyte can inflate to a megabyte, so the rate of messages alone does not limit the work. Beyond it the connection is closed with 4200. 0: no limit.";
     limits_subscriptions: usize, "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
         "Subscriptions of one connection; a further one is answered `too-many-subscriptions`. One whose room and `requestId` together are longer than 1 KiB counts once for each KiB begun, so that this bounds what a client takes in memory, too.";
     limits_names_per_room: usize, "limits.names_per_room", count(1, 1_000), Limits::default().names_per_room,
@@ -281,11 +281,11 @@ settings! {
     limits_room_depth: usize, "limits.room_depth", count(1, 100), Limits::default().room_depth,
         "How deep the values of a room may nest; 1 is a flat room.";
     limits_outbox_bytes: usize, "limits.outbox_bytes", size(0, GIB), Limits::default().outbox_bytes,
-        "Bytes that may wait for a slow connection; one that gets more is evicted. One message may be longer, for who keeps up. 0: no bound.";
+        "Bytes queued for a slow consumer; beyond it the connection is evicted. A single message may be longer for clients that keep up. 0: no limit.";
     limits_outbox_age: Duration, "limits.outbox_age", period(Duration::ZERO, HOUR), ServerLimits::default().outbox_age,
-        "A connection for which something waits is evicted if it takes neither all of it nor 16 KiB of it in this time. 0: never.";
+        "A connection with queued data is evicted if it accepts neither all nor 16 KiB of it in this time. 0: never.";
     limits_outbox_total_bytes: Option<usize>, "limits.outbox_total_bytes", Memory { min: 0 }, None,
-        "Bytes that may wait for all slow connections together; a large publication that many wait for counts once. Beyond it those are evicted that stood still for longest. Keep it well above `limits.trigger_bytes`. `auto`: a quarter of `limits.memory_bytes`, at most 256 MiB. 0: no bound.";
+        "Bytes queued for all slow consumers together; a large publication in several outboxes counts once. Beyond it, the one stalled for longest is evicted first, unless another holds at least twice as much. Keep it well above `limits.trigger_bytes`. `auto`: a quarter of `limits.memory_bytes`, at most 256 MiB. 0: no limit.";
     limits_client_total_bytes: Option<usize>, "limits.client_total_bytes", Memory { min: 0 }, None,
         "Bytes that all clients together may make the gateway keep beside outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Connections that are no websockets yet count 8 KiB or what they have sent, the larger, and may have a quarter of it: beyond that those that send more than 8 KiB are closed, and nobody is evicted for them. Beyond the whole the connections that hold most, of the addresses that hold most, are evicted and closed with 1013. Together with `limits.outbox_total_bytes`, `limits.inbox_bytes`, `limits.triggers_in_flight` and what idle connections take (see `limits.handshakes`) it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no bound.";
     limits_client_bytes_per_address: Option<usize>, "limits.client_bytes_per_address", Memory { min: 0 }, None,
@@ -293,7 +293,7 @@ settings! {
     limits_client_bytes_per_user: Option<usize>, "limits.client_bytes_per_user", Memory { min: 0 }, None,
         "The same for the connections of one user, as `backend.user_id_path` tells users. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
     limits_memory_bytes: Option<usize>, "limits.memory_bytes", Memory { min: 0 }, None,
-        "Memory of the process above which visitors and triggers are turned away (503, 1013), until a tenth of it is free again: what is resident, but no more than what is allocated and a quarter of that. `auto`: four fifths of the machine's memory, or of the control group's where that is less. 0: no bound.";
+        "Memory of the process above which new clients and triggers are rejected (503, 1013), until a tenth of it is free again: resident memory, but at most 1.25 times the allocated memory. `auto`: four fifths of the machine's memory, or of the control group's if that is less. 0: no limit.";
     limits_trigger_bytes: usize, "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,
         "Longest body of `POST /trigger/` and longest message of the broker.";
     limits_triggers_per_request: usize, "limits.triggers_per_request", count(1, 1_000_000), ServerLimits::default().triggers_per_request,
@@ -303,38 +303,38 @@ settings! {
     limits_triggers_in_flight: usize, "limits.triggers_in_flight", size(0, 64 * GIB), ServerLimits::default().triggers_in_flight,
         "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. They count as they arrive. One alone always fits; one that has made no progress for a second makes room for others. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`; where that is below 1 GiB, the default is a sixteenth of it, and less where the other bounds leave less. 0: no bound.";
     limits_trigger_ids: usize, "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
-        "Trigger ids that are remembered to recognise a repetition. 0: none, and every trigger is delivered.";
+        "Trigger ids that are remembered to detect duplicates. 0: none, and every trigger is delivered.";
     limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
-        "Requests and messages with publications that may wait for a thread before publishers wait, too: those alone whose rooms have a subscriber there, for at most two seconds each, and for half a second where the thread takes nothing.";
+        "Requests and messages with publications that may be queued for a thread before publishers wait too (back-pressure): only those whose rooms have a subscriber there, for at most two seconds each, and for half a second if the thread takes nothing.";
     limits_inbox_bytes: Option<usize>, "limits.inbox_bytes", Memory { min: MIB }, None,
         "Bytes of publications that may wait for all threads together, each with an equal part; one request or message always fits. From half of its part on publishers wait as with `limits.inbox`. Beyond it the thread drops the publications that wait for it, which counts as a gap: its clients reconnect and fetch again. See `limits.client_total_bytes` for what it must fit into together with others. `auto`: an eighth of `limits.memory_bytes`, at most 64 MiB.";
 
     keepalive_interval: Duration, "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
-        "A client that was not heard of for this long gets a control ping, which browsers answer by themselves. The default stays below the minute after which common proxies end a silent connection. Answers are no messages: `limits.idle_timeout` goes on. 0: no pings.";
+        "A client that sent nothing for this long gets a control ping, which browsers answer automatically. The default is below the minute after which common proxies close idle connections. The answers are not messages, so `limits.idle_timeout` still applies. 0: no pings.";
     keepalive_timeout: Duration, "keepalive.timeout", period(MS, DAY), KeepaliveConfig::default().timeout,
-        "How long a client has to answer the ping, with any byte; then it is closed with 4001.";
+        "Time limit for a response to the ping, any byte; then the connection is closed with 4001.";
 
     tcp_send_buffer: usize, "tcp.send_buffer", size(0, GIB), TcpOptions::default().send_buffer,
-        "`SO_SNDBUF` of visitors' sockets: what the system keeps for a client before anything waits in the gateway. Linux takes twice the number. 0: the system decides, and lets it grow, up to `net.ipv4.tcp_wmem`, for those that have shown to take much; set some 128 KiB where the system's own memory is short.";
+        "`SO_SNDBUF` of clients' sockets: bytes that the kernel buffers for a client before data is queued in the gateway. Linux doubles the number. 0: the kernel decides, and lets it grow up to `net.ipv4.tcp_wmem` for fast clients; set about 128 KiB if kernel memory is short.";
     tcp_user_timeout: Duration, "tcp.user_timeout", period(Duration::ZERO, HOUR), TcpOptions::default().user_timeout,
-        "`TCP_USER_TIMEOUT` of visitors' sockets: a peer that acknowledges nothing of what was sent, or has no room for more, for this long is gone. Above `limits.outbox_age`, so that slow clients are evicted and counted before. 0: the system's own, some fifteen minutes.";
+        "`TCP_USER_TIMEOUT` of clients' sockets: a connection ends if the peer acknowledges no sent data, or has no buffer space, for this long. It is above `limits.outbox_age`, so that slow consumers are evicted and counted first. 0: the kernel's default, about fifteen minutes.";
 
     drain_delay: Duration, "drain.delay", period(Duration::ZERO, HOUR), DrainConfig::default().delay,
-        "How long, after SIGTERM, `/ready` is red while the port stays open and everything is served as before: time for load balancers and Kubernetes endpoints to send newcomers elsewhere. A second signal ends it. 0: the port closes at once.";
+        "How long after SIGTERM `/ready` is 503 while the port stays open and everything is served as before, so that load balancers and Kubernetes endpoints can send new clients elsewhere. A second signal ends it. 0: the port closes at once.";
     drain_period: Duration, "drain.period", period(Duration::ZERO, HOUR), DrainConfig::default().period,
-        "How long closing the connections takes when there are many, so that their clients do not all come back at once; at most half of `drain.timeout`. 0: all at once.";
+        "Time over which many connections are closed in waves, so that their clients do not all reconnect at once; at most half of `drain.timeout`. 0: all at once.";
     drain_timeout: Duration, "drain.timeout", period(Duration::ZERO, HOUR), DrainConfig::default().timeout,
         "How long everything after `drain.delay` may take: connections are closed, hooks called, the broker's messages acknowledged. What is left then is dropped, hooks that hang included, and the process ends within another second. Keep the sum of `drain.delay` and this below the time that your supervisor waits before it kills: 10 seconds for `docker stop`, `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.";
 
     recovery_gap_old: GapPolicy, "recovery.gap_old", Choose::<GapPolicy>::one(), GapPolicy::default(),
         "What happens to clients when the node may have missed publications. `reconnect`: the connections that were open are closed with 1012 `gap <ms>`, so that clients reconnect and fetch again. `ignore`: the gap is only logged and counted in `gaps_total`.";
     recovery_gap_period: Duration, "recovery.gap_period", period(Duration::ZERO, HOUR), RecoveryConfig::default().gap_period,
-        "How long closing the connections for a gap takes when there are many, so that their clients do not all ask the API at once; few connections take less, at 100 a second. 0: all at once.";
+        "Time over which many connections are closed in waves after a gap, so that their clients do not all call the API at once; few connections take less, at 100 a second. 0: all at once.";
 
     readiness_probe_interval: Duration, "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
-        "Time between two probes that the node sends itself the way triggers go: through the broker, if there is one, and to every thread. 0: none.";
+        "Time between two probes that the node sends to itself on the path of triggers: through the broker, if there is one, and to every thread. 0: none.";
     readiness_probe_timeout: Duration, "readiness.probe_timeout", period(10 * MS, HOUR), ReadinessConfig::default().probe_timeout,
-        "How long a probe may take before `/ready` turns red.";
+        "How long a probe may take before `/ready` is 503.";
 
     log_level: Level, "log.level", Choose::<Level>::one(), Level::Info,
         "What is logged. The variable `RUST_LOG` wins if it is set.";
@@ -347,18 +347,21 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("", "The listener for browsers."),
     (
         "origins",
-        "Which pages may open a websocket. Browsers send cookies along whoever asks, so this is what \
-         keeps other sites from listening as your users.",
+        "Which pages may open a WebSocket. Browsers send cookies with requests from any page, so this \
+         prevents other sites from subscribing as your users.",
     ),
     ("internal", "The listener for your API and for operators."),
-    ("backend", "Your HTTP API: who may enter, and which rooms."),
+    (
+        "backend",
+        "Your HTTP API: authentication and permissions for rooms.",
+    ),
     (
         "auth",
-        "How visitors may say who they are, beside cookies, parameters and subprotocols.",
+        "How clients may authenticate, in addition to cookies, parameters and subprotocols.",
     ),
     (
         "hooks",
-        "Calls that tell your API who came, is there and went.",
+        "Calls that notify your API of connects, pings and disconnects (presence).",
     ),
     ("rabbitmq", "Triggers over RabbitMQ."),
     ("rooms", "How rooms match."),
@@ -366,17 +369,17 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("compression", "Compressed messages (RFC 7692)."),
     (
         "limits",
-        "Bounds. All of them include the number itself. 0 is no bound where a setting says so; the others have one always, because without it a single client or request could take all memory, or a place for ever.",
+        "Limits and rate limits. The number itself is still allowed. 0 means no limit where a setting says so; the others always apply, because without them a single client or request could use all memory, or a slot forever.",
     ),
     (
         "keepalive",
-        "Pings to clients that say nothing, to find those that are gone.",
+        "Pings to silent clients, to detect dead connections.",
     ),
-    ("tcp", "Options of visitors' sockets."),
+    ("tcp", "Options of clients' sockets."),
     ("drain", "Graceful shutdown."),
     (
         "recovery",
-        "What clients are told when publications may not have reached this node (a gap).",
+        "How clients are notified when publications may not have reached this node (a gap).",
     ),
     ("readiness", "Whether this node may get traffic: `/ready`."),
     ("log", "The log."),

@@ -69,7 +69,7 @@ fn describe(metric: &Metric, out: &mut String) {
         | Read::ProcessGauge(_)
         | Read::ProcessCounter(_) => {}
     }
-    write(out, format_args!("- When to worry: {worry}\n"));
+    write(out, format_args!("- When to alert: {worry}\n"));
 }
 
 fn write(out: &mut String, text: std::fmt::Arguments<'_>) {

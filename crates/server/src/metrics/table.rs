@@ -81,152 +81,152 @@ macro_rules! metrics {
 }
 
 metrics! {
-    "Connections", "Who is here, and who was let go." {
+    "Connections", "Open, refused and evicted connections." {
         observed connections = Read::Gauge(|now| now.node.connections.load(Ordering::Acquire));
-            "Admitted connections that are open"
-            "When it nears `limits.connections`, or falls to nothing within seconds."
+            "Open connections that were admitted"
+            "When it nears `limits.connections`, or drops to 0 within seconds."
         observed shard_connections = Read::GaugeByShard(|now| now.node.connections_by_shard().collect());
-            "Admitted connections by shard; they differ by the few that left last"
-            "When one shard has many more than the others: they are given out evenly."
+            "Open connections by shard; they differ by the few that were closed last"
+            "When one shard has many more than the others: they are distributed evenly."
         observed rooms = Read::Gauge(|now| now.node.census.rooms());
-            "Rooms that have a subscriber"
+            "Rooms with at least one subscriber"
             "Not by itself; with `subscriptions` it explains memory."
         observed subscriptions = Read::Gauge(|now| now.totals.subscriptions);
             "Subscriptions"
-            "When it grows and `connections` does not: a page subscribes again and again."
+            "When it grows while `connections` does not: a page subscribes repeatedly."
         observed admitted = Read::Counter(|now| now.totals.admitted);
             "Connections that were admitted"
-            "When it grows much faster than usual: pages reconnect, see `evictions` and the close codes."
+            "When it grows much faster than usual: clients reconnect, see `evictions` and the close codes."
         observed refused = Read::Counter(|now| now.totals.refused);
-            "Visitors that were refused or failed"
-            "When it outgrows `admitted`: `bootstraps` says why."
+            "Clients that were refused, or could not be checked"
+            "When it outgrows `admitted`: see `bootstraps` for the cause."
         observed evictions = Read::CounterBy(
             "reason",
             || Eviction::ALL.iter().map(|reason| reason.as_str()).collect(),
             |now| now.totals.evictions.to_vec(),
         );
-            "Connections ended to protect the others, by the limit that was reached"
-            "When it goes on growing: clients cannot keep up with what is published to them. `outbox_total_bytes` says that memory for all of them is short. Those that begin with `client_` are clients that make the gateway keep much, `message_timeout` those that do not finish a message: an attack, or a bound that is too low for your pages."
+            "Connections evicted (disconnected) to protect the others, by the limit that was reached"
+            "When it keeps growing. `outbox_bytes` and `outbox_age`: slow consumers. `outbox_total_bytes`: too little memory for all outboxes. `client_…`: clients that use much memory. `message_timeout`: clients that do not finish a message; an attack, or a limit that is too low for your pages."
         observed violations = Read::Counter(|now| now.totals.violations);
-            "Connections that broke the websocket protocol or a size limit"
-            "When it grows steadily: a client has a bug, or something between it and here has."
+            "Connections that violated the WebSocket protocol or a size limit"
+            "When it grows steadily: a bug in a client, or in a proxy in front."
         observed idle_timeouts = Read::Counter(|now| now.totals.idle_timeouts);
-            "Connections closed because their client said nothing for too long"
-            "When it follows `admitted`: the pages send no `ping`."
+            "Connections closed by the idle timeout"
+            "When it tracks `admitted`: clients are not sending `ping`."
         observed no_pongs = Read::Counter(|now| now.totals.no_pongs);
-            "Connections closed because their client did not answer a control ping"
-            "Not by itself: phones and laptops go to sleep. When it jumps, a network between here and many clients went away."
+            "Connections closed because their client did not respond to a control ping (keepalive)"
+            "Not by itself: phones and laptops sleep. When it jumps: the network to many clients failed."
     }
 
-    "Visitors", "From the handshake to the API's answer." {
+    "Handshakes", "From the handshake to the API's response." {
         observed backend_calls_in_flight = Read::Gauge(|now| now.node.guard().in_flight as u64);
-            "Bootstrap calls under way"
-            "When it stays at `backend.max_in_flight`: the API is as busy as it may be, and visitors wait."
+            "Bootstrap calls in progress"
+            "When it stays at `backend.max_in_flight`: the API is at its limit, and clients wait."
         observed backend_waiting = Read::Gauge(|now| now.node.guard().waiting as u64);
-            "Bootstrap calls that wait in line for their turn"
-            "When it does not fall again: more visitors come than the API can serve."
+            "Bootstrap calls that wait in the fair queue"
+            "When it does not fall again: clients connect faster than the API can serve."
         observed backend_shared = Read::Counter(|now| now.node.guard().shared);
-            "Visitors who shared the bootstrap call of another with the very same credentials"
-            "Not by itself: calls that the API was spared."
+            "Clients that shared a bootstrap call with another one of the same credentials"
+            "Not by itself: calls that the API did not have to serve."
         observed backend_circuit_open = Read::Gauge(|now| u64::from(now.node.guard().circuit_open));
-            "1 while the backend circuit breaker is open: the API did not answer the gateway either"
-            "When it is 1 for longer than a restart of the API takes: nobody new gets in."
+            "1 while the backend circuit breaker is open: the API did not respond to the gateway's own probes"
+            "When it is 1 for longer than a restart of the API takes: new clients are not accepted."
         observed backend_circuit_opened = Read::Counter(|now| now.node.guard().circuit_opened);
             "Times that the backend circuit breaker opened"
             "When it grows by more than the API's restarts."
         counted handshake_errors by "reason" ["handshake" "head" "forward" "forward-bytes" "token" "authenticate" "origin" "proxy-protocol" "handshakes" "handshake-bytes"
             "handshakes-per-address" "connections" "connections-per-address" "unfinished-per-address" "connections-per-user" "handshakes-per-second" "handshake-timeout" "memory" "leaving"];
-            "Visitors refused by the gateway itself"
-            "`memory`, `handshakes`, `connections` and those `per-address`, `per-user` and `per-second` are limits that are reached: visitors are sent away. `handshake-timeout` is a backend that lets visitors wait too long. `origin` are pages of other sites; many at once may be your own behind a proxy that changes `Host`: the log names them. `proxy-protocol` is a balancer that does not speak it. `handshake-bytes` are long request heads and first frames while all of them hold a quarter of `limits.client_total_bytes`. `forward-bytes` are visitors whose cookies are longer than `backend.forward_bytes_max`. `leaving` are those who were on their way in when the node left. The others are clients that do not speak the protocol."
+            "Handshakes rejected by the gateway itself, by reason (403, 429, 503 and others)"
+            "`memory`, `handshakes`, `connections`, `…-per-address`, `…-per-user` and `…-per-second`: a limit or rate limit is reached. `handshake-timeout`: the backend is too slow. `origin`: pages of other sites; many may be your own pages behind a proxy that changes `Host`, see the log. `proxy-protocol`: a load balancer that does not send it. `handshake-bytes`: long request heads and first frames while all of them hold a quarter of `limits.client_total_bytes`. `forward-bytes`: cookies longer than `backend.forward_bytes_max`. `leaving`: handshakes in progress during shutdown. The others: clients that violate the protocol."
         counted bootstraps by "outcome" [
             "admitted" "status" "allowed-rooms" "connect" "tls" "closed" "timeout" "busy" "line-full"
             "circuit-open" "server-error" "redirect" "protocol" "content-type" "encoding" "too-large" "truncated" "not-utf-8"
             "not-json" "not-object"
         ];
-            "What became of visitors at the backend"
-            "Every outcome but `admitted` and `status` is the backend's fault or the configuration's. After `busy`, `line-full` and `circuit-open` it was not even asked. `server-error` is a status that is not about the visitor (5xx, 429), as while the API is deployed: clients reconnect. `status` is any other answer but 200, and `redirect` is usually a login page: many at once are a login that has ended."
+            "Results of bootstrap calls"
+            "Every outcome except `admitted` and `status` is a fault of the backend or the configuration. With `busy`, `line-full` and `circuit-open` it was not called. `server-error`: a status that does not concern the user (5xx, 429), for example during a deployment; clients reconnect. `status`: any other status than 200; many at once: expired sessions. `redirect`: usually a login page."
         counted accept_waits by "listener" ["public" "internal"];
-            "Times that a new connection had to wait because every place for one was taken"
-            "When it grows: `public` are connections that are not websockets yet, see `limits.handshakes`; `internal` are publishers and probes, of which 1,024 are served at once. The log says what to do."
+            "Times that a new connection had to wait because all slots for new connections were in use"
+            "When it grows. `public`: connections before the upgrade, see `limits.handshakes`. `internal`: publishers and probes, of which 1,024 are served at once. The log has the remedy."
         counted accept_errors;
-            "Times that no connection could be accepted"
-            "When it grows at all: the process most likely has no file descriptor left."
+            "Errors of accepting a connection"
+            "When it grows at all: most likely the process is out of file descriptors."
     }
 
-    "Messages of clients", "What clients ask." {
+    "Messages of clients", "Requests and error replies." {
         observed messages = Read::Counter(|now| now.totals.messages);
             "Messages of clients, valid or not"
-            "When it outgrows the connections: one `ping` each half minute is usual."
+            "When it grows faster than the number of connections: one `ping` every 30 seconds each is usual."
         observed client_errors = Read::CounterBy(
             "code",
             || ErrorCode::ALL.iter().map(|code| code.as_str()).collect(),
             |now| now.totals.errors.to_vec(),
         );
             "Error replies to clients"
-            "`room-not-found` at every page load is a permission that pages count on and the API does not grant; the others are bugs of clients."
+            "`room-not-found` at every page load: a page needs a permission that the API does not grant. The others: bugs of clients."
     }
 
     "Deliveries", "From a publication to the sockets." {
         observed publications = Read::Counter(|now| now.totals.publications);
             "Publications matched, per shard"
-            "Not by itself: the shards' work, beside `triggers`."
+            "Not by itself: the work of the shards, compared with `triggers`."
         observed deliveries = Read::Counter(|now| now.totals.deliveries);
-            "Publish frames handed to the system"
-            "When it stands still while `triggers` grows and pages are open."
+            "Publish frames written to sockets"
+            "When it does not grow while `triggers` grows and pages are open."
         observed shard_turn_seconds_max = Read::SecondsByShard(|now| now.node.longest_turns());
             "Longest turn of a shard in the last one to two minutes, in seconds: in a turn a shard serves all of its connections once, within a budget of work"
-            "When it is above 0.02 on a machine that is not overloaded: deliveries and pings of that shard wait as long. A machine without idle time makes turns longer, too; `compression.level` and `limits.message_bytes` above their defaults as well."
+            "When it is above 0.02 on a machine that is not overloaded: deliveries and pings of that shard are delayed by as much. An overloaded machine makes turns longer, as do `compression.level` and `limits.message_bytes` above their defaults."
         observed undelivered = Read::Counter(|now| now.totals.undelivered);
             "Publish frames that were lost with their connection"
             "When it grows faster than connections end: see `evictions`."
         observed queued_frames = Read::Gauge(|now| now.totals.queued);
-            "Publish frames that wait for slow clients"
-            "When it goes on growing: many clients are slow at once, or the network is."
+            "Publish frames queued for slow consumers"
+            "When it keeps growing: many slow consumers, or a slow network."
         observed outbox_bytes = Read::Gauge(|now| now.node.outboxes.bytes() as u64);
-            "Memory that holds what waits for slow clients, in bytes; a large publication that many wait for counts once"
-            "When it nears `limits.outbox_total_bytes`: those who stand still for longest are about to be evicted."
+            "Bytes queued for slow consumers in all outboxes; a large publication in several of them counts once"
+            "When it nears `limits.outbox_total_bytes`: slow consumers are about to be evicted."
         observed deflated_publications = Read::Counter(|now| now.totals.deflated);
             "Publications that were compressed, each once"
-            "Not by itself: what compression costs, beside the bytes below."
+            "Not by itself: the cost of compression, with the bytes below."
         observed deflate_input_bytes = Read::Counter(|now| now.totals.deflate_bytes_in);
-            "Bytes of the publications that were compressed, before"
+            "Bytes of compressed publications before compression"
             "Not by itself."
         observed deflate_output_bytes = Read::Counter(|now| now.totals.deflate_bytes_out);
-            "The same bytes after; what did not become smaller counts as it was"
-            "When it is near the input: the data does not compress, switch `compression.enabled` off."
+            "The same after compression; incompressible ones count unchanged"
+            "When it is near the input: the data does not compress, disable `compression.enabled`."
     }
 
     "Triggers", "From the API to the order of publications." {
         observed trigger_bytes_in_flight = Read::Gauge(|now| now.node.triggers_in_flight.bytes());
             "Bytes of the bodies of `/trigger/` that are being read, parsed or placed"
-            "When it stays near `limits.triggers_in_flight`: shards or broker are slower than the API."
+            "When it stays near `limits.triggers_in_flight`: the shards or the broker are slower than the API."
         observed inbox_queued = Read::GaugeByShard(|now| now.node.by_inbox(inbox::Sender::len));
-            "Inputs, most of them requests or messages with publications, that wait for each thread"
+            "Inputs queued for each thread, most of them requests or messages with publications"
             "When it stays near `limits.inbox`: publishers wait for this thread (back-pressure)."
         observed inbox_bytes = Read::GaugeByShard(|now| now.node.by_inbox(inbox::Sender::bytes));
-            "Bytes of publications that wait for each thread"
-            "When it grows steadily: the thread is behind. At its part of `limits.inbox_bytes` it drops them: see `publications_missed`."
+            "Bytes of publications queued for each thread"
+            "When it grows steadily: the thread is behind. At its share of `limits.inbox_bytes` it drops them: see `publications_missed`."
         counted triggers;
-            "Triggers that got a place in the order, repetitions included"
-            "When it stands still while the API publishes."
+            "Triggers that were accepted and ordered, duplicates included"
+            "When it does not grow while the API publishes."
         counted trigger_duplicates;
-            "Triggers whose id was seen before: accepted, not delivered again"
-            "When it grows steadily: the API does not hear the answers, see `internal_errors`."
+            "Duplicate triggers: their id was seen before, accepted but not delivered again"
+            "When it grows steadily: the API does not receive the responses, see `internal_errors`."
         counted back_pressure;
-            "Waits of publishers for a thread whose inbox was full"
+            "Waits of publishers for a thread with a full inbox (back-pressure)"
             "When it grows steadily: more is published than that thread can deliver. Give the node more cores, raise `threads`, or publish less."
         counted publications_missed;
-            "Publications that a thread dropped because it was too far behind; counted for each thread"
+            "Publications that a thread dropped because it was too far behind, counted per thread"
             "When it grows at all: the clients of that thread were closed with 1012 `gap` to fetch again. A warning names the thread."
         counted trigger_overloads;
             "Requests to `/trigger/` refused because `limits.triggers_in_flight` was reached"
-            "When it grows at all: what is refused is lost if the API does not send it again."
+            "When it grows at all: the publications are lost unless the API retries."
         counted internal_connections_refused;
-            "Connections to the internal listener that were closed because their address has three quarters of all"
-            "When it grows at all: a program opens connections and does not reuse them."
+            "Connections to the internal listener that were closed because their address already has three quarters of all"
+            "When it grows at all: a program does not reuse its connections."
         counted internal_errors by "status" ["400" "401" "403" "404" "405" "408" "413" "415" "421" "503" "504" "other"];
-            "Requests to the internal listener that were refused"
-            "`401`, `403` and `421` are somebody who should not be there, a wrong key, or a name that `internal.hosts` does not have. `503` and `504` are triggers that were not published, or not for sure."
+            "Requests to the internal listener that were rejected, by status"
+            "`401`, `403` and `421`: an unauthorised program, a wrong key, or a host name missing in `internal.hosts`. `503`: not published. `504`: perhaps not published."
         counted api_key_uses by "position" ["1" "2" "3" "4" "5" "6" "7" "8"];
             "Requests to the internal listener that carried a key of `internal.api_key`, by the position of the key in the list"
             "Not by itself. While a key is being replaced: the old key can be removed once the counter of its position stands still."
@@ -234,17 +234,17 @@ metrics! {
 
     "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {
         observed ready = Read::Gauge(|now| u64::from(readiness::reasons(now.node).is_empty()));
-            "1 while the node may get traffic, as `/ready` says"
-            "When it is 0 and nobody restarts the node or the broker: `/ready` has the reason."
+            "1 while the node is ready for traffic, like `/ready`"
+            "When it is 0 without a restart of the node or the broker: `/ready` has the reason."
         observed probe_lag_seconds = Read::Seconds(|now| now.node.delivery.lag());
-            "Seconds that the last probe took which came through"
-            "When it is far above its usual value: triggers take as long. Near `readiness.probe_timeout` the node turns not ready."
+            "Duration of the last successful probe in seconds"
+            "When it is far above its usual value: triggers take as long. Beyond `readiness.probe_timeout` the node is not ready."
         observed probe_seconds = Read::Histogram(|now| now.node.delivery.lags());
-            "Seconds that probes took which came through"
-            "When its upper buckets fill: what triggers wait for the broker and the shards."
+            "Durations of successful probes in seconds"
+            "When its upper buckets fill: triggers wait for the broker or the shards."
         counted probe_failures by "reason" ["broker" "late" "shard"];
-            "Probes that did not come through within `readiness.probe_timeout`"
-            "When it grows at all. `broker`: it is away or takes nothing; `late`: the probe did not come back; `shard`: a thread is stuck or overloaded. Where the others took the probe the node stays ready, and `/ready` notes which did not."
+            "Probes that did not arrive within `readiness.probe_timeout`"
+            "When it grows at all. `broker`: it is unavailable or accepts nothing. `late`: the probe did not arrive back. `shard`: a thread is stuck or overloaded; the node stays ready while other threads reply, and `/ready` names the thread."
     }
 
     "Gaps", "Publications that may not have reached this node or a part of it." {
@@ -253,8 +253,8 @@ metrics! {
             || GapReason::all().map(GapReason::as_str).collect(),
             |now| now.node.gaps.counts(),
         );
-            "Times that publications may have been missed, by cause"
-            "When it grows at all: clients miss what others saw until they have reconnected. The warning `gap: this node may have missed publications` names cause and remedy."
+            "Times that publications may have been missed (gaps), by cause"
+            "When it grows at all: clients miss publications until they have reconnected. The warning `gap: this node may have missed publications` names cause and remedy."
         observed gap_closes = Read::Counter(|now| now.node.gaps.closed());
             "Connections closed with 1012 `gap` so that their clients fetch again"
             "When it grows without an outage of the broker: see `gaps`."
@@ -262,39 +262,39 @@ metrics! {
 
     "Broker", "Only on a node with a broker." {
         observed broker_up = Read::BrokerGauge(|broker| u64::from(broker.health() == Health::Ready));
-            "1 while triggers can come in from the broker"
+            "1 while the node can receive triggers from the broker"
             "When it is 0 for longer than a restart of the broker takes."
         observed broker_messages = Read::BrokerCounter(|broker| broker.counts().received);
             "Messages from the broker"
-            "When it stands still while others publish."
+            "When it does not grow while others publish."
         observed broker_rejected = Read::BrokerCounter(|broker| broker.counts().rejected);
-            "Messages from the broker that were no trigger"
-            "When it grows at all: a publisher sends something else, and nobody hears it."
+            "Messages from the broker that were not valid triggers"
+            "When it grows at all: a publisher sends something else, and it is dropped."
         observed broker_failures = Read::BrokerCounter(|broker| broker.counts().failures);
-            "Times that the broker was lost or could not be reached"
+            "Connections to the broker that were lost or failed"
             "When it grows by more than the broker's restarts."
     }
 
-    "Memory", "Whether the process has enough of it." {
+    "Memory", "Memory of the process and of what it holds for clients." {
         observed memory_bytes = Read::Gauge(|now| now.node.memory.resident());
             "Resident memory of the process"
-            "When it nears `limits.memory_bytes`, or grows and `connections` does not."
+            "When it nears `limits.memory_bytes`, or grows while `connections` does not."
         observed memory_allocated_bytes = Read::Gauge(|now| now.node.memory.allocated());
-            "Memory that the process has allocated, in bytes, without what the allocator keeps of what was freed"
-            "When it grows and neither `connections` nor `subscriptions` do. With a quarter for the allocator it is what `limits.memory_bytes` is compared with, where resident memory is more."
+            "Memory that the process has allocated, in bytes, without freed memory that the allocator retains"
+            "When it grows while neither `connections` nor `subscriptions` do. `limits.memory_bytes` is compared with 1.25 times this value, or with resident memory if that is less."
         observed memory_short = Read::Gauge(|now| u64::from(now.node.memory.is_short()));
-            "1 while visitors and triggers are turned away because memory is short"
-            "When it is 1: see `outbox_bytes`, `connections` and `subscriptions` for what takes it."
+            "1 while new clients and triggers are rejected because memory is short"
+            "When it is 1: see `outbox_bytes`, `connections` and `subscriptions` for what uses it."
         observed client_bytes = Read::GaugeBy(
             "kind",
             || Kind::ALL.iter().map(|kind| kind.as_str()).collect(),
             |now| Kind::ALL.iter().map(|&kind| now.node.accounts.bytes(kind) as u64).collect(),
         );
-            "Memory that clients hold beside outboxes, in bytes, by what it is kept for"
+            "Memory held for clients in addition to outboxes, in bytes, by purpose"
             "When the sum nears `limits.client_total_bytes`: the connections that hold most are about to be evicted, see `evictions`."
         counted triggers_shed;
-            "Requests to `/trigger/` that were turned away because memory was short"
-            "When it grows at all: what they held was not published by this node."
+            "Requests to `/trigger/` that were rejected because memory was short"
+            "When it grows at all: they were not published by this node."
     }
 
     "Process", "What Prometheus' own client libraries report of every program, by the same names." {
@@ -324,24 +324,24 @@ metrics! {
             "When it grows steadily."
     }
 
-    "Hooks", "Telling the API who came and went." {
+    "Hooks", "Notifying the API of connects and disconnects (presence)." {
         counted hooks;
             "Hooks that were called"
-            "When it stands still while connections come and go."
+            "When it does not grow while clients connect and disconnect."
         counted hook_errors by "reason" [
             "connect" "tls" "closed" "timeout" "busy" "redirect" "protocol" "content-type" "encoding" "too-large"
             "truncated" "not-utf-8" "not-json" "not-object"
         ];
-            "Hooks that got no answer"
-            "When it grows: the API does not know any more who is online."
+            "Hooks without a response"
+            "When it grows: the API's presence information is wrong."
         counted hooks_dropped;
             "Hooks lost because the queue was full"
             "When it grows at all: `hooks.queue` is full, the API is too slow for `hooks.max_in_flight`."
     }
 
-    "Log", "What the process says." {
+    "Log", "The log itself." {
         observed log_lines_dropped = Read::Counter(|_| LOG_LINES_DROPPED.load(Ordering::Relaxed));
-            "Lines of the log that were lost"
-            "When it grows at all: whoever reads the log is too slow, or its disk is full."
+            "Lines of the log that were dropped"
+            "When it grows at all: the log's reader is too slow, or its disk is full."
     }
 }
