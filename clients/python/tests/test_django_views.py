@@ -7,7 +7,6 @@ from datetime import timedelta
 import django
 import pytest
 from asgiref.sync import sync_to_async
-from django import dispatch
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
@@ -29,9 +28,6 @@ from high_templar.django import connection_closed
 from high_templar.django import connection_opened
 from high_templar.django import grants_for_user
 from high_templar.django import probe
-from high_templar.django import rooms_for_user
-from high_templar.django import user_offline
-from high_templar.django import user_online
 from high_templar.django.launch import KEY_HEADER
 from high_templar.django.launch import hook_key
 from high_templar.django.rooms import rooms_of
@@ -532,50 +528,3 @@ class TestHooks:
         answer = Client().post("/api/hooks/connect/", headers={KEY_HEADER: hook_key()})
         assert answer.status_code == 403
         assert told == []
-
-
-class TestOldNames:
-    """They work, and name their successors."""
-
-    def test_grants(self, client, anna):
-        client.force_login(anna)
-
-        with pytest.warns(DeprecationWarning, match="use grants_for_user") as caught:
-
-            @rooms_for_user
-            def old(user):
-                return {"target": "old"}
-
-        assert caught[0].filename == __file__
-        try:
-            assert {"target": "old"} in bootstrap(client).json()["allowed_rooms"]
-        finally:
-            unregister(old)
-
-    @pytest.mark.parametrize(
-        ("old", "successor", "events"),
-        [
-            (user_online, "connection_opened and connection_alive", ["connect", "ping"]),
-            (user_offline, "connection_closed", ["disconnect"]),
-        ],
-    )
-    @pytest.mark.parametrize("is_decorated", [True, False])
-    def test_signals(self, client, anna, old, successor, events, is_decorated):
-        client.force_login(anna)
-        told = []
-
-        def note(event, **_):
-            told.append(event)
-
-        connect = dispatch.receiver(old) if is_decorated else old.connect
-        with pytest.warns(DeprecationWarning, match=f"connect to {successor}") as caught:
-            connect(note)
-        # Where it is connected, and once: not at every event.
-        assert [warning.filename for warning in caught] == [__file__]
-        try:
-            for event in ("connect", "ping", "disconnect"):
-                headers = {KEY_HEADER: hook_key()}
-                assert client.post(f"/api/hooks/{event}/", headers=headers).status_code == 204
-        finally:
-            old.disconnect(note)
-        assert told == events

@@ -93,6 +93,16 @@ def test_a_proxy_that_ignores_it(own, proxy):
     assert waited < 10
 
 
+def test_it_is_tried_again_after_a_while(proxy, monkeypatch):
+    with Publisher(proxy.url, timeout=20) as publisher:
+        publisher.publish(NEWS, 1)
+        publisher.publish(NEWS, 2)
+        monkeypatch.setattr(publisher._transport, "_plain_until", 0.0)
+        publisher.publish(NEWS, 3)
+    asked = [expects for method, expects in proxy.seen if method == "POST"]
+    assert asked == [True, False, True]
+
+
 def test_a_short_timeout_is_enough(proxy):
     """That of a Django site."""
     deadline = Deadline(30)

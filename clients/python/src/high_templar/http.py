@@ -6,6 +6,7 @@ import json
 import re
 import ssl
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -31,6 +32,12 @@ IDLE_MAX = 8
 
 ANSWER_BYTES_MAX = 4 << 20
 """Longest answer that is read."""
+
+PLAIN_SECONDS = 300.0
+"""How long the body goes along unasked after a peer did not know ``Expect: 100-continue``.
+
+Not for ever: a gateway that was only slow once is to be asked first again.
+"""
 
 _EXPECTATION_FAILED = 417
 _SERVER_ERROR = 500
@@ -113,7 +120,7 @@ class HttpTransport:
         self.address = Address(url, ssl_context)
         self.name = self.address.url
         self._connect_timeout = connect_timeout
-        self._expects = True
+        self._plain_until = 0.0
         self._head = f"Host: {self.address.endpoint.authority}\r\nAccept: application/json\r\n"
         if api_key:
             if not (api_key.isascii() and api_key.isprintable()):
@@ -194,7 +201,7 @@ class HttpTransport:
 
     def _talk(self, connection: Connection, request: _Request, deadline: Deadline) -> Response:
         """One request over one connection, which is kept if it may be used again."""
-        expects = bool(request.body) and self._expects
+        expects = bool(request.body) and time.monotonic() >= self._plain_until
         try:
             if not connection.is_connected:
                 connection.connect(deadline, self._connect_timeout)
@@ -217,13 +224,13 @@ class HttpTransport:
             self._keep(connection)
         else:
             connection.close()
-        if expects and response.status == _EXPECTATION_FAILED:
-            # Something in between does not know it: RFC 9110, section 10.1.1.
-            self._expects = False
+        is_refused = expects and response.status == _EXPECTATION_FAILED
+        if is_refused or response.ignored_expect:
+            # Something in between does not know it (RFC 9110, section 10.1.1): the next request
+            # need not wait as this one did.
+            self._plain_until = time.monotonic() + PLAIN_SECONDS
+        if is_refused:
             return self._talk(Connection(self.address.endpoint), request, deadline)
-        if response.ignored_expect:
-            # From now on the body goes along: another request need not wait as this one did.
-            self._expects = False
         return response
 
     def _is_alive(self, deadline: Deadline) -> bool:
