@@ -196,9 +196,9 @@ export interface ConnectionStatus {
    */
   readonly code: number | null;
   /**
-   * Why: the gateway's reason, or one of the client's: `no-pong`, `connect-timeout`, `unreachable`
-   * (the handshake failed: no server, 404, 403), `url` and `token` (the function failed). In
-   * `failed` without a close code it is a sentence.
+   * Why: the gateway's reason, or one of the client's: `no-pong`, `connect-timeout`, `pagehide` (the
+   * page is in the back/forward cache), `unreachable` (the handshake failed: no server, 404, 403),
+   * `url` and `token` (the function failed). In `failed` without a close code it is a sentence.
    */
   readonly reason: string;
   /** The error behind `reason`, if there is one. */
