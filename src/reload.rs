@@ -12,6 +12,10 @@ use crate::config::Sources;
 use crate::config::Written;
 use crate::logging::LogLevel;
 
+/// Names the file that a launcher derived variables of the environment from, such as `settings.py`:
+/// a running process cannot read it again.
+const DERIVED_FROM: &str = "HIGH_TEMPLAR_DERIVED_FROM";
+
 /// Knows what is in force.
 pub(crate) struct Reloader {
     sources: Sources,
@@ -68,6 +72,9 @@ impl Reloader {
                 "the settings were read again, in force now: {}",
                 live.join(", ")
             ),
+        }
+        if let Some(source) = std::env::var(DERIVED_FROM).ok().filter(|it| !it.is_empty()) {
+            info!("{source} is read at a restart only: a change to it is not in force yet");
         }
         self.current = new;
     }

@@ -1,6 +1,7 @@
 """System checks, ``manage.py high_templar`` and ``manage.py ht_check``."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -328,6 +329,31 @@ def test_the_command_becomes_the_gateway():
         check=True,
     )
     assert ran.stdout.startswith("# Settings of high-templar.")
+
+
+def test_a_reload_does_not_read_settings_py():
+    """The command says so, and so does the gateway when it is asked to reload."""
+    command = subprocess.Popen(
+        [sys.executable, "-m", "django", "high_templar"],
+        cwd=TESTS,
+        env={
+            "DJANGO_SETTINGS_MODULE": "shop.settings",
+            "HT_LISTEN": "127.0.0.1:0",
+            "HT_INTERNAL__LISTEN": "127.0.0.1:0",
+            **path_variables(),
+        },
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = iter(command.stderr.readline, "")
+        assert "restart this command after a change" in next(lines)
+        assert any("health are on" in line for line in lines)
+        command.send_signal(signal.SIGHUP)
+        assert any("settings.py is read at a restart only" in line for line in lines)
+    finally:
+        command.kill()
+        command.communicate()
 
 
 def path_variables():

@@ -19,6 +19,9 @@ from high_templar.binary import execute
 from high_templar.django import launch
 from high_templar.django.conf import settings
 
+_DERIVED_FROM = "HIGH_TEMPLAR_DERIVED_FROM"
+"""Has the gateway say at SIGHUP that it cannot read this file again."""
+
 _HIDDEN = "(not shown)"
 _SECRET = re.compile("key|token|secret|password|auth|cookie", re.IGNORECASE)
 
@@ -65,7 +68,7 @@ class Command(BaseCommand):
         if "HT_ORIGINS" in os.environ:
             # Another name of the same.
             derived.pop("HT_ORIGINS__ALLOW", None)
-        environment = {**derived, **os.environ}
+        environment = {**derived, **os.environ, _DERIVED_FROM: "settings.py"}
         if options["print"]:
             for name in sorted(derived):
                 value = environment[name]
