@@ -247,7 +247,7 @@ settings! {
     limits_connections: usize, "limits.connections", count(0, 10_000_000), ServerLimits::default().connections,
         "Open connections of this node; a further one is answered with 503. 0: no bound.";
     limits_connections_per_address: usize, "limits.connections_per_address", count(0, 10_000_000), ServerLimits::default().connections_per_address,
-        "Open connections of one address, those on their way in included; a further one is answered with 429. An IPv6 network of 64 bits counts as one address. It holds where the address is known, so not for visitors behind a trusted proxy that does not say for whom it asks. 0: no bound.";
+        "Open connections of one address, handshakes in progress included; a further one gets 429. An IPv6 network of 64 bits counts as one address. It holds where the address is known, so not for clients behind a trusted proxy that does not say for whom it asks. 0: no bound.";
     limits_connections_per_user: usize, "limits.connections_per_user", count(0, 10_000_000), ServerLimits::default().connections_per_user,
         "Open connections of one user, if `backend.user_id_path` identifies users; a further one is refused and closed with 4100. 0: no limit.";
     limits_handshakes_per_second: usize, "limits.handshakes_per_second", count(0, 1_000_000), ServerLimits::default().handshakes_per_second,
