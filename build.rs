@@ -1,9 +1,9 @@
-//! Tells the program what it is built from: `HT_BUILD_COMMIT` and `HT_BUILD_RUSTC`.
+//! Passes commit and compiler version to the program: `HT_BUILD_COMMIT` and `HT_BUILD_RUSTC`.
 
 use std::path::Path;
 use std::process::Command;
 
-/// Where there is no repository, as in an archive of the source, whoever builds may name the commit.
+/// Set this variable to name the commit when building without a repository, as from a source archive.
 const COMMIT: &str = "HT_BUILD_COMMIT";
 
 fn main() {

@@ -1,4 +1,4 @@
-//! Names that a configuration file has twice: both lines are reported, not the second alone.
+//! Duplicate keys in a configuration file, reported with both lines.
 
 use std::ops::Range;
 
@@ -7,22 +7,22 @@ use toml::de::{DeTable, DeValue};
 
 use crate::config::layers::SHORT;
 
-/// A key that no file has.
+/// A key that no file contains.
 const PROBE: &str = "__the_table_that_this_line_belongs_to__";
 
-/// A name that was written before.
+/// A key or section that is defined twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Duplicate {
     /// Its path, such as `backend.url`.
     key: String,
-    /// Where it was written first, in bytes from the start of the file.
+    /// Offset of the first definition, in bytes.
     first: usize,
-    /// Whether it is a table there, and here.
+    /// Whether the first and the second definition are tables.
     is_table: (bool, bool),
 }
 
-/// What was written where `text` has `second`, which the parser calls a duplicate key. None where
-/// that cannot be found out, as in an inline table.
+/// Finds the first definition of the key at `second`, which the parser reports as a duplicate.
+/// Returns none if it cannot be determined, as in an inline table.
 pub(super) fn find(text: &str, second: Range<usize>) -> Option<Duplicate> {
     let start = text[..second.start].rfind('\n').map_or(0, |at| at + 1);
     let line = text[start..].lines().next()?;
@@ -32,7 +32,7 @@ pub(super) fn find(text: &str, second: Range<usize>) -> Option<Duplicate> {
         let (table, _) = DeTable::parse_recoverable(line);
         only_path(table.get_ref())
     } else {
-        // What stands in front of a dotted key's last part belongs to the path.
+        // The parts of a dotted key before its last one belong to the path.
         let dotted = &text[start..second.start];
         let probed = format!("{before}{dotted}{PROBE} = 0\n");
         let (table, _) = DeTable::parse_recoverable(&probed);
@@ -52,7 +52,7 @@ pub(super) fn find(text: &str, second: Range<usize>) -> Option<Duplicate> {
 }
 
 impl Duplicate {
-    /// Where it was written first, in bytes from the start of the file.
+    /// Offset of the first definition, in bytes.
     pub(super) fn first(&self) -> usize {
         self.first
     }
@@ -62,7 +62,7 @@ impl Duplicate {
         &self.key
     }
 
-    /// What is wrong and what to do, for a name that was first written in this line.
+    /// The message: what is wrong and what to do. `first_line` is the line of the first definition.
     pub(super) fn sentence(&self, first_line: usize) -> String {
         let key = &self.key;
         let short = SHORT.iter().find(|(short, _)| short == key);
@@ -82,7 +82,7 @@ impl Duplicate {
     }
 }
 
-/// The path to the key that a document of one line sets.
+/// Returns the path of the only key in a document of one line.
 fn only_path(table: &DeTable<'_>) -> Vec<String> {
     let mut path = Vec::new();
     let mut table = Some(table);
@@ -93,7 +93,7 @@ fn only_path(table: &DeTable<'_>) -> Vec<String> {
     path
 }
 
-/// The path of the table that holds [`PROBE`].
+/// Returns the path of the table that contains [`PROBE`].
 fn path_to_probe(table: &DeTable<'_>) -> Option<Vec<String>> {
     if table.contains_key(PROBE) {
         return Some(Vec::new());
@@ -105,7 +105,7 @@ fn path_to_probe(table: &DeTable<'_>) -> Option<Vec<String>> {
     })
 }
 
-/// Where a path was written, and what it is.
+/// Returns the offset and the value at a path.
 fn look_up<'t>(table: &'t DeTable<'_>, path: &[String]) -> Option<(usize, &'t DeValue<'t>)> {
     let (name, rest) = path.split_first()?;
     let (key, value) = table.iter().find(|(key, _)| key.get_ref() == name)?;

@@ -1,7 +1,7 @@
-//! Guesses: the setting that was probably meant by a name that is none.
+//! Suggestions for misspelled settings: "did you mean …?".
 //!
-//! Section and key are compared part by part, so that what many settings share, such as `url` or
-//! `timeout`, makes no setting of another section look near.
+//! Section and key are compared separately, so that a key that many sections have, such as `url` or
+//! `timeout`, does not suggest a setting of an unrelated section.
 
 use strsim::damerau_levenshtein;
 
@@ -9,14 +9,14 @@ use crate::config::layers::{SHORT, section_of, variable_of};
 use crate::config::secret_file::{SECRETS, file_of};
 use crate::config::settings::KEYS;
 
-/// `; did you mean …?` for a variable that is none, if a known one is near.
+/// Returns `; did you mean …?` for an unknown variable, or nothing if no known one is similar.
 pub(crate) fn variable(name: &str) -> String {
     let known = settings();
     let name = name.strip_prefix("HT_").unwrap_or(name);
     let name = name.to_ascii_lowercase();
     let split = match name.split_once("__") {
         Some(parts) => vec![parts],
-        // With one underscore too few anywhere, or at the top.
+        // A top-level setting, or a single underscore between section and key.
         None => {
             let inside = name.match_indices('_');
             let inside = inside.map(|(at, _)| (&name[..at], &name[at + 1..]));
@@ -26,13 +26,13 @@ pub(crate) fn variable(name: &str) -> String {
     sentence(nearest(&split, &known).map(variable_of))
 }
 
-/// The same for a setting in the file, which is no section.
+/// The same for an unknown setting in the file.
 pub(crate) fn setting(key: &str) -> String {
     let known = settings();
     sentence(nearest(&[parts(key)], &known).map(str::to_owned))
 }
 
-/// The same for a section.
+/// The same for an unknown section in the file.
 pub(crate) fn section(key: &str) -> String {
     let mut known: Vec<_> = KEYS.iter().map(|key| section_of(key).to_owned()).collect();
     known.retain(|section| !section.is_empty());
@@ -44,7 +44,7 @@ fn sentence(guess: Option<String>) -> String {
     guess.map_or_else(String::new, |guess| format!("; did you mean {guess}?"))
 }
 
-/// Everything that can be set.
+/// Every name that a setting can be written under.
 fn settings() -> Vec<String> {
     let keys = KEYS.iter().map(|key| (*key).to_owned());
     let files = SECRETS.iter().map(|key| file_of(key));
@@ -52,13 +52,13 @@ fn settings() -> Vec<String> {
     keys.chain(files).chain(short).collect()
 }
 
-/// The section, empty at the top, and the key.
+/// Splits a path into section (empty at the top level) and key.
 fn parts(key: &str) -> (&str, &str) {
     key.rsplit_once('.').unwrap_or(("", key))
 }
 
-/// The known name whose section and key are both near those of one of the readings of what was
-/// written. Otherwise the only one that has this very key, in whatever section.
+/// Returns the known name whose section and key are both similar to those of one of the `readings`
+/// of what was written. If there is none: the only known name with exactly this key, in any section.
 fn nearest<'a>(readings: &[(&str, &str)], known: &'a [String]) -> Option<&'a str> {
     let distance_to = |known: &'a String| {
         let (section, key) = parts(known);
@@ -81,8 +81,8 @@ fn nearest<'a>(readings: &[(&str, &str)], known: &'a [String]) -> Option<&'a str
         .map(|it| &**it)
 }
 
-/// The edit distance of two words, if it is at most a third of the longer. Letter case and what
-/// separates words make none.
+/// The Damerau-Levenshtein distance of two names, if it is at most a third of the longer one. Letter
+/// case and separators are ignored.
 fn distance(one: &str, other: &str) -> Option<usize> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
     let (one, other) = (plain(one), plain(other));

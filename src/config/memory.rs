@@ -5,13 +5,13 @@ use ht_server::config::{MemoryBounds, ServerLimits};
 use crate::config::mistake::{Mistakes, Place};
 use crate::config::settings::{Found, Values};
 
-/// `limits.handshakes`: by default as many as there is memory for.
+/// `limits.handshakes`; the default depends on the memory.
 pub(crate) fn handshakes(values: &Values) -> usize {
     let default = divided(values).handshakes_default;
     unless_written(&values.limits_handshakes, default)
 }
 
-/// `limits.triggers_in_flight`: by default as much as there is memory for.
+/// `limits.triggers_in_flight`; the default depends on the memory.
 pub(crate) fn triggers_in_flight(values: &Values) -> usize {
     let default = divided(values).triggers_default;
     unless_written(&values.limits_triggers_in_flight, default)
@@ -26,7 +26,7 @@ fn unless_written(found: &Found<usize>, default: usize) -> usize {
     }
 }
 
-/// How the memory is divided by what was written.
+/// Divides the memory as configured.
 fn divided(values: &Values) -> MemoryBounds {
     let limits = ServerLimits {
         memory_bytes: values.limits_memory_bytes.value,
@@ -39,12 +39,12 @@ fn divided(values: &Values) -> MemoryBounds {
     limits.memory_bounds(ht_server::memory_allowance())
 }
 
-/// A setting that takes part of the memory.
+/// A setting that reserves memory.
 struct Part<'a> {
     key: &'static str,
     place: &'a Place,
     bytes: usize,
-    /// What it is, to follow its name.
+    /// Its value, to follow its name in a message.
     about: String,
 }
 
@@ -59,8 +59,8 @@ impl<'a> Part<'a> {
     }
 }
 
-/// What clients and publishers may make the gateway keep is less than what it may have: else
-/// triggers and newcomers would be turned away for what others hold.
+/// Checks that the bounds of memory held for clients and publishers together are below
+/// `limits.memory_bytes`: otherwise that memory could cause triggers to be rejected.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     let bounds = divided(values);
     let parts = parts(values, &bounds);
@@ -93,7 +93,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
 
 fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 5] {
     let handshakes = &values.limits_handshakes;
-    // By default there are as many as fit, and a few where nearly none would.
+    // The default fits, except for its minimum on very small nodes.
     let unfinished = match handshakes.place {
         Place::Default => bounds.unfinished.min(bounds.unfinished_default),
         Place::File { .. } | Place::Variable(_) | Place::Dotenv { .. } | Place::Secret { .. } => {

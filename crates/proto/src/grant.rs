@@ -11,11 +11,11 @@ pub struct GrantList {
     pub rooms: Vec<Room>,
     /// JSON text of the list, as the client gets it: values unchanged, equal grants collapsed.
     pub text: String,
-    /// The first object that grants nothing, because no request can name such a room.
+    /// The first object that permits nothing, because no request can name such a room.
     pub unusable: Option<Unusable>,
 }
 
-/// A grant that grants nothing.
+/// A grant that permits nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unusable {
     /// Its JSON text.

@@ -189,19 +189,19 @@ async fn respond_to(
     Ok(response)
 }
 
-/// What a request may do by the key that it carries.
+/// Result of checking a request's API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Access {
-    /// It carries a key that is known.
+    /// It carries a configured key.
     Key,
-    /// It carries none, and none is configured.
+    /// No key is configured.
     Open,
-    /// It carries none, or another.
+    /// It carries no key, or an unknown one.
     Unknown,
 }
 
 impl Access {
-    /// Counts the key that was used.
+    /// Checks the request's key and counts its use.
     fn of(internal: &Internal, headers: &HeaderMap) -> Self {
         let settings = internal.live.now();
         if settings.api_keys.is_empty() {

@@ -1,4 +1,4 @@
-//! The keys of the internal listener: one, or several while a key is being replaced.
+//! API keys of the internal listener: one, or several during key rotation.
 
 use ht_server::config::{API_KEYS_MAX, Secret};
 
@@ -6,10 +6,10 @@ use crate::config::kind::{Kind, Wrong, form, quoted};
 use crate::config::mistake::{Mistakes, Place};
 use crate::config::node::{Node, Value};
 
-/// One key or several, any of which is accepted; empty for none. Secrets: they are never shown.
+/// One key or a list of keys; empty for none. They are secrets and never shown.
 ///
-/// In a variable a list is TOML or JSON. A comma separates nothing there: it may be part of a key.
-/// A file has one key a line.
+/// In a variable, a list is TOML or JSON; a comma alone does not separate keys, because it may be
+/// part of one. A secret file has one key per line.
 pub(crate) struct ApiKeys {
     /// The setting.
     pub(crate) key: &'static str,
@@ -53,7 +53,7 @@ impl Kind for ApiKeys {
     }
 }
 
-/// The first key in the text of a variable, or of a file: the one to send.
+/// Returns the first key in the text of a variable or secret file: the one that clients send.
 pub(crate) fn first_key(text: &str, is_file: bool) -> String {
     let place = if is_file {
         Place::Secret {
@@ -72,7 +72,7 @@ pub(crate) fn first_key(text: &str, is_file: bool) -> String {
     first.unwrap_or_default().to_owned()
 }
 
-/// Each key as it was written. None if this is no text and no list of texts.
+/// Splits a value into its keys. Returns none if it is neither a text nor a list of texts.
 fn texts(node: &Node) -> Option<Vec<Node>> {
     let is_text = |item: &Node| item.text().is_some();
     match (node.structure().value, &node.value) {

@@ -19,14 +19,13 @@ pub struct MemoryBounds {
     pub address: usize,
     /// Of these, of the connections of one user.
     pub user: usize,
-    /// Of connections that are not websockets yet, beyond what they may have of `clients`: however
-    /// little they send, each has a buffer.
+    /// Read buffers of idle connections before the upgrade, beyond their quarter of `clients`.
     pub unfinished: usize,
-    /// What `limits.triggers_in_flight` is by default.
+    /// Default of `limits.triggers_in_flight`.
     pub triggers_default: usize,
-    /// What `limits.handshakes` is by default.
+    /// Default of `limits.handshakes`.
     pub handshakes_default: usize,
-    /// What `unfinished` is at most by default.
+    /// Upper bound of `unfinished` with the default of `limits.handshakes`.
     pub unfinished_default: usize,
 }
 
@@ -56,7 +55,7 @@ impl ServerLimits {
             (OUTBOXES.min(whole / 4), INBOXES.min(whole / 8))
         };
         let clients = self.client_total_bytes.unwrap_or(whole / 2);
-        // As in `Accounts`: so much of it handshakes may have.
+        // The share of handshakes, as in `Accounts`.
         let quarter = clients / 4;
         let unfinished = match clients {
             0 => 0,

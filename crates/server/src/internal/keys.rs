@@ -1,15 +1,15 @@
-//! The keys of the internal listener: whether a request carries one, and which.
+//! Authentication by API key: which of the configured keys a request carries.
 
 use http::{HeaderMap, header};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::config::{API_KEYS_MAX, Secret};
 
-/// The positions of keys as they stand in metrics, counted from 1.
+/// Positions of keys as metric labels, counted from 1.
 const POSITIONS: [&str; API_KEYS_MAX] = ["1", "2", "3", "4", "5", "6", "7", "8"];
 
-/// The position of the key that a request carries; none if it carries none of these. Each key is
-/// compared in constant time, and all of them whichever it is.
+/// Returns the position of the key that a request carries, or none if it carries none of `keys`.
+/// Every key is compared, in constant time, whichever of them matches.
 pub(super) fn used(headers: &HeaderMap, keys: &[Secret]) -> Option<&'static str> {
     let given = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, given) = given.split_at_checked("Bearer ".len())?;
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_position_of_the_key_is_told() {
+    fn position_of_the_key_is_returned() {
         let all: Vec<_> = (1..=API_KEYS_MAX).map(|n| format!("key-{n}")).collect();
         let all: Vec<_> = all.iter().map(String::as_str).collect();
         for (keys, authorization, expected) in [

@@ -1,9 +1,9 @@
-//! The process as the system sees it: what every exporter calls `process_*`.
+//! Process metrics (`process_*`), by the names that Prometheus' client libraries use.
 
 use std::fs;
 use std::sync::OnceLock;
 
-/// The process as of one look. Nothing of what the system does not tell.
+/// A snapshot of the process. Values that the system does not report are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Process {
     pub(super) cpu_seconds: Option<f64>,
@@ -15,20 +15,20 @@ pub(super) struct Process {
     pub(super) threads: Option<f64>,
 }
 
-/// What `/proc/self/stat` says.
+/// Fields of `/proc/self/stat`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Stat {
-    /// In ticks of the clock, in the process and in the kernel.
+    /// User and system time, in clock ticks.
     cpu: u64,
     threads: u64,
-    /// In ticks of the clock since the machine was started.
+    /// Start time in clock ticks since boot.
     start: u64,
     virtual_bytes: u64,
     resident_pages: u64,
 }
 
 impl Process {
-    /// Looks at this process. Blocks: many open files take a while to count.
+    /// Reads the values of this process. Blocks: counting many open files takes time.
     pub(super) fn look() -> Self {
         let stat = fs::read_to_string("/proc/self/stat");
         let stat = stat.ok().and_then(|text| Stat::parse(&text));
@@ -70,7 +70,7 @@ fn open_fds() -> Option<usize> {
     if counted > 0 {
         return usize::try_from(counted).ok();
     }
-    // One of them is for the look.
+    // One of them is the descriptor of this directory.
     let count = fs::read_dir("/proc/self/fd").ok()?.count();
     Some(count.saturating_sub(1))
 }
@@ -80,15 +80,14 @@ fn max_fds() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
-/// When the process was started, in seconds since 1970, which was so many after the machine was
-/// started. Found out once: a clock that is set later does not change it.
+/// Start time of the process in Unix time, from its seconds since boot. Computed once, so that
+/// setting the clock does not change it.
 fn start_seconds(after_boot: f64) -> Option<f64> {
     static START: OnceLock<Option<f64>> = OnceLock::new();
     *START.get_or_init(|| Some(booted_seconds()? + after_boot))
 }
 
-/// When the machine was started. Not from `/proc/stat`, which a service may not see
-/// (`ProcSubset=pid` of systemd).
+/// Boot time in Unix time. Not read from `/proc/stat`, which systemd's `ProcSubset=pid` hides.
 #[cfg(target_os = "linux")]
 fn booted_seconds() -> Option<f64> {
     use rustix::time::{ClockId, clock_gettime};

@@ -228,8 +228,8 @@ metrics! {
             "Requests to the internal listener that were rejected, by status"
             "`401`, `403` and `421`: an unauthorised program, a wrong key, or a host name missing in `internal.hosts`. `503`: not published. `504`: perhaps not published."
         counted api_key_uses by "position" ["1" "2" "3" "4" "5" "6" "7" "8"];
-            "Requests to the internal listener that carried a key of `internal.api_key`, by the position of the key in the list"
-            "Not by itself. While a key is being replaced: the old key can be removed once the counter of its position stands still."
+            "Requests to the internal listener with a valid API key, by the position of the key in `internal.api_key`"
+            "Not by itself. During key rotation, remove the old key when the counter of its position no longer grows."
     }
 
     "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {
@@ -297,28 +297,28 @@ metrics! {
             "When it grows at all: they were not published by this node."
     }
 
-    "Process", "What Prometheus' own client libraries report of every program, by the same names." {
+    "Process", "Build information, and the process metrics of Prometheus' client libraries under their usual names." {
         observed build_info = Read::Build;
             "Version, commit and compiler that this program was built from, as labels of the constant 1"
-            "Not by itself: whether all nodes run the same version, and what a change of other metrics came with."
+            "Not by itself. Compare it across nodes to find nodes that run another version."
         observed process_cpu_seconds = Read::ProcessCounter(|process| process.cpu_seconds);
             "Total user and system CPU time spent in seconds"
-            "When its rate nears the number of cores that the node may use: deliveries wait for the processor."
+            "When its rate nears the number of cores of the node: deliveries are delayed."
         observed process_resident_memory_bytes = Read::ProcessGauge(|process| process.resident_bytes);
             "Resident memory size in bytes"
-            "See `memory_bytes`, which is the same number a moment earlier."
+            "As `memory_bytes`, the same value sampled four times a second."
         observed process_virtual_memory_bytes = Read::ProcessGauge(|process| process.virtual_bytes);
             "Virtual memory size in bytes"
             "Not by itself: the allocator reserves much more than it uses."
         observed process_open_fds = Read::ProcessGauge(|process| process.open_fds);
             "Number of open file descriptors"
-            "When it nears `process_max_fds`: new connections wait. Each connection takes one."
+            "When it nears `process_max_fds`: new connections wait. Each connection uses one descriptor."
         observed process_max_fds = Read::ProcessGauge(|process| process.max_fds);
             "Maximum number of open file descriptors"
             "When it is below `limits.connections`: raise the hard limit (`LimitNOFILE`)."
         observed process_start_time_seconds = Read::ProcessGauge(|process| process.start_seconds);
             "Start time of the process since unix epoch in seconds"
-            "When it changes and nobody deployed: the process was restarted, and all of its clients reconnected."
+            "When it changes without a deployment: the process restarted and its clients reconnected."
         observed process_threads = Read::ProcessGauge(|process| process.threads);
             "Number of OS threads in the process"
             "When it grows steadily."

@@ -34,11 +34,11 @@ pub struct Origins {
     pub allow: Vec<OriginPattern>,
     /// Whether clients without `Origin`, which are no browsers, are refused.
     pub require: bool,
-    /// Where `allow` is written, so that the log can say what to change.
+    /// Where `allow` is set, so that the log can name what to change.
     pub written: OriginsWritten,
 }
 
-/// Where the list of origins is written.
+/// Where the list of allowed origins is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum OriginsWritten {
     /// Nowhere.
@@ -141,8 +141,7 @@ impl Origins {
         Err(Foreign::Page(line.to_owned()))
     }
 
-    /// What an operator changes so that pages of this origin may connect: the line or the variable
-    /// that has this effect where the list is written now.
+    /// Returns the change to the configuration that allows this origin, given where the list is set.
     pub(super) fn change_for(&self, page: &str) -> String {
         match &self.written {
             OriginsWritten::Nowhere => format!(
@@ -150,7 +149,7 @@ impl Origins {
                  HT_ORIGINS={page}"
             ),
             OriginsWritten::Line(place) => format!("add \"{page}\" to the list in {place}"),
-            // It wins over every other variable for the list, so it has all of it.
+            // HT_ORIGINS takes precedence over other variables, so it must contain the whole list.
             OriginsWritten::Variable => {
                 let all = self.allow.iter().map(ToString::to_string);
                 let all: Vec<_> = all.chain([page.to_owned()]).collect();

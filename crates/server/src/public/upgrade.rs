@@ -203,7 +203,7 @@ impl Visitor {
 /// Longest room that is logged, in characters.
 const ROOM_SHOWN: usize = 200;
 
-/// Logs a grant that grants nothing, because no request can name such a room.
+/// Logs a grant that permits nothing, because no request can name such a room.
 fn warn_of_unusable(public: &Public, connection: Uuid, unusable: Option<&Unusable>) {
     let Some(Unusable { item, problem }) = unusable else {
         return;
