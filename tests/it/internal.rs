@@ -1,9 +1,11 @@
 //! The internal listener: what it answers, and whom.
 
 use std::io::Write as _;
+use std::process::Command;
 
 use serde_json::json;
 
+use crate::support::stream::Address;
 use crate::support::{Answer, Gateway, StubBackend, http};
 use crate::triggers::{expect_nothing, gateway, listener};
 
@@ -266,6 +268,30 @@ fn several_keys_are_accepted_while_one_is_replaced() {
         assert_eq!(answer.status, 200, "{key}: {answer:?}");
     }
     assert!(!gateway.log().contains("key-"), "{}", gateway.log());
+    // The gateway's own programs read the same variables, and send the first key.
+    let Address::Tcp(address) = gateway.internal() else {
+        panic!("a TCP address");
+    };
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "key-new\nkey-old\n").unwrap();
+    let file = file.path().to_str().unwrap();
+    for (name, value) in [
+        ("HT_INTERNAL__API_KEY", list),
+        ("HT_INTERNAL__API_KEY_FILE", file),
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_high-templar"))
+            .args(["publish", "--room", "{\"room\":1}", "--data", "1"])
+            .args(["--url", &format!("http://{address}")])
+            .env_clear()
+            .env(name, value)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+    }
+    let headers = [("Authorization", "Bearer key-old")];
+    let answer = http::request(gateway.internal(), "GET", "/metrics", &headers, b"");
+    let first = format!("{USES}{{position=\"1\"}} 3\n");
+    assert!(answer.text().contains(&first), "{}", answer.text());
 }
 
 #[test]
