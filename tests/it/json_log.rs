@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ht_testkit::rabbitmq::RabbitMq;
 use serde_json::{Value, json};
 
+use crate::rabbitmq::wait_for_ready;
 use crate::support::gateway::Builder;
+use crate::support::rabbit::Rabbit;
 use crate::support::{Client, Gateway, Handshake, Reply, StubBackend, frame, http};
 
 fn start(backend: &StubBackend, more: impl Fn(Builder) -> Builder) -> Gateway {
@@ -187,5 +190,34 @@ fn values_of_an_outage_have_their_types() {
     assert!(
         lost["cause"].is_string() && lost["advice"].is_string(),
         "{lost}"
+    );
+}
+
+#[test]
+fn values_of_a_lost_broker_have_their_types() {
+    let backend = StubBackend::open();
+    let vhost = RabbitMq::shared().vhost();
+    let gateway = start(&backend, |builder| {
+        builder.set("HT_RABBITMQ__URL", vhost.url())
+    });
+    wait_for_ready(&gateway);
+    let mut client = Client::connect(&gateway);
+    client.fence();
+    Rabbit::connect(vhost.url()).publish("no trigger");
+    gateway.wait_for_line("a message from RabbitMQ was dropped");
+    vhost.close_connections();
+    gateway.wait_for_line("RabbitMQ is back");
+    gateway.wait_for_line("gap: this node may have missed publications");
+
+    let lines = lines(&gateway);
+    assert!(line(&lines, "was dropped")["reason"].is_string());
+    let back = line(&lines, "RabbitMQ is back");
+    assert!(back["outage_seconds"].is_f64(), "{back}");
+    let gap = line(&lines, "gap: this node may");
+    assert_eq!(gap["reason"], "reconnect", "{gap}");
+    assert_eq!(gap["connections"], 1, "{gap}");
+    assert!(
+        gap["remedy"].is_string() && gap["cause"].is_string(),
+        "{gap}"
     );
 }
