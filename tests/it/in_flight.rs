@@ -1,6 +1,7 @@
 //! `limits.triggers_in_flight`: what requests to `/trigger/` hold together has a bound.
 
-use std::io::Write;
+use std::io::{Read, Write};
+use std::thread;
 
 use serde_json::json;
 
@@ -159,4 +160,67 @@ fn zero_is_no_bound() {
     gateway.wait_for_metric(HELD, 1 << 19);
     assert_eq!(gateway.post(body(1 << 20)).status, 200);
     assert_eq!(slow.finish().status, 200);
+}
+
+/// Sends a head that asks before it sends the body, and reads everything that comes of it.
+fn ask_first(gateway: &Gateway, framing: &str) -> String {
+    let mut stream = gateway.internal().connect().expect("a connection");
+    let head = format!(
+        "POST /trigger/ HTTP/1.1\r\nHost: localhost\r\n{framing}\r\nExpect: 100-continue\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).expect("a head");
+    // As a client that does not wait for the answer: all of it is taken, without a reset.
+    let mut rest = stream.try_clone().expect("a socket");
+    let sending = thread::spawn(move || {
+        for _ in 0..64 {
+            rest.write_all(&[b' '; 1 << 10]).expect("it is let send");
+        }
+        rest.finish();
+    });
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .expect("an answer, and then the end");
+    sending.join().expect("a sender");
+    answer
+}
+
+/// Python publishers ask so.
+#[test]
+fn who_asks_before_sending_is_refused_without_being_told_to_send() {
+    let gateway = gateway(BOUND);
+    let length = format!("Content-Length: {}", 64 << 10);
+    // Alone it is let send; it is no trigger.
+    let answer = ask_first(&gateway, &length);
+    assert!(answer.starts_with("HTTP/1.1 100 "), "{answer}");
+    // Again where the machine is so slow that the other request counts as stalled.
+    let (slow, answer) = eventually("a refusal", || {
+        let slow = Slow::send(&gateway, 2 * BOUND, BOUND);
+        gateway.wait_for_metric(HELD, BOUND as u64);
+        let answer = ask_first(&gateway, &length);
+        answer
+            .starts_with("HTTP/1.1 503 ")
+            .then_some((slow, answer))
+    });
+    for part in ["retry-after: 1", "connection: close", "triggers_in_flight"] {
+        assert!(answer.contains(part), "{part:?} in {answer}");
+    }
+    assert!(gateway.metric("high_templar_trigger_overloads_total") >= 1);
+    // What was not read holds nothing, and the one that came first is complete.
+    gateway.wait_for_metric(HELD, BOUND as u64);
+    assert_eq!(slow.finish().status, 200);
+}
+
+#[test]
+fn who_asks_before_sending_gets_the_room_of_what_is_stalled() {
+    let gateway = gateway(BOUND);
+    let mut slow = Slow::send(&gateway, 2 * BOUND, BOUND);
+    gateway.wait_for_metric(HELD, BOUND as u64);
+    let length = format!("Content-Length: {}", 64 << 10);
+    eventually("the stalled body gives way", || {
+        ask_first(&gateway, &length)
+            .starts_with("HTTP/1.1 100 ")
+            .then_some(())
+    });
+    assert_eq!(slow.answer().status, 503);
 }

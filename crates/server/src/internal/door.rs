@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use ht_broker::{Place, PublishError};
 use ht_proto::trigger;
 use ht_proto::trigger::{Problem, Trigger, TriggerError};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use serde_json::json;
@@ -33,15 +33,17 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
         return refused(&Problem::TooLong(most).into());
     }
     if is_deserted(internal) {
-        let_pass(Limited::new(request.into_body(), most)).await;
-        return leaving();
+        return before_body(request, most, leaving()).await;
     }
     if internal.node.memory.is_short() {
         let counters = &internal.node.counters;
         counters.triggers_shed.fetch_add(1, Ordering::Relaxed);
-        let_pass(Limited::new(request.into_body(), most)).await;
         let sentence = "This node is short of memory: send the trigger again in a moment.";
-        return try_again(StatusCode::SERVICE_UNAVAILABLE, sentence);
+        let response = try_again(StatusCode::SERVICE_UNAVAILABLE, sentence);
+        return before_body(request, most, response).await;
+    }
+    if awaits_continue(&request) && !has_room(internal, &request) {
+        return before_body(request, most, overloaded(internal)).await;
     }
     if let Err(response) = check_headers(request.headers()) {
         return *response;
@@ -72,6 +74,39 @@ pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> 
         },
         Err(error) => refused(&error),
     }
+}
+
+/// Whether the client has sent nothing of the body yet and waits to be told to (RFC 9110 section
+/// 10.1.1). It is told so with the first read of the body.
+fn awaits_continue(request: &Request<Incoming>) -> bool {
+    let expect = request.headers().get(header::EXPECT);
+    let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    request.version() >= Version::HTTP_11 && expect.is_some_and(is_continue)
+}
+
+/// Whether a body of the announced length would find room now.
+fn has_room(internal: &Internal, request: &Request<Incoming>) -> bool {
+    let limit = internal.live.now().limits.triggers_in_flight as u64;
+    let length = request.body().size_hint().lower();
+    let in_flight = &internal.node.triggers_in_flight;
+    in_flight.has_room(length, limit, Instant::now())
+}
+
+/// Answers a request whose body is not wanted. A client that waits for `100 Continue` is answered
+/// at once; the connection ends then, because the body may come all the same. Of any other client
+/// the body is read and forgotten, so that it can go on using the connection.
+async fn before_body(
+    request: Request<Incoming>,
+    most: usize,
+    mut response: Response<Body>,
+) -> Response<Body> {
+    if awaits_continue(&request) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    } else {
+        let_pass(Limited::new(request.into_body(), most)).await;
+    }
+    response
 }
 
 /// Whether nobody is here to hear a trigger any more.
@@ -214,7 +249,11 @@ async fn unread_answer(
             "The body could not be read to its end.",
         ),
         Unread::Late => error(StatusCode::REQUEST_TIMEOUT, "The body did not arrive."),
-        Unread::NoRoom(NoRoom::Full) => overloaded(internal, Limited::new(body, most)).await,
+        Unread::NoRoom(NoRoom::Full) => {
+            let response = overloaded(internal);
+            let_pass(Limited::new(body, most)).await;
+            response
+        }
         Unread::NoRoom(NoRoom::Evicted) => evicted(internal),
     }
 }
@@ -227,7 +266,7 @@ async fn let_pass(mut body: Limited<Incoming>) {
 }
 
 /// Counts and logs a request for which there is no room.
-async fn overloaded(internal: &Internal, body: Limited<Incoming>) -> Response<Body> {
+fn overloaded(internal: &Internal) -> Response<Body> {
     let node = &internal.node;
     node.counters
         .trigger_overloads
@@ -240,7 +279,6 @@ async fn overloaded(internal: &Internal, body: Limited<Incoming>) -> Response<Bo
             "limits.triggers_in_flight is reached: refusing triggers"
         );
     }
-    let_pass(body).await;
     let sentence = "This node has as many triggers in flight as it may have \
                     (limits.triggers_in_flight): send it again in a moment.";
     try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)

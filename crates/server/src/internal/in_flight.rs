@@ -85,6 +85,21 @@ impl InFlight {
         self.bytes.load(Ordering::Acquire)
     }
 
+    /// Whether a body of this length would find room now, also in place of stalled ones. Takes
+    /// nothing: what is announced may never come.
+    pub(super) fn has_room(&self, length: u64, limit: u64, now: Instant) -> bool {
+        let fits = |held: u64| limit == 0 || held == 0 || held.saturating_add(length) <= limit;
+        let held = self.bytes();
+        fits(held) || fits(held.saturating_sub(self.stalled(now)))
+    }
+
+    /// Bytes of the bodies that give way where others need the room.
+    fn stalled(&self, now: Instant) -> u64 {
+        let reading = self.lock();
+        let stalled = reading.iter().filter(|(_, body)| body.is_stalled(now));
+        stalled.map(|(_, body)| body.bytes).sum()
+    }
+
     /// Takes more bytes for a request that has `own`, if all together stay within `limit`; 0 is no
     /// limit. One that is alone always fits.
     fn take(&self, more: u64, own: u64, limit: u64) -> bool {
@@ -100,9 +115,9 @@ impl InFlight {
 
     /// Cuts off the stalled body that holds most. Returns whether there was one.
     fn evict(&self, reading: &mut Slab<Reading>, own: Option<usize>, now: Instant) -> bool {
-        let stalled = reading.iter().filter(|(slot, body)| {
-            Some(*slot) != own && body.bytes > 0 && now >= body.progressed + STALLED
-        });
+        let stalled = reading
+            .iter()
+            .filter(|(slot, body)| Some(*slot) != own && body.is_stalled(now));
         let Some((slot, _)) = stalled.max_by_key(|(_, body)| body.bytes) else {
             return false;
         };
@@ -196,6 +211,10 @@ impl Share<'_> {
 }
 
 impl Reading {
+    fn is_stalled(&self, now: Instant) -> bool {
+        self.bytes > 0 && now >= self.progressed + STALLED
+    }
+
     fn grow(&mut self, more: u64, now: Instant) {
         self.bytes += more;
         if self.bytes - self.mark >= PROGRESS_BYTES + self.mark / PROGRESS_PART {

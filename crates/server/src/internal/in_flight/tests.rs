@@ -40,6 +40,42 @@ fn what_is_held_stays_within_the_limit_but_for_one_alone() {
 }
 
 #[test]
+fn an_announced_body_has_room_beside_what_is_held_or_in_place_of_what_is_stalled() {
+    let (all, now) = (InFlight::default(), Instant::now());
+    assert!(
+        all.has_room(1_000, 100, now),
+        "alone, even more than the limit"
+    );
+    let mut held = all.share();
+    held.grow(40, 100, now).unwrap();
+    let later = now + STALLED;
+    for (length, at, limit, expected) in [
+        (60, now, 100, true),
+        (61, now, 100, false),
+        (61, now, 0, true),
+        (u64::MAX, now, 100, false),
+        // What is complete does not give way.
+        (61, later, 100, false),
+    ] {
+        assert_eq!(
+            all.has_room(length, limit, at),
+            expected,
+            "{length} {limit}"
+        );
+    }
+    let _stalled = reading(&all, 60, now);
+    for (length, at, expected) in [
+        (0, now, true),
+        (1, now, false),
+        (60, later, true),
+        (61, later, false),
+    ] {
+        assert_eq!(all.has_room(length, 100, at), expected, "{length}");
+    }
+    assert_eq!(all.bytes(), 100, "asking takes nothing");
+}
+
+#[test]
 fn zero_is_no_limit() {
     let (all, now) = (InFlight::default(), Instant::now());
     let mut held = all.share();
