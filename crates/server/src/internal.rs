@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::identity::Identity;
 use crate::internal::host::HostError;
 use crate::internal::linger::Lingering;
 use crate::internal::path::Place;
@@ -54,6 +55,8 @@ pub(crate) struct Internal {
     pub(crate) live: Live,
     /// Triggers that are on their way to their places.
     pub(crate) triggers: TaskTracker,
+    /// What `/live` tells about the gateway.
+    pub(crate) identity: Identity,
 }
 
 /// Accepts connections until `shutdown`.
@@ -230,7 +233,11 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
             Ok(()) if reads => metrics::respond(&internal.node, request.headers()).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
-        Place::Live if reads => live(&internal.node),
+        Place::Live if reads => {
+            let mut response = live(&internal.node);
+            internal.identity.write(response.headers_mut());
+            response
+        }
         Place::Ready if reads => ready(&internal.node),
         Place::Live | Place::Ready => respond::method_not_allowed("GET, HEAD"),
         Place::Nothing(sentence) => error(StatusCode::NOT_FOUND, &sentence),

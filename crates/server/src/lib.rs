@@ -6,6 +6,7 @@
 
 pub mod aside;
 pub mod config;
+pub mod identity;
 pub mod live;
 pub mod metrics;
 
@@ -49,6 +50,7 @@ use crate::config::{Listen, Secret, ServerConfig, ServerLimits};
 use crate::dispatcher::Dispatcher;
 use crate::grants::GrantSets;
 use crate::hooks::hook_queue;
+use crate::identity::Identity;
 use crate::inbox::Input;
 use crate::internal::Internal;
 use crate::listener::Listener;
@@ -89,7 +91,7 @@ pub struct Gateway {
 #[non_exhaustive]
 pub enum StartError {
     /// An address could not be listened on.
-    #[error("cannot listen on {listen} ({setting}): {cause}")]
+    #[error("cannot listen on {listen} ({setting}): {cause}{}", help(cause))]
     Listen {
         /// The setting that names the address.
         setting: &'static str,
@@ -107,6 +109,15 @@ pub enum StartError {
     /// A shard could not be started.
     #[error("cannot start a shard: {0}")]
     Shard(std::io::Error),
+}
+
+/// What helps where an address is in use.
+fn help(cause: &std::io::Error) -> &'static str {
+    if cause.kind() == std::io::ErrorKind::AddrInUse {
+        "; `high-templar check` finds out who uses it"
+    } else {
+        ""
+    }
 }
 
 impl Gateway {
@@ -204,6 +215,7 @@ impl Gateway {
             dispatcher: Arc::clone(&dispatcher),
             live: live.clone(),
             triggers: triggers.clone(),
+            identity: Identity::new(&public),
         };
         let internal_door = tokio::spawn(internal::serve(
             Arc::new(door),
