@@ -6,17 +6,19 @@ mod check;
 mod config;
 mod demo;
 mod listen;
+mod occupant;
 mod post;
 mod publish;
 mod serve;
 mod visitor;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser;
-use clap::Subcommand;
+use clap::{Parser, Subcommand};
+use ht_backend::{BackendSetupError, tls};
 
 use crate::config::Mistakes;
 
@@ -69,7 +71,7 @@ impl Cli {
             Err(error) if error.is::<NobodyReads>() => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("high-templar: {error:#}");
-                if error.is::<Mistakes>() {
+                if error.is::<Mistakes>() || error.is::<BackendSetupError>() {
                     ExitCode::from(EX_CONFIG)
                 } else {
                     ExitCode::FAILURE
@@ -102,6 +104,11 @@ fn block_on<F: Future<Output = Done>>(future: F) -> Done {
         .enable_all()
         .build()?
         .block_on(future)
+}
+
+/// Checks the file of `--ca`.
+fn check_ca(file: &Path) -> anyhow::Result<()> {
+    tls::check_ca_file(file).context("--ca")
 }
 
 /// A JSON object from the command line.

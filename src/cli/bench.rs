@@ -9,19 +9,15 @@ mod run;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use serde_json::value::RawValue;
 use tokio::task::LocalSet;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
 
-use crate::cli::Done;
 use crate::cli::bench::account::DATA_BYTES_MIN;
 use crate::cli::bench::report::Report;
 use crate::cli::post::KeyArgs;
-use crate::cli::print;
-use crate::cli::visitor;
-use crate::cli::visitor::VisitorArgs;
+use crate::cli::visitor::{Dial, VisitorArgs};
+use crate::cli::{Done, print};
 
 /// Connections of one process: more have no port to the same address, nor a descriptor.
 const CONNECTIONS_MAX: i64 = 19_000;
@@ -66,8 +62,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let request = visitor::request(&args.visitor)?;
-    check(args, &request)?;
+    let dial = Dial::new(&args.visitor)?;
+    check(args, &dial)?;
     raise_open_files(args.connections)?;
     eprintln!(
         "this publishes {} triggers into a real room: everybody who listens to {} at {} hears them",
@@ -78,7 +74,7 @@ pub(super) fn run(args: &Args) -> Done {
     let clients = LocalSet::new();
     super::block_on(clients.run_until(async {
         tokio::select! {
-            report = run::run(args, &request) => tell(&report?, args.json),
+            report = run::run(args, &dial) => tell(&report?, args.json),
             _ = tokio::signal::ctrl_c() => bail!("interrupted: nothing was measured"),
         }
     }))
@@ -91,7 +87,7 @@ impl Args {
     }
 }
 
-fn check(args: &Args, request: &Request) -> anyhow::Result<()> {
+fn check(args: &Args, dial: &Dial) -> anyhow::Result<()> {
     let deliveries = u64::from(args.rate) * u64::from(args.connections);
     if deliveries > DELIVERIES_MAX {
         bail!(
@@ -99,8 +95,7 @@ fn check(args: &Args, request: &Request) -> anyhow::Result<()> {
              {DELIVERIES_MAX} may be asked for"
         );
     }
-    let host = request.uri().host().unwrap_or_default();
-    let host = host.trim_matches(['[', ']']);
+    let host = dial.host().trim_matches(['[', ']']);
     let address = host.parse::<IpAddr>();
     let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     if args.pid.is_some() && !here {

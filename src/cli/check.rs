@@ -1,17 +1,14 @@
 //! `high-templar check`: what works, and what to do about what does not.
 
 use std::fmt::Display;
-use std::io::ErrorKind;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use ht_backend::config::BackendConfig;
-use ht_backend::{Answer, Backend as _, Credentials, Failure, HttpBackend, Refusal};
-use ht_server::config::Listen;
+use ht_backend::{Answer, Backend as _, Credentials, HttpBackend, Refusal};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::cli::{Done, broker, print};
+use crate::cli::{Done, broker, check_ca, occupant, print};
 use crate::config::Sources;
 
 /// What to check.
@@ -20,6 +17,10 @@ pub(super) struct Args {
     /// The configuration file [default: high-templar.toml if it exists, or HT_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Try the API with the certificate authorities of this PEM file, in place of
+    /// backend.tls_ca_file and the system's
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
 }
 
 /// One line of the answer.
@@ -33,18 +34,23 @@ pub(super) enum Finding {
 use Finding::{Fix, Works};
 
 pub(super) fn run(args: Args) -> Done {
-    let config = Sources::of_process(args.config).load()?;
+    let mut config = Sources::of_process(args.config).load()?;
     print("ok   configuration")?;
     for note in &config.notes {
         print(&format!("     {note}"))?;
     }
+    if let Some(ca) = args.ca {
+        check_ca(&ca)?;
+        if !config.backend.url.starts_with("https://") {
+            print("     --ca changes nothing: backend.url does not begin with https://")?;
+        }
+        config.backend.tls_ca_file = Some(ca);
+        config.backend.tls_verify = true;
+    }
     super::block_on(async {
         let mut all_work = true;
-        for (name, listen) in [
-            ("listen", &config.server.listen),
-            ("internal.listen", &config.server.internal.listen),
-        ] {
-            all_work &= told(name, &listening(listen))?;
+        for (name, finding) in occupant::listeners(&config.server).await {
+            all_work &= told(name, &finding)?;
         }
         for finding in backend(config.backend).await {
             all_work &= told("backend", &finding)?;
@@ -66,31 +72,6 @@ fn told(name: &str, finding: &Finding) -> anyhow::Result<bool> {
         Fix(text) => print(&format!("FIX  {name}: {text}"))?,
     }
     Ok(matches!(finding, Works(_)))
-}
-
-fn listening(listen: &Listen) -> Finding {
-    let address = match listen {
-        Listen::Tcp(address) => address,
-        Listen::Unix { path, .. } => {
-            let folder = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty());
-            return match folder {
-                Some(folder) if !folder.is_dir() => Fix(format!(
-                    "there is no folder {} for the socket",
-                    folder.display()
-                )),
-                Some(_) | None => Works(listen.to_string()),
-            };
-        }
-    };
-    match TcpListener::bind(address) {
-        Ok(_) => Works(format!("{address} is free")),
-        Err(cause) if cause.kind() == ErrorKind::AddrInUse => Works(format!(
-            "{address} is in use: fine if this gateway runs already"
-        )),
-        Err(cause) => Fix(format!("cannot listen on {address}: {cause}")),
-    }
 }
 
 async fn backend(config: BackendConfig) -> Vec<Finding> {
@@ -155,37 +136,24 @@ fn long_works(bytes_max: usize) -> Finding {
     ))
 }
 
-/// What an answer to a visitor without credentials says about the API.
+/// What an answer to a client without credentials says about the API.
 fn judged(address: &str, answer: &Answer) -> Finding {
-    let fix = |what: &dyn Display, help: &str| Fix(format!("{address}: {what}{help}"));
+    let fix = |what: &dyn Display, advice: Option<&str>| {
+        let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));
+        Fix(format!("{address}: {what}{advice}"))
+    };
     match answer {
         Answer::Admitted(_) => Works(format!(
             "{address} answers, and admits a visitor without any credentials: is that intended?"
         )),
         Answer::Refused(refusal @ Refusal::Status(status)) => match *status {
-            404 | 405 | 410 => fix(refusal, "; check backend.url and backend.bootstrap"),
-            400 if address.contains("localhost") => Works(format!(
-                "{address} answers (400; with Django, check that ALLOWED_HOSTS has this host)"
-            )),
+            404 | 405 | 410 => fix(refusal, Some(&*refusal.advice())),
+            400 => Works(format!("{address} answers (400; {})", refusal.advice())),
             status => Works(format!(
                 "{address} answers, and refuses a visitor without credentials ({status})"
             )),
         },
-        Answer::Refused(refusal) => fix(refusal, ""),
-        Answer::Failed(failure @ Failure::Connect(_)) => {
-            fix(failure, "; is the API running, and is backend.url right?")
-        }
-        Answer::Failed(failure @ Failure::Status { status: 429, .. }) => fix(
-            failure,
-            ": it limits how often the gateway may call; exempt the gateway",
-        ),
-        Answer::Failed(failure @ Failure::Status { .. }) => {
-            fix(failure, ": it is broken or not running; look at its log")
-        }
-        Answer::Failed(failure @ Failure::Timeout { .. }) => fix(
-            failure,
-            "; is it overloaded, or is backend.timeout too short?",
-        ),
-        Answer::Failed(failure) => fix(failure, ""),
+        Answer::Refused(refusal) => fix(refusal, Some(&*refusal.advice())),
+        Answer::Failed(failure) => fix(failure, failure.advice().as_deref()),
     }
 }

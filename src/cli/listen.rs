@@ -5,12 +5,9 @@ use std::process::ExitCode;
 use futures_util::SinkExt as _;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
 
-use crate::cli::Done;
-use crate::cli::print;
-use crate::cli::visitor;
-use crate::cli::visitor::VisitorArgs;
+use crate::cli::visitor::{self, Dial, VisitorArgs};
+use crate::cli::{Done, print};
 
 /// Where to listen, and as whom.
 #[derive(Debug, clap::Args)]
@@ -23,17 +20,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Done {
-    let request = visitor::request(&args.visitor)?;
+    let dial = Dial::new(&args.visitor)?;
     super::block_on(async {
         tokio::select! {
-            done = listen(request, &args.rooms) => done,
+            done = listen(dial, &args.rooms) => done,
             _ = tokio::signal::ctrl_c() => Ok(ExitCode::SUCCESS),
         }
     })
 }
 
-async fn listen(request: Request, rooms: &[Box<RawValue>]) -> Done {
-    let mut socket = visitor::connect(request).await?;
+async fn listen(dial: Dial, rooms: &[Box<RawValue>]) -> Done {
+    let mut socket = visitor::connect(dial).await?;
     let allowed = visitor::admitted(&mut socket).await?;
     eprintln!("connected; allowed rooms: {allowed}");
     for (number, room) in rooms.iter().enumerate() {

@@ -1,31 +1,25 @@
 //! A visitor of the gateway: its credentials, its handshake, its first message.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use anyhow::anyhow;
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt as _;
+use ht_backend::tls::{self, Terms, TlsFault, Trust};
 use ht_proto::close::Advice;
-use ht_proto::subprotocol::Subprotocol;
-use ht_proto::subprotocol::TOKEN_PREFIX;
-use http::HeaderName;
-use http::HeaderValue;
-use http::Uri;
-use http::header;
+use ht_proto::subprotocol::{Subprotocol, TOKEN_PREFIX};
+use http::{HeaderName, HeaderValue, Uri, header};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio_tungstenite::MaybeTlsStream;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::connect_async_with_config;
-use tokio_tungstenite::tungstenite;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
 
 /// Time between two `ping`, well below the gateway's idle timeout.
 pub(super) const PING_EVERY: Duration = Duration::from_secs(30);
@@ -37,12 +31,24 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// connections fit into one process.
 const READ_BYTES: usize = 4 << 10;
 
+/// How the options are called in advice about TLS.
+const TERMS: Terms = Terms {
+    url: "--url",
+    secure: "wss://",
+    plain: "ws://",
+    ca_file: "--ca",
+};
+
 /// Where to connect, and as whom.
 #[derive(clap::Args)]
 pub(super) struct VisitorArgs {
     /// The gateway's address for browsers
     #[arg(long, default_value = "ws://127.0.0.1:5000/ws/")]
     url: String,
+    /// For wss: trust the certificate authorities of this PEM file and no others [default: those of
+    /// the system, or SSL_CERT_FILE]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Sent as a subprotocol, so that it stands in no address and no log
     #[arg(long)]
     token: Option<String>,
@@ -64,8 +70,39 @@ impl std::fmt::Debug for VisitorArgs {
 /// A websocket, as a client.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// What connects any number of times: the handshake's request, and whom to trust.
+#[derive(Clone)]
+pub(super) struct Dial {
+    request: Request,
+    connector: Connector,
+}
+
+impl Dial {
+    /// As the arguments say. Reads the certificate authorities, once for all connections.
+    pub(super) fn new(args: &VisitorArgs) -> anyhow::Result<Self> {
+        let request = request(args)?;
+        let connector = if request.uri().scheme_str() == Some("wss") {
+            let client = tls::client(Trust::of_file(args.ca.as_deref()));
+            Connector::Rustls(client.context(match args.ca {
+                Some(_) => "--ca",
+                None => "cannot connect to an address with wss://",
+            })?)
+        } else if args.ca.is_some() {
+            bail!("--ca is for addresses that begin with wss://");
+        } else {
+            Connector::Plain
+        };
+        Ok(Self { request, connector })
+    }
+
+    /// Where it connects to.
+    pub(super) fn host(&self) -> &str {
+        self.request.uri().host().unwrap_or_default()
+    }
+}
+
 /// The handshake's request.
-pub(super) fn request(args: &VisitorArgs) -> anyhow::Result<Request> {
+fn request(args: &VisitorArgs) -> anyhow::Result<Request> {
     let uri: Uri = args.url.parse().context("--url is no address")?;
     if !matches!(uri.scheme_str(), Some("ws" | "wss")) {
         bail!(
@@ -105,14 +142,15 @@ fn header_of(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 }
 
 /// Connects. Errors say what to do.
-pub(super) async fn connect(request: Request) -> anyhow::Result<Socket> {
+pub(super) async fn connect(dial: Dial) -> anyhow::Result<Socket> {
+    let Dial { request, connector } = dial;
     let (host, path) = (
         request.uri().authority().cloned(),
         request.uri().path().to_owned(),
     );
     let host = host.map_or_else(String::new, |host| host.to_string());
     let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);
-    let connecting = connect_async_with_config(request, Some(config), true);
+    let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
     let connected = tokio::time::timeout(TIMEOUT, connecting)
         .await
         .with_context(|| format!("{host} did not answer within {TIMEOUT:?}"))?;
@@ -136,6 +174,15 @@ pub(super) async fn connect(request: Request) -> anyhow::Result<Socket> {
         bail!("{host} answered with status {status} {said:?}{help}");
     }
     if let tungstenite::Error::Io(cause) = &error {
+        if let Some(fault) = TlsFault::of(cause) {
+            let advice = fault.advice(TERMS);
+            let advice = if advice.is_empty() {
+                advice
+            } else {
+                format!("; {advice}")
+            };
+            bail!("no TLS with {host}: {fault}{advice}");
+        }
         bail!("no connection to {host}: {cause}");
     }
     Err(error).with_context(|| format!("no websocket with {host}"))

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use ht_backend::config::{BackendConfig, GuardConfig, HeaderRule, HookCalls};
+use ht_backend::tls;
 use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_core::limits::Limits;
 use ht_server::config::{
@@ -104,7 +105,18 @@ fn check_backend(values: &Values, mistakes: &mut Mistakes) {
                 "over a unix socket backend.url must begin with http://, not https://",
             );
         }
+        Some(text) if text.starts_with("https://") => check_ca_file(values, mistakes),
         Some(_) => {}
+    }
+}
+
+/// Reads the authorities where they will be used.
+fn check_ca_file(values: &Values, mistakes: &mut Mistakes) {
+    let file = &values.backend_tls_ca_file;
+    if let (Some(path), true) = (&file.value, values.backend_tls_verify.value)
+        && let Err(problem) = tls::check_ca_file(path)
+    {
+        mistakes.add(&file.place, "backend.tls_ca_file", problem.to_string());
     }
 }
 

@@ -195,7 +195,7 @@ settings! {
     backend_tls_verify: bool, "backend.tls_verify", Flag, true,
         "Verify the API's TLS certificate. Disable it in development only.";
     backend_tls_ca_file: Option<PathBuf>, "backend.tls_ca_file", File, None,
-        "PEM file with the authorities to trust. Empty: those of the system.";
+        "PEM file with the certificate authorities to trust, and no others; a self-signed certificate can be one. Empty: those of the system, or, where the variables `SSL_CERT_FILE` (a PEM file) or `SSL_CERT_DIR` (folders of PEM files) are set, those and not the system's. Read at the start; a file that is missing or is no PEM is a mistake in the settings (exit status 78).";
 
     auth_first_frame: bool, "auth.first_frame", Flag, AuthConfig::default().first_frame,
         "Whether a client without a cookie and a parameter may send its token in the first frame. It then must send one: the API is not called for clients without credentials.";

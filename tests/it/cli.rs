@@ -132,7 +132,7 @@ fn check_says_what_the_backend_does_and_what_to_fix() {
             json,
             "{}",
             1,
-            "FIX  backend: URL: the backend answered with status 502: it is broken",
+            "FIX  backend: URL: the backend answered with status 502; look at the log",
         ),
         (
             "200 OK",

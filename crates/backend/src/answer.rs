@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use crate::redirect::Elsewhere;
+use crate::tls::TlsFault;
+
 /// Longest `Retry-After` of the API that is passed on; a longer one counts as this one.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
@@ -40,18 +43,16 @@ pub enum Refusal {
     Status(u16),
     /// A redirect to another origin, or to something that is not an address. It is not followed:
     /// the forwarded headers are secrets of the visitor.
-    #[error(
-        "the backend redirects the call to {location}, which is not followed: usually a login \
-         page, because the API does not accept the forwarded headers"
-    )]
+    #[error("the backend redirects the call to {location}, which is not followed")]
     Redirect {
         /// The target, without its query, shortened.
         location: String,
+        /// What kind of place that is.
+        elsewhere: Elsewhere,
     },
     /// A redirect within the backend's origin that ends in something other than JSON.
     #[error(
-        "the backend redirects the call to {location}, which answers with {}, not \
-         application/json: usually a login page. Have the API answer 401 or 403 instead",
+        "the backend redirects the call to {location}, which answers with {}, not application/json",
         ContentType(.content_type.as_deref())
     )]
     LoginPage {
@@ -89,12 +90,15 @@ impl Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Failure {
+    /// The host name of the backend has no address.
+    #[error("no connection to the backend: {0}")]
+    Resolve(String),
     /// No connection could be made.
     #[error("no connection to the backend: {0}")]
     Connect(String),
-    /// The TLS handshake or a TLS record failed.
+    /// The TLS handshake or a TLS record failed, or the port speaks TLS and the request did not.
     #[error("TLS with the backend failed: {0}")]
-    Tls(String),
+    Tls(TlsFault),
     /// The connection was closed or reset before the head of an answer came.
     #[error("the backend closed the connection before it answered")]
     Closed,
@@ -195,7 +199,7 @@ impl Failure {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::Connect(_) => "connect",
+            Self::Resolve(_) | Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
             Self::Closed => "closed",
             Self::Timeout { .. } => "timeout",
@@ -239,7 +243,8 @@ impl Failure {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
-            Self::Connect(_)
+            Self::Resolve(_)
+            | Self::Connect(_)
             | Self::Tls(_)
             | Self::Closed
             | Self::Timeout { .. }
@@ -257,13 +262,21 @@ impl Failure {
         }
     }
 
+    /// Whether no connection could be made at all, whoever the client is: the name cannot be
+    /// resolved, nothing listens, or there is no TLS that can be trusted.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Resolve(_) | Self::Connect(_) | Self::Tls(_))
+    }
+
     /// Whether the backend, or the way to it, may be out of order for everybody: no answer, or
     /// 502, 503 or 504, which is how a proxy or an overloaded server says so (RFC 9110 section
     /// 15.6). Any other answer shows that the backend works, whether it can be used or not.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Connect(_)
+            Self::Resolve(_)
+            | Self::Connect(_)
             | Self::Tls(_)
             | Self::Closed
             | Self::Timeout { .. }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 
 use crate::answer::{Answer, Failure, RETRY_AFTER_MAX, Refusal, Waiting};
@@ -15,6 +16,7 @@ use crate::exchange::{Call, Deadline, Exchange};
 use crate::forward::ForwardRules;
 use crate::redirect::{REDIRECTS_MAX, Redirect};
 use crate::setup::{BackendSetupError, RESERVED};
+use crate::tls::TlsFault;
 use crate::{Backend, Hook, body, parse, redirect, setup};
 
 /// Longest body that is read only to keep its connection, in bytes.
@@ -129,14 +131,22 @@ impl HttpBackend {
                     discard(response, deadline).await;
                     target = next;
                 }
-                Redirect::Foreign => {
+                Redirect::Foreign(elsewhere) => {
                     let location = redirect::shown(response.headers());
                     discard(response, deadline).await;
-                    return Ok(Answer::Refused(Refusal::Redirect { location }));
+                    return Ok(Answer::Refused(Refusal::Redirect {
+                        location,
+                        elsewhere,
+                    }));
                 }
             }
         }
         Ok(Answer::Refused(Refusal::RedirectLoop { location }))
+    }
+
+    /// Whether the calls go over TLS.
+    fn is_secure(&self) -> bool {
+        self.bootstrap.scheme_str() == Some("https")
     }
 
     /// What a final answer means.
@@ -148,7 +158,13 @@ impl HttpBackend {
         let status = response.status();
         if status != StatusCode::OK {
             let retry_after = retry_after(response.headers());
-            discard(response, deadline).await;
+            if status == StatusCode::BAD_REQUEST && !self.is_secure() {
+                if wants_tls(response, deadline).await {
+                    return Err(Failure::Tls(TlsFault::TlsOnly));
+                }
+            } else {
+                discard(response, deadline).await;
+            }
             let status = status.as_u16();
             return match Failure::of_status(status, retry_after) {
                 Some(failure) => Err(failure),
@@ -195,6 +211,11 @@ impl Backend for HttpBackend {
 
     fn probe(&self) -> BoxFuture<'_, Answer> {
         self.bootstrap(&self.own)
+    }
+
+    fn reach(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        let deadline = Deadline::after(self.timeout);
+        Box::pin(self.exchange.reach(&self.bootstrap, deadline))
     }
 
     fn has_hook(&self, hook: Hook) -> bool {
@@ -252,6 +273,28 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         at.duration_since(now).ok()?.as_secs()
     };
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX)).filter(|_| !value.is_empty())
+}
+
+/// What servers say, with status 400, to HTTP at a port for TLS: nginx, Go, Apache.
+const TLS_WANTED: [&[u8]; 3] = [
+    b"The plain HTTP request was sent to HTTPS port",
+    b"Client sent an HTTP request to an HTTPS server",
+    b"speaking plain HTTP to an SSL-enabled server port",
+];
+
+/// Reads a small body and looks whether it says that this port is for TLS.
+async fn wants_tls(response: Response<Incoming>, deadline: Deadline) -> bool {
+    let body = Limited::new(response.into_body(), DISCARD_BYTES_MAX).collect();
+    let reading = tokio::time::timeout(DISCARD_TIME_MAX, body);
+    match deadline.bound(reading, Waiting::Body).await {
+        Ok(Ok(Ok(body))) => {
+            let body = body.to_bytes();
+            let has = |words: &&[u8]| body.windows(words.len()).any(|part| part == *words);
+            TLS_WANTED.iter().any(has)
+        }
+        // What does not come at once is left, which closes the connection.
+        Ok(Ok(Err(_)) | Err(_)) | Err(_) => false,
+    }
 }
 
 /// Reads a small body away so that its connection can be used again. What does not come at once

@@ -2,12 +2,11 @@
 
 mod stream;
 
+use std::error::Error;
 use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::task::Context;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -15,17 +14,15 @@ use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use crate::answer::Failure;
-use crate::answer::Waiting;
+use crate::answer::{Failure, Waiting};
 use crate::fault;
+use crate::tls::TlsFault;
 
-pub(crate) use crate::connect::stream::Served;
-pub(crate) use crate::connect::stream::Stream;
+pub(crate) use crate::connect::stream::{Served, Stream};
 
 /// How often an established connection that says nothing is probed.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -48,7 +45,10 @@ enum Route {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// Name lookup or TCP.
+    /// The host name has no address.
+    #[error("{0}")]
+    Name(String),
+    /// TCP.
     #[error("{0}")]
     Tcp(String),
     /// The unix socket.
@@ -56,7 +56,7 @@ pub(crate) enum ConnectError {
     Unix { path: PathBuf, cause: io::Error },
     /// The handshake.
     #[error("{0}")]
-    Tls(String),
+    Tls(TlsFault),
     /// Too slow.
     #[error("timeout")]
     Timeout(Duration),
@@ -65,8 +65,9 @@ pub(crate) enum ConnectError {
 impl From<&ConnectError> for Failure {
     fn from(error: &ConnectError) -> Self {
         match error {
+            ConnectError::Name(text) => Self::Resolve(text.clone()),
             ConnectError::Tcp(_) | ConnectError::Unix { .. } => Self::Connect(error.to_string()),
-            ConnectError::Tls(text) => Self::Tls(text.clone()),
+            ConnectError::Tls(fault) => Self::Tls(fault.clone()),
             ConnectError::Timeout(within) => Self::Timeout {
                 within: *within,
                 waiting: Waiting::Connection,
@@ -134,11 +135,12 @@ impl Service<Uri> for Connector {
 
 async fn connect(route: Route, target: Uri) -> Result<Stream, ConnectError> {
     match route {
-        Route::Tcp(connector) => Ok(Stream::new(tcp(connector, target).await?)),
+        Route::Tcp(connector) => Ok(Stream::plain(tcp(connector, target).await?)),
         Route::Tls(connector, tls, name) => {
             let tcp = tcp(connector, target).await?;
-            let tls = tls.connect(name, tcp).await.map_err(tls_error)?;
-            Ok(Stream::new(tls))
+            let tls = tls.connect(name, tcp).await;
+            tls.map(Stream::new)
+                .map_err(|error| ConnectError::Tls(TlsFault::of_handshake(&error)))
         }
         Route::Unix(path) => match UnixStream::connect(&path).await {
             Ok(stream) => Ok(Stream::new(stream)),
@@ -153,17 +155,17 @@ async fn connect(route: Route, target: Uri) -> Result<Stream, ConnectError> {
 async fn tcp(mut connector: HttpConnector, target: Uri) -> Result<TcpStream, ConnectError> {
     match connector.call(target).await {
         Ok(stream) => Ok(stream.into_inner()),
-        Err(error) => Err(ConnectError::Tcp(fault::causes(&error))),
+        Err(error) => Err(refused(&error)),
     }
 }
 
-fn tls_error(error: io::Error) -> ConnectError {
-    let text = match fault::find_tls(&error) {
-        Some(error) => error.to_string(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "the connection was closed during the handshake".into()
-        }
-        None => error.to_string(),
-    };
-    ConnectError::Tls(text)
+/// Tells a name that cannot be resolved from an address that cannot be reached: the connector
+/// only says so in its own words.
+fn refused(error: &(dyn Error + 'static)) -> ConnectError {
+    let causes = fault::causes(error);
+    if error.to_string().starts_with("dns error") {
+        ConnectError::Name(causes)
+    } else {
+        ConnectError::Tcp(causes)
+    }
 }

@@ -4,26 +4,18 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Extensions;
-use http::HeaderMap;
-use http::Method;
-use http::Request;
-use http::Response;
-use http::Uri;
+use http::{Extensions, HeaderMap, Method, Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::CaptureConnection;
-use hyper_util::client::legacy::connect::capture_connection;
-use hyper_util::rt::TokioExecutor;
-use hyper_util::rt::TokioTimer;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
+use tower_service::Service as _;
 
-use crate::answer::Failure;
-use crate::answer::Waiting;
-use crate::connect::Connector;
-use crate::connect::Served;
+use crate::answer::{Failure, Waiting};
+use crate::connect::{Connector, Served};
 use crate::fault;
 
 /// An idle connection is not used again after this long, and closed within twice this time. Less
@@ -96,6 +88,7 @@ pub(crate) struct Exchange {
     pooled: Client<Connector, Empty<Bytes>>,
     /// For the second try: never takes a connection from the pool.
     fresh: Client<Connector, Empty<Bytes>>,
+    connector: Connector,
 }
 
 impl Exchange {
@@ -112,6 +105,22 @@ impl Exchange {
         Self {
             pooled: client(idle_max.clamp(1, IDLE_MAX)),
             fresh: client(0),
+            connector,
+        }
+    }
+
+    /// Makes a connection, TLS included, and closes it again without a request.
+    pub(crate) async fn reach(&self, target: &Uri, deadline: Deadline) -> Result<(), Failure> {
+        let connecting = self.connector.clone().call(target.clone());
+        match deadline.bound(connecting, Waiting::Connection).await? {
+            Ok(stream) => {
+                // However it ends: it could be made.
+                let closing = stream.into_inner();
+                let closing = async { std::pin::pin!(closing).shutdown().await };
+                let _ = deadline.bound(closing, Waiting::Connection).await;
+                Ok(())
+            }
+            Err(error) => Err((&error).into()),
         }
     }
 
@@ -136,9 +145,9 @@ impl Exchange {
                     && (call.repeatable || !reused.is_answering() && sent.elapsed() < CROSSING) =>
             {
                 let second = Self::attempt(&self.fresh, call, deadline).await?;
-                second.map_err(|(error, _)| fault::in_head(&error))
+                second.map_err(|(error, served)| fault::in_head(&error, &served))
             }
-            Err((error, _)) => Err(fault::in_head(&error)),
+            Err((error, served)) => Err(fault::in_head(&error, &served)),
         }
     }
 

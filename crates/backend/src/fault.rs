@@ -6,18 +6,23 @@ use std::io;
 use hyper_util::client::legacy;
 
 use crate::answer::Failure;
-use crate::connect::ConnectError;
+use crate::connect::{ConnectError, Served};
+use crate::tls::TlsFault;
 
 /// Longest part of a cause that is shown, in characters.
 const SHOWN_CHARS_MAX: usize = 300;
 
-/// The meaning of an error before the head of an answer was complete.
-pub(crate) fn in_head(error: &legacy::Error) -> Failure {
+/// The meaning of an error before the head of an answer was complete, on a connection that
+/// carried this.
+pub(crate) fn in_head(error: &legacy::Error, served: &Served) -> Failure {
+    if served.is_tls_only() {
+        return Failure::Tls(TlsFault::TlsOnly);
+    }
     if let Some(cause) = find::<ConnectError>(error) {
         return cause.into();
     }
     if let Some(cause) = find_tls(error) {
-        return Failure::Tls(cause.to_string());
+        return Failure::Tls(cause.into());
     }
     if is_closed(error) {
         return Failure::Closed;
@@ -31,7 +36,7 @@ pub(crate) fn in_head(error: &legacy::Error) -> Failure {
 /// The meaning of an error within a body.
 pub(crate) fn in_body(error: &hyper::Error) -> Failure {
     if let Some(cause) = find_tls(error) {
-        return Failure::Tls(cause.to_string());
+        return Failure::Tls(cause.into());
     }
     if is_closed(error) {
         return Failure::Truncated;

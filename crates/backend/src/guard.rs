@@ -11,6 +11,7 @@ mod circuit;
 mod lanes;
 mod line;
 mod pace;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -34,6 +35,7 @@ use crate::guard::circuit::{Change, Circuit, Source};
 pub use crate::guard::lanes::{Lane, Lanes, Stand};
 use crate::guard::line::Line;
 use crate::guard::pace::Pace;
+use crate::guard::reach::{Reach, Report};
 use crate::setup::BackendSetupError;
 use crate::{Backend, Hook};
 
@@ -41,7 +43,8 @@ use crate::{Backend, Hook};
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// A [`Backend`] that asks another one, within bounds. Hooks pass through untouched. Its circuit
-/// breaker needs [`Backend::upkeep`] to be running.
+/// breaker needs [`Backend::upkeep`] to be running. It logs by itself when the backend cannot be
+/// reached ([`Failure::is_unreachable`]) and when it can be again.
 ///
 /// A bootstrap call is shared by visitors with the same address and the same forwarded headers,
 /// byte for byte, as long as it waits for its place; `coalesce` extends that beyond the moment at
@@ -71,6 +74,9 @@ struct Parts {
     circuit: Mutex<Circuit>,
     /// An own call may be due.
     probe: Notify,
+    reach: Mutex<Reach>,
+    /// Pauses between attempts to reach the backend after the start: the first and the longest.
+    pauses: (Duration, Duration),
     pace: Mutex<Pace>,
     /// Where chance comes from.
     hasher: RandomState,
@@ -92,6 +98,8 @@ impl Guard {
             wait_timeout: config.wait_timeout,
             circuit: Mutex::new(circuit),
             probe: Notify::new(),
+            reach: Mutex::default(),
+            pauses: (config.circuit_backoff, config.circuit_backoff_max),
             pace: Mutex::new(Pace::new(config.max_in_flight)),
             hasher: RandomState::new(),
         }))
@@ -146,8 +154,14 @@ impl Backend for Guard {
         self.0.backend.probe()
     }
 
+    fn reach(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        self.0.backend.reach()
+    }
+
     fn upkeep(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.upkeep())
+        Box::pin(async {
+            tokio::join!(self.0.first_contact(), self.0.probes());
+        })
     }
 
     fn come_back_within(&self) -> Duration {
@@ -183,6 +197,7 @@ impl Parts {
         }
         ticket.sent(begun);
         let answer = self.backend.bootstrap(key.credentials()).await;
+        self.note_reach(&answer, begun);
         self.judge(key, &answer);
         let now = Instant::now();
         ticket.finished(&answer, now);
@@ -196,7 +211,7 @@ impl Parts {
     /// Shows the circuit what came of a visitor's call.
     fn judge(&self, key: &Key, answer: &Answer) {
         match outage(answer) {
-            None => log(self.circuit().answered(), None),
+            None => self.log_circuit(self.circuit().answered(), None),
             Some(_) if self.circuit().failed(self.source(key), Instant::now()) => {
                 self.probe.notify_one();
             }
@@ -222,8 +237,45 @@ impl Parts {
         }
     }
 
+    /// Finds out whether the backend can be reached at all, until it could be once: nobody has to
+    /// connect first for the log to say that it cannot.
+    async fn first_contact(&self) {
+        let (mut pause, longest) = self.pauses;
+        loop {
+            let begun = Instant::now();
+            let Err(failure) = self.backend.reach().await else {
+                self.log_reach(self.reach().reached(begun, Instant::now()), None);
+                return;
+            };
+            let report = self.reach().failed(failure.kind(), Instant::now());
+            self.log_reach(report, Some(&failure));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest.max(pause));
+            if !self.reach().is_lost() {
+                return;
+            }
+        }
+    }
+
+    /// Notes what an answer says about the way to the backend. A timeout says nothing: a client
+    /// may have caused it.
+    fn note_reach(&self, answer: &Answer, begun: Instant) {
+        let now = Instant::now();
+        match answer {
+            Answer::Failed(failure) if failure.is_unreachable() => {
+                let report = self.reach().failed(failure.kind(), now);
+                self.log_reach(report, Some(failure));
+            }
+            Answer::Failed(failure) if !failure.is_answer() => {}
+            Answer::Admitted(_) | Answer::Refused(_) | Answer::Failed(_) => {
+                let report = self.reach().reached(begun, now);
+                self.log_reach(report, None);
+            }
+        }
+    }
+
     /// Makes the gateway's own calls when they are due.
-    async fn upkeep(&self) {
+    async fn probes(&self) {
         loop {
             let due = self.circuit().next_probe();
             match due {
@@ -238,18 +290,66 @@ impl Parts {
     }
 
     async fn probe(&self) {
+        let begun = Instant::now();
         let answer = self.backend.probe().await;
+        self.note_reach(&answer, begun);
         let cause = outage(&answer);
         let now = Instant::now();
         let change = self
             .circuit()
             .probed(cause.is_none(), now, self.random(now));
-        log(change, cause);
+        self.log_circuit(change, cause);
+    }
+
+    /// Logs what changed about the way to the backend.
+    fn log_reach(&self, report: Option<Report>, failure: Option<&Failure>) {
+        match report {
+            Some(Report::Lost) => tracing::warn!(
+                cause = failure.map(tracing::field::display),
+                advice = failure.and_then(Failure::advice).as_deref(),
+                "the backend cannot be reached: clients are told to retry later. There is no \
+                 further line about it until it can be"
+            ),
+            Some(Report::Back { after, failures }) => {
+                tracing::info!(
+                    after_ms = millis(after),
+                    failures,
+                    "the backend can be reached again"
+                )
+            }
+            None => {}
+        }
+    }
+
+    /// Logs what changed about the circuit. Where the log has the outage already, that the circuit
+    /// opened is no second warning.
+    fn log_circuit(&self, change: Option<Change>, cause: Option<&Failure>) {
+        const OPENED: &str = "backend circuit breaker opened: a call without anybody's credentials fails, too. \
+             Clients are told to retry later; the gateway probes until the API answers";
+        let advice = cause.and_then(Failure::advice);
+        let (advice, cause) = (advice.as_deref(), cause.map(tracing::field::display));
+        match change {
+            Some(Change::Opened(wait)) if self.reach().is_reported() => {
+                tracing::info!(cause, retry_in_ms = millis(wait), "{OPENED}");
+            }
+            Some(Change::Opened(wait)) => {
+                tracing::warn!(cause, advice, retry_in_ms = millis(wait), "{OPENED}");
+            }
+            Some(Change::Closed(probes)) => tracing::info!(
+                failed_probes = probes,
+                "backend circuit breaker closed: the API answers again"
+            ),
+            None => {}
+        }
     }
 
     fn random(&self, now: Instant) -> u32 {
         // The upper half is as random as the whole.
         (self.hasher.hash_one(now) >> 32) as u32
+    }
+
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn circuit(&self) -> MutexGuard<'_, Circuit> {
@@ -269,23 +369,6 @@ fn outage(answer: &Answer) -> Option<&Failure> {
     }
 }
 
-/// Logs what changed.
-fn log(change: Option<Change>, cause: Option<&Failure>) {
-    match change {
-        Some(Change::Opened(wait)) => {
-            let cause = cause.map(tracing::field::display);
-            let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(
-                cause,
-                retry_in_ms,
-                "backend circuit breaker opened: a call without anybody's credentials fails, too. \
-                 Clients are told to retry later; the gateway probes until the API answers"
-            );
-        }
-        Some(Change::Closed(probes)) => tracing::info!(
-            failed_probes = probes,
-            "backend circuit breaker closed: the API answers again"
-        ),
-        None => {}
-    }
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

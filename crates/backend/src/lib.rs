@@ -6,7 +6,9 @@
 //! Everything here runs on the control runtime. No call ever holds a shard.
 
 pub mod config;
+pub mod tls;
 
+mod advice;
 mod answer;
 mod body;
 mod client;
@@ -19,14 +21,13 @@ mod guard;
 mod parse;
 mod redirect;
 mod setup;
-mod tls;
 mod token;
 
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use crate::answer::{Admission, Answer, Failure, RETRY_AFTER_MAX, Refusal, Waiting};
+pub use crate::answer::{Admission, Answer, Elsewhere, Failure, RETRY_AFTER_MAX, Refusal, Waiting};
 pub use crate::client::HttpBackend;
 pub use crate::credentials::Credentials;
 pub use crate::forward::{
@@ -42,6 +43,12 @@ pub use crate::token::{Token, TokenError};
 pub trait Backend: Send + Sync + 'static {
     /// Asks who the visitor is. Takes a bounded time and never fails: a failure is an [`Answer`].
     fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer>;
+
+    /// Makes a connection to the API and closes it again without a request: shows whether the API
+    /// can be reached, and changes nothing there.
+    fn reach(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Whether `hook` is configured at all.
     fn has_hook(&self, hook: Hook) -> bool;

@@ -5,10 +5,8 @@
 #[cfg(test)]
 mod tests;
 
-use http::HeaderMap;
-use http::StatusCode;
-use http::Uri;
 use http::header::LOCATION;
+use http::{HeaderMap, StatusCode, Uri};
 
 /// Redirects followed in one call.
 pub(crate) const REDIRECTS_MAX: usize = 5;
@@ -24,7 +22,19 @@ pub(crate) enum Redirect {
     /// To another address of the same origin.
     Follow(Uri),
     /// To somewhere that is not followed.
-    Foreign,
+    Foreign(Elsewhere),
+}
+
+/// Where a redirect leads that is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Elsewhere {
+    /// To the same host and path over https.
+    Secure,
+    /// To the same path of another origin.
+    SamePath,
+    /// To another path of another origin, or to what is not an address.
+    Other,
 }
 
 /// Where the answer to a call of `from` leads. A redirect without a location is none: it is
@@ -42,7 +52,19 @@ pub(crate) fn redirect(from: &Uri, status: StatusCode, headers: &HeaderMap) -> R
         .and_then(|location| resolve(from, location));
     match target {
         Some(target) if same_origin(from, &target) => Redirect::Follow(target),
-        Some(_) | None => Redirect::Foreign,
+        Some(target) => Redirect::Foreign(elsewhere(from, &target)),
+        None => Redirect::Foreign(Elsewhere::Other),
+    }
+}
+
+fn elsewhere(from: &Uri, target: &Uri) -> Elsewhere {
+    let scheme = (from.scheme_str(), target.scheme_str());
+    if !matches!(target.scheme_str(), Some("http" | "https")) || from.path() != target.path() {
+        Elsewhere::Other
+    } else if scheme == (Some("http"), Some("https")) && host(from) == host(target) {
+        Elsewhere::Secure
+    } else {
+        Elsewhere::SamePath
     }
 }
 
@@ -140,8 +162,11 @@ fn without_dots(path: &str) -> String {
 /// another origin.
 fn same_origin(a: &Uri, b: &Uri) -> bool {
     let user = |uri: &Uri| uri.authority().is_none_or(|a| a.as_str().contains('@'));
-    let host = |uri: &Uri| uri.host().map(str::to_ascii_lowercase);
     !user(b) && a.scheme() == b.scheme() && host(a) == host(b) && port(a) == port(b)
+}
+
+fn host(uri: &Uri) -> Option<String> {
+    uri.host().map(str::to_ascii_lowercase)
 }
 
 /// The port of an address, or its scheme's.

@@ -3,20 +3,14 @@
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderName;
-use http::HeaderValue;
-use http::Uri;
-use http::header;
+use http::{HeaderName, HeaderValue, Uri, header};
 use rustls::pki_types::ServerName;
 
-use crate::config::BackendConfig;
-use crate::config::HeaderRule;
-use crate::config::HeaderSource;
+use crate::config::{BackendConfig, HeaderRule, HeaderSource};
 use crate::connect::Connector;
-use crate::tls;
+use crate::tls::{self, TlsSetupError, Trust};
 
 /// Why a backend cannot be set up: the configuration's fault.
 #[derive(Debug, thiserror::Error)]
@@ -45,23 +39,19 @@ pub enum BackendSetupError {
     /// A bound or a time is zero.
     #[error("{0} must be more than zero")]
     Zero(&'static str),
-    /// The file with the authorities cannot be used.
-    #[error("the authorities in {} cannot be used: {cause}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        cause: String,
-    },
-    /// The system has no authorities to trust.
-    #[error(
-        "this system has no certificate authorities: install its ca-certificates or set \
-         backend.tls_ca_file"
-    )]
-    NoAuthorities,
-    /// TLS itself cannot be set up.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(rustls::Error),
+    /// TLS cannot be set up.
+    #[error("{setting}{0}", setting = setting_of(.0))]
+    Tls(TlsSetupError),
+}
+
+/// The setting that an error is about, as the beginning of its sentence.
+fn setting_of(error: &TlsSetupError) -> &'static str {
+    match error {
+        TlsSetupError::CaFile { .. } => "backend.tls_ca_file: ",
+        TlsSetupError::Variables { .. } | TlsSetupError::NoAuthorities | TlsSetupError::Tls(_) => {
+            ""
+        }
+    }
 }
 
 /// Headers that belong to the connection or to the message's framing. A forwarded value there
@@ -186,7 +176,16 @@ pub(crate) fn connector(
             let host = host.trim_start_matches('[').trim_end_matches(']');
             let name = ServerName::try_from(host.to_owned())
                 .map_err(|_| BackendSetupError::Url("has a host that no certificate can name"))?;
-            Ok(Connector::tls(timeout, tls::connector(config)?, name))
+            let trust = if config.tls_verify {
+                Trust::of_file(config.tls_ca_file.as_deref())
+            } else {
+                tracing::warn!(
+                    "the backend's certificate is not checked: backend.tls_verify is false"
+                );
+                Trust::Anyone
+            };
+            let client = tls::client(trust).map_err(BackendSetupError::Tls)?;
+            Ok(Connector::tls(timeout, client.into(), name))
         }
         None => Ok(Connector::tcp(timeout)),
     }

@@ -1,120 +1,77 @@
-//! TLS with the backend: whom to trust.
+//! TLS as a client: whom to trust, and what went wrong in words for the operator.
+
+mod fault;
+mod name;
+mod roots;
+mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use rustls::DigitallySignedStruct;
-use rustls::Error;
-use rustls::RootCertStore;
-use rustls::SignatureScheme;
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::client::danger::ServerCertVerified;
-use rustls::client::danger::ServerCertVerifier;
-use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
-use rustls::crypto::verify_tls12_signature;
-use rustls::crypto::verify_tls13_signature;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::ServerName;
-use rustls::pki_types::UnixTime;
-use rustls::pki_types::pem::PemObject;
-use tokio_rustls::TlsConnector;
 
-use crate::config::BackendConfig;
-use crate::setup::BackendSetupError;
+use crate::tls::verify::{Explaining, TrustAnyone};
 
-/// The client side of TLS as configured. Reads the authorities' files.
-pub(crate) fn connector(config: &BackendConfig) -> Result<TlsConnector, BackendSetupError> {
+pub use crate::tls::fault::{Terms, TlsFault};
+pub use crate::tls::roots::{CaFileFault, TlsSetupError};
+
+/// Whose certificates a client accepts.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'a> {
+    /// Those of the system's authorities, or of `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are
+    /// set.
+    System,
+    /// Those of the authorities in this PEM file, and of no others.
+    File(&'a Path),
+    /// Anyone's. Development only.
+    Anyone,
+}
+
+impl<'a> Trust<'a> {
+    /// The authorities of a file if one is named, otherwise the system's.
+    #[must_use]
+    pub fn of_file(file: Option<&'a Path>) -> Self {
+        file.map_or(Self::System, Self::File)
+    }
+}
+
+/// The client side of TLS. Reads the authorities; [`TlsFault::of`] explains what a handshake
+/// with it fails of.
+///
+/// # Errors
+/// When the authorities cannot be read, or there are none.
+pub fn client(trust: Trust<'_>) -> Result<Arc<ClientConfig>, TlsSetupError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(BackendSetupError::Tls)?;
-    let builder = if config.tls_verify {
-        builder.with_root_certificates(authorities(config.tls_ca_file.as_deref())?)
-    } else {
-        tracing::warn!("the backend's certificate is not checked: backend.tls_verify is false");
-        builder
+        .map_err(TlsSetupError::Tls)?;
+    let builder = match trust {
+        Trust::Anyone => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(TrustAnybody(provider)))
+            .with_custom_certificate_verifier(Arc::new(TrustAnyone::new(provider))),
+        Trust::System => {
+            let verifier = Explaining::new(roots::of_system()?, provider)?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+        }
+        Trust::File(path) => {
+            let verifier = Explaining::new(roots::of_file(path)?, provider)?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+        }
     };
     let mut client = builder.with_no_client_auth();
     client.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(client).into())
+    Ok(Arc::new(client))
 }
 
-/// The authorities of a PEM file, or the system's.
-fn authorities(file: Option<&Path>) -> Result<RootCertStore, BackendSetupError> {
-    let mut roots = RootCertStore::empty();
-    match file {
-        Some(path) => {
-            let failed = |cause: String| BackendSetupError::CaFile {
-                path: path.to_path_buf(),
-                cause,
-            };
-            let certificates =
-                CertificateDer::pem_file_iter(path).map_err(|error| failed(error.to_string()))?;
-            for certificate in certificates {
-                let certificate = certificate.map_err(|error| failed(error.to_string()))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| failed(error.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(failed("it holds no certificate".into()));
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            let (_, unusable) = roots.add_parsable_certificates(found.certs);
-            if unusable > 0 {
-                tracing::debug!(unusable, "some of the system's authorities cannot be used");
-            }
-            if roots.is_empty() {
-                return Err(BackendSetupError::NoAuthorities);
-            }
-        }
-    }
-    Ok(roots)
-}
-
-/// Accepts any certificate; whoever shows it must still hold its key.
-#[derive(Debug)]
-struct TrustAnybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for TrustAnybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+/// Whether a file holds authorities that can be used.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_ca_file(path: &Path) -> Result<(), TlsSetupError> {
+    roots::of_file(path).map(drop)
 }

@@ -199,8 +199,9 @@ impl Caller {
             if let Err(failure) = backend.hook(due.hook, &due.credentials).await {
                 node.counters.hook_errors.add(failure.kind());
                 if let Some(suppressed) = node.throttles.tell("hook-failed") {
-                    let hook = due.hook.as_str();
-                    tracing::warn!(hook, %connection, %failure, suppressed, "a hook failed");
+                    let (hook, cause, advice) = (due.hook.as_str(), &failure, failure.advice());
+                    let advice = advice.as_deref();
+                    tracing::warn!(hook, %connection, %cause, advice, suppressed, "a hook failed");
                 }
             }
             (connection, lane)

@@ -12,6 +12,7 @@ mod place;
 mod proxy_protocol;
 mod subprotocol;
 mod upgrade;
+mod verdict;
 mod webkit;
 
 use std::convert::Infallible;

@@ -1,29 +1,19 @@
 //! The clients: they join, listen, and keep their accounts.
 
-use std::cell::RefCell;
-use std::cell::RefMut;
+use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use anyhow::bail;
-use futures_util::SinkExt as _;
-use futures_util::StreamExt as _;
-use futures_util::TryStreamExt as _;
-use futures_util::stream;
+use anyhow::{Context as _, bail};
+use futures_util::{SinkExt as _, StreamExt as _, TryStreamExt as _, stream};
 use ht_bench::latency::Latency;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::bench::account::Account;
-use crate::cli::bench::account::Heard;
-use crate::cli::bench::account::heard;
-use crate::cli::visitor;
-use crate::cli::visitor::Socket;
+use crate::cli::bench::account::{Account, Heard, heard};
+use crate::cli::visitor::{self, Dial, Socket};
 
 /// Clients that are on their way in at once.
 const JOINING: usize = 64;
@@ -94,7 +84,7 @@ impl Audience {
     /// on.
     pub(super) async fn grow(
         &mut self,
-        request: &Request,
+        dial: &Dial,
         room: &str,
         count: usize,
         next: u64,
@@ -102,7 +92,7 @@ impl Audience {
         let numbers = self.clients.len() + 1..=count;
         let joining = stream::iter(numbers).map(|number| async move {
             let start = Instant::now();
-            let socket = join(request.clone(), room)
+            let socket = join(dial.clone(), room)
                 .await
                 .with_context(|| format!("connection {number} of {count}"))?;
             anyhow::Ok((socket, start.elapsed()))
@@ -135,8 +125,8 @@ impl Audience {
 }
 
 /// Connects and subscribes.
-async fn join(request: Request, room: &str) -> anyhow::Result<Socket> {
-    let mut socket = visitor::connect(request).await?;
+async fn join(dial: Dial, room: &str) -> anyhow::Result<Socket> {
+    let mut socket = visitor::connect(dial).await?;
     visitor::admitted(&mut socket).await?;
     socket.send(visitor::subscribe(room, 0)).await?;
     let answer = tokio::time::timeout(TIMEOUT, visitor::next(&mut socket));

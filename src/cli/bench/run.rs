@@ -1,22 +1,16 @@
 //! One run: let the clients in, publish, settle the account.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use anyhow::bail;
-use ht_bench::usage::Cpu;
-use ht_bench::usage::CpuClock;
-use ht_bench::usage::Memory;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
+use anyhow::{Context as _, bail};
+use ht_bench::usage::{Cpu, CpuClock, Memory};
 
 use crate::cli::bench::Args;
 use crate::cli::bench::account::run_name;
 use crate::cli::bench::audience::Audience;
 use crate::cli::bench::publisher::Publisher;
-use crate::cli::bench::report::Report;
-use crate::cli::bench::report::Spread;
-use crate::cli::bench::report::Usage;
+use crate::cli::bench::report::{Report, Spread, Usage};
+use crate::cli::visitor::Dial;
 
 /// Most connections that join before memory is looked at, so that what the gateway sets up once
 /// is not counted as theirs.
@@ -32,11 +26,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Drives the gateway and tells what was found.
-pub(super) async fn run(args: &Args, request: &Request) -> anyhow::Result<Report> {
+pub(super) async fn run(args: &Args, dial: &Dial) -> anyhow::Result<Report> {
     let (name, epoch) = (run_name(), Instant::now());
     let mut run = Run {
         args,
-        request,
+        dial,
         publisher: Publisher::open(args, &name, epoch).await?,
         audience: Audience::new(&name, epoch),
         joining: Duration::ZERO,
@@ -82,7 +76,7 @@ pub(super) async fn run(args: &Args, request: &Request) -> anyhow::Result<Report
 
 struct Run<'a> {
     args: &'a Args,
-    request: &'a Request,
+    dial: &'a Dial,
     publisher: Publisher<'a>,
     audience: Audience,
     /// Time that joining took.
@@ -128,7 +122,7 @@ impl Run<'_> {
         let start = Instant::now();
         let room = self.args.room.get();
         self.audience
-            .grow(self.request, room, count, self.publisher.next)
+            .grow(self.dial, room, count, self.publisher.next)
             .await?;
         self.joining += start.elapsed();
         Ok(())

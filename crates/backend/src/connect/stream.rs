@@ -1,19 +1,17 @@
 //! One connection, whatever it runs over, that remembers whether it has carried an answer.
 
-use std::io;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::task::Context;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
-use hyper_util::client::legacy::connect::Connected;
-use hyper_util::client::legacy::connect::Connection;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The first bytes of a TLS record that is an alert (RFC 8446 section 5.1), whatever the version:
+/// what a TLS server sends to a client that does not speak TLS. No HTTP begins so.
+const TLS_ALERT: [u8; 2] = [21, 3];
 
 /// Whether a connection has carried an answer before: if it has, and then ends without one, the
 /// backend may just have closed it for being idle.
@@ -26,6 +24,8 @@ struct Flags {
     served: AtomicBool,
     /// Something came since the last bytes were sent.
     answering: AtomicBool,
+    /// The first bytes that came are a TLS alert, on a connection without TLS.
+    tls_alert: AtomicBool,
 }
 
 impl Served {
@@ -44,6 +44,11 @@ impl Served {
         self.0.answering.load(Ordering::Relaxed)
     }
 
+    /// Whether the server answered with a TLS alert to what was sent without TLS.
+    pub(crate) fn is_tls_only(&self) -> bool {
+        self.0.tls_alert.load(Ordering::Relaxed)
+    }
+
     fn note(&self, answering: bool) {
         self.0.answering.store(answering, Ordering::Relaxed);
     }
@@ -53,6 +58,8 @@ impl Served {
 pub(crate) struct Stream {
     io: Pin<Box<dyn Duplex>>,
     served: Served,
+    /// It has no TLS of its own, and nothing came yet.
+    plain: bool,
 }
 
 trait Duplex: AsyncRead + AsyncWrite + Send {}
@@ -65,6 +72,15 @@ impl Stream {
         Self {
             io: Box::pin(io),
             served: Served::default(),
+            plain: false,
+        }
+    }
+
+    /// Wraps a fresh TCP connection without TLS.
+    pub(super) fn plain(io: impl AsyncRead + AsyncWrite + Send + 'static) -> Self {
+        Self {
+            plain: true,
+            ..Self::new(io)
         }
     }
 }
@@ -83,8 +99,12 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = self.io.as_mut().poll_read(cx, buffer);
-        if buffer.filled().len() > before {
+        let came = &buffer.filled()[before..];
+        if !came.is_empty() {
             self.served.note(true);
+            if std::mem::take(&mut self.plain) && came.starts_with(&TLS_ALERT) {
+                self.served.0.tls_alert.store(true, Ordering::Relaxed);
+            }
         }
         read
     }

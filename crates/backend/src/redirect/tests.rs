@@ -1,15 +1,9 @@
 //! Tables of locations.
 
-use http::HeaderMap;
-use http::HeaderValue;
-use http::StatusCode;
-use http::Uri;
 use http::header::LOCATION;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
-use super::Redirect;
-use super::redirect;
-use super::shown;
-use super::without_dots;
+use super::{Elsewhere, Redirect, redirect, shown, without_dots};
 
 fn location(value: &str) -> HeaderMap {
     let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
@@ -20,7 +14,7 @@ fn from(url: &str, to: &str) -> Option<String> {
     let url: Uri = url.parse().unwrap();
     match redirect(&url, StatusCode::FOUND, &location(to)) {
         Redirect::Follow(uri) => Some(uri.to_string()),
-        Redirect::Foreign => None,
+        Redirect::Foreign(_) => None,
         Redirect::None => panic!("{to} is a redirect"),
     }
 }
@@ -55,6 +49,24 @@ fn follows_the_same_origin_only() {
     ];
     for (to, want) in table {
         assert_eq!(from(base, to).as_deref(), want, "{to}");
+    }
+}
+
+#[test]
+fn knows_what_kind_of_place_is_not_followed() {
+    use Elsewhere::{Other, SamePath, Secure};
+    for (url, to, expected) in [
+        ("http://api.test/b/", "https://api.test/b/", Secure),
+        ("http://api.test:8000/b/", "https://API.test/b/?x=1", Secure),
+        ("http://api.test/b/", "https://www.api.test/b/", SamePath),
+        ("https://api.test/b/", "http://api.test/b/", SamePath),
+        ("http://api.test/b/", "https://api.test/login/", Other),
+        ("http://api.test/b/", "https://sso.test/login/", Other),
+        ("http://api.test/b/", "ftp://api.test/b/", Other),
+        ("http://api.test/b/", "http://", Other),
+    ] {
+        let found = redirect(&url.parse().unwrap(), StatusCode::FOUND, &location(to));
+        assert_eq!(found, Redirect::Foreign(expected), "{url} {to}");
     }
 }
 

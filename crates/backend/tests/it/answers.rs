@@ -240,15 +240,15 @@ async fn endless_answers_end_at_a_bound() {
 
 #[tokio::test]
 async fn what_is_not_http_fails() {
-    for bytes in [
-        &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
-        b"\x15\x03\x01\x00\x02\x02\x28",
-        b"HTTP/9.9 200 OK\r\n\r\n",
+    for (bytes, kind) in [
+        (&b"SSH-2.0-OpenSSH_9.2\r\n"[..], "protocol"),
+        (b"HTTP/9.9 200 OK\r\n\r\n", "protocol"),
+        (b"\x15\x04\x01\x00\x02\x02\x28", "protocol"),
+        // An alert: the port speaks TLS.
+        (b"\x15\x03\x01\x00\x02\x02\x28", "tls"),
     ] {
-        assert_eq!(
-            ask_about(Reply::Close(bytes.into())).await,
-            failed("protocol")
-        );
+        let answer = ask_about(Reply::Close(bytes.into())).await;
+        assert_eq!(answer, failed(kind), "{bytes:x?}");
     }
 }
 

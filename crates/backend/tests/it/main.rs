@@ -12,4 +12,5 @@ mod redirects;
 mod requests;
 mod stub;
 mod tls;
+mod tls_faults;
 mod unix;

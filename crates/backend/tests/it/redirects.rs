@@ -1,6 +1,6 @@
 //! Redirects: followed at home, refused abroad.
 
-use ht_backend::{Backend, Refusal};
+use ht_backend::{Backend, Elsewhere, Refusal};
 
 use crate::kit::{admit, answer, ask, backend, credentials, refusal, rooms, told};
 use crate::stub::{Reply, Seen, Stub};
@@ -53,9 +53,14 @@ async fn another_origin_is_never_called() {
     let location = format!("{}login/", other.url);
     let sentence = refusal.to_string();
     assert!(sentence.contains(&location), "{sentence}");
-    assert!(sentence.contains("login page"), "{sentence}");
+    assert!(refusal.advice().contains("login page"), "{refusal:?}");
     assert!(!sentence.contains("secret"), "{sentence}");
-    assert_eq!(refusal, Refusal::Redirect { location });
+    let elsewhere = Elsewhere::Other;
+    let expected = Refusal::Redirect {
+        location,
+        elsewhere,
+    };
+    assert_eq!(refusal, expected);
     assert_eq!(other.log().opened, 0);
     assert_eq!(stub.log().requests.len(), 1);
 }

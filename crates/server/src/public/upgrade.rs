@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use ht_backend::{Answer, Credentials, Failure};
+use ht_backend::{Answer, Credentials, Refusal};
 use ht_core::shard::{Admission, Welcome};
 use ht_proto::close::Close;
 use ht_proto::grant::{GrantList, Unusable};
@@ -23,7 +23,7 @@ use crate::places::UserPlace;
 use crate::public::charge::Charged;
 use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
-use crate::public::{Public, first_frame};
+use crate::public::{Public, first_frame, verdict};
 use crate::socket::{About, Socket};
 
 /// Within which time those are to come back for whom memory is short, in ms.
@@ -80,36 +80,19 @@ impl Visitor {
                     }
                 }
                 None => {
-                    counter.add("allowed-rooms");
-                    if let Some(suppressed) = public.node.throttles.tell("allowed-rooms") {
-                        let problem = "allowed_rooms is not a list of JSON objects";
-                        tracing::warn!(
-                            connection = %id,
-                            suppressed,
-                            "the backend's bootstrap answer is unusable: {problem}"
-                        );
-                    }
+                    counter.add(Refusal::AllowedRooms.kind());
+                    verdict::log_refusal(public, id, &Refusal::AllowedRooms);
                     refused_with(agreed)
                 }
             },
             Answer::Refused(refusal) => {
                 counter.add(refusal.kind());
-                // A redirect is an operator's mistake far more often than a visitor's.
-                if refusal.kind() != "redirect" {
-                    tracing::debug!(connection = %id, %refusal, "refused a client");
-                } else if let Some(suppressed) = public.node.throttles.tell("redirect") {
-                    tracing::warn!(connection = %id, %refusal, suppressed, "refused a client");
-                }
+                verdict::log_refusal(public, id, &refusal);
                 refused_with(agreed)
             }
             Answer::Failed(failure) => {
                 counter.add(failure.kind());
-                // That a circuit opened was told when it did, with the cause.
-                if !matches!(failure, Failure::CircuitOpen)
-                    && let Some(suppressed) = public.node.throttles.tell(failure.kind())
-                {
-                    tracing::warn!(connection = %id, kind = failure.kind(), %failure, suppressed, "no usable answer from the backend");
-                }
+                verdict::log_failure(public, id, &failure);
                 match agreed.subprotocol {
                     // What Python 3.1 did with every answer that it could read.
                     None if failure.is_answer() => Close::NORMAL,

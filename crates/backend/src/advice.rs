@@ -1,0 +1,110 @@
+//! What the operator can do about a refusal or a failure: sentences without a full stop, for the
+//! log and for `high-templar check`.
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use crate::answer::{Failure, Refusal, Waiting};
+use crate::redirect::Elsewhere;
+use crate::tls::Terms;
+
+/// What to look at where a server, or the proxy in front of it, is out of order.
+const LOOK: &str = "look at the log of the API and of the proxy in front of it";
+
+impl Failure {
+    /// What to do about it; none where the cause says it all.
+    #[must_use]
+    pub fn advice(&self) -> Option<Cow<'static, str>> {
+        let text = match self {
+            Self::Resolve(_) => {
+                "check the host name in backend.url and the name servers of this machine or \
+                 container"
+            }
+            Self::Connect(_) => {
+                "check that the API runs and that backend.url is right; in a container, localhost \
+                 is the container itself"
+            }
+            Self::Tls(fault) => {
+                let advice = fault.advice(Terms::BACKEND);
+                return (!advice.is_empty()).then_some(advice.into());
+            }
+            Self::Closed => {
+                "look at the log of the API; a port that expects TLS closes plain connections, too: \
+                 use https:// in backend.url there"
+            }
+            Self::Timeout {
+                waiting: Waiting::Connection,
+                ..
+            } => {
+                "check host and port in backend.url and the firewalls on the way; with https://, a \
+                 port without TLS does not answer, either"
+            }
+            Self::Timeout { .. } => {
+                "find out why the API is slow or overloaded, or raise backend.timeout"
+            }
+            Self::Busy { .. } | Self::LineFull { .. } => {
+                "find out why the API is slow, or raise backend.max_in_flight if it can serve more \
+                 at once"
+            }
+            Self::CircuitOpen => "the line about the circuit breaker has the cause",
+            Self::Status { status: 429, .. } => {
+                "the API limits how often it may be called: exempt the gateway from that"
+            }
+            Self::Status { status: 407, .. } => {
+                "a proxy between the gateway and the API demands credentials: exempt the gateway"
+            }
+            Self::Status { .. } => LOOK,
+            Self::Protocol(_) => "check that an HTTP server listens at the port of backend.url",
+            Self::ContentType(_) | Self::NotJson { .. } | Self::NotObject | Self::NotUtf8 => {
+                "check backend.url and backend.bootstrap: the answer must be a JSON object such as \
+                 {\"allowed_rooms\": [...]} with Content-Type: application/json"
+            }
+            Self::Encoding(_) => "have the API send gzip, deflate or plain JSON",
+            Self::TooLarge { .. } => {
+                "raise backend.answer_bytes_max, or have the API grant fewer rooms"
+            }
+            Self::Truncated => LOOK,
+        };
+        Some(text.into())
+    }
+}
+
+impl Refusal {
+    /// What to do about it where it is not as intended.
+    #[must_use]
+    pub fn advice(&self) -> Cow<'static, str> {
+        match self {
+            Self::Status(400) => {
+                "check what the API rejects; Django: ALLOWED_HOSTS must have the host of backend.url"
+            }
+            Self::Status(401 | 403) => {
+                "usually a client that is not signed in any more; if all are refused, compare \
+                 backend.headers with what the API authenticates by, such as a cookie or a token"
+            }
+            Self::Status(404 | 405 | 410) => "check backend.url and backend.bootstrap",
+            Self::Status(_) => "only status 200 admits a client: see the log of the API",
+            Self::Redirect { elsewhere, .. } => match elsewhere {
+                Elsewhere::Secure => {
+                    "begin backend.url with https://, or exempt the gateway's calls from the \
+                     redirect (Django: SECURE_REDIRECT_EXEMPT; behind SECURE_PROXY_SSL_HEADER a \
+                     fixed header X-Forwarded-Proto: https in backend.headers)"
+                }
+                Elsewhere::SamePath => "set backend.url to the address that it redirects to",
+                Elsewhere::Other => {
+                    "usually a login page, because the API does not accept the forwarded headers: \
+                     have it answer 401 or 403 instead"
+                }
+            },
+            Self::LoginPage { .. } => {
+                "usually a login page: have the API answer 401 or 403 instead"
+            }
+            Self::RedirectLoop { .. } => "mend the redirects of the API, or backend.url",
+            Self::AllowedRooms => {
+                "have the API send a list of JSON objects, such as [{\"target\": \"order\"}]"
+            }
+        }
+        .into()
+    }
+}

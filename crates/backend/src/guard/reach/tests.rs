@@ -1,0 +1,70 @@
+//! Tables of attempts and what the log has of them.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn one_warning_and_one_line_for_an_outage_however_many_notice() {
+    let start = Instant::now();
+    let mut reach = Reach::default();
+    assert_eq!(reach.reached(start, start), None, "nothing was wrong");
+    assert_eq!(reach.failed("connect", start), Some(Report::Lost));
+    assert!(reach.is_reported());
+    for seconds in 1..600 {
+        assert_eq!(reach.failed("connect", start + SECOND * seconds), None);
+    }
+    let now = start + SECOND * 600;
+    let back = Report::Back {
+        after: SECOND * 600,
+        failures: 600,
+    };
+    assert_eq!(reach.reached(now, now), Some(back));
+    assert!(!reach.is_lost() && !reach.is_reported());
+    assert_eq!(reach.reached(now, now), None);
+}
+
+#[test]
+fn an_answer_to_an_earlier_attempt_does_not_end_an_outage() {
+    let start = Instant::now();
+    let mut reach = Reach::default();
+    reach.failed("connect", start + SECOND);
+    assert_eq!(reach.reached(start, start + SECOND * 2), None);
+    assert!(reach.is_lost());
+}
+
+#[test]
+fn another_cause_is_worth_another_warning() {
+    let start = Instant::now();
+    let mut reach = Reach::default();
+    assert_eq!(reach.failed("connect", start), Some(Report::Lost));
+    assert_eq!(reach.failed("tls", start + SECOND), None, "too soon");
+    assert_eq!(
+        reach.failed("tls", start + WARNING_INTERVAL),
+        Some(Report::Lost)
+    );
+    assert_eq!(reach.failed("tls", start + WARNING_INTERVAL * 3), None);
+}
+
+#[test]
+fn a_backend_that_comes_and_goes_does_not_fill_the_log() {
+    let start = Instant::now();
+    let mut reach = Reach::default();
+    let mut warnings = 0;
+    let mut ends = 0;
+    for step in 0..100 {
+        let now = start + SECOND / 2 * step;
+        let report = if step % 2 == 0 {
+            reach.failed("connect", now)
+        } else {
+            reach.reached(now, now)
+        };
+        match report {
+            Some(Report::Lost) => warnings += 1,
+            Some(Report::Back { .. }) => ends += 1,
+            None => {}
+        }
+    }
+    // Fifty seconds: a warning each ten, and an end for each warning.
+    assert_eq!((warnings, ends), (5, 5));
+}

@@ -1,0 +1,241 @@
+//! A backend that is away, elsewhere or refuses: what the log says, and how often. And who uses an
+//! address that the gateway needs.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
+use crate::binary::{folder, run};
+use crate::bootstrap::expect_refusal;
+use crate::support::stream::Address;
+use crate::support::{Client, Gateway, Handshake, Reply, StubBackend};
+
+/// A port on which nothing listens, until the test does.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address")
+}
+
+/// Answers every request with an admission.
+fn serve(listener: TcpListener) {
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let body = r#"{"allowed_rooms": []}"#;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            // A connection without a request shows only that the backend can be reached.
+            if stream.read(&mut [0; 4_096]).is_ok_and(|read| read > 0) {
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_backend_that_is_away_at_the_start_is_one_warning_and_one_line_when_it_is_there() {
+    let address = free_address();
+    let gateway = Gateway::with(&StubBackend::open())
+        .set("HT_BACKEND__URL", format!("http://{address}/api/"))
+        .set("HT_BACKEND__CIRCUIT_FAILURES", 2)
+        .set("HT_BACKEND__CIRCUIT_BACKOFF", "50ms")
+        .set("HT_BACKEND__CIRCUIT_BACKOFF_MAX", "100ms")
+        // No warning that there are too few files for more.
+        .set("HT_LIMITS__CONNECTIONS", 100)
+        .start();
+    // Before anybody connects.
+    let line = gateway.wait_for_line(" WARN ");
+    for part in [
+        "the backend cannot be reached",
+        "Connection refused",
+        "advice=\"check that the API runs",
+    ] {
+        assert!(line.contains(part), "{part:?} in {line}");
+    }
+    for _ in 0..5 {
+        expect_refusal(&gateway, 1013);
+    }
+    gateway.wait_for_line("backend circuit breaker opened");
+    serve(TcpListener::bind(address).expect("the same port"));
+    gateway.wait_for_line("the backend can be reached again");
+    gateway.wait_for_line("backend circuit breaker closed");
+    Client::connect(&gateway).leave();
+    let log = gateway.log();
+    assert_eq!(log.matches(" WARN ").count(), 1, "{log}");
+    assert_eq!(log.matches("can be reached again").count(), 1, "{log}");
+}
+
+#[test]
+fn a_backend_that_is_there_is_no_line_and_no_request() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::start(&backend);
+    Client::connect(&gateway).leave();
+    let requests = backend.requests();
+    assert_eq!(requests.len(), 1, "{requests:?}");
+    let log = gateway.log();
+    assert!(!log.contains("reached"), "{log}");
+}
+
+#[test]
+fn a_host_name_without_an_address_is_named_as_such() {
+    let gateway = Gateway::with(&StubBackend::open())
+        .set("HT_BACKEND__URL", "http://there-is-no-such-host.invalid/")
+        .start();
+    let line = gateway.wait_for_line("the backend cannot be reached");
+    assert!(line.contains("host name in backend.url"), "{line}");
+}
+
+#[test]
+fn refusals_are_a_line_now_and_then_that_says_what_to_check() {
+    let backend = StubBackend::new(|_| Reply::forbidden());
+    let gateway = Gateway::start(&backend);
+    for _ in 0..20 {
+        Handshake::new(&gateway).open().expect_json();
+    }
+    let line = gateway.wait_for_line(" INFO ht_server::public::verdict: the backend refused");
+    for part in [
+        "cause=the backend answered with status 403",
+        "backend.headers",
+        "suppressed=0",
+    ] {
+        assert!(line.contains(part), "{part:?} in {line}");
+    }
+    // One in ten seconds; more only where twenty refusals take longer than that.
+    let lines = gateway.log().matches("refused a client").count();
+    assert!((1..=3).contains(&lines), "{}", gateway.log());
+}
+
+#[test]
+fn check_names_where_the_backend_redirects_to() {
+    for (location, cause, advice) in [
+        (
+            "https://sso.test/login/?next=secret",
+            "redirects the call to https://sso.test/login/, which is not followed",
+            "login page",
+        ),
+        (
+            "https://127.0.0.1/api/bootstrap/",
+            "redirects the call to https://127.0.0.1/api/bootstrap/",
+            "begin backend.url with https://",
+        ),
+        (
+            "http://www.api.test/api/bootstrap/",
+            "redirects the call to http://www.api.test/api/bootstrap/",
+            "set backend.url to the address",
+        ),
+    ] {
+        let backend =
+            StubBackend::new(move |_| Reply::http("302 Found", &[("Location", location)], ""));
+        let variables = [
+            ("HT_BACKEND__URL", &*backend.url),
+            ("HT_LISTEN", "127.0.0.1:0"),
+            ("HT_INTERNAL__LISTEN", "127.0.0.1:0"),
+        ];
+        let found = run(folder().path(), &["check"], &variables);
+        assert_eq!(found.code, Some(1), "{found:?}");
+        for part in ["FIX  backend: ", cause, advice] {
+            assert!(found.stdout.contains(part), "{part:?} in {}", found.stdout);
+        }
+        assert!(!found.stdout.contains("secret"), "{}", found.stdout);
+    }
+}
+
+/// What `check` says about these addresses.
+fn check(backend: &StubBackend, listen: &str, internal: &str) -> String {
+    let variables = [
+        ("HT_BACKEND__URL", &*backend.url),
+        ("HT_LISTEN", listen),
+        ("HT_INTERNAL__LISTEN", internal),
+    ];
+    let found = run(folder().path(), &["check"], &variables);
+    assert_eq!(
+        found.code == Some(0),
+        !found.stdout.contains("FIX"),
+        "{found:?}"
+    );
+    found.stdout
+}
+
+fn text(address: &Address) -> String {
+    match address {
+        Address::Tcp(address) => address.to_string(),
+        Address::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+#[test]
+fn check_knows_this_gateway_from_another_program() {
+    let backend = StubBackend::open();
+    let gateway = Gateway::with(&backend);
+    let socket = gateway.folder().join("internal.sock");
+    let over_socket = gateway
+        .set("HT_INTERNAL__LISTEN", format!("unix:{}", socket.display()))
+        .start();
+    for gateway in [Gateway::start(&backend), over_socket] {
+        let (public, internal) = (text(gateway.public()), text(gateway.internal()));
+        let version = env!("CARGO_PKG_VERSION");
+        let runs = format!("high-templar {version} (this configuration) already runs here");
+        let told = check(&backend, &public, &internal);
+        for listener in ["listen", "internal.listen"] {
+            let line = format!("ok   {listener}: {runs}: not an error");
+            assert!(told.contains(&line), "{line:?} in {told}");
+        }
+        // Its internal address, and another one for browsers.
+        let told = check(&backend, "127.0.0.1:0", &internal);
+        assert!(
+            told.contains("FIX  internal.listen: another high-templar"),
+            "{told}"
+        );
+        assert!(told.contains(&public), "{told}");
+    }
+
+    let gateway = Gateway::start(&backend);
+    let (public, internal) = (text(gateway.public()), text(gateway.internal()));
+    let other = StubBackend::new(|_| Reply::http("200 OK", &[], "ok"));
+    let other = other.url.trim_start_matches("http://");
+    let other = other.split('/').next().unwrap();
+    let port = other.rsplit(':').next().unwrap();
+    // Another program, which answers as the gateway does but for who it is.
+    let told = check(&backend, other, other.replace(port, "0").as_str());
+    assert!(
+        told.contains("FIX  listen: another program listens on"),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("ss -ltnp 'sport = :{port}'")),
+        "{told}"
+    );
+    let told = check(&backend, "127.0.0.1:0", other);
+    assert!(
+        told.contains("FIX  internal.listen: another program listens on"),
+        "{told}"
+    );
+    let told = check(&backend, other, &internal);
+    assert!(
+        told.contains(&format!("serves browsers on {public}")),
+        "{told}"
+    );
+    // Somebody who listens and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let told = check(&backend, "127.0.0.1:0", &address);
+    assert!(told.contains("does not answer"), "{told}");
+}
+
+#[test]
+fn an_internal_answer_tells_who_gives_it_and_a_public_one_does_not() {
+    let gateway = Gateway::start(&StubBackend::open());
+    let live = gateway.get("/live");
+    let product = format!("high-templar/{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(live.header("server"), Some(&*product));
+    assert_eq!(
+        live.header("high-templar-listen"),
+        Some(&*text(gateway.public()))
+    );
+    let health = crate::support::http::request(gateway.public(), "GET", "/health", &[], b"");
+    assert_eq!(health.status, 200);
+    assert_eq!(health.header("server"), None);
+}
