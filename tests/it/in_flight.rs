@@ -163,7 +163,8 @@ fn zero_is_no_bound() {
 }
 
 /// Sends a head that asks before it sends the body, and reads everything that comes of it.
-fn ask_first(gateway: &Gateway, framing: &str) -> String {
+#[track_caller]
+pub(crate) fn ask_first(gateway: &Gateway, framing: &str) -> String {
     let mut stream = gateway.internal().connect().expect("a connection");
     let head = format!(
         "POST /trigger/ HTTP/1.1\r\nHost: localhost\r\n{framing}\r\nExpect: 100-continue\r\n\r\n"

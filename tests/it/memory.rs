@@ -3,6 +3,7 @@
 use serde_json::Value;
 use serde_json::json;
 
+use crate::in_flight::ask_first;
 use crate::support::Client;
 use crate::support::Gate;
 use crate::support::Gateway;
@@ -56,6 +57,10 @@ fn short_of_memory_newcomers_are_turned_away_and_who_is_here_goes_on() {
     assert_eq!(shed.status, 503, "{shed:?}");
     assert_eq!(shed.header("retry-after"), Some("1"));
     assert!(shed.text().contains("short of memory"), "{shed:?}");
+    // Who asks first is not told to send the body.
+    let shed = ask_first(&gateway, "Content-Length: 65536");
+    assert!(shed.starts_with("HTTP/1.1 503 "), "{shed}");
+    assert!(shed.contains("connection: close"), "{shed}");
     let ready = gateway.get("/ready");
     assert_eq!(ready.status, 503);
     assert!(ready.text().contains("memory: "), "{ready:?}");
