@@ -174,7 +174,8 @@ class TestOutage:
         for number in range(20):
             publish(OrderRoom(customer=anna.pk), number)
         assert publisher().counts.failed == 20
-        assert publisher().counts.retried <= 2
+        # Once within a first call whose time was up, and twice within the one that opened the circuit.
+        assert publisher().counts.retried <= 3
 
 
 def publish_again(anna):
