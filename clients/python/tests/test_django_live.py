@@ -174,7 +174,7 @@ class TestOutage:
         for number in range(20):
             publish(OrderRoom(customer=anna.pk), number)
         assert publisher().counts.failed == 20
-        # Once within a first call whose time was up, and twice within the one that opened the circuit.
+        # Once in a first call whose time was up, and twice in the one that opened the circuit.
         assert publisher().counts.retried <= 3
 
 
