@@ -101,6 +101,26 @@ fn hears(client: &mut Client, publisher: &Node, data: &str) {
 }
 
 #[test]
+fn clients_that_are_there_before_the_broker_is_connected_wait_for_it() {
+    let server = RabbitMq::shared();
+    let vhost = server.vhost();
+    let backend = StubBackend::open();
+    for _ in 0..3 {
+        // Not waited for: a client of a rolling restart connects as soon as the port is open.
+        let gateway = with(&backend, &vhost).start();
+        let mut client = Client::connect(&gateway);
+        client.subscribe(&json!({"room": 1}), 1);
+        wait_for_ready(&gateway);
+        gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "heard"}));
+        assert_eq!(client.expect_publish().0, "heard");
+        assert_eq!(
+            gateway.metric("high_templar_gaps_total{reason=\"start\"}"),
+            0
+        );
+    }
+}
+
+#[test]
 fn a_deleted_exchange_is_a_gap_at_every_node() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();

@@ -147,9 +147,12 @@ impl Node {
     pub(crate) fn missed(&self, missed: &Missed) {
         let reason = GapReason::Broker(missed.reason);
         let connections = self.connections.load(Ordering::Acquire);
-        if missed.reason == MissedReason::Start && connections == 0 {
-            // Whoever subscribes from now on hears everything.
-            return;
+        if missed.reason == MissedReason::Start {
+            self.connected.cancel();
+            if connections == 0 {
+                // Whoever subscribes from now on hears everything.
+                return;
+            }
         }
         self.gaps.count(reason);
         let told = self.gaps.note(|_| true);

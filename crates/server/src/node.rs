@@ -11,6 +11,7 @@ use ht_core::index::Matching;
 use ht_core::outbox::Outboxes;
 use ht_core::stats::Stats;
 use ht_proto::server::Status;
+use tokio_util::sync::CancellationToken;
 
 use crate::census::Census;
 use crate::config::BuildInfo;
@@ -61,6 +62,8 @@ pub(crate) struct Node {
     pub(crate) descriptors: Descriptors,
     pub(crate) gaps: Gaps,
     pub(crate) broker: Option<Arc<dyn Broker>>,
+    /// Publications reach this node: there is no broker, or it was connected for the first time.
+    pub(crate) connected: CancellationToken,
     backend: Option<Arc<dyn Backend>>,
     pub(crate) build: BuildInfo,
     /// The node is about to leave.
@@ -75,6 +78,10 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
+        let connected = CancellationToken::new();
+        if broker.is_none() {
+            connected.cancel();
+        }
         Self {
             outboxes: Arc::default(),
             accounts: Arc::default(),
@@ -98,6 +105,7 @@ impl Node {
             descriptors: Descriptors::of_process(),
             gaps: Gaps::new(shards),
             broker,
+            connected,
             backend: None,
             build: BuildInfo::default(),
             draining: AtomicBool::new(false),

@@ -51,6 +51,10 @@ pub(crate) const HEAD_BYTES_MIN: usize = 8 << 10;
 /// When the node leaves, those who have asked for something get an answer within this time.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// At its start the node waits so long at most for its broker before it accepts clients: those that
+/// came earlier would have a gap at once, and be closed. Meanwhile they wait in the system's queue.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// What every handshake needs.
 pub(crate) struct Public {
     pub(crate) node: Arc<Node>,
@@ -81,6 +85,11 @@ pub(crate) struct Told {
 /// Accepts connections until the node leaves; ready when those who had asked are answered.
 pub(crate) async fn serve(public: Arc<Public>, listener: Listener) {
     let visitors = TaskTracker::new();
+    tokio::select! {
+        () = public.node.connected.cancelled() => {}
+        () = tokio::time::sleep(BROKER_TIMEOUT) => {}
+        () = public.leaving.cancelled() => {}
+    }
     accept_all(&public, &listener, &visitors).await;
     // Its address is free from now on.
     drop(listener);
