@@ -3,6 +3,7 @@
 mod bench;
 mod broker;
 mod check;
+mod closed;
 mod config;
 mod demo;
 mod listen;

@@ -1,4 +1,4 @@
-//! A visitor of the gateway: its credentials, its handshake, its first message.
+//! A client of the gateway: its credentials, its handshake, its first message.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,18 +8,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::StreamExt as _;
 use ht_backend::tls::{self, Terms, TlsFault, Trust};
-use ht_proto::close::Advice;
 use ht_proto::subprotocol::{Subprotocol, TOKEN_PREFIX};
 use http::{HeaderName, HeaderValue, Uri, header};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
 };
+
+use crate::cli::closed::Closed;
 
 /// Time between two `ping`, well below the gateway's idle timeout.
 pub(super) const PING_EVERY: Duration = Duration::from_secs(30);
@@ -49,7 +50,7 @@ pub(super) struct VisitorArgs {
     /// the system, or SSL_CERT_FILE]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Sent as a subprotocol, so that it stands in no address and no log
+    /// Sent as a subprotocol, so that it is in no URL and no log
     #[arg(long)]
     token: Option<String>,
     /// Sent as the header Cookie, such as sessionid=abc; may be repeated
@@ -168,7 +169,7 @@ pub(super) async fn connect(dial: Dial) -> anyhow::Result<Socket> {
             404 | 405 => format!(
                 "; websockets are served at /ws/, or what websocket_path says; this is {path}"
             ),
-            503 => "; it is full, starting or leaving: try again later".to_owned(),
+            503 => "; it is full, starting or shutting down: retry later".to_owned(),
             _ => String::new(),
         };
         bail!("{host} answered with status {status} {said:?}{help}");
@@ -188,60 +189,47 @@ pub(super) async fn connect(dial: Dial) -> anyhow::Result<Socket> {
     Err(error).with_context(|| format!("no websocket with {host}"))
 }
 
-/// Waits for the first frame: whether the API lets this visitor in, and to how many rooms.
+/// Waits for the first frame: whether the API admits this client, and to how many rooms.
 pub(super) async fn admitted(socket: &mut Socket) -> anyhow::Result<usize> {
     let first = tokio::time::timeout(TIMEOUT, next(socket))
         .await
-        .context("the gateway did not say whether the API lets us in")??;
+        .context("the gateway sent no first message: does the API answer?")?
+        .map_err(not_admitted)?;
     let first: Value = serde_json::from_str(&first)
         .with_context(|| "this is no high-templar: its first message is not JSON")?;
     if first.get("is_authorized").and_then(Value::as_bool) == Some(true) {
         let rooms = first.get("allowed_rooms").and_then(Value::as_array);
         return Ok(rooms.map_or(0, Vec::len));
     }
-    // The close frame tells whether coming back could help.
-    let ended = tokio::time::timeout(TIMEOUT, next(socket)).await;
-    let why = match ended {
-        Ok(Err(why)) => format!(" ({why})"),
-        Ok(Ok(_)) | Err(_) => String::new(),
-    };
-    bail!(
-        "the API does not let this visitor in{why}: are --token, --cookie and --header those of \
-         a user? The gateway's log says what the API answered"
-    );
+    // `is_authorized: false` alone is no refusal: the close frame says why.
+    match tokio::time::timeout(TIMEOUT, next(socket)).await {
+        Ok(Err(why)) => Err(not_admitted(why)),
+        Ok(Ok(_)) | Err(_) => bail!(
+            "the gateway did not admit this client and did not say why: its log has the API's \
+             answer"
+        ),
+    }
 }
 
-/// The next text; an error tells how the connection ended.
+/// The same error; how the connection was closed becomes why the client was not admitted.
+fn not_admitted(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast_ref::<Closed>() {
+        Some(closed) => anyhow!(closed.before_admission()),
+        None => error,
+    }
+}
+
+/// The next text; an error says how the connection ended, a [`Closed`] if the gateway closed it.
 pub(super) async fn next(socket: &mut Socket) -> anyhow::Result<String> {
     loop {
         match socket.next().await {
             Some(Ok(Message::Text(text))) => return Ok(text.to_string()),
-            Some(Ok(Message::Close(frame))) => bail!("{}", closed(frame.as_ref())),
+            Some(Ok(Message::Close(frame))) => bail!(Closed::new(frame.as_ref())),
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(error).context("the connection broke"),
-            None => bail!("the gateway closed the connection"),
+            None => bail!(Closed::new(None)),
         }
     }
-}
-
-fn closed(frame: Option<&CloseFrame>) -> String {
-    let mut sentence = "the gateway closed the connection".to_owned();
-    let Some(frame) = frame else {
-        return sentence;
-    };
-    let code = u16::from(frame.code);
-    sentence += &format!(" with code {code}");
-    if !frame.reason.is_empty() {
-        sentence += &format!(": {}", frame.reason);
-    }
-    sentence += match Advice::of(code) {
-        Advice::AsYouLike => "",
-        Advice::Soon => "; come back soon",
-        Advice::Later => "; come back later",
-        Advice::Never => "; coming back would not help",
-        Advice::SignIn => "; sign in again first",
-    };
-    sentence
 }
 
 /// The message that subscribes to a room.
@@ -254,7 +242,7 @@ pub(super) fn subscribe(room: &str, request_id: usize) -> Message {
 pub(super) fn not_subscribed(room: &str, message: Option<&str>) -> anyhow::Error {
     match message {
         Some("room-not-found") => {
-            anyhow!("the API does not grant {room} to this visitor (room-not-found)")
+            anyhow!("the API does not grant {room} to this client (room-not-found)")
         }
         other => anyhow!(
             "no subscription to {room}: {}",

@@ -169,9 +169,9 @@ fn what_is_refused_is_told_before_anything_is_loaded() {
             &open,
             r#"{"other":1}"#,
             &[][..],
-            "does not grant {\"other\":1} to this visitor",
+            "does not grant {\"other\":1} to this client",
         ),
-        (&strict, ROOM, &[], "the API does not let this visitor in"),
+        (&strict, ROOM, &[], "the API refused this client"),
         (&full, ROOM, &[], "it is full"),
         (&locked, ROOM, &[], "asks for a key: give --api-key"),
         (

@@ -147,12 +147,36 @@ fn a_refused_listener_is_told_where_to_look() {
     let found = run(folder.path(), &args, &[]);
     assert_eq!(found.code, Some(1), "{found:?}");
     assert!(
-        found
-            .stderr
-            .contains("the API does not let this visitor in"),
+        found.stderr.contains("the API refused this client"),
         "{found:?}"
     );
     let why = "(the gateway closed the connection with code 4300: refused; sign in again first)";
     assert!(found.stderr.contains(why), "{found:?}");
     assert!(!found.stderr.contains("geheim"), "{found:?}");
+}
+
+#[test]
+fn a_listener_is_not_asked_about_its_credentials_when_the_api_is_down() {
+    let folder = folder();
+    // A port that is free, so that nobody listens there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+    let backend = format!("http://{}/api/", free.expect("an address"));
+    let variables = [&ANY_PORTS[..], &[("HT_BACKEND__URL", &*backend)]].concat();
+    let mut serve = Running::start(command(folder.path(), &["serve"], &variables));
+    let public = serve.line_with("browsers connect to ");
+    let (public, _) = public.split_once(' ').expect("an address");
+    let url = format!("ws://{public}/ws/");
+    for token in [&[][..], &["--token", "geheim"]] {
+        let args = [&["listen", "--url", &url, "--room", "{}"], token].concat();
+        let found = run(folder.path(), &args, &[]);
+        assert_eq!(found.code, Some(1), "{found:?}");
+        for part in [
+            "the API gave no usable answer",
+            "`high-templar check`",
+            "code 1013: backend",
+        ] {
+            assert!(found.stderr.contains(part), "{found:?}");
+        }
+        assert!(!found.stderr.contains("those of a user"), "{found:?}");
+    }
 }
