@@ -1,15 +1,10 @@
-//! Reading the settings again while the gateway runs.
+//! Reloads the settings while the gateway runs.
 
-use ht_backend::ForwardRules;
-use ht_backend::HttpBackend;
+use ht_backend::{ForwardRules, HttpBackend};
 use ht_server::Gateway;
-use tracing::error;
-use tracing::info;
-use tracing::warn;
+use tracing::{error, info, warn};
 
-use crate::config::Config;
-use crate::config::Sources;
-use crate::config::Written;
+use crate::config::{Config, Sources, Written};
 use crate::logging::LogLevel;
 
 /// Names the file that a launcher derived variables of the environment from, such as `settings.py`:
@@ -36,14 +31,14 @@ impl Reloader {
         }
     }
 
-    /// Reads the settings again, from the same places, and changes what may change. With a mistake
-    /// among them nothing changes. Either way the log says what came of it.
+    /// Reads the settings again from the same files and applies those that need no restart. With a
+    /// mistake among them nothing changes. Either way the log reports the result.
     pub(crate) async fn reload(&mut self, gateway: &Gateway) {
         let sources = self.sources.clone();
         let loaded = match tokio::task::spawn_blocking(move || sources.load()).await {
             Ok(loaded) => loaded,
             Err(cause) => {
-                error!("the settings could not be read again: {cause}");
+                error!("settings not reloaded: {cause}");
                 return;
             }
         };
@@ -53,28 +48,28 @@ impl Reloader {
                 for mistake in mistakes.lines() {
                     error!("{mistake}");
                 }
-                error!("the settings have mistakes: nothing changes");
+                error!("settings not reloaded, nothing changes: see the mistakes above");
                 return;
             }
         };
         if let Err(cause) = self.apply(gateway, &new).await {
-            error!("the settings cannot be used, nothing changes: {cause:#}");
+            error!("settings not reloaded, nothing changes: {cause:#}");
             return;
         }
         let changes = self.current.changes(&self.started, &new);
         if !changes.fixed.is_empty() {
             let fixed = changes.fixed.join(", ");
-            warn!("changed in the settings, but only in force after a restart: {fixed}");
+            warn!("changed settings that need a restart: {fixed}");
         }
         match changes.live.as_slice() {
-            [] => info!("the settings were read again: nothing changes"),
-            live => info!(
-                "the settings were read again, in force now: {}",
-                live.join(", ")
+            [] => info!(
+                "settings reloaded, nothing changes: environment variables are read at start only, \
+                 files at every reload"
             ),
+            live => info!("settings reloaded, in effect now: {}", live.join(", ")),
         }
         if let Some(source) = std::env::var(DERIVED_FROM).ok().filter(|it| !it.is_empty()) {
-            info!("{source} is read at a restart only: a change to it is not in force yet");
+            info!("{source} is read at start only: restart to apply a change to it");
         }
         self.current = new;
     }

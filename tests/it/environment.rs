@@ -77,13 +77,13 @@ fn secrets_stand_in_files_and_are_read_again_at_a_reload() {
     assert_eq!((status("geheim-one"), status("geheim-two")), (200, 401));
     std::fs::write(&file, "geheim-two\r\n").expect("a file");
     let said = gateway.reload("");
-    assert!(said.contains("in force now: internal.api_key"), "{said}");
+    assert!(said.contains("in effect now: internal.api_key"), "{said}");
     assert_eq!((status("geheim-one"), status("geheim-two")), (401, 200));
     // One that cannot be read changes nothing.
     std::fs::remove_file(&file).expect("a file");
     gateway.signal("HUP");
     gateway.wait_for_line("HT_INTERNAL__API_KEY_FILE: cannot read the secret in ");
-    gateway.wait_for_line("the settings have mistakes: nothing changes");
+    gateway.wait_for_line("settings not reloaded, nothing changes");
     assert_eq!((status("geheim-one"), status("geheim-two")), (401, 200));
     assert!(!gateway.log().contains("geheim"), "{}", gateway.log());
 

@@ -284,7 +284,7 @@ fn where_gaps_are_ignored_they_are_counted_and_nobody_is_closed() {
     hears(&mut client, &node, "after");
     // Live: from the next gap on they are told. What was ignored is not told later.
     let said = node.gateway.reload("[recovery]\ngap_old = \"reconnect\"\n");
-    assert!(said.contains("in force now: recovery.gap_old"), "{said}");
+    assert!(said.contains("in effect now: recovery.gap_old"), "{said}");
     hears(&mut client, &node, "still there");
     vhost.close_connections();
     told(&mut client);

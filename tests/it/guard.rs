@@ -79,6 +79,29 @@ fn the_circuit_breaker_opens_for_an_outage_and_is_probed_without_visitors() {
     assert!(visit(&gateway).is_ok());
 }
 
+#[test]
+fn ready_says_whether_the_api_fails_or_cannot_be_reached() {
+    let failing = StubBackend::new(|_| Reply::json("503 Service Unavailable", "{}"));
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
+    let nobody = format!("http://{}/api/", free.expect("an address"));
+    for (url, why) in [
+        (&*failing.url, "because the API fails (status 502, 503"),
+        (&*nobody, "because the API cannot be reached"),
+    ] {
+        let gateway = Gateway::with(&failing)
+            .set("HT_BACKEND__URL", url)
+            .set("HT_BACKEND__CIRCUIT_FAILURES", 1)
+            .start();
+        eventually("the circuit opens", || {
+            // The 101 comes after the backend's response.
+            Handshake::new(&gateway).open();
+            (gateway.metric("high_templar_backend_circuit_open") == 1).then_some(())
+        });
+        let notes = gateway.get("/ready").json()["notes"].to_string();
+        assert!(notes.contains(why), "{notes}");
+    }
+}
+
 /// What uWSGI does with a head that is longer than its buffer.
 fn reset_at_long_cookies() -> StubBackend {
     StubBackend::new(|seen| match seen.header("cookie") {

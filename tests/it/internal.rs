@@ -243,7 +243,7 @@ fn several_keys_are_accepted_while_one_is_replaced() {
     // Both: the new one first, which the gateway's own programs send.
     std::fs::write(&file, "key-new\r\nkey-old\n").unwrap();
     let mut log = gateway.reload("");
-    assert!(log.contains("in force now: internal.api_key"), "{log}");
+    assert!(log.contains("in effect now: internal.api_key"), "{log}");
     assert_eq!((post("key-old"), post("key-new")), (200, 200));
     for wrong in ["key-newkey-old", "key-new,key-old", "key-", "2"] {
         assert_eq!(post(wrong), 401, "{wrong}");

@@ -29,7 +29,7 @@ fn limits_hold_for_open_connections_for_new_ones_and_for_triggers() {
         "[limits]\nsubscriptions = 1\nconnections = 1\nrooms_per_trigger = 1\n\
          [status]\nclients = false\n",
     );
-    let live = "in force now: status.clients, limits.connections, limits.subscriptions, \
+    let live = "in effect now: status.clients, limits.connections, limits.subscriptions, \
                 limits.rooms_per_trigger";
     assert!(said.contains(live), "{said}");
     let refused = subscribe(&mut client, 2);
@@ -81,7 +81,7 @@ fn headers_origins_and_trusted_proxies_change_for_the_next_visitor() {
         "origins = [\"*\"]\ntrusted_proxies = []\n\
          [backend.headers]\nX-Color = { fixed = \"blue\" }\n",
     );
-    let live = "in force now: trusted_proxies, origins.allow, backend.headers";
+    let live = "in effect now: trusted_proxies, origins.allow, backend.headers";
     assert!(said.contains(live), "{said}");
     foreign().connect().leave();
     let seen = &backend.wait_for(1)[0];
@@ -124,12 +124,17 @@ fn what_needs_a_restart_is_named_until_it_is_as_it_was() {
     let gateway = Gateway::start(&backend);
     let fixed = "[rooms]\nmatching = \"exact\"\n[limits]\ninbox = 7\nconnections = 9\n";
     let said = gateway.reload(fixed);
-    let named = "only in force after a restart: rooms.matching, limits.inbox";
+    let named = "that need a restart: rooms.matching, limits.inbox";
     assert!(said.contains(named), "{said}");
-    assert!(said.contains("in force now: limits.connections"), "{said}");
+    assert!(said.contains("in effect now: limits.connections"), "{said}");
     let said = gateway.reload(fixed);
     assert!(said.contains(named), "{said}");
-    assert!(said.contains("read again: nothing changes"), "{said}");
+    assert!(
+        said.contains(
+            "settings reloaded, nothing changes: environment variables are read at start only"
+        ),
+        "{said}"
+    );
     let said = gateway.reload("");
     assert!(!said.contains("restart"), "{said}");
     // What the environment says still wins.

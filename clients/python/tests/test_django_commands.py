@@ -350,7 +350,7 @@ def test_a_reload_does_not_read_settings_py():
         assert "restart this command after a change" in next(lines)
         assert any("health are on" in line for line in lines)
         command.send_signal(signal.SIGHUP)
-        assert any("settings.py is read at a restart only" in line for line in lines)
+        assert any("settings.py is read at start only" in line for line in lines)
     finally:
         command.kill()
         command.communicate()

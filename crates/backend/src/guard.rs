@@ -58,12 +58,14 @@ pub struct GuardCounts {
     pub in_flight: usize,
     /// Calls that wait for one.
     pub waiting: usize,
-    /// Visitors who joined the call of another.
+    /// Clients that joined the call of another.
     pub shared: u64,
-    /// The circuit breaker is open: no visitor is asked about.
+    /// The circuit breaker is open: no client's call is sent.
     pub circuit_open: bool,
     /// How often that began.
     pub circuit_opened: u64,
+    /// The last attempt to reach the backend failed: no connection, or no trusted TLS.
+    pub unreachable: bool,
 }
 
 struct Parts {
@@ -173,6 +175,7 @@ impl Backend for Guard {
 
     fn guard(&self) -> Option<GuardCounts> {
         let (in_flight, waiting) = self.0.line.counts();
+        let unreachable = self.0.reach().is_lost();
         let circuit = self.0.circuit();
         Some(GuardCounts {
             in_flight,
@@ -180,6 +183,7 @@ impl Backend for Guard {
             shared: self.0.calls.joined(),
             circuit_open: circuit.is_open(),
             circuit_opened: circuit.opened(),
+            unreachable,
         })
     }
 }

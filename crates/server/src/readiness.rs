@@ -40,14 +40,24 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
     reasons
 }
 
-/// What somebody should know although another node would do no better, or most clients of this
+/// What an operator should know although another node would do no better, or most clients of this
 /// one are served.
 pub(crate) fn notes(node: &Node) -> Vec<String> {
-    let away =
-        "backend: the circuit breaker is open, because the API does not answer; nobody new gets in";
-    let is_away = node.guard().circuit_open;
-    let away = is_away.then(|| away.to_owned());
-    away.into_iter().chain(node.delivery.lagging()).collect()
+    let guard = node.guard();
+    let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
+    let backend = backend.map(str::to_owned);
+    backend.into_iter().chain(node.delivery.lagging()).collect()
+}
+
+/// Why the circuit breaker is open.
+fn circuit_note(is_unreachable: bool) -> &'static str {
+    if is_unreachable {
+        "backend: the circuit breaker is open, because the API cannot be reached; no new client is \
+         admitted"
+    } else {
+        "backend: the circuit breaker is open, because the API fails (status 502, 503 or 504, a \
+         truncated response, or none in time); no new client is admitted"
+    }
 }
 
 fn broker_trouble(node: &Node) -> Option<String> {

@@ -320,7 +320,7 @@ impl Gateway {
         self.reload_unheard(file);
         let said = self.lines.wait(|lines| {
             let new = &lines.text[before..];
-            let done = ["the settings were read again", "nothing changes"];
+            let done = ["settings reloaded", "nothing changes"];
             let done = done.iter().any(|text| new.contains(text));
             (done || lines.ended).then(|| new.to_owned())
         });

@@ -129,7 +129,7 @@ metrics! {
             "Clients that shared a bootstrap call with another one of the same credentials"
             "Not by itself: calls that the API did not have to serve."
         observed backend_circuit_open = Read::Gauge(|now| u64::from(now.node.guard().circuit_open));
-            "1 while the backend circuit breaker is open: the API did not respond to the gateway's own probes"
+            "1 while the backend circuit breaker is open: the gateway's own probes got no usable response from the API"
             "When it is 1 for longer than a restart of the API takes: new clients are not accepted."
         observed backend_circuit_opened = Read::Counter(|now| now.node.guard().circuit_opened);
             "Times that the backend circuit breaker opened"
