@@ -1,5 +1,7 @@
 //! Leaving in peace: waves, triggers meanwhile, a hurry.
 
+use std::time::{Duration, Instant};
+
 use ht_testkit::rabbitmq::RabbitMq;
 use serde_json::json;
 
@@ -13,6 +15,9 @@ use crate::support::frame;
 
 /// So many need three seconds to come back at a rate that nobody notices.
 const MANY: usize = 300;
+
+/// Time between SIGTERM and SIGKILL of `docker stop`.
+const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn many_connections_are_closed_in_waves_and_hear_all_that_is_published_before_theirs() {
@@ -139,19 +144,35 @@ fn after_the_delay_the_node_shuts_down_by_itself() {
 
 #[test]
 fn hooks_that_hang_do_not_outlast_the_timeout() {
+    shuts_down_while_hooks_hang(Some("500ms"));
+}
+
+/// As with `docker stop` and no setting of drain.
+#[test]
+fn hooks_that_hang_do_not_outlast_the_supervisor_by_default() {
+    shuts_down_while_hooks_hang(None);
+}
+
+#[track_caller]
+fn shuts_down_while_hooks_hang(timeout: Option<&str>) {
     let gate = Gate::default();
     let backend = StubBackend::hooks_behind(&gate);
     let mut gateway = Gateway::with(&backend)
         .hooks()
-        .set("HT_HOOKS__TIMEOUT", NEVER)
-        .set("HT_DRAIN__TIMEOUT", "500ms")
-        .start();
+        .set("HT_HOOKS__TIMEOUT", NEVER);
+    if let Some(timeout) = timeout {
+        gateway = gateway.set("HT_DRAIN__TIMEOUT", timeout);
+    }
+    let mut gateway = gateway.start();
     let clients: Vec<_> = (0..50).map(|_| Client::connect(&gateway)).collect();
+    let signalled = Instant::now();
     gateway.signal("TERM");
     for mut client in clients {
         client.expect_close(1012);
     }
     gateway.wait_for_line("the time to leave is over");
     assert_eq!(gateway.wait_for_end(), Some(0));
+    let elapsed = signalled.elapsed();
+    assert!(elapsed < SUPERVISOR_PATIENCE, "{elapsed:?}");
     gate.open();
 }
