@@ -52,3 +52,4 @@ mod systemd;
 mod talk;
 mod tls;
 mod triggers;
+mod unread;
