@@ -28,36 +28,96 @@ def sign_in(site, name):
     return {cookie.name: cookie.value for cookie in jar}
 
 
-def test_short_version_on_an_existing_site(read, open_page):
-    reader, chapters = read("tutorial-django.md", [8000, 5000, 8002])
-    site = f"http://127.0.0.1:{reader.ports[8000]}"
-    existing = [*chapters["1. Install"], *chapters["2. Create a site to try it on"]]
-    for block in existing:
+def create_site(reader, chapters):
+    """An existing site, with orders and two users."""
+    for block in [*chapters["1. Install"], *chapters["2. Create a site to try it on"]]:
         reader.carry_out(block)
-    [snippet] = [block for block in chapters[SHORT] if block.language == "html"]
+
+
+def follow_short_version(reader, chapters, app, edit_page=lambda snippet: snippet):
+    """Follows the short version for one of its two apps, and waits for the site and the gateway."""
+    typed = [block for block in chapters[SHORT] if not is_of_another_app(block, app)]
+    assert {f"{app}/rooms.py", f"{app}/models.py"} <= {block.file[0] for block in typed if block.file}
+    [snippet] = [block for block in typed if block.language == "html"]
     template = reader.site / "orders/templates/orders/board.html"
     page = template.read_text()
     assert "<h1>" in page
-    template.write_text(page.replace("<h1>", f"{reader.text(snippet.text)}<h1>"))
+    template.write_text(page.replace("<h1>", f"{edit_page(reader.text(snippet.text))}<h1>"))
 
     printed = ""
-    for block in chapters[SHORT]:
+    for block in typed:
         printed += reader.carry_out(block)
         if block.word == "forever":
             for port in (8000, 5000, 8002):
                 reader.wait_for(port)
     assert "Everything works." in printed
 
+
+def is_of_another_app(block, app):
+    """Whether this is a file of an app that is neither this one nor the project itself."""
+    return bool(block.file) and block.file[0].split("/")[0] not in (app, "mysite")
+
+
+def wait_for_subscriptions(reader, count):
+    """Waits until the gateway counts this many."""
+
+    def counted():
+        metrics = reader.run("curl -sS http://127.0.0.1:8002/metrics")
+        return re.search(rf"^high_templar_subscriptions(?:\{{.*\}})? {count}$", metrics, re.M)
+
+    eventually(counted, f"subscription {count}")
+
+
+def test_short_version_on_an_existing_site(read, open_page):
+    reader, chapters = read("tutorial-django.md", [8000, 5000, 8002])
+    site = f"http://127.0.0.1:{reader.ports[8000]}"
+    create_site(reader, chapters)
+    follow_short_version(reader, chapters, "orders")
+
     with open_page(site, "ben") as page:
-
-        def subscriptions():
-            metrics = reader.run("curl -sS http://127.0.0.1:8002/metrics")
-            return re.search(r"^high_templar_subscriptions(?:\{.*\})? 1$", metrics, re.M)
-
-        eventually(subscriptions, "the page's subscription")
+        wait_for_subscriptions(reader, 1)
         create = "Order.objects.create(customer_id=2, item='Coffee')"
         reader.run(f'python manage.py shell -c "{SHELL}{create}"')
         page.sees('"item":"Coffee"')
+
+
+def test_short_version_with_memberships(read, open_page):
+    reader, chapters = read("tutorial-django.md", [8000, 5000, 8002])
+    site = f"http://127.0.0.1:{reader.ports[8000]}"
+    create_site(reader, chapters)
+    memberships = chapters["8. Permissions from memberships"]
+    start = next(block for block in memberships if block.language == "sh")
+    files = {block.file: block for block in reversed(memberships)}
+    for block in (start, files["projects/models.py", False], files["mysite/settings.py", True]):
+        reader.carry_out(block)
+    reader.run("python manage.py makemigrations projects\npython manage.py migrate")
+
+    def subscribe_to_user(snippet):
+        assert '{ target: "order", customer: {{' in snippet
+        return snippet.replace('{ target: "order", customer: {{', '{ target: "user", user: {{')
+
+    follow_short_version(reader, chapters, "projects", subscribe_to_user)
+
+    def shell(line):
+        imports = "from projects.models import Project, Task\n"
+        reader.run(f'python manage.py shell -c "{imports}{line}"')
+
+    shell("Project.objects.create(name='a').members.set([1, 2])")
+    gateway = f"ws://127.0.0.1:{reader.ports[5000]}/ws/"
+    with (
+        Client(gateway, cookies=sign_in(site, "anna"), headers={"Origin": site}) as anna,
+        open_page(site, "ben") as ben,
+    ):
+        anna.subscribe({"target": "user", "user": 1})
+        wait_for_subscriptions(reader, 2)
+        shell("Task.objects.create(project_id=1, title='Tea')")
+        assert anna.next().data == {"id": 1, "title": "Tea"}
+        ben.sees('{"id":1,"title":"Tea"}')
+
+        shell("Project.objects.get().members.remove(1)")
+        shell("Task.objects.create(project_id=1, title='Coffee')")
+        ben.sees('{"id":2,"title":"Coffee"}')
+        assert anna.nothing_heard()
 
 
 def test_a_saved_order_is_on_its_customers_page(read, open_page):
