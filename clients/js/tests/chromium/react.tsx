@@ -10,8 +10,8 @@ function Board({ customer }: { customer: string }) {
   const [fetched, setFetched] = useState(0);
   const { state, error } = useRoom<number>(
     { target: "order", customer },
-    (order) => setOrders([...orders, order]),
-    { onReconnect: () => setFetched(fetched + 1) },
+    (order) => setOrders((all) => [...all, order]),
+    { onReconnect: () => setFetched((count) => count + 1) },
   );
   return (
     <section>
