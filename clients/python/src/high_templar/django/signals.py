@@ -5,8 +5,9 @@ when the connection ended. Receivers get ``user``, ``request`` and ``event``: ``
 ``"ping"`` or ``"disconnect"``; one that fails is logged. The gateway calls the hooks that have
 receivers.
 
-A user with two pages has two connections, and a gateway that is killed reports no end: also forget
-users of whom no ping came for a while.
+A user with two pages has two connections, which receivers cannot tell apart yet: a
+`connection_closed` does not say which of them ended. A gateway that is killed reports no end: also
+forget users of whom no ping came for a while.
 """
 
 from __future__ import annotations
