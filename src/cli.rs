@@ -41,15 +41,15 @@ enum Command {
     Serve(serve::Args),
     /// Check the configuration and try the API and the broker
     Check(check::Args),
-    /// Send data to everyone who listens to a room
+    /// Publish data to the subscribers of a room
     Publish(publish::Args),
     /// Subscribe to rooms and print what arrives, a line of JSON each
     Listen(listen::Args),
-    /// Load a running gateway with clients and triggers of your own, to size a machine
+    /// Load-test a running gateway with simulated clients and triggers, to size a machine
     Bench(bench::Args),
     /// Print the settings: a file to start from, or their documentation; or that of the metrics
     Config(config::Args),
-    /// Show everything at work on this machine: gateway, a little backend, a web page
+    /// Run a demo on this machine: gateway, a small backend and a web page
     Demo(crate::demo::Args),
 }
 

@@ -65,7 +65,7 @@ impl LogLevel {
             return;
         }
         if let Err(cause) = self.filter.reload(EnvFilter::new(filter(level))) {
-            tracing::error!("the log's level stays as it is: {cause}");
+            tracing::error!("the log level is unchanged: {cause}");
         }
     }
 }
@@ -98,7 +98,7 @@ pub(crate) fn start(config: LogConfig) -> io::Result<Log> {
         .with(lines)
         .init();
     if let Some(cause) = unusable {
-        tracing::warn!("RUST_LOG is not used: {cause}");
+        tracing::warn!("RUST_LOG is invalid and ignored: {cause}");
     }
     let level = LogLevel {
         filter: handle,

@@ -92,7 +92,7 @@ pub(crate) fn raise_open_files(connections: usize) {
     let files = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(files) => files,
         Err(cause) => {
-            warn!("the limit of open files stays as it is: {cause}");
+            warn!("the limit of open files cannot be raised: {cause}");
             return;
         }
     };

@@ -107,7 +107,7 @@ async fn notify(message: String) {
     let told =
         tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&message)]));
     if let Ok(Err(cause)) = told.await {
-        warn!("the service manager (NOTIFY_SOCKET) cannot be told: {cause}");
+        warn!("the service manager (NOTIFY_SOCKET) cannot be notified: {cause}");
     }
 }
 

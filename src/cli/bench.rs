@@ -31,7 +31,7 @@ const OTHER_FILES: u64 = 100;
 /// What to load, and how much.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The room that everybody subscribes to and is published to, a JSON object
+    /// The room to subscribe to and to publish to, a JSON object
     #[arg(long, value_name = "JSON", value_parser = super::room)]
     room: Box<RawValue>,
     /// Connections, each with one subscription
@@ -48,15 +48,15 @@ pub(super) struct Args {
     data_bytes: u32,
     #[command(flatten)]
     visitor: VisitorArgs,
-    /// The gateway's internal listener, or unix: and the path of its socket
+    /// URL of the gateway's internal listener, or unix: followed by the path of its socket
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8002")]
     trigger: String,
     #[command(flatten)]
     key: KeyArgs,
-    /// The gateway's process id, if it runs on this machine: tells its CPU and memory
+    /// Process id of the gateway, if it runs on this machine: reports its CPU and memory
     #[arg(long)]
     pid: Option<u32>,
-    /// Print the findings as one JSON object
+    /// Print the results as one JSON object
     #[arg(long)]
     json: bool,
 }

@@ -19,11 +19,13 @@ pub(super) fn make(
     live: Live,
 ) -> anyhow::Result<Option<Arc<dyn Broker>>> {
     let Some(config) = rabbitmq else {
-        tracing::info!("no broker: this node delivers what is posted to its /trigger/");
+        tracing::info!(
+            "no broker configured: this node delivers only triggers that are posted to its own /trigger/"
+        );
         return Ok(None);
     };
     let endpoint = rabbitmq::describe(&config.url)?;
-    tracing::info!("triggers come from RabbitMQ at {endpoint}");
+    tracing::info!("consuming triggers from RabbitMQ at {endpoint}");
     let parse = move |message| parse(message, &live.now().limits.trigger());
     Ok(Some(Arc::new(RabbitMq::new(config, Arc::new(parse))?)))
 }

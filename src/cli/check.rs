@@ -144,13 +144,13 @@ fn judged(address: &str, answer: &Answer) -> Finding {
     };
     match answer {
         Answer::Admitted(_) => Works(format!(
-            "{address} answers, and admits a visitor without any credentials: is that intended?"
+            "{address} answers, and admits a client without any credentials: is that intended?"
         )),
         Answer::Refused(refusal @ Refusal::Status(status)) => match *status {
             404 | 405 | 410 => fix(refusal, Some(&*refusal.advice())),
             400 => Works(format!("{address} answers (400; {})", refusal.advice())),
             status => Works(format!(
-                "{address} answers, and refuses a visitor without credentials ({status})"
+                "{address} answers, and refuses a client without credentials ({status})"
             )),
         },
         Answer::Refused(refusal) => fix(refusal, Some(&*refusal.advice())),

@@ -25,7 +25,7 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// The key that the internal listener may ask for.
 #[derive(clap::Args)]
 pub(super) struct KeyArgs {
-    /// The key of internal.api_key; of a list the first
+    /// API key (internal.api_key); of a list the first one
     #[arg(
         long,
         value_name = "KEY",
@@ -33,7 +33,7 @@ pub(super) struct KeyArgs {
         hide_env_values = true
     )]
     api_key: Option<String>,
-    /// A file that holds the key
+    /// File that contains the API key
     #[arg(long, value_name = "FILE", env = "HT_INTERNAL__API_KEY_FILE")]
     api_key_file: Option<PathBuf>,
 }

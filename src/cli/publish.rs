@@ -23,10 +23,10 @@ pub(super) struct Args {
     /// The data as JSON; - reads it from stdin
     #[arg(long, value_name = "JSON")]
     data: String,
-    /// An id of your choice: the same id again is not delivered twice
+    /// Deduplication id: a trigger with an id that was published before is not delivered again
     #[arg(long)]
     id: Option<String>,
-    /// The gateway's internal listener, or unix: and the path of its socket
+    /// URL of the gateway's internal listener, or unix: followed by the path of its socket
     #[arg(long, default_value = "http://127.0.0.1:8002")]
     url: String,
     #[command(flatten)]

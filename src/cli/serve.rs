@@ -42,7 +42,7 @@ pub(super) fn run(args: Args) -> Done {
     let config = sources.load()?;
     let log = logging::start(config.log)?;
     process::log_panics();
-    info!(version = env!("CARGO_PKG_VERSION"), "high-templar starts");
+    info!(version = env!("CARGO_PKG_VERSION"), "starting high-templar");
     for note in &config.notes {
         info!("{note}");
     }
@@ -65,7 +65,7 @@ pub(super) fn run(args: Args) -> Done {
     done
 }
 
-/// Starts, serves until a signal, leaves in peace.
+/// Starts, serves until a signal, shuts down gracefully.
 async fn life(
     sources: Sources,
     config: Config,
@@ -82,7 +82,7 @@ async fn life(
     let gateway = tokio::select! {
         gateway = Gateway::start(config.server, Arc::new(backend), live, broker, sockets) => gateway?,
         signal = signals.leave() => {
-            info!("{signal} while starting: leaving");
+            info!("{signal} during startup: shutting down");
             return Ok(ExitCode::SUCCESS);
         }
     };
@@ -108,8 +108,8 @@ async fn life(
             }
         }
     };
-    info!("{signal}: leaving in peace");
-    systemd::stopping("leaving in peace").await;
+    info!("{signal}: shutting down gracefully");
+    systemd::stopping("shutting down gracefully").await;
     leave(gateway, &mut signals).await;
     Ok(ExitCode::SUCCESS)
 }
@@ -123,10 +123,10 @@ async fn leave(gateway: Gateway, signals: &mut Signals) {
             () = &mut leaving => return,
             signal = signals.leave() => {
                 if hurry.is_cancelled() {
-                    warn!("{signal} once more: leaving at once");
+                    warn!("third signal ({signal}): exiting immediately");
                     return;
                 }
-                warn!("{signal} again: hurrying");
+                warn!("second signal ({signal}): closing all connections now");
                 hurry.cancel();
             }
         }

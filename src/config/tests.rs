@@ -250,7 +250,7 @@ matching = "fuzzy"
             ),
             (
                 "high-templar.toml:10: backend.headers.Host: ",
-                "a visitor must not choose it",
+                "clients must not choose it",
             ),
             ("high-templar.toml:11: backend.headers.X-C: ", "or false"),
             ("high-templar.toml:12: backend.headers.X-D: ", "one {}"),

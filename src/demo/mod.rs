@@ -122,7 +122,7 @@ pub async fn run(options: DemoOptions, shutdown: impl Future<Output = ()>) -> an
     let demo = start(options).await?;
     println!("{}", greeting(&demo.addresses()));
     shutdown.await;
-    println!("The demo leaves.");
+    println!("The demo is shutting down.");
     demo.stop().await;
     Ok(())
 }

@@ -82,7 +82,7 @@ pub(crate) async fn serve<S: Site>(listener: TcpListener, site: Arc<S>, stop: Ca
         .await
         .is_err()
     {
-        tracing::debug!("the demo lets go of open requests");
+        tracing::debug!("the demo drops open requests");
     }
 }
 

@@ -123,10 +123,7 @@ fn write(
                     let lines = lost - told;
                     told = lost;
                     // It finds its place behind what waits, or is one of those that are lost.
-                    tracing::warn!(
-                        lines,
-                        "lines of the log were lost: nobody took them in time"
-                    );
+                    tracing::warn!(lines, "log lines were dropped: stderr was not read in time");
                 }
             }
             // Nobody waits any more where it took too long.

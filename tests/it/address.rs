@@ -54,7 +54,7 @@ fn a_trusted_proxy_is_believed_over_every_kind_of_socket() {
             asked += 1;
             assert_eq!(told(&backend, asked).as_deref(), want, "{listen} {lines:?}");
         }
-        gateway.wait_for_line("what is no address as X-Real-IP");
+        gateway.wait_for_line("ignoring an invalid X-Real-IP");
     }
 }
 

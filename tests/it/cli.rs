@@ -68,10 +68,13 @@ fn serve_tells_its_addresses_and_leaves_in_peace() {
         let (status, log) = serve.end();
         assert_eq!(status.code(), Some(0), "{log}");
         assert!(
-            log.contains(&format!("SIG{signal}: leaving in peace")),
+            log.contains(&format!("SIG{signal}: shutting down gracefully")),
             "{log}"
         );
-        assert!(log.contains("everyone has left"), "{log}");
+        assert!(
+            log.contains("shutdown complete: all connections are closed"),
+            "{log}"
+        );
     }
 }
 
@@ -104,21 +107,21 @@ fn check_says_what_the_backend_does_and_what_to_fix() {
             json,
             "{}",
             0,
-            "ok   backend: URL answers, and refuses a visitor without credentials (401)",
+            "ok   backend: URL answers, and refuses a client without credentials (401)",
         ),
         (
             "403 No",
             "text/html",
             "<p>",
             0,
-            "ok   backend: URL answers, and refuses a visitor without credentials (403)",
+            "ok   backend: URL answers, and refuses a client without credentials (403)",
         ),
         (
             "200 OK",
             json,
             "{\"allowed_rooms\":[]}",
             0,
-            "admits a visitor without any credentials",
+            "admits a client without any credentials",
         ),
         (
             "404 No",

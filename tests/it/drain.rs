@@ -43,7 +43,7 @@ fn leaves_in_waves(mut gateway: Gateway) {
     }
     gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "all"}));
     gateway.signal("TERM");
-    gateway.wait_for_line("closing the connections");
+    gateway.wait_for_line("draining: closing all connections");
     assert_eq!(gateway.get("/ready").status, 503);
     assert!(gateway.public().connect().is_err(), "nobody new is let in");
     // Those that were silent for longest go first; the last ones still hear what comes.
@@ -89,9 +89,9 @@ fn a_second_signal_closes_all_at_once_and_does_not_wait_for_hooks() {
     let mut client = Client::connect(&gateway);
     gateway.signal("TERM");
     client.expect_close(1012);
-    gateway.wait_for_line("SIGTERM: leaving in peace");
+    gateway.wait_for_line("SIGTERM: shutting down gracefully");
     gateway.signal("TERM");
-    gateway.wait_for_line("SIGTERM again: hurrying");
+    gateway.wait_for_line("second signal (SIGTERM): closing all connections now");
     assert_eq!(gateway.wait_for_end(), Some(0));
     gate.open();
 }
@@ -107,7 +107,7 @@ fn during_the_delay_the_node_is_not_ready_and_serves_as_before() {
     let mut early = Client::connect(&gateway);
     early.subscribe(&json!({"room": 1}), 1);
     gateway.signal("TERM");
-    gateway.wait_for_line("serving as before for drain.delay");
+    gateway.wait_for_line("traffic is served for drain.delay");
     let ready = gateway.get("/ready");
     assert_eq!(ready.status, 503, "{ready:?}");
     assert_eq!(gateway.get("/live").status, 200);
@@ -135,7 +135,7 @@ fn after_the_delay_the_node_shuts_down_by_itself() {
         .start();
     let mut client = Client::connect(&gateway);
     gateway.signal("TERM");
-    gateway.wait_for_line("serving as before for drain.delay");
+    gateway.wait_for_line("traffic is served for drain.delay");
     client.expect_close(1012);
     assert!(gateway.public().connect().is_err(), "nobody new is let in");
     drop(client);
@@ -170,7 +170,7 @@ fn shuts_down_while_hooks_hang(timeout: Option<&str>) {
     for mut client in clients {
         client.expect_close(1012);
     }
-    gateway.wait_for_line("the time to leave is over");
+    gateway.wait_for_line("drain.timeout exceeded");
     assert_eq!(gateway.wait_for_end(), Some(0));
     let elapsed = signalled.elapsed();
     assert!(elapsed < SUPERVISOR_PATIENCE, "{elapsed:?}");

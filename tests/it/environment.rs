@@ -48,7 +48,7 @@ fn a_dotenv_of_another_program_switches_nothing_on() {
     let seen = backend.wait_for(1).remove(0);
     assert_eq!(seen.header("referer"), None);
     gateway.wait_for_line("names of the Python version are not used");
-    gateway.wait_for_line("no broker: this node delivers what is posted");
+    gateway.wait_for_line("no broker configured: this node delivers");
     assert_eq!(gateway.get("/ready").status, 200);
     // With hooks there would have been more than this one.
     Client::connect(&gateway).fence();

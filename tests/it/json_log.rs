@@ -126,7 +126,7 @@ fn values_of_visitors_and_publishers_have_their_types() {
     let opened = line(&lines, "a connection is open");
     assert_eq!(
         (&opened["user"], &opened["address"]),
-        (&json!("7"), &json!("somewhere behind 127.0.0.1"))
+        (&json!("7"), &json!("unknown client behind 127.0.0.1"))
     );
     let evicted = line(&lines, "evicted a connection");
     assert_eq!(evicted["reason"], "messages_per_second");
@@ -138,7 +138,7 @@ fn values_of_visitors_and_publishers_have_their_types() {
     );
     let refused = line(&lines, "refused a websocket with the Origin");
     assert_eq!(refused["host"], "gateway.test");
-    assert_eq!(refused["client"], "somewhere behind 127.0.0.1");
+    assert_eq!(refused["client"], "unknown client behind 127.0.0.1");
     assert_eq!(
         line(&lines, "for a host that is not served")["host"],
         "elsewhere.example"
@@ -147,7 +147,7 @@ fn values_of_visitors_and_publishers_have_their_types() {
     assert_eq!(line(&lines, "permits nothing")["room"], "{\"id\": 1e-400}");
     assert_eq!(line(&lines, "a hook failed")["hook"], "connect");
     assert_eq!(line(&lines, "for drain.delay")["delay_ms"], 1);
-    let closing = line(&lines, "closing the connections");
+    let closing = line(&lines, "draining: closing all connections");
     assert!(
         closing["over_ms"].is_u64() && closing["connections"].is_u64(),
         "{closing}"
@@ -176,7 +176,7 @@ fn values_of_an_outage_have_their_types() {
     gateway.wait_for_line("backend circuit breaker opened");
     is_up.store(true, Ordering::Relaxed);
     gateway.wait_for_line("backend circuit breaker closed");
-    gateway.wait_for_line("RabbitMQ cannot be used");
+    gateway.wait_for_line("RabbitMQ is unavailable");
 
     let lines = lines(&gateway);
     let opened = line(&lines, "circuit breaker opened");
@@ -186,7 +186,7 @@ fn values_of_an_outage_have_their_types() {
     assert!(line(&lines, "circuit breaker closed")["failed_probes"].is_u64());
     let failed = line(&lines, "no usable answer from the backend");
     assert_eq!(failed["kind"], "server-error");
-    let lost = line(&lines, "RabbitMQ cannot be used");
+    let lost = line(&lines, "RabbitMQ is unavailable");
     assert!(
         lost["cause"].is_string() && lost["advice"].is_string(),
         "{lost}"
@@ -206,12 +206,12 @@ fn values_of_a_lost_broker_have_their_types() {
     Rabbit::connect(vhost.url()).publish("no trigger");
     gateway.wait_for_line("a message from RabbitMQ was dropped");
     vhost.close_connections();
-    gateway.wait_for_line("RabbitMQ is back");
+    gateway.wait_for_line("reconnected to RabbitMQ");
     gateway.wait_for_line("gap: this node may have missed publications");
 
     let lines = lines(&gateway);
     assert!(line(&lines, "was dropped")["reason"].is_string());
-    let back = line(&lines, "RabbitMQ is back");
+    let back = line(&lines, "reconnected to RabbitMQ");
     assert!(back["outage_seconds"].is_f64(), "{back}");
     let gap = line(&lines, "gap: this node may");
     assert_eq!(gap["reason"], "reconnect", "{gap}");

@@ -131,7 +131,7 @@ fn a_full_node_answers_503_until_somebody_leaves() {
     let mut two = Client::connect(&gateway);
     let answer = Handshake::new(&gateway).refused();
     assert_eq!(answer.status, 503);
-    assert!(answer.text().contains("Come back later"), "{answer:?}");
+    assert!(answer.text().contains("Retry later"), "{answer:?}");
     assert_eq!(backend.requests().len(), 2);
     gateway.wait_for_line("limits.connections is reached");
     one.leave();

@@ -61,7 +61,7 @@ fn a_full_pipe_holds_nothing_and_what_was_lost_is_told_once_it_is_read() {
     });
     serves(&gateway);
     let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
-    let told = lines.find(|line| line.contains("lines of the log were lost"));
+    let told = lines.find(|line| line.contains("log lines were dropped"));
     assert!(told.is_some(), "{dropped} were lost");
     drop(lines);
     // Now nobody is there to read at all.

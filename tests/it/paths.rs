@@ -51,7 +51,7 @@ fn the_root_is_answered_where_load_balancers_need_it() {
     let posted = http::request(gateway.public(), "POST", "/", &[], b"");
     assert_eq!(posted.status, 405);
     gateway.signal("TERM");
-    gateway.wait_for_line("serving as before for drain.delay");
+    gateway.wait_for_line("traffic is served for drain.delay");
     assert_eq!(status(&gateway, "/"), 503);
     gateway.signal("TERM");
     assert_eq!(gateway.wait_for_end(), Some(0));

@@ -274,7 +274,7 @@ fn an_exchange_that_exists_with_other_arguments_is_used_as_it_is() {
     let backend = StubBackend::open();
     let gateway = with(&backend, &vhost).start();
     wait_for_ready(&gateway);
-    gateway.wait_for_line("the exchange is not one that we may declare and is used as it is");
+    gateway.wait_for_line("the exchange cannot be declared by this user or with these arguments: using the existing one");
     let mut client = Client::connect(&gateway);
     client.subscribe(&json!({"room": 1}), 1);
     Rabbit::connect(vhost.url()).publish(trigger(1));

@@ -71,7 +71,7 @@ fn a_broker_that_hangs_turns_ready_red_and_loses_nothing() {
 
     server.pause();
     let reason = wait_for_not_ready(&gateway);
-    assert!(reason.contains("a probe did not come back"), "{reason}");
+    assert!(reason.contains("a probe was not delivered"), "{reason}");
     assert_eq!(gateway.metric("high_templar_ready"), 0);
     // Sent while nothing answers, confirmed when it does.
     let publishing = thread::spawn(move || rabbit.publish_all(triggers(TRIGGERS)));
@@ -82,8 +82,8 @@ fn a_broker_that_hangs_turns_ready_red_and_loses_nothing() {
     publishing.join().expect("confirmed");
     expect_triggers(&mut client, TRIGGERS);
     expect_counts(&gateway);
-    gateway.wait_for_line("not ready: triggers do not come through");
-    gateway.wait_for_line("ready: a probe came through as triggers do");
+    gateway.wait_for_line("not ready: triggers are not delivered");
+    gateway.wait_for_line("ready: the end-to-end probe was delivered");
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_black_hole_on_the_way_to_the_broker_turns_ready_red_and_loses_nothing() {
 
     proxy.pause();
     let reason = wait_for_not_ready(&gateway);
-    assert!(reason.contains("a probe did not come back"), "{reason}");
+    assert!(reason.contains("a probe was not delivered"), "{reason}");
     // For the broker nothing has happened: it takes triggers and holds them for the node.
     rabbit.publish_all(triggers(TRIGGERS));
     client.fence();

@@ -52,7 +52,10 @@ fn the_manager_is_told_when_it_serves_and_when_it_leaves() {
     assert!(ready[1].starts_with("STATUS=browsers connect to 127.0.0.1:"));
     let mut client = Client::connect(&gateway);
     gateway.signal("TERM");
-    assert_eq!(manager.hears(), ["STOPPING=1", "STATUS=leaving in peace"]);
+    assert_eq!(
+        manager.hears(),
+        ["STOPPING=1", "STATUS=shutting down gracefully"]
+    );
     client.expect_close(1012);
     drop(client);
     assert_eq!(gateway.wait_for_end(), Some(0));

@@ -89,7 +89,7 @@ def test_rabbitmq_is_on_this_machine_unless_told_otherwise(shop, deploy, open_pa
     open_page(gateway, shop.login("anna")).opened()
     log = "\n".join(gateway.program.lines)
     assert "APP_URL implies RabbitMQ on the host localhost" in log
-    assert "triggers come from RabbitMQ at localhost:5672" in log
+    assert "consuming triggers from RabbitMQ at localhost:5672" in log
 
 
 @pytest.mark.parametrize("family", ["serve.py", "asgi.py"])

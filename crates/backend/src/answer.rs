@@ -111,7 +111,7 @@ pub enum Failure {
         waiting: Waiting,
     },
     /// All places were taken for so long that the call was never made.
-    #[error("no free place for a call to the backend within {within:?}: it answers too slowly")]
+    #[error("no free slot for a call to the backend within {within:?}: it responds too slowly")]
     Busy {
         /// How long a call may wait for its place.
         within: Duration,
@@ -119,7 +119,7 @@ pub enum Failure {
     /// As many calls wait for a place as may wait, or the visitor's address has so many of them
     /// that it had to make room for another.
     #[error(
-        "{waiting_max} visitors wait for the backend, which is as many as may wait: it answers \
+        "{waiting_max} clients wait for the backend, which is the maximum: it answers \
          too slowly"
     )]
     LineFull {
@@ -127,7 +127,7 @@ pub enum Failure {
         waiting_max: usize,
     },
     /// The backend failed so often in a row that it is left alone for a while.
-    #[error("the backend failed again and again and is left alone for a while")]
+    #[error("the backend circuit breaker is open")]
     CircuitOpen,
     /// A status that is not about this visitor: the backend, or a proxy in front of it, is
     /// broken, overloaded or restarting. See [`Failure::of_status`].

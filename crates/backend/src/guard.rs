@@ -328,7 +328,7 @@ impl Parts {
     /// Logs what changed about the circuit. Where the log has the outage already, that the circuit
     /// opened is no second warning.
     fn log_circuit(&self, change: Option<Change>, cause: Option<&Failure>) {
-        const OPENED: &str = "backend circuit breaker opened: a call without anybody's credentials fails, too. \
+        const OPENED: &str = "backend circuit breaker opened: the gateway's own call, without credentials, fails, too. \
              Clients are told to retry later; the gateway probes until the API answers";
         let advice = cause.and_then(Failure::advice);
         let (advice, cause) = (advice.as_deref(), cause.map(tracing::field::display));

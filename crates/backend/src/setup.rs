@@ -107,7 +107,7 @@ fn check_header(rule: &HeaderRule) -> Result<(), BackendSetupError> {
         return fail("it belongs to the connection with the backend");
     }
     if rule.name == header::HOST && fixed.is_none() {
-        return fail("a visitor must not choose it; only a fixed value can");
+        return fail("clients must not choose it; only a fixed value can");
     }
     if fixed.is_some_and(|value| HeaderValue::from_str(value).is_err()) {
         return fail("its value holds a control character");

@@ -73,14 +73,14 @@ async fn an_outage_is_told_of_once_and_no_secret_ever() {
     let wrong = Node::rabbitmq(config(&vhost.url().replace(":rabbitmq@", ":s3cret@")));
     eventually(SOON, || wrong.broker.counts().failures == 3).await;
     wrong.end().await;
-    assert_eq!(log.lines("RabbitMQ cannot be used"), 1, "{}", log.text());
+    assert_eq!(log.lines("RabbitMQ is unavailable"), 1, "{}", log.text());
     assert_eq!(log.lines("wrong user or password"), 1, "{}", log.text());
 
     let node = Node::ready(vhost.url()).await;
     assert_eq!(log.lines("connected to RabbitMQ"), 1, "{}", log.text());
     vhost.close_connections();
-    eventually(SOON, || log.lines("RabbitMQ is back") == 1).await;
-    assert_eq!(log.lines("RabbitMQ cannot be used"), 2, "{}", log.text());
+    eventually(SOON, || log.lines("reconnected to RabbitMQ") == 1).await;
+    assert_eq!(log.lines("RabbitMQ is unavailable"), 2, "{}", log.text());
     assert_eq!(log.lines("outage_seconds="), 1, "{}", log.text());
 
     let publisher = Publisher::connect(vhost.url(), EXCHANGE).await;
@@ -89,7 +89,7 @@ async fn an_outage_is_told_of_once_and_no_secret_ever() {
     node.sees("1").await;
     assert_eq!(log.lines("it is no trigger"), 1, "{}", log.text());
     vhost.delete_exchange(EXCHANGE);
-    eventually(SOON, || log.lines("is made again") == 1).await;
+    eventually(SOON, || log.lines("has been restored") == 1).await;
     node.end().await;
 
     for secret in ["s3cret", "rabbitmq:rabbitmq"] {

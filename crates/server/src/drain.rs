@@ -55,7 +55,7 @@ impl Gateway {
         tracing::info!(
             connections = spread.open,
             over_ms = ms(spread.over),
-            "closing the connections"
+            "draining: closing all connections"
         );
         let inboxes: Vec<_> = self.shards.iter().map(|it| it.inbox.clone()).collect();
         let (node, intake) = (&self.node, &self.intake);
@@ -87,10 +87,10 @@ impl Gateway {
             }
         };
         tokio::select! {
-            () = all => tracing::info!("everyone has left"),
+            () = all => tracing::info!("shutdown complete: all connections are closed"),
             () = late => {
                 let open = self.node.connections.load(Ordering::Acquire);
-                tracing::warn!(open, "the time to leave is over: letting go what is left");
+                tracing::warn!(open, "drain.timeout exceeded: dropping the remaining connections");
             }
         }
         self.intake.cancel();
@@ -106,7 +106,7 @@ async fn stay_open(delay: Duration, hurry: &CancellationToken) {
     }
     tracing::info!(
         delay_ms = ms(delay),
-        "not ready any more: serving as before for drain.delay"
+        "draining: /ready is 503, traffic is served for drain.delay"
     );
     tokio::select! {
         () = tokio::time::sleep(delay) => {}
@@ -192,7 +192,7 @@ async fn ended(shards: Vec<Running>) {
             .all(|end| end.is_ok())
     });
     if !matches!(ended.await, Ok(true)) {
-        tracing::error!("a shard ended by a panic");
+        tracing::error!("a shard thread panicked");
     }
 }
 

@@ -325,7 +325,7 @@ fn set_memory_bounds(node: &Node, limits: &ServerLimits) {
 /// Waits for a task; a panic in it is a bug that must be seen.
 async fn joined(task: JoinHandle<()>) {
     if let Err(error) = task.await {
-        tracing::error!(%error, "a task ended by a panic");
+        tracing::error!(%error, "a task panicked");
     }
 }
 

@@ -52,8 +52,8 @@ impl Memory {
         self.is_short().then(|| {
             let (resident, limit) = (mib(&self.resident), mib(&self.limit));
             format!(
-                "memory: {resident} MiB are in use, limits.memory_bytes is {limit} MiB; visitors \
-                 and triggers are turned away"
+                "memory: {resident} MiB are in use, limits.memory_bytes is {limit} MiB; new clients \
+                 and triggers are rejected"
             )
         })
     }
@@ -123,7 +123,7 @@ pub(crate) async fn watch(
                 tracing::warn!(
                     resident,
                     limit,
-                    "memory is short: turning visitors and triggers away"
+                    "memory is short: rejecting new clients and triggers"
                 );
             } else {
                 tracing::info!(resident, limit, "memory is no longer short");

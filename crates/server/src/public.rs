@@ -108,7 +108,7 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTr
         match accepted {
             Ok(((stream, peer), place)) => {
                 if let Err(error) = public.live.now().tcp.apply(&stream) {
-                    tracing::debug!(%error, "a socket does not take its options");
+                    tracing::debug!(%error, "a socket option cannot be set");
                 }
                 if public.node.descriptors.see(&stream) {
                     tell_of_shortage(&public.node);
@@ -155,7 +155,7 @@ fn tell_of_shortage(node: &Node) {
         let trouble = node.descriptors.trouble().unwrap_or_default();
         tracing::warn!(
             suppressed,
-            "{trouble}; visitors wait until connections end. Raise the limit, or lower \
+            "{trouble}; new clients wait until connections end. Raise the limit, or lower \
              limits.connections"
         );
     }

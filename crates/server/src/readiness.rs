@@ -25,10 +25,10 @@ const LAGS: [f64; 12] = [
 pub(crate) fn reasons(node: &Node) -> Vec<String> {
     let mut reasons = Vec::new();
     if node.draining.load(Ordering::Relaxed) {
-        reasons.push("the node is about to leave".to_owned());
+        reasons.push("the node is shutting down".to_owned());
     }
     if node.broken.load(Ordering::Relaxed) {
-        reasons.push("a shard ended by a bug".to_owned());
+        reasons.push("a shard thread panicked".to_owned());
     }
     reasons.extend(node.memory.reason());
     reasons.extend(node.descriptors.trouble());
@@ -216,7 +216,7 @@ impl Prober {
         if config.probe_interval.is_zero() {
             return None;
         }
-        let reason = "no probe has come through yet".to_owned();
+        let reason = "no probe has been delivered yet".to_owned();
         node.delivery.note(Some(reason));
         Some(Self {
             node: Arc::clone(node),
@@ -249,11 +249,11 @@ impl Prober {
                 delivery.took(lag);
                 delivery.count_late(&[]);
                 if delivery.set_lagging(None).is_some() {
-                    tracing::info!("every thread takes probes again");
+                    tracing::info!("all threads confirm probes again");
                 }
                 if delivery.note(None).is_some() {
                     let lag_seconds = lag.as_secs_f64();
-                    tracing::info!(lag_seconds, "ready: a probe came through as triggers do");
+                    tracing::info!(lag_seconds, "ready: the end-to-end probe was delivered");
                 }
             }
             Err(Lost::Behind { late, reason }) => {
@@ -266,7 +266,7 @@ impl Prober {
                     tracing::warn!(
                         reason,
                         threads = threads.join(", "),
-                        "a thread is behind: its clients get publications late, all others at once"
+                        "a thread is slow: its clients receive publications late, other threads are not affected"
                     );
                 }
             }
@@ -275,7 +275,7 @@ impl Prober {
                 let before = delivery.note(Some(reason.clone()));
                 // A broker that is away is told of by itself.
                 if word != "broker" && before.as_ref() != Some(&reason) {
-                    tracing::warn!(reason, "not ready: triggers do not come through");
+                    tracing::warn!(reason, "not ready: triggers are not delivered");
                 }
             }
         }
@@ -310,24 +310,25 @@ impl Prober {
         }
         if !delivery.arrived.load(Ordering::Relaxed) {
             let whence = self.whence();
-            let reason = format!("{whence}: a probe did not come back within {within:?}");
+            let reason = format!("{whence}: a probe was not delivered within {within:?}");
             return Lost::Nothing("late", reason);
         }
         let late = delivery.late();
         let shards = delivery.taken.len();
         let (behind, worst) = (late.len(), delivery.count_late(&late));
         if behind == shards {
-            let reason = format!("no thread took a probe within {within:?}");
+            let reason = format!("no thread confirmed a probe within {within:?}");
             Lost::Nothing("shard", reason)
         } else if worst >= STUCK {
             let late: Vec<_> = late.iter().map(ToString::to_string).collect();
             let late = late.join(", ");
-            let reason = format!("thread {late} is stuck: it took none of the last {STUCK} probes");
+            let reason =
+                format!("thread {late} is stuck: it confirmed none of the last {STUCK} probes");
             Lost::Nothing("shard", reason)
         } else {
             let reason = format!(
-                "{behind} of {shards} threads did not take a probe within {within:?}: their \
-                 clients get publications late"
+                "{behind} of {shards} threads did not confirm a probe within {within:?}: their \
+                 clients receive publications late"
             );
             Lost::Behind { late, reason }
         }

@@ -120,7 +120,7 @@ fn change(name: &str, entry: &Node) -> Result<HeaderChange, String> {
         | Value::Other(_) => Err(EXPECTS.to_owned()),
     }?;
     if is_host_of_the_visitors(&change) {
-        return Err("a visitor must not choose it: expected { fixed = \"…\" }".to_owned());
+        return Err("clients must not choose it: expected { fixed = \"…\" }".to_owned());
     }
     Ok(change)
 }

@@ -242,7 +242,7 @@ impl Intake {
         tracing::info!(
             exchange = %broker.exchange,
             cause,
-            "the binding to the exchange was gone and is made again"
+            "the binding to the exchange was lost and has been restored"
         );
         broker.missed(MissedReason::BindingLost, cause, dispatch);
         Ok(())

@@ -97,7 +97,7 @@ fn tell_connected(broker: &RabbitMq, exchange: &Exchange, outage: &mut Outage) {
         tracing::warn!(
             exchange = %name,
             cause = %cause,
-            "the exchange is not one that we may declare and is used as it is"
+            "the exchange cannot be declared by this user or with these arguments: using the existing one"
         );
     }
     match outage.over(Instant::now()) {
@@ -105,7 +105,7 @@ fn tell_connected(broker: &RabbitMq, exchange: &Exchange, outage: &mut Outage) {
             broker = %broker.endpoint,
             exchange = %name,
             outage_seconds = away.as_secs_f64(),
-            "RabbitMQ is back; triggers published meanwhile did not reach this node"
+            "reconnected to RabbitMQ: triggers published during the outage did not reach this node"
         ),
         None => tracing::info!(
             broker = %broker.endpoint,
@@ -122,14 +122,14 @@ fn tell_lost(broker: &RabbitMq, cause: &Cause, outage: &mut Outage) {
             broker = %broker.endpoint,
             cause = %cause,
             advice = Some(cause.advice()).filter(|advice| !advice.is_empty()),
-            "RabbitMQ cannot be used; trying again until it can"
+            "RabbitMQ is unavailable: retrying until it is back"
         ),
         Told::Still { lasting, attempts } => tracing::warn!(
             broker = %broker.endpoint,
             cause = %cause,
             outage_seconds = lasting.as_secs_f64(),
             attempts,
-            "RabbitMQ still cannot be used"
+            "RabbitMQ is still unavailable"
         ),
     }
 }

@@ -276,7 +276,7 @@ fn overloaded(internal: &Internal) -> Response<Body> {
         tracing::warn!(
             bytes,
             suppressed,
-            "limits.triggers_in_flight is reached: refusing triggers"
+            "limits.triggers_in_flight is reached: rejecting triggers"
         );
     }
     let sentence = "This node has as many triggers in flight as it may have \
@@ -346,7 +346,7 @@ fn unpublished(cause: &PublishError) -> Response<Body> {
 }
 
 fn leaving() -> Response<Body> {
-    let sentence = "This node is about to leave: send the trigger to another one, or in a moment.";
+    let sentence = "This node is shutting down: send the trigger to another one, or in a moment.";
     try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
 }
 

@@ -287,9 +287,9 @@ impl fmt::Display for Key {
         match self {
             Self::V4(address) => address.fmt(f),
             Self::V6(network) => write!(f, "{}/64", full(network)),
-            Self::BehindV4(address) => write!(f, "somewhere behind {address}"),
-            Self::BehindV6(network) => write!(f, "somewhere behind {}/64", full(network)),
-            Self::BehindUnix => f.write_str("somewhere behind the unix socket"),
+            Self::BehindV4(address) => write!(f, "unknown client behind {address}"),
+            Self::BehindV6(network) => write!(f, "unknown client behind {}/64", full(network)),
+            Self::BehindUnix => f.write_str("unknown client behind the unix socket"),
         }
     }
 }

@@ -180,7 +180,7 @@ impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::At(address) => address.fmt(f),
-            Self::Behind(peer) => write!(f, "somewhere behind {peer}"),
+            Self::Behind(peer) => write!(f, "unknown client behind {peer}"),
         }
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn check(
         tracing::warn!(
             proxy = %arrival.peer,
             suppressed,
-            "a trusted proxy sends what is no address as X-Real-IP or X-Forwarded-For: passed over"
+            "ignoring an invalid X-Real-IP or X-Forwarded-For from a trusted proxy"
         );
     }
     match door.origins.check(headers, found.from_proxy) {

@@ -175,12 +175,12 @@ fn crowd(public: &Public, client: Client, crowded: Crowded) -> Box<Response<Body
         tracing::warn!(
             address = %client,
             suppressed,
-            "limits.{setting} is reached: refusing visitors from this address"
+            "limits.{setting} is reached: rejecting clients from this address"
         );
     }
     let sentence = match crowded {
-        Crowded::Open => "Your address has as many connections as it may have. Come back later.",
-        Crowded::Rate { .. } => "Your address comes too often. Come back later.",
+        Crowded::Open => "Your address has too many connections. Retry later.",
+        Crowded::Rate { .. } => "Your address connects too often. Retry later.",
     };
     let response = respond::text(StatusCode::TOO_MANY_REQUESTS, sentence);
     Box::new(respond::retry_after(response, again))
@@ -194,10 +194,10 @@ fn crowd_of_handshakes(public: &Public, client: Client) -> Box<Response<Body>> {
         tracing::warn!(
             address = %client,
             suppressed,
-            "one address has half of limits.handshakes under way: refusing further clients from it"
+            "one address has half of limits.handshakes in progress: rejecting further clients from it"
         );
     }
-    let sentence = "Your address has too many handshakes under way. Come back later.";
+    let sentence = "Your address has too many handshakes in progress. Retry later.";
     let response = respond::text(StatusCode::TOO_MANY_REQUESTS, sentence);
     Box::new(respond::retry_after(response, AGAIN))
 }
@@ -233,7 +233,7 @@ pub(super) fn unforwardable(
 /// The answer while memory is short, of which the log has a line already.
 fn short_of_memory(public: &Public) -> Box<Response<Body>> {
     public.node.counters.handshake_errors.add("memory");
-    let sentence = "This node is short of memory. Come back later.";
+    let sentence = "This node is short of memory. Retry later.";
     let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
     Box::new(respond::retry_after(response, AGAIN))
 }
@@ -241,7 +241,7 @@ fn short_of_memory(public: &Public) -> Box<Response<Body>> {
 /// The answer to whom the API was being asked about when the node left.
 pub(super) fn leaving(public: &Public) -> Box<Response<Body>> {
     public.node.counters.handshake_errors.add("leaving");
-    let sentence = "This node is about to leave. Come back soon.";
+    let sentence = "This node is shutting down. Reconnect soon.";
     let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
     Box::new(respond::retry_after(response, Duration::ZERO))
 }
@@ -254,10 +254,10 @@ fn full(public: &Public, limit: &'static str) -> Box<Response<Body>> {
         tracing::warn!(
             open,
             suppressed,
-            "limits.{limit} is reached: refusing visitors"
+            "limits.{limit} is reached: rejecting clients"
         );
     }
-    let sentence = format!("This node has as many {limit} as it may have. Come back later.");
+    let sentence = format!("This node has reached limits.{limit}. Retry later.");
     let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
     Box::new(respond::retry_after(response, AGAIN))
 }

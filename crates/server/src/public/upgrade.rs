@@ -118,7 +118,7 @@ impl Visitor {
             tracing::warn!(
                 connection = %id,
                 suppressed,
-                "the backend's answer does not come within limits.handshake_timeout"
+                "no response from the backend within limits.handshake_timeout"
             );
         }
         let close = Close::OVERLOADED.within(retry_within_ms(public, None));
@@ -243,7 +243,7 @@ fn take_user(
                 user,
                 limit,
                 suppressed,
-                "limits.connections_per_user is reached: refusing further connections of a user"
+                "limits.connections_per_user is reached: rejecting further connections of a user"
             );
         }
     }

@@ -61,14 +61,14 @@ fn failures(node: &Node) -> Vec<u64> {
 #[tokio::test(start_paused = true)]
 async fn a_node_is_ready_when_every_shard_took_a_probe() {
     let (node, prober, mut receivers) = node(2);
-    assert_eq!(reasons(&node), ["no probe has come through yet"]);
+    assert_eq!(reasons(&node), ["no probe has been delivered yet"]);
     probe(&prober, &mut receivers).await;
     assert!(reasons(&node).is_empty());
     assert!(node.delivery.lag() > 0.0);
 
     // All are stuck.
     probe(&prober, &mut []).await;
-    assert_eq!(reasons(&node), ["no thread took a probe within 100ms"]);
+    assert_eq!(reasons(&node), ["no thread confirmed a probe within 100ms"]);
     assert_eq!(failures(&node), [0, 0, 1]);
 
     probe(&prober, &mut receivers).await;
@@ -81,8 +81,8 @@ async fn one_slow_shard_is_visible_and_takes_the_node_out_only_when_it_is_stuck(
     for round in 1..STUCK {
         probe(&prober, &mut receivers[1..]).await;
         assert!(reasons(&node).is_empty(), "{round}");
-        let note = "1 of 3 threads did not take a probe within 100ms: their clients get \
-                    publications late";
+        let note = "1 of 3 threads did not confirm a probe within 100ms: their clients \
+                    receive publications late";
         assert_eq!(notes(&node), [note]);
     }
     probe(&prober, &mut receivers).await;
@@ -91,7 +91,7 @@ async fn one_slow_shard_is_visible_and_takes_the_node_out_only_when_it_is_stuck(
         assert!(reasons(&node).is_empty());
         probe(&prober, &mut receivers[1..]).await;
     }
-    let stuck = "thread 0 is stuck: it took none of the last 10 probes";
+    let stuck = "thread 0 is stuck: it confirmed none of the last 10 probes";
     assert_eq!(reasons(&node), [stuck]);
     assert_eq!(failures(&node)[2], u64::from(2 * STUCK - 1));
     probe(&prober, &mut receivers).await;
@@ -108,7 +108,7 @@ async fn publications_in_a_full_inbox_do_not_keep_a_probe_from_its_turn() {
         });
     }
     probe(&prober, &mut []).await;
-    assert_eq!(reasons(&node), ["no thread took a probe within 100ms"]);
+    assert_eq!(reasons(&node), ["no thread confirmed a probe within 100ms"]);
     probe(&prober, &mut receivers).await;
     assert!(reasons(&node).is_empty());
 }
