@@ -94,7 +94,11 @@ impl Dispatcher {
         let rooms = full.map(|(index, shard)| async move {
             let counters = &self.node.counters;
             counters.back_pressure.fetch_add(1, Ordering::Relaxed);
-            if shard.room().await
+            let holds_others = || {
+                let mut others = self.shards.iter().enumerate();
+                others.any(|(other, shard)| other != index && shard.is_half_empty())
+            };
+            if shard.room(holds_others).await
                 && let Some(suppressed) = self.node.throttles.tell("stalled-shard")
             {
                 tracing::warn!(
@@ -102,9 +106,9 @@ impl Dispatcher {
                     waiting = shard.len(),
                     bytes = shard.bytes(),
                     suppressed,
-                    "a thread takes no publications: publishing goes on for the others, its \
-                     clients get theirs late. Look at high_templar_inbox_bytes; give the node more \
-                     cores, or raise threads"
+                    "a thread falls behind with publications: publishing continues for the others, \
+                     its clients receive theirs late. Look at high_templar_inbox_bytes; give the \
+                     node more cores, or raise threads"
                 );
             }
         });

@@ -7,11 +7,14 @@
 //! **A shard that is behind holds nobody else.** Inputs are placed without waiting, so the dispatcher
 //! never holds its order for a shard. Back-pressure comes before that, and only for publishers that
 //! concern the shard: while its queue is full they wait in [`Sender::room`], as long as the shard
-//! takes something now and then, and for a bounded time. If the shard takes nothing nobody waits
-//! for it any longer; its queue grows up to its bound in bytes, and beyond that it is emptied: the
+//! takes something now and then, and for a bounded time. If the shard takes nothing, or is slow for
+//! longer than that while others have little to do, nobody waits for it any longer until half of
+//! its queue is empty: what comes from the broker comes one after the other, and would have to wait
+//! behind it whomever it concerns. Meanwhile its queue grows up to its bound in bytes, and beyond that it is emptied: the
 //! shard has missed publications, which is counted, logged and told to its clients (see
 //! [`crate::dispatcher`]). Inputs that are no publications are few and are never dropped.
 
+mod bell;
 mod input;
 #[cfg(test)]
 mod tests;
@@ -26,12 +29,14 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
+use self::bell::Bell;
 pub(crate) use self::input::{Batch, Input, NewConnection};
 
 /// A shard that takes nothing for this long is not waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Longest wait of one publisher for a shard that takes something now and then.
+/// Longest wait of one publisher for a shard that takes something now and then; and of all together,
+/// where another shard has little to do.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Capacity of an empty queue that is kept.
@@ -61,6 +66,8 @@ pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
         bytes: AtomicUsize::new(0),
         taken: AtomicU64::new(0),
         behind: AtomicBool::new(false),
+        begun: Instant::now(),
+        full_since: AtomicU64::new(0),
         room: Notify::new(),
         bell: Bell {
             waker,
@@ -79,26 +86,6 @@ pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
     )
 }
 
-#[derive(Debug)]
-struct Bell {
-    waker: mio::Waker,
-    asleep: AtomicBool,
-}
-
-impl Bell {
-    /// Wakes the shard if it sleeps.
-    fn ring(&self) {
-        // Pairs with the fence in `Receiver::may_sleep`: either the shard sees what was placed, or
-        // we see that it sleeps.
-        fence(Ordering::SeqCst);
-        if self.asleep.swap(false, Ordering::Relaxed)
-            && let Err(error) = self.waker.wake()
-        {
-            tracing::error!(%error, "a shard could not be woken");
-        }
-    }
-}
-
 struct Queue {
     inputs: Mutex<Inputs>,
     bounds: Bounds,
@@ -108,8 +95,12 @@ struct Queue {
     bytes: AtomicUsize,
     /// Inputs that the shard took.
     taken: AtomicU64,
-    /// The shard took nothing for a while, and nobody waits for it.
+    /// The shard was too slow for a while, and nobody waits for it.
     behind: AtomicBool,
+    begun: Instant,
+    /// When somebody first waited for it since half of it was empty, in ms since `begun`; zero:
+    /// nobody did.
+    full_since: AtomicU64,
     /// There may be room again.
     room: Notify,
     bell: Bell,
@@ -135,6 +126,30 @@ impl Queue {
     fn is_full(&self) -> bool {
         self.len.load(Ordering::Acquire) >= self.bounds.inputs
             || self.bytes.load(Ordering::Acquire) >= self.bounds.bytes / 2
+    }
+
+    /// Whether it has less than half of what makes it full.
+    fn is_half_empty(&self) -> bool {
+        self.len.load(Ordering::Acquire) * 2 < self.bounds.inputs
+            && self.bytes.load(Ordering::Acquire) * 4 < self.bounds.bytes
+    }
+
+    /// Somebody waits. Returns since when somebody did.
+    fn wait_since(&self, now: Instant) -> Instant {
+        let ms = now.saturating_duration_since(self.begun).as_millis();
+        let ms = u64::try_from(ms).unwrap_or(u64::MAX).max(1);
+        let first = self
+            .full_since
+            .compare_exchange(0, ms, Ordering::AcqRel, Ordering::Acquire);
+        self.begun + Duration::from_millis(first.map_or_else(|first| first, |_| ms))
+    }
+
+    /// The shard took something: is it to be waited for again?
+    fn recover(&self) {
+        if self.is_half_empty() && self.full_since.load(Ordering::Acquire) != 0 {
+            self.full_since.store(0, Ordering::Release);
+            self.behind.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -213,19 +228,37 @@ impl Sender {
         self.queue.is_full() && !self.queue.behind.load(Ordering::Acquire)
     }
 
+    /// Whether the shard has little to do.
+    pub(crate) fn is_half_empty(&self) -> bool {
+        self.queue.is_half_empty()
+    }
+
     /// Waits until there is room for publications, or the shard is not to be waited for any longer.
-    /// True: it has just been given up, because it takes nothing.
-    pub(crate) async fn room(&self) -> bool {
+    /// `holds_others`: whether other shards have little to do meanwhile. True: it has just been
+    /// given up, because it takes nothing, or because it is slow and others are not.
+    pub(crate) async fn room(&self, holds_others: impl Fn() -> bool) -> bool {
         let queue = &self.queue;
-        let end = Instant::now() + WAIT_MAX;
+        if !self.is_full() {
+            return false;
+        }
+        let now = Instant::now();
+        let end = now + WAIT_MAX;
+        let end_of_all = queue.wait_since(now) + WAIT_MAX;
         loop {
             let mut room = pin!(queue.room.notified());
             room.as_mut().enable();
-            if !self.is_full() || Instant::now() >= end {
+            let now = Instant::now();
+            if !self.is_full() {
+                return false;
+            }
+            if now >= end_of_all && holds_others() {
+                return !queue.behind.swap(true, Ordering::AcqRel);
+            }
+            if now >= end {
                 return false;
             }
             let taken = queue.taken.load(Ordering::Acquire);
-            let patience = end.min(Instant::now() + PATIENCE);
+            let patience = end.min(now + PATIENCE);
             if timeout_at(patience, room).await.is_err()
                 && Instant::now() < end
                 && taken == queue.taken.load(Ordering::Acquire)
@@ -301,8 +334,8 @@ impl Receiver {
         queue.count(&inputs, left);
         drop(inputs);
         queue.taken.fetch_add(1, Ordering::AcqRel);
+        queue.recover();
         if was_full {
-            queue.behind.store(false, Ordering::Release);
             queue.room.notify_waiters();
         }
         Some(input)

@@ -91,6 +91,39 @@ async fn a_shard_that_takes_nothing_holds_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_shard_that_is_slow_holds_nobody_else_for_long() {
+    let (node, dispatcher, mut shards) = two_shards();
+    let [slow, fast] = &mut shards;
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    let begun = Instant::now();
+    let mut at_slow = Vec::new();
+    for n in 1..=200 {
+        let mut place = pin!(dispatcher.place(vec![trigger(&["all"], 1)]));
+        loop {
+            tokio::select! {
+                _ = &mut place => break,
+                _ = pace.tick() => {
+                    if let Some(Input::Publish(batch)) = slow.next() {
+                        at_slow.push(batch.publications[0].position);
+                    }
+                }
+            }
+        }
+        assert_eq!(taken(fast), [n]);
+    }
+    // Two seconds at its pace, and then at theirs: what is too much for it is a gap of its own.
+    assert!(
+        begun.elapsed() <= Duration::from_millis(2_100),
+        "{:?}",
+        begun.elapsed()
+    );
+    at_slow.extend(taken(slow));
+    let missed = node.counters.publications_missed.load(Ordering::Relaxed);
+    assert_eq!(at_slow.len() as u64 + missed, 200);
+    assert!(at_slow.is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_publisher_that_waits_for_one_shard_does_not_keep_others_from_another() {
     let (_node, dispatcher, mut shards) = two_shards();
     for _ in 0..2 {

@@ -98,11 +98,15 @@ fn nothing_is_placed_in_the_inbox_of_a_shard_that_has_ended() {
 #[tokio::test(start_paused = true)]
 async fn publishers_wait_while_a_full_shard_takes_something() {
     let (sender, mut receiver) = with(2, 1 << 20);
-    assert_eq!(sender.room().now_or_never(), Some(false), "there is room");
+    assert_eq!(
+        sender.room(|| false).now_or_never(),
+        Some(false),
+        "there is room"
+    );
     for position in 1..=3 {
         assert!(sender.publish(batch(position)).is_none());
     }
-    let mut room = pin!(sender.room());
+    let mut room = pin!(sender.room(|| false));
     assert_eq!(room.as_mut().now_or_never(), None);
     assert_eq!(take(&mut receiver), Some(1));
     assert_eq!(room.as_mut().now_or_never(), None, "it is still full");
@@ -114,11 +118,11 @@ async fn publishers_wait_while_a_full_shard_takes_something() {
 async fn half_of_the_bytes_are_as_good_as_full() {
     let (sender, mut receiver) = with(100, 4_000);
     let _ = sender.publish(batch(1));
-    assert_eq!(sender.room().now_or_never(), Some(false));
+    assert_eq!(sender.room(|| false).now_or_never(), Some(false));
     let _ = sender.publish(batch(2));
-    assert_eq!(sender.room().now_or_never(), None);
+    assert_eq!(sender.room(|| false).now_or_never(), None);
     take(&mut receiver);
-    assert_eq!(sender.room().now_or_never(), Some(false));
+    assert_eq!(sender.room(|| false).now_or_never(), Some(false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,16 +130,57 @@ async fn a_shard_that_takes_nothing_is_given_up_until_it_does() {
     let (sender, mut receiver) = with(1, 1 << 20);
     let _ = sender.publish(batch(1));
     let begun = Instant::now();
-    assert!(sender.room().await, "who finds out says so");
+    assert!(sender.room(|| false).await, "who finds out says so");
     assert_eq!(begun.elapsed(), PATIENCE);
     // Nobody waits for it any longer.
-    assert_eq!(sender.room().now_or_never(), Some(false));
+    assert_eq!(sender.room(|| false).now_or_never(), Some(false));
     assert!(!sender.is_full());
     let _ = sender.publish(batch(2));
     let _ = sender.publish(batch(3));
     take(&mut receiver);
-    assert!(sender.is_full(), "it takes something, so it is waited for");
-    assert_eq!(sender.room().now_or_never(), None);
+    assert!(!sender.is_full(), "not for one that it takes");
+    assert_eq!(drained(&mut receiver), [2, 3]);
+    let _ = sender.publish(batch(4));
+    assert!(sender.is_full(), "it kept up, so it is waited for");
+    assert_eq!(sender.room(|| false).now_or_never(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_shard_holds_others_for_a_bounded_time_until_it_has_caught_up() {
+    let (sender, mut receiver) = with(4, 1 << 20);
+    let mut slow = tokio::time::interval(PATIENCE / 2);
+    // As the broker's messages come: the next when the one before is placed.
+    let mut publish_all = async |first: u64, holds_others: bool| {
+        let begun = Instant::now();
+        for position in first..first + 50 {
+            let mut room = pin!(sender.room(|| holds_others));
+            loop {
+                tokio::select! {
+                    _ = &mut room => break,
+                    _ = slow.tick() => drop(take(&mut receiver)),
+                }
+            }
+            let _ = sender.publish(batch(position));
+        }
+        begun.elapsed()
+    };
+    let alone = publish_all(1, false).await;
+    assert!(
+        alone >= 40 * PATIENCE / 2,
+        "at the pace of the shard: {alone:?}"
+    );
+    let beside_others = publish_all(51, true).await;
+    assert!(beside_others <= WAIT_MAX + PATIENCE, "{beside_others:?}");
+    assert_eq!(
+        publish_all(101, true).await,
+        Duration::ZERO,
+        "it is still behind"
+    );
+    drained(&mut receiver);
+    for position in 151..155 {
+        let _ = sender.publish(batch(position));
+    }
+    assert!(sender.is_full(), "it kept up, so it is waited for");
 }
 
 #[tokio::test(start_paused = true)]
@@ -152,7 +197,7 @@ async fn no_publisher_waits_for_ever_for_a_slow_shard() {
         }
     };
     let given_up = tokio::select! {
-        given_up = sender.room() => given_up,
+        given_up = sender.room(|| false) => given_up,
         () = slow => unreachable!("it goes on for ever"),
     };
     assert!(!given_up, "it makes progress");
@@ -167,7 +212,7 @@ async fn no_publisher_waits_for_ever_for_a_slow_shard() {
 async fn the_end_of_a_shard_ends_the_wait_for_it() {
     let (sender, receiver) = with(1, 1 << 20);
     let _ = sender.publish(batch(1));
-    let mut room = pin!(sender.room());
+    let mut room = pin!(sender.room(|| false));
     assert_eq!(room.as_mut().now_or_never(), None);
     drop(receiver);
     assert_eq!(room.now_or_never(), Some(false));
