@@ -34,7 +34,7 @@ pub(super) struct Leaving {
 
 impl<P: Peer> Shard<P> {
     /// Closes up to `count` admitted connections, each after what was published to it; those first
-    /// whose clients have been silent for longest.
+    /// whose clients have been silent for longest. Fewer where the budget is spent, but one at least.
     pub fn close_some(
         &mut self,
         count: usize,
@@ -42,7 +42,10 @@ impl<P: Peer> Shard<P> {
         now: u64,
         effects: &mut impl Effects<P>,
     ) {
-        for _ in 0..count {
+        for closed in 0..count {
+            if closed > 0 && self.budget.is_spent() {
+                return;
+            }
             let Some(id) = self.idle.first() else {
                 return;
             };

@@ -33,8 +33,8 @@ const LOOKED: usize = 4 << 10;
 /// Rounds of matching before a client is answered; about 3 ms in all.
 const BARRIER: usize = 8;
 
-/// Bytes of publications that are matched before they are written: all of them may be for one
-/// connection, which may have to have them compressed.
+/// Bytes of publications that are matched before they are written, in one round or several: all of
+/// them may be for one connection, which may have to have them compressed.
 const MATCHED: usize = 1 << 20;
 
 /// Looking at so many rooms is as much work as a write.
@@ -56,6 +56,8 @@ pub(super) struct FanOut {
     /// The batches that the hits are of.
     batches: Vec<Arc<[Publication]>>,
     hits: Vec<Hit>,
+    /// Bytes of the publications that were hit.
+    bytes: usize,
     /// Connections that have hits, and how many of them were written to.
     dirty: Vec<ConnectionId>,
     written: usize,
@@ -93,6 +95,7 @@ impl FanOut {
     fn reset(&mut self) {
         self.batches.clear();
         self.hits.clear();
+        self.bytes = 0;
         self.dirty.clear();
         self.written = 0;
     }
@@ -143,7 +146,10 @@ impl<P: Peer> Shard<P> {
     /// shard is further behind than that.
     pub(super) fn gather_queued(&mut self) {
         for _ in 0..BARRIER {
-            if self.fan_out.queue.is_empty() || self.fan_out.hits.len() >= HITS {
+            let FanOut {
+                queue, hits, bytes, ..
+            } = &self.fan_out;
+            if queue.is_empty() || hits.len() >= HITS || *bytes >= MATCHED {
                 return;
             }
             self.gather();
@@ -163,11 +169,11 @@ impl<P: Peer> Shard<P> {
             stats,
             ..
         } = self;
-        let (mut looked, mut bytes, hits) = (0, 0, fan_out.hits.len());
+        let (mut looked, hits) = (0, fan_out.hits.len());
         'queue: while let Some(batch) = fan_out.queue.front() {
             let (at, before) = (slot(fan_out.batches.len()), fan_out.hits.len());
             while let Some(publication) = batch.get(fan_out.matched) {
-                if fan_out.hits.len() >= HITS || looked >= LOOKED || bytes >= MATCHED {
+                if fan_out.hits.len() >= HITS || looked >= LOOKED || fan_out.bytes >= MATCHED {
                     // The rest has its turn when these hits are written.
                     if fan_out.hits.len() > before {
                         fan_out.batches.push(Arc::clone(batch));
@@ -190,7 +196,7 @@ impl<P: Peer> Shard<P> {
                         }
                     });
                     if hits.len() > hits_before {
-                        bytes += publication.head.len();
+                        fan_out.bytes += publication.head.len();
                     }
                     if !fan_out.cursor.is_idle() {
                         continue;

@@ -41,6 +41,19 @@ fn some_are_closed_those_first_that_were_silent_for_longest() {
 }
 
 #[test]
+fn a_wave_ends_with_the_budget_after_one_connection_at_least() {
+    let mut world = World::new();
+    let mut clients: Vec<_> = (0..3).map(|_| world.open("[]")).collect();
+    for left in [2, 1] {
+        world.begin(1);
+        let (now, close) = (world.now, Close::RESTART);
+        world.shard.close_some(9, close, now, &mut world.outside);
+        assert_eq!(world.stats().connections, left);
+    }
+    assert_eq!(clients[0].hears(), ["close 1012 restart"]);
+}
+
+#[test]
 fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
     for (close, line) in [
         (Close::NORMAL, "close 1000"),

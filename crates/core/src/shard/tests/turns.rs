@@ -188,6 +188,31 @@ fn refused_clients_have_nothing_inflated_or_parsed() {
 }
 
 #[test]
+fn an_answer_does_not_wait_until_all_that_is_large_was_compressed() {
+    let mut settings = settings();
+    settings.compression.max_bytes = 1 << 20;
+    let mut thread = Thread::new(World::with(settings));
+    thread.world.offer = Some("permessage-deflate");
+    let mut client = thread.world.open(r#"[{"a":1}]"#);
+    thread.world.subscribe(&mut client, r#"{"a":1}"#, "1");
+    let data = format!("\"{}\"", "x".repeat(900_000));
+    for _ in 0..15 {
+        thread.world.publish(r#"{"a":1}"#, &data);
+    }
+    let at = thread.says(client, masked(ht_frame::Opcode::Text, b"ping"));
+    thread.world.shard.begin(Phase::Sockets);
+    let mut bytes: Vec<_> = thread.clients[at].1.drain(..).collect();
+    let (now, outside) = (thread.world.now, &mut thread.world.outside);
+    let id = thread.clients[at].0.id;
+    thread.world.shard.receive(id, &mut bytes, now, outside);
+    assert!((1..=2).contains(&thread.world.stats().deflated));
+    thread.run();
+    let heard = thread.clients[at].0.hears();
+    assert_eq!(heard.len(), 16);
+    assert!(heard.contains(&"pong".into()));
+}
+
+#[test]
 fn subscribes_take_turns() {
     let mut thread = Thread::new(World::new());
     for n in 0..5 {
