@@ -1,15 +1,21 @@
 """System checks, ``manage.py high_templar`` and ``manage.py ht_check``."""
 
+import contextlib
+import http.server
 import json
+import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import serve
 from django.contrib.auth.models import User
 from django.core.management import CommandError
 from django.core.management import call_command
+from django.http import HttpResponse
 from django.http import HttpResponseRedirect
 from django.http import JsonResponse
 from django.test import override_settings
@@ -21,6 +27,7 @@ from high_templar.django import Room
 from high_templar.django import launch
 from high_templar.django.checks import check
 from high_templar.django.testing import LiveGateway
+from high_templar.django.views import BootstrapView
 from high_templar.django.views import bootstrap
 from high_templar.gateway import Gateway
 
@@ -53,6 +60,31 @@ class CachedUrls:
         self.app_name = "high_templar"
         view = path("bootstrap/", lambda _: JsonResponse({"allowed_rooms": []}), name="bootstrap")
         self.urlpatterns = [path("api/", include(([view], "high_templar")))]
+
+
+def page(request, path=""):
+    return HttpResponse("<!doctype html>")
+
+
+class CatchAllUrls:
+    def __init__(self):
+        kit = path("api/", include("high_templar.django.urls"))
+        self.urlpatterns = [path("<path:path>", page), kit]
+
+
+class OwnBeforeUrls:
+    """A site's own bootstrap view, before that of the kit, whose hooks it wants."""
+
+    def __init__(self):
+        kit = path("api/", include("high_templar.django.urls"))
+        self.urlpatterns = [path("api/bootstrap/", BootstrapView.as_view()), kit]
+
+
+class NamespacedUrls:
+    def __init__(self, namespace):
+        views = [path("bootstrap/", bootstrap, name="bootstrap")]
+        inner = include((views, "kit"), namespace) if namespace else include(views)
+        self.urlpatterns = [path("v1/", include([path("api/", inner)]))]
 
 
 class NoHooksUrls:
@@ -195,6 +227,25 @@ class TestChecks:
         (message,) = check()
         assert message.id == "high_templar.W021"
         assert 'class HTTPLogRoom(Room, target="httplog")' in message.hint
+
+    @pytest.mark.parametrize("urls", ["CatchAllUrls", "OwnBeforeUrls"])
+    def test_another_view_at_the_bootstrap_path(self, settings, urls):
+        site = {"ROOT_URLCONF": globals()[urls]()}
+        found = [] if urls == "OwnBeforeUrls" else ["W022"]
+        assert ids(**site) == found
+        # The cause, not what follows from it.
+        login = f"{__name__}.LoginRequiredMiddleware"
+        assert ids(**site, MIDDLEWARE=[*settings.MIDDLEWARE, login]) == found
+
+    def test_another_view_is_named(self):
+        with override_settings(ROOT_URLCONF=CatchAllUrls()):
+            (message,) = check()
+        assert f"Another view, {__name__}.page, answers at /api/bootstrap/" in message.hint
+
+    def test_the_view_is_found_in_any_namespace(self):
+        for namespace, name in [("", "bootstrap"), ("live", "live:bootstrap")]:
+            site = {"ROOT_URLCONF": NamespacedUrls(namespace)}
+            assert ids(HIGH_TEMPLAR={"BOOTSTRAP": name}, **site) == []
 
 
 class TestVariables:
@@ -363,6 +414,60 @@ def path_variables():
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
+@pytest.mark.parametrize("arguments", [["high_templar", "--print"], ["ht_check"]])
+def test_a_system_check_is_printed_once(tmp_path, arguments):
+    (tmp_path / "careless.py").write_text(
+        "from shop.settings import *\nSESSION_COOKIE_SAMESITE = 'None'\n"
+    )
+    environment = {**path_variables(), "SHOP_DATABASE": str(tmp_path / "shop.sqlite3")}
+    environment["DJANGO_SETTINGS_MODULE"] = "careless"
+    environment["PYTHONPATH"] = f"{tmp_path}:{environment.get('PYTHONPATH', '')}"
+    for command in (["migrate", "--verbosity", "0", "--skip-checks"], arguments):
+        ran = subprocess.run(
+            [sys.executable, "-m", "django", *command],
+            cwd=TESTS,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (ran.stdout + ran.stderr).count("high_templar.W014") == 1
+
+
+@contextlib.contextmanager
+def occupied(status):
+    """A port where another program listens: it answers this, or nothing at all."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    if status is None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            yield silent.getsockname()[1]
+        return
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serve(server)
+        yield server.server_port
+        server.shutdown()
+
+
+class OneRoom(BootstrapView):
+    def get_rooms(self, user):
+        return [{"target": "one"}]
+
+
+class OneRoomUrls:
+    def __init__(self):
+        views = [path("bootstrap/", OneRoom.as_view(), name="bootstrap")]
+        self.urlpatterns = [path("api/", include((views, "high_templar")))]
+
+
 class TestCheckCommand:
     @pytest.fixture
     def anna(self, transactional_db):
@@ -375,7 +480,10 @@ class TestCheckCommand:
         out = capsys.readouterr().out
         assert "Everything works." in out
         assert out.count("ok      ") == 7
-        assert "heard after" in out
+        assert "ok      bootstrap answer: 2 rooms: {" in out
+        assert "is ready\n" in out
+        assert f"{live_gateway.url} accepts the connection, with 3 rooms\n" in out
+        assert "ok      delivery: received after" in out
         assert not Session.objects.exists()
 
     def test_nobody_hears_the_probe(self, anna, live_gateway):
@@ -399,7 +507,8 @@ class TestCheckCommand:
         assert "Everything works." in capsys.readouterr().out
 
     def test_no_gateway(self, anna, settings, capsys):
-        settings.HIGH_TEMPLAR = {"URL": "http://127.0.0.1:1"}
+        public = "ws://127.0.0.1:1/ws/"
+        settings.HIGH_TEMPLAR = {"URL": "http://127.0.0.1:1", "PUBLIC_URL": public}
         with pytest.raises(CommandError, match=r"manage.py high_templar"):
             call_command("ht_check")
         assert "FAILED  gateway, internal" in capsys.readouterr().out
@@ -418,6 +527,42 @@ class TestCheckCommand:
         with pytest.raises(CommandError, match="never_cache"):
             call_command("ht_check")
         assert "may be cached" in capsys.readouterr().out
+
+    def test_another_view_at_the_bootstrap_path(self, anna, settings, capsys):
+        settings.ROOT_URLCONF = CatchAllUrls()
+        view = re.escape(f"Another view, {__name__}.page, answers at /api/bootstrap/: put the")
+        with pytest.raises(CommandError, match=view):
+            call_command("ht_check")
+        assert "lacks Cache-Control: no-store" in capsys.readouterr().out
+
+    def test_the_api_key_is_accepted(self, anna, live_server, settings, capsys):
+        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "API_KEY": "key"}
+        with LiveGateway(live_server.url):
+            call_command("ht_check")
+        assert "is ready and accepts the API key\n" in capsys.readouterr().out
+
+    def test_one_room(self, anna, live_gateway, settings, capsys):
+        settings.ROOT_URLCONF = OneRoomUrls()
+        call_command("ht_check")
+        out = capsys.readouterr().out
+        assert 'ok      bootstrap answer: 1 room: {"target": "one"}\n' in out
+
+    @pytest.mark.parametrize("answer", [404, 200, None])
+    def test_another_program_at_the_internal_port(self, anna, settings, answer):
+        with occupied(answer) as port:
+            settings.HIGH_TEMPLAR = {"URL": f"http://127.0.0.1:{port}"}
+            with pytest.raises(CommandError) as raised:
+                call_command("ht_check", "--timeout", "2")
+        hint = str(raised.value)
+        assert hint.startswith(f"Port {port} is in use by another program")
+        assert f"ss -ltnp 'sport = :{port}'" in hint
+
+    def test_another_program_at_the_public_port(self, anna, settings):
+        with occupied(404) as port:
+            public = f"ws://127.0.0.1:{port}/ws/"
+            settings.HIGH_TEMPLAR = {"URL": "http://127.0.0.1:1", "PUBLIC_URL": public}
+            with pytest.raises(CommandError, match=f"^Port {port} is in use by another program"):
+                call_command("ht_check")
 
     def test_the_gateway_of_another_site(self, anna, live_gateway, backend, settings, capsys):
         with Gateway(backend.url) as other:

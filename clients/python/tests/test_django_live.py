@@ -3,31 +3,46 @@
 import asyncio
 import os
 import signal
+from datetime import date
+from datetime import datetime
+from datetime import timedelta
+from datetime import timezone
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 import pytest
 from asgiref.sync import ThreadSensitiveContext
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import TextChoices
 from django.http import HttpResponse
 from django.test import LiveServerTestCase
 from django.urls import include
 from django.urls import path
+from django.utils.translation import gettext_lazy
 from shop.models import Order
 from shop.rooms import OrderRoom
 
+from high_templar import InvalidTriggerError
 from high_templar import Receipt
 from high_templar import Trigger
 from high_templar import UnavailableError
 from high_templar.django import ANY
+from high_templar.django import Room
 from high_templar.django import apublish
 from high_templar.django import budget
 from high_templar.django import connection_alive
 from high_templar.django import connection_closed
 from high_templar.django import connection_opened
+from high_templar.django import grants_for_user
 from high_templar.django import publish
+from high_templar.django.rooms import unregister
 from high_templar.django.sender import publisher
 from high_templar.django.testing import LiveGatewayMixin
+from high_templar.django.testing import capture_published
+from high_templar.django.views import BootstrapView
 from high_templar.transport import Deadline
 
 
@@ -62,6 +77,89 @@ def test_those_who_may_hear_of_an_order(live_gateway, anna, boss):
         assert hers.next() == (told, "hers")
         assert all_of_them.next() == (told, "all")
         assert his.nothing_heard()
+
+
+class Colour(TextChoices):
+    RED = "red"
+
+
+VALUES = [
+    (UUID("6f1c1f0e-0000-4000-8000-000000000007"), "6f1c1f0e-0000-4000-8000-000000000007"),
+    (Decimal("1.50"), "1.50"),
+    (date(2026, 1, 31), "2026-01-31"),
+    (datetime(2026, 1, 31, 12, tzinfo=timezone.utc), "2026-01-31T12:00:00Z"),
+    (timedelta(hours=1), "P0DT01H00M00S"),
+    (Colour.RED, "red"),
+    (gettext_lazy("May"), "May"),
+    ("\u00fc", "\u00fc"),
+    (7, 7),
+    (None, None),
+]
+
+
+class KeyRoom(Room, target="key"):
+    key: Any
+
+
+class KeyBootstrap(BootstrapView):
+    """Grants rooms of its own, past `grants_for_user`."""
+
+    def get_rooms(self, user):
+        return [KeyRoom(key=value) for value, _ in VALUES]
+
+
+class KeyUrls:
+    def __init__(self, view):
+        self.urlpatterns = [path("api/", include(([view], "high_templar")))]
+
+
+@pytest.mark.parametrize("is_override", [False, True])
+def test_a_room_is_the_same_json_everywhere(live_gateway, anna, settings, is_override):
+    def rooms(user):
+        return [KeyRoom(key=value) for value, _ in VALUES]
+
+    if is_override:
+        view = path("bootstrap/", KeyBootstrap.as_view(), name="bootstrap")
+        settings.ROOT_URLCONF = KeyUrls(view)
+    else:
+        grants_for_user(rooms)
+    try:
+        page = live_gateway.connect(anna)
+    finally:
+        if not is_override:
+            unregister(rooms)
+    with page:
+        for value, text in VALUES:
+            assert {"target": "key", "key": text} in page.allowed_rooms
+            for room in (KeyRoom(key=value), {"target": "key", "key": value}):
+                page.subscribe(room, value)
+                publish(room, {"key": value})
+                assert page.next() == ({"key": text}, text)
+                page.unsubscribe(value)
+                publish(room, {"key": value})
+        assert page.nothing_heard()
+
+
+@pytest.mark.parametrize(("value", "text"), VALUES)
+def test_what_was_published_is_found_by_the_same_room(value, text):
+    room, data = KeyRoom(key=value), {"key": value, "more": [value]}
+    with capture_published() as published:
+        publish(room, data)
+    assert published.to(room) == published.to({"target": "key", "key": text})
+    assert published.to(room) == [{"key": text, "more": [text]}]
+    published.assert_published(room, data, times=1)
+    published.assert_published(room, containing={"key": value}, times=1)
+    published.assert_not_published(room, containing={"key": "other"})
+
+
+def test_a_room_that_is_not_json(live_gateway, anna):
+    with live_gateway.connect(anna) as page:
+        for room in ({"target": object()}, {"target": float("nan")}, "room"):
+            with pytest.raises(InvalidTriggerError, match="a room"):
+                page.subscribe(room)
+        with pytest.raises(InvalidTriggerError, match="a request id"):
+            page.subscribe({"target": "news"}, object())
+        page.subscribe({"target": "news"})
 
 
 def test_strangers_are_refused(live_gateway):

@@ -73,27 +73,35 @@ def free_ports(count):
         return [sock.getsockname()[1] for sock in socks]
 
 
-@pytest.mark.parametrize("options", [["--noreload"], []])
-def test_runserver_starts_it(tmp_path, options):
-    site, internal, public = free_ports(3)
-    (tmp_path / "development.py").write_text(SETTINGS.format(internal=internal, public=public))
+def start_runserver(folder, ports, *options, stderr=subprocess.DEVNULL, more=""):
+    """A development server with a gateway, on ports for site, internal and public listener."""
+    site, internal, public = ports
+    settings = SETTINGS.format(internal=internal, public=public) + more
+    (folder / "development.py").write_text(settings)
     # The gateway refuses variables that it does not know, such as those of these tests.
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith("HT_")},
         "DJANGO_SETTINGS_MODULE": "development",
-        "SHOP_DATABASE": str(tmp_path / "shop.sqlite3"),
+        "SHOP_DATABASE": str(folder / "shop.sqlite3"),
         "PYTHONPATH": os.pathsep.join(
-            [str(tmp_path), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+            [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
         ),
     }
-    server = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, "-m", "django", "runserver", f"127.0.0.1:{site}", *options],
         env=variables,
-        cwd=tmp_path,
+        cwd=folder,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=stderr,
+        text=True,
     )
+
+
+@pytest.mark.parametrize("options", [["--noreload"], []])
+def test_runserver_starts_it(tmp_path, options):
+    site, internal, public = free_ports(3)
+    server = start_runserver(tmp_path, [site, internal, public], *options)
     deadline = Deadline(60)
     transport = HttpTransport(f"http://127.0.0.1:{internal}")
     try:
@@ -107,6 +115,49 @@ def test_runserver_starts_it(tmp_path, options):
     while is_ready(transport):
         assert deadline.left, "the gateway is still there"
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("listener", ["internal", "public", "gateway"])
+def test_runserver_reports_a_port_in_use(tmp_path, gateway, listener):
+    site, internal, public = free_ports(3)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        if listener == "gateway":
+            taken = int(gateway.internal_url.rpartition(":")[2])
+        if listener == "public":
+            public = taken
+        else:
+            internal = taken
+        server = start_runserver(tmp_path, [site, internal, public], stderr=subprocess.PIPE)
+        try:
+            [line] = [line for line in until_exit(server.stderr) if "beside runserver" in line]
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.communicate()
+    user = "another high-templar gateway" if listener == "gateway" else "another program"
+    assert f"(status 1): port {taken} is in use by {user}" in line
+    assert f"ss -ltnp 'sport = :{taken}'" in line
+
+
+def test_runserver_reports_a_gateway_that_does_not_start(tmp_path):
+    more = 'HIGH_TEMPLAR["GATEWAY"] = {"no_such_setting": 1}\nSILENCED_SYSTEM_CHECKS = ["E018"]\n'
+    server = start_runserver(tmp_path, free_ports(3), stderr=subprocess.PIPE, more=more)
+    try:
+        lines = until_exit(server.stderr)
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.communicate()
+    assert "(status 78); its last line above has the reason" in lines[-1]
+
+
+def until_exit(log):
+    """The lines up to the one about the gateway's exit."""
+    lines = []
+    for line in log:
+        lines.append(line)
+        if "the gateway beside runserver has exited" in line:
+            break
+    return lines
 
 
 def is_ready(transport):

@@ -168,6 +168,13 @@ class HttpTransport:
         response = self._exchange(_Request("GET", path), deadline)
         return response.status, response.body
 
+    def is_gateway(self, deadline: Deadline) -> bool:
+        """Whether what answers at this address says that it is a gateway's internal listener."""
+        headers = self._exchange(_Request("GET", "live"), deadline).headers
+        product = str(headers.get("Server", ""))
+        # A proxy before it may put its own name there.
+        return product.startswith("high-templar/") or "High-Templar-Listen" in headers
+
     def _exchange(self, request: _Request, deadline: Deadline) -> Response:
         unconfirmed: UnconfirmedError | None = None
         connection = self._take()

@@ -7,7 +7,7 @@
     published.assert_published({"target": "order"}, {"id": 1})
 
 `high_templar.django.testing` has mixins for Django's test cases; with pytest the fixture
-``published`` is there by itself.
+``published`` is available without an import.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ class Trigger:
     ) -> None:
         self.id = uuid.uuid4().hex if id is None else _checked(str(id))
         # Each room once, by its text: the same room may come under two orders of its keys.
-        self._rooms = tuple(dict.fromkeys(_text(room, encoder, True) for room in each_room(rooms)))
-        self._data = _text(data, encoder, False)
+        self._rooms = tuple(dict.fromkeys(room_text(room, encoder) for room in each_room(rooms)))
+        self._data = json_text(data, encoder)
 
     @property
     def rooms(self) -> list[dict[str, Any]]:
@@ -116,23 +116,36 @@ def _checked(id: str) -> str:  # noqa: A002 # the member's name
     return id
 
 
-def _text(value: Any, encoder: type[json.JSONEncoder] | None, is_room: bool) -> str:
-    """The JSON text; a room's keys are sorted, so that equal rooms have equal texts."""
-    if is_room and not isinstance(value, Mapping):
-        raise InvalidTriggerError(f"a room is a JSON object, not {value!r}")
+def room_text(room: RoomLike, encoder: type[json.JSONEncoder] | None) -> str:
+    """A room as JSON text, with sorted keys, so that equal rooms have equal texts.
+
+    Raises `InvalidTriggerError`.
+    """
+    if not isinstance(room, Mapping):
+        raise InvalidTriggerError(f"a room is a JSON object, not {room!r}")
+    return json_text(dict(room), encoder, what="a room", sort_keys=True)
+
+
+def json_text(
+    value: Any,
+    encoder: type[json.JSONEncoder] | None,
+    *,
+    what: str = "data",
+    sort_keys: bool = False,
+) -> str:
+    """A value as JSON text. Raises `InvalidTriggerError`."""
     try:
         text = json.dumps(
-            dict(value) if is_room else value,
+            value,
             cls=_plain(encoder),
             allow_nan=False,
             ensure_ascii=False,
             separators=(",", ":"),
-            sort_keys=is_room,
+            sort_keys=sort_keys,
         )
         # Half of a surrogate pair has no UTF-8.
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        what = "a room" if is_room else "data"
         raise InvalidTriggerError(f"{what} cannot be written as JSON: {error}") from error
     return text
 

@@ -16,6 +16,8 @@ from urllib.parse import quote
 from urllib.parse import urlsplit
 
 from high_templar.transport import Deadline
+from high_templar.trigger import json_text
+from high_templar.trigger import room_text
 
 HEAD_BYTES_MAX = 64 << 10
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -52,7 +54,8 @@ class Client:
     ``cookies`` and ``token`` are the visitor's credentials. ``allowed_rooms`` holds what the
     backend granted, ``None`` where it refused the visitor. ``timeout`` is for each call, in
     seconds; `TimeoutError` tells that it is over. ``ssl_context`` is for ``wss://`` with a private
-    CA. Raises `HandshakeError`.
+    CA. ``encoder`` is a `json.JSONEncoder` class for rooms with values that JSON does not know, as
+    a `Publisher` takes it. Raises `HandshakeError`.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class Client:
         headers: Mapping[str, str] | None = None,
         timeout: float = 10.0,
         ssl_context: ssl.SSLContext | None = None,
+        encoder: type[json.JSONEncoder] | None = None,
     ) -> None:
         self.timeout = timeout
+        self._encoder = encoder
         self.allowed_rooms: list[dict[str, Any]] | None = None
         self._heard: list[Publication] = []
         self._buffer = b""
@@ -85,12 +90,15 @@ class Client:
         return self.allowed_rooms is not None
 
     def subscribe(self, room: Mapping[str, Any], request_id: Any = "") -> None:
-        """Subscribes and waits until it counts. Raises `PermissionError` where it may not."""
-        self._ask({"type": "subscribe", "room": dict(room), "requestId": request_id})
+        """Subscribes and waits until it counts.
+
+        Raises `PermissionError` where it may not, and `InvalidTriggerError` for what is not JSON.
+        """
+        self._ask("subscribe", request_id, f',"room":{room_text(room, self._encoder)}')
 
     def unsubscribe(self, request_id: Any = "") -> None:
         """Drops the subscriptions under this id and waits until it counts."""
-        self._ask({"type": "unsubscribe", "requestId": request_id})
+        self._ask("unsubscribe", request_id)
 
     def ping(self) -> None:
         """Asks whether the gateway is there, and waits for the answer."""
@@ -145,10 +153,12 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _ask(self, message: Mapping[str, Any]) -> None:
+    def _ask(self, kind: str, request_id: Any, more: str = "") -> None:
+        """Sends a request, with ``more`` members as JSON text, and waits for the answer."""
         if not self.is_authorized:
             raise PermissionError("the backend refused the visitor")
-        self.send(json.dumps(message))
+        named = json_text(request_id, self._encoder, what="a request id")
+        self.send(f'{{"type":"{kind}","requestId":{named}{more}}}')
         while True:
             answer = self._take(self._text())
             if answer is not None:

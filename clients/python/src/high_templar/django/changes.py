@@ -42,7 +42,7 @@ def publish_on_save(
 
     ::
 
-        # orders/rooms.py, found by itself
+        # orders/rooms.py, loaded automatically
         publish_on_save(
             Order,
             rooms=lambda order: OrderRoom(customer=order.customer_id),
@@ -127,8 +127,8 @@ class PublishChangesMixin:
             def get_publish_rooms(self, order):
                 return OrderRoom(customer=order.customer_id)
 
-    Stands before the viewset's class. What others change than this viewset, such as the admin, is
-    not seen: `publish_on_save` sees that.
+    List it before the viewset's class. Changes that are made elsewhere, such as in the admin, are
+    not published: use `publish_on_save` for them.
     """
 
     def get_publish_rooms(self, instance: Any) -> Rooms | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 import subprocess
 from collections.abc import Iterator
@@ -20,17 +19,18 @@ from django.core.checks import Warning as Caution
 from django.core.checks import register
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch
-from django.urls import Resolver404
-from django.urls import resolve
 from django.urls import reverse
 from django.utils.module_loading import import_string
 
 from high_templar.django import launch
+from high_templar.django import routes
 from high_templar.django import signals
 from high_templar.django.auth import check_ways
 from high_templar.django.conf import mistakes
 from high_templar.django.conf import settings
+from high_templar.django.occupant import is_loopback
 from high_templar.django.rooms import declared
+from high_templar.django.views import is_bootstrap_view
 from high_templar.http import Address
 from high_templar.room import Room
 
@@ -133,7 +133,14 @@ def _bootstrap() -> Iterator[CheckMessage]:
             id="high_templar.W006",
         )
     middleware = [str(each).rpartition(".")[2] for each in django_settings.MIDDLEWARE]
-    if "LoginRequiredMiddleware" in middleware and _requires_login(path):
+    other = routes.other_view(name, path)
+    if other is not None and not is_bootstrap_view(other):
+        yield Caution(
+            f"The gateway's call of {path} does not reach the view of the URL {name!r}.",
+            hint=routes.other_view_hint(other, path),
+            id="high_templar.W022",
+        )
+    elif "LoginRequiredMiddleware" in middleware and _requires_login(path):
         yield Caution(
             f"LoginRequiredMiddleware redirects the gateway's call of {path} to the login page for "
             "visitors without a session, those with a token included.",
@@ -158,21 +165,15 @@ def _bootstrap() -> Iterator[CheckMessage]:
 
 def _requires_login(path: str) -> bool:
     """Whether the view says nothing of being for everybody."""
-    try:
-        return bool(getattr(resolve(path).func, "login_required", True))
-    except Resolver404:
-        return False
+    view = routes.view_at(path)
+    return view is not None and bool(getattr(view, "login_required", True))
 
 
 def _addresses() -> Iterator[CheckMessage]:
     """What can publish is not open to others."""
     wanted = settings()
     parts = urlsplit(wanted.url)
-    if (
-        parts.scheme in ("http", "https")
-        and not wanted.api_key
-        and not _is_loopback(parts.hostname)
-    ):
+    if parts.scheme in ("http", "https") and not wanted.api_key and not is_loopback(parts.hostname):
         yield Error(
             f"HIGH_TEMPLAR['URL'] is at {parts.hostname}, beyond this machine, without an API_KEY: "
             "everybody who reaches that address can publish.",
@@ -217,7 +218,7 @@ def _sessions() -> Iterator[CheckMessage]:
             id="high_templar.W012",
         )
     host = public.hostname or ""
-    if domain and not _is_loopback(host):
+    if domain and not is_loopback(host):
         stem = str(domain).lstrip(".")
         if host != stem and not host.endswith("." + stem):
             yield Caution(
@@ -288,12 +289,3 @@ def _rooms() -> Iterator[CheckMessage]:
 
 def _path_of(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _is_loopback(host: str | None) -> bool:
-    if not host or host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

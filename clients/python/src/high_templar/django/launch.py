@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -56,6 +57,17 @@ def variables(wanted: Settings | None = None) -> dict[str, str]:
     # What is said explicitly is the binary's to refuse.
     explicit = {name: v for name, v in flatten(said).items() if name != "HT_BACKEND__HEADERS"}
     return {**derived, **explicit}
+
+
+def addresses(wanted: Settings | None = None) -> tuple[str, str]:
+    """Where the gateway listens for browsers, and internally.
+
+    As far as Django's settings and the environment say; an empty text for what they do not.
+    """
+    wanted = wanted or settings()
+    said = flatten({name.lower(): value for name, value in wanted.gateway.items()})
+    found = {**_listeners(wanted), **said, **os.environ}
+    return found.get("HT_LISTEN", ""), found.get("HT_INTERNAL__LISTEN", "")
 
 
 def hook_key(wanted: Settings | None = None) -> str:

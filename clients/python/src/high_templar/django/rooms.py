@@ -49,8 +49,8 @@ def grants_for_user(source: F) -> F:
             yield OrderRoom(customer=ANY if user.is_staff else user.customer_id)
 
     It is called when a page connects, with the user, and the request if it has a second parameter.
-    It returns or yields rooms, and may be ``async``. Functions in a module ``rooms`` of an
-    installed app are found by themselves. Without ``HIGH_TEMPLAR["ANONYMOUS"]`` they are called for
+    It returns or yields rooms, and may be ``async``. The module ``rooms`` of an installed app is
+    loaded automatically. Without ``HIGH_TEMPLAR["ANONYMOUS"]`` the functions are called for
     signed-in users only.
     """
     if source not in _sources:
@@ -117,12 +117,20 @@ def _takes_request(source: Source) -> bool:
 def _plain(source: Source, said: Rooms | None) -> list[dict[str, Any]]:
     try:
         rooms = each_room(() if said is None else said)
-        plain = Trigger(rooms, None, encoder=settings().encoder_class).rooms
+        found = plain(rooms)
     except InvalidTriggerError as error:
         name = f"{source.__module__}.{getattr(source, '__qualname__', source)}"
         raise ImproperlyConfigured(f"{name} says something that is no room: {error}") from error
     check_typed(rooms)
-    return plain
+    return found
+
+
+def plain(rooms: Rooms) -> list[dict[str, Any]]:
+    """Rooms, each once, as they go to the gateway; ``ENCODER`` writes what JSON does not know.
+
+    Raises `InvalidTriggerError`.
+    """
+    return Trigger(rooms, None, encoder=settings().encoder_class).rooms
 
 
 def check_typed(rooms: Iterable[RoomLike]) -> None:

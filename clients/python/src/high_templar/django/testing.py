@@ -125,7 +125,11 @@ class LiveGateway(Gateway):
         super().stop()
 
     def connect(self, user: Any = None, **credentials: Any) -> Client:
-        """A page's connection, signed in as ``user`` if one is given."""
+        """A page's connection, signed in as ``user`` if one is given.
+
+        Its rooms may hold whatever the site publishes: ``HIGH_TEMPLAR["ENCODER"]`` writes them.
+        """
+        credentials.setdefault("encoder", settings().encoder_class)
         if user is not None:
             cookies = {**session_cookies(user), **credentials.pop("cookies", {})}
             return super().connect(cookies=cookies, **credentials)

@@ -1,4 +1,4 @@
-"""Tries the whole way from the bootstrap view to a page that hears, step by step."""
+"""Tests every step from the bootstrap view to the delivery of a publication."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from django.test import Client as DjangoClient
 from django.urls import NoReverseMatch
 from django.urls import reverse
 
+from high_templar.django import hints
 from high_templar.django import launch
 from high_templar.django import probe
+from high_templar.django import routes
 from high_templar.django.conf import settings
 from high_templar.django.sender import publisher
 from high_templar.django.sessions import start_session
+from high_templar.django.views import is_bootstrap_view
 from high_templar.errors import PublishError
 from high_templar.errors import UnauthorizedError
 from high_templar.http import HttpTransport
@@ -73,14 +76,29 @@ class Trial:
     def steps(self) -> list[tuple[str, Callable[[], str]]]:
         """The steps in their order, with what each tries."""
         return [
-            ("bootstrap answer", self.bootstrap),
-            ("without credentials", self.stranger),
+            ("bootstrap answer", self._blaming(self.bootstrap)),
+            ("without credentials", self._blaming(self.stranger)),
             ("gateway, internal", self.internal),
             ("gateway, public", self.connect),
             ("gateway, without credentials", self.connect_stranger),
             ("subscribe", self.subscribe),
-            ("publish and hear", self.deliver),
+            ("delivery", self.deliver),
         ]
+
+    def _blaming(self, step: Callable[[], str]) -> Callable[[], str]:
+        """A step that names another view which answers in place of the bootstrap view."""
+
+        def blaming() -> str:
+            try:
+                return step()
+            except FailedError as failed:
+                path = _path()
+                other = routes.other_view(settings().bootstrap, path)
+                if other is None or is_bootstrap_view(other):
+                    raise
+                raise FailedError(str(failed), routes.other_view_hint(other, path)) from failed
+
+        return blaming
 
     def close(self) -> None:
         """Leaves nothing behind."""
@@ -94,8 +112,8 @@ class Trial:
         path = _path()
         answer = self._ask(path, self._cookies(), self._visitor.token)
         if answer.status_code != 200:
-            what = f"{path} answers {answer.status_code}{_excerpt(answer.content)}"
-            raise FailedError(what, _why(answer))
+            what = f"{path} answers {answer.status_code}{hints.excerpt(answer.content)}"
+            raise FailedError(what, hints.status(answer))
         if "no-store" not in answer.get("Cache-Control", ""):
             raise FailedError(
                 f"{path} may be cached: its answer lacks Cache-Control: no-store",
@@ -106,7 +124,7 @@ class Trial:
             rooms = json.loads(answer.content).get("allowed_rooms", [])
         except (ValueError, AttributeError):
             raise FailedError(
-                f"{path} answers no JSON object{_excerpt(answer.content)}",
+                f"{path} answers no JSON object{hints.excerpt(answer.content)}",
                 'The answer is {"allowed_rooms": [...]}.',
             ) from None
         shown = [room for room in rooms if room != probe.room(self._name)]
@@ -117,16 +135,15 @@ class Trial:
                 "Name a room that nobody minds: --room JSON. With a session, a view that uses "
                 "BootstrapMixin grants a room for this.",
             )
-        return f"{len(shown)} rooms: {', '.join(map(json.dumps, shown[:5]))}" + (
-            ", ..." if len(shown) > 5 else ""
-        )
+        names = ", ".join([*map(json.dumps, shown[:5]), *(["..."] if len(shown) > 5 else [])])
+        return hints.count(shown) + (f": {names}" if shown else "")
 
     def stranger(self) -> str:
         """Asks as a visitor without credentials: whose session ended, for instance."""
         path = _path()
         answer = self._ask(path, {}, None)
         status = answer.status_code
-        if status in _REDIRECTS:
+        if status in hints.REDIRECTS:
             raise FailedError(
                 f"{path} redirects a visitor without credentials to {answer['Location']} "
                 f"({status})",
@@ -134,15 +151,16 @@ class Trial:
                 "or mark the view with login_not_required. The view is to answer 401 or 403, "
                 "otherwise pages retry for ever.",
             )
-        if status in _REFUSALS:
+        if status in hints.REFUSALS:
             return f"{status}, refused"
         if status != 200:
+            text = hints.excerpt(answer.content)
             raise FailedError(
-                f"{path} answers a visitor without credentials {status}{_excerpt(answer.content)}",
+                f"{path} answers a visitor without credentials {status}{text}",
                 "The view is to answer 401 or 403 for somebody it does not know. "
                 "The site's log has the error.",
             )
-        return "200, admitted"
+        return "200, accepted"
 
     def _ask(self, path: str, cookies: Mapping[str, str], token: str | None) -> Any:
         """Asks within this process, as the gateway does over HTTP."""
@@ -175,20 +193,25 @@ class Trial:
                 # No trigger at all: it only needs the key.
                 transport.send([], Deadline(self._timeout))
         except UnauthorizedError as error:
-            raise FailedError(str(error), _KEY_HINT) from error
+            raise FailedError(str(error), hints.port(transport) or hints.KEY) from error
         except RetryAfterError as told:
             raise FailedError(str(told.error), "See the gateway's log.") from told
         except PublishError as error:
-            hint = "Start it with: manage.py high_templar. Or is HIGH_TEMPLAR['URL'] wrong?"
-            raise FailedError(str(error), _certificate_hint(error) or hint) from error
+            hint = hints.certificate(error) or hints.port(transport) or hints.START
+            raise FailedError(str(error), hint) from error
         finally:
             transport.close()
+        if status == 503:
+            what = f"{transport.name}: /ready answers 503{hints.excerpt(body)}"
+            raise FailedError(what, "The gateway is not ready: the response lists the reasons.")
         if status != 200:
             raise FailedError(
-                f"{transport.name}: /ready answers {status}{_excerpt(body)}",
-                "404: this is no gateway's internal listener. 503: the answer says what it misses.",
+                f"{transport.name}: /ready answers {status}{hints.excerpt(body)}",
+                hints.port(transport) or "This is not the internal listener of a gateway.",
             )
-        return f"{_bare(url)} is ready, and takes the key"
+        return f"{hints.bare(url)} is ready" + (
+            " and accepts the API key" if settings().api_key else ""
+        )
 
     def connect(self) -> str:
         """Connects as a page does, past whatever proxy there is."""
@@ -196,32 +219,32 @@ class Trial:
         try:
             self._page = self._open(self._cookies(), self._visitor.token)
         except HandshakeError as error:
-            hints = {
+            by_status = {
                 403: f"The gateway refuses pages of {origin}: see its setting origins.",
                 404: "The path is not passed on to the gateway, which serves /ws/.",
                 502: "The proxy does not reach the gateway.",
             }
-            hint = hints.get(error.status, "The proxy must pass on Upgrade and Connection.")
+            hint = by_status.get(error.status, "The proxy must pass on Upgrade and Connection.")
             raise FailedError(str(error), hint) from error
         except (OSError, ValueError) as error:
             hint = "Is the gateway up, and HIGH_TEMPLAR['PUBLIC_URL'] right?"
-            raise FailedError(f"{url}: {error}", _certificate_hint(error) or hint) from error
+            raise FailedError(f"{url}: {error}", hints.certificate(error) or hint) from error
         if not self._page.is_authorized:
             raise self._refused()
         granted = self._page.allowed_rooms or []
         if self._has_probe and probe.room(self._name) not in granted:
             raise FailedError(
-                f"{url} admits, but not with the rooms that this site grants",
+                f"{url} accepts the connection, but without the rooms that this site grants",
                 f"Is it the gateway of another site? This one is at {settings().backend_url}; see "
                 "the gateway's backend.url.",
             )
-        return f"{url} admits, with {len(self._page.allowed_rooms or [])} rooms"
+        return f"{url} accepts the connection, with {hints.count(granted)}"
 
     def connect_stranger(self) -> str:
-        """Connects without credentials; the site is to say who is refused."""
+        """Connects without credentials; the site decides whether that is refused."""
         with self._open({}, None) as page:
             if page.is_authorized:
-                return "admitted"
+                return "accepted"
             try:
                 code = page.close_code()
             except TimeoutError:
@@ -229,8 +252,8 @@ class Trial:
         if code == 1013:
             raise FailedError(
                 "the gateway gets no usable answer for a visitor without credentials (1013)",
-                "Such pages retry for ever. What stands between gateway and site may redirect to "
-                "a login page; the gateway's log says what it got.",
+                "Such pages retry for ever. A proxy between gateway and site may redirect to a "
+                "login page; the gateway's log has the response.",
             )
         return f"refused ({code})"
 
@@ -277,7 +300,7 @@ class Trial:
         return json.dumps(self._room)
 
     def deliver(self) -> str:
-        """Publishes and waits until the page hears it."""
+        """Publishes and waits until the page receives it."""
         assert self._page is not None and self._room is not None  # noqa: PT018, S101
         start = time.monotonic()
         trigger = Trigger(self._room, {"high_templar_probe": self._name})
@@ -285,7 +308,7 @@ class Trial:
         try:
             sender.attempt(trigger, self._timeout)
         except UnauthorizedError as error:
-            raise FailedError(str(error), _KEY_HINT) from error
+            raise FailedError(str(error), hints.KEY) from error
         except PublishError as error:
             raise FailedError(str(error), "See the gateway's log.") from error
         try:
@@ -294,12 +317,12 @@ class Trial:
                 pass
         except (TimeoutError, ClosedError) as error:
             raise FailedError(
-                f"published, but not heard: {error}",
-                f"Do HIGH_TEMPLAR['URL'] ({_bare(settings().url)}) and PUBLIC_URL "
+                f"published, but not received: {error}",
+                f"Do HIGH_TEMPLAR['URL'] ({hints.bare(settings().url)}) and PUBLIC_URL "
                 f"({settings().public_url}) lead to the same gateway, or to gateways with one "
                 "RabbitMQ?",
             ) from error
-        return f"heard after {(time.monotonic() - start) * 1000:.0f} ms"
+        return f"received after {(time.monotonic() - start) * 1000:.0f} ms"
 
     def _cookies(self) -> dict[str, str]:
         if self._session is None:
@@ -307,11 +330,6 @@ class Trial:
         from django.conf import settings as django_settings  # noqa: PLC0415
 
         return {django_settings.SESSION_COOKIE_NAME: self._session.session_key}
-
-
-_REDIRECTS = (301, 302, 303, 307, 308)
-_REFUSALS = (401, 403, 404)
-_KEY_HINT = "HIGH_TEMPLAR['API_KEY'] is not the gateway's internal.api_key."
 
 
 def _path() -> str:
@@ -330,46 +348,3 @@ def _origin() -> str:
     parts = urlsplit(settings().public_url)
     scheme = "https" if parts.scheme == "wss" else "http"
     return f"{scheme}://{launch.allowed_host(parts.hostname or '')}"
-
-
-def _certificate_hint(error: BaseException | None) -> str:
-    """What to do about a certificate, where that is the cause."""
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return (
-                f"The certificate is not accepted: {error.verify_message}. If it is signed by a CA "
-                "of your own, name that with --ca FILE, and for the site in the variable "
-                "SSL_CERT_FILE."
-            )
-        if isinstance(error, ssl.SSLError):
-            return "Does that port speak TLS? Otherwise the address begins with http: or ws:."
-        error = error.__cause__
-    return ""
-
-
-def _why(answer: Any) -> str:
-    """What to do about a status other than 200."""
-    status = answer.status_code
-    if status in _REDIRECTS:
-        return f"It redirects to {answer['Location']}: the gateway follows to no other place."
-    if status in (401, 403):
-        return (
-            "The user is not known by HIGH_TEMPLAR['AUTHENTICATION'], or not active. "
-            "Name one with --user NAME or --token TOKEN."
-        )
-    if status == 400:
-        return "Is the host in ALLOWED_HOSTS?"
-    if status == 404:
-        return "The view is not where its URL says."
-    return "The site's log has the error."
-
-
-def _excerpt(content: bytes) -> str:
-    text = content.decode(errors="replace").strip().partition("\n")[0][:200]
-    return f": {text}" if text else ""
-
-
-def _bare(url: str) -> str:
-    """An address without user and password."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"

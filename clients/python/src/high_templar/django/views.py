@@ -30,6 +30,7 @@ from high_templar.django.auth import identify
 from high_templar.django.conf import settings
 from high_templar.django.launch import KEY_HEADER
 from high_templar.django.launch import hook_key
+from high_templar.django.rooms import plain
 from high_templar.django.rooms import rooms_of
 
 logger = logging.getLogger("high_templar")
@@ -148,7 +149,7 @@ class BootstrapMixin:
             {
                 **self.get_extra(user),
                 "user": {"id": getattr(user, "pk", None)},
-                "allowed_rooms": [*self.get_rooms(user), *probe.rooms(self.request)],
+                "allowed_rooms": [*plain(self.get_rooms(user)), *probe.rooms(self.request)],
             }
         )
 
@@ -165,6 +166,12 @@ def _takes_argument(method: Callable[..., Any]) -> bool:
         inspect.Parameter.VAR_POSITIONAL,
     )
     return any(each.kind in kinds for each in inspect.signature(method).parameters.values())
+
+
+def is_bootstrap_view(view: Any) -> bool:
+    """Whether a view of a URL is made of `BootstrapMixin`."""
+    kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
+    return isinstance(kind, type) and issubclass(kind, BootstrapMixin)
 
 
 class BootstrapView(BootstrapMixin, View):

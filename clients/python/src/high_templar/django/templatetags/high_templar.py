@@ -31,7 +31,7 @@ def high_templar_client(context: Context, nonce: Any = None) -> SafeString:
 
     Also ``@high-templar/client/live``.
 
-    Stands before the page's module scripts. With a Content Security Policy the ``nonce`` is taken
+    Put it before the page's module scripts. With a Content Security Policy the ``nonce`` is taken
     from the context (Django 6's ``csp_nonce``, or django-csp's ``request.csp_nonce``). A page with
     an import map of its own names ``{% static "high_templar/client.js" %}`` there instead.
     """

@@ -1,4 +1,4 @@
-"""``manage.py ht_check``: tries the whole way and says what to fix."""
+"""``manage.py ht_check``: tests every step and prints what to fix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from django.core.management.base import BaseCommand
 from django.core.management.base import CommandError
 from django.core.management.base import CommandParser
 
-from high_templar.django.checks import check
 from high_templar.django.trial import FailedError
 from high_templar.django.trial import Trial
 from high_templar.django.trial import Visitor
@@ -20,9 +19,9 @@ class Command(BaseCommand):
     """Bootstrap answer, gateway, websocket, publish, delivery."""
 
     help = (
-        "Tries the whole way as one user: the bootstrap answer, the gateway, a websocket, and "
-        "whether it hears what is published; says what to fix. Disturbs nobody: it uses a room of "
-        "its own and a session that it deletes."
+        "Tests every step as one user: the bootstrap response, the gateway, a websocket, and "
+        "the delivery of a publication; prints what to fix. Other clients receive nothing: it uses "
+        "a room of its own and a session that it deletes."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,14 +29,14 @@ class Command(BaseCommand):
         who = parser.add_mutually_exclusive_group()
         who.add_argument("--user", metavar="NAME", help="the user to try as [the first active one]")
         who.add_argument("--token", help="try with this token in place of a session; needs --room")
-        parser.add_argument("--room", metavar="JSON", help="publish to this room, for all to hear")
+        parser.add_argument(
+            "--room", metavar="JSON", help="publish to this room, to all its clients"
+        )
         parser.add_argument("--ca", metavar="FILE", help="a CA of your own, for https: and wss:")
         parser.add_argument("--timeout", type=float, default=10.0, help="seconds for each step")
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Goes step by step until one fails."""
-        for message in check():
-            self.stdout.write(self.style.WARNING(str(message)))
         room = self._room(options["room"])
         if options["token"]:
             visitor = Visitor(token=options["token"])
