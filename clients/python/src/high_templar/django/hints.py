@@ -53,7 +53,7 @@ def status(answer: Any) -> str:
     """What to do about a status other than 200 of the bootstrap view."""
     code = answer.status_code
     if code in REDIRECTS:
-        return f"It redirects to {answer['Location']}: the gateway follows to no other place."
+        return f"It redirects to {answer['Location']}: the gateway does not follow redirects."
     if code in (401, 403):
         return (
             "The user is not known by HIGH_TEMPLAR['AUTHENTICATION'], or not active. "

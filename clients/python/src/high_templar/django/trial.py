@@ -51,7 +51,7 @@ class Visitor(NamedTuple):
 
 
 class Trial:
-    """The steps; each gives back what it found, or raises `FailedError`.
+    """The steps; each returns what it found, or raises `FailedError`.
 
     The probe's session is deleted by `close`.
     """
@@ -74,7 +74,7 @@ class Trial:
 
     @property
     def steps(self) -> list[tuple[str, Callable[[], str]]]:
-        """The steps in their order, with what each tries."""
+        """The steps in their order, with what each tests."""
         return [
             ("bootstrap answer", self._blaming(self.bootstrap)),
             ("without credentials", self._blaming(self.stranger)),
@@ -101,7 +101,7 @@ class Trial:
         return blaming
 
     def close(self) -> None:
-        """Leaves nothing behind."""
+        """Closes the connection and deletes the session."""
         if self._page is not None:
             self._page.close()
         if self._session is not None:
@@ -131,8 +131,8 @@ class Trial:
         self._has_probe = len(shown) < len(rooms)
         if self._room is None and len(shown) == len(rooms):
             raise FailedError(
-                "no probe room is granted, and real rooms may have real listeners",
-                "Name a room that nobody minds: --room JSON. With a session, a view that uses "
+                "no probe room is granted, and a test message to another room may reach clients",
+                "Name a room for the test message: --room JSON. With a session, a view that uses "
                 "BootstrapMixin grants a room for this.",
             )
         names = ", ".join([*map(json.dumps, shown[:5]), *(["..."] if len(shown) > 5 else [])])

@@ -65,9 +65,9 @@ class Command(BaseCommand):
         try:
             room = json.loads(text)
         except ValueError as error:
-            raise CommandError(f"--room is no JSON: {error}") from error
+            raise CommandError(f"--room is not JSON: {error}") from error
         if not isinstance(room, dict):
-            raise CommandError("--room is to be a JSON object.")
+            raise CommandError("--room must be a JSON object.")
         return room
 
     def _user(self, name: str | None) -> Any:
@@ -75,7 +75,7 @@ class Command(BaseCommand):
         if name is None:
             user = users.filter(is_active=True).order_by("pk").first()
             if user is None:
-                raise CommandError("There is no active user: make one, or say --token TOKEN.")
+                raise CommandError("There is no active user: create one, or use --token TOKEN.")
             return user
         field = str(get_user_model().USERNAME_FIELD)
         try:
