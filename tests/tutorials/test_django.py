@@ -37,7 +37,8 @@ def create_site(reader, chapters):
 def follow_short_version(reader, chapters, app, edit_page=lambda snippet: snippet):
     """Follows the short version for one of its two apps, and waits for the site and the gateway."""
     typed = [block for block in chapters[SHORT] if not is_of_another_app(block, app)]
-    assert {f"{app}/rooms.py", f"{app}/models.py"} <= {block.file[0] for block in typed if block.file}
+    files = {block.file[0] for block in typed if block.file}
+    assert {f"{app}/rooms.py", f"{app}/models.py"} <= files
     [snippet] = [block for block in typed if block.language == "html"]
     template = reader.site / "orders/templates/orders/board.html"
     page = template.read_text()
