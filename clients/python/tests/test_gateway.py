@@ -73,7 +73,9 @@ def free_ports(count):
         return [sock.getsockname()[1] for sock in socks]
 
 
-def start_runserver(folder, ports, *options, stderr=subprocess.DEVNULL, more=""):
+def start_runserver(
+    folder, ports, *options, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, more=""
+):
     """A development server with a gateway, on ports for site, internal and public listener."""
     site, internal, public = ports
     settings = SETTINGS.format(internal=internal, public=public) + more
@@ -82,6 +84,7 @@ def start_runserver(folder, ports, *options, stderr=subprocess.DEVNULL, more="")
     variables = {
         **{name: value for name, value in os.environ.items() if not name.startswith("HT_")},
         "DJANGO_SETTINGS_MODULE": "development",
+        "PYTHONUNBUFFERED": "1",
         "SHOP_DATABASE": str(folder / "shop.sqlite3"),
         "PYTHONPATH": os.pathsep.join(
             [str(folder), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
@@ -92,7 +95,7 @@ def start_runserver(folder, ports, *options, stderr=subprocess.DEVNULL, more="")
         env=variables,
         cwd=folder,
         start_new_session=True,
-        stdout=subprocess.DEVNULL,
+        stdout=stdout,
         stderr=stderr,
         text=True,
     )
@@ -148,6 +151,30 @@ def test_runserver_reports_a_gateway_that_does_not_start(tmp_path):
         os.killpg(server.pid, signal.SIGKILL)
         server.communicate()
     assert "(status 78); its last line above has the reason" in lines[-1]
+
+
+def test_runserver_prints_a_system_check_once(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [*free_ports(2), other.getsockname()[1]]
+        server = start_runserver(
+            tmp_path,
+            ports,
+            "--noreload",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            more='SESSION_COOKIE_SAMESITE = "None"\n',
+        )
+        awaited = {"has exited", "Quit the server"}
+        lines = []
+        try:
+            while awaited:
+                lines.append(server.stdout.readline())
+                assert lines[-1], "".join(lines)
+                awaited = {each for each in awaited if each not in lines[-1]}
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.communicate()
+    assert "".join(lines).count("high_templar.W014") == 1
 
 
 def until_exit(log):
