@@ -113,10 +113,12 @@ fn what_is_lost_between_two_nodes_is_told() {
     println!("faults of the broker for {seconds} s, HT_CHAOS_SEED={seed}");
     let mut random = Rng::with_seed(seed);
     let world = World::start();
-    let crowd = Crowd::start(&world);
+    let mut crowd = Crowd::start(&world);
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut faults = Vec::new();
-    while Instant::now() < until {
+    let mut reported = 0;
+    // Each fault at least once, however short the run.
+    while Instant::now() < until || !faults.is_empty() {
         if faults.is_empty() {
             faults = Fault::ALL.to_vec();
             random.shuffle(&mut faults);
@@ -128,6 +130,7 @@ fn what_is_lost_between_two_nodes_is_told() {
         let heard = crowd.account(&world);
         let after = world.gateways().map(gaps);
         let told = [after[0] - before[0], after[1] - before[1]];
+        reported += told.iter().sum::<u64>();
         println!("{fault:?}: {heard}; gaps at the nodes: {told:?}");
         match fault {
             // Nothing is lost, so nobody is bothered.
@@ -139,5 +142,9 @@ fn what_is_lost_between_two_nodes_is_told() {
             Fault::CloseConnections => {}
         }
     }
+    println!("in all: {}; {reported} gaps at the nodes", crowd.tally);
+    // Otherwise the faults were none, and nothing was tried.
+    assert!(reported > 0, "no gap was reported");
+    assert!(crowd.tally.excused_by_gap > 0, "{}", crowd.tally);
     crowd.stop();
 }

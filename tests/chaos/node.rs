@@ -50,7 +50,7 @@ impl Node {
 
     /// The gateway is about to be killed.
     pub(crate) fn kill(&self) {
-        self.end(End::Killed);
+        self.end(End::Killed(Instant::now()));
     }
 
     /// The gateway is about to be told to leave.

@@ -4,20 +4,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::ledger::End;
-use crate::ledger::Heard;
-use crate::link::Event;
-use crate::link::Link;
-use crate::link::PATIENCE;
-use crate::node::Home;
-use crate::node::Node;
+use crate::ledger::{Accepted, End, Heard};
+use crate::link::{Event, Link, PATIENCE};
+use crate::node::{Home, Node};
 use crate::support::log::Watched;
 
 /// Longer than a run takes: nothing is owed yet.
@@ -61,6 +55,35 @@ impl Subscriber {
         }
     }
 
+    /// Waits until it has received what it is owed of a publisher, and takes what each of its
+    /// connections received; and whether it was all. Without patience it is not waited for.
+    pub(crate) fn take(
+        &self,
+        publisher: &'static str,
+        last: Option<Accepted>,
+        patient: bool,
+    ) -> (Vec<Heard>, bool) {
+        let is_done = |notes: &Notes| is_done(notes, publisher, last);
+        let all = if patient {
+            let done = self.notes.wait(|notes| is_done(notes).then_some(()));
+            done.is_some()
+        } else {
+            self.notes.look(is_done)
+        };
+        let taken = self.notes.change(|notes| {
+            let heard = notes.heard.entry(publisher).or_default();
+            let taken = heard.clone();
+            // The connections that live on begin a new page, with the last line of the old one:
+            // what came before must not come again.
+            heard.retain(|heard| matches!(heard.end, End::Alive));
+            for Heard { numbers, .. } in heard {
+                numbers.drain(..numbers.len().saturating_sub(1));
+            }
+            taken
+        });
+        (taken, all)
+    }
+
     fn enter(&self, home: &Home) -> io::Result<Link> {
         let mut link = Link::open(&home.public, "healthy", self.deflate)?;
         link.stream.set_timeouts(PATIENCE)?;
@@ -89,7 +112,7 @@ impl Subscriber {
         // Their subscriptions are answered in this order; from its answer on each of them counts.
         let others = self.publishers.iter().copied();
         let mut others = others.filter(|&name| name != self.node.name);
-        let mut told = false;
+        let mut gap = None;
         let ended = loop {
             if over.load(Ordering::Relaxed) {
                 return;
@@ -110,14 +133,15 @@ impl Subscriber {
                     }
                 }
                 Ok(Event::Close(code, reason)) => {
-                    told = code == 1012 && reason.starts_with("gap ");
+                    if code == 1012 && reason.starts_with("gap ") {
+                        gap = Some(End::Gap(Instant::now()));
+                    }
                     break format!("closed with {code} {reason}");
                 }
                 Err(error) => break error.to_string(),
             }
         };
-        let end = self.node.ended(home.incarnation);
-        let end = if told { Some(End::Told) } else { end };
+        let end = gap.or_else(|| self.node.ended(home.incarnation));
         if end.is_none() {
             self.complain(format!("ended although its node did not: {ended}"));
         }
@@ -128,7 +152,7 @@ impl Subscriber {
                 .values_mut()
                 .filter_map(|heard| heard.last_mut())
             {
-                heard.end = end.unwrap_or(End::Killed);
+                heard.end = end.unwrap_or_else(|| End::Killed(Instant::now()));
             }
         });
     }
@@ -157,4 +181,17 @@ impl Subscriber {
         let complaint = format!("a subscriber of {}: {complaint}", self.node.name);
         self.notes.change(|notes| notes.complaints.push(complaint));
     }
+}
+
+/// Whether a subscriber is online and has heard what it is owed: everything, or it subscribed again
+/// behind the last that was accepted.
+fn is_done(notes: &Notes, name: &str, last: Option<Accepted>) -> bool {
+    let heard = notes.heard.get(name).and_then(|heard| heard.last());
+    let Some(heard) = heard.filter(|_| notes.online) else {
+        return false;
+    };
+    last.is_none_or(|last| {
+        let number = heard.numbers.last().copied().unwrap_or(0);
+        number >= last.number || heard.since > last.begun
+    })
 }
