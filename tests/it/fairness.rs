@@ -26,7 +26,7 @@ use crate::support::frame;
 use crate::support::http;
 
 /// How often the others ask for their turn.
-const TURNS: usize = 15;
+pub(crate) const TURNS: usize = 15;
 
 /// A gateway whose connections share one thread.
 fn one_thread(backend: &StubBackend) -> Gateway {
@@ -39,7 +39,7 @@ fn one_thread(backend: &StubBackend) -> Gateway {
 }
 
 /// Something that goes on until it is dropped, and counts what it did.
-struct Busy {
+pub(crate) struct Busy {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -66,7 +66,7 @@ impl Busy {
     }
 
     /// Posts a body again and again.
-    fn posting(gateway: &Gateway, body: String) -> Self {
+    pub(crate) fn posting(gateway: &Gateway, body: String) -> Self {
         let door = gateway.internal().clone();
         Self::with(move || {
             let answer = http::request(&door, "POST", "/trigger/", &[], body.as_bytes());
@@ -75,8 +75,8 @@ impl Busy {
     }
 
     /// A client that says the same again and again, and reads what it is answered.
-    fn talking(gateway: &Gateway, said: &[Frame]) -> Self {
-        let mut stream = Client::connect(gateway).stream;
+    pub(crate) fn talking(client: Client, said: &[Frame]) -> Self {
+        let mut stream = client.stream;
         let mut answers = stream.try_clone().expect("a socket");
         thread::spawn(move || io::copy(&mut answers, &mut io::sink()));
         let bytes: Vec<u8> = said.iter().flat_map(Frame::bytes).collect();
@@ -84,7 +84,7 @@ impl Busy {
         Self::with(move || stream.write_all(&bytes).expect("bytes sent"))
     }
 
-    fn done(&self) -> u64 {
+    pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::Relaxed)
     }
 }
@@ -99,15 +99,14 @@ impl Drop for Busy {
 
 /// How much of the other work was done in each turn; half of the turns saw at most this much. A
 /// turn in which the test itself had to wait for the machine says nothing about the gateway.
-fn usual(turns: &mut [u64]) -> u64 {
+pub(crate) fn usual(turns: &mut [u64]) -> u64 {
     turns.sort_unstable();
     turns[turns.len() / 2]
 }
 
-/// Clients that hear a room and read everything.
-fn audience(gateway: &Gateway, count: usize, room: &Value) {
-    for _ in 0..count {
-        let mut client = Client::connect(gateway);
+/// Subscribes these clients to a room. They read everything.
+pub(crate) fn audience(clients: impl IntoIterator<Item = Client>, room: &Value) {
+    for mut client in clients {
         client.subscribe(room, "hot");
         thread::spawn(move || io::copy(&mut client.stream, &mut io::sink()));
     }
@@ -120,7 +119,8 @@ fn a_hot_room_holds_up_neither_pings_nor_newcomers() {
     /// What is matched before it is written, twice: who asks may just have missed a turn.
     const DELIVERIES: u64 = 2 * (64 << 10);
     let gateway = one_thread(&StubBackend::open());
-    audience(&gateway, AUDIENCE, &json!({"room": "hot"}));
+    let clients = (0..AUDIENCE).map(|_| Client::connect(&gateway));
+    audience(clients, &json!({"room": "hot"}));
     let trigger = json!({"rooms": [{"room": "hot"}], "data": null});
     let body = json!([trigger]).to_string();
     let body = format!("[{}]", vec![&body[1..body.len() - 1]; BATCH].join(","));
@@ -177,8 +177,8 @@ fn clients_that_never_stop_talking_hold_up_nobody() {
     ];
     let visit = visit.map(|message| Frame::new(frame::TEXT, message.to_string()));
     let talking = [
-        Busy::talking(&gateway, &ping),
-        Busy::talking(&gateway, &visit),
+        Busy::talking(Client::connect(&gateway), &ping),
+        Busy::talking(Client::connect(&gateway), &visit),
     ];
     eventually("both are read", || {
         talking

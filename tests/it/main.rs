@@ -50,6 +50,7 @@ mod subprotocol;
 mod support;
 mod systemd;
 mod talk;
+mod threads;
 mod tls;
 mod triggers;
 mod unread;
