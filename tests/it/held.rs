@@ -1,7 +1,7 @@
 //! Memory that clients make the gateway keep: it has bounds of its own, so that whatever they hold,
 //! triggers are taken, the node is ready and newcomers are let in.
 
-use std::io::Write;
+use std::io::{Read, Write};
 
 use serde_json::json;
 
@@ -275,6 +275,39 @@ fn request_heads_that_are_never_finished_evict_nobody() {
     assert_eq!(evicted(&gateway, "client_total_bytes"), 0);
     drop(visitors);
     assert_gives_back(&gateway, Vec::new());
+}
+
+#[test]
+fn long_request_heads_of_one_address_leave_room_for_those_of_others() {
+    let gateway = builder(&StubBackend::open())
+        .set("HT_LIMITS__CLIENT_TOTAL_BYTES", "4MiB")
+        .set("HT_LIMITS__HEAD_TIMEOUT", "60s")
+        .set("HT_PROXY_PROTOCOL", true)
+        .start();
+    let from = |address: &str, head: &str| {
+        let mut visitor = gateway.public().connect().expect("a connection");
+        let proxy = format!("PROXY TCP4 {address} 127.0.0.1 5000 5000\r\n{head}");
+        // Whoever was closed already takes no more.
+        let _ = visitor.write_all(proxy.as_bytes());
+        visitor
+    };
+    let head = format!("GET /ws/ HTTP/1.1\r\nX: {}", "x".repeat(30_000));
+    let visitors: Vec<_> = (0..40).map(|_| from("192.0.2.7", &head)).collect();
+    gateway.wait_for_line("one address holds half of what request heads");
+    eventually("closed connections", || {
+        (gateway.metric(CLOSED) >= 15).then_some(())
+    });
+    // A visitor from elsewhere with many cookies is heard.
+    let long = format!(
+        "GET /nothing HTTP/1.1\r\nHost: a\r\nCookie: {}\r\n\r\n",
+        "c".repeat(10_000)
+    );
+    let mut other = from("192.0.2.8", &long);
+    let mut answer = [0; 12];
+    other.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 404");
+    drop((visitors, other));
+    gateway.wait_for_metric("high_templar_client_bytes{kind=\"handshakes\"}", 0);
 }
 
 #[test]

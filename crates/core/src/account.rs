@@ -83,8 +83,9 @@ impl Accounts {
         limit != 0 && self.bytes(Kind::Handshakes) > limit
     }
 
-    /// A quarter of the bound; zero: none.
-    fn handshakes_limit(&self) -> usize {
+    /// What handshakes may hold: a quarter of the bound; zero: no bound.
+    #[must_use]
+    pub fn handshakes_limit(&self) -> usize {
         self.limit() / 4
     }
 

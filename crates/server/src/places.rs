@@ -104,6 +104,17 @@ impl AddressPlace {
         Ok((Self { node, stage, slot }, open))
     }
 
+    /// Adds to what the connections of the address hold; returns the sum, zero where only the proxy
+    /// is known.
+    pub(crate) fn hold(&self, bytes: usize) -> usize {
+        self.node.addresses(self.stage).hold(self.slot, bytes)
+    }
+
+    /// Subtracts from it.
+    pub(crate) fn release(&self, bytes: usize) {
+        self.node.addresses(self.stage).release(self.slot, bytes);
+    }
+
     /// Leaves giving back to [`Node::give_back`].
     fn keep(&mut self) -> Slot {
         debug_assert_eq!(self.stage, Stage::Open, "a shard has websockets only");

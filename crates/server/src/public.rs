@@ -35,6 +35,7 @@ use crate::grants::GrantSets;
 use crate::listener::{ACCEPT_BACKOFF, Listener, Stream};
 use crate::live::{Live, LiveSettings};
 use crate::node::Node;
+use crate::places::AddressPlace;
 use crate::public::address::{Arrival, Peer};
 use crate::public::charge::{Charge, Charged};
 use crate::public::handshake::Agreed;
@@ -120,9 +121,9 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTr
                 visitors.spawn(async move {
                     tokio::select! {
                         () = overdue(&public) => {}
-                        () = serve_connection(&public, stream, peer) => {}
+                        () = serve_connection(&public, stream, peer, of_address) => {}
                     }
-                    drop((place, of_address));
+                    drop(place);
                 });
             }
             // A connection that was gone before it was accepted: not to be waited for, or whoever
@@ -183,9 +184,14 @@ async fn accept(
 }
 
 /// Speaks HTTP until the connection ends or becomes a websocket, which its shard then gets.
-async fn serve_connection(public: &Public, mut stream: Stream, peer: Peer) {
+async fn serve_connection(
+    public: &Public,
+    mut stream: Stream,
+    peer: Peer,
+    of_address: Option<AddressPlace>,
+) {
     let settings = public.live.now();
-    let charge = Charge::new(&public.node, &settings.limits);
+    let mut charge = Charge::new(&public.node, &settings.limits, of_address);
     let arrival = tokio::select! {
         () = public.leaving.cancelled() => return,
         arrival = door::arrive(public, &settings, &mut stream, peer) => arrival,
@@ -194,11 +200,12 @@ async fn serve_connection(public: &Public, mut stream: Stream, peer: Peer) {
         return;
     };
     // What the PROXY header says of the address is only known now.
-    let _of_told_address = match arrival.told.then(|| limits::knock(public, arrival)) {
-        None => None,
-        Some(Ok(place)) => place,
-        Some(Err(_)) => return,
-    };
+    if arrival.told {
+        match limits::knock(public, arrival) {
+            Ok(place) => place.into_iter().for_each(|place| charge.belongs_to(place)),
+            Err(_) => return,
+        }
+    }
     let (pending, asked) = (Pending::default(), AtomicBool::new(false));
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::config::ServerLimits;
 use crate::listener::Stream;
 use crate::node::Node;
+use crate::places::AddressPlace;
 use crate::public::{HEAD_BYTES_MIN, first_frame};
 
 /// The account of one such connection. It is charged for the buffer that the HTTP library reads
@@ -19,27 +20,41 @@ use crate::public::{HEAD_BYTES_MIN, first_frame};
 /// kept. Drop gives it back.
 pub(super) struct Charge {
     node: Arc<Node>,
+    /// The connection's place among those of its address, where that is known so early.
+    of_address: Option<AddressPlace>,
     /// Bytes that were read, up to the most that can be kept.
     read: usize,
     max: usize,
 }
 
 impl Charge {
-    pub(super) fn new(node: &Arc<Node>, limits: &ServerLimits) -> Self {
+    pub(super) fn new(
+        node: &Arc<Node>,
+        limits: &ServerLimits,
+        of_address: Option<AddressPlace>,
+    ) -> Self {
         let accounts = &node.accounts;
         accounts.replace(Kind::Handshakes, 0, HEAD_BYTES_MIN);
         Self {
             node: Arc::clone(node),
+            of_address,
             read: 0,
             max: limits.head_bytes.max(HEAD_BYTES_MIN) + first_frame::OPTIONS.message_bytes_max,
         }
+    }
+
+    /// The address is another one than that of the socket. To be called before anything is added.
+    pub(super) fn belongs_to(&mut self, of_address: AddressPlace) {
+        debug_assert_eq!(self.read, 0, "nothing is held of the address before");
+        self.of_address = Some(of_address);
     }
 
     /// Adds bytes that were read.
     ///
     /// # Errors
     /// When this connection has more than the least buffer and all of them together have their
-    /// part of `limits.client_total_bytes`. It is counted and logged.
+    /// part of `limits.client_total_bytes`, or those of its address have half of that. It is counted
+    /// and logged.
     fn add(&mut self, bytes: usize) -> io::Result<()> {
         let before = self.charged();
         self.read = (self.read + bytes).min(self.max);
@@ -49,21 +64,39 @@ impl Charge {
         }
         let accounts = &self.node.accounts;
         accounts.replace(Kind::Handshakes, before, now);
-        if !accounts.handshakes_are_over() {
+        let of_address = self.of_address.as_ref();
+        let of_address = of_address.map_or(0, |place| place.hold(now - before));
+        let all = accounts.handshakes_limit();
+        if all != 0 && of_address > all / 2 {
+            self.refuse("one address holds half of what request heads and first frames may hold");
+        } else if accounts.handshakes_are_over() {
+            self.refuse(
+                "request heads and first frames hold a quarter of limits.client_total_bytes",
+            );
+        } else {
             return Ok(());
         }
-        let reason = "handshake-bytes";
-        self.node.counters.handshake_errors.add(reason);
-        if let Some(suppressed) = self.node.throttles.tell(reason) {
+        Err(io::Error::other("too much is held for handshakes"))
+    }
+
+    /// Counts and logs that the connection is closed.
+    fn refuse(&self, cause: &'static str) {
+        let node = &self.node;
+        node.counters.handshake_errors.add("handshake-bytes");
+        // Each cause has its line.
+        if let Some(suppressed) = node.throttles.tell(cause) {
             tracing::warn!(
-                held = accounts.bytes(Kind::Handshakes),
+                held = node.accounts.bytes(Kind::Handshakes),
                 suppressed,
-                "request heads and first frames hold a quarter of limits.client_total_bytes: \
-                 closing connections that send long ones. Raise that limit, or lower \
+                "{cause}: closing connections that send long ones. Raise that limit, or lower \
                  limits.head_bytes or limits.head_timeout"
             );
         }
-        Err(io::Error::other("too much is held for handshakes"))
+    }
+
+    /// Bytes that count for the address: its idle connections are bounded by number.
+    fn of_address(&self) -> usize {
+        self.charged() - HEAD_BYTES_MIN
     }
 
     fn charged(&self) -> usize {
@@ -75,6 +108,9 @@ impl Drop for Charge {
     fn drop(&mut self) {
         let accounts = &self.node.accounts;
         accounts.replace(Kind::Handshakes, self.charged(), 0);
+        if let Some(place) = &self.of_address {
+            place.release(self.of_address());
+        }
     }
 }
 
