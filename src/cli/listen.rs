@@ -55,6 +55,7 @@ struct Received<'a> {
     kind: Option<String>,
     code: Option<String>,
     message: Option<String>,
+    reason: Option<String>,
     data: Option<&'a RawValue>,
 }
 
@@ -65,6 +66,7 @@ fn received(text: &str) -> Option<Received<'_>> {
         kind: word("type"),
         code: word("code"),
         message: word("message"),
+        reason: word("reason"),
         data: members.get("data").copied(),
     })
 }
@@ -90,5 +92,6 @@ fn handle<'a>(
         eprintln!("listening to {room}");
         return Ok(());
     }
-    Err(visitor::not_subscribed(room, received.message.as_deref()))
+    let (message, reason) = (received.message.as_deref(), received.reason.as_deref());
+    Err(visitor::not_subscribed(room, message, reason))
 }

@@ -238,11 +238,16 @@ pub(super) fn subscribe(room: &str, request_id: usize) -> Message {
     Message::text(message)
 }
 
-/// Why a room may not be listened to, from the `message` of an error reply.
-pub(super) fn not_subscribed(room: &str, message: Option<&str>) -> anyhow::Error {
+/// Why a room may not be listened to, from the `message` and the `reason` of an error reply.
+pub(super) fn not_subscribed(
+    room: &str,
+    message: Option<&str>,
+    reason: Option<&str>,
+) -> anyhow::Error {
     match message {
         Some("room-not-found") => {
-            anyhow!("the API does not grant {room} to this client (room-not-found)")
+            let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+            anyhow!("the API does not grant {room} to this client (room-not-found){reason}")
         }
         other => anyhow!(
             "no subscription to {room}: {}",

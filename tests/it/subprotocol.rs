@@ -2,11 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::binary::Running;
 use crate::binary::command;
 use crate::binary::folder;
+use crate::binary::run;
 use crate::support::Gateway;
 use crate::support::Handshake;
 use crate::support::Reply;
@@ -69,9 +70,11 @@ fn replies_name_their_request_where_it_was_chosen() {
         client.call(&subscribe),
         json!({"code": "success", "requestId": "a"})
     );
+    let reason = "not granted; the closest grant differs in `x`: granted nothing, asked 1 (number); \
+                  `room`: granted \"*\" (text), asked nothing";
     assert_eq!(
         client.call(&denied),
-        json!({"code": "error", "message": "room-not-found", "requestId": 2})
+        json!({"code": "error", "message": "room-not-found", "requestId": 2, "reason": reason})
     );
     assert_eq!(old.call(&subscribe), json!({"code": "success"}));
     assert_eq!(
@@ -82,6 +85,47 @@ fn replies_name_their_request_where_it_was_chosen() {
     for client in [&mut client, &mut old] {
         assert_eq!(client.expect_publish(), (json!(1), json!("a")));
     }
+}
+
+#[test]
+fn a_refused_room_is_explained_by_the_clients_own_grants() {
+    let backend = StubBackend::new(|seen: &Seen| {
+        Reply::rooms(&match seen.header("cookie") {
+            Some("user=anna") => json!([{"project": 1}, {"news": true}]),
+            _ => json!([{"secret": "of-ben"}, {"project": "1"}]),
+        })
+    });
+    let gateway = Gateway::with(&backend)
+        .set("HT_LOG__LEVEL", "debug")
+        .start();
+    let mut ben = offer(&gateway, V1).header("Cookie", "user=ben").connect();
+    let mut anna = offer(&gateway, V1).header("Cookie", "user=anna").connect();
+    let mut old = Handshake::new(&gateway)
+        .header("Cookie", "user=anna")
+        .connect();
+    let ask = |room: Value| json!({"type": "subscribe", "room": room, "requestId": 1});
+    assert_eq!(
+        ben.call(&ask(json!({"project": "1"}))),
+        json!({"code": "success", "requestId": 1})
+    );
+    let reason = "not granted; the closest grant differs in `project`: granted 1 (number), asked \
+                  \"1\" (text)";
+    let refused = json!({"code": "error", "message": "room-not-found"});
+    let mut explained = refused.clone();
+    explained["requestId"] = json!(1);
+    explained["reason"] = json!(reason);
+    assert_eq!(anna.call(&ask(json!({"project": "1"}))), explained);
+    assert_eq!(old.call(&ask(json!({"project": "1"}))), refused);
+    // Another user's grant is closer, and is not named.
+    let answer = anna.call(&ask(json!({"secret": "of-ann"})));
+    let reason = answer["reason"].as_str().unwrap_or_default();
+    assert!(
+        reason.contains("granted nothing, asked \"of-ann\""),
+        "{answer}"
+    );
+    assert!(!reason.contains("of-ben"), "{answer}");
+    let line = gateway.wait_for_line("DEBUG ht_server::shard::outside: refused a room");
+    assert!(line.contains("`project`: granted 1"), "{line}");
 }
 
 #[test]
@@ -191,4 +235,11 @@ fn the_terminal_client_sends_its_token_this_way() {
     listen.line_with("connected; allowed rooms: 1");
     listen.line_with("listening to {");
     assert_eq!(backend.wait_for(1)[0].target, "/api/bootstrap/");
+    let args = ["listen", "--url", &url, "--token", "right"];
+    let args = [&args[..], &["--room", r#"{"rom": 1}"#]].concat();
+    let found = run(folder.path(), &args, &[]);
+    assert_eq!(found.code, Some(1));
+    let reason =
+        "(room-not-found): not granted; the closest grant differs in `rom`: granted nothing";
+    assert!(found.stderr.contains(reason), "{found:?}");
 }

@@ -450,26 +450,29 @@ test("a message that is sent while the socket closes waits for the next one", as
 });
 
 test.each([
-  [[{ target: "order", customer: 7 }], 'customer: granted 7 (number), asked "7" (string)'],
-  [[{ target: "order" }], 'customer: granted nothing, asked "7" (string)'],
-  [[{ target: "order", customer: "7", shop: "*" }], 'shop: granted "*" (string), asked nothing'],
+  [[{ target: "order", customer: 7 }], '`customer`: granted 7 (number), asked "7" (text)'],
+  [[{ target: "order" }], '`customer`: granted nothing, asked "7" (text)'],
+  [[{ target: "order", customer: "7", shop: "*" }], '`shop`: granted "*" (text), asked nothing'],
   [
     [{ target: "news" }, { target: "order", customer: "8" }, { target: "*", customer: 1, a: 1 }],
-    'customer: granted "8" (string), asked "7" (string)',
+    '`customer`: granted "8" (text), asked "7" (text)',
   ],
+  [[{ target: "order", customer: null }], '`customer`: granted null, asked "7" (text)'],
+  [[{ target: "order", customer: [7] }], '`customer`: granted [7] (array), asked "7" (text)'],
   [[], "there are no grants"],
 ])("a refusal names the closest of the grants %j", async (grants, reason) => {
   await open({}, grants);
   const error = await client.subscribe({ target: "order", customer: "7" }).ready.catch((e) => e);
   expect(error).toMatchObject({ code: "room-not-found" });
-  expect(error.reason).toBe(grants.length ? `the closest grant differs in ${reason}` : reason);
+  const why = grants.length ? `the closest grant differs in ${reason}` : reason;
+  expect(error.reason).toBe(`not granted; ${why}`);
   expect(error.message).toContain(reason);
 });
 
 test("a subscription to any value needs a grant of any", async () => {
   await open({}, [{ target: "order", customer: 7 }]);
   const error = await client.subscribe({ target: "order", customer: "*" }).ready.catch((e) => e);
-  expect(error.reason).toMatch('customer: granted 7 (number), asked "*" (string)');
+  expect(error.reason).toMatch('`customer`: granted 7 (number), asked "*" (text)');
 });
 
 describe("what nobody listens to", () => {

@@ -162,6 +162,12 @@ pub mod cost {
     /// Ending a connection, with what is told to others.
     pub const CLOSE: u64 = 10_000;
 
+    /// Comparing a grant with a refused room, which have so many keys together.
+    #[must_use]
+    pub const fn compare(keys: usize) -> u64 {
+        LOOK + 30 * keys as u64
+    }
+
     /// Taking so many bytes off the wire: unmasking, validating, gathering.
     #[must_use]
     pub const fn wire(bytes: usize) -> u64 {

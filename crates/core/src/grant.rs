@@ -57,6 +57,18 @@ impl GrantSet {
         }
     }
 
+    /// The grants, those with the same keys as `room` first.
+    pub fn nearest_first<'a>(&'a self, room: &'a Room) -> Box<dyn Iterator<Item = &'a Room> + 'a> {
+        match &self.0 {
+            Grants::Few(grants) => {
+                let same = |grant: &&Room| grant.shape() == room.shape();
+                let others = grants.iter().filter(move |grant| !same(grant));
+                Box::new(grants.iter().filter(same).chain(others))
+            }
+            Grants::Many(index) => Box::new(index.nearest_first(room)),
+        }
+    }
+
     /// Whether this is the set of exactly these grants, in whatever order; they must be free of
     /// repetitions.
     #[must_use]

@@ -271,6 +271,19 @@ impl<S: BuildHasher> RoomIndex<S> {
             .any(|&(mask, _)| self.find_in(shape, mask, room).is_some())
     }
 
+    /// The rooms, those with the same keys as `room` first.
+    pub fn nearest_first(&self, room: &Room) -> impl Iterator<Item = &Room> {
+        let shape = self.find_shape(room);
+        let members = shape.map_or(&[][..], |shape| &self.shapes[shape as usize].members);
+        let same = members.iter().map(|&id| &self.rooms[id as usize].room);
+        let others = self
+            .rooms
+            .iter()
+            .filter(move |(_, stored)| Some(stored.shape) != shape)
+            .map(|(_, stored)| &stored.room);
+        same.chain(others)
+    }
+
     /// The positions of `room` that stand for every value.
     fn mask(&self, room: &Room) -> u64 {
         match self.matching {

@@ -12,6 +12,7 @@ pub mod outbox;
 pub mod pages;
 pub mod peer;
 pub mod publication;
+pub mod refusal;
 pub mod registry;
 pub mod shard;
 pub mod stats;

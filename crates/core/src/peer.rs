@@ -152,6 +152,14 @@ pub trait Effects<P> {
         0
     }
 
+    /// Whether [`Self::room_refused`] logs anything now. Explanations are not made for nobody.
+    fn logs_refused_rooms(&self) -> bool {
+        false
+    }
+
+    /// A connection asked for a room that none of its grants permits; `reason` says what differs.
+    fn room_refused(&mut self, _connection: Uuid, _peer: &P, _reason: &str) {}
+
     /// A connection was evicted.
     fn evicted(&mut self, connection: Uuid, peer: &P, reason: Eviction);
 }

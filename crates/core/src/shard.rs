@@ -11,6 +11,7 @@ mod ending;
 mod fan_out;
 mod gap;
 mod held;
+mod refusal;
 mod session;
 mod settings;
 mod waiting;

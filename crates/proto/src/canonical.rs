@@ -296,6 +296,14 @@ fn decimal(text: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
 /// An `s` and the length of what follows.
 const STRING_HEAD: usize = 5;
 
+/// Where the form of a string ends that `forms` begins with.
+pub(crate) fn string_end(forms: &[u8]) -> usize {
+    let length = forms[1..]
+        .first_chunk()
+        .map_or(0, |&head| u32::from_be_bytes(head));
+    STRING_HEAD + length as usize
+}
+
 /// The canonical form of the string `*`.
 pub(crate) const STAR: &[u8] = b"s\0\0\0\x01*";
 

@@ -2,9 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::canonical::CanonicalError;
-use crate::canonical::Reader;
-use crate::canonical::STAR;
+use crate::canonical::{CanonicalError, Reader, STAR, string_end};
 
 /// Most keys that a room may have: a room's `*` positions are kept as bits of a `u64`.
 pub const ROOM_KEYS_MAX: usize = 64;
@@ -141,6 +139,16 @@ impl Room {
         &self.bytes[self.ends[position] as usize..self.ends[position + 1] as usize]
     }
 
+    /// Its keys, sorted, each with its value. Equal ones have equal bytes.
+    pub fn members(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut keys = self.shape();
+        (0..self.len()).map(move |position| {
+            let (key, rest) = keys.split_at(string_end(keys));
+            keys = rest;
+            (key, self.value(position))
+        })
+    }
+
     /// The positions whose value is exactly `"*"`, as bits.
     #[must_use]
     pub fn wildcards(&self) -> u64 {
@@ -171,6 +179,18 @@ mod tests {
         assert_eq!(room(r#"{"a":1}"#).shape(), room(r#"{"a":"x"}"#).shape());
         assert_ne!(room(r#"{"a":1}"#).shape(), room(r#"{"b":1}"#).shape());
         assert!(room("{}").is_empty());
+    }
+
+    #[test]
+    fn members_are_sorted_keys_with_their_values() {
+        let room = room(r#"{"b":"x","":1,"a\u0062":"*"}"#);
+        let members: Vec<_> = room.members().collect();
+        let expected: [(&[u8], &[u8]); 3] = [
+            (b"s\0\0\0\0", b"i1;"),
+            (b"s\0\0\0\x01b", b"s\0\0\0\x01x"),
+            (b"s\0\0\0\x02ab", Room::STAR),
+        ];
+        assert_eq!(members, expected);
     }
 
     #[test]

@@ -29,20 +29,24 @@ pub fn success(request_id: &RequestId) -> String {
 
 /// Appends the answer to a message that was not done. `connection` is the connection's id;
 /// `request_id` the message's, if it has a valid one and the client chose our
-/// [subprotocol](crate::subprotocol).
+/// [subprotocol](crate::subprotocol). Only together with it a `reason` is sent.
 pub fn put_error(
     out: &mut Vec<u8>,
     code: ErrorCode,
     connection: &impl std::fmt::Display,
     request_id: Option<&RequestId>,
+    reason: Option<&str>,
 ) {
     use std::io::Write;
     let message = code.as_str();
     let written = if let Some(request_id) = request_id {
         let request_id = request_id.as_json();
+        let reason = reason.map_or_else(String::new, |reason| {
+            format!(r#", "reason": {}"#, serde_json::Value::from(reason))
+        });
         write!(
             out,
-            r#"{{"requestId": {request_id}, "code": "error", "message": "{message}"}}"#
+            r#"{{"requestId": {request_id}, "code": "error", "message": "{message}"{reason}}}"#
         )
     } else if code.names_connection() {
         write!(
@@ -132,10 +136,16 @@ mod tests {
     #[test]
     fn replies_are_spelled_as_ever() {
         let mut out = Vec::new();
-        put_error(&mut out, ErrorCode::RoomNotFound, &"id", None);
+        put_error(
+            &mut out,
+            ErrorCode::RoomNotFound,
+            &"id",
+            None,
+            Some("not sent"),
+        );
         assert_eq!(out, br#"{"code": "error", "message": "room-not-found"}"#);
         out.clear();
-        put_error(&mut out, ErrorCode::NonJsonMessage, &"id", None);
+        put_error(&mut out, ErrorCode::NonJsonMessage, &"id", None, None);
         assert_eq!(
             out,
             br#"{"requestId": "id", "code": "error", "message": "non-json-message"}"#
@@ -147,10 +157,23 @@ mod tests {
         };
         let name = Envelope::read(unsubscribe).request_id(&limits).unwrap();
         out.clear();
-        put_error(&mut out, ErrorCode::NotSubscribed, &"id", Some(&name));
+        put_error(&mut out, ErrorCode::NotSubscribed, &"id", Some(&name), None);
         assert_eq!(
             out,
             br#"{"requestId": "a", "code": "error", "message": "not-subscribed"}"#
+        );
+        out.clear();
+        let reason = Some("\"1\" is\n text");
+        put_error(
+            &mut out,
+            ErrorCode::RoomNotFound,
+            &"id",
+            Some(&name),
+            reason,
+        );
+        assert_eq!(
+            out,
+            br#"{"requestId": "a", "code": "error", "message": "room-not-found", "reason": "\"1\" is\n text"}"#
         );
         assert_eq!(success(&name), r#"{"code": "success", "requestId": "a"}"#);
         assert_eq!(

@@ -136,7 +136,11 @@ async fn join(dial: Dial, room: &str) -> anyhow::Result<Socket> {
     let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
     match (answer["code"].as_str(), answer["message"].as_str()) {
         (Some("success"), _) => Ok(socket),
-        (Some(_), message) => Err(visitor::not_subscribed(room, message)),
+        (Some(_), message) => Err(visitor::not_subscribed(
+            room,
+            message,
+            answer["reason"].as_str(),
+        )),
         (None, _) => bail!("the gateway's answer to a subscribe is not understood: {answer}"),
     }
 }

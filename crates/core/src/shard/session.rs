@@ -239,7 +239,12 @@ impl<P: Peer> Shard<P> {
         self.budget.spend(cost::parse(text.len()));
         let limits = self.message_limits();
         let envelope = Envelope::read(text);
+        let mut reason = None;
         let done = match envelope.message(&limits) {
+            Ok(ClientMessage::Subscribe { room, .. }) if !grants.permits(&room) => {
+                reason = self.explain(id, grants, &room, effects);
+                Err(ErrorCode::RoomNotFound)
+            }
             Ok(ClientMessage::Subscribe { room, request_id }) => self
                 .on_subscribe(id, grants, room, &request_id, now, effects)
                 .map(|()| request_id),
@@ -267,7 +272,8 @@ impl<P: Peer> Shard<P> {
                 let subprotocol = connection.subprotocol;
                 let name = subprotocol.and_then(|_| envelope.request_id(&limits));
                 let mut message = Vec::with_capacity(128);
-                server::put_error(&mut message, code, &connection.id, name.as_ref());
+                let (name, reason) = (name.as_ref(), reason.as_deref());
+                server::put_error(&mut message, code, &connection.id, name, reason);
                 put_frame(replies, Opcode::Text, &message);
             }
         }
@@ -308,6 +314,7 @@ impl<P: Peer> Shard<P> {
         }
     }
 
+    /// Subscribes to a room that the grants permit.
     fn on_subscribe(
         &mut self,
         id: ConnectionId,
@@ -317,9 +324,6 @@ impl<P: Peer> Shard<P> {
         now: u64,
         effects: &mut impl Effects<P>,
     ) -> Result<(), ErrorCode> {
-        if !grants.permits(&room) {
-            return Err(ErrorCode::RoomNotFound);
-        }
         let limits = &self.settings.limits;
         let connection = &mut self.connections[id.index()];
         match self.registry.names(id, &room, name) {

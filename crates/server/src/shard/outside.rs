@@ -81,6 +81,23 @@ impl Effects<Socket> for Outside {
         held::release(&self.node, peer, bytes)
     }
 
+    fn logs_refused_rooms(&self) -> bool {
+        tracing::enabled!(tracing::Level::DEBUG)
+    }
+
+    fn room_refused(&mut self, connection: Uuid, peer: &Socket, reason: &str) {
+        if let Some(suppressed) = self.node.throttles.tell("room-refused") {
+            tracing::debug!(
+                %connection,
+                user = peer.user(),
+                address = self.address(peer),
+                reason,
+                suppressed,
+                "refused a room. Compare it with the API's allowed_rooms for this user"
+            );
+        }
+    }
+
     fn evicted(&mut self, connection: Uuid, peer: &Socket, reason: Eviction) {
         if let Some(suppressed) = self.node.throttles.tell(reason.as_str()) {
             tracing::warn!(

@@ -48,7 +48,7 @@ fn errors_name_their_request_where_it_has_a_valid_name() {
     for (text, answer) in [
         (
             subscribe("{\"a\":2}", "7"),
-            error_named("room-not-found", "7"),
+            r#"{"requestId": 7, "code": "error", "message": "room-not-found", "reason": "not granted; the closest grant differs in `a`: granted 1 (number), asked 2 (number)"}"#.into(),
         ),
         (subscribe("[]", "7"), error_named("invalid-room", "7")),
         (
