@@ -92,14 +92,30 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// The slow consumer that has stood still for longest, unless another holds twice as much: age
-    /// alone would let a client stay that holds much and takes a little now and then, at the cost
-    /// of those that are only away for a moment. Those that progressed last are looked at as well
-    /// as those that stand still for longest.
+    /// The slow consumer that has stood still for longest, unless those of another address hold
+    /// twice as much, or another one of its address: age alone would let clients stay that hold much
+    /// and take a little now and then, at the cost of those that are only away for a moment. Those
+    /// that progressed last are looked at as well as those that stand still for longest.
     fn heaviest(&mut self) -> Option<u32> {
         let mut waiting = Waiting(&mut self.connections);
         let ends = self.waiting.ends(&mut waiting, COMPARED);
-        let size = |id: &u32| self.connections[*id as usize].waiting().checked_ilog2();
+        let of = |id: u32| {
+            let connection = &self.connections[id as usize];
+            (connection.peer.address(), connection.waiting())
+        };
+        let mut addresses: Vec<(u32, usize)> = Vec::new();
+        for (address, bytes) in ends.iter().map(|&id| of(id)) {
+            match addresses.iter_mut().find(|known| known.0 == address) {
+                Some((_, sum)) => *sum += bytes,
+                None => addresses.push((address, bytes)),
+            }
+        }
+        let size = |id: &u32| {
+            let (address, bytes) = of(*id);
+            let sum = addresses.iter().find(|known| known.0 == address);
+            let sum = sum.map_or(0, |known| known.1);
+            (sum.checked_ilog2(), bytes.checked_ilog2())
+        };
         // Of equal ones `max_by_key` takes the last.
         ends.into_iter().rev().max_by_key(size)
     }

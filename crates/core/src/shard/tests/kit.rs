@@ -111,6 +111,8 @@ pub(super) struct World {
     pub(super) offer: Option<&'static str>,
     /// What is chosen for clients when they connect.
     pub(super) subprotocol: Option<Subprotocol>,
+    /// The number of the address from which clients connect.
+    pub(super) address: u32,
     opened: u128,
 }
 
@@ -149,6 +151,7 @@ impl World {
             now: 1_000,
             offer: None,
             subprotocol: None,
+            address: u32::MAX,
             opened: 0,
         }
     }
@@ -166,6 +169,7 @@ impl World {
         self.opened += 1;
         let peer = FakePeer {
             number,
+            address: self.address,
             log: Rc::clone(&self.outside.log),
             wire: Rc::clone(&wire),
         };

@@ -377,6 +377,46 @@ fn when_all_hold_too_much_one_that_trickles_does_not_outlast_those_that_hold_lit
     assert!(honest.iter().all(|client| world.is_there(client)));
 }
 
+/// Many clients of one address, each with as much as others hold, which take a little now and then.
+#[test]
+fn many_of_one_address_that_trickle_do_not_outlast_those_of_others() {
+    let mut world = World::with(Settings {
+        outboxes: Arc::new(Outboxes::new(1_700_000)),
+        ..settings()
+    });
+    let room = |n: usize| format!(r#"{{"b":{n}}}"#);
+    let mut clients: Vec<_> = (0..60)
+        .map(|n| {
+            // The last forty have one address.
+            world.address = n.min(20);
+            let mut client = world.open(r#"[{"b":"*"}]"#);
+            world.subscribe(&mut client, &room(n as usize), "1");
+            client.takes(0);
+            client
+        })
+        .collect();
+    let trickle = clients.split_off(20);
+    let data = format!("\"{}\"", "x".repeat(30_000));
+    for n in 0..20 {
+        world.publish(&room(n), &data);
+    }
+    world.deliver();
+    for _ in 0..3 {
+        world.now += 1;
+        for (n, client) in trickle.iter().enumerate() {
+            world.publish(&room(20 + n), &data);
+            world.deliver();
+            if world.is_there(client) {
+                client.takes(17 << 10);
+                world.writable(client);
+                client.takes(0);
+            }
+        }
+    }
+    assert!(clients.iter().all(|client| world.is_there(client)));
+    assert!(!trickle.iter().all(|client| world.is_there(client)));
+}
+
 #[test]
 fn a_large_publication_counts_once_however_many_wait_for_it() {
     let outboxes = Arc::new(Outboxes::new(200_000));

@@ -43,6 +43,7 @@ pub(in crate::shard::tests) struct Wire {
 #[derive(Debug)]
 pub(in crate::shard::tests) struct FakePeer {
     pub(in crate::shard::tests) number: u128,
+    pub(in crate::shard::tests) address: u32,
     pub(in crate::shard::tests) log: Log,
     pub(in crate::shard::tests) wire: Rc<RefCell<Wire>>,
 }
@@ -74,6 +75,10 @@ impl Peer for FakePeer {
         self.wire.borrow_mut().vectored += 1;
         let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
         self.take(&parts)
+    }
+
+    fn address(&self) -> u32 {
+        self.address
     }
 
     fn kept_bytes(&self) -> usize {
