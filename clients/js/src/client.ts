@@ -18,14 +18,7 @@ import type { ConnectionState, ConnectionStatus, HighTemplarOptions } from "./op
 import { type Channel, type Request, take, type Waiting } from "./requests.js";
 import { type OnPublish, type SubscribeOptions, Subscription } from "./subscription.js";
 import { amount } from "./validate.js";
-import {
-  explain,
-  type GatewayMessage,
-  type Given,
-  type JsonMembers,
-  type Room,
-  roomKey,
-} from "./wire.js";
+import { type GatewayMessage, type Given, type JsonMembers, type Room, roomKey } from "./wire.js";
 
 /** How to stop listening to the events of a {@link HighTemplar}. */
 export interface HighTemplar {
@@ -296,9 +289,7 @@ export class HighTemplar extends EventTarget {
     if (!channel) return this.#tell("message", message);
     const isRefused = message["code"] !== "success";
     channel.state = isRefused ? "refused" : "heard";
-    const isUngranted = message["message"] === "room-not-found";
-    const why = isUngranted ? explain(this.status.grants, channel.room) : "";
-    const reason = String(message["reason"] ?? why);
+    const reason = String(message["reason"] ?? "");
     for (const subscription of [...channel.subscribers]) {
       guard(() => {
         if (!isRefused) return subscription.confirmed();

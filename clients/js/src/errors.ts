@@ -14,8 +14,8 @@ export class SubscribeError extends Error {
   /** The requested room. */
   readonly room: JsonObject;
   /**
-   * The gateway's explanation, or which of the visitor's grants is closest to the room and where it
-   * differs; `""` for other codes.
+   * The gateway's explanation of `room-not-found`: which of the user's grants is closest to the room,
+   * and where it differs. `""` for other codes, and from gateways of version 4.0.0.
    */
   readonly reason: string;
 

@@ -5,6 +5,7 @@
  */
 
 import type { WebSocketClass, WebSocketLike } from "./options.js";
+import { explain } from "./refusal.js";
 import { type JsonObject, type Room, roomKey } from "./wire.js";
 
 /** How a {@link FakeGateway} answers. */
@@ -231,12 +232,17 @@ export class FakeGateway {
     this.received.push(message);
     const { requestId } = message;
     const named = socket.protocol && requestId !== undefined ? { requestId } : {};
-    const answer = (code: string | null) =>
+    const answer = (code: string | null, more: object = {}) =>
       socket.deliver(
-        code ? { code: "error", message: code, ...named } : { code: "success", ...named },
+        code ? { code: "error", message: code, ...named, ...more } : { code: "success", ...named },
       );
-    if (message["type"] === "subscribe") answer(this.#subscribe(socket, message));
-    else if (message["type"] === "unsubscribe") {
+    if (message["type"] === "subscribe") {
+      const code = this.#subscribe(socket, message);
+      const grants = (this.grants ?? []) as readonly JsonObject[];
+      const isExplained = code === "room-not-found" && socket.protocol;
+      const reason = isExplained && explain(grants, message["room"] as JsonObject);
+      answer(code, reason ? { reason } : {});
+    } else if (message["type"] === "unsubscribe") {
       if (requestId === undefined) answer("no-request-id");
       else answer(socket.rooms.delete(requestId) ? null : "not-subscribed");
     } else if (message["type"] === "status") {

@@ -162,29 +162,3 @@ export function roomKey(room: unknown): string {
 function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
-
-/** Why no grant permits a room: the closest one, and where it differs. Worded as by the gateway. */
-export function explain(grants: readonly JsonObject[], room: JsonObject): string {
-  const differences = grants.map((grant) =>
-    Object.keys({ ...grant, ...room })
-      .filter(
-        (key) =>
-          (grant[key] !== "*" || room[key] === undefined) &&
-          JSON.stringify(grant[key]) !== JSON.stringify(room[key]),
-      )
-      .map((key) => `\`${key}\`: granted ${shown(grant[key])}, asked ${shown(room[key])}`),
-  );
-  const [closest] = differences.sort((one, other) => one.length - other.length);
-  const why = closest
-    ? `the closest grant differs in ${closest.join("; ")}`
-    : "there are no grants";
-  return `not granted; ${why}`;
-}
-
-/** A value and its type. */
-function shown(value: Json | undefined): string {
-  if (value === undefined) return "nothing";
-  if (value === null) return "null";
-  const type = Array.isArray(value) ? "array" : typeof value;
-  return `${JSON.stringify(value)} (${type === "string" ? "text" : type})`;
-}
