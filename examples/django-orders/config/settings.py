@@ -89,6 +89,8 @@ HIGH_TEMPLAR = {
     "URL": f"http://127.0.0.1:{TRIGGER_PORT}",
     "PUBLIC_URL": f"ws://127.0.0.1:{GATEWAY_PORT}/ws/",
     "BACKEND_URL": f"http://127.0.0.1:{SITE_PORT}",
+    # How long a request waits for the gateway at most, in seconds.
+    "TIMEOUT": float(os.environ.get("PUBLISH_TIMEOUT", "0.5")),
     # A room that fits no class of orders/rooms.py is a mistake.
     "TYPED_ROOMS": DEBUG,
 }

@@ -22,6 +22,8 @@ export async function startSite() {
     SITE_PORT: site,
     GATEWAY_PORT: gateway,
     TRIGGER_PORT: trigger,
+    // On a busy machine nothing is given up that the tests wait for.
+    PUBLISH_TIMEOUT: "10",
     PYTHONUNBUFFERED: "1",
     PYTHONDONTWRITEBYTECODE: "1",
     HT_THREADS: "1",
