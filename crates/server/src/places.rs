@@ -7,10 +7,7 @@ mod users;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-pub(crate) use self::addresses::Addresses;
-pub(crate) use self::addresses::Bounds;
-pub(crate) use self::addresses::Crowded;
-pub(crate) use self::addresses::Slot;
+pub(crate) use self::addresses::{Addresses, Bounds, Crowded, Slot};
 pub(crate) use self::users::Users;
 use crate::node::Node;
 use crate::public::address::Client;
