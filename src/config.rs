@@ -20,10 +20,8 @@ mod settings;
 mod sizes;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use ht_backend::config::BackendConfig;
 use ht_broker::config::RabbitMqConfig;
@@ -40,9 +38,7 @@ pub use log::Level;
 pub use log::LogConfig;
 pub use mistake::Mistakes;
 
-use layers::FILE_VARIABLE;
-use layers::Layers;
-use layers::Variable;
+use layers::{FILE_VARIABLE, Layers, Variable};
 use mistake::Place;
 
 /// The file that is read when none is named, if it exists.

@@ -16,9 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::Format;
-use crate::config::Level;
-use crate::config::LogConfig;
+use crate::config::{Format, Level, LogConfig};
 use crate::logging::writer::Queue;
 
 /// Our crates, by the names of their log targets.

@@ -1,15 +1,10 @@
 //! The process itself: signals, panics, the limit of open files.
 
-use std::io;
-use std::panic;
+use std::{io, panic};
 
 use ht_server::config::BuildInfo;
-use tokio::signal::unix::Signal;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
-use tracing::error;
-use tracing::info;
-use tracing::warn;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info, warn};
 
 /// What this program was built from.
 pub(crate) const BUILD: BuildInfo = BuildInfo {

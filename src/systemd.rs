@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::bail;
-use ht_server::Inherited;
-use ht_server::InheritedSockets;
-use ht_server::Pulse;
+use ht_server::{Inherited, InheritedSockets, Pulse};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tracing::warn;

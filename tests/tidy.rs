@@ -4,11 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use ht_proto::close::Advice;
-use ht_proto::close::Close;
+use ht_proto::close::{Advice, Close};
 
 /// Lines of a source file, tests aside.
 const LINES_MAX: usize = 400;

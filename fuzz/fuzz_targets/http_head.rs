@@ -3,28 +3,18 @@
 
 #![no_main]
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use high_templar::config::Sources;
-use ht_backend::Admission;
-use ht_backend::Answer;
-use ht_backend::Backend;
-use ht_backend::Credentials;
-use ht_backend::Failure;
-use ht_backend::ForwardRules;
-use ht_backend::Hook;
-use ht_server::Gateway;
-use ht_server::InheritedSockets;
-use ht_server::live::Live;
-use ht_server::live::LiveSettings;
+use ht_backend::{Admission, Answer, Backend, Credentials, Failure, ForwardRules, Hook};
+use ht_server::{Gateway, InheritedSockets};
+use ht_server::live::{Live, LiveSettings};
 use libfuzzer_sys::fuzz_target;
 
 /// Refuses nobody and looks at what it gets.

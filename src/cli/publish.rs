@@ -9,9 +9,7 @@ use http::StatusCode;
 use serde_json::value::RawValue;
 
 use crate::cli::Done;
-use crate::cli::post::Answer;
-use crate::cli::post::KeyArgs;
-use crate::cli::post::post;
+use crate::cli::post::{Answer, KeyArgs, post};
 use crate::cli::print;
 
 /// What to publish, and where.

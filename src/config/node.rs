@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use toml::de::DeTable;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 use crate::config::duplicate;
 use crate::config::mistake::{Mistakes, Place};

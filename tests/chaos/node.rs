@@ -1,7 +1,6 @@
 //! A node's place in the world: the gateway that holds it changes, its name stays.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::ledger::End;

@@ -1,15 +1,9 @@
 //! Where a visitor comes from, as the backend is told it.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::StubBackend;
-use crate::support::frame;
-use crate::support::http;
 use crate::support::stream::Address;
+use crate::support::{Client, Gateway, Handshake, StubBackend, frame, http};
 
 /// A loopback address that no proxy has is the only "other" address that a test can come from.
 const NOBODY: &str = "trusted_proxies = []\n";

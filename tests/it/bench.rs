@@ -1,18 +1,10 @@
 //! `high-templar bench` against a running gateway.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::binary::Finished;
-use crate::binary::Running;
-use crate::binary::command;
-use crate::binary::folder;
-use crate::binary::run;
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::Reply;
-use crate::support::StubBackend;
+use crate::binary::{Finished, Running, command, folder, run};
 use crate::support::stream::Address;
+use crate::support::{Client, Gateway, Reply, StubBackend};
 
 const ROOM: &str = r#"{"room":1}"#;
 

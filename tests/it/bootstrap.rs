@@ -1,21 +1,13 @@
 //! Who may enter: what the backend is asked, and what its answers mean for the visitor.
 
 use std::io::Write;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::NEVER;
-use crate::support::Reply;
-use crate::support::StubBackend;
-use crate::support::eventually;
-use crate::support::frame;
+use crate::support::{
+    Client, Frame, Gateway, Handshake, NEVER, Reply, StubBackend, eventually, frame,
+};
 
 const NO: &str = r#"{"is_authorized": false}"#;
 

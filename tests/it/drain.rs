@@ -6,12 +6,7 @@ use ht_testkit::rabbitmq::RabbitMq;
 use serde_json::json;
 
 use crate::rabbitmq::wait_for_ready;
-use crate::support::Client;
-use crate::support::Gate;
-use crate::support::Gateway;
-use crate::support::NEVER;
-use crate::support::StubBackend;
-use crate::support::frame;
+use crate::support::{Client, Gate, Gateway, NEVER, StubBackend, frame};
 
 /// So many need three seconds to come back at a rate that nobody notices.
 const MANY: usize = 300;

@@ -5,25 +5,15 @@
 use std::io;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::thread::JoinHandle;
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::NEVER;
-use crate::support::Reply;
-use crate::support::StubBackend;
-use crate::support::eventually;
-use crate::support::frame;
-use crate::support::http;
+use crate::support::{
+    Client, Frame, Gateway, Handshake, NEVER, Reply, StubBackend, eventually, frame, http,
+};
 
 /// How often the others ask for their turn.
 pub(crate) const TURNS: usize = 15;

@@ -2,18 +2,11 @@
 //! stampede has a file of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Gate;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::Reply;
-use crate::support::StubBackend;
-use crate::support::eventually;
+use crate::support::{Client, Gate, Gateway, Handshake, Reply, StubBackend, eventually};
 
 /// Asks to come in; the reason of the close frame where that fails.
 fn visit(gateway: &Gateway) -> Result<Client, String> {

@@ -1,18 +1,11 @@
 //! Bounds: reaching one has a name, and hurts nobody else.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gate;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::StubBackend;
-use crate::support::frame;
+use crate::support::{Client, Frame, Gate, Gateway, Handshake, StubBackend, frame};
 
 #[test]
 fn a_message_may_be_as_long_as_allowed_and_no_longer() {

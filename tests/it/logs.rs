@@ -3,21 +3,14 @@
 
 use std::fs::File;
 use std::io;
-use std::io::BufRead;
-use std::io::BufReader;
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::Reply;
-use crate::support::StubBackend;
-use crate::support::eventually;
-use crate::support::http;
 use crate::support::stream::Address;
+use crate::support::{Client, Gateway, Handshake, Reply, StubBackend, eventually, http};
 
 const DROPPED: &str = "high_templar_log_lines_dropped_total";
 

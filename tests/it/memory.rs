@@ -1,15 +1,9 @@
 //! Short of memory: newcomers and triggers are turned away first, and those who are here go on.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::in_flight::ask_first;
-use crate::support::Client;
-use crate::support::Gate;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::Reply;
-use crate::support::StubBackend;
+use crate::support::{Client, Gate, Gateway, Handshake, Reply, StubBackend};
 
 /// What the process may have: more than it has when it starts, less than what is about to wait.
 const LIMIT: u64 = 64 << 20;

@@ -1,8 +1,6 @@
 //! Websockets that a page of another site asks for.
 
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::StubBackend;
+use crate::support::{Gateway, Handshake, StubBackend};
 
 fn from_page(gateway: &Gateway, origin: &str) -> Handshake {
     Handshake::new(gateway).header("Origin", origin)

@@ -3,16 +3,12 @@
 use std::thread;
 
 use ht_testkit::rabbitmq::RabbitMq;
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::rabbitmq::wait_for_not_ready;
-use crate::rabbitmq::wait_for_ready;
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::StubBackend;
+use crate::rabbitmq::{wait_for_not_ready, wait_for_ready};
 use crate::support::proxy::Proxy;
 use crate::support::rabbit::Rabbit;
+use crate::support::{Client, Gateway, StubBackend};
 
 /// Triggers before, and as many during, an outage.
 const TRIGGERS: usize = 50;

@@ -2,15 +2,9 @@
 
 use std::os::unix::net::UnixDatagram;
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Client;
-use crate::support::DEADLINE;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::StubBackend;
-use crate::support::http;
+use crate::support::{Client, DEADLINE, Gateway, Handshake, StubBackend, http};
 
 fn subscribe(client: &mut Client, room: u64) -> Value {
     client.call(&json!({"type": "subscribe", "room": {"room": room}, "requestId": room}))

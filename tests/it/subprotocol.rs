@@ -4,16 +4,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::binary::Running;
-use crate::binary::command;
-use crate::binary::folder;
-use crate::binary::run;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::Reply;
-use crate::support::Seen;
-use crate::support::StubBackend;
+use crate::binary::{Running, command, folder, run};
 use crate::support::stream::Address;
+use crate::support::{Gateway, Handshake, Reply, Seen, StubBackend};
 
 const V1: &str = "high-templar.v1";
 

@@ -1,18 +1,13 @@
 //! What a service manager gives and hears (sd_listen_fds(3), sd_notify(3)), played by the test.
 
 use std::net::TcpListener;
-use std::os::unix::net::UnixDatagram;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::DEADLINE;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::StubBackend;
 use crate::support::stream::Address;
+use crate::support::{Client, DEADLINE, Gateway, Handshake, StubBackend};
 
 /// Where the manager listens to what services say.
 struct Manager(UnixDatagram);

@@ -1,12 +1,6 @@
 //! `publish` and `listen` against a running gateway.
 
-use crate::binary::ANY_PORTS;
-use crate::binary::Running;
-use crate::binary::answer;
-use crate::binary::command;
-use crate::binary::folder;
-use crate::binary::run;
-use crate::binary::stub_backend;
+use crate::binary::{ANY_PORTS, Running, answer, command, folder, run, stub_backend};
 
 /// Answers as the usual API: one grant, for whoever asks.
 fn admitting() -> String {

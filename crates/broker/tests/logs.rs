@@ -5,8 +5,7 @@
 mod support;
 
 use std::io;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use ht_broker::rabbitmq::NOISY_TARGETS;
 use ht_testkit::eventually;
@@ -14,11 +13,7 @@ use ht_testkit::publisher::Publisher;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::EXCHANGE;
-use crate::support::Node;
-use crate::support::SOON;
-use crate::support::body;
-use crate::support::config;
+use crate::support::{EXCHANGE, Node, SOON, body, config};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);

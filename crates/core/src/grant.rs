@@ -1,9 +1,8 @@
 //! Grant sets: which rooms a user may enter.
 
 use std::collections::hash_map::DefaultHasher;
-use std::hash::BuildHasher;
-use std::hash::Hash;
 use std::hash::Hasher as _;
+use std::hash::{BuildHasher, Hash};
 
 use ht_proto::room::Room;
 

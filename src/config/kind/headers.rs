@@ -1,16 +1,12 @@
 //! The table of forwarded headers.
 
-use ht_backend::config::HeaderRule;
-use ht_backend::config::HeaderSource;
-use http::HeaderName;
-use http::HeaderValue;
+use ht_backend::config::{HeaderRule, HeaderSource};
 use http::header::HOST;
+use http::{HeaderName, HeaderValue};
 
-use crate::config::kind::Kind;
-use crate::config::kind::Wrong;
+use crate::config::kind::{Kind, Wrong};
 use crate::config::mistake::Mistakes;
-use crate::config::node::Node;
-use crate::config::node::Value;
+use crate::config::node::{Node, Value};
 
 /// One entry of the table: a header is added, changed or switched off.
 #[derive(Clone, Debug, PartialEq, Eq)]

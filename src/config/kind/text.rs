@@ -6,11 +6,8 @@ use ht_backend::config::HookCall;
 use ht_server::config::Secret;
 use http::Method;
 
-use crate::config::kind::Kind;
-use crate::config::kind::Wrong;
-use crate::config::kind::quoted;
-use crate::config::node::Node;
-use crate::config::node::Value;
+use crate::config::kind::{Kind, Wrong, quoted};
+use crate::config::node::{Node, Value};
 
 /// A value with a few named choices.
 pub(crate) trait Choice: Sized + Copy + PartialEq + 'static {

@@ -1,27 +1,17 @@
 //! The real binary, running.
 
-use std::io::BufRead;
-use std::io::BufReader;
-use std::io::Read;
-use std::os::fd::AsRawFd;
-use std::os::fd::OwnedFd;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::Answer;
-use crate::support::Client;
-use crate::support::DEADLINE;
-use crate::support::StubBackend;
-use crate::support::eventually;
-use crate::support::http;
 use crate::support::log::Watched;
 use crate::support::stream::Address;
+use crate::support::{Answer, Client, DEADLINE, StubBackend, eventually, http};
 
 /// How to start a gateway.
 pub(crate) struct Builder {

@@ -4,9 +4,8 @@
 mod tests;
 
 use std::error::Error as StdError;
-use std::fmt;
-use std::io;
 use std::net::IpAddr;
+use std::{fmt, io};
 
 use jiff::Timestamp;
 use rustls::pki_types::UnixTime;

@@ -3,25 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ht_backend::Answer;
-use ht_backend::Backend;
-use ht_backend::Credentials;
-use ht_backend::Failure;
-use ht_backend::Refusal;
-use ht_backend::Waiting;
+use ht_backend::{Answer, Backend, Credentials, Failure, Refusal, Waiting};
 use tokio::net::TcpListener;
 
-use crate::kit::JSON;
-use crate::kit::answer;
-use crate::kit::ask;
-use crate::kit::ask_about;
-use crate::kit::backend;
-use crate::kit::config;
-use crate::kit::failure;
-use crate::kit::gzip;
-use crate::kit::rooms;
-use crate::stub::Reply;
-use crate::stub::Stub;
+use crate::kit::{JSON, answer, ask, ask_about, backend, config, failure, gzip, rooms};
+use crate::stub::{Reply, Stub};
 
 fn failed(kind: &str) -> Result<String, String> {
     Err(format!("failed: {kind}"))

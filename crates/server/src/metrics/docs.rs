@@ -4,9 +4,8 @@ use std::fmt::Write as _;
 
 use prometheus_client::metrics::MetricType;
 
-use crate::metrics::Metric;
-use crate::metrics::Read;
 use crate::metrics::table::SECTIONS;
+use crate::metrics::{Metric, Read};
 
 const INTRODUCTION: &str = include_str!("introduction.md");
 

@@ -1,22 +1,15 @@
 //! Who may come in, as far as it can be told without asking the backend.
 
-use http::HeaderMap;
-use http::Response;
-use http::StatusCode;
-use http::header;
+use http::{HeaderMap, Response, StatusCode, header};
 
 use crate::config::DoorConfig;
 use crate::listener::Stream;
 use crate::live::LiveSettings;
-use crate::public::Public;
-use crate::public::address;
-use crate::public::address::Arrival;
-use crate::public::address::Client;
-use crate::public::address::Found;
-use crate::public::address::Peer;
+use crate::public::address::{Arrival, Client, Found, Peer};
 use crate::public::origin::Foreign;
 use crate::public::proxy_protocol;
 use crate::public::proxy_protocol::Source;
+use crate::public::{Public, address};
 use crate::respond;
 use crate::respond::Body;
 

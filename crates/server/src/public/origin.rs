@@ -11,12 +11,9 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
-use http::HeaderMap;
-use http::HeaderName;
-use http::header;
+use http::{HeaderMap, HeaderName, header};
 
-use crate::public::origin::authority::Authority;
-use crate::public::origin::authority::Host;
+use crate::public::origin::authority::{Authority, Host};
 
 /// The host that a browser asked a proxy for, where the proxy puts another into `Host`.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");

@@ -5,8 +5,7 @@ use ht_core::index::Matching;
 use super::*;
 use crate::dispatcher::Dispatcher;
 use crate::inbox;
-use crate::inbox::Input;
-use crate::inbox::Receiver;
+use crate::inbox::{Input, Receiver};
 
 const BOUNDS: inbox::Bounds = inbox::Bounds {
     inputs: 8,

@@ -5,8 +5,7 @@ use ht_proto::close::Close;
 
 use super::kit::*;
 use crate::limits::Limits;
-use crate::peer::Eviction;
-use crate::peer::Moment;
+use crate::peer::{Eviction, Moment};
 use crate::shard::Settings;
 
 const A: &str = r#"{"a":1}"#;

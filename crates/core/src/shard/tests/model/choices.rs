@@ -2,11 +2,7 @@
 //! changes little; where they end, so do the operations.
 
 use super::Mode;
-use super::operations::CLIENTS;
-use super::operations::Message;
-use super::operations::NAMES;
-use super::operations::Operation;
-use super::operations::ROOMS;
+use super::operations::{CLIENTS, Message, NAMES, Operation, ROOMS};
 use crate::index::Matching;
 
 /// Most operations of one run.

@@ -1,7 +1,6 @@
 //! What is known of a client: what it said, and what it should hear.
 
-use super::operations::FORBIDDEN;
-use super::operations::Message;
+use super::operations::{FORBIDDEN, Message};
 use crate::shard::tests::kit::*;
 
 /// Subscriptions that a client may have.

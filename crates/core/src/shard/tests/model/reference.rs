@@ -5,13 +5,8 @@ use std::collections::BTreeSet;
 use ht_frame::Opcode;
 use ht_proto::close::Close;
 
-use super::known::Known;
-use super::known::State;
-use super::operations::CLIENTS;
-use super::operations::Message;
-use super::operations::NAMES;
-use super::operations::Operation;
-use super::operations::ROOMS;
+use super::known::{Known, State};
+use super::operations::{CLIENTS, Message, NAMES, Operation, ROOMS};
 use crate::index::Matching;
 use crate::registry::ConnectionId;
 use crate::shard::Settings;
