@@ -263,11 +263,12 @@ export class HighTemplar extends EventTarget {
   }
 
   #received(message: GatewayMessage): void {
-    if (message["type"] === "publish") this.#published(message);
-    else if ("is_authorized" in message) {
-      if (message["is_authorized"]) this.#tell("grants", this.status.grants, "rooms");
-      // Answers have no type: what has one was not asked for, and is of a later version.
-    } else if (message["type"] === undefined) this.#answered(message);
+    const { type } = message;
+    if (type === "publish") return this.#published(message);
+    // Answers have no type: what has one was not asked for, and is of a later version.
+    if (type !== undefined) return;
+    if (!("is_authorized" in message)) return this.#answered(message);
+    if (message["is_authorized"]) this.#tell("grants", this.status.grants, "rooms");
   }
 
   #published({ requestId, data }: GatewayMessage): void {

@@ -235,7 +235,9 @@ export class Connection {
     } catch {
       return this.#owner.failed(new SyntaxError(`not JSON: ${String(data).slice(0, 40)}`));
     }
-    if (message["is_authorized"] === true && this.status.state === "connecting") {
+    // The first message has no type.
+    const isAdmitted = message["type"] === undefined ? message["is_authorized"] : null;
+    if (isAdmitted === true && this.status.state === "connecting") {
       this.#admittedAt = Date.now();
       const rooms = (message["allowed_rooms"] ?? []) as JsonObject[];
       const plan = this.#plan;
@@ -243,9 +245,7 @@ export class Connection {
       this.#after(this.#times.pingInterval, () => this.#ping());
       this.#owner.admitted?.();
       if (plan === this.#plan) this.#set({ ...FRESH, state: "open", rooms });
-    } else if (message["is_authorized"] === false) {
-      this.#denied = true;
-    }
+    } else if (isAdmitted === false) this.#denied = true;
     this.#owner.received(message);
   }
 

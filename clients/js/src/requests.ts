@@ -32,21 +32,23 @@ export interface Waiting {
 }
 
 /**
- * Takes out the request that an answer is to: found by the name in it, or else by the order.
+ * Takes out the request that an answer is to: found by the name in it, or else by the order. An answer
+ * with a name that nobody has is to no request.
  *
- * @param isLegacy - answers have no names, but the order of their requests
+ * @param isLegacy - answers have no names of requests, but their order
  */
 export function take(
   requests: Request[],
   { requestId, code }: GatewayMessage,
   isLegacy: boolean,
 ): Request | undefined {
-  let index = requests.findIndex((request) => request.requestId === requestId);
-  if (index < 0 || requestId === undefined) {
-    // Answers to `status` have no code. Where answers carry names, one without is to a message of
-    // the page's.
-    const isOrdered = isLegacy && code !== undefined;
-    index = isOrdered ? 0 : requests.findIndex(({ channel, isSilent }) => !channel && !isSilent);
-  }
+  const isNamed = !isLegacy && requestId !== undefined;
+  // Answers to `status` have no code. Where answers carry names, one without is to a message of the
+  // page's.
+  const isNext = isNamed
+    ? (request: Request) => request.requestId === requestId
+    : ({ channel, isSilent }: Request) =>
+        (isLegacy && code !== undefined) || (!channel && !isSilent);
+  const index = requests.findIndex(isNext);
   return index < 0 ? undefined : requests.splice(index, 1)[0];
 }

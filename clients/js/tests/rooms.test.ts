@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import {
   ConnectionError,
-  type HighTemplar,
+  HighTemplar,
   type HighTemplarOptions,
   SubscribeError,
 } from "../src/index.js";
@@ -228,13 +228,17 @@ describe("messages of later versions", () => {
     { type: "permissions", allowed_rooms: [] },
     { type: "unsubscribed", requestId: "1", code: "permissions" },
     { type: "notice", code: "success", requestId: "1" },
+    { type: "session", is_authorized: true, allowed_rooms: [{ target: "none" }] },
+    { type: "session", is_authorized: false },
     { type: "", code: "error", message: "x" },
+    { type: null, code: "success" },
     { type: 7 },
   ])("%j is no answer", async (message) => {
     for (const legacy of [false, true]) {
       await open({ legacy });
       const messages = vi.fn();
       client.addEventListener("message", messages);
+      client.addEventListener("grants", messages);
       const orders = client.subscribe(ORDERS);
       gateway.deliver(message);
       expect(orders.state).toBe("pending");
@@ -243,9 +247,55 @@ describe("messages of later versions", () => {
       await settled();
       expect(orders.state).toBe("subscribed");
       expect(messages).not.toHaveBeenCalled();
-      expect(client.state).toBe("open");
+      expect(client.status).toMatchObject({ state: "open", grants: [] });
+      // Nor does it change how the end of the connection is understood.
+      gateway.close(1000, "");
+      expect(client.state).toBe("waiting");
       client.close();
     }
+  });
+
+  test("before the first message they admit nobody, and refuse nobody", () => {
+    const socket = {
+      readyState: 1,
+      onmessage: (_: { data: string }) => {},
+      onclose: (_: { code: number; reason: string }) => {},
+      send: vi.fn(),
+      close: vi.fn(),
+    };
+    const deliver = (message: object) => socket.onmessage({ data: JSON.stringify(message) });
+    // A constructor that returns an object has made that object.
+    const WebSocket = vi.fn(() => socket) as never;
+    client = new HighTemplar({ url: "ws://gateway/ws/", WebSocket });
+    client.subscribe(ORDERS);
+    deliver({ type: "session", is_authorized: true, allowed_rooms: [] });
+    deliver({ type: "session", is_authorized: false });
+    expect(client.state).toBe("connecting");
+    expect(socket.send).not.toHaveBeenCalled();
+    deliver({ is_authorized: true, allowed_rooms: [ORDERS] });
+    expect(client.status).toMatchObject({ state: "open", grants: [ORDERS] });
+    expect(socket.send).toHaveBeenCalledOnce();
+    socket.onclose({ code: 1000, reason: "" });
+    expect(client.state).toBe("waiting");
+  });
+
+  test("requests of the page are answered among them", async () => {
+    await open();
+    const messages = vi.fn();
+    client.addEventListener("message", ({ detail }) => messages(detail));
+    client.send({ type: "status" });
+    client.send({ type: "nonsense", requestId: "own" });
+    const orders = client.subscribe(ORDERS);
+    gateway.deliver({ type: "command", id: "1" });
+    gateway.deliver({ type: "command", code: "success", requestId: orders.requestId });
+    gateway.deliver({ type: "command", code: "error", requestId: "own" });
+    expect(orders.state).toBe("pending");
+    await orders.ready;
+    await settled();
+    expect(messages.mock.calls).toEqual([
+      [{ open_connections: 1, num_rooms: 0 }],
+      [{ code: "error", message: "message-type-not-allowed", requestId: "own" }],
+    ]);
   });
 
   test("an answer to a name that nobody has is not another's", async () => {

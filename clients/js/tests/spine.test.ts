@@ -171,6 +171,33 @@ test("pings go out every pingInterval, and pongs are no messages", async () => {
   }
 });
 
+test("messages of later versions are events as every message, and no publications", async () => {
+  const later = [
+    { type: "gap", reason: "rabbitmq" },
+    { type: "session", is_authorized: false },
+    { type: "unsubscribed", requestId: "1", code: "permissions" },
+    { type: "command", id: "1", data: { id: 1 } },
+  ];
+  const gateway = new FakeGateway();
+  const socket = open({ WebSocket: gateway.WebSocket });
+  const heard = messages(socket);
+  const [onPublish, closed] = [vi.fn(), vi.fn()];
+  socket.on("close", closed);
+  const { requestId } = socket.subscribe({ room: ORDERS, onPublish });
+  await eventually(() => gateway.subscriptions.length === 1);
+  heard.length = 0;
+  for (const message of later) gateway.deliver(message);
+  gateway.deliver({ type: "command", requestId, data: { id: 1 } });
+  gateway.publish(ORDERS, { id: 2 });
+  expect(heard.slice(0, later.length)).toEqual(later);
+  expect(onPublish).toHaveBeenCalledExactlyOnceWith({
+    type: "publish",
+    data: { id: 2 },
+    requestId,
+  });
+  expect(closed).not.toHaveBeenCalled();
+});
+
 test("a handler taken off is called no more", async () => {
   const socket = open();
   const [off, on] = [vi.fn(), vi.fn()];
