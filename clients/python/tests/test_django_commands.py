@@ -514,13 +514,13 @@ class TestCheckCommand:
         assert "FAILED  gateway, internal" in capsys.readouterr().out
 
     @override_settings(LOGIN_URL="/login/")
-    def test_a_login_page_for_visitors_without_credentials(self, anna, settings, capsys):
+    def test_a_login_page_for_clients_without_credentials(self, anna, settings, capsys):
         settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.EverybodySignsIn"]
         with pytest.raises(CommandError, match="login_not_required"):
             call_command("ht_check")
         out = capsys.readouterr().out
         assert "ok      bootstrap answer" in out
-        assert "redirects a visitor without credentials to /login/ (302)" in out
+        assert "redirects a client without credentials to /login/ (302)" in out
 
     def test_an_answer_that_may_be_cached(self, anna, settings, capsys):
         settings.ROOT_URLCONF = CachedUrls()

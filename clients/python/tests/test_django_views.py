@@ -147,7 +147,7 @@ class TestBootstrap:
 
     @pytest.mark.parametrize("path", ["api/bootstrap/", "own/", "async/", "wrapped/", "rest/"])
     def test_no_cache_keeps_it(self, client, anna, settings, path):
-        """A cache of the whole site, and visitors who are told apart by a header."""
+        """A cache of the whole site, and users who are told apart by a header."""
         if path == "rest/" and not HAS_REST_FRAMEWORK:
             pytest.skip("needs Django REST framework")
         User.objects.create_user("ben")
@@ -168,7 +168,7 @@ class TestBootstrap:
         assert "no-store" in refused["Cache-Control"]
 
     def test_asking_does_not_renew_the_session(self, client, anna, settings):
-        """Where every request does, sites sign visitors out that are idle; the gateway is not."""
+        """Where every request does, sites sign users out that are idle; the gateway is not."""
         settings.SESSION_SAVE_EVERY_REQUEST = True
         client.force_login(anna)
         session = client.session
@@ -474,7 +474,7 @@ class TestHooks:
         assert answer.status_code == 204
         assert told == [("online", "connect", "anna")]
 
-    def test_a_trial_is_no_visitor(self, anna, told):
+    def test_a_trial_is_no_page_of_a_user(self, anna, told):
         browser = Client()
         browser.cookies.load(session_cookies(anna, **{probe.SESSION_KEY: "name"}))
         for event in ("connect", "ping", "disconnect"):

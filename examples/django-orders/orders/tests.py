@@ -156,7 +156,7 @@ class PresenceTest(SiteTest):
     def said(self, of: str) -> list[tuple[str, bool]]:
         return [(each["name"], each["isOnline"]) for each in self.published.to(PresenceRoom(of=of))]
 
-    def test_two_pages_are_one_visitor(self) -> None:
+    def test_two_pages_are_one_user(self) -> None:
         self.hook(self.cleo, "connect")
         self.hook(self.cleo, "connect")
         self.hook(self.cleo, "ping")

@@ -187,7 +187,7 @@ test("what others write is text, never markup", async () => {
 test("who is online follows pages that come and go", async () => {
   for (const name of ["Maya", "Carl", "Cleo"]) await online(maya, name).waitFor();
   for (const name of ["Maya", "Carl"]) await online(cleo, name).waitFor();
-  // A second page of the same visitor is no second visitor.
+  // A second page of the same user is no second user.
   const second = await open(contexts.carl);
   await carl.close();
   await say(cleo, "Is Carl there?");

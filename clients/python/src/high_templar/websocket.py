@@ -51,8 +51,8 @@ class Publication(NamedTuple):
 class Client:
     """One connection to a gateway, as a page has it.
 
-    ``cookies`` and ``token`` are the visitor's credentials. ``allowed_rooms`` holds what the
-    backend granted, ``None`` where it refused the visitor. ``timeout`` is for each call, in
+    ``cookies`` and ``token`` are the client's credentials. ``allowed_rooms`` holds what the
+    backend granted, ``None`` where it refused the client. ``timeout`` is for each call, in
     seconds; `TimeoutError` tells that it is over. ``ssl_context`` is for ``wss://`` with a private
     CA. ``encoder`` is a `json.JSONEncoder` class for rooms with values that JSON does not know, as
     a `Publisher` takes it. Raises `HandshakeError`.
@@ -86,7 +86,7 @@ class Client:
 
     @property
     def is_authorized(self) -> bool:
-        """Whether the backend admitted the visitor."""
+        """Whether the backend admitted the client."""
         return self.allowed_rooms is not None
 
     def subscribe(self, room: Mapping[str, Any], request_id: Any = "") -> None:
@@ -156,7 +156,7 @@ class Client:
     def _ask(self, kind: str, request_id: Any, more: str = "") -> None:
         """Sends a request, with ``more`` members as JSON text, and waits for the answer."""
         if not self.is_authorized:
-            raise PermissionError("the backend refused the visitor")
+            raise PermissionError("the backend refused the client")
         named = json_text(request_id, self._encoder, what="a request id")
         self.send(f'{{"type":"{kind}","requestId":{named}{more}}}')
         while True:

@@ -1,4 +1,4 @@
-"""Who a visitor is.
+"""Which user a request belongs to.
 
 ``HIGH_TEMPLAR["AUTHENTICATION"]`` lists the ways, asked in their order, the session last:
 
@@ -10,7 +10,7 @@
 
 A way that finds nothing of its own gives back ``None``, and the next is asked. One that finds
 something wrong, such as a token that has expired, raises `PermissionDenied` or REST framework's
-``AuthenticationFailed``: the visitor is refused.
+``AuthenticationFailed``: the client is refused.
 """
 
 from __future__ import annotations

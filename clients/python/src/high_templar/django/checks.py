@@ -1,4 +1,4 @@
-"""System checks: the usual mistakes, before the first visitor meets them."""
+"""System checks: the usual mistakes, before the first client meets them."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _bootstrap() -> Iterator[CheckMessage]:
         path = reverse(name)
     except NoReverseMatch:
         yield Error(
-            f"There is no URL named {name!r}, which the gateway is to call for every visitor.",
+            f"There is no URL named {name!r}, which the gateway is to call for every client.",
             hint='Add path("api/", include("high_templar.django.urls")) to your urls.py, or name '
             "your own view in HIGH_TEMPLAR['BOOTSTRAP'].",
             id="high_templar.E005",
@@ -143,7 +143,7 @@ def _bootstrap() -> Iterator[CheckMessage]:
     elif "LoginRequiredMiddleware" in middleware and _requires_login(path):
         yield Caution(
             f"LoginRequiredMiddleware redirects the gateway's call of {path} to the login page for "
-            "visitors without a session, those with a token included.",
+            "clients without a session, those with a token included.",
             hint="Use BootstrapMixin, or decorate the view with login_not_required and answer 403.",
             id="high_templar.W019",
         )
@@ -157,7 +157,7 @@ def _bootstrap() -> Iterator[CheckMessage]:
     ):
         yield Caution(
             f"SECURE_SSL_REDIRECT redirects the gateway's call of {settings().backend_url}{path} "
-            "to https://, and every visitor is refused.",
+            "to https://, and every client is refused.",
             hint=f"Add {'^' + path.lstrip('/')!r} to SECURE_REDIRECT_EXEMPT.",
             id="high_templar.W007",
         )
@@ -203,8 +203,7 @@ def _sessions() -> Iterator[CheckMessage]:
         name = middleware.rpartition(".")[2]
         if not any(str(each).endswith(name) for each in django_settings.MIDDLEWARE):
             yield Caution(
-                f"Visitors are known by their session, but MIDDLEWARE has no {name}: all are "
-                "refused.",
+                f"Users are known by their session, but MIDDLEWARE has no {name}: all are refused.",
                 hint=f"Add {middleware!r}, or take 'session' out of "
                 "HIGH_TEMPLAR['AUTHENTICATION'].",
                 id="high_templar.W011",

@@ -43,10 +43,10 @@ class Settings(NamedTuple):
     """Name of the bootstrap view's URL."""
 
     authentication: tuple[str, ...] = ("session", "token")
-    """Who a visitor is, asked in this order; see `high_templar.django.auth`."""
+    """How a user is authenticated, in this order; see `high_templar.django.auth`."""
 
     anonymous: bool = False
-    """Whether visitors who are not signed in may connect; the rooms functions get them too."""
+    """Whether users who are not signed in may connect; the rooms functions get them too."""
 
     on_error: OnError = "log"
     """``"log"`` or ``"raise"``, when a publication fails after its transaction's commit."""

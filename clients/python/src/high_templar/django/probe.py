@@ -15,7 +15,7 @@ def room(name: str) -> dict[str, Any]:
 
 
 def rooms(request: HttpRequest) -> list[dict[str, Any]]:
-    """The probe's room, if the visitor's session was made by a probe."""
+    """The probe's room, if the client's session was made by a probe."""
     session = getattr(request, "session", None)
     name = session.get(SESSION_KEY) if session is not None else None
     return [room(name)] if isinstance(name, str) else []

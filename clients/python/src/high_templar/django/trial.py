@@ -43,7 +43,7 @@ class FailedError(Exception):
         self.hint = hint
 
 
-class Visitor(NamedTuple):
+class Credentials(NamedTuple):
     """As whom to try: a user's session, or a token."""
 
     user: Any = None
@@ -58,19 +58,19 @@ class Trial:
 
     def __init__(
         self,
-        visitor: Visitor,
+        credentials: Credentials,
         room: Mapping[str, Any] | None = None,
         timeout: float = 10.0,
         ca: str | None = None,
     ) -> None:
         self._tls = ssl.create_default_context(cafile=ca) if ca else None
-        self._visitor, self._room, self._timeout = visitor, room, timeout
+        self._credentials, self._room, self._timeout = credentials, room, timeout
         self._name = uuid.uuid4().hex
         self._session: Any = None
         self._has_probe = False
         self._page: Client | None = None
-        if visitor.user is not None:
-            self._session = start_session(visitor.user, **{probe.SESSION_KEY: self._name})
+        if credentials.user is not None:
+            self._session = start_session(credentials.user, **{probe.SESSION_KEY: self._name})
 
     @property
     def steps(self) -> list[tuple[str, Callable[[], str]]]:
@@ -110,14 +110,14 @@ class Trial:
     def bootstrap(self) -> str:
         """Asks the bootstrap view, within this process."""
         path = _path()
-        answer = self._ask(path, self._cookies(), self._visitor.token)
+        answer = self._ask(path, self._cookies(), self._credentials.token)
         if answer.status_code != 200:
             what = f"{path} answers {answer.status_code}{hints.excerpt(answer.content)}"
             raise FailedError(what, hints.status(answer))
         if "no-store" not in answer.get("Cache-Control", ""):
             raise FailedError(
                 f"{path} may be cached: its answer lacks Cache-Control: no-store",
-                "A cache may answer one visitor with the rooms of another. Use BootstrapMixin, or "
+                "A cache may answer one user with the rooms of another. Use BootstrapMixin, or "
                 "decorate the view with django.views.decorators.cache.never_cache.",
             )
         try:
@@ -139,14 +139,13 @@ class Trial:
         return hints.count(shown) + (f": {names}" if shown else "")
 
     def stranger(self) -> str:
-        """Asks as a visitor without credentials: whose session ended, for instance."""
+        """Asks as a client without credentials: whose session ended, for instance."""
         path = _path()
         answer = self._ask(path, {}, None)
         status = answer.status_code
         if status in hints.REDIRECTS:
             raise FailedError(
-                f"{path} redirects a visitor without credentials to {answer['Location']} "
-                f"({status})",
+                f"{path} redirects a client without credentials to {answer['Location']} ({status})",
                 "A middleware requires a login, maybe LoginRequiredMiddleware: use BootstrapMixin "
                 "or mark the view with login_not_required. The view is to answer 401 or 403, "
                 "otherwise pages retry for ever.",
@@ -156,7 +155,7 @@ class Trial:
         if status != 200:
             text = hints.excerpt(answer.content)
             raise FailedError(
-                f"{path} answers a visitor without credentials {status}{text}",
+                f"{path} answers a client without credentials {status}{text}",
                 "The view is to answer 401 or 403 for somebody it does not know. "
                 "The site's log has the error.",
             )
@@ -217,7 +216,7 @@ class Trial:
         """Connects as a page does, past whatever proxy there is."""
         url, origin = settings().public_url, _origin()
         try:
-            self._page = self._open(self._cookies(), self._visitor.token)
+            self._page = self._open(self._cookies(), self._credentials.token)
         except HandshakeError as error:
             by_status = {
                 403: f"The gateway refuses pages of {origin}: see its setting origins.",
@@ -251,7 +250,7 @@ class Trial:
                 code = 1006
         if code == 1013:
             raise FailedError(
-                "the gateway gets no usable answer for a visitor without credentials (1013)",
+                "the gateway gets no usable answer for a client without credentials (1013)",
                 "Such pages retry for ever. A proxy between gateway and site may redirect to a "
                 "login page; the gateway's log has the response.",
             )

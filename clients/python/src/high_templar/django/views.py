@@ -1,4 +1,4 @@
-"""What the gateway calls: who is this visitor, and who came and went."""
+"""What the gateway calls: which user a client is, and which connections open and close."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ logger = logging.getLogger("high_templar")
 
 
 def never_stored(answer: HttpResponseBase) -> HttpResponseBase:
-    """Marks an answer as one visitor's own, for no cache to keep: rights end."""
+    """Marks an answer as one user's own, for no cache to keep: rights end."""
     patch_cache_control(answer, private=True, no_store=True)
     patch_vary_headers(answer, ("Cookie", "Authorization"))
     return answer
@@ -48,7 +48,7 @@ async def _never_stored_later(answer: Awaitable[HttpResponseBase]) -> HttpRespon
 
 
 def keep_idle(request: HttpRequest) -> None:
-    """Has ``SESSION_SAVE_EVERY_REQUEST`` not renew the session: the gateway asks, not the visitor.
+    """Has ``SESSION_SAVE_EVERY_REQUEST`` not renew the session: the gateway asks, not the user.
 
     What a receiver changes in the session is saved.
     """
@@ -67,7 +67,7 @@ def keep_idle(request: HttpRequest) -> None:
 def login_not_required(view: Callable[..., HttpResponseBase]) -> Any:
     """Has `LoginRequiredMiddleware` of Django 5.1 let the gateway through.
 
-    The gateway asks for visitors without credentials as well and wants an answer, not a redirect
+    The gateway asks for clients without credentials as well and wants an answer, not a redirect
     to a page for people.
     """
     view.login_required = False  # type: ignore[attr-defined]
@@ -187,7 +187,7 @@ bootstrap = BootstrapView.as_view()
 class HookView(View):
     """Takes a call of the gateway's hooks and sends the signal.
 
-    The call carries the visitor's cookies. It is believed if it also carries the gateway's key, or
+    The call carries the client's cookies. It is believed if it also carries the gateway's key, or
     credentials that a browser does not send by itself, or passes Django's own check against CSRF.
     """
 
@@ -217,7 +217,7 @@ class HookView(View):
         if user is None:
             return HttpResponse(status=403)
         if probe.rooms(request):
-            # A trial of `ht_check` is no visitor.
+            # A trial of `ht_check` is no user's page.
             return HttpResponse(status=204)
         results = [
             result

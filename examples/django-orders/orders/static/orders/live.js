@@ -147,7 +147,7 @@ const texts = {
 function showState({ state }) {
   document.body.dataset.state = state;
   document.querySelector("#state .text").textContent = texts[state];
-  // The site says whether the visitor is still signed in.
+  // The site says whether the user is still signed in.
   if (state === "refused") refetch();
 }
 

@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand
 from django.core.management.base import CommandError
 from django.core.management.base import CommandParser
 
+from high_templar.django.trial import Credentials
 from high_templar.django.trial import FailedError
 from high_templar.django.trial import Trial
-from high_templar.django.trial import Visitor
 
 
 class Command(BaseCommand):
@@ -39,11 +39,11 @@ class Command(BaseCommand):
         """Goes step by step until one fails."""
         room = self._room(options["room"])
         if options["token"]:
-            visitor = Visitor(token=options["token"])
+            credentials = Credentials(token=options["token"])
         else:
-            visitor = Visitor(user=self._user(options["user"]))
-            self.stdout.write(f"as {visitor.user}")
-        trial = Trial(visitor, room, options["timeout"], options["ca"])
+            credentials = Credentials(user=self._user(options["user"]))
+            self.stdout.write(f"as {credentials.user}")
+        trial = Trial(credentials, room, options["timeout"], options["ca"])
         try:
             for name, step in trial.steps:
                 self._step(name, step)
