@@ -3,9 +3,11 @@
 import contextlib
 import http.server
 import json
+import shutil
 import threading
 
 import pytest
+import tls
 
 from high_templar.gateway import Gateway
 
@@ -116,3 +118,11 @@ def trickster():
     """Makes gateways that answer what a test wants."""
     with contextlib.ExitStack() as stack:
         yield lambda *answers: stack.enter_context(Trickster(answers))
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A certificate of ``localhost`` that is its own CA, with its key, in one file."""
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl")
+    return tls.certificate(tmp_path_factory.mktemp("tls") / "cert.pem")

@@ -1,35 +1,24 @@
 """System checks, ``manage.py high_templar`` and ``manage.py ht_check``."""
 
-import contextlib
-import http.server
 import json
-import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import serve
-from django.contrib.auth.models import User
-from django.core.management import CommandError
 from django.core.management import call_command
-from django.http import HttpResponse
-from django.http import HttpResponseRedirect
-from django.http import JsonResponse
 from django.test import override_settings
 from django.urls import include
 from django.urls import path
-from shop.settings import HAS_REST_FRAMEWORK
+from shop.mistakes import CachedUrls
+from shop.mistakes import CatchAllUrls
 
 from high_templar.django import Room
 from high_templar.django import launch
 from high_templar.django.checks import check
-from high_templar.django.testing import LiveGateway
 from high_templar.django.views import BootstrapView
 from high_templar.django.views import bootstrap
-from high_templar.gateway import Gateway
 
 TESTS = Path(__file__).parent
 
@@ -41,35 +30,6 @@ def ids(**settings):
 
 def of_kit(**members):
     return ids(HIGH_TEMPLAR=members)
-
-
-class EverybodySignsIn:
-    """A site's own idea of requiring a login, which knows nothing of exceptions."""
-
-    def __init__(self, get_response):
-        self.get_response = get_response
-
-    def __call__(self, request):
-        if not request.user.is_authenticated:
-            return HttpResponseRedirect("/login/")
-        return self.get_response(request)
-
-
-class CachedUrls:
-    def __init__(self):
-        self.app_name = "high_templar"
-        view = path("bootstrap/", lambda _: JsonResponse({"allowed_rooms": []}), name="bootstrap")
-        self.urlpatterns = [path("api/", include(([view], "high_templar")))]
-
-
-def page(request, path=""):
-    return HttpResponse("<!doctype html>")
-
-
-class CatchAllUrls:
-    def __init__(self):
-        kit = path("api/", include("high_templar.django.urls"))
-        self.urlpatterns = [path("<path:path>", page), kit]
 
 
 class OwnBeforeUrls:
@@ -228,10 +188,10 @@ class TestChecks:
         assert message.id == "high_templar.W021"
         assert 'class HTTPLogRoom(Room, target="httplog")' in message.hint
 
-    @pytest.mark.parametrize("urls", ["CatchAllUrls", "OwnBeforeUrls"])
+    @pytest.mark.parametrize("urls", [CatchAllUrls, OwnBeforeUrls])
     def test_another_view_at_the_bootstrap_path(self, settings, urls):
-        site = {"ROOT_URLCONF": globals()[urls]()}
-        found = [] if urls == "OwnBeforeUrls" else ["W022"]
+        site = {"ROOT_URLCONF": urls()}
+        found = [] if urls is OwnBeforeUrls else ["W022"]
         assert ids(**site) == found
         # The cause, not what follows from it.
         login = f"{__name__}.LoginRequiredMiddleware"
@@ -240,7 +200,7 @@ class TestChecks:
     def test_another_view_is_named(self):
         with override_settings(ROOT_URLCONF=CatchAllUrls()):
             (message,) = check()
-        assert f"Another view, {__name__}.page, answers at /api/bootstrap/" in message.hint
+        assert "Another view, shop.mistakes.page, answers at /api/bootstrap/" in message.hint
 
     def test_the_view_is_found_in_any_namespace(self):
         for namespace, name in [("", "bootstrap"), ("live", "live:bootstrap")]:
@@ -432,179 +392,3 @@ def test_a_system_check_is_printed_once(tmp_path, arguments):
             check=False,
         )
     assert (ran.stdout + ran.stderr).count("high_templar.W014") == 1
-
-
-@contextlib.contextmanager
-def occupied(status):
-    """A port where another program listens: it answers this, or nothing at all."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(status)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    if status is None:
-        with socket.create_server(("127.0.0.1", 0)) as silent:
-            yield silent.getsockname()[1]
-        return
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        serve(server)
-        yield server.server_port
-        server.shutdown()
-
-
-class OneRoom(BootstrapView):
-    def get_rooms(self, user):
-        return [{"target": "one"}]
-
-
-class OneRoomUrls:
-    def __init__(self):
-        views = [path("bootstrap/", OneRoom.as_view(), name="bootstrap")]
-        self.urlpatterns = [path("api/", include((views, "high_templar")))]
-
-
-class TestCheckCommand:
-    @pytest.fixture
-    def anna(self, transactional_db):
-        return User.objects.create_user("anna")
-
-    def test_everything_works(self, anna, live_gateway, capsys):
-        from django.contrib.sessions.models import Session
-
-        call_command("ht_check", "--user", "anna")
-        out = capsys.readouterr().out
-        assert "Everything works." in out
-        assert out.count("ok      ") == 7
-        assert "ok      bootstrap answer: 2 rooms: {" in out
-        assert "is ready\n" in out
-        assert f"{live_gateway.url} accepts the connection, with 3 rooms\n" in out
-        assert "ok      delivery: received after" in out
-        assert not Session.objects.exists()
-
-    def test_nobody_hears_the_probe(self, anna, live_gateway):
-        with live_gateway.connect(anna) as page:
-            page.subscribe({"target": "news"})
-            call_command("ht_check")
-            assert page.nothing_heard()
-            assert page.allowed_rooms == [
-                {"target": "order", "customer": anna.pk},
-                {"target": "news"},
-            ]
-
-    @pytest.mark.skipif(not HAS_REST_FRAMEWORK, reason="needs Django REST framework")
-    def test_a_token(self, anna, live_gateway, capsys):
-        from rest_framework.authtoken.models import Token
-
-        token = Token.objects.create(user=anna)
-        with pytest.raises(CommandError, match="--room"):
-            call_command("ht_check", "--token", token.key)
-        call_command("ht_check", "--token", token.key, "--room", '{"target": "news"}')
-        assert "Everything works." in capsys.readouterr().out
-
-    def test_no_gateway(self, anna, settings, capsys):
-        public = "ws://127.0.0.1:1/ws/"
-        settings.HIGH_TEMPLAR = {"URL": "http://127.0.0.1:1", "PUBLIC_URL": public}
-        with pytest.raises(CommandError, match=r"manage.py high_templar"):
-            call_command("ht_check")
-        assert "FAILED  gateway, internal" in capsys.readouterr().out
-
-    @override_settings(LOGIN_URL="/login/")
-    def test_a_login_page_for_clients_without_credentials(self, anna, settings, capsys):
-        settings.MIDDLEWARE = [*settings.MIDDLEWARE, f"{__name__}.EverybodySignsIn"]
-        with pytest.raises(CommandError, match="login_not_required"):
-            call_command("ht_check")
-        out = capsys.readouterr().out
-        assert "ok      bootstrap answer" in out
-        assert "redirects a client without credentials to /login/ (302)" in out
-
-    def test_an_answer_that_may_be_cached(self, anna, settings, capsys):
-        settings.ROOT_URLCONF = CachedUrls()
-        with pytest.raises(CommandError, match="never_cache"):
-            call_command("ht_check")
-        assert "may be cached" in capsys.readouterr().out
-
-    def test_another_view_at_the_bootstrap_path(self, anna, settings, capsys):
-        settings.ROOT_URLCONF = CatchAllUrls()
-        view = re.escape(f"Another view, {__name__}.page, answers at /api/bootstrap/: put the")
-        with pytest.raises(CommandError, match=view):
-            call_command("ht_check")
-        assert "lacks Cache-Control: no-store" in capsys.readouterr().out
-
-    def test_the_api_key_is_accepted(self, anna, live_server, settings, capsys):
-        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "API_KEY": "key"}
-        with LiveGateway(live_server.url):
-            call_command("ht_check")
-        assert "is ready and accepts the API key\n" in capsys.readouterr().out
-
-    def test_one_room(self, anna, live_gateway, settings, capsys):
-        settings.ROOT_URLCONF = OneRoomUrls()
-        call_command("ht_check")
-        out = capsys.readouterr().out
-        assert 'ok      bootstrap answer: 1 room: {"target": "one"}\n' in out
-
-    @pytest.mark.parametrize("answer", [404, 200, None])
-    def test_another_program_at_the_internal_port(self, anna, settings, answer):
-        with occupied(answer) as port:
-            settings.HIGH_TEMPLAR = {"URL": f"http://127.0.0.1:{port}"}
-            with pytest.raises(CommandError) as raised:
-                call_command("ht_check", "--timeout", "2")
-        hint = str(raised.value)
-        assert hint.startswith(f"Port {port} is in use by another program")
-        assert f"ss -ltnp 'sport = :{port}'" in hint
-
-    def test_another_program_at_the_public_port(self, anna, settings):
-        with occupied(404) as port:
-            public = f"ws://127.0.0.1:{port}/ws/"
-            settings.HIGH_TEMPLAR = {"URL": "http://127.0.0.1:1", "PUBLIC_URL": public}
-            with pytest.raises(CommandError, match=f"^Port {port} is in use by another program"):
-                call_command("ht_check")
-
-    def test_the_gateway_of_another_site(self, anna, live_gateway, backend, settings, capsys):
-        with Gateway(backend.url) as other:
-            settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "PUBLIC_URL": other.url}
-            with pytest.raises(CommandError, match="of another site"):
-                call_command("ht_check")
-
-    def test_a_gateway_elsewhere(self, anna, live_gateway, settings, capsys):
-        settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "PUBLIC_URL": "ws://127.0.0.1:1/ws/"}
-        with pytest.raises(CommandError, match="PUBLIC_URL"):
-            call_command("ht_check")
-        assert "FAILED  gateway, public" in capsys.readouterr().out
-
-    def test_another_key(self, anna, live_gateway, settings):
-        with LiveGateway(live_gateway._variables["HT_BACKEND__URL"], {"HT_INTERNAL__API_KEY": "x"}):
-            with pytest.raises(CommandError, match="API_KEY"):
-                call_command("ht_check")
-
-    def test_two_gateways_that_do_not_know_each_other(self, anna, live_gateway, settings):
-        url = live_gateway._variables["HT_BACKEND__URL"]
-        with LiveGateway(url) as other:
-            settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "URL": other.internal_url}
-            settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "PUBLIC_URL": live_gateway.url}
-            with pytest.raises(CommandError, match="same gateway"):
-                call_command("ht_check", "--timeout", "3")
-
-    def test_a_site_that_is_down(self, anna, live_gateway, settings, capsys):
-        with (
-            LiveGateway("http://127.0.0.1:1"),
-            pytest.raises(CommandError, match="Is the site up"),
-        ):
-            call_command("ht_check")
-        assert "1013" in capsys.readouterr().out
-
-    def test_a_user_who_is_refused(self, anna, settings, capsys):
-        User.objects.update(is_active=False)
-        with pytest.raises(CommandError, match="AUTHENTICATION"):
-            call_command("ht_check", "--user", "anna")
-        assert "FAILED  bootstrap answer: /api/bootstrap/ answers 403" in capsys.readouterr().out
-
-    def test_no_such_user(self, transactional_db):
-        with pytest.raises(CommandError, match="no user with the username 'ben'"):
-            call_command("ht_check", "--user", "ben")
-        with pytest.raises(CommandError, match="no active user"):
-            call_command("ht_check")

@@ -4,11 +4,8 @@ import asyncio
 import logging
 import os
 import re
-import shutil
 import ssl
-import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -402,19 +399,6 @@ def test_the_blocking_call_warns_on_an_event_loop(gateway, monkeypatch):
         assert await high_templar.apublish(NEWS, 1)
 
     asyncio.run(main())
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate of ``localhost`` that nobody signed, with its key, in one file."""
-    if not shutil.which("openssl"):
-        pytest.skip("needs openssl")
-    path = tmp_path_factory.mktemp("tls") / "cert.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
-    subprocess.run([*made, "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True)
-    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
-    return path
 
 
 @pytest.fixture

@@ -61,9 +61,9 @@ class Trial:
         credentials: Credentials,
         room: Mapping[str, Any] | None = None,
         timeout: float = 10.0,
-        ca: str | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._tls = ssl.create_default_context(cafile=ca) if ca else None
+        self._tls = tls
         self._credentials, self._room, self._timeout = credentials, room, timeout
         self._name = uuid.uuid4().hex
         self._session: Any = None
@@ -309,7 +309,8 @@ class Trial:
         except UnauthorizedError as error:
             raise FailedError(str(error), hints.KEY) from error
         except PublishError as error:
-            raise FailedError(str(error), "See the gateway's log.") from error
+            hint = hints.certificate(error) or "See the gateway's log."
+            raise FailedError(str(error), hint) from error
         try:
             deadline = Deadline(self._timeout)
             while self._page.next(deadline.left).data != trigger.data:
