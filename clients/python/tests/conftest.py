@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import json
 import shutil
+import socket
 import threading
 
 import pytest
@@ -126,3 +127,15 @@ def certificate(tmp_path_factory):
     if not shutil.which("openssl"):
         pytest.skip("needs openssl")
     return tls.certificate(tmp_path_factory.mktemp("tls") / "cert.pem")
+
+
+@pytest.fixture
+def black_hole():
+    """An address that swallows connections: SYNs are lost, as the queue of those before is full."""
+    with contextlib.ExitStack() as stack:
+        hole = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=1))
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(hole.getsockname())
+        yield hole.getsockname()

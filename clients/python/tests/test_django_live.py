@@ -275,6 +275,16 @@ class TestOutage:
         # Once in a first call whose time was up, and twice in the one that opened the circuit.
         assert publisher().counts.retried <= 3
 
+    def test_an_address_that_swallows_leaves_time_for_another_attempt(
+        self, black_hole, settings, caplog
+    ):
+        url = f"http://127.0.0.1:{black_hole[1]}"
+        settings.HIGH_TEMPLAR = {"ON_ERROR": "log", "URL": url, "TIMEOUT": 1.0}
+        publish(OrderRoom(customer=1), 1)
+        assert publisher().counts.failed == 1
+        assert publisher().counts.retried >= 1
+        assert "cannot reach the gateway" in caplog.text
+
 
 def publish_again(anna):
     publish(OrderRoom(customer=anna.pk), "after")

@@ -334,11 +334,6 @@ class TestImmediate:
             assert wire.requests == [published(1)]
         assert caught[0].filename == __file__
 
-    def test_by_its_old_name(self, wire):
-        with pytest.warns(DeprecationWarning, match="publish_now"):
-            publish(NEWS, 1, immediate=True)
-        assert wire.requests == [published(1)]
-
     def test_is_fine_without(self, wire):
         with warnings.catch_warnings():
             warnings.simplefilter("error")

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -123,23 +124,35 @@ def test_a_black_hole():
     assert "does not react" in str(found[-1])
 
 
-def test_an_address_that_swallows_leaves_time_for_the_next(gateway, monkeypatch):
+def resolve_to(monkeypatch, *addresses):
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
+
+
+def test_an_address_that_swallows_leaves_time_for_the_next(gateway, black_hole, monkeypatch):
     port = int(gateway.internal_url.rpartition(":")[2])
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as hole:
-        full = []
-        # Until the queue of connections that nobody accepts is full: from then on SYNs are lost.
-        for _ in range(4):
-            sock = socket.socket()
-            sock.setblocking(False)
-            sock.connect_ex(hole.getsockname())
-            full.append(sock)
-        kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
-        found = [(*kind, hole.getsockname())] * 3 + [(*kind, ("127.0.0.1", port))]
-        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: found)
-        url = f"http://localhost:{port}"
-        assert Publisher(url, api_key="key", timeout=20, connect_timeout=4).publish(NEWS, 1)
-        for sock in full:
-            sock.close()
+    resolve_to(monkeypatch, *[black_hole] * 3, ("127.0.0.1", port))
+    url = f"http://localhost:{port}"
+    assert Publisher(url, api_key="key", timeout=20, connect_timeout=4).publish(NEWS, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "most"),
+    [
+        # The timeout is for all of them and all attempts, not for each.
+        ({"timeout": 1, "connect_timeout": 30}, 2.5),
+        # Two attempts, and the pause between them.
+        ({"timeout": 30, "connect_timeout": 0.5, "attempts": 2}, 2.5),
+    ],
+    ids=["timeout", "connect_timeout"],
+)
+def test_four_addresses_that_swallow_keep_the_deadline(black_hole, monkeypatch, options, most):
+    resolve_to(monkeypatch, *[black_hole] * 4)
+    publisher = Publisher("http://black-hole.example:8002", **options)
+    begun = time.monotonic()
+    with pytest.raises(UnavailableError, match=r"cannot reach the gateway .* timed out"):
+        publisher.publish(NEWS, 1)
+    assert 0.9 < time.monotonic() - begun < most
 
 
 def test_a_name_server_that_is_silent(monkeypatch):

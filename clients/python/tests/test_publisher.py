@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 import threading
+from inspect import signature
 
 import pytest
 
@@ -14,6 +15,7 @@ from high_templar import AsyncPublisher
 from high_templar import InvalidTriggerError
 from high_templar import Publisher
 from high_templar import PublishError
+from high_templar import Receipt
 from high_templar import RefusedError
 from high_templar import Trigger
 from high_templar import UnauthorizedError
@@ -327,6 +329,30 @@ def test_variables_say_where_to(gateway, monkeypatch):
     monkeypatch.setenv("HIGH_TEMPLAR_URL", gateway.internal_url)
     monkeypatch.setenv("HIGH_TEMPLAR_API_KEY", "key")
     assert Publisher().publish(NEWS, 1).position
+
+
+def test_the_modules_publisher_takes_a_transport(monkeypatch):
+    class Noted:
+        name = "noted"
+        sent: list = []  # noqa: RUF012
+
+        def send(self, triggers, deadline):
+            self.sent += [trigger.data for trigger in triggers]
+            return [Receipt(trigger.id, len(self.sent)) for trigger in triggers]
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(high_templar, "_default", None)
+    high_templar.configure(transport=Noted())
+    assert high_templar.publish(NEWS, 1).position == 1
+    assert asyncio.run(high_templar.apublish(NEWS, 2)).position == 2
+    assert Noted.sent == [1, 2]
+
+
+@pytest.mark.parametrize("made", [high_templar.configure, AsyncPublisher])
+def test_all_of_them_take_what_a_publisher_takes(made):
+    assert signature(made).parameters.keys() == signature(Publisher).parameters.keys()
 
 
 def test_threads_share_it(gateway, publisher):

@@ -7,12 +7,17 @@ from typing import Any
 from high_templar import ANY
 from high_templar import AsyncPublisher
 from high_templar import Publisher
+from high_templar import PublishError
 from high_templar import Receipt
 from high_templar import Room
+from high_templar import Trigger
+from high_templar import apublish
 from high_templar import configure
 from high_templar import publish
 from high_templar.django import apublish as apublish_at_commit
+from high_templar.django import apublish_now
 from high_templar.django import publish as publish_at_commit
+from high_templar.django import publish_now
 
 
 class OrderRoom(Room, target="orders"):
@@ -25,6 +30,8 @@ every: OrderRoom = OrderRoom(customer=ANY)
 number: int = room.customer
 receipt: Receipt = publish([room, {"plain": 1}], {"id": 1})
 position: int | None = Publisher("http://127.0.0.1:8002").publish(room, 1).position
+logged: PublishError | None = Publisher(on_error="log").publish_all([Trigger(room, 1)])[0].error
+at_once: int | None = publish_now(room, 1).position
 publish_at_commit(room, {"id": 1}, using="other")
 
 OrderRoom(custmer=7)  # type: ignore[call-arg]
@@ -32,8 +39,15 @@ OrderRoom(customer="7")  # type: ignore[arg-type]
 publish("orders", 1)  # type: ignore[arg-type]
 print(room.custmer)  # type: ignore[attr-defined]
 configure("http://127.0.0.1:8002", timeuot=3)  # type: ignore[call-arg]
+configure("http://127.0.0.1:8002", transport="http")  # type: ignore[arg-type]
 AsyncPublisher("http://127.0.0.1:8002", on_error="rise")  # type: ignore[arg-type]
+Publisher("http://127.0.0.1:8002", on_eror="log")  # type: ignore[call-arg]
+publish_now(room, 1, using="other")  # type: ignore[call-arg]
 
 
 async def example() -> None:
+    position: int | None = (await apublish(room, 1)).position
+    position = (await AsyncPublisher(on_error="log").publish(room, 1)).position
+    position = (await apublish_now(room, position)).position
     await apublish_at_commit(room, 1, imediate=True)  # type: ignore[call-arg]
+    await apublish(room, 1, imediate=True)  # type: ignore[call-arg]

@@ -36,6 +36,7 @@ from high_templar.publisher import Publisher
 from high_templar.room import ANY
 from high_templar.room import Room
 from high_templar.transport import Receipt
+from high_templar.transport import Transport
 from high_templar.trigger import Rooms
 from high_templar.trigger import Trigger
 
@@ -82,6 +83,7 @@ def configure(
     encoder: type[json.JSONEncoder] | None = None,
     exchange: str = "hightemplar",
     ssl_context: ssl.SSLContext | None = None,
+    transport: Transport | None = None,
 ) -> None:
     """Configures where `publish` and `apublish` send to; takes what a `Publisher` takes."""
     global _default  # noqa: PLW0603 # the one place of the module's publisher
@@ -95,6 +97,7 @@ def configure(
         encoder=encoder,
         exchange=exchange,
         ssl_context=ssl_context,
+        transport=transport,
     )
 
 

@@ -71,7 +71,8 @@ class Publisher:
     ``unix:/run/high-templar.sock``) or a RabbitMQ (``amqp://…``, ``amqps://…``; needs
     ``high-templar[rabbitmq]``). Without it the variable ``HIGH_TEMPLAR_URL`` counts, else
     `DEFAULT_URL`. ``api_key`` is the gateway's ``internal.api_key``; without it the variable
-    ``HIGH_TEMPLAR_API_KEY`` counts. ``ssl_context`` is for ``https://`` with a private CA.
+    ``HIGH_TEMPLAR_API_KEY`` counts. ``ssl_context`` is for ``https://`` with a private CA; without
+    it the variable ``SSL_CERT_FILE`` may name one.
 
     ``timeout`` bounds a call in seconds: resolving the host name, connecting, all ``attempts`` and
     the pauses between them. A call of more than 1,000 triggers is several requests, each with a

@@ -46,14 +46,10 @@ def publish(
     error of the logger ``high_templar``, or raised with ``HIGH_TEMPLAR["ON_ERROR"] = "raise"``.
 
     A trigger with an ``id`` of its own is never merged. ``immediate`` is the old name of
-    `publish_now`.
+    `publish_now`, deprecated since 4.1; it works through 4.x.
     """
     if immediate:
-        warnings.warn(
-            "publish(immediate=True) is deprecated: use publish_now().",
-            DeprecationWarning,
-            stacklevel=2,
-        )
+        _warn_of_old_name("publish")
         _publish_now(rooms, data, id, "with immediate=True")
         return
     trigger = _trigger(rooms, data, id)
@@ -87,7 +83,12 @@ async def apublish(
 
     Runs where Django runs the ORM for coroutines, so that it sees the same transaction.
     """
-    await sync_to_async(publish)(rooms, data, using=using, id=id, immediate=immediate)
+    if immediate:
+        # Here: in the other thread nothing knows who called.
+        _warn_of_old_name("apublish")
+        await sync_to_async(_publish_now)(rooms, data, id, "with immediate=True")
+        return
+    await sync_to_async(publish)(rooms, data, using=using, id=id)
 
 
 async def apublish_now(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt:  # noqa: A002
@@ -109,6 +110,12 @@ def _publish_now(rooms: Rooms, data: Any, id: str | None, how: str) -> Receipt: 
     for outbox in outboxes():
         outbox.send()
     return send([trigger])[0]
+
+
+def _warn_of_old_name(name: str) -> None:
+    warnings.warn(
+        f"{name}(immediate=True) is deprecated: use {name}_now().", DeprecationWarning, stacklevel=3
+    )
 
 
 def _alias(using: str | Model | None) -> str:

@@ -59,7 +59,7 @@ def grants_for_user(source: F) -> F:
 
 
 def rooms_for_user(source: F) -> F:
-    """The old name of `grants_for_user`, deprecated since 4.1."""
+    """The old name of `grants_for_user`, deprecated since 4.1; it works through 4.x."""
     warnings.warn(
         "rooms_for_user is deprecated: use grants_for_user.", DeprecationWarning, stacklevel=2
     )

@@ -46,7 +46,8 @@ def publisher() -> Publisher:
         wanted.url,
         api_key=wanted.api_key,
         timeout=wanted.timeout,
-        connect_timeout=wanted.timeout,
+        # The other half is for another attempt, where an address does not answer at all.
+        connect_timeout=wanted.timeout / 2,
         attempts=wanted.attempts,
         on_error=wanted.on_error,
         encoder=wanted.encoder_class,

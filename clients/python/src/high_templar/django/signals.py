@@ -44,10 +44,13 @@ connection_closed = Signal()
 """One of a user's connections ended."""
 
 user_online = _OldSignal("user_online", "connection_opened and connection_alive")
-"""The old name of `connection_opened` and `connection_alive` together, deprecated since 4.1."""
+"""The old name of `connection_opened` and `connection_alive` together, deprecated since 4.1.
+
+It works through 4.x.
+"""
 
 user_offline = _OldSignal("user_offline", "connection_closed")
-"""The old name of `connection_closed`, deprecated since 4.1."""
+"""The old name of `connection_closed`, deprecated since 4.1; it works through 4.x."""
 
 BY_EVENT = {
     "connect": (connection_opened, user_online),
