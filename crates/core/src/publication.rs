@@ -1,38 +1,42 @@
-//! What the dispatcher made of a trigger.
+//! What the dispatcher makes of a trigger.
 
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use ht_frame::Deflater;
-use ht_proto::room::Room;
-use ht_proto::server;
+use ht_proto::{room::Room, server};
 
 use crate::body::Body;
 use crate::stats::Stats;
 
-/// A trigger with its place in the order, encoded once for all its receivers.
+/// A trigger with its position in the order of the node.
+///
+/// All shards share it. Nothing is encoded before a shard finds a subscriber: the first shard that
+/// needs the message makes it, at most once per process, plain and compressed.
 #[derive(Debug)]
 pub struct Publication {
-    /// Its place in the node's order: 1 for the first since the node started.
+    /// Its position: 1 for the first since the node started.
     pub position: u64,
     /// The rooms it is for.
     pub rooms: Vec<Room>,
+    /// The JSON text of its data, as the API sent it.
+    data: Bytes,
     /// Its message but for the end, which differs between subscriptions.
-    pub head: Body,
-    /// The head, compressed; none where that is no gain. Made by the first shard that needs it:
-    /// the publication is the one thing that all shards share, so one run of deflate serves every
-    /// client of the process. A shard that comes meanwhile waits, which is shorter than doing the
-    /// same.
+    head: OnceLock<Body>,
+    /// The head, compressed; none where that is no gain. A shard that needs it while another one
+    /// compresses it waits, which is shorter than doing the same.
     deflated: OnceLock<Option<Body>>,
 }
 
 impl Publication {
-    /// Encodes the JSON text `data` for `rooms`.
+    /// The JSON text `data` for `rooms`.
     #[must_use]
-    pub fn new(position: u64, rooms: Vec<Room>, data: &[u8]) -> Self {
+    pub fn new(position: u64, rooms: Vec<Room>, data: Bytes) -> Self {
         Self {
             position,
             rooms,
-            head: server::publish_head(data).into_boxed_slice().into(),
+            data,
+            head: OnceLock::new(),
             deflated: OnceLock::new(),
         }
     }
@@ -43,16 +47,43 @@ impl Publication {
         Self { position, ..self }
     }
 
+    /// Length of its data, in bytes.
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Length of its head, in bytes.
+    pub(crate) fn head_len(&self) -> usize {
+        server::publish_head_len(self.data.len())
+    }
+
+    /// Its message but for the end.
+    #[inline]
+    pub(crate) fn head(&self) -> &Body {
+        self.head.get_or_init(|| {
+            let head = server::publish_head(&self.data);
+            head.into_boxed_slice().into()
+        })
+    }
+
     /// The head compressed, if that makes it smaller. Counts the one run of `deflater`.
     pub(crate) fn deflated(&self, deflater: &mut Deflater, stats: &mut Stats) -> Option<&Body> {
         let deflated = self.deflated.get_or_init(|| {
-            let deflated = deflater.deflate(&self.head);
-            let len = deflated.as_ref().map_or(self.head.len(), |head| head.len());
+            let head = self.head();
+            let deflated = deflater.deflate(head);
+            let len = deflated.as_ref().map_or(head.len(), |head| head.len());
             stats.deflated += 1;
-            stats.deflate_bytes_in += self.head.len() as u64;
+            stats.deflate_bytes_in += head.len() as u64;
             stats.deflate_bytes_out += len as u64;
             deflated.map(Body::from)
         });
         deflated.as_ref()
+    }
+
+    /// Whether its message was made.
+    #[cfg(test)]
+    pub(crate) fn is_encoded(&self) -> bool {
+        self.head.get().is_some()
     }
 }

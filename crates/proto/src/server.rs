@@ -62,10 +62,17 @@ pub fn put_error(
 /// What every subscriber gets of a publication alike; [`publish_tail`] ends it.
 #[must_use]
 pub fn publish_head(data: &[u8]) -> Vec<u8> {
-    const START: &[u8] = br#"{"type": "publish", "data": "#;
-    const END: &[u8] = br#", "requestId": "#;
-    [START, data, END].concat()
+    [PUBLISH_START, data, PUBLISH_END].concat()
 }
+
+/// Length of the [`publish_head`] of `data` bytes, in bytes.
+#[must_use]
+pub const fn publish_head_len(data: usize) -> usize {
+    PUBLISH_START.len() + data + PUBLISH_END.len()
+}
+
+const PUBLISH_START: &[u8] = br#"{"type": "publish", "data": "#;
+const PUBLISH_END: &[u8] = br#", "requestId": "#;
 
 /// The end of a publish message: what differs between subscriptions.
 #[must_use]
@@ -186,7 +193,9 @@ mod tests {
     #[test]
     fn a_publication_is_head_and_tail() {
         let tail = publish_tail("\"a\"");
-        let frame = [publish_head(b"{\"z\": 1.0}"), tail.clone().into()].concat();
+        let head = publish_head(b"{\"z\": 1.0}");
+        assert_eq!(head.len(), publish_head_len(b"{\"z\": 1.0}".len()));
+        let frame = [head, tail.clone().into()].concat();
         assert_eq!(
             frame,
             br#"{"type": "publish", "data": {"z": 1.0}, "requestId": "a"}"#

@@ -1,4 +1,4 @@
-//! The one door to the shards: it orders, numbers and encodes what is published.
+//! The one door to the shards: it orders and numbers what is published.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -45,7 +45,6 @@ impl Dispatcher {
 
     async fn place(&self, triggers: Vec<Trigger>) -> Vec<Place> {
         self.back_pressure(&triggers).await;
-        // Encoded before it is their turn: that is most of the work.
         let mut triggers: Vec<_> = triggers.into_iter().map(Placing::new).collect();
         let mut order = self.order.lock().await;
         // Nothing waits after that, so that a caller who is cancelled leaves either no trace or all
@@ -204,7 +203,7 @@ impl Placing {
     fn new(trigger: Trigger) -> Self {
         Self {
             id: trigger.id,
-            publication: Publication::new(0, trigger.rooms, &trigger.data),
+            publication: Publication::new(0, trigger.rooms, trigger.data),
         }
     }
 }

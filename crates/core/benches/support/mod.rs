@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ht_core::Hasher;
 use ht_core::grant::GrantSet;
 use ht_core::index::Matching;
@@ -156,7 +157,7 @@ pub fn data(bytes: usize) -> Vec<u8> {
 /// A batch of one publication.
 pub fn publication(rooms: &[&str], data: &[u8]) -> Arc<[Publication]> {
     let rooms = rooms.iter().map(|text| room(text)).collect();
-    [Publication::new(1, rooms, data)].into()
+    [Publication::new(1, rooms, Bytes::copy_from_slice(data))].into()
 }
 
 /// A room.

@@ -196,7 +196,7 @@ impl<P: Peer> Shard<P> {
                         }
                     });
                     if hits.len() > hits_before {
-                        fan_out.bytes += publication.head.len();
+                        fan_out.bytes += publication.head_len();
                     }
                     if !fan_out.cursor.is_idle() {
                         continue;
@@ -264,9 +264,9 @@ impl<P: Peer> Shard<P> {
             {
                 writer.put(frame.parts(), head)
             } else {
-                let len = publication.head.len() + tail.len();
-                let header = FrameHeader::new(Opcode::Text, len);
-                writer.put([&header, &publication.head, tail], &publication.head)
+                let head = publication.head();
+                let header = FrameHeader::new(Opcode::Text, head.len() + tail.len());
+                writer.put([&header, head, tail], head)
             };
             at = hit.next;
         }

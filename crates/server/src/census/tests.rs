@@ -15,7 +15,7 @@ fn room(text: &str) -> Room {
 /// The shards, of `shards`, that a trigger for these rooms is handed to.
 fn concerned(census: &Census, shards: usize, rooms: &[&str]) -> Vec<usize> {
     let rooms = rooms.iter().map(|text| room(text)).collect();
-    let set = census.placed(&[Publication::new(1, rooms, b"0")]);
+    let set = census.placed(&[Publication::new(1, rooms, "0".into())]);
     (0..shards).filter(|&shard| set.contains(shard)).collect()
 }
 
@@ -122,7 +122,7 @@ fn check_cut(opens: &str, names: &str) {
         let publisher = scope.spawn(|| {
             let mut handed = HashSet::new();
             for position in 1..=POSITIONS {
-                let batch = [Publication::new(position, rooms.clone(), b"0")];
+                let batch = [Publication::new(position, rooms.clone(), "0".into())];
                 if census.placed(&batch).contains(0) {
                     handed.insert(position);
                 }

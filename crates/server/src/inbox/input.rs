@@ -55,7 +55,7 @@ impl Batch {
     pub(crate) fn new(publications: Vec<Publication>) -> Self {
         let charge = |publication: &Publication| {
             let rooms = publication.rooms.iter().map(|room| room.size());
-            PUBLICATION_BYTES + publication.head.len() + rooms.sum::<usize>()
+            PUBLICATION_BYTES + publication.data_len() + rooms.sum::<usize>()
         };
         Self {
             bytes: publications.iter().map(charge).sum(),

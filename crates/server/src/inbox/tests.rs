@@ -25,7 +25,7 @@ fn batch(position: u64) -> Batch {
     Batch::new(vec![Publication::new(
         position,
         vec![room],
-        data.as_bytes(),
+        data.into(),
     )])
 }
 

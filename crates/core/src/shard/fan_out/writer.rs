@@ -43,7 +43,7 @@ impl<P: Peer> Writer<'_, P> {
         sizes: RangeInclusive<usize>,
         deflater: &mut Deflater,
     ) -> Option<&'p Body> {
-        let (agreed, len) = (self.connection.deflate?, publication.head.len());
+        let (agreed, len) = (self.connection.deflate?, publication.head_len());
         if !sizes.contains(&len) || !agreed.may_compress(len + tail.len()) {
             return None;
         }

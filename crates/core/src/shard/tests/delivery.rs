@@ -1,9 +1,12 @@
 //! From a batch of publications to one write per connection.
 
+use std::sync::Arc;
+
 use ht_frame::Opcode;
 use ht_proto::close::Close;
 
 use super::kit::*;
+use crate::publication::Publication;
 
 const A: &str = r#"{"a":1}"#;
 const B: &str = r#"{"b":1}"#;
@@ -60,6 +63,19 @@ fn nobody_else_hears_and_unknown_rooms_are_nothing() {
     world.deliver();
     assert!(client.hears().is_empty() && other.hears().is_empty());
     assert_eq!(world.stats().deliveries, 0);
+}
+
+#[test]
+fn a_publication_is_encoded_when_it_has_a_subscriber_and_not_before() {
+    let mut world = World::new();
+    let mut client = world.open(BOTH);
+    world.subscribe(&mut client, A, "1");
+    let batch = world.batch(&[(&[B], "1"), (&[A], "2")]);
+    world.shard.publish(Arc::clone(&batch));
+    world.deliver();
+    assert_eq!(client.hears(), [publish("2", "1")]);
+    let encoded = batch.iter().map(Publication::is_encoded);
+    assert_eq!(encoded.collect::<Vec<_>>(), [false, true]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use ht_frame::{
     DecodeOptions, Decoder, DeflatedFrame, Event, Inflater, Input, Opcode, PerMessageDeflate, Role,
     put_masked_frame,
@@ -286,7 +287,7 @@ impl World {
         let batch = triggers.iter().map(|(rooms, data)| {
             self.outside.position += 1;
             let rooms = rooms.iter().map(|text| room(text)).collect();
-            Publication::new(self.outside.position, rooms, data.as_bytes())
+            Publication::new(self.outside.position, rooms, Bytes::copy_from_slice(data.as_bytes()))
         });
         let batch: Vec<_> = batch.collect();
         batch.into()
