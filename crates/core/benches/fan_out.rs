@@ -14,6 +14,7 @@ use criterion::Criterion;
 use criterion::Throughput;
 use criterion::criterion_group;
 use criterion::criterion_main;
+use ht_core::world::Turn;
 use support::Nothing;
 use support::data;
 use support::grants;
@@ -44,7 +45,7 @@ fn broadcast(criterion: &mut Criterion) {
         }
         let batch = publication(&[ROOM], &data(bytes));
         shard.publish(batch.clone());
-        shard.fan_out(usize::MAX, 0, &mut Nothing);
+        shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
         assert_eq!(shard.stats().deliveries, subscribers as u64);
         group.throughput(Throughput::Elements(subscribers as u64 * burst));
         group.bench_function(
@@ -52,7 +53,7 @@ fn broadcast(criterion: &mut Criterion) {
             |bencher| {
                 bencher.iter(|| {
                     (0..burst).for_each(|_| shard.publish(batch.clone()));
-                    shard.fan_out(usize::MAX, 0, &mut Nothing);
+                    shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
                 });
             },
         );
@@ -88,7 +89,7 @@ fn compressed(criterion: &mut Criterion) {
                 subscribe(&mut shard, id, ROOM, n);
             }
             shard.publish(publication(&[ROOM], &data));
-            shard.fan_out(usize::MAX, 0, &mut Nothing);
+            shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
             assert_eq!(shard.stats().deliveries, SUBSCRIBERS as u64);
             assert_eq!(shard.stats().deflated, u64::from(deflated));
             let name = format!("{name}, {bytes} bytes");
@@ -98,7 +99,7 @@ fn compressed(criterion: &mut Criterion) {
                     || publication(&[ROOM], &data),
                     |batch| {
                         shard.publish(batch);
-                        shard.fan_out(usize::MAX, 0, &mut Nothing);
+                        shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
                     },
                     BatchSize::SmallInput,
                 );
@@ -127,7 +128,7 @@ fn unicast(criterion: &mut Criterion) {
     group.bench_function("one of 5,000 rooms", |bencher| {
         bencher.iter(|| {
             shard.publish(turn.next().expect("a cycle").clone());
-            shard.fan_out(usize::MAX, 0, &mut Nothing);
+            shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
         });
     });
     group.finish();
@@ -150,7 +151,7 @@ fn sessions(criterion: &mut Criterion) {
     group.bench_function("open and end", |bencher| {
         bencher.iter(|| {
             let id = open(&mut shard, &grants);
-            shard.gone(id, 0, &mut Nothing);
+            shard.gone(id, &mut Turn::new(0, &mut Nothing));
         });
     });
     // Ten thousand clients that connect, subscribe and end at once.
@@ -165,7 +166,7 @@ fn sessions(criterion: &mut Criterion) {
                     subscribe(&mut shard, id, ROOM, n);
                 }
                 for id in ids {
-                    shard.gone(id, 0, &mut Nothing);
+                    shard.gone(id, &mut Turn::new(0, &mut Nothing));
                 }
                 spent += start.elapsed();
             }

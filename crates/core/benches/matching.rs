@@ -13,6 +13,7 @@ use criterion::criterion_group;
 use criterion::criterion_main;
 use ht_core::Hasher;
 use ht_core::grant::GrantSet;
+use ht_core::world::Turn;
 use ht_proto::grant::GrantList;
 use support::Nothing;
 use support::grants;
@@ -85,12 +86,12 @@ fn subscriptions(criterion: &mut Criterion) {
         let batch = publication(&[trigger], b"{}");
         let before = shard.stats().deliveries;
         shard.publish(batch.clone());
-        shard.fan_out(usize::MAX, 0, &mut Nothing);
+        shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
         println!("{name}: {} deliveries", shard.stats().deliveries - before);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 shard.publish(batch.clone());
-                shard.fan_out(usize::MAX, 0, &mut Nothing);
+                shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
             });
         });
     }

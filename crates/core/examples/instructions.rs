@@ -11,6 +11,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use ht_core::shard::Shard;
+use ht_core::world::Turn;
 use support::Nothing;
 use support::Sink;
 use support::data;
@@ -71,7 +72,7 @@ fn fan_out() -> u64 {
     counted(&mut || {
         for _ in 0..BROADCASTS {
             shard.publish(batch.clone());
-            shard.fan_out(usize::MAX, 0, &mut Nothing);
+            shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
         }
     });
     assert_eq!(shard.stats().deliveries, (AUDIENCE * BROADCASTS) as u64);
@@ -88,7 +89,7 @@ fn unicast() -> u64 {
     counted(&mut || {
         for batch in &batches {
             shard.publish(batch.clone());
-            shard.fan_out(usize::MAX, 0, &mut Nothing);
+            shard.fan_out(usize::MAX, &mut Turn::new(0, &mut Nothing));
         }
     });
     assert_eq!(shard.stats().deliveries, UNICASTS as u64);
@@ -116,7 +117,7 @@ fn messages() -> u64 {
         .collect();
     counted(&mut || {
         for bytes in &mut said {
-            shard.receive(id, bytes, 0, &mut Nothing);
+            shard.receive(id, bytes, &mut Turn::new(0, &mut Nothing));
         }
     });
     let stats = shard.stats();

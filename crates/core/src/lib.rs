@@ -16,6 +16,7 @@ pub mod refusal;
 pub mod registry;
 pub mod shard;
 pub mod stats;
+pub mod world;
 
 /// Plays the operations that these bytes choose against the model of the tests, and panics where
 /// the two differ. For the fuzzer.

@@ -1,12 +1,6 @@
-//! What a shard needs of the world around it.
+//! The other end of a connection, and how a connection ends.
 
 use std::io::IoSlice;
-
-use ht_proto::room::Room;
-use ht_proto::server::Status;
-use uuid::Uuid;
-
-use crate::stats::Stats;
 
 /// The other end of a connection: a socket, or a sink in tests and benchmarks.
 pub trait Peer {
@@ -103,63 +97,4 @@ impl Eviction {
             Self::InflatedBytesPerSecond => "inflated_bytes_per_second",
         }
     }
-}
-
-/// A bound of memory is exceeded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Over {
-    /// The bound.
-    pub reason: Eviction,
-    /// What all connections of the address hold, in bytes; zero where that is not known.
-    pub address: usize,
-}
-
-/// What a shard causes outside of itself. Calls come in the order of the things they tell, and
-/// before any byte that is sent because of them.
-pub trait Effects<P> {
-    /// Something a hook may want to know.
-    fn moment(&mut self, moment: Moment, peer: &mut P, now: u64);
-
-    /// Whose connection it is: a number that is equal for all connections of one user, or of one
-    /// address where users are not known. Asked when a subscription has `*`, so that no client takes
-    /// more than its share.
-    fn client(&mut self, peer: &P) -> u64;
-
-    /// A room got its first subscriber in this shard. Answers the last position that was given
-    /// before others knew of it: the room hears what comes after that position, and nothing
-    /// older that is still on its way.
-    fn room_opened(&mut self, room: &Room) -> u64;
-
-    /// A room lost its last subscriber in this shard.
-    fn room_closed(&mut self, room: &Room);
-
-    /// The totals of the whole node; `own` are this shard's, newer than any published before.
-    fn status(&mut self, own: &Stats) -> Status;
-
-    /// A connection holds `bytes` more of memory. Returns what all of its address hold then, zero
-    /// where that is not known.
-    ///
-    /// # Errors
-    /// Where its address or its user exceeds its bound. The bytes are held all the same, until
-    /// they are released.
-    fn hold(&mut self, _peer: &P, _bytes: usize) -> Result<usize, Over> {
-        Ok(0)
-    }
-
-    /// A connection holds `bytes` less of memory than [`Self::hold`] noted. Returns what all of
-    /// its address hold then, zero where that is not known.
-    fn release(&mut self, _peer: &P, _bytes: usize) -> usize {
-        0
-    }
-
-    /// Whether [`Self::room_refused`] logs anything now. Explanations are not made for nobody.
-    fn logs_refused_rooms(&self) -> bool {
-        false
-    }
-
-    /// A connection asked for a room that none of its grants permits; `reason` says what differs.
-    fn room_refused(&mut self, _connection: Uuid, _peer: &P, _reason: &str) {}
-
-    /// A connection was evicted.
-    fn evicted(&mut self, connection: Uuid, peer: &P, reason: Eviction);
 }

@@ -28,7 +28,7 @@ use crate::connection::{Connection, State, Waiting};
 use crate::connections::Connections;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
-use crate::peer::{Effects, Eviction, Moment, Peer};
+use crate::peer::{Eviction, Moment, Peer};
 use crate::registry::{ConnectionId, Registry};
 use crate::shard::behind::Behind;
 use crate::shard::ending::{CLOSING, Leaving};
@@ -36,6 +36,7 @@ use crate::shard::fan_out::FanOut;
 use crate::shard::gap::Gaps;
 use crate::stats::Stats;
 use crate::timer::Queue;
+use crate::world::{Turn, World};
 
 pub use crate::shard::gap::Wave;
 pub use crate::shard::settings::{Compression, KeepaliveSettings, Settings};
@@ -191,8 +192,7 @@ impl<P: Peer> Shard<P> {
         &mut self,
         peer: P,
         welcome: Welcome,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> ConnectionId {
         let id = self.next_id();
         let message = welcome.message.clone();
@@ -208,57 +208,61 @@ impl<P: Peer> Shard<P> {
             self.stats.admitted += 1;
             self.stats.connections += 1;
             self.gaps.opened(id.index());
-            self.idle.push(&mut self.connections, id.0, now);
-            self.keepalive.enter(id.0, now);
-            self.charge_peer(id, effects);
-            effects.moment(Moment::Connect, &mut self.connections[id.index()].peer, now);
+            self.idle.push(&mut self.connections, id.0, turn.now);
+            self.keepalive.enter(id.0, turn.now);
+            self.charge_peer(id, turn);
+            turn.world.moment(
+                Moment::Connect,
+                &mut self.connections[id.index()].peer,
+                turn.now,
+            );
         } else {
             self.stats.refused += 1;
-            self.refused.push(&mut self.connections, id.0, now);
+            self.refused.push(&mut self.connections, id.0, turn.now);
         }
         // Never compressed, as no answer is: they are small, and different for every connection.
         let mut scratch = std::mem::take(&mut self.scratch);
         ht_frame::put_frame(&mut scratch, Opcode::Text, &message);
-        self.send(id, &scratch, now, effects);
+        self.send(id, &scratch, turn);
         self.recycle(scratch);
         if let Some(close) = at_once {
-            self.leave(id, close, now, effects);
+            self.leave(id, close, turn);
         }
         id
     }
 
     /// The connection is broken or was ended by its peer: forget it.
-    pub fn gone(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+    pub fn gone(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         if self.connections.contains(id.index()) {
-            self.remove(id, now, effects);
+            self.remove(id, turn);
         }
     }
 
     /// Does what is due by now, or as much of it as may be done at once: then it is due again.
-    pub fn tick(&mut self, now: u64, effects: &mut impl Effects<P>) {
-        self.relieve(now, effects);
-        self.relieve_accounts(now, effects);
+    pub fn tick(&mut self, turn: &mut Turn<'_, impl World<P>>) {
+        self.relieve(turn);
+        self.relieve_accounts(turn);
         for _ in 0..TICK {
             if self.budget.is_spent() {
                 return;
             }
-            if let Some(id) = self.idle.expired(&mut self.connections, now) {
+            if let Some(id) = self.idle.expired(&mut self.connections, turn.now) {
                 self.stats.idle_timeouts += 1;
-                self.leave(ConnectionId(id), Close::IDLE, now, effects);
-            } else if let Some(id) = self.refused.expired(&mut self.connections, now)
+                self.leave(ConnectionId(id), Close::IDLE, turn);
+            } else if let Some(id) = self.refused.expired(&mut self.connections, turn.now)
                 && let State::Refused(close) = self.connections[id as usize].state
             {
-                self.close(ConnectionId(id), close, now, effects);
-            } else if let Some(id) = self.closing.expired(&mut self.connections, now) {
-                self.closed(ConnectionId(id), now, effects);
-            } else if let Some(id) = self.late(now) {
-                self.evict(ConnectionId(id), Eviction::OutboxAge, now, effects);
-            } else if let Some(id) = self.unfinished.expired(now) {
-                self.evict_holder(id, Eviction::MessageTimeout, now, effects);
-            } else if let Some(id) = self.keepalive.unanswered(now) {
-                self.give_up(ConnectionId(id), now, effects);
-            } else if let Some(id) = self.keepalive.silent(now) {
-                self.ask(ConnectionId(id), now, effects);
+                self.close(ConnectionId(id), close, turn);
+            } else if let Some(id) = self.closing.expired(&mut self.connections, turn.now) {
+                self.closed(ConnectionId(id), turn);
+            } else if let Some(id) = self.late(turn.now) {
+                self.evict(ConnectionId(id), Eviction::OutboxAge, turn);
+            } else if let Some(id) = self.unfinished.expired(turn.now) {
+                self.evict_holder(id, Eviction::MessageTimeout, turn);
+            } else if let Some(id) = self.keepalive.unanswered(turn.now) {
+                self.give_up(ConnectionId(id), turn);
+            } else if let Some(id) = self.keepalive.silent(turn.now) {
+                self.ask(ConnectionId(id), turn);
             } else {
                 return;
             }

@@ -5,6 +5,7 @@
 #[path = "../benches/support/mod.rs"]
 mod support;
 
+use ht_core::world::Turn;
 use support::grants;
 use support::open;
 use support::shard;
@@ -58,7 +59,7 @@ fn a_client_costs_little() {
     );
 
     for id in ids {
-        shard.gone(id, 0, &mut support::Nothing);
+        shard.gone(id, &mut Turn::new(0, &mut support::Nothing));
     }
     assert!(shard.is_empty());
     assert_eq!((shard.stats().rooms, shard.stats().subscriptions), (0, 0));

@@ -1,6 +1,7 @@
 //! Memory that the connections of an address and of a user hold, and its bounds.
 
-use ht_core::peer::{Eviction, Over};
+use ht_core::peer::Eviction;
+use ht_core::world::Over;
 
 use crate::node::Node;
 use crate::places::{Slot, Stage};

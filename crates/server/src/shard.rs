@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use ht_core::budget::Phase;
 use ht_core::registry::ConnectionId;
 use ht_core::shard::{Admission, Shard};
+use ht_core::world::Turn;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
@@ -146,11 +147,12 @@ impl ShardThread {
         self.shard.begin(Phase::Deliveries);
         self.take_inputs();
         let now = self.now();
-        self.shard.fan_out(WRITES, now, &mut self.outside);
+        self.shard
+            .fan_out(WRITES, &mut Turn::new(now, &mut self.outside));
         self.shard.begin(Phase::CleanUp);
-        self.shard.clean_up(now, &mut self.outside);
+        self.shard.clean_up(&mut Turn::new(now, &mut self.outside));
         self.shard.begin(Phase::Tick);
-        self.shard.tick(now, &mut self.outside);
+        self.shard.tick(&mut Turn::new(now, &mut self.outside));
     }
 
     /// Sleeps until something is due, or only looks where there is work.
@@ -209,7 +211,8 @@ impl ShardThread {
             peer.queued = false;
             if std::mem::take(&mut peer.writable) {
                 let now = self.now();
-                self.shard.writable(id, now, &mut self.outside);
+                self.shard
+                    .writable(id, &mut Turn::new(now, &mut self.outside));
             }
             self.read(id);
         }
@@ -219,7 +222,7 @@ impl ShardThread {
     fn resume(&mut self) {
         while self.shard.is_behind() && !self.shard.budget().is_spent() {
             let now = self.now();
-            if let Some(id) = self.shard.resume(now, &mut self.outside) {
+            if let Some(id) = self.shard.resume(&mut Turn::new(now, &mut self.outside)) {
                 self.queue(id);
             }
         }
@@ -243,7 +246,9 @@ impl ShardThread {
                     peer.unread = false;
                     return;
                 }
-                Ok(Some(0)) | Err(_) => return self.shard.gone(id, now, &mut self.outside),
+                Ok(Some(0)) | Err(_) => {
+                    return self.shard.gone(id, &mut Turn::new(now, &mut self.outside));
+                }
                 Ok(Some(len)) => {
                     peer.unread = len == READ || ended;
                     // What was published before the client wrote is delivered before it is answered.
@@ -251,7 +256,8 @@ impl ShardThread {
                         self.take_inputs();
                     }
                     let bytes = &mut self.buffer[..len];
-                    self.shard.receive(id, bytes, now, &mut self.outside);
+                    self.shard
+                        .receive(id, bytes, &mut Turn::new(now, &mut self.outside));
                     if self.shard.budget().is_spent() {
                         break;
                     }
@@ -301,7 +307,8 @@ impl ShardThread {
                 }
                 Input::Close { count, close } => {
                     let now = self.now();
-                    self.shard.close_some(count, close, now, &mut self.outside);
+                    self.shard
+                        .close_some(count, close, &mut Turn::new(now, &mut self.outside));
                 }
                 Input::CloseMissed {
                     number,
@@ -311,7 +318,9 @@ impl ShardThread {
                 } => {
                     let now = self.now();
                     let outside = &mut self.outside;
-                    let wave = self.shard.close_missed(number, count, close, now, outside);
+                    let wave =
+                        self.shard
+                            .close_missed(number, count, close, &mut Turn::new(now, outside));
                     // Nobody waits any more once the node drains.
                     let _ = done.send(wave);
                 }
@@ -324,8 +333,10 @@ impl ShardThread {
                     let now = self.now();
                     // Everything published is delivered before its connection is closed.
                     self.shard.begin_unlimited();
-                    self.shard.fan_out(usize::MAX, now, &mut self.outside);
-                    self.shard.close_all(close, now, &mut self.outside);
+                    self.shard
+                        .fan_out(usize::MAX, &mut Turn::new(now, &mut self.outside));
+                    self.shard
+                        .close_all(close, &mut Turn::new(now, &mut self.outside));
                 }
             }
         }
@@ -357,9 +368,12 @@ impl ShardThread {
                 .tell(welcome.id, &socket, "a connection is open");
         }
         self.shard.set_gap(self.outside.node.gaps.last());
-        let id = self.shard.open(socket, welcome, now, &mut self.outside);
+        let id = self
+            .shard
+            .open(socket, welcome, &mut Turn::new(now, &mut self.outside));
         if !early.is_empty() {
-            self.shard.receive(id, &mut early, now, &mut self.outside);
+            self.shard
+                .receive(id, &mut early, &mut Turn::new(now, &mut self.outside));
         }
     }
 

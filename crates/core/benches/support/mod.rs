@@ -9,7 +9,6 @@ use ht_core::Hasher;
 use ht_core::grant::GrantSet;
 use ht_core::index::Matching;
 use ht_core::limits::Limits;
-use ht_core::peer::Effects;
 use ht_core::peer::Eviction;
 use ht_core::peer::Moment;
 use ht_core::peer::Peer;
@@ -23,6 +22,7 @@ use ht_core::shard::Settings;
 use ht_core::shard::Shard;
 use ht_core::shard::Welcome;
 use ht_core::stats::Stats;
+use ht_core::world::{Turn, World};
 use ht_frame::Opcode;
 use ht_frame::PerMessageDeflate;
 use ht_frame::put_masked_frame;
@@ -52,7 +52,7 @@ impl Peer for Sink {
 #[derive(Debug)]
 pub struct Nothing;
 
-impl Effects<Sink> for Nothing {
+impl World<Sink> for Nothing {
     fn moment(&mut self, _: Moment, _: &mut Sink, _: u64) {}
     fn client(&mut self, _peer: &Sink) -> u64 {
         0
@@ -117,7 +117,7 @@ fn open_with(
         deflate,
         subprotocol: None,
     };
-    shard.open(Sink, welcome, 0, &mut Nothing)
+    shard.open(Sink, welcome, &mut Turn::new(0, &mut Nothing))
 }
 
 /// A client's text in a frame, masked.
@@ -129,7 +129,7 @@ pub fn frame(text: &str) -> Vec<u8> {
 
 /// Lets a client say a text.
 pub fn say(shard: &mut Shard<Sink>, id: ConnectionId, text: &str) {
-    shard.receive(id, &mut frame(text), 0, &mut Nothing);
+    shard.receive(id, &mut frame(text), &mut Turn::new(0, &mut Nothing));
 }
 
 /// The message that subscribes; the request id is a UUID's text, as clients send it.

@@ -4,33 +4,33 @@ use ht_frame::Opcode;
 use ht_proto::close::Close;
 
 use crate::connection::State;
-use crate::peer::Effects;
 use crate::peer::Peer;
 use crate::registry::ConnectionId;
 use crate::shard::Shard;
+use crate::world::{Turn, World};
 
 impl<P: Peer> Shard<P> {
     /// Asks a connection that was silent. One for which something waits is judged by whether it
     /// takes that: a question would only come after it.
-    pub(super) fn ask(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+    pub(super) fn ask(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         if self.connections[id.index()].waiting() > 0 {
-            return self.keepalive.heard(id.0, now);
+            return self.keepalive.heard(id.0, turn.now);
         }
-        self.keepalive.asked(id.0, now);
+        self.keepalive.asked(id.0, turn.now);
         let mut scratch = std::mem::take(&mut self.scratch);
         ht_frame::put_frame(&mut scratch, Opcode::Ping, &[]);
-        self.send(id, &scratch, now, effects);
+        self.send(id, &scratch, turn);
         self.recycle(scratch);
     }
 
     /// Closes a connection that did not answer, unless it may have had no chance to: while much
     /// waits for it, nothing is read.
-    pub(super) fn give_up(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+    pub(super) fn give_up(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         if self.connections[id.index()].waiting() > 0 {
-            return self.keepalive.heard(id.0, now);
+            return self.keepalive.heard(id.0, turn.now);
         }
         self.stats.no_pongs += 1;
-        self.leave(id, Close::NO_PONG, now, effects);
+        self.leave(id, Close::NO_PONG, turn);
     }
 
     /// Has every admitted connection asked from now on.

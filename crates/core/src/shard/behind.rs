@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::budget::cost;
 use crate::connection::State;
-use crate::peer::{Effects, Peer};
+use crate::peer::Peer;
 use crate::registry::ConnectionId;
 use crate::shard::Shard;
+use crate::world::{Turn, World};
 
 /// What a connection is charged for while bytes of it wait, in bytes: what a shard's thread reads
 /// at once.
@@ -44,11 +45,10 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         bytes: &mut [u8],
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
         self.budget.spend(cost::RECEIVE + cost::wire(bytes.len()));
-        if !self.listen(id, now, effects) {
+        if !self.listen(id, turn) {
             return;
         }
         let connection = &self.connections[id.index()];
@@ -61,7 +61,7 @@ impl<P: Peer> Shard<P> {
         }
         let connection = connection.id;
         let mut input = Input::new(bytes);
-        let (paused, anew) = self.converse(id, &mut input, None, now, effects);
+        let (paused, anew) = self.converse(id, &mut input, None, turn);
         let left = input.remaining();
         if paused.is_some() || left > 0 {
             self.keep_behind(
@@ -75,7 +75,7 @@ impl<P: Peer> Shard<P> {
                 },
             );
         }
-        self.settle(id, anew, now, effects);
+        self.settle(id, anew, turn);
     }
 
     /// Whether bytes of some connection wait to be processed.
@@ -86,7 +86,7 @@ impl<P: Peer> Shard<P> {
 
     /// Continues with the connection that has waited longest. Returns its id once everything that
     /// was read from it is processed: more may be read.
-    pub fn resume(&mut self, now: u64, effects: &mut impl Effects<P>) -> Option<ConnectionId> {
+    pub fn resume(&mut self, turn: &mut Turn<'_, impl World<P>>) -> Option<ConnectionId> {
         let mut behind = self.behind.pop_front()?;
         self.budget.spend(cost::RESUME);
         let id = behind.id;
@@ -94,11 +94,11 @@ impl<P: Peer> Shard<P> {
         connection
             .filter(|connection| connection.id == behind.connection)?
             .behind = false;
-        if !self.listen(id, now, effects) {
+        if !self.listen(id, turn) {
             return Some(id);
         }
         let mut input = Input::new(&mut behind.bytes[behind.done..]);
-        let (paused, anew) = self.converse(id, &mut input, behind.paused.take(), now, effects);
+        let (paused, anew) = self.converse(id, &mut input, behind.paused.take(), turn);
         let left = input.remaining();
         let is_done = paused.is_none() && left == 0;
         if !is_done {
@@ -106,7 +106,7 @@ impl<P: Peer> Shard<P> {
             behind.paused = paused;
             self.keep_behind(id, behind);
         }
-        self.settle(id, anew, now, effects);
+        self.settle(id, anew, turn);
         is_done.then_some(id)
     }
 
@@ -123,17 +123,17 @@ impl<P: Peer> Shard<P> {
 
     /// Delivers what was published before, as far as it is matched. Returns whether what the
     /// client sent has a meaning.
-    fn listen(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) -> bool {
+    fn listen(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) -> bool {
         // What was published before comes before what is answered now.
         self.gather_queued();
-        self.flush_connection(id, now, effects);
+        self.flush_connection(id, turn);
         let Some(connection) = self.connections.get(id.index()) else {
             return false;
         };
         if matches!(connection.state, State::Closing { deaf: true, .. }) {
             return false;
         }
-        self.keepalive.heard(id.0, now);
+        self.keepalive.heard(id.0, turn.now);
         true
     }
 }

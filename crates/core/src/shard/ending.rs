@@ -5,9 +5,10 @@ use ht_proto::close::Close;
 
 use crate::budget::cost;
 use crate::connection::{Pending, State};
-use crate::peer::{Effects, Moment, Peer};
+use crate::peer::{Moment, Peer};
 use crate::registry::{ConnectionId, Own};
 use crate::shard::Shard;
+use crate::world::{Turn, World};
 
 /// How long a peer has to answer our close frame, in ms.
 pub(super) const CLOSING: u64 = 3_000;
@@ -35,13 +36,7 @@ pub(super) struct Leaving {
 impl<P: Peer> Shard<P> {
     /// Closes up to `count` admitted connections, each after what was published to it; those first
     /// whose clients have been silent for longest. Fewer where the budget is spent, but one at least.
-    pub fn close_some(
-        &mut self,
-        count: usize,
-        close: Close,
-        now: u64,
-        effects: &mut impl Effects<P>,
-    ) {
+    pub fn close_some(&mut self, count: usize, close: Close, turn: &mut Turn<'_, impl World<P>>) {
         for closed in 0..count {
             if closed > 0 && self.budget.is_spent() {
                 return;
@@ -49,18 +44,18 @@ impl<P: Peer> Shard<P> {
             let Some(id) = self.idle.first() else {
                 return;
             };
-            self.leave(ConnectionId(id), close, now, effects);
+            self.leave(ConnectionId(id), close, turn);
         }
     }
 
     /// Closes every connection: the node goes. From now on it waits less for those that took all
     /// and do not answer.
-    pub fn close_all(&mut self, close: Close, now: u64, effects: &mut impl Effects<P>) {
+    pub fn close_all(&mut self, close: Close, turn: &mut Turn<'_, impl World<P>>) {
         self.closing.set_limit(LEAVING);
         let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
         for key in all {
             let id = ConnectionId(u32::try_from(key).expect("keys were given as u32"));
-            self.leave(id, close, now, effects);
+            self.leave(id, close, turn);
         }
     }
 
@@ -69,14 +64,13 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         close: Close,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
         self.gather_queued();
-        self.flush_connection(id, now, effects);
+        self.flush_connection(id, turn);
         let connection = self.connections.get(id.index());
         if connection.is_some_and(|known| !matches!(known.state, State::Closing { .. })) {
-            self.close(id, close, now, effects);
+            self.close(id, close, turn);
         }
     }
 
@@ -85,14 +79,13 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         close: Close,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
-        self.retire(id, false, now, effects);
+        self.retire(id, false, turn);
         let mut frame = Vec::new();
         let code = CloseCode(close.code());
         ht_frame::put_close(&mut frame, code, &close.reason());
-        self.send_close(id, frame, now, effects);
+        self.send_close(id, frame, turn);
     }
 
     /// Sends the close frame of a connection, which was just retired, or has it sent once all of
@@ -101,14 +94,13 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         frame: Vec<u8>,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
         let mut scratch = std::mem::take(&mut self.scratch);
         self.close_frame(id, frame, &mut scratch);
         if !scratch.is_empty() {
             self.budget.spend(cost::write(scratch.len()));
-            self.send(id, &scratch, now, effects);
+            self.send(id, &scratch, turn);
         }
         self.recycle(scratch);
     }
@@ -136,13 +128,13 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Drops subscriptions of connections that ended, round robin, until the budget is spent.
-    pub fn clean_up(&mut self, now: u64, effects: &mut impl Effects<P>) {
+    pub fn clean_up(&mut self, turn: &mut Turn<'_, impl World<P>>) {
         while !self.budget.is_spent()
             && let Some(mut leaving) = self.leaving.pop_front()
         {
-            self.drop_some(&mut leaving.own, DROPS_IN_TURN, effects);
+            self.drop_some(&mut leaving.own, DROPS_IN_TURN, turn);
             if leaving.own.is_empty() {
-                self.left(leaving, now, effects);
+                self.left(leaving, turn);
             } else {
                 self.leaving.push_back(leaving);
             }
@@ -150,12 +142,12 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Drops up to `count` subscriptions.
-    fn drop_some(&mut self, own: &mut Own, count: usize, effects: &mut impl Effects<P>) {
+    fn drop_some(&mut self, own: &mut Own, count: usize, turn: &mut Turn<'_, impl World<P>>) {
         for _ in 0..count {
             if self.budget.is_spent() {
                 break;
             }
-            let closed = |room: &_| effects.room_closed(room);
+            let closed = |room: &_| turn.world.room_closed(room);
             if !self.registry.drop_one(own, closed) {
                 break;
             }
@@ -165,7 +157,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// The last subscription of a connection is dropped.
-    fn left(&mut self, leaving: Leaving, now: u64, effects: &mut impl Effects<P>) {
+    fn left(&mut self, leaving: Leaving, turn: &mut Turn<'_, impl World<P>>) {
         let id = leaving.id;
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return self.connections.release(id.index());
@@ -173,7 +165,7 @@ impl<P: Peer> Shard<P> {
         connection.lingers = false;
         if !leaving.close.is_empty() {
             self.budget.spend(cost::write(leaving.close.len()));
-            self.send(id, &leaving.close, now, effects);
+            self.send(id, &leaving.close, turn);
         }
         self.shut_down_if_done(id);
     }
@@ -192,15 +184,15 @@ impl<P: Peer> Shard<P> {
 
     /// A connection that is being closed has had its time. While the node goes that is short, but
     /// one that has not taken all yet has as long as ever.
-    pub(super) fn closed(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+    pub(super) fn closed(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let connection = &self.connections[id.index()];
         match connection.state {
-            State::Closing { until, .. } if connection.waiting() > 0 && until > now => {
+            State::Closing { until, .. } if connection.waiting() > 0 && until > turn.now => {
                 self.closing.remove(&mut self.connections, id.0);
-                self.closing.push(&mut self.connections, id.0, now);
+                self.closing.push(&mut self.connections, id.0, turn.now);
             }
             State::Open(_) | State::Refused(_) | State::Closing { .. } => {
-                self.remove(id, now, effects);
+                self.remove(id, turn);
             }
         }
     }
@@ -220,18 +212,17 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         deaf: bool,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
-        self.deregister(id, now, effects);
-        let until = now + CLOSING;
+        self.deregister(id, turn);
+        let until = turn.now + CLOSING;
         self.connections[id.index()].state = State::Closing { deaf, until };
-        self.closing.push(&mut self.connections, id.0, now);
+        self.closing.push(&mut self.connections, id.0, turn.now);
     }
 
     /// Takes a connection out of its queue and, if it was admitted, out of the registry and the
     /// count.
-    fn deregister(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+    fn deregister(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         match self.connections[id.index()].state {
             State::Refused(_) => self.refused.remove(&mut self.connections, id.0),
             State::Closing { .. } => self.closing.remove(&mut self.connections, id.0),
@@ -245,8 +236,8 @@ impl<P: Peer> Shard<P> {
                 self.stats.connections -= 1;
                 self.budget.spend(cost::CLOSE);
                 let mut own = std::mem::take(&mut connection.own);
-                self.drop_some(&mut own, DROPS, effects);
-                self.uncharge_all(id, effects);
+                self.drop_some(&mut own, DROPS, turn);
+                self.uncharge_all(id, turn);
                 let connection = &mut self.connections[id.index()];
                 if !own.is_empty() {
                     connection.lingers = true;
@@ -256,17 +247,18 @@ impl<P: Peer> Shard<P> {
                         close: Vec::new(),
                     });
                 }
-                effects.moment(Moment::Disconnect, &mut connection.peer, now);
+                turn.world
+                    .moment(Moment::Disconnect, &mut connection.peer, turn.now);
             }
         }
     }
 
-    pub(super) fn remove(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
-        self.deregister(id, now, effects);
+    pub(super) fn remove(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
+        self.deregister(id, turn);
         self.unwatch(id);
-        self.uncharge_rest(id, effects);
+        self.uncharge_rest(id, turn);
         if self.connections[id.index()].unfinished {
-            self.note_unfinished(id, 0, false, now);
+            self.note_unfinished(id, 0, false, turn.now);
         }
         let connection = self.connections.take(id.index());
         if !connection.lingers {

@@ -17,12 +17,13 @@ use ht_frame::{DeflatedFrame, FrameHeader, Opcode};
 use crate::budget::cost;
 use crate::connection::{CLOSED, Pending};
 use crate::index::Cursor;
-use crate::peer::{Effects, Peer};
+use crate::peer::Peer;
 use crate::publication::Publication;
 use crate::registry::{ConnectionId, SubscriptionId};
 use crate::shard::fan_out::writer::Writer;
 use crate::shard::{Compression, Shard};
 use crate::timer::NONE;
+use crate::world::{Turn, World};
 
 /// Hits that are gathered before they are written.
 const HITS: usize = 64 << 10;
@@ -122,7 +123,7 @@ impl<P: Peer> Shard<P> {
     /// Delivers, until the budget is spent or about as much was done as `writes_max` writes of a small message are, so that
     /// the caller can look after other things in between. What cannot be parted goes beyond it:
     /// one room, with all that it meets, or all that one connection has to get.
-    pub fn fan_out(&mut self, writes_max: usize, now: u64, effects: &mut impl Effects<P>) {
+    pub fn fan_out(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) {
         let mut writes = 0;
         while writes < writes_max && self.has_fan_out() && !self.budget.is_spent() {
             writes += if self.fan_out.is_written() {
@@ -131,7 +132,7 @@ impl<P: Peer> Shard<P> {
             } else {
                 let id = self.fan_out.dirty[self.fan_out.written];
                 self.fan_out.written += 1;
-                1 + self.flush_connection(id, now, effects) / BYTES_PER_WRITE
+                1 + self.flush_connection(id, turn) / BYTES_PER_WRITE
             };
         }
         if !self.has_fan_out() {
@@ -227,8 +228,7 @@ impl<P: Peer> Shard<P> {
     pub(super) fn flush_connection(
         &mut self,
         id: ConnectionId,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> usize {
         let bounds = self.settings.bounds();
         let Some(connection) = self.connections.get_mut(id.index()) else {
@@ -281,9 +281,9 @@ impl<P: Peer> Shard<P> {
                 last: NONE,
             };
             self.stats.undelivered += self.fan_out.pending(rest);
-            self.broken(id, broken, now, effects);
+            self.broken(id, broken, turn);
         } else if waits {
-            self.waits(id, now, effects);
+            self.waits(id, turn);
         }
         bytes
     }

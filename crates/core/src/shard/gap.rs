@@ -4,9 +4,10 @@
 use ht_proto::close::Close;
 
 use crate::connection::State;
-use crate::peer::{Effects, Peer};
+use crate::peer::Peer;
 use crate::registry::ConnectionId;
 use crate::shard::Shard;
+use crate::world::{Turn, World};
 
 /// Connections that one wave examines at most. Most of them are left alone, which costs a
 /// comparison each.
@@ -68,8 +69,7 @@ impl<P: Peer> Shard<P> {
         number: u32,
         count: usize,
         close: Close,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Wave {
         if number != self.gaps.told {
             self.gaps.told = number;
@@ -88,7 +88,7 @@ impl<P: Peer> Shard<P> {
             self.gaps.examined += 1;
             if self.missed(index, number) {
                 let id = ConnectionId(u32::try_from(index).expect("keys were given as u32"));
-                self.leave(id, close, now, effects);
+                self.leave(id, close, turn);
                 closed += 1;
             }
         }

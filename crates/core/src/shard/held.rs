@@ -6,10 +6,11 @@ use ht_proto::close::Close;
 
 use crate::account::Kind;
 use crate::connection::{Connection, State};
-use crate::peer::{self, Effects, Eviction, Peer};
+use crate::peer::{Eviction, Peer};
 use crate::registry::{ConnectionId, WEIGHT_BYTES};
 use crate::shard::Shard;
 use crate::shard::behind::BEHIND_BYTES;
+use crate::world::{self, Turn, World};
 
 /// Connections that are evicted at most so that another one finds room.
 const RELIEVED: usize = 16;
@@ -37,14 +38,13 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         weight: usize,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> bool {
         let held = self.connections[id.index()].held() + weight * WEIGHT_BYTES;
-        match self.charge_or_relieve(id, held, now, effects) {
+        match self.charge_or_relieve(id, held, turn) {
             Ok(()) => true,
             Err(over) => {
-                self.uncharge(id, over.by, effects);
+                self.uncharge(id, over.by, turn);
                 false
             }
         }
@@ -66,45 +66,44 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         anew: bool,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
         let Some(connection) = self.connections.get(id.index()) else {
             return;
         };
         let kept = connection.decoder.kept_bytes();
         if kept > 0 || connection.unfinished {
-            self.note_unfinished(id, kept, anew, now);
+            self.note_unfinished(id, kept, anew, turn.now);
         }
         let connection = &self.connections[id.index()];
         let (held, charged) = (connection.held(), connection.charged as usize);
         if held > charged {
-            if let Err(over) = self.charge_or_relieve(id, held, now, effects) {
+            if let Err(over) = self.charge_or_relieve(id, held, turn) {
                 if held - charged > HEADROOM {
-                    return self.evict_holder(id, over.reason, now, effects);
+                    return self.evict_holder(id, over.reason, turn);
                 }
-                self.uncharge(id, over.by, effects);
+                self.uncharge(id, over.by, turn);
             }
         } else if charged - held > if held == 0 { 0 } else { 2 * step(held) } {
-            self.uncharge(id, charged - rounded(held), effects);
+            self.uncharge(id, charged - rounded(held), turn);
         }
         if self.settings.accounts.is_over() {
-            self.relieve_accounts(now, effects);
+            self.relieve_accounts(turn);
             // Nobody holds much: whoever adds to it goes.
             let is_over = self.is_over();
             if is_over && self.connections.contains(id.index()) {
-                self.evict_holder(id, Eviction::ClientTotalBytes, now, effects);
+                self.evict_holder(id, Eviction::ClientTotalBytes, turn);
             }
         }
     }
 
     /// While all clients of the process hold more than they may, evicts the connections of this
     /// shard whose addresses hold most.
-    pub(super) fn relieve_accounts(&mut self, now: u64, effects: &mut impl Effects<P>) {
+    pub(super) fn relieve_accounts(&mut self, turn: &mut Turn<'_, impl World<P>>) {
         while self.is_over()
             && let Some(id) = self.holders.largest()
         {
-            self.evict_holder(id, Eviction::ClientTotalBytes, now, effects);
+            self.evict_holder(id, Eviction::ClientTotalBytes, turn);
         }
     }
 
@@ -125,18 +124,17 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         reason: Eviction,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
         let connection = &mut self.connections[id.index()];
         self.stats.evictions[reason as usize] += 1;
-        effects.evicted(connection.id, &connection.peer, reason);
+        turn.world.evicted(connection.id, &connection.peer, reason);
         if !matches!(connection.state, State::Open(_)) {
-            return self.remove(id, now, effects);
+            return self.remove(id, turn);
         }
         connection.decoder = Decoder::new();
-        self.note_unfinished(id, 0, false, now);
-        self.retire(id, true, now, effects);
+        self.note_unfinished(id, 0, false, turn.now);
+        self.retire(id, true, turn);
         let close = match reason {
             Eviction::MessageTimeout => Close::MESSAGE_TIMEOUT,
             Eviction::OutboxBytes
@@ -150,17 +148,18 @@ impl<P: Peer> Shard<P> {
         };
         let mut frame = Vec::new();
         ht_frame::put_close(&mut frame, CloseCode(close.code()), &close.reason());
-        self.send_close(id, frame, now, effects);
+        self.send_close(id, frame, turn);
         self.shut_down_if_done(id);
     }
 
     /// Charges a connection that was opened for what its peer keeps.
-    pub(super) fn charge_peer(&mut self, id: ConnectionId, effects: &mut impl Effects<P>) {
+    pub(super) fn charge_peer(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let peer = &self.connections[id.index()].peer;
         let bytes = peer.kept_bytes();
         if bytes > 0 {
             // Checked before it was admitted: concurrent handshakes may exceed a bound a little.
-            let address = effects
+            let address = turn
+                .world
                 .hold(peer, bytes)
                 .unwrap_or_else(|over| over.address);
             self.settings.accounts.replace(Kind::Credentials, 0, bytes);
@@ -170,22 +169,22 @@ impl<P: Peer> Shard<P> {
 
     /// Gives back what an admitted connection was charged for, before its address and user are
     /// forgotten.
-    pub(super) fn uncharge_all(&mut self, id: ConnectionId, effects: &mut impl Effects<P>) {
+    pub(super) fn uncharge_all(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let peer = &self.connections[id.index()].peer;
         let bytes = peer.kept_bytes();
         if bytes > 0 {
-            effects.release(peer, bytes);
+            turn.world.release(peer, bytes);
             self.settings.accounts.replace(Kind::Credentials, bytes, 0);
         }
-        self.uncharge_rest(id, effects);
+        self.uncharge_rest(id, turn);
     }
 
     /// Gives back what a connection was charged for beside what its peer keeps.
-    pub(super) fn uncharge_rest(&mut self, id: ConnectionId, effects: &mut impl Effects<P>) {
+    pub(super) fn uncharge_rest(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let connection = &mut self.connections[id.index()];
         let charged = std::mem::take(&mut connection.charged) as usize;
         if charged > 0 {
-            effects.release(&connection.peer, charged);
+            turn.world.release(&connection.peer, charged);
         }
         self.holders.remove(id);
     }
@@ -212,10 +211,9 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         held: usize,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Result<(), Over> {
-        let mut result = self.charge(id, held, effects);
+        let mut result = self.charge(id, held, turn);
         for _ in 0..RELIEVED {
             let Err(over) = &result else {
                 break;
@@ -229,9 +227,9 @@ impl<P: Peer> Shard<P> {
             if over.reason != Eviction::ClientBytesPerAddress {
                 break;
             }
-            self.uncharge(id, over.by, effects);
-            self.evict_holder(larger, Eviction::ClientBytesPerAddress, now, effects);
-            result = self.charge(id, held, effects);
+            self.uncharge(id, over.by, turn);
+            self.evict_holder(larger, Eviction::ClientBytesPerAddress, turn);
+            result = self.charge(id, held, turn);
         }
         result
     }
@@ -242,7 +240,7 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         held: usize,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Result<(), Over> {
         let connection = &mut self.connections[id.index()];
         let charged = connection.charged as usize;
@@ -252,22 +250,22 @@ impl<P: Peer> Shard<P> {
         let by = rounded(held) - charged;
         connection.charged = count(charged + by);
         let kept = connection.peer.kept_bytes();
-        let result = effects.hold(&connection.peer, by);
+        let result = turn.world.hold(&connection.peer, by);
         let address = *result.as_ref().unwrap_or_else(|over| &over.address);
         let of = connection.peer.address();
         self.holders.set(id, charged + by + kept, of, address);
-        let refused = |over: peer::Over| Over {
+        let refused = |over: world::Over| Over {
             reason: over.reason,
             by,
         };
         result.map(|_| ()).map_err(refused)
     }
 
-    fn uncharge(&mut self, id: ConnectionId, by: usize, effects: &mut impl Effects<P>) {
+    fn uncharge(&mut self, id: ConnectionId, by: usize, turn: &mut Turn<'_, impl World<P>>) {
         let connection = &mut self.connections[id.index()];
         let charged = connection.charged as usize - by;
         connection.charged = count(charged);
-        let address = effects.release(&connection.peer, by);
+        let address = turn.world.release(&connection.peer, by);
         let bytes = charged + connection.peer.kept_bytes();
         let of = connection.peer.address();
         self.holders.set(id, bytes, of, address);

@@ -3,10 +3,11 @@
 use ht_proto::room::Room;
 
 use crate::grant::GrantSet;
-use crate::peer::{Effects, Peer};
+use crate::peer::Peer;
 use crate::refusal;
 use crate::registry::ConnectionId;
 use crate::shard::Shard;
+use crate::world::{Turn, World};
 
 impl<P: Peer> Shard<P> {
     /// Explains to the log, and to a client that chose our subprotocol, why none of its own grants
@@ -16,18 +17,19 @@ impl<P: Peer> Shard<P> {
         id: ConnectionId,
         grants: &GrantSet,
         room: &Room,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Option<String> {
         let connection = &self.connections[id.index()];
         let is_sent = connection.subprotocol.is_some();
-        let is_logged = effects.logs_refused_rooms();
+        let is_logged = turn.world.logs_refused_rooms();
         if !is_sent && !is_logged {
             return None;
         }
         let explanation = refusal::explain(grants.nearest_first(room), room);
         self.budget.spend(explanation.units);
         if is_logged {
-            effects.room_refused(connection.id, &connection.peer, &explanation.text);
+            turn.world
+                .room_refused(connection.id, &connection.peer, &explanation.text);
         }
         is_sent.then_some(explanation.text)
     }

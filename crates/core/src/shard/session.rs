@@ -15,10 +15,11 @@ use ht_proto::subprotocol::Subprotocol;
 use crate::budget::cost;
 use crate::connection::State;
 use crate::grant::GrantSet;
-use crate::peer::{Effects, Eviction, Moment, Peer};
+use crate::peer::{Eviction, Moment, Peer};
 use crate::registry::{self, ConnectionId, Names, Subscribed, name_weight};
 use crate::shard::Shard;
 use crate::shard::behind::Paused;
+use crate::world::{Turn, World};
 
 /// What follows a message.
 enum Flow {
@@ -49,8 +50,7 @@ impl<P: Peer> Shard<P> {
         id: ConnectionId,
         input: &mut Input<'_>,
         paused: Option<Paused>,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> (Option<Paused>, bool) {
         self.budget.begin_slice();
         let connection = &mut self.connections[id.index()];
@@ -63,7 +63,7 @@ impl<P: Peer> Shard<P> {
             message_bytes_max: self.settings.limits.message_bytes,
         };
         let mut flow = match paused {
-            Some(paused) => self.go_on(id, paused, &mut replies, effects),
+            Some(paused) => self.go_on(id, paused, &mut replies, turn),
             None => Flow::Continue,
         };
         let mut anew = false;
@@ -82,7 +82,7 @@ impl<P: Peer> Shard<P> {
             flow = match event {
                 Ok(Some(event)) => {
                     anew |= matches!(event, Event::Text(_) | Event::Binary(_));
-                    self.on_event(id, event, &mut replies, now, effects)
+                    self.on_event(id, event, &mut replies, turn)
                 }
                 Ok(None) => break,
                 Err(violation) => {
@@ -95,7 +95,7 @@ impl<P: Peer> Shard<P> {
                 }
             };
             if deflate && matches!(flow, Flow::Continue | Flow::Pause(_)) {
-                flow = self.on_inflated(id, &mut inflater, flow, now, effects);
+                flow = self.on_inflated(id, &mut inflater, flow, turn);
             }
         }
         inflater.trim();
@@ -108,14 +108,14 @@ impl<P: Peer> Shard<P> {
         if let Some(close) = close {
             // What comes after it has no meaning.
             input.skip();
-            self.retire(id, true, now, effects);
+            self.retire(id, true, turn);
             self.close_frame(id, close, &mut replies);
         } else {
             self.connections[id.index()].decoder = decoder;
         }
         if !replies.is_empty() {
             self.budget.spend(cost::write(replies.len()));
-            self.send(id, &replies, now, effects);
+            self.send(id, &replies, turn);
         }
         self.recycle(replies);
         self.shut_down_if_done(id);
@@ -127,8 +127,7 @@ impl<P: Peer> Shard<P> {
         id: ConnectionId,
         event: Event<'_>,
         replies: &mut Vec<u8>,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Flow {
         self.budget.spend(cost::MESSAGE);
         if let Event::Close(close) = event {
@@ -151,24 +150,28 @@ impl<P: Peer> Shard<P> {
         };
         let connection = &mut self.connections[id.index()];
         let per_second = self.settings.limits.messages_per_second;
-        if !connection.rate.allows(1, per_second, now) {
-            return self.limit(id, Eviction::MessagesPerSecond, effects);
+        if !connection.rate.allows(1, per_second, turn.now) {
+            return self.limit(id, Eviction::MessagesPerSecond, turn);
         }
         match event {
             Event::Text(PING) => {
-                self.touch(id, now);
+                self.touch(id, turn.now);
                 put_frame(replies, Opcode::Text, server::PONG.as_bytes());
-                effects.moment(Moment::Ping, &mut self.connections[id.index()].peer, now);
+                turn.world.moment(
+                    Moment::Ping,
+                    &mut self.connections[id.index()].peer,
+                    turn.now,
+                );
             }
             Event::Text(text) => {
-                self.touch(id, now);
-                return self.on_message(id, &grants, text, replies, now, effects);
+                self.touch(id, turn.now);
+                return self.on_message(id, &grants, text, replies, turn);
             }
             Event::Binary(bytes) => {
-                self.touch(id, now);
+                self.touch(id, turn.now);
                 // Not UTF-8 is not JSON.
                 let text = str::from_utf8(bytes).unwrap_or_default();
-                return self.on_message(id, &grants, text, replies, now, effects);
+                return self.on_message(id, &grants, text, replies, turn);
             }
             Event::Ping(payload) => put_frame(replies, Opcode::Pong, payload),
             Event::Pong(_) | Event::Close(_) => {}
@@ -182,8 +185,7 @@ impl<P: Peer> Shard<P> {
         id: ConnectionId,
         inflater: &mut Inflater,
         flow: Flow,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Flow {
         let bytes = inflater.take_inflated();
         if bytes == 0 {
@@ -192,17 +194,22 @@ impl<P: Peer> Shard<P> {
         self.budget.spend(cost::inflate(bytes));
         let per_second = self.settings.limits.inflated_bytes_per_second;
         let rate = &mut self.connections[id.index()].inflated;
-        if rate.allows(bytes, per_second, now) {
+        if rate.allows(bytes, per_second, turn.now) {
             return flow;
         }
-        self.limit(id, Eviction::InflatedBytesPerSecond, effects)
+        self.limit(id, Eviction::InflatedBytesPerSecond, turn)
     }
 
     /// Evicts a connection that exceeds a rate limit.
-    fn limit(&mut self, id: ConnectionId, reason: Eviction, effects: &mut impl Effects<P>) -> Flow {
+    fn limit(
+        &mut self,
+        id: ConnectionId,
+        reason: Eviction,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Flow {
         self.stats.evictions[reason as usize] += 1;
         let connection = &self.connections[id.index()];
-        effects.evicted(connection.id, &connection.peer, reason);
+        turn.world.evicted(connection.id, &connection.peer, reason);
         let close = Close::TOO_MANY_MESSAGES;
         let mut frame = Vec::new();
         put_close(&mut frame, CloseCode(close.code()), &close.reason());
@@ -233,8 +240,7 @@ impl<P: Peer> Shard<P> {
         grants: &GrantSet,
         text: &str,
         replies: &mut Vec<u8>,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Flow {
         self.budget.spend(cost::parse(text.len()));
         let limits = self.message_limits();
@@ -242,14 +248,14 @@ impl<P: Peer> Shard<P> {
         let mut reason = None;
         let done = match envelope.message(&limits) {
             Ok(ClientMessage::Subscribe { room, .. }) if !grants.permits(&room) => {
-                reason = self.explain(id, grants, &room, effects);
+                reason = self.explain(id, grants, &room, turn);
                 Err(ErrorCode::RoomNotFound)
             }
             Ok(ClientMessage::Subscribe { room, request_id }) => self
-                .on_subscribe(id, grants, room, &request_id, now, effects)
+                .on_subscribe(id, grants, room, &request_id, turn)
                 .map(|()| request_id),
             Ok(ClientMessage::Unsubscribe { request_id }) => {
-                match self.unsubscribe(id, &request_id, effects) {
+                match self.unsubscribe(id, &request_id, turn) {
                     Dropped::All => Ok(request_id),
                     Dropped::Some => return Flow::Pause(Paused::Unsubscribe(request_id)),
                     Dropped::Unknown => Err(ErrorCode::NotSubscribed),
@@ -257,7 +263,7 @@ impl<P: Peer> Shard<P> {
             }
             Ok(ClientMessage::Status) if self.settings.status_clients => {
                 self.budget.spend(cost::STATUS);
-                let status = effects.status(&self.stats).to_json();
+                let status = turn.world.status(&self.stats).to_json();
                 put_frame(replies, Opcode::Text, status.as_bytes());
                 return Flow::Continue;
             }
@@ -299,13 +305,13 @@ impl<P: Peer> Shard<P> {
         id: ConnectionId,
         paused: Paused,
         replies: &mut Vec<u8>,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Flow {
         let Paused::Unsubscribe(request_id) = paused;
         if !self.is_open(id) {
             return Flow::Continue;
         }
-        match self.unsubscribe(id, &request_id, effects) {
+        match self.unsubscribe(id, &request_id, turn) {
             Dropped::Some => Flow::Pause(Paused::Unsubscribe(request_id)),
             Dropped::All | Dropped::Unknown => {
                 self.put_success(id, &request_id, replies);
@@ -321,8 +327,7 @@ impl<P: Peer> Shard<P> {
         grants: &GrantSet,
         room: Room,
         name: &RequestId,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Result<(), ErrorCode> {
         let limits = &self.settings.limits;
         let connection = &mut self.connections[id.index()];
@@ -343,7 +348,7 @@ impl<P: Peer> Shard<P> {
         // Who shares the combinations of `*`; nobody needs to know without.
         let client = match room.wildcards() {
             0 => 0,
-            _ => effects.client(&connection.peer),
+            _ => turn.world.client(&connection.peer),
         };
         // Each combination of keys with `*` makes publications slower for everybody, and a grant
         // of `*` for many keys permits very many. Those that the API itself names are few.
@@ -351,12 +356,12 @@ impl<P: Peer> Shard<P> {
             return Err(ErrorCode::TooManyWildcards);
         }
         let weight = registry::weight(&room, name);
-        if !self.may_hold(id, weight, now, effects) {
+        if !self.may_hold(id, weight, turn) {
             return Err(ErrorCode::TooManySubscriptions);
         }
         let own = &mut self.connections[id.index()].own;
         if let Subscribed::Opened(room) = self.registry.subscribe(id, client, own, room, name) {
-            let since = effects.room_opened(self.registry.room(room));
+            let since = turn.world.room_opened(self.registry.room(room));
             self.registry.hear_since(room, since);
         }
         self.count_registry();
@@ -369,13 +374,13 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         name: &RequestId,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) -> Dropped {
         let own = &mut self.connections[id.index()].own;
         let mut dropped = Dropped::Unknown;
         while self
             .registry
-            .unsubscribe_one(id, own, name, |room| effects.room_closed(room))
+            .unsubscribe_one(id, own, name, |room| turn.world.room_closed(room))
         {
             dropped = Dropped::All;
             self.budget.spend(cost::DROP);

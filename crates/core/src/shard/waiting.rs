@@ -2,9 +2,10 @@
 
 use crate::budget::cost;
 use crate::connection::{Broken, Waiting};
-use crate::peer::{Effects, Eviction, Peer};
+use crate::peer::{Eviction, Peer};
 use crate::registry::ConnectionId;
 use crate::shard::Shard;
+use crate::world::{Turn, World};
 
 /// How much may wait for a connection before it is read no further, in bytes.
 const READ_AHEAD: usize = 64 << 10;
@@ -23,7 +24,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// The socket takes bytes again.
-    pub fn writable(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+    pub fn writable(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let Some(connection) = self.connections.get_mut(id.index()) else {
             return;
         };
@@ -33,10 +34,10 @@ impl<P: Peer> Shard<P> {
         let (queued, waiting) = (outbox.publications(), outbox.waiting());
         self.budget.spend(cost::write(waiting));
         if let Err(broken) = connection.flush() {
-            return self.broken(id, broken, now, effects);
+            return self.broken(id, broken, turn);
         }
         if connection.waiting() > 0 {
-            return self.note_progress(id, now);
+            return self.note_progress(id, turn.now);
         }
         self.stats.queued -= queued;
         self.stats.deliveries += queued;
@@ -51,8 +52,7 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         bytes: &[u8],
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
         let bounds = self.settings.bounds();
         let Some(connection) = self.connections.get_mut(id.index()) else {
@@ -60,20 +60,20 @@ impl<P: Peer> Shard<P> {
         };
         match connection.send([bytes], None, 0, &bounds) {
             Ok(true) => {}
-            Ok(false) => self.waits(id, now, effects),
-            Err(broken) => self.broken(id, broken, now, effects),
+            Ok(false) => self.waits(id, turn),
+            Err(broken) => self.broken(id, broken, turn),
         }
     }
 
     /// Something was added to a connection's outbox: sees to it that it is looked after, and that
     /// all outboxes together hold no more than they may.
-    pub(super) fn waits(&mut self, id: ConnectionId, now: u64, effects: &mut impl Effects<P>) {
+    pub(super) fn waits(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let outbox = self.connections[id.index()].outbox.as_mut();
         if outbox.is_some_and(|outbox| !std::mem::replace(&mut outbox.watched, true)) {
             let mut waiting = Waiting(&mut self.connections);
-            self.waiting.push(&mut waiting, id.0, now);
+            self.waiting.push(&mut waiting, id.0, turn.now);
         }
-        self.relieve(now, effects);
+        self.relieve(turn);
     }
 
     /// While all outboxes of the process hold more than they may, evicts who has stood still for
@@ -81,11 +81,11 @@ impl<P: Peer> Shard<P> {
     /// stands at its end.
     ///
     /// One at least is evicted; the others when the budget allows.
-    pub(super) fn relieve(&mut self, now: u64, effects: &mut impl Effects<P>) {
+    pub(super) fn relieve(&mut self, turn: &mut Turn<'_, impl World<P>>) {
         while self.settings.outboxes.is_over()
             && let Some(id) = self.heaviest()
         {
-            self.evict(ConnectionId(id), Eviction::OutboxTotalBytes, now, effects);
+            self.evict(ConnectionId(id), Eviction::OutboxTotalBytes, turn);
             if self.budget.is_spent() {
                 break;
             }
@@ -154,12 +154,11 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         broken: Broken,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
         match broken {
-            Broken::Slow => self.evict(id, Eviction::OutboxBytes, now, effects),
-            Broken::Gone => self.remove(id, now, effects),
+            Broken::Slow => self.evict(id, Eviction::OutboxBytes, turn),
+            Broken::Gone => self.remove(id, turn),
         }
     }
 
@@ -169,12 +168,11 @@ impl<P: Peer> Shard<P> {
         &mut self,
         id: ConnectionId,
         reason: Eviction,
-        now: u64,
-        effects: &mut impl Effects<P>,
+        turn: &mut Turn<'_, impl World<P>>,
     ) {
         let connection = &self.connections[id.index()];
         self.stats.evictions[reason as usize] += 1;
-        effects.evicted(connection.id, &connection.peer, reason);
-        self.remove(id, now, effects);
+        turn.world.evicted(connection.id, &connection.peer, reason);
+        self.remove(id, turn);
     }
 }

@@ -22,11 +22,7 @@ fn with(inputs: usize, bytes: usize) -> (Sender, Receiver) {
 fn batch(position: u64) -> Batch {
     let room = Room::parse("{}", RoomLimits::TRUSTED).unwrap();
     let data = format!("\"{}\"", "x".repeat(1_000 - PUBLICATION_BYTES));
-    Batch::new(vec![Publication::new(
-        position,
-        vec![room],
-        data.into(),
-    )])
+    Batch::new(vec![Publication::new(position, vec![room], data.into())])
 }
 
 /// What is taken, by position; 0 is an input that is no publication.

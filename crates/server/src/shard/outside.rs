@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ht_core::peer::{Effects, Eviction, Moment, Over};
+use ht_core::peer::{Eviction, Moment};
 use ht_core::stats::Stats;
+use ht_core::world::{Over, World};
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
@@ -34,7 +35,7 @@ impl Outside {
     }
 }
 
-impl Effects<Socket> for Outside {
+impl World<Socket> for Outside {
     fn moment(&mut self, moment: Moment, peer: &mut Socket, now: u64) {
         match moment {
             Moment::Connect => {

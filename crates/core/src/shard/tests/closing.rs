@@ -23,7 +23,7 @@ fn some_are_closed_those_first_that_were_silent_for_longest() {
     let close = Close::RESTART.within(500);
     world
         .shard
-        .close_some(2, close, world.now, &mut world.outside);
+        .close_some(2, close, &mut Turn::new(world.now, &mut world.outside));
     for client in &mut clients[1..] {
         assert_eq!(
             client.hears(),
@@ -34,7 +34,7 @@ fn some_are_closed_those_first_that_were_silent_for_longest() {
     assert_eq!(clients[0].hears(), [publish("0", "1")]);
     world
         .shard
-        .close_some(9, close, world.now, &mut world.outside);
+        .close_some(9, close, &mut Turn::new(world.now, &mut world.outside));
     assert_eq!(clients[0].hears(), ["close 1012 restart 500"]);
     assert_eq!(world.stats().connections, 0);
 }
@@ -46,7 +46,9 @@ fn a_wave_ends_with_the_budget_after_one_connection_at_least() {
     for left in [2, 1] {
         world.begin(1);
         let (now, close) = (world.now, Close::RESTART);
-        world.shard.close_some(9, close, now, &mut world.outside);
+        world
+            .shard
+            .close_some(9, close, &mut Turn::new(now, &mut world.outside));
         assert_eq!(world.stats().connections, left);
     }
     assert_eq!(clients[0].hears(), ["close 1012 restart"]);
@@ -317,9 +319,10 @@ fn who_answers_our_close_frame_is_shut_down() {
     let mut client = world.open(r#"[{"a":1}]"#);
     world.subscribe(&mut client, A, "1");
     world.told();
-    world
-        .shard
-        .close_all(Close::RESTART, world.now, &mut world.outside);
+    world.shard.close_all(
+        Close::RESTART,
+        &mut Turn::new(world.now, &mut world.outside),
+    );
     assert_eq!(
         world.told(),
         [
@@ -351,7 +354,9 @@ fn close_all_says_it_once_to_everybody_after_what_was_published() {
     world.slice(1);
     for _ in 0..2 {
         let close = Close::RESTART.within(20);
-        world.shard.close_all(close, world.now, &mut world.outside);
+        world
+            .shard
+            .close_all(close, &mut Turn::new(world.now, &mut world.outside));
     }
     for client in &mut clients {
         assert_eq!(

@@ -9,9 +9,12 @@ const A: &str = r#"{"a":1}"#;
 
 fn wave(world: &mut World, number: u32, count: usize) -> Wave {
     let (close, now) = (Close::GAP.within(500), world.now);
-    world
-        .shard
-        .close_missed(number, count, close, now, &mut world.outside)
+    world.shard.close_missed(
+        number,
+        count,
+        close,
+        &mut Turn::new(now, &mut world.outside),
+    )
 }
 
 #[test]

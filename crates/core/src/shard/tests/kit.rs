@@ -32,6 +32,7 @@ use crate::shard::{Admission, Compression, KeepaliveSettings, Settings, Shard, W
 use crate::stats::Stats;
 
 pub(super) use self::outside::{FakePeer, Outside, Told, Wire};
+pub(super) use crate::world::Turn;
 
 /// A client at the far end.
 #[derive(Debug)]
@@ -184,7 +185,9 @@ impl World {
             subprotocol: self.subprotocol,
         };
         let expected = self.shard.next_id();
-        let id = self.shard.open(peer, welcome, self.now, &mut self.outside);
+        let id = self
+            .shard
+            .open(peer, welcome, &mut Turn::new(self.now, &mut self.outside));
         assert_eq!(id, expected);
         Client {
             id,
@@ -233,8 +236,11 @@ impl World {
     /// The client sends these bytes.
     pub(super) fn receive(&mut self, client: &Client, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
-        self.shard
-            .receive(client.id, &mut bytes, self.now, &mut self.outside);
+        self.shard.receive(
+            client.id,
+            &mut bytes,
+            &mut Turn::new(self.now, &mut self.outside),
+        );
     }
 
     /// A phase of so many units begins; zero: without a bound.
@@ -247,12 +253,14 @@ impl World {
     pub(super) fn resume(&mut self, units: u64) {
         while self.shard.is_behind() {
             self.begin(units);
-            self.shard.resume(self.now, &mut self.outside);
+            self.shard
+                .resume(&mut Turn::new(self.now, &mut self.outside));
         }
     }
 
     pub(super) fn clean_up(&mut self) {
-        self.shard.clean_up(self.now, &mut self.outside);
+        self.shard
+            .clean_up(&mut Turn::new(self.now, &mut self.outside));
     }
 
     pub(super) fn frame(&mut self, client: &Client, opcode: Opcode, payload: &[u8]) {
@@ -287,7 +295,11 @@ impl World {
         let batch = triggers.iter().map(|(rooms, data)| {
             self.outside.position += 1;
             let rooms = rooms.iter().map(|text| room(text)).collect();
-            Publication::new(self.outside.position, rooms, Bytes::copy_from_slice(data.as_bytes()))
+            Publication::new(
+                self.outside.position,
+                rooms,
+                Bytes::copy_from_slice(data.as_bytes()),
+            )
         });
         let batch: Vec<_> = batch.collect();
         batch.into()
@@ -299,7 +311,8 @@ impl World {
     }
 
     pub(super) fn slice(&mut self, writes_max: usize) {
-        self.shard.fan_out(writes_max, self.now, &mut self.outside);
+        self.shard
+            .fan_out(writes_max, &mut Turn::new(self.now, &mut self.outside));
     }
 
     /// Delivers all that is queued.
@@ -309,17 +322,19 @@ impl World {
     }
 
     pub(super) fn writable(&mut self, client: &Client) {
-        self.shard.writable(client.id, self.now, &mut self.outside);
+        self.shard
+            .writable(client.id, &mut Turn::new(self.now, &mut self.outside));
     }
 
     pub(super) fn gone(&mut self, client: &Client) {
-        self.shard.gone(client.id, self.now, &mut self.outside);
+        self.shard
+            .gone(client.id, &mut Turn::new(self.now, &mut self.outside));
     }
 
     /// Lets time pass, then does what is due.
     pub(super) fn pass(&mut self, ms: u64) {
         self.now += ms;
-        self.shard.tick(self.now, &mut self.outside);
+        self.shard.tick(&mut Turn::new(self.now, &mut self.outside));
     }
 
     pub(super) fn is_there(&mut self, client: &Client) -> bool {

@@ -14,9 +14,10 @@ fn a_node_that_goes_waits_for_those_who_have_not_taken_all_and_little_for_the_ot
     world.subscribe(&mut slow, A, "1");
     slow.takes(0);
     world.publish(A, "0");
-    world
-        .shard
-        .close_all(Close::RESTART, world.now, &mut world.outside);
+    world.shard.close_all(
+        Close::RESTART,
+        &mut Turn::new(world.now, &mut world.outside),
+    );
     assert_eq!(mute.hears(), ["close 1012 restart"]);
     world.pass(999);
     assert!(world.is_there(&mute));
@@ -33,9 +34,10 @@ fn a_node_that_goes_waits_for_those_who_have_not_taken_all_and_little_for_the_ot
     assert!(world.shard.is_empty());
     // One that never takes it is not waited for longer than ever.
     let stalled = world.open_with("[]", 0);
-    world
-        .shard
-        .close_all(Close::RESTART, world.now, &mut world.outside);
+    world.shard.close_all(
+        Close::RESTART,
+        &mut Turn::new(world.now, &mut world.outside),
+    );
     world.pass(1_000);
     world.pass(1_000);
     assert!(world.is_there(&stalled));

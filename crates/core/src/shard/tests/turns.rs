@@ -66,12 +66,14 @@ impl Thread {
                 self.ready.push_back(at);
             }
             let (now, outside) = (self.world.now, &mut self.world.outside);
-            self.world.shard.receive(client.id, &mut read, now, outside);
+            self.world
+                .shard
+                .receive(client.id, &mut read, &mut Turn::new(now, outside));
         }
         self.world.shard.begin(Phase::Resume);
         while self.world.shard.is_behind() && !self.world.shard.budget().is_spent() {
             let (now, outside) = (self.world.now, &mut self.world.outside);
-            if let Some(id) = self.world.shard.resume(now, outside) {
+            if let Some(id) = self.world.shard.resume(&mut Turn::new(now, outside)) {
                 let known = self.clients.iter();
                 let more = known
                     .enumerate()
@@ -204,7 +206,10 @@ fn an_answer_does_not_wait_until_all_that_is_large_was_compressed() {
     let mut bytes: Vec<_> = thread.clients[at].1.drain(..).collect();
     let (now, outside) = (thread.world.now, &mut thread.world.outside);
     let id = thread.clients[at].0.id;
-    thread.world.shard.receive(id, &mut bytes, now, outside);
+    thread
+        .world
+        .shard
+        .receive(id, &mut bytes, &mut Turn::new(now, outside));
     assert!((1..=2).contains(&thread.world.stats().deflated));
     thread.run();
     let heard = thread.clients[at].0.hears();

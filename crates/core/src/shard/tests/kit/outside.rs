@@ -9,8 +9,9 @@ use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
 
-use crate::peer::{Effects, Eviction, Moment, Over, Peer, Sent};
+use crate::peer::{Eviction, Moment, Peer, Sent};
 use crate::stats::Stats;
+use crate::world::{Over, World};
 
 /// What happened, in its order. Peers have numbers from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) hold_max: usize,
 }
 
-impl Effects<FakePeer> for Outside {
+impl World<FakePeer> for Outside {
     fn moment(&mut self, moment: Moment, peer: &mut FakePeer, _now: u64) {
         self.log
             .borrow_mut()

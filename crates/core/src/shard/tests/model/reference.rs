@@ -253,7 +253,9 @@ impl Reference {
             let mut nothing = [];
             let nobody = ConnectionId(u32::MAX);
             let (now, outside) = (self.world.now, &mut self.world.outside);
-            self.world.shard.receive(nobody, &mut nothing, now, outside);
+            self.world
+                .shard
+                .receive(nobody, &mut nothing, &mut Turn::new(now, outside));
             assert_eq!(self.world.shard.backlog(), 0);
         }
     }
@@ -291,7 +293,8 @@ impl Reference {
             self.world.begin(self.units);
             let outside = &mut self.world.outside;
             let shard = &mut self.world.shard;
-            let wave = shard.close_missed(self.gap, count, Close::GAP, now, outside);
+            let wave =
+                shard.close_missed(self.gap, count, Close::GAP, &mut Turn::new(now, outside));
             assert!(wave.closed <= count);
             if wave.finished {
                 break;
@@ -309,7 +312,9 @@ impl Reference {
         self.leaves = true;
         let now = self.world.now;
         let outside = &mut self.world.outside;
-        self.world.shard.close_all(Close::RESTART, now, outside);
+        self.world
+            .shard
+            .close_all(Close::RESTART, &mut Turn::new(now, outside));
         for known in self.clients.iter_mut().flatten() {
             if matches!(known.state, State::Open | State::Refused(_)) {
                 known.expect("close 1012 restart");

@@ -1,0 +1,84 @@
+//! What is around a shard while it works.
+
+use ht_proto::room::Room;
+use ht_proto::server::Status;
+use uuid::Uuid;
+
+use crate::peer::{Eviction, Moment};
+use crate::stats::Stats;
+
+/// One call into a shard: when it happens, and in which world.
+#[derive(Debug)]
+pub struct Turn<'a, W> {
+    /// The time, in ms of any clock that never goes backwards.
+    pub now: u64,
+    /// What the shard may ask and change outside of itself.
+    pub world: &'a mut W,
+}
+
+impl<'a, W> Turn<'a, W> {
+    /// A turn at the time `now`, in ms.
+    pub fn new(now: u64, world: &'a mut W) -> Self {
+        Self { now, world }
+    }
+}
+
+/// A bound of memory is exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// The bound.
+    pub reason: Eviction,
+    /// What all connections of the address hold, in bytes; zero where that is not known.
+    pub address: usize,
+}
+
+/// What a shard asks and changes outside of itself, synchronously: permits, accounts and the interest
+/// index have to agree with it before any byte is sent because of it, so these are calls and not
+/// outputs that its owner takes later. They come in the order of the events.
+pub trait World<P> {
+    /// Something a hook may want to know.
+    fn moment(&mut self, moment: Moment, peer: &mut P, now: u64);
+
+    /// Whose connection it is: a number that is equal for all connections of one user, or of one
+    /// address where users are not known. Asked when a subscription has `*`, so that no client takes
+    /// more than its share.
+    fn client(&mut self, peer: &P) -> u64;
+
+    /// A room got its first subscriber in this shard. Answers the last position that was given
+    /// before others knew of it: the room hears what comes after that position, and nothing
+    /// older that is still on its way.
+    fn room_opened(&mut self, room: &Room) -> u64;
+
+    /// A room lost its last subscriber in this shard.
+    fn room_closed(&mut self, room: &Room);
+
+    /// The totals of the whole node; `own` are this shard's, newer than any published before.
+    fn status(&mut self, own: &Stats) -> Status;
+
+    /// A connection holds `bytes` more of memory. Returns what all of its address hold then, zero
+    /// where that is not known.
+    ///
+    /// # Errors
+    /// Where its address or its user exceeds its bound. The bytes are held all the same, until
+    /// they are released.
+    fn hold(&mut self, _peer: &P, _bytes: usize) -> Result<usize, Over> {
+        Ok(0)
+    }
+
+    /// A connection holds `bytes` less of memory than [`Self::hold`] noted. Returns what all of
+    /// its address hold then, zero where that is not known.
+    fn release(&mut self, _peer: &P, _bytes: usize) -> usize {
+        0
+    }
+
+    /// Whether [`Self::room_refused`] logs anything now. Explanations are not made for nobody.
+    fn logs_refused_rooms(&self) -> bool {
+        false
+    }
+
+    /// A connection asked for a room that none of its grants permits; `reason` says what differs.
+    fn room_refused(&mut self, _connection: Uuid, _peer: &P, _reason: &str) {}
+
+    /// A connection was evicted.
+    fn evicted(&mut self, connection: Uuid, peer: &P, reason: Eviction);
+}
