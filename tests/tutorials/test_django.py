@@ -121,6 +121,52 @@ def test_short_version_with_memberships(read, open_page):
         assert anna.nothing_heard()
 
 
+def test_list_that_a_template_renders(read, open_page):
+    reader, chapters = read("tutorial-django.md", [8000, 5000, 8002])
+    site = f"http://127.0.0.1:{reader.ports[8000]}"
+    create_site(reader, chapters)
+    subscribe = chapters["5. Subscribe in the page"]
+    for block in [*chapters["3. Grant rooms"], *chapters["4. Publish changes"], *subscribe]:
+        reader.carry_out(block)
+    [markup] = [block.text for block in subscribe if block.language == "html" and not block.file]
+    edit(
+        reader.site / "orders/templates/orders/board.html",
+        {'<ul id="orders"></ul>': markup, "orders/board.js": "orders/page.js"},
+    )
+    found = '"orders": Order.objects.filter(customer=request.user)'
+    edit(reader.site / "orders/views.py", {'{"live": live}': f'{{"live": live, {found}}}'})
+    for block in chapters["6. Start and test"]:
+        reader.carry_out(block)
+        if block.word == "forever":
+            reader.wait_for(5000 if "high_templar" in block.text else 8000)
+
+    def shell(line):
+        imports = f"{SHELL}from django.contrib.sessions.models import Session\n"
+        reader.run(f'python manage.py shell -c "{imports}{line}"')
+
+    with open_page(site, "ben") as page:
+        page.sees("1: Tea, new")
+        wait_for_subscriptions(reader, 1)
+        shell("Order.objects.create(customer_id=2, item='Coffee')")
+        page.sees("2: Coffee, new")
+        shell("Order.objects.get(pk=2).delete()")
+        page.loses("2: Coffee, new")
+
+        # A user who has lost access: the page is left, not frozen.
+        shell("Session.objects.all().delete()\nOrder.objects.get(pk=1).save()")
+        page.sees("Username")
+        page.loses("1: Tea, new")
+
+
+def edit(path, replacements):
+    """Replaces texts that a file has."""
+    text = path.read_text()
+    for old, new in replacements.items():
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
 def test_a_saved_order_is_on_its_customers_page(read, open_page):
     reader, chapters = read("tutorial-django.md", [8000, 5000, 8002])
     site = f"http://127.0.0.1:{reader.ports[8000]}"
