@@ -1,12 +1,11 @@
 """docs/tutorial-django.md, from an empty folder to a live page."""
 
-import http.cookiejar
 import re
-import urllib.parse
-import urllib.request
 
+from django_site import create_site
+from django_site import sign_in
+from django_site import wait_for_subscriptions
 from high_templar.testing import Client
-from reader import eventually
 
 SHELL = """
 from django.contrib.auth.models import User
@@ -15,23 +14,6 @@ from orders.models import Order
 
 PRODUCTION = ("mysite/production.py", False)
 SHORT = "Short version, for an existing site"
-
-
-def sign_in(site, name):
-    """The cookies of somebody who signed in; the passwords of the tutorial are the names."""
-    jar = http.cookiejar.CookieJar()
-    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-    form = browser.open(f"{site}/login/").read().decode()
-    token = re.search(r'name="csrfmiddlewaretoken" value="(\w+)"', form)[1]
-    fields = {"username": name, "password": name, "csrfmiddlewaretoken": token}
-    browser.open(f"{site}/login/", urllib.parse.urlencode(fields).encode())
-    return {cookie.name: cookie.value for cookie in jar}
-
-
-def create_site(reader, chapters):
-    """An existing site, with orders and two users."""
-    for block in [*chapters["1. Install"], *chapters["2. Create a site to try it on"]]:
-        reader.carry_out(block)
 
 
 def follow_short_version(reader, chapters, app, edit_page=lambda snippet: snippet):
@@ -57,16 +39,6 @@ def follow_short_version(reader, chapters, app, edit_page=lambda snippet: snippe
 def is_of_another_app(block, app):
     """Whether this is a file of an app that is neither this one nor the project itself."""
     return bool(block.file) and block.file[0].split("/")[0] not in (app, "mysite")
-
-
-def wait_for_subscriptions(reader, count):
-    """Waits until the gateway counts this many."""
-
-    def counted():
-        metrics = reader.run("curl -sS http://127.0.0.1:8002/metrics")
-        return re.search(rf"^high_templar_subscriptions(?:\{{.*\}})? {count}$", metrics, re.M)
-
-    eventually(counted, f"subscription {count}")
 
 
 def test_short_version_on_an_existing_site(read, open_page):
