@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 
 import {
   ConnectionError,
-  HighTemplar,
+  type HighTemplar,
   type HighTemplarOptions,
   SubscribeError,
 } from "../src/index.js";
@@ -220,105 +220,6 @@ test("answers to unsubscribes are no messages, and a refused room needs none", a
   await settled();
   expect(sent("unsubscribe")).toHaveLength(2);
   expect(messages).toHaveBeenCalledExactlyOnceWith({ open_connections: 1, num_rooms: 0 });
-});
-
-describe("messages of later versions", () => {
-  test.each([
-    { type: "gap", reason: "rabbitmq" },
-    { type: "permissions", allowed_rooms: [] },
-    { type: "unsubscribed", requestId: "1", code: "permissions" },
-    { type: "notice", code: "success", requestId: "1" },
-    { type: "session", is_authorized: true, allowed_rooms: [{ target: "none" }] },
-    { type: "session", is_authorized: false },
-    { type: "", code: "error", message: "x" },
-    { type: null, code: "success" },
-    { type: 7 },
-  ])("%j is no answer", async (message) => {
-    for (const legacy of [false, true]) {
-      await open({ legacy });
-      const messages = vi.fn();
-      client.addEventListener("message", messages);
-      client.addEventListener("grants", messages);
-      const orders = client.subscribe(ORDERS);
-      gateway.deliver(message);
-      expect(orders.state).toBe("pending");
-      await orders.ready;
-      gateway.deliver(message);
-      await settled();
-      expect(orders.state).toBe("subscribed");
-      expect(messages).not.toHaveBeenCalled();
-      expect(client.status).toMatchObject({ state: "open", grants: [] });
-      // Nor does it change how the end of the connection is understood.
-      gateway.close(1000, "");
-      expect(client.state).toBe("waiting");
-      client.close();
-    }
-  });
-
-  test("before the first message they admit nobody, and refuse nobody", () => {
-    const socket = {
-      readyState: 1,
-      onmessage: (_: { data: string }) => {},
-      onclose: (_: { code: number; reason: string }) => {},
-      send: vi.fn(),
-      close: vi.fn(),
-    };
-    const deliver = (message: object) => socket.onmessage({ data: JSON.stringify(message) });
-    // A constructor that returns an object has made that object.
-    const WebSocket = vi.fn(() => socket) as never;
-    client = new HighTemplar({ url: "ws://gateway/ws/", WebSocket });
-    client.subscribe(ORDERS);
-    deliver({ type: "session", is_authorized: true, allowed_rooms: [] });
-    deliver({ type: "session", is_authorized: false });
-    expect(client.state).toBe("connecting");
-    expect(socket.send).not.toHaveBeenCalled();
-    deliver({ is_authorized: true, allowed_rooms: [ORDERS] });
-    expect(client.status).toMatchObject({ state: "open", grants: [ORDERS] });
-    expect(socket.send).toHaveBeenCalledOnce();
-    socket.onclose({ code: 1000, reason: "" });
-    expect(client.state).toBe("waiting");
-  });
-
-  test("requests of the page are answered among them", async () => {
-    await open();
-    const messages = vi.fn();
-    client.addEventListener("message", ({ detail }) => messages(detail));
-    client.send({ type: "status" });
-    client.send({ type: "nonsense", requestId: "own" });
-    const orders = client.subscribe(ORDERS);
-    gateway.deliver({ type: "command", id: "1" });
-    gateway.deliver({ type: "command", code: "success", requestId: orders.requestId });
-    gateway.deliver({ type: "command", code: "error", requestId: "own" });
-    expect(orders.state).toBe("pending");
-    await orders.ready;
-    await settled();
-    expect(messages.mock.calls).toEqual([
-      [{ open_connections: 1, num_rooms: 0 }],
-      [{ code: "error", message: "message-type-not-allowed", requestId: "own" }],
-    ]);
-  });
-
-  test("an answer to a name that nobody has is not another's", async () => {
-    await open();
-    const orders = client.subscribe(ORDERS);
-    gateway.deliver({ code: "error", message: "not-subscribed", requestId: "77" });
-    await orders.ready;
-    expect(orders.state).toBe("subscribed");
-  });
-
-  test("further members of an answer are kept: the reason of a refusal", async () => {
-    await open({}, []);
-    gateway.deliver({ code: "success" }); // Of nobody's.
-    const told = new Promise<SubscribeError>((onError) => client.subscribe(ORDERS, { onError }));
-    gateway.deliver({
-      code: "error",
-      message: "room-not-found",
-      requestId: "1",
-      reason: "the why",
-    });
-    expect(await told).toMatchObject({ code: "room-not-found", reason: "the why" });
-    expect((await told).message).toMatch(/the why/);
-  });
 });
 
 describe("promises", () => {
@@ -687,20 +588,6 @@ describe("the state for user interfaces", () => {
     client.connect();
     expect(client.status.display).toBe("connecting");
   });
-});
-
-test("the old names go on", async () => {
-  await open({ queueMax: 1, backoff: { base: 0, later: 7 } }, [ORDERS]);
-  const [publish, rooms, reconnect] = [vi.fn(), vi.fn(), vi.fn()];
-  client.addEventListener("publish", ({ detail }) => publish(detail.data));
-  client.addEventListener("rooms", ({ detail }) => rooms(detail));
-  await client.subscribe(ORDERS, undefined, { onReconnect: reconnect, bufferMax: 5 }).ready;
-  expect(client.status.rooms).toBe(client.status.grants);
-  gateway.publish(ORDERS, 1);
-  await again();
-  expect(publish).toHaveBeenCalledExactlyOnceWith(1);
-  expect(rooms).toHaveBeenCalledExactlyOnceWith([ORDERS]);
-  expect(reconnect).toHaveBeenCalledOnce();
 });
 
 describe("explicit resource management", () => {
