@@ -28,6 +28,16 @@ class Block(NamedTuple):
         found = _NAME.fullmatch(first)
         return (found[1], bool(found[2])) if found and self.language != "sh" else None
 
+    @property
+    def commands(self):
+        """What is typed in a terminal of which this is the picture: prompts, commands, output."""
+        typed, goes_on = [], False
+        for line in self.text.splitlines():
+            if goes_on or line.startswith("$ "):
+                typed.append(line.removeprefix("$ "))
+                goes_on = line.endswith("\\")
+        return "\n".join(typed)
+
 
 def blocks(document: Path):
     """Every block of a document, in its order."""
