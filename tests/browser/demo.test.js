@@ -108,7 +108,7 @@ test("a stranger is refused, and the backend's log says why", async () => {
   await page.locator(".journal code", { hasText: "nobody: GET /api/bootstrap/ → 403" }).first().waitFor();
 });
 
-test("two visitors by cookie stay who they are", async () => {
+test("two users by cookie stay who they are", async () => {
   await panel(2).getByText("Cookie", { exact: true }).click();
   await state(2, "Connected");
   await panel(2).locator(".grants", { hasText: '"customer":"7"' }).waitFor();

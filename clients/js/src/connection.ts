@@ -325,7 +325,7 @@ export class Connection {
         if (plan !== this.#plan) return;
         this.#isSigningIn = false;
         if (!isDone) this.#set({});
-        // A visitor who is refused again after signing in must not become a load on the backend.
+        // A client that is refused again after the login must not become a load on the backend.
         else if (this.#attempt || this.#times.minWait) {
           this.#wait({ verdict: "soon", within: null }, ended);
         } else {

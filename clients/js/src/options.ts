@@ -38,7 +38,7 @@ export interface HighTemplarOptions {
    */
   url: string | URL | (() => string | URL | Promise<string | URL>);
   /**
-   * The visitor's token, if cookies do not identify the visitor. A function is called before every
+   * The user's token, if cookies do not identify the user. A function is called before every
    * attempt and may fetch a fresh token; one that fails is called again after a back-off.
    */
   token?:
@@ -61,7 +61,7 @@ export interface HighTemplarOptions {
    */
   legacy?: boolean | undefined;
   /**
-   * Called when the gateway refuses the visitor. Signs in again, or asks the visitor to; then the
+   * Called when the gateway refuses the client. Logs in again, or asks the user to; then the
    * client reconnects, unless the promise resolves to `false`. Without this function the state stays
    * `refused` until `connect()`.
    */
@@ -163,7 +163,7 @@ export function spansOf({ backoff }: ConnectionOptions): Spans {
  * - `connecting`: opening a socket, or waiting for the gateway's first message
  * - `open`: admitted
  * - `waiting`: the connection was lost; the client reconnects at `retryAt`
- * - `refused`: the visitor must sign in; `authenticate` is called, `connect()` tries again
+ * - `refused`: the user must log in; `authenticate` is called, `connect()` tries again
  * - `failed`: reconnecting would end in the same way; `connect()` tries again
  * - `closed`: not connected yet, or closed by `close()`
  */
@@ -205,7 +205,7 @@ export interface ConnectionStatus {
   readonly cause: Error | null;
   /** When the client reconnects, in milliseconds since 1970; only in `waiting`. */
   readonly retryAt: number | null;
-  /** The visitor's grants, `*` being any value; empty unless `open`. */
+  /** The user's grants, `*` being any value; empty unless `open`. */
   readonly grants: readonly JsonObject[];
   /** @deprecated Use `grants`. */
   readonly rooms: readonly JsonObject[];

@@ -113,7 +113,7 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
   /**
    * Resolves when the room is heard. Rejects with a {@link SubscribeError} if the gateway rejects
    * the subscription, with a {@link ConnectionError} if the client stops connecting first (`failed`,
-   * `close()`, a visitor who is refused and does not sign in), and with an `AbortError` if it is
+   * `close()`, a client that is refused and does not log in), and with an `AbortError` if it is
    * unsubscribed first. After `connect()` it is a new promise.
    */
   get ready(): Promise<void> {

@@ -11,7 +11,7 @@ import { type JsonObject, type Room, roomKey } from "./wire.js";
 /** How a {@link FakeGateway} answers. */
 export interface FakeGatewayOptions {
   /**
-   * The visitor's grants, as the backend would return them; a value `"*"` is any value. Without them
+   * The user's grants, as the backend would return them; a value `"*"` is any value. Without them
    * every room is permitted.
    */
   grants?: readonly object[] | undefined;
@@ -92,7 +92,7 @@ interface Link {
 export class FakeGateway {
   /** Give it to a client as `WebSocket`, or see {@link FakeGateway.install}. */
   readonly WebSocket: WebSocketClass;
-  /** The visitor's grants, from the next connection on; `null` permits every room. */
+  /** The user's grants, from the next connection on; `null` permits every room. */
   grants: readonly object[] | null;
   /** Every message that came, `ping` aside, the oldest first. */
   readonly received: JsonObject[] = [];
@@ -169,8 +169,8 @@ export class FakeGateway {
   }
 
   /**
-   * Closes every connection: 1012 `restart 5000` for a restart, 4300 `refused` for a visitor who must
-   * sign in. See the protocol for what each code means.
+   * Closes every connection: 1012 `restart 5000` for a restart, 4300 `refused` for a user who must
+   * log in. See the protocol for what each code means.
    */
   close(code = 1012, reason = "restart 0"): void {
     for (const socket of [...this.#sockets]) socket.end(code, reason);
@@ -187,7 +187,7 @@ export class FakeGateway {
     this.cut();
   }
 
-  /** Every visitor is refused until `up()`, as after a logout; those who are connected end. */
+  /** Refuses every client until `up()`, as after a logout, and closes open connections. */
   refuse(): void {
     this.#mood = "refusing";
     this.close(4300, "refused");

@@ -52,7 +52,7 @@ beforeAll(async () => {
       executablePath,
       headless: true,
       args: FLAGS,
-      // What visitors' browsers do.
+      // What users' browsers do.
       ignoreDefaultArgs: ["--disable-back-forward-cache"],
     }),
     startSite(),
@@ -100,7 +100,7 @@ const state = (wanted: string) =>
   page.waitForFunction((wanted) => window.socket.state === wanted, wanted);
 const reconnected = () => page.waitForFunction(() => window.reconnects === 1);
 
-test("a visitor with a cookie hears what is published", async () => {
+test("a client with a cookie receives publications", async () => {
   await open();
   await world.gateway.publish(ORDERS, { id: 1, note: "größer 😀" });
   await page.waitForFunction(() => window.heard.length === 1);

@@ -147,7 +147,7 @@ test("a span of the gateway's is kept, whatever the client's own would be", asyn
   const { retryAt } = await until(client, "waiting");
   expect(retryAt).toBeGreaterThanOrEqual(before + 300_000);
   expect(retryAt).toBeLessThanOrEqual(Date.now() + 300_000);
-  // The network's return does not shorten it; the visitor may.
+  // The network's return does not shorten it; the user may.
   page.dispatchEvent(new Event("online"));
   expect(client.state).toBe("waiting");
   client.connect();

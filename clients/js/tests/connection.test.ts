@@ -72,14 +72,14 @@ test("an attempt that gets no answer is given up", async () => {
   await until(client, "open");
 });
 
-test("a refused visitor stays away until told to come", async () => {
+test("a refused client does not reconnect until connect() is called", async () => {
   const client = world.client({ token: "stranger" });
   const orders = client.subscribe(ORDERS);
   const refused = await until(client, "refused");
   const said = LEGACY ? { code: 1000, reason: "" } : { code: 4300, reason: "refused" };
   expect(refused).toMatchObject({ ...said, retryAt: null });
   expect(orders.state).toBe("pending");
-  // Another visitor's way in and back takes longer than any wait of the refused one.
+  // Another client's connection takes longer than any back-off of the refused one.
   const onReconnect = vi.fn();
   await world.client().subscribe(ORDERS, undefined, { onReconnect }).ready;
   world.wire.cut();
@@ -90,7 +90,7 @@ test("a refused visitor stays away until told to come", async () => {
   await orders.ready;
 });
 
-test("a refused visitor signs in and comes back with a fresh token", async () => {
+test("a refused client logs in and reconnects with a fresh token", async () => {
   let token = "expired";
   const authenticate = vi.fn(async () => {
     token = "anna";

@@ -249,7 +249,7 @@ describe("promises", () => {
     }
   });
 
-  test("ready waits while a visitor signs in, and rejects if that fails", async () => {
+  test("ready waits while a user logs in, and rejects if that fails", async () => {
     let finish: (done: unknown) => void = () => {};
     const authenticate = () => new Promise((resolve) => (finish = resolve));
     await open({ authenticate });
@@ -264,7 +264,7 @@ describe("promises", () => {
     expect(client.status).toMatchObject({ state: "refused", display: "signed-out" });
   });
 
-  test("loops go on after a visitor was refused and signed in", async () => {
+  test("loops go on after a client was refused and the user logged in", async () => {
     await open();
     const loop = client.subscribe<number>(ORDERS)[Symbol.asyncIterator]();
     const next = loop.next();

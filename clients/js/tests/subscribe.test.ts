@@ -24,7 +24,7 @@ test("a room asked for before there is a connection is heard", async () => {
   expect(heard).toEqual([data, null]);
 });
 
-test("what the visitor may hear is told, in an event and in the status", async () => {
+test("the user's grants are reported in an event and in the status", async () => {
   const client = world.client();
   const told: unknown[] = [];
   client.addEventListener("rooms", ({ detail }) => told.push(detail));

@@ -151,7 +151,7 @@ test("it can take the place of the global WebSocket, and gives it back", async (
   expect(gateway.connections).toBe(0);
 });
 
-test.each([false, true])("a visitor who is refused signs in (legacy: %s)", async (legacy) => {
+test.each([false, true])("a client that is refused logs in (legacy: %s)", async (legacy) => {
   const gateway = new FakeGateway();
   gateway.refuse();
   const authenticate = vi.fn(() => gateway.up());

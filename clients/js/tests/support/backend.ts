@@ -4,14 +4,9 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 
-export interface Visitor {
-  /** What `Authorization: Token …` or the cookie `session` must hold. */
-  key: string;
-  rooms: object[];
-}
-
 export async function startBackend() {
-  const visitors = new Map<string, object[]>();
+  /** Their grants, by what `Authorization: Token …` or the cookie `session` must hold. */
+  const users = new Map<string, object[]>();
   /** The keys of all bootstrap calls, in their order. */
   const calls: string[] = [];
   let status: number | null = null;
@@ -21,7 +16,7 @@ export async function startBackend() {
     if (!request.url?.endsWith("/bootstrap/")) return response.writeHead(204).end();
     const key = keyOf(request);
     calls.push(key);
-    const rooms = visitors.get(key);
+    const rooms = users.get(key);
     response.writeHead(status ?? (rooms ? 200 : 403), { "Content-Type": "application/json" });
     response.end(JSON.stringify({ allowed_rooms: rooms }));
   });
@@ -31,10 +26,10 @@ export async function startBackend() {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/api/`,
     calls,
-    /** Lets a visitor in from now on; without rooms, no longer. */
+    /** Admits a user from now on; without rooms, refuses. */
     allow(key: string, rooms: object[] | null) {
-      if (rooms) visitors.set(key, rooms);
-      else visitors.delete(key);
+      if (rooms) users.set(key, rooms);
+      else users.delete(key);
     },
     /** Answers everybody with this status; `null` as ever. */
     answer(always: number | null) {

@@ -24,7 +24,7 @@ export async function startSite() {
     const script = scripts.get(url);
     if (script) return response.setHeader("Content-Type", "text/javascript").end(script);
     response.setHeader("Content-Type", "text/html");
-    // The visitor's session, as a site's sign-in would set it.
+    // The user's session, as a site's login would set it.
     response.setHeader("Set-Cookie", "session=anna; Path=/; HttpOnly; SameSite=Lax");
     response.end(`<!doctype html><link rel="icon" href="data:,">
       <script type="module" src="${url}.js"></script>`);

@@ -8,7 +8,7 @@ import { eventually } from "./eventually.js";
 import { type Gateway, startGateway } from "./gateway.js";
 import { startWire, type Wire } from "./wire.js";
 
-/** What the visitor with the key `anna` may hear. */
+/** What the user with the key `anna` may subscribe to. */
 export const ORDERS = { target: "order", customer: "anna" };
 export const NEWS = { target: "news", topic: "*" };
 
@@ -49,7 +49,7 @@ export class World {
     this.#settings = settings;
   }
 
-  /** A client that does things quickly, of the visitor `anna` if nothing else is said. */
+  /** A client with short times, of the user `anna` by default. */
   client(options: Partial<Options> = {}): HighTemplar {
     const client = new HighTemplar({
       url: this.wire.url,
