@@ -77,7 +77,8 @@ class Publisher:
     ``timeout`` bounds a call in seconds: resolving the host name, connecting, all ``attempts`` and
     the pauses between them. A call of more than 1,000 triggers is several requests, each with a
     timeout of its own as long as they succeed. ``connect_timeout`` bounds resolving and connecting
-    within that. Every trigger has an id, so that another attempt is never a second delivery.
+    within that, over HTTP. Every trigger has an id, so that another attempt is never a second
+    delivery.
 
     After a few failed attempts in a row a circuit breaker opens, one per process and address:
     calls fail at once with a `CircuitOpenError`, and one is let through now and then to find out

@@ -40,6 +40,7 @@ forbid threads would not keep alive. A new connection costs some milliseconds.
 """
 
 _GOODBYE_SECONDS = 0.5
+_ABORT_SECONDS = 0.1
 _SECONDS_MIN = 0.05
 _REFUSED = 403
 _NOT_FOUND = 404
@@ -117,7 +118,7 @@ class RabbitMqTransport:
         is_begun = False
         try:
             if self._link is not None and not self._link.is_usable():
-                self._drop()
+                self._drop(deadline.left / 2)
             if self._link is None:
                 self._link = _Link(self._parameters)
                 self._link.open(deadline)
@@ -127,20 +128,21 @@ class RabbitMqTransport:
             nobody = f"no gateway listens at the exchange {self._exchange!r} of {self._where}"
             raise RetryAfterError(UnavailableError(nobody, ids=ids), 0.0) from None
         except _BrokenError as error:
-            self._drop()
+            # Nor does a goodbye take longer than the caller has.
+            self._drop(deadline.left)
             failure = self._failure(error.cause, is_begun, ids)
             if getattr(error.cause, "reply_code", 0) == _NOT_FOUND:
                 raise RetryAfterError(failure, 0.0) from error.cause
             raise failure from error.cause
         except BaseException:
             # In the middle of a frame, perhaps.
-            self._drop()
+            self._drop(deadline.left)
             raise
 
-    def _drop(self) -> None:
+    def _drop(self, seconds: float = _GOODBYE_SECONDS) -> None:
         link, self._link = self._link, None
         if link is not None:
-            link.close()
+            link.close(min(seconds, _GOODBYE_SECONDS))
 
     def _failure(self, error: BaseException, is_begun: bool, ids: Sequence[str]) -> PublishError:
         what = str(error) or type(error).__name__
@@ -224,21 +226,22 @@ class _Link:
             self._turn(0)
         return self._broken is None
 
-    def close(self) -> None:
-        """Says goodbye, for a moment at most, and lets go of the socket."""
+    def close(self, seconds: float) -> None:
+        """Closes the connection within so many seconds, or else lets go of the socket."""
         with suppress(Exception):
             self._connection.close()
-            self._await_end()
+            self._await_end(seconds)
         with suppress(Exception):
             if not self._is_closed:
                 # A broker that does not answer. There is no public name for this.
                 self._connection._transport.abort()
-                self._await_end()
+                # Only pika itself has to take note.
+                self._await_end(_ABORT_SECONDS)
         with suppress(Exception):
             self._connection.ioloop.close()
 
-    def _await_end(self) -> None:
-        deadline = Deadline(_GOODBYE_SECONDS)
+    def _await_end(self, seconds: float) -> None:
+        deadline = Deadline(seconds)
         while not self._is_closed and deadline.left:
             self._turn(deadline.left)
 

@@ -54,8 +54,8 @@ class Settings(NamedTuple):
     timeout: float = 0.5
     """Seconds that one request may wait for all that it publishes, connecting, attempts and pauses
     included; outside of requests, for one call or commit. Above 1,000 publications at once, for
-    each thousand that succeeds. Connecting may take half of it, so that time is left for another
-    attempt."""
+    each thousand that succeeds. Connecting over HTTP may take half of it, so that time is left for
+    another attempt."""
 
     attempts: int = 3
     """How often a publication is sent at most."""
