@@ -25,13 +25,14 @@ pub fn fuzz_operations(bytes: &[u8]) {
     shard::tests::model::fuzz(bytes);
 }
 
-mod connection;
-mod connections;
 mod holders;
 mod keepalive;
 mod rate;
+mod session;
+mod sessions;
 mod table;
 mod timer;
+mod transport;
 mod wildcards;
 
 /// The hash function of every table. By default it is seeded at random, because clients choose

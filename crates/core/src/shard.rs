@@ -11,25 +11,26 @@ mod ending;
 mod fan_out;
 mod gap;
 mod held;
+mod messages;
 mod refusal;
-mod session;
 mod settings;
 mod waiting;
+mod websocket;
 mod welcome;
 
 use std::collections::VecDeque;
 
-use ht_frame::{Deflater, Inflater, Opcode};
+use ht_frame::{Deflater, Inflater};
 use ht_proto::close::Close;
 
 use crate::Hasher;
 use crate::budget::{Budget, Phase, SLICE, cost};
-use crate::connection::{Connection, State, Waiting};
-use crate::connections::Connections;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
 use crate::peer::{Eviction, Moment, Peer};
 use crate::registry::{ConnectionId, Registry};
+use crate::session::{Session, Stage, Waiting};
+use crate::sessions::Sessions;
 use crate::shard::behind::Behind;
 use crate::shard::ending::{CLOSING, Leaving};
 use crate::shard::fan_out::FanOut;
@@ -53,7 +54,7 @@ const TICK: usize = 256;
 pub struct Shard<P> {
     settings: Settings,
     registry: Registry,
-    connections: Connections<P>,
+    sessions: Sessions<P>,
     idle: Queue,
     refused: Queue,
     closing: Queue,
@@ -86,7 +87,7 @@ impl<P: Peer> Shard<P> {
     pub fn new(settings: Settings, hasher: Hasher) -> Self {
         Self {
             registry: Registry::new(settings.matching, hasher),
-            connections: Connections::new(),
+            sessions: Sessions::new(),
             idle: Queue::new(settings.idle_timeout),
             refused: Queue::new(REFUSED),
             closing: Queue::new(CLOSING),
@@ -165,26 +166,26 @@ impl<P: Peer> Shard<P> {
     /// How many connections there are, those that are being closed included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.connections.len()
+        self.sessions.len()
     }
 
     /// Whether there is no connection.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.connections.is_empty()
+        self.sessions.is_empty()
     }
 
     /// The id that the next connection will get.
     #[must_use]
     pub fn next_id(&self) -> ConnectionId {
-        ConnectionId(u32::try_from(self.connections.vacant_key()).expect("fewer than 2^32 sockets"))
+        ConnectionId(u32::try_from(self.sessions.vacant_key()).expect("fewer than 2^32 sockets"))
     }
 
     /// A connection's peer, while it is there.
     pub fn peer(&mut self, id: ConnectionId) -> Option<&mut P> {
-        self.connections
+        self.sessions
             .get_mut(id.index())
-            .map(|connection| &mut connection.peer)
+            .map(|session| &mut session.peer)
     }
 
     /// Takes a new connection, whose handshake is done, and sends its first message.
@@ -200,29 +201,29 @@ impl<P: Peer> Shard<P> {
             Admission::TurnedAway(close) => Some(close),
             Admission::Admitted(_) | Admission::Refused(_) => None,
         };
-        let connection = Connection::new(peer, welcome);
-        let admitted = matches!(connection.state, State::Open(_));
+        let session = Session::new(peer, welcome);
+        let admitted = matches!(session.stage, Stage::Open(_));
         self.budget.spend(cost::OPEN + cost::write(message.len()));
-        self.connections.insert(connection);
+        self.sessions.insert(session);
         if admitted {
             self.stats.admitted += 1;
             self.stats.connections += 1;
             self.gaps.opened(id.index());
-            self.idle.push(&mut self.connections, id.0, turn.now);
+            self.idle.push(&mut self.sessions, id.0, turn.now);
             self.keepalive.enter(id.0, turn.now);
             self.charge_peer(id, turn);
             turn.world.moment(
                 Moment::Connect,
-                &mut self.connections[id.index()].peer,
+                &mut self.sessions[id.index()].peer,
                 turn.now,
             );
         } else {
             self.stats.refused += 1;
-            self.refused.push(&mut self.connections, id.0, turn.now);
+            self.refused.push(&mut self.sessions, id.0, turn.now);
         }
-        // Never compressed, as no answer is: they are small, and different for every connection.
         let mut scratch = std::mem::take(&mut self.scratch);
-        ht_frame::put_frame(&mut scratch, Opcode::Text, &message);
+        let transport = &self.sessions[id.index()].transport;
+        transport.put_text(&mut scratch, &message);
         self.send(id, &scratch, turn);
         self.recycle(scratch);
         if let Some(close) = at_once {
@@ -233,7 +234,7 @@ impl<P: Peer> Shard<P> {
 
     /// The connection is broken or was ended by its peer: forget it.
     pub fn gone(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        if self.connections.contains(id.index()) {
+        if self.sessions.contains(id.index()) {
             self.remove(id, turn);
         }
     }
@@ -246,14 +247,14 @@ impl<P: Peer> Shard<P> {
             if self.budget.is_spent() {
                 return;
             }
-            if let Some(id) = self.idle.expired(&mut self.connections, turn.now) {
+            if let Some(id) = self.idle.expired(&mut self.sessions, turn.now) {
                 self.stats.idle_timeouts += 1;
                 self.leave(ConnectionId(id), Close::IDLE, turn);
-            } else if let Some(id) = self.refused.expired(&mut self.connections, turn.now)
-                && let State::Refused(close) = self.connections[id as usize].state
+            } else if let Some(id) = self.refused.expired(&mut self.sessions, turn.now)
+                && let Stage::Refused(close) = self.sessions[id as usize].stage
             {
                 self.close(ConnectionId(id), close, turn);
-            } else if let Some(id) = self.closing.expired(&mut self.connections, turn.now) {
+            } else if let Some(id) = self.closing.expired(&mut self.sessions, turn.now) {
                 self.closed(ConnectionId(id), turn);
             } else if let Some(id) = self.late(turn.now) {
                 self.evict(ConnectionId(id), Eviction::OutboxAge, turn);
@@ -278,13 +279,13 @@ impl<P: Peer> Shard<P> {
             waiting,
             keepalive,
             unfinished,
-            connections,
+            sessions,
             ..
         } = self;
-        let late = waiting.deadline(&mut Waiting(connections));
+        let late = waiting.deadline(&mut Waiting(sessions));
         [&*idle, refused, closing]
             .iter()
-            .filter_map(|queue| queue.deadline(connections))
+            .filter_map(|queue| queue.deadline(sessions))
             .chain(late)
             .chain(keepalive.deadline())
             .chain(unfinished.deadline())

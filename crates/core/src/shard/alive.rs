@@ -1,11 +1,10 @@
 //! Asking those who say nothing whether they are still there.
 
-use ht_frame::Opcode;
 use ht_proto::close::Close;
 
-use crate::connection::State;
 use crate::peer::Peer;
 use crate::registry::ConnectionId;
+use crate::session::Stage;
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 
@@ -13,12 +12,12 @@ impl<P: Peer> Shard<P> {
     /// Asks a connection that was silent. One for which something waits is judged by whether it
     /// takes that: a question would only come after it.
     pub(super) fn ask(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        if self.connections[id.index()].waiting() > 0 {
+        if self.sessions[id.index()].waiting() > 0 {
             return self.keepalive.heard(id.0, turn.now);
         }
         self.keepalive.asked(id.0, turn.now);
         let mut scratch = std::mem::take(&mut self.scratch);
-        ht_frame::put_frame(&mut scratch, Opcode::Ping, &[]);
+        self.sessions[id.index()].transport.put_ping(&mut scratch);
         self.send(id, &scratch, turn);
         self.recycle(scratch);
     }
@@ -26,7 +25,7 @@ impl<P: Peer> Shard<P> {
     /// Closes a connection that did not answer, unless it may have had no chance to: while much
     /// waits for it, nothing is read.
     pub(super) fn give_up(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        if self.connections[id.index()].waiting() > 0 {
+        if self.sessions[id.index()].waiting() > 0 {
             return self.keepalive.heard(id.0, turn.now);
         }
         self.stats.no_pongs += 1;
@@ -35,8 +34,8 @@ impl<P: Peer> Shard<P> {
 
     /// Has every admitted connection asked from now on.
     pub(super) fn ask_all(&mut self, now: u64) {
-        for (key, connection) in self.connections.iter() {
-            if matches!(connection.state, State::Open(_)) {
+        for (key, session) in self.sessions.iter() {
+            if matches!(session.stage, Stage::Open(_)) {
                 let id = u32::try_from(key).expect("keys were given as u32");
                 self.keepalive.enter(id, now);
             }

@@ -7,9 +7,9 @@ use ht_proto::client::RequestId;
 use uuid::Uuid;
 
 use crate::budget::cost;
-use crate::connection::State;
 use crate::peer::Peer;
 use crate::registry::ConnectionId;
+use crate::session::Stage;
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 
@@ -22,7 +22,7 @@ pub(super) const BEHIND_BYTES: usize = 8 << 10;
 pub(super) struct Behind {
     id: ConnectionId,
     /// The connection's own id: the other one is given away again.
-    connection: Uuid,
+    session: Uuid,
     /// The bytes that were read.
     bytes: Vec<u8>,
     /// How many of them were processed.
@@ -51,15 +51,15 @@ impl<P: Peer> Shard<P> {
         if !self.listen(id, turn) {
             return;
         }
-        let connection = &self.connections[id.index()];
-        if connection.behind {
-            let uuid = connection.id;
-            if let Some(behind) = self.behind.iter_mut().find(|b| b.connection == uuid) {
+        let session = &self.sessions[id.index()];
+        if session.behind {
+            let uuid = session.id;
+            if let Some(behind) = self.behind.iter_mut().find(|b| b.session == uuid) {
                 behind.bytes.extend_from_slice(bytes);
             }
             return;
         }
-        let connection = connection.id;
+        let session = session.id;
         let mut input = Input::new(bytes);
         let (paused, anew) = self.converse(id, &mut input, None, turn);
         let left = input.remaining();
@@ -68,7 +68,7 @@ impl<P: Peer> Shard<P> {
                 id,
                 Behind {
                     id,
-                    connection,
+                    session,
                     bytes: bytes[bytes.len() - left..].to_vec(),
                     done: 0,
                     paused,
@@ -90,9 +90,9 @@ impl<P: Peer> Shard<P> {
         let mut behind = self.behind.pop_front()?;
         self.budget.spend(cost::RESUME);
         let id = behind.id;
-        let connection = self.connections.get_mut(id.index());
-        connection
-            .filter(|connection| connection.id == behind.connection)?
+        let session = self.sessions.get_mut(id.index());
+        session
+            .filter(|session| session.id == behind.session)?
             .behind = false;
         if !self.listen(id, turn) {
             return Some(id);
@@ -113,10 +113,10 @@ impl<P: Peer> Shard<P> {
     /// Keeps what is left to do, unless it has become pointless.
     fn keep_behind(&mut self, id: ConnectionId, behind: Behind) {
         // It may have ended when its replies were sent.
-        if let Some(connection) = self.connections.get_mut(id.index())
-            && connection.id == behind.connection
+        if let Some(session) = self.sessions.get_mut(id.index())
+            && session.id == behind.session
         {
-            connection.behind = true;
+            session.behind = true;
             self.behind.push_back(behind);
         }
     }
@@ -127,10 +127,10 @@ impl<P: Peer> Shard<P> {
         // What was published before comes before what is answered now.
         self.gather_queued();
         self.flush_connection(id, turn);
-        let Some(connection) = self.connections.get(id.index()) else {
+        let Some(session) = self.sessions.get(id.index()) else {
             return false;
         };
-        if matches!(connection.state, State::Closing { deaf: true, .. }) {
+        if matches!(session.stage, Stage::Closing { deaf: true, .. }) {
             return false;
         }
         self.keepalive.heard(id.0, turn.now);

@@ -1,12 +1,11 @@
 //! How connections end.
 
-use ht_frame::CloseCode;
 use ht_proto::close::Close;
 
 use crate::budget::cost;
-use crate::connection::{Pending, State};
 use crate::peer::{Moment, Peer};
 use crate::registry::{ConnectionId, Own};
+use crate::session::{Pending, Stage};
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 
@@ -52,7 +51,7 @@ impl<P: Peer> Shard<P> {
     /// and do not answer.
     pub fn close_all(&mut self, close: Close, turn: &mut Turn<'_, impl World<P>>) {
         self.closing.set_limit(LEAVING);
-        let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
+        let all: Vec<_> = self.sessions.iter().map(|(key, _)| key).collect();
         for key in all {
             let id = ConnectionId(u32::try_from(key).expect("keys were given as u32"));
             self.leave(id, close, turn);
@@ -68,8 +67,8 @@ impl<P: Peer> Shard<P> {
     ) {
         self.gather_queued();
         self.flush_connection(id, turn);
-        let connection = self.connections.get(id.index());
-        if connection.is_some_and(|known| !matches!(known.state, State::Closing { .. })) {
+        let session = self.sessions.get(id.index());
+        if session.is_some_and(|known| !matches!(known.stage, Stage::Closing { .. })) {
             self.close(id, close, turn);
         }
     }
@@ -82,10 +81,16 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         self.retire(id, false, turn);
-        let mut frame = Vec::new();
-        let code = CloseCode(close.code());
-        ht_frame::put_close(&mut frame, code, &close.reason());
+        let frame = self.close_message(id, close);
         self.send_close(id, frame, turn);
+    }
+
+    /// What tells a client that its connection is closed for this reason.
+    pub(super) fn close_message(&self, id: ConnectionId, close: Close) -> Vec<u8> {
+        let mut message = Vec::new();
+        let transport = &self.sessions[id.index()].transport;
+        transport.put_close(&mut message, close);
+        message
     }
 
     /// Sends the close frame of a connection, which was just retired, or has it sent once all of
@@ -112,7 +117,7 @@ impl<P: Peer> Shard<P> {
             return;
         }
         let mut leaving = self.leaving.iter_mut().rev();
-        if self.connections[id.index()].lingers
+        if self.sessions[id.index()].lingers
             && let Some(leaving) = leaving.find(|leaving| leaving.id == id)
         {
             leaving.close = frame;
@@ -159,10 +164,10 @@ impl<P: Peer> Shard<P> {
     /// The last subscription of a connection is dropped.
     fn left(&mut self, leaving: Leaving, turn: &mut Turn<'_, impl World<P>>) {
         let id = leaving.id;
-        let Some(connection) = self.connections.get_mut(id.index()) else {
-            return self.connections.release(id.index());
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return self.sessions.release(id.index());
         };
-        connection.lingers = false;
+        session.lingers = false;
         if !leaving.close.is_empty() {
             self.budget.spend(cost::write(leaving.close.len()));
             self.send(id, &leaving.close, turn);
@@ -173,25 +178,25 @@ impl<P: Peer> Shard<P> {
     /// Says that nothing more will be sent to a connection whose close frames were exchanged, if
     /// that is so.
     pub(super) fn shut_down_if_done(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(id.index())
-            && matches!(connection.state, State::Closing { deaf: true, .. })
-            && connection.waiting() == 0
-            && !connection.lingers
+        if let Some(session) = self.sessions.get_mut(id.index())
+            && matches!(session.stage, Stage::Closing { deaf: true, .. })
+            && session.waiting() == 0
+            && !session.lingers
         {
-            connection.peer.shutdown();
+            session.peer.shutdown();
         }
     }
 
     /// A connection that is being closed has had its time. While the node goes that is short, but
     /// one that has not taken all yet has as long as ever.
     pub(super) fn closed(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        let connection = &self.connections[id.index()];
-        match connection.state {
-            State::Closing { until, .. } if connection.waiting() > 0 && until > turn.now => {
-                self.closing.remove(&mut self.connections, id.0);
-                self.closing.push(&mut self.connections, id.0, turn.now);
+        let session = &self.sessions[id.index()];
+        match session.stage {
+            Stage::Closing { until, .. } if session.waiting() > 0 && until > turn.now => {
+                self.closing.remove(&mut self.sessions, id.0);
+                self.closing.push(&mut self.sessions, id.0, turn.now);
             }
-            State::Open(_) | State::Refused(_) | State::Closing { .. } => {
+            Stage::Open(_) | Stage::Refused(_) | Stage::Closing { .. } => {
                 self.remove(id, turn);
             }
         }
@@ -199,12 +204,12 @@ impl<P: Peer> Shard<P> {
 
     /// Whether the connection is admitted and not being closed.
     pub(super) fn is_open(&self, id: ConnectionId) -> bool {
-        matches!(self.connections[id.index()].state, State::Open(_))
+        matches!(self.sessions[id.index()].stage, Stage::Open(_))
     }
 
     /// Whether our close frame was sent.
     pub(super) fn is_closing(&self, id: ConnectionId) -> bool {
-        matches!(self.connections[id.index()].state, State::Closing { .. })
+        matches!(self.sessions[id.index()].stage, Stage::Closing { .. })
     }
 
     /// Forgets all that a connection subscribed to; from now on it is only being closed.
@@ -216,31 +221,31 @@ impl<P: Peer> Shard<P> {
     ) {
         self.deregister(id, turn);
         let until = turn.now + CLOSING;
-        self.connections[id.index()].state = State::Closing { deaf, until };
-        self.closing.push(&mut self.connections, id.0, turn.now);
+        self.sessions[id.index()].stage = Stage::Closing { deaf, until };
+        self.closing.push(&mut self.sessions, id.0, turn.now);
     }
 
     /// Takes a connection out of its queue and, if it was admitted, out of the registry and the
     /// count.
     fn deregister(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        match self.connections[id.index()].state {
-            State::Refused(_) => self.refused.remove(&mut self.connections, id.0),
-            State::Closing { .. } => self.closing.remove(&mut self.connections, id.0),
-            State::Open(_) => {
-                self.idle.remove(&mut self.connections, id.0);
+        match self.sessions[id.index()].stage {
+            Stage::Refused(_) => self.refused.remove(&mut self.sessions, id.0),
+            Stage::Closing { .. } => self.closing.remove(&mut self.sessions, id.0),
+            Stage::Open(_) => {
+                self.idle.remove(&mut self.sessions, id.0);
                 self.keepalive.leave(id.0);
-                let connection = &mut self.connections[id.index()];
+                let session = &mut self.sessions[id.index()];
                 // Hits name subscriptions that are about to go.
-                let pending = std::mem::replace(&mut connection.pending, Pending::CLOSED);
+                let pending = std::mem::replace(&mut session.pending, Pending::CLOSED);
                 self.stats.undelivered += self.fan_out.pending(pending);
                 self.stats.connections -= 1;
                 self.budget.spend(cost::CLOSE);
-                let mut own = std::mem::take(&mut connection.own);
+                let mut own = std::mem::take(&mut session.own);
                 self.drop_some(&mut own, DROPS, turn);
                 self.uncharge_all(id, turn);
-                let connection = &mut self.connections[id.index()];
+                let session = &mut self.sessions[id.index()];
                 if !own.is_empty() {
-                    connection.lingers = true;
+                    session.lingers = true;
                     self.leaving.push_back(Leaving {
                         id,
                         own,
@@ -248,7 +253,7 @@ impl<P: Peer> Shard<P> {
                     });
                 }
                 turn.world
-                    .moment(Moment::Disconnect, &mut connection.peer, turn.now);
+                    .moment(Moment::Disconnect, &mut session.peer, turn.now);
             }
         }
     }
@@ -257,14 +262,14 @@ impl<P: Peer> Shard<P> {
         self.deregister(id, turn);
         self.unwatch(id);
         self.uncharge_rest(id, turn);
-        if self.connections[id.index()].unfinished {
+        if self.sessions[id.index()].transport.is_unfinished() {
             self.note_unfinished(id, 0, false, turn.now);
         }
-        let connection = self.connections.take(id.index());
-        if !connection.lingers {
-            self.connections.release(id.index());
+        let session = self.sessions.take(id.index());
+        if !session.lingers {
+            self.sessions.release(id.index());
         }
-        self.stats.queued -= connection.queued();
-        self.stats.undelivered += connection.queued();
+        self.stats.queued -= session.queued();
+        self.stats.undelivered += session.queued();
     }
 }

@@ -12,16 +12,14 @@ mod writer;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ht_frame::{DeflatedFrame, FrameHeader, Opcode};
-
 use crate::budget::cost;
-use crate::connection::{CLOSED, Pending};
 use crate::index::Cursor;
 use crate::peer::Peer;
 use crate::publication::Publication;
 use crate::registry::{ConnectionId, SubscriptionId};
+use crate::session::{CLOSED, Pending};
+use crate::shard::Shard;
 use crate::shard::fan_out::writer::Writer;
-use crate::shard::{Compression, Shard};
 use crate::timer::NONE;
 use crate::world::{Turn, World};
 
@@ -165,7 +163,7 @@ impl<P: Peer> Shard<P> {
         }
         let Self {
             registry,
-            connections,
+            sessions,
             fan_out,
             stats,
             ..
@@ -191,8 +189,8 @@ impl<P: Peer> Shard<P> {
                     let max = (LOOKED - looked, HITS - hits_before);
                     looked += registry.for_each_receiver(room, cursor, max, |subscription, id| {
                         // Whoever ended may have subscriptions that are still to be dropped.
-                        if let Some(connection) = connections.get_mut(id.index()) {
-                            let pending = &mut connection.pending;
+                        if let Some(session) = sessions.get_mut(id.index()) {
+                            let pending = &mut session.pending;
                             hit(hits, dirty, pending, place, subscription, id);
                         }
                     });
@@ -231,16 +229,16 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) -> usize {
         let bounds = self.settings.bounds();
-        let Some(connection) = self.connections.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
             return 0;
         };
-        let mut at = connection.pending.first;
+        let mut at = session.pending.first;
         if at == NONE {
             return 0;
         }
-        connection.pending = Pending::EMPTY;
+        session.pending = Pending::EMPTY;
         let mut writer = Writer {
-            connection,
+            session,
             bounds,
             scratch: std::mem::take(&mut self.scratch),
             gathered: 0,
@@ -252,26 +250,12 @@ impl<P: Peer> Shard<P> {
             let hit = self.fan_out.hits[at as usize];
             let publication = self.fan_out.publication(hit);
             let (_, tail) = self.registry.receiver(hit.subscription);
-            let Compression {
-                threshold,
-                max_bytes,
-                ..
-            } = self.settings.compression;
-            let sizes = threshold..=max_bytes;
-            let head = writer.deflated(publication, tail, sizes, &mut self.deflater);
-            result = if let Some(head) = head
-                && let Some(frame) = DeflatedFrame::new(Opcode::Text, head, tail)
-            {
-                writer.put(frame.parts(), head)
-            } else {
-                let head = publication.head();
-                let header = FrameHeader::new(Opcode::Text, head.len() + tail.len());
-                writer.put([&header, head, tail], head)
-            };
+            let compression = &self.settings.compression;
+            result = writer.publish(publication, tail, compression, &mut self.deflater);
             at = hit.next;
         }
         result = result.and_then(|()| writer.flush());
-        let waits = writer.connection.outbox.is_some();
+        let waits = writer.session.outbox.is_some();
         let Writer { scratch, bytes, .. } = writer;
         self.budget.spend(cost::write(bytes));
         self.recycle(scratch);
@@ -298,7 +282,7 @@ fn hit(
     pending: &mut Pending,
     (batch, publication): (u32, u32),
     subscription: SubscriptionId,
-    connection: ConnectionId,
+    session: ConnectionId,
 ) {
     if pending.last == CLOSED {
         return;
@@ -313,7 +297,7 @@ fn hit(
     match pending.last {
         NONE => {
             pending.first = at;
-            dirty.push(connection);
+            dirty.push(session);
         }
         last => hits[last as usize].next = at,
     }

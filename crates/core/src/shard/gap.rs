@@ -3,9 +3,9 @@
 
 use ht_proto::close::Close;
 
-use crate::connection::State;
 use crate::peer::Peer;
 use crate::registry::ConnectionId;
+use crate::session::Stage;
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 
@@ -76,7 +76,7 @@ impl<P: Peer> Shard<P> {
             self.gaps.examined = 0;
         }
         // Slots beyond were never used.
-        let slots = self.connections.capacity();
+        let slots = self.sessions.capacity();
         let mut closed = 0;
         for _ in 0..EXAMINED_MAX {
             let over = closed > 0 && self.budget.is_spent();
@@ -100,8 +100,8 @@ impl<P: Peer> Shard<P> {
 
     /// Whether an admitted connection is in this slot that opened before the gap.
     fn missed(&self, index: usize, number: u32) -> bool {
-        let connection = self.connections.get(index);
-        let is_open = connection.is_some_and(|known| matches!(known.state, State::Open(_)));
+        let session = self.sessions.get(index);
+        let is_open = session.is_some_and(|known| matches!(known.stage, Stage::Open(_)));
         is_open && self.gaps.before(index) < number
     }
 }

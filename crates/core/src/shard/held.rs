@@ -1,13 +1,12 @@
 //! Memory that clients make a shard keep: accounts, bounds, and the eviction of those who hold
 //! most.
 
-use ht_frame::{CloseCode, Decoder};
 use ht_proto::close::Close;
 
 use crate::account::Kind;
-use crate::connection::{Connection, State};
 use crate::peer::{Eviction, Peer};
 use crate::registry::{ConnectionId, WEIGHT_BYTES};
+use crate::session::{Session, Stage};
 use crate::shard::Shard;
 use crate::shard::behind::BEHIND_BYTES;
 use crate::world::{self, Turn, World};
@@ -22,12 +21,12 @@ const STEP: usize = 1 << 10;
 /// for a message that comes in several reads, so that a subscribe is refused when it is whole.
 const HEADROOM: usize = 32 << 10;
 
-impl<P: Peer> Connection<P> {
+impl<P: Peer> Session<P> {
     /// Bytes that it holds beside its outbox: subscriptions by their weight, unfinished input as
     /// it is kept, input that waits for its turn.
     fn held(&self) -> usize {
         let behind = if self.behind { BEHIND_BYTES } else { 0 };
-        self.own.weight() * WEIGHT_BYTES + self.decoder.kept_bytes() + behind
+        self.own.weight() * WEIGHT_BYTES + self.transport.kept_bytes() + behind
     }
 }
 
@@ -40,7 +39,7 @@ impl<P: Peer> Shard<P> {
         weight: usize,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> bool {
-        let held = self.connections[id.index()].held() + weight * WEIGHT_BYTES;
+        let held = self.sessions[id.index()].held() + weight * WEIGHT_BYTES;
         match self.charge_or_relieve(id, held, turn) {
             Ok(()) => true,
             Err(over) => {
@@ -52,11 +51,11 @@ impl<P: Peer> Shard<P> {
 
     /// Whether a connection is charged for what it holds, and not for much more.
     #[cfg(any(test, fuzzing))]
-    pub(super) fn is_charged(&self, connection: &Connection<P>) -> bool {
-        let (held, charged) = (connection.held(), connection.charged as usize);
+    pub(super) fn is_charged(&self, session: &Session<P>) -> bool {
+        let (held, charged) = (session.held(), session.charged as usize);
         // Subscriptions are never part of the headroom.
         let least = held.saturating_sub(HEADROOM);
-        let least = least.max(connection.own.weight() * WEIGHT_BYTES);
+        let least = least.max(session.own.weight() * WEIGHT_BYTES);
         (least..=rounded(held) + 3 * step(held)).contains(&charged)
     }
 
@@ -68,15 +67,15 @@ impl<P: Peer> Shard<P> {
         anew: bool,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
-        let Some(connection) = self.connections.get(id.index()) else {
+        let Some(session) = self.sessions.get(id.index()) else {
             return;
         };
-        let kept = connection.decoder.kept_bytes();
-        if kept > 0 || connection.unfinished {
+        let kept = session.transport.kept_bytes();
+        if kept > 0 || session.transport.is_unfinished() {
             self.note_unfinished(id, kept, anew, turn.now);
         }
-        let connection = &self.connections[id.index()];
-        let (held, charged) = (connection.held(), connection.charged as usize);
+        let session = &self.sessions[id.index()];
+        let (held, charged) = (session.held(), session.charged as usize);
         if held > charged {
             if let Err(over) = self.charge_or_relieve(id, held, turn) {
                 if held - charged > HEADROOM {
@@ -91,7 +90,7 @@ impl<P: Peer> Shard<P> {
             self.relieve_accounts(turn);
             // Nobody holds much: whoever adds to it goes.
             let is_over = self.is_over();
-            if is_over && self.connections.contains(id.index()) {
+            if is_over && self.sessions.contains(id.index()) {
                 self.evict_holder(id, Eviction::ClientTotalBytes, turn);
             }
         }
@@ -126,13 +125,13 @@ impl<P: Peer> Shard<P> {
         reason: Eviction,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
-        let connection = &mut self.connections[id.index()];
+        let session = &mut self.sessions[id.index()];
         self.stats.evictions[reason as usize] += 1;
-        turn.world.evicted(connection.id, &connection.peer, reason);
-        if !matches!(connection.state, State::Open(_)) {
+        turn.world.evicted(session.id, &session.peer, reason);
+        if !matches!(session.stage, Stage::Open(_)) {
             return self.remove(id, turn);
         }
-        connection.decoder = Decoder::new();
+        session.transport.forget_input();
         self.note_unfinished(id, 0, false, turn.now);
         self.retire(id, true, turn);
         let close = match reason {
@@ -146,15 +145,14 @@ impl<P: Peer> Shard<P> {
             | Eviction::ClientBytesPerAddress
             | Eviction::ClientBytesPerUser => Close::OVERLOADED,
         };
-        let mut frame = Vec::new();
-        ht_frame::put_close(&mut frame, CloseCode(close.code()), &close.reason());
+        let frame = self.close_message(id, close);
         self.send_close(id, frame, turn);
         self.shut_down_if_done(id);
     }
 
     /// Charges a connection that was opened for what its peer keeps.
     pub(super) fn charge_peer(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        let peer = &self.connections[id.index()].peer;
+        let peer = &self.sessions[id.index()].peer;
         let bytes = peer.kept_bytes();
         if bytes > 0 {
             // Checked before it was admitted: concurrent handshakes may exceed a bound a little.
@@ -170,7 +168,7 @@ impl<P: Peer> Shard<P> {
     /// Gives back what an admitted connection was charged for, before its address and user are
     /// forgotten.
     pub(super) fn uncharge_all(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        let peer = &self.connections[id.index()].peer;
+        let peer = &self.sessions[id.index()].peer;
         let bytes = peer.kept_bytes();
         if bytes > 0 {
             turn.world.release(peer, bytes);
@@ -181,10 +179,10 @@ impl<P: Peer> Shard<P> {
 
     /// Gives back what a connection was charged for beside what its peer keeps.
     pub(super) fn uncharge_rest(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        let connection = &mut self.connections[id.index()];
-        let charged = std::mem::take(&mut connection.charged) as usize;
+        let session = &mut self.sessions[id.index()];
+        let charged = std::mem::take(&mut session.charged) as usize;
         if charged > 0 {
-            turn.world.release(&connection.peer, charged);
+            turn.world.release(&session.peer, charged);
         }
         self.holders.remove(id);
     }
@@ -194,7 +192,8 @@ impl<P: Peer> Shard<P> {
         let before = self.unfinished.set(id, bytes, anew, now);
         let accounts = &self.settings.accounts;
         accounts.replace(Kind::Messages, before, bytes);
-        self.connections[id.index()].unfinished = bytes > 0;
+        let transport = &mut self.sessions[id.index()].transport;
+        transport.set_unfinished(bytes > 0);
     }
 
     /// Notes what all subscriptions of the shard take.
@@ -218,7 +217,7 @@ impl<P: Peer> Shard<P> {
             let Err(over) = &result else {
                 break;
             };
-            let of = self.connections[id.index()].peer.address();
+            let of = self.sessions[id.index()].peer.address();
             let larger = self.holders.largest_of(of);
             let larger = larger.filter(|&(other, bytes)| other != id && bytes > held);
             let Some((larger, _)) = larger else {
@@ -242,17 +241,17 @@ impl<P: Peer> Shard<P> {
         held: usize,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> Result<(), Over> {
-        let connection = &mut self.connections[id.index()];
-        let charged = connection.charged as usize;
+        let session = &mut self.sessions[id.index()];
+        let charged = session.charged as usize;
         if held <= charged {
             return Ok(());
         }
         let by = rounded(held) - charged;
-        connection.charged = count(charged + by);
-        let kept = connection.peer.kept_bytes();
-        let result = turn.world.hold(&connection.peer, by);
+        session.charged = count(charged + by);
+        let kept = session.peer.kept_bytes();
+        let result = turn.world.hold(&session.peer, by);
         let address = *result.as_ref().unwrap_or_else(|over| &over.address);
-        let of = connection.peer.address();
+        let of = session.peer.address();
         self.holders.set(id, charged + by + kept, of, address);
         let refused = |over: world::Over| Over {
             reason: over.reason,
@@ -262,12 +261,12 @@ impl<P: Peer> Shard<P> {
     }
 
     fn uncharge(&mut self, id: ConnectionId, by: usize, turn: &mut Turn<'_, impl World<P>>) {
-        let connection = &mut self.connections[id.index()];
-        let charged = connection.charged as usize - by;
-        connection.charged = count(charged);
-        let address = turn.world.release(&connection.peer, by);
-        let bytes = charged + connection.peer.kept_bytes();
-        let of = connection.peer.address();
+        let session = &mut self.sessions[id.index()];
+        let charged = session.charged as usize - by;
+        session.charged = count(charged);
+        let address = turn.world.release(&session.peer, by);
+        let bytes = charged + session.peer.kept_bytes();
+        let of = session.peer.address();
         self.holders.set(id, bytes, of, address);
     }
 }

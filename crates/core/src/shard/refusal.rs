@@ -19,8 +19,8 @@ impl<P: Peer> Shard<P> {
         room: &Room,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> Option<String> {
-        let connection = &self.connections[id.index()];
-        let is_sent = connection.subprotocol.is_some();
+        let session = &self.sessions[id.index()];
+        let is_sent = session.transport.subprotocol().is_some();
         let is_logged = turn.world.logs_refused_rooms();
         if !is_sent && !is_logged {
             return None;
@@ -29,7 +29,7 @@ impl<P: Peer> Shard<P> {
         self.budget.spend(explanation.units);
         if is_logged {
             turn.world
-                .room_refused(connection.id, &connection.peer, &explanation.text);
+                .room_refused(session.id, &session.peer, &explanation.text);
         }
         is_sent.then_some(explanation.text)
     }

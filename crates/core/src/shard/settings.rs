@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::account::Accounts;
-use crate::connection::Bounds;
 use crate::index::Matching;
 use crate::limits::Limits;
 use crate::outbox::Outboxes;
+use crate::session::Bounds;
 
 /// How a shard behaves.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! Those who stay behind: what waits for them, and when it is too much or too old.
 
 use crate::budget::cost;
-use crate::connection::{Broken, Waiting};
 use crate::peer::{Eviction, Peer};
 use crate::registry::ConnectionId;
+use crate::session::{Broken, Waiting};
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 
@@ -19,31 +19,31 @@ impl<P: Peer> Shard<P> {
     #[must_use]
     pub fn may_read(&self, id: ConnectionId) -> bool {
         let most = READ_AHEAD.min(self.settings.bounds().each);
-        let connection = self.connections.get(id.index());
-        connection.is_some_and(|connection| !connection.behind && connection.waiting() <= most)
+        let session = self.sessions.get(id.index());
+        session.is_some_and(|session| !session.behind && session.waiting() <= most)
     }
 
     /// The socket takes bytes again.
     pub fn writable(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        let Some(connection) = self.connections.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        let Some(outbox) = &connection.outbox else {
+        let Some(outbox) = &session.outbox else {
             return;
         };
         let (queued, waiting) = (outbox.publications(), outbox.waiting());
         self.budget.spend(cost::write(waiting));
-        if let Err(broken) = connection.flush() {
+        if let Err(broken) = session.flush() {
             return self.broken(id, broken, turn);
         }
-        if connection.waiting() > 0 {
+        if session.waiting() > 0 {
             return self.note_progress(id, turn.now);
         }
         self.stats.queued -= queued;
         self.stats.deliveries += queued;
         self.unwatch(id);
-        let connection = &mut self.connections[id.index()];
-        connection.outbox = None;
+        let session = &mut self.sessions[id.index()];
+        session.outbox = None;
         self.shut_down_if_done(id);
     }
 
@@ -55,10 +55,10 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         let bounds = self.settings.bounds();
-        let Some(connection) = self.connections.get_mut(id.index()) else {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
         };
-        match connection.send([bytes], None, 0, &bounds) {
+        match session.send([bytes], None, 0, &bounds) {
             Ok(true) => {}
             Ok(false) => self.waits(id, turn),
             Err(broken) => self.broken(id, broken, turn),
@@ -68,9 +68,9 @@ impl<P: Peer> Shard<P> {
     /// Something was added to a connection's outbox: sees to it that it is looked after, and that
     /// all outboxes together hold no more than they may.
     pub(super) fn waits(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        let outbox = self.connections[id.index()].outbox.as_mut();
+        let outbox = self.sessions[id.index()].outbox.as_mut();
         if outbox.is_some_and(|outbox| !std::mem::replace(&mut outbox.watched, true)) {
-            let mut waiting = Waiting(&mut self.connections);
+            let mut waiting = Waiting(&mut self.sessions);
             self.waiting.push(&mut waiting, id.0, turn.now);
         }
         self.relieve(turn);
@@ -97,11 +97,11 @@ impl<P: Peer> Shard<P> {
     /// and take a little now and then, at the cost of those that are only away for a moment. Those
     /// that progressed last are looked at as well as those that stand still for longest.
     fn heaviest(&mut self) -> Option<u32> {
-        let mut waiting = Waiting(&mut self.connections);
+        let mut waiting = Waiting(&mut self.sessions);
         let ends = self.waiting.ends(&mut waiting, COMPARED);
         let of = |id: u32| {
-            let connection = &self.connections[id as usize];
-            (connection.peer.address(), connection.waiting())
+            let session = &self.sessions[id as usize];
+            (session.peer.address(), session.waiting())
         };
         let mut addresses: Vec<(u32, usize)> = Vec::new();
         for (address, bytes) in ends.iter().map(|&id| of(id)) {
@@ -127,24 +127,24 @@ impl<P: Peer> Shard<P> {
 
     /// Who stands still for too long.
     pub(super) fn late(&mut self, now: u64) -> Option<u32> {
-        let mut waiting = Waiting(&mut self.connections);
+        let mut waiting = Waiting(&mut self.sessions);
         self.waiting.expired(&mut waiting, now)
     }
 
     /// Takes a connection whose outbox is about to go out of the list.
     pub(super) fn unwatch(&mut self, id: ConnectionId) {
-        let outbox = self.connections[id.index()].outbox.as_mut();
+        let outbox = self.sessions[id.index()].outbox.as_mut();
         if outbox.is_some_and(|outbox| std::mem::take(&mut outbox.watched)) {
-            let mut waiting = Waiting(&mut self.connections);
+            let mut waiting = Waiting(&mut self.sessions);
             self.waiting.remove(&mut waiting, id.0);
         }
     }
 
     /// Whoever took enough has time again.
     fn note_progress(&mut self, id: ConnectionId, now: u64) {
-        let outbox = self.connections[id.index()].outbox.as_mut();
+        let outbox = self.sessions[id.index()].outbox.as_mut();
         if outbox.is_some_and(|outbox| outbox.watched && outbox.progressed()) {
-            let mut waiting = Waiting(&mut self.connections);
+            let mut waiting = Waiting(&mut self.sessions);
             self.waiting.remove(&mut waiting, id.0);
             self.waiting.push(&mut waiting, id.0, now);
         }
@@ -170,9 +170,9 @@ impl<P: Peer> Shard<P> {
         reason: Eviction,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
-        let connection = &self.connections[id.index()];
+        let session = &self.sessions[id.index()];
         self.stats.evictions[reason as usize] += 1;
-        turn.world.evicted(connection.id, &connection.peer, reason);
+        turn.world.evicted(session.id, &session.peer, reason);
         self.remove(id, turn);
     }
 }

@@ -1,14 +1,14 @@
 //! What is written to one connection, gathered.
 
-use std::ops::RangeInclusive;
-
-use ht_frame::Deflater;
+use ht_frame::{DeflatedFrame, Deflater, FrameHeader, Opcode, PerMessageDeflate};
 
 use crate::body::Body;
-use crate::connection::{Bounds, Broken, Connection};
 use crate::peer::Peer;
 use crate::publication::Publication;
+use crate::session::{Bounds, Broken, Session};
+use crate::shard::Compression;
 use crate::stats::Stats;
+use crate::transport::Transport;
 
 /// Compressing a byte is as much work as writing so many: about 2 ns, as level 2 takes.
 const DEFLATING: usize = 8;
@@ -22,7 +22,7 @@ const GATHERED: usize = 64 << 10;
 
 /// Gathers small frames for one connection, so that they are written together.
 pub(super) struct Writer<'a, P> {
-    pub(super) connection: &'a mut Connection<P>,
+    pub(super) session: &'a mut Session<P>,
     pub(super) bounds: Bounds<'a>,
     pub(super) scratch: Vec<u8>,
     /// How many frames the scratch holds.
@@ -33,17 +33,40 @@ pub(super) struct Writer<'a, P> {
 }
 
 impl<P: Peer> Writer<'_, P> {
-    /// The compressed head of a publication, where the receiver takes it and it is worth it. Once
-    /// for each delivery, most often to say no.
+    /// Takes a publication, encoded for the transport of the session. Once for each delivery.
     #[inline(always)]
-    pub(super) fn deflated<'p>(
+    pub(super) fn publish(
+        &mut self,
+        publication: &Publication,
+        tail: &[u8],
+        compression: &Compression,
+        deflater: &mut Deflater,
+    ) -> Result<(), Broken> {
+        let Transport::WebSocket(websocket) = &self.session.transport;
+        let deflate = websocket.deflate;
+        if let Some(head) = self.deflated(publication, tail, deflate, compression, deflater)
+            && let Some(frame) = DeflatedFrame::new(Opcode::Text, head, tail)
+        {
+            return self.put(frame.parts(), head);
+        }
+        let head = publication.head();
+        let header = FrameHeader::new(Opcode::Text, head.len() + tail.len());
+        self.put([&header, head, tail], head)
+    }
+
+    /// The compressed head of a publication, where the receiver takes it and it is worth it. Most
+    /// often the answer is no.
+    #[inline(always)]
+    fn deflated<'p>(
         &mut self,
         publication: &'p Publication,
         tail: &[u8],
-        sizes: RangeInclusive<usize>,
+        agreed: Option<PerMessageDeflate>,
+        compression: &Compression,
         deflater: &mut Deflater,
     ) -> Option<&'p Body> {
-        let (agreed, len) = (self.connection.deflate?, publication.head_len());
+        let (agreed, len) = (agreed?, publication.head_len());
+        let sizes = compression.threshold..=compression.max_bytes;
         if !sizes.contains(&len) || !agreed.may_compress(len + tail.len()) {
             return None;
         }
@@ -56,7 +79,7 @@ impl<P: Peer> Writer<'_, P> {
     }
 
     /// Takes the parts of a frame; the second is `head`.
-    pub(super) fn put<const PARTS: usize>(
+    fn put<const PARTS: usize>(
         &mut self,
         parts: [&[u8]; PARTS],
         head: &Body,
@@ -67,7 +90,7 @@ impl<P: Peer> Writer<'_, P> {
                 self.stats.undelivered += 1;
                 return Err(broken);
             }
-            let result = self.connection.send(parts, Some(head), 1, &self.bounds);
+            let result = self.session.send(parts, Some(head), 1, &self.bounds);
             return self.count(1, result);
         }
         for part in parts {
@@ -86,7 +109,7 @@ impl<P: Peer> Writer<'_, P> {
             return Ok(());
         }
         let result = self
-            .connection
+            .session
             .send([&self.scratch], None, self.gathered, &self.bounds);
         self.scratch.clear();
         let frames = std::mem::take(&mut self.gathered);

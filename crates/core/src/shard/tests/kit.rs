@@ -21,13 +21,13 @@ use uuid::Uuid;
 
 use crate::Hasher;
 use crate::account::Kind;
-use crate::connection::State;
 use crate::grant::GrantSet;
 use crate::index::Matching;
 use crate::limits::Limits;
 use crate::peer::{Eviction, Peer};
 use crate::publication::Publication;
 use crate::registry::ConnectionId;
+use crate::session::Stage;
 use crate::shard::{Admission, Compression, KeepaliveSettings, Settings, Shard, Welcome};
 use crate::stats::Stats;
 
@@ -361,17 +361,17 @@ impl World {
     /// Counts one by one what is accounted in sums.
     pub(super) fn check_accounts(&self) {
         let shard = &self.shard;
-        let connections = || shard.connections.iter().map(|(_, connection)| connection);
-        let kept: usize = connections().map(|it| it.decoder.kept_bytes()).sum();
+        let connections = || shard.sessions.iter().map(|(_, connection)| connection);
+        let kept: usize = connections().map(|it| it.transport.kept_bytes()).sum();
         assert_eq!(self.account(Kind::Messages), kept);
         assert_eq!(shard.unfinished.recount(), kept);
         assert_eq!(self.account(Kind::Subscriptions), shard.registry.recount());
-        let credentials = connections().filter(|it| matches!(it.state, State::Open(_)));
+        let credentials = connections().filter(|it| matches!(it.stage, Stage::Open(_)));
         let credentials: usize = credentials.map(|it| it.peer.kept_bytes()).sum();
         assert_eq!(self.account(Kind::Credentials), credentials);
         for connection in connections() {
             let number = connection.peer.number;
-            let open = matches!(connection.state, State::Open(_));
+            let open = matches!(connection.stage, Stage::Open(_));
             let peer = if open {
                 connection.peer.kept_bytes()
             } else {

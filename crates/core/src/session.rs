@@ -1,41 +1,34 @@
-//! One connection: a plain struct that holds all there is to know of it.
+//! One session: what a client does on its connection, over any transport.
 
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use ht_frame::{Decoder, PerMessageDeflate};
 use ht_proto::close::Close;
-use ht_proto::subprotocol::Subprotocol;
 use uuid::Uuid;
 
 use crate::body::Body;
-use crate::connections::Connections;
 use crate::grant::GrantSet;
 use crate::outbox::{Gone, Outbox, Outboxes};
 use crate::peer::{Peer, Sent};
 use crate::rate::Rate;
 use crate::registry::Own;
+use crate::sessions::Sessions;
 use crate::shard::{Admission, Welcome};
 use crate::timer::{Link, Links, NONE};
+use crate::transport::{Transport, WebSocket};
 
-/// A connection's whole state. While it is idle it owns no buffer.
+/// The whole state of a connection. While it is idle it owns no buffer.
 #[derive(Debug)]
-pub(crate) struct Connection<P> {
+pub(crate) struct Session<P> {
     pub(crate) peer: P,
     pub(crate) id: Uuid,
-    pub(crate) state: State,
+    pub(crate) stage: Stage,
     pub(crate) link: Link,
     pub(crate) own: Own,
     pub(crate) pending: Pending,
-    pub(crate) decoder: Decoder,
-    /// What was agreed upon about compression.
-    pub(crate) deflate: Option<PerMessageDeflate>,
-    /// The subprotocol that was chosen.
-    pub(crate) subprotocol: Option<Subprotocol>,
+    pub(crate) transport: Transport,
     /// Bytes that its address and user are charged for, beside what the peer keeps.
     pub(crate) charged: u32,
-    /// Whether it is listed for an unfinished message.
-    pub(crate) unfinished: bool,
     /// Bytes of it were read and wait to be processed.
     pub(crate) behind: bool,
     /// Subscriptions of it wait to be dropped.
@@ -47,9 +40,9 @@ pub(crate) struct Connection<P> {
     pub(crate) outbox: Option<Box<Outbox>>,
 }
 
-/// Where a connection stands in its life.
+/// Stage of a session's life.
 #[derive(Clone, Debug)]
-pub(crate) enum State {
+pub(crate) enum Stage {
     /// Admitted: may do what its grants permit.
     Open(Arc<GrantSet>),
     /// Told that it is not welcome; closed for this reason after a moment.
@@ -105,24 +98,21 @@ pub(crate) enum Broken {
     Slow,
 }
 
-impl<P: Peer> Connection<P> {
+impl<P: Peer> Session<P> {
     /// A connection whose handshake is done.
     pub(crate) fn new(peer: P, welcome: Welcome) -> Self {
         Self {
             peer,
             id: welcome.id,
-            state: match welcome.admission {
-                Admission::Admitted(grants) => State::Open(grants),
-                Admission::Refused(close) | Admission::TurnedAway(close) => State::Refused(close),
+            stage: match welcome.admission {
+                Admission::Admitted(grants) => Stage::Open(grants),
+                Admission::Refused(close) | Admission::TurnedAway(close) => Stage::Refused(close),
             },
             link: Link::new(),
             own: Own::default(),
             pending: Pending::EMPTY,
-            decoder: Decoder::new(),
-            deflate: welcome.deflate,
-            subprotocol: welcome.subprotocol,
+            transport: Transport::WebSocket(WebSocket::new(welcome.deflate, welcome.subprotocol)),
             charged: 0,
-            unfinished: false,
             behind: false,
             lingers: false,
             rate: Rate::default(),
@@ -204,14 +194,14 @@ impl<P: Peer> Connection<P> {
     }
 }
 
-impl<P> Links for Connections<P> {
+impl<P> Links for Sessions<P> {
     fn link(&mut self, id: u32) -> &mut Link {
         &mut self[id as usize].link
     }
 }
 
 /// The connections that have an outbox.
-pub(crate) struct Waiting<'a, P>(pub(crate) &'a mut Connections<P>);
+pub(crate) struct Waiting<'a, P>(pub(crate) &'a mut Sessions<P>);
 
 impl<P> Links for Waiting<'_, P> {
     fn link(&mut self, id: u32) -> &mut Link {
@@ -230,6 +220,6 @@ mod tests {
     fn a_connection_stays_small() {
         // There may be a hundred thousand of them in a shard, most of them idle: what is not
         // needed by all of them belongs into a box.
-        assert!(size_of::<Connection<()>>() <= 104);
+        assert!(size_of::<Session<()>>() <= 104);
     }
 }

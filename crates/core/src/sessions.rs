@@ -4,17 +4,17 @@ use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
-use crate::connection::Connection;
+use crate::session::Session;
 
 /// Connections by id. An id may outlive its connection: it is not given to another one before it
 /// is [released](Self::release), because subscriptions that wait to be dropped still name it.
 #[derive(Debug)]
-pub(crate) struct Connections<P> {
-    slots: Slab<Option<Connection<P>>>,
+pub(crate) struct Sessions<P> {
+    slots: Slab<Option<Session<P>>>,
     len: usize,
 }
 
-impl<P> Connections<P> {
+impl<P> Sessions<P> {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Slab::new(),
@@ -41,21 +41,21 @@ impl<P> Connections<P> {
         self.slots.vacant_key()
     }
 
-    pub(crate) fn insert(&mut self, connection: Connection<P>) -> usize {
+    pub(crate) fn insert(&mut self, session: Session<P>) -> usize {
         self.len += 1;
-        self.slots.insert(Some(connection))
+        self.slots.insert(Some(session))
     }
 
     pub(crate) fn contains(&self, key: usize) -> bool {
         self.get(key).is_some()
     }
 
-    pub(crate) fn get(&self, key: usize) -> Option<&Connection<P>> {
+    pub(crate) fn get(&self, key: usize) -> Option<&Session<P>> {
         self.slots.get(key)?.as_ref()
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut Connection<P>> {
+    pub(crate) fn get_mut(&mut self, key: usize) -> Option<&mut Session<P>> {
         self.slots.get_mut(key)?.as_mut()
     }
 
@@ -63,34 +63,34 @@ impl<P> Connections<P> {
     ///
     /// # Panics
     /// When there is no such connection.
-    pub(crate) fn take(&mut self, key: usize) -> Connection<P> {
+    pub(crate) fn take(&mut self, key: usize) -> Session<P> {
         self.len -= 1;
-        self.slots[key].take().expect("a connection")
+        self.slots[key].take().expect("a session")
     }
 
     /// Gives the id of a connection that was taken to the next one.
     pub(crate) fn release(&mut self, key: usize) {
-        let connection = self.slots.remove(key);
-        debug_assert!(connection.is_none(), "it was taken before");
+        let session = self.slots.remove(key);
+        debug_assert!(session.is_none(), "it was taken before");
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Connection<P>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Session<P>)> {
         let slots = self.slots.iter();
-        slots.filter_map(|(key, slot)| slot.as_ref().map(|connection| (key, connection)))
+        slots.filter_map(|(key, slot)| slot.as_ref().map(|session| (key, session)))
     }
 }
 
-impl<P> Index<usize> for Connections<P> {
-    type Output = Connection<P>;
+impl<P> Index<usize> for Sessions<P> {
+    type Output = Session<P>;
 
-    fn index(&self, key: usize) -> &Connection<P> {
-        self.get(key).expect("a connection")
+    fn index(&self, key: usize) -> &Session<P> {
+        self.get(key).expect("a session")
     }
 }
 
-impl<P> IndexMut<usize> for Connections<P> {
+impl<P> IndexMut<usize> for Sessions<P> {
     #[inline]
-    fn index_mut(&mut self, key: usize) -> &mut Connection<P> {
-        self.get_mut(key).expect("a connection")
+    fn index_mut(&mut self, key: usize) -> &mut Session<P> {
+        self.get_mut(key).expect("a session")
     }
 }

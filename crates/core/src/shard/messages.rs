@@ -1,0 +1,242 @@
+//! Messages of clients and the replies to them, whatever transport they take.
+
+use ht_proto::client::{ClientMessage, Envelope, MessageLimits, RequestId};
+use ht_proto::close::Close;
+use ht_proto::code::ErrorCode;
+use ht_proto::room::{Room, RoomLimits};
+use ht_proto::server;
+use ht_proto::subprotocol::Subprotocol;
+
+use crate::budget::cost;
+use crate::grant::GrantSet;
+use crate::peer::{Eviction, Moment, Peer};
+use crate::registry::{self, ConnectionId, Names, Subscribed, name_weight};
+use crate::shard::Shard;
+use crate::shard::behind::Paused;
+use crate::world::{Turn, World};
+
+/// What follows a message.
+pub(super) enum Flow {
+    /// The next one.
+    Continue,
+    /// The rest of it, when the connection has its next turn.
+    Pause(Paused),
+    /// Nothing: the connection is being closed, with this frame if it is not empty.
+    Stop(Vec<u8>),
+}
+
+/// How many subscriptions of a request id were dropped.
+enum Dropped {
+    /// There is none.
+    Unknown,
+    /// All of them.
+    All,
+    /// Some; the slice is over.
+    Some,
+}
+
+impl<P: Peer> Shard<P> {
+    /// Evicts a connection that exceeds a rate limit.
+    pub(super) fn limit(
+        &mut self,
+        id: ConnectionId,
+        reason: Eviction,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Flow {
+        self.stats.evictions[reason as usize] += 1;
+        let session = &self.sessions[id.index()];
+        turn.world.evicted(session.id, &session.peer, reason);
+        Flow::Stop(self.close_message(id, Close::TOO_MANY_MESSAGES))
+    }
+
+    /// Replies to the text message `ping`.
+    pub(super) fn on_ping(
+        &mut self,
+        id: ConnectionId,
+        replies: &mut Vec<u8>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        self.touch(id, turn.now);
+        self.reply(id, server::PONG.as_bytes(), replies);
+        let peer = &mut self.sessions[id.index()].peer;
+        turn.world.moment(Moment::Ping, peer, turn.now);
+    }
+
+    /// Appends a reply to `replies`.
+    fn reply(&self, id: ConnectionId, text: &[u8], replies: &mut Vec<u8>) {
+        self.sessions[id.index()].transport.put_text(replies, text);
+    }
+
+    /// Notes a client's message: the connection is not idle.
+    pub(super) fn touch(&mut self, id: ConnectionId, now: u64) {
+        self.stats.messages += 1;
+        self.idle.remove(&mut self.sessions, id.0);
+        self.idle.push(&mut self.sessions, id.0, now);
+    }
+
+    fn message_limits(&self) -> MessageLimits {
+        let limits = &self.settings.limits;
+        MessageLimits {
+            request_id_bytes: limits.request_id_bytes,
+            room: RoomLimits {
+                bytes: limits.room_bytes,
+                depth: limits.room_depth,
+            },
+        }
+    }
+
+    pub(super) fn on_message(
+        &mut self,
+        id: ConnectionId,
+        grants: &GrantSet,
+        text: &str,
+        replies: &mut Vec<u8>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Flow {
+        self.budget.spend(cost::parse(text.len()));
+        let limits = self.message_limits();
+        let envelope = Envelope::read(text);
+        let mut reason = None;
+        let done = match envelope.message(&limits) {
+            Ok(ClientMessage::Subscribe { room, .. }) if !grants.permits(&room) => {
+                reason = self.explain(id, grants, &room, turn);
+                Err(ErrorCode::RoomNotFound)
+            }
+            Ok(ClientMessage::Subscribe { room, request_id }) => self
+                .on_subscribe(id, grants, room, &request_id, turn)
+                .map(|()| request_id),
+            Ok(ClientMessage::Unsubscribe { request_id }) => {
+                match self.unsubscribe(id, &request_id, turn) {
+                    Dropped::All => Ok(request_id),
+                    Dropped::Some => return Flow::Pause(Paused::Unsubscribe(request_id)),
+                    Dropped::Unknown => Err(ErrorCode::NotSubscribed),
+                }
+            }
+            Ok(ClientMessage::Status) if self.settings.status_clients => {
+                self.budget.spend(cost::STATUS);
+                let status = turn.world.status(&self.stats).to_json();
+                self.reply(id, status.as_bytes(), replies);
+                return Flow::Continue;
+            }
+            Ok(ClientMessage::Status) => Err(ErrorCode::MessageTypeNotAllowed),
+            Err(code) => Err(code),
+        };
+        match done {
+            Ok(request_id) => self.put_success(id, &request_id, replies),
+            Err(code) => {
+                self.stats.errors[code as usize] += 1;
+                let session = &self.sessions[id.index()];
+                let subprotocol = session.transport.subprotocol();
+                let name = subprotocol.and_then(|_| envelope.request_id(&limits));
+                let mut message = Vec::with_capacity(128);
+                let (name, reason) = (name.as_ref(), reason.as_deref());
+                server::put_error(&mut message, code, &session.id, name, reason);
+                self.reply(id, &message, replies);
+            }
+        }
+        Flow::Continue
+    }
+
+    fn put_success(&self, id: ConnectionId, request_id: &RequestId, replies: &mut Vec<u8>) {
+        match self.sessions[id.index()].transport.subprotocol() {
+            None => self.reply(id, server::SUCCESS.as_bytes(), replies),
+            Some(Subprotocol::V1) => {
+                self.reply(id, server::success(request_id).as_bytes(), replies);
+            }
+        }
+    }
+
+    /// Continues with a message that is done in part.
+    pub(super) fn go_on(
+        &mut self,
+        id: ConnectionId,
+        paused: Paused,
+        replies: &mut Vec<u8>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Flow {
+        let Paused::Unsubscribe(request_id) = paused;
+        if !self.is_open(id) {
+            return Flow::Continue;
+        }
+        match self.unsubscribe(id, &request_id, turn) {
+            Dropped::Some => Flow::Pause(Paused::Unsubscribe(request_id)),
+            Dropped::All | Dropped::Unknown => {
+                self.put_success(id, &request_id, replies);
+                Flow::Continue
+            }
+        }
+    }
+
+    /// Subscribes to a room that the grants permit.
+    fn on_subscribe(
+        &mut self,
+        id: ConnectionId,
+        grants: &GrantSet,
+        room: Room,
+        name: &RequestId,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Result<(), ErrorCode> {
+        let limits = &self.settings.limits;
+        let session = &mut self.sessions[id.index()];
+        match self.registry.names(id, &room, name) {
+            Names::Subscribed => return Ok(()),
+            Names::Weight(0) => {}
+            Names::Weight(held) => {
+                if held + name_weight(name.as_json().len()) > limits.names_per_room {
+                    return Err(ErrorCode::TooManyNames);
+                }
+            }
+        }
+        self.budget.spend(cost::SUBSCRIBE);
+        let own = &mut session.own;
+        if limits.subscriptions != 0 && own.weight() >= limits.subscriptions {
+            return Err(ErrorCode::TooManySubscriptions);
+        }
+        // Who shares the combinations of `*`; nobody needs to know without.
+        let client = match room.wildcards() {
+            0 => 0,
+            _ => turn.world.client(&session.peer),
+        };
+        // Each combination of keys with `*` makes publications slower for everybody, and a grant
+        // of `*` for many keys permits very many. Those that the API itself names are few.
+        if !self.registry.admits_wildcards(id, client, &room) && !grants.contains(&room) {
+            return Err(ErrorCode::TooManyWildcards);
+        }
+        let weight = registry::weight(&room, name);
+        if !self.may_hold(id, weight, turn) {
+            return Err(ErrorCode::TooManySubscriptions);
+        }
+        let own = &mut self.sessions[id.index()].own;
+        if let Subscribed::Opened(room) = self.registry.subscribe(id, client, own, room, name) {
+            let since = turn.world.room_opened(self.registry.room(room));
+            self.registry.hear_since(room, since);
+        }
+        self.count_registry();
+        Ok(())
+    }
+
+    /// Drops the subscriptions that a connection has under a request id, until its slice is over,
+    /// but one of them at least.
+    fn unsubscribe(
+        &mut self,
+        id: ConnectionId,
+        name: &RequestId,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Dropped {
+        let own = &mut self.sessions[id.index()].own;
+        let mut dropped = Dropped::Unknown;
+        while self
+            .registry
+            .unsubscribe_one(id, own, name, |room| turn.world.room_closed(room))
+        {
+            dropped = Dropped::All;
+            self.budget.spend(cost::DROP);
+            if self.budget.is_slice_over() && self.registry.has_name(id, name) {
+                dropped = Dropped::Some;
+                break;
+            }
+        }
+        self.count_registry();
+        dropped
+    }
+}

@@ -1,0 +1,169 @@
+//! Sessions over a WebSocket: from frames to messages and control frames (RFC 6455 §5).
+
+use std::sync::Arc;
+
+use ht_frame::{DecodeOptions, Event, Inflater, Input, Opcode, Role, put_close, put_frame};
+use ht_proto::client::PING;
+
+use crate::budget::cost;
+use crate::peer::{Eviction, Peer};
+use crate::registry::ConnectionId;
+use crate::session::Stage;
+use crate::shard::Shard;
+use crate::shard::behind::Paused;
+use crate::shard::messages::Flow;
+use crate::transport::Transport;
+use crate::world::{Turn, World};
+
+impl<P: Peer> Shard<P> {
+    /// Processes what a client sent, from `paused` on, until all of it is processed or the
+    /// connection's slice of the turn is over. What is left stays in `input`. Returns the message
+    /// that is done in part, and whether a message was completed.
+    pub(super) fn converse(
+        &mut self,
+        id: ConnectionId,
+        input: &mut Input<'_>,
+        paused: Option<Paused>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> (Option<Paused>, bool) {
+        self.budget.begin_slice();
+        let Transport::WebSocket(websocket) = &mut self.sessions[id.index()].transport;
+        let deflate = websocket.deflate.is_some();
+        let mut decoder = std::mem::take(&mut websocket.decoder);
+        let mut inflater = std::mem::take(&mut self.inflater);
+        let mut replies = std::mem::take(&mut self.scratch);
+        let options = DecodeOptions {
+            role: Role::Server,
+            message_bytes_max: self.settings.limits.message_bytes,
+        };
+        let mut flow = match paused {
+            Some(paused) => self.go_on(id, paused, &mut replies, turn),
+            None => Flow::Continue,
+        };
+        let mut anew = false;
+        // One message at least, so that every turn brings every connection on.
+        let mut first = true;
+        while matches!(flow, Flow::Continue)
+            && (std::mem::take(&mut first) || !self.budget.is_slice_over())
+        {
+            let event = if !self.is_open(id) {
+                decoder.decode_control(input, &options, deflate)
+            } else if deflate {
+                decoder.decode_deflated(input, &options, &mut inflater)
+            } else {
+                decoder.decode(input, &options)
+            };
+            flow = match event {
+                Ok(Some(event)) => {
+                    anew |= matches!(event, Event::Text(_) | Event::Binary(_));
+                    self.on_event(id, event, &mut replies, turn)
+                }
+                Ok(None) => break,
+                Err(violation) => {
+                    self.stats.violations += 1;
+                    let mut close = Vec::new();
+                    if !self.is_closing(id) {
+                        put_close(&mut close, violation.code(), violation.reason());
+                    }
+                    Flow::Stop(close)
+                }
+            };
+            if deflate && matches!(flow, Flow::Continue | Flow::Pause(_)) {
+                flow = self.on_inflated(id, &mut inflater, flow, turn);
+            }
+        }
+        inflater.trim();
+        self.inflater = inflater;
+        let (paused, close) = match flow {
+            Flow::Continue => (None, None),
+            Flow::Pause(paused) => (Some(paused), None),
+            Flow::Stop(close) => (None, Some(close)),
+        };
+        if let Some(close) = close {
+            // What comes after it has no meaning.
+            input.skip();
+            self.retire(id, true, turn);
+            self.close_frame(id, close, &mut replies);
+        } else {
+            let Transport::WebSocket(websocket) = &mut self.sessions[id.index()].transport;
+            websocket.decoder = decoder;
+        }
+        if !replies.is_empty() {
+            self.budget.spend(cost::write(replies.len()));
+            self.send(id, &replies, turn);
+        }
+        self.recycle(replies);
+        self.shut_down_if_done(id);
+        (paused, anew)
+    }
+
+    fn on_event(
+        &mut self,
+        id: ConnectionId,
+        event: Event<'_>,
+        replies: &mut Vec<u8>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Flow {
+        self.budget.spend(cost::MESSAGE);
+        if let Event::Close(close) = event {
+            let mut frame = Vec::new();
+            match close {
+                _ if self.is_closing(id) => {}
+                Some((code, reason)) => put_close(&mut frame, code, reason),
+                None => put_frame(&mut frame, Opcode::Close, &[]),
+            }
+            return Flow::Stop(frame);
+        }
+        let grants = match (&self.sessions[id.index()].stage, event) {
+            (Stage::Open(grants), _) => Arc::clone(grants),
+            (Stage::Refused(_), Event::Ping(payload)) => {
+                put_frame(replies, Opcode::Pong, payload);
+                return Flow::Continue;
+            }
+            // A refused visitor is not listened to, and after our close frame nothing is sent.
+            (Stage::Refused(_) | Stage::Closing { .. }, _) => return Flow::Continue,
+        };
+        let session = &mut self.sessions[id.index()];
+        let per_second = self.settings.limits.messages_per_second;
+        if !session.rate.allows(1, per_second, turn.now) {
+            return self.limit(id, Eviction::MessagesPerSecond, turn);
+        }
+        match event {
+            Event::Text(PING) => self.on_ping(id, replies, turn),
+            Event::Text(text) => {
+                self.touch(id, turn.now);
+                return self.on_message(id, &grants, text, replies, turn);
+            }
+            Event::Binary(bytes) => {
+                self.touch(id, turn.now);
+                // Not UTF-8 is not JSON.
+                let text = str::from_utf8(bytes).unwrap_or_default();
+                return self.on_message(id, &grants, text, replies, turn);
+            }
+            Event::Ping(payload) => put_frame(replies, Opcode::Pong, payload),
+            Event::Pong(_) | Event::Close(_) => {}
+        }
+        Flow::Continue
+    }
+
+    /// Charges what was inflated for a connection, to the turn and to the connection's own limit.
+    fn on_inflated(
+        &mut self,
+        id: ConnectionId,
+        inflater: &mut Inflater,
+        flow: Flow,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Flow {
+        let bytes = inflater.take_inflated();
+        if bytes == 0 {
+            return flow;
+        }
+        self.budget.spend(cost::inflate(bytes));
+        let per_second = self.settings.limits.inflated_bytes_per_second;
+        let rate = &mut self.sessions[id.index()].inflated;
+        if rate.allows(bytes, per_second, turn.now) {
+            return flow;
+        }
+        self.limit(id, Eviction::InflatedBytesPerSecond, turn)
+    }
+}

@@ -1,0 +1,74 @@
+//! How the messages of a session travel.
+
+mod websocket;
+
+use ht_proto::close::Close;
+use ht_proto::subprotocol::Subprotocol;
+
+pub(crate) use self::websocket::WebSocket;
+
+/// The transport of a session. Whoever reads or writes a message matches on it, so that the compiler
+/// names every place where another transport differs.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// RFC 6455.
+    WebSocket(WebSocket),
+}
+
+impl Transport {
+    /// Bytes of unfinished input.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match self {
+            Self::WebSocket(websocket) => websocket.decoder.kept_bytes(),
+        }
+    }
+
+    /// Forgets unfinished input: nothing more is read.
+    pub(crate) fn forget_input(&mut self) {
+        match self {
+            Self::WebSocket(websocket) => websocket.decoder = Default::default(),
+        }
+    }
+
+    /// Whether an unfinished message is accounted for.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        match self {
+            Self::WebSocket(websocket) => websocket.unfinished,
+        }
+    }
+
+    /// Notes whether an unfinished message is accounted for.
+    pub(crate) fn set_unfinished(&mut self, unfinished: bool) {
+        match self {
+            Self::WebSocket(websocket) => websocket.unfinished = unfinished,
+        }
+    }
+
+    /// The subprotocol that decides how replies look; none for clients of before there was one.
+    pub(crate) fn subprotocol(&self) -> Option<Subprotocol> {
+        match self {
+            Self::WebSocket(websocket) => websocket.subprotocol,
+        }
+    }
+
+    /// Appends a text message to `out`, uncompressed.
+    pub(crate) fn put_text(&self, out: &mut Vec<u8>, text: &[u8]) {
+        match self {
+            Self::WebSocket(_) => websocket::put_text(out, text),
+        }
+    }
+
+    /// Appends a question that every client answers.
+    pub(crate) fn put_ping(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::WebSocket(_) => websocket::put_ping(out),
+        }
+    }
+
+    /// Appends what ends the session for this reason.
+    pub(crate) fn put_close(&self, out: &mut Vec<u8>, close: Close) {
+        match self {
+            Self::WebSocket(_) => websocket::put_close(out, close),
+        }
+    }
+}
