@@ -58,9 +58,17 @@ impl Publication {
         server::publish_head_len(self.data.len())
     }
 
-    /// Its message but for the end.
+    /// Its message but for the end. Once for each delivery, and made once.
     #[inline]
     pub(crate) fn head(&self) -> &Body {
+        match self.head.get() {
+            Some(head) => head,
+            None => self.encode(),
+        }
+    }
+
+    #[cold]
+    fn encode(&self) -> &Body {
         self.head.get_or_init(|| {
             let head = server::publish_head(&self.data);
             head.into_boxed_slice().into()
