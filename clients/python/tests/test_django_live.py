@@ -162,7 +162,7 @@ def test_a_room_that_is_not_json(live_gateway, anna):
         page.subscribe({"target": "news"})
 
 
-def test_strangers_are_refused(live_gateway):
+def test_anonymous_clients_are_refused(live_gateway):
     with live_gateway.connect() as page:
         assert not page.is_authorized
         with pytest.raises(PermissionError):
@@ -170,7 +170,7 @@ def test_strangers_are_refused(live_gateway):
         assert page.close_code() == 1000
 
 
-def test_strangers_who_may_enter(live_gateway, settings):
+def test_anonymous_clients_who_may_connect(live_gateway, settings):
     settings.HIGH_TEMPLAR = {**settings.HIGH_TEMPLAR, "ANONYMOUS": True}
     with live_gateway.connect() as page:
         assert page.allowed_rooms == [{"target": "news"}]
@@ -344,7 +344,7 @@ class TestTimeOfARequest:
         clock.publish(1.0, count=5_000)
         assert clock.publish(0) == 0.5
 
-    def test_comes_back_to_a_request_that_takes_long(self, clock, served):
+    def test_is_refilled_in_a_request_that_takes_long(self, clock, served):
         clock.publish(0.5, FAILED)
         assert clock.publish(0) == 0
         clock.now += 10
@@ -391,7 +391,7 @@ class LiveTest(LiveGatewayMixin, LiveServerTestCase):
             order = Order.objects.create(customer=user.pk)
             assert page.next().data == {"id": order.pk, "note": ""}
 
-    def test_a_page_comes_back_to_the_same_address(self):
+    def test_a_gateway_that_restarts_keeps_its_address(self):
         url = self.gateway.url
         self.gateway.stop()
         self.gateway.start()

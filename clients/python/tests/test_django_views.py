@@ -81,7 +81,7 @@ class TestBootstrap:
     def test_nobody(self, client):
         assert bootstrap(client).status_code == 403
 
-    def test_somebody_who_may_not_enter_any_more(self, client, anna):
+    def test_a_user_who_is_not_active_any_more(self, client, anna):
         client.force_login(anna)
         User.objects.update(is_active=False)
         assert bootstrap(client).status_code == 403
@@ -90,7 +90,7 @@ class TestBootstrap:
         client.force_login(anna)
         assert client.post("/api/bootstrap/").status_code == 405
 
-    def test_strangers_if_they_may(self, client, settings):
+    def test_anonymous_clients_if_they_may(self, client, settings):
         settings.HIGH_TEMPLAR = {"ANONYMOUS": True}
         answer = bootstrap(client).json()
         assert answer == {"user": {"id": None}, "allowed_rooms": [NEWS]}
@@ -456,7 +456,7 @@ class TestHooks:
                 signal.disconnect(receiver)
         assert seen == [("opened", anna.pk), ("alive", anna.pk), ("closed", anna.pk)]
 
-    def test_a_page_of_strangers_is_not(self, browser, told, settings):
+    def test_a_page_of_another_site_is_not(self, browser, told, settings):
         assert browser.post("/api/hooks/connect/").status_code == 403
         assert browser.post("/api/hooks/connect/", headers={KEY_HEADER: ""}).status_code == 403
         settings.HIGH_TEMPLAR = {"API_KEY": "key"}

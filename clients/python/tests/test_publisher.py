@@ -237,7 +237,7 @@ def test_a_unix_socket(backend, tmp_path):
             assert Publisher(form).publish(NEWS, 1).position
 
 
-def test_a_prefix_before_the_door(trickster):
+def test_a_prefix_before_the_endpoint(trickster):
     with trickster() as gateway, Publisher(f"{gateway.url}/inner") as publisher:
         publisher.publish(NEWS, 1)
         assert publisher._transport.address.prefix == "/inner/"

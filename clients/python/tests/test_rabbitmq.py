@@ -177,7 +177,7 @@ def test_a_broker_that_hangs(gateway, url):
             begun = time.monotonic()
             with pytest.raises(UnconfirmedError, match="the time is up"):
                 publisher.publish(NEWS, 2, id="two")
-            # Without a wait for the goodbye of a broker that is silent.
+            # Without a wait for a broker that is silent to close the connection.
             assert time.monotonic() - begun < 1.4
             with Publisher(url, timeout=1) as other:
                 with pytest.raises(UnavailableError, match="cannot reach RabbitMQ"):

@@ -105,7 +105,7 @@ class RightsTest(SiteTest):
                 page = self.client.get(reverse("board"))
                 self.assertEqual([order.pk for order in page.context["orders"]], wanted)
 
-    def test_strangers_get_no_rooms(self) -> None:
+    def test_anonymous_clients_get_no_rooms(self) -> None:
         response = self.client.get(reverse("high_templar:bootstrap"))
         self.assertEqual(response.status_code, 403)
 

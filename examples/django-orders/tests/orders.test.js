@@ -206,7 +206,7 @@ test("customers do not see each other", async () => {
   assert.equal(await online(cleo, "Cleo").count(), 0);
 });
 
-test("after a restart of the gateway all pages come back and show what they missed", async () => {
+test("after a restart of the gateway all pages reconnect and show what they missed", async () => {
   for (const page of [maya, carl, cleo]) await page.evaluate(() => (window.isSamePage = true));
   await site.stopGateway();
   for (const page of [maya, carl, cleo]) await state(page, "Connection lost");

@@ -10,7 +10,7 @@ _open: list[list[Trigger]] = []
 
 
 def take(triggers: Iterable[Trigger]) -> bool:
-    """Takes them if somebody captures; then they are not sent."""
+    """Takes them while a test captures; then they are not sent."""
     if not _open:
         return False
     _open[-1].extend(triggers)
@@ -18,7 +18,7 @@ def take(triggers: Iterable[Trigger]) -> bool:
 
 
 def is_capturing() -> bool:
-    """Whether somebody captures."""
+    """Whether a test captures."""
     return bool(_open)
 
 

@@ -16,7 +16,7 @@ import high_templar
 from high_templar.trigger import Rooms
 
 mock_trigger_listeners: list[Callable[[str], Any]] = []
-"""While somebody is in here, `trigger` gives them its JSON text and sends nothing."""
+"""While there are listeners, `trigger` gives them its JSON text and sends nothing."""
 
 
 def trigger(data: Any, rooms: Rooms) -> None:

@@ -63,7 +63,7 @@ class Gateway:
     def start(self) -> Gateway:
         """Starts it and waits until it listens. Raises `GatewayFailedError`.
 
-        After a `stop` it comes back on the same ports.
+        After a `stop` it listens on the same ports again.
         """
         # A folder of its own: a high-templar.toml or .env nearby must not count.
         self._folder = tempfile.mkdtemp(prefix="high-templar-")

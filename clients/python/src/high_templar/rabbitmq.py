@@ -39,7 +39,7 @@ Between calls nobody here answers heartbeats: that would take a thread, which se
 forbid threads would not keep alive. A new connection costs some milliseconds.
 """
 
-_GOODBYE_SECONDS = 0.5
+_CLOSE_SECONDS = 0.5
 _ABORT_SECONDS = 0.1
 _SECONDS_MIN = 0.05
 _REFUSED = 403
@@ -128,7 +128,7 @@ class RabbitMqTransport:
             nobody = f"no gateway listens at the exchange {self._exchange!r} of {self._where}"
             raise RetryAfterError(UnavailableError(nobody, ids=ids), 0.0) from None
         except _BrokenError as error:
-            # Nor does a goodbye take longer than the caller has.
+            # Closing takes no longer than the caller has.
             self._drop(deadline.left)
             failure = self._failure(error.cause, is_begun, ids)
             if getattr(error.cause, "reply_code", 0) == _NOT_FOUND:
@@ -139,10 +139,10 @@ class RabbitMqTransport:
             self._drop(deadline.left)
             raise
 
-    def _drop(self, seconds: float = _GOODBYE_SECONDS) -> None:
+    def _drop(self, seconds: float = _CLOSE_SECONDS) -> None:
         link, self._link = self._link, None
         if link is not None:
-            link.close(min(seconds, _GOODBYE_SECONDS))
+            link.close(min(seconds, _CLOSE_SECONDS))
 
     def _failure(self, error: BaseException, is_begun: bool, ids: Sequence[str]) -> PublishError:
         what = str(error) or type(error).__name__

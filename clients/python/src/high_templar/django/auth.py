@@ -44,7 +44,7 @@ def authenticate(request: HttpRequest) -> Any | None:
 def identify(request: HttpRequest) -> tuple[Any | None, bool]:
     """The user behind a request, and whether the session is how they are known.
 
-    A session's cookie travels by itself, also with what a page of strangers sends.
+    A browser sends a session's cookie by itself, also with requests of another site's pages.
     """
     # REST framework's views have a request of their own around Django's.
     request = getattr(request, "_request", request)

@@ -176,7 +176,7 @@ def _addresses() -> Iterator[CheckMessage]:
     if parts.scheme in ("http", "https") and not wanted.api_key and not is_loopback(parts.hostname):
         yield Error(
             f"HIGH_TEMPLAR['URL'] is at {parts.hostname}, beyond this machine, without an API_KEY: "
-            "everybody who reaches that address can publish.",
+            "every program that reaches that address can publish.",
             hint="Set HIGH_TEMPLAR['API_KEY'] and the gateway's internal.api_key to the same key.",
             id="high_templar.E008",
         )

@@ -144,7 +144,7 @@ def _put(found: dict[str, str], name: str, url: str, default_port: int) -> None:
 
 
 def _hooks() -> dict[str, str]:
-    """The hooks that somebody here listens to; each costs a request."""
+    """The hooks that have receivers here; each costs a request."""
     found = {}
     for event in signals.heard():
         try:

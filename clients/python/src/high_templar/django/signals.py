@@ -61,7 +61,7 @@ BY_EVENT = {
 
 
 def heard() -> list[str]:
-    """The events that somebody listens to."""
+    """The events that have receivers."""
     return [
         event
         for event, signals in BY_EVENT.items()

@@ -77,10 +77,10 @@ class Trial:
         """The steps in their order, with what each tests."""
         return [
             ("bootstrap answer", self._blaming(self.bootstrap)),
-            ("without credentials", self._blaming(self.stranger)),
+            ("without credentials", self._blaming(self.anonymous)),
             ("gateway, internal", self.internal),
             ("gateway, public", self.connect),
-            ("gateway, without credentials", self.connect_stranger),
+            ("gateway, without credentials", self.connect_anonymous),
             ("subscribe", self.subscribe),
             ("delivery", self.deliver),
         ]
@@ -138,7 +138,7 @@ class Trial:
         names = ", ".join([*map(json.dumps, shown[:5]), *(["..."] if len(shown) > 5 else [])])
         return hints.count(shown) + (f": {names}" if shown else "")
 
-    def stranger(self) -> str:
+    def anonymous(self) -> str:
         """Asks as a client without credentials: whose session ended, for instance."""
         path = _path()
         answer = self._ask(path, {}, None)
@@ -156,7 +156,7 @@ class Trial:
             text = hints.excerpt(answer.content)
             raise FailedError(
                 f"{path} answers a client without credentials {status}{text}",
-                "The view is to answer 401 or 403 for somebody it does not know. "
+                "The view is to answer 401 or 403 for a client that it does not know. "
                 "The site's log has the error.",
             )
         return "200, accepted"
@@ -239,7 +239,7 @@ class Trial:
             )
         return f"{url} accepts the connection, with {hints.count(granted)}"
 
-    def connect_stranger(self) -> str:
+    def connect_anonymous(self) -> str:
         """Connects without credentials; the site decides whether that is refused."""
         with self._open({}, None) as page:
             if page.is_authorized:

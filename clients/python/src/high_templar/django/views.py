@@ -195,7 +195,7 @@ class HookView(View):
     http_method_names = ("post",)
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
-        """204 for a user, 403 for nobody in particular."""
+        """204 for a user, 403 without one."""
         keep_idle(request)
         if _is_of_gateway(request):
             return self._notify(request)
@@ -205,7 +205,7 @@ class HookView(View):
             return HttpResponse(status=403)
         if user is not None and not by_session and "Authorization" in request.headers:
             # Such as a token. `Basic` of a password in front of the site proves nothing: the
-            # browser adds it to what a page of strangers sends, as it does a session's cookie.
+            # browser adds it to requests of another site's pages, as it does a session's cookie.
             return self._notify(request)
         return csrf_protect(self._notify)(request)
 
