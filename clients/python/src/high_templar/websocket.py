@@ -174,7 +174,8 @@ class Client:
         if message.get("type") == "publish":
             self._heard.append(Publication(message["data"], message["requestId"]))
             return None
-        return message
+        # Replies have no type: what has one is of a later gateway, and no request asked for it.
+        return None if "type" in message else message
 
     def _handshake(
         self,
