@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import ssl
 import subprocess
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import tls
 
 from high_templar import AsyncPublisher
 from high_templar import Publisher
@@ -112,6 +115,23 @@ def test_no_broker():
         with pytest.raises(UnavailableError, match="cannot reach RabbitMQ") as caught:
             publisher.publish(NEWS, 1)
     assert not isinstance(caught.value, UnconfirmedError)
+
+
+def test_a_ca_of_your_own(gateway, url, certificate, monkeypatch):
+    parts = urlsplit(url)
+    with tls.Proxy(certificate, parts.port) as proxy, gateway.connect() as page:
+        page.subscribe(NEWS)
+        address = f"amqps://{parts.username}:{parts.password}@{proxy.address}{parts.path}"
+        with Publisher(address, attempts=1) as publisher:
+            with pytest.raises(UnavailableError, match=r"not accepted: self.signed.*SSL_CERT_FILE"):
+                publisher.publish(NEWS, 0)
+        context = ssl.create_default_context(cafile=certificate)
+        with Publisher(address, timeout=20, ssl_context=context) as publisher:
+            publisher.publish(NEWS, 1)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with Publisher(address, timeout=20) as publisher:
+            publisher.publish(NEWS, 2)
+        assert [page.next().data for _ in range(2)] == [1, 2]
 
 
 def test_a_connection_that_the_broker_closed_is_no_failure(gateway, url):

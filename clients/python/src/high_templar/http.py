@@ -24,6 +24,7 @@ from high_templar.http1 import Response
 from high_templar.transport import Deadline
 from high_templar.transport import Receipt
 from high_templar.transport import RetryAfterError
+from high_templar.transport import bad_certificate
 from high_templar.transport import forget_after_fork
 from high_templar.trigger import Trigger
 
@@ -270,9 +271,7 @@ def _failure(
 ) -> TransientError:
     what = str(error) or type(error).__name__
     if isinstance(error, ssl.SSLCertVerificationError):
-        sentence = f"the certificate of {url} is not accepted: {error.verify_message}; "
-        remedy = "a CA of your own goes into ssl_context or the variable SSL_CERT_FILE"
-        return UnavailableError(sentence + remedy, ids=ids)
+        return bad_certificate(url, error, ids)
     if isinstance(error, ssl.SSLError) and not connection.is_sent:
         return UnavailableError(f"{url}: {what}; does that port speak TLS?", ids=ids)
     if connection.is_sent:

@@ -71,8 +71,8 @@ class Publisher:
     ``unix:/run/high-templar.sock``) or a RabbitMQ (``amqp://…``, ``amqps://…``; needs
     ``high-templar[rabbitmq]``). Without it the variable ``HIGH_TEMPLAR_URL`` counts, else
     `DEFAULT_URL`. ``api_key`` is the gateway's ``internal.api_key``; without it the variable
-    ``HIGH_TEMPLAR_API_KEY`` counts. ``ssl_context`` is for ``https://`` with a private CA; without
-    it the variable ``SSL_CERT_FILE`` may name one.
+    ``HIGH_TEMPLAR_API_KEY`` counts. ``ssl_context`` is for ``https://`` and ``amqps://`` with a
+    private CA; without it the variable ``SSL_CERT_FILE`` may name one.
 
     ``timeout`` bounds a call in seconds: resolving the host name, connecting, all ``attempts`` and
     the pauses between them. A call of more than 1,000 triggers is several requests, each with a
@@ -349,5 +349,5 @@ def _transport(
     if url.startswith(("amqp://", "amqps://")):
         from high_templar.rabbitmq import RabbitMqTransport  # noqa: PLC0415 # an extra
 
-        return RabbitMqTransport(url, exchange)
+        return RabbitMqTransport(url, exchange, ssl_context)
     return HttpTransport(url, api_key, connect_timeout=connect_timeout, ssl_context=ssl_context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from high_templar.errors import UnconfirmedError
 from high_templar.transport import Deadline
 from high_templar.transport import Receipt
 from high_templar.transport import RetryAfterError
+from high_templar.transport import bad_certificate
 from high_templar.transport import forget_after_fork
 from high_templar.trigger import Trigger
 
@@ -57,8 +59,10 @@ class RabbitMqTransport:
     `UnavailableError`.
     """
 
-    def __init__(self, url: str, exchange: str) -> None:
+    def __init__(self, url: str, exchange: str, ssl_context: ssl.SSLContext | None = None) -> None:
         self._parameters = pika.URLParameters(url)
+        if ssl_context is not None and self._parameters.ssl_options is not None:
+            self._parameters.ssl_options = pika.SSLOptions(ssl_context, self._parameters.host)
         self._parameters.heartbeat = HEARTBEAT_SECONDS
         # Bound here: `attempts` belong to the publisher.
         self._parameters.connection_attempts = 1
@@ -153,6 +157,8 @@ class RabbitMqTransport:
         refusals = (amqp.ProbableAuthenticationError, amqp.ProbableAccessDeniedError)
         if code == _REFUSED or isinstance(error, refusals):
             return UnauthorizedError(f"RabbitMQ at {self._where} refuses: {what}", ids=ids)
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return bad_certificate(f"RabbitMQ at {self._where}", error, ids)
         if is_begun:
             return UnconfirmedError(f"RabbitMQ at {self._where} did not confirm: {what}", ids=ids)
         return UnavailableError(f"cannot reach RabbitMQ at {self._where}: {what}", ids=ids)

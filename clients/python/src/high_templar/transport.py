@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import time
 import weakref
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from typing import Protocol
 
 from high_templar.errors import PublishError
+from high_templar.errors import UnavailableError
 from high_templar.trigger import Trigger
 
 
@@ -78,6 +80,17 @@ class RetryAfterError(Exception):
         super().__init__(str(error))
         self.error = error
         self.seconds = seconds
+
+
+def bad_certificate(
+    name: str, error: ssl.SSLCertVerificationError, ids: Sequence[str]
+) -> UnavailableError:
+    """What to raise where the certificate of this address is not accepted."""
+    return UnavailableError(
+        f"the certificate of {name} is not accepted: {error.verify_message}; "
+        "a CA of your own goes into ssl_context or the variable SSL_CERT_FILE",
+        ids=ids,
+    )
 
 
 _forgetful: weakref.WeakSet[Any] = weakref.WeakSet()
