@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import ssl
 import threading
 import time
@@ -143,7 +144,8 @@ class RabbitMqTransport:
             self._drop(deadline.left)
             raise
 
-    def _drop(self, seconds: float = _CLOSE_SECONDS) -> None:
+    def _drop(self, seconds: float = math.inf) -> None:
+        """Closes the connection within so many seconds, and never many."""
         link, self._link = self._link, None
         if link is not None:
             link.close(min(seconds, _CLOSE_SECONDS))
