@@ -18,9 +18,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("core", &["ht-frame", "ht-proto"]),
     ("backend", &["ht-proto"]),
     ("broker", &["ht-proto"]),
+    ("control", &["ht-core", "ht-proto"]),
     (
         "server",
-        &["ht-backend", "ht-broker", "ht-core", "ht-frame", "ht-proto"],
+        &[
+            "ht-backend",
+            "ht-broker",
+            "ht-control",
+            "ht-core",
+            "ht-frame",
+            "ht-proto",
+        ],
     ),
 ];
 

@@ -3,28 +3,17 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ht_proto::close::Close;
+use ht_control::waves::{DrainWaves, WAVE};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Gateway;
-use crate::config::DrainConfig;
 use crate::inbox;
 use crate::inbox::Input;
 use crate::joined;
 use crate::node::Node;
 use crate::shard::Running;
-
-/// Connections whose clients may come back in a second without anybody noticing: fewer need no
-/// spread over the whole period.
-pub(crate) const RETURNS_PER_SECOND: u64 = 100;
-
-/// The span that clients are told when they are all closed at once and they are many.
-pub(crate) const SPAN_AT_ONCE: Duration = Duration::from_secs(5);
-
-/// Time between two waves of connections that are closed.
-pub(crate) const WAVE: Duration = Duration::from_millis(50);
 
 /// What was published before may take so long to come from the broker.
 const CATCH_UP: Duration = Duration::from_secs(1);
@@ -51,10 +40,11 @@ impl Gateway {
         // Its address is free as soon as it is over.
         joined(self.public_door).await;
 
-        let spread = Spread::new(&settings, self.node.connections.load(Ordering::Acquire));
+        let open = self.node.connections.load(Ordering::Acquire);
+        let waves = DrainWaves::new(open, settings.period, settings.timeout);
         tracing::info!(
-            connections = spread.open,
-            over_ms = ms(spread.over),
+            connections = open,
+            over_ms = ms(waves.over),
             "draining: closing all connections"
         );
         let inboxes: Vec<_> = self.shards.iter().map(|it| it.inbox.clone()).collect();
@@ -64,7 +54,7 @@ impl Gateway {
         let all = async {
             let close_in_waves = async {
                 catch_up(node).await;
-                spread.close_in_waves(node, &inboxes).await;
+                close_in_waves(&waves, node, &inboxes).await;
             };
             tokio::select! {
                 () = close_in_waves => {}
@@ -72,7 +62,7 @@ impl Gateway {
             }
             // From here on nobody is there to hear a trigger.
             node.deserted.store(true, Ordering::SeqCst);
-            send(&inboxes, |_| Input::Drain(spread.close()));
+            send(&inboxes, |_| Input::Drain(waves.close()));
             drop(inboxes);
             ended(shards).await;
             triggers.close();
@@ -119,50 +109,18 @@ fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How connections are closed without all of them coming back at once.
-struct Spread {
-    /// Connections at the start.
-    open: u64,
-    /// From the first to the last.
-    over: Duration,
-    /// What clients are told: the span within which to come back.
-    span: Duration,
-}
-
-impl Spread {
-    fn new(settings: &DrainConfig, open: u64) -> Self {
-        let needed = Duration::from_millis(open.saturating_mul(1_000 / RETURNS_PER_SECOND));
-        // Half of the time is for what comes after: answers to close frames, hooks, the broker.
-        let over = needed.min(settings.period).min(settings.timeout / 2);
-        Self {
-            open,
-            over,
-            span: needed.min(over.max(SPAN_AT_ONCE)),
-        }
-    }
-
-    fn close(&self) -> Close {
-        let span = u32::try_from(self.span.as_millis()).unwrap_or(u32::MAX);
-        Close::RESTART.within(span)
-    }
-
-    /// Closes all but the last wave, which is for whoever drains the shards.
-    async fn close_in_waves(&self, node: &Node, inboxes: &[inbox::Sender]) {
-        let waves = self.over.as_millis() / WAVE.as_millis();
-        let mut interval = tokio::time::interval(WAVE);
-        for left in (1..=waves).rev() {
-            interval.tick().await;
-            let open: Vec<_> = node.connections_by_shard().collect();
-            let left = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .saturating_add(1);
-            send(inboxes, |shard| Input::Close {
-                count: usize::try_from(open[shard]).unwrap_or(usize::MAX) / left,
-                close: self.close(),
-            });
-        }
+/// Closes all but the last wave, which is for whoever drains the shards.
+async fn close_in_waves(waves: &DrainWaves, node: &Node, inboxes: &[inbox::Sender]) {
+    let mut interval = tokio::time::interval(WAVE);
+    for left in (0..waves.waves()).rev() {
         interval.tick().await;
+        let open: Vec<_> = node.connections_by_shard().collect();
+        send(inboxes, |shard| Input::Close {
+            count: DrainWaves::count(open[shard], left),
+            close: waves.close(),
+        });
     }
+    interval.tick().await;
 }
 
 /// Waits until what the broker took from anybody before is placed here: a trigger that another node
@@ -199,48 +157,5 @@ async fn ended(shards: Vec<Running>) {
 async fn finished(task: Option<JoinHandle<()>>) {
     if let Some(task) = task {
         joined(task).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spread(period: u64, timeout: u64, open: u64) -> (u128, String) {
-        let settings = DrainConfig {
-            delay: Duration::ZERO,
-            period: Duration::from_millis(period),
-            timeout: Duration::from_millis(timeout),
-        };
-        let spread = Spread::new(&settings, open);
-        (
-            spread.over.as_millis(),
-            spread.close().reason().into_owned(),
-        )
-    }
-
-    #[test]
-    fn few_connections_need_no_spread_and_many_have_the_period() {
-        assert_eq!(spread(5_000, 20_000, 0), (0, "restart".into()));
-        assert_eq!(spread(5_000, 20_000, 3), (30, "restart 30".into()));
-        assert_eq!(
-            spread(5_000, 20_000, 100_000),
-            (5_000, "restart 5000".into())
-        );
-        assert_eq!(
-            spread(30_000, 90_000, 100_000),
-            (30_000, "restart 30000".into())
-        );
-    }
-
-    #[test]
-    fn without_a_period_clients_spread_their_return() {
-        assert_eq!(spread(0, 20_000, 100_000), (0, "restart 5000".into()));
-        assert_eq!(spread(0, 20_000, 20), (0, "restart 200".into()));
-    }
-
-    #[test]
-    fn half_of_the_timeout_is_left_for_the_rest() {
-        assert_eq!(spread(5_000, 1_000, 100_000), (500, "restart 5000".into()));
     }
 }

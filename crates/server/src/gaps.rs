@@ -7,24 +7,20 @@
 //! connection once; one that opens after the moment is left alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use ht_broker::{Missed, MissedReason};
+use ht_control::gaps;
+use ht_control::waves::{GapWaves, WAVE};
 use ht_core::shard::Wave;
-use ht_proto::close::Close;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::GapPolicy;
-use crate::drain::{RETURNS_PER_SECOND, SPAN_AT_ONCE, WAVE};
 use crate::inbox::{self, Input};
 use crate::live::Live;
 use crate::node::Node;
-
-/// The span within which the clients of one wave reconnect, where the waves spread the load.
-const JITTER: Duration = Duration::from_secs(1);
 
 /// Why publications may not have reached clients of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +66,9 @@ impl GapReason {
 /// The gaps of a node.
 #[derive(Debug)]
 pub(crate) struct Gaps {
-    /// The number of the last gap; 0 before the first.
-    last: AtomicU32,
-    /// By shard.
-    shards: Vec<ShardGaps>,
+    numbers: gaps::Gaps,
+    /// By shard: it has a new one.
+    changed: Vec<Notify>,
     /// Whether clients are closed for a gap.
     close: AtomicBool,
     /// By reason.
@@ -82,18 +77,11 @@ pub(crate) struct Gaps {
     closed: AtomicU64,
 }
 
-#[derive(Debug, Default)]
-struct ShardGaps {
-    /// The number of the last gap of this shard.
-    last: AtomicU32,
-    changed: Notify,
-}
-
 impl Gaps {
     pub(crate) fn new(shards: usize) -> Self {
         Self {
-            last: AtomicU32::new(0),
-            shards: (0..shards).map(|_| ShardGaps::default()).collect(),
+            numbers: gaps::Gaps::new(shards),
+            changed: (0..shards).map(|_| Notify::new()).collect(),
             close: AtomicBool::new(true),
             counts: Default::default(),
             closed: AtomicU64::new(0),
@@ -108,7 +96,7 @@ impl Gaps {
 
     /// The number of the last gap: a connection that opens now is after it.
     pub(crate) fn last(&self) -> u32 {
-        self.last.load(Ordering::SeqCst)
+        self.numbers.last()
     }
 
     /// Gaps by reason, in the order of [`GapReason::all`].
@@ -131,12 +119,10 @@ impl Gaps {
         if !self.close.load(Ordering::Relaxed) {
             return false;
         }
-        let number = self.last.fetch_add(1, Ordering::SeqCst).saturating_add(1);
-        for (index, shard) in self.shards.iter().enumerate() {
-            if concerned(index) {
-                shard.last.fetch_max(number, Ordering::SeqCst);
-                shard.changed.notify_one();
-            }
+        self.numbers.note(&concerned);
+        let shards = self.changed.iter().enumerate();
+        for (_, changed) in shards.filter(|(index, _)| concerned(*index)) {
+            changed.notify_one();
         }
         true
     }
@@ -205,22 +191,22 @@ pub(crate) async fn tell(
 
 /// One shard's part. Shards do not wait for each other. Ends with the shard.
 async fn tell_shard(index: usize, inbox: &inbox::Sender, node: &Node, live: &Live) {
-    let shard = &node.gaps.shards[index];
+    let last = || node.gaps.numbers.of_shard(index);
     loop {
-        shard.changed.notified().await;
+        node.gaps.changed[index].notified().await;
         let open = node.connections.load(Ordering::Acquire);
         let own = node.connections_by_shard().nth(index).unwrap_or(0);
-        let waves = Waves::new(open, own, live.now().recovery.gap_period);
+        let waves = GapWaves::new(open, own, live.now().recovery.gap_period);
         let mut interval = tokio::time::interval(WAVE);
         loop {
             interval.tick().await;
-            let number = shard.last.load(Ordering::SeqCst);
+            let number = last();
             let Some(wave) = close(inbox, number, &waves).await else {
                 return;
             };
             let closed = u64::try_from(wave.closed).unwrap_or(u64::MAX);
             node.gaps.closed.fetch_add(closed, Ordering::Relaxed);
-            if wave.finished && shard.last.load(Ordering::SeqCst) == number {
+            if wave.finished && last() == number {
                 break;
             }
         }
@@ -228,7 +214,7 @@ async fn tell_shard(index: usize, inbox: &inbox::Sender, node: &Node, live: &Liv
 }
 
 /// One wave; none where the shard has ended.
-async fn close(inbox: &inbox::Sender, number: u32, waves: &Waves) -> Option<Wave> {
+async fn close(inbox: &inbox::Sender, number: u32, waves: &GapWaves) -> Option<Wave> {
     let (done, wave) = oneshot::channel();
     let input = Input::CloseMissed {
         number,
@@ -238,30 +224,6 @@ async fn close(inbox: &inbox::Sender, number: u32, waves: &Waves) -> Option<Wave
     };
     inbox.send(input).ok()?;
     wave.await.ok()
-}
-
-/// How the connections of one shard are closed without stampeding the API.
-#[derive(Debug, PartialEq, Eq)]
-struct Waves {
-    /// Connections of the shard that are closed in each wave.
-    count: usize,
-    close: Close,
-}
-
-impl Waves {
-    /// For `own` of the node's `open` connections. `period` bounds the time for all.
-    fn new(open: u64, own: u64, period: Duration) -> Self {
-        let needed = Duration::from_millis(open.max(1).saturating_mul(1_000 / RETURNS_PER_SECOND));
-        let over = needed.min(period);
-        let waves = u64::try_from(over.as_millis() / WAVE.as_millis()).unwrap_or(u64::MAX);
-        let count = own.div_ceil(waves.max(1)).max(1);
-        let jitter = if over.is_zero() { SPAN_AT_ONCE } else { JITTER };
-        let span = u32::try_from(needed.min(jitter).as_millis()).unwrap_or(u32::MAX);
-        Self {
-            count: usize::try_from(count).unwrap_or(usize::MAX),
-            close: Close::GAP.within(span),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ pub mod identity;
 pub mod live;
 pub mod metrics;
 
-mod census;
 mod descriptors;
 mod dispatcher;
 mod drain;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ht_backend::{Backend, GuardCounts};
 use ht_broker::Broker;
+use ht_control::census::Census;
 use ht_core::account::Accounts;
 use ht_core::index::Matching;
 use ht_core::outbox::Outboxes;
@@ -13,7 +14,6 @@ use ht_core::stats::Stats;
 use ht_proto::server::Status;
 use tokio_util::sync::CancellationToken;
 
-use crate::census::Census;
 use crate::config::BuildInfo;
 use crate::descriptors::Descriptors;
 use crate::gaps::Gaps;

@@ -1,32 +1,10 @@
-//! What a gap concerns, and how fast connections are closed for it.
+//! What a gap concerns.
 
 use std::collections::BTreeSet;
 
 use ht_core::index::Matching;
 
 use super::*;
-
-fn waves(open: u64, own: u64, period_ms: u64) -> (usize, String) {
-    let waves = Waves::new(open, own, Duration::from_millis(period_ms));
-    (waves.count, waves.close.reason().into_owned())
-}
-
-#[test]
-fn connections_are_closed_as_fast_as_they_may_return() {
-    // Two shards with 150 connections each: 3 s, 60 waves.
-    assert_eq!(waves(300, 150, 30_000), (3, "gap 1000".into()));
-    // Never longer than the period.
-    assert_eq!(waves(100_000, 50_000, 30_000), (84, "gap 1000".into()));
-    // A handful at once, and told to return within the time that they need.
-    assert_eq!(waves(3, 2, 30_000), (2, "gap 30".into()));
-    assert_eq!(waves(0, 0, 30_000), (1, "gap 10".into()));
-}
-
-#[test]
-fn without_a_period_clients_spread_their_return() {
-    assert_eq!(waves(100_000, 50_000, 0), (50_000, "gap 5000".into()));
-    assert_eq!(waves(20, 20, 0), (20, "gap 200".into()));
-}
 
 #[test]
 fn every_reason_has_a_word_of_its_own_and_a_remedy() {
@@ -44,8 +22,10 @@ fn missed(reason: MissedReason) -> Missed {
 }
 
 fn shards(node: &Node) -> Vec<u32> {
-    let shards = node.gaps.shards.iter();
-    shards.map(|it| it.last.load(Ordering::SeqCst)).collect()
+    let shards = 0..node.gaps.changed.len();
+    shards
+        .map(|shard| node.gaps.numbers.of_shard(shard))
+        .collect()
 }
 
 #[test]

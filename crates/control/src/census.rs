@@ -31,7 +31,7 @@ const STRIPES: usize = 64;
 
 /// Counts rooms, and knows their shards.
 #[derive(Debug)]
-pub(crate) struct Census {
+pub struct Census {
     matching: Matching,
     hasher: Hasher,
     every_shard: ShardSet,
@@ -45,7 +45,9 @@ pub(crate) struct Census {
 }
 
 impl Census {
-    pub(crate) fn new(shards: usize, matching: Matching) -> Self {
+    /// No room yet.
+    #[must_use]
+    pub fn new(shards: usize, matching: Matching) -> Self {
         let every = (0..shards).map(ShardSet::of);
         Self {
             matching,
@@ -59,12 +61,12 @@ impl Census {
     }
 
     /// How many rooms there are.
-    pub(crate) fn rooms(&self) -> u64 {
+    pub fn rooms(&self) -> u64 {
         self.rooms.load(Ordering::Acquire)
     }
 
     /// A shard has a room that it did not have. Answers the position after which it hears.
-    pub(crate) fn opened(&self, shard: usize, room: &Room) -> u64 {
+    pub fn opened(&self, shard: usize, room: &Room) -> u64 {
         let shard = ShardSet::of(shard);
         let hash = self.hasher.hash_one(room);
         let mut stripe = self.stripe(hash);
@@ -79,7 +81,7 @@ impl Census {
     }
 
     /// A shard has a room no more.
-    pub(crate) fn closed(&self, shard: usize, room: &Room) {
+    pub fn closed(&self, shard: usize, room: &Room) {
         let shard = ShardSet::of(shard);
         let hash = self.hasher.hash_one(room);
         let mut stripe = self.stripe(hash);
@@ -94,7 +96,7 @@ impl Census {
 
     /// Publications have their place in the order. Answers the shards that they may concern: maybe
     /// too many, never too few. Called for one batch after the other, in the order.
-    pub(crate) fn placed(&self, batch: &[Publication]) -> ShardSet {
+    pub fn placed(&self, batch: &[Publication]) -> ShardSet {
         if let Some(last) = batch.last() {
             self.position.store(last.position, Ordering::Release);
         }
@@ -103,7 +105,7 @@ impl Census {
 
     /// The shards with a room that hears a trigger for any of these: as of now, so that it tells
     /// nothing about publications that have no position yet.
-    pub(crate) fn hearing_any<'a>(&self, rooms: impl Iterator<Item = &'a Room>) -> ShardSet {
+    pub fn hearing_any<'a>(&self, rooms: impl Iterator<Item = &'a Room>) -> ShardSet {
         let mut found = ShardSet::NONE;
         for room in rooms {
             found = found | self.hearing(room);
@@ -149,7 +151,7 @@ fn lock(presence: &Mutex<Presence>) -> MutexGuard<'_, Presence> {
 
 /// Shards as bits. Those from the 64th on share the last bit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct ShardSet(u64);
+pub struct ShardSet(u64);
 
 impl ShardSet {
     const NONE: Self = Self(0);
@@ -159,7 +161,7 @@ impl ShardSet {
     }
 
     /// Whether the shard may be meant.
-    pub(crate) fn contains(self, shard: usize) -> bool {
+    pub fn contains(self, shard: usize) -> bool {
         self.meets(Self::of(shard))
     }
 

@@ -1,0 +1,7 @@
+//! What the control side of a node decides, without a runtime, socket, clock or thread: which shards
+//! a publication concerns, which connections a gap concerns, and how connections are closed without
+//! stampeding the API. The server runs it under load, the simulator in virtual time.
+
+pub mod census;
+pub mod gaps;
+pub mod waves;
