@@ -20,8 +20,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use ht_backend::{BackendSetupError, tls};
+use ht_server::StartError;
 
 use crate::config::Mistakes;
+use crate::systemd::SocketsError;
 
 /// Exit code for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
 const EX_CONFIG: u8 = 78;
@@ -72,7 +74,7 @@ impl Cli {
             Err(error) if error.is::<NobodyReads>() => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("high-templar: {error:#}");
-                if error.is::<Mistakes>() || error.is::<BackendSetupError>() {
+                if is_configuration(&error) {
                     ExitCode::from(EX_CONFIG)
                 } else {
                     ExitCode::FAILURE
@@ -80,6 +82,14 @@ impl Cli {
             }
         }
     }
+}
+
+/// Whether the configuration is the cause, so that starting again would fail again.
+fn is_configuration(error: &anyhow::Error) -> bool {
+    error.is::<Mistakes>()
+        || error.is::<BackendSetupError>()
+        || error.is::<SocketsError>()
+        || matches!(error.downcast_ref(), Some(StartError::InternalIsOpen(_)))
 }
 
 /// What every command gives back: its exit code, or a sentence for stderr.

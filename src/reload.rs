@@ -62,6 +62,7 @@ impl Reloader {
             warn!("changed settings that need a restart: {fixed}");
         }
         match changes.live.as_slice() {
+            [] if !changes.fixed.is_empty() => info!("settings reloaded, nothing else changed"),
             [] => info!(
                 "settings reloaded, nothing changes: environment variables are read at start only, \
                  files at every reload"

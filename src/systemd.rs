@@ -5,8 +5,6 @@ use std::collections::VecDeque;
 use std::env;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use anyhow::bail;
 use ht_server::{Inherited, InheritedSockets, Pulse};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -18,30 +16,57 @@ const NAMES: &str = "LISTEN_FDNAMES";
 /// How long the manager may take to hear something.
 const TOLD: Duration = Duration::from_secs(1);
 
+/// Sockets that were passed to this process and cannot be used: a mistake in the socket units.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SocketsError {
+    /// A name that is neither of the two.
+    #[error(
+        "the passed socket {index} is named {name:?}: FileDescriptorName= must be public or \
+         internal"
+    )]
+    Name {
+        /// Its place among the passed sockets, from 0.
+        index: usize,
+        /// Its name.
+        name: String,
+    },
+    /// Two of one name.
+    #[error(
+        "two of the passed sockets are named {0}: each listener has one address. Keep one \
+         ListenStream= in each socket unit, and give the units different FileDescriptorName="
+    )]
+    Twice(&'static str),
+    /// It is no socket that listens.
+    #[error("the passed socket {name} cannot be used: {cause}")]
+    Unusable {
+        /// Its name.
+        name: &'static str,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
 /// Takes the sockets that were passed to this process: by their names, `public` and `internal`,
 /// or in this order where they have none. Must come before any thread is started.
 ///
 /// # Errors
-/// When there is one that is neither.
-pub(crate) fn sockets() -> anyhow::Result<InheritedSockets> {
+/// When there is one that is neither, or that cannot be used.
+pub(crate) fn sockets() -> Result<InheritedSockets, SocketsError> {
     let mut passed = ListenFd::from_env();
     let mut names = names(env::var(NAMES).ok().as_deref());
     let mut sockets = InheritedSockets::default();
     for index in 0..passed.len() {
         let name = names.pop_front().unwrap_or_default();
-        let place = match name.as_str() {
-            "public" => &mut sockets.public,
-            "internal" => &mut sockets.internal,
-            other => bail!(
-                "the passed socket {index} is named {other:?}: FileDescriptorName= must be \
-                 public or internal"
-            ),
+        let (name, listener) = match name.as_str() {
+            "public" => ("public", &mut sockets.public),
+            "internal" => ("internal", &mut sockets.internal),
+            _ => return Err(SocketsError::Name { index, name }),
         };
-        if place.is_some() {
-            bail!("two of the passed sockets are named {name}");
+        if listener.is_some() {
+            return Err(SocketsError::Twice(name));
         }
         let socket = take(&mut passed, index);
-        *place = socket.with_context(|| format!("the passed socket {name} cannot be used"))?;
+        *listener = socket.map_err(|cause| SocketsError::Unusable { name, cause })?;
     }
     Ok(sockets)
 }

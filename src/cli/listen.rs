@@ -83,6 +83,10 @@ fn handle<'a>(
         // Line breaks in JSON stand between its parts only, where a blank does as well.
         return print(&data.get().replace(['\n', '\r'], " "));
     }
+    if received.kind.is_some() {
+        // Sent without a request. Newer gateways may have types that are not known here.
+        return Ok(());
+    }
     let Some(code) = received.code else {
         eprintln!("not understood: {text}");
         return Ok(());
@@ -94,4 +98,33 @@ fn handle<'a>(
     }
     let (message, reason) = (received.message.as_deref(), received.reason.as_deref());
     Err(visitor::not_subscribed(room, message, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_messages_without_a_type_are_replies() {
+        let rooms = ["{}".to_owned(), "{\"a\":1}".to_owned()];
+        let rooms = rooms.map(|room| RawValue::from_string(room).expect("a room"));
+        let mut asked = rooms.iter();
+        for message in [
+            r#"{"type": "notice", "code": "success"}"#,
+            r#"{"type": "notice", "code": "error", "message": "no"}"#,
+            "pong",
+            "{}",
+            "not JSON",
+        ] {
+            handle(message, &mut asked).expect("no reply");
+        }
+        assert_eq!(asked.len(), 2);
+        handle(r#"{"code": "success"}"#, &mut asked).expect("a reply");
+        assert_eq!(asked.len(), 1);
+        let refused = r#"{"code": "error", "message": "room-not-found"}"#;
+        let refused = handle(refused, &mut asked)
+            .expect_err("a refusal")
+            .to_string();
+        assert!(refused.contains(r#"{"a":1}"#), "{refused}");
+    }
 }

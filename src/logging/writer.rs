@@ -120,7 +120,11 @@ fn write(
                     let lines = lost - told;
                     told = lost;
                     // It finds its place behind what waits, or is one of those that are lost.
-                    tracing::warn!(lines, "log lines were dropped: stderr was not read in time");
+                    tracing::warn!(
+                        lines,
+                        "log lines were dropped: stderr could not be written to, or not as fast as \
+                         needed. Make room where the log is stored, or lower log.level"
+                    );
                 }
             }
             // Nobody waits any more where it took too long.

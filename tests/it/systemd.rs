@@ -128,15 +128,15 @@ fn a_passed_socket_that_cannot_be_used_ends_with_a_sentence() {
     let (code, log) = Gateway::with(&backend)
         .pass("http", local().0)
         .start_and_fail();
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(78), "{log}");
     assert!(log.contains("must be public or internal"), "{log}");
     let (code, log) = Gateway::with(&backend)
         .pass("public", local().0)
         .pass("public", local().0)
         .start_and_fail();
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(78), "{log}");
     assert!(
-        log.contains("two of the passed sockets are named public"),
+        log.contains("two of the passed sockets are named public: each listener has one address"),
         "{log}"
     );
     // The configured address is a local one; what counts is where it really listens.
@@ -144,6 +144,6 @@ fn a_passed_socket_that_cannot_be_used_ends_with_a_sentence() {
     let (code, log) = Gateway::with(&backend)
         .pass("internal", open)
         .start_and_fail();
-    assert_eq!(code, Some(1), "{log}");
+    assert_eq!(code, Some(78), "{log}");
     assert!(log.contains("internal.api_key is not set"), "{log}");
 }

@@ -177,8 +177,9 @@ impl TlsFault {
                     ""
                 };
                 format!(
-                    "set {ca_file} to a PEM file with the certificate of that authority, or add it \
-                     to the system's (update-ca-certificates, or SSL_CERT_FILE){chain}"
+                    "set {ca_file} to a PEM file with the certificate of that authority (the file \
+                     that is set now, if any, has another one), or add it to the system's \
+                     (update-ca-certificates, or SSL_CERT_FILE){chain}"
                 )
             }
             Self::BadSignature => format!(
