@@ -129,6 +129,63 @@ class TestViewSet:
         answer = view.as_view(actions)(request, **kwargs)
         assert answer.status_code < 300
 
+    @pytest.fixture
+    def own(self, view):
+        """A viewset whose methods save by themselves, one of them in a mixin of its own."""
+
+        class Creates:
+            def perform_create(self, serializer):
+                serializer.save(name=serializer.validated_data["name"] + "!")
+
+        class Own(Creates, view):
+            def perform_update(self, serializer):
+                serializer.save(name=serializer.validated_data["name"] + "!")
+
+            def perform_destroy(self, instance):
+                instance.delete()
+
+        return Own
+
+    @pytest.fixture
+    def parents(self, view):
+        """A viewset whose methods call those of their parents."""
+
+        class Parents(view):
+            def perform_create(self, serializer):
+                super().perform_create(serializer)
+                serializer.save(name="a!")
+
+            def perform_update(self, serializer):
+                super().perform_update(serializer)
+                serializer.save(name="b!")
+
+            def perform_destroy(self, instance):
+                super().perform_destroy(instance)
+
+        return Parents
+
+    @pytest.mark.parametrize("which", ["own", "parents"])
+    def test_own_methods_are_published_once(self, which, request, published):
+        view = request.getfixturevalue(which)
+        self.call(view, "post", {"name": "a"})
+        project = Project.objects.get()
+        self.call(view, "patch", {"name": "b"}, pk=project.pk)
+        self.call(view, "delete", pk=project.pk)
+        assert told(published) == [
+            ([{"name": "a!"}], {"id": project.pk, "name": "a!"}),
+            ([{"name": "a!"}], {"id": project.pk, "deleted": True}),
+            ([{"name": "b!"}], {"id": project.pk, "name": "b!"}),
+            ([{"name": "b!"}], {"id": project.pk, "deleted": True}),
+        ]
+
+    def test_own_method_that_saves_nothing(self, view, published):
+        class Later(view):
+            def perform_create(self, serializer):
+                """Leaves it to a task queue."""
+
+        self.call(Later, "post", {"name": "a"})
+        published.assert_nothing_published()
+
     def test_what_its_requests_change(self, view, published):
         self.call(view, "post", {"name": "a"})
         project = Project.objects.get()

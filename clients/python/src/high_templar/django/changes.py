@@ -7,6 +7,8 @@ are told that it is gone, without what they may no longer see.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from functools import wraps
 from typing import Any
 from typing import Callable
 from typing import Generic
@@ -54,9 +56,10 @@ def publish_on_save(
     if it is left out. To find out where an object was before, each update costs a query by primary
     key; ``moves=False`` does without, for models whose objects never change their rooms.
 
-    Django sends no signals for ``bulk_create``, ``QuerySet.update`` and many-to-many relations:
-    call the ``publish`` of what this returns beside them. Fixtures publish nothing, and subclasses
-    of the model need a call of their own.
+    Django sends no signals for ``bulk_create``, ``bulk_update``, ``QuerySet.update`` and
+    many-to-many relations: call the ``publish`` of what this returns beside them, with
+    ``before=changes.rooms_of(order)`` from before the change if the rooms can change. Fixtures
+    publish nothing, and subclasses of the model need a call of their own.
     """
     changes = Changes(rooms, data, gone or _gone)
 
@@ -97,6 +100,10 @@ class Changes(Generic[M]):
         rooms = self._rooms(instance)
         return () if rooms is None else each_room(rooms)
 
+    def gone_of(self, instance: M) -> Any:
+        """What rooms get to which an instance no longer belongs."""
+        return self._gone(instance)
+
     def publish(
         self, instance: M, *, before: Iterable[RoomLike] = (), using: str | Model | None = None
     ) -> None:
@@ -127,8 +134,9 @@ class PublishChangesMixin:
             def get_publish_rooms(self, order):
                 return OrderRoom(customer=order.customer_id)
 
-    List it before the viewset's class. Changes that are made elsewhere, such as in the admin, are
-    not published: use `publish_on_save` for them.
+    List it before the viewset's class. Your own ``perform_create``, ``perform_update`` and
+    ``perform_destroy`` are published too. Changes that are made elsewhere, such as in the admin or
+    by other actions of the viewset, are not: use `publish_on_save` for them.
     """
 
     def get_publish_rooms(self, instance: Any) -> Rooms | None:
@@ -146,24 +154,67 @@ class PublishChangesMixin:
         """What rooms get to which it no longer belongs."""
         return _gone(instance)
 
-    def perform_create(self, serializer: Any) -> None:  # noqa: D102
-        super().perform_create(serializer)  # type: ignore[misc]
-        self._changes.publish(serializer.instance)
-
-    def perform_update(self, serializer: Any) -> None:  # noqa: D102
-        before = self._changes.rooms_of(serializer.instance)
-        super().perform_update(serializer)  # type: ignore[misc]
-        self._changes.publish(serializer.instance, before=before)
-
-    def perform_destroy(self, instance: Any) -> None:  # noqa: D102
-        rooms, data = self._changes.rooms_of(instance), self.get_publish_gone(instance)
-        super().perform_destroy(instance)  # type: ignore[misc]
-        if rooms:
-            publish(rooms, data, using=instance)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Around the methods that the class ends up with: one that calls `serializer.save(owner=…)`
+        # itself, and not its parent's, is published as well.
+        for name, publishing in _PUBLISHING.items():
+            perform = getattr(cls, name, None)
+            if perform is not None and not hasattr(perform, _MARK):
+                setattr(cls, name, _once(publishing, perform))
 
     @property
     def _changes(self) -> Changes[Any]:
         return Changes(self.get_publish_rooms, self.get_publish_data, self.get_publish_gone)
+
+
+Perform = Callable[[Any], None]
+
+
+def _create(changes: Changes[Any], perform: Perform, serializer: Any) -> None:
+    perform(serializer)
+    # Without an instance nothing was saved.
+    if serializer.instance is not None:
+        changes.publish(serializer.instance)
+
+
+def _update(changes: Changes[Any], perform: Perform, serializer: Any) -> None:
+    before = changes.rooms_of(serializer.instance)
+    perform(serializer)
+    changes.publish(serializer.instance, before=before)
+
+
+def _destroy(changes: Changes[Any], perform: Perform, instance: Any) -> None:
+    rooms, data = changes.rooms_of(instance), changes.gone_of(instance)
+    perform(instance)
+    if rooms:
+        publish(rooms, data, using=instance)
+
+
+_PUBLISHING = {
+    "perform_create": _create,
+    "perform_update": _update,
+    "perform_destroy": _destroy,
+}
+_MARK = "_high_templar_publishes"
+
+
+def _once(publishing: Callable[..., None], perform: Callable[..., None]) -> Callable[..., None]:
+    """``perform`` with its publication; within another such method, without."""
+
+    @wraps(perform)
+    def published(self: Any, subject: Any) -> None:
+        if getattr(self, _MARK, False):
+            perform(self, subject)
+            return
+        setattr(self, _MARK, True)
+        try:
+            publishing(self._changes, partial(perform, self), subject)
+        finally:
+            setattr(self, _MARK, False)
+
+    setattr(published, _MARK, True)
+    return published
 
 
 def _gone(instance: Model) -> dict[str, Any]:

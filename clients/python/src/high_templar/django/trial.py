@@ -146,9 +146,10 @@ class Trial:
         if status in hints.REDIRECTS:
             raise FailedError(
                 f"{path} redirects a client without credentials to {answer['Location']} ({status})",
-                "A middleware requires a login, maybe LoginRequiredMiddleware: use BootstrapMixin "
-                "or mark the view with login_not_required. The view is to answer 401 or 403, "
-                "otherwise pages retry for ever.",
+                "A middleware requires a login. If it is your own, let it pass "
+                f"{path}: the view itself answers 403. If it is LoginRequiredMiddleware, use "
+                "BootstrapMixin or mark the view with login_not_required. With a redirect, pages "
+                "retry for ever.",
             )
         if status in hints.REFUSALS:
             return f"{status}, refused"

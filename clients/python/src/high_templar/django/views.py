@@ -89,8 +89,9 @@ class BootstrapMixin:
             def get_extra(self, user):
                 return {"menu": menu_of(user)}
 
-    Works on Django's ``View`` and on ``APIView`` of REST framework. Whatever a site's middleware
-    does, no cache keeps the answer, and no login is required to ask.
+    Works on Django's ``View`` and on ``APIView`` of REST framework. No cache keeps the response,
+    and Django's ``LoginRequiredMiddleware`` lets the request pass. A middleware of your own that
+    requires a login must let the path of the view pass.
     """
 
     request: HttpRequest
