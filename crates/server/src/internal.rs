@@ -139,8 +139,8 @@ fn crowded(node: &Node, peer: Peer) {
 async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: CancellationToken) {
     // No browser reaches a unix socket, and clients make up a Host for it.
     let check_host = match &stream {
-        Stream::Tcp(_) => true,
-        Stream::Unix(_) => false,
+        Stream::Left(_) => true,
+        Stream::Right(_) => false,
     };
     let service = service_fn(|request| respond_to(&internal, request, check_host));
     let connection = http1::Builder::new()

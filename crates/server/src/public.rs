@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::grants::GrantSets;
-use crate::listener::{ACCEPT_BACKOFF, Listener, Stream};
+use crate::listener::{ACCEPT_BACKOFF, Listener, Stream, descriptor};
 use crate::live::{Live, LiveSettings};
 use crate::node::Node;
 use crate::places::AddressPlace;
@@ -111,7 +111,7 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTr
                 if let Err(error) = public.live.now().tcp.apply(&stream) {
                     tracing::debug!(%error, "a socket option cannot be set");
                 }
-                if public.node.descriptors.see(&stream) {
+                if public.node.descriptors.see(&descriptor(&stream)) {
                     tell_of_shortage(&public.node);
                 }
                 let Ok(of_address) = limits::knock(public, Arrival { peer, told: false }) else {

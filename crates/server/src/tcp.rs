@@ -33,7 +33,7 @@ impl Default for TcpOptions {
 impl TcpOptions {
     /// Sets them, where the stream is one of TCP.
     pub(crate) fn apply(&self, stream: &Stream) -> io::Result<()> {
-        let Stream::Tcp(stream) = stream else {
+        let Stream::Left(stream) = stream else {
             return Ok(());
         };
         let socket = SockRef::from(stream);
@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
     use crate::config::Listen;
-    use crate::listener::Listener;
+    use crate::listener::{Listener, descriptor};
 
     #[tokio::test]
     async fn an_accepted_socket_has_what_is_set_and_else_the_systems_own() {
@@ -65,13 +65,14 @@ mod tests {
         for (send_buffer, seconds) in [(64 << 10, 7), (0, 0)] {
             let _client = std::net::TcpStream::connect(address).unwrap();
             let (stream, _) = listener.accept().await.unwrap();
-            let before = SockRef::from(&stream).send_buffer_size().unwrap();
+            let descriptor = descriptor(&stream);
+            let socket = SockRef::from(&descriptor);
+            let before = socket.send_buffer_size().unwrap();
             let options = TcpOptions {
                 send_buffer,
                 user_timeout: Duration::from_secs(seconds),
             };
             options.apply(&stream).unwrap();
-            let socket = SockRef::from(&stream);
             let timeout = (seconds != 0).then(|| Duration::from_secs(seconds));
             assert_eq!(socket.tcp_user_timeout().unwrap(), timeout);
             let doubled = if send_buffer == 0 {

@@ -331,8 +331,8 @@ impl Handover {
         // Registered anew by the shard: nothing of the handshake stays behind.
         let Charged { stream, charge } = stream;
         let socket = match stream {
-            Stream::Tcp(stream) => stream.into_std().map(|stream| Socket::tcp(stream, about)),
-            Stream::Unix(stream) => stream.into_std().map(|stream| Socket::unix(stream, about)),
+            Stream::Left(stream) => stream.into_std().map(|stream| Socket::tcp(stream, about)),
+            Stream::Right(stream) => stream.into_std().map(|stream| Socket::unix(stream, about)),
         };
         let socket = match socket {
             Ok(socket) => socket,
