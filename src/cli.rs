@@ -5,10 +5,11 @@ mod broker;
 mod check;
 mod closed;
 mod config;
+#[cfg(feature = "demo")]
 mod demo;
+mod key;
 mod listen;
 mod occupant;
-mod post;
 mod publish;
 mod serve;
 mod visitor;
@@ -52,7 +53,8 @@ enum Command {
     /// Print the settings: a file to start from, or their documentation; or that of the metrics
     Config(config::Args),
     /// Run a demo on this machine: gateway, a small backend and a web page
-    Demo(crate::demo::Args),
+    #[cfg(feature = "demo")]
+    Demo(ht_demo::Args),
 }
 
 impl Cli {
@@ -66,6 +68,7 @@ impl Cli {
             Command::Listen(args) => listen::run(args),
             Command::Bench(args) => bench::run(&args),
             Command::Config(args) => config::run(&args),
+            #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args),
         };
         match done {

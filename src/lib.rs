@@ -2,7 +2,6 @@
 
 pub mod cli;
 pub mod config;
-pub mod demo;
 mod logging;
 mod process;
 mod reload;

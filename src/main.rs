@@ -8,7 +8,7 @@ use high_templar::cli::Cli;
 /// Gave the smallest resident memory for many idle connections. Its background thread hands freed
 /// memory back: after 3,000 connections with 60 KB each had gone, 213 MB fell to 28 MB within 10
 /// seconds, and without the thread stayed.
-#[cfg(not(target_env = "msvc"))]
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -64,19 +64,19 @@ async fn leave(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
 }
 
 /// A gateway that runs has allocated more than this, in bytes.
-#[cfg(not(target_env = "msvc"))]
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 const ALLOCATED: u64 = 256 << 10;
 
 /// Bytes that the process has allocated, as jemalloc counts them; none in a program that does not
 /// allocate by it.
-#[cfg(not(target_env = "msvc"))]
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 pub(crate) fn allocated() -> Option<u64> {
     tikv_jemalloc_ctl::epoch::advance().ok()?;
     let bytes = tikv_jemalloc_ctl::stats::allocated::read().ok()? as u64;
     (bytes >= ALLOCATED).then_some(bytes)
 }
 
-#[cfg(target_env = "msvc")]
+#[cfg(not(all(feature = "jemalloc", not(target_env = "msvc"))))]
 pub(crate) fn allocated() -> Option<u64> {
     None
 }

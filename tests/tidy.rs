@@ -11,16 +11,20 @@ use ht_proto::close::{Advice, Close};
 /// Lines of a source file, tests aside.
 const LINES_MAX: usize = 400;
 
-/// Which crates each crate may know: arrows point down only.
+/// Which packages each package may know, by its folder: arrows point down only, and nothing that is
+/// shipped knows the load generator.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("proto", &[]),
-    ("frame", &[]),
-    ("core", &["ht-frame", "ht-proto"]),
-    ("backend", &["ht-proto"]),
-    ("broker", &["ht-proto"]),
-    ("control", &["ht-core", "ht-proto"]),
+    ("crates/proto", &[]),
+    ("crates/frame", &[]),
+    ("crates/telemetry", &[]),
+    ("crates/testkit", &[]),
+    ("crates/trigger-client", &[]),
+    ("crates/core", &["ht-frame", "ht-proto"]),
+    ("crates/backend", &["ht-proto", "ht-telemetry"]),
+    ("crates/broker", &["ht-proto", "ht-telemetry"]),
+    ("crates/control", &["ht-core", "ht-proto"]),
     (
-        "server",
+        "crates/server",
         &[
             "ht-backend",
             "ht-broker",
@@ -28,6 +32,36 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ht-core",
             "ht-frame",
             "ht-proto",
+            "ht-telemetry",
+        ],
+    ),
+    (
+        "",
+        &[
+            "ht-backend",
+            "ht-broker",
+            "ht-core",
+            "ht-demo",
+            "ht-proto",
+            "ht-server",
+            "ht-telemetry",
+            "ht-trigger-client",
+        ],
+    ),
+    (
+        "tools/demo",
+        &["ht-backend", "ht-core", "ht-server", "ht-trigger-client"],
+    ),
+    ("tools/bench", &["ht-backend", "ht-telemetry"]),
+    (
+        "fuzz",
+        &[
+            "high-templar",
+            "ht-backend",
+            "ht-core",
+            "ht-frame",
+            "ht-proto",
+            "ht-server",
         ],
     ),
 ];
@@ -80,21 +114,44 @@ fn no_source_file_outgrows_its_reader() {
     assert!(long.is_empty(), "over {LINES_MAX} lines: {long:?}");
 }
 
-#[test]
-fn crates_know_only_what_is_below_them() {
-    for (name, allowed) in ARROWS {
-        let manifest = root().join("crates").join(name).join("Cargo.toml");
-        let text = fs::read_to_string(manifest).unwrap();
-        let all = text.split("\n[dependencies]\n").nth(1).unwrap();
-        let own = all.split("\n[").next().unwrap();
-        for line in own.lines().filter(|line| line.starts_with("ht-")) {
-            let dependency = line.split(['.', ' ', '=']).next().unwrap();
-            assert!(
-                allowed.contains(&dependency),
-                "{name} must not know {dependency}"
-            );
+/// The packages of this repository that a manifest depends on, but for those of its tests.
+fn own_dependencies(manifest: &str) -> Vec<&str> {
+    let mut own = Vec::new();
+    let mut counts = false;
+    for line in manifest.lines() {
+        if let Some(table) = line.strip_prefix('[') {
+            // Also those of one target only: `target.'cfg(…)'.dependencies`.
+            counts = table.ends_with("dependencies]")
+                && !table.ends_with("dev-dependencies]")
+                && !table.starts_with("workspace.");
+            assert!(!table.contains("dependencies."), "one line each: {line}");
+        } else if counts && (line.starts_with("ht-") || line.starts_with("high-templar")) {
+            own.extend(line.split(['.', ' ', '=']).next());
         }
     }
+    own
+}
+
+#[test]
+fn packages_know_only_what_is_below_them() {
+    for manifest in files(root(), "Cargo.toml") {
+        let folder = manifest.parent().unwrap().strip_prefix(root()).unwrap();
+        let row = ARROWS.iter().find(|(known, _)| Path::new(known) == folder);
+        let (_, allowed) = row.unwrap_or_else(|| panic!("{folder:?} has no row in ARROWS"));
+        let text = fs::read_to_string(&manifest).unwrap();
+        for dependency in own_dependencies(&text) {
+            let is_allowed = allowed.contains(&dependency);
+            assert!(is_allowed, "{folder:?} must not know {dependency}");
+        }
+    }
+}
+
+#[test]
+fn own_dependencies_are_found_in_every_table() {
+    let manifest = "[package]\nht-no = 1\n[dependencies]\nht-a.workspace = true\nserde = \"1\"\n\
+        [target.'cfg(unix)'.dependencies]\nht-b = { path = \"b\" }\n[build-dependencies]\nht-c = \"1\"\n\
+        [dev-dependencies]\nht-no = \"1\"\n[workspace.dependencies]\nht-no = \"1\"\n";
+    assert_eq!(own_dependencies(manifest), ["ht-a", "ht-b", "ht-c"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 
 use crate::cli::bench::account::DATA_BYTES_MIN;
 use crate::cli::bench::report::Report;
-use crate::cli::post::KeyArgs;
+use crate::cli::key::KeyArgs;
 use crate::cli::visitor::{Dial, VisitorArgs};
 use crate::cli::{Done, print};
 

@@ -1,19 +1,16 @@
-//! `high-templar demo`: the gateway, a little backend and a page, until Ctrl-C.
+//! `high-templar demo`: the gateway, a small backend and a page, until Ctrl-C.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use ht_demo::Args;
 
 use crate::cli::Done;
-use crate::config::Format;
-use crate::config::Level;
-use crate::config::LogConfig;
-use crate::demo;
+use crate::config::{Format, Level, LogConfig};
 use crate::logging;
-use crate::process;
-use crate::process::Signals;
+use crate::process::{self, BUILD, Signals};
 
-pub(super) fn run(args: &demo::Args) -> Done {
+pub(super) fn run(args: &Args) -> Done {
     let _log = logging::start(LogConfig {
         level: Level::Warn,
         format: Format::Text,
@@ -24,7 +21,7 @@ pub(super) fn run(args: &demo::Args) -> Done {
         let shutdown = async {
             signals.next().await;
         };
-        demo::run(args.options(), shutdown).await?;
+        ht_demo::run(args.options(), BUILD, shutdown).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use anyhow::bail;
+use ht_trigger_client::{Answer, post};
 use http::StatusCode;
 use serde_json::value::RawValue;
 
 use crate::cli::Done;
-use crate::cli::post::{Answer, KeyArgs, post};
+use crate::cli::key::KeyArgs;
 use crate::cli::print;
 
 /// What to publish, and where.
@@ -35,7 +36,7 @@ pub(super) fn run(args: Args) -> Done {
     let body = body(&args)?;
     let key = args.key.get()?;
     super::block_on(async {
-        let answer = post(&args.url, "/trigger/", key.as_deref(), body).await?;
+        let answer = post(&args.url, key.as_deref(), body.into()).await?;
         print(&published(&answer, key.is_some())?)?;
         Ok(ExitCode::SUCCESS)
     })

@@ -116,8 +116,15 @@ test("two users by cookie stay who they are", async () => {
 });
 
 test("after a restart of the gateway both come back and hear again", async () => {
+  // The wait for the next attempt may be too short to be seen.
+  await page.evaluate(() => {
+    window.states = [];
+    const panel = document.querySelector("#browser-1");
+    const note = () => window.states.push(panel.dataset.state);
+    new MutationObserver(note).observe(panel, { attributeFilter: ["data-state"] });
+  });
   await page.getByRole("button", { name: "Restart the gateway" }).click();
-  await state(1, "Lost");
+  await page.waitForFunction(() => window.states.includes("waiting") && window.states.at(-1) === "open");
   await state(1, "Connected");
   await state(2, "Connected");
   const id = await order("7");

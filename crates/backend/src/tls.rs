@@ -9,7 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs;
+#[cfg(feature = "aws-lc")]
+use rustls::crypto::aws_lc_rs as crypto;
+#[cfg(all(feature = "ring", not(feature = "aws-lc")))]
+use rustls::crypto::ring as crypto;
 
 use crate::tls::verify::{Explaining, TrustAnyone};
 
@@ -42,7 +45,7 @@ impl<'a> Trust<'a> {
 /// # Errors
 /// When the authorities cannot be read, or there are none.
 pub fn client(trust: Trust<'_>) -> Result<Arc<ClientConfig>, TlsSetupError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
+    let provider = Arc::new(crypto::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(TlsSetupError::Tls)?;

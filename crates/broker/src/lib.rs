@@ -8,7 +8,6 @@ pub mod config;
 pub mod encoding;
 mod missed;
 pub mod rabbitmq;
-pub mod throttle;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -50,6 +50,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use ht_proto::trigger::Trigger;
+use ht_telemetry::throttle::Throttle;
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use tokio::sync::{Notify, watch};
@@ -66,7 +67,6 @@ use crate::rabbitmq::holes::Holes;
 use crate::rabbitmq::outlet::Outlet;
 use crate::rabbitmq::sequence::{Numbering, Sequence};
 use crate::rabbitmq::waiters::Waiters;
-use crate::throttle::Throttle;
 use crate::{Broker, Counts, Dispatch, Health, Missed, MissedReason, Place, PublishError};
 
 /// Log targets of the client library. They must stay off: at trace level they show the login.

@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use ht_broker::throttle::Throttle;
+use ht_telemetry::throttle::Throttle;
 
 /// How long a cause stays silent after it was told.
 const INTERVAL: Duration = Duration::from_secs(10);

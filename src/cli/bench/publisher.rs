@@ -4,11 +4,11 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use ht_trigger_client::Client;
 
 use crate::cli::bench::Args;
 use crate::cli::bench::account::Stamp;
 use crate::cli::bench::audience::nanos;
-use crate::cli::post::Door;
 use crate::cli::publish::published;
 
 /// Time for a trigger's answer.
@@ -19,7 +19,7 @@ pub(super) struct Publisher<'a> {
     args: &'a Args,
     run: &'a str,
     epoch: Instant,
-    door: Door,
+    client: Client,
     with_key: bool,
     /// The number of the next trigger.
     pub(super) next: u64,
@@ -33,7 +33,7 @@ impl<'a> Publisher<'a> {
             args,
             run,
             epoch,
-            door: Door::open(&args.trigger, "/trigger/", key.as_deref()).await?,
+            client: Client::connect(&args.trigger, key.as_deref()).await?,
             with_key: key.is_some(),
             next: 0,
         })
@@ -48,8 +48,8 @@ impl<'a> Publisher<'a> {
         };
         let data = stamp.to_json(self.args.data_bytes as usize);
         let room = self.args.room.get();
-        let body = format!(r#"{{"rooms":[{room}],"data":{data}}}"#).into_bytes();
-        let answer = tokio::time::timeout(TIMEOUT, self.door.post(body))
+        let body = format!(r#"{{"rooms":[{room}],"data":{data}}}"#).into();
+        let answer = tokio::time::timeout(TIMEOUT, self.client.post(body))
             .await
             .with_context(|| format!("a trigger was not answered within {TIMEOUT:?}"))??;
         published(&answer, self.with_key)?;

@@ -1,6 +1,6 @@
 //! What a run found, for people and for programs.
 
-use ht_bench::latency::Latency;
+use ht_telemetry::latency::Latency;
 use serde::Serialize;
 
 /// Cores of this program, which uses one, from which on it is in its own way.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use ht_bench::usage::{Cpu, CpuClock, Memory};
+use ht_telemetry::usage::{Cpu, CpuClock, Memory};
 
 use crate::cli::bench::Args;
 use crate::cli::bench::account::run_name;

@@ -7,38 +7,27 @@
 
 use std::future::Future;
 use std::io;
-use std::net::Shutdown;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::OnceLock;
-use std::sync::PoisonError;
-use std::task::Context;
-use std::task::Poll;
-use std::time::Duration;
-use std::time::Instant;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_rs::Tokio;
 use async_rs::traits::Reactor;
 use async_rs::util::RuntimeParts;
-use futures_util::AsyncRead as FuturesRead;
-use futures_util::AsyncWrite as FuturesWrite;
-use futures_util::Stream;
-use lapin::uri::AMQPScheme;
-use lapin::uri::AMQPUri;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
+use futures_util::{AsyncRead as FuturesRead, AsyncWrite as FuturesWrite, Stream};
+use lapin::uri::{AMQPScheme, AMQPUri};
+#[cfg(feature = "aws-lc")]
+use rustls::crypto::aws_lc_rs as crypto;
+#[cfg(all(feature = "ring", not(feature = "aws-lc")))]
+use rustls::crypto::ring as crypto;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use socket2::SockRef;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_util::compat::Compat;
-use tokio_util::compat::TokioAsyncReadCompatExt;
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
+use tokio_util::either::Either;
 
 /// The runtime that lapin is given: tokio, but for the sockets.
 pub(super) type Kit = RuntimeParts<Tokio, Sockets>;
@@ -111,11 +100,11 @@ async fn open(uri: &AMQPUri, lifeline: &Lifeline, limit: Duration) -> io::Result
     stream.set_nodelay(true)?;
     lifeline.hold(&stream)?;
     let socket = match uri.scheme {
-        AMQPScheme::AMQP => Socket::Plain(stream),
+        AMQPScheme::AMQP => Socket::Left(stream),
         AMQPScheme::AMQPS => {
             let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
             let connector = TlsConnector::from(tls()?);
-            Socket::Tls(Box::new(connector.connect(name, stream).await?))
+            Socket::Right(Box::new(connector.connect(name, stream).await?))
         }
     };
     Ok(socket.compat())
@@ -157,7 +146,7 @@ fn tls() -> io::Result<Arc<ClientConfig>> {
 }
 
 fn tls_with(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let provider = Arc::new(crypto::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
@@ -166,54 +155,8 @@ fn tls_with(roots: RootCertStore) -> io::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// A connection to the broker.
-#[derive(Debug)]
-pub(super) enum Socket {
-    /// `amqp://`
-    Plain(TcpStream),
-    /// `amqps://`
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
-    }
-}
+/// A connection to the broker: `amqp://` (left), or `amqps://` (right).
+pub(super) type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 /// Tokio's reactor with our own socket type.
 #[derive(Clone, Debug)]
@@ -246,7 +189,7 @@ impl Reactor for Sockets {
         &self,
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
-        async move { Ok(Socket::Plain(TcpStream::connect(address).await?).compat()) }
+        async move { Ok(Socket::Left(TcpStream::connect(address).await?).compat()) }
     }
 }
 

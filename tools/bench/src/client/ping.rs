@@ -1,0 +1,50 @@
+//! Idle clients that say now and then that they are there.
+
+use std::time::{Duration, Instant};
+
+use super::{Fleet, FleetError};
+use crate::workload::Pings;
+
+impl Fleet {
+    /// Lets the clients ping in turn, each at its moment, and says how many pings that were.
+    /// `None` where the server's language has no ping. Answers may still be on their way.
+    ///
+    /// # Errors
+    /// When polling fails.
+    pub fn ping(&mut self, pings: Pings) -> Result<Option<u64>, FleetError> {
+        let clients = self.links.len().max(1) as u32;
+        let apart = pings.interval / clients;
+        let start = Instant::now();
+        let (mut sent, mut due) = (0u64, start);
+        while due < start + pings.during {
+            let now = Instant::now();
+            if now < due {
+                self.turn(due - now)?;
+                continue;
+            }
+            let place = (sent % u64::from(clients)) as usize;
+            if let Some(Some(link)) = self.links.get_mut(place) {
+                match link.ping(self.dialect, &mut self.out) {
+                    Ok(true) => sent += 1,
+                    Ok(false) => return Ok(None),
+                    // The end of the connection is an event of its own, and a fault then.
+                    Err(_) => {}
+                }
+            }
+            due += apart;
+        }
+        Ok(Some(sent))
+    }
+
+    /// Waits until so many pongs have come, at most `patience`. Says how many came.
+    ///
+    /// # Errors
+    /// When polling fails.
+    pub fn await_pongs(&mut self, pings: u64, patience: Duration) -> Result<u64, FleetError> {
+        let deadline = Instant::now() + patience;
+        while self.tally.pongs < pings && Instant::now() < deadline {
+            self.turn(Duration::from_millis(20))?;
+        }
+        Ok(self.tally.pongs)
+    }
+}

@@ -1,0 +1,252 @@
+//! One run: start a server, let clients in, send triggers, settle the account.
+
+mod deliver;
+mod further;
+mod idle;
+mod stall;
+mod storm;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::check::Faults;
+use crate::client::{Fleet, FleetError, JoinError};
+use crate::outcome::{Joining, Outcome};
+use crate::publisher::{Progress, Publisher};
+use crate::server::{LaunchError, Running};
+use crate::workload::{Pace, Workload};
+use ht_telemetry::usage::{Cpu, CpuClock, Memory};
+
+/// Connections that join and hear a message before anything is counted, so that what a server
+/// sets up once, such as its own connections to the API, is not counted as a connection's. More
+/// than join at once.
+const WARM_UP_CONNECTIONS: usize = 100;
+
+/// Why a run has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The server did not come up.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The clients could not be let in.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// The server's process cannot be looked at: it is probably gone.
+    #[error("cannot read what the server used: {0}")]
+    Usage(io::Error),
+    /// Triggers could not be handed over.
+    #[error("triggers: {0}")]
+    Publish(io::Error),
+    /// A message of the warm-up did not arrive.
+    #[error("nothing arrives: {delivered} of {expected} deliveries")]
+    Silent {
+        /// Deliveries that arrived.
+        delivered: u64,
+        /// Deliveries that were sent.
+        expected: u64,
+    },
+}
+
+impl DriveError {
+    /// Whether the server cannot do what the workload asks for, by its nature.
+    #[must_use]
+    pub fn is_unable(&self) -> bool {
+        matches!(
+            self,
+            Self::Fleet(
+                FleetError::Unable(_)
+                    | FleetError::Join {
+                        cause: JoinError::Unable(_),
+                        ..
+                    }
+            )
+        )
+    }
+}
+
+/// Names of a run, for its outcome.
+#[derive(Clone, Debug)]
+pub struct Label {
+    /// The workload.
+    pub workload: String,
+    /// The server.
+    pub server: String,
+    /// Which repetition.
+    pub round: u32,
+}
+
+/// Drives a server through a workload and stops it.
+///
+/// # Errors
+/// When there is nothing to measure. A run in which messages were lost is no error: its outcome
+/// says that it is invalid.
+pub fn drive(
+    mut server: Running,
+    workload: &Workload,
+    label: Label,
+) -> Result<Outcome, DriveError> {
+    let epoch = Instant::now();
+    let fleet = Fleet::new(server.public, server.dialect, workload, epoch)?;
+    let door = server.door.open().map_err(DriveError::Publish)?;
+    let mut run = Run {
+        workload,
+        fleet,
+        publisher: Publisher::new(door, workload, epoch),
+        progress: Progress::default(),
+        clock: CpuClock::of_family(server.process.id()),
+        beside: server
+            .beside
+            .iter()
+            .map(|b| CpuClock::of_family(b.id()))
+            .collect(),
+        pid: server.process.id(),
+        invalid: None,
+    };
+    let mut outcome = Outcome::new(label, server.version.clone(), workload.connections);
+    outcome.joining = run.join()?;
+    if workload.rooms.subscriptions() > 1 {
+        outcome.subscribing = Some(run.subscribe_further()?);
+    }
+    match workload.pace {
+        Pace::Idle => {
+            outcome.idling = Some(run.idle()?);
+            if let Some(storm) = workload.storm {
+                outcome.storming = Some(run.storm(storm)?);
+            }
+        }
+        Pace::Rate { .. } | Pace::FlatOut { .. } => {
+            let (delivering, stalling) = run.deliver(&server.door)?;
+            outcome.delivering = Some(delivering);
+            outcome.stalling = Some(stalling);
+        }
+    }
+    run.pump(workload.settle)?;
+    let (faults, invalid) = run.settle();
+    outcome.faults = faults;
+    outcome.invalid = invalid;
+    if let Some(status) = server.process.ended() {
+        outcome.invalid = Some(format!("the server ended with {status}"));
+    }
+    if let Err(error) = server.process.stop() {
+        outcome.invalid = Some(format!("the server could not be stopped: {error}"));
+    }
+    Ok(outcome)
+}
+
+struct Run<'a> {
+    workload: &'a Workload,
+    fleet: Fleet,
+    publisher: Publisher,
+    progress: Progress,
+    clock: CpuClock,
+    /// Clocks of what the server cannot do without, each in its own process.
+    beside: Vec<CpuClock>,
+    pid: u32,
+    /// Why the run proves nothing, beyond what the clients say.
+    invalid: Option<String>,
+}
+
+impl Run<'_> {
+    fn cpu(&mut self) -> Result<Cpu, DriveError> {
+        self.clock.read().map_err(DriveError::Usage)
+    }
+
+    /// CPU of what stands beside the server.
+    fn cpu_beside(&mut self) -> Result<Duration, DriveError> {
+        let mut sum = Duration::ZERO;
+        for clock in &mut self.beside {
+            sum += clock.read().map_err(DriveError::Usage)?.total;
+        }
+        Ok(sum)
+    }
+
+    fn memory(&self) -> Result<Memory, DriveError> {
+        Memory::read_family(self.pid).map_err(DriveError::Usage)
+    }
+
+    /// Lets the first clients in, warms the server up with them, then lets the others in.
+    fn join(&mut self) -> Result<Joining, DriveError> {
+        let all = self.workload.connections;
+        let first = WARM_UP_CONNECTIONS.min(all.div_ceil(10));
+        self.grow(first)?;
+        self.publisher.send_next().map_err(DriveError::Publish)?;
+        self.await_deliveries()?;
+        let (delivered, expected) = (self.fleet.tally().delivered, self.publisher.due());
+        if delivered < expected {
+            return Err(DriveError::Silent {
+                delivered,
+                expected,
+            });
+        }
+        self.pump(self.workload.settle)?;
+
+        let memory = self.memory()?;
+        let (cpu, start) = (self.cpu()?, Instant::now());
+        self.grow(all)?;
+        let wall = start.elapsed();
+        self.pump(self.workload.settle)?;
+        let cpu = self.cpu()? - cpu;
+        let memory_then = self.memory()?;
+
+        let joined = (all - first).max(1) as f64;
+        let growth = |before: u64, after: u64| (after as f64 - before as f64) / joined;
+        Ok(Joining {
+            cpu_us: micros(cpu.total) / joined,
+            wall_us: micros(wall) / joined,
+            rss_bytes: growth(memory.rss, memory_then.rss),
+            anonymous_bytes: growth(memory.anonymous, memory_then.anonymous),
+            baseline_rss_bytes: memory.rss,
+        })
+    }
+
+    fn grow(&mut self, wanted: usize) -> Result<(), DriveError> {
+        // Who joins later begins with what comes next.
+        let publisher = &self.publisher;
+        self.fleet
+            .grow(wanted, |target| publisher.sent_to(target))?;
+        self.publisher.set_listening(wanted);
+        // A server that does not answer those who join is asked how many it knows.
+        let deadline = Instant::now() + self.workload.patience;
+        while let Some(joined) = self.publisher.joined().map_err(DriveError::Publish)? {
+            if joined == wanted {
+                break;
+            }
+            if Instant::now() > deadline {
+                return Err(FleetError::Silent { joined, wanted }.into());
+            }
+            self.fleet.turn(Duration::from_millis(1))?;
+        }
+        Ok(())
+    }
+
+    /// Listens for a while to whatever comes.
+    fn pump(&mut self, duration: Duration) -> Result<(), DriveError> {
+        let deadline = Instant::now() + duration;
+        while Instant::now() < deadline {
+            self.fleet.turn(Duration::from_millis(10))?;
+        }
+        Ok(())
+    }
+
+    /// Settles the account of all clients.
+    fn settle(self) -> (Faults, Option<String>) {
+        let Self {
+            fleet,
+            publisher,
+            mut invalid,
+            ..
+        } = self;
+        let tally = fleet.finish(|target| publisher.sent_to(target));
+        if !tally.faults.is_none() {
+            let said = tally
+                .first_fault
+                .unwrap_or_else(|| "messages are missing".to_owned());
+            invalid.get_or_insert(said);
+        }
+        (tally.faults, invalid)
+    }
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

@@ -1,0 +1,52 @@
+//! What a server says about itself at `/metrics`.
+
+use std::io;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// A server that is silent for this long says nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connections that the server ended because they were too slow, for whatever reason it names.
+/// `None` where it has no such metric.
+#[must_use]
+pub fn evictions(address: SocketAddr) -> Option<u64> {
+    parse(&get(address).ok()?, "high_templar_evictions_total")
+}
+
+fn get(address: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(
+        stream,
+        "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The sum of a counter over its labels.
+fn parse(text: &str, name: &str) -> Option<u64> {
+    text.lines()
+        .filter_map(|line| line.strip_prefix(name)?.split_once(' '))
+        .filter_map(|(_labels, value)| value.parse::<u64>().ok())
+        .reduce(|sum, value| sum + value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_summed_over_its_labels() {
+        let text = "# TYPE high_templar_evictions counter\n\
+                    high_templar_evictions_total{reason=\"slow\"} 7\n\
+                    high_templar_evictions_total{reason=\"b\"} 2\n\
+                    high_templar_admitted_total 12\n";
+        assert_eq!(parse(text, "high_templar_evictions_total"), Some(9));
+        assert_eq!(parse(text, "high_templar_admitted_total"), Some(12));
+        assert_eq!(parse(text, "other_total"), None);
+    }
+}

@@ -1,0 +1,184 @@
+//! What a run found, one JSON object on one line.
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::Faults;
+use crate::drive::Label;
+
+/// The findings of one run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The name of the workload, as the caller calls it.
+    pub workload: String,
+    /// The server.
+    pub server: String,
+    /// What it says about its version.
+    pub version: String,
+    /// Which repetition this was.
+    pub round: u32,
+    /// Connections, each with one subscription at first.
+    pub connections: usize,
+    /// Figures of the way in.
+    pub joining: Joining,
+    /// Figures of subscriptions after the first, where there were any.
+    pub subscribing: Option<Subscribing>,
+    /// Figures of connections that do nothing, where they did nothing.
+    pub idling: Option<Idling>,
+    /// Figures of clients that come and go, where they did.
+    pub storming: Option<Storming>,
+    /// Figures of the deliveries, where there were any.
+    pub delivering: Option<Delivering>,
+    /// What the server did about readers that stopped, and the memory of its deliveries.
+    pub stalling: Option<Stalling>,
+    /// The rate that was asked for, in deliveries a second, where the server was spared the
+    /// workload's own.
+    #[serde(default)]
+    pub rate_max: Option<u32>,
+    /// What went wrong.
+    pub faults: Faults,
+    /// Why the run proves nothing. `None`: it is valid.
+    pub invalid: Option<String>,
+}
+
+impl Outcome {
+    /// Nothing found yet.
+    #[must_use]
+    pub fn new(label: Label, version: String, connections: usize) -> Self {
+        Self {
+            workload: label.workload,
+            server: label.server,
+            version,
+            round: label.round,
+            connections,
+            joining: Joining::default(),
+            subscribing: None,
+            idling: None,
+            storming: None,
+            delivering: None,
+            stalling: None,
+            rate_max: None,
+            faults: Faults::default(),
+            invalid: None,
+        }
+    }
+}
+
+/// Figures of the way in, and the memory of connections that do nothing.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Joining {
+    /// Server CPU for connect, bootstrap and subscribe together, in µs a connection.
+    pub cpu_us: f64,
+    /// Wall-clock time, in µs a connection.
+    pub wall_us: f64,
+    /// Resident bytes that each idle connection added (`Rss`).
+    pub rss_bytes: f64,
+    /// The same without file pages such as code (`Anonymous`).
+    pub anonymous_bytes: f64,
+    /// Resident bytes of the server before, with its warm-up connections.
+    pub baseline_rss_bytes: u64,
+}
+
+/// Figures of subscriptions after the first.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Subscribing {
+    /// How many there were.
+    pub subscriptions: u64,
+    /// Server CPU in µs for each.
+    pub cpu_us: f64,
+    /// Wall-clock time in µs for each.
+    pub wall_us: f64,
+    /// Resident bytes that each added (`Rss`).
+    pub rss_bytes: f64,
+    /// The same without file pages.
+    pub anonymous_bytes: f64,
+}
+
+/// Figures of connections that do nothing.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Idling {
+    /// How long they were silent.
+    pub silent_seconds: f64,
+    /// Server CPU meanwhile: 1 is a whole core.
+    pub silent_cores: f64,
+    /// While all of them pinged, if they did.
+    pub pinging: Option<Pinging>,
+}
+
+/// Figures of connections that only ping.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Pinging {
+    /// How long they pinged.
+    pub seconds: f64,
+    /// From one ping of a connection to its next.
+    pub interval_seconds: f64,
+    /// Pings in all, each of them answered.
+    pub pings: u64,
+    /// Server CPU meanwhile: 1 is a whole core.
+    pub cores: f64,
+}
+
+/// Figures of clients that come and go.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Storming {
+    /// Clients that came and went.
+    pub cycles: u64,
+    /// How many of them a second.
+    pub per_second: f64,
+    /// Server CPU for each: connect, bootstrap, subscribe, leave, in µs.
+    pub cycle_us: f64,
+    /// Server CPU for each client that came and stayed: the same without leaving, in µs.
+    pub join_us: f64,
+    /// How far a client was behind its time at worst, in µs.
+    pub latest_us: f64,
+    /// CPU of the driver: 1 is a whole core, and then the driver is what was measured.
+    pub driver_cores: f64,
+    /// Resident bytes of the server before.
+    pub rss_before_bytes: u64,
+    /// Resident bytes of the server after, when all were gone.
+    pub rss_after_bytes: u64,
+    /// CPU of the backend call alone, in µs, measured in a process that does nothing else.
+    pub backend_call_us: Option<f64>,
+}
+
+/// What the server did about readers that stopped, and the memory of its deliveries.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Stalling {
+    /// Readers that stopped when counting began.
+    pub stalled: usize,
+    /// How many of them it had closed in the end.
+    pub closed: usize,
+    /// Connections that it says it ended because they were too slow.
+    pub evictions: Option<u64>,
+    /// How far its resident memory rose at most while triggers went.
+    pub peak_growth_bytes: u64,
+}
+
+/// Figures of the deliveries.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Delivering {
+    /// Deliveries while CPU was counted.
+    pub deliveries: u64,
+    /// Deliveries a second.
+    pub per_second: f64,
+    /// Server CPU, user and system, in µs a delivery.
+    pub cpu_us: f64,
+    /// CPU of what stands beside the server, such as a broker, in µs a delivery: not in `cpu_us`.
+    #[serde(default)]
+    pub beside_us: f64,
+    /// The user's share of it, 0 to 1, from coarse counters.
+    pub user_share: f64,
+    /// Bytes of a frame, header included.
+    pub frame_bytes: usize,
+    /// Latency from the publisher's send to the client's read, in µs: half of all within.
+    pub p50_us: f64,
+    /// 99 % within.
+    pub p99_us: f64,
+    /// 99.9 % within.
+    pub p999_us: f64,
+    /// The longest.
+    pub longest_us: f64,
+    /// How far the publisher was behind its time at worst, in µs.
+    pub publisher_late_us: f64,
+    /// CPU of the driver: 1 is a whole core, and then the driver is what was measured.
+    pub driver_cores: f64,
+}

@@ -1,0 +1,154 @@
+//! What the gateway promises, and whether it keeps it.
+
+use std::fmt::Write;
+
+use super::table::Series;
+use super::{COALESCING, GATEWAY, Page, REFERENCE, short};
+use crate::outcome::Outcome;
+
+/// What `limits.outbox_bytes` lets wait for a slow reader, in MB.
+const OUTBOX_MB: f64 = 1.048_576;
+
+/// A promise: a figure of the gateway whose median may not exceed a limit.
+struct Bound {
+    what: String,
+    found: Series,
+    limit: f64,
+}
+
+pub(super) fn write(page: &Page<'_>, out: &mut String) {
+    let mut lines = String::new();
+    for bound in page.all_bounds() {
+        if let Some(median) = bound.found.median() {
+            let verdict = if median <= bound.limit {
+                "held"
+            } else {
+                "**missed**"
+            };
+            let _ = writeln!(
+                lines,
+                "| {} | {} | {} | {verdict} |",
+                bound.what,
+                bound.found.with_spread(),
+                short(bound.limit)
+            );
+        }
+    }
+    if !lines.is_empty() {
+        out.push_str(
+            "\n## Bounds\n\nOf the gateway with one thread, where nothing else is said: the \
+             median of the rounds, with the smallest and the largest in brackets.\n\n\
+             | what | found | at most | |\n|---|---|---|---|\n",
+        );
+        out.push_str(&lines);
+    }
+}
+
+impl Page<'_> {
+    fn all_bounds(&self) -> Vec<Bound> {
+        let mut all = Vec::new();
+        self.delivery_bounds(&mut all);
+        self.connection_bounds(&mut all);
+        self.slow_bounds(&mut all);
+        all
+    }
+
+    fn delivery_bounds(&self, all: &mut Vec<Bound>) {
+        let mut add = |what: &str, found, limit| {
+            let what = what.to_owned();
+            all.push(Bound { what, found, limit });
+        };
+        for (workload, what) in [
+            (
+                "fan1k",
+                "CPU per delivery to 1,000 at 20,000/s, × floor-write",
+            ),
+            (
+                "fan5k",
+                "CPU per delivery to 5,000 at 20,000/s, × floor-write",
+            ),
+        ] {
+            add(what, self.cpu_ratio(workload, GATEWAY, REFERENCE), 1.10);
+        }
+        for (workload, what) in [
+            (
+                "fan1k-max",
+                "CPU per delivery to 1,000 flat out, × floor-coalesce",
+            ),
+            (
+                "fan5k-max",
+                "CPU per delivery to 5,000 flat out, × floor-coalesce",
+            ),
+        ] {
+            add(what, self.cpu_ratio(workload, GATEWAY, COALESCING), 1.30);
+        }
+        let what = "CPU per unicast delivery at 2,000/s, × floor-write";
+        add(what, self.cpu_ratio("uni5k", GATEWAY, REFERENCE), 1.50);
+        for threads in [2, 4] {
+            let server = format!("{GATEWAY}, {threads} threads");
+            for (workload, kind) in [("fan1k", "fan-out to 1,000"), ("uni5k", "unicast")] {
+                let what = format!("CPU per delivery with {threads} threads, {kind}, × one thread");
+                add(&what, self.cpu_ratio(workload, &server, GATEWAY), 1.05);
+            }
+        }
+        let deflated = self.cpu("deflate", GATEWAY);
+        let what = "CPU per compressed delivery, × uncompressed";
+        add(what, deflated.over(&self.cpu("json", GATEWAY)), 1.25);
+    }
+
+    fn connection_bounds(&self, all: &mut Vec<Bound>) {
+        let mut add = |what: &str, found, limit| {
+            let what = what.to_owned();
+            all.push(Bound { what, found, limit });
+        };
+        let of = |workload: &str, figure: fn(&Outcome) -> Option<f64>| {
+            self.series(workload, GATEWAY, figure)
+        };
+        for (workload, what) in [
+            (
+                "idle10k",
+                "resident bytes per idle connection, 10,000 of them",
+            ),
+            (
+                "idle19k",
+                "resident bytes per idle connection, 19,000 of them",
+            ),
+        ] {
+            add(what, of(workload, |o| Some(o.joining.rss_bytes)), 1_200.0);
+        }
+        let further = of("many", |o| o.subscribing.map(|s| s.rss_bytes));
+        add("resident bytes per further subscription", further, 400.0);
+        let pinging = of("idle10k", |o| {
+            Some(o.idling?.pinging.as_ref()?.cores * 100.0)
+        });
+        let what = "% of a core while 10,000 connections ping every 30 s";
+        add(what, pinging, 1.5);
+        let call = of("storm", |o| o.storming?.backend_call_us).median();
+        let called = call.map_or_else(String::new, |us| {
+            format!(", of which the backend call by itself {}", short(us))
+        });
+        let what = format!("µs CPU for connect, bootstrap and subscribe{called}");
+        add(&what, of("storm", |o| Some(o.storming?.join_us)), 150.0);
+    }
+
+    fn slow_bounds(&self, all: &mut Vec<Bound>) {
+        let mut add = |what: &str, found, limit| {
+            let what = what.to_owned();
+            all.push(Bound { what, found, limit });
+        };
+        let p99 = |workload| self.series(workload, GATEWAY, |o| o.delivering.map(|d| d.p99_us));
+        let what = "p99 beside 1 % slow readers, × without them";
+        add(what, p99("slow").over(&p99("slow-none")), 1.20);
+        let stalling = |figure: fn(&crate::outcome::Stalling) -> f64| {
+            self.series("slow", GATEWAY, |o| o.stalling.as_ref().map(figure))
+        };
+        let peak = stalling(|s| s.peak_growth_bytes as f64 / 1e6 / s.stalled.max(1) as f64);
+        let what = "MB of memory at its peak for each slow reader (the limit, and half for copies)";
+        add(what, peak, OUTBOX_MB * 1.5);
+        let spared = stalling(|s| {
+            let counted = s.evictions.unwrap_or(0) as f64;
+            s.stalled as f64 - counted.min(s.closed as f64)
+        });
+        add("slow readers not evicted, closed and counted", spared, 0.0);
+    }
+}

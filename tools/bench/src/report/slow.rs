@@ -1,0 +1,42 @@
+//! What servers do about readers that stop.
+
+use std::fmt::Write;
+
+use super::{Page, short, whole};
+use crate::outcome::Stalling;
+
+pub(super) fn write(page: &Page<'_>, out: &mut String) {
+    let mut lines = String::new();
+    for workload in page.workloads(|o| o.stalling.is_some_and(|s| s.stalled > 0)) {
+        for server in page.distinct(|o| &o.server) {
+            let of = |figure: fn(&Stalling) -> Option<f64>| {
+                let series =
+                    page.series(&workload, &server, |o| o.stalling.as_ref().and_then(figure));
+                series.median()
+            };
+            let Some(stalled) = of(|s| Some(s.stalled as f64)) else {
+                continue;
+            };
+            let count = |figure| of(figure).map_or_else(|| "-".to_owned(), whole);
+            let _ = writeln!(
+                lines,
+                "| {workload} | {server} | {} | {} | {} | {} |",
+                whole(stalled),
+                count(|s| Some(s.closed as f64)),
+                count(|s| s.evictions.map(|e| e as f64)),
+                of(|s| Some(s.peak_growth_bytes as f64 / 1e6)).map_or_else(String::new, short),
+            );
+        }
+    }
+    if !lines.is_empty() {
+        out.push_str(
+            "\n## Slow readers\n\nReaders that stopped when counting began, how many of them the \
+             server had closed in the end, how many evictions its metrics tell, and how far its \
+             resident memory rose at most. The kernel hides up to 4 MB of each slow reader from \
+             the server.\n\n\
+             | workload | server | stopped | closed | counted | peak, MB |\n\
+             |---|---|---|---|---|---|\n",
+        );
+        out.push_str(&lines);
+    }
+}
