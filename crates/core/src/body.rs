@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 
-use crate::outbox::Outboxes;
+use crate::outboxes::Outboxes;
 
 /// The part of a message that is the same for all its receivers.
 #[derive(Debug)]

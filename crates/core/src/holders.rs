@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::Hasher;
-use crate::registry::ConnectionId;
+use crate::connection::ConnectionId;
 use crate::timer::{Link, Links, Queue};
 
 /// A connection that holds no more than this is not tracked: most hold less, and all of them

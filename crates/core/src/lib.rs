@@ -25,14 +25,17 @@ pub fn fuzz_operations(bytes: &[u8]) {
     shard::tests::model::fuzz(bytes);
 }
 
+mod connection;
 mod holders;
 mod keepalive;
+mod outboxes;
 mod rate;
 mod session;
 mod sessions;
 mod table;
 mod timer;
 mod transport;
+mod welcome;
 mod wildcards;
 
 /// The hash function of every table. By default it is seeded at random, because clients choose

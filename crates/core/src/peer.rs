@@ -27,7 +27,7 @@ pub trait Peer {
 /// What became of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
-    /// So many were taken. Fewer than offered: [`crate::shard::Shard::writable`] is due when
+    /// So many were taken. Fewer than offered: `Shard::writable` is due when
     /// there is room again.
     Bytes(usize),
     /// The connection is broken.

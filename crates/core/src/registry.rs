@@ -14,20 +14,9 @@ use crate::wildcards::Wildcards;
 mod memory;
 mod names;
 
-pub(crate) use self::memory::{TABLE_SLOT, WEIGHT_BYTES, weight};
+pub(crate) use self::memory::{WEIGHT_BYTES, weight};
 pub(crate) use self::names::{Names, name_weight};
-
-/// A connection's place in its shard; given to another connection after it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u32);
-
-impl ConnectionId {
-    /// The id as an index.
-    #[must_use]
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
+pub use crate::connection::ConnectionId;
 
 /// A subscription's place in its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,10 +12,9 @@ use crate::outbox::{Gone, Outbox, Outboxes};
 use crate::peer::{Peer, Sent};
 use crate::rate::Rate;
 use crate::registry::Own;
-use crate::sessions::Sessions;
-use crate::shard::{Admission, Welcome};
-use crate::timer::{Link, Links, NONE};
+use crate::timer::{Link, NONE};
 use crate::transport::{Transport, WebSocket};
+use crate::welcome::{Admission, Welcome};
 
 /// The whole state of a connection. While it is idle it owns no buffer.
 #[derive(Debug)]
@@ -191,24 +190,6 @@ impl<P: Peer> Session<P> {
     /// Bytes that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.outbox.as_ref().map_or(0, |outbox| outbox.waiting())
-    }
-}
-
-impl<P> Links for Sessions<P> {
-    fn link(&mut self, id: u32) -> &mut Link {
-        &mut self[id as usize].link
-    }
-}
-
-/// The connections that have an outbox.
-pub(crate) struct Waiting<'a, P>(pub(crate) &'a mut Sessions<P>);
-
-impl<P> Links for Waiting<'_, P> {
-    fn link(&mut self, id: u32) -> &mut Link {
-        let outbox = self.0[id as usize].outbox.as_mut();
-        &mut outbox
-            .expect("it leaves this list before its outbox goes")
-            .link
     }
 }
 

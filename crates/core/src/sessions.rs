@@ -5,6 +5,7 @@ use std::ops::{Index, IndexMut};
 use slab::Slab;
 
 use crate::session::Session;
+use crate::timer::{Link, Links};
 
 /// Connections by id. An id may outlive its connection: it is not given to another one before it
 /// is [released](Self::release), because subscriptions that wait to be dropped still name it.
@@ -92,5 +93,23 @@ impl<P> IndexMut<usize> for Sessions<P> {
     #[inline]
     fn index_mut(&mut self, key: usize) -> &mut Session<P> {
         self.get_mut(key).expect("a session")
+    }
+}
+
+impl<P> Links for Sessions<P> {
+    fn link(&mut self, id: u32) -> &mut Link {
+        &mut self[id as usize].link
+    }
+}
+
+/// The connections that have an outbox.
+pub(crate) struct Waiting<'a, P>(pub(crate) &'a mut Sessions<P>);
+
+impl<P> Links for Waiting<'_, P> {
+    fn link(&mut self, id: u32) -> &mut Link {
+        let outbox = self.0[id as usize].outbox.as_mut();
+        &mut outbox
+            .expect("it leaves this list before its outbox goes")
+            .link
     }
 }

@@ -16,7 +16,6 @@ mod refusal;
 mod settings;
 mod waiting;
 mod websocket;
-mod welcome;
 
 use std::collections::VecDeque;
 
@@ -25,12 +24,13 @@ use ht_proto::close::Close;
 
 use crate::Hasher;
 use crate::budget::{Budget, Phase, SLICE, cost};
+use crate::connection::ConnectionId;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
 use crate::peer::{Eviction, Moment, Peer};
-use crate::registry::{ConnectionId, Registry};
-use crate::session::{Session, Stage, Waiting};
-use crate::sessions::Sessions;
+use crate::registry::Registry;
+use crate::session::{Session, Stage};
+use crate::sessions::{Sessions, Waiting};
 use crate::shard::behind::Behind;
 use crate::shard::ending::{CLOSING, Leaving};
 use crate::shard::fan_out::FanOut;
@@ -41,7 +41,7 @@ use crate::world::{Turn, World};
 
 pub use crate::shard::gap::Wave;
 pub use crate::shard::settings::{Compression, KeepaliveSettings, Settings};
-pub use crate::shard::welcome::{Admission, Welcome};
+pub use crate::welcome::{Admission, Welcome};
 
 /// How long a refused visitor has to read why, in ms.
 const REFUSED: u64 = 100;

@@ -13,6 +13,10 @@ const PARTS: usize = 256;
 /// Fewest entries that a part keeps room for: giving back less is not worth the work.
 const KEPT: usize = 32;
 
+/// Memory of an entry in a hash table of ids: four bytes and one of control, in a table that is
+/// on average two thirds full.
+pub(crate) const TABLE_SLOT: usize = 8;
+
 /// Numbers by the hash of what they stand for.
 #[derive(Debug)]
 pub(crate) struct Table {

@@ -14,7 +14,7 @@ use std::hash::Hash;
 use smallvec::SmallVec;
 
 use crate::Hasher;
-use crate::registry::ConnectionId;
+use crate::connection::ConnectionId;
 
 /// Most masks of one shape that a connection may hold, but for those that its API granted as they
 /// are. With [`crate::limits::Limits::names_per_room`] it bounds how many messages a publication for

@@ -7,7 +7,7 @@ use crate::account::heap;
 use crate::index::RoomIndex;
 use crate::index::Stored;
 use crate::index::posting::Posting;
-use crate::registry::TABLE_SLOT;
+use crate::table::TABLE_SLOT;
 
 /// Memory that a room takes in an index with posting lists, in bytes: its entry, what it owns, its
 /// place in its shape and, for each key, a posting list of its own.

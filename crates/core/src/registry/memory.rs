@@ -9,13 +9,10 @@ use ht_proto::room::Room;
 use crate::account::heap;
 use crate::index;
 use crate::registry::{Registry, Subscribers, Subscription};
+use crate::table::TABLE_SLOT;
 
 /// Bytes of a room and its request id for each of which a subscription counts once.
 pub(crate) const WEIGHT_BYTES: usize = 1 << 10;
-
-/// Memory of an entry in a hash table of ids: four bytes and one of control, in a table that is
-/// on average two thirds full.
-pub(crate) const TABLE_SLOT: usize = 8;
 
 /// Memory of a room's entry in the node's interest index.
 const INTEREST_BYTES: usize = 40;

@@ -5,8 +5,9 @@ use std::hash::BuildHasher;
 use ht_proto::client::RequestId;
 use ht_proto::room::Room;
 
+use crate::connection::ConnectionId;
 use crate::index::RoomId;
-use crate::registry::{ConnectionId, Registry, Subscription};
+use crate::registry::{Registry, Subscription};
 
 /// Bytes of a request id for each of which it counts once against
 /// [`crate::limits::Limits::names_per_room`]. A UUID counts once.

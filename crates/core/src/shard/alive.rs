@@ -2,8 +2,8 @@
 
 use ht_proto::close::Close;
 
+use crate::connection::ConnectionId;
 use crate::peer::Peer;
-use crate::registry::ConnectionId;
 use crate::session::Stage;
 use crate::shard::Shard;
 use crate::world::{Turn, World};

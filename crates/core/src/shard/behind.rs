@@ -7,8 +7,8 @@ use ht_proto::client::RequestId;
 use uuid::Uuid;
 
 use crate::budget::cost;
+use crate::connection::ConnectionId;
 use crate::peer::Peer;
-use crate::registry::ConnectionId;
 use crate::session::Stage;
 use crate::shard::Shard;
 use crate::world::{Turn, World};

@@ -3,8 +3,9 @@
 use ht_proto::close::Close;
 
 use crate::budget::cost;
+use crate::connection::ConnectionId;
 use crate::peer::{Moment, Peer};
-use crate::registry::{ConnectionId, Own};
+use crate::registry::Own;
 use crate::session::{Pending, Stage};
 use crate::shard::Shard;
 use crate::world::{Turn, World};

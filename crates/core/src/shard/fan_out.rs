@@ -13,10 +13,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::budget::cost;
+use crate::connection::ConnectionId;
 use crate::index::Cursor;
 use crate::peer::Peer;
 use crate::publication::Publication;
-use crate::registry::{ConnectionId, SubscriptionId};
+use crate::registry::SubscriptionId;
 use crate::session::{CLOSED, Pending};
 use crate::shard::Shard;
 use crate::shard::fan_out::writer::Writer;

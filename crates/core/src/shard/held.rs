@@ -4,8 +4,9 @@
 use ht_proto::close::Close;
 
 use crate::account::Kind;
+use crate::connection::ConnectionId;
 use crate::peer::{Eviction, Peer};
-use crate::registry::{ConnectionId, WEIGHT_BYTES};
+use crate::registry::WEIGHT_BYTES;
 use crate::session::{Session, Stage};
 use crate::shard::Shard;
 use crate::shard::behind::BEHIND_BYTES;

@@ -8,9 +8,10 @@ use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
 
 use crate::budget::cost;
+use crate::connection::ConnectionId;
 use crate::grant::GrantSet;
 use crate::peer::{Eviction, Moment, Peer};
-use crate::registry::{self, ConnectionId, Names, Subscribed, name_weight};
+use crate::registry::{self, Names, Subscribed, name_weight};
 use crate::shard::Shard;
 use crate::shard::behind::Paused;
 use crate::world::{Turn, World};

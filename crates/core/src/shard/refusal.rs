@@ -2,10 +2,10 @@
 
 use ht_proto::room::Room;
 
+use crate::connection::ConnectionId;
 use crate::grant::GrantSet;
 use crate::peer::Peer;
 use crate::refusal;
-use crate::registry::ConnectionId;
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 

@@ -1,9 +1,10 @@
 //! Those who stay behind: what waits for them, and when it is too much or too old.
 
 use crate::budget::cost;
+use crate::connection::ConnectionId;
 use crate::peer::{Eviction, Peer};
-use crate::registry::ConnectionId;
-use crate::session::{Broken, Waiting};
+use crate::session::Broken;
+use crate::sessions::Waiting;
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 

@@ -6,8 +6,8 @@ use ht_frame::{DecodeOptions, Event, Inflater, Input, Opcode, Role, put_close, p
 use ht_proto::client::PING;
 
 use crate::budget::cost;
+use crate::connection::ConnectionId;
 use crate::peer::{Eviction, Peer};
-use crate::registry::ConnectionId;
 use crate::session::Stage;
 use crate::shard::Shard;
 use crate::shard::behind::Paused;
