@@ -5,6 +5,7 @@
 pub mod client;
 pub mod close;
 pub mod code;
+pub mod entry;
 pub mod excerpt;
 pub mod grant;
 pub mod mark;

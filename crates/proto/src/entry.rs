@@ -1,0 +1,153 @@
+//! What the ordered log carries: entries, and how their order is named.
+
+use std::fmt;
+
+use crate::trigger::Trigger;
+
+/// One item of the ordered log that every node reads.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its place in the log; none where the log numbers nothing and the node counts.
+    pub position: Option<Position>,
+    /// Whose it is. Entries of one tenant never reach another one's connections.
+    pub tenant: TenantId,
+    /// What is to be done.
+    pub body: Body,
+}
+
+/// What an entry asks for. Matched without a wildcard everywhere, so that the compiler names each
+/// place that a new kind concerns.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Deliver data to the subscribers of rooms.
+    Publication(Trigger),
+}
+
+impl Entry {
+    /// A publication of the tenant [`TenantId::MAIN`] that has no position yet.
+    #[must_use]
+    pub fn publication(trigger: Trigger) -> Self {
+        Self {
+            position: None,
+            tenant: TenantId::MAIN,
+            body: Body::Publication(trigger),
+        }
+    }
+}
+
+/// A tenant, as a small number that holds within one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(u32);
+
+impl TenantId {
+    /// The tenant `main`, of a node without any other.
+    pub const MAIN: Self = Self(0);
+}
+
+/// Where an entry stands in the order. Positions grow within one epoch, and need not grow by one:
+/// they are compared, never counted with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position(u64);
+
+impl Position {
+    /// Before the first entry.
+    pub const START: Self = Self(0);
+
+    /// The greatest one: every client can hold it as a number.
+    pub const MAX: Self = Self((1 << 53) - 1);
+
+    /// The position with this number; none beyond [`Position::MAX`].
+    #[must_use]
+    pub const fn new(number: u64) -> Option<Self> {
+        if number <= Self::MAX.0 {
+            Some(Self(number))
+        } else {
+            None
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The position of whoever counts by one. At a million entries a second the last one is
+    /// reached after 285 years; it stays there.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        if self.0 < Self::MAX.0 {
+            Self(self.0 + 1)
+        } else {
+            self
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The name of one life of an order. Positions of different epochs have nothing to do with each
+/// other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(u32);
+
+impl Epoch {
+    /// Letters of a name.
+    const LETTERS: u32 = 6;
+
+    /// Bits of a letter.
+    const BITS: u32 = 5;
+
+    /// The alphabet: no letter is mistaken for another one.
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+
+    /// The epoch with a name of six letters, made of the lower 30 bits.
+    #[must_use]
+    pub const fn from_random(bits: u32) -> Self {
+        Self(bits & ((1 << (Self::LETTERS * Self::BITS)) - 1))
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for letter in (0..Self::LETTERS).rev() {
+            let index = self.0 >> (letter * Self::BITS) & 31;
+            let letter = Self::ALPHABET[usize::try_from(index).unwrap_or(0)];
+            write!(f, "{}", char::from(letter))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn positions_stay_exact_as_a_double() {
+        assert_eq!(Position::new(0), Some(Position::START));
+        assert_eq!(Position::new(1 << 53), None);
+        assert_eq!(Position::MAX.get() as f64 as u64, Position::MAX.get());
+        assert_eq!(Position::START.next().get(), 1);
+        assert_eq!(Position::MAX.next(), Position::MAX);
+        assert_eq!(Position::MAX.to_string(), "9007199254740991");
+    }
+
+    #[test]
+    fn every_bit_of_an_epoch_shows_in_its_name() {
+        let bits = (0..30).map(|bit| 1 << bit).chain([0, u32::MAX]);
+        let names: HashSet<_> = bits
+            .map(|bits| Epoch::from_random(bits).to_string())
+            .collect();
+        assert_eq!(names.len(), 32);
+        assert!(names.iter().all(|name| name.len() == 6));
+        assert_eq!(Epoch::from_random(0).to_string(), "aaaaaa");
+        assert_eq!(Epoch::from_random(u32::MAX).to_string(), "999999");
+    }
+}
