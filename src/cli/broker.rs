@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ht_broker::config::RabbitMqConfig;
 use ht_broker::encoding::{self, InflateError, Message};
-use ht_broker::rabbitmq::{Parsing, RabbitMq};
-use ht_broker::{Broker, rabbitmq};
+use ht_broker::rabbitmq::{self, RabbitMq};
+use ht_broker::{Broker, Parsing};
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_server::aside;
 use ht_server::live::Live;
@@ -17,7 +17,7 @@ use crate::cli::check::Finding;
 pub(super) fn make(
     rabbitmq: Option<RabbitMqConfig>,
     live: Live,
-) -> anyhow::Result<Option<Arc<dyn Broker>>> {
+) -> anyhow::Result<Option<Arc<Broker>>> {
     let Some(config) = rabbitmq else {
         tracing::info!(
             "no broker configured: this node delivers only triggers that are posted to its own /trigger/"
@@ -27,7 +27,9 @@ pub(super) fn make(
     let endpoint = rabbitmq::describe(&config.url)?;
     tracing::info!("consuming triggers from RabbitMQ at {endpoint}");
     let parse = move |message| parse(message, &live.now().limits.trigger());
-    Ok(Some(Arc::new(RabbitMq::new(config, Arc::new(parse))?)))
+    let log = Arc::new(RabbitMq::new(&config)?);
+    let broker = Broker::new(log, Arc::new(parse), config.publish_timeout);
+    Ok(Some(Arc::new(broker)))
 }
 
 /// Reads a message: a large one, as it came or inflated, aside.
@@ -48,7 +50,7 @@ fn parse(message: Message, limits: &TriggerLimits) -> Parsing {
                 let text = inflate(body, limits.bytes).map_err(explain)?;
                 Trigger::parse(&text, &limits).map_err(|error| error.to_string())
             });
-            Parsing::Aside(Box::pin(parsing))
+            Parsing::Offloaded(Box::pin(parsing))
         }
         Err(error) => Parsing::Done(Err(explain(error))),
     }
@@ -65,7 +67,7 @@ fn parse_text(text: Bytes, limits: TriggerLimits, encoding: Option<String>) -> P
         })
     };
     if aside::is_large(&text) {
-        Parsing::Aside(Box::pin(aside::parse(text, parse)))
+        Parsing::Offloaded(Box::pin(aside::parse(text, parse)))
     } else {
         Parsing::Done(parse(&text))
     }

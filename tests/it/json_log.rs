@@ -204,7 +204,7 @@ fn values_of_a_lost_broker_have_their_types() {
     let mut client = Client::connect(&gateway);
     client.fence();
     Rabbit::connect(vhost.url()).publish("no trigger");
-    gateway.wait_for_line("a message from RabbitMQ was dropped");
+    gateway.wait_for_line("a message from the broker was dropped");
     vhost.close_connections();
     gateway.wait_for_line("reconnected to RabbitMQ");
     gateway.wait_for_line("gap: this node may have missed publications");

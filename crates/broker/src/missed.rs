@@ -61,7 +61,7 @@ impl MissedReason {
 }
 
 /// Publications that may not have reached this node. Whatever is published after this value was
-/// handed to [`crate::Dispatch::missed`] arrives again.
+/// handed to [`crate::Sequencer::missed`] arrives again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missed {
     /// Why.

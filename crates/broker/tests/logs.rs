@@ -52,7 +52,7 @@ impl<'a> MakeWriter<'a> for Log {
 
 /// Alone in its binary: the log is the whole process's.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_told_of_once_and_no_secret_ever() {
+async fn an_outage_is_logged_once_and_no_secret_ever() {
     let log = Log::default();
     let quiet = NOISY_TARGETS
         .map(|target| format!(",{target}=off"))
@@ -82,7 +82,7 @@ async fn an_outage_is_told_of_once_and_no_secret_ever() {
     publisher.publish_all(["s3cret"; 100]).await;
     publisher.publish(body("1")).await;
     node.sees("1").await;
-    assert_eq!(log.lines("it is no trigger"), 1, "{}", log.text());
+    assert_eq!(log.lines("it is not a trigger"), 1, "{}", log.text());
     vhost.delete_exchange(EXCHANGE);
     eventually(SOON, || log.lines("has been restored") == 1).await;
     node.end().await;

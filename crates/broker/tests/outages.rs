@@ -6,20 +6,13 @@ mod support;
 
 use std::io::Read;
 use std::net::TcpListener;
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ht_broker::PublishError;
+use ht_broker::AppendError;
 use ht_testkit::eventually;
 use ht_testkit::publisher::Publisher;
 
-use crate::support::EXCHANGE;
-use crate::support::Node;
-use crate::support::SOON;
-use crate::support::body;
-use crate::support::config;
-use crate::support::threads;
-use crate::support::trigger;
+use crate::support::{EXCHANGE, Node, SOON, body, config, threads, trigger};
 
 type Server = ht_testkit::rabbitmq::RabbitMq;
 
@@ -35,7 +28,7 @@ async fn works(node: &Node, url: &str, data: &str) {
     publisher.publish(body(data)).await;
     node.sees(data).await;
     let places = node.broker.publish(vec![trigger("\"own\"")]).await.unwrap();
-    assert_eq!(places[0].position, node.recorder.count() as u64);
+    assert_eq!(places[0].position.get(), node.recorder.count() as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +41,7 @@ async fn a_stopped_broker_comes_back() {
     node.becomes_not_ready().await;
     let outcome = node.broker.publish(vec![trigger("0")]).await;
     assert!(
-        matches!(outcome, Err(PublishError::Unavailable(_))),
+        matches!(outcome, Err(AppendError::Unavailable(_))),
         "{outcome:?}"
     );
     eventually(SOON, || node.trouble().contains("connection refused")).await;
@@ -81,7 +74,7 @@ async fn a_killed_broker_and_a_hung_one_come_back() {
     let (outcome, probe) =
         tokio::join!(node.broker.publish(vec![trigger("0")]), node.broker.probe());
     assert!(
-        matches!(outcome, Err(PublishError::Unconfirmed { .. })),
+        matches!(outcome, Err(AppendError::Unconfirmed { .. })),
         "{outcome:?}"
     );
     assert!(probe.is_err(), "{probe:?}");

@@ -5,15 +5,11 @@
 mod support;
 
 use ht_broker::rabbitmq::probe;
-use lapin::Connection;
-use lapin::ConnectionProperties;
-use lapin::ExchangeKind;
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties, ExchangeKind};
 
-use crate::support::EXCHANGE;
-use crate::support::Node;
-use crate::support::config;
+use crate::support::{EXCHANGE, Node, config};
 
 type Server = ht_testkit::rabbitmq::RabbitMq;
 

@@ -6,24 +6,18 @@ mod support;
 
 use std::time::Duration;
 
-use ht_broker::PublishError;
+use futures_util::StreamExt;
+use ht_broker::AppendError;
 use ht_broker::rabbitmq::RabbitMq;
 use ht_testkit::eventually;
 use ht_testkit::publisher::Publisher;
-use lapin::Connection;
-use lapin::ConnectionProperties;
-use lapin::ExchangeKind;
-use lapin::options::ExchangeDeclareOptions;
-use lapin::types::FieldTable;
+use lapin::options::{
+    BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Connection, ConnectionProperties, ExchangeKind};
 
-use crate::support::EXCHANGE;
-use crate::support::Node;
-use crate::support::SOON;
-use crate::support::body;
-use crate::support::config;
-use crate::support::parse;
-use crate::support::threads;
-use crate::support::trigger;
+use crate::support::{EXCHANGE, Node, SOON, body, config, threads, trigger};
 
 type Server = ht_testkit::rabbitmq::RabbitMq;
 
@@ -197,7 +191,7 @@ async fn closed_connections_come_back_and_leave_no_threads() {
     for round in 1..=4 {
         // The publishing connection was closed too.
         let places = node.broker.publish(vec![trigger("1")]).await.unwrap();
-        assert_eq!(places[0].position, round);
+        assert_eq!(places[0].position.get(), round);
         vhost.close_connections();
         eventually(SOON, || node.broker.counts().failures == round).await;
         node.becomes_ready().await;
@@ -272,7 +266,7 @@ async fn publishing_returns_the_places() {
     node.sees("\"theirs\"").await;
     let triggers = (0..500).map(|n: u32| trigger(&n.to_string())).collect();
     let places = node.broker.publish(triggers).await.unwrap();
-    let positions: Vec<u64> = places.iter().map(|place| place.position).collect();
+    let positions: Vec<u64> = places.iter().map(|place| place.position.get()).collect();
     assert_eq!(positions, (2..=501).collect::<Vec<u64>>());
     eventually(SOON, || other.recorder.count() == 501).await;
     assert_eq!(other.recorder.seen(), node.recorder.seen());
@@ -289,7 +283,7 @@ async fn concurrent_publishes_keep_the_order_of_calls() {
     let places = futures_util::future::join_all(calls).await;
     let positions: Vec<u64> = places
         .into_iter()
-        .map(|places| places.unwrap()[0].position)
+        .map(|places| places.unwrap()[0].position.get())
         .collect();
     assert_eq!(positions, (1..=300).collect::<Vec<u64>>());
     node.end().await;
@@ -305,7 +299,7 @@ async fn a_publish_that_does_not_come_back_is_unconfirmed() {
     let held = node.recorder.hold().await;
     let outcome = node.broker.publish(vec![trigger("1")]).await;
     assert!(
-        matches!(outcome, Err(PublishError::Unconfirmed { seconds: 1.. })),
+        matches!(outcome, Err(AppendError::Unconfirmed { seconds: 1.. })),
         "{outcome:?}"
     );
     // A caller that goes away leaves nothing that stands in the way of the next.
@@ -318,7 +312,7 @@ async fn a_publish_that_does_not_come_back_is_unconfirmed() {
     );
     drop(held);
     let places = node.broker.publish(vec![trigger("3")]).await.unwrap();
-    assert_eq!(places[0].position, node.recorder.count() as u64);
+    assert_eq!(places[0].position.get(), node.recorder.count() as u64);
     node.end().await;
 }
 
@@ -337,7 +331,7 @@ async fn a_publish_fails_at_once_where_nothing_is_bound() {
     declare(vhost.url(), ExchangeKind::Direct, false).await;
     let outcome = node.broker.publish(vec![trigger("2")]).await;
     assert!(
-        matches!(outcome, Err(PublishError::Unconfirmed { .. })),
+        matches!(outcome, Err(AppendError::Unconfirmed { .. })),
         "{outcome:?}"
     );
     eventually(SOON, || !vhost.bound_to(EXCHANGE).is_empty()).await;
@@ -355,7 +349,85 @@ async fn a_large_message_passes_whole() {
     node.end().await;
 }
 
-/// A dispatcher that is stuck holds the shutdown up for a moment only.
+/// Nodes of other versions and Python gateways are on the same exchange.
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_have_the_form_that_other_versions_read() {
+    let vhost = Server::shared().vhost();
+    let node = Node::ready(vhost.url()).await;
+    let connection = Connection::connect(vhost.url(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let exclusive = QueueDeclareOptions {
+        exclusive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let (queue, none) = (ShortString::from("other"), FieldTable::default);
+    channel
+        .queue_declare(queue.clone(), exclusive, none())
+        .await
+        .unwrap();
+    let options = QueueBindOptions::default();
+    channel
+        .queue_bind(queue.clone(), EXCHANGE.into(), "*".into(), options, none())
+        .await
+        .unwrap();
+    let options = BasicConsumeOptions::default();
+    let mut consumer = channel
+        .basic_consume(queue, "".into(), options, none())
+        .await
+        .unwrap();
+    node.broker
+        .publish(vec![trigger("1"), trigger("2")])
+        .await
+        .unwrap();
+    node.broker.probe().await.unwrap();
+
+    let (mut keys, mut nodes, mut last) = (Vec::new(), Vec::new(), 0);
+    let (mut triggers, mut heartbeats) = (0, 0);
+    while triggers < 2 || heartbeats < 1 {
+        let delivery = consumer.next().await.unwrap().unwrap();
+        let properties = &delivery.properties;
+        assert_eq!(
+            delivery.routing_key.as_str(),
+            "*",
+            "probes are for one node alone"
+        );
+        assert_eq!(
+            properties.content_type().as_ref().unwrap().as_str(),
+            "application/json"
+        );
+        let headers = properties.headers().as_ref().unwrap().inner();
+        let AMQPValue::LongString(text) = &headers["high-templar-sequence"] else {
+            panic!("{headers:?}");
+        };
+        let text = text.to_string();
+        let words: Vec<_> = text.split(' ').collect();
+        assert_eq!(words.len(), if words[2] == "1" { 5 } else { 3 }, "{text}");
+        let number: u64 = words[2].parse().unwrap();
+        assert!(last == 0 || number == last + 1, "{text} after {last}");
+        last = number;
+        nodes.push(words[0].to_owned());
+        match properties.kind().as_ref().map(ShortString::as_str) {
+            None => {
+                triggers += 1;
+                assert_eq!(delivery.data, body(&triggers.to_string()).into_bytes());
+                keys.push(properties.message_id().clone().unwrap());
+            }
+            Some("high-templar.probe") => {
+                heartbeats += 1;
+                assert_eq!(delivery.data, br#"{"rooms": [], "data": null}"#);
+            }
+            Some(other) => panic!("{other}"),
+        }
+    }
+    nodes.dedup();
+    assert!(nodes.len() == 1 && nodes[0].len() == 32, "{nodes:?}");
+    assert_ne!(keys[0], keys[1]);
+    node.end().await;
+}
+
+/// A sequencer that is stuck holds the shutdown up for a moment only.
 #[tokio::test(flavor = "multi_thread")]
 async fn shutdown_waits_for_what_is_in_hand_but_not_for_ever() {
     let vhost = Server::shared().vhost();
@@ -381,11 +453,11 @@ async fn a_wrong_configuration_is_refused() {
     ] {
         let mut config = config(url);
         config.exchange = exchange.to_owned();
-        assert!(RabbitMq::new(config, parse()).is_err());
+        assert!(RabbitMq::new(&config).is_err());
     }
     let mut config = config("amqp://host");
     config.exchange = "x".repeat(128);
-    assert!(RabbitMq::new(config, parse()).is_err());
+    assert!(RabbitMq::new(&config).is_err());
 }
 
 async fn declare(url: &str, kind: ExchangeKind, durable: bool) {

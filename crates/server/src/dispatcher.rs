@@ -1,62 +1,58 @@
-//! The one door to the shards: it orders and numbers what is published.
+//! The sequencer: the only door to the shards. It orders and numbers what is published.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
-use ht_broker::{Dispatch, Missed, Place, Taken};
+use ht_broker::order::Order;
+use ht_broker::{Missed, Placed, Sequencer, Taken};
 use ht_core::publication::Publication;
-use ht_proto::trigger::Trigger;
+use ht_proto::entry::{Body, Entry, Epoch, Position};
+use ht_proto::room::Room;
 use tokio::sync::{Mutex, oneshot};
+use uuid::Uuid;
 
 use crate::inbox::{self, Batch, Input, Overflow};
 use crate::node::Node;
 
-/// Gives triggers their place in the node's one order and hands them to the shards where somebody
-/// may hear them.
+/// Gives entries their place in the node's one order and hands them to the shards where they may
+/// concern somebody.
 pub(crate) struct Dispatcher {
+    epoch: Epoch,
     /// Whoever holds it is next in the order. The lock is fair: first come, first placed.
     order: Mutex<Order>,
     shards: Vec<inbox::Sender>,
     node: Arc<Node>,
 }
 
-struct Order {
-    /// The last position that was given.
-    position: u64,
-    seen: Seen,
-}
-
 impl Dispatcher {
-    /// A dispatcher for the shards. `ids_max`: how many trigger ids are remembered.
+    /// A dispatcher for the shards, with an order of its own. `ids_max`: how many trigger ids are
+    /// remembered.
     pub(crate) fn new(shards: Vec<inbox::Sender>, ids_max: usize, node: Arc<Node>) -> Self {
-        let order = Order {
-            position: 0,
-            seen: Seen::new(ids_max),
-        };
+        let epoch = Epoch::from_random(Uuid::new_v4().as_fields().0);
         Self {
-            order: Mutex::new(order),
+            epoch,
+            order: Mutex::new(Order::new(epoch, ids_max)),
             shards,
             node,
         }
     }
 
-    async fn place(&self, triggers: Vec<Trigger>) -> Vec<Place> {
-        self.back_pressure(&triggers).await;
-        let mut triggers: Vec<_> = triggers.into_iter().map(Placing::new).collect();
+    async fn place_all(&self, batch: Vec<Entry>) -> Vec<Placed> {
+        self.back_pressure(&batch).await;
+        let mut batch: Vec<_> = batch.into_iter().map(Placing::new).collect();
         let mut order = self.order.lock().await;
         // Nothing waits after that, so that a caller who is cancelled leaves either no trace or all
         // of it.
-        let places: Vec<_> = triggers
+        let places: Vec<_> = batch
             .iter_mut()
-            .map(|trigger| order.place(trigger.id.take()))
+            .map(|entry| order.place(entry.given, entry.id.take()))
             .collect();
-        let placed = triggers.into_iter().zip(&places);
+        let placed = batch.into_iter().zip(&places);
         let publications: Vec<_> = placed
-            .filter(|(_, place)| !place.duplicate)
-            .map(|(trigger, place)| trigger.publication.at(place.position))
+            .filter(|(_, placed)| !placed.duplicate)
+            .map(|(entry, placed)| entry.publication.at(placed.position.get()))
             .collect();
         self.count(places.len(), publications.len());
         if publications.is_empty() {
@@ -80,13 +76,13 @@ impl Dispatcher {
         places
     }
 
-    /// Waits for shards that are behind, those alone that the triggers may concern. Every wait is
+    /// Waits for shards that are behind, those alone that the batch may concern. Every wait is
     /// bounded, and nothing was placed yet.
-    async fn back_pressure(&self, triggers: &[Trigger]) {
+    async fn back_pressure(&self, batch: &[Entry]) {
         if !self.shards.iter().any(inbox::Sender::is_full) {
             return;
         }
-        let rooms = triggers.iter().flat_map(|trigger| &trigger.rooms);
+        let rooms = batch.iter().flat_map(rooms);
         let concerned = self.node.census.hearing_any(rooms);
         let shards = self.shards.iter().enumerate();
         let full = shards.filter(|(index, shard)| concerned.contains(*index) && shard.is_full());
@@ -160,9 +156,13 @@ impl Dispatcher {
     }
 }
 
-impl Dispatch for Dispatcher {
-    fn dispatch(&self, triggers: Vec<Trigger>) -> BoxFuture<'_, Vec<Place>> {
-        Box::pin(self.place(triggers))
+impl Sequencer for Dispatcher {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn place(&self, batch: Vec<Entry>) -> BoxFuture<'_, Vec<Placed>> {
+        Box::pin(self.place_all(batch))
     }
 
     fn probe(&self) -> BoxFuture<'_, Taken> {
@@ -174,73 +174,29 @@ impl Dispatch for Dispatcher {
     }
 }
 
-impl Order {
-    fn place(&mut self, id: Option<Box<str>>) -> Place {
-        if let Some(position) = id.as_ref().and_then(|id| self.seen.position(id)) {
-            return Place {
-                position,
-                duplicate: true,
-            };
-        }
-        self.position += 1;
-        if let Some(id) = id {
-            self.seen.remember(id, self.position);
-        }
-        Place {
-            position: self.position,
-            duplicate: false,
-        }
+/// The rooms that an entry may concern.
+fn rooms(entry: &Entry) -> &[Room] {
+    match &entry.body {
+        Body::Publication(trigger) => &trigger.rooms,
     }
 }
 
-/// A trigger that waits for its place.
+/// An entry that waits for its place.
 struct Placing {
+    given: Option<Position>,
     id: Option<Box<str>>,
     publication: Publication,
 }
 
 impl Placing {
-    fn new(trigger: Trigger) -> Self {
-        Self {
-            id: trigger.id,
-            publication: Publication::new(0, trigger.rooms, trigger.data),
+    fn new(entry: Entry) -> Self {
+        match entry.body {
+            Body::Publication(trigger) => Self {
+                given: entry.position,
+                id: trigger.id,
+                publication: Publication::new(0, trigger.rooms, trigger.data),
+            },
         }
-    }
-}
-
-/// The ids of the last triggers that had one.
-struct Seen {
-    positions: HashMap<Arc<str>, u64>,
-    /// Oldest first.
-    order: VecDeque<Arc<str>>,
-    max: usize,
-}
-
-impl Seen {
-    fn new(max: usize) -> Self {
-        Self {
-            positions: HashMap::new(),
-            order: VecDeque::new(),
-            max,
-        }
-    }
-
-    fn position(&self, id: &str) -> Option<u64> {
-        self.positions.get(id).copied()
-    }
-
-    fn remember(&mut self, id: Box<str>, position: u64) {
-        if self.max == 0 {
-            return;
-        }
-        if self.order.len() >= self.max
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.positions.remove(&oldest);
-        }
-        let id: Arc<str> = id.into();
-        self.order.push_back(Arc::clone(&id));
-        self.positions.insert(id, position);
     }
 }
 

@@ -48,7 +48,7 @@ impl Gateway {
             "draining: closing all connections"
         );
         let inboxes: Vec<_> = self.shards.iter().map(|it| it.inbox.clone()).collect();
-        let (node, intake) = (&self.node, &self.intake);
+        let (node, consumer) = (&self.node, &self.consumer);
         let (shards, broker, hooks, triggers) =
             (self.shards, self.broker, self.hooks, self.triggers);
         let all = async {
@@ -67,7 +67,7 @@ impl Gateway {
             ended(shards).await;
             triggers.close();
             triggers.wait().await;
-            intake.cancel();
+            consumer.cancel();
             tokio::join!(finished(broker), finished(hooks));
         };
         let late = async {
@@ -83,7 +83,7 @@ impl Gateway {
                 tracing::warn!(open, "drain.timeout exceeded: dropping the remaining connections");
             }
         }
-        self.intake.cancel();
+        self.consumer.cancel();
         self.health.cancel();
         joined(self.internal_door).await;
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ht_broker::Dispatch;
+use ht_broker::Sequencer;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -51,7 +51,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// What the internal side needs.
 pub(crate) struct Internal {
     pub(crate) node: Arc<Node>,
-    pub(crate) dispatcher: Arc<dyn Dispatch>,
+    pub(crate) sequencer: Arc<dyn Sequencer>,
     pub(crate) live: Live,
     /// Triggers that are on their way to their places.
     pub(crate) triggers: TaskTracker,

@@ -1,4 +1,4 @@
-//! The tokio shell around the pure core: listeners, shards, dispatcher, internal HTTP, metrics.
+//! The tokio shell around the pure core: listeners, shards, sequencer, internal HTTP, metrics.
 //!
 //! Handshakes, backend calls, triggers and hooks run on the caller's tokio runtime, the *control
 //! side*. Each shard is a thread of its own with a poll of its own. Only [`Gateway::start`]
@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use ht_backend::{Backend, ForwardRules, Hook};
-use ht_broker::{Broker, Dispatch};
+use ht_broker::{Broker, Sequencer};
 use ht_core::Hasher;
 use ht_core::shard::Shard;
 use tokio::sync::Semaphore;
@@ -70,12 +70,12 @@ pub struct Gateway {
     internal: Listen,
     node: Arc<Node>,
     live: Live,
-    dispatcher: Arc<dyn Dispatch>,
+    sequencer: Arc<dyn Sequencer>,
     shards: Vec<Running>,
     /// Ends the public listener.
     doors: CancellationToken,
     /// Ends the broker.
-    intake: CancellationToken,
+    consumer: CancellationToken,
     /// Ends the internal listener, which answers for health until all else is done.
     health: CancellationToken,
     broker: Option<JoinHandle<()>>,
@@ -133,7 +133,7 @@ impl Gateway {
         config: ServerConfig,
         backend: Arc<dyn Backend>,
         live: Live,
-        broker: Option<Arc<dyn Broker>>,
+        broker: Option<Arc<Broker>>,
         sockets: InheritedSockets,
     ) -> Result<Self, StartError> {
         let public_listener = listen("listen", &config.listen, sockets.public)?;
@@ -182,11 +182,12 @@ impl Gateway {
         let inboxes = node.inboxes.get_or_init(|| inboxes).clone();
 
         let ids = config.limits.trigger_ids;
-        let dispatcher: Arc<dyn Dispatch> =
+        let sequencer: Arc<dyn Sequencer> =
             Arc::new(Dispatcher::new(inboxes.clone(), ids, Arc::clone(&node)));
-        let [doors, intake, health] = std::array::from_fn(|_| CancellationToken::new());
+        tracing::debug!(epoch = %sequencer.epoch(), "the order of publications begins");
+        let [doors, consumer, health] = std::array::from_fn(|_| CancellationToken::new());
         let triggers = TaskTracker::new();
-        let prober = Prober::new(&node, &dispatcher, config.readiness);
+        let prober = Prober::new(&node, &sequencer, config.readiness);
         if let (Some(prober), None) = (&prober, &broker) {
             // Nothing is needed for it but the shards: ready from the first moment.
             prober.probe().await;
@@ -201,7 +202,7 @@ impl Gateway {
             doors.clone(),
         ));
         let broker =
-            broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&dispatcher), intake.clone())));
+            broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&sequencer), consumer.clone())));
         let (asked, ends) = (Arc::clone(&backend), doors.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -211,7 +212,7 @@ impl Gateway {
         });
         let door = Internal {
             node: Arc::clone(&node),
-            dispatcher: Arc::clone(&dispatcher),
+            sequencer: Arc::clone(&sequencer),
             live: live.clone(),
             triggers: triggers.clone(),
             identity: Identity::new(&public),
@@ -248,10 +249,10 @@ impl Gateway {
             internal,
             node,
             live,
-            dispatcher,
+            sequencer,
             shards,
             doors,
-            intake,
+            consumer,
             health,
             broker,
             hooks,
@@ -276,7 +277,7 @@ impl Gateway {
     /// Whether the shards make progress, for as long as anybody wants to know.
     #[must_use]
     pub fn pulse(&self) -> Pulse {
-        Pulse::new(Arc::clone(&self.dispatcher))
+        Pulse::new(Arc::clone(&self.sequencer))
     }
 
     /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox`,

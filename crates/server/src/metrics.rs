@@ -77,9 +77,9 @@ enum Read {
         fn(&Now<'_>) -> Vec<u64>,
     ),
     /// Shown on a node with a broker only.
-    BrokerGauge(fn(&dyn Broker) -> u64),
+    BrokerGauge(fn(&Broker) -> u64),
     /// Shown on a node with a broker only.
-    BrokerCounter(fn(&dyn Broker) -> u64),
+    BrokerCounter(fn(&Broker) -> u64),
     /// A gauge that is 1, with labels that say which program this is.
     Build,
     /// Shown where the system tells it.

@@ -61,7 +61,7 @@ pub(crate) struct Node {
     pub(crate) delivery: Delivery,
     pub(crate) descriptors: Descriptors,
     pub(crate) gaps: Gaps,
-    pub(crate) broker: Option<Arc<dyn Broker>>,
+    pub(crate) broker: Option<Arc<Broker>>,
     /// Publications reach this node: there is no broker, or it was connected for the first time.
     pub(crate) connected: CancellationToken,
     backend: Option<Arc<dyn Backend>>,
@@ -77,7 +77,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<dyn Broker>>) -> Self {
+    pub(crate) fn new(shards: usize, matching: Matching, broker: Option<Arc<Broker>>) -> Self {
         let connected = CancellationToken::new();
         if broker.is_none() {
             connected.cancel();

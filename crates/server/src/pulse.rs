@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use ht_broker::Dispatch;
+use ht_broker::Sequencer;
 
 /// Tells whether the shards make progress.
 #[derive(Clone)]
-pub struct Pulse(Arc<dyn Dispatch>);
+pub struct Pulse(Arc<dyn Sequencer>);
 
 impl Pulse {
-    pub(crate) fn new(dispatcher: Arc<dyn Dispatch>) -> Self {
-        Self(dispatcher)
+    pub(crate) fn new(sequencer: Arc<dyn Sequencer>) -> Self {
+        Self(sequencer)
     }
 
     /// Ready when every shard that has not ended has taken what was in its inbox before.

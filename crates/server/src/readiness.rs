@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ht_broker::{Dispatch, Health, PublishError};
+use ht_broker::{AppendError, Health, Sequencer};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -184,7 +184,7 @@ impl Delivery {
 /// Sends the probes.
 pub(crate) struct Prober {
     node: Arc<Node>,
-    dispatcher: Arc<dyn Dispatch>,
+    sequencer: Arc<dyn Sequencer>,
     config: ReadinessConfig,
 }
 
@@ -210,7 +210,7 @@ impl Prober {
     /// ready.
     pub(crate) fn new(
         node: &Arc<Node>,
-        dispatcher: &Arc<dyn Dispatch>,
+        sequencer: &Arc<dyn Sequencer>,
         config: ReadinessConfig,
     ) -> Option<Self> {
         if config.probe_interval.is_zero() {
@@ -220,7 +220,7 @@ impl Prober {
         node.delivery.note(Some(reason));
         Some(Self {
             node: Arc::clone(node),
-            dispatcher: Arc::clone(dispatcher),
+            sequencer: Arc::clone(sequencer),
             config,
         })
     }
@@ -292,12 +292,12 @@ impl Prober {
         }
     }
 
-    async fn send(&self) -> Result<Duration, PublishError> {
+    async fn send(&self) -> Result<Duration, AppendError> {
         if let Some(broker) = &self.node.broker {
             return broker.probe().await;
         }
         let sent = Instant::now();
-        self.dispatcher.probe().await.0.await;
+        self.sequencer.probe().await.0.await;
         Ok(sent.elapsed())
     }
 

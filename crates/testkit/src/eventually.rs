@@ -1,7 +1,6 @@
 //! Waiting for a condition instead of sleeping for a while.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Time between two looks at the condition.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,11 +1,7 @@
 //! A publisher as backends have it: it knows the exchange's name and declares nothing.
 
-use lapin::BasicProperties;
-use lapin::Channel;
-use lapin::Connection;
-use lapin::ConnectionProperties;
-use lapin::options::BasicPublishOptions;
-use lapin::options::ConfirmSelectOptions;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 
 /// One connection with publisher confirms.
 #[derive(Debug)]

@@ -7,10 +7,8 @@
 //! `HT_RABBITMQ_SCRIPT` names another script with the same commands, to run all tests against
 //! another version of RabbitMQ, such as one in a container.
 
-use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use uuid::Uuid;
 

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use lapin::uri::AMQPScheme;
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 
 /// Seconds between heartbeats where the url names none. A peer that is silent for twice as long
 /// is dead.

@@ -1,11 +1,13 @@
 //! Why the broker cannot be used, in words for the operator.
 
-use std::fmt;
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
-use lapin::Error;
-use lapin::ErrorKind;
+use lapin::{Error, ErrorKind};
+
+use crate::line::line;
+use crate::log::{TailError, Trouble};
+use crate::missed::MissedReason;
 
 /// AMQP reply codes that say something of their own (AMQP 0-9-1, 1.2).
 const CONNECTION_FORCED: u16 = 320;
@@ -13,9 +15,6 @@ const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
-
-/// Longest text of the broker that is repeated, in characters.
-const TEXT_MAX: usize = 300;
 
 /// Whose fault it is and what happened. Texts are one line and hold no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +51,22 @@ pub(super) enum Cause {
     Lost(String),
     /// Something else; the text says what.
     Other(String),
+}
+
+impl From<Cause> for TailError {
+    fn from(cause: Cause) -> Self {
+        // What a lost connection means for what is published until the next one.
+        let reason = if cause == Cause::Cancelled {
+            MissedReason::QueueDeleted
+        } else {
+            MissedReason::Reconnect
+        };
+        Self::Lost(Trouble {
+            cause: cause.to_string(),
+            advice: cause.advice(),
+            reason,
+        })
+    }
 }
 
 impl Cause {
@@ -180,15 +195,6 @@ impl fmt::Display for Cause {
     }
 }
 
-/// One line of bounded length, without control characters: parts of it come from the broker.
-pub(super) fn line(text: impl fmt::Display) -> String {
-    text.to_string()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(TEXT_MAX)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,6 +238,6 @@ mod tests {
     #[test]
     fn texts_are_one_bounded_line() {
         assert_eq!(line("a\r\nb\u{1b}[31m"), "a  b [31m");
-        assert_eq!(line("x".repeat(10_000)).len(), TEXT_MAX);
+        assert_eq!(line("x".repeat(10_000)).len(), 300);
     }
 }

@@ -3,26 +3,21 @@
 use std::time::Duration;
 
 use lapin::BasicProperties;
-use lapin::options::BasicGetOptions;
-use lapin::options::BasicPublishOptions;
-use lapin::options::ConfirmSelectOptions;
-use lapin::options::ExchangeDeleteOptions;
-use lapin::options::QueueDeleteOptions;
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeleteOptions,
+    QueueDeleteOptions,
+};
 use lapin::types::ShortString;
 use uuid::Uuid;
 
 use crate::config::RabbitMqConfig;
-use crate::rabbitmq::ConfigError;
-use crate::rabbitmq::address;
 use crate::rabbitmq::address::Endpoint;
 use crate::rabbitmq::cause::Cause;
-use crate::rabbitmq::exchange_name;
-use crate::rabbitmq::wire;
-use crate::rabbitmq::wire::Exchange;
-use crate::rabbitmq::wire::Wire;
+use crate::rabbitmq::wire::{Exchange, Wire};
+use crate::rabbitmq::{ConfigError, address, exchange_name, wire};
 
-/// How long leaving may take.
-const LEAVE: Duration = Duration::from_millis(500);
+/// How long closing the connection may take.
+const CLOSE: Duration = Duration::from_millis(500);
 
 /// What the broker allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +82,7 @@ pub async fn probe(config: &RabbitMqConfig) -> Result<ProbeReport, ProbeError> {
     let queue = ShortString::from(format!("hightemplar_check_{}", Uuid::new_v4()));
     let round_trip = round_trip(&wire, &exchange, &queue).await;
     take_away(&wire, &queue, (!exchange_existed).then_some(&exchange)).await;
-    wire.close(LEAVE).await;
+    wire.close(CLOSE).await;
     round_trip.map_err(|(step, cause)| failed(step)(cause))?;
     let notes = match found {
         Exchange::AsDeclared => Vec::new(),

@@ -1,27 +1,17 @@
 //! One connection to the broker, and what is declared on it.
 
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use lapin::Channel;
-use lapin::Connection;
-use lapin::ConnectionProperties;
-use lapin::Error;
-use lapin::ExchangeKind;
-use lapin::options::ExchangeDeclareOptions;
-use lapin::options::QueueBindOptions;
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::tcp::AsyncTcpStream;
-use lapin::types::FieldTable;
-use lapin::types::ShortString;
+use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPUri;
+use lapin::{Channel, Connection, ConnectionProperties, Error, ExchangeKind};
 
 use crate::rabbitmq::cause::Cause;
 use crate::rabbitmq::sockets;
-use crate::rabbitmq::sockets::Cutter;
-use crate::rabbitmq::sockets::Lifeline;
+use crate::rabbitmq::sockets::{Cutter, Lifeline};
 
 /// The routing key that triggers are published with, taken literally.
 pub(super) const ROUTING_KEY: &str = "*";
@@ -32,10 +22,10 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for one request to the broker, such as a declaration.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// AMQP reply code of a connection or channel that is closed in peace.
+/// AMQP reply code of a connection or channel that is closed gracefully.
 const REPLY_SUCCESS: u16 = 200;
 
-/// An open connection. Dropping it cuts the socket; [`Wire::close`] takes leave first.
+/// An open connection. Dropping it cuts the socket; [`Wire::close`] closes it gracefully.
 pub(super) struct Wire {
     connection: Connection,
     socket: Cutter,
@@ -76,7 +66,7 @@ impl Wire {
         self.connection.status().connected()
     }
 
-    /// Whether the broker told that it reads nothing from publishers now.
+    /// Whether the broker reported that it reads nothing from publishers now.
     pub(super) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
@@ -86,7 +76,7 @@ impl Wire {
         self.socket.0.cut();
     }
 
-    /// Takes leave of the broker, within `limit`, then cuts the socket.
+    /// Closes the connection gracefully, within `limit`, then cuts the socket.
     pub(super) async fn close(&self, limit: Duration) {
         if self.is_open() {
             let closing = self.connection.close(REPLY_SUCCESS, "OK".into());

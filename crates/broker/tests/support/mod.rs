@@ -1,4 +1,4 @@
-//! A dispatcher that only records, and an adapter running against a virtual host.
+//! A sequencer that only records, and a broker at work with it.
 
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
@@ -11,8 +11,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_broker::encoding::Message;
-use ht_broker::rabbitmq::{Parse, Parsing, RabbitMq};
-use ht_broker::{Broker, Dispatch, Health, Missed, MissedReason, Place, Taken};
+use ht_broker::log::Log;
+use ht_broker::order::Order;
+use ht_broker::rabbitmq::RabbitMq;
+use ht_broker::{Broker, Health, Missed, MissedReason, Parse, Parsing, Placed, Sequencer, Taken};
+use ht_proto::entry::{Body, Entry, Epoch};
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::eventually;
 use tokio::sync::Semaphore;
@@ -25,20 +28,22 @@ pub(crate) const EXCHANGE: &str = "hightemplar";
 /// Longer than anything here takes, even on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// Records the `data` of each trigger in order; positions count from 1.
+/// Records the `data` of each trigger in order.
 pub(crate) struct Recorder {
+    order: Mutex<Order>,
     seen: Mutex<Vec<String>>,
     /// For each probe, how many triggers came before it.
     probes: Mutex<Vec<usize>>,
     /// Gaps, and how many triggers came before each.
     missed: Mutex<Vec<(MissedReason, usize)>>,
-    /// Closed gates keep `dispatch` waiting, as full inboxes do.
+    /// Closed gates keep `place` waiting, as full inboxes do.
     gate: Semaphore,
 }
 
 impl Recorder {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
+            order: Mutex::new(Order::new(Epoch::from_random(0), 0)),
             seen: Mutex::default(),
             probes: Mutex::default(),
             missed: Mutex::default(),
@@ -46,7 +51,7 @@ impl Recorder {
         })
     }
 
-    /// Makes `dispatch` wait until the returned guard is dropped.
+    /// Makes `place` wait until the returned guard is dropped.
     pub(crate) async fn hold(&self) -> tokio::sync::SemaphorePermit<'_> {
         self.gate.acquire().await.unwrap()
     }
@@ -81,21 +86,22 @@ impl Recorder {
     }
 }
 
-impl Dispatch for Recorder {
-    fn dispatch(&self, triggers: Vec<Trigger>) -> BoxFuture<'_, Vec<Place>> {
+impl Sequencer for Recorder {
+    fn epoch(&self) -> Epoch {
+        self.order.lock().unwrap().epoch()
+    }
+
+    fn place(&self, batch: Vec<Entry>) -> BoxFuture<'_, Vec<Placed>> {
         async move {
             let _open = self.gate.acquire().await.unwrap();
+            let mut order = self.order.lock().unwrap();
             let mut seen = self.seen.lock().unwrap();
-            triggers
-                .into_iter()
-                .map(|trigger| {
-                    seen.push(String::from_utf8(trigger.data.to_vec()).unwrap());
-                    Place {
-                        position: seen.len() as u64,
-                        duplicate: false,
-                    }
-                })
-                .collect()
+            let mut place = |entry: Entry| {
+                let Body::Publication(trigger) = entry.body;
+                seen.push(String::from_utf8(trigger.data.to_vec()).unwrap());
+                order.place(entry.position, trigger.id)
+            };
+            batch.into_iter().map(&mut place).collect()
         }
         .boxed()
     }
@@ -125,11 +131,11 @@ pub(crate) fn parse() -> Parse {
     Arc::new(move |message: Message| {
         let text = message.body;
         let parsed = Trigger::parse(&text, &limits).map_err(|error| error.to_string());
-        // Some are read aside, as long ones are by a gateway.
+        // Some are offloaded, as long ones are by a gateway.
         if text.len().is_multiple_of(2) {
             Parsing::Done(parsed)
         } else {
-            Parsing::Aside(async { parsed }.boxed())
+            Parsing::Offloaded(async { parsed }.boxed())
         }
     })
 }
@@ -167,17 +173,17 @@ pub(crate) fn threads(name: &str) -> usize {
         .count()
 }
 
-/// An adapter at work.
+/// A broker at work.
 pub(crate) struct Node {
-    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) broker: Arc<Broker>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: JoinHandle<()>,
 }
 
 impl Node {
-    /// Starts the adapter without waiting for the broker.
-    pub(crate) fn start(broker: Arc<dyn Broker>) -> Self {
+    /// Starts a broker for this log without waiting until it is connected.
+    pub(crate) fn start(log: Arc<dyn Log>, publish_timeout: Duration) -> Self {
         // Shown where a test fails. One that reads the log has set its own before.
         let _ = tracing_subscriber::fmt()
             .with_env_filter("info,lapin=off")
@@ -185,8 +191,9 @@ impl Node {
             .try_init();
         let recorder = Recorder::new();
         let shutdown = CancellationToken::new();
-        let dispatch: Arc<dyn Dispatch> = Arc::clone(&recorder) as Arc<dyn Dispatch>;
-        let task = tokio::spawn(Arc::clone(&broker).run(dispatch, shutdown.clone()));
+        let broker = Arc::new(Broker::new(log, parse(), publish_timeout));
+        let sequencer = Arc::clone(&recorder) as Arc<dyn Sequencer>;
+        let task = tokio::spawn(Arc::clone(&broker).run(sequencer, shutdown.clone()));
         Self {
             broker,
             recorder,
@@ -196,7 +203,8 @@ impl Node {
     }
 
     pub(crate) fn rabbitmq(config: RabbitMqConfig) -> Self {
-        Self::start(Arc::new(RabbitMq::new(config, parse()).unwrap()))
+        let log = RabbitMq::new(&config).unwrap();
+        Self::start(Arc::new(log), config.publish_timeout)
     }
 
     /// Starts it and waits until it consumes.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ht_core::index::Matching;
-use ht_proto::room::{Room, RoomLimits};
+use ht_proto::room::RoomLimits;
+use ht_proto::trigger::Trigger;
+use ht_testkit::sequencer;
 use tokio::time::Instant;
 
 use super::*;
@@ -21,14 +23,14 @@ fn room(name: &str) -> Room {
 }
 
 /// A trigger for rooms, whose data is as long as this.
-fn trigger(rooms: &[&str], length: usize) -> Trigger {
+fn trigger(rooms: &[&str], length: usize) -> Entry {
     let data = format!("\"{}\"", "x".repeat(length));
-    Trigger {
+    Entry::publication(Trigger {
         text: Bytes::new(),
         rooms: rooms.iter().map(|name| room(name)).collect(),
         data: data.into(),
         id: None,
-    }
+    })
 }
 
 /// Two shards of which nobody takes anything, the first with the room `a`, the second with `b`,
@@ -132,10 +134,10 @@ async fn a_publisher_that_waits_for_one_shard_does_not_keep_others_from_another(
     let mut waiting = pin!(dispatcher.place(vec![trigger(&["all"], 10)]));
     assert!(waiting.as_mut().now_or_never().is_none());
     let other = dispatcher.place(vec![trigger(&["b"], 10)]).now_or_never();
-    assert_eq!(other.unwrap()[0].position, 3);
+    assert_eq!(other.unwrap()[0].position.get(), 3);
     // A position is given only when nothing is waited for any more.
     assert_eq!(taken(&mut shards[0]), [1, 2]);
-    assert_eq!(waiting.await[0].position, 4);
+    assert_eq!(waiting.await[0].position.get(), 4);
     assert_eq!(taken(&mut shards[0]), [4]);
     assert_eq!(taken(&mut shards[1]), [3, 4]);
 }
@@ -151,7 +153,7 @@ async fn a_publisher_that_is_cancelled_leaves_no_trace() {
     assert_eq!(taken(&mut shards[1]), [0u64; 0]);
     assert_eq!(taken(&mut shards[0]), [1, 2]);
     let places = dispatcher.place(vec![trigger(&["all"], 10)]).await;
-    assert_eq!(places[0].position, 3);
+    assert_eq!(places[0].position.get(), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,22 +197,11 @@ async fn a_probe_waits_for_nobody_and_tells_which_shards_took_it() {
     probe.await;
 }
 
-#[test]
-fn a_repeated_id_keeps_its_first_position_within_the_window() {
-    let mut order = Order {
-        position: 0,
-        seen: Seen::new(2),
-    };
-    let mut place = |id: Option<&str>| {
-        let place = order.place(id.map(Into::into));
-        (place.position, place.duplicate)
-    };
-    assert_eq!(place(Some("a")), (1, false));
-    assert_eq!(place(None), (2, false));
-    assert_eq!(place(None), (3, false));
-    assert_eq!(place(Some("a")), (1, true));
-    assert_eq!(place(Some("b")), (4, false));
-    assert_eq!(place(Some("c")), (5, false));
-    assert_eq!(place(Some("a")), (6, false));
-    assert_eq!(place(Some("c")), (5, true));
+#[tokio::test]
+async fn it_keeps_the_contract_of_a_sequencer() {
+    sequencer::keeps_the_contract(async |ids_max| {
+        let node = Arc::new(Node::new(1, Matching::default(), None));
+        Dispatcher::new(Vec::new(), ids_max, node)
+    })
+    .await;
 }

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use ht_broker::{Place, PublishError};
-use ht_proto::trigger;
-use ht_proto::trigger::{Problem, Trigger, TriggerError};
+use ht_broker::{AppendError, Placed};
+use ht_proto::entry::Entry;
+use ht_proto::trigger::{self, Problem, Trigger, TriggerError};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
@@ -114,14 +114,17 @@ fn is_deserted(internal: &Internal) -> bool {
     internal.node.deserted.load(Ordering::SeqCst)
 }
 
-async fn publish(internal: &Internal, triggers: Vec<Trigger>) -> Result<Vec<Place>, PublishError> {
+async fn publish(internal: &Internal, triggers: Vec<Trigger>) -> Result<Vec<Placed>, AppendError> {
     if triggers.is_empty() {
         return Ok(Vec::new());
     }
     match &internal.node.broker {
         // Every node hears it from the broker, this one included.
         Some(broker) => broker.publish(triggers).await,
-        None => Ok(internal.dispatcher.dispatch(triggers).await),
+        None => {
+            let batch = triggers.into_iter().map(Entry::publication).collect();
+            Ok(internal.sequencer.place(batch).await)
+        }
     }
 }
 
@@ -303,11 +306,11 @@ fn evicted(internal: &Internal) -> Response<Body> {
 }
 
 /// A place as JSON text: written at every trigger, so without a tree in between.
-fn place(place: &Place) -> String {
-    let Place {
+fn place(placed: &Placed) -> String {
+    let Placed {
         position,
         duplicate,
-    } = place;
+    } = placed;
     if *duplicate {
         format!(r#"{{"position":{position},"duplicate":true}}"#)
     } else {
@@ -336,8 +339,8 @@ fn refused(error: &TriggerError) -> Response<Body> {
     respond::json(status, &body)
 }
 
-fn unpublished(cause: &PublishError) -> Response<Body> {
-    let status = if matches!(cause, PublishError::Unconfirmed { .. }) {
+fn unpublished(cause: &AppendError) -> Response<Body> {
+    let status = if matches!(cause, AppendError::Unconfirmed { .. }) {
         StatusCode::GATEWAY_TIMEOUT
     } else {
         StatusCode::SERVICE_UNAVAILABLE

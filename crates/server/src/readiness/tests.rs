@@ -23,7 +23,7 @@ fn node(shards: usize) -> (Arc<Node>, Prober, Vec<Receiver>) {
         })
         .unzip();
     let senders = node.inboxes.get_or_init(|| senders).clone();
-    let dispatcher: Arc<dyn Dispatch> = Arc::new(Dispatcher::new(senders, 0, Arc::clone(&node)));
+    let dispatcher: Arc<dyn Sequencer> = Arc::new(Dispatcher::new(senders, 0, Arc::clone(&node)));
     let config = ReadinessConfig {
         probe_interval: Duration::from_secs(1),
         probe_timeout: Duration::from_millis(100),
@@ -115,7 +115,8 @@ async fn publications_in_a_full_inbox_do_not_keep_a_probe_from_its_turn() {
 #[tokio::test]
 async fn without_an_interval_nothing_is_probed() {
     let node = Arc::new(Node::new(1, Matching::default(), None));
-    let dispatcher: Arc<dyn Dispatch> = Arc::new(Dispatcher::new(Vec::new(), 0, Arc::clone(&node)));
+    let dispatcher: Arc<dyn Sequencer> =
+        Arc::new(Dispatcher::new(Vec::new(), 0, Arc::clone(&node)));
     let config = ReadinessConfig {
         probe_interval: Duration::ZERO,
         ..ReadinessConfig::default()

@@ -5,11 +5,8 @@ use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::BINDING_CHECK;
-use crate::config::RabbitMqConfig;
-use crate::rabbitmq::ConfigError;
-use crate::rabbitmq::ProbeError;
-use crate::rabbitmq::probe;
+use crate::config::{BINDING_CHECK, RabbitMqConfig};
+use crate::rabbitmq::{ConfigError, ProbeError, probe};
 
 use super::*;
 

@@ -3,8 +3,8 @@
 //! A broker that is short of memory stops reading from connections that publish. Were ours the
 //! one that consumes, its acknowledgements would be held up too, and with them every trigger.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -12,7 +12,6 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, poll};
-use ht_proto::trigger::Trigger;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
@@ -20,67 +19,68 @@ use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
+use crate::broker::PROBE;
+use crate::log::{AppendError, NewEntry};
+use crate::numbers::Serial;
 use crate::rabbitmq::cause::Cause;
-use crate::rabbitmq::echo::Probe;
-use crate::rabbitmq::sequence::{LineNumbers, Numbering, Position, Sequence};
-use crate::rabbitmq::waiters::{Ticket, Waiters};
-use crate::rabbitmq::wire::Wire;
-use crate::rabbitmq::{echo, wire};
-use crate::{Place, PublishError};
+use crate::rabbitmq::numbering::{self, Numbering};
+use crate::rabbitmq::wire::{self, Wire};
 
 /// Publishes that were given up before the broker confirmed them leave something behind in the
 /// connection; after so many it is made anew.
 const ABANDONED_MAX: usize = 1_000;
 
-/// Where this node's own triggers go out.
-pub(super) struct Outlet {
+/// The `type` of probes and heartbeats.
+pub(super) const PROBE_TYPE: &str = "high-templar.probe";
+
+/// Where this node's own messages are published.
+pub(super) struct Publisher {
     uri: AMQPUri,
     exchange: ShortString,
-    timeout: Duration,
     numbering: Arc<Numbering>,
-    /// The last position that was used.
-    used: std::sync::Mutex<Position>,
     /// The connection, made when it is first needed. Its lock is also the turn: who holds it puts
-    /// a whole call's triggers in line, and it is handed on in the order of calls.
+    /// a whole call's messages in line, and it is handed on in the order of calls.
     line: Mutex<Option<Arc<Line>>>,
+    /// The connection's messages did not come back: the next call makes it anew.
+    doubted: AtomicBool,
 }
 
 /// One connection with publisher confirms.
 struct Line {
     wire: Wire,
     channel: Channel,
-    numbers: LineNumbers,
+    numbers: std::sync::Mutex<crate::numbers::Line>,
     stale: AtomicBool,
     abandoned: AtomicUsize,
 }
 
 type Confirms<'a> = FuturesUnordered<BoxFuture<'a, Result<(), Cause>>>;
 
-impl Outlet {
-    pub(super) fn new(
-        uri: AMQPUri,
-        exchange: ShortString,
-        timeout: Duration,
-        numbering: Arc<Numbering>,
-    ) -> Self {
+impl Publisher {
+    pub(super) fn new(uri: AMQPUri, exchange: ShortString, numbering: Arc<Numbering>) -> Self {
         Self {
             uri,
             exchange,
-            timeout,
             numbering,
-            used: std::sync::Mutex::default(),
             line: Mutex::new(None),
+            doubted: AtomicBool::new(false),
         }
     }
 
-    /// Publishes the triggers in order and waits until each came back and has its place.
+    /// The next call makes the connection anew.
+    pub(super) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// Publishes the entries to every node, in order. Ready when the broker has confirmed all of
+    /// them.
     pub(super) async fn publish(
         &self,
-        triggers: &[Trigger],
-        waiters: &Waiters,
-    ) -> Result<Vec<Place>, PublishError> {
+        entries: &[NewEntry],
+        within: Duration,
+    ) -> Result<(), AppendError> {
         let started = Instant::now();
-        let deadline = started + self.timeout;
+        let deadline = started + within;
         let mut turn = timeout_at(deadline, self.line.lock())
             .await
             .map_err(|_| unavailable("earlier publishes take too long"))?;
@@ -88,28 +88,30 @@ impl Outlet {
             Ok(line) => line.map_err(unavailable)?,
             Err(_elapsed) => return Err(unavailable("it does not answer")),
         };
-        let mut call = Call::new(&line);
-        let all_sent = self
-            .send_all(&mut call, triggers, waiters, deadline)
-            .await?;
+        let mut call = Call::new(&line, entries.len());
+        let all_sent = self.send_all(&mut call, entries).await?;
         drop(turn);
-        if all_sent && let Some(places) = call.outcome(deadline).await {
-            return Ok(places);
+        if all_sent && timeout_at(deadline, all(&mut call.confirms)).await == Ok(Ok(())) {
+            call.unconfirmed = 0;
+            return Ok(());
         }
         line.stale.store(true, Ordering::Relaxed);
-        Err(PublishError::Unconfirmed {
+        Err(AppendError::Unconfirmed {
             seconds: started.elapsed().as_secs_f64().ceil() as u64,
         })
     }
 
-    /// Publishes a probe, in its turn; ready when the broker has taken it.
-    pub(super) async fn probe(&self, probe: &Probe) -> Result<(), PublishError> {
+    /// Publishes a probe to `queue`, in its turn; ready when the broker has taken it.
+    pub(super) async fn probe(
+        &self,
+        queue: ShortString,
+        entry: &NewEntry,
+    ) -> Result<(), AppendError> {
         let mut turn = self.line.lock().await;
         let line = self.line(&mut turn).await.map_err(unavailable)?;
         let unconfirmed = Unconfirmed(Some(&line));
-        let properties = message(&probe.id).with_type(echo::TYPE.into());
-        let (key, text) = (probe.queue.clone(), Bytes::from_static(echo::TEXT));
-        let mut sending = Box::pin(self.send(&line.channel, key, text, properties));
+        let properties = message(&entry.key).with_type(PROBE_TYPE.into());
+        let mut sending = Box::pin(self.send(&line.channel, queue, entry.body.clone(), properties));
         // As with triggers, the first poll puts it in line.
         let sent = poll!(&mut sending);
         drop(turn);
@@ -121,68 +123,47 @@ impl Outlet {
         Ok(())
     }
 
-    /// Publishes a heartbeat: a numbered message for every node, with no room. Returns its position
+    /// Publishes a heartbeat: a numbered message for every node, with no room. Returns its serial
     /// when the broker has routed it to at least one queue.
-    pub(super) async fn heartbeat(&self) -> Result<Position, Cause> {
+    pub(super) async fn heartbeat(&self) -> Result<Serial, Cause> {
         let mut turn = self.line.lock().await;
         let line = self.line(&mut turn).await?;
         let unconfirmed = Unconfirmed(Some(&line));
         let sequence = self.numbering.next(&line.numbers);
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
-            .with_type(echo::TYPE.into())
-            .with_headers(sequence.headers());
-        let (key, text) = (wire::ROUTING_KEY.into(), Bytes::from_static(echo::TEXT));
+            .with_type(PROBE_TYPE.into())
+            .with_headers(numbering::headers(&sequence));
+        let (key, text) = (wire::ROUTING_KEY.into(), Bytes::from_static(PROBE));
         let mut sending = Box::pin(self.send(&line.channel, key, text, properties));
         let sent = poll!(&mut sending);
-        self.used(&line, &sequence);
+        self.numbering.used(&line.numbers);
         drop(turn);
         match sent {
             Poll::Ready(sent) => sent?,
             Poll::Pending => sending.await?,
         }
         unconfirmed.settle();
-        Ok(sequence.position)
+        Ok(sequence.serial)
     }
 
-    /// The last position that was used: what is published from now on is behind it.
-    pub(super) fn last_used(&self) -> Position {
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A numbered message was put in line.
-    fn used(&self, line: &Line, sequence: &Sequence) {
-        line.numbers.used();
-        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = sequence.position;
-    }
-
-    /// Puts the triggers in line, in order. False where it came no further than to some of them.
+    /// Puts the entries in line, in order. False where it came no further than to some of them.
     async fn send_all<'a>(
         &'a self,
         call: &mut Call<'a>,
-        triggers: &[Trigger],
-        waiters: &'a Waiters,
-        deadline: Instant,
-    ) -> Result<bool, PublishError> {
-        for trigger in triggers {
-            let room = timeout_at(deadline, waiters.ticket(trigger.text.len())).await;
-            let ticket = match room {
-                Ok(ticket) => ticket,
-                Err(_elapsed) if call.tickets.is_empty() => {
-                    return Err(unavailable("too much is being published"));
-                }
-                Err(_elapsed) => return Ok(false),
-            };
-            let (key, text) = (wire::ROUTING_KEY.into(), trigger.text.clone());
+        entries: &[NewEntry],
+    ) -> Result<bool, AppendError> {
+        for (index, entry) in entries.iter().enumerate() {
+            let (key, text) = (wire::ROUTING_KEY.into(), entry.body.clone());
             let sequence = self.numbering.next(&call.line.numbers);
-            let properties = message(&ticket.message_id().into()).with_headers(sequence.headers());
+            let properties = message(&entry.key).with_headers(numbering::headers(&sequence));
             let mut sending = Box::pin(self.send(&call.line.channel, key, text, properties));
             // The first poll puts it in line, which is what keeps the order. It fails where the
             // connection is known to be gone.
             let sent = poll!(&mut sending);
-            self.used(call.line, &sequence);
+            self.numbering.used(&call.line.numbers);
             match sent {
-                Poll::Ready(Err(cause)) if call.tickets.is_empty() => {
+                Poll::Ready(Err(cause)) if index == 0 => {
                     call.line.stale.store(true, Ordering::Relaxed);
                     return Err(unavailable(cause));
                 }
@@ -190,12 +171,11 @@ impl Outlet {
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => call.confirms.push(sending),
             }
-            call.tickets.push(ticket);
         }
         Ok(true)
     }
 
-    /// Takes leave of the broker.
+    /// Closes the connection gracefully.
     pub(super) async fn close(&self, limit: Duration) {
         let line = tokio::time::timeout(limit, self.line.lock()).await;
         if let Ok(Some(line)) = line.map(|mut line| line.take()) {
@@ -205,8 +185,9 @@ impl Outlet {
 
     /// The connection, made anew where there is none that works.
     async fn line(&self, current: &mut Option<Arc<Line>>) -> Result<Arc<Line>, Cause> {
+        let doubted = self.doubted.swap(false, Ordering::Relaxed);
         let line = match current {
-            Some(line) if line.is_good() => Arc::clone(line),
+            Some(line) if line.is_good() && !doubted => Arc::clone(line),
             _ => self.connect(current).await?,
         };
         if line.wire.is_blocked() {
@@ -223,7 +204,7 @@ impl Outlet {
         let line = Arc::new(Line {
             wire,
             channel,
-            numbers: self.numbering.open_line(),
+            numbers: std::sync::Mutex::new(self.numbering.open_line()),
             stale: AtomicBool::new(false),
             abandoned: AtomicUsize::new(0),
         });
@@ -282,54 +263,29 @@ impl Drop for Unconfirmed<'_> {
     }
 }
 
-/// The triggers of one call that are in line or under way.
+/// The entries of one call that are in line or under way.
 struct Call<'a> {
     line: &'a Line,
-    tickets: Vec<Ticket<'a>>,
     confirms: Confirms<'a>,
-    settled: bool,
+    unconfirmed: usize,
 }
 
 impl<'a> Call<'a> {
-    fn new(line: &'a Line) -> Self {
+    fn new(line: &'a Line, entries: usize) -> Self {
         Self {
             line,
-            tickets: Vec::new(),
             confirms: Confirms::new(),
-            settled: false,
+            unconfirmed: entries,
         }
-    }
-
-    /// All places, or none as soon as one will not come or the broker refused a trigger.
-    async fn outcome(&mut self, deadline: Instant) -> Option<Vec<Place>> {
-        let mut places = Vec::with_capacity(self.tickets.len());
-        let mut confirmed = false;
-        for ticket in &mut self.tickets {
-            let place = loop {
-                tokio::select! {
-                    place = ticket.place() => break place?,
-                    all = all(&mut self.confirms), if !confirmed => {
-                        all.ok()?;
-                        confirmed = true;
-                    }
-                    () = tokio::time::sleep_until(deadline) => return None,
-                }
-            };
-            places.push(place);
-        }
-        // What came back was published, whatever becomes of the confirms.
-        self.settled = timeout_at(deadline, all(&mut self.confirms)).await == Ok(Ok(()));
-        Some(places)
     }
 }
 
 /// Counts what is left unconfirmed, also when the caller went away.
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        if !self.settled {
-            let left = self.tickets.len();
-            self.line.abandoned.fetch_add(left, Ordering::Relaxed);
-        }
+        self.line
+            .abandoned
+            .fetch_add(self.unconfirmed, Ordering::Relaxed);
     }
 }
 
@@ -340,12 +296,12 @@ async fn all(confirms: &mut Confirms<'_>) -> Result<(), Cause> {
     Ok(())
 }
 
-fn message(id: &ShortString) -> BasicProperties {
+fn message(key: &str) -> BasicProperties {
     BasicProperties::default()
         .with_content_type("application/json".into())
-        .with_message_id(id.clone())
+        .with_message_id(key.into())
 }
 
-fn unavailable(why: impl std::fmt::Display) -> PublishError {
-    PublishError::Unavailable(why.to_string())
+fn unavailable(why: impl std::fmt::Display) -> AppendError {
+    AppendError::Unavailable(why.to_string())
 }

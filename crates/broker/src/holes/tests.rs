@@ -6,18 +6,18 @@ use super::*;
 
 const NOW: Duration = Duration::ZERO;
 
-fn at(line: u32, number: u64) -> Position {
-    Position { line, number }
+fn at(line: u32, number: u64) -> Serial {
+    Serial { line, number }
 }
 
 fn node(id: u128) -> Uuid {
     Uuid::from_u128(id)
 }
 
-fn sequence(id: u128, position: Position, after: Option<Position>) -> Sequence {
+fn sequence(id: u128, serial: Serial, after: Option<Serial>) -> Sequence {
     Sequence {
         node: node(id),
-        position,
+        serial,
         after,
     }
 }
@@ -28,7 +28,7 @@ fn note(holes: &mut Holes, line: u32, number: u64) -> bool {
 }
 
 /// Notes the first message of a line of the publisher 1.
-fn begin(holes: &mut Holes, line: u32, after: Position) -> bool {
+fn begin(holes: &mut Holes, line: u32, after: Serial) -> bool {
     holes.note(&sequence(1, at(line, 1), Some(after)), NOW)
 }
 
@@ -91,18 +91,18 @@ fn publishers_are_apart() {
 }
 
 #[test]
-fn what_was_told_is_not_told_again_by_others() {
+fn what_was_reported_is_not_reported_again_for_others() {
     let mut holes = Holes::default();
     for number in [1, 2] {
         own(&mut holes, number);
         note(&mut holes, 1, number);
     }
     // The binding was gone: 3 of everybody was lost, and 4 of this node.
-    holes.told(at(1, 4));
+    holes.reported(at(1, 4));
     // Still from before, then the gap, then on.
     assert!(!note(&mut holes, 1, 3));
-    assert!(!note(&mut holes, 1, 5), "part of what was told");
-    assert!(!own(&mut holes, 5), "part of what was told");
+    assert!(!note(&mut holes, 1, 5), "part of what was reported");
+    assert!(!own(&mut holes, 5), "part of what was reported");
     assert!(!note(&mut holes, 1, 6));
     assert!(note(&mut holes, 1, 8), "a new one");
 }
@@ -112,7 +112,7 @@ fn behind_its_own_next_message_a_queue_is_past_the_gap() {
     let mut holes = Holes::default();
     own(&mut holes, 1);
     note(&mut holes, 1, 1);
-    holes.told(at(1, 1));
+    holes.reported(at(1, 1));
     own(&mut holes, 2);
     // Nothing of this publisher was lost.
     assert!(!note(&mut holes, 1, 2));
@@ -125,7 +125,7 @@ fn who_showed_a_gap_may_show_the_next() {
     own(&mut holes, 1);
     note(&mut holes, 1, 1);
     assert!(note(&mut holes, 1, 3));
-    holes.told_by(node(1), at(1, 1));
+    holes.reported_by(node(1), at(1, 1));
     assert!(note(&mut holes, 1, 5));
 }
 
@@ -133,7 +133,7 @@ fn who_showed_a_gap_may_show_the_next() {
 fn a_new_queue_begins_anew() {
     let mut holes = Holes::default();
     note(&mut holes, 1, 1);
-    holes.told(at(1, 1));
+    holes.reported(at(1, 1));
     holes.begin(node(0), at(1, 1), NOW);
     assert!(!note(&mut holes, 1, 9));
     assert!(note(&mut holes, 1, 11));
@@ -149,8 +149,8 @@ fn what_this_node_loses_before_anything_came_is_missing() {
     ] {
         let mut holes = Holes::default();
         holes.begin(node(0), last, NOW);
-        // Told as a gap until now, not beyond.
-        holes.told(last);
+        // Reported as a gap until now, not beyond.
+        holes.reported(last);
         let after = (first.number == 1).then_some(at(0, 0));
         assert_eq!(holes.note(&sequence(0, first, after), NOW), missing);
     }
@@ -209,37 +209,37 @@ struct Model {
     line: u32,
     number: u64,
     /// The last one that came back to it.
-    back: Position,
+    back: Serial,
     /// When its line began.
-    after: Position,
-    /// Those since the last one that arrived: position, whether it came back.
-    lost: Vec<(Position, bool)>,
-    last: Option<(Position, Option<Position>)>,
+    after: Serial,
+    /// Those since the last one that arrived: serial, whether it came back.
+    lost: Vec<(Serial, bool)>,
+    last: Option<(Serial, Option<Serial>)>,
 }
 
 impl Model {
     /// Publishes; the sequence, and whether this queue must notice that something is missing.
     fn publish(&mut self, arrives: bool, confirmed: bool) -> Option<(Sequence, bool)> {
         self.number += 1;
-        let position = at(self.line + 1, self.number);
+        let serial = at(self.line + 1, self.number);
         let after = (self.number == 1).then_some(self.back);
         if let Some(after) = after {
             self.after = after;
         }
         if confirmed {
-            self.back = position;
+            self.back = serial;
         }
         if !arrives {
-            self.lost.push((position, confirmed));
+            self.lost.push((serial, confirmed));
             return None;
         }
         // Lost messages of this line are owed; of older ones those that were confirmed to their
         // publisher, by themselves or by a later one, before this line began.
-        let owed = |(lost, _): &(Position, bool)| lost.line == position.line || *lost <= self.after;
+        let owed = |(lost, _): &(Serial, bool)| lost.line == serial.line || *lost <= self.after;
         let missing = self.last.is_some() && self.lost.iter().any(owed);
         self.lost.clear();
-        self.last = Some((position, after));
-        Some((sequence(0, position, after), missing))
+        self.last = Some((serial, after));
+        Some((sequence(0, serial, after), missing))
     }
 }
 
@@ -263,8 +263,8 @@ proptest! {
                     model.number = 0;
                 }
                 Step::Repeat => {
-                    if let Some((position, after)) = model.last {
-                        let sequence = Sequence { node: id, position, after };
+                    if let Some((serial, after)) = model.last {
+                        let sequence = Sequence { node: id, serial, after };
                         prop_assert!(!holes.note(&sequence, NOW));
                     }
                 }

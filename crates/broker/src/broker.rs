@@ -1,0 +1,206 @@
+//! A log at work: its records are read, parsed and placed, and what this node publishes is appended
+//! and read back.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use ht_proto::trigger::Trigger;
+use ht_telemetry::throttle::Throttle;
+use tokio::sync::watch;
+use tokio::task::unconstrained;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::counters::Counters;
+use crate::encoding::Message;
+use crate::line::line;
+use crate::log::{AppendError, Kind, Log, NewEntry};
+use crate::order::Placed;
+use crate::probes::Probes;
+use crate::sequencer::Sequencer;
+use crate::waiters::Waiters;
+use crate::{Counts, Health, follow};
+
+/// Bad messages are logged this often at most.
+const REJECTED_LOG: Duration = Duration::from_secs(10);
+
+/// A probe is waited for as long as its sender likes.
+const PROBE_WITHIN: Duration = Duration::from_secs(3_600);
+
+/// The message of a probe: a trigger for no room, to whoever does not know probes.
+pub(crate) const PROBE: &[u8] = br#"{"rooms": [], "data": null}"#;
+
+/// Reads one message as a trigger.
+pub type Parse = Arc<dyn Fn(Message) -> Parsing + Send + Sync>;
+
+/// What a message is: a trigger, or else the sentence that names what is wrong with it.
+pub enum Parsing {
+    /// It was read at once.
+    Done(Result<Trigger, String>),
+    /// It is long and read elsewhere; those behind it wait.
+    Offloaded(BoxFuture<'static, Result<Trigger, String>>),
+}
+
+/// The way for triggers to reach every node: a log, and what follows it.
+pub struct Broker {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) parse: Parse,
+    publish_timeout: Duration,
+    pub(crate) health: watch::Sender<Health>,
+    pub(crate) counters: Counters,
+    pub(crate) waiters: Waiters,
+    pub(crate) probes: Probes,
+    rejected: Mutex<Throttle>,
+}
+
+impl Broker {
+    /// A broker that is not connected yet: [`Broker::run`] does that. `parse` reads each message;
+    /// what it refuses is counted and dropped. `publish_timeout`: how long a published trigger may
+    /// take to be read back.
+    #[must_use]
+    pub fn new(log: Arc<dyn Log>, parse: Parse, publish_timeout: Duration) -> Self {
+        Self {
+            log,
+            parse,
+            publish_timeout,
+            health: watch::Sender::new(Health::NotReady("not connected yet".into())),
+            counters: Counters::default(),
+            waiters: Waiters::default(),
+            probes: Probes::default(),
+            rejected: Mutex::new(Throttle::new(REJECTED_LOG)),
+        }
+    }
+
+    /// The log's name in logs, metrics and `/ready`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.log.name()
+    }
+
+    /// Has what the log carries placed until `shutdown`, through every outage.
+    pub async fn run(self: Arc<Self>, sequencer: Arc<dyn Sequencer>, shutdown: CancellationToken) {
+        follow::run(&self, &*sequencer, &shutdown).await;
+    }
+
+    /// Publishes the triggers, in order, to every node, this one included. Ready when all of them
+    /// have their place in this node's order.
+    ///
+    /// # Errors
+    /// When they were not published, or it is not known whether they were.
+    pub async fn publish(&self, triggers: Vec<Trigger>) -> Result<Vec<Placed>, AppendError> {
+        // Without a tail nothing would be read back.
+        if let Health::NotReady(why) = self.health() {
+            return Err(AppendError::Unavailable(why));
+        }
+        if triggers.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.append(&triggers).await
+    }
+
+    async fn append(&self, triggers: &[Trigger]) -> Result<Vec<Placed>, AppendError> {
+        let started = Instant::now();
+        let deadline = started + self.publish_timeout;
+        let bytes = triggers.iter().map(|trigger| trigger.text.len()).sum();
+        // Unconstrained: a call that yields before it is queued would lose its turn to later ones.
+        let tickets = unconstrained(self.waiters.tickets(triggers.len(), bytes));
+        let tickets = timeout_at(deadline, tickets).await;
+        let mut tickets =
+            tickets.map_err(|_| AppendError::Unavailable("too much is being published".into()))?;
+        let texts = triggers.iter().map(|trigger| trigger.text.clone());
+        let entries = tickets.keys().zip(texts);
+        let entries = entries.map(|(key, body)| NewEntry {
+            kind: Kind::Trigger,
+            key,
+            body,
+        });
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut appending = self.log.append(entries.collect(), left);
+        let unconfirmed = || {
+            self.log.doubt();
+            AppendError::Unconfirmed {
+                seconds: started.elapsed().as_secs_f64().ceil() as u64,
+            }
+        };
+        let mut placed = Box::pin(tickets.placed());
+        tokio::select! {
+            biased;
+            all = &mut placed => {
+                let all = all.ok_or_else(unconfirmed)?;
+                // What was read back was published, whatever becomes of the confirms.
+                let _ = appending.await;
+                return Ok(all);
+            }
+            appended = &mut appending => appended.map(drop)?,
+        }
+        let all = timeout_at(deadline, placed).await;
+        all.ok().flatten().ok_or_else(unconfirmed)
+    }
+
+    /// Sends a probe the way triggers go: it is appended, read back and takes its turn at the
+    /// sequencer. Ready when every shard has taken it, with the time since it was sent; waits for a
+    /// broker that is away, and for a probe reply as long as it takes. No client and no other node
+    /// sees it, and nothing counts it as a message.
+    ///
+    /// # Errors
+    /// When it will not come back.
+    pub async fn probe(&self) -> Result<Duration, AppendError> {
+        let mut health = self.health.subscribe();
+        let open = health.wait_for(|health| *health == Health::Ready).await;
+        drop(open.map_err(|_| AppendError::Unavailable("it was let go".into()))?);
+        let sent = Instant::now();
+        let probe = self.probes.probe();
+        let entry = NewEntry {
+            kind: Kind::Probe,
+            key: probe.key.clone(),
+            body: Bytes::from_static(PROBE),
+        };
+        self.log.append(vec![entry], PROBE_WITHIN).await?;
+        let Some(taken) = probe.reply().await else {
+            let lost = "the connection was lost while a probe was under way";
+            return Err(AppendError::Unavailable(lost.into()));
+        };
+        taken.0.await;
+        Ok(sent.elapsed())
+    }
+
+    /// Whether triggers can be received right now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// Running totals for metrics.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counters.totals()
+    }
+
+    pub(crate) fn set_not_ready(&self, why: String) {
+        self.health.send_replace(Health::NotReady(why));
+    }
+
+    /// Counts a message that is not a trigger, and logs it once in a while.
+    pub(crate) fn reject(&self, reason: &str) {
+        self.counters.rejected();
+        let mut throttle = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(suppressed) = throttle.tell(std::time::Instant::now()) {
+            tracing::warn!(
+                broker = self.name(),
+                reason = line(reason),
+                suppressed,
+                "a message from the broker was dropped: it is not a trigger"
+            );
+        }
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker")
+            .field("log", &self.name())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,270 @@
+//! Following the log: connect, read, have the records placed, and after every loss begin anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ht_proto::entry::{Entry, Position};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::Health;
+use crate::backoff::Backoff;
+use crate::broker::{Broker, Parsing};
+use crate::log::{Batch, From, Kind, LinkChange, Record, Tail, TailError, Trouble};
+use crate::missed::{Missed, MissedReason};
+use crate::outage::{Notice, Outage};
+use crate::sequencer::Sequencer;
+
+/// Shortest wait before the next attempt, after a first failure.
+const BACKOFF_LEAST: Duration = Duration::from_millis(200);
+
+/// Longest wait before the next attempt.
+const BACKOFF_MOST: Duration = Duration::from_secs(5);
+
+/// A connection that lasted so long makes the next failure a first one again.
+const LASTED: Duration = Duration::from_secs(10);
+
+/// How long a connection that is not needed any more may take to be closed gracefully. A shutdown
+/// has this twice, after at most [`SHUTDOWN_PLACE`].
+const CLOSE: Duration = Duration::from_millis(500);
+
+/// How long the sequencer may take, from the moment of shutdown, for what it has in hand.
+const SHUTDOWN_PLACE: Duration = Duration::from_secs(1);
+
+/// Why following one tail ended.
+enum End {
+    /// As wished; what was in hand is done.
+    Shutdown,
+    /// Nothing more will come.
+    Lost(TailError),
+}
+
+/// Has what the log carries placed until `shutdown`.
+pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &CancellationToken) {
+    let mut backoff = Backoff::new(BACKOFF_LEAST, BACKOFF_MOST);
+    let mut outage = Outage::default();
+    let mut follower = Follower {
+        broker,
+        sequencer,
+        shutdown,
+        last: None,
+        missed: Some(Missed {
+            reason: MissedReason::Start,
+            cause: format!("the node was not connected to {}", broker.name()),
+        }),
+    };
+    loop {
+        let opened = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            opened = Arc::clone(&broker.log).tail(follower.from()) => opened,
+        };
+        let error = match opened {
+            Ok(tail) => {
+                broker.log.log_link(&connected(&mut outage));
+                let since = Instant::now();
+                let end = follower.follow(tail).await;
+                if since.elapsed() >= LASTED {
+                    backoff.reset();
+                }
+                match end {
+                    End::Shutdown => break,
+                    End::Lost(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        follower.lost(&error);
+        broker.counters.failed();
+        broker.set_not_ready(error.to_string());
+        if let TailError::Lost(trouble) = &error {
+            log_lost(broker, trouble, &mut outage);
+        }
+        let wait = backoff.wait(Uuid::new_v4().as_fields().0);
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    broker.set_not_ready("shutting down".into());
+    broker.log.close(CLOSE).await;
+}
+
+fn connected(outage: &mut Outage) -> LinkChange<'static> {
+    outage
+        .over(Instant::now())
+        .map_or(LinkChange::Connected, LinkChange::Reconnected)
+}
+
+fn log_lost(broker: &Broker, trouble: &Trouble, outage: &mut Outage) {
+    match outage.note(&trouble.cause, Instant::now()) {
+        Notice::Nothing => {}
+        Notice::Cause => broker.log.log_link(&LinkChange::Lost(trouble)),
+        Notice::Still { lasting, attempts } => broker.log.log_link(&LinkChange::StillLost {
+            trouble,
+            lasting,
+            attempts,
+        }),
+    }
+}
+
+/// Where the node is in the log.
+struct Follower<'a> {
+    broker: &'a Broker,
+    sequencer: &'a dyn Sequencer,
+    shutdown: &'a CancellationToken,
+    /// The last record that was placed, of a log that retains them.
+    last: Option<Position>,
+    /// What was appended until the next tail begins does not reach this node.
+    missed: Option<Missed>,
+}
+
+impl Follower<'_> {
+    /// Where the next tail begins.
+    fn from(&self) -> From {
+        match self.last {
+            Some(last) if self.broker.log.caps().retains => From::At(last),
+            _ => From::Head,
+        }
+    }
+
+    /// A tail was lost, or could not begin.
+    fn lost(&mut self, error: &TailError) {
+        let reason = match error {
+            // The next tail goes on where this one was.
+            TailError::Lost(_) if self.from() != From::Head => return,
+            TailError::Lost(trouble) => trouble.reason,
+            TailError::Trimmed(_) | TailError::NotRetained => MissedReason::Reconnect,
+        };
+        self.last = None;
+        // Why it was lost first is what the operator wants to know.
+        self.missed.get_or_insert_with(|| Missed {
+            reason,
+            cause: error.to_string(),
+        });
+    }
+
+    /// Reads a tail to its end. What was read before a loss is still placed.
+    async fn follow(&mut self, mut tail: Box<dyn Tail>) -> End {
+        if let Some(missed) = self.missed.take() {
+            self.sequencer.missed(missed);
+        }
+        self.broker.health.send_replace(Health::Ready);
+        let end = loop {
+            let batch = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => break End::Shutdown,
+                batch = tail.next() => batch,
+            };
+            match batch {
+                Ok(batch) => {
+                    let shutdown = self.shutdown;
+                    tokio::select! {
+                        biased;
+                        () = self.deliver(batch) => {}
+                        () = given_up(shutdown) => break End::Shutdown,
+                    }
+                }
+                Err(error) => {
+                    self.broker.set_not_ready(error.to_string());
+                    break End::Lost(error);
+                }
+            }
+        };
+        self.broker.waiters.lose_all();
+        self.broker.probes.lost();
+        tail.close(CLOSE).await;
+        end
+    }
+
+    /// Has a batch placed in its order, a probe in its turn among the triggers.
+    async fn deliver(&mut self, batch: Batch) {
+        for missed in batch.missed {
+            self.sequencer.missed(missed);
+        }
+        let mut placing = Placing::default();
+        for record in batch.records {
+            if self.is_repeated(&record) {
+                continue;
+            }
+            match record.kind {
+                Kind::Trigger => placing.add(record, self.broker).await,
+                Kind::Probe => {
+                    let key = record.key.unwrap_or_default();
+                    if self.broker.probes.is_awaited(&key) {
+                        std::mem::take(&mut placing).place(self).await;
+                        let taken = self.sequencer.probe().await;
+                        self.broker.probes.replied(&key, taken);
+                    }
+                }
+            }
+        }
+        placing.place(self).await;
+    }
+
+    /// Notes where a record stands. Returns whether it was read before: a tail begins with the
+    /// record that the last one ended with.
+    fn is_repeated(&mut self, record: &Record) -> bool {
+        let Some(position) = record.position else {
+            return false;
+        };
+        let repeated = self.last.is_some_and(|last| position <= last);
+        if !repeated {
+            self.last = Some(position);
+        }
+        repeated
+    }
+}
+
+/// What is placed together.
+#[derive(Default)]
+struct Placing {
+    entries: Vec<Entry>,
+    /// For each entry, the number of our own publisher that waits for it.
+    waiting: Vec<Option<u64>>,
+}
+
+impl Placing {
+    async fn add(&mut self, record: Record, broker: &Broker) {
+        broker.counters.received();
+        let own = record.key.and_then(|key| broker.waiters.number(&key));
+        let parsed = match (broker.parse)(record.message) {
+            Parsing::Done(parsed) => parsed,
+            Parsing::Offloaded(parsing) => parsing.await,
+        };
+        match parsed {
+            Ok(trigger) => {
+                self.entries.push(Entry {
+                    position: record.position,
+                    ..Entry::publication(trigger)
+                });
+                self.waiting.push(own);
+            }
+            Err(reason) => {
+                broker.reject(&reason);
+                if let Some(number) = own {
+                    broker.waiters.dropped(number);
+                }
+            }
+        }
+    }
+
+    /// Has them placed, and tells the publishers.
+    async fn place(self, follower: &Follower<'_>) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let places = follower.sequencer.place(self.entries).await;
+        for (placed, waiting) in places.into_iter().zip(self.waiting) {
+            if let Some(number) = waiting {
+                follower.broker.waiters.placed(number, placed);
+            }
+        }
+    }
+}
+
+async fn given_up(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(SHUTDOWN_PLACE).await;
+}

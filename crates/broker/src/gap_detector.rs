@@ -1,0 +1,148 @@
+//! Detects what a node's queue missed: the numbers of what the node publishes, and the holes in what
+//! it consumes. A state machine without clock, socket, lock or runtime.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::holes::Holes;
+use crate::missed::{Missed, MissedReason};
+use crate::numbers::{Line, Numbers, Sequence, Serial};
+
+/// Numbers what one node publishes, and looks for missing numbers in what it consumes.
+#[derive(Debug)]
+pub struct GapDetector {
+    numbers: Numbers,
+    holes: Holes,
+}
+
+impl GapDetector {
+    /// Nothing is published or consumed yet. `node` names this life of the node.
+    #[must_use]
+    pub fn new(node: Uuid) -> Self {
+        Self {
+            numbers: Numbers::new(node),
+            holes: Holes::default(),
+        }
+    }
+
+    /// A new queue is bound at the time `now`. What came before shows nothing about it, and is part
+    /// of the gap that is reported now.
+    pub fn queue_bound(&mut self, now: Duration) {
+        let last = self.numbers.last_used();
+        self.holes.begin(self.numbers.node(), last, now);
+        self.holes.reported(last);
+    }
+
+    /// The queue is bound again, and a gap is reported: what is published from now on arrives.
+    pub fn reported(&mut self) {
+        self.holes.reported(self.numbers.last_used());
+    }
+
+    /// A numbered message arrived. Returns the gap where messages before it are missing. `now` is
+    /// the time of any clock that never goes backwards.
+    pub fn arrived(&mut self, sequence: &Sequence, now: Duration) -> Option<Missed> {
+        let own = sequence.node == self.numbers.node();
+        let missing = self.holes.note(sequence, now);
+        if missing {
+            let last = self.numbers.last_used();
+            self.holes.reported_by(sequence.node, last);
+        }
+        if own {
+            self.numbers.came_back(sequence.serial);
+        }
+        missing.then(|| {
+            let (reason, whose) = if own {
+                // Only a queue that is not bound misses what its own node published.
+                (MissedReason::BindingLost, "of this node's own".to_owned())
+            } else {
+                let node = sequence.node;
+                (MissedReason::Skipped, format!("of the node {node}"))
+            };
+            let cause = format!("messages {whose} are missing in this node's queue");
+            Missed { reason, cause }
+        })
+    }
+
+    /// A new publishing connection.
+    pub fn open_line(&mut self) -> Line {
+        self.numbers.open_line()
+    }
+
+    /// What the next message of a line states of itself.
+    #[must_use]
+    pub fn next(&self, line: &Line) -> Sequence {
+        self.numbers.next(line)
+    }
+
+    /// The next message of a line is on its way.
+    pub fn used(&mut self, line: &mut Line) {
+        self.numbers.used(line);
+    }
+
+    /// The last own message that came back.
+    #[must_use]
+    pub fn last_back(&self) -> Serial {
+        self.numbers.last_back()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+
+    fn publish(node: &mut GapDetector, line: &mut Line) -> Sequence {
+        let sequence = node.next(line);
+        node.used(line);
+        sequence
+    }
+
+    fn reason(node: &mut GapDetector, sequence: &Sequence) -> Option<MissedReason> {
+        node.arrived(sequence, NOW).map(|missed| missed.reason)
+    }
+
+    #[test]
+    fn a_hole_is_reported_once_with_its_reason() {
+        let [mut own, mut other] = [1, 2].map(|id| GapDetector::new(Uuid::from_u128(id)));
+        own.queue_bound(NOW);
+        let (mut line, mut theirs) = (own.open_line(), other.open_line());
+        for _ in 0..2 {
+            let sequence = publish(&mut own, &mut line);
+            assert_eq!(reason(&mut own, &sequence), None);
+            let sequence = publish(&mut other, &mut theirs);
+            assert_eq!(reason(&mut own, &sequence), None);
+        }
+        assert_eq!(own.last_back().number, 2);
+        // One of the other node is lost.
+        publish(&mut other, &mut theirs);
+        let sequence = publish(&mut other, &mut theirs);
+        let found = reason(&mut own, &sequence);
+        assert_eq!(found, Some(MissedReason::Skipped));
+        // One of each is lost: the own one shows it, and the other's belongs to the same gap.
+        publish(&mut own, &mut line);
+        publish(&mut other, &mut theirs);
+        let sequence = publish(&mut own, &mut line);
+        let found = reason(&mut own, &sequence);
+        assert_eq!(found, Some(MissedReason::BindingLost));
+        let sequence = publish(&mut other, &mut theirs);
+        assert_eq!(reason(&mut own, &sequence), None);
+    }
+
+    #[test]
+    fn a_new_queue_has_missed_nothing_of_its_own() {
+        let mut node = GapDetector::new(Uuid::from_u128(1));
+        let mut line = node.open_line();
+        for _ in 0..3 {
+            publish(&mut node, &mut line);
+        }
+        node.queue_bound(NOW);
+        let sequence = publish(&mut node, &mut line);
+        assert_eq!(reason(&mut node, &sequence), None);
+        publish(&mut node, &mut line);
+        node.reported();
+        let sequence = publish(&mut node, &mut line);
+        assert_eq!(reason(&mut node, &sequence), None, "reported already");
+    }
+}

@@ -1,0 +1,231 @@
+//! The log: what every node reads in one order, whatever carries it.
+//!
+//! An engine implements [`Log`] and knows nothing of triggers, shards or the sequencer. It carries
+//! messages as bytes; [`Broker`](crate::Broker) reads them, has them placed, and connects anew after
+//! a loss. An engine shows that it keeps the contract with the suite in `tests/engines`.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use ht_proto::entry::Position;
+
+use crate::encoding::Message;
+use crate::missed::{Missed, MissedReason};
+
+/// One ordered log that all nodes read.
+pub trait Log: Send + Sync + 'static {
+    /// The engine's name in logs, metrics and `/ready`.
+    fn name(&self) -> &'static str;
+
+    /// What the engine can do.
+    fn caps(&self) -> Caps;
+
+    /// Appends the entries in this order. Ready when the engine confirms that it has all of them.
+    /// Returns where each stands, or none where the engine does not tell: then only the tail does.
+    /// Dropping the future leaves open what was appended.
+    ///
+    /// # Errors
+    /// Not later than `within` from now.
+    fn append(
+        &self,
+        batch: Vec<NewEntry>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<Vec<Option<Appended>>, AppendError>>;
+
+    /// Begins to read. What is appended after this is ready reaches the tail, in order.
+    ///
+    /// # Errors
+    /// When the engine cannot be reached, or has not what is asked for.
+    fn tail(self: Arc<Self>, from: From) -> BoxFuture<'static, Result<Box<dyn Tail>, TailError>>;
+
+    /// The records with these positions, in order: as many as fit into `bytes_max`, and at least
+    /// one.
+    ///
+    /// # Errors
+    /// [`TailError::NotRetained`] of an engine that keeps nothing.
+    fn read(
+        &self,
+        _range: RangeInclusive<Position>,
+        _bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Vec<Record>, TailError>> {
+        Box::pin(async { Err(TailError::NotRetained) })
+    }
+
+    /// What the log retains now.
+    ///
+    /// # Errors
+    /// [`TailError::NotRetained`] of an engine that keeps nothing.
+    fn bounds(&self) -> BoxFuture<'_, Result<Bounds, TailError>> {
+        Box::pin(async { Err(TailError::NotRetained) })
+    }
+
+    /// Something that was appended was not read back in time: the engine makes sure of its
+    /// connections. Returns at once.
+    fn doubt(&self) {}
+
+    /// Logs a change of the connection, in the engine's words.
+    fn log_link(&self, _change: &LinkChange<'_>) {}
+
+    /// Closes what it appends with, within `limit`.
+    fn close(&self, _limit: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// A reader of a log, over one connection.
+pub trait Tail: Send {
+    /// Waits for the next records. Asking for them acknowledges those before: they are placed.
+    /// Dropping the future loses none.
+    ///
+    /// # Errors
+    /// When no more will come; what was read before the loss is returned first. The caller begins a
+    /// new tail.
+    fn next(&mut self) -> BoxFuture<'_, Result<Batch, TailError>>;
+
+    /// Closes the connection, within `limit`.
+    fn close(self: Box<Self>, limit: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// What a tail read in one go.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What this node may have missed: to be reported before the records are placed. What is
+    /// appended from now on arrives.
+    pub missed: Vec<Missed>,
+    /// The records, in their order.
+    pub records: Vec<Record>,
+}
+
+/// What differs between engines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// Records have positions, which are the same for every node, and are kept for a while: a
+    /// reader that was cut off goes on where it was. Without it, whatever is appended while a node
+    /// is not connected never reaches that node.
+    pub retains: bool,
+}
+
+/// What is appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEntry {
+    /// How it travels.
+    pub kind: Kind,
+    /// Names it for the node that appends it, which recognises its record by that.
+    pub key: Box<str>,
+    /// Its message.
+    pub body: Bytes,
+}
+
+/// How entries travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To every node.
+    Trigger,
+    /// At least to the node that appends it; others pass over it. It proves the way of triggers.
+    Probe,
+}
+
+/// What is read.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its place in the log; none where the engine retains nothing.
+    pub position: Option<Position>,
+    /// How it travelled.
+    pub kind: Kind,
+    /// The key that it was appended with, if it was.
+    pub key: Option<Box<str>>,
+    /// What its publisher sent.
+    pub message: Message,
+}
+
+/// Where a new entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its position.
+    pub position: Position,
+}
+
+/// Where a tail begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// With what is appended from now on.
+    Head,
+    /// With the record at this position, that one included: it proves that nothing between was
+    /// dropped, and that the log is the one that was read before.
+    At(Position),
+}
+
+/// The ends of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The oldest record that is retained.
+    pub first: Option<Position>,
+    /// The newest one.
+    pub last: Option<Position>,
+}
+
+/// Why entries could not be appended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The broker cannot be reached; nothing was published.
+    #[error("the broker is not available: {0}")]
+    Unavailable(String),
+    /// The broker took the triggers or may have, but they did not come back in time. Publishing
+    /// again with the same `id` is safe.
+    #[error("the broker did not deliver the trigger back within {seconds} s")]
+    Unconfirmed {
+        /// How long was waited.
+        seconds: u64,
+    },
+}
+
+/// Why a log cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TailError {
+    /// The engine cannot be reached, or was lost.
+    #[error("{}", .0.cause)]
+    Lost(Trouble),
+    /// The log has no record at the position that was asked for: it was dropped, or the log is
+    /// another one than before.
+    #[error("the log has no record at the position {0} any more")]
+    Trimmed(Position),
+    /// The engine keeps nothing that could be read.
+    #[error("this engine retains no records")]
+    NotRetained,
+}
+
+/// What is wrong with an engine. The texts are one line and hold no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What went wrong.
+    pub cause: String,
+    /// What the operator can do about it; empty where the cause says it all.
+    pub advice: &'static str,
+    /// What it means for what is appended until the next tail, where the engine retains nothing.
+    pub reason: MissedReason,
+}
+
+/// A change of the connection that is worth a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkChange<'a> {
+    /// Connected for the first time.
+    Connected,
+    /// Connected again, after an outage of this length.
+    Reconnected(Duration),
+    /// The connection was lost, or could not be made, for a new cause.
+    Lost(&'a Trouble),
+    /// The outage goes on.
+    StillLost {
+        /// Why the last attempt failed.
+        trouble: &'a Trouble,
+        /// How long it has lasted.
+        lasting: Duration,
+        /// How often a connection was tried.
+        attempts: u64,
+    },
+}

@@ -1,0 +1,240 @@
+//! Numbers on the messages that a node publishes, so that every consumer notices what is missing: a
+//! state machine without clock, socket, lock or runtime.
+//!
+//! A node numbers what it publishes over one connection (a *line*) from 1. An engine delivers what
+//! one connection published to one queue in order, so a number that is not the next one means that
+//! messages in between did not reach this queue. What a message states of itself, as text:
+//!
+//! `<node> <line> <number> [<line> <number>]`
+//!
+//! The first message of a line also carries the last serial that came back to its own publisher
+//! from the lines before: only up to there messages of an older line were confirmed to anybody, so
+//! only they can be missed.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// Longest text that is read, in bytes: 32 for the node, 4 numbers, blanks.
+const TEXT_MAX: usize = 100;
+
+/// Where a message stands among those of its node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial {
+    /// Counts the node's publishing connections, from 1.
+    pub line: u32,
+    /// Counts the messages of one connection, from 1.
+    pub number: u64,
+}
+
+/// What a numbered message states of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// One life of one node.
+    pub node: Uuid,
+    /// Where it stands among the messages of that node.
+    pub serial: Serial,
+    /// The last serial of an older line that came back to its publisher. On the first message of
+    /// a line only.
+    pub after: Option<Serial>,
+}
+
+impl Sequence {
+    /// Reads what a message states of itself; none where it makes no sense.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > TEXT_MAX {
+            return None;
+        }
+        let mut words = text.split(' ');
+        let node = Uuid::try_parse(words.next()?).ok()?;
+        let serial = Serial::parse(&mut words)?;
+        let mut rest = words.peekable();
+        let after = match rest.peek() {
+            Some(_) => Some(Serial::parse(&mut rest)?),
+            None => None,
+        };
+        rest.next().is_none().then_some(Self {
+            node,
+            serial,
+            after,
+        })
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Serial { line, number } = self.serial;
+        write!(f, "{} {line} {number}", self.node.simple())?;
+        if let Some(Serial { line, number }) = self.after {
+            write!(f, " {line} {number}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Serial {
+    fn parse<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<Self> {
+        let line = words.next()?.parse().ok()?;
+        let number = words.next()?.parse().ok()?;
+        Some(Self { line, number })
+    }
+
+    /// The serial after this one in its line.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self {
+            line: self.line,
+            number: self.number.saturating_add(1),
+        }
+    }
+}
+
+/// Numbers what one node publishes.
+#[derive(Debug)]
+pub struct Numbers {
+    node: Uuid,
+    lines: u32,
+    used: Serial,
+    back: Serial,
+}
+
+/// The numbers of one publishing connection.
+#[derive(Debug)]
+pub struct Line {
+    last: Serial,
+}
+
+impl Numbers {
+    /// Nothing is published yet. `node` names this life of the node.
+    #[must_use]
+    pub fn new(node: Uuid) -> Self {
+        Self {
+            node,
+            lines: 0,
+            used: Serial::default(),
+            back: Serial::default(),
+        }
+    }
+
+    /// This life of the node.
+    #[must_use]
+    pub fn node(&self) -> Uuid {
+        self.node
+    }
+
+    /// A new publishing connection.
+    pub fn open_line(&mut self) -> Line {
+        self.lines = self.lines.saturating_add(1);
+        Line {
+            last: Serial {
+                line: self.lines,
+                number: 0,
+            },
+        }
+    }
+
+    /// What the next message of a line states of itself.
+    #[must_use]
+    pub fn next(&self, line: &Line) -> Sequence {
+        let serial = line.last.next();
+        Sequence {
+            node: self.node,
+            serial,
+            after: (serial.number == 1).then_some(self.back),
+        }
+    }
+
+    /// The next message of a line is on its way.
+    pub fn used(&mut self, line: &mut Line) {
+        line.last = line.last.next();
+        self.used = line.last;
+    }
+
+    /// The last serial that was used: what is published from now on is behind it.
+    #[must_use]
+    pub fn last_used(&self) -> Serial {
+        self.used
+    }
+
+    /// A message of this node came back to it. Returns whether it is later than all before it.
+    pub fn came_back(&mut self, serial: Serial) -> bool {
+        let newer = serial > self.back;
+        if newer {
+            self.back = serial;
+        }
+        newer
+    }
+
+    /// The last serial that came back.
+    #[must_use]
+    pub fn last_back(&self) -> Serial {
+        self.back
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(line: u32, number: u64) -> Serial {
+        Serial { line, number }
+    }
+
+    #[test]
+    fn a_sequence_is_read_as_it_was_written() {
+        let node = Uuid::new_v4();
+        for after in [None, Some(at(0, 0)), Some(at(u32::MAX, u64::MAX))] {
+            for serial in [at(1, 1), at(u32::MAX, u64::MAX)] {
+                let sequence = Sequence {
+                    node,
+                    serial,
+                    after,
+                };
+                let text = sequence.to_string();
+                assert!(text.len() <= TEXT_MAX, "{text}");
+                assert_eq!(Sequence::parse(&text), Some(sequence));
+            }
+        }
+    }
+
+    #[test]
+    fn headers_of_others_are_passed_over() {
+        let node = Uuid::new_v4().simple();
+        for text in [
+            String::new(),
+            "1".into(),
+            node.to_string(),
+            format!("{node} 1"),
+            format!("{node} 1 x"),
+            format!("{node} -1 1"),
+            format!("{node} 1 1 1"),
+            format!("{node} 1 1 1 1 1"),
+            format!("{node}  1 1"),
+            format!("{node} 1 99999999999999999999"),
+            "x".repeat(10_000),
+        ] {
+            assert_eq!(Sequence::parse(&text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_begins_with_what_came_back_before() {
+        let mut numbers = Numbers::new(Uuid::new_v4());
+        let mut first = numbers.open_line();
+        assert_eq!(numbers.next(&first).serial, at(1, 1));
+        assert_eq!(numbers.next(&first).after, Some(at(0, 0)));
+        assert_eq!(numbers.next(&first).serial, at(1, 1), "not used yet");
+        for _ in 0..3 {
+            numbers.used(&mut first);
+        }
+        assert_eq!(numbers.last_used(), at(1, 3));
+        let next = numbers.next(&first);
+        assert_eq!((next.serial, next.after), (at(1, 4), None));
+        assert!(numbers.came_back(at(1, 2)));
+        assert!(!numbers.came_back(at(1, 1)), "late");
+        let second = numbers.open_line();
+        assert_eq!(numbers.next(&second).after, Some(at(1, 2)));
+        assert_eq!(numbers.last_back(), at(1, 2));
+    }
+}

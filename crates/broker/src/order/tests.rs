@@ -1,0 +1,90 @@
+//! Cases by hand, and random entries against a model that remembers every one.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn order(ids_max: usize) -> Order {
+    Order::new(Epoch::from_random(7), ids_max)
+}
+
+fn at(number: u64) -> Position {
+    Position::new(number).unwrap()
+}
+
+/// Where the next entry with this id is placed, and whether it is a duplicate.
+fn place(order: &mut Order, given: Option<u64>, id: Option<&str>) -> (u64, bool) {
+    let placed = order.place(given.map(at), id.map(Into::into));
+    (placed.position.get(), placed.duplicate)
+}
+
+#[test]
+fn a_repeated_id_keeps_its_first_position_within_the_window() {
+    let mut order = order(2);
+    for (id, placed) in [
+        (Some("a"), (1, false)),
+        (None, (2, false)),
+        (None, (3, false)),
+        (Some("a"), (1, true)),
+        (Some("b"), (4, false)),
+        (Some("c"), (5, false)),
+        (Some("a"), (6, false)),
+        (Some("c"), (5, true)),
+    ] {
+        assert_eq!(place(&mut order, None, id), placed, "{id:?}");
+    }
+    assert_eq!(order.last(), at(6));
+    assert_eq!(order.epoch(), Epoch::from_random(7));
+}
+
+#[test]
+fn without_a_window_no_id_is_remembered() {
+    let mut order = order(0);
+    assert_eq!(place(&mut order, None, Some("a")), (1, false));
+    assert_eq!(place(&mut order, None, Some("a")), (2, false));
+}
+
+#[test]
+fn positions_of_a_log_are_taken_with_their_holes_and_only_once() {
+    let mut order = order(2);
+    assert_eq!(place(&mut order, Some(7), None), (7, false));
+    assert_eq!(place(&mut order, Some(12), Some("a")), (12, false));
+    assert_eq!(place(&mut order, Some(12), Some("a")), (12, true));
+    assert_eq!(place(&mut order, Some(9), None), (9, true), "read twice");
+    assert_eq!(place(&mut order, Some(13), Some("a")), (12, true));
+    assert_eq!(order.last(), at(12));
+    assert_eq!(place(&mut order, Some(14), None), (14, false));
+}
+
+proptest! {
+    /// Few ids and positions, so that they meet often.
+    #[test]
+    fn the_first_with_an_id_wins_as_long_as_it_is_remembered(
+        ids_max in 0usize..4,
+        gives in any::<bool>(),
+        entries in prop::collection::vec((1u64..4, prop::option::of(0u8..6)), 0..60),
+    ) {
+        let mut order = order(ids_max);
+        // Every id that was placed, with its position, oldest first.
+        let mut all: Vec<(u8, u64)> = Vec::new();
+        let (mut last, mut head) = (0, 0);
+        for (step, id) in entries {
+            head += step;
+            let given = gives.then_some(head);
+            let name = id.map(|id| id.to_string());
+            let found = place(&mut order, given, name.as_deref());
+            let remembered = &all[all.len().saturating_sub(ids_max)..];
+            let known = remembered.iter().find(|(known, _)| Some(*known) == id);
+            let expected = match known {
+                Some((_, position)) => (*position, true),
+                None => {
+                    last = given.unwrap_or(last + 1);
+                    all.extend(id.map(|id| (id, last)));
+                    (last, false)
+                }
+            };
+            prop_assert_eq!(found, expected);
+            prop_assert_eq!(order.last().get(), last);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What every engine owes: each has a file here that hands itself to both suites, the one of a
+//! [`Log`](ht_broker::log::Log) and the one of a broker at work with it.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+
+use ht_broker::log::Log;
+
+mod broker;
+mod follow;
+mod log;
+mod memory;
+mod rabbitmq;
+#[path = "../support/mod.rs"]
+mod support;
+
+/// One kind of engine, with an empty place of its own.
+trait Engine {
+    /// A log there, as one more node opens it.
+    fn log(&self) -> Arc<dyn Log>;
+
+    /// Publishes these bodies as a backend does, in order.
+    async fn publish(&self, bodies: Vec<Vec<u8>>);
+}
