@@ -7,6 +7,10 @@ CONTENTS = "docs/README.md"
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 IMAGE = re.compile(r'<(img) [^>]*src="([^"]+)"')
 
+# A path from the root of the repository, and the name of a test before one: `NAME` in PATH.
+PATH = re.compile(r"(?<![\w/.:-])(?:crates|src|tests|clients|docs|bench|tools|fuzz|packaging|examples)/[\w./-]*\w")
+TEST = re.compile(r"`(\w+)…?` in ([\w./-]*\w)")
+
 
 class Mistake(Exception):
     """What is wrong with the documentation, in a sentence."""
@@ -23,6 +27,22 @@ def targets(page, text):
 def linked_files(page, text):
     """The files other than pages that a page links to or shows."""
     return [path for _, path in targets(page, text) if not path.endswith(".md")]
+
+
+def stale_names(text, root):
+    """The files and tests that a page about the code names and that do not exist below the root.
+
+    docs/design/001 stands for the page whose name begins so.
+    """
+    text = re.sub(r"\]\([^)]*\)", "]", text)
+    for path in sorted(set(PATH.findall(text))):
+        is_note = path.startswith("docs/design/") and any(root.glob(f"{path}-*"))
+        if not is_note and not (root / path).exists():
+            yield path
+    for name, path in TEST.findall(text):
+        sources = [root / path] if (root / path).is_file() else (root / path).rglob("*.rs")
+        if not any(f"fn {name}" in source.read_text() for source in sources if source.is_file()):
+            yield f"{name} in {path}"
 
 
 def summary(contents, pages, notes):

@@ -5,7 +5,7 @@ import unittest
 from pathlib import Path
 
 from links import broken
-from pages import Mistake, linked_files, summary
+from pages import Mistake, linked_files, stale_names, summary
 
 
 class Links(unittest.TestCase):
@@ -75,6 +75,28 @@ class Contents(unittest.TestCase):
     def test_linked_files_are_found_below_the_page(self):
         text = "[a](../run) ![b](images/b.png) [c](c.md#x) [d](https://d.example/e.py) [f](#f) <img src=\"g.png\">"
         self.assertEqual(linked_files("docs/page.md", text), ["run", "docs/images/b.png", "docs/g.png"])
+
+
+class Names(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+        (self.root / "tests/it").mkdir(parents=True)
+        (self.root / "tests/it/gaps.rs").write_text("fn a_gap_is_reported() {}\n")
+
+    def test_existing_files_and_tests_are_accepted(self):
+        (self.root / "docs/design").mkdir(parents=True)
+        (self.root / "docs/design/001-a-choice.md").write_text("# A choice\n")
+        text = "tests/it/gaps.rs, docs/design/001, `a_gap_is_reported` in tests/it/gaps.rs, `a_gap…` in tests/it, a/tests/it/x.rs"
+        self.assertEqual(list(stale_names(text, self.root)), [])
+
+    def test_links_are_left_to_the_check_of_links(self):
+        self.assertEqual(list(stale_names("[here](tests/none.rs)", self.root)), [])
+
+    def test_missing_files_and_tests_are_reported(self):
+        text = "`tests/it/ga`, docs/design/002, and `a_gap_is_closed` in tests/it/gaps.rs"
+        self.assertEqual(list(stale_names(text, self.root)), ["docs/design/002", "tests/it/ga", "a_gap_is_closed in tests/it/gaps.rs"])
 
 
 if __name__ == "__main__":
