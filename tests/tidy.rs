@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/proto", &[]),
     ("crates/frame", &[]),
     ("crates/telemetry", &[]),
-    ("crates/testkit", &[]),
+    ("crates/testkit", &["ht-broker", "ht-proto"]),
     ("crates/trigger-client", &[]),
     ("crates/core", &["ht-frame", "ht-proto"]),
     ("crates/backend", &["ht-proto", "ht-telemetry"]),
