@@ -9,7 +9,7 @@ IMAGE = re.compile(r'<(img) [^>]*src="([^"]+)"')
 
 # A path from the root of the repository, and the name of a test before one: `NAME` in PATH.
 PATH = re.compile(r"(?<![\w/.:-])(?:crates|src|tests|clients|docs|bench|tools|fuzz|packaging|examples)/[\w./-]*\w")
-TEST = re.compile(r"`(\w+)…?` in ([\w./-]*\w)")
+TEST = re.compile(r"`(\w+)…?` in ((?:crates|clients|src|tests)/[\w./-]*\w)")
 
 
 class Mistake(Exception):

@@ -88,7 +88,11 @@ class Names(unittest.TestCase):
     def test_existing_files_and_tests_are_accepted(self):
         (self.root / "docs/design").mkdir(parents=True)
         (self.root / "docs/design/001-a-choice.md").write_text("# A choice\n")
-        text = "tests/it/gaps.rs, docs/design/001, `a_gap_is_reported` in tests/it/gaps.rs, `a_gap…` in tests/it, a/tests/it/x.rs"
+        text = "tests/it/gaps.rs, docs/design/001, `a_gap_is_reported` in tests/it/gaps.rs, `a_gap…` in tests/it"
+        self.assertEqual(list(stale_names(text, self.root)), [])
+
+    def test_other_words_and_paths_are_no_names(self):
+        text = "`advice` in the log, /usr/src/none, ../tests/none, https://a.example/docs/none"
         self.assertEqual(list(stale_names(text, self.root)), [])
 
     def test_links_are_left_to_the_check_of_links(self):
@@ -96,7 +100,8 @@ class Names(unittest.TestCase):
 
     def test_missing_files_and_tests_are_reported(self):
         text = "`tests/it/ga`, docs/design/002, and `a_gap_is_closed` in tests/it/gaps.rs"
-        self.assertEqual(list(stale_names(text, self.root)), ["docs/design/002", "tests/it/ga", "a_gap_is_closed in tests/it/gaps.rs"])
+        stale = ["docs/design/002", "tests/it/ga", "a_gap_is_closed in tests/it/gaps.rs"]
+        self.assertEqual(list(stale_names(text, self.root)), stale)
 
 
 if __name__ == "__main__":
