@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::kind::{FailureKind, RefusalKind};
 pub use crate::redirect::Elsewhere;
 use crate::tls::TlsFault;
 
@@ -73,15 +74,15 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A short stable word, fit for a metric's label.
+    /// Its kind, for metrics and logs.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> RefusalKind {
         match self {
-            Self::Status(_) => "status",
+            Self::Status(_) => RefusalKind::Status,
             Self::Redirect { .. } | Self::LoginPage { .. } | Self::RedirectLoop { .. } => {
-                "redirect"
+                RefusalKind::Redirect
             }
-            Self::AllowedRooms => "allowed-rooms",
+            Self::AllowedRooms => RefusalKind::AllowedRooms,
         }
     }
 }
@@ -195,26 +196,26 @@ impl fmt::Display for Waiting {
 }
 
 impl Failure {
-    /// A short stable word, fit for a metric's label.
+    /// Its kind, for metrics and logs.
     #[must_use]
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> FailureKind {
         match self {
-            Self::Resolve(_) | Self::Connect(_) => "connect",
-            Self::Tls(_) => "tls",
-            Self::Closed => "closed",
-            Self::Timeout { .. } => "timeout",
-            Self::Busy { .. } => "busy",
-            Self::LineFull { .. } => "line-full",
-            Self::CircuitOpen => "circuit-open",
-            Self::Status { .. } => "server-error",
-            Self::Protocol(_) => "protocol",
-            Self::ContentType(_) => "content-type",
-            Self::Encoding(_) => "encoding",
-            Self::TooLarge { .. } => "too-large",
-            Self::Truncated => "truncated",
-            Self::NotUtf8 => "not-utf-8",
-            Self::NotJson { .. } => "not-json",
-            Self::NotObject => "not-object",
+            Self::Resolve(_) | Self::Connect(_) => FailureKind::Connect,
+            Self::Tls(_) => FailureKind::Tls,
+            Self::Closed => FailureKind::Closed,
+            Self::Timeout { .. } => FailureKind::Timeout,
+            Self::Busy { .. } => FailureKind::Busy,
+            Self::LineFull { .. } => FailureKind::LineFull,
+            Self::CircuitOpen => FailureKind::CircuitOpen,
+            Self::Status { .. } => FailureKind::ServerError,
+            Self::Protocol(_) => FailureKind::Protocol,
+            Self::ContentType(_) => FailureKind::ContentType,
+            Self::Encoding(_) => FailureKind::Encoding,
+            Self::TooLarge { .. } => FailureKind::TooLarge,
+            Self::Truncated => FailureKind::Truncated,
+            Self::NotUtf8 => FailureKind::NotUtf8,
+            Self::NotJson { .. } => FailureKind::NotJson,
+            Self::NotObject => FailureKind::NotObject,
         }
     }
 

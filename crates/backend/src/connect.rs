@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use crate::answer::{Failure, Waiting};
-use crate::fault;
+use crate::cause;
 use crate::tls::TlsFault;
 
 pub(crate) use crate::connect::stream::{Served, Stream};
@@ -162,7 +162,7 @@ async fn tcp(mut connector: HttpConnector, target: Uri) -> Result<TcpStream, Con
 /// Tells a name that cannot be resolved from an address that cannot be reached: the connector
 /// only says so in its own words.
 fn refused(error: &(dyn Error + 'static)) -> ConnectError {
-    let causes = fault::causes(error);
+    let causes = cause::causes(error);
     if error.to_string().starts_with("dns error") {
         ConnectError::Name(causes)
     } else {

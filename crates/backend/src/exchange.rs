@@ -16,7 +16,7 @@ use tower_service::Service as _;
 
 use crate::answer::{Failure, Waiting};
 use crate::connect::{Connector, Served};
-use crate::fault;
+use crate::{cause, fault};
 
 /// An idle connection is not used again after this long, and closed within twice this time. Less
 /// than any usual server keeps one (gunicorn 2 s, Node and Apache 5 s, nginx 75 s), so that a
@@ -141,7 +141,7 @@ impl Exchange {
             Ok(response) => Ok(response),
             Err((error, reused))
                 if reused.get()
-                    && fault::is_closed(&error)
+                    && cause::is_closed(&error)
                     && (call.repeatable || !reused.is_answering() && sent.elapsed() < CROSSING) =>
             {
                 let second = Self::attempt(&self.fresh, call, deadline).await?;

@@ -10,15 +10,15 @@ mod tests;
 
 use std::borrow::Cow;
 
+use ht_proto::token::{TOKEN_BYTES_MAX, Token};
 use http::header::{COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::{BackendConfig, HeaderRule, HeaderSource};
 use crate::credentials::Credentials;
-use crate::token::Token;
 
 /// Longest forwarded value but a whole `Cookie` header, in bytes, before its format is applied.
-pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+pub const HEADER_BYTES_MAX: usize = TOKEN_BYTES_MAX;
 
 /// Longest forwarded `Cookie` header, in bytes. The bound of a request head is usually lower.
 pub const COOKIE_BYTES_MAX: usize = 64 * 1024;

@@ -11,6 +11,7 @@ pub mod tls;
 mod advice;
 mod answer;
 mod body;
+mod cause;
 mod client;
 mod connect;
 mod credentials;
@@ -18,10 +19,10 @@ mod exchange;
 mod fault;
 mod forward;
 mod guard;
+mod kind;
 mod parse;
 mod redirect;
 mod setup;
-mod token;
 
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ pub use crate::forward::{
     COOKIE_BYTES_MAX, FORWARD_BYTES_MAX, ForwardError, ForwardRules, HEADER_BYTES_MAX,
 };
 pub use crate::guard::{Guard, GuardCounts, Lane, Lanes, Stand};
+pub use crate::kind::{FailureKind, RefusalKind};
 pub use crate::setup::BackendSetupError;
-pub use crate::token::{Token, TokenError};
 
 /// The API that decides who may enter which rooms.
 ///

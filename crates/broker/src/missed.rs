@@ -1,43 +1,23 @@
 //! Publications that may not have reached this node.
 
-/// Why publications may not have reached this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum MissedReason {
-    /// The node connected to the broker for the first time, and clients were there before.
-    Start,
-    /// The connection to the broker was lost and made again.
-    Reconnect,
-    /// The node's queue was deleted, or its consumer cancelled.
-    QueueDeleted,
-    /// The exchange was deleted, or the queue's binding to it: what was published meanwhile went
-    /// elsewhere.
-    BindingLost,
-    /// Messages of a publisher that numbers them are missing.
-    Skipped,
+ht_proto::labels! {
+    /// Why publications may not have reached this node.
+    pub enum MissedReason {
+        /// The node connected to the broker for the first time, and clients were there before.
+        Start = "start",
+        /// The connection to the broker was lost and made again.
+        Reconnect = "reconnect",
+        /// The node's queue was deleted, or its consumer cancelled.
+        QueueDeleted = "queue-deleted",
+        /// The exchange was deleted, or the queue's binding to it: what was published meanwhile
+        /// went elsewhere.
+        BindingLost = "binding-lost",
+        /// Messages of a publisher that numbers them are missing.
+        Skipped = "skipped",
+    }
 }
 
 impl MissedReason {
-    /// Every reason, for metrics and documents.
-    pub const ALL: [Self; 5] = [
-        Self::Start,
-        Self::Reconnect,
-        Self::QueueDeleted,
-        Self::BindingLost,
-        Self::Skipped,
-    ];
-
-    /// The reason as it stands in metrics and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Reconnect => "reconnect",
-            Self::QueueDeleted => "queue-deleted",
-            Self::BindingLost => "binding-lost",
-            Self::Skipped => "skipped",
-        }
-    }
-
     /// What the operator can do about it.
     #[must_use]
     pub const fn remedy(self) -> &'static str {

@@ -1,112 +1,160 @@
-//! What a shard counts.
+//! The numbers that a shard counts: each is declared once, with what `/metrics` says about it.
 
 use ht_proto::code::ErrorCode;
 
 use crate::peer::Eviction;
 
-/// A shard's totals. Gauges say what is now, the others what was since the start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Gauge: admitted connections.
-    pub connections: u64,
-    /// Gauge: rooms with a subscriber.
-    pub rooms: u64,
-    /// Gauge: subscriptions.
-    pub subscriptions: u64,
-    /// Gauge: publish frames that wait for a slow client.
-    pub queued: u64,
-    /// Connections that were admitted.
-    pub admitted: u64,
-    /// Visitors that were refused or failed.
-    pub refused: u64,
-    /// Clients' messages, valid or not.
-    pub messages: u64,
-    /// Publish frames handed to the system.
-    pub deliveries: u64,
-    /// Publish frames that were lost with their connection.
-    pub undelivered: u64,
-    /// Publications that were matched.
-    pub publications: u64,
-    /// Publications that were compressed: each by one shard, whoever hears it.
-    pub deflated: u64,
-    /// Bytes of their heads before.
-    pub deflate_bytes_in: u64,
-    /// Bytes of their heads after; those that did not become smaller count as they are.
-    pub deflate_bytes_out: u64,
-    /// Connections that broke the protocol.
-    pub violations: u64,
-    /// Connections that were idle for too long.
-    pub idle_timeouts: u64,
-    /// Connections that did not answer a control ping.
-    pub no_pongs: u64,
-    /// Error replies, by [`ErrorCode`].
-    pub errors: [u64; ErrorCode::ALL.len()],
-    /// Evicted connections, by [`Eviction`].
-    pub evictions: [u64; Eviction::ALL.len()],
+/// Description of one number of [`Stats`].
+#[derive(Clone, Copy, Debug)]
+pub struct Stat {
+    /// What it is, without a full stop.
+    pub help: &'static str,
+    /// How it develops.
+    pub kind: StatKind,
+    /// Its label.
+    pub label: Option<StatLabel>,
+    /// Its value, or one value for each word of the label.
+    pub read: fn(&Stats) -> &[u64],
 }
 
-/// How many fields are plain numbers.
-const PLAIN: usize = 16;
+/// The label of a number.
+#[derive(Clone, Copy, Debug)]
+pub struct StatLabel {
+    /// Its name.
+    pub name: &'static str,
+    /// All words of it, in the order of [`Stat::read`].
+    pub words: fn() -> Vec<&'static str>,
+}
 
-impl Stats {
-    /// How many numbers there are in all.
-    pub const LEN: usize = PLAIN + ErrorCode::ALL.len() + Eviction::ALL.len();
+/// Kind of a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatKind {
+    /// The value now.
+    Gauge,
+    /// The number of events since the start.
+    Counter,
+}
 
-    /// All numbers in a fixed order, so that they can be shared and summed.
-    #[must_use]
-    pub fn to_array(&self) -> [u64; Self::LEN] {
-        let plain: [u64; PLAIN] = [
-            self.connections,
-            self.rooms,
-            self.subscriptions,
-            self.queued,
-            self.admitted,
-            self.refused,
-            self.messages,
-            self.deliveries,
-            self.undelivered,
-            self.publications,
-            self.deflated,
-            self.deflate_bytes_in,
-            self.deflate_bytes_out,
-            self.violations,
-            self.idle_timeouts,
-            self.no_pongs,
-        ];
-        let mut all = plain
-            .iter()
-            .chain(&self.errors)
-            .chain(&self.evictions)
-            .copied();
-        std::array::from_fn(|_| all.next().unwrap_or_default())
-    }
+macro_rules! field_type {
+    () => {
+        u64
+    };
+    ($words:ty) => {
+        [u64; <$words>::ALL.len()]
+    };
+}
 
-    /// The numbers that [`Self::to_array`] gave, or sums of such.
-    #[must_use]
-    pub fn from_array(all: [u64; Self::LEN]) -> Self {
-        let mut all = all.into_iter();
-        let mut next = || all.next().unwrap_or_default();
-        Self {
-            connections: next(),
-            rooms: next(),
-            subscriptions: next(),
-            queued: next(),
-            admitted: next(),
-            refused: next(),
-            messages: next(),
-            deliveries: next(),
-            undelivered: next(),
-            publications: next(),
-            deflated: next(),
-            deflate_bytes_in: next(),
-            deflate_bytes_out: next(),
-            violations: next(),
-            idle_timeouts: next(),
-            no_pongs: next(),
-            errors: std::array::from_fn(|_| next()),
-            evictions: std::array::from_fn(|_| next()),
+macro_rules! field_slice {
+    ($field:expr) => {
+        std::slice::from_ref(&$field)
+    };
+    ($field:expr, $words:ty) => {
+        &$field[..]
+    };
+}
+
+macro_rules! field_slice_mut {
+    ($field:expr) => {
+        std::slice::from_mut(&mut $field)
+    };
+    ($field:expr, $words:ty) => {
+        &mut $field[..]
+    };
+}
+
+macro_rules! field_len {
+    () => {
+        1
+    };
+    ($words:ty) => {
+        <$words>::ALL.len()
+    };
+}
+
+macro_rules! label {
+    () => {
+        None
+    };
+    ($label:literal $words:ty) => {
+        Some(StatLabel {
+            name: $label,
+            words: || <$words>::ALL.iter().map(|word| word.as_str()).collect(),
+        })
+    };
+}
+
+macro_rules! stats {
+    ($($kind:ident $field:ident $(by $label:literal $words:ty)?, $help:literal;)*) => {
+        /// The totals of a shard.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $(#[doc = $help] pub $field: field_type!($($words)?),)*
         }
-    }
+
+        /// One description for each number of [`Stats`], by the same name.
+        #[derive(Clone, Copy, Debug)]
+        pub struct Described {
+            $(#[doc = $help] pub $field: Stat,)*
+        }
+
+        /// The description of every number.
+        pub const STATS: Described = Described {
+            $($field: Stat {
+                help: $help,
+                kind: StatKind::$kind,
+                label: label!($($label $words)?),
+                read: |stats| field_slice!(stats.$field $(, $words)?),
+            },)*
+        };
+
+        impl Stats {
+            /// How many numbers there are, one for each word of a label.
+            pub const LEN: usize = 0 $(+ field_len!($($words)?))*;
+
+            /// All numbers in a fixed order, so that they can be shared and summed.
+            #[must_use]
+            pub fn to_array(&self) -> [u64; Self::LEN] {
+                let mut all = [0; Self::LEN];
+                let mut free = all.iter_mut();
+                $(for (free, value) in free.by_ref().zip(field_slice!(self.$field $(, $words)?)) {
+                    *free = *value;
+                })*
+                all
+            }
+
+            /// The numbers of [`Self::to_array`], or sums of such.
+            #[must_use]
+            pub fn from_array(all: [u64; Self::LEN]) -> Self {
+                let mut stats = Self::default();
+                let mut rest = all.into_iter();
+                $(for value in field_slice_mut!(stats.$field $(, $words)?) {
+                    *value = rest.next().unwrap_or_default();
+                })*
+                stats
+            }
+        }
+    };
+}
+
+stats! {
+    Gauge connections, "Open connections that were admitted";
+    Gauge rooms, "Rooms with at least one subscriber";
+    Gauge subscriptions, "Subscriptions";
+    Gauge queued, "Publish frames queued for slow consumers";
+    Counter admitted, "Connections that were admitted";
+    Counter refused, "Clients that were refused, or could not be checked";
+    Counter messages, "Messages of clients, valid or not";
+    Counter deliveries, "Publish frames written to sockets";
+    Counter undelivered, "Publish frames that were lost with their connection";
+    Counter publications, "Publications matched, per shard";
+    Counter deflated, "Publications that were compressed, each once";
+    Counter deflate_bytes_in, "Bytes of compressed publications before compression";
+    Counter deflate_bytes_out, "The same after compression; incompressible ones count unchanged";
+    Counter violations, "Connections that violated the WebSocket protocol or a size limit";
+    Counter idle_timeouts, "Connections closed by the idle timeout";
+    Counter no_pongs, "Connections closed because their client did not respond to a control ping (keepalive)";
+    Counter errors by "code" ErrorCode, "Error replies to clients";
+    Counter evictions by "reason" Eviction, "Connections evicted (disconnected) to protect the others, by the limit that was reached";
 }
 
 #[cfg(test)]
@@ -116,6 +164,21 @@ mod tests {
     #[test]
     fn the_array_holds_every_number_once() {
         let numbers: [u64; Stats::LEN] = std::array::from_fn(|index| index as u64 + 1);
-        assert_eq!(Stats::from_array(numbers).to_array(), numbers);
+        let stats = Stats::from_array(numbers);
+        assert_eq!(stats.to_array(), numbers);
+        assert_eq!((stats.connections, stats.rooms), (1, 2));
+        let last = stats.evictions[Eviction::ALL.len() - 1];
+        assert_eq!(last, Stats::LEN as u64);
+    }
+
+    #[test]
+    fn a_number_by_label_has_a_value_for_each_word() {
+        let stats = Stats::default();
+        for stat in [STATS.errors, STATS.evictions] {
+            let words = (stat.label.expect("a label").words)();
+            assert_eq!((stat.read)(&stats).len(), words.len(), "{}", stat.help);
+        }
+        assert_eq!((STATS.admitted.read)(&stats), [0]);
+        assert_eq!(STATS.subscriptions.kind, StatKind::Gauge);
     }
 }

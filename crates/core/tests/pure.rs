@@ -8,7 +8,8 @@ use std::path::PathBuf;
 const PURE: [&str; 3] = ["proto", "frame", "core"];
 
 /// All that they may depend on: none of it knows a socket, a thread or a runtime.
-const PERMITTED: [&str; 14] = [
+const PERMITTED: [&str; 15] = [
+    "base64",
     "bytes",
     "flate2",
     "foldhash",

@@ -8,12 +8,14 @@ pub mod code;
 pub mod entry;
 pub mod excerpt;
 pub mod grant;
+pub mod label;
 pub mod mark;
 pub mod object;
 pub mod page;
 pub mod room;
 pub mod server;
 pub mod subprotocol;
+pub mod token;
 pub mod trigger;
 
 mod canonical;

@@ -14,10 +14,12 @@ use ht_broker::{Missed, MissedReason};
 use ht_control::gaps;
 use ht_control::waves::{GapWaves, WAVE};
 use ht_core::shard::Wave;
+use ht_proto::label::Label;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::GapPolicy;
+use crate::counters::Labels;
 use crate::inbox::{self, Input};
 use crate::live::Live;
 use crate::node::Node;
@@ -31,24 +33,37 @@ pub(crate) enum GapReason {
     ShardOverflow,
 }
 
-impl GapReason {
-    /// How many reasons there are.
-    const COUNT: usize = MissedReason::ALL.len() + 1;
+/// Reasons that a broker reports.
+const OF_BROKER: usize = MissedReason::ALL.len();
 
-    /// Every reason, for metrics and documents.
-    pub(crate) fn all() -> impl Iterator<Item = Self> {
-        let broker = MissedReason::ALL.into_iter().map(Self::Broker);
-        broker.chain([Self::ShardOverflow])
-    }
+impl Label for GapReason {
+    const ALL: &'static [Self] = &{
+        let mut all = [Self::ShardOverflow; OF_BROKER + 1];
+        let mut at = 0;
+        while at < OF_BROKER {
+            all[at] = Self::Broker(MissedReason::ALL[at]);
+            at += 1;
+        }
+        all
+    };
 
-    /// The reason as it stands in metrics and logs.
-    pub(crate) const fn as_str(self) -> &'static str {
+    fn as_str(self) -> &'static str {
         match self {
             Self::Broker(reason) => reason.as_str(),
             Self::ShardOverflow => "shard-overflow",
         }
     }
 
+    fn index(self) -> usize {
+        match self {
+            Self::Broker(reason) => reason.index(),
+            Self::ShardOverflow => OF_BROKER,
+        }
+    }
+}
+
+impl GapReason {
+    /// What an operator can do about it.
     const fn remedy(self) -> &'static str {
         match self {
             Self::Broker(reason) => reason.remedy(),
@@ -56,10 +71,6 @@ impl GapReason {
                 "give the node more cores, raise threads or limits.inbox_bytes, or publish less"
             }
         }
-    }
-
-    fn index(self) -> usize {
-        Self::all().position(|reason| reason == self).unwrap_or(0)
     }
 }
 
@@ -71,8 +82,7 @@ pub(crate) struct Gaps {
     changed: Vec<Notify>,
     /// Whether clients are closed for a gap.
     close: AtomicBool,
-    /// By reason.
-    counts: [AtomicU64; GapReason::COUNT],
+    counts: Labels<GapReason>,
     /// Connections that were closed for a gap.
     closed: AtomicU64,
 }
@@ -83,7 +93,7 @@ impl Gaps {
             numbers: gaps::Gaps::new(shards),
             changed: (0..shards).map(|_| Notify::new()).collect(),
             close: AtomicBool::new(true),
-            counts: Default::default(),
+            counts: Labels::default(),
             closed: AtomicU64::new(0),
         }
     }
@@ -99,19 +109,14 @@ impl Gaps {
         self.numbers.last()
     }
 
-    /// Gaps by reason, in the order of [`GapReason::all`].
+    /// Gaps by reason.
     pub(crate) fn counts(&self) -> Vec<u64> {
-        let counts = self.counts.iter();
-        counts.map(|count| count.load(Ordering::Relaxed)).collect()
+        self.counts.all()
     }
 
     /// Connections that were closed for a gap.
     pub(crate) fn closed(&self) -> u64 {
         self.closed.load(Ordering::Relaxed)
-    }
-
-    fn count(&self, reason: GapReason) {
-        self.counts[reason.index()].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Has the connections of these shards closed that are open now. False: they are not to be.
@@ -140,14 +145,14 @@ impl Node {
                 return;
             }
         }
-        self.gaps.count(reason);
+        self.gaps.counts.add(reason);
         let told = self.gaps.note(|_| true);
         self.warn(reason, &missed.cause, told, connections);
     }
 
     /// Publications that were placed did not reach this shard until now.
     pub(crate) fn shard_missed(&self, shard: usize, cause: &str) {
-        self.gaps.count(GapReason::ShardOverflow);
+        self.gaps.counts.add(GapReason::ShardOverflow);
         let told = self.gaps.note(|index| index == shard);
         let connections = self.connections_by_shard().nth(shard).unwrap_or(0);
         self.warn(GapReason::ShardOverflow, cause, told, connections);

@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::counters::ListenerKind;
 use crate::identity::Identity;
 use crate::internal::host::HostError;
 use crate::internal::linger::Lingering;
@@ -111,7 +112,7 @@ pub(crate) async fn serve(
 
 /// Counts and logs that nobody can be accepted for the moment.
 fn accepting_waits(node: &Node) {
-    node.counters.accept_waits.add("internal");
+    node.counters.accept_waits.add(ListenerKind::Internal);
     if let Some(suppressed) = node.throttles.tell("accept-waits-internal") {
         tracing::warn!(
             suppressed,
@@ -187,7 +188,7 @@ async fn respond_to(
             .node
             .counters
             .internal_errors
-            .add(status_label(response.status()));
+            .add(response.status().into());
     }
     Ok(response)
 }
@@ -331,22 +332,4 @@ fn error(status: StatusCode, sentence: &str) -> Response<Body> {
 /// Whether this status answers a request whose body was not read, or not to its end.
 fn is_before_body(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 403 | 404 | 405 | 413 | 415 | 421)
-}
-
-/// The status as a word for a counter.
-fn status_label(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        400 => "400",
-        401 => "401",
-        403 => "403",
-        404 => "404",
-        405 => "405",
-        408 => "408",
-        413 => "413",
-        415 => "415",
-        421 => "421",
-        503 => "503",
-        504 => "504",
-        _ => "other",
-    }
 }

@@ -10,9 +10,11 @@ pub mod identity;
 pub mod live;
 pub mod metrics;
 
+mod counters;
 mod descriptors;
 mod dispatcher;
 mod drain;
+mod every_metric;
 mod gaps;
 mod grants;
 mod held;
@@ -53,7 +55,7 @@ use crate::identity::Identity;
 use crate::inbox::Input;
 use crate::internal::Internal;
 use crate::listener::Listener;
-use crate::live::{Live, LiveSettings, shard_settings};
+use crate::live::{Live, shard_settings};
 use crate::node::Node;
 use crate::public::{Public, Told};
 use crate::readiness::Prober;
@@ -280,11 +282,9 @@ impl Gateway {
         Pulse::new(Arc::clone(&self.sequencer))
     }
 
-    /// Changes what may change while the node runs: the limits but `trigger_ids`, `inbox`,
-    /// `inbox_bytes` and `handshakes`, who is believed and which pages are served, the key, `auth`,
-    /// compression, `status`, the idle timeout, recovery, what is forwarded. It holds for what begins after that, and open
-    /// connections heed it from their next message on.
-    /// Everything else in `config` is passed over. Ready when it is in force.
+    /// Applies the settings that need no restart. They hold for what begins after that, and open
+    /// connections heed them from their next message on.
+    /// Everything else in `config` is ignored. Ready when they are in force.
     ///
     /// # Errors
     /// When the internal listener, which stays where it is, would be open to the network without
@@ -295,10 +295,7 @@ impl Gateway {
         rules: ForwardRules,
     ) -> Result<(), StartError> {
         refuse_open(&self.internal, &config.internal.api_keys)?;
-        let mut live = LiveSettings::new(config, rules);
-        // There are places for so many since the start.
-        live.limits.handshakes = self.live.now().limits.handshakes;
-        self.live.set(live);
+        self.live.set(self.live.now().reloaded(config, rules));
         self.node.gaps.set_policy(config.recovery.gap_old);
         set_memory_bounds(&self.node, &config.limits);
         let settings = shard_settings(config, &self.node.outboxes, &self.node.accounts);

@@ -25,7 +25,7 @@ pub struct Live(Arc<ArcSwap<LiveSettings>>);
 /// Settings as of one moment.
 #[derive(Clone, Debug)]
 pub struct LiveSettings {
-    /// Bounds; `handshakes`, `trigger_ids`, `inbox` and `inbox_bytes` stay what they were at the start.
+    /// Bounds; those that need a restart are those of the start.
     pub limits: ServerLimits,
     /// Whom the public listener believes, and which pages it serves.
     pub door: DoorConfig,
@@ -66,6 +66,22 @@ impl LiveSettings {
     }
 }
 
+impl LiveSettings {
+    /// What a reload with `config` puts in force: bounds that need a restart stay as they are.
+    #[must_use]
+    pub fn reloaded(&self, config: &ServerConfig, rules: ForwardRules) -> Self {
+        let mut new = Self::new(config, rules);
+        new.limits = ServerLimits {
+            handshakes: self.limits.handshakes,
+            trigger_ids: self.limits.trigger_ids,
+            inbox: self.limits.inbox,
+            inbox_bytes: self.limits.inbox_bytes,
+            ..new.limits
+        };
+        new
+    }
+}
+
 impl Live {
     /// Begins with these settings.
     #[must_use]
@@ -85,7 +101,8 @@ impl Live {
 }
 
 /// The part of a configuration that each shard has.
-pub(crate) fn shard_settings(
+#[must_use]
+pub fn shard_settings(
     config: &ServerConfig,
     outboxes: &Arc<Outboxes>,
     accounts: &Arc<Accounts>,

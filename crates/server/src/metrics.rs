@@ -3,17 +3,19 @@
 mod docs;
 mod format;
 mod process;
-mod table;
+mod rows;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use ht_broker::Broker;
-use ht_core::stats::Stats;
+use ht_core::stats::{Stat, StatKind, StatLabel, Stats};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelValue, EncodeMetric, MetricEncoder, text,
+};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -21,12 +23,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 pub use crate::metrics::docs::markdown;
-pub(crate) use crate::metrics::table::Counters;
 
 use crate::config::BuildInfo;
 use crate::metrics::format::Format;
 use crate::metrics::process::Process;
-use crate::metrics::table::SECTIONS;
+use crate::metrics::rows::SECTIONS;
 use crate::node::Node;
 use crate::respond;
 use crate::respond::Body;
@@ -50,7 +51,7 @@ struct Metric {
     /// [`Process`] the whole name but for `_total`.
     name: &'static str,
     read: Read,
-    /// What it is, without a full stop.
+    /// What it is, without a full stop. Empty where [`Read::Sum`] has it.
     help: &'static str,
     /// When an operator should worry: a sentence.
     worry: &'static str,
@@ -61,21 +62,15 @@ enum Read {
     Gauge(fn(&Now<'_>) -> u64),
     GaugeByShard(fn(&Now<'_>) -> Vec<u64>),
     /// A label, all its words, and a number for each.
-    GaugeBy(
-        &'static str,
-        fn() -> Vec<&'static str>,
-        fn(&Now<'_>) -> Vec<u64>,
-    ),
+    GaugeBy(&'static str, Words, fn(&Now<'_>) -> Vec<u64>),
     Seconds(fn(&Now<'_>) -> f64),
     SecondsByShard(fn(&Now<'_>) -> Vec<f64>),
     Histogram(for<'a> fn(&'a Now<'_>) -> &'a Histogram),
     Counter(fn(&Now<'_>) -> u64),
     /// A label, all its words, and a number for each.
-    CounterBy(
-        &'static str,
-        fn() -> Vec<&'static str>,
-        fn(&Now<'_>) -> Vec<u64>,
-    ),
+    CounterBy(&'static str, Words, fn(&Now<'_>) -> Vec<u64>),
+    /// The sum of a number over all shards.
+    Sum(Stat),
     /// Shown on a node with a broker only.
     BrokerGauge(fn(&Broker) -> u64),
     /// Shown on a node with a broker only.
@@ -88,18 +83,14 @@ enum Read {
     ProcessCounter(fn(&Process) -> Option<f64>),
 }
 
+/// Lists the words of a label.
+type Words = fn() -> Vec<&'static str>;
+
 /// What the rows are read from.
 struct Now<'a> {
     node: &'a Node,
     totals: Stats,
     process: Process,
-}
-
-/// A counter for each of a few fixed words.
-#[derive(Debug)]
-pub(crate) struct Labels {
-    words: &'static [&'static str],
-    counts: Box<[AtomicU64]>,
 }
 
 /// All metrics as of now, in the format that the request asks for.
@@ -160,10 +151,23 @@ impl Metric {
             | Read::Build
             | Read::ProcessGauge(_) => MetricType::Gauge,
             Read::Histogram(_) => MetricType::Histogram,
+            Read::Sum(stat) => match stat.kind {
+                StatKind::Gauge => MetricType::Gauge,
+                StatKind::Counter => MetricType::Counter,
+            },
             Read::Counter(_)
             | Read::CounterBy(..)
             | Read::BrokerCounter(_)
             | Read::ProcessCounter(_) => MetricType::Counter,
+        }
+    }
+
+    /// What it is, without a full stop.
+    fn help(&self) -> &'static str {
+        if let Read::Sum(stat) = self.read {
+            stat.help
+        } else {
+            self.help
         }
     }
 
@@ -187,6 +191,7 @@ impl Metric {
             | Read::Histogram(_)
             | Read::Counter(_)
             | Read::CounterBy(..)
+            | Read::Sum(_)
             | Read::Build => true,
         }
     }
@@ -197,7 +202,7 @@ impl Metric {
         }
         let broker = now.node.broker.as_deref();
         let name = self.full_name();
-        let mut metric = encoder.encode_descriptor(&name, self.help, None, self.kind())?;
+        let mut metric = encoder.encode_descriptor(&name, self.help(), None, self.kind())?;
         match (&self.read, broker) {
             (Read::Gauge(read), _) => gauge(read(now)).encode(metric),
             (Read::Seconds(read), _) => ConstGauge::new(read(now)).encode(metric),
@@ -219,26 +224,42 @@ impl Metric {
                 ConstCounter::new(read(&now.process).unwrap_or_default()).encode(metric)
             }
             (Read::GaugeByShard(read), _) => {
-                let mut values = read(now).into_iter().enumerate();
-                values.try_for_each(|(shard, value)| {
-                    gauge(value).encode(metric.encode_family(&[("shard", shard)])?)
-                })
-            }
-            (Read::GaugeBy(label, words, read), _) => {
-                let mut values = words().into_iter().zip(read(now));
-                values.try_for_each(|(word, value)| {
-                    gauge(value).encode(metric.encode_family(&[(*label, word)])?)
-                })
+                let values = read(now).into_iter().map(gauge);
+                family(&mut metric, "shard", values.enumerate())
             }
             (Read::SecondsByShard(read), _) => {
-                let mut values = read(now).into_iter().enumerate();
-                values.try_for_each(|(shard, value)| {
-                    ConstGauge::new(value).encode(metric.encode_family(&[("shard", shard)])?)
-                })
+                let values = read(now).into_iter().map(ConstGauge::new);
+                family(&mut metric, "shard", values.enumerate())
+            }
+            (Read::GaugeBy(label, words, read), _) => {
+                let values = read(now).into_iter().map(gauge);
+                family(&mut metric, label, words().into_iter().zip(values))
             }
             (Read::CounterBy(label, words, read), _) => {
-                family(&mut metric, label, &words(), &read(now))
+                let values = read(now).into_iter().map(ConstCounter::new);
+                family(&mut metric, label, words().into_iter().zip(values))
             }
+            (Read::Sum(stat), _) => sum(stat, (stat.read)(&now.totals), metric),
+        }
+    }
+}
+
+/// Writes the sum of a number over all shards: one value, or one for each word of its label.
+fn sum(stat: &Stat, values: &[u64], mut metric: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    match (stat.kind, stat.label) {
+        (StatKind::Gauge, None) => values
+            .first()
+            .map_or(Ok(()), |&value| gauge(value).encode(metric)),
+        (StatKind::Counter, None) => values
+            .first()
+            .map_or(Ok(()), |&value| ConstCounter::new(value).encode(metric)),
+        (StatKind::Gauge, Some(StatLabel { name, words })) => {
+            let values = values.iter().copied().map(gauge);
+            family(&mut metric, name, words().into_iter().zip(values))
+        }
+        (StatKind::Counter, Some(StatLabel { name, words })) => {
+            let values = values.iter().copied().map(ConstCounter::new);
+            family(&mut metric, name, words().into_iter().zip(values))
         }
     }
 }
@@ -259,41 +280,11 @@ fn gauge(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-fn family(
+/// Writes one value for each word of a label.
+fn family<W: EncodeLabelValue, M: EncodeMetric>(
     metric: &mut MetricEncoder<'_>,
     label: &str,
-    words: &[&str],
-    values: &[u64],
+    mut values: impl Iterator<Item = (W, M)>,
 ) -> Result<(), fmt::Error> {
-    debug_assert_eq!(
-        words.len(),
-        values.len(),
-        "a number for each word of {label}"
-    );
-    words.iter().zip(values).try_for_each(|(&word, &value)| {
-        ConstCounter::new(value).encode(metric.encode_family(&[(label, word)])?)
-    })
-}
-
-impl Labels {
-    fn new(words: &'static [&'static str]) -> Self {
-        Self {
-            words,
-            counts: words.iter().map(|_| AtomicU64::new(0)).collect(),
-        }
-    }
-
-    /// Counts one of the words. They stand in the table.
-    pub(crate) fn add(&self, word: &str) {
-        let at = self.words.iter().position(|&known| known == word);
-        debug_assert!(at.is_some(), "{word:?} is not in the table of metrics");
-        if let Some(at) = at {
-            self.counts[at].fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn all(&self) -> Vec<u64> {
-        let counts = self.counts.iter();
-        counts.map(|count| count.load(Ordering::Relaxed)).collect()
-    }
+    values.try_for_each(|(word, value)| value.encode(metric.encode_family(&[(label, word)])?))
 }

@@ -15,12 +15,12 @@ use ht_proto::server::Status;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::BuildInfo;
+use crate::counters::Counters;
 use crate::descriptors::Descriptors;
 use crate::gaps::Gaps;
 use crate::inbox;
 use crate::internal::in_flight::InFlight;
 use crate::memory::Memory;
-use crate::metrics::Counters;
 use crate::places::{Addresses, Slot, Stage, Users};
 use crate::readiness::Delivery;
 use crate::throttle::Throttles;

@@ -31,6 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::counters::HandshakeError;
 use crate::grants::GrantSets;
 use crate::listener::{ACCEPT_BACKOFF, Listener, Stream, descriptor};
 use crate::live::{Live, LiveSettings};
@@ -234,7 +235,11 @@ async fn serve_connection(
             }
         }
         Err(error) if error.is_timeout() || error.is_parse_too_large() => {
-            public.node.counters.handshake_errors.add("head");
+            public
+                .node
+                .counters
+                .handshake_errors
+                .add(HandshakeError::Head);
         }
         // A client that went away or spoke no HTTP: nothing to do about either.
         Err(_) => {}
@@ -251,7 +256,11 @@ async fn respond_to(
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let response = match Place::of(&request, &settings.door) {
         _ if head_bytes(&request) > settings.limits.head_bytes => {
-            public.node.counters.handshake_errors.add("head");
+            public
+                .node
+                .counters
+                .handshake_errors
+                .add(HandshakeError::Head);
             let sentence = "The request head is longer than limits.head_bytes.";
             respond::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
         }
@@ -272,7 +281,11 @@ async fn respond_to(
                 }
             }
             Err(response) => {
-                public.node.counters.handshake_errors.add("handshake");
+                public
+                    .node
+                    .counters
+                    .handshake_errors
+                    .add(HandshakeError::Handshake);
                 *response
             }
         },
@@ -319,7 +332,7 @@ async fn admit(
 ) -> Result<(Agreed, Entry, Reserved), Box<Response<Body>>> {
     let found = door::check(public, settings, arrival, request.headers_mut())?;
     let headers = request.headers();
-    let offer = Offer::of(headers).map_err(|error| bad(public, "token", error))?;
+    let offer = Offer::of(headers).map_err(|error| bad(public, HandshakeError::Token, error))?;
     let compression = settings
         .compression
         .then(|| handshake::compression(headers));
@@ -331,12 +344,14 @@ async fn admit(
     let rules = &settings.rules;
     let mut credentials = rules
         .apply(headers, request.uri().query())
-        .map_err(|error| limits::unforwardable(public, found.client, "forward", &error))?
+        .map_err(|error| {
+            limits::unforwardable(public, found.client, HandshakeError::Forward, &error)
+        })?
         .from_address(found.client.ip());
     if let Some(token) = offer.token {
-        rules
-            .add_token(&mut credentials, &token)
-            .map_err(|error| limits::unforwardable(public, found.client, "token", &error))?;
+        rules.add_token(&mut credentials, &token).map_err(|error| {
+            limits::unforwardable(public, found.client, HandshakeError::Token, &error)
+        })?;
     } else if settings.auth.first_frame && (offer.authenticate || !rules.identify(&credentials)) {
         return Ok((agreed, Entry::Waits(credentials), reserved));
     }
@@ -349,7 +364,7 @@ async fn admit(
 }
 
 /// The answer to what no client should send.
-fn bad(public: &Public, reason: &'static str, error: impl ToString) -> Box<Response<Body>> {
+fn bad(public: &Public, reason: HandshakeError, error: impl ToString) -> Box<Response<Body>> {
     public.node.counters.handshake_errors.add(reason);
     Box::new(respond::text(StatusCode::BAD_REQUEST, error.to_string()))
 }

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ReadinessConfig;
+use crate::counters::ProbeFailure;
 use crate::node::Node;
 
 /// Upper bounds of the histogram of lags, in seconds.
@@ -190,8 +191,8 @@ pub(crate) struct Prober {
 
 /// How a probe did not come through.
 enum Lost {
-    /// Not at all: a word for the counter, a sentence for the operator.
-    Nothing(&'static str, String),
+    /// Not at all: why, and a sentence for the operator.
+    Nothing(ProbeFailure, String),
     /// Some shards took it.
     Behind {
         /// Those that did not.
@@ -257,7 +258,7 @@ impl Prober {
                 }
             }
             Err(Lost::Behind { late, reason }) => {
-                self.node.counters.probe_failures.add("shard");
+                self.node.counters.probe_failures.add(ProbeFailure::Shard);
                 // The others deliver, so the way is open: what slows one thread down must not take
                 // the node out of the balancer.
                 delivery.note(None);
@@ -270,11 +271,11 @@ impl Prober {
                     );
                 }
             }
-            Err(Lost::Nothing(word, reason)) => {
-                self.node.counters.probe_failures.add(word);
+            Err(Lost::Nothing(failure, reason)) => {
+                self.node.counters.probe_failures.add(failure);
                 let before = delivery.note(Some(reason.clone()));
                 // A broker that is away is told of by itself.
-                if word != "broker" && before.as_ref() != Some(&reason) {
+                if failure != ProbeFailure::Broker && before.as_ref() != Some(&reason) {
                     tracing::warn!(reason, "not ready: triggers are not delivered");
                 }
             }
@@ -285,7 +286,7 @@ impl Prober {
         match timeout(self.config.probe_timeout, self.send()).await {
             Ok(Ok(lag)) => Ok(lag),
             Ok(Err(error)) => Err(Lost::Nothing(
-                "broker",
+                ProbeFailure::Broker,
                 format!("{}: {error}", self.whence()),
             )),
             Err(_elapsed) => Err(self.late()),
@@ -306,25 +307,25 @@ impl Prober {
         let within = self.config.probe_timeout;
         let delivery = &self.node.delivery;
         if let Some(trouble) = broker_trouble(&self.node) {
-            return Lost::Nothing("broker", trouble);
+            return Lost::Nothing(ProbeFailure::Broker, trouble);
         }
         if !delivery.arrived.load(Ordering::Relaxed) {
             let whence = self.whence();
             let reason = format!("{whence}: a probe was not delivered within {within:?}");
-            return Lost::Nothing("late", reason);
+            return Lost::Nothing(ProbeFailure::Late, reason);
         }
         let late = delivery.late();
         let shards = delivery.taken.len();
         let (behind, worst) = (late.len(), delivery.count_late(&late));
         if behind == shards {
             let reason = format!("no thread confirmed a probe within {within:?}");
-            Lost::Nothing("shard", reason)
+            Lost::Nothing(ProbeFailure::Shard, reason)
         } else if worst >= STUCK {
             let late: Vec<_> = late.iter().map(ToString::to_string).collect();
             let late = late.join(", ");
             let reason =
                 format!("thread {late} is stuck: it confirmed none of the last {STUCK} probes");
-            Lost::Nothing("shard", reason)
+            Lost::Nothing(ProbeFailure::Shard, reason)
         } else {
             let reason = format!(
                 "{behind} of {shards} threads did not confirm a probe within {within:?}: their \

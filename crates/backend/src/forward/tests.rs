@@ -312,7 +312,7 @@ fn all_forwarded_headers_together_have_a_bound() {
     let mut credentials = apply(50, 26).unwrap();
     assert_eq!(apply(51, 26).unwrap_err(), too_large(101));
     // A token in the first frame counts with what came before.
-    let token = crate::Token::new("t").unwrap().unwrap();
+    let token = ht_proto::token::Token::new("t").unwrap().unwrap();
     let error = rules.add_token(&mut credentials, &token).unwrap_err();
     assert_eq!(error, too_large(100 + "authorization: Token t\r\n".len()));
 }

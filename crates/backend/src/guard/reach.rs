@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::kind::FailureKind;
+
 /// Least time between two warnings, for a backend that is reachable only now and then.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -22,7 +24,7 @@ pub(super) struct Reach {
 struct Outage {
     since: Instant,
     /// What kind of failure was reported, if one was.
-    reported: Option<&'static str>,
+    reported: Option<FailureKind>,
     failures: u64,
 }
 
@@ -42,7 +44,7 @@ pub(super) enum Report {
 
 impl Reach {
     /// Notes an attempt that reached nobody.
-    pub(super) fn failed(&mut self, kind: &'static str, now: Instant) -> Option<Report> {
+    pub(super) fn failed(&mut self, kind: FailureKind, now: Instant) -> Option<Report> {
         let outage = self.outage.get_or_insert(Outage {
             since: now,
             reported: None,

@@ -121,8 +121,8 @@ fn visitor(cookie: &str) -> Credentials {
 async fn ask(guard: &Guard, cookie: &str) -> String {
     match guard.bootstrap(&visitor(cookie)).await {
         Answer::Admitted(admission) => String::from_utf8(admission.allowed_rooms.into()).unwrap(),
-        Answer::Refused(refusal) => refusal.kind().into(),
-        Answer::Failed(failure) => failure.kind().into(),
+        Answer::Refused(refusal) => refusal.kind().as_str().into(),
+        Answer::Failed(failure) => failure.kind().as_str().into(),
     }
 }
 

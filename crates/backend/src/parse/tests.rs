@@ -21,7 +21,7 @@ fn rooms(json: &str) -> Result<String, String> {
         Answer::Admitted(a) => Ok(String::from_utf8(a.allowed_rooms.to_vec()).unwrap()),
         Answer::Refused(Refusal::AllowedRooms) => Err("refused".into()),
         Answer::Refused(other) => Err(other.to_string()),
-        Answer::Failed(failure) => Err(failure.kind().into()),
+        Answer::Failed(failure) => Err(failure.kind().as_str().into()),
     }
 }
 

@@ -13,7 +13,7 @@ use rustls::{
     AlertDescription, CertificateError, Error, InvalidMessage, OtherError, PeerIncompatible,
 };
 
-use crate::fault;
+use crate::cause;
 
 /// Names of a certificate that are shown.
 const NAMES_MAX: usize = 10;
@@ -138,14 +138,14 @@ impl TlsFault {
     /// The TLS fault in an error or below it, if there is one.
     #[must_use]
     pub fn of(error: &(dyn StdError + 'static)) -> Option<Self> {
-        fault::find_tls(error).map(Self::from)
+        cause::find_tls(error).map(Self::from)
     }
 
     /// What a handshake failed of.
     pub(crate) fn of_handshake(error: &io::Error) -> Self {
-        match fault::find_tls(error) {
+        match cause::find_tls(error) {
             Some(error) => error.into(),
-            None if fault::is_closed(error) => Self::Closed,
+            None if cause::is_closed(error) => Self::Closed,
             None => Self::Other(line(error)),
         }
     }

@@ -258,7 +258,7 @@ async fn a_refused_connection_fails() {
     let url = format!("http://127.0.0.1:{port}/");
     let backend = ht_backend::HttpBackend::new(config(&url, |_| {})).unwrap();
     let failure = failure(&backend).await;
-    assert_eq!(failure.kind(), "connect");
+    assert_eq!(failure.kind().as_str(), "connect");
     assert!(failure.to_string().contains("refused"), "{failure}");
 }
 

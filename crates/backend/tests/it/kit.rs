@@ -57,8 +57,8 @@ pub(crate) fn told(answer: Answer) -> Result<String, String> {
         Answer::Admitted(admission) => {
             Ok(String::from_utf8(admission.allowed_rooms.to_vec()).unwrap())
         }
-        Answer::Refused(refusal) => Err(format!("refused: {}", refusal.kind())),
-        Answer::Failed(failure) => Err(format!("failed: {}", failure.kind())),
+        Answer::Refused(refusal) => Err(format!("refused: {}", refusal.kind().as_str())),
+        Answer::Failed(failure) => Err(format!("failed: {}", failure.kind().as_str())),
     }
 }
 

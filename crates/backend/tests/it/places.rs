@@ -77,12 +77,12 @@ async fn waiting_for_a_place_ends_too() {
     let (first, (second, waited)) = tokio::join!(first, second);
     assert_eq!(told(first), Err("failed: timeout".into()));
     // It got the place when the first gave up, and then its own time began.
-    assert_eq!(second.kind(), "timeout");
+    assert_eq!(second.kind().as_str(), "timeout");
     assert!(waited >= within, "{waited:?}");
 
     let calls = join_all((0..3).map(|number| visit(&backend, number))).await;
     let calls: Vec<_> = calls.into_iter().map(failed).collect();
-    let kinds: Vec<_> = calls.iter().map(Failure::kind).collect();
+    let kinds: Vec<_> = calls.iter().map(|it| it.kind().as_str()).collect();
     assert_eq!(kinds[0], "timeout");
     assert!(kinds.contains(&"busy"), "{kinds:?}");
     assert!(calls.contains(&Failure::Busy { within }));

@@ -128,7 +128,7 @@ async fn the_systems_authorities_do_not_know_ours() {
     let stub = Stub::tls(authority.server("127.0.0.1", |_| {}), admit).await;
     // Where a system has no authorities at all, that is said at the start.
     match HttpBackend::new(config(&stub.url, |_| {})) {
-        Ok(backend) => assert_eq!(failure(&backend).await.kind(), "tls"),
+        Ok(backend) => assert_eq!(failure(&backend).await.kind().as_str(), "tls"),
         Err(error) => assert!(error.to_string().contains("ca-certificates"), "{error}"),
     }
 }
@@ -156,7 +156,7 @@ async fn a_server_without_tls_is_a_tls_failure() {
         stream
     });
     let backend = HttpBackend::new(config(&url, authority.trusted())).unwrap();
-    assert_eq!(failure(&backend).await.kind(), "tls");
+    assert_eq!(failure(&backend).await.kind().as_str(), "tls");
     drop(server.await);
 }
 

@@ -29,7 +29,7 @@ fn told(failure: &Failure) -> (String, String) {
 
 #[track_caller]
 fn expect(failure: &Failure, cause: &[&str], advice: &str) {
-    assert_eq!(failure.kind(), "tls");
+    assert_eq!(failure.kind().as_str(), "tls");
     assert!(failure.is_unreachable(), "{failure:?}");
     let told = told(failure);
     for part in cause {
@@ -279,7 +279,7 @@ async fn a_name_and_an_address_that_lead_nowhere() {
         let authority = Authority::new();
         let backend = HttpBackend::new(config(url, authority.trusted())).unwrap();
         for failure in [failure(&backend).await, backend.reach().await.unwrap_err()] {
-            assert_eq!(failure.kind(), "connect", "{failure:?}");
+            assert_eq!(failure.kind().as_str(), "connect", "{failure:?}");
             assert!(failure.is_unreachable());
             let told = told(&failure);
             assert!(told.1.contains(advice), "{told:?}");

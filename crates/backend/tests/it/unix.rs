@@ -73,7 +73,7 @@ async fn a_stale_connection_is_retried() {
 async fn an_absent_socket_is_named() {
     let path = SocketPath::new("absent");
     let failure = failure(&path.backend()).await;
-    assert_eq!(failure.kind(), "connect");
+    assert_eq!(failure.kind().as_str(), "connect");
     assert!(
         failure.to_string().contains(path.0.to_str().unwrap()),
         "{failure}"

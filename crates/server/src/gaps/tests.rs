@@ -8,9 +8,9 @@ use super::*;
 
 #[test]
 fn every_reason_has_a_word_of_its_own_and_a_remedy() {
-    let words: BTreeSet<_> = GapReason::all().map(GapReason::as_str).collect();
-    assert_eq!(words.len(), GapReason::COUNT);
-    for (index, reason) in GapReason::all().enumerate() {
+    let words: BTreeSet<_> = GapReason::ALL.iter().map(|it| it.as_str()).collect();
+    assert_eq!(words.len(), GapReason::ALL.len());
+    for (index, reason) in GapReason::ALL.iter().enumerate() {
         assert_eq!(reason.index(), index);
         assert!(!reason.remedy().is_empty());
     }

@@ -3,14 +3,12 @@
 use http::{HeaderMap, header};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use crate::config::{API_KEYS_MAX, Secret};
-
-/// Positions of keys as metric labels, counted from 1.
-const POSITIONS: [&str; API_KEYS_MAX] = ["1", "2", "3", "4", "5", "6", "7", "8"];
+use crate::config::Secret;
+use crate::counters::KeyPosition;
 
 /// Returns the position of the key that a request carries, or none if it carries none of `keys`.
 /// Every key is compared, in constant time, whichever of them matches.
-pub(super) fn used(headers: &HeaderMap, keys: &[Secret]) -> Option<&'static str> {
+pub(super) fn used(headers: &HeaderMap, keys: &[Secret]) -> Option<KeyPosition> {
     let given = headers.get(header::AUTHORIZATION)?.as_bytes();
     let (scheme, given) = given.split_at_checked("Bearer ".len())?;
     if !scheme.eq_ignore_ascii_case(b"Bearer ") {
@@ -27,7 +25,7 @@ pub(super) fn used(headers: &HeaderMap, keys: &[Secret]) -> Option<&'static str>
     }
     usize::try_from(used)
         .ok()
-        .and_then(|used| POSITIONS.get(used))
+        .and_then(|used| KeyPosition::ALL.get(used))
         .copied()
 }
 
@@ -36,6 +34,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::config::API_KEYS_MAX;
 
     #[test]
     fn position_of_the_key_is_returned() {
@@ -60,7 +59,8 @@ mod tests {
             let mut headers = HeaderMap::new();
             let value = HeaderValue::from_static(authorization);
             headers.insert(header::AUTHORIZATION, value);
-            assert_eq!(used(&headers, &keys), expected, "{authorization:?}");
+            let used = used(&headers, &keys).map(KeyPosition::as_str);
+            assert_eq!(used, expected, "{authorization:?}");
         }
         let keys = [Secret("new".to_owned())];
         assert_eq!(used(&HeaderMap::new(), &keys), None);

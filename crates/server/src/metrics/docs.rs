@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use prometheus_client::metrics::MetricType;
 
-use crate::metrics::table::SECTIONS;
+use crate::metrics::rows::SECTIONS;
 use crate::metrics::{Metric, Read};
 
 const INTRODUCTION: &str = include_str!("introduction.md");
@@ -33,7 +33,7 @@ pub fn markdown() -> String {
 }
 
 fn describe(metric: &Metric, out: &mut String) {
-    let Metric { help, worry, .. } = metric;
+    let (help, worry) = (metric.help(), metric.worry);
     let name = metric.full_name();
     let kind = metric.kind();
     let suffix = match kind {
@@ -47,12 +47,15 @@ fn describe(metric: &Metric, out: &mut String) {
     );
     match &metric.read {
         Read::CounterBy(label, words, _) | Read::GaugeBy(label, words, _) => {
-            let words: Vec<_> = words().iter().map(|word| format!("`{word}`")).collect();
-            let words = words.join(", ");
-            write(out, format_args!("- Label: `{label}`, one of {words}\n"));
+            describe_label(label, &words(), out);
+        }
+        Read::Sum(stat) => {
+            if let Some(label) = stat.label {
+                describe_label(label.name, &(label.words)(), out);
+            }
         }
         Read::GaugeByShard(_) | Read::SecondsByShard(_) => {
-            out.push_str("- Label: `shard`, its number from 0\n")
+            out.push_str("- Label: `shard`, its number from 0\n");
         }
         Read::Build => {
             for label in BUILD_LABELS {
@@ -69,6 +72,12 @@ fn describe(metric: &Metric, out: &mut String) {
         | Read::ProcessCounter(_) => {}
     }
     write(out, format_args!("- When to alert: {worry}\n"));
+}
+
+fn describe_label(label: &str, words: &[&str], out: &mut String) {
+    let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+    let words = words.join(", ");
+    write(out, format_args!("- Label: `{label}`, one of {words}\n"));
 }
 
 fn write(out: &mut String, text: std::fmt::Arguments<'_>) {

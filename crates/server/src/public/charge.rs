@@ -10,6 +10,7 @@ use ht_core::account::Kind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::ServerLimits;
+use crate::counters::HandshakeError;
 use crate::listener::Stream;
 use crate::node::Node;
 use crate::places::AddressPlace;
@@ -82,7 +83,9 @@ impl Charge {
     /// Counts and logs that the connection is closed.
     fn refuse(&self, cause: &'static str) {
         let node = &self.node;
-        node.counters.handshake_errors.add("handshake-bytes");
+        node.counters
+            .handshake_errors
+            .add(HandshakeError::HandshakeBytes);
         // Each cause has its line.
         if let Some(suppressed) = node.throttles.tell(cause) {
             tracing::warn!(

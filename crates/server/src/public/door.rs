@@ -3,6 +3,7 @@
 use http::{HeaderMap, Response, StatusCode, header};
 
 use crate::config::DoorConfig;
+use crate::counters::HandshakeError;
 use crate::listener::Stream;
 use crate::live::LiveSettings;
 use crate::public::address::{Arrival, Client, Found, Peer};
@@ -37,7 +38,11 @@ pub(super) async fn arrive(
         Ok(Err(broken)) => broken.to_string(),
         Err(_) => "its PROXY header did not come within limits.head_timeout".to_owned(),
     };
-    public.node.counters.handshake_errors.add("proxy-protocol");
+    public
+        .node
+        .counters
+        .handshake_errors
+        .add(HandshakeError::ProxyProtocol);
     if let Some(suppressed) = public.node.throttles.tell("proxy-protocol") {
         tracing::warn!(
             %peer,
@@ -89,7 +94,11 @@ fn refuse_origin(
     client: Client,
     foreign: &Foreign,
 ) -> Box<Response<Body>> {
-    public.node.counters.handshake_errors.add("origin");
+    public
+        .node
+        .counters
+        .handshake_errors
+        .add(HandshakeError::Origin);
     let what = match foreign {
         Foreign::Missing => "no Origin".to_owned(),
         Foreign::Unreadable => "an Origin that cannot be read".to_owned(),

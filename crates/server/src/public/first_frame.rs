@@ -8,14 +8,16 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
-use ht_backend::{Credentials, Token};
+use ht_backend::Credentials;
 use ht_frame::{
     CloseCode, DecodeOptions, Decoder, Event, Inflater, Input, Opcode, Role, put_close, put_frame,
 };
 use ht_proto::client::first_token;
 use ht_proto::close::Close;
+use ht_proto::token::Token;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
+use crate::counters::HandshakeError;
 use crate::public::Public;
 use crate::public::charge::Charged;
 use crate::public::handshake::Agreed;
@@ -75,7 +77,11 @@ pub(super) async fn ask(
 
 /// Tells a visitor that the node leaves: it has no shard yet that would.
 async fn leave(public: &Public, stream: &mut Charged) -> Option<Visitor> {
-    public.node.counters.handshake_errors.add("leaving");
+    public
+        .node
+        .counters
+        .handshake_errors
+        .add(HandshakeError::Leaving);
     let (mut frame, close) = (Vec::new(), Close::RESTART);
     put_close(&mut frame, CloseCode(close.code()), &close.reason());
     // Who is gone or takes nothing has heard enough.
@@ -85,7 +91,11 @@ async fn leave(public: &Public, stream: &mut Charged) -> Option<Visitor> {
 }
 
 fn turn_away(public: &Public, agreed: Agreed) -> Visitor {
-    public.node.counters.handshake_errors.add("authenticate");
+    public
+        .node
+        .counters
+        .handshake_errors
+        .add(HandshakeError::Authenticate);
     Visitor::unauthenticated(agreed)
 }
 

@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ServerLimits;
+use crate::counters::{HandshakeError, ListenerKind};
 use crate::live::LiveSettings;
 use crate::node::Node;
 use crate::places::{AddressPlace, Bounds, ConnectionPlace, Crowded, Stage};
@@ -60,9 +61,9 @@ pub(super) fn knock(public: &Public, arrival: Arrival) -> Result<Option<AddressP
     let client = Client::At(address);
     let place = AddressPlace::take(&public.node, Stage::Unfinished, client, bounds);
     if place.is_err() {
-        let reason = "unfinished-per-address";
+        let reason = HandshakeError::UnfinishedPerAddress;
         public.node.counters.handshake_errors.add(reason);
-        if let Some(suppressed) = public.node.throttles.tell(reason) {
+        if let Some(suppressed) = public.node.throttles.tell(reason.as_str()) {
             tracing::warn!(
                 %address,
                 open,
@@ -77,7 +78,7 @@ pub(super) fn knock(public: &Public, arrival: Arrival) -> Result<Option<AddressP
 
 /// Counts and logs that nobody can be accepted for the moment.
 pub(super) fn accepting_waits(node: &Node) {
-    node.counters.accept_waits.add("public");
+    node.counters.accept_waits.add(ListenerKind::Public);
     if let Some(suppressed) = node.throttles.tell("accept-waits") {
         tracing::warn!(
             suppressed,
@@ -126,11 +127,11 @@ pub(super) fn reserve(
     let (of_address, _) = AddressPlace::take(&public.node, Stage::Handshake, found.client, half)
         .map_err(|_| crowd_of_handshakes(public, found.client))?;
     let Ok(handshake) = Arc::clone(&public.handshakes).try_acquire_owned() else {
-        return Err(full(public, "handshakes"));
+        return Err(full(public, HandshakeError::Handshakes));
     };
     let handshake = (handshake, of_address);
     let Some(place) = ConnectionPlace::take(&public.node, limits.connections, address) else {
-        return Err(full(public, "connections"));
+        return Err(full(public, HandshakeError::Connections));
     };
     Ok(Reserved { handshake, place })
 }
@@ -167,11 +168,19 @@ fn warn_of_proxies(public: &Public, found: &Found, open: u32) {
 /// The answer to an address that has or wants too much.
 fn crowd(public: &Public, client: Client, crowded: Crowded) -> Box<Response<Body>> {
     let (reason, setting, again) = match crowded {
-        Crowded::Open => ("connections-per-address", "connections_per_address", AGAIN),
-        Crowded::Rate { again } => ("handshakes-per-second", "handshakes_per_second", again),
+        Crowded::Open => (
+            HandshakeError::ConnectionsPerAddress,
+            "connections_per_address",
+            AGAIN,
+        ),
+        Crowded::Rate { again } => (
+            HandshakeError::HandshakesPerSecond,
+            "handshakes_per_second",
+            again,
+        ),
     };
     public.node.counters.handshake_errors.add(reason);
-    if let Some(suppressed) = public.node.throttles.tell(reason) {
+    if let Some(suppressed) = public.node.throttles.tell(reason.as_str()) {
         tracing::warn!(
             address = %client,
             suppressed,
@@ -188,9 +197,9 @@ fn crowd(public: &Public, client: Client, crowded: Crowded) -> Box<Response<Body
 
 /// The answer to an address that has half of all handshakes under way.
 fn crowd_of_handshakes(public: &Public, client: Client) -> Box<Response<Body>> {
-    let reason = "handshakes-per-address";
+    let reason = HandshakeError::HandshakesPerAddress;
     public.node.counters.handshake_errors.add(reason);
-    if let Some(suppressed) = public.node.throttles.tell(reason) {
+    if let Some(suppressed) = public.node.throttles.tell(reason.as_str()) {
         tracing::warn!(
             address = %client,
             suppressed,
@@ -206,7 +215,7 @@ fn crowd_of_handshakes(public: &Public, client: Client) -> Box<Response<Body>> {
 pub(super) fn unforwardable(
     public: &Public,
     client: Client,
-    reason: &'static str,
+    reason: HandshakeError,
     error: &ForwardError,
 ) -> Box<Response<Body>> {
     let ForwardError::TooLarge { bytes, .. } = *error else {
@@ -214,9 +223,9 @@ pub(super) fn unforwardable(
         let response = respond::text(StatusCode::BAD_REQUEST, error.to_string());
         return Box::new(response);
     };
-    let reason = "forward-bytes";
+    let reason = HandshakeError::ForwardBytes;
     public.node.counters.handshake_errors.add(reason);
-    if let Some(suppressed) = public.node.throttles.tell(reason) {
+    if let Some(suppressed) = public.node.throttles.tell(reason.as_str()) {
         tracing::warn!(
             address = %client,
             bytes,
@@ -232,7 +241,11 @@ pub(super) fn unforwardable(
 
 /// The answer while memory is short, of which the log has a line already.
 fn short_of_memory(public: &Public) -> Box<Response<Body>> {
-    public.node.counters.handshake_errors.add("memory");
+    public
+        .node
+        .counters
+        .handshake_errors
+        .add(HandshakeError::Memory);
     let sentence = "This node is short of memory. Retry later.";
     let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
     Box::new(respond::retry_after(response, AGAIN))
@@ -240,15 +253,20 @@ fn short_of_memory(public: &Public) -> Box<Response<Body>> {
 
 /// The answer to whom the API was being asked about when the node left.
 pub(super) fn leaving(public: &Public) -> Box<Response<Body>> {
-    public.node.counters.handshake_errors.add("leaving");
+    public
+        .node
+        .counters
+        .handshake_errors
+        .add(HandshakeError::Leaving);
     let sentence = "This node is shutting down. Reconnect soon.";
     let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
     Box::new(respond::retry_after(response, Duration::ZERO))
 }
 
 /// The answer while a limit of the node is reached.
-fn full(public: &Public, limit: &'static str) -> Box<Response<Body>> {
-    public.node.counters.handshake_errors.add(limit);
+fn full(public: &Public, reason: HandshakeError) -> Box<Response<Body>> {
+    public.node.counters.handshake_errors.add(reason);
+    let limit = reason.as_str();
     if let Some(suppressed) = public.node.throttles.tell(limit) {
         let open = public.node.connections.load(Ordering::Relaxed);
         tracing::warn!(

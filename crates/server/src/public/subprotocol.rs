@@ -1,13 +1,8 @@
 //! What a client says in `Sec-WebSocket-Protocol` (RFC 6455 §11.3.4).
 
-use ht_backend::Token;
-use ht_backend::TokenError;
-use ht_proto::subprotocol::AUTHENTICATE;
-use ht_proto::subprotocol::Subprotocol;
-use ht_proto::subprotocol::TOKEN_PREFIX;
-use http::HeaderMap;
-use http::HeaderValue;
-use http::header;
+use ht_proto::subprotocol::{AUTHENTICATE, Subprotocol, TOKEN_PREFIX};
+use ht_proto::token::{Token, TokenError};
+use http::{HeaderMap, HeaderValue, header};
 
 /// What of a client's offer means something here; all else is passed over.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -16,6 +16,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use uuid::Uuid;
 
+use crate::counters::{BootstrapOutcome, HandshakeError};
 use crate::inbox::NewConnection;
 use crate::listener::Stream;
 use crate::live::LiveSettings;
@@ -65,13 +66,17 @@ impl Visitor {
         let counter = &public.node.counters.bootstraps;
         let close = match answer {
             Answer::Admitted(_) if public.node.memory.is_short() => {
-                counter.add("admitted");
-                public.node.counters.handshake_errors.add("memory");
+                counter.add(BootstrapOutcome::Admitted);
+                public
+                    .node
+                    .counters
+                    .handshake_errors
+                    .add(HandshakeError::Memory);
                 Close::OVERLOADED.within(SPREAD)
             }
             Answer::Admitted(admission) => match parse(&admission.allowed_rooms) {
                 Some(list) => {
-                    counter.add("admitted");
+                    counter.add(BootstrapOutcome::Admitted);
                     match take_user(public, settings, admission.user_id.as_deref()) {
                         Ok(user) => {
                             return Self::admitted(public, id, list, user, credentials, agreed);
@@ -80,18 +85,18 @@ impl Visitor {
                     }
                 }
                 None => {
-                    counter.add(Refusal::AllowedRooms.kind());
+                    counter.add(BootstrapOutcome::Refused(Refusal::AllowedRooms.kind()));
                     verdict::log_refusal(public, id, &Refusal::AllowedRooms);
                     refused_with(agreed)
                 }
             },
             Answer::Refused(refusal) => {
-                counter.add(refusal.kind());
+                counter.add(BootstrapOutcome::Refused(refusal.kind()));
                 verdict::log_refusal(public, id, &refusal);
                 refused_with(agreed)
             }
             Answer::Failed(failure) => {
-                counter.add(failure.kind());
+                counter.add(BootstrapOutcome::Failed(failure.kind()));
                 verdict::log_failure(public, id, &failure);
                 match agreed.subprotocol {
                     // What Python 3.1 did with every answer that it could read.
@@ -112,7 +117,7 @@ impl Visitor {
             .node
             .counters
             .handshake_errors
-            .add("handshake-timeout");
+            .add(HandshakeError::HandshakeTimeout);
         let id = Uuid::new_v4();
         if let Some(suppressed) = public.node.throttles.tell("handshake-timeout") {
             tracing::warn!(
@@ -237,7 +242,7 @@ fn take_user(
             .node
             .counters
             .handshake_errors
-            .add("connections-per-user");
+            .add(HandshakeError::ConnectionsPerUser);
         if let Some(suppressed) = public.node.throttles.tell("connections-per-user") {
             tracing::warn!(
                 user,

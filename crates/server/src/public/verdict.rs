@@ -8,7 +8,7 @@ use crate::public::Public;
 /// Logs why the API does not admit a client. That is the life of most APIs, and an operator's
 /// mistake where all clients are refused.
 pub(super) fn log_refusal(public: &Public, connection: Uuid, refusal: &Refusal) {
-    let Some(suppressed) = public.node.throttles.tell(refusal.kind()) else {
+    let Some(suppressed) = public.node.throttles.tell(refusal.kind().as_str()) else {
         return;
     };
     let (cause, advice) = (refusal, refusal.advice());
@@ -23,7 +23,7 @@ pub(super) fn log_refusal(public: &Public, connection: Uuid, refusal: &Refusal) 
 /// Logs why the API gave no usable answer. A guard has told already that a circuit opened, or that
 /// the backend cannot be reached, with the cause.
 pub(super) fn log_failure(public: &Public, connection: Uuid, failure: &Failure) {
-    let (cause, kind) = (failure, failure.kind());
+    let (cause, kind) = (failure, failure.kind().as_str());
     if matches!(failure, Failure::CircuitOpen)
         || failure.is_unreachable() && public.backend.guard().is_some()
     {

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ht_proto::token::Token;
 use http::HeaderMap;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
@@ -15,7 +16,6 @@ use crate::config::HeaderSource;
 use crate::credentials::Credentials;
 use crate::forward::ForwardError;
 use crate::forward::ForwardRules;
-use crate::token::Token;
 
 fn token(text: &str) -> Token {
     Token::new(text).unwrap().unwrap()

@@ -9,10 +9,16 @@ fn one_warning_and_one_line_for_an_outage_however_many_notice() {
     let start = Instant::now();
     let mut reach = Reach::default();
     assert_eq!(reach.reached(start, start), None, "nothing was wrong");
-    assert_eq!(reach.failed("connect", start), Some(Report::Lost));
+    assert_eq!(
+        reach.failed(FailureKind::Connect, start),
+        Some(Report::Lost)
+    );
     assert!(reach.is_reported());
     for seconds in 1..600 {
-        assert_eq!(reach.failed("connect", start + SECOND * seconds), None);
+        assert_eq!(
+            reach.failed(FailureKind::Connect, start + SECOND * seconds),
+            None
+        );
     }
     let now = start + SECOND * 600;
     let back = Report::Back {
@@ -28,7 +34,7 @@ fn one_warning_and_one_line_for_an_outage_however_many_notice() {
 fn an_answer_to_an_earlier_attempt_does_not_end_an_outage() {
     let start = Instant::now();
     let mut reach = Reach::default();
-    reach.failed("connect", start + SECOND);
+    reach.failed(FailureKind::Connect, start + SECOND);
     assert_eq!(reach.reached(start, start + SECOND * 2), None);
     assert!(reach.is_lost());
 }
@@ -37,13 +43,23 @@ fn an_answer_to_an_earlier_attempt_does_not_end_an_outage() {
 fn another_cause_is_worth_another_warning() {
     let start = Instant::now();
     let mut reach = Reach::default();
-    assert_eq!(reach.failed("connect", start), Some(Report::Lost));
-    assert_eq!(reach.failed("tls", start + SECOND), None, "too soon");
     assert_eq!(
-        reach.failed("tls", start + WARNING_INTERVAL),
+        reach.failed(FailureKind::Connect, start),
         Some(Report::Lost)
     );
-    assert_eq!(reach.failed("tls", start + WARNING_INTERVAL * 3), None);
+    assert_eq!(
+        reach.failed(FailureKind::Tls, start + SECOND),
+        None,
+        "too soon"
+    );
+    assert_eq!(
+        reach.failed(FailureKind::Tls, start + WARNING_INTERVAL),
+        Some(Report::Lost)
+    );
+    assert_eq!(
+        reach.failed(FailureKind::Tls, start + WARNING_INTERVAL * 3),
+        None
+    );
 }
 
 #[test]
@@ -55,7 +71,7 @@ fn a_backend_that_comes_and_goes_does_not_fill_the_log() {
     for step in 0..100 {
         let now = start + SECOND / 2 * step;
         let report = if step % 2 == 0 {
-            reach.failed("connect", now)
+            reach.failed(FailureKind::Connect, now)
         } else {
             reach.reached(now, now)
         };

@@ -1,21 +1,21 @@
-//! A visitor's token that did not come in the query string.
+//! A client's token that did not arrive in the query string.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::forward::HEADER_BYTES_MAX;
+/// Longest token in bytes.
+pub const TOKEN_BYTES_MAX: usize = 32 << 10;
 
-/// A visitor's token that did not come in the query string: text without control characters, of
-/// at most [`HEADER_BYTES_MAX`] bytes, not empty. [`crate::ForwardRules::add_token`] makes of it
-/// what would have become of the parameter `token`.
+/// A client's token that did not arrive in the query string: text without control characters, of
+/// at most [`TOKEN_BYTES_MAX`] bytes, not empty.
 ///
 /// It is a secret, so `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Box<str>);
 
-/// Why something is no token: the visitor's fault. The text does not repeat it.
+/// Why a token is malformed: a mistake of the client. The text does not repeat the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -26,7 +26,7 @@ pub enum TokenError {
     #[error("the token holds a control character")]
     ControlCharacter,
     /// It is too long.
-    #[error("the token is longer than {HEADER_BYTES_MAX} bytes")]
+    #[error("the token is longer than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
 }
 
@@ -36,7 +36,7 @@ impl Token {
     /// # Errors
     /// When it holds a control character or is too long.
     pub fn new(text: &str) -> Result<Option<Self>, TokenError> {
-        if text.len() > HEADER_BYTES_MAX {
+        if text.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::TooLong);
         }
         if text.bytes().any(|byte| byte.is_ascii_control()) {
@@ -55,7 +55,9 @@ impl Token {
         Self::new(&text.ok_or(TokenError::Encoding)?)
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    /// The token itself.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
 }
@@ -72,7 +74,7 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_told_apart() {
-        let long = "a".repeat(HEADER_BYTES_MAX);
+        let long = "a".repeat(TOKEN_BYTES_MAX);
         let token = |text: &str| Ok(Some(Token(text.into())));
         for (text, expected) in [
             ("a.b-c_d", token("a.b-c_d")),

@@ -1,0 +1,209 @@
+//! The labels of counters.
+
+use ht_backend::{FailureKind, RefusalKind};
+use ht_proto::label::Label;
+use ht_proto::labels;
+use http::StatusCode;
+
+use crate::config::API_KEYS_MAX;
+
+labels! {
+    /// Why the gateway rejected a handshake.
+    pub(crate) enum HandshakeError {
+        /// Not a valid upgrade.
+        Handshake = "handshake",
+        /// The request head was too long, or did not arrive in time.
+        Head = "head",
+        /// Headers that cannot be forwarded.
+        Forward = "forward",
+        /// Headers longer than `backend.forward_bytes_max`.
+        ForwardBytes = "forward-bytes",
+        /// A malformed token, or two that differ.
+        Token = "token",
+        /// The first frame was no authentication.
+        Authenticate = "authenticate",
+        /// A page of another site.
+        Origin = "origin",
+        /// No PROXY protocol header where one is required.
+        ProxyProtocol = "proxy-protocol",
+        /// `limits.handshakes` was reached.
+        Handshakes = "handshakes",
+        /// Request heads and first frames held too much memory.
+        HandshakeBytes = "handshake-bytes",
+        /// The address had half of all handshakes.
+        HandshakesPerAddress = "handshakes-per-address",
+        /// `limits.connections` was reached.
+        Connections = "connections",
+        /// `limits.connections_per_address` was reached.
+        ConnectionsPerAddress = "connections-per-address",
+        /// The address had its share of connections before the upgrade.
+        UnfinishedPerAddress = "unfinished-per-address",
+        /// `limits.connections_per_user` was reached.
+        ConnectionsPerUser = "connections-per-user",
+        /// `limits.handshakes_per_second` was reached.
+        HandshakesPerSecond = "handshakes-per-second",
+        /// `limits.handshake_timeout` elapsed.
+        HandshakeTimeout = "handshake-timeout",
+        /// Memory was short.
+        Memory = "memory",
+        /// The node was shutting down.
+        Leaving = "leaving",
+    }
+}
+
+labels! {
+    /// One of the two listeners.
+    pub(crate) enum ListenerKind {
+        /// The one for browsers.
+        Public = "public",
+        /// The one for the API and operators.
+        Internal = "internal",
+    }
+}
+
+labels! {
+    /// Status of a rejected request to the internal listener.
+    pub(crate) enum ErrorStatus {
+        /// 400
+        BadRequest = "400",
+        /// 401
+        Unauthorized = "401",
+        /// 403
+        Forbidden = "403",
+        /// 404
+        NotFound = "404",
+        /// 405
+        MethodNotAllowed = "405",
+        /// 408
+        RequestTimeout = "408",
+        /// 413
+        PayloadTooLarge = "413",
+        /// 415
+        UnsupportedMediaType = "415",
+        /// 421
+        MisdirectedRequest = "421",
+        /// 503
+        ServiceUnavailable = "503",
+        /// 504
+        GatewayTimeout = "504",
+        /// Any other.
+        Other = "other",
+    }
+}
+
+impl From<StatusCode> for ErrorStatus {
+    fn from(status: StatusCode) -> Self {
+        let mut known = Self::ALL.into_iter();
+        let same = known.find(|known| known.as_str() == status.as_str());
+        same.unwrap_or(Self::Other)
+    }
+}
+
+labels! {
+    /// Position of an API key in `internal.api_key`.
+    pub(crate) enum KeyPosition {
+        /// The first key.
+        First = "1",
+        /// The second key.
+        Second = "2",
+        /// The third key.
+        Third = "3",
+        /// The fourth key.
+        Fourth = "4",
+        /// The fifth key.
+        Fifth = "5",
+        /// The sixth key.
+        Sixth = "6",
+        /// The seventh key.
+        Seventh = "7",
+        /// The eighth key.
+        Eighth = "8",
+    }
+}
+
+const _: () = assert!(KeyPosition::ALL.len() == API_KEYS_MAX);
+
+labels! {
+    /// Why a probe failed.
+    pub(crate) enum ProbeFailure {
+        /// The broker is unavailable or accepts nothing.
+        Broker = "broker",
+        /// It did not arrive back in time.
+        Late = "late",
+        /// A shard did not confirm it.
+        Shard = "shard",
+    }
+}
+
+/// Result of a bootstrap call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BootstrapOutcome {
+    /// The client was accepted.
+    Admitted,
+    /// It was refused.
+    Refused(RefusalKind),
+    /// There was no usable response.
+    Failed(FailureKind),
+}
+
+const REFUSALS: usize = RefusalKind::ALL.len();
+
+impl Label for BootstrapOutcome {
+    const ALL: &'static [Self] = &{
+        let mut all = [Self::Admitted; 1 + REFUSALS + FailureKind::ALL.len()];
+        let mut at = 1;
+        while at < all.len() {
+            all[at] = if at <= REFUSALS {
+                Self::Refused(RefusalKind::ALL[at - 1])
+            } else {
+                Self::Failed(FailureKind::ALL[at - 1 - REFUSALS])
+            };
+            at += 1;
+        }
+        all
+    };
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Refused(kind) => kind.as_str(),
+            Self::Failed(kind) => kind.as_str(),
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Admitted => 0,
+            Self::Refused(kind) => 1 + kind.index(),
+            Self::Failed(kind) => 1 + REFUSALS + kind.index(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_outcome_is_counted_under_its_own_word() {
+        let all = BootstrapOutcome::ALL;
+        for (index, outcome) in all.iter().enumerate() {
+            assert_eq!(outcome.index(), index, "{outcome:?}");
+        }
+        let words: HashSet<_> = all.iter().map(|outcome| outcome.as_str()).collect();
+        assert_eq!(words.len(), all.len());
+    }
+
+    #[test]
+    fn a_status_is_counted_as_itself_or_as_other() {
+        for (status, expected) in [
+            (StatusCode::UNAUTHORIZED, ErrorStatus::Unauthorized),
+            (StatusCode::GATEWAY_TIMEOUT, ErrorStatus::GatewayTimeout),
+            (StatusCode::INTERNAL_SERVER_ERROR, ErrorStatus::Other),
+        ] {
+            assert_eq!(ErrorStatus::from(status), expected, "{status}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Every metric of a node, defined once: what is counted, what `/metrics` shows and what
+//! docs/metrics.md says all come from this table.
+//!
+//! A row under `counted` is a counter of [`crate::counters::Counters`] by its name: a plain one, or
+//! one for each value of a label. A row under `observed` is read where its number is kept. Each
+//! says in one sentence what it is (for [`ht_core::stats::STATS`] that is said there), and in
+//! another when an operator should worry.
+
+/// Passes the table to a macro: to the one that declares the counters, which reads the rows under
+/// `counted`, and to the one that makes `/metrics` of all rows.
+macro_rules! every_metric {
+    ($then:ident) => {
+        $then! {
+            "Connections", "Open, refused and evicted connections." {
+                observed connections = Read::Gauge(|now| now.node.connections.load(Ordering::Acquire));
+                    "Open connections that were admitted"
+                    "When it nears `limits.connections`, or drops to 0 within seconds."
+                observed shard_connections = Read::GaugeByShard(|now| now.node.connections_by_shard().collect());
+                    "Open connections by shard; they differ by the few that were closed last"
+                    "When one shard has many more than the others: they are distributed evenly."
+                observed rooms = Read::Gauge(|now| now.node.census.rooms());
+                    "Rooms with at least one subscriber"
+                    "Not by itself; with `subscriptions` it explains memory."
+                observed subscriptions = Read::Sum(STATS.subscriptions);
+                    "When it grows while `connections` does not: a page subscribes repeatedly."
+                observed admitted = Read::Sum(STATS.admitted);
+                    "When it grows much faster than usual: clients reconnect, see `evictions` and the close codes."
+                observed refused = Read::Sum(STATS.refused);
+                    "When it outgrows `admitted`: see `bootstraps` for the cause."
+                observed evictions = Read::Sum(STATS.evictions);
+                    "When it keeps growing. `outbox_bytes` and `outbox_age`: slow consumers. `outbox_total_bytes`: too little memory for all outboxes. `client_…`: clients that use much memory. `message_timeout`: clients that do not finish a message; an attack, or a limit that is too low for your pages."
+                observed violations = Read::Sum(STATS.violations);
+                    "When it grows steadily: a bug in a client, or in a proxy in front."
+                observed idle_timeouts = Read::Sum(STATS.idle_timeouts);
+                    "When it tracks `admitted`: clients are not sending `ping`."
+                observed no_pongs = Read::Sum(STATS.no_pongs);
+                    "Not by itself: phones and laptops sleep. When it jumps: the network to many clients failed."
+            }
+
+            "Handshakes", "From the handshake to the API's response." {
+                observed backend_calls_in_flight = Read::Gauge(|now| now.node.guard().in_flight as u64);
+                    "Bootstrap calls in progress"
+                    "When it stays at `backend.max_in_flight`: the API is at its limit, and clients wait."
+                observed backend_waiting = Read::Gauge(|now| now.node.guard().waiting as u64);
+                    "Bootstrap calls that wait in the fair queue"
+                    "When it does not fall again: clients connect faster than the API can serve."
+                observed backend_shared = Read::Counter(|now| now.node.guard().shared);
+                    "Clients that shared a bootstrap call with another one of the same credentials"
+                    "Not by itself: calls that the API did not have to serve."
+                observed backend_circuit_open = Read::Gauge(|now| u64::from(now.node.guard().circuit_open));
+                    "1 while the backend circuit breaker is open: the gateway's own probes got no usable response from the API"
+                    "When it is 1 for longer than a restart of the API takes: new clients are not accepted."
+                observed backend_circuit_opened = Read::Counter(|now| now.node.guard().circuit_opened);
+                    "Times that the backend circuit breaker opened"
+                    "When it grows by more than the API's restarts."
+                counted handshake_errors by "reason" HandshakeError;
+                    "Handshakes rejected by the gateway itself, by reason (403, 429, 503 and others)"
+                    "`memory`, `handshakes`, `connections`, `…-per-address`, `…-per-user` and `…-per-second`: a limit or rate limit is reached. `handshake-timeout`: the backend is too slow. `origin`: pages of other sites; many may be your own pages behind a proxy that changes `Host`, see the log. `proxy-protocol`: a load balancer that does not send it. `handshake-bytes`: long request heads and first frames while all of them hold a quarter of `limits.client_total_bytes`. `forward-bytes`: cookies longer than `backend.forward_bytes_max`. `leaving`: handshakes in progress during shutdown. The others: clients that violate the protocol."
+                counted bootstraps by "outcome" BootstrapOutcome;
+                    "Results of bootstrap calls"
+                    "Every outcome except `admitted` and `status` is a fault of the backend or the configuration. With `busy`, `line-full` and `circuit-open` it was not called. `server-error`: a status that does not concern the user (5xx, 429), for example during a deployment; clients reconnect. `status`: any other status than 200; many at once: expired sessions. `redirect`: usually a login page."
+                counted accept_waits by "listener" ListenerKind;
+                    "Times that a new connection had to wait because all slots for new connections were in use"
+                    "When it grows. `public`: connections before the upgrade, see `limits.handshakes`. `internal`: publishers and probes, of which 1,024 are served at once. The log has the remedy."
+                counted accept_errors;
+                    "Errors of accepting a connection"
+                    "When it grows at all: most likely the process is out of file descriptors."
+            }
+
+            "Messages of clients", "Requests and error replies." {
+                observed messages = Read::Sum(STATS.messages);
+                    "When it grows faster than the number of connections: one `ping` every 30 seconds each is usual."
+                observed client_errors = Read::Sum(STATS.errors);
+                    "`room-not-found` at every page load: a page needs a permission that the API does not grant. The others: bugs of clients."
+            }
+
+            "Deliveries", "From a publication to the sockets." {
+                observed publications = Read::Sum(STATS.publications);
+                    "Not by itself: the work of the shards, compared with `triggers`."
+                observed deliveries = Read::Sum(STATS.deliveries);
+                    "When it does not grow while `triggers` grows and pages are open."
+                observed shard_turn_seconds_max = Read::SecondsByShard(|now| now.node.longest_turns());
+                    "Longest turn of a shard in the last one to two minutes, in seconds: in a turn a shard serves all of its connections once, within a budget of work"
+                    "When it is above 0.02 on a machine that is not overloaded: deliveries and pings of that shard are delayed by as much. An overloaded machine makes turns longer, as do `compression.level` and `limits.message_bytes` above their defaults."
+                observed undelivered = Read::Sum(STATS.undelivered);
+                    "When it grows faster than connections end: see `evictions`."
+                observed queued_frames = Read::Sum(STATS.queued);
+                    "When it keeps growing: many slow consumers, or a slow network."
+                observed outbox_bytes = Read::Gauge(|now| now.node.outboxes.bytes() as u64);
+                    "Bytes queued for slow consumers in all outboxes; a large publication in several of them counts once"
+                    "When it nears `limits.outbox_total_bytes`: slow consumers are about to be evicted."
+                observed deflated_publications = Read::Sum(STATS.deflated);
+                    "Not by itself: the cost of compression, with the bytes below."
+                observed deflate_input_bytes = Read::Sum(STATS.deflate_bytes_in);
+                    "Not by itself."
+                observed deflate_output_bytes = Read::Sum(STATS.deflate_bytes_out);
+                    "When it is near the input: the data does not compress, disable `compression.enabled`."
+            }
+
+            "Triggers", "From the API to the order of publications." {
+                observed trigger_bytes_in_flight = Read::Gauge(|now| now.node.triggers_in_flight.bytes());
+                    "Bytes of the bodies of `/trigger/` that are being read, parsed or placed"
+                    "When it stays near `limits.triggers_in_flight`: the shards or the broker are slower than the API."
+                observed inbox_queued = Read::GaugeByShard(|now| now.node.by_inbox(inbox::Sender::len));
+                    "Inputs queued for each thread, most of them requests or messages with publications"
+                    "When it stays near `limits.inbox`: publishers wait for this thread (back-pressure)."
+                observed inbox_bytes = Read::GaugeByShard(|now| now.node.by_inbox(inbox::Sender::bytes));
+                    "Bytes of publications queued for each thread"
+                    "When it grows steadily: the thread is behind. At its share of `limits.inbox_bytes` it drops them: see `publications_missed`."
+                counted triggers;
+                    "Triggers that were accepted and ordered, duplicates included"
+                    "When it does not grow while the API publishes."
+                counted trigger_duplicates;
+                    "Duplicate triggers: their id was seen before, accepted but not delivered again"
+                    "When it grows steadily: the API does not receive the responses, see `internal_errors`."
+                counted back_pressure;
+                    "Waits of publishers for a thread with a full inbox (back-pressure)"
+                    "When it grows steadily: more is published than that thread can deliver. Give the node more cores, raise `threads`, or publish less."
+                counted publications_missed;
+                    "Publications that a thread dropped because it was too far behind, counted per thread"
+                    "When it grows at all: the clients of that thread were closed with 1012 `gap` to fetch again. A warning names the thread."
+                counted trigger_overloads;
+                    "Requests to `/trigger/` refused because `limits.triggers_in_flight` was reached"
+                    "When it grows at all: the publications are lost unless the API retries."
+                counted internal_connections_refused;
+                    "Connections to the internal listener that were closed because their address already has three quarters of all"
+                    "When it grows at all: a program does not reuse its connections."
+                counted internal_errors by "status" ErrorStatus;
+                    "Requests to the internal listener that were rejected, by status"
+                    "`401`, `403` and `421`: an unauthorised program, a wrong key, or a host name missing in `internal.hosts`. `503`: not published. `504`: perhaps not published."
+                counted api_key_uses by "position" KeyPosition;
+                    "Requests to the internal listener with a valid API key, by the position of the key in `internal.api_key`"
+                    "Not by itself. During key rotation, remove the old key when the counter of its position no longer grows."
+            }
+
+            "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {
+                observed ready = Read::Gauge(|now| u64::from(readiness::reasons(now.node).is_empty()));
+                    "1 while the node is ready for traffic, like `/ready`"
+                    "When it is 0 without a restart of the node or the broker: `/ready` has the reason."
+                observed probe_lag_seconds = Read::Seconds(|now| now.node.delivery.lag());
+                    "Duration of the last successful probe in seconds"
+                    "When it is far above its usual value: triggers take as long. Beyond `readiness.probe_timeout` the node is not ready."
+                observed probe_seconds = Read::Histogram(|now| now.node.delivery.lags());
+                    "Durations of successful probes in seconds"
+                    "When its upper buckets fill: triggers wait for the broker or the shards."
+                counted probe_failures by "reason" ProbeFailure;
+                    "Probes that did not arrive within `readiness.probe_timeout`"
+                    "When it grows at all. `broker`: it is unavailable or accepts nothing. `late`: the probe did not arrive back. `shard`: a thread is stuck or overloaded; the node stays ready while other threads reply, and `/ready` names the thread."
+            }
+
+            "Gaps", "Publications that may not have reached this node or a part of it." {
+                observed gaps = Read::CounterBy("reason", words::<GapReason>, |now| now.node.gaps.counts());
+                    "Times that publications may have been missed (gaps), by cause"
+                    "When it grows at all: clients miss publications until they have reconnected. The warning `gap: this node may have missed publications` names cause and remedy."
+                observed gap_closes = Read::Counter(|now| now.node.gaps.closed());
+                    "Connections closed with 1012 `gap` so that their clients fetch again"
+                    "When it grows without an outage of the broker: see `gaps`."
+            }
+
+            "Broker", "Only on a node with a broker." {
+                observed broker_up = Read::BrokerGauge(|broker| u64::from(broker.health() == Health::Ready));
+                    "1 while the node can receive triggers from the broker"
+                    "When it is 0 for longer than a restart of the broker takes."
+                observed broker_messages = Read::BrokerCounter(|broker| broker.counts().received);
+                    "Messages from the broker"
+                    "When it does not grow while others publish."
+                observed broker_rejected = Read::BrokerCounter(|broker| broker.counts().rejected);
+                    "Messages from the broker that were not valid triggers"
+                    "When it grows at all: a publisher sends something else, and it is dropped."
+                observed broker_failures = Read::BrokerCounter(|broker| broker.counts().failures);
+                    "Connections to the broker that were lost or failed"
+                    "When it grows by more than the broker's restarts."
+            }
+
+            "Memory", "Memory of the process and of what it holds for clients." {
+                observed memory_bytes = Read::Gauge(|now| now.node.memory.resident());
+                    "Resident memory of the process"
+                    "When it nears `limits.memory_bytes`, or grows while `connections` does not."
+                observed memory_allocated_bytes = Read::Gauge(|now| now.node.memory.allocated());
+                    "Memory that the process has allocated, in bytes, without freed memory that the allocator retains"
+                    "When it grows while neither `connections` nor `subscriptions` do. `limits.memory_bytes` is compared with 1.25 times this value, or with resident memory if that is less."
+                observed memory_short = Read::Gauge(|now| u64::from(now.node.memory.is_short()));
+                    "1 while new clients and triggers are rejected because memory is short"
+                    "When it is 1: see `outbox_bytes`, `connections` and `subscriptions` for what uses it."
+                observed client_bytes = Read::GaugeBy(
+                    "kind",
+                    || Kind::ALL.iter().map(|kind| kind.as_str()).collect(),
+                    |now| Kind::ALL.iter().map(|&kind| now.node.accounts.bytes(kind) as u64).collect(),
+                );
+                    "Memory held for clients in addition to outboxes, in bytes, by purpose"
+                    "When the sum nears `limits.client_total_bytes`: the connections that hold most are about to be evicted, see `evictions`."
+                counted triggers_shed;
+                    "Requests to `/trigger/` that were rejected because memory was short"
+                    "When it grows at all: they were not published by this node."
+            }
+
+            "Process", "Build information, and the process metrics of Prometheus' client libraries under their usual names." {
+                observed build_info = Read::Build;
+                    "Version, commit and compiler that this program was built from, as labels of the constant 1"
+                    "Not by itself. Compare it across nodes to find nodes that run another version."
+                observed process_cpu_seconds = Read::ProcessCounter(|process| process.cpu_seconds);
+                    "Total user and system CPU time spent in seconds"
+                    "When its rate nears the number of cores of the node: deliveries are delayed."
+                observed process_resident_memory_bytes = Read::ProcessGauge(|process| process.resident_bytes);
+                    "Resident memory size in bytes"
+                    "As `memory_bytes`, the same value sampled four times a second."
+                observed process_virtual_memory_bytes = Read::ProcessGauge(|process| process.virtual_bytes);
+                    "Virtual memory size in bytes"
+                    "Not by itself: the allocator reserves much more than it uses."
+                observed process_open_fds = Read::ProcessGauge(|process| process.open_fds);
+                    "Number of open file descriptors"
+                    "When it nears `process_max_fds`: new connections wait. Each connection uses one descriptor."
+                observed process_max_fds = Read::ProcessGauge(|process| process.max_fds);
+                    "Maximum number of open file descriptors"
+                    "When it is below `limits.connections`: raise the hard limit (`LimitNOFILE`)."
+                observed process_start_time_seconds = Read::ProcessGauge(|process| process.start_seconds);
+                    "Start time of the process since unix epoch in seconds"
+                    "When it changes without a deployment: the process restarted and its clients reconnected."
+                observed process_threads = Read::ProcessGauge(|process| process.threads);
+                    "Number of OS threads in the process"
+                    "When it grows steadily."
+            }
+
+            "Hooks", "Notifying the API of connects and disconnects (presence)." {
+                counted hooks;
+                    "Hooks that were called"
+                    "When it does not grow while clients connect and disconnect."
+                counted hook_errors by "reason" FailureKind;
+                    "Hooks without a response"
+                    "When it grows: the API's presence information is wrong."
+                counted hooks_dropped;
+                    "Hooks lost because the queue was full"
+                    "When it grows at all: `hooks.queue` is full, the API is too slow for `hooks.max_in_flight`."
+            }
+
+            "Log", "The log itself." {
+                observed log_lines_dropped = Read::Counter(|_| LOG_LINES_DROPPED.load(Ordering::Relaxed));
+                    "Lines of the log that were dropped"
+                    "When it grows at all: the log's reader is too slow, or its disk is full."
+            }
+        }
+    };
+}
+
+pub(crate) use every_metric;
