@@ -18,6 +18,7 @@ pub(crate) mod secret_file;
 mod service_links;
 mod settings;
 mod sizes;
+mod table;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

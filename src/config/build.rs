@@ -18,7 +18,8 @@ use percent_encoding::utf8_percent_encode;
 use crate::config::kind::HeaderChange;
 use crate::config::legacy::ENCODED;
 use crate::config::mistake::{Mistakes, Place};
-use crate::config::settings::{Found, Values};
+use crate::config::settings::Values;
+use crate::config::table::Found;
 use crate::config::{Config, LogConfig, Written, memory, sizes};
 
 /// Checks what concerns more than one setting.

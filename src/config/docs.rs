@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::config::layers::{section_of, variable_of};
-use crate::config::live::is_live;
-use crate::config::secret_file::{file_of, is_secret};
-use crate::config::settings::{Described, SECTIONS, described};
+use crate::config::secret_file::file_of;
+use crate::config::settings::{SECTIONS, described, is_live, is_secret};
+use crate::config::table::Described;
 
 const INTRODUCTION: &str = include_str!("docs/introduction.md");
 const HEADERS: &str = include_str!("docs/headers.md");

@@ -6,7 +6,7 @@
 use strsim::damerau_levenshtein;
 
 use crate::config::layers::{SHORT, section_of, variable_of};
-use crate::config::secret_file::{SECRETS, file_of};
+use crate::config::secret_file::{file_of, secrets};
 use crate::config::settings::KEYS;
 
 /// Returns `; did you mean …?` for an unknown variable, or nothing if no known one is similar.
@@ -47,7 +47,7 @@ fn sentence(guess: Option<String>) -> String {
 /// Every name that a setting can be written under.
 fn settings() -> Vec<String> {
     let keys = KEYS.iter().map(|key| (*key).to_owned());
-    let files = SECRETS.iter().map(|key| file_of(key));
+    let files = secrets().map(file_of);
     let short = SHORT.iter().map(|(short, _)| (*short).to_owned());
     keys.chain(files).chain(short).collect()
 }

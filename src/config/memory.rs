@@ -3,7 +3,8 @@
 use ht_server::config::{MemoryBounds, ServerLimits};
 
 use crate::config::mistake::{Mistakes, Place};
-use crate::config::settings::{Found, Values};
+use crate::config::settings::Values;
+use crate::config::table::Found;
 
 /// `limits.handshakes`; the default depends on the memory.
 pub(crate) fn handshakes(values: &Values) -> usize {

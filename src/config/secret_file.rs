@@ -5,35 +5,26 @@ use std::path::{Path, PathBuf};
 
 use crate::config::layers::variable_of;
 use crate::config::read_text;
-
-/// Settings that may hold a secret.
-pub(crate) const SECRETS: &[&str] = &[
-    "internal.api_key",
-    "backend.headers",
-    "rabbitmq.url",
-    "rabbitmq.username",
-    "rabbitmq.password",
-];
+use crate::config::settings::{KEYS, is_secret};
 
 /// The longest secret, in bytes: a guard against the wrong file.
 const BYTES_MAX: usize = 64 << 10;
 
-/// Whether a setting's value may stand in a file of its own.
-pub(crate) fn is_secret(key: &str) -> bool {
-    SECRETS.contains(&key)
+/// Settings whose value may be in a file of its own.
+pub(crate) fn secrets() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().copied().filter(|key| is_secret(key))
 }
 
 /// The setting for which this one names a file: `internal.api_key_file` is for `internal.api_key`.
 pub(crate) fn secret_of(key: &str) -> Option<&'static str> {
     let secret = key.strip_suffix("_file")?;
-    SECRETS.iter().find(|known| **known == secret).copied()
+    secrets().find(|known| *known == secret)
 }
 
 /// The setting for which this variable names a file.
 pub(crate) fn secret_of_variable(name: &str) -> Option<&'static str> {
     let secret = name.strip_suffix("_FILE")?;
-    let mut known = SECRETS.iter().copied();
-    known.find(|key| variable_of(key) == secret)
+    secrets().find(|known| variable_of(known) == secret)
 }
 
 /// The setting that names a file for a secret.

@@ -1,5 +1,5 @@
-//! Every setting of the gateway, defined once: reading, bounds, defaults and documentation all
-//! come from this table.
+//! Every setting of the gateway, defined once: reading, bounds, defaults, whether a reload applies
+//! it, and documentation all come from this table.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,94 +15,11 @@ use ht_server::config::{
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
-    Kind, Listed, Memory, Mode, Name, Password, Period, RelativePath, Size, Steps, UrlPath,
+    Listed, Memory, Mode, Name, Password, Period, RelativePath, Size, Steps, UrlPath,
 };
-use crate::config::layers::Layers;
 use crate::config::legacy::PythonVariables;
 use crate::config::log::{Format, Level};
-use crate::config::mistake::{Mistakes, Place};
-
-/// A setting's value and where it was written.
-#[derive(Clone, Debug)]
-pub(crate) struct Found<T> {
-    /// The value: what was written, or the default.
-    pub(crate) value: T,
-    /// Where it was written.
-    pub(crate) place: Place,
-}
-
-/// What the documentation says about one setting.
-#[derive(Clone, Debug)]
-pub(crate) struct Described {
-    /// Its path, such as `limits.message_bytes`.
-    pub(crate) key: &'static str,
-    /// What may be written.
-    pub(crate) expects: String,
-    /// The default as it is written in the file.
-    pub(crate) default: String,
-    /// What it does.
-    pub(crate) doc: &'static str,
-}
-
-macro_rules! settings {
-    ($($field:ident: $type:ty, $key:literal, $kind:expr, $default:expr, $doc:literal;)*) => {
-        /// The value of every setting.
-        #[derive(Clone, Debug)]
-        pub(crate) struct Values {
-            $(#[doc = $doc] pub(crate) $field: Found<$type>,)*
-        }
-
-        /// Reads every setting; what is missing or wrong has its default.
-        pub(crate) fn read(layers: &Layers, mistakes: &mut Mistakes) -> Values {
-            Values {
-                $($field: take(layers, $key, &$kind, $default, mistakes),)*
-            }
-        }
-
-        /// Every setting, in the order of the documentation.
-        pub(crate) fn described() -> Vec<Described> {
-            vec![$(Described {
-                key: $key,
-                expects: $kind.expects(),
-                default: $kind.show(&$default),
-                doc: $doc,
-            },)*]
-        }
-
-        /// The settings that differ, in the order of the documentation.
-        pub(crate) fn changed(one: &Values, other: &Values) -> Vec<&'static str> {
-            let differ = [$(($key, one.$field.value != other.$field.value),)*];
-            differ.iter().filter(|(_, differs)| *differs).map(|(key, _)| *key).collect()
-        }
-
-        /// The path of every setting.
-        pub(crate) const KEYS: &[&str] = &[$($key,)*];
-    };
-}
-
-fn take<K: Kind>(
-    layers: &Layers,
-    key: &str,
-    kind: &K,
-    default: K::Value,
-    mistakes: &mut Mistakes,
-) -> Found<K::Value> {
-    let mut found = Found {
-        value: default,
-        place: Place::Default,
-    };
-    // The first layer counts; the others are read all the same, to report their mistakes too.
-    for (depth, node) in layers.of(key).enumerate() {
-        let value = kind.take(node, key, mistakes);
-        if depth == 0 {
-            found.place = node.place.clone();
-            if let Some(value) = value {
-                found.value = value;
-            }
-        }
-    }
-    found
-}
+use crate::config::table::settings;
 
 const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -132,213 +49,213 @@ fn any_tcp(text: &str) -> Listen {
 }
 
 settings! {
-    listen: Listen, "listen", Address, any_tcp("0.0.0.0:5000"),
+    listen: Listen, restart "listen", Address, any_tcp("0.0.0.0:5000"),
         "Where browsers connect, at `websocket_path`. Nothing that can publish or inspect is served here.";
-    websocket_path: String, "websocket_path", UrlPath, DoorConfig::default().websocket_path,
+    websocket_path: String, live "websocket_path", UrlPath, DoorConfig::default().websocket_path,
         "Path of the WebSocket on `listen`, as the gateway receives it: without a prefix that a proxy removes. It is served with and without the trailing slash.";
-    root_health: bool, "root_health", Flag, DoorConfig::default().root_health,
+    root_health: bool, live "root_health", Flag, DoorConfig::default().root_health,
         "Respond to `GET /` on `listen` with 200, for load balancers that check nothing else, and with 503 during shutdown. `/health` is always available.";
-    listen_mode: u32, "listen_mode", Mode, 0o660,
+    listen_mode: u32, restart "listen_mode", Mode, 0o660,
         "Permission bits of the unix sockets that `listen` and `internal.listen` create.";
-    threads: usize, "threads", count(0, 1_024), 0,
+    threads: usize, restart "threads", count(0, 1_024), 0,
         "Network threads (shards). 0: one per core.";
-    trusted_proxies: Vec<Trusted>, "trusted_proxies", Listed::<Trusted>::of("trusted_proxies", r#"["10.0.0.0/8", "192.0.2.1", "unix"]"#), TrustedProxies::default().entries(),
+    trusted_proxies: Vec<Trusted>, live "trusted_proxies", Listed::<Trusted>::of("trusted_proxies", r#"["10.0.0.0/8", "192.0.2.1", "unix"]"#), TrustedProxies::default().entries(),
         "Networks of trusted reverse proxies. Their `X-Real-IP` is used as the client address, for limits, rate limits and logs, and forwarded to the API. From other peers it is dropped, and the API gets the peer's address. `unix` stands for unix sockets.";
-    x_forwarded_for: bool, "x_forwarded_for", Flag, false,
+    x_forwarded_for: bool, live "x_forwarded_for", Flag, false,
         "If a trusted proxy sends no `X-Real-IP`, use the rightmost address of its `X-Forwarded-For` that is not a trusted proxy's.";
-    proxy_protocol: bool, "proxy_protocol", Flag, false,
+    proxy_protocol: bool, live "proxy_protocol", Flag, false,
         "Connections from trusted proxies must begin with a PROXY protocol header, version 1 or 2; others are closed. From other peers no such header is read.";
 
-    python_variables: PythonVariables, "python_variables", Choose::<PythonVariables>::one(), PythonVariables::Auto,
+    python_variables: PythonVariables, restart "python_variables", Choose::<PythonVariables>::one(), PythonVariables::Auto,
         "When the variables of the Python version are used. `auto`: always from the environment and the file that `ENV_FILE` names; from an `.env` file nearby, which may be another program's, only if nothing else sets `backend.url` or `backend.socket`. `always`: in such a file, too. `never`: nowhere.";
 
-    origins_allow: Vec<OriginPattern>, "origins.allow", Listed::<OriginPattern>::of("origins.allow", r#"["https://app.example", "https://*.example.com"]"#), Vec::new(),
+    origins_allow: Vec<OriginPattern>, live "origins.allow", Listed::<OriginPattern>::of("origins.allow", r#"["https://app.example", "https://*.example.com"]"#), Vec::new(),
         "Origins whose pages may open a WebSocket, in addition to those of the request's own host, whatever their port. `*` matches everything before the first dot; `[\"*\"]` allows every page of the web. Others get 403. Packaged apps and extensions have origins of their own (`tauri://localhost`, `capacitor://localhost`, `app://*`, `file://`, `chrome-extension://<id>`), and pages without one (sandboxed frames, data: URLs) send `null`, which then stands for such pages of every site. A list called `origins` at the top of the file, or `HT_ORIGINS`, means the same.";
-    origins_require: bool, "origins.require", Flag, false,
+    origins_require: bool, live "origins.require", Flag, false,
         "Also reject clients without an `Origin` header. Browsers always send one, other programs need not.";
 
-    internal_listen: Listen, "internal.listen", Address, any_tcp("127.0.0.1:8002"),
+    internal_listen: Listen, restart "internal.listen", Address, any_tcp("127.0.0.1:8002"),
         "Internal listener: triggers, metrics and health checks. On addresses other than loopback it requires `internal.api_key`.";
-    internal_api_key: Vec<Secret>, "internal.api_key", ApiKeys { key: "internal.api_key" }, Vec::new(),
+    internal_api_key: Vec<Secret>, live secret "internal.api_key", ApiKeys { key: "internal.api_key" }, Vec::new(),
         "API key that requests to `/trigger/` and `/metrics` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: nothing is asked.";
-    internal_hosts: Vec<HostPattern>, "internal.hosts", Listed::<HostPattern>::of("internal.hosts", r#"["gateway", "*.svc.cluster.local"]"#), Vec::new(),
+    internal_hosts: Vec<HostPattern>, live "internal.hosts", Listed::<HostPattern>::of("internal.hosts", r#"["gateway", "*.svc.cluster.local"]"#), Vec::new(),
         "Host names that requests to `internal.listen` may use, in addition to IP addresses, `localhost` and names below it. A request for any other name gets 421 unless it carries `internal.api_key`, because a web page whose host name is made to resolve to this machine (DNS rebinding) could otherwise read the responses. `*.` matches any subdomain, `[\"*\"]` disables the check. Unix sockets accept every name.";
 
-    backend_url: Option<String>, "backend.url", BaseUrl, None,
+    backend_url: Option<String>, restart "backend.url", BaseUrl, None,
         "URL of your HTTP API, ending in a slash. The paths below are appended to it unchanged. The only required setting.";
-    backend_socket: Option<PathBuf>, "backend.socket", File, None,
+    backend_socket: Option<PathBuf>, restart "backend.socket", File, None,
         "Reach the API over this unix socket. `backend.url` then begins with `http://` and still gives the path and the `Host`. Empty: over TCP.";
-    backend_bootstrap: String, "backend.bootstrap", RelativePath, "bootstrap/".to_owned(),
+    backend_bootstrap: String, restart "backend.bootstrap", RelativePath, "bootstrap/".to_owned(),
         "Called with GET for every client that connects. Status 200 accepts the client, and `allowed_rooms` in the response lists its rooms.";
-    backend_timeout: Duration, "backend.timeout", period(10 * MS, HOUR), secs(10),
+    backend_timeout: Duration, restart "backend.timeout", period(10 * MS, HOUR), secs(10),
         "Time limit of one bootstrap call, from connecting to the end of the response.";
-    backend_user_id_path: Vec<String>, "backend.user_id_path", Steps, Vec::new(),
+    backend_user_id_path: Vec<String>, restart "backend.user_id_path", Steps, Vec::new(),
         "Where the user's id is in the bootstrap response, as a list of keys. Empty: not used.";
-    backend_headers: Vec<HeaderChange>, "backend.headers", Headers, Vec::new(),
+    backend_headers: Vec<HeaderChange>, live secret "backend.headers", Headers, Vec::new(),
         "Headers to send to the API beyond the usual ones; see below.";
-    backend_max_in_flight: usize, "backend.max_in_flight", count(1, 100_000), 64,
+    backend_max_in_flight: usize, restart "backend.max_in_flight", count(1, 100_000), 64,
         "Concurrent bootstrap calls; further clients wait in a fair queue, at most for `backend.timeout`. Match it to the concurrency of the API.";
-    backend_max_waiting: usize, "backend.max_waiting", count(0, 1_000_000), 10_000,
+    backend_max_waiting: usize, restart "backend.max_waiting", count(0, 1_000_000), 10_000,
         "Length of that queue, in which client addresses take turns. Further clients are closed with 1013 and reconnect later, as is the last one of the address with most entries when another address needs the slot.";
-    backend_coalesce: Duration, "backend.coalesce", period(Duration::ZERO, secs(60)), Duration::ZERO,
+    backend_coalesce: Duration, restart "backend.coalesce", period(Duration::ZERO, secs(60)), Duration::ZERO,
         "Clients of one address with exactly the same forwarded headers (the tabs of one browser) share a bootstrap call that waits in the queue. With a time here they also share a call that was sent up to that long ago, and its response: a client that connects right after its permissions changed may then get the old ones. 0: every response is newer than the connection.";
-    backend_circuit_failures: usize, "backend.circuit_failures", count(0, 1_000_000), 10,
+    backend_circuit_failures: usize, restart "backend.circuit_failures", count(0, 1_000_000), 10,
         "Circuit breaker: after so many consecutive calls without a usable response (no connection, timeout, truncated, status 502, 503 or 504) the gateway sends a request of its own, without credentials. If that fails too, the circuit opens: the API is not called, and clients are closed at once with 1013 and reconnect later. One such request is enough if the failures come from so many distinct addresses and credentials, three in a row otherwise. 0: it never opens.";
-    backend_circuit_backoff: Duration, "backend.circuit_backoff", period(10 * MS, HOUR), secs(1),
+    backend_circuit_backoff: Duration, restart "backend.circuit_backoff", period(10 * MS, HOUR), secs(1),
         "Time after which the gateway probes the API again, with a request of its own; any response except 502, 503 or 504 closes the circuit. Exponential backoff with jitter: it doubles with each failure, and is shortened at random by up to a half.";
-    backend_circuit_backoff_max: Duration, "backend.circuit_backoff_max", period(10 * MS, HOUR), secs(30),
+    backend_circuit_backoff_max: Duration, restart "backend.circuit_backoff_max", period(10 * MS, HOUR), secs(30),
         "Longest backoff of the circuit breaker.";
-    backend_forward_bytes_max: usize, "backend.forward_bytes_max", size(KIB, MIB), FORWARD_BYTES_MAX,
+    backend_forward_bytes_max: usize, live "backend.forward_bytes_max", size(KIB, MIB), FORWARD_BYTES_MAX,
         "Longest request head of a bootstrap call, with forwarded headers, names and line ends; longer ones get 431 before the API is called. Keep it below the limit of the API's server: 4 KiB is the default of uWSGI (`buffer-size`), 8 KiB that of nginx and gunicorn for a line. `high-templar check` tests it.";
-    backend_answer_bytes_max: usize, "backend.answer_bytes_max", size(KIB, GIB), 4 * MIB,
+    backend_answer_bytes_max: usize, restart "backend.answer_bytes_max", size(KIB, GIB), 4 * MIB,
         "Longest bootstrap response that is accepted.";
-    backend_tls_verify: bool, "backend.tls_verify", Flag, true,
+    backend_tls_verify: bool, restart "backend.tls_verify", Flag, true,
         "Verify the API's TLS certificate. Disable it in development only.";
-    backend_tls_ca_file: Option<PathBuf>, "backend.tls_ca_file", File, None,
+    backend_tls_ca_file: Option<PathBuf>, restart "backend.tls_ca_file", File, None,
         "PEM file with the certificate authorities to trust, and no others; a self-signed certificate can be one. Empty: those of the system, or, where the variables `SSL_CERT_FILE` (a PEM file) or `SSL_CERT_DIR` (folders of PEM files) are set, those and not the system's. Read at the start; a file that is missing or is no PEM is a mistake in the settings (exit status 78).";
 
-    auth_first_frame: bool, "auth.first_frame", Flag, AuthConfig::default().first_frame,
+    auth_first_frame: bool, live "auth.first_frame", Flag, AuthConfig::default().first_frame,
         "Whether a client without a cookie and a parameter may send its token in the first frame. It then must send one: the API is not called for clients without credentials.";
-    auth_first_frame_timeout: Duration, "auth.first_frame_timeout", period(100 * MS, HOUR), AuthConfig::default().first_frame_timeout,
+    auth_first_frame_timeout: Duration, live "auth.first_frame_timeout", period(100 * MS, HOUR), AuthConfig::default().first_frame_timeout,
         "Time for that frame; it counts under `limits.handshakes`.";
 
-    hooks_connect: Option<HookCall>, "hooks.connect", Call, None,
+    hooks_connect: Option<HookCall>, restart "hooks.connect", Call, None,
         "Called after a client was accepted, with the same headers as the bootstrap call. Empty: no call.";
-    hooks_ping: Option<HookCall>, "hooks.ping", Call, None,
+    hooks_ping: Option<HookCall>, restart "hooks.ping", Call, None,
         "Called at a client's `ping`. Empty: no call.";
-    hooks_disconnect: Option<HookCall>, "hooks.disconnect", Call, None,
+    hooks_disconnect: Option<HookCall>, restart "hooks.disconnect", Call, None,
         "Called after a connection ended, however it ended. Empty: no call.";
-    hooks_timeout: Duration, "hooks.timeout", period(10 * MS, HOUR), secs(10),
+    hooks_timeout: Duration, restart "hooks.timeout", period(10 * MS, HOUR), secs(10),
         "Time for one hook call.";
-    hooks_queue: usize, "hooks.queue", count(1, 10_000_000), HookQueueConfig::default().queue,
+    hooks_queue: usize, restart "hooks.queue", count(1, 10_000_000), HookQueueConfig::default().queue,
         "Hook calls that wait; a further one is dropped and counted.";
-    hooks_max_in_flight: usize, "hooks.max_in_flight", count(1, 10_000), HookQueueConfig::default().max_in_flight,
+    hooks_max_in_flight: usize, restart "hooks.max_in_flight", count(1, 10_000), HookQueueConfig::default().max_in_flight,
         "Hook calls under way at once. Those of one connection never overlap.";
-    hooks_ping_min_interval: Duration, "hooks.ping_min_interval", period(Duration::ZERO, DAY), HookQueueConfig::default().ping_min_interval,
+    hooks_ping_min_interval: Duration, restart "hooks.ping_min_interval", period(Duration::ZERO, DAY), HookQueueConfig::default().ping_min_interval,
         "Shortest time between two ping calls of one connection. 0: every ping is told.";
 
-    rabbitmq_url: Option<String>, "rabbitmq.url", AmqpUrl, None,
+    rabbitmq_url: Option<String>, restart secret "rabbitmq.url", AmqpUrl, None,
         "The RabbitMQ that triggers come from. Empty: no broker; this node delivers what is posted to its own `/trigger/`.";
-    rabbitmq_username: Option<Secret>, "rabbitmq.username", Password, None,
+    rabbitmq_username: Option<Secret>, restart secret "rabbitmq.username", Password, None,
         "The user, in place of the one in `rabbitmq.url`.";
-    rabbitmq_password: Option<Secret>, "rabbitmq.password", Password, None,
+    rabbitmq_password: Option<Secret>, restart secret "rabbitmq.password", Password, None,
         "The password, in place of the one in `rabbitmq.url`, as it is: nothing is percent-encoded.";
-    rabbitmq_exchange: String, "rabbitmq.exchange", Name { bytes_max: 127 }, "hightemplar".to_owned(),
+    rabbitmq_exchange: String, restart "rabbitmq.exchange", Name { bytes_max: 127 }, "hightemplar".to_owned(),
         "The direct exchange that triggers are published to.";
-    rabbitmq_prefetch: usize, "rabbitmq.prefetch", count(1, 65_535), 1_000,
+    rabbitmq_prefetch: usize, restart "rabbitmq.prefetch", count(1, 65_535), 1_000,
         "Messages that RabbitMQ may have under way to this node unacknowledged.";
-    rabbitmq_publish_timeout: Duration, "rabbitmq.publish_timeout", period(10 * MS, HOUR), secs(5),
+    rabbitmq_publish_timeout: Duration, restart "rabbitmq.publish_timeout", period(10 * MS, HOUR), secs(5),
         "How long a trigger posted to `/trigger/` may take to come back through RabbitMQ.";
 
-    rooms_matching: Matching, "rooms.matching", Choose::<Matching>::one(), Matching::default(),
+    rooms_matching: Matching, restart "rooms.matching", Choose::<Matching>::one(), Matching::default(),
         "`wildcard`: `*` in a subscription or a trigger meets every value. `exact`: it is a value like any other, as in the Python version.";
-    status_clients: bool, "status.clients", Flag, true,
+    status_clients: bool, live "status.clients", Flag, true,
         "Whether clients may ask for `status`.";
 
-    compression_enabled: bool, "compression.enabled", Flag, true,
+    compression_enabled: bool, live "compression.enabled", Flag, true,
         "Agree with clients that offer it (permessage-deflate; all browsers do). Switch it off where secrets and text that others choose stand in the same `data` and somebody could watch the sizes; see \"Compression\" in the protocol.";
-    compression_threshold: usize, "compression.threshold", size(64, MIB), Compression::default().threshold,
+    compression_threshold: usize, live "compression.threshold", size(64, MIB), Compression::default().threshold,
         "Shortest publication that is compressed, as JSON text with its envelope.";
-    compression_level: usize, "compression.level", count(1, 9), Compression::default().level.into(),
+    compression_level: usize, live "compression.level", count(1, 9), Compression::default().level.into(),
         "From 1 (fast) to 9 (small). A publication is compressed once, however many hear it.";
-    compression_max_bytes: usize, "compression.max_bytes", size(KIB, 64 * MIB), Compression::default().max_bytes,
+    compression_max_bytes: usize, live "compression.max_bytes", size(KIB, 64 * MIB), Compression::default().max_bytes,
         "Longest publication that is compressed, as JSON text with its envelope. Compressing holds up the thread that does it: 1 MiB for about 2 ms at level 2, several times as long at level 9.";
 
-    limits_connections: usize, "limits.connections", count(0, 10_000_000), ServerLimits::default().connections,
+    limits_connections: usize, live "limits.connections", count(0, 10_000_000), ServerLimits::default().connections,
         "Open connections of this node; a further one is answered with 503. 0: no bound.";
-    limits_connections_per_address: usize, "limits.connections_per_address", count(0, 10_000_000), ServerLimits::default().connections_per_address,
+    limits_connections_per_address: usize, live "limits.connections_per_address", count(0, 10_000_000), ServerLimits::default().connections_per_address,
         "Open connections of one address, handshakes in progress included; a further one gets 429. An IPv6 network of 64 bits counts as one address. It holds where the address is known, so not for clients behind a trusted proxy that does not say for whom it asks. 0: no bound.";
-    limits_connections_per_user: usize, "limits.connections_per_user", count(0, 10_000_000), ServerLimits::default().connections_per_user,
+    limits_connections_per_user: usize, live "limits.connections_per_user", count(0, 10_000_000), ServerLimits::default().connections_per_user,
         "Open connections of one user, if `backend.user_id_path` identifies users; a further one is refused and closed with 4100. 0: no limit.";
-    limits_handshakes_per_second: usize, "limits.handshakes_per_second", count(0, 1_000_000), ServerLimits::default().handshakes_per_second,
+    limits_handshakes_per_second: usize, live "limits.handshakes_per_second", count(0, 1_000_000), ServerLimits::default().handshakes_per_second,
         "Rate limit: handshakes of one address per second, on average over ten seconds; a further one gets 429. Addresses are counted as for `limits.connections_per_address`. 0: no limit.";
-    limits_handshakes: usize, "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
+    limits_handshakes: usize, restart "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
         "Handshakes under way at once, the wait for the API included; a further one is answered with 503. A connection that is not a websocket yet takes 8 KiB at least, however little it sends: what these and 1,024 more take beyond a quarter of `limits.client_total_bytes` counts towards `limits.memory_bytes`. The default is lower where that is below 552 MiB.";
-    limits_handshake_timeout: Duration, "limits.handshake_timeout", period(100 * MS, HOUR), ServerLimits::default().handshake_timeout,
+    limits_handshake_timeout: Duration, live "limits.handshake_timeout", period(100 * MS, HOUR), ServerLimits::default().handshake_timeout,
         "Time limit from a request's head to the WebSocket, the wait for the API included. A client that waits longer is closed with 1013 and reconnects later.";
-    limits_head_timeout: Duration, "limits.head_timeout", period(100 * MS, HOUR), ServerLimits::default().head_timeout,
+    limits_head_timeout: Duration, live "limits.head_timeout", period(100 * MS, HOUR), ServerLimits::default().head_timeout,
         "Time limit for a client to send its complete request head.";
-    limits_head_bytes: usize, "limits.head_bytes", size(8 * KIB, MIB), ServerLimits::default().head_bytes,
+    limits_head_bytes: usize, live "limits.head_bytes", size(8 * KIB, MIB), ServerLimits::default().head_bytes,
         "Longest request head.";
-    limits_idle_timeout: Duration, "limits.idle_timeout", period(Duration::ZERO, DAY), secs(300),
+    limits_idle_timeout: Duration, live "limits.idle_timeout", period(Duration::ZERO, DAY), secs(300),
         "Idle timeout: a connection without a message from its client for this long is closed. 0: never.";
-    limits_message_bytes: usize, "limits.message_bytes", size(KIB, 2 * MIB), Limits::default().message_bytes,
+    limits_message_bytes: usize, live "limits.message_bytes", size(KIB, 2 * MIB), Limits::default().message_bytes,
         "Longest message of a client, as it comes and inflated; beyond it the connection is closed with 1009. Nothing valid is longer than `limits.room_bytes` and `limits.request_id_bytes` together and 256 bytes: where those are raised, the default grows with them. One message is processed in one go: 1 MiB takes about 8 ms, in which nothing else of its thread is served.";
-    limits_message_timeout: Duration, "limits.message_timeout", period(Duration::ZERO, HOUR), Duration::from_millis(Limits::default().message_timeout),
+    limits_message_timeout: Duration, live "limits.message_timeout", period(Duration::ZERO, HOUR), Duration::from_millis(Limits::default().message_timeout),
         "Time from the first byte of a client's message to its last, however many fragments it has. Beyond it the connection is evicted and closed with 4002. 0: no limit.";
-    limits_messages_per_second: usize, "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
+    limits_messages_per_second: usize, live "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
         "Rate limit: messages and control frames of one client per second, with a burst of ten times as many, which must fit the subscriptions of a page that reconnects. Beyond it the connection is closed with 4200. 0: no limit.";
-    limits_inflated_bytes_per_second: usize, "limits.inflated_bytes_per_second", size(0, GIB), Limits::default().inflated_bytes_per_second,
+    limits_inflated_bytes_per_second: usize, live "limits.inflated_bytes_per_second", size(0, GIB), Limits::default().inflated_bytes_per_second,
         "Rate limit: bytes that the compressed messages of one client inflate to per second, with a burst of ten times as many. A kilobyte can inflate to a megabyte, so the rate of messages alone does not limit the work. Beyond it the connection is closed with 4200. 0: no limit.";
-    limits_subscriptions: usize, "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
+    limits_subscriptions: usize, live "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
         "Subscriptions of one connection; a further one is answered `too-many-subscriptions`. One whose room and `requestId` together are longer than 1 KiB counts once for each KiB begun, so that this bounds what a client takes in memory, too.";
-    limits_names_per_room: usize, "limits.names_per_room", count(1, 1_000), Limits::default().names_per_room,
+    limits_names_per_room: usize, live "limits.names_per_room", count(1, 1_000), Limits::default().names_per_room,
         "`requestId`s under which one connection may subscribe to the same room; a further one is answered `too-many-names`. Each of them gets a copy of every publication for the room, so this bounds how much traffic one trigger may cause. A `requestId` counts once for every 64 bytes begun; the first always fits.";
-    limits_request_id_bytes: usize, "limits.request_id_bytes", size(38, 64 * KIB), Limits::default().request_id_bytes,
+    limits_request_id_bytes: usize, live "limits.request_id_bytes", size(38, 64 * KIB), Limits::default().request_id_bytes,
         "Longest `requestId`, as JSON text.";
-    limits_room_bytes: usize, "limits.room_bytes", size(64, MIB), Limits::default().room_bytes,
+    limits_room_bytes: usize, live "limits.room_bytes", size(64, MIB), Limits::default().room_bytes,
         "Longest room of a client, as JSON text.";
-    limits_room_depth: usize, "limits.room_depth", count(1, 100), Limits::default().room_depth,
+    limits_room_depth: usize, live "limits.room_depth", count(1, 100), Limits::default().room_depth,
         "How deep the values of a room may nest; 1 is a flat room.";
-    limits_outbox_bytes: usize, "limits.outbox_bytes", size(0, GIB), Limits::default().outbox_bytes,
+    limits_outbox_bytes: usize, live "limits.outbox_bytes", size(0, GIB), Limits::default().outbox_bytes,
         "Bytes queued for a slow consumer; beyond it the connection is evicted. A single message may be longer for clients that keep up. 0: no limit.";
-    limits_outbox_age: Duration, "limits.outbox_age", period(Duration::ZERO, HOUR), ServerLimits::default().outbox_age,
+    limits_outbox_age: Duration, live "limits.outbox_age", period(Duration::ZERO, HOUR), ServerLimits::default().outbox_age,
         "A connection with queued data is evicted if it accepts neither all nor 16 KiB of it in this time. 0: never.";
-    limits_outbox_total_bytes: Option<usize>, "limits.outbox_total_bytes", Memory { min: 0 }, None,
+    limits_outbox_total_bytes: Option<usize>, live "limits.outbox_total_bytes", Memory { min: 0 }, None,
         "Bytes queued for all slow consumers together; a large publication in several outboxes counts once. Beyond it, the one stalled for longest is evicted first, unless another holds at least twice as much. Keep it well above `limits.trigger_bytes`. `auto`: a quarter of `limits.memory_bytes`, at most 256 MiB. 0: no limit.";
-    limits_client_total_bytes: Option<usize>, "limits.client_total_bytes", Memory { min: 0 }, None,
+    limits_client_total_bytes: Option<usize>, live "limits.client_total_bytes", Memory { min: 0 }, None,
         "Bytes that all clients together may make the gateway keep beside outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Connections that are no websockets yet count 8 KiB or what they have sent, the larger, and may have a quarter of it: beyond that those that send more than 8 KiB are closed, and nobody is evicted for them. Beyond the whole the connections that hold most, of the addresses that hold most, are evicted and closed with 1013. Together with `limits.outbox_total_bytes`, `limits.inbox_bytes`, `limits.triggers_in_flight` and what idle connections take (see `limits.handshakes`) it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no bound.";
-    limits_client_bytes_per_address: Option<usize>, "limits.client_bytes_per_address", Memory { min: 0 }, None,
+    limits_client_bytes_per_address: Option<usize>, live "limits.client_bytes_per_address", Memory { min: 0 }, None,
         "Of these, bytes that the connections of one address may hold; a subscription counts at least 1 KiB. Beyond it the larger connections of the address are evicted; the largest is refused further subscriptions (`too-many-subscriptions`). A message of up to 32 KiB may still come in, however many reads it takes. Addresses are counted like those of `limits.connections_per_address`. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
-    limits_client_bytes_per_user: Option<usize>, "limits.client_bytes_per_user", Memory { min: 0 }, None,
+    limits_client_bytes_per_user: Option<usize>, live "limits.client_bytes_per_user", Memory { min: 0 }, None,
         "The same for the connections of one user, as `backend.user_id_path` tells users. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
-    limits_memory_bytes: Option<usize>, "limits.memory_bytes", Memory { min: 0 }, None,
+    limits_memory_bytes: Option<usize>, live "limits.memory_bytes", Memory { min: 0 }, None,
         "Memory of the process above which new clients and triggers are rejected (503, 1013), until a tenth of it is free again: resident memory, but at most 1.25 times the allocated memory. `auto`: four fifths of the machine's memory, or of the control group's if that is less. 0: no limit.";
-    limits_trigger_bytes: usize, "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,
+    limits_trigger_bytes: usize, live "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,
         "Longest body of `POST /trigger/` and longest message of the broker.";
-    limits_triggers_per_request: usize, "limits.triggers_per_request", count(1, 1_000_000), ServerLimits::default().triggers_per_request,
+    limits_triggers_per_request: usize, live "limits.triggers_per_request", count(1, 1_000_000), ServerLimits::default().triggers_per_request,
         "Triggers in one request.";
-    limits_rooms_per_trigger: usize, "limits.rooms_per_trigger", count(1, 1_000_000), ServerLimits::default().rooms_per_trigger,
+    limits_rooms_per_trigger: usize, live "limits.rooms_per_trigger", count(1, 1_000_000), ServerLimits::default().rooms_per_trigger,
         "Rooms in one trigger.";
-    limits_triggers_in_flight: usize, "limits.triggers_in_flight", size(0, 64 * GIB), ServerLimits::default().triggers_in_flight,
+    limits_triggers_in_flight: usize, live "limits.triggers_in_flight", size(0, 64 * GIB), ServerLimits::default().triggers_in_flight,
         "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. They count as they arrive. One alone always fits; one that has made no progress for a second makes room for others. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`; where that is below 1 GiB, the default is a sixteenth of it, and less where the other bounds leave less. 0: no bound.";
-    limits_trigger_ids: usize, "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
+    limits_trigger_ids: usize, restart "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
         "Trigger ids that are remembered to detect duplicates. 0: none, and every trigger is delivered.";
-    limits_inbox: usize, "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
+    limits_inbox: usize, restart "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
         "Requests and messages with publications that may be queued for a thread before publishers wait too (back-pressure): only those whose rooms have a subscriber there, for at most two seconds each, and for half a second if the thread takes nothing.";
-    limits_inbox_bytes: Option<usize>, "limits.inbox_bytes", Memory { min: MIB }, None,
+    limits_inbox_bytes: Option<usize>, restart "limits.inbox_bytes", Memory { min: MIB }, None,
         "Bytes of publications that may wait for all threads together, each with an equal part; one request or message always fits. From half of its part on publishers wait as with `limits.inbox`. Beyond it the thread drops the publications that wait for it, which counts as a gap: its clients reconnect and fetch again. See `limits.client_total_bytes` for what it must fit into together with others. `auto`: an eighth of `limits.memory_bytes`, at most 64 MiB.";
 
-    keepalive_interval: Duration, "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
+    keepalive_interval: Duration, live "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
         "A client that sent nothing for this long gets a control ping, which browsers answer automatically. The default is below the minute after which common proxies close idle connections. The answers are not messages, so `limits.idle_timeout` still applies. 0: no pings.";
-    keepalive_timeout: Duration, "keepalive.timeout", period(MS, DAY), KeepaliveConfig::default().timeout,
+    keepalive_timeout: Duration, live "keepalive.timeout", period(MS, DAY), KeepaliveConfig::default().timeout,
         "Time limit for a response to the ping, any byte; then the connection is closed with 4001.";
 
-    tcp_send_buffer: usize, "tcp.send_buffer", size(0, GIB), TcpOptions::default().send_buffer,
+    tcp_send_buffer: usize, live "tcp.send_buffer", size(0, GIB), TcpOptions::default().send_buffer,
         "`SO_SNDBUF` of clients' sockets: bytes that the kernel buffers for a client before data is queued in the gateway. Linux doubles the number. 0: the kernel decides, and lets it grow up to `net.ipv4.tcp_wmem` for fast clients; set about 128 KiB if kernel memory is short.";
-    tcp_user_timeout: Duration, "tcp.user_timeout", period(Duration::ZERO, HOUR), TcpOptions::default().user_timeout,
+    tcp_user_timeout: Duration, live "tcp.user_timeout", period(Duration::ZERO, HOUR), TcpOptions::default().user_timeout,
         "`TCP_USER_TIMEOUT` of clients' sockets: a connection ends if the peer acknowledges no sent data, or has no buffer space, for this long. It is above `limits.outbox_age`, so that slow consumers are evicted and counted first. 0: the kernel's default, about fifteen minutes.";
 
-    drain_delay: Duration, "drain.delay", period(Duration::ZERO, HOUR), DrainConfig::default().delay,
+    drain_delay: Duration, live "drain.delay", period(Duration::ZERO, HOUR), DrainConfig::default().delay,
         "How long after SIGTERM `/ready` is 503 while the port stays open and everything is served as before, so that load balancers and Kubernetes endpoints can send new clients elsewhere. A second signal ends it. 0: the port closes at once.";
-    drain_period: Duration, "drain.period", period(Duration::ZERO, HOUR), DrainConfig::default().period,
+    drain_period: Duration, live "drain.period", period(Duration::ZERO, HOUR), DrainConfig::default().period,
         "Time over which many connections are closed in waves, so that their clients do not all reconnect at once; at most half of `drain.timeout`. 0: all at once.";
-    drain_timeout: Duration, "drain.timeout", period(Duration::ZERO, HOUR), DrainConfig::default().timeout,
+    drain_timeout: Duration, live "drain.timeout", period(Duration::ZERO, HOUR), DrainConfig::default().timeout,
         "How long everything after `drain.delay` may take: connections are closed, hooks called, the broker's messages acknowledged. What is left then is dropped, hooks that hang included, and the process ends within another second. Keep the sum of `drain.delay` and this below the time that your supervisor waits before it kills: 10 seconds for `docker stop`, `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.";
 
-    recovery_gap_old: GapPolicy, "recovery.gap_old", Choose::<GapPolicy>::one(), GapPolicy::default(),
+    recovery_gap_old: GapPolicy, live "recovery.gap_old", Choose::<GapPolicy>::one(), GapPolicy::default(),
         "What happens to clients when the node may have missed publications. `reconnect`: the connections that were open are closed with 1012 `gap <ms>`, so that clients reconnect and fetch again. `ignore`: the gap is only logged and counted in `gaps_total`.";
-    recovery_gap_period: Duration, "recovery.gap_period", period(Duration::ZERO, HOUR), RecoveryConfig::default().gap_period,
+    recovery_gap_period: Duration, live "recovery.gap_period", period(Duration::ZERO, HOUR), RecoveryConfig::default().gap_period,
         "Time over which many connections are closed in waves after a gap, so that their clients do not all call the API at once; few connections take less, at 100 a second. 0: all at once.";
 
-    readiness_probe_interval: Duration, "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
+    readiness_probe_interval: Duration, restart "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
         "Time between two probes that the node sends to itself on the path of triggers: through the broker, if there is one, and to every thread. 0: none.";
-    readiness_probe_timeout: Duration, "readiness.probe_timeout", period(10 * MS, HOUR), ReadinessConfig::default().probe_timeout,
+    readiness_probe_timeout: Duration, restart "readiness.probe_timeout", period(10 * MS, HOUR), ReadinessConfig::default().probe_timeout,
         "How long a probe may take before `/ready` is 503.";
 
-    log_level: Level, "log.level", Choose::<Level>::one(), Level::Info,
+    log_level: Level, live "log.level", Choose::<Level>::one(), Level::Info,
         "What is logged. The variable `RUST_LOG` wins if it is set.";
-    log_format: Format, "log.format", Choose::<Format>::one(), Format::Text,
+    log_format: Format, restart "log.format", Choose::<Format>::one(), Format::Text,
         "`text` for people, `json` for machines: one object a line. The log goes to stderr.";
 }
 

@@ -1,9 +1,12 @@
 //! Every setting, from the file, from the environment and in the documents.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use ht_backend::ForwardRules;
 use ht_backend::config::HeaderSource;
 use ht_server::config::{GapPolicy, Listen, Matching, OriginsWritten, Secret};
+use ht_server::live::{LiveSettings, shard_settings};
 
 use super::*;
 use crate::config::layers::variable_of;
@@ -296,6 +299,56 @@ fn every_setting_is_read_from_the_environment_and_beats_the_file() {
     assert_every(&good("", &variables));
     let file = "threads = 9\n[limits]\ninbox = 5\n[backend.headers]\nX-B = false\n";
     assert_every(&good(file, &variables));
+}
+
+/// A configuration with these lines, without the checks that concern several settings.
+fn unchecked(file: &str) -> Config {
+    let mut layers = Layers::default();
+    let mut mistakes = Mistakes::default();
+    layers.file(file, Path::new("x.toml"), &mut mistakes);
+    let values = settings::read(&layers, &mut mistakes);
+    assert!(mistakes.is_empty(), "{mistakes}");
+    build::config(values, Vec::new(), Vec::new())
+}
+
+/// What is in force after a reload with `new` of a gateway that began with `start`.
+fn in_force(start: &Config, new: &Config) -> String {
+    let live = LiveSettings::new(&start.server, ForwardRules::of(&start.backend));
+    let live = live.reloaded(&new.server, ForwardRules::of(&new.backend));
+    let mut shards = shard_settings(&new.server, &Arc::default(), &Arc::default());
+    // A shard keeps how it matches rooms: it has an index of them.
+    shards.matching = start.server.matching;
+    format!("{live:?} {shards:?} {:?}", new.log.level)
+}
+
+#[test]
+fn a_reload_names_exactly_the_settings_that_need_a_restart() {
+    // Defaults of other settings depend on the memory.
+    let memory = r#""16GiB""#;
+    let start = unchecked(&format!("limits.memory_bytes = {memory}\n"));
+    let before = in_force(&start, &start);
+    for (key, value) in EVERY {
+        // That one is on by default.
+        let value = if *key == "compression.enabled" {
+            "false"
+        } else {
+            *value
+        };
+        let new = match *key {
+            "limits.memory_bytes" => unchecked(&format!("{key} = {value}\n")),
+            _ => unchecked(&format!(
+                "{key} = {value}\nlimits.memory_bytes = {memory}\n"
+            )),
+        };
+        let Changes { live, fixed } = start.changes(&start.written, &new);
+        let is_applied = in_force(&start, &new) != before;
+        let expected = if is_applied {
+            (vec![*key], vec![])
+        } else {
+            (vec![], vec![*key])
+        };
+        assert_eq!((live, fixed), expected, "{key}");
+    }
 }
 
 #[test]
