@@ -1,6 +1,7 @@
 //! What the server needs to know. Plain values, already checked.
 
 mod memory;
+mod tcp;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,13 +12,14 @@ pub use ht_core::index::Matching;
 use ht_core::limits::Limits;
 pub use ht_core::shard::Compression;
 
+pub(crate) use crate::config::memory::HEAD_BYTES_MIN;
 pub use crate::config::memory::MemoryBounds;
-pub use crate::tcp::TcpOptions;
+pub use crate::config::tcp::TcpOptions;
 use ht_proto::trigger::TriggerLimits;
 
-pub use crate::internal::host::{HostPattern, HostPatternError};
-pub use crate::public::address::{Trusted, TrustedError, TrustedProxies};
-pub use crate::public::origin::{OriginPattern, OriginPatternError, Origins, OriginsWritten};
+pub use crate::address::{Trusted, TrustedError, TrustedProxies};
+pub use crate::host::{HostPattern, HostPatternError};
+pub use crate::origin::{OriginPattern, OriginPatternError, Origins, OriginsWritten};
 
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
 #[derive(Clone, Debug)]

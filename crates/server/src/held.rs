@@ -4,7 +4,7 @@ use ht_core::peer::Eviction;
 use ht_core::world::Over;
 
 use crate::node::Node;
-use crate::places::{Slot, Stage};
+use crate::permits::{Slot, Stage};
 use crate::socket::Socket;
 
 /// Adds to what a connection's address and user hold; returns what the address holds then.
@@ -13,8 +13,11 @@ use crate::socket::Socket;
 /// Where one of them exceeds its bound, which is logged. The bytes are added all the same.
 pub(crate) fn hold(node: &Node, peer: &Socket, bytes: usize) -> Result<usize, Over> {
     let (address_max, user_max) = node.accounts.shares();
-    let held = node.addresses(Stage::Open).hold(peer.address, bytes);
-    let of_user = user(peer).map_or(0, |user| node.users.hold(user, bytes));
+    let held = node
+        .permits
+        .addresses(Stage::Open)
+        .hold(peer.address, bytes);
+    let of_user = user(peer).map_or(0, |user| node.permits.users.hold(user, bytes));
     let (reason, line) = if address_max != 0 && held > address_max {
         (Eviction::ClientBytesPerAddress, "held-per-address")
     } else if user_max != 0 && of_user > user_max {
@@ -41,14 +44,16 @@ pub(crate) fn hold(node: &Node, peer: &Socket, bytes: usize) -> Result<usize, Ov
 /// Subtracts from it; returns what the address holds then.
 pub(crate) fn release(node: &Node, peer: &Socket, bytes: usize) -> usize {
     if let Some(user) = user(peer) {
-        node.users.release(user, bytes);
+        node.permits.users.release(user, bytes);
     }
-    node.addresses(Stage::Open).release(peer.address, bytes)
+    node.permits
+        .addresses(Stage::Open)
+        .release(peer.address, bytes)
 }
 
 /// Where a connection comes from, for the log.
 pub(crate) fn address(node: &Node, peer: &Socket) -> String {
-    let known = node.addresses(Stage::Open).name(peer.address);
+    let known = node.permits.addresses(Stage::Open).name(peer.address);
     known.unwrap_or_else(|| peer.peer_address())
 }
 

@@ -1,13 +1,10 @@
 //! The internal listener: triggers, metrics, health. Never to be reachable by browsers.
 
 mod door;
-pub(crate) mod host;
-pub(crate) mod in_flight;
 mod keys;
 mod linger;
 mod path;
 mod peers;
-mod quiet;
 mod write_timeout;
 
 use std::convert::Infallible;
@@ -26,9 +23,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::address::Peer;
 use crate::counters::ListenerKind;
+use crate::host::HostError;
 use crate::identity::Identity;
-use crate::internal::host::HostError;
 use crate::internal::linger::Lingering;
 use crate::internal::path::Place;
 use crate::internal::peers::Peers;
@@ -36,9 +34,8 @@ use crate::internal::write_timeout::WriteTimeout;
 use crate::listener::{ACCEPT_BACKOFF, Listener, Stream};
 use crate::live::Live;
 use crate::node::Node;
-use crate::public::address::Peer;
 use crate::respond::Body;
-use crate::{metrics, readiness, respond};
+use crate::{host, metrics, quiet, readiness, respond};
 
 /// Connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 1_024;

@@ -10,7 +10,9 @@ pub mod identity;
 pub mod live;
 pub mod metrics;
 
+mod address;
 mod counters;
+mod delivery;
 mod descriptors;
 mod dispatcher;
 mod drain;
@@ -19,15 +21,21 @@ mod gaps;
 mod grants;
 mod held;
 mod hooks;
+mod host;
+mod in_flight;
 mod inbox;
 mod internal;
 mod listener;
 mod memory;
+mod memory_watch;
 mod node;
-mod places;
+mod origin;
+mod permits;
 mod public;
 mod pulse;
+mod quiet;
 mod readiness;
+mod recovery;
 mod respond;
 mod shard;
 mod socket;
@@ -197,7 +205,7 @@ impl Gateway {
         if let Some(prober) = prober {
             tokio::spawn(prober.run(doors.clone()));
         }
-        tokio::spawn(gaps::tell(
+        tokio::spawn(recovery::run(
             Arc::clone(&node),
             live.clone(),
             inboxes.clone(),
@@ -231,15 +239,13 @@ impl Gateway {
             grants: GrantSets::new(hasher),
             shards: inboxes.clone(),
             next_shard: AtomicUsize::new(0),
-            handshakes: Arc::new(Semaphore::new(public::limits::handshakes_max(
-                &config.limits,
-            ))),
+            handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max())),
             told: Told::default(),
             leaving: doors.clone(),
             has_hooks,
         };
         let public_door = tokio::spawn(public::serve(Arc::new(front), public_listener));
-        tokio::spawn(memory::watch(
+        tokio::spawn(memory_watch::run(
             Arc::clone(&node),
             live.clone(),
             inboxes,

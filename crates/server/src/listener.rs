@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
+use crate::address::Peer;
 use crate::config::Listen;
-use crate::public::address::Peer;
 
 /// Connections that the system keeps waiting until they are accepted.
 const BACKLOG: i32 = 4_096;

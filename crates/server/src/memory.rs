@@ -3,22 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
-
-use crate::inbox;
-use crate::live::Live;
-use crate::node::Node;
-
-/// How often the process is looked at.
-const INTERVAL: Duration = Duration::from_millis(250);
-
-/// The allocator adds up its statistics at every how many looks, where nothing depends on them: it
-/// takes a millisecond and a half each time.
-const ALLOCATED_LOOKS: u32 = 8;
 
 /// The process's memory as of the last look.
 #[derive(Debug, Default)]
@@ -59,12 +44,12 @@ impl Memory {
     }
 
     /// Whether what is allocated decides: while less is resident than may be, it does not.
-    fn needs_allocated(&self, resident: u64, limit: u64) -> bool {
+    pub(crate) fn needs_allocated(&self, resident: u64, limit: u64) -> bool {
         self.is_short() || (limit != 0 && resident > limit)
     }
 
     /// Records a look; returns whether it changed what is done.
-    fn note(&self, resident: u64, allocated: Option<u64>, limit: u64) -> bool {
+    pub(crate) fn note(&self, resident: u64, allocated: Option<u64>, limit: u64) -> bool {
         self.resident.store(resident, Ordering::Relaxed);
         let known = allocated.unwrap_or(resident);
         self.allocated.store(known, Ordering::Relaxed);
@@ -92,52 +77,8 @@ fn is_short(before: bool, used: u64, limit: u64) -> bool {
     limit != 0 && used > bound
 }
 
-/// Looks at the process's memory until `shutdown`.
-pub(crate) async fn watch(
-    node: Arc<Node>,
-    live: Live,
-    shards: Vec<inbox::Sender>,
-    allocated: Option<fn() -> Option<u64>>,
-    shutdown: CancellationToken,
-) {
-    let allowance = allowance();
-    let mut known = None;
-    for look in 0_u32.. {
-        let limit = live.now().limits.memory_bounds(allowance).process as u64;
-        if node.accounts.is_over() {
-            // The shard whose clients hold most may be asleep.
-            for shard in &shards {
-                shard.wake();
-            }
-        }
-        let resident = resident();
-        if look.is_multiple_of(ALLOCATED_LOOKS)
-            || resident.is_some_and(|bytes| node.memory.needs_allocated(bytes, limit))
-        {
-            known = allocated.and_then(|bytes| bytes());
-        }
-        if let Some(resident) = resident
-            && node.memory.note(resident, known, limit)
-        {
-            if node.memory.is_short() {
-                tracing::warn!(
-                    resident,
-                    limit,
-                    "memory is short: rejecting new clients and triggers"
-                );
-            } else {
-                tracing::info!(resident, limit, "memory is no longer short");
-            }
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
-        }
-    }
-}
-
-/// What of this process is in memory.
-fn resident() -> Option<u64> {
+/// Resident memory of this process.
+pub(crate) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     kib(&status, "VmRSS:")
 }
@@ -284,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_system_says_what_this_process_has_and_may_have() {
-        let (resident, allowance) = (resident().unwrap(), allowance().unwrap());
+        let (resident, allowance) = (resident_bytes().unwrap(), allowance().unwrap());
         assert!(
             resident > 100 << 10 && resident < allowance as u64,
             "{resident} {allowance}"

@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::BuildInfo;
 use crate::counters::Counters;
+use crate::delivery::Delivery;
 use crate::descriptors::Descriptors;
 use crate::gaps::Gaps;
+use crate::in_flight::InFlight;
 use crate::inbox;
-use crate::internal::in_flight::InFlight;
 use crate::memory::Memory;
-use crate::places::{Addresses, Slot, Stage, Users};
-use crate::readiness::Delivery;
+use crate::permits::Permits;
 use crate::throttle::Throttles;
 use crate::turns::Turns;
 
@@ -42,18 +42,8 @@ pub(crate) struct Node {
     pub(crate) inboxes: OnceLock<Vec<inbox::Sender>>,
     /// Admitted connections that are open; exact at every moment.
     pub(crate) connections: AtomicU64,
-    /// The same, and those that are on their way in.
-    pub(crate) places: AtomicU64,
-    /// Of these, by shard, those that have one.
-    pub(crate) loads: Vec<AtomicU64>,
-    /// The same places, by address.
-    addresses: Addresses,
-    /// Connections that are no websockets yet, by address.
-    unfinished: Addresses,
-    /// Handshakes under way, by address.
-    handshakes: Addresses,
-    /// And those of users, by user.
-    pub(crate) users: Users,
+    /// The same and those to come, against the limits of connections.
+    pub(crate) permits: Arc<Permits>,
     pub(crate) counters: Counters,
     pub(crate) throttles: Throttles,
     pub(crate) triggers_in_flight: InFlight,
@@ -91,12 +81,7 @@ impl Node {
             census: Census::new(shards, matching),
             inboxes: OnceLock::new(),
             connections: AtomicU64::new(0),
-            places: AtomicU64::new(0),
-            loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
-            addresses: Addresses::default(),
-            unfinished: Addresses::default(),
-            handshakes: Addresses::default(),
-            users: Users::default(),
+            permits: Arc::new(Permits::new(shards)),
             since: Instant::now(),
             counters: Counters::default(),
             throttles: Throttles::default(),
@@ -137,37 +122,6 @@ impl Node {
     /// How long it has been running.
     pub(crate) fn age(&self) -> Duration {
         self.since.elapsed()
-    }
-
-    /// What is counted by address.
-    pub(crate) fn addresses(&self, stage: Stage) -> &Addresses {
-        match stage {
-            Stage::Unfinished => &self.unfinished,
-            Stage::Handshake => &self.handshakes,
-            Stage::Open => &self.addresses,
-        }
-    }
-
-    /// Gives the places back that a connection of this shard kept.
-    pub(crate) fn give_back(&self, shard: usize, address: Slot, user: Option<&Arc<str>>) {
-        if let Some(user) = user {
-            self.users.give_back(user);
-        }
-        self.addresses.give_back(address, self.age());
-        self.places.fetch_sub(1, Ordering::AcqRel);
-        self.loads[shard].fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// All shards, the one with the fewest connections first; of equal ones the next after
-    /// `first`, so that they take turns.
-    pub(crate) fn shards_by_load(&self, first: usize) -> Vec<usize> {
-        let shards = self.loads.len();
-        let mut order: Vec<_> = (0..shards)
-            .map(|next| (first % shards + next) % shards)
-            .collect();
-        // Counts that change meanwhile may spoil the order a little, never the sorting.
-        order.sort_by_cached_key(|&shard| self.loads[shard].load(Ordering::Acquire));
-        order
     }
 
     /// Admitted connections by shard, as of their last turns.

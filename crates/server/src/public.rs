@@ -1,8 +1,6 @@
 //! The public listener: websockets and a health check, nothing that publishes or inspects.
 
-pub(crate) mod address;
 pub(crate) mod limits;
-pub(crate) mod origin;
 
 mod charge;
 mod door;
@@ -31,13 +29,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::address::{Arrival, Peer};
+use crate::config::HEAD_BYTES_MIN;
 use crate::counters::HandshakeError;
 use crate::grants::GrantSets;
 use crate::listener::{ACCEPT_BACKOFF, Listener, Stream, descriptor};
 use crate::live::{Live, LiveSettings};
 use crate::node::Node;
-use crate::places::AddressPlace;
-use crate::public::address::{Arrival, Peer};
+use crate::permits::AddressPermit;
 use crate::public::charge::{Charge, Charged};
 use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
@@ -45,10 +44,7 @@ use crate::public::place::Place;
 use crate::public::subprotocol::Offer;
 use crate::public::upgrade::{Entry, Handover, Pending, Visitor};
 use crate::respond::Body;
-use crate::{inbox, respond};
-
-/// The smallest head buffer that the HTTP library accepts, in bytes.
-pub(crate) const HEAD_BYTES_MIN: usize = 8 << 10;
+use crate::{inbox, respond, tcp};
 
 /// When the node leaves, those who have asked for something get an answer within this time.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -100,7 +96,7 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener) {
 }
 
 async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTracker) {
-    let places = limits::unfinished_max(&public.live.now().limits);
+    let places = public.live.now().limits.unfinished_max();
     let places = Arc::new(Semaphore::new(places));
     loop {
         let accepted = tokio::select! {
@@ -109,7 +105,7 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTr
         };
         match accepted {
             Ok(((stream, peer), place)) => {
-                if let Err(error) = public.live.now().tcp.apply(&stream) {
+                if let Err(error) = tcp::set_options(&public.live.now().tcp, &stream) {
                     tracing::debug!(%error, "a socket option cannot be set");
                 }
                 if public.node.descriptors.see(&descriptor(&stream)) {
@@ -189,7 +185,7 @@ async fn serve_connection(
     public: &Public,
     mut stream: Stream,
     peer: Peer,
-    of_address: Option<AddressPlace>,
+    of_address: Option<AddressPermit>,
 ) {
     let settings = public.live.now();
     let mut charge = Charge::new(&public.node, &settings.limits, of_address);

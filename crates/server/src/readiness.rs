@@ -4,23 +4,17 @@
 //! With a broker the probe goes out and comes back as a trigger does; without one it begins at the
 //! dispatcher. Either way it takes its turn in the order, and every shard has to take it.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ht_broker::{AppendError, Health, Sequencer};
-use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ReadinessConfig;
 use crate::counters::ProbeFailure;
 use crate::node::Node;
-
-/// Upper bounds of the histogram of lags, in seconds.
-const LAGS: [f64; 12] = [
-    0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-];
 
 /// Why the node may not get traffic, a sentence each; none: it may.
 pub(crate) fn reasons(node: &Node) -> Vec<String> {
@@ -66,119 +60,6 @@ fn broker_trouble(node: &Node) -> Option<String> {
     match broker.health() {
         Health::Ready => None,
         Health::NotReady(why) => Some(format!("{}: {why}", broker.name())),
-    }
-}
-
-/// What the probes found.
-#[derive(Debug)]
-pub(crate) struct Delivery {
-    /// Why the last probe did not come through.
-    trouble: Mutex<Option<String>>,
-    /// The probe under way has had its turn at the dispatcher.
-    arrived: AtomicBool,
-    /// By shard: whether it has taken a probe since the last one began.
-    taken: Vec<AtomicBool>,
-    /// Which shards did not take the last probe while others did, in a sentence.
-    lagging: Mutex<Option<String>>,
-    /// By shard: how many probes in a row it did not take.
-    failed: Vec<AtomicU32>,
-    /// Nanoseconds that the last probe took which came through.
-    lag: AtomicU64,
-    lags: Histogram,
-}
-
-impl Delivery {
-    pub(crate) fn new(shards: usize) -> Self {
-        Self {
-            trouble: Mutex::default(),
-            arrived: AtomicBool::new(false),
-            taken: (0..shards).map(|_| AtomicBool::new(false)).collect(),
-            lagging: Mutex::default(),
-            failed: (0..shards).map(|_| AtomicU32::new(0)).collect(),
-            lag: AtomicU64::new(0),
-            lags: Histogram::new(LAGS),
-        }
-    }
-
-    /// A probe begins.
-    fn begin(&self) {
-        self.arrived.store(false, Ordering::Relaxed);
-        for taken in &self.taken {
-            taken.store(false, Ordering::Relaxed);
-        }
-    }
-
-    /// A shard took a probe.
-    pub(crate) fn taken(&self, shard: usize) {
-        if let Some(taken) = self.taken.get(shard) {
-            taken.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The shards that did not take the probe which began last.
-    fn late(&self) -> Vec<usize> {
-        let shards = self.taken.iter().enumerate();
-        let late = shards.filter(|(_, taken)| !taken.load(Ordering::Relaxed));
-        late.map(|(index, _)| index).collect()
-    }
-
-    /// Notes which shards did not take a probe; answers how often in a row the worst of them did
-    /// not.
-    fn count_late(&self, late: &[usize]) -> u32 {
-        let mut worst = 0;
-        for (index, failed) in self.failed.iter().enumerate() {
-            let count = if late.contains(&index) {
-                failed.load(Ordering::Relaxed).saturating_add(1)
-            } else {
-                0
-            };
-            failed.store(count, Ordering::Relaxed);
-            worst = worst.max(count);
-        }
-        worst
-    }
-
-    fn lagging(&self) -> Option<String> {
-        let lagging = self.lagging.lock();
-        lagging.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Notes which shards lag behind now; what was before.
-    fn set_lagging(&self, now: Option<String>) -> Option<String> {
-        let mut known = self.lagging.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut known, now)
-    }
-
-    /// A probe has had its turn.
-    pub(crate) fn arrived(&self) {
-        self.arrived.store(true, Ordering::Relaxed);
-    }
-
-    /// Seconds that the last probe took which came through.
-    pub(crate) fn lag(&self) -> f64 {
-        Duration::from_nanos(self.lag.load(Ordering::Relaxed)).as_secs_f64()
-    }
-
-    /// The same of all probes.
-    pub(crate) fn lags(&self) -> &Histogram {
-        &self.lags
-    }
-
-    fn trouble(&self) -> Option<String> {
-        let trouble = self.trouble.lock();
-        trouble.unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Notes what is the matter now; what was before.
-    fn note(&self, trouble: Option<String>) -> Option<String> {
-        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut known, trouble)
-    }
-
-    fn took(&self, lag: Duration) {
-        let nanos = u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX);
-        self.lag.store(nanos, Ordering::Relaxed);
-        self.lags.observe(lag.as_secs_f64());
     }
 }
 
@@ -309,13 +190,13 @@ impl Prober {
         if let Some(trouble) = broker_trouble(&self.node) {
             return Lost::Nothing(ProbeFailure::Broker, trouble);
         }
-        if !delivery.arrived.load(Ordering::Relaxed) {
+        if !delivery.has_arrived() {
             let whence = self.whence();
             let reason = format!("{whence}: a probe was not delivered within {within:?}");
             return Lost::Nothing(ProbeFailure::Late, reason);
         }
         let late = delivery.late();
-        let shards = delivery.taken.len();
+        let shards = delivery.shards();
         let (behind, worst) = (late.len(), delivery.count_late(&late));
         if behind == shards {
             let reason = format!("no thread confirmed a probe within {within:?}");

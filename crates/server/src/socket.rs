@@ -12,7 +12,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use uuid::Uuid;
 
-use crate::places::Slot;
+use crate::permits::Slot;
 
 /// A socket, and what is remembered of its client for hooks and logs.
 #[derive(Debug)]

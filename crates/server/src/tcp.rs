@@ -1,55 +1,31 @@
-//! What accepted TCP sockets are told, so that the system finds dead peers.
+//! Sets the options of accepted TCP sockets, so that the system detects dead peers.
 
 use std::io;
-use std::time::Duration;
 
 use socket2::SockRef;
 
+use crate::config::TcpOptions;
 use crate::listener::Stream;
 
-/// Options of a visitor's socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TcpOptions {
-    /// `SO_SNDBUF`: bytes that the system keeps of what was sent and not acknowledged, its own
-    /// overhead included; Linux doubles the number. Zero: the system's own, which grows with what
-    /// the connection has shown to take.
-    pub send_buffer: usize,
-    /// `TCP_USER_TIMEOUT` (RFC 5482): how long sent bytes may stay unacknowledged, or the peer have
-    /// no room for more, before the system ends the connection. Zero: the system's own, some
-    /// fifteen minutes. Longer than an outbox may stand still by default: who is evicted has a
-    /// name, who ends this way is only gone.
-    pub user_timeout: Duration,
-}
-
-impl Default for TcpOptions {
-    fn default() -> Self {
-        Self {
-            send_buffer: 0,
-            user_timeout: Duration::from_secs(45),
-        }
+/// Sets the options if the stream is one of TCP.
+pub(crate) fn set_options(options: &TcpOptions, stream: &Stream) -> io::Result<()> {
+    let Stream::Left(stream) = stream else {
+        return Ok(());
+    };
+    let socket = SockRef::from(stream);
+    if options.send_buffer != 0 {
+        socket.set_send_buffer_size(options.send_buffer)?;
     }
-}
-
-impl TcpOptions {
-    /// Sets them, where the stream is one of TCP.
-    pub(crate) fn apply(&self, stream: &Stream) -> io::Result<()> {
-        let Stream::Left(stream) = stream else {
-            return Ok(());
-        };
-        let socket = SockRef::from(stream);
-        if self.send_buffer != 0 {
-            socket.set_send_buffer_size(self.send_buffer)?;
-        }
-        if !self.user_timeout.is_zero() {
-            socket.set_tcp_user_timeout(Some(self.user_timeout))?;
-        }
-        Ok(())
+    if !options.user_timeout.is_zero() {
+        socket.set_tcp_user_timeout(Some(options.user_timeout))?;
     }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     use super::*;
     use crate::config::Listen;
@@ -72,7 +48,7 @@ mod tests {
                 send_buffer,
                 user_timeout: Duration::from_secs(seconds),
             };
-            options.apply(&stream).unwrap();
+            set_options(&options, &stream).unwrap();
             let timeout = (seconds != 0).then(|| Duration::from_secs(seconds));
             assert_eq!(socket.tcp_user_timeout().unwrap(), timeout);
             let doubled = if send_buffer == 0 {

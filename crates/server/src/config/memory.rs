@@ -1,8 +1,14 @@
 //! How the memory of the process is divided.
 
+use tokio::sync::Semaphore;
+
 use crate::config::ServerLimits;
-use crate::public::HEAD_BYTES_MIN;
-use crate::public::limits::{OTHER_CONNECTIONS, unfinished_max};
+
+/// The smallest head buffer that the HTTP library accepts, in bytes.
+pub(crate) const HEAD_BYTES_MIN: usize = 8 << 10;
+
+/// Connections beyond `limits.handshakes` that may send a request or read a response.
+const OTHER_CONNECTIONS: usize = 1_024;
 
 /// `limits.memory_bytes`, and how it is divided. In bytes; 0 is no bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +45,16 @@ const INBOXES: usize = 64 << 20;
 const HANDSHAKES_MIN: usize = 256;
 
 impl ServerLimits {
+    /// How many handshakes may be in progress.
+    pub(crate) fn handshakes_max(&self) -> usize {
+        self.handshakes.clamp(1, Semaphore::MAX_PERMITS)
+    }
+
+    /// How many connections may be before the upgrade.
+    pub(crate) fn unfinished_max(&self) -> usize {
+        (self.handshakes_max() + OTHER_CONNECTIONS).min(Semaphore::MAX_PERMITS)
+    }
+
     /// The bounds of memory in a process that may have `allowance` bytes, if that is known. By
     /// default an eighth of `memory_bytes` is left for what is not for clients and publications.
     /// Of what is left half is for triggers in flight, a quarter for connections that are not
@@ -59,7 +75,7 @@ impl ServerLimits {
         let quarter = clients / 4;
         let unfinished = match clients {
             0 => 0,
-            _ => (unfinished_max(self) * HEAD_BYTES_MIN).saturating_sub(quarter),
+            _ => (self.unfinished_max() * HEAD_BYTES_MIN).saturating_sub(quarter),
         };
         let usual = Self::default();
         let outboxes = self.outbox_total_bytes.unwrap_or(outboxes);

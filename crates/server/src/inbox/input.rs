@@ -7,7 +7,7 @@ use ht_core::shard::{Settings, Wave, Welcome};
 use ht_proto::close::Close;
 use tokio::sync::oneshot;
 
-use crate::places::ConnectionPlace;
+use crate::permits::ConnectionPermit;
 use crate::socket::Socket;
 
 /// Bytes that a publication is charged with beside its own.
@@ -71,5 +71,5 @@ pub(crate) struct NewConnection {
     /// What its client sent since: bytes that were read together with the handshake.
     pub(crate) early: Vec<u8>,
     /// Its place among the connections.
-    pub(crate) place: ConnectionPlace,
+    pub(crate) place: ConnectionPermit,
 }

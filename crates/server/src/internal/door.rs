@@ -14,10 +14,10 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::config::ServerLimits;
-use crate::internal::in_flight::{NoRoom, Share};
-use crate::internal::{Internal, error, quiet};
+use crate::in_flight::{NoRoom, Share};
+use crate::internal::{Internal, error};
 use crate::respond::Body;
-use crate::{aside, respond};
+use crate::{offload, quiet, respond};
 
 /// Time to send a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::public::address::Peer;
+use crate::address::Peer;
 
 /// How many connections each address has, so that a machine that opens them and sends nothing
 /// does not keep others from publishing, nor probes from their answer.

@@ -9,12 +9,12 @@ use std::task::{Context, Poll, ready};
 use ht_core::account::Kind;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::config::ServerLimits;
+use crate::config::{HEAD_BYTES_MIN, ServerLimits};
 use crate::counters::HandshakeError;
 use crate::listener::Stream;
 use crate::node::Node;
-use crate::places::AddressPlace;
-use crate::public::{HEAD_BYTES_MIN, first_frame};
+use crate::permits::AddressPermit;
+use crate::public::first_frame;
 
 /// The account of one such connection. It is charged for the buffer that the HTTP library reads
 /// into, and for all that was read beyond that: an upper estimate, as nobody tells what is still
@@ -22,7 +22,7 @@ use crate::public::{HEAD_BYTES_MIN, first_frame};
 pub(super) struct Charge {
     node: Arc<Node>,
     /// The connection's place among those of its address, where that is known so early.
-    of_address: Option<AddressPlace>,
+    of_address: Option<AddressPermit>,
     /// Bytes that were read, up to the most that can be kept.
     read: usize,
     max: usize,
@@ -32,7 +32,7 @@ impl Charge {
     pub(super) fn new(
         node: &Arc<Node>,
         limits: &ServerLimits,
-        of_address: Option<AddressPlace>,
+        of_address: Option<AddressPermit>,
     ) -> Self {
         let accounts = &node.accounts;
         accounts.replace(Kind::Handshakes, 0, HEAD_BYTES_MIN);
@@ -45,7 +45,7 @@ impl Charge {
     }
 
     /// The address is another one than that of the socket. To be called before anything is added.
-    pub(super) fn belongs_to(&mut self, of_address: AddressPlace) {
+    pub(super) fn belongs_to(&mut self, of_address: AddressPermit) {
         debug_assert_eq!(self.read, 0, "nothing is held of the address before");
         self.of_address = Some(of_address);
     }

@@ -2,15 +2,16 @@
 
 use http::{HeaderMap, Response, StatusCode, header};
 
+use crate::address;
+use crate::address::{Arrival, Client, Found, Peer};
 use crate::config::DoorConfig;
 use crate::counters::HandshakeError;
 use crate::listener::Stream;
 use crate::live::LiveSettings;
-use crate::public::address::{Arrival, Client, Found, Peer};
-use crate::public::origin::Foreign;
+use crate::origin::Foreign;
+use crate::public::Public;
 use crate::public::proxy_protocol;
 use crate::public::proxy_protocol::Source;
-use crate::public::{Public, address};
 use crate::respond;
 use crate::respond::Body;
 

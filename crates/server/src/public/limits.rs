@@ -6,20 +6,16 @@ use std::time::Duration;
 
 use ht_backend::ForwardError;
 use http::{Response, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::config::ServerLimits;
+use crate::address::{Arrival, Client, Found, Peer};
 use crate::counters::{HandshakeError, ListenerKind};
 use crate::live::LiveSettings;
 use crate::node::Node;
-use crate::places::{AddressPlace, Bounds, ConnectionPlace, Crowded, Stage};
+use crate::permits::{AddressPermit, Bounds, ConnectionPermit, Crowded, Stage};
 use crate::public::Public;
-use crate::public::address::{Arrival, Client, Found, Peer};
 use crate::respond;
 use crate::respond::Body;
-
-/// Connections beyond `limits.handshakes` that may send a request or read an answer.
-pub(crate) const OTHER_CONNECTIONS: usize = 1_024;
 
 /// When whoever found no place should try again, where nothing better is known.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -32,8 +28,8 @@ const MANY_UNSAID: u32 = 100;
 
 /// What a visitor takes up before it is a connection.
 pub(super) struct Reserved {
-    pub(super) handshake: (OwnedSemaphorePermit, AddressPlace),
-    pub(super) place: ConnectionPlace,
+    pub(super) handshake: (OwnedSemaphorePermit, AddressPermit),
+    pub(super) place: ConnectionPermit,
 }
 
 /// Takes a place for a connection that is not a websocket yet, by the address that opened it, or
@@ -43,12 +39,12 @@ pub(super) struct Reserved {
 ///
 /// # Errors
 /// When the address has its part.
-pub(super) fn knock(public: &Public, arrival: Arrival) -> Result<Option<AddressPlace>, Crowded> {
+pub(super) fn knock(public: &Public, arrival: Arrival) -> Result<Option<AddressPermit>, Crowded> {
     let settings = public.live.now();
     let Peer::Ip(address) = arrival.peer else {
         return Ok(None);
     };
-    let all = unfinished_max(&settings.limits);
+    let all = settings.limits.unfinished_max();
     let open = match settings.door.trusted_proxies.trust(arrival.peer) {
         false => all / 4,
         true if arrival.told => all - all / 4,
@@ -59,7 +55,7 @@ pub(super) fn knock(public: &Public, arrival: Arrival) -> Result<Option<AddressP
         per_second: 0,
     };
     let client = Client::At(address);
-    let place = AddressPlace::take(&public.node, Stage::Unfinished, client, bounds);
+    let place = AddressPermit::take(&public.node.permits, Stage::Unfinished, client, bounds);
     if place.is_err() {
         let reason = HandshakeError::UnfinishedPerAddress;
         public.node.counters.handshake_errors.add(reason);
@@ -89,16 +85,6 @@ pub(super) fn accepting_waits(node: &Node) {
     }
 }
 
-/// How many handshakes may be under way.
-pub(crate) fn handshakes_max(limits: &ServerLimits) -> usize {
-    limits.handshakes.clamp(1, Semaphore::MAX_PERMITS)
-}
-
-/// How many connections may be no websockets yet.
-pub(crate) fn unfinished_max(limits: &ServerLimits) -> usize {
-    (handshakes_max(limits) + OTHER_CONNECTIONS).min(Semaphore::MAX_PERMITS)
-}
-
 /// Takes a place for the visitor's address, for a handshake and for the connection to come.
 ///
 /// # Errors
@@ -113,24 +99,27 @@ pub(super) fn reserve(
         open: limits.connections_per_address,
         per_second: limits.handshakes_per_second,
     };
-    let (address, open) = AddressPlace::take(&public.node, Stage::Open, found.client, bounds)
-        .map_err(|crowded| crowd(public, found.client, crowded))?;
+    let (address, open) =
+        AddressPermit::take(&public.node.permits, Stage::Open, found.client, bounds)
+            .map_err(|crowded| crowd(public, found.client, crowded))?;
     warn_of_proxies(public, found, open);
     if public.node.memory.is_short() {
         return Err(short_of_memory(public));
     }
     // One address leaves half of the handshakes to others, also behind a proxy.
     let half = Bounds {
-        open: (handshakes_max(limits) / 2).max(1),
+        open: (limits.handshakes_max() / 2).max(1),
         per_second: 0,
     };
-    let (of_address, _) = AddressPlace::take(&public.node, Stage::Handshake, found.client, half)
-        .map_err(|_| crowd_of_handshakes(public, found.client))?;
+    let (of_address, _) =
+        AddressPermit::take(&public.node.permits, Stage::Handshake, found.client, half)
+            .map_err(|_| crowd_of_handshakes(public, found.client))?;
     let Ok(handshake) = Arc::clone(&public.handshakes).try_acquire_owned() else {
         return Err(full(public, HandshakeError::Handshakes));
     };
     let handshake = (handshake, of_address);
-    let Some(place) = ConnectionPlace::take(&public.node, limits.connections, address) else {
+    let Some(place) = ConnectionPermit::take(&public.node.permits, limits.connections, address)
+    else {
         return Err(full(public, HandshakeError::Connections));
     };
     Ok(Reserved { handshake, place })

@@ -20,7 +20,7 @@ use crate::counters::{BootstrapOutcome, HandshakeError};
 use crate::inbox::NewConnection;
 use crate::listener::Stream;
 use crate::live::LiveSettings;
-use crate::places::UserPlace;
+use crate::permits::UserPermit;
 use crate::public::charge::Charged;
 use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
@@ -35,7 +35,7 @@ pub(super) struct Visitor {
     welcome: Welcome,
     about: Option<Box<About>>,
     /// Its place among the connections of its user.
-    user: Option<UserPlace>,
+    user: Option<UserPermit>,
 }
 
 impl Visitor {
@@ -154,7 +154,7 @@ impl Visitor {
         public: &Public,
         id: Uuid,
         list: GrantList,
-        place: Option<UserPlace>,
+        place: Option<UserPermit>,
         credentials: Credentials,
         agreed: Agreed,
     ) -> Self {
@@ -163,7 +163,7 @@ impl Visitor {
         let message = server::authorized(&list.text).into();
         let admission = Admission::Admitted(public.grants.intern(list.rooms));
         let credentials = public.has_hooks.then(|| Arc::new(credentials));
-        let user = place.as_ref().and_then(UserPlace::user);
+        let user = place.as_ref().and_then(UserPermit::user);
         let told = tracing::enabled!(tracing::Level::DEBUG);
         let about = (user.is_some() || credentials.is_some() || told).then(|| {
             Box::new(About {
@@ -231,12 +231,12 @@ fn take_user(
     public: &Public,
     settings: &LiveSettings,
     user: Option<&str>,
-) -> Result<Option<UserPlace>, Close> {
+) -> Result<Option<UserPermit>, Close> {
     let Some(user) = user else {
         return Ok(None);
     };
     let limit = settings.limits.connections_per_user;
-    let place = UserPlace::take(&public.node, user, limit);
+    let place = UserPermit::take(&public.node.permits, user, limit);
     if place.is_none() {
         public
             .node
@@ -355,7 +355,7 @@ impl Handover {
         } = self.reserved;
         place.user = user;
         let first = public.next_shard.fetch_add(1, Ordering::Relaxed);
-        for shard in public.node.shards_by_load(first) {
+        for shard in public.node.permits.shards_by_load(first) {
             // A shard that has ended takes nobody; where all have, the node goes.
             if let Ok(room) = public.shards[shard].reserve_connection().await {
                 place.assign(shard);

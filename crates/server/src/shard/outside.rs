@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::held;
 use crate::hooks::HookSender;
 use crate::node::Node;
-use crate::places::Slot;
+use crate::permits::Slot;
 use crate::socket::Socket;
 
 /// What a shard causes outside of itself.
@@ -48,7 +48,7 @@ impl World<Socket> for Outside {
                 // In this order: who is not counted any more takes no place.
                 let address = std::mem::replace(&mut peer.address, Slot::NONE);
                 let user = peer.about.as_ref().and_then(|about| about.user.as_ref());
-                self.node.give_back(self.index, address, user);
+                self.node.permits.release(self.index, address, user);
                 self.node.connections.fetch_sub(1, Ordering::AcqRel);
             }
             Moment::Ping => {}

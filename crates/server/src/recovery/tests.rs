@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use ht_core::index::Matching;
 
 use super::*;
+use crate::config::GapPolicy;
 
 #[test]
 fn every_reason_has_a_word_of_its_own_and_a_remedy() {
@@ -22,10 +23,8 @@ fn missed(reason: MissedReason) -> Missed {
 }
 
 fn shards(node: &Node) -> Vec<u32> {
-    let shards = 0..node.gaps.changed.len();
-    shards
-        .map(|shard| node.gaps.numbers.of_shard(shard))
-        .collect()
+    let shards = 0..node.turns.len();
+    shards.map(|shard| node.gaps.of_shard(shard)).collect()
 }
 
 #[test]

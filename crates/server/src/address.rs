@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
 /// The visitor's address, as a proxy says it; and as the backend is told it.
-pub(super) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+pub(crate) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The addresses that a request came along, the visitor's first.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -164,7 +164,7 @@ pub(crate) enum Client {
 
 impl Client {
     /// The address that a visitor shares its turns with: its own, else the proxy's.
-    pub(super) fn ip(self) -> Option<IpAddr> {
+    pub(crate) fn ip(self) -> Option<IpAddr> {
         match self {
             Self::At(address) | Self::Behind(Peer::Ip(address)) => Some(address),
             Self::Behind(Peer::Unix) => None,
@@ -192,19 +192,19 @@ pub(crate) struct Arrival {
 
 /// What was found, and what the headers were worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) client: Client,
+pub(crate) struct Found {
+    pub(crate) client: Client,
     /// Whether the request came straight from a proxy that is trusted.
-    pub(super) from_proxy: bool,
+    pub(crate) from_proxy: bool,
     /// Headers that only a proxy sends came from somebody who is not trusted.
-    pub(super) dropped: bool,
+    pub(crate) dropped: bool,
     /// What a trusted proxy sent is no address.
-    pub(super) malformed: bool,
+    pub(crate) malformed: bool,
 }
 
 /// Finds out where a visitor is, and leaves in the request's headers only what may be believed:
 /// `X-Real-IP` then is the address found, or is not there.
-pub(super) fn find(
+pub(crate) fn find(
     headers: &mut HeaderMap,
     arrival: Arrival,
     trusted: &TrustedProxies,

@@ -17,7 +17,7 @@ use std::time::Duration;
 use hashbrown::HashTable;
 use ht_core::pages::Pages;
 
-use crate::public::address::{Client, Peer};
+use crate::address::{Client, Peer};
 
 /// How much of its rate an address may use at once: what it is allowed in so many seconds.
 const BURST: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use http::{HeaderMap, HeaderValue, Uri, Version, header};
 
-use crate::public::origin::authority::{Authority, Host};
+use crate::origin::authority::{Authority, Host};
 
 /// A name that the internal listener may be addressed by: `gateway`, `*.svc.cluster.local`, or `*`
 /// for every name.
@@ -46,7 +46,7 @@ pub enum HostPatternError {
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum HostError {
+pub(crate) enum HostError {
     /// RFC 9112 §3.2: an HTTP/1.1 request has one `Host`.
     #[error("An HTTP/1.1 request needs one Host header; this one has {0}.")]
     Count(usize),
@@ -67,7 +67,7 @@ pub(super) enum HostError {
 ///
 /// # Errors
 /// When it is not an IP address, `localhost`, a name below it, or one of `allowed`.
-pub(super) fn check(
+pub(crate) fn check(
     version: Version,
     uri: &Uri,
     headers: &HeaderMap,

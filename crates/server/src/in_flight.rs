@@ -16,7 +16,7 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::internal::quiet;
+use crate::quiet;
 
 /// A body is stalled that made no progress for this long. It is only cut off where others need
 /// the room.
@@ -54,7 +54,7 @@ struct Eviction {
 
 /// The part of one request; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share<'a> {
+pub(crate) struct Share<'a> {
     all: &'a InFlight,
     /// While it is read in pieces, where it stands; then its bytes are counted there.
     slot: Option<(usize, Arc<Eviction>)>,
@@ -63,7 +63,7 @@ pub(super) struct Share<'a> {
 
 /// Why a body may not become longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoRoom {
+pub(crate) enum NoRoom {
     /// All together would be more than the limit.
     Full,
     /// It stalled, and others needed the room.
@@ -72,7 +72,7 @@ pub(super) enum NoRoom {
 
 impl InFlight {
     /// The part of a request of which nothing came yet.
-    pub(super) fn share(&self) -> Share<'_> {
+    pub(crate) fn share(&self) -> Share<'_> {
         Share {
             all: self,
             slot: None,
@@ -87,7 +87,7 @@ impl InFlight {
 
     /// Whether a body of this length would find room now, also in place of stalled ones. Takes
     /// nothing: what is announced may never come.
-    pub(super) fn has_room(&self, length: u64, limit: u64, now: Instant) -> bool {
+    pub(crate) fn has_room(&self, length: u64, limit: u64, now: Instant) -> bool {
         let fits = |held: u64| limit == 0 || held == 0 || held.saturating_add(length) <= limit;
         let held = self.bytes();
         fits(held) || fits(held.saturating_sub(self.stalled(now)))
@@ -141,7 +141,7 @@ impl Share<'_> {
     ///
     /// # Errors
     /// When there is no room for them, or not even for those before.
-    pub(super) fn grow(&mut self, more: u64, limit: u64, now: Instant) -> Result<(), NoRoom> {
+    pub(crate) fn grow(&mut self, more: u64, limit: u64, now: Instant) -> Result<(), NoRoom> {
         if self.slot.is_none() && self.all.take(more, self.bytes, limit) {
             self.bytes += more;
             return Ok(());
@@ -168,7 +168,7 @@ impl Share<'_> {
     }
 
     /// More is to come, and may be long in coming.
-    pub(super) fn wait(&mut self, now: Instant) {
+    pub(crate) fn wait(&mut self, now: Instant) {
         if self.slot.is_some() {
             return;
         }
@@ -183,7 +183,7 @@ impl Share<'_> {
     }
 
     /// Ready when the room went to others.
-    pub(super) async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         let Some((_, eviction)) = &self.slot else {
             return std::future::pending().await;
         };
@@ -196,7 +196,7 @@ impl Share<'_> {
     ///
     /// # Errors
     /// When somebody else did.
-    pub(super) fn complete(&mut self) -> Result<(), NoRoom> {
+    pub(crate) fn complete(&mut self) -> Result<(), NoRoom> {
         let Some((slot, eviction)) = self.slot.take() else {
             return Ok(());
         };

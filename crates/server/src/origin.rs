@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use http::{HeaderMap, HeaderName, header};
 
-use crate::public::origin::authority::{Authority, Host};
+use crate::origin::authority::{Authority, Host};
 
 /// The host that a browser asked a proxy for, where the proxy puts another into `Host`.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -101,7 +101,7 @@ pub enum OriginPatternError {
 
 /// Why a page may not.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Foreign {
+pub(crate) enum Foreign {
     /// There is no `Origin`, and there must be one.
     Missing,
     /// The page's origin is not among those that may. Nothing but ASCII without blanks.
@@ -113,7 +113,7 @@ pub(super) enum Foreign {
 impl Origins {
     /// Checks the origin of a request. A forwarded host is only looked at where the request came
     /// from a proxy that is trusted. No page can have its browser send one.
-    pub(super) fn check(&self, headers: &HeaderMap, from_proxy: bool) -> Result<(), Foreign> {
+    pub(crate) fn check(&self, headers: &HeaderMap, from_proxy: bool) -> Result<(), Foreign> {
         let is_any = |pattern: &OriginPattern| pattern.0 == Pattern::Any;
         let mut lines = headers.get_all(header::ORIGIN).iter();
         let line = match (lines.next(), lines.next()) {
@@ -139,7 +139,7 @@ impl Origins {
     }
 
     /// Returns the change to the configuration that allows this origin, given where the list is set.
-    pub(super) fn change_for(&self, page: &str) -> String {
+    pub(crate) fn change_for(&self, page: &str) -> String {
         match &self.written {
             OriginsWritten::Nowhere => format!(
                 "write allow = [\"{page}\"] under [origins] in the configuration file, or set \

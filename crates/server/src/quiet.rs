@@ -28,7 +28,7 @@ enum Wakes {
 }
 
 /// Runs a connection, whose services may use [`whole`].
-pub(super) async fn connection<F: Future>(mut connection: Pin<&mut F>) -> F::Output {
+pub(crate) async fn connection<F: Future>(mut connection: Pin<&mut F>) -> F::Output {
     let mut known: Option<(Waker, Waker)> = None;
     poll_fn(|context| {
         let task = context.waker();
@@ -43,7 +43,7 @@ pub(super) async fn connection<F: Future>(mut connection: Pin<&mut F>) -> F::Out
 }
 
 /// Takes a whole body. Must be polled by the task of its connection.
-pub(super) async fn whole<T, E>(body: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+pub(crate) async fn whole<T, E>(body: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let mut body = pin!(body);
     poll_fn(|context| {
         let hold = Hold::start();
@@ -59,7 +59,7 @@ pub(super) async fn whole<T, E>(body: impl Future<Output = Result<T, E>>) -> Res
 }
 
 /// Wakes others from within [`whole`], where the connection's own wakes are held back.
-pub(super) fn aloud(wake: impl FnOnce()) {
+pub(crate) fn aloud(wake: impl FnOnce()) {
     let before = WAKES.replace(Wakes::Pass);
     wake();
     WAKES.set(before);
