@@ -7,6 +7,7 @@ mod closed;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
+mod finding;
 mod key;
 mod listen;
 mod occupant;

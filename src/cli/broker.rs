@@ -11,7 +11,7 @@ use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_server::aside;
 use ht_server::live::Live;
 
-use crate::cli::check::Finding;
+use crate::cli::finding::Finding;
 
 /// Makes the broker; none means that triggers come over HTTP only.
 pub(super) fn make(

@@ -8,6 +8,8 @@ use ht_backend::config::BackendConfig;
 use ht_backend::{Answer, Backend as _, Credentials, HttpBackend, Refusal};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use crate::cli::finding::Finding;
+use crate::cli::finding::Finding::{Fix, Works};
 use crate::cli::{Done, broker, check_ca, occupant, print};
 use crate::config::Sources;
 
@@ -22,16 +24,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
-
-/// One line of the answer.
-pub(super) enum Finding {
-    /// It works; the text says what was seen.
-    Works(String),
-    /// It does not; the text says what to do.
-    Fix(String),
-}
-
-use Finding::{Fix, Works};
 
 pub(super) fn run(args: Args) -> Done {
     let mut config = Sources::of_process(args.config).load()?;

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::cli::check::Finding;
+use crate::cli::finding::Finding;
 
 /// Time for the answer of whoever listens.
 const TIMEOUT: Duration = Duration::from_secs(3);

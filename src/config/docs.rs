@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::config::layers::{section_of, variable_of};
+use crate::config::names::{section_of, variable_of};
 use crate::config::secret_file::file_of;
 use crate::config::settings::{SECTIONS, described, is_live, is_secret};
 use crate::config::table::Described;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::config::layers::SHORT;
+use crate::config::names::SHORT;
 
 /// A key that no file contains.
 const PROBE: &str = "__the_table_that_this_line_belongs_to__";

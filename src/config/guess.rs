@@ -5,7 +5,7 @@
 
 use strsim::damerau_levenshtein;
 
-use crate::config::layers::{SHORT, section_of, variable_of};
+use crate::config::names::{SHORT, section_of, variable_of};
 use crate::config::secret_file::{file_of, secrets};
 use crate::config::settings::KEYS;
 

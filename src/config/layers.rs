@@ -6,16 +6,15 @@ use std::path::{Path, PathBuf};
 
 use crate::config::guess;
 use crate::config::mistake::{Mistakes, Place};
+use crate::config::names::{SHORT, section_of, variable_of};
 use crate::config::node::{Node, Value, parse_file};
 use crate::config::secret_file::{self, file_of, secret_of, secret_of_variable};
 use crate::config::service_links::is_service_link;
 use crate::config::settings::KEYS;
+use crate::config::table::Lookup;
 
 /// The variable that names the configuration file; it is no setting.
 pub(crate) const FILE_VARIABLE: &str = "HT_CONFIG";
-
-/// Sections that may be written as one value, and the setting that it is for.
-pub(crate) const SHORT: &[(&str, &str)] = &[("origins", "origins.allow")];
 
 /// Everything that was written, the strongest first.
 #[derive(Debug, Default)]
@@ -34,6 +33,12 @@ pub(crate) struct Variable {
     pub(crate) place: Place,
 }
 
+impl Lookup for Layers {
+    fn of(&self, key: &str) -> impl Iterator<Item = &Node> {
+        self.written.get(key).into_iter().flatten()
+    }
+}
+
 impl Layers {
     /// Nothing yet, for a process in this folder.
     pub(crate) fn of_process_in(folder: &Path) -> Self {
@@ -41,11 +46,6 @@ impl Layers {
             written: BTreeMap::new(),
             folder: folder.to_owned(),
         }
-    }
-
-    /// What was written for a setting, the strongest first.
-    pub(crate) fn of(&self, key: &str) -> impl Iterator<Item = &Node> {
-        self.written.get(key).into_iter().flatten()
     }
 
     /// Whether anything was written for a setting.
@@ -200,14 +200,4 @@ impl Layers {
             }
         }
     }
-}
-
-/// The variable that sets a setting: `limits.message_bytes` is `HT_LIMITS__MESSAGE_BYTES`.
-pub(crate) fn variable_of(key: &str) -> String {
-    format!("HT_{}", key.replace('.', "__").to_ascii_uppercase())
-}
-
-/// The section of a setting; empty for those at the top.
-pub(crate) fn section_of(key: &str) -> &str {
-    key.rsplit_once('.').map_or("", |(section, _)| section)
 }

@@ -14,7 +14,7 @@ use crate::config::layers::{Layers, Variable};
 use crate::config::mistake::Mistakes;
 use crate::config::node::{Node, Value};
 
-pub(crate) use crate::config::legacy::scope::{PythonVariables, read_secrets, unused};
+pub(crate) use crate::config::legacy::scope::{read_secrets, unused};
 
 /// Every variable that is looked at.
 pub(crate) const NAMES: &[&str] = &[

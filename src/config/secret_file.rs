@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::layers::variable_of;
+use crate::config::names::variable_of;
 use crate::config::read_text;
 use crate::config::settings::{KEYS, is_secret};
 

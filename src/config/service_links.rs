@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use crate::config::layers::section_of;
+use crate::config::names::section_of;
 use crate::config::settings::KEYS;
 
 /// Protocols of a Service's ports.

@@ -17,8 +17,8 @@ use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
     Listed, Memory, Mode, Name, Password, Period, RelativePath, Size, Steps, UrlPath,
 };
-use crate::config::legacy::PythonVariables;
 use crate::config::log::{Format, Level};
+use crate::config::python::PythonVariables;
 use crate::config::table::settings;
 
 const fn secs(seconds: u64) -> Duration {

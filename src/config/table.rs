@@ -2,8 +2,8 @@
 //! say about them.
 
 use crate::config::kind::Kind;
-use crate::config::layers::Layers;
 use crate::config::mistake::{Mistakes, Place};
+use crate::config::node::Node;
 
 /// A setting's value and where it was written.
 #[derive(Clone, Debug)]
@@ -12,6 +12,12 @@ pub(crate) struct Found<T> {
     pub(crate) value: T,
     /// Where it was written.
     pub(crate) place: Place,
+}
+
+/// What was written for each setting.
+pub(crate) trait Lookup {
+    /// What was written for a setting, the strongest first.
+    fn of(&self, key: &str) -> impl Iterator<Item = &Node>;
 }
 
 /// What the documentation says about one setting.
@@ -62,11 +68,11 @@ macro_rules! settings {
 
         /// Reads every setting; what is missing or wrong has its default.
         pub(crate) fn read(
-            layers: &$crate::config::layers::Layers,
+            written: &impl $crate::config::table::Lookup,
             mistakes: &mut $crate::config::mistake::Mistakes,
         ) -> Values {
             Values {
-                $($field: $crate::config::table::take(layers, $key, &$kind, $default, mistakes),)*
+                $($field: $crate::config::table::take(written, $key, &$kind, $default, mistakes),)*
             }
         }
 
@@ -111,7 +117,7 @@ pub(crate) use {is_live, is_secret, settings};
 
 /// Reads one setting; what is missing or wrong has its default.
 pub(crate) fn take<K: Kind>(
-    layers: &Layers,
+    written: &impl Lookup,
     key: &str,
     kind: &K,
     default: K::Value,
@@ -122,7 +128,7 @@ pub(crate) fn take<K: Kind>(
         place: Place::Default,
     };
     // The first layer counts; the others are read all the same, to report their mistakes too.
-    for (depth, node) in layers.of(key).enumerate() {
+    for (depth, node) in written.of(key).enumerate() {
         let value = kind.take(node, key, mistakes);
         if depth == 0 {
             found.place = node.place.clone();

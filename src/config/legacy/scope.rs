@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::kind::{Choice, Choose, Kind as _};
+use crate::config::kind::{Choose, Kind as _};
 use crate::config::layers::{Layers, Variable};
 use crate::config::legacy::NAMES;
 use crate::config::mistake::{Mistakes, Place};
+use crate::config::python::PythonVariables;
 use crate::config::secret_file;
+use crate::config::table::Lookup as _;
 
 /// The variables that do not count. An `.env` file that lies nearby may be another program's, such
 /// as Laravel's with its `APP_URL`: where the new settings say where the API is, the names of the
@@ -21,7 +23,7 @@ pub(crate) fn unused(
         let first = layers.of(key).next();
         first.is_some_and(|node| node.text().is_some_and(|text| !text.trim().is_empty()))
     });
-    let counts = |variable: &Variable| match PythonVariables::of(layers) {
+    let counts = |variable: &Variable| match asked(layers) {
         PythonVariables::Always => true,
         PythonVariables::Never => false,
         PythonVariables::Auto => {
@@ -62,30 +64,12 @@ pub(crate) fn read_secrets(
     }
 }
 
-/// When the variables of the Python version count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PythonVariables {
-    /// Always, but those of an `.env` file nearby only where nothing newer names the API.
-    Auto,
-    /// Wherever they are set.
-    Always,
-    /// Nowhere.
-    Never,
+/// What the setting says, before the others are read; its mistakes are reported with theirs.
+fn asked(layers: &Layers) -> PythonVariables {
+    let node = layers.of("python_variables").next();
+    let found = node.map(|node| Choose::<PythonVariables>::one().read(node));
+    found
+        .and_then(Result::ok)
+        .unwrap_or(PythonVariables::Auto)
 }
 
-impl PythonVariables {
-    /// What the setting says, before the others are read; its mistakes are reported with theirs.
-    fn of(layers: &Layers) -> Self {
-        let node = layers.of("python_variables").next();
-        let found = node.map(|node| Choose::<Self>::one().read(node));
-        found.and_then(Result::ok).unwrap_or(Self::Auto)
-    }
-}
-
-impl Choice for PythonVariables {
-    const ALL: &'static [(&'static str, Self)] = &[
-        ("auto", Self::Auto),
-        ("always", Self::Always),
-        ("never", Self::Never),
-    ];
-}

@@ -9,7 +9,7 @@ use ht_server::config::{GapPolicy, Listen, Matching, OriginsWritten, Secret};
 use ht_server::live::{LiveSettings, shard_settings};
 
 use super::*;
-use crate::config::layers::variable_of;
+use crate::config::names::variable_of;
 use crate::config::settings::{KEYS, SECTIONS, described};
 
 /// Every setting with a value that is not its default, as TOML.
@@ -397,7 +397,7 @@ fn every_setting_is_documented_in_a_section() {
         assert!(setting.doc.ends_with('.'), "{}", setting.key);
     }
     for key in KEYS {
-        let section = layers::section_of(key);
+        let section = names::section_of(key);
         assert!(SECTIONS.iter().any(|(name, _)| *name == section), "{key}");
     }
 }
