@@ -2,15 +2,16 @@
 
 pub(crate) mod limits;
 
+mod bootstrap;
 mod charge;
 mod door;
 mod first_frame;
 mod handshake;
 mod place;
 mod proxy_protocol;
+mod report;
 mod subprotocol;
 mod upgrade;
-mod verdict;
 mod webkit;
 
 use std::convert::Infallible;
@@ -37,12 +38,13 @@ use crate::listener::{ACCEPT_BACKOFF, Listener, Stream, descriptor};
 use crate::live::{Live, LiveSettings};
 use crate::node::Node;
 use crate::permits::AddressPermit;
+use crate::public::bootstrap::Verdict;
 use crate::public::charge::{Charge, Charged};
 use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
 use crate::public::place::Place;
 use crate::public::subprotocol::Offer;
-use crate::public::upgrade::{Entry, Handover, Pending, Visitor};
+use crate::public::upgrade::{Entry, Handover, HandoverCell};
 use crate::respond::Body;
 use crate::{inbox, respond, tcp};
 
@@ -203,7 +205,7 @@ async fn serve_connection(
             Err(_) => return,
         }
     }
-    let (pending, asked) = (Pending::default(), AtomicBool::new(false));
+    let (pending, asked) = (HandoverCell::default(), AtomicBool::new(false));
     let service = service_fn(|request| {
         asked.store(true, Ordering::Relaxed);
         respond_to(public, &pending, arrival, request)
@@ -244,7 +246,7 @@ async fn serve_connection(
 
 async fn respond_to(
     public: &Public,
-    pending: &Pending,
+    pending: &HandoverCell,
     arrival: Arrival,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
@@ -352,8 +354,8 @@ async fn admit(
         return Ok((agreed, Entry::Waits(credentials), reserved));
     }
     tokio::select! {
-        visitor = Visitor::ask(public, settings, credentials, agreed) => {
-            Ok((agreed, Entry::Asked(visitor), reserved))
+        verdict = Verdict::ask(public, settings, credentials, agreed) => {
+            Ok((agreed, Entry::Asked(verdict), reserved))
         }
         () = public.leaving.cancelled() => Err(limits::leaving(public)),
     }

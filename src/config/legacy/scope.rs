@@ -68,8 +68,5 @@ pub(crate) fn read_secrets(
 fn asked(layers: &Layers) -> PythonVariables {
     let node = layers.of("python_variables").next();
     let found = node.map(|node| Choose::<PythonVariables>::one().read(node));
-    found
-        .and_then(Result::ok)
-        .unwrap_or(PythonVariables::Auto)
+    found.and_then(Result::ok).unwrap_or(PythonVariables::Auto)
 }
-

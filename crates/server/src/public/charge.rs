@@ -14,7 +14,9 @@ use crate::counters::HandshakeError;
 use crate::listener::Stream;
 use crate::node::Node;
 use crate::permits::AddressPermit;
-use crate::public::first_frame;
+
+/// Longest first frame. It holds one token, whose own bound is half of this.
+pub(super) const FIRST_FRAME_BYTES_MAX: usize = 64 << 10;
 
 /// The account of one such connection. It is charged for the buffer that the HTTP library reads
 /// into, and for all that was read beyond that: an upper estimate, as nobody tells what is still
@@ -40,7 +42,7 @@ impl Charge {
             node: Arc::clone(node),
             of_address,
             read: 0,
-            max: limits.head_bytes.max(HEAD_BYTES_MIN) + first_frame::OPTIONS.message_bytes_max,
+            max: limits.head_bytes.max(HEAD_BYTES_MIN) + FIRST_FRAME_BYTES_MAX,
         }
     }
 

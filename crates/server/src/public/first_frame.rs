@@ -19,14 +19,14 @@ use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::counters::HandshakeError;
 use crate::public::Public;
-use crate::public::charge::Charged;
+use crate::public::bootstrap::Verdict;
+use crate::public::charge::{Charged, FIRST_FRAME_BYTES_MAX};
 use crate::public::handshake::Agreed;
-use crate::public::upgrade::Visitor;
 
-/// How a first message is read. It holds one token, whose own bound is half of this.
-pub(super) const OPTIONS: DecodeOptions = DecodeOptions {
+/// How a first message is read.
+const OPTIONS: DecodeOptions = DecodeOptions {
     role: Role::Server,
-    message_bytes_max: 64 << 10,
+    message_bytes_max: FIRST_FRAME_BYTES_MAX,
 };
 
 /// Bytes that are read at once.
@@ -40,7 +40,7 @@ pub(super) async fn ask(
     bytes: &mut Vec<u8>,
     mut credentials: Credentials,
     agreed: Agreed,
-) -> Option<Visitor> {
+) -> Option<Verdict> {
     let mut reader = Reader {
         decoder: Decoder::new(),
         inflater: agreed.deflate.map(|_| Inflater::new()),
@@ -70,13 +70,13 @@ pub(super) async fn ask(
         return Some(turn_away(public, agreed));
     }
     tokio::select! {
-        visitor = Visitor::ask(public, &settings, credentials, agreed) => Some(visitor),
+        verdict = Verdict::ask(public, &settings, credentials, agreed) => Some(verdict),
         () = public.leaving.cancelled() => leave(public, stream).await,
     }
 }
 
 /// Tells a visitor that the node leaves: it has no shard yet that would.
-async fn leave(public: &Public, stream: &mut Charged) -> Option<Visitor> {
+async fn leave(public: &Public, stream: &mut Charged) -> Option<Verdict> {
     public
         .node
         .counters
@@ -90,13 +90,13 @@ async fn leave(public: &Public, stream: &mut Charged) -> Option<Visitor> {
     None
 }
 
-fn turn_away(public: &Public, agreed: Agreed) -> Visitor {
+fn turn_away(public: &Public, agreed: Agreed) -> Verdict {
     public
         .node
         .counters
         .handshake_errors
         .add(HandshakeError::Authenticate);
-    Visitor::unauthenticated(agreed)
+    Verdict::unauthenticated(agreed)
 }
 
 /// What a visitor said first.
