@@ -7,9 +7,9 @@ mod charge;
 mod door;
 mod first_frame;
 mod handshake;
-mod place;
 mod proxy_protocol;
 mod report;
+mod route;
 mod subprotocol;
 mod upgrade;
 mod webkit;
@@ -42,7 +42,7 @@ use crate::public::bootstrap::Verdict;
 use crate::public::charge::{Charge, Charged};
 use crate::public::handshake::Agreed;
 use crate::public::limits::Reserved;
-use crate::public::place::Place;
+use crate::public::route::Route;
 use crate::public::subprotocol::Offer;
 use crate::public::upgrade::{Entry, Handover, HandoverCell};
 use crate::respond::Body;
@@ -252,7 +252,7 @@ async fn respond_to(
 ) -> Result<Response<Body>, Infallible> {
     let settings = public.live.now();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let response = match Place::of(&request, &settings.door) {
+    let response = match Route::of(&request, &settings.door) {
         _ if head_bytes(&request) > settings.limits.head_bytes => {
             public
                 .node
@@ -262,7 +262,7 @@ async fn respond_to(
             let sentence = "The request head is longer than limits.head_bytes.";
             respond::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
         }
-        Place::Websocket if request.method() == Method::GET => match handshake::check(&request) {
+        Route::Websocket if request.method() == Method::GET => match handshake::check(&request) {
             Ok(accept) => {
                 let upgrade = hyper::upgrade::on(&mut request);
                 match admit(public, &settings, arrival, &mut request).await {
@@ -287,11 +287,11 @@ async fn respond_to(
                 *response
             }
         },
-        Place::Websocket => respond::method_not_allowed("GET"),
-        Place::Health if reads => respond::text(StatusCode::OK, "ok"),
-        Place::Root if reads => place::root_health(&public.node),
-        Place::Health | Place::Root => respond::method_not_allowed("GET, HEAD"),
-        Place::Nothing => place::nothing(&request, &settings.door),
+        Route::Websocket => respond::method_not_allowed("GET"),
+        Route::Health if reads => respond::text(StatusCode::OK, "ok"),
+        Route::Root if reads => route::root_health(&public.node),
+        Route::Health | Route::Root => respond::method_not_allowed("GET, HEAD"),
+        Route::Nothing => route::nothing(&request, &settings.door),
     };
     Ok(last(response))
 }

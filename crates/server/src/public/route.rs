@@ -8,7 +8,7 @@ use crate::respond::{self, Body};
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Route {
     Websocket,
     /// `/health`.
     Health,
@@ -17,7 +17,7 @@ pub(super) enum Place {
     Nothing,
 }
 
-impl Place {
+impl Route {
     pub(super) fn of<B>(request: &Request<B>, door: &DoorConfig) -> Self {
         let path = request.uri().path();
         let is_upgrade = request.headers().contains_key(header::UPGRADE);
@@ -71,7 +71,7 @@ pub(super) fn nothing<B>(request: &Request<B>, door: &DoorConfig) -> Response<Bo
 mod tests {
     use super::*;
 
-    fn place(path: &str, websocket_path: &str, root_health: bool, upgrade: bool) -> Place {
+    fn route(path: &str, websocket_path: &str, root_health: bool, upgrade: bool) -> Route {
         let mut request = Request::get(path);
         if upgrade {
             request = request.header(header::UPGRADE, "websocket");
@@ -81,28 +81,28 @@ mod tests {
             root_health,
             ..DoorConfig::default()
         };
-        Place::of(&request.body(()).unwrap(), &door)
+        Route::of(&request.body(()).unwrap(), &door)
     }
 
     #[test]
     fn the_websocket_is_at_its_path_with_and_without_the_slash() {
         for (path, configured, expected) in [
-            ("/ws/", "/ws/", Place::Websocket),
-            ("/ws", "/ws/", Place::Websocket),
-            ("/ws/?token=a", "/ws/", Place::Websocket),
-            ("/ws//", "/ws/", Place::Nothing),
-            ("/WS/", "/ws/", Place::Nothing),
-            ("/app/ws/", "/ws/", Place::Nothing),
-            ("/", "/ws/", Place::Nothing),
-            ("/app/ws/", "/app/ws/", Place::Websocket),
-            ("/app/ws", "/app/ws/", Place::Websocket),
-            ("/app/ws/", "/app/ws", Place::Websocket),
-            ("/ws/", "/app/ws/", Place::Nothing),
-            ("/", "/", Place::Websocket),
-            ("/health", "/", Place::Health),
+            ("/ws/", "/ws/", Route::Websocket),
+            ("/ws", "/ws/", Route::Websocket),
+            ("/ws/?token=a", "/ws/", Route::Websocket),
+            ("/ws//", "/ws/", Route::Nothing),
+            ("/WS/", "/ws/", Route::Nothing),
+            ("/app/ws/", "/ws/", Route::Nothing),
+            ("/", "/ws/", Route::Nothing),
+            ("/app/ws/", "/app/ws/", Route::Websocket),
+            ("/app/ws", "/app/ws/", Route::Websocket),
+            ("/app/ws/", "/app/ws", Route::Websocket),
+            ("/ws/", "/app/ws/", Route::Nothing),
+            ("/", "/", Route::Websocket),
+            ("/health", "/", Route::Health),
         ] {
             for upgrade in [false, true] {
-                let found = place(path, configured, false, upgrade);
+                let found = route(path, configured, false, upgrade);
                 assert_eq!(found, expected, "{path} {configured}");
             }
         }
@@ -110,11 +110,11 @@ mod tests {
 
     #[test]
     fn the_root_is_for_load_balancers_where_they_are_answered() {
-        assert_eq!(place("/", "/ws/", true, false), Place::Root);
-        assert_eq!(place("/?x", "/ws/", true, false), Place::Root);
-        assert_eq!(place("/ws/", "/ws/", true, false), Place::Websocket);
-        assert_eq!(place("/", "/", true, false), Place::Root);
-        assert_eq!(place("/", "/", true, true), Place::Websocket);
-        assert_eq!(place("/", "/ws/", true, true), Place::Nothing);
+        assert_eq!(route("/", "/ws/", true, false), Route::Root);
+        assert_eq!(route("/?x", "/ws/", true, false), Route::Root);
+        assert_eq!(route("/ws/", "/ws/", true, false), Route::Websocket);
+        assert_eq!(route("/", "/", true, false), Route::Root);
+        assert_eq!(route("/", "/", true, true), Route::Websocket);
+        assert_eq!(route("/", "/ws/", true, true), Route::Nothing);
     }
 }
