@@ -28,7 +28,7 @@ use crate::counters::ListenerKind;
 use crate::host::HostError;
 use crate::identity::Identity;
 use crate::internal::linger::Lingering;
-use crate::internal::path::Place;
+use crate::internal::path::Endpoint;
 use crate::internal::peers::Peers;
 use crate::internal::write_timeout::WriteTimeout;
 use crate::listener::{ACCEPT_BACKOFF, Listener, Stream};
@@ -221,24 +221,24 @@ impl Access {
 async fn route(internal: &Internal, request: Request<Incoming>, access: Access) -> Response<Body> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match path::find(request.uri().path()) {
-        Place::Trigger => match guard(request.headers(), access) {
+        Endpoint::Trigger => match guard(request.headers(), access) {
             Err(response) => *response,
             Ok(()) if request.method() == Method::POST => door::trigger(internal, request).await,
             Ok(()) => respond::method_not_allowed("POST"),
         },
-        Place::Metrics => match guard(request.headers(), access) {
+        Endpoint::Metrics => match guard(request.headers(), access) {
             Err(response) => *response,
             Ok(()) if reads => metrics::respond(&internal.node, request.headers()).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
-        Place::Live if reads => {
+        Endpoint::Live if reads => {
             let mut response = live(&internal.node);
             internal.identity.write(response.headers_mut());
             response
         }
-        Place::Ready if reads => ready(&internal.node),
-        Place::Live | Place::Ready => respond::method_not_allowed("GET, HEAD"),
-        Place::Nothing(sentence) => error(StatusCode::NOT_FOUND, &sentence),
+        Endpoint::Ready if reads => ready(&internal.node),
+        Endpoint::Live | Endpoint::Ready => respond::method_not_allowed("GET, HEAD"),
+        Endpoint::Nothing(sentence) => error(StatusCode::NOT_FOUND, &sentence),
     }
 }
 

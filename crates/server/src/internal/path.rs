@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Endpoint {
     Trigger,
     Metrics,
     Live,
@@ -20,38 +20,38 @@ pub(super) enum Place {
 const SHOWN: usize = 100;
 
 /// Finds what a path means. Slashes that follow each other count as one.
-pub(super) fn find(path: &str) -> Place {
+pub(super) fn find(path: &str) -> Endpoint {
     // As nearly every request says it: without a list of parts.
     if matches!(path, "/trigger/" | "/trigger") {
-        return Place::Trigger;
+        return Endpoint::Trigger;
     }
     let parts: Vec<_> = path.split('/').filter(|part| !part.is_empty()).collect();
     match parts.as_slice() {
-        ["trigger"] | ["trigger", "trigger"] => Place::Trigger,
-        ["metrics"] => Place::Metrics,
-        ["live"] => Place::Live,
-        ["ready"] => Place::Ready,
+        ["trigger"] | ["trigger", "trigger"] => Endpoint::Trigger,
+        ["metrics"] => Endpoint::Metrics,
+        ["live"] => Endpoint::Live,
+        ["ready"] => Endpoint::Ready,
         [
             before @ ..,
             last @ ("trigger" | "metrics" | "live" | "ready"),
         ] => {
             let too_much = shown(&before.join("/"));
             let right = if *last == "trigger" { "trigger/" } else { last };
-            Place::Nothing(Cow::Owned(format!(
+            Endpoint::Nothing(Cow::Owned(format!(
                 "There is nothing at this path: leave out /{too_much} before /{right}."
             )))
         }
         ["trigger", after @ ..] => {
             let too_much = shown(&after.join("/"));
-            Place::Nothing(Cow::Owned(format!(
+            Endpoint::Nothing(Cow::Owned(format!(
                 "There is nothing at this path: leave out {too_much} behind /trigger/."
             )))
         }
-        ["ws", ..] => Place::Nothing(Cow::Borrowed(
+        ["ws", ..] => Endpoint::Nothing(Cow::Borrowed(
             "Websockets are not served here but on the address of `listen`. Try /trigger/, \
              /metrics, /live or /ready.",
         )),
-        _ => Place::Nothing(Cow::Borrowed(
+        _ => Endpoint::Nothing(Cow::Borrowed(
             "There is nothing here. Try /trigger/, /metrics, /live or /ready.",
         )),
     }
@@ -81,13 +81,13 @@ mod tests {
             "/trigger//trigger",
             "/trigger/trigger",
         ] {
-            assert_eq!(find(path), Place::Trigger, "{path}");
+            assert_eq!(find(path), Endpoint::Trigger, "{path}");
         }
         for (path, place) in [
-            ("/metrics", Place::Metrics),
-            ("//metrics/", Place::Metrics),
-            ("/live", Place::Live),
-            ("/ready/", Place::Ready),
+            ("/metrics", Endpoint::Metrics),
+            ("//metrics/", Endpoint::Metrics),
+            ("/live", Endpoint::Live),
+            ("/ready/", Endpoint::Ready),
         ] {
             assert_eq!(find(path), place, "{path}");
         }
@@ -106,13 +106,13 @@ mod tests {
             ("/trigger/metrics", "leave out /trigger before /metrics."),
             ("/trigger/room/", "leave out room behind /trigger/."),
         ] {
-            let Place::Nothing(sentence) = find(path) else {
+            let Endpoint::Nothing(sentence) = find(path) else {
                 panic!("{path}");
             };
             assert!(sentence.contains(part), "{path}: {sentence}");
         }
         let long = format!("/{}/trigger/", "x".repeat(10_000));
-        let Place::Nothing(sentence) = find(&long) else {
+        let Endpoint::Nothing(sentence) = find(&long) else {
             panic!("a long path");
         };
         assert!(sentence.len() < 300, "{sentence}");
