@@ -1,10 +1,10 @@
 //! The internal listener: triggers, metrics, health. Never to be reachable by browsers.
 
-mod door;
 mod keys;
 mod linger;
 mod path;
 mod peers;
+mod trigger;
 mod write_timeout;
 
 use std::convert::Infallible;
@@ -223,7 +223,7 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
     match path::find(request.uri().path()) {
         Endpoint::Trigger => match guard(request.headers(), access) {
             Err(response) => *response,
-            Ok(()) if request.method() == Method::POST => door::trigger(internal, request).await,
+            Ok(()) if request.method() == Method::POST => trigger::post(internal, request).await,
             Ok(()) => respond::method_not_allowed("POST"),
         },
         Endpoint::Metrics => match guard(request.headers(), access) {

@@ -26,7 +26,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Publishes what the request holds. 200 says that every trigger has its place in the order.
-pub(super) async fn trigger(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn post(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
     let most = internal.live.now().limits.trigger_bytes;
     // Before anything is read, and so before a client that expects 100 is told to go on.
     if request.body().size_hint().lower() > most as u64 {
