@@ -4,12 +4,12 @@ pub(crate) mod limits;
 
 mod bootstrap;
 mod charge;
-mod door;
 mod first_frame;
 mod handshake;
 mod proxy_protocol;
 mod report;
 mod route;
+mod screening;
 mod subprotocol;
 mod upgrade;
 mod webkit;
@@ -193,7 +193,7 @@ async fn serve_connection(
     let mut charge = Charge::new(&public.node, &settings.limits, of_address);
     let arrival = tokio::select! {
         () = public.leaving.cancelled() => return,
-        arrival = door::arrive(public, &settings, &mut stream, peer) => arrival,
+        arrival = screening::arrive(public, &settings, &mut stream, peer) => arrival,
     };
     let Some(arrival) = arrival else {
         return;
@@ -328,7 +328,7 @@ async fn admit(
     arrival: Arrival,
     request: &mut Request<Incoming>,
 ) -> Result<(Agreed, Entry, Reserved), Box<Response<Body>>> {
-    let found = door::check(public, settings, arrival, request.headers_mut())?;
+    let found = screening::check(public, settings, arrival, request.headers_mut())?;
     let headers = request.headers();
     let offer = Offer::of(headers).map_err(|error| bad(public, HandshakeError::Token, error))?;
     let compression = settings
