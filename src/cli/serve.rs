@@ -76,7 +76,7 @@ async fn life(
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::of(&config.backend);
     let backend = Guard::http(config.backend)?;
-    let websocket_path = config.server.door.websocket_path.clone();
+    let websocket_path = config.server.public.websocket_path.clone();
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let broker = broker::make(config.rabbitmq, live.clone())?;
     let gateway = tokio::select! {

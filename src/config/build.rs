@@ -9,9 +9,9 @@ use ht_backend::tls;
 use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_core::limits::Limits;
 use ht_server::config::{
-    AuthConfig, Compression, DoorConfig, DrainConfig, HookQueueConfig, InternalConfig,
-    KeepaliveConfig, Listen, Origins, OriginsWritten, ReadinessConfig, RecoveryConfig, Secret,
-    ServerConfig, ServerLimits, TcpOptions,
+    AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
+    Origins, OriginsWritten, PublicConfig, ReadinessConfig, RecoveryConfig, Secret, ServerConfig,
+    ServerLimits, TcpOptions,
 };
 use percent_encoding::utf8_percent_encode;
 
@@ -185,7 +185,7 @@ fn server(values: &Values) -> ServerConfig {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         },
-        door: DoorConfig {
+        public: PublicConfig {
             websocket_path: values.websocket_path.value.clone(),
             root_health: values.root_health.value,
             origins: Origins {

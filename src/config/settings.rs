@@ -8,8 +8,8 @@ use ht_backend::FORWARD_BYTES_MAX;
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
 use ht_server::config::{
-    AuthConfig, Compression, DoorConfig, DrainConfig, GapPolicy, HookQueueConfig, HostPattern,
-    KeepaliveConfig, Listen, Matching, OriginPattern, ReadinessConfig, RecoveryConfig, Secret,
+    AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
+    Listen, Matching, OriginPattern, PublicConfig, ReadinessConfig, RecoveryConfig, Secret,
     ServerLimits, TcpOptions, Trusted, TrustedProxies,
 };
 
@@ -51,9 +51,9 @@ fn any_tcp(text: &str) -> Listen {
 settings! {
     listen: Listen, restart "listen", Address, any_tcp("0.0.0.0:5000"),
         "Where browsers connect, at `websocket_path`. Nothing that can publish or inspect is served here.";
-    websocket_path: String, live "websocket_path", UrlPath, DoorConfig::default().websocket_path,
+    websocket_path: String, live "websocket_path", UrlPath, PublicConfig::default().websocket_path,
         "Path of the WebSocket on `listen`, as the gateway receives it: without a prefix that a proxy removes. It is served with and without the trailing slash.";
-    root_health: bool, live "root_health", Flag, DoorConfig::default().root_health,
+    root_health: bool, live "root_health", Flag, PublicConfig::default().root_health,
         "Respond to `GET /` on `listen` with 200, for load balancers that check nothing else, and with 503 during shutdown. `/health` is always available.";
     listen_mode: u32, restart "listen_mode", Mode, 0o660,
         "Permission bits of the unix sockets that `listen` and `internal.listen` create.";

@@ -113,7 +113,7 @@ fn only_the_backend_must_be_given() {
 #[test]
 fn origins_and_proxies_are_lists_in_several_forms() {
     let texts = |config: &Config| {
-        let origins = config.server.door.origins.allow.iter();
+        let origins = config.server.public.origins.allow.iter();
         origins.map(ToString::to_string).collect::<Vec<_>>()
     };
     let both = ["https://a.example", "*.b.example:81"];
@@ -141,7 +141,7 @@ fn origins_and_proxies_are_lists_in_several_forms() {
         .is_empty()
     );
     let nobody = good("trusted_proxies = []\n", &[URL]);
-    assert!(nobody.server.door.trusted_proxies.entries().is_empty());
+    assert!(nobody.server.public.trusted_proxies.entries().is_empty());
     let file = "origins = [\"https://a.example/\", \"a*.example\"]\ntrusted_proxies = [\"localhost\", \"::1\"]\n";
     assert_each(
         &bad(file, &[URL, ("HT_PROXY_PROTOCOL", "maybe")]),

@@ -29,7 +29,7 @@ pub struct ServerConfig {
     /// Shards, and so cores, that carry connections. At least 1.
     pub threads: usize,
     /// Whom the public listener believes, and which pages it serves.
-    pub door: DoorConfig,
+    pub public: PublicConfig,
     /// The listener for triggers, metrics and health.
     pub internal: InternalConfig,
     /// How `*` is understood in subscriptions and triggers.
@@ -111,7 +111,7 @@ impl fmt::Display for Listen {
 
 /// What the public listener serves, whom it believes and which pages may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DoorConfig {
+pub struct PublicConfig {
     /// The path of the websocket; served with and without a slash at its end.
     pub websocket_path: String,
     /// Whether `GET /` is answered with 200, for load balancers.
@@ -126,7 +126,7 @@ pub struct DoorConfig {
     pub proxy_protocol: bool,
 }
 
-impl Default for DoorConfig {
+impl Default for PublicConfig {
     fn default() -> Self {
         Self {
             websocket_path: "/ws/".to_owned(),

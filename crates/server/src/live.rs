@@ -14,7 +14,7 @@ use ht_core::outbox::Outboxes;
 use ht_core::shard::{KeepaliveSettings, Settings};
 
 use crate::config::{
-    AuthConfig, DoorConfig, DrainConfig, HostPattern, RecoveryConfig, Secret, ServerConfig,
+    AuthConfig, DrainConfig, HostPattern, PublicConfig, RecoveryConfig, Secret, ServerConfig,
     ServerLimits, TcpOptions,
 };
 
@@ -28,7 +28,7 @@ pub struct LiveSettings {
     /// Bounds; those that need a restart are those of the start.
     pub limits: ServerLimits,
     /// Whom the public listener believes, and which pages it serves.
-    pub door: DoorConfig,
+    pub public: PublicConfig,
     /// What `internal.api_key` says.
     pub api_keys: Vec<Secret>,
     /// What `internal.hosts` says.
@@ -53,7 +53,7 @@ impl LiveSettings {
     pub fn new(config: &ServerConfig, rules: ForwardRules) -> Self {
         Self {
             limits: config.limits.clone(),
-            door: config.door.clone(),
+            public: config.public.clone(),
             api_keys: config.internal.api_keys.clone(),
             hosts: config.internal.hosts.clone(),
             compression: config.compression.is_some(),

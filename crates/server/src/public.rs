@@ -252,7 +252,7 @@ async fn respond_to(
 ) -> Result<Response<Body>, Infallible> {
     let settings = public.live.now();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let response = match Route::of(&request, &settings.door) {
+    let response = match Route::of(&request, &settings.public) {
         _ if head_bytes(&request) > settings.limits.head_bytes => {
             public
                 .node
@@ -291,7 +291,7 @@ async fn respond_to(
         Route::Health if reads => respond::text(StatusCode::OK, "ok"),
         Route::Root if reads => route::root_health(&public.node),
         Route::Health | Route::Root => respond::method_not_allowed("GET, HEAD"),
-        Route::Nothing => route::nothing(&request, &settings.door),
+        Route::Nothing => route::nothing(&request, &settings.public),
     };
     Ok(last(response))
 }

@@ -124,15 +124,15 @@ fn assert_every(config: &Config) {
         mode: 0o600,
     };
     assert_eq!((&server.listen, server.threads), (&unix, 3));
-    let door = &server.door;
+    let public = &server.public;
     assert_eq!(
-        (&*door.websocket_path, door.root_health),
+        (&*public.websocket_path, public.root_health),
         ("/app/ws/", true)
     );
-    let trusted: Vec<_> = door.trusted_proxies.entries();
+    let trusted: Vec<_> = public.trusted_proxies.entries();
     assert_eq!(texts(&trusted), ["192.0.2.0/24", "unix"]);
-    assert_eq!(texts(&door.origins.allow), ["https://*.example", "null"]);
-    assert!(door.x_forwarded_for && door.proxy_protocol && door.origins.require);
+    assert_eq!(texts(&public.origins.allow), ["https://*.example", "null"]);
+    assert!(public.x_forwarded_for && public.proxy_protocol && public.origins.require);
     assert_eq!(server.internal.listen.to_string(), "127.0.0.1:9");
     let keys = server.internal.api_keys.iter();
     let keys: Vec<_> = keys.map(|Secret(key)| key.as_str()).collect();
@@ -366,7 +366,7 @@ fn the_printed_file_is_valid_and_all_default() {
         .collect();
     let mut same = good(&plain, &[]);
     // The list of origins is written now, and empty.
-    let origins = &mut same.server.door.origins;
+    let origins = &mut same.server.public.origins;
     assert!(
         matches!(&origins.written, OriginsWritten::Line(line) if line.starts_with("high-templar.toml:"))
     );

@@ -161,7 +161,10 @@ fn another_programs_dotenv_switches_nothing_on_where_the_backend_is_set() {
         let config = folder.load(variables).unwrap();
         assert!(config.rabbitmq.is_none(), "{variables:?}");
         assert!(config.backend.hooks.connect.is_none(), "{variables:?}");
-        assert!(config.server.door.origins.allow.is_empty(), "{variables:?}");
+        assert!(
+            config.server.public.origins.allow.is_empty(),
+            "{variables:?}"
+        );
         assert_eq!(header_names(&config), header_names(&plain), "{variables:?}");
         let notes = config.notes.join("\n");
         let line = "APP_URL, RABBITMQ_HOST, RABBITMQ_PASSWORD in ";
@@ -186,7 +189,7 @@ fn a_named_dotenv_a_switch_and_a_drop_in_use_the_old_names() {
         assert_eq!(config.backend.url, url, "{variables:?}");
         assert!(config.rabbitmq.is_some(), "{variables:?}");
         assert!(config.backend.hooks.connect.is_some(), "{variables:?}");
-        let origins = &config.server.door.origins.allow;
+        let origins = &config.server.public.origins.allow;
         assert_eq!(origins[0].to_string(), "https://shop.example");
     }
     // In the environment itself they always count.

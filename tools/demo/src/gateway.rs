@@ -9,9 +9,9 @@ use ht_backend::config::{BackendConfig, GuardConfig, HookCall, HookCalls};
 use ht_backend::{ForwardRules, Guard};
 use ht_core::limits::Limits;
 use ht_server::config::{
-    AuthConfig, BuildInfo, Compression, DoorConfig, DrainConfig, HookQueueConfig, InternalConfig,
-    KeepaliveConfig, Listen, Matching, ReadinessConfig, RecoveryConfig, ServerConfig, ServerLimits,
-    TcpOptions,
+    AuthConfig, BuildInfo, Compression, DrainConfig, HookQueueConfig, InternalConfig,
+    KeepaliveConfig, Listen, Matching, PublicConfig, ReadinessConfig, RecoveryConfig, ServerConfig,
+    ServerLimits, TcpOptions,
 };
 use ht_server::live::{Live, LiveSettings};
 use ht_server::{Gateway, InheritedSockets};
@@ -132,7 +132,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
     ServerConfig {
         listen: Listen::Tcp(options.gateway),
         threads: 2,
-        door: DoorConfig::default(),
+        public: PublicConfig::default(),
         internal: InternalConfig {
             listen: Listen::Tcp(options.internal),
             api_keys: Vec::new(),

@@ -45,7 +45,7 @@ pub(super) fn knock(public: &Public, arrival: Arrival) -> Result<Option<AddressP
         return Ok(None);
     };
     let all = settings.limits.unfinished_max();
-    let open = match settings.door.trusted_proxies.trust(arrival.peer) {
+    let open = match settings.public.trusted_proxies.trust(arrival.peer) {
         false => all / 4,
         true if arrival.told => all - all / 4,
         true => return Ok(None),

@@ -2,7 +2,7 @@
 
 use http::{Request, Response, StatusCode, header};
 
-use crate::config::DoorConfig;
+use crate::config::PublicConfig;
 use crate::node::Node;
 use crate::respond::{self, Body};
 
@@ -18,13 +18,13 @@ pub(super) enum Route {
 }
 
 impl Route {
-    pub(super) fn of<B>(request: &Request<B>, door: &DoorConfig) -> Self {
+    pub(super) fn of<B>(request: &Request<B>, config: &PublicConfig) -> Self {
         let path = request.uri().path();
         let is_upgrade = request.headers().contains_key(header::UPGRADE);
         match path {
             // The websocket may have this path as well.
-            "/" if door.root_health && !is_upgrade => Self::Root,
-            _ if is_same(path, &door.websocket_path) => Self::Websocket,
+            "/" if config.root_health && !is_upgrade => Self::Root,
+            _ if is_same(path, &config.websocket_path) => Self::Websocket,
             "/health" => Self::Health,
             _ => Self::Nothing,
         }
@@ -53,8 +53,8 @@ pub(super) fn root_health(node: &Node) -> Response<Body> {
 const PREFIX_SHOWN: usize = 100;
 
 /// 404, with the path that there is.
-pub(super) fn nothing<B>(request: &Request<B>, door: &DoorConfig) -> Response<Body> {
-    let (asked, path) = (request.uri().path(), &door.websocket_path);
+pub(super) fn nothing<B>(request: &Request<B>, config: &PublicConfig) -> Response<Body> {
+    let (asked, path) = (request.uri().path(), &config.websocket_path);
     let mut sentence = format!("There is nothing here. Websockets: {path}");
     let plain = asked.strip_suffix('/').unwrap_or(asked);
     let prefix = plain.strip_suffix(path.strip_suffix('/').unwrap_or(path));
@@ -76,12 +76,12 @@ mod tests {
         if upgrade {
             request = request.header(header::UPGRADE, "websocket");
         }
-        let door = DoorConfig {
+        let config = PublicConfig {
             websocket_path: websocket_path.to_owned(),
             root_health,
-            ..DoorConfig::default()
+            ..PublicConfig::default()
         };
-        Route::of(&request.body(()).unwrap(), &door)
+        Route::of(&request.body(()).unwrap(), &config)
     }
 
     #[test]

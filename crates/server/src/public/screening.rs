@@ -4,7 +4,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 
 use crate::address;
 use crate::address::{Arrival, Client, Found, Peer};
-use crate::config::DoorConfig;
+use crate::config::PublicConfig;
 use crate::counters::HandshakeError;
 use crate::listener::Stream;
 use crate::live::LiveSettings;
@@ -23,8 +23,8 @@ pub(super) async fn arrive(
     peer: Peer,
 ) -> Option<Arrival> {
     let arrival = Arrival { peer, told: false };
-    let door = &settings.door;
-    if !door.proxy_protocol || !door.trusted_proxies.trust(peer) {
+    let config = &settings.public;
+    if !config.proxy_protocol || !config.trusted_proxies.trust(peer) {
         return Some(arrival);
     }
     let header = proxy_protocol::read(stream);
@@ -66,12 +66,12 @@ pub(super) fn check(
     arrival: Arrival,
     headers: &mut HeaderMap,
 ) -> Result<Found, Box<Response<Body>>> {
-    let door = &settings.door;
+    let config = &settings.public;
     let found = address::find(
         headers,
         arrival,
-        &door.trusted_proxies,
-        door.x_forwarded_for,
+        &config.trusted_proxies,
+        config.x_forwarded_for,
     );
     if found.malformed
         && let Some(suppressed) = public.node.throttles.tell("client-address")
@@ -82,15 +82,21 @@ pub(super) fn check(
             "ignoring an invalid X-Real-IP or X-Forwarded-For from a trusted proxy"
         );
     }
-    match door.origins.check(headers, found.from_proxy) {
+    match config.origins.check(headers, found.from_proxy) {
         Ok(()) => Ok(found),
-        Err(foreign) => Err(refuse_origin(public, door, headers, found.client, &foreign)),
+        Err(foreign) => Err(refuse_origin(
+            public,
+            config,
+            headers,
+            found.client,
+            &foreign,
+        )),
     }
 }
 
 fn refuse_origin(
     public: &Public,
-    door: &DoorConfig,
+    config: &PublicConfig,
     headers: &HeaderMap,
     client: Client,
     foreign: &Foreign,
@@ -109,7 +115,7 @@ fn refuse_origin(
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
-        let remedy = remedy_for(foreign, |page| door.origins.change_for(page));
+        let remedy = remedy_for(foreign, |page| config.origins.change_for(page));
         tracing::warn!(%client, host, suppressed, "refused a websocket with {what}. {remedy}");
     }
     // The client learns nothing of what else is allowed.
