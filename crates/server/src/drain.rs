@@ -36,9 +36,9 @@ impl Gateway {
         self.node.draining.store(true, Ordering::Relaxed);
         stay_open(settings.delay, &hurry).await;
         let end = Instant::now() + settings.timeout;
-        self.doors.cancel();
+        self.stop_public.cancel();
         // Its address is free as soon as it is over.
-        joined(self.public_door).await;
+        joined(self.public_task).await;
 
         let open = self.node.connections.load(Ordering::Acquire);
         let waves = DrainWaves::new(open, settings.period, settings.timeout);
@@ -48,7 +48,7 @@ impl Gateway {
             "draining: closing all connections"
         );
         let inboxes: Vec<_> = self.shards.iter().map(|it| it.inbox.clone()).collect();
-        let (node, consumer) = (&self.node, &self.consumer);
+        let (node, stop_broker) = (&self.node, &self.stop_broker);
         let (shards, broker, hooks, triggers) =
             (self.shards, self.broker, self.hooks, self.triggers);
         let all = async {
@@ -67,7 +67,7 @@ impl Gateway {
             ended(shards).await;
             triggers.close();
             triggers.wait().await;
-            consumer.cancel();
+            stop_broker.cancel();
             tokio::join!(finished(broker), finished(hooks));
         };
         let late = async {
@@ -83,9 +83,9 @@ impl Gateway {
                 tracing::warn!(open, "drain.timeout exceeded: dropping the remaining connections");
             }
         }
-        self.consumer.cancel();
-        self.health.cancel();
-        joined(self.internal_door).await;
+        self.stop_broker.cancel();
+        self.stop_internal.cancel();
+        joined(self.internal_task).await;
     }
 }
 

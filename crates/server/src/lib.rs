@@ -83,15 +83,15 @@ pub struct Gateway {
     sequencer: Arc<dyn Sequencer>,
     shards: Vec<Running>,
     /// Ends the public listener.
-    doors: CancellationToken,
+    stop_public: CancellationToken,
     /// Ends the broker.
-    consumer: CancellationToken,
+    stop_broker: CancellationToken,
     /// Ends the internal listener, which answers for health until all else is done.
-    health: CancellationToken,
+    stop_internal: CancellationToken,
     broker: Option<JoinHandle<()>>,
     hooks: Option<JoinHandle<()>>,
-    public_door: JoinHandle<()>,
-    internal_door: JoinHandle<()>,
+    public_task: JoinHandle<()>,
+    internal_task: JoinHandle<()>,
     triggers: TaskTracker,
 }
 
@@ -195,7 +195,8 @@ impl Gateway {
         let sequencer: Arc<dyn Sequencer> =
             Arc::new(Dispatcher::new(inboxes.clone(), ids, Arc::clone(&node)));
         tracing::debug!(epoch = %sequencer.epoch(), "the order of publications begins");
-        let [doors, consumer, health] = std::array::from_fn(|_| CancellationToken::new());
+        let [stop_public, stop_broker, stop_internal] =
+            std::array::from_fn(|_| CancellationToken::new());
         let triggers = TaskTracker::new();
         let prober = Prober::new(&node, &sequencer, config.readiness);
         if let (Some(prober), None) = (&prober, &broker) {
@@ -203,17 +204,17 @@ impl Gateway {
             prober.probe().await;
         }
         if let Some(prober) = prober {
-            tokio::spawn(prober.run(doors.clone()));
+            tokio::spawn(prober.run(stop_public.clone()));
         }
         tokio::spawn(recovery::run(
             Arc::clone(&node),
             live.clone(),
             inboxes.clone(),
-            doors.clone(),
+            stop_public.clone(),
         ));
-        let broker =
-            broker.map(|broker| tokio::spawn(broker.run(Arc::clone(&sequencer), consumer.clone())));
-        let (asked, ends) = (Arc::clone(&backend), doors.clone());
+        let broker = broker
+            .map(|broker| tokio::spawn(broker.run(Arc::clone(&sequencer), stop_broker.clone())));
+        let (asked, ends) = (Arc::clone(&backend), stop_public.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = asked.upkeep() => {}
@@ -227,10 +228,10 @@ impl Gateway {
             triggers: triggers.clone(),
             identity: Identity::new(&public),
         };
-        let internal_door = tokio::spawn(internal::serve(
+        let internal_task = tokio::spawn(internal::serve(
             Arc::new(door),
             internal_listener,
-            health.clone(),
+            stop_internal.clone(),
         ));
         let front = Public {
             node: Arc::clone(&node),
@@ -241,16 +242,16 @@ impl Gateway {
             next_shard: AtomicUsize::new(0),
             handshakes: Arc::new(Semaphore::new(config.limits.handshakes_max())),
             told: Told::default(),
-            leaving: doors.clone(),
+            leaving: stop_public.clone(),
             has_hooks,
         };
-        let public_door = tokio::spawn(public::serve(Arc::new(front), public_listener));
+        let public_task = tokio::spawn(public::serve(Arc::new(front), public_listener));
         tokio::spawn(memory_watch::run(
             Arc::clone(&node),
             live.clone(),
             inboxes,
             config.allocated,
-            health.clone(),
+            stop_internal.clone(),
         ));
         Ok(Self {
             public,
@@ -259,13 +260,13 @@ impl Gateway {
             live,
             sequencer,
             shards,
-            doors,
-            consumer,
-            health,
+            stop_public,
+            stop_broker,
+            stop_internal,
             broker,
             hooks,
-            public_door,
-            internal_door,
+            public_task,
+            internal_task,
             triggers,
         })
     }
