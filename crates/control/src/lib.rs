@@ -2,6 +2,6 @@
 //! a publication concerns, which connections a gap concerns, and how connections are closed without
 //! stampeding the API. The server runs it under load, the simulator in virtual time.
 
-pub mod census;
 pub mod gaps;
+pub mod interest;
 pub mod waves;

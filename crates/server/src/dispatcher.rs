@@ -59,7 +59,7 @@ impl Dispatcher {
             return places;
         }
         let batch = Batch::new(publications);
-        let concerned = self.node.census.placed(&batch.publications);
+        let concerned = self.node.interest.placed(&batch.publications);
         let mut missed = Vec::new();
         for (index, shard) in self.shards.iter().enumerate() {
             if concerned.contains(index)
@@ -83,7 +83,7 @@ impl Dispatcher {
             return;
         }
         let rooms = batch.iter().flat_map(rooms);
-        let concerned = self.node.census.hearing_any(rooms);
+        let concerned = self.node.interest.hearing_any(rooms);
         let shards = self.shards.iter().enumerate();
         let full = shards.filter(|(index, shard)| concerned.contains(*index) && shard.is_full());
         let rooms = full.map(|(index, shard)| async move {

@@ -18,7 +18,7 @@ macro_rules! every_metric {
                 observed shard_connections = Read::GaugeByShard(|now| now.node.connections_by_shard().collect());
                     "Open connections by shard; they differ by the few that were closed last"
                     "When one shard has many more than the others: they are distributed evenly."
-                observed rooms = Read::Gauge(|now| now.node.census.rooms());
+                observed rooms = Read::Gauge(|now| now.node.interest.rooms());
                     "Rooms with at least one subscriber"
                     "Not by itself; with `subscriptions` it explains memory."
                 observed subscriptions = Read::Sum(STATS.subscriptions);

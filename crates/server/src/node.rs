@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ht_backend::{Backend, GuardCounts};
 use ht_broker::Broker;
-use ht_control::census::Census;
+use ht_control::interest::InterestIndex;
 use ht_core::account::Accounts;
 use ht_core::index::Matching;
 use ht_core::outbox::Outboxes;
@@ -37,7 +37,7 @@ pub(crate) struct Node {
     /// What clients make the node keep beside that.
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) memory: Memory,
-    pub(crate) census: Census,
+    pub(crate) interest: InterestIndex,
     /// The shards' inboxes, once there are shards.
     pub(crate) inboxes: OnceLock<Vec<inbox::Sender>>,
     /// Admitted connections that are open; exact at every moment.
@@ -78,7 +78,7 @@ impl Node {
             memory: Memory::default(),
             shards: (0..shards).map(|_| Published::default()).collect(),
             turns: (0..shards).map(|_| Turns::default()).collect(),
-            census: Census::new(shards, matching),
+            interest: InterestIndex::new(shards, matching),
             inboxes: OnceLock::new(),
             connections: AtomicU64::new(0),
             permits: Arc::new(Permits::new(shards)),
@@ -156,7 +156,7 @@ impl Node {
             .map_or(0, |broker| broker.counts().received);
         Status {
             open_connections: self.connections.load(Ordering::Acquire),
-            num_rooms: self.census.rooms(),
+            num_rooms: self.interest.rooms(),
             online_since: self.online_since.clone(),
             rabbitmq_messages_received: received,
             ws_messages_received: sum.messages,

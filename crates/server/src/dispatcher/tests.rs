@@ -44,7 +44,7 @@ fn two_shards() -> (Arc<Node>, Dispatcher, [Receiver; 2]) {
     let senders = vec![first.0, second.0];
     let senders = node.inboxes.get_or_init(|| senders).clone();
     for (shard, name) in [(0, "a"), (1, "b"), (0, "all"), (1, "all")] {
-        node.census.opened(shard, &room(name));
+        node.interest.opened(shard, &room(name));
     }
     let dispatcher = Dispatcher::new(senders, 0, Arc::clone(&node));
     (node, dispatcher, [first.1, second.1])

@@ -63,11 +63,11 @@ impl World<Socket> for Outside {
     }
 
     fn room_opened(&mut self, room: &Room) -> u64 {
-        self.node.census.opened(self.index, room)
+        self.node.interest.opened(self.index, room)
     }
 
     fn room_closed(&mut self, room: &Room) {
-        self.node.census.closed(self.index, room);
+        self.node.interest.closed(self.index, room);
     }
 
     fn status(&mut self, own: &Stats) -> Status {

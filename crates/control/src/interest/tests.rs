@@ -1,4 +1,4 @@
-//! The census alone, and against shards that open and close rooms meanwhile.
+//! The index alone, and against shards that open and close rooms meanwhile.
 
 use std::collections::HashSet;
 
@@ -13,85 +13,85 @@ fn room(text: &str) -> Room {
 }
 
 /// The shards, of `shards`, that a trigger for these rooms is handed to.
-fn concerned(census: &Census, shards: usize, rooms: &[&str]) -> Vec<usize> {
+fn concerned(interest: &InterestIndex, shards: usize, rooms: &[&str]) -> Vec<usize> {
     let rooms = rooms.iter().map(|text| room(text)).collect();
-    let set = census.placed(&[Publication::new(1, rooms, "0".into())]);
+    let set = interest.placed(&[Publication::new(1, rooms, "0".into())]);
     (0..shards).filter(|&shard| set.contains(shard)).collect()
 }
 
 #[test]
 fn a_room_in_two_shards_is_one_room() {
-    let census = Census::new(2, Matching::Wildcard);
-    census.opened(0, &room(r#"{"a":1}"#));
-    census.opened(1, &room(r#"{"a":1}"#));
-    census.opened(0, &room(r#"{"a":2}"#));
-    assert_eq!(census.rooms(), 2);
-    census.closed(0, &room(r#"{"a":1}"#));
-    assert_eq!(census.rooms(), 2);
-    census.closed(1, &room(r#"{"a":1}"#));
-    census.closed(0, &room(r#"{"a":2}"#));
-    assert_eq!(census.rooms(), 0);
+    let interest = InterestIndex::new(2, Matching::Wildcard);
+    interest.opened(0, &room(r#"{"a":1}"#));
+    interest.opened(1, &room(r#"{"a":1}"#));
+    interest.opened(0, &room(r#"{"a":2}"#));
+    assert_eq!(interest.rooms(), 2);
+    interest.closed(0, &room(r#"{"a":1}"#));
+    assert_eq!(interest.rooms(), 2);
+    interest.closed(1, &room(r#"{"a":1}"#));
+    interest.closed(0, &room(r#"{"a":2}"#));
+    assert_eq!(interest.rooms(), 0);
 }
 
 #[test]
 fn a_publication_concerns_the_shards_where_its_rooms_are() {
-    let census = Census::new(3, Matching::Wildcard);
-    assert_eq!(concerned(&census, 3, &[r#"{"a":1}"#]), NONE);
-    census.opened(0, &room(r#"{"a":1}"#));
-    census.opened(2, &room(r#"{"a":1}"#));
-    census.opened(1, &room(r#"{"a":2}"#));
-    assert_eq!(concerned(&census, 3, &[r#"{"a":1}"#]), [0, 2]);
-    assert_eq!(concerned(&census, 3, &[r#"{"a":2}"#]), [1]);
+    let interest = InterestIndex::new(3, Matching::Wildcard);
+    assert_eq!(concerned(&interest, 3, &[r#"{"a":1}"#]), NONE);
+    interest.opened(0, &room(r#"{"a":1}"#));
+    interest.opened(2, &room(r#"{"a":1}"#));
+    interest.opened(1, &room(r#"{"a":2}"#));
+    assert_eq!(concerned(&interest, 3, &[r#"{"a":1}"#]), [0, 2]);
+    assert_eq!(concerned(&interest, 3, &[r#"{"a":2}"#]), [1]);
     assert_eq!(
-        concerned(&census, 3, &[r#"{"a":2}"#, r#"{"a":1}"#]),
+        concerned(&interest, 3, &[r#"{"a":2}"#, r#"{"a":1}"#]),
         [0, 1, 2]
     );
-    assert_eq!(concerned(&census, 3, &[r#"{"a":"1"}"#, "{}"]), NONE);
-    assert_eq!(concerned(&census, 3, &[]), NONE);
-    census.closed(0, &room(r#"{"a":1}"#));
-    assert_eq!(concerned(&census, 3, &[r#"{"a":1}"#]), [2]);
+    assert_eq!(concerned(&interest, 3, &[r#"{"a":"1"}"#, "{}"]), NONE);
+    assert_eq!(concerned(&interest, 3, &[]), NONE);
+    interest.closed(0, &room(r#"{"a":1}"#));
+    assert_eq!(concerned(&interest, 3, &[r#"{"a":1}"#]), [2]);
 }
 
 #[test]
 fn wildcards_concern_every_room_of_their_keys() {
-    let census = Census::new(3, Matching::Wildcard);
-    census.opened(1, &room(r#"{"a":"*"}"#));
-    census.opened(1, &room(r#"{"a":"*","b":1}"#));
-    census.opened(1, &room(r#"{"a":1,"b":"*"}"#));
-    assert_eq!(concerned(&census, 3, &[r#"{"a":7}"#]), [1]);
-    assert_eq!(concerned(&census, 3, &[r#"{"b":1,"a":7}"#]), [1]);
-    assert_eq!(concerned(&census, 3, &[r#"{"b":1}"#]), NONE);
+    let interest = InterestIndex::new(3, Matching::Wildcard);
+    interest.opened(1, &room(r#"{"a":"*"}"#));
+    interest.opened(1, &room(r#"{"a":"*","b":1}"#));
+    interest.opened(1, &room(r#"{"a":1,"b":"*"}"#));
+    assert_eq!(concerned(&interest, 3, &[r#"{"a":7}"#]), [1]);
+    assert_eq!(concerned(&interest, 3, &[r#"{"b":1,"a":7}"#]), [1]);
+    assert_eq!(concerned(&interest, 3, &[r#"{"b":1}"#]), NONE);
     // A trigger with `*` may meet anything.
-    assert_eq!(concerned(&census, 3, &[r#"{"c":"*"}"#]), [0, 1, 2]);
-    census.closed(1, &room(r#"{"a":"*","b":1}"#));
-    assert_eq!(concerned(&census, 3, &[r#"{"b":1,"a":7}"#]), [1]);
-    census.closed(1, &room(r#"{"a":1,"b":"*"}"#));
-    assert_eq!(concerned(&census, 3, &[r#"{"b":1,"a":7}"#]), NONE);
+    assert_eq!(concerned(&interest, 3, &[r#"{"c":"*"}"#]), [0, 1, 2]);
+    interest.closed(1, &room(r#"{"a":"*","b":1}"#));
+    assert_eq!(concerned(&interest, 3, &[r#"{"b":1,"a":7}"#]), [1]);
+    interest.closed(1, &room(r#"{"a":1,"b":"*"}"#));
+    assert_eq!(concerned(&interest, 3, &[r#"{"b":1,"a":7}"#]), NONE);
 }
 
 #[test]
 fn a_star_is_a_value_where_matching_is_exact() {
-    let census = Census::new(2, Matching::Exact);
-    census.opened(0, &room(r#"{"a":"*"}"#));
-    census.opened(1, &room(r#"{"a":1}"#));
-    assert_eq!(concerned(&census, 2, &[r#"{"a":"*"}"#]), [0]);
-    assert_eq!(concerned(&census, 2, &[r#"{"a":1}"#]), [1]);
+    let interest = InterestIndex::new(2, Matching::Exact);
+    interest.opened(0, &room(r#"{"a":"*"}"#));
+    interest.opened(1, &room(r#"{"a":1}"#));
+    assert_eq!(concerned(&interest, 2, &[r#"{"a":"*"}"#]), [0]);
+    assert_eq!(concerned(&interest, 2, &[r#"{"a":1}"#]), [1]);
 }
 
 #[test]
 fn shards_that_share_a_bit_are_told_apart_when_they_leave() {
-    let census = Census::new(70, Matching::Wildcard);
+    let interest = InterestIndex::new(70, Matching::Wildcard);
     let a = room(r#"{"a":1}"#);
-    census.opened(64, &a);
-    census.opened(69, &a);
+    interest.opened(64, &a);
+    interest.opened(69, &a);
     let last: Vec<_> = (63..70).collect();
-    assert_eq!(concerned(&census, 70, &[r#"{"a":1}"#]), last);
-    census.closed(69, &a);
-    assert_eq!(concerned(&census, 70, &[r#"{"a":1}"#]), last);
-    assert_eq!(census.rooms(), 1);
-    census.closed(64, &a);
-    assert_eq!(concerned(&census, 70, &[r#"{"a":1}"#]), NONE);
-    assert_eq!(census.rooms(), 0);
+    assert_eq!(concerned(&interest, 70, &[r#"{"a":1}"#]), last);
+    interest.closed(69, &a);
+    assert_eq!(concerned(&interest, 70, &[r#"{"a":1}"#]), last);
+    assert_eq!(interest.rooms(), 1);
+    interest.closed(64, &a);
+    assert_eq!(concerned(&interest, 70, &[r#"{"a":1}"#]), NONE);
+    assert_eq!(interest.rooms(), 0);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn different_rooms_of_one_hash_do_not_hide_each_other() {
 /// handed to the shard, until the room closes.
 fn check_cut(opens: &str, names: &str) {
     const POSITIONS: u64 = 30_000;
-    let census = Census::new(2, Matching::Wildcard);
+    let interest = InterestIndex::new(2, Matching::Wildcard);
     let opens = room(opens);
     // Others after it, so that much may happen between its lookup and the end of them all.
     let others = (0..20).map(|n| format!(r#"{{"b":{n}}}"#));
@@ -123,7 +123,7 @@ fn check_cut(opens: &str, names: &str) {
             let mut handed = HashSet::new();
             for position in 1..=POSITIONS {
                 let batch = [Publication::new(position, rooms.clone(), "0".into())];
-                if census.placed(&batch).contains(0) {
+                if interest.placed(&batch).contains(0) {
                     handed.insert(position);
                 }
             }
@@ -132,12 +132,12 @@ fn check_cut(opens: &str, names: &str) {
         let mut times = Vec::new();
         let mut inside = 0;
         loop {
-            let since = census.opened(0, &opens);
+            let since = interest.opened(0, &opens);
             inside = (inside + 7) % 100;
             (0..inside).for_each(|_| std::hint::spin_loop());
             // Read before it closes: nothing up to here may be missing.
-            let until = census.position.load(Ordering::Acquire);
-            census.closed(0, &opens);
+            let until = interest.position.load(Ordering::Acquire);
+            interest.closed(0, &opens);
             times.push((since, until));
             if publisher.is_finished() {
                 break;
@@ -161,24 +161,24 @@ fn a_room_that_opens_while_others_publish_misses_nothing_after_its_position() {
 
 #[test]
 fn tables_give_back_memory_when_rooms_close() {
-    let census = Census::new(2, Matching::Wildcard);
+    let interest = InterestIndex::new(2, Matching::Wildcard);
     let rooms: Vec<_> = (0..50_000)
         .map(|n| room(&format!(r#"{{"a":{n}}}"#)))
         .collect();
     let capacity = || -> usize {
-        let stripes = census
+        let stripes = interest
             .stripes
             .iter()
             .map(|stripe| lock(stripe).shards.capacity());
         stripes.sum()
     };
     for room in &rooms {
-        census.opened(0, room);
+        interest.opened(0, room);
     }
     assert!(capacity() >= 50_000);
     for room in &rooms[1..] {
-        census.closed(0, room);
+        interest.closed(0, room);
     }
     assert!(capacity() <= 2 * KEPT * STRIPES, "{}", capacity());
-    assert_eq!(census.rooms(), 1);
+    assert_eq!(interest.rooms(), 1);
 }

@@ -31,7 +31,7 @@ const STRIPES: usize = 64;
 
 /// Counts rooms, and knows their shards.
 #[derive(Debug)]
-pub struct Census {
+pub struct InterestIndex {
     matching: Matching,
     hasher: Hasher,
     every_shard: ShardSet,
@@ -44,7 +44,7 @@ pub struct Census {
     position: AtomicU64,
 }
 
-impl Census {
+impl InterestIndex {
     /// No room yet.
     #[must_use]
     pub fn new(shards: usize, matching: Matching) -> Self {
