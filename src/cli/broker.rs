@@ -8,8 +8,8 @@ use ht_broker::encoding::{self, InflateError, Message};
 use ht_broker::rabbitmq::{self, RabbitMq};
 use ht_broker::{Broker, Parsing};
 use ht_proto::trigger::{Trigger, TriggerLimits};
-use ht_server::aside;
 use ht_server::live::Live;
+use ht_server::offload;
 
 use crate::cli::finding::Finding;
 
@@ -42,11 +42,11 @@ fn parse(message: Message, limits: &TriggerLimits) -> Parsing {
     let body = message.body;
     let inflate = move |body: &Bytes, max: usize| encoding::inflate(body, coding, max);
     // Most are small: only what is not is worth a thread.
-    let at_once = limits.bytes.min(aside::LARGE);
+    let at_once = limits.bytes.min(offload::LARGE);
     match inflate(&body, at_once) {
         Ok(text) => parse_text(text, limits, None),
         Err(InflateError::TooLong(_)) if limits.bytes > at_once => {
-            let parsing = aside::parse_aside(body, move |body| {
+            let parsing = offload::parse_offloaded(body, move |body| {
                 let text = inflate(body, limits.bytes).map_err(explain)?;
                 Trigger::parse(&text, &limits).map_err(|error| error.to_string())
             });
@@ -66,8 +66,8 @@ fn parse_text(text: Bytes, limits: TriggerLimits, encoding: Option<String>) -> P
             ),
         })
     };
-    if aside::is_large(&text) {
-        Parsing::Offloaded(Box::pin(aside::parse(text, parse)))
+    if offload::is_large(&text) {
+        Parsing::Offloaded(Box::pin(offload::parse(text, parse)))
     } else {
         Parsing::Done(parse(&text))
     }

@@ -4,11 +4,11 @@
 //! side*. Each shard is a thread of its own with a poll of its own. Only [`Gateway::start`]
 //! starts either.
 
-pub mod aside;
 pub mod config;
 pub mod identity;
 pub mod live;
 pub mod metrics;
+pub mod offload;
 
 mod address;
 mod counters;

@@ -54,7 +54,7 @@ pub(super) async fn post(internal: &Internal, request: Request<Incoming>) -> Res
         Err(response) => return *response,
     };
     let limits = live.limits.trigger();
-    let parsed = aside::parse(body, move |body| trigger::Request::parse(body, &limits)).await;
+    let parsed = offload::parse(body, move |body| trigger::Request::parse(body, &limits)).await;
     // Before the look: whoever deserts the node waits for those that did not see it.
     let _under_way = internal.triggers.token();
     if is_deserted(internal) {

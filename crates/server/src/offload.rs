@@ -24,14 +24,14 @@ pub async fn parse<T: Send + 'static>(
     parse: impl FnOnce(&Bytes) -> T + Send + 'static,
 ) -> T {
     if is_large(&text) {
-        parse_aside(text, parse).await
+        parse_offloaded(text, parse).await
     } else {
         parse(&text)
     }
 }
 
 /// Parses a text aside, in its turn, whatever its length.
-pub async fn parse_aside<T: Send + 'static>(
+pub async fn parse_offloaded<T: Send + 'static>(
     text: Bytes,
     parse: impl FnOnce(&Bytes) -> T + Send + 'static,
 ) -> T {
