@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::env;
 use std::time::Duration;
 
-use ht_server::{Inherited, InheritedSockets, Pulse};
+use ht_server::{Heartbeat, Inherited, InheritedSockets};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tracing::warn;
@@ -104,7 +104,7 @@ pub(crate) async fn stopping(status: &str) {
 
 /// Gives signs of life for as long as there are any, where they are wanted (`WATCHDOG_USEC`): each
 /// only after every shard has taken something from its inbox.
-pub(crate) async fn watchdog(pulse: Pulse) {
+pub(crate) async fn watchdog(heartbeat: Heartbeat) {
     let Some(within) = sd_notify::watchdog_enabled() else {
         return;
     };
@@ -112,7 +112,7 @@ pub(crate) async fn watchdog(pulse: Pulse) {
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
-        pulse.beat().await;
+        heartbeat.beat().await;
         // However long it takes: there is never a second one beside it.
         notify(NotifyState::Watchdog.to_string()).await;
     }

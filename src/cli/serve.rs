@@ -94,7 +94,7 @@ async fn life(
 
     let status = format!("browsers connect to {}", gateway.public());
     systemd::ready(&status).await;
-    tokio::spawn(systemd::watchdog(gateway.pulse()));
+    tokio::spawn(systemd::watchdog(gateway.heartbeat()));
 
     let signal = loop {
         match signals.next().await {

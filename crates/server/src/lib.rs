@@ -19,6 +19,7 @@ mod drain;
 mod every_metric;
 mod gaps;
 mod grants;
+mod heartbeat;
 mod held;
 mod hooks;
 mod host;
@@ -32,7 +33,6 @@ mod node;
 mod origin;
 mod permits;
 mod public;
-mod pulse;
 mod quiet;
 mod readiness;
 mod recovery;
@@ -69,9 +69,9 @@ use crate::public::{Public, Told};
 use crate::readiness::Prober;
 use crate::shard::Running;
 
+pub use crate::heartbeat::Heartbeat;
 pub use crate::listener::{Inherited, InheritedSockets};
 pub use crate::memory::allowance as memory_allowance;
-pub use crate::pulse::Pulse;
 
 /// A running node. It goes on until it is [drained](Self::drain), whether or not this value is
 /// kept.
@@ -285,8 +285,8 @@ impl Gateway {
 
     /// Whether the shards make progress, for as long as anybody wants to know.
     #[must_use]
-    pub fn pulse(&self) -> Pulse {
-        Pulse::new(Arc::clone(&self.sequencer))
+    pub fn heartbeat(&self) -> Heartbeat {
+        Heartbeat::new(Arc::clone(&self.sequencer))
     }
 
     /// Applies the settings that need no restart. They hold for what begins after that, and open
@@ -313,7 +313,7 @@ impl Gateway {
                 .send(Input::Settings(Box::new(settings.clone())));
         }
         // Behind these: once it is taken they are in force.
-        self.pulse().beat().await;
+        self.heartbeat().beat().await;
         Ok(())
     }
 }

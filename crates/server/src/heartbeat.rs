@@ -6,9 +6,9 @@ use ht_broker::Sequencer;
 
 /// Tells whether the shards make progress.
 #[derive(Clone)]
-pub struct Pulse(Arc<dyn Sequencer>);
+pub struct Heartbeat(Arc<dyn Sequencer>);
 
-impl Pulse {
+impl Heartbeat {
     pub(crate) fn new(sequencer: Arc<dyn Sequencer>) -> Self {
         Self(sequencer)
     }
@@ -44,8 +44,8 @@ mod tests {
         });
         let node = Arc::new(Node::new(2, Matching::default(), None));
         let dispatcher = Dispatcher::new(vec![first.0, second.0], 0, node);
-        let pulse = Pulse::new(Arc::new(dispatcher));
-        let mut beat = pin!(pulse.beat());
+        let heartbeat = Heartbeat::new(Arc::new(dispatcher));
+        let mut beat = pin!(heartbeat.beat());
         assert!(beat.as_mut().now_or_never().is_none());
         let mut shards = [first.1, second.1];
         for shard in &mut shards {
