@@ -10,10 +10,10 @@ const REMINDER: Duration = Duration::from_secs(60);
 
 /// The outage under way, if any.
 #[derive(Debug, Default)]
-pub(crate) struct Outage(Option<State>);
+pub(crate) struct Outage(Option<OutageState>);
 
 #[derive(Debug)]
-struct State {
+struct OutageState {
     since: Instant,
     logged: Instant,
     cause: String,
@@ -40,7 +40,7 @@ impl Outage {
     /// The connection was lost, or an attempt failed.
     pub(crate) fn note(&mut self, cause: &str, now: Instant) -> Notice {
         let Some(state) = &mut self.0 else {
-            self.0 = Some(State {
+            self.0 = Some(OutageState {
                 since: now,
                 logged: now,
                 cause: cause.to_owned(),

@@ -76,7 +76,7 @@ pub(crate) fn start(
     };
     let builder = std::thread::Builder::new().name(format!("shard-{index}"));
     let thread = builder.spawn(move || {
-        let _guard = Guard(Arc::clone(&thread.outside.node));
+        let _guard = PanicFlag(Arc::clone(&thread.outside.node));
         thread.run();
     })?;
     Ok(Running {
@@ -87,9 +87,9 @@ pub(crate) fn start(
 
 /// Notes that a shard ended by a panic: a bug, after which the node should be replaced. The other
 /// shards go on meanwhile.
-struct Guard(Arc<Node>);
+struct PanicFlag(Arc<Node>);
 
-impl Drop for Guard {
+impl Drop for PanicFlag {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.broken.store(true, Ordering::Relaxed);

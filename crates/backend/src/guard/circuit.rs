@@ -21,7 +21,7 @@ const PROBES_WITHOUT_SPREAD: u32 = 3;
 /// Opens when calls fail in a row and the gateway's own does, too. Time and chance are arguments.
 #[derive(Debug)]
 pub(super) struct Circuit {
-    state: State,
+    state: CircuitState,
     /// Failures in a row that raise a suspicion; 0 never does.
     failures_max: u32,
     backoff: Duration,
@@ -32,7 +32,7 @@ pub(super) struct Circuit {
 }
 
 #[derive(Debug)]
-enum State {
+enum CircuitState {
     Closed(Row),
     Open {
         /// When the next probe goes out.
@@ -78,7 +78,7 @@ pub(super) enum Change {
 impl Circuit {
     pub(super) fn new(failures_max: u32, backoff: Duration, backoff_max: Duration) -> Self {
         Self {
-            state: State::Closed(Row::default()),
+            state: CircuitState::Closed(Row::default()),
             failures_max,
             backoff,
             backoff_max: backoff_max.max(backoff),
@@ -89,7 +89,7 @@ impl Circuit {
 
     /// Whether it is open.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
+        matches!(self.state, CircuitState::Open { .. })
     }
 
     /// How often it opened.
@@ -103,19 +103,19 @@ impl Circuit {
     /// How long it stays open at least; while the probe is under way, as long as before it.
     pub(super) fn check(&self, now: Instant) -> Result<(), Duration> {
         match self.state {
-            State::Open { until, backoff, .. } => {
+            CircuitState::Open { until, backoff, .. } => {
                 let left = until.saturating_duration_since(now);
                 Err(if left.is_zero() { backoff } else { left })
             }
-            State::Closed(_) => Ok(()),
+            CircuitState::Closed(_) => Ok(()),
         }
     }
 
     /// When the gateway's own call is due, if one is.
     pub(super) fn next_probe(&self) -> Option<Instant> {
         match &self.state {
-            State::Open { until, .. } => Some(*until),
-            State::Closed(row) => {
+            CircuitState::Open { until, .. } => Some(*until),
+            CircuitState::Closed(row) => {
                 let suspect = row.suspect?;
                 Some(self.quiet_until.map_or(suspect, |until| until.max(suspect)))
             }
@@ -125,15 +125,15 @@ impl Circuit {
     /// A visitor's call was answered, whatever the answer. That also counts when it began before
     /// the circuit opened.
     pub(super) fn answered(&mut self) -> Option<Change> {
-        match std::mem::replace(&mut self.state, State::Closed(Row::default())) {
-            State::Closed(_) => None,
-            State::Open { probes, .. } => Some(Change::Closed(probes)),
+        match std::mem::replace(&mut self.state, CircuitState::Closed(Row::default())) {
+            CircuitState::Closed(_) => None,
+            CircuitState::Open { probes, .. } => Some(Change::Closed(probes)),
         }
     }
 
     /// A visitor's call was not answered. Returns whether the gateway's own call is due.
     pub(super) fn failed(&mut self, source: Source, now: Instant) -> bool {
-        let State::Closed(row) = &mut self.state else {
+        let CircuitState::Closed(row) = &mut self.state else {
             // It began before the circuit opened and tells nothing new.
             return false;
         };
@@ -161,13 +161,13 @@ impl Circuit {
         let failures_max = self.failures_max;
         match &mut self.state {
             // Somebody was answered meanwhile.
-            State::Closed(row) if row.suspect.is_none() => None,
-            State::Closed(row) => {
+            CircuitState::Closed(row) if row.suspect.is_none() => None,
+            CircuitState::Closed(row) => {
                 row.probes += 1;
                 if row.probes < row.probes_needed(failures_max) {
                     return None;
                 }
-                self.state = State::Open {
+                self.state = CircuitState::Open {
                     until: now + wait,
                     backoff: self.backoff,
                     probes: 0,
@@ -175,7 +175,7 @@ impl Circuit {
                 self.opened += 1;
                 Some(Change::Opened(wait))
             }
-            State::Open {
+            CircuitState::Open {
                 until,
                 backoff,
                 probes,

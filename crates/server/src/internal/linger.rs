@@ -27,11 +27,11 @@ const PIECE: usize = 8 << 10;
 pub(super) struct Lingering<S> {
     stream: S,
     timeout: Duration,
-    state: State,
+    state: LingerState,
 }
 
 #[derive(Debug)]
-enum State {
+enum LingerState {
     Open,
     /// The sending side is closed; bytes that may still be discarded, and until when.
     Discards(usize, Pin<Box<Sleep>>),
@@ -43,7 +43,7 @@ impl<S> Lingering<S> {
         Self {
             stream,
             timeout: TIMEOUT,
-            state: State::Open,
+            state: LingerState::Open,
         }
     }
 }
@@ -51,7 +51,7 @@ impl<S> Lingering<S> {
 impl<S: AsyncRead + Unpin> Lingering<S> {
     /// Ready when the client is done, or has had what it may have.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let State::Discards(left, end) = &mut self.state else {
+        let LingerState::Discards(left, end) = &mut self.state else {
             return Poll::Ready(());
         };
         while *left > 0 && end.as_mut().poll(context).is_pending() {
@@ -65,7 +65,7 @@ impl<S: AsyncRead + Unpin> Lingering<S> {
                 Ok(()) | Err(_) => break,
             }
         }
-        self.state = State::Closed;
+        self.state = LingerState::Closed;
         Poll::Ready(())
     }
 }
@@ -95,9 +95,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let State::Open = this.state {
+        if let LingerState::Open = this.state {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
-            this.state = State::Discards(BYTES_MAX, Box::pin(sleep(this.timeout)));
+            this.state = LingerState::Discards(BYTES_MAX, Box::pin(sleep(this.timeout)));
         }
         ready!(this.poll_discard(context));
         Poll::Ready(Ok(()))
