@@ -8,7 +8,7 @@
 
 mod calls;
 mod circuit;
-mod lanes;
+mod fair_queue;
 mod line;
 mod pace;
 mod reach;
@@ -32,7 +32,7 @@ use crate::config::{BackendConfig, GuardConfig};
 use crate::credentials::Credentials;
 use crate::guard::calls::{Calls, Key, Ticket};
 use crate::guard::circuit::{Change, Circuit, Source};
-pub use crate::guard::lanes::{Lane, Lanes, Stand};
+pub use crate::guard::fair_queue::{FairQueue, QueueKey, Ticket};
 use crate::guard::line::Line;
 use crate::guard::pace::Pace;
 use crate::guard::reach::{Reach, Report};
@@ -191,7 +191,7 @@ impl Backend for Guard {
 impl Parts {
     /// Waits for a place and makes the call, unless the circuit opens meanwhile.
     async fn call(&self, key: &Key, ticket: Ticket) -> Answer {
-        let place = match self.line.place(key.lane(), self.wait_timeout).await {
+        let place = match self.line.place(key.queue_key(), self.wait_timeout).await {
             Ok(place) => place,
             Err(failure) => return Answer::Failed(failure),
         };
@@ -226,7 +226,7 @@ impl Parts {
     /// Who is behind a call. Where nothing tells who, the address does: such a call cannot have
     /// failed by its credentials.
     fn source(&self, key: &Key) -> Source {
-        let address = self.hasher.hash_one(key.lane());
+        let address = self.hasher.hash_one(key.queue_key());
         let mut hasher = self.hasher.build_hasher();
         let mut is_known = false;
         for (name, value) in key.credentials().headers() {

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ht_backend::{Backend, Credentials, Hook, Lane, Lanes};
+use ht_backend::{Backend, Credentials, FairQueue, Hook, QueueKey};
 use ht_core::peer::Moment;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -54,7 +54,7 @@ pub(crate) fn hook_queue(
         backend,
         node,
         connections: HashMap::new(),
-        ready: Lanes::default(),
+        ready: FairQueue::default(),
         waiting: 0,
         waiting_max: config.queue.max(1),
         calls: JoinSet::new(),
@@ -116,13 +116,13 @@ struct Caller {
     /// The hooks that wait of each connection that has one waiting or under way.
     connections: HashMap<Uuid, VecDeque<Due>>,
     /// Connections that have a hook waiting and none under way. Addresses take turns.
-    ready: Lanes<Uuid>,
+    ready: FairQueue<Uuid>,
     /// Hooks that wait.
     waiting: usize,
     waiting_max: usize,
-    calls: JoinSet<(Uuid, Lane)>,
+    calls: JoinSet<(Uuid, QueueKey)>,
     /// Calls under way of each known address.
-    calls_by: HashMap<Lane, usize>,
+    calls_by: HashMap<QueueKey, usize>,
 }
 
 impl Caller {
@@ -145,7 +145,7 @@ impl Caller {
     }
 
     fn add(&mut self, due: Due) {
-        let (connection, lane) = (due.connection, lane(&due));
+        let (connection, key) = (due.connection, key(&due));
         if let Some(own) = self.connections.get(&connection)
             && due.hook == Hook::Ping
             && own.back().is_some_and(|last| last.hook == Hook::Ping)
@@ -153,7 +153,7 @@ impl Caller {
             // One that waits says as much as two.
             return;
         }
-        if self.waiting >= self.waiting_max && !self.make_room(lane) {
+        if self.waiting >= self.waiting_max && !self.make_room(key) {
             return dropped(&self.node, 1);
         }
         self.waiting += 1;
@@ -162,13 +162,13 @@ impl Caller {
             return;
         }
         self.connections.insert(connection, VecDeque::from([due]));
-        self.ready.push(lane, connection);
+        self.ready.push(key, connection);
     }
 
     /// Drops the hooks of a connection of the address that has most of them waiting, unless that
     /// is this one.
-    fn make_room(&mut self, lane: Lane) -> bool {
-        let Some(connection) = self.ready.make_room(lane) else {
+    fn make_room(&mut self, key: QueueKey) -> bool {
+        let Some(connection) = self.ready.make_room(key) else {
             return false;
         };
         let hooks = self.connections.remove(&connection).unwrap_or_default();
@@ -180,8 +180,8 @@ impl Caller {
     /// Starts the call that is next, if there is one.
     fn start(&mut self, most: usize) -> bool {
         let calls_by = &self.calls_by;
-        let may = |lane: Lane| calls_by.get(&lane).is_none_or(|&calls| calls < most);
-        let Some((lane, connection)) = self.ready.pop(may) else {
+        let may = |key: QueueKey| calls_by.get(&key).is_none_or(|&calls| calls < most);
+        let Some((key, connection)) = self.ready.pop(may) else {
             return false;
         };
         let own = self.connections.get_mut(&connection);
@@ -190,8 +190,8 @@ impl Caller {
             return true;
         };
         self.waiting -= 1;
-        if lane.is_known() {
-            *self.calls_by.entry(lane).or_default() += 1;
+        if key.is_known() {
+            *self.calls_by.entry(key).or_default() += 1;
         }
         let (backend, node) = (Arc::clone(&self.backend), Arc::clone(&self.node));
         self.calls.spawn(async move {
@@ -204,35 +204,35 @@ impl Caller {
                     tracing::warn!(hook, %connection, %cause, advice, suppressed, "a hook failed");
                 }
             }
-            (connection, lane)
+            (connection, key)
         });
         true
     }
 
-    fn done(&mut self, done: Result<(Uuid, Lane), tokio::task::JoinError>) {
-        let Ok((connection, lane)) = done else {
-            // Only a bug in a backend panics here. Its lane cannot be told from the others any
+    fn done(&mut self, done: Result<(Uuid, QueueKey), tokio::task::JoinError>) {
+        let Ok((connection, key)) = done else {
+            // Only a bug in a backend panics here. Its key cannot be told from the others any
             // more: let those go on that have nothing under way.
             tracing::error!("a hook call panicked");
             debug_assert!(false, "a hook call panicked");
             return;
         };
-        if let Some(calls) = self.calls_by.get_mut(&lane) {
+        if let Some(calls) = self.calls_by.get_mut(&key) {
             *calls -= 1;
             if *calls == 0 {
-                self.calls_by.remove(&lane);
+                self.calls_by.remove(&key);
             }
         }
         let own = self.connections.get(&connection);
         if own.is_some_and(VecDeque::is_empty) {
             self.connections.remove(&connection);
         } else if own.is_some() {
-            self.ready.push(lane, connection);
+            self.ready.push(key, connection);
         }
     }
 }
 
 /// In whose turn a hook waits.
-fn lane(due: &Due) -> Lane {
+fn key(due: &Due) -> QueueKey {
     due.credentials.address().into()
 }

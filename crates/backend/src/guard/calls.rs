@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::answer::Admission;
 use crate::answer::Answer;
 use crate::credentials::Credentials;
-use crate::guard::lanes::Lane;
+use crate::guard::fair_queue::QueueKey;
 
 /// Finished answers that are kept, where `backend.coalesce` keeps any.
 const KEPT_MAX: usize = 1_024;
@@ -39,14 +39,14 @@ pub(super) type Call = Shared<BoxFuture<'static, Answer>>;
 /// What visitors must have in common to share a call: every forwarded header, byte for byte and in
 /// the same order, and the lane they wait in, so that nobody waits in a stranger's turn.
 #[derive(Clone)]
-pub(super) struct Key(Arc<(Lane, Credentials)>);
+pub(super) struct Key(Arc<(QueueKey, Credentials)>);
 
 impl Key {
     pub(super) fn new(credentials: Credentials) -> Self {
         Self(Arc::new((credentials.address().into(), credentials)))
     }
 
-    pub(super) fn lane(&self) -> Lane {
+    pub(super) fn queue_key(&self) -> QueueKey {
         self.0.0
     }
 
@@ -63,7 +63,7 @@ impl Key {
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         let (own, others) = (self.credentials().headers(), other.credentials().headers());
-        self.lane() == other.lane() && own.iter().eq(others.iter())
+        self.queue_key() == other.queue_key() && own.iter().eq(others.iter())
     }
 }
 
@@ -71,7 +71,7 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.lane().hash(state);
+        self.queue_key().hash(state);
         for (name, value) in self.credentials().headers() {
             name.hash(state);
             value.as_bytes().hash(state);

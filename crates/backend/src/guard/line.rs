@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::answer::Failure;
-use crate::guard::lanes::{Lane, Lanes, Stand};
+use crate::guard::fair_queue::{FairQueue, QueueKey, Ticket};
 
 /// What somebody in the line waits for: a place, or the word that there is none.
 type Waiter = oneshot::Sender<Result<Place, Failure>>;
@@ -18,7 +18,7 @@ pub(super) struct Line {
     state: Mutex<State>,
     places: usize,
     /// Places of one known address, so that calls that hang do not take all of them.
-    places_per_lane: usize,
+    permits_per_key: usize,
     waiting_max: usize,
 }
 
@@ -26,21 +26,21 @@ pub(super) struct Line {
 struct State {
     taken: usize,
     /// The same, by known address.
-    taken_by: HashMap<Lane, usize>,
+    taken_by: HashMap<QueueKey, usize>,
     /// Nobody waits while a place is free that is open to them.
-    waiting: Lanes<Waiter>,
+    waiting: FairQueue<Waiter>,
 }
 
 /// A place for one call. Dropping it hands it to the next in line.
 #[derive(Debug)]
-pub(super) struct Place(Option<(Arc<Line>, Lane)>);
+pub(super) struct Place(Option<(Arc<Line>, QueueKey)>);
 
 impl Line {
     pub(super) fn new(places: usize, waiting_max: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             places: places.max(1),
-            places_per_lane: (places - places / 4).max(1),
+            permits_per_key: (places - places / 4).max(1),
             waiting_max,
         })
     }
@@ -57,26 +57,26 @@ impl Line {
     /// [`Failure::LineFull`] at once or when others need the room more, [`Failure::Busy`] later.
     pub(super) async fn place(
         self: &Arc<Self>,
-        lane: Lane,
+        key: QueueKey,
         within: Duration,
     ) -> Result<Place, Failure> {
         let (sender, receiver) = oneshot::channel();
-        let stand = {
+        let ticket = {
             let mut state = self.lock();
-            if state.taken < self.places && state.is_open_to(lane, self.places_per_lane) {
-                state.take(lane);
-                return Ok(Place(Some((Arc::clone(self), lane))));
+            if state.taken < self.places && state.is_open_to(key, self.permits_per_key) {
+                state.take(key);
+                return Ok(Place(Some((Arc::clone(self), key))));
             }
             if state.waiting.len() >= self.waiting_max {
-                let Some(last) = state.waiting.make_room(lane) else {
+                let Some(last) = state.waiting.make_room(key) else {
                     return Err(self.full());
                 };
                 // Nobody hears it if the visitor is just leaving.
                 let _ = last.send(Err(self.full()));
             }
-            state.waiting.push(lane, sender)
+            state.waiting.push(key, sender)
         };
-        let _leaving = Leaving { line: self, stand };
+        let _leaving = Leaving { line: self, ticket };
         match tokio::time::timeout(within, receiver).await {
             Ok(Ok(place)) => place,
             Ok(Err(_)) | Err(_) => Err(Failure::Busy { within }),
@@ -90,17 +90,17 @@ impl Line {
     }
 
     /// Hands a place to the next in line, or keeps it free.
-    fn release(self: Arc<Self>, lane: Lane) {
+    fn release(self: Arc<Self>, key: QueueKey) {
         let mut guard = self.lock();
         let state = &mut *guard;
-        state.give_back(lane);
+        state.give_back(key);
         let State {
             taken_by, waiting, ..
         } = state;
-        let most = self.places_per_lane;
-        while let Some((lane, next)) = waiting.pop(|lane| is_open_to(taken_by, lane, most)) {
-            match next.send(Ok(Place(Some((Arc::clone(&self), lane))))) {
-                Ok(()) => return state.take(lane),
+        let most = self.permits_per_key;
+        while let Some((key, next)) = waiting.pop(|key| is_open_to(taken_by, key, most)) {
+            match next.send(Ok(Place(Some((Arc::clone(&self), key))))) {
+                Ok(()) => return state.take(key),
                 // Left this moment: the place is not lost with the message.
                 Err(unheard) => unheard.into_iter().for_each(Place::defuse),
             }
@@ -113,31 +113,31 @@ impl Line {
 }
 
 impl State {
-    fn is_open_to(&self, lane: Lane, most: usize) -> bool {
-        is_open_to(&self.taken_by, lane, most)
+    fn is_open_to(&self, key: QueueKey, most: usize) -> bool {
+        is_open_to(&self.taken_by, key, most)
     }
 
-    fn take(&mut self, lane: Lane) {
+    fn take(&mut self, key: QueueKey) {
         self.taken += 1;
-        if lane.is_known() {
-            *self.taken_by.entry(lane).or_default() += 1;
+        if key.is_known() {
+            *self.taken_by.entry(key).or_default() += 1;
         }
     }
 
-    fn give_back(&mut self, lane: Lane) {
+    fn give_back(&mut self, key: QueueKey) {
         self.taken -= 1;
-        if let Some(taken) = self.taken_by.get_mut(&lane) {
+        if let Some(taken) = self.taken_by.get_mut(&key) {
             *taken -= 1;
             if *taken == 0 {
-                self.taken_by.remove(&lane);
+                self.taken_by.remove(&key);
             }
         }
     }
 }
 
-/// Whether a lane may have another place. Those whose address is not known are no single client.
-fn is_open_to(taken_by: &HashMap<Lane, usize>, lane: Lane, most: usize) -> bool {
-    taken_by.get(&lane).is_none_or(|&taken| taken < most)
+/// Whether a key may have another place. Those whose address is not known are no single client.
+fn is_open_to(taken_by: &HashMap<QueueKey, usize>, key: QueueKey, most: usize) -> bool {
+    taken_by.get(&key).is_none_or(|&taken| taken < most)
 }
 
 impl Place {
@@ -148,8 +148,8 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some((line, lane)) = self.0.take() {
-            line.release(lane);
+        if let Some((line, key)) = self.0.take() {
+            line.release(key);
         }
     }
 }
@@ -157,12 +157,12 @@ impl Drop for Place {
 /// Takes a visitor out of the line, however its waiting ends.
 struct Leaving<'a> {
     line: &'a Line,
-    stand: Stand,
+    ticket: Ticket,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         // What is taken out is dropped after the lock is released.
-        let _waiter = self.line.lock().waiting.remove(self.stand);
+        let _waiter = self.line.lock().waiting.remove(self.ticket);
     }
 }

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn lane(number: u8) -> Lane {
+fn key(number: u8) -> QueueKey {
     Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, number))).into()
 }
 
-fn lane_of(address: &str) -> Lane {
+fn lane_of(address: &str) -> QueueKey {
     Some(address.parse::<IpAddr>().unwrap()).into()
 }
 
@@ -21,42 +21,42 @@ fn a_lane_is_an_ipv4_address_or_an_ipv6_network() {
     assert_ne!(lane_of("10.0.0.1"), lane_of("10.0.0.2"));
     assert_eq!(lane_of("2001:db8:0:1::1"), lane_of("2001:db8:0:1:f::2"));
     assert_ne!(lane_of("2001:db8:0:1::1"), lane_of("2001:db8:0:2::1"));
-    assert_ne!(Lane::from(None), lane_of("::"));
+    assert_ne!(QueueKey::from(None), lane_of("::"));
 }
 
 #[test]
 fn one_who_comes_after_five_thousand_of_another_address_is_second() {
-    let mut line = Lanes::default();
+    let mut line = FairQueue::default();
     for number in 0..5_000 {
-        line.push(lane(1), (1, number));
+        line.push(key(1), (1, number));
     }
-    line.push(lane(2), (2, 0));
+    line.push(key(2), (2, 0));
     let mut pop = || line.pop(|_| true).map(|(_, item)| item);
     assert_eq!(
         [pop(), pop(), pop()],
         [Some((1, 0)), Some((2, 0)), Some((1, 1))]
     );
-    // A lane that may have no turn is passed over, and keeps it.
-    line.push(lane(2), (2, 1));
-    let mut pop = |passed| line.pop(|own| own != lane(passed));
-    assert_eq!(pop(1), Some((lane(2), (2, 1))));
+    // A key that may have no turn is passed over, and keeps it.
+    line.push(key(2), (2, 1));
+    let mut pop = |passed| line.pop(|own| own != key(passed));
+    assert_eq!(pop(1), Some((key(2), (2, 1))));
     assert_eq!(pop(1), None);
-    assert_eq!(pop(2), Some((lane(1), (1, 2))));
+    assert_eq!(pop(2), Some((key(1), (1, 2))));
 }
 
 #[test]
 fn a_full_line_makes_room_at_the_cost_of_the_longest_lane() {
-    let mut line = Lanes::default();
+    let mut line = FairQueue::default();
     for number in 0..3 {
-        line.push(lane(1), (1, number));
+        line.push(key(1), (1, number));
     }
-    assert_eq!(line.make_room(lane(1)), None);
-    assert_eq!(line.make_room(lane(2)), Some((1, 2)));
-    line.push(lane(2), (2, 0));
-    // The other lane would become shorter than this one.
-    assert_eq!(line.make_room(lane(2)), None);
-    assert_eq!(line.make_room(lane(3)), Some((1, 1)));
-    assert_eq!(Lanes::<u8>::default().make_room(lane(1)), None);
+    assert_eq!(line.make_room(key(1)), None);
+    assert_eq!(line.make_room(key(2)), Some((1, 2)));
+    line.push(key(2), (2, 0));
+    // The other key would become shorter than this one.
+    assert_eq!(line.make_room(key(2)), None);
+    assert_eq!(line.make_room(key(3)), Some((1, 1)));
+    assert_eq!(FairQueue::<u8>::default().make_room(key(1)), None);
 }
 
 #[derive(Clone, Debug)]
@@ -77,23 +77,23 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Lanes in the order of their turns.
+/// FairQueue in the order of their turns.
 #[derive(Default)]
 struct Model(VecDeque<(u8, VecDeque<usize>)>);
 
 impl Model {
-    fn push(&mut self, lane: u8, item: usize) {
-        match self.0.iter_mut().find(|(known, _)| *known == lane) {
+    fn push(&mut self, key: u8, item: usize) {
+        match self.0.iter_mut().find(|(known, _)| *known == key) {
             Some((_, waiting)) => waiting.push_back(item),
-            None => self.0.push_back((lane, [item].into())),
+            None => self.0.push_back((key, [item].into())),
         }
     }
 
     fn pop(&mut self) -> Option<usize> {
-        let (lane, mut waiting) = self.0.pop_front()?;
+        let (key, mut waiting) = self.0.pop_front()?;
         let item = waiting.pop_front();
         if !waiting.is_empty() {
-            self.0.push_back((lane, waiting));
+            self.0.push_back((key, waiting));
         }
         item
     }
@@ -105,10 +105,10 @@ impl Model {
         Some(item)
     }
 
-    fn make_room(&mut self, lane: u8) -> Option<usize> {
-        let own = self.0.iter().find(|(known, _)| *known == lane);
+    fn make_room(&mut self, key: u8) -> Option<usize> {
+        let own = self.0.iter().find(|(known, _)| *known == key);
         let own = own.map_or(0, |(_, waiting)| waiting.len());
-        let (_, longest) = self.0.iter().max_by_key(|(lane, w)| (w.len(), *lane))?;
+        let (_, longest) = self.0.iter().max_by_key(|(key, w)| (w.len(), *key))?;
         let last = *longest.back()?;
         (longest.len() > own + 1).then(|| self.remove(last))?
     }
@@ -121,13 +121,13 @@ impl Model {
 proptest! {
     #[test]
     fn the_line_is_as_the_model(steps in prop::collection::vec(step(), 0..200)) {
-        let (mut line, mut model) = (Lanes::default(), Model::default());
+        let (mut line, mut model) = (FairQueue::default(), Model::default());
         let mut stands = Vec::new();
         for step in steps {
             match step {
                 Step::Push(number) => {
                     model.push(number, stands.len());
-                    stands.push(line.push(lane(number), stands.len()));
+                    stands.push(line.push(key(number), stands.len()));
                 }
                 Step::Pop => {
                     let popped = line.pop(|_| true).map(|(_, item)| item);
@@ -139,12 +139,12 @@ proptest! {
                 }
                 Step::Remove(_) => {}
                 Step::MakeRoom(number) => {
-                    prop_assert_eq!(line.make_room(lane(number)), model.make_room(number));
+                    prop_assert_eq!(line.make_room(key(number)), model.make_room(number));
                 }
             }
             prop_assert_eq!(line.len(), model.len());
             prop_assert_eq!(line.turns.len(), model.0.len());
-            prop_assert_eq!(line.lanes.len(), model.0.len());
+            prop_assert_eq!(line.queues.len(), model.0.len());
             prop_assert_eq!(line.lengths.len(), model.0.len());
         }
         while let Some(item) = model.pop() {
