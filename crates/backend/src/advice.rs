@@ -44,7 +44,7 @@ impl Failure {
             Self::Timeout { .. } => {
                 "find out why the API is slow or overloaded, or raise backend.timeout"
             }
-            Self::Busy { .. } | Self::LineFull { .. } => {
+            Self::Busy { .. } | Self::QueueFull { .. } => {
                 "find out why the API is slow, or raise backend.max_in_flight if it can serve more \
                  at once"
             }

@@ -123,7 +123,7 @@ pub enum Failure {
         "{waiting_max} clients wait for the backend, which is the maximum: it answers \
          too slowly"
     )]
-    LineFull {
+    QueueFull {
         /// How many may wait.
         waiting_max: usize,
     },
@@ -205,7 +205,7 @@ impl Failure {
             Self::Closed => FailureKind::Closed,
             Self::Timeout { .. } => FailureKind::Timeout,
             Self::Busy { .. } => FailureKind::Busy,
-            Self::LineFull { .. } => FailureKind::LineFull,
+            Self::QueueFull { .. } => FailureKind::QueueFull,
             Self::CircuitOpen => FailureKind::CircuitOpen,
             Self::Status { .. } => FailureKind::ServerError,
             Self::Protocol(_) => FailureKind::Protocol,
@@ -250,7 +250,7 @@ impl Failure {
             | Self::Closed
             | Self::Timeout { .. }
             | Self::Busy { .. }
-            | Self::LineFull { .. }
+            | Self::QueueFull { .. }
             | Self::CircuitOpen
             | Self::Protocol(_)
             | Self::ContentType(_)
@@ -287,7 +287,7 @@ impl Failure {
                 status: 502..=504, ..
             } => true,
             Self::Busy { .. }
-            | Self::LineFull { .. }
+            | Self::QueueFull { .. }
             | Self::CircuitOpen
             | Self::Status { .. }
             | Self::ContentType(_)

@@ -1,15 +1,15 @@
 //! [`Guard`]: the API never gets more bootstrap calls than it can serve.
 //!
 //! A visitor first joins a call that waits with the very same credentials ([`calls`]). A call
-//! waits in a line in which addresses take turns ([`line`]) for one of a bounded number of places,
+//! waits in a line in which addresses take turns ([`call_queue`]) for one of a bounded number of places,
 //! of which one address never has all. Where the backend fails, a circuit breaker opens
 //! ([`circuit`]), and the gateway's own calls find out when it answers again. Whoever is sent away
 //! gets a span within which to reconnect that grows with the crowd ([`pace`]).
 
+mod call_queue;
 mod calls;
 mod circuit;
 mod fair_queue;
-mod line;
 mod pace;
 mod reach;
 #[cfg(test)]
@@ -30,10 +30,10 @@ use crate::answer::{Answer, Failure};
 use crate::client::HttpBackend;
 use crate::config::{BackendConfig, GuardConfig};
 use crate::credentials::Credentials;
+use crate::guard::call_queue::CallQueue;
 use crate::guard::calls::{Calls, Key, Ticket};
 use crate::guard::circuit::{Change, Circuit, Source};
-pub use crate::guard::fair_queue::{FairQueue, QueueKey, Ticket};
-use crate::guard::line::Line;
+pub use crate::guard::fair_queue::{FairQueue, QueueEntry, QueueKey};
 use crate::guard::pace::Pace;
 use crate::guard::reach::{Reach, Report};
 use crate::setup::BackendSetupError;
@@ -71,7 +71,7 @@ pub struct GuardCounts {
 struct Parts {
     backend: Arc<dyn Backend>,
     calls: Arc<Calls>,
-    line: Arc<Line>,
+    queue: Arc<CallQueue>,
     wait_timeout: Duration,
     circuit: Mutex<Circuit>,
     /// An own call may be due.
@@ -96,7 +96,7 @@ impl Guard {
         Self(Arc::new(Parts {
             backend,
             calls: Calls::new(config.coalesce),
-            line: Line::new(config.max_in_flight, config.max_waiting),
+            queue: CallQueue::new(config.max_in_flight, config.max_waiting),
             wait_timeout: config.wait_timeout,
             circuit: Mutex::new(circuit),
             probe: Notify::new(),
@@ -169,12 +169,12 @@ impl Backend for Guard {
     fn come_back_within(&self) -> Duration {
         let now = Instant::now();
         let away = self.0.circuit().check(now).err().unwrap_or_default();
-        let (_, waiting) = self.0.line.counts();
+        let (_, waiting) = self.0.queue.counts();
         self.0.pace().book(now, now + away, waiting)
     }
 
     fn guard(&self) -> Option<GuardCounts> {
-        let (in_flight, waiting) = self.0.line.counts();
+        let (in_flight, waiting) = self.0.queue.counts();
         let unreachable = self.0.reach().is_lost();
         let circuit = self.0.circuit();
         Some(GuardCounts {
@@ -191,7 +191,7 @@ impl Backend for Guard {
 impl Parts {
     /// Waits for a place and makes the call, unless the circuit opens meanwhile.
     async fn call(&self, key: &Key, ticket: Ticket) -> Answer {
-        let place = match self.line.place(key.queue_key(), self.wait_timeout).await {
+        let permit = match self.queue.permit(key.queue_key(), self.wait_timeout).await {
             Ok(place) => place,
             Err(failure) => return Answer::Failed(failure),
         };
@@ -208,7 +208,7 @@ impl Parts {
         if !matches!(answer, Answer::Failed(_)) {
             self.pace().served(now - begun);
         }
-        drop(place);
+        drop(permit);
         answer
     }
 

@@ -26,7 +26,7 @@ ht_proto::labels! {
         /// No call slot became free in time.
         Busy = "busy",
         /// The queue for call slots was full.
-        LineFull = "line-full",
+        QueueFull = "line-full",
         /// The circuit breaker was open.
         CircuitOpen = "circuit-open",
         /// A status that does not concern the client.

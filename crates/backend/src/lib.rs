@@ -34,7 +34,7 @@ pub use crate::credentials::Credentials;
 pub use crate::forward::{
     COOKIE_BYTES_MAX, FORWARD_BYTES_MAX, ForwardError, ForwardRules, HEADER_BYTES_MAX,
 };
-pub use crate::guard::{FairQueue, Guard, GuardCounts, QueueKey, Ticket};
+pub use crate::guard::{FairQueue, Guard, GuardCounts, QueueEntry, QueueKey};
 pub use crate::kind::{FailureKind, RefusalKind};
 pub use crate::setup::BackendSetupError;
 

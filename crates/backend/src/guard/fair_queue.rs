@@ -37,7 +37,7 @@ impl From<Option<IpAddr>> for QueueKey {
 
 /// Position of an entry, to remove it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub struct QueueEntry {
     key: QueueKey,
     number: u64,
 }
@@ -89,7 +89,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Adds an entry at the end of a queue.
-    pub fn push(&mut self, key: QueueKey, item: T) -> Ticket {
+    pub fn push(&mut self, key: QueueKey, item: T) -> QueueEntry {
         let number = self.number();
         let own = self.queues.entry(key).or_insert_with(|| {
             self.turns.insert(number, key);
@@ -102,7 +102,7 @@ impl<T> FairQueue<T> {
         own.waiting.insert(number, item);
         self.lengths.insert((own.waiting.len(), key));
         self.len += 1;
-        Ticket { key, number }
+        QueueEntry { key, number }
     }
 
     /// Removes the next entry, and returns it with its key: the first of the queue whose turn it is
@@ -110,7 +110,7 @@ impl<T> FairQueue<T> {
     pub fn pop(&mut self, may: impl Fn(QueueKey) -> bool) -> Option<(QueueKey, T)> {
         let (&turn, &key) = self.turns.iter().find(|&(_, &key)| may(key))?;
         let &number = self.queues.get(&key)?.waiting.keys().next()?;
-        let item = self.remove(Ticket { key, number })?;
+        let item = self.remove(QueueEntry { key, number })?;
         if let Some(own) = self.queues.get_mut(&key) {
             self.next += 1;
             self.turns.remove(&turn);
@@ -121,8 +121,8 @@ impl<T> FairQueue<T> {
     }
 
     /// Removes an entry, unless it was removed before.
-    pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
-        let Ticket { key, number } = ticket;
+    pub fn remove(&mut self, entry: QueueEntry) -> Option<T> {
+        let QueueEntry { key, number } = entry;
         let own = self.queues.get_mut(&key)?;
         let item = own.waiting.remove(&number)?;
         let left = own.waiting.len();
@@ -146,7 +146,7 @@ impl<T> FairQueue<T> {
             return None;
         }
         let &number = self.queues.get(&from)?.waiting.keys().next_back()?;
-        self.remove(Ticket { key: from, number })
+        self.remove(QueueEntry { key: from, number })
     }
 
     fn number(&mut self) -> u64 {

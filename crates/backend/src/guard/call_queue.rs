@@ -7,23 +7,23 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::answer::Failure;
-use crate::guard::fair_queue::{FairQueue, QueueKey, Ticket};
+use crate::guard::fair_queue::{FairQueue, QueueEntry, QueueKey};
 
 /// What somebody in the line waits for: a place, or the word that there is none.
-type Waiter = oneshot::Sender<Result<Place, Failure>>;
+type Waiter = oneshot::Sender<Result<CallPermit, Failure>>;
 
-/// A bounded number of places, and a bounded line in which addresses take turns.
+/// A bounded number of permits, and a bounded line in which addresses take turns.
 #[derive(Debug)]
-pub(super) struct Line {
-    state: Mutex<State>,
-    places: usize,
+pub(super) struct CallQueue {
+    state: Mutex<QueueState>,
+    permits: usize,
     /// Places of one known address, so that calls that hang do not take all of them.
     permits_per_key: usize,
     waiting_max: usize,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     taken: usize,
     /// The same, by known address.
     taken_by: HashMap<QueueKey, usize>,
@@ -31,16 +31,16 @@ struct State {
     waiting: FairQueue<Waiter>,
 }
 
-/// A place for one call. Dropping it hands it to the next in line.
+/// A place for one call. Dropping it hands it to the next in queue.
 #[derive(Debug)]
-pub(super) struct Place(Option<(Arc<Line>, QueueKey)>);
+pub(super) struct CallPermit(Option<(Arc<CallQueue>, QueueKey)>);
 
-impl Line {
-    pub(super) fn new(places: usize, waiting_max: usize) -> Arc<Self> {
+impl CallQueue {
+    pub(super) fn new(permits: usize, waiting_max: usize) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
-            places: places.max(1),
-            permits_per_key: (places - places / 4).max(1),
+            permits: permits.max(1),
+            permits_per_key: (permits - permits / 4).max(1),
             waiting_max,
         })
     }
@@ -54,18 +54,18 @@ impl Line {
     /// Waits for a place, at most for `within`.
     ///
     /// # Errors
-    /// [`Failure::LineFull`] at once or when others need the room more, [`Failure::Busy`] later.
-    pub(super) async fn place(
+    /// [`Failure::QueueFull`] at once or when others need the room more, [`Failure::Busy`] later.
+    pub(super) async fn permit(
         self: &Arc<Self>,
         key: QueueKey,
         within: Duration,
-    ) -> Result<Place, Failure> {
+    ) -> Result<CallPermit, Failure> {
         let (sender, receiver) = oneshot::channel();
-        let ticket = {
+        let entry = {
             let mut state = self.lock();
-            if state.taken < self.places && state.is_open_to(key, self.permits_per_key) {
+            if state.taken < self.permits && state.is_open_to(key, self.permits_per_key) {
                 state.take(key);
-                return Ok(Place(Some((Arc::clone(self), key))));
+                return Ok(CallPermit(Some((Arc::clone(self), key))));
             }
             if state.waiting.len() >= self.waiting_max {
                 let Some(last) = state.waiting.make_room(key) else {
@@ -76,7 +76,7 @@ impl Line {
             }
             state.waiting.push(key, sender)
         };
-        let _leaving = Leaving { line: self, ticket };
+        let _leaving = Leaving { queue: self, entry };
         match tokio::time::timeout(within, receiver).await {
             Ok(Ok(place)) => place,
             Ok(Err(_)) | Err(_) => Err(Failure::Busy { within }),
@@ -84,35 +84,35 @@ impl Line {
     }
 
     fn full(&self) -> Failure {
-        Failure::LineFull {
+        Failure::QueueFull {
             waiting_max: self.waiting_max,
         }
     }
 
-    /// Hands a place to the next in line, or keeps it free.
+    /// Hands a place to the next in queue, or keeps it free.
     fn release(self: Arc<Self>, key: QueueKey) {
         let mut guard = self.lock();
         let state = &mut *guard;
         state.give_back(key);
-        let State {
+        let QueueState {
             taken_by, waiting, ..
         } = state;
         let most = self.permits_per_key;
         while let Some((key, next)) = waiting.pop(|key| is_open_to(taken_by, key, most)) {
-            match next.send(Ok(Place(Some((Arc::clone(&self), key))))) {
+            match next.send(Ok(CallPermit(Some((Arc::clone(&self), key))))) {
                 Ok(()) => return state.take(key),
                 // Left this moment: the place is not lost with the message.
-                Err(unheard) => unheard.into_iter().for_each(Place::defuse),
+                Err(unheard) => unheard.into_iter().for_each(CallPermit::defuse),
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl QueueState {
     fn is_open_to(&self, key: QueueKey, most: usize) -> bool {
         is_open_to(&self.taken_by, key, most)
     }
@@ -140,29 +140,29 @@ fn is_open_to(taken_by: &HashMap<QueueKey, usize>, key: QueueKey, most: usize) -
     taken_by.get(&key).is_none_or(|&taken| taken < most)
 }
 
-impl Place {
+impl CallPermit {
     fn defuse(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Place {
+impl Drop for CallPermit {
     fn drop(&mut self) {
-        if let Some((line, key)) = self.0.take() {
-            line.release(key);
+        if let Some((queue, key)) = self.0.take() {
+            queue.release(key);
         }
     }
 }
 
-/// Takes a visitor out of the line, however its waiting ends.
+/// Takes a visitor out of the queue, however its waiting ends.
 struct Leaving<'a> {
-    line: &'a Line,
-    ticket: Ticket,
+    queue: &'a CallQueue,
+    entry: QueueEntry,
 }
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         // What is taken out is dropped after the lock is released.
-        let _waiter = self.line.lock().waiting.remove(self.ticket);
+        let _waiter = self.queue.lock().waiting.remove(self.entry);
     }
 }
