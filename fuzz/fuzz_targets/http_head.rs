@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use high_templar::config::Sources;
-use ht_backend::{Admission, Answer, Backend, Credentials, Failure, ForwardRules, Hook};
+use ht_backend::{Permissions, Answer, Backend, Credentials, Failure, ForwardRules, Hook};
 use ht_server::{Gateway, InheritedSockets};
 use ht_server::live::{Live, LiveSettings};
 use libfuzzer_sys::fuzz_target;
@@ -34,7 +34,7 @@ impl Backend for Suspicious {
             ];
             assert!(allowed.contains(&name.as_str()), "{name}");
         }
-        let answer = Answer::Admitted(Admission {
+        let answer = Answer::Admitted(Permissions {
             allowed_rooms: b"[]".as_slice().into(),
             user_id: None,
         });
@@ -44,7 +44,7 @@ impl Backend for Suspicious {
     fn probe(&self) -> BoxFuture<'_, Answer> {
         let allowed_rooms = b"[]".as_slice().into();
         let user_id = None;
-        let answer = Answer::Admitted(Admission {
+        let answer = Answer::Admitted(Permissions {
             allowed_rooms,
             user_id,
         });

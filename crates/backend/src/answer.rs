@@ -16,16 +16,16 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// Status 200 and a body that could be read.
-    Admitted(Admission),
+    Admitted(Permissions),
     /// The API does not want this visitor, and asking again will not change that.
     Refused(Refusal),
     /// No usable answer: the visitor should come back later.
     Failed(Failure),
 }
 
-/// An admitted visitor.
+/// What the API grants a client.
 #[derive(Debug, Clone)]
-pub struct Admission {
+pub struct Permissions {
     /// The JSON text of `allowed_rooms`, byte for byte as the API sent it; `[]` if it sent none.
     /// Known to be a valid JSON list; its elements are not looked at yet. A slice of the whole
     /// answer, which stays in memory for as long as this is kept.

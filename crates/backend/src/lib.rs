@@ -28,7 +28,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-pub use crate::answer::{Admission, Answer, Elsewhere, Failure, RETRY_AFTER_MAX, Refusal, Waiting};
+pub use crate::answer::{
+    Answer, Elsewhere, Failure, Permissions, RETRY_AFTER_MAX, Refusal, Waiting,
+};
 pub use crate::client::HttpBackend;
 pub use crate::credentials::Credentials;
 pub use crate::forward::{

@@ -9,7 +9,7 @@ use ht_proto::object::{Members, members};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
-use crate::answer::{Admission, Answer, Failure, Refusal};
+use crate::answer::{Answer, Failure, Permissions, Refusal};
 
 /// The rooms of an answer that names none.
 const NO_ROOMS: Bytes = Bytes::from_static(b"[]");
@@ -44,7 +44,7 @@ fn is_json(essence: &str) -> bool {
 /// Reads a decoded body of status 200. `allowed_rooms` is a slice of it; of several members with
 /// one name the last counts.
 pub(crate) fn answer(body: &Bytes, user_id_path: &[String]) -> Answer {
-    match admission(body, user_id_path) {
+    match permissions(body, user_id_path) {
         Ok(Some(admission)) => Answer::Admitted(admission),
         Ok(None) => Answer::Refused(Refusal::AllowedRooms),
         Err(failure) => Answer::Failed(failure),
@@ -52,7 +52,7 @@ pub(crate) fn answer(body: &Bytes, user_id_path: &[String]) -> Answer {
 }
 
 /// The admission, `None` when `allowed_rooms` is not a list.
-fn admission(body: &Bytes, user_id_path: &[String]) -> Result<Option<Admission>, Failure> {
+fn permissions(body: &Bytes, user_id_path: &[String]) -> Result<Option<Permissions>, Failure> {
     // A byte order mark, as some frameworks write it, is passed over.
     let text = without_mark(body).ok_or(Failure::NotUtf8)?;
     let text = std::str::from_utf8(text).map_err(|_| Failure::NotUtf8)?;
@@ -75,7 +75,7 @@ fn admission(body: &Bytes, user_id_path: &[String]) -> Result<Option<Admission>,
         [] => None,
         [_, rest @ ..] => user.and_then(|user| user_id(user, rest)),
     };
-    Ok(Some(Admission {
+    Ok(Some(Permissions {
         allowed_rooms,
         user_id,
     }))

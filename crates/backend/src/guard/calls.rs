@@ -22,8 +22,8 @@ use futures_util::future::Shared;
 use futures_util::future::WeakShared;
 use tokio::time::Instant;
 
-use crate::answer::Admission;
 use crate::answer::Answer;
+use crate::answer::Permissions;
 use crate::credentials::Credentials;
 use crate::guard::fair_queue::QueueKey;
 
@@ -239,7 +239,7 @@ impl<S: BuildHasher> Ticket<S> {
     /// does: the circuit deals with those.
     pub(super) fn finished(self, answer: &Answer, now: Instant) {
         let answer = match answer {
-            Answer::Admitted(admission) => Answer::Admitted(Admission {
+            Answer::Admitted(admission) => Answer::Admitted(Permissions {
                 // A copy, so that not the whole answer stays in memory.
                 allowed_rooms: Bytes::copy_from_slice(&admission.allowed_rooms),
                 user_id: admission.user_id.clone(),

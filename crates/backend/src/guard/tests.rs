@@ -10,7 +10,7 @@ use http::HeaderValue;
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::answer::Admission;
+use crate::answer::Permissions;
 use crate::answer::Refusal;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -103,7 +103,7 @@ impl Backend for Memory {
 }
 
 fn admitted(text: &str) -> Answer {
-    Answer::Admitted(Admission {
+    Answer::Admitted(Permissions {
         allowed_rooms: text.to_owned().into(),
         user_id: None,
     })

@@ -39,7 +39,7 @@ fn key(address: &str, headers: &[(&'static str, &str)]) -> Key {
 
 /// Admits with one room, this text.
 fn admitted(text: &str) -> Answer {
-    Answer::Admitted(Admission {
+    Answer::Admitted(Permissions {
         allowed_rooms: text.to_owned().into(),
         user_id: None,
     })
