@@ -42,7 +42,7 @@ pub use log::LogConfig;
 pub use mistake::Mistakes;
 
 use layers::{FILE_VARIABLE, Layers, Variable};
-use mistake::Place;
+use mistake::WrittenAt;
 
 /// The file that is read when none is named, if it exists.
 const FILE: &str = "high-templar.toml";
@@ -154,7 +154,7 @@ impl Sources {
             .map(|(name, text)| {
                 let variable = Variable {
                     text: text.clone(),
-                    place: Place::Variable(name.clone()),
+                    place: WrittenAt::Variable(name.clone()),
                 };
                 (name.clone(), variable)
             })
@@ -176,7 +176,7 @@ impl Sources {
                 let what = format!("cannot read {}: {cause}", path.display());
                 match found {
                     Dotenv::Named => {
-                        mistakes.add(&Place::Variable("ENV_FILE".to_owned()), "", what);
+                        mistakes.add(&WrittenAt::Variable("ENV_FILE".to_owned()), "", what);
                     }
                     Dotenv::Nearby => {
                         notes.push(format!("{} is passed over: {cause}", path.display()))
@@ -191,7 +191,7 @@ impl Sources {
             if !ours || variables.contains_key(&entry.name) {
                 continue;
             }
-            let place = Place::Dotenv {
+            let place = WrittenAt::Dotenv {
                 path: path.clone(),
                 line: entry.line,
                 name: entry.name.clone(),
@@ -221,7 +221,7 @@ impl Sources {
         let (path, place) = match (&self.file, variable) {
             (Some(path), _) => (
                 path.clone(),
-                Place::File {
+                WrittenAt::File {
                     path: path.clone(),
                     line: 0,
                 },
@@ -232,7 +232,7 @@ impl Sources {
                 if !self.folder.join(&path).exists() {
                     return true;
                 }
-                (path.clone(), Place::File { path, line: 0 })
+                (path.clone(), WrittenAt::File { path, line: 0 })
             }
         };
         match read_text(&self.folder.join(&path)) {
@@ -257,8 +257,11 @@ fn dotenv_notes(variables: &BTreeMap<String, Variable>, unused: &[String]) -> Ve
     let mut lines: Vec<_> = variables
         .iter()
         .filter_map(|(name, variable)| match &variable.place {
-            Place::Dotenv { path, line, .. } => Some((*line, path, name)),
-            Place::Default | Place::File { .. } | Place::Variable(_) | Place::Secret { .. } => None,
+            WrittenAt::Dotenv { path, line, .. } => Some((*line, path, name)),
+            WrittenAt::Default
+            | WrittenAt::File { .. }
+            | WrittenAt::Variable(_)
+            | WrittenAt::Secret { .. } => None,
         })
         .collect();
     lines.sort_unstable();

@@ -17,7 +17,7 @@ use percent_encoding::utf8_percent_encode;
 
 use crate::config::kind::HeaderChange;
 use crate::config::legacy::ENCODED;
-use crate::config::mistake::{Mistakes, Place};
+use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
 use crate::config::table::Found;
 use crate::config::{Config, LogConfig, Written, memory, sizes};
@@ -280,11 +280,13 @@ fn server(values: &Values) -> ServerConfig {
     }
 }
 
-fn origins_written(place: &Place) -> OriginsWritten {
+fn origins_written(place: &WrittenAt) -> OriginsWritten {
     match place {
-        Place::Default => OriginsWritten::Nowhere,
-        Place::File { path, line } => OriginsWritten::Line(format!("{}:{line}", path.display())),
-        Place::Variable(_) | Place::Dotenv { .. } | Place::Secret { .. } => {
+        WrittenAt::Default => OriginsWritten::Nowhere,
+        WrittenAt::File { path, line } => {
+            OriginsWritten::Line(format!("{}:{line}", path.display()))
+        }
+        WrittenAt::Variable(_) | WrittenAt::Dotenv { .. } | WrittenAt::Secret { .. } => {
             OriginsWritten::Variable
         }
     }

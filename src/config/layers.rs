@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::guess;
-use crate::config::mistake::{Mistakes, Place};
+use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::names::{SHORT, section_of, variable_of};
 use crate::config::node::{Node, Value, parse_file};
 use crate::config::secret_file::{self, file_of, secret_of, secret_of_variable};
@@ -30,7 +30,7 @@ pub(crate) struct Variable {
     /// Its text.
     pub(crate) text: String,
     /// The process's environment, or a line of an `.env` file.
-    pub(crate) place: Place,
+    pub(crate) place: WrittenAt,
 }
 
 impl Lookup for Layers {
@@ -101,7 +101,7 @@ impl Layers {
     fn secret(
         &self,
         key: &str,
-        named: &Place,
+        named: &WrittenAt,
         text: &str,
         is_twice: bool,
         mistakes: &mut Mistakes,
@@ -114,7 +114,7 @@ impl Layers {
         }
         match secret_file::read(&self.folder, &path) {
             Ok(text) => Some(Node {
-                place: Place::Secret {
+                place: WrittenAt::Secret {
                     path,
                     named: Box::new(named.clone()),
                 },

@@ -2,7 +2,7 @@
 
 use ht_server::config::{MemoryBounds, ServerLimits};
 
-use crate::config::mistake::{Mistakes, Place};
+use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
 use crate::config::table::Found;
 
@@ -20,10 +20,11 @@ pub(crate) fn triggers_in_flight(values: &Values) -> usize {
 
 fn unless_written(found: &Found<usize>, default: usize) -> usize {
     match found.place {
-        Place::Default => default,
-        Place::File { .. } | Place::Variable(_) | Place::Dotenv { .. } | Place::Secret { .. } => {
-            found.value
-        }
+        WrittenAt::Default => default,
+        WrittenAt::File { .. }
+        | WrittenAt::Variable(_)
+        | WrittenAt::Dotenv { .. }
+        | WrittenAt::Secret { .. } => found.value,
     }
 }
 
@@ -43,7 +44,7 @@ fn divided(values: &Values) -> MemoryBounds {
 /// A setting that reserves memory.
 struct Part<'a> {
     key: &'static str,
-    place: &'a Place,
+    place: &'a WrittenAt,
     bytes: usize,
     /// Its value, to follow its name in a message.
     about: String,
@@ -71,7 +72,9 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
         return;
     }
     // The largest that was written is what to change.
-    let written = parts.iter().filter(|part| *part.place != Place::Default);
+    let written = parts
+        .iter()
+        .filter(|part| *part.place != WrittenAt::Default);
     let (place, key) = written.max_by_key(|part| part.bytes).map_or(
         (&values.limits_memory_bytes.place, "limits.memory_bytes"),
         |part| (part.place, part.key),
@@ -96,10 +99,11 @@ fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 5] {
     let handshakes = &values.limits_handshakes;
     // The default fits, except for its minimum on very small nodes.
     let unfinished = match handshakes.place {
-        Place::Default => bounds.unfinished.min(bounds.unfinished_default),
-        Place::File { .. } | Place::Variable(_) | Place::Dotenv { .. } | Place::Secret { .. } => {
-            bounds.unfinished
-        }
+        WrittenAt::Default => bounds.unfinished.min(bounds.unfinished_default),
+        WrittenAt::File { .. }
+        | WrittenAt::Variable(_)
+        | WrittenAt::Dotenv { .. }
+        | WrittenAt::Secret { .. } => bounds.unfinished,
     };
     let handshakes = Part {
         about: format!(

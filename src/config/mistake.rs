@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum WrittenAt {
     /// Nowhere: it is the default.
     Default,
     /// A line of the configuration file, counted from 1.
@@ -31,7 +31,7 @@ pub(crate) enum Place {
         /// The file.
         path: PathBuf,
         /// Where it is named.
-        named: Box<Place>,
+        named: Box<WrittenAt>,
     },
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
     /// Where it was written.
-    pub(crate) place: Place,
+    pub(crate) place: WrittenAt,
     /// The setting's path, such as `limits.message_bytes`; empty if it is about none.
     pub(crate) key: String,
     /// What is wrong and what is expected. Never holds a secret.
@@ -56,7 +56,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-impl Place {
+impl WrittenAt {
     /// Whether it is a variable, whose name says which setting is meant.
     fn is_variable(&self) -> bool {
         match self {
@@ -68,7 +68,7 @@ impl Place {
 }
 
 /// The beginning of a line about this place.
-impl fmt::Display for Place {
+impl fmt::Display for WrittenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => Ok(()),
@@ -87,7 +87,7 @@ pub struct Mistakes(pub(crate) Vec<Mistake>);
 
 impl Mistakes {
     /// Notes one.
-    pub(crate) fn add(&mut self, place: &Place, key: &str, what: impl Into<String>) {
+    pub(crate) fn add(&mut self, place: &WrittenAt, key: &str, what: impl Into<String>) {
         self.0.push(Mistake {
             place: place.clone(),
             key: key.to_owned(),

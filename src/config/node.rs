@@ -5,13 +5,13 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::duplicate;
-use crate::config::mistake::{Mistakes, Place};
+use crate::config::mistake::{Mistakes, WrittenAt};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     /// Where it stands.
-    pub(crate) place: Place,
+    pub(crate) place: WrittenAt,
     /// What it is.
     pub(crate) value: Value,
 }
@@ -53,7 +53,7 @@ impl Node {
 
     /// What stands here, for a sentence that ends in "found …".
     pub(crate) fn found(&self) -> String {
-        if matches!(self.place, Place::Secret { .. }) {
+        if matches!(self.place, WrittenAt::Secret { .. }) {
             return "something else, which is not shown".into();
         }
         match &self.value {
@@ -94,7 +94,7 @@ fn shorten(text: &str) -> String {
 
 /// Reads a configuration file. Every mistake of syntax is noted; what could be read comes back.
 pub(crate) fn parse_file(text: &str, path: &Path, mistakes: &mut Mistakes) -> Vec<(String, Node)> {
-    let place_of = |offset: usize| Place::File {
+    let place_of = |offset: usize| WrittenAt::File {
         path: path.to_owned(),
         line: line_of(text, offset),
     };
@@ -131,7 +131,7 @@ fn line_of(text: &str, offset: usize) -> usize {
     before.iter().filter(|byte| **byte == b'\n').count() + 1
 }
 
-fn table_nodes(table: &DeTable<'_>, place_of: &dyn Fn(usize) -> Place) -> Vec<(String, Node)> {
+fn table_nodes(table: &DeTable<'_>, place_of: &dyn Fn(usize) -> WrittenAt) -> Vec<(String, Node)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries
@@ -146,7 +146,7 @@ fn table_nodes(table: &DeTable<'_>, place_of: &dyn Fn(usize) -> Place) -> Vec<(S
         .collect()
 }
 
-fn value_of(value: &DeValue<'_>, place_of: &dyn Fn(usize) -> Place) -> Value {
+fn value_of(value: &DeValue<'_>, place_of: &dyn Fn(usize) -> WrittenAt) -> Value {
     match value {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
@@ -170,17 +170,17 @@ fn value_of(value: &DeValue<'_>, place_of: &dyn Fn(usize) -> Place) -> Value {
     }
 }
 
-fn toml_value(text: &str, place: &Place) -> Option<Value> {
+fn toml_value(text: &str, place: &WrittenAt) -> Option<Value> {
     let value = DeValue::parse(text.trim()).ok()?;
     Some(value_of(value.get_ref(), &|_| place.clone()))
 }
 
-fn json_value(text: &str, place: &Place) -> Option<Value> {
+fn json_value(text: &str, place: &WrittenAt) -> Option<Value> {
     let value = serde_json::from_str(text).ok()?;
     Some(from_json(value, place))
 }
 
-fn from_json(value: serde_json::Value, place: &Place) -> Value {
+fn from_json(value: serde_json::Value, place: &WrittenAt) -> Value {
     use serde_json::Value as Json;
     let node = |value| Node {
         place: place.clone(),

@@ -1,6 +1,6 @@
 //! Sizes that have to fit each other.
 
-use crate::config::mistake::Place;
+use crate::config::mistake::WrittenAt;
 use crate::config::settings::Values;
 
 /// `{"type":"subscribe","room":,"requestId":}`, with white space and some members to spare.
@@ -11,7 +11,7 @@ const ENVELOPE: usize = 256;
 pub(crate) fn message_bytes(values: &Values) -> usize {
     let written = &values.limits_message_bytes;
     let longest = values.limits_room_bytes.value + values.limits_request_id_bytes.value + ENVELOPE;
-    if written.place == Place::Default {
+    if written.place == WrittenAt::Default {
         written.value.max(longest)
     } else {
         written.value

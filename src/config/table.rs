@@ -2,7 +2,7 @@
 //! say about them.
 
 use crate::config::kind::Kind;
-use crate::config::mistake::{Mistakes, Place};
+use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::node::Node;
 
 /// A setting's value and where it was written.
@@ -11,7 +11,7 @@ pub(crate) struct Found<T> {
     /// The value: what was written, or the default.
     pub(crate) value: T,
     /// Where it was written.
-    pub(crate) place: Place,
+    pub(crate) place: WrittenAt,
 }
 
 /// What was written for each setting.
@@ -125,7 +125,7 @@ pub(crate) fn take<K: Kind>(
 ) -> Found<K::Value> {
     let mut found = Found {
         value: default,
-        place: Place::Default,
+        place: WrittenAt::Default,
     };
     // The first layer counts; the others are read all the same, to report their mistakes too.
     for (depth, node) in written.of(key).enumerate() {

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::config::kind::Wrong;
-use crate::config::mistake::Place;
+use crate::config::mistake::WrittenAt;
 use crate::config::node::{Node, Value};
 
 /// Pairs of quotes, typographic ones as text processors make them.
@@ -24,7 +24,8 @@ const QUOTES: [(char, char); 5] = [
 /// # Errors
 /// When the whole value of a variable is in quotes.
 pub(super) fn plain(node: &Node) -> Result<Cow<'_, Node>, Wrong> {
-    let (Value::Raw(text), Place::Variable(_) | Place::Dotenv { .. }) = (&node.value, &node.place)
+    let (Value::Raw(text), WrittenAt::Variable(_) | WrittenAt::Dotenv { .. }) =
+        (&node.value, &node.place)
     else {
         return Ok(Cow::Borrowed(node));
     };
@@ -127,7 +128,7 @@ mod tests {
             ("{ a = \"b\" }", "", "quotes"),
         ] {
             let node = Node {
-                place: Place::Default,
+                place: WrittenAt::Default,
                 value: Value::Raw(text.to_owned()),
             };
             for (found, expected) in [(hint(&node), whole), (hint_of_item(text), item)] {

@@ -3,7 +3,7 @@
 use ht_server::config::{API_KEYS_MAX, Secret};
 
 use crate::config::kind::{Kind, Wrong, form, quoted};
-use crate::config::mistake::{Mistakes, Place};
+use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::node::{Node, Value};
 
 /// One key or a list of keys; empty for none. They are secrets and never shown.
@@ -56,12 +56,12 @@ impl Kind for ApiKeys {
 /// Returns the first key in the text of a variable or secret file: the one that clients send.
 pub(crate) fn first_key(text: &str, is_file: bool) -> String {
     let place = if is_file {
-        Place::Secret {
+        WrittenAt::Secret {
             path: std::path::PathBuf::new(),
-            named: Box::new(Place::Default),
+            named: Box::new(WrittenAt::Default),
         }
     } else {
-        Place::Default
+        WrittenAt::Default
     };
     let node = Node {
         place,
@@ -79,7 +79,7 @@ fn texts(node: &Node) -> Option<Vec<Node>> {
         (Value::List(items), _) if items.iter().all(is_text) => Some(items),
         // A key may begin with a bracket, and even look like a list of something else.
         (_, Value::Raw(text) | Value::Text(text)) if text.is_empty() => Some(Vec::new()),
-        (_, Value::Raw(text)) if matches!(node.place, Place::Secret { .. }) => {
+        (_, Value::Raw(text)) if matches!(node.place, WrittenAt::Secret { .. }) => {
             let lines = text.lines().filter(|line| !line.is_empty());
             let item = |line: &str| Node {
                 place: node.place.clone(),
@@ -106,9 +106,9 @@ mod tests {
 
     fn in_file(text: &str) -> Node {
         Node {
-            place: Place::Secret {
+            place: WrittenAt::Secret {
                 path: "key".into(),
-                named: Box::new(Place::Variable("HT_INTERNAL__API_KEY_FILE".to_owned())),
+                named: Box::new(WrittenAt::Variable("HT_INTERNAL__API_KEY_FILE".to_owned())),
             },
             value: Value::Raw(text.to_owned()),
         }
@@ -116,7 +116,7 @@ mod tests {
 
     fn node(value: Value) -> Node {
         Node {
-            place: Place::Variable("HT_INTERNAL__API_KEY".to_owned()),
+            place: WrittenAt::Variable("HT_INTERNAL__API_KEY".to_owned()),
             value,
         }
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::mistake::Place;
+use crate::config::mistake::WrittenAt;
 use crate::config::node::Value;
 
 fn raw(text: &str) -> Node {
     Node {
-        place: Place::Variable("HT_X".to_owned()),
+        place: WrittenAt::Variable("HT_X".to_owned()),
         value: Value::Raw(text.to_owned()),
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::config::kind::{Choose, Kind as _};
 use crate::config::layers::{Layers, Variable};
 use crate::config::legacy::NAMES;
-use crate::config::mistake::{Mistakes, Place};
+use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::python::PythonVariables;
 use crate::config::secret_file;
 use crate::config::table::Lookup as _;
@@ -27,7 +27,7 @@ pub(crate) fn unused(
         PythonVariables::Always => true,
         PythonVariables::Never => false,
         PythonVariables::Auto => {
-            let is_nearby = matches!(variable.place, Place::Dotenv { .. }) && !dotenv_is_named;
+            let is_nearby = matches!(variable.place, WrittenAt::Dotenv { .. }) && !dotenv_is_named;
             !(is_nearby && speaks_for_itself)
         }
     };
@@ -56,7 +56,7 @@ pub(crate) fn read_secrets(
         match secret_file::read(folder, &path) {
             Ok(text) => {
                 let named = Box::new(file.place.clone());
-                let place = Place::Secret { path, named };
+                let place = WrittenAt::Secret { path, named };
                 variables.insert(name.to_owned(), Variable { text, place });
             }
             Err(what) => mistakes.add(&file.place, "rabbitmq.url", what),
