@@ -286,7 +286,7 @@ fn waiting_to_accept_connections_is_counted_and_logged() {
     let silent: Vec<_> = (0..1_026)
         .map(|_| gateway.public().connect().unwrap())
         .collect();
-    let line = gateway.wait_for_line("every place for a connection that is not a websocket yet");
+    let line = gateway.wait_for_line("every slot for a connection that is not a websocket yet");
     assert!(line.contains("limits.handshakes"), "{line}");
     let waits = "high_templar_accept_waits_total{listener=\"public\"}";
     assert!(gateway.metric(waits) >= 1);

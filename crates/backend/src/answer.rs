@@ -17,9 +17,9 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 pub enum Answer {
     /// Status 200 and a body that could be read.
     Admitted(Permissions),
-    /// The API does not want this visitor, and asking again will not change that.
+    /// The API does not want this client, and asking again will not change that.
     Refused(Refusal),
-    /// No usable answer: the visitor should come back later.
+    /// No usable answer: the client should come back later.
     Failed(Failure),
 }
 
@@ -38,12 +38,12 @@ pub struct Permissions {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A status that is about this visitor: anything but 200, a server error (5xx), and 407, 408,
+    /// A status that is about this client: anything but 200, a server error (5xx), and 407, 408,
     /// 421, 425 and 429, which are a [`Failure::Status`].
     #[error("the backend answered with status {0}")]
     Status(u16),
     /// A redirect to another origin, or to something that is not an address. It is not followed:
-    /// the forwarded headers are secrets of the visitor.
+    /// the forwarded headers are secrets of the client.
     #[error("the backend redirects the call to {location}, which is not followed")]
     Redirect {
         /// The target, without its query, shortened.
@@ -111,13 +111,13 @@ pub enum Failure {
         /// How far it came.
         waiting: Waiting,
     },
-    /// All places were taken for so long that the call was never made.
+    /// All permits were taken for so long that the call was never made.
     #[error("no free slot for a call to the backend within {within:?}: it responds too slowly")]
     Busy {
-        /// How long a call may wait for its place.
+        /// How long a call may wait for its permit.
         within: Duration,
     },
-    /// As many calls wait for a place as may wait, or the visitor's address has so many of them
+    /// As many calls wait for a permit as may wait, or the client's address has so many of them
     /// that it had to make room for another.
     #[error(
         "{waiting_max} clients wait for the backend, which is the maximum: it answers \
@@ -130,7 +130,7 @@ pub enum Failure {
     /// The backend failed so often in a row that it is left alone for a while.
     #[error("the backend circuit breaker is open")]
     CircuitOpen,
-    /// A status that is not about this visitor: the backend, or a proxy in front of it, is
+    /// A status that is not about this client: the backend, or a proxy in front of it, is
     /// broken, overloaded or restarting. See [`Failure::of_status`].
     #[error("the backend answered with status {status}")]
     Status {
@@ -219,11 +219,11 @@ impl Failure {
         }
     }
 
-    /// What an answer with this status says about the backend; `None` if it is about the visitor.
+    /// What an answer with this status says about the backend; `None` if it is about the client.
     ///
     /// Server errors (5xx) come at every deployment of an API. Of the client errors, 407 (a proxy
     /// on the way wants credentials of the gateway), 408, 421, 425 and 429 say nothing about who
-    /// the visitor is (RFC 9110 section 15.5, RFC 8470, RFC 6585).
+    /// the client is (RFC 9110 section 15.5, RFC 8470, RFC 6585).
     #[must_use]
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
         matches!(status, 407 | 408 | 421 | 425 | 429 | 500..).then_some(Self::Status {

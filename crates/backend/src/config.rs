@@ -18,7 +18,7 @@ pub struct BackendConfig {
     pub socket: Option<PathBuf>,
     /// Path of the bootstrap call, relative to `url`. Called with GET.
     pub bootstrap: String,
-    /// Upper bound of one call from the moment it has its place: connect, request, whole answer.
+    /// Upper bound of one call from the moment it has its permit: connect, request, whole answer.
     pub timeout: Duration,
     /// Where the user's id stands in the bootstrap answer, such as `["user", "data", "id"]`.
     /// Empty: not read.
@@ -42,13 +42,13 @@ pub struct BackendConfig {
 /// How [`crate::Guard`] holds bootstrap calls back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardConfig {
-    /// Calls under way at once; the others wait in line. At least 1.
+    /// Calls under way at once; the others wait in the queue. At least 1.
     pub max_in_flight: usize,
-    /// Visitors that wait in line; a further one is sent away. 0: nobody waits.
+    /// Clients that wait in the queue; a further one is sent away. 0: nobody waits.
     pub max_waiting: usize,
-    /// Longest wait in line.
+    /// Longest wait in the queue.
     pub wait_timeout: Duration,
-    /// For how long after a call went out its answer also serves visitors with the same forwarded
+    /// For how long after a call went out its answer also serves clients with the same forwarded
     /// headers. Zero: not at all. A call that has not gone out yet is shared in any case.
     pub coalesce: Duration,
     /// Outages in a row after which the backend is left alone for a while. 0: never.
@@ -109,11 +109,11 @@ pub struct HeaderRule {
 /// Where a forwarded header's value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderSource {
-    /// A header of the visitor's request.
+    /// A header of the client's request.
     Header(HeaderName),
-    /// A parameter of the visitor's query string: the first of that name, percent-decoded.
+    /// A parameter of the client's query string: the first of that name, percent-decoded.
     Param(String),
-    /// A cookie of the visitor: the last of that name, quotes removed, not percent-decoded.
+    /// A cookie of the client: the last of that name, quotes removed, not percent-decoded.
     Cookie(String),
     /// Always this value.
     Fixed(String),

@@ -1,12 +1,12 @@
-//! What is forwarded to the API for one visitor.
+//! What is forwarded to the API for one client.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use http::HeaderMap;
 
-/// What is forwarded to the API for one visitor: finished request headers. They come with the
-/// visitor's address, which is not forwarded by itself: it says in whose turn the visitor waits.
+/// What is forwarded to the API for one client: finished request headers. They come with the
+/// client's address, which is not forwarded by itself: it says in whose turn the client waits.
 ///
 /// They are secrets, so `Debug` shows the names only.
 #[derive(Clone, Default)]
@@ -16,7 +16,7 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The same from a visitor with this address; `None` where it is not known.
+    /// The same from a client with this address; `None` where it is not known.
     #[must_use]
     pub fn from_address(self, address: Option<IpAddr>) -> Self {
         Self { address, ..self }
@@ -28,7 +28,7 @@ impl Credentials {
         &self.headers
     }
 
-    /// The visitor's address.
+    /// The client's address.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address

@@ -1,6 +1,6 @@
-//! Which parts of a visitor's request are forwarded to the API.
+//! Which parts of a client's request are forwarded to the API.
 //!
-//! Only what a rule names is forwarded, and only as a header's value: nothing of a visitor ever
+//! Only what a rule names is forwarded, and only as a header's value: nothing of a client ever
 //! reaches a header's name, a path or a query.
 
 mod cookie;
@@ -23,7 +23,7 @@ pub const HEADER_BYTES_MAX: usize = TOKEN_BYTES_MAX;
 /// Longest forwarded `Cookie` header, in bytes. The bound of a request head is usually lower.
 pub const COOKIE_BYTES_MAX: usize = 64 * 1024;
 
-/// Default of the longest head that a visitor's forwarded headers may make, in bytes.
+/// Default of the longest head that a client's forwarded headers may make, in bytes.
 pub const FORWARD_BYTES_MAX: usize = 8 * 1024;
 
 /// Where a proxy says who it speaks for.
@@ -32,7 +32,7 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// The parameter whose rules a [`Token`] feeds.
 const TOKEN_PARAM: &str = "token";
 
-/// The rules that make [`Credentials`] of a visitor's request.
+/// The rules that make [`Credentials`] of a client's request.
 ///
 /// ```
 /// use ht_backend::ForwardRules;
@@ -59,7 +59,7 @@ pub struct ForwardRules {
     bytes_max: usize,
 }
 
-/// Why a visitor's request cannot be forwarded: the visitor's fault, to be answered with 400.
+/// Why a client's request cannot be forwarded: the client's fault, to be answered with 400.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForwardError {
@@ -85,7 +85,7 @@ pub enum ForwardError {
         /// The bound that it passed.
         bytes_max: usize,
     },
-    /// The visitor brought two tokens that are not the same.
+    /// The client brought two tokens that are not the same.
     #[error("there are two tokens, and they differ")]
     TwoTokens,
 }
@@ -110,7 +110,7 @@ impl ForwardRules {
         }
     }
 
-    /// The rules of a configuration, and its bound of what is forwarded for one visitor.
+    /// The rules of a configuration, and its bound of what is forwarded for one client.
     #[must_use]
     pub fn of(config: &BackendConfig) -> Self {
         Self {
@@ -146,7 +146,7 @@ impl ForwardRules {
         Ok(forwarded.into())
     }
 
-    /// What one visitor brings must not be longer than the API's server reads: it would answer
+    /// What one client brings must not be longer than the API's server reads: it would answer
     /// nothing, or what a proxy in front makes of that.
     fn check_length(&self, headers: &HeaderMap) -> Result<(), ForwardError> {
         let line = |(name, value): (&HeaderName, &HeaderValue)| {
@@ -186,7 +186,7 @@ impl ForwardRules {
         self.check_length(credentials.headers())
     }
 
-    /// Whether anything among these credentials may tell who the visitor is: a cookie, a
+    /// Whether anything among these credentials may tell who the client is: a cookie, a
     /// parameter or a header of its own, and not only its address and its program.
     #[must_use]
     pub fn identify(&self, credentials: &Credentials) -> bool {

@@ -1,8 +1,8 @@
 //! [`Guard`]: the API never gets more bootstrap calls than it can serve.
 //!
-//! A visitor first joins a call that waits with the very same credentials ([`calls`]). A call
-//! waits in a line in which addresses take turns ([`call_queue`]) for one of a bounded number of places,
-//! of which one address never has all. Where the backend fails, a circuit breaker opens
+//! A client first joins a call that waits with the very same credentials ([`calls`]). A call
+//! waits in a fair queue ([`call_queue`]) for one of a bounded number of permits, of which one
+//! address never has all. Where the backend fails, a circuit breaker opens
 //! ([`circuit`]), and the gateway's own calls find out when it answers again. Whoever is sent away
 //! gets a span within which to reconnect that grows with the crowd ([`pace`]).
 
@@ -46,15 +46,15 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// breaker needs [`Backend::upkeep`] to be running. It logs by itself when the backend cannot be
 /// reached ([`Failure::is_unreachable`]) and when it can be again.
 ///
-/// A bootstrap call is shared by visitors with the same address and the same forwarded headers,
-/// byte for byte, as long as it waits for its place; `coalesce` extends that beyond the moment at
+/// A bootstrap call is shared by clients with the same address and the same forwarded headers,
+/// byte for byte, as long as it waits for its permit; `coalesce` extends that beyond the moment at
 /// which it goes out. It lives for as long as one of them waits for it.
 pub struct Guard(Arc<Parts>);
 
 /// What a [`Guard`] does at this moment, and did so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GuardCounts {
-    /// Calls that have a place.
+    /// Calls that have a permit.
     pub in_flight: usize,
     /// Calls that wait for one.
     pub waiting: usize,
@@ -127,7 +127,7 @@ impl Backend for Guard {
     fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let now = Instant::now();
-            // Before anything is made or kept for a visitor who has no chance.
+            // Before anything is made or kept for a client who has no chance.
             if self.0.circuit().check(now).is_err() {
                 return Answer::Failed(Failure::CircuitOpen);
             }
@@ -189,10 +189,10 @@ impl Backend for Guard {
 }
 
 impl Parts {
-    /// Waits for a place and makes the call, unless the circuit opens meanwhile.
+    /// Waits for a permit and makes the call, unless the circuit opens meanwhile.
     async fn call(&self, key: &Key, ticket: Ticket) -> Answer {
         let permit = match self.queue.permit(key.queue_key(), self.wait_timeout).await {
-            Ok(place) => place,
+            Ok(permit) => permit,
             Err(failure) => return Answer::Failed(failure),
         };
         let begun = Instant::now();
@@ -212,7 +212,7 @@ impl Parts {
         answer
     }
 
-    /// Shows the circuit what came of a visitor's call.
+    /// Shows the circuit what came of a client's call.
     fn judge(&self, key: &Key, answer: &Answer) {
         match outage(answer) {
             None => self.log_circuit(self.circuit().answered(), None),

@@ -1,7 +1,7 @@
 //! The team's HTTP API behind one small trait: who may enter ([`Backend::bootstrap`]) and who
 //! came, is there and went ([`Backend::hook`]).
 //!
-//! [`ForwardRules`] turns a visitor's request into [`Credentials`]; [`HttpBackend`] puts them on
+//! [`ForwardRules`] turns a client's request into [`Credentials`]; [`HttpBackend`] puts them on
 //! its calls; [`Guard`] sees to it that the API never gets more of them than it can serve.
 //! Everything here runs on the control runtime. No call ever holds a shard.
 
@@ -42,9 +42,9 @@ pub use crate::setup::BackendSetupError;
 
 /// The API that decides who may enter which rooms.
 ///
-/// Dropping a returned future abandons the call and frees its place.
+/// Dropping a returned future abandons the call and releases its permit.
 pub trait Backend: Send + Sync + 'static {
-    /// Asks who the visitor is. Takes a bounded time and never fails: a failure is an [`Answer`].
+    /// Asks who the client is. Takes a bounded time and never fails: a failure is an [`Answer`].
     fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer>;
 
     /// Makes a connection to the API and closes it again without a request: shows whether the API
@@ -64,7 +64,7 @@ pub trait Backend: Send + Sync + 'static {
         credentials: &'a Credentials,
     ) -> BoxFuture<'a, Result<(), Failure>>;
 
-    /// A call of the gateway's own, without any visitor's credentials: shows whether the API
+    /// A call of the gateway's own, without any client's credentials: shows whether the API
     /// answers at all.
     fn probe(&self) -> BoxFuture<'_, Answer>;
 
@@ -73,8 +73,8 @@ pub trait Backend: Send + Sync + 'static {
         Box::pin(std::future::pending())
     }
 
-    /// Within which span a visitor whose call failed just now may come back, at a random moment of
-    /// it. Each call counts as one such visitor, so that the spans grow with a stampede.
+    /// Within which span a client whose call failed just now may come back, at a random moment of
+    /// it. Each call counts as one such client, so that the spans grow with a stampede.
     fn come_back_within(&self) -> Duration {
         COME_BACK_WITHIN
     }

@@ -1,6 +1,6 @@
 //! Following redirects: where they lead and whether that is still the backend.
 //!
-//! The forwarded headers are secrets of the visitor, so they never go to another origin.
+//! The forwarded headers are secrets of the client, so they never go to another origin.
 
 #[cfg(test)]
 mod tests;

@@ -116,7 +116,8 @@ macro_rules! stats {
             pub fn to_array(&self) -> [u64; Self::LEN] {
                 let mut all = [0; Self::LEN];
                 let mut free = all.iter_mut();
-                $(for (free, value) in free.by_ref().zip(field_slice!(self.$field $(, $words)?)) {
+                // The values first: a zip takes one more of what it looks at first.
+                $(for (value, free) in field_slice!(self.$field $(, $words)?).iter().zip(&mut free) {
                     *free = *value;
                 })*
                 all

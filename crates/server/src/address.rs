@@ -1,4 +1,4 @@
-//! Where a visitor comes from: what the socket says, and what the proxies in between say of it.
+//! Where a client comes from: what the socket says, and what the proxies in between say of it.
 
 #[cfg(test)]
 mod tests;
@@ -10,10 +10,10 @@ use std::str::FromStr;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
-/// The visitor's address, as a proxy says it; and as the backend is told it.
+/// The client's address, as a proxy says it; and as the backend is told it.
 pub(crate) const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The addresses that a request came along, the visitor's first.
+/// The addresses that a request came along, the client's first.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Longest text that is read as an address: IPv6 in full, with brackets and port.
@@ -153,7 +153,7 @@ impl FromIterator<Trusted> for TrustedProxies {
     }
 }
 
-/// Where a visitor is.
+/// Where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
     /// At this address.
@@ -163,7 +163,7 @@ pub(crate) enum Client {
 }
 
 impl Client {
-    /// The address that a visitor shares its turns with: its own, else the proxy's.
+    /// The address that a client shares its turns with: its own, else the proxy's.
     pub(crate) fn ip(self) -> Option<IpAddr> {
         match self {
             Self::At(address) | Self::Behind(Peer::Ip(address)) => Some(address),
@@ -202,7 +202,7 @@ pub(crate) struct Found {
     pub(crate) malformed: bool,
 }
 
-/// Finds out where a visitor is, and leaves in the request's headers only what may be believed:
+/// Finds out where a client is, and leaves in the request's headers only what may be believed:
 /// `X-Real-IP` then is the address found, or is not there.
 pub(crate) fn find(
     headers: &mut HeaderMap,
@@ -257,7 +257,7 @@ fn real_ip(headers: &mut HeaderMap) -> Result<Option<IpAddr>, Malformed> {
     let Some(line) = lines.next() else {
         return Ok(None);
     };
-    // Of two lines one may be the visitor's own, passed on beside the proxy's.
+    // Of two lines one may be the client's own, passed on beside the proxy's.
     if lines.next().is_some() {
         return Err(Malformed);
     }

@@ -43,13 +43,13 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// Control pings to clients that say nothing.
     pub keepalive: KeepaliveConfig,
-    /// Options of visitors' sockets.
+    /// Options of clients' sockets.
     pub tcp: TcpOptions,
     /// Bounds of each session.
     pub session: Limits,
     /// Bounds of the listeners and the process.
     pub limits: ServerLimits,
-    /// How visitors may say who they are.
+    /// How clients may say who they are.
     pub auth: AuthConfig,
     /// How hooks are queued.
     pub hooks: HookQueueConfig,
@@ -165,10 +165,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How visitors may say who they are, beyond what comes with the handshake.
+/// How clients may say who they are, beyond what comes with the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
-    /// Whether a visitor that brought nothing may send a token in its first frame. The 101 then
+    /// Whether a client that brought nothing may send a token in its first frame. The 101 then
     /// comes before the backend is asked.
     pub first_frame: bool,
     /// How long that frame may take. The wait counts as a handshake under way.

@@ -1,4 +1,4 @@
-//! File descriptors: visitors never get the last ones, which belong to the API, the broker and
+//! File descriptors: clients never get the last ones, which belong to the API, the broker and
 //! whoever asks whether this node is ready.
 
 use std::io;
@@ -11,15 +11,15 @@ use rustix::io::Errno;
 use rustix::process::Resource;
 use rustix::process::getrlimit;
 
-/// Descriptors that are kept from visitors, where the process may have that many.
+/// Descriptors that are kept from clients, where the process may have that many.
 const KEPT: u64 = 200;
 
-/// How many descriptors there are for visitors, and whether they are all in use.
+/// How many descriptors there are for clients, and whether they are all in use.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     /// What the process may have open.
     limit: u64,
-    /// The first descriptor that is kept from visitors: the system gives out the lowest that is
+    /// The first descriptor that is kept from clients: the system gives out the lowest that is
     /// free, so all below are in use when it is seen.
     kept_from: u64,
     short: AtomicBool,
@@ -39,12 +39,12 @@ impl Descriptors {
         }
     }
 
-    /// Looks at a descriptor that was just opened. True: from now on there are none for visitors.
+    /// Looks at a descriptor that was just opened. True: from now on there are none for clients.
     pub(crate) fn see(&self, opened: &impl AsFd) -> bool {
         self.is_kept(opened) && !self.short.swap(true, Ordering::Relaxed)
     }
 
-    /// Looks at an error of `accept`. True: it is a lack of descriptors, so that visitors must wait.
+    /// Looks at an error of `accept`. True: it is a lack of descriptors, so that clients must wait.
     pub(crate) fn heed(&self, error: &io::Error) -> bool {
         let errno = Errno::from_io_error(error);
         let lack = matches!(errno, Some(Errno::MFILE | Errno::NFILE));
@@ -52,12 +52,12 @@ impl Descriptors {
         lack
     }
 
-    /// Whether visitors must wait.
+    /// Whether clients must wait.
     pub(crate) fn are_short(&self) -> bool {
         self.short.load(Ordering::Relaxed)
     }
 
-    /// Looks whether there is one for a visitor again, by opening one more for a moment.
+    /// Looks whether there is one for a client again, by opening one more for a moment.
     pub(crate) fn try_again(&self, open: &impl AsFd) -> bool {
         let probe = open.as_fd().try_clone_to_owned();
         let free = probe.is_ok_and(|probe| !self.is_kept(&probe));

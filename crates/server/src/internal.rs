@@ -51,7 +51,7 @@ pub(crate) struct Internal {
     pub(crate) node: Arc<Node>,
     pub(crate) sequencer: Arc<dyn Sequencer>,
     pub(crate) live: Live,
-    /// Triggers that are on their way to their places.
+    /// Triggers that are not ordered yet.
     pub(crate) triggers: TaskTracker,
     /// What `/live` tells about the gateway.
     pub(crate) identity: Identity,
@@ -63,17 +63,17 @@ pub(crate) async fn serve(
     listener: Listener,
     shutdown: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let peers = Arc::<Peers>::default();
     loop {
-        let place = match Arc::clone(&places).try_acquire_owned() {
-            Ok(place) => place,
+        let permit = match Arc::clone(&permits).try_acquire_owned() {
+            Ok(permit) => permit,
             Err(_) => {
                 accepting_waits(&internal.node);
-                let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                     return;
                 };
-                place
+                permit
             }
         };
         let accepted = tokio::select! {
@@ -89,7 +89,7 @@ pub(crate) async fn serve(
                 let (internal, shutdown) = (Arc::clone(&internal), shutdown.clone());
                 tokio::spawn(async move {
                     serve_connection(internal, stream, shutdown).await;
-                    drop((place, of_peer));
+                    drop((permit, of_peer));
                 });
             }
             Err(error) => {

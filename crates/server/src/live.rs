@@ -35,13 +35,13 @@ pub struct LiveSettings {
     pub hosts: Vec<HostPattern>,
     /// Whether compression is agreed upon with clients that offer it.
     pub compression: bool,
-    /// How visitors may say who they are.
+    /// How clients may say who they are.
     pub auth: AuthConfig,
     /// How the node leaves.
     pub drain: DrainConfig,
     /// What becomes of clients that may have missed publications.
     pub recovery: RecoveryConfig,
-    /// Options of the sockets of visitors that come from now on.
+    /// Options of the sockets of clients that come from now on.
     pub tcp: TcpOptions,
     /// What is forwarded to the API.
     pub rules: ForwardRules,

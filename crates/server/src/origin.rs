@@ -341,7 +341,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     }
 }
 
-/// The first of a header's values, which the proxy next to the visitor wrote.
+/// The first of a header's values, which the proxy next to the client wrote.
 fn first<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let line = headers.get(name)?.to_str().ok()?;
     line.split(',').next().map(str::trim)

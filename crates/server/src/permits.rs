@@ -151,9 +151,9 @@ pub(crate) struct AddressPermit {
 pub(crate) enum Stage {
     /// Connections that are no websockets yet, by who opened them.
     Unfinished,
-    /// Handshakes under way, by where the visitor is.
+    /// Handshakes under way, by where the client is.
     Handshake,
-    /// Websockets and handshakes, by where the visitor is.
+    /// Websockets and handshakes, by where the client is.
     Open,
 }
 

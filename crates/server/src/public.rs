@@ -64,7 +64,7 @@ pub(crate) struct Public {
     pub(crate) shards: Vec<inbox::Sender>,
     /// Where the next connection goes if all shards have equally many.
     pub(crate) next_shard: AtomicUsize,
-    /// A place for each handshake that may be under way.
+    /// A permit for each handshake that may be under way.
     pub(crate) handshakes: Arc<Semaphore>,
     pub(crate) told: Told,
     /// The node leaves: nobody comes in any more.
@@ -98,15 +98,15 @@ pub(crate) async fn serve(public: Arc<Public>, listener: Listener) {
 }
 
 async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTracker) {
-    let places = public.live.now().limits.unfinished_max();
-    let places = Arc::new(Semaphore::new(places));
+    let permits = public.live.now().limits.unfinished_max();
+    let permits = Arc::new(Semaphore::new(permits));
     loop {
         let accepted = tokio::select! {
             () = public.leaving.cancelled() => return,
-            accepted = accept(&public.node, listener, &places) => accepted,
+            accepted = accept(&public.node, listener, &permits) => accepted,
         };
         match accepted {
-            Ok(((stream, peer), place)) => {
+            Ok(((stream, peer), permit)) => {
                 if let Err(error) = tcp::set_options(&public.live.now().tcp, &stream) {
                     tracing::debug!(%error, "a socket option cannot be set");
                 }
@@ -122,7 +122,7 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, visitors: &TaskTr
                         () = overdue(&public) => {}
                         () = serve_connection(&public, stream, peer, of_address) => {}
                     }
-                    drop(place);
+                    drop(permit);
                 });
             }
             // A connection that was gone before it was accepted: not to be waited for, or whoever
@@ -148,7 +148,7 @@ async fn overdue(public: &Public) {
     tokio::time::sleep(FAREWELL.min(timeout)).await;
 }
 
-/// Counts and logs that no visitor can be accepted for the moment.
+/// Counts and logs that no client can be accepted for the moment.
 fn tell_of_shortage(node: &Node) {
     node.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
     if let Some(suppressed) = node.throttles.tell("accept") {
@@ -161,25 +161,25 @@ fn tell_of_shortage(node: &Node) {
     }
 }
 
-/// A connection, once there is a place for another one that is no websocket yet, and a file
+/// A connection, once there is a permit for another one that is no websocket yet, and a file
 /// descriptor.
 async fn accept(
     node: &Node,
     listener: &Listener,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> io::Result<((Stream, Peer), OwnedSemaphorePermit)> {
-    let place = match Arc::clone(places).try_acquire_owned() {
-        Ok(place) => place,
+    let permit = match Arc::clone(permits).try_acquire_owned() {
+        Ok(permit) => permit,
         Err(_) => {
             limits::accepting_waits(node);
-            let place = Arc::clone(places).acquire_owned().await;
-            place.map_err(|_| io::Error::other("no places for handshakes"))?
+            let permit = Arc::clone(permits).acquire_owned().await;
+            permit.map_err(|_| io::Error::other("no permits for handshakes"))?
         }
     };
     while node.descriptors.are_short() && !node.descriptors.try_again(listener) {
         tokio::time::sleep(ACCEPT_BACKOFF).await;
     }
-    Ok((listener.accept().await?, place))
+    Ok((listener.accept().await?, permit))
 }
 
 /// Speaks HTTP until the connection ends or becomes a websocket, which its shard then gets.
@@ -201,7 +201,9 @@ async fn serve_connection(
     // What the PROXY header says of the address is only known now.
     if arrival.told {
         match limits::knock(public, arrival) {
-            Ok(place) => place.into_iter().for_each(|place| charge.belongs_to(place)),
+            Ok(permit) => permit
+                .into_iter()
+                .for_each(|permit| charge.belongs_to(permit)),
             Err(_) => return,
         }
     }
@@ -296,7 +298,7 @@ async fn respond_to(
     Ok(last(response))
 }
 
-/// Has a connection end behind its one answer: who goes on asking would take a place from those
+/// Has a connection end behind its one answer: who goes on asking would take a permit from those
 /// who come.
 fn last(mut response: Response<Body>) -> Response<Body> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -320,7 +322,7 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     })
 }
 
-/// Looks at the visitor, finds a place for it, then asks the backend who it is, or leaves that to
+/// Looks at the client, finds a permit for it, then asks the backend who it is, or leaves that to
 /// the first frame.
 async fn admit(
     public: &Public,

@@ -347,7 +347,7 @@ impl ShardThread {
             mut socket,
             welcome,
             mut early,
-            place,
+            permit,
         } = new;
         if self.draining {
             return;
@@ -363,7 +363,7 @@ impl ShardThread {
         let now = self.now();
         if matches!(welcome.admission, Admission::Admitted(_)) {
             // Given back when it is told that the connection is not counted any more.
-            socket.address = place.keep();
+            socket.address = permit.keep();
             self.outside
                 .tell(welcome.id, &socket, "a connection is open");
         }

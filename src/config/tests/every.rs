@@ -102,7 +102,7 @@ const EVERY: &[(&str, &str)] = &[
     ("tcp.send_buffer", "12100"),
     ("tcp.user_timeout", "122"),
     ("drain.delay", r#""4s""#),
-    ("drain.period", r#""3s""#),
+    ("drain.period", r#""1s""#),
     ("drain.timeout", r#""2s""#),
     ("recovery.gap_old", r#""ignore""#),
     ("recovery.gap_period", r#""4s""#),
@@ -150,7 +150,7 @@ fn assert_every(config: &Config) {
     assert_eq!(server.readiness.probe_timeout.as_secs(), 7);
     assert_eq!(server.drain.delay.as_secs(), 4);
     assert_eq!(server.drain.timeout.as_secs(), 2);
-    assert_eq!(server.drain.period.as_secs(), 3);
+    assert_eq!(server.drain.period.as_secs(), 1);
     assert_eq!(server.recovery.gap_old, GapPolicy::Ignore);
     assert_eq!(server.recovery.gap_period.as_secs(), 4);
     let session = &server.session;

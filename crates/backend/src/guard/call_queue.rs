@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use crate::answer::Failure;
 use crate::guard::fair_queue::{FairQueue, QueueEntry, QueueKey};
 
-/// What somebody in the line waits for: a place, or the word that there is none.
+/// What an entry of the queue waits for: a permit, or the failure if there is none.
 type Waiter = oneshot::Sender<Result<CallPermit, Failure>>;
 
-/// A bounded number of permits, and a bounded line in which addresses take turns.
+/// A bounded number of permits, and a bounded fair queue.
 #[derive(Debug)]
 pub(super) struct CallQueue {
     state: Mutex<QueueState>,
@@ -27,11 +27,11 @@ struct QueueState {
     taken: usize,
     /// The same, by known address.
     taken_by: HashMap<QueueKey, usize>,
-    /// Nobody waits while a place is free that is open to them.
+    /// Nobody waits while a permit is free that is open to them.
     waiting: FairQueue<Waiter>,
 }
 
-/// A place for one call. Dropping it hands it to the next in queue.
+/// A permit for one call. Dropping it hands it to the next in queue.
 #[derive(Debug)]
 pub(super) struct CallPermit(Option<(Arc<CallQueue>, QueueKey)>);
 
@@ -45,13 +45,13 @@ impl CallQueue {
         })
     }
 
-    /// Calls that have a place, and calls that wait for one.
+    /// Calls that have a permit, and calls that wait for one.
     pub(super) fn counts(&self) -> (usize, usize) {
         let state = self.lock();
         (state.taken, state.waiting.len())
     }
 
-    /// Waits for a place, at most for `within`.
+    /// Waits for a permit, at most for `within`.
     ///
     /// # Errors
     /// [`Failure::QueueFull`] at once or when others need the room more, [`Failure::Busy`] later.
@@ -71,14 +71,14 @@ impl CallQueue {
                 let Some(last) = state.waiting.make_room(key) else {
                     return Err(self.full());
                 };
-                // Nobody hears it if the visitor is just leaving.
+                // Nobody hears it if the client is just leaving.
                 let _ = last.send(Err(self.full()));
             }
             state.waiting.push(key, sender)
         };
         let _leaving = Leaving { queue: self, entry };
         match tokio::time::timeout(within, receiver).await {
-            Ok(Ok(place)) => place,
+            Ok(Ok(permit)) => permit,
             Ok(Err(_)) | Err(_) => Err(Failure::Busy { within }),
         }
     }
@@ -89,7 +89,7 @@ impl CallQueue {
         }
     }
 
-    /// Hands a place to the next in queue, or keeps it free.
+    /// Hands a permit to the next in queue, or keeps it free.
     fn release(self: Arc<Self>, key: QueueKey) {
         let mut guard = self.lock();
         let state = &mut *guard;
@@ -101,7 +101,7 @@ impl CallQueue {
         while let Some((key, next)) = waiting.pop(|key| is_open_to(taken_by, key, most)) {
             match next.send(Ok(CallPermit(Some((Arc::clone(&self), key))))) {
                 Ok(()) => return state.take(key),
-                // Left this moment: the place is not lost with the message.
+                // Left this moment: the permit is not lost with the message.
                 Err(unheard) => unheard.into_iter().for_each(CallPermit::defuse),
             }
         }
@@ -135,7 +135,7 @@ impl QueueState {
     }
 }
 
-/// Whether a key may have another place. Those whose address is not known are no single client.
+/// Whether a key may have another permit. Those whose address is not known are no single client.
 fn is_open_to(taken_by: &HashMap<QueueKey, usize>, key: QueueKey, most: usize) -> bool {
     taken_by.get(&key).is_none_or(|&taken| taken < most)
 }
@@ -154,7 +154,7 @@ impl Drop for CallPermit {
     }
 }
 
-/// Takes a visitor out of the queue, however its waiting ends.
+/// Takes a client out of the queue, however its waiting ends.
 struct Leaving<'a> {
     queue: &'a CallQueue,
     entry: QueueEntry,

@@ -1,4 +1,4 @@
-//! One call for visitors who bring the very same.
+//! One call for clients who bring the very same.
 
 #[cfg(test)]
 mod tests;
@@ -33,10 +33,10 @@ const KEPT_MAX: usize = 1_024;
 /// Bytes of them.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
-/// A call that any number of visitors wait for. It is abandoned with the last of them.
+/// A call that any number of clients wait for. It is abandoned with the last of them.
 pub(super) type Call = Shared<BoxFuture<'static, Answer>>;
 
-/// What visitors must have in common to share a call: every forwarded header, byte for byte and in
+/// What clients must have in common to share a call: every forwarded header, byte for byte and in
 /// the same order, and the lane they wait in, so that nobody waits in a stranger's turn.
 #[derive(Clone)]
 pub(super) struct Key(Arc<(QueueKey, Credentials)>);
@@ -79,7 +79,7 @@ impl Hash for Key {
     }
 }
 
-/// The calls that visitors may join.
+/// The calls that clients may join.
 pub(super) struct Calls<S = RandomState> {
     table: Mutex<Table<S>>,
     /// For how long after it went out a call may be joined.
@@ -93,7 +93,7 @@ struct Table<S> {
     kept_bytes: usize,
     /// Calls that were begun.
     begun: u64,
-    /// Visitors who joined one.
+    /// Clients who joined one.
     joined: u64,
 }
 
@@ -133,7 +133,7 @@ impl<S: BuildHasher + Default> Calls<S> {
 }
 
 impl<S: BuildHasher> Calls<S> {
-    /// Visitors who joined a call of another.
+    /// Clients who joined a call of another.
     pub(super) fn joined(&self) -> u64 {
         self.lock().joined
     }
@@ -225,7 +225,7 @@ pub(super) struct Ticket<S: BuildHasher = RandomState> {
 }
 
 impl<S: BuildHasher> Ticket<S> {
-    /// The call goes out now: what it brings may be older than what later visitors must hear.
+    /// The call goes out now: what it brings may be older than what later clients must hear.
     pub(super) fn sent(&self, now: Instant) {
         let mut table = self.calls.lock();
         if self.calls.coalesce.is_zero() {

@@ -1,9 +1,9 @@
 //! The circuit breaker: whether the backend is called at all.
 //!
-//! Failures of visitors' calls only raise a suspicion: a visitor can make its own call fail, such
+//! Failures of clients' calls only raise a suspicion: a client can make its own call fail, such
 //! as with a cookie that is longer than the API's buffer. What opens the circuit is a call of the
 //! gateway's own, without anybody's credentials, that fails as well; and only such a call is a
-//! probe while it is open. So no visitor can open it, and none is the probe.
+//! probe while it is open. So no client can open it, and none is the probe.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Own calls in a row that must fail where the failures came from fewer than `failures_max`
-/// distinct visitors: a moment's hiccup, at which somebody happens to make calls fail, is no
+/// distinct clients: a moment's hiccup, at which somebody happens to make calls fail, is no
 /// outage.
 const PROBES_WITHOUT_SPREAD: u32 = 3;
 
@@ -97,7 +97,7 @@ impl Circuit {
         self.opened
     }
 
-    /// Whether a visitor's call may go out.
+    /// Whether a client's call may go out.
     ///
     /// # Errors
     /// How long it stays open at least; while the probe is under way, as long as before it.
@@ -122,7 +122,7 @@ impl Circuit {
         }
     }
 
-    /// A visitor's call was answered, whatever the answer. That also counts when it began before
+    /// A client's call was answered, whatever the answer. That also counts when it began before
     /// the circuit opened.
     pub(super) fn answered(&mut self) -> Option<Change> {
         match std::mem::replace(&mut self.state, CircuitState::Closed(Row::default())) {
@@ -131,7 +131,7 @@ impl Circuit {
         }
     }
 
-    /// A visitor's call was not answered. Returns whether the gateway's own call is due.
+    /// A client's call was not answered. Returns whether the gateway's own call is due.
     pub(super) fn failed(&mut self, source: Source, now: Instant) -> bool {
         let CircuitState::Closed(row) = &mut self.state else {
             // It began before the circuit opened and tells nothing new.

@@ -51,7 +51,7 @@ impl Pace {
         self.call_time = self.call_time.mul_f64(1.0 - weight) + time.mul_f64(weight);
     }
 
-    /// Within which span a visitor may come back who is sent away now, while `waiting` others
+    /// Within which span a client may come back who is sent away now, while `waiting` others
     /// wait and the backend is not asked before `from`.
     pub(super) fn book(&mut self, now: Instant, from: Instant, waiting: usize) -> Duration {
         let slot = self.call_time / self.places;

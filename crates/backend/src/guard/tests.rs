@@ -109,7 +109,7 @@ fn admitted(text: &str) -> Answer {
     })
 }
 
-/// A visitor with a cookie; the address is its first byte.
+/// A client with a cookie; the address is its first byte.
 fn visitor(cookie: &str) -> Credentials {
     let mut headers = HeaderMap::new();
     headers.insert("cookie", HeaderValue::from_str(cookie).unwrap());
@@ -117,7 +117,7 @@ fn visitor(cookie: &str) -> Credentials {
     Credentials::from(headers).from_address(Some(address.into()))
 }
 
-/// What a visitor is told, as a word.
+/// What a client is told, as a word.
 async fn ask(guard: &Guard, cookie: &str) -> String {
     match guard.bootstrap(&visitor(cookie)).await {
         Answer::Admitted(admission) => String::from_utf8(admission.allowed_rooms.into()).unwrap(),
@@ -143,7 +143,7 @@ fn guard(backend: &Arc<Memory>, edit: impl FnOnce(&mut GuardConfig)) -> Guard {
     Guard::new(Arc::clone(backend) as Arc<dyn Backend>, &config)
 }
 
-/// A backend where the visitor `hold` hangs.
+/// A backend where the client `hold` hangs.
 fn gated() -> Arc<Memory> {
     Arc::new(Memory {
         gate: Some(("hold", Semaphore::new(0))),
@@ -350,7 +350,7 @@ async fn a_backend_that_fails_is_not_called_until_it_answers_the_gateway() {
         }
         let open = Instant::now();
         assert_eq!((backend.asked().len(), backend.probed()), (3, 1));
-        // The probes go on without any visitor, and at growing distances.
+        // The probes go on without any client, and at growing distances.
         until(|| backend.probed() == 5).await;
         assert!(open.elapsed() >= (SECOND + 2 * SECOND + 4 * SECOND + 8 * SECOND) / 2);
         assert_eq!(ask(&guard, "d").await, "circuit-open");
@@ -365,7 +365,7 @@ async fn a_backend_that_fails_is_not_called_until_it_answers_the_gateway() {
     upkept(&guard, test).await;
 }
 
-/// One visitor whose calls fail, as by a cookie that is longer than the API's buffer.
+/// One client whose calls fail, as by a cookie that is longer than the API's buffer.
 #[tokio::test(start_paused = true)]
 async fn calls_that_fail_by_their_credentials_open_nothing() {
     let crowd: [&[&str]; 4] = [

@@ -70,6 +70,6 @@ pub(crate) struct NewConnection {
     pub(crate) welcome: Welcome,
     /// What its client sent since: bytes that were read together with the handshake.
     pub(crate) early: Vec<u8>,
-    /// Its place among the connections.
-    pub(crate) place: ConnectionPermit,
+    /// Its permit among the connections.
+    pub(crate) permit: ConnectionPermit,
 }

@@ -46,7 +46,7 @@ pub(crate) enum Crowded {
     },
 }
 
-/// The place of an address's entry.
+/// The slot of an address's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Slot(u32);
 
@@ -73,7 +73,7 @@ struct Table {
     lingering: VecDeque<u32>,
 }
 
-/// Whom an entry is about. Of IPv6 addresses the network counts: a visitor has all of a /64.
+/// Whom an entry is about. Of IPv6 addresses the network counts: a client has all of a /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     V4(Ipv4Addr),
@@ -97,8 +97,8 @@ struct Entry {
 }
 
 impl Addresses {
-    /// Takes a place for a visitor from this address at this time; also says how many connections
-    /// the address then has. Bounds do not apply to visitors of whom only the proxy is known.
+    /// Takes a permit for a client from this address at this time; also says how many connections
+    /// the address then has. Bounds do not apply to clients of whom only the proxy is known.
     pub(crate) fn take(
         &self,
         client: Client,
@@ -127,7 +127,7 @@ impl Addresses {
         Ok(table.enter(slot))
     }
 
-    /// Gives a place back.
+    /// Releases a permit.
     pub(crate) fn give_back(&self, slot: Slot, now: Duration) {
         if slot == Slot::NONE {
             return;
@@ -135,7 +135,7 @@ impl Addresses {
         let now = nanos(now);
         let mut table = self.lock();
         let Some(entry) = table.entries.get_mut(slot.0 as usize) else {
-            debug_assert!(false, "a place is given back once");
+            debug_assert!(false, "a permit is released once");
             return;
         };
         entry.open -= 1;
@@ -170,7 +170,7 @@ impl Addresses {
         }
         let mut table = self.lock();
         let Some(entry) = table.entries.get_mut(slot.0 as usize) else {
-            debug_assert!(false, "a place is there until it is given back");
+            debug_assert!(false, "an entry is there until its last permit is released");
             return 0;
         };
         entry.held = held(entry.held);

@@ -21,7 +21,7 @@ struct Entry {
 }
 
 impl Users {
-    /// Takes one of at most `limit` places; 0 is no limit. All connections of a user share its id.
+    /// Takes one of at most `limit` permits; 0 is no limit. All connections of a user share its id.
     pub(crate) fn take(&self, user: &str, limit: usize) -> Option<Arc<str>> {
         let mut users = self.lock();
         if let Some((known, entry)) = users.get_key_value(user) {
@@ -38,7 +38,7 @@ impl Users {
         Some(user)
     }
 
-    /// Gives a place back.
+    /// Releases a permit.
     pub(crate) fn give_back(&self, user: &Arc<str>) {
         let mut users = self.lock();
         match users.get_mut(user) {
@@ -50,7 +50,7 @@ impl Users {
                     users.shrink_to(len * 2);
                 }
             }
-            None => debug_assert!(false, "a place is given back once"),
+            None => debug_assert!(false, "a permit is released once"),
         }
     }
 
@@ -87,7 +87,7 @@ mod tests {
         let same = users.take("one", 2).unwrap();
         assert!(Arc::ptr_eq(&one, &same));
         assert_eq!(users.take("one", 2), None);
-        // Another limit counts from now on; another user has places of its own.
+        // Another limit counts from now on; another user has permits of its own.
         assert!(users.take("one", 3).is_some());
         assert!(users.take("one", 0).is_some());
         let other = users.take("other", 1).unwrap();

@@ -23,7 +23,7 @@ pub(super) const FIRST_FRAME_BYTES_MAX: usize = 64 << 10;
 /// kept. Drop gives it back.
 pub(super) struct Charge {
     node: Arc<Node>,
-    /// The connection's place among those of its address, where that is known so early.
+    /// The connection's permit among those of its address, where that is known so early.
     of_address: Option<AddressPermit>,
     /// Bytes that were read, up to the most that can be kept.
     read: usize,
@@ -68,7 +68,7 @@ impl Charge {
         let accounts = &self.node.accounts;
         accounts.replace(Kind::Handshakes, before, now);
         let of_address = self.of_address.as_ref();
-        let of_address = of_address.map_or(0, |place| place.hold(now - before));
+        let of_address = of_address.map_or(0, |permit| permit.hold(now - before));
         let all = accounts.handshakes_limit();
         if all != 0 && of_address > all / 2 {
             self.refuse("one address holds half of what request heads and first frames may hold");
@@ -113,8 +113,8 @@ impl Drop for Charge {
     fn drop(&mut self) {
         let accounts = &self.node.accounts;
         accounts.replace(Kind::Handshakes, self.charged(), 0);
-        if let Some(place) = &self.of_address {
-            place.release(self.of_address());
+        if let Some(permit) = &self.of_address {
+            permit.release(self.of_address());
         }
     }
 }

@@ -32,8 +32,8 @@ const OPTIONS: DecodeOptions = DecodeOptions {
 /// Bytes that are read at once.
 const READ_BYTES: usize = 4 << 10;
 
-/// Waits for the visitor's token and asks the API about it. `bytes` are those that came with the
-/// handshake; afterwards, those that came behind the first message. None: the visitor has left.
+/// Waits for the client's token and asks the API about it. `bytes` are those that came with the
+/// handshake; afterwards, those that came behind the first message. None: the client has left.
 pub(super) async fn ask(
     public: &Public,
     stream: &mut Charged,
@@ -75,7 +75,7 @@ pub(super) async fn ask(
     }
 }
 
-/// Tells a visitor that the node leaves: it has no shard yet that would.
+/// Tells a client that the node leaves: it has no shard yet that would.
 async fn leave(public: &Public, stream: &mut Charged) -> Option<Verdict> {
     public
         .node
@@ -99,7 +99,7 @@ fn turn_away(public: &Public, agreed: Agreed) -> Verdict {
     Verdict::unauthenticated(agreed)
 }
 
-/// What a visitor said first.
+/// What a client said first.
 enum Said {
     Token(Token),
     /// Anything else, or nothing that can be read.

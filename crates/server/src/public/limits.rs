@@ -17,7 +17,7 @@ use crate::public::Public;
 use crate::respond;
 use crate::respond::Body;
 
-/// When whoever found no place should try again, where nothing better is known.
+/// When a rejected client should retry, where nothing better is known.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Connections of one address, each with headers of a proxy, that make it look like a proxy.
@@ -26,13 +26,13 @@ const LIKE_A_PROXY: u32 = 8;
 /// Connections through one proxy that does not say for whom, before the log says so.
 const MANY_UNSAID: u32 = 100;
 
-/// What a visitor takes up before it is a connection.
+/// What a client takes up before it is a connection.
 pub(super) struct Reserved {
     pub(super) handshake: (OwnedSemaphorePermit, AddressPermit),
-    pub(super) place: ConnectionPermit,
+    pub(super) permit: ConnectionPermit,
 }
 
-/// Takes a place for a connection that is not a websocket yet, by the address that opened it, or
+/// Takes a permit for a connection that is not a websocket yet, by the address that opened it, or
 /// that a trusted balancer opened it for by the PROXY protocol. Nobody has them all: one address a
 /// quarter at most. There is no such bound for a trusted proxy's own connections; an address in
 /// its network that it opened one for has three quarters, as it may be a proxy itself.
@@ -55,8 +55,8 @@ pub(super) fn knock(public: &Public, arrival: Arrival) -> Result<Option<AddressP
         per_second: 0,
     };
     let client = Client::At(address);
-    let place = AddressPermit::take(&public.node.permits, Stage::Unfinished, client, bounds);
-    if place.is_err() {
+    let permit = AddressPermit::take(&public.node.permits, Stage::Unfinished, client, bounds);
+    if permit.is_err() {
         let reason = HandshakeError::UnfinishedPerAddress;
         public.node.counters.handshake_errors.add(reason);
         if let Some(suppressed) = public.node.throttles.tell(reason.as_str()) {
@@ -69,7 +69,7 @@ pub(super) fn knock(public: &Public, arrival: Arrival) -> Result<Option<AddressP
             );
         }
     }
-    place.map(|(place, _)| Some(place))
+    permit.map(|(permit, _)| Some(permit))
 }
 
 /// Counts and logs that nobody can be accepted for the moment.
@@ -78,14 +78,14 @@ pub(super) fn accepting_waits(node: &Node) {
     if let Some(suppressed) = node.throttles.tell("accept-waits") {
         tracing::warn!(
             suppressed,
-            "every place for a connection that is not a websocket yet is taken: new connections \
+            "every slot for a connection that is not a websocket yet is taken: new connections \
              wait. The API answers too slowly (see backend_waiting), or many addresses open \
              connections and send nothing. Raise limits.handshakes, or lower limits.head_timeout"
         );
     }
 }
 
-/// Takes a place for the visitor's address, for a handshake and for the connection to come.
+/// Takes a permit for the client's address, for a handshake and for the connection to come.
 ///
 /// # Errors
 /// The answer to who finds none.
@@ -118,11 +118,11 @@ pub(super) fn reserve(
         return Err(full(public, HandshakeError::Handshakes));
     };
     let handshake = (handshake, of_address);
-    let Some(place) = ConnectionPermit::take(&public.node.permits, limits.connections, address)
+    let Some(permit) = ConnectionPermit::take(&public.node.permits, limits.connections, address)
     else {
         return Err(full(public, HandshakeError::Connections));
     };
-    Ok(Reserved { handshake, place })
+    Ok(Reserved { handshake, permit })
 }
 
 /// Says once what an operator has probably forgotten.
@@ -200,7 +200,7 @@ fn crowd_of_handshakes(public: &Public, client: Client) -> Box<Response<Body>> {
     Box::new(respond::retry_after(response, AGAIN))
 }
 
-/// The answer to a visitor whose headers cannot be forwarded.
+/// The answer to a client whose headers cannot be forwarded.
 pub(super) fn unforwardable(
     public: &Public,
     client: Client,

@@ -55,7 +55,7 @@ pub(super) async fn arrive(
     None
 }
 
-/// Finds out where the visitor is and whether the page that it is on may open a websocket. The
+/// Finds out where the client is and whether the page that it is on may open a websocket. The
 /// headers then hold no address that may not be believed.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ pub(super) struct Offer {
     pub(super) subprotocol: Option<Subprotocol>,
     /// The token that came as if it were a subprotocol.
     pub(super) token: Option<Token>,
-    /// A token will come in the first frame, whatever else the visitor brought.
+    /// A token will come in the first frame, whatever else the client brought.
     pub(super) authenticate: bool,
 }
 

@@ -91,21 +91,21 @@ impl Handover {
         };
         let Reserved {
             handshake,
-            mut place,
+            mut permit,
         } = self.reserved;
-        place.user = user;
+        permit.user = user;
         let first = public.next_shard.fetch_add(1, Ordering::Relaxed);
         for shard in public.node.permits.shards_by_load(first) {
             // A shard that has ended takes nobody; where all have, the node goes.
             if let Ok(room) = public.shards[shard].reserve_connection().await {
-                place.assign(shard);
+                permit.assign(shard);
                 // The client is about to hear that its handshake is over.
                 drop((handshake, charge));
                 room.send(Box::new(NewConnection {
                     socket,
                     welcome,
                     early,
-                    place,
+                    permit,
                 }));
                 return;
             }

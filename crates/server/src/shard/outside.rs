@@ -45,7 +45,7 @@ impl World<Socket> for Outside {
                 if let Some(about) = &peer.about {
                     self.tell(about.id, peer, "a connection is over");
                 }
-                // In this order: who is not counted any more takes no place.
+                // In this order: who is not counted any more takes no permit.
                 let address = std::mem::replace(&mut peer.address, Slot::NONE);
                 let user = peer.about.as_ref().and_then(|about| about.user.as_ref());
                 self.node.permits.release(self.index, address, user);

@@ -64,7 +64,7 @@ fn only_the_very_same_headers_from_the_same_address_are_the_same() {
     }
 }
 
-/// What happens to the calls of a few visitors.
+/// What happens to the calls of a few clients.
 #[derive(Clone, Debug)]
 enum Step {
     Join(usize, usize),
@@ -72,7 +72,7 @@ enum Step {
     Sent(prop::sample::Index),
     /// It is answered, or fails.
     Answer(prop::sample::Index, bool),
-    /// This visitor leaves.
+    /// This client leaves.
     Leave(prop::sample::Index),
     Wait(u8),
 }
@@ -190,7 +190,7 @@ impl World {
         self.poll();
     }
 
-    /// Lets every visitor look whether there is an answer, and checks whose it is.
+    /// Lets every client look whether there is an answer, and checks whose it is.
     fn poll(&mut self) {
         let mut visitors = std::mem::take(&mut self.visitors);
         visitors.retain_mut(|visitor| {

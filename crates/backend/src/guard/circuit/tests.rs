@@ -16,7 +16,7 @@ fn source(address: u64, credentials: u64) -> Source {
     }
 }
 
-/// Fails for three visitors and the gateway itself. Nothing is left to chance.
+/// Fails for three clients and the gateway itself. Nothing is left to chance.
 fn opened() -> (Circuit, Instant) {
     let (mut circuit, now) = circuit();
     for visitor in 0..3 {
@@ -35,7 +35,7 @@ fn failures_of_visitors_alone_never_open_it() {
         assert_eq!(circuit.check(now), Ok(()));
     }
     assert_eq!(circuit.next_probe(), Some(now));
-    // The API answers the gateway: what fails is the visitors' own.
+    // The API answers the gateway: what fails is the clients' own.
     assert_eq!(circuit.probed(true, now, 0), None);
     assert_eq!(circuit.next_probe(), None);
     assert_eq!((circuit.is_open(), circuit.opened()), (false, 0));
@@ -104,7 +104,7 @@ fn each_probe_that_fails_doubles_the_wait_up_to_the_longest() {
     assert_eq!(circuit.next_probe(), Some(now + SECOND));
     for seconds in [2, 4, 5, 5, 5] {
         now += 5 * SECOND;
-        // No visitor is let through while the probe is under way.
+        // No client is let through while the probe is under way.
         assert!(circuit.check(now).is_err());
         assert_eq!(circuit.probed(false, now, 0), None);
         assert_eq!(circuit.check(now), Err(seconds * SECOND));
