@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use high_templar::config::Sources;
-use ht_backend::{Permissions, Answer, Backend, Credentials, Failure, ForwardRules, Hook};
+use ht_backend::{Answer, Backend, Credentials, Failure, ForwardRules, Hook, Permissions};
 use ht_server::{Gateway, InheritedSockets};
 use ht_server::live::{Live, LiveSettings};
 use libfuzzer_sys::fuzz_target;

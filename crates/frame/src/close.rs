@@ -1,8 +1,6 @@
-//! Close codes (RFC 6455 section 7.4) and the payload of a close frame (section 5.5.1).
+//! Close codes (RFC 6455 section 7.4).
 
 use std::fmt;
-
-use crate::violation::Violation;
 
 /// Why a connection ends: the number in a close frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,23 +43,6 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// Reads the payload of a close frame: nothing, or a code and a reason.
-pub(crate) fn parse(payload: &[u8]) -> Result<Option<(CloseCode, &str)>, Violation> {
-    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() {
-            Ok(None)
-        } else {
-            Err(Violation::ClosePayloadTooShort)
-        };
-    };
-    let code = CloseCode(u16::from_be_bytes(*code));
-    if !code.is_allowed_on_wire() {
-        return Err(Violation::CloseCodeNotAllowed);
-    }
-    let reason = str::from_utf8(reason).map_err(|_| Violation::CloseReasonNotUtf8)?;
-    Ok(Some((code, reason)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,23 +70,6 @@ mod tests {
             u16::MAX,
         ] {
             assert!(!CloseCode(code).is_allowed_on_wire(), "{code}");
-        }
-    }
-
-    #[test]
-    fn payloads() {
-        type Parsed = Result<Option<(CloseCode, &'static str)>, Violation>;
-        let cases: [(&[u8], Parsed); 7] = [
-            (b"", Ok(None)),
-            (b"\x03", Err(Violation::ClosePayloadTooShort)),
-            (b"\x03\xe8", Ok(Some((CloseCode::NORMAL, "")))),
-            (b"\x03\xe8bye", Ok(Some((CloseCode::NORMAL, "bye")))),
-            (b"\x03\xed", Err(Violation::CloseCodeNotAllowed)),
-            (b"\x03\xed\xff", Err(Violation::CloseCodeNotAllowed)),
-            (b"\x03\xe8\xff", Err(Violation::CloseReasonNotUtf8)),
-        ];
-        for (payload, expected) in cases {
-            assert_eq!(parse(payload), expected, "{payload:?}");
         }
     }
 }

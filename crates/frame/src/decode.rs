@@ -2,16 +2,11 @@
 
 use std::ops::Range;
 
-use crate::close;
-use crate::close::CloseCode;
-use crate::header::Header;
-use crate::header::Opcode;
-use crate::header::Role;
+use crate::event::{Event, event};
+use crate::header::{Header, Opcode, Role};
 use crate::inflate::Inflater;
-use crate::mask;
-use crate::partial::Gathered;
-use crate::partial::Partial;
-use crate::partial::Progress;
+use crate::input::Input;
+use crate::partial::{Gathered, Partial, Progress};
 use crate::violation::Violation;
 
 /// How to read a peer's bytes; one for many connections.
@@ -23,73 +18,6 @@ pub struct DecodeOptions {
     /// Longest message, in bytes of payload, all its fragments together; inclusive. A compressed
     /// one has to keep to it as it comes and inflated.
     pub message_bytes_max: usize,
-}
-
-/// What a peer said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event<'a> {
-    /// A whole text message.
-    Text(&'a str),
-    /// A whole binary message.
-    Binary(&'a [u8]),
-    /// A ping, to be answered by a pong with the same payload (at most 125 bytes).
-    Ping(&'a [u8]),
-    /// A pong, asked for or not.
-    Pong(&'a [u8]),
-    /// The peer closes, with code and reason if it gave them. It may send nothing after this:
-    /// stop decoding.
-    Close(Option<(CloseCode, &'a str)>),
-}
-
-/// Bytes as they came from the socket. Payloads are unmasked in place.
-#[derive(Debug)]
-pub struct Input<'b> {
-    bytes: &'b mut [u8],
-    position: usize,
-}
-
-impl<'b> Input<'b> {
-    /// All of `bytes`, nothing consumed.
-    pub fn new(bytes: &'b mut [u8]) -> Self {
-        Self { bytes, position: 0 }
-    }
-
-    /// Bytes that are not consumed yet.
-    #[must_use]
-    pub fn remaining(&self) -> usize {
-        self.bytes.len() - self.position
-    }
-
-    /// Consumes all that is left.
-    pub fn skip(&mut self) {
-        self.position = self.bytes.len();
-    }
-
-    pub(crate) fn rest(&self) -> &[u8] {
-        &self.bytes[self.position..]
-    }
-
-    /// Consumes `len` bytes, which must be there.
-    pub(crate) fn take(&mut self, len: usize) -> Range<usize> {
-        let start = self.position;
-        self.position += len;
-        start..self.position
-    }
-
-    /// Consumes `len` bytes, which must be there, and unmasks them.
-    fn take_unmasked(&mut self, len: usize, key: Option<[u8; 4]>) -> Range<usize> {
-        let range = self.take(len);
-        if let Some(key) = key {
-            mask::apply(&mut self.bytes[range.clone()], key);
-        }
-        range
-    }
-
-    /// The same, but at most what is there.
-    pub(crate) fn take_some_unmasked(&mut self, len_max: usize, key: Option<[u8; 4]>) -> &[u8] {
-        let range = self.take_unmasked(len_max.min(self.remaining()), key);
-        &self.bytes[range]
-    }
 }
 
 /// Reads one peer's frames. Eight bytes while the peer is between messages; an unfinished frame
@@ -332,19 +260,6 @@ enum Found {
     WholeCompressed(Opcode, Range<usize>),
     /// In the box, which keeps it until the next call.
     Gathered,
-}
-
-/// The event that a whole frame is.
-pub(crate) fn event(opcode: Opcode, payload: &[u8]) -> Result<Event<'_>, Violation> {
-    match opcode {
-        Opcode::Text => simdutf8::basic::from_utf8(payload)
-            .map(Event::Text)
-            .map_err(|_| Violation::TextNotUtf8),
-        Opcode::Binary | Opcode::Continuation => Ok(Event::Binary(payload)),
-        Opcode::Ping => Ok(Event::Ping(payload)),
-        Opcode::Pong => Ok(Event::Pong(payload)),
-        Opcode::Close => close::parse(payload).map(Event::Close),
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,8 @@
 //! What a connection keeps of an unfinished frame or message.
 
-use crate::decode::Event;
-use crate::decode::Input;
-use crate::decode::event;
-use crate::header::HEADER_BYTES_MAX;
-use crate::header::Header;
-use crate::header::Opcode;
-use crate::header::Role;
+use crate::event::{Event, event};
+use crate::header::{HEADER_BYTES_MAX, Header, Opcode, Role};
+use crate::input::Input;
 use crate::mask;
 use crate::message::Message;
 use crate::violation::Violation;

@@ -1,6 +1,7 @@
 //! Frames by hand: what comes out, from where, and what is refused.
 
 use super::*;
+use crate::close::CloseCode;
 use crate::deflate::Deflater;
 use crate::encode::{put_close, put_frame, put_masked_frame};
 use crate::message::Message;
