@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ht_proto::entry::{Entry, Position};
+use ht_proto::entry::Entry;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -11,9 +11,9 @@ use uuid::Uuid;
 use crate::Health;
 use crate::backoff::Backoff;
 use crate::broker::{Broker, Parsing};
-use crate::log::{Batch, From, Kind, LinkChange, Record, Tail, TailError, Trouble};
-use crate::missed::{Missed, MissedReason};
+use crate::log::{Batch, Kind, LinkChange, Record, Tail, TailError, Trouble};
 use crate::outage::{Notice, Outage};
+use crate::progress::Progress;
 use crate::sequencer::Sequencer;
 
 /// Shortest wait before the next attempt, after a first failure.
@@ -48,17 +48,13 @@ pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &C
         broker,
         sequencer,
         shutdown,
-        last: None,
-        missed: Some(Missed {
-            reason: MissedReason::Start,
-            cause: format!("the node was not connected to {}", broker.name()),
-        }),
+        progress: Progress::new(broker.log.caps(), broker.name()),
     };
     loop {
         let opened = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            opened = Arc::clone(&broker.log).tail(follower.from()) => opened,
+            opened = Arc::clone(&broker.log).tail(follower.progress.from()) => opened,
         };
         let error = match opened {
             Ok(tail) => {
@@ -75,7 +71,7 @@ pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &C
             }
             Err(error) => error,
         };
-        follower.lost(&error);
+        follower.progress.lost(&error);
         broker.counters.failed();
         broker.set_not_ready(error.to_string());
         if let TailError::Lost(trouble) = &error {
@@ -109,45 +105,18 @@ fn log_lost(broker: &Broker, trouble: &Trouble, outage: &mut Outage) {
     }
 }
 
-/// Where the node is in the log.
+/// A node that follows the log.
 struct Follower<'a> {
     broker: &'a Broker,
     sequencer: &'a dyn Sequencer,
     shutdown: &'a CancellationToken,
-    /// The last record that was placed, of a log that retains them.
-    last: Option<Position>,
-    /// What was appended until the next tail begins does not reach this node.
-    missed: Option<Missed>,
+    progress: Progress,
 }
 
 impl Follower<'_> {
-    /// Where the next tail begins.
-    fn from(&self) -> From {
-        match self.last {
-            Some(last) if self.broker.log.caps().retains => From::At(last),
-            _ => From::Head,
-        }
-    }
-
-    /// A tail was lost, or could not begin.
-    fn lost(&mut self, error: &TailError) {
-        let reason = match error {
-            // The next tail goes on where this one was.
-            TailError::Lost(_) if self.from() != From::Head => return,
-            TailError::Lost(trouble) => trouble.reason,
-            TailError::Trimmed(_) | TailError::NotRetained => MissedReason::Reconnect,
-        };
-        self.last = None;
-        // Why it was lost first is what the operator wants to know.
-        self.missed.get_or_insert_with(|| Missed {
-            reason,
-            cause: error.to_string(),
-        });
-    }
-
     /// Reads a tail to its end. What was read before a loss is still placed.
     async fn follow(&mut self, mut tail: Box<dyn Tail>) -> End {
-        if let Some(missed) = self.missed.take() {
+        if let Some(missed) = self.progress.begun() {
             self.sequencer.missed(missed);
         }
         self.broker.health.send_replace(Health::Ready);
@@ -185,7 +154,7 @@ impl Follower<'_> {
         }
         let mut placing = Placing::default();
         for record in batch.records {
-            if self.is_repeated(&record) {
+            if !self.progress.is_new(record.position) {
                 continue;
             }
             match record.kind {
@@ -201,19 +170,6 @@ impl Follower<'_> {
             }
         }
         placing.place(self).await;
-    }
-
-    /// Notes where a record stands. Returns whether it was read before: a tail begins with the
-    /// record that the last one ended with.
-    fn is_repeated(&mut self, record: &Record) -> bool {
-        let Some(position) = record.position else {
-            return false;
-        };
-        let repeated = self.last.is_some_and(|last| position <= last);
-        if !repeated {
-            self.last = Some(position);
-        }
-        repeated
     }
 }
 

@@ -5,8 +5,8 @@
 //! order of the node and is the only door to the shards. The [`Broker`] stands between: it parses
 //! each message, once, has batches placed, and gives a publisher its places.
 //!
-//! What is decided without clock, socket or runtime stands in [`order`], [`numbers`], [`holes`] and
-//! [`gap_detector`].
+//! What is decided without clock, socket or runtime stands in [`order`], [`progress`], [`numbers`],
+//! [`holes`] and [`gap_detector`].
 
 mod backoff;
 mod broker;
@@ -24,6 +24,7 @@ pub mod numbers;
 pub mod order;
 mod outage;
 mod probes;
+pub mod progress;
 pub mod rabbitmq;
 mod sequencer;
 mod waiters;
