@@ -3,6 +3,9 @@
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.resources import files
+from urllib.request import ProxyHandler
+from urllib.request import build_opener
 
 import high_templar
 from high_templar import Publisher
@@ -25,3 +28,16 @@ except ImportError as error:
     assert "high-templar[rabbitmq]" in str(error)  # noqa: PT017
 else:
     raise AssertionError("pika is here")
+
+# The demo is in the wheel, and serves the JavaScript client that the Django app ships.
+ports = [f"--{name}-port=0" for name in ("page", "backend", "internal", "gateway")]
+demo = [find_binary(), "demo", *ports]
+with subprocess.Popen(demo, stdout=subprocess.PIPE, text=True) as process:
+    try:
+        page = next(line for line in map(str.strip, process.stdout or ()) if "http://" in line)
+        with build_opener(ProxyHandler({})).open(f"{page}client.js", timeout=20) as response:
+            served = response.read()
+    finally:
+        process.terminate()
+shipped = files("high_templar") / "django" / "static" / "high_templar" / "client.js"
+assert served == shipped.read_bytes()
