@@ -1,7 +1,9 @@
 //! What the control side of a node decides, without a runtime, socket, clock or thread: which shards
-//! a publication concerns, which connections a gap concerns, and how connections are closed without
-//! stampeding the API. The server runs it under load, the simulator in virtual time.
+//! a publication concerns, what a shard that is behind misses, which connections a gap concerns, and
+//! how connections are closed without stampeding the API. The server runs it under load, the
+//! simulator in virtual time.
 
+pub mod backlog;
 pub mod gaps;
 pub mod interest;
 pub mod waves;

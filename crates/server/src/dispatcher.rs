@@ -112,7 +112,7 @@ impl Dispatcher {
 
     /// A shard was so far behind that it missed publications.
     fn missed(&self, index: usize, overflow: &Overflow) {
-        let batches = overflow.batches.iter();
+        let batches = overflow.batches();
         let count: usize = batches.map(|batch| batch.publications.len()).sum();
         let counter = &self.node.counters.publications_missed;
         counter.fetch_add(count as u64, Ordering::Relaxed);

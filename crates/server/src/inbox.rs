@@ -19,13 +19,13 @@ mod input;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ht_control::backlog::Backlog;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
@@ -38,9 +38,6 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Longest wait of one publisher for a shard that takes something now and then; and of all together,
 /// where another shard has little to do.
 const WAIT_MAX: Duration = Duration::from_secs(2);
-
-/// Capacity of an empty queue that is kept.
-const KEPT: usize = 1_024;
 
 /// Bounds of the publications that wait in one inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +57,10 @@ pub(crate) struct Ended;
 pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
     let (connections, next_connections) = mpsc::channel(bounds.inputs.max(1));
     let queue = Arc::new(Queue {
-        inputs: Mutex::default(),
+        inputs: Mutex::new(Inputs {
+            backlog: Backlog::new(bounds.bytes),
+            ended: false,
+        }),
         bounds,
         len: AtomicUsize::new(0),
         bytes: AtomicUsize::new(0),
@@ -106,9 +106,8 @@ struct Queue {
     bell: Bell,
 }
 
-#[derive(Default)]
 struct Inputs {
-    queue: VecDeque<Input>,
+    backlog: Backlog<Input>,
     ended: bool,
 }
 
@@ -118,9 +117,9 @@ impl Queue {
     }
 
     /// Counts what waits now.
-    fn count(&self, inputs: &Inputs, bytes: usize) {
-        self.len.store(inputs.queue.len(), Ordering::Release);
-        self.bytes.store(bytes, Ordering::Release);
+    fn count(&self, backlog: &Backlog<Input>) {
+        self.len.store(backlog.len(), Ordering::Release);
+        self.bytes.store(backlog.bytes(), Ordering::Release);
     }
 
     fn is_full(&self) -> bool {
@@ -167,11 +166,17 @@ pub(crate) struct Permit<'a> {
 }
 
 /// Publications that a shard missed because it was too far behind.
-#[derive(Debug)]
 #[must_use]
 pub(crate) struct Overflow {
     /// They are let go with this, outside of every lock.
-    pub(crate) batches: Vec<Batch>,
+    inputs: Vec<Input>,
+}
+
+impl Overflow {
+    /// What was missed, oldest first.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.inputs.iter().filter_map(Input::batch)
+    }
 }
 
 impl Sender {
@@ -181,8 +186,9 @@ impl Sender {
         if inputs.ended {
             return Err(Ended);
         }
-        inputs.queue.push_back(input);
-        self.queue.len.store(inputs.queue.len(), Ordering::Release);
+        // It is no publication: nothing is missed for it.
+        drop(inputs.backlog.push(input));
+        self.queue.count(&inputs.backlog);
         drop(inputs);
         self.queue.bell.ring();
         Ok(())
@@ -196,31 +202,11 @@ impl Sender {
         if inputs.ended {
             return None;
         }
-        let mut bytes = self.queue.bytes.load(Ordering::Relaxed);
-        let mut overflow = None;
-        if bytes > 0 && bytes + batch.bytes > self.queue.bounds.bytes {
-            let mut batches = Vec::new();
-            let mut kept = VecDeque::new();
-            for input in inputs.queue.drain(..) {
-                match input {
-                    Input::Publish(batch) => batches.push(batch),
-                    other @ (Input::Settings(_)
-                    | Input::Probe(_)
-                    | Input::Close { .. }
-                    | Input::CloseMissed { .. }
-                    | Input::Drain(_)) => kept.push_back(other),
-                }
-            }
-            inputs.queue = kept;
-            bytes = 0;
-            overflow = Some(Overflow { batches });
-        }
-        bytes += batch.bytes;
-        inputs.queue.push_back(Input::Publish(batch));
-        self.queue.count(&inputs, bytes);
+        let missed = inputs.backlog.push(Input::Publish(batch));
+        self.queue.count(&inputs.backlog);
         drop(inputs);
         self.queue.bell.ring();
-        overflow
+        (!missed.is_empty()).then_some(Overflow { inputs: missed })
     }
 
     /// Whether publishers should wait.
@@ -317,21 +303,9 @@ impl Receiver {
             return None;
         }
         let mut inputs = queue.lock();
-        let input = inputs.queue.pop_front()?;
-        if inputs.queue.is_empty() {
-            inputs.queue.shrink_to(KEPT);
-        }
         let was_full = queue.is_full();
-        let bytes = match &input {
-            Input::Publish(batch) => batch.bytes,
-            Input::Settings(_)
-            | Input::Probe(_)
-            | Input::Close { .. }
-            | Input::CloseMissed { .. }
-            | Input::Drain(_) => 0,
-        };
-        let left = queue.bytes.load(Ordering::Relaxed).saturating_sub(bytes);
-        queue.count(&inputs, left);
+        let input = inputs.backlog.pop()?;
+        queue.count(&inputs.backlog);
         drop(inputs);
         queue.taken.fetch_add(1, Ordering::AcqRel);
         queue.recover();
@@ -374,8 +348,9 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         let mut inputs = self.queue.lock();
         inputs.ended = true;
-        let left = std::mem::take(&mut inputs.queue);
-        self.queue.count(&inputs, 0);
+        let empty = Backlog::new(self.queue.bounds.bytes);
+        let left = std::mem::replace(&mut inputs.backlog, empty);
+        self.queue.count(&inputs.backlog);
         drop(inputs);
         drop(left);
         self.queue.room.notify_waiters();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ht_control::backlog::Charge;
 use ht_core::publication::Publication;
 use ht_core::shard::{Settings, Wave, Welcome};
 use ht_proto::close::Close;
@@ -41,6 +42,26 @@ pub(crate) enum Input {
     },
     /// Close everything for this reason and end.
     Drain(Close),
+}
+
+impl Input {
+    /// What is published with it.
+    pub(super) fn batch(&self) -> Option<&Batch> {
+        match self {
+            Self::Publish(batch) => Some(batch),
+            Self::Settings(_)
+            | Self::Probe(_)
+            | Self::Close { .. }
+            | Self::CloseMissed { .. }
+            | Self::Drain(_) => None,
+        }
+    }
+}
+
+impl Charge for Input {
+    fn bytes(&self) -> Option<usize> {
+        self.batch().map(|batch| batch.bytes)
+    }
 }
 
 /// Publications that were placed together. All shards share them.

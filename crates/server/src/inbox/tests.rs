@@ -1,5 +1,6 @@
 //! What waits in an inbox, for how long, and what happens beyond its bounds.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 
 use futures_util::FutureExt;
@@ -58,8 +59,7 @@ fn beyond_the_bound_the_queue_is_emptied_of_publications_alone() {
     sender.send(close()).unwrap();
     let overflow = sender.publish(batch(5)).expect("an overflow");
     let missed: Vec<_> = overflow
-        .batches
-        .iter()
+        .batches()
         .map(|batch| batch.publications[0].position)
         .collect();
     assert_eq!(missed, [1, 2, 3, 4]);
@@ -235,7 +235,7 @@ proptest! {
                         let overflow = sender.publish(batch(position));
                         prop_assert_eq!(overflow.is_some(), waiting > 0 && (waiting + 1) * size > bytes);
                         if let Some(overflow) = overflow {
-                            let missed = overflow.batches.iter();
+                            let missed = overflow.batches();
                             let missed = missed.map(|batch| batch.publications[0].position);
                             let expected = model.iter().copied().filter(|&at| at != 0);
                             prop_assert!(missed.eq(expected));
