@@ -57,6 +57,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("tools/bench", &["ht-backend", "ht-telemetry"]),
     (
+        "tools/sim",
+        &["ht-broker", "ht-control", "ht-core", "ht-frame", "ht-proto"],
+    ),
+    (
         "fuzz",
         &[
             "high-templar",

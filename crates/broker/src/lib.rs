@@ -25,6 +25,7 @@ pub mod order;
 mod outage;
 mod probes;
 pub mod progress;
+#[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
 mod sequencer;
 mod waiters;

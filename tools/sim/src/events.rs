@@ -1,0 +1,47 @@
+//! Virtual time: what is due, in its order.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+/// What is due at some time. Of what is due at the same time, what was planned first comes first.
+#[derive(Debug)]
+pub(crate) struct Events<E> {
+    times: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BTreeMap<u64, E>,
+    count: u64,
+    pub(crate) now: u64,
+}
+
+impl<E> Default for Events<E> {
+    fn default() -> Self {
+        Self {
+            times: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            count: 0,
+            now: 0,
+        }
+    }
+}
+
+impl<E> Events<E> {
+    pub(crate) fn at(&mut self, time: u64, event: E) {
+        self.times.push(Reverse((time.max(self.now), self.count)));
+        self.events.insert(self.count, event);
+        self.count += 1;
+    }
+
+    pub(crate) fn after(&mut self, ms: u64, event: E) {
+        self.at(self.now + ms, event);
+    }
+
+    /// The next event up to `end`; time is its time then.
+    pub(crate) fn next(&mut self, end: u64) -> Option<E> {
+        let Reverse((time, number)) = *self.times.peek()?;
+        if time > end {
+            return None;
+        }
+        self.times.pop();
+        self.now = time;
+        self.events.remove(&number)
+    }
+}

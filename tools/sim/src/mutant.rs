@@ -1,0 +1,53 @@
+//! Planted bugs: what a simulator that is worth its name finds within seconds.
+
+/// A bug that the glue between the parts of a node has on request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mutant {
+    /// A publication does not reach one of the shards.
+    Drop,
+    /// A publication reaches a shard twice.
+    Repeat,
+    /// Two publications reach a shard in the wrong order.
+    Swap,
+    /// A repeated trigger is placed again.
+    Duplicate,
+    /// A gap is found, and no client is closed for it.
+    SilentGap,
+    /// A gap closes the first of its connections only.
+    ShortGap,
+    /// A shard that is too far behind misses publications, and no client is closed for it.
+    SilentOverflow,
+    /// A publication is sent to a subscription that was ended.
+    AfterUnsubscribe,
+    /// A room that lost its last subscriber stays in the interest index.
+    LeakedRoom,
+    /// A connection that was cut is never reported to its shard.
+    LeakedConnection,
+    /// The shard has other grants than the API gave.
+    WiderGrants,
+}
+
+impl Mutant {
+    /// Every one.
+    pub const ALL: [Self; 11] = [
+        Self::Drop,
+        Self::Repeat,
+        Self::Swap,
+        Self::Duplicate,
+        Self::SilentGap,
+        Self::ShortGap,
+        Self::SilentOverflow,
+        Self::AfterUnsubscribe,
+        Self::LeakedRoom,
+        Self::LeakedConnection,
+        Self::WiderGrants,
+    ];
+
+    /// The mutant with this name, as `Debug` writes it.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|mutant| format!("{mutant:?}") == name)
+    }
+}

@@ -1,0 +1,270 @@
+//! One node: the parts that the server composes, without threads and sockets.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fastrand::Rng;
+use ht_broker::gap_detector::GapDetector;
+use ht_broker::numbers::{Line, Sequence};
+use ht_broker::order::Order;
+use ht_control::gaps::Gaps;
+use ht_control::interest::InterestIndex;
+use ht_control::waves::{DrainWaves, GapWaves};
+use ht_core::account::Accounts;
+use ht_core::index::Matching;
+use ht_core::limits::Limits;
+use ht_core::outbox::Outboxes;
+use ht_core::publication::Publication;
+use ht_core::shard::{Compression, KeepaliveSettings, Settings};
+use ht_proto::entry::Epoch;
+use uuid::Uuid;
+
+use crate::mutant::Mutant;
+use crate::outside::Outside;
+use crate::plan::Plan;
+use crate::shard::SimShard;
+
+/// How many trigger ids are remembered: more than a run has.
+const IDS: usize = 100_000;
+
+/// What travels through the log.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) node: usize,
+    pub(crate) life: usize,
+    pub(crate) sent: u64,
+    /// The publishing connection, by its number.
+    pub(crate) line: u32,
+    pub(crate) sequence: Sequence,
+    /// The trigger, and which attempt of its publisher it is; none of a heartbeat.
+    pub(crate) trigger: Option<(usize, u64)>,
+}
+
+/// An attempt to publish, which waits for its place.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pub(crate) trigger: usize,
+    pub(crate) tries: usize,
+    /// The log has it: the end of the publishing connection does no harm.
+    pub(crate) is_taken: bool,
+}
+
+/// Of whom a queue got messages, by life: of others it cannot know what it lost.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    lives: BTreeSet<usize>,
+    /// When the last gap was found.
+    gap: u64,
+    /// What this node published since then has arrived.
+    is_past_gap: bool,
+}
+
+impl Heard {
+    /// A gap was found: what is missing of others next is taken for a part of it.
+    pub(crate) fn gap(&mut self, now: u64) {
+        self.lives.clear();
+        self.gap = now;
+        self.is_past_gap = false;
+    }
+
+    /// A message arrived.
+    pub(crate) fn arrived(&mut self, message: &Message, own: usize) {
+        self.is_past_gap |= message.life == own && message.sent > self.gap;
+        if self.is_past_gap {
+            self.lives.insert(message.life);
+        }
+    }
+
+    /// Whether the node notices what it loses of this publisher now.
+    pub(crate) fn notices(&self, life: usize, own: usize) -> bool {
+        life == own || self.lives.contains(&life)
+    }
+}
+
+/// A node that is about to leave.
+#[derive(Debug)]
+pub(crate) struct Draining {
+    pub(crate) waves: DrainWaves,
+    pub(crate) left: u64,
+    /// After how many ms it is back.
+    pub(crate) back: u64,
+    /// The shards were told to close what is left.
+    pub(crate) is_last: bool,
+}
+
+/// A node; its parts are those of its current life.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) rng: Rng,
+    /// The number of its life.
+    pub(crate) life: usize,
+    pub(crate) is_up: bool,
+    pub(crate) draining: Option<Draining>,
+    pub(crate) shards: Vec<SimShard>,
+    pub(crate) interest: Rc<InterestIndex>,
+    pub(crate) gaps: Gaps,
+    /// By shard, the waves in which connections are closed for a gap now.
+    pub(crate) closing: Vec<Option<GapWaves>>,
+    pub(crate) order: Order,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) outboxes: Arc<Outboxes>,
+    pub(crate) detector: GapDetector,
+    pub(crate) line: Line,
+    /// Counts publishing connections.
+    pub(crate) lines: u32,
+    /// When the log gets the last message of the line.
+    pub(crate) sent_until: u64,
+    /// It consumes.
+    pub(crate) is_linked: bool,
+    /// It did before.
+    pub(crate) was_linked: bool,
+    /// Counts consuming connections.
+    pub(crate) links: u32,
+    /// What is published reaches its queue.
+    pub(crate) is_bound: bool,
+    /// What the log has for it, and when it arrives.
+    pub(crate) queue: VecDeque<(u64, Rc<Message>)>,
+    pub(crate) arrived_until: u64,
+    /// Messages that the log will drop, and deliver twice.
+    pub(crate) lose: usize,
+    pub(crate) repeat: usize,
+    /// Publishers of this node, by attempt.
+    pub(crate) waiting: BTreeMap<u64, Waiting>,
+    /// Publishers of which a missing message shows as one, by their lives.
+    pub(crate) heard: Heard,
+    /// Batches that were placed, by which planted bugs choose.
+    pub(crate) batches: u64,
+    /// A batch that a planted bug holds back.
+    pub(crate) held: Vec<Option<Arc<[Publication]>>>,
+}
+
+impl Node {
+    /// A node in its first moment.
+    pub(crate) fn new(plan: &Plan, index: usize, life: usize) -> Self {
+        let shape = &plan.shape;
+        let seed = plan.seed ^ (index as u64) << 32 ^ (life as u64) << 40;
+        let matching = if shape.exact {
+            Matching::Exact
+        } else {
+            Matching::Wildcard
+        };
+        let interest = Rc::new(InterestIndex::new(shape.shards, matching));
+        let accounts = Arc::<Accounts>::default();
+        let outboxes = Arc::new(Outboxes::new(shape.outbox_total_bytes));
+        let settings = settings(plan, matching, &accounts, &outboxes);
+        let shards = (0..shape.shards).map(|index| {
+            let outside = Outside {
+                index,
+                interest: Rc::clone(&interest),
+                connected: BTreeSet::new(),
+                held: BTreeMap::new(),
+                leaks_rooms: plan.mutant == Some(Mutant::LeakedRoom),
+            };
+            SimShard::new(settings.clone(), outside, shape.inbox_bytes)
+        });
+        let mut detector = GapDetector::new(Uuid::from_u128(life as u128 + 1));
+        let line = detector.open_line();
+        Self {
+            rng: Rng::with_seed(seed),
+            life,
+            is_up: true,
+            draining: None,
+            shards: shards.collect(),
+            interest,
+            gaps: Gaps::new(shape.shards),
+            closing: vec![None; shape.shards],
+            order: Order::new(Epoch::from_random(0), IDS),
+            accounts,
+            outboxes,
+            detector,
+            line,
+            lines: 1,
+            sent_until: 0,
+            is_linked: false,
+            was_linked: false,
+            links: 0,
+            is_bound: false,
+            queue: VecDeque::new(),
+            arrived_until: 0,
+            lose: 0,
+            repeat: 0,
+            waiting: BTreeMap::new(),
+            heard: Heard::default(),
+            batches: 0,
+            held: vec![None; shape.shards],
+        }
+    }
+
+    /// Admitted connections that are open.
+    pub(crate) fn connections(&self) -> u64 {
+        let shards = self.shards.iter();
+        shards
+            .map(|shard| shard.outside.connected.len() as u64)
+            .sum()
+    }
+
+    /// The shard with the fewest connections.
+    pub(crate) fn idlest(&self) -> usize {
+        let load = |shard: &SimShard| shard.shard.len() + shard.newcomers.len();
+        let shards = 0..self.shards.len();
+        shards
+            .min_by_key(|&index| load(&self.shards[index]))
+            .unwrap_or(0)
+    }
+
+    /// What is left over although nobody is there any more.
+    pub(crate) fn leftover(&mut self) -> Option<String> {
+        let mut left = Vec::new();
+        let mut note = |what: &str, count: u64| {
+            if count > 0 {
+                left.push(format!("{count} {what}"));
+            }
+        };
+        for shard in &mut self.shards {
+            let stats = shard.shard.stats();
+            note("rooms", stats.rooms);
+            note("subscriptions", stats.subscriptions);
+            note("queued publications", stats.queued);
+            note("admitted connections", stats.connections);
+            note("connections", shard.shard.len() as u64);
+            note("connected", shard.outside.connected.len() as u64);
+            note("accounts of connections", shard.outside.held.len() as u64);
+            note("deadlines", u64::from(shard.shard.deadline().is_some()));
+            note("pieces of work", u64::from(shard.shard.has_work()));
+        }
+        note("rooms in the interest index", self.interest.rooms());
+        note("bytes in accounts", self.accounts.total() as u64);
+        note("bytes in outboxes", self.outboxes.bytes() as u64);
+        (!left.is_empty()).then(|| left.join(", "))
+    }
+}
+
+fn settings(
+    plan: &Plan,
+    matching: Matching,
+    accounts: &Arc<Accounts>,
+    outboxes: &Arc<Outboxes>,
+) -> Settings {
+    Settings {
+        matching,
+        limits: Limits {
+            outbox_bytes: plan.shape.outbox_bytes,
+            message_timeout: 5_000,
+            ..Limits::default()
+        },
+        idle_timeout: 120_000,
+        outbox_age: 15_000,
+        outboxes: Arc::clone(outboxes),
+        accounts: Arc::clone(accounts),
+        keepalive: KeepaliveSettings {
+            interval: 20_000,
+            timeout: 10_000,
+        },
+        status_clients: true,
+        compression: Compression {
+            threshold: 200,
+            ..Compression::default()
+        },
+    }
+}

@@ -1,0 +1,397 @@
+//! The judge: who must have received what. It is naive on purpose: lists of everything, searched
+//! from the front, and nothing of the code under test.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::rooms::{ROOMS, is_permitted};
+
+/// A request may take so long to be answered, in ms, however slow its shard is.
+const ANSWERED_WITHIN: u64 = 10_000;
+
+/// A gap that is found later than this after the loss is found too late, in ms.
+const REPORTED_WITHIN: u64 = 30_000;
+
+/// What was published.
+#[derive(Debug)]
+struct Published {
+    rooms: Vec<usize>,
+    /// When the log took it for the first time.
+    logged: Option<u64>,
+    /// The API was told that it was published.
+    is_confirmed: bool,
+}
+
+/// One life of a node.
+#[derive(Debug, Default)]
+struct Life {
+    /// What was placed here, in order, and when.
+    placed: Vec<(usize, u64)>,
+    /// Where each stands among them.
+    places: BTreeMap<usize, usize>,
+    /// What the log took and did not bring here.
+    lost: Vec<Lost>,
+    /// What did not fit into the inbox of a shard: the shard, the place, and when that was.
+    overflowed: BTreeMap<(usize, usize), u64>,
+}
+
+/// A trigger that the log took and a node did not get.
+#[derive(Debug)]
+struct Lost {
+    number: usize,
+    /// The life of the node that published it.
+    from: usize,
+    at: u64,
+    /// Since when the node can know: a later message of the same publisher arrived, or its queue was
+    /// a new one.
+    shown: Option<u64>,
+}
+
+/// A subscription.
+#[derive(Debug)]
+struct Subscription {
+    room: usize,
+    asked: u64,
+    /// How much was placed when its client asked for it: nothing of that may come.
+    not_before: usize,
+    /// How much was placed when its client was told of success, and when: all after that must come.
+    told: Option<(usize, u64)>,
+    /// The place after the last one that came.
+    next: Option<usize>,
+    /// When its client asked for its end.
+    ending: Option<u64>,
+}
+
+/// A connection.
+#[derive(Debug)]
+struct Session {
+    life: usize,
+    shard: usize,
+    grants: &'static [usize],
+    subscriptions: BTreeMap<u64, Subscription>,
+    /// Names of those that ended.
+    ended: BTreeSet<u64>,
+    is_over: bool,
+}
+
+/// Everything that was observed.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    exact: bool,
+    published: Vec<Published>,
+    lives: Vec<Life>,
+    sessions: BTreeMap<usize, Session>,
+    /// What came to clients, and was as it should be.
+    pub(crate) received: u64,
+    /// The first thing that was not as it should be.
+    pub(crate) violation: Option<String>,
+}
+
+impl Oracle {
+    pub(crate) fn new(exact: bool) -> Self {
+        Self {
+            exact,
+            published: Vec::new(),
+            lives: Vec::new(),
+            sessions: BTreeMap::new(),
+            received: 0,
+            violation: None,
+        }
+    }
+
+    /// Notes what is wrong; the first of it counts.
+    pub(crate) fn violation(&mut self, text: impl FnOnce() -> String) {
+        self.violation.get_or_insert_with(text);
+    }
+
+    /// A trigger exists. Returns its number.
+    pub(crate) fn publishes(&mut self, rooms: Vec<usize>) -> usize {
+        self.published.push(Published {
+            rooms,
+            logged: None,
+            is_confirmed: false,
+        });
+        self.published.len() - 1
+    }
+
+    pub(crate) fn logged(&mut self, number: usize, now: u64) {
+        self.published[number].logged.get_or_insert(now);
+    }
+
+    pub(crate) fn confirmed(&mut self, number: usize) {
+        self.published[number].is_confirmed = true;
+    }
+
+    pub(crate) fn begins(&mut self) -> usize {
+        self.lives.push(Life::default());
+        self.lives.len() - 1
+    }
+
+    /// The log took a trigger of the node `from` that a node of this life will not read.
+    pub(crate) fn lost(&mut self, life: usize, number: usize, from: usize, now: u64) {
+        self.lives[life].lost.push(Lost {
+            number,
+            from,
+            at: now,
+            shown: None,
+        });
+    }
+
+    /// A node can know what it lost: of one publisher, or of all.
+    pub(crate) fn shows(&mut self, life: usize, from: Option<usize>, now: u64) {
+        let lost = self.lives[life].lost.iter_mut();
+        let lost = lost.filter(|lost| from.is_none_or(|from| from == lost.from));
+        for lost in lost {
+            lost.shown.get_or_insert(now);
+        }
+    }
+
+    /// A shard of this life does not get what was placed at this position.
+    pub(crate) fn overflows(&mut self, life: usize, shard: usize, position: u64, now: u64) {
+        let place = usize::try_from(position - 1).unwrap_or(usize::MAX);
+        let overflowed = &mut self.lives[life].overflowed;
+        overflowed.entry((shard, place)).or_insert(now);
+    }
+
+    /// A node placed a trigger, or took it for a repeated one.
+    pub(crate) fn placed(&mut self, life: usize, number: usize, is_repeated: bool, now: u64) {
+        let known = &mut self.lives[life];
+        if known.places.contains_key(&number) != is_repeated {
+            self.violation(|| format!("trigger {number}: repeated is {is_repeated}"));
+        } else if !is_repeated {
+            known.places.insert(number, known.placed.len());
+            known.placed.push((number, now));
+        }
+    }
+
+    pub(crate) fn opens(
+        &mut self,
+        session: usize,
+        (life, shard): (usize, usize),
+        grants: &'static [usize],
+    ) {
+        let new = Session {
+            life,
+            shard,
+            grants,
+            subscriptions: BTreeMap::new(),
+            ended: BTreeSet::new(),
+            is_over: false,
+        };
+        self.sessions.insert(session, new);
+    }
+
+    pub(crate) fn asks(&mut self, session: usize, name: u64, room: usize, now: u64) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let subscription = Subscription {
+            room,
+            asked: now,
+            not_before: self.lives[known.life].placed.len(),
+            told: None,
+            next: None,
+            ending: None,
+        };
+        known.subscriptions.insert(name, subscription);
+    }
+
+    /// A subscribe got its reply.
+    pub(crate) fn subscribed(&mut self, session: usize, name: u64, success: bool, now: u64) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let Some(subscription) = known.subscriptions.get_mut(&name) else {
+            return;
+        };
+        let room = subscription.room;
+        subscription.told = Some((self.lives[known.life].placed.len(), now));
+        if !success {
+            known.subscriptions.remove(&name);
+        }
+        if success != is_permitted(known.grants, room) {
+            self.violation(|| format!("client {session}: room {room}, success is {success}"));
+        }
+    }
+
+    pub(crate) fn ends_subscription(&mut self, session: usize, name: u64, now: u64) {
+        if let Some(known) = self.sessions.get_mut(&session)
+            && let Some(subscription) = known.subscriptions.get_mut(&name)
+        {
+            subscription.ending = Some(now);
+        }
+    }
+
+    /// An unsubscribe got its reply.
+    pub(crate) fn unsubscribed(&mut self, session: usize, name: u64, success: bool) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let was_there = known.subscriptions.remove(&name).is_some();
+        known.ended.insert(name);
+        if was_there != success {
+            self.violation(|| format!("client {session}: unsubscribed {name} {success}"));
+        }
+    }
+
+    /// A publication reached a client.
+    pub(crate) fn received(&mut self, session: usize, name: u64, number: usize) {
+        let verdict = self.judge(session, name, number);
+        match verdict {
+            Ok(()) => self.received += 1,
+            Err(wrong) => self.violation(|| {
+                format!("connection {session}, subscription {name}, publication {number}: {wrong}")
+            }),
+        }
+    }
+
+    fn judge(&mut self, session: usize, name: u64, number: usize) -> Result<(), String> {
+        let known = self.sessions.get_mut(&session).ok_or("no such session")?;
+        if known.ended.contains(&name) {
+            return Err("after its unsubscribe was answered".into());
+        }
+        let subscription = known.subscriptions.get_mut(&name);
+        let subscription = subscription.ok_or("to nobody's subscription")?;
+        if !is_permitted(known.grants, subscription.room) {
+            return Err("without a grant".into());
+        }
+        let published = &self.published;
+        let meets = |number: usize| {
+            let rooms = published[number].rooms.iter();
+            let own = ROOMS[subscription.room];
+            rooms
+                .into_iter()
+                .any(|&room| own.meets(ROOMS[room], self.exact))
+        };
+        if published.get(number).is_none() || !meets(number) {
+            return Err("for another room".into());
+        }
+        let life = &self.lives[known.life];
+        let place = *life.places.get(&number).ok_or("not placed on this node")?;
+        if place < subscription.not_before {
+            return Err("placed before the subscription".into());
+        }
+        let first = subscription.next.or(subscription.told.map(|told| told.0));
+        if subscription.next.is_some_and(|next| place < next) {
+            return Err("a second time, or out of order".into());
+        }
+        let skipped = first.map_or(place..place, |first| first..place);
+        for skipped in skipped {
+            let other = life.placed[skipped].0;
+            if meets(other) && !life.overflowed.contains_key(&(known.shard, skipped)) {
+                return Err(format!("publication {other} was to come before it"));
+            }
+        }
+        subscription.next = Some(place + 1);
+        Ok(())
+    }
+
+    /// A connection is over for its client. `reported`: it was told of a gap.
+    pub(crate) fn over(&mut self, session: usize, reported: bool, now: u64) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        known.is_over = true;
+        if !reported {
+            let until = now.saturating_sub(REPORTED_WITHIN);
+            self.check_lost(session, until);
+            self.check_overflowed(session, until);
+        }
+        self.sessions.remove(&session);
+    }
+
+    /// Everything has settled: whoever is still there has received everything.
+    pub(crate) fn settled(&mut self, now: u64) {
+        let sessions: Vec<_> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.check_lost(session, now);
+            self.check_overflowed(session, now);
+            self.check_complete(session, now);
+        }
+    }
+
+    /// What was lost until `until` must have been reported.
+    fn check_lost(&mut self, session: usize, until: u64) {
+        let known = &self.sessions[&session];
+        let life = &self.lives[known.life];
+        for &Lost {
+            number, at, shown, ..
+        } in &life.lost
+        {
+            let published = &self.published[number];
+            let is_late = shown.is_some_and(|shown| shown <= until);
+            if !is_late || !published.is_confirmed || life.places.contains_key(&number) {
+                continue;
+            }
+            let owed = known.subscriptions.values().find(|subscription| {
+                let told = subscription.told.map_or(u64::MAX, |told| told.1);
+                told < published.logged.unwrap_or(0)
+                    && subscription.ending.is_none_or(|ending| ending > at)
+                    && published
+                        .rooms
+                        .iter()
+                        .any(|&room| ROOMS[subscription.room].meets(ROOMS[room], self.exact))
+            });
+            if owed.is_some() {
+                let text = format!(
+                    "connection {session} was not told of a gap: publication {number} was lost at {at}"
+                );
+                return self.violation(|| text);
+            }
+        }
+    }
+
+    /// What a shard was too far behind for until `until` must have been reported.
+    fn check_overflowed(&mut self, session: usize, until: u64) {
+        let known = &self.sessions[&session];
+        let life = &self.lives[known.life];
+        for (&(shard, place), &at) in &life.overflowed {
+            let number = life.placed[place].0;
+            let owed = known.subscriptions.values().any(|subscription| {
+                let own = ROOMS[subscription.room];
+                let rooms = &self.published[number].rooms;
+                subscription.told.is_some_and(|told| told.0 <= place)
+                    && subscription.ending.is_none_or(|ending| ending > at)
+                    && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
+            });
+            if shard == known.shard && at <= until && owed {
+                let text = format!(
+                    "connection {session} was not told of a gap: its shard missed publication {number}"
+                );
+                return self.violation(|| text);
+            }
+        }
+    }
+
+    fn check_complete(&mut self, session: usize, now: u64) {
+        let known = &self.sessions[&session];
+        let life = &self.lives[known.life];
+        for (name, subscription) in &known.subscriptions {
+            let Some((told, _)) = subscription.told else {
+                if now < subscription.asked + ANSWERED_WITHIN {
+                    continue;
+                }
+                let text = format!("connection {session}: the subscribe {name} got no reply");
+                return self.violation(|| text);
+            };
+            let first = subscription.next.unwrap_or(told);
+            let mut missing = life.placed.iter().enumerate().skip(first);
+            let missing = missing.find(|(place, (number, _))| {
+                let rooms = &self.published[*number].rooms;
+                let own = ROOMS[subscription.room];
+                rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
+                    && !life.overflowed.contains_key(&(known.shard, *place))
+            });
+            if let Some((_, (number, _))) = missing {
+                let text = format!(
+                    "connection {session}, subscription {name}: publication {number} never came"
+                );
+                return self.violation(|| text);
+            }
+        }
+    }
+
+    /// How many connections are open for their clients.
+    pub(crate) fn open(&self) -> usize {
+        self.sessions.len()
+    }
+}

@@ -1,0 +1,71 @@
+//! What is around a simulated shard; it checks that what the shard causes makes sense.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use ht_control::interest::InterestIndex;
+use ht_core::peer::{Eviction, Moment};
+use ht_core::stats::Stats;
+use ht_core::world::{Over, World};
+use ht_proto::room::Room;
+use ht_proto::server::Status;
+use uuid::Uuid;
+
+use crate::wire::Socket;
+
+/// What is around one shard.
+#[derive(Debug)]
+pub(crate) struct Outside {
+    pub(crate) index: usize,
+    pub(crate) interest: Rc<InterestIndex>,
+    /// Connections that are admitted and open.
+    pub(crate) connected: BTreeSet<usize>,
+    /// Bytes that each connection holds.
+    pub(crate) held: BTreeMap<usize, usize>,
+    /// A planted bug: what closes stays in the interest index.
+    pub(crate) leaks_rooms: bool,
+}
+
+impl World<Socket> for Outside {
+    fn moment(&mut self, moment: Moment, peer: &mut Socket, _now: u64) {
+        match moment {
+            Moment::Connect => assert!(self.connected.insert(peer.number), "connected twice"),
+            Moment::Ping => assert!(self.connected.contains(&peer.number), "not connected"),
+            Moment::Disconnect => assert!(self.connected.remove(&peer.number), "was not there"),
+        }
+    }
+
+    fn client(&mut self, peer: &Socket) -> u64 {
+        peer.client as u64
+    }
+
+    fn room_opened(&mut self, room: &Room) -> u64 {
+        self.interest.opened(self.index, room)
+    }
+
+    fn room_closed(&mut self, room: &Room) {
+        if !self.leaks_rooms {
+            self.interest.closed(self.index, room);
+        }
+    }
+
+    fn status(&mut self, _own: &Stats) -> Status {
+        Status::default()
+    }
+
+    fn hold(&mut self, peer: &Socket, bytes: usize) -> Result<usize, Over> {
+        *self.held.entry(peer.number).or_default() += bytes;
+        Ok(0)
+    }
+
+    fn release(&mut self, peer: &Socket, bytes: usize) -> usize {
+        let held = self.held.get_mut(&peer.number).expect("it was held");
+        *held = held.checked_sub(bytes).expect("no more than was held");
+        if *held == 0 {
+            self.held.remove(&peer.number);
+        }
+        0
+    }
+
+    fn evicted(&mut self, _connection: Uuid, _peer: &Socket, _reason: Eviction) {}
+}

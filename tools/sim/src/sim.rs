@@ -1,0 +1,362 @@
+//! One run: what is due is done, one after the other, until nothing is left to happen.
+
+mod client;
+mod life;
+mod log;
+mod place;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use ht_broker::numbers::Serial;
+
+use crate::Outcome;
+use crate::events::Events;
+use crate::node::{Message, Node};
+use crate::oracle::Oracle;
+use crate::plan::{Action, Pace, Plan};
+use crate::sim::client::{Client, Connection};
+use crate::wire::Touched;
+
+/// How long everything has to settle at the end, in ms.
+const SETTLES: u64 = 60_000;
+
+/// What happened, a line each.
+pub(crate) type Trace = Rc<RefCell<Vec<String>>>;
+
+/// What is due.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Act(usize),
+    Answered {
+        client: usize,
+        attempt: u64,
+        node: usize,
+        admitted: Option<bool>,
+    },
+    Return {
+        client: usize,
+        attempt: u64,
+    },
+    Arrived(usize),
+    HungUp(usize),
+    /// A connection whose client hung up must be gone.
+    Released(usize),
+    Reads(usize),
+    Turn {
+        node: usize,
+        life: usize,
+        shard: usize,
+    },
+    Post {
+        trigger: usize,
+        tries: usize,
+        node: usize,
+    },
+    Logged(Rc<Message>),
+    Taken {
+        node: usize,
+        life: usize,
+        attempt: u64,
+    },
+    Timeout {
+        node: usize,
+        life: usize,
+        attempt: u64,
+    },
+    Consume {
+        node: usize,
+        life: usize,
+        link: u32,
+    },
+    Link {
+        node: usize,
+        life: usize,
+        link: u32,
+    },
+    Check {
+        node: usize,
+        life: usize,
+        link: u32,
+    },
+    Proof {
+        node: usize,
+        life: usize,
+        link: u32,
+        serial: Serial,
+    },
+    Wave {
+        node: usize,
+        life: usize,
+        shard: usize,
+    },
+    Drain {
+        node: usize,
+        life: usize,
+    },
+    Up(usize),
+}
+
+/// What the API publishes.
+#[derive(Debug)]
+pub(crate) struct Trigger {
+    pub(crate) rooms: Vec<usize>,
+    pub(crate) bytes: usize,
+}
+
+/// The whole simulated world.
+pub(crate) struct Sim {
+    pub(crate) plan: Rc<Plan>,
+    pub(crate) events: Events<Event>,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) triggers: Vec<Trigger>,
+    /// Counts attempts to publish.
+    pub(crate) attempts: u64,
+    pub(crate) oracle: Oracle,
+    pub(crate) touched: Touched,
+    /// Nothing goes wrong any more.
+    pub(crate) is_calm: bool,
+    trace: Option<Trace>,
+    steps: u64,
+    /// Gaps that nodes found.
+    pub(crate) gaps: u64,
+}
+
+impl Sim {
+    pub(crate) fn new(plan: Rc<Plan>, trace: Option<Trace>) -> Self {
+        let mut oracle = Oracle::new(plan.shape.exact);
+        let nodes = (0..plan.shape.nodes).map(|index| Node::new(&plan, index, oracle.begins()));
+        let nodes = nodes.collect();
+        let clients = 0..plan.shape.clients as u64;
+        let clients = clients.map(|client| Client::new(plan.seed ^ (client + 1) << 16));
+        let mut events = Events::default();
+        for (index, timed) in plan.actions.iter().enumerate() {
+            events.at(timed.at, Event::Act(index));
+        }
+        let mut sim = Self {
+            events,
+            nodes,
+            clients: clients.collect(),
+            connections: Vec::new(),
+            triggers: Vec::new(),
+            attempts: 0,
+            oracle,
+            touched: Touched::default(),
+            is_calm: false,
+            trace,
+            steps: 0,
+            gaps: 0,
+            plan,
+        };
+        for node in 0..sim.nodes.len() {
+            sim.begin(node);
+        }
+        sim
+    }
+
+    /// Everything, to the end.
+    pub(crate) fn run(mut self) -> Outcome {
+        let duration = self.plan.shape.duration;
+        self.until(duration);
+        self.calm();
+        self.until(duration + SETTLES);
+        if self.oracle.violation.is_none() {
+            self.oracle.settled(self.events.now);
+        }
+        for client in 0..self.clients.len() {
+            if client % 2 == 0 {
+                self.leave(client);
+            } else {
+                self.cut(client, false);
+            }
+        }
+        self.until(duration + 2 * SETTLES);
+        self.check_leftover();
+        Outcome {
+            violation: self.oracle.violation,
+            trace: Vec::new(),
+            steps: self.steps,
+            ms: self.events.now,
+            received: self.oracle.received,
+            connections: self.connections.len() as u64,
+            gaps: self.gaps,
+        }
+    }
+
+    fn check_leftover(&mut self) {
+        if self.oracle.open() > 0 {
+            let open = self.oracle.open();
+            self.oracle
+                .violation(|| format!("{open} connections were never ended"));
+        }
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            if let Some(left) = node.leftover().filter(|_| node.is_up) {
+                self.oracle
+                    .violation(|| format!("node {index} has left over: {left}"));
+            }
+        }
+    }
+
+    /// Nothing goes wrong any more.
+    fn calm(&mut self) {
+        self.note(|| "calm".into());
+        self.is_calm = true;
+        for node in &mut self.nodes {
+            node.lose = 0;
+            node.repeat = 0;
+        }
+        // Small buffers would make what waits take long.
+        for connection in &self.connections {
+            connection.wire.borrow_mut().capacity = usize::MAX;
+        }
+        for client in 0..self.clients.len() {
+            self.pace(client, Pace::All);
+        }
+    }
+
+    fn until(&mut self, end: u64) {
+        while self.oracle.violation.is_none()
+            && let Some(event) = self.events.next(end)
+        {
+            self.steps += 1;
+            self.step(event);
+        }
+    }
+
+    /// A line of the trace.
+    pub(crate) fn note(&mut self, text: impl FnOnce() -> String) {
+        if let Some(trace) = &self.trace {
+            trace
+                .borrow_mut()
+                .push(format!("{:>8} {}", self.events.now, text()));
+        }
+    }
+
+    fn lives(&self, node: usize, life: usize) -> bool {
+        self.nodes[node].is_up && self.nodes[node].life == life
+    }
+
+    fn is_linked(&self, node: usize, life: usize, link: u32) -> bool {
+        self.lives(node, life) && self.nodes[node].links == link
+    }
+
+    fn step(&mut self, event: Event) {
+        match event {
+            Event::Act(index) => self.act(self.plan.actions[index].action),
+            Event::Answered {
+                client,
+                attempt,
+                node,
+                admitted,
+            } => self.answered(client, attempt, node, admitted),
+            Event::Return { client, attempt } => self.returned(client, attempt),
+            Event::Arrived(number) => self.arrived(number),
+            Event::HungUp(number) => self.hung_up(number),
+            Event::Released(number) => self.check_released(number),
+            Event::Reads(number) => self.reads(number),
+            Event::Turn { node, life, shard } if self.lives(node, life) => self.turn(node, shard),
+            Event::Post {
+                trigger,
+                tries,
+                node,
+            } => self.post(trigger, tries, node),
+            Event::Logged(message) => self.logged(&message),
+            Event::Taken {
+                node,
+                life,
+                attempt,
+            } if self.lives(node, life) => {
+                if let Some(waiting) = self.nodes[node].waiting.get_mut(&attempt) {
+                    waiting.is_taken = true;
+                }
+            }
+            Event::Timeout {
+                node,
+                life,
+                attempt,
+            } if self.lives(node, life) => self.fail(node, attempt),
+            Event::Consume { node, life, link } if self.is_linked(node, life, link) => {
+                self.consume(node);
+            }
+            Event::Link { node, life, link } if self.is_linked(node, life, link) => self.link(node),
+            Event::Check { node, life, link } if self.is_linked(node, life, link) => {
+                self.check(node);
+            }
+            Event::Proof {
+                node,
+                life,
+                link,
+                serial,
+            } if self.is_linked(node, life, link) => self.prove(node, serial),
+            Event::Wave { node, life, shard } if self.lives(node, life) => self.wave(node, shard),
+            Event::Drain { node, life } if self.lives(node, life) => self.drain(node),
+            Event::Up(node) => {
+                self.nodes[node] = Node::new(&self.plan, node, self.oracle.begins());
+                self.begin(node);
+            }
+            // Whom it was for is gone.
+            Event::Turn { .. }
+            | Event::Taken { .. }
+            | Event::Timeout { .. }
+            | Event::Consume { .. }
+            | Event::Link { .. }
+            | Event::Check { .. }
+            | Event::Proof { .. }
+            | Event::Wave { .. }
+            | Event::Drain { .. } => {}
+        }
+        self.look_at_touched();
+    }
+
+    fn act(&mut self, action: Action) {
+        self.note(|| format!("{action:?}"));
+        match action {
+            Action::Connect {
+                client,
+                node,
+                grants,
+                bootstrap,
+            } => self.connect_as(client, node, grants, bootstrap),
+            Action::Subscribe { client, room } => self.subscribe(client, room),
+            Action::Unsubscribe { client, which } => self.unsubscribe(client, which),
+            Action::Ping(client) => self.ping(client),
+            Action::Read(client, pace) => self.pace(client, pace),
+            Action::Cut { client, silent } => self.cut(client, silent),
+            Action::Leave(client) => self.leave(client),
+            Action::Publish {
+                node,
+                rooms,
+                count,
+                bytes,
+            } => {
+                for _ in 0..count {
+                    let trigger = self.oracle.publishes(rooms.to_vec());
+                    let rooms = rooms.to_vec();
+                    self.triggers.push(Trigger { rooms, bytes });
+                    self.post(trigger, 0, node);
+                }
+            }
+            Action::Crash(node, back) => self.end(node, back),
+            Action::Drain(node, back) => self.begin_drain(node, back),
+            Action::Stall(node, shard, ms) => {
+                if let Some(shard) = self.nodes[node].shards.get_mut(shard) {
+                    shard.stalled_until = self.events.now + ms;
+                }
+            }
+            Action::Lose(node, count) => self.nodes[node].lose += count,
+            Action::Repeat(node, count) => self.nodes[node].repeat += count,
+            Action::Unbind(node) => self.nodes[node].is_bound = false,
+            Action::CutConsumer(node, away) => self.cut_consumer(node, away),
+            Action::CutPublisher(node) => self.cut_publisher(node),
+        }
+    }
+
+    fn look_at_touched(&mut self) {
+        let touched = std::mem::take(&mut *self.touched.borrow_mut());
+        for number in touched {
+            self.look(number);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The life of a node: it begins, its shards have their turns, it closes connections in waves and
+//! ends.
+
+use std::time::Duration;
+
+use ht_control::waves::{DrainWaves, WAVE};
+
+use crate::mutant::Mutant;
+use crate::node::Draining;
+use crate::shard::Input;
+use crate::sim::{Event, Sim};
+use crate::wire::Socket;
+
+/// How long what was published before a drain may take to arrive, in ms.
+const CATCH_UP: u64 = 1_000;
+
+impl Sim {
+    /// A node is there, and connects to the log.
+    pub(super) fn begin(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let after = node.rng.u64(1..300);
+        let (life, link) = (node.life, node.links);
+        let node = index;
+        self.events.after(after, Event::Link { node, life, link });
+    }
+
+    /// A node is gone, with all that it had; it comes again.
+    pub(super) fn end(&mut self, index: usize, back: u64) {
+        let node = &mut self.nodes[index];
+        if !node.is_up {
+            return;
+        }
+        node.is_up = false;
+        node.shards.clear();
+        for attempt in node.waiting.keys().copied().collect::<Vec<_>>() {
+            self.fail(index, attempt);
+        }
+        self.events.after(back, Event::Up(index));
+    }
+
+    pub(super) fn begin_drain(&mut self, index: usize, back: u64) {
+        let node = &mut self.nodes[index];
+        if !node.is_up || node.draining.is_some() {
+            return;
+        }
+        let [period, timeout] = [3_000, 7_000].map(Duration::from_millis);
+        let waves = DrainWaves::new(node.connections(), period, timeout);
+        let left = waves.waves();
+        node.draining = Some(Draining {
+            waves,
+            left,
+            back,
+            is_last: false,
+        });
+        let life = node.life;
+        let node = index;
+        self.events.after(CATCH_UP, Event::Drain { node, life });
+    }
+
+    /// The next wave of a drain.
+    pub(super) fn drain(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(draining) = &mut node.draining else {
+            return;
+        };
+        let close = draining.waves.close();
+        if draining.left == 0 {
+            draining.is_last = true;
+        } else {
+            draining.left -= 1;
+            let (life, node) = (node.life, index);
+            let wave = u64::try_from(WAVE.as_millis()).unwrap_or(0);
+            self.events.after(wave, Event::Drain { node, life });
+        }
+        let (left, is_last) = (draining.left, draining.is_last);
+        for shard in 0..node.shards.len() {
+            let shard = &mut self.nodes[index].shards[shard];
+            let open = shard.shard.stats().connections;
+            let missed = shard.inbox.push(match is_last {
+                true => Input::Drain(close),
+                false => Input::Close {
+                    count: DrainWaves::count(open, left),
+                    close,
+                },
+            });
+            assert!(missed.is_empty(), "it is no publication");
+        }
+        self.wake_all(index);
+    }
+
+    /// The next wave in which a shard closes connections for a gap.
+    pub(super) fn wave(&mut self, index: usize, shard: usize) {
+        let node = &mut self.nodes[index];
+        let Some(waves) = &node.closing[shard] else {
+            return;
+        };
+        let is_short = self.plan.mutant == Some(Mutant::ShortGap);
+        let input = Input::CloseMissed {
+            number: node.gaps.of_shard(shard),
+            count: if is_short { 1 } else { waves.count },
+            close: waves.close,
+        };
+        let missed = node.shards[shard].inbox.push(input);
+        assert!(missed.is_empty(), "it is no publication");
+        self.wake(index, shard, self.events.now);
+    }
+
+    /// A shard did a wave.
+    fn on_wave(&mut self, index: usize, shard: usize) {
+        let node = &mut self.nodes[index];
+        let Some((number, wave)) = node.shards[shard].wave.take() else {
+            return;
+        };
+        let is_short = self.plan.mutant == Some(Mutant::ShortGap) && wave.closed > 0;
+        if is_short || wave.finished && node.gaps.of_shard(shard) == number {
+            node.closing[shard] = None;
+            return;
+        }
+        let (life, node) = (node.life, index);
+        let after = u64::try_from(WAVE.as_millis()).unwrap_or(0);
+        self.events.after(after, Event::Wave { node, life, shard });
+    }
+
+    fn wake_all(&mut self, node: usize) {
+        for shard in 0..self.nodes[node].shards.len() {
+            self.wake(node, shard, self.events.now + 1);
+        }
+    }
+
+    /// A shard is to have a turn at this time, or before.
+    pub(crate) fn wake(&mut self, index: usize, shard: usize, at: u64) {
+        let node = &mut self.nodes[index];
+        let life = node.life;
+        let sleeper = &mut node.shards[shard];
+        let at = at.max(sleeper.stalled_until);
+        if sleeper.awake_at.is_none_or(|planned| at < planned) {
+            sleeper.awake_at = Some(at);
+            let node = index;
+            self.events.at(at, Event::Turn { node, life, shard });
+        }
+    }
+
+    pub(super) fn turn(&mut self, index: usize, shard: usize) {
+        let now = self.events.now;
+        let node = &mut self.nodes[index];
+        let gap = node.gaps.last();
+        let own = &mut node.shards[shard];
+        if own.awake_at != Some(now) {
+            return;
+        }
+        own.awake_at = None;
+        own.gap = gap;
+        own.turn(now);
+        let due = own.due(now);
+        let stats = own.shard.stats();
+        let (open, connected) = (stats.connections, own.outside.connected.len());
+        if open != connected as u64 {
+            self.oracle
+                .violation(|| format!("{open} connections, {connected} are connected"));
+        }
+        for (number, id) in std::mem::take(&mut own.opened) {
+            self.connections[number].id = Some(id);
+            self.notify(number, |socket| socket.unread = true);
+        }
+        if let Some(due) = due {
+            self.wake(index, shard, due);
+        }
+        self.on_wave(index, shard);
+        self.check_drained(index);
+    }
+
+    /// A node whose last connection is gone ends.
+    fn check_drained(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let Some(draining) = &node.draining else {
+            return;
+        };
+        let back = draining.back;
+        let shards = node.shards.iter();
+        if !draining.is_last || !shards.into_iter().all(|s| s.draining && s.shard.is_empty()) {
+            return;
+        }
+        // What is left to do is done in further turns.
+        if node.shards.iter().any(|shard| shard.shard.has_work()) {
+            return;
+        }
+        if let Some(left) = node.leftover() {
+            self.oracle
+                .violation(|| format!("node {index} drained and has left over: {left}"));
+        }
+        self.end(index, back);
+    }
+
+    /// A socket is ready for something.
+    pub(crate) fn notify(&mut self, number: usize, note: impl FnOnce(&mut Socket)) {
+        let connection = &self.connections[number];
+        let (node, shard) = (connection.node, connection.shard);
+        if !self.lives(node, connection.life) {
+            return;
+        }
+        if let Some(id) = connection.id
+            && self.nodes[node].shards[shard].notify(id, number, note)
+        {
+            self.wake(node, shard, self.events.now + 1);
+        }
+    }
+}

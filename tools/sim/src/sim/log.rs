@@ -1,0 +1,306 @@
+//! The log between the nodes, as RabbitMQ is one: an order, and a queue for each node that is
+//! connected. It delays, drops, repeats and forgets; it does not reorder.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use ht_broker::MissedReason;
+use ht_broker::numbers::Serial;
+
+use crate::mutant::Mutant;
+use crate::node::{Message, Waiting};
+use crate::sim::{Event, Sim};
+
+/// Messages that are placed together at most.
+const BATCH: usize = 256;
+
+/// How often a node proves that its queue is bound, in ms.
+const CHECK: u64 = 5_000;
+
+/// How long a heartbeat may take to come back before the binding is doubted, in ms.
+const HEARTBEAT_BACK: u64 = 500;
+
+/// How long a publisher waits for its place, in ms.
+const PUBLISH_TIMEOUT: u64 = 5_000;
+
+/// Attempts of the API to publish a trigger.
+const TRIES: usize = 30;
+
+/// Time between them, in ms.
+const RETRY: u64 = 300;
+
+impl Sim {
+    /// The API publishes a trigger at this node, and at another one if that fails.
+    pub(crate) fn post(&mut self, trigger: usize, tries: usize, index: usize) {
+        let node = &mut self.nodes[index];
+        let deserted = node.draining.as_ref().is_some_and(|drain| drain.is_last);
+        if !node.is_up || !node.is_linked || deserted {
+            return self.retry(trigger, tries, index);
+        }
+        let attempt = self.attempts;
+        self.attempts += 1;
+        let waiting = Waiting {
+            trigger,
+            tries,
+            is_taken: false,
+        };
+        node.waiting.insert(attempt, waiting);
+        let life = node.life;
+        self.send(index, Some((trigger, attempt)));
+        let event = Event::Timeout {
+            node: index,
+            life,
+            attempt,
+        };
+        self.events.after(PUBLISH_TIMEOUT, event);
+    }
+
+    fn retry(&mut self, trigger: usize, tries: usize, node: usize) {
+        if tries < TRIES {
+            let node = (node + 1) % self.nodes.len();
+            let event = Event::Post {
+                trigger,
+                tries: tries + 1,
+                node,
+            };
+            self.events.after(RETRY, event);
+        }
+    }
+
+    /// An attempt ended without a place.
+    pub(crate) fn fail(&mut self, node: usize, attempt: u64) {
+        if let Some(waiting) = self.nodes[node].waiting.remove(&attempt) {
+            self.retry(waiting.trigger, waiting.tries, node);
+        }
+    }
+
+    fn fail_all(&mut self, node: usize, concerned: impl Fn(&Waiting) -> bool) {
+        let waiting = self.nodes[node].waiting.iter();
+        let concerned = waiting.filter(|(_, waiting)| concerned(waiting));
+        for attempt in concerned.map(|(attempt, _)| *attempt).collect::<Vec<_>>() {
+            self.fail(node, attempt);
+        }
+    }
+
+    /// A node puts a message in line. Returns its number.
+    fn send(&mut self, index: usize, trigger: Option<(usize, u64)>) -> Serial {
+        let node = &mut self.nodes[index];
+        let sequence = node.detector.next(&node.line);
+        node.detector.used(&mut node.line);
+        let message = Message {
+            node: index,
+            life: node.life,
+            sent: self.events.now,
+            line: node.lines,
+            sequence,
+            trigger,
+        };
+        let at = self.events.now + node.rng.u64(1..5);
+        node.sent_until = node.sent_until.max(at);
+        let event = Event::Logged(Rc::new(message));
+        self.events.at(node.sent_until, event);
+        sequence.serial
+    }
+
+    /// The log takes a message, and puts it into the queue of every node.
+    pub(crate) fn logged(&mut self, message: &Rc<Message>) {
+        let now = self.events.now;
+        let sender = &mut self.nodes[message.node];
+        let is_open = sender.life == message.life && sender.lines == message.line;
+        if !is_open && sender.rng.bool() {
+            // It was still on its way when its connection broke.
+            return;
+        }
+        if let Some((trigger, attempt)) = message.trigger {
+            self.oracle.logged(trigger, now);
+            let late = [1, 10, 2_000][sender.rng.usize(0..3)];
+            if is_open {
+                let node = message.node;
+                let life = message.life;
+                let event = Event::Taken {
+                    node,
+                    life,
+                    attempt,
+                };
+                self.events.after(late, event);
+            }
+        }
+        let lag = self.plan.shape.lag;
+        for index in 0..self.nodes.len() {
+            let node = &mut self.nodes[index];
+            if !node.is_up {
+                continue;
+            }
+            let is_dropped = node.is_linked && node.is_bound && node.lose > 0;
+            if is_dropped {
+                node.lose -= 1;
+            }
+            if is_dropped || !node.is_linked || !node.is_bound {
+                // Otherwise no number can miss, or what misses is taken for a part of an older gap.
+                let is_known = node.heard.notices(message.life, node.life);
+                if is_known || !node.is_linked {
+                    let life = node.life;
+                    self.lose(life, message);
+                }
+                continue;
+            }
+            node.arrived_until = node.arrived_until.max(now + node.rng.u64(1..=lag));
+            let ready = node.arrived_until;
+            node.queue.push_back((ready, Rc::clone(message)));
+            if node.repeat > 0 {
+                node.repeat -= 1;
+                node.queue.push_back((ready, Rc::clone(message)));
+            }
+            let (life, link) = (node.life, node.links);
+            let event = Event::Consume {
+                node: index,
+                life,
+                link,
+            };
+            self.events.at(ready, event);
+        }
+    }
+
+    fn lose(&mut self, life: usize, message: &Message) {
+        if let Some((trigger, _)) = message.trigger {
+            self.note(|| format!("trigger {trigger} is lost for life {life}"));
+            let now = self.events.now;
+            self.oracle.lost(life, trigger, message.life, now);
+        }
+    }
+
+    /// A node reads what has arrived in its queue.
+    pub(crate) fn consume(&mut self, index: usize) {
+        let now = self.events.now;
+        let mut triggers = Vec::new();
+        while triggers.len() < BATCH {
+            let node = &mut self.nodes[index];
+            let Some((_, message)) = node.queue.pop_front_if(|(ready, _)| *ready <= now) else {
+                break;
+            };
+            node.heard.arrived(&message, node.life);
+            self.oracle.shows(node.life, Some(message.life), now);
+            let missed = node
+                .detector
+                .arrived(&message.sequence, Duration::from_millis(now));
+            if let Some(missed) = missed {
+                self.missed(index, missed.reason);
+            }
+            triggers.extend(message.trigger);
+        }
+        self.place(index, &triggers);
+    }
+
+    /// This node may have missed publications until now.
+    fn missed(&mut self, index: usize, reason: MissedReason) {
+        let now = self.events.now;
+        let node = &mut self.nodes[index];
+        node.heard.gap(now);
+        if reason == MissedReason::Start && node.connections() == 0 {
+            return;
+        }
+        self.close_for_gap(index, |_| true);
+        self.note(|| format!("node {index} found a gap: {}", reason.as_str()));
+    }
+
+    /// Has the connections of these shards closed that are open now.
+    pub(crate) fn close_for_gap(&mut self, index: usize, concerned: impl Fn(usize) -> bool) {
+        if self.plan.mutant == Some(Mutant::SilentGap) {
+            return;
+        }
+        let now = self.events.now;
+        let node = &mut self.nodes[index];
+        let life = node.life;
+        node.gaps.note(&concerned);
+        self.gaps += 1;
+        for shard in (0..node.shards.len()).filter(|&shard| concerned(shard)) {
+            if node.closing[shard].is_none() {
+                node.closing[shard] = Some(node.gap_waves(shard));
+                let node = index;
+                self.events.at(now, Event::Wave { node, life, shard });
+            }
+        }
+    }
+
+    /// A node connects to the log and gets a queue of its own.
+    pub(crate) fn link(&mut self, index: usize) {
+        let now = self.events.now;
+        let node = &mut self.nodes[index];
+        node.is_linked = true;
+        node.is_bound = true;
+        node.arrived_until = now;
+        node.queue.clear();
+        node.detector.queue_bound(Duration::from_millis(now));
+        self.oracle.shows(node.life, None, now);
+        let reason = match std::mem::replace(&mut node.was_linked, true) {
+            true => MissedReason::Reconnect,
+            false => MissedReason::Start,
+        };
+        let (life, link) = (node.life, node.links);
+        let node = index;
+        self.events.after(CHECK, Event::Check { node, life, link });
+        self.missed(index, reason);
+    }
+
+    /// A node loses its consuming connection, and with it its queue.
+    pub(crate) fn cut_consumer(&mut self, index: usize, away: u64) {
+        let node = &mut self.nodes[index];
+        if !node.is_up || !node.is_linked {
+            return;
+        }
+        node.is_linked = false;
+        node.links += 1;
+        let (life, link) = (node.life, node.links);
+        for (_, message) in std::mem::take(&mut node.queue) {
+            self.lose(life, &message);
+        }
+        self.fail_all(index, |_| true);
+        let node = index;
+        self.events.after(away, Event::Link { node, life, link });
+    }
+
+    /// A node loses its publishing connection, and opens another one.
+    pub(crate) fn cut_publisher(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        if !node.is_up {
+            return;
+        }
+        node.line = node.detector.open_line();
+        node.lines += 1;
+        self.fail_all(index, |waiting| !waiting.is_taken);
+    }
+
+    /// Proves that the queue is bound: a heartbeat comes back.
+    pub(crate) fn check(&mut self, index: usize) {
+        let serial = self.send(index, None);
+        let node = &self.nodes[index];
+        let (life, link) = (node.life, node.links);
+        let node = index;
+        let event = Event::Proof {
+            node,
+            life,
+            link,
+            serial,
+        };
+        self.events.after(HEARTBEAT_BACK, event);
+        self.events.after(CHECK, Event::Check { node, life, link });
+    }
+
+    /// Did the heartbeat come back?
+    pub(crate) fn prove(&mut self, index: usize, serial: Serial) {
+        if self.nodes[index].detector.last_back() >= serial {
+            return;
+        }
+        let mut nodes = self.nodes.iter();
+        let is_any_bound = nodes.any(|node| node.is_up && node.is_linked && node.is_bound);
+        let node = &mut self.nodes[index];
+        node.is_bound = true;
+        if is_any_bound {
+            // The number of another heartbeat shows whether this one was lost.
+            self.send(index, None);
+        } else {
+            node.detector.reported();
+            self.missed(index, MissedReason::BindingLost);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What is published gets its place in a node's order and goes to its shards; and where bugs are
+//! planted on that way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ht_control::waves::GapWaves;
+use ht_core::publication::Publication;
+use ht_proto::room::{Room, RoomLimits};
+
+use crate::mutant::Mutant;
+use crate::node::Node;
+use crate::rooms::ROOMS;
+use crate::shard::Input;
+use crate::sim::{Sim, Trigger};
+
+/// How long closing all connections for a gap may take.
+const GAP_PERIOD: Duration = Duration::from_secs(30);
+
+/// A planted bug shows in every so many batches.
+const SELDOM: u64 = 5;
+
+impl Node {
+    /// How the connections of a shard are closed for a gap now.
+    pub(crate) fn gap_waves(&self, shard: usize) -> GapWaves {
+        let own = self.shards[shard].shard.stats().connections;
+        GapWaves::new(self.connections(), own, GAP_PERIOD)
+    }
+}
+
+impl Trigger {
+    fn publication(&self, number: usize, position: u64) -> Publication {
+        let rooms = self.rooms.iter().map(|&room| {
+            Room::parse(&ROOMS[room].json(), RoomLimits::TRUSTED).expect("a room of ours")
+        });
+        let data = format!(r#"[{number},"{}"]"#, "x".repeat(self.bytes));
+        Publication::new(position, rooms.collect(), Bytes::from(data))
+    }
+}
+
+impl Sim {
+    /// Gives triggers their places in this order, and hands them to the shards concerned.
+    pub(crate) fn place(&mut self, index: usize, triggers: &[(usize, u64)]) {
+        let now = self.events.now;
+        let mutant = self.plan.mutant;
+        let node = &mut self.nodes[index];
+        let (mut placed, mut handed) = (Vec::new(), Vec::new());
+        for &(number, attempt) in triggers {
+            let is_forgotten = mutant == Some(Mutant::Duplicate);
+            let id = (!is_forgotten).then(|| number.to_string().into());
+            let place = node.order.place(None, id);
+            self.oracle.placed(node.life, number, place.duplicate, now);
+            if !place.duplicate {
+                placed.push((number, place.position.get()));
+            }
+            if node.waiting.remove(&attempt).is_some() {
+                self.oracle.confirmed(number);
+            }
+        }
+        if placed.is_empty() {
+            return;
+        }
+        let batch = |placed: &[(usize, u64)]| -> Arc<[Publication]> {
+            let all = placed.iter();
+            all.map(|&(number, position)| self.triggers[number].publication(number, position))
+                .collect()
+        };
+        let whole = batch(&placed);
+        let concerned = node.interest.placed(&whole);
+        node.batches += 1;
+        let strikes = node.batches.is_multiple_of(SELDOM);
+        for shard in (0..node.shards.len()).filter(|&shard| concerned.contains(shard)) {
+            let batches = match mutant {
+                Some(Mutant::Drop) if strikes => vec![batch(&placed[1..])],
+                Some(Mutant::Repeat) if strikes => vec![Arc::clone(&whole), Arc::clone(&whole)],
+                Some(Mutant::Swap) if strikes && node.held[shard].is_none() => {
+                    node.held[shard] = Some(Arc::clone(&whole));
+                    Vec::new()
+                }
+                _ => {
+                    let held = node.held[shard].take();
+                    [Arc::clone(&whole)].into_iter().chain(held).collect()
+                }
+            };
+            handed.extend(batches.into_iter().map(|batch| (shard, batch)));
+        }
+        for (shard, batch) in handed {
+            self.hand(index, shard, batch);
+        }
+    }
+
+    /// Puts publications into the inbox of a shard, which may miss others for it.
+    fn hand(&mut self, index: usize, shard: usize, batch: Arc<[Publication]>) {
+        let node = &mut self.nodes[index];
+        let charge = batch.iter().map(|publication| publication.data_len() + 300);
+        let charge = charge.sum();
+        let missed = node.shards[shard].inbox.push(Input::Publish(batch, charge));
+        let (life, now) = (node.life, self.events.now);
+        for input in &missed {
+            let Input::Publish(batch, _) = input else {
+                continue;
+            };
+            for publication in batch.iter() {
+                self.oracle
+                    .overflows(life, shard, publication.position, now);
+            }
+        }
+        if !missed.is_empty() && self.plan.mutant != Some(Mutant::SilentOverflow) {
+            self.close_for_gap(index, |own| own == shard);
+            self.note(|| format!("shard {shard} of node {index} missed publications"));
+        }
+        self.wake(index, shard, now + 1);
+    }
+}

@@ -1,0 +1,105 @@
+//! A socket without a system: two queues of bytes, and what either end did to them.
+
+use std::cell::RefCell;
+use std::io::IoSlice;
+use std::rc::Rc;
+
+use ht_core::peer::{Peer, Sent};
+
+/// Connections whose wire changed since they were last looked at.
+pub(crate) type Touched = Rc<RefCell<Vec<usize>>>;
+
+/// What is between a client and its shard.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    /// What the shard sent and the client did not read.
+    pub(crate) to_client: Vec<u8>,
+    /// How much of it there may be.
+    pub(crate) capacity: usize,
+    /// The shard had more than that.
+    pub(crate) is_full: bool,
+    /// What the client sent and the shard did not read.
+    pub(crate) to_server: Vec<u8>,
+    /// The shard sends nothing more.
+    pub(crate) is_shut: bool,
+    /// The line is broken, and the shard can know.
+    pub(crate) is_cut: bool,
+    /// The shard has let the connection go.
+    pub(crate) is_released: bool,
+}
+
+impl Wire {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            to_client: Vec::new(),
+            capacity,
+            is_full: false,
+            to_server: Vec::new(),
+            is_shut: false,
+            is_cut: false,
+            is_released: false,
+        }
+    }
+}
+
+/// The shard's end.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// The number of the connection in the simulation.
+    pub(crate) number: usize,
+    pub(crate) client: usize,
+    pub(crate) wire: Rc<RefCell<Wire>>,
+    pub(crate) touched: Touched,
+    pub(crate) unread: bool,
+    pub(crate) writable: bool,
+    pub(crate) queued: bool,
+}
+
+impl Socket {
+    fn take(&self, parts: &[&[u8]]) -> Sent {
+        let mut wire = self.wire.borrow_mut();
+        assert!(!wire.is_shut, "nothing is sent after the end");
+        if wire.is_cut {
+            return Sent::Gone;
+        }
+        let bytes = parts.concat();
+        assert!(!bytes.is_empty(), "a write without bytes");
+        let room = wire.capacity.saturating_sub(wire.to_client.len());
+        let taken = bytes.len().min(room);
+        wire.is_full |= taken < bytes.len();
+        wire.to_client.extend_from_slice(&bytes[..taken]);
+        self.touched.borrow_mut().push(self.number);
+        Sent::Bytes(taken)
+    }
+
+    fn shut(&self) {
+        self.wire.borrow_mut().is_shut = true;
+        self.touched.borrow_mut().push(self.number);
+    }
+}
+
+impl Peer for Socket {
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        self.take(&[bytes])
+    }
+
+    fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent {
+        let parts: Vec<&[u8]> = parts.iter().map(|part| &**part).collect();
+        self.take(&parts)
+    }
+
+    fn shutdown(&mut self) {
+        self.shut();
+    }
+
+    fn address(&self) -> u32 {
+        u32::try_from(self.client % 3).unwrap_or(0)
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.wire.borrow_mut().is_released = true;
+        self.shut();
+    }
+}
