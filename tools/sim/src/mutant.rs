@@ -17,6 +17,8 @@ pub enum Mutant {
     ShortGap,
     /// A shard that is too far behind misses publications, and no client is closed for it.
     SilentOverflow,
+    /// A node goes on at the end of a log that it was to go on reading where it was.
+    LostPlace,
     /// A publication is sent to a subscription that was ended.
     AfterUnsubscribe,
     /// A room that lost its last subscriber stays in the interest index.
@@ -29,7 +31,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Drop,
         Self::Repeat,
         Self::Swap,
@@ -37,6 +39,7 @@ impl Mutant {
         Self::SilentGap,
         Self::ShortGap,
         Self::SilentOverflow,
+        Self::LostPlace,
         Self::AfterUnsubscribe,
         Self::LeakedRoom,
         Self::LeakedConnection,

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use ht_broker::gap_detector::GapDetector;
+use ht_broker::log::Caps;
 use ht_broker::numbers::{Line, Sequence};
 use ht_broker::order::Order;
+use ht_broker::progress::Progress;
 use ht_control::gaps::Gaps;
 use ht_control::interest::InterestIndex;
 use ht_control::waves::{DrainWaves, GapWaves};
@@ -17,7 +19,7 @@ use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
 use ht_core::publication::Publication;
 use ht_core::shard::{Compression, KeepaliveSettings, Settings};
-use ht_proto::entry::Epoch;
+use ht_proto::entry::{Epoch, Position};
 use uuid::Uuid;
 
 use crate::mutant::Mutant;
@@ -39,6 +41,16 @@ pub(crate) struct Message {
     pub(crate) sequence: Sequence,
     /// The trigger, and which attempt of its publisher it is; none of a heartbeat.
     pub(crate) trigger: Option<(usize, u64)>,
+}
+
+/// A message on its way to a node.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// When it arrives.
+    pub(crate) ready: u64,
+    /// Its position, where the log has some.
+    pub(crate) position: Option<Position>,
+    pub(crate) message: Rc<Message>,
 }
 
 /// An attempt to publish, which waits for its place.
@@ -117,14 +129,14 @@ pub(crate) struct Node {
     pub(crate) sent_until: u64,
     /// It consumes.
     pub(crate) is_linked: bool,
-    /// It did before.
-    pub(crate) was_linked: bool,
+    /// How far it has read.
+    pub(crate) progress: Progress,
     /// Counts consuming connections.
     pub(crate) links: u32,
     /// What is published reaches its queue.
     pub(crate) is_bound: bool,
-    /// What the log has for it, and when it arrives.
-    pub(crate) queue: VecDeque<(u64, Rc<Message>)>,
+    /// What the log has for it.
+    pub(crate) queue: VecDeque<Delivery>,
     pub(crate) arrived_until: u64,
     /// Messages that the log will drop, and deliver twice.
     pub(crate) lose: usize,
@@ -163,6 +175,9 @@ impl Node {
             };
             SimShard::new(settings.clone(), outside, shape.inbox_bytes)
         });
+        let caps = Caps {
+            retains: shape.retains,
+        };
         let mut detector = GapDetector::new(Uuid::from_u128(life as u128 + 1));
         let line = detector.open_line();
         Self {
@@ -182,7 +197,7 @@ impl Node {
             lines: 1,
             sent_until: 0,
             is_linked: false,
-            was_linked: false,
+            progress: Progress::new(caps, "the log"),
             links: 0,
             is_bound: false,
             queue: VecDeque::new(),

@@ -1,12 +1,13 @@
 //! The judge: who must have received what. It is naive on purpose: lists of everything, searched
 //! from the front, and nothing of the code under test.
 
+mod owed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::rooms::{ROOMS, is_permitted};
+use ht_broker::Placed;
 
-/// A request may take so long to be answered, in ms, however slow its shard is.
-const ANSWERED_WITHIN: u64 = 10_000;
+use crate::rooms::{ROOMS, is_permitted};
 
 /// A gap that is found later than this after the loss is found too late, in ms.
 const REPORTED_WITHIN: u64 = 30_000;
@@ -26,6 +27,8 @@ struct Published {
 struct Life {
     /// What was placed here, in order, and when.
     placed: Vec<(usize, u64)>,
+    /// Which of them has each position.
+    positions: BTreeMap<u64, usize>,
     /// Where each stands among them.
     places: BTreeMap<usize, usize>,
     /// What the log took and did not bring here.
@@ -147,19 +150,30 @@ impl Oracle {
 
     /// A shard of this life does not get what was placed at this position.
     pub(crate) fn overflows(&mut self, life: usize, shard: usize, position: u64, now: u64) {
-        let place = usize::try_from(position - 1).unwrap_or(usize::MAX);
-        let overflowed = &mut self.lives[life].overflowed;
-        overflowed.entry((shard, place)).or_insert(now);
+        let life = &mut self.lives[life];
+        if let Some(place) = life.positions.get(&position) {
+            life.overflowed.entry((shard, *place)).or_insert(now);
+        }
     }
 
     /// A node placed a trigger, or took it for a repeated one.
-    pub(crate) fn placed(&mut self, life: usize, number: usize, is_repeated: bool, now: u64) {
+    pub(crate) fn placed(&mut self, life: usize, number: usize, place: Placed, now: u64) {
+        let is_repeated = place.duplicate;
+        let position = place.position.get();
         let known = &mut self.lives[life];
+        let last = known.positions.last_key_value();
+        let is_behind = last.is_some_and(|(last, _)| position <= *last);
         if known.places.contains_key(&number) != is_repeated {
             self.violation(|| format!("trigger {number}: repeated is {is_repeated}"));
         } else if !is_repeated {
+            known.positions.insert(position, known.placed.len());
             known.places.insert(number, known.placed.len());
             known.placed.push((number, now));
+            if is_behind {
+                self.violation(|| {
+                    format!("trigger {number}: the position {position} is not a new one")
+                });
+            }
         }
     }
 
@@ -297,97 +311,6 @@ impl Oracle {
             self.check_overflowed(session, until);
         }
         self.sessions.remove(&session);
-    }
-
-    /// Everything has settled: whoever is still there has received everything.
-    pub(crate) fn settled(&mut self, now: u64) {
-        let sessions: Vec<_> = self.sessions.keys().copied().collect();
-        for session in sessions {
-            self.check_lost(session, now);
-            self.check_overflowed(session, now);
-            self.check_complete(session, now);
-        }
-    }
-
-    /// What was lost until `until` must have been reported.
-    fn check_lost(&mut self, session: usize, until: u64) {
-        let known = &self.sessions[&session];
-        let life = &self.lives[known.life];
-        for &Lost {
-            number, at, shown, ..
-        } in &life.lost
-        {
-            let published = &self.published[number];
-            let is_late = shown.is_some_and(|shown| shown <= until);
-            if !is_late || !published.is_confirmed || life.places.contains_key(&number) {
-                continue;
-            }
-            let owed = known.subscriptions.values().find(|subscription| {
-                let told = subscription.told.map_or(u64::MAX, |told| told.1);
-                told < published.logged.unwrap_or(0)
-                    && subscription.ending.is_none_or(|ending| ending > at)
-                    && published
-                        .rooms
-                        .iter()
-                        .any(|&room| ROOMS[subscription.room].meets(ROOMS[room], self.exact))
-            });
-            if owed.is_some() {
-                let text = format!(
-                    "connection {session} was not told of a gap: publication {number} was lost at {at}"
-                );
-                return self.violation(|| text);
-            }
-        }
-    }
-
-    /// What a shard was too far behind for until `until` must have been reported.
-    fn check_overflowed(&mut self, session: usize, until: u64) {
-        let known = &self.sessions[&session];
-        let life = &self.lives[known.life];
-        for (&(shard, place), &at) in &life.overflowed {
-            let number = life.placed[place].0;
-            let owed = known.subscriptions.values().any(|subscription| {
-                let own = ROOMS[subscription.room];
-                let rooms = &self.published[number].rooms;
-                subscription.told.is_some_and(|told| told.0 <= place)
-                    && subscription.ending.is_none_or(|ending| ending > at)
-                    && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
-            });
-            if shard == known.shard && at <= until && owed {
-                let text = format!(
-                    "connection {session} was not told of a gap: its shard missed publication {number}"
-                );
-                return self.violation(|| text);
-            }
-        }
-    }
-
-    fn check_complete(&mut self, session: usize, now: u64) {
-        let known = &self.sessions[&session];
-        let life = &self.lives[known.life];
-        for (name, subscription) in &known.subscriptions {
-            let Some((told, _)) = subscription.told else {
-                if now < subscription.asked + ANSWERED_WITHIN {
-                    continue;
-                }
-                let text = format!("connection {session}: the subscribe {name} got no reply");
-                return self.violation(|| text);
-            };
-            let first = subscription.next.unwrap_or(told);
-            let mut missing = life.placed.iter().enumerate().skip(first);
-            let missing = missing.find(|(place, (number, _))| {
-                let rooms = &self.published[*number].rooms;
-                let own = ROOMS[subscription.room];
-                rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
-                    && !life.overflowed.contains_key(&(known.shard, *place))
-            });
-            if let Some((_, (number, _))) = missing {
-                let text = format!(
-                    "connection {session}, subscription {name}: publication {number} never came"
-                );
-                return self.violation(|| text);
-            }
-        }
     }
 
     /// How many connections are open for their clients.

@@ -29,6 +29,8 @@ pub(crate) struct Shape {
     pub(crate) outbox_total_bytes: usize,
     /// What may wait for a shard.
     pub(crate) inbox_bytes: usize,
+    /// The log keeps what it took for a while, with a position.
+    pub(crate) retains: bool,
     /// How long the actions go on, in ms.
     pub(crate) duration: u64,
     /// Longest delay of a message between the log and a node, in ms.
@@ -142,6 +144,7 @@ impl Plan {
             shards: rng.usize(1..4),
             clients: rng.usize(1..10),
             exact: rng.u8(0..4) == 0,
+            retains: rng.bool(),
             outbox_bytes: some(&mut rng, 20_000),
             outbox_total_bytes: some(&mut rng, 60_000),
             inbox_bytes: [20_000, usize::MAX][rng.usize(0..2)],

@@ -112,6 +112,8 @@ pub(crate) struct Sim {
     pub(crate) clients: Vec<Client>,
     pub(crate) connections: Vec<Connection>,
     pub(crate) triggers: Vec<Trigger>,
+    /// What the log took, in its order.
+    pub(crate) history: Vec<Rc<Message>>,
     /// Counts attempts to publish.
     pub(crate) attempts: u64,
     pub(crate) oracle: Oracle,
@@ -141,6 +143,7 @@ impl Sim {
             clients: clients.collect(),
             connections: Vec::new(),
             triggers: Vec::new(),
+            history: Vec::new(),
             attempts: 0,
             oracle,
             touched: Touched::default(),

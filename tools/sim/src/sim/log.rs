@@ -1,18 +1,25 @@
-//! The log between the nodes, as RabbitMQ is one: an order, and a queue for each node that is
-//! connected. It delays, drops, repeats and forgets; it does not reorder.
+//! The log between the nodes: as RabbitMQ, with a queue for each node that is connected, whose losses
+//! show by numbers; or as one that retains what it took, with positions. It delays, drops, repeats
+//! and forgets; it does not reorder.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use ht_broker::MissedReason;
+use ht_broker::log::{From, TailError, Trouble};
 use ht_broker::numbers::Serial;
+use ht_proto::entry::Position;
 
 use crate::mutant::Mutant;
-use crate::node::{Message, Waiting};
+use crate::node::{Delivery, Message, Waiting};
+use crate::sim::place::Arrived;
 use crate::sim::{Event, Sim};
 
 /// Messages that are placed together at most.
 const BATCH: usize = 256;
+
+/// Messages that a log that retains some keeps.
+const RETAINED: usize = 30;
 
 /// How often a node proves that its queue is bound, in ms.
 const CHECK: u64 = 5_000;
@@ -125,40 +132,62 @@ impl Sim {
                 self.events.after(late, event);
             }
         }
-        let lag = self.plan.shape.lag;
+        self.history.push(Rc::clone(message));
         for index in 0..self.nodes.len() {
-            let node = &mut self.nodes[index];
-            if !node.is_up {
-                continue;
+            if self.nodes[index].is_up {
+                self.route(index, message);
             }
-            let is_dropped = node.is_linked && node.is_bound && node.lose > 0;
-            if is_dropped {
-                node.lose -= 1;
-            }
-            if is_dropped || !node.is_linked || !node.is_bound {
-                // Otherwise no number can miss, or what misses is taken for a part of an older gap.
-                let is_known = node.heard.notices(message.life, node.life);
-                if is_known || !node.is_linked {
-                    let life = node.life;
-                    self.lose(life, message);
-                }
-                continue;
-            }
-            node.arrived_until = node.arrived_until.max(now + node.rng.u64(1..=lag));
-            let ready = node.arrived_until;
-            node.queue.push_back((ready, Rc::clone(message)));
-            if node.repeat > 0 {
-                node.repeat -= 1;
-                node.queue.push_back((ready, Rc::clone(message)));
-            }
-            let (life, link) = (node.life, node.links);
-            let event = Event::Consume {
-                node: index,
-                life,
-                link,
-            };
-            self.events.at(ready, event);
         }
+    }
+
+    /// Puts a message that the log took into the queue of a node, or not.
+    fn route(&mut self, index: usize, message: &Rc<Message>) {
+        let node = &mut self.nodes[index];
+        let life = node.life;
+        if self.plan.shape.retains {
+            if node.is_linked {
+                self.deliver(index, self.history.len());
+            } else if node.progress.from() == From::Head {
+                self.lose(life, message);
+            }
+            return;
+        }
+        let is_dropped = node.is_linked && node.is_bound && node.lose > 0;
+        if is_dropped {
+            node.lose -= 1;
+        }
+        if !is_dropped && node.is_linked && node.is_bound {
+            return self.deliver(index, self.history.len());
+        }
+        // Otherwise no number can miss, or what misses is taken for a part of an older gap.
+        if !node.is_linked || node.heard.notices(message.life, life) {
+            self.lose(life, message);
+        }
+    }
+
+    /// The message with this number is on its way to a node.
+    fn deliver(&mut self, index: usize, number: usize) {
+        let shape = &self.plan.shape;
+        let position = Position::new(number as u64).filter(|_| shape.retains);
+        let message = &self.history[number - 1];
+        let node = &mut self.nodes[index];
+        let after = self.events.now + node.rng.u64(1..=shape.lag);
+        node.arrived_until = node.arrived_until.max(after);
+        let ready = node.arrived_until;
+        for _ in 0..=std::mem::take(&mut node.repeat) {
+            node.queue.push_back(Delivery {
+                ready,
+                position,
+                message: Rc::clone(message),
+            });
+        }
+        let (life, link) = (node.life, node.links);
+        let event = Event::Consume {
+            node: index,
+            life,
+            link,
+        };
+        self.events.at(ready, event);
     }
 
     fn lose(&mut self, life: usize, message: &Message) {
@@ -175,20 +204,36 @@ impl Sim {
         let mut triggers = Vec::new();
         while triggers.len() < BATCH {
             let node = &mut self.nodes[index];
-            let Some((_, message)) = node.queue.pop_front_if(|(ready, _)| *ready <= now) else {
+            let is_ready = |delivery: &mut Delivery| delivery.ready <= now;
+            let Some(delivery) = node.queue.pop_front_if(is_ready) else {
                 break;
             };
-            node.heard.arrived(&message, node.life);
-            self.oracle.shows(node.life, Some(message.life), now);
-            let missed = node
-                .detector
-                .arrived(&message.sequence, Duration::from_millis(now));
-            if let Some(missed) = missed {
-                self.missed(index, missed.reason);
+            let message = delivery.message;
+            if !node.progress.is_new(delivery.position) {
+                continue;
             }
-            triggers.extend(message.trigger);
+            if !self.plan.shape.retains {
+                self.note_number(index, &message);
+            }
+            triggers.extend(message.trigger.map(|(number, attempt)| Arrived {
+                number,
+                attempt,
+                position: delivery.position,
+            }));
         }
         self.place(index, &triggers);
+    }
+
+    /// Looks at the number of a message, which shows what is missing before it.
+    fn note_number(&mut self, index: usize, message: &Message) {
+        let now = self.events.now;
+        let node = &mut self.nodes[index];
+        node.heard.arrived(message, node.life);
+        self.oracle.shows(node.life, Some(message.life), now);
+        let now = Duration::from_millis(now);
+        if let Some(missed) = node.detector.arrived(&message.sequence, now) {
+            self.missed(index, missed.reason);
+        }
     }
 
     /// This node may have missed publications until now.
@@ -222,24 +267,52 @@ impl Sim {
         }
     }
 
-    /// A node connects to the log and gets a queue of its own.
+    /// A node connects to the log: it gets a queue of its own, or goes on where it was.
     pub(crate) fn link(&mut self, index: usize) {
         let now = self.events.now;
         let node = &mut self.nodes[index];
         node.is_linked = true;
         node.is_bound = true;
         node.arrived_until = now;
-        node.queue.clear();
-        node.detector.queue_bound(Duration::from_millis(now));
-        self.oracle.shows(node.life, None, now);
-        let reason = match std::mem::replace(&mut node.was_linked, true) {
-            true => MissedReason::Reconnect,
-            false => MissedReason::Start,
+        if self.plan.shape.retains {
+            self.resume(index);
+        } else {
+            let (life, link) = (node.life, node.links);
+            node.detector.queue_bound(Duration::from_millis(now));
+            let node = index;
+            self.events.after(CHECK, Event::Check { node, life, link });
+        }
+        let node = &mut self.nodes[index];
+        if let Some(missed) = node.progress.begun() {
+            self.oracle.shows(node.life, None, now);
+            self.missed(index, missed.reason);
+        }
+    }
+
+    /// Goes on where the node was, if the log still has that.
+    fn resume(&mut self, index: usize) {
+        let node = &mut self.nodes[index];
+        let From::At(last) = node.progress.from() else {
+            return;
         };
-        let (life, link) = (node.life, node.links);
-        let node = index;
-        self.events.after(CHECK, Event::Check { node, life, link });
-        self.missed(index, reason);
+        let at = usize::try_from(last.get()).unwrap_or(usize::MAX);
+        let first = self.history.len().saturating_sub(RETAINED) + 1;
+        let is_lost = self.plan.mutant == Some(Mutant::LostPlace);
+        if at < first || is_lost {
+            let life = node.life;
+            if !is_lost {
+                node.progress.lost(&TailError::Trimmed(last));
+            }
+            for number in at..self.history.len() {
+                let message = Rc::clone(&self.history[number]);
+                self.lose(life, &message);
+            }
+            self.oracle.shows(life, None, self.events.now);
+        } else {
+            for number in at..=self.history.len() {
+                self.deliver(index, number);
+            }
+        }
     }
 
     /// A node loses its consuming connection, and with it its queue.
@@ -251,8 +324,15 @@ impl Sim {
         node.is_linked = false;
         node.links += 1;
         let (life, link) = (node.life, node.links);
-        for (_, message) in std::mem::take(&mut node.queue) {
-            self.lose(life, &message);
+        node.progress.lost(&TailError::Lost(Trouble {
+            cause: "the connection was cut".into(),
+            advice: "",
+            reason: MissedReason::Reconnect,
+        }));
+        for delivery in std::mem::take(&mut node.queue) {
+            if !self.plan.shape.retains {
+                self.lose(life, &delivery.message);
+            }
         }
         self.fail_all(index, |_| true);
         let node = index;

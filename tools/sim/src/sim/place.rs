@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ht_control::waves::GapWaves;
 use ht_core::publication::Publication;
+use ht_proto::entry::Position;
 use ht_proto::room::{Room, RoomLimits};
 
 use crate::mutant::Mutant;
@@ -20,6 +21,15 @@ const GAP_PERIOD: Duration = Duration::from_secs(30);
 
 /// A planted bug shows in every so many batches.
 const SELDOM: u64 = 5;
+
+/// A trigger that arrived at a node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived {
+    pub(crate) number: usize,
+    pub(crate) attempt: u64,
+    /// Its position, where the log has some.
+    pub(crate) position: Option<Position>,
+}
 
 impl Node {
     /// How the connections of a shard are closed for a gap now.
@@ -41,16 +51,21 @@ impl Trigger {
 
 impl Sim {
     /// Gives triggers their places in this order, and hands them to the shards concerned.
-    pub(crate) fn place(&mut self, index: usize, triggers: &[(usize, u64)]) {
+    pub(crate) fn place(&mut self, index: usize, triggers: &[Arrived]) {
         let now = self.events.now;
         let mutant = self.plan.mutant;
         let node = &mut self.nodes[index];
         let (mut placed, mut handed) = (Vec::new(), Vec::new());
-        for &(number, attempt) in triggers {
+        for &Arrived {
+            number,
+            attempt,
+            position,
+        } in triggers
+        {
             let is_forgotten = mutant == Some(Mutant::Duplicate);
             let id = (!is_forgotten).then(|| number.to_string().into());
-            let place = node.order.place(None, id);
-            self.oracle.placed(node.life, number, place.duplicate, now);
+            let place = node.order.place(position, id);
+            self.oracle.placed(node.life, number, place, now);
             if !place.duplicate {
                 placed.push((number, place.position.get()));
             }

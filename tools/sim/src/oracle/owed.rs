@@ -1,0 +1,100 @@
+//! What is still owed to a client: publications, replies, and the report of a gap.
+
+use crate::oracle::{Lost, Oracle};
+use crate::rooms::ROOMS;
+
+/// A request may take so long to be answered, in ms, however slow its shard is.
+const ANSWERED_WITHIN: u64 = 10_000;
+
+impl Oracle {
+    /// Everything has settled: whoever is still there has received everything.
+    pub(crate) fn settled(&mut self, now: u64) {
+        let sessions: Vec<_> = self.sessions.keys().copied().collect();
+        for session in sessions {
+            self.check_lost(session, now);
+            self.check_overflowed(session, now);
+            self.check_complete(session, now);
+        }
+    }
+
+    /// What was lost until `until` must have been reported.
+    pub(super) fn check_lost(&mut self, session: usize, until: u64) {
+        let known = &self.sessions[&session];
+        let life = &self.lives[known.life];
+        for &Lost {
+            number, at, shown, ..
+        } in &life.lost
+        {
+            let published = &self.published[number];
+            let is_late = shown.is_some_and(|shown| shown <= until);
+            if !is_late || !published.is_confirmed || life.places.contains_key(&number) {
+                continue;
+            }
+            let owed = known.subscriptions.values().find(|subscription| {
+                let told = subscription.told.map_or(u64::MAX, |told| told.1);
+                told < published.logged.unwrap_or(0)
+                    && subscription.ending.is_none_or(|ending| ending > at)
+                    && published
+                        .rooms
+                        .iter()
+                        .any(|&room| ROOMS[subscription.room].meets(ROOMS[room], self.exact))
+            });
+            if owed.is_some() {
+                let text = format!(
+                    "connection {session} was not told of a gap: publication {number} was lost at {at}"
+                );
+                return self.violation(|| text);
+            }
+        }
+    }
+
+    /// What a shard was too far behind for until `until` must have been reported.
+    pub(super) fn check_overflowed(&mut self, session: usize, until: u64) {
+        let known = &self.sessions[&session];
+        let life = &self.lives[known.life];
+        for (&(shard, place), &at) in &life.overflowed {
+            let number = life.placed[place].0;
+            let owed = known.subscriptions.values().any(|subscription| {
+                let own = ROOMS[subscription.room];
+                let rooms = &self.published[number].rooms;
+                subscription.told.is_some_and(|told| told.0 <= place)
+                    && subscription.ending.is_none_or(|ending| ending > at)
+                    && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
+            });
+            if shard == known.shard && at <= until && owed {
+                let text = format!(
+                    "connection {session} was not told of a gap: its shard missed publication {number}"
+                );
+                return self.violation(|| text);
+            }
+        }
+    }
+
+    fn check_complete(&mut self, session: usize, now: u64) {
+        let known = &self.sessions[&session];
+        let life = &self.lives[known.life];
+        for (name, subscription) in &known.subscriptions {
+            let Some((told, _)) = subscription.told else {
+                if now < subscription.asked + ANSWERED_WITHIN {
+                    continue;
+                }
+                let text = format!("connection {session}: the subscribe {name} got no reply");
+                return self.violation(|| text);
+            };
+            let first = subscription.next.unwrap_or(told);
+            let mut missing = life.placed.iter().enumerate().skip(first);
+            let missing = missing.find(|(place, (number, _))| {
+                let rooms = &self.published[*number].rooms;
+                let own = ROOMS[subscription.room];
+                rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
+                    && !life.overflowed.contains_key(&(known.shard, *place))
+            });
+            if let Some((_, (number, _))) = missing {
+                let text = format!(
+                    "connection {session}, subscription {name}: publication {number} never came"
+                );
+                return self.violation(|| text);
+            }
+        }
+    }
+}
