@@ -7,11 +7,11 @@ mod charge;
 mod first_frame;
 mod handshake;
 mod proxy_protocol;
-mod report;
 mod route;
 mod screening;
 mod subprotocol;
 mod upgrade;
+mod verdict;
 mod webkit;
 
 use std::convert::Infallible;

@@ -17,7 +17,7 @@ use crate::counters::{BootstrapOutcome, HandshakeError};
 use crate::live::LiveSettings;
 use crate::permits::UserPermit;
 use crate::public::handshake::Agreed;
-use crate::public::{Public, report};
+use crate::public::{Public, verdict};
 use crate::socket::About;
 
 /// Span in which clients are to reconnect that were rejected because memory is short, in ms.
@@ -79,18 +79,18 @@ impl Verdict {
                 }
                 None => {
                     counter.add(BootstrapOutcome::Refused(Refusal::AllowedRooms.kind()));
-                    report::log_refusal(public, id, &Refusal::AllowedRooms);
+                    verdict::log_refusal(public, id, &Refusal::AllowedRooms);
                     refused_with(agreed)
                 }
             },
             Answer::Refused(refusal) => {
                 counter.add(BootstrapOutcome::Refused(refusal.kind()));
-                report::log_refusal(public, id, &refusal);
+                verdict::log_refusal(public, id, &refusal);
                 refused_with(agreed)
             }
             Answer::Failed(failure) => {
                 counter.add(BootstrapOutcome::Failed(failure.kind()));
-                report::log_failure(public, id, &failure);
+                verdict::log_failure(public, id, &failure);
                 match agreed.subprotocol {
                     // What Python 3.1 did with every answer that it could read.
                     None if failure.is_answer() => Close::NORMAL,
