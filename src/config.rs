@@ -21,6 +21,7 @@ mod service_links;
 mod settings;
 mod sizes;
 mod table;
+mod unclosed;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::duplicate;
 use crate::config::mistake::{Mistakes, WrittenAt};
+use crate::config::{duplicate, unclosed};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,8 +99,13 @@ pub(crate) fn parse_file(text: &str, path: &Path, mistakes: &mut Mistakes) -> Ve
         line: line_of(text, offset),
     };
     let (table, errors) = DeTable::parse_recoverable(text);
+    let unclosed = unclosed::list(text, &errors);
     for error in errors {
         let span = error.span().unwrap_or_default();
+        if unclosed.is_some_and(|list| span.start >= list) {
+            // They follow from the list that has no end.
+            continue;
+        }
         let place = place_of(span.start);
         let duplicate = (error.message() == DUPLICATE)
             .then(|| duplicate::find(text, span))
@@ -115,6 +120,10 @@ pub(crate) fn parse_file(text: &str, path: &Path, mistakes: &mut Mistakes) -> Ve
                 mistakes.add(&place, "", what);
             }
         }
+    }
+    if let Some(list) = unclosed {
+        let what = "this is not valid TOML: the list that begins in this line has no `]`";
+        mistakes.add(&place_of(list), "", what.to_owned());
     }
     table_nodes(table.get_ref(), &place_of)
 }

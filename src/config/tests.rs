@@ -277,6 +277,36 @@ matching = "fuzzy"
 }
 
 #[test]
+fn a_list_without_an_end_is_one_mistake_in_the_line_where_it_begins() {
+    let after = "threads = 1\n[backend]\nurl = 'http://api/'\n[origins]\nallow = ['a', 'b']\n";
+    for (before, list) in [
+        ("", "trusted_proxies = [\"127.0.0.1\"\n"),
+        (
+            "# [\n[limits]\nrooms_per_trigger = 3\n",
+            "x = [\n  'a', # one\n  'b',\n",
+        ),
+        ("\n\n", "x = [[1], [2]\n"),
+    ] {
+        let line = before.lines().count() + 1;
+        let found = bad(&format!("{before}{list}{after}"), &[]);
+        let place = format!("high-templar.toml:{line}: ");
+        assert_each(
+            &found,
+            &[(&place, "the list that begins in this line has no `]`")],
+        );
+    }
+    // What is wrong before it is reported as well.
+    let found = bad("threads = \nx = [1\ny = 2\n", &[]);
+    assert_each(
+        &found,
+        &[
+            ("high-templar.toml:1: ", "not valid TOML"),
+            ("high-templar.toml:2: ", "has no `]`"),
+        ],
+    );
+}
+
+#[test]
 fn a_broken_file_tells_its_lines_and_nothing_that_follows_from_them() {
     let found = bad("threads = \n\n[backend\nurl = 'http://api/'\n", &[]);
     assert!(

@@ -130,12 +130,12 @@ impl Cause {
             }
             Self::Vhost(_) => {
                 "check the virtual host in the url: `rabbitmqctl add_vhost VHOST`, then \
-                 `rabbitmqctl set_permissions -p VHOST USER '^hightemplar' '^hightemplar' \
-                 '^hightemplar'`"
+                 `rabbitmqctl set_permissions -p VHOST USER PATTERN PATTERN PATTERN`, where PATTERN \
+                 matches rabbitmq.exchange and hightemplar_, such as '^hightemplar'"
             }
             Self::Permission(_) => {
-                "`rabbitmqctl set_permissions -p VHOST USER '^hightemplar' '^hightemplar' \
-                 '^hightemplar'`"
+                "`rabbitmqctl set_permissions -p VHOST USER PATTERN PATTERN PATTERN`, where PATTERN \
+                 matches rabbitmq.exchange and hightemplar_, such as '^hightemplar'"
             }
             Self::Missing(_)
             | Self::Different(_)
