@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::holes::Holes;
+use crate::holes::{Found, Holes};
 use crate::missed::{Missed, MissedReason};
 use crate::numbers::{Line, Numbers, Sequence, Serial};
 
@@ -43,25 +43,29 @@ impl GapDetector {
     /// the time of any clock that never goes backwards.
     pub fn arrived(&mut self, sequence: &Sequence, now: Duration) -> Option<Missed> {
         let own = sequence.node == self.numbers.node();
-        let missing = self.holes.note(sequence, now);
-        if missing {
+        let found = self.holes.note(sequence, now);
+        if found == Found::Missing {
             let last = self.numbers.last_used();
             self.holes.reported_by(sequence.node, last);
         }
         if own {
             self.numbers.came_back(sequence.serial);
         }
-        missing.then(|| {
-            let (reason, whose) = if own {
-                // Only a queue that is not bound misses what its own node published.
-                (MissedReason::BindingLost, "of this node's own".to_owned())
-            } else {
-                let node = sequence.node;
-                (MissedReason::Skipped, format!("of the node {node}"))
-            };
-            let cause = format!("messages {whose} are missing in this node's queue");
-            Missed { reason, cause }
-        })
+        let (reason, whose) = match found {
+            Found::Nothing => return None,
+            // Only a queue that is not bound misses what its own node published.
+            Found::Missing if own => (MissedReason::BindingLost, "of this node's own".to_owned()),
+            Found::Missing => (
+                MissedReason::Skipped,
+                format!("of the node {}", sequence.node),
+            ),
+            Found::Doubtful => (
+                MissedReason::Skipped,
+                "that other nodes published shortly before or after the last gap".to_owned(),
+            ),
+        };
+        let cause = format!("messages {whose} are missing in this node's queue");
+        Some(Missed { reason, cause })
     }
 
     /// A new publishing connection.
@@ -128,6 +132,32 @@ mod tests {
         assert_eq!(found, Some(MissedReason::BindingLost));
         let sequence = publish(&mut other, &mut theirs);
         assert_eq!(reason(&mut own, &sequence), None);
+    }
+
+    #[test]
+    fn a_loss_shortly_after_a_gap_is_reported_within_seconds() {
+        let [mut own, mut other] = [1, 2].map(|id| GapDetector::new(Uuid::from_u128(id)));
+        own.queue_bound(NOW);
+        let (mut line, mut theirs) = (own.open_line(), other.open_line());
+        for _ in 0..2 {
+            let sequence = publish(&mut other, &mut theirs);
+            assert_eq!(reason(&mut own, &sequence), None);
+        }
+        own.reported();
+        let sequence = publish(&mut own, &mut line);
+        assert_eq!(reason(&mut own, &sequence), None);
+        // Lost behind the gap; the next one cannot show that it was not a part of it.
+        publish(&mut other, &mut theirs);
+        let sequence = publish(&mut other, &mut theirs);
+        assert_eq!(reason(&mut own, &sequence), None);
+        let mut heartbeat = |seconds| {
+            let sequence = publish(&mut own, &mut line);
+            let missed = own.arrived(&sequence, Duration::from_secs(seconds));
+            missed.map(|missed| missed.reason)
+        };
+        assert_eq!(heartbeat(9), None);
+        assert_eq!(heartbeat(10), Some(MissedReason::Skipped));
+        assert_eq!(heartbeat(30), None, "once");
     }
 
     #[test]

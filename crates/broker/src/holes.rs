@@ -19,6 +19,22 @@ const NODES_MAX: usize = 1_024;
 /// A publisher that was silent for so long is gone: nodes send a heartbeat every few seconds.
 const SILENT_MAX: Duration = Duration::from_secs(600);
 
+/// How long after the first doubt a gap is reported for all of them: nodes send a heartbeat every
+/// five seconds, so each of them was active by then.
+const DOUBT: Duration = Duration::from_secs(10);
+
+/// What a message shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing is missing.
+    Nothing,
+    /// Messages before it are missing and belong to no gap that was reported already.
+    Missing,
+    /// Some time ago messages were missing that were taken for a part of the gap that was reported
+    /// before. They may as well have been lost after it, when clients had reconnected already.
+    Doubtful,
+}
+
 /// The publishers whose messages this queue gets.
 #[derive(Debug, Default)]
 pub struct Holes {
@@ -28,6 +44,8 @@ pub struct Holes {
     /// What this node publishes behind this serial shows that the queue is past the gap that was
     /// reported last.
     reported: Option<Serial>,
+    /// When something missing was first taken for a part of that gap.
+    doubted: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -39,10 +57,21 @@ struct Publisher {
 }
 
 impl Holes {
-    /// A message arrived. Returns whether messages before it are
-    /// missing and belong to no gap that was reported already. `now` is the time of any clock that
-    /// never goes backwards.
-    pub fn note(&mut self, sequence: &Sequence, now: Duration) -> bool {
+    /// A message arrived. Returns what it shows. `now` is the time of any clock that never goes
+    /// backwards.
+    pub fn note(&mut self, sequence: &Sequence, now: Duration) -> Found {
+        if self.is_missing(sequence, now) {
+            return Found::Missing;
+        }
+        let is_due = |since| now.saturating_sub(since) >= DOUBT;
+        match self.doubted.take_if(|since| is_due(*since)) {
+            Some(_) => Found::Doubtful,
+            None => Found::Nothing,
+        }
+    }
+
+    /// Whether messages before this one are missing and belong to no gap that was reported already.
+    fn is_missing(&mut self, sequence: &Sequence, now: Duration) -> bool {
         let own = sequence.node == self.own;
         let settled = match self.reported {
             Some(last) if own && sequence.serial > last => {
@@ -62,7 +91,11 @@ impl Holes {
         let missing = is_missing(publisher.last, sequence);
         publisher.last = sequence.serial;
         if missing {
-            return !std::mem::replace(&mut publisher.known, false);
+            let known = std::mem::replace(&mut publisher.known, false);
+            if known {
+                self.doubted.get_or_insert(now);
+            }
+            return !known;
         }
         if settled {
             publisher.known = false;
@@ -76,6 +109,7 @@ impl Holes {
         self.own = own;
         self.nodes.clear();
         self.reported = None;
+        self.doubted = None;
         let publisher = Publisher {
             last,
             active: now,
@@ -88,6 +122,8 @@ impl Holes {
     /// `last` is the last serial that this node used.
     pub fn reported(&mut self, last: Serial) {
         self.reported = Some(last);
+        // Whatever was lost before is a part of it.
+        self.doubted = None;
         for (node, publisher) in &mut self.nodes {
             if *node == self.own {
                 // Exactly up to there it is known; what is missing behind it is a new gap.

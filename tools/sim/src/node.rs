@@ -35,7 +35,6 @@ const IDS: usize = 100_000;
 pub(crate) struct Message {
     pub(crate) node: usize,
     pub(crate) life: usize,
-    pub(crate) sent: u64,
     /// The publishing connection, by its number.
     pub(crate) line: u32,
     pub(crate) sequence: Sequence,
@@ -66,26 +65,12 @@ pub(crate) struct Waiting {
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     lives: BTreeSet<usize>,
-    /// When the last gap was found.
-    gap: u64,
-    /// What this node published since then has arrived.
-    is_past_gap: bool,
 }
 
 impl Heard {
-    /// A gap was found: what is missing of others next is taken for a part of it.
-    pub(crate) fn gap(&mut self, now: u64) {
-        self.lives.clear();
-        self.gap = now;
-        self.is_past_gap = false;
-    }
-
     /// A message arrived.
-    pub(crate) fn arrived(&mut self, message: &Message, own: usize) {
-        self.is_past_gap |= message.life == own && message.sent > self.gap;
-        if self.is_past_gap {
-            self.lives.insert(message.life);
-        }
+    pub(crate) fn arrived(&mut self, message: &Message) {
+        self.lives.insert(message.life);
     }
 
     /// Whether the node notices what it loses of this publisher now.

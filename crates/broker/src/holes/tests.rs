@@ -22,19 +22,24 @@ fn sequence(id: u128, serial: Serial, after: Option<Serial>) -> Sequence {
     }
 }
 
+/// Whether a message shows that others are missing.
+fn is_missing(holes: &mut Holes, sequence: &Sequence) -> bool {
+    holes.note(sequence, NOW) == Found::Missing
+}
+
 /// Notes a message of the publisher 1.
 fn note(holes: &mut Holes, line: u32, number: u64) -> bool {
-    holes.note(&sequence(1, at(line, number), None), NOW)
+    is_missing(holes, &sequence(1, at(line, number), None))
 }
 
 /// Notes the first message of a line of the publisher 1.
 fn begin(holes: &mut Holes, line: u32, after: Serial) -> bool {
-    holes.note(&sequence(1, at(line, 1), Some(after)), NOW)
+    is_missing(holes, &sequence(1, at(line, 1), Some(after)))
 }
 
 /// Notes a message of this node, the publisher 0.
 fn own(holes: &mut Holes, number: u64) -> bool {
-    holes.note(&sequence(0, at(1, number), None), NOW)
+    is_missing(holes, &sequence(0, at(1, number), None))
 }
 
 #[test]
@@ -85,9 +90,9 @@ fn a_line_whose_first_message_is_missing_is_a_gap() {
 fn publishers_are_apart() {
     let mut holes = Holes::default();
     note(&mut holes, 1, 1);
-    assert!(!holes.note(&sequence(2, at(1, 5), None), NOW));
+    assert!(!is_missing(&mut holes, &sequence(2, at(1, 5), None)));
     assert!(!note(&mut holes, 1, 2));
-    assert!(holes.note(&sequence(2, at(1, 7), None), NOW));
+    assert!(is_missing(&mut holes, &sequence(2, at(1, 7), None)));
 }
 
 #[test]
@@ -117,6 +122,35 @@ fn behind_its_own_next_message_a_queue_is_past_the_gap() {
     // Nothing of this publisher was lost.
     assert!(!note(&mut holes, 1, 2));
     assert!(note(&mut holes, 1, 4), "so this is a new gap");
+}
+
+#[test]
+fn what_may_be_a_new_gap_is_in_doubt_once_for_all_publishers() {
+    let at_second = |holes: &mut Holes, id: u128, number: u64, second: u64| {
+        let now = Duration::from_secs(second);
+        holes.note(&sequence(id, at(1, number), None), now)
+    };
+    let mut holes = Holes::default();
+    for id in 0..4 {
+        at_second(&mut holes, id, 1, 0);
+    }
+    holes.reported(at(1, 1));
+    assert_eq!(at_second(&mut holes, 0, 2, 1), Found::Nothing);
+    for (id, second) in [(1, 2), (2, 6), (3, 11)] {
+        assert_eq!(at_second(&mut holes, id, 3, second), Found::Nothing);
+    }
+    assert_eq!(at_second(&mut holes, 2, 4, 12), Found::Doubtful);
+    assert_eq!(at_second(&mut holes, 0, 3, 99), Found::Nothing);
+    // A gap that is reported in the meantime holds them.
+    holes.reported(at(1, 3));
+    assert_eq!(at_second(&mut holes, 1, 9, 100), Found::Nothing);
+    holes.reported(at(1, 3));
+    assert_eq!(at_second(&mut holes, 0, 4, 120), Found::Nothing);
+    // A hole that is certainly new is reported at once, and holds what is in doubt.
+    assert_eq!(at_second(&mut holes, 2, 9, 121), Found::Nothing);
+    assert_eq!(at_second(&mut holes, 2, 11, 122), Found::Missing);
+    holes.reported_by(node(2), at(1, 4));
+    assert_eq!(at_second(&mut holes, 0, 5, 140), Found::Nothing);
 }
 
 #[test]
@@ -152,7 +186,7 @@ fn what_this_node_loses_before_anything_came_is_missing() {
         // Reported as a gap until now, not beyond.
         holes.reported(last);
         let after = (first.number == 1).then_some(at(0, 0));
-        assert_eq!(holes.note(&sequence(0, first, after), NOW), missing);
+        assert_eq!(is_missing(&mut holes, &sequence(0, first, after)), missing);
     }
 }
 
@@ -255,7 +289,7 @@ proptest! {
                 Step::Publish { arrives, confirmed } => {
                     if let Some((sequence, missing)) = model.publish(arrives, confirmed) {
                         let sequence = Sequence { node: id, ..sequence };
-                        prop_assert_eq!(holes.note(&sequence, NOW), missing);
+                        prop_assert_eq!(is_missing(&mut holes, &sequence), missing);
                     }
                 }
                 Step::Reconnect => {
@@ -265,7 +299,7 @@ proptest! {
                 Step::Repeat => {
                     if let Some((serial, after)) = model.last {
                         let sequence = Sequence { node: id, serial, after };
-                        prop_assert!(!holes.note(&sequence, NOW));
+                        prop_assert!(!is_missing(&mut holes, &sequence));
                     }
                 }
             }

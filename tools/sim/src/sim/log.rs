@@ -11,7 +11,7 @@ use ht_broker::numbers::Serial;
 use ht_proto::entry::Position;
 
 use crate::mutant::Mutant;
-use crate::node::{Delivery, Message, Waiting};
+use crate::node::{Delivery, Heard, Message, Waiting};
 use crate::sim::place::Arrived;
 use crate::sim::{Event, Sim};
 
@@ -97,7 +97,6 @@ impl Sim {
         let message = Message {
             node: index,
             life: node.life,
-            sent: self.events.now,
             line: node.lines,
             sequence,
             trigger,
@@ -159,7 +158,7 @@ impl Sim {
         if !is_dropped && node.is_linked && node.is_bound {
             return self.deliver(index, self.history.len());
         }
-        // Otherwise no number can miss, or what misses is taken for a part of an older gap.
+        // Otherwise no number can miss.
         if !node.is_linked || node.heard.notices(message.life, life) {
             self.lose(life, message);
         }
@@ -228,7 +227,7 @@ impl Sim {
     fn note_number(&mut self, index: usize, message: &Message) {
         let now = self.events.now;
         let node = &mut self.nodes[index];
-        node.heard.arrived(message, node.life);
+        node.heard.arrived(message);
         self.oracle.shows(node.life, Some(message.life), now);
         let now = Duration::from_millis(now);
         if let Some(missed) = node.detector.arrived(&message.sequence, now) {
@@ -238,9 +237,7 @@ impl Sim {
 
     /// This node may have missed publications until now.
     fn missed(&mut self, index: usize, reason: MissedReason) {
-        let now = self.events.now;
         let node = &mut self.nodes[index];
-        node.heard.gap(now);
         if reason == MissedReason::Start && node.connections() == 0 {
             return;
         }
@@ -279,6 +276,8 @@ impl Sim {
         } else {
             let (life, link) = (node.life, node.links);
             node.detector.queue_bound(Duration::from_millis(now));
+            // What came before shows nothing about the new queue.
+            node.heard = Heard::default();
             let node = index;
             self.events.after(CHECK, Event::Check { node, life, link });
         }
