@@ -21,10 +21,9 @@ let faults;
 
 before(async () => {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-  [browser, demo] = await Promise.all([
-    chromium.launch({ executablePath, headless: true, args: FLAGS }),
-    startDemo(),
-  ]);
+  // One after the other: what was started is closed, also if the next one fails.
+  browser = await chromium.launch({ executablePath, headless: true, args: FLAGS });
+  demo = await startDemo();
 });
 
 after(async () => {

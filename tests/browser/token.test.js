@@ -18,13 +18,12 @@ let page;
 
 before(async () => {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-  [browser, gateway] = await Promise.all([
-    chromium.launch({ executablePath, headless: true, args: FLAGS }),
-    startGateway({
-      settings: { HT_AUTH__FIRST_FRAME: "true" },
-      admits: (headers) => headers.authorization === `Token ${Buffer.from(TOKEN).toString("latin1")}`,
-    }),
-  ]);
+  // One after the other: what was started is closed, also if the next one fails.
+  browser = await chromium.launch({ executablePath, headless: true, args: FLAGS });
+  gateway = await startGateway({
+    settings: { HT_AUTH__FIRST_FRAME: "true" },
+    admits: (headers) => headers.authorization === `Token ${Buffer.from(TOKEN).toString("latin1")}`,
+  });
 });
 
 after(async () => {

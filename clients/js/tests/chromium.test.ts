@@ -47,16 +47,15 @@ let faults: string[];
 
 beforeAll(async () => {
   const executablePath = process.env["CHROMIUM"] ?? "/usr/bin/chromium";
-  [browser, site] = await Promise.all([
-    chromium.launch({
-      executablePath,
-      headless: true,
-      args: FLAGS,
-      // What users' browsers do.
-      ignoreDefaultArgs: ["--disable-back-forward-cache"],
-    }),
-    startSite(),
-  ]);
+  // One after the other: what was started is closed, also if the next one fails.
+  browser = await chromium.launch({
+    executablePath,
+    headless: true,
+    args: FLAGS,
+    // What users' browsers do.
+    ignoreDefaultArgs: ["--disable-back-forward-cache"],
+  });
+  site = await startSite();
 });
 
 afterAll(async () => {

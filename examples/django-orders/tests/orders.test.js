@@ -31,10 +31,9 @@ let faults;
 
 before(async () => {
   const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
-  [browser, site] = await Promise.all([
-    chromium.launch({ executablePath, headless: true, args: FLAGS }),
-    startSite(),
-  ]);
+  // One after the other: `after` closes what was started, also if the next one fails.
+  browser = await chromium.launch({ executablePath, headless: true, args: FLAGS });
+  site = await startSite();
   for (const name of NAMES) contexts[name] = await signedIn(name);
 });
 
