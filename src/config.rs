@@ -33,13 +33,9 @@ use ht_server::config::ServerConfig;
 
 pub(crate) use kind::first_key;
 
-pub use docs::markdown;
-pub use docs::toml;
-pub use live::Changes;
-pub use live::Written;
-pub use log::Format;
-pub use log::Level;
-pub use log::LogConfig;
+pub use docs::{markdown, toml};
+pub use live::{Changes, Written};
+pub use log::{Format, Level, LogConfig};
 pub use mistake::Mistakes;
 
 use layers::{FILE_VARIABLE, Layers, Variable};

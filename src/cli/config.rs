@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::Done;
-use crate::cli::print;
+use crate::cli::{Done, print};
 use crate::config;
 
 /// What to print.

@@ -1,8 +1,7 @@
 //! `.env` files, read as python-dotenv reads them: comments, `export`, quotes and `${NAME}`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One variable of an `.env` file.
 #[derive(Clone, Debug, PartialEq, Eq)]

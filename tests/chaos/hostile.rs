@@ -1,26 +1,20 @@
 //! Visitors that break everything they can reach. Whatever they meet is fine with them.
 
 use std::io;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::json;
 use socket2::SockRef;
 
-use crate::link::Link;
-use crate::link::request;
+use crate::link::{Link, request};
 use crate::node::Node;
 use crate::publisher::post;
-use crate::support::Frame;
-use crate::support::frame;
-use crate::support::stream::Address;
-use crate::support::stream::Stream;
+use crate::support::stream::{Address, Stream};
+use crate::support::{Frame, frame};
 
 /// Longest time that one of them spends on one misdeed.
 const LINGER_MS: u64 = 1_500;

@@ -4,15 +4,12 @@ use std::io;
 use std::io::Write;
 use std::time::Duration;
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::Frame;
 use crate::support::client::HEADERS;
-use crate::support::frame;
-use crate::support::http;
-use crate::support::stream::Address;
-use crate::support::stream::Stream;
+use crate::support::stream::{Address, Stream};
+use crate::support::{frame, http};
 
 /// How long a visitor waits for a message before it looks after itself.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);

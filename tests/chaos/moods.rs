@@ -1,14 +1,11 @@
 //! The backend and its moods.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde_json::json;
 
-use crate::support::Reply;
-use crate::support::Seen;
-use crate::support::StubBackend;
+use crate::support::{Reply, Seen, StubBackend};
 
 /// How the backend treats everybody.
 #[derive(Clone, Copy, Debug)]

@@ -3,23 +3,17 @@
 
 use std::io;
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::ledger::Accepted;
 use crate::node::Node;
-use crate::support::DEADLINE;
-use crate::support::http;
 use crate::support::log::Watched;
 use crate::support::stream::Address;
+use crate::support::{DEADLINE, http};
 
 /// Time between two triggers.
 const PACE: Duration = Duration::from_millis(8);

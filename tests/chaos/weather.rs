@@ -6,12 +6,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use ht_testkit::rabbitmq::RabbitMq;
 
-use crate::moods::Mood;
-use crate::moods::MoodyBackend;
+use crate::moods::{Mood, MoodyBackend};
 use crate::node::Node;
-use crate::support::DEADLINE;
-use crate::support::Gateway;
-use crate::support::eventually;
+use crate::support::{DEADLINE, Gateway, eventually};
 
 /// How long a disturbance lasts at most, in milliseconds.
 const DISTURBANCE_MS: u64 = 4_000;

@@ -2,17 +2,12 @@
 //!
 //! Needs network namespaces, and so root; elsewhere there is nothing to be seen.
 
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::NEVER;
-use crate::support::StubBackend;
 use crate::support::stream::Address;
+use crate::support::{Client, Gateway, NEVER, StubBackend};
 
 /// A namespace with one link to this one; gone when dropped.
 struct Beyond {

@@ -1,14 +1,8 @@
 //! Compressed messages (RFC 7692), beside clients that know nothing of them.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::StubBackend;
-use crate::support::frame;
+use crate::support::{Client, Frame, Gateway, Handshake, StubBackend, frame};
 
 const ACCEPTED: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 

@@ -1,19 +1,11 @@
 //! How many may come in, and how often: by address, by user, by time.
 
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Gate;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::Reply;
-use crate::support::Seen;
-use crate::support::StubBackend;
-use crate::support::eventually;
+use crate::support::{Client, Gate, Gateway, Handshake, Reply, Seen, StubBackend, eventually};
 
 fn from_address(gateway: &Gateway, address: &str) -> Handshake {
     Handshake::new(gateway).header("X-Real-IP", address)

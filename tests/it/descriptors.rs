@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::StubBackend;
-use crate::support::eventually;
+use crate::support::{Client, Gateway, Handshake, StubBackend, eventually};
 
 #[test]
 fn without_file_descriptors_visitors_wait_and_everybody_else_goes_on() {

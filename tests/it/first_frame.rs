@@ -2,16 +2,8 @@
 
 use serde_json::json;
 
-use crate::subprotocol::admitting;
-use crate::subprotocol::named;
-use crate::subprotocol::offer;
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::NEVER;
-use crate::support::StubBackend;
-use crate::support::frame;
+use crate::subprotocol::{admitting, named, offer};
+use crate::support::{Client, Frame, Gateway, Handshake, NEVER, StubBackend, frame};
 
 const AUTHENTICATE: &str = r#"{"type": "authenticate", "token": "right"}"#;
 

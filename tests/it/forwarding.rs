@@ -2,10 +2,7 @@
 
 use std::io::Write;
 
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::StubBackend;
-use crate::support::http;
+use crate::support::{Gateway, Handshake, StubBackend, http};
 
 /// The headers of the only request, by name.
 #[track_caller]

@@ -5,14 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gate;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::Reply;
-use crate::support::StubBackend;
-use crate::support::frame;
+use crate::support::{Client, Frame, Gate, Gateway, Handshake, Reply, StubBackend, frame};
 
 #[test]
 fn the_101_waits_for_the_backend() {

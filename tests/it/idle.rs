@@ -1,16 +1,10 @@
 //! Connections whose client says nothing for too long.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::DEADLINE;
-use crate::support::Frame;
-use crate::support::Gateway;
-use crate::support::StubBackend;
-use crate::support::frame;
+use crate::support::{Client, DEADLINE, Frame, Gateway, StubBackend, frame};
 
 #[test]
 fn a_client_that_says_nothing_is_closed_with_1000_although_it_hears_much() {

@@ -4,11 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gateway;
-use crate::support::StubBackend;
-use crate::support::frame;
+use crate::support::{Client, Frame, Gateway, StubBackend, frame};
 
 #[test]
 fn who_does_not_answer_a_ping_is_closed_and_who_does_is_not() {

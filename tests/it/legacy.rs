@@ -4,12 +4,8 @@ use ht_testkit::rabbitmq::RabbitMq;
 use serde_json::json;
 
 use crate::rabbitmq::wait_for_ready;
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::Reply;
-use crate::support::StubBackend;
 use crate::support::rabbit::Rabbit;
+use crate::support::{Client, Gateway, Handshake, Reply, StubBackend};
 
 #[test]
 fn the_usual_deployment_is_understood() {

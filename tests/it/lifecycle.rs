@@ -1,17 +1,11 @@
 //! Starting and leaving.
 
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use serde_json::json;
 
-use crate::support::Client;
-use crate::support::Gate;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::NEVER;
-use crate::support::StubBackend;
 use crate::support::stream::Address;
+use crate::support::{Client, Gate, Gateway, Handshake, NEVER, StubBackend};
 
 #[test]
 fn sigterm_tells_clients_and_the_backend_and_ends_with_0() {

@@ -2,14 +2,9 @@
 
 use std::io::Write;
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gateway;
-use crate::support::StubBackend;
-use crate::support::frame;
+use crate::support::{Client, Frame, Gateway, StubBackend, frame};
 
 fn success() -> Value {
     json!({"code": "success"})

@@ -1,17 +1,11 @@
 //! One order for everybody: whatever door a trigger comes through, and however many listen.
 
-use std::io::Read;
-use std::io::Write;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::StubBackend;
-use crate::support::http;
+use crate::support::{Client, Gateway, StubBackend, http};
 
 #[test]
 fn triggers_of_one_connection_arrive_in_their_order() {

@@ -3,12 +3,9 @@
 use ht_testkit::rabbitmq::RabbitMq;
 use serde_json::json;
 
-use crate::rabbitmq::wait_for_not_ready;
-use crate::rabbitmq::wait_for_ready;
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::StubBackend;
+use crate::rabbitmq::{wait_for_not_ready, wait_for_ready};
 use crate::support::rabbit::Rabbit;
+use crate::support::{Client, Gateway, StubBackend};
 
 #[test]
 fn clients_outlive_every_outage_and_hear_what_comes_after_it() {

@@ -7,30 +7,19 @@
 //! fetches anew after it subscribed again.
 
 use std::io;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use ht_testkit::rabbitmq::RabbitMq;
-use ht_testkit::rabbitmq::Vhost;
-use serde_json::Value;
-use serde_json::json;
+use ht_testkit::rabbitmq::{RabbitMq, Vhost};
+use serde_json::{Value, json};
 
 use crate::rabbitmq::wait_for_ready;
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::Handshake;
-use crate::support::StubBackend;
 use crate::support::balancer::Balancer;
-use crate::support::eventually;
-use crate::support::frame;
-use crate::support::http;
 use crate::support::stream::Address;
+use crate::support::{Client, Gateway, Handshake, StubBackend};
+use crate::support::{eventually, frame, http};
 
 const PUBLISHERS: usize = 2;
 const SUBSCRIBERS: usize = 12;

@@ -1,11 +1,8 @@
 //! Grants and rooms: who may enter, and who hears what.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::StubBackend;
+use crate::support::{Client, Gateway, StubBackend};
 
 /// Asks for a room; whether it was permitted.
 #[track_caller]

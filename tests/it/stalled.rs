@@ -2,14 +2,11 @@
 
 use std::thread;
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 use socket2::SockRef;
 
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::StubBackend;
 use crate::support::stream::Stream;
+use crate::support::{Client, Gateway, StubBackend};
 
 /// How many stop reading, if so many files may be open.
 const STALLED: usize = 2_000;

@@ -1,26 +1,18 @@
 //! Five thousand clients come back at once before a backend that serves twenty at a time.
 
-use std::hash::DefaultHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::support::Gateway;
-use crate::support::NEVER;
-use crate::support::StubBackend;
 use crate::support::client::KEY;
 use crate::support::stream::Address;
+use crate::support::{Gateway, NEVER, StubBackend};
 
 const VISITORS: usize = 5_000;
 

@@ -1,13 +1,8 @@
 //! The node's totals, as clients ask for them.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Client;
-use crate::support::Frame;
-use crate::support::Gateway;
-use crate::support::StubBackend;
-use crate::support::frame;
+use crate::support::{Client, Frame, Gateway, StubBackend, frame};
 
 #[test]
 fn status_has_the_members_it_always_had() {

@@ -2,13 +2,9 @@
 
 use std::io::Write;
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Client;
-use crate::support::Gateway;
-use crate::support::StubBackend;
-use crate::support::http;
+use crate::support::{Client, Gateway, StubBackend, http};
 
 pub(crate) fn gateway() -> Gateway {
     Gateway::start(&StubBackend::open())

@@ -4,16 +4,14 @@ mod inflate;
 #[cfg(test)]
 mod tests;
 
-use bytes::Bytes;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt;
 use hyper::body::Body;
 
 use crate::answer::Failure;
-use crate::body::inflate::Coding;
-use crate::body::inflate::Inflater;
+use crate::body::inflate::{Coding, Inflater};
 use crate::fault;
 
 /// Reads and decodes a whole body of at most `bytes_max` bytes.

@@ -4,8 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderName;
-use http::Method;
+use http::{HeaderName, Method};
 
 /// How to reach the API and what to send it.
 #[derive(Clone, Debug)]

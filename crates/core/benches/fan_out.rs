@@ -6,25 +6,14 @@
 #[allow(dead_code, unreachable_pub)]
 mod support;
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use criterion::BatchSize;
-use criterion::Criterion;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ht_core::world::Turn;
-use support::Nothing;
-use support::data;
-use support::grants;
-use support::open;
-use support::open_deflated;
-use support::publication;
-use support::say;
-use support::shard;
-use support::subscribe;
-use support::unsubscribe_text;
+use support::{
+    Nothing, data, grants, open, open_deflated, publication, say, shard, subscribe,
+    unsubscribe_text,
+};
 
 const ROOM: &str = r#"{"target":"chat","id":1}"#;
 

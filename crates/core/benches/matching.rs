@@ -7,21 +7,12 @@ mod support;
 
 use std::hint::black_box;
 
-use criterion::BatchSize;
-use criterion::Criterion;
-use criterion::criterion_group;
-use criterion::criterion_main;
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ht_core::Hasher;
 use ht_core::grant::GrantSet;
 use ht_core::world::Turn;
 use ht_proto::grant::GrantList;
-use support::Nothing;
-use support::grants;
-use support::open;
-use support::publication;
-use support::room;
-use support::shard;
-use support::subscribe;
+use support::{Nothing, grants, open, publication, room, shard, subscribe};
 
 const ROOMS: usize = 100_000;
 const SHAPES: usize = 50;

@@ -12,17 +12,10 @@ use std::process::ExitCode;
 
 use ht_core::shard::Shard;
 use ht_core::world::Turn;
-use support::Nothing;
-use support::Sink;
-use support::data;
-use support::frame;
-use support::grants;
-use support::open;
-use support::publication;
-use support::shard;
-use support::subscribe;
-use support::subscribe_text;
-use support::unsubscribe_text;
+use support::{
+    Nothing, Sink, data, frame, grants, open, publication, shard, subscribe, subscribe_text,
+    unsubscribe_text,
+};
 
 /// Subscribers of the room that everybody hears.
 const AUDIENCE: usize = 1_000;

@@ -1,8 +1,7 @@
 //! Bytes that many receivers get: in memory once, however many of them stay behind.
 
 use std::ops::Deref;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 

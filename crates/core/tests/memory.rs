@@ -6,10 +6,7 @@
 mod support;
 
 use ht_core::world::Turn;
-use support::grants;
-use support::open;
-use support::shard;
-use support::subscribe;
+use support::{grants, open, shard, subscribe};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;

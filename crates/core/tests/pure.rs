@@ -1,8 +1,7 @@
 //! The pure crates stay pure: what they depend on and what they call is known.
 
 use std::fs;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Crates of this workspace without I/O, clock, threads and locks.
 const PURE: [&str; 3] = ["proto", "frame", "core"];

@@ -3,22 +3,11 @@
 
 use std::hint::black_box;
 
-use criterion::BatchSize;
-use criterion::BenchmarkId;
-use criterion::Criterion;
-use criterion::Throughput;
-use criterion::criterion_group;
-use criterion::criterion_main;
-use ht_frame::DecodeOptions;
-use ht_frame::Decoder;
-use ht_frame::DeflatedFrame;
-use ht_frame::Deflater;
-use ht_frame::Inflater;
-use ht_frame::Input;
-use ht_frame::Opcode;
-use ht_frame::Role;
-use ht_frame::put_frame;
-use ht_frame::put_masked_frame;
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ht_frame::{
+    DecodeOptions, Decoder, DeflatedFrame, Deflater, Inflater, Input, Opcode, Role, put_frame,
+    put_masked_frame,
+};
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const SIZES: [usize; 2] = [128, 64 << 10];

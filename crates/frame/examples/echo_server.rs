@@ -4,34 +4,19 @@
 //! that offers compression it agrees, and answers compressed what becomes smaller. Start it with
 //! a port as its only argument (0 takes a free one); it prints the address that it listens on.
 
-use std::env;
-use std::io;
-use std::io::Read;
-use std::io::Write;
-use std::net::Ipv4Addr;
-use std::net::Shutdown;
-use std::net::TcpListener;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
+use std::{env, io};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ht_frame::CloseCode;
-use ht_frame::DecodeOptions;
-use ht_frame::Decoder;
-use ht_frame::DeflatedFrame;
-use ht_frame::Deflater;
-use ht_frame::Event;
-use ht_frame::Inflater;
-use ht_frame::Input;
-use ht_frame::Opcode;
-use ht_frame::PerMessageDeflate;
-use ht_frame::Role;
-use ht_frame::put_close;
-use ht_frame::put_frame;
-use sha1::Digest;
-use sha1::Sha1;
+use ht_frame::{
+    CloseCode, DecodeOptions, Decoder, DeflatedFrame, Deflater, Event, Inflater, Input, Opcode,
+    PerMessageDeflate, Role, put_close, put_frame,
+};
+use sha1::{Digest, Sha1};
 
 /// Longest request head, in bytes.
 const HEAD_BYTES_MAX: usize = 16 << 10;

@@ -1,8 +1,6 @@
 //! Compressed messages out (RFC 7692 section 7.2.1).
 
-use flate2::Compress;
-use flate2::Compression;
-use flate2::FlushCompress;
+use flate2::{Compress, Compression, FlushCompress};
 
 use crate::encode::FrameHeader;
 use crate::header::Opcode;

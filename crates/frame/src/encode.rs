@@ -3,13 +3,7 @@
 use std::ops::Deref;
 
 use crate::close::CloseCode;
-use crate::header::CONTROL_BYTES_MAX;
-use crate::header::FIN;
-use crate::header::LENGTH_16;
-use crate::header::LENGTH_64;
-use crate::header::MASKED;
-use crate::header::Opcode;
-use crate::header::RSV1;
+use crate::header::{CONTROL_BYTES_MAX, FIN, LENGTH_16, LENGTH_64, MASKED, Opcode, RSV1};
 use crate::mask;
 
 /// Longest reason in a close frame, in bytes of UTF-8: a control frame less the code.

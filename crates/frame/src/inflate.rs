@@ -1,8 +1,6 @@
 //! Compressed messages in (RFC 7692 section 7.2.2).
 
-use flate2::Decompress;
-use flate2::FlushDecompress;
-use flate2::Status;
+use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::violation::Violation;
 

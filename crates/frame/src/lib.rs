@@ -36,18 +36,13 @@ mod violation;
 
 pub use crate::close::CloseCode;
 pub use crate::decode::{DecodeOptions, Decoder};
-pub use crate::deflate::DeflatedFrame;
-pub use crate::deflate::Deflater;
-pub use crate::encode::CLOSE_REASON_BYTES_MAX;
-pub use crate::encode::FrameHeader;
-pub use crate::encode::put_close;
-pub use crate::encode::put_frame;
-pub use crate::encode::put_masked_frame;
+pub use crate::deflate::{DeflatedFrame, Deflater};
+pub use crate::encode::{
+    CLOSE_REASON_BYTES_MAX, FrameHeader, put_close, put_frame, put_masked_frame,
+};
 pub use crate::event::Event;
 pub use crate::extension::PerMessageDeflate;
-pub use crate::header::CONTROL_BYTES_MAX;
-pub use crate::header::Opcode;
-pub use crate::header::Role;
+pub use crate::header::{CONTROL_BYTES_MAX, Opcode, Role};
 pub use crate::inflate::Inflater;
 pub use crate::input::Input;
 pub use crate::violation::Violation;

@@ -1,11 +1,8 @@
 //! What clients say.
 
 use crate::code::ErrorCode;
-use crate::object::Members;
-use crate::object::members;
-use crate::room::Room;
-use crate::room::RoomError;
-use crate::room::RoomLimits;
+use crate::object::{Members, members};
+use crate::room::{Room, RoomError, RoomLimits};
 
 /// The text that asks for a `pong`.
 pub const PING: &str = "ping";

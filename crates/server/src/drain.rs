@@ -8,12 +8,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::Gateway;
-use crate::inbox;
 use crate::inbox::Input;
 use crate::joined;
 use crate::node::Node;
 use crate::shard::Running;
+use crate::{Gateway, inbox};
 
 /// What was published before may take so long to come from the broker.
 const CATCH_UP: Duration = Duration::from_secs(1);

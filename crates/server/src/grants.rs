@@ -1,14 +1,10 @@
 //! Grant sets in memory once, however many connections share them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::Weak;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ht_core::Hasher;
-use ht_core::grant::GrantSet;
-use ht_core::grant::fingerprint;
+use ht_core::grant::{GrantSet, fingerprint};
 use ht_proto::room::Room;
 
 /// The grant sets that are in use.

@@ -1,10 +1,8 @@
 //! Log lines that peers can cause: one per cause in a while, with the number of those left out.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::time::Duration;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use ht_telemetry::throttle::Throttle;
 

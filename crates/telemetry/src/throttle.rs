@@ -1,7 +1,6 @@
 //! Log lines that a peer can cause: one in a while, with the number of those left out.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Lets one event through per interval and counts the others.
 #[derive(Debug)]

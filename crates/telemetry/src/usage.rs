@@ -1,12 +1,10 @@
 //! What a process has used, as the kernel tells it: the same means for every server.
 
 use std::collections::HashMap;
-use std::fs;
-use std::io;
 use std::time::Duration;
+use std::{fs, io};
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Reads the CPU time of a process, in nanoseconds, from the run times of its threads.
 ///

@@ -1,7 +1,6 @@
 //! Publishes at a steady rate over one connection.
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ht_trigger_client::Client;

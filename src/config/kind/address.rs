@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use ht_server::config::Listen;
 use http::Uri;
 
-use crate::config::kind::Kind;
-use crate::config::kind::Wrong;
-use crate::config::kind::quoted;
+use crate::config::kind::{Kind, Wrong, quoted};
 use crate::config::node::Node;
 
 /// The longest path of a unix socket that Linux takes, in bytes.

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::kind::Kind;
-use crate::config::kind::Wrong;
-use crate::config::node::Node;
-use crate::config::node::Value;
+use crate::config::kind::{Kind, Wrong};
+use crate::config::node::{Node, Value};
 
 /// A whole number between two bounds, both included.
 pub(crate) struct Count {

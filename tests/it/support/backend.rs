@@ -1,25 +1,19 @@
 //! A backend that does what a test's script says and remembers what it was asked.
 
-use std::fmt;
-use std::io;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
+use std::{fmt, io};
 
-use rustls::ServerConfig;
-use rustls::ServerConnection;
-use rustls::StreamOwned;
-use serde_json::Value;
-use serde_json::json;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::{Value, json};
 
 use crate::support::http;
 use crate::support::log::Watched;
-use crate::support::reply::Gate;
-use crate::support::reply::Reply;
+use crate::support::reply::{Gate, Reply};
 use crate::support::stream::Stream;
 
 /// One request as it came.

@@ -1,22 +1,15 @@
 //! A websocket client without opinions: it sends what it is told to, rules or not.
 
 use std::io;
-use std::io::Read;
-use std::io::Write;
-use std::time::Duration;
-use std::time::Instant;
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::Answer;
-use crate::support::DEADLINE;
-use crate::support::Frame;
-use crate::support::frame;
 use crate::support::gateway::Gateway;
 use crate::support::http;
-use crate::support::stream::Address;
-use crate::support::stream::Stream;
+use crate::support::stream::{Address, Stream};
+use crate::support::{Answer, DEADLINE, Frame, frame};
 
 /// The key of every handshake, and what it must be answered with (RFC 6455 §1.3).
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";

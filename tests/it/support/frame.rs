@@ -1,12 +1,10 @@
 //! Websocket frames, also those that no client may send.
 
 use std::io;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 
 use flate2::Compression;
-use flate2::write::DeflateDecoder;
-use flate2::write::DeflateEncoder;
+use flate2::write::{DeflateDecoder, DeflateEncoder};
 
 use crate::support::http::read_up_to;
 

@@ -1,8 +1,7 @@
 //! HTTP/1.1 heads and bodies, read and written by hand.
 
 use std::io;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Read, Write};
 
 use serde_json::Value;
 

@@ -1,9 +1,6 @@
 //! Things that happen on other threads, in order, and waiting for them.
 
-use std::sync::Condvar;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::support::DEADLINE;

@@ -14,18 +14,14 @@ pub(crate) mod reply;
 pub(crate) mod stream;
 pub(crate) mod tls;
 
-use std::time::Duration;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-pub(crate) use self::backend::Seen;
-pub(crate) use self::backend::StubBackend;
-pub(crate) use self::client::Client;
-pub(crate) use self::client::Handshake;
+pub(crate) use self::backend::{Seen, StubBackend};
+pub(crate) use self::client::{Client, Handshake};
 pub(crate) use self::frame::Frame;
 pub(crate) use self::gateway::Gateway;
 pub(crate) use self::http::Answer;
-pub(crate) use self::reply::Gate;
-pub(crate) use self::reply::Reply;
+pub(crate) use self::reply::{Gate, Reply};
 
 /// How long anything may take, on however busy a machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);

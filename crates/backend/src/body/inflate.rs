@@ -1,9 +1,7 @@
 //! Decoding gzip and deflate with a bound on what comes out.
 
 use bytes::Bytes;
-use flate2::Decompress;
-use flate2::FlushDecompress;
-use flate2::Status;
+use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::answer::Failure;
 

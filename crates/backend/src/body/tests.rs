@@ -4,12 +4,9 @@ use std::io::Write;
 
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::write::DeflateEncoder;
-use flate2::write::GzEncoder;
-use flate2::write::ZlibEncoder;
-use http::HeaderMap;
-use http::HeaderValue;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
 use super::Reader;

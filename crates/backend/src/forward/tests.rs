@@ -2,18 +2,11 @@
 
 mod token;
 
-use http::HeaderMap;
-use http::HeaderName;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
-use super::COOKIE_BYTES_MAX;
-use super::ForwardError;
-use super::ForwardRules;
-use super::HEADER_BYTES_MAX;
-use crate::config::BackendConfig;
-use crate::config::HeaderRule;
-use crate::config::HeaderSource;
+use super::{COOKIE_BYTES_MAX, ForwardError, ForwardRules, HEADER_BYTES_MAX};
+use crate::config::{BackendConfig, HeaderRule, HeaderSource};
 
 fn headers(lines: &[(&'static str, &[u8])]) -> HeaderMap {
     let mut headers = HeaderMap::new();

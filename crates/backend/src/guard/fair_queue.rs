@@ -3,11 +3,8 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::net::Ipv6Addr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Bits of an IPv6 address that tell one network from another; the others are each host's own
 /// choice (RFC 4291 §2.5.1).

@@ -1,17 +1,14 @@
 //! The whole guard over a backend in memory, in virtual time.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
-use http::HeaderMap;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::answer::Permissions;
-use crate::answer::Refusal;
+use crate::answer::{Permissions, Refusal};
 
 const SECOND: Duration = Duration::from_secs(1);
 

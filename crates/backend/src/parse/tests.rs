@@ -1,16 +1,12 @@
 //! Tables of answers.
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::HeaderValue;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
-use super::answer;
-use super::check_content_type;
-use crate::answer::Answer;
-use crate::answer::Failure;
-use crate::answer::Refusal;
+use super::{answer, check_content_type};
+use crate::answer::{Answer, Failure, Refusal};
 
 fn path(path: &str) -> Vec<String> {
     path.split_whitespace().map(str::to_owned).collect()

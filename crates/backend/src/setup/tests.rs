@@ -2,16 +2,10 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
-use http::Method;
+use http::{HeaderName, Method};
 
 use crate::HttpBackend;
-use crate::config::BackendConfig;
-use crate::config::GuardConfig;
-use crate::config::HeaderRule;
-use crate::config::HeaderSource;
-use crate::config::HookCall;
-use crate::config::HookCalls;
+use crate::config::{BackendConfig, GuardConfig, HeaderRule, HeaderSource, HookCall, HookCalls};
 
 fn config(url: &str) -> BackendConfig {
     BackendConfig {

@@ -4,20 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use ht_backend::Backend;
-use ht_backend::Credentials;
+use ht_backend::{Backend, Credentials};
 use tokio::sync::Semaphore;
 
-use crate::kit::JSON;
-use crate::kit::admit;
-use crate::kit::answer;
-use crate::kit::ask;
-use crate::kit::backend;
-use crate::kit::guarded;
-use crate::kit::rooms;
-use crate::stub::Reply;
-use crate::stub::Seen;
-use crate::stub::Stub;
+use crate::kit::{JSON, admit, answer, ask, backend, guarded, rooms};
+use crate::stub::{Reply, Seen, Stub};
 
 #[tokio::test]
 async fn calls_in_a_row_share_one_connection() {

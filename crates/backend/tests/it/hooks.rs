@@ -2,24 +2,12 @@
 
 use std::time::Duration;
 
-use ht_backend::Backend;
-use ht_backend::Credentials;
-use ht_backend::Failure;
-use ht_backend::Hook;
-use ht_backend::Waiting;
-use ht_backend::config::BackendConfig;
-use ht_backend::config::HookCall;
+use ht_backend::config::{BackendConfig, HookCall};
+use ht_backend::{Backend, Credentials, Failure, Hook, Waiting};
 use http::Method;
 
-use crate::kit::answer;
-use crate::kit::ask;
-use crate::kit::backend;
-use crate::kit::credentials;
-use crate::kit::guarded;
-use crate::kit::rooms;
-use crate::stub::Reply;
-use crate::stub::Seen;
-use crate::stub::Stub;
+use crate::kit::{answer, ask, backend, credentials, guarded, rooms};
+use crate::stub::{Reply, Seen, Stub};
 
 fn hooks(config: &mut BackendConfig) {
     let call = |path: &str| {

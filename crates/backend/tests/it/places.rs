@@ -5,18 +5,11 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
-use ht_backend::Backend;
-use ht_backend::Failure;
+use ht_backend::{Backend, Failure};
 use tokio::sync::Semaphore;
 
-use crate::kit::credentials;
-use crate::kit::failed;
-use crate::kit::guarded;
-use crate::kit::rooms;
-use crate::kit::told;
-use crate::kit::visit;
-use crate::stub::Reply;
-use crate::stub::Stub;
+use crate::kit::{credentials, failed, guarded, rooms, told, visit};
+use crate::stub::{Reply, Stub};
 
 #[tokio::test]
 async fn never_more_calls_than_places() {

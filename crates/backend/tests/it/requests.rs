@@ -1,15 +1,10 @@
 //! What the API sees of a call.
 
-use ht_backend::Backend;
-use ht_backend::ForwardRules;
 use ht_backend::config::BackendConfig;
-use http::HeaderMap;
-use http::HeaderValue;
+use ht_backend::{Backend, ForwardRules};
+use http::{HeaderMap, HeaderValue};
 
-use crate::kit::admit;
-use crate::kit::backend;
-use crate::kit::credentials;
-use crate::kit::told;
+use crate::kit::{admit, backend, credentials, told};
 use crate::stub::Stub;
 
 #[tokio::test]

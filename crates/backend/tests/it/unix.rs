@@ -5,14 +5,8 @@ use std::path::PathBuf;
 use ht_backend::HttpBackend;
 use ht_backend::config::BackendConfig;
 
-use crate::kit::admit;
-use crate::kit::ask;
-use crate::kit::config;
-use crate::kit::failure;
-use crate::kit::rooms;
-use crate::stub::Reply;
-use crate::stub::Seen;
-use crate::stub::Stub;
+use crate::kit::{admit, ask, config, failure, rooms};
+use crate::stub::{Reply, Seen, Stub};
 
 /// A path for a socket in a folder of its own, removed at the end.
 struct SocketPath(PathBuf);

@@ -1,14 +1,11 @@
 //! Posting lists: the rooms of a shape that have a given value at a given position. They find the
 //! candidates where a trigger itself has `*`.
 
-use std::hash::BuildHasher;
-use std::hash::Hash;
-use std::hash::Hasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use smallvec::SmallVec;
 
-use crate::index::RoomIndex;
-use crate::index::slot;
+use crate::index::{RoomIndex, slot};
 
 /// The rooms of a shape that have the same value (`*` is one, too) at a position.
 #[derive(Debug)]

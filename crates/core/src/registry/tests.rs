@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ht_proto::client::ClientMessage;
-use ht_proto::client::MessageLimits;
+use ht_proto::client::{ClientMessage, MessageLimits};
 use ht_proto::room::RoomLimits;
 use proptest::prelude::*;
 

@@ -1,28 +1,15 @@
 //! Compressed messages: what we write, other inflaters read; what others may write, we read.
 
-use flate2::Decompress;
-use flate2::FlushDecompress;
-use ht_frame::DecodeOptions;
-use ht_frame::DeflatedFrame;
-use ht_frame::Deflater;
-use ht_frame::Inflater;
-use ht_frame::Opcode;
-use ht_frame::Role;
-use ht_frame::Violation;
-use miniz_oxide::DataFormat;
-use miniz_oxide::MZFlush;
-use miniz_oxide::inflate::stream::InflateState;
-use miniz_oxide::inflate::stream::inflate;
+use flate2::{Decompress, FlushDecompress};
+use ht_frame::{DecodeOptions, DeflatedFrame, Deflater, Inflater, Opcode, Role, Violation};
+use miniz_oxide::inflate::stream::{InflateState, inflate};
+use miniz_oxide::{DataFormat, MZFlush};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::End;
-use crate::Owned;
-use crate::decode;
-use crate::decode_with;
-use crate::generate;
 use crate::split::pieces;
+use crate::{End, Owned, decode, decode_with, generate};
 
 /// A message of JSON kind: repetitions, and some that is not.
 fn json() -> impl Strategy<Value = Vec<u8>> {

@@ -11,25 +11,15 @@
 //!   that this was the peer's code.
 
 use std::io;
-use std::io::Cursor;
-use std::io::Read;
-use std::io::Write;
+use std::io::{Cursor, Read, Write};
 
-use ht_frame::CloseCode;
-use ht_frame::DecodeOptions;
-use ht_frame::Role;
-use ht_frame::Violation;
+use ht_frame::{CloseCode, DecodeOptions, Role, Violation};
 use proptest::prelude::*;
-use tungstenite::Error;
-use tungstenite::Message;
-use tungstenite::WebSocket;
 use tungstenite::error::ProtocolError;
 use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{Error, Message, WebSocket};
 
-use crate::End;
-use crate::Owned;
-use crate::decode;
-use crate::generate;
+use crate::{End, Owned, decode, generate};
 
 /// The longest header: what it takes, with a payload, to fill up an unfinished frame.
 const HEADER_BYTES_MAX: usize = 14;

@@ -1,10 +1,7 @@
 //! Streams of frames: valid ones, and valid ones with a few bytes changed.
 
-use flate2::Compress;
-use flate2::Compression;
-use flate2::FlushCompress;
-use ht_frame::Opcode;
-use ht_frame::Role;
+use flate2::{Compress, Compression, FlushCompress};
+use ht_frame::{Opcode, Role};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -6,13 +6,7 @@ mod generate;
 mod round_trip;
 mod split;
 
-use ht_frame::CloseCode;
-use ht_frame::DecodeOptions;
-use ht_frame::Decoder;
-use ht_frame::Event;
-use ht_frame::Inflater;
-use ht_frame::Input;
-use ht_frame::Violation;
+use ht_frame::{CloseCode, DecodeOptions, Decoder, Event, Inflater, Input, Violation};
 
 /// An [`Event`] that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,20 +1,12 @@
 //! What one end encodes is what the other end decodes.
 
-use ht_frame::CloseCode;
-use ht_frame::DecodeOptions;
-use ht_frame::FrameHeader;
-use ht_frame::Opcode;
-use ht_frame::Role;
-use ht_frame::put_close;
-use ht_frame::put_frame;
-use ht_frame::put_masked_frame;
+use ht_frame::{
+    CloseCode, DecodeOptions, FrameHeader, Opcode, Role, put_close, put_frame, put_masked_frame,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::End;
-use crate::Owned;
-use crate::decode;
-use crate::generate;
+use crate::{End, Owned, decode, generate};
 
 fn expected((opcode, payload): &(Opcode, Vec<u8>)) -> Owned {
     match opcode {

@@ -1,10 +1,7 @@
 //! How many connections each user has.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Fewest users that the table keeps room for.
 const KEPT: usize = 1_024;

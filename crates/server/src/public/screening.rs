@@ -9,9 +9,8 @@ use crate::counters::HandshakeError;
 use crate::listener::Stream;
 use crate::live::LiveSettings;
 use crate::origin::Foreign;
-use crate::public::Public;
-use crate::public::proxy_protocol;
 use crate::public::proxy_protocol::Source;
+use crate::public::{Public, proxy_protocol};
 use crate::respond;
 use crate::respond::Body;
 

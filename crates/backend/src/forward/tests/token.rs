@@ -4,18 +4,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ht_proto::token::Token;
 use http::HeaderMap;
-use percent_encoding::NON_ALPHANUMERIC;
-use percent_encoding::utf8_percent_encode;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use proptest::prelude::*;
 
-use super::headers;
-use super::rule;
-use crate::config::BackendConfig;
-use crate::config::HeaderRule;
-use crate::config::HeaderSource;
+use super::{headers, rule};
+use crate::config::{BackendConfig, HeaderRule, HeaderSource};
 use crate::credentials::Credentials;
-use crate::forward::ForwardError;
-use crate::forward::ForwardRules;
+use crate::forward::{ForwardError, ForwardRules};
 
 fn token(text: &str) -> Token {
     Token::new(text).unwrap().unwrap()

@@ -3,14 +3,12 @@
 use std::hash::BuildHasherDefault;
 
 use futures_util::FutureExt;
-use http::HeaderMap;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::answer::Failure;
-use crate::answer::Refusal;
+use crate::answer::{Failure, Refusal};
 
 const MS: Duration = Duration::from_millis(1);
 

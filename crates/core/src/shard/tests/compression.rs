@@ -1,7 +1,6 @@
 //! Clients that negotiated compression beside those that did not.
 
-use ht_frame::Deflater;
-use ht_frame::Opcode;
+use ht_frame::{Deflater, Opcode};
 
 use super::kit::*;
 use crate::shard::Compression;

@@ -3,8 +3,7 @@
 use ht_frame::Opcode;
 
 use super::kit::*;
-use crate::shard::KeepaliveSettings;
-use crate::shard::Settings;
+use crate::shard::{KeepaliveSettings, Settings};
 
 const A: &str = r#"{"a":1}"#;
 const GRANTS: &str = r#"[{"a":1}]"#;

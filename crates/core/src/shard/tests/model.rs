@@ -10,15 +10,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use self::operations::Operation;
-use self::operations::operations;
+use self::operations::{Operation, operations};
 use self::reference::Reference;
 use crate::index::Matching;
 use crate::limits::Limits;
 use crate::outbox::Outboxes;
-use crate::shard::Compression;
-use crate::shard::KeepaliveSettings;
-use crate::shard::Settings;
+use crate::shard::{Compression, KeepaliveSettings, Settings};
 
 /// What differs between the runs.
 #[derive(Clone, Copy, Debug)]

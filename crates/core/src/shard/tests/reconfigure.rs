@@ -3,8 +3,7 @@
 use super::kit::*;
 use crate::index::Matching;
 use crate::limits::Limits;
-use crate::shard::Compression;
-use crate::shard::Settings;
+use crate::shard::{Compression, Settings};
 
 const A: &str = r#"{"a":1}"#;
 const B: &str = r#"{"b":1}"#;
