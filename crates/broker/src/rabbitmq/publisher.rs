@@ -54,7 +54,15 @@ struct Line {
     abandoned: AtomicUsize,
 }
 
-type Confirms<'a> = FuturesUnordered<BoxFuture<'a, Result<(), Cause>>>;
+type Confirms<'a> = FuturesUnordered<BoxFuture<'a, Result<(), Failure>>>;
+
+/// Why a message was not confirmed.
+enum Failure {
+    /// It was never put in line: the connection is gone.
+    Unsent(Cause),
+    /// The broker returned or refused it, or the connection was lost before its word came.
+    Refused(Cause),
+}
 
 impl Publisher {
     pub(super) fn new(uri: AMQPUri, exchange: ShortString, numbering: Arc<Numbering>) -> Self {
@@ -91,7 +99,12 @@ impl Publisher {
         let mut call = Call::new(&line, entries.len());
         let all_sent = self.send_all(&mut call, entries).await?;
         drop(turn);
-        if all_sent && timeout_at(deadline, all(&mut call.confirms)).await == Ok(Ok(())) {
+        if all_sent
+            && matches!(
+                timeout_at(deadline, all(&mut call.confirms)).await,
+                Ok(Ok(()))
+            )
+        {
             call.unconfirmed = 0;
             return Ok(());
         }
@@ -116,8 +129,8 @@ impl Publisher {
         let sent = poll!(&mut sending);
         drop(turn);
         match sent {
-            Poll::Ready(sent) => sent.map_err(unavailable)?,
-            Poll::Pending => sending.await.map_err(unavailable)?,
+            Poll::Ready(sent) => sent.map_err(refused)?,
+            Poll::Pending => sending.await.map_err(refused)?,
         }
         unconfirmed.settle();
         Ok(())
@@ -158,15 +171,16 @@ impl Publisher {
             let sequence = self.numbering.next(&call.line.numbers);
             let properties = message(&entry.key).with_headers(numbering::headers(&sequence));
             let mut sending = Box::pin(self.send(&call.line.channel, key, text, properties));
-            // The first poll puts it in line, which is what keeps the order. It fails where the
+            // The first poll puts it in line, which is what keeps the order. It is unsent where the
             // connection is known to be gone.
             let sent = poll!(&mut sending);
             self.numbering.used(&call.line.numbers);
             match sent {
-                Poll::Ready(Err(cause)) if index == 0 => {
+                Poll::Ready(Err(Failure::Unsent(cause))) if index == 0 => {
                     call.line.stale.store(true, Ordering::Relaxed);
                     return Err(unavailable(cause));
                 }
+                // Also the broker's word may come that fast.
                 Poll::Ready(Err(_)) => return Ok(false),
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => call.confirms.push(sending),
@@ -218,7 +232,7 @@ impl Publisher {
         key: ShortString,
         text: Bytes,
         properties: BasicProperties,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), Failure> {
         // Mandatory: what reaches no queue at all is returned, and we need not wait for it.
         let options = BasicPublishOptions {
             mandatory: true,
@@ -226,14 +240,17 @@ impl Publisher {
         };
         let confirm = channel
             .basic_publish(self.exchange.clone(), key, options, &text, properties)
-            .await?;
-        match confirm.await? {
-            Confirmation::Ack(None) | Confirmation::NotRequested => Ok(()),
-            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => {
-                Err(Cause::Missing("no queue is bound to the exchange".into()))
+            .await
+            .map_err(|error| Failure::Unsent(error.into()))?;
+        let cause = match confirm.await {
+            Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => return Ok(()),
+            Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
+                Cause::Missing("no queue is bound to the exchange".into())
             }
-            Confirmation::Nack(None) => Err(Cause::Other("the broker could not take it".into())),
-        }
+            Ok(Confirmation::Nack(None)) => Cause::Other("the broker could not take it".into()),
+            Err(error) => error.into(),
+        };
+        Err(Failure::Refused(cause))
     }
 }
 
@@ -289,7 +306,15 @@ impl Drop for Call<'_> {
     }
 }
 
-async fn all(confirms: &mut Confirms<'_>) -> Result<(), Cause> {
+impl From<Failure> for Cause {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unsent(cause) | Failure::Refused(cause) => cause,
+        }
+    }
+}
+
+async fn all(confirms: &mut Confirms<'_>) -> Result<(), Failure> {
     while let Some(confirm) = confirms.next().await {
         confirm?;
     }
@@ -304,4 +329,8 @@ fn message(key: &str) -> BasicProperties {
 
 fn unavailable(why: impl std::fmt::Display) -> AppendError {
     AppendError::Unavailable(why.to_string())
+}
+
+fn refused(failure: Failure) -> AppendError {
+    unavailable(Cause::from(failure))
 }
