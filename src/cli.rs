@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use ht_backend::{BackendSetupError, tls};
-use ht_server::StartError;
+use ht_node::StartError;
 
 use crate::config::Mistakes;
 use crate::systemd::SocketsError;

@@ -29,7 +29,7 @@ use std::{fs, io};
 
 use ht_backend::config::BackendConfig;
 use ht_broker::config::RabbitMqConfig;
-use ht_server::config::ServerConfig;
+use ht_node::config::ServerConfig;
 
 pub(crate) use kind::first_key;
 

@@ -6,7 +6,7 @@ use std::io;
 use std::io::IsTerminal as _;
 
 use ht_broker::rabbitmq::NOISY_TARGETS;
-use ht_server::metrics::LOG_LINES_DROPPED;
+use ht_node::metrics::LOG_LINES_DROPPED;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::Layer as _;
 use tracing_subscriber::Registry;
@@ -20,9 +20,10 @@ use crate::config::{Format, Level, LogConfig};
 use crate::logging::writer::Queue;
 
 /// Our crates, by the names of their log targets.
-const OURS: [&str; 6] = [
+const OURS: [&str; 7] = [
     "high_templar",
-    "ht_server",
+    "ht_node",
+    "ht_edge",
     "ht_backend",
     "ht_broker",
     "ht_core",

@@ -2,7 +2,7 @@
 
 use std::{io, panic};
 
-use ht_server::config::BuildInfo;
+use ht_node::config::BuildInfo;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 

@@ -1,7 +1,7 @@
 //! Reloads the settings while the gateway runs.
 
 use ht_backend::{ForwardRules, HttpBackend};
-use ht_server::Gateway;
+use ht_node::Gateway;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Sources, Written};

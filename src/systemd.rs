@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::env;
 use std::time::Duration;
 
-use ht_server::{Heartbeat, Inherited, InheritedSockets};
+use ht_node::{Heartbeat, Inherited, InheritedSockets};
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tracing::warn;

@@ -13,8 +13,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use high_templar::config::Sources;
 use ht_backend::{Answer, Backend, Credentials, Failure, ForwardRules, Hook, Permissions};
-use ht_server::{Gateway, InheritedSockets};
-use ht_server::live::{Live, LiveSettings};
+use ht_node::{Gateway, InheritedSockets};
+use ht_node::live::{Live, LiveSettings};
 use libfuzzer_sys::fuzz_target;
 
 /// Refuses nobody and looks at what it gets.

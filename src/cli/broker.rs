@@ -7,9 +7,9 @@ use ht_broker::config::RabbitMqConfig;
 use ht_broker::encoding::{self, InflateError, Message};
 use ht_broker::rabbitmq::{self, RabbitMq};
 use ht_broker::{Broker, Parsing};
+use ht_node::live::Live;
+use ht_node::offload;
 use ht_proto::trigger::{Trigger, TriggerLimits};
-use ht_server::live::Live;
-use ht_server::offload;
 
 use crate::cli::finding::Finding;
 

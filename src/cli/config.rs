@@ -24,7 +24,7 @@ pub(super) fn run(args: &Args) -> Done {
     let text = if args.markdown {
         config::markdown()
     } else if args.metrics {
-        ht_server::metrics::markdown()
+        ht_node::metrics::markdown()
     } else {
         debug_assert!(args.toml, "one of the three is required");
         config::toml()

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ht_server::config::{Listen, ServerConfig};
-use ht_server::identity;
+use ht_node::config::{Listen, ServerConfig};
+use ht_node::identity;
 use http::{Request, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;

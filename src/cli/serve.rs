@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ht_backend::{ForwardRules, Guard};
-use ht_server::live::{Live, LiveSettings};
-use ht_server::{Gateway, InheritedSockets};
+use ht_node::live::{Live, LiveSettings};
+use ht_node::{Gateway, InheritedSockets};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -135,7 +135,7 @@ async fn leave(gateway: Gateway, signals: &mut Signals) {
 
 #[cfg(test)]
 mod tests {
-    use ht_server::config::DrainConfig;
+    use ht_node::config::DrainConfig;
 
     use super::*;
 

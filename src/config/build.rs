@@ -8,7 +8,7 @@ use ht_backend::config::{BackendConfig, GuardConfig, HeaderRule, HookCalls};
 use ht_backend::tls;
 use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_core::limits::Limits;
-use ht_server::config::{
+use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     Origins, OriginsWritten, PublicConfig, ReadinessConfig, RecoveryConfig, Secret, ServerConfig,
     ServerLimits, TcpOptions,

@@ -5,7 +5,7 @@ mod scope;
 
 use std::collections::BTreeMap;
 
-use ht_server::config::OriginPattern;
+use ht_node::config::OriginPattern;
 use http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 

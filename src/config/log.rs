@@ -1,6 +1,6 @@
 //! Settings of the log, and the names of their choices.
 
-use ht_server::config::{GapPolicy, Matching};
+use ht_node::config::{GapPolicy, Matching};
 
 use crate::config::kind::Choice;
 

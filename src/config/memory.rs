@@ -1,6 +1,6 @@
 //! Whether the bounds of memory fit into each other.
 
-use ht_server::config::{MemoryBounds, ServerLimits};
+use ht_node::config::{MemoryBounds, ServerLimits};
 
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
@@ -38,7 +38,7 @@ fn divided(values: &Values) -> MemoryBounds {
         handshakes: values.limits_handshakes.value,
         ..ServerLimits::default()
     };
-    limits.memory_bounds(ht_server::memory_allowance())
+    limits.memory_bounds(ht_node::memory_allowance())
 }
 
 /// A setting that reserves memory.

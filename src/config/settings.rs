@@ -7,7 +7,7 @@ use std::time::Duration;
 use ht_backend::FORWARD_BYTES_MAX;
 use ht_backend::config::HookCall;
 use ht_core::limits::Limits;
-use ht_server::config::{
+use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
     Listen, Matching, OriginPattern, PublicConfig, ReadinessConfig, RecoveryConfig, Secret,
     ServerLimits, TcpOptions, Trusted, TrustedProxies,

@@ -8,7 +8,7 @@ mod sources;
 use std::fs;
 use std::time::Duration;
 
-use ht_server::config::Matching;
+use ht_node::config::Matching;
 
 use super::*;
 
@@ -97,13 +97,13 @@ fn only_the_backend_must_be_given() {
     assert_eq!(config.server.session, ht_core::limits::Limits::default());
     assert_eq!(
         config.server.limits,
-        ht_server::config::ServerLimits::default()
+        ht_node::config::ServerLimits::default()
     );
     assert_eq!(
         config.server.hooks,
-        ht_server::config::HookQueueConfig::default()
+        ht_node::config::HookQueueConfig::default()
     );
-    let compression = ht_server::config::Compression::default();
+    let compression = ht_node::config::Compression::default();
     assert_eq!(config.server.compression, Some(compression));
     assert!(config.rabbitmq.is_none());
     assert!(config.backend.hooks.connect.is_none());

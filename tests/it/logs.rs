@@ -129,7 +129,7 @@ fn no_secret_is_logged_at_any_level() {
     });
     for level in [
         "trace",
-        "ht_server=trace,ht_backend=trace,ht_broker=trace,info",
+        "ht_node=trace,ht_edge=trace,ht_backend=trace,ht_broker=trace,info",
     ] {
         let gateway = Gateway::with(&backend)
             .hooks()

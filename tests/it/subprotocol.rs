@@ -117,7 +117,7 @@ fn a_refused_room_is_explained_by_the_clients_own_grants() {
         "{answer}"
     );
     assert!(!reason.contains("of-ben"), "{answer}");
-    let line = gateway.wait_for_line("DEBUG ht_server::shard::outside: refused a room");
+    let line = gateway.wait_for_line("DEBUG ht_node::shard::outside: refused a room");
     assert!(line.contains("`project`: granted 1"), "{line}");
 }
 

@@ -1,11 +1,11 @@
 //! In which shards each room has a subscriber.
 //!
 //! A shard writes here when a room gets its first subscriber there or loses its last one: never
-//! while something is delivered. The dispatcher reads here which shards a publication may
+//! while something is delivered. The sequencer reads here which shards a publication may
 //! concern, so that the others are neither woken nor given work.
 //!
 //! **A room of a shard hears exactly what is placed after some moment while it opens.** The shard
-//! first enters the room and then reads the last position; the dispatcher first writes the
+//! first enters the room and then reads the last position; the sequencer first writes the
 //! position and then looks the room up. Both go through the lock of the room's entry, so one of
 //! two things holds for each publication. Either the lookup came after the entering: then the
 //! publication is handed to the shard. Or it came before: then the shard reads this position or a

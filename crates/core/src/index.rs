@@ -18,8 +18,8 @@ use smallvec::SmallVec;
 
 pub(crate) use self::memory::room_bytes;
 use crate::index::posting::Posting;
-use crate::pages::{Pages, shrink_list};
 use crate::table::Table;
+use ht_pages::{Pages, shrink_list};
 
 pub use crate::index::matches::Cursor;
 

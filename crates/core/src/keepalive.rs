@@ -4,8 +4,8 @@
 //! The places in the lists are kept apart from the connections, which would be larger for all
 //! those nodes that ask nobody: without an interval nothing is kept at all.
 
-use crate::pages::shrink_list;
 use crate::timer::{Link, Links, Queue};
+use ht_pages::shrink_list;
 
 /// The connections, by when they were heard of or asked last.
 #[derive(Debug)]

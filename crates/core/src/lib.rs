@@ -9,7 +9,6 @@ pub mod grant;
 pub mod index;
 pub mod limits;
 pub mod outbox;
-pub mod pages;
 pub mod peer;
 pub mod publication;
 pub mod refusal;

@@ -1,4 +1,4 @@
-//! What the dispatcher makes of a trigger.
+//! What the sequencer makes of a trigger.
 
 use std::sync::OnceLock;
 

@@ -7,9 +7,9 @@ use smallvec::SmallVec;
 
 use crate::Hasher;
 use crate::index::{Cursor, Matching, RoomId, RoomIndex};
-use crate::pages::Pages;
 use crate::table::Table;
 use crate::wildcards::Wildcards;
+use ht_pages::Pages;
 
 mod memory;
 mod names;

@@ -4,16 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates of this workspace without I/O, clock, threads and locks.
-const PURE: [&str; 3] = ["proto", "frame", "core"];
+const PURE: [&str; 4] = ["pages", "proto", "frame", "core"];
 
 /// All that they may depend on: none of it knows a socket, a thread or a runtime.
-const PERMITTED: [&str; 15] = [
+const PERMITTED: [&str; 16] = [
     "base64",
     "bytes",
     "flate2",
     "foldhash",
     "hashbrown",
     "ht-frame",
+    "ht-pages",
     "ht-proto",
     "itoa",
     "serde",
@@ -69,9 +70,8 @@ fn pure_crates_depend_on_pure_crates() {
     for name in PURE {
         let manifest = fs::read_to_string(crates().join(name).join("Cargo.toml")).unwrap();
         let manifest: toml::Table = manifest.parse().unwrap();
-        let dependencies = manifest["dependencies"].as_table().unwrap();
-        assert!(!dependencies.is_empty());
-        for dependency in dependencies.keys() {
+        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
+        for dependency in dependencies.into_iter().flat_map(toml::Table::keys) {
             assert!(
                 PERMITTED.contains(&&**dependency),
                 "{name} may not depend on {dependency}: it does no I/O, knows no clock, no thread \
@@ -91,7 +91,7 @@ fn pure_code_asks_nothing_of_the_system() {
     for name in PURE {
         let mut files = Vec::new();
         sources(&crates().join(name).join("src"), &mut files);
-        assert!(files.len() > 3, "{name}");
+        assert!(!files.is_empty(), "{name}");
         for path in files.iter().filter(|path| !is_test(path)) {
             let text = fs::read_to_string(path).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use ht_server::config::Listen;
+use ht_node::config::Listen;
 use http::Uri;
 
 use crate::config::kind::{Kind, Wrong, quoted};

@@ -1,6 +1,6 @@
 //! API keys of the internal listener: one, or several during key rotation.
 
-use ht_server::config::{API_KEYS_MAX, Secret};
+use ht_node::config::{API_KEYS_MAX, Secret};
 
 use crate::config::kind::{Kind, Wrong, form, quoted};
 use crate::config::mistake::{Mistakes, WrittenAt};

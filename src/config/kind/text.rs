@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use ht_backend::config::HookCall;
-use ht_server::config::Secret;
+use ht_node::config::Secret;
 use http::Method;
 
 use crate::config::kind::{Kind, Wrong, quoted};

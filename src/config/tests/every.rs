@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use ht_backend::ForwardRules;
 use ht_backend::config::HeaderSource;
-use ht_server::config::{GapPolicy, Listen, Matching, OriginsWritten, Secret};
-use ht_server::live::{LiveSettings, shard_settings};
+use ht_node::config::{GapPolicy, Listen, Matching, OriginsWritten, Secret};
+use ht_node::live::{LiveSettings, shard_settings};
 
 use super::*;
 use crate::config::names::variable_of;

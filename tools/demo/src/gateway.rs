@@ -8,13 +8,13 @@ use anyhow::Context as _;
 use ht_backend::config::{BackendConfig, GuardConfig, HookCall, HookCalls};
 use ht_backend::{ForwardRules, Guard};
 use ht_core::limits::Limits;
-use ht_server::config::{
+use ht_node::config::{
     AuthConfig, BuildInfo, Compression, DrainConfig, HookQueueConfig, InternalConfig,
     KeepaliveConfig, Listen, Matching, PublicConfig, ReadinessConfig, RecoveryConfig, ServerConfig,
     ServerLimits, TcpOptions,
 };
-use ht_server::live::{Live, LiveSettings};
-use ht_server::{Gateway, InheritedSockets};
+use ht_node::live::{Live, LiveSettings};
+use ht_node::{Gateway, InheritedSockets};
 use http::Method;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;

@@ -20,7 +20,7 @@ mod tests;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use ht_server::config::BuildInfo;
+use ht_node::config::BuildInfo;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

@@ -1,0 +1,85 @@
+//! Settings of the listeners. Plain values, already checked.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::address::TrustedProxies;
+use crate::origin::Origins;
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address; port 0 takes a free one.
+    Tcp(SocketAddr),
+    /// A unix socket, created with this mode (such as `0o660`). A stale file is replaced.
+    Unix {
+        /// Where the socket is made.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// What the public listener serves, whom it believes and which pages may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicConfig {
+    /// The path of the websocket; served with and without a slash at its end.
+    pub websocket_path: String,
+    /// Whether `GET /` is answered with 200, for load balancers.
+    pub root_health: bool,
+    /// Which pages may open a websocket.
+    pub origins: Origins,
+    /// Where proxies are whose word counts.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether `X-Forwarded-For` is looked at where a trusted proxy sends no `X-Real-IP`.
+    pub x_forwarded_for: bool,
+    /// Whether every connection from a trusted proxy begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
+}
+
+impl Default for PublicConfig {
+    fn default() -> Self {
+        Self {
+            websocket_path: "/ws/".to_owned(),
+            root_health: false,
+            origins: Origins::default(),
+            trusted_proxies: TrustedProxies::default(),
+            x_forwarded_for: false,
+            proxy_protocol: false,
+        }
+    }
+}
+
+/// Options of a client's socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpOptions {
+    /// `SO_SNDBUF`: bytes that the system keeps of what was sent and not acknowledged, its own
+    /// overhead included; Linux doubles the number. Zero: the system's own, which grows with what
+    /// the connection has shown to take.
+    pub send_buffer: usize,
+    /// `TCP_USER_TIMEOUT` (RFC 5482): how long sent bytes may stay unacknowledged, or the peer have
+    /// no room for more, before the system ends the connection. Zero: the system's own, some
+    /// fifteen minutes. Longer than an outbox may stand still by default: who is evicted has a
+    /// name, who ends this way is only gone.
+    pub user_timeout: Duration,
+}
+
+impl Default for TcpOptions {
+    fn default() -> Self {
+        Self {
+            send_buffer: 0,
+            user_timeout: Duration::from_secs(45),
+        }
+    }
+}

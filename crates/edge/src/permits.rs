@@ -1,0 +1,235 @@
+//! RAII permits against the limits of connections: of the node, of an address, of a user. Each is
+//! released on drop, unless a shard keeps it: then the shard calls [`Permits::release`].
+
+mod addresses;
+mod users;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::address::Client;
+pub use crate::permits::addresses::{Addresses, Bounds, Crowded, Slot};
+pub use crate::permits::users::Users;
+
+/// The connections of a node, by what limits them.
+#[derive(Debug)]
+pub struct Permits {
+    /// Open connections and handshakes.
+    connections: AtomicU64,
+    /// Of these, by shard, those that have one.
+    loads: Vec<AtomicU64>,
+    /// The same connections, by address.
+    open: Addresses,
+    /// Connections before the upgrade, by address.
+    unfinished: Addresses,
+    /// Handshakes in progress, by address.
+    handshakes: Addresses,
+    /// Connections by user.
+    pub users: Users,
+    since: Instant,
+}
+
+impl Permits {
+    /// Permits of a node with so many shards.
+    pub fn new(shards: usize) -> Self {
+        Self {
+            connections: AtomicU64::new(0),
+            loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
+            open: Addresses::default(),
+            unfinished: Addresses::default(),
+            handshakes: Addresses::default(),
+            users: Users::default(),
+            since: Instant::now(),
+        }
+    }
+
+    fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// What is counted by address.
+    pub fn addresses(&self, stage: Stage) -> &Addresses {
+        match stage {
+            Stage::Unfinished => &self.unfinished,
+            Stage::Handshake => &self.handshakes,
+            Stage::Open => &self.open,
+        }
+    }
+
+    /// Releases the permits that a connection of this shard kept.
+    pub fn release(&self, shard: usize, address: Slot, user: Option<&Arc<str>>) {
+        if let Some(user) = user {
+            self.users.give_back(user);
+        }
+        self.open.give_back(address, self.age());
+        self.connections.fetch_sub(1, Ordering::AcqRel);
+        self.loads[shard].fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// All shards, the one with the fewest connections first; of equal ones the next after
+    /// `first`, so that they take turns.
+    pub fn shards_by_load(&self, first: usize) -> Vec<usize> {
+        let shards = self.loads.len();
+        let mut order: Vec<_> = (0..shards)
+            .map(|next| (first % shards + next) % shards)
+            .collect();
+        // Counts that change meanwhile may spoil the order a little, never the sorting.
+        order.sort_by_cached_key(|&shard| self.loads[shard].load(Ordering::Acquire));
+        order
+    }
+}
+
+/// A permit for a connection, with those of its address and its user.
+pub struct ConnectionPermit {
+    permits: Arc<Permits>,
+    shard: Option<usize>,
+    address: AddressPermit,
+    /// Once the backend has said who it is.
+    pub user: Option<UserPermit>,
+    kept: bool,
+}
+
+impl ConnectionPermit {
+    /// Takes one of at most `limit`; 0 is no limit.
+    pub fn take(permits: &Arc<Permits>, limit: usize, address: AddressPermit) -> Option<Self> {
+        let permit = Self {
+            permits: Arc::clone(permits),
+            shard: None,
+            address,
+            user: None,
+            kept: false,
+        };
+        let taken = permits.connections.fetch_add(1, Ordering::AcqRel);
+        // Dropped where it is one too many.
+        (limit == 0 || taken < limit as u64).then_some(permit)
+    }
+
+    /// The connection goes to this shard.
+    pub fn assign(&mut self, shard: usize) {
+        debug_assert!(self.shard.is_none(), "a connection has one shard");
+        self.permits.loads[shard].fetch_add(1, Ordering::AcqRel);
+        self.shard = Some(shard);
+    }
+
+    /// Leaves releasing it to [`Permits::release`], with the slot of its address.
+    pub fn keep(mut self) -> Slot {
+        debug_assert!(self.shard.is_some(), "only a shard keeps a permit");
+        self.kept = true;
+        if let Some(user) = &mut self.user {
+            user.keep();
+        }
+        self.address.keep()
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        self.permits.connections.fetch_sub(1, Ordering::AcqRel);
+        if let Some(shard) = self.shard {
+            self.permits.loads[shard].fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// A permit for a connection of one address.
+pub struct AddressPermit {
+    permits: Arc<Permits>,
+    stage: Stage,
+    slot: Slot,
+}
+
+/// What is counted by address, each for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Connections that are no websockets yet, by who opened them.
+    Unfinished,
+    /// Handshakes under way, by where the client is.
+    Handshake,
+    /// Websockets and handshakes, by where the client is.
+    Open,
+}
+
+impl AddressPermit {
+    /// Takes one; also says how many the address then has.
+    ///
+    /// # Errors
+    /// When the address has as many as it may have, or comes too often.
+    pub fn take(
+        permits: &Arc<Permits>,
+        stage: Stage,
+        client: Client,
+        bounds: Bounds,
+    ) -> Result<(Self, u32), Crowded> {
+        let (slot, open) = permits
+            .addresses(stage)
+            .take(client, bounds, permits.age())?;
+        let permits = Arc::clone(permits);
+        let permit = Self {
+            permits,
+            stage,
+            slot,
+        };
+        Ok((permit, open))
+    }
+
+    /// Adds to what the connections of the address hold; returns the sum, zero where only the proxy
+    /// is known.
+    pub fn hold(&self, bytes: usize) -> usize {
+        self.permits.addresses(self.stage).hold(self.slot, bytes)
+    }
+
+    /// Subtracts from it.
+    pub fn release(&self, bytes: usize) {
+        self.permits.addresses(self.stage).release(self.slot, bytes);
+    }
+
+    /// Leaves releasing it to [`Permits::release`].
+    fn keep(&mut self) -> Slot {
+        debug_assert_eq!(self.stage, Stage::Open, "a shard has websockets only");
+        std::mem::replace(&mut self.slot, Slot::NONE)
+    }
+}
+
+impl Drop for AddressPermit {
+    fn drop(&mut self) {
+        let addresses = self.permits.addresses(self.stage);
+        addresses.give_back(self.slot, self.permits.age());
+    }
+}
+
+/// A permit for a connection of one user.
+pub struct UserPermit {
+    permits: Arc<Permits>,
+    user: Option<Arc<str>>,
+}
+
+impl UserPermit {
+    /// Takes one of at most `limit`; 0 is no limit.
+    pub fn take(permits: &Arc<Permits>, user: &str, limit: usize) -> Option<Self> {
+        let user = Some(permits.users.take(user, limit)?);
+        let permits = Arc::clone(permits);
+        Some(Self { permits, user })
+    }
+
+    /// Its user's id.
+    pub fn user(&self) -> Option<Arc<str>> {
+        self.user.clone()
+    }
+
+    /// Leaves releasing it to [`Permits::release`].
+    fn keep(&mut self) {
+        self.user = None;
+    }
+}
+
+impl Drop for UserPermit {
+    fn drop(&mut self) {
+        if let Some(user) = &self.user {
+            self.permits.users.give_back(user);
+        }
+    }
+}

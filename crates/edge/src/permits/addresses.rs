@@ -1,0 +1,318 @@
+//! How many connections each address has, and how often it comes.
+//!
+//! An address has an entry while it has a connection, and for the moment after in which its
+//! handshakes still count. So there are never many more entries than connections, whatever
+//! addresses come.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hashbrown::HashTable;
+use ht_pages::Pages;
+
+use crate::address::{Client, Peer};
+
+/// How much of its rate an address may use at once: what it is allowed in so many seconds.
+const BURST: Duration = Duration::from_secs(10);
+
+/// Fewest addresses that the table keeps room for.
+const KEPT: usize = 1_024;
+
+/// What one address may take. 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Connections at once, those on their way in included.
+    pub open: usize,
+    /// Handshakes in a second, on average over [`BURST`].
+    pub per_second: usize,
+}
+
+/// Why an address must wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowded {
+    /// It has as many connections as it may have.
+    Open,
+    /// It came too often.
+    Rate {
+        /// It may come again after this.
+        again: Duration,
+    },
+}
+
+/// The slot of an address's entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Slot(u32);
+
+impl Slot {
+    /// No entry.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// The same for all connections of the address.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// The entries of all addresses.
+#[derive(Debug, Default)]
+pub struct Addresses(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: Pages<Entry>,
+    index: HashTable<u32>,
+    hasher: RandomState,
+    /// Entries without a connection, until their handshakes do not count any more.
+    lingering: VecDeque<u32>,
+}
+
+/// Whom an entry is about. Of IPv6 addresses the network counts: a client has all of a /64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    V4(Ipv4Addr),
+    V6([u8; 8]),
+    /// Whoever comes through this proxy.
+    BehindV4(Ipv4Addr),
+    BehindV6([u8; 8]),
+    BehindUnix,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Key,
+    lingers: bool,
+    open: u32,
+    /// Bytes that its connections hold.
+    held: usize,
+    /// When all handshakes would have come, had they kept to their rate; in ns. The generic cell
+    /// rate algorithm (ITU-T I.371) calls it the theoretical arrival time.
+    due: u64,
+}
+
+impl Addresses {
+    /// Takes a permit for a client from this address at this time; also says how many connections
+    /// the address then has. Bounds do not apply to clients of whom only the proxy is known.
+    pub fn take(
+        &self,
+        client: Client,
+        bounds: Bounds,
+        now: Duration,
+    ) -> Result<(Slot, u32), Crowded> {
+        let now = nanos(now);
+        let mut table = self.lock();
+        table.sweep(now);
+        let key = Key::of(client);
+        let found = table.find(key);
+        if let Client::At(_) = client {
+            let (open, due) = found.map_or((0, 0), |slot| {
+                let entry = &table.entries[slot as usize];
+                (entry.open, entry.due)
+            });
+            let due = next_due(due, bounds.per_second, now)?;
+            if bounds.open != 0 && open as usize >= bounds.open {
+                return Err(Crowded::Open);
+            }
+            let slot = found.unwrap_or_else(|| table.insert(key));
+            table.entries[slot as usize].due = due;
+            return Ok(table.enter(slot));
+        }
+        let slot = found.unwrap_or_else(|| table.insert(key));
+        Ok(table.enter(slot))
+    }
+
+    /// Releases a permit.
+    pub fn give_back(&self, slot: Slot, now: Duration) {
+        if slot == Slot::NONE {
+            return;
+        }
+        let now = nanos(now);
+        let mut table = self.lock();
+        let Some(entry) = table.entries.get_mut(slot.0 as usize) else {
+            debug_assert!(false, "a permit is released once");
+            return;
+        };
+        entry.open -= 1;
+        if entry.open > 0 || entry.lingers {
+            return;
+        }
+        if entry.due <= now {
+            table.remove(slot.0);
+        } else {
+            entry.lingers = true;
+            table.lingering.push_back(slot.0);
+        }
+    }
+
+    /// Adds to what the connections of an address hold; returns the sum, zero where only the proxy
+    /// is known: bounds do not apply to those.
+    pub fn hold(&self, slot: Slot, bytes: usize) -> usize {
+        self.change(slot, |held| held + bytes)
+    }
+
+    /// Subtracts from it; returns what is left.
+    pub fn release(&self, slot: Slot, bytes: usize) -> usize {
+        self.change(slot, |held| {
+            debug_assert!(bytes <= held, "only what was held is released");
+            held.saturating_sub(bytes)
+        })
+    }
+
+    fn change(&self, slot: Slot, held: impl FnOnce(usize) -> usize) -> usize {
+        if slot == Slot::NONE {
+            return 0;
+        }
+        let mut table = self.lock();
+        let Some(entry) = table.entries.get_mut(slot.0 as usize) else {
+            debug_assert!(false, "an entry is there until its last permit is released");
+            return 0;
+        };
+        entry.held = held(entry.held);
+        match entry.key {
+            Key::V4(_) | Key::V6(_) => entry.held,
+            Key::BehindV4(_) | Key::BehindV6(_) | Key::BehindUnix => 0,
+        }
+    }
+
+    /// The address of an entry, for logs.
+    pub fn name(&self, slot: Slot) -> Option<String> {
+        let table = self.lock();
+        let entry = table.entries.get(slot.0 as usize)?;
+        Some(entry.key.to_string())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn find(&self, key: Key) -> Option<u32> {
+        let is_it = |slot: &u32| self.entries[*slot as usize].key == key;
+        self.index.find(self.hasher.hash_one(key), is_it).copied()
+    }
+
+    fn insert(&mut self, key: Key) -> u32 {
+        let slot = self.entries.insert(Entry {
+            key,
+            lingers: false,
+            open: 0,
+            held: 0,
+            due: 0,
+        });
+        let slot = u32::try_from(slot).expect("there are fewer connections than that");
+        let Self {
+            entries,
+            index,
+            hasher,
+            ..
+        } = self;
+        index.insert_unique(hasher.hash_one(key), slot, |slot| {
+            hasher.hash_one(entries[*slot as usize].key)
+        });
+        slot
+    }
+
+    fn enter(&mut self, slot: u32) -> (Slot, u32) {
+        let entry = &mut self.entries[slot as usize];
+        entry.open += 1;
+        (Slot(slot), entry.open)
+    }
+
+    fn remove(&mut self, slot: u32) {
+        let key = self.entries.remove(slot as usize).key;
+        let found = self
+            .index
+            .find_entry(self.hasher.hash_one(key), |it| *it == slot);
+        if let Ok(found) = found {
+            found.remove();
+        }
+        let Self {
+            entries,
+            index,
+            hasher,
+            ..
+        } = self;
+        if index.capacity() > KEPT && index.len() * 4 < index.capacity() {
+            index.shrink_to(index.len() * 2, |slot| {
+                hasher.hash_one(entries[*slot as usize].key)
+            });
+        }
+    }
+
+    /// Looks at the entries that have waited longest; at more than come to wait meanwhile.
+    fn sweep(&mut self, now: u64) {
+        for _ in 0..2 {
+            let Some(&slot) = self.lingering.front() else {
+                return;
+            };
+            let entry = &mut self.entries[slot as usize];
+            if entry.open == 0 && entry.due > now {
+                return;
+            }
+            self.lingering.pop_front();
+            entry.lingers = false;
+            if entry.open == 0 {
+                self.remove(slot);
+            }
+        }
+    }
+}
+
+impl Key {
+    fn of(client: Client) -> Self {
+        match client {
+            Client::At(IpAddr::V4(address)) => Self::V4(address),
+            Client::At(IpAddr::V6(address)) => Self::V6(network(address)),
+            Client::Behind(Peer::Ip(IpAddr::V4(address))) => Self::BehindV4(address),
+            Client::Behind(Peer::Ip(IpAddr::V6(address))) => Self::BehindV6(network(address)),
+            Client::Behind(Peer::Unix) => Self::BehindUnix,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let full = |network: &[u8; 8]| {
+            let mut octets = [0; 16];
+            octets[..8].copy_from_slice(network);
+            Ipv6Addr::from(octets)
+        };
+        match self {
+            Self::V4(address) => address.fmt(f),
+            Self::V6(network) => write!(f, "{}/64", full(network)),
+            Self::BehindV4(address) => write!(f, "unknown client behind {address}"),
+            Self::BehindV6(network) => write!(f, "unknown client behind {}/64", full(network)),
+            Self::BehindUnix => f.write_str("unknown client behind the unix socket"),
+        }
+    }
+}
+
+fn network(address: Ipv6Addr) -> [u8; 8] {
+    let [a, b, c, d, e, f, g, h, ..] = address.octets();
+    [a, b, c, d, e, f, g, h]
+}
+
+/// When all handshakes are due, this one included.
+fn next_due(due: u64, per_second: usize, now: u64) -> Result<u64, Crowded> {
+    let Some(interval) = 1_000_000_000_u64.checked_div(per_second as u64) else {
+        return Ok(due);
+    };
+    let due = due.max(now) + interval;
+    let latest = now + nanos(BURST);
+    if due > latest {
+        let again = Duration::from_nanos(due - latest);
+        return Err(Crowded::Rate { again });
+    }
+    Ok(due)
+}
+
+fn nanos(period: Duration) -> u64 {
+    u64::try_from(period.as_nanos()).unwrap_or(u64::MAX / 2)
+}

@@ -1,0 +1,98 @@
+//! How many connections each user has.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Fewest users that the table keeps room for.
+const KEPT: usize = 1_024;
+
+/// Users with a connection, by their id.
+#[derive(Debug, Default)]
+pub struct Users(Mutex<HashMap<Arc<str>, Entry>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    open: u32,
+    /// Bytes that its connections hold.
+    held: usize,
+}
+
+impl Users {
+    /// Takes one of at most `limit` permits; 0 is no limit. All connections of a user share its id.
+    pub fn take(&self, user: &str, limit: usize) -> Option<Arc<str>> {
+        let mut users = self.lock();
+        if let Some((known, entry)) = users.get_key_value(user) {
+            if limit != 0 && entry.open as usize >= limit {
+                return None;
+            }
+            let known = Arc::clone(known);
+            users.entry(Arc::clone(&known)).or_default().open += 1;
+            return Some(known);
+        }
+        let user: Arc<str> = user.into();
+        let entry = Entry { open: 1, held: 0 };
+        users.insert(Arc::clone(&user), entry);
+        Some(user)
+    }
+
+    /// Releases a permit.
+    pub fn give_back(&self, user: &Arc<str>) {
+        let mut users = self.lock();
+        match users.get_mut(user) {
+            Some(entry) if entry.open > 1 => entry.open -= 1,
+            Some(_) => {
+                users.remove(user);
+                if users.capacity() > KEPT && users.len() * 4 < users.capacity() {
+                    let len = users.len();
+                    users.shrink_to(len * 2);
+                }
+            }
+            None => debug_assert!(false, "a permit is released once"),
+        }
+    }
+
+    /// Adds to what the connections of a user hold; returns the sum.
+    pub fn hold(&self, user: &str, bytes: usize) -> usize {
+        let mut users = self.lock();
+        users.get_mut(user).map_or(0, |entry| {
+            entry.held += bytes;
+            entry.held
+        })
+    }
+
+    /// Subtracts from it.
+    pub fn release(&self, user: &str, bytes: usize) {
+        if let Some(entry) = self.lock().get_mut(user) {
+            debug_assert!(bytes <= entry.held, "only what was held is released");
+            entry.held = entry.held.saturating_sub(bytes);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_as_many_places_as_it_may_have() {
+        let users = Users::default();
+        let one = users.take("one", 2).unwrap();
+        let same = users.take("one", 2).unwrap();
+        assert!(Arc::ptr_eq(&one, &same));
+        assert_eq!(users.take("one", 2), None);
+        // Another limit counts from now on; another user has permits of its own.
+        assert!(users.take("one", 3).is_some());
+        assert!(users.take("one", 0).is_some());
+        let other = users.take("other", 1).unwrap();
+        for _ in 0..4 {
+            users.give_back(&one);
+        }
+        users.give_back(&other);
+        assert!(users.lock().is_empty());
+        assert!(users.take("other", 1).is_some());
+    }
+}

@@ -1,0 +1,122 @@
+//! What is served where on the public listener.
+
+use http::{Request, Response, StatusCode, header};
+
+use crate::config::PublicConfig;
+use crate::respond::{self, Body};
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The path of the websocket.
+    Websocket,
+    /// `/health`.
+    Health,
+    /// `/`, where load balancers may look.
+    Root,
+    /// Nothing that there is.
+    Nothing,
+}
+
+impl Route {
+    /// Finds what a request is for.
+    pub fn of<B>(request: &Request<B>, config: &PublicConfig) -> Self {
+        let path = request.uri().path();
+        let is_upgrade = request.headers().contains_key(header::UPGRADE);
+        match path {
+            // The websocket may have this path as well.
+            "/" if config.root_health && !is_upgrade => Self::Root,
+            _ if is_same(path, &config.websocket_path) => Self::Websocket,
+            "/health" => Self::Health,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Whether two paths are the same but for a slash at their end.
+fn is_same(one: &str, other: &str) -> bool {
+    let plain = |path: &str| path.strip_suffix('/').unwrap_or(path).len();
+    one[..plain(one)] == other[..plain(other)]
+}
+
+/// What a load balancer hears at `/`: 200 until the node shuts down. Unlike `/ready` it has nothing
+/// to say of a broker or of memory, which would take all nodes out of service at once.
+pub fn root_health(is_draining: bool) -> Response<Body> {
+    if is_draining {
+        return respond::text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "this node is shutting down",
+        );
+    }
+    respond::text(StatusCode::OK, "ok")
+}
+
+/// Longest prefix that is repeated to a client, in bytes.
+const PREFIX_SHOWN: usize = 100;
+
+/// 404, with the path that there is.
+pub fn nothing<B>(request: &Request<B>, config: &PublicConfig) -> Response<Body> {
+    let (asked, path) = (request.uri().path(), &config.websocket_path);
+    let mut sentence = format!("There is nothing here. Websockets: {path}");
+    let plain = asked.strip_suffix('/').unwrap_or(asked);
+    let prefix = plain.strip_suffix(path.strip_suffix('/').unwrap_or(path));
+    if let Some(prefix) = prefix.filter(|it| (1..=PREFIX_SHOWN).contains(&it.len())) {
+        sentence += &format!(
+            ". Have the proxy in front remove {prefix}, or set websocket_path = {asked:?} in the \
+             gateway's configuration."
+        );
+    }
+    respond::text(StatusCode::NOT_FOUND, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(path: &str, websocket_path: &str, root_health: bool, upgrade: bool) -> Route {
+        let mut request = Request::get(path);
+        if upgrade {
+            request = request.header(header::UPGRADE, "websocket");
+        }
+        let config = PublicConfig {
+            websocket_path: websocket_path.to_owned(),
+            root_health,
+            ..PublicConfig::default()
+        };
+        Route::of(&request.body(()).unwrap(), &config)
+    }
+
+    #[test]
+    fn the_websocket_is_at_its_path_with_and_without_the_slash() {
+        for (path, configured, expected) in [
+            ("/ws/", "/ws/", Route::Websocket),
+            ("/ws", "/ws/", Route::Websocket),
+            ("/ws/?token=a", "/ws/", Route::Websocket),
+            ("/ws//", "/ws/", Route::Nothing),
+            ("/WS/", "/ws/", Route::Nothing),
+            ("/app/ws/", "/ws/", Route::Nothing),
+            ("/", "/ws/", Route::Nothing),
+            ("/app/ws/", "/app/ws/", Route::Websocket),
+            ("/app/ws", "/app/ws/", Route::Websocket),
+            ("/app/ws/", "/app/ws", Route::Websocket),
+            ("/ws/", "/app/ws/", Route::Nothing),
+            ("/", "/", Route::Websocket),
+            ("/health", "/", Route::Health),
+        ] {
+            for upgrade in [false, true] {
+                let found = route(path, configured, false, upgrade);
+                assert_eq!(found, expected, "{path} {configured}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_root_is_for_load_balancers_where_they_are_answered() {
+        assert_eq!(route("/", "/ws/", true, false), Route::Root);
+        assert_eq!(route("/?x", "/ws/", true, false), Route::Root);
+        assert_eq!(route("/ws/", "/ws/", true, false), Route::Websocket);
+        assert_eq!(route("/", "/", true, false), Route::Root);
+        assert_eq!(route("/", "/", true, true), Route::Websocket);
+        assert_eq!(route("/", "/ws/", true, true), Route::Nothing);
+    }
+}

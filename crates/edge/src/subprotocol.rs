@@ -1,0 +1,171 @@
+//! What a client says in `Sec-WebSocket-Protocol` (RFC 6455 §11.3.4).
+
+use ht_proto::subprotocol::{AUTHENTICATE, Subprotocol, TOKEN_PREFIX};
+use ht_proto::token::{Token, TokenError};
+use http::{HeaderMap, HeaderValue, header};
+
+/// What of a client's offer means something here; all else is passed over.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// What is chosen. Nothing else that was offered is ever echoed.
+    pub subprotocol: Option<Subprotocol>,
+    /// The token that came as if it were a subprotocol.
+    pub token: Option<Token>,
+    /// A token will come in the first frame, whatever else the client brought.
+    pub authenticate: bool,
+}
+
+/// Why an offer cannot be understood: the client's fault, to be answered with 400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OfferError {
+    /// The token is malformed.
+    #[error("Sec-WebSocket-Protocol: {0}.")]
+    Token(TokenError),
+    /// There are two.
+    #[error("Sec-WebSocket-Protocol: there is more than one token.")]
+    Tokens,
+}
+
+impl Offer {
+    /// Reads the offer of a request, over any number of headers.
+    pub fn of(headers: &HeaderMap) -> Result<Self, OfferError> {
+        let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+        let names = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+        let mut offer = Self::default();
+        let mut encoded = None;
+        for name in names.map(<[u8]>::trim_ascii) {
+            if name == Subprotocol::V1.name().as_bytes() {
+                offer.subprotocol = Some(Subprotocol::V1);
+            } else if name == AUTHENTICATE.as_bytes() {
+                offer.authenticate = true;
+            } else if let Some(token) = name.strip_prefix(TOKEN_PREFIX.as_bytes())
+                && encoded.replace(token).is_some()
+            {
+                return Err(OfferError::Tokens);
+            }
+        }
+        if let Some(encoded) = encoded {
+            offer.token = Token::from_base64url(encoded).map_err(OfferError::Token)?;
+        }
+        Ok(offer)
+    }
+}
+
+/// The header that tells a client what was chosen.
+pub fn chosen(subprotocol: Subprotocol) -> HeaderValue {
+    HeaderValue::from_static(subprotocol.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn offer(lines: &[&str]) -> Result<Offer, OfferError> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let value = HeaderValue::from_bytes(line.as_bytes()).unwrap();
+            headers.append(header::SEC_WEBSOCKET_PROTOCOL, value);
+        }
+        Offer::of(&headers)
+    }
+
+    fn token(text: &str) -> Option<Token> {
+        Token::new(text).unwrap()
+    }
+
+    #[test]
+    fn ours_is_found_in_any_place() {
+        let v1 = Some(Subprotocol::V1);
+        for (lines, subprotocol) in [
+            (&["high-templar.v1"][..], v1),
+            (&["chat, high-templar.v1 ,graphql-ws"], v1),
+            (&["chat", " high-templar.v1"], v1),
+            (&["high-templar.v1,high-templar.v1"], v1),
+            (&["chat"], None),
+            (&["High-Templar.V1"], None),
+            (&["high-templar.v2"], None),
+            (&["high-templar.v1.x"], None),
+            (&["high-templar.authenticate.x", "high-templar.token"], None),
+            (&["", " , ,"], None),
+            (&["caf\u{e9}"], None),
+            (&[], None),
+        ] {
+            let expected = Offer {
+                subprotocol,
+                ..Offer::default()
+            };
+            assert_eq!(offer(lines), Ok(expected), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_taken_out_of_it() {
+        for (lines, subprotocol, found) in [
+            (
+                &["high-templar.v1, high-templar.token.YS5i"][..],
+                true,
+                "a.b",
+            ),
+            (&["high-templar.token.YS5i", "high-templar.v1"], true, "a.b"),
+            (&["high-templar.token.YS5i"], false, "a.b"),
+            (&["high-templar.token._-8"], false, ""),
+            (&["high-templar.token.w6k"], false, "\u{e9}"),
+        ] {
+            if found.is_empty() {
+                assert_eq!(
+                    offer(lines),
+                    Err(OfferError::Token(TokenError::Encoding)),
+                    "{lines:?}"
+                );
+                continue;
+            }
+            let expected = Offer {
+                subprotocol: subprotocol.then_some(Subprotocol::V1),
+                token: token(found),
+                authenticate: false,
+            };
+            assert_eq!(offer(lines), Ok(expected), "{lines:?}");
+        }
+        let empty = offer(&["high-templar.token., high-templar.authenticate"]).unwrap();
+        assert_eq!((empty.token, empty.authenticate), (None, true));
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused() {
+        use TokenError::ControlCharacter;
+        use TokenError::Encoding;
+        for (value, error) in [
+            ("YQ==", OfferError::Token(Encoding)),
+            ("a+b/", OfferError::Token(Encoding)),
+            ("YQ.YQ", OfferError::Token(Encoding)),
+            ("YQ YQ", OfferError::Token(Encoding)),
+            ("YQ0KWA", OfferError::Token(ControlCharacter)),
+            ("YQA", OfferError::Token(ControlCharacter)),
+            ("YQ, high-templar.token.Yg", OfferError::Tokens),
+            ("YQ, high-templar.token.YQ", OfferError::Tokens),
+        ] {
+            let line = format!("high-templar.token.{value}");
+            let found = offer(&[&line]).unwrap_err();
+            assert_eq!(found, error, "{line}");
+            assert!(!found.to_string().contains(value));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_offer_panics_and_none_but_ours_is_chosen(
+            names in proptest::collection::vec(prop_oneof![
+                "[!-~]{0,20}",
+                "high-templar\\.(v1|token\\.[A-Za-z0-9_-]{0,12}|authenticate|v2)",
+            ], 0..6),
+        ) {
+            let line = names.join(", ");
+            if let Ok(offer) = offer(&[&line]) {
+                let ours = line.split(',').any(|name| name.trim() == "high-templar.v1");
+                prop_assert_eq!(offer.subprotocol.is_some(), ours);
+            }
+        }
+    }
+}

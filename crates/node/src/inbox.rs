@@ -1,0 +1,363 @@
+//! The only way into a shard: a queue of inputs, a bounded queue of connections, and a bell that
+//! wakes the shard from its sleep.
+//!
+//! Connections have a queue of their own, so that newcomers do not wait until all that was published
+//! is delivered.
+//!
+//! **A shard that is behind holds nobody else.** Inputs are placed without waiting, so the sequencer
+//! never holds its order for a shard. Back-pressure comes before that, and only for publishers that
+//! concern the shard: while its queue is full they wait in [`Sender::room`], as long as the shard
+//! takes something now and then, and for a bounded time. If the shard takes nothing, or is slow for
+//! longer than that while others have little to do, nobody waits for it any longer until half of
+//! its queue is empty: what comes from the broker comes one after the other, and would have to wait
+//! behind it whomever it concerns. Meanwhile its queue grows up to its bound in bytes, and beyond that it is emptied: the
+//! shard has missed publications, which is counted, logged and told to its clients (see
+//! [`crate::sequencer`]). Inputs that are no publications are few and are never dropped.
+
+mod bell;
+mod input;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ht_control::backlog::Backlog;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+use self::bell::Bell;
+pub(crate) use self::input::{Batch, Input, NewConnection};
+
+/// A shard that takes nothing for this long is not waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Longest wait of one publisher for a shard that takes something now and then; and of all together,
+/// where another shard has little to do.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Bounds of the publications that wait in one inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Inputs from which on publishers wait.
+    pub(crate) inputs: usize,
+    /// Bytes of publications beyond which the shard misses them; from half of it on publishers wait.
+    pub(crate) bytes: usize,
+}
+
+/// The shard has ended.
+#[derive(Debug)]
+pub(crate) struct Ended;
+
+/// Makes the two ends of an inbox. It has room for as many connections as `bounds` has for inputs.
+/// `waker` interrupts the shard's poll.
+pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
+    let (connections, next_connections) = mpsc::channel(bounds.inputs.max(1));
+    let queue = Arc::new(Queue {
+        inputs: Mutex::new(Inputs {
+            backlog: Backlog::new(bounds.bytes),
+            ended: false,
+        }),
+        bounds,
+        len: AtomicUsize::new(0),
+        bytes: AtomicUsize::new(0),
+        taken: AtomicU64::new(0),
+        behind: AtomicBool::new(false),
+        begun: Instant::now(),
+        full_since: AtomicU64::new(0),
+        room: Notify::new(),
+        bell: Bell {
+            waker,
+            asleep: AtomicBool::new(false),
+        },
+    });
+    (
+        Sender {
+            queue: Arc::clone(&queue),
+            connections,
+        },
+        Receiver {
+            queue,
+            connections: next_connections,
+        },
+    )
+}
+
+struct Queue {
+    inputs: Mutex<Inputs>,
+    bounds: Bounds,
+    /// How many inputs wait, where it can be read without the lock.
+    len: AtomicUsize,
+    /// Bytes of the publications among them.
+    bytes: AtomicUsize,
+    /// Inputs that the shard took.
+    taken: AtomicU64,
+    /// The shard was too slow for a while, and nobody waits for it.
+    behind: AtomicBool,
+    begun: Instant,
+    /// When somebody first waited for it since half of it was empty, in ms since `begun`; zero:
+    /// nobody did.
+    full_since: AtomicU64,
+    /// There may be room again.
+    room: Notify,
+    bell: Bell,
+}
+
+struct Inputs {
+    backlog: Backlog<Input>,
+    ended: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Inputs> {
+        self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts what waits now.
+    fn count(&self, backlog: &Backlog<Input>) {
+        self.len.store(backlog.len(), Ordering::Release);
+        self.bytes.store(backlog.bytes(), Ordering::Release);
+    }
+
+    fn is_full(&self) -> bool {
+        self.len.load(Ordering::Acquire) >= self.bounds.inputs
+            || self.bytes.load(Ordering::Acquire) >= self.bounds.bytes / 2
+    }
+
+    /// Whether it has less than half of what makes it full.
+    fn is_half_empty(&self) -> bool {
+        self.len.load(Ordering::Acquire) * 2 < self.bounds.inputs
+            && self.bytes.load(Ordering::Acquire) * 4 < self.bounds.bytes
+    }
+
+    /// Somebody waits. Returns since when somebody did.
+    fn wait_since(&self, now: Instant) -> Instant {
+        let ms = now.saturating_duration_since(self.begun).as_millis();
+        let ms = u64::try_from(ms).unwrap_or(u64::MAX).max(1);
+        let first = self
+            .full_since
+            .compare_exchange(0, ms, Ordering::AcqRel, Ordering::Acquire);
+        self.begun + Duration::from_millis(first.map_or_else(|first| first, |_| ms))
+    }
+
+    /// The shard took something: is it to be waited for again?
+    fn recover(&self) {
+        if self.is_half_empty() && self.full_since.load(Ordering::Acquire) != 0 {
+            self.full_since.store(0, Ordering::Release);
+            self.behind.store(false, Ordering::Release);
+        }
+    }
+}
+
+/// The end that the control side holds.
+#[derive(Clone)]
+pub(crate) struct Sender {
+    queue: Arc<Queue>,
+    connections: mpsc::Sender<Box<NewConnection>>,
+}
+
+/// Room for a connection in an inbox.
+pub(crate) struct Permit<'a> {
+    permit: mpsc::Permit<'a, Box<NewConnection>>,
+    bell: &'a Bell,
+}
+
+/// Publications that a shard missed because it was too far behind.
+#[must_use]
+pub(crate) struct Overflow {
+    /// They are let go with this, outside of every lock.
+    inputs: Vec<Input>,
+}
+
+impl Overflow {
+    /// What was missed, oldest first.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.inputs.iter().filter_map(Input::batch)
+    }
+}
+
+impl Sender {
+    /// Places an input that is no publication, behind all that was placed before.
+    pub(crate) fn send(&self, input: Input) -> Result<(), Ended> {
+        let mut inputs = self.queue.lock();
+        if inputs.ended {
+            return Err(Ended);
+        }
+        // It is no publication: nothing is missed for it.
+        drop(inputs.backlog.push(input));
+        self.queue.count(&inputs.backlog);
+        drop(inputs);
+        self.queue.bell.ring();
+        Ok(())
+    }
+
+    /// Places publications behind all that was placed before, without waiting. Where they do not fit
+    /// those that wait already are given back: the shard misses them.
+    pub(crate) fn publish(&self, batch: Batch) -> Option<Overflow> {
+        let mut inputs = self.queue.lock();
+        // A shard that has ended has nobody to deliver to.
+        if inputs.ended {
+            return None;
+        }
+        let missed = inputs.backlog.push(Input::Publish(batch));
+        self.queue.count(&inputs.backlog);
+        drop(inputs);
+        self.queue.bell.ring();
+        (!missed.is_empty()).then_some(Overflow { inputs: missed })
+    }
+
+    /// Whether publishers should wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.queue.is_full() && !self.queue.behind.load(Ordering::Acquire)
+    }
+
+    /// Whether the shard has little to do.
+    pub(crate) fn is_half_empty(&self) -> bool {
+        self.queue.is_half_empty()
+    }
+
+    /// Waits until there is room for publications, or the shard is not to be waited for any longer.
+    /// `holds_others`: whether other shards have little to do meanwhile. True: it has just been
+    /// given up, because it takes nothing, or because it is slow and others are not.
+    pub(crate) async fn room(&self, holds_others: impl Fn() -> bool) -> bool {
+        let queue = &self.queue;
+        if !self.is_full() {
+            return false;
+        }
+        let now = Instant::now();
+        let end = now + WAIT_MAX;
+        let end_of_all = queue.wait_since(now) + WAIT_MAX;
+        loop {
+            let mut room = pin!(queue.room.notified());
+            room.as_mut().enable();
+            let now = Instant::now();
+            if !self.is_full() {
+                return false;
+            }
+            if now >= end_of_all && holds_others() {
+                return !queue.behind.swap(true, Ordering::AcqRel);
+            }
+            if now >= end {
+                return false;
+            }
+            let taken = queue.taken.load(Ordering::Acquire);
+            let patience = end.min(now + PATIENCE);
+            if timeout_at(patience, room).await.is_err()
+                && Instant::now() < end
+                && taken == queue.taken.load(Ordering::Acquire)
+            {
+                return !queue.behind.swap(true, Ordering::AcqRel);
+            }
+        }
+    }
+
+    /// Wakes the shard for a turn, whether or not there is something to take.
+    pub(crate) fn wake(&self) {
+        if let Err(error) = self.queue.bell.waker.wake() {
+            tracing::error!(%error, "a shard could not be woken");
+        }
+    }
+
+    /// How many inputs wait.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len.load(Ordering::Acquire)
+    }
+
+    /// Bytes of the publications that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.queue.bytes.load(Ordering::Acquire)
+    }
+
+    /// Waits for room for a connection.
+    pub(crate) async fn reserve_connection(&self) -> Result<Permit<'_>, Ended> {
+        let permit = self.connections.reserve().await.map_err(|_| Ended)?;
+        Ok(Permit {
+            permit,
+            bell: &self.queue.bell,
+        })
+    }
+}
+
+impl Permit<'_> {
+    /// Hands the connection over and wakes the shard if it sleeps.
+    pub(crate) fn send(self, connection: Box<NewConnection>) {
+        self.permit.send(connection);
+        self.bell.ring();
+    }
+}
+
+/// The end that the shard holds.
+pub(crate) struct Receiver {
+    queue: Arc<Queue>,
+    connections: mpsc::Receiver<Box<NewConnection>>,
+}
+
+impl Receiver {
+    /// The next input, if there is one.
+    pub(crate) fn next(&mut self) -> Option<Input> {
+        let queue = &*self.queue;
+        if queue.len.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mut inputs = queue.lock();
+        let was_full = queue.is_full();
+        let input = inputs.backlog.pop()?;
+        queue.count(&inputs.backlog);
+        drop(inputs);
+        queue.taken.fetch_add(1, Ordering::AcqRel);
+        queue.recover();
+        if was_full {
+            queue.room.notify_waiters();
+        }
+        Some(input)
+    }
+
+    /// Whether there is an input.
+    pub(crate) fn has_input(&self) -> bool {
+        self.queue.len.load(Ordering::Acquire) != 0
+    }
+
+    /// The next connection, if there is one.
+    pub(crate) fn next_connection(&mut self) -> Option<Box<NewConnection>> {
+        self.connections.try_recv().ok()
+    }
+
+    /// Announces that the shard is about to sleep. False: do not, there is something to take.
+    pub(crate) fn may_sleep(&mut self) -> bool {
+        let asleep = &self.queue.bell.asleep;
+        asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        if !self.has_input() && self.connections.is_empty() {
+            return true;
+        }
+        asleep.store(false, Ordering::Relaxed);
+        false
+    }
+
+    /// The shard is awake: no bell is needed.
+    pub(crate) fn awake(&self) {
+        self.queue.bell.asleep.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Receiver {
+    /// Nothing is placed any more, and nobody waits for what was not taken.
+    fn drop(&mut self) {
+        let mut inputs = self.queue.lock();
+        inputs.ended = true;
+        let empty = Backlog::new(self.queue.bounds.bytes);
+        let left = std::mem::replace(&mut inputs.backlog, empty);
+        self.queue.count(&inputs.backlog);
+        drop(inputs);
+        drop(left);
+        self.queue.room.notify_waiters();
+    }
+}
+
+/// A waker for a poll.
+pub(crate) fn waker(poll: &mio::Poll, token: mio::Token) -> io::Result<mio::Waker> {
+    mio::Waker::new(poll.registry(), token)
+}

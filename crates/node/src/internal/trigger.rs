@@ -1,0 +1,364 @@
+//! `POST /trigger/`: the HTTP door for what the API publishes.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use ht_broker::{AppendError, Placed};
+use ht_edge::respond::Body;
+use ht_edge::{quiet, respond};
+use ht_proto::entry::Entry;
+use ht_proto::trigger::{self, Problem, Trigger, TriggerError};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::config::ServerLimits;
+use crate::in_flight::{NoRoom, Share};
+use crate::internal::{Internal, error};
+use crate::offload;
+
+/// Time to send a whole body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time in which at least something of it comes.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Publishes what the request holds. 200 says that every trigger has its place in the order.
+pub(super) async fn post(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
+    let most = internal.live.now().limits.trigger_bytes;
+    // Before anything is read, and so before a client that expects 100 is told to go on.
+    if request.body().size_hint().lower() > most as u64 {
+        return refused(&Problem::TooLong(most).into());
+    }
+    if is_deserted(internal) {
+        return before_body(request, most, leaving()).await;
+    }
+    if internal.node.memory.is_short() {
+        let counters = &internal.node.counters;
+        counters.triggers_shed.fetch_add(1, Ordering::Relaxed);
+        let sentence = "This node is short of memory: send the trigger again in a moment.";
+        let response = try_again(StatusCode::SERVICE_UNAVAILABLE, sentence);
+        return before_body(request, most, response).await;
+    }
+    if awaits_continue(&request) && !has_room(internal, &request) {
+        return before_body(request, most, overloaded(internal)).await;
+    }
+    if let Err(response) = check_headers(request.headers()) {
+        return *response;
+    }
+    let live = internal.live.now();
+    let (body, _share) = match read(internal, &live.limits, request).await {
+        Ok(read) => read,
+        Err(response) => return *response,
+    };
+    let limits = live.limits.trigger();
+    let parsed = offload::parse(body, move |body| trigger::Request::parse(body, &limits)).await;
+    // Before the look: whoever deserts the node waits for those that did not see it.
+    let _under_way = internal.triggers.token();
+    if is_deserted(internal) {
+        return leaving();
+    }
+    match parsed {
+        Ok(trigger::Request::One(trigger)) => match publish(internal, vec![trigger]).await {
+            Ok(places) => placed(places.first().map(place).unwrap_or_default()),
+            Err(error) => unpublished(&error),
+        },
+        Ok(trigger::Request::Many(triggers)) => match publish(internal, triggers).await {
+            Ok(places) => {
+                let places: Vec<_> = places.iter().map(place).collect();
+                placed(format!("[{}]", places.join(",")))
+            }
+            Err(error) => unpublished(&error),
+        },
+        Err(error) => refused(&error),
+    }
+}
+
+/// Whether the client has sent nothing of the body yet and waits to be told to (RFC 9110 section
+/// 10.1.1). It is told so with the first read of the body.
+fn awaits_continue(request: &Request<Incoming>) -> bool {
+    let expect = request.headers().get(header::EXPECT);
+    let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    request.version() >= Version::HTTP_11 && expect.is_some_and(is_continue)
+}
+
+/// Whether a body of the announced length would find room now.
+fn has_room(internal: &Internal, request: &Request<Incoming>) -> bool {
+    let limit = internal.live.now().limits.triggers_in_flight as u64;
+    let length = request.body().size_hint().lower();
+    let in_flight = &internal.node.triggers_in_flight;
+    in_flight.has_room(length, limit, Instant::now())
+}
+
+/// Answers a request whose body is not wanted. A client that waits for `100 Continue` is answered
+/// at once; the connection ends then, because the body may come all the same. Of any other client
+/// the body is read and forgotten, so that it can go on using the connection.
+async fn before_body(
+    request: Request<Incoming>,
+    most: usize,
+    mut response: Response<Body>,
+) -> Response<Body> {
+    if awaits_continue(&request) {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    } else {
+        let_pass(Limited::new(request.into_body(), most)).await;
+    }
+    response
+}
+
+/// Whether nobody is here to hear a trigger any more.
+fn is_deserted(internal: &Internal) -> bool {
+    internal.node.deserted.load(Ordering::SeqCst)
+}
+
+async fn publish(internal: &Internal, triggers: Vec<Trigger>) -> Result<Vec<Placed>, AppendError> {
+    if triggers.is_empty() {
+        return Ok(Vec::new());
+    }
+    match &internal.node.broker {
+        // Every node hears it from the broker, this one included.
+        Some(broker) => broker.publish(triggers).await,
+        None => {
+            let batch = triggers.into_iter().map(Entry::publication).collect();
+            Ok(internal.sequencer.place(batch).await)
+        }
+    }
+}
+
+/// Any content type is read as JSON, because old publishers name none; but what is clearly
+/// something else is told so.
+fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+    let value = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
+    let encoding = value(header::CONTENT_ENCODING);
+    if !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity") {
+        let sentence = "Send the body without Content-Encoding.";
+        return Err(Box::new(error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            sentence,
+        )));
+    }
+    let (kind, multipart) = (value(header::CONTENT_TYPE), b"multipart/");
+    let start = kind.get(..multipart.len()).unwrap_or_default();
+    if start.eq_ignore_ascii_case(multipart) {
+        let sentence = "Send the trigger as JSON, with Content-Type: application/json.";
+        return Err(Box::new(error(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            sentence,
+        )));
+    }
+    Ok(())
+}
+
+/// A body that was read, and its part of what all requests hold.
+type Read<'a> = (Bytes, Share<'a>);
+
+async fn read<'a>(
+    internal: &'a Internal,
+    limits: &ServerLimits,
+    request: Request<Incoming>,
+) -> Result<Read<'a>, Box<Response<Body>>> {
+    let most = limits.trigger_bytes;
+    let mut body = request.into_body();
+    let mut share = internal.node.triggers_in_flight.share();
+    let limit = limits.triggers_in_flight as u64;
+    match quiet::whole(collect(&mut body, &mut share, most, limit)).await {
+        Ok(whole) => Ok((whole, share)),
+        Err(unread) => {
+            // Nobody waits for what this one held.
+            drop(share);
+            Err(Box::new(unread_answer(internal, unread, body, most).await))
+        }
+    }
+}
+
+/// Why a body was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    TooLong,
+    /// The connection broke, or the framing did.
+    Broken,
+    /// Nothing came for [`STALL_TIMEOUT`], or not all of it within [`BODY_TIMEOUT`].
+    Late,
+    NoRoom(NoRoom),
+}
+
+impl From<NoRoom> for Unread {
+    fn from(no_room: NoRoom) -> Self {
+        Self::NoRoom(no_room)
+    }
+}
+
+/// Collects a body, which counts as it comes. A body in one piece is not copied; others are put
+/// into one buffer, which is at most twice as long as they are, however small their pieces.
+async fn collect(
+    body: &mut Incoming,
+    share: &mut Share<'_>,
+    most: usize,
+    limit: u64,
+) -> Result<Bytes, Unread> {
+    let deadline = Instant::now() + BODY_TIMEOUT;
+    let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
+    loop {
+        let by = deadline.min(Instant::now() + STALL_TIMEOUT);
+        let frame = tokio::select! {
+            biased;
+            frame = tokio::time::timeout_at(by, body.frame()) => frame,
+            () = share.evicted() => return Err(NoRoom::Evicted.into()),
+        };
+        let data = match frame {
+            Err(_) => return Err(Unread::Late),
+            Ok(None) => break,
+            Ok(Some(Err(_))) => return Err(Unread::Broken),
+            // Trailers mean nothing here.
+            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+        };
+        let now = Instant::now();
+        if first.len() + whole.len() + data.len() > most {
+            return Err(Unread::TooLong);
+        }
+        share.grow(data.len() as u64, limit, now)?;
+        if first.is_empty() && whole.is_empty() {
+            first = data;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&data);
+        }
+        if !body.is_end_stream() {
+            share.wait(now);
+        }
+    }
+    share.complete()?;
+    Ok(if whole.is_empty() {
+        first
+    } else {
+        whole.freeze()
+    })
+}
+
+/// The answer to a request whose body was not read, once it may be sent.
+async fn unread_answer(
+    internal: &Internal,
+    unread: Unread,
+    body: Incoming,
+    most: usize,
+) -> Response<Body> {
+    match unread {
+        Unread::TooLong => refused(&Problem::TooLong(most).into()),
+        Unread::Broken => error(
+            StatusCode::BAD_REQUEST,
+            "The body could not be read to its end.",
+        ),
+        Unread::Late => error(StatusCode::REQUEST_TIMEOUT, "The body did not arrive."),
+        Unread::NoRoom(NoRoom::Full) => {
+            let response = overloaded(internal);
+            let_pass(Limited::new(body, most)).await;
+            response
+        }
+        Unread::NoRoom(NoRoom::Evicted) => evicted(internal),
+    }
+}
+
+/// Lets a body pass without keeping it: who is cut off while it sends may never read the answer.
+async fn let_pass(mut body: Limited<Incoming>) {
+    let deadline = Instant::now() + BODY_TIMEOUT;
+    let next = || deadline.min(Instant::now() + STALL_TIMEOUT);
+    while let Ok(Some(Ok(_))) = tokio::time::timeout_at(next(), body.frame()).await {}
+}
+
+/// Counts and logs a request for which there is no room.
+fn overloaded(internal: &Internal) -> Response<Body> {
+    let node = &internal.node;
+    node.counters
+        .trigger_overloads
+        .fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = node.throttles.tell("triggers-in-flight") {
+        let bytes = node.triggers_in_flight.bytes();
+        tracing::warn!(
+            bytes,
+            suppressed,
+            "limits.triggers_in_flight is reached: rejecting triggers"
+        );
+    }
+    let sentence = "This node has as many triggers in flight as it may have \
+                    (limits.triggers_in_flight): send it again in a moment.";
+    try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
+}
+
+/// Counts and logs a request whose body stalled while others needed the room.
+fn evicted(internal: &Internal) -> Response<Body> {
+    let node = &internal.node;
+    node.counters
+        .trigger_overloads
+        .fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = node.throttles.tell("triggers-stalled") {
+        tracing::warn!(
+            suppressed,
+            "limits.triggers_in_flight is reached: dropped a request to /trigger/ whose body had \
+             stopped coming, to make room for others. Look at the machine that sends it"
+        );
+    }
+    let sentence = "The body came too slowly while others needed the room \
+                    (limits.triggers_in_flight): send it again in a moment.";
+    try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
+}
+
+/// A place as JSON text: written at every trigger, so without a tree in between.
+fn place(placed: &Placed) -> String {
+    let Placed {
+        position,
+        duplicate,
+    } = placed;
+    if *duplicate {
+        format!(r#"{{"position":{position},"duplicate":true}}"#)
+    } else {
+        format!(r#"{{"position":{position}}}"#)
+    }
+}
+
+fn placed(json: String) -> Response<Body> {
+    respond::with_type(StatusCode::OK, "application/json", json)
+}
+
+/// Says which member of which trigger is wrong. Nothing of the request was published.
+fn refused(error: &TriggerError) -> Response<Body> {
+    let status = if matches!(error.problem, Problem::TooLong(_)) {
+        StatusCode::PAYLOAD_TOO_LARGE
+    } else {
+        StatusCode::BAD_REQUEST
+    };
+    let mut body = json!({ "error": error.to_string() });
+    if let Some(trigger) = error.trigger {
+        body["trigger"] = trigger.into();
+    }
+    if let Some(member) = &error.member {
+        body["member"] = member.as_str().into();
+    }
+    respond::json(status, &body)
+}
+
+fn unpublished(cause: &AppendError) -> Response<Body> {
+    let status = if matches!(cause, AppendError::Unconfirmed { .. }) {
+        StatusCode::GATEWAY_TIMEOUT
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    try_again(status, &cause.to_string())
+}
+
+fn leaving() -> Response<Body> {
+    let sentence = "This node is shutting down: send the trigger to another one, or in a moment.";
+    try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
+}
+
+/// An error that may be over soon.
+fn try_again(status: StatusCode, sentence: &str) -> Response<Body> {
+    let mut response = error(status, sentence);
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}

@@ -1,0 +1,289 @@
+//! `/metrics` in the Prometheus and the OpenMetrics text format, and the documentation of what it shows.
+
+mod docs;
+mod format;
+mod process;
+mod rows;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use ht_broker::Broker;
+use ht_core::stats::{Stat, StatKind, StatLabel, Stats};
+use ht_edge::respond::{self, Body};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelValue, EncodeMetric, MetricEncoder, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+pub use crate::metrics::docs::markdown;
+
+use crate::config::BuildInfo;
+use crate::metrics::format::Format;
+use crate::metrics::process::Process;
+use crate::metrics::rows::SECTIONS;
+use crate::node::Node;
+
+/// Lines of the process's log that nobody took: counted by whoever writes the log.
+pub static LOG_LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// What every name begins with, but for those of the process, which are the same for all exporters.
+const PREFIX: &str = "high_templar_";
+
+/// Metrics that belong together.
+struct Section {
+    title: &'static str,
+    about: &'static str,
+    metrics: &'static [Metric],
+}
+
+/// One row of the table.
+struct Metric {
+    /// Without the prefix, and without the `_total` of a counter. Of a row that is read from
+    /// [`Process`] the whole name but for `_total`.
+    name: &'static str,
+    read: Read,
+    /// What it is, without a full stop. Empty where [`Read::Sum`] has it.
+    help: &'static str,
+    /// When an operator should worry: a sentence.
+    worry: &'static str,
+}
+
+/// How a metric is read, and so what it is.
+enum Read {
+    Gauge(fn(&Now<'_>) -> u64),
+    GaugeByShard(fn(&Now<'_>) -> Vec<u64>),
+    /// A label, all its words, and a number for each.
+    GaugeBy(&'static str, Words, fn(&Now<'_>) -> Vec<u64>),
+    Seconds(fn(&Now<'_>) -> f64),
+    SecondsByShard(fn(&Now<'_>) -> Vec<f64>),
+    Histogram(for<'a> fn(&'a Now<'_>) -> &'a Histogram),
+    Counter(fn(&Now<'_>) -> u64),
+    /// A label, all its words, and a number for each.
+    CounterBy(&'static str, Words, fn(&Now<'_>) -> Vec<u64>),
+    /// The sum of a number over all shards.
+    Sum(Stat),
+    /// Shown on a node with a broker only.
+    BrokerGauge(fn(&Broker) -> u64),
+    /// Shown on a node with a broker only.
+    BrokerCounter(fn(&Broker) -> u64),
+    /// A gauge that is 1, with labels that say which program this is.
+    Build,
+    /// Shown where the system tells it.
+    ProcessGauge(fn(&Process) -> Option<f64>),
+    /// Shown where the system tells it.
+    ProcessCounter(fn(&Process) -> Option<f64>),
+}
+
+/// Lists the words of a label.
+type Words = fn() -> Vec<&'static str>;
+
+/// What the rows are read from.
+struct Now<'a> {
+    node: &'a Node,
+    totals: Stats,
+    process: Process,
+}
+
+/// All metrics as of now, in the format that the request asks for.
+pub(crate) async fn respond(node: &Arc<Node>, headers: &HeaderMap) -> Response<Body> {
+    let process = tokio::task::spawn_blocking(Process::look).await;
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Snapshot {
+        node: Arc::clone(node),
+        process: process.unwrap_or_default(),
+    }));
+    let mut body = String::new();
+    if let Err(fmt::Error) = text::encode(&mut body, &registry) {
+        let sentence = "the metrics could not be written";
+        return respond::text(StatusCode::INTERNAL_SERVER_ERROR, sentence);
+    }
+    let format = Format::asked(headers);
+    if format == Format::Prometheus {
+        body = format::to_prometheus(&body);
+    }
+    let mut response = respond::with_type(StatusCode::OK, format.content_type(), body);
+    let accept = HeaderValue::from_static("accept");
+    response.headers_mut().insert(header::VARY, accept);
+    response
+}
+
+struct Snapshot {
+    node: Arc<Node>,
+    process: Process,
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Snapshot")
+    }
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let now = Now {
+            node: &self.node,
+            totals: self.node.totals(),
+            process: self.process,
+        };
+        let mut metrics = SECTIONS.iter().flat_map(|section| section.metrics);
+        metrics.try_for_each(|metric| metric.encode(&now, &mut encoder))
+    }
+}
+
+impl Metric {
+    fn kind(&self) -> MetricType {
+        match self.read {
+            Read::Gauge(_)
+            | Read::GaugeByShard(_)
+            | Read::GaugeBy(..)
+            | Read::Seconds(_)
+            | Read::SecondsByShard(_)
+            | Read::BrokerGauge(_)
+            | Read::Build
+            | Read::ProcessGauge(_) => MetricType::Gauge,
+            Read::Histogram(_) => MetricType::Histogram,
+            Read::Sum(stat) => match stat.kind {
+                StatKind::Gauge => MetricType::Gauge,
+                StatKind::Counter => MetricType::Counter,
+            },
+            Read::Counter(_)
+            | Read::CounterBy(..)
+            | Read::BrokerCounter(_)
+            | Read::ProcessCounter(_) => MetricType::Counter,
+        }
+    }
+
+    /// What it is, without a full stop.
+    fn help(&self) -> &'static str {
+        if let Read::Sum(stat) = self.read {
+            stat.help
+        } else {
+            self.help
+        }
+    }
+
+    /// Its name without the `_total` of a counter.
+    fn full_name(&self) -> String {
+        let is_process = matches!(self.read, Read::ProcessGauge(_) | Read::ProcessCounter(_));
+        let prefix = if is_process { "" } else { PREFIX };
+        format!("{prefix}{}", self.name)
+    }
+
+    /// Whether this node has it.
+    fn is_shown(&self, now: &Now<'_>) -> bool {
+        match self.read {
+            Read::BrokerGauge(_) | Read::BrokerCounter(_) => now.node.broker.is_some(),
+            Read::ProcessGauge(read) | Read::ProcessCounter(read) => read(&now.process).is_some(),
+            Read::Gauge(_)
+            | Read::GaugeByShard(_)
+            | Read::GaugeBy(..)
+            | Read::Seconds(_)
+            | Read::SecondsByShard(_)
+            | Read::Histogram(_)
+            | Read::Counter(_)
+            | Read::CounterBy(..)
+            | Read::Sum(_)
+            | Read::Build => true,
+        }
+    }
+
+    fn encode(&self, now: &Now<'_>, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        if !self.is_shown(now) {
+            return Ok(());
+        }
+        let broker = now.node.broker.as_deref();
+        let name = self.full_name();
+        let mut metric = encoder.encode_descriptor(&name, self.help(), None, self.kind())?;
+        match (&self.read, broker) {
+            (Read::Gauge(read), _) => gauge(read(now)).encode(metric),
+            (Read::Seconds(read), _) => ConstGauge::new(read(now)).encode(metric),
+            (Read::Histogram(read), _) => read(now).encode(metric),
+            (Read::Counter(read), _) => ConstCounter::new(read(now)).encode(metric),
+            (Read::BrokerGauge(read), Some(broker)) => gauge(read(broker)).encode(metric),
+            (Read::BrokerCounter(read), Some(broker)) => {
+                ConstCounter::new(read(broker)).encode(metric)
+            }
+            (Read::BrokerGauge(_) | Read::BrokerCounter(_), None) => Ok(()),
+            (Read::Build, _) => {
+                let labels = now.node.build.labels();
+                gauge(1).encode(metric.encode_family(&labels)?)
+            }
+            (Read::ProcessGauge(read), _) => {
+                ConstGauge::new(read(&now.process).unwrap_or_default()).encode(metric)
+            }
+            (Read::ProcessCounter(read), _) => {
+                ConstCounter::new(read(&now.process).unwrap_or_default()).encode(metric)
+            }
+            (Read::GaugeByShard(read), _) => {
+                let values = read(now).into_iter().map(gauge);
+                family(&mut metric, "shard", values.enumerate())
+            }
+            (Read::SecondsByShard(read), _) => {
+                let values = read(now).into_iter().map(ConstGauge::new);
+                family(&mut metric, "shard", values.enumerate())
+            }
+            (Read::GaugeBy(label, words, read), _) => {
+                let values = read(now).into_iter().map(gauge);
+                family(&mut metric, label, words().into_iter().zip(values))
+            }
+            (Read::CounterBy(label, words, read), _) => {
+                let values = read(now).into_iter().map(ConstCounter::new);
+                family(&mut metric, label, words().into_iter().zip(values))
+            }
+            (Read::Sum(stat), _) => sum(stat, (stat.read)(&now.totals), metric),
+        }
+    }
+}
+
+/// Writes the sum of a number over all shards: one value, or one for each word of its label.
+fn sum(stat: &Stat, values: &[u64], mut metric: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+    match (stat.kind, stat.label) {
+        (StatKind::Gauge, None) => values
+            .first()
+            .map_or(Ok(()), |&value| gauge(value).encode(metric)),
+        (StatKind::Counter, None) => values
+            .first()
+            .map_or(Ok(()), |&value| ConstCounter::new(value).encode(metric)),
+        (StatKind::Gauge, Some(StatLabel { name, words })) => {
+            let values = values.iter().copied().map(gauge);
+            family(&mut metric, name, words().into_iter().zip(values))
+        }
+        (StatKind::Counter, Some(StatLabel { name, words })) => {
+            let values = values.iter().copied().map(ConstCounter::new);
+            family(&mut metric, name, words().into_iter().zip(values))
+        }
+    }
+}
+
+impl BuildInfo {
+    /// The labels of the metric.
+    fn labels(&self) -> [(&'static str, &'static str); 3] {
+        let Self {
+            version,
+            commit,
+            rustc,
+        } = *self;
+        [("version", version), ("commit", commit), ("rustc", rustc)]
+    }
+}
+
+fn gauge(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// Writes one value for each word of a label.
+fn family<W: EncodeLabelValue, M: EncodeMetric>(
+    metric: &mut MetricEncoder<'_>,
+    label: &str,
+    mut values: impl Iterator<Item = (W, M)>,
+) -> Result<(), fmt::Error> {
+    values.try_for_each(|(word, value)| value.encode(metric.encode_family(&[(label, word)])?))
+}

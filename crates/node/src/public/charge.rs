@@ -1,0 +1,157 @@
+//! Memory of a connection that is no websocket in a shard yet: its head, its first frame and what
+//! came early.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use ht_core::account::Kind;
+use ht_edge::listener::Stream;
+use ht_edge::permits::AddressPermit;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::config::{HEAD_BYTES_MIN, ServerLimits};
+use crate::counters::HandshakeError;
+use crate::node::Node;
+
+/// Longest first frame. It holds one token, whose own bound is half of this.
+pub(super) const FIRST_FRAME_BYTES_MAX: usize = 64 << 10;
+
+/// The account of one such connection. It is charged for the buffer that the HTTP library reads
+/// into, and for all that was read beyond that: an upper estimate, as nobody tells what is still
+/// kept. Drop gives it back.
+pub(super) struct Charge {
+    node: Arc<Node>,
+    /// The connection's permit among those of its address, where that is known so early.
+    of_address: Option<AddressPermit>,
+    /// Bytes that were read, up to the most that can be kept.
+    read: usize,
+    max: usize,
+}
+
+impl Charge {
+    pub(super) fn new(
+        node: &Arc<Node>,
+        limits: &ServerLimits,
+        of_address: Option<AddressPermit>,
+    ) -> Self {
+        let accounts = &node.accounts;
+        accounts.replace(Kind::Handshakes, 0, HEAD_BYTES_MIN);
+        Self {
+            node: Arc::clone(node),
+            of_address,
+            read: 0,
+            max: limits.head_bytes.max(HEAD_BYTES_MIN) + FIRST_FRAME_BYTES_MAX,
+        }
+    }
+
+    /// The address is another one than that of the socket. To be called before anything is added.
+    pub(super) fn belongs_to(&mut self, of_address: AddressPermit) {
+        debug_assert_eq!(self.read, 0, "nothing is held of the address before");
+        self.of_address = Some(of_address);
+    }
+
+    /// Adds bytes that were read.
+    ///
+    /// # Errors
+    /// When this connection has more than the least buffer and all of them together have their
+    /// part of `limits.client_total_bytes`, or those of its address have half of that. It is counted
+    /// and logged.
+    fn add(&mut self, bytes: usize) -> io::Result<()> {
+        let before = self.charged();
+        self.read = (self.read + bytes).min(self.max);
+        let now = self.charged();
+        if now == before {
+            return Ok(());
+        }
+        let accounts = &self.node.accounts;
+        accounts.replace(Kind::Handshakes, before, now);
+        let of_address = self.of_address.as_ref();
+        let of_address = of_address.map_or(0, |permit| permit.hold(now - before));
+        let all = accounts.handshakes_limit();
+        if all != 0 && of_address > all / 2 {
+            self.refuse("one address holds half of what request heads and first frames may hold");
+        } else if accounts.handshakes_are_over() {
+            self.refuse(
+                "request heads and first frames hold a quarter of limits.client_total_bytes",
+            );
+        } else {
+            return Ok(());
+        }
+        Err(io::Error::other("too much is held for handshakes"))
+    }
+
+    /// Counts and logs that the connection is closed.
+    fn refuse(&self, cause: &'static str) {
+        let node = &self.node;
+        node.counters
+            .handshake_errors
+            .add(HandshakeError::HandshakeBytes);
+        // Each cause has its line.
+        if let Some(suppressed) = node.throttles.tell(cause) {
+            tracing::warn!(
+                held = node.accounts.bytes(Kind::Handshakes),
+                suppressed,
+                "{cause}: closing connections that send long ones. Raise that limit, or lower \
+                 limits.head_bytes or limits.head_timeout"
+            );
+        }
+    }
+
+    /// Bytes that count for the address: its idle connections are bounded by number.
+    fn of_address(&self) -> usize {
+        self.charged() - HEAD_BYTES_MIN
+    }
+
+    fn charged(&self) -> usize {
+        self.read.max(HEAD_BYTES_MIN)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        let accounts = &self.node.accounts;
+        accounts.replace(Kind::Handshakes, self.charged(), 0);
+        if let Some(permit) = &self.of_address {
+            permit.release(self.of_address());
+        }
+    }
+}
+
+/// A stream whose reads are charged.
+pub(super) struct Charged {
+    pub(super) stream: Stream,
+    pub(super) charge: Charge,
+}
+
+impl AsyncRead for Charged {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, into))?;
+        let read = into.filled().len() - before;
+        Poll::Ready(self.charge.add(read))
+    }
+}
+
+impl AsyncWrite for Charged {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,227 @@
+//! Whether the node may get traffic. That triggers are delivered is not believed but tried: the
+//! node sends itself a probe the way triggers go, again and again.
+//!
+//! With a broker the probe goes out and comes back as a trigger does; without one it begins at the
+//! sequencer. Either way it takes its turn in the order, and every shard has to take it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ht_broker::{AppendError, Health, Sequencer};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ReadinessConfig;
+use crate::counters::ProbeFailure;
+use crate::node::Node;
+
+/// Why the node may not get traffic, a sentence each; none: it may.
+pub(crate) fn reasons(node: &Node) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if node.draining.load(Ordering::Relaxed) {
+        reasons.push("the node is shutting down".to_owned());
+    }
+    if node.broken.load(Ordering::Relaxed) {
+        reasons.push("a shard thread panicked".to_owned());
+    }
+    reasons.extend(node.memory.reason());
+    reasons.extend(node.descriptors.trouble());
+    match broker_trouble(node) {
+        Some(trouble) => reasons.push(trouble),
+        // What a probe says of a broker that is away would only repeat it.
+        None => reasons.extend(node.delivery.trouble()),
+    }
+    reasons
+}
+
+/// What an operator should know although another node would do no better, or most clients of this
+/// one are served.
+pub(crate) fn notes(node: &Node) -> Vec<String> {
+    let guard = node.guard();
+    let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
+    let backend = backend.map(str::to_owned);
+    backend.into_iter().chain(node.delivery.lagging()).collect()
+}
+
+/// Why the circuit breaker is open.
+fn circuit_note(is_unreachable: bool) -> &'static str {
+    if is_unreachable {
+        "backend: the circuit breaker is open, because the API cannot be reached; no new client is \
+         admitted"
+    } else {
+        "backend: the circuit breaker is open, because the API fails (status 502, 503 or 504, a \
+         truncated response, or none in time); no new client is admitted"
+    }
+}
+
+fn broker_trouble(node: &Node) -> Option<String> {
+    let broker = node.broker.as_ref()?;
+    match broker.health() {
+        Health::Ready => None,
+        Health::NotReady(why) => Some(format!("{}: {why}", broker.name())),
+    }
+}
+
+/// Sends the probes.
+pub(crate) struct Prober {
+    node: Arc<Node>,
+    sequencer: Arc<dyn Sequencer>,
+    config: ReadinessConfig,
+}
+
+/// How a probe did not come through.
+enum Lost {
+    /// Not at all: why, and a sentence for the operator.
+    Nothing(ProbeFailure, String),
+    /// Some shards took it.
+    Behind {
+        /// Those that did not.
+        late: Vec<usize>,
+        /// A sentence for the operator.
+        reason: String,
+    },
+}
+
+/// A shard that does not take so many probes in a row is stuck: a bug, and no load, keeps it from
+/// its inbox for so long.
+const STUCK: u32 = 10;
+
+impl Prober {
+    /// A prober; none where no probes are wanted. Until the first one came through the node is not
+    /// ready.
+    pub(crate) fn new(
+        node: &Arc<Node>,
+        sequencer: &Arc<dyn Sequencer>,
+        config: ReadinessConfig,
+    ) -> Option<Self> {
+        if config.probe_interval.is_zero() {
+            return None;
+        }
+        let reason = "no probe has been delivered yet".to_owned();
+        node.delivery.note(Some(reason));
+        Some(Self {
+            node: Arc::clone(node),
+            sequencer: Arc::clone(sequencer),
+            config,
+        })
+    }
+
+    /// Sends a probe per interval until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let probing = async {
+            loop {
+                let next = Instant::now() + self.config.probe_interval;
+                self.probe().await;
+                tokio::time::sleep_until(next).await;
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = probing => {}
+        }
+    }
+
+    /// Sends one probe and notes what becomes of it.
+    pub(crate) async fn probe(&self) {
+        let delivery = &self.node.delivery;
+        delivery.begin();
+        match self.outcome().await {
+            Ok(lag) => {
+                delivery.took(lag);
+                delivery.count_late(&[]);
+                if delivery.set_lagging(None).is_some() {
+                    tracing::info!("all threads confirm probes again");
+                }
+                if delivery.note(None).is_some() {
+                    let lag_seconds = lag.as_secs_f64();
+                    tracing::info!(lag_seconds, "ready: the end-to-end probe was delivered");
+                }
+            }
+            Err(Lost::Behind { late, reason }) => {
+                self.node.counters.probe_failures.add(ProbeFailure::Shard);
+                // The others deliver, so the way is open: what slows one thread down must not take
+                // the node out of the balancer.
+                delivery.note(None);
+                if delivery.set_lagging(Some(reason.clone())).as_ref() != Some(&reason) {
+                    let threads: Vec<_> = late.iter().map(ToString::to_string).collect();
+                    tracing::warn!(
+                        reason,
+                        threads = threads.join(", "),
+                        "a thread is slow: its clients receive publications late, other threads are not affected"
+                    );
+                }
+            }
+            Err(Lost::Nothing(failure, reason)) => {
+                self.node.counters.probe_failures.add(failure);
+                let before = delivery.note(Some(reason.clone()));
+                // A broker that is away is told of by itself.
+                if failure != ProbeFailure::Broker && before.as_ref() != Some(&reason) {
+                    tracing::warn!(reason, "not ready: triggers are not delivered");
+                }
+            }
+        }
+    }
+
+    async fn outcome(&self) -> Result<Duration, Lost> {
+        match timeout(self.config.probe_timeout, self.send()).await {
+            Ok(Ok(lag)) => Ok(lag),
+            Ok(Err(error)) => Err(Lost::Nothing(
+                ProbeFailure::Broker,
+                format!("{}: {error}", self.whence()),
+            )),
+            Err(_elapsed) => Err(self.late()),
+        }
+    }
+
+    async fn send(&self) -> Result<Duration, AppendError> {
+        if let Some(broker) = &self.node.broker {
+            return broker.probe().await;
+        }
+        let sent = Instant::now();
+        self.sequencer.probe().await.0.await;
+        Ok(sent.elapsed())
+    }
+
+    /// How far a probe got within its time.
+    fn late(&self) -> Lost {
+        let within = self.config.probe_timeout;
+        let delivery = &self.node.delivery;
+        if let Some(trouble) = broker_trouble(&self.node) {
+            return Lost::Nothing(ProbeFailure::Broker, trouble);
+        }
+        if !delivery.has_arrived() {
+            let whence = self.whence();
+            let reason = format!("{whence}: a probe was not delivered within {within:?}");
+            return Lost::Nothing(ProbeFailure::Late, reason);
+        }
+        let late = delivery.late();
+        let shards = delivery.shards();
+        let (behind, worst) = (late.len(), delivery.count_late(&late));
+        if behind == shards {
+            let reason = format!("no thread confirmed a probe within {within:?}");
+            Lost::Nothing(ProbeFailure::Shard, reason)
+        } else if worst >= STUCK {
+            let late: Vec<_> = late.iter().map(ToString::to_string).collect();
+            let late = late.join(", ");
+            let reason =
+                format!("thread {late} is stuck: it confirmed none of the last {STUCK} probes");
+            Lost::Nothing(ProbeFailure::Shard, reason)
+        } else {
+            let reason = format!(
+                "{behind} of {shards} threads did not confirm a probe within {within:?}: their \
+                 clients receive publications late"
+            );
+            Lost::Behind { late, reason }
+        }
+    }
+
+    /// Where a probe comes back from.
+    fn whence(&self) -> &'static str {
+        let broker = self.node.broker.as_ref();
+        broker.map_or("sequencer", |broker| broker.name())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! The order of triggers, and shards that are behind.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ht_core::index::Matching;
+use ht_proto::room::RoomLimits;
+use ht_proto::trigger::Trigger;
+use ht_testkit::sequencer;
+use tokio::time::Instant;
+
+use super::*;
+use crate::inbox::{Bounds, Receiver};
+
+const BOUNDS: Bounds = Bounds {
+    inputs: 2,
+    bytes: 10_000,
+};
+
+fn room(name: &str) -> Room {
+    Room::parse(&format!(r#"{{"room":"{name}"}}"#), RoomLimits::TRUSTED).unwrap()
+}
+
+/// A trigger for rooms, whose data is as long as this.
+fn trigger(rooms: &[&str], length: usize) -> Entry {
+    let data = format!("\"{}\"", "x".repeat(length));
+    Entry::publication(Trigger {
+        text: Bytes::new(),
+        rooms: rooms.iter().map(|name| room(name)).collect(),
+        data: data.into(),
+        id: None,
+    })
+}
+
+/// Two shards of which nobody takes anything, the first with the room `a`, the second with `b`,
+/// both with `all`.
+fn two_shards() -> (Arc<Node>, NodeSequencer, [Receiver; 2]) {
+    let node = Arc::new(Node::new(2, Matching::default(), None));
+    let [first, second] = std::array::from_fn(|_| {
+        let poll = mio::Poll::new().unwrap();
+        inbox::inbox(BOUNDS, inbox::waker(&poll, mio::Token(0)).unwrap())
+    });
+    let senders = vec![first.0, second.0];
+    let senders = node.inboxes.get_or_init(|| senders).clone();
+    for (shard, name) in [(0, "a"), (1, "b"), (0, "all"), (1, "all")] {
+        node.interest.opened(shard, &room(name));
+    }
+    let sequencer = NodeSequencer::new(senders, 0, Arc::clone(&node));
+    (node, sequencer, [first.1, second.1])
+}
+
+/// The positions of what a shard takes.
+fn taken(shard: &mut Receiver) -> Vec<u64> {
+    let mut positions = Vec::new();
+    while let Some(input) = shard.next() {
+        if let Input::Publish(batch) = input {
+            positions.extend(
+                batch
+                    .publications
+                    .iter()
+                    .map(|publication| publication.position),
+            );
+        }
+    }
+    positions
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_takes_nothing_holds_nobody_else() {
+    let (node, sequencer, mut shards) = two_shards();
+    for _ in 0..2 {
+        sequencer.place(vec![trigger(&["a"], 10)]).await;
+    }
+    // The first shard is full: who concerns the second waits for nothing.
+    let begun = Instant::now();
+    for _ in 0..50 {
+        sequencer.place(vec![trigger(&["b"], 10)]).await;
+        assert_eq!(taken(&mut shards[1]).len(), 1);
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    // Who concerns both waits once for the first, and then nobody does.
+    for _ in 0..10 {
+        sequencer.place(vec![trigger(&["all"], 10)]).await;
+        assert_eq!(taken(&mut shards[1]).len(), 1);
+    }
+    assert_eq!(begun.elapsed(), Duration::from_millis(500));
+    // Nothing is lost, and each shard has its own in the order.
+    let expected: Vec<_> = (1..=2).chain(53..=62).collect();
+    assert_eq!(taken(&mut shards[0]), expected);
+    assert_eq!(node.counters.publications_missed.load(Ordering::Relaxed), 0);
+    assert_eq!(node.gaps.last(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_slow_holds_nobody_else_for_long() {
+    let (node, sequencer, mut shards) = two_shards();
+    let [slow, fast] = &mut shards;
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    let begun = Instant::now();
+    let mut at_slow = Vec::new();
+    for n in 1..=200 {
+        let mut place = pin!(sequencer.place(vec![trigger(&["all"], 1)]));
+        loop {
+            tokio::select! {
+                _ = &mut place => break,
+                _ = pace.tick() => {
+                    if let Some(Input::Publish(batch)) = slow.next() {
+                        at_slow.push(batch.publications[0].position);
+                    }
+                }
+            }
+        }
+        assert_eq!(taken(fast), [n]);
+    }
+    // Two seconds at its pace, and then at theirs: what is too much for it is a gap of its own.
+    assert!(
+        begun.elapsed() <= Duration::from_millis(2_100),
+        "{:?}",
+        begun.elapsed()
+    );
+    at_slow.extend(taken(slow));
+    let missed = node.counters.publications_missed.load(Ordering::Relaxed);
+    assert_eq!(at_slow.len() as u64 + missed, 200);
+    assert!(at_slow.is_sorted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_waits_for_one_shard_does_not_keep_others_from_another() {
+    let (_node, sequencer, mut shards) = two_shards();
+    for _ in 0..2 {
+        sequencer.place(vec![trigger(&["a"], 10)]).await;
+    }
+    let mut waiting = pin!(sequencer.place(vec![trigger(&["all"], 10)]));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    let other = sequencer.place(vec![trigger(&["b"], 10)]).now_or_never();
+    assert_eq!(other.unwrap()[0].position.get(), 3);
+    // A position is given only when nothing is waited for any more.
+    assert_eq!(taken(&mut shards[0]), [1, 2]);
+    assert_eq!(waiting.await[0].position.get(), 4);
+    assert_eq!(taken(&mut shards[0]), [4]);
+    assert_eq!(taken(&mut shards[1]), [3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_is_cancelled_leaves_no_trace() {
+    let (_node, sequencer, mut shards) = two_shards();
+    for _ in 0..2 {
+        sequencer.place(vec![trigger(&["a"], 10)]).await;
+    }
+    let triggers = vec![trigger(&["b"], 10), trigger(&["all"], 10)];
+    assert!(sequencer.place(triggers).now_or_never().is_none());
+    assert_eq!(taken(&mut shards[1]), [0u64; 0]);
+    assert_eq!(taken(&mut shards[0]), [1, 2]);
+    let places = sequencer.place(vec![trigger(&["all"], 10)]).await;
+    assert_eq!(places[0].position.get(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_is_missed_counted_and_a_gap_of_that_shard_alone() {
+    let (node, sequencer, mut shards) = two_shards();
+    let mut heard = Vec::new();
+    for _ in 0..20 {
+        sequencer.place(vec![trigger(&["all"], 3_000)]).await;
+        heard.extend(taken(&mut shards[1]));
+    }
+    let all: Vec<_> = (1..=20).collect();
+    assert_eq!(heard, all);
+    let bytes = node.inboxes.get().unwrap()[0].bytes();
+    assert!(bytes <= BOUNDS.bytes, "{bytes}");
+    let missed = node.counters.publications_missed.load(Ordering::Relaxed);
+    let left = taken(&mut shards[0]);
+    assert_eq!(missed + left.len() as u64, 20);
+    assert!(missed > 0);
+    assert_eq!(left, all[usize::try_from(missed).unwrap()..]);
+    assert!(node.gaps.last() > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_waits_for_nobody_and_tells_which_shards_took_it() {
+    let (_node, sequencer, mut shards) = two_shards();
+    for _ in 0..2 {
+        sequencer.place(vec![trigger(&["a"], 10)]).await;
+    }
+    let mut probe = pin!(sequencer.hand_on_probe().now_or_never().unwrap().0);
+    for shard in [1, 0] {
+        assert!(
+            probe.as_mut().now_or_never().is_none(),
+            "{shard} did not take it"
+        );
+        while let Some(input) = shards[shard].next() {
+            if let Input::Probe(taken) = input {
+                taken.send(()).unwrap();
+            }
+        }
+    }
+    probe.await;
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_of_a_sequencer() {
+    sequencer::keeps_the_contract(async |ids_max| {
+        let node = Arc::new(Node::new(1, Matching::default(), None));
+        NodeSequencer::new(Vec::new(), ids_max, node)
+    })
+    .await;
+}

@@ -1,0 +1,192 @@
+//! A client's socket as its shard sees it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::io::{IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+
+use ht_backend::Credentials;
+use ht_core::peer::{Peer, Sent};
+use ht_edge::permits::Slot;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use uuid::Uuid;
+
+/// A socket, and what is remembered of its client for hooks and logs.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: Stream,
+    /// Bytes may be there that were not read yet.
+    pub(crate) unread: bool,
+    /// It may take bytes again that it refused before.
+    pub(crate) writable: bool,
+    /// It is in the queue of those that have their turn.
+    pub(crate) queued: bool,
+    /// Its end is in sight: no event will tell of it again, so it is read up to there.
+    pub(crate) ended: bool,
+    /// Its client's address.
+    pub(crate) address: Slot,
+    /// Only kept where a hook or a log needs it.
+    pub(crate) about: Option<Box<About>>,
+}
+
+/// Who is at the other end.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) id: Uuid,
+    pub(crate) user: Option<Arc<str>>,
+    /// For the hooks; none where no hook is configured.
+    pub(crate) credentials: Option<Arc<Credentials>>,
+    /// Memory that the credentials take, in bytes.
+    pub(crate) kept_bytes: usize,
+    /// When a ping hook was last called, in the shard's milliseconds.
+    pub(crate) pinged: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    pub(crate) fn tcp(stream: std::net::TcpStream, about: Option<Box<About>>) -> Self {
+        Self {
+            stream: Stream::Tcp(TcpStream::from_std(stream)),
+            unread: false,
+            writable: false,
+            queued: false,
+            ended: false,
+            address: Slot::NONE,
+            about,
+        }
+    }
+
+    pub(crate) fn unix(stream: std::os::unix::net::UnixStream, about: Option<Box<About>>) -> Self {
+        Self {
+            stream: Stream::Unix(UnixStream::from_std(stream)),
+            unread: false,
+            writable: false,
+            queued: false,
+            ended: false,
+            address: Slot::NONE,
+            about,
+        }
+    }
+
+    /// Whose connection it is, if that is known.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.about.as_ref().and_then(|about| about.user.as_deref())
+    }
+
+    /// A number that is equal for all connections of one user, and where the user is not known for
+    /// all of one address.
+    pub(crate) fn client(&self) -> u64 {
+        let user = self.about.as_ref().and_then(|about| about.user.as_ref());
+        let mut hasher = DefaultHasher::new();
+        match user {
+            Some(user) => user.hash(&mut hasher),
+            None => self.address.hash(&mut hasher),
+        }
+        hasher.finish()
+    }
+
+    /// Asks for events, edge-triggered, for as long as the socket lives.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interests = Interest::READABLE | Interest::WRITABLE;
+        match &mut self.stream {
+            Stream::Tcp(stream) => registry.register(stream, token, interests),
+            Stream::Unix(stream) => registry.register(stream, token, interests),
+        }
+    }
+
+    /// Reads what is there. `Ok(None)`: nothing now.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            let read = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(buffer),
+                Stream::Unix(stream) => stream.read(buffer),
+            };
+            match read {
+                Ok(read) => return Ok(Some(read)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The address at the other end of the socket itself, which may be a proxy's.
+    pub(crate) fn peer_address(&self) -> String {
+        match &self.stream {
+            Stream::Tcp(stream) => stream
+                .peer_addr()
+                .map_or_else(|_| "unknown".into(), |address| address.to_string()),
+            Stream::Unix(_) => "unix socket".into(),
+        }
+    }
+}
+
+impl Peer for Socket {
+    fn send(&mut self, bytes: &[u8]) -> Sent {
+        loop {
+            let written = match &mut self.stream {
+                Stream::Tcp(stream) => stream.write(bytes),
+                Stream::Unix(stream) => stream.write(bytes),
+            };
+            if let Some(sent) = sent(written) {
+                return sent;
+            }
+        }
+    }
+
+    fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent {
+        loop {
+            let written = match &mut self.stream {
+                Stream::Tcp(stream) => stream.write_vectored(parts),
+                Stream::Unix(stream) => stream.write_vectored(parts),
+            };
+            if let Some(sent) = sent(written) {
+                return sent;
+            }
+        }
+    }
+
+    fn address(&self) -> u32 {
+        self.address.number()
+    }
+
+    fn kept_bytes(&self) -> usize {
+        self.about.as_ref().map_or(0, |about| about.kept_bytes)
+    }
+
+    fn shutdown(&mut self) {
+        // An error means that the connection is gone already, which its next event tells.
+        let _ = match &self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        };
+    }
+}
+
+/// What a write came to; none when it must be tried again.
+fn sent(written: io::Result<usize>) -> Option<Sent> {
+    match written {
+        Ok(bytes) => Some(Sent::Bytes(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Some(Sent::Bytes(0)),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+        Err(_) => Some(Sent::Gone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_stays_small() {
+        // Every idle connection has one. What mio adds to a stream in debug builds is not ours.
+        assert!(size_of::<Socket>() <= size_of::<Stream>() + 16);
+    }
+}
