@@ -135,6 +135,17 @@ fn judged(address: &str, answer: &Answer) -> Finding {
         Fix(format!("{address}: {what}{advice}"))
     };
     match answer {
+        Answer::Admitted(permissions) if !permissions.ignored.is_empty() => {
+            let causes: Vec<_> = permissions
+                .ignored
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            fix(
+                &causes.join("; "),
+                Some("have the API correct it, or leave it out"),
+            )
+        }
         Answer::Admitted(_) => Works(format!(
             "{address} answers, and admits a client without any credentials: is that intended?"
         )),

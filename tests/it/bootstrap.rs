@@ -461,6 +461,36 @@ fn a_granted_number_that_no_page_can_send_is_named_in_the_log() {
 }
 
 #[test]
+fn a_wrong_session_is_named_in_the_log_and_a_wrong_view_refuses() {
+    let backend = StubBackend::new(|seen| {
+        let member = seen.header("cookie").unwrap_or_default();
+        Reply::json("200 OK", format!(r#"{{"allowed_rooms": [], {member}}}"#))
+    });
+    let gateway = Gateway::start(&backend);
+    let visitor = |member: &str| Handshake::new(&gateway).header("Cookie", member).open();
+    for member in [r#""session": 7"#, r#""session": {}"#, r#""view": "staff""#] {
+        visitor(member).expect_text();
+    }
+    let line = gateway.wait_for_line("ignoring a member of the backend's answer");
+    assert!(
+        line.contains("session must be a text of 1 to 256 bytes"),
+        "{line}"
+    );
+    for member in [r#""view": 7"#, r#""expires_in": "900""#] {
+        assert_eq!(visitor(member).expect_text(), NO, "{member}");
+    }
+    let line = gateway.wait_for_line("the backend refused a client");
+    assert!(
+        line.contains("view must be a text of 1 to 128 bytes"),
+        "{line}"
+    );
+    let refused = gateway.metric("high_templar_bootstraps_total{outcome=\"invalid-member\"}");
+    assert_eq!(refused, 2);
+    // Once for however many clients.
+    assert_eq!(gateway.log().matches("ignoring a member").count(), 1);
+}
+
+#[test]
 fn a_grant_that_permits_nothing_is_named_in_the_log() {
     for (room, problem) in [
         (

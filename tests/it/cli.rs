@@ -124,6 +124,20 @@ fn check_says_what_the_backend_does_and_what_to_fix() {
             "admits a client without any credentials",
         ),
         (
+            "200 OK",
+            json,
+            "{\"labels\": 7}",
+            1,
+            "labels must be a list of at most 32 texts of 1 to 128 bytes; have the API correct it",
+        ),
+        (
+            "200 OK",
+            json,
+            "{\"view\": 7}",
+            1,
+            "a member of the backend's answer is wrong: view must be a text",
+        ),
+        (
             "404 No",
             json,
             "{}",

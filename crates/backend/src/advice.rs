@@ -104,6 +104,7 @@ impl Refusal {
             Self::AllowedRooms => {
                 "have the API send a list of JSON objects, such as [{\"target\": \"order\"}]"
             }
+            Self::InvalidMember(_) => "have the API correct that member, or leave it out",
         }
         .into()
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ht_proto::who::WhoError;
 
 use crate::kind::{FailureKind, RefusalKind};
 pub use crate::redirect::Elsewhere;
@@ -32,6 +33,40 @@ pub struct Permissions {
     pub allowed_rooms: Bytes,
     /// The user's id, found under `backend.user_id_path`: a string, or a number as it was written.
     pub user_id: Option<Box<str>>,
+    /// The name of the sign-in that the client has.
+    pub session: Option<Box<str>>,
+    /// Labels of the client, sorted and without repetitions.
+    pub labels: Box<[Box<str>]>,
+    /// The view that the client has of publications.
+    pub view: Option<Box<str>>,
+    /// How long all of this holds; none: until the connection ends.
+    pub expires_in: Option<Duration>,
+    /// Members that count as absent, because they are not what they must be.
+    pub ignored: Vec<WhoError>,
+}
+
+impl Permissions {
+    /// The permissions of a client about whom nothing else is known; `allowed_rooms` is the JSON
+    /// text of a list.
+    #[must_use]
+    pub fn of(allowed_rooms: Bytes) -> Self {
+        Self {
+            allowed_rooms,
+            user_id: None,
+            session: None,
+            labels: Box::default(),
+            view: None,
+            expires_in: None,
+            ignored: Vec::new(),
+        }
+    }
+
+    /// Bytes of the texts in it.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [&self.user_id, &self.session, &self.view];
+        let texts = texts.into_iter().flatten().chain(&self.labels);
+        self.allowed_rooms.len() + texts.map(|text| text.len()).sum::<usize>()
+    }
 }
 
 /// Why the API's answer is a no.
@@ -71,6 +106,10 @@ pub enum Refusal {
     /// `allowed_rooms` is there but is not a list.
     #[error("the backend's answer has an `allowed_rooms` that is not a list of objects")]
     AllowedRooms,
+    /// A member that restricts what the client may have is not what it must be. Taken as absent,
+    /// it would permit more than the API means.
+    #[error("a member of the backend's answer is wrong: {0}")]
+    InvalidMember(WhoError),
 }
 
 impl Refusal {
@@ -83,6 +122,7 @@ impl Refusal {
                 RefusalKind::Redirect
             }
             Self::AllowedRooms => RefusalKind::AllowedRooms,
+            Self::InvalidMember(_) => RefusalKind::InvalidMember,
         }
     }
 }

@@ -7,6 +7,8 @@ ht_proto::labels! {
         Status = "status",
         /// `allowed_rooms` is not a list of objects.
         AllowedRooms = "allowed-rooms",
+        /// `view` or `expires_in` is not what it must be.
+        InvalidMember = "invalid-member",
         /// A redirect that is not followed, or leads nowhere.
         Redirect = "redirect",
     }

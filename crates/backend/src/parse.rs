@@ -6,6 +6,7 @@ mod tests;
 use bytes::Bytes;
 use ht_proto::mark::without_mark;
 use ht_proto::object::{Members, members};
+use ht_proto::who::{self, WhoError};
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
@@ -41,44 +42,97 @@ fn is_json(essence: &str) -> bool {
     }
 }
 
+/// The members of an answer that are read, beside the one that leads to the user's id.
+const MEMBERS: [&str; 5] = ["allowed_rooms", "session", "labels", "view", "expires_in"];
+
 /// Reads a decoded body of status 200. `allowed_rooms` is a slice of it; of several members with
 /// one name the last counts.
 pub(crate) fn answer(body: &Bytes, user_id_path: &[String]) -> Answer {
-    match permissions(body, user_id_path) {
-        Ok(Some(admission)) => Answer::Admitted(admission),
-        Ok(None) => Answer::Refused(Refusal::AllowedRooms),
-        Err(failure) => Answer::Failed(failure),
+    let found = match read(body, user_id_path) {
+        Ok(found) => found,
+        Err(failure) => return Answer::Failed(failure),
+    };
+    match permissions(body, &found) {
+        Ok(permissions) => Answer::Admitted(permissions),
+        Err(refusal) => Answer::Refused(refusal),
     }
 }
 
-/// The admission, `None` when `allowed_rooms` is not a list.
-fn permissions(body: &Bytes, user_id_path: &[String]) -> Result<Option<Permissions>, Failure> {
+/// What stands in an answer, as JSON texts.
+struct Found<'a> {
+    rooms: Option<&'a str>,
+    session: Option<&'a str>,
+    labels: Option<&'a str>,
+    view: Option<&'a str>,
+    expires_in: Option<&'a str>,
+    user_id: Option<Box<str>>,
+}
+
+fn read<'a>(body: &'a Bytes, user_id_path: &[String]) -> Result<Found<'a>, Failure> {
     // A byte order mark, as some frameworks write it, is passed over.
     let text = without_mark(body).ok_or(Failure::NotUtf8)?;
     let text = std::str::from_utf8(text).map_err(|_| Failure::NotUtf8)?;
-    // Were both the same, neither would hold a user's id: a list is none.
-    let wanted = ["allowed_rooms", user_id_path.first().map_or("", |key| key)];
-    let found = members(text, &wanted).map_err(|error| Failure::NotJson {
+    let first = user_id_path.first().map_or("", |key| key);
+    let [rooms, session, labels, view, expires_in] = MEMBERS;
+    let names = [rooms, session, labels, view, expires_in, first];
+    let found = members(text, &names).map_err(|error| Failure::NotJson {
         // Its own words may quote the body.
         line: error.line(),
         column: error.column(),
     })?;
-    let Members::Object([rooms, user]) = found else {
+    let Members::Object(found) = found else {
         return Err(Failure::NotObject);
     };
-    let allowed_rooms = match rooms {
+    // The path may begin with one of the others, which then has the value.
+    let own = names.iter().position(|name| *name == first);
+    let user = own.and_then(|index| found[index]);
+    let [rooms, session, labels, view, expires_in, _] = found;
+    Ok(Found {
+        rooms,
+        session,
+        labels,
+        view,
+        expires_in,
+        user_id: match user_id_path {
+            [] => None,
+            [_, rest @ ..] => user.and_then(|user| user_id(user, rest)),
+        },
+    })
+}
+
+/// What the answer grants. A wrong `session` or `labels` counts as absent: commands will not find
+/// the client by it. A wrong `view` or `expires_in` refuses, because it was to restrict the client.
+fn permissions(body: &Bytes, found: &Found<'_>) -> Result<Permissions, Refusal> {
+    let allowed_rooms = match found.rooms {
         None => NO_ROOMS,
         Some(rooms) if rooms.starts_with('[') => body.slice_ref(rooms.as_bytes()),
-        Some(_) => return Ok(None),
+        Some(_) => return Err(Refusal::AllowedRooms),
     };
-    let user_id = match user_id_path {
-        [] => None,
-        [_, rest @ ..] => user.and_then(|user| user_id(user, rest)),
-    };
-    Ok(Some(Permissions {
+    let mut ignored = Vec::new();
+    let session = lenient(found.session.map(who::session), &mut ignored);
+    let labels = lenient(found.labels.map(who::labels), &mut ignored);
+    Ok(Permissions {
         allowed_rooms,
-        user_id,
-    }))
+        user_id: found.user_id.clone(),
+        session,
+        labels,
+        view: strict(found.view.map(who::view))?,
+        expires_in: strict(found.expires_in.map(who::expires_in))?,
+        ignored,
+    })
+}
+
+fn lenient<T: Default>(found: Option<Result<T, WhoError>>, ignored: &mut Vec<WhoError>) -> T {
+    let found = found.unwrap_or_else(|| Ok(T::default()));
+    found.unwrap_or_else(|error| {
+        ignored.push(error);
+        T::default()
+    })
+}
+
+fn strict<T: Default>(found: Option<Result<T, WhoError>>) -> Result<T, Refusal> {
+    let found = found.unwrap_or_else(|| Ok(T::default()));
+    found.map_err(Refusal::InvalidMember)
 }
 
 /// Walks the rest of the path; a string or a number at its end is the user's id.
@@ -89,9 +143,5 @@ fn user_id(mut json: &str, path: &[String]) -> Option<Box<str>> {
         };
         json = member;
     }
-    match json.as_bytes().first()? {
-        b'"' => serde_json::from_str::<String>(json).ok().map(Into::into),
-        b'-' | b'0'..=b'9' => Some(json.into()),
-        _ => None,
-    }
+    who::user(json)
 }

@@ -17,5 +17,6 @@ pub mod server;
 pub mod subprotocol;
 pub mod token;
 pub mod trigger;
+pub mod who;
 
 mod canonical;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ht_proto::who::WhoError;
+
 use super::*;
 use crate::tls::TlsFault;
 
@@ -53,6 +55,10 @@ fn refusals_say_what_to_check() {
         (redirect(Elsewhere::SamePath), "backend.url"),
         (redirect(Elsewhere::Other), "login page"),
         (Refusal::AllowedRooms, "list of JSON objects"),
+        (
+            Refusal::InvalidMember(WhoError::View),
+            "correct that member",
+        ),
     ] {
         let advice = refusal.advice();
         assert!(advice.contains(part), "{refusal:?}: {advice}");

@@ -232,7 +232,7 @@ impl<S: BuildHasher> Ticket<S> {
             Answer::Admitted(admission) => Answer::Admitted(Permissions {
                 // A copy, so that not the whole answer stays in memory.
                 allowed_rooms: Bytes::copy_from_slice(&admission.allowed_rooms),
-                user_id: admission.user_id.clone(),
+                ..admission.clone()
             }),
             Answer::Refused(refusal) => Answer::Refused(refusal.clone()),
             Answer::Failed(_) => return,
@@ -272,9 +272,7 @@ impl<S: BuildHasher> Drop for Ticket<S> {
 
 fn bytes_of(answer: &Answer) -> usize {
     match answer {
-        Answer::Admitted(admission) => {
-            admission.allowed_rooms.len() + admission.user_id.as_deref().map_or(0, str::len)
-        }
+        Answer::Admitted(admission) => admission.bytes(),
         Answer::Refused(_) | Answer::Failed(_) => 0,
     }
 }

@@ -100,10 +100,7 @@ impl Backend for Memory {
 }
 
 fn admitted(text: &str) -> Answer {
-    Answer::Admitted(Permissions {
-        allowed_rooms: text.to_owned().into(),
-        user_id: None,
-    })
+    Answer::Admitted(Permissions::of(text.to_owned().into()))
 }
 
 /// A client with a cookie; the address is its first byte.

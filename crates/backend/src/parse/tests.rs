@@ -1,12 +1,15 @@
 //! Tables of answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use ht_proto::who::WhoError;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use proptest::prelude::*;
 
 use super::{answer, check_content_type};
-use crate::answer::{Answer, Failure, Refusal};
+use crate::answer::{Answer, Failure, Permissions, Refusal};
 
 fn path(path: &str) -> Vec<String> {
     path.split_whitespace().map(str::to_owned).collect()
@@ -194,6 +197,90 @@ fn the_users_id_is_found_by_its_path() {
         };
         assert_eq!(admission.user_id.as_deref(), want, "{json}");
     }
+}
+
+fn permissions(json: &str, at: &str) -> Result<Permissions, Refusal> {
+    match answer(&Bytes::copy_from_slice(json.as_bytes()), &path(at)) {
+        Answer::Admitted(permissions) => Ok(permissions),
+        Answer::Refused(refusal) => Err(refusal),
+        Answer::Failed(failure) => panic!("{json}: {failure}"),
+    }
+}
+
+#[test]
+fn an_answer_may_say_who_the_client_is() {
+    let found = permissions(
+        r#"{"view": "staff", "labels": ["b", "a", "b"], "allowed_rooms": [1], "x": {"view": 1},
+            "expires_in": 900, "user": {"id": 7}, "session": "s-9f2a"}"#,
+        "user id",
+    );
+    let found = found.unwrap();
+    assert_eq!(found.allowed_rooms, "[1]");
+    assert_eq!(found.user_id.as_deref(), Some("7"));
+    assert_eq!(found.session.as_deref(), Some("s-9f2a"));
+    assert_eq!(*found.labels, ["a".into(), "b".into()]);
+    assert_eq!(found.view.as_deref(), Some("staff"));
+    assert_eq!(found.expires_in, Some(Duration::from_secs(900)));
+    assert_eq!(found.ignored, []);
+    assert_eq!(found.bytes(), 3 + 1 + 6 + 2 + 5);
+
+    let null = r#"{"session": null, "labels": null, "view": null, "expires_in": null}"#;
+    for silent in ["{}", null] {
+        let found = permissions(silent, "user id").unwrap();
+        assert!(found.session.is_none() && found.labels.is_empty() && found.user_id.is_none());
+        assert!(found.view.is_none() && found.expires_in.is_none() && found.ignored.is_empty());
+    }
+}
+
+#[test]
+fn a_wrong_session_or_labels_count_as_absent() {
+    for (json, ignored) in [
+        (
+            r#"{"session": 7, "labels": ["a"]}"#,
+            &[WhoError::Session][..],
+        ),
+        (r#"{"session": "s", "labels": "a"}"#, &[WhoError::Labels]),
+        (
+            r#"{"labels": [1], "session": {}}"#,
+            &[WhoError::Session, WhoError::Labels],
+        ),
+        (r#"{"session": 7, "session": "s"}"#, &[]),
+    ] {
+        let found = permissions(json, "").unwrap();
+        assert_eq!(found.ignored, ignored, "{json}");
+        assert_eq!(
+            found.session.is_none(),
+            ignored.contains(&WhoError::Session),
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_view_or_expires_in_refuses() {
+    for (json, error) in [
+        (r#"{"view": ["staff"]}"#, WhoError::View),
+        (r#"{"view": ""}"#, WhoError::View),
+        (r#"{"expires_in": "900"}"#, WhoError::ExpiresIn),
+        (r#"{"expires_in": 0, "view": "staff"}"#, WhoError::ExpiresIn),
+        (r#"{"expires_in": 0, "view": 1}"#, WhoError::View),
+    ] {
+        let refusal = permissions(json, "").unwrap_err();
+        assert_eq!(refusal, Refusal::InvalidMember(error), "{json}");
+        assert!(
+            refusal.to_string().ends_with(&error.to_string()),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn the_path_may_begin_with_a_member_that_is_read_for_itself() {
+    let found = permissions(r#"{"session": {"user": 7}}"#, "session user").unwrap();
+    assert_eq!(found.user_id.as_deref(), Some("7"));
+    assert_eq!(found.ignored, [WhoError::Session]);
+    let found = permissions(r#"{"session": "s-1"}"#, "session").unwrap();
+    assert_eq!(found.user_id, found.session);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use ht_proto::grant::{GrantList, Unusable};
 use ht_proto::page::{self, Unsendable};
 use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
+use ht_proto::who::WhoError;
 use uuid::Uuid;
 
 use crate::counters::{BootstrapOutcome, HandshakeError};
@@ -70,6 +71,7 @@ impl Verdict {
             Answer::Admitted(admission) => match parse(&admission.allowed_rooms) {
                 Some(list) => {
                     counter.add(BootstrapOutcome::Admitted);
+                    warn_of_ignored(public, id, &admission.ignored);
                     match take_user(public, settings, admission.user_id.as_deref()) {
                         Ok(user) => {
                             return Self::admitted(public, id, list, user, credentials, agreed);
@@ -198,6 +200,20 @@ fn warn_of_unusable(public: &Public, connection: Uuid, unusable: Option<&Unusabl
             "a grant of the backend permits nothing: {problem}. Correct it in allowed_rooms, and in \
              the triggers for that room"
         );
+    }
+}
+
+/// Logs what the API says of a client and is not what it must be, so that it counts as absent.
+fn warn_of_ignored(public: &Public, connection: Uuid, ignored: &[WhoError]) {
+    for cause in ignored {
+        if let Some(suppressed) = public.node.throttles.tell(cause.member()) {
+            tracing::warn!(
+                %connection,
+                %cause,
+                suppressed,
+                "ignoring a member of the backend's answer. Correct it in the API, or leave it out"
+            );
+        }
     }
 }
 

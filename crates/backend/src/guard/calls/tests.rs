@@ -37,10 +37,7 @@ fn key(address: &str, headers: &[(&'static str, &str)]) -> Key {
 
 /// Admits with one room, this text.
 fn admitted(text: &str) -> Answer {
-    Answer::Admitted(Permissions {
-        allowed_rooms: text.to_owned().into(),
-        user_id: None,
-    })
+    Answer::Admitted(Permissions::of(text.to_owned().into()))
 }
 
 #[test]
