@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ht_backend::FORWARD_BYTES_MAX;
-use ht_backend::config::HookCall;
+use ht_backend::config::{BackendConfig, HookCall};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
@@ -89,8 +89,8 @@ settings! {
         "Called with GET for every client that connects. Status 200 accepts the client, and `allowed_rooms` in the response lists its rooms.";
     backend_timeout: Duration, restart "backend.timeout", period(10 * MS, HOUR), secs(10),
         "Time limit of one bootstrap call, from connecting to the end of the response.";
-    backend_user_id_path: Vec<String>, restart "backend.user_id_path", Steps, Vec::new(),
-        "Where the user's id is in the bootstrap response, as a list of keys. Empty: not used.";
+    backend_user_id_path: Vec<String>, restart "backend.user_id_path", Steps, BackendConfig::default_user_id_path(),
+        "Where the user's id, a text or a number, is in the bootstrap response, as a list of keys. A response without it is fine: that client counts towards no limit per user. `[]`: users are not told apart.";
     backend_headers: Vec<HeaderChange>, live secret "backend.headers", Headers, Vec::new(),
         "Headers to send to the API beyond the usual ones; see below.";
     backend_max_in_flight: usize, restart "backend.max_in_flight", count(1, 100_000), 64,

@@ -119,6 +119,12 @@ pub enum HeaderSource {
 }
 
 impl BackendConfig {
+    /// Where the user's id stands unless a deployment says otherwise.
+    #[must_use]
+    pub fn default_user_id_path() -> Vec<String> {
+        ["user", "id"].map(str::to_owned).into()
+    }
+
     /// The headers that every deployment forwards unless it says otherwise.
     #[must_use]
     pub fn default_headers() -> Vec<HeaderRule> {

@@ -32,7 +32,7 @@ const EVERY: &[(&str, &str)] = &[
     ("backend.socket", r#""/run/api.sock""#),
     ("backend.bootstrap", r#""hello/""#),
     ("backend.timeout", r#""300ms""#),
-    ("backend.user_id_path", r#"["user", "id"]"#),
+    ("backend.user_id_path", r#"["who", "id"]"#),
     ("backend.headers", r#"{ X-A = { param = "a" } }"#),
     ("backend.max_in_flight", "7"),
     ("backend.max_waiting", "8"),
@@ -235,7 +235,7 @@ fn assert_every(config: &Config) {
     assert_eq!(backend.socket.as_deref(), Some(Path::new("/run/api.sock")));
     assert_eq!(backend.bootstrap, "hello/");
     assert_eq!(backend.timeout.as_millis(), 300);
-    assert_eq!(backend.user_id_path, ["user", "id"]);
+    assert_eq!(backend.user_id_path, ["who", "id"]);
     assert_eq!(
         backend.headers.last().unwrap().source,
         HeaderSource::Param("a".into())
