@@ -19,13 +19,17 @@ const LINES_MAX: usize = 400;
 const ARROWS: &[(&str, &[&str])] = &[
     ("crates/proto", &[]),
     ("crates/frame", &[]),
+    ("crates/overload", &[]),
     ("crates/pages", &[]),
     ("crates/telemetry", &[]),
     ("crates/testkit", &["ht-broker", "ht-proto"]),
     ("crates/trigger-client", &[]),
     ("crates/core", &["ht-frame", "ht-pages", "ht-proto"]),
     ("crates/edge", &["ht-frame", "ht-pages", "ht-proto"]),
-    ("crates/backend", &["ht-proto", "ht-telemetry"]),
+    (
+        "crates/backend",
+        &["ht-overload", "ht-proto", "ht-telemetry"],
+    ),
     ("crates/broker", &["ht-proto", "ht-telemetry"]),
     ("crates/control", &["ht-core", "ht-proto"]),
     (

@@ -1,19 +1,15 @@
 //! [`Guard`]: the API never gets more bootstrap calls than it can serve.
 //!
-//! A client first joins a call that waits with the very same credentials ([`calls`]). A call
-//! waits in a fair queue ([`call_queue`]) for one of a bounded number of permits, of which one
-//! address never has all. Where the backend fails, a circuit breaker opens
-//! ([`circuit`]), and the gateway's own calls find out when it answers again. Whoever is sent away
-//! gets a span within which to reconnect that grows with the crowd ([`pace`]).
+//! What decides is [`CallGuard`]: which calls are made, who shares them, who waits for how long and
+//! who is sent away. This is the shell around it. A call is driven by the clients that wait for it
+//! ([`visit`]), and the gateway's own calls find out when a backend that failed answers again.
 
-mod call_queue;
-mod calls;
-mod circuit;
-mod fair_queue;
-mod pace;
+mod key;
+mod log;
 mod reach;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 use std::fmt;
 use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
@@ -21,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use ht_overload::{Arrival, CallGuard, CallId, Change, Refusal, Shows, Source};
 use http::HeaderName;
 use http::header::USER_AGENT;
 use tokio::sync::Notify;
@@ -30,12 +27,9 @@ use crate::answer::{Answer, Failure};
 use crate::client::HttpBackend;
 use crate::config::{BackendConfig, GuardConfig};
 use crate::credentials::Credentials;
-use crate::guard::call_queue::CallQueue;
-use crate::guard::calls::{Calls, Key, Ticket};
-use crate::guard::circuit::{Change, Circuit, Source};
-pub use crate::guard::fair_queue::{FairQueue, QueueEntry, QueueKey};
-use crate::guard::pace::Pace;
-use crate::guard::reach::{Reach, Report};
+use crate::guard::key::Key;
+use crate::guard::reach::Reach;
+use crate::guard::visit::{Begun, Desk, Visit};
 use crate::setup::BackendSetupError;
 use crate::{Backend, Hook};
 
@@ -70,16 +64,16 @@ pub struct GuardCounts {
 
 struct Parts {
     backend: Arc<dyn Backend>,
-    calls: Arc<Calls>,
-    queue: Arc<CallQueue>,
+    desk: Mutex<Desk>,
+    /// What times are counted from.
+    since: Instant,
+    waiting_max: usize,
     wait_timeout: Duration,
-    circuit: Mutex<Circuit>,
     /// An own call may be due.
     probe: Notify,
     reach: Mutex<Reach>,
     /// Pauses between attempts to reach the backend after the start: the first and the longest.
     pauses: (Duration, Duration),
-    pace: Mutex<Pace>,
     /// Where chance comes from.
     hasher: RandomState,
 }
@@ -88,21 +82,15 @@ impl Guard {
     /// Guards a backend.
     #[must_use]
     pub fn new(backend: Arc<dyn Backend>, config: &GuardConfig) -> Self {
-        let circuit = Circuit::new(
-            config.circuit_failures,
-            config.circuit_backoff,
-            config.circuit_backoff_max,
-        );
         Self(Arc::new(Parts {
             backend,
-            calls: Calls::new(config.coalesce),
-            queue: CallQueue::new(config.max_in_flight, config.max_waiting),
+            desk: Mutex::new(Desk::new(CallGuard::new(config))),
+            since: Instant::now(),
+            waiting_max: config.max_waiting,
             wait_timeout: config.wait_timeout,
-            circuit: Mutex::new(circuit),
             probe: Notify::new(),
             reach: Mutex::default(),
             pauses: (config.circuit_backoff, config.circuit_backoff_max),
-            pace: Mutex::new(Pace::new(config.max_in_flight)),
             hasher: RandomState::new(),
         }))
     }
@@ -126,17 +114,10 @@ impl fmt::Debug for Guard {
 impl Backend for Guard {
     fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            let now = Instant::now();
-            // Before anything is made or kept for a client who has no chance.
-            if self.0.circuit().check(now).is_err() {
-                return Answer::Failed(Failure::CircuitOpen);
+            match self.0.arrive(Key::new(credentials.clone())) {
+                Ok(visit) => visit.answer().await,
+                Err(answer) => *answer,
             }
-            let key = Key::new(credentials.clone());
-            let call = self.0.calls.join(&key, now, |ticket| {
-                let (parts, key) = (Arc::clone(&self.0), key.clone());
-                Box::pin(async move { parts.call(&key, ticket).await })
-            });
-            call.await
         })
     }
 
@@ -167,66 +148,114 @@ impl Backend for Guard {
     }
 
     fn come_back_within(&self) -> Duration {
-        let now = Instant::now();
-        let away = self.0.circuit().check(now).err().unwrap_or_default();
-        let (_, waiting) = self.0.queue.counts();
-        self.0.pace().book(now, now + away, waiting)
+        self.0.step(CallGuard::come_back_within)
     }
 
     fn guard(&self) -> Option<GuardCounts> {
-        let (in_flight, waiting) = self.0.queue.counts();
         let unreachable = self.0.reach().is_lost();
-        let circuit = self.0.circuit();
+        let desk = self.0.desk();
         Some(GuardCounts {
-            in_flight,
-            waiting,
-            shared: self.0.calls.joined(),
-            circuit_open: circuit.is_open(),
-            circuit_opened: circuit.opened(),
+            in_flight: desk.guard.in_flight(),
+            waiting: desk.guard.waiting(),
+            shared: desk.guard.joined(),
+            circuit_open: desk.guard.is_circuit_open(),
+            circuit_opened: desk.guard.circuit_opened(),
             unreachable,
         })
     }
 }
 
 impl Parts {
-    /// Waits for a permit and makes the call, unless the circuit opens meanwhile.
-    async fn call(&self, key: &Key, ticket: Ticket) -> Answer {
-        let permit = match self.queue.permit(key.queue_key(), self.wait_timeout).await {
-            Ok(permit) => permit,
-            Err(failure) => return Answer::Failed(failure),
+    /// A client arrives: it waits, or is answered at once.
+    fn arrive(self: &Arc<Self>, key: Key) -> Result<Visit, Box<Answer>> {
+        let mut desk = self.desk();
+        let (waiter, call) = match desk.guard.arrive(&key, self.now()) {
+            Arrival::Waits { waiter, call } => (waiter, call),
+            Arrival::Answered(answer) => return Err(Box::new(answer)),
+            Arrival::Refused(refusal) => return Err(Box::new(self.refused(refusal))),
         };
-        let begun = Instant::now();
-        if self.circuit().check(begun).is_err() {
-            return Answer::Failed(Failure::CircuitOpen);
-        }
-        ticket.sent(begun);
-        let answer = self.backend.bootstrap(key.credentials()).await;
-        self.note_reach(&answer, begun);
-        self.judge(key, &answer);
-        let now = Instant::now();
-        ticket.finished(&answer, now);
-        if !matches!(answer, Answer::Failed(_)) {
-            self.pace().served(now - begun);
-        }
-        drop(permit);
-        answer
+        let (drive, answer) = desk.wait(waiter, call, |begun| {
+            let parts = Arc::clone(self);
+            Box::pin(async move { parts.call(call, begun, &key).await })
+        });
+        let orders = desk.orders();
+        drop(desk);
+        orders.follow(self);
+        Ok(Visit {
+            parts: Arc::clone(self),
+            waiter,
+            drive: Some(drive),
+            answer,
+        })
     }
 
-    /// Shows the circuit what came of a client's call.
-    fn judge(&self, key: &Key, answer: &Answer) {
-        match outage(answer) {
-            None => self.log_circuit(self.circuit().answered(), None),
-            Some(_) if self.circuit().failed(self.source(key), Instant::now()) => {
-                self.probe.notify_one();
+    /// Has the machine do a step, and does what it says.
+    fn step<T>(&self, step: impl FnOnce(&mut CallGuard<Key, Answer>, Duration) -> T) -> T {
+        let mut desk = self.desk();
+        let result = step(&mut desk.guard, self.now());
+        let orders = desk.orders();
+        drop(desk);
+        orders.follow(self);
+        result
+    }
+
+    /// Waits until the call is to go out, and makes it.
+    async fn call(&self, call: CallId, mut begins: Begun, key: &Key) {
+        let begun = match tokio::time::timeout(self.wait_timeout, &mut begins).await {
+            Ok(begun) => begun,
+            Err(_) => {
+                self.step(CallGuard::timeout);
+                // It may have begun at the last moment.
+                begins.await
             }
-            Some(_) => {}
+        };
+        if begun.is_err() {
+            return;
         }
+        let begun = Instant::now();
+        let answer = self.backend.bootstrap(key.credentials()).await;
+        self.note_reach(&answer, begun);
+        let shows = match outage(&answer) {
+            Some(_) => Shows::Outage(self.source(key)),
+            None if matches!(answer, Answer::Failed(_)) => Shows::Answers,
+            None => Shows::Works,
+        };
+        let change = self.answered(call, answer, shows);
+        self.log_circuit(change, None);
+    }
+
+    /// Gives an answer to all who wait for it.
+    fn answered(&self, call: CallId, answer: Answer, shows: Shows) -> Option<Change> {
+        let mut desk = self.desk();
+        let (waiters, change) = desk.guard.answered(call, &answer, shows, self.now());
+        let clients = desk.clients(waiters);
+        let orders = desk.orders();
+        drop(desk);
+        for client in clients {
+            // Nobody hears it if the client is just leaving.
+            let _ = client.send(answer.clone());
+        }
+        orders.follow(self);
+        change
+    }
+
+    /// The answer to a client that is sent away.
+    fn refused(&self, refusal: Refusal) -> Answer {
+        Answer::Failed(match refusal {
+            Refusal::Busy => Failure::Busy {
+                within: self.wait_timeout,
+            },
+            Refusal::QueueFull => Failure::QueueFull {
+                waiting_max: self.waiting_max,
+            },
+            Refusal::CircuitOpen => Failure::CircuitOpen,
+        })
     }
 
     /// Who is behind a call. Where nothing tells who, the address does: such a call cannot have
     /// failed by its credentials.
     fn source(&self, key: &Key) -> Source {
-        let address = self.hasher.hash_one(key.queue_key());
+        let address = self.hasher.hash_one(key.address());
         let mut hasher = self.hasher.build_hasher();
         let mut is_known = false;
         for (name, value) in key.credentials().headers() {
@@ -281,8 +310,8 @@ impl Parts {
     /// Makes the gateway's own calls when they are due.
     async fn probes(&self) {
         loop {
-            let due = self.circuit().next_probe();
-            match due {
+            let due = self.desk().guard.next_probe();
+            match due.map(|due| self.since + due) {
                 None => self.probe.notified().await,
                 Some(at) if at > Instant::now() => tokio::select! {
                     () = tokio::time::sleep_until(at) => {}
@@ -298,53 +327,9 @@ impl Parts {
         let answer = self.backend.probe().await;
         self.note_reach(&answer, begun);
         let cause = outage(&answer);
-        let now = Instant::now();
-        let change = self
-            .circuit()
-            .probed(cause.is_none(), now, self.random(now));
+        let random = self.random(Instant::now());
+        let change = self.step(|guard, now| guard.probed(cause.is_none(), now, random));
         self.log_circuit(change, cause);
-    }
-
-    /// Logs what changed about the way to the backend.
-    fn log_reach(&self, report: Option<Report>, failure: Option<&Failure>) {
-        match report {
-            Some(Report::Lost) => tracing::warn!(
-                cause = failure.map(tracing::field::display),
-                advice = failure.and_then(Failure::advice).as_deref(),
-                "the backend cannot be reached: clients are told to retry later. There is no \
-                 further line about it until it can be"
-            ),
-            Some(Report::Back { after, failures }) => {
-                tracing::info!(
-                    after_ms = millis(after),
-                    failures,
-                    "the backend can be reached again"
-                )
-            }
-            None => {}
-        }
-    }
-
-    /// Logs what changed about the circuit. Where the log has the outage already, that the circuit
-    /// opened is no second warning.
-    fn log_circuit(&self, change: Option<Change>, cause: Option<&Failure>) {
-        const OPENED: &str = "backend circuit breaker opened: the gateway's own call, without credentials, fails, too. \
-             Clients are told to retry later; the gateway probes until the API answers";
-        let advice = cause.and_then(Failure::advice);
-        let (advice, cause) = (advice.as_deref(), cause.map(tracing::field::display));
-        match change {
-            Some(Change::Opened(wait)) if self.reach().is_reported() => {
-                tracing::info!(cause, retry_in_ms = millis(wait), "{OPENED}");
-            }
-            Some(Change::Opened(wait)) => {
-                tracing::warn!(cause, advice, retry_in_ms = millis(wait), "{OPENED}");
-            }
-            Some(Change::Closed(probes)) => tracing::info!(
-                failed_probes = probes,
-                "backend circuit breaker closed: the API answers again"
-            ),
-            None => {}
-        }
     }
 
     fn random(&self, now: Instant) -> u32 {
@@ -356,12 +341,12 @@ impl Parts {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn circuit(&self) -> MutexGuard<'_, Circuit> {
-        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn now(&self) -> Duration {
+        self.since.elapsed()
     }
 }
 
@@ -371,8 +356,4 @@ fn outage(answer: &Answer) -> Option<&Failure> {
         Answer::Failed(failure) if failure.is_outage() => Some(failure),
         Answer::Admitted(_) | Answer::Refused(_) | Answer::Failed(_) => None,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

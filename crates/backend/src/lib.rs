@@ -27,6 +27,7 @@ mod setup;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+pub use ht_overload::{FairQueue, QueueEntry, QueueKey};
 
 pub use crate::answer::{
     Answer, Elsewhere, Failure, Permissions, RETRY_AFTER_MAX, Refusal, Waiting,
@@ -36,7 +37,7 @@ pub use crate::credentials::Credentials;
 pub use crate::forward::{
     COOKIE_BYTES_MAX, FORWARD_BYTES_MAX, ForwardError, ForwardRules, HEADER_BYTES_MAX,
 };
-pub use crate::guard::{FairQueue, Guard, GuardCounts, QueueEntry, QueueKey};
+pub use crate::guard::{Guard, GuardCounts};
 pub use crate::kind::{FailureKind, RefusalKind};
 pub use crate::setup::BackendSetupError;
 

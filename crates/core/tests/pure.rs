@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates of this workspace without I/O, clock, threads and locks.
-const PURE: [&str; 4] = ["pages", "proto", "frame", "core"];
+const PURE: [&str; 5] = ["pages", "proto", "frame", "core", "overload"];
 
 /// All that they may depend on: none of it knows a socket, a thread or a runtime.
 const PERMITTED: [&str; 16] = [

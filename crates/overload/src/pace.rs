@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 /// Shortest span that is told.
-pub(super) const SPAN_MIN: Duration = Duration::from_secs(1);
+pub(crate) const SPAN_MIN: Duration = Duration::from_secs(1);
 
 /// Longest span that is told: beyond it people rather reload the page.
-pub(super) const SPAN_MAX: Duration = Duration::from_secs(300);
+pub(crate) const SPAN_MAX: Duration = Duration::from_secs(300);
 
 /// Time of a call while none is known. Rather short: see below.
 const CALL_TIME: Duration = Duration::from_millis(20);
@@ -24,15 +22,15 @@ const SLOWER: (f64, u32) = (0.005, 2);
 /// Knows how fast the backend serves, and until when it has enough to do with those who were told
 /// to come back: each of them books the time of a call.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     places: u32,
     /// What a call takes, by those before.
     call_time: Duration,
-    booked: Option<Instant>,
+    booked: Option<Duration>,
 }
 
 impl Pace {
-    pub(super) fn new(places: usize) -> Self {
+    pub(crate) fn new(places: usize) -> Self {
         Self {
             places: u32::try_from(places).unwrap_or(u32::MAX).max(1),
             call_time: CALL_TIME,
@@ -41,7 +39,7 @@ impl Pace {
     }
 
     /// A call was answered after this time.
-    pub(super) fn served(&mut self, time: Duration) {
+    pub(crate) fn served(&mut self, time: Duration) {
         let (slower, times) = SLOWER;
         let (time, weight) = if time < self.call_time {
             (time, FASTER)
@@ -53,7 +51,7 @@ impl Pace {
 
     /// Within which span a client may come back who is sent away now, while `waiting` others
     /// wait and the backend is not asked before `from`.
-    pub(super) fn book(&mut self, now: Instant, from: Instant, waiting: usize) -> Duration {
+    pub(crate) fn book(&mut self, now: Duration, from: Duration, waiting: usize) -> Duration {
         let slot = self.call_time / self.places;
         let line = slot.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
         // Nobody is booked further ahead than can be told.
@@ -61,9 +59,7 @@ impl Pace {
         let free = now.max(from) + line.min(SPAN_MAX);
         let booked = (self.booked.map_or(free, |booked| booked.max(free)) + slot).min(most);
         self.booked = Some(booked);
-        booked
-            .saturating_duration_since(now)
-            .clamp(SPAN_MIN, SPAN_MAX)
+        booked.saturating_sub(now).clamp(SPAN_MIN, SPAN_MAX)
     }
 }
 
@@ -73,9 +69,12 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// Some moment.
+    const NOW: Duration = Duration::from_secs(1_000);
+
     /// A pace at which calls take as long as assumed: 20 ms.
-    fn pace(places: usize) -> (Pace, Instant) {
-        (Pace::new(places), Instant::now())
+    fn pace(places: usize) -> (Pace, Duration) {
+        (Pace::new(places), NOW)
     }
 
     #[test]

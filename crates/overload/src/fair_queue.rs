@@ -3,8 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use core::net::{IpAddr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
 
 /// Bits of an IPv6 address that tell one network from another; the others are each host's own
 /// choice (RFC 4291 §2.5.1).

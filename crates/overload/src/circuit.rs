@@ -11,8 +11,6 @@ mod tests;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 /// Own calls in a row that must fail where the failures came from fewer than `failures_max`
 /// distinct clients: a moment's hiccup, at which somebody happens to make calls fail, is no
 /// outage.
@@ -20,14 +18,14 @@ const PROBES_WITHOUT_SPREAD: u32 = 3;
 
 /// Opens when calls fail in a row and the gateway's own does, too. Time and chance are arguments.
 #[derive(Debug)]
-pub(super) struct Circuit {
+pub(crate) struct Circuit {
     state: CircuitState,
     /// Failures in a row that raise a suspicion; 0 never does.
     failures_max: u32,
     backoff: Duration,
     backoff_max: Duration,
     /// No own call goes out before this.
-    quiet_until: Option<Instant>,
+    quiet_until: Option<Duration>,
     opened: u64,
 }
 
@@ -36,7 +34,7 @@ enum CircuitState {
     Closed(Row),
     Open {
         /// When the next probe goes out.
-        until: Instant,
+        until: Duration,
         /// How long it was set to wait before chance shortened it.
         backoff: Duration,
         /// Probes that failed.
@@ -49,7 +47,7 @@ enum CircuitState {
 struct Row {
     failures: u32,
     /// Since when there are so many that the gateway's own call is due.
-    suspect: Option<Instant>,
+    suspect: Option<Duration>,
     /// Distinct addresses and credentials among them, at most `failures_max` each.
     addresses: HashSet<u64>,
     credentials: HashSet<u64>,
@@ -59,16 +57,16 @@ struct Row {
 
 /// Whose call failed, as hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Source {
+pub struct Source {
     /// Of the address: an IPv6 network counts as one.
-    pub(super) address: u64,
+    pub address: u64,
     /// Of the forwarded headers that tell who somebody is.
-    pub(super) credentials: u64,
+    pub credentials: u64,
 }
 
 /// What an outcome changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub enum Change {
     /// The backend is not called for at least this long.
     Opened(Duration),
     /// It answers again, after this many probes that failed.
@@ -76,7 +74,7 @@ pub(super) enum Change {
 }
 
 impl Circuit {
-    pub(super) fn new(failures_max: u32, backoff: Duration, backoff_max: Duration) -> Self {
+    pub(crate) fn new(failures_max: u32, backoff: Duration, backoff_max: Duration) -> Self {
         Self {
             state: CircuitState::Closed(Row::default()),
             failures_max,
@@ -88,12 +86,12 @@ impl Circuit {
     }
 
     /// Whether it is open.
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         matches!(self.state, CircuitState::Open { .. })
     }
 
     /// How often it opened.
-    pub(super) fn opened(&self) -> u64 {
+    pub(crate) fn opened(&self) -> u64 {
         self.opened
     }
 
@@ -101,10 +99,10 @@ impl Circuit {
     ///
     /// # Errors
     /// How long it stays open at least; while the probe is under way, as long as before it.
-    pub(super) fn check(&self, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn check(&self, now: Duration) -> Result<(), Duration> {
         match self.state {
             CircuitState::Open { until, backoff, .. } => {
-                let left = until.saturating_duration_since(now);
+                let left = until.saturating_sub(now);
                 Err(if left.is_zero() { backoff } else { left })
             }
             CircuitState::Closed(_) => Ok(()),
@@ -112,7 +110,7 @@ impl Circuit {
     }
 
     /// When the gateway's own call is due, if one is.
-    pub(super) fn next_probe(&self) -> Option<Instant> {
+    pub(crate) fn next_probe(&self) -> Option<Duration> {
         match &self.state {
             CircuitState::Open { until, .. } => Some(*until),
             CircuitState::Closed(row) => {
@@ -124,7 +122,7 @@ impl Circuit {
 
     /// A client's call was answered, whatever the answer. That also counts when it began before
     /// the circuit opened.
-    pub(super) fn answered(&mut self) -> Option<Change> {
+    pub(crate) fn answered(&mut self) -> Option<Change> {
         match std::mem::replace(&mut self.state, CircuitState::Closed(Row::default())) {
             CircuitState::Closed(_) => None,
             CircuitState::Open { probes, .. } => Some(Change::Closed(probes)),
@@ -132,7 +130,7 @@ impl Circuit {
     }
 
     /// A client's call was not answered. Returns whether the gateway's own call is due.
-    pub(super) fn failed(&mut self, source: Source, now: Instant) -> bool {
+    pub(crate) fn failed(&mut self, source: Source, now: Duration) -> bool {
         let CircuitState::Closed(row) = &mut self.state else {
             // It began before the circuit opened and tells nothing new.
             return false;
@@ -152,7 +150,7 @@ impl Circuit {
 
     /// The gateway's own call was answered or not. `random` decides how much of the next wait is
     /// taken away, so that many nodes do not probe in step.
-    pub(super) fn probed(&mut self, answered: bool, now: Instant, random: u32) -> Option<Change> {
+    pub(crate) fn probed(&mut self, answered: bool, now: Duration, random: u32) -> Option<Change> {
         let wait = shortened(self.backoff, random);
         self.quiet_until = Some(now + wait);
         if answered {

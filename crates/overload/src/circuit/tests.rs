@@ -4,9 +4,12 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Some moment.
+const NOW: Duration = Duration::from_secs(1_000);
+
 /// A circuit with a suspicion at the third failure, open for 1 s at first and 5 s at most.
-fn circuit() -> (Circuit, Instant) {
-    (Circuit::new(3, SECOND, 5 * SECOND), Instant::now())
+fn circuit() -> (Circuit, Duration) {
+    (Circuit::new(3, SECOND, 5 * SECOND), NOW)
 }
 
 fn source(address: u64, credentials: u64) -> Source {
@@ -17,7 +20,7 @@ fn source(address: u64, credentials: u64) -> Source {
 }
 
 /// Fails for three clients and the gateway itself. Nothing is left to chance.
-fn opened() -> (Circuit, Instant) {
+fn opened() -> (Circuit, Duration) {
     let (mut circuit, now) = circuit();
     for visitor in 0..3 {
         assert_eq!(circuit.failed(source(visitor, visitor), now), visitor == 2);
@@ -140,7 +143,7 @@ fn chance_takes_at_most_half_of_a_wait() {
 
 #[test]
 fn none_at_all_where_it_is_switched_off() {
-    let (mut circuit, now) = (Circuit::new(0, SECOND, SECOND), Instant::now());
+    let (mut circuit, now) = (Circuit::new(0, SECOND, SECOND), NOW);
     for visitor in 0..1_000 {
         assert!(!circuit.failed(source(visitor, visitor), now));
     }
