@@ -3,6 +3,7 @@
 mod bench;
 mod broker;
 mod check;
+mod client;
 mod closed;
 mod config;
 #[cfg(feature = "demo")]
@@ -11,9 +12,9 @@ mod finding;
 mod key;
 mod listen;
 mod occupant;
+mod owner;
 mod publish;
 mod serve;
-mod visitor;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -43,15 +44,15 @@ pub struct Cli {
 enum Command {
     /// Run the gateway until SIGTERM or SIGINT
     Serve(serve::Args),
-    /// Check the configuration and try the API and the broker
+    /// Check the configuration, and test the listeners, the API and the broker
     Check(check::Args),
     /// Publish data to the subscribers of a room
     Publish(publish::Args),
-    /// Subscribe to rooms and print what arrives, a line of JSON each
+    /// Subscribe to rooms and print their publications, one line of JSON each
     Listen(listen::Args),
     /// Load-test a running gateway with simulated clients and triggers, to size a machine
     Bench(bench::Args),
-    /// Print the settings: a file to start from, or their documentation; or that of the metrics
+    /// Print a configuration file with all defaults, or the reference of the settings or metrics
     Config(config::Args),
     /// Run a demo on this machine: gateway, a small backend and a web page
     #[cfg(feature = "demo")]
@@ -74,8 +75,8 @@ impl Cli {
         };
         match done {
             Ok(code) => code,
-            // `high-templar listen | head -1` has what it wanted.
-            Err(error) if error.is::<NobodyReads>() => ExitCode::SUCCESS,
+            // `high-templar listen | head -1` has printed what was asked for.
+            Err(error) if error.is::<StdoutClosed>() => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("high-templar: {error:#}");
                 if is_configuration(&error) {
@@ -96,19 +97,19 @@ fn is_configuration(error: &anyhow::Error) -> bool {
         || matches!(error.downcast_ref(), Some(StartError::InternalIsOpen(_)))
 }
 
-/// What every command gives back: its exit code, or a sentence for stderr.
+/// Result of a command: its exit code, or an error that is printed to stderr as one sentence.
 type Done = anyhow::Result<ExitCode>;
 
-/// Whoever read stdout has gone.
+/// The reader of stdout has closed it.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads stdout any more")]
-struct NobodyReads;
+#[error("stdout was closed")]
+struct StdoutClosed;
 
 /// Prints a line to stdout.
 fn print(line: &str) -> anyhow::Result<()> {
     match writeln!(std::io::stdout(), "{line}") {
         Ok(()) => Ok(()),
-        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        Err(cause) if cause.kind() == std::io::ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
         Err(cause) => Err(cause).context("cannot write to stdout"),
     }
 }

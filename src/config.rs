@@ -54,13 +54,13 @@ pub struct Config {
     pub server: ServerConfig,
     /// For the calls to the API.
     pub backend: BackendConfig,
-    /// For RabbitMQ; none means that triggers come over HTTP only.
+    /// For RabbitMQ; none means that triggers arrive over HTTP only.
     pub rabbitmq: Option<RabbitMqConfig>,
     /// For the log.
     pub log: LogConfig,
-    /// What was written, to be compared with what is written later.
+    /// The settings as they were written, to be compared when they are read again.
     pub(crate) written: Written,
-    /// What the operator should know about where the configuration came from. No secrets.
+    /// Where the configuration came from, for the operator. Contains no secrets.
     pub notes: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ pub struct Sources {
 enum Dotenv {
     /// `ENV_FILE` names it.
     Named,
-    /// It lies in the current folder or above, where it may be another program's.
+    /// It is in the current folder or above, where it may belong to another program.
     Nearby,
 }
 
@@ -109,6 +109,7 @@ impl Sources {
 
         let mut layers = Layers::of_process_in(&self.folder);
         let links = layers.environment(&variables, &mut mistakes);
+        let environment = environment_note(&variables, &links);
         if !links.is_empty() {
             notes.push(format!(
                 "not settings but service links, which Kubernetes makes for a Service whose name \
@@ -117,6 +118,7 @@ impl Sources {
             ));
         }
         let complete = self.read_file(&variables, &mut layers, &mut mistakes, &mut notes);
+        notes.push(environment);
         let unused = legacy::unused(&layers, &variables, dotenv == Dotenv::Named);
         notes.extend(dotenv_notes(&variables, &unused));
         variables.retain(|name, _| !unused.contains(name));
@@ -124,7 +126,7 @@ impl Sources {
         let legacy = legacy::apply(&mut layers, &variables, &mut mistakes);
 
         let values = settings::read(&layers, &mut mistakes);
-        // What stands in an unreadable part of the file cannot be missed.
+        // A setting in an unreadable part of the file is not missing.
         if complete {
             build::check(&values, &mut mistakes);
         }
@@ -139,7 +141,8 @@ impl Sources {
         Ok(build::config(values, legacy.headers, notes))
     }
 
-    /// The environment, and below it what an `.env` file has for us; and how that file was found.
+    /// The environment, and below it the gateway's variables of an `.env` file; and how that file was
+    /// found.
     fn variables(
         &self,
         mistakes: &mut Mistakes,
@@ -175,9 +178,7 @@ impl Sources {
                     Dotenv::Named => {
                         mistakes.add(&WrittenAt::Variable("ENV_FILE".to_owned()), "", what);
                     }
-                    Dotenv::Nearby => {
-                        notes.push(format!("{} is passed over: {cause}", path.display()))
-                    }
+                    Dotenv::Nearby => notes.push(format!("{} is ignored: {cause}", path.display())),
                 }
                 return (variables, found);
             }
@@ -227,6 +228,11 @@ impl Sources {
             (None, None) => {
                 let path = PathBuf::from(FILE);
                 if !self.folder.join(&path).exists() {
+                    notes.push(format!(
+                        "configuration file: none: there is no {FILE} in {}, and neither --config \
+                         nor {FILE_VARIABLE} names one",
+                        self.folder.display()
+                    ));
                     return true;
                 }
                 (path.clone(), WrittenAt::File { path, line: 0 })
@@ -249,7 +255,21 @@ impl Sources {
     }
 }
 
-/// A line each for the variables of an `.env` file that count, and for those that do not.
+/// The settings that the environment contains, by name. `links` are variables that are no settings.
+fn environment_note(variables: &BTreeMap<String, Variable>, links: &[&str]) -> String {
+    let set = variables.iter().filter_map(|(name, variable)| {
+        let is_ours = name.starts_with("HT_") && !links.contains(&name.as_str());
+        let is_there = matches!(variable.place, WrittenAt::Variable(_));
+        (is_ours && is_there).then_some(name.as_str())
+    });
+    let set = set.collect::<Vec<_>>();
+    if set.is_empty() {
+        return "environment: no variable HT_… is set".to_owned();
+    }
+    format!("environment: {}", set.join(", "))
+}
+
+/// One line for the variables of an `.env` file that are used, and one for those that are not.
 fn dotenv_notes(variables: &BTreeMap<String, Variable>, unused: &[String]) -> Vec<String> {
     let mut lines: Vec<_> = variables
         .iter()

@@ -1,8 +1,8 @@
-//! `high-templar bench`: clients and triggers for a running gateway, to size a machine.
+//! `high-templar bench`: load-tests a running gateway with clients and triggers, to size a machine.
 
-mod account;
-mod audience;
+mod clients;
 mod publisher;
+mod received;
 mod report;
 mod run;
 
@@ -13,22 +13,23 @@ use anyhow::{Context as _, bail};
 use serde_json::value::RawValue;
 use tokio::task::LocalSet;
 
-use crate::cli::bench::account::DATA_BYTES_MIN;
+use crate::cli::bench::received::DATA_BYTES_MIN;
 use crate::cli::bench::report::Report;
+use crate::cli::client::{ClientArgs, Dial};
 use crate::cli::key::KeyArgs;
-use crate::cli::visitor::{Dial, VisitorArgs};
 use crate::cli::{Done, print};
 
-/// Connections of one process: more have no port to the same address, nor a descriptor.
+/// Maximum connections of one process: it has no more ports to the same address, and no more file
+/// descriptors.
 const CONNECTIONS_MAX: i64 = 19_000;
 
-/// Deliveries a second that may be asked for: more than any machine of today takes.
+/// Maximum deliveries a second: more than one machine can handle.
 const DELIVERIES_MAX: u64 = 1_000_000;
 
-/// Open files beside the connections.
+/// Open files other than connections.
 const OTHER_FILES: u64 = 100;
 
-/// What to load, and how much.
+/// The gateway, and the load.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The room to subscribe to and to publish to, a JSON object
@@ -47,7 +48,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(DATA_BYTES_MIN as i64..=1 << 20))]
     data_bytes: u32,
     #[command(flatten)]
-    visitor: VisitorArgs,
+    client: ClientArgs,
     /// URL of the gateway's internal listener, or unix: followed by the path of its socket
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8002")]
     trigger: String,
@@ -62,11 +63,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let dial = Dial::new(&args.visitor)?;
+    let dial = Dial::new(&args.client)?;
     check(args, &dial)?;
     raise_open_files(args.connections)?;
     eprintln!(
-        "this publishes {} triggers into a real room: everybody who listens to {} at {} hears them",
+        "this publishes {} triggers to a real room: all subscribers of {} at {} receive them",
         args.triggers() + 1,
         args.room.get(),
         args.trigger,
@@ -74,14 +75,14 @@ pub(super) fn run(args: &Args) -> Done {
     let clients = LocalSet::new();
     super::block_on(clients.run_until(async {
         tokio::select! {
-            report = run::run(args, &dial) => tell(&report?, args.json),
+            report = run::run(args, &dial) => print_report(&report?, args.json),
             _ = tokio::signal::ctrl_c() => bail!("interrupted: nothing was measured"),
         }
     }))
 }
 
 impl Args {
-    /// How many triggers are measured.
+    /// Number of triggers that are measured.
     fn triggers(&self) -> u64 {
         u64::from(self.rate) * u64::from(self.seconds)
     }
@@ -91,14 +92,14 @@ fn check(args: &Args, dial: &Dial) -> anyhow::Result<()> {
     let deliveries = u64::from(args.rate) * u64::from(args.connections);
     if deliveries > DELIVERIES_MAX {
         bail!(
-            "--connections times --rate is {deliveries} deliveries a second; at most \
-             {DELIVERIES_MAX} may be asked for"
+            "--connections times --rate is {deliveries} deliveries a second; the \
+             maximum is {DELIVERIES_MAX}"
         );
     }
     let host = dial.host().trim_matches(['[', ']']);
     let address = host.parse::<IpAddr>();
-    let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    if args.pid.is_some() && !here {
+    let is_local = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    if args.pid.is_some() && !is_local {
         bail!("--pid: the gateway at {host} is not on this machine");
     }
     Ok(())
@@ -110,13 +111,13 @@ fn raise_open_files(connections: u32) -> anyhow::Result<()> {
     if files < wanted {
         bail!(
             "this process may open {files} files, too few for {connections} connections: raise \
-             the hard limit (ulimit -Hn) or take fewer"
+             the hard limit (ulimit -Hn) or use fewer"
         );
     }
     Ok(())
 }
 
-fn tell(report: &Report, json: bool) -> Done {
+fn print_report(report: &Report, json: bool) -> Done {
     if json {
         print(&serde_json::to_string(report)?)?;
     } else {

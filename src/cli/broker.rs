@@ -1,4 +1,4 @@
-//! The broker that the configuration asks for.
+//! The configured broker.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use ht_proto::trigger::{Trigger, TriggerLimits};
 
 use crate::cli::finding::Finding;
 
-/// Makes the broker; none means that triggers come over HTTP only.
+/// Creates the broker. None means that triggers arrive over HTTP only.
 pub(super) fn make(
     rabbitmq: Option<RabbitMqConfig>,
     live: Live,
@@ -32,7 +32,7 @@ pub(super) fn make(
     Ok(Some(Arc::new(broker)))
 }
 
-/// Reads a message: a large one, as it came or inflated, aside.
+/// Parses a message; a large one, compressed or not, on another thread.
 fn parse(message: Message, limits: &TriggerLimits) -> Parsing {
     let limits = *limits;
     let Some(coding) = message.coding() else {
@@ -41,7 +41,7 @@ fn parse(message: Message, limits: &TriggerLimits) -> Parsing {
     };
     let body = message.body;
     let inflate = move |body: &Bytes, max: usize| encoding::inflate(body, coding, max);
-    // Most are small: only what is not is worth a thread.
+    // Most are small, and a thread costs more than parsing them.
     let at_once = limits.bytes.min(offload::LARGE);
     match inflate(&body, at_once) {
         Ok(text) => parse_text(text, limits, None),
@@ -61,7 +61,7 @@ fn parse_text(text: Bytes, limits: TriggerLimits, encoding: Option<String>) -> P
         Trigger::parse(text, &limits).map_err(|error| match encoding {
             None => error.to_string(),
             Some(name) => format!(
-                "{error}; its content_encoding {name:?} is not understood: send gzip, deflate or \
+                "{error}; its content_encoding {name:?} is not supported: send gzip, deflate or \
                  plain JSON"
             ),
         })
@@ -80,20 +80,25 @@ fn explain(error: InflateError) -> String {
     }
 }
 
+/// The finding where no broker is configured. `check` may have been started without the environment
+/// of the service, which has the broker's URL.
+const NONE: &str = "none: rabbitmq.url is not set, so this node delivers only what is posted to its \
+                    own /trigger/. If that is not intended, set it, or start `check` with the \
+                    service's environment: set -a; . /etc/high-templar/environment; set +a";
+
 /// Whether the broker can be used as configured.
 pub(super) async fn probe(rabbitmq: Option<&RabbitMqConfig>) -> Finding {
     let Some(config) = rabbitmq else {
-        let text = "none; this node delivers what is posted to its own /trigger/";
-        return Finding::Works(text.to_owned());
+        return Finding::Note(NONE.to_owned());
     };
     let report = match rabbitmq::probe(config).await {
         Ok(report) => report,
         Err(error) => return Finding::Fix(format!("RabbitMQ at {error}")),
     };
     let exchange = if report.exchange_existed {
-        "is there"
+        "exists"
     } else {
-        "is not there yet; serve makes it"
+        "does not exist yet; serve declares it"
     };
     let mut text = format!(
         "RabbitMQ at {} works; the exchange {} {exchange}",

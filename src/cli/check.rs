@@ -1,4 +1,4 @@
-//! `high-templar check`: what works, and what to do about what does not.
+//! `high-templar check`: tests the listeners, the API and the broker, and says what to fix.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use ht_backend::{Answer, Backend as _, Credentials, HttpBackend, Refusal};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::cli::finding::Finding;
-use crate::cli::finding::Finding::{Fix, Works};
+use crate::cli::finding::Finding::{Fix, Note, Works};
 use crate::cli::{Done, broker, check_ca, occupant, print};
 use crate::config::Sources;
 
@@ -19,8 +19,8 @@ pub(super) struct Args {
     /// The configuration file [default: high-templar.toml if it exists, or HT_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Try the API with the certificate authorities of this PEM file, in place of
-    /// backend.tls_ca_file and the system's
+    /// Test the API with the certificate authorities of this PEM file, instead of
+    /// backend.tls_ca_file and those of the system
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
@@ -42,12 +42,13 @@ pub(super) fn run(args: Args) -> Done {
     super::block_on(async {
         let mut all_work = true;
         for (name, finding) in occupant::listeners(&config.server).await {
-            all_work &= told(name, &finding)?;
+            all_work &= report(name, &finding)?;
         }
         for finding in backend(config.backend).await {
-            all_work &= told("backend", &finding)?;
+            all_work &= report("backend", &finding)?;
         }
-        all_work &= told("broker", &broker::probe(config.rabbitmq.as_ref()).await)?;
+        let broker = broker::probe(config.rabbitmq.as_ref()).await;
+        all_work &= report("broker", &broker)?;
         if all_work {
             print("Everything works.")?;
             Ok(ExitCode::SUCCESS)
@@ -57,13 +58,15 @@ pub(super) fn run(args: Args) -> Done {
     })
 }
 
-/// Prints a finding; whether it is good.
-fn told(name: &str, finding: &Finding) -> anyhow::Result<bool> {
-    match finding {
-        Works(text) => print(&format!("ok   {name}: {text}"))?,
-        Fix(text) => print(&format!("FIX  {name}: {text}"))?,
-    }
-    Ok(matches!(finding, Works(_)))
+/// Prints a finding. Returns whether there is nothing to fix.
+fn report(name: &str, finding: &Finding) -> anyhow::Result<bool> {
+    let (mark, text) = match finding {
+        Works(text) => ("ok  ", text),
+        Note(text) => ("NOTE", text),
+        Fix(text) => ("FIX ", text),
+    };
+    print(&format!("{mark} {name}: {text}"))?;
+    Ok(!matches!(finding, Fix(_)))
 }
 
 async fn backend(config: BackendConfig) -> Vec<Finding> {
@@ -78,7 +81,7 @@ async fn backend(config: BackendConfig) -> Vec<Finding> {
     };
     let answer = backend.probe().await;
     let mut findings = vec![judged(&address, &answer)];
-    // What does not answer a short head tells nothing about a long one.
+    // Without a response to a short head, a long one cannot be tested.
     if !matches!(answer, Answer::Failed(_)) {
         let long = backend.bootstrap(&long_head(bytes_max)).await;
         findings.push(judged_long(&address, bytes_max, &answer, &long));
@@ -86,13 +89,13 @@ async fn backend(config: BackendConfig) -> Vec<Finding> {
     findings
 }
 
-/// Headers that are as long together as a visitor's may be. Servers bound a single line as well,
-/// and browsers send more than one.
+/// Headers of the greatest permitted total length. They are two lines, because servers also limit the
+/// length of one.
 fn long_head(bytes: usize) -> Credentials {
     const USER_AGENT_BYTES: usize = 256;
     let line = |name: &HeaderName, bytes: usize| {
         let value = bytes.saturating_sub(name.as_str().len() + ": \r\n".len());
-        HeaderValue::try_from("x".repeat(value)).expect("letters are a header's value")
+        HeaderValue::try_from("x".repeat(value)).expect("letters are a valid header value")
     };
     let mut headers = HeaderMap::new();
     let name = header::USER_AGENT;
@@ -102,7 +105,7 @@ fn long_head(bytes: usize) -> Credentials {
     headers.into()
 }
 
-/// What the answer to the longest head says, beside that to a short one.
+/// Compares the response to the longest head with that to a short one.
 fn judged_long(address: &str, bytes_max: usize, short: &Answer, long: &Answer) -> Finding {
     let what: &dyn Display = match (short, long) {
         (Answer::Refused(Refusal::Status(one)), Answer::Refused(Refusal::Status(other)))
@@ -116,7 +119,7 @@ fn judged_long(address: &str, bytes_max: usize, short: &Answer, long: &Answer) -
     };
     Fix(format!(
         "{address}: a request head of {bytes_max} bytes, which is backend.forward_bytes_max, is too \
-         long for the API's server: {what}. A visitor with as many cookies would never get in. Lower \
+         long for the API's server: {what}. A client with that many cookies could never connect. Lower \
          the setting, or raise the server's limit (uWSGI: buffer-size; gunicorn: \
          limit_request_field_size; nginx: large_client_header_buffers; Node: --max-http-header-size)"
     ))
@@ -128,7 +131,7 @@ fn long_works(bytes_max: usize) -> Finding {
     ))
 }
 
-/// What an answer to a client without credentials says about the API.
+/// Judges the API by its response to a client without credentials.
 fn judged(address: &str, answer: &Answer) -> Finding {
     let fix = |what: &dyn Display, advice: Option<&str>| {
         let advice = advice.map_or_else(String::new, |advice| format!("; {advice}"));

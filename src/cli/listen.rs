@@ -6,21 +6,21 @@ use futures_util::SinkExt as _;
 use serde_json::value::RawValue;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::cli::visitor::{self, Dial, VisitorArgs};
+use crate::cli::client::{self, ClientArgs, Dial};
 use crate::cli::{Done, print};
 
-/// Where to listen, and as whom.
+/// What to listen to, and the client.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A room as a JSON object, such as '{"target":"order","customer":"*"}'; may be repeated
+    /// A room as a JSON object, such as '{"target":"order","customer":"*"}'; can be repeated
     #[arg(long = "room", value_name = "JSON", required = true, value_parser = super::room)]
     rooms: Vec<Box<RawValue>>,
     #[command(flatten)]
-    visitor: VisitorArgs,
+    client: ClientArgs,
 }
 
 pub(super) fn run(args: Args) -> Done {
-    let dial = Dial::new(&args.visitor)?;
+    let dial = Dial::new(&args.client)?;
     super::block_on(async {
         tokio::select! {
             done = listen(dial, &args.rooms) => done,
@@ -30,26 +30,26 @@ pub(super) fn run(args: Args) -> Done {
 }
 
 async fn listen(dial: Dial, rooms: &[Box<RawValue>]) -> Done {
-    let mut socket = visitor::connect(dial).await?;
-    let allowed = visitor::admitted(&mut socket).await?;
+    let mut socket = client::connect(dial).await?;
+    let allowed = client::admitted(&mut socket).await?;
     eprintln!("connected; allowed rooms: {allowed}");
     for (number, room) in rooms.iter().enumerate() {
-        let message = visitor::subscribe(room.get(), number);
+        let message = client::subscribe(room.get(), number);
         socket.send(message).await?;
     }
-    // Replies name no request; they come in the order of the requests.
-    let mut asked = rooms.iter();
-    let mut pings = tokio::time::interval(visitor::PING_EVERY);
+    // Replies are sent in the order of the requests.
+    let mut pending = rooms.iter();
+    let mut pings = tokio::time::interval(client::PING_EVERY);
     pings.reset();
     loop {
         tokio::select! {
             _ = pings.tick() => socket.send(Message::text("ping")).await?,
-            text = visitor::next(&mut socket) => handle(&text?, &mut asked)?,
+            text = client::next(&mut socket) => handle(&text?, &mut pending)?,
         }
     }
 }
 
-/// What a message from the gateway may hold; `data` stays as it came.
+/// Members of a message from the gateway; `data` keeps its bytes.
 #[derive(Default)]
 struct Received<'a> {
     kind: Option<String>,
@@ -73,31 +73,31 @@ fn received(text: &str) -> Option<Received<'_>> {
 
 fn handle<'a>(
     text: &str,
-    mut asked: impl Iterator<Item = &'a Box<RawValue>>,
+    mut pending: impl Iterator<Item = &'a Box<RawValue>>,
 ) -> anyhow::Result<()> {
     if text == "pong" {
         return Ok(());
     }
     let received = received(text).unwrap_or_default();
     if let (Some("publish"), Some(data)) = (received.kind.as_deref(), received.data) {
-        // Line breaks in JSON stand between its parts only, where a blank does as well.
+        // Line breaks in JSON are whitespace between its tokens, so blanks can replace them.
         return print(&data.get().replace(['\n', '\r'], " "));
     }
     if received.kind.is_some() {
-        // Sent without a request. Newer gateways may have types that are not known here.
+        // Not a reply. Newer gateways may send types that are not known here.
         return Ok(());
     }
     let Some(code) = received.code else {
-        eprintln!("not understood: {text}");
+        eprintln!("unknown message: {text}");
         return Ok(());
     };
-    let room = asked.next().map_or("a room", |room| room.get());
+    let room = pending.next().map_or("a room", |room| room.get());
     if code == "success" {
         eprintln!("listening to {room}");
         return Ok(());
     }
     let (message, reason) = (received.message.as_deref(), received.reason.as_deref());
-    Err(visitor::not_subscribed(room, message, reason))
+    Err(client::not_subscribed(room, message, reason))
 }
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
     fn only_messages_without_a_type_are_replies() {
         let rooms = ["{}".to_owned(), "{\"a\":1}".to_owned()];
         let rooms = rooms.map(|room| RawValue::from_string(room).expect("a room"));
-        let mut asked = rooms.iter();
+        let mut pending = rooms.iter();
         for message in [
             r#"{"type": "notice", "code": "success"}"#,
             r#"{"type": "notice", "code": "error", "message": "no"}"#,
@@ -116,13 +116,13 @@ mod tests {
             "{}",
             "not JSON",
         ] {
-            handle(message, &mut asked).expect("no reply");
+            handle(message, &mut pending).expect("no reply");
         }
-        assert_eq!(asked.len(), 2);
-        handle(r#"{"code": "success"}"#, &mut asked).expect("a reply");
-        assert_eq!(asked.len(), 1);
+        assert_eq!(pending.len(), 2);
+        handle(r#"{"code": "success"}"#, &mut pending).expect("a reply");
+        assert_eq!(pending.len(), 1);
         let refused = r#"{"code": "error", "message": "room-not-found"}"#;
-        let refused = handle(refused, &mut asked)
+        let refused = handle(refused, &mut pending)
             .expect_err("a refusal")
             .to_string();
         assert!(refused.contains(r#"{"a":1}"#), "{refused}");

@@ -1,5 +1,5 @@
-//! Which program uses an address that the gateway is to listen on: this gateway, another one, or
-//! something else.
+//! Whether the listeners can be started, and which program uses an address that is taken: this
+//! gateway, another one, or something else.
 
 use std::fmt;
 use std::io::{self, ErrorKind};
@@ -19,42 +19,43 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::cli::finding::Finding;
+use crate::cli::owner::Owner;
 
-/// Time for the answer of whoever listens.
+/// Time for the response of the program that listens.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Who answers at `internal.listen`.
+/// What responds at `internal.listen`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Occupant {
     /// A gateway; its version and where it serves browsers.
     Gateway { version: String, listen: String },
     /// Some other HTTP server.
     Other,
-    /// Nobody who speaks HTTP, or nobody at all.
-    Nobody,
+    /// Nothing, or nothing that speaks HTTP.
+    NoResponse,
 }
 
-/// Whether both listeners can be started; where an address is taken, by whom.
+/// Whether both listeners can be started; where an address is taken, by which program.
 pub(super) async fn listeners(config: &ServerConfig) -> [(&'static str, Finding); 2] {
     let (public, internal) = (&config.listen, &config.internal.listen);
     let taken = [is_taken(public), is_taken(internal)];
     let occupant = if taken.iter().any(|taken| matches!(taken, Ok(true))) {
         occupant(internal).await
     } else {
-        Occupant::Nobody
+        Occupant::NoResponse
     };
     let [public_taken, internal_taken] = taken;
     [
         (
             "listen",
-            finding(public, public_taken, || {
-                of_public(public, internal, &occupant)
+            finding(public, public_taken, |owner| {
+                of_public(public, internal, &occupant, owner)
             }),
         ),
         (
             "internal.listen",
-            finding(internal, internal_taken, || {
-                of_internal(public, internal, &occupant)
+            finding(internal, internal_taken, |owner| {
+                of_internal(public, internal, &occupant, owner)
             }),
         ),
     ]
@@ -63,19 +64,19 @@ pub(super) async fn listeners(config: &ServerConfig) -> [(&'static str, Finding)
 fn finding(
     listen: &Listen,
     taken: Result<bool, String>,
-    by_whom: impl FnOnce() -> Finding,
+    if_taken: impl FnOnce(Option<&Owner>) -> Finding,
 ) -> Finding {
     match taken {
         Ok(false) => Finding::Works(format!("{listen} is free")),
-        Ok(true) => by_whom(),
+        Ok(true) => if_taken(Owner::of(listen).as_ref()),
         Err(problem) => Finding::Fix(problem),
     }
 }
 
-/// Whether somebody listens there.
+/// Whether a program listens there already.
 ///
 /// # Errors
-/// Why nobody could.
+/// Why the gateway cannot listen there either way.
 fn is_taken(listen: &Listen) -> Result<bool, String> {
     let address = match listen {
         Listen::Tcp(address) => address,
@@ -103,42 +104,75 @@ fn is_socket_taken(path: &Path) -> Result<bool, String> {
 }
 
 /// What it means that the public address is taken.
-fn of_public(public: &Listen, internal: &Listen, occupant: &Occupant) -> Finding {
-    match occupant {
+fn of_public(
+    public: &Listen,
+    internal: &Listen,
+    occupant: &Occupant,
+    owner: Option<&Owner>,
+) -> Finding {
+    let elsewhere = match occupant {
         Occupant::Gateway { version, listen } if is_same(public, listen) => {
-            Finding::Works(runs_already(version))
+            return Finding::Works(runs_already(version));
         }
-        Occupant::Gateway { version, listen } => Finding::Fix(format!(
-            "another program listens on {public}; the high-templar {version} at {internal} serves \
-             browsers on {listen}. {}",
-            Find(public)
-        )),
-        Occupant::Other | Occupant::Nobody => Finding::Fix(format!(
-            "another program listens on {public}: no high-templar answers at internal.listen \
-             ({internal}). {}",
-            Find(public)
-        )),
-    }
+        Occupant::Gateway { version, listen } => {
+            format!("the high-templar {version} at {internal} serves browsers on {listen}")
+        }
+        Occupant::Other | Occupant::NoResponse => {
+            format!("no high-templar answers at internal.listen ({internal})")
+        }
+    };
+    Finding::Fix(match owner {
+        Some(owner) if owner.is_gateway() => format!(
+            "a high-templar (process {}) listens on {public}, and {elsewhere}. If it is the gateway \
+             of this configuration, internal.listen has changed since it started, or is set in an \
+             environment that `check` was started without: restart it, or check with its \
+             environment. Otherwise stop it, or choose another listen",
+            owner.pid()
+        ),
+        _ => format!(
+            "another program listens on {public}{}: {elsewhere}. {}",
+            Named(owner),
+            Remedy(public, owner)
+        ),
+    })
 }
 
 /// What it means that the internal address is taken.
-fn of_internal(public: &Listen, internal: &Listen, occupant: &Occupant) -> Finding {
+fn of_internal(
+    public: &Listen,
+    internal: &Listen,
+    occupant: &Occupant,
+    owner: Option<&Owner>,
+) -> Finding {
+    let is_gateway = owner.is_some_and(Owner::is_gateway);
     match occupant {
         Occupant::Gateway { version, listen } if is_same(public, listen) => {
             Finding::Works(runs_already(version))
         }
         Occupant::Gateway { version, listen } => Finding::Fix(format!(
-            "another high-templar ({version}) runs here, which serves browsers on {listen} and not \
-             on {public}: give one of the two another internal.listen"
+            "a high-templar ({version}) answers on {internal} that serves browsers on {listen} and \
+             not on {public}. If it is the gateway of this configuration, listen has changed since \
+             it started: restart it. If it is another high-templar, give one of the two another \
+             internal.listen"
+        )),
+        Occupant::Other if is_gateway => Finding::Fix(format!(
+            "a high-templar serves browsers on {internal}: internal.listen must be an address of \
+             its own"
         )),
         Occupant::Other => Finding::Fix(format!(
-            "another program listens on {internal}. {}",
-            Find(internal)
+            "another program listens on {internal}{}. {}",
+            Named(owner),
+            Remedy(internal, owner)
         )),
-        Occupant::Nobody => Finding::Fix(format!(
-            "something listens on {internal} and does not answer: another program, a gateway that \
+        Occupant::NoResponse if is_gateway => Finding::Fix(format!(
+            "a high-templar listens on {internal} and does not answer within {TIMEOUT:?}: look at \
+             its log, then restart it"
+        )),
+        Occupant::NoResponse => Finding::Fix(format!(
+            "something listens on {internal}{} and does not answer: another program, a gateway that \
              hangs, or a systemd socket whose service does not start. {}",
-            Find(internal)
+            Named(owner),
+            Remedy(internal, owner)
         )),
     }
 }
@@ -157,37 +191,55 @@ fn is_same(configured: &Listen, running: &str) -> bool {
     }
 }
 
-/// How to find the program that listens.
-struct Find<'a>(&'a Listen);
+/// The program that listens, if it is known.
+struct Named<'a>(Option<&'a Owner>);
 
-impl fmt::Display for Find<'_> {
+impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Listen::Tcp(address) => {
-                let port = address.port();
-                write!(
-                    f,
-                    "Find it with `ss -ltnp 'sport = :{port}'`, stop it, or take another port"
-                )
-            }
-            Listen::Unix { path, .. } => {
-                write!(f, "Find it with `ss -lxp src {}`", path.display())
+            Some(owner) => write!(f, " ({owner})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How to make an address free; how to find the program that listens, if it is not known.
+struct Remedy<'a>(&'a Listen, Option<&'a Owner>);
+
+impl fmt::Display for Remedy<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.1, self.0) {
+            (Some(owner), _) if owner.is_systemd() => f.write_str(
+                "Its socket unit is in the output of `systemctl list-sockets`: start its service, \
+                 or stop the unit",
+            ),
+            (Some(_), Listen::Tcp(_)) => f.write_str("Stop it, or choose another port"),
+            (Some(_), Listen::Unix { .. }) => f.write_str("Stop it, or choose another path"),
+            (None, Listen::Tcp(address)) => write!(
+                f,
+                "Find it with `ss -ltnp 'sport = :{}'` as root: if it is this gateway, \
+                 internal.listen has changed since it started, and a restart applies the change; \
+                 otherwise stop it, or choose another port",
+                address.port()
+            ),
+            (None, Listen::Unix { path, .. }) => {
+                write!(f, "Find it with `ss -lxp src {}` as root", path.display())
             }
         }
     }
 }
 
 async fn occupant(internal: &Listen) -> Occupant {
-    match tokio::time::timeout(TIMEOUT, ask(internal)).await {
+    match tokio::time::timeout(TIMEOUT, probe(internal)).await {
         Ok(Ok(occupant)) => occupant,
-        Ok(Err(_)) | Err(_) => Occupant::Nobody,
+        Ok(Err(_)) | Err(_) => Occupant::NoResponse,
     }
 }
 
-async fn ask(internal: &Listen) -> io::Result<Occupant> {
+async fn probe(internal: &Listen) -> io::Result<Occupant> {
     match internal {
-        Listen::Tcp(address) => ask_over(TcpStream::connect(here(*address)).await?).await,
-        Listen::Unix { path, .. } => ask_over(UnixStream::connect(path).await?).await,
+        Listen::Tcp(address) => probe_over(TcpStream::connect(here(*address)).await?).await,
+        Listen::Unix { path, .. } => probe_over(UnixStream::connect(path).await?).await,
     }
 }
 
@@ -201,7 +253,7 @@ fn here(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-async fn ask_over(
+async fn probe_over(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> io::Result<Occupant> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
@@ -238,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_running_gateway_is_known_by_where_it_serves_browsers() {
+    fn a_running_gateway_is_identified_by_its_public_address() {
         for (configured, running, expected) in [
             ("127.0.0.1:5000", "127.0.0.1:5000", true),
             ("0.0.0.0:5000", "[::]:5000", true),
@@ -257,13 +309,53 @@ mod tests {
     }
 
     #[test]
-    fn what_listens_everywhere_is_asked_on_this_machine() {
+    fn unspecified_addresses_are_probed_on_loopback() {
         for (address, expected) in [
             ("0.0.0.0:80", "127.0.0.1:80"),
             ("[::]:80", "[::1]:80"),
             ("10.0.0.1:80", "10.0.0.1:80"),
         ] {
             assert_eq!(here(address.parse().unwrap()).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_remedy_for_a_taken_address_depends_on_its_owner() {
+        let owner = |name: &str| Owner::named(7, name);
+        let (gateway, systemd, other) = (owner("high-templar"), owner("systemd"), owner("nginx"));
+        let (public, internal) = (listen("127.0.0.1:5000"), listen("127.0.0.1:8002"));
+        for (owner, parts) in [
+            (
+                Some(&gateway),
+                &["a high-templar (process 7)", "restart it"][..],
+            ),
+            (Some(&systemd), &["(systemd, process 7)", "list-sockets"]),
+            (Some(&other), &["(nginx, process 7)", "Stop it"]),
+            (
+                None,
+                &["ss -ltnp 'sport = :5000'", "this gateway", "restart"],
+            ),
+        ] {
+            let found = of_public(&public, &internal, &Occupant::NoResponse, owner);
+            let Finding::Fix(text) = found else {
+                panic!("{owner:?}: the address is taken");
+            };
+            for part in parts {
+                assert!(text.contains(part), "{part:?} in {text}");
+            }
+        }
+        for (occupant, owner, part) in [
+            (Occupant::Other, Some(&gateway), "an address of its own"),
+            (Occupant::Other, Some(&other), "(nginx, process 7)"),
+            (Occupant::NoResponse, Some(&gateway), "look at its log"),
+            (Occupant::NoResponse, Some(&systemd), "start its service"),
+            (Occupant::NoResponse, None, "ss -ltnp 'sport = :8002'"),
+        ] {
+            let found = of_internal(&public, &internal, &occupant, owner);
+            let Finding::Fix(text) = found else {
+                panic!("{occupant:?}: the address is taken");
+            };
+            assert!(text.contains(part), "{part:?} in {text}");
         }
     }
 }

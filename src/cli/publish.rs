@@ -3,20 +3,18 @@
 use std::io::Read as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use ht_trigger_client::{Answer, post};
 use http::StatusCode;
 use serde_json::value::RawValue;
 
-use crate::cli::Done;
 use crate::cli::key::KeyArgs;
-use crate::cli::print;
+use crate::cli::{Done, print};
 
 /// What to publish, and where.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A room as a JSON object, such as '{"target":"order","customer":"7"}'; may be repeated
+    /// A room as a JSON object, such as '{"target":"order","customer":"7"}'; can be repeated
     #[arg(long = "room", value_name = "JSON", required = true, value_parser = super::room)]
     rooms: Vec<Box<RawValue>>,
     /// The data as JSON; - reads it from stdin
@@ -71,27 +69,27 @@ fn body(args: &Args) -> anyhow::Result<Vec<u8>> {
     Ok(body.into_bytes())
 }
 
-/// The line to print, or what to do about the refusal.
+/// The line to print; the error says what to do about a refusal.
 pub(super) fn published(answer: &Answer, with_key: bool) -> anyhow::Result<String> {
     let text = String::from_utf8_lossy(&answer.body);
-    let said = sentence(text.trim());
+    let error = sentence(text.trim());
     match answer.status {
         StatusCode::OK => Ok(position(&text).unwrap_or_else(|| "published".to_owned())),
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if with_key => {
             bail!("the gateway does not accept this key: give the one of its internal.api_key")
         }
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            bail!("the gateway asks for a key: give --api-key, or set HT_INTERNAL__API_KEY")
+            bail!("the gateway requires a key: give --api-key, or set HT_INTERNAL__API_KEY")
         }
         StatusCode::NOT_FOUND => bail!(
-            "there is no /trigger/ ({said}): use the address of internal.listen, without a path, \
+            "there is no /trigger/ ({error}): use the address of internal.listen, without a path, \
              and not that of listen"
         ),
-        status => bail!("the gateway refused: {said} (status {})", status.as_u16()),
+        status => bail!("the gateway refused: {error} (status {})", status.as_u16()),
     }
 }
 
-/// The gateway's own words in an error, or whatever else answered.
+/// The sentence in an error of the gateway, or the whole body of another server.
 fn sentence(answer: &str) -> String {
     let error: Option<String> = serde_json::from_str(answer)
         .ok()

@@ -41,7 +41,7 @@ fn bench(gateway: &Gateway, room: &str, more: &[&str]) -> Finished {
     run(folder().path(), &args, &[])
 }
 
-/// The findings, which must be of a run without faults.
+/// The results, which must be those of a run without faults.
 #[track_caller]
 fn findings(found: &Finished) -> Value {
     assert_eq!(found.code, Some(0), "{found:?}");
@@ -86,14 +86,14 @@ fn every_delivery_is_counted_and_timed() {
     assert!(
         found
             .stderr
-            .contains("publishes 21 triggers into a real room"),
+            .contains("publishes 21 triggers to a real room"),
         "{found:?}"
     );
-    // It is a visitor like any other: with its credentials, and what it publishes is heard.
-    let asked = backend.requests();
-    assert_eq!(asked.len(), 31);
+    // It is an ordinary client with its credentials, and others receive what it publishes.
+    let requests = backend.requests();
+    assert_eq!(requests.len(), 31);
     assert!(
-        asked[1..]
+        requests[1..]
             .iter()
             .all(|seen| seen.header("cookie") == Some("sessionid=x"))
     );
@@ -106,7 +106,7 @@ fn every_delivery_is_counted_and_timed() {
 }
 
 #[test]
-fn people_read_a_few_lines() {
+fn without_json_the_results_are_text() {
     let gateway = Gateway::start(&StubBackend::open());
     let size = ["--connections", "3", "--rate", "10", "--seconds", "1"];
     let found = bench(&gateway, ROOM, &size);
@@ -114,7 +114,7 @@ fn people_read_a_few_lines() {
     for part in [
         "connections  3 within ",
         "triggers     10 of 128 bytes, ",
-        " a second (10 asked for)",
+        " a second (10 requested)",
         "deliveries   30, ",
         "0 lost, 0 doubled, 0 out of order, 0 connections ended",
         "latency      p50 ",
@@ -125,14 +125,14 @@ fn people_read_a_few_lines() {
 }
 
 #[test]
-fn what_others_publish_into_the_room_is_told_apart() {
+fn publications_of_other_programs_are_counted_apart() {
     let gateway = Gateway::start(&StubBackend::open());
     let args = arguments(&gateway, &gateway, ROOM, &["--seconds", "3", "--json"]);
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let mut running = Running::start(command(folder().path(), &args, &[]));
-    running.line_with("into a real room");
+    running.line_with("to a real room");
     let mut client = Client::connect(&gateway);
-    // From the first deliveries on everybody is there.
+    // All clients are connected before the first deliveries.
     crate::support::eventually("deliveries", || {
         let sent = client.status()["ws_messages_send"].as_u64();
         (sent > Some(200)).then_some(())
@@ -145,7 +145,7 @@ fn what_others_publish_into_the_room_is_told_apart() {
 }
 
 #[test]
-fn what_is_refused_is_told_before_anything_is_loaded() {
+fn refusals_are_reported_before_the_load_starts() {
     let size = ["--connections", "10", "--seconds", "1"];
     let open = Gateway::start(&StubBackend::open());
     let full = Gateway::with(&StubBackend::open())
@@ -165,7 +165,7 @@ fn what_is_refused_is_told_before_anything_is_loaded() {
         ),
         (&strict, ROOM, &[], "the API refused this client"),
         (&full, ROOM, &[], "it is full"),
-        (&locked, ROOM, &[], "asks for a key: give --api-key"),
+        (&locked, ROOM, &[], "requires a key: give --api-key"),
         (
             &locked,
             ROOM,
@@ -218,7 +218,7 @@ fn what_is_refused_is_told_before_anything_is_loaded() {
 }
 
 #[test]
-fn triggers_of_another_gateway_are_not_waited_for() {
+fn a_trigger_url_of_another_gateway_is_reported() {
     let (one, other) = (StubBackend::open(), StubBackend::open());
     let (one, other) = (Gateway::start(&one), Gateway::start(&other));
     let args = arguments(&one, &other, ROOM, &["--connections", "10"]);
@@ -228,13 +228,13 @@ fn triggers_of_another_gateway_are_not_waited_for() {
     assert!(
         found
             .stderr
-            .contains("0 of 1 connections heard it: do --url and --trigger"),
+            .contains("0 of 1 connections received it: do --url and --trigger"),
         "{found:?}"
     );
 }
 
 #[test]
-fn a_gateway_that_ends_meanwhile_is_told() {
+fn a_gateway_that_ends_during_the_run_is_reported() {
     let gateway = Gateway::start(&StubBackend::open());
     let args = arguments(
         &gateway,
@@ -244,7 +244,7 @@ fn a_gateway_that_ends_meanwhile_is_told() {
     );
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     let mut running = Running::start(command(folder().path(), &args, &[]));
-    running.line_with("into a real room");
+    running.line_with("to a real room");
     crate::support::eventually("deliveries", || {
         (gateway.metric("high_templar_deliveries_total") > 5).then_some(())
     });

@@ -1,4 +1,4 @@
-//! The command line: exit codes, and the words that tell what to do.
+//! The command line: exit codes, and what its output says.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use crate::binary::{ANY_PORTS, Running, answer, command, folder, run, stub_backe
 use crate::support::{Reply, StubBackend};
 
 #[test]
-fn mistakes_in_the_configuration_end_with_78_and_are_all_told() {
+fn all_mistakes_in_the_configuration_are_reported_with_exit_code_78() {
     let folder = folder();
     fs::write(
         folder.path().join("high-templar.toml"),
@@ -37,7 +37,7 @@ fn mistakes_in_the_configuration_end_with_78_and_are_all_told() {
 }
 
 #[test]
-fn an_address_in_use_ends_with_1_and_is_named() {
+fn an_address_in_use_is_named_with_exit_code_1() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let variables = [
@@ -52,7 +52,7 @@ fn an_address_in_use_ends_with_1_and_is_named() {
 }
 
 #[test]
-fn serve_tells_its_addresses_and_leaves_in_peace() {
+fn serve_logs_its_addresses_and_shuts_down_gracefully() {
     let folder = folder();
     for signal in ["TERM", "INT"] {
         let variables = [&ANY_PORTS[..], &[("APP_URL", "http://127.0.0.1:9")]].concat();
@@ -99,7 +99,7 @@ fn the_log_can_be_json() {
 }
 
 #[test]
-fn check_says_what_the_backend_does_and_what_to_fix() {
+fn check_reports_the_response_of_the_backend_and_what_to_fix() {
     let json = "application/json";
     for (status, kind, body, code, line) in [
         (
@@ -179,17 +179,61 @@ fn check_says_what_the_backend_does_and_what_to_fix() {
             found.stdout
         );
         assert!(
-            found.stdout.contains("ok   broker: none"),
+            found.stdout.contains("NOTE broker: none"),
             "{}",
             found.stdout
         );
     }
 }
 
-/// A server that reads heads of at most 4 KiB, as uWSGI does: behind a proxy that is a 502, alone
-/// it is no answer at all.
+/// `check` in a shell does not have the environment of the service: it must be visible that the broker
+/// was not tested, and which settings were.
 #[test]
-fn check_tries_the_longest_head_that_a_visitor_may_cause() {
+fn check_names_the_configuration_that_it_read() {
+    let json = "application/json";
+    let url = stub_backend(&answer("401 No", json, "{}"));
+    let folder = folder();
+    let check = |args: &[&str], variables: &[(&str, &str)]| {
+        let args = [&["check"], args].concat();
+        let found = run(folder.path(), &args, variables);
+        assert_eq!(found.code, Some(0), "{found:?}");
+        found.stdout
+    };
+    let printed = check(
+        &[],
+        &[&ANY_PORTS[..], &[("HT_BACKEND__URL", &url)]].concat(),
+    );
+    for line in [
+        "     configuration file: none: there is no high-templar.toml in ",
+        "     environment: HT_BACKEND__URL, HT_INTERNAL__LISTEN, HT_LISTEN\n",
+    ] {
+        assert!(printed.contains(line), "{line:?} in {printed}");
+    }
+
+    let file = format!(
+        "listen = '127.0.0.1:0'\n[internal]\nlisten = '127.0.0.1:0'\n[backend]\nurl = '{url}'\n"
+    );
+    fs::write(folder.path().join("own.toml"), file).unwrap();
+    let printed = check(&["--config", "own.toml"], &[]);
+    for line in [
+        "     configuration file: own.toml\n",
+        "     environment: no variable HT_… is set\n",
+        "NOTE broker: none: rabbitmq.url is not set",
+    ] {
+        assert!(printed.contains(line), "{line:?} in {printed}");
+    }
+    let mut last = printed.lines().rev();
+    assert_eq!(last.next(), Some("Everything works."));
+    assert!(
+        last.next()
+            .is_some_and(|line| line.starts_with("NOTE broker: none"))
+    );
+}
+
+/// A server that reads heads of at most 4 KiB, as uWSGI does: behind a proxy the response is 502,
+/// without one there is none.
+#[test]
+fn check_tests_the_longest_head_that_a_client_can_cause() {
     for long in [
         Reply::http("502 Bad Gateway", &[], ""),
         Reply::http("431 Too Long", &[], ""),
@@ -234,7 +278,7 @@ fn check_tries_the_longest_head_that_a_visitor_may_cause() {
 }
 
 #[test]
-fn check_says_what_cannot_be_reached() {
+fn check_reports_what_cannot_be_reached() {
     let variables = [
         ("HT_BACKEND__URL", "http://127.0.0.1:9/api/"),
         ("HT_RABBITMQ__URL", "amqp://user:geheim@127.0.0.1:9"),
@@ -273,7 +317,7 @@ fn the_committed_documentation_is_up_to_date() {
 }
 
 #[test]
-fn the_printed_file_starts_a_gateway() {
+fn a_gateway_starts_with_the_printed_file() {
     let folder = folder();
     let printed = run(folder.path(), &["config", "--toml"], &[]);
     fs::write(folder.path().join("high-templar.toml"), printed.stdout).unwrap();

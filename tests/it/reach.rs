@@ -143,7 +143,7 @@ fn check_names_where_the_backend_redirects_to() {
     }
 }
 
-/// What `check` says about these addresses.
+/// The output of `check` for these addresses.
 fn check(backend: &StubBackend, listen: &str, internal: &str) -> String {
     let variables = [
         ("HT_BACKEND__URL", &*backend.url),
@@ -167,7 +167,7 @@ fn text(address: &Address) -> String {
 }
 
 #[test]
-fn check_knows_this_gateway_from_another_program() {
+fn check_distinguishes_this_gateway_from_another_program() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend);
     let socket = gateway.folder().join("internal.sock");
@@ -178,18 +178,26 @@ fn check_knows_this_gateway_from_another_program() {
         let (public, internal) = (text(gateway.public()), text(gateway.internal()));
         let version = env!("CARGO_PKG_VERSION");
         let runs = format!("high-templar {version} (this configuration) already runs here");
-        let told = check(&backend, &public, &internal);
+        let printed = check(&backend, &public, &internal);
         for listener in ["listen", "internal.listen"] {
             let line = format!("ok   {listener}: {runs}: not an error");
-            assert!(told.contains(&line), "{line:?} in {told}");
+            assert!(printed.contains(&line), "{line:?} in {printed}");
         }
-        // Its internal address, and another one for browsers.
-        let told = check(&backend, "127.0.0.1:0", &internal);
+        // Its internal address, and another public one.
+        let printed = check(&backend, "127.0.0.1:0", &internal);
         assert!(
-            told.contains("FIX  internal.listen: another high-templar"),
-            "{told}"
+            printed.contains(&format!("FIX  internal.listen: a high-templar ({version})")),
+            "{printed}"
         );
-        assert!(told.contains(&public), "{told}");
+        for part in [&*public, "listen has changed since it started: restart it"] {
+            assert!(printed.contains(part), "{part:?} in {printed}");
+        }
+        // The port of this gateway, whose internal address was changed since it started.
+        let printed = check(&backend, &public, "127.0.0.1:0");
+        let owner = format!("FIX  listen: a high-templar (process {})", gateway.pid());
+        for part in [&*owner, "internal.listen has changed since it started"] {
+            assert!(printed.contains(part), "{part:?} in {printed}");
+        }
     }
 
     let gateway = Gateway::start(&backend);
@@ -198,35 +206,36 @@ fn check_knows_this_gateway_from_another_program() {
     let other = other.url.trim_start_matches("http://");
     let other = other.split('/').next().unwrap();
     let port = other.rsplit(':').next().unwrap();
-    // Another program, which answers as the gateway does but for who it is.
-    let told = check(&backend, other, other.replace(port, "0").as_str());
+    // Another program, which responds like the gateway but does not identify itself as one.
+    let printed = check(&backend, other, other.replace(port, "0").as_str());
     assert!(
-        told.contains("FIX  listen: another program listens on"),
-        "{told}"
+        printed.contains("FIX  listen: another program listens on"),
+        "{printed}"
     );
+    let own = format!(", process {})", std::process::id());
     assert!(
-        told.contains(&format!("ss -ltnp 'sport = :{port}'")),
-        "{told}"
+        printed.contains(&own) && printed.contains("Stop it"),
+        "{printed}"
     );
-    let told = check(&backend, "127.0.0.1:0", other);
+    let printed = check(&backend, "127.0.0.1:0", other);
     assert!(
-        told.contains("FIX  internal.listen: another program listens on"),
-        "{told}"
+        printed.contains("FIX  internal.listen: another program listens on"),
+        "{printed}"
     );
-    let told = check(&backend, other, &internal);
+    let printed = check(&backend, other, &internal);
     assert!(
-        told.contains(&format!("serves browsers on {public}")),
-        "{told}"
+        printed.contains(&format!("serves browsers on {public}")),
+        "{printed}"
     );
-    // Somebody who listens and never answers.
+    // A program that listens and never responds.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
-    let told = check(&backend, "127.0.0.1:0", &address);
-    assert!(told.contains("does not answer"), "{told}");
+    let printed = check(&backend, "127.0.0.1:0", &address);
+    assert!(printed.contains("does not answer"), "{printed}");
 }
 
 #[test]
-fn an_internal_answer_tells_who_gives_it_and_a_public_one_does_not() {
+fn only_the_internal_listener_identifies_the_gateway() {
     let gateway = Gateway::start(&StubBackend::open());
     let live = gateway.get("/live");
     let product = format!("high-templar/{}", env!("CARGO_PKG_VERSION"));

@@ -1,15 +1,21 @@
 //! `publish` and `listen` against a running gateway.
 
+use std::net::TcpListener;
+use std::thread;
+
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::{Message, accept_hdr};
+
 use crate::binary::{ANY_PORTS, Running, answer, command, folder, run, stub_backend};
 
-/// Answers as the usual API: one grant, for whoever asks.
+/// An API that grants one room to every client.
 fn admitting() -> String {
     let body = r#"{"allowed_rooms":[{"target":"order","customer":"*"}]}"#;
     stub_backend(&answer("200 OK", "application/json", body))
 }
 
 #[test]
-fn what_is_published_is_listened_to() {
+fn publish_reaches_listen() {
     let folder = folder();
     let backend = admitting();
     let variables = [
@@ -24,7 +30,7 @@ fn what_is_published_is_listened_to() {
     let public = serve.line_with("browsers connect to ");
     let (public, _) = public.split_once(' ').expect("an address");
     let internal = serve.line_with("triggers, metrics and health are on ");
-    let (socket, door) = (format!("ws://{public}/ws/"), format!("http://{internal}"));
+    let (socket, trigger) = (format!("ws://{public}/ws/"), format!("http://{internal}"));
 
     let room = r#"{"target":"order","customer":"7"}"#;
     let args = ["listen", "--url", &socket, "--room", room];
@@ -33,7 +39,7 @@ fn what_is_published_is_listened_to() {
     listen.line_with("listening to {");
 
     let publish = |data: &str, more: &[&str], key: &str| {
-        let args = ["publish", "--url", &door, "--room", room, "--data", data];
+        let args = ["publish", "--url", &trigger, "--room", room, "--data", data];
         let args = [&args[..], more].concat();
         run(folder.path(), &args, &[("HT_INTERNAL__API_KEY", key)])
     };
@@ -54,14 +60,14 @@ fn what_is_published_is_listened_to() {
     );
     let found = publish("3", &[], "geheim");
     assert_eq!(&*found.stdout, "position 2\n", "{found:?}");
-    // The very bytes, on one line; the repetition is not delivered.
+    // The same bytes on one line; the duplicate is not delivered.
     listen.line_with("{ \"id\": 1.0,  \"b\": \"\\u00e9\" }");
     assert_eq!(listen.line_with("3"), "");
 
     let found = publish("4", &[], "");
     assert_eq!(found.code, Some(1));
     assert!(
-        found.stderr.contains("asks for a key: give --api-key"),
+        found.stderr.contains("requires a key: give --api-key"),
         "{found:?}"
     );
     let found = publish("4", &[], "other");
@@ -123,7 +129,7 @@ fn what_is_published_is_listened_to() {
 }
 
 #[test]
-fn a_refused_listener_is_told_where_to_look() {
+fn listen_reports_a_refusal_and_where_to_look() {
     let folder = folder();
     let backend = stub_backend(&answer("403 No", "application/json", "{}"));
     let variables = [&ANY_PORTS[..], &[("HT_BACKEND__URL", &*backend)]].concat();
@@ -149,8 +155,111 @@ fn a_refused_listener_is_told_where_to_look() {
     assert!(!found.stderr.contains("geheim"), "{found:?}");
 }
 
+/// Without our subprotocol, one close code stands for both; so `listen` always offers it.
 #[test]
-fn a_listener_is_not_asked_about_its_credentials_when_the_api_is_down() {
+fn listen_tells_a_failing_api_from_a_refusal() {
+    let folder = folder();
+    for (status, why, code, is_refusal) in [
+        (
+            "500 No",
+            "the API gave no usable answer",
+            "code 1013: backend",
+            false,
+        ),
+        (
+            "429 No",
+            "the API gave no usable answer",
+            "code 1013: backend",
+            false,
+        ),
+        (
+            "401 No",
+            "the API refused this client",
+            "code 4300: refused",
+            true,
+        ),
+        (
+            "404 No",
+            "the API refused this client",
+            "code 4300: refused",
+            true,
+        ),
+    ] {
+        let backend = stub_backend(&answer(status, "application/json", "{}"));
+        let variables = [&ANY_PORTS[..], &[("HT_BACKEND__URL", &*backend)]].concat();
+        let mut serve = Running::start(command(folder.path(), &["serve"], &variables));
+        let public = serve.line_with("browsers connect to ");
+        let (public, _) = public.split_once(' ').expect("an address");
+        let url = format!("ws://{public}/ws/");
+        for more in [&[][..], &["--token", "geheim"]] {
+            let args = [&["listen", "--url", &url, "--room", "{}"], more].concat();
+            let found = run(folder.path(), &args, &[]);
+            assert_eq!(found.code, Some(1), "{found:?}");
+            assert!(found.stderr.contains(why), "{status}: {found:?}");
+            assert!(found.stderr.contains(code), "{status}: {found:?}");
+            let blames = found.stderr.contains("those of a user");
+            assert_eq!(blames, is_refusal, "{status}: {found:?}");
+        }
+    }
+}
+
+/// A server that selects no subprotocol, as Python high-templar 3.1: its client fails the first
+/// connection (RFC 6455 section 4.1).
+#[test]
+fn listen_connects_to_a_server_without_subprotocols() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}/ws/", server.local_addr().expect("an address"));
+    let offers = thread::spawn(move || {
+        let mut offers = Vec::new();
+        loop {
+            let (stream, _) = server.accept().expect("a connection");
+            let mut offer = None;
+            #[expect(clippy::result_large_err, reason = "the type is tungstenite's")]
+            let socket = accept_hdr(stream, |request: &Request, response: Response| {
+                let headers = request.headers();
+                offer = headers.get("sec-websocket-protocol").cloned();
+                Ok(response)
+            })
+            .ok();
+            let is_last = offer.is_none();
+            offers.push(offer);
+            let Some(mut socket) = socket else { continue };
+            let first = r#"{"is_authorized": true, "allowed_rooms": [{"a": 1}]}"#;
+            let sent = socket.send(Message::text(first));
+            if is_last && sent.is_ok() {
+                let subscribe = socket.read().expect("a subscribe");
+                assert!(
+                    subscribe
+                        .to_text()
+                        .is_ok_and(|text| text.contains("subscribe"))
+                );
+                for text in [
+                    r#"{"code": "success"}"#,
+                    r#"{"type": "publish", "data": 7, "requestId": 0}"#,
+                ] {
+                    socket.send(Message::text(text)).expect("sent");
+                }
+                while socket.read().is_ok() {}
+                return offers;
+            }
+        }
+    });
+    let args = ["listen", "--url", &url, "--room", r#"{"a":1}"#];
+    let mut listen = Running::start(command(folder().path(), &args, &[]));
+    listen.line_with("connected; allowed rooms: 1");
+    listen.line_with("listening to {");
+    assert_eq!(listen.line_with("7"), "");
+    listen.signal("INT");
+    let (status, seen) = listen.end();
+    assert_eq!(status.code(), Some(0), "{seen}");
+    let offers = offers.join().expect("the server");
+    let names: Vec<_> = offers.iter().flatten().collect();
+    assert_eq!(names, ["high-templar.v1"], "one offer, then none");
+    assert_eq!(offers.len(), 2);
+}
+
+#[test]
+fn listen_does_not_blame_the_credentials_if_the_api_is_down() {
     let folder = folder();
     // A port that is free, so that nobody listens there.
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());

@@ -6,11 +6,11 @@ use anyhow::Context as _;
 use ht_trigger_client::Client;
 
 use crate::cli::bench::Args;
-use crate::cli::bench::account::Stamp;
-use crate::cli::bench::audience::nanos;
+use crate::cli::bench::clients::nanos;
+use crate::cli::bench::received::Stamp;
 use crate::cli::publish::published;
 
-/// Time for a trigger's answer.
+/// Timeout of a trigger.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends the triggers of a run.
@@ -38,7 +38,7 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Sends one trigger and waits for its answer.
+    /// Sends one trigger and waits for the response.
     pub(super) async fn send(&mut self) -> anyhow::Result<()> {
         let stamp = Stamp {
             run: self.run.to_owned(),
@@ -50,14 +50,16 @@ impl<'a> Publisher<'a> {
         let body = format!(r#"{{"rooms":[{room}],"data":{data}}}"#).into();
         let answer = tokio::time::timeout(TIMEOUT, self.client.post(body))
             .await
-            .with_context(|| format!("a trigger was not answered within {TIMEOUT:?}"))??;
+            .with_context(|| {
+                format!("the gateway did not respond to a trigger within {TIMEOUT:?}")
+            })??;
         published(&answer, self.with_key)?;
         self.next += 1;
         Ok(())
     }
 
-    /// Sends `count` triggers, `rate` a second; answers how many a second it became. One that is
-    /// late is sent as soon as the one before is answered.
+    /// Sends `count` triggers, `rate` a second. Returns the rate that was reached: one that is late is
+    /// sent as soon as the previous one has a response.
     pub(super) async fn send_all(&mut self, count: u64, rate: u32) -> anyhow::Result<f64> {
         let start = Instant::now();
         let after = |number: u64| Duration::from_secs_f64(number as f64 / f64::from(rate));

@@ -1,18 +1,18 @@
-//! What a run found, for people and for programs.
+//! Results of a run, as text and as JSON.
 
 use ht_telemetry::latency::Latency;
 use serde::Serialize;
 
-/// Cores of this program, which uses one, from which on it is in its own way.
+/// Cores that this program, which has one thread, uses when it is itself the bottleneck.
 const BUSY: f64 = 0.9;
 
-/// The findings of a run. Times are in the unit that their name ends with.
+/// Results of a run. Times are in the unit that their name ends with.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) connections: usize,
-    /// From the first handshake to the last answer.
+    /// From the first handshake to the last reply.
     pub(super) joining_s: f64,
-    /// Connect, the API's answer and subscribe, for one client.
+    /// Connect, bootstrap call and subscribe, for one client.
     pub(super) connect_ms: Spread,
     pub(super) triggers: u64,
     pub(super) triggers_per_s_asked: u32,
@@ -23,15 +23,15 @@ pub(super) struct Report {
     pub(super) lost: u64,
     pub(super) doubled: u64,
     pub(super) out_of_order: u64,
-    /// What others published into the room meanwhile.
+    /// Publications of other programs to the room meanwhile.
     pub(super) foreign: u64,
     pub(super) ended: u64,
     pub(super) first_end: Option<String>,
-    /// From the publisher's send to the client's read.
+    /// From the publisher's write to the client's read.
     pub(super) latency_ms: Spread,
-    /// CPU of this program: 1 is a whole core, and then it is what was measured.
+    /// CPU of this program. At 1, a whole core, it is the bottleneck.
     pub(super) own_cores: f64,
-    /// Of the process that `--pid` names.
+    /// Usage of the process that `--pid` names.
     pub(super) gateway: Option<Usage>,
 }
 
@@ -39,13 +39,13 @@ pub(super) struct Report {
 #[derive(Debug, Serialize)]
 pub(super) struct Usage {
     pub(super) cpu_us_per_delivery: f64,
-    /// CPU while triggers went: 1 is a whole core.
+    /// CPU during the deliveries: 1 is a whole core.
     pub(super) cores: f64,
-    /// Resident bytes that each connection added; none where there were too few to tell.
+    /// Resident bytes that each connection added; none if there were too few to measure it.
     pub(super) bytes_per_connection: Option<f64>,
 }
 
-/// How durations spread, in milliseconds.
+/// Quantiles of durations, in milliseconds.
 #[derive(Debug, Serialize)]
 pub(super) struct Spread {
     p50: f64,
@@ -82,7 +82,7 @@ impl std::fmt::Display for Spread {
 }
 
 impl Report {
-    /// Whether everything arrived as it should, and nobody was lost.
+    /// Whether every delivery arrived once and in order, and no connection ended.
     pub(super) fn is_clean(&self) -> bool {
         [self.lost, self.doubled, self.out_of_order, self.ended] == [0; 4]
     }
@@ -98,7 +98,7 @@ impl std::fmt::Display for Report {
         writeln!(f, "  each       {}", self.connect_ms)?;
         writeln!(
             f,
-            "triggers     {} of {} bytes, {:.1} a second ({} asked for)",
+            "triggers     {} of {} bytes, {:.1} a second ({} requested)",
             self.triggers, self.data_bytes, self.triggers_per_s, self.triggers_per_s_asked
         )?;
         writeln!(
@@ -119,7 +119,7 @@ impl std::fmt::Display for Report {
             let foreign = self.foreign;
             write!(
                 f,
-                "\nforeign      {foreign} messages of others in this room"
+                "\nforeign      {foreign} publications of other programs to this room"
             )?;
         }
         if let Some(usage) = &self.gateway {
@@ -140,7 +140,7 @@ impl std::fmt::Display for Report {
         if self.own_cores > BUSY {
             write!(
                 f,
-                ": it is the limit here, not the gateway; take fewer connections or a lower rate"
+                ": it is the bottleneck, not the gateway; use fewer connections or a lower rate"
             )?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! One run: let the clients in, publish, settle the account.
+//! One run: connect the clients, publish, collect the results.
 
 use std::time::{Duration, Instant};
 
@@ -6,33 +6,33 @@ use anyhow::{Context as _, bail};
 use ht_telemetry::usage::{Cpu, CpuClock, Memory};
 
 use crate::cli::bench::Args;
-use crate::cli::bench::account::run_name;
-use crate::cli::bench::audience::Audience;
+use crate::cli::bench::clients::Clients;
 use crate::cli::bench::publisher::Publisher;
+use crate::cli::bench::received::run_name;
 use crate::cli::bench::report::{Report, Spread, Usage};
-use crate::cli::visitor::Dial;
+use crate::cli::client::Dial;
 
-/// Most connections that join before memory is looked at, so that what the gateway sets up once
-/// is not counted as theirs.
+/// Connections that are opened before memory is measured, so that one-time allocations of the gateway
+/// are not counted as theirs.
 const FIRST: usize = 100;
 
-/// How long memory is given to settle.
+/// Time for memory usage to settle.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// How long a delivery is waited for after the last one that came.
+/// Time without a delivery after which the missing ones are lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Between two looks at what was delivered.
-const LOOK: Duration = Duration::from_millis(5);
+/// Interval of polling the totals.
+const POLL: Duration = Duration::from_millis(5);
 
-/// Drives the gateway and tells what was found.
+/// Runs the load test.
 pub(super) async fn run(args: &Args, dial: &Dial) -> anyhow::Result<Report> {
     let (name, epoch) = (run_name(), Instant::now());
     let mut run = Run {
         args,
         dial,
         publisher: Publisher::open(args, &name, epoch).await?,
-        audience: Audience::new(&name, epoch),
+        clients: Clients::new(&name, epoch),
         joining: Duration::ZERO,
         process: args.pid.map(Process::new).transpose()?,
     };
@@ -40,16 +40,16 @@ pub(super) async fn run(args: &Args, dial: &Dial) -> anyhow::Result<Report> {
     let delivering = run.deliver().await?;
 
     let Run {
-        audience,
+        clients,
         publisher,
         joining,
         ..
     } = run;
-    let tally = std::mem::take(&mut *audience.tally());
-    let connect_ms = Spread::of(&audience.joining);
-    let accounts = audience.disperse().await?;
+    let totals = std::mem::take(&mut *clients.totals());
+    let connect_ms = Spread::of(&clients.joining);
+    let received = clients.close().await?;
     Ok(Report {
-        connections: accounts.len(),
+        connections: received.len(),
         joining_s: joining.as_secs_f64(),
         connect_ms,
         triggers: args.triggers(),
@@ -58,13 +58,16 @@ pub(super) async fn run(args: &Args, dial: &Dial) -> anyhow::Result<Report> {
         data_bytes: args.data_bytes as usize,
         deliveries: delivering.deliveries,
         deliveries_per_s: delivering.deliveries as f64 / delivering.wall.as_secs_f64(),
-        lost: accounts.iter().map(|a| a.lost(publisher.next)).sum(),
-        doubled: accounts.iter().map(|a| a.doubled).sum(),
-        out_of_order: accounts.iter().map(|a| a.out_of_order).sum(),
-        foreign: tally.foreign,
-        ended: tally.ended,
-        first_end: tally.first_end,
-        latency_ms: Spread::of(&tally.latency),
+        lost: received
+            .iter()
+            .map(|client| client.lost(publisher.next))
+            .sum(),
+        doubled: received.iter().map(|client| client.doubled).sum(),
+        out_of_order: received.iter().map(|client| client.out_of_order).sum(),
+        foreign: totals.foreign,
+        ended: totals.ended,
+        first_end: totals.first_end,
+        latency_ms: Spread::of(&totals.latency),
         own_cores: delivering.own_cores,
         gateway: delivering.cpu.map(|cpu| Usage {
             cpu_us_per_delivery: cpu.as_secs_f64() * 1e6 / delivering.deliveries.max(1) as f64,
@@ -78,37 +81,38 @@ struct Run<'a> {
     args: &'a Args,
     dial: &'a Dial,
     publisher: Publisher<'a>,
-    audience: Audience,
-    /// Time that joining took.
+    clients: Clients,
+    /// Time that connecting took.
     joining: Duration,
     process: Option<Process>,
 }
 
-/// What was seen while triggers went.
+/// Measured during the deliveries.
 struct Delivering {
     triggers_per_s: f64,
     deliveries: u64,
-    /// From the first trigger to the last delivery, and at least the time that was asked for.
+    /// From the first trigger to the last delivery, and at least `--seconds`.
     wall: Duration,
-    /// Of the gateway.
+    /// CPU time of the gateway.
     cpu: Option<Duration>,
     own_cores: f64,
 }
 
 impl Run<'_> {
-    /// Lets everybody in; answers how many resident bytes each connection added.
+    /// Connects all clients. Returns how many resident bytes each connection added.
     async fn join(&mut self) -> anyhow::Result<Option<f64>> {
         let all = self.args.connections as usize;
-        // A few first: what is wrong is told before thousands connect.
+        // A few first, so that a mistake is reported before thousands connect.
         let first = all.div_ceil(10).min(FIRST);
         self.grow(first).await?;
         self.publisher.send().await?;
-        let heard = self.wait_for(first as u64).await;
-        if heard < first as u64 {
-            let door = &self.args.trigger;
+        let received = self.wait_for(first as u64).await;
+        if received < first as u64 {
+            let trigger = &self.args.trigger;
             bail!(
-                "a trigger was accepted, and {heard} of {first} connections heard it: do --url \
-                 and --trigger {door} lead to the same gateway, or to nodes of the same broker?"
+                "a trigger was accepted, and {received} of {first} connections received it: do \
+                 --url and --trigger {trigger} lead to the same gateway, or to nodes of the same \
+                 broker?"
             );
         }
         let before = self.memory().await?;
@@ -121,14 +125,14 @@ impl Run<'_> {
     async fn grow(&mut self, count: usize) -> anyhow::Result<()> {
         let start = Instant::now();
         let room = self.args.room.get();
-        self.audience
+        self.clients
             .grow(self.dial, room, count, self.publisher.next)
             .await?;
         self.joining += start.elapsed();
         Ok(())
     }
 
-    /// Resident bytes of the gateway, once they had time to settle.
+    /// Resident bytes of the gateway, after a pause to settle.
     async fn memory(&self) -> anyhow::Result<Option<u64>> {
         let Some(process) = &self.process else {
             return Ok(None);
@@ -142,17 +146,17 @@ impl Run<'_> {
         let mut own = Process::new(std::process::id())?;
         let own_before = own.cpu()?;
         let before = self.process.as_mut().map(Process::cpu).transpose()?;
-        let heard = self.audience.clear();
+        let before_run = self.clients.clear();
         let start = Instant::now();
         let count = self.args.triggers();
         let triggers_per_s = self.publisher.send_all(count, self.args.rate).await?;
-        let expected = heard + count * self.audience.len() as u64;
-        let deliveries = self.wait_for(expected).await - heard;
+        let expected = before_run + count * self.clients.len() as u64;
+        let deliveries = self.wait_for(expected).await - before_run;
         let now = self.process.as_mut().map(Process::cpu).transpose()?;
         let own_cpu = own.cpu()? - own_before;
-        let last = self.audience.tally().last.unwrap_or(start);
-        let asked = Duration::from_secs(self.args.seconds.into());
-        let wall = last.duration_since(start).max(asked);
+        let last = self.clients.totals().last.unwrap_or(start);
+        let planned = Duration::from_secs(self.args.seconds.into());
+        let wall = last.duration_since(start).max(planned);
         Ok(Delivering {
             triggers_per_s,
             deliveries,
@@ -164,21 +168,21 @@ impl Run<'_> {
         })
     }
 
-    /// Waits until so much was heard, for as long as something comes; answers how much it is.
+    /// Waits until `expected` triggers were received, as long as some arrive. Returns their number.
     async fn wait_for(&self, expected: u64) -> u64 {
-        let mut last = (self.audience.tally().delivered, Instant::now());
+        let mut last = (self.clients.totals().delivered, Instant::now());
         while last.0 < expected && last.1.elapsed() < PATIENCE {
-            tokio::time::sleep(LOOK).await;
-            let heard = self.audience.tally().delivered;
-            if heard > last.0 {
-                last = (heard, Instant::now());
+            tokio::time::sleep(POLL).await;
+            let delivered = self.clients.totals().delivered;
+            if delivered > last.0 {
+                last = (delivered, Instant::now());
             }
         }
         last.0
     }
 }
 
-/// A process that is looked at.
+/// A process that is measured.
 struct Process {
     pid: u32,
     clock: CpuClock,
@@ -195,7 +199,7 @@ impl Process {
         Ok(process)
     }
 
-    /// User and system time until now.
+    /// User and system time up to now.
     fn cpu(&mut self) -> anyhow::Result<Duration> {
         let cpu: std::io::Result<Cpu> = self.clock.read();
         let cpu = cpu.with_context(|| format!("cannot read the CPU time of process {}", self.pid));

@@ -1,28 +1,27 @@
-//! What a run publishes, and whether it arrives: once, and in its order.
+//! The data of a run's triggers, and each client's record of what it received.
 
-use std::hash::BuildHasher as _;
-use std::hash::RandomState;
+use std::hash::{BuildHasher as _, RandomState};
 use std::ops::Range;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Shortest data that holds what is counted, in bytes, whatever the numbers.
+/// Minimum length of the data, in bytes: enough for the largest numbers.
 pub(super) const DATA_BYTES_MIN: usize = 120;
 
 /// The data of one trigger.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Stamp {
-    /// Tells this run's triggers from those of others.
+    /// Identifies the run.
     #[serde(rename = "high-templar-bench")]
     pub(super) run: String,
-    /// Counts the run's triggers, from 0.
+    /// Number of the trigger within the run, from 0.
     pub(super) number: u64,
-    /// When it was sent, in nanoseconds since the run began.
+    /// When it was sent, in nanoseconds since the start of the run.
     pub(super) sent: u64,
 }
 
-/// A name that no other run has.
+/// A random name for a run.
 pub(super) fn run_name() -> String {
     // The seed is random; nothing is hashed.
     format!("{:016x}", RandomState::new().hash_one(()))
@@ -39,19 +38,19 @@ impl Stamp {
     }
 }
 
-/// What a client may hear.
+/// A message that a client received.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// A trigger of this run.
+pub(super) enum Message {
+    /// A publication of this run.
     Own(Stamp),
-    /// Somebody else published into the room.
+    /// A publication of another program.
     Foreign,
-    /// An answer, such as `pong`.
-    Answer,
+    /// A reply, such as `pong`.
+    Reply,
 }
 
-/// Understands a message of the gateway.
-pub(super) fn heard(text: &str, run: &str) -> Heard {
+/// Parses a message of the gateway.
+pub(super) fn parse(text: &str, run: &str) -> Message {
     #[derive(Deserialize)]
     struct Publish<'a> {
         #[serde(rename = "type")]
@@ -60,28 +59,28 @@ pub(super) fn heard(text: &str, run: &str) -> Heard {
         data: &'a RawValue,
     }
     let Ok(message) = serde_json::from_str::<Publish<'_>>(text) else {
-        return Heard::Answer;
+        return Message::Reply;
     };
     match serde_json::from_str::<Stamp>(message.data.get()) {
-        Ok(stamp) if stamp.run == run => Heard::Own(stamp),
-        _ => Heard::Foreign,
+        Ok(stamp) if stamp.run == run => Message::Own(stamp),
+        _ => Message::Foreign,
     }
 }
 
-/// One client's account of the triggers that it should hear.
+/// One client's record of the triggers that it received.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(super) struct Received {
     next: u64,
-    /// Numbers that were passed over and did not come yet.
+    /// Numbers that were skipped and have not arrived yet.
     missing: Vec<Range<u64>>,
-    /// Triggers that came again.
+    /// Triggers that arrived again.
     pub(super) doubled: u64,
-    /// Triggers that came after a later one.
+    /// Triggers that arrived after a later one.
     pub(super) out_of_order: u64,
 }
 
-impl Account {
-    /// For a client that hears the triggers from number `next` on.
+impl Received {
+    /// For a client that subscribed before trigger number `next`.
     pub(super) fn from(next: u64) -> Self {
         Self {
             next,
@@ -89,8 +88,8 @@ impl Account {
         }
     }
 
-    /// Notes that a trigger came.
-    pub(super) fn note(&mut self, number: u64) {
+    /// Records a trigger.
+    pub(super) fn add(&mut self, number: u64) {
         if number >= self.next {
             if number > self.next {
                 self.missing.push(self.next..number);
@@ -109,10 +108,10 @@ impl Account {
             .extend(parts.into_iter().filter(|part| !part.is_empty()));
     }
 
-    /// How many of the triggers below number `end` did not come.
+    /// How many of the triggers below number `end` did not arrive.
     pub(super) fn lost(&self, end: u64) -> u64 {
-        let passed_over: u64 = self.missing.iter().map(|gap| gap.end - gap.start).sum();
-        end.saturating_sub(self.next) + passed_over
+        let skipped: u64 = self.missing.iter().map(|gap| gap.end - gap.start).sum();
+        end.saturating_sub(self.next) + skipped
     }
 }
 
@@ -120,14 +119,14 @@ impl Account {
 mod tests {
     use super::*;
 
-    fn account(from: u64, numbers: &[u64]) -> Account {
-        let mut account = Account::from(from);
-        numbers.iter().for_each(|&number| account.note(number));
-        account
+    fn received(from: u64, numbers: &[u64]) -> Received {
+        let mut received = Received::from(from);
+        numbers.iter().for_each(|&number| received.add(number));
+        received
     }
 
     #[test]
-    fn every_fault_is_counted_as_what_it_is() {
+    fn lost_duplicated_and_reordered_triggers_are_counted_apart() {
         for (from, numbers, lost, doubled, out_of_order) in [
             (0, &[0, 1, 2, 3, 4][..], 0, 0, 0),
             (2, &[2, 3, 4], 0, 0, 0),
@@ -139,14 +138,14 @@ mod tests {
             (0, &[4, 1, 3, 0, 2], 0, 0, 4),
             (0, &[4, 1, 1], 3, 1, 1),
         ] {
-            let account = account(from, numbers);
-            let found = (account.lost(5), account.doubled, account.out_of_order);
+            let received = received(from, numbers);
+            let found = (received.lost(5), received.doubled, received.out_of_order);
             assert_eq!(found, (lost, doubled, out_of_order), "{numbers:?}");
         }
     }
 
     #[test]
-    fn data_has_the_asked_length_and_is_understood() {
+    fn data_has_the_requested_length_and_is_parsed() {
         let stamp = Stamp {
             run: run_name(),
             number: u64::MAX / 1_000_000,
@@ -156,20 +155,20 @@ mod tests {
             let data = stamp.to_json(bytes);
             assert_eq!(data.len(), bytes);
             let text = format!(r#"{{"type": "publish", "data": {data}, "requestId": 0}}"#);
-            assert_eq!(heard(&text, &stamp.run), Heard::Own(stamp.clone()));
-            assert_eq!(heard(&text, "other"), Heard::Foreign);
+            assert_eq!(parse(&text, &stamp.run), Message::Own(stamp.clone()));
+            assert_eq!(parse(&text, "other"), Message::Foreign);
         }
         assert_ne!(run_name(), stamp.run);
     }
 
     #[test]
-    fn what_others_publish_is_told_apart() {
+    fn publications_of_other_programs_are_foreign() {
         for data in ["1", "null", "{}", r#"{"high-templar-bench":1}"#] {
             let text = format!(r#"{{"type": "publish", "data": {data}, "requestId": 0}}"#);
-            assert_eq!(heard(&text, "x"), Heard::Foreign, "{data}");
+            assert_eq!(parse(&text, "x"), Message::Foreign, "{data}");
         }
         for text in ["pong", r#"{"code": "success"}"#] {
-            assert_eq!(heard(text, "x"), Heard::Answer, "{text}");
+            assert_eq!(parse(text, "x"), Message::Reply, "{text}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A client of the gateway: its credentials, its handshake, its first message.
+//! A client of the gateway: credentials, handshake and first message.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::{self, Message, error::ProtocolError};
 use tokio_tungstenite::{
     Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
 };
@@ -25,14 +25,14 @@ use crate::cli::closed::Closed;
 /// Time between two `ping`, well below the gateway's idle timeout.
 pub(super) const PING_EVERY: Duration = Duration::from_secs(30);
 
-/// Time for the handshake, the API's answer included.
+/// Timeout of the handshake, including the bootstrap call.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Bytes that a connection reads at once: as many as most messages need, so that thousands of
-/// connections fit into one process.
+/// Read buffer of a connection, in bytes: enough for most messages, so that thousands of connections
+/// fit into one process.
 const READ_BYTES: usize = 4 << 10;
 
-/// How the options are called in advice about TLS.
+/// Names of the options in advice about TLS.
 const TERMS: Terms = Terms {
     url: "--url",
     secure: "wss://",
@@ -40,38 +40,38 @@ const TERMS: Terms = Terms {
     ca_file: "--ca",
 };
 
-/// Where to connect, and as whom.
+/// The gateway's address, and the client's credentials.
 #[derive(clap::Args)]
-pub(super) struct VisitorArgs {
-    /// The gateway's address for browsers
+pub(super) struct ClientArgs {
+    /// URL of the gateway's public listener
     #[arg(long, default_value = "ws://127.0.0.1:5000/ws/")]
     url: String,
-    /// For wss: trust the certificate authorities of this PEM file and no others [default: those of
-    /// the system, or SSL_CERT_FILE]
+    /// For wss: trust only the certificate authorities of this PEM file [default: those of the
+    /// system, or SSL_CERT_FILE]
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Sent as a subprotocol, so that it is in no URL and no log
+    /// Token, sent as a subprotocol, which is in no URL and no log
     #[arg(long)]
     token: Option<String>,
-    /// Sent as the header Cookie, such as sessionid=abc; may be repeated
+    /// Cookie to send, such as sessionid=abc; can be repeated
     #[arg(long = "cookie", value_name = "NAME=VALUE")]
     cookies: Vec<String>,
-    /// Another header; may be repeated
+    /// Another header to send; can be repeated
     #[arg(long = "header", value_name = "NAME:VALUE", value_parser = header_of)]
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 // Not derived: token, cookies and headers are secrets.
-impl std::fmt::Debug for VisitorArgs {
+impl std::fmt::Debug for ClientArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("VisitorArgs").finish_non_exhaustive()
+        f.debug_struct("ClientArgs").finish_non_exhaustive()
     }
 }
 
-/// A websocket, as a client.
+/// A client's WebSocket.
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// What connects any number of times: the handshake's request, and whom to trust.
+/// What any number of connections share: the handshake's request and the trusted authorities.
 #[derive(Clone)]
 pub(super) struct Dial {
     request: Request,
@@ -79,8 +79,8 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    /// As the arguments say. Reads the certificate authorities, once for all connections.
-    pub(super) fn new(args: &VisitorArgs) -> anyhow::Result<Self> {
+    /// From the arguments. Reads the certificate authorities, once for all connections.
+    pub(super) fn new(args: &ClientArgs) -> anyhow::Result<Self> {
         let request = request(args)?;
         let connector = if request.uri().scheme_str() == Some("wss") {
             let client = tls::client(Trust::of_file(args.ca.as_deref()));
@@ -96,14 +96,25 @@ impl Dial {
         Ok(Self { request, connector })
     }
 
-    /// Where it connects to.
+    /// The host that it connects to.
     pub(super) fn host(&self) -> &str {
         self.request.uri().host().unwrap_or_default()
     }
+
+    /// The same without an offer of subprotocols. None if the offer contains a token, or is one of
+    /// `--header`.
+    fn without_offer(mut self) -> Option<Self> {
+        let offer = self
+            .request
+            .headers_mut()
+            .remove(header::SEC_WEBSOCKET_PROTOCOL)?;
+        (offer == Subprotocol::V1.name()).then_some(self)
+    }
 }
 
-/// The handshake's request.
-fn request(args: &VisitorArgs) -> anyhow::Result<Request> {
+/// The handshake's request. It offers our subprotocol: only if that is selected does the close code
+/// distinguish a refusal by the API from a failure of the API.
+fn request(args: &ClientArgs) -> anyhow::Result<Request> {
     let uri: Uri = args.url.parse().context("--url is no address")?;
     if !matches!(uri.scheme_str(), Some("ws" | "wss")) {
         bail!(
@@ -112,17 +123,21 @@ fn request(args: &VisitorArgs) -> anyhow::Result<Request> {
     }
     let mut request = uri.into_client_request().context("--url is no address")?;
     let headers = request.headers_mut();
+    let own = args.headers.iter();
+    let mut own = own.filter(|(name, _)| name == header::SEC_WEBSOCKET_PROTOCOL);
     if let Some(token) = &args.token {
-        // A client is content only with an answer to its offer, which a token never is.
         let token = URL_SAFE_NO_PAD.encode(token);
         let offer = format!("{}, {TOKEN_PREFIX}{token}", Subprotocol::V1.name());
         let mut offer = HeaderValue::try_from(offer).expect("base64url is a header's value");
         offer.set_sensitive(true);
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
+    } else if own.next().is_none() {
+        let offer = HeaderValue::from_static(Subprotocol::V1.name());
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, offer);
     }
     if !args.cookies.is_empty() {
         let cookie = HeaderValue::from_str(&args.cookies.join("; "))
-            .map_err(|_| anyhow!("--cookie holds characters that no header can"))?;
+            .map_err(|_| anyhow!("--cookie contains characters that are invalid in a header"))?;
         headers.insert(header::COOKIE, cookie);
     }
     for (name, value) in &args.headers {
@@ -136,43 +151,60 @@ fn header_of(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let name = name
         .trim()
         .parse()
-        .map_err(|_| "this is not a header's name")?;
+        .map_err(|_| "this is not a valid header name")?;
     let value = HeaderValue::from_str(value.trim())
-        .map_err(|_| "the value holds characters that no header can")?;
+        .map_err(|_| "the value contains characters that are invalid in a header")?;
     Ok((name, value))
 }
 
-/// Connects. Errors say what to do.
+/// Connects. Errors say what to do. A server that selects no subprotocol, such as Python high-templar
+/// 3.1, is connected to once more without an offer.
 pub(super) async fn connect(dial: Dial) -> anyhow::Result<Socket> {
+    let uri = dial.request.uri().clone();
+    let host = uri.authority().map_or("", |host| host.as_str());
+    let error = match connect_once(dial.clone(), host).await? {
+        Ok(socket) => return Ok(socket),
+        Err(error) => error,
+    };
+    let error = match (&error, dial.without_offer()) {
+        (
+            tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)),
+            Some(dial),
+        ) => match connect_once(dial, host).await? {
+            Ok(socket) => return Ok(socket),
+            Err(error) => error,
+        },
+        _ => error,
+    };
+    Err(explain(error, host, uri.path()))
+}
+
+async fn connect_once(dial: Dial, host: &str) -> anyhow::Result<tungstenite::Result<Socket>> {
     let Dial { request, connector } = dial;
-    let (host, path) = (
-        request.uri().authority().cloned(),
-        request.uri().path().to_owned(),
-    );
-    let host = host.map_or_else(String::new, |host| host.to_string());
     let config = WebSocketConfig::default().read_buffer_size(READ_BYTES);
     let connecting = connect_async_tls_with_config(request, Some(config), true, Some(connector));
     let connected = tokio::time::timeout(TIMEOUT, connecting)
         .await
         .with_context(|| format!("{host} did not answer within {TIMEOUT:?}"))?;
-    let error = match connected {
-        Ok((socket, _)) => return Ok(socket),
-        Err(error) => error,
-    };
+    Ok(connected.map(|(socket, _)| socket))
+}
+
+/// Why a connection failed, and what to do.
+fn explain(error: tungstenite::Error, host: &str, path: &str) -> anyhow::Error {
     if let tungstenite::Error::Http(response) = &error {
         let status = response.status().as_u16();
         let body = response.body().as_deref().unwrap_or_default();
-        let said = String::from_utf8_lossy(&body[..body.len().min(500)])
+        let text = String::from_utf8_lossy(&body[..body.len().min(500)])
             .trim()
             .to_owned();
         let help = match status {
             404 | 405 => format!(
-                "; websockets are served at /ws/, or what websocket_path says; this is {path}"
+                "; websockets are served at /ws/, or at the configured websocket_path; this is {path}"
             ),
             503 => "; it is full, starting or shutting down: retry later".to_owned(),
             _ => String::new(),
         };
-        bail!("{host} answered with status {status} {said:?}{help}");
+        return anyhow!("{host} answered with status {status} {text:?}{help}");
     }
     if let tungstenite::Error::Io(cause) = &error {
         if let Some(fault) = TlsFault::of(cause) {
@@ -182,36 +214,36 @@ pub(super) async fn connect(dial: Dial) -> anyhow::Result<Socket> {
             } else {
                 format!("; {advice}")
             };
-            bail!("no TLS with {host}: {fault}{advice}");
+            return anyhow!("no TLS with {host}: {fault}{advice}");
         }
-        bail!("no connection to {host}: {cause}");
+        return anyhow!("no connection to {host}: {cause}");
     }
-    Err(error).with_context(|| format!("no websocket with {host}"))
+    anyhow::Error::new(error).context(format!("no websocket with {host}"))
 }
 
-/// Waits for the first frame: whether the API admits this client, and to how many rooms.
+/// Waits for the first frame. Returns the number of allowed rooms if the API admits this client.
 pub(super) async fn admitted(socket: &mut Socket) -> anyhow::Result<usize> {
     let first = tokio::time::timeout(TIMEOUT, next(socket))
         .await
         .context("the gateway sent no first message: does the API answer?")?
         .map_err(not_admitted)?;
     let first: Value = serde_json::from_str(&first)
-        .with_context(|| "this is no high-templar: its first message is not JSON")?;
+        .with_context(|| "this is not a high-templar: its first message is not JSON")?;
     if first.get("is_authorized").and_then(Value::as_bool) == Some(true) {
         let rooms = first.get("allowed_rooms").and_then(Value::as_array);
         return Ok(rooms.map_or(0, Vec::len));
     }
-    // `is_authorized: false` alone is no refusal: the close frame says why.
+    // `is_authorized: false` alone is no refusal: the close code has the reason.
     match tokio::time::timeout(TIMEOUT, next(socket)).await {
         Ok(Err(why)) => Err(not_admitted(why)),
         Ok(Ok(_)) | Err(_) => bail!(
-            "the gateway did not admit this client and did not say why: its log has the API's \
-             answer"
+            "the gateway did not admit this client and gave no reason: its log has the API's \
+             response"
         ),
     }
 }
 
-/// The same error; how the connection was closed becomes why the client was not admitted.
+/// Turns the way in which the connection was closed into the reason why the client was not admitted.
 fn not_admitted(error: anyhow::Error) -> anyhow::Error {
     match error.downcast_ref::<Closed>() {
         Some(closed) => anyhow!(closed.before_admission()),
@@ -219,7 +251,7 @@ fn not_admitted(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// The next text; an error says how the connection ended, a [`Closed`] if the gateway closed it.
+/// Receives the next text. The error is a [`Closed`] if the gateway closed the connection.
 pub(super) async fn next(socket: &mut Socket) -> anyhow::Result<String> {
     loop {
         match socket.next().await {
@@ -238,7 +270,7 @@ pub(super) fn subscribe(room: &str, request_id: usize) -> Message {
     Message::text(message)
 }
 
-/// Why a room may not be listened to, from the `message` and the `reason` of an error reply.
+/// Why a subscribe failed, from the `message` and the `reason` of an error reply.
 pub(super) fn not_subscribed(
     room: &str,
     message: Option<&str>,
