@@ -19,13 +19,13 @@ const LINES_MAX: usize = 400;
 const ARROWS: &[(&str, &[&str])] = &[
     ("crates/proto", &[]),
     ("crates/frame", &[]),
-    ("crates/overload", &[]),
+    ("crates/overload", &["ht-pages"]),
     ("crates/pages", &[]),
     ("crates/telemetry", &[]),
     ("crates/testkit", &["ht-broker", "ht-proto"]),
     ("crates/trigger-client", &[]),
     ("crates/core", &["ht-frame", "ht-pages", "ht-proto"]),
-    ("crates/edge", &["ht-frame", "ht-pages", "ht-proto"]),
+    ("crates/edge", &["ht-frame", "ht-overload", "ht-proto"]),
     (
         "crates/backend",
         &["ht-overload", "ht-proto", "ht-telemetry"],

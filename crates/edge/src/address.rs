@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+pub use ht_overload::{Client, Peer};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
@@ -18,30 +19,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Longest text that is read as an address: IPv6 in full, with brackets and port.
 const TEXT_BYTES_MAX: usize = 64;
-
-/// The other end of a socket, or of the PROXY protocol's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Peer {
-    /// At this address.
-    Ip(IpAddr),
-    /// A unix socket: somebody on this machine.
-    Unix,
-}
-
-impl From<SocketAddr> for Peer {
-    fn from(address: SocketAddr) -> Self {
-        Self::Ip(address.ip().to_canonical())
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Unix => f.write_str("the unix socket"),
-        }
-    }
-}
 
 /// Where proxies are whose word counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,34 +128,6 @@ impl FromIterator<Trusted> for TrustedProxies {
             }
         }
         proxies
-    }
-}
-
-/// Where a client is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Client {
-    /// At this address.
-    At(IpAddr),
-    /// Somewhere behind this proxy, which does not say where.
-    Behind(Peer),
-}
-
-impl Client {
-    /// The address that a client shares its turns with: its own, else the proxy's.
-    pub fn ip(self) -> Option<IpAddr> {
-        match self {
-            Self::At(address) | Self::Behind(Peer::Ip(address)) => Some(address),
-            Self::Behind(Peer::Unix) => None,
-        }
-    }
-}
-
-impl fmt::Display for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::At(address) => address.fmt(f),
-            Self::Behind(peer) => write!(f, "unknown client behind {peer}"),
-        }
     }
 }
 

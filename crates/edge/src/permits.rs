@@ -1,16 +1,16 @@
 //! RAII permits against the limits of connections: of the node, of an address, of a user. Each is
 //! released on drop, unless a shard keeps it: then the shard calls [`Permits::release`].
 
-mod addresses;
-mod users;
+mod tables;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use ht_overload::{Bounds, Crowded, Slot};
+
 use crate::address::Client;
-pub use crate::permits::addresses::{Addresses, Bounds, Crowded, Slot};
-pub use crate::permits::users::Users;
+pub use crate::permits::tables::{Addresses, Users};
 
 /// The connections of a node, by what limits them.
 #[derive(Debug)]

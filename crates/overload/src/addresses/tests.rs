@@ -20,46 +20,48 @@ fn secs(seconds: f64) -> Duration {
 }
 
 fn len(addresses: &Addresses) -> (usize, usize) {
-    let table = addresses.lock();
-    assert_eq!(table.entries.len(), table.index.len());
-    (table.entries.len(), table.lingering.len())
+    assert_eq!(addresses.entries.len(), addresses.index.len());
+    (addresses.entries.len(), addresses.lingering.len())
 }
 
 #[test]
 fn an_address_has_as_many_connections_as_it_may_have() {
-    let addresses = Addresses::default();
+    let mut addresses = Addresses::default();
     let bounds = Bounds {
         open: 2,
         per_second: 0,
     };
-    let take = |client| addresses.take(client, bounds, Duration::ZERO);
-    let (first, one) = take(at("192.0.2.1")).unwrap();
-    let (_, two) = take(at("192.0.2.1")).unwrap();
+    let take = |addresses: &mut Addresses, client| addresses.take(client, bounds, Duration::ZERO);
+    let (first, one) = take(&mut addresses, at("192.0.2.1")).unwrap();
+    let (_, two) = take(&mut addresses, at("192.0.2.1")).unwrap();
     assert_eq!((one, two), (1, 2));
-    assert_eq!(take(at("192.0.2.1")), Err(Crowded::Open));
-    assert!(take(at("192.0.2.2")).is_ok());
+    assert_eq!(take(&mut addresses, at("192.0.2.1")), Err(Crowded::Open));
+    assert!(take(&mut addresses, at("192.0.2.2")).is_ok());
     addresses.give_back(first, Duration::ZERO);
-    assert!(take(at("192.0.2.1")).is_ok());
-    assert_eq!(take(at("192.0.2.1")), Err(Crowded::Open));
+    assert!(take(&mut addresses, at("192.0.2.1")).is_ok());
+    assert_eq!(take(&mut addresses, at("192.0.2.1")), Err(Crowded::Open));
 }
 
 #[test]
 fn ipv6_addresses_count_by_their_network() {
-    let addresses = Addresses::default();
+    let mut addresses = Addresses::default();
     let bounds = Bounds {
         open: 1,
         per_second: 0,
     };
-    let take = |client| addresses.take(client, bounds, Duration::ZERO);
-    let (slot, _) = take(at("2001:db8:0:1::1")).unwrap();
+    let take = |addresses: &mut Addresses, client| addresses.take(client, bounds, Duration::ZERO);
+    let (slot, _) = take(&mut addresses, at("2001:db8:0:1::1")).unwrap();
     assert_eq!(addresses.name(slot).unwrap(), "2001:db8:0:1::/64");
-    assert_eq!(take(at("2001:db8:0:1:ffff::2")), Err(Crowded::Open));
-    assert!(take(at("2001:db8:0:2::1")).is_ok());
+    assert_eq!(
+        take(&mut addresses, at("2001:db8:0:1:ffff::2")),
+        Err(Crowded::Open)
+    );
+    assert!(take(&mut addresses, at("2001:db8:0:2::1")).is_ok());
 }
 
 #[test]
 fn who_stands_behind_a_proxy_that_does_not_say_is_not_bounded() {
-    let addresses = Addresses::default();
+    let mut addresses = Addresses::default();
     let bounds = Bounds {
         open: 1,
         per_second: 1,
@@ -82,12 +84,12 @@ fn who_stands_behind_a_proxy_that_does_not_say_is_not_bounded() {
 
 #[test]
 fn an_address_comes_as_often_as_it_may_and_no_more() {
-    let addresses = Addresses::default();
+    let mut addresses = Addresses::default();
     let bounds = Bounds {
         open: 0,
         per_second: 5,
     };
-    let come = |now| addresses.take(at("192.0.2.1"), bounds, now);
+    let mut come = |now| addresses.take(at("192.0.2.1"), bounds, now);
     // Ten seconds' worth at once.
     for _ in 0..50 {
         assert!(come(secs(1.0)).is_ok());
@@ -106,7 +108,7 @@ fn an_address_comes_as_often_as_it_may_and_no_more() {
 
 #[test]
 fn addresses_that_are_gone_are_forgotten() {
-    let addresses = Addresses::default();
+    let mut addresses = Addresses::default();
     let bounds = Bounds {
         open: 0,
         per_second: 1_000,
@@ -151,7 +153,7 @@ proptest! {
         per_second in 0usize..4,
         steps in prop::collection::vec(step(), 0..300),
     ) {
-        let addresses = Addresses::default();
+        let mut addresses = Addresses::default();
         let bounds = Bounds { open: open_max, per_second };
         let mut now = Duration::ZERO;
         let mut held: Vec<(u8, Slot)> = Vec::new();

@@ -1,14 +1,14 @@
 //! How many connections each user has.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 /// Fewest users that the table keeps room for.
 const KEPT: usize = 1_024;
 
 /// Users with a connection, by their id.
 #[derive(Debug, Default)]
-pub struct Users(Mutex<HashMap<Arc<str>, Entry>>);
+pub struct Users(HashMap<Arc<str>, Entry>);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Entry {
@@ -19,8 +19,8 @@ struct Entry {
 
 impl Users {
     /// Takes one of at most `limit` permits; 0 is no limit. All connections of a user share its id.
-    pub fn take(&self, user: &str, limit: usize) -> Option<Arc<str>> {
-        let mut users = self.lock();
+    pub fn take(&mut self, user: &str, limit: usize) -> Option<Arc<str>> {
+        let users = &mut self.0;
         if let Some((known, entry)) = users.get_key_value(user) {
             if limit != 0 && entry.open as usize >= limit {
                 return None;
@@ -36,8 +36,8 @@ impl Users {
     }
 
     /// Releases a permit.
-    pub fn give_back(&self, user: &Arc<str>) {
-        let mut users = self.lock();
+    pub fn give_back(&mut self, user: &Arc<str>) {
+        let users = &mut self.0;
         match users.get_mut(user) {
             Some(entry) if entry.open > 1 => entry.open -= 1,
             Some(_) => {
@@ -52,8 +52,8 @@ impl Users {
     }
 
     /// Adds to what the connections of a user hold; returns the sum.
-    pub fn hold(&self, user: &str, bytes: usize) -> usize {
-        let mut users = self.lock();
+    pub fn hold(&mut self, user: &str, bytes: usize) -> usize {
+        let users = &mut self.0;
         users.get_mut(user).map_or(0, |entry| {
             entry.held += bytes;
             entry.held
@@ -61,15 +61,11 @@ impl Users {
     }
 
     /// Subtracts from it.
-    pub fn release(&self, user: &str, bytes: usize) {
-        if let Some(entry) = self.lock().get_mut(user) {
+    pub fn release(&mut self, user: &str, bytes: usize) {
+        if let Some(entry) = self.0.get_mut(user) {
             debug_assert!(bytes <= entry.held, "only what was held is released");
             entry.held = entry.held.saturating_sub(bytes);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_user_has_as_many_places_as_it_may_have() {
-        let users = Users::default();
+        let mut users = Users::default();
         let one = users.take("one", 2).unwrap();
         let same = users.take("one", 2).unwrap();
         assert!(Arc::ptr_eq(&one, &same));
@@ -92,7 +88,7 @@ mod tests {
             users.give_back(&one);
         }
         users.give_back(&other);
-        assert!(users.lock().is_empty());
+        assert!(users.0.is_empty());
         assert!(users.take("other", 1).is_some());
     }
 }

@@ -7,17 +7,16 @@
 #[cfg(test)]
 mod tests;
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashTable;
 use ht_pages::Pages;
 
-use crate::address::{Client, Peer};
+use crate::client::{Client, Peer};
 
 /// How much of its rate an address may use at once: what it is allowed in so many seconds.
 const BURST: Duration = Duration::from_secs(10);
@@ -62,10 +61,7 @@ impl Slot {
 
 /// The entries of all addresses.
 #[derive(Debug, Default)]
-pub struct Addresses(Mutex<Table>);
-
-#[derive(Debug, Default)]
-struct Table {
+pub struct Addresses {
     entries: Pages<Entry>,
     index: HashTable<u32>,
     hasher: RandomState,
@@ -100,41 +96,39 @@ impl Addresses {
     /// Takes a permit for a client from this address at this time; also says how many connections
     /// the address then has. Bounds do not apply to clients of whom only the proxy is known.
     pub fn take(
-        &self,
+        &mut self,
         client: Client,
         bounds: Bounds,
         now: Duration,
     ) -> Result<(Slot, u32), Crowded> {
         let now = nanos(now);
-        let mut table = self.lock();
-        table.sweep(now);
+        self.sweep(now);
         let key = Key::of(client);
-        let found = table.find(key);
+        let found = self.find(key);
         if let Client::At(_) = client {
             let (open, due) = found.map_or((0, 0), |slot| {
-                let entry = &table.entries[slot as usize];
+                let entry = &self.entries[slot as usize];
                 (entry.open, entry.due)
             });
             let due = next_due(due, bounds.per_second, now)?;
             if bounds.open != 0 && open as usize >= bounds.open {
                 return Err(Crowded::Open);
             }
-            let slot = found.unwrap_or_else(|| table.insert(key));
-            table.entries[slot as usize].due = due;
-            return Ok(table.enter(slot));
+            let slot = found.unwrap_or_else(|| self.insert(key));
+            self.entries[slot as usize].due = due;
+            return Ok(self.enter(slot));
         }
-        let slot = found.unwrap_or_else(|| table.insert(key));
-        Ok(table.enter(slot))
+        let slot = found.unwrap_or_else(|| self.insert(key));
+        Ok(self.enter(slot))
     }
 
     /// Releases a permit.
-    pub fn give_back(&self, slot: Slot, now: Duration) {
+    pub fn give_back(&mut self, slot: Slot, now: Duration) {
         if slot == Slot::NONE {
             return;
         }
         let now = nanos(now);
-        let mut table = self.lock();
-        let Some(entry) = table.entries.get_mut(slot.0 as usize) else {
+        let Some(entry) = self.entries.get_mut(slot.0 as usize) else {
             debug_assert!(false, "a permit is released once");
             return;
         };
@@ -143,33 +137,32 @@ impl Addresses {
             return;
         }
         if entry.due <= now {
-            table.remove(slot.0);
+            self.remove(slot.0);
         } else {
             entry.lingers = true;
-            table.lingering.push_back(slot.0);
+            self.lingering.push_back(slot.0);
         }
     }
 
     /// Adds to what the connections of an address hold; returns the sum, zero where only the proxy
     /// is known: bounds do not apply to those.
-    pub fn hold(&self, slot: Slot, bytes: usize) -> usize {
+    pub fn hold(&mut self, slot: Slot, bytes: usize) -> usize {
         self.change(slot, |held| held + bytes)
     }
 
     /// Subtracts from it; returns what is left.
-    pub fn release(&self, slot: Slot, bytes: usize) -> usize {
+    pub fn release(&mut self, slot: Slot, bytes: usize) -> usize {
         self.change(slot, |held| {
             debug_assert!(bytes <= held, "only what was held is released");
             held.saturating_sub(bytes)
         })
     }
 
-    fn change(&self, slot: Slot, held: impl FnOnce(usize) -> usize) -> usize {
+    fn change(&mut self, slot: Slot, held: impl FnOnce(usize) -> usize) -> usize {
         if slot == Slot::NONE {
             return 0;
         }
-        let mut table = self.lock();
-        let Some(entry) = table.entries.get_mut(slot.0 as usize) else {
+        let Some(entry) = self.entries.get_mut(slot.0 as usize) else {
             debug_assert!(false, "an entry is there until its last permit is released");
             return 0;
         };
@@ -182,17 +175,12 @@ impl Addresses {
 
     /// The address of an entry, for logs.
     pub fn name(&self, slot: Slot) -> Option<String> {
-        let table = self.lock();
-        let entry = table.entries.get(slot.0 as usize)?;
+        let entry = self.entries.get(slot.0 as usize)?;
         Some(entry.key.to_string())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Table> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Table {
+impl Addresses {
     fn find(&self, key: Key) -> Option<u32> {
         let is_it = |slot: &u32| self.entries[*slot as usize].key == key;
         self.index.find(self.hasher.hash_one(key), is_it).copied()
