@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use crate::room::{Room, RoomError, RoomLimits};
 
 /// The list `allowed_rooms` of a bootstrap answer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantList {
     /// The grants without repetitions, in the API's order.
     pub rooms: Vec<Room>,

@@ -5,13 +5,16 @@
 pub mod client;
 pub mod close;
 pub mod code;
+pub mod command;
 pub mod entry;
 pub mod excerpt;
 pub mod grant;
+pub mod id;
 pub mod label;
 pub mod mark;
 pub mod object;
 pub mod page;
+pub mod record;
 pub mod room;
 pub mod server;
 pub mod subprotocol;

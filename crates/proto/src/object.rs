@@ -30,6 +30,35 @@ pub fn members<'a, const N: usize>(
     Ok(found)
 }
 
+/// Reads every member of the object in `text`, in its order.
+///
+/// # Errors
+/// When `text` is not the JSON text of an object. The error's words may quote it.
+pub fn all_members(text: &str) -> Result<Vec<(String, &str)>, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let all = reader.deserialize_map(AllVisitor)?;
+    reader.end()?;
+    Ok(all)
+}
+
+struct AllVisitor;
+
+impl<'de> Visitor<'de> for AllVisitor {
+    type Value = Vec<(String, &'de str)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            all.push((name, value.get()));
+        }
+        Ok(all)
+    }
+}
+
 struct MembersVisitor<'n, const N: usize>(&'n [&'n str; N]);
 
 impl<'de, const N: usize> Visitor<'de> for MembersVisitor<'_, N> {
@@ -122,6 +151,17 @@ mod tests {
         let expected = [some("2.50"), some(r#"[1, {"a": 9}]"#), None];
         assert_eq!(found(text, ["a", "b", "x"]), Some(expected));
         assert_eq!(found(text, ["c", "c"]), Some([some("null"), None]));
+    }
+
+    #[test]
+    fn all_members_come_in_their_order() {
+        let all = all_members(r#" {"b": [1, 2], "\u0061": null, "b": {"c": 3}} "#).unwrap();
+        let expected = [("b", "[1, 2]"), ("a", "null"), ("b", r#"{"c": 3}"#)];
+        assert_eq!(all, expected.map(|(name, value)| (name.to_owned(), value)));
+        assert!(all_members("{}").unwrap().is_empty());
+        for text in ["[]", "1", "null", "", "{", r#"{"a": 1} 2"#] {
+            assert!(all_members(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::fmt;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
+use crate::command::{CommandError, CommandProblem};
+use crate::id;
+pub use crate::id::ID_BYTES_MAX as TRIGGER_ID_BYTES_MAX;
 use crate::mark::without_mark;
 use crate::object::{Members, members};
 use crate::room::{Room, RoomLimits};
@@ -33,9 +36,6 @@ pub struct TriggerLimits {
     /// Rooms in one trigger.
     pub rooms: usize,
 }
-
-/// Longest `id`, in bytes.
-pub const TRIGGER_ID_BYTES_MAX: usize = 256;
 
 /// What is wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,14 +88,19 @@ pub enum Problem {
     /// `id` is no short string or number.
     #[error("id must be a string or a number of at most {TRIGGER_ID_BYTES_MAX} bytes")]
     Id,
+    /// It is a command, and a wrong one.
+    #[error("{0}")]
+    Command(CommandProblem),
 }
 
 impl std::error::Error for TriggerError {}
 
 impl fmt::Display for TriggerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(trigger) = self.trigger {
-            write!(f, "trigger {trigger}: ")?;
+        if let Some(index) = self.trigger {
+            let is_command = matches!(self.problem, Problem::Command(_));
+            let what = if is_command { "command" } else { "trigger" };
+            write!(f, "{what} {index}: ")?;
         }
         if let Some(member) = &self.member {
             write!(f, "{member}: ")?;
@@ -114,13 +119,23 @@ impl From<Problem> for TriggerError {
     }
 }
 
+impl From<CommandError> for TriggerError {
+    fn from(error: CommandError) -> Self {
+        Self {
+            trigger: None,
+            member: error.member,
+            problem: Problem::Command(error.problem),
+        }
+    }
+}
+
 /// The triggers of one request.
 #[derive(Clone, Debug)]
-pub enum Request {
+pub enum Request<T = Trigger> {
     /// A single object.
-    One(Trigger),
+    One(T),
     /// An array of objects.
-    Many(Vec<Trigger>),
+    Many(Vec<T>),
 }
 
 impl Request {
@@ -129,10 +144,21 @@ impl Request {
     /// # Errors
     /// What is wrong with the first trigger that is wrong; none of the others is to be done.
     pub fn parse(body: &Bytes, limits: &TriggerLimits) -> Result<Self, TriggerError> {
+        Self::read(body, limits, |text| Trigger::read(body, text, limits))
+    }
+}
+
+impl<T> Request<T> {
+    /// Reads a body with one object or an array of them, each of them by `read`.
+    pub(crate) fn read(
+        body: &Bytes,
+        limits: &TriggerLimits,
+        read: impl Fn(&str) -> Result<T, TriggerError>,
+    ) -> Result<Self, TriggerError> {
         let text = text_of(body, limits)?;
         let first = text.trim_ascii_start().as_bytes().first();
         if first != Some(&b'[') {
-            return Trigger::read(body, text, limits).map(Self::One);
+            return read(text).map(Self::One);
         }
         let texts: Vec<&RawValue> =
             serde_json::from_str(text).map_err(|error| Problem::NotJson(error.to_string()))?;
@@ -140,7 +166,7 @@ impl Request {
             return Err(Problem::TooManyTriggers(limits.triggers).into());
         }
         let triggers = texts.iter().enumerate().map(|(index, text)| {
-            Trigger::read(body, text.get(), limits).map_err(|error| TriggerError {
+            read(text.get()).map_err(|error| TriggerError {
                 trigger: Some(index),
                 ..error
             })
@@ -160,25 +186,44 @@ impl Trigger {
 
     /// Reads the trigger in `text`, a part of `body`.
     fn read(body: &Bytes, text: &str, limits: &TriggerLimits) -> Result<Self, TriggerError> {
-        let [rooms, data, id] = match members(text, &["rooms", "data", "id"]) {
-            Ok(Members::Object(found)) => found,
-            Ok(Members::NotAnObject) => return Err(Problem::NotAnObject.into()),
-            Err(error) => return Err(Problem::NotJson(error.to_string()).into()),
-        };
+        let found = members_of(text, &["rooms", "data", "id"])?;
+        Self::of(body, text, found, limits)
+    }
+
+    /// The trigger whose members `rooms`, `data` and `id` were found in `text`.
+    pub(crate) fn of(
+        body: &Bytes,
+        text: &str,
+        [rooms, data, id]: [Option<&str>; 3],
+        limits: &TriggerLimits,
+    ) -> Result<Self, TriggerError> {
         let rooms = rooms.ok_or(Problem::NoRooms).map_err(within("rooms"))?;
         let data = data.ok_or(Problem::NoData).map_err(within("data"))?;
         let rooms = read_rooms(rooms, limits.rooms)?;
-        let id = id.map(read_id).transpose().map_err(within("id"))?.flatten();
+        let id = id.map_or(Some(None), id::id).ok_or(Problem::Id);
         Ok(Self {
             text: body.slice_ref(text.as_bytes()),
             rooms,
             data: body.slice_ref(data.as_bytes()),
-            id,
+            id: id.map_err(within("id"))?,
         })
     }
 }
 
-fn text_of<'a>(body: &'a Bytes, limits: &TriggerLimits) -> Result<&'a str, Problem> {
+/// The members with these names of the object in `text`.
+pub(crate) fn members_of<'a, const N: usize>(
+    text: &'a str,
+    names: &[&str; N],
+) -> Result<[Option<&'a str>; N], Problem> {
+    match members(text, names) {
+        Ok(Members::Object(found)) => Ok(found),
+        Ok(Members::NotAnObject) => Err(Problem::NotAnObject),
+        Err(error) => Err(Problem::NotJson(error.to_string())),
+    }
+}
+
+/// The text of a body, checked against its limit.
+pub(crate) fn text_of<'a>(body: &'a Bytes, limits: &TriggerLimits) -> Result<&'a str, Problem> {
     if body.len() > limits.bytes {
         return Err(Problem::TooLong(limits.bytes));
     }
@@ -215,183 +260,5 @@ fn read_rooms(json: &str, rooms_max: usize) -> Result<Vec<Room>, TriggerError> {
     Ok(rooms)
 }
 
-fn read_id(json: &str) -> Result<Option<Box<str>>, Problem> {
-    let id = match json.as_bytes().first() {
-        Some(b'n') => return Ok(None),
-        Some(b'"') => serde_json::from_str(json).map_err(|_| Problem::Id)?,
-        Some(b'0'..=b'9' | b'-') => json.to_owned(),
-        _ => return Err(Problem::Id),
-    };
-    if id.is_empty() || id.len() > TRIGGER_ID_BYTES_MAX {
-        return Err(Problem::Id);
-    }
-    Ok(Some(id.into()))
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LIMITS: TriggerLimits = TriggerLimits {
-        bytes: 1_000,
-        triggers: 3,
-        rooms: 3,
-    };
-
-    fn one(text: &str) -> Result<Trigger, TriggerError> {
-        Trigger::parse(&Bytes::copy_from_slice(text.as_bytes()), &LIMITS)
-    }
-
-    fn request(text: &str) -> Result<Request, TriggerError> {
-        Request::parse(&Bytes::copy_from_slice(text.as_bytes()), &LIMITS)
-    }
-
-    #[test]
-    fn data_keeps_its_very_bytes() {
-        for data in [
-            r#"{"b": 1.50, "a": "\u00e9\ud800"}"#,
-            "null",
-            "1e400",
-            "[ 1 , 2 ]",
-            "\"\"",
-        ] {
-            let text = format!(r#" {{"x":1,"rooms":[{{"a":1}}],"data": {data} }} "#);
-            let trigger = one(&text).unwrap();
-            assert_eq!(trigger.data, data.as_bytes());
-            assert_eq!(trigger.rooms.len(), 1);
-            assert_eq!(trigger.id, None);
-        }
-    }
-
-    #[test]
-    fn a_byte_order_mark_is_passed_over() {
-        let text = r#"{"rooms": [{"a": 1}], "data": 1}"#;
-        let marked = format!("\u{feff}{text}");
-        assert_eq!(one(&marked).unwrap().text, text, "nor is it published");
-        let Request::Many(many) = request(&format!("\u{feff}[{text}, {text}]")).unwrap() else {
-            panic!("an array");
-        };
-        assert_eq!(many.len(), 2);
-        let utf16: Vec<u8> = [0xfeff_u16]
-            .into_iter()
-            .chain(text.encode_utf16())
-            .flat_map(u16::to_le_bytes)
-            .collect();
-        let error = Request::parse(&utf16.into(), &LIMITS).unwrap_err();
-        assert_eq!(error.problem, Problem::OtherUnicode);
-        assert_eq!(error.to_string(), "it is UTF-16 or UTF-32: send UTF-8");
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        for (text, message) in [
-            (
-                "[]",
-                "a trigger is a JSON object with the members rooms and data",
-            ),
-            (
-                "1",
-                "a trigger is a JSON object with the members rooms and data",
-            ),
-            (r#"{"data":1}"#, "rooms: rooms not specified"),
-            (r#"{"rooms":[]}"#, "data: data not specified"),
-            (
-                r#"{"rooms":{},"data":1}"#,
-                "rooms: rooms must be a list of JSON objects",
-            ),
-            (
-                r#"{"rooms":null,"data":1}"#,
-                "rooms: rooms must be a list of JSON objects",
-            ),
-            (
-                r#"{"rooms":[{},"x"],"data":1}"#,
-                "rooms[1]: a room is a JSON object",
-            ),
-            (
-                r#"{"rooms":[{},{"a":1e400}],"data":1}"#,
-                "rooms[1]: a number in the room is too large or too small for a double: send it as a string",
-            ),
-            (
-                r#"{"rooms":[{},{},{},{}],"data":1}"#,
-                "rooms: more than 3 rooms in one trigger (limits.rooms_per_trigger)",
-            ),
-            (
-                r#"{"rooms":[],"data":1,"id":[]}"#,
-                "id: id must be a string or a number of at most 256 bytes",
-            ),
-            (
-                r#"{"rooms":[],"data":1,"id":""}"#,
-                "id: id must be a string or a number of at most 256 bytes",
-            ),
-        ] {
-            assert_eq!(one(text).unwrap_err().to_string(), message, "{text}");
-        }
-        for text in [
-            "",
-            "{",
-            r#"{"rooms":[],"data":NaN}"#,
-            r#"{"rooms":[],"data":1}x"#,
-        ] {
-            assert!(
-                matches!(one(text).unwrap_err().problem, Problem::NotJson(_)),
-                "{text}"
-            );
-        }
-        let bytes = Bytes::from_static(b"{\"rooms\":[],\"data\":\"\xff\"}");
-        assert_eq!(
-            Trigger::parse(&bytes, &LIMITS).unwrap_err().problem,
-            Problem::NotUtf8
-        );
-        assert_eq!(
-            one(&" ".repeat(1_001)).unwrap_err().problem,
-            Problem::TooLong(1_000)
-        );
-    }
-
-    #[test]
-    fn an_array_carries_many() {
-        let good = r#"{"rooms":[],"data":1}"#;
-        let Request::Many(many) = request(&format!("[{good}, {good}]")).unwrap() else {
-            panic!()
-        };
-        assert_eq!(many[1].text, good);
-        assert!(matches!(request(good), Ok(Request::One(_))));
-        assert!(matches!(request("[]"), Ok(Request::Many(many)) if many.is_empty()));
-        let error = request(&format!(r#"[{good},{{"rooms":[1],"data":1}}]"#)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "trigger 1: rooms[0]: a room is a JSON object"
-        );
-        let error = request(&format!("[{good},{good},{good},{good}]")).unwrap_err();
-        assert_eq!(error.problem, Problem::TooManyTriggers(3));
-    }
-
-    #[test]
-    fn a_room_named_twice_is_one_room() {
-        let rooms = one(r#"{"rooms":[{"a":1},{"b":1},{"a":1}],"data":0}"#)
-            .unwrap()
-            .rooms;
-        assert_eq!(rooms.len(), 2);
-    }
-
-    #[test]
-    fn ids_are_strings_or_numbers() {
-        let id = |text: &str| {
-            one(&format!(r#"{{"rooms":[],"data":0,"id":{text}}}"#))
-                .unwrap()
-                .id
-        };
-        assert_eq!(id("\"a\\u0062\"").as_deref(), Some("ab"));
-        assert_eq!(id("17").as_deref(), Some("17"));
-        assert_eq!(id("null"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Request::parse(&bytes.into(), &LIMITS);
-        }
-    }
-}
+mod tests;

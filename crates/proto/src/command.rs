@@ -1,0 +1,189 @@
+//! Commands: what the API sends when rights change or sessions are to end.
+
+mod error;
+mod read;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+pub use crate::command::error::{CommandError, CommandProblem};
+use crate::grant::GrantList;
+use crate::labels;
+use crate::room::Room;
+
+/// Most values in the selector of one command.
+pub const SELECTOR_VALUES_MAX: usize = 1_000;
+
+/// Longest span over which an `invalidate` is spread, in milliseconds.
+pub const WITHIN_MS_MAX: u32 = 3_600_000;
+
+/// Longest word of a `reason`, in bytes.
+pub const REASON_BYTES_MAX: usize = 32;
+
+/// The reason of a `disconnect` that gives none.
+pub const REASON: &str = "ended";
+
+/// One command of the API: what is to be done to which connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// Its JSON text, as it was sent, and with the members `rooms` and `data` of a trigger for
+    /// nobody: a reader that knows no commands delivers nothing.
+    pub text: Bytes,
+    /// Makes repeating harmless, as that of a trigger does.
+    pub id: Option<Box<str>>,
+    /// Which connections are meant.
+    pub selector: Selector,
+    /// What is to be done.
+    pub action: Action,
+    /// What the answer is to wait for.
+    pub confirm: Confirm,
+    /// Only count the connections that are meant.
+    pub dry_run: bool,
+}
+
+/// Which connections a command means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// All of them.
+    Everyone,
+    /// Those for which every member that is given holds.
+    Those(Box<Criteria>),
+}
+
+/// What holds for the connections that a command means. At least one member is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Criteria {
+    /// The user has this id: a number as its text.
+    pub user: Option<Box<str>>,
+    /// The sign-in has this name.
+    pub session: Option<Box<str>>,
+    /// The connection has this id.
+    pub connection: Option<Uuid>,
+    /// The client has one of these labels; none given: whatever labels it has. Sorted, none twice.
+    pub labels: Box<[Box<str>]>,
+    /// The grants permit a room that meets this one, which may have `*`.
+    pub room: Option<Room>,
+}
+
+/// What a command does to the connections that it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask the API again what they may subscribe to.
+    Invalidate {
+        /// Each connection is asked about at a random moment within so many milliseconds.
+        within_ms: u32,
+    },
+    /// Replace what they may subscribe to.
+    Permit(Box<Permit>),
+    /// Drop subscriptions.
+    Unsubscribe {
+        /// Those to rooms that one of these equals or, by `*`, covers.
+        from: Vec<Room>,
+    },
+    /// Close them.
+    Disconnect(Disconnect),
+}
+
+/// A whole new bootstrap response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// The rooms. Every one of them permits something.
+    pub allowed_rooms: GrantList,
+    /// The labels, sorted and without repetitions.
+    pub labels: Box<[Box<str>]>,
+    /// The view of publications.
+    pub view: Option<Box<str>>,
+    /// How long all of it holds; none: until the connection ends.
+    pub expires_in: Option<Duration>,
+}
+
+/// How connections are closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disconnect {
+    /// What their clients are to do then.
+    pub come_back: ComeBack,
+    /// The reason in the close frame: a word of `a` to `z` and `-`.
+    pub reason: Box<str>,
+    /// Only those whose token was issued before this moment, in seconds since 1970.
+    pub issued_before: Option<u64>,
+}
+
+labels! {
+    /// The names of the commands.
+    pub enum Name {
+        /// [`Action::Invalidate`].
+        Invalidate = "invalidate",
+        /// [`Action::Permit`].
+        Permit = "permit",
+        /// [`Action::Unsubscribe`].
+        Unsubscribe = "unsubscribe",
+        /// [`Action::Disconnect`].
+        Disconnect = "disconnect",
+    }
+}
+
+labels! {
+    /// What a client is to do that a command disconnects.
+    pub enum ComeBack {
+        /// Reconnect at once.
+        Soon = "soon",
+        /// Reconnect after a while.
+        Later = "later",
+        /// Reconnect once the user has signed in again.
+        SignIn = "sign-in",
+        /// Stay away.
+        Never = "never",
+    }
+}
+
+impl ComeBack {
+    /// The close code that says so.
+    #[must_use]
+    pub const fn code(self) -> u16 {
+        match self {
+            Self::Soon => 4003,
+            Self::Later => 4103,
+            Self::SignIn => 4303,
+            Self::Never => 4203,
+        }
+    }
+}
+
+/// What the answer to a command waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Confirm {
+    /// That this node has done it.
+    #[default]
+    Here,
+    /// That every node has.
+    Everywhere,
+}
+
+impl Action {
+    /// Its name.
+    #[must_use]
+    pub const fn name(&self) -> Name {
+        match self {
+            Self::Invalidate { .. } => Name::Invalidate,
+            Self::Permit(_) => Name::Permit,
+            Self::Unsubscribe { .. } => Name::Unsubscribe,
+            Self::Disconnect(_) => Name::Disconnect,
+        }
+    }
+}
+
+impl Command {
+    /// Reads the command in `text`, the text of a JSON object that is a part of `body`; `from` has
+    /// at most `rooms_max` rooms.
+    ///
+    /// # Errors
+    /// What is wrong with it. A member that no such command has is an error, because a selector
+    /// that is misspelt would otherwise make the command mean more connections.
+    pub(crate) fn read(body: &Bytes, text: &str, rooms_max: usize) -> Result<Self, CommandError> {
+        read::command(body, text, rooms_max)
+    }
+}

@@ -1,0 +1,170 @@
+//! Records: what the API sends to the log, triggers and commands in one order.
+
+use bytes::Bytes;
+
+use crate::command::Command;
+use crate::trigger::{Problem, Request, Trigger, TriggerError, TriggerLimits, members_of, text_of};
+
+/// One element of a request, or one message of a broker.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// An object without the member `command`.
+    Trigger(Trigger),
+    /// An object with it.
+    Command(Command),
+}
+
+impl Record {
+    /// Reads a broker's message: one record.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(body: &Bytes, limits: &TriggerLimits) -> Result<Self, TriggerError> {
+        Self::read(body, text_of(body, limits)?, limits)
+    }
+
+    /// Reads the record in `text`, a part of `body`.
+    fn read(body: &Bytes, text: &str, limits: &TriggerLimits) -> Result<Self, TriggerError> {
+        let [rooms, data, id, command] = members_of(text, &["rooms", "data", "id", "command"])?;
+        if command.is_none() {
+            return Trigger::of(body, text, [rooms, data, id], limits).map(Self::Trigger);
+        }
+        let command = Command::read(body, text, limits.rooms)?;
+        if command.text.len() > limits.bytes {
+            return Err(Problem::TooLong(limits.bytes).into());
+        }
+        Ok(Self::Command(command))
+    }
+
+    /// Its JSON text, as it stands in the log.
+    #[must_use]
+    pub fn text(&self) -> &Bytes {
+        match self {
+            Self::Trigger(trigger) => &trigger.text,
+            Self::Command(command) => &command.text,
+        }
+    }
+}
+
+impl Request<Record> {
+    /// Reads the body of a request: a trigger, a command, or an array of them in their order.
+    ///
+    /// # Errors
+    /// What is wrong with the first record that is wrong; none of the others is to be done.
+    pub fn of_records(body: &Bytes, limits: &TriggerLimits) -> Result<Self, TriggerError> {
+        Self::read(body, limits, |text| Record::read(body, text, limits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: TriggerLimits = TriggerLimits {
+        bytes: 300,
+        triggers: 3,
+        rooms: 2,
+    };
+
+    fn records(text: &str) -> Result<Request<Record>, TriggerError> {
+        Request::of_records(&Bytes::copy_from_slice(text.as_bytes()), &LIMITS)
+    }
+
+    const TRIGGER: &str = r#"{"rooms":[{"a":1}],"data":1}"#;
+
+    const COMMAND: &str = r#"{"command":"invalidate","user":7,"rooms":[],"data":null}"#;
+
+    #[test]
+    fn triggers_and_commands_keep_their_order() {
+        let Ok(Request::Many(many)) = records(&format!("[{COMMAND}, {TRIGGER}, {COMMAND}]")) else {
+            panic!("an array of records");
+        };
+        assert!(matches!(
+            many[..],
+            [Record::Command(_), Record::Trigger(_), Record::Command(_)]
+        ));
+        let texts = [COMMAND, TRIGGER, COMMAND];
+        assert!(many.iter().map(Record::text).eq(texts));
+        let one = records(&format!(" {COMMAND} "));
+        assert!(matches!(one, Ok(Request::One(Record::Command(_)))));
+        assert!(matches!(
+            records(TRIGGER),
+            Ok(Request::One(Record::Trigger(_)))
+        ));
+        assert!(matches!(records("[]"), Ok(Request::Many(many)) if many.is_empty()));
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_index() {
+        let bad_trigger = r#"{"rooms":[1],"data":1}"#;
+        let bad_command = r#"{"command":"invalidate","usr":7}"#;
+        for (text, message) in [
+            (
+                format!("[{COMMAND},{bad_trigger},{bad_command}]"),
+                "trigger 1: rooms[0]: a room is a JSON object",
+            ),
+            (
+                format!("[{TRIGGER},{bad_command},{bad_trigger}]"),
+                "command 1: usr: no command has this member: correct its name, or leave it out",
+            ),
+            (
+                format!("[{TRIGGER},{}]", r#"{"command":"disconnect"}"#),
+                "command 1: no connection is selected: give user, session, connection, label or \
+                 room, or everyone: true",
+            ),
+            (
+                r#"{"command":null,"user":7,"rooms":[],"data":null}"#.to_owned(),
+                "command: there is no such command: use invalidate, permit, unsubscribe or \
+                 disconnect",
+            ),
+            (
+                format!("[{COMMAND},1]"),
+                "trigger 1: a trigger is a JSON object with the members rooms and data",
+            ),
+            (
+                format!("[{COMMAND},{COMMAND},{COMMAND},{COMMAND}]"),
+                "more than 3 triggers in one request (limits.triggers_per_request)",
+            ),
+        ] {
+            assert_eq!(records(&text).unwrap_err().to_string(), message, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_form_on_a_broker_is_within_the_limit_too() {
+        let command = |labels: usize| {
+            let label = "x".repeat(labels);
+            format!(r#"{{"command":"invalidate","label":["{label}","{label}"]}}"#)
+        };
+        let Ok(Request::One(record)) = records(&command(115)) else {
+            panic!("fits");
+        };
+        assert!(record.text().len() <= LIMITS.bytes);
+        let error = records(&command(120)).unwrap_err();
+        assert!(command(120).len() < LIMITS.bytes);
+        assert_eq!(error.problem, Problem::TooLong(LIMITS.bytes));
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_without_command_is_read_as_a_trigger_is(
+            text in r#"\{"(rooms|data|id)":(\[\]|\[\{\}\]|1|null|"x")(,"(rooms|data|id)":(\[\{"a":1\}\]|null|7)){0,2}\}"#
+        ) {
+            let body = Bytes::from(text);
+            let trigger = Trigger::parse(&body, &LIMITS);
+            match Record::parse(&body, &LIMITS) {
+                Ok(Record::Trigger(record)) => {
+                    let trigger = trigger.expect("read as well");
+                    prop_assert_eq!(record.rooms, trigger.rooms);
+                    prop_assert_eq!(record.data, trigger.data);
+                    prop_assert_eq!(record.id, trigger.id);
+                    prop_assert_eq!(record.text, trigger.text);
+                }
+                Ok(Record::Command(command)) => panic!("{command:?}"),
+                Err(error) => prop_assert_eq!(error, trigger.expect_err("wrong as well")),
+            }
+        }
+    }
+}
