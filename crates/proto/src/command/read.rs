@@ -8,7 +8,6 @@ use crate::command::{
     Action, ComeBack, Command, CommandError, CommandProblem, Confirm, Criteria, Disconnect, Name,
     Permit, REASON, REASON_BYTES_MAX, SELECTOR_VALUES_MAX, Selector, WITHIN_MS_MAX,
 };
-use crate::entry::Position;
 use crate::grant::GrantList;
 use crate::id::id;
 use crate::object::all_members;
@@ -39,6 +38,9 @@ const MEMBERS: [&str; 21] = [
     "rooms",
     "data",
 ];
+
+/// The last moment that may be given: every reader of JSON has whole numbers up to it.
+const SECONDS_MAX: u64 = (1 << 53) - 1;
 
 /// Longest name of a member that is repeated in an error, in bytes.
 const NAME_SHOWN: usize = 64;
@@ -214,8 +216,7 @@ fn disconnect(members: &mut Members<'_>) -> Result<Disconnect, CommandError> {
     })?;
     let issued_before = members.optional("issued_before", |json| {
         let seconds = serde_json::from_str(json).ok();
-        // As far as every reader of JSON has whole numbers.
-        let seconds = seconds.filter(|seconds| *seconds <= Position::MAX.get());
+        let seconds = seconds.filter(|seconds| *seconds <= SECONDS_MAX);
         seconds.ok_or(CommandProblem::IssuedBefore)
     })?;
     Ok(Disconnect {
