@@ -65,7 +65,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tools/bench", &["ht-backend", "ht-telemetry"]),
     (
         "tools/sim",
-        &["ht-broker", "ht-control", "ht-core", "ht-frame", "ht-proto"],
+        &[
+            "ht-broker",
+            "ht-control",
+            "ht-core",
+            "ht-frame",
+            "ht-overload",
+            "ht-proto",
+        ],
     ),
     (
         "fuzz",

@@ -1,7 +1,9 @@
 //! Virtual time: what is due, in its order.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
 
 /// What is due at some time. Of what is due at the same time, what was planned first comes first.
 #[derive(Debug)]
@@ -10,6 +12,8 @@ pub(crate) struct Events<E> {
     events: BTreeMap<u64, E>,
     count: u64,
     pub(crate) now: u64,
+    /// The same, for whoever keeps it.
+    pub(crate) clock: Rc<Cell<u64>>,
 }
 
 impl<E> Default for Events<E> {
@@ -19,6 +23,7 @@ impl<E> Default for Events<E> {
             events: BTreeMap::new(),
             count: 0,
             now: 0,
+            clock: Rc::default(),
         }
     }
 }
@@ -42,6 +47,7 @@ impl<E> Events<E> {
         }
         self.times.pop();
         self.now = time;
+        self.clock.set(time);
         self.events.remove(&number)
     }
 }

@@ -7,7 +7,9 @@
 //! that an hour takes seconds; and nothing depends on anything but the seed, so that a run that
 //! fails once fails again.
 
+mod api;
 mod events;
+mod gate;
 mod mutant;
 mod node;
 mod oracle;
@@ -46,6 +48,10 @@ pub struct Outcome {
     pub connections: u64,
     /// Gaps that nodes found.
     pub gaps: u64,
+    /// Calls that the API got.
+    pub calls: u64,
+    /// Clients that were sent away without one, by the guard.
+    pub sent_away: u64,
 }
 
 /// Runs a plan. A panic is a violation, too.

@@ -88,11 +88,13 @@ fn explore(arguments: &Arguments) -> bool {
         sum.received += outcome.received;
         sum.connections += outcome.connections;
         sum.gaps += outcome.gaps;
+        sum.calls += outcome.calls;
+        sum.sent_away += outcome.sent_away;
         seed += 1;
     }
     println!(
         "seeds {first} to {}: {} runs, {:.1} simulated hours, {} steps, {} connections, \
-         {} publications received, {} gaps, in {:.0} s",
+         {} publications received, {} gaps, {} calls to the API, {} clients sent away, in {:.0} s",
         seed - 1,
         seed - first,
         sum.ms as f64 / 3_600_000.0,
@@ -100,6 +102,8 @@ fn explore(arguments: &Arguments) -> bool {
         sum.connections,
         sum.received,
         sum.gaps,
+        sum.calls,
+        sum.sent_away,
         begun.elapsed().as_secs_f64(),
     );
     false

@@ -27,11 +27,29 @@ pub enum Mutant {
     LeakedConnection,
     /// The shard has other grants than the API gave.
     WiderGrants,
+    /// The guard is not told that a client left.
+    ForgottenLeave,
+    /// A call that nobody waits for goes on.
+    RunawayCall,
+    /// All addresses wait in one queue.
+    OneQueue,
+    /// Nobody looks who has waited too long.
+    NoTimeout,
+    /// The answer to the gateway's own call counts as a failure.
+    DeafProbe,
+    /// The gateway's own calls are never made.
+    NoProbe,
+    /// The gateway's own calls are not made while the circuit is open.
+    StuckCircuit,
+    /// A client's call that fails counts as one of the gateway's own.
+    BlamedApi,
+    /// Whoever is sent away by the guard keeps its permits.
+    LeakedPermit,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 21] = [
         Self::Drop,
         Self::Repeat,
         Self::Swap,
@@ -44,6 +62,15 @@ impl Mutant {
         Self::LeakedRoom,
         Self::LeakedConnection,
         Self::WiderGrants,
+        Self::ForgottenLeave,
+        Self::RunawayCall,
+        Self::OneQueue,
+        Self::NoTimeout,
+        Self::DeafProbe,
+        Self::NoProbe,
+        Self::StuckCircuit,
+        Self::BlamedApi,
+        Self::LeakedPermit,
     ];
 
     /// The mutant with this name, as `Debug` writes it.

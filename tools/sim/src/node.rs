@@ -1,5 +1,6 @@
 //! One node: the parts that the server composes, without threads and sockets.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,9 +20,12 @@ use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
 use ht_core::publication::Publication;
 use ht_core::shard::{Compression, KeepaliveSettings, Settings};
+use ht_overload::{CallGuard, CallId, WaiterId};
 use ht_proto::entry::{Epoch, Position};
 use uuid::Uuid;
 
+use crate::api::{Brought, Says};
+use crate::gate::{Clock, Gate, HandshakePermit, Permit};
 use crate::mutant::Mutant;
 use crate::outside::Outside;
 use crate::plan::Plan;
@@ -130,6 +134,20 @@ pub(crate) struct Node {
     pub(crate) waiting: BTreeMap<u64, Waiting>,
     /// Publishers of which a missing message shows as one, by their lives.
     pub(crate) heard: Heard,
+    pub(crate) guard: CallGuard<Brought, Says>,
+    pub(crate) gate: Rc<RefCell<Gate>>,
+    /// Visitors that wait for the guard.
+    pub(crate) waiters: BTreeMap<WaiterId, usize>,
+    /// Calls that the API works on.
+    pub(crate) calls: BTreeSet<CallId>,
+    /// When those who have waited too long are sent away next.
+    pub(crate) guard_due: Option<u64>,
+    /// A call of its own is under way.
+    pub(crate) is_probing: bool,
+    /// Nobody is let in any more.
+    pub(crate) is_closed: bool,
+    /// Permits that a planted bug does not release.
+    pub(crate) leaked: Vec<(Permit, HandshakePermit)>,
     /// Batches that were placed, by which planted bugs choose.
     pub(crate) batches: u64,
     /// A batch that a planted bug holds back.
@@ -138,7 +156,7 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node in its first moment.
-    pub(crate) fn new(plan: &Plan, index: usize, life: usize) -> Self {
+    pub(crate) fn new(plan: &Plan, index: usize, life: usize, clock: &Clock) -> Self {
         let shape = &plan.shape;
         let seed = plan.seed ^ (index as u64) << 32 ^ (life as u64) << 40;
         let matching = if shape.exact {
@@ -191,6 +209,14 @@ impl Node {
             repeat: 0,
             waiting: BTreeMap::new(),
             heard: Heard::default(),
+            guard: CallGuard::new(&shape.guard),
+            gate: Gate::new(shape.gate, Rc::clone(clock)),
+            waiters: BTreeMap::new(),
+            calls: BTreeSet::new(),
+            guard_due: None,
+            is_probing: false,
+            is_closed: false,
+            leaked: Vec::new(),
             batches: 0,
             held: vec![None; shape.shards],
         }
@@ -233,6 +259,10 @@ impl Node {
             note("deadlines", u64::from(shard.shard.deadline().is_some()));
             note("pieces of work", u64::from(shard.shard.has_work()));
         }
+        note("calls to the API", self.guard.in_flight() as u64);
+        note("calls that wait", self.guard.waiting() as u64);
+        note("clients that wait for a call", self.guard.waiters() as u64);
+        note("permits", self.gate.borrow().taken() as u64);
         note("rooms in the interest index", self.interest.rooms());
         note("bytes in accounts", self.accounts.total() as u64);
         note("bytes in outboxes", self.outboxes.bytes() as u64);

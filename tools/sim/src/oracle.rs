@@ -1,12 +1,14 @@
 //! The judge: who must have received what. It is naive on purpose: lists of everything, searched
 //! from the front, and nothing of the code under test.
 
+mod entrance;
 mod owed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ht_broker::Placed;
 
+use crate::oracle::entrance::Entrance;
 use crate::rooms::{ROOMS, is_permitted};
 
 /// A gap that is found later than this after the loss is found too late, in ms.
@@ -35,6 +37,8 @@ struct Life {
     lost: Vec<Lost>,
     /// What did not fit into the inbox of a shard: the shard, the place, and when that was.
     overflowed: BTreeMap<(usize, usize), u64>,
+    /// Who came in.
+    entrance: Entrance,
 }
 
 /// A trigger that the log took and a node did not get.
@@ -83,6 +87,8 @@ pub(crate) struct Oracle {
     published: Vec<Published>,
     lives: Vec<Life>,
     sessions: BTreeMap<usize, Session>,
+    /// The life of the node at which a visitor waits.
+    visits: BTreeMap<usize, usize>,
     /// What came to clients, and was as it should be.
     pub(crate) received: u64,
     /// The first thing that was not as it should be.
@@ -96,6 +102,7 @@ impl Oracle {
             published: Vec::new(),
             lives: Vec::new(),
             sessions: BTreeMap::new(),
+            visits: BTreeMap::new(),
             received: 0,
             violation: None,
         }

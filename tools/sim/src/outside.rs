@@ -31,7 +31,10 @@ impl World<Socket> for Outside {
         match moment {
             Moment::Connect => assert!(self.connected.insert(peer.number), "connected twice"),
             Moment::Ping => assert!(self.connected.contains(&peer.number), "not connected"),
-            Moment::Disconnect => assert!(self.connected.remove(&peer.number), "was not there"),
+            Moment::Disconnect => {
+                assert!(self.connected.remove(&peer.number), "was not there");
+                peer.permit = None;
+            }
         }
     }
 

@@ -1,10 +1,19 @@
 //! What happens from outside in one run: made from a seed, and a list, so that a failing run can be
 //! shortened.
 
-use fastrand::Rng;
+mod crowd;
+mod weather;
 
+use fastrand::Rng;
+use ht_overload::GuardConfig;
+
+use crate::api::Mood;
+use crate::gate::GateLimits;
 use crate::mutant::Mutant;
-use crate::rooms::{GRANTS, ROOMS};
+use crate::plan::weather::Weather;
+
+/// What the entrance is drawn from, beside the seed.
+const ENTRANCE: u64 = 0x656e_7472;
 
 /// Everything that a run depends on.
 #[derive(Clone, Debug)]
@@ -35,6 +44,8 @@ pub(crate) struct Shape {
     pub(crate) duration: u64,
     /// Longest delay of a message between the log and a node, in ms.
     pub(crate) lag: u64,
+    pub(crate) guard: GuardConfig,
+    pub(crate) gate: GateLimits,
 }
 
 /// An action and its time in ms.
@@ -48,6 +59,8 @@ pub(crate) struct Timed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bootstrap {
     Admits(u64),
+    Refuses(u64),
+    /// It cannot be used, as if the client made the API fail.
     Fails(u64),
     Hangs,
 }
@@ -107,6 +120,18 @@ pub(crate) enum Action {
     CutConsumer(usize, u64),
     /// A node loses its publishing connection.
     CutPublisher(usize),
+    /// The API is like this for so many ms.
+    Mood(Mood, u64),
+    /// So many want in from one address, for so many ms.
+    Crowd {
+        node: usize,
+        address: u8,
+        count: usize,
+        /// They all bring the same.
+        same: bool,
+        bootstrap: Bootstrap,
+        patience: u64,
+    },
 }
 
 impl Action {
@@ -122,13 +147,15 @@ impl Action {
             | Self::Repeat(node, _)
             | Self::Unbind(node)
             | Self::CutConsumer(node, _)
-            | Self::CutPublisher(node) => node,
+            | Self::CutPublisher(node)
+            | Self::Crowd { node, .. } => node,
             Self::Subscribe { .. }
             | Self::Unsubscribe { .. }
             | Self::Ping(_)
             | Self::Read(..)
             | Self::Cut { .. }
-            | Self::Leave(_) => 0,
+            | Self::Leave(_)
+            | Self::Mood(..) => 0,
         }
     }
 }
@@ -138,6 +165,7 @@ impl Plan {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
+        let mut entrance = Rng::with_seed(seed ^ ENTRANCE);
         let some = |rng: &mut Rng, bound: usize| [0, bound][rng.usize(0..2)];
         let shape = Shape {
             nodes: rng.usize(1..4),
@@ -151,6 +179,8 @@ impl Plan {
             // Either there is a time to settle now and then, or everything happens at once.
             duration: [5_000, 30_000, 900_000][rng.usize(0..3)] + rng.u64(0..30_000),
             lag: [5, 50, 1_500][rng.usize(0..3)],
+            guard: crowd::guard(&mut entrance),
+            gate: crowd::gate(&mut entrance),
         };
         let weather = Weather::new(&mut rng);
         let count = rng.usize(20..400);
@@ -167,6 +197,7 @@ impl Plan {
                 actions[index].at = at.min(shape.duration);
             }
         }
+        actions.extend(crowd::actions(&shape, &mut entrance));
         actions.sort_by_key(|timed| timed.at);
         Self {
             seed,
@@ -227,141 +258,5 @@ impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.actions.is_empty()
-    }
-}
-
-/// What may happen, and how often beside the others.
-const KINDS: [(Kind, u32); 17] = [
-    (Kind::Connect, 20),
-    (Kind::Subscribe, 20),
-    (Kind::Unsubscribe, 6),
-    (Kind::Ping, 3),
-    (Kind::Leave, 3),
-    (Kind::Publish, 25),
-    (Kind::Read, 3),
-    (Kind::Cut, 2),
-    (Kind::CutSilently, 2),
-    (Kind::Crash, 2),
-    (Kind::Drain, 2),
-    (Kind::Stall, 3),
-    (Kind::Lose, 3),
-    (Kind::Repeat, 3),
-    (Kind::Unbind, 2),
-    (Kind::CutConsumer, 2),
-    (Kind::CutPublisher, 3),
-];
-
-/// What is needed for anything to be seen at all.
-const NEEDED: usize = 6;
-
-#[derive(Clone, Copy, Debug)]
-enum Kind {
-    Connect,
-    Subscribe,
-    Unsubscribe,
-    Ping,
-    Leave,
-    Publish,
-    Read,
-    Cut,
-    CutSilently,
-    Crash,
-    Drain,
-    Stall,
-    Lose,
-    Repeat,
-    Unbind,
-    CutConsumer,
-    CutPublisher,
-}
-
-/// How often each kind happens in a run: some never, some often, so that few runs are alike.
-struct Weather {
-    weights: [u32; KINDS.len()],
-    /// The API fails now and then.
-    fails: bool,
-}
-
-impl Weather {
-    fn new(rng: &mut Rng) -> Self {
-        Self {
-            weights: std::array::from_fn(|kind| {
-                let factors = match kind < NEEDED {
-                    true => [1, 1, 2, 4],
-                    false => [0, 0, 1, 5],
-                };
-                KINDS[kind].1 * factors[rng.usize(0..4)]
-            }),
-            fails: rng.bool(),
-        }
-    }
-
-    fn kind(&self, rng: &mut Rng) -> Kind {
-        let mut left = rng.u32(0..self.weights.iter().sum());
-        let kinds = KINDS.iter().zip(self.weights);
-        let found = kinds.into_iter().find(|(_, weight)| {
-            let is_it = left < *weight;
-            left = left.saturating_sub(*weight);
-            is_it
-        });
-        found.map_or(Kind::Ping, |((kind, _), _)| *kind)
-    }
-
-    fn action(&self, shape: &Shape, rng: &mut Rng) -> Action {
-        let client = rng.usize(0..shape.clients);
-        let node = rng.usize(0..shape.nodes);
-        match self.kind(rng) {
-            Kind::Connect => Action::Connect {
-                client,
-                node,
-                grants: rng.usize(0..GRANTS.len()),
-                bootstrap: self.bootstrap(rng),
-            },
-            Kind::Subscribe => Action::Subscribe {
-                client,
-                room: rng.usize(0..ROOMS.len()),
-            },
-            Kind::Unsubscribe => Action::Unsubscribe {
-                client,
-                which: rng.usize(0..8),
-            },
-            Kind::Ping => Action::Ping(client),
-            Kind::Leave => Action::Leave(client),
-            Kind::Publish => Action::Publish {
-                node,
-                rooms: [rng.usize(0..ROOMS.len()), rng.usize(0..ROOMS.len())],
-                count: rng.usize(1..5),
-                bytes: [10, 300, 6_000][rng.usize(0..3)],
-            },
-            Kind::Read => {
-                let slow = Pace::Slow(rng.usize(1..2_000));
-                Action::Read(client, [Pace::All, slow, Pace::Stalled][rng.usize(0..3)])
-            }
-            Kind::Cut => Action::Cut {
-                client,
-                silent: false,
-            },
-            Kind::CutSilently => Action::Cut {
-                client,
-                silent: true,
-            },
-            Kind::Crash => Action::Crash(node, rng.u64(100..20_000)),
-            Kind::Drain => Action::Drain(node, rng.u64(100..20_000)),
-            Kind::Stall => Action::Stall(node, rng.usize(0..shape.shards), rng.u64(1..3_000)),
-            Kind::Lose => Action::Lose(node, rng.usize(1..4)),
-            Kind::Repeat => Action::Repeat(node, rng.usize(1..4)),
-            Kind::Unbind => Action::Unbind(node),
-            Kind::CutConsumer => Action::CutConsumer(node, rng.u64(200..8_000)),
-            Kind::CutPublisher => Action::CutPublisher(node),
-        }
-    }
-
-    fn bootstrap(&self, rng: &mut Rng) -> Bootstrap {
-        match rng.u8(0..8) {
-            0 if self.fails => Bootstrap::Fails(rng.u64(1..3_000)),
-            1 if self.fails => Bootstrap::Hangs,
-            2 | 3 if self.fails => Bootstrap::Admits(rng.u64(1..9_000)),
-            _ => Bootstrap::Admits(rng.u64(1..50)),
-        }
     }
 }

@@ -7,7 +7,7 @@ use ht_control::backlog::{Backlog, Charge};
 use ht_core::budget::Phase;
 use ht_core::publication::Publication;
 use ht_core::registry::ConnectionId;
-use ht_core::shard::{Settings, Shard, Wave, Welcome};
+use ht_core::shard::{Admission, Settings, Shard, Wave, Welcome};
 use ht_core::world::Turn;
 use ht_proto::close::Close;
 
@@ -200,12 +200,15 @@ impl SimShard {
     }
 
     fn take_newcomers(&mut self, now: u64) {
-        while let Some((socket, welcome)) = self.newcomers.pop_front() {
+        while let Some((mut socket, welcome)) = self.newcomers.pop_front() {
             // Who comes while everything is closed is let go.
             if self.draining {
                 continue;
             }
             let number = socket.number;
+            if !matches!(welcome.admission, Admission::Admitted(_)) {
+                socket.permit = None;
+            }
             self.shard.set_gap(self.gap);
             let turn = &mut Turn::new(now, &mut self.outside);
             let id = self.shard.open(socket, welcome, turn);

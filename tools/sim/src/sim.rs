@@ -1,21 +1,25 @@
 //! One run: what is due is done, one after the other, until nothing is left to happen.
 
 mod client;
+mod entrance;
+mod event;
 mod life;
 mod log;
 mod place;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ht_broker::numbers::Serial;
-
 use crate::Outcome;
+use crate::api::{Brought, Mood};
 use crate::events::Events;
 use crate::node::{Message, Node};
 use crate::oracle::Oracle;
-use crate::plan::{Action, Pace, Plan};
+use crate::plan::{Action, Bootstrap, Pace, Plan};
 use crate::sim::client::{Client, Connection};
+use crate::sim::entrance::{Crowd, Visitor};
+pub(crate) use crate::sim::event::Event;
 use crate::wire::Touched;
 
 /// How long everything has to settle at the end, in ms.
@@ -23,79 +27,6 @@ const SETTLES: u64 = 60_000;
 
 /// What happened, a line each.
 pub(crate) type Trace = Rc<RefCell<Vec<String>>>;
-
-/// What is due.
-#[derive(Debug)]
-pub(crate) enum Event {
-    Act(usize),
-    Answered {
-        client: usize,
-        attempt: u64,
-        node: usize,
-        admitted: Option<bool>,
-    },
-    Return {
-        client: usize,
-        attempt: u64,
-    },
-    Arrived(usize),
-    HungUp(usize),
-    /// A connection whose client hung up must be gone.
-    Released(usize),
-    Reads(usize),
-    Turn {
-        node: usize,
-        life: usize,
-        shard: usize,
-    },
-    Post {
-        trigger: usize,
-        tries: usize,
-        node: usize,
-    },
-    Logged(Rc<Message>),
-    Taken {
-        node: usize,
-        life: usize,
-        attempt: u64,
-    },
-    Timeout {
-        node: usize,
-        life: usize,
-        attempt: u64,
-    },
-    Consume {
-        node: usize,
-        life: usize,
-        link: u32,
-    },
-    Link {
-        node: usize,
-        life: usize,
-        link: u32,
-    },
-    Check {
-        node: usize,
-        life: usize,
-        link: u32,
-    },
-    Proof {
-        node: usize,
-        life: usize,
-        link: u32,
-        serial: Serial,
-    },
-    Wave {
-        node: usize,
-        life: usize,
-        shard: usize,
-    },
-    Drain {
-        node: usize,
-        life: usize,
-    },
-    Up(usize),
-}
 
 /// What the API publishes.
 #[derive(Debug)]
@@ -111,6 +42,20 @@ pub(crate) struct Sim {
     pub(crate) nodes: Vec<Node>,
     pub(crate) clients: Vec<Client>,
     pub(crate) connections: Vec<Connection>,
+    /// Who wanted in so far.
+    pub(crate) visitors: Vec<Visitor>,
+    /// What the API does with whom.
+    pub(crate) manners: BTreeMap<Brought, Bootstrap>,
+    pub(crate) mood: Mood,
+    /// Counts moods.
+    pub(crate) moods: usize,
+    /// Since when the API answers whom it likes.
+    pub(crate) up_since: Option<u64>,
+    /// Calls that the API got, and visitors that were sent away without one.
+    pub(crate) calls: u64,
+    pub(crate) sent_away: u64,
+    /// Counts what visitors bring.
+    pub(crate) cookies: usize,
     pub(crate) triggers: Vec<Trigger>,
     /// What the log took, in its order.
     pub(crate) history: Vec<Rc<Message>>,
@@ -129,11 +74,12 @@ pub(crate) struct Sim {
 impl Sim {
     pub(crate) fn new(plan: Rc<Plan>, trace: Option<Trace>) -> Self {
         let mut oracle = Oracle::new(plan.shape.exact);
-        let nodes = (0..plan.shape.nodes).map(|index| Node::new(&plan, index, oracle.begins()));
-        let nodes = nodes.collect();
         let clients = 0..plan.shape.clients as u64;
         let clients = clients.map(|client| Client::new(plan.seed ^ (client + 1) << 16));
         let mut events = Events::default();
+        let nodes = (0..plan.shape.nodes)
+            .map(|index| Node::new(&plan, index, oracle.begins(), &events.clock))
+            .collect();
         for (index, timed) in plan.actions.iter().enumerate() {
             events.at(timed.at, Event::Act(index));
         }
@@ -142,6 +88,14 @@ impl Sim {
             nodes,
             clients: clients.collect(),
             connections: Vec::new(),
+            visitors: Vec::new(),
+            manners: BTreeMap::new(),
+            mood: Mood::Works,
+            moods: 0,
+            up_since: Some(0),
+            calls: 0,
+            sent_away: 0,
+            cookies: 0,
             triggers: Vec::new(),
             history: Vec::new(),
             attempts: 0,
@@ -185,6 +139,8 @@ impl Sim {
             received: self.oracle.received,
             connections: self.connections.len() as u64,
             gaps: self.gaps,
+            calls: self.calls,
+            sent_away: self.sent_away,
         }
     }
 
@@ -206,6 +162,7 @@ impl Sim {
     fn calm(&mut self) {
         self.note(|| "calm".into());
         self.is_calm = true;
+        self.mood(Mood::Works, 0);
         for node in &mut self.nodes {
             node.lose = 0;
             node.repeat = 0;
@@ -248,12 +205,22 @@ impl Sim {
     fn step(&mut self, event: Event) {
         match event {
             Event::Act(index) => self.act(self.plan.actions[index].action),
-            Event::Answered {
-                client,
-                attempt,
+            Event::Answer {
                 node,
-                admitted,
-            } => self.answered(client, attempt, node, admitted),
+                life,
+                call,
+                says,
+            } if self.lives(node, life) => self.answer(node, call, says),
+            Event::GuardDue { node, life } if self.lives(node, life) => self.guard_due(node),
+            Event::Probe { node, life } if self.lives(node, life) => self.probe(node),
+            Event::Probed {
+                node,
+                life,
+                answered,
+            } if self.lives(node, life) => self.probed(node, answered),
+            Event::Leaves(visitor) => self.leaves(visitor),
+            Event::Impatient(visitor) => self.check_patience(visitor),
+            Event::Recovers(mood) => self.recovers(mood),
             Event::Return { client, attempt } => self.returned(client, attempt),
             Event::Arrived(number) => self.arrived(number),
             Event::HungUp(number) => self.hung_up(number),
@@ -296,11 +263,16 @@ impl Sim {
             Event::Wave { node, life, shard } if self.lives(node, life) => self.wave(node, shard),
             Event::Drain { node, life } if self.lives(node, life) => self.drain(node),
             Event::Up(node) => {
-                self.nodes[node] = Node::new(&self.plan, node, self.oracle.begins());
+                self.nodes[node] =
+                    Node::new(&self.plan, node, self.oracle.begins(), &self.events.clock);
                 self.begin(node);
             }
             // Whom it was for is gone.
-            Event::Turn { .. }
+            Event::Answer { .. }
+            | Event::GuardDue { .. }
+            | Event::Probe { .. }
+            | Event::Probed { .. }
+            | Event::Turn { .. }
             | Event::Taken { .. }
             | Event::Timeout { .. }
             | Event::Consume { .. }
@@ -353,6 +325,24 @@ impl Sim {
             Action::Unbind(node) => self.nodes[node].is_bound = false,
             Action::CutConsumer(node, away) => self.cut_consumer(node, away),
             Action::CutPublisher(node) => self.cut_publisher(node),
+            Action::Mood(mood, ms) => self.mood(mood, ms),
+            Action::Crowd {
+                node,
+                address,
+                count,
+                same,
+                bootstrap,
+                patience,
+            } => self.crowd(
+                node,
+                Crowd {
+                    address,
+                    count,
+                    same,
+                    bootstrap,
+                    patience,
+                },
+            ),
         }
     }
 

@@ -6,6 +6,8 @@ use std::rc::Rc;
 
 use ht_core::peer::{Peer, Sent};
 
+use crate::gate::Permit;
+
 /// Connections whose wire changed since they were last looked at.
 pub(crate) type Touched = Rc<RefCell<Vec<usize>>>;
 
@@ -53,6 +55,8 @@ pub(crate) struct Socket {
     pub(crate) unread: bool,
     pub(crate) writable: bool,
     pub(crate) queued: bool,
+    /// Released when the connection does not count any more.
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Socket {

@@ -48,6 +48,14 @@ fn every_planted_bug_is_found() {
             Mutant::LeakedRoom => "in the interest index",
             Mutant::LeakedConnection => "is still there",
             Mutant::WiderGrants => "success is true|without a grant",
+            Mutant::ForgottenLeave => "after it left",
+            Mutant::RunawayCall => "the API works on|calls to the API|out of order since",
+            Mutant::OneQueue => "is served again|finds no room",
+            Mutant::NoTimeout => "waits and waits",
+            Mutant::StuckCircuit => "and the API is up since",
+            Mutant::NoProbe => "the API is out of order since",
+            Mutant::DeafProbe | Mutant::BlamedApi => "no call of the node's own failed",
+            Mutant::LeakedPermit => "connections of its address|for connections|permits",
         };
         let is_named = how.split('|').any(|words| found.contains(words));
         assert!(is_named, "{mutant:?}: {found}");

@@ -1,6 +1,7 @@
 //! Clients: they connect, subscribe, read at their own pace, break off and come back.
 
 mod hearing;
+mod line;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,12 +12,13 @@ use fastrand::Rng;
 use ht_core::grant::GrantSet;
 use ht_core::registry::ConnectionId;
 use ht_core::shard::{Admission, Welcome};
-use ht_frame::{Decoder, Inflater, Opcode, PerMessageDeflate, put_masked_frame};
+use ht_frame::{Decoder, Inflater, Opcode, PerMessageDeflate};
 use ht_proto::close::Close;
 use ht_proto::grant::GrantList;
 use ht_proto::server;
 use uuid::Uuid;
 
+use crate::gate::Permit;
 use crate::hasher;
 use crate::mutant::Mutant;
 use crate::plan::{Bootstrap, Pace};
@@ -27,11 +29,13 @@ use crate::wire::{Socket, Wire};
 /// What a client offers about compression.
 const OFFER: Option<&[u8]> = Some(b"permessage-deflate");
 
-/// A connection whose client hung up is gone after so long, in ms, however slow its shard is.
-const RELEASED: u64 = 10_000;
+/// Different users: the others share their cookies.
+const COOKIES: usize = 6;
 
-/// How long a client waits for the API, in ms.
-const PATIENCE: u64 = 10_000;
+/// The address of a client.
+fn address(client: usize) -> u8 {
+    [0, 1, 2][client % 3]
+}
 
 /// A client, connected or not.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(crate) struct Client {
     /// Counts its attempts to connect; the last one counts.
     attempt: u64,
     is_connecting: bool,
+    /// The visit that it makes.
+    visit: Option<usize>,
     pace: Pace,
     /// The rooms that it wants, again after it came back.
     rooms: Vec<usize>,
@@ -58,11 +64,22 @@ impl Client {
             connection: None,
             attempt: 0,
             is_connecting: false,
+            visit: None,
             pace: Pace::All,
             rooms: Vec::new(),
             returns: false,
             names: 0,
         }
+    }
+
+    /// Ends an attempt to connect. False: it is not the current one.
+    pub(super) fn gives_up(&mut self, attempt: u64) -> bool {
+        let is_it = self.is_connecting && self.attempt == attempt;
+        if is_it {
+            self.is_connecting = false;
+            self.visit = None;
+        }
+        is_it
     }
 }
 
@@ -112,19 +129,12 @@ impl Sim {
         }
         client.is_connecting = true;
         client.attempt += 1;
-        let attempt = client.attempt;
-        let (after, admitted) = match bootstrap {
-            Bootstrap::Admits(ms) => (ms, Some(true)),
-            Bootstrap::Fails(ms) => (ms, Some(false)),
-            Bootstrap::Hangs => (PATIENCE, None),
-        };
-        let event = Event::Answered {
-            client: index,
-            attempt,
-            node,
-            admitted,
-        };
-        self.events.after(after, event);
+        let who = Some((index, client.attempt));
+        let brings = (address(index), index % COOKIES);
+        let visit = self.visit(who, node, brings, bootstrap);
+        if self.clients[index].is_connecting {
+            self.clients[index].visit = Some(visit);
+        }
     }
 
     pub(crate) fn connect_as(
@@ -142,23 +152,19 @@ impl Sim {
         }
     }
 
-    /// The API said who the client is; none: it said nothing for too long.
-    pub(crate) fn answered(
+    /// The API said who the client is.
+    pub(super) fn answered(
         &mut self,
         index: usize,
         attempt: u64,
         node: usize,
-        admitted: Option<bool>,
+        admitted: bool,
+        permit: Permit,
     ) {
-        let client = &mut self.clients[index];
-        if client.attempt != attempt {
+        if !self.clients[index].gives_up(attempt) {
             return;
         }
-        client.is_connecting = false;
         let to = &self.nodes[node];
-        let Some(admitted) = admitted.filter(|_| to.is_up && to.draining.is_none()) else {
-            return self.come_back(index, 500);
-        };
         let number = self.connections.len();
         let client = &mut self.clients[index];
         client.connection = Some(number);
@@ -201,6 +207,7 @@ impl Sim {
             unread: false,
             writable: false,
             queued: false,
+            permit: Some(permit),
         };
         let welcome = Welcome {
             deflate,
@@ -239,7 +246,7 @@ impl Sim {
     }
 
     /// The client tries again after a while, if it wants to.
-    fn come_back(&mut self, index: usize, within: u64) {
+    pub(super) fn come_back(&mut self, index: usize, within: u64) {
         let client = &mut self.clients[index];
         if client.returns {
             let attempt = client.attempt;
@@ -325,6 +332,7 @@ impl Sim {
         if let Some(number) = client.connection {
             self.say(number, Opcode::Close, &1000u16.to_be_bytes());
         }
+        self.break_off(index);
     }
 
     /// The line breaks.
@@ -337,51 +345,20 @@ impl Sim {
                 self.hang_up(number);
             }
         }
+        self.break_off(index);
     }
 
-    /// The shard learns that the client is not there any more.
-    fn hang_up(&mut self, number: usize) {
-        let latency = self.connections[number].latency;
-        if self.plan.mutant != Some(Mutant::LeakedConnection) {
-            self.events.after(latency, Event::HungUp(number));
-        }
-        self.events.after(RELEASED, Event::Released(number));
-    }
-
-    pub(crate) fn hung_up(&mut self, number: usize) {
-        self.connections[number].wire.borrow_mut().is_cut = true;
-        self.notify(number, |socket| {
-            socket.unread = true;
-            socket.writable = true;
-        });
-    }
-
-    /// The shard has let a connection go whose client hung up.
-    pub(crate) fn check_released(&mut self, number: usize) {
-        let wire = &self.connections[number].wire;
-        if !wire.borrow().is_released {
-            self.oracle
-                .violation(|| format!("connection {number} is still there, its client is not"));
+    /// A client does not wait for the API any more.
+    fn break_off(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        if let Some(visit) = client.visit {
+            client.gives_up(client.attempt);
+            self.leaves(visit);
         }
     }
 
-    fn say(&mut self, number: usize, opcode: Opcode, payload: &[u8]) {
-        let connection = &mut self.connections[number];
-        if connection.is_over {
-            return;
-        }
-        let mut bytes = Vec::new();
-        put_masked_frame(&mut bytes, opcode, payload, [1, 2, 3, 4]);
-        connection.sent.push_back(bytes);
-        let latency = connection.latency;
-        self.events.after(latency, Event::Arrived(number));
-    }
-
-    /// What a client sent has arrived.
-    pub(crate) fn arrived(&mut self, number: usize) {
-        let connection = &mut self.connections[number];
-        let bytes = connection.sent.pop_front().unwrap_or_default();
-        connection.wire.borrow_mut().to_server.extend(bytes);
-        self.notify(number, |socket| socket.unread = true);
+    /// The address that a connection comes from.
+    pub(super) fn address_of(&self, number: usize) -> u8 {
+        address(self.connections[number].client)
     }
 }

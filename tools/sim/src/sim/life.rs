@@ -32,6 +32,8 @@ impl Sim {
         }
         node.is_up = false;
         node.shards.clear();
+        self.lose_visitors(index);
+        let node = &mut self.nodes[index];
         for attempt in node.waiting.keys().copied().collect::<Vec<_>>() {
             self.fail(index, attempt);
         }
@@ -53,6 +55,7 @@ impl Sim {
             is_last: false,
         });
         let life = node.life;
+        self.close_entrance(index);
         let node = index;
         self.events.after(CATCH_UP, Event::Drain { node, life });
     }

@@ -1,0 +1,82 @@
+//! The API as a node's calls find it: it answers, is slow, hangs, fails and comes back.
+
+use ht_overload::{Key, QueueKey, Reply};
+
+use crate::gate::ip;
+use crate::plan::Bootstrap;
+
+/// How long a call may take, in ms.
+pub(crate) const CALL_TIMEOUT: u64 = 3_000;
+
+/// How the API does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Works,
+    /// Every call takes so many ms longer.
+    Slow(u64),
+    /// No call is answered.
+    Hangs,
+    /// Every call fails after so many ms.
+    Fails(u64),
+}
+
+/// What a client brings: what the API knows it by, and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Brought {
+    pub(crate) address: u8,
+    pub(crate) cookie: usize,
+    /// A planted bug: all wait in one queue.
+    pub(crate) is_nobody: bool,
+}
+
+impl Key for Brought {
+    fn queue_key(&self) -> QueueKey {
+        (!self.is_nobody).then(|| ip(self.address)).into()
+    }
+
+    fn bytes(&self) -> usize {
+        8
+    }
+}
+
+/// What the API says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Says {
+    /// To whom.
+    pub(crate) brought: Brought,
+    /// None: nothing, or nothing that can be used.
+    pub(crate) admitted: Option<bool>,
+}
+
+impl Reply for Says {
+    fn kept(&self) -> Option<(Self, usize)> {
+        self.admitted.is_some().then_some((*self, 8))
+    }
+}
+
+impl Mood {
+    /// When a call is answered that takes what its client makes it take, and with what.
+    pub(crate) fn answer(self, own: Bootstrap) -> (u64, Option<bool>) {
+        let (ms, admitted) = match own {
+            Bootstrap::Admits(ms) => (ms, Some(true)),
+            Bootstrap::Refuses(ms) => (ms, Some(false)),
+            Bootstrap::Fails(ms) => (ms, None),
+            Bootstrap::Hangs => (CALL_TIMEOUT, None),
+        };
+        let (ms, admitted) = match self {
+            Self::Works => (ms, admitted),
+            Self::Slow(more) => (ms + more, admitted),
+            Self::Hangs => (CALL_TIMEOUT, None),
+            Self::Fails(after) => (after, None),
+        };
+        match ms < CALL_TIMEOUT {
+            true => (ms, admitted),
+            false => (CALL_TIMEOUT, None),
+        }
+    }
+
+    /// Whether the gateway's own call is answered.
+    pub(crate) fn is_up(self) -> bool {
+        matches!(self, Self::Works | Self::Slow(_))
+    }
+}

@@ -1,0 +1,155 @@
+//! The permits of a node: tables of the gateway's own, and who has them. A permit is released where
+//! it is dropped, as in the server.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ht_overload::{Addresses, Bounds, Client, Crowded, Slot};
+
+/// Why somebody finds no permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The address has as many connections as it may have.
+    Open,
+    /// It came too often, and may come again after so many ms.
+    Rate(u64),
+    /// The address has half of the handshakes.
+    Handshakes,
+    /// The node has as many connections as it may have.
+    Connections,
+}
+
+/// What time it is, in ms, for what is dropped.
+pub(crate) type Clock = Rc<Cell<u64>>;
+
+/// The limits of a node. 0 is no limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GateLimits {
+    pub(crate) per_address: usize,
+    pub(crate) per_second: usize,
+    pub(crate) handshakes: usize,
+    pub(crate) connections: usize,
+}
+
+/// The permits of a node.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    limits: GateLimits,
+    open: Addresses,
+    handshakes: Addresses,
+    connections: usize,
+    clock: Clock,
+}
+
+/// A permit for a connection and its address.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    gate: Rc<RefCell<Gate>>,
+    slot: Slot,
+}
+
+/// A permit for a handshake.
+#[derive(Debug)]
+pub(crate) struct HandshakePermit {
+    gate: Rc<RefCell<Gate>>,
+    slot: Slot,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: GateLimits, clock: Clock) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Self {
+            limits,
+            open: Addresses::default(),
+            handshakes: Addresses::default(),
+            connections: 0,
+            clock,
+        }))
+    }
+
+    /// Permits for a client from this address, in the order in which the server takes them.
+    pub(crate) fn enter(
+        gate: &Rc<RefCell<Self>>,
+        address: u8,
+    ) -> Result<(Permit, HandshakePermit), Full> {
+        let client = Client::At(ip(address));
+        let mut own = gate.borrow_mut();
+        let GateLimits {
+            per_address,
+            per_second,
+            handshakes,
+            connections,
+        } = own.limits;
+        let now = own.now();
+        let open = Bounds {
+            open: per_address,
+            per_second,
+        };
+        let (slot, _) = own.open.take(client, open, now).map_err(Full::from)?;
+        let permit = Permit {
+            gate: Rc::clone(gate),
+            slot,
+        };
+        own.connections += 1;
+        let half = Bounds {
+            open: handshakes.div_ceil(2),
+            per_second: 0,
+        };
+        let handshake = own.handshakes.take(client, half, now);
+        let is_full = connections != 0 && own.connections > connections;
+        // What is dropped from here on gives its permits back.
+        drop(own);
+        let (slot, _) = handshake.map_err(|_| Full::Handshakes)?;
+        let handshake = HandshakePermit {
+            gate: Rc::clone(gate),
+            slot,
+        };
+        if is_full {
+            return Err(Full::Connections);
+        }
+        Ok((permit, handshake))
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.clock.get())
+    }
+
+    /// Connections and handshakes that have a permit.
+    pub(crate) fn taken(&self) -> usize {
+        self.connections
+    }
+}
+
+impl From<Crowded> for Full {
+    fn from(crowded: Crowded) -> Self {
+        match crowded {
+            Crowded::Open => Self::Open,
+            Crowded::Rate { again } => {
+                Self::Rate(u64::try_from(again.as_millis()).unwrap_or(0) + 1)
+            }
+        }
+    }
+}
+
+/// An address of this number.
+pub(crate) fn ip(address: u8) -> IpAddr {
+    Ipv4Addr::new(10, 0, 0, address).into()
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut gate = self.gate.borrow_mut();
+        let now = gate.now();
+        gate.open.give_back(self.slot, now);
+        gate.connections -= 1;
+    }
+}
+
+impl Drop for HandshakePermit {
+    fn drop(&mut self) {
+        let mut gate = self.gate.borrow_mut();
+        let now = gate.now();
+        gate.handshakes.give_back(self.slot, now);
+    }
+}

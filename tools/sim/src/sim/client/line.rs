@@ -1,0 +1,57 @@
+//! The line between a client and its shard.
+
+use ht_frame::{Opcode, put_masked_frame};
+
+use crate::mutant::Mutant;
+use crate::sim::{Event, Sim};
+
+/// A connection whose client hung up is gone after so long, in ms, however slow its shard is.
+const RELEASED: u64 = 10_000;
+
+impl Sim {
+    /// The shard learns that the client is not there any more.
+    pub(super) fn hang_up(&mut self, number: usize) {
+        let latency = self.connections[number].latency;
+        if self.plan.mutant != Some(Mutant::LeakedConnection) {
+            self.events.after(latency, Event::HungUp(number));
+        }
+        self.events.after(RELEASED, Event::Released(number));
+    }
+
+    pub(crate) fn hung_up(&mut self, number: usize) {
+        self.connections[number].wire.borrow_mut().is_cut = true;
+        self.notify(number, |socket| {
+            socket.unread = true;
+            socket.writable = true;
+        });
+    }
+
+    /// The shard has let a connection go whose client hung up.
+    pub(crate) fn check_released(&mut self, number: usize) {
+        let wire = &self.connections[number].wire;
+        if !wire.borrow().is_released {
+            self.oracle
+                .violation(|| format!("connection {number} is still there, its client is not"));
+        }
+    }
+
+    pub(super) fn say(&mut self, number: usize, opcode: Opcode, payload: &[u8]) {
+        let connection = &mut self.connections[number];
+        if connection.is_over {
+            return;
+        }
+        let mut bytes = Vec::new();
+        put_masked_frame(&mut bytes, opcode, payload, [1, 2, 3, 4]);
+        connection.sent.push_back(bytes);
+        let latency = connection.latency;
+        self.events.after(latency, Event::Arrived(number));
+    }
+
+    /// What a client sent has arrived.
+    pub(crate) fn arrived(&mut self, number: usize) {
+        let connection = &mut self.connections[number];
+        let bytes = connection.sent.pop_front().unwrap_or_default();
+        connection.wire.borrow_mut().to_server.extend(bytes);
+        self.notify(number, |socket| socket.unread = true);
+    }
+}

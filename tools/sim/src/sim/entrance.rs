@@ -1,0 +1,356 @@
+//! Who comes in: permits, the calls to the API that a node's guard makes, and those who are turned
+//! away.
+
+mod probes;
+
+use std::time::Duration;
+
+use ht_overload::{Arrival, CallId, Output, Refusal, Shows, Source, WaiterId};
+
+use crate::api::{Brought, CALL_TIMEOUT, Mood, Says};
+use crate::gate::{Gate, HandshakePermit, Permit};
+use crate::mutant::Mutant;
+use crate::plan::Bootstrap;
+use crate::sim::{Event, Sim};
+
+/// What may pass beyond all timeouts before somebody waits too long, in ms.
+const SLACK: u64 = 5;
+
+/// The span of a client that was turned away for no reason of the API, in ms.
+const AGAIN: u64 = 500;
+
+/// Who wants in, once.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    /// The client that it is, and which attempt of it; none of a crowd.
+    client: Option<(usize, u64)>,
+    node: usize,
+    life: usize,
+    brought: Brought,
+    permits: Option<(Permit, HandshakePermit)>,
+    waiter: Option<WaiterId>,
+}
+
+/// Many who come at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crowd {
+    pub(crate) address: u8,
+    pub(crate) count: usize,
+    /// All bring the same.
+    pub(crate) same: bool,
+    pub(crate) bootstrap: Bootstrap,
+    /// After how many ms they leave.
+    pub(crate) patience: u64,
+}
+
+impl Sim {
+    /// The API changes, for so long.
+    pub(super) fn mood(&mut self, mood: Mood, ms: u64) {
+        self.mood = mood;
+        self.moods += 1;
+        let number = self.moods;
+        self.up_since = mood.is_up().then_some(self.events.now);
+        self.events.after(ms, Event::Recovers(number));
+    }
+
+    /// The API works again, unless something else happened to it meanwhile.
+    pub(super) fn recovers(&mut self, number: usize) {
+        if self.moods == number {
+            self.mood = Mood::Works;
+            self.up_since.get_or_insert(self.events.now);
+        }
+    }
+
+    pub(super) fn crowd(&mut self, node: usize, crowd: Crowd) {
+        for _ in 0..crowd.count {
+            self.cookies += usize::from(!crowd.same);
+            let cookie = match crowd.same {
+                true => 0,
+                false => self.cookies,
+            };
+            // Cookies of clients are small numbers.
+            let cookie = 1_000 + cookie;
+            let visitor = self.visit(None, node, (crowd.address, cookie), crowd.bootstrap);
+            self.events.after(crowd.patience, Event::Leaves(visitor));
+        }
+    }
+
+    /// Somebody wants in. Returns the number of the visit.
+    pub(super) fn visit(
+        &mut self,
+        client: Option<(usize, u64)>,
+        node: usize,
+        (address, cookie): (u8, usize),
+        bootstrap: Bootstrap,
+    ) -> usize {
+        let now = self.events.now;
+        let brought = Brought {
+            address,
+            cookie,
+            is_nobody: self.plan.mutant == Some(Mutant::OneQueue),
+        };
+        self.manners.insert(brought, bootstrap);
+        let number = self.visitors.len();
+        let life = self.nodes[node].life;
+        self.visitors.push(Visitor {
+            client,
+            node,
+            life,
+            brought,
+            permits: None,
+            waiter: None,
+        });
+        if !self.nodes[node].is_up || self.nodes[node].is_closed {
+            self.turned_away(number, AGAIN);
+            return number;
+        }
+        let present = self.present(node);
+        let entered = Gate::enter(&self.nodes[node].gate, address);
+        let limits = self.plan.shape.gate;
+        self.oracle
+            .enters(life, address, &present, limits, entered.as_ref().err(), now);
+        match entered {
+            Ok(permits) => self.visitors[number].permits = Some(permits),
+            Err(_) => {
+                self.turned_away(number, AGAIN);
+                return number;
+            }
+        }
+        match self.nodes[node].guard.arrive(&brought, at(now)) {
+            Arrival::Waits { waiter, call } => {
+                self.nodes[node].waiters.insert(waiter, number);
+                self.visitors[number].waiter = Some(waiter);
+                self.oracle.waits(number, life, address, call);
+                let patience = self.plan.shape.guard.wait_timeout;
+                let patience = ms(patience) + CALL_TIMEOUT + SLACK;
+                self.events.after(patience, Event::Impatient(number));
+            }
+            Arrival::Answered(says) => self.told(number, says),
+            Arrival::Refused(refusal) => {
+                let (guard, up) = (&self.plan.shape.guard, self.up_since);
+                self.oracle.refused(life, address, refusal, guard, up, now);
+                self.sent_away(number);
+            }
+        }
+        self.follow(node);
+        number
+    }
+
+    /// By address, who has a permit of this node: whether in a handshake or connected.
+    fn present(&self, node: usize) -> Vec<(u8, bool)> {
+        let own = &self.nodes[node];
+        let handshakes = own.waiters.values();
+        let handshakes = handshakes.map(|&number| (self.visitors[number].brought.address, true));
+        let connected = own.shards.iter().flat_map(|shard| {
+            let newcomers = shard.newcomers.iter().map(|(socket, _)| socket);
+            let newcomers = newcomers.filter(|socket| socket.permit.is_some());
+            let newcomers = newcomers.map(|socket| socket.number);
+            newcomers.chain(shard.outside.connected.iter().copied())
+        });
+        let connected = connected.map(|number| (self.address_of(number), false));
+        handshakes.chain(connected).collect()
+    }
+
+    /// Does what a node's guard says.
+    fn follow(&mut self, node: usize) {
+        while let Some(output) = self.nodes[node].guard.poll_output() {
+            self.follow_output(node, output);
+        }
+        let due = self.nodes[node].guard.deadline().map(ms);
+        if let Some(due) = due.filter(|_| self.plan.mutant != Some(Mutant::NoTimeout))
+            && self.nodes[node].guard_due.is_none_or(|at| due < at)
+        {
+            self.nodes[node].guard_due = Some(due);
+            let life = self.nodes[node].life;
+            self.events.at(due, Event::GuardDue { node, life });
+        }
+    }
+
+    fn follow_output(&mut self, node: usize, output: Output<Brought>) {
+        let (now, life) = (self.events.now, self.nodes[node].life);
+        match output {
+            Output::Call(call, brought) => {
+                let own = self.manners.get(&brought).copied();
+                let own = own.unwrap_or(Bootstrap::Admits(1));
+                let (after, admitted) = self.mood.answer(own);
+                let says = Says { brought, admitted };
+                self.nodes[node].calls.insert(call);
+                self.calls += 1;
+                let guard = &self.plan.shape.guard;
+                self.oracle.calls(life, call, brought.address, guard, now);
+                let event = Event::Answer {
+                    node,
+                    life,
+                    call,
+                    says,
+                };
+                self.events.after(after, event);
+            }
+            Output::Refuse(waiter, refusal) => {
+                let Some(number) = self.nodes[node].waiters.remove(&waiter) else {
+                    return;
+                };
+                let address = self.visitors[number].brought.address;
+                let (guard, up) = (&self.plan.shape.guard, self.up_since);
+                if refusal == Refusal::CircuitOpen {
+                    self.oracle.refused(life, address, refusal, guard, up, now);
+                }
+                self.oracle.ends(number);
+                self.sent_away(number);
+            }
+            Output::Over(call) => {
+                if self.plan.mutant != Some(Mutant::RunawayCall) {
+                    self.nodes[node].calls.remove(&call);
+                    self.oracle.call_ends(life, call);
+                }
+            }
+            Output::Probe => self.plan_probe(node),
+        }
+    }
+
+    /// The API answers a call, unless it was abandoned.
+    pub(super) fn answer(&mut self, node: usize, call: CallId, says: Says) {
+        let now = self.events.now;
+        let own = &mut self.nodes[node];
+        if !own.calls.remove(&call) {
+            return;
+        }
+        self.oracle.call_ends(own.life, call);
+        let source = Source {
+            address: u64::from(says.brought.address),
+            credentials: says.brought.cookie as u64,
+        };
+        let shows = match says.admitted {
+            Some(_) => Shows::Works,
+            None => Shows::Outage(source),
+        };
+        let is_answered = says.admitted.is_some();
+        let most = self.plan.shape.guard.circuit_failures;
+        self.oracle.hears(own.life, is_answered, most, now);
+        let (waiters, _) = own.guard.answered(call, &says, shows, at(now));
+        if !is_answered && self.plan.mutant == Some(Mutant::BlamedApi) {
+            own.guard.probed(false, at(now), 0);
+        }
+        for waiter in waiters {
+            if let Some(number) = self.nodes[node].waiters.remove(&waiter) {
+                self.oracle.ends(number);
+                self.told(number, says);
+            }
+        }
+        self.follow(node);
+    }
+
+    /// Those who have waited too long are sent away.
+    pub(super) fn guard_due(&mut self, node: usize) {
+        let now = self.events.now;
+        let own = &mut self.nodes[node];
+        if own.guard_due == Some(now) {
+            own.guard_due = None;
+            own.guard.timeout(at(now));
+            self.follow(node);
+        }
+    }
+
+    /// A visitor is told who it is, or that the API cannot say.
+    fn told(&mut self, number: usize, says: Says) {
+        let visitor = &mut self.visitors[number];
+        visitor.waiter = None;
+        let brought = visitor.brought;
+        if brought != says.brought {
+            self.oracle
+                .violation(|| format!("visitor {number} got the answer of another"));
+        }
+        let permits = visitor.permits.take();
+        let Some((client, attempt)) = visitor.client else {
+            return;
+        };
+        let node = visitor.node;
+        match (says.admitted, permits) {
+            (Some(admitted), Some((permit, _handshake))) => {
+                self.answered(client, attempt, node, admitted, permit);
+            }
+            _ => self.turned_away(number, AGAIN),
+        }
+    }
+
+    /// A visitor is sent away by the guard.
+    fn sent_away(&mut self, number: usize) {
+        let visitor = &mut self.visitors[number];
+        visitor.waiter = None;
+        let permits = visitor.permits.take();
+        let node = visitor.node;
+        if self.plan.mutant == Some(Mutant::LeakedPermit) {
+            self.nodes[node].leaked.extend(permits);
+        }
+        let now = self.events.now;
+        let span = self.nodes[node].guard.come_back_within(at(now));
+        self.sent_away += 1;
+        self.turned_away(number, ms(span));
+    }
+
+    /// A client that was not let in tries again.
+    fn turned_away(&mut self, number: usize, within: u64) {
+        let visitor = &mut self.visitors[number];
+        visitor.permits = None;
+        if let Some((client, attempt)) = visitor.client
+            && self.clients[client].gives_up(attempt)
+        {
+            self.come_back(client, within);
+        }
+    }
+
+    /// A visitor does not wait any more.
+    pub(super) fn leaves(&mut self, number: usize) {
+        let visitor = &mut self.visitors[number];
+        let (node, life) = (visitor.node, visitor.life);
+        let Some(waiter) = visitor.waiter.take().filter(|_| self.lives(node, life)) else {
+            return;
+        };
+        self.visitors[number].permits = None;
+        self.oracle.ends(number);
+        let now = self.events.now;
+        if self.plan.mutant == Some(Mutant::ForgottenLeave) {
+            return;
+        }
+        self.nodes[node].waiters.remove(&waiter);
+        self.nodes[node].guard.left(waiter, at(now));
+        self.follow(node);
+    }
+
+    /// Somebody must have been answered by now.
+    pub(super) fn check_patience(&mut self, number: usize) {
+        let visitor = &self.visitors[number];
+        if visitor.waiter.is_some() && self.lives(visitor.node, visitor.life) {
+            self.oracle
+                .violation(|| format!("visitor {number} waits and waits for an answer"));
+        }
+    }
+
+    /// A node is gone, and the lines of those who were about to come in are broken.
+    pub(super) fn lose_visitors(&mut self, node: usize) {
+        for number in std::mem::take(&mut self.nodes[node].waiters).into_values() {
+            self.visitors[number].waiter = None;
+            self.oracle.forgets(number);
+            self.turned_away(number, AGAIN);
+        }
+    }
+
+    /// A node lets nobody in any more: who is about to come in is to come back.
+    pub(super) fn close_entrance(&mut self, node: usize) {
+        self.nodes[node].is_closed = true;
+        let waiting: Vec<_> = self.nodes[node].waiters.values().copied().collect();
+        for number in waiting {
+            self.leaves(number);
+            self.turned_away(number, AGAIN);
+        }
+    }
+}
+
+fn at(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A time in whole ms, not before it.
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,103 @@
+//! What may be due.
+
+use std::rc::Rc;
+
+use ht_broker::numbers::Serial;
+use ht_overload::CallId;
+
+use crate::api::Says;
+use crate::node::Message;
+
+/// What is due.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Act(usize),
+    Answer {
+        node: usize,
+        life: usize,
+        call: CallId,
+        says: Says,
+    },
+    /// Who has waited too long for a call is sent away.
+    GuardDue {
+        node: usize,
+        life: usize,
+    },
+    /// The gateway's own call may be due.
+    Probe {
+        node: usize,
+        life: usize,
+    },
+    Probed {
+        node: usize,
+        life: usize,
+        answered: bool,
+    },
+    /// A visitor goes, unless it was answered.
+    Leaves(usize),
+    /// A visitor must have been answered.
+    Impatient(usize),
+    /// The API is well again, unless its mood changed since that one.
+    Recovers(usize),
+    Return {
+        client: usize,
+        attempt: u64,
+    },
+    Arrived(usize),
+    HungUp(usize),
+    /// A connection whose client hung up must be gone.
+    Released(usize),
+    Reads(usize),
+    Turn {
+        node: usize,
+        life: usize,
+        shard: usize,
+    },
+    Post {
+        trigger: usize,
+        tries: usize,
+        node: usize,
+    },
+    Logged(Rc<Message>),
+    Taken {
+        node: usize,
+        life: usize,
+        attempt: u64,
+    },
+    Timeout {
+        node: usize,
+        life: usize,
+        attempt: u64,
+    },
+    Consume {
+        node: usize,
+        life: usize,
+        link: u32,
+    },
+    Link {
+        node: usize,
+        life: usize,
+        link: u32,
+    },
+    Check {
+        node: usize,
+        life: usize,
+        link: u32,
+    },
+    Proof {
+        node: usize,
+        life: usize,
+        link: u32,
+        serial: Serial,
+    },
+    Wave {
+        node: usize,
+        life: usize,
+        shard: usize,
+    },
+    Drain {
+        node: usize,
+        life: usize,
+    },
+    Up(usize),
+}
