@@ -13,26 +13,26 @@ import type { SubscribeOptions, Subscription, SubscriptionState } from "./subscr
 import { amount } from "./validate.js";
 import type { JsonMembers, Room } from "./wire.js";
 
-/** How {@link live} keeps a state up to date. */
+/** Options of {@link live}. */
 export interface LiveOptions<S, T = unknown>
   extends Pick<SubscribeOptions<T>, "onSubscribed" | "onError" | "signal"> {
   /**
-   * Fetches the state. Called at once, also while there is no connection; again each time the room
-   * is heard, for the first time or after a loss; and again with a back-off if it fails.
+   * Fetches the state. Called immediately, even without a connection; again each time the gateway
+   * confirms the subscription; and again with a back-off if it fails.
    *
-   * @param signal - aborted when the answer is no longer needed
+   * @param signal - aborted when the result is no longer needed
    */
   load: (signal: AbortSignal) => S | Promise<S>;
   /**
    * Applies a publication to the state: returns the new state, or changes it in place. Publications
-   * that came during a load are applied to its result, which may contain them already: replace by
+   * that arrived during a load are applied to its result, which may contain them already: replace by
    * id, do not add.
    */
   // biome-ignore lint/suspicious/noConfusingVoidType: a function that changes in place returns nothing
   apply: (state: S, data: T) => S | void;
-  /** Called with each new state: draw it. */
+  /** Called with each new state: render it. */
   onChange?: ((state: S) => void) | undefined;
-  /** Called when `load` fails; it is retried by itself. Without it, an `error` event is dispatched. */
+  /** Called when `load` fails; it is retried automatically. Without it, an `error` event is dispatched. */
   onLoadError?: ((error: Error) => void) | undefined;
   /**
    * How many publications are kept during a load. If there are more, it is repeated.
@@ -44,16 +44,16 @@ export interface LiveOptions<S, T = unknown>
 
 interface Load<T> {
   readonly abort: AbortController;
-  /** What was published since it began. */
+  /** Publications since it began. */
   recent: T[];
-  /** `recent` was too long. */
+  /** `recent` exceeded its maximum. */
   isLossy: boolean;
 }
 
 /** The back-off between loads that fail, in milliseconds. */
 const RETRY = { base: 1_000, max: 30_000 };
 
-/** One state that is kept up to date, until {@link Live.unsubscribe}. Made by {@link live}. */
+/** A state that is kept up to date until {@link Live.unsubscribe}. Created by {@link live}. */
 export class Live<S, T = unknown> {
   /** The subscription of the room. */
   readonly subscription: Subscription<T>;
@@ -62,7 +62,8 @@ export class Live<S, T = unknown> {
   readonly #options: LiveOptions<S, T>;
   readonly #max: number;
   #data: S | undefined;
-  /** Under way, the oldest first: at most two. */
+  #loadError: Error | null = null;
+  /** In progress, the oldest first: at most two. */
   #loads: Load<T>[] = [];
   #isLoaded = false;
   #failures = 0;
@@ -98,20 +99,28 @@ export class Live<S, T = unknown> {
     return this.subscription.state;
   }
 
-  /** Why the subscription is refused; `null` otherwise. */
+  /** Why the subscription was refused; `null` otherwise. */
   get error(): SubscribeError | null {
     return this.subscription.error;
   }
 
-  /** As `ready` of the subscription. */
+  /**
+   * Why the last load failed; `null` otherwise, and again as soon as one succeeds. It is retried
+   * meanwhile, and `data` remains that of the last success.
+   */
+  get loadError(): Error | null {
+    return this.#loadError;
+  }
+
+  /** Same as `ready` of the subscription. */
   get ready(): Promise<void> {
     return this.subscription.ready;
   }
 
-  /** Loads anew. The state stays until the answer has come. */
+  /** Loads again. The state remains until the result arrives. */
   reload(): void {
     clearTimeout(this.#timer);
-    // The first state may come from a load that began before the room was heard: better than none.
+    // The first state may be that of a load from before the subscription was confirmed.
     const kept = this.#isLoaded ? 0 : 1;
     for (const { abort } of this.#loads.splice(kept)) abort.abort();
     const mine: Load<T> = { abort: new AbortController(), recent: [], isLossy: false };
@@ -126,12 +135,12 @@ export class Live<S, T = unknown> {
       );
   }
 
-  /** Ends it. No callback is called afterwards. The state stays. */
+  /** Ends the subscription. No callback is called afterwards. The state remains. */
   unsubscribe(): void {
     this.subscription.unsubscribe();
   }
 
-  /** As `unsubscribe()`: for `using`. */
+  /** Same as `unsubscribe()`, for `using`. */
   [dispose](): void {
     this.unsubscribe();
   }
@@ -147,7 +156,7 @@ export class Live<S, T = unknown> {
     if (this.#isLoaded) this.#apply([data]);
   }
 
-  /** Stops what is under way when the subscription ends, or the client stops connecting for good. */
+  /** Aborts loads when the subscription ends, or the client stops connecting for good. */
   readonly #watch = (): void => {
     const isEnded = this.state === "ended";
     const { state } = this.#client;
@@ -162,10 +171,11 @@ export class Live<S, T = unknown> {
 
   #loaded(load: Load<T>, state: S): void {
     const at = this.#loads.indexOf(load);
-    if (at < 0) return; // A later one was quicker, or it was stopped.
+    if (at < 0) return; // A later one was faster, or it was aborted.
     this.#loads.splice(at, 1);
     for (const { abort } of this.#loads.splice(0, at)) abort.abort();
     this.#failures = 0;
+    this.#loadError = null;
     this.#isLoaded = true;
     this.#data = state;
     this.#apply(load.recent);
@@ -176,6 +186,7 @@ export class Live<S, T = unknown> {
     const at = this.#loads.indexOf(load);
     if (at < 0) return;
     this.#loads.splice(at, 1);
+    this.#loadError = error;
     const { onLoadError } = this.#options;
     guard(() => (onLoadError ? onLoadError(error) : this.#client.report(error)));
     if (!this.#loads.length) this.#later();
@@ -199,15 +210,15 @@ export class Live<S, T = unknown> {
 }
 
 /**
- * Keeps a state up to date: loads it at once, applies publications to it, and loads it again each
- * time some may have been missed. It shows while the gateway is down.
+ * Keeps a state up to date: loads it immediately, applies publications to it, and loads it again each
+ * time some may have been missed. It works while the gateway is down.
  *
  * @example
  * ```ts
  * const orders = live(socket, { target: "order", customer: 7 }, {
  *   load: async (signal) => (await fetch("/orders", { signal })).json(),
  *   apply: (all, order) => [...all.filter(({ id }) => id !== order.id), order],
- *   onChange: draw,
+ *   onChange: render,
  * });
  * ```
  *

@@ -84,7 +84,7 @@ export function useConnection(): ConnectionStatus {
   );
 }
 
-/** How {@link useRoom} hears a room. */
+/** Options of {@link useRoom}. */
 export interface UseRoomOptions {
   /** Called each time the gateway confirms the subscription, first and `again`: fetch what you show. */
   onSubscribed?: ((how: Subscribed) => void) | undefined;
@@ -94,11 +94,11 @@ export interface UseRoomOptions {
   onReconnect?: (() => void) | undefined;
 }
 
-/** What {@link useRoom} returns: of the room of this render. */
+/** What {@link useRoom} returns, for the room of this render. */
 export interface RoomStatus {
   /** The state of the subscription; `ended` if there is no room. */
   readonly state: SubscriptionState;
-  /** Why it is refused; `null` otherwise. */
+  /** Why it was refused; `null` otherwise. */
   readonly error: SubscribeError | null;
   /**
    * How many times the gateway confirmed the subscription. An effect that depends on it, if it is not
@@ -110,10 +110,10 @@ export interface RoomStatus {
 const NO_ROOM: RoomStatus = { state: "ended", error: null, heard: 0 };
 const PENDING: RoomStatus = { state: "pending", error: null, heard: 0 };
 
-/** No room: hears nothing. */
+/** No room: no subscription. */
 export type NoRoom = null | undefined | false | "" | 0;
 
-/** The key of a room, or why it has none: a render must not throw for it. */
+/** The key of a room, or why it has none: a render must not throw. */
 function keyOf(room: object | NoRoom): { key: string | null; problem: string | null } {
   if (!room) return { key: null, problem: null };
   try {
@@ -225,37 +225,54 @@ export function useRoom<T = unknown, R extends object = object>(
   return useSubscription(room, subscribe, options);
 }
 
-/** How {@link useLive} keeps its data up to date. */
+/** Options of {@link useLive}. */
 export interface UseLiveOptions<S, T = unknown> {
   /**
-   * Fetches the data. Called at once, also while there is no connection; again each time the room is
-   * heard, for the first time or after a loss; and again with a back-off if it fails.
+   * Fetches the data. Called immediately, even without a connection; again each time the gateway
+   * confirms the subscription; and again with a back-off if it fails.
    */
   load: (signal: AbortSignal) => S | Promise<S>;
   /**
-   * The data after a publication: a new value. Publications that came during a load are applied to
-   * its result, which may contain them already: replace by id, do not add.
+   * Returns the data after a publication, as a new value. Publications that arrived during a load are
+   * applied to its result, which may contain them already: replace by id, do not add.
    */
   reduce: (data: S, publication: T) => S;
-  /** Shown until the first load, such as what the server rendered. */
+  /** The data until the first load, such as what the server rendered. */
   initial?: S | undefined;
   /** Called when the gateway rejects the subscription. */
   onError?: ((error: SubscribeError) => void) | undefined;
-  /** Called when `load` fails; it is retried by itself. */
+  /**
+   * Called when `load` fails; it is retried automatically. To show the failure, use `loadError` of the
+   * result.
+   */
   onLoadError?: ((error: Error) => void) | undefined;
+}
+
+/** Result of the loads of one room. */
+interface Loaded<S> {
+  readonly key: string;
+  /** Of the last load that succeeded. */
+  readonly data: { readonly value: S } | null;
+  /** Of the last load, if it failed. */
+  readonly error: Error | null;
 }
 
 /** What {@link useLive} returns. */
 export interface LiveStatus<S> extends RoomStatus {
   /** The data of the room of this render; `undefined` until it is loaded. */
   readonly data: S | undefined;
-  /** Loads anew. */
+  /**
+   * Why the last load failed; `null` otherwise, and again as soon as one succeeds. `load` is retried
+   * meanwhile, and `data` remains that of the last success.
+   */
+  readonly loadError: Error | null;
+  /** Loads again. */
   readonly reload: () => void;
 }
 
 /**
- * Data that stays up to date: loaded at once, changed by publications, and loaded again whenever some
- * may have been missed. It shows while the gateway is down.
+ * Data that stays up to date: loaded immediately, changed by publications, and loaded again whenever
+ * some may have been missed. It works while the gateway is down.
  *
  * Room and functions may be written inline, as for {@link useRoom}. `load` is called again when the
  * room changes; call `reload` when anything else changes that it depends on.
@@ -266,25 +283,30 @@ export function useLive<S, T = unknown, R extends object = object>(
 ): LiveStatus<S> {
   const latest = useLatest(options);
   const current = useRef<Live<S, T> | null>(null);
-  const [loaded, setLoaded] = useState<{ key: string; data: S } | null>(null);
+  const [loaded, setLoaded] = useState<Loaded<S> | null>(null);
   const subscribe = useCallback(
     (client: HighTemplar, room: Room, { onSubscribed, onError }: SubscribeOptions) => {
       const key = roomKey(room);
-      current.current = live<S, T>(client, room as Room<T>, {
+      const mine = live<S, T>(client, room as Room<T>, {
         load: (signal) => latest.current.load(signal),
         apply: (data, publication) => latest.current.reduce(data, publication),
-        onChange: (data) => setLoaded({ key, data }),
-        onLoadError: (error) => (latest.current.onLoadError ?? client.report).call(client, error),
+        onChange: (value) => setLoaded({ key, data: { value }, error: mine.loadError }),
+        onLoadError: (error) => {
+          setLoaded((last) => ({ key, data: last?.key === key ? last.data : null, error }));
+          (latest.current.onLoadError ?? client.report).call(client, error);
+        },
         onSubscribed,
         onError,
       });
-      return current.current.subscription as Subscription;
+      current.current = mine;
+      return mine.subscription as Subscription;
     },
     [latest],
   );
   const status = useSubscription(room, subscribe, options);
   const reload = useCallback(() => current.current?.reload(), []);
   const { key } = keyOf(room);
-  const data = loaded && loaded.key === key ? loaded.data : options.initial;
-  return { ...status, data, reload };
+  const own = loaded?.key === key ? loaded : null;
+  const data = own?.data ? own.data.value : options.initial;
+  return { ...status, data, loadError: own?.error ?? null, reload };
 }

@@ -122,12 +122,13 @@ test("losses in a row leave one load under way, and the state as it was", async 
   expect(seen.slice(1)).toEqual([{ 1: "paid" }, { 1: "paid", 3: "new" }]);
 });
 
-test("a load that fails is told, and tried again with a back-off", async () => {
+test("a load that fails is reported, and retried with a back-off", async () => {
   ({ client, gateway } = connect({ autoConnect: false }));
   vi.useFakeTimers();
   vi.spyOn(Math, "random").mockReturnValue(1 - Number.EPSILON);
   const onLoadError = vi.fn();
-  live({ onLoadError });
+  const orders = live({ onLoadError });
+  expect(orders.loadError).toBeNull();
   for (const seconds of [1, 2, 4, 8, 16, 30, 30]) {
     await vi.advanceTimersByTimeAsync(0);
     const before = loads.length;
@@ -139,9 +140,11 @@ test("a load that fails is told, and tried again with a back-off", async () => {
   }
   expect(onLoadError).toHaveBeenCalledTimes(7);
   expect(onLoadError.mock.calls[0]?.[0]).toMatchObject({ message: "502" });
+  expect(orders.loadError).toMatchObject({ message: "502" });
   loads.at(-1)?.answer({ 1: "new" });
   await vi.advanceTimersByTimeAsync(60_000);
   expect(seen).toEqual([{ 1: "new" }]);
+  expect(orders.loadError).toBeNull();
 });
 
 test("without onLoadError it is an error of the client", async () => {

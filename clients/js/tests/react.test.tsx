@@ -230,6 +230,66 @@ describe("useLive", () => {
     expect(answers).toHaveLength(before + 1);
   });
 
+  test("a load that fails is shown until one succeeds, and the data remains", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    try {
+      await open();
+      const fails: ((error: Error) => void)[] = [];
+      const errors: Error[] = [];
+      function Failing({ customer }: { customer: number }) {
+        const { data, loadError, reload } = useLive(room(customer), {
+          load: () =>
+            new Promise<Order[]>((answer, fail) => {
+              answers.push(answer);
+              fails.push(fail);
+            }),
+          reduce,
+          onLoadError: (error) => errors.push(error),
+        });
+        return (
+          <button type="button" onClick={reload}>{`${ids(data)} ${loadError?.message}`}</button>
+        );
+      }
+      const fail = (reason: string) =>
+        act(async () => {
+          for (const each of fails.splice(0)) each(new Error(reason));
+          await settled();
+        });
+      const click = () =>
+        act(async () => {
+          box.querySelector("button")?.click();
+          await settled();
+        });
+
+      await show(<Failing customer={7} />);
+      expect(box.textContent).toBe("nothing undefined");
+      await fail("500");
+      expect(box.textContent).toBe("nothing 500");
+      expect(errors.at(-1)?.message).toBe("500");
+      // It is retried by itself.
+      const before = answers.length;
+      await act(async () => {
+        await vi.advanceTimersByTimeAsync(1_000);
+      });
+      expect(answers).toHaveLength(before + 1);
+      await give({ id: 1 });
+      expect(box.textContent).toBe("1 undefined");
+      await click();
+      await fail("503");
+      expect(box.textContent).toBe("1 503");
+      // A publication is no load.
+      await publish(7, { id: 2 });
+      expect(box.textContent).toBe("1 2 503");
+      // The failure is that of its room.
+      await show(<Failing customer={8} />);
+      expect(box.textContent).toBe("nothing undefined");
+      await give({ id: 9 });
+      expect(box.textContent).toBe("9 undefined");
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   test("data belongs to the room of this render", async () => {
     await open();
     await show(<Orders customer={7} />);

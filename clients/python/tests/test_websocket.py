@@ -23,6 +23,8 @@ LATER = [
 
 
 def frame(message):
+    if isinstance(message, bytes):
+        return message
     text = (message if isinstance(message, str) else json.dumps(message)).encode()
     assert len(text) < 126
     return bytes([0x81, len(text)]) + text
@@ -45,7 +47,7 @@ def admit(connection):
 
 @contextmanager
 def scripted(*turns):
-    """Stands for a gateway: whatever is asked, it sends the messages of the next turn."""
+    """A scripted gateway: it replies to each message with the messages of the next turn."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve():
@@ -82,3 +84,34 @@ def test_messages_of_unknown_types_are_no_publications():
         assert client.nothing_heard()
         client.subscribe({"target": "a"}, "a")
         assert client.next() == Publication(7, "a")
+
+
+def test_publications_that_arrive_during_a_ping_are_kept():
+    publications = [{"type": "publish", "data": n, "requestId": "a"} for n in range(5)]
+    turns = [
+        [{"code": "success"}, publications[0]],
+        [publications[1], *LATER, publications[2], "pong"],
+        [publications[3], "pong", publications[4]],
+    ]
+    with scripted(*turns) as url, Client(url) as client:
+        client.subscribe({"target": "a"}, "a")
+        client.ping()
+        assert not client.nothing_heard()
+        assert [client.next().data for _ in range(5)] == [0, 1, 2, 3, 4]
+
+
+def test_publications_before_the_close_are_kept():
+    publication = {"type": "publish", "data": 7, "requestId": "a"}
+    closing = bytes([0x88, 2]) + (4200).to_bytes(2, "big")
+    with scripted([{"code": "success"}, publication, closing]) as url, Client(url) as client:
+        client.subscribe({"target": "a"}, "a")
+        assert client.close_code() == 4200
+        assert client.next() == Publication(7, "a")
+
+
+def test_a_ping_ends_after_its_timeout_whatever_arrives_meanwhile():
+    publication = {"type": "publish", "data": 7, "requestId": "a"}
+    with scripted([publication] * 3) as url, Client(url, timeout=0.2) as client:
+        with pytest.raises(TimeoutError):
+            client.ping()
+        assert [client.next().data for _ in range(3)] == [7, 7, 7]

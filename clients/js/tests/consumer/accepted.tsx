@@ -74,7 +74,7 @@ export function Board({ initial }: { initial: Order[] | undefined }): ReactEleme
   useRoom<Order>({ target: "order", customer }, ({ id }) => id);
   const none: NoRoom[] = [null, undefined, false, "", 0];
   useRoom(none[customer]);
-  const { data = [], reload } = useLive(orders(7), { load, reduce, initial });
+  const { data = [], loadError, reload } = useLive(orders(7), { load, reduce, initial });
   const count: number | undefined = useLive(maybe, {
     load: () => 0,
     reduce: (sum, order: Order) => sum + order.id,
@@ -82,7 +82,14 @@ export function Board({ initial }: { initial: Order[] | undefined }): ReactEleme
   const { dropped } = useHighTemplar();
   return (
     <button type="button" onClick={reload}>
-      {[useConnection().display, status.error?.reason, data[0]?.id, count, dropped]}
+      {[
+        useConnection().display,
+        status.error?.reason,
+        loadError?.message,
+        data[0]?.id,
+        count,
+        dropped,
+      ]}
     </button>
   );
 }

@@ -25,7 +25,7 @@ _TEXT, _CLOSE, _PING, _PONG = 0x1, 0x8, 0x9, 0xA
 
 
 class HandshakeError(ConnectionError):
-    """The gateway did not answer 101. ``status`` is what it answered, 0 for nothing."""
+    """The gateway did not respond with 101. ``status`` is its status, 0 for no response."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -33,7 +33,7 @@ class HandshakeError(ConnectionError):
 
 
 class ClosedError(ConnectionError):
-    """The connection ended, with this close code and reason; 1006 for none."""
+    """The connection ended with this close code and reason; the code is 1006 if there was none."""
 
     def __init__(self, code: int, reason: str = "") -> None:
         super().__init__(f"closed with {code} {reason}".rstrip())
@@ -42,7 +42,7 @@ class ClosedError(ConnectionError):
 
 
 class Publication(NamedTuple):
-    """What a subscription heard."""
+    """A publication that a subscription received."""
 
     data: Any
     request_id: Any
@@ -51,11 +51,12 @@ class Publication(NamedTuple):
 class Client:
     """One connection to a gateway, as a page has it.
 
-    ``cookies`` and ``token`` are the client's credentials. ``allowed_rooms`` holds what the
-    backend granted, ``None`` where it refused the client. ``timeout`` is for each call, in
-    seconds; `TimeoutError` tells that it is over. ``ssl_context`` is for ``wss://`` with a private
-    CA. ``encoder`` is a `json.JSONEncoder` class for rooms with values that JSON does not know, as
-    a `Publisher` takes it. Raises `HandshakeError`.
+    ``cookies`` and ``token`` are the client's credentials. ``allowed_rooms`` is the list of rooms
+    that the backend granted, ``None`` if it refused the client. ``timeout`` is the timeout of each
+    call, in seconds, after which it raises `TimeoutError`. ``ssl_context`` is for ``wss://`` with a
+    private CA. ``encoder`` is a `json.JSONEncoder` class for rooms with values that are not JSON,
+    as for a `Publisher`. Publications that arrive during another call are kept for `next`. Raises
+    `HandshakeError`.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Client:
         self.timeout = timeout
         self._encoder = encoder
         self.allowed_rooms: list[dict[str, Any]] | None = None
-        self._heard: list[Publication] = []
+        self._publications: list[Publication] = []
         self._buffer = b""
         self._socket = _connect(url, timeout, ssl_context)
         try:
@@ -90,47 +91,42 @@ class Client:
         return self.allowed_rooms is not None
 
     def subscribe(self, room: Mapping[str, Any], request_id: Any = "") -> None:
-        """Subscribes and waits until it counts.
+        """Subscribes and waits for the confirmation.
 
-        Raises `PermissionError` where it may not, and `InvalidTriggerError` for what is not JSON.
+        Raises `PermissionError` if the room is not permitted, and `InvalidTriggerError` if it is
+        not JSON.
         """
         self._ask("subscribe", request_id, f',"room":{room_text(room, self._encoder)}')
 
     def unsubscribe(self, request_id: Any = "") -> None:
-        """Drops the subscriptions under this id and waits until it counts."""
+        """Drops the subscriptions under this id and waits for the confirmation."""
         self._ask("unsubscribe", request_id)
 
     def ping(self) -> None:
-        """Asks whether the gateway is there, and waits for the answer."""
-        self.send("ping")
-        while self._text() != "pong":
-            pass
+        """Sends a ping and waits for the pong. Publications that arrive before it are kept."""
+        self._fence(Deadline(self.timeout))
 
     def next(self, timeout: float | None = None) -> Publication:
-        """The next publication; waits for it. Raises `TimeoutError` or `ClosedError`."""
+        """Waits for the next publication. Raises `TimeoutError` or `ClosedError`."""
         deadline = Deadline(self.timeout if timeout is None else timeout)
-        while not self._heard:
+        while not self._publications:
             self._take(self._text(deadline))
-        return self._heard.pop(0)
+        return self._publications.pop(0)
 
     def nothing_heard(self) -> bool:
-        """Whether nothing has come.
+        """Whether no publication has arrived.
 
-        Asks the gateway once, so that what it sent before the answer counts. A publication whose
-        `publish` returned a moment ago may still be on its way.
+        Sends a ping first, so that everything that the gateway sent before the pong counts. A
+        publication whose `publish` has just returned may still be under way.
         """
-        self.send("ping")
-        while True:
-            text = self._text()
-            if text == "pong":
-                return not self._heard
-            self._take(text)
+        self.ping()
+        return not self._publications
 
     def close_code(self) -> int:
-        """Waits for the end of the connection."""
+        """Waits for the end of the connection. Publications that arrive before it are kept."""
         try:
             while True:
-                self._text()
+                self._take(self._text())
         except ClosedError as closed:
             return closed.code
 
@@ -153,28 +149,38 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _fence(self, deadline: Deadline) -> None:
+        """Sends a ping and reads until the pong."""
+        self.send("ping")
+        while True:
+            text = self._text(deadline)
+            if text == "pong":
+                return
+            self._take(text)
+
     def _ask(self, kind: str, request_id: Any, more: str = "") -> None:
-        """Sends a request, with ``more`` members as JSON text, and waits for the answer."""
+        """Sends a request, with ``more`` members as JSON text, and waits for the reply."""
         if not self.is_authorized:
             raise PermissionError("the backend refused the client")
         named = json_text(request_id, self._encoder, what="a request id")
         self.send(f'{{"type":"{kind}","requestId":{named}{more}}}')
+        deadline = Deadline(self.timeout)
         while True:
-            answer = self._take(self._text())
-            if answer is not None:
+            reply = self._take(self._text(deadline))
+            if reply is not None:
                 break
-        if answer.get("code") != "success":
-            raise PermissionError(str(answer.get("message")))
+        if reply.get("code") != "success":
+            raise PermissionError(str(reply.get("message")))
 
     def _take(self, text: str) -> dict[str, Any] | None:
-        """Keeps a publication; gives back an answer."""
+        """Keeps a publication; returns a reply."""
         if text == "pong":
             return None
         message: dict[str, Any] = json.loads(text)
         if message.get("type") == "publish":
-            self._heard.append(Publication(message["data"], message["requestId"]))
+            self._publications.append(Publication(message["data"], message["requestId"]))
             return None
-        # Replies have no type: what has one is of a later gateway, and no request asked for it.
+        # Replies have no type. A message with an unknown type is from a later gateway: ignored.
         return None if "type" in message else message
 
     def _handshake(
@@ -213,21 +219,21 @@ class Client:
             name.strip().lower() == "sec-websocket-accept" and value.strip() == expected
             for name, _, value in (line.partition(":") for line in rest.split("\r\n"))
         ):
-            raise HandshakeError(f"{url} is no websocket: its Sec-WebSocket-Accept is wrong")
+            raise HandshakeError(f"{url} is not a websocket: its Sec-WebSocket-Accept is wrong")
 
     def _head(self, deadline: Deadline) -> str:
         while b"\r\n\r\n" not in self._buffer:
             if len(self._buffer) > HEAD_BYTES_MAX:
-                raise HandshakeError("the answer's head is too long")
+                raise HandshakeError("the response's head is too long")
             try:
                 self._read(deadline)
             except ClosedError:
-                raise HandshakeError("closed before an answer") from None
+                raise HandshakeError("closed before a response") from None
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
         return head.decode("latin-1")
 
     def _text(self, deadline: Deadline | None = None) -> str:
-        """The next text message; answers pings and closes."""
+        """The next text message; replies to pings and closes."""
         deadline = deadline or Deadline(self.timeout)
         message = b""
         while True:
@@ -244,7 +250,7 @@ class Client:
                     return message.decode()
 
     def _frame(self, deadline: Deadline) -> tuple[bool, int, bytes]:
-        """One frame, taken out of the buffer when it is there as a whole."""
+        """Reads until the buffer contains a whole frame, and removes it."""
         while True:
             if len(self._buffer) >= 2:
                 length, start = self._buffer[1] & 0x7F, 2
@@ -262,12 +268,12 @@ class Client:
 
     def _read(self, deadline: Deadline) -> None:
         if not deadline.left:
-            raise TimeoutError("nothing came in time")
+            raise TimeoutError("nothing arrived in time")
         self._socket.settimeout(deadline.left)
         try:
             more = self._socket.recv(64 << 10)
         except socket.timeout:  # another class before 3.10
-            raise TimeoutError("nothing came in time") from None
+            raise TimeoutError("nothing arrived in time") from None
         except ConnectionError:
             raise ClosedError(1006) from None
         if not more:
@@ -291,7 +297,7 @@ class Client:
 def _connect(url: str, timeout: float, tls: ssl.SSLContext | None) -> socket.socket:
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
-        raise ValueError(f"{url!r} is no websocket address: it begins with ws:// or wss://")
+        raise ValueError(f"{url!r} is not a websocket address: it begins with ws:// or wss://")
     port = parts.port or (443 if parts.scheme == "wss" else 80)
     plain = socket.create_connection((parts.hostname, port), timeout)
     if parts.scheme == "ws":
