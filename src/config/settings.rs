@@ -102,7 +102,7 @@ settings! {
     backend_circuit_failures: usize, restart "backend.circuit_failures", count(0, 1_000_000), 10,
         "Circuit breaker: after so many consecutive calls without a usable response (no connection, timeout, truncated, status 502, 503 or 504) the gateway sends a request of its own, without credentials. If that fails too, the circuit opens: the API is not called, and clients are closed at once with 1013 and reconnect later. One such request is enough if the failures come from so many distinct addresses and credentials, three in a row otherwise. 0: it never opens.";
     backend_circuit_backoff: Duration, restart "backend.circuit_backoff", period(10 * MS, HOUR), secs(1),
-        "Time after which the gateway probes the API again, with a request of its own; any response except 502, 503 or 504 closes the circuit. Exponential backoff with jitter: it doubles with each failure, and is shortened at random by up to a half.";
+        "Time after which the gateway probes the API again, with a request of its own; any response except 502, 503 or 504 closes the circuit. Exponential backoff with jitter: it doubles with each failure, and is shortened at random by up to a half. The delay within which clients reconnect is at least 1 s, even if this is shorter.";
     backend_circuit_backoff_max: Duration, restart "backend.circuit_backoff_max", period(10 * MS, HOUR), secs(30),
         "Longest backoff of the circuit breaker.";
     backend_forward_bytes_max: usize, live "backend.forward_bytes_max", size(KIB, MIB), FORWARD_BYTES_MAX,

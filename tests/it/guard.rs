@@ -72,6 +72,23 @@ fn the_circuit_breaker_opens_for_an_outage_and_is_probed_without_visitors() {
     assert!(visit(&gateway).is_ok());
 }
 
+/// A circuit that is probed every few milliseconds may close at any moment. The hint is the span of a
+/// random delay, so a shorter one would only make clients retry in step.
+#[test]
+fn the_reconnect_delay_is_at_least_a_second_however_short_the_backoff() {
+    let backend = StubBackend::new(|_| Reply::Reset);
+    let gateway = Gateway::with(&backend)
+        .set("HT_BACKEND__CIRCUIT_FAILURES", 1)
+        .set("HT_BACKEND__CIRCUIT_BACKOFF", "10ms")
+        .set("HT_BACKEND__CIRCUIT_BACKOFF_MAX", "10ms")
+        .start();
+    let reason = visit(&gateway).err().expect("a failure");
+    assert_eq!(reason, "backend 1000", "while the circuit is closed");
+    gateway.wait_for_metric("high_templar_backend_circuit_open", 1);
+    let reason = visit(&gateway).err().expect("a failure");
+    assert_eq!(reason, "backend 1000", "while it is open");
+}
+
 #[test]
 fn ready_says_whether_the_api_fails_or_cannot_be_reached() {
     let failing = StubBackend::new(|_| Reply::json("503 Service Unavailable", "{}"));
