@@ -104,7 +104,7 @@ test("a stranger is refused, and the backend's log says why", async () => {
     await panel(2).getByText("Bob", { exact: true }).click();
     await state(2, "Connected");
   }
-  await page.locator(".journal code", { hasText: "nobody: GET /api/bootstrap/ → 403" }).first().waitFor();
+  await page.locator(".journal code", { hasText: "unknown user: GET /api/bootstrap/ → 403" }).first().waitFor();
 });
 
 test("two users by cookie stay who they are", async () => {
@@ -155,7 +155,7 @@ test("a room of one's own: granted, refused, given up", async () => {
   await panel(1).getByRole("button", { name: "Subscribe", exact: true }).click();
   await panel(1).locator(".own", { hasText: "subscribed" }).waitFor();
   await order("12");
-  await panel(1).locator(".own", { hasText: "heard 1" }).waitFor();
+  await panel(1).locator(".own", { hasText: "received 1" }).waitFor();
   await panel(1).getByRole("button", { name: "Unsubscribe" }).click();
   await panel(1).getByLabel("Room").fill(`{"target":"secrets"}`);
   await panel(1).getByRole("button", { name: "Subscribe", exact: true }).click();

@@ -1,5 +1,5 @@
-//! The embedded backend: a little HTTP API as the gateway's users have one. It says who may
-//! enter, hears the hooks, saves what the page changes, and sends a trigger for each change.
+//! The embedded backend: a small HTTP API like those of the gateway's users. It authenticates, grants
+//! rooms, receives hooks, saves the page's changes, and sends a trigger for each change.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use crate::journal::{Entry, Exchange, Journal, Kind, Publication};
 use crate::reply::Reply;
 use crate::shop::{Order, Shop, TEXT_MAX};
-use crate::users;
-use crate::users::User;
+use crate::users::{self, User};
 
 /// The state behind the API.
 #[derive(Debug)]
@@ -24,16 +23,16 @@ pub(crate) struct Api {
     journal: Journal,
     /// URL of the gateway's internal listener.
     internal: String,
-    /// Held from saving to the trigger's answer, so that triggers leave in the order of changes.
-    turn: tokio::sync::Mutex<()>,
+    /// Held from saving until the trigger has a response, so that triggers have the order of changes.
+    order: tokio::sync::Mutex<()>,
 }
 
-/// What a request led to.
+/// Result of a request.
 struct Outcome {
     reply: Reply,
-    /// What the journal calls it; none leaves it out.
+    /// Its kind in the journal; none if it is not recorded.
     kind: Option<Kind>,
-    /// JSON text of a trigger to send.
+    /// JSON text of a trigger to send, if any.
     trigger: Option<String>,
 }
 
@@ -69,21 +68,21 @@ impl Api {
             shop: Mutex::new(Shop::stocked()),
             journal,
             internal,
-            turn: tokio::sync::Mutex::new(()),
+            order: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// Answers one request; `body` was read to its end and is not too long.
-    pub(crate) async fn answer(&self, head: &Parts, body: Bytes) -> Reply {
+    /// Handles one request, whose body has been read.
+    pub(crate) async fn handle(&self, head: &Parts, body: Bytes) -> Reply {
         let user = users::authenticate(&head.headers);
         let path = head.uri.path();
         let path = path.strip_suffix('/').unwrap_or(path);
         if (&head.method, path) == (&Method::POST, "/api/trigger") {
-            return self.pass_on(body).await;
+            return self.forward_trigger(body).await;
         }
         let changes = head.method != Method::GET;
-        let turn = if changes {
-            Some(self.turn.lock().await)
+        let order = if changes {
+            Some(self.order.lock().await)
         } else {
             None
         };
@@ -92,7 +91,7 @@ impl Api {
             .kind
             .filter(|_| !user.is_some_and(|user| user.is_viewer))
         {
-            self.journal.write(Exchange {
+            self.journal.record(Exchange {
                 kind,
                 who: user.map(|user| user.name),
                 method: method(&head.method),
@@ -106,16 +105,16 @@ impl Api {
         if let Some(trigger) = outcome.trigger {
             self.publish(trigger.into(), user).await;
         }
-        drop(turn);
+        drop(order);
         outcome.reply
     }
 
     fn route(&self, head: &Parts, path: &str, user: Option<&'static User>, body: &[u8]) -> Outcome {
         match (head.method.as_str(), path) {
             ("GET", "/api/bootstrap") => bootstrap(user),
-            ("POST", "/api/user/notify_online") => self.presence(user, Shop::came),
-            ("POST", "/api/user/notify_ping") => self.presence(user, Shop::is_there),
-            ("POST", "/api/user/notify_offline") => self.presence(user, Shop::went),
+            ("POST", "/api/user/notify_online") => self.presence(user, Shop::connected),
+            ("POST", "/api/user/notify_ping") => self.presence(user, Shop::pinged),
+            ("POST", "/api/user/notify_offline") => self.presence(user, Shop::disconnected),
             ("GET", "/api/log") => self.log(head.uri.query()),
             ("POST", "/api/login") => login(body),
             ("POST", "/api/logout") => quiet(Reply::empty().with_cookie(users::COOKIE, None)),
@@ -133,7 +132,7 @@ impl Api {
             ("GET", "/api/chat") => quiet(Reply::json(&json!({ "lines": shop.chat() }))),
             ("GET", "/api/online") => quiet(Reply::json(shop.online())),
             ("POST", "/api/order") => create(shop, user, body),
-            ("POST", "/api/chat") => say(shop, user, body),
+            ("POST", "/api/chat") => post_line(shop, user, body),
             ("POST", path) => match order_to_advance(path) {
                 Some(id) => advance(shop, user, id),
                 None => quiet(Reply::error(StatusCode::NOT_FOUND, "no such path")),
@@ -142,7 +141,7 @@ impl Api {
         }
     }
 
-    /// A hook: who is online may have changed. The answer's status is not looked at.
+    /// Handles a hook: the list of users who are online may change. The gateway ignores the status.
     fn presence(
         &self,
         user: Option<&'static User>,
@@ -174,9 +173,9 @@ impl Api {
         quiet(Reply::json(&Entries { last, entries }))
     }
 
-    /// The page's free trigger, sent as it is, so that mistakes in it can be seen as well.
-    async fn pass_on(&self, body: Bytes) -> Reply {
-        let _turn = self.turn.lock().await;
+    /// Forwards the page's own trigger unchanged, so that the gateway's errors can be shown.
+    async fn forward_trigger(&self, body: Bytes) -> Reply {
+        let _order = self.order.lock().await;
         match self.publish(body, None).await {
             (0, answer) => Reply::raw(StatusCode::BAD_GATEWAY, answer),
             (status, answer) => {
@@ -186,8 +185,8 @@ impl Api {
         }
     }
 
-    /// Sends a trigger and writes it down. Its failure does not undo what was saved: pages ask
-    /// for the state again when they are back.
+    /// Sends a trigger and records it. A failure does not undo the change: pages fetch the state again
+    /// when they reconnect.
     async fn publish(&self, body: Bytes, user: Option<&'static User>) -> (u16, Bytes) {
         let (status, answer) = match post(&self.internal, None, body.clone()).await {
             Ok(answer) => (answer.status.as_u16(), answer.body),
@@ -197,7 +196,7 @@ impl Api {
                 (0, json!({ "error": error }).to_string().into())
             }
         };
-        self.journal.write(Exchange {
+        self.journal.record(Exchange {
             kind: Kind::Trigger,
             who: user.map(|user| user.name),
             method: "POST",
@@ -217,12 +216,12 @@ impl Api {
 
 #[derive(Serialize)]
 struct Entries {
-    /// The newest number; lower than asked for means that this is another run.
+    /// The last id. If it is lower than the requested one, the demo was restarted.
     last: u64,
     entries: Vec<Entry>,
 }
 
-/// The one answer the gateway needs: who this is and which rooms are allowed.
+/// The bootstrap response: the user and the allowed rooms.
 fn bootstrap(user: Option<&'static User>) -> Outcome {
     #[derive(Serialize)]
     struct Who {
@@ -235,7 +234,7 @@ fn bootstrap(user: Option<&'static User>) -> Outcome {
         allowed_rooms: Box<RawValue>,
     }
     let Some(user) = user else {
-        let mut outcome = refuse("nobody we know");
+        let mut outcome = refuse("unknown user");
         outcome.kind = Some(Kind::Bootstrap);
         return outcome;
     };
@@ -245,7 +244,7 @@ fn bootstrap(user: Option<&'static User>) -> Outcome {
             id: user.id,
             name: user.name,
         },
-        allowed_rooms: rooms.expect("rooms are JSON, a test says so"),
+        allowed_rooms: rooms.expect("a test checks that rooms are JSON"),
     };
     Outcome {
         reply: Reply::json(&answer),
@@ -260,7 +259,7 @@ fn login(body: &[u8]) -> Outcome {
         .and_then(|login| users::by_login(&login.user));
     match user {
         Some(user) => quiet(Reply::empty().with_cookie(users::COOKIE, Some(user.key))),
-        None => refuse("nobody we know"),
+        None => refuse("unknown user"),
     }
 }
 
@@ -279,16 +278,16 @@ fn create(mut shop: MutexGuard<'_, Shop>, user: &'static User, body: &[u8]) -> O
 }
 
 fn advance(mut shop: MutexGuard<'_, Shop>, user: &'static User, id: u64) -> Outcome {
-    let seen = shop
+    let visible = shop
         .order(id)
         .is_some_and(|order| user.may_see(&order.customer));
-    match seen.then(|| shop.advance(id)).flatten() {
+    match visible.then(|| shop.advance(id)).flatten() {
         Some(order) => saved(StatusCode::OK, &order),
         None => quiet(Reply::error(StatusCode::NOT_FOUND, "no such order")),
     }
 }
 
-/// An order was saved: answer with it, and tell those who may see it.
+/// Responds with a saved order, and publishes it to the users who may see it.
 fn saved(status: StatusCode, order: &Order) -> Outcome {
     let room = OrderRoom {
         target: "order",
@@ -301,7 +300,7 @@ fn saved(status: StatusCode, order: &Order) -> Outcome {
     }
 }
 
-fn say(mut shop: MutexGuard<'_, Shop>, user: &'static User, body: &[u8]) -> Outcome {
+fn post_line(mut shop: MutexGuard<'_, Shop>, user: &'static User, body: &[u8]) -> Outcome {
     let Ok(NewLine { text }) = serde_json::from_slice(body) else {
         return mistake("send a text, such as {\"text\":\"Hello\"}");
     };
@@ -309,7 +308,7 @@ fn say(mut shop: MutexGuard<'_, Shop>, user: &'static User, body: &[u8]) -> Outc
     if text.is_empty() || text.chars().count() > TEXT_MAX {
         return mistake("a text has 1 to 200 characters");
     }
-    let line = shop.say(user.name, text);
+    let line = shop.post(user.name, text);
     let room = json!({ "target": "chat", "room": "lobby" });
     Outcome {
         reply: Reply::json(&line).with_status(StatusCode::CREATED),
@@ -373,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_is_named_in_the_path() {
+    fn the_path_contains_the_order_id() {
         assert_eq!(order_to_advance("/api/order/1001/advance"), Some(1001));
         assert_eq!(order_to_advance("/api/order//advance"), None);
         assert_eq!(order_to_advance("/api/order/x/advance"), None);

@@ -21,19 +21,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::options::DemoOptions;
 
-/// Time for a backend call.
+/// Timeout of a backend call.
 const BACKEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for the gateway to leave.
+/// Timeout of the gateway's shutdown.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Time for the ports to become free again after that, and the pause between two looks.
+/// Timeout for its ports to become free after that, and the interval of trying.
 const PORTS_TIMEOUT: Duration = Duration::from_secs(5);
 const PORTS_PAUSE: Duration = Duration::from_millis(20);
 
-/// Keeps the gateway running, and starts it anew when the page asks for it.
-pub(crate) struct Keeper {
-    /// With the true ports.
+/// Runs the gateway, and restarts it on request of the page.
+pub(crate) struct Supervisor {
+    /// With the actual ports.
     config: ServerConfig,
     backend: BackendConfig,
     running: Mutex<Running>,
@@ -41,13 +41,13 @@ pub(crate) struct Keeper {
 
 enum Running {
     Yes(Gateway),
-    /// A restart did not succeed; the next one may.
+    /// A restart failed; the next one may succeed.
     No,
-    /// The demo ends: no more restarts.
-    Over,
+    /// The demo is shutting down: no more restarts.
+    Stopped,
 }
 
-impl Keeper {
+impl Supervisor {
     /// Starts the gateway in front of the backend at `backend`.
     pub(crate) async fn start(
         options: &DemoOptions,
@@ -71,27 +71,27 @@ impl Keeper {
         tcp(&self.config.listen)
     }
 
-    /// Where triggers go.
+    /// Where triggers are sent.
     pub(crate) fn internal(&self) -> anyhow::Result<SocketAddr> {
         tcp(&self.config.internal.listen)
     }
 
-    /// Lets the gateway leave and starts it again on the same ports.
+    /// Shuts the gateway down and starts it on the same ports.
     pub(crate) async fn restart(&self) -> anyhow::Result<()> {
         let mut running = self.running.lock().await;
         match std::mem::replace(&mut *running, Running::No) {
             Running::Yes(gateway) => gateway.drain(CancellationToken::new()).await,
             Running::No => {}
-            Running::Over => {
-                *running = Running::Over;
-                anyhow::bail!("the demo is about to end");
+            Running::Stopped => {
+                *running = Running::Stopped;
+                anyhow::bail!("the demo is shutting down");
             }
         }
         *running = Running::Yes(self.start_again().await?);
         Ok(())
     }
 
-    /// The one that left may hold its ports for a moment more.
+    /// Starts the gateway. The previous one may still hold its ports for a moment.
     async fn start_again(&self) -> anyhow::Result<Gateway> {
         let since = Instant::now();
         loop {
@@ -102,10 +102,10 @@ impl Keeper {
         }
     }
 
-    /// Lets the gateway leave for good.
+    /// Shuts the gateway down for good.
     pub(crate) async fn stop(&self) {
         let mut running = self.running.lock().await;
-        if let Running::Yes(gateway) = std::mem::replace(&mut *running, Running::Over) {
+        if let Running::Yes(gateway) = std::mem::replace(&mut *running, Running::Stopped) {
             gateway.drain(CancellationToken::new()).await;
         }
     }

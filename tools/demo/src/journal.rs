@@ -1,7 +1,7 @@
-//! What the backend received, answered and sent: kept for the page, and published through the
-//! gateway itself in the room `{"target":"backend-log"}`.
+//! The HTTP exchanges of the backend, kept for the page and published through the gateway itself to the
+//! room `{"target":"backend-log"}`.
 //!
-//! Those publications are not written into the journal, or it would write about itself for ever.
+//! The journal's own publications are not recorded, because each would cause another one.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -12,24 +12,24 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-/// Entries kept for a page that comes later.
+/// Maximum entries, kept for pages that open later.
 pub(crate) const ENTRIES_MAX: usize = 200;
 
-/// Entries that wait to be published. Beyond it they are skipped: the page sees the gap in the
-/// numbers and asks for what it missed.
+/// Maximum entries that wait to be published. Further ones are skipped: the page detects the gap in the
+/// ids and fetches the entries.
 const WAITING_MAX: usize = 128;
 
-/// Entries published at once; with bodies of at most 16 KiB this stays far below what may wait
-/// for one connection.
+/// Entries per publication. With bodies of at most 16 KiB it stays far below the limit of a
+/// connection's outbox.
 const BATCH_MAX: usize = 8;
 
-/// What an entry tells of.
+/// Kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Kind {
-    /// The gateway asked who a visitor is.
+    /// A bootstrap call of the gateway.
     Bootstrap,
-    /// The gateway told that a connection came, pinged or went.
+    /// A hook: a connection opened, pinged or ended.
     Hook,
     /// The page called the API.
     Api,
@@ -37,28 +37,28 @@ pub(crate) enum Kind {
     Trigger,
 }
 
-/// One HTTP exchange, seen from the backend.
+/// One HTTP exchange of the backend.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Entry {
-    /// Counts up by one.
+    /// Consecutive number.
     pub(crate) id: u64,
     /// Milliseconds since 1970.
     pub(crate) at: u64,
     pub(crate) kind: Kind,
-    /// On whose behalf, if known.
+    /// The user, if known.
     pub(crate) who: Option<&'static str>,
     pub(crate) method: &'static str,
     /// The path, or for a trigger the whole address.
     pub(crate) target: String,
-    /// Request headers worth showing.
+    /// Request headers that the page shows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) headers: Vec<(&'static str, String)>,
-    /// The request's body, where it was JSON.
+    /// The request's body, if it was JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<Box<RawValue>>,
-    /// The answer's status; 0 when there was none.
+    /// The response's status; 0 if there was none.
     pub(crate) status: u16,
-    /// The answer's body where it was JSON, or a remark.
+    /// The response's body if it was JSON, or an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) answer: Option<Box<RawValue>>,
 }
@@ -67,13 +67,13 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 pub(crate) struct Journal {
     kept: Mutex<Kept>,
-    news: mpsc::Sender<Entry>,
+    unpublished: mpsc::Sender<Entry>,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     entries: VecDeque<Entry>,
-    made: u64,
+    count: u64,
 }
 
 /// An entry before it has its number and time.
@@ -90,20 +90,20 @@ pub(crate) struct Exchange {
 }
 
 impl Journal {
-    /// An empty journal, and the news to hand to [`publish`].
+    /// An empty journal, and the entries for [`publish`].
     pub(crate) fn new() -> (Self, mpsc::Receiver<Entry>) {
-        let (news, receiver) = mpsc::channel(WAITING_MAX);
+        let (unpublished, receiver) = mpsc::channel(WAITING_MAX);
         let kept = Mutex::default();
-        (Self { kept, news }, receiver)
+        (Self { kept, unpublished }, receiver)
     }
 
-    /// Writes an exchange down.
-    pub(crate) fn write(&self, exchange: Exchange) {
-        // Numbered and queued under one lock, so that the numbers come in order.
+    /// Records an exchange.
+    pub(crate) fn record(&self, exchange: Exchange) {
+        // Numbered and queued under one lock, so that they are published in order.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.made += 1;
+        kept.count += 1;
         let entry = Entry {
-            id: kept.made,
+            id: kept.count,
             at: now_millis(),
             kind: exchange.kind,
             who: exchange.who,
@@ -118,18 +118,18 @@ impl Journal {
             kept.entries.pop_front();
         }
         kept.entries.push_back(entry.clone());
-        if self.news.try_send(entry).is_err() {
-            tracing::debug!("journal_entries_skipped: the page will ask for them");
+        if self.unpublished.try_send(entry).is_err() {
+            tracing::debug!("a journal entry is not published: the page will fetch it");
         }
     }
 
-    /// The newest number.
+    /// The last id.
     pub(crate) fn last(&self) -> u64 {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.made
+        kept.count
     }
 
-    /// The entries after number `id`, oldest first.
+    /// The entries after `id`, oldest first.
     pub(crate) fn after(&self, id: u64) -> Vec<Entry> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let entries = kept.entries.iter().filter(|entry| entry.id > id);
@@ -137,7 +137,7 @@ impl Journal {
     }
 }
 
-/// A trigger as the gateway takes it.
+/// A trigger.
 #[derive(Serialize)]
 pub(crate) struct Publication<R, D> {
     pub(crate) rooms: [R; 1],
@@ -154,14 +154,14 @@ struct Data<'a> {
     entries: &'a [Entry],
 }
 
-/// Publishes what the journal writes until the journal is gone; `internal` is the URL of the
-/// gateway's internal listener.
-pub(crate) async fn publish(mut news: mpsc::Receiver<Entry>, internal: String) {
+/// Publishes the journal's entries until the journal is dropped. `internal` is the URL of the gateway's
+/// internal listener.
+pub(crate) async fn publish(mut entries: mpsc::Receiver<Entry>, internal: String) {
     let room = RoomOfLog {
         target: "backend-log",
     };
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while news.recv_many(&mut batch, BATCH_MAX).await > 0 {
+    while entries.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let data = Data { entries: &batch };
         let body = serde_json::to_vec(&Publication {
             rooms: [room],
@@ -169,7 +169,7 @@ pub(crate) async fn publish(mut news: mpsc::Receiver<Entry>, internal: String) {
         });
         let body = body.expect("entries are plain data").into();
         if let Err(error) = post(&internal, None, body).await {
-            // The page asks for what it missed when it is connected again.
+            // The page fetches the entries when it reconnects.
             tracing::debug!(%error, "the journal was not published");
         }
         batch.clear();
@@ -201,10 +201,10 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_last_entries_and_their_numbers() {
-        let (journal, _news) = Journal::new();
+    fn the_last_entries_are_kept_with_their_ids() {
+        let (journal, _entries) = Journal::new();
         for _ in 0..ENTRIES_MAX + 3 {
-            journal.write(exchange());
+            journal.record(exchange());
         }
         let all: Vec<_> = journal.after(0).iter().map(|entry| entry.id).collect();
         assert_eq!(all.len(), ENTRIES_MAX);

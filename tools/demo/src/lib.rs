@@ -1,11 +1,11 @@
 //! `high-templar demo`: the gateway, a small backend and a web page that shows both JSON sides.
 //!
-//! The gateway is the real one, and it calls the backend over real HTTP on loopback. The backend
-//! (`api`) is what a team writes itself: who may enter, what is saved, a trigger per change.
+//! It runs the real gateway, which calls the backend over HTTP on loopback. The backend (`api`) is what
+//! a team writes itself: authentication, grants, storage, and a trigger for each change.
 
 mod api;
+mod cross_site;
 mod gateway;
-mod guard;
 mod journal;
 mod options;
 mod page;
@@ -28,13 +28,13 @@ use tokio_util::task::TaskTracker;
 pub use options::{Addresses, Args, DemoError, DemoOptions, Taken};
 
 use api::Api;
-use gateway::Keeper;
+use gateway::Supervisor;
 use journal::Journal;
 
-/// A running demo. It goes on until [`Demo::stop`].
+/// A running demo, until [`Demo::stop`].
 pub struct Demo {
     addresses: Addresses,
-    keeper: Arc<Keeper>,
+    supervisor: Arc<Supervisor>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -52,64 +52,64 @@ pub async fn start(options: DemoOptions, build: BuildInfo) -> anyhow::Result<Dem
     let backend =
         backend.with_context(|| format!("cannot listen on {} (the backend)", options.backend))?;
 
-    let keeper = Arc::new(Keeper::start(&options, backend.local_addr()?, build).await?);
+    let supervisor = Arc::new(Supervisor::start(&options, backend.local_addr()?, build).await?);
     let addresses = Addresses {
         page: page.local_addr()?,
         backend: backend.local_addr()?,
-        gateway: keeper.public()?,
-        internal: keeper.internal()?,
+        gateway: supervisor.public()?,
+        internal: supervisor.internal()?,
     };
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let internal = format!("http://{}", addresses.internal);
-    let (journal, news) = Journal::new();
+    let (journal, entries) = Journal::new();
     let api = Arc::new(Api::new(journal, internal.clone()));
-    let site = page::Page {
+    let page_handler = page::Page {
         api: Arc::clone(&api),
-        keeper: Arc::clone(&keeper),
+        supervisor: Arc::clone(&supervisor),
         addresses,
     };
-    let publish = journal::publish(news, internal);
+    let publish = journal::publish(entries, internal);
     tasks.spawn(stop.clone().run_until_cancelled_owned(publish));
     tasks.spawn(serve::serve(
         backend,
         Arc::new(page::Backend(api)),
         stop.clone(),
     ));
-    tasks.spawn(serve::serve(page, Arc::new(site), stop.clone()));
+    tasks.spawn(serve::serve(page, Arc::new(page_handler), stop.clone()));
     tasks.close();
     Ok(Demo {
         addresses,
-        keeper,
+        supervisor,
         stop,
         tasks,
     })
 }
 
 impl Demo {
-    /// Where everything listens, with the ports that were really taken.
+    /// The addresses of all listeners, with their actual ports.
     #[must_use]
     pub fn addresses(&self) -> Addresses {
         self.addresses
     }
 
-    /// Starts the gateway anew on its ports, as the page's button does.
+    /// Restarts the gateway on its ports, as the page's button does.
     ///
     /// # Errors
-    /// When the gateway does not start; calling this again tries once more.
+    /// When the gateway does not start. It can be called again.
     pub async fn restart_gateway(&self) -> anyhow::Result<()> {
-        self.keeper.restart().await
+        self.supervisor.restart().await
     }
 
     /// Shuts the gateway down gracefully, then backend and page.
     pub async fn stop(self) {
-        self.keeper.stop().await;
+        self.supervisor.stop().await;
         self.stop.cancel();
         self.tasks.wait().await;
     }
 }
 
-/// Runs the demo until `shutdown`, after printing where everything is.
+/// Prints the addresses and runs the demo until `shutdown`.
 ///
 /// # Errors
 /// As [`start`].
@@ -142,6 +142,6 @@ fn greeting(addresses: &Addresses) -> String {
          \nTo publish from another terminal:\n\
          \n  curl http://{internal}/trigger/ \\\
          \n    -d '{{\"rooms\":[{{\"target\":\"chat\",\"room\":\"lobby\"}}],\"data\":\"hello\"}}'\n\
-         \nCtrl-C ends everything.\n"
+         \nCtrl-C ends the demo.\n"
     )
 }

@@ -1,9 +1,9 @@
-//! Where the demo listens, and what to say when a port is taken.
+//! The demo's addresses, and the error for a port that is taken.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::{fmt, io};
 
-/// Where the demo listens. All addresses must be loopback; port 0 takes a free one.
+/// The demo's addresses. All must be loopback; port 0 selects a free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DemoOptions {
     /// The web page.
@@ -51,7 +51,7 @@ impl DemoOptions {
         ]
     }
 
-    /// Checks that everything is loopback and free, and reports all that is not, at once.
+    /// Checks that all addresses are loopback and free. Reports all ports that are taken.
     pub(crate) fn check(&self) -> Result<(), DemoError> {
         if let Some((name, address)) = self
             .named()
@@ -107,7 +107,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// The addresses meant: single ports count more than the base.
+    /// The addresses. Single ports override the base.
     #[must_use]
     pub fn options(&self) -> DemoOptions {
         let mut options = self
@@ -127,7 +127,7 @@ impl Args {
     }
 }
 
-/// The ports that were really taken.
+/// The actual addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
     /// The web page.
@@ -140,46 +140,46 @@ pub struct Addresses {
     pub internal: SocketAddr,
 }
 
-/// Why the demo cannot start. The text says what to do.
+/// Why the demo cannot start, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DemoError {
-    /// Other programs listen where the demo wants to.
+    /// Other programs use the ports.
     #[error("{}", taken_sentence(taken, *base))]
     PortsTaken {
-        /// All of them.
+        /// The ports.
         taken: Vec<Taken>,
         /// A base whose four ports are free now.
         base: Option<u16>,
     },
     /// The demo has no secrets, so it must not be reachable from elsewhere.
-    #[error("the demo listens on loopback addresses only, and {address} ({name}) is none")]
+    #[error("the demo listens on loopback addresses only, and {address} ({name}) is not one")]
     NotLoopback {
-        /// What should listen there.
+        /// The listener.
         name: &'static str,
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
     },
-    /// The system does not allow listening there.
+    /// The system does not permit to listen there.
     #[error(
         "cannot listen on {address} ({name}): {cause}; choose other ports, such as --port-base 9000"
     )]
     Listen {
-        /// What should listen there.
+        /// The listener.
         name: &'static str,
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
 }
 
-/// A port that another program has.
+/// A port that another program uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// What should listen there.
+    /// The listener.
     pub name: &'static str,
-    /// The address asked for.
+    /// The requested address.
     pub address: SocketAddr,
 }
 
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_taken_ports_are_named_with_what_to_do() {
+    fn all_taken_ports_are_reported_with_a_remedy() {
         let one = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let mut options = DemoOptions::on_ports(0, 0, 0, 0);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn other_addresses_than_loopback_are_refused() {
+    fn addresses_other_than_loopback_are_rejected() {
         let mut options = DemoOptions::on_ports(0, 0, 0, 0);
         options.backend.set_ip(Ipv4Addr::UNSPECIFIED.into());
         assert!(matches!(
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn single_ports_count_more_than_the_base() {
+    fn single_ports_override_the_base() {
         let args = Args {
             port_base: Some(9000),
             gateway_port: Some(5001),

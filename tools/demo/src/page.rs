@@ -1,5 +1,5 @@
-//! The demo's web page: files in the binary, and the API under the same address, as a reverse
-//! proxy puts it there in a real deployment.
+//! The demo's web page: files in the binary, and the API on the same origin, as behind a reverse proxy
+//! in a real deployment.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 
 use crate::api::Api;
-use crate::gateway::Keeper;
+use crate::gateway::Supervisor;
 use crate::options::Addresses;
 use crate::reply::Reply;
-use crate::serve::Site;
+use crate::serve::Handler;
 
 /// The files of the page: path, content type, text.
 const FILES: [(&str, &str, &str); 12] = [
@@ -43,24 +43,24 @@ const FILES: [(&str, &str, &str); 12] = [
 ];
 
 /// The JavaScript client in one file, as the Django app ships it. `clients/python/static --check`
-/// finds out if it is not the one of `clients/js`.
+/// fails if it is not the one of `clients/js`.
 const CLIENT: &str =
     include_str!("../../../clients/python/src/high_templar/django/static/high_templar/client.js");
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The page's site.
+/// Serves the page.
 pub(crate) struct Page {
     pub(crate) api: Arc<Api>,
-    pub(crate) keeper: Arc<Keeper>,
+    pub(crate) supervisor: Arc<Supervisor>,
     pub(crate) addresses: Addresses,
 }
 
-impl Site for Page {
-    async fn answer(&self, head: Parts, body: Bytes) -> Reply {
+impl Handler for Page {
+    async fn handle(&self, head: Parts, body: Bytes) -> Reply {
         let path = head.uri.path();
         if path.starts_with("/api/") {
-            return self.api.answer(&head, body).await;
+            return self.api.handle(&head, body).await;
         }
         match (&head.method, path) {
             (&Method::POST, "/demo/restart-gateway/") => self.restart().await,
@@ -94,10 +94,10 @@ impl Page {
         reply
     }
 
-    /// Nothing from elsewhere, nothing inline, and sockets to the gateway only.
+    /// Content security policy: own files only, nothing inline, sockets to the gateway only.
     fn policy(&self, head: &Parts) -> HeaderValue {
         let port = self.addresses.gateway.port();
-        // The host's name was checked: it is one of three.
+        // The host was checked: it is one of three names.
         let host = head
             .headers
             .get(header::HOST)
@@ -133,7 +133,7 @@ impl Page {
     }
 
     async fn restart(&self) -> Reply {
-        match self.keeper.restart().await {
+        match self.supervisor.restart().await {
             Ok(()) => Reply::empty(),
             Err(error) => {
                 tracing::error!("{error:#}");
@@ -143,13 +143,13 @@ impl Page {
     }
 }
 
-/// The backend's own site, which the gateway calls.
+/// Serves the backend, which the gateway calls.
 pub(crate) struct Backend(pub(crate) Arc<Api>);
 
-impl Site for Backend {
-    async fn answer(&self, head: Parts, body: Bytes) -> Reply {
+impl Handler for Backend {
+    async fn handle(&self, head: Parts, body: Bytes) -> Reply {
         if head.uri.path().starts_with("/api/") {
-            return self.0.answer(&head, body).await;
+            return self.0.handle(&head, body).await;
         }
         Reply::error(
             StatusCode::NOT_FOUND,

@@ -1,4 +1,4 @@
-//! Answers of the demo's two listeners.
+//! Responses of the demo's two listeners.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
@@ -6,7 +6,7 @@ use http_body_util::Full;
 use serde::Serialize;
 use serde_json::json;
 
-/// An answer before it goes out.
+/// A response before it is sent.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -17,16 +17,16 @@ pub(crate) struct Reply {
 impl Reply {
     /// 200 with JSON.
     pub(crate) fn json(value: &impl Serialize) -> Self {
-        let body = serde_json::to_vec(value).expect("answers are plain data");
+        let body = serde_json::to_vec(value).expect("responses are plain data");
         Self::raw(StatusCode::OK, body.into())
     }
 
-    /// JSON text that exists already.
+    /// JSON text.
     pub(crate) fn raw(status: StatusCode, body: Bytes) -> Self {
         Self::file(status, "application/json", body)
     }
 
-    /// Anything, with its content type.
+    /// Any content, with its type.
     pub(crate) fn file(status: StatusCode, kind: &'static str, body: Bytes) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -46,7 +46,7 @@ impl Reply {
         }
     }
 
-    /// A status and a sentence.
+    /// A status, and a sentence as `error`.
     pub(crate) fn error(status: StatusCode, sentence: &str) -> Self {
         Self::json(&json!({ "error": sentence })).with_status(status)
     }

@@ -1,4 +1,4 @@
-//! The demo's two little HTTP servers: bounded in connections, head, body and time.
+//! The demo's two small HTTP servers, with limits on connections, head, body and time.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,52 +17,56 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::guard::is_foreign;
+use crate::cross_site::is_cross_site;
 use crate::reply::Reply;
 
-/// Connections at once; a further one waits in the system's queue.
+/// Maximum connections; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 128;
 
-/// Longest request head, in bytes.
+/// Maximum request head, in bytes.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 
-/// Longest request body, in bytes.
+/// Maximum request body, in bytes.
 pub(crate) const BODY_BYTES_MAX: usize = 16 << 10;
 
-/// Time for a request head, and again for its body.
+/// Timeout of a request head, and of a body.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time until open connections are let go at the end.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time at shutdown after which open connections are dropped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Pause after the system refused a connection, such as for want of open files.
+/// Pause after a failed accept, for example because of too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Answers requests.
-pub(crate) trait Site: Send + Sync + 'static {
-    /// Answers one request, whose body was read to its end.
-    fn answer(&self, head: Parts, body: Bytes) -> impl Future<Output = Reply> + Send;
+/// Handles requests.
+pub(crate) trait Handler: Send + Sync + 'static {
+    /// Handles one request, whose body has been read.
+    fn handle(&self, head: Parts, body: Bytes) -> impl Future<Output = Reply> + Send;
 }
 
-/// Serves until `stop`, then lets requests under way finish.
-pub(crate) async fn serve<S: Site>(listener: TcpListener, site: Arc<S>, stop: CancellationToken) {
+/// Serves until `stop`, then waits for requests in progress.
+pub(crate) async fn serve<H: Handler>(
+    listener: TcpListener,
+    handler: Arc<H>,
+    stop: CancellationToken,
+) {
     let tracker = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! {
+        let (permit, accepted) = tokio::select! {
             next = next => next,
             () = stop.cancelled() => break,
         };
         match accepted {
             Ok((stream, _)) => {
-                let (site, stop) = (Arc::clone(&site), stop.clone());
+                let (handler, stop) = (Arc::clone(&handler), stop.clone());
                 tracker.spawn(async move {
-                    serve_connection(stream, site, stop).await;
-                    drop(place);
+                    serve_connection(stream, handler, stop).await;
+                    drop(permit);
                 });
             }
             Err(error) => {
@@ -72,7 +76,7 @@ pub(crate) async fn serve<S: Site>(listener: TcpListener, site: Arc<S>, stop: Ca
         }
     }
     tracker.close();
-    if tokio::time::timeout(LEAVE_TIMEOUT, tracker.wait())
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, tracker.wait())
         .await
         .is_err()
     {
@@ -80,10 +84,10 @@ pub(crate) async fn serve<S: Site>(listener: TcpListener, site: Arc<S>, stop: Ca
     }
 }
 
-async fn serve_connection<S: Site>(stream: TcpStream, site: Arc<S>, stop: CancellationToken) {
+async fn serve_connection<H: Handler>(stream: TcpStream, handler: Arc<H>, stop: CancellationToken) {
     let service = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(respond(&*site, request).await) }
+        let handler = Arc::clone(&handler);
+        async move { Ok::<_, Infallible>(respond(&*handler, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -103,22 +107,22 @@ async fn serve_connection<S: Site>(stream: TcpStream, site: Arc<S>, stop: Cancel
     }
 }
 
-async fn respond<S: Site>(site: &S, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn respond<H: Handler>(handler: &H, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    if is_foreign(&head.headers) {
-        let sentence = "the demo answers only its own page and local programs";
+    if is_cross_site(&head.headers) {
+        let sentence = "the demo accepts requests of its own page and of local programs only";
         return Reply::error(StatusCode::FORBIDDEN, sentence).into();
     }
     let body = Limited::new(body, BODY_BYTES_MAX).collect();
     let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => {
-            let sentence = "the body is longer than 16 KiB, or broke off";
+            let sentence = "the body is longer than 16 KiB, or incomplete";
             return Reply::error(StatusCode::PAYLOAD_TOO_LARGE, sentence).into();
         }
         Err(_) => {
             return Reply::error(StatusCode::REQUEST_TIMEOUT, "the body did not arrive").into();
         }
     };
-    site.answer(head, body).await.into()
+    handler.handle(head, body).await.into()
 }

@@ -1,4 +1,4 @@
-//! What the demo's backend stores: orders, chat lines and who is online. Plain data with bounds.
+//! The data of the demo's backend: orders, chat lines and users who are online, all bounded.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -6,19 +6,19 @@ use serde::Serialize;
 
 use crate::users::User;
 
-/// Orders kept; the oldest one gives way.
+/// Maximum orders; the oldest is dropped.
 pub(crate) const ORDERS_MAX: usize = 100;
 
-/// Chat lines kept; the oldest one gives way.
+/// Maximum chat lines; the oldest is dropped.
 pub(crate) const CHAT_MAX: usize = 50;
 
-/// Longest text of a chat line and longest customer, in characters.
+/// Maximum length of a chat line and of a customer, in characters.
 pub(crate) const TEXT_MAX: usize = 200;
 
-/// The life of an order.
+/// The states of an order.
 pub(crate) const STATES: [&str; 4] = ["new", "packed", "sent", "delivered"];
 
-/// What is sold here, in turn.
+/// The items, in turn.
 const ITEMS: [&str; 8] = [
     "Field notebook",
     "Brass compass",
@@ -37,7 +37,7 @@ pub(crate) struct Order {
     pub(crate) customer: String,
     pub(crate) item: &'static str,
     pub(crate) status: &'static str,
-    /// Grows with every change, so that a reader can tell news from history.
+    /// Incremented by every change, so that a reader can ignore outdated data.
     pub(crate) version: u64,
 }
 
@@ -49,27 +49,27 @@ pub(crate) struct Line {
     pub(crate) text: String,
 }
 
-/// The database of the demo, in memory.
+/// The demo's database, in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Shop {
     orders: VecDeque<Order>,
-    orders_made: u64,
+    orders_created: u64,
     chat: VecDeque<Line>,
-    lines_made: u64,
+    lines_created: u64,
     online: Online,
 }
 
-/// Who is online, and with how many connections.
+/// Number of connections of each user who is online.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Online {
     #[serde(rename = "online")]
-    people: BTreeMap<&'static str, u64>,
-    /// Grows with every change, as an order's does.
+    users: BTreeMap<&'static str, u64>,
+    /// Incremented by every change.
     version: u64,
 }
 
 impl Shop {
-    /// A shop with a few orders in it, so that the page is not empty.
+    /// A shop with a few orders.
     pub(crate) fn stocked() -> Self {
         let mut shop = Self::default();
         for (customer, steps) in [("7", 2), ("12", 1), ("7", 0)] {
@@ -83,10 +83,10 @@ impl Shop {
 
     /// Saves a new order.
     pub(crate) fn create(&mut self, customer: &str) -> Order {
-        self.orders_made += 1;
-        let item = usize::try_from(self.orders_made).map_or(0, |made| (made - 1) % ITEMS.len());
+        self.orders_created += 1;
+        let item = usize::try_from(self.orders_created).map_or(0, |made| (made - 1) % ITEMS.len());
         let order = Order {
-            id: 1000 + self.orders_made,
+            id: 1000 + self.orders_created,
             customer: customer.to_owned(),
             item: ITEMS[item],
             status: STATES[0],
@@ -96,8 +96,8 @@ impl Shop {
         order
     }
 
-    /// Moves an order to its next state. None if there is no such order; a delivered order
-    /// stays as it is.
+    /// Moves an order to its next state. None if there is no such order; a delivered order does not
+    /// change.
     pub(crate) fn advance(&mut self, id: u64) -> Option<Order> {
         let order = self.orders.iter_mut().find(|order| order.id == id)?;
         let next = STATES
@@ -118,18 +118,18 @@ impl Shop {
 
     /// The orders that a user may see, oldest first.
     pub(crate) fn orders(&self, user: &User) -> Vec<Order> {
-        let seen = self
+        let visible = self
             .orders
             .iter()
             .filter(|order| user.may_see(&order.customer));
-        seen.cloned().collect()
+        visible.cloned().collect()
     }
 
     /// Saves a chat line.
-    pub(crate) fn say(&mut self, from: &'static str, text: &str) -> Line {
-        self.lines_made += 1;
+    pub(crate) fn post(&mut self, from: &'static str, text: &str) -> Line {
+        self.lines_created += 1;
         let line = Line {
-            id: self.lines_made,
+            id: self.lines_created,
             from,
             text: text.to_owned(),
         };
@@ -142,32 +142,31 @@ impl Shop {
         self.chat.iter().cloned().collect()
     }
 
-    /// A connection of a user came.
-    pub(crate) fn came(&mut self, name: &'static str) {
+    /// A user has one more connection.
+    pub(crate) fn connected(&mut self, name: &'static str) {
         let count = self.connections(name);
         self.set_connections(name, count + 1);
     }
 
-    /// A connection of a user is still there: a sign of life counts even if its coming was
-    /// missed.
-    pub(crate) fn is_there(&mut self, name: &'static str) {
+    /// A user has at least one connection, even if the connect hook was lost.
+    pub(crate) fn pinged(&mut self, name: &'static str) {
         let count = self.connections(name);
         self.set_connections(name, count.max(1));
     }
 
-    /// A connection of a user went.
-    pub(crate) fn went(&mut self, name: &'static str) {
+    /// A user has one connection less.
+    pub(crate) fn disconnected(&mut self, name: &'static str) {
         let count = self.connections(name);
         self.set_connections(name, count.saturating_sub(1));
     }
 
-    /// Who is online.
+    /// The users who are online.
     pub(crate) fn online(&self) -> &Online {
         &self.online
     }
 
     fn connections(&self, name: &str) -> u64 {
-        self.online.people.get(name).copied().unwrap_or(0)
+        self.online.users.get(name).copied().unwrap_or(0)
     }
 
     fn set_connections(&mut self, name: &'static str, count: u64) {
@@ -176,9 +175,9 @@ impl Shop {
         }
         self.online.version += 1;
         if count == 0 {
-            self.online.people.remove(name);
+            self.online.users.remove(name);
         } else {
-            self.online.people.insert(name, count);
+            self.online.users.insert(name, count);
         }
     }
 }
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_goes_through_its_states_and_stops() {
+    fn an_order_advances_to_its_last_state() {
         let mut shop = Shop::default();
         let id = shop.create("7").id;
         let states: Vec<_> = (0..4)
@@ -235,7 +234,7 @@ mod tests {
         let mut shop = Shop::default();
         for _ in 0..ORDERS_MAX + 5 {
             shop.create("7");
-            shop.say("Alice", "hello");
+            shop.post("Alice", "hello");
         }
         assert_eq!(shop.orders.len(), ORDERS_MAX);
         assert_eq!(shop.chat().len(), CHAT_MAX);
@@ -245,15 +244,15 @@ mod tests {
     #[test]
     fn online_counts_connections_by_hooks() {
         let mut shop = Shop::default();
-        shop.came("Bob");
-        shop.came("Bob");
-        shop.is_there("Bob");
-        shop.went("Bob");
+        shop.connected("Bob");
+        shop.connected("Bob");
+        shop.pinged("Bob");
+        shop.disconnected("Bob");
         assert_eq!((shop.connections("Bob"), shop.online().version), (1, 3));
-        shop.went("Bob");
-        shop.went("Bob");
-        assert!(shop.online().people.is_empty());
-        shop.is_there("Alice");
+        shop.disconnected("Bob");
+        shop.disconnected("Bob");
+        assert!(shop.online().users.is_empty());
+        shop.pinged("Alice");
         assert_eq!((shop.connections("Alice"), shop.online().version), (1, 5));
     }
 }

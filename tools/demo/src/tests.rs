@@ -14,7 +14,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::*;
 
-/// How long anything may take.
+/// Timeout of every step.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 const BUILD: BuildInfo = BuildInfo {
@@ -91,15 +91,15 @@ async fn as_alice(to: SocketAddr, path: &str, body: &str) -> (u16, Value) {
     request(to, "POST", path, &headers, body).await
 }
 
-async fn free() -> Demo {
+async fn demo() -> Demo {
     start(DemoOptions::on_ports(0, 0, 0, 0), BUILD)
         .await
         .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bob_hears_of_his_own_orders_and_alice_of_all() {
-    let demo = free().await;
+async fn bob_receives_his_own_orders_and_alice_all() {
+    let demo = demo().await;
     let Addresses { page, gateway, .. } = demo.addresses();
     let mut alice = Client::connect(gateway, "", Some("templar_demo=alice-demo-key")).await;
     let mut bob = Client::connect(gateway, "?token=bob-demo-key", None).await;
@@ -118,7 +118,7 @@ async fn bob_hears_of_his_own_orders_and_alice_of_all() {
         let expected = json!({ "type": "publish", "data": { "order": order }, "requestId": "a" });
         assert_eq!(alice.next().await, expected);
     }
-    // The first thing that Bob hears is his own: nothing of the other came before.
+    // Bob receives nothing of the other customer.
     let expected = json!({ "type": "publish", "data": { "order": own }, "requestId": "b" });
     assert_eq!(bob.next().await, expected);
 
@@ -130,8 +130,8 @@ async fn bob_hears_of_his_own_orders_and_alice_of_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_is_refused_and_the_journal_tells_the_viewer() {
-    let demo = free().await;
+async fn an_unknown_user_is_refused_and_the_journal_shows_it() {
+    let demo = demo().await;
     let Addresses { page, gateway, .. } = demo.addresses();
     let mut viewer = Client::connect(gateway, "?token=viewer-demo-key", None).await;
     viewer.next().await;
@@ -151,14 +151,14 @@ async fn a_stranger_is_refused_and_the_journal_tells_the_viewer() {
     let (_, log) = request(page, "GET", "/api/log/?after=0", &[], "").await;
     assert_eq!(
         log["entries"][0], *entry,
-        "the viewer itself is not in the journal"
+        "the viewer itself is not recorded"
     );
     demo.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hooks_tell_who_is_online() {
-    let demo = free().await;
+async fn hooks_update_the_users_who_are_online() {
+    let demo = demo().await;
     let gateway = demo.addresses().gateway;
     let mut alice = Client::connect(gateway, "?token=alice-demo-key", None).await;
     alice.next().await;
@@ -175,8 +175,8 @@ async fn hooks_tell_who_is_online() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_gateway_comes_back_on_its_ports() {
-    let demo = free().await;
+async fn the_gateway_restarts_on_its_ports() {
+    let demo = demo().await;
     let Addresses { page, gateway, .. } = demo.addresses();
     let mut before = Client::connect(gateway, "?token=bob-demo-key", None).await;
     before.next().await;
@@ -189,8 +189,8 @@ async fn the_gateway_comes_back_on_its_ports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_are_bounded_and_pages_of_others_get_nothing() {
-    let demo = free().await;
+async fn requests_are_bounded_and_those_of_other_sites_rejected() {
+    let demo = demo().await;
     let Addresses { page, backend, .. } = demo.addresses();
     let long = format!(r#"{{"text":"{}"}}"#, "x".repeat(serve::BODY_BYTES_MAX));
     assert_eq!(as_alice(page, "/api/chat/", &long).await.0, 413);
@@ -205,7 +205,7 @@ async fn requests_are_bounded_and_pages_of_others_get_nothing() {
         let rebound = [("host", "evil.example")];
         assert_eq!(request(to, "GET", "/api/log/", &rebound, "").await.0, 403);
     }
-    // A mistake in a free trigger comes back as the gateway says it.
+    // The gateway's error for an invalid trigger is passed on.
     let (status, answer) = request(page, "POST", "/api/trigger/", &[], r#"{"data":1}"#).await;
     assert_eq!(status, 400);
     assert!(answer["error"].is_string(), "{answer}");
@@ -214,7 +214,7 @@ async fn requests_are_bounded_and_pages_of_others_get_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_named() {
-    let demo = free().await;
+    let demo = demo().await;
     let mut options = DemoOptions::on_ports(0, 0, 0, 0);
     options.gateway = demo.addresses().gateway;
     let error = start(options, BUILD)

@@ -1,31 +1,31 @@
-//! Who may enter what: the rights of the demo's visitors, as the embedded backend knows them.
+//! The users of the embedded backend, their credentials and their grants.
 
 use http::{HeaderMap, HeaderValue, header};
 
-/// The cookie that the demo's login sets. A name of its own, because cookies of one host are
-/// shared by all its ports, and a developer's machine has other sites on it.
+/// The cookie that the demo's login sets. The name is unique, because all ports of a host share their
+/// cookies, and a developer's machine has other sites.
 pub(crate) const COOKIE: &str = "templar_demo";
 
-/// Somebody the backend knows.
+/// A user of the backend.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct User {
-    /// The id in the backend's answers.
+    /// The id in the backend's responses.
     pub(crate) id: u32,
     /// The name to log in with.
     pub(crate) login: &'static str,
     /// The name to show.
     pub(crate) name: &'static str,
-    /// Proves who it is, as cookie or token. Public: this is a demo.
+    /// The credential, as cookie or token. It is public: this is a demo.
     pub(crate) key: &'static str,
-    /// The only customer whose orders the user may see; none means everybody's.
+    /// The only customer whose orders the user may see; none means all customers.
     pub(crate) customer: Option<&'static str>,
     /// JSON text of `allowed_rooms`.
     pub(crate) rooms: &'static str,
-    /// The page's own connection, which shows the backend's journal and is left out of it.
+    /// The page's own connection, which shows the journal and is not recorded in it.
     pub(crate) is_viewer: bool,
 }
 
-/// Everybody the backend knows. Whoever is not here is refused.
+/// All users. Others are refused.
 pub(crate) const USERS: [User; 3] = [
     User {
         id: 1,
@@ -68,7 +68,7 @@ pub(crate) fn by_login(login: &str) -> Option<&'static User> {
     USERS.iter().find(|user| user.login == login)
 }
 
-/// Who a request comes from: by token, else by cookie.
+/// Authenticates a request by its token, or else by its cookie.
 pub(crate) fn authenticate(headers: &HeaderMap) -> Option<&'static User> {
     let key = match headers.get(header::AUTHORIZATION) {
         Some(value) => value.to_str().ok()?.strip_prefix("Token ")?,
@@ -86,8 +86,8 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
         .filter_map(|pair| pair.trim().split_once('='))
 }
 
-/// The headers worth showing to a newcomer, in a fixed order, with every value that is not the
-/// demo's own hidden: the browser sends cookies of other sites on this machine as well.
+/// The headers that the page shows, in a fixed order. Values that are not the demo's own are hidden: the
+/// browser also sends cookies of other sites on this machine.
 pub(crate) fn shown(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     let mut shown = Vec::new();
     let plain = |name: header::HeaderName| headers.get(name).map(|value| text(value).to_owned());
@@ -115,7 +115,7 @@ pub(crate) fn shown(headers: &HeaderMap) -> Vec<(&'static str, String)> {
     shown
 }
 
-/// The stranger's key proves nothing and hides nothing.
+/// Whether a key can be shown: those of the demo, and the unknown one that its page sends.
 fn is_public(key: &str) -> bool {
     key == "stranger" || USERS.iter().any(|user| user.key == key)
 }
@@ -127,10 +127,10 @@ fn text(value: &HeaderValue) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::tests::headers;
+    use crate::cross_site::tests::headers;
 
     #[test]
-    fn a_user_is_known_by_token_or_cookie_and_the_token_counts() {
+    fn a_token_takes_precedence_over_a_cookie() {
         let login = |pairs: &[_]| authenticate(&headers(pairs)).map(|user| user.login);
         assert_eq!(
             login(&[("authorization", "Token bob-demo-key")]),
@@ -172,7 +172,7 @@ mod tests {
     fn grants_are_a_json_list_of_objects() {
         for user in &USERS {
             let rooms: Vec<serde_json::Map<_, _>> =
-                serde_json::from_str(user.rooms).expect("rooms are written here");
+                serde_json::from_str(user.rooms).expect("rooms are JSON");
             assert!(!rooms.is_empty());
         }
     }

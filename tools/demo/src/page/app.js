@@ -1,4 +1,4 @@
-// Puts the page together.
+// Builds the page.
 
 import { Backend } from "./backend.js";
 import { Browser } from "./browser.js";

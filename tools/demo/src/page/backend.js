@@ -1,7 +1,7 @@
-// The backend's side: what it received, answered and sent.
+// The backend's HTTP exchanges.
 //
-// The list itself arrives through the gateway, in the room {"target":"backend-log"}. That one
-// connection is left out of the list, or it would tell about itself for ever.
+// The list arrives through the gateway, in the room {"target":"backend-log"}. That connection is not
+// recorded in the list, because each entry would cause another one.
 
 import { HighTemplar } from "./client.js";
 import { $, call, el, isObject, jsonView, parse } from "./dom.js";
@@ -39,7 +39,7 @@ export class Backend {
     if (!isObject(data) || !Array.isArray(data.entries)) return;
     const entries = data.entries.filter((entry) => isObject(entry) && Number.isInteger(entry.id));
     if (!entries.length) return;
-    // A gap in the numbers: ask for what was missed. The same while an answer is under way.
+    // A gap in the ids, or a fetch is in progress: fetch the missing entries.
     if (this.#reading || entries[0].id > this.#last + 1) this.#catchUp();
     else entries.forEach((entry) => this.#show(entry));
   }
@@ -64,7 +64,7 @@ export class Backend {
     if (!kind || entry.id <= this.#last) return;
     this.#last = entry.id;
     const isGood = entry.status >= 200 && entry.status < 300;
-    const who = entry.who ? `${entry.who}: ` : entry.kind === "bootstrap" ? "nobody: " : "";
+    const who = entry.who ? `${entry.who}: ` : entry.kind === "bootstrap" ? "unknown user: " : "";
     const rooms = entry.kind === "trigger" && isObject(entry.body) ? JSON.stringify(entry.body.rooms) : null;
     this.#log.add({
       arrow: kind.arrow,
@@ -72,7 +72,7 @@ export class Backend {
       at: new Date(entry.at),
       tag: kind.tag,
       tone: isGood ? entry.kind : "bad",
-      summary: rooms ?? `${who}${entry.method} ${entry.target} → ${entry.status || "no answer"}`,
+      summary: rooms ?? `${who}${entry.method} ${entry.target} → ${entry.status || "no response"}`,
       details: () => this.#details(entry),
     });
   }
@@ -83,7 +83,7 @@ export class Backend {
     const request = [`${entry.method} ${entry.target}`, ...heads].join("\n");
     const nodes = part("Request", el("pre", { class: "json", tabindex: "0" }, request));
     if (entry.body !== undefined) nodes.push(jsonView(entry.body));
-    nodes.push(...part(`Answer ${entry.status || "none"}`));
+    nodes.push(...part(`Response ${entry.status || "none"}`));
     if (entry.answer !== undefined) nodes.push(jsonView(entry.answer));
     return nodes;
   }
@@ -91,20 +91,20 @@ export class Backend {
   async #trigger(event) {
     event.preventDefault();
     const form = event.currentTarget;
-    const say = (text) => { $(".hint", form).textContent = text; };
+    const hint = (text) => { $(".hint", form).textContent = text; };
     const [rooms, data] = [form.elements.rooms.value, form.elements.data.value];
-    if (parse(rooms) === undefined) return say("The rooms are not JSON.");
-    if (parse(data) === undefined) return say("The data is not JSON. A text needs quotes.");
+    if (parse(rooms) === undefined) return hint("The rooms are not JSON.");
+    if (parse(data) === undefined) return hint("The data is not JSON. A text needs quotes.");
     const answer = await call("POST", "/api/trigger/", { body: `{"rooms":${rooms},"data":${data}}` });
-    say(answer.ok ? "Sent. Everyone in one of these rooms got it."
-      : `The gateway answered ${answer.status}: ${answer.body?.error ?? "nothing"}`);
+    hint(answer.ok ? "Sent to the subscribers of these rooms."
+      : `The gateway responded with ${answer.status}: ${answer.body?.error ?? "nothing"}`);
   }
 
   async #restart(button) {
     button.disabled = true;
-    this.#log.note("The gateway restarts. Watch the browsers come back.");
+    this.#log.note("The gateway restarts. Watch the browsers reconnect.");
     const answer = await call("POST", "/demo/restart-gateway/");
-    if (!answer.ok) this.#log.note(`The gateway did not start: ${answer.body?.error ?? "no answer"}`);
+    if (!answer.ok) this.#log.note(`The gateway did not start: ${answer.body?.error ?? "no response"}`);
     button.disabled = false;
   }
 }

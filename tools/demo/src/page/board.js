@@ -1,7 +1,7 @@
-// What one user sees of the shop: orders, chat, who is online.
+// The data that one user sees: orders, chat, users who are online.
 //
-// The pattern to copy: subscribe first, then fetch the state, and let the higher version win.
-// So nothing is missed between the two, and a reconnect heals itself.
+// The pattern to copy: subscribe first, then fetch the state, and keep the higher version of each
+// record. So nothing is missed in between, and a reconnect needs no special case.
 
 import { $, call, el, isObject } from "./dom.js";
 
@@ -12,7 +12,7 @@ export class Board {
   #user;
   #orders = new Map();
   #lines = new Map();
-  #seen = -1; // version of who is online
+  #seen = -1; // version of the users who are online
 
   constructor(root) {
     this.#root = root;
@@ -38,11 +38,11 @@ export class Board {
   async refresh() {
     const user = this.#user;
     if (!user) return;
-    this.#forget(); // what was known may be of another time
+    this.#forget(); // the old state may be outdated
     const get = (path) => call("GET", path, { token: user.key });
     const [orders, chat, online] = await Promise.all(
       ["/api/order/", "/api/chat/", "/api/online/"].map(get));
-    if (user !== this.#user) return; // another visitor by now
+    if (user !== this.#user) return; // another user meanwhile
     for (const order of orders.body?.orders ?? []) this.#take(order);
     for (const line of chat.body?.lines ?? []) this.#lines.set(line.id, line);
     if (online.body) this.#online(online.body);
@@ -50,7 +50,7 @@ export class Board {
     this.#drawChat();
   }
 
-  // News from a subscription. Anything may be published, so the shape is checked.
+  // Handles a publication. Anything can be published, so its shape is checked.
   receive(data) {
     if (!isObject(data)) return;
     if (isObject(data.order) && this.#take(data.order)) this.#draw(data.order.id);
@@ -78,7 +78,7 @@ export class Board {
   #draw(fresh) {
     const orders = [...this.#orders.values()].sort((a, b) => b.id - a.id);
     const rows = orders.map((order) => this.#row(order, order.id === fresh));
-    const none = el("li", { class: "none" }, this.#user ? "No orders yet." : "Nobody is logged in here.");
+    const none = el("li", { class: "none" }, this.#user ? "No orders yet." : "Not signed in.");
     $(".orders", this.#root).replaceChildren(...(rows.length ? rows : [none]));
   }
 
@@ -103,7 +103,7 @@ export class Board {
     list.replaceChildren(...lines.map((line) =>
       el("li", { class: line.id === fresh ? "fresh" : null },
         el("strong", {}, String(line.from)), " ", String(line.text))));
-    if (!lines.length) list.append(el("li", { class: "none" }, "Nothing said yet."));
+    if (!lines.length) list.append(el("li", { class: "none" }, "No messages yet."));
     list.scrollTop = list.scrollHeight;
   }
 

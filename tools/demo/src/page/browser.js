@@ -1,4 +1,4 @@
-// One of the two "browsers": a visitor, a socket of its own, and what went over it.
+// One of the two "browsers": a user with a connection, and its messages.
 
 import { HighTemplar } from "./client.js";
 import { Board } from "./board.js";
@@ -9,17 +9,17 @@ import { recorded } from "./wire.js";
 const USERS = {
   alice: {
     login: "alice", name: "Alice", key: "alice-demo-key", customers: ["7", "12"],
-    about: "Manager. The backend allows her every order.",
+    about: "Manager. The backend grants her all orders.",
     rooms: [{ target: "order", customer: "*" }, { target: "chat", room: "lobby" }, { target: "online" }],
   },
   bob: {
     login: "bob", name: "Bob", key: "bob-demo-key", customers: ["7"],
-    about: "Customer 7. The backend allows him his own orders.",
+    about: "Customer 7. The backend grants him his own orders.",
     rooms: [{ target: "order", customer: "7" }, { target: "chat", room: "lobby" }, { target: "online" }],
   },
   stranger: {
     login: "stranger", name: "A stranger", key: "stranger", customers: [],
-    about: "Not known to the backend, so the gateway lets nobody in.",
+    about: "Unknown to the backend, so the gateway refuses the connection.",
     rooms: [],
   },
 };
@@ -28,12 +28,12 @@ const STATES = {
   connecting: () => "Connecting…",
   open: () => "Connected",
   refused: () => "Refused",
-  waiting: ({ retryAt }) => `Lost. Trying again in ${(Math.max(0, retryAt - Date.now()) / 1000).toFixed(1)} s`,
+  waiting: ({ retryAt }) => `Connection lost. Reconnecting in ${(Math.max(0, retryAt - Date.now()) / 1000).toFixed(1)} s`,
   failed: ({ reason }) => `Failed: ${reason}`,
   closed: () => "Disconnected",
 };
 
-// Milliseconds: a demo's gateway is back soon.
+// Milliseconds: a demo's gateway restarts quickly.
 const BACKOFF = { base: 500, max: 5_000 };
 
 export class Browser {
@@ -70,7 +70,7 @@ export class Browser {
     return $(`input[name="${this.#name}-${name}"]:checked`, this.root).value;
   }
 
-  // A new visitor: a new client, as if the page were opened anew.
+  // A new user: a new client, as if the page were reloaded.
   #start() {
     const before = this.#client;
     this.#client = null;
@@ -84,7 +84,7 @@ export class Browser {
     this.#board.show(null);
     this.#wire.note(`${this.#user.name}, by ${byToken ? "token" : "cookie"}`);
 
-    // Of an earlier visitor's client nothing is shown any more.
+    // Messages of an earlier client are not shown.
     const client = new HighTemplar({
       url: async () => {
         await this.#logIn(byToken);
@@ -101,8 +101,8 @@ export class Browser {
     this.#state(client.status);
   }
 
-  // A cookie belongs to the whole browser, and here two visitors share one. So they take turns:
-  // log in, connect, log out; a socket that is open stays who it is.
+  // Both users share the cookies of one browser. So they take turns: log in, connect, log out. An open
+  // connection keeps its user.
   async #logIn(byToken) {
     this.#release();
     const { promise: done, resolve } = Promise.withResolvers();
@@ -142,10 +142,10 @@ export class Browser {
     return ["closed", "refused", "failed"].includes(this.root.dataset.state);
   }
 
-  // Not before everything is subscribed to: what changes in between would be missed.
+  // Fetches the state after all subscriptions are confirmed: changes in between would be missed.
   #refresh() {
     const subscribed = Promise.all(this.#subscriptions.map(({ ready }) => ready));
-    // A connection that is lost meanwhile comes back, and then here.
+    // If the connection is lost meanwhile, this is called again after the reconnect.
     subscribed.then(() => this.#board.refresh(), () => {});
   }
 
@@ -174,22 +174,22 @@ export class Browser {
     });
   }
 
-  // The free box: any room.
+  // Subscribes to any room.
   #subscribe(event) {
     event.preventDefault();
     const room = parse($(".room", this.root).value);
-    const say = (text) => { $(".hint", this.root).textContent = text; };
-    if (!isObject(room)) return say("A room is a JSON object.");
-    if (this.root.dataset.state !== "open") return say("Connect first.");
-    say("");
-    const news = el("span", { class: "quiet" }, "waiting for the answer");
+    const hint = (text) => { $(".hint", this.root).textContent = text; };
+    if (!isObject(room)) return hint("A room is a JSON object.");
+    if (this.root.dataset.state !== "open") return hint("Connect first.");
+    hint("");
+    const news = el("span", { class: "quiet" }, "waiting for the reply");
     const item = el("li");
-    let heard = 0;
-    const subscription = this.#client.subscribe(room, () => { news.textContent = `heard ${++heard}`; }, {
+    let count = 0;
+    const subscription = this.#client.subscribe(room, () => { news.textContent = `received ${++count}`; }, {
       onSubscribed: () => { news.textContent = "subscribed"; },
       onError: ({ code, reason }) => {
         give();
-        say(`The gateway answered: ${code}${reason && `, ${reason}`}`);
+        hint(`The gateway replied: ${code}${reason && `, ${reason}`}`);
       },
     });
     const give = () => {

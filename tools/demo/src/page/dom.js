@@ -1,4 +1,4 @@
-// Small helpers. Everything shown goes through text nodes: what others wrote is never markup.
+// Small helpers. All output uses text nodes: no input becomes markup.
 
 export const $ = (selector, root = document) => root.querySelector(selector);
 
@@ -19,7 +19,7 @@ export const copy = (id) => document.getElementById(id).content.firstElementChil
 
 const TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null/g;
 
-// JSON with quiet colours.
+// JSON with syntax colours.
 export function jsonView(value) {
   const text = JSON.stringify(value, null, 2) ?? "";
   const view = el("pre", { class: "json", tabindex: "0" });

@@ -13,7 +13,7 @@ export class Log {
     this.#empty = list.firstElementChild;
   }
 
-  // arrow: "out" or "in"; summary: one line; details: makes nodes when opened
+  // arrow: "out" or "in"; summary: one line; details: creates nodes when opened
   add({ arrow, label, at = new Date(), tag, tone, summary, details }) {
     this.#empty?.remove();
     const head = el(
@@ -26,7 +26,7 @@ export class Log {
     );
     const entry = el("details", { class: "entry" }, head);
     entry.addEventListener("toggle", () => {
-      // Made once, when first looked at.
+      // Created once, when it is opened first.
       if (entry.open && !entry.lastElementChild.matches(".inside")) {
         entry.append(el("div", { class: "inside" }, ...details()));
       }

@@ -1,4 +1,4 @@
-// A WebSocket class that shows what goes over each socket.
+// A WebSocket class that reports the messages of each socket.
 
 // onWire: called with every message, ("sent" | "received", text)
 export function recorded(onWire) {

@@ -1,10 +1,10 @@
-//! Keeps other sites' pages away: they can make a browser send requests to this machine.
+//! Rejects requests that pages of other sites make a browser send to this machine.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Whether a browser sent this from a page of another site: then it is not answered. A page of
-/// the demo names its own address, other programs name none.
-pub(crate) fn is_foreign(headers: &HeaderMap) -> bool {
+/// Whether a browser sent a request for a page of another site. The demo's page sends its own origin;
+/// other programs send none.
+pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
     let value = |name| {
         headers
             .get(name)
@@ -16,16 +16,16 @@ pub(crate) fn is_foreign(headers: &HeaderMap) -> bool {
     if !is_loopback_name(host) {
         return true;
     }
-    let foreign_origin = value(header::ORIGIN).is_some_and(|origin| {
+    let other_origin = value(header::ORIGIN).is_some_and(|origin| {
         origin
             .strip_prefix(b"http://")
             .is_none_or(|origin| origin != host)
     });
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    // A link on another site may open the page; it may not do anything.
+    // A link on another site can open the page, but nothing else.
     let navigates = value(HeaderName::from_static("sec-fetch-mode")) == Some(b"navigate");
-    let foreign_site = site.is_some_and(|site| site != b"same-origin" && site != b"none");
-    foreign_origin || (foreign_site && !navigates)
+    let other_site = site.is_some_and(|site| site != b"same-origin" && site != b"none");
+    other_origin || (other_site && !navigates)
 }
 
 fn is_loopback_name(host: &[u8]) -> bool {
@@ -53,7 +53,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn pages_of_other_sites_get_no_answer() {
+    fn requests_of_other_sites_are_detected() {
         let cases: [(&[(&str, &str)], bool); 10] = [
             (&[("host", "127.0.0.1:8000")], false),
             (&[("host", "localhost")], false),
@@ -88,9 +88,9 @@ pub(crate) mod tests {
                 false,
             ),
         ];
-        for (pairs, foreign) in cases {
+        for (pairs, expected) in cases {
             let pairs: Vec<(&'static str, &'static str)> = pairs.to_vec();
-            assert_eq!(is_foreign(&headers(&pairs)), foreign, "{pairs:?}");
+            assert_eq!(is_cross_site(&headers(&pairs)), expected, "{pairs:?}");
         }
     }
 }
