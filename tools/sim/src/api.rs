@@ -3,10 +3,19 @@
 use ht_overload::{Key, QueueKey, Reply};
 
 use crate::gate::ip;
-use crate::plan::Bootstrap;
 
 /// How long a call may take, in ms.
 pub(crate) const CALL_TIMEOUT: u64 = 3_000;
+
+/// What the API says to a client that connects, and after how many ms.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bootstrap {
+    Admits(u64),
+    Refuses(u64),
+    /// It cannot be used, as if the client made the API fail.
+    Fails(u64),
+    Hangs,
+}
 
 /// How the API does at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

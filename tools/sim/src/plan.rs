@@ -7,7 +7,7 @@ mod weather;
 use fastrand::Rng;
 use ht_overload::GuardConfig;
 
-use crate::api::Mood;
+use crate::api::{Bootstrap, Mood};
 use crate::gate::GateLimits;
 use crate::mutant::Mutant;
 use crate::plan::weather::Weather;
@@ -53,16 +53,6 @@ pub(crate) struct Shape {
 pub(crate) struct Timed {
     pub(crate) at: u64,
     pub(crate) action: Action,
-}
-
-/// What the API says to a client that connects, and after how many ms.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Bootstrap {
-    Admits(u64),
-    Refuses(u64),
-    /// It cannot be used, as if the client made the API fail.
-    Fails(u64),
-    Hangs,
 }
 
 /// How fast a client reads.

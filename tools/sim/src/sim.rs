@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::Outcome;
-use crate::api::{Brought, Mood};
+use crate::api::{Bootstrap, Brought, Mood};
 use crate::events::Events;
 use crate::node::{Message, Node};
 use crate::oracle::Oracle;
-use crate::plan::{Action, Bootstrap, Pace, Plan};
+use crate::plan::{Action, Pace, Plan};
 use crate::sim::client::{Client, Connection};
 use crate::sim::entrance::{Crowd, Visitor};
 pub(crate) use crate::sim::event::Event;

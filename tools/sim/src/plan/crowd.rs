@@ -5,9 +5,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use ht_overload::GuardConfig;
 
-use crate::api::Mood;
+use crate::api::{Bootstrap, Mood};
 use crate::gate::GateLimits;
-use crate::plan::{Action, Bootstrap, Shape, Timed};
+use crate::plan::{Action, Shape, Timed};
 
 /// Addresses of crowds; those below are of clients.
 const CROWDS: u8 = 10;

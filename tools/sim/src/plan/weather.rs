@@ -2,7 +2,8 @@
 
 use fastrand::Rng;
 
-use crate::plan::{Action, Bootstrap, Pace, Shape};
+use crate::api::Bootstrap;
+use crate::plan::{Action, Pace, Shape};
 use crate::rooms::{GRANTS, ROOMS};
 
 /// What may happen, and how often beside the others.

@@ -18,10 +18,11 @@ use ht_proto::grant::GrantList;
 use ht_proto::server;
 use uuid::Uuid;
 
+use crate::api::Bootstrap;
 use crate::gate::Permit;
 use crate::hasher;
 use crate::mutant::Mutant;
-use crate::plan::{Bootstrap, Pace};
+use crate::plan::Pace;
 use crate::rooms::{GRANTS, ROOMS, allowed_rooms};
 use crate::sim::{Event, Sim};
 use crate::wire::{Socket, Wire};

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use ht_overload::{Arrival, CallId, Output, Refusal, Shows, Source, WaiterId};
 
-use crate::api::{Brought, CALL_TIMEOUT, Mood, Says};
+use crate::api::{Bootstrap, Brought, CALL_TIMEOUT, Mood, Says};
 use crate::gate::{Gate, HandshakePermit, Permit};
 use crate::mutant::Mutant;
-use crate::plan::Bootstrap;
 use crate::sim::{Event, Sim};
 
 /// What may pass beyond all timeouts before somebody waits too long, in ms.
