@@ -25,7 +25,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("crates/testkit", &["ht-broker", "ht-proto"]),
     ("crates/trigger-client", &[]),
     ("crates/core", &["ht-frame", "ht-pages", "ht-proto"]),
-    ("crates/edge", &["ht-frame", "ht-overload", "ht-proto"]),
+    (
+        "crates/edge",
+        &["ht-frame", "ht-overload", "ht-proto", "ht-telemetry"],
+    ),
     (
         "crates/backend",
         &["ht-overload", "ht-proto", "ht-telemetry"],

@@ -79,8 +79,9 @@ static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let sockets = InheritedSockets::default();
     let starting = Gateway::start(config.server, Arc::new(Suspicious), live, None, sockets);
-    runtime.block_on(starting).expect("a gateway");
-    std::mem::forget(runtime);
+    let gateway = runtime.block_on(starting).expect("a gateway");
+    // Neither ends while the fuzzer runs.
+    std::mem::forget((gateway, runtime));
     path
 });
 

@@ -61,6 +61,21 @@ impl Default for PublicConfig {
     }
 }
 
+/// Limits of connections and handshakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaLimits {
+    /// Open connections of the node. 0: no limit.
+    pub connections: usize,
+    /// Open connections of one address. 0: no limit.
+    pub connections_per_address: usize,
+    /// Handshakes of one address in a second, on average over ten. 0: no limit.
+    pub handshakes_per_second: usize,
+    /// Handshakes in progress.
+    pub handshakes: usize,
+    /// Connections before the upgrade.
+    pub unfinished: usize,
+}
+
 /// Options of a client's socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpOptions {

@@ -9,7 +9,6 @@ use sha1::{Digest, Sha1};
 
 use crate::respond;
 use crate::respond::Body;
-use crate::subprotocol;
 use crate::webkit::misreads_compression;
 
 /// Appended to the key before it is hashed (RFC 6455 §1.3).
@@ -22,7 +21,7 @@ const KEY_BYTES: usize = 16;
 ///
 /// # Errors
 /// The answer to a request that is no such handshake.
-pub fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response<Body>>> {
+pub(crate) fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response<Body>>> {
     let headers = request.headers();
     if request.version() < Version::HTTP_11 {
         return Err(refuse(
@@ -73,7 +72,7 @@ pub fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response<Body>>
 
 /// What can be agreed upon about compression. With a browser that cannot read what it offers:
 /// nothing.
-pub fn compression(headers: &HeaderMap) -> Option<PerMessageDeflate> {
+pub(crate) fn compression(headers: &HeaderMap) -> Option<PerMessageDeflate> {
     let user_agent = headers.get(header::USER_AGENT);
     let user_agent = user_agent.and_then(|value| value.to_str().ok());
     if user_agent.is_some_and(misreads_compression) {
@@ -83,27 +82,23 @@ pub fn compression(headers: &HeaderMap) -> Option<PerMessageDeflate> {
     PerMessageDeflate::negotiate(offers.map(HeaderValue::as_bytes))
 }
 
-/// What a handshake agreed upon: no subprotocol but ours, no extension but compression.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Agreed {
-    /// How messages may be compressed.
-    pub deflate: Option<PerMessageDeflate>,
-    /// The subprotocol, if it is ours.
-    pub subprotocol: Option<Subprotocol>,
-}
-
 /// The answer that ends HTTP.
-pub fn switching(accept: &HeaderValue, agreed: Agreed) -> Response<Body> {
+pub(crate) fn switching(
+    accept: &HeaderValue,
+    deflate: Option<PerMessageDeflate>,
+    subprotocol: Option<Subprotocol>,
+) -> Response<Body> {
     let mut response = Response::new(Body::default());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept.clone());
-    if let Some(chosen) = agreed.subprotocol {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol::chosen(chosen));
+    if let Some(chosen) = subprotocol {
+        let chosen = HeaderValue::from_static(chosen.name());
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, chosen);
     }
-    if let Some(deflate) = agreed.deflate {
+    if let Some(deflate) = deflate {
         let response = HeaderValue::try_from(deflate.response());
         let response = response.expect("tokens and digits are a header's value");
         headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, response);
@@ -172,18 +167,15 @@ mod tests {
                 "permessage-deflate; server_max_window_bits=9",
             ),
         ];
-        let agreed = |headers| Agreed {
-            deflate: compression(request(headers).headers()),
-            subprotocol: None,
-        };
+        let agreed = |headers| compression(request(headers).headers());
         let accept = HeaderValue::from_static("x");
-        let response = switching(&accept, agreed(&offers));
+        let response = switching(&accept, agreed(&offers), None);
         assert_eq!(
             response.headers()["sec-websocket-extensions"],
             "permessage-deflate; server_no_context_takeover; client_no_context_takeover; \
              server_max_window_bits=9"
         );
-        let response = switching(&accept, agreed(&GOOD));
+        let response = switching(&accept, agreed(&GOOD), None);
         assert!(!response.headers().contains_key("sec-websocket-extensions"));
     }
 
@@ -212,11 +204,7 @@ mod tests {
             (Some(Subprotocol::V1), Some("high-templar.v1")),
             (None, None),
         ] {
-            let agreed = Agreed {
-                deflate: None,
-                subprotocol,
-            };
-            let response = switching(&accept, agreed);
+            let response = switching(&accept, None, subprotocol);
             let header = response.headers().get("sec-websocket-protocol");
             assert_eq!(header.map(HeaderValue::as_bytes), named.map(str::as_bytes));
         }

@@ -6,19 +6,23 @@
 pub mod address;
 pub mod config;
 pub mod descriptors;
-pub mod handshake;
 pub mod host;
 pub mod linger;
 pub mod listener;
 pub mod origin;
 pub mod peers;
 pub mod permits;
-pub mod proxy_protocol;
 pub mod quiet;
+pub mod quotas;
+pub mod rejection;
+pub mod request;
 pub mod respond;
 pub mod route;
-pub mod subprotocol;
+pub mod screening;
 pub mod tcp;
 pub mod write_timeout;
 
+mod handshake;
+mod proxy_protocol;
+mod subprotocol;
 mod webkit;

@@ -26,7 +26,7 @@ const REST_BYTES_MAX: usize = 4 << 10;
 
 /// For whom a connection was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub(crate) enum Source {
     /// For somebody at this address.
     At(IpAddr),
     /// For the balancer itself, such as to look whether this node lives, or for somebody whose
@@ -36,7 +36,7 @@ pub enum Source {
 
 /// Why a connection does not begin as it should.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub(crate) enum Broken {
     /// The connection ended before.
     #[error("it ended before its PROXY header did: {0}")]
     Ended(#[from] io::Error),
@@ -55,7 +55,7 @@ pub enum Broken {
 ///
 /// # Errors
 /// When the connection does not begin with one.
-pub async fn read(io: &mut (impl AsyncRead + Unpin)) -> Result<Source, Broken> {
+pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin)) -> Result<Source, Broken> {
     // No header of version 1 is shorter.
     let mut begin = [0; SIGNATURE.len()];
     io.read_exact(&mut begin).await?;

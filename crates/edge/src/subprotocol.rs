@@ -2,22 +2,22 @@
 
 use ht_proto::subprotocol::{AUTHENTICATE, Subprotocol, TOKEN_PREFIX};
 use ht_proto::token::{Token, TokenError};
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 
 /// What of a client's offer means something here; all else is passed over.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Offer {
+pub(crate) struct Offer {
     /// What is chosen. Nothing else that was offered is ever echoed.
-    pub subprotocol: Option<Subprotocol>,
+    pub(crate) subprotocol: Option<Subprotocol>,
     /// The token that came as if it were a subprotocol.
-    pub token: Option<Token>,
+    pub(crate) token: Option<Token>,
     /// A token will come in the first frame, whatever else the client brought.
-    pub authenticate: bool,
+    pub(crate) authenticate: bool,
 }
 
 /// Why an offer cannot be understood: the client's fault, to be answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OfferError {
+pub(crate) enum OfferError {
     /// The token is malformed.
     #[error("Sec-WebSocket-Protocol: {0}.")]
     Token(TokenError),
@@ -28,7 +28,7 @@ pub enum OfferError {
 
 impl Offer {
     /// Reads the offer of a request, over any number of headers.
-    pub fn of(headers: &HeaderMap) -> Result<Self, OfferError> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, OfferError> {
         let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
         let names = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
         let mut offer = Self::default();
@@ -51,13 +51,9 @@ impl Offer {
     }
 }
 
-/// The header that tells a client what was chosen.
-pub fn chosen(subprotocol: Subprotocol) -> HeaderValue {
-    HeaderValue::from_static(subprotocol.name())
-}
-
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use proptest::prelude::*;
 
     use super::*;

@@ -6,10 +6,11 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ht_backend::FailureKind;
+use ht_edge::rejection::HandshakeError;
 use ht_proto::label::Label;
 
 pub(crate) use crate::counters::labels::{
-    BootstrapOutcome, ErrorStatus, HandshakeError, KeyPosition, ListenerKind, ProbeFailure,
+    BootstrapOutcome, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure,
 };
 
 use crate::every_metric::every_metric;

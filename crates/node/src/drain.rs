@@ -1,18 +1,17 @@
 //! Graceful shutdown.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use ht_broker::Broker;
 use ht_control::waves::{DrainWaves, WAVE};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::gateway::Gateway;
 use crate::inbox::Input;
-use crate::joined;
-use crate::node::Node;
-use crate::shard::Running;
-use crate::{Gateway, inbox};
+use crate::services::Stage;
+use crate::shards::Shards;
+use crate::totals::Totals;
 
 /// What was published before may take so long to come from the broker.
 const CATCH_UP: Duration = Duration::from_secs(1);
@@ -31,43 +30,46 @@ impl Gateway {
     /// broker its acknowledgements and the API its hooks. `hurry` ends the waves at once and
     /// gives the rest one more second.
     pub async fn drain(self, hurry: CancellationToken) {
-        let settings = self.live.now().drain;
-        self.node.draining.store(true, Ordering::Relaxed);
+        let Self {
+            node,
+            live,
+            broker,
+            shards,
+            triggers,
+            services,
+            ..
+        } = self;
+        let settings = live.now().drain;
+        node.lifecycle.drain();
         stay_open(settings.delay, &hurry).await;
         let end = Instant::now() + settings.timeout;
-        self.stop_public.cancel();
         // Its address is free as soon as it is over.
-        joined(self.public_task).await;
+        services.end(Stage::Clients).await;
 
-        let open = self.node.connections.load(Ordering::Acquire);
+        let totals = &node.totals;
+        let open = totals.connections();
         let waves = DrainWaves::new(open, settings.period, settings.timeout);
         tracing::info!(
             connections = open,
             over_ms = ms(waves.over),
             "draining: closing all connections"
         );
-        let inboxes: Vec<_> = self.shards.iter().map(|it| it.inbox.clone()).collect();
-        let (node, stop_broker) = (&self.node, &self.stop_broker);
-        let (shards, broker, hooks, triggers) =
-            (self.shards, self.broker, self.hooks, self.triggers);
         let all = async {
             let close_in_waves = async {
-                catch_up(node).await;
-                close_in_waves(&waves, node, &inboxes).await;
+                catch_up(broker.as_deref()).await;
+                close_in_waves(&waves, totals, &shards).await;
             };
             tokio::select! {
                 () = close_in_waves => {}
                 () = hurry.cancelled() => {}
             }
             // From here on nobody is there to hear a trigger.
-            node.deserted.store(true, Ordering::SeqCst);
-            send(&inboxes, |_| Input::Drain(waves.close()));
-            drop(inboxes);
-            ended(shards).await;
+            node.lifecycle.desert();
+            shards.send(|_| Input::Drain(waves.close()));
+            shards.ended().await;
             triggers.close();
             triggers.wait().await;
-            stop_broker.cancel();
-            tokio::join!(finished(broker), finished(hooks));
+            services.end(Stage::Delivery).await;
         };
         let late = async {
             tokio::select! {
@@ -78,13 +80,12 @@ impl Gateway {
         tokio::select! {
             () = all => tracing::info!("shutdown complete: all connections are closed"),
             () = late => {
-                let open = self.node.connections.load(Ordering::Acquire);
+                let open = totals.connections();
                 tracing::warn!(open, "drain.timeout exceeded: dropping the remaining connections");
             }
         }
-        self.stop_broker.cancel();
-        self.stop_internal.cancel();
-        joined(self.internal_task).await;
+        services.shutdown(Stage::Delivery).cancel();
+        services.end(Stage::Health).await;
     }
 }
 
@@ -109,12 +110,12 @@ fn ms(time: Duration) -> u64 {
 }
 
 /// Closes all but the last wave, which is for whoever drains the shards.
-async fn close_in_waves(waves: &DrainWaves, node: &Node, inboxes: &[inbox::Sender]) {
+async fn close_in_waves(waves: &DrainWaves, totals: &Totals, shards: &Shards) {
     let mut interval = tokio::time::interval(WAVE);
     for left in (0..waves.waves()).rev() {
         interval.tick().await;
-        let open: Vec<_> = node.connections_by_shard().collect();
-        send(inboxes, |shard| Input::Close {
+        let open = totals.connections_by_shard();
+        shards.send(|shard| Input::Close {
             count: DrainWaves::count(open[shard], left),
             close: waves.close(),
         });
@@ -124,37 +125,9 @@ async fn close_in_waves(waves: &DrainWaves, node: &Node, inboxes: &[inbox::Sende
 
 /// Waits until what the broker took from anybody before is placed here: a trigger that another node
 /// answered may still be on its way to this one.
-async fn catch_up(node: &Node) {
-    if let Some(broker) = &node.broker {
+async fn catch_up(broker: Option<&Broker>) {
+    if let Some(broker) = broker {
         // A broker that is away or slow has its time, and no more.
         let _ = tokio::time::timeout(CATCH_UP, broker.probe()).await;
-    }
-}
-
-/// Tells each shard something, behind all that was published so far.
-fn send(inboxes: &[inbox::Sender], input: impl Fn(usize) -> Input) {
-    for (index, inbox) in inboxes.iter().enumerate() {
-        // A shard that has ended has nobody left.
-        let _ = inbox.send(input(index));
-    }
-}
-
-/// Waits until every shard has let its last connection go.
-async fn ended(shards: Vec<Running>) {
-    let threads: Vec<_> = shards.into_iter().map(|shard| shard.thread).collect();
-    let ended = tokio::task::spawn_blocking(move || {
-        threads
-            .into_iter()
-            .map(std::thread::JoinHandle::join)
-            .all(|end| end.is_ok())
-    });
-    if !matches!(ended.await, Ok(true)) {
-        tracing::error!("a shard thread panicked");
-    }
-}
-
-async fn finished(task: Option<JoinHandle<()>>) {
-    if let Some(task) = task {
-        joined(task).await;
     }
 }

@@ -12,10 +12,10 @@ macro_rules! every_metric {
     ($then:ident) => {
         $then! {
             "Connections", "Open, refused and evicted connections." {
-                observed connections = Read::Gauge(|now| now.node.connections.load(Ordering::Acquire));
+                observed connections = Read::Gauge(|now| now.node.totals.connections());
                     "Open connections that were admitted"
                     "When it nears `limits.connections`, or drops to 0 within seconds."
-                observed shard_connections = Read::GaugeByShard(|now| now.node.connections_by_shard().collect());
+                observed shard_connections = Read::GaugeByShard(|now| now.node.totals.connections_by_shard());
                     "Open connections by shard; they differ by the few that were closed last"
                     "When one shard has many more than the others: they are distributed evenly."
                 observed rooms = Read::Gauge(|now| now.node.interest.rooms());
@@ -38,19 +38,19 @@ macro_rules! every_metric {
             }
 
             "Handshakes", "From the handshake to the API's response." {
-                observed backend_calls_in_flight = Read::Gauge(|now| now.node.guard().in_flight as u64);
+                observed backend_calls_in_flight = Read::Gauge(|now| now.guard().in_flight as u64);
                     "Bootstrap calls in progress"
                     "When it stays at `backend.max_in_flight`: the API is at its limit, and clients wait."
-                observed backend_waiting = Read::Gauge(|now| now.node.guard().waiting as u64);
+                observed backend_waiting = Read::Gauge(|now| now.guard().waiting as u64);
                     "Bootstrap calls that wait in the fair queue"
                     "When it does not fall again: clients connect faster than the API can serve."
-                observed backend_shared = Read::Counter(|now| now.node.guard().shared);
+                observed backend_shared = Read::Counter(|now| now.guard().shared);
                     "Clients that shared a bootstrap call with another one of the same credentials"
                     "Not by itself: calls that the API did not have to serve."
-                observed backend_circuit_open = Read::Gauge(|now| u64::from(now.node.guard().circuit_open));
+                observed backend_circuit_open = Read::Gauge(|now| u64::from(now.guard().circuit_open));
                     "1 while the backend circuit breaker is open: the gateway's own probes got no usable response from the API"
                     "When it is 1 for longer than a restart of the API takes: new clients are not accepted."
-                observed backend_circuit_opened = Read::Counter(|now| now.node.guard().circuit_opened);
+                observed backend_circuit_opened = Read::Counter(|now| now.guard().circuit_opened);
                     "Times that the backend circuit breaker opened"
                     "When it grows by more than the API's restarts."
                 counted handshake_errors by "reason" HandshakeError;
@@ -79,7 +79,7 @@ macro_rules! every_metric {
                     "Not by itself: the work of the shards, compared with `triggers`."
                 observed deliveries = Read::Sum(STATS.deliveries);
                     "When it does not grow while `triggers` grows and pages are open."
-                observed shard_turn_seconds_max = Read::SecondsByShard(|now| now.node.longest_turns());
+                observed shard_turn_seconds_max = Read::SecondsByShard(|now| now.node.totals.longest_turns());
                     "Longest turn of a shard in the last one to two minutes, in seconds: in a turn a shard serves all of its connections once, within a budget of work"
                     "When it is above 0.02 on a machine that is not overloaded: deliveries and pings of that shard are delayed by as much. An overloaded machine makes turns longer, as do `compression.level` and `limits.message_bytes` above their defaults."
                 observed undelivered = Read::Sum(STATS.undelivered);
@@ -101,10 +101,10 @@ macro_rules! every_metric {
                 observed trigger_bytes_in_flight = Read::Gauge(|now| now.node.triggers_in_flight.bytes());
                     "Bytes of the bodies of `/trigger/` that are being read, parsed or placed"
                     "When it stays near `limits.triggers_in_flight`: the shards or the broker are slower than the API."
-                observed inbox_queued = Read::GaugeByShard(|now| now.node.by_inbox(inbox::Sender::len));
+                observed inbox_queued = Read::GaugeByShard(|now| now.by_inbox(inbox::Sender::len));
                     "Inputs queued for each thread, most of them requests or messages with publications"
                     "When it stays near `limits.inbox`: publishers wait for this thread (back-pressure)."
-                observed inbox_bytes = Read::GaugeByShard(|now| now.node.by_inbox(inbox::Sender::bytes));
+                observed inbox_bytes = Read::GaugeByShard(|now| now.by_inbox(inbox::Sender::bytes));
                     "Bytes of publications queued for each thread"
                     "When it grows steadily: the thread is behind. At its share of `limits.inbox_bytes` it drops them: see `publications_missed`."
                 counted triggers;
@@ -134,7 +134,7 @@ macro_rules! every_metric {
             }
 
             "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {
-                observed ready = Read::Gauge(|now| u64::from(readiness::reasons(now.node).is_empty()));
+                observed ready = Read::Gauge(|now| u64::from(now.sources.readiness.reasons().is_empty()));
                     "1 while the node is ready for traffic, like `/ready`"
                     "When it is 0 without a restart of the node or the broker: `/ready` has the reason."
                 observed probe_lag_seconds = Read::Seconds(|now| now.node.delivery.lag());

@@ -42,8 +42,8 @@ mod tests {
             };
             inbox::inbox(bounds, inbox::waker(&poll, mio::Token(0)).unwrap())
         });
-        let node = Arc::new(Node::new(2, Matching::default(), None));
-        let sequencer = NodeSequencer::new(vec![first.0, second.0], 0, node);
+        let node = Node::new(2, Matching::default());
+        let sequencer = NodeSequencer::new(vec![first.0, second.0], 0, &node);
         let heartbeat = Heartbeat::new(Arc::new(sequencer));
         let mut beat = pin!(heartbeat.beat());
         assert!(beat.as_mut().now_or_never().is_none());

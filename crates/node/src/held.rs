@@ -1,60 +1,69 @@
 //! Memory that the connections of an address and of a user hold, and its bounds.
 
+use std::sync::Arc;
+
+use ht_core::account::Accounts;
 use ht_core::peer::Eviction;
 use ht_core::world::Over;
-use ht_edge::permits::{Slot, Stage};
+use ht_edge::permits::{Permits, Slot, Stage};
+use ht_telemetry::throttle::Throttles;
 
-use crate::node::Node;
 use crate::socket::Socket;
 
-/// Adds to what a connection's address and user hold; returns what the address holds then.
-///
-/// # Errors
-/// Where one of them exceeds its bound, which is logged. The bytes are added all the same.
-pub(crate) fn hold(node: &Node, peer: &Socket, bytes: usize) -> Result<usize, Over> {
-    let (address_max, user_max) = node.accounts.shares();
-    let held = node
-        .permits
-        .addresses(Stage::Open)
-        .hold(peer.address, bytes);
-    let of_user = user(peer).map_or(0, |user| node.permits.users.hold(user, bytes));
-    let (reason, line) = if address_max != 0 && held > address_max {
-        (Eviction::ClientBytesPerAddress, "held-per-address")
-    } else if user_max != 0 && of_user > user_max {
-        (Eviction::ClientBytesPerUser, "held-per-user")
-    } else {
-        return Ok(held);
-    };
-    if let Some(suppressed) = node.throttles.tell(line) {
-        let bound = reason.as_str();
-        tracing::warn!(
-            user = peer.user(),
-            address = address(node, peer),
-            suppressed,
-            "limits.{bound} is reached: refusing subscriptions, or evicting the connections that \
-             hold most. Raise the limit if these are your users"
-        );
-    }
-    Err(Over {
-        reason,
-        address: held,
-    })
+/// What connections hold, by address and by user.
+pub(crate) struct Held {
+    pub(crate) permits: Arc<Permits>,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) throttles: Arc<Throttles>,
 }
 
-/// Subtracts from it; returns what the address holds then.
-pub(crate) fn release(node: &Node, peer: &Socket, bytes: usize) -> usize {
-    if let Some(user) = user(peer) {
-        node.permits.users.release(user, bytes);
+impl Held {
+    /// Adds to what a connection's address and user hold; returns what the address holds then.
+    ///
+    /// # Errors
+    /// Where one of them exceeds its bound, which is logged. The bytes are added all the same.
+    pub(crate) fn hold(&self, peer: &Socket, bytes: usize) -> Result<usize, Over> {
+        let (address_max, user_max) = self.accounts.shares();
+        let addresses = self.permits.addresses(Stage::Open);
+        let of_address = addresses.hold(peer.address, bytes);
+        let of_user = user(peer).map_or(0, |user| self.permits.users.hold(user, bytes));
+        let (reason, line) = if address_max != 0 && of_address > address_max {
+            (Eviction::ClientBytesPerAddress, "held-per-address")
+        } else if user_max != 0 && of_user > user_max {
+            (Eviction::ClientBytesPerUser, "held-per-user")
+        } else {
+            return Ok(of_address);
+        };
+        if let Some(suppressed) = self.throttles.tell(line) {
+            let bound = reason.as_str();
+            tracing::warn!(
+                user = peer.user(),
+                address = self.address(peer),
+                suppressed,
+                "limits.{bound} is reached: refusing subscriptions, or evicting the connections that \
+                 hold most. Raise the limit if these are your users"
+            );
+        }
+        Err(Over {
+            reason,
+            address: of_address,
+        })
     }
-    node.permits
-        .addresses(Stage::Open)
-        .release(peer.address, bytes)
-}
 
-/// Where a connection comes from, for the log.
-pub(crate) fn address(node: &Node, peer: &Socket) -> String {
-    let known = node.permits.addresses(Stage::Open).name(peer.address);
-    known.unwrap_or_else(|| peer.peer_address())
+    /// Subtracts from it; returns what the address holds then.
+    pub(crate) fn release(&self, peer: &Socket, bytes: usize) -> usize {
+        if let Some(user) = user(peer) {
+            self.permits.users.release(user, bytes);
+        }
+        let addresses = self.permits.addresses(Stage::Open);
+        addresses.release(peer.address, bytes)
+    }
+
+    /// Where a connection comes from, for the log.
+    pub(crate) fn address(&self, peer: &Socket) -> String {
+        let known = self.permits.addresses(Stage::Open).name(peer.address);
+        known.unwrap_or_else(|| peer.peer_address())
+    }
 }
 
 /// The user whose account a connection has; none once its place was given back.

@@ -11,11 +11,14 @@ use std::sync::atomic::Ordering;
 
 use ht_backend::{Backend, Credentials, FairQueue, Hook, QueueKey};
 use ht_core::peer::Moment;
+use ht_telemetry::throttle::Throttles;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::HookQueueConfig;
+use crate::counters::Counters;
 use crate::node::Node;
 use crate::socket::About;
 
@@ -32,27 +35,33 @@ pub(crate) struct HookSender {
     sender: mpsc::Sender<Due>,
     wanted: [bool; 3],
     ping_min_interval: u64,
-    node: Arc<Node>,
+    reports: Reports,
 }
 
-/// Makes the queue; the future calls the hooks until every sender is gone and all are done.
+/// Makes the queue and what calls the hooks in it.
 pub(crate) fn hook_queue(
     config: &HookQueueConfig,
     backend: Arc<dyn Backend>,
-    node: Arc<Node>,
-) -> (HookSender, impl Future<Output = ()> + Send + 'static) {
-    let (sender, receiver) = mpsc::channel(config.queue.max(1));
+    node: &Node,
+) -> (HookSender, HookCaller) {
+    let (sender, due) = mpsc::channel(config.queue.max(1));
+    let reports = Reports {
+        counters: Arc::clone(&node.counters),
+        throttles: Arc::clone(&node.throttles),
+    };
     let wanted = [Hook::Connect, Hook::Ping, Hook::Disconnect].map(|hook| backend.has_hook(hook));
     let interval = config.ping_min_interval.as_millis();
     let sender = HookSender {
         sender,
         wanted,
         ping_min_interval: u64::try_from(interval).unwrap_or(u64::MAX),
-        node: Arc::clone(&node),
+        reports: reports.clone(),
     };
-    let caller = Caller {
+    let caller = HookCaller {
+        due,
         backend,
-        node,
+        reports,
+        calls_max: config.max_in_flight.max(1),
         connections: HashMap::new(),
         ready: FairQueue::default(),
         waiting: 0,
@@ -60,7 +69,7 @@ pub(crate) fn hook_queue(
         calls: JoinSet::new(),
         calls_by: HashMap::new(),
     };
-    (sender, caller.run(receiver, config.max_in_flight.max(1)))
+    (sender, caller)
 }
 
 impl HookSender {
@@ -89,34 +98,45 @@ impl HookSender {
             credentials: Arc::clone(credentials),
         };
         if self.sender.try_send(due).is_err() {
-            dropped(&self.node, 1);
+            self.reports.dropped(1);
         }
     }
 }
 
-/// Counts and logs hooks for which there is no room.
-fn dropped(node: &Node, hooks: usize) {
-    let hooks = u64::try_from(hooks).unwrap_or(u64::MAX);
-    node.counters
-        .hooks_dropped
-        .fetch_add(hooks, Ordering::Relaxed);
-    if let Some(suppressed) = node.throttles.tell("hook-dropped") {
-        tracing::warn!(
-            suppressed,
-            "the hook queue is full (hooks.queue): hooks are lost, those of the address that has \
-             most of them first. Raise hooks.max_in_flight if the API can serve more at once"
-        );
+/// Where hooks are counted and logged.
+#[derive(Clone)]
+struct Reports {
+    counters: Arc<Counters>,
+    throttles: Arc<Throttles>,
+}
+
+impl Reports {
+    /// Counts and logs hooks for which there is no room.
+    fn dropped(&self, hooks: usize) {
+        let hooks = u64::try_from(hooks).unwrap_or(u64::MAX);
+        let counters = &self.counters;
+        counters.hooks_dropped.fetch_add(hooks, Ordering::Relaxed);
+        if let Some(suppressed) = self.throttles.tell("hook-dropped") {
+            tracing::warn!(
+                suppressed,
+                "the hook queue is full (hooks.queue): hooks are lost, those of the address that has \
+                 most of them first. Raise hooks.max_in_flight if the API can serve more at once"
+            );
+        }
     }
 }
 
-/// The task that calls the hooks.
-struct Caller {
+/// Calls the hooks.
+pub(crate) struct HookCaller {
+    due: mpsc::Receiver<Due>,
     backend: Arc<dyn Backend>,
-    node: Arc<Node>,
+    reports: Reports,
     /// The hooks that wait of each connection that has one waiting or under way.
     connections: HashMap<Uuid, VecDeque<Due>>,
     /// Connections that have a hook waiting and none under way. Addresses take turns.
     ready: FairQueue<Uuid>,
+    /// Calls under way at once.
+    calls_max: usize,
     /// Hooks that wait.
     waiting: usize,
     waiting_max: usize,
@@ -125,14 +145,21 @@ struct Caller {
     calls_by: HashMap<QueueKey, usize>,
 }
 
-impl Caller {
-    async fn run(mut self, mut due: mpsc::Receiver<Due>, calls_max: usize) {
+impl HookCaller {
+    /// Calls the hooks until `shutdown`, and then until every sender is gone and all are done.
+    pub(crate) async fn run(mut self, shutdown: CancellationToken) {
+        self.call_all().await;
+        shutdown.cancelled().await;
+    }
+
+    async fn call_all(&mut self) {
+        let calls_max = self.calls_max;
         // One address leaves a quarter of the calls to others: its own may hang.
         let calls_per_address = (calls_max - calls_max / 4).max(1);
         let mut open = true;
         while open || !self.connections.is_empty() {
             tokio::select! {
-                next = due.recv(), if open => match next {
+                next = self.due.recv(), if open => match next {
                     Some(next) => self.add(next),
                     None => open = false,
                 },
@@ -154,7 +181,7 @@ impl Caller {
             return;
         }
         if self.waiting >= self.waiting_max && !self.make_room(key) {
-            return dropped(&self.node, 1);
+            return self.reports.dropped(1);
         }
         self.waiting += 1;
         if let Some(own) = self.connections.get_mut(&connection) {
@@ -173,7 +200,7 @@ impl Caller {
         };
         let hooks = self.connections.remove(&connection).unwrap_or_default();
         self.waiting -= hooks.len();
-        dropped(&self.node, hooks.len());
+        self.reports.dropped(hooks.len());
         true
     }
 
@@ -193,12 +220,16 @@ impl Caller {
         if key.is_known() {
             *self.calls_by.entry(key).or_default() += 1;
         }
-        let (backend, node) = (Arc::clone(&self.backend), Arc::clone(&self.node));
+        let (backend, reports) = (Arc::clone(&self.backend), self.reports.clone());
         self.calls.spawn(async move {
-            node.counters.hooks.fetch_add(1, Ordering::Relaxed);
+            let Reports {
+                counters,
+                throttles,
+            } = reports;
+            counters.hooks.fetch_add(1, Ordering::Relaxed);
             if let Err(failure) = backend.hook(due.hook, &due.credentials).await {
-                node.counters.hook_errors.add(failure.kind());
-                if let Some(suppressed) = node.throttles.tell("hook-failed") {
+                counters.hook_errors.add(failure.kind());
+                if let Some(suppressed) = throttles.tell("hook-failed") {
                     let (hook, cause, advice) = (due.hook.as_str(), &failure, failure.advice());
                     let advice = advice.as_deref();
                     tracing::warn!(hook, %connection, %cause, advice, suppressed, "a hook failed");

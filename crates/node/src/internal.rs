@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ht_broker::Sequencer;
+use ht_broker::{Broker, Sequencer};
 use ht_edge::address::Peer;
 use ht_edge::host::HostError;
 use ht_edge::linger::Lingering;
@@ -18,6 +18,7 @@ use ht_edge::peers::Peers;
 use ht_edge::respond::Body;
 use ht_edge::write_timeout::WriteTimeout;
 use ht_edge::{host, quiet, respond};
+use ht_telemetry::throttle::Throttles;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
@@ -28,12 +29,15 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::counters::ListenerKind;
+use crate::counters::{Counters, ListenerKind};
 use crate::identity::Identity;
+use crate::in_flight::InFlight;
 use crate::internal::path::Endpoint;
+use crate::lifecycle::Lifecycle;
 use crate::live::Live;
-use crate::node::Node;
-use crate::{metrics, readiness};
+use crate::memory::Memory;
+use crate::metrics::{self, Sources};
+use crate::readiness::Readiness;
 
 /// Connections at once; more wait in the system's queue.
 const CONNECTIONS: usize = 1_024;
@@ -44,30 +48,39 @@ const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS - CONNECTIONS / 4;
 /// Time for a request's head, and so for a connection that is kept alive between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// What the internal side needs.
+/// The internal listener's service.
 pub(crate) struct Internal {
-    pub(crate) node: Arc<Node>,
-    pub(crate) sequencer: Arc<dyn Sequencer>,
     pub(crate) live: Live,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) throttles: Arc<Throttles>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) triggers_in_flight: Arc<InFlight>,
+    pub(crate) sequencer: Arc<dyn Sequencer>,
+    pub(crate) broker: Option<Arc<Broker>>,
+    /// What `/metrics` and `/ready` show.
+    pub(crate) sources: Arc<Sources>,
     /// Triggers that are not ordered yet.
     pub(crate) triggers: TaskTracker,
     /// What `/live` tells about the gateway.
     pub(crate) identity: Identity,
 }
 
-/// Accepts connections until `shutdown`.
-pub(crate) async fn serve(
-    internal: Arc<Internal>,
-    listener: Listener,
-    shutdown: CancellationToken,
-) {
+impl Internal {
+    /// Accepts connections until `shutdown`.
+    pub(crate) async fn run(self, listener: Listener, shutdown: CancellationToken) {
+        accept_all(Arc::new(self), listener, shutdown).await;
+    }
+}
+
+async fn accept_all(internal: Arc<Internal>, listener: Listener, shutdown: CancellationToken) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let peers = Arc::<Peers>::default();
     loop {
         let permit = match Arc::clone(&permits).try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                accepting_waits(&internal.node);
+                accepting_waits(&internal);
                 let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
                     return;
                 };
@@ -81,7 +94,7 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, peer)) => {
                 let Some(of_peer) = peers.take(peer, CONNECTIONS_PER_ADDRESS) else {
-                    crowded(&internal.node, peer);
+                    crowded(&internal, peer);
                     continue;
                 };
                 let (internal, shutdown) = (Arc::clone(&internal), shutdown.clone());
@@ -91,12 +104,9 @@ pub(crate) async fn serve(
                 });
             }
             Err(error) => {
-                internal
-                    .node
-                    .counters
-                    .accept_errors
-                    .fetch_add(1, Ordering::Relaxed);
-                if let Some(suppressed) = internal.node.throttles.tell("accept-internal") {
+                let counters = &internal.counters;
+                counters.accept_errors.fetch_add(1, Ordering::Relaxed);
+                if let Some(suppressed) = internal.throttles.tell("accept-internal") {
                     tracing::warn!(%error, suppressed, "cannot accept internal connections");
                 }
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -106,9 +116,9 @@ pub(crate) async fn serve(
 }
 
 /// Counts and logs that nobody can be accepted for the moment.
-fn accepting_waits(node: &Node) {
-    node.counters.accept_waits.add(ListenerKind::Internal);
-    if let Some(suppressed) = node.throttles.tell("accept-waits-internal") {
+fn accepting_waits(internal: &Internal) {
+    internal.counters.accept_waits.add(ListenerKind::Internal);
+    if let Some(suppressed) = internal.throttles.tell("accept-waits-internal") {
         tracing::warn!(
             suppressed,
             "all {CONNECTIONS} connections of the internal listener are taken: publishers and \
@@ -118,11 +128,10 @@ fn accepting_waits(node: &Node) {
 }
 
 /// Counts and logs that one address has its part of the connections.
-fn crowded(node: &Node, peer: Peer) {
-    node.counters
-        .internal_connections_refused
-        .fetch_add(1, Ordering::Relaxed);
-    if let Some(suppressed) = node.throttles.tell("internal-per-address") {
+fn crowded(internal: &Internal, peer: Peer) {
+    let refused = &internal.counters.internal_connections_refused;
+    refused.fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = internal.throttles.tell("internal-per-address") {
         tracing::warn!(
             %peer,
             suppressed,
@@ -179,11 +188,8 @@ async fn respond_to(
         response.headers_mut().insert(header::CONNECTION, close);
     }
     if !response.status().is_success() {
-        internal
-            .node
-            .counters
-            .internal_errors
-            .add(response.status().into());
+        let status = response.status().into();
+        internal.counters.internal_errors.add(status);
     }
     Ok(response)
 }
@@ -208,7 +214,7 @@ impl Access {
         }
         match keys::used(headers, &settings.api_keys) {
             Some(position) => {
-                internal.node.counters.api_key_uses.add(position);
+                internal.counters.api_key_uses.add(position);
                 Self::Key
             }
             None => Self::Unknown,
@@ -226,15 +232,15 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
         },
         Endpoint::Metrics => match guard(request.headers(), access) {
             Err(response) => *response,
-            Ok(()) if reads => metrics::respond(&internal.node, request.headers()).await,
+            Ok(()) if reads => metrics::respond(&internal.sources, request.headers()).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
         Endpoint::Live if reads => {
-            let mut response = live(&internal.node);
+            let mut response = live(&internal.lifecycle);
             internal.identity.write(response.headers_mut());
             response
         }
-        Endpoint::Ready if reads => ready(&internal.node),
+        Endpoint::Ready if reads => ready(&internal.sources.readiness),
         Endpoint::Live | Endpoint::Ready => respond::method_not_allowed("GET, HEAD"),
         Endpoint::Nothing(sentence) => error(StatusCode::NOT_FOUND, &sentence),
     }
@@ -258,7 +264,7 @@ fn admit(
             if access == Access::Key {
                 return Ok(());
             }
-            if let Some(suppressed) = internal.node.throttles.tell("internal-host") {
+            if let Some(suppressed) = internal.throttles.tell("internal-host") {
                 tracing::warn!(
                     host,
                     suppressed,
@@ -295,8 +301,8 @@ fn guard(headers: &HeaderMap, access: Access) -> Result<(), Box<Response<Body>>>
 }
 
 /// Whether the process should be left running.
-fn live(node: &Node) -> Response<Body> {
-    if node.broken.load(Ordering::Relaxed) {
+fn live(lifecycle: &Lifecycle) -> Response<Body> {
+    if lifecycle.is_broken() {
         let sentence = "A shard ended by a bug; the log has it. Restart this node.";
         return respond::text(StatusCode::INTERNAL_SERVER_ERROR, sentence);
     }
@@ -304,15 +310,15 @@ fn live(node: &Node) -> Response<Body> {
 }
 
 /// Whether the node may get traffic, and if not why.
-fn ready(node: &Node) -> Response<Body> {
-    let reasons = readiness::reasons(node);
+fn ready(readiness: &Readiness) -> Response<Body> {
+    let reasons = readiness.reasons();
     let status = if reasons.is_empty() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
     let mut body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
-    let notes = readiness::notes(node);
+    let notes = readiness.notes();
     if !notes.is_empty() {
         body["notes"] = notes.into();
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ht_core::account::Accounts;
 use tokio_util::sync::CancellationToken;
 
 use crate::inbox;
 use crate::live::Live;
-use crate::memory::{allowance, resident_bytes};
-use crate::node::Node;
+use crate::memory::{Memory, allowance, resident_bytes};
 
 /// How often the process is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -17,46 +17,58 @@ const INTERVAL: Duration = Duration::from_millis(250);
 /// takes a millisecond and a half each time.
 const ALLOCATED_LOOKS: u32 = 8;
 
-/// Samples until `shutdown`.
-pub(crate) async fn run(
-    node: Arc<Node>,
-    live: Live,
-    shards: Vec<inbox::Sender>,
-    allocated: Option<fn() -> Option<u64>>,
-    shutdown: CancellationToken,
-) {
-    let allowance = allowance();
-    let mut known = None;
-    for look in 0_u32.. {
-        let limit = live.now().limits.memory_bounds(allowance).process as u64;
-        if node.accounts.is_over() {
-            // The shard whose clients hold most may be asleep.
-            for shard in &shards {
-                shard.wake();
+/// Samples the memory of the process.
+pub(crate) struct MemoryWatch {
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) live: Live,
+    pub(crate) shards: Vec<inbox::Sender>,
+    /// What is allocated, where the allocator says.
+    pub(crate) allocated: Option<fn() -> Option<u64>>,
+}
+
+impl MemoryWatch {
+    /// Samples until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let allowance = allowance();
+        let mut known = None;
+        for look in 0_u32.. {
+            let limits = &self.live.now().limits;
+            let limit = limits.memory_bounds(allowance).process as u64;
+            if self.accounts.is_over() {
+                // The shard whose clients hold most may be asleep.
+                self.shards.iter().for_each(inbox::Sender::wake);
+            }
+            self.look(look, limit, &mut known);
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(INTERVAL) => {}
             }
         }
-        let resident = resident_bytes();
+    }
+
+    /// `known`: what was allocated when it was last added up.
+    fn look(&self, look: u32, limit: u64, known: &mut Option<u64>) {
+        let (memory, resident) = (&self.memory, resident_bytes());
         if look.is_multiple_of(ALLOCATED_LOOKS)
-            || resident.is_some_and(|bytes| node.memory.needs_allocated(bytes, limit))
+            || resident.is_some_and(|bytes| memory.needs_allocated(bytes, limit))
         {
-            known = allocated.and_then(|bytes| bytes());
+            *known = self.allocated.and_then(|bytes| bytes());
         }
-        if let Some(resident) = resident
-            && node.memory.note(resident, known, limit)
-        {
-            if node.memory.is_short() {
-                tracing::warn!(
-                    resident,
-                    limit,
-                    "memory is short: rejecting new clients and triggers"
-                );
-            } else {
-                tracing::info!(resident, limit, "memory is no longer short");
-            }
+        let Some(resident) = resident else {
+            return;
+        };
+        if !memory.note(resident, *known, limit) {
+            return;
         }
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(INTERVAL) => {}
+        if memory.is_short() {
+            tracing::warn!(
+                resident,
+                limit,
+                "memory is short: rejecting new clients and triggers"
+            );
+        } else {
+            tracing::info!(resident, limit, "memory is no longer short");
         }
     }
 }

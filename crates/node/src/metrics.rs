@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use ht_backend::GuardCounts;
 use ht_broker::Broker;
 use ht_core::stats::{Stat, StatKind, StatLabel, Stats};
 use ht_edge::respond::{self, Body};
@@ -26,10 +27,12 @@ use prometheus_client::registry::Registry;
 pub use crate::metrics::docs::markdown;
 
 use crate::config::BuildInfo;
+use crate::inbox;
 use crate::metrics::format::Format;
 use crate::metrics::process::Process;
 use crate::metrics::rows::SECTIONS;
 use crate::node::Node;
+use crate::readiness::Readiness;
 
 /// Lines of the process's log that nobody took: counted by whoever writes the log.
 pub static LOG_LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
@@ -85,19 +88,46 @@ enum Read {
 /// Lists the words of a label.
 type Words = fn() -> Vec<&'static str>;
 
+/// Where the numbers are kept.
+pub(crate) struct Sources {
+    pub(crate) node: Arc<Node>,
+    pub(crate) readiness: Readiness,
+    /// The shards' inboxes.
+    pub(crate) inboxes: Vec<inbox::Sender>,
+    pub(crate) build: BuildInfo,
+}
+
 /// What the rows are read from.
 struct Now<'a> {
     node: &'a Node,
+    sources: &'a Sources,
     totals: Stats,
     process: Process,
 }
 
+impl Now<'_> {
+    /// What holds calls to the backend back; nothing where nothing does.
+    fn guard(&self) -> GuardCounts {
+        self.sources.readiness.backend.guard().unwrap_or_default()
+    }
+
+    /// A number of each shard's inbox.
+    fn by_inbox(&self, read: fn(&inbox::Sender) -> usize) -> Vec<u64> {
+        let inboxes = self.sources.inboxes.iter();
+        inboxes.map(|inbox| read(inbox) as u64).collect()
+    }
+
+    fn broker(&self) -> Option<&Broker> {
+        self.sources.readiness.broker.as_deref()
+    }
+}
+
 /// All metrics as of now, in the format that the request asks for.
-pub(crate) async fn respond(node: &Arc<Node>, headers: &HeaderMap) -> Response<Body> {
+pub(crate) async fn respond(sources: &Arc<Sources>, headers: &HeaderMap) -> Response<Body> {
     let process = tokio::task::spawn_blocking(Process::look).await;
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Snapshot {
-        node: Arc::clone(node),
+        sources: Arc::clone(sources),
         process: process.unwrap_or_default(),
     }));
     let mut body = String::new();
@@ -116,7 +146,7 @@ pub(crate) async fn respond(node: &Arc<Node>, headers: &HeaderMap) -> Response<B
 }
 
 struct Snapshot {
-    node: Arc<Node>,
+    sources: Arc<Sources>,
     process: Process,
 }
 
@@ -129,8 +159,9 @@ impl fmt::Debug for Snapshot {
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let now = Now {
-            node: &self.node,
-            totals: self.node.totals(),
+            node: &self.sources.node,
+            sources: &self.sources,
+            totals: self.sources.node.totals.sum(),
             process: self.process,
         };
         let mut metrics = SECTIONS.iter().flat_map(|section| section.metrics);
@@ -180,7 +211,7 @@ impl Metric {
     /// Whether this node has it.
     fn is_shown(&self, now: &Now<'_>) -> bool {
         match self.read {
-            Read::BrokerGauge(_) | Read::BrokerCounter(_) => now.node.broker.is_some(),
+            Read::BrokerGauge(_) | Read::BrokerCounter(_) => now.broker().is_some(),
             Read::ProcessGauge(read) | Read::ProcessCounter(read) => read(&now.process).is_some(),
             Read::Gauge(_)
             | Read::GaugeByShard(_)
@@ -199,7 +230,7 @@ impl Metric {
         if !self.is_shown(now) {
             return Ok(());
         }
-        let broker = now.node.broker.as_deref();
+        let broker = now.broker();
         let name = self.full_name();
         let mut metric = encoder.encode_descriptor(&name, self.help(), None, self.kind())?;
         match (&self.read, broker) {
@@ -213,7 +244,7 @@ impl Metric {
             }
             (Read::BrokerGauge(_) | Read::BrokerCounter(_), None) => Ok(()),
             (Read::Build, _) => {
-                let labels = now.node.build.labels();
+                let labels = now.sources.build.labels();
                 gauge(1).encode(metric.encode_family(&labels)?)
             }
             (Read::ProcessGauge(read), _) => {

@@ -5,43 +5,59 @@
 //! sequencer. Either way it takes its turn in the order, and every shard has to take it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ht_broker::{AppendError, Health, Sequencer};
+use ht_backend::Backend;
+use ht_broker::{AppendError, Broker, Health, Sequencer};
+use ht_edge::descriptors::Descriptors;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ReadinessConfig;
-use crate::counters::ProbeFailure;
+use crate::counters::{Counters, ProbeFailure};
+use crate::delivery::Delivery;
+use crate::lifecycle::Lifecycle;
+use crate::memory::Memory;
 use crate::node::Node;
 
-/// Why the node may not get traffic, a sentence each; none: it may.
-pub(crate) fn reasons(node: &Node) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if node.draining.load(Ordering::Relaxed) {
-        reasons.push("the node is shutting down".to_owned());
-    }
-    if node.broken.load(Ordering::Relaxed) {
-        reasons.push("a shard thread panicked".to_owned());
-    }
-    reasons.extend(node.memory.reason());
-    reasons.extend(node.descriptors.trouble());
-    match broker_trouble(node) {
-        Some(trouble) => reasons.push(trouble),
-        // What a probe says of a broker that is away would only repeat it.
-        None => reasons.extend(node.delivery.trouble()),
-    }
-    reasons
+/// Whether a node may get traffic.
+pub(crate) struct Readiness {
+    pub(crate) lifecycle: Arc<Lifecycle>,
+    pub(crate) memory: Arc<Memory>,
+    pub(crate) descriptors: Arc<Descriptors>,
+    pub(crate) delivery: Arc<Delivery>,
+    pub(crate) broker: Option<Arc<Broker>>,
+    pub(crate) backend: Arc<dyn Backend>,
 }
 
-/// What an operator should know although another node would do no better, or most clients of this
-/// one are served.
-pub(crate) fn notes(node: &Node) -> Vec<String> {
-    let guard = node.guard();
-    let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
-    let backend = backend.map(str::to_owned);
-    backend.into_iter().chain(node.delivery.lagging()).collect()
+impl Readiness {
+    /// Why the node may not get traffic, a sentence each; none: it may.
+    pub(crate) fn reasons(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.lifecycle.is_draining() {
+            reasons.push("the node is shutting down".to_owned());
+        }
+        if self.lifecycle.is_broken() {
+            reasons.push("a shard thread panicked".to_owned());
+        }
+        reasons.extend(self.memory.reason());
+        reasons.extend(self.descriptors.trouble());
+        match broker_trouble(self.broker.as_deref()) {
+            Some(trouble) => reasons.push(trouble),
+            // What a probe says of a broker that is away would only repeat it.
+            None => reasons.extend(self.delivery.trouble()),
+        }
+        reasons
+    }
+
+    /// What an operator should know although another node would do no better, or most clients of
+    /// this one are served.
+    pub(crate) fn notes(&self) -> Vec<String> {
+        let guard = self.backend.guard().unwrap_or_default();
+        let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
+        let backend = backend.map(str::to_owned);
+        backend.into_iter().chain(self.delivery.lagging()).collect()
+    }
 }
 
 /// Why the circuit breaker is open.
@@ -55,8 +71,8 @@ fn circuit_note(is_unreachable: bool) -> &'static str {
     }
 }
 
-fn broker_trouble(node: &Node) -> Option<String> {
-    let broker = node.broker.as_ref()?;
+fn broker_trouble(broker: Option<&Broker>) -> Option<String> {
+    let broker = broker?;
     match broker.health() {
         Health::Ready => None,
         Health::NotReady(why) => Some(format!("{}: {why}", broker.name())),
@@ -65,7 +81,9 @@ fn broker_trouble(node: &Node) -> Option<String> {
 
 /// Sends the probes.
 pub(crate) struct Prober {
-    node: Arc<Node>,
+    delivery: Arc<Delivery>,
+    counters: Arc<Counters>,
+    broker: Option<Arc<Broker>>,
     sequencer: Arc<dyn Sequencer>,
     config: ReadinessConfig,
 }
@@ -91,7 +109,8 @@ impl Prober {
     /// A prober; none where no probes are wanted. Until the first one came through the node is not
     /// ready.
     pub(crate) fn new(
-        node: &Arc<Node>,
+        node: &Node,
+        broker: Option<Arc<Broker>>,
         sequencer: &Arc<dyn Sequencer>,
         config: ReadinessConfig,
     ) -> Option<Self> {
@@ -101,7 +120,9 @@ impl Prober {
         let reason = "no probe has been delivered yet".to_owned();
         node.delivery.note(Some(reason));
         Some(Self {
-            node: Arc::clone(node),
+            delivery: Arc::clone(&node.delivery),
+            counters: Arc::clone(&node.counters),
+            broker,
             sequencer: Arc::clone(sequencer),
             config,
         })
@@ -124,7 +145,7 @@ impl Prober {
 
     /// Sends one probe and notes what becomes of it.
     pub(crate) async fn probe(&self) {
-        let delivery = &self.node.delivery;
+        let delivery = &self.delivery;
         delivery.begin();
         match self.outcome().await {
             Ok(lag) => {
@@ -139,7 +160,7 @@ impl Prober {
                 }
             }
             Err(Lost::Behind { late, reason }) => {
-                self.node.counters.probe_failures.add(ProbeFailure::Shard);
+                self.counters.probe_failures.add(ProbeFailure::Shard);
                 // The others deliver, so the way is open: what slows one thread down must not take
                 // the node out of the balancer.
                 delivery.note(None);
@@ -153,7 +174,7 @@ impl Prober {
                 }
             }
             Err(Lost::Nothing(failure, reason)) => {
-                self.node.counters.probe_failures.add(failure);
+                self.counters.probe_failures.add(failure);
                 let before = delivery.note(Some(reason.clone()));
                 // A broker that is away is told of by itself.
                 if failure != ProbeFailure::Broker && before.as_ref() != Some(&reason) {
@@ -175,7 +196,7 @@ impl Prober {
     }
 
     async fn send(&self) -> Result<Duration, AppendError> {
-        if let Some(broker) = &self.node.broker {
+        if let Some(broker) = &self.broker {
             return broker.probe().await;
         }
         let sent = Instant::now();
@@ -186,8 +207,8 @@ impl Prober {
     /// How far a probe got within its time.
     fn late(&self) -> Lost {
         let within = self.config.probe_timeout;
-        let delivery = &self.node.delivery;
-        if let Some(trouble) = broker_trouble(&self.node) {
+        let delivery = &self.delivery;
+        if let Some(trouble) = broker_trouble(self.broker.as_deref()) {
             return Lost::Nothing(ProbeFailure::Broker, trouble);
         }
         if !delivery.has_arrived() {
@@ -218,7 +239,7 @@ impl Prober {
 
     /// Where a probe comes back from.
     fn whence(&self) -> &'static str {
-        let broker = self.node.broker.as_ref();
+        let broker = self.broker.as_ref();
         broker.map_or("sequencer", |broker| broker.name())
     }
 }

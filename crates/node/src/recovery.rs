@@ -1,35 +1,56 @@
 //! Recovery from gaps: what a node may have missed is counted, logged and reported to clients (see
 //! docs/protocol.md, "Gaps").
 //!
-//! Whoever finds that publications may not have reached clients calls [`Node::missed`] (all shards)
-//! or [`Node::shard_missed`]. The gap is counted, one warning is logged, and the connections that
+//! Whoever finds that publications may not have reached clients calls [`GapReports::missed`] (all
+//! shards) or [`GapReports::shard_missed`]. The gap is counted, one warning is logged, and the connections that
 //! were open at that moment are closed in waves with 1012 `gap <ms>`, so that their clients
 //! reconnect and fetch again without all of them calling the API at once. Several gaps close a
 //! connection once; one that opens after the moment stays open.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 use ht_broker::{Missed, MissedReason};
 use ht_control::waves::{GapWaves, WAVE};
 use ht_core::shard::Wave;
 use ht_proto::label::Label;
+use ht_telemetry::throttle::Throttles;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::gaps::GapReason;
+use crate::gaps::{GapReason, Gaps};
 use crate::inbox::{self, Input};
+use crate::lifecycle::Lifecycle;
 use crate::live::Live;
 use crate::node::Node;
+use crate::totals::Totals;
 
-impl Node {
+/// Takes reports of gaps.
+#[derive(Clone)]
+pub(crate) struct GapReports {
+    gaps: Arc<Gaps>,
+    totals: Arc<Totals>,
+    lifecycle: Arc<Lifecycle>,
+    throttles: Arc<Throttles>,
+}
+
+impl GapReports {
+    /// For the gaps of a node.
+    pub(crate) fn new(node: &Node) -> Self {
+        Self {
+            gaps: Arc::clone(&node.gaps),
+            totals: Arc::clone(&node.totals),
+            lifecycle: Arc::clone(&node.lifecycle),
+            throttles: Arc::clone(&node.throttles),
+        }
+    }
+
     /// Publications may not have reached this node until now.
     pub(crate) fn missed(&self, missed: &Missed) {
         let reason = GapReason::Broker(missed.reason);
-        let connections = self.connections.load(Ordering::Acquire);
+        let connections = self.totals.connections();
         if missed.reason == MissedReason::Start {
-            self.connected.cancel();
+            self.lifecycle.connected();
             if connections == 0 {
                 // Whoever subscribes from now on hears everything.
                 return;
@@ -44,7 +65,7 @@ impl Node {
     pub(crate) fn shard_missed(&self, shard: usize, cause: &str) {
         self.gaps.count(GapReason::ShardOverflow);
         let told = self.gaps.note(|index| index == shard);
-        let connections = self.connections_by_shard().nth(shard).unwrap_or(0);
+        let connections = self.totals.connections_of(shard);
         self.warn(GapReason::ShardOverflow, cause, told, connections);
     }
 
@@ -69,40 +90,45 @@ impl Node {
     }
 }
 
-/// Closes connections for gaps until `shutdown`.
-pub(crate) async fn run(
-    node: Arc<Node>,
-    live: Live,
-    inboxes: Vec<inbox::Sender>,
-    shutdown: CancellationToken,
-) {
-    let shards = inboxes.iter().enumerate();
-    let shards = shards.map(|(index, inbox)| close_shard(index, inbox, &node, &live));
-    tokio::select! {
-        () = shutdown.cancelled() => {}
-        _ = join_all(shards) => {}
-    }
+/// Closes connections for gaps.
+pub(crate) struct GapCloser {
+    pub(crate) gaps: Arc<Gaps>,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) live: Live,
+    pub(crate) inboxes: Vec<inbox::Sender>,
 }
 
-/// One shard's part. Shards do not wait for each other. Ends with the shard.
-async fn close_shard(index: usize, inbox: &inbox::Sender, node: &Node, live: &Live) {
-    let last = || node.gaps.of_shard(index);
-    loop {
-        node.gaps.changed(index).await;
-        let open = node.connections.load(Ordering::Acquire);
-        let own = node.connections_by_shard().nth(index).unwrap_or(0);
-        let waves = GapWaves::new(open, own, live.now().recovery.gap_period);
-        let mut interval = tokio::time::interval(WAVE);
+impl GapCloser {
+    /// Closes them until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let shards = self.inboxes.iter().enumerate();
+        let shards = shards.map(|(index, inbox)| self.close_shard(index, inbox));
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            _ = join_all(shards) => {}
+        }
+    }
+
+    /// One shard's part. Shards do not wait for each other. Ends with the shard.
+    async fn close_shard(&self, index: usize, inbox: &inbox::Sender) {
+        let last = || self.gaps.of_shard(index);
         loop {
-            interval.tick().await;
-            let number = last();
-            let Some(wave) = close(inbox, number, &waves).await else {
-                return;
-            };
-            let closed = u64::try_from(wave.closed).unwrap_or(u64::MAX);
-            node.gaps.count_closed(closed);
-            if wave.finished && last() == number {
-                break;
+            self.gaps.changed(index).await;
+            let open = self.totals.connections();
+            let own = self.totals.connections_of(index);
+            let waves = GapWaves::new(open, own, self.live.now().recovery.gap_period);
+            let mut interval = tokio::time::interval(WAVE);
+            loop {
+                interval.tick().await;
+                let number = last();
+                let Some(wave) = close(inbox, number, &waves).await else {
+                    return;
+                };
+                let closed = u64::try_from(wave.closed).unwrap_or(u64::MAX);
+                self.gaps.count_closed(closed);
+                if wave.finished && last() == number {
+                    break;
+                }
             }
         }
     }

@@ -7,14 +7,19 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use ht_broker::order::Order;
 use ht_broker::{Missed, Placed, Sequencer, Taken};
+use ht_control::interest::InterestIndex;
 use ht_core::publication::Publication;
 use ht_proto::entry::{Body, Entry, Epoch, Position};
 use ht_proto::room::Room;
+use ht_telemetry::throttle::Throttles;
 use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
 
+use crate::counters::Counters;
+use crate::delivery::Delivery;
 use crate::inbox::{self, Batch, Input, Overflow};
 use crate::node::Node;
+use crate::recovery::GapReports;
 
 /// Gives entries their place in the node's one order and hands them to the shards where they may
 /// concern somebody.
@@ -23,19 +28,27 @@ pub(crate) struct NodeSequencer {
     /// Whoever holds it is next in the order. The lock is fair: first come, first placed.
     order: Mutex<Order>,
     shards: Vec<inbox::Sender>,
-    node: Arc<Node>,
+    interest: Arc<InterestIndex>,
+    delivery: Arc<Delivery>,
+    gaps: GapReports,
+    counters: Arc<Counters>,
+    throttles: Arc<Throttles>,
 }
 
 impl NodeSequencer {
-    /// A sequencer for the shards, with an order of its own. `ids_max`: how many trigger ids are
-    /// remembered.
-    pub(crate) fn new(shards: Vec<inbox::Sender>, ids_max: usize, node: Arc<Node>) -> Self {
+    /// A sequencer for the shards of a node, with an order of its own. `ids_max`: how many trigger
+    /// ids are remembered.
+    pub(crate) fn new(shards: Vec<inbox::Sender>, ids_max: usize, node: &Node) -> Self {
         let epoch = Epoch::from_random(Uuid::new_v4().as_fields().0);
         Self {
             epoch,
             order: Mutex::new(Order::new(epoch, ids_max)),
             shards,
-            node,
+            interest: Arc::clone(&node.interest),
+            delivery: Arc::clone(&node.delivery),
+            gaps: GapReports::new(node),
+            counters: Arc::clone(&node.counters),
+            throttles: Arc::clone(&node.throttles),
         }
     }
 
@@ -59,7 +72,7 @@ impl NodeSequencer {
             return places;
         }
         let batch = Batch::new(publications);
-        let concerned = self.node.interest.placed(&batch.publications);
+        let concerned = self.interest.placed(&batch.publications);
         let mut missed = Vec::new();
         for (index, shard) in self.shards.iter().enumerate() {
             if concerned.contains(index)
@@ -83,18 +96,17 @@ impl NodeSequencer {
             return;
         }
         let rooms = batch.iter().flat_map(rooms);
-        let concerned = self.node.interest.hearing_any(rooms);
+        let concerned = self.interest.hearing_any(rooms);
         let shards = self.shards.iter().enumerate();
         let full = shards.filter(|(index, shard)| concerned.contains(*index) && shard.is_full());
         let rooms = full.map(|(index, shard)| async move {
-            let counters = &self.node.counters;
-            counters.back_pressure.fetch_add(1, Ordering::Relaxed);
+            self.counters.back_pressure.fetch_add(1, Ordering::Relaxed);
             let holds_others = || {
                 let mut others = self.shards.iter().enumerate();
                 others.any(|(other, shard)| other != index && shard.is_half_empty())
             };
             if shard.room(holds_others).await
-                && let Some(suppressed) = self.node.throttles.tell("stalled-shard")
+                && let Some(suppressed) = self.throttles.tell("stalled-shard")
             {
                 tracing::warn!(
                     shard = index,
@@ -114,10 +126,10 @@ impl NodeSequencer {
     fn missed(&self, index: usize, overflow: &Overflow) {
         let batches = overflow.batches();
         let count: usize = batches.map(|batch| batch.publications.len()).sum();
-        let counter = &self.node.counters.publications_missed;
+        let counter = &self.counters.publications_missed;
         counter.fetch_add(count as u64, Ordering::Relaxed);
         let cause = format!("thread {index} is too far behind: {count} publications were dropped");
-        self.node.shard_missed(index, &cause);
+        self.gaps.shard_missed(index, &cause);
     }
 
     async fn hand_on_probe(&self) -> Taken {
@@ -130,22 +142,22 @@ impl NodeSequencer {
                 let (taken, answer) = oneshot::channel();
                 // A shard that has ended is reported elsewhere.
                 let sent = shard.send(Input::Probe(taken));
-                let node = Arc::clone(&self.node);
+                let delivery = Arc::clone(&self.delivery);
                 async move {
                     if sent.is_ok() {
                         let _ = answer.await;
                     }
-                    node.delivery.taken(index);
+                    delivery.taken(index);
                 }
             })
             .collect();
         drop(order);
-        self.node.delivery.arrived();
+        self.delivery.arrived();
         Taken(join_all(taken).map(drop).boxed())
     }
 
     fn count(&self, triggers: usize, publications: usize) {
-        let counters = &self.node.counters;
+        let counters = &self.counters;
         counters
             .triggers
             .fetch_add(triggers as u64, Ordering::Relaxed);
@@ -170,7 +182,7 @@ impl Sequencer for NodeSequencer {
     }
 
     fn missed(&self, missed: Missed) {
-        self.node.missed(&missed);
+        self.gaps.missed(&missed);
     }
 }
 

@@ -6,10 +6,10 @@ mod undelivered;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use ht_broker::Broker;
 use ht_core::budget::Phase;
 use ht_core::registry::ConnectionId;
 use ht_core::shard::{Admission, Shard};
@@ -17,8 +17,10 @@ use ht_core::world::Turn;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
+use crate::gaps::Gaps;
 use crate::hooks::HookSender;
 use crate::inbox::{self, Input, NewConnection};
+use crate::lifecycle::Lifecycle;
 use crate::node::Node;
 use crate::shard::outside::Outside;
 use crate::shard::undelivered::Undelivered;
@@ -57,7 +59,8 @@ pub(crate) fn start(
     index: usize,
     shard: Shard<Socket>,
     bounds: inbox::Bounds,
-    node: Arc<Node>,
+    node: &Node,
+    broker: Option<Arc<Broker>>,
     hooks: Option<HookSender>,
 ) -> io::Result<Running> {
     let poll = Poll::new()?;
@@ -67,7 +70,8 @@ pub(crate) fn start(
         poll,
         inbox: receiver,
         shard,
-        outside: Outside { index, node, hooks },
+        outside: Outside::new(index, node, broker, hooks),
+        gaps: Arc::clone(&node.gaps),
         clock: Instant::now(),
         buffer: vec![0; READ],
         ready: VecDeque::new(),
@@ -75,8 +79,9 @@ pub(crate) fn start(
         undelivered: Undelivered::default(),
     };
     let builder = std::thread::Builder::new().name(format!("shard-{index}"));
+    let lifecycle = Arc::clone(&node.lifecycle);
     let thread = builder.spawn(move || {
-        let _guard = PanicFlag(Arc::clone(&thread.outside.node));
+        let _guard = PanicFlag(lifecycle);
         thread.run();
     })?;
     Ok(Running {
@@ -87,12 +92,12 @@ pub(crate) fn start(
 
 /// Notes that a shard ended by a panic: a bug, after which the node should be replaced. The other
 /// shards go on meanwhile.
-struct PanicFlag(Arc<Node>);
+struct PanicFlag(Arc<Lifecycle>);
 
 impl Drop for PanicFlag {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.broken.store(true, Ordering::Relaxed);
+            self.0.break_down();
         }
     }
 }
@@ -102,6 +107,7 @@ struct ShardThread {
     inbox: inbox::Receiver,
     shard: Shard<Socket>,
     outside: Outside,
+    gaps: Arc<Gaps>,
     clock: Instant,
     buffer: Vec<u8>,
     /// Connections whose sockets are ready, each of them once, in the order of their turns.
@@ -116,7 +122,7 @@ impl ShardThread {
         while !(self.draining && self.shard.is_empty()) {
             if let Err(error) = self.sleep(&mut events) {
                 // Only a broken descriptor of our own can cause this; spinning would hide it.
-                if let Some(suppressed) = self.outside.node.throttles.tell("poll") {
+                if let Some(suppressed) = self.outside.throttles.tell("poll") {
                     tracing::error!(%error, suppressed, "a shard cannot poll its sockets");
                 }
                 std::thread::sleep(Duration::from_millis(100));
@@ -128,10 +134,9 @@ impl ShardThread {
                 }
             }
             self.turn();
-            let node = &self.outside.node;
-            node.shards[self.outside.index].store(self.shard.stats());
-            let ended = self.clock.elapsed();
-            node.turns[self.outside.index].note(ended.saturating_sub(begun), node.age());
+            let turn = self.clock.elapsed().saturating_sub(begun);
+            let Outside { totals, index, .. } = &self.outside;
+            totals.publish(*index, self.shard.stats(), turn);
         }
     }
 
@@ -354,7 +359,7 @@ impl ShardThread {
         }
         let token = Token(self.shard.next_id().index());
         if let Err(error) = socket.register(self.poll.registry(), token) {
-            if let Some(suppressed) = self.outside.node.throttles.tell("watch") {
+            if let Some(suppressed) = self.outside.throttles.tell("watch") {
                 let connection = welcome.id;
                 tracing::error!(%connection, %error, suppressed, "a socket could not be watched: it is closed");
             }
@@ -367,7 +372,7 @@ impl ShardThread {
             self.outside
                 .tell(welcome.id, &socket, "a connection is open");
         }
-        self.shard.set_gap(self.outside.node.gaps.last());
+        self.shard.set_gap(self.gaps.last());
         let id = self
             .shard
             .open(socket, welcome, &mut Turn::new(now, &mut self.outside));

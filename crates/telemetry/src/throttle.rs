@@ -1,6 +1,11 @@
-//! Log lines that a peer can cause: one in a while, with the number of those left out.
+//! Log lines that a peer can cause: one per cause in a while, with the number of those left out.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How long a cause stays silent after it was logged.
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Lets one event through per interval and counts the others.
 #[derive(Debug)]
@@ -34,6 +39,21 @@ impl Throttle {
     }
 }
 
+/// One throttle per cause. Causes are fixed words, so there are few.
+#[derive(Debug, Default)]
+pub struct Throttles(Mutex<HashMap<&'static str, Throttle>>);
+
+impl Throttles {
+    /// Whether to log this now; if so, how many of its kind were left out.
+    pub fn tell(&self, cause: &'static str) -> Option<u64> {
+        let mut throttles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let throttle = throttles
+            .entry(cause)
+            .or_insert_with(|| Throttle::new(INTERVAL));
+        throttle.tell(Instant::now())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +67,12 @@ mod tests {
         assert_eq!(throttle.tell(start + Duration::from_secs(9)), None);
         assert_eq!(throttle.tell(start + Duration::from_secs(10)), Some(2));
         assert_eq!(throttle.tell(start + Duration::from_secs(30)), Some(0));
+    }
+
+    #[test]
+    fn causes_are_throttled_each_for_itself() {
+        let throttles = Throttles::default();
+        let told = ["a", "a", "b", "a", "b"].map(|cause| throttles.tell(cause).is_some());
+        assert_eq!(told, [true, false, true, false, false]);
     }
 }

@@ -1,5 +1,6 @@
 //! How the memory of the process is divided.
 
+use ht_edge::config::QuotaLimits;
 use tokio::sync::Semaphore;
 
 use crate::config::ServerLimits;
@@ -45,6 +46,17 @@ const INBOXES: usize = 64 << 20;
 const HANDSHAKES_MIN: usize = 256;
 
 impl ServerLimits {
+    /// Those of connections and handshakes.
+    pub(crate) fn quotas(&self) -> QuotaLimits {
+        QuotaLimits {
+            connections: self.connections,
+            connections_per_address: self.connections_per_address,
+            handshakes_per_second: self.handshakes_per_second,
+            handshakes: self.handshakes_max(),
+            unfinished: self.unfinished_max(),
+        }
+    }
+
     /// How many handshakes may be in progress.
     pub(crate) fn handshakes_max(&self) -> usize {
         self.handshakes.clamp(1, Semaphore::MAX_PERMITS)

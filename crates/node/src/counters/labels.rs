@@ -8,50 +8,6 @@ use http::StatusCode;
 use crate::config::API_KEYS_MAX;
 
 labels! {
-    /// Why the gateway rejected a handshake.
-    pub(crate) enum HandshakeError {
-        /// Not a valid upgrade.
-        Handshake = "handshake",
-        /// The request head was too long, or did not arrive in time.
-        Head = "head",
-        /// Headers that cannot be forwarded.
-        Forward = "forward",
-        /// Headers longer than `backend.forward_bytes_max`.
-        ForwardBytes = "forward-bytes",
-        /// A malformed token, or two that differ.
-        Token = "token",
-        /// The first frame was no authentication.
-        Authenticate = "authenticate",
-        /// A page of another site.
-        Origin = "origin",
-        /// No PROXY protocol header where one is required.
-        ProxyProtocol = "proxy-protocol",
-        /// `limits.handshakes` was reached.
-        Handshakes = "handshakes",
-        /// Request heads and first frames held too much memory.
-        HandshakeBytes = "handshake-bytes",
-        /// The address had half of all handshakes.
-        HandshakesPerAddress = "handshakes-per-address",
-        /// `limits.connections` was reached.
-        Connections = "connections",
-        /// `limits.connections_per_address` was reached.
-        ConnectionsPerAddress = "connections-per-address",
-        /// The address had its share of connections before the upgrade.
-        UnfinishedPerAddress = "unfinished-per-address",
-        /// `limits.connections_per_user` was reached.
-        ConnectionsPerUser = "connections-per-user",
-        /// `limits.handshakes_per_second` was reached.
-        HandshakesPerSecond = "handshakes-per-second",
-        /// `limits.handshake_timeout` elapsed.
-        HandshakeTimeout = "handshake-timeout",
-        /// Memory was short.
-        Memory = "memory",
-        /// The node was shutting down.
-        Leaving = "leaving",
-    }
-}
-
-labels! {
     /// One of the two listeners.
     pub(crate) enum ListenerKind {
         /// The one for browsers.

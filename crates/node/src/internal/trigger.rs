@@ -33,11 +33,11 @@ pub(super) async fn post(internal: &Internal, request: Request<Incoming>) -> Res
     if request.body().size_hint().lower() > most as u64 {
         return refused(&Problem::TooLong(most).into());
     }
-    if is_deserted(internal) {
+    if internal.lifecycle.is_deserted() {
         return before_body(request, most, leaving()).await;
     }
-    if internal.node.memory.is_short() {
-        let counters = &internal.node.counters;
+    if internal.memory.is_short() {
+        let counters = &internal.counters;
         counters.triggers_shed.fetch_add(1, Ordering::Relaxed);
         let sentence = "This node is short of memory: send the trigger again in a moment.";
         let response = try_again(StatusCode::SERVICE_UNAVAILABLE, sentence);
@@ -58,7 +58,7 @@ pub(super) async fn post(internal: &Internal, request: Request<Incoming>) -> Res
     let parsed = offload::parse(body, move |body| trigger::Request::parse(body, &limits)).await;
     // Before the look: whoever deserts the node waits for those that did not see it.
     let _under_way = internal.triggers.token();
-    if is_deserted(internal) {
+    if internal.lifecycle.is_deserted() {
         return leaving();
     }
     match parsed {
@@ -89,7 +89,7 @@ fn awaits_continue(request: &Request<Incoming>) -> bool {
 fn has_room(internal: &Internal, request: &Request<Incoming>) -> bool {
     let limit = internal.live.now().limits.triggers_in_flight as u64;
     let length = request.body().size_hint().lower();
-    let in_flight = &internal.node.triggers_in_flight;
+    let in_flight = &internal.triggers_in_flight;
     in_flight.has_room(length, limit, Instant::now())
 }
 
@@ -110,16 +110,11 @@ async fn before_body(
     response
 }
 
-/// Whether nobody is here to hear a trigger any more.
-fn is_deserted(internal: &Internal) -> bool {
-    internal.node.deserted.load(Ordering::SeqCst)
-}
-
 async fn publish(internal: &Internal, triggers: Vec<Trigger>) -> Result<Vec<Placed>, AppendError> {
     if triggers.is_empty() {
         return Ok(Vec::new());
     }
-    match &internal.node.broker {
+    match &internal.broker {
         // Every node hears it from the broker, this one included.
         Some(broker) => broker.publish(triggers).await,
         None => {
@@ -163,7 +158,7 @@ async fn read<'a>(
 ) -> Result<Read<'a>, Box<Response<Body>>> {
     let most = limits.trigger_bytes;
     let mut body = request.into_body();
-    let mut share = internal.node.triggers_in_flight.share();
+    let mut share = internal.triggers_in_flight.share();
     let limit = limits.triggers_in_flight as u64;
     match quiet::whole(collect(&mut body, &mut share, most, limit)).await {
         Ok(whole) => Ok((whole, share)),
@@ -271,12 +266,10 @@ async fn let_pass(mut body: Limited<Incoming>) {
 
 /// Counts and logs a request for which there is no room.
 fn overloaded(internal: &Internal) -> Response<Body> {
-    let node = &internal.node;
-    node.counters
-        .trigger_overloads
-        .fetch_add(1, Ordering::Relaxed);
-    if let Some(suppressed) = node.throttles.tell("triggers-in-flight") {
-        let bytes = node.triggers_in_flight.bytes();
+    let overloads = &internal.counters.trigger_overloads;
+    overloads.fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = internal.throttles.tell("triggers-in-flight") {
+        let bytes = internal.triggers_in_flight.bytes();
         tracing::warn!(
             bytes,
             suppressed,
@@ -290,11 +283,9 @@ fn overloaded(internal: &Internal) -> Response<Body> {
 
 /// Counts and logs a request whose body stalled while others needed the room.
 fn evicted(internal: &Internal) -> Response<Body> {
-    let node = &internal.node;
-    node.counters
-        .trigger_overloads
-        .fetch_add(1, Ordering::Relaxed);
-    if let Some(suppressed) = node.throttles.tell("triggers-stalled") {
+    let overloads = &internal.counters.trigger_overloads;
+    overloads.fetch_add(1, Ordering::Relaxed);
+    if let Some(suppressed) = internal.throttles.tell("triggers-stalled") {
         tracing::warn!(
             suppressed,
             "limits.triggers_in_flight is reached: dropped a request to /trigger/ whose body had \

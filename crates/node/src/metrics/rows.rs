@@ -6,15 +6,14 @@ use ht_backend::FailureKind;
 use ht_broker::Health;
 use ht_core::account::Kind;
 use ht_core::stats::STATS;
+use ht_edge::rejection::HandshakeError;
 use ht_proto::label::Label;
 
-use crate::counters::{
-    BootstrapOutcome, ErrorStatus, HandshakeError, KeyPosition, ListenerKind, ProbeFailure,
-};
+use crate::counters::{BootstrapOutcome, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure};
 use crate::every_metric::every_metric;
 use crate::gaps::GapReason;
+use crate::inbox;
 use crate::metrics::{LOG_LINES_DROPPED, Metric, Read, Section};
-use crate::{inbox, readiness};
 
 /// The words of a label.
 fn words<E: Label>() -> Vec<&'static str> {

@@ -6,23 +6,31 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use ht_core::account::Kind;
+use ht_core::account::{Accounts, Kind};
 use ht_edge::listener::Stream;
 use ht_edge::permits::AddressPermit;
+use ht_edge::rejection::HandshakeError;
+use ht_telemetry::throttle::Throttles;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::{HEAD_BYTES_MIN, ServerLimits};
-use crate::counters::HandshakeError;
-use crate::node::Node;
+use crate::counters::Counters;
 
 /// Longest first frame. It holds one token, whose own bound is half of this.
 pub(super) const FIRST_FRAME_BYTES_MAX: usize = 64 << 10;
+
+/// Where all such connections are charged.
+pub(crate) struct Charges {
+    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) throttles: Arc<Throttles>,
+}
 
 /// The account of one such connection. It is charged for the buffer that the HTTP library reads
 /// into, and for all that was read beyond that: an upper estimate, as nobody tells what is still
 /// kept. Drop gives it back.
 pub(super) struct Charge {
-    node: Arc<Node>,
+    charges: Arc<Charges>,
     /// The connection's permit among those of its address, where that is known so early.
     of_address: Option<AddressPermit>,
     /// Bytes that were read, up to the most that can be kept.
@@ -32,14 +40,15 @@ pub(super) struct Charge {
 
 impl Charge {
     pub(super) fn new(
-        node: &Arc<Node>,
+        charges: &Arc<Charges>,
         limits: &ServerLimits,
         of_address: Option<AddressPermit>,
     ) -> Self {
-        let accounts = &node.accounts;
-        accounts.replace(Kind::Handshakes, 0, HEAD_BYTES_MIN);
+        charges
+            .accounts
+            .replace(Kind::Handshakes, 0, HEAD_BYTES_MIN);
         Self {
-            node: Arc::clone(node),
+            charges: Arc::clone(charges),
             of_address,
             read: 0,
             max: limits.head_bytes.max(HEAD_BYTES_MIN) + FIRST_FRAME_BYTES_MAX,
@@ -65,7 +74,7 @@ impl Charge {
         if now == before {
             return Ok(());
         }
-        let accounts = &self.node.accounts;
+        let accounts = &self.charges.accounts;
         accounts.replace(Kind::Handshakes, before, now);
         let of_address = self.of_address.as_ref();
         let of_address = of_address.map_or(0, |permit| permit.hold(now - before));
@@ -84,14 +93,18 @@ impl Charge {
 
     /// Counts and logs that the connection is closed.
     fn refuse(&self, cause: &'static str) {
-        let node = &self.node;
-        node.counters
+        let Charges {
+            accounts,
+            counters,
+            throttles,
+        } = &*self.charges;
+        counters
             .handshake_errors
             .add(HandshakeError::HandshakeBytes);
         // Each cause has its line.
-        if let Some(suppressed) = node.throttles.tell(cause) {
+        if let Some(suppressed) = throttles.tell(cause) {
             tracing::warn!(
-                held = node.accounts.bytes(Kind::Handshakes),
+                held = accounts.bytes(Kind::Handshakes),
                 suppressed,
                 "{cause}: closing connections that send long ones. Raise that limit, or lower \
                  limits.head_bytes or limits.head_timeout"
@@ -111,7 +124,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let accounts = &self.node.accounts;
+        let accounts = &self.charges.accounts;
         accounts.replace(Kind::Handshakes, self.charged(), 0);
         if let Some(permit) = &self.of_address {
             permit.release(self.of_address());

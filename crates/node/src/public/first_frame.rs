@@ -9,7 +9,8 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 
 use ht_backend::Credentials;
-use ht_edge::handshake::Agreed;
+use ht_edge::rejection::HandshakeError;
+use ht_edge::request::RequestFacts;
 use ht_frame::{
     CloseCode, DecodeOptions, Decoder, Event, Inflater, Input, Opcode, Role, put_close, put_frame,
 };
@@ -18,10 +19,9 @@ use ht_proto::close::Close;
 use ht_proto::token::Token;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
-use crate::counters::HandshakeError;
 use crate::public::Public;
-use crate::public::bootstrap::Verdict;
 use crate::public::charge::{Charged, FIRST_FRAME_BYTES_MAX};
+use crate::public::outcome::Outcome;
 
 /// How a first message is read.
 const OPTIONS: DecodeOptions = DecodeOptions {
@@ -39,11 +39,11 @@ pub(super) async fn ask(
     stream: &mut Charged,
     bytes: &mut Vec<u8>,
     mut credentials: Credentials,
-    agreed: Agreed,
-) -> Option<Verdict> {
+    facts: &RequestFacts,
+) -> Option<Outcome> {
     let mut reader = Reader {
         decoder: Decoder::new(),
-        inflater: agreed.deflate.map(|_| Inflater::new()),
+        inflater: facts.deflate.map(|_| Inflater::new()),
         answers: Vec::new(),
     };
     let limit = public.live.now().auth.first_frame_timeout;
@@ -61,27 +61,23 @@ pub(super) async fn ask(
     };
     let token = match said {
         Said::Token(token) => token,
-        Said::Other => return Some(turn_away(public, agreed)),
+        Said::Other => return Some(turn_away(public)),
         Said::Bye => return None,
     };
     // Two tokens that differ, or one that no header can hold.
     let settings = public.live.now();
     if settings.rules.add_token(&mut credentials, &token).is_err() {
-        return Some(turn_away(public, agreed));
+        return Some(turn_away(public));
     }
     tokio::select! {
-        verdict = Verdict::ask(public, &settings, credentials, agreed) => Some(verdict),
+        outcome = public.bootstrap.ask(&settings.limits, facts, credentials) => Some(outcome),
         () = public.leaving.cancelled() => leave(public, stream).await,
     }
 }
 
 /// Tells a client that the node leaves: it has no shard yet that would.
-async fn leave(public: &Public, stream: &mut Charged) -> Option<Verdict> {
-    public
-        .node
-        .counters
-        .handshake_errors
-        .add(HandshakeError::Leaving);
+async fn leave(public: &Public, stream: &mut Charged) -> Option<Outcome> {
+    public.rejected(HandshakeError::Leaving);
     let (mut frame, close) = (Vec::new(), Close::RESTART);
     put_close(&mut frame, CloseCode(close.code()), &close.reason());
     // Who is gone or takes nothing has heard enough.
@@ -90,13 +86,9 @@ async fn leave(public: &Public, stream: &mut Charged) -> Option<Verdict> {
     None
 }
 
-fn turn_away(public: &Public, agreed: Agreed) -> Verdict {
-    public
-        .node
-        .counters
-        .handshake_errors
-        .add(HandshakeError::Authenticate);
-    Verdict::unauthenticated(agreed)
+fn turn_away(public: &Public) -> Outcome {
+    public.rejected(HandshakeError::Authenticate);
+    Outcome::Unauthenticated
 }
 
 /// What a client said first.

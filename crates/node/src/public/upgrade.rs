@@ -1,35 +1,34 @@
 //! From the 101 to a connection in a shard.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ht_backend::Credentials;
-use ht_edge::handshake::Agreed;
-use ht_edge::listener::Stream;
+use ht_edge::permits::Permits;
+use ht_edge::quotas::HandshakePermits;
+use ht_edge::request::RequestFacts;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use crate::inbox::NewConnection;
-use crate::public::bootstrap::Verdict;
+use crate::inbox;
 use crate::public::charge::Charged;
-use crate::public::limits::Reserved;
+use crate::public::outcome::Outcome;
 use crate::public::{Public, first_frame};
-use crate::socket::Socket;
 
 /// How far the gateway came with a client before the 101.
 pub(super) enum Entry {
     /// The API has answered.
-    Asked(Verdict),
+    Asked(Outcome),
     /// The API is asked when the first frame has brought a token beside these.
-    Waits(Credentials),
+    AwaitsToken(Credentials),
 }
 
 /// A connection between its 101 and its shard.
 pub(super) struct Handover {
     pub(super) upgrade: OnUpgrade,
-    pub(super) agreed: Agreed,
+    pub(super) facts: RequestFacts,
+    pub(super) permits: HandshakePermits,
     pub(super) entry: Entry,
-    pub(super) reserved: Reserved,
 }
 
 /// Where the request's handler leaves the handover for the connection's task.
@@ -46,6 +45,28 @@ impl HandoverCell {
     }
 }
 
+/// The shards, for connections to come.
+pub(crate) struct Destinations {
+    pub(crate) permits: Arc<Permits>,
+    pub(crate) inboxes: Vec<inbox::Sender>,
+    /// Where the next connection goes if all shards have equally many.
+    pub(crate) next: AtomicUsize,
+}
+
+impl Destinations {
+    /// Room for a connection in the shard that has the fewest; none where all shards have ended.
+    async fn reserve(&self) -> Option<(usize, inbox::Permit<'_>)> {
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
+        for shard in self.permits.shards_by_load(first) {
+            // A shard that has ended takes nobody; where all have, the node goes.
+            if let Ok(room) = self.inboxes[shard].reserve_connection().await {
+                return Some((shard, room));
+            }
+        }
+        None
+    }
+}
+
 impl Handover {
     /// Takes the socket back from the HTTP library and gives it to a shard.
     pub(super) async fn finish(self, public: &Public) {
@@ -57,58 +78,38 @@ impl Handover {
             debug_assert!(false, "only streams of the public listener are served");
             return;
         };
+        let facts = &self.facts;
         let (mut stream, mut early) = (parts.io.into_inner(), parts.read_buf.to_vec());
-        let verdict = match self.entry {
-            Entry::Asked(verdict) => Some(verdict),
-            Entry::Waits(credentials) => {
+        let outcome = match self.entry {
+            Entry::Asked(outcome) => Some(outcome),
+            Entry::AwaitsToken(credentials) => {
                 let (stream, early) = (&mut stream, &mut early);
-                first_frame::ask(public, stream, early, credentials, self.agreed).await
+                first_frame::ask(public, stream, early, credentials, facts).await
             }
         };
-        let Some(Verdict {
-            welcome,
-            about,
-            user,
-        }) = verdict
-        else {
+        let Some(outcome) = outcome else {
             return;
         };
-        // Registered anew by the shard: nothing of the handshake stays behind.
         let Charged { stream, charge } = stream;
-        let socket = match stream {
-            Stream::Left(stream) => stream.into_std().map(|stream| Socket::tcp(stream, about)),
-            Stream::Right(stream) => stream.into_std().map(|stream| Socket::unix(stream, about)),
-        };
-        let socket = match socket {
-            Ok(socket) => socket,
+        let HandshakePermits {
+            handshake,
+            connection: permit,
+        } = self.permits;
+        let mut connection = match outcome.connection(facts, stream, early, permit) {
+            Ok(connection) => Box::new(connection),
             Err(error) => {
-                if let Some(suppressed) = public.node.throttles.tell("hand-over") {
-                    let connection = welcome.id;
+                if let Some(suppressed) = public.throttles.tell("hand-over") {
+                    let connection = facts.id;
                     tracing::error!(%connection, %error, suppressed, "a socket could not be handed to its shard");
                 }
                 return;
             }
         };
-        let Reserved {
-            handshake,
-            mut permit,
-        } = self.reserved;
-        permit.user = user;
-        let first = public.next_shard.fetch_add(1, Ordering::Relaxed);
-        for shard in public.node.permits.shards_by_load(first) {
-            // A shard that has ended takes nobody; where all have, the node goes.
-            if let Ok(room) = public.shards[shard].reserve_connection().await {
-                permit.assign(shard);
-                // The client is about to hear that its handshake is over.
-                drop((handshake, charge));
-                room.send(Box::new(NewConnection {
-                    socket,
-                    welcome,
-                    early,
-                    permit,
-                }));
-                return;
-            }
+        if let Some((shard, room)) = public.destinations.reserve().await {
+            connection.permit.assign(shard);
+            // The client is about to hear that its handshake is over.
+            drop((handshake, charge));
+            room.send(connection);
         }
     }
 }

@@ -1,14 +1,19 @@
 //! The log lines about what the API says of a client.
 
 use ht_backend::{Failure, Refusal};
+use ht_proto::grant::Unusable;
+use ht_proto::page::{self, Unsendable};
+use ht_proto::who::WhoError;
+use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
-use crate::public::Public;
+/// Longest room that is logged, in characters.
+const ROOM_SHOWN: usize = 200;
 
 /// Logs why the API does not admit a client. That is the life of most APIs, and an operator's
 /// mistake where all clients are refused.
-pub(super) fn log_refusal(public: &Public, connection: Uuid, refusal: &Refusal) {
-    let Some(suppressed) = public.node.throttles.tell(refusal.kind().as_str()) else {
+pub(super) fn log_refusal(throttles: &Throttles, connection: Uuid, refusal: &Refusal) {
+    let Some(suppressed) = throttles.tell(refusal.kind().as_str()) else {
         return;
     };
     let (cause, advice) = (refusal, refusal.advice());
@@ -20,19 +25,75 @@ pub(super) fn log_refusal(public: &Public, connection: Uuid, refusal: &Refusal) 
     }
 }
 
-/// Logs why the API gave no usable answer. A guard has told already that a circuit opened, or that
+/// Logs why the API gave no usable answer. A guard has logged already that a circuit opened, or that
 /// the backend cannot be reached, with the cause.
-pub(super) fn log_failure(public: &Public, connection: Uuid, failure: &Failure) {
+pub(super) fn log_failure(
+    throttles: &Throttles,
+    connection: Uuid,
+    failure: &Failure,
+    is_guarded: bool,
+) {
     let (cause, kind) = (failure, failure.kind().as_str());
-    if matches!(failure, Failure::CircuitOpen)
-        || failure.is_unreachable() && public.backend.guard().is_some()
-    {
+    if matches!(failure, Failure::CircuitOpen) || failure.is_unreachable() && is_guarded {
         tracing::debug!(%connection, kind, %cause, "no usable answer from the backend");
         return;
     }
-    if let Some(suppressed) = public.node.throttles.tell(kind) {
+    if let Some(suppressed) = throttles.tell(kind) {
         let advice = failure.advice();
         let advice = advice.as_deref();
         tracing::warn!(%connection, kind, %cause, advice, suppressed, "no usable answer from the backend");
+    }
+}
+
+/// Logs a grant that permits nothing, because no request can name such a room.
+pub(super) fn warn_of_unusable(
+    throttles: &Throttles,
+    connection: Uuid,
+    unusable: Option<&Unusable>,
+) {
+    let Some(Unusable { item, problem }) = unusable else {
+        return;
+    };
+    if let Some(suppressed) = throttles.tell("unusable-grant") {
+        let room: String = item.chars().take(ROOM_SHOWN).collect();
+        tracing::warn!(
+            %connection,
+            room,
+            suppressed,
+            "a grant of the backend permits nothing: {problem}. Correct it in allowed_rooms, and in \
+             the triggers for that room"
+        );
+    }
+}
+
+/// Logs what the API says of a client and is not what it must be, so that it counts as absent.
+pub(super) fn warn_of_ignored(throttles: &Throttles, connection: Uuid, ignored: &[WhoError]) {
+    for cause in ignored {
+        if let Some(suppressed) = throttles.tell(cause.member()) {
+            tracing::warn!(
+                %connection,
+                %cause,
+                suppressed,
+                "ignoring a member of the backend's answer. Correct it in the API, or leave it out"
+            );
+        }
+    }
+}
+
+/// Logs a grant that no page can make use of, because JavaScript cannot send its number.
+pub(super) fn warn_of_unsendable(throttles: &Throttles, connection: Uuid, rooms: &str) {
+    let Some(Unsendable { item, number, sent }) = page::unsendable(rooms) else {
+        return;
+    };
+    if let Some(suppressed) = throttles.tell("unsendable") {
+        let room: String = item.chars().take(ROOM_SHOWN).collect();
+        tracing::warn!(
+            %connection,
+            room,
+            suppressed,
+            "no web page can ask for a room that the backend grants: JavaScript sends {number} as \
+             {sent}, which is another room. Send ids beyond 2^53 as text, and whole numbers \
+             without .0, in bootstrap and in triggers"
+        );
     }
 }

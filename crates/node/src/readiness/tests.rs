@@ -1,5 +1,9 @@
 //! A node whose shards do or do not take what they are handed.
 
+use std::ops::Range;
+
+use futures_util::future::BoxFuture;
+use ht_backend::{Answer, Credentials, Failure, Hook};
 use ht_core::index::Matching;
 
 use super::*;
@@ -12,24 +16,90 @@ const BOUNDS: inbox::Bounds = inbox::Bounds {
     bytes: 1 << 20,
 };
 
-/// A node without a broker, its prober, and the ends that its shards would hold.
-fn node(shards: usize) -> (Arc<Node>, Prober, Vec<Receiver>) {
-    let node = Arc::new(Node::new(shards, Matching::default(), None));
-    let (senders, receivers): (Vec<_>, _) = (0..shards)
-        .map(|_| {
-            let poll = mio::Poll::new().unwrap();
-            let waker = inbox::waker(&poll, mio::Token(0)).unwrap();
-            inbox::inbox(BOUNDS, waker)
-        })
-        .unzip();
-    let senders = node.inboxes.get_or_init(|| senders).clone();
-    let sequencer: Arc<dyn Sequencer> = Arc::new(NodeSequencer::new(senders, 0, Arc::clone(&node)));
-    let config = ReadinessConfig {
-        probe_interval: Duration::from_secs(1),
-        probe_timeout: Duration::from_millis(100),
-    };
-    let prober = Prober::new(&node, &sequencer, config).unwrap();
-    (node, prober, receivers)
+/// A backend that holds nothing back and is not asked.
+struct Unguarded;
+
+impl Backend for Unguarded {
+    fn bootstrap<'a>(&'a self, _: &'a Credentials) -> BoxFuture<'a, Answer> {
+        unreachable!("nobody connects")
+    }
+
+    fn probe(&self) -> BoxFuture<'_, Answer> {
+        unreachable!("nobody looks for it")
+    }
+
+    fn has_hook(&self, _: Hook) -> bool {
+        false
+    }
+
+    fn hook<'a>(&'a self, _: Hook, _: &'a Credentials) -> BoxFuture<'a, Result<(), Failure>> {
+        unreachable!("there are no hooks")
+    }
+}
+
+/// A node without a broker, and the ends of the inboxes that its shards would hold.
+struct Setting {
+    node: Node,
+    readiness: Readiness,
+    prober: Prober,
+    senders: Vec<inbox::Sender>,
+    receivers: Vec<Receiver>,
+}
+
+impl Setting {
+    fn new(shards: usize) -> Self {
+        let node = Node::new(shards, Matching::default());
+        let (senders, receivers): (Vec<_>, _) = (0..shards)
+            .map(|_| {
+                let poll = mio::Poll::new().unwrap();
+                let waker = inbox::waker(&poll, mio::Token(0)).unwrap();
+                inbox::inbox(BOUNDS, waker)
+            })
+            .unzip();
+        let sequencer: Arc<dyn Sequencer> = Arc::new(NodeSequencer::new(senders.clone(), 0, &node));
+        let config = ReadinessConfig {
+            probe_interval: Duration::from_secs(1),
+            probe_timeout: Duration::from_millis(100),
+        };
+        Self {
+            readiness: readiness(&node),
+            prober: Prober::new(&node, None, &sequencer, config).unwrap(),
+            node,
+            senders,
+            receivers,
+        }
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        self.readiness.reasons()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.readiness.notes()
+    }
+
+    fn failures(&self) -> Vec<u64> {
+        self.node.counters.probe_failures.all()
+    }
+
+    /// Sends a probe, which these shards take.
+    async fn probe(&mut self, taking: Range<usize>) {
+        tokio::select! {
+            () = self.prober.probe() => {}
+            () = take(&mut self.receivers[taking]) => {}
+        }
+    }
+}
+
+fn readiness(node: &Node) -> Readiness {
+    Readiness {
+        lifecycle: Arc::clone(&node.lifecycle),
+        memory: Arc::clone(&node.memory),
+        descriptors: Arc::clone(&node.descriptors),
+        delivery: Arc::clone(&node.delivery),
+        broker: None,
+        backend: Arc::new(Unguarded),
+    }
 }
 
 /// Answers every probe until the stop.
@@ -46,81 +116,69 @@ async fn take(receivers: &mut [Receiver]) {
     }
 }
 
-async fn probe(prober: &Prober, taking: &mut [Receiver]) {
-    tokio::select! {
-        () = prober.probe() => {}
-        () = take(taking) => {}
-    }
-}
-
-fn failures(node: &Node) -> Vec<u64> {
-    node.counters.probe_failures.all()
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_node_is_ready_when_every_shard_took_a_probe() {
-    let (node, prober, mut receivers) = node(2);
-    assert_eq!(reasons(&node), ["no probe has been delivered yet"]);
-    probe(&prober, &mut receivers).await;
-    assert!(reasons(&node).is_empty());
-    assert!(node.delivery.lag() > 0.0);
+    let mut node = Setting::new(2);
+    assert_eq!(node.reasons(), ["no probe has been delivered yet"]);
+    node.probe(0..2).await;
+    assert!(node.reasons().is_empty());
+    assert!(node.node.delivery.lag() > 0.0);
 
     // All are stuck.
-    probe(&prober, &mut []).await;
-    assert_eq!(reasons(&node), ["no thread confirmed a probe within 100ms"]);
-    assert_eq!(failures(&node), [0, 0, 1]);
+    node.probe(0..0).await;
+    assert_eq!(node.reasons(), ["no thread confirmed a probe within 100ms"]);
+    assert_eq!(node.failures(), [0, 0, 1]);
 
-    probe(&prober, &mut receivers).await;
-    assert!(reasons(&node).is_empty());
+    node.probe(0..2).await;
+    assert!(node.reasons().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_slow_shard_is_visible_and_takes_the_node_out_only_when_it_is_stuck() {
-    let (node, prober, mut receivers) = node(3);
+    let mut node = Setting::new(3);
     for round in 1..STUCK {
-        probe(&prober, &mut receivers[1..]).await;
-        assert!(reasons(&node).is_empty(), "{round}");
+        node.probe(1..3).await;
+        assert!(node.reasons().is_empty(), "{round}");
         let note = "1 of 3 threads did not confirm a probe within 100ms: their clients \
                     receive publications late";
-        assert_eq!(notes(&node), [note]);
+        assert_eq!(node.notes(), [note]);
     }
-    probe(&prober, &mut receivers).await;
-    assert!(reasons(&node).is_empty() && notes(&node).is_empty());
+    node.probe(0..3).await;
+    assert!(node.reasons().is_empty() && node.notes().is_empty());
     for _ in 0..STUCK {
-        assert!(reasons(&node).is_empty());
-        probe(&prober, &mut receivers[1..]).await;
+        assert!(node.reasons().is_empty());
+        node.probe(1..3).await;
     }
     let stuck = "thread 0 is stuck: it confirmed none of the last 10 probes";
-    assert_eq!(reasons(&node), [stuck]);
-    assert_eq!(failures(&node)[2], u64::from(2 * STUCK - 1));
-    probe(&prober, &mut receivers).await;
-    assert!(reasons(&node).is_empty() && notes(&node).is_empty());
+    assert_eq!(node.reasons(), [stuck]);
+    assert_eq!(node.failures()[2], u64::from(2 * STUCK - 1));
+    node.probe(0..3).await;
+    assert!(node.reasons().is_empty() && node.notes().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn publications_in_a_full_inbox_do_not_keep_a_probe_from_its_turn() {
-    let (node, prober, mut receivers) = node(1);
+    let mut node = Setting::new(1);
     for _ in 0..100 {
-        let _ = node.inboxes.get().unwrap()[0].send(Input::Close {
+        let _ = node.senders[0].send(Input::Close {
             count: 0,
             close: ht_proto::close::Close::RESTART,
         });
     }
-    probe(&prober, &mut []).await;
-    assert_eq!(reasons(&node), ["no thread confirmed a probe within 100ms"]);
-    probe(&prober, &mut receivers).await;
-    assert!(reasons(&node).is_empty());
+    node.probe(0..0).await;
+    assert_eq!(node.reasons(), ["no thread confirmed a probe within 100ms"]);
+    node.probe(0..1).await;
+    assert!(node.reasons().is_empty());
 }
 
 #[tokio::test]
 async fn without_an_interval_nothing_is_probed() {
-    let node = Arc::new(Node::new(1, Matching::default(), None));
-    let sequencer: Arc<dyn Sequencer> =
-        Arc::new(NodeSequencer::new(Vec::new(), 0, Arc::clone(&node)));
+    let node = Node::new(1, Matching::default());
+    let sequencer: Arc<dyn Sequencer> = Arc::new(NodeSequencer::new(Vec::new(), 0, &node));
     let config = ReadinessConfig {
         probe_interval: Duration::ZERO,
         ..ReadinessConfig::default()
     };
-    assert!(Prober::new(&node, &sequencer, config).is_none());
-    assert!(reasons(&node).is_empty());
+    assert!(Prober::new(&node, None, &sequencer, config).is_none());
+    assert!(readiness(&node).reasons().is_empty());
 }

@@ -23,35 +23,35 @@ fn missed(reason: MissedReason) -> Missed {
 }
 
 fn shards(node: &Node) -> Vec<u32> {
-    let shards = 0..node.turns.len();
+    let shards = 0..node.totals.connections_by_shard().len();
     shards.map(|shard| node.gaps.of_shard(shard)).collect()
 }
 
 #[test]
 fn a_gap_concerns_all_shards_or_one() {
-    let node = Node::new(3, Matching::default(), None);
-    node.missed(&missed(MissedReason::Reconnect));
+    let node = Node::new(3, Matching::default());
+    GapReports::new(&node).missed(&missed(MissedReason::Reconnect));
     assert_eq!((node.gaps.last(), shards(&node)), (1, vec![1, 1, 1]));
-    node.shard_missed(1, "its inbox was full");
+    GapReports::new(&node).shard_missed(1, "its inbox was full");
     assert_eq!((node.gaps.last(), shards(&node)), (2, vec![1, 2, 1]));
     assert_eq!(node.gaps.counts(), [0, 1, 0, 0, 0, 1]);
 }
 
 #[test]
 fn before_the_first_client_nothing_can_be_missed() {
-    let node = Node::new(1, Matching::default(), None);
-    node.missed(&missed(MissedReason::Start));
+    let node = Node::new(1, Matching::default());
+    GapReports::new(&node).missed(&missed(MissedReason::Start));
     assert_eq!((node.gaps.last(), node.gaps.counts()[0]), (0, 0));
-    node.connections.store(1, Ordering::Release);
-    node.missed(&missed(MissedReason::Start));
+    node.totals.opened();
+    GapReports::new(&node).missed(&missed(MissedReason::Start));
     assert_eq!((node.gaps.last(), node.gaps.counts()[0]), (1, 1));
 }
 
 #[test]
 fn ignored_gaps_are_counted_and_close_nobody_later_either() {
-    let node = Node::new(1, Matching::default(), None);
+    let node = Node::new(1, Matching::default());
     node.gaps.set_policy(GapPolicy::Ignore);
-    node.missed(&missed(MissedReason::Skipped));
+    GapReports::new(&node).missed(&missed(MissedReason::Skipped));
     assert_eq!((node.gaps.last(), node.gaps.counts()[4]), (0, 1));
     node.gaps.set_policy(GapPolicy::Reconnect);
     assert_eq!(shards(&node), [0]);

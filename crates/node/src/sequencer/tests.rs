@@ -35,18 +35,17 @@ fn trigger(rooms: &[&str], length: usize) -> Entry {
 
 /// Two shards of which nobody takes anything, the first with the room `a`, the second with `b`,
 /// both with `all`.
-fn two_shards() -> (Arc<Node>, NodeSequencer, [Receiver; 2]) {
-    let node = Arc::new(Node::new(2, Matching::default(), None));
+fn two_shards() -> (Node, NodeSequencer, [Receiver; 2]) {
+    let node = Node::new(2, Matching::default());
     let [first, second] = std::array::from_fn(|_| {
         let poll = mio::Poll::new().unwrap();
         inbox::inbox(BOUNDS, inbox::waker(&poll, mio::Token(0)).unwrap())
     });
     let senders = vec![first.0, second.0];
-    let senders = node.inboxes.get_or_init(|| senders).clone();
     for (shard, name) in [(0, "a"), (1, "b"), (0, "all"), (1, "all")] {
         node.interest.opened(shard, &room(name));
     }
-    let sequencer = NodeSequencer::new(senders, 0, Arc::clone(&node));
+    let sequencer = NodeSequencer::new(senders, 0, &node);
     (node, sequencer, [first.1, second.1])
 }
 
@@ -166,7 +165,7 @@ async fn what_does_not_fit_is_missed_counted_and_a_gap_of_that_shard_alone() {
     }
     let all: Vec<_> = (1..=20).collect();
     assert_eq!(heard, all);
-    let bytes = node.inboxes.get().unwrap()[0].bytes();
+    let bytes = sequencer.shards[0].bytes();
     assert!(bytes <= BOUNDS.bytes, "{bytes}");
     let missed = node.counters.publications_missed.load(Ordering::Relaxed);
     let left = taken(&mut shards[0]);
@@ -200,8 +199,8 @@ async fn a_probe_waits_for_nobody_and_tells_which_shards_took_it() {
 #[tokio::test]
 async fn it_keeps_the_contract_of_a_sequencer() {
     sequencer::keeps_the_contract(async |ids_max| {
-        let node = Arc::new(Node::new(1, Matching::default(), None));
-        NodeSequencer::new(Vec::new(), ids_max, node)
+        let node = Node::new(1, Matching::default());
+        NodeSequencer::new(Vec::new(), ids_max, &node)
     })
     .await;
 }

@@ -1,29 +1,61 @@
 //! What a shard causes outside of itself.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use ht_broker::Broker;
+use ht_control::interest::InterestIndex;
 use ht_core::peer::{Eviction, Moment};
 use ht_core::stats::Stats;
 use ht_core::world::{Over, World};
-use ht_edge::permits::Slot;
+use ht_edge::permits::{Permits, Slot};
 use ht_proto::room::Room;
 use ht_proto::server::Status;
+use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
-use crate::held;
+use crate::held::Held;
 use crate::hooks::HookSender;
 use crate::node::Node;
 use crate::socket::Socket;
+use crate::totals::Totals;
 
 /// What a shard causes outside of itself.
 pub(super) struct Outside {
     pub(super) index: usize,
-    pub(super) node: Arc<Node>,
-    pub(super) hooks: Option<HookSender>,
+    pub(super) totals: Arc<Totals>,
+    interest: Arc<InterestIndex>,
+    permits: Arc<Permits>,
+    held: Held,
+    pub(super) throttles: Arc<Throttles>,
+    /// Where triggers come from, for `status`.
+    broker: Option<Arc<Broker>>,
+    hooks: Option<HookSender>,
 }
 
 impl Outside {
+    /// Of the shard `index` of a node.
+    pub(super) fn new(
+        index: usize,
+        node: &Node,
+        broker: Option<Arc<Broker>>,
+        hooks: Option<HookSender>,
+    ) -> Self {
+        Self {
+            index,
+            totals: Arc::clone(&node.totals),
+            interest: Arc::clone(&node.interest),
+            permits: Arc::clone(&node.permits),
+            held: Held {
+                permits: Arc::clone(&node.permits),
+                accounts: Arc::clone(&node.accounts),
+                throttles: Arc::clone(&node.throttles),
+            },
+            throttles: Arc::clone(&node.throttles),
+            broker,
+            hooks,
+        }
+    }
+
     /// A line of a connection's life, for who asks for each.
     pub(super) fn tell(&self, connection: Uuid, peer: &Socket, event: &str) {
         tracing::debug!(%connection, user = peer.user(), address = self.address(peer), "{event}");
@@ -31,7 +63,7 @@ impl Outside {
 
     /// Where a connection comes from, for the log.
     fn address(&self, peer: &Socket) -> String {
-        held::address(&self.node, peer)
+        self.held.address(peer)
     }
 }
 
@@ -39,7 +71,7 @@ impl World<Socket> for Outside {
     fn moment(&mut self, moment: Moment, peer: &mut Socket, now: u64) {
         match moment {
             Moment::Connect => {
-                self.node.connections.fetch_add(1, Ordering::AcqRel);
+                self.totals.opened();
             }
             Moment::Disconnect => {
                 if let Some(about) = &peer.about {
@@ -48,8 +80,8 @@ impl World<Socket> for Outside {
                 // In this order: who is not counted any more takes no permit.
                 let address = std::mem::replace(&mut peer.address, Slot::NONE);
                 let user = peer.about.as_ref().and_then(|about| about.user.as_ref());
-                self.node.permits.release(self.index, address, user);
-                self.node.connections.fetch_sub(1, Ordering::AcqRel);
+                self.permits.release(self.index, address, user);
+                self.totals.ended();
             }
             Moment::Ping => {}
         }
@@ -63,23 +95,34 @@ impl World<Socket> for Outside {
     }
 
     fn room_opened(&mut self, room: &Room) -> u64 {
-        self.node.interest.opened(self.index, room)
+        self.interest.opened(self.index, room)
     }
 
     fn room_closed(&mut self, room: &Room) {
-        self.node.interest.closed(self.index, room);
+        self.interest.closed(self.index, room);
     }
 
     fn status(&mut self, own: &Stats) -> Status {
-        self.node.status(self.index, own)
+        let sum = self.totals.sum_for(self.index, own);
+        let broker = self.broker.as_ref();
+        Status {
+            open_connections: self.totals.connections(),
+            num_rooms: self.interest.rooms(),
+            online_since: self.totals.online_since().to_owned(),
+            rabbitmq_messages_received: broker.map_or(0, |broker| broker.counts().received),
+            ws_messages_received: sum.messages,
+            ws_messages_send: sum.deliveries,
+            ws_messages_send_error: sum.undelivered,
+            ws_messages_send_queued: sum.queued,
+        }
     }
 
     fn hold(&mut self, peer: &Socket, bytes: usize) -> Result<usize, Over> {
-        held::hold(&self.node, peer, bytes)
+        self.held.hold(peer, bytes)
     }
 
     fn release(&mut self, peer: &Socket, bytes: usize) -> usize {
-        held::release(&self.node, peer, bytes)
+        self.held.release(peer, bytes)
     }
 
     fn logs_refused_rooms(&self) -> bool {
@@ -87,7 +130,7 @@ impl World<Socket> for Outside {
     }
 
     fn room_refused(&mut self, connection: Uuid, peer: &Socket, reason: &str) {
-        if let Some(suppressed) = self.node.throttles.tell("room-refused") {
+        if let Some(suppressed) = self.throttles.tell("room-refused") {
             tracing::debug!(
                 %connection,
                 user = peer.user(),
@@ -100,7 +143,7 @@ impl World<Socket> for Outside {
     }
 
     fn evicted(&mut self, connection: Uuid, peer: &Socket, reason: Eviction) {
-        if let Some(suppressed) = self.node.throttles.tell(reason.as_str()) {
+        if let Some(suppressed) = self.throttles.tell(reason.as_str()) {
             tracing::warn!(
                 %connection,
                 user = peer.user(),

@@ -1,48 +1,48 @@
-//! Who may come in, as far as it can be told without asking the backend.
+//! Who opened a connection and where its client is, as far as it can be told without asking the
+//! backend.
 
-use ht_edge::address::{Arrival, Client, Found, Peer};
-use ht_edge::listener::Stream;
-use ht_edge::origin::Foreign;
-use ht_edge::proxy_protocol::Source;
-use ht_edge::respond::Body;
-use ht_edge::{address, proxy_protocol, respond};
-use http::{HeaderMap, Response, StatusCode, header};
+use std::time::Duration;
 
+use ht_telemetry::throttle::Throttles;
+use http::{HeaderMap, StatusCode, header};
+use tokio::io::AsyncRead;
+
+use crate::address::{self, Arrival, Client, Found, Peer};
 use crate::config::PublicConfig;
-use crate::counters::HandshakeError;
-use crate::live::LiveSettings;
-use crate::public::Public;
+use crate::origin::Foreign;
+use crate::proxy_protocol::{self, Source};
+use crate::rejection::{HandshakeError, Rejection};
+use crate::respond;
 
-/// Finds out who opened a connection. None: it does not begin as it must.
-pub(super) async fn arrive(
-    public: &Public,
-    settings: &LiveSettings,
-    stream: &mut Stream,
+/// Finds out who opened a connection: from a trusted proxy that speaks the PROXY protocol, its header
+/// is read, within `head_timeout`.
+///
+/// # Errors
+/// When the connection does not begin as it must, which is logged.
+pub async fn arrive(
+    stream: &mut (impl AsyncRead + Unpin),
     peer: Peer,
-) -> Option<Arrival> {
+    config: &PublicConfig,
+    head_timeout: Duration,
+    throttles: &Throttles,
+) -> Result<Arrival, HandshakeError> {
     let arrival = Arrival { peer, told: false };
-    let config = &settings.public;
     if !config.proxy_protocol || !config.trusted_proxies.trust(peer) {
-        return Some(arrival);
+        return Ok(arrival);
     }
     let header = proxy_protocol::read(stream);
-    let problem = match tokio::time::timeout(settings.limits.head_timeout, header).await {
+    let problem = match tokio::time::timeout(head_timeout, header).await {
         Ok(Ok(Source::At(address))) => {
-            return Some(Arrival {
+            return Ok(Arrival {
                 peer: Peer::Ip(address),
                 told: true,
             });
         }
-        Ok(Ok(Source::Unsaid)) => return Some(arrival),
+        Ok(Ok(Source::Unsaid)) => return Ok(arrival),
         Ok(Err(broken)) => broken.to_string(),
         Err(_) => "its PROXY header did not come within limits.head_timeout".to_owned(),
     };
-    public
-        .node
-        .counters
-        .handshake_errors
-        .add(HandshakeError::ProxyProtocol);
-    if let Some(suppressed) = public.node.throttles.tell("proxy-protocol") {
+    if let Some(suppressed) = throttles.tell("proxy-protocol") {
         tracing::warn!(
             %peer,
             suppressed,
@@ -50,21 +50,20 @@ pub(super) async fn arrive(
              or switch proxy_protocol off here"
         );
     }
-    None
+    Err(HandshakeError::ProxyProtocol)
 }
 
 /// Finds out where the client is and whether the page that it is on may open a websocket. The
 /// headers then hold no address that may not be believed.
 ///
 /// # Errors
-/// The answer to who may not come in.
-pub(super) fn check(
-    public: &Public,
-    settings: &LiveSettings,
-    arrival: Arrival,
+/// When the page may not, which is logged.
+pub(crate) fn check(
     headers: &mut HeaderMap,
-) -> Result<Found, Box<Response<Body>>> {
-    let config = &settings.public;
+    arrival: Arrival,
+    config: &PublicConfig,
+    throttles: &Throttles,
+) -> Result<Found, Rejection> {
     let found = address::find(
         headers,
         arrival,
@@ -72,7 +71,7 @@ pub(super) fn check(
         config.x_forwarded_for,
     );
     if found.malformed
-        && let Some(suppressed) = public.node.throttles.tell("client-address")
+        && let Some(suppressed) = throttles.tell("client-address")
     {
         tracing::warn!(
             proxy = %arrival.peer,
@@ -83,33 +82,29 @@ pub(super) fn check(
     match config.origins.check(headers, found.from_proxy) {
         Ok(()) => Ok(found),
         Err(foreign) => Err(refuse_origin(
-            public,
             config,
             headers,
             found.client,
             &foreign,
+            throttles,
         )),
     }
 }
 
+/// Rejects a page that may not open a websocket here.
 fn refuse_origin(
-    public: &Public,
     config: &PublicConfig,
     headers: &HeaderMap,
     client: Client,
     foreign: &Foreign,
-) -> Box<Response<Body>> {
-    public
-        .node
-        .counters
-        .handshake_errors
-        .add(HandshakeError::Origin);
+    throttles: &Throttles,
+) -> Rejection {
     let what = match foreign {
         Foreign::Missing => "no Origin".to_owned(),
         Foreign::Unreadable => "an Origin that cannot be read".to_owned(),
         Foreign::Page(page) => format!("the Origin {page}"),
     };
-    if let Some(suppressed) = public.node.throttles.tell("origin") {
+    if let Some(suppressed) = throttles.tell("origin") {
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
@@ -124,7 +119,8 @@ fn refuse_origin(
         )
     });
     let sentence = format!("This gateway serves no websocket with {what}. {remedy}");
-    Box::new(respond::text(StatusCode::FORBIDDEN, sentence))
+    let response = respond::text(StatusCode::FORBIDDEN, sentence);
+    Rejection::new(HandshakeError::Origin, response)
 }
 
 /// What admits a client whose origin was refused; `add` says how its page is added.

@@ -1,0 +1,229 @@
+//! How many clients may come in, and how often: the permits that a handshake needs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ht_telemetry::throttle::Throttles;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::address::{Arrival, Client, Peer, TrustedProxies};
+use crate::config::QuotaLimits;
+use crate::permits::{AddressPermit, Bounds, ConnectionPermit, Crowded, Permits, Stage};
+use crate::rejection::{HandshakeError, Rejection};
+use crate::request::RequestFacts;
+
+/// Connections of one address, each with headers of a proxy, that make it look like a proxy.
+const LIKE_A_PROXY: u32 = 8;
+
+/// Connections through one proxy that does not say for whom, before the log says so.
+const MANY_UNSAID: u32 = 100;
+
+/// What a client occupies while its handshake is in progress, and beyond. Released on drop.
+pub struct HandshakePermits {
+    /// One of all handshakes, and of those of its address.
+    pub handshake: (OwnedSemaphorePermit, AddressPermit),
+    /// For the connection to come.
+    pub connection: ConnectionPermit,
+}
+
+/// State of the node that decides with the limits.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Open connections, for the log.
+    pub open: u64,
+    /// Memory is short: nobody is let in.
+    pub memory_is_short: bool,
+}
+
+/// Hands out permits for handshakes, against limits that may change meanwhile.
+pub struct Quotas {
+    permits: Arc<Permits>,
+    handshakes: Arc<Semaphore>,
+    throttles: Arc<Throttles>,
+    /// An address looked like a proxy that is not trusted, which is logged once.
+    untrusted_noted: AtomicBool,
+    /// A trusted proxy did not say for whom it asks, which is logged once.
+    unsaid_noted: AtomicBool,
+}
+
+impl Quotas {
+    /// For at most `handshakes` in progress.
+    #[must_use]
+    pub fn new(permits: Arc<Permits>, handshakes: usize, throttles: Arc<Throttles>) -> Self {
+        Self {
+            permits,
+            handshakes: Arc::new(Semaphore::new(handshakes)),
+            throttles,
+            untrusted_noted: AtomicBool::new(false),
+            unsaid_noted: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes a permit for a connection that is not a websocket yet, by the address that opened it, or
+    /// that a trusted balancer opened it for by the PROXY protocol. Nobody has them all: one address a
+    /// quarter at most. There is no such bound for a trusted proxy's own connections; an address in
+    /// its network that it opened one for has three quarters, as it may be a proxy itself.
+    ///
+    /// # Errors
+    /// When the address has its part, which is logged.
+    pub fn admit_connection(
+        &self,
+        arrival: Arrival,
+        limits: &QuotaLimits,
+        trusted: &TrustedProxies,
+    ) -> Result<Option<AddressPermit>, HandshakeError> {
+        let Peer::Ip(address) = arrival.peer else {
+            return Ok(None);
+        };
+        let all = limits.unfinished;
+        let open = match trusted.trust(arrival.peer) {
+            false => all / 4,
+            true if arrival.told => all - all / 4,
+            true => return Ok(None),
+        };
+        let bounds = Bounds {
+            open: open.max(1),
+            per_second: 0,
+        };
+        let client = Client::At(address);
+        let permit = AddressPermit::take(&self.permits, Stage::Unfinished, client, bounds);
+        permit.map(|(permit, _)| Some(permit)).map_err(|_| {
+            let reason = HandshakeError::UnfinishedPerAddress;
+            if let Some(suppressed) = self.throttles.tell(reason.as_str()) {
+                tracing::warn!(
+                    %address,
+                    open,
+                    suppressed,
+                    "one address has a quarter of all connections that are not websockets yet: \
+                     closing further ones"
+                );
+            }
+            reason
+        })
+    }
+
+    /// Takes permits for the client's address, for a handshake and for the connection to come.
+    ///
+    /// # Errors
+    /// When a limit is reached, which is logged.
+    pub fn admit_handshake(
+        &self,
+        facts: &RequestFacts,
+        limits: &QuotaLimits,
+        load: Load,
+    ) -> Result<HandshakePermits, Rejection> {
+        let client = facts.client;
+        let bounds = Bounds {
+            open: limits.connections_per_address,
+            per_second: limits.handshakes_per_second,
+        };
+        let (address, open) = AddressPermit::take(&self.permits, Stage::Open, client, bounds)
+            .map_err(|crowded| self.refuse_address(client, crowded))?;
+        self.warn_of_proxies(facts, open);
+        if load.memory_is_short {
+            // The log has a line about it already.
+            let sentence = "This node is short of memory. Retry later.";
+            return Err(Rejection::unavailable(HandshakeError::Memory, sentence));
+        }
+        // One address leaves half of the handshakes to others, also behind a proxy.
+        let half = Bounds {
+            open: (limits.handshakes / 2).max(1),
+            per_second: 0,
+        };
+        let (of_address, _) = AddressPermit::take(&self.permits, Stage::Handshake, client, half)
+            .map_err(|_| self.refuse_handshakes_of(client))?;
+        let Ok(handshake) = Arc::clone(&self.handshakes).try_acquire_owned() else {
+            return Err(self.refuse_all(HandshakeError::Handshakes, load.open));
+        };
+        let connection = ConnectionPermit::take(&self.permits, limits.connections, address)
+            .ok_or_else(|| self.refuse_all(HandshakeError::Connections, load.open))?;
+        Ok(HandshakePermits {
+            handshake: (handshake, of_address),
+            connection,
+        })
+    }
+
+    /// Logs once what an operator has probably forgotten.
+    fn warn_of_proxies(&self, facts: &RequestFacts, open: u32) {
+        let first = |noted: &AtomicBool| !noted.swap(true, Ordering::Relaxed);
+        match facts.client {
+            Client::At(address)
+                if facts.dropped && open >= LIKE_A_PROXY && first(&self.untrusted_noted) =>
+            {
+                tracing::warn!(
+                    %address,
+                    open,
+                    "this looks like a proxy that is not in trusted_proxies: what it says of its \
+                     visitors' addresses is dropped, and for the API and the limits they are all \
+                     one. If it is yours, add its address to trusted_proxies"
+                );
+            }
+            Client::Behind(proxy) if open >= MANY_UNSAID && first(&self.unsaid_noted) => {
+                tracing::warn!(
+                    %proxy,
+                    open,
+                    "a trusted proxy does not say for whom it asks: limits.connections_per_address \
+                     and limits.handshakes_per_second do not hold for its visitors. Have it send \
+                     X-Real-IP (nginx: proxy_set_header X-Real-IP $remote_addr;), or set \
+                     x_forwarded_for or proxy_protocol. If it is no proxy, take its network out of \
+                     trusted_proxies"
+                );
+            }
+            Client::At(_) | Client::Behind(_) => {}
+        }
+    }
+
+    /// For an address that has or wants too much.
+    fn refuse_address(&self, client: Client, crowded: Crowded) -> Rejection {
+        let (reason, setting, sentence, again) = match crowded {
+            Crowded::Open => (
+                HandshakeError::ConnectionsPerAddress,
+                "connections_per_address",
+                "Your address has too many connections. Retry later.",
+                None,
+            ),
+            Crowded::Rate { again } => (
+                HandshakeError::HandshakesPerSecond,
+                "handshakes_per_second",
+                "Your address connects too often. Retry later.",
+                Some(again),
+            ),
+        };
+        if let Some(suppressed) = self.throttles.tell(reason.as_str()) {
+            tracing::warn!(
+                address = %client,
+                suppressed,
+                "limits.{setting} is reached: rejecting clients from this address"
+            );
+        }
+        Rejection::too_many(reason, sentence, again)
+    }
+
+    /// For an address that has half of all handshakes in progress.
+    fn refuse_handshakes_of(&self, client: Client) -> Rejection {
+        let reason = HandshakeError::HandshakesPerAddress;
+        if let Some(suppressed) = self.throttles.tell(reason.as_str()) {
+            tracing::warn!(
+                address = %client,
+                suppressed,
+                "one address has half of limits.handshakes in progress: rejecting further clients from it"
+            );
+        }
+        let sentence = "Your address has too many handshakes in progress. Retry later.";
+        Rejection::too_many(reason, sentence, None)
+    }
+
+    /// For anybody while a limit of the node is reached.
+    fn refuse_all(&self, reason: HandshakeError, open: u64) -> Rejection {
+        let limit = reason.as_str();
+        if let Some(suppressed) = self.throttles.tell(limit) {
+            tracing::warn!(
+                open,
+                suppressed,
+                "limits.{limit} is reached: rejecting clients"
+            );
+        }
+        let sentence = format!("This node has reached limits.{limit}. Retry later.");
+        Rejection::unavailable(reason, sentence)
+    }
+}

@@ -1,0 +1,295 @@
+//! A running node: what it is made of, and who uses what of it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use ht_backend::{Backend, ForwardRules, Hook};
+use ht_broker::{Broker, Sequencer};
+use ht_core::Hasher;
+use ht_edge::listener::{InheritedSockets, Listener};
+use ht_edge::quotas::Quotas;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Listen, ServerConfig};
+use crate::grants::GrantSets;
+use crate::heartbeat::Heartbeat;
+use crate::hooks::{HookCaller, HookSender, hook_queue};
+use crate::identity::Identity;
+use crate::internal::Internal;
+use crate::listeners::{Listeners, StartError, refuse_open};
+use crate::live::{Live, shard_settings};
+use crate::memory_watch::MemoryWatch;
+use crate::metrics::Sources;
+use crate::node::Node;
+use crate::public::{Bootstrap, Charges, Destinations, Public};
+use crate::readiness::{Prober, Readiness};
+use crate::recovery::GapCloser;
+use crate::sequencer::NodeSequencer;
+use crate::services::{Services, Stage};
+use crate::shards::Shards;
+
+/// A running node. It goes on until it is [drained](Self::drain); where it is dropped instead, all
+/// connections are closed at once.
+pub struct Gateway {
+    public: Listen,
+    internal: Listen,
+    pub(crate) node: Arc<Node>,
+    pub(crate) live: Live,
+    pub(crate) broker: Option<Arc<Broker>>,
+    sequencer: Arc<dyn Sequencer>,
+    /// Requests with triggers that are not placed yet.
+    pub(crate) triggers: TaskTracker,
+    pub(crate) shards: Shards,
+    pub(crate) services: Services,
+}
+
+impl Gateway {
+    /// Starts listeners, shards and broker on the current tokio runtime.
+    ///
+    /// `live` holds the live part of `config`, and what is forwarded to `backend`. Without a
+    /// `broker` the node delivers what comes over its own HTTP door, and nothing else. `sockets`
+    /// are listened on in place of the configured addresses.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on, the internal one is open to the network without a
+    /// key, or the system has no threads left.
+    pub async fn start(
+        config: ServerConfig,
+        backend: Arc<dyn Backend>,
+        live: Live,
+        broker: Option<Arc<Broker>>,
+        sockets: InheritedSockets,
+    ) -> Result<Self, StartError> {
+        let Listeners { public, internal } = Listeners::open(&config, sockets)?;
+        let node = Arc::new(Node::new(config.threads.max(1), config.matching));
+        node.gaps.set_policy(config.recovery.gap_old);
+        node.set_memory_bounds(&config.limits);
+        if broker.is_none() {
+            node.lifecycle.connected();
+        }
+        let (hooks, caller) = hooks(&config, &backend, &node).unzip();
+        let hasher = Hasher::default();
+        let shards = Shards::start(&config, &hasher, &node, broker.as_ref(), hooks.as_ref());
+        let shards = shards.map_err(StartError::Shard)?;
+        let ids = config.limits.trigger_ids;
+        let sequencer = NodeSequencer::new(shards.inboxes(), ids, &node);
+        let gateway = Self {
+            public: public.1,
+            internal: internal.1,
+            node,
+            live,
+            broker,
+            sequencer: Arc::new(sequencer),
+            triggers: TaskTracker::new(),
+            shards,
+            services: Services::default(),
+        };
+        tracing::debug!(epoch = %gateway.sequencer.epoch(), "the order of publications begins");
+        gateway.start_prober(&config).await;
+        gateway.start_delivery(caller);
+        gateway.start_upkeep(Arc::clone(&backend));
+        gateway.start_internal(&config, Arc::clone(&backend), internal.0);
+        gateway.start_public(&config, backend, hasher, public.0);
+        Ok(gateway)
+    }
+
+    /// Where browsers connect, with the port that was really taken.
+    #[must_use]
+    pub fn public(&self) -> &Listen {
+        &self.public
+    }
+
+    /// Where triggers, metrics and health are served.
+    #[must_use]
+    pub fn internal(&self) -> &Listen {
+        &self.internal
+    }
+
+    /// Whether the shards make progress, for as long as anybody wants to know.
+    #[must_use]
+    pub fn heartbeat(&self) -> Heartbeat {
+        Heartbeat::new(Arc::clone(&self.sequencer))
+    }
+
+    /// Applies the settings that need no restart. They hold for what begins after that, and open
+    /// connections heed them from their next message on.
+    /// Everything else in `config` is ignored. Ready when they are in force.
+    ///
+    /// # Errors
+    /// When the internal listener, which stays where it is, would be open to the network without
+    /// a key. Then nothing changes.
+    pub async fn reload(
+        &self,
+        config: &ServerConfig,
+        rules: ForwardRules,
+    ) -> Result<(), StartError> {
+        refuse_open(&self.internal, &config.internal.api_keys)?;
+        self.live.set(self.live.now().reloaded(config, rules));
+        let node = &self.node;
+        node.gaps.set_policy(config.recovery.gap_old);
+        node.set_memory_bounds(&config.limits);
+        let settings = shard_settings(config, &node.outboxes, &node.accounts);
+        self.shards.reconfigure(&settings);
+        // Behind these: once it is taken they are in force.
+        self.heartbeat().beat().await;
+        Ok(())
+    }
+
+    async fn start_prober(&self, config: &ServerConfig) {
+        let broker = self.broker.clone();
+        let is_alone = broker.is_none();
+        let prober = Prober::new(
+            &self.node,
+            broker,
+            &self.sequencer,
+            config.readiness.clone(),
+        );
+        let Some(prober) = prober else {
+            return;
+        };
+        if is_alone {
+            // Nothing is needed for it but the shards: ready from the first moment.
+            prober.probe().await;
+        }
+        let run = |shutdown| prober.run(shutdown);
+        self.services.start(Stage::Clients, "prober", run);
+    }
+
+    /// Starts what brings publications to the shards, and hooks to the API.
+    fn start_delivery(&self, hooks: Option<HookCaller>) {
+        let closer = GapCloser {
+            gaps: Arc::clone(&self.node.gaps),
+            totals: Arc::clone(&self.node.totals),
+            live: self.live.clone(),
+            inboxes: self.shards.inboxes(),
+        };
+        let run = |shutdown| closer.run(shutdown);
+        self.services.start(Stage::Clients, "gap closer", run);
+        if let Some(broker) = self.broker.clone() {
+            let sequencer = Arc::clone(&self.sequencer);
+            let run = |shutdown| broker.run(sequencer, shutdown);
+            self.services.start(Stage::Delivery, "broker", run);
+        }
+        if let Some(caller) = hooks {
+            let run = |shutdown| caller.run(shutdown);
+            self.services.start(Stage::Delivery, "hooks", run);
+        }
+    }
+
+    /// Starts what the backend needs beside its calls, for as long as clients are let in.
+    fn start_upkeep(&self, backend: Arc<dyn Backend>) {
+        let run = |shutdown: CancellationToken| async move {
+            tokio::select! {
+                () = backend.upkeep() => {}
+                () = shutdown.cancelled() => {}
+            }
+        };
+        self.services.start(Stage::Clients, "upkeep", run);
+    }
+
+    /// Starts the internal listener, which answers for health until all else is done.
+    fn start_internal(&self, config: &ServerConfig, backend: Arc<dyn Backend>, listener: Listener) {
+        let node = &self.node;
+        let readiness = Readiness {
+            lifecycle: Arc::clone(&node.lifecycle),
+            memory: Arc::clone(&node.memory),
+            descriptors: Arc::clone(&node.descriptors),
+            delivery: Arc::clone(&node.delivery),
+            broker: self.broker.clone(),
+            backend,
+        };
+        let sources = Sources {
+            node: Arc::clone(node),
+            readiness,
+            inboxes: self.shards.inboxes(),
+            build: config.build,
+        };
+        let internal = Internal {
+            live: self.live.clone(),
+            counters: Arc::clone(&node.counters),
+            throttles: Arc::clone(&node.throttles),
+            lifecycle: Arc::clone(&node.lifecycle),
+            memory: Arc::clone(&node.memory),
+            triggers_in_flight: Arc::clone(&node.triggers_in_flight),
+            sequencer: Arc::clone(&self.sequencer),
+            broker: self.broker.clone(),
+            sources: Arc::new(sources),
+            triggers: self.triggers.clone(),
+            identity: Identity::new(&self.public),
+        };
+        let run = |shutdown| internal.run(listener, shutdown);
+        self.services.start(Stage::Health, "internal listener", run);
+        let watch = MemoryWatch {
+            memory: Arc::clone(&node.memory),
+            accounts: Arc::clone(&node.accounts),
+            live: self.live.clone(),
+            shards: self.shards.inboxes(),
+            allocated: config.allocated,
+        };
+        let run = |shutdown| watch.run(shutdown);
+        self.services.start(Stage::Health, "memory watch", run);
+    }
+
+    /// Starts the public listener: from here on clients come in.
+    fn start_public(
+        &self,
+        config: &ServerConfig,
+        backend: Arc<dyn Backend>,
+        hasher: Hasher,
+        listener: Listener,
+    ) {
+        let node = &self.node;
+        let (counters, throttles) = (&node.counters, &node.throttles);
+        let handshakes = config.limits.handshakes_max();
+        let quotas = Quotas::new(Arc::clone(&node.permits), handshakes, Arc::clone(throttles));
+        let charges = Charges {
+            accounts: Arc::clone(&node.accounts),
+            counters: Arc::clone(counters),
+            throttles: Arc::clone(throttles),
+        };
+        let bootstrap = Bootstrap {
+            has_hooks: has_hooks(&*backend),
+            backend,
+            grants: GrantSets::new(hasher),
+            permits: Arc::clone(&node.permits),
+            memory: Arc::clone(&node.memory),
+            counters: Arc::clone(counters),
+            throttles: Arc::clone(throttles),
+        };
+        let destinations = Destinations {
+            permits: Arc::clone(&node.permits),
+            inboxes: self.shards.inboxes(),
+            next: AtomicUsize::new(0),
+        };
+        let public = Public {
+            live: self.live.clone(),
+            counters: Arc::clone(counters),
+            throttles: Arc::clone(throttles),
+            lifecycle: Arc::clone(&node.lifecycle),
+            totals: Arc::clone(&node.totals),
+            descriptors: Arc::clone(&node.descriptors),
+            quotas,
+            charges: Arc::new(charges),
+            bootstrap,
+            destinations,
+            leaving: self.services.shutdown(Stage::Clients),
+        };
+        let run = |_| public.run(listener);
+        self.services.start(Stage::Clients, "public listener", run);
+    }
+}
+
+/// The queue of hooks, where the backend has any.
+fn hooks(
+    config: &ServerConfig,
+    backend: &Arc<dyn Backend>,
+    node: &Node,
+) -> Option<(HookSender, HookCaller)> {
+    has_hooks(&**backend).then(|| hook_queue(&config.hooks, Arc::clone(backend), node))
+}
+
+fn has_hooks(backend: &dyn Backend) -> bool {
+    let mut hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect].into_iter();
+    hooks.any(|hook| backend.has_hook(hook))
+}

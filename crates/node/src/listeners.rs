@@ -1,0 +1,99 @@
+//! The two listening sockets of a node.
+
+use ht_edge::listener::{Inherited, InheritedSockets, Listener};
+
+use crate::config::{InternalConfig, Listen, Secret, ServerConfig};
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address could not be listened on.
+    #[error("cannot listen on {listen} ({setting}): {cause}{}", help(cause))]
+    Listen {
+        /// The setting that names the address.
+        setting: &'static str,
+        /// The address as configured.
+        listen: Listen,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The internal listener would be open to the network.
+    #[error(
+        "internal.listen is {0}, which others can reach, and internal.api_key is not set: anybody \
+         there could publish to every user. Set a key, or listen on 127.0.0.1 or a unix socket"
+    )]
+    InternalIsOpen(Listen),
+    /// A shard could not be started.
+    #[error("cannot start a shard: {0}")]
+    Shard(std::io::Error),
+}
+
+/// What helps where an address is in use.
+fn help(cause: &std::io::Error) -> &'static str {
+    if cause.kind() == std::io::ErrorKind::AddrInUse {
+        "; `high-templar check` finds out who uses it"
+    } else {
+        ""
+    }
+}
+
+/// The listening sockets, and the addresses that were really taken.
+pub(crate) struct Listeners {
+    pub(crate) public: (Listener, Listen),
+    pub(crate) internal: (Listener, Listen),
+}
+
+impl Listeners {
+    /// Listens where the configuration says, or on `sockets` where they are given.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on, or the internal one is open to the network without a
+    /// key.
+    pub(crate) fn open(
+        config: &ServerConfig,
+        sockets: InheritedSockets,
+    ) -> Result<Self, StartError> {
+        let public = listen("listen", &config.listen, sockets.public)?;
+        let InternalConfig {
+            listen: address,
+            api_keys,
+            ..
+        } = &config.internal;
+        if sockets.internal.is_none() {
+            refuse_open(address, api_keys)?;
+        }
+        let internal = listen("internal.listen", address, sockets.internal)?;
+        refuse_open(&internal.1, api_keys)?;
+        Ok(Self { public, internal })
+    }
+}
+
+fn listen(
+    setting: &'static str,
+    listen: &Listen,
+    inherited: Option<Inherited>,
+) -> Result<(Listener, Listen), StartError> {
+    let listener = match inherited {
+        Some(inherited) => Listener::take(inherited),
+        None => Listener::bind(listen),
+    };
+    let listener = listener.map_err(|cause| StartError::Listen {
+        setting,
+        listen: listen.clone(),
+        cause,
+    })?;
+    let address = listener.address(listen);
+    Ok((listener, address))
+}
+
+/// Refuses an internal address that others can reach, where no key is configured.
+pub(crate) fn refuse_open(listen: &Listen, api_keys: &[Secret]) -> Result<(), StartError> {
+    if let Listen::Tcp(address) = listen
+        && !address.ip().is_loopback()
+        && api_keys.is_empty()
+    {
+        return Err(StartError::InternalIsOpen(listen.clone()));
+    }
+    Ok(())
+}

@@ -1,0 +1,194 @@
+//! One connection of the public listener, until it ends or its shard has it.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ht_edge::address::{Arrival, Peer};
+use ht_edge::listener::Stream;
+use ht_edge::permits::AddressPermit;
+use ht_edge::quotas::Load;
+use ht_edge::rejection::{HandshakeError, Rejection};
+use ht_edge::request::RequestFacts;
+use ht_edge::respond::{self, Body};
+use ht_edge::route::{self, Route};
+use ht_edge::screening;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use crate::config::HEAD_BYTES_MIN;
+use crate::live::LiveSettings;
+use crate::public::charge::{Charge, Charged};
+use crate::public::upgrade::{Entry, Handover, HandoverCell};
+use crate::public::{Public, credentials};
+
+/// Speaks HTTP until the connection ends or becomes a websocket, which its shard then gets.
+pub(super) async fn serve(
+    public: &Public,
+    mut stream: Stream,
+    peer: Peer,
+    of_address: Option<AddressPermit>,
+) {
+    let settings = public.live.now();
+    let mut charge = Charge::new(&public.charges, &settings.limits, of_address);
+    let Some(arrival) = arrive(public, &settings, &mut stream, peer, &mut charge).await else {
+        return;
+    };
+    let (pending, asked) = (HandoverCell::default(), AtomicBool::new(false));
+    let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
+        respond_to(public, &pending, arrival, request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(settings.limits.head_timeout)
+        .max_buf_size(settings.limits.head_bytes.max(HEAD_BYTES_MIN))
+        .serve_connection(TokioIo::new(Charged { stream, charge }), service)
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = public.leaving.cancelled() => {
+            if !asked.load(Ordering::Relaxed) {
+                return;
+            }
+            connection.await
+        }
+    };
+    match ended {
+        Ok(()) => {
+            if let Some(handover) = pending.take() {
+                handover.finish(public).await;
+            }
+        }
+        Err(error) if error.is_timeout() || error.is_parse_too_large() => {
+            public.rejected(HandshakeError::Head);
+        }
+        // A client that went away or spoke no HTTP: nothing to do about either.
+        Err(_) => {}
+    }
+}
+
+/// Finds out who opened the connection. None: it is to be closed.
+async fn arrive(
+    public: &Public,
+    settings: &LiveSettings,
+    stream: &mut Stream,
+    peer: Peer,
+    charge: &mut Charge,
+) -> Option<Arrival> {
+    let (config, limits) = (&settings.public, &settings.limits);
+    let arrival = screening::arrive(stream, peer, config, limits.head_timeout, &public.throttles);
+    let arrival = tokio::select! {
+        () = public.leaving.cancelled() => return None,
+        arrival = arrival => arrival,
+    };
+    let arrival = arrival.map_err(|reason| public.rejected(reason)).ok()?;
+    if !arrival.told {
+        return Some(arrival);
+    }
+    // What the PROXY header says of the address is only known now.
+    let permit = public.admit_connection(settings, arrival).ok()?;
+    permit
+        .into_iter()
+        .for_each(|permit| charge.belongs_to(permit));
+    Some(arrival)
+}
+
+async fn respond_to(
+    public: &Public,
+    pending: &HandoverCell,
+    arrival: Arrival,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
+    let settings = public.live.now();
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let response = match Route::of(&request, &settings.public) {
+        _ if head_bytes(&request) > settings.limits.head_bytes => {
+            public.rejected(HandshakeError::Head);
+            let sentence = "The request head is longer than limits.head_bytes.";
+            respond::text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, sentence)
+        }
+        Route::Websocket if request.method() == Method::GET => {
+            match admit(public, &settings, arrival, &mut request).await {
+                Ok(handover) => {
+                    let response = handover.facts.switching_protocols();
+                    pending.put(handover);
+                    response
+                }
+                Err(Rejection { reason, response }) => {
+                    public.rejected(reason);
+                    *response
+                }
+            }
+        }
+        Route::Websocket => respond::method_not_allowed("GET"),
+        Route::Health if reads => respond::text(StatusCode::OK, "ok"),
+        Route::Root if reads => route::root_health(public.lifecycle.is_draining()),
+        Route::Health | Route::Root => respond::method_not_allowed("GET, HEAD"),
+        Route::Nothing => route::nothing(&request, &settings.public),
+    };
+    Ok(last(response))
+}
+
+/// Has a connection end behind its one answer: who goes on asking would take a permit from those
+/// who come.
+fn last(mut response: Response<Body>) -> Response<Body> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let headers = response.headers_mut();
+        headers.append(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Length of a request's head as it came, but for blanks that mean nothing. The HTTP library only
+/// bounds its buffer, which a head that comes in one piece may outgrow.
+fn head_bytes<B>(request: &Request<B>) -> usize {
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or(1, |it| it.as_str().len());
+    let line = request.method().as_str().len() + " ".len() + target + " HTTP/1.1\r\n".len();
+    let headers = request.headers().iter();
+    headers.fold(line + "\r\n".len(), |sum, (name, value)| {
+        sum + name.as_str().len() + ": ".len() + value.len() + "\r\n".len()
+    })
+}
+
+/// Looks at the request, finds permits for its client, then asks the backend who it is, or leaves
+/// that to the first frame.
+async fn admit(
+    public: &Public,
+    settings: &LiveSettings,
+    arrival: Arrival,
+    request: &mut Request<Incoming>,
+) -> Result<Handover, Rejection> {
+    let (config, throttles) = (&settings.public, &public.throttles);
+    let facts = RequestFacts::of(request, arrival, config, settings.compression, throttles)?;
+    let limits = settings.limits.quotas();
+    let load = Load {
+        open: public.totals.connections(),
+        memory_is_short: public.bootstrap.memory.is_short(),
+    };
+    let permits = public.quotas.admit_handshake(&facts, &limits, load)?;
+    let query = request.uri().query();
+    let credentials = credentials::collect(settings, &facts, request.headers(), query, throttles)?;
+    let entry = if credentials::await_token(settings, &facts, &credentials) {
+        Entry::AwaitsToken(credentials)
+    } else {
+        tokio::select! {
+            outcome = public.bootstrap.ask(&settings.limits, &facts, credentials) => {
+                Entry::Asked(outcome)
+            }
+            () = public.leaving.cancelled() => return Err(Rejection::leaving()),
+        }
+    };
+    Ok(Handover {
+        upgrade: hyper::upgrade::on(request),
+        facts,
+        permits,
+        entry,
+    })
+}

@@ -1,0 +1,106 @@
+//! What became of a client's request to come in, and the welcome that follows from it.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ht_backend::Credentials;
+use ht_core::grant::GrantSet;
+use ht_core::shard::{Admission, Welcome};
+use ht_edge::listener::Stream;
+use ht_edge::permits::{ConnectionPermit, UserPermit};
+use ht_edge::request::RequestFacts;
+use ht_proto::close::Close;
+use ht_proto::server;
+
+use crate::inbox::NewConnection;
+use crate::socket::{About, Socket};
+
+/// What became of a client's request to come in.
+pub(super) enum Outcome {
+    /// The API admits the client.
+    Admitted {
+        /// What it may subscribe to.
+        grants: Arc<GrantSet>,
+        /// The first message.
+        message: Bytes,
+        /// Permit among the connections of its user.
+        user: Option<UserPermit>,
+        /// For the hooks; none where no hook is configured.
+        credentials: Option<Arc<Credentials>>,
+    },
+    /// The API refuses it or could not be asked, or a limit is reached.
+    Refused(Close),
+    /// Its first frame is no valid authentication.
+    Unauthenticated,
+}
+
+impl Outcome {
+    /// What a shard needs to welcome the client, or to turn it away. `early`: what came behind the
+    /// handshake.
+    ///
+    /// # Errors
+    /// When the socket cannot be taken from the runtime.
+    pub(super) fn connection(
+        self,
+        facts: &RequestFacts,
+        stream: Stream,
+        early: Vec<u8>,
+        mut permit: ConnectionPermit,
+    ) -> io::Result<NewConnection> {
+        let (mut message, mut about) =
+            (Bytes::from_static(server::NOT_AUTHORIZED.as_bytes()), None);
+        let admission = match self {
+            Self::Admitted {
+                grants,
+                message: authorized,
+                user,
+                credentials,
+            } => {
+                message = authorized;
+                about = about_client(facts, user.as_ref(), credentials);
+                permit.user = user;
+                Admission::Admitted(grants)
+            }
+            Self::Refused(close) => Admission::Refused(close),
+            Self::Unauthenticated => Admission::TurnedAway(Close::AUTHENTICATE),
+        };
+        // Registered anew by the shard: nothing of the handshake stays behind.
+        let socket = match stream {
+            Stream::Left(stream) => Socket::tcp(stream.into_std()?, about),
+            Stream::Right(stream) => Socket::unix(stream.into_std()?, about),
+        };
+        let welcome = Welcome {
+            id: facts.id,
+            message,
+            admission,
+            deflate: facts.deflate,
+            subprotocol: facts.subprotocol,
+        };
+        Ok(NewConnection {
+            socket,
+            welcome,
+            early,
+            permit,
+        })
+    }
+}
+
+/// What is remembered of a client; none where no hook and no log needs it.
+fn about_client(
+    facts: &RequestFacts,
+    user: Option<&UserPermit>,
+    credentials: Option<Arc<Credentials>>,
+) -> Option<Box<About>> {
+    let user = user.and_then(UserPermit::user);
+    let is_logged = tracing::enabled!(tracing::Level::DEBUG);
+    (user.is_some() || credentials.is_some() || is_logged).then(|| {
+        Box::new(About {
+            id: facts.id,
+            user,
+            kept_bytes: credentials.as_ref().map_or(0, |it| it.kept_bytes()),
+            credentials,
+            pinged: None,
+        })
+    })
+}

@@ -1,0 +1,89 @@
+//! All shards of a node.
+
+use std::io;
+use std::sync::Arc;
+
+use ht_broker::Broker;
+use ht_core::Hasher;
+use ht_core::shard::{Settings, Shard};
+use ht_proto::close::Close;
+
+use crate::config::ServerConfig;
+use crate::hooks::HookSender;
+use crate::inbox::{self, Input};
+use crate::live::shard_settings;
+use crate::memory::allowance;
+use crate::node::Node;
+use crate::shard::{self, Running};
+
+/// The threads of a node's shards. Those that still run are told to end when it is dropped.
+pub(crate) struct Shards(Vec<Running>);
+
+impl Shards {
+    /// Starts them.
+    ///
+    /// # Errors
+    /// When the system has no threads left.
+    pub(crate) fn start(
+        config: &ServerConfig,
+        hasher: &Hasher,
+        node: &Node,
+        broker: Option<&Arc<Broker>>,
+        hooks: Option<&HookSender>,
+    ) -> io::Result<Self> {
+        let threads = config.threads.max(1);
+        let waiting = config.limits.memory_bounds(allowance()).inboxes;
+        let bounds = inbox::Bounds {
+            inputs: config.limits.inbox,
+            bytes: waiting / threads,
+        };
+        let mut shards = Self(Vec::with_capacity(threads));
+        for index in 0..threads {
+            let settings = shard_settings(config, &node.outboxes, &node.accounts);
+            let shard = Shard::new(settings, hasher.clone());
+            let running =
+                shard::start(index, shard, bounds, node, broker.cloned(), hooks.cloned())?;
+            shards.0.push(running);
+        }
+        Ok(shards)
+    }
+
+    /// Their inboxes.
+    pub(crate) fn inboxes(&self) -> Vec<inbox::Sender> {
+        self.0.iter().map(|shard| shard.inbox.clone()).collect()
+    }
+
+    /// Has all of them apply settings.
+    pub(crate) fn reconfigure(&self, settings: &Settings) {
+        self.send(|_| Input::Settings(Box::new(settings.clone())));
+    }
+
+    /// Sends each shard something, behind all that was published so far.
+    pub(crate) fn send(&self, input: impl Fn(usize) -> Input) {
+        for (index, shard) in self.0.iter().enumerate() {
+            // A shard that has ended has nobody left.
+            let _ = shard.inbox.send(input(index));
+        }
+    }
+
+    /// Waits until every shard has let its last connection go. They were told to.
+    pub(crate) async fn ended(mut self) {
+        let shards = std::mem::take(&mut self.0);
+        let threads: Vec<_> = shards.into_iter().map(|shard| shard.thread).collect();
+        let ended = tokio::task::spawn_blocking(move || {
+            threads
+                .into_iter()
+                .map(std::thread::JoinHandle::join)
+                .all(|end| end.is_ok())
+        });
+        if !matches!(ended.await, Ok(true)) {
+            tracing::error!("a shard thread panicked");
+        }
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.send(|_| Input::Drain(Close::RESTART));
+    }
+}

@@ -1,0 +1,135 @@
+//! What the shards count, where others may read it. No shard touches any of it while it delivers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ht_core::stats::Stats;
+
+use crate::turns::Turns;
+
+/// The totals of all shards.
+#[derive(Debug)]
+pub(crate) struct Totals {
+    /// By shard: its totals as of its last turn.
+    shards: Vec<Published>,
+    /// By shard: its longest turns.
+    turns: Vec<Turns>,
+    /// Admitted connections that are open; exact at every moment.
+    connections: AtomicU64,
+    since: Instant,
+    online_since: String,
+}
+
+impl Totals {
+    /// Of so many shards.
+    pub(crate) fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Published::default()).collect(),
+            turns: (0..shards).map(|_| Turns::default()).collect(),
+            connections: AtomicU64::new(0),
+            since: Instant::now(),
+            online_since: online_since(),
+        }
+    }
+
+    /// A connection was admitted.
+    pub(crate) fn opened(&self) {
+        self.connections.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A connection that was admitted has ended.
+    pub(crate) fn ended(&self) {
+        self.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Publishes what a shard has counted, and how long its turn took that ends now.
+    pub(crate) fn publish(&self, shard: usize, stats: &Stats, turn: Duration) {
+        self.shards[shard].store(stats);
+        self.turns[shard].note(turn, self.since.elapsed());
+    }
+
+    /// Admitted connections that are open.
+    pub(crate) fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Acquire)
+    }
+
+    /// The same by shard, as of their last turns.
+    pub(crate) fn connections_by_shard(&self) -> Vec<u64> {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.load().connections).collect()
+    }
+
+    /// The same of one shard.
+    pub(crate) fn connections_of(&self, shard: usize) -> u64 {
+        let shard = self.shards.get(shard);
+        shard.map_or(0, |shard| shard.load().connections)
+    }
+
+    /// By shard: its longest turn in the last one to two minutes, in seconds.
+    pub(crate) fn longest_turns(&self) -> Vec<f64> {
+        let uptime = self.since.elapsed();
+        let longest = self.turns.iter().map(|turns| turns.longest(uptime));
+        longest.map(|turn| turn.as_secs_f64()).collect()
+    }
+
+    /// When the node began, in local time, as the original writes it.
+    pub(crate) fn online_since(&self) -> &str {
+        &self.online_since
+    }
+
+    /// The sum over all shards, as of their last turns.
+    pub(crate) fn sum(&self) -> Stats {
+        self.sum_with(None)
+    }
+
+    /// The same for the shard `index`, whose own numbers are newer.
+    pub(crate) fn sum_for(&self, index: usize, own: &Stats) -> Stats {
+        self.sum_with(Some((index, own)))
+    }
+
+    fn sum_with(&self, own: Option<(usize, &Stats)>) -> Stats {
+        let mut sum = [0u64; Stats::LEN];
+        for (index, shard) in self.shards.iter().enumerate() {
+            let stats = match own {
+                Some((known, stats)) if known == index => stats.to_array(),
+                _ => shard.to_array(),
+            };
+            sum.iter_mut()
+                .zip(stats)
+                .for_each(|(sum, value)| *sum = sum.wrapping_add(value));
+        }
+        Stats::from_array(sum)
+    }
+}
+
+/// Now, in local time, to the microsecond, as the original writes it.
+fn online_since() -> String {
+    let now = jiff::ZonedDateTime::now();
+    now.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()
+}
+
+/// A shard's totals where others may read them.
+#[derive(Debug)]
+struct Published([AtomicU64; Stats::LEN]);
+
+impl Default for Published {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+impl Published {
+    fn store(&self, stats: &Stats) {
+        for (shared, value) in self.0.iter().zip(stats.to_array()) {
+            shared.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn load(&self) -> Stats {
+        Stats::from_array(self.to_array())
+    }
+
+    fn to_array(&self) -> [u64; Stats::LEN] {
+        std::array::from_fn(|index| self.0[index].load(Ordering::Relaxed))
+    }
+}
