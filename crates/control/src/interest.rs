@@ -1,4 +1,4 @@
-//! In which shards each room has a subscriber.
+//! In which shards each room of each tenant has a subscriber.
 //!
 //! A shard writes here when a room gets its first subscriber there or loses its last one: never
 //! while something is delivered. The sequencer reads here which shards a publication may
@@ -24,6 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ht_core::Hasher;
 use ht_core::index::Matching;
 use ht_core::publication::Publication;
+use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 
 /// Locks are taken per stripe, so that shards seldom meet.
@@ -36,10 +37,9 @@ pub struct InterestIndex {
     hasher: Hasher,
     every_shard: ShardSet,
     /// Rooms, by their hashes.
-    stripes: Vec<Mutex<Presence>>,
+    stripes: Vec<Mutex<Stripe>>,
     /// Shapes of rooms that hear others for their `*`.
     wild_shapes: Mutex<Presence>,
-    rooms: AtomicU64,
     /// The last position that was given.
     position: AtomicU64,
 }
@@ -55,42 +55,45 @@ impl InterestIndex {
             every_shard: every.fold(ShardSet::NONE, ShardSet::bitor),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             wild_shapes: Mutex::default(),
-            rooms: AtomicU64::new(0),
             position: AtomicU64::new(0),
         }
     }
 
-    /// How many rooms there are.
+    /// How many rooms all tenants have.
     pub fn rooms(&self) -> u64 {
-        self.rooms.load(Ordering::Acquire)
+        let stripes = self.stripes.iter().map(lock);
+        stripes
+            .map(|stripe| stripe.counts.values().sum::<u64>())
+            .sum()
     }
 
-    /// A shard has a room that it did not have. Answers the position after which it hears.
-    pub fn opened(&self, shard: usize, room: &Room) -> u64 {
+    /// How many rooms the tenant has.
+    pub fn rooms_of(&self, tenant: TenantId) -> u64 {
+        let stripes = self.stripes.iter().map(lock);
+        stripes
+            .filter_map(|stripe| stripe.counts.get(&tenant).copied())
+            .sum()
+    }
+
+    /// A shard has a room of the tenant that it did not have. Returns the position after which it
+    /// receives.
+    pub fn opened(&self, shard: usize, tenant: TenantId, room: &Room) -> u64 {
         let shard = ShardSet::of(shard);
-        let hash = self.hasher.hash_one(room);
-        let mut stripe = self.stripe(hash);
-        if stripe.enter(hash, shard) {
-            self.rooms.fetch_add(1, Ordering::AcqRel);
-        }
-        drop(stripe);
+        let hash = self.hash_room(tenant, room);
+        self.stripe(hash).enter(tenant, hash, shard);
         if self.is_wild(room) {
-            lock(&self.wild_shapes).enter(self.hash_shape(room), shard);
+            lock(&self.wild_shapes).enter(self.hash_shape(tenant, room), shard);
         }
         self.position.load(Ordering::Acquire)
     }
 
-    /// A shard has a room no more.
-    pub fn closed(&self, shard: usize, room: &Room) {
+    /// A shard has a room of the tenant no more.
+    pub fn closed(&self, shard: usize, tenant: TenantId, room: &Room) {
         let shard = ShardSet::of(shard);
-        let hash = self.hasher.hash_one(room);
-        let mut stripe = self.stripe(hash);
-        if stripe.leave(hash, shard) {
-            self.rooms.fetch_sub(1, Ordering::AcqRel);
-        }
-        drop(stripe);
+        let hash = self.hash_room(tenant, room);
+        self.stripe(hash).leave(tenant, hash, shard);
         if self.is_wild(room) {
-            lock(&self.wild_shapes).leave(self.hash_shape(room), shard);
+            lock(&self.wild_shapes).leave(self.hash_shape(tenant, room), shard);
         }
     }
 
@@ -100,15 +103,18 @@ impl InterestIndex {
         if let Some(last) = batch.last() {
             self.position.store(last.position, Ordering::Release);
         }
-        self.hearing_any(batch.iter().flat_map(|publication| &publication.rooms))
+        self.hearing_any(batch.iter().flat_map(|publication| {
+            let rooms = publication.rooms.iter();
+            rooms.map(|room| (publication.tenant, room))
+        }))
     }
 
     /// The shards with a room that hears a trigger for any of these: as of now, so that it tells
     /// nothing about publications that have no position yet.
-    pub fn hearing_any<'a>(&self, rooms: impl Iterator<Item = &'a Room>) -> ShardSet {
+    pub fn hearing_any<'a>(&self, rooms: impl Iterator<Item = (TenantId, &'a Room)>) -> ShardSet {
         let mut found = ShardSet::NONE;
-        for room in rooms {
-            found = found | self.hearing(room);
+        for (tenant, room) in rooms {
+            found = found | self.hearing(tenant, room);
             if found == self.every_shard {
                 break;
             }
@@ -117,17 +123,17 @@ impl InterestIndex {
     }
 
     /// The shards with a room that hears a trigger for `room`.
-    fn hearing(&self, room: &Room) -> ShardSet {
+    fn hearing(&self, tenant: TenantId, room: &Room) -> ShardSet {
         if self.is_wild(room) {
             return self.every_shard;
         }
-        let hash = self.hasher.hash_one(room);
-        let equal = self.stripe(hash).shards(hash);
+        let hash = self.hash_room(tenant, room);
+        let equal = self.stripe(hash).rooms.shards(hash);
         let wild_shapes = lock(&self.wild_shapes);
         if wild_shapes.is_empty() {
             return equal;
         }
-        equal | wild_shapes.shards(self.hash_shape(room))
+        equal | wild_shapes.shards(self.hash_shape(tenant, room))
     }
 
     /// Whether the room meets others than itself.
@@ -135,18 +141,22 @@ impl InterestIndex {
         self.matching == Matching::Wildcard && room.wildcards() != 0
     }
 
-    fn hash_shape(&self, room: &Room) -> u64 {
-        self.hasher.hash_one(room.shape())
+    fn hash_room(&self, tenant: TenantId, room: &Room) -> u64 {
+        self.hasher.hash_one((tenant, room))
     }
 
-    fn stripe(&self, hash: u64) -> MutexGuard<'_, Presence> {
+    fn hash_shape(&self, tenant: TenantId, room: &Room) -> u64 {
+        self.hasher.hash_one((tenant, room.shape()))
+    }
+
+    fn stripe(&self, hash: u64) -> MutexGuard<'_, Stripe> {
         let index = usize::try_from(hash % STRIPES as u64).unwrap_or(0);
         lock(&self.stripes[index])
     }
 }
 
-fn lock(presence: &Mutex<Presence>) -> MutexGuard<'_, Presence> {
-    presence.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Shards as bits. Those from the 64th on share the last bit.
@@ -175,6 +185,34 @@ impl BitOr for ShardSet {
 
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+/// One part of all rooms.
+#[derive(Debug, Default)]
+struct Stripe {
+    rooms: Presence,
+    /// How many of them each tenant has.
+    counts: HashMap<TenantId, u64, foldhash::fast::RandomState>,
+}
+
+impl Stripe {
+    fn enter(&mut self, tenant: TenantId, hash: u64, shard: ShardSet) {
+        if self.rooms.enter(hash, shard) {
+            *self.counts.entry(tenant).or_default() += 1;
+        }
+    }
+
+    fn leave(&mut self, tenant: TenantId, hash: u64, shard: ShardSet) {
+        if self.rooms.leave(hash, shard)
+            && let Entry::Occupied(mut count) = self.counts.entry(tenant)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+                shrink(&mut self.counts);
+            }
+        }
     }
 }
 

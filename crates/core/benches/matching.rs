@@ -11,6 +11,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use ht_core::Hasher;
 use ht_core::grant::GrantSet;
 use ht_core::world::Turn;
+use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
 use support::{Nothing, grants, open, publication, room, shard, subscribe};
 
@@ -95,7 +96,7 @@ fn permits(criterion: &mut Criterion) {
         let texts: Vec<_> = (0..size).map(numbered).collect();
         let list = GrantList::parse(&format!("[{}]", texts.join(","))).expect("grants");
         assert_eq!(list.rooms.len(), size);
-        let set = GrantSet::new(list.rooms.clone(), Hasher::fixed());
+        let set = GrantSet::new(TenantId::MAIN, list.rooms.clone(), Hasher::fixed());
         let hit = room(&numbered(size - 1));
         let star = room(r#"{"target":"model0","tenant":"anyone","id0":0}"#);
         let miss = room(r#"{"target":"model0","tenant":"tenant-1","id0":-1}"#);
@@ -114,7 +115,7 @@ fn permits(criterion: &mut Criterion) {
         group.bench_function(format!("{size}: build"), |bencher| {
             bencher.iter_batched(
                 || list.rooms.clone(),
-                |rooms| GrantSet::new(rooms, Hasher::fixed()),
+                |rooms| GrantSet::new(TenantId::MAIN, rooms, Hasher::fixed()),
                 BatchSize::LargeInput,
             );
         });

@@ -153,12 +153,16 @@ pub mod cost {
     pub const DROP: u64 = 1_500;
     /// A place that is looked at for a publication.
     pub const LOOK: u64 = 60;
+    /// Comparing a short text with another one.
+    pub const COMPARE_TEXT: u64 = 20;
     /// A publication for a subscription, before it is written.
     pub const HIT: u64 = 20;
     /// A write to a socket.
     pub const WRITE: u64 = 4_000;
     /// Registering a new connection.
     pub const OPEN: u64 = 10_000;
+    /// Noting a name by which a connection is found, and forgetting it.
+    pub const NAME: u64 = 500;
     /// Ending a connection, with what is told to others.
     pub const CLOSE: u64 = 10_000;
 

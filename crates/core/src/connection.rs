@@ -1,13 +1,45 @@
-//! Which connection of a shard.
+//! Which session of a shard.
 
-/// A connection's place in its shard; given to another connection after it ended.
+/// A session's slot in its shard; given to another session after it ended, so it is good within a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u32);
+pub(crate) struct ConnectionId(pub(crate) u32);
 
 impl ConnectionId {
-    /// The id as an index.
-    #[must_use]
-    pub fn index(self) -> usize {
+    /// The slot as an index.
+    pub(crate) fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// A session of a shard, for as long as it takes: its slot is given to another session after it ended,
+/// its key is not. What outlives a turn or leaves the shard names sessions by key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionKey {
+    pub(crate) slot: u32,
+    /// How many sessions had the slot before.
+    pub(crate) generation: u32,
+}
+
+impl SessionKey {
+    /// The key of no session.
+    pub const NONE: Self = Self {
+        slot: u32::MAX,
+        generation: u32::MAX,
+    };
+
+    /// The key as one number.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// The key with this number.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "the halves of a number")]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            slot: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
     }
 }

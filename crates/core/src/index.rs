@@ -1,6 +1,7 @@
 //! Finding rooms by content: the structure under both delivery and permissions.
 //!
-//! A room's sorted keys are its *shape*. Within a shape a room is known by which positions are
+//! A room's sorted keys are its *shape*; each tenant has shapes of its own, so that rooms of two
+//! tenants never meet. Within a shape a room is known by which positions are
 //! `*` (its *mask*) and by its other values. To find every room that meets a given one, the
 //! index looks once per mask that exists in the shape, however many rooms there are. Where the
 //! given room itself has `*`, posting lists per (shape, position, value) give the candidates.
@@ -12,6 +13,7 @@ mod posting;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use hashbrown::HashTable;
+use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 use slab::Slab;
 use smallvec::SmallVec;
@@ -73,9 +75,10 @@ pub struct RoomIndex<S> {
     posting_ids: Table,
 }
 
-/// The rooms with the same keys.
+/// The rooms of a tenant with the same keys.
 #[derive(Debug)]
 struct Shape {
+    tenant: TenantId,
     keys: Box<[u8]>,
     /// The masks that exist, with how many rooms have each.
     masks: SmallVec<[(u64, u32); 1]>,
@@ -139,21 +142,30 @@ impl<S: BuildHasher> RoomIndex<S> {
         &self.rooms[id.index()].room
     }
 
-    /// The id of this very room: `*` finds only `*`.
+    /// The tenant whose room it is.
+    ///
+    /// # Panics
+    /// When the id's room was removed.
     #[must_use]
-    pub fn find(&self, room: &Room) -> Option<RoomId> {
-        let shape = self.find_shape(room)?;
+    pub fn tenant(&self, id: RoomId) -> TenantId {
+        self.shapes[self.rooms[id.index()].shape as usize].tenant
+    }
+
+    /// The id of this very room of the tenant: `*` finds only `*`.
+    #[must_use]
+    pub fn find(&self, tenant: TenantId, room: &Room) -> Option<RoomId> {
+        let shape = self.find_shape(tenant, room)?;
         self.find_in(shape, self.mask(room), room)
     }
 
     /// How the masks of the room's shape are used; none where the room has no `*`.
     #[must_use]
-    pub fn masks_for(&self, room: &Room) -> Option<MaskUse> {
+    pub fn masks_for(&self, tenant: TenantId, room: &Room) -> Option<MaskUse> {
         let mask = self.mask(room);
         if mask == 0 {
             return None;
         }
-        let shape = self.find_shape(room);
+        let shape = self.find_shape(tenant, room);
         let masks = shape.map_or(&[][..], |shape| &self.shapes[shape as usize].masks);
         Some(MaskUse {
             shape,
@@ -173,11 +185,11 @@ impl<S: BuildHasher> RoomIndex<S> {
         (stored.mask != 0).then_some((stored.shape, stored.mask))
     }
 
-    /// Adds a room, or finds it. The flag says that it is new.
-    pub fn insert(&mut self, room: Room) -> (RoomId, bool) {
+    /// Adds a room of the tenant, or finds it. The flag says that it is new.
+    pub fn insert(&mut self, tenant: TenantId, room: Room) -> (RoomId, bool) {
         let shape = self
-            .find_shape(&room)
-            .unwrap_or_else(|| self.add_shape(&room));
+            .find_shape(tenant, &room)
+            .unwrap_or_else(|| self.add_shape(tenant, &room));
         let mask = self.mask(&room);
         if let Some(id) = self.find_in(shape, mask, &room) {
             return (id, false);
@@ -247,7 +259,7 @@ impl<S: BuildHasher> RoomIndex<S> {
             }
         }
         if shape.members.is_empty() {
-            let hash = self.hasher.hash_one(&*shape.keys);
+            let hash = hash_shape(&self.hasher, shape.tenant, &shape.keys);
             if let Ok(entry) = self
                 .shape_ids
                 .find_entry(hash, |&other| other == stored.shape)
@@ -258,11 +270,11 @@ impl<S: BuildHasher> RoomIndex<S> {
         }
     }
 
-    /// Whether a room of the index permits `room`: the same keys, and at each of them an equal
+    /// Whether a room of the tenant permits `room`: the same keys, and at each of them an equal
     /// value or `*` in the index. `*` in `room` needs `*` in the index.
     #[must_use]
-    pub fn permits(&self, room: &Room) -> bool {
-        let Some(shape) = self.find_shape(room) else {
+    pub fn permits(&self, tenant: TenantId, room: &Room) -> bool {
+        let Some(shape) = self.find_shape(tenant, room) else {
             return false;
         };
         let masks = &self.shapes[shape as usize].masks;
@@ -271,9 +283,22 @@ impl<S: BuildHasher> RoomIndex<S> {
             .any(|&(mask, _)| self.find_in(shape, mask, room).is_some())
     }
 
-    /// The rooms, those with the same keys as `room` first.
-    pub fn nearest_first(&self, room: &Room) -> impl Iterator<Item = &Room> {
-        let shape = self.find_shape(room);
+    /// Whether the tenant has a room that meets `room`: the same keys, and at each of them an equal
+    /// value or `*` on either side.
+    #[must_use]
+    pub fn meets_any(&self, tenant: TenantId, room: &Room) -> bool {
+        if self.mask(room) == 0 {
+            return self.permits(tenant, room);
+        }
+        let shape = self.find_shape(tenant, room);
+        let members = shape.map_or(&[][..], |shape| &self.shapes[shape as usize].members);
+        let mut members = members.iter();
+        members.any(|&id| self.meets(&self.rooms[id as usize], room))
+    }
+
+    /// The rooms, those of the tenant with the same keys as `room` first.
+    pub fn nearest_first(&self, tenant: TenantId, room: &Room) -> impl Iterator<Item = &Room> {
+        let shape = self.find_shape(tenant, room);
         let members = shape.map_or(&[][..], |shape| &self.shapes[shape as usize].members);
         let same = members.iter().map(|&id| &self.rooms[id as usize].room);
         let others = self
@@ -292,23 +317,29 @@ impl<S: BuildHasher> RoomIndex<S> {
         }
     }
 
-    fn find_shape(&self, room: &Room) -> Option<u32> {
-        let hash = self.hasher.hash_one(room.shape());
-        let same = |&id: &u32| *self.shapes[id as usize].keys == *room.shape();
+    fn find_shape(&self, tenant: TenantId, room: &Room) -> Option<u32> {
+        let hash = hash_shape(&self.hasher, tenant, room.shape());
+        let same = |&id: &u32| {
+            let shape = &self.shapes[id as usize];
+            shape.tenant == tenant && *shape.keys == *room.shape()
+        };
         self.shape_ids.find(hash, same).copied()
     }
 
-    fn add_shape(&mut self, room: &Room) -> u32 {
+    fn add_shape(&mut self, tenant: TenantId, room: &Room) -> u32 {
         let keys: Box<[u8]> = room.shape().into();
-        let hash = self.hasher.hash_one(&*keys);
+        let hash = hash_shape(&self.hasher, tenant, &keys);
         let id = slot(self.shapes.insert(Shape {
+            tenant,
             keys,
             masks: SmallVec::new(),
             members: Vec::new(),
         }));
         let (hasher, shapes) = (&self.hasher, &self.shapes);
-        self.shape_ids
-            .insert_unique(hash, id, |&id| hasher.hash_one(&*shapes[id as usize].keys));
+        self.shape_ids.insert_unique(hash, id, |&id| {
+            let shape = &shapes[id as usize];
+            hash_shape(hasher, shape.tenant, &shape.keys)
+        });
         id
     }
 
@@ -334,6 +365,13 @@ impl<S: BuildHasher> RoomIndex<S> {
 /// on connections and subscriptions.
 fn slot(index: usize) -> u32 {
     u32::try_from(index).expect("fewer than 2^32 rooms")
+}
+
+fn hash_shape(hasher: &impl BuildHasher, tenant: TenantId, keys: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    tenant.hash(&mut state);
+    state.write(keys);
+    state.finish()
 }
 
 fn hash_literals(hasher: &impl BuildHasher, shape: u32, mask: u64, room: &Room) -> u64 {

@@ -12,9 +12,10 @@ pub mod outbox;
 pub mod peer;
 pub mod publication;
 pub mod refusal;
-pub mod registry;
+pub mod select;
 pub mod shard;
 pub mod stats;
+pub mod who;
 pub mod world;
 
 /// Plays the operations that these bytes choose against the model of the tests, and panics where
@@ -29,6 +30,7 @@ mod holders;
 mod keepalive;
 mod outboxes;
 mod rate;
+mod registry;
 mod session;
 mod sessions;
 mod table;

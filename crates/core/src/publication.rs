@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use ht_frame::Deflater;
-use ht_proto::{room::Room, server};
+use ht_proto::{entry::TenantId, room::Room, server};
 
 use crate::body::Body;
 use crate::stats::Stats;
@@ -17,7 +17,9 @@ use crate::stats::Stats;
 pub struct Publication {
     /// Its position: 1 for the first since the node started.
     pub position: u64,
-    /// The rooms it is for.
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The rooms of the tenant that it is for.
     pub rooms: Vec<Room>,
     /// The JSON text of its data, as the API sent it.
     data: Bytes,
@@ -31,9 +33,10 @@ pub struct Publication {
 impl Publication {
     /// The JSON text `data` for `rooms`.
     #[must_use]
-    pub fn new(position: u64, rooms: Vec<Room>, data: Bytes) -> Self {
+    pub fn new(position: u64, tenant: TenantId, rooms: Vec<Room>, data: Bytes) -> Self {
         Self {
             position,
+            tenant,
             rooms,
             data,
             head: OnceLock::new(),

@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use ht_proto::{client::RequestId, room::Room, server};
+use ht_proto::{client::RequestId, entry::TenantId, room::Room, server};
 use smallvec::SmallVec;
 
 use crate::Hasher;
@@ -11,12 +11,13 @@ use crate::table::Table;
 use crate::wildcards::Wildcards;
 use ht_pages::Pages;
 
+mod groups;
 mod memory;
 mod names;
 
 pub(crate) use self::memory::{WEIGHT_BYTES, weight};
 pub(crate) use self::names::{Names, name_weight};
-pub use crate::connection::ConnectionId;
+pub(crate) use crate::connection::ConnectionId;
 
 /// A subscription's place in its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,15 @@ impl Own {
     }
 }
 
+/// Who subscribes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) connection: ConnectionId,
+    pub(crate) tenant: TenantId,
+    /// A number that is equal for all connections of one user or address.
+    pub(crate) client: u64,
+}
+
 /// What a [`Registry::subscribe`] did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Subscribed {
@@ -82,8 +92,9 @@ pub(crate) struct Registry {
     /// Counts publications, so that a room which several of a publication's rooms meet is
     /// delivered once.
     pass: u64,
-    /// The position of the publication that is delivered.
+    /// The position of the publication that is delivered, and whose it is.
     position: u64,
+    tenant: TenantId,
     /// What all subscriptions and rooms take.
     bytes: usize,
 }
@@ -127,6 +138,7 @@ impl Registry {
             groups: Table::new(),
             pass: 0,
             position: 0,
+            tenant: TenantId::MAIN,
             bytes: 0,
         }
     }
@@ -147,18 +159,21 @@ impl Registry {
         (subscription.connection, &subscription.tail)
     }
 
-    /// Adds a subscription for a connection of `client`, a number that is equal for all connections
-    /// of one user or address.
+    /// Adds a subscription to a room of the subscriber's tenant.
     pub(crate) fn subscribe(
         &mut self,
-        connection: ConnectionId,
-        client: u64,
+        subscriber: Subscriber,
         own: &mut Own,
         room: Room,
         name: &RequestId,
     ) -> Subscribed {
+        let Subscriber {
+            connection,
+            tenant,
+            client,
+        } = subscriber;
         let weight = slot(memory::weight(&room, name));
-        let (room, opened) = self.index.insert(room);
+        let (room, opened) = self.index.insert(tenant, room);
         if opened {
             self.rooms.put(room.index(), Subscribers::default());
             self.bytes += memory::room_bytes(self.index.room(room));
@@ -210,13 +225,13 @@ impl Registry {
     }
 
     /// Drops one of the subscriptions that the connection has under a request id. Returns whether
-    /// there was one. Calls `closed` with its room if that has no other subscriber.
+    /// there was one. Calls `closed` with its tenant and its room if that has no other subscriber.
     pub(crate) fn unsubscribe_one(
         &mut self,
         connection: ConnectionId,
         own: &mut Own,
         name: &RequestId,
-        mut closed: impl FnMut(&Room),
+        mut closed: impl FnMut(TenantId, &Room),
     ) -> bool {
         let found = self.find_group(connection, name.as_json());
         found.map(|id| self.remove(id, own, &mut closed)).is_some()
@@ -228,7 +243,11 @@ impl Registry {
     }
 
     /// Drops one of a connection's subscriptions, as [`Self::unsubscribe_one`] does.
-    pub(crate) fn drop_one(&mut self, own: &mut Own, mut closed: impl FnMut(&Room)) -> bool {
+    pub(crate) fn drop_one(
+        &mut self,
+        own: &mut Own,
+        mut closed: impl FnMut(TenantId, &Room),
+    ) -> bool {
         let first = own.first;
         if first != NONE {
             self.remove(first, own, &mut closed);
@@ -236,10 +255,35 @@ impl Registry {
         first != NONE
     }
 
-    /// From now on [`Self::for_each_receiver`] is about the rooms of another publication.
-    pub(crate) fn next_publication(&mut self, position: u64) {
+    /// Drops those subscriptions of a connection for which `keep` returns false, given their room and
+    /// the JSON text of their request id. Calls `closed` as [`Self::unsubscribe_one`] does. Returns
+    /// how many subscriptions there were.
+    pub(crate) fn retain(
+        &mut self,
+        own: &mut Own,
+        mut keep: impl FnMut(&Room, &str) -> bool,
+        mut closed: impl FnMut(TenantId, &Room),
+    ) -> usize {
+        let (mut next, mut count) = (own.first, 0);
+        while next != NONE {
+            let id = next;
+            let subscription = &self.subscriptions[id as usize];
+            next = subscription.next;
+            count += 1;
+            let name = str::from_utf8(subscription.name()).unwrap_or_default();
+            if !keep(self.index.room(subscription.room), name) {
+                self.remove(id, own, &mut closed);
+            }
+        }
+        count
+    }
+
+    /// From now on [`Self::for_each_receiver`] is about the rooms of another publication, of this
+    /// tenant.
+    pub(crate) fn next_publication(&mut self, position: u64, tenant: TenantId) {
         self.pass += 1;
         self.position = position;
+        self.tenant = tenant;
     }
 
     /// Calls `found` for each subscription that hears `room`, unless another room of the same
@@ -257,6 +301,7 @@ impl Registry {
     ) -> usize {
         let (all, subscriptions) = (&mut self.rooms, &self.subscriptions);
         let mut count = 0;
+        let room = (self.tenant, room);
         self.index.for_each_match(room, cursor, looks_max, |id| {
             let room = &mut all[id.index()];
             if room.pass == self.pass || self.position <= room.since {
@@ -271,61 +316,7 @@ impl Registry {
         })
     }
 
-    fn find_group(&self, connection: ConnectionId, name: &str) -> Option<u32> {
-        let hash = self.hasher.hash_one((connection, name.as_bytes()));
-        let same = |&id: &u32| {
-            let other = &self.subscriptions[id as usize];
-            other.connection == connection && other.name() == name.as_bytes()
-        };
-        self.groups.find(hash, same).copied()
-    }
-
-    /// Puts a new subscription into the ring of its request id.
-    fn join_group(&mut self, id: u32) {
-        let subscription = &self.subscriptions[id as usize];
-        let hash = hash_group(&self.hasher, subscription);
-        let (connection, all) = (subscription.connection, &self.subscriptions);
-        let same = |&other: &u32| {
-            let other = &all[other as usize];
-            other.connection == connection && other.name() == subscription.name()
-        };
-        let (previous, next) = match self.groups.find(hash, same) {
-            Some(&next) => (all[next as usize].group_previous, next),
-            None => {
-                let hasher = &self.hasher;
-                self.groups
-                    .insert_unique(hash, id, |&id| hash_group(hasher, &all[id as usize]));
-                (id, id)
-            }
-        };
-        let all = &mut self.subscriptions;
-        all[previous as usize].group_next = id;
-        all[next as usize].group_previous = id;
-        all[id as usize].group_previous = previous;
-        all[id as usize].group_next = next;
-    }
-
-    /// Takes a subscription out of the ring of its request id.
-    fn leave_group(&mut self, id: u32) {
-        let all = &mut self.subscriptions;
-        let (previous, next) = {
-            let subscription = &all[id as usize];
-            (subscription.group_previous, subscription.group_next)
-        };
-        all[previous as usize].group_next = next;
-        all[next as usize].group_previous = previous;
-        let hash = hash_group(&self.hasher, &all[id as usize]);
-        let same = |&other: &u32| other == id;
-        if next == id {
-            let (hasher, all) = (&self.hasher, &self.subscriptions);
-            self.groups
-                .remove(hash, same, |&id| hash_group(hasher, &all[id as usize]));
-        } else if let Some(entry) = self.groups.find_mut(hash, same) {
-            *entry = next;
-        }
-    }
-
-    fn remove(&mut self, id: u32, own: &mut Own, closed: &mut impl FnMut(&Room)) {
+    fn remove(&mut self, id: u32, own: &mut Own, closed: &mut impl FnMut(TenantId, &Room)) {
         self.leave_group(id);
         let hash = hash_pair(&self.hasher, &self.subscriptions[id as usize]);
         let (hasher, all) = (&self.hasher, &self.subscriptions);
@@ -355,7 +346,7 @@ impl Registry {
         if list.is_empty() {
             let room = self.index.room(gone.room);
             self.bytes -= memory::room_bytes(room);
-            closed(room);
+            closed(self.index.tenant(gone.room), room);
             self.index.remove(gone.room);
             self.rooms.remove(gone.room.index());
         } else if list.spilled() && list.len() * 4 < list.capacity() {
@@ -373,10 +364,6 @@ impl Subscription {
 
 fn hash_pair(hasher: &Hasher, subscription: &Subscription) -> u64 {
     hasher.hash_one((subscription.connection, subscription.room))
-}
-
-fn hash_group(hasher: &Hasher, subscription: &Subscription) -> u64 {
-    hasher.hash_one((subscription.connection, subscription.name()))
 }
 
 /// A table's index as it is kept: the limits on connections and subscriptions keep it far below.

@@ -12,6 +12,7 @@ use crate::outbox::{Gone, Outbox, Outboxes};
 use crate::peer::{Peer, Sent};
 use crate::rate::Rate;
 use crate::registry::Own;
+use crate::select::GroupId;
 use crate::timer::{Link, NONE};
 use crate::transport::{Transport, WebSocket};
 use crate::welcome::{Admission, Welcome};
@@ -42,8 +43,13 @@ pub(crate) struct Session<P> {
 /// Stage of a session's life.
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
-    /// Admitted: may do what its grants permit.
-    Open(Arc<GrantSet>),
+    /// Admitted.
+    Open {
+        /// What it may do, and whose rooms that are.
+        grants: Arc<GrantSet>,
+        /// Whose session it is, among those of whom something is known.
+        group: GroupId,
+    },
     /// Told that it is not welcome; closed for this reason after a moment.
     Refused(Close),
     /// Our close frame was sent. With `deaf` the peer's bytes have no meaning any more.
@@ -104,7 +110,10 @@ impl<P: Peer> Session<P> {
             peer,
             id: welcome.id,
             stage: match welcome.admission {
-                Admission::Admitted(grants) => Stage::Open(grants),
+                Admission::Admitted(grants) => Stage::Open {
+                    grants,
+                    group: GroupId::NOBODY,
+                },
                 Admission::Refused(close) | Admission::TurnedAway(close) => Stage::Refused(close),
             },
             link: Link::new(),

@@ -1,17 +1,20 @@
-//! The connections of a shard, by their ids.
+//! The connections of a shard, by their slots.
 
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
+use crate::connection::{ConnectionId, SessionKey};
 use crate::session::Session;
 use crate::timer::{Link, Links};
 
-/// Connections by id. An id may outlive its connection: it is not given to another one before it
+/// Connections by slot. A slot may outlive its connection: it is not given to another one before it
 /// is [released](Self::release), because subscriptions that wait to be dropped still name it.
 #[derive(Debug)]
 pub(crate) struct Sessions<P> {
     slots: Slab<Option<Session<P>>>,
+    /// By slot, how often it was released; nothing for those that never were.
+    generations: Vec<u32>,
     len: usize,
 }
 
@@ -19,6 +22,7 @@ impl<P> Sessions<P> {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Slab::new(),
+            generations: Vec::new(),
             len: 0,
         }
     }
@@ -28,7 +32,7 @@ impl<P> Sessions<P> {
         self.len
     }
 
-    /// How many ids were ever in use together, or more.
+    /// How many slots were ever in use together, or more.
     pub(crate) fn capacity(&self) -> usize {
         self.slots.capacity()
     }
@@ -37,9 +41,25 @@ impl<P> Sessions<P> {
         self.len == 0
     }
 
-    /// The id that the next connection gets.
-    pub(crate) fn vacant_key(&self) -> usize {
-        self.slots.vacant_key()
+    /// The key that the next session gets.
+    pub(crate) fn next_key(&self) -> SessionKey {
+        let slot = u32::try_from(self.slots.vacant_key()).expect("fewer than 2^32 sockets");
+        self.key(slot)
+    }
+
+    /// The key of the session that is in a slot, or the next one there.
+    pub(crate) fn key(&self, slot: u32) -> SessionKey {
+        let generation = self.generations.get(slot as usize).copied();
+        SessionKey {
+            slot,
+            generation: generation.unwrap_or(0),
+        }
+    }
+
+    /// Where the session with this key is, while it is there.
+    pub(crate) fn find(&self, key: SessionKey) -> Option<ConnectionId> {
+        let is_there = self.key(key.slot) == key && self.contains(key.slot as usize);
+        is_there.then_some(ConnectionId(key.slot))
     }
 
     pub(crate) fn insert(&mut self, session: Session<P>) -> usize {
@@ -60,7 +80,7 @@ impl<P> Sessions<P> {
         self.slots.get_mut(key)?.as_mut()
     }
 
-    /// Removes a connection. Its id stays taken until it is released.
+    /// Removes a connection. Its slot stays taken until it is released.
     ///
     /// # Panics
     /// When there is no such connection.
@@ -69,10 +89,13 @@ impl<P> Sessions<P> {
         self.slots[key].take().expect("a session")
     }
 
-    /// Gives the id of a connection that was taken to the next one.
+    /// Gives the slot of a connection that was taken to the next one.
     pub(crate) fn release(&mut self, key: usize) {
         let session = self.slots.remove(key);
         debug_assert!(session.is_none(), "it was taken before");
+        let len = self.generations.len().max(key + 1);
+        self.generations.resize(len, 0);
+        self.generations[key] = self.generations[key].wrapping_add(1);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, &Session<P>)> {

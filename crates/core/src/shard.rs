@@ -13,11 +13,13 @@ mod gap;
 mod held;
 mod messages;
 mod refusal;
+mod selection;
 mod settings;
 mod waiting;
 mod websocket;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ht_frame::{Deflater, Inflater};
 use ht_proto::close::Close;
@@ -29,6 +31,7 @@ use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
 use crate::peer::{Eviction, Moment, Peer};
 use crate::registry::Registry;
+use crate::select::Directory;
 use crate::session::{Session, Stage};
 use crate::sessions::{Sessions, Waiting};
 use crate::shard::behind::Behind;
@@ -37,9 +40,12 @@ use crate::shard::fan_out::FanOut;
 use crate::shard::gap::Gaps;
 use crate::stats::Stats;
 use crate::timer::Queue;
+use crate::who::Who;
 use crate::world::{Turn, World};
 
+pub use crate::connection::SessionKey;
 pub use crate::shard::gap::Wave;
+pub use crate::shard::selection::Search;
 pub use crate::shard::settings::{Compression, KeepaliveSettings, Settings};
 pub use crate::welcome::{Admission, Welcome};
 
@@ -55,6 +61,8 @@ pub struct Shard<P> {
     settings: Settings,
     registry: Registry,
     sessions: Sessions<P>,
+    /// The admitted ones, by who they are.
+    directory: Directory,
     idle: Queue,
     refused: Queue,
     closing: Queue,
@@ -86,8 +94,9 @@ impl<P: Peer> Shard<P> {
     #[must_use]
     pub fn new(settings: Settings, hasher: Hasher) -> Self {
         Self {
-            registry: Registry::new(settings.matching, hasher),
+            registry: Registry::new(settings.matching, hasher.clone()),
             sessions: Sessions::new(),
+            directory: Directory::new(hasher),
             idle: Queue::new(settings.idle_timeout),
             refused: Queue::new(REFUSED),
             closing: Queue::new(CLOSING),
@@ -175,14 +184,15 @@ impl<P: Peer> Shard<P> {
         self.sessions.is_empty()
     }
 
-    /// The id that the next connection will get.
+    /// The key that the next session will get.
     #[must_use]
-    pub fn next_id(&self) -> ConnectionId {
-        ConnectionId(u32::try_from(self.sessions.vacant_key()).expect("fewer than 2^32 sockets"))
+    pub fn next_key(&self) -> SessionKey {
+        self.sessions.next_key()
     }
 
-    /// A connection's peer, while it is there.
-    pub fn peer(&mut self, id: ConnectionId) -> Option<&mut P> {
+    /// A session's peer, while it is there.
+    pub fn peer(&mut self, key: SessionKey) -> Option<&mut P> {
+        let id = self.sessions.find(key)?;
         self.sessions
             .get_mut(id.index())
             .map(|session| &mut session.peer)
@@ -194,21 +204,23 @@ impl<P: Peer> Shard<P> {
         peer: P,
         welcome: Welcome,
         turn: &mut Turn<'_, impl World<P>>,
-    ) -> ConnectionId {
-        let id = self.next_id();
-        let message = welcome.message.clone();
+    ) -> SessionKey {
+        let key = self.next_key();
+        let id = ConnectionId(key.slot);
+        let (message, who) = (welcome.message.clone(), welcome.who.clone());
         let at_once = match welcome.admission {
             Admission::TurnedAway(close) => Some(close),
             Admission::Admitted(_) | Admission::Refused(_) => None,
         };
         let session = Session::new(peer, welcome);
-        let admitted = matches!(session.stage, Stage::Open(_));
+        let admitted = matches!(session.stage, Stage::Open { .. });
         self.budget.spend(cost::OPEN + cost::write(message.len()));
         self.sessions.insert(session);
         if admitted {
             self.stats.admitted += 1;
             self.stats.connections += 1;
             self.gaps.opened(id.index());
+            self.register(id, who);
             self.idle.push(&mut self.sessions, id.0, turn.now);
             self.keepalive.enter(id.0, turn.now);
             self.charge_peer(id, turn);
@@ -229,12 +241,28 @@ impl<P: Peer> Shard<P> {
         if let Some(close) = at_once {
             self.leave(id, close, turn);
         }
-        id
+        key
+    }
+
+    /// Notes who an admitted session is.
+    fn register(&mut self, id: ConnectionId, who: Option<Arc<Who>>) {
+        let Stage::Open { grants, .. } = &self.sessions[id.index()].stage else {
+            return;
+        };
+        let names = who.as_ref().map_or(0, |who| who.names().count());
+        self.budget.spend(names as u64 * cost::NAME);
+        let (tenant, sessions) = (grants.tenant(), &self.sessions);
+        let entered = self
+            .directory
+            .enter(id.0, tenant, who, |slot| selection::id_of(sessions, slot));
+        if let Stage::Open { group, .. } = &mut self.sessions[id.index()].stage {
+            *group = entered;
+        }
     }
 
     /// The connection is broken or was ended by its peer: forget it.
-    pub fn gone(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        if self.sessions.contains(id.index()) {
+    pub fn gone(&mut self, key: SessionKey, turn: &mut Turn<'_, impl World<P>>) {
+        if let Some(id) = self.sessions.find(key) {
             self.remove(id, turn);
         }
     }

@@ -63,6 +63,15 @@ impl Table {
         self.part(hash).iter_hash(hash)
     }
 
+    /// All entries, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &u32> {
+        let parts = match &self.parts {
+            Parts::Whole(table) => std::slice::from_ref(table),
+            Parts::Divided(parts) => parts,
+        };
+        parts.iter().flatten()
+    }
+
     /// The same, to be changed.
     pub(crate) fn find_mut(
         &mut self,

@@ -9,6 +9,7 @@ use ht_proto::subprotocol::Subprotocol;
 use uuid::Uuid;
 
 use crate::grant::GrantSet;
+use crate::who::Who;
 
 /// How a connection begins.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct Welcome {
     pub message: Bytes,
     /// Whether the visitor may stay.
     pub admission: Admission,
+    /// Who an admitted client is, where its API said so; equal ones share one.
+    pub who: Option<Arc<Who>>,
     /// What the handshake agreed upon about compression.
     pub deflate: Option<PerMessageDeflate>,
     /// The subprotocol that the handshake chose.

@@ -1,5 +1,6 @@
 //! What is around a shard while it works.
 
+use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
@@ -44,16 +45,17 @@ pub trait World<P> {
     /// more than its share.
     fn client(&mut self, peer: &P) -> u64;
 
-    /// A room got its first subscriber in this shard. Answers the last position that was given
+    /// A room of the tenant got its first subscriber in this shard. Answers the last position that was given
     /// before others knew of it: the room hears what comes after that position, and nothing
     /// older that is still on its way.
-    fn room_opened(&mut self, room: &Room) -> u64;
+    fn room_opened(&mut self, tenant: TenantId, room: &Room) -> u64;
 
-    /// A room lost its last subscriber in this shard.
-    fn room_closed(&mut self, room: &Room);
+    /// A room of the tenant lost its last subscriber in this shard.
+    fn room_closed(&mut self, tenant: TenantId, room: &Room);
 
-    /// The totals of the whole node; `own` are this shard's, newer than any published before.
-    fn status(&mut self, own: &Stats) -> Status;
+    /// The totals of the whole node, and of its rooms those of the tenant; `own` are this shard's,
+    /// newer than any published before.
+    fn status(&mut self, tenant: TenantId, own: &Stats) -> Status;
 
     /// A connection holds `bytes` more of memory. Returns what all of its address hold then, zero
     /// where that is not known.

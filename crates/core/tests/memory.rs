@@ -5,8 +5,11 @@
 #[path = "../benches/support/mod.rs"]
 mod support;
 
+use std::sync::Arc;
+
+use ht_core::who::{Facts, Who};
 use ht_core::world::Turn;
-use support::{grants, open, shard, subscribe};
+use support::{grants, open, open_as, shard, subscribe};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -45,7 +48,7 @@ fn a_client_costs_little() {
         "bytes for an idle client {idle}, for a subscription to a shared room {shared}, to a \
          room of its own {own}"
     );
-    assert!(idle <= 112, "an idle client costs {idle} bytes");
+    assert!(idle <= 128, "an idle client costs {idle} bytes");
     assert!(
         shared <= 160,
         "a subscription to a shared room costs {shared} bytes"
@@ -60,4 +63,18 @@ fn a_client_costs_little() {
     }
     assert!(shard.is_empty());
     assert_eq!((shard.stats().rooms, shard.stats().subscriptions), (0, 0));
+
+    // Each a user of its own, of whom nothing else is known.
+    let before = heap();
+    for n in 0..CLIENTS {
+        let facts = Facts {
+            user: Some(format!("user-{n}").into()),
+            ..Facts::default()
+        };
+        open_as(&mut shard, &grants, Who::new(facts).map(Arc::new));
+    }
+    // The connections themselves have slots already.
+    let user = per(heap() - before);
+    println!("bytes for who a client is, where every user is another one: {user}");
+    assert!(user <= 200, "a user costs {user} bytes");
 }

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{Listen, ServerConfig};
-use crate::grants::GrantSets;
 use crate::heartbeat::Heartbeat;
 use crate::hooks::{HookCaller, HookSender, hook_queue};
 use crate::identity::Identity;
 use crate::internal::Internal;
+use crate::interner::Interner;
 use crate::listeners::{Listeners, StartError, refuse_open};
 use crate::live::{Live, shard_settings};
 use crate::memory_watch::MemoryWatch;
@@ -251,7 +251,7 @@ impl Gateway {
         let bootstrap = Bootstrap {
             has_hooks: has_hooks(&*backend),
             backend,
-            grants: GrantSets::new(hasher),
+            interner: Interner::new(hasher),
             permits: Arc::clone(&node.permits),
             memory: Arc::clone(&node.memory),
             counters: Arc::clone(counters),

@@ -95,7 +95,10 @@ impl NodeSequencer {
         if !self.shards.iter().any(inbox::Sender::is_full) {
             return;
         }
-        let rooms = batch.iter().flat_map(rooms);
+        let rooms = batch.iter().flat_map(|entry| {
+            let rooms = rooms(entry).iter();
+            rooms.map(|room| (entry.tenant, room))
+        });
         let concerned = self.interest.hearing_any(rooms);
         let shards = self.shards.iter().enumerate();
         let full = shards.filter(|(index, shard)| concerned.contains(*index) && shard.is_full());
@@ -206,7 +209,7 @@ impl Placing {
             Body::Publication(trigger) => Self {
                 given: entry.position,
                 id: trigger.id,
-                publication: Publication::new(0, trigger.rooms, trigger.data),
+                publication: Publication::new(0, entry.tenant, trigger.rooms, trigger.data),
             },
         }
     }

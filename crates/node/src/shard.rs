@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 
 use ht_broker::Broker;
 use ht_core::budget::Phase;
-use ht_core::registry::ConnectionId;
-use ht_core::shard::{Admission, Shard};
+use ht_core::shard::{Admission, SessionKey, Shard};
 use ht_core::world::Turn;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
@@ -26,8 +25,8 @@ use crate::shard::outside::Outside;
 use crate::shard::undelivered::Undelivered;
 use crate::socket::Socket;
 
-/// The inbox's bell. Connections have the tokens below.
-const BELL: Token = Token(usize::MAX);
+/// The inbox's bell. No session has its token.
+const BELL: Token = token(SessionKey::NONE);
 
 /// Bytes that are read at once; one buffer for all connections of a shard. What does not fit a
 /// connection's slice of a turn is kept, so this also bounds what that is.
@@ -111,7 +110,7 @@ struct ShardThread {
     clock: Instant,
     buffer: Vec<u8>,
     /// Connections whose sockets are ready, each of them once, in the order of their turns.
-    ready: VecDeque<ConnectionId>,
+    ready: VecDeque<SessionKey>,
     draining: bool,
     undelivered: Undelivered,
 }
@@ -180,24 +179,22 @@ impl ShardThread {
 
     /// Notes what an event says. Its connection is served when it has its turn.
     fn on_event(&mut self, event: &Event) {
-        let Ok(id) = u32::try_from(event.token().0).map(ConnectionId) else {
-            return;
-        };
-        if let Some(peer) = self.shard.peer(id) {
+        let key = SessionKey::from_bits(event.token().0 as u64);
+        if let Some(peer) = self.shard.peer(key) {
             let ended = event.is_read_closed() || event.is_error();
             peer.ended |= ended;
             peer.unread |= event.is_readable() || ended;
             peer.writable |= event.is_writable();
-            self.queue(id);
+            self.queue(key);
         }
     }
 
     /// Has a connection served when it is its turn.
-    fn queue(&mut self, id: ConnectionId) {
-        if let Some(peer) = self.shard.peer(id)
+    fn queue(&mut self, key: SessionKey) {
+        if let Some(peer) = self.shard.peer(key)
             && !std::mem::replace(&mut peer.queued, true)
         {
-            self.ready.push_back(id);
+            self.ready.push_back(key);
         }
     }
 
@@ -207,19 +204,19 @@ impl ShardThread {
             if self.shard.budget().is_spent() {
                 return;
             }
-            let Some(id) = self.ready.pop_front() else {
+            let Some(key) = self.ready.pop_front() else {
                 return;
             };
-            let Some(peer) = self.shard.peer(id) else {
+            let Some(peer) = self.shard.peer(key) else {
                 continue;
             };
             peer.queued = false;
             if std::mem::take(&mut peer.writable) {
                 let now = self.now();
                 self.shard
-                    .writable(id, &mut Turn::new(now, &mut self.outside));
+                    .writable(key, &mut Turn::new(now, &mut self.outside));
             }
-            self.read(id);
+            self.read(key);
         }
     }
 
@@ -227,18 +224,18 @@ impl ShardThread {
     fn resume(&mut self) {
         while self.shard.is_behind() && !self.shard.budget().is_spent() {
             let now = self.now();
-            if let Some(id) = self.shard.resume(&mut Turn::new(now, &mut self.outside)) {
-                self.queue(id);
+            if let Some(key) = self.shard.resume(&mut Turn::new(now, &mut self.outside)) {
+                self.queue(key);
             }
         }
     }
 
     /// Reads what a connection sent.
-    fn read(&mut self, id: ConnectionId) {
+    fn read(&mut self, key: SessionKey) {
         let now = self.now();
         for _ in 0..READS {
-            let may_read = self.shard.may_read(id);
-            let Some(peer) = self.shard.peer(id) else {
+            let may_read = self.shard.may_read(key);
+            let Some(peer) = self.shard.peer(key) else {
                 return;
             };
             // Where it may not be read now, it is queued again when it may.
@@ -252,7 +249,7 @@ impl ShardThread {
                     return;
                 }
                 Ok(Some(0)) | Err(_) => {
-                    return self.shard.gone(id, &mut Turn::new(now, &mut self.outside));
+                    return self.shard.gone(key, &mut Turn::new(now, &mut self.outside));
                 }
                 Ok(Some(len)) => {
                     peer.unread = len == READ || ended;
@@ -262,15 +259,15 @@ impl ShardThread {
                     }
                     let bytes = &mut self.buffer[..len];
                     self.shard
-                        .receive(id, bytes, &mut Turn::new(now, &mut self.outside));
+                        .receive(key, bytes, &mut Turn::new(now, &mut self.outside));
                     if self.shard.budget().is_spent() {
                         break;
                     }
                 }
             }
         }
-        if self.shard.peer(id).is_some_and(|peer| peer.unread) {
-            self.queue(id);
+        if self.shard.peer(key).is_some_and(|peer| peer.unread) {
+            self.queue(key);
         }
     }
 
@@ -357,7 +354,7 @@ impl ShardThread {
         if self.draining {
             return;
         }
-        let token = Token(self.shard.next_id().index());
+        let token = token(self.shard.next_key());
         if let Err(error) = socket.register(self.poll.registry(), token) {
             if let Some(suppressed) = self.outside.throttles.tell("watch") {
                 let connection = welcome.id;
@@ -373,12 +370,12 @@ impl ShardThread {
                 .tell(welcome.id, &socket, "a connection is open");
         }
         self.shard.set_gap(self.gaps.last());
-        let id = self
+        let key = self
             .shard
             .open(socket, welcome, &mut Turn::new(now, &mut self.outside));
         if !early.is_empty() {
             self.shard
-                .receive(id, &mut early, &mut Turn::new(now, &mut self.outside));
+                .receive(key, &mut early, &mut Turn::new(now, &mut self.outside));
         }
     }
 
@@ -386,3 +383,14 @@ impl ShardThread {
         u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
+
+/// The token of a session's socket.
+const fn token(key: SessionKey) -> Token {
+    // A key is as long as a pointer: checked below.
+    Token(key.to_bits() as usize)
+}
+
+const _: () = assert!(
+    size_of::<usize>() == size_of::<u64>(),
+    "a session's key is a token"
+);

@@ -42,6 +42,18 @@ pub struct TenantId(u32);
 impl TenantId {
     /// The tenant `main`, of a node without any other.
     pub const MAIN: Self = Self(0);
+
+    /// The tenant with this number.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
 }
 
 /// Where an entry stands in the order. Positions grow within one epoch, and need not grow by one:

@@ -7,6 +7,7 @@ use ht_control::interest::InterestIndex;
 use ht_core::peer::{Eviction, Moment};
 use ht_core::stats::Stats;
 use ht_core::world::{Over, World};
+use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
@@ -42,17 +43,17 @@ impl World<Socket> for Outside {
         peer.client as u64
     }
 
-    fn room_opened(&mut self, room: &Room) -> u64 {
-        self.interest.opened(self.index, room)
+    fn room_opened(&mut self, tenant: TenantId, room: &Room) -> u64 {
+        self.interest.opened(self.index, tenant, room)
     }
 
-    fn room_closed(&mut self, room: &Room) {
+    fn room_closed(&mut self, tenant: TenantId, room: &Room) {
         if !self.leaks_rooms {
-            self.interest.closed(self.index, room);
+            self.interest.closed(self.index, tenant, room);
         }
     }
 
-    fn status(&mut self, _own: &Stats) -> Status {
+    fn status(&mut self, _tenant: TenantId, _own: &Stats) -> Status {
         Status::default()
     }
 

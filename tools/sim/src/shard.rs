@@ -6,8 +6,7 @@ use std::sync::Arc;
 use ht_control::backlog::{Backlog, Charge};
 use ht_core::budget::Phase;
 use ht_core::publication::Publication;
-use ht_core::registry::ConnectionId;
-use ht_core::shard::{Admission, Settings, Shard, Wave, Welcome};
+use ht_core::shard::{Admission, SessionKey, Settings, Shard, Wave, Welcome};
 use ht_core::world::Turn;
 use ht_proto::close::Close;
 
@@ -60,7 +59,7 @@ pub(crate) struct SimShard {
     pub(crate) outside: Outside,
     pub(crate) inbox: Backlog<Input>,
     pub(crate) newcomers: VecDeque<(Socket, Welcome)>,
-    ready: VecDeque<ConnectionId>,
+    ready: VecDeque<SessionKey>,
     pub(crate) draining: bool,
     /// When its next turn is planned.
     pub(crate) awake_at: Option<u64>,
@@ -71,7 +70,7 @@ pub(crate) struct SimShard {
     /// What the last turn did for a gap.
     pub(crate) wave: Option<(u32, Wave)>,
     /// What opened in the last turn: the connection and its id.
-    pub(crate) opened: Vec<(usize, ConnectionId)>,
+    pub(crate) opened: Vec<(usize, SessionKey)>,
 }
 
 impl SimShard {
@@ -125,7 +124,7 @@ impl SimShard {
     /// The socket of a connection is ready for something. False: there is no such connection.
     pub(crate) fn notify(
         &mut self,
-        id: ConnectionId,
+        id: SessionKey,
         number: usize,
         note: impl FnOnce(&mut Socket),
     ) -> bool {
@@ -137,7 +136,7 @@ impl SimShard {
         true
     }
 
-    fn queue(&mut self, id: ConnectionId) {
+    fn queue(&mut self, id: SessionKey) {
         if let Some(peer) = self.shard.peer(id)
             && !std::mem::replace(&mut peer.queued, true)
         {
@@ -165,7 +164,7 @@ impl SimShard {
         }
     }
 
-    fn read(&mut self, id: ConnectionId, now: u64) {
+    fn read(&mut self, id: SessionKey, now: u64) {
         for _ in 0..READS {
             let may_read = self.shard.may_read(id);
             let Some(peer) = self.shard.peer(id) else {

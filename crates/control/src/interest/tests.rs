@@ -15,21 +15,21 @@ fn room(text: &str) -> Room {
 /// The shards, of `shards`, that a trigger for these rooms is handed to.
 fn concerned(interest: &InterestIndex, shards: usize, rooms: &[&str]) -> Vec<usize> {
     let rooms = rooms.iter().map(|text| room(text)).collect();
-    let set = interest.placed(&[Publication::new(1, rooms, "0".into())]);
+    let set = interest.placed(&[Publication::new(1, TenantId::MAIN, rooms, "0".into())]);
     (0..shards).filter(|&shard| set.contains(shard)).collect()
 }
 
 #[test]
 fn a_room_in_two_shards_is_one_room() {
     let interest = InterestIndex::new(2, Matching::Wildcard);
-    interest.opened(0, &room(r#"{"a":1}"#));
-    interest.opened(1, &room(r#"{"a":1}"#));
-    interest.opened(0, &room(r#"{"a":2}"#));
+    interest.opened(0, TenantId::MAIN, &room(r#"{"a":1}"#));
+    interest.opened(1, TenantId::MAIN, &room(r#"{"a":1}"#));
+    interest.opened(0, TenantId::MAIN, &room(r#"{"a":2}"#));
     assert_eq!(interest.rooms(), 2);
-    interest.closed(0, &room(r#"{"a":1}"#));
+    interest.closed(0, TenantId::MAIN, &room(r#"{"a":1}"#));
     assert_eq!(interest.rooms(), 2);
-    interest.closed(1, &room(r#"{"a":1}"#));
-    interest.closed(0, &room(r#"{"a":2}"#));
+    interest.closed(1, TenantId::MAIN, &room(r#"{"a":1}"#));
+    interest.closed(0, TenantId::MAIN, &room(r#"{"a":2}"#));
     assert_eq!(interest.rooms(), 0);
 }
 
@@ -37,9 +37,9 @@ fn a_room_in_two_shards_is_one_room() {
 fn a_publication_concerns_the_shards_where_its_rooms_are() {
     let interest = InterestIndex::new(3, Matching::Wildcard);
     assert_eq!(concerned(&interest, 3, &[r#"{"a":1}"#]), NONE);
-    interest.opened(0, &room(r#"{"a":1}"#));
-    interest.opened(2, &room(r#"{"a":1}"#));
-    interest.opened(1, &room(r#"{"a":2}"#));
+    interest.opened(0, TenantId::MAIN, &room(r#"{"a":1}"#));
+    interest.opened(2, TenantId::MAIN, &room(r#"{"a":1}"#));
+    interest.opened(1, TenantId::MAIN, &room(r#"{"a":2}"#));
     assert_eq!(concerned(&interest, 3, &[r#"{"a":1}"#]), [0, 2]);
     assert_eq!(concerned(&interest, 3, &[r#"{"a":2}"#]), [1]);
     assert_eq!(
@@ -48,32 +48,32 @@ fn a_publication_concerns_the_shards_where_its_rooms_are() {
     );
     assert_eq!(concerned(&interest, 3, &[r#"{"a":"1"}"#, "{}"]), NONE);
     assert_eq!(concerned(&interest, 3, &[]), NONE);
-    interest.closed(0, &room(r#"{"a":1}"#));
+    interest.closed(0, TenantId::MAIN, &room(r#"{"a":1}"#));
     assert_eq!(concerned(&interest, 3, &[r#"{"a":1}"#]), [2]);
 }
 
 #[test]
 fn wildcards_concern_every_room_of_their_keys() {
     let interest = InterestIndex::new(3, Matching::Wildcard);
-    interest.opened(1, &room(r#"{"a":"*"}"#));
-    interest.opened(1, &room(r#"{"a":"*","b":1}"#));
-    interest.opened(1, &room(r#"{"a":1,"b":"*"}"#));
+    interest.opened(1, TenantId::MAIN, &room(r#"{"a":"*"}"#));
+    interest.opened(1, TenantId::MAIN, &room(r#"{"a":"*","b":1}"#));
+    interest.opened(1, TenantId::MAIN, &room(r#"{"a":1,"b":"*"}"#));
     assert_eq!(concerned(&interest, 3, &[r#"{"a":7}"#]), [1]);
     assert_eq!(concerned(&interest, 3, &[r#"{"b":1,"a":7}"#]), [1]);
     assert_eq!(concerned(&interest, 3, &[r#"{"b":1}"#]), NONE);
     // A trigger with `*` may meet anything.
     assert_eq!(concerned(&interest, 3, &[r#"{"c":"*"}"#]), [0, 1, 2]);
-    interest.closed(1, &room(r#"{"a":"*","b":1}"#));
+    interest.closed(1, TenantId::MAIN, &room(r#"{"a":"*","b":1}"#));
     assert_eq!(concerned(&interest, 3, &[r#"{"b":1,"a":7}"#]), [1]);
-    interest.closed(1, &room(r#"{"a":1,"b":"*"}"#));
+    interest.closed(1, TenantId::MAIN, &room(r#"{"a":1,"b":"*"}"#));
     assert_eq!(concerned(&interest, 3, &[r#"{"b":1,"a":7}"#]), NONE);
 }
 
 #[test]
 fn a_star_is_a_value_where_matching_is_exact() {
     let interest = InterestIndex::new(2, Matching::Exact);
-    interest.opened(0, &room(r#"{"a":"*"}"#));
-    interest.opened(1, &room(r#"{"a":1}"#));
+    interest.opened(0, TenantId::MAIN, &room(r#"{"a":"*"}"#));
+    interest.opened(1, TenantId::MAIN, &room(r#"{"a":1}"#));
     assert_eq!(concerned(&interest, 2, &[r#"{"a":"*"}"#]), [0]);
     assert_eq!(concerned(&interest, 2, &[r#"{"a":1}"#]), [1]);
 }
@@ -82,14 +82,14 @@ fn a_star_is_a_value_where_matching_is_exact() {
 fn shards_that_share_a_bit_are_told_apart_when_they_leave() {
     let interest = InterestIndex::new(70, Matching::Wildcard);
     let a = room(r#"{"a":1}"#);
-    interest.opened(64, &a);
-    interest.opened(69, &a);
+    interest.opened(64, TenantId::MAIN, &a);
+    interest.opened(69, TenantId::MAIN, &a);
     let last: Vec<_> = (63..70).collect();
     assert_eq!(concerned(&interest, 70, &[r#"{"a":1}"#]), last);
-    interest.closed(69, &a);
+    interest.closed(69, TenantId::MAIN, &a);
     assert_eq!(concerned(&interest, 70, &[r#"{"a":1}"#]), last);
     assert_eq!(interest.rooms(), 1);
-    interest.closed(64, &a);
+    interest.closed(64, TenantId::MAIN, &a);
     assert_eq!(concerned(&interest, 70, &[r#"{"a":1}"#]), NONE);
     assert_eq!(interest.rooms(), 0);
 }
@@ -122,7 +122,12 @@ fn check_cut(opens: &str, names: &str) {
         let publisher = scope.spawn(|| {
             let mut handed = HashSet::new();
             for position in 1..=POSITIONS {
-                let batch = [Publication::new(position, rooms.clone(), "0".into())];
+                let batch = [Publication::new(
+                    position,
+                    TenantId::MAIN,
+                    rooms.clone(),
+                    "0".into(),
+                )];
                 if interest.placed(&batch).contains(0) {
                     handed.insert(position);
                 }
@@ -132,12 +137,12 @@ fn check_cut(opens: &str, names: &str) {
         let mut times = Vec::new();
         let mut inside = 0;
         loop {
-            let since = interest.opened(0, &opens);
+            let since = interest.opened(0, TenantId::MAIN, &opens);
             inside = (inside + 7) % 100;
             (0..inside).for_each(|_| std::hint::spin_loop());
             // Read before it closes: nothing up to here may be missing.
             let until = interest.position.load(Ordering::Acquire);
-            interest.closed(0, &opens);
+            interest.closed(0, TenantId::MAIN, &opens);
             times.push((since, until));
             if publisher.is_finished() {
                 break;
@@ -169,16 +174,41 @@ fn tables_give_back_memory_when_rooms_close() {
         let stripes = interest
             .stripes
             .iter()
-            .map(|stripe| lock(stripe).shards.capacity());
+            .map(|stripe| lock(stripe).rooms.shards.capacity());
         stripes.sum()
     };
     for room in &rooms {
-        interest.opened(0, room);
+        interest.opened(0, TenantId::MAIN, room);
     }
     assert!(capacity() >= 50_000);
     for room in &rooms[1..] {
-        interest.closed(0, room);
+        interest.closed(0, TenantId::MAIN, room);
     }
     assert!(capacity() <= 2 * KEPT * STRIPES, "{}", capacity());
     assert_eq!(interest.rooms(), 1);
+}
+
+#[test]
+fn two_tenants_never_meet() {
+    let interest = InterestIndex::new(2, Matching::Wildcard);
+    let tenants = [TenantId::MAIN, TenantId::new(1)];
+    for (shard, tenant) in tenants.into_iter().enumerate() {
+        for text in [r#"{"a":1}"#, r#"{"a":"*"}"#] {
+            interest.opened(shard, tenant, &room(text));
+        }
+        assert_eq!(interest.rooms_of(tenant), 2);
+    }
+    interest.opened(0, tenants[1], &room(r#"{"b":1}"#));
+    assert_eq!((interest.rooms(), interest.rooms_of(tenants[1])), (5, 3));
+    for text in [r#"{"a":1}"#, r#"{"a":2}"#] {
+        let hearing = |tenant| interest.hearing_any([(tenant, &room(text))].into_iter());
+        assert_eq!(hearing(tenants[0]), ShardSet::of(0));
+        assert_eq!(hearing(tenants[1]), ShardSet::of(1));
+    }
+    for text in [r#"{"a":1}"#, r#"{"a":"*"}"#] {
+        interest.closed(0, tenants[0], &room(text));
+    }
+    assert_eq!((interest.rooms(), interest.rooms_of(tenants[0])), (3, 0));
+    let nobody = interest.hearing_any([(tenants[0], &room(r#"{"a":1}"#))].into_iter());
+    assert_eq!(nobody, ShardSet::NONE);
 }

@@ -11,11 +11,14 @@ use ht_core::index::Matching;
 use ht_core::limits::Limits;
 use ht_core::peer::{Eviction, Moment, Peer, Sent};
 use ht_core::publication::Publication;
-use ht_core::registry::ConnectionId;
-use ht_core::shard::{Admission, Compression, KeepaliveSettings, Settings, Shard, Welcome};
+use ht_core::shard::{
+    Admission, Compression, KeepaliveSettings, SessionKey, Settings, Shard, Welcome,
+};
 use ht_core::stats::Stats;
+use ht_core::who::Who;
 use ht_core::world::{Turn, World};
 use ht_frame::{Opcode, PerMessageDeflate, put_masked_frame};
+use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
 use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server::Status;
@@ -47,11 +50,11 @@ impl World<Sink> for Nothing {
         0
     }
 
-    fn room_opened(&mut self, _: &Room) -> u64 {
+    fn room_opened(&mut self, _: TenantId, _: &Room) -> u64 {
         0
     }
-    fn room_closed(&mut self, _: &Room) {}
-    fn status(&mut self, _: &Stats) -> Status {
+    fn room_closed(&mut self, _: TenantId, _: &Room) {}
+    fn status(&mut self, _: TenantId, _: &Stats) -> Status {
         Status::default()
     }
     fn evicted(&mut self, _: Uuid, _: &Sink, _: Eviction) {}
@@ -79,30 +82,41 @@ pub fn shard() -> Shard<Sink> {
 /// The set of these grants.
 pub fn grants(text: &str) -> Arc<GrantSet> {
     let list = GrantList::parse(text).expect("grants");
-    Arc::new(GrantSet::new(list.rooms, Hasher::fixed()))
+    Arc::new(GrantSet::new(TenantId::MAIN, list.rooms, Hasher::fixed()))
 }
 
 /// Opens a connection.
-pub fn open(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> ConnectionId {
-    open_with(shard, grants, None)
+pub fn open(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> SessionKey {
+    open_as(shard, grants, None)
+}
+
+/// Opens a connection of whom this is known.
+pub fn open_as(
+    shard: &mut Shard<Sink>,
+    grants: &Arc<GrantSet>,
+    who: Option<Arc<Who>>,
+) -> SessionKey {
+    open_with(shard, grants, who, None)
 }
 
 /// Opens a connection that negotiated compression.
-pub fn open_deflated(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> ConnectionId {
+pub fn open_deflated(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> SessionKey {
     let agreed = PerMessageDeflate::negotiate([&b"permessage-deflate"[..]]);
     assert!(agreed.is_some());
-    open_with(shard, grants, agreed)
+    open_with(shard, grants, None, agreed)
 }
 
 fn open_with(
     shard: &mut Shard<Sink>,
     grants: &Arc<GrantSet>,
+    who: Option<Arc<Who>>,
     deflate: Option<PerMessageDeflate>,
-) -> ConnectionId {
+) -> SessionKey {
     let welcome = Welcome {
         id: Uuid::nil(),
         message: "{}".into(),
         admission: Admission::Admitted(Arc::clone(grants)),
+        who,
         deflate,
         subprotocol: None,
     };
@@ -117,7 +131,7 @@ pub fn frame(text: &str) -> Vec<u8> {
 }
 
 /// Lets a client say a text.
-pub fn say(shard: &mut Shard<Sink>, id: ConnectionId, text: &str) {
+pub fn say(shard: &mut Shard<Sink>, id: SessionKey, text: &str) {
     shard.receive(id, &mut frame(text), &mut Turn::new(0, &mut Nothing));
 }
 
@@ -134,7 +148,7 @@ pub fn unsubscribe_text(name: u128) -> String {
 }
 
 /// Subscribes.
-pub fn subscribe(shard: &mut Shard<Sink>, id: ConnectionId, room: &str, name: u128) {
+pub fn subscribe(shard: &mut Shard<Sink>, id: SessionKey, room: &str, name: u128) {
     say(shard, id, &subscribe_text(room, name));
 }
 
@@ -146,7 +160,13 @@ pub fn data(bytes: usize) -> Vec<u8> {
 /// A batch of one publication.
 pub fn publication(rooms: &[&str], data: &[u8]) -> Arc<[Publication]> {
     let rooms = rooms.iter().map(|text| room(text)).collect();
-    [Publication::new(1, rooms, Bytes::copy_from_slice(data))].into()
+    [Publication::new(
+        1,
+        TenantId::MAIN,
+        rooms,
+        Bytes::copy_from_slice(data),
+    )]
+    .into()
 }
 
 /// A room.

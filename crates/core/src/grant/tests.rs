@@ -1,5 +1,6 @@
 //! What grants permit.
 
+use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
 use ht_proto::room::RoomLimits;
 
@@ -15,7 +16,7 @@ fn few_and_many_permit_alike() {
     let padding: Vec<_> = (0..20).map(|n| format!(r#",{{"n":{n}}}"#)).collect();
     let set = |text: &str| {
         let list = GrantList::parse(&format!("[{text}]")).unwrap();
-        GrantSet::new(list.rooms, Hasher::default())
+        GrantSet::new(TenantId::MAIN, list.rooms, Hasher::default())
     };
     let sets = [set(few), set(&format!("{few}{}", padding.concat()))];
     for (asked, permitted) in [
@@ -33,6 +34,22 @@ fn few_and_many_permit_alike() {
             [permitted; 2]
         );
     }
+    // A pattern need not be permitted itself.
+    for (asked, met) in [
+        (r#"{"a":5,"b":1}"#, true),
+        (r#"{"a":5,"b":"*"}"#, true),
+        (r#"{"a":"*","b":"*"}"#, true),
+        (r#"{"a":5,"b":2}"#, false),
+        (r#"{"c":"*"}"#, true),
+        (r#"{"c":"y"}"#, false),
+        ("{}", false),
+    ] {
+        assert_eq!(
+            sets.each_ref().map(|set| set.meets(&room(asked))),
+            [met; 2],
+            "{asked}"
+        );
+    }
 }
 
 #[test]
@@ -41,7 +58,11 @@ fn no_grant_permits_another_decimal() {
     let padding: Vec<_> = (0..20).map(|n| format!(r#",{{"n":{n}}}"#)).collect();
     for padding in [String::new(), padding.concat()] {
         let list = grants.replace(']', &format!("{padding}]"));
-        let set = GrantSet::new(GrantList::parse(&list).unwrap().rooms, Hasher::default());
+        let set = GrantSet::new(
+            TenantId::MAIN,
+            GrantList::parse(&list).unwrap().rooms,
+            Hasher::default(),
+        );
         for (asked, permitted) in [
             (r#"{"a":0.1}"#, true),
             (r#"{"a":1e-1}"#, true),
@@ -62,13 +83,13 @@ fn equal_sets_are_recognised_in_any_order() {
         let mut rooms: Vec<_> = (0..size)
             .map(|n| room(&format!(r#"{{"n":{n}}}"#)))
             .collect();
-        let set = GrantSet::new(rooms.clone(), hasher.clone());
-        let before = fingerprint(&rooms, &hasher);
+        let set = GrantSet::new(TenantId::MAIN, rooms.clone(), hasher.clone());
+        let before = fingerprint(TenantId::MAIN, &rooms, &hasher);
         rooms.reverse();
-        assert!(set.is_of(&rooms));
-        assert_eq!(fingerprint(&rooms, &hasher), before);
+        assert!(set.is_of(TenantId::MAIN, &rooms));
+        assert_eq!(fingerprint(TenantId::MAIN, &rooms, &hasher), before);
         rooms[0] = room("{}");
-        assert!(!set.is_of(&rooms));
-        assert!(!set.is_of(&rooms[1..]));
+        assert!(!set.is_of(TenantId::MAIN, &rooms));
+        assert!(!set.is_of(TenantId::MAIN, &rooms[1..]));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::hash::BuildHasher;
 
+use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 
 use crate::index::{RoomId, RoomIndex, Stored};
@@ -33,7 +34,7 @@ impl Cursor {
 }
 
 impl<S: BuildHasher> RoomIndex<S> {
-    /// Calls `found` for each room that meets `room`: the same keys, and at each of them an equal
+    /// Calls `found` for each room of the tenant that meets `room`: the same keys, and at each of them an equal
     /// value or `*` on either side (with [`Matching::Exact`](crate::index::Matching::Exact): an
     /// equal value). Returns how many places it looked at for that.
     ///
@@ -43,12 +44,12 @@ impl<S: BuildHasher> RoomIndex<S> {
     /// found, perhaps more than once, and whether those that were not are found is not said.
     pub fn for_each_match(
         &self,
-        room: &Room,
+        (tenant, room): (TenantId, &Room),
         cursor: &mut Cursor,
         looks_max: usize,
         mut found: impl FnMut(RoomId) -> bool,
     ) -> usize {
-        let Some(shape) = self.find_shape(room) else {
+        let Some(shape) = self.find_shape(tenant, room) else {
             cursor.0 = None;
             return 1;
         };
@@ -123,7 +124,7 @@ impl<S: BuildHasher> RoomIndex<S> {
         [list(room.value(position)), list(Room::STAR)]
     }
 
-    fn meets(&self, stored: &Stored, room: &Room) -> bool {
+    pub(super) fn meets(&self, stored: &Stored, room: &Room) -> bool {
         let free = stored.mask | room.wildcards();
         (0..room.len()).all(|p| free & (1 << p) != 0 || stored.room.value(p) == room.value(p))
     }

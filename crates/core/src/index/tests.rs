@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 
+use ht_proto::entry::TenantId;
 use ht_proto::room::RoomLimits;
 use proptest::prelude::*;
 
@@ -33,49 +34,62 @@ fn meets(a: &serde_json::Value, b: &serde_json::Value, star_left: bool, star_rig
         })
 }
 
+/// An operation on a room of a tenant.
 #[derive(Clone, Debug)]
 enum Operation {
-    Insert(String),
-    Remove(String),
-    Match(String),
+    Insert(TenantId, String),
+    Remove(TenantId, String),
+    Match(TenantId, String),
+}
+
+/// Two tenants, whose rooms never meet.
+fn tenants() -> impl Strategy<Value = TenantId> {
+    (0..2u32).prop_map(TenantId::new)
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
+    let room = || (tenants(), rooms());
     let operation = prop_oneof![
-        3 => rooms().prop_map(Operation::Insert),
-        2 => rooms().prop_map(Operation::Remove),
-        2 => rooms().prop_map(Operation::Match),
+        3 => room().prop_map(|(tenant, room)| Operation::Insert(tenant, room)),
+        2 => room().prop_map(|(tenant, room)| Operation::Remove(tenant, room)),
+        2 => room().prop_map(|(tenant, room)| Operation::Match(tenant, room)),
     ];
     proptest::collection::vec(operation, 0..60)
 }
 
 fn agrees_with_model(matching: Matching, operations: &[Operation]) {
     let mut index = RoomIndex::new(matching, RandomState::new());
-    let mut model: Vec<(serde_json::Value, RoomId)> = Vec::new();
+    let mut model: Vec<((TenantId, serde_json::Value), RoomId)> = Vec::new();
     let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     let star = matching == Matching::Wildcard;
     for operation in operations {
         match operation {
-            Operation::Insert(text) => {
-                let (id, new) = index.insert(room(text));
-                let known = model.iter().find(|(known, _)| *known == value(text));
+            Operation::Insert(tenant, text) => {
+                let (id, new) = index.insert(*tenant, room(text));
+                assert_eq!(index.tenant(id), *tenant);
+                let inserted = (*tenant, value(text));
+                let known = model.iter().find(|(known, _)| *known == inserted);
                 assert_eq!(known.is_none(), new);
                 match known {
                     Some((_, known)) => assert_eq!(*known, id),
-                    None => model.push((value(text), id)),
+                    None => model.push((inserted, id)),
                 }
             }
-            Operation::Remove(text) => {
-                let known = model.iter().position(|(known, _)| *known == value(text));
-                assert_eq!(index.find(&room(text)), known.map(|at| model[at].1));
+            Operation::Remove(tenant, text) => {
+                let removed = (*tenant, value(text));
+                let known = model.iter().position(|(known, _)| *known == removed);
+                assert_eq!(
+                    index.find(*tenant, &room(text)),
+                    known.map(|at| model[at].1)
+                );
                 if let Some(at) = known {
                     index.remove(model.swap_remove(at).1);
                 }
             }
-            Operation::Match(text) => {
+            Operation::Match(tenant, text) => {
                 let mut found = Vec::new();
                 let mut cursor = Cursor::default();
-                index.for_each_match(&room(text), &mut cursor, usize::MAX, |id| {
+                index.for_each_match((*tenant, &room(text)), &mut cursor, usize::MAX, |id| {
                     found.push(id);
                     true
                 });
@@ -83,16 +97,16 @@ fn agrees_with_model(matching: Matching, operations: &[Operation]) {
                 found.sort();
                 let asked = value(text);
                 let naive = |star_asked| {
-                    let meeting = model
-                        .iter()
-                        .filter(|(known, _)| meets(known, &asked, star, star_asked));
+                    let meeting = model.iter().filter(|((of, known), _)| {
+                        of == tenant && meets(known, &asked, star, star_asked)
+                    });
                     let mut ids: Vec<_> = meeting.map(|(_, id)| *id).collect();
                     ids.sort();
                     ids
                 };
                 assert_eq!(found, naive(star), "{text}");
                 assert_eq!(
-                    index.permits(&room(text)),
+                    index.permits(*tenant, &room(text)),
                     !naive(false).is_empty(),
                     "{text}"
                 );
@@ -118,7 +132,7 @@ fn slices_agree_with_model(
     let mut index = RoomIndex::new(Matching::Wildcard, RandomState::new());
     let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     for text in rooms {
-        index.insert(room(text));
+        index.insert(TenantId::MAIN, room(text));
     }
     let mut stayed: Vec<_> = rooms.iter().map(|text| room(text)).collect();
     let mut operations = operations.iter();
@@ -126,11 +140,13 @@ fn slices_agree_with_model(
     let mut found = Vec::new();
     loop {
         let mut left = finds;
-        let looked = index.for_each_match(&room(asked), &mut cursor, looks, |id| {
-            found.push(index.room(id).clone());
-            left = left.saturating_sub(1);
-            left > 0
-        });
+        let looked =
+            index.for_each_match((TenantId::MAIN, &room(asked)), &mut cursor, looks, |id| {
+                assert_eq!(index.tenant(id), TenantId::MAIN);
+                found.push(index.room(id).clone());
+                left = left.saturating_sub(1);
+                left > 0
+            });
         if room(asked).wildcards() != 0 {
             assert!(looked <= looks + 1);
         }
@@ -138,16 +154,18 @@ fn slices_agree_with_model(
             break;
         }
         match operations.next() {
-            Some(Operation::Insert(text)) => {
-                index.insert(room(text));
+            Some(Operation::Insert(tenant, text)) => {
+                index.insert(*tenant, room(text));
             }
-            Some(Operation::Remove(text)) => {
-                if let Some(id) = index.find(&room(text)) {
+            Some(Operation::Remove(tenant, text)) => {
+                if let Some(id) = index.find(*tenant, &room(text)) {
                     index.remove(id);
                 }
-                stayed.retain(|stayed| *stayed != room(text));
+                if *tenant == TenantId::MAIN {
+                    stayed.retain(|stayed| *stayed != room(text));
+                }
             }
-            Some(Operation::Match(_)) | None => {}
+            Some(Operation::Match(..)) | None => {}
         }
     }
     let meeting = rooms
@@ -185,8 +203,9 @@ proptest! {
 fn grants_permit_as_the_contract_says() {
     let permits = |grant: &str, asked: &str| {
         let mut grants = RoomIndex::new(Matching::Wildcard, RandomState::new());
-        grants.insert(room(grant));
-        grants.permits(&room(asked))
+        grants.insert(TenantId::MAIN, room(grant));
+        assert!(!grants.permits(TenantId::new(1), &room(asked)));
+        grants.permits(TenantId::MAIN, &room(asked))
     };
     for (grant, asked, permitted) in [
         (r#"{"a":"*"}"#, r#"{"a":1}"#, true),

@@ -1,5 +1,6 @@
 //! What a refused client is told.
 
+use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
 use ht_proto::room::RoomLimits;
 
@@ -14,7 +15,7 @@ fn room(text: &str) -> Room {
 /// The explanation of a set of these grants.
 fn why(grants: &str, asked: &str) -> Explanation {
     let list = GrantList::parse(grants).unwrap();
-    let set = GrantSet::new(list.rooms, Hasher::default());
+    let set = GrantSet::new(TenantId::MAIN, list.rooms, Hasher::default());
     let asked = room(asked);
     assert!(!set.permits(&asked));
     explain(set.nearest_first(&asked), &asked)

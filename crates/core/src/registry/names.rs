@@ -3,11 +3,12 @@
 use std::hash::BuildHasher;
 
 use ht_proto::client::RequestId;
+use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 
 use crate::connection::ConnectionId;
 use crate::index::RoomId;
-use crate::registry::{Registry, Subscription};
+use crate::registry::{Registry, Subscriber, Subscription};
 
 /// Bytes of a request id for each of which it counts once against
 /// [`crate::limits::Limits::names_per_room`]. A UUID counts once.
@@ -29,9 +30,14 @@ pub(crate) fn name_weight(bytes: usize) -> usize {
 }
 
 impl Registry {
-    /// What the connection has of the room already.
-    pub(crate) fn names(&self, connection: ConnectionId, room: &Room, name: &RequestId) -> Names {
-        let Some(room) = self.index.find(room) else {
+    /// What the connection has of the tenant's room already.
+    pub(crate) fn names(
+        &self,
+        connection: ConnectionId,
+        (tenant, room): (TenantId, &Room),
+        name: &RequestId,
+    ) -> Names {
+        let Some(room) = self.index.find(tenant, room) else {
             return Names::Weight(0);
         };
         let mut weight = 0;
@@ -44,22 +50,17 @@ impl Registry {
         Names::Weight(weight)
     }
 
-    /// Whether the connection of `client` may hold the room's combination of `*`; see
-    /// [`Wildcards::admits`]. A room without `*` is always admitted.
-    pub(crate) fn admits_wildcards(
-        &self,
-        connection: ConnectionId,
-        client: u64,
-        room: &Room,
-    ) -> bool {
-        let Some(masks) = self.index.masks_for(room) else {
+    /// Whether the subscriber may hold the room's combination of `*`; see
+    /// [`Wildcards::admits`](crate::wildcards::Wildcards::admits). A room without `*` is always admitted.
+    pub(crate) fn admits_wildcards(&self, subscriber: Subscriber, room: &Room) -> bool {
+        let Some(masks) = self.index.masks_for(subscriber.tenant, room) else {
             return true;
         };
         // Of a shape without a room nobody holds anything.
         masks.shape.is_none_or(|shape| {
             self.wildcards.admits(
-                connection,
-                client,
+                subscriber.connection,
+                subscriber.client,
                 shape,
                 masks.mask,
                 masks.existing,

@@ -35,7 +35,7 @@ impl<P: Peer> Shard<P> {
     /// Has every admitted connection asked from now on.
     pub(super) fn ask_all(&mut self, now: u64) {
         for (key, session) in self.sessions.iter() {
-            if matches!(session.stage, Stage::Open(_)) {
+            if matches!(session.stage, Stage::Open { .. }) {
                 let id = u32::try_from(key).expect("keys were given as u32");
                 self.keepalive.enter(id, now);
             }

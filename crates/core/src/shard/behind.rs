@@ -4,10 +4,9 @@
 
 use ht_frame::Input;
 use ht_proto::client::RequestId;
-use uuid::Uuid;
 
 use crate::budget::cost;
-use crate::connection::ConnectionId;
+use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
 use crate::session::Stage;
 use crate::shard::Shard;
@@ -20,9 +19,7 @@ pub(super) const BEHIND_BYTES: usize = 8 << 10;
 /// What is left to do for a connection.
 #[derive(Debug)]
 pub(super) struct Behind {
-    id: ConnectionId,
-    /// The connection's own id: the other one is given away again.
-    session: Uuid,
+    key: SessionKey,
     /// The bytes that were read.
     bytes: Vec<u8>,
     /// How many of them were processed.
@@ -43,39 +40,32 @@ impl<P: Peer> Shard<P> {
     /// [`Self::resume`].
     pub fn receive(
         &mut self,
-        id: ConnectionId,
+        key: SessionKey,
         bytes: &mut [u8],
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         self.budget.spend(cost::RECEIVE + cost::wire(bytes.len()));
-        if !self.listen(id, turn) {
+        let Some(id) = self.listen(key, turn) else {
             return;
-        }
-        let session = &self.sessions[id.index()];
-        if session.behind {
-            let uuid = session.id;
-            if let Some(behind) = self.behind.iter_mut().find(|b| b.session == uuid) {
+        };
+        if self.sessions[id.index()].behind {
+            if let Some(behind) = self.behind.iter_mut().find(|behind| behind.key == key) {
                 behind.bytes.extend_from_slice(bytes);
             }
             return;
         }
-        let session = session.id;
         let mut input = Input::new(bytes);
         let (paused, anew) = self.converse(id, &mut input, None, turn);
         let left = input.remaining();
         if paused.is_some() || left > 0 {
-            self.keep_behind(
-                id,
-                Behind {
-                    id,
-                    session,
-                    bytes: bytes[bytes.len() - left..].to_vec(),
-                    done: 0,
-                    paused,
-                },
-            );
+            self.keep_behind(Behind {
+                key,
+                bytes: bytes[bytes.len() - left..].to_vec(),
+                done: 0,
+                paused,
+            });
         }
-        self.settle(id, anew, turn);
+        self.settle(key, anew, turn);
     }
 
     /// Whether bytes of some connection wait to be processed.
@@ -84,19 +74,17 @@ impl<P: Peer> Shard<P> {
         !self.behind.is_empty()
     }
 
-    /// Continues with the connection that has waited longest. Returns its id once everything that
+    /// Continues with the connection that has waited longest. Returns its key once everything that
     /// was read from it is processed: more may be read.
-    pub fn resume(&mut self, turn: &mut Turn<'_, impl World<P>>) -> Option<ConnectionId> {
+    pub fn resume(&mut self, turn: &mut Turn<'_, impl World<P>>) -> Option<SessionKey> {
         let mut behind = self.behind.pop_front()?;
         self.budget.spend(cost::RESUME);
-        let id = behind.id;
-        let session = self.sessions.get_mut(id.index());
-        session
-            .filter(|session| session.id == behind.session)?
-            .behind = false;
-        if !self.listen(id, turn) {
-            return Some(id);
-        }
+        let key = behind.key;
+        let id = self.sessions.find(key)?;
+        self.sessions[id.index()].behind = false;
+        let Some(id) = self.listen(key, turn) else {
+            return Some(key);
+        };
         let mut input = Input::new(&mut behind.bytes[behind.done..]);
         let (paused, anew) = self.converse(id, &mut input, behind.paused.take(), turn);
         let left = input.remaining();
@@ -104,36 +92,37 @@ impl<P: Peer> Shard<P> {
         if !is_done {
             behind.done = behind.bytes.len() - left;
             behind.paused = paused;
-            self.keep_behind(id, behind);
+            self.keep_behind(behind);
         }
-        self.settle(id, anew, turn);
-        is_done.then_some(id)
+        self.settle(key, anew, turn);
+        is_done.then_some(key)
     }
 
     /// Keeps what is left to do, unless it has become pointless.
-    fn keep_behind(&mut self, id: ConnectionId, behind: Behind) {
+    fn keep_behind(&mut self, behind: Behind) {
         // It may have ended when its replies were sent.
-        if let Some(session) = self.sessions.get_mut(id.index())
-            && session.id == behind.session
-        {
-            session.behind = true;
+        if let Some(id) = self.sessions.find(behind.key) {
+            self.sessions[id.index()].behind = true;
             self.behind.push_back(behind);
         }
     }
 
-    /// Delivers what was published before, as far as it is matched. Returns whether what the
-    /// client sent has a meaning.
-    fn listen(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) -> bool {
+    /// Delivers what was published before, as far as it is matched. Returns where the session is, if
+    /// what its client sent has a meaning.
+    fn listen(
+        &mut self,
+        key: SessionKey,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Option<ConnectionId> {
         // What was published before comes before what is answered now.
         self.gather_queued();
+        let id = self.sessions.find(key)?;
         self.flush_connection(id, turn);
-        let Some(session) = self.sessions.get(id.index()) else {
-            return false;
-        };
+        let session = self.sessions.get(id.index())?;
         if matches!(session.stage, Stage::Closing { deaf: true, .. }) {
-            return false;
+            return None;
         }
         self.keepalive.heard(id.0, turn.now);
-        true
+        Some(id)
     }
 }

@@ -8,6 +8,7 @@ use crate::peer::{Moment, Peer};
 use crate::registry::Own;
 use crate::session::{Pending, Stage};
 use crate::shard::Shard;
+use crate::shard::selection::id_of;
 use crate::world::{Turn, World};
 
 /// How long a peer has to answer our close frame, in ms.
@@ -153,7 +154,7 @@ impl<P: Peer> Shard<P> {
             if self.budget.is_spent() {
                 break;
             }
-            let closed = |room: &_| turn.world.room_closed(room);
+            let closed = |tenant, room: &_| turn.world.room_closed(tenant, room);
             if !self.registry.drop_one(own, closed) {
                 break;
             }
@@ -197,7 +198,7 @@ impl<P: Peer> Shard<P> {
                 self.closing.remove(&mut self.sessions, id.0);
                 self.closing.push(&mut self.sessions, id.0, turn.now);
             }
-            Stage::Open(_) | Stage::Refused(_) | Stage::Closing { .. } => {
+            Stage::Open { .. } | Stage::Refused(_) | Stage::Closing { .. } => {
                 self.remove(id, turn);
             }
         }
@@ -205,7 +206,7 @@ impl<P: Peer> Shard<P> {
 
     /// Whether the connection is admitted and not being closed.
     pub(super) fn is_open(&self, id: ConnectionId) -> bool {
-        matches!(self.sessions[id.index()].stage, Stage::Open(_))
+        matches!(self.sessions[id.index()].stage, Stage::Open { .. })
     }
 
     /// Whether our close frame was sent.
@@ -232,7 +233,10 @@ impl<P: Peer> Shard<P> {
         match self.sessions[id.index()].stage {
             Stage::Refused(_) => self.refused.remove(&mut self.sessions, id.0),
             Stage::Closing { .. } => self.closing.remove(&mut self.sessions, id.0),
-            Stage::Open(_) => {
+            Stage::Open { group, .. } => {
+                let sessions = &self.sessions;
+                self.directory
+                    .leave(id.0, group, |slot| id_of(sessions, slot));
                 self.idle.remove(&mut self.sessions, id.0);
                 self.keepalive.leave(id.0);
                 let session = &mut self.sessions[id.index()];

@@ -181,7 +181,7 @@ impl<P: Peer> Shard<P> {
                     break 'queue;
                 }
                 if fan_out.matched_rooms == 0 && fan_out.cursor.is_idle() {
-                    registry.next_publication(publication.position);
+                    registry.next_publication(publication.position, publication.tenant);
                 }
                 if let Some(room) = publication.rooms.get(fan_out.matched_rooms) {
                     let place = (at, slot(fan_out.matched));

@@ -101,7 +101,7 @@ impl<P: Peer> Shard<P> {
     /// Whether an admitted connection is in this slot that opened before the gap.
     fn missed(&self, index: usize, number: u32) -> bool {
         let session = self.sessions.get(index);
-        let is_open = session.is_some_and(|known| matches!(known.stage, Stage::Open(_)));
+        let is_open = session.is_some_and(|known| matches!(known.stage, Stage::Open { .. }));
         is_open && self.gaps.before(index) < number
     }
 }

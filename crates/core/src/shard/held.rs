@@ -4,7 +4,7 @@
 use ht_proto::close::Close;
 
 use crate::account::Kind;
-use crate::connection::ConnectionId;
+use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::{Eviction, Peer};
 use crate::registry::WEIGHT_BYTES;
 use crate::session::{Session, Stage};
@@ -64,13 +64,14 @@ impl<P: Peer> Shard<P> {
     /// message was completed: what is kept now belongs to another.
     pub(super) fn settle(
         &mut self,
-        id: ConnectionId,
+        key: SessionKey,
         anew: bool,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
-        let Some(session) = self.sessions.get(id.index()) else {
+        let Some(id) = self.sessions.find(key) else {
             return;
         };
+        let session = &self.sessions[id.index()];
         let kept = session.transport.kept_bytes();
         if kept > 0 || session.transport.is_unfinished() {
             self.note_unfinished(id, kept, anew, turn.now);
@@ -129,7 +130,7 @@ impl<P: Peer> Shard<P> {
         let session = &mut self.sessions[id.index()];
         self.stats.evictions[reason as usize] += 1;
         turn.world.evicted(session.id, &session.peer, reason);
-        if !matches!(session.stage, Stage::Open(_)) {
+        if !matches!(session.stage, Stage::Open { .. }) {
             return self.remove(id, turn);
         }
         session.transport.forget_input();

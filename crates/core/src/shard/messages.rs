@@ -11,7 +11,7 @@ use crate::budget::cost;
 use crate::connection::ConnectionId;
 use crate::grant::GrantSet;
 use crate::peer::{Eviction, Moment, Peer};
-use crate::registry::{self, Names, Subscribed, name_weight};
+use crate::registry::{self, Names, Subscribed, Subscriber, name_weight};
 use crate::shard::Shard;
 use crate::shard::behind::Paused;
 use crate::world::{Turn, World};
@@ -115,7 +115,7 @@ impl<P: Peer> Shard<P> {
             }
             Ok(ClientMessage::Status) if self.settings.status_clients => {
                 self.budget.spend(cost::STATUS);
-                let status = turn.world.status(&self.stats).to_json();
+                let status = turn.world.status(grants.tenant(), &self.stats).to_json();
                 self.reply(id, status.as_bytes(), replies);
                 return Flow::Continue;
             }
@@ -179,7 +179,7 @@ impl<P: Peer> Shard<P> {
     ) -> Result<(), ErrorCode> {
         let limits = &self.settings.limits;
         let session = &mut self.sessions[id.index()];
-        match self.registry.names(id, &room, name) {
+        match self.registry.names(id, (grants.tenant(), &room), name) {
             Names::Subscribed => return Ok(()),
             Names::Weight(0) => {}
             Names::Weight(held) => {
@@ -200,7 +200,12 @@ impl<P: Peer> Shard<P> {
         };
         // Each combination of keys with `*` makes publications slower for everybody, and a grant
         // of `*` for many keys permits very many. Those that the API itself names are few.
-        if !self.registry.admits_wildcards(id, client, &room) && !grants.contains(&room) {
+        let subscriber = Subscriber {
+            connection: id,
+            tenant: grants.tenant(),
+            client,
+        };
+        if !self.registry.admits_wildcards(subscriber, &room) && !grants.contains(&room) {
             return Err(ErrorCode::TooManyWildcards);
         }
         let weight = registry::weight(&room, name);
@@ -208,8 +213,9 @@ impl<P: Peer> Shard<P> {
             return Err(ErrorCode::TooManySubscriptions);
         }
         let own = &mut self.sessions[id.index()].own;
-        if let Subscribed::Opened(room) = self.registry.subscribe(id, client, own, room, name) {
-            let since = turn.world.room_opened(self.registry.room(room));
+        if let Subscribed::Opened(room) = self.registry.subscribe(subscriber, own, room, name) {
+            let opened = self.registry.room(room);
+            let since = turn.world.room_opened(subscriber.tenant, opened);
             self.registry.hear_since(room, since);
         }
         self.count_registry();
@@ -228,7 +234,9 @@ impl<P: Peer> Shard<P> {
         let mut dropped = Dropped::Unknown;
         while self
             .registry
-            .unsubscribe_one(id, own, name, |room| turn.world.room_closed(room))
+            .unsubscribe_one(id, own, name, |tenant, room| {
+                turn.world.room_closed(tenant, room)
+            })
         {
             dropped = Dropped::All;
             self.budget.spend(cost::DROP);

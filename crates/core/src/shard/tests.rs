@@ -10,6 +10,7 @@ mod compression;
 mod delivery;
 mod gap;
 mod held;
+mod identity;
 mod keepalive;
 mod kit;
 mod leaving;

@@ -1,7 +1,7 @@
 //! Those who stay behind: what waits for them, and when it is too much or too old.
 
 use crate::budget::cost;
-use crate::connection::ConnectionId;
+use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::{Eviction, Peer};
 use crate::session::Broken;
 use crate::sessions::Waiting;
@@ -18,17 +18,19 @@ impl<P: Peer> Shard<P> {
     /// Whether more may be read from a connection: not while its replies pile up, nor while bytes
     /// that were read before wait to be processed.
     #[must_use]
-    pub fn may_read(&self, id: ConnectionId) -> bool {
+    pub fn may_read(&self, key: SessionKey) -> bool {
         let most = READ_AHEAD.min(self.settings.bounds().each);
-        let session = self.sessions.get(id.index());
+        let id = self.sessions.find(key);
+        let session = id.and_then(|id| self.sessions.get(id.index()));
         session.is_some_and(|session| !session.behind && session.waiting() <= most)
     }
 
     /// The socket takes bytes again.
-    pub fn writable(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        let Some(session) = self.sessions.get_mut(id.index()) else {
+    pub fn writable(&mut self, key: SessionKey, turn: &mut Turn<'_, impl World<P>>) {
+        let Some(id) = self.sessions.find(key) else {
             return;
         };
+        let session = &mut self.sessions[id.index()];
         let Some(outbox) = &session.outbox else {
             return;
         };

@@ -115,7 +115,7 @@ impl<P: Peer> Shard<P> {
             return Flow::Stop(frame);
         }
         let grants = match (&self.sessions[id.index()].stage, event) {
-            (Stage::Open(grants), _) => Arc::clone(grants),
+            (Stage::Open { grants, .. }, _) => Arc::clone(grants),
             (Stage::Refused(_), Event::Ping(payload)) => {
                 put_frame(replies, Opcode::Pong, payload);
                 return Flow::Continue;

@@ -6,6 +6,7 @@ use std::pin::pin;
 use futures_util::FutureExt;
 use ht_core::publication::Publication;
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use ht_proto::room::{Room, RoomLimits};
 use proptest::prelude::*;
 use tokio::sync::oneshot;
@@ -23,7 +24,12 @@ fn with(inputs: usize, bytes: usize) -> (Sender, Receiver) {
 fn batch(position: u64) -> Batch {
     let room = Room::parse("{}", RoomLimits::TRUSTED).unwrap();
     let data = format!("\"{}\"", "x".repeat(1_000 - PUBLICATION_BYTES));
-    Batch::new(vec![Publication::new(position, vec![room], data.into())])
+    Batch::new(vec![Publication::new(
+        position,
+        TenantId::MAIN,
+        vec![room],
+        data.into(),
+    )])
 }
 
 /// What is taken, by position; 0 is an input that is no publication.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ht_backend::{Answer, Backend, Credentials, Failure, Permissions, Refusal};
+use ht_core::who::Facts;
 use ht_edge::permits::{Permits, UserPermit};
 use ht_edge::rejection::HandshakeError;
 use ht_edge::request::RequestFacts;
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
 use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
@@ -15,7 +17,7 @@ use ht_telemetry::throttle::Throttles;
 
 use crate::config::ServerLimits;
 use crate::counters::{BootstrapOutcome, Counters};
-use crate::grants::GrantSets;
+use crate::interner::Interner;
 use crate::memory::Memory;
 use crate::public::outcome::Outcome;
 use crate::public::verdict;
@@ -26,7 +28,7 @@ const SPREAD: u32 = 20_000;
 /// Asks the API who clients are.
 pub(crate) struct Bootstrap {
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) grants: GrantSets,
+    pub(crate) interner: Interner,
     pub(crate) permits: Arc<Permits>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) counters: Arc<Counters>,
@@ -81,7 +83,8 @@ impl Bootstrap {
         verdict::warn_of_unsendable(&self.throttles, facts.id, &list.text);
         Outcome::Admitted {
             message: server::authorized(&list.text).into(),
-            grants: self.grants.intern(list.rooms),
+            grants: self.interner.grants(TenantId::MAIN, list.rooms),
+            who: self.interner.who(known(user.as_ref(), &permissions)),
             user,
             credentials: self.has_hooks.then(|| Arc::new(credentials)),
         }
@@ -151,6 +154,17 @@ impl Bootstrap {
     fn retry_within_ms(&self, retry_after: Option<Duration>) -> u32 {
         let span = self.backend.come_back_within() + retry_after.unwrap_or_default();
         u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+    }
+}
+
+/// What the API says of a client beside its rooms.
+fn known(user: Option<&UserPermit>, permissions: &Permissions) -> Facts {
+    let shared = |text: &str| Arc::from(text);
+    Facts {
+        user: user.and_then(UserPermit::user),
+        session: permissions.session.as_deref().map(shared),
+        labels: permissions.labels.iter().map(|it| shared(it)).collect(),
+        view: permissions.view.as_deref().map(shared),
     }
 }
 

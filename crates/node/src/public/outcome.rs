@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ht_backend::Credentials;
 use ht_core::grant::GrantSet;
 use ht_core::shard::{Admission, Welcome};
+use ht_core::who::Who;
 use ht_edge::listener::Stream;
 use ht_edge::permits::{ConnectionPermit, UserPermit};
 use ht_edge::request::RequestFacts;
@@ -24,6 +25,8 @@ pub(super) enum Outcome {
         grants: Arc<GrantSet>,
         /// The first message.
         message: Bytes,
+        /// Who it is, where the API says so.
+        who: Option<Arc<Who>>,
         /// Permit among the connections of its user.
         user: Option<UserPermit>,
         /// For the hooks; none where no hook is configured.
@@ -48,16 +51,18 @@ impl Outcome {
         early: Vec<u8>,
         mut permit: ConnectionPermit,
     ) -> io::Result<NewConnection> {
-        let (mut message, mut about) =
-            (Bytes::from_static(server::NOT_AUTHORIZED.as_bytes()), None);
+        let mut message = Bytes::from_static(server::NOT_AUTHORIZED.as_bytes());
+        let (mut about, mut known) = (None, None);
         let admission = match self {
             Self::Admitted {
                 grants,
                 message: authorized,
+                who,
                 user,
                 credentials,
             } => {
                 message = authorized;
+                known = who;
                 about = about_client(facts, user.as_ref(), credentials);
                 permit.user = user;
                 Admission::Admitted(grants)
@@ -74,6 +79,7 @@ impl Outcome {
             id: facts.id,
             message,
             admission,
+            who: known,
             deflate: facts.deflate,
             subprotocol: facts.subprotocol,
         };

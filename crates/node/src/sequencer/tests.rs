@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ht_core::index::Matching;
+use ht_proto::entry::TenantId;
 use ht_proto::room::RoomLimits;
 use ht_proto::trigger::Trigger;
 use ht_testkit::sequencer;
@@ -43,7 +44,7 @@ fn two_shards() -> (Node, NodeSequencer, [Receiver; 2]) {
     });
     let senders = vec![first.0, second.0];
     for (shard, name) in [(0, "a"), (1, "b"), (0, "all"), (1, "all")] {
-        node.interest.opened(shard, &room(name));
+        node.interest.opened(shard, TenantId::MAIN, &room(name));
     }
     let sequencer = NodeSequencer::new(senders, 0, &node);
     (node, sequencer, [first.1, second.1])

@@ -8,6 +8,7 @@ use ht_core::peer::{Eviction, Moment};
 use ht_core::stats::Stats;
 use ht_core::world::{Over, World};
 use ht_edge::permits::{Permits, Slot};
+use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use ht_telemetry::throttle::Throttles;
@@ -94,20 +95,20 @@ impl World<Socket> for Outside {
         peer.client()
     }
 
-    fn room_opened(&mut self, room: &Room) -> u64 {
-        self.interest.opened(self.index, room)
+    fn room_opened(&mut self, tenant: TenantId, room: &Room) -> u64 {
+        self.interest.opened(self.index, tenant, room)
     }
 
-    fn room_closed(&mut self, room: &Room) {
-        self.interest.closed(self.index, room);
+    fn room_closed(&mut self, tenant: TenantId, room: &Room) {
+        self.interest.closed(self.index, tenant, room);
     }
 
-    fn status(&mut self, own: &Stats) -> Status {
+    fn status(&mut self, tenant: TenantId, own: &Stats) -> Status {
         let sum = self.totals.sum_for(self.index, own);
         let broker = self.broker.as_ref();
         Status {
             open_connections: self.totals.connections(),
-            num_rooms: self.interest.rooms(),
+            num_rooms: self.interest.rooms_of(tenant),
             online_since: self.totals.online_since().to_owned(),
             rabbitmq_messages_received: broker.map_or(0, |broker| broker.counts().received),
             ws_messages_received: sum.messages,

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use ht_core::grant::GrantSet;
-use ht_core::registry::ConnectionId;
-use ht_core::shard::{Admission, Welcome};
+use ht_core::shard::{Admission, SessionKey, Welcome};
 use ht_frame::{Decoder, Inflater, Opcode, PerMessageDeflate};
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
 use ht_proto::server;
 use uuid::Uuid;
@@ -99,7 +99,7 @@ pub(crate) struct Connection {
     pub(crate) node: usize,
     pub(crate) life: usize,
     pub(crate) shard: usize,
-    pub(crate) id: Option<ConnectionId>,
+    pub(crate) id: Option<SessionKey>,
     pub(crate) wire: Rc<RefCell<Wire>>,
     decoder: Decoder,
     /// Where it negotiated compression.
@@ -229,7 +229,7 @@ impl Sim {
             _ => &text,
         };
         let list = GrantList::parse(given).expect("a list of ours");
-        let set = GrantSet::new(list.rooms, hasher());
+        let set = GrantSet::new(TenantId::MAIN, list.rooms, hasher());
         let (message, admission) = if admitted {
             let message = server::authorized(&text);
             (message, Admission::Admitted(Arc::new(set)))
@@ -241,6 +241,7 @@ impl Sim {
             id: Uuid::from_u128(number as u128),
             message: message.into(),
             admission,
+            who: None,
             deflate: None,
             subprotocol: None,
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ht_control::waves::GapWaves;
 use ht_core::publication::Publication;
-use ht_proto::entry::Position;
+use ht_proto::entry::{Position, TenantId};
 use ht_proto::room::{Room, RoomLimits};
 
 use crate::mutant::Mutant;
@@ -45,7 +45,7 @@ impl Trigger {
             Room::parse(&ROOMS[room].json(), RoomLimits::TRUSTED).expect("a room of ours")
         });
         let data = format!(r#"[{number},"{}"]"#, "x".repeat(self.bytes));
-        Publication::new(position, rooms.collect(), Bytes::from(data))
+        Publication::new(position, TenantId::MAIN, rooms.collect(), Bytes::from(data))
     }
 }
 

@@ -217,7 +217,7 @@ fn a_place_that_is_given_away_between_slices_gets_nothing_of_its_old_owner() {
     world.gone(&clients[1]);
     world.gone(&clients[2]);
     let mut new = world.open(BOTH);
-    assert!([clients[1].id, clients[2].id].contains(&new.id));
+    assert!([clients[1].id.slot, clients[2].id.slot].contains(&new.id.slot));
     world.subscribe(&mut new, A, "\"new\"");
     world.publish(A, "1");
     world.deliver();

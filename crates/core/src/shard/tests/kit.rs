@@ -13,6 +13,7 @@ use ht_frame::{
     put_masked_frame,
 };
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
 use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server::authorized;
@@ -21,15 +22,19 @@ use uuid::Uuid;
 
 use crate::Hasher;
 use crate::account::Kind;
+use crate::connection::ConnectionId;
 use crate::grant::GrantSet;
 use crate::index::Matching;
 use crate::limits::Limits;
 use crate::peer::{Eviction, Peer};
 use crate::publication::Publication;
-use crate::registry::ConnectionId;
+use crate::select::Selection;
 use crate::session::Stage;
-use crate::shard::{Admission, Compression, KeepaliveSettings, Settings, Shard, Welcome};
+use crate::shard::{
+    Admission, Compression, KeepaliveSettings, SessionKey, Settings, Shard, Welcome,
+};
 use crate::stats::Stats;
+use crate::who::Who;
 
 pub(super) use self::outside::{FakePeer, Outside, Told, Wire};
 pub(super) use crate::world::Turn;
@@ -37,7 +42,7 @@ pub(super) use crate::world::Turn;
 /// A client at the far end.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) id: ConnectionId,
+    pub(super) id: SessionKey,
     pub(super) number: u128,
     pub(super) wire: Rc<RefCell<Wire>>,
     decoder: Decoder,
@@ -115,6 +120,10 @@ pub(super) struct World {
     pub(super) subprotocol: Option<Subprotocol>,
     /// The number of the address from which clients connect.
     pub(super) address: u32,
+    /// Whose clients connect, and whose triggers are published.
+    pub(super) tenant: TenantId,
+    /// Who connects.
+    pub(super) who: Option<Arc<Who>>,
     opened: u128,
 }
 
@@ -154,6 +163,8 @@ impl World {
             offer: None,
             subprotocol: None,
             address: u32::MAX,
+            tenant: TenantId::MAIN,
+            who: None,
             opened: 0,
         }
     }
@@ -179,12 +190,13 @@ impl World {
             id: Uuid::from_u128(number),
             message: message.into(),
             admission,
+            who: self.who.clone(),
             deflate: self.offer.map(|offer| {
                 PerMessageDeflate::negotiate([offer.as_bytes()]).expect("a good offer")
             }),
             subprotocol: self.subprotocol,
         };
-        let expected = self.shard.next_id();
+        let expected = self.shard.next_key();
         let id = self
             .shard
             .open(peer, welcome, &mut Turn::new(self.now, &mut self.outside));
@@ -201,7 +213,7 @@ impl World {
     /// An admitted client with these grants; it takes `room` bytes at first.
     pub(super) fn open_with(&mut self, grants: &str, room: usize) -> Client {
         let list = GrantList::parse(grants).unwrap();
-        let grants = GrantSet::new(list.rooms, Hasher::default());
+        let grants = GrantSet::new(self.tenant, list.rooms, Hasher::default());
         self.connect(
             authorized(&list.text),
             Admission::Admitted(Arc::new(grants)),
@@ -297,6 +309,7 @@ impl World {
             let rooms = rooms.iter().map(|text| room(text)).collect();
             Publication::new(
                 self.outside.position,
+                self.tenant,
                 rooms,
                 Bytes::copy_from_slice(data.as_bytes()),
             )
@@ -331,6 +344,22 @@ impl World {
             .gone(client.id, &mut Turn::new(self.now, &mut self.outside));
     }
 
+    /// The sessions that a selection finds, slice by slice.
+    pub(super) fn search(&mut self, selection: Selection) -> Vec<SessionKey> {
+        let mut found = Vec::new();
+        let mut search = self.shard.search(selection);
+        while !self.shard.continue_search(&mut search, &mut found) {
+            self.begin(1);
+        }
+        found
+    }
+
+    /// Drops those subscriptions of a session that it may not keep.
+    pub(super) fn retain(&mut self, key: SessionKey, keep: impl FnMut(&Room, &str) -> bool) {
+        let turn = &mut Turn::new(self.now, &mut self.outside);
+        self.shard.retain(key, keep, turn);
+    }
+
     /// Lets time pass, then does what is due.
     pub(super) fn pass(&mut self, ms: u64) {
         self.now += ms;
@@ -350,7 +379,7 @@ impl World {
 
     /// Whether the client's connection is open: neither gone nor being closed.
     pub(super) fn is_open(&mut self, client: &Client) -> bool {
-        self.is_there(client) && !self.shard.is_closing(client.id)
+        self.is_there(client) && !self.shard.is_closing(ConnectionId(client.id.slot))
     }
 
     /// Bytes of one kind that are accounted.
@@ -366,12 +395,12 @@ impl World {
         assert_eq!(self.account(Kind::Messages), kept);
         assert_eq!(shard.unfinished.recount(), kept);
         assert_eq!(self.account(Kind::Subscriptions), shard.registry.recount());
-        let credentials = connections().filter(|it| matches!(it.stage, Stage::Open(_)));
+        let credentials = connections().filter(|it| matches!(it.stage, Stage::Open { .. }));
         let credentials: usize = credentials.map(|it| it.peer.kept_bytes()).sum();
         assert_eq!(self.account(Kind::Credentials), credentials);
         for connection in connections() {
             let number = connection.peer.number;
-            let open = matches!(connection.stage, Stage::Open(_));
+            let open = matches!(connection.stage, Stage::Open { .. });
             let peer = if open {
                 connection.peer.kept_bytes()
             } else {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ht_frame::Deflater;
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 use ht_proto::server::authorized;
 
 use super::kit::*;
@@ -310,8 +311,8 @@ fn leaving_is_done_in_turns_and_leaves_no_trace_before_the_close_frame() {
         }
     }
     // Every id is free again.
-    let next = thread.world.shard.next_id();
-    assert!(next.index() < 20);
+    let next = thread.world.shard.next_key();
+    assert!(next.slot < 20);
 }
 
 #[test]
@@ -377,7 +378,7 @@ fn newcomers_take_turns() {
         })
         .collect();
     let message = authorized(&format!("[{}]", rooms.join(",")));
-    let grants = Arc::new(GrantSet::new(Vec::new(), Hasher::default()));
+    let grants = Arc::new(GrantSet::new(TenantId::MAIN, Vec::new(), Hasher::default()));
     let mut turns = 0;
     let mut opened = 0;
     while opened < 40 {

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
@@ -99,7 +100,7 @@ impl Peer for FakePeer {
 pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) log: Log,
     /// The rooms that are open.
-    pub(in crate::shard::tests) rooms: HashSet<Room>,
+    pub(in crate::shard::tests) rooms: HashSet<(TenantId, Room)>,
     /// The last position that was given, as a room that opens is told.
     pub(in crate::shard::tests) position: u64,
     /// Numbers of the peers that are connected.
@@ -129,21 +130,22 @@ impl World<FakePeer> for Outside {
         self.clients.get(&peer.number).copied().unwrap_or(own)
     }
 
-    fn room_opened(&mut self, room: &Room) -> u64 {
+    fn room_opened(&mut self, tenant: TenantId, room: &Room) -> u64 {
         self.log.borrow_mut().push(Told::RoomOpened);
-        assert!(self.rooms.insert(room.clone()));
+        assert!(self.rooms.insert((tenant, room.clone())));
         self.position
     }
 
-    fn room_closed(&mut self, room: &Room) {
+    fn room_closed(&mut self, tenant: TenantId, room: &Room) {
         self.log.borrow_mut().push(Told::RoomClosed);
-        assert!(self.rooms.remove(room));
+        assert!(self.rooms.remove(&(tenant, room.clone())));
     }
 
-    fn status(&mut self, own: &Stats) -> Status {
+    fn status(&mut self, tenant: TenantId, own: &Stats) -> Status {
+        let rooms = self.rooms.iter().filter(|(of, _)| *of == tenant);
         Status {
             open_connections: own.connections,
-            num_rooms: own.rooms,
+            num_rooms: rooms.count() as u64,
             online_since: "2026-01-01T00:00:00".into(),
             rabbitmq_messages_received: 7,
             ws_messages_received: own.messages,

@@ -2,7 +2,7 @@
 //! changes little; where they end, so do the operations.
 
 use super::Mode;
-use super::operations::{CLIENTS, Message, NAMES, Operation, ROOMS};
+use super::operations::{CLIENTS, Message, NAMES, Operation, ROOMS, TENANTS};
 use crate::index::Matching;
 
 /// Most operations of one run.
@@ -67,12 +67,14 @@ impl Choices<'_> {
             9 => Operation::Takes(client, self.takes()),
             10 => Operation::Writable(client),
             11 => [Operation::Vanish(client), Operation::End(client)][self.below(2)].clone(),
-            12 | 13 => Operation::Publish(self.triggers()),
+            12 | 13 => Operation::Publish(self.below(TENANTS), self.triggers()),
             14 => Operation::Slice(1 + self.below(5)),
             _ => match self.below(8) {
                 0 => Operation::CloseAll,
                 1 => Operation::Gap,
                 2 => Operation::CloseMissed(1 + self.below(2)),
+                3 => Operation::Forbid(client, self.below(ROOMS.len())),
+                4 => Operation::Late(self.below(8)),
                 _ => Operation::Pass(self.below(40_000) as u64),
             },
         }

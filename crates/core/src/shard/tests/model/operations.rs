@@ -17,8 +17,11 @@ pub(super) const FORBIDDEN: usize = 6;
 
 pub(super) const NAMES: &[&str] = &["1", "\"1\"", "null"];
 
-/// Clients at a time.
+/// Clients at a time, of two tenants in turn.
 pub(super) const CLIENTS: usize = 4;
+
+/// Tenants, whose rooms and clients never meet.
+pub(super) const TENANTS: usize = 2;
 
 #[derive(Clone, Debug)]
 pub(super) enum Message {
@@ -52,8 +55,12 @@ pub(super) enum Operation {
     Vanish(usize),
     /// The client is gone, which the shard is told.
     End(usize),
-    /// One batch: triggers with their rooms and how long their data is.
-    Publish(Vec<(Vec<usize>, usize)>),
+    /// One batch of a tenant: triggers with their rooms and how long their data is.
+    Publish(usize, Vec<(Vec<usize>, usize)>),
+    /// The client may have this room no longer.
+    Forbid(usize, usize),
+    /// What is called late, for a session that has ended: one of those there were.
+    Late(usize),
     Slice(usize),
     Pass(u64),
     /// Publications may have been missed by those who are there.
@@ -103,8 +110,11 @@ pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
         12 => (client.clone(), takes()).prop_map(|(c, room)| Operation::Takes(c, room)),
         3 => client.clone().prop_map(Operation::Writable),
         1 => client.clone().prop_map(Operation::Vanish),
-        2 => client.prop_map(Operation::End),
-        12 => proptest::collection::vec(trigger, 0..4).prop_map(Operation::Publish),
+        2 => client.clone().prop_map(Operation::End),
+        2 => (client, 0..ROOMS.len()).prop_map(|(c, room)| Operation::Forbid(c, room)),
+        2 => (0..8usize).prop_map(Operation::Late),
+        12 => (0..TENANTS, proptest::collection::vec(trigger, 0..4))
+            .prop_map(|(tenant, triggers)| Operation::Publish(tenant, triggers)),
         12 => (1..5usize).prop_map(Operation::Slice),
         3 => prop_oneof![0..200u64, 0..40_000u64].prop_map(Operation::Pass),
         2 => Just(Operation::Gap),

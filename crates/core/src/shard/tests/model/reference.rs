@@ -1,16 +1,19 @@
 //! A shard beside lists that say what each of its clients should hear.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use ht_frame::Opcode;
 use ht_proto::close::Close;
+use ht_proto::entry::TenantId;
 
 use super::known::{Known, State};
-use super::operations::{CLIENTS, Message, NAMES, Operation, ROOMS};
+use super::operations::{CLIENTS, Message, NAMES, Operation, ROOMS, TENANTS};
 use crate::index::Matching;
-use crate::registry::ConnectionId;
-use crate::shard::Settings;
+use crate::select::Selection;
 use crate::shard::tests::kit::*;
+use crate::shard::{SessionKey, Settings};
+use crate::who::{Facts, Who};
 
 /// The idle limit, in ms.
 pub(super) const IDLE: u64 = 60_000;
@@ -27,6 +30,8 @@ pub(super) struct Reference {
     units: u64,
     /// Whoever is there, by place.
     clients: [Option<Known>; CLIENTS],
+    /// The keys of sessions that ended.
+    ended: Vec<SessionKey>,
     data: usize,
     /// The last gap; zero: there was none.
     gap: u32,
@@ -44,6 +49,20 @@ fn hears(matching: Matching, a: usize, b: usize) -> bool {
     matches!((a.min(b), a.max(b)), (1 | 2, 3) | (4, 5))
 }
 
+/// The tenant of the client in a place.
+fn tenant_of(place: usize) -> TenantId {
+    TenantId::new(u32::try_from(place % TENANTS).unwrap())
+}
+
+/// Who the client in a place is: each tenant has the same users.
+fn who(place: usize) -> Who {
+    let facts = Facts {
+        user: Some((place / TENANTS).to_string().into()),
+        ..Facts::default()
+    };
+    Who::new(facts).unwrap()
+}
+
 impl Reference {
     pub(super) fn new(settings: Settings, eager: bool, units: u64) -> Self {
         Self {
@@ -53,6 +72,7 @@ impl Reference {
             eager,
             units,
             clients: Default::default(),
+            ended: Vec::new(),
             data: 0,
             gap: 0,
             hits: 0,
@@ -94,7 +114,9 @@ impl Reference {
                 }
             }
             &Operation::End(client) => self.end(client),
-            Operation::Publish(triggers) => self.publish(triggers),
+            Operation::Publish(tenant, triggers) => self.publish(*tenant, triggers),
+            &Operation::Forbid(client, room) => self.forbid(client, room),
+            &Operation::Late(which) => self.late(which),
             &Operation::Slice(writes_max) => {
                 self.world.slice(writes_max);
                 self.world.begin(self.units);
@@ -117,6 +139,8 @@ impl Reference {
             return;
         }
         let now = self.world.now;
+        self.world.tenant = tenant_of(place);
+        self.world.who = Some(Arc::new(who(place)));
         let (client, state, first) = match room {
             Some(room) => {
                 let first = ht_proto::server::authorized(&GRANTS.replace("},{", "}, {"));
@@ -204,6 +228,30 @@ impl Reference {
         known.leave(State::Deaf(self.world.now));
     }
 
+    /// A client's subscriptions to a room are dropped, after what was published to them.
+    fn forbid(&mut self, place: usize, room: usize) {
+        let Some(known) = &mut self.clients[place] else {
+            return;
+        };
+        let of = crate::shard::tests::kit::room(ROOMS[room]);
+        self.world.retain(known.client.id, |room, _| *room != of);
+        known.subscriptions.retain(|&(own, _)| own != room);
+    }
+
+    /// Calls for a session that has ended change nothing, whoever has its slot now.
+    fn late(&mut self, which: usize) {
+        let Some(&key) = self.ended.iter().rev().nth(which) else {
+            return;
+        };
+        let turn = &mut Turn::new(self.world.now, &mut self.world.outside);
+        let shard = &mut self.world.shard;
+        shard.gone(key, turn);
+        shard.writable(key, turn);
+        shard.receive(key, &mut masked(Opcode::Text, b"ping"), turn);
+        shard.retain(key, |_, _| false, turn);
+        assert!(!shard.may_read(key) && shard.who(key).is_none());
+    }
+
     /// The shard is told that the client is gone.
     fn end(&mut self, place: usize) {
         if let Some(known) = &self.clients[place] {
@@ -217,19 +265,22 @@ impl Reference {
     fn bury(&mut self, place: usize) {
         if let Some(mut known) = self.clients[place].take() {
             known.check(false);
+            self.ended.push(known.client.id);
             if !self.eager {
                 self.unsure += known.hits;
             }
         }
     }
 
-    fn publish(&mut self, triggers: &[(Vec<usize>, usize)]) {
+    fn publish(&mut self, tenant: usize, triggers: &[(Vec<usize>, usize)]) {
+        self.world.tenant = tenant_of(tenant);
         let mut batch = Vec::new();
         for (rooms, length) in triggers {
             self.data += 1;
             let data = format!("\"{}{}\"", self.data, "x".repeat(*length));
             let rooms_text: Vec<_> = rooms.iter().map(|&room| ROOMS[room]).collect();
-            for known in self.clients.iter_mut().flatten() {
+            let clients = self.clients.iter_mut().skip(tenant).step_by(TENANTS);
+            for known in clients.flatten() {
                 let mut left = known.subscriptions.clone();
                 for &room in rooms {
                     let hit = |&(own, _): &(usize, usize)| hears(self.settings.matching, own, room);
@@ -251,7 +302,7 @@ impl Reference {
         if self.eager {
             // Any request makes that what was published before is matched.
             let mut nothing = [];
-            let nobody = ConnectionId(u32::MAX);
+            let nobody = SessionKey::NONE;
             let (now, outside) = (self.world.now, &mut self.world.outside);
             self.world
                 .shard
@@ -340,7 +391,12 @@ impl Reference {
         let there = || self.clients.iter().flatten();
         let open = there().filter(|known| known.state == State::Open);
         let open: BTreeSet<_> = open.map(|known| known.client.number).collect();
-        let rooms = there().flat_map(|known| known.subscriptions.iter().map(|(room, _)| room));
+        let places = self.clients.iter().enumerate();
+        let rooms = places.filter_map(|(place, known)| Some((place % TENANTS, known.as_ref()?)));
+        let rooms = rooms.flat_map(|(tenant, known)| {
+            let rooms = known.subscriptions.iter();
+            rooms.map(move |&(room, _)| (tenant, room))
+        });
         let rooms: BTreeSet<_> = rooms.collect();
         let subscriptions: usize = there().map(|known| known.subscriptions.len()).sum();
         let stats = self.world.shard.stats();
@@ -357,6 +413,48 @@ impl Reference {
         let connected: BTreeSet<_> = self.world.outside.connected.iter().copied().collect();
         assert_eq!(connected, open);
         self.count(false);
+        self.compare_selections();
+        for &key in &self.ended {
+            assert!(
+                self.world.shard.peer(key).is_none(),
+                "the successor of {key:?}"
+            );
+        }
+    }
+
+    /// Compares who is found by their names, one by one and all of a tenant.
+    fn compare_selections(&mut self) {
+        self.world.begin(0);
+        for place in 0..CLIENTS {
+            let of = |selection: Selection| Selection {
+                tenant: tenant_of(place),
+                ..selection
+            };
+            let user = of(Selection {
+                users: vec![who(place).user().unwrap().into()],
+                ..Selection::default()
+            });
+            let everyone = of(Selection {
+                everyone: true,
+                ..Selection::default()
+            });
+            let open = |place: usize| {
+                let known = self.clients[place].as_ref();
+                let known = known.filter(|known| known.state == State::Open);
+                known.map(|known| known.client.id)
+            };
+            let one: Vec<_> = open(place).into_iter().collect();
+            let others = (0..CLIENTS).filter(|other| other % TENANTS == place % TENANTS);
+            let all: BTreeSet<_> = others.filter_map(open).collect();
+            assert_eq!(self.world.search(user), one);
+            assert_eq!(
+                self.world
+                    .search(everyone)
+                    .into_iter()
+                    .collect::<BTreeSet<_>>(),
+                all
+            );
+        }
     }
 
     /// Whether anybody may be evicted.

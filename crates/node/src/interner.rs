@@ -1,0 +1,151 @@
+//! Grant sets, and who clients are, in memory once, however many connections share them.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use ht_core::Hasher;
+use ht_core::grant::{GrantSet, fingerprint};
+use ht_core::who::{Facts, Who};
+use ht_proto::entry::TenantId;
+use ht_proto::room::Room;
+
+/// What connections share.
+#[derive(Debug)]
+pub(crate) struct Interner {
+    hasher: Hasher,
+    grants: Mutex<Known<GrantSet>>,
+    whos: Mutex<Known<Who>>,
+}
+
+impl Interner {
+    pub(crate) fn new(hasher: Hasher) -> Self {
+        Self {
+            hasher,
+            grants: Mutex::default(),
+            whos: Mutex::default(),
+        }
+    }
+
+    /// The set of these grants of the tenant, which are free of repetitions.
+    pub(crate) fn grants(&self, tenant: TenantId, grants: Vec<Room>) -> Arc<GrantSet> {
+        let fingerprint = fingerprint(tenant, &grants, &self.hasher);
+        if let Some(known) = find(&self.grants, fingerprint)
+            && known.is_of(tenant, &grants)
+        {
+            return known;
+        }
+        // Built outside of the lock: large sets take their time.
+        let set = Arc::new(GrantSet::new(tenant, grants, self.hasher.clone()));
+        insert(&self.grants, fingerprint, &set);
+        set
+    }
+
+    /// Who the facts are about; none where nothing is known.
+    pub(crate) fn who(&self, facts: Facts) -> Option<Arc<Who>> {
+        let who = Who::new(facts)?;
+        let fingerprint = self.hasher.hash_one(&who);
+        if let Some(known) = find(&self.whos, fingerprint)
+            && *known == who
+        {
+            return Some(known);
+        }
+        let who = Arc::new(who);
+        insert(&self.whos, fingerprint, &who);
+        Some(who)
+    }
+}
+
+/// Fewest entries that are worth a sweep.
+const SWEEP: usize = 1_024;
+
+/// Values that are in use, by fingerprint. Of two with the same one only the last is shared.
+#[derive(Debug)]
+struct Known<T> {
+    by_fingerprint: HashMap<u64, Weak<T>>,
+    /// At how many entries those that are out of use are thrown away next.
+    sweep_at: usize,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self {
+            by_fingerprint: HashMap::new(),
+            sweep_at: SWEEP,
+        }
+    }
+}
+
+fn find<T>(known: &Mutex<Known<T>>, fingerprint: u64) -> Option<Arc<T>> {
+    let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = known.by_fingerprint.get(&fingerprint);
+    found.and_then(Weak::upgrade)
+}
+
+fn insert<T>(known: &Mutex<Known<T>>, fingerprint: u64, value: &Arc<T>) {
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    let Known {
+        by_fingerprint,
+        sweep_at,
+    } = &mut *known;
+    by_fingerprint.insert(fingerprint, Arc::downgrade(value));
+    if by_fingerprint.len() >= *sweep_at {
+        by_fingerprint.retain(|_, value| value.strong_count() > 0);
+        by_fingerprint.shrink_to(by_fingerprint.len() * 2);
+        *sweep_at = SWEEP.max(by_fingerprint.len() * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ht_proto::grant::GrantList;
+
+    use super::*;
+
+    #[test]
+    fn equal_sets_are_one_and_unused_ones_go() {
+        let interner = Interner::new(Hasher::default());
+        let of = |tenant, text: &str| {
+            let list = GrantList::parse(text).unwrap();
+            interner.grants(tenant, list.rooms)
+        };
+        let intern = |text: &str| of(TenantId::MAIN, text);
+        let first = intern(r#"[{"a":1},{"b":"*"}]"#);
+        assert!(Arc::ptr_eq(
+            &first,
+            &intern(r#"[{"b":"*"},{"a":1},{"a":1}]"#)
+        ));
+        assert!(!Arc::ptr_eq(&first, &intern(r#"[{"b":1},{"a":1}]"#)));
+        let other = of(TenantId::new(1), r#"[{"a":1},{"b":"*"}]"#);
+        assert!(!Arc::ptr_eq(&first, &other));
+        for n in 0..2 * SWEEP {
+            intern(&format!(r#"[{{"n":{n}}}]"#));
+        }
+        let kept = interner.grants.lock().unwrap().by_fingerprint.len();
+        assert!(kept <= SWEEP, "{kept}");
+        assert!(Arc::ptr_eq(&first, &intern(r#"[{"a":1},{"b":"*"}]"#)));
+    }
+
+    #[test]
+    fn equal_clients_are_one_and_nobody_is_none() {
+        let interner = Interner::new(Hasher::default());
+        let of = |user: &str, labels: &[&str]| {
+            let facts = Facts {
+                user: Some(user.into()),
+                labels: labels.iter().map(|&label| label.into()).collect(),
+                ..Facts::default()
+            };
+            interner.who(facts).unwrap()
+        };
+        let first = of("7", &["a", "b"]);
+        assert!(Arc::ptr_eq(&first, &of("7", &["b", "a"])));
+        assert!(!Arc::ptr_eq(&first, &of("7", &["a"])));
+        assert!(!Arc::ptr_eq(&first, &of("8", &["a", "b"])));
+        assert_eq!(interner.who(Facts::default()), None);
+        for n in 0..2 * SWEEP {
+            of(&n.to_string(), &[]);
+        }
+        let kept = interner.whos.lock().unwrap().by_fingerprint.len();
+        assert!(kept <= SWEEP, "{kept}");
+    }
+}
