@@ -109,7 +109,7 @@ pub struct Epoch(u32);
 
 impl Epoch {
     /// Letters of a name.
-    const LETTERS: u32 = 6;
+    pub(crate) const LETTERS: usize = 6;
 
     /// Bits of a letter.
     const BITS: u32 = 5;
@@ -120,18 +120,37 @@ impl Epoch {
     /// The epoch with a name of six letters, made of the lower 30 bits.
     #[must_use]
     pub const fn from_random(bits: u32) -> Self {
-        Self(bits & ((1 << (Self::LETTERS * Self::BITS)) - 1))
+        Self(bits & ((1 << (Self::LETTERS as u32 * Self::BITS)) - 1))
+    }
+
+    /// The letters of its name.
+    pub(crate) fn letters(self) -> [u8; Self::LETTERS] {
+        let mut rest = self.0;
+        let mut letters = [0; Self::LETTERS];
+        for letter in letters.iter_mut().rev() {
+            *letter = Self::ALPHABET[(rest & 31) as usize];
+            rest >>= Self::BITS;
+        }
+        letters
+    }
+
+    /// The epoch with this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        if name.len() != Self::LETTERS {
+            return None;
+        }
+        let bits = name.bytes().try_fold(0, |bits, letter| {
+            let index = Self::ALPHABET.iter().position(|other| *other == letter)?;
+            Some(bits << Self::BITS | u32::try_from(index).ok()?)
+        });
+        bits.map(Self)
     }
 }
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for letter in (0..Self::LETTERS).rev() {
-            let index = self.0 >> (letter * Self::BITS) & 31;
-            let letter = Self::ALPHABET[usize::try_from(index).unwrap_or(0)];
-            write!(f, "{}", char::from(letter))?;
-        }
-        Ok(())
+        f.write_str(&String::from_utf8_lossy(&self.letters()))
     }
 }
 
@@ -161,5 +180,18 @@ mod tests {
         assert!(names.iter().all(|name| name.len() == 6));
         assert_eq!(Epoch::from_random(0).to_string(), "aaaaaa");
         assert_eq!(Epoch::from_random(u32::MAX).to_string(), "999999");
+    }
+
+    #[test]
+    fn an_epoch_is_found_by_its_name() {
+        for bits in (0..30).map(|bit| 1 << bit).chain([0, u32::MAX]) {
+            let epoch = Epoch::from_random(bits);
+            assert_eq!(Epoch::parse(&epoch.to_string()), Some(epoch));
+        }
+        for name in [
+            "", "aaaaa", "aaaaaaa", "aaaaal", "aaaaa0", "AAAAAA", "aaaaä",
+        ] {
+            assert_eq!(Epoch::parse(name), None, "{name}");
+        }
     }
 }

@@ -6,6 +6,7 @@ pub mod client;
 pub mod close;
 pub mod code;
 pub mod command;
+pub mod cursor;
 pub mod entry;
 pub mod excerpt;
 pub mod grant;
@@ -23,3 +24,4 @@ pub mod trigger;
 pub mod who;
 
 mod canonical;
+mod digest;

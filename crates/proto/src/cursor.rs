@@ -1,0 +1,284 @@
+//! Cursors: the text that says how far somebody has read the log.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::digest::digest;
+use crate::entry::{Epoch, Position};
+
+/// Longest text of a cursor, in bytes.
+pub const CURSOR_BYTES_MAX: usize =
+    Epoch::LETTERS + 1 + 16 + 1 + Check::LETTERS + 1 + Part::LETTERS;
+
+/// Everything up to an entry of the log, and that entry with it: `k3f9ab-1742-aB3x`.
+///
+/// Where an entry meets several subscriptions of a connection, its messages are sent in the order
+/// of their [`Part`]. All but the last carry a cursor that ends there: `k3f9ab-1742-aB3x.Zk0aAQ`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// The life of the log.
+    pub epoch: Epoch,
+    /// The entry.
+    pub position: Position,
+    /// Tells the entry from another one that has, after a loss, the same position.
+    pub check: Check,
+    /// Of this entry, only the messages up to this part; none: all of them.
+    pub part: Option<Part>,
+}
+
+/// 24 bits of a hash of an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Check(u32);
+
+/// Which of the messages for one connection that an entry leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part(u32);
+
+impl Check {
+    /// Of no entry: where nothing was read yet.
+    pub const NONE: Self = Self(0);
+
+    /// Letters of its text.
+    const LETTERS: usize = 4;
+
+    /// The check of an entry with this text.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Self {
+        // The upper bits: a product mixes them best.
+        Self(u32::try_from(digest(text) >> 40).unwrap_or(0))
+    }
+
+    /// It, in 24 bits.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    fn letters(self) -> [u8; Self::LETTERS] {
+        let [_, bytes @ ..] = self.0.to_be_bytes();
+        letters(bytes)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let [a, b, c] = bytes(text)?;
+        Some(Self(u32::from_be_bytes([0, a, b, c])))
+    }
+}
+
+impl Part {
+    /// Letters of its text.
+    const LETTERS: usize = 6;
+
+    /// The part of the subscription with this name: the JSON text of its `requestId`.
+    #[must_use]
+    pub fn of(request_id: &[u8]) -> Self {
+        Self(u32::try_from(digest(request_id) >> 32).unwrap_or(0))
+    }
+
+    /// It, in 32 bits.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        Some(Self(u32::from_be_bytes(bytes(text)?)))
+    }
+}
+
+/// Bytes as base64url, whose letters are as many as they must be.
+fn letters<const BYTES: usize, const LETTERS: usize>(bytes: [u8; BYTES]) -> [u8; LETTERS] {
+    let mut letters = [0; LETTERS];
+    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut letters);
+    debug_assert_eq!(written, Ok(LETTERS));
+    letters
+}
+
+/// What [`letters`] made of so many bytes, and nothing else: every value has one text.
+fn bytes<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    let written = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+    (written == BYTES).then_some(bytes)
+}
+
+/// A text is no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a cursor: send one back as it came")]
+pub struct CursorError;
+
+impl Cursor {
+    /// Appends its text.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.epoch.letters());
+        out.push(b'-');
+        let mut digits = itoa::Buffer::new();
+        out.extend_from_slice(digits.format(self.position.get()).as_bytes());
+        out.push(b'-');
+        out.extend_from_slice(&self.check.letters());
+        if let Some(Part(part)) = self.part {
+            out.push(b'.');
+            out.extend_from_slice(&letters::<4, { Part::LETTERS }>(part.to_be_bytes()));
+        }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = Vec::with_capacity(CURSOR_BYTES_MAX);
+        self.write(&mut text);
+        f.write_str(&String::from_utf8_lossy(&text))
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        if text.len() > CURSOR_BYTES_MAX {
+            return Err(CursorError);
+        }
+        parse(text).ok_or(CursorError)
+    }
+}
+
+fn parse(text: &str) -> Option<Cursor> {
+    let (epoch, rest) = text.split_once('-')?;
+    // The check may have a hyphen of its own.
+    let (position, rest) = rest.split_once('-')?;
+    let (check, part) = match rest.split_once('.') {
+        Some((check, part)) => (check, Some(Part::parse(part)?)),
+        None => (rest, None),
+    };
+    Some(Cursor {
+        epoch: Epoch::parse(epoch)?,
+        position: number(position)?,
+        check: Check::parse(check)?,
+        part,
+    })
+}
+
+/// A position as [`Cursor::write`] writes it: digits, and no zero before them.
+fn number(digits: &str) -> Option<Position> {
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_plain || digits.len() > 1 && digits.starts_with('0') {
+        return None;
+    }
+    Position::new(digits.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cursor(epoch: u32, position: u64, check: u32, part: Option<u32>) -> Cursor {
+        Cursor {
+            epoch: Epoch::from_random(epoch),
+            position: Position::new(position).unwrap(),
+            check: Check(check),
+            part: part.map(Part),
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_written_and_read() {
+        const LAST: u64 = (1 << 53) - 1;
+        for (cursor, text) in [
+            (cursor(0, 0, 0, None), "aaaaaa-0-AAAA"),
+            (cursor(1, 1742, 0x00ff_ffff, None), "aaaaab-1742-____"),
+            (
+                cursor(u32::MAX, LAST, 0x00fb_efbf, None),
+                "999999-9007199254740991----_",
+            ),
+            (cursor(0, 10, 1, Some(0)), "aaaaaa-10-AAAB.AAAAAA"),
+            (cursor(0, 10, 1, Some(u32::MAX)), "aaaaaa-10-AAAB._____w"),
+        ] {
+            let written = cursor.to_string();
+            assert_eq!(written, text);
+            assert!(written.len() <= CURSOR_BYTES_MAX);
+            assert_eq!(text.parse(), Ok(cursor));
+        }
+        let longest = cursor(u32::MAX, LAST, 0x00ff_ffff, Some(u32::MAX)).to_string();
+        assert_eq!(longest.len(), CURSOR_BYTES_MAX);
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        for text in [
+            "",
+            "-",
+            "--",
+            "aaaaaa-1742",
+            "aaaaaa-1742-",
+            "aaaaaa--AAAA",
+            "-1742-AAAA",
+            "aaaaa-1742-AAAA",
+            "aaaaaaa-1742-AAAA",
+            "AAAAAA-1742-AAAA",
+            "aaaaal-1742-AAAA",
+            "aaaaaä-1742-AAAA",
+            "aaaaaa-+1-AAAA",
+            "aaaaaa--1-AAAA",
+            "aaaaaa-01-AAAA",
+            "aaaaaa-1_0-AAAA",
+            "aaaaaa-0x1-AAAA",
+            "aaaaaa-9007199254740992-AAAA",
+            "aaaaaa-18446744073709551616-AAAA",
+            "aaaaaa-1-AAA",
+            "aaaaaa-1-AAAAA",
+            "aaaaaa-1-AA=A",
+            "aaaaaa-1-AA+A",
+            "aaaaaa-1-AAAA.",
+            "aaaaaa-1-AAAA.AAAA",
+            "aaaaaa-1-AAAA.AAAAAB",
+            "aaaaaa-1-AAAA.AAAAAA.AAAAAA",
+            "aaaaaa-1-AAAA ",
+            " aaaaaa-1-AAAA",
+            "*",
+            &"a".repeat(10_000),
+        ] {
+            assert_eq!(text.parse::<Cursor>(), Err(CursorError), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_check_tells_entries_apart() {
+        let text = |number: u32| format!(r#"{{"rooms":[{{"id":{number}}}],"data":null}}"#);
+        let first = Check::of(text(0).as_bytes());
+        assert_eq!(first, Check::of(text(0).as_bytes()));
+        assert!(first.get() < 1 << 24);
+        // Sixteen million values: a thousand others rarely meet one of them, and these do not.
+        assert!((1..1_000).all(|number| Check::of(text(number).as_bytes()) != first));
+        assert_ne!(Part::of(b"1"), Part::of(b"\"1\""));
+        assert_eq!(Part::of(b"1").get(), Part::of(b"1").get());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_what_is_read(
+            epoch: u32,
+            position in 0..=Position::MAX.get(),
+            check in 0..1_u32 << 24,
+            part: Option<u32>,
+        ) {
+            let cursor = cursor(epoch, position, check, part);
+            prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+
+        #[test]
+        fn a_cursor_has_one_text(text in "[a-z2-9]{5,7}-[0-9]{0,17}-[A-Za-z0-9_-]{3,5}(\\.[AQgw_-]{5,7})?") {
+            if let Ok(cursor) = text.parse::<Cursor>() {
+                prop_assert_eq!(cursor.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn nothing_panics(text in ".{0,40}") {
+            let _ = text.parse::<Cursor>();
+        }
+    }
+}
