@@ -1,4 +1,4 @@
-//! The three hottest paths, for callgrind to count: `bench/instructions` runs each of them by its
+//! The hottest paths, for callgrind to count: `bench/instructions` runs each of them by its
 //! name. Seeds, sizes and order are fixed, so that the same program counts the same.
 
 #![allow(missing_docs)]
@@ -9,9 +9,16 @@ mod support;
 
 use std::hint::black_box;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use ht_core::Hasher;
+use ht_core::index::Matching;
 use ht_core::shard::Shard;
+use ht_core::window::{Concerns, Item, Kept, Key, Window, WindowLimits};
 use ht_core::world::Turn;
+use ht_proto::cursor::Check;
+use ht_proto::entry::TenantId;
+use ht_proto::room::{Room, RoomLimits};
 use support::{
     Nothing, Sink, data, frame, grants, open, publication, shard, subscribe, subscribe_text,
     unsubscribe_text,
@@ -35,8 +42,9 @@ fn main() -> ExitCode {
         Some("fan-out") => fan_out(),
         Some("unicast") => unicast(),
         Some("messages") => messages(),
+        Some("append") => append(),
         _ => {
-            eprintln!("usage: instructions fan-out|unicast|messages");
+            eprintln!("usage: instructions fan-out|unicast|messages|append");
             return ExitCode::from(2);
         }
     };
@@ -118,6 +126,35 @@ fn messages() -> u64 {
     assert_eq!(stats.messages - messages, 3 * VISITS as u64);
     assert_eq!(stats.rooms, rooms);
     3 * VISITS as u64
+}
+
+/// Publications that are appended to a full window, each with the key of its room.
+fn append() -> u64 {
+    let hasher = Hasher::fixed();
+    let room = |n: usize| Room::parse(&room(n), RoomLimits::TRUSTED).expect("a room");
+    let rooms: Vec<_> = (0..ROOMS).map(room).collect();
+    let batch = publication(&["{}"], &data(DATA));
+    let mut window = Window::new(WindowLimits::default(), 0);
+    let mut append = |position: u64, room: &Room| {
+        let key = Key::of(TenantId::MAIN, room, Matching::Wildcard, &hasher);
+        let item = Item {
+            position,
+            at: position / 100,
+            check: Check::NONE,
+            body: Kept::Entry(Arc::clone(&batch)),
+        };
+        window.append(item, Concerns::Rooms(&[key]), 2 * DATA);
+    };
+    let last = WindowLimits::default().entries as u64;
+    (1..=last).for_each(|position| append(position, &rooms[0]));
+    counted(&mut || {
+        for (position, room) in (last + 1..).zip(&rooms) {
+            append(position, room);
+        }
+    });
+    assert_eq!(window.reader().view().end(), last + ROOMS as u64);
+    assert_eq!(window.len() as u64, last);
+    ROOMS as u64
 }
 
 /// A shard with many rooms, each of them heard by a client of its own.

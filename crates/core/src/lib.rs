@@ -16,6 +16,7 @@ pub mod select;
 pub mod shard;
 pub mod stats;
 pub mod who;
+pub mod window;
 pub mod world;
 
 /// Plays the operations that these bytes choose against the model of the tests, and panics where

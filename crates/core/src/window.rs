@@ -1,0 +1,290 @@
+//! The window: the last entries of the log, in memory, appended to by one thread and read by all.
+//!
+//! Entries stand in segments. A full segment never changes again; the open one only grows: its
+//! entries are written once, and its length is what readers go by. So a reader sees what was
+//! appended up to some moment, in its order and without a hole, and nobody waits for anybody.
+
+mod segment;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use ht_proto::cursor::Check;
+
+pub use crate::window::segment::{Key, Wanted};
+use crate::window::segment::{SEGMENT_ENTRIES, Segment};
+pub use crate::window::view::{Reader, View};
+use crate::window::view::{Ring, Shared};
+
+/// Bounds of a window. The first one that is reached drops the oldest entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowLimits {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of entries, and of the window itself.
+    pub bytes: usize,
+    /// Age of an entry, in milliseconds.
+    pub age: u64,
+}
+
+impl Default for WindowLimits {
+    fn default() -> Self {
+        Self {
+            entries: 100_000,
+            bytes: 64 << 20,
+            age: 5 * 60 * 1_000,
+        }
+    }
+}
+
+/// A segment is closed at this part of the bound of bytes, so that dropping one drops little.
+const BYTES_PART: usize = 16;
+
+/// A segment is closed at this part of the bound of age, so that memory does not outlive it long.
+const AGE_PART: u64 = 4;
+
+/// An entry as the window keeps it.
+#[derive(Debug)]
+pub struct Item<T> {
+    /// Its position in the log. Positions grow, not always by one.
+    pub position: u64,
+    /// When it was appended, in milliseconds.
+    pub at: u64,
+    /// Its check, for cursors.
+    pub check: Check,
+    /// The entry.
+    pub body: Kept<T>,
+}
+
+/// What stands at a position.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Kept<T> {
+    /// An entry.
+    Entry(T),
+    /// Entries are missing here: nobody may read across it.
+    Hole,
+}
+
+/// Whom an entry may concern.
+#[derive(Clone, Copy, Debug)]
+pub enum Concerns<'a> {
+    /// Those who hear one of these rooms.
+    Rooms(&'a [Key]),
+    /// Everybody.
+    All,
+}
+
+/// The last entries of the log. Whoever has it appends; [`Self::reader`] is for all others.
+#[derive(Debug)]
+pub struct Window<T> {
+    limits: WindowLimits,
+    shared: Arc<Shared<T>>,
+    segments: VecDeque<Owned<T>>,
+    /// Bytes of all segments.
+    bytes: usize,
+    /// Entries after `start`.
+    len: usize,
+    /// The position of the last entry that was dropped.
+    start: u64,
+    /// How many entries of the first segment are dropped already.
+    gone: usize,
+    /// The position of the last entry.
+    end: u64,
+}
+
+#[derive(Debug)]
+struct Owned<T> {
+    segment: Arc<Segment<T>>,
+    bytes: usize,
+    since: u64,
+}
+
+impl<T> Window<T> {
+    /// Bytes of a segment without its entries' own.
+    const SEGMENT_BYTES: usize = Segment::<T>::BYTES;
+
+    /// An empty window of a log whose last entry has the position `start`.
+    #[must_use]
+    pub fn new(limits: WindowLimits, start: u64) -> Self {
+        let ring = Ring {
+            start,
+            segments: Box::default(),
+        };
+        Self {
+            limits,
+            shared: Arc::new(Shared {
+                ring: ArcSwap::from_pointee(ring),
+                start: AtomicU64::new(start),
+            }),
+            segments: VecDeque::new(),
+            bytes: 0,
+            len: 0,
+            start,
+            gone: 0,
+            end: start,
+        }
+    }
+
+    /// Reads it, on any thread.
+    #[must_use]
+    pub fn reader(&self) -> Reader<T> {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// Appends an entry of so many bytes. One that is not after the last entry is in the window
+    /// already, and is passed over.
+    pub fn append(&mut self, item: Item<T>, concerns: Concerns<'_>, bytes: usize) {
+        let Item { position, at, .. } = item;
+        if position <= self.end {
+            return;
+        }
+        let mut is_changed = self.drop_aged(at);
+        let is_kept = self.make_room(at, bytes, &mut is_changed);
+        self.end = position;
+        if is_kept && let Some(open) = self.segments.back_mut() {
+            open.segment.append(item, concerns);
+            open.bytes += bytes;
+            self.bytes += bytes;
+            self.len += 1;
+            while self.len > self.limits.entries {
+                is_changed |= self.drop_first();
+            }
+        } else {
+            // Longer than the whole window.
+            self.start = position;
+        }
+        self.publish(is_changed);
+    }
+
+    /// Appends a hole: at this position, and maybe before it, entries are missing.
+    pub fn append_hole(&mut self, position: u64, at: u64) {
+        let item = Item {
+            position,
+            at,
+            check: Check::NONE,
+            body: Kept::Hole,
+        };
+        self.append(item, Concerns::All, 0);
+    }
+
+    /// Drops what is too old. Every append does so as well.
+    pub fn expire(&mut self, now: u64) {
+        let is_changed = self.drop_aged(now);
+        self.publish(is_changed);
+    }
+
+    /// How many entries it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes that it keeps in memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When its oldest entry was appended.
+    #[must_use]
+    pub fn oldest_at(&self) -> Option<u64> {
+        let first = self.segments.front()?.segment.get(self.gone)?;
+        Some(first.at)
+    }
+
+    /// Sees to an open segment with room for an entry of so many bytes. Returns false where the
+    /// entry alone exceeds the bound.
+    fn make_room(&mut self, now: u64, bytes: usize, is_changed: &mut bool) -> bool {
+        let mut is_open = self.segments.back().is_some_and(|open| {
+            open.segment.len() < SEGMENT_ENTRIES
+                && open.bytes - Self::SEGMENT_BYTES < self.limits.bytes / BYTES_PART
+                && now.saturating_sub(open.since) < self.limits.age.div_ceil(AGE_PART).max(1)
+        });
+        loop {
+            let needed = bytes + if is_open { 0 } else { Self::SEGMENT_BYTES };
+            if self.bytes + needed <= self.limits.bytes {
+                break;
+            }
+            if !self.drop_first_segment() {
+                return false;
+            }
+            *is_changed = true;
+            is_open &= !self.segments.is_empty();
+        }
+        if !is_open {
+            self.segments.push_back(Owned {
+                segment: Arc::new(Segment::new()),
+                bytes: Self::SEGMENT_BYTES,
+                since: now,
+            });
+            self.bytes += Self::SEGMENT_BYTES;
+            *is_changed = true;
+        }
+        true
+    }
+
+    /// Whether a segment was dropped.
+    fn drop_aged(&mut self, now: u64) -> bool {
+        let mut is_changed = false;
+        while let Some(at) = self.oldest_at()
+            && now.saturating_sub(at) > self.limits.age
+        {
+            is_changed |= self.drop_first();
+        }
+        is_changed
+    }
+
+    /// Drops the first entry; whether its segment went with it.
+    fn drop_first(&mut self) -> bool {
+        let Some(Owned { segment, .. }) = self.segments.front() else {
+            return false;
+        };
+        if self.gone + 1 >= segment.len() {
+            return self.drop_first_segment();
+        }
+        if let Some(item) = segment.get(self.gone) {
+            self.start = item.position;
+            self.gone += 1;
+            self.len -= 1;
+        }
+        false
+    }
+
+    /// Drops the first segment, if there is one.
+    fn drop_first_segment(&mut self) -> bool {
+        let Some(Owned { segment, bytes, .. }) = self.segments.pop_front() else {
+            return false;
+        };
+        let len = segment.len();
+        if let Some(last) = segment.get(len.wrapping_sub(1)) {
+            self.start = last.position;
+        }
+        self.len -= len - self.gone;
+        self.gone = 0;
+        self.bytes -= bytes;
+        true
+    }
+
+    /// Shows readers where the window begins, and its segments if there are others now.
+    fn publish(&self, is_changed: bool) {
+        if is_changed {
+            let segments = self.segments.iter();
+            self.shared.ring.store(Arc::new(Ring {
+                start: self.start,
+                segments: segments.map(|owned| Arc::clone(&owned.segment)).collect(),
+            }));
+        }
+        self.shared.start.store(self.start, Ordering::Release);
+    }
+}

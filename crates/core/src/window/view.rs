@@ -1,0 +1,119 @@
+//! Reading the window: a view of it at one moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use ht_proto::cursor::Check;
+
+use crate::window::Item;
+use crate::window::segment::{Segment, Wanted};
+
+/// What the one who appends shares with readers.
+#[derive(Debug)]
+pub(super) struct Shared<T> {
+    pub(super) ring: ArcSwap<Ring<T>>,
+    /// The position of the last entry that was dropped; never before that of the ring.
+    pub(super) start: AtomicU64,
+}
+
+/// The segments, the oldest first. All but the last are full or closed.
+#[derive(Debug)]
+pub(super) struct Ring<T> {
+    /// The position of the last entry that was dropped when this was made.
+    pub(super) start: u64,
+    pub(super) segments: Box<[Arc<Segment<T>>]>,
+}
+
+/// Reads a window. Clones read the same one.
+#[derive(Debug)]
+pub struct Reader<T>(Arc<Shared<T>>);
+
+impl<T> Clone for Reader<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Reader<T> {
+    pub(super) fn new(shared: Arc<Shared<T>>) -> Self {
+        Self(shared)
+    }
+
+    /// The window as it is now, or a little later: everything whose append this thread knows of is
+    /// in it. It keeps its entries in memory: use it up soon.
+    #[must_use]
+    pub fn view(&self) -> View<T> {
+        // The ring first: one that is newer than the start may lack entries after it.
+        let ring = self.0.ring.load_full();
+        let start = self.0.start.load(Ordering::Acquire).max(ring.start);
+        View { ring, start }
+    }
+}
+
+/// The entries of a window after some position, as they were at some moment or a little later.
+#[derive(Debug)]
+pub struct View<T> {
+    ring: Arc<Ring<T>>,
+    start: u64,
+}
+
+impl<T> View<T> {
+    /// The position of the last entry that was dropped. Whoever knows everything up to it, or to a
+    /// later entry, finds here what comes after.
+    #[must_use]
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The position of the last entry; [`Self::start`] where there is none.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        let last = self.ring.segments.iter().rev().find_map(|segment| {
+            let index = segment.len().checked_sub(1)?;
+            segment.get(index)
+        });
+        last.map_or(self.start, |item| item.position.max(self.start))
+    }
+
+    /// The check of the entry at this position; none where no entry has it or it was dropped.
+    #[must_use]
+    pub fn check(&self, position: u64) -> Option<Check> {
+        if position <= self.start {
+            return None;
+        }
+        let segment = self.ring.segments.get(self.segment_of(position))?;
+        let index = segment.up_to(position, segment.len()).checked_sub(1)?;
+        let item = segment.get(index)?;
+        (item.position == position).then_some(item.check)
+    }
+
+    /// The entries after a position, in their order. With `wanted`, some of those are left out
+    /// that concern nobody who wants it: holes never are.
+    pub fn after<'a>(
+        &'a self,
+        position: u64,
+        wanted: Option<&'a Wanted>,
+    ) -> impl Iterator<Item = &'a Item<T>> {
+        let position = position.max(self.start);
+        let segments = &self.ring.segments[self.segment_of(position)..];
+        segments.iter().flat_map(move |segment| {
+            // Before the filter is asked, so that it knows all of them.
+            let len = segment.len();
+            let is_concerned = wanted.is_none_or(|wanted| segment.may_concern(wanted));
+            let end = if is_concerned { len } else { 0 };
+            let begin = segment.up_to(position, end);
+            (begin..end).filter_map(|index| segment.get(index))
+        })
+    }
+
+    /// The index of the segment that has this position, or the first one if none has.
+    fn segment_of(&self, position: u64) -> usize {
+        let segments = &self.ring.segments;
+        let later = segments.partition_point(|segment| {
+            let first = segment.first();
+            first.is_some_and(|first| first <= position)
+        });
+        later.saturating_sub(1)
+    }
+}
