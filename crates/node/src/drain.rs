@@ -1,23 +1,22 @@
-//! Graceful shutdown.
+//! Graceful shutdown: takes the steps of [`Drain`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use ht_broker::Broker;
-use ht_control::waves::{DrainWaves, WAVE};
+use ht_control::drain::{Drain, DrainSettings, Step};
+use ht_control::waves::DrainWaves;
+use ht_proto::close::Close;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
 use crate::inbox::Input;
-use crate::services::Stage;
+use crate::node::Node;
+use crate::services::{Services, Stage};
 use crate::shards::Shards;
-use crate::totals::Totals;
-
-/// What was published before may take so long to come from the broker.
-const CATCH_UP: Duration = Duration::from_secs(1);
-
-/// What is left may take so long once there is a hurry.
-const HURRIED: Duration = Duration::from_secs(1);
 
 impl Gateway {
     /// Shuts down within `drain.delay` and `drain.timeout`; then what is left is let go.
@@ -30,104 +29,213 @@ impl Gateway {
     /// broker its acknowledgements and the API its hooks. `hurry` ends the waves at once and
     /// gives the rest one more second.
     pub async fn drain(self, hurry: CancellationToken) {
-        let Self {
-            node,
-            live,
-            broker,
-            shards,
-            triggers,
-            services,
-            ..
-        } = self;
-        let settings = live.now().drain;
-        node.lifecycle.drain();
-        stay_open(settings.delay, &hurry).await;
-        let end = Instant::now() + settings.timeout;
-        // Its address is free as soon as it is over.
-        services.end(Stage::Clients).await;
-
-        let totals = &node.totals;
-        let open = totals.connections();
-        let waves = DrainWaves::new(open, settings.period, settings.timeout);
-        tracing::info!(
-            connections = open,
-            over_ms = ms(waves.over),
-            "draining: closing all connections"
-        );
-        let all = async {
-            let close_in_waves = async {
-                catch_up(broker.as_deref()).await;
-                close_in_waves(&waves, totals, &shards).await;
-            };
-            tokio::select! {
-                () = close_in_waves => {}
-                () = hurry.cancelled() => {}
-            }
-            // From here on nobody is there to hear a trigger.
-            node.lifecycle.desert();
-            shards.send(|_| Input::Drain(waves.close()));
-            shards.ended().await;
-            triggers.close();
-            triggers.wait().await;
-            services.end(Stage::Delivery).await;
+        let settings = self.live.now().drain;
+        let settings = DrainSettings {
+            delay: settings.delay,
+            period: settings.period,
+            timeout: settings.timeout,
         };
-        let late = async {
+        self.node.lifecycle.drain();
+        if !settings.delay.is_zero() {
+            tracing::info!(
+                delay_ms = ms(settings.delay),
+                "draining: /ready is 503, traffic is served for drain.delay"
+            );
+        }
+        let since = Instant::now();
+        let mut drain = Drain::new(settings, Duration::ZERO);
+        let mut parts = Parts::of(self);
+        let mut is_hurried = false;
+        while !parts.take_steps(&mut drain) {
+            let due = drain.deadline().map(|due| since + due);
             tokio::select! {
-                () = tokio::time::sleep_until(end) => {}
-                () = async { hurry.cancelled().await; tokio::time::sleep(HURRIED).await } => {}
-            }
-        };
-        tokio::select! {
-            () = all => tracing::info!("shutdown complete: all connections are closed"),
-            () = late => {
-                let open = totals.connections();
-                tracing::warn!(open, "drain.timeout exceeded: dropping the remaining connections");
+                report = reported(&mut parts.waiting) => {
+                    parts.waiting = None;
+                    report.tell(&mut drain, since.elapsed());
+                }
+                () = hurry.cancelled(), if !is_hurried => {
+                    is_hurried = true;
+                    drain.hurry(since.elapsed());
+                }
+                () = sleep_until(due) => drain.tick(since.elapsed()),
             }
         }
-        services.shutdown(Stage::Delivery).cancel();
-        services.end(Stage::Health).await;
+        parts.services.shutdown(Stage::Delivery).cancel();
+        parts.services.end(Stage::Health).await;
     }
 }
 
-/// Waits until those who look at `/ready` know that newcomers belong elsewhere, or there is a hurry.
-async fn stay_open(delay: Duration, hurry: &CancellationToken) {
-    if delay.is_zero() {
-        return;
+/// What a step came to.
+enum Report {
+    EntranceClosed { open: u64 },
+    CaughtUp,
+    ShardsEnded,
+    TriggersEnded,
+    RestEnded,
+}
+
+impl Report {
+    fn tell(self, drain: &mut Drain, now: Duration) {
+        match self {
+            Self::EntranceClosed { open } => {
+                drain.entrance_closed(open, now);
+                tracing::info!(
+                    connections = open,
+                    over_ms = ms(drain.waves().over),
+                    "draining: closing all connections"
+                );
+            }
+            Self::CaughtUp => drain.caught_up(now),
+            Self::ShardsEnded => drain.shards_ended(),
+            Self::TriggersEnded => drain.triggers_ended(),
+            Self::RestEnded => drain.rest_ended(),
+        }
     }
-    tracing::info!(
-        delay_ms = ms(delay),
-        "draining: /ready is 503, traffic is served for drain.delay"
-    );
-    tokio::select! {
-        () = tokio::time::sleep(delay) => {}
-        () = hurry.cancelled() => {}
+}
+
+/// What has to happen before the next step.
+type Waiting = Option<BoxFuture<'static, Report>>;
+
+/// The parts of a gateway that shuts down.
+struct Parts {
+    node: Arc<Node>,
+    broker: Option<Arc<Broker>>,
+    /// None once they were told to close everything.
+    shards: Option<Shards>,
+    triggers: TaskTracker,
+    services: Arc<Services>,
+    waiting: Waiting,
+}
+
+impl Parts {
+    fn of(gateway: Gateway) -> Self {
+        Self {
+            node: gateway.node,
+            broker: gateway.broker,
+            shards: Some(gateway.shards),
+            triggers: gateway.triggers,
+            services: Arc::new(gateway.services),
+            waiting: None,
+        }
+    }
+
+    /// Takes the steps that are due. Returns whether all is done.
+    fn take_steps(&mut self, drain: &mut Drain) -> bool {
+        while let Some(step) = drain.poll_step() {
+            self.waiting = match step {
+                Step::CloseEntrance => Some(self.close_entrance()),
+                Step::CatchUp => Some(self.catch_up()),
+                Step::Close { left, close } => {
+                    self.close(left, close);
+                    None
+                }
+                Step::CloseAll(close) => Some(self.close_all(close)),
+                Step::EndTriggers => Some(self.end_triggers()),
+                Step::EndRest => Some(self.end_rest()),
+                Step::End { is_late } => {
+                    self.log_end(is_late);
+                    return true;
+                }
+            };
+        }
+        false
+    }
+
+    fn close_entrance(&self) -> BoxFuture<'static, Report> {
+        let (node, services) = (Arc::clone(&self.node), Arc::clone(&self.services));
+        Box::pin(async move {
+            // Its address is free as soon as it is over.
+            services.end(Stage::Clients).await;
+            let open = node.totals.connections();
+            Report::EntranceClosed { open }
+        })
+    }
+
+    /// Waits until what was published before is placed here. It has no more time than the drain
+    /// gives it.
+    fn catch_up(&self) -> BoxFuture<'static, Report> {
+        let broker = self.broker.clone();
+        Box::pin(async move {
+            if let Some(broker) = broker {
+                let _ = broker.probe().await;
+            }
+            Report::CaughtUp
+        })
+    }
+
+    /// Closes the connections of one wave.
+    fn close(&self, left: u64, close: Close) {
+        let open = self.node.totals.connections_by_shard();
+        if let Some(shards) = &self.shards {
+            shards.send(|shard| Input::Close {
+                count: DrainWaves::count(open[shard], left),
+                close,
+            });
+        }
+    }
+
+    fn close_all(&mut self, close: Close) -> BoxFuture<'static, Report> {
+        // From here on nobody is there to hear a trigger.
+        self.node.lifecycle.desert();
+        let shards = self.shards.take();
+        if let Some(shards) = &shards {
+            shards.send(|_| Input::Drain(close));
+        }
+        Box::pin(async move {
+            if let Some(shards) = shards {
+                shards.ended().await;
+            }
+            Report::ShardsEnded
+        })
+    }
+
+    fn end_triggers(&self) -> BoxFuture<'static, Report> {
+        let triggers = self.triggers.clone();
+        triggers.close();
+        Box::pin(async move {
+            triggers.wait().await;
+            Report::TriggersEnded
+        })
+    }
+
+    fn end_rest(&self) -> BoxFuture<'static, Report> {
+        let services = Arc::clone(&self.services);
+        Box::pin(async move {
+            services.end(Stage::Delivery).await;
+            Report::RestEnded
+        })
+    }
+
+    fn log_end(&self, is_late: bool) {
+        if is_late {
+            let open = self.node.totals.connections();
+            tracing::warn!(
+                open,
+                "drain.timeout exceeded: dropping the remaining connections"
+            );
+        } else {
+            tracing::info!("shutdown complete: all connections are closed");
+        }
+    }
+}
+
+/// Waits for what has to happen; for ever if it is nothing.
+async fn reported(waiting: &mut Waiting) -> Report {
+    match waiting {
+        Some(waiting) => waiting.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until a moment; for ever if there is none.
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
 /// A time for the log: a number that every format writes as one.
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Closes all but the last wave, which is for whoever drains the shards.
-async fn close_in_waves(waves: &DrainWaves, totals: &Totals, shards: &Shards) {
-    let mut interval = tokio::time::interval(WAVE);
-    for left in (0..waves.waves()).rev() {
-        interval.tick().await;
-        let open = totals.connections_by_shard();
-        shards.send(|shard| Input::Close {
-            count: DrainWaves::count(open[shard], left),
-            close: waves.close(),
-        });
-    }
-    interval.tick().await;
-}
-
-/// Waits until what the broker took from anybody before is placed here: a trigger that another node
-/// answered may still be on its way to this one.
-async fn catch_up(broker: Option<&Broker>) {
-    if let Some(broker) = broker {
-        // A broker that is away or slow has its time, and no more.
-        let _ = tokio::time::timeout(CATCH_UP, broker.probe()).await;
-    }
 }

@@ -45,11 +45,17 @@ pub enum Mutant {
     BlamedApi,
     /// Whoever is sent away by the guard keeps its permits.
     LeakedPermit,
+    /// A node that drains does not wait for what was published before.
+    HastyDrain,
+    /// What closes connections before a node leaves overtakes what was published before.
+    HastyClose,
+    /// A node that drains closes half of what is left in each wave.
+    SteepDrain,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Drop,
         Self::Repeat,
         Self::Swap,
@@ -71,6 +77,9 @@ impl Mutant {
         Self::StuckCircuit,
         Self::BlamedApi,
         Self::LeakedPermit,
+        Self::HastyDrain,
+        Self::HastyClose,
+        Self::SteepDrain,
     ];
 
     /// The mutant with this name, as `Debug` writes it.

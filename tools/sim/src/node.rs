@@ -11,9 +11,10 @@ use ht_broker::log::Caps;
 use ht_broker::numbers::{Line, Sequence};
 use ht_broker::order::Order;
 use ht_broker::progress::Progress;
+use ht_control::drain::Drain;
 use ht_control::gaps::Gaps;
 use ht_control::interest::InterestIndex;
-use ht_control::waves::{DrainWaves, GapWaves};
+use ht_control::waves::GapWaves;
 use ht_core::account::Accounts;
 use ht_core::index::Matching;
 use ht_core::limits::Limits;
@@ -86,8 +87,15 @@ impl Heard {
 /// A node that is about to leave.
 #[derive(Debug)]
 pub(crate) struct Draining {
-    pub(crate) waves: DrainWaves,
-    pub(crate) left: u64,
+    pub(crate) drain: Drain,
+    /// When it began.
+    pub(crate) since: u64,
+    /// When its next step is planned.
+    pub(crate) due: Option<u64>,
+    /// What was in its queue when it began to catch up.
+    pub(crate) owed: Vec<usize>,
+    /// The consuming connection that had them.
+    pub(crate) link: u32,
     /// After how many ms it is back.
     pub(crate) back: u64,
     /// The shards were told to close what is left.
@@ -168,6 +176,7 @@ impl Node {
         let accounts = Arc::<Accounts>::default();
         let outboxes = Arc::new(Outboxes::new(shape.outbox_total_bytes));
         let settings = settings(plan, matching, &accounts, &outboxes);
+        let is_hasty = plan.mutant == Some(Mutant::HastyClose);
         let shards = (0..shape.shards).map(|index| {
             let outside = Outside {
                 index,
@@ -176,7 +185,7 @@ impl Node {
                 held: BTreeMap::new(),
                 leaks_rooms: plan.mutant == Some(Mutant::LeakedRoom),
             };
-            SimShard::new(settings.clone(), outside, shape.inbox_bytes)
+            SimShard::new(settings.clone(), outside, shape.inbox_bytes, is_hasty)
         });
         let caps = Caps {
             retains: shape.retains,

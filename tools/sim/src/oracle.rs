@@ -1,6 +1,7 @@
 //! The judge: who must have received what. It is naive on purpose: lists of everything, searched
 //! from the front, and nothing of the code under test.
 
+mod drain;
 mod entrance;
 mod owed;
 
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ht_broker::Placed;
 
+use crate::oracle::drain::Draining;
 use crate::oracle::entrance::Entrance;
 use crate::rooms::{ROOMS, is_permitted};
 
@@ -37,6 +39,8 @@ struct Life {
     lost: Vec<Lost>,
     /// What did not fit into the inbox of a shard: the shard, the place, and when that was.
     overflowed: BTreeMap<(usize, usize), u64>,
+    /// It drains: its connections when it began, and when some of them were closed.
+    drain: Option<Draining>,
     /// Who came in.
     entrance: Entrance,
 }
@@ -78,6 +82,8 @@ struct Session {
     /// Names of those that ended.
     ended: BTreeSet<u64>,
     is_over: bool,
+    /// When its node closed it to leave.
+    closed: Option<u64>,
 }
 
 /// Everything that was observed.
@@ -197,6 +203,7 @@ impl Oracle {
             subscriptions: BTreeMap::new(),
             ended: BTreeSet::new(),
             is_over: false,
+            closed: None,
         };
         self.sessions.insert(session, new);
     }
@@ -306,8 +313,9 @@ impl Oracle {
         Ok(())
     }
 
-    /// A connection is over for its client. `reported`: it was told of a gap.
-    pub(crate) fn over(&mut self, session: usize, reported: bool, now: u64) {
+    /// A connection is over for its client, which heard this when it was closed.
+    pub(crate) fn over(&mut self, session: usize, reason: &str, now: u64) {
+        let reported = reason.starts_with("gap");
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -316,6 +324,9 @@ impl Oracle {
             let until = now.saturating_sub(REPORTED_WITHIN);
             self.check_lost(session, until);
             self.check_overflowed(session, until);
+        }
+        if reason.starts_with("restart") {
+            self.check_delivered(session);
         }
         self.sessions.remove(&session);
     }

@@ -46,6 +46,8 @@ pub(crate) struct Shape {
     pub(crate) lag: u64,
     pub(crate) guard: GuardConfig,
     pub(crate) gate: GateLimits,
+    /// For how many connections each counts when a node drains.
+    pub(crate) counts_for: u64,
 }
 
 /// An action and its time in ms.
@@ -97,7 +99,14 @@ pub(crate) enum Action {
     },
     /// The node vanishes and comes again after so many ms.
     Crash(usize, u64),
-    Drain(usize, u64),
+    /// The node shuts down gracefully, after this delay, and comes again after so many ms.
+    Drain {
+        node: usize,
+        delay: u64,
+        back: u64,
+    },
+    /// A node that drains has one more second.
+    Hurry(usize),
     /// A shard's thread does nothing for so many ms.
     Stall(usize, usize, u64),
     /// The log drops so many messages on the way to one node.
@@ -131,7 +140,8 @@ impl Action {
             Self::Connect { node, .. }
             | Self::Publish { node, .. }
             | Self::Crash(node, _)
-            | Self::Drain(node, _)
+            | Self::Drain { node, .. }
+            | Self::Hurry(node)
             | Self::Stall(node, ..)
             | Self::Lose(node, _)
             | Self::Repeat(node, _)
@@ -171,6 +181,7 @@ impl Plan {
             lag: [5, 50, 1_500][rng.usize(0..3)],
             guard: crowd::guard(&mut entrance),
             gate: crowd::gate(&mut entrance),
+            counts_for: [1, 100][entrance.usize(0..2)],
         };
         let weather = Weather::new(&mut rng);
         let count = rng.usize(20..400);

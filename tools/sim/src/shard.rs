@@ -1,6 +1,6 @@
 //! A shard and what its thread does in a turn, as the server's own: sockets, inbox, deadlines.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use ht_control::backlog::{Backlog, Charge};
@@ -34,20 +34,23 @@ pub(crate) enum Input {
     Close {
         count: usize,
         close: Close,
+        /// When it was said.
+        at: u64,
     },
     CloseMissed {
         number: u32,
         count: usize,
         close: Close,
     },
-    Drain(Close),
+    /// Everything is closed, and when that was said.
+    Drain(Close, u64),
 }
 
 impl Charge for Input {
     fn bytes(&self) -> Option<usize> {
         match self {
             Self::Publish(_, bytes) => Some(*bytes),
-            Self::Close { .. } | Self::CloseMissed { .. } | Self::Drain(_) => None,
+            Self::Close { .. } | Self::CloseMissed { .. } | Self::Drain(..) => None,
         }
     }
 }
@@ -71,10 +74,19 @@ pub(crate) struct SimShard {
     pub(crate) wave: Option<(u32, Wave)>,
     /// What opened in the last turn: the connection and its id.
     pub(crate) opened: Vec<(usize, SessionKey)>,
+    /// What the last turn closed before the node leaves: the connection and when that was said.
+    pub(crate) left: Vec<(usize, u64)>,
+    /// A planted bug: what closes connections overtakes what was published before.
+    is_hasty: bool,
 }
 
 impl SimShard {
-    pub(crate) fn new(settings: Settings, outside: Outside, inbox_bytes: usize) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        outside: Outside,
+        inbox_bytes: usize,
+        is_hasty: bool,
+    ) -> Self {
         Self {
             shard: Shard::new(settings, hasher()),
             outside,
@@ -87,6 +99,8 @@ impl SimShard {
             gap: 0,
             wave: None,
             opened: Vec::new(),
+            left: Vec::new(),
+            is_hasty,
         }
     }
 
@@ -217,14 +231,16 @@ impl SimShard {
 
     fn take_inputs(&mut self, now: u64) {
         while self.shard.backlog() < INPUTS {
-            let Some(input) = self.inbox.pop() else {
+            let Some(input) = self.next_input() else {
                 return;
             };
             match input {
                 Input::Publish(batch, _) => self.shard.publish(batch),
-                Input::Close { count, close } => {
+                Input::Close { count, close, at } => {
+                    let before = self.outside.connected.clone();
                     let turn = &mut Turn::new(now, &mut self.outside);
                     self.shard.close_some(count, close, turn);
+                    self.note_left(&before, at);
                 }
                 Input::CloseMissed {
                     number,
@@ -235,15 +251,37 @@ impl SimShard {
                     let wave = self.shard.close_missed(number, count, close, turn);
                     self.wave = Some((number, wave));
                 }
-                Input::Drain(close) => {
+                Input::Drain(close, at) => {
                     self.take_newcomers(now);
                     self.draining = true;
                     self.shard.begin_unlimited();
+                    let before = self.outside.connected.clone();
                     let turn = &mut Turn::new(now, &mut self.outside);
                     self.shard.fan_out(usize::MAX, turn);
                     self.shard.close_all(close, turn);
+                    self.note_left(&before, at);
                 }
             }
         }
+    }
+
+    fn next_input(&mut self) -> Option<Input> {
+        if !self.is_hasty {
+            return self.inbox.pop();
+        }
+        let mut inputs: Vec<_> = std::iter::from_fn(|| self.inbox.pop()).collect();
+        inputs.sort_by_key(|input| !matches!(input, Input::Close { .. } | Input::Drain(..)));
+        let mut inputs = inputs.into_iter();
+        let first = inputs.next();
+        for input in inputs {
+            assert!(self.inbox.push(input).is_empty(), "they had room before");
+        }
+        first
+    }
+
+    /// Notes which connections are not connected any more.
+    fn note_left(&mut self, before: &BTreeSet<usize>, at: u64) {
+        let left = before.difference(&self.outside.connected);
+        self.left.extend(left.map(|&number| (number, at)));
     }
 }

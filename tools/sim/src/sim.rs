@@ -1,6 +1,7 @@
 //! One run: what is due is done, one after the other, until nothing is left to happen.
 
 mod client;
+mod drain;
 mod entrance;
 mod event;
 mod life;
@@ -261,7 +262,11 @@ impl Sim {
                 serial,
             } if self.is_linked(node, life, link) => self.prove(node, serial),
             Event::Wave { node, life, shard } if self.lives(node, life) => self.wave(node, shard),
-            Event::Drain { node, life } if self.lives(node, life) => self.drain(node),
+            Event::Drain { node, life } if self.lives(node, life) => self.drain_due(node),
+            Event::CatchesUp { node, life } if self.lives(node, life) => self.look_at_queue(node),
+            Event::EndsTriggers { node, life } if self.lives(node, life) => {
+                self.look_at_triggers(node);
+            }
             Event::Up(node) => {
                 self.nodes[node] =
                     Node::new(&self.plan, node, self.oracle.begins(), &self.events.clock);
@@ -280,7 +285,9 @@ impl Sim {
             | Event::Check { .. }
             | Event::Proof { .. }
             | Event::Wave { .. }
-            | Event::Drain { .. } => {}
+            | Event::Drain { .. }
+            | Event::CatchesUp { .. }
+            | Event::EndsTriggers { .. } => {}
         }
         self.look_at_touched();
     }
@@ -314,7 +321,8 @@ impl Sim {
                 }
             }
             Action::Crash(node, back) => self.end(node, back),
-            Action::Drain(node, back) => self.begin_drain(node, back),
+            Action::Drain { node, delay, back } => self.begin_drain(node, delay, back),
+            Action::Hurry(node) => self.hurry(node),
             Action::Stall(node, shard, ms) => {
                 if let Some(shard) = self.nodes[node].shards.get_mut(shard) {
                     shard.stalled_until = self.events.now + ms;

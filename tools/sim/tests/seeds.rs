@@ -50,12 +50,15 @@ fn every_planted_bug_is_found() {
             Mutant::WiderGrants => "success is true|without a grant",
             Mutant::ForgottenLeave => "after it left",
             Mutant::RunawayCall => "the API works on|calls to the API|out of order since",
-            Mutant::OneQueue => "is served again|finds no room",
+            Mutant::OneQueue => "is served again|finds no room|calls to the API",
             Mutant::NoTimeout => "waits and waits",
             Mutant::StuckCircuit => "and the API is up since",
             Mutant::NoProbe => "the API is out of order since",
             Mutant::DeafProbe | Mutant::BlamedApi => "no call of the node's own failed",
-            Mutant::LeakedPermit => "connections of its address|for connections|permits",
+            Mutant::HastyDrain => "drains before it has",
+            Mutant::HastyClose => "placed before it was closed",
+            Mutant::SteepDrain => "are closed too early",
+            Mutant::LeakedPermit => "s of its address|for connections|permits",
         };
         let is_named = how.split('|').any(|words| found.contains(words));
         assert!(is_named, "{mutant:?}: {found}");

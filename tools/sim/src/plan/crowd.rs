@@ -56,6 +56,9 @@ pub(super) fn actions(shape: &Shape, rng: &mut Rng) -> Vec<Timed> {
 }
 
 fn action(shape: &Shape, rng: &mut Rng) -> Action {
+    if rng.u8(0..40) == 0 {
+        return Action::Hurry(rng.usize(0..shape.nodes));
+    }
     if rng.u8(0..4) == 0 {
         let mood = match rng.u8(0..3) {
             0 => Mood::Slow(rng.u64(10..4_000)),

@@ -122,7 +122,11 @@ impl Weather {
                 silent: true,
             },
             Kind::Crash => Action::Crash(node, rng.u64(100..20_000)),
-            Kind::Drain => Action::Drain(node, rng.u64(100..20_000)),
+            Kind::Drain => Action::Drain {
+                node,
+                delay: [0, 800][rng.usize(0..2)],
+                back: rng.u64(100..20_000),
+            },
             Kind::Stall => Action::Stall(node, rng.usize(0..shape.shards), rng.u64(1..3_000)),
             Kind::Lose => Action::Lose(node, rng.usize(1..4)),
             Kind::Repeat => Action::Repeat(node, rng.usize(1..4)),

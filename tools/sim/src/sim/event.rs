@@ -99,5 +99,15 @@ pub(crate) enum Event {
         node: usize,
         life: usize,
     },
+    /// A node that drains may have what was published before.
+    CatchesUp {
+        node: usize,
+        life: usize,
+    },
+    /// A node that drains may have answered every trigger.
+    EndsTriggers {
+        node: usize,
+        life: usize,
+    },
     Up(usize),
 }

@@ -1,18 +1,12 @@
-//! The life of a node: it begins, its shards have their turns, it closes connections in waves and
-//! ends.
+//! The life of a node: it begins, its shards have their turns, it closes connections for gaps in
+//! waves, and ends.
 
-use std::time::Duration;
-
-use ht_control::waves::{DrainWaves, WAVE};
+use ht_control::waves::WAVE;
 
 use crate::mutant::Mutant;
-use crate::node::Draining;
 use crate::shard::Input;
 use crate::sim::{Event, Sim};
 use crate::wire::Socket;
-
-/// How long what was published before a drain may take to arrive, in ms.
-const CATCH_UP: u64 = 1_000;
 
 impl Sim {
     /// A node is there, and connects to the log.
@@ -38,57 +32,6 @@ impl Sim {
             self.fail(index, attempt);
         }
         self.events.after(back, Event::Up(index));
-    }
-
-    pub(super) fn begin_drain(&mut self, index: usize, back: u64) {
-        let node = &mut self.nodes[index];
-        if !node.is_up || node.draining.is_some() {
-            return;
-        }
-        let [period, timeout] = [3_000, 7_000].map(Duration::from_millis);
-        let waves = DrainWaves::new(node.connections(), period, timeout);
-        let left = waves.waves();
-        node.draining = Some(Draining {
-            waves,
-            left,
-            back,
-            is_last: false,
-        });
-        let life = node.life;
-        self.close_entrance(index);
-        let node = index;
-        self.events.after(CATCH_UP, Event::Drain { node, life });
-    }
-
-    /// The next wave of a drain.
-    pub(super) fn drain(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        let Some(draining) = &mut node.draining else {
-            return;
-        };
-        let close = draining.waves.close();
-        if draining.left == 0 {
-            draining.is_last = true;
-        } else {
-            draining.left -= 1;
-            let (life, node) = (node.life, index);
-            let wave = u64::try_from(WAVE.as_millis()).unwrap_or(0);
-            self.events.after(wave, Event::Drain { node, life });
-        }
-        let (left, is_last) = (draining.left, draining.is_last);
-        for shard in 0..node.shards.len() {
-            let shard = &mut self.nodes[index].shards[shard];
-            let open = shard.shard.stats().connections;
-            let missed = shard.inbox.push(match is_last {
-                true => Input::Drain(close),
-                false => Input::Close {
-                    count: DrainWaves::count(open, left),
-                    close,
-                },
-            });
-            assert!(missed.is_empty(), "it is no publication");
-        }
-        self.wake_all(index);
     }
 
     /// The next wave in which a shard closes connections for a gap.
@@ -124,7 +67,7 @@ impl Sim {
         self.events.after(after, Event::Wave { node, life, shard });
     }
 
-    fn wake_all(&mut self, node: usize) {
+    pub(super) fn wake_all(&mut self, node: usize) {
         for shard in 0..self.nodes[node].shards.len() {
             self.wake(node, shard, self.events.now + 1);
         }
@@ -161,6 +104,7 @@ impl Sim {
             self.oracle
                 .violation(|| format!("{open} connections, {connected} are connected"));
         }
+        let (left, is_last) = (std::mem::take(&mut own.left), own.draining);
         for (number, id) in std::mem::take(&mut own.opened) {
             self.connections[number].id = Some(id);
             self.notify(number, |socket| socket.unread = true);
@@ -168,30 +112,11 @@ impl Sim {
         if let Some(due) = due {
             self.wake(index, shard, due);
         }
+        for (number, at) in left {
+            self.oracle.closes(number, at, is_last);
+        }
         self.on_wave(index, shard);
         self.check_drained(index);
-    }
-
-    /// A node whose last connection is gone ends.
-    fn check_drained(&mut self, index: usize) {
-        let node = &mut self.nodes[index];
-        let Some(draining) = &node.draining else {
-            return;
-        };
-        let back = draining.back;
-        let shards = node.shards.iter();
-        if !draining.is_last || !shards.into_iter().all(|s| s.draining && s.shard.is_empty()) {
-            return;
-        }
-        // What is left to do is done in further turns.
-        if node.shards.iter().any(|shard| shard.shard.has_work()) {
-            return;
-        }
-        if let Some(left) = node.leftover() {
-            self.oracle
-                .violation(|| format!("node {index} drained and has left over: {left}"));
-        }
-        self.end(index, back);
     }
 
     /// A socket is ready for something.

@@ -181,12 +181,9 @@ impl Sim {
     pub(super) fn over(&mut self, number: usize) {
         let connection = &mut self.connections[number];
         connection.is_over = true;
-        let reported = connection
-            .close
-            .as_ref()
-            .is_some_and(|reason| reason.starts_with("gap"));
+        let reason = connection.close.clone().unwrap_or_default();
         self.clients[connection.client].connection = None;
         let at = connection.shut_at.unwrap_or(self.events.now);
-        self.oracle.over(number, reported, at);
+        self.oracle.over(number, &reason, at);
     }
 }

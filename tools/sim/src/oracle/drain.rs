@@ -1,0 +1,111 @@
+//! The judge of nodes that shut down: nothing is lost, and nobody stampedes.
+
+use crate::oracle::Oracle;
+use crate::rooms::ROOMS;
+
+/// Time in which so many clients may come back, in ms.
+const RETURNS: (u64, u64) = (100, 1_000);
+
+/// The longest time over which a node closes its connections, in ms.
+const PERIOD: u64 = 3_000;
+
+/// Time between two waves, in ms.
+const WAVE: u64 = 50;
+
+/// A node that closes its connections.
+#[derive(Debug)]
+pub(super) struct Draining {
+    /// How many there were.
+    open: u64,
+    /// Over how many ms they are closed.
+    over: u64,
+    /// When the first wave was due.
+    first: Option<u64>,
+    /// How many were closed so far.
+    closed: u64,
+}
+
+impl Oracle {
+    /// A node begins to close its connections, each of which counts for so many.
+    pub(crate) fn drains(&mut self, life: usize, open: u64, counts_for: u64) {
+        let (clients, ms) = RETURNS;
+        let over = (open * counts_for * ms / clients).min(PERIOD);
+        self.lives[life].drain = Some(Draining {
+            open,
+            over,
+            first: None,
+            closed: 0,
+        });
+    }
+
+    /// A node closes some of its connections now.
+    pub(crate) fn closes_some(&mut self, life: usize, now: u64) {
+        if let Some(drain) = &mut self.lives[life].drain {
+            drain.first.get_or_insert(now);
+        }
+    }
+
+    /// A node takes what was in its queue when it began to drain for placed.
+    pub(crate) fn caught_up(&mut self, life: usize, owed: &[usize]) {
+        let places = &self.lives[life].places;
+        let missing = owed.iter().find(|trigger| !places.contains_key(trigger));
+        if let Some(missing) = missing.copied() {
+            self.violation(|| format!("a node drains before it has publication {missing}"));
+        }
+    }
+
+    /// A connection is closed because its node leaves, as was said at this time.
+    pub(crate) fn closes(&mut self, session: usize, at: u64, is_last: bool) {
+        let Some(known) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        known.closed = Some(at);
+        let Some(drain) = &mut self.lives[known.life].drain else {
+            return self.violation(|| format!("connection {session} is closed, and nobody drains"));
+        };
+        drain.closed += 1;
+        let first = drain.first.unwrap_or(at);
+        let so_far = drain.closed;
+        // Evenly, rounded to a wave and to a connection.
+        let permitted = drain.open * (at - first + 2 * WAVE);
+        if !is_last && so_far.saturating_sub(1) * drain.over > permitted {
+            let (open, over) = (drain.open, drain.over);
+            self.violation(|| {
+                format!(
+                    "{so_far} of {open} connections are closed too early: it is to take {over} ms"
+                )
+            });
+        }
+    }
+
+    /// What was placed before a connection was closed has reached its client.
+    pub(super) fn check_delivered(&mut self, session: usize) {
+        let known = &self.sessions[&session];
+        let Some(closed) = known.closed else {
+            return;
+        };
+        let life = &self.lives[known.life];
+        for (name, subscription) in &known.subscriptions {
+            let Some((told, _)) = subscription.told else {
+                continue;
+            };
+            let own = ROOMS[subscription.room];
+            let first = subscription.next.unwrap_or(told);
+            let mut owed = life.placed.iter().enumerate().skip(first);
+            let missing = owed.find(|(place, (number, at))| {
+                let rooms = &self.published[*number].rooms;
+                *at < closed
+                    && subscription.ending.is_none_or(|ending| ending > *at)
+                    && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
+                    && !life.overflowed.contains_key(&(known.shard, *place))
+            });
+            if let Some((_, (number, _))) = missing {
+                let text = format!(
+                    "connection {session}, subscription {name}: publication {number} was placed \
+                     before it was closed, and never came"
+                );
+                return self.violation(|| text);
+            }
+        }
+    }
+}
