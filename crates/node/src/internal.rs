@@ -1,35 +1,27 @@
 //! The internal listener: triggers, metrics, health. Never to be reachable by browsers.
 
+mod accept;
+mod body;
 mod keys;
 mod path;
 mod trigger;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use ht_broker::{Broker, Sequencer};
-use ht_edge::address::Peer;
 use ht_edge::host::HostError;
-use ht_edge::linger::Lingering;
-use ht_edge::listener::{ACCEPT_BACKOFF, Listener, Stream};
-use ht_edge::peers::Peers;
+use ht_edge::listener::Listener;
 use ht_edge::respond::Body;
-use ht_edge::write_timeout::WriteTimeout;
-use ht_edge::{host, quiet, respond};
+use ht_edge::{host, respond};
 use ht_telemetry::throttle::Throttles;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::counters::{Counters, ListenerKind};
+use crate::counters::Counters;
 use crate::identity::Identity;
 use crate::in_flight::InFlight;
 use crate::internal::path::Endpoint;
@@ -38,15 +30,6 @@ use crate::live::Live;
 use crate::memory::Memory;
 use crate::metrics::{self, Sources};
 use crate::readiness::Readiness;
-
-/// Connections at once; more wait in the system's queue.
-const CONNECTIONS: usize = 1_024;
-
-/// Of these, one address has three quarters at most.
-const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS - CONNECTIONS / 4;
-
-/// Time for a request's head, and so for a connection that is kept alive between requests.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The internal listener's service.
 pub(crate) struct Internal {
@@ -69,101 +52,8 @@ pub(crate) struct Internal {
 impl Internal {
     /// Accepts connections until `shutdown`.
     pub(crate) async fn run(self, listener: Listener, shutdown: CancellationToken) {
-        accept_all(Arc::new(self), listener, shutdown).await;
+        accept::accept_all(Arc::new(self), listener, shutdown).await;
     }
-}
-
-async fn accept_all(internal: Arc<Internal>, listener: Listener, shutdown: CancellationToken) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
-    let peers = Arc::<Peers>::default();
-    loop {
-        let permit = match Arc::clone(&permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                accepting_waits(&internal);
-                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                    return;
-                };
-                permit
-            }
-        };
-        let accepted = tokio::select! {
-            () = shutdown.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => {
-                let Some(of_peer) = peers.take(peer, CONNECTIONS_PER_ADDRESS) else {
-                    crowded(&internal, peer);
-                    continue;
-                };
-                let (internal, shutdown) = (Arc::clone(&internal), shutdown.clone());
-                tokio::spawn(async move {
-                    serve_connection(internal, stream, shutdown).await;
-                    drop((permit, of_peer));
-                });
-            }
-            Err(error) => {
-                let counters = &internal.counters;
-                counters.accept_errors.fetch_add(1, Ordering::Relaxed);
-                if let Some(suppressed) = internal.throttles.tell("accept-internal") {
-                    tracing::warn!(%error, suppressed, "cannot accept internal connections");
-                }
-                tokio::time::sleep(ACCEPT_BACKOFF).await;
-            }
-        }
-    }
-}
-
-/// Counts and logs that nobody can be accepted for the moment.
-fn accepting_waits(internal: &Internal) {
-    internal.counters.accept_waits.add(ListenerKind::Internal);
-    if let Some(suppressed) = internal.throttles.tell("accept-waits-internal") {
-        tracing::warn!(
-            suppressed,
-            "all {CONNECTIONS} connections of the internal listener are taken: publishers and \
-             probes wait. Reuse connections, or find who opens them and sends nothing"
-        );
-    }
-}
-
-/// Counts and logs that one address has its part of the connections.
-fn crowded(internal: &Internal, peer: Peer) {
-    let refused = &internal.counters.internal_connections_refused;
-    refused.fetch_add(1, Ordering::Relaxed);
-    if let Some(suppressed) = internal.throttles.tell("internal-per-address") {
-        tracing::warn!(
-            %peer,
-            suppressed,
-            "one address has {CONNECTIONS_PER_ADDRESS} connections to the internal listener: \
-             closing further ones. Have its programs reuse connections"
-        );
-    }
-}
-
-async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: CancellationToken) {
-    // No browser reaches a unix socket, and clients make up a Host for it.
-    let check_host = match &stream {
-        Stream::Left(_) => true,
-        Stream::Right(_) => false,
-    };
-    let service = service_fn(|request| respond_to(&internal, request, check_host));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        // A trigger that came whole is done, also when its sender has said that it is finished.
-        .half_close(true)
-        .serve_connection(
-            TokioIo::new(Lingering::new(WriteTimeout::new(stream))),
-            service,
-        );
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
-        // An error is a client that went away or spoke no HTTP: nothing to do about either.
-        _ = quiet::connection(connection.as_mut()) => return,
-        () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = quiet::connection(connection).await;
 }
 
 async fn respond_to(

@@ -1,6 +1,7 @@
 //! `/metrics` in the Prometheus and the OpenMetrics text format, and the documentation of what it shows.
 
 mod docs;
+mod encode;
 mod format;
 mod process;
 mod rows;
@@ -11,16 +12,11 @@ use std::sync::atomic::AtomicU64;
 
 use ht_backend::GuardCounts;
 use ht_broker::Broker;
-use ht_core::stats::{Stat, StatKind, StatLabel, Stats};
+use ht_core::stats::{Stat, Stats};
 use ht_edge::respond::{self, Body};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelValue, EncodeMetric, MetricEncoder, text,
-};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
@@ -169,131 +165,6 @@ impl Collector for Snapshot {
     }
 }
 
-impl Metric {
-    fn kind(&self) -> MetricType {
-        match self.read {
-            Read::Gauge(_)
-            | Read::GaugeByShard(_)
-            | Read::GaugeBy(..)
-            | Read::Seconds(_)
-            | Read::SecondsByShard(_)
-            | Read::BrokerGauge(_)
-            | Read::Build
-            | Read::ProcessGauge(_) => MetricType::Gauge,
-            Read::Histogram(_) => MetricType::Histogram,
-            Read::Sum(stat) => match stat.kind {
-                StatKind::Gauge => MetricType::Gauge,
-                StatKind::Counter => MetricType::Counter,
-            },
-            Read::Counter(_)
-            | Read::CounterBy(..)
-            | Read::BrokerCounter(_)
-            | Read::ProcessCounter(_) => MetricType::Counter,
-        }
-    }
-
-    /// What it is, without a full stop.
-    fn help(&self) -> &'static str {
-        if let Read::Sum(stat) = self.read {
-            stat.help
-        } else {
-            self.help
-        }
-    }
-
-    /// Its name without the `_total` of a counter.
-    fn full_name(&self) -> String {
-        let is_process = matches!(self.read, Read::ProcessGauge(_) | Read::ProcessCounter(_));
-        let prefix = if is_process { "" } else { PREFIX };
-        format!("{prefix}{}", self.name)
-    }
-
-    /// Whether this node has it.
-    fn is_shown(&self, now: &Now<'_>) -> bool {
-        match self.read {
-            Read::BrokerGauge(_) | Read::BrokerCounter(_) => now.broker().is_some(),
-            Read::ProcessGauge(read) | Read::ProcessCounter(read) => read(&now.process).is_some(),
-            Read::Gauge(_)
-            | Read::GaugeByShard(_)
-            | Read::GaugeBy(..)
-            | Read::Seconds(_)
-            | Read::SecondsByShard(_)
-            | Read::Histogram(_)
-            | Read::Counter(_)
-            | Read::CounterBy(..)
-            | Read::Sum(_)
-            | Read::Build => true,
-        }
-    }
-
-    fn encode(&self, now: &Now<'_>, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        if !self.is_shown(now) {
-            return Ok(());
-        }
-        let broker = now.broker();
-        let name = self.full_name();
-        let mut metric = encoder.encode_descriptor(&name, self.help(), None, self.kind())?;
-        match (&self.read, broker) {
-            (Read::Gauge(read), _) => gauge(read(now)).encode(metric),
-            (Read::Seconds(read), _) => ConstGauge::new(read(now)).encode(metric),
-            (Read::Histogram(read), _) => read(now).encode(metric),
-            (Read::Counter(read), _) => ConstCounter::new(read(now)).encode(metric),
-            (Read::BrokerGauge(read), Some(broker)) => gauge(read(broker)).encode(metric),
-            (Read::BrokerCounter(read), Some(broker)) => {
-                ConstCounter::new(read(broker)).encode(metric)
-            }
-            (Read::BrokerGauge(_) | Read::BrokerCounter(_), None) => Ok(()),
-            (Read::Build, _) => {
-                let labels = now.sources.build.labels();
-                gauge(1).encode(metric.encode_family(&labels)?)
-            }
-            (Read::ProcessGauge(read), _) => {
-                ConstGauge::new(read(&now.process).unwrap_or_default()).encode(metric)
-            }
-            (Read::ProcessCounter(read), _) => {
-                ConstCounter::new(read(&now.process).unwrap_or_default()).encode(metric)
-            }
-            (Read::GaugeByShard(read), _) => {
-                let values = read(now).into_iter().map(gauge);
-                family(&mut metric, "shard", values.enumerate())
-            }
-            (Read::SecondsByShard(read), _) => {
-                let values = read(now).into_iter().map(ConstGauge::new);
-                family(&mut metric, "shard", values.enumerate())
-            }
-            (Read::GaugeBy(label, words, read), _) => {
-                let values = read(now).into_iter().map(gauge);
-                family(&mut metric, label, words().into_iter().zip(values))
-            }
-            (Read::CounterBy(label, words, read), _) => {
-                let values = read(now).into_iter().map(ConstCounter::new);
-                family(&mut metric, label, words().into_iter().zip(values))
-            }
-            (Read::Sum(stat), _) => sum(stat, (stat.read)(&now.totals), metric),
-        }
-    }
-}
-
-/// Writes the sum of a number over all shards: one value, or one for each word of its label.
-fn sum(stat: &Stat, values: &[u64], mut metric: MetricEncoder<'_>) -> Result<(), fmt::Error> {
-    match (stat.kind, stat.label) {
-        (StatKind::Gauge, None) => values
-            .first()
-            .map_or(Ok(()), |&value| gauge(value).encode(metric)),
-        (StatKind::Counter, None) => values
-            .first()
-            .map_or(Ok(()), |&value| ConstCounter::new(value).encode(metric)),
-        (StatKind::Gauge, Some(StatLabel { name, words })) => {
-            let values = values.iter().copied().map(gauge);
-            family(&mut metric, name, words().into_iter().zip(values))
-        }
-        (StatKind::Counter, Some(StatLabel { name, words })) => {
-            let values = values.iter().copied().map(ConstCounter::new);
-            family(&mut metric, name, words().into_iter().zip(values))
-        }
-    }
-}
-
 impl BuildInfo {
     /// The labels of the metric.
     fn labels(&self) -> [(&'static str, &'static str); 3] {
@@ -304,17 +175,4 @@ impl BuildInfo {
         } = *self;
         [("version", version), ("commit", commit), ("rustc", rustc)]
     }
-}
-
-fn gauge(value: u64) -> ConstGauge<i64> {
-    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
-}
-
-/// Writes one value for each word of a label.
-fn family<W: EncodeLabelValue, M: EncodeMetric>(
-    metric: &mut MetricEncoder<'_>,
-    label: &str,
-    mut values: impl Iterator<Item = (W, M)>,
-) -> Result<(), fmt::Error> {
-    values.try_for_each(|(word, value)| value.encode(metric.encode_family(&[(label, word)])?))
 }

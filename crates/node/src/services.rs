@@ -51,14 +51,13 @@ impl Services {
         let Group { stop, tasks } = self.group(stage);
         let (running, stop) = (service(stop.clone()), stop.clone());
         tasks.spawn(async move {
-            let ended = AssertUnwindSafe(running).catch_unwind().await;
-            if ended.is_err() {
-                tracing::error!(service = name, "a task panicked");
-            } else if !stop.is_cancelled() {
-                tracing::error!(
+            match supervise(running, &stop).await {
+                End::Asked => {}
+                End::Panic => tracing::error!(service = name, "a task panicked"),
+                End::Early => tracing::error!(
                     service = name,
                     "a task ended although the node is running: restart this node, and report it"
-                );
+                ),
             }
         });
     }
@@ -77,6 +76,27 @@ impl Services {
             Stage::Delivery => &self.delivery,
             Stage::Health => &self.health,
         }
+    }
+}
+
+/// How a service ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// As it was told to.
+    Asked,
+    /// By a panic, whose cause and place the log has from the process.
+    Panic,
+    /// Although it was not told to.
+    Early,
+}
+
+/// Runs a service to its end.
+async fn supervise(service: impl Future<Output = ()>, stop: &CancellationToken) -> End {
+    let ended = AssertUnwindSafe(service).catch_unwind().await;
+    match ended {
+        Err(_) => End::Panic,
+        Ok(()) if stop.is_cancelled() => End::Asked,
+        Ok(()) => End::Early,
     }
 }
 
@@ -109,6 +129,16 @@ mod tests {
             services.end(stage).await;
             assert_eq!(*ended.lock().unwrap(), order[..count]);
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_and_an_early_end_are_noticed() {
+        let stop = CancellationToken::new();
+        let panics = async { panic!("a bug") };
+        assert_eq!(supervise(panics, &stop).await, End::Panic);
+        assert_eq!(supervise(async {}, &stop).await, End::Early);
+        stop.cancel();
+        assert_eq!(supervise(stop.cancelled(), &stop).await, End::Asked);
     }
 
     #[tokio::test]

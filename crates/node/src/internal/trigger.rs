@@ -1,30 +1,24 @@
 //! `POST /trigger/`: the HTTP door for what the API publishes.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use ht_broker::{AppendError, Placed};
 use ht_edge::respond::Body;
 use ht_edge::{quiet, respond};
 use ht_proto::entry::Entry;
 use ht_proto::trigger::{self, Problem, Trigger, TriggerError};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::Limited;
 use hyper::body::{Body as _, Incoming};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::config::ServerLimits;
 use crate::in_flight::{NoRoom, Share};
+use crate::internal::body::{Unread, collect, let_pass};
 use crate::internal::{Internal, error};
 use crate::offload;
-
-/// Time to send a whole body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Time in which at least something of it comes.
-const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Publishes what the request holds. 200 says that every trigger has its place in the order.
 pub(super) async fn post(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
@@ -170,70 +164,6 @@ async fn read<'a>(
     }
 }
 
-/// Why a body was not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unread {
-    TooLong,
-    /// The connection broke, or the framing did.
-    Broken,
-    /// Nothing came for [`STALL_TIMEOUT`], or not all of it within [`BODY_TIMEOUT`].
-    Late,
-    NoRoom(NoRoom),
-}
-
-impl From<NoRoom> for Unread {
-    fn from(no_room: NoRoom) -> Self {
-        Self::NoRoom(no_room)
-    }
-}
-
-/// Collects a body, which counts as it comes. A body in one piece is not copied; others are put
-/// into one buffer, which is at most twice as long as they are, however small their pieces.
-async fn collect(
-    body: &mut Incoming,
-    share: &mut Share<'_>,
-    most: usize,
-    limit: u64,
-) -> Result<Bytes, Unread> {
-    let deadline = Instant::now() + BODY_TIMEOUT;
-    let (mut first, mut whole) = (Bytes::new(), BytesMut::new());
-    loop {
-        let by = deadline.min(Instant::now() + STALL_TIMEOUT);
-        let frame = tokio::select! {
-            biased;
-            frame = tokio::time::timeout_at(by, body.frame()) => frame,
-            () = share.evicted() => return Err(NoRoom::Evicted.into()),
-        };
-        let data = match frame {
-            Err(_) => return Err(Unread::Late),
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(Unread::Broken),
-            // Trailers mean nothing here.
-            Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
-        };
-        let now = Instant::now();
-        if first.len() + whole.len() + data.len() > most {
-            return Err(Unread::TooLong);
-        }
-        share.grow(data.len() as u64, limit, now)?;
-        if first.is_empty() && whole.is_empty() {
-            first = data;
-        } else {
-            whole.extend_from_slice(&std::mem::take(&mut first));
-            whole.extend_from_slice(&data);
-        }
-        if !body.is_end_stream() {
-            share.wait(now);
-        }
-    }
-    share.complete()?;
-    Ok(if whole.is_empty() {
-        first
-    } else {
-        whole.freeze()
-    })
-}
-
 /// The answer to a request whose body was not read, once it may be sent.
 async fn unread_answer(
     internal: &Internal,
@@ -255,13 +185,6 @@ async fn unread_answer(
         }
         Unread::NoRoom(NoRoom::Evicted) => evicted(internal),
     }
-}
-
-/// Lets a body pass without keeping it: who is cut off while it sends may never read the answer.
-async fn let_pass(mut body: Limited<Incoming>) {
-    let deadline = Instant::now() + BODY_TIMEOUT;
-    let next = || deadline.min(Instant::now() + STALL_TIMEOUT);
-    while let Ok(Some(Ok(_))) = tokio::time::timeout_at(next(), body.frame()).await {}
 }
 
 /// Counts and logs a request for which there is no room.
