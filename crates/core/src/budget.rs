@@ -163,6 +163,10 @@ pub mod cost {
     pub const OPEN: u64 = 10_000;
     /// Noting a name by which a connection is found, and forgetting it.
     pub const NAME: u64 = 500;
+    /// Testing a subscription against a grant set.
+    pub const TEST_GRANTS: u64 = 120;
+    /// Most that a new connection is tested for the commands of its handshake.
+    pub const CATCH_UP: u64 = 3_000_000;
     /// Ending a connection, with what is told to others.
     pub const CLOSE: u64 = 10_000;
 

@@ -5,6 +5,7 @@
 pub mod account;
 pub mod body;
 pub mod budget;
+pub mod command;
 pub mod grant;
 pub mod index;
 pub mod limits;
@@ -31,6 +32,7 @@ mod holders;
 mod keepalive;
 mod outboxes;
 mod rate;
+mod recent;
 mod registry;
 mod session;
 mod sessions;

@@ -14,9 +14,11 @@ use ht_pages::Pages;
 mod groups;
 mod memory;
 mod names;
+mod retain;
 
 pub(crate) use self::memory::{WEIGHT_BYTES, weight};
 pub(crate) use self::names::{Names, name_weight};
+pub(crate) use self::retain::Verdict;
 pub(crate) use crate::connection::ConnectionId;
 
 /// A subscription's place in its registry.
@@ -253,29 +255,6 @@ impl Registry {
             self.remove(first, own, &mut closed);
         }
         first != NONE
-    }
-
-    /// Drops those subscriptions of a connection for which `keep` returns false, given their room and
-    /// the JSON text of their request id. Calls `closed` as [`Self::unsubscribe_one`] does. Returns
-    /// how many subscriptions there were.
-    pub(crate) fn retain(
-        &mut self,
-        own: &mut Own,
-        mut keep: impl FnMut(&Room, &str) -> bool,
-        mut closed: impl FnMut(TenantId, &Room),
-    ) -> usize {
-        let (mut next, mut count) = (own.first, 0);
-        while next != NONE {
-            let id = next;
-            let subscription = &self.subscriptions[id as usize];
-            next = subscription.next;
-            count += 1;
-            let name = str::from_utf8(subscription.name()).unwrap_or_default();
-            if !keep(self.index.room(subscription.room), name) {
-                self.remove(id, own, &mut closed);
-            }
-        }
-        count
     }
 
     /// From now on [`Self::for_each_receiver`] is about the rooms of another publication, of this

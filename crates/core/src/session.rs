@@ -115,11 +115,17 @@ impl<P: Peer> Session<P> {
                     group: GroupId::NOBODY,
                 },
                 Admission::Refused(close) | Admission::TurnedAway(close) => Stage::Refused(close),
+                // Its own close frame follows at once.
+                Admission::Disconnected(_) => Stage::Refused(Close::NORMAL),
             },
             link: Link::new(),
             own: Own::default(),
             pending: Pending::EMPTY,
-            transport: Transport::WebSocket(WebSocket::new(welcome.deflate, welcome.subprotocol)),
+            transport: Transport::WebSocket(WebSocket::new(
+                welcome.deflate,
+                welcome.subprotocol,
+                welcome.events,
+            )),
             charged: 0,
             behind: false,
             lingers: false,

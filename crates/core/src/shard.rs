@@ -7,6 +7,7 @@
 
 mod alive;
 mod behind;
+mod commands;
 mod ending;
 mod fan_out;
 mod gap;
@@ -26,15 +27,18 @@ use ht_proto::close::Close;
 
 use crate::Hasher;
 use crate::budget::{Budget, Phase, SLICE, cost};
+use crate::command::Ending;
 use crate::connection::ConnectionId;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
 use crate::peer::{Eviction, Moment, Peer};
+use crate::recent::{self, Recent};
 use crate::registry::Registry;
 use crate::select::Directory;
 use crate::session::{Session, Stage};
 use crate::sessions::{Sessions, Waiting};
 use crate::shard::behind::Behind;
+use crate::shard::commands::Ahead;
 use crate::shard::ending::{CLOSING, Leaving};
 use crate::shard::fan_out::FanOut;
 use crate::shard::gap::Gaps;
@@ -75,6 +79,10 @@ pub struct Shard<P> {
     /// What the registry's subscriptions take, as the account knows it.
     subscription_bytes: usize,
     fan_out: FanOut,
+    /// The last commands.
+    recent: Recent,
+    /// Sessions that know of later ones.
+    ahead: Ahead,
     gaps: Gaps,
     budget: Budget,
     /// Connections whose bytes wait to be processed, the one that waits longest first.
@@ -106,6 +114,8 @@ impl<P: Peer> Shard<P> {
             holders: Holders::default(),
             subscription_bytes: 0,
             fan_out: FanOut::default(),
+            recent: Recent::new(recent::Bounds::DEFAULT),
+            ahead: Ahead::default(),
             gaps: Gaps::default(),
             budget: Budget::UNLIMITED,
             behind: VecDeque::new(),
@@ -208,10 +218,12 @@ impl<P: Peer> Shard<P> {
         let key = self.next_key();
         let id = ConnectionId(key.slot);
         let (message, who) = (welcome.message.clone(), welcome.who.clone());
-        let at_once = match welcome.admission {
-            Admission::TurnedAway(close) => Some(close),
+        let at_once = match &welcome.admission {
+            Admission::TurnedAway(close) => Some(Ending::from(*close)),
+            Admission::Disconnected(ending) => Some(ending.clone()),
             Admission::Admitted(_) | Admission::Refused(_) => None,
         };
+        let asked_at = welcome.asked_at;
         let session = Session::new(peer, welcome);
         let admitted = matches!(session.stage, Stage::Open { .. });
         self.budget.spend(cost::OPEN + cost::write(message.len()));
@@ -221,6 +233,7 @@ impl<P: Peer> Shard<P> {
             self.stats.connections += 1;
             self.gaps.opened(id.index());
             self.register(id, who);
+            self.note_ahead(key, asked_at);
             self.idle.push(&mut self.sessions, id.0, turn.now);
             self.keepalive.enter(id.0, turn.now);
             self.charge_peer(id, turn);
@@ -238,8 +251,8 @@ impl<P: Peer> Shard<P> {
         transport.put_text(&mut scratch, &message);
         self.send(id, &scratch, turn);
         self.recycle(scratch);
-        if let Some(close) = at_once {
-            self.leave(id, close, turn);
+        if let Some(Ending { code, reason }) = at_once {
+            self.leave_with(id, code, &reason, turn);
         }
         key
     }

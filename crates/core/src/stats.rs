@@ -154,6 +154,7 @@ stats! {
     Counter violations, "Connections that violated the WebSocket protocol or a size limit";
     Counter idle_timeouts, "Connections closed by the idle timeout";
     Counter no_pongs, "Connections closed because their client did not respond to a control ping (keepalive)";
+    Counter subscriptions_lost, "Subscriptions that a command of the API dropped";
     Counter errors by "code" ErrorCode, "Error replies to clients";
     Counter evictions by "reason" Eviction, "Connections evicted (disconnected) to protect the others, by the limit that was reached";
 }

@@ -2,7 +2,6 @@
 
 mod websocket;
 
-use ht_proto::close::Close;
 use ht_proto::subprotocol::Subprotocol;
 
 pub(crate) use self::websocket::WebSocket;
@@ -51,6 +50,13 @@ impl Transport {
         }
     }
 
+    /// Whether the client takes messages that it did not ask for.
+    pub(crate) fn has_events(&self) -> bool {
+        match self {
+            Self::WebSocket(websocket) => websocket.events,
+        }
+    }
+
     /// Appends a text message to `out`, uncompressed.
     pub(crate) fn put_text(&self, out: &mut Vec<u8>, text: &[u8]) {
         match self {
@@ -65,10 +71,10 @@ impl Transport {
         }
     }
 
-    /// Appends what ends the session for this reason.
-    pub(crate) fn put_close(&self, out: &mut Vec<u8>, close: Close) {
+    /// Appends what ends the session with this code, for this reason.
+    pub(crate) fn put_close(&self, out: &mut Vec<u8>, code: u16, reason: &str) {
         match self {
-            Self::WebSocket(_) => websocket::put_close(out, close),
+            Self::WebSocket(_) => websocket::put_close(out, code, reason),
         }
     }
 }

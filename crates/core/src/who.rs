@@ -53,6 +53,21 @@ impl Who {
         (user.is_some() || more.is_some()).then_some(Self { user, more })
     }
 
+    /// The same user and sign-in with other labels and another view.
+    pub(crate) fn relabelled(
+        who: Option<&Self>,
+        labels: &[Arc<str>],
+        view: Option<&Arc<str>>,
+    ) -> Option<Self> {
+        let more = who.and_then(|who| who.more.as_deref());
+        Self::new(Facts {
+            user: who.and_then(|who| who.user.clone()),
+            session: more.and_then(|more| more.session.clone()),
+            labels: labels.to_vec(),
+            view: view.cloned(),
+        })
+    }
+
     /// The user's id, as text.
     #[must_use]
     pub fn user(&self) -> Option<&str> {

@@ -5,6 +5,7 @@ use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
 
+use crate::command::Command;
 use crate::peer::{Eviction, Moment};
 use crate::stats::Stats;
 
@@ -80,6 +81,9 @@ pub trait World<P> {
 
     /// A connection asked for a room that none of its grants permits; `reason` says what differs.
     fn room_refused(&mut self, _connection: Uuid, _peer: &P, _reason: &str) {}
+
+    /// A command was carried out, which meant so many connections.
+    fn carried_out(&mut self, _command: &Command, _matched: usize) {}
 
     /// A connection was evicted.
     fn evicted(&mut self, connection: Uuid, peer: &P, reason: Eviction);

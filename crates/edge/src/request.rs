@@ -31,6 +31,8 @@ pub struct RequestFacts {
     pub token: Option<Token>,
     /// A token will come in the first frame, whatever else the client brought.
     pub authenticate: bool,
+    /// The client takes messages that it did not ask for.
+    pub events: bool,
     /// Value of `Sec-WebSocket-Accept`.
     accept: HeaderValue,
 }
@@ -65,6 +67,7 @@ impl RequestFacts {
             subprotocol: offer.subprotocol,
             token: offer.token,
             authenticate: offer.authenticate,
+            events: offer.events,
             accept,
         })
     }

@@ -1,6 +1,6 @@
 //! What a client says in `Sec-WebSocket-Protocol` (RFC 6455 §11.3.4).
 
-use ht_proto::subprotocol::{AUTHENTICATE, Subprotocol, TOKEN_PREFIX};
+use ht_proto::subprotocol::{AUTHENTICATE, EVENTS, Subprotocol, TOKEN_PREFIX};
 use ht_proto::token::{Token, TokenError};
 use http::{HeaderMap, header};
 
@@ -13,6 +13,8 @@ pub(crate) struct Offer {
     pub(crate) token: Option<Token>,
     /// A token will come in the first frame, whatever else the client brought.
     pub(crate) authenticate: bool,
+    /// Messages that the client did not ask for are welcome. Means nothing without the subprotocol.
+    pub(crate) events: bool,
 }
 
 /// Why an offer cannot be understood: the client's fault, to be answered with 400.
@@ -38,6 +40,8 @@ impl Offer {
                 offer.subprotocol = Some(Subprotocol::V1);
             } else if name == AUTHENTICATE.as_bytes() {
                 offer.authenticate = true;
+            } else if name == EVENTS.as_bytes() {
+                offer.events = true;
             } else if let Some(token) = name.strip_prefix(TOKEN_PREFIX.as_bytes())
                 && encoded.replace(token).is_some()
             {
@@ -121,11 +125,27 @@ mod tests {
                 subprotocol: subprotocol.then_some(Subprotocol::V1),
                 token: token(found),
                 authenticate: false,
+                events: false,
             };
             assert_eq!(offer(lines), Ok(expected), "{lines:?}");
         }
         let empty = offer(&["high-templar.token., high-templar.authenticate"]).unwrap();
         assert_eq!((empty.token, empty.authenticate), (None, true));
+    }
+
+    #[test]
+    fn events_are_asked_for_beside_it_and_never_chosen() {
+        for (lines, events) in [
+            (&["high-templar.v1, high-templar.events"][..], true),
+            (&["high-templar.events", "high-templar.v1"], true),
+            (&["high-templar.v1, high-templar.event"], false),
+            (&["high-templar.v1, High-Templar.Events"], false),
+        ] {
+            let offer = offer(lines).unwrap();
+            assert_eq!(offer.events, events, "{lines:?}");
+            assert_eq!(offer.subprotocol, Some(Subprotocol::V1));
+        }
+        assert_eq!(offer(&["high-templar.events"]).unwrap().subprotocol, None);
     }
 
     #[test]
@@ -154,7 +174,7 @@ mod tests {
         fn no_offer_panics_and_none_but_ours_is_chosen(
             names in proptest::collection::vec(prop_oneof![
                 "[!-~]{0,20}",
-                "high-templar\\.(v1|token\\.[A-Za-z0-9_-]{0,12}|authenticate|v2)",
+                "high-templar\\.(v1|token\\.[A-Za-z0-9_-]{0,12}|authenticate|events|v2)",
             ], 0..6),
         ) {
             let line = names.join(", ");

@@ -7,6 +7,10 @@
 //! wins; escapes mean what they stand for; nothing is normalised beyond that. Every form is
 //! self-delimiting, so forms may be concatenated.
 
+mod json;
+
+pub(crate) use self::json::put_json;
+
 /// Why a text has no canonical form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CanonicalError {

@@ -34,6 +34,7 @@ enum Why {
     SlowConsumer,
     NoPong,
     MessageTimeout,
+    Permissions,
     ConnectionsPerUser,
     TooManyMessages,
     Refused,
@@ -59,6 +60,8 @@ impl Close {
     pub const NO_PONG: Self = Self::new(Why::NoPong);
     /// The client did not finish a message in time. 4002 `message-timeout`.
     pub const MESSAGE_TIMEOUT: Self = Self::new(Why::MessageTimeout);
+    /// What the client may do may have changed: come with what you have now. 4002 `permissions`.
+    pub const PERMISSIONS: Self = Self::new(Why::Permissions);
     /// The user has as many connections as one may have. 4100 `connections-per-user`.
     pub const CONNECTIONS_PER_USER: Self = Self::new(Why::ConnectionsPerUser);
     /// The client sends more than it may. 4200 `too-many-messages`.
@@ -70,7 +73,7 @@ impl Close {
     pub const AUTHENTICATE: Self = Self::new(Why::Authenticate);
 
     /// Every reason, for tests and documents.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NORMAL,
         Self::IDLE,
         Self::RESTART,
@@ -80,6 +83,7 @@ impl Close {
         Self::SLOW_CONSUMER,
         Self::NO_PONG,
         Self::MESSAGE_TIMEOUT,
+        Self::PERMISSIONS,
         Self::CONNECTIONS_PER_USER,
         Self::TOO_MANY_MESSAGES,
         Self::REFUSED,
@@ -109,7 +113,7 @@ impl Close {
             Why::Backend | Why::Overloaded => 1013,
             Why::SlowConsumer => 4000,
             Why::NoPong => 4001,
-            Why::MessageTimeout => 4002,
+            Why::MessageTimeout | Why::Permissions => 4002,
             Why::ConnectionsPerUser => 4100,
             Why::TooManyMessages => 4200,
             Why::Refused => 4300,
@@ -130,6 +134,7 @@ impl Close {
             Why::SlowConsumer => "slow-consumer",
             Why::NoPong => "no-pong",
             Why::MessageTimeout => "message-timeout",
+            Why::Permissions => "permissions",
             Why::ConnectionsPerUser => "connections-per-user",
             Why::TooManyMessages => "too-many-messages",
             Why::Refused => "refused",
@@ -200,6 +205,7 @@ mod tests {
             (4000, "slow-consumer", Advice::Soon),
             (4001, "no-pong", Advice::Soon),
             (4002, "message-timeout", Advice::Soon),
+            (4002, "permissions", Advice::Soon),
             (4100, "connections-per-user", Advice::Later),
             (4200, "too-many-messages", Advice::Never),
             (4300, "refused", Advice::SignIn),

@@ -2,7 +2,7 @@
 
 use smallvec::SmallVec;
 
-use crate::canonical::{CanonicalError, Reader, STAR, string_end};
+use crate::canonical::{CanonicalError, Reader, STAR, put_json, string_end};
 
 /// Most keys that a room may have: a room's `*` positions are kept as bits of a `u64`.
 pub const ROOM_KEYS_MAX: usize = 64;
@@ -149,6 +149,23 @@ impl Room {
         })
     }
 
+    /// A JSON text of it: the keys in their order here, numbers perhaps spelled in another way.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut out = String::with_capacity(self.bytes.len() + 4 * self.len() + 2);
+        out.push('{');
+        for (index, (key, value)) in self.members().enumerate() {
+            if index > 0 {
+                out.push_str(", ");
+            }
+            put_json(key, &mut out);
+            out.push_str(": ");
+            put_json(value, &mut out);
+        }
+        out.push('}');
+        out
+    }
+
     /// The positions whose value is exactly `"*"`, as bits.
     #[must_use]
     pub fn wildcards(&self) -> u64 {
@@ -191,6 +208,30 @@ mod tests {
             (b"s\0\0\0\x02ab", Room::STAR),
         ];
         assert_eq!(members, expected);
+    }
+
+    #[test]
+    fn its_json_is_the_same_room() {
+        let limits = RoomLimits::TRUSTED;
+        for (text, json) in [
+            ("{}", "{}"),
+            (
+                r#"{"b":[1,-0,[],{}],"a\"\n":"\u0001\\\/é"}"#,
+                r#"{"b": [1, 0, [], {}], "a\"\n": "\u0001\\/é"}"#,
+            ),
+            (
+                r#"{"a":{"z":null,"y":[true,false]},"n":-1.50,"o":0.0,"p":1e3}"#,
+                r#"{"a": {"y": [true, false], "z": null}, "n": -15e-1, "o": 0.0, "p": 1e3}"#,
+            ),
+            (
+                r#"{"a":"\ud800x\udfff","i":123456789012345678901234567890}"#,
+                r#"{"a": "\ud800x\udfff", "i": 123456789012345678901234567890}"#,
+            ),
+        ] {
+            let room = Room::parse(text, limits).unwrap();
+            assert_eq!(room.to_json(), json);
+            assert_eq!(Room::parse(json, limits), Ok(room));
+        }
     }
 
     #[test]

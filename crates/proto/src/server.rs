@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::client::RequestId;
 use crate::code::ErrorCode;
+use crate::room::Room;
 
 /// The answer to `ping`.
 pub const PONG: &str = "pong";
@@ -57,6 +58,41 @@ pub fn put_error(
         write!(out, r#"{{"code": "error", "message": "{message}"}}"#)
     };
     written.expect("writing to a Vec cannot fail");
+}
+
+/// Why a subscription was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The client may not have the room any longer.
+    Permissions,
+    /// A command says so.
+    Command,
+}
+
+impl Lost {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Permissions => "permissions",
+            Self::Command => "command",
+        }
+    }
+}
+
+/// What a client is sent whose subscription was dropped; `request_id` is JSON text.
+#[must_use]
+pub fn unsubscribed(request_id: &str, room: &Room, reason: Lost) -> String {
+    let (room, reason) = (room.to_json(), reason.as_str());
+    format!(
+        r#"{{"type": "unsubscribed", "requestId": {request_id}, "room": {room}, "reason": "{reason}"}}"#
+    )
+}
+
+/// What a client is sent whose grants have changed; `allowed_rooms` is JSON text.
+#[must_use]
+pub fn permissions(allowed_rooms: &str) -> String {
+    format!(r#"{{"type": "permissions", "allowed_rooms": {allowed_rooms}}}"#)
 }
 
 /// What every subscriber gets of a publication alike; [`publish_tail`] ends it.
@@ -188,6 +224,20 @@ mod tests {
             r#"{"is_authorized": true, "allowed_rooms": []}"#
         );
         assert!(serde_json::from_str::<serde_json::Value>(&Status::default().to_json()).is_ok());
+    }
+
+    #[test]
+    fn what_nobody_asked_for_has_a_type() {
+        let room = Room::parse(r#"{"b": "*", "a": 1}"#, RoomLimits::TRUSTED).unwrap();
+        assert_eq!(
+            unsubscribed("4", &room, Lost::Permissions),
+            r#"{"type": "unsubscribed", "requestId": 4, "room": {"a": 1, "b": "*"}, "reason": "permissions"}"#
+        );
+        assert!(unsubscribed("4", &room, Lost::Command).ends_with(r#""reason": "command"}"#));
+        assert_eq!(
+            permissions("[]"),
+            r#"{"type": "permissions", "allowed_rooms": []}"#
+        );
     }
 
     #[test]

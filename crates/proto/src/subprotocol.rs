@@ -25,3 +25,7 @@ pub const TOKEN_PREFIX: &str = "high-templar.token.";
 
 /// Offered by a client that will bring its token in its first frame. It is never chosen.
 pub const AUTHENTICATE: &str = "high-templar.authenticate";
+
+/// Offered beside [`Subprotocol::V1`] by a client that ignores messages whose `type` it does not
+/// know: it is sent those that nobody asked for. It is never chosen.
+pub const EVENTS: &str = "high-templar.events";

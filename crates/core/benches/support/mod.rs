@@ -117,6 +117,8 @@ fn open_with(
         message: "{}".into(),
         admission: Admission::Admitted(Arc::clone(grants)),
         who,
+        asked_at: 0,
+        events: false,
         deflate,
         subprotocol: None,
     };

@@ -67,11 +67,22 @@ impl<P: Peer> Shard<P> {
         close: Close,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
+        self.leave_with(id, close.code(), &close.reason(), turn);
+    }
+
+    /// The same with a close frame of any code and reason.
+    pub(super) fn leave_with(
+        &mut self,
+        id: ConnectionId,
+        code: u16,
+        reason: &str,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
         self.gather_queued();
         self.flush_connection(id, turn);
         let session = self.sessions.get(id.index());
         if session.is_some_and(|known| !matches!(known.stage, Stage::Closing { .. })) {
-            self.close(id, close, turn);
+            self.close_with(id, code, reason, turn);
         }
     }
 
@@ -82,8 +93,20 @@ impl<P: Peer> Shard<P> {
         close: Close,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
+        self.close_with(id, close.code(), &close.reason(), turn);
+    }
+
+    fn close_with(
+        &mut self,
+        id: ConnectionId,
+        code: u16,
+        reason: &str,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
         self.retire(id, false, turn);
-        let frame = self.close_message(id, close);
+        let mut frame = Vec::new();
+        let transport = &self.sessions[id.index()].transport;
+        transport.put_close(&mut frame, code, reason);
         self.send_close(id, frame, turn);
     }
 
@@ -91,7 +114,7 @@ impl<P: Peer> Shard<P> {
     pub(super) fn close_message(&self, id: ConnectionId, close: Close) -> Vec<u8> {
         let mut message = Vec::new();
         let transport = &self.sessions[id.index()].transport;
-        transport.put_close(&mut message, close);
+        transport.put_close(&mut message, close.code(), &close.reason());
         message
     }
 

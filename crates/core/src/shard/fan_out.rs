@@ -6,6 +6,8 @@
 //!
 //! All of it goes in slices, however many rooms a publication names, however large it is and
 //! however many hear it: the caller has other things to look after.
+//!
+//! Commands wait in the same queue ([`crate::shard::commands`]).
 
 mod writer;
 
@@ -13,6 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::budget::cost;
+use crate::command::{Command, Ending};
 use crate::connection::ConnectionId;
 use crate::index::Cursor;
 use crate::peer::Peer;
@@ -20,6 +23,7 @@ use crate::publication::Publication;
 use crate::registry::SubscriptionId;
 use crate::session::{CLOSED, Pending};
 use crate::shard::Shard;
+use crate::shard::commands::Running;
 use crate::shard::fan_out::writer::Writer;
 use crate::timer::NONE;
 use crate::world::{Turn, World};
@@ -43,12 +47,23 @@ const ROOMS_PER_WRITE: usize = 64;
 /// So many bytes beyond the first ones are as much work as a write.
 const BYTES_PER_WRITE: usize = 16 << 10;
 
-/// Publications on their way to connections.
+/// What waits for its turn.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A batch to be delivered.
+    Publications(Arc<[Publication]>),
+    /// A command to be carried out.
+    Command(Arc<Command>),
+    /// Commands were lost, the last of them at this position: everybody is closed.
+    Lost(u64, Ending),
+}
+
+/// Publications on their way to connections, and commands among them.
 #[derive(Debug, Default)]
 pub(super) struct FanOut {
-    /// Not matched yet: batches, how many publications of the first were matched, and how many
-    /// rooms of the one behind them.
-    queue: VecDeque<Arc<[Publication]>>,
+    /// Batches that are not matched yet, how many publications of the first were matched, and how
+    /// many rooms of the one behind them. Commands that are not done yet.
+    queue: VecDeque<Item>,
     matched: usize,
     matched_rooms: usize,
     /// How far the matching of the next room got.
@@ -61,6 +76,8 @@ pub(super) struct FanOut {
     /// Connections that have hits, and how many of them were written to.
     dirty: Vec<ConnectionId>,
     written: usize,
+    /// The command at the front of the queue, once it has begun.
+    pub(super) running: Option<Box<Running>>,
 }
 
 /// One publication for one subscription.
@@ -74,6 +91,25 @@ struct Hit {
 }
 
 impl FanOut {
+    pub(super) fn push(&mut self, item: Item) {
+        self.queue.push_back(item);
+    }
+
+    /// What is next.
+    pub(super) fn next(&self) -> Option<&Item> {
+        self.queue.front()
+    }
+
+    /// What was next is done.
+    pub(super) fn pop(&mut self) {
+        self.queue.pop_front();
+    }
+
+    /// Whether publications are next.
+    fn has_publications(&self) -> bool {
+        matches!(self.queue.front(), Some(Item::Publications(_)))
+    }
+
     /// How many hits wait in a connection's list.
     pub(super) fn pending(&self, pending: Pending) -> u64 {
         let first = Some(pending.first);
@@ -104,7 +140,7 @@ impl FanOut {
 impl<P: Peer> Shard<P> {
     /// Queues publications for delivery by [`Self::fan_out`].
     pub fn publish(&mut self, batch: Arc<[Publication]>) {
-        self.fan_out.queue.push_back(batch);
+        self.fan_out.push(Item::Publications(batch));
     }
 
     /// Whether there is something to deliver.
@@ -113,7 +149,7 @@ impl<P: Peer> Shard<P> {
         !self.fan_out.queue.is_empty() || !self.fan_out.is_written()
     }
 
-    /// How many batches of publications wait to be matched.
+    /// How many batches of publications wait to be matched, and commands to be carried out.
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.fan_out.queue.len()
@@ -126,8 +162,12 @@ impl<P: Peer> Shard<P> {
         let mut writes = 0;
         while writes < writes_max && self.has_fan_out() && !self.budget.is_spent() {
             writes += if self.fan_out.is_written() {
-                // Matching is work, too, even where nobody listens.
-                1 + self.gather() / ROOMS_PER_WRITE
+                if self.fan_out.has_publications() {
+                    // Matching is work, too, even where nobody listens.
+                    1 + self.gather() / ROOMS_PER_WRITE
+                } else {
+                    self.carry_out(turn)
+                }
             } else {
                 let id = self.fan_out.dirty[self.fan_out.written];
                 self.fan_out.written += 1;
@@ -146,10 +186,8 @@ impl<P: Peer> Shard<P> {
     /// shard is further behind than that.
     pub(super) fn gather_queued(&mut self) {
         for _ in 0..BARRIER {
-            let FanOut {
-                queue, hits, bytes, ..
-            } = &self.fan_out;
-            if queue.is_empty() || hits.len() >= HITS || *bytes >= MATCHED {
+            let FanOut { hits, bytes, .. } = &self.fan_out;
+            if !self.fan_out.has_publications() || hits.len() >= HITS || *bytes >= MATCHED {
                 return;
             }
             self.gather();
@@ -170,7 +208,8 @@ impl<P: Peer> Shard<P> {
             ..
         } = self;
         let (mut looked, hits) = (0, fan_out.hits.len());
-        'queue: while let Some(batch) = fan_out.queue.front() {
+        // What is behind a command is matched when that is done.
+        'queue: while let Some(Item::Publications(batch)) = fan_out.queue.front() {
             let (at, before) = (slot(fan_out.batches.len()), fan_out.hits.len());
             while let Some(publication) = batch.get(fan_out.matched) {
                 if fan_out.hits.len() >= HITS || looked >= LOOKED || fan_out.bytes >= MATCHED {
@@ -211,9 +250,10 @@ impl<P: Peer> Shard<P> {
                 }
             }
             fan_out.matched = 0;
-            let batch = fan_out.queue.pop_front();
-            if fan_out.hits.len() > before {
-                fan_out.batches.extend(batch);
+            if let Some(Item::Publications(batch)) = fan_out.queue.pop_front()
+                && fan_out.hits.len() > before
+            {
+                fan_out.batches.push(batch);
             }
         }
         let hits = fan_out.hits.len() - hits;

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod closing;
+mod commands;
 mod compression;
 mod delivery;
 mod gap;

@@ -1,7 +1,6 @@
 //! The state of a WebSocket, and the frames of what a session sends.
 
 use ht_frame::{CloseCode, Decoder, Opcode, PerMessageDeflate, put_frame};
-use ht_proto::close::Close;
 use ht_proto::subprotocol::Subprotocol;
 
 /// What a WebSocket adds to a session. While it is idle it owns no buffer.
@@ -12,6 +11,8 @@ pub(crate) struct WebSocket {
     pub(crate) deflate: Option<PerMessageDeflate>,
     /// The subprotocol that the handshake chose.
     pub(crate) subprotocol: Option<Subprotocol>,
+    /// The client takes messages that it did not ask for.
+    pub(crate) events: bool,
     /// Whether the session is listed for an unfinished message.
     pub(crate) unfinished: bool,
 }
@@ -21,11 +22,13 @@ impl WebSocket {
     pub(crate) fn new(
         deflate: Option<PerMessageDeflate>,
         subprotocol: Option<Subprotocol>,
+        events: bool,
     ) -> Self {
         Self {
             decoder: Decoder::new(),
             deflate,
             subprotocol,
+            events: events && subprotocol.is_some(),
             unfinished: false,
         }
     }
@@ -42,6 +45,6 @@ pub(super) fn put_ping(out: &mut Vec<u8>) {
 }
 
 /// A close frame (RFC 6455 §5.5.1).
-pub(super) fn put_close(out: &mut Vec<u8>, close: Close) {
-    ht_frame::put_close(out, CloseCode(close.code()), &close.reason());
+pub(super) fn put_close(out: &mut Vec<u8>, code: u16, reason: &str) {
+    ht_frame::put_close(out, CloseCode(code), reason);
 }

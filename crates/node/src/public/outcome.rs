@@ -80,6 +80,8 @@ impl Outcome {
             message,
             admission,
             who: known,
+            asked_at: 0,
+            events: facts.events,
             deflate: facts.deflate,
             subprotocol: facts.subprotocol,
         };

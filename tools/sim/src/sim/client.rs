@@ -242,6 +242,8 @@ impl Sim {
             message: message.into(),
             admission,
             who: None,
+            asked_at: 0,
+            events: false,
             deflate: None,
             subprotocol: None,
         }

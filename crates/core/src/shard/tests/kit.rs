@@ -16,12 +16,13 @@ use ht_proto::close::Close;
 use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
 use ht_proto::room::{Room, RoomLimits};
-use ht_proto::server::authorized;
+use ht_proto::server::{authorized, permissions};
 use ht_proto::subprotocol::Subprotocol;
 use uuid::Uuid;
 
 use crate::Hasher;
 use crate::account::Kind;
+use crate::command::{Action, Command, Permit};
 use crate::connection::ConnectionId;
 use crate::grant::GrantSet;
 use crate::index::Matching;
@@ -122,6 +123,10 @@ pub(super) struct World {
     pub(super) address: u32,
     /// Whose clients connect, and whose triggers are published.
     pub(super) tenant: TenantId,
+    /// The position at which the API was asked about who connects.
+    pub(super) asked_at: u64,
+    /// Whether clients that connect listen for events.
+    pub(super) events: bool,
     /// Who connects.
     pub(super) who: Option<Arc<Who>>,
     opened: u128,
@@ -156,6 +161,7 @@ impl World {
                 connected: HashSet::new(),
                 clients: HashMap::new(),
                 position: 0,
+                carried_out: Vec::new(),
                 held: HashMap::new(),
                 hold_max: 0,
             },
@@ -164,6 +170,8 @@ impl World {
             subprotocol: None,
             address: u32::MAX,
             tenant: TenantId::MAIN,
+            asked_at: 0,
+            events: false,
             who: None,
             opened: 0,
         }
@@ -186,16 +194,19 @@ impl World {
             log: Rc::clone(&self.outside.log),
             wire: Rc::clone(&wire),
         };
-        let welcome = Welcome {
+        let mut welcome = Welcome {
             id: Uuid::from_u128(number),
             message: message.into(),
             admission,
             who: self.who.clone(),
+            asked_at: self.asked_at,
+            events: self.events,
             deflate: self.offer.map(|offer| {
                 PerMessageDeflate::negotiate([offer.as_bytes()]).expect("a good offer")
             }),
             subprotocol: self.subprotocol,
         };
+        self.shard.catch_up(&mut welcome);
         let expected = self.shard.next_key();
         let id = self
             .shard
@@ -318,6 +329,19 @@ impl World {
         batch.into()
     }
 
+    /// Queues a command. Returns its position.
+    pub(super) fn command(&mut self, selection: Selection, action: Action) -> u64 {
+        self.outside.position += 1;
+        let position = self.outside.position;
+        self.shard.command(Arc::new(Command {
+            position,
+            selection,
+            action,
+            bytes: 100,
+        }));
+        position
+    }
+
     /// Queues one trigger for one room.
     pub(super) fn publish(&mut self, room: &str, data: &str) {
         self.publish_all(&[(&[room], data)]);
@@ -430,6 +454,30 @@ pub(super) fn evictions(stats: &Stats) -> Vec<Eviction> {
     counted
         .flat_map(|(&reason, count)| (0..count).map(move |_| reason))
         .collect()
+}
+
+/// A permit of these grants.
+pub(super) fn permit(grants: &str) -> Action {
+    permit_for(grants, &[])
+}
+
+/// A permit of these grants, to clients that have these labels from then on.
+pub(super) fn permit_for(grants: &str, labels: &[&str]) -> Action {
+    let list = GrantList::parse(grants).unwrap();
+    let set = GrantSet::new(TenantId::MAIN, list.rooms, Hasher::default());
+    Action::Permit(Permit {
+        grants: Arc::new(set),
+        labels: labels.iter().map(|&label| label.into()).collect(),
+        view: None,
+        welcome: authorized(&list.text).into(),
+        event: permissions(&list.text).into(),
+    })
+}
+
+/// Dropping the subscriptions that these rooms cover.
+pub(super) fn unsubscribe_from(rooms: &str) -> Action {
+    let list = GrantList::parse(rooms).unwrap();
+    Action::Unsubscribe(GrantSet::new(TenantId::MAIN, list.rooms, Hasher::default()))
 }
 
 pub(super) const SUCCESS: &str = r#"{"code": "success"}"#;

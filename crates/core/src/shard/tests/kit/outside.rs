@@ -10,6 +10,7 @@ use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
 
+use crate::command::Command;
 use crate::peer::{Eviction, Moment, Peer, Sent};
 use crate::stats::Stats;
 use crate::world::{Over, World};
@@ -103,6 +104,8 @@ pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) rooms: HashSet<(TenantId, Room)>,
     /// The last position that was given, as a room that opens is told.
     pub(in crate::shard::tests) position: u64,
+    /// Positions of the commands that were carried out, and how many connections they meant.
+    pub(in crate::shard::tests) carried_out: Vec<(u64, usize)>,
     /// Numbers of the peers that are connected.
     pub(in crate::shard::tests) connected: HashSet<u128>,
     /// Whose a peer is, by its number; one that is not in here is nobody else's.
@@ -173,6 +176,10 @@ impl World<FakePeer> for Outside {
             self.held.remove(&peer.number);
         }
         self.held.values().sum()
+    }
+
+    fn carried_out(&mut self, command: &Command, matched: usize) {
+        self.carried_out.push((command.position, matched));
     }
 
     fn evicted(&mut self, _connection: Uuid, peer: &FakePeer, _reason: Eviction) {

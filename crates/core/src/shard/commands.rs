@@ -1,0 +1,350 @@
+//! Commands at work: each in its turn among the publications, in slices.
+//!
+//! A command begins when all that was published before it is written, and nothing behind it is matched
+//! before it is done. So whatever it takes from a connection, that connection is sent everything of
+//! before and nothing of after, however many connections are meant and however many turns it takes.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use ht_proto::close::Close;
+use ht_proto::room::Room;
+use ht_proto::server::{self, Lost};
+
+use crate::Hasher;
+use crate::budget::cost;
+use crate::command::{Action, Command, Ending, Permit};
+use crate::connection::{ConnectionId, SessionKey};
+use crate::grant::GrantSet;
+use crate::peer::Peer;
+use crate::registry::Verdict;
+use crate::session::{Session, Stage};
+use crate::shard::fan_out::Item;
+use crate::shard::selection::{Search, id_of};
+use crate::shard::{Admission, Shard, Welcome};
+use crate::world::{Turn, World};
+
+/// Subscriptions of one connection that are dropped in one step.
+const DROPS: usize = 256;
+
+/// Bytes of events about them in one step.
+const EVENT_BYTES: usize = 64 << 10;
+
+/// A client's answer of the API is older than the commands that are kept.
+const TOO_OLD: Close = Close::BACKEND.within(5_000);
+
+/// A command that is being carried out.
+#[derive(Debug)]
+pub(super) struct Running {
+    task: Task,
+    /// Connections that were found and not dealt with yet.
+    found: VecDeque<SessionKey>,
+    matched: usize,
+    /// The first of `found` is dealt with in part.
+    halfway: bool,
+}
+
+/// Sessions whose answer of the API is newer than the last command that began: those between do not
+/// concern them.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    asked_at: HashMap<SessionKey, u64, Hasher>,
+    /// The greatest of them.
+    last: u64,
+}
+
+impl Ahead {
+    fn enter(&mut self, key: SessionKey, asked_at: u64) {
+        self.asked_at.insert(key, asked_at);
+        self.last = self.last.max(asked_at);
+    }
+
+    /// Whether the command at a position does not concern the session any more.
+    fn is_newer(&self, key: SessionKey, position: u64) -> bool {
+        let asked_at = self.asked_at.get(&key);
+        asked_at.is_some_and(|asked_at| *asked_at >= position)
+    }
+
+    /// All that are left are older than the command at a position, or some are let go that are.
+    fn begin(&mut self, position: u64, sessions: usize) {
+        if self.last < position {
+            self.asked_at = HashMap::default();
+        } else if self.asked_at.len() > 2 * sessions.max(AHEAD) {
+            self.asked_at.retain(|_, asked_at| *asked_at >= position);
+        }
+    }
+}
+
+/// Fewest of them that are worth a sweep.
+const AHEAD: usize = 1_024;
+
+#[derive(Debug)]
+enum Task {
+    /// What is done, and the search for the connections; none: it is over.
+    Command(Arc<Command>, Option<Search>),
+    /// All connections are closed that do not know of the command at this position: the next slot.
+    CloseAll(u64, Ending, usize),
+}
+
+impl<P: Peer> Shard<P> {
+    /// Queues a command behind all that was published before it. [`Self::fan_out`] carries it out, and
+    /// [`World::carried_out`] is called when that is done.
+    pub fn command(&mut self, command: Arc<Command>) {
+        self.fan_out.push(Item::Command(command));
+    }
+
+    /// Queues what is done instead of commands that were lost, the last of them at `position`: nobody
+    /// knows whom they meant, so every connection is closed.
+    pub fn lose_commands(&mut self, position: u64, ending: Ending) {
+        self.fan_out.push(Item::Lost(position, ending));
+    }
+
+    /// Does for a client that was just admitted what commands did since the API was asked about it. Call
+    /// it before [`Self::open`].
+    pub fn catch_up(&mut self, welcome: &mut Welcome) {
+        let Admission::Admitted(_) = &welcome.admission else {
+            return;
+        };
+        let Some(commands) = self.recent.after(welcome.asked_at) else {
+            return welcome.refuse(Admission::Refused(TOO_OLD));
+        };
+        let mut units = 0;
+        for command in commands {
+            units += welcome.apply(command);
+            if units > cost::CATCH_UP {
+                welcome.refuse(Admission::Refused(TOO_OLD));
+                break;
+            }
+        }
+        self.budget.spend(units);
+    }
+
+    /// Notes an admitted session that knows of commands which have not begun here.
+    pub(super) fn note_ahead(&mut self, key: SessionKey, asked_at: u64) {
+        if asked_at > self.recent.last() {
+            self.ahead.enter(key, asked_at);
+        }
+    }
+
+    /// Continues with the command that is first in the queue, by one step. Returns how many connections
+    /// were dealt with.
+    pub(super) fn carry_out(&mut self, turn: &mut Turn<'_, impl World<P>>) -> usize {
+        let running = self.fan_out.running.take();
+        let Some(mut running) = running.or_else(|| self.begin_command()) else {
+            return 0;
+        };
+        if !self.step(&mut running, turn) {
+            self.fan_out.running = Some(running);
+            return 1;
+        }
+        self.fan_out.pop();
+        if let Task::Command(command, _) = &running.task {
+            turn.world.carried_out(command, running.matched);
+        }
+        1
+    }
+
+    fn begin_command(&mut self) -> Option<Box<Running>> {
+        let task = match self.fan_out.next()? {
+            Item::Publications(_) => return None,
+            Item::Command(command) => {
+                let command = Arc::clone(command);
+                if !matches!(command.action, Action::Count) {
+                    // From now on: who enters while it is carried out is not found by the search.
+                    self.recent.begin(&command);
+                    self.ahead.begin(command.position, self.sessions.len());
+                }
+                let search = self.search(command.selection.clone());
+                Task::Command(command, Some(search))
+            }
+            Item::Lost(position, ending) => {
+                let (position, ending) = (*position, ending.clone());
+                self.recent.forget(position);
+                self.ahead.begin(position, self.sessions.len());
+                Task::CloseAll(position, ending, 0)
+            }
+        };
+        Some(Box::new(Running {
+            task,
+            found: VecDeque::new(),
+            matched: 0,
+            halfway: false,
+        }))
+    }
+
+    /// Searches for connections, or deals with one. Returns whether the command is done.
+    fn step(&mut self, running: &mut Running, turn: &mut Turn<'_, impl World<P>>) -> bool {
+        let (command, search) = match &mut running.task {
+            Task::Command(command, search) => (Arc::clone(command), search),
+            Task::CloseAll(position, ending, next) => {
+                let Some(key) = self.next_open(next) else {
+                    return true;
+                };
+                if !self.ahead.is_newer(key, *position) {
+                    self.disconnect(key, ending, turn);
+                }
+                return false;
+            }
+        };
+        let Some(&key) = running.found.front() else {
+            let Some(mut searching) = search.take() else {
+                return true;
+            };
+            let mut found = Vec::new();
+            if !self.continue_search(&mut searching, &mut found) {
+                *search = Some(searching);
+            }
+            let is_count = matches!(command.action, Action::Count);
+            found.retain(|key| is_count || !self.ahead.is_newer(*key, command.position));
+            running.matched += found.len();
+            if !is_count {
+                running.found = found.into();
+            }
+            return search.is_none() && running.found.is_empty();
+        };
+        let done = match &command.action {
+            Action::Count => true,
+            Action::Permit(permit) => self.permit(key, permit, running.halfway, turn),
+            Action::Unsubscribe(from) => self.drop_subscriptions(key, from, Lost::Command, turn),
+            Action::Disconnect(ending) => {
+                self.disconnect(key, ending, turn);
+                true
+            }
+        };
+        running.halfway = !done;
+        if done {
+            running.found.pop_front();
+        }
+        false
+    }
+
+    /// The next admitted session from a slot on, which is moved behind it.
+    fn next_open(&mut self, next: &mut usize) -> Option<SessionKey> {
+        while *next < self.sessions.capacity() && !self.budget.is_spent() {
+            self.budget.spend(cost::LOOK);
+            let id = ConnectionId(u32::try_from(*next).expect("keys were given as u32"));
+            if self.sessions.contains(*next) && self.is_open(id) {
+                break;
+            }
+            *next += 1;
+        }
+        (*next < self.sessions.capacity()).then(|| {
+            let slot = u32::try_from(*next).expect("keys were given as u32");
+            *next += 1;
+            self.sessions.key(slot)
+        })
+    }
+
+    fn disconnect(&mut self, key: SessionKey, ending: &Ending, turn: &mut Turn<'_, impl World<P>>) {
+        if let Some(id) = self.sessions.find(key)
+            && self.is_open(id)
+        {
+            self.leave_with(id, ending.code, &ending.reason, turn);
+        }
+    }
+
+    /// Replaces what a session may do, or continues with that. Returns whether it is done.
+    fn permit(
+        &mut self,
+        key: SessionKey,
+        permit: &Permit,
+        halfway: bool,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        let Some(id) = self.sessions.find(key) else {
+            return true;
+        };
+        if !halfway && !self.take_permit(id, permit) {
+            return true;
+        }
+        if !self.drop_subscriptions(key, &permit.grants, Lost::Permissions, turn) {
+            return false;
+        }
+        if self.sessions.find(key).is_some() && self.is_open(id) {
+            self.put_event(id, &permit.event, turn);
+        }
+        true
+    }
+
+    /// Gives an admitted session what it may do from now on. Returns whether its grants are others.
+    fn take_permit(&mut self, id: ConnectionId, permit: &Permit) -> bool {
+        let Stage::Open { grants, group } = &mut self.sessions[id.index()].stage else {
+            return false;
+        };
+        let before = std::mem::replace(grants, Arc::clone(&permit.grants));
+        let (tenant, group) = (grants.tenant(), *group);
+        let old = self.directory.who(group).cloned();
+        let new = permit.who(old.as_deref());
+        if old.as_deref() != new.as_ref() {
+            let names = [old.as_deref(), new.as_ref()];
+            let names = names.into_iter().flatten().map(|who| who.names().count());
+            self.budget.spend(names.sum::<usize>() as u64 * cost::NAME);
+            let sessions = &self.sessions;
+            let id_of = |slot| id_of(sessions, slot);
+            self.directory.leave(id.0, group, id_of);
+            let entered = self.directory.enter(id.0, tenant, new.map(Arc::new), id_of);
+            if let Stage::Open { group, .. } = &mut self.sessions[id.index()].stage {
+                *group = entered;
+            }
+        }
+        !Arc::ptr_eq(&before, &permit.grants)
+    }
+
+    /// Drops subscriptions of a session that is admitted: those that `set` does not permit, or after a
+    /// command those that it does. Some at a time; returns whether all are.
+    fn drop_subscriptions(
+        &mut self,
+        key: SessionKey,
+        set: &GrantSet,
+        reason: Lost,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        let Some(id) = self.sessions.find(key).filter(|id| self.is_open(*id)) else {
+            return true;
+        };
+        let Session { own, transport, .. } = &mut self.sessions[id.index()];
+        let mut events = std::mem::take(&mut self.scratch);
+        let mut left = DROPS;
+        let judge = |room: &Room, name: &str| {
+            if set.permits(room) == (reason == Lost::Permissions) {
+                return Verdict::Keep;
+            }
+            if left == 0 || events.len() > EVENT_BYTES {
+                return Verdict::Stop;
+            }
+            left -= 1;
+            if transport.has_events() {
+                let event = server::unsubscribed(name, room, reason);
+                transport.put_text(&mut events, event.as_bytes());
+            }
+            Verdict::Drop
+        };
+        let closed = |tenant, room: &_| turn.world.room_closed(tenant, room);
+        let retained = self.registry.retain_some(own, judge, closed);
+        let (looked, dropped) = (retained.looked as u64, retained.dropped as u64);
+        self.stats.subscriptions_lost += dropped;
+        self.budget
+            .spend(looked * cost::TEST_GRANTS + dropped * cost::DROP);
+        self.count_registry();
+        if !events.is_empty() {
+            self.budget.spend(cost::write(events.len()));
+            self.send(id, &events, turn);
+        }
+        self.recycle(events);
+        self.settle(key, false, turn);
+        retained.finished
+    }
+
+    /// Sends an event to a client that listens for them.
+    fn put_event(&mut self, id: ConnectionId, event: &[u8], turn: &mut Turn<'_, impl World<P>>) {
+        let transport = &self.sessions[id.index()].transport;
+        if !transport.has_events() {
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        transport.put_text(&mut scratch, event);
+        self.budget.spend(cost::write(scratch.len()));
+        self.send(id, &scratch, turn);
+        self.recycle(scratch);
+    }
+}
