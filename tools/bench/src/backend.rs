@@ -1,4 +1,4 @@
-//! The API behind the gateway, as small as it can be: it lets everybody in at once.
+//! A minimal API behind the gateway, which admits every client immediately.
 
 use std::io;
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ use crate::workload::Grants;
 
 const LISTENER: Token = Token(usize::MAX);
 const WAKER: Token = Token(usize::MAX - 1);
-/// Longest request head that is read.
+/// Maximum request head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// A running API; ends when dropped.
@@ -52,7 +52,7 @@ impl StubBackend {
                 let stopped = Arc::clone(&stopped);
                 move || {
                     if let Err(error) = serve(poll, &listener, grants, &stopped) {
-                        // The gateway then refuses clients, and the run fails by itself.
+                        // The gateway then refuses clients, and the run fails.
                         eprintln!("stub backend: {error}");
                     }
                 }
@@ -65,7 +65,7 @@ impl StubBackend {
         })
     }
 
-    /// Where it listens.
+    /// Its address.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -124,7 +124,7 @@ fn serve(
 }
 
 impl Caller {
-    /// Reads what there is and answers every whole request. An error ends the connection.
+    /// Reads and responds to every complete request. An error ends the connection.
     fn read(&mut self, grants: Grants) -> io::Result<()> {
         let mut buffer = [0; 16 << 10];
         loop {
@@ -136,7 +136,7 @@ impl Caller {
             }
             while let Some((head, whole)) = request(&self.heard) {
                 let answer = answer(&self.heard[..head], &self.heard[head..whole], grants);
-                // An answer is short and is waited for, so it fits.
+                // A response is short and awaited, so it fits.
                 self.stream.write_all(answer.as_bytes())?;
                 self.heard.drain(..whole);
             }
@@ -161,7 +161,7 @@ fn request(heard: &[u8]) -> Option<(usize, usize)> {
     (heard.len() >= whole).then_some((head, whole))
 }
 
-/// The answer to one request.
+/// The response to one request.
 fn answer(head: &[u8], body: &[u8], grants: Grants) -> String {
     let head = String::from_utf8_lossy(head);
     let mut words = head.split_ascii_whitespace();
@@ -182,8 +182,8 @@ fn answer(head: &[u8], body: &[u8], grants: Grants) -> String {
     )
 }
 
-/// The answer of an origin behind pushpin: websocket events over HTTP. Who opens a websocket is
-/// let in and subscribed to the room that the url names; everything else is taken note of.
+/// The response of an origin behind pushpin: WebSocket events over HTTP. A client that opens a
+/// WebSocket is admitted and subscribed to the room in the URL; other events are accepted.
 fn websocket_events(path: &str, events: &[u8]) -> String {
     if !events.starts_with(b"OPEN\r\n") {
         return String::new();
@@ -193,7 +193,7 @@ fn websocket_events(path: &str, events: &[u8]) -> String {
     format!("OPEN\r\nTEXT {:x}\r\n{subscribe}\r\n", subscribe.len())
 }
 
-/// Who is asked for, from the cookie that clients send.
+/// The user, from the cookie that clients send.
 fn user(head: &str) -> &str {
     let rest = head.split_once("sessionid=").map_or("", |(_, rest)| rest);
     let end = rest

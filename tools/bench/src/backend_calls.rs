@@ -1,5 +1,4 @@
-//! What the call to the backend costs by itself: the gateway's own client makes it, in a process
-//! that does nothing else.
+//! The cost of the backend call alone: the gateway's own client makes it in a separate process.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -15,10 +14,10 @@ use crate::outcome::Storming;
 use crate::server::Launch;
 use ht_telemetry::usage::CpuClock;
 
-/// Calls before anything is counted: they open the connections that are kept.
+/// Calls before the measurement, which open the persistent connections.
 const WARM_UP_CALLS: u32 = 100;
 
-/// What a call costs.
+/// Cost of a call.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct CallCost {
     /// Calls that were made.
@@ -30,9 +29,9 @@ pub struct CallCost {
 /// Makes `rate` calls a second for `duration`, one after the other.
 ///
 /// # Errors
-/// When the backend does not admit somebody.
+/// When the backend refuses a user.
 pub fn measure(backend: SocketAddr, rate: f64, duration: Duration) -> anyhow::Result<CallCost> {
-    // As the gateway has it: one thread, which also carries the connections.
+    // One thread, as in the gateway.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -77,7 +76,7 @@ fn config(backend: SocketAddr) -> BackendConfig {
     }
 }
 
-/// What happens for one visitor: the credentials are collected, the call is made.
+/// The work for one client: collect its credentials, make the call.
 async fn call(client: &Guard, rules: &ForwardRules, number: u32) -> anyhow::Result<()> {
     let mut visitor = HeaderMap::new();
     let cookie = format!("sessionid={number}; csrftoken=bench");
@@ -92,7 +91,7 @@ async fn call(client: &Guard, rules: &ForwardRules, number: u32) -> anyhow::Resu
     }
 }
 
-/// The same in a process of its own, on the server's core and at the pace of a storm.
+/// The same in a separate process, on the server's core and at the rate of a storm.
 ///
 /// # Errors
 /// When the process fails.

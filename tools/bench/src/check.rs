@@ -1,24 +1,24 @@
-//! Did every message arrive, once, and in its order?
+//! Checks that every message arrives once and in order.
 
 use std::collections::BTreeSet;
 
-/// What one connection has heard. Costs 16 bytes while nothing goes wrong.
+/// Messages that one connection received. Takes 16 bytes without faults.
 #[derive(Clone, Debug, Default)]
 pub struct Check {
     next: u64,
-    // Boxed: only a connection that missed something has one.
+    // Boxed: only a connection with missing messages has one.
     #[allow(clippy::box_collection, reason = "16 bytes a connection instead of 32")]
     missing: Option<Box<BTreeSet<u64>>>,
 }
 
-/// What went wrong, added up over connections.
+/// Faults, summed over connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Faults {
-    /// Messages that never came.
+    /// Messages that did not arrive.
     pub lost: u64,
-    /// Messages that came again.
+    /// Messages that arrived again.
     pub doubled: u64,
-    /// Messages that came after a later one.
+    /// Messages that arrived after a later one.
     pub out_of_order: u64,
     /// Messages that were not for this connection, or could not be read.
     pub stray: u64,
@@ -27,14 +27,14 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Whether nothing went wrong.
+    /// Whether there are no faults.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// A gap longer than this is not kept number by number; what is beyond counts as lost.
+/// Maximum missing numbers that are kept; further ones count as lost.
 const GAP_MAX: u64 = 100_000;
 
 impl Check {
@@ -47,8 +47,8 @@ impl Check {
         }
     }
 
-    /// Takes note of message `sequence`. True when it had not been heard before.
-    pub fn hear(&mut self, sequence: u64, faults: &mut Faults) -> bool {
+    /// Records message `sequence`. Returns whether it is new.
+    pub fn receive(&mut self, sequence: u64, faults: &mut Faults) -> bool {
         if sequence == self.next {
             self.next += 1;
             return true;
@@ -69,17 +69,17 @@ impl Check {
         late
     }
 
-    /// The number of the message that is to come next.
+    /// The number of the next message.
     #[must_use]
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// Settles the account when `sent` messages were sent in all.
+    /// Counts the missing messages, after `sent` messages in all.
     pub fn finish(&self, sent: u64, faults: &mut Faults) {
         faults.lost += sent.saturating_sub(self.next);
         faults.lost += self.missing.as_ref().map_or(0, |m| m.len() as u64);
-        // Nobody sent these.
+        // These were never sent.
         faults.stray += self.next.saturating_sub(sent);
     }
 }
@@ -92,7 +92,7 @@ mod tests {
         let mut faults = Faults::default();
         let mut check = Check::default();
         for &sequence in heard {
-            check.hear(sequence, &mut faults);
+            check.receive(sequence, &mut faults);
         }
         check.finish(sent, &mut faults);
         faults
@@ -160,10 +160,10 @@ mod tests {
     fn who_comes_later_does_not_miss_what_was_before() {
         let mut faults = Faults::default();
         let mut check = Check::beginning_at(5);
-        assert!(check.hear(5, &mut faults));
+        assert!(check.receive(5, &mut faults));
         check.finish(6, &mut faults);
         assert!(faults.is_none());
-        assert!(!check.hear(4, &mut faults));
+        assert!(!check.receive(4, &mut faults));
         assert_eq!(faults.doubled, 1);
     }
 

@@ -1,12 +1,12 @@
-//! What a trigger carries so that its deliveries can be counted and timed, and the frame that
-//! the floor sends in its place.
+//! The data of a trigger, with which its deliveries are counted and timed, and the frame that the
+//! floor sends.
 
 mod orders;
 
 use clap::ValueEnum;
 use uuid::Uuid;
 
-/// Begins the data of every trigger; found again in whatever frame a server wraps around it.
+/// Marker at the beginning of the data, found in the frames of every server.
 const MARKER: &[u8] = b"~htb";
 const TRIGGER_DIGITS: usize = 12;
 const SEQUENCE_DIGITS: usize = 12;
@@ -19,13 +19,13 @@ pub const DATA_BYTES_MIN: usize = STAMP_BYTES + 2;
 /// Longest data that a workload may ask for, in bytes.
 pub const DATA_BYTES_MAX: usize = 100_000;
 
-/// What a trigger's data looks like.
+/// Kind of a trigger's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Content {
-    /// A JSON string of exactly the asked length, mostly of one letter.
+    /// A JSON string of exactly the requested length, mostly one letter.
     Filler,
-    /// A JSON object with the records of some orders, at least as long as asked: it compresses as
-    /// the data of an API does.
+    /// A JSON object with the records of some orders, at least as long as requested: it compresses
+    /// like the data of an API.
     Orders,
 }
 
@@ -42,9 +42,9 @@ impl Content {
 /// The numbers in a trigger's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Counts the triggers of a run, over all rooms, from 0.
+    /// Number of the trigger within the run, from 0.
     pub trigger: u64,
-    /// Counts the triggers of this room, from 0: what the checker looks at.
+    /// Number of the trigger within its room, from 0, for the checker.
     pub sequence: u64,
     /// When it was sent, in nanoseconds since the run began.
     pub sent_ns: u64,
@@ -111,8 +111,8 @@ const HEAD: &[u8] = br#"{"type": "publish", "data": "#;
 const MIDDLE: &[u8] = br#", "requestId": ""#;
 const TAIL: &[u8] = br#""}"#;
 
-/// Appends the message that the gateway sends to a subscriber, with its spaces. A server that
-/// passes on what is published to it is given this, so that all send as many bytes.
+/// Appends the message that the gateway sends to a subscriber, with its spaces. Servers that
+/// forward publications unchanged get this, so that all send equally many bytes.
 pub fn write_publish(data: &[u8], request_id: Uuid, out: &mut Vec<u8>) {
     for part in [HEAD, data, MIDDLE, &uuid_text(request_id), TAIL] {
         out.extend_from_slice(part);
@@ -139,7 +139,7 @@ pub fn write_publish_frame(data: &[u8], request_id: Uuid, out: &mut Vec<u8>) {
 
 const UUID_BYTES: usize = 36;
 
-/// A UUID as it stands in JSON, without quotes.
+/// A UUID as in JSON, without quotes.
 #[must_use]
 pub fn uuid_text(id: Uuid) -> [u8; UUID_BYTES] {
     let mut text = [0; UUID_BYTES];

@@ -1,15 +1,15 @@
-//! What a server says about itself at `/metrics`.
+//! Reads a server's `/metrics`.
 
 use std::io;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// A server that is silent for this long says nothing.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of a response.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections that the server ended because they were too slow, for whatever reason it names.
-/// `None` where it has no such metric.
+/// Connections that the server ended as slow consumers, for any of its reasons. `None` if it has no
+/// such metric.
 #[must_use]
 pub fn evictions(address: SocketAddr) -> Option<u64> {
     parse(&get(address).ok()?, "high_templar_evictions_total")
@@ -17,7 +17,7 @@ pub fn evictions(address: SocketAddr) -> Option<u64> {
 
 fn get(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     write!(
         stream,
         "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"

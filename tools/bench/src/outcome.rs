@@ -1,47 +1,46 @@
-//! What a run found, one JSON object on one line.
+//! Result of a run, as one line of JSON.
 
 use serde::{Deserialize, Serialize};
 
 use crate::check::Faults;
 use crate::drive::Label;
 
-/// The findings of one run.
+/// Result of one run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The name of the workload, as the caller calls it.
+    /// The name of the workload, given by the caller.
     pub workload: String,
     /// The server.
     pub server: String,
-    /// What it says about its version.
+    /// Its version.
     pub version: String,
-    /// Which repetition this was.
+    /// Number of the repetition.
     pub round: u32,
     /// Connections, each with one subscription at first.
     pub connections: usize,
-    /// Figures of the way in.
+    /// Figures of joining.
     pub joining: Joining,
-    /// Figures of subscriptions after the first, where there were any.
+    /// Figures of further subscriptions, if any.
     pub subscribing: Option<Subscribing>,
-    /// Figures of connections that do nothing, where they did nothing.
+    /// Figures of idle connections, if measured.
     pub idling: Option<Idling>,
-    /// Figures of clients that come and go, where they did.
+    /// Figures of connection churn, if measured.
     pub storming: Option<Storming>,
-    /// Figures of the deliveries, where there were any.
+    /// Figures of the deliveries, if any.
     pub delivering: Option<Delivering>,
-    /// What the server did about readers that stopped, and the memory of its deliveries.
+    /// Figures of slow consumers, and the memory of deliveries.
     pub stalling: Option<Stalling>,
-    /// The rate that was asked for, in deliveries a second, where the server was spared the
-    /// workload's own.
+    /// The rate in deliveries a second, if it was lower than that of the workload.
     #[serde(default)]
     pub rate_max: Option<u32>,
-    /// What went wrong.
+    /// Faults.
     pub faults: Faults,
-    /// Why the run proves nothing. `None`: it is valid.
+    /// Why the run is invalid; `None` if it is valid.
     pub invalid: Option<String>,
 }
 
 impl Outcome {
-    /// Nothing found yet.
+    /// An empty result.
     #[must_use]
     pub fn new(label: Label, version: String, connections: usize) -> Self {
         Self {
@@ -63,7 +62,7 @@ impl Outcome {
     }
 }
 
-/// Figures of the way in, and the memory of connections that do nothing.
+/// Figures of joining, and the memory of idle connections.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Joining {
     /// Server CPU for connect, bootstrap and subscribe together, in µs a connection.
@@ -93,7 +92,7 @@ pub struct Subscribing {
     pub anonymous_bytes: f64,
 }
 
-/// Figures of connections that do nothing.
+/// Figures of idle connections.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Idling {
     /// How long they were silent.
@@ -109,7 +108,7 @@ pub struct Idling {
 pub struct Pinging {
     /// How long they pinged.
     pub seconds: f64,
-    /// From one ping of a connection to its next.
+    /// Interval between two pings of a connection.
     pub interval_seconds: f64,
     /// Pings in all, each of them answered.
     pub pings: u64,
@@ -117,39 +116,39 @@ pub struct Pinging {
     pub cores: f64,
 }
 
-/// Figures of clients that come and go.
+/// Figures of connection churn.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Storming {
-    /// Clients that came and went.
+    /// Clients that connected and left.
     pub cycles: u64,
     /// How many of them a second.
     pub per_second: f64,
     /// Server CPU for each: connect, bootstrap, subscribe, leave, in µs.
     pub cycle_us: f64,
-    /// Server CPU for each client that came and stayed: the same without leaving, in µs.
+    /// Server CPU for each client that stays: the same without leaving, in µs.
     pub join_us: f64,
-    /// How far a client was behind its time at worst, in µs.
+    /// Maximum delay of a client against its schedule, in µs.
     pub latest_us: f64,
-    /// CPU of the driver: 1 is a whole core, and then the driver is what was measured.
+    /// CPU of the driver: at 1, a whole core, the driver is the bottleneck.
     pub driver_cores: f64,
     /// Resident bytes of the server before.
     pub rss_before_bytes: u64,
-    /// Resident bytes of the server after, when all were gone.
+    /// Resident bytes of the server after, after all clients left.
     pub rss_after_bytes: u64,
-    /// CPU of the backend call alone, in µs, measured in a process that does nothing else.
+    /// CPU of the backend call alone, in µs, measured in a separate process.
     pub backend_call_us: Option<f64>,
 }
 
-/// What the server did about readers that stopped, and the memory of its deliveries.
+/// Figures of slow consumers, and the memory of deliveries.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Stalling {
     /// Readers that stopped when counting began.
     pub stalled: usize,
-    /// How many of them it had closed in the end.
+    /// How many of them the server closed.
     pub closed: usize,
-    /// Connections that it says it ended because they were too slow.
+    /// Evictions of slow consumers, from its metrics.
     pub evictions: Option<u64>,
-    /// How far its resident memory rose at most while triggers went.
+    /// Maximum growth of its resident memory during the triggers.
     pub peak_growth_bytes: u64,
 }
 
@@ -162,7 +161,8 @@ pub struct Delivering {
     pub per_second: f64,
     /// Server CPU, user and system, in µs a delivery.
     pub cpu_us: f64,
-    /// CPU of what stands beside the server, such as a broker, in µs a delivery: not in `cpu_us`.
+    /// CPU of processes that the server depends on, such as a broker, in µs a delivery: not in
+    /// `cpu_us`.
     #[serde(default)]
     pub beside_us: f64,
     /// The user's share of it, 0 to 1, from coarse counters.
@@ -177,8 +177,8 @@ pub struct Delivering {
     pub p999_us: f64,
     /// The longest.
     pub longest_us: f64,
-    /// How far the publisher was behind its time at worst, in µs.
+    /// Maximum delay of the publisher against its schedule, in µs.
     pub publisher_late_us: f64,
-    /// CPU of the driver: 1 is a whole core, and then the driver is what was measured.
+    /// CPU of the driver: at 1, a whole core, the driver is the bottleneck.
     pub driver_cores: f64,
 }

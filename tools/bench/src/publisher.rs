@@ -1,45 +1,45 @@
-//! Sends triggers at their time, in a thread beside the clients.
+//! Sends triggers on schedule, in a thread of its own.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::door::{Door, Trigger};
+use crate::endpoint::{Endpoint, Trigger};
 use crate::message::{Content, Stamp};
-use crate::workload::{Audience, Pace, Workload};
+use crate::workload::{Pace, Subscribers, Workload};
 
-/// Numbers the triggers of a run and hands them to the door.
+/// Numbers the triggers of a run and sends them to the endpoint.
 pub struct Publisher {
-    door: Box<dyn Door>,
-    audience: Audience,
+    endpoint: Box<dyn Endpoint>,
+    subscribers: Subscribers,
     data_bytes: usize,
     content: Content,
     epoch: Instant,
     sent: u64,
-    // Deliveries that follow from what was sent.
+    // Expected deliveries.
     due: u64,
     // Triggers of each target.
     sequences: Vec<u64>,
     latest: Duration,
 }
 
-/// What the clients' thread tells the publisher's.
+/// Shared by the clients' thread and the publisher's.
 #[derive(Debug, Default)]
 pub struct Progress {
-    /// Triggers that all their receivers have heard.
+    /// Triggers that all their receivers have received.
     pub completed: AtomicU64,
-    /// The clients gave up: so does the publisher.
+    /// The clients failed, so the publisher stops.
     pub cancelled: AtomicBool,
 }
 
 impl Publisher {
     /// A publisher for the run. `epoch` is the zero of its stamps.
     #[must_use]
-    pub fn new(door: Box<dyn Door>, workload: &Workload, epoch: Instant) -> Self {
+    pub fn new(endpoint: Box<dyn Endpoint>, workload: &Workload, epoch: Instant) -> Self {
         let (rooms, connections) = (workload.rooms, workload.connections);
         Self {
-            door,
-            audience: Audience {
+            endpoint,
+            subscribers: Subscribers {
                 rooms,
                 connections,
                 listening: 0,
@@ -54,10 +54,10 @@ impl Publisher {
         }
     }
 
-    /// Sends for `duration` at a pace, then waits for the server's answers.
+    /// Sends for `duration` at a pace, then waits for the server's responses.
     ///
     /// # Errors
-    /// When the door fails.
+    /// When the endpoint fails.
     pub fn run(&mut self, pace: Pace, duration: Duration, progress: &Progress) -> io::Result<()> {
         let start = Instant::now();
         match pace {
@@ -75,7 +75,7 @@ impl Publisher {
                 }
             }
         }
-        self.door.settle()
+        self.endpoint.flush()
     }
 
     fn at_rate(
@@ -85,9 +85,9 @@ impl Publisher {
         duration: Duration,
         progress: &Progress,
     ) -> io::Result<()> {
-        let Audience {
+        let Subscribers {
             rooms, connections, ..
-        } = self.audience;
+        } = self.subscribers;
         let receivers = rooms.receivers_mean(connections);
         let interval = Duration::from_secs_f64(receivers / deliveries);
         let mut due = start;
@@ -104,14 +104,14 @@ impl Publisher {
         Ok(())
     }
 
-    /// Sends one trigger, stamped with the time at which it goes.
+    /// Sends one trigger, stamped with the current time.
     ///
     /// # Errors
-    /// When the door fails.
+    /// When the endpoint fails.
     pub fn send_next(&mut self) -> io::Result<()> {
-        let Audience {
+        let Subscribers {
             rooms, connections, ..
-        } = self.audience;
+        } = self.subscribers;
         let target = rooms.target_of(self.sent, connections);
         let sequence = &mut self.sequences[target as usize];
         let stamp = Stamp {
@@ -120,9 +120,9 @@ impl Publisher {
             sent_ns: self.epoch.elapsed().as_nanos() as u64,
         };
         *sequence += 1;
-        self.due += self.audience.receivers_of(self.sent) as u64;
+        self.due += self.subscribers.receivers_of(self.sent) as u64;
         self.sent += 1;
-        self.door.send(&Trigger {
+        self.endpoint.send(&Trigger {
             rooms,
             target,
             stamp,
@@ -131,38 +131,38 @@ impl Publisher {
         })
     }
 
-    /// Clients that the server has, where only it knows; see [`Door::joined`].
+    /// Number of clients, if only the server knows it; see [`Endpoint::joined`].
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When it does not respond.
     pub fn joined(&mut self) -> io::Result<Option<usize>> {
-        self.door.joined()
+        self.endpoint.joined()
     }
 
-    /// Triggers sent until now.
+    /// Triggers sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Triggers sent until now for a target.
+    /// Triggers sent so far for a target.
     #[must_use]
     pub fn sent_to(&self, target: u32) -> u64 {
         self.sequences.get(target as usize).copied().unwrap_or(0)
     }
 
-    /// Says how many connections hear what is sent from now on.
+    /// Sets the number of connections that receive triggers from now on.
     pub fn set_listening(&mut self, listening: usize) {
-        self.audience.listening = listening;
+        self.subscribers.listening = listening;
     }
 
-    /// Deliveries that follow from what was sent until now.
+    /// Deliveries expected so far.
     #[must_use]
     pub fn due(&self) -> u64 {
         self.due
     }
 
-    /// How far a trigger was behind its time at worst, and forgets it.
+    /// Returns and resets the maximum delay of a trigger against its schedule.
     pub fn take_latest(&mut self) -> Duration {
         std::mem::take(&mut self.latest)
     }
@@ -175,12 +175,12 @@ mod tests {
 
     struct Kept(std::sync::mpsc::SyncSender<Trigger>);
 
-    impl Door for Kept {
+    impl Endpoint for Kept {
         fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
             self.0.send(*trigger).map_err(io::Error::other)
         }
 
-        fn settle(&mut self) -> io::Result<()> {
+        fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }

@@ -1,4 +1,4 @@
-//! What is asked of a server: who listens, how triggers go, and for how long.
+//! Workloads: subscribers, rate and duration.
 
 mod many;
 
@@ -8,14 +8,14 @@ use clap::ValueEnum;
 
 use crate::message::Content;
 
-/// Who hears a trigger.
+/// Receivers of a trigger.
 ///
-/// A *target* is a number for what a trigger names: it stands for one room, or with a `*` for
-/// several. All triggers of one target are heard by the same subscriptions, and no subscription
-/// hears two targets, so that the triggers of a target can be numbered and checked.
+/// A *target* is a number for what a trigger names: one room, or with a `*` several. All triggers
+/// of one target have the same receivers, and no subscription receives two targets, so that the
+/// triggers of a target can be numbered and checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Rooms {
-    /// One room that everybody is in: a trigger is a delivery to each connection.
+    /// One room with all connections: a trigger is a delivery to each.
     FanOut,
     /// A room for each connection: a trigger is one delivery.
     Unicast,
@@ -25,7 +25,7 @@ pub enum Rooms {
 }
 
 impl Rooms {
-    /// The name of a target's room, where a server knows rooms by names.
+    /// The name of a target's room, if the server's rooms have names.
     #[must_use]
     pub fn name(self, target: u32) -> String {
         match self {
@@ -54,7 +54,7 @@ impl Rooms {
         }
     }
 
-    /// What connection `number` subscribes to, as JSON.
+    /// The room of a subscription of connection `number`, as JSON.
     #[must_use]
     pub fn subscribed(self, number: u32, subscription: u32) -> String {
         match self {
@@ -63,7 +63,7 @@ impl Rooms {
         }
     }
 
-    /// The target whose triggers a subscription of connection `number` hears.
+    /// The target of a subscription of connection `number`.
     #[must_use]
     pub fn target(self, number: u32, subscription: u32) -> u32 {
         match self {
@@ -73,7 +73,7 @@ impl Rooms {
         }
     }
 
-    /// How many targets so many connections have.
+    /// Number of targets.
     #[must_use]
     pub fn targets(self, connections: usize) -> usize {
         match self {
@@ -90,14 +90,14 @@ impl Rooms {
             Self::FanOut => 0,
             Self::Unicast => shuffled(trigger, connections),
             Self::Many => {
-                // Every kind of trigger has its turn with every connection.
-                let heard_by = shuffled(trigger + trigger / many::TURNS, connections);
-                many::target(heard_by, many::turn(trigger))
+                // Every kind of trigger reaches every connection.
+                let received_by = shuffled(trigger + trigger / many::TURNS, connections);
+                many::target(received_by, many::turn(trigger))
             }
         }
     }
 
-    /// Deliveries of one trigger while the first `listening` connections are there.
+    /// Deliveries of one trigger while the first `listening` connections are open.
     #[must_use]
     pub fn receivers(self, target: u32, listening: usize) -> usize {
         match self {
@@ -118,25 +118,25 @@ impl Rooms {
     }
 }
 
-/// Connections take turns in an order that no cache foresees: the factor is prime and larger
-/// than any number of connections, so every one has its turn.
+/// Connections take turns in an order that caches cannot predict. The factor is prime and larger
+/// than the number of connections, so each has its turn.
 fn shuffled(trigger: u64, connections: usize) -> u32 {
     let connections = connections.max(1) as u64;
     ((trigger % connections) * 1_000_003 % connections) as u32
 }
 
-/// Who is there to hear.
+/// The subscribers.
 #[derive(Clone, Copy, Debug)]
-pub struct Audience {
-    /// Who hears a trigger.
+pub struct Subscribers {
+    /// Receivers of a trigger.
     pub rooms: Rooms,
-    /// Connections that the run has in the end.
+    /// Final number of connections.
     pub connections: usize,
-    /// How many of them hear now.
+    /// How many of them receive now.
     pub listening: usize,
 }
 
-impl Audience {
+impl Subscribers {
     /// Deliveries of trigger number `trigger`.
     #[must_use]
     pub fn receivers_of(&self, trigger: u64) -> usize {
@@ -145,18 +145,18 @@ impl Audience {
     }
 }
 
-/// When the next trigger goes.
+/// Schedule of triggers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// None goes: the run ends when everybody is in.
+    /// No triggers: the run ends when all clients have joined.
     Idle,
-    /// At fixed moments, so many deliveries a second in all.
+    /// At a fixed rate.
     Rate {
         /// Deliveries a second, over all connections.
         deliveries: f64,
     },
-    /// As soon as fewer than this many triggers are outstanding. A trigger is outstanding until
-    /// its last delivery was read.
+    /// As soon as fewer triggers than the window are outstanding, that is, not delivered to all
+    /// receivers.
     FlatOut {
         /// Triggers outstanding.
         window: u64,
@@ -164,7 +164,7 @@ pub enum Pace {
 }
 
 impl Pace {
-    /// The same, at no higher rate than `deliveries_max` a second where it has a rate.
+    /// The same with a rate of at most `deliveries_max` a second.
     #[must_use]
     pub fn at_most(self, deliveries_max: Option<u32>) -> Self {
         match (self, deliveries_max) {
@@ -176,19 +176,19 @@ impl Pace {
     }
 }
 
-/// What the stub backend permits.
+/// Grants of the stub backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Grants {
-    /// Everybody the same: any id.
+    /// All ids to all users.
     Shared,
-    /// Everybody the common room and a room of their own.
+    /// The common room and the user's own.
     Own,
-    /// Everybody all rooms of their project: for [`Rooms::Many`].
+    /// All rooms of the user's project, for [`Rooms::Many`].
     Project,
 }
 
 impl Grants {
-    /// The answer to user `number`'s bootstrap call.
+    /// The bootstrap response for user `number`.
     #[must_use]
     pub fn bootstrap(self, number: &str) -> String {
         match self {
@@ -205,59 +205,59 @@ impl Grants {
 /// Pings of idle clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pings {
-    /// From one ping of a client to its next; those of all clients are spread evenly over it.
+    /// Interval of each client's pings; those of all clients are spread evenly over it.
     pub interval: Duration,
-    /// How long they go on.
+    /// Duration.
     pub during: Duration,
 }
 
-/// Clients that come and go.
+/// Connection churn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Storm {
-    /// Clients that come in a second.
+    /// Connects a second.
     pub per_second: f64,
-    /// Clients that are on their way at once, at most.
+    /// Maximum clients in progress.
     pub at_once: usize,
 }
 
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Workload {
-    /// Who hears a trigger.
+    /// Receivers of a trigger.
     pub rooms: Rooms,
-    /// Connections, each with the subscriptions that [`Rooms::subscriptions`] tells.
+    /// Connections, each with [`Rooms::subscriptions`].
     pub connections: usize,
     /// How many of them stop reading when counting begins.
     pub stalled: usize,
-    /// When triggers go.
+    /// Schedule of triggers.
     pub pace: Pace,
-    /// How long triggers go before anything is counted.
+    /// Duration of triggers before the measurement.
     pub warm_up: Duration,
-    /// How long triggers go while CPU and latency are counted.
+    /// Duration of the measurement.
     pub measured: Duration,
     /// Length of each trigger's data as JSON, in bytes.
     pub data_bytes: usize,
-    /// What the data looks like.
+    /// Kind of the data.
     pub content: Content,
-    /// Whether the clients ask for compressed messages.
+    /// Whether the clients offer compression.
     pub deflate: bool,
     /// Pings of idle clients, after the silence.
     pub pings: Option<Pings>,
-    /// Clients that come and go.
+    /// Connection churn.
     pub storm: Option<Storm>,
-    /// What the stub backend permits.
+    /// Grants of the stub backend.
     pub grants: Grants,
-    /// Clients that join at once.
+    /// Clients that join at a time.
     pub joining: usize,
-    /// A run in which nothing happens for this long has failed.
+    /// A run without progress for this long has failed.
     pub patience: Duration,
-    /// How long after the last delivery a second copy is waited for, and how long an idle server
-    /// is left alone before its memory is read.
+    /// How long to wait for duplicates after the last delivery, and for an idle server before its
+    /// memory is read.
     pub settle: Duration,
 }
 
 impl Workload {
-    /// Whether connection `number` stops reading: every so-many-th of all.
+    /// Whether connection `number` stops reading: evenly distributed.
     #[must_use]
     pub fn stalls(&self, number: u32) -> bool {
         let Some(stride) = self.connections.checked_div(self.stalled) else {

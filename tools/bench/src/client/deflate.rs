@@ -1,17 +1,17 @@
-//! permessage-deflate (RFC 7692) as a client that reads: every message stands for itself.
+//! permessage-deflate (RFC 7692) for a client that reads, without context takeover.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::frame::PAYLOAD_BYTES_MAX;
 
-/// The header line that offers it. Without context takeover a server compresses a message once
-/// for all clients, and a client needs no window of its own.
+/// The header line that offers it. Without context takeover a server compresses a message once for
+/// all clients, and a client needs no window.
 pub(super) const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; \
     server_no_context_takeover; client_no_context_takeover\r\n";
-/// Why a run without it proves nothing.
+/// What a server without it cannot do.
 pub(super) const REFUSED: &str = "permessage-deflate without server context takeover";
 
-/// Whether the answer to the upgrade takes the offer.
+/// Whether the response to the upgrade accepts the offer.
 pub(super) fn is_accepted(head: &[u8]) -> bool {
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
     head.lines()
@@ -21,15 +21,15 @@ pub(super) fn is_accepted(head: &[u8]) -> bool {
         })
 }
 
-/// Inflates messages, one for all clients.
+/// Inflates messages; all clients share one.
 #[derive(Debug)]
 pub(super) struct Inflater {
     state: Decompress,
-    /// Room for the inflated message, kept between messages.
+    /// Buffer for the inflated message, reused.
     pub(super) plain: Vec<u8>,
 }
 
-/// What came is not deflate data, or inflates to more than is read.
+/// The payload is not deflate data, or inflates to more than the limit.
 #[derive(Debug)]
 pub(super) struct NotDeflate;
 
@@ -47,7 +47,7 @@ impl Inflater {
         payload: &[u8],
         plain: &mut Vec<u8>,
     ) -> Result<(), NotDeflate> {
-        // The sender cut this off the end.
+        // The sender removed this from the end.
         const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
         self.state.reset(false);
         plain.clear();

@@ -1,14 +1,13 @@
-//! Just enough RFC 6455 for a client that counts: whole, unmasked frames in; small masked
-//! frames out.
+//! The part of RFC 6455 that the clients need: whole, unmasked frames in; small masked frames out.
 
-/// A frame of a server, as it lies in the buffer.
+/// A frame of a server, in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame<'a> {
     pub(crate) opcode: u8,
     pub(crate) payload: &'a [u8],
     /// Whether the payload is compressed (RSV1, RFC 7692 §6).
     pub(crate) compressed: bool,
-    /// Bytes it takes in the buffer, header included.
+    /// Length in the buffer, header included.
     pub(crate) length: usize,
 }
 
@@ -22,10 +21,10 @@ pub(crate) const PONG: u8 = 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
-/// Longest payload of a server that is read, in bytes.
+/// Maximum payload of a server, in bytes.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 128 << 10;
 
-/// The first frame in `bytes`; `None` when it is not whole yet.
+/// The first frame in `bytes`; `None` if it is incomplete.
 pub(crate) fn first(bytes: &[u8]) -> Result<Option<Frame<'_>>, Unreadable> {
     let [head, length, rest @ ..] = bytes else {
         return Ok(None);
@@ -58,14 +57,14 @@ pub(crate) fn first(bytes: &[u8]) -> Result<Option<Frame<'_>>, Unreadable> {
     }))
 }
 
-/// Appends a client's frame. `key` masks it: a real one, since unmasking is part of the work
-/// that a server is measured by.
+/// Appends a client's frame. It is masked with `key`, because unmasking is part of the server's
+/// work.
 pub(crate) fn write_masked(opcode: u8, payload: &[u8], key: [u8; 4], out: &mut Vec<u8>) {
     out.push(0x80 | opcode);
     if payload.len() < 126 {
         out.push(0x80 | payload.len() as u8);
     } else {
-        // A client here says nothing longer than a subscription.
+        // The longest message of a client is a subscription.
         out.push(0x80 | 126);
         out.extend_from_slice(&(payload.len() as u16).to_be_bytes());
     }

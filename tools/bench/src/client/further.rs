@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use super::{Fleet, FleetError};
 
-/// What cannot be done where a client hears one room only.
+/// What a protocol with one room for each client cannot do.
 const UNABLE: &str = "several subscriptions a connection";
 
 impl Fleet {
-    /// Lets every client ask for all its subscriptions but the first, as many clients at once as
-    /// may join at once, and waits for the answers. Says how many subscriptions that were.
+    /// Sends the requests of every client for all its subscriptions but the first, for as many
+    /// clients at a time as join at a time, and waits for the replies. Returns the number of
+    /// subscriptions.
     ///
     /// # Errors
-    /// When the server knows one subscription only, or nothing happens for too long.
+    /// When the protocol has one subscription only, or there is no progress for too long.
     pub fn subscribe_further(&mut self) -> Result<u64, FleetError> {
         let rooms = self.workload.rooms;
         let each = u64::from(rooms.subscriptions() - 1);
@@ -31,7 +32,7 @@ impl Fleet {
                 }
                 next += 1;
             }
-            self.turn(Duration::from_millis(50))?;
+            self.poll(Duration::from_millis(50))?;
             if self.tally.answers > last.0 {
                 last = (self.tally.answers, Instant::now());
             } else if last.1.elapsed() > self.workload.patience {

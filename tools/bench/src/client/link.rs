@@ -1,6 +1,6 @@
 //! One client's connection: joins, then counts.
 
-mod hear;
+mod receive;
 
 use std::io;
 use std::io::{Read, Write};
@@ -16,13 +16,13 @@ use super::dialect::{Dialect, Identity, JoinError, Stage};
 use super::frame::Frame;
 use super::{Tally, deflate, dialect, frame};
 use crate::check::Check;
-use crate::workload::{Audience, Rooms};
+use crate::workload::{Rooms, Subscribers};
 
-/// What all clients share while events are handled.
+/// State that all clients share while events are handled.
 pub(super) struct Shared<'a> {
     pub(super) dialect: Dialect,
-    pub(super) audience: Audience,
-    /// Who has joined leaves at once.
+    pub(super) subscribers: Subscribers,
+    /// Clients leave as soon as they have joined.
     pub(super) leave: bool,
     pub(super) server: SocketAddr,
     pub(super) buffer: &'a mut Vec<u8>,
@@ -37,25 +37,25 @@ pub(super) struct Shared<'a> {
 pub(super) struct Link {
     // None once the connection has ended.
     stream: Option<TcpStream>,
-    who: Identity,
+    identity: Identity,
     stage: Stage,
-    /// What was heard through each subscription.
+    /// What each subscription received.
     checks: Vec<Check>,
-    /// Answers to come to further subscriptions.
+    /// Outstanding replies to further subscriptions.
     awaited: u32,
-    /// It has said that it leaves.
+    /// It has sent a close frame.
     leaving: bool,
-    /// It does not read.
+    /// It has stopped reading.
     stalled: bool,
-    /// The beginning of a frame whose end has not come. Empty nearly always.
+    /// The beginning of an incomplete frame. Nearly always empty.
     partial: Vec<u8>,
-    /// The same of a message in a stream of frames.
+    /// The beginning of an incomplete message in a stream.
     unfinished: Vec<u8>,
-    /// Where the last stamp and `requestId` stood in the payload.
+    /// Offsets of the last stamp and `requestId` in the payload.
     hints: (usize, usize),
 }
 
-/// Why a client's connection is over.
+/// Why a client's connection ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinkError {
     #[error("{0}")]
@@ -71,10 +71,10 @@ impl From<io::Error> for LinkError {
 }
 
 impl Link {
-    pub(super) fn new(stream: TcpStream, who: Identity, checks: Vec<Check>) -> Self {
+    pub(super) fn new(stream: TcpStream, identity: Identity, checks: Vec<Check>) -> Self {
         Self {
             stream: Some(stream),
-            who,
+            identity,
             stage: Stage::Connecting,
             checks,
             awaited: 0,
@@ -91,7 +91,7 @@ impl Link {
     }
 
     pub(super) fn number(&self) -> u32 {
-        self.who.number
+        self.identity.number
     }
 
     pub(super) fn checks(&self) -> &[Check] {
@@ -110,13 +110,13 @@ impl Link {
         self.stream.is_none()
     }
 
-    /// Messages that were heard in all, roughly: some may be missing.
-    pub(super) fn heard(&self) -> u64 {
+    /// Approximate number of messages that were received.
+    pub(super) fn received(&self) -> u64 {
         self.checks.iter().map(Check::next).sum()
     }
 
-    /// Stops reading, or reads again. The account of one that stalled is not settled: what is
-    /// lost with it is nobody's fault but its own.
+    /// Stops reading, or reads again. Messages that a stalled client misses are not counted as
+    /// lost.
     pub(super) fn stall(&mut self, registry: &Registry, stall: bool) -> io::Result<()> {
         self.stalled = true;
         let Some(stream) = &mut self.stream else {
@@ -125,14 +125,18 @@ impl Link {
         if stall {
             return registry.deregister(stream);
         }
-        registry.register(stream, Token(self.who.number as usize), Interest::READABLE)
+        registry.register(
+            stream,
+            Token(self.identity.number as usize),
+            Interest::READABLE,
+        )
     }
 
-    /// The same client without a connection; only its account is left.
+    /// The same client without a connection; only its checks are kept.
     pub(super) fn ended(&mut self) -> Self {
         Self {
             stream: None,
-            who: self.who,
+            identity: self.identity,
             stage: self.stage,
             checks: std::mem::take(&mut self.checks),
             awaited: 0,
@@ -168,13 +172,13 @@ impl Link {
             return Ok(());
         }
         all.out.clear();
-        let rooms = all.audience.rooms;
-        self.stage = all.dialect.open(self.who, rooms, all.server, all.out);
-        self.say(all.out)?;
+        let rooms = all.subscribers.rooms;
+        self.stage = all.dialect.open(self.identity, rooms, all.server, all.out);
+        self.send(all.out)?;
         self.joined(all)
     }
 
-    /// Leaves if that is all it came for: with a close frame, where the server knows of such.
+    /// Leaves if clients have to leave after joining; with a close frame, if the protocol has one.
     fn joined(&mut self, all: &mut Shared<'_>) -> Result<(), LinkError> {
         if self.stage != Stage::Joined || !all.leave {
             return Ok(());
@@ -185,20 +189,25 @@ impl Link {
         }
         const NORMAL: [u8; 2] = 1000u16.to_be_bytes();
         all.out.clear();
-        frame::write_masked(frame::CLOSE, &NORMAL, dialect::mask_key(self.who), all.out);
-        self.say(all.out)
+        frame::write_masked(
+            frame::CLOSE,
+            &NORMAL,
+            dialect::mask_key(self.identity),
+            all.out,
+        );
+        self.send(all.out)
     }
 
-    /// Says that it is there. False where the server's language has no word for that.
+    /// Sends a heartbeat. Returns false if the protocol has none.
     pub(super) fn ping(&mut self, dialect: Dialect, out: &mut Vec<u8>) -> Result<bool, LinkError> {
         out.clear();
-        let said = self.stream.is_some() && dialect.ping(self.who, out);
-        self.say(out)?;
-        Ok(said)
+        let sent = self.stream.is_some() && dialect.ping(self.identity, out);
+        self.send(out)?;
+        Ok(sent)
     }
 
-    /// Asks for all subscriptions but the first, which it has. Says how many these are, `None`
-    /// where the server's language knows only one.
+    /// Requests all subscriptions but the first. Returns their number, or `None` if the protocol
+    /// has only one.
     pub(super) fn subscribe_further(
         &mut self,
         dialect: Dialect,
@@ -207,24 +216,24 @@ impl Link {
     ) -> Result<Option<u32>, LinkError> {
         out.clear();
         for subscription in 1..rooms.subscriptions() {
-            if !dialect.subscribe(self.who, rooms, subscription, out) {
+            if !dialect.subscribe(self.identity, rooms, subscription, out) {
                 return Ok(None);
             }
         }
         self.awaited = rooms.subscriptions() - 1;
-        self.say(out)?;
+        self.send(out)?;
         Ok(Some(self.awaited))
     }
 
-    /// What a client says is short and its socket's buffer empty, so it always fits.
-    fn say(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
+    /// Sends bytes. They are few and the socket's buffer is empty, so they always fit.
+    fn send(&mut self, bytes: &[u8]) -> Result<(), LinkError> {
         match &mut self.stream {
             Some(stream) => Ok(stream.write_all(bytes)?),
             None => Ok(()),
         }
     }
 
-    /// `closed`: the end has come with what is there to read.
+    /// `closed`: the end of the stream was reported with the event.
     fn read(&mut self, closed: bool, all: &mut Shared<'_>) -> Result<(), LinkError> {
         loop {
             let kept = self.partial.len();
@@ -240,8 +249,7 @@ impl Link {
             };
             let buffer = std::mem::take(all.buffer);
             let result = self.take(buffer, kept, kept + got, all);
-            // A read that did not fill the buffer took all there was: what comes later is a new
-            // event.
+            // A read that did not fill the buffer drained the socket; later data is a new event.
             let drained = kept + got < all.buffer.len();
             result?;
             if drained && !closed {
@@ -250,7 +258,7 @@ impl Link {
         }
     }
 
-    /// Handles what was read, and puts the buffer back in its place.
+    /// Handles what was read, and puts the buffer back.
     fn take(
         &mut self,
         mut buffer: Vec<u8>,
@@ -271,7 +279,7 @@ impl Link {
         result.map(|_| ())
     }
 
-    /// Handles every whole frame; says how many bytes that were.
+    /// Handles all complete frames. Returns their length in bytes.
     fn consume(&mut self, bytes: &[u8], all: &mut Shared<'_>) -> Result<usize, LinkError> {
         let mut used = 0;
         if self.stage == Stage::Upgrading {
@@ -279,13 +287,13 @@ impl Link {
                 Some(length) => used = length,
                 None => return Ok(0),
             }
-            if self.who.deflate && !deflate::is_accepted(&bytes[..used]) {
+            if self.identity.deflate && !deflate::is_accepted(&bytes[..used]) {
                 return Err(LinkError::Join(JoinError::Unable(deflate::REFUSED)));
             }
             all.out.clear();
-            let rooms = all.audience.rooms;
-            self.stage = all.dialect.upgraded(self.who, rooms, all.out);
-            self.say(all.out)?;
+            let rooms = all.subscribers.rooms;
+            self.stage = all.dialect.upgraded(self.identity, rooms, all.out);
+            self.send(all.out)?;
             self.joined(all)?;
         }
         let now_ns = all.epoch.elapsed().as_nanos() as u64;
@@ -304,7 +312,7 @@ impl Link {
         }
     }
 
-    /// Handles a frame whose payload is compressed. Its length stays what it was on the wire.
+    /// Handles a frame whose payload is compressed. Its length remains that on the wire.
     fn inflate(
         &mut self,
         frame: &Frame<'_>,
@@ -312,7 +320,8 @@ impl Link {
         all: &mut Shared<'_>,
     ) -> Result<(), LinkError> {
         let mut plain = std::mem::take(&mut all.inflater.plain);
-        let inflated = self.who.deflate && all.inflater.inflate(frame.payload, &mut plain).is_ok();
+        let inflated =
+            self.identity.deflate && all.inflater.inflate(frame.payload, &mut plain).is_ok();
         let result = if inflated {
             let payload = &plain[..];
             self.handle(&Frame { payload, ..*frame }, now_ns, all)
@@ -337,34 +346,40 @@ impl Link {
             }
             frame::PING => {
                 all.out.clear();
-                let key = dialect::mask_key(self.who);
+                let key = dialect::mask_key(self.identity);
                 frame::write_masked(frame::PONG, frame.payload, key, all.out);
-                self.say(all.out)
+                self.send(all.out)
             }
             _ if self.stage != Stage::Joined => {
                 all.out.clear();
                 self.stage = all
                     .dialect
-                    .joining_frame(self.stage, self.who, all.audience.rooms, frame, all.out)
+                    .joining_frame(
+                        self.stage,
+                        self.identity,
+                        all.subscribers.rooms,
+                        frame,
+                        all.out,
+                    )
                     .map_err(LinkError::Join)?;
-                self.say(all.out)?;
+                self.send(all.out)?;
                 self.joined(all)
             }
-            _ if all.dialect.is_stream() => self.hear_stream(frame, now_ns, all),
+            _ if all.dialect.is_stream() => self.receive_stream(frame, now_ns, all),
             _ => match all.dialect.answer(frame.payload) {
-                Some(answer) => self.say_text(answer, all),
+                Some(answer) => self.send_text(answer, all),
                 None => {
-                    self.hear(frame, now_ns, all);
+                    self.receive(frame, now_ns, all);
                     Ok(())
                 }
             },
         }
     }
 
-    fn say_text(&mut self, text: &str, all: &mut Shared<'_>) -> Result<(), LinkError> {
+    fn send_text(&mut self, text: &str, all: &mut Shared<'_>) -> Result<(), LinkError> {
         all.out.clear();
-        dialect::say(text, self.who, all.out);
-        self.say(all.out)
+        dialect::send(text, self.identity, all.out);
+        self.send(all.out)
     }
 }
 

@@ -25,48 +25,48 @@ use self::link::{Link, LinkError};
 pub use self::storm::Stormed;
 pub use self::tally::Tally;
 use crate::check::Check;
-use crate::workload::{Audience, Workload};
+use crate::workload::{Subscribers, Workload};
 
-/// Connections from one source address, so that its ports do not run out.
+/// Maximum connections from one source address, because of its ports.
 const PER_SOURCE: usize = 4_000;
-/// Bytes that are read at once.
+/// Read buffer, in bytes.
 const READ_BYTES: usize = 256 << 10;
-/// What a client that will stop reading lets the kernel keep for it: little, so that the server
-/// soon notices.
+/// Receive buffer of a client that will stop reading: small, so that the server soon has queued
+/// data.
 const STALLED_RECEIVE_BYTES: usize = 32 << 10;
 
-/// Why the clients gave up.
+/// Why the clients failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FleetError {
-    /// The system refused a socket.
+    /// A socket operation failed.
     #[error("client sockets: {0}")]
     Io(#[from] io::Error),
-    /// A client was not let in.
+    /// A client was rejected.
     #[error("client {number} could not join: {cause}")]
     Join {
-        /// Which one.
+        /// Its number.
         number: u32,
-        /// Why.
+        /// The cause.
         cause: JoinError,
     },
     /// A client's connection ended while it joined.
     #[error("client {number} was disconnected while joining")]
     Disconnected {
-        /// Which one.
+        /// Its number.
         number: u32,
     },
-    /// Nothing happened for too long.
-    #[error("only {joined} of {wanted} clients joined; the others are silent")]
+    /// There was no progress for too long.
+    #[error("only {joined} of {wanted} clients joined; the others made no progress")]
     Silent {
         /// Clients that joined.
         joined: usize,
-        /// Clients that were to join.
+        /// Clients that had to join.
         wanted: usize,
     },
-    /// The server's language has no word for what the workload asks for.
-    #[error("it cannot do this: {0}")]
+    /// The protocol does not support the workload.
+    #[error("not supported: {0}")]
     Unable(&'static str),
-    /// Traffic stays on this machine.
+    /// The server is not on this machine.
     #[error("{0} is not a loopback address")]
     NotLoopback(SocketAddr),
 }
@@ -79,15 +79,15 @@ pub struct Fleet {
     server: SocketAddr,
     dialect: Dialect,
     workload: Workload,
-    audience: Audience,
+    subscribers: Subscribers,
     links: Vec<Option<Link>>,
-    /// Places in `links` of clients that left.
+    /// Free slots of `links`.
     free: Vec<usize>,
-    /// Clients that ever connected, joined and left.
+    /// Total clients that connected, joined and left.
     opened: usize,
     joined: usize,
     left: usize,
-    /// Whether who joins leaves at once.
+    /// Whether clients leave as soon as they have joined.
     leave: bool,
     buffer: Vec<u8>,
     out: Vec<u8>,
@@ -122,7 +122,7 @@ impl Fleet {
             server,
             dialect,
             workload: workload.clone(),
-            audience: Audience {
+            subscribers: Subscribers {
                 rooms: workload.rooms,
                 connections: workload.connections,
                 listening: 0,
@@ -141,19 +141,18 @@ impl Fleet {
         })
     }
 
-    /// Connects clients until there are `wanted` that have joined, as many at a time as the
-    /// workload allows. The first message that a new one is to hear of a target is number
-    /// `first(target)`.
+    /// Connects clients until `wanted` have joined, as many at a time as the workload permits. A
+    /// new one expects the messages of a target from number `first(target)` on.
     ///
     /// # Errors
-    /// When one is refused, or nothing happens for too long.
+    /// When one is rejected, or there is no progress for too long.
     pub fn grow(&mut self, wanted: usize, first: impl Fn(u32) -> u64) -> Result<(), FleetError> {
         let mut last_joined = (self.joined, Instant::now());
         while self.joined < wanted {
             while self.opened < wanted && self.opened - self.joined < self.workload.joining {
                 self.connect(&first)?;
             }
-            self.turn(Duration::from_millis(50))?;
+            self.poll(Duration::from_millis(50))?;
             if self.joined > last_joined.0 {
                 last_joined = (self.joined, Instant::now());
             } else if last_joined.1.elapsed() > self.workload.patience {
@@ -161,7 +160,7 @@ impl Fleet {
                 return Err(FleetError::Silent { joined, wanted });
             }
         }
-        self.audience.listening = wanted;
+        self.subscribers.listening = wanted;
         Ok(())
     }
 
@@ -195,8 +194,8 @@ impl Fleet {
         let checks = (0..rooms.subscriptions())
             .map(|subscription| Check::beginning_at(first(rooms.target(number, subscription))))
             .collect();
-        let who = Identity::new(number, self.workload.deflate);
-        let link = Some(Link::new(stream, who, checks));
+        let identity = Identity::new(number, self.workload.deflate);
+        let link = Some(Link::new(stream, identity, checks));
         match self.links.get_mut(place) {
             Some(free) => *free = link,
             None => self.links.push(link),
@@ -208,15 +207,15 @@ impl Fleet {
     /// Waits for events, at most `timeout` (rounded up to milliseconds), and handles them.
     ///
     /// # Errors
-    /// When polling fails or a client that is joining is refused.
-    pub fn turn(&mut self, timeout: Duration) -> Result<(), FleetError> {
+    /// When polling fails or a joining client is rejected.
+    pub fn poll(&mut self, timeout: Duration) -> Result<(), FleetError> {
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
         let mut shared = link::Shared {
             dialect: self.dialect,
-            audience: self.audience,
+            subscribers: self.subscribers,
             leave: self.leave,
             server: self.server,
             buffer: &mut self.buffer,
@@ -252,7 +251,7 @@ impl Fleet {
                         let what = || format!("client {number} lost its connection: {error}");
                         shared.tally.first_fault.get_or_insert_with(what);
                     }
-                    // Settled now: a connection that is gone hears nothing more.
+                    // Only its checks are kept.
                     *slot = Some(link.ended());
                 }
                 Err(LinkError::Join(cause)) => {
@@ -268,18 +267,19 @@ impl Fleet {
         Ok(())
     }
 
-    /// What was heard until now.
+    /// The totals up to now.
     #[must_use]
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// Begins to count latencies anew.
+    /// Resets the latencies.
     pub fn clear_latency(&mut self) {
         self.tally.latency.clear();
     }
 
-    /// Settles the account: `sent(target)` is how many messages there were for a target.
+    /// Counts missing messages and returns the totals. `sent(target)` is the number of messages of
+    /// a target.
     #[must_use]
     pub fn finish(mut self, sent: impl Fn(u32) -> u64) -> Tally {
         let rooms = self.workload.rooms;
@@ -299,5 +299,5 @@ impl Fleet {
     }
 }
 
-/// Linux's number for a connect that goes on in the background.
+/// Linux's error of a connect that continues in the background.
 const EINPROGRESS: i32 = 115;

@@ -1,4 +1,4 @@
-//! Idle clients that say now and then that they are there.
+//! Heartbeats of idle clients.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use super::{Fleet, FleetError};
 use crate::workload::Pings;
 
 impl Fleet {
-    /// Lets the clients ping in turn, each at its moment, and says how many pings that were.
-    /// `None` where the server's language has no ping. Answers may still be on their way.
+    /// Sends the pings of all clients in turn, spread over the interval. Returns their number, or
+    /// `None` if the protocol has no ping. Pongs may still be outstanding.
     ///
     /// # Errors
     /// When polling fails.
@@ -19,7 +19,7 @@ impl Fleet {
         while due < start + pings.during {
             let now = Instant::now();
             if now < due {
-                self.turn(due - now)?;
+                self.poll(due - now)?;
                 continue;
             }
             let place = (sent % u64::from(clients)) as usize;
@@ -27,7 +27,7 @@ impl Fleet {
                 match link.ping(self.dialect, &mut self.out) {
                     Ok(true) => sent += 1,
                     Ok(false) => return Ok(None),
-                    // The end of the connection is an event of its own, and a fault then.
+                    // The end of the connection is reported by its own event.
                     Err(_) => {}
                 }
             }
@@ -36,14 +36,14 @@ impl Fleet {
         Ok(Some(sent))
     }
 
-    /// Waits until so many pongs have come, at most `patience`. Says how many came.
+    /// Waits until so many pongs have arrived, at most `patience`. Returns their number.
     ///
     /// # Errors
     /// When polling fails.
     pub fn await_pongs(&mut self, pings: u64, patience: Duration) -> Result<u64, FleetError> {
         let deadline = Instant::now() + patience;
         while self.tally.pongs < pings && Instant::now() < deadline {
-            self.turn(Duration::from_millis(20))?;
+            self.poll(Duration::from_millis(20))?;
         }
         Ok(self.tally.pongs)
     }

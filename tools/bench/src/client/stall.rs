@@ -5,24 +5,24 @@ use std::time::{Duration, Instant};
 use super::{Fleet, FleetError};
 
 impl Fleet {
-    /// The clients that the workload names stop reading; what is sent from now on is counted and
-    /// judged for the others alone. Says how many others there are.
+    /// Makes the workload's stalled clients stop reading. Messages from now on are counted for the
+    /// others only. Returns the number of the others.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the system call fails.
     pub fn stall(&mut self) -> Result<usize, FleetError> {
         let registry = self.poll.registry();
         for link in self.links.iter_mut().flatten() {
             if self.workload.stalls(link.number()) {
                 link.stall(registry, true)?;
-                self.audience.listening -= 1;
+                self.subscribers.listening -= 1;
             }
         }
-        Ok(self.audience.listening)
+        Ok(self.subscribers.listening)
     }
 
-    /// The stalled clients read again, to see whether they were closed: says how many were.
-    /// `patience` is how long nothing may come before the others count as open.
+    /// Makes the stalled clients read again. Returns how many were closed. The others count as open
+    /// after nothing has arrived for `patience`.
     ///
     /// # Errors
     /// When polling fails.
@@ -35,7 +35,10 @@ impl Fleet {
         loop {
             let all = self.links.iter().flatten().filter(|l| l.is_stalled());
             let (closed, heard) = all.fold((0, 0), |(closed, heard), link| {
-                (closed + usize::from(link.is_ended()), heard + link.heard())
+                (
+                    closed + usize::from(link.is_ended()),
+                    heard + link.received(),
+                )
             });
             if heard + closed as u64 > last.0 {
                 last = (heard + closed as u64, Instant::now());
@@ -43,7 +46,7 @@ impl Fleet {
             if closed == self.workload.stalled || last.1.elapsed() > patience {
                 return Ok(closed);
             }
-            self.turn(Duration::from_millis(10))?;
+            self.poll(Duration::from_millis(10))?;
         }
     }
 }

@@ -1,27 +1,27 @@
-//! Clients that come and go.
+//! Connection churn.
 
 use std::time::{Duration, Instant};
 
 use super::{Fleet, FleetError};
 use crate::workload::Storm;
 
-/// What came of a storm.
+/// Result of a storm.
 #[derive(Clone, Copy, Debug)]
 pub struct Stormed {
-    /// Clients that came, and where they were to leave, left again.
+    /// Clients that joined, and also left if requested.
     pub clients: u64,
-    /// From the first that came to the last that was through.
+    /// From the first connect to the last client that finished.
     pub took: Duration,
-    /// How far a client was behind its time at worst.
+    /// Maximum delay of a client against its schedule.
     pub latest: Duration,
 }
 
 impl Fleet {
-    /// Lets clients come for `during`, at the storm's pace, and waits until each is through: it
-    /// has joined, or where `leave` is set, has said goodbye and seen the connection end.
+    /// Lets clients come for `during`, at the storm's pace, and waits until each is through: it has
+    /// joined, or where `leave` is set, its connection has been closed.
     ///
     /// # Errors
-    /// When one is refused, or nothing happens for too long.
+    /// When one is rejected, or there is no progress for too long.
     pub fn storm(
         &mut self,
         storm: Storm,
@@ -41,7 +41,7 @@ impl Fleet {
             let coming = due < start + during;
             if coming && now >= due && under_way < storm.at_once {
                 latest = latest.max(now - due);
-                // Nothing is published: the rooms of those who come have no messages.
+                // Nothing is published.
                 self.connect(&|_| 0)?;
                 due += interval;
                 continue;
@@ -50,7 +50,7 @@ impl Fleet {
                 break;
             }
             let patience = Duration::from_millis(20);
-            self.turn(if coming && now < due {
+            self.poll(if coming && now < due {
                 (due - now).min(patience)
             } else {
                 patience

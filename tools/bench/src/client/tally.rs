@@ -1,37 +1,37 @@
-//! What all clients have heard together.
+//! Totals over all clients.
 
 use crate::check::Faults;
-use crate::workload::Audience;
+use crate::workload::Subscribers;
 use ht_telemetry::latency::Latency;
 
-/// What the clients have heard.
+/// What the clients have received.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Messages that were heard for the first time.
+    /// Messages, without repetitions.
     pub delivered: u64,
     /// Bytes of the last message's frame, header included.
     pub frame_bytes: usize,
-    /// From the publisher's stamp to the client's read.
+    /// Time from the publisher's stamp to the client's read.
     pub latency: Latency,
-    /// What went wrong.
+    /// Faults.
     pub faults: Faults,
-    /// The first words about something that went wrong.
+    /// Description of the first fault.
     pub first_fault: Option<String>,
-    /// How many have heard each trigger, by its number.
+    /// Number of receivers of each trigger, by its number.
     heard: Vec<u32>,
-    /// Triggers that all their receivers have heard.
+    /// Triggers that all their receivers have received.
     pub completed: u64,
-    /// Answers to pings.
+    /// Pongs.
     pub pongs: u64,
-    /// Answers to requests for further subscriptions.
+    /// Replies to requests for further subscriptions.
     pub answers: u64,
 }
 
 impl Tally {
-    /// A message was heard for the first time by one of its audience.
-    pub(super) fn count(&mut self, trigger: u64, audience: &Audience) {
+    /// Counts a message that one of its subscribers received for the first time.
+    pub(super) fn count(&mut self, trigger: u64, subscribers: &Subscribers) {
         self.delivered += 1;
-        // A number that nobody sent would only make this grow.
+        // Numbers that were never sent would only use memory.
         const TRIGGERS_MAX: u64 = 1 << 26;
         if trigger >= TRIGGERS_MAX {
             return;
@@ -41,7 +41,7 @@ impl Tally {
             self.heard.resize(place + 1, 0);
         }
         self.heard[place] += 1;
-        if self.heard[place] as usize == audience.receivers_of(trigger) {
+        if self.heard[place] as usize == subscribers.receivers_of(trigger) {
             self.completed += 1;
         }
     }

@@ -1,16 +1,19 @@
-//! Triggers go, deliveries come.
+//! Deliveries.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::{DriveError, Run, micros};
-use crate::door::DoorAt;
+use crate::endpoint::EndpointAt;
 use crate::outcome::{Delivering, Stalling};
 use ht_telemetry::usage::CpuClock;
 
 impl Run<'_> {
-    /// Warms up, then counts.
-    pub(super) fn deliver(&mut self, door: &DoorAt) -> Result<(Delivering, Stalling), DriveError> {
+    /// Warms up, then measures.
+    pub(super) fn deliver(
+        &mut self,
+        endpoint: &EndpointAt,
+    ) -> Result<(Delivering, Stalling), DriveError> {
         let work = self.workload;
         self.phase(work.warm_up)?;
         let stall = self.stall()?;
@@ -52,18 +55,19 @@ impl Run<'_> {
             let why = format!("{missing} of {due} deliveries did not arrive");
             self.invalid.get_or_insert(why);
         }
-        let stalling = self.resume(stall, door)?;
+        let stalling = self.resume(stall, endpoint)?;
         Ok((found, stalling))
     }
 
-    /// Sends for a while and waits for the deliveries. Says when the last one came.
+    /// Sends triggers for a duration and waits for their deliveries. Returns when the last one
+    /// arrived.
     fn phase(&mut self, duration: Duration) -> Result<Instant, DriveError> {
         let (publisher, progress, fleet) = (&mut self.publisher, &self.progress, &mut self.fleet);
         let pace = self.workload.pace;
         let done = std::thread::scope(|scope| {
             let sending = scope.spawn(|| publisher.run(pace, duration, progress));
             while !sending.is_finished() {
-                if let Err(error) = fleet.turn(Duration::from_millis(20)) {
+                if let Err(error) = fleet.poll(Duration::from_millis(20)) {
                     progress.cancelled.store(true, Ordering::Relaxed);
                     sending.thread().unpark();
                     return Err(DriveError::Fleet(error));
@@ -82,12 +86,12 @@ impl Run<'_> {
         self.await_deliveries()
     }
 
-    /// Waits for what was sent, as long as something arrives. Says when the last one came.
+    /// Waits for all deliveries, as long as some arrive. Returns when the last one arrived.
     pub(super) fn await_deliveries(&mut self) -> Result<Instant, DriveError> {
         let mut last = (self.fleet.tally().delivered, Instant::now());
         let due = self.publisher.due();
         while last.0 < due && last.1.elapsed() < self.workload.patience {
-            self.fleet.turn(Duration::from_millis(20))?;
+            self.fleet.poll(Duration::from_millis(20))?;
             let delivered = self.fleet.tally().delivered;
             if delivered > last.0 {
                 last = (delivered, Instant::now());

@@ -6,7 +6,7 @@ use super::{DriveError, Run, micros};
 use crate::outcome::Subscribing;
 
 impl Run<'_> {
-    /// Everybody subscribes to the rest of what they are to hear.
+    /// Every client requests its further subscriptions.
     pub(super) fn subscribe_further(&mut self) -> Result<Subscribing, DriveError> {
         let memory = self.memory()?;
         let (cpu, start) = (self.cpu()?, Instant::now());

@@ -1,4 +1,4 @@
-//! Nothing is published: what do the connections cost by being there?
+//! The cost of idle connections.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::{DriveError, Run};
 use crate::outcome::{Idling, Pinging};
 
 impl Run<'_> {
-    /// First everybody is silent, then everybody pings, where the workload asks for it.
+    /// First all clients are silent; then they ping, if the workload has pings.
     pub(super) fn idle(&mut self) -> Result<Idling, DriveError> {
         let (cpu, start) = (self.cpu()?, Instant::now());
         self.pump(self.workload.measured)?;

@@ -1,4 +1,4 @@
-//! One run: start a server, let clients in, send triggers, settle the account.
+//! One run: start a server, connect clients, send triggers, collect the results.
 
 mod deliver;
 mod further;
@@ -17,24 +17,24 @@ use crate::server::{LaunchError, Running};
 use crate::workload::{Pace, Workload};
 use ht_telemetry::usage::{Cpu, CpuClock, Memory};
 
-/// Connections that join and hear a message before anything is counted, so that what a server
-/// sets up once, such as its own connections to the API, is not counted as a connection's. More
-/// than join at once.
+/// Connections that join and receive a message before the measurement, so that one-time allocations
+/// of a server, such as its connections to the API, are not counted. They are more than join at a
+/// time.
 const WARM_UP_CONNECTIONS: usize = 100;
 
 /// Why a run has no outcome.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// The server did not come up.
+    /// The server did not start.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// The clients could not be let in.
+    /// The clients could not join.
     #[error(transparent)]
     Fleet(#[from] FleetError),
-    /// The server's process cannot be looked at: it is probably gone.
+    /// The server's process cannot be measured: it has probably ended.
     #[error("cannot read what the server used: {0}")]
     Usage(io::Error),
-    /// Triggers could not be handed over.
+    /// Triggers could not be sent.
     #[error("triggers: {0}")]
     Publish(io::Error),
     /// A message of the warm-up did not arrive.
@@ -42,13 +42,13 @@ pub enum DriveError {
     Silent {
         /// Deliveries that arrived.
         delivered: u64,
-        /// Deliveries that were sent.
+        /// Deliveries that were expected.
         expected: u64,
     },
 }
 
 impl DriveError {
-    /// Whether the server cannot do what the workload asks for, by its nature.
+    /// Whether the server does not support the workload.
     #[must_use]
     pub fn is_unable(&self) -> bool {
         matches!(
@@ -64,22 +64,22 @@ impl DriveError {
     }
 }
 
-/// Names of a run, for its outcome.
+/// Labels of a run.
 #[derive(Clone, Debug)]
 pub struct Label {
     /// The workload.
     pub workload: String,
     /// The server.
     pub server: String,
-    /// Which repetition.
+    /// Number of the repetition.
     pub round: u32,
 }
 
 /// Drives a server through a workload and stops it.
 ///
 /// # Errors
-/// When there is nothing to measure. A run in which messages were lost is no error: its outcome
-/// says that it is invalid.
+/// When nothing could be measured. A run in which messages were lost is not an error: its outcome
+/// is invalid.
 pub fn drive(
     mut server: Running,
     workload: &Workload,
@@ -87,11 +87,11 @@ pub fn drive(
 ) -> Result<Outcome, DriveError> {
     let epoch = Instant::now();
     let fleet = Fleet::new(server.public, server.dialect, workload, epoch)?;
-    let door = server.door.open().map_err(DriveError::Publish)?;
+    let endpoint = server.endpoint.open().map_err(DriveError::Publish)?;
     let mut run = Run {
         workload,
         fleet,
-        publisher: Publisher::new(door, workload, epoch),
+        publisher: Publisher::new(endpoint, workload, epoch),
         progress: Progress::default(),
         clock: CpuClock::of_family(server.process.id()),
         beside: server
@@ -115,13 +115,13 @@ pub fn drive(
             }
         }
         Pace::Rate { .. } | Pace::FlatOut { .. } => {
-            let (delivering, stalling) = run.deliver(&server.door)?;
+            let (delivering, stalling) = run.deliver(&server.endpoint)?;
             outcome.delivering = Some(delivering);
             outcome.stalling = Some(stalling);
         }
     }
     run.pump(workload.settle)?;
-    let (faults, invalid) = run.settle();
+    let (faults, invalid) = run.flush();
     outcome.faults = faults;
     outcome.invalid = invalid;
     if let Some(status) = server.process.ended() {
@@ -139,10 +139,10 @@ struct Run<'a> {
     publisher: Publisher,
     progress: Progress,
     clock: CpuClock,
-    /// Clocks of what the server cannot do without, each in its own process.
+    /// CPU clocks of the processes that the server depends on.
     beside: Vec<CpuClock>,
     pid: u32,
-    /// Why the run proves nothing, beyond what the clients say.
+    /// Why the run is invalid, apart from the clients' faults.
     invalid: Option<String>,
 }
 
@@ -151,7 +151,7 @@ impl Run<'_> {
         self.clock.read().map_err(DriveError::Usage)
     }
 
-    /// CPU of what stands beside the server.
+    /// CPU of the processes that the server depends on.
     fn cpu_beside(&mut self) -> Result<Duration, DriveError> {
         let mut sum = Duration::ZERO;
         for clock in &mut self.beside {
@@ -164,7 +164,7 @@ impl Run<'_> {
         Memory::read_family(self.pid).map_err(DriveError::Usage)
     }
 
-    /// Lets the first clients in, warms the server up with them, then lets the others in.
+    /// Connects the first clients, warms the server up with them, then connects the others.
     fn join(&mut self) -> Result<Joining, DriveError> {
         let all = self.workload.connections;
         let first = WARM_UP_CONNECTIONS.min(all.div_ceil(10));
@@ -200,12 +200,12 @@ impl Run<'_> {
     }
 
     fn grow(&mut self, wanted: usize) -> Result<(), DriveError> {
-        // Who joins later begins with what comes next.
+        // Clients that join later expect the next messages.
         let publisher = &self.publisher;
         self.fleet
             .grow(wanted, |target| publisher.sent_to(target))?;
         self.publisher.set_listening(wanted);
-        // A server that does not answer those who join is asked how many it knows.
+        // If the protocol does not confirm joins, the server reports their number.
         let deadline = Instant::now() + self.workload.patience;
         while let Some(joined) = self.publisher.joined().map_err(DriveError::Publish)? {
             if joined == wanted {
@@ -214,22 +214,22 @@ impl Run<'_> {
             if Instant::now() > deadline {
                 return Err(FleetError::Silent { joined, wanted }.into());
             }
-            self.fleet.turn(Duration::from_millis(1))?;
+            self.fleet.poll(Duration::from_millis(1))?;
         }
         Ok(())
     }
 
-    /// Listens for a while to whatever comes.
+    /// Handles events for a duration.
     fn pump(&mut self, duration: Duration) -> Result<(), DriveError> {
         let deadline = Instant::now() + duration;
         while Instant::now() < deadline {
-            self.fleet.turn(Duration::from_millis(10))?;
+            self.fleet.poll(Duration::from_millis(10))?;
         }
         Ok(())
     }
 
-    /// Settles the account of all clients.
-    fn settle(self) -> (Faults, Option<String>) {
+    /// Collects the results of all clients.
+    fn flush(self) -> (Faults, Option<String>) {
         let Self {
             fleet,
             publisher,

@@ -1,19 +1,19 @@
-//! Some readers stop: what does the server do about it?
+//! Slow consumers.
 
 use super::{DriveError, Run};
-use crate::door::{DoorAt, Post};
+use crate::endpoint::{EndpointAt, Post};
 use crate::metrics;
 use crate::outcome::Stalling;
 use ht_telemetry::usage::{Memory, Peak};
 
-/// What was before they stopped.
+/// State before they stopped reading.
 pub(super) struct Before {
     memory: Memory,
     peak: Peak,
 }
 
 impl Run<'_> {
-    /// The readers that the workload names stop, from now on.
+    /// Makes the workload's stalled clients stop reading.
     pub(super) fn stall(&mut self) -> Result<Before, DriveError> {
         if self.workload.stalled > 0 {
             let listening = self.fleet.stall()?;
@@ -25,19 +25,23 @@ impl Run<'_> {
         })
     }
 
-    /// Looks at what became of them, and of the server's memory.
-    pub(super) fn resume(&mut self, before: Before, door: &DoorAt) -> Result<Stalling, DriveError> {
+    /// Measures how many were closed, and the server's memory.
+    pub(super) fn resume(
+        &mut self,
+        before: Before,
+        endpoint: &EndpointAt,
+    ) -> Result<Stalling, DriveError> {
         let peak = before.peak.read().map_err(DriveError::Usage)?;
-        // Before the clients read again: what they read now would make room.
-        let evictions = match door {
-            DoorAt::Http(address, Post::Trigger) if self.workload.stalled > 0 => {
+        // Measured before the clients read again, which would free memory.
+        let evictions = match endpoint {
+            EndpointAt::Http(address, Post::Trigger) if self.workload.stalled > 0 => {
                 metrics::evictions(*address)
             }
-            DoorAt::Http(..)
-            | DoorAt::Floor(_)
-            | DoorAt::Grip(_)
-            | DoorAt::Amqp(_)
-            | DoorAt::Nats(_) => None,
+            EndpointAt::Http(..)
+            | EndpointAt::Floor(_)
+            | EndpointAt::Grip(_)
+            | EndpointAt::Amqp(_)
+            | EndpointAt::Nats(_) => None,
         };
         let closed = match self.workload.stalled {
             0 => 0,

@@ -1,4 +1,4 @@
-//! Clients come, subscribe and leave, without end.
+//! Connection churn: clients connect, subscribe and leave.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::workload::Storm;
 use ht_telemetry::usage::CpuClock;
 
 impl Run<'_> {
-    /// A storm of clients that leave at once, and after it one of clients that stay, which tells
-    /// what coming costs without the leaving.
+    /// A storm of clients that leave at once, followed by one of clients that stay, which measures
+    /// the cost of joining alone.
     pub(super) fn storm(&mut self, storm: Storm) -> Result<Storming, DriveError> {
         let work = self.workload;
         self.fleet.storm(storm, true, work.warm_up)?;
@@ -36,7 +36,7 @@ impl Run<'_> {
         })
     }
 
-    /// One storm: what came of it, and the server's CPU for each client in µs.
+    /// One storm. Returns its result and the server's CPU for each client in µs.
     fn part(
         &mut self,
         storm: Storm,

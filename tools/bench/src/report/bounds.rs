@@ -1,4 +1,4 @@
-//! What the gateway promises, and whether it keeps it.
+//! Bounds of the gateway's figures.
 
 use std::fmt::Write;
 
@@ -6,10 +6,10 @@ use super::table::Series;
 use super::{COALESCING, GATEWAY, Page, REFERENCE, short};
 use crate::outcome::Outcome;
 
-/// What `limits.outbox_bytes` lets wait for a slow reader, in MB.
+/// `limits.outbox_bytes`, in MB.
 const OUTBOX_MB: f64 = 1.048_576;
 
-/// A promise: a figure of the gateway whose median may not exceed a limit.
+/// A figure of the gateway whose median must not exceed a limit.
 struct Bound {
     what: String,
     found: Series,
@@ -36,8 +36,8 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
     }
     if !lines.is_empty() {
         out.push_str(
-            "\n## Bounds\n\nOf the gateway with one thread, where nothing else is said: the \
-             median of the rounds, with the smallest and the largest in brackets.\n\n\
+            "\n## Bounds\n\nThe gateway with one thread, unless stated otherwise: the median of \
+             the rounds, with the smallest and the largest in brackets.\n\n\
              | what | found | at most | |\n|---|---|---|---|\n",
         );
         out.push_str(&lines);

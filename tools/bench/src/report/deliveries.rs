@@ -5,11 +5,11 @@ use std::fmt::Write;
 use super::{COALESCING, Page, REFERENCE, short, whole};
 use crate::outcome::Delivering;
 
-/// What happens in a workload, for who reads the page alone.
+/// Descriptions of the workloads.
 const WORDS: &[(&str, &str)] = &[
     (
         "fan1k",
-        "One room that everybody is in, 20,000 deliveries/s in all.",
+        "One room with all clients, 20,000 deliveries/s in all.",
     ),
     (
         "fan5k",
@@ -17,11 +17,11 @@ const WORDS: &[(&str, &str)] = &[
     ),
     (
         "fan1k-max",
-        "The room of fan1k, eight triggers outstanding: as fast as it goes.",
+        "The room of fan1k at full speed, eight triggers outstanding.",
     ),
     (
         "fan5k-max",
-        "The room of fan5k, eight triggers outstanding: as fast as it goes.",
+        "The room of fan5k at full speed, eight triggers outstanding.",
     ),
     (
         "uni5k",
@@ -38,7 +38,7 @@ const WORDS: &[(&str, &str)] = &[
     ),
     (
         "deflate",
-        "The same, compressed with permessage-deflate: *frame B* is what travelled.",
+        "The same, compressed with permessage-deflate: *frame B* is the length on the wire.",
     ),
     (
         "slow-none",
@@ -46,7 +46,7 @@ const WORDS: &[(&str, &str)] = &[
     ),
     (
         "slow",
-        "The same, while 1 % of the readers do not read. Figures are of the others.",
+        "The same, while 1 % of the readers do not read. Figures are those of the others.",
     ),
     (
         "many",

@@ -1,4 +1,4 @@
-//! What connections cost by being there.
+//! Cost of idle connections.
 
 use std::fmt::Write;
 
@@ -12,9 +12,9 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
         return;
     }
     out.push_str(
-        "\n## Idle connections\n\nWhat each connection added to the server's resident memory \
-         (`Rss`; kernel memory is not in it), what it cost to let it in, and the CPU of all \
-         together, first silent, then with a `ping` and its answer every 30 s.\n\n\
+        "\n## Idle connections\n\nResident memory that each connection added to the server (`Rss`, \
+         without kernel memory), CPU of its connect, and the CPU of all together, first silent, \
+         then with a `ping` and its reply every 30 s.\n\n\
          | workload | server | connections | B/connection | of it anonymous | before, MB | \
          µs CPU/connect | × floor-write | silent, % of a core | pinging, % of a core |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",

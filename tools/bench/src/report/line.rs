@@ -1,10 +1,10 @@
-//! One run in one line, for whoever watches.
+//! One run in one line.
 
 use std::fmt::Write;
 
 use crate::outcome::Outcome;
 
-/// The findings of a run.
+/// Result of a run.
 #[must_use]
 pub fn one_line(outcome: &Outcome) -> String {
     let joining = &outcome.joining;

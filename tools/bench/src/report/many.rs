@@ -1,4 +1,4 @@
-//! What subscriptions after the first cost.
+//! Cost of further subscriptions.
 
 use std::fmt::Write;
 
@@ -11,8 +11,8 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
         return;
     }
     out.push_str(
-        "\n## Further subscriptions\n\nAfter the first subscription of each connection: what \
-         each further one cost, with a `requestId` of its own.\n\n\
+        "\n## Further subscriptions\n\nCost of each subscription after the first of a \
+         connection, with a `requestId` of its own.\n\n\
          | workload | server | connections | further subscriptions | B each | µs CPU each |\n\
          |---|---|---|---|---|---|\n",
     );

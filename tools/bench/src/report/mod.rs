@@ -1,4 +1,4 @@
-//! Lines of `drive` in, a page for people out.
+//! Writes the results page from the lines of `drive`.
 
 mod bounds;
 mod deliveries;
@@ -23,11 +23,11 @@ pub use self::plot::plot;
 use self::table::Series;
 use crate::outcome::Outcome;
 
-/// What everything else is compared with.
+/// The server that all others are compared with.
 const REFERENCE: &str = "floor-write";
-/// The same for triggers that go flat out.
+/// The same at full speed.
 const COALESCING: &str = "floor-coalesce";
-/// Our own name in the results, with one thread.
+/// This product in the results, with one thread.
 const GATEWAY: &str = "high-templar";
 /// The same, triggered over RabbitMQ.
 const GATEWAY_RABBITMQ: &str = "high-templar-rabbitmq";
@@ -40,7 +40,7 @@ struct Page<'a> {
 /// Reads a file of outcomes.
 ///
 /// # Errors
-/// When the file is missing or holds something else.
+/// When the file is missing or invalid.
 pub fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
     let text =
         fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -53,12 +53,12 @@ pub fn read(path: &Path) -> anyhow::Result<Vec<Outcome>> {
         .collect()
 }
 
-/// Makes the page.
+/// Writes the page.
 #[must_use]
 pub fn render(outcomes: &[Outcome], notes: &[String]) -> String {
     let page = Page { outcomes };
-    let mut out = "# Results\n\nWritten by `bench/run`; how to read it stands in \
-                   [README.md](README.md).\n\n"
+    let mut out = "# Results\n\nWritten by `bench/run`. [README.md](README.md) explains the \
+                   figures.\n\n"
         .to_owned();
     for note in notes {
         let _ = writeln!(out, "- {note}");
@@ -116,7 +116,7 @@ impl Page<'_> {
         self.cpu(workload, server).over(&self.cpu(workload, other))
     }
 
-    /// The workloads of which some outcome has this, in the order in which they first appear.
+    /// The workloads with an outcome that satisfies `has`, in the order in which they first appear.
     fn workloads(&self, has: impl Fn(&Outcome) -> bool) -> Vec<String> {
         let any = |w: &String| self.outcomes.iter().any(|o| o.workload == *w && has(o));
         let mut names = self.distinct(|o| &o.workload);
@@ -166,7 +166,7 @@ fn whole(value: f64) -> String {
     }
 }
 
-/// A number of a scale: nothing behind the point that is not there.
+/// A number of a scale, without trailing zeros.
 fn plain(value: f64) -> String {
     if value < 1_000.0 {
         // Rounded first: three times 0.2 is not quite 0.6.
@@ -176,7 +176,7 @@ fn plain(value: f64) -> String {
     }
 }
 
-/// Three digits that matter, thousands with commas.
+/// Three significant digits, thousands with commas.
 fn short(value: f64) -> String {
     if value.abs() < 9.995 {
         return format!("{value:.2}");

@@ -1,4 +1,4 @@
-//! How much the floor differs from itself: smaller differences mean nothing.
+//! Differences between rounds of the floor: smaller ones are not significant.
 
 use std::fmt::Write;
 
@@ -13,8 +13,8 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
     }
     if !lines.is_empty() {
         out.push_str(
-            "\n## Noise\n\nFrom the floor's best to its worst round, as a share of its median. \
-             Smaller differences mean nothing.\n\n",
+            "\n## Noise\n\nDifference between the floor's best and worst round, relative to its \
+             median. Smaller differences are not significant.\n\n",
         );
         out.push_str(&lines);
     }

@@ -1,4 +1,4 @@
-//! The picture for people in a hurry: what a delivery and what a connection costs.
+//! The chart of the main figures: cost of a delivery and of a connection.
 
 use super::svg::{Bar, Kind, Panel};
 use super::table::Series;

@@ -1,4 +1,4 @@
-//! What servers do about readers that stop.
+//! Slow consumers.
 
 use std::fmt::Write;
 
@@ -30,10 +30,9 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
     }
     if !lines.is_empty() {
         out.push_str(
-            "\n## Slow readers\n\nReaders that stopped when counting began, how many of them the \
-             server had closed in the end, how many evictions its metrics tell, and how far its \
-             resident memory rose at most. The kernel hides up to 4 MB of each slow reader from \
-             the server.\n\n\
+            "\n## Slow readers\n\nReaders that stopped when the measurement began, how many of them \
+             the server closed, how many evictions its metrics report, and the maximum growth of \
+             its resident memory. Up to 4 MB for each slow reader are in the kernel.\n\n\
              | workload | server | stopped | closed | counted | peak, MB |\n\
              |---|---|---|---|---|---|\n",
         );

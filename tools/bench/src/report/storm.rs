@@ -1,4 +1,4 @@
-//! What clients cost that come and go.
+//! Cost of connection churn.
 
 use std::fmt::Write;
 
@@ -11,12 +11,11 @@ pub(super) fn write(page: &Page<'_>, out: &mut String) {
         return;
     }
     out.push_str(
-        "\n## Storm\n\nClients come at a fixed rate, are admitted by the backend, subscribe and \
-         leave: server CPU for each (*cycle*), and without the leaving (*coming*). *backend call* \
-         is the CPU of the call by itself: the gateway's client makes it in a process of its own, \
-         at the same rate. Resident memory is the server's before the first came and after the \
-         last left.\n\n\
-         | workload | server | cycles/s | cycle, µs | coming, µs | backend call, µs | \
+        "\n## Storm\n\nClients connect at a fixed rate, are admitted by the backend, subscribe and \
+         leave: server CPU for each (*cycle*), and without leaving (*connect*). *backend call* is \
+         the CPU of the call alone: the gateway's client makes it in a separate process, at the \
+         same rate. Resident memory is the server's before the first client and after the last.\n\n\
+         | workload | server | cycles/s | cycle, µs | connect, µs | backend call, µs | \
          memory before, MB | after, MB | driver |\n|---|---|---|---|---|---|---|---|---|\n",
     );
     for workload in workloads {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 pub(super) struct Bar {
     pub(super) label: String,
     pub(super) value: f64,
-    /// The value as it is written behind the bar.
+    /// The value as text.
     pub(super) text: String,
     pub(super) kind: Kind,
 }
@@ -17,9 +17,9 @@ pub(super) struct Bar {
 pub(super) enum Kind {
     /// This product.
     Ours,
-    /// What could be reached at best.
+    /// The theoretical optimum.
     Floor,
-    /// Everybody else.
+    /// Other products.
     Other,
 }
 
@@ -133,7 +133,7 @@ impl Panel {
     }
 }
 
-/// Where values stand from left to right.
+/// Horizontal positions of values.
 struct Scale {
     from: f64,
     to: f64,

@@ -1,4 +1,4 @@
-//! What a server cannot do without and what is not counted as its own.
+//! Processes that a server depends on and that are measured apart.
 
 use super::Process;
 use super::rabbitmq::RabbitMq;

@@ -3,7 +3,7 @@
 use super::process::listens;
 use super::{Beside, Launch, LaunchError, Process, Running, Server, peer};
 use crate::client::Dialect;
-use crate::door::{DoorAt, Post};
+use crate::endpoint::{EndpointAt, Post};
 use crate::workload::Rooms;
 
 /// One daphne and one Redis.
@@ -51,7 +51,7 @@ impl Server for ChannelsServer {
         Ok(Running {
             process,
             public,
-            door: DoorAt::Http(public, Post::Message),
+            endpoint: EndpointAt::Http(public, Post::Message),
             dialect: Dialect::Subscribe,
             version: peer::version(python.as_ref(), &["-c", versions], &[]),
             beside: vec![Beside::Process(redis)],

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::{Launch, LaunchError, Process, Running, Server};
 use crate::client::Dialect;
-use crate::door::DoorAt;
+use crate::endpoint::EndpointAt;
 use crate::floor::Mode;
 
 /// Begins the line in which the floor says its two addresses: for sockets and for control.
@@ -40,7 +40,7 @@ impl Server for FloorServer {
         Ok(Running {
             process,
             public,
-            door: DoorAt::Floor(control),
+            endpoint: EndpointAt::Floor(control),
             dialect: Dialect::Plain,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             beside: Vec::new(),

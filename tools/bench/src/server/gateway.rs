@@ -11,7 +11,7 @@ use super::process::listens;
 use super::rabbitmq::RabbitMq;
 use super::{Beside, Launch, LaunchError, Process, Running, Server};
 use crate::client::Dialect;
-use crate::door::{DoorAt, Post};
+use crate::endpoint::{EndpointAt, Post};
 
 /// The gateway with its settings as they come but for its threads.
 #[derive(Clone, Debug)]
@@ -56,12 +56,12 @@ impl Server for GatewayServer {
             // One line of log for each connection is not part of the work.
             ("RUST_LOG", "warn".to_owned()),
         ];
-        let mut door = DoorAt::Http(internal, Post::Trigger);
+        let mut endpoint = EndpointAt::Http(internal, Post::Trigger);
         let mut beside = Vec::new();
         if self.rabbitmq {
             let rabbitmq = RabbitMq::start(how)?;
             environment.push(("HT_RABBITMQ__URL", rabbitmq.url().to_owned()));
-            door = DoorAt::Amqp(rabbitmq.url().to_owned());
+            endpoint = EndpointAt::Amqp(rabbitmq.url().to_owned());
             beside.push(Beside::RabbitMq(rabbitmq));
         }
         let mut process = Process::spawn(how, &program, &["serve"], &environment)?;
@@ -69,7 +69,7 @@ impl Server for GatewayServer {
         Ok(Running {
             process,
             public,
-            door,
+            endpoint,
             dialect: Dialect::HighTemplar,
             version: self.version(),
             beside,

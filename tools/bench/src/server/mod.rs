@@ -1,4 +1,4 @@
-//! The servers that can be driven: how each is started, and how one speaks to it.
+//! The servers: how each is started, and its protocol.
 
 mod beside;
 mod channels;
@@ -30,17 +30,17 @@ pub use self::process::Process;
 pub use self::pushpin::PushpinServer;
 pub use self::python::PythonServer;
 use crate::client::Dialect;
-use crate::door::DoorAt;
+use crate::endpoint::EndpointAt;
 use crate::workload::Rooms;
 
-/// A kind of server. To measure another product, say here how it is started and, if it speaks no
-/// language of [`Dialect`] or [`DoorAt`], teach those two its own.
+/// A kind of server. To measure another product, implement its start here and, if it has a protocol
+/// of its own, add that to [`Dialect`] and [`EndpointAt`].
 pub trait Server {
     /// Its name in the results.
     fn name(&self) -> String;
 
-    /// The most deliveries a second that it is asked for, where a workload's fixed rate is more
-    /// than it can do: beyond that, only its queues would be measured.
+    /// Maximum rate in deliveries a second, if it cannot handle that of a workload: beyond it, only
+    /// its queues would be measured.
     fn rate_max(&self, _rooms: Rooms) -> Option<u32> {
         None
     }
@@ -48,14 +48,14 @@ pub trait Server {
     /// Starts it.
     ///
     /// # Errors
-    /// When it does not come up.
+    /// When it does not start.
     fn launch(&self, how: &Launch) -> Result<Running, LaunchError>;
 }
 
 /// How a server is started.
 #[derive(Clone, Debug)]
 pub struct Launch {
-    /// The API that it asks.
+    /// The API that it calls.
     pub backend: SocketAddr,
     /// The core that it runs on; `None`: any.
     pub core: Option<usize>,
@@ -78,15 +78,15 @@ pub struct Running {
     pub process: Process,
     /// Where clients connect.
     pub public: SocketAddr,
-    /// Where triggers go.
-    pub door: DoorAt,
+    /// Where triggers are sent.
+    pub endpoint: EndpointAt,
     /// How clients join.
     pub dialect: Dialect,
-    /// What it says about its version.
+    /// Its version.
     pub version: String,
-    /// What it cannot do without and what is not counted as its own, such as a broker.
+    /// Processes that it depends on and that are measured apart, such as a broker.
     pub beside: Vec<Beside>,
-    /// Its configuration and what it writes while it runs. Declared last: it goes last.
+    /// Folder of its configuration and its files. Declared last, because it is removed last.
     pub scratch: Option<TempDir>,
 }
 
@@ -98,7 +98,7 @@ pub enum LaunchError {
     Spawn {
         /// The program.
         program: String,
-        /// What the system said.
+        /// The system's error.
         cause: io::Error,
     },
     /// It ended, or did not listen in time.
@@ -106,7 +106,7 @@ pub enum LaunchError {
     NotUp {
         /// The program.
         program: String,
-        /// What is known, with the end of its log.
+        /// The cause, with the end of its log.
         why: String,
     },
 }

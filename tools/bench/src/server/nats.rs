@@ -4,7 +4,7 @@
 use super::process::listens;
 use super::{Launch, LaunchError, Process, Running, Server, peer};
 use crate::client::Dialect;
-use crate::door::DoorAt;
+use crate::endpoint::EndpointAt;
 
 /// nats-server.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +34,7 @@ impl Server for NatsServer {
         Ok(Running {
             process,
             public,
-            door: DoorAt::Nats(client),
+            endpoint: EndpointAt::Nats(client),
             dialect: Dialect::Nats,
             version: peer::version(&program, &["--version"], &environment),
             beside: Vec::new(),

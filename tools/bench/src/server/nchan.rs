@@ -3,7 +3,7 @@
 use super::process::listens;
 use super::{Launch, LaunchError, Process, Running, Server, peer};
 use crate::client::Dialect;
-use crate::door::{DoorAt, Post};
+use crate::endpoint::{EndpointAt, Post};
 
 /// nginx with one worker.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +74,7 @@ http {{
         Ok(Running {
             process,
             public,
-            door: DoorAt::Http(internal, Post::Message),
+            endpoint: EndpointAt::Http(internal, Post::Message),
             dialect: Dialect::Url,
             version: format!("{nginx}, Debian's libnginx-mod-nchan"),
             beside: Vec::new(),

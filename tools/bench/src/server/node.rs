@@ -6,7 +6,7 @@ use std::path::Path;
 use super::process::listens;
 use super::{Launch, LaunchError, Process, Running, Server, peer};
 use crate::client::Dialect;
-use crate::door::{DoorAt, Post};
+use crate::endpoint::{EndpointAt, Post};
 
 /// A program with one websocket library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Server for NodeServer {
         Ok(Running {
             process,
             public: address,
-            door: DoorAt::Http(address, Post::Message),
+            endpoint: EndpointAt::Http(address, Post::Message),
             dialect: match self {
                 Self::Ws | Self::UWebSockets => Dialect::Subscribe,
                 Self::SocketIo => Dialect::SocketIo,

@@ -12,9 +12,9 @@ use rustix::process::{Pid, Signal};
 
 use super::{Launch, LaunchError};
 
-/// A profiler may make a start slow.
+/// Timeout of the start, also with a profiler.
 const START_MAX: Duration = Duration::from_secs(30);
-/// Time to leave in peace, and for a profiler to write what it has seen.
+/// Timeout of the graceful shutdown, also with a profiler.
 const LEAVE_MAX: Duration = Duration::from_secs(20);
 
 /// A server's process.
@@ -22,14 +22,14 @@ const LEAVE_MAX: Duration = Duration::from_secs(20);
 pub struct Process {
     // None: the server is a thread of this process, as in tests.
     child: Option<Child>,
-    // Ends the child's process group when we are gone: then its standard input ends.
+    // Ends the child's process group when this process ends and closes its standard input.
     watcher: Option<Child>,
     program: String,
     log: PathBuf,
 }
 
 impl Process {
-    /// The process that we are ourselves.
+    /// This process.
     #[must_use]
     pub fn own() -> Self {
         Self {
@@ -104,13 +104,13 @@ impl Process {
         Ok(())
     }
 
-    /// Its number.
+    /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.as_ref().map_or_else(std::process::id, Child::id)
     }
 
-    /// Waits until `ready` has an answer.
+    /// Waits until `ready` returns a value.
     pub(super) fn wait_for<T>(
         &mut self,
         mut ready: impl FnMut(&str) -> Option<T>,
@@ -150,10 +150,10 @@ impl Process {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Asks it to leave, and ends it if it does not.
+    /// Shuts it down, and kills it if it does not end.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the system call fails.
     pub fn stop(&mut self) -> io::Result<()> {
         let Some(child) = &mut self.child else {
             return Ok(());
@@ -184,7 +184,7 @@ impl Process {
         let _ = watcher.kill();
         let _ = watcher.wait();
         if let Some(group) = Pid::from_raw(self.id() as i32) {
-            // Most often nobody is left.
+            // Usually none is left.
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
     }
@@ -202,7 +202,7 @@ impl Drop for Process {
     }
 }
 
-/// Whether somebody listens.
+/// Whether the address accepts connections.
 pub(super) fn listens(address: SocketAddr) -> bool {
     TcpStream::connect_timeout(&address, Duration::from_millis(200)).is_ok()
 }

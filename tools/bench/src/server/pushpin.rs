@@ -3,7 +3,7 @@
 use super::process::listens;
 use super::{Launch, LaunchError, Process, Running, Server, peer};
 use crate::client::Dialect;
-use crate::door::DoorAt;
+use crate::endpoint::EndpointAt;
 use crate::workload::Rooms;
 
 /// pushpin: its runner, condure, zurl, the proxy and the handler.
@@ -83,7 +83,7 @@ message_hwm=25000
         Ok(Running {
             process,
             public,
-            door: DoorAt::Grip(control),
+            endpoint: EndpointAt::Grip(control),
             dialect: Dialect::Url,
             version: peer::version(&program, &["--version"], &environment),
             beside: Vec::new(),

@@ -4,7 +4,7 @@ use super::process::listens;
 use super::rabbitmq::RabbitMq;
 use super::{Beside, Launch, LaunchError, Process, Running, Server, peer};
 use crate::client::Dialect;
-use crate::door::DoorAt;
+use crate::endpoint::EndpointAt;
 use crate::workload::Rooms;
 
 /// The Python high-templar with one worker.
@@ -39,7 +39,7 @@ impl Server for PythonServer {
         Ok(Running {
             process,
             public,
-            door: DoorAt::Amqp(url),
+            endpoint: EndpointAt::Amqp(url),
             dialect: Dialect::HighTemplar,
             version: peer::version(python.as_ref(), &[&script, "--version"], &[]),
             beside: vec![Beside::RabbitMq(rabbitmq)],

@@ -135,14 +135,14 @@ mod tests {
     #[test]
     fn receivers_are_those_who_subscribe() {
         for listening in [1, 20, 100, 101, 999, 1000, 2345] {
-            let mut heard_by: HashMap<u32, usize> = HashMap::new();
+            let mut received_by: HashMap<u32, usize> = HashMap::new();
             for number in 0..listening as u32 {
                 for subscription in 0..SUBSCRIPTIONS {
-                    *heard_by.entry(target(number, subscription)).or_default() += 1;
+                    *received_by.entry(target(number, subscription)).or_default() += 1;
                 }
             }
             for checked in (0..TARGETS as u32).filter(|t| t % 7 == 0 || *t < 200) {
-                let expected = heard_by.get(&checked).copied().unwrap_or(0);
+                let expected = received_by.get(&checked).copied().unwrap_or(0);
                 assert_eq!(
                     receivers(checked, listening),
                     expected,

@@ -3,8 +3,8 @@
 use std::thread::JoinHandle;
 
 use ht_bench::client::Dialect;
-use ht_bench::door::DoorAt;
 use ht_bench::drive::{DriveError, drive};
+use ht_bench::endpoint::EndpointAt;
 use ht_bench::floor::{Floor, Mode, Stop};
 use ht_bench::outcome::Outcome;
 use ht_bench::server::Running;
@@ -14,7 +14,7 @@ use crate::support::{CONNECTIONS, label, running, workload};
 
 fn start(mode: Mode) -> (Running, Stop, JoinHandle<std::io::Result<()>>) {
     let floor = Floor::bind("127.0.0.1:0".parse().unwrap(), mode).unwrap();
-    let control = DoorAt::Floor(floor.control().unwrap());
+    let control = EndpointAt::Floor(floor.control().unwrap());
     let server = running(floor.public().unwrap(), control, Dialect::Plain);
     let stop = floor.stop_handle();
     (server, stop, std::thread::spawn(|| floor.run()))

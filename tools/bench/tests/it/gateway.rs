@@ -2,8 +2,8 @@
 
 use ht_bench::check::Faults;
 use ht_bench::client::Dialect;
-use ht_bench::door::{DoorAt, Post};
 use ht_bench::drive::{DriveError, drive};
+use ht_bench::endpoint::{EndpointAt, Post};
 use ht_bench::outcome::Outcome;
 use ht_bench::workload::{Pace, Rooms};
 
@@ -12,8 +12,8 @@ use crate::support::{CONNECTIONS, label, running, workload};
 
 fn run(fault: Fault, rooms: Rooms) -> Result<Outcome, DriveError> {
     let double = Double::start(fault);
-    let door = DoorAt::Http(double.internal, Post::Trigger);
-    let server = running(double.public, door, Dialect::HighTemplar);
+    let endpoint = EndpointAt::Http(double.internal, Post::Trigger);
+    let server = running(double.public, endpoint, Dialect::HighTemplar);
     let pace = Pace::Rate { deliveries: 4000.0 };
     drive(server, &workload(rooms, pace), label())
 }
@@ -33,8 +33,8 @@ fn a_good_gateway_passes() {
 #[test]
 fn a_window_passes_too() {
     let double = Double::start(Fault::None);
-    let door = DoorAt::Http(double.internal, Post::Trigger);
-    let server = running(double.public, door, Dialect::HighTemplar);
+    let endpoint = EndpointAt::Http(double.internal, Post::Trigger);
+    let server = running(double.public, endpoint, Dialect::HighTemplar);
     let workload = workload(Rooms::FanOut, Pace::FlatOut { window: 8 });
     let outcome = drive(server, &workload, label()).unwrap();
     assert_eq!(outcome.invalid, None);

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ht_bench::client::Dialect;
-use ht_bench::door::DoorAt;
 use ht_bench::drive::Label;
+use ht_bench::endpoint::EndpointAt;
 use ht_bench::message::Content;
 use ht_bench::server::{Process, Running};
 use ht_bench::workload::{Grants, Pace, Rooms, Workload};
@@ -32,11 +32,11 @@ pub(crate) fn workload(rooms: Rooms, pace: Pace) -> Workload {
     }
 }
 
-pub(crate) fn running(public: SocketAddr, door: DoorAt, dialect: Dialect) -> Running {
+pub(crate) fn running(public: SocketAddr, endpoint: EndpointAt, dialect: Dialect) -> Running {
     Running {
         process: Process::own(),
         public,
-        door,
+        endpoint,
         dialect,
         version: "test".to_owned(),
         beside: Vec::new(),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ht_bench::client::Dialect;
-use ht_bench::door::{DoorAt, Post};
 use ht_bench::drive::{DriveError, drive};
+use ht_bench::endpoint::{EndpointAt, Post};
 use ht_bench::message::Content;
 use ht_bench::outcome::Outcome;
 use ht_bench::workload::{Pace, Pings, Rooms, Storm, Workload};
@@ -15,8 +15,8 @@ use crate::support::{CONNECTIONS, label, running, workload};
 
 fn on_double(fault: Fault, workload: &Workload) -> Result<Outcome, DriveError> {
     let double = Double::start(fault);
-    let door = DoorAt::Http(double.internal, Post::Trigger);
-    let server = running(double.public, door, Dialect::HighTemplar);
+    let endpoint = EndpointAt::Http(double.internal, Post::Trigger);
+    let server = running(double.public, endpoint, Dialect::HighTemplar);
     drive(server, workload, label())
 }
 

@@ -1,22 +1,22 @@
-//! high-templar's own language, of this gateway and of the Python one.
+//! The protocol of high-templar, of this gateway and of the Python one.
 
 use super::{Identity, Stage};
 use crate::workload::Rooms;
 
-/// The next stage and what is said, or `None` where `said` does not belong here.
+/// Returns the next stage and what to send, or `None` if the message is unexpected.
 pub(super) fn joining(
     stage: Stage,
-    who: Identity,
+    identity: Identity,
     rooms: Rooms,
-    said: &[u8],
+    received: &[u8],
 ) -> Option<(Stage, String)> {
-    let said: serde_json::Value = serde_json::from_slice(said).ok()?;
+    let received: serde_json::Value = serde_json::from_slice(received).ok()?;
     match stage {
-        Stage::Greeting if said["is_authorized"] == true => {
-            Some((Stage::Subscribing, subscribe(who, rooms, 0)))
+        Stage::Greeting if received["is_authorized"] == true => {
+            Some((Stage::Subscribing, subscribe(identity, rooms, 0)))
         }
-        // It does not say which request it answers: there was only one.
-        Stage::Subscribing if said["code"] == "success" => Some((Stage::Joined, String::new())),
+        // There was only one request.
+        Stage::Subscribing if received["code"] == "success" => Some((Stage::Joined, String::new())),
         Stage::Connecting
         | Stage::Upgrading
         | Stage::Greeting
@@ -26,10 +26,10 @@ pub(super) fn joining(
 }
 
 /// A request for one of a client's subscriptions.
-pub(super) fn subscribe(who: Identity, rooms: Rooms, subscription: u32) -> String {
+pub(super) fn subscribe(identity: Identity, rooms: Rooms, subscription: u32) -> String {
     format!(
         r#"{{"type":"subscribe","room":{},"requestId":"{}"}}"#,
-        rooms.subscribed(who.number, subscription),
-        who.id_of(subscription).hyphenated()
+        rooms.subscribed(identity.number, subscription),
+        identity.id_of(subscription).hyphenated()
     )
 }

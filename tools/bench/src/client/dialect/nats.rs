@@ -1,30 +1,30 @@
-//! The client protocol of NATS, as it goes over websocket frames and over TCP: lines, and after a
-//! `MSG` line as many bytes as it says.
+//! The client protocol of NATS, over WebSocket frames and over TCP: lines, and a payload after each
+//! `MSG` line.
 
 use super::{Identity, Stage};
 use crate::workload::Rooms;
 
-/// Longest line that is read, in bytes. The server's `INFO` is its longest.
+/// Maximum line, in bytes. The longest one is `INFO`.
 const LINE_BYTES_MAX: usize = 16 << 10;
-/// Longest message that is read, in bytes.
+/// Maximum message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 128 << 10;
 
-/// What a server says.
+/// A line of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Said<'a> {
-    /// A message that was published.
+pub(crate) enum Line<'a> {
+    /// A publication.
     Message(&'a [u8]),
-    /// It wants to hear `PONG`.
+    /// It expects `PONG`.
     Ping,
-    /// It answers our `PING`: everything that was said before it is done.
+    /// The reply to our `PING`: all earlier lines are processed.
     Pong,
-    /// It tells about itself, or that all is well.
+    /// Information, or a confirmation.
     Info,
-    /// It complains.
+    /// An error.
     Error(&'a [u8]),
 }
 
-/// Not the protocol, or longer than anything expected.
+/// Not the protocol, or too long.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
@@ -33,62 +33,65 @@ pub(crate) fn subject(rooms: Rooms, number: u32) -> String {
     format!("bench.{}", rooms.name(number))
 }
 
-/// What is said at first by a client that publishes or subscribes.
+/// The first line of a client.
 pub(crate) const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false}\r\n";
 
-/// The first thing in `bytes` and how long it is; `None` when it is not whole yet.
-pub(crate) fn next(bytes: &[u8]) -> Result<Option<(Said<'_>, usize)>, Unreadable> {
+/// The first line in `bytes` with its payload, and its length. `None` if it is incomplete.
+pub(crate) fn next(bytes: &[u8]) -> Result<Option<(Line<'_>, usize)>, Unreadable> {
     let Some(end) = bytes.windows(2).position(|w| w == b"\r\n") else {
         return match bytes.len() {
             0..LINE_BYTES_MAX => Ok(None),
             _ => Err(Unreadable),
         };
     };
-    let line = &bytes[..end];
+    let text = &bytes[..end];
     let start = end + 2;
-    let word = line.split(|&b| b == b' ').next().unwrap_or_default();
-    let said = match word {
+    let word = text.split(|&b| b == b' ').next().unwrap_or_default();
+    let line = match word {
         b"MSG" => {
-            let length = line.rsplit(|&b| b == b' ').next();
+            let length = text.rsplit(|&b| b == b' ').next();
             let length: usize = length
                 .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
                 .ok_or(Unreadable)?;
             if length > MESSAGE_BYTES_MAX {
                 return Err(Unreadable);
             }
-            // Two more for the end of the line behind it.
+            // The payload is followed by CRLF.
             let message = bytes.get(start..start + length + 2);
-            return Ok(message.map(|m| (Said::Message(&m[..length]), start + length + 2)));
+            return Ok(message.map(|m| (Line::Message(&m[..length]), start + length + 2)));
         }
-        b"PING" => Said::Ping,
-        b"PONG" => Said::Pong,
-        b"INFO" | b"+OK" => Said::Info,
-        b"-ERR" => Said::Error(line),
+        b"PING" => Line::Ping,
+        b"PONG" => Line::Pong,
+        b"INFO" | b"+OK" => Line::Info,
+        b"-ERR" => Line::Error(text),
         _ => return Err(Unreadable),
     };
-    Ok(Some((said, start)))
+    Ok(Some((line, start)))
 }
 
-/// The next stage and what is said, or `None` where `said` does not belong here.
+/// Returns the next stage and what to send, or `None` if the message is unexpected.
 pub(super) fn joining(
     stage: Stage,
-    who: Identity,
+    identity: Identity,
     rooms: Rooms,
-    mut said: &[u8],
+    mut received: &[u8],
 ) -> Option<(Stage, String)> {
     let (mut stage, mut answer) = (stage, String::new());
-    while !said.is_empty() {
-        let (what, length) = next(said).ok()??;
-        said = &said[length..];
+    while !received.is_empty() {
+        let (what, length) = next(received).ok()??;
+        received = &received[length..];
         match (stage, what) {
-            (Stage::Greeting, Said::Info) => {
+            (Stage::Greeting, Line::Info) => {
                 answer.push_str(CONNECT);
-                answer.push_str(&format!("SUB {} 1\r\nPING\r\n", subject(rooms, who.number)));
+                answer.push_str(&format!(
+                    "SUB {} 1\r\nPING\r\n",
+                    subject(rooms, identity.number)
+                ));
                 stage = Stage::Subscribing;
             }
-            (Stage::Subscribing, Said::Pong) => stage = Stage::Joined,
-            (Stage::Subscribing | Stage::Joined, Said::Info) => {}
-            (Stage::Subscribing | Stage::Joined, Said::Ping) => answer.push_str("PONG\r\n"),
+            (Stage::Subscribing, Line::Pong) => stage = Stage::Joined,
+            (Stage::Subscribing | Stage::Joined, Line::Info) => {}
+            (Stage::Subscribing | Stage::Joined, Line::Ping) => answer.push_str("PONG\r\n"),
             _ => return None,
         }
     }
@@ -104,19 +107,19 @@ mod tests {
         let bytes =
             b"INFO {}\r\nMSG bench.all 1 3\r\na\r\n\r\nPING\r\nPONG\r\n-ERR 'no'\r\n+OK\r\n";
         let expected = [
-            Said::Info,
-            Said::Message(b"a\r\n"),
-            Said::Ping,
-            Said::Pong,
-            Said::Error(b"-ERR 'no'"),
-            Said::Info,
+            Line::Info,
+            Line::Message(b"a\r\n"),
+            Line::Ping,
+            Line::Pong,
+            Line::Error(b"-ERR 'no'"),
+            Line::Info,
         ];
         let mut rest = &bytes[..];
         for expected in expected {
-            let (said, length) = next(rest).unwrap().unwrap();
-            assert_eq!(said, expected);
+            let (received, length) = next(rest).unwrap().unwrap();
+            assert_eq!(received, expected);
             for cut in 0..length {
-                assert_eq!(next(&rest[..cut]), Ok(None), "{cut} of {said:?}");
+                assert_eq!(next(&rest[..cut]), Ok(None), "{cut} of {received:?}");
             }
             rest = &rest[length..];
         }

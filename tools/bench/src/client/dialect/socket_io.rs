@@ -5,20 +5,20 @@
 use super::{Identity, Stage};
 use crate::workload::Rooms;
 
-/// The next stage and what is said, or `None` where `said` does not belong here.
+/// Returns the next stage and what to send, or `None` if the message is unexpected.
 pub(super) fn joining(
     stage: Stage,
-    who: Identity,
+    identity: Identity,
     rooms: Rooms,
-    said: &[u8],
+    received: &[u8],
 ) -> Option<(Stage, String)> {
-    match (stage, said) {
-        // The first ping may come before the client is in.
+    match (stage, received) {
+        // The first ping can arrive before the client has joined.
         (Stage::Greeting | Stage::Subscribing, b"2") => Some((stage, "3".to_owned())),
         (Stage::Greeting, [b'0', ..]) => Some((stage, "40".to_owned())),
         (Stage::Greeting, [b'4', b'0', ..]) => {
             // An event with the number 0 for its acknowledgement.
-            let room = rooms.name(who.number);
+            let room = rooms.name(identity.number);
             Some((Stage::Subscribing, format!(r#"420["subscribe","{room}"]"#)))
         }
         (Stage::Subscribing, [b'4', b'3', b'0', b'[', ..]) => Some((Stage::Joined, String::new())),
@@ -26,7 +26,7 @@ pub(super) fn joining(
     }
 }
 
-/// A ping of Engine.IO wants a pong, or the server ends the connection.
+/// Engine.IO closes a connection that does not reply to a ping.
 pub(super) fn answer(payload: &[u8]) -> Option<&'static str> {
     (payload == b"2").then_some("3")
 }

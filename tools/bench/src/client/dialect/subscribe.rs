@@ -1,20 +1,19 @@
-//! What the small programs in `bench/peers/` speak: a room is a name, and messages come as they
-//! were published.
+//! The protocol of the programs in `bench/peers/`: a room is a name, and messages are unchanged.
 
 use super::{Identity, Stage};
 use crate::workload::Rooms;
 
-/// What a client says first.
-pub(super) fn subscribe(rooms: Rooms, who: Identity) -> String {
+/// The first message of a client.
+pub(super) fn subscribe(rooms: Rooms, identity: Identity) -> String {
     format!(
         r#"{{"type":"subscribe","room":"{}"}}"#,
-        rooms.name(who.number)
+        rooms.name(identity.number)
     )
 }
 
-/// The next stage and what is said, or `None` where `said` does not belong here.
-pub(super) fn joining(stage: Stage, said: &[u8]) -> Option<(Stage, String)> {
-    let said: serde_json::Value = serde_json::from_slice(said).ok()?;
-    (stage == Stage::Subscribing && said["code"] == "success")
+/// Returns the next stage and what to send, or `None` if the message is unexpected.
+pub(super) fn joining(stage: Stage, received: &[u8]) -> Option<(Stage, String)> {
+    let received: serde_json::Value = serde_json::from_slice(received).ok()?;
+    (stage == Stage::Subscribing && received["code"] == "success")
         .then(|| (Stage::Joined, String::new()))
 }

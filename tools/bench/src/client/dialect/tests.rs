@@ -1,4 +1,4 @@
-//! Each language from the first word to `Joined`, without a server.
+//! Each protocol from the upgrade to `Joined`, without a server.
 
 use super::*;
 
@@ -8,7 +8,7 @@ const WHO: Identity = Identity {
     deflate: false,
 };
 
-/// The text of the one frame in `out`; empty when nothing was said.
+/// The text of the one frame in `out`; empty if there is none.
 fn clear(out: &[u8]) -> String {
     if out.is_empty() {
         return String::new();
@@ -20,7 +20,7 @@ fn clear(out: &[u8]) -> String {
     String::from_utf8(body.collect()).unwrap()
 }
 
-fn joining(dialect: Dialect, stage: Stage, said: &str) -> Result<(Stage, String), JoinError> {
+fn joining(dialect: Dialect, stage: Stage, received: &str) -> Result<(Stage, String), JoinError> {
     let frame = Frame {
         opcode: match dialect {
             Dialect::Nats => frame::BINARY,
@@ -30,24 +30,24 @@ fn joining(dialect: Dialect, stage: Stage, said: &str) -> Result<(Stage, String)
             | Dialect::Url
             | Dialect::SocketIo => frame::TEXT,
         },
-        payload: said.as_bytes(),
+        payload: received.as_bytes(),
         compressed: false,
-        length: said.len() + 2,
+        length: received.len() + 2,
     };
     let mut out = Vec::new();
     let stage = dialect.joining_frame(stage, WHO, Rooms::Unicast, &frame, &mut out)?;
     Ok((stage, clear(&out)))
 }
 
-/// Goes from the upgrade to `Joined` over what the server says; checks what the client says.
+/// Goes from the upgrade to `Joined` with the server's messages; checks those of the client.
 fn joins(dialect: Dialect, first: &str, turns: &[(&str, &str)]) {
     let mut out = Vec::new();
     let mut stage = dialect.upgraded(WHO, Rooms::Unicast, &mut out);
     assert_eq!(clear(&out), first);
-    for (said, expected) in turns {
-        assert_ne!(stage, Stage::Joined, "before {said}");
-        let (next, answer) = joining(dialect, stage, said).unwrap();
-        assert_eq!(answer, *expected, "after {said}");
+    for (received, expected) in turns {
+        assert_ne!(stage, Stage::Joined, "before {received}");
+        let (next, answer) = joining(dialect, stage, received).unwrap();
+        assert_eq!(answer, *expected, "after {received}");
         stage = next;
     }
     assert_eq!(stage, Stage::Joined);
@@ -100,7 +100,7 @@ fn every_language_leads_in() {
 
 #[test]
 fn who_is_refused_does_not_join() {
-    for (dialect, stage, said) in [
+    for (dialect, stage, received) in [
         (
             Dialect::HighTemplar,
             Stage::Greeting,
@@ -123,8 +123,8 @@ fn who_is_refused_does_not_join() {
         (Dialect::Nats, Stage::Subscribing, "-ERR 'no'\r\n"),
         (Dialect::Url, Stage::Greeting, "anything"),
     ] {
-        let error = joining(dialect, stage, said).unwrap_err();
-        assert!(error.to_string().contains(said), "{dialect:?}: {error}");
+        let error = joining(dialect, stage, received).unwrap_err();
+        assert!(error.to_string().contains(received), "{dialect:?}: {error}");
     }
 }
 

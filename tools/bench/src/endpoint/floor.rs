@@ -6,19 +6,19 @@ use std::net::{SocketAddr, TcpStream};
 
 use uuid::Uuid;
 
-use super::{Door, Trigger, connect};
+use super::{Endpoint, Trigger, connect};
 use crate::floor::{Command, TARGET_ALL};
 use crate::message;
 use crate::workload::Rooms;
 
-pub(super) struct FloorDoor {
+pub(super) struct FloorEndpoint {
     stream: TcpStream,
     out: Vec<u8>,
     frame: Vec<u8>,
     data: Vec<u8>,
 }
 
-impl FloorDoor {
+impl FloorEndpoint {
     pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
         Ok(Self {
             stream: connect(address)?,
@@ -29,7 +29,7 @@ impl FloorDoor {
     }
 }
 
-impl Door for FloorDoor {
+impl Endpoint for FloorEndpoint {
     fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
         let target = match trigger.rooms {
             Rooms::FanOut => TARGET_ALL,
@@ -40,15 +40,15 @@ impl Door for FloorDoor {
         self.frame.clear();
         self.data.clear();
         trigger.write_data(&mut self.data);
-        // Nobody looks at the floor's request id; it is there for its length.
+        // The `requestId` is not checked; it only has the right length.
         message::write_publish_frame(&self.data, Uuid::nil(), &mut self.frame);
         let bytes = &self.frame;
         Command::Send { target, bytes }.write(&mut self.out);
         self.stream.write_all(&self.out)
     }
 
-    fn settle(&mut self) -> io::Result<()> {
-        // Its answer comes after everything before it was carried out.
+    fn flush(&mut self) -> io::Result<()> {
+        // The reply follows after all earlier commands were executed.
         self.joined().map(|_| ())
     }
 

@@ -1,4 +1,4 @@
-//! HTTP on one kept connection, without waiting for the answers.
+//! HTTP over one persistent connection, pipelined.
 
 use std::io;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::{Door, PATIENCE, Trigger, UNANSWERED_MAX, connect};
+use super::{Endpoint, TIMEOUT, Trigger, UNANSWERED_MAX, connect};
 
-/// What is posted, and where.
+/// Path and body of the requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Post {
     /// `POST /trigger/` with rooms and data: high-templar.
     Trigger,
-    /// `POST /publish/?room=NAME` with the message that is to be passed on as it is: nchan and
-    /// the small programs in `bench/peers/`.
+    /// `POST /publish/?room=NAME` with the message for the subscribers: nchan and the programs in
+    /// `bench/peers/`.
     Message,
 }
 
@@ -36,37 +36,37 @@ impl Post {
     }
 }
 
-pub(super) struct HttpDoor {
+pub(super) struct HttpEndpoint {
     stream: TcpStream,
     post: Post,
     host: String,
     out: Vec<u8>,
     body: Vec<u8>,
     sent: u64,
-    answers: Arc<Answers>,
+    responses: Arc<Responses>,
     reader: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Answers {
+struct Responses {
     received: AtomicU64,
     failure: Mutex<Option<String>>,
 }
 
-impl HttpDoor {
+impl HttpEndpoint {
     pub(super) fn open(address: SocketAddr, post: Post) -> io::Result<Self> {
         let stream = connect(address)?;
-        let answers = Arc::new(Answers::default());
+        let responses = Arc::new(Responses::default());
         let read_half = stream.try_clone()?;
-        // A server may be silent for long while nothing is asked of it.
+        // There is no data between requests.
         read_half.set_read_timeout(None)?;
         let reader = std::thread::Builder::new()
-            .name("answers".to_owned())
+            .name("responses".to_owned())
             .spawn({
-                let answers = Arc::clone(&answers);
+                let responses = Arc::clone(&responses);
                 move || {
-                    if let Err(error) = read_answers(BufReader::new(read_half), &answers) {
-                        answers.fail(error.to_string());
+                    if let Err(error) = read_responses(BufReader::new(read_half), &responses) {
+                        responses.fail(error.to_string());
                     }
                 }
             })?;
@@ -77,21 +77,21 @@ impl HttpDoor {
             out: Vec::new(),
             body: Vec::new(),
             sent: 0,
-            answers,
+            responses,
             reader: Some(reader),
         })
     }
 
-    /// Waits until at most `unanswered` triggers have no answer.
+    /// Waits until at most `unanswered` triggers have no response.
     fn wait(&self, unanswered: u64) -> io::Result<()> {
         let mut waited = Duration::ZERO;
         let step = Duration::from_micros(100);
-        while self.sent - self.answers.received.load(Ordering::Acquire) > unanswered {
-            if let Some(failure) = self.answers.failure() {
+        while self.sent - self.responses.received.load(Ordering::Acquire) > unanswered {
+            if let Some(failure) = self.responses.failure() {
                 return Err(io::Error::other(failure));
             }
-            if waited > PATIENCE {
-                let problem = "triggers are not answered";
+            if waited > TIMEOUT {
+                let problem = "no response to triggers";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, problem));
             }
             std::thread::sleep(step);
@@ -101,7 +101,7 @@ impl HttpDoor {
     }
 }
 
-impl Answers {
+impl Responses {
     fn fail(&self, what: String) {
         if let Ok(mut failure) = self.failure.lock() {
             failure.get_or_insert(what);
@@ -113,7 +113,7 @@ impl Answers {
     }
 }
 
-impl Door for HttpDoor {
+impl Endpoint for HttpEndpoint {
     fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
         self.wait(UNANSWERED_MAX - 1)?;
         self.body.clear();
@@ -133,12 +133,12 @@ impl Door for HttpDoor {
         Ok(())
     }
 
-    fn settle(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         self.wait(0)
     }
 }
 
-impl Drop for HttpDoor {
+impl Drop for HttpEndpoint {
     fn drop(&mut self) {
         if self.stream.shutdown(Shutdown::Both).is_ok()
             && let Some(reader) = self.reader.take()
@@ -148,8 +148,8 @@ impl Drop for HttpDoor {
     }
 }
 
-/// Reads answers until the connection ends. Any status but 2xx is a failure.
-fn read_answers(mut stream: impl BufRead, answers: &Answers) -> io::Result<()> {
+/// Reads responses until the connection ends. Any status but 2xx is a failure.
+fn read_responses(mut stream: impl BufRead, responses: &Responses) -> io::Result<()> {
     let mut line = String::new();
     loop {
         line.clear();
@@ -173,18 +173,18 @@ fn read_answers(mut stream: impl BufRead, answers: &Answers) -> io::Result<()> {
                 body_bytes = value.trim().parse().ok();
             }
         }
-        // RFC 9110 §15.3.5: it has no content, and so no length.
+        // RFC 9110 §15.3.5: it has neither content nor length.
         let no_content = status.starts_with("HTTP/1.1 204 ").then_some(0);
         let body_bytes: u64 = body_bytes
             .or(no_content)
-            .ok_or_else(|| io::Error::other(format!("answer without length: {status}")))?;
+            .ok_or_else(|| io::Error::other(format!("response without length: {status}")))?;
         let mut body = Vec::new();
         stream.by_ref().take(body_bytes).read_to_end(&mut body)?;
         if !status.starts_with("HTTP/1.1 2") {
             let body = String::from_utf8_lossy(&body).into_owned();
-            answers.fail(format!("trigger refused: {status} {body}"));
+            responses.fail(format!("trigger refused: {status} {body}"));
         }
-        answers.received.fetch_add(1, Ordering::AcqRel);
+        responses.received.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -199,16 +199,16 @@ mod tests {
         let text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}\
                     HTTP/1.1 204 No Content\r\n\r\n\
                     HTTP/1.1 400 Bad Request\r\nContent-Length: 3\r\n\r\nwhy";
-        let answers = Answers::default();
-        let end = read_answers(text.as_bytes(), &answers).unwrap_err();
+        let responses = Responses::default();
+        let end = read_responses(text.as_bytes(), &responses).unwrap_err();
         assert!(end.to_string().contains("closed"));
-        assert_eq!(answers.received.load(Ordering::Acquire), 3);
-        let failure = answers.failure().unwrap();
+        assert_eq!(responses.received.load(Ordering::Acquire), 3);
+        let failure = responses.failure().unwrap();
         assert_eq!(failure, "trigger refused: HTTP/1.1 400 Bad Request why");
     }
 
     #[test]
-    fn every_body_is_json_and_says_the_room() {
+    fn every_body_is_json_with_the_room() {
         let trigger = Trigger {
             rooms: Rooms::Unicast,
             target: 7,

@@ -1,17 +1,17 @@
-//! What a client that has joined makes of a message.
+//! Messages of a client that has joined.
 
-use super::dialect::nats::Said;
+use super::dialect::nats::Line;
 use super::dialect::{Dialect, nats};
 use super::frame::Frame;
 use super::{Link, LinkError, Shared, dialect, frame};
 use crate::message;
 use crate::message::Stamp;
-use crate::workload::Audience;
+use crate::workload::Subscribers;
 
 impl Link {
-    /// Takes every message out of a frame that is a piece of a stream, and keeps the beginning
-    /// of one whose end has not come.
-    pub(super) fn hear_stream(
+    /// Handles every message in a frame that is part of a stream, and keeps the beginning of an
+    /// incomplete one.
+    pub(super) fn receive_stream(
         &mut self,
         frame: &Frame<'_>,
         now_ns: u64,
@@ -23,12 +23,12 @@ impl Link {
             joined = [&std::mem::take(&mut self.unfinished), rest].concat();
             rest = &joined;
         }
-        while let Some((said, length)) = nats::next(rest)
-            .map_err(|_| LinkError::Ended(format!("said {}", dialect::beginning(rest))))?
+        while let Some((line, length)) = nats::next(rest)
+            .map_err(|_| LinkError::Ended(format!("received {}", dialect::beginning(rest))))?
         {
             rest = &rest[length..];
-            match said {
-                Said::Message(payload) => {
+            match line {
+                Line::Message(payload) => {
                     let message = Frame {
                         payload,
                         length,
@@ -36,9 +36,9 @@ impl Link {
                     };
                     self.count(&message, now_ns, all);
                 }
-                Said::Ping => self.say_text("PONG\r\n", all)?,
-                Said::Pong | Said::Info => {}
-                Said::Error(line) => {
+                Line::Ping => self.send_text("PONG\r\n", all)?,
+                Line::Pong | Line::Info => {}
+                Line::Error(line) => {
                     return Err(LinkError::Ended(dialect::beginning(line)));
                 }
             }
@@ -47,8 +47,8 @@ impl Link {
         Ok(())
     }
 
-    /// Takes a message of a client that has joined.
-    pub(super) fn hear(&mut self, frame: &Frame<'_>, now_ns: u64, all: &mut Shared<'_>) {
+    /// Handles a message of a client that has joined.
+    pub(super) fn receive(&mut self, frame: &Frame<'_>, now_ns: u64, all: &mut Shared<'_>) {
         if all.dialect.is_pong(frame.payload) {
             all.tally.pongs += 1;
         } else if self.awaited > 0 && dialect::is_success(frame.payload) {
@@ -61,39 +61,43 @@ impl Link {
 
     fn count(&mut self, frame: &Frame<'_>, now_ns: u64, all: &mut Shared<'_>) {
         let tally = &mut *all.tally;
-        let Audience {
+        let Subscribers {
             rooms, connections, ..
-        } = all.audience;
+        } = all.subscribers;
         let stamp = Stamp::find(frame.payload, &mut self.hints.0);
         let subscription = self.subscription(frame, all.dialect);
-        let meant = stamp.zip(subscription).filter(|(stamp, subscription)| {
-            rooms.target(self.who.number, *subscription)
+        let expected = stamp.zip(subscription).filter(|(stamp, subscription)| {
+            rooms.target(self.identity.number, *subscription)
                 == rooms.target_of(stamp.trigger, connections)
         });
-        let Some((stamp, subscription)) = meant else {
+        let Some((stamp, subscription)) = expected else {
             tally.faults.stray += 1;
-            let said = || {
-                let said = dialect::beginning(frame.payload);
-                format!("not for client {}: {said}", self.who.number)
+            let fault = || {
+                let message = dialect::beginning(frame.payload);
+                format!("not for client {}: {message}", self.identity.number)
             };
-            tally.first_fault.get_or_insert_with(said);
+            tally.first_fault.get_or_insert_with(fault);
             return;
         };
         let before = tally.faults;
         let check = &mut self.checks[subscription as usize];
-        if check.hear(stamp.sequence, &mut tally.faults) {
-            tally.count(stamp.trigger, &all.audience);
+        if check.receive(stamp.sequence, &mut tally.faults) {
+            tally.count(stamp.trigger, &all.subscribers);
         }
         if tally.faults != before {
-            let said = || format!("client {}: not its turn: {stamp:?}", self.who.number);
-            tally.first_fault.get_or_insert_with(said);
+            let fault = || {
+                format!(
+                    "client {}: out of sequence: {stamp:?}",
+                    self.identity.number
+                )
+            };
+            tally.first_fault.get_or_insert_with(fault);
         }
         tally.latency.add(now_ns.saturating_sub(stamp.sent_ns));
         tally.frame_bytes = frame.length;
     }
 
-    /// Which of this client's subscriptions a message is for, by its `requestId`, where messages
-    /// carry one.
+    /// The subscription that a message is for, by its `requestId` if the protocol has it.
     fn subscription(&mut self, frame: &Frame<'_>, dialect: Dialect) -> Option<u32> {
         if ![frame::TEXT, frame::BINARY].contains(&frame.opcode) {
             return None;
@@ -101,8 +105,8 @@ impl Link {
         if !dialect.has_request_ids() {
             return Some(0);
         }
-        let id = message::uuid_text(self.who.request_id);
-        // All subscriptions have this in common; the number is behind it.
+        let id = message::uuid_text(self.identity.request_id);
+        // All subscriptions share this prefix; their number follows.
         let (common, _) = id.split_at(id.len() - 4);
         let place = self.hints.1;
         let found = frame

@@ -1,4 +1,4 @@
-//! Ways to hand a trigger to a server.
+//! Endpoints of servers that accept triggers.
 
 mod amqp;
 mod floor;
@@ -17,24 +17,24 @@ use crate::message;
 use crate::message::{Content, Stamp};
 use crate::workload::Rooms;
 
-/// Triggers that may be unanswered, where a server answers. Well above what a window asks for,
-/// and well below what the sockets' buffers hold.
+/// Maximum triggers without a response, if the server responds. It is well above any window, and
+/// they fit into the sockets' buffers.
 const UNANSWERED_MAX: u64 = 64;
-/// A server that is silent for this long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of a response.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// One trigger.
 #[derive(Clone, Copy, Debug)]
 pub struct Trigger {
-    /// Who hears it.
+    /// Its receivers.
     pub rooms: Rooms,
-    /// Which room or rooms it names; see [`Rooms`].
+    /// The target; see [`Rooms`].
     pub target: u32,
     /// Its numbers and time.
     pub stamp: Stamp,
     /// Length of its data, in bytes of JSON.
     pub data_bytes: usize,
-    /// What its data looks like.
+    /// Kind of its data.
     pub content: Content,
 }
 
@@ -48,7 +48,7 @@ impl Trigger {
         self.rooms.name(self.target)
     }
 
-    /// Appends rooms and data, as high-templar is told them.
+    /// Appends rooms and data, as in a trigger of high-templar.
     fn write_trigger(&self, out: &mut Vec<u8>) {
         let room = self.rooms.room(self.target);
         out.extend_from_slice(format!(r#"{{"rooms":[{room}],"data":"#).as_bytes());
@@ -56,8 +56,8 @@ impl Trigger {
         out.push(b'}');
     }
 
-    /// Appends the message that subscribers are to get. Nobody looks at its request id: it is
-    /// there for its length.
+    /// Appends the message for subscribers. Its `requestId` is not checked; it only has the right
+    /// length.
     fn write_message(&self, out: &mut Vec<u8>) {
         let mut data = Vec::new();
         self.write_data(&mut data);
@@ -65,57 +65,57 @@ impl Trigger {
     }
 }
 
-/// A way to hand triggers over, in order.
-pub trait Door: Send {
+/// Sends triggers in order.
+pub trait Endpoint: Send {
     /// Sends one.
     ///
     /// # Errors
     /// When the connection fails or the server refused an earlier one.
     fn send(&mut self, trigger: &Trigger) -> io::Result<()>;
 
-    /// Waits until the server has answered for all, where it answers.
+    /// Waits for the responses to all triggers, if the server responds.
     ///
     /// # Errors
-    /// When it refused one or does not answer.
-    fn settle(&mut self) -> io::Result<()>;
+    /// When it refused one or does not respond.
+    fn flush(&mut self) -> io::Result<()>;
 
-    /// How many clients have joined, where only the server knows: `None` where each client is
-    /// told.
+    /// Number of clients that have joined, if the protocol does not confirm it to each client;
+    /// otherwise `None`.
     ///
     /// # Errors
-    /// When the server does not answer.
+    /// When the server does not respond.
     fn joined(&mut self) -> io::Result<Option<usize>> {
         Ok(None)
     }
 }
 
-/// Where triggers go.
+/// Address of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DoorAt {
+pub enum EndpointAt {
     /// The control connection of a floor.
     Floor(SocketAddr),
-    /// HTTP on one kept connection.
+    /// HTTP over one persistent connection.
     Http(SocketAddr, Post),
     /// pushpin's control port.
     Grip(SocketAddr),
-    /// RabbitMQ, by its url.
+    /// RabbitMQ, by its URL.
     Amqp(String),
     /// NATS over TCP.
     Nats(SocketAddr),
 }
 
-impl DoorAt {
+impl EndpointAt {
     /// Opens it.
     ///
     /// # Errors
-    /// When nobody listens there.
-    pub fn open(&self) -> io::Result<Box<dyn Door>> {
+    /// When the connection fails.
+    pub fn open(&self) -> io::Result<Box<dyn Endpoint>> {
         Ok(match self {
-            Self::Floor(address) => Box::new(floor::FloorDoor::open(*address)?),
-            Self::Http(address, post) => Box::new(http::HttpDoor::open(*address, *post)?),
-            Self::Grip(address) => Box::new(grip::GripDoor::open(*address)?),
-            Self::Amqp(url) => Box::new(amqp::AmqpDoor::open(url)?),
-            Self::Nats(address) => Box::new(nats::NatsDoor::open(*address)?),
+            Self::Floor(address) => Box::new(floor::FloorEndpoint::open(*address)?),
+            Self::Http(address, post) => Box::new(http::HttpEndpoint::open(*address, *post)?),
+            Self::Grip(address) => Box::new(grip::GripEndpoint::open(*address)?),
+            Self::Amqp(url) => Box::new(amqp::AmqpEndpoint::open(url)?),
+            Self::Nats(address) => Box::new(nats::NatsEndpoint::open(*address)?),
         })
     }
 }
@@ -127,8 +127,8 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     }
     let stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     Ok(stream)
 }
 
@@ -137,13 +137,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_machines_are_not_reached() {
+    fn addresses_of_other_machines_are_rejected() {
         for address in ["10.0.0.1:80", "[2001:db8::1]:80"] {
             let address: SocketAddr = address.parse().unwrap();
-            assert!(DoorAt::Http(address, Post::Trigger).open().is_err());
-            assert!(DoorAt::Floor(address).open().is_err());
-            assert!(DoorAt::Grip(address).open().is_err());
-            assert!(DoorAt::Nats(address).open().is_err());
+            assert!(EndpointAt::Http(address, Post::Trigger).open().is_err());
+            assert!(EndpointAt::Floor(address).open().is_err());
+            assert!(EndpointAt::Grip(address).open().is_err());
+            assert!(EndpointAt::Nats(address).open().is_err());
         }
     }
 }

@@ -1,42 +1,42 @@
-//! pushpin's control port: items for channels by HTTP. It closes the connection after each answer,
-//! so every trigger takes a new one and waits for the answer.
+//! pushpin's control port: items for channels over HTTP. It closes the connection after each
+//! response, so every trigger opens a new one and waits for the response.
 
 use std::io;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-use super::{Door, Trigger, connect};
+use super::{Endpoint, Trigger, connect};
 
-pub(super) struct GripDoor {
+pub(super) struct GripEndpoint {
     address: SocketAddr,
-    answer: String,
+    response: String,
 }
 
-impl GripDoor {
+impl GripEndpoint {
     pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
-        // Says at once when nobody listens.
+        // Fails immediately if nothing listens.
         connect(address)?;
         Ok(Self {
             address,
-            answer: String::new(),
+            response: String::new(),
         })
     }
 }
 
-impl Door for GripDoor {
+impl Endpoint for GripEndpoint {
     fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
         let mut stream = connect(self.address)?;
         stream.write_all(request(self.address, trigger).as_bytes())?;
-        self.answer.clear();
-        stream.read_to_string(&mut self.answer)?;
-        if self.answer.starts_with("HTTP/1.1 2") {
+        self.response.clear();
+        stream.read_to_string(&mut self.response)?;
+        if self.response.starts_with("HTTP/1.1 2") {
             return Ok(());
         }
-        let problem = format!("trigger refused: {}", self.answer);
+        let problem = format!("trigger refused: {}", self.response);
         Err(io::Error::other(problem))
     }
 
-    fn settle(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }

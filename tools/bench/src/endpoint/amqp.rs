@@ -1,4 +1,4 @@
-//! RabbitMQ: the exchange that high-templar listens to, in its Python shape too.
+//! RabbitMQ: the exchange that high-templar consumes from; also for the Python version.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,14 +10,14 @@ use lapin::{
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::timeout;
 
-use super::{Door, PATIENCE, Trigger, UNANSWERED_MAX};
+use super::{Endpoint, TIMEOUT, Trigger, UNANSWERED_MAX};
 
 /// The exchange and the routing key, both taken literally.
 const EXCHANGE: &str = "hightemplar";
 const ROUTING_KEY: &str = "*";
 
-pub(super) struct AmqpDoor {
-    // The connection lives as long as the door; the runtime's thread reads and writes for it.
+pub(super) struct AmqpEndpoint {
+    // Kept open as long as the endpoint exists; the runtime's thread does its I/O.
     _connection: Connection,
     channel: Channel,
     unconfirmed: VecDeque<PublisherConfirm>,
@@ -25,7 +25,7 @@ pub(super) struct AmqpDoor {
     runtime: Runtime,
 }
 
-impl AmqpDoor {
+impl AmqpEndpoint {
     pub(super) fn open(url: &str) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -53,13 +53,13 @@ impl AmqpDoor {
         })
     }
 
-    /// Waits until at most so many triggers are unconfirmed: the broker's flow control holds
-    /// back what is beyond.
+    /// Waits until at most `unconfirmed_max` triggers are unconfirmed, which is the broker's
+    /// back-pressure.
     fn wait(&mut self, unconfirmed_max: usize) -> io::Result<()> {
         while self.unconfirmed.len() > unconfirmed_max {
             if let Some(confirm) = self.unconfirmed.pop_front() {
                 match self.runtime.block_on(in_time(confirm))? {
-                    // A message that no queue took comes back.
+                    // A message without a queue is returned.
                     Confirmation::Ack(None) => {}
                     other @ (Confirmation::Ack(_)
                     | Confirmation::Nack(_)
@@ -73,7 +73,7 @@ impl AmqpDoor {
     }
 }
 
-impl Door for AmqpDoor {
+impl Endpoint for AmqpEndpoint {
     fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
         self.wait(UNANSWERED_MAX as usize - 1)?;
         self.body.clear();
@@ -94,16 +94,16 @@ impl Door for AmqpDoor {
         Ok(())
     }
 
-    fn settle(&mut self) -> io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         self.wait(0)
     }
 }
 
 async fn in_time<T>(work: impl Future<Output = lapin::Result<T>>) -> io::Result<T> {
-    match timeout(PATIENCE, work).await {
+    match timeout(TIMEOUT, work).await {
         Ok(result) => result.map_err(io::Error::other),
         Err(_) => {
-            let problem = "RabbitMQ does not answer";
+            let problem = "RabbitMQ does not respond";
             Err(io::Error::new(io::ErrorKind::TimedOut, problem))
         }
     }

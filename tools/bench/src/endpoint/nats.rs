@@ -1,35 +1,35 @@
-//! The client protocol of NATS over TCP: `PUB` lines, which nobody answers.
+//! The client protocol of NATS over TCP: `PUB` lines, which have no reply.
 
 use std::io;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::{Door, Trigger, connect};
+use super::{Endpoint, Trigger, connect};
 use crate::client::nats;
 
-pub(super) struct NatsDoor {
+pub(super) struct NatsEndpoint {
     reader: BufReader<TcpStream>,
     stream: TcpStream,
     out: Vec<u8>,
     message: Vec<u8>,
 }
 
-impl NatsDoor {
+impl NatsEndpoint {
     pub(super) fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = connect(address)?;
-        let mut door = Self {
+        let mut endpoint = Self {
             reader: BufReader::new(stream.try_clone()?),
             stream,
             out: Vec::new(),
             message: Vec::new(),
         };
-        door.stream.write_all(nats::CONNECT.as_bytes())?;
-        door.settle()?;
-        Ok(door)
+        endpoint.stream.write_all(nats::CONNECT.as_bytes())?;
+        endpoint.flush()?;
+        Ok(endpoint)
     }
 }
 
-impl Door for NatsDoor {
+impl Endpoint for NatsEndpoint {
     fn send(&mut self, trigger: &Trigger) -> io::Result<()> {
         self.out.clear();
         self.message.clear();
@@ -42,8 +42,8 @@ impl Door for NatsDoor {
         self.stream.write_all(&self.out)
     }
 
-    /// A server answers a `PING` after everything that was said before it.
-    fn settle(&mut self) -> io::Result<()> {
+    /// The server replies to a `PING` after all earlier lines.
+    fn flush(&mut self) -> io::Result<()> {
         self.stream.write_all(b"PING\r\n")?;
         let mut line = String::new();
         loop {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_publication_says_its_subject_and_length() {
+    fn a_publication_has_its_subject_and_length() {
         let mut out = Vec::new();
         write_pub("bench.all", b"a\r\nb", &mut out);
         assert_eq!(out, b"PUB bench.all 4\r\na\r\nb\r\n");
