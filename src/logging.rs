@@ -1,25 +1,20 @@
-//! The log: lines on stderr, for people or for machines.
+//! The log: lines on stderr, as text or JSON.
 
 mod writer;
 
-use std::io;
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 
 use ht_broker::rabbitmq::NOISY_TARGETS;
 use ht_node::metrics::LOG_LINES_DROPPED;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::Registry;
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt;
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, reload};
 
 use crate::config::{Format, Level, LogConfig};
 use crate::logging::writer::Queue;
 
-/// Our crates, by the names of their log targets.
+/// Log targets of our crates.
 const OURS: [&str; 7] = [
     "high_templar",
     "ht_node",
@@ -30,14 +25,14 @@ const OURS: [&str; 7] = [
     "ht_frame",
 ];
 
-/// The running log. What was logged is written when it is dropped.
+/// The running log. Writes queued lines when it is dropped.
 pub(crate) struct Log {
     queue: Queue,
     level: LogLevel,
 }
 
 impl Log {
-    /// Where its level can be changed.
+    /// The handle that changes its level.
     pub(crate) fn level(&self) -> LogLevel {
         self.level.clone()
     }
@@ -49,16 +44,16 @@ impl Drop for Log {
     }
 }
 
-/// The least important thing that is logged.
+/// The minimum level.
 #[derive(Clone)]
 pub(crate) struct LogLevel {
     filter: reload::Handle<EnvFilter, Registry>,
-    /// `RUST_LOG` decides, not the configured level.
+    /// `RUST_LOG` is set and overrides the configured level.
     fixed: bool,
 }
 
 impl LogLevel {
-    /// Logs at this level from now on, unless `RUST_LOG` says something.
+    /// Sets the level, unless `RUST_LOG` is set.
     pub(crate) fn set(&self, level: Level) {
         if self.fixed {
             return;
@@ -69,18 +64,19 @@ impl LogLevel {
     }
 }
 
-/// Logs from now on. `RUST_LOG` wins over the configured level.
+/// Starts the log. `RUST_LOG` takes precedence over the configured level.
 ///
 /// # Errors
-/// When the system has no thread for it.
+/// When its thread cannot be started.
 pub(crate) fn start(config: LogConfig) -> io::Result<Log> {
     let queue = Queue::to(io::stderr(), &LOG_LINES_DROPPED)?;
-    let asked = std::env::var("RUST_LOG")
+    let requested = std::env::var("RUST_LOG")
         .ok()
         .filter(|text| !text.is_empty());
-    let asked = asked.map(|text| EnvFilter::try_new(text).map_err(|cause| cause.to_string()));
+    let requested =
+        requested.map(|text| EnvFilter::try_new(text).map_err(|cause| cause.to_string()));
     let configured = || EnvFilter::new(filter(config.level));
-    let (filter, fixed, unusable) = match asked {
+    let (filter, fixed, unusable) = match requested {
         Some(Ok(filter)) => (filter, true, None),
         Some(Err(cause)) => (configured(), false, Some(cause)),
         None => (configured(), false, None),
@@ -91,7 +87,7 @@ pub(crate) fn start(config: LogConfig) -> io::Result<Log> {
         Format::Text => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
-    let lines = lines.with_filter(filter_fn(|line| may_be_shown(line.target())));
+    let lines = lines.with_filter(filter_fn(|line| is_permitted(line.target())));
     tracing_subscriber::registry()
         .with(filter)
         .with(lines)
@@ -106,13 +102,13 @@ pub(crate) fn start(config: LogConfig) -> io::Result<Log> {
     Ok(Log { queue, level })
 }
 
-/// Whatever is asked for, what could show the broker's login stays out.
-fn may_be_shown(target: &str) -> bool {
+/// Whether a target is permitted: those that could log the broker's login never are.
+fn is_permitted(target: &str) -> bool {
     let krate = target.split("::").next().unwrap_or(target);
     !NOISY_TARGETS.contains(&krate)
 }
 
-/// Our crates at this level; libraries only when something is wrong.
+/// Our crates at this level; libraries at level warn.
 fn filter(level: Level) -> String {
     let others = match level {
         Level::Error => Level::Error,
@@ -127,10 +123,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_login_of_the_broker_stays_out() {
-        assert!(!may_be_shown("lapin"));
-        assert!(!may_be_shown("lapin::io_loop"));
-        assert!(may_be_shown("ht_broker::rabbitmq"));
+    fn targets_that_log_the_login_of_the_broker_are_excluded() {
+        assert!(!is_permitted("lapin"));
+        assert!(!is_permitted("lapin::io_loop"));
+        assert!(is_permitted("ht_broker::rabbitmq"));
     }
 
     #[test]

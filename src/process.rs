@@ -16,24 +16,24 @@ pub(crate) const BUILD: BuildInfo = BuildInfo {
 /// Open files that are not clients: listeners, the API, the broker, the log.
 const OTHER_FILES: u64 = 200;
 
-/// The signals that the process heeds.
+/// The signals that the process handles.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
-/// What a signal asks for.
+/// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// Read the settings again.
+pub(crate) enum Request {
+    /// Reload the settings.
     Reload,
-    /// Leave; the signal's name.
-    Leave(&'static str),
+    /// Shut down; the signal's name.
+    Shutdown(&'static str),
 }
 
 impl Signals {
-    /// From now on these signals are waited for and no longer kill.
+    /// Installs the handlers.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -42,33 +42,32 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one.
-    pub(crate) async fn next(&mut self) -> Wish {
+    /// Waits for the next signal.
+    pub(crate) async fn next(&mut self) -> Request {
         tokio::select! {
-            name = leave(&mut self.terminate, &mut self.interrupt) => Wish::Leave(name),
-            _ = self.hangup.recv() => Wish::Reload,
+            name = shutdown(&mut self.terminate, &mut self.interrupt) => Request::Shutdown(name),
+            _ = self.hangup.recv() => Request::Reload,
         }
     }
 
-    /// Waits for the next one that ends the process, and names it.
-    pub(crate) async fn leave(&mut self) -> &'static str {
-        leave(&mut self.terminate, &mut self.interrupt).await
+    /// Waits for the next signal that ends the process. Returns its name.
+    pub(crate) async fn shutdown(&mut self) -> &'static str {
+        shutdown(&mut self.terminate, &mut self.interrupt).await
     }
 }
 
-async fn leave(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+async fn shutdown(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
     tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     }
 }
 
-/// A gateway that runs has allocated more than this, in bytes.
+/// A running gateway has allocated more bytes than this.
 #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 const ALLOCATED: u64 = 256 << 10;
 
-/// Bytes that the process has allocated, as jemalloc counts them; none in a program that does not
-/// allocate by it.
+/// Allocated bytes according to jemalloc; none in a program with another allocator.
 #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 pub(crate) fn allocated() -> Option<u64> {
     tikv_jemalloc_ctl::epoch::advance().ok()?;
@@ -81,8 +80,8 @@ pub(crate) fn allocated() -> Option<u64> {
     None
 }
 
-/// Takes as many open files as the system lets this process have, and warns if they do not
-/// suffice for the configured connections.
+/// Raises the limit of open files as far as permitted, and warns if it is too low for the
+/// configured connections.
 pub(crate) fn raise_open_files(connections: usize) {
     let files = match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(files) => files,
@@ -103,7 +102,7 @@ pub(crate) fn raise_open_files(connections: usize) {
     }
 }
 
-/// Every panic becomes a line of the log.
+/// Logs every panic as one line.
 pub(crate) fn log_panics() {
     panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
@@ -124,8 +123,7 @@ pub(crate) fn log_panics() {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::sync::Arc;
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
 

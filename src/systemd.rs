@@ -1,5 +1,5 @@
-//! What a service manager gives and wants (sd_listen_fds(3), sd_notify(3)): sockets that are open
-//! already, word of what the process does, and a sign of life. Without one nothing of it happens.
+//! Integration with systemd: socket activation (sd_listen_fds(3)), notification of the process's
+//! state and watchdog (sd_notify(3)). Without a service manager it does nothing.
 
 use std::collections::VecDeque;
 use std::env;
@@ -13,44 +13,44 @@ use tracing::warn;
 /// The names of the sockets, as `FileDescriptorName=` of a socket unit gives them.
 const NAMES: &str = "LISTEN_FDNAMES";
 
-/// How long the manager may take to hear something.
-const TOLD: Duration = Duration::from_secs(1);
+/// Timeout of a notification.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Sockets that were passed to this process and cannot be used: a mistake in the socket units.
+/// Passed sockets that cannot be used: a mistake in the socket units.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SocketsError {
-    /// A name that is neither of the two.
+    /// An unknown name.
     #[error(
         "the passed socket {index} is named {name:?}: FileDescriptorName= must be public or \
          internal"
     )]
     Name {
-        /// Its place among the passed sockets, from 0.
+        /// Its index among the passed sockets.
         index: usize,
         /// Its name.
         name: String,
     },
-    /// Two of one name.
+    /// Two sockets with the same name.
     #[error(
         "two of the passed sockets are named {0}: each listener has one address. Keep one \
          ListenStream= in each socket unit, and give the units different FileDescriptorName="
     )]
     Twice(&'static str),
-    /// It is no socket that listens.
+    /// Not a listening socket.
     #[error("the passed socket {name} cannot be used: {cause}")]
     Unusable {
         /// Its name.
         name: &'static str,
-        /// What the system said.
+        /// The system's error.
         cause: std::io::Error,
     },
 }
 
-/// Takes the sockets that were passed to this process: by their names, `public` and `internal`,
-/// or in this order where they have none. Must come before any thread is started.
+/// Takes the sockets that were passed to this process: by their names, `public` and `internal`, or
+/// in this order if they have none. Must be called before any thread is started.
 ///
 /// # Errors
-/// When there is one that is neither, or that cannot be used.
+/// When a socket is unknown or cannot be used.
 pub(crate) fn sockets() -> Result<InheritedSockets, SocketsError> {
     let mut passed = ListenFd::from_env();
     let mut names = names(env::var(NAMES).ok().as_deref());
@@ -71,7 +71,7 @@ pub(crate) fn sockets() -> Result<InheritedSockets, SocketsError> {
     Ok(sockets)
 }
 
-/// What the passed sockets are called.
+/// Names of the passed sockets.
 fn names(listed: Option<&str>) -> VecDeque<String> {
     let listed = listed.filter(|listed| !listed.is_empty());
     let names = listed.unwrap_or("public:internal").split(':');
@@ -85,25 +85,25 @@ fn take(passed: &mut ListenFd, index: usize) -> std::io::Result<Option<Inherited
     }
 }
 
-/// The node serves.
+/// Reports that the node serves.
 pub(crate) async fn ready(status: &str) {
-    tell(format!("{}\nSTATUS={status}", NotifyState::Ready)).await;
+    notify(format!("{}\nSTATUS={status}", NotifyState::Ready)).await;
 }
 
-/// The node begins to read its settings again; [`ready`] ends it.
+/// Reports the beginning of a reload; [`ready`] ends it.
 pub(crate) async fn reloading() {
     let now = NotifyState::monotonic_usec_now();
     let now = now.map_or_else(|_| String::new(), |now| format!("\n{now}"));
-    tell(format!("{}{now}", NotifyState::Reloading)).await;
+    notify(format!("{}{now}", NotifyState::Reloading)).await;
 }
 
-/// The node leaves.
+/// Reports the beginning of the shutdown.
 pub(crate) async fn stopping(status: &str) {
-    tell(format!("{}\nSTATUS={status}", NotifyState::Stopping)).await;
+    notify(format!("{}\nSTATUS={status}", NotifyState::Stopping)).await;
 }
 
-/// Gives signs of life for as long as there are any, where they are wanted (`WATCHDOG_USEC`): each
-/// only after every shard has taken something from its inbox.
+/// Sends watchdog notifications, if they are enabled (`WATCHDOG_USEC`): each only after every shard
+/// has processed a heartbeat.
 pub(crate) async fn watchdog(heartbeat: Heartbeat) {
     let Some(within) = sd_notify::watchdog_enabled() else {
         return;
@@ -113,23 +113,23 @@ pub(crate) async fn watchdog(heartbeat: Heartbeat) {
     loop {
         interval.tick().await;
         heartbeat.beat().await;
-        // However long it takes: there is never a second one beside it.
-        notify(NotifyState::Watchdog.to_string()).await;
+        // Without a timeout: there is never a second one.
+        write(NotifyState::Watchdog.to_string()).await;
     }
 }
 
-/// Tells the manager, and goes on if it does not listen.
-async fn tell(message: String) {
-    if tokio::time::timeout(TOLD, notify(message)).await.is_err() {
-        warn!("the service manager (NOTIFY_SOCKET) does not listen");
-    }
-}
-
-/// On a thread where it may wait: a manager that does not read holds whoever writes.
+/// Sends a notification, with a timeout.
 async fn notify(message: String) {
-    let told =
+    if tokio::time::timeout(TIMEOUT, write(message)).await.is_err() {
+        warn!("the service manager (NOTIFY_SOCKET) does not read notifications");
+    }
+}
+
+/// Writes on a thread that can block, because a manager may not read.
+async fn write(message: String) {
+    let written =
         tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&message)]));
-    if let Ok(Err(cause)) = told.await {
+    if let Ok(Err(cause)) = written.await {
         warn!("the service manager (NOTIFY_SOCKET) cannot be notified: {cause}");
     }
 }
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_go_by_their_names_or_by_their_order() {
+    fn passed_sockets_have_names_or_a_default_order() {
         assert_eq!(names(None), ["public", "internal"]);
         assert_eq!(names(Some("")), ["public", "internal"]);
         assert_eq!(names(Some("internal:public")), ["internal", "public"]);

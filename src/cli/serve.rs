@@ -1,4 +1,4 @@
-//! `high-templar serve`: the life story of the gateway's process.
+//! `high-templar serve`: the life cycle of the gateway's process.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -16,18 +16,18 @@ use tracing::{info, warn};
 use crate::cli::{Done, broker};
 use crate::config::{Config, Sources};
 use crate::logging::LogLevel;
-use crate::process::{Signals, Wish};
+use crate::process::{Request, Signals};
 use crate::reload::Reloader;
 use crate::{logging, process, systemd};
 
-/// Most threads for everything but the connections: the API, the broker, triggers. A second one
-/// costs a small machine more in hand-overs than it brings.
+/// Maximum threads of the control side: the API, the broker, triggers. More cost a small machine
+/// more in hand-overs than they bring.
 const CONTROL_THREADS_MAX: usize = 2;
 
-/// What blocking work that is left may take at the very end.
+/// Time limit of blocking work at the end of the process.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How to serve.
+/// Arguments of `serve`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The configuration file [default: high-templar.toml if it exists, or HT_CONFIG]
@@ -36,7 +36,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Done {
-    // First of all: no thread may be there yet.
+    // Before any thread is started.
     let sockets = systemd::sockets()?;
     let sources = Sources::of_process(args.config);
     let config = sources.load()?;
@@ -65,7 +65,7 @@ pub(super) fn run(args: Args) -> Done {
     done
 }
 
-/// Starts, serves until a signal, shuts down gracefully.
+/// Starts, serves until a signal, and shuts down gracefully.
 async fn life(
     sources: Sources,
     config: Config,
@@ -81,7 +81,7 @@ async fn life(
     let broker = broker::make(config.rabbitmq, live.clone())?;
     let gateway = tokio::select! {
         gateway = Gateway::start(config.server, Arc::new(backend), live, broker, sockets) => gateway?,
-        signal = signals.leave() => {
+        signal = signals.shutdown() => {
             info!("{signal} during startup: shutting down");
             return Ok(ExitCode::SUCCESS);
         }
@@ -98,36 +98,36 @@ async fn life(
 
     let signal = loop {
         match signals.next().await {
-            Wish::Leave(signal) => break signal,
-            Wish::Reload => {
+            Request::Shutdown(signal) => break signal,
+            Request::Reload => {
                 systemd::reloading().await;
                 tokio::select! {
                     () = reloader.reload(&gateway) => systemd::ready(&status).await,
-                    signal = signals.leave() => break signal,
+                    signal = signals.shutdown() => break signal,
                 }
             }
         }
     };
     info!("{signal}: shutting down gracefully");
     systemd::stopping("shutting down gracefully").await;
-    leave(gateway, &mut signals).await;
+    drain(gateway, &mut signals).await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Drains the gateway. A second signal hurries, a third ends it at once.
-async fn leave(gateway: Gateway, signals: &mut Signals) {
-    let hurry = CancellationToken::new();
-    let mut leaving = pin!(gateway.drain(hurry.clone()));
+/// Drains the gateway. A second signal closes all connections at once, a third ends the process.
+async fn drain(gateway: Gateway, signals: &mut Signals) {
+    let close_all = CancellationToken::new();
+    let mut drained = pin!(gateway.drain(close_all.clone()));
     loop {
         tokio::select! {
-            () = &mut leaving => return,
-            signal = signals.leave() => {
-                if hurry.is_cancelled() {
+            () = &mut drained => return,
+            signal = signals.shutdown() => {
+                if close_all.is_cancelled() {
                     warn!("third signal ({signal}): exiting immediately");
                     return;
                 }
                 warn!("second signal ({signal}): closing all connections now");
-                hurry.cancel();
+                close_all.cancel();
             }
         }
     }
@@ -139,14 +139,14 @@ mod tests {
 
     use super::*;
 
-    /// What `docker stop` waits before it kills.
+    /// Time that `docker stop` waits before it kills.
     const DOCKER: Duration = Duration::from_secs(10);
 
     #[test]
     fn supervisors_wait_longer_than_a_shutdown_takes() {
         let DrainConfig { delay, timeout, .. } = DrainConfig::default();
         let longest = delay + timeout + GRACE;
-        // One second for a machine that is busy.
+        // One second for a busy machine.
         assert!(longest + Duration::from_secs(1) <= DOCKER, "{longest:?}");
         let unit = include_str!("../../packaging/high-templar.service");
         let line = unit

@@ -1,4 +1,4 @@
-//! From single values to the structs of the crates: what no setting can check alone.
+//! Builds the structs of the crates from single values, and checks rules between settings.
 
 use std::path::PathBuf;
 use std::thread;
@@ -22,7 +22,7 @@ use crate::config::settings::Values;
 use crate::config::table::Found;
 use crate::config::{Config, LogConfig, Written, memory, sizes};
 
-/// Checks what concerns more than one setting.
+/// Checks rules between settings.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     check_backend(values, mistakes);
     check_rabbitmq(values, mistakes);
@@ -32,8 +32,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
         mistakes.add(
             &internal.place,
             "internal.listen",
-            "this address can be reached from other machines, and whoever reaches it can send \
-             to every user: set internal.api_key as well, or listen on 127.0.0.1",
+            "other machines can reach this address, and could publish to every user: set internal.api_key as well, or listen on 127.0.0.1",
         );
     }
     memory::check(values, mistakes);
@@ -63,7 +62,7 @@ fn with_login(url: &str, user: Option<&Secret>, password: Option<&Secret>) -> St
         None if old.is_empty() => instead.to_owned(),
         None => old.to_owned(),
     };
-    // As RabbitMQ's clients have it where an address names nobody.
+    // The default of RabbitMQ's clients.
     let user = encoded(user, old_user, "guest");
     let password = encoded(password, old_password, "guest");
     format!("{scheme}://{user}:{password}@{host}{path}")
@@ -96,7 +95,7 @@ fn check_backend(values: &Values, mistakes: &mut Mistakes) {
         None => mistakes.add(
             &url.place,
             "backend.url",
-            "this setting is missing: say where your HTTP API is, such as \
+            "this setting is missing: set the URL of your HTTP API, such as \
              url = \"http://localhost:8000/api/\" under [backend], or HT_BACKEND__URL",
         ),
         Some(text) if text.starts_with("https://") && values.backend_socket.value.is_some() => {
@@ -111,7 +110,7 @@ fn check_backend(values: &Values, mistakes: &mut Mistakes) {
     }
 }
 
-/// Reads the authorities where they will be used.
+/// Reads the certificate authorities.
 fn check_ca_file(values: &Values, mistakes: &mut Mistakes) {
     let file = &values.backend_tls_ca_file;
     if let (Some(path), true) = (&file.value, values.backend_tls_verify.value)
@@ -139,7 +138,7 @@ fn same_address(one: &Listen, other: &Listen) -> bool {
     }
 }
 
-/// Puts checked values together.
+/// Builds the configuration from checked values.
 pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<String>) -> Config {
     if let [Secret(key)] = values.internal_api_key.value.as_slice()
         && key.contains(',')
@@ -333,7 +332,7 @@ fn backend(values: Values, legacy: Vec<HeaderChange>) -> BackendConfig {
     }
 }
 
-/// The usual headers, changed one by one; each name comes once.
+/// The default headers with their changes; each name occurs once.
 fn headers(changes: impl Iterator<Item = HeaderChange>) -> Vec<HeaderRule> {
     let mut rules = BackendConfig::default_headers();
     for change in changes {

@@ -4,11 +4,11 @@ use crate::config::Config;
 use crate::config::kind::HeaderChange;
 use crate::config::settings::{Values, changed, is_live};
 
-/// What was written, to be compared with what is written later.
+/// The settings as they were written, to be compared when they are read again.
 #[derive(Clone, Debug)]
 pub struct Written {
     values: Values,
-    /// What the variables of the Python version say of headers.
+    /// The headers from variables of the Python version.
     legacy: Vec<HeaderChange>,
 }
 
@@ -27,18 +27,18 @@ impl Written {
     }
 }
 
-/// What a reload comes to, by the names of settings.
+/// Result of a reload, by the names of settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changes {
-    /// What is new since the last reload and holds from now on.
+    /// Settings that changed since the last reload and apply now.
     pub live: Vec<&'static str>,
-    /// What is other than at the start and needs a restart.
+    /// Settings that differ from the start and need a restart.
     pub fixed: Vec<&'static str>,
 }
 
 impl Config {
-    /// What is other in `new`. Of `self`, the live settings are those in force and `started` is
-    /// what the process began with.
+    /// The settings that differ in `new`. Live settings are compared with those of `self`, which
+    /// are in force, and the others with `started`.
     #[must_use]
     pub fn changes(&self, started: &Written, new: &Self) -> Changes {
         let mut live = self.written.changed(&new.written);

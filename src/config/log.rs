@@ -4,36 +4,36 @@ use ht_node::config::{GapPolicy, Matching};
 
 use crate::config::kind::Choice;
 
-/// How to log.
+/// Settings of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// What is logged.
+    /// The minimum level.
     pub level: Level,
-    /// How it is written.
+    /// The format.
     pub format: Format,
 }
 
-/// The least important thing that is logged.
+/// The minimum level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// What needs a person.
+    /// Needs action.
     Error,
-    /// What may need one.
+    /// May need action.
     Warn,
-    /// The life of the process.
+    /// The life cycle of the process.
     Info,
-    /// The life of each connection.
+    /// The start and end of each connection.
     Debug,
-    /// Everything.
+    /// All details.
     Trace,
 }
 
-/// How a line of the log is written.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// For people.
+    /// Text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -1,5 +1,4 @@
-//! Secrets that stand in a file of their own, as Docker and Kubernetes mount them: `…_FILE` names
-//! the file.
+//! Secrets in separate files, as Docker and Kubernetes mount them: `…_FILE` names the file.
 
 use std::path::{Path, PathBuf};
 
@@ -32,20 +31,20 @@ pub(crate) fn file_of(key: &str) -> String {
     format!("{key}_file")
 }
 
-/// Reads a secret. Line ends behind it do not count: editors and `echo` put one there.
+/// Reads a secret. Trailing line ends are removed: editors and `echo` add one.
 ///
 /// # Errors
-/// A sentence that says why it cannot be used; nothing of the file is in it.
+/// A sentence with the reason, without the file's content.
 pub(crate) fn read(folder: &Path, path: &Path) -> Result<String, String> {
-    let says = |what: &str| format!("cannot read the secret in {}: {what}", path.display());
-    let text = read_text(&folder.join(path)).map_err(|cause| says(&cause))?;
+    let error = |what: &str| format!("cannot read the secret in {}: {what}", path.display());
+    let text = read_text(&folder.join(path)).map_err(|cause| error(&cause))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.is_empty() {
-        return Err(says("it is empty"));
+        return Err(error("it is empty"));
     }
     if secret.len() > BYTES_MAX {
-        return Err(says(
+        return Err(error(
             "it is larger than 64 KiB, so it is probably another file",
         ));
     }

@@ -77,22 +77,22 @@ settings! {
     internal_listen: Listen, restart "internal.listen", Address, any_tcp("127.0.0.1:8002"),
         "Internal listener: triggers, metrics and health checks. On addresses other than loopback it requires `internal.api_key`.";
     internal_api_key: Vec<Secret>, live secret "internal.api_key", ApiKeys { key: "internal.api_key" }, Vec::new(),
-        "API key that requests to `/trigger/` and `/metrics` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: nothing is asked.";
+        "API key that requests to `/trigger/` and `/metrics` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: no key is required.";
     internal_hosts: Vec<HostPattern>, live "internal.hosts", Listed::<HostPattern>::of("internal.hosts", r#"["gateway", "*.svc.cluster.local"]"#), Vec::new(),
         "Host names that requests to `internal.listen` may use, in addition to IP addresses, `localhost` and names below it. A request for any other name gets 421 unless it carries `internal.api_key`, because a web page whose host name is made to resolve to this machine (DNS rebinding) could otherwise read the responses. `*.` matches any subdomain, `[\"*\"]` disables the check. Unix sockets accept every name.";
 
     backend_url: Option<String>, restart "backend.url", BaseUrl, None,
         "URL of your HTTP API, ending in a slash. The paths below are appended to it unchanged. The only required setting.";
     backend_socket: Option<PathBuf>, restart "backend.socket", File, None,
-        "Reach the API over this unix socket. `backend.url` then begins with `http://` and still gives the path and the `Host`. Empty: over TCP.";
+        "Connect to the API over this unix socket. `backend.url` then begins with `http://` and still determines the path and the `Host`. Empty: TCP.";
     backend_bootstrap: String, restart "backend.bootstrap", RelativePath, "bootstrap/".to_owned(),
         "Called with GET for every client that connects. Status 200 accepts the client, and `allowed_rooms` in the response lists its rooms.";
     backend_timeout: Duration, restart "backend.timeout", period(10 * MS, HOUR), secs(10),
         "Time limit of one bootstrap call, from connecting to the end of the response.";
     backend_user_id_path: Vec<String>, restart "backend.user_id_path", Steps, BackendConfig::default_user_id_path(),
-        "Where the user's id, a text or a number, is in the bootstrap response, as a list of keys. A response without it is fine: that client counts towards no limit per user. `[]`: users are not told apart.";
+        "Where the user's id, a text or a number, is in the bootstrap response, as a list of keys. A response without it is fine: that client counts towards no limit per user. `[]`: users are not distinguished.";
     backend_headers: Vec<HeaderChange>, live secret "backend.headers", Headers, Vec::new(),
-        "Headers to send to the API beyond the usual ones; see below.";
+        "Headers to send to the API in addition to the default ones; see below.";
     backend_max_in_flight: usize, restart "backend.max_in_flight", count(1, 100_000), 64,
         "Concurrent bootstrap calls; further clients wait in a fair queue, at most for `backend.timeout`. Match it to the concurrency of the API.";
     backend_max_waiting: usize, restart "backend.max_waiting", count(0, 1_000_000), 10_000,
@@ -104,7 +104,7 @@ settings! {
     backend_circuit_backoff: Duration, restart "backend.circuit_backoff", period(10 * MS, HOUR), secs(1),
         "Time after which the gateway probes the API again, with a request of its own; any response except 502, 503 or 504 closes the circuit. Exponential backoff with jitter: it doubles with each failure, and is shortened at random by up to a half. The delay within which clients reconnect is at least 1 s, even if this is shorter.";
     backend_circuit_backoff_max: Duration, restart "backend.circuit_backoff_max", period(10 * MS, HOUR), secs(30),
-        "Longest backoff of the circuit breaker.";
+        "Maximum backoff of the circuit breaker.";
     backend_forward_bytes_max: usize, live "backend.forward_bytes_max", size(KIB, MIB), FORWARD_BYTES_MAX,
         "Longest request head of a bootstrap call, with forwarded headers, names and line ends; longer ones get 431 before the API is called. Keep it below the limit of the API's server: 4 KiB is the default of uWSGI (`buffer-size`), 8 KiB that of nginx and gunicorn for a line. `high-templar check` tests it.";
     backend_answer_bytes_max: usize, restart "backend.answer_bytes_max", size(KIB, GIB), 4 * MIB,
@@ -112,65 +112,65 @@ settings! {
     backend_tls_verify: bool, restart "backend.tls_verify", Flag, true,
         "Verify the API's TLS certificate. Disable it in development only.";
     backend_tls_ca_file: Option<PathBuf>, restart "backend.tls_ca_file", File, None,
-        "PEM file with the certificate authorities to trust, and no others; a self-signed certificate can be one. Empty: those of the system, or, where the variables `SSL_CERT_FILE` (a PEM file) or `SSL_CERT_DIR` (folders of PEM files) are set, those and not the system's. Read at the start; a file that is missing or is no PEM is a mistake in the settings (exit status 78).";
+        "PEM file with the certificate authorities to trust, and no others; a self-signed certificate can be one. Empty: those of the system, or, where the variables `SSL_CERT_FILE` (a PEM file) or `SSL_CERT_DIR` (folders of PEM files) are set, those and not the system's. Read at the start; a file that is missing or not PEM is a configuration error (exit status 78).";
 
     auth_first_frame: bool, live "auth.first_frame", Flag, AuthConfig::default().first_frame,
         "Whether a client without a cookie and a parameter may send its token in the first frame. It then must send one: the API is not called for clients without credentials.";
     auth_first_frame_timeout: Duration, live "auth.first_frame_timeout", period(100 * MS, HOUR), AuthConfig::default().first_frame_timeout,
-        "Time for that frame; it counts under `limits.handshakes`.";
+        "Time limit for that frame. Meanwhile the client counts towards `limits.handshakes`.";
 
     hooks_connect: Option<HookCall>, restart "hooks.connect", Call, None,
         "Called after a client was accepted, with the same headers as the bootstrap call. Empty: no call.";
     hooks_ping: Option<HookCall>, restart "hooks.ping", Call, None,
-        "Called at a client's `ping`. Empty: no call.";
+        "Called when a client sends `ping`. Empty: no call.";
     hooks_disconnect: Option<HookCall>, restart "hooks.disconnect", Call, None,
-        "Called after a connection ended, however it ended. Empty: no call.";
+        "Called after a connection ended, for any reason. Empty: no call.";
     hooks_timeout: Duration, restart "hooks.timeout", period(10 * MS, HOUR), secs(10),
-        "Time for one hook call.";
+        "Time limit of one hook call.";
     hooks_queue: usize, restart "hooks.queue", count(1, 10_000_000), HookQueueConfig::default().queue,
-        "Hook calls that wait; a further one is dropped and counted.";
+        "Maximum queued hook calls; further ones are dropped and counted.";
     hooks_max_in_flight: usize, restart "hooks.max_in_flight", count(1, 10_000), HookQueueConfig::default().max_in_flight,
-        "Hook calls under way at once. Those of one connection never overlap.";
+        "Concurrent hook calls. Those of one connection never overlap.";
     hooks_ping_min_interval: Duration, restart "hooks.ping_min_interval", period(Duration::ZERO, DAY), HookQueueConfig::default().ping_min_interval,
-        "Shortest time between two ping calls of one connection. 0: every ping is told.";
+        "Minimum interval between two ping calls of one connection. 0: every ping is reported.";
 
     rabbitmq_url: Option<String>, restart secret "rabbitmq.url", AmqpUrl, None,
-        "The RabbitMQ that triggers come from. Empty: no broker; this node delivers what is posted to its own `/trigger/`.";
+        "URL of the RabbitMQ that triggers are consumed from. Empty: no broker; this node delivers only triggers that are posted to its own `/trigger/`.";
     rabbitmq_username: Option<Secret>, restart secret "rabbitmq.username", Password, None,
-        "The user, in place of the one in `rabbitmq.url`.";
+        "The user, instead of the one in `rabbitmq.url`.";
     rabbitmq_password: Option<Secret>, restart secret "rabbitmq.password", Password, None,
-        "The password, in place of the one in `rabbitmq.url`, as it is: nothing is percent-encoded.";
+        "The password, instead of the one in `rabbitmq.url`, without percent-encoding.";
     rabbitmq_exchange: String, restart "rabbitmq.exchange", Name { bytes_max: 127 }, "hightemplar".to_owned(),
         "The direct exchange that triggers are published to.";
     rabbitmq_prefetch: usize, restart "rabbitmq.prefetch", count(1, 65_535), 1_000,
-        "Messages that RabbitMQ may have under way to this node unacknowledged.";
+        "Maximum messages that RabbitMQ sends to this node before they are acknowledged (prefetch).";
     rabbitmq_publish_timeout: Duration, restart "rabbitmq.publish_timeout", period(10 * MS, HOUR), secs(5),
-        "How long a trigger posted to `/trigger/` may take to come back through RabbitMQ.";
+        "Time limit for a trigger posted to `/trigger/` to be delivered back by RabbitMQ.";
 
     rooms_matching: Matching, restart "rooms.matching", Choose::<Matching>::one(), Matching::default(),
-        "`wildcard`: `*` in a subscription or a trigger meets every value. `exact`: it is a value like any other, as in the Python version.";
+        "`wildcard`: `*` in a subscription or a trigger matches every value. `exact`: it is an ordinary value, as in the Python version.";
     status_clients: bool, live "status.clients", Flag, true,
-        "Whether clients may ask for `status`.";
+        "Whether clients may request `status`.";
 
     compression_enabled: bool, live "compression.enabled", Flag, true,
-        "Agree with clients that offer it (permessage-deflate; all browsers do). Switch it off where secrets and text that others choose stand in the same `data` and somebody could watch the sizes; see \"Compression\" in the protocol.";
+        "Accept compression from clients that offer it (permessage-deflate; all browsers do). Disable it if the same `data` contains secrets and text that an attacker can choose, and the attacker could observe sizes (BREACH); see \"Compression\" in the protocol.";
     compression_threshold: usize, live "compression.threshold", size(64, MIB), Compression::default().threshold,
         "Shortest publication that is compressed, as JSON text with its envelope.";
     compression_level: usize, live "compression.level", count(1, 9), Compression::default().level.into(),
-        "From 1 (fast) to 9 (small). A publication is compressed once, however many hear it.";
+        "From 1 (fast) to 9 (small). A publication is compressed once, however many clients receive it.";
     compression_max_bytes: usize, live "compression.max_bytes", size(KIB, 64 * MIB), Compression::default().max_bytes,
-        "Longest publication that is compressed, as JSON text with its envelope. Compressing holds up the thread that does it: 1 MiB for about 2 ms at level 2, several times as long at level 9.";
+        "Longest publication that is compressed, as JSON text with its envelope. Compressing blocks its thread: 1 MiB takes about 2 ms at level 2, several times as long at level 9.";
 
     limits_connections: usize, live "limits.connections", count(0, 10_000_000), ServerLimits::default().connections,
-        "Open connections of this node; a further one is answered with 503. 0: no bound.";
+        "Open connections of this node; further ones get 503. 0: no limit.";
     limits_connections_per_address: usize, live "limits.connections_per_address", count(0, 10_000_000), ServerLimits::default().connections_per_address,
-        "Open connections of one address, handshakes in progress included; a further one gets 429. An IPv6 network of 64 bits counts as one address. It holds where the address is known, so not for clients behind a trusted proxy that does not say for whom it asks. 0: no bound.";
+        "Open connections of one address, handshakes in progress included; a further one gets 429. An IPv6 network of 64 bits counts as one address. It applies if the address is known: not to clients behind a trusted proxy that does not send it. 0: no limit.";
     limits_connections_per_user: usize, live "limits.connections_per_user", count(0, 10_000_000), ServerLimits::default().connections_per_user,
         "Open connections of one user, if `backend.user_id_path` identifies users; a further one is refused and closed with 4100. 0: no limit.";
     limits_handshakes_per_second: usize, live "limits.handshakes_per_second", count(0, 1_000_000), ServerLimits::default().handshakes_per_second,
         "Rate limit: handshakes of one address per second, on average over ten seconds; a further one gets 429. Addresses are counted as for `limits.connections_per_address`. 0: no limit.";
     limits_handshakes: usize, restart "limits.handshakes", count(1, 1_000_000), ServerLimits::default().handshakes,
-        "Handshakes under way at once, the wait for the API included; a further one is answered with 503. A connection that is not a websocket yet takes 8 KiB at least, however little it sends: what these and 1,024 more take beyond a quarter of `limits.client_total_bytes` counts towards `limits.memory_bytes`. The default is lower where that is below 552 MiB.";
+        "Handshakes in progress, including the wait for the API; further ones get 503. A connection before the WebSocket handshake takes at least 8 KiB: the memory of these and 1,024 more beyond a quarter of `limits.client_total_bytes` counts towards `limits.memory_bytes`. The default is lower if that is below 552 MiB.";
     limits_handshake_timeout: Duration, live "limits.handshake_timeout", period(100 * MS, HOUR), ServerLimits::default().handshake_timeout,
         "Time limit from a request's head to the WebSocket, the wait for the API included. A client that waits longer is closed with 1013 and reconnects later.";
     limits_head_timeout: Duration, live "limits.head_timeout", period(100 * MS, HOUR), ServerLimits::default().head_timeout,
@@ -180,7 +180,7 @@ settings! {
     limits_idle_timeout: Duration, live "limits.idle_timeout", period(Duration::ZERO, DAY), secs(300),
         "Idle timeout: a connection without a message from its client for this long is closed. 0: never.";
     limits_message_bytes: usize, live "limits.message_bytes", size(KIB, 2 * MIB), Limits::default().message_bytes,
-        "Longest message of a client, as it comes and inflated; beyond it the connection is closed with 1009. Nothing valid is longer than `limits.room_bytes` and `limits.request_id_bytes` together and 256 bytes: where those are raised, the default grows with them. One message is processed in one go: 1 MiB takes about 8 ms, in which nothing else of its thread is served.";
+        "Longest message of a client, before and after decompression; beyond it the connection is closed with 1009. Nothing valid is longer than `limits.room_bytes` and `limits.request_id_bytes` together and 256 bytes: where those are raised, the default grows with them. A message is processed in one go: 1 MiB takes about 8 ms and blocks its thread.";
     limits_message_timeout: Duration, live "limits.message_timeout", period(Duration::ZERO, HOUR), Duration::from_millis(Limits::default().message_timeout),
         "Time from the first byte of a client's message to its last, however many fragments it has. Beyond it the connection is evicted and closed with 4002. 0: no limit.";
     limits_messages_per_second: usize, live "limits.messages_per_second", count(0, 10_000), Limits::default().messages_per_second,
@@ -188,9 +188,9 @@ settings! {
     limits_inflated_bytes_per_second: usize, live "limits.inflated_bytes_per_second", size(0, GIB), Limits::default().inflated_bytes_per_second,
         "Rate limit: bytes that the compressed messages of one client inflate to per second, with a burst of ten times as many. A kilobyte can inflate to a megabyte, so the rate of messages alone does not limit the work. Beyond it the connection is closed with 4200. 0: no limit.";
     limits_subscriptions: usize, live "limits.subscriptions", count(1, 1_000_000), Limits::default().subscriptions,
-        "Subscriptions of one connection; a further one is answered `too-many-subscriptions`. One whose room and `requestId` together are longer than 1 KiB counts once for each KiB begun, so that this bounds what a client takes in memory, too.";
+        "Subscriptions of one connection; a further one is answered `too-many-subscriptions`. One whose room and `requestId` together are longer than 1 KiB counts once for each KiB begun, so this also limits the memory of a client.";
     limits_names_per_room: usize, live "limits.names_per_room", count(1, 1_000), Limits::default().names_per_room,
-        "`requestId`s under which one connection may subscribe to the same room; a further one is answered `too-many-names`. Each of them gets a copy of every publication for the room, so this bounds how much traffic one trigger may cause. A `requestId` counts once for every 64 bytes begun; the first always fits.";
+        "`requestId`s under which one connection may subscribe to the same room; a further one is answered `too-many-names`. Each of them gets a copy of every publication for the room, so this limits the traffic that one trigger can cause. A `requestId` counts once per 64 bytes or part of it; the first always fits.";
     limits_request_id_bytes: usize, live "limits.request_id_bytes", size(38, 64 * KIB), Limits::default().request_id_bytes,
         "Longest `requestId`, as JSON text.";
     limits_room_bytes: usize, live "limits.room_bytes", size(64, MIB), Limits::default().room_bytes,
@@ -204,11 +204,11 @@ settings! {
     limits_outbox_total_bytes: Option<usize>, live "limits.outbox_total_bytes", Memory { min: 0 }, None,
         "Bytes queued for all slow consumers together; a large publication in several outboxes counts once. Beyond it, the one stalled for longest is evicted first, unless another holds at least twice as much. Keep it well above `limits.trigger_bytes`. `auto`: a quarter of `limits.memory_bytes`, at most 256 MiB. 0: no limit.";
     limits_client_total_bytes: Option<usize>, live "limits.client_total_bytes", Memory { min: 0 }, None,
-        "Bytes that all clients together may make the gateway keep beside outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Connections that are no websockets yet count 8 KiB or what they have sent, the larger, and may have a quarter of it: beyond that those that send more than 8 KiB are closed, and nobody is evicted for them. Beyond the whole the connections that hold most, of the addresses that hold most, are evicted and closed with 1013. Together with `limits.outbox_total_bytes`, `limits.inbox_bytes`, `limits.triggers_in_flight` and what idle connections take (see `limits.handshakes`) it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no bound.";
+        "Bytes held for all clients together, apart from outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Connections before the WebSocket handshake count 8 KiB or what they have sent, whichever is more, and together have a quarter of the limit: beyond it, those that send more than 8 KiB are closed, and no others are evicted for them. Beyond the limit, the largest connections of the addresses that hold most are evicted and closed with 1013. Together with `limits.outbox_total_bytes`, `limits.inbox_bytes`, `limits.triggers_in_flight` and what idle connections take (see `limits.handshakes`) it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no limit.";
     limits_client_bytes_per_address: Option<usize>, live "limits.client_bytes_per_address", Memory { min: 0 }, None,
-        "Of these, bytes that the connections of one address may hold; a subscription counts at least 1 KiB. Beyond it the larger connections of the address are evicted; the largest is refused further subscriptions (`too-many-subscriptions`). A message of up to 32 KiB may still come in, however many reads it takes. Addresses are counted like those of `limits.connections_per_address`. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
+        "Bytes of these for the connections of one address; a subscription counts at least 1 KiB. Beyond it the larger connections of the address are evicted; the largest is refused further subscriptions (`too-many-subscriptions`). A message of up to 32 KiB is still received, however many reads it takes. Addresses are counted like those of `limits.connections_per_address`. `auto`: an eighth of `limits.client_total_bytes`. 0: no limit.";
     limits_client_bytes_per_user: Option<usize>, live "limits.client_bytes_per_user", Memory { min: 0 }, None,
-        "The same for the connections of one user, as `backend.user_id_path` tells users. `auto`: an eighth of `limits.client_total_bytes`. 0: no bound.";
+        "The same for the connections of one user, identified by `backend.user_id_path`. `auto`: an eighth of `limits.client_total_bytes`. 0: no limit.";
     limits_memory_bytes: Option<usize>, live "limits.memory_bytes", Memory { min: 0 }, None,
         "Memory of the process above which new clients and triggers are rejected (503, 1013), until a tenth of it is free again: resident memory, but at most 1.25 times the allocated memory. `auto`: four fifths of the machine's memory, or of the control group's if that is less. 0: no limit.";
     limits_trigger_bytes: usize, live "limits.trigger_bytes", size(KIB, GIB), ServerLimits::default().trigger_bytes,
@@ -218,13 +218,13 @@ settings! {
     limits_rooms_per_trigger: usize, live "limits.rooms_per_trigger", count(1, 1_000_000), ServerLimits::default().rooms_per_trigger,
         "Rooms in one trigger.";
     limits_triggers_in_flight: usize, live "limits.triggers_in_flight", size(0, 64 * GIB), ServerLimits::default().triggers_in_flight,
-        "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; a further one is answered with 503 and `Retry-After`. They count as they arrive. One alone always fits; one that has made no progress for a second makes room for others. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`; where that is below 1 GiB, the default is a sixteenth of it, and less where the other bounds leave less. 0: no bound.";
+        "Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together; further ones get 503 and `Retry-After`. They count as they arrive. A single one always fits; one without progress for a second is dropped if others need the memory. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`; if that is below 1 GiB, the default is a sixteenth of it, or less if the other limits leave less. 0: no limit.";
     limits_trigger_ids: usize, restart "limits.trigger_ids", count(0, 100_000_000), ServerLimits::default().trigger_ids,
-        "Trigger ids that are remembered to detect duplicates. 0: none, and every trigger is delivered.";
+        "Trigger ids that are kept to detect duplicates (deduplication). 0: none, and every trigger is delivered.";
     limits_inbox: usize, restart "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
-        "Requests and messages with publications that may be queued for a thread before publishers wait too (back-pressure): only those whose rooms have a subscriber there, for at most two seconds each, and for half a second if the thread takes nothing.";
+        "Requests and messages with publications that may be queued for a thread before publishers wait too (back-pressure): only those whose rooms have a subscriber there, for at most two seconds each, and for half a second if the thread makes no progress.";
     limits_inbox_bytes: Option<usize>, restart "limits.inbox_bytes", Memory { min: MIB }, None,
-        "Bytes of publications that may wait for all threads together, each with an equal part; one request or message always fits. From half of its part on publishers wait as with `limits.inbox`. Beyond it the thread drops the publications that wait for it, which counts as a gap: its clients reconnect and fetch again. See `limits.client_total_bytes` for what it must fit into together with others. `auto`: an eighth of `limits.memory_bytes`, at most 64 MiB.";
+        "Bytes of publications queued for all threads together, with an equal share for each; one request or message always fits. From half of a share on, publishers wait as with `limits.inbox`. Beyond it, the thread drops its queued publications, which counts as a gap: its clients reconnect and fetch again. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`. `auto`: an eighth of `limits.memory_bytes`, at most 64 MiB.";
 
     keepalive_interval: Duration, live "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
         "A client that sent nothing for this long gets a control ping, which browsers answer automatically. The default is below the minute after which common proxies close idle connections. The answers are not messages, so `limits.idle_timeout` still applies. 0: no pings.";
@@ -241,7 +241,7 @@ settings! {
     drain_period: Duration, live "drain.period", period(Duration::ZERO, HOUR), DrainConfig::default().period,
         "Time over which many connections are closed in waves, so that their clients do not all reconnect at once; at most half of `drain.timeout`. 0: all at once.";
     drain_timeout: Duration, live "drain.timeout", period(Duration::ZERO, HOUR), DrainConfig::default().timeout,
-        "How long everything after `drain.delay` may take: connections are closed, hooks called, the broker's messages acknowledged. What is left then is dropped, hooks that hang included, and the process ends within another second. Keep the sum of `drain.delay` and this below the time that your supervisor waits before it kills: 10 seconds for `docker stop`, `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.";
+        "Time limit of the shutdown after `drain.delay`: connections are closed, hooks called, the broker's messages acknowledged. After it, the rest is dropped, including hooks that hang, and the process ends within another second. Keep the sum of `drain.delay` and this below the time that your supervisor waits before it kills: 10 seconds for `docker stop`, `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.";
 
     recovery_gap_old: GapPolicy, live "recovery.gap_old", Choose::<GapPolicy>::one(), GapPolicy::default(),
         "What happens to clients when the node may have missed publications. `reconnect`: the connections that were open are closed with 1012 `gap <ms>`, so that clients reconnect and fetch again. `ignore`: the gap is only logged and counted in `gaps_total`.";
@@ -249,14 +249,14 @@ settings! {
         "Time over which many connections are closed in waves after a gap, so that their clients do not all call the API at once; few connections take less, at 100 a second. 0: all at once.";
 
     readiness_probe_interval: Duration, restart "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
-        "Time between two probes that the node sends to itself on the path of triggers: through the broker, if there is one, and to every thread. 0: none.";
+        "Interval of the probes that the node sends to itself on the path of triggers: through the broker, if there is one, and to every thread. 0: none.";
     readiness_probe_timeout: Duration, restart "readiness.probe_timeout", period(10 * MS, HOUR), ReadinessConfig::default().probe_timeout,
-        "How long a probe may take before `/ready` is 503.";
+        "Time limit of a probe; beyond it `/ready` is 503.";
 
     log_level: Level, live "log.level", Choose::<Level>::one(), Level::Info,
-        "What is logged. The variable `RUST_LOG` wins if it is set.";
+        "Minimum level of log lines. The variable `RUST_LOG` takes precedence.";
     log_format: Format, restart "log.format", Choose::<Format>::one(), Format::Text,
-        "`text` for people, `json` for machines: one object a line. The log goes to stderr.";
+        "`text`, or `json`: one object per line. The log is written to stderr.";
 }
 
 /// What each section is about; the first has no name.
@@ -298,6 +298,9 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "recovery",
         "How clients are notified when publications may not have reached this node (a gap).",
     ),
-    ("readiness", "Whether this node may get traffic: `/ready`."),
+    (
+        "readiness",
+        "Whether this node can receive traffic: `/ready`.",
+    ),
     ("log", "The log."),
 ];
