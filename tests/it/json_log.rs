@@ -100,7 +100,7 @@ fn values_of_visitors_and_publishers_have_their_types() {
     }
     // The answers to the first of them, then the end.
     while client.frame().opcode != frame::CLOSE {}
-    gateway.wait_for_line("a connection is over");
+    gateway.wait_for_line("connection closed");
     let held = [Client::connect(&gateway), Client::connect(&gateway)];
     Handshake::new(&gateway).open().expect_json();
     gateway.wait_for_line("limits.connections_per_user is reached");
@@ -123,7 +123,7 @@ fn values_of_visitors_and_publishers_have_their_types() {
     drop(held);
 
     let lines = lines(&gateway);
-    let opened = line(&lines, "a connection is open");
+    let opened = line(&lines, "connection opened");
     assert_eq!(
         (&opened["user"], &opened["address"]),
         (&json!("7"), &json!("unknown client behind 127.0.0.1"))

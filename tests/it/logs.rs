@@ -109,7 +109,7 @@ fn the_lines_of_a_connection_share_its_id() {
     let id = id.trim_matches('"');
     let mut other = Client::connect(&gateway);
     gateway.wait_for_open(&mut other, 1);
-    for event in ["a connection is open", "a connection is over"] {
+    for event in ["connection opened", "connection closed"] {
         let line = format!("{event} connection={id} address=");
         gateway.wait_for_line(&line);
     }

@@ -186,7 +186,7 @@ impl Broker {
     pub(crate) fn reject(&self, reason: &str) {
         self.counters.rejected();
         let mut throttle = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(suppressed) = throttle.tell(std::time::Instant::now()) {
+        if let Some(suppressed) = throttle.allow(std::time::Instant::now()) {
             tracing::warn!(
                 broker = self.name(),
                 reason = line(reason),

@@ -167,7 +167,7 @@ pub fn find(
         // Every one of them goes.
         let dropped = names.map(|name| headers.remove(name).is_some());
         let client = match peer {
-            Peer::Ip(address) => Client::At(tell(headers, address)),
+            Peer::Ip(address) => Client::At(set_real_ip(headers, address)),
             Peer::Unix => Client::Behind(peer),
         };
         return Found {
@@ -187,8 +187,8 @@ pub fn find(
     };
     let client = match (said, forwarded, peer) {
         (Ok(Some(said)), _, _) => Client::At(said),
-        (_, Ok(Some(address)), _) => Client::At(tell(headers, address)),
-        (_, _, Peer::Ip(address)) if told => Client::At(tell(headers, address)),
+        (_, Ok(Some(address)), _) => Client::At(set_real_ip(headers, address)),
+        (_, _, Peer::Ip(address)) if told => Client::At(set_real_ip(headers, address)),
         (_, _, peer) => Client::Behind(peer),
     };
     Found {
@@ -218,7 +218,7 @@ fn real_ip(headers: &mut HeaderMap) -> Result<Option<IpAddr>, Malformed> {
     let text = line.to_str().map_err(|_| Malformed)?;
     let address = address(text).ok_or(Malformed)?;
     if text.parse::<IpAddr>().is_err() {
-        tell(headers, address);
+        set_real_ip(headers, address);
     }
     Ok(Some(address.to_canonical()))
 }
@@ -262,8 +262,8 @@ fn address(text: &str) -> Option<IpAddr> {
     plain.or_else(|_| with_port()).ok().or_else(in_brackets)
 }
 
-/// Writes the address into `X-Real-IP`, in place of all that stands there.
-fn tell(headers: &mut HeaderMap, address: IpAddr) -> IpAddr {
+/// Sets `X-Real-IP` to the address, replacing all values.
+fn set_real_ip(headers: &mut HeaderMap, address: IpAddr) -> IpAddr {
     let value = HeaderValue::try_from(address.to_string());
     headers.insert(X_REAL_IP, value.expect("an address is a header's value"));
     address

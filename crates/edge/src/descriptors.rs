@@ -37,12 +37,12 @@ impl Descriptors {
     }
 
     /// Looks at a descriptor that was just opened. True: from now on there are none for clients.
-    pub fn see(&self, opened: &impl AsFd) -> bool {
+    pub fn record_opened(&self, opened: &impl AsFd) -> bool {
         self.is_kept(opened) && !self.short.swap(true, Ordering::Relaxed)
     }
 
     /// Looks at an error of `accept`. True: it is a lack of descriptors, so that clients must wait.
-    pub fn heed(&self, error: &io::Error) -> bool {
+    pub fn record_error(&self, error: &io::Error) -> bool {
         let errno = Errno::from_io_error(error);
         let lack = matches!(errno, Some(Errno::MFILE | Errno::NFILE));
         self.short.fetch_or(lack, Ordering::Relaxed);
@@ -92,7 +92,7 @@ mod tests {
         // As if a quarter of these were kept, the next but three being the first.
         let few = Descriptors::new((number + 3) * 4 / 3 + 1);
         let mut opened: Vec<_> = Vec::new();
-        while !opened.iter().any(|file| few.see(file)) {
+        while !opened.iter().any(|file| few.record_opened(file)) {
             assert!(!few.are_short());
             opened.push(open(0));
             assert!(opened.len() < 1_000);
@@ -101,7 +101,7 @@ mod tests {
         assert!(!few.try_again(&first));
         assert!(few.trouble().is_some());
         // It is told once.
-        assert!(!opened.iter().any(|file| few.see(file)));
+        assert!(!opened.iter().any(|file| few.record_opened(file)));
         opened.clear();
         assert!(few.try_again(&first));
         assert!(!few.are_short());
@@ -118,12 +118,12 @@ mod tests {
             (Errno::NFILE, true),
             (Errno::PERM, false),
         ] {
-            assert_eq!(plenty.heed(&errno.into()), lack, "{errno}");
+            assert_eq!(plenty.record_error(&errno.into()), lack, "{errno}");
             assert!(plenty.try_again(&io::stderr()));
         }
-        plenty.heed(&Errno::MFILE.into());
+        plenty.record_error(&Errno::MFILE.into());
         assert!(plenty.are_short());
-        plenty.heed(&Errno::PERM.into());
+        plenty.record_error(&Errno::PERM.into());
         assert!(plenty.are_short());
     }
 }

@@ -89,7 +89,7 @@ impl Quotas {
         let permit = AddressPermit::take(&self.permits, Stage::Unfinished, client, bounds);
         permit.map(|(permit, _)| Some(permit)).map_err(|_| {
             let reason = HandshakeError::UnfinishedPerAddress;
-            if let Some(suppressed) = self.throttles.tell(reason.as_str()) {
+            if let Some(suppressed) = self.throttles.allow(reason.as_str()) {
                 tracing::warn!(
                     %address,
                     open,
@@ -189,7 +189,7 @@ impl Quotas {
                 Some(again),
             ),
         };
-        if let Some(suppressed) = self.throttles.tell(reason.as_str()) {
+        if let Some(suppressed) = self.throttles.allow(reason.as_str()) {
             tracing::warn!(
                 address = %client,
                 suppressed,
@@ -202,7 +202,7 @@ impl Quotas {
     /// For an address that has half of all handshakes in progress.
     fn refuse_handshakes_of(&self, client: Client) -> Rejection {
         let reason = HandshakeError::HandshakesPerAddress;
-        if let Some(suppressed) = self.throttles.tell(reason.as_str()) {
+        if let Some(suppressed) = self.throttles.allow(reason.as_str()) {
             tracing::warn!(
                 address = %client,
                 suppressed,
@@ -216,7 +216,7 @@ impl Quotas {
     /// For anybody while a limit of the node is reached.
     fn refuse_all(&self, reason: HandshakeError, open: u64) -> Rejection {
         let limit = reason.as_str();
-        if let Some(suppressed) = self.throttles.tell(limit) {
+        if let Some(suppressed) = self.throttles.allow(limit) {
             tracing::warn!(
                 open,
                 suppressed,

@@ -42,7 +42,7 @@ pub async fn arrive(
         Ok(Err(broken)) => broken.to_string(),
         Err(_) => "its PROXY header did not come within limits.head_timeout".to_owned(),
     };
-    if let Some(suppressed) = throttles.tell("proxy-protocol") {
+    if let Some(suppressed) = throttles.allow("proxy-protocol") {
         tracing::warn!(
             %peer,
             suppressed,
@@ -71,7 +71,7 @@ pub(crate) fn check(
         config.x_forwarded_for,
     );
     if found.malformed
-        && let Some(suppressed) = throttles.tell("client-address")
+        && let Some(suppressed) = throttles.allow("client-address")
     {
         tracing::warn!(
             proxy = %arrival.peer,
@@ -104,7 +104,7 @@ fn refuse_origin(
         Foreign::Unreadable => "an Origin that cannot be read".to_owned(),
         Foreign::Page(page) => format!("the Origin {page}"),
     };
-    if let Some(suppressed) = throttles.tell("origin") {
+    if let Some(suppressed) = throttles.allow("origin") {
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());

@@ -34,7 +34,7 @@ impl Held {
         } else {
             return Ok(of_address);
         };
-        if let Some(suppressed) = self.throttles.tell(line) {
+        if let Some(suppressed) = self.throttles.allow(line) {
             let bound = reason.as_str();
             tracing::warn!(
                 user = peer.user(),

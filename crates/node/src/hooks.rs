@@ -116,7 +116,7 @@ impl Reports {
         let hooks = u64::try_from(hooks).unwrap_or(u64::MAX);
         let counters = &self.counters;
         counters.hooks_dropped.fetch_add(hooks, Ordering::Relaxed);
-        if let Some(suppressed) = self.throttles.tell("hook-dropped") {
+        if let Some(suppressed) = self.throttles.allow("hook-dropped") {
             tracing::warn!(
                 suppressed,
                 "the hook queue is full (hooks.queue): hooks are lost, those of the address that has \
@@ -229,7 +229,7 @@ impl HookCaller {
             counters.hooks.fetch_add(1, Ordering::Relaxed);
             if let Err(failure) = backend.hook(due.hook, &due.credentials).await {
                 counters.hook_errors.add(failure.kind());
-                if let Some(suppressed) = throttles.tell("hook-failed") {
+                if let Some(suppressed) = throttles.allow("hook-failed") {
                     let (hook, cause, advice) = (due.hook.as_str(), &failure, failure.advice());
                     let advice = advice.as_deref();
                     tracing::warn!(hook, %connection, %cause, advice, suppressed, "a hook failed");

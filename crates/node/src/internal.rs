@@ -154,7 +154,7 @@ fn admit(
             if access == Access::Key {
                 return Ok(());
             }
-            if let Some(suppressed) = internal.throttles.tell("internal-host") {
+            if let Some(suppressed) = internal.throttles.allow("internal-host") {
                 tracing::warn!(
                     host,
                     suppressed,

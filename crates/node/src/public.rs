@@ -107,7 +107,7 @@ impl Public {
     /// Counts and logs that no client can be accepted for the moment.
     fn report_shortage(&self) {
         self.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
-        if let Some(suppressed) = self.throttles.tell("accept") {
+        if let Some(suppressed) = self.throttles.allow("accept") {
             let trouble = self.descriptors.trouble().unwrap_or_default();
             tracing::warn!(
                 suppressed,
@@ -120,7 +120,7 @@ impl Public {
     /// Counts and logs that nobody can be accepted for the moment.
     fn report_waits(&self) {
         self.counters.accept_waits.add(ListenerKind::Public);
-        if let Some(suppressed) = self.throttles.tell("accept-waits") {
+        if let Some(suppressed) = self.throttles.allow("accept-waits") {
             tracing::warn!(
                 suppressed,
                 "every slot for a connection that is not a websocket yet is taken: new connections \
@@ -144,11 +144,11 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, connections: &Tas
             // A connection that was gone before it was accepted: not to be waited for, or whoever
             // does so often would hold up the others.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) if public.descriptors.heed(&error) => public.report_shortage(),
+            Err(error) if public.descriptors.record_error(&error) => public.report_shortage(),
             Err(error) => {
                 let counters = &public.counters;
                 counters.accept_errors.fetch_add(1, Ordering::Relaxed);
-                if let Some(suppressed) = public.throttles.tell("accept-other") {
+                if let Some(suppressed) = public.throttles.allow("accept-other") {
                     tracing::warn!(%error, suppressed, "cannot accept connections for the moment");
                 }
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -192,7 +192,7 @@ fn begin(
     if let Err(error) = tcp::set_options(&settings.tcp, &stream) {
         tracing::debug!(%error, "a socket option cannot be set");
     }
-    if public.descriptors.see(&descriptor(&stream)) {
+    if public.descriptors.record_opened(&descriptor(&stream)) {
         public.report_shortage();
     }
     let arrival = Arrival { peer, told: false };

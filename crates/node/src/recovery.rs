@@ -70,7 +70,7 @@ impl GapReports {
     }
 
     fn warn(&self, reason: GapReason, cause: &str, told: bool, connections: u64) {
-        let Some(suppressed) = self.throttles.tell(reason.as_str()) else {
+        let Some(suppressed) = self.throttles.allow(reason.as_str()) else {
             return;
         };
         let clients = if told {

@@ -109,7 +109,7 @@ impl NodeSequencer {
                 others.any(|(other, shard)| other != index && shard.is_half_empty())
             };
             if shard.room(holds_others).await
-                && let Some(suppressed) = self.throttles.tell("stalled-shard")
+                && let Some(suppressed) = self.throttles.allow("stalled-shard")
             {
                 tracing::warn!(
                     shard = index,

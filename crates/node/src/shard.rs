@@ -121,7 +121,7 @@ impl ShardThread {
         while !(self.draining && self.shard.is_empty()) {
             if let Err(error) = self.sleep(&mut events) {
                 // Only a broken descriptor of our own can cause this; spinning would hide it.
-                if let Some(suppressed) = self.outside.throttles.tell("poll") {
+                if let Some(suppressed) = self.outside.throttles.allow("poll") {
                     tracing::error!(%error, suppressed, "a shard cannot poll its sockets");
                 }
                 std::thread::sleep(Duration::from_millis(100));
@@ -356,7 +356,7 @@ impl ShardThread {
         }
         let token = token(self.shard.next_key());
         if let Err(error) = socket.register(self.poll.registry(), token) {
-            if let Some(suppressed) = self.outside.throttles.tell("watch") {
+            if let Some(suppressed) = self.outside.throttles.allow("watch") {
                 let connection = welcome.id;
                 tracing::error!(%connection, %error, suppressed, "a socket could not be watched: it is closed");
             }
@@ -367,7 +367,7 @@ impl ShardThread {
             // Given back when it is told that the connection is not counted any more.
             socket.address = permit.keep();
             self.outside
-                .tell(welcome.id, &socket, "a connection is open");
+                .log_event(welcome.id, &socket, "connection opened");
         }
         self.shard.set_gap(self.gaps.last());
         let key = self

@@ -1,4 +1,4 @@
-//! What gateway, commands and tools measure and log with: it knows nothing of any of them.
+//! Measuring and logging, shared by the gateway, the commands and the tools.
 
 pub mod latency;
 pub mod throttle;

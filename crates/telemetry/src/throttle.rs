@@ -1,13 +1,14 @@
-//! Log lines that a peer can cause: one per cause in a while, with the number of those left out.
+//! Rate limit of log lines that a peer can cause: one per cause and interval, with the number of
+//! suppressed ones.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a cause stays silent after it was logged.
+/// Interval between two lines of one cause.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Lets one event through per interval and counts the others.
+/// Allows one event per interval and counts the others.
 #[derive(Debug)]
 pub struct Throttle {
     interval: Duration,
@@ -26,8 +27,8 @@ impl Throttle {
         }
     }
 
-    /// Whether to tell of this event; if so, how many were not told of since the last one.
-    pub fn tell(&mut self, now: Instant) -> Option<u64> {
+    /// Whether to log this event. If so, returns how many were suppressed since the last one.
+    pub fn allow(&mut self, now: Instant) -> Option<u64> {
         if let Some(last) = self.last
             && now.duration_since(last) < self.interval
         {
@@ -39,18 +40,19 @@ impl Throttle {
     }
 }
 
-/// One throttle per cause. Causes are fixed words, so there are few.
+/// One throttle per cause. Causes are constants, so there are few.
 #[derive(Debug, Default)]
 pub struct Throttles(Mutex<HashMap<&'static str, Throttle>>);
 
 impl Throttles {
-    /// Whether to log this now; if so, how many of its kind were left out.
-    pub fn tell(&self, cause: &'static str) -> Option<u64> {
+    /// Whether to log an event of this cause. If so, returns how many were suppressed since the last
+    /// one.
+    pub fn allow(&self, cause: &'static str) -> Option<u64> {
         let mut throttles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let throttle = throttles
             .entry(cause)
             .or_insert_with(|| Throttle::new(INTERVAL));
-        throttle.tell(Instant::now())
+        throttle.allow(Instant::now())
     }
 }
 
@@ -59,20 +61,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_of_the_first_and_counts_the_rest() {
+    fn the_first_event_is_allowed_and_the_others_counted() {
         let start = Instant::now();
         let mut throttle = Throttle::new(Duration::from_secs(10));
-        assert_eq!(throttle.tell(start), Some(0));
-        assert_eq!(throttle.tell(start + Duration::from_secs(1)), None);
-        assert_eq!(throttle.tell(start + Duration::from_secs(9)), None);
-        assert_eq!(throttle.tell(start + Duration::from_secs(10)), Some(2));
-        assert_eq!(throttle.tell(start + Duration::from_secs(30)), Some(0));
+        assert_eq!(throttle.allow(start), Some(0));
+        assert_eq!(throttle.allow(start + Duration::from_secs(1)), None);
+        assert_eq!(throttle.allow(start + Duration::from_secs(9)), None);
+        assert_eq!(throttle.allow(start + Duration::from_secs(10)), Some(2));
+        assert_eq!(throttle.allow(start + Duration::from_secs(30)), Some(0));
     }
 
     #[test]
-    fn causes_are_throttled_each_for_itself() {
+    fn causes_are_throttled_independently() {
         let throttles = Throttles::default();
-        let told = ["a", "a", "b", "a", "b"].map(|cause| throttles.tell(cause).is_some());
-        assert_eq!(told, [true, false, true, false, false]);
+        let allowed = ["a", "a", "b", "a", "b"].map(|cause| throttles.allow(cause).is_some());
+        assert_eq!(allowed, [true, false, true, false, false]);
     }
 }

@@ -66,7 +66,7 @@ pub(super) async fn accept_all(
             Err(error) => {
                 let counters = &internal.counters;
                 counters.accept_errors.fetch_add(1, Ordering::Relaxed);
-                if let Some(suppressed) = internal.throttles.tell("accept-internal") {
+                if let Some(suppressed) = internal.throttles.allow("accept-internal") {
                     tracing::warn!(%error, suppressed, "cannot accept internal connections");
                 }
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -78,7 +78,7 @@ pub(super) async fn accept_all(
 /// Counts and logs that nobody can be accepted for the moment.
 fn accepting_waits(internal: &Internal) {
     internal.counters.accept_waits.add(ListenerKind::Internal);
-    if let Some(suppressed) = internal.throttles.tell("accept-waits-internal") {
+    if let Some(suppressed) = internal.throttles.allow("accept-waits-internal") {
         tracing::warn!(
             suppressed,
             "all {CONNECTIONS} connections of the internal listener are taken: publishers and \
@@ -91,7 +91,7 @@ fn accepting_waits(internal: &Internal) {
 fn crowded(internal: &Internal, peer: Peer) {
     let refused = &internal.counters.internal_connections_refused;
     refused.fetch_add(1, Ordering::Relaxed);
-    if let Some(suppressed) = internal.throttles.tell("internal-per-address") {
+    if let Some(suppressed) = internal.throttles.allow("internal-per-address") {
         tracing::warn!(
             %peer,
             suppressed,

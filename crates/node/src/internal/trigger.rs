@@ -191,7 +191,7 @@ async fn unread_answer(
 fn overloaded(internal: &Internal) -> Response<Body> {
     let overloads = &internal.counters.trigger_overloads;
     overloads.fetch_add(1, Ordering::Relaxed);
-    if let Some(suppressed) = internal.throttles.tell("triggers-in-flight") {
+    if let Some(suppressed) = internal.throttles.allow("triggers-in-flight") {
         let bytes = internal.triggers_in_flight.bytes();
         tracing::warn!(
             bytes,
@@ -208,7 +208,7 @@ fn overloaded(internal: &Internal) -> Response<Body> {
 fn evicted(internal: &Internal) -> Response<Body> {
     let overloads = &internal.counters.trigger_overloads;
     overloads.fetch_add(1, Ordering::Relaxed);
-    if let Some(suppressed) = internal.throttles.tell("triggers-stalled") {
+    if let Some(suppressed) = internal.throttles.allow("triggers-stalled") {
         tracing::warn!(
             suppressed,
             "limits.triggers_in_flight is reached: dropped a request to /trigger/ whose body had \

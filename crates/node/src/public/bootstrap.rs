@@ -119,7 +119,7 @@ impl Bootstrap {
     fn late(&self, facts: &RequestFacts) -> Outcome {
         let reason = HandshakeError::HandshakeTimeout;
         self.counters.handshake_errors.add(reason);
-        if let Some(suppressed) = self.throttles.tell("handshake-timeout") {
+        if let Some(suppressed) = self.throttles.allow("handshake-timeout") {
             tracing::warn!(
                 connection = %facts.id,
                 suppressed,
@@ -136,7 +136,7 @@ impl Bootstrap {
         permit.ok_or_else(|| {
             let reason = HandshakeError::ConnectionsPerUser;
             self.counters.handshake_errors.add(reason);
-            if let Some(suppressed) = self.throttles.tell("connections-per-user") {
+            if let Some(suppressed) = self.throttles.allow("connections-per-user") {
                 tracing::warn!(
                     user,
                     limit,

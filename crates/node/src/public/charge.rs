@@ -102,7 +102,7 @@ impl Charge {
             .handshake_errors
             .add(HandshakeError::HandshakeBytes);
         // Each cause has its line.
-        if let Some(suppressed) = throttles.tell(cause) {
+        if let Some(suppressed) = throttles.allow(cause) {
             tracing::warn!(
                 held = accounts.bytes(Kind::Handshakes),
                 suppressed,

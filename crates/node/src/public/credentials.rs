@@ -56,7 +56,7 @@ fn refuse(
         return Rejection::bad_request(reason, error);
     };
     let reason = HandshakeError::ForwardBytes;
-    if let Some(suppressed) = throttles.tell(reason.as_str()) {
+    if let Some(suppressed) = throttles.allow(reason.as_str()) {
         tracing::warn!(
             address = %client,
             bytes,

@@ -98,7 +98,7 @@ impl Handover {
         let mut connection = match outcome.connection(facts, stream, early, permit) {
             Ok(connection) => Box::new(connection),
             Err(error) => {
-                if let Some(suppressed) = public.throttles.tell("hand-over") {
+                if let Some(suppressed) = public.throttles.allow("hand-over") {
                     let connection = facts.id;
                     tracing::error!(%connection, %error, suppressed, "a socket could not be handed to its shard");
                 }

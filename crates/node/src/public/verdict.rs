@@ -13,7 +13,7 @@ const ROOM_SHOWN: usize = 200;
 /// Logs why the API does not admit a client. That is the life of most APIs, and an operator's
 /// mistake where all clients are refused.
 pub(super) fn log_refusal(throttles: &Throttles, connection: Uuid, refusal: &Refusal) {
-    let Some(suppressed) = throttles.tell(refusal.kind().as_str()) else {
+    let Some(suppressed) = throttles.allow(refusal.kind().as_str()) else {
         return;
     };
     let (cause, advice) = (refusal, refusal.advice());
@@ -38,7 +38,7 @@ pub(super) fn log_failure(
         tracing::debug!(%connection, kind, %cause, "no usable answer from the backend");
         return;
     }
-    if let Some(suppressed) = throttles.tell(kind) {
+    if let Some(suppressed) = throttles.allow(kind) {
         let advice = failure.advice();
         let advice = advice.as_deref();
         tracing::warn!(%connection, kind, %cause, advice, suppressed, "no usable answer from the backend");
@@ -54,7 +54,7 @@ pub(super) fn warn_of_unusable(
     let Some(Unusable { item, problem }) = unusable else {
         return;
     };
-    if let Some(suppressed) = throttles.tell("unusable-grant") {
+    if let Some(suppressed) = throttles.allow("unusable-grant") {
         let room: String = item.chars().take(ROOM_SHOWN).collect();
         tracing::warn!(
             %connection,
@@ -69,7 +69,7 @@ pub(super) fn warn_of_unusable(
 /// Logs what the API says of a client and is not what it must be, so that it counts as absent.
 pub(super) fn warn_of_ignored(throttles: &Throttles, connection: Uuid, ignored: &[WhoError]) {
     for cause in ignored {
-        if let Some(suppressed) = throttles.tell(cause.member()) {
+        if let Some(suppressed) = throttles.allow(cause.member()) {
             tracing::warn!(
                 %connection,
                 %cause,
@@ -85,7 +85,7 @@ pub(super) fn warn_of_unsendable(throttles: &Throttles, connection: Uuid, rooms:
     let Some(Unsendable { item, number, sent }) = page::unsendable(rooms) else {
         return;
     };
-    if let Some(suppressed) = throttles.tell("unsendable") {
+    if let Some(suppressed) = throttles.allow("unsendable") {
         let room: String = item.chars().take(ROOM_SHOWN).collect();
         tracing::warn!(
             %connection,

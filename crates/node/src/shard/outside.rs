@@ -58,7 +58,7 @@ impl Outside {
     }
 
     /// A line of a connection's life, for who asks for each.
-    pub(super) fn tell(&self, connection: Uuid, peer: &Socket, event: &str) {
+    pub(super) fn log_event(&self, connection: Uuid, peer: &Socket, event: &str) {
         tracing::debug!(%connection, user = peer.user(), address = self.address(peer), "{event}");
     }
 
@@ -76,7 +76,7 @@ impl World<Socket> for Outside {
             }
             Moment::Disconnect => {
                 if let Some(about) = &peer.about {
-                    self.tell(about.id, peer, "a connection is over");
+                    self.log_event(about.id, peer, "connection closed");
                 }
                 // In this order: who is not counted any more takes no permit.
                 let address = std::mem::replace(&mut peer.address, Slot::NONE);
@@ -131,7 +131,7 @@ impl World<Socket> for Outside {
     }
 
     fn room_refused(&mut self, connection: Uuid, peer: &Socket, reason: &str) {
-        if let Some(suppressed) = self.throttles.tell("room-refused") {
+        if let Some(suppressed) = self.throttles.allow("room-refused") {
             tracing::debug!(
                 %connection,
                 user = peer.user(),
@@ -144,7 +144,7 @@ impl World<Socket> for Outside {
     }
 
     fn evicted(&mut self, connection: Uuid, peer: &Socket, reason: Eviction) {
-        if let Some(suppressed) = self.throttles.tell(reason.as_str()) {
+        if let Some(suppressed) = self.throttles.allow(reason.as_str()) {
             tracing::warn!(
                 %connection,
                 user = peer.user(),
