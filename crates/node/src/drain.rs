@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::gateway::Gateway;
 use crate::inbox::Input;
 use crate::node::Node;
-use crate::services::{Services, Stage};
+use crate::services::{Services, ShutdownStage};
 use crate::shards::Shards;
 
 impl Gateway {
@@ -60,8 +60,8 @@ impl Gateway {
                 () = sleep_until(due) => drain.tick(since.elapsed()),
             }
         }
-        parts.services.shutdown(Stage::Delivery).cancel();
-        parts.services.end(Stage::Health).await;
+        parts.services.shutdown(ShutdownStage::Delivery).cancel();
+        parts.services.end(ShutdownStage::Health).await;
     }
 }
 
@@ -145,7 +145,7 @@ impl Parts {
         let (node, services) = (Arc::clone(&self.node), Arc::clone(&self.services));
         Box::pin(async move {
             // Its address is free as soon as it is over.
-            services.end(Stage::Clients).await;
+            services.end(ShutdownStage::Clients).await;
             let open = node.totals.connections();
             Report::EntranceClosed { open }
         })
@@ -201,7 +201,7 @@ impl Parts {
     fn end_rest(&self) -> BoxFuture<'static, Report> {
         let services = Arc::clone(&self.services);
         Box::pin(async move {
-            services.end(Stage::Delivery).await;
+            services.end(ShutdownStage::Delivery).await;
             Report::RestEnded
         })
     }

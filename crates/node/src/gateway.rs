@@ -26,7 +26,7 @@ use crate::public::{Bootstrap, Charges, Destinations, Public};
 use crate::readiness::{Prober, Readiness};
 use crate::recovery::GapCloser;
 use crate::sequencer::NodeSequencer;
-use crate::services::{Services, Stage};
+use crate::services::{Service, Services, ShutdownStage};
 use crate::shards::Shards;
 
 /// A running node. It goes on until it is [drained](Self::drain); where it is dropped instead, all
@@ -153,7 +153,7 @@ impl Gateway {
             prober.probe().await;
         }
         let run = |shutdown| prober.run(shutdown);
-        self.services.start(Stage::Clients, "prober", run);
+        self.services.start(Service::Prober, run);
     }
 
     /// Starts what brings publications to the shards, and hooks to the API.
@@ -165,15 +165,15 @@ impl Gateway {
             inboxes: self.shards.inboxes(),
         };
         let run = |shutdown| closer.run(shutdown);
-        self.services.start(Stage::Clients, "gap closer", run);
+        self.services.start(Service::GapCloser, run);
         if let Some(broker) = self.broker.clone() {
             let sequencer = Arc::clone(&self.sequencer);
             let run = |shutdown| broker.run(sequencer, shutdown);
-            self.services.start(Stage::Delivery, "broker", run);
+            self.services.start(Service::Broker, run);
         }
         if let Some(caller) = hooks {
             let run = |shutdown| caller.run(shutdown);
-            self.services.start(Stage::Delivery, "hooks", run);
+            self.services.start(Service::Hooks, run);
         }
     }
 
@@ -185,7 +185,7 @@ impl Gateway {
                 () = shutdown.cancelled() => {}
             }
         };
-        self.services.start(Stage::Clients, "upkeep", run);
+        self.services.start(Service::Upkeep, run);
     }
 
     /// Starts the internal listener, which answers for health until all else is done.
@@ -219,7 +219,7 @@ impl Gateway {
             identity: Identity::new(&self.public),
         };
         let run = |shutdown| internal.run(listener, shutdown);
-        self.services.start(Stage::Health, "internal listener", run);
+        self.services.start(Service::Internal, run);
         let watch = MemoryWatch {
             memory: Arc::clone(&node.memory),
             accounts: Arc::clone(&node.accounts),
@@ -228,7 +228,7 @@ impl Gateway {
             allocated: config.allocated,
         };
         let run = |shutdown| watch.run(shutdown);
-        self.services.start(Stage::Health, "memory watch", run);
+        self.services.start(Service::MemoryWatch, run);
     }
 
     /// Starts the public listener: from here on clients come in.
@@ -273,10 +273,10 @@ impl Gateway {
             charges: Arc::new(charges),
             bootstrap,
             destinations,
-            leaving: self.services.shutdown(Stage::Clients),
+            leaving: self.services.shutdown(ShutdownStage::Clients),
         };
         let run = |_| public.run(listener);
-        self.services.start(Stage::Clients, "public listener", run);
+        self.services.start(Service::Public, run);
     }
 }
 

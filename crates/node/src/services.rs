@@ -4,12 +4,46 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
+use ht_proto::labels;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// When a service ends in a shutdown; in this order.
+labels! {
+    /// One service of a node.
+    pub(crate) enum Service {
+        /// The listener for browsers.
+        Public = "public listener",
+        /// Sends probes on the path of triggers.
+        Prober = "prober",
+        /// Closes connections that may have missed publications.
+        GapCloser = "gap closer",
+        /// What the backend needs beside its calls.
+        Upkeep = "upkeep",
+        /// Follows the broker's log.
+        Broker = "broker",
+        /// Calls the hooks.
+        Hooks = "hooks",
+        /// The listener for the API and operators.
+        Internal = "internal listener",
+        /// Samples the memory of the process.
+        MemoryWatch = "memory watch",
+    }
+}
+
+impl Service {
+    /// When it ends.
+    const fn stage(self) -> ShutdownStage {
+        match self {
+            Self::Public | Self::Prober | Self::GapCloser | Self::Upkeep => ShutdownStage::Clients,
+            Self::Broker | Self::Hooks => ShutdownStage::Delivery,
+            Self::Internal | Self::MemoryWatch => ShutdownStage::Health,
+        }
+    }
+}
+
+/// When services end in a shutdown; in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum ShutdownStage {
     /// First: nobody is let in any more.
     Clients,
     /// When all connections are closed and all triggers are placed.
@@ -35,27 +69,24 @@ struct Group {
 
 impl Services {
     /// Cancelled when the services of a stage are to end.
-    pub(crate) fn shutdown(&self, stage: Stage) -> CancellationToken {
+    pub(crate) fn shutdown(&self, stage: ShutdownStage) -> CancellationToken {
         self.group(stage).stop.clone()
     }
 
     /// Runs a service until its stage ends. That it panics, or ends before, is logged at once.
-    pub(crate) fn start<F>(
-        &self,
-        stage: Stage,
-        name: &'static str,
-        service: impl FnOnce(CancellationToken) -> F,
-    ) where
+    pub(crate) fn start<F>(&self, service: Service, run: impl FnOnce(CancellationToken) -> F)
+    where
         F: Future<Output = ()> + Send + 'static,
     {
-        let Group { stop, tasks } = self.group(stage);
-        let (running, stop) = (service(stop.clone()), stop.clone());
+        let Group { stop, tasks } = self.group(service.stage());
+        let (running, stop) = (run(stop.clone()), stop.clone());
+        let service = service.as_str();
         tasks.spawn(async move {
             match supervise(running, &stop).await {
                 End::Asked => {}
-                End::Panic => tracing::error!(service = name, "a task panicked"),
+                End::Panic => tracing::error!(service, "a task panicked"),
                 End::Early => tracing::error!(
-                    service = name,
+                    service,
                     "a task ended although the node is running: restart this node, and report it"
                 ),
             }
@@ -63,18 +94,18 @@ impl Services {
     }
 
     /// Has the services of a stage end, and waits for them.
-    pub(crate) async fn end(&self, stage: Stage) {
+    pub(crate) async fn end(&self, stage: ShutdownStage) {
         let Group { stop, tasks } = self.group(stage);
         stop.cancel();
         tasks.close();
         tasks.wait().await;
     }
 
-    fn group(&self, stage: Stage) -> &Group {
+    fn group(&self, stage: ShutdownStage) -> &Group {
         match stage {
-            Stage::Clients => &self.clients,
-            Stage::Delivery => &self.delivery,
-            Stage::Health => &self.health,
+            ShutdownStage::Clients => &self.clients,
+            ShutdownStage::Delivery => &self.delivery,
+            ShutdownStage::Health => &self.health,
         }
     }
 }
@@ -117,17 +148,23 @@ mod tests {
     #[tokio::test]
     async fn services_end_stage_by_stage() {
         let (services, ended) = (Services::default(), Arc::new(Mutex::new(Vec::new())));
-        for stage in [Stage::Health, Stage::Clients, Stage::Delivery] {
+        for service in Service::ALL {
             let ended = Arc::clone(&ended);
-            services.start(stage, "a test", |stop| async move {
+            services.start(service, |stop| async move {
                 stop.cancelled().await;
-                ended.lock().unwrap().push(stage);
+                ended.lock().unwrap().push(service.stage());
             });
         }
-        let order = [Stage::Clients, Stage::Delivery, Stage::Health];
-        for (count, stage) in (1..).zip(order) {
+        let order = [
+            ShutdownStage::Clients,
+            ShutdownStage::Delivery,
+            ShutdownStage::Health,
+        ];
+        for stage in order {
             services.end(stage).await;
-            assert_eq!(*ended.lock().unwrap(), order[..count]);
+            let ended = std::mem::take(&mut *ended.lock().unwrap());
+            assert!(!ended.is_empty(), "{stage:?}");
+            assert!(ended.iter().all(|it| *it == stage), "{stage:?}: {ended:?}");
         }
     }
 
@@ -144,15 +181,19 @@ mod tests {
     #[tokio::test]
     async fn a_service_that_panics_does_not_keep_its_stage_from_ending() {
         let services = Services::default();
-        services.start(Stage::Clients, "a test", |_| async { panic!("a bug") });
-        services.end(Stage::Clients).await;
+        services.start(Service::Prober, |_| async { panic!("a bug") });
+        services.end(ShutdownStage::Clients).await;
     }
 
     #[tokio::test]
     async fn services_end_with_their_owner() {
         let services = Services::default();
-        let shutdowns =
-            [Stage::Clients, Stage::Delivery, Stage::Health].map(|stage| services.shutdown(stage));
+        let shutdowns = [
+            ShutdownStage::Clients,
+            ShutdownStage::Delivery,
+            ShutdownStage::Health,
+        ]
+        .map(|stage| services.shutdown(stage));
         drop(services);
         for shutdown in shutdowns {
             shutdown.cancelled().await;

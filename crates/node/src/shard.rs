@@ -1,5 +1,6 @@
 //! A shard's thread: it sleeps until a socket, the inbox or a deadline wants something.
 
+mod inputs;
 mod outside;
 mod undelivered;
 
@@ -11,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use ht_broker::Broker;
 use ht_core::budget::Phase;
-use ht_core::shard::{Admission, SessionKey, Shard};
+use ht_core::shard::{SessionKey, Shard};
 use ht_core::world::Turn;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 
 use crate::gaps::Gaps;
 use crate::hooks::HookSender;
-use crate::inbox::{self, Input, NewConnection};
+use crate::inbox;
 use crate::lifecycle::Lifecycle;
 use crate::node::Node;
 use crate::shard::outside::Outside;
@@ -37,15 +38,6 @@ const READS: usize = 8;
 
 /// Writes of a fan-out, or other work of it, before the others have their turn.
 const WRITES: usize = 256;
-
-/// Publications that are taken before the others have their turn.
-const INPUTS: usize = 256;
-
-/// Bytes of publications that are taken and not matched before no more are taken.
-const UNDELIVERED: usize = 1 << 20;
-
-/// Connections that are taken before the others have their turn.
-const OPENS: usize = 64;
 
 /// A shard that runs.
 pub(crate) struct Running {
@@ -268,114 +260,6 @@ impl ShardThread {
         }
         if self.shard.peer(key).is_some_and(|peer| peer.unread) {
             self.queue(key);
-        }
-    }
-
-    fn take_connections(&mut self) {
-        for _ in 0..OPENS {
-            if self.shard.budget().is_spent() {
-                return;
-            }
-            match self.inbox.next_connection() {
-                Some(new) => self.open(*new),
-                None => return,
-            }
-        }
-    }
-
-    fn take_inputs(&mut self) {
-        for _ in 0..INPUTS {
-            // Delivered before more is taken, so that what waits is bounded here, too.
-            let backlog = self.shard.backlog();
-            self.undelivered.settle(backlog);
-            if backlog >= INPUTS || self.undelivered.bytes >= UNDELIVERED {
-                return;
-            }
-            let Some(input) = self.inbox.next() else {
-                return;
-            };
-            match input {
-                Input::Publish(batch) => {
-                    self.undelivered.add(batch.bytes);
-                    self.shard.publish(batch.publications);
-                }
-                Input::Settings(settings) => {
-                    let now = self.now();
-                    self.shard.reconfigure(*settings, now);
-                }
-                Input::Probe(taken) => {
-                    // Nobody waits any more where it came too late.
-                    let _ = taken.send(());
-                }
-                Input::Close { count, close } => {
-                    let now = self.now();
-                    self.shard
-                        .close_some(count, close, &mut Turn::new(now, &mut self.outside));
-                }
-                Input::CloseMissed {
-                    number,
-                    count,
-                    close,
-                    done,
-                } => {
-                    let now = self.now();
-                    let outside = &mut self.outside;
-                    let wave =
-                        self.shard
-                            .close_missed(number, count, close, &mut Turn::new(now, outside));
-                    // Nobody waits any more once the node drains.
-                    let _ = done.send(wave);
-                }
-                Input::Drain(close) => {
-                    // Who came before hears of it, too.
-                    while let Some(new) = self.inbox.next_connection() {
-                        self.open(*new);
-                    }
-                    self.draining = true;
-                    let now = self.now();
-                    // Everything published is delivered before its connection is closed.
-                    self.shard.begin_unlimited();
-                    self.shard
-                        .fan_out(usize::MAX, &mut Turn::new(now, &mut self.outside));
-                    self.shard
-                        .close_all(close, &mut Turn::new(now, &mut self.outside));
-                }
-            }
-        }
-    }
-
-    fn open(&mut self, new: NewConnection) {
-        let NewConnection {
-            mut socket,
-            welcome,
-            mut early,
-            permit,
-        } = new;
-        if self.draining {
-            return;
-        }
-        let token = token(self.shard.next_key());
-        if let Err(error) = socket.register(self.poll.registry(), token) {
-            if let Some(suppressed) = self.outside.throttles.allow("watch") {
-                let connection = welcome.id;
-                tracing::error!(%connection, %error, suppressed, "a socket could not be watched: it is closed");
-            }
-            return;
-        }
-        let now = self.now();
-        if matches!(welcome.admission, Admission::Admitted(_)) {
-            // Given back when it is told that the connection is not counted any more.
-            socket.address = permit.keep();
-            self.outside
-                .log_event(welcome.id, &socket, "connection opened");
-        }
-        self.shard.set_gap(self.gaps.last());
-        let key = self
-            .shard
-            .open(socket, welcome, &mut Turn::new(now, &mut self.outside));
-        if !early.is_empty() {
-            self.shard
-                .receive(key, &mut early, &mut Turn::new(now, &mut self.outside));
         }
     }
 
