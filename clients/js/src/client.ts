@@ -18,7 +18,14 @@ import type { ConnectionState, ConnectionStatus, HighTemplarOptions } from "./op
 import { type Channel, type Request, take, type Waiting } from "./requests.js";
 import { type OnPublish, type SubscribeOptions, Subscription } from "./subscription.js";
 import { amount } from "./validate.js";
-import { type GatewayMessage, type Given, type JsonMembers, type Room, roomKey } from "./wire.js";
+import {
+  type GatewayMessage,
+  type Given,
+  type JsonMembers,
+  permits,
+  type Room,
+  roomKey,
+} from "./wire.js";
 
 /** How to stop listening to the events of a {@link HighTemplar}. */
 export interface HighTemplar {
@@ -228,10 +235,7 @@ export class HighTemplar extends EventTarget {
 
   #send(message: object, text: string): boolean {
     if (!this.#connection.send(text)) return false;
-    this.#requests.push({
-      requestId: (message as Record<string, unknown>)["requestId"],
-      channel: null,
-    });
+    this.#requests.push({ requestId: (message as Record<string, unknown>)["requestId"] });
     return true;
   }
 
@@ -250,10 +254,10 @@ export class HighTemplar extends EventTarget {
     const { key, state } = channel;
     this.#rooms.delete(key);
     this.#channels.delete(requestId);
-    if (this.state !== "open" || state === "idle" || state === "refused") return;
+    if (state !== "heard" && state !== "requested") return;
     const text = `{"type":"unsubscribe","requestId":"${requestId}"}`;
     if (this.#connection.send(text)) {
-      this.#requests.push({ requestId, channel: null, isSilent: true });
+      this.#requests.push({ requestId, isSilent: true });
     }
   }
 
@@ -264,11 +268,28 @@ export class HighTemplar extends EventTarget {
 
   #received(message: GatewayMessage): void {
     const { type } = message;
-    if (type === "publish") return this.#published(message);
-    // Answers have no type: what has one was not asked for, and is of a later version.
-    if (type !== undefined) return;
-    if (!("is_authorized" in message)) return this.#answered(message);
-    if (message["is_authorized"]) this.#tell("grants", this.status.grants, "rooms");
+    // Answers have no type. What has one was not asked for; one that is unknown is of a later version.
+    if (type === "publish") this.#published(message);
+    else if (type === "unsubscribed") {
+      const channel = this.#channels.get(message["requestId"]);
+      if (channel?.state === "heard") this.#settled(channel, message);
+    } else if (type === "permissions") this.#granted();
+    else if (type === undefined) {
+      if (!("is_authorized" in message)) this.#answered(message);
+      else if (message["is_authorized"]) this.#granted();
+    }
+  }
+
+  /** Subscribes to rooms that were refused and are permitted now. */
+  #granted(): void {
+    const { grants } = this.status;
+    this.#tell("grants", grants, "rooms");
+    for (const channel of [...this.#rooms.values()]) {
+      if (channel.state !== "denied") continue;
+      if (!grants.some((grant) => permits(grant, channel.room))) continue;
+      this.#request(channel);
+      for (const subscription of [...channel.subscribers]) subscription.retried();
+    }
   }
 
   #published({ requestId, data }: GatewayMessage): void {
@@ -286,17 +307,21 @@ export class HighTemplar extends EventTarget {
   #answered(message: GatewayMessage): void {
     const request = take(this.#requests, message, this.#isLegacy);
     if (request?.isSilent) return;
-    const channel = request?.channel;
-    if (!channel) return this.#tell("message", message);
-    const isRefused = message["code"] !== "success";
-    channel.state = isRefused ? "refused" : "heard";
-    const reason = String(message["reason"] ?? "");
+    if (request?.channel) this.#settled(request.channel, message);
+    else this.#tell("message", message);
+  }
+
+  /** A room is heard from now on, or is not: the answer says so, or `unsubscribed`. */
+  #settled(channel: Channel, { type, code, message = type, reason = "" }: GatewayMessage): void {
+    const isHeard = code === "success";
+    const isDenied = message === "room-not-found" || reason === "permissions";
+    channel.state = isHeard ? "heard" : isDenied ? "denied" : "refused";
     for (const subscription of [...channel.subscribers]) {
       guard(() => {
-        if (!isRefused) return subscription.confirmed();
+        if (isHeard) return subscription.confirmed();
         const { state } = subscription;
         if (state === "refused" || state === "ended") return;
-        const error = new SubscribeError(String(message["message"]), channel.room, reason);
+        const error = new SubscribeError(String(message), channel.room, String(reason));
         const isUnheard = subscription.rejected(error);
         if (isUnheard) this.report(error, `subscription refused: ${error.message}`);
         else this.#tell("error", error);

@@ -235,17 +235,21 @@ export class Connection {
     } catch {
       return this.#owner.failed(new SyntaxError(`not JSON: ${String(data).slice(0, 40)}`));
     }
+    const { type, is_authorized: isAdmitted, allowed_rooms = [] } = message;
+    const rooms = allowed_rooms as JsonObject[];
+    const { state } = this.status;
     // The first message has no type.
-    const isAdmitted = message["type"] === undefined ? message["is_authorized"] : null;
-    if (isAdmitted === true && this.status.state === "connecting") {
-      this.#admittedAt = Date.now();
-      const rooms = (message["allowed_rooms"] ?? []) as JsonObject[];
-      const plan = this.#plan;
-      this.#overslept = false;
-      this.#after(this.#times.pingInterval, () => this.#ping());
-      this.#owner.admitted?.();
-      if (plan === this.#plan) this.#set({ ...FRESH, state: "open", rooms });
-    } else if (isAdmitted === false) this.#denied = true;
+    if (type === undefined) {
+      if (isAdmitted === false) this.#denied = true;
+      if (isAdmitted === true && state === "connecting") {
+        this.#admittedAt = Date.now();
+        const plan = this.#plan;
+        this.#overslept = false;
+        this.#after(this.#times.pingInterval, () => this.#ping());
+        this.#owner.admitted?.();
+        if (plan === this.#plan) this.#set({ ...FRESH, state: "open", rooms });
+      }
+    } else if (type === "permissions" && state === "open") this.#set({ rooms });
     this.#owner.received(message);
   }
 

@@ -6,16 +6,20 @@
 
 import type { JsonObject, SubscribeErrorCode } from "./wire.js";
 
-/** The gateway rejected a subscription. */
+/** The gateway rejected a subscription, or ended it. */
 export class SubscribeError extends Error {
   override readonly name = "SubscribeError";
-  /** The gateway's code, such as `room-not-found` or `too-many-subscriptions`. */
+  /**
+   * The gateway's code, such as `room-not-found` or `too-many-subscriptions`; `unsubscribed` if it was
+   * subscribed, and the backend took the right or ended the subscription.
+   */
   readonly code: SubscribeErrorCode;
   /** The requested room. */
   readonly room: JsonObject;
   /**
    * The gateway's explanation of `room-not-found`: which of the user's grants is closest to the room,
-   * and where it differs. `""` for other codes, and from gateways of version 4.0.0.
+   * and where it differs. Of `unsubscribed`: `permissions` or `command`. `""` for other codes, and from
+   * gateways of version 4.0.0.
    */
   readonly reason: string;
 

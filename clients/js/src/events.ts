@@ -33,7 +33,7 @@ export interface HighTemplarEvent<D> extends Event {
 export interface HighTemplarEventMap {
   /** The status has changed. */
   state: HighTemplarEvent<ConnectionStatus>;
-  /** Admitted: the user's grants. */
+  /** The user's grants: when admitted, and when they change. */
   grants: HighTemplarEvent<readonly JsonObject[]>;
   /** @deprecated Use `grants`. */
   rooms: HighTemplarEvent<readonly JsonObject[]>;

@@ -205,7 +205,7 @@ export interface ConnectionStatus {
   readonly cause: Error | null;
   /** When the client reconnects, in milliseconds since 1970; only in `waiting`. */
   readonly retryAt: number | null;
-  /** The user's grants, `*` being any value; empty unless `open`. */
+  /** The user's grants of now, `*` being any value; empty unless `open`. */
   readonly grants: readonly JsonObject[];
   /** @deprecated Use `grants`. */
   readonly rooms: readonly JsonObject[];

@@ -88,7 +88,7 @@ export function useConnection(): ConnectionStatus {
 export interface UseRoomOptions {
   /** Called each time the gateway confirms the subscription, first and `again`: fetch what you show. */
   onSubscribed?: ((how: Subscribed) => void) | undefined;
-  /** Called when the gateway rejects the subscription. */
+  /** Called when the gateway rejects the subscription, or ends it. */
   onError?: ((error: SubscribeError) => void) | undefined;
   /** @deprecated Use `onSubscribed`, or an effect that depends on `heard`. */
   onReconnect?: (() => void) | undefined;
@@ -239,7 +239,7 @@ export interface UseLiveOptions<S, T = unknown> {
   reduce: (data: S, publication: T) => S;
   /** The data until the first load, such as what the server rendered. */
   initial?: S | undefined;
-  /** Called when the gateway rejects the subscription. */
+  /** Called when the gateway rejects the subscription, or ends it. */
   onError?: ((error: SubscribeError) => void) | undefined;
   /**
    * Called when `load` fails; it is retried automatically. To show the failure, use `loadError` of the

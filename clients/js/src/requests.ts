@@ -13,14 +13,15 @@ export interface Channel {
   readonly room: JsonObject;
   readonly requestId: string;
   readonly subscribers: Set<Subscription>;
-  state: "idle" | "requested" | "heard" | "refused";
+  /** `denied`: refused for lack of rights, which the user may get. */
+  state: "idle" | "requested" | "heard" | "refused" | "denied";
 }
 
 /** A request that is not answered yet. */
 export interface Request {
   requestId: unknown;
-  /** The channel to be subscribed, or `null` for a message of the page's. */
-  channel: Channel | null;
+  /** The channel to be subscribed; none for a message of the page's, and for unsubscribing. */
+  channel?: Channel;
   /** The page does not wait for the answer. */
   isSilent?: boolean;
 }

@@ -30,7 +30,7 @@ export interface SubscribeOptions<T = unknown> {
    * each loss of the connection. Fetch what you show, or use `live`.
    */
   onSubscribed?: ((how: Subscribed) => void) | undefined;
-  /** Called when the gateway rejects the subscription. */
+  /** Called when the gateway rejects the subscription, or ends it. */
   onError?: ((error: SubscribeError) => void) | undefined;
   /** Unsubscribes when it is aborted. */
   signal?: AbortSignal | undefined;
@@ -52,7 +52,8 @@ export interface SubscribeOptions<T = unknown> {
  *
  * - `pending`: not confirmed yet, or there is no connection
  * - `subscribed`: confirmed
- * - `refused`: see `error`; requested again on every new connection, as grants may have changed
+ * - `refused`: see `error`; requested again on every new connection, and if it was for lack of rights,
+ *   when new grants permit the room
  * - `ended`: unsubscribed
  */
 export type SubscriptionState = "pending" | "subscribed" | "refused" | "ended";
@@ -170,6 +171,7 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
   confirmed(): void {
     const again = this.#heard;
     this.#heard = true;
+    this.#renew();
     this.#settle?.resolve();
     this.#settle = null;
     this.#to("subscribed", null);
@@ -180,6 +182,7 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
 
   /** @internal The gateway rejected it, which has not ended. Returns whether nobody learnt of it. */
   rejected(error: SubscribeError): boolean {
+    this.#renew();
     this.#reject(error);
     this.#to("refused", error);
     this.#end(error);
@@ -200,9 +203,10 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     this.#to("pending", null);
   }
 
-  /** @internal The client connects again. */
+  /** @internal The client connects again, or asks for the room again. */
   retried(): void {
-    if (!this.#settle && this.#state === "pending") this.#renew();
+    this.lost();
+    if (this.#state === "pending") this.#renew();
   }
 
   /** @internal The client has stopped connecting. */
@@ -217,7 +221,9 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     this.#buffers.clear();
   }
 
+  /** Another promise, if the last one is settled: it said what is no longer so. */
   #renew(): void {
+    if (this.#settle) return;
     this.#ready = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });

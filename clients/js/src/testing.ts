@@ -6,7 +6,7 @@
 
 import type { WebSocketClass, WebSocketLike } from "./options.js";
 import { explain } from "./refusal.js";
-import { type JsonObject, type Room, roomKey } from "./wire.js";
+import { EVENTS, type JsonObject, PROTOCOL, permits, type Room, roomKey } from "./wire.js";
 
 /** How a {@link FakeGateway} answers. */
 export interface FakeGatewayOptions {
@@ -16,6 +16,17 @@ export interface FakeGatewayOptions {
    */
   grants?: readonly object[] | undefined;
 }
+
+/** What a client is to do that the backend disconnects, as in the command `disconnect`. */
+export type ComeBack = "soon" | "later" | "sign-in" | "never";
+
+/** The close codes that say so. */
+const COME_BACK: Record<ComeBack, number> = {
+  soon: 4003,
+  later: 4103,
+  never: 4203,
+  "sign-in": 4303,
+};
 
 type Mood = "up" | "down" | "refusing" | "silent";
 
@@ -29,6 +40,8 @@ class FakeSocket implements WebSocketLike {
   onclose: WebSocketLike["onclose"] = null;
   onerror: WebSocketLike["onerror"] = null;
   readonly protocol: string;
+  /** The page wants to know of what it did not ask for. */
+  readonly hasEvents: boolean;
   /** Rooms by the names of their subscriptions. */
   readonly rooms = new Map<unknown, JsonObject[]>();
   readonly #gateway: Link;
@@ -38,7 +51,8 @@ class FakeSocket implements WebSocketLike {
     readonly url: string,
     protocols: readonly string[],
   ) {
-    this.protocol = protocols.includes("high-templar.v1") ? "high-templar.v1" : "";
+    this.protocol = protocols.includes(PROTOCOL) ? PROTOCOL : "";
+    this.hasEvents = !!this.protocol && protocols.includes(EVENTS);
     this.#gateway = gateway;
     queueMicrotask(() => this.readyState === READY.connecting && gateway.opened(this));
   }
@@ -59,6 +73,19 @@ class FakeSocket implements WebSocketLike {
     if (this.readyState !== READY.open) return;
     const data = typeof message === "string" ? message : JSON.stringify(message);
     this.onmessage?.({ data });
+  }
+
+  /** Ends the subscriptions to certain rooms, and tells a page that wants to know. */
+  drop(isMeant: (room: JsonObject) => boolean, reason: "permissions" | "command"): void {
+    for (const [requestId, rooms] of [...this.rooms]) {
+      const kept = rooms.filter((room) => !isMeant(room));
+      if (kept.length) this.rooms.set(requestId, kept);
+      else this.rooms.delete(requestId);
+      if (!this.hasEvents) continue;
+      for (const room of rooms.filter(isMeant)) {
+        this.deliver({ type: "unsubscribed", requestId, room, reason });
+      }
+    }
   }
 
   /** Ends the connection, as the page sees it. */
@@ -92,7 +119,10 @@ interface Link {
 export class FakeGateway {
   /** Give it to a client as `WebSocket`, or see {@link FakeGateway.install}. */
   readonly WebSocket: WebSocketClass;
-  /** The user's grants, from the next connection on; `null` permits every room. */
+  /**
+   * The user's grants, from the next connection on; `null` permits every room. For open connections
+   * see {@link FakeGateway.permit}.
+   */
   grants: readonly object[] | null;
   /** Every message that came, `ping` aside, the oldest first. */
   readonly received: JsonObject[] = [];
@@ -166,6 +196,35 @@ export class FakeGateway {
       }
     }
     return reached;
+  }
+
+  /**
+   * Gives every page other grants, as the backend does with the command `permit`: subscriptions that
+   * they do not permit end, and pages learn of both. In React tests, call it in `act`.
+   */
+  permit(grants: readonly object[]): void {
+    const isSame = keysOf(grants) === keysOf(this.grants);
+    this.grants = grants;
+    if (isSame) return;
+    for (const socket of [...this.#sockets]) {
+      socket.drop((room) => !this.#isGranted(room), "permissions");
+      if (socket.hasEvents) socket.deliver({ type: "permissions", allowed_rooms: grants });
+    }
+  }
+
+  /**
+   * Ends the subscriptions to rooms, as the backend does with the command `unsubscribe`; a value `"*"`
+   * is any value. Pages keep their grants. In React tests, call it in `act`.
+   */
+  unsubscribe(rooms: Room | readonly Room[]): void {
+    const from = [rooms].flat().map((room) => JSON.parse(roomKey(room)) as JsonObject);
+    const isMeant = (room: JsonObject) => from.some((covering) => permits(covering, room));
+    for (const socket of [...this.#sockets]) socket.drop(isMeant, "command");
+  }
+
+  /** Closes every connection, as the backend does with the command `disconnect`. */
+  disconnect(comeBack: ComeBack = "sign-in", reason = "ended"): void {
+    this.close(COME_BACK[comeBack], reason);
   }
 
   /**
@@ -255,34 +314,30 @@ export class FakeGateway {
     if (requestId === undefined) return "no-request-id";
     if (typeof room !== "object" || room === null || Array.isArray(room)) return "invalid-room";
     const asked = room as JsonObject;
-    const isGranted = this.grants?.some((grant) => permits(grant as JsonObject, asked)) ?? true;
-    if (!isGranted) return "room-not-found";
+    if (!this.#isGranted(asked)) return "room-not-found";
     const rooms = socket.rooms.get(requestId) ?? [];
     if (!rooms.some((other) => roomKey(other) === roomKey(asked))) rooms.push(asked);
     socket.rooms.set(requestId, rooms);
     return null;
   }
+
+  #isGranted(room: JsonObject): boolean {
+    return this.grants?.some((grant) => permits(grant as JsonObject, room)) ?? true;
+  }
 }
 
-/** Whether two rooms have the same keys, and values that a function finds alike. */
-function alike(one: JsonObject, other: JsonObject, same: (a: unknown, b: unknown) => boolean) {
-  const keys = Object.keys(one);
-  return (
-    keys.length === Object.keys(other).length &&
-    keys.every((key) => Object.hasOwn(other, key) && same(one[key], other[key]))
-  );
+/** Equal for equal grants, in whatever order; `undefined` for none that are known. */
+function keysOf(grants: readonly object[] | null): string | undefined {
+  return grants?.map(roomKey).sort().join();
 }
 
-function isEqual(one: unknown, other: unknown): boolean {
-  return roomKey({ value: one }) === roomKey({ value: other });
-}
-
-/** Whether a grant permits a room: `*` in the room needs one in the grant. */
-function permits(grant: JsonObject, room: JsonObject): boolean {
-  return alike(grant, room, (granted, asked) => granted === "*" || isEqual(granted, asked));
-}
-
-/** Whether a subscription hears a trigger: `*` on either side is any value. */
+/** Whether a subscription hears a trigger: the same keys; `*` on either side is any value. */
 function meets(subscribed: JsonObject, target: JsonObject): boolean {
-  return alike(subscribed, target, (a, b) => a === "*" || b === "*" || isEqual(a, b));
+  const keys = Object.keys(subscribed);
+  const isMet = (key: string) => {
+    const [one, other] = [subscribed[key], target[key]];
+    return one === "*" || other === "*" || roomKey({ one }) === roomKey({ one: other });
+  };
+  const isSame = keys.length === Object.keys(target).length;
+  return isSame && keys.every((key) => Object.hasOwn(target, key) && isMet(key));
 }

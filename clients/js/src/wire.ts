@@ -65,6 +65,7 @@ export interface GatewayMessage {
 /** Why the gateway rejected a subscription; later gateways may have further codes. */
 export type SubscribeErrorCode =
   | "room-not-found"
+  | "unsubscribed"
   | "too-many-subscriptions"
   | "too-many-wildcards"
   | "room-too-deep"
@@ -77,6 +78,9 @@ export const PROTOCOL = "high-templar.v1";
 
 /** Offered beside {@link PROTOCOL}: the token comes in the first frame. */
 const AUTHENTICATE = "high-templar.authenticate";
+
+/** Offered beside {@link PROTOCOL}: messages with a `type` are welcome, and ignored if it is unknown. */
+export const EVENTS = "high-templar.events";
 
 /** How a token travels. */
 export type TokenIn = "subprotocol" | "message" | "query";
@@ -94,7 +98,7 @@ export interface Offer {
  * gateways before 4.0 answer none
  */
 export function offer(url: string, token: string | null, tokenIn: TokenIn, plain: boolean): Offer {
-  const protocols = plain ? [] : [PROTOCOL];
+  const protocols = plain ? [] : [PROTOCOL, EVENTS];
   if (token === null) return { url, protocols };
   if (plain || tokenIn === "query") {
     const separator = url.includes("?") ? "&" : "?";
@@ -157,6 +161,19 @@ export function roomKey(room: unknown): string {
     const shown = Object.is(value, -0) ? "-0" : String(value);
     throw new TypeError(`room: JSON in a page cannot express "${key}": ${shown}; use text`);
   });
+}
+
+/** Whether a grant permits a room, as the gateway decides: the same keys, and each value equal or granted as `*`. */
+export function permits(grant: JsonObject, room: JsonObject): boolean {
+  try {
+    const asked = Object.entries(grant).map(([key, value]) => [
+      key,
+      value === "*" ? room[key] : value,
+    ]);
+    return roomKey(Object.fromEntries(asked)) === roomKey(room);
+  } catch {
+    return false; // It has a key that the room lacks, or a number that no room of a page can have.
+  }
 }
 
 function isObject(value: unknown): value is object {

@@ -44,7 +44,9 @@ test.each([
   [4002, "a word of a later version"],
   [4000, "slow-consumer"],
   [4001, "no-pong"],
+  [4003, "ended"],
   [4100, "connections-per-user"],
+  [4103, "ended"],
 ])("after %i %j it comes back by itself", async (code, reason) => {
   await admitted();
   const seen = statuses(client);
@@ -61,6 +63,7 @@ test.each([
   [1007, "not UTF-8"],
   [1009, "too long"],
   [4200, "too-many-messages"],
+  [4203, "ended"],
 ])("after %i it stays away", async (code, reason) => {
   await admitted();
   const seen = statuses(client);
@@ -74,6 +77,7 @@ test.each([
 test.each([
   [4300, "refused"],
   [4301, "authenticate"],
+  [4303, "signed-out"],
 ])("after %i it signs in and comes back", async (code, reason) => {
   const authenticate = vi.fn();
   await admitted({ authenticate });

@@ -365,6 +365,34 @@ test("another client at the provider is another connection", async () => {
   first.close();
 });
 
+test("rights that change: the room is refused and comes back, and the grants are those of now", async () => {
+  await open([room(7)]);
+  const onError = vi.fn();
+  const load = vi.fn(async () => [] as number[]);
+  function Orders() {
+    const { state, error, heard } = useRoom(room(7), null, { onError });
+    const { data } = useLive(room(7), { load, reduce: (all, one: number) => [...all, one] });
+    const { grants } = useConnection();
+    return <p>{[state, error?.reason, heard, data, grants.length].join(" ")}</p>;
+  }
+  await show(<Orders />);
+  await publish(7, 1);
+  expect(box.textContent).toBe("subscribed  1 1 1");
+  const permit = (grants: object[]) =>
+    act(async () => {
+      gateway.permit(grants);
+      await settled();
+    });
+  await permit([]);
+  expect(box.textContent).toBe("refused permissions 1 1 0");
+  expect(onError).toHaveBeenCalledOnce();
+  const loads = load.mock.calls.length;
+  await permit([room("*"), room(8)]);
+  expect(box.textContent).toBe("subscribed  2  2");
+  expect(load).toHaveBeenCalledTimes(loads + 1);
+  expect(onError).toHaveBeenCalledOnce();
+});
+
 test("the provider's old prop goes on", async () => {
   await open();
   const Orders = () => <p>{useRoom(room(7)).state}</p>;

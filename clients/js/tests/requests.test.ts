@@ -9,9 +9,9 @@ const subscribe = (requestId: string): Request => ({
   requestId,
   channel: { ...channel, requestId } as Channel,
 });
-const unsubscribe: Request = { requestId: "1", channel: null, isSilent: true };
-const status: Request = { requestId: undefined, channel: null };
-const own: Request = { requestId: "own", channel: null };
+const unsubscribe: Request = { requestId: "1", isSilent: true };
+const status: Request = { requestId: undefined };
+const own: Request = { requestId: "own" };
 
 test.each([
   ["its name, in any order", [subscribe("1"), subscribe("2")], { requestId: "2" }, 1],

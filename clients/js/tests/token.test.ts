@@ -52,8 +52,8 @@ test("without a token nothing is sent of it", async () => {
 test("a token offered as a subprotocol is a name that a subprotocol may have", () => {
   for (let length = 1; length < 100; length++) {
     const token = "÷ÿ>?".repeat(length).slice(0, length);
-    const [chosen, name] = offer("ws://host/", token, "subprotocol", false).protocols;
-    expect(chosen).toBe("high-templar.v1");
+    const [chosen, flag, name] = offer("ws://host/", token, "subprotocol", false).protocols;
+    expect([chosen, flag]).toEqual(["high-templar.v1", "high-templar.events"]);
     expect(name).toMatch(/^high-templar\.token\.[A-Za-z0-9_-]+$/);
     const encoded = name?.split(".").at(-1) ?? "";
     expect(Buffer.from(encoded, "base64url").toString()).toBe(token);
@@ -66,7 +66,7 @@ test.each([
 ])("in the address: %s", (url, expected) => {
   expect(offer(url, "a&b", "query", false)).toEqual({
     url: expected,
-    protocols: ["high-templar.v1"],
+    protocols: ["high-templar.v1", "high-templar.events"],
   });
   expect(offer(url, "a&b", "message", true)).toEqual({ url: expected, protocols: [] });
 });

@@ -24,8 +24,7 @@ async function open(options: Partial<HighTemplarOptions> = {}, grants?: object[]
 describe("messages of later versions", () => {
   test.each([
     { type: "gap", reason: "rabbitmq" },
-    { type: "permissions", allowed_rooms: [] },
-    { type: "unsubscribed", requestId: "1", code: "permissions" },
+    { type: "presence", requestId: "1", count: 3 },
     { type: "notice", code: "success", requestId: "1" },
     { type: "session", is_authorized: true, allowed_rooms: [{ target: "none" }] },
     { type: "session", is_authorized: false },
@@ -69,7 +68,9 @@ describe("messages of later versions", () => {
     client.subscribe(ORDERS);
     deliver({ type: "session", is_authorized: true, allowed_rooms: [] });
     deliver({ type: "session", is_authorized: false });
-    expect(client.state).toBe("connecting");
+    deliver({ type: "permissions", allowed_rooms: [ORDERS] });
+    deliver({ type: "unsubscribed", requestId: "1", room: ORDERS, reason: "permissions" });
+    expect(client.status).toMatchObject({ state: "connecting", grants: [] });
     expect(socket.send).not.toHaveBeenCalled();
     deliver({ is_authorized: true, allowed_rooms: [ORDERS] });
     expect(client.status).toMatchObject({ state: "open", grants: [ORDERS] });
