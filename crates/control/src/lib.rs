@@ -1,10 +1,13 @@
 //! What the control side of a node decides, without a runtime, socket, clock or thread: which shards
 //! a publication concerns, what a shard that is behind misses, which connections a gap concerns, how
-//! connections are closed without stampeding the API, and the steps of a graceful shutdown. The server runs it under load, the
+//! connections are closed without stampeding the API, the steps of a graceful shutdown, and what a
+//! shard does in its turn. The server runs it under load, the
 //! simulator in virtual time.
 
 pub mod backlog;
 pub mod drain;
 pub mod gaps;
+pub mod input;
 pub mod interest;
+pub mod turn;
 pub mod waves;

@@ -2,11 +2,12 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
-use std::io::{IoSlice, Read, Write};
+use std::io::{IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
 use std::sync::Arc;
 
 use ht_backend::Credentials;
+use ht_control::turn::{Read, Readable, Readiness};
 use ht_core::peer::{Peer, Sent};
 use ht_edge::permits::Slot;
 use mio::net::{TcpStream, UnixStream};
@@ -17,14 +18,7 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: Stream,
-    /// Bytes may be there that were not read yet.
-    pub(crate) unread: bool,
-    /// It may take bytes again that it refused before.
-    pub(crate) writable: bool,
-    /// It is in the queue of those that have their turn.
-    pub(crate) queued: bool,
-    /// Its end is in sight: no event will tell of it again, so it is read up to there.
-    pub(crate) ended: bool,
+    readiness: Readiness,
     /// Its client's address.
     pub(crate) address: Slot,
     /// Only kept where a hook or a log needs it.
@@ -54,10 +48,7 @@ impl Socket {
     pub(crate) fn tcp(stream: std::net::TcpStream, about: Option<Box<About>>) -> Self {
         Self {
             stream: Stream::Tcp(TcpStream::from_std(stream)),
-            unread: false,
-            writable: false,
-            queued: false,
-            ended: false,
+            readiness: Readiness::default(),
             address: Slot::NONE,
             about,
         }
@@ -66,10 +57,7 @@ impl Socket {
     pub(crate) fn unix(stream: std::os::unix::net::UnixStream, about: Option<Box<About>>) -> Self {
         Self {
             stream: Stream::Unix(UnixStream::from_std(stream)),
-            unread: false,
-            writable: false,
-            queued: false,
-            ended: false,
+            readiness: Readiness::default(),
             address: Slot::NONE,
             about,
         }
@@ -98,22 +86,6 @@ impl Socket {
         match &mut self.stream {
             Stream::Tcp(stream) => registry.register(stream, token, interests),
             Stream::Unix(stream) => registry.register(stream, token, interests),
-        }
-    }
-
-    /// Reads what is there. `Ok(None)`: nothing now.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-        loop {
-            let read = match &mut self.stream {
-                Stream::Tcp(stream) => stream.read(buffer),
-                Stream::Unix(stream) => stream.read(buffer),
-            };
-            match read {
-                Ok(read) => return Ok(Some(read)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
         }
     }
 
@@ -167,6 +139,28 @@ impl Peer for Socket {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
+    }
+}
+
+impl Readable for Socket {
+    fn readiness(&mut self) -> &mut Readiness {
+        &mut self.readiness
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Read {
+        loop {
+            let read = match &mut self.stream {
+                Stream::Tcp(stream) => stream.read(buffer),
+                Stream::Unix(stream) => stream.read(buffer),
+            };
+            match read {
+                Ok(0) => return Read::End,
+                Ok(len) => return Read::Bytes(len),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Read::Nothing,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Read::End,
+            }
+        }
     }
 }
 

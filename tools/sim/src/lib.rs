@@ -2,7 +2,8 @@
 //! from one seed, with everything going wrong that may go wrong, and a judge who knows who must have
 //! received what.
 //!
-//! The code under test is the gateway's own: shards, interest index, order, gap detector and waves.
+//! The code under test is the gateway's own: shards and their turns, interest index, order, gap
+//! detector, waves, the guard of the API, permits and the steps of a shutdown.
 //! What stands for sockets, threads, the log and the clock is in this crate. Nothing here waits, so
 //! that an hour takes seconds; and nothing depends on anything but the seed, so that a run that
 //! fails once fails again.

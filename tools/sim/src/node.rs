@@ -13,13 +13,13 @@ use ht_broker::order::Order;
 use ht_broker::progress::Progress;
 use ht_control::drain::Drain;
 use ht_control::gaps::Gaps;
+use ht_control::input::Batch;
 use ht_control::interest::InterestIndex;
 use ht_control::waves::GapWaves;
 use ht_core::account::Accounts;
 use ht_core::index::Matching;
 use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
-use ht_core::publication::Publication;
 use ht_core::shard::{Compression, KeepaliveSettings, Settings};
 use ht_overload::{CallGuard, CallId, WaiterId};
 use ht_proto::entry::{Epoch, Position};
@@ -159,7 +159,7 @@ pub(crate) struct Node {
     /// Batches that were placed, by which planted bugs choose.
     pub(crate) batches: u64,
     /// A batch that a planted bug holds back.
-    pub(crate) held: Vec<Option<Arc<[Publication]>>>,
+    pub(crate) held: Vec<Option<Batch>>,
 }
 
 impl Node {
@@ -182,6 +182,8 @@ impl Node {
                 index,
                 interest: Rc::clone(&interest),
                 connected: BTreeSet::new(),
+                leaving: None,
+                left: Vec::new(),
                 held: BTreeMap::new(),
                 leaks_rooms: plan.mutant == Some(Mutant::LeakedRoom),
             };
@@ -235,13 +237,13 @@ impl Node {
     pub(crate) fn connections(&self) -> u64 {
         let shards = self.shards.iter();
         shards
-            .map(|shard| shard.outside.connected.len() as u64)
+            .map(|shard| shard.around.outside.connected.len() as u64)
             .sum()
     }
 
     /// The shard with the fewest connections.
     pub(crate) fn idlest(&self) -> usize {
-        let load = |shard: &SimShard| shard.shard.len() + shard.newcomers.len();
+        let load = |shard: &SimShard| shard.turns.shard.len() + shard.around.newcomers.len();
         let shards = 0..self.shards.len();
         shards
             .min_by_key(|&index| load(&self.shards[index]))
@@ -257,16 +259,22 @@ impl Node {
             }
         };
         for shard in &mut self.shards {
-            let stats = shard.shard.stats();
+            let stats = shard.turns.shard.stats();
             note("rooms", stats.rooms);
             note("subscriptions", stats.subscriptions);
             note("queued publications", stats.queued);
             note("admitted connections", stats.connections);
-            note("connections", shard.shard.len() as u64);
-            note("connected", shard.outside.connected.len() as u64);
-            note("accounts of connections", shard.outside.held.len() as u64);
-            note("deadlines", u64::from(shard.shard.deadline().is_some()));
-            note("pieces of work", u64::from(shard.shard.has_work()));
+            note("connections", shard.turns.shard.len() as u64);
+            note("connected", shard.around.outside.connected.len() as u64);
+            note(
+                "accounts of connections",
+                shard.around.outside.held.len() as u64,
+            );
+            note(
+                "deadlines",
+                u64::from(shard.turns.shard.deadline().is_some()),
+            );
+            note("pieces of work", u64::from(shard.turns.shard.has_work()));
         }
         note("calls to the API", self.guard.in_flight() as u64);
         note("calls that wait", self.guard.waiting() as u64);

@@ -21,6 +21,10 @@ pub(crate) struct Outside {
     pub(crate) interest: Rc<InterestIndex>,
     /// Connections that are admitted and open.
     pub(crate) connected: BTreeSet<usize>,
+    /// When it was said that what is closed now is closed, because the node leaves.
+    pub(crate) leaving: Option<u64>,
+    /// What was closed for that in the last turn, and when it was said.
+    pub(crate) left: Vec<(usize, u64)>,
     /// Bytes that each connection holds.
     pub(crate) held: BTreeMap<usize, usize>,
     /// A planted bug: what closes stays in the interest index.
@@ -34,6 +38,7 @@ impl World<Socket> for Outside {
             Moment::Ping => assert!(self.connected.contains(&peer.number), "not connected"),
             Moment::Disconnect => {
                 assert!(self.connected.remove(&peer.number), "was not there");
+                self.left.extend(self.leaving.map(|at| (peer.number, at)));
                 peer.permit = None;
             }
         }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io::IoSlice;
 use std::rc::Rc;
 
+use ht_control::turn::{Read, Readable, Readiness};
 use ht_core::peer::{Peer, Sent};
 
 use crate::gate::Permit;
@@ -52,9 +53,7 @@ pub(crate) struct Socket {
     pub(crate) client: usize,
     pub(crate) wire: Rc<RefCell<Wire>>,
     pub(crate) touched: Touched,
-    pub(crate) unread: bool,
-    pub(crate) writable: bool,
-    pub(crate) queued: bool,
+    pub(crate) readiness: Readiness,
     /// Released when the connection does not count any more.
     pub(crate) permit: Option<Permit>,
 }
@@ -98,6 +97,25 @@ impl Peer for Socket {
 
     fn address(&self) -> u32 {
         u32::try_from(self.client % 3).unwrap_or(0)
+    }
+}
+
+impl Readable for Socket {
+    fn readiness(&mut self) -> &mut Readiness {
+        &mut self.readiness
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Read {
+        let mut wire = self.wire.borrow_mut();
+        let len = wire.to_server.len().min(buffer.len());
+        for (place, byte) in buffer.iter_mut().zip(wire.to_server.drain(..len)) {
+            *place = byte;
+        }
+        match len {
+            0 if wire.is_cut => Read::End,
+            0 => Read::Nothing,
+            len => Read::Bytes(len),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::pin::pin;
 
 use futures_util::FutureExt;
+use ht_control::input::PUBLICATION_BYTES;
 use ht_core::publication::Publication;
 use ht_proto::close::Close;
 use ht_proto::entry::TenantId;
@@ -11,7 +12,6 @@ use ht_proto::room::{Room, RoomLimits};
 use proptest::prelude::*;
 use tokio::sync::oneshot;
 
-use super::input::PUBLICATION_BYTES;
 use super::*;
 
 fn with(inputs: usize, bytes: usize) -> (Sender, Receiver) {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fastrand::Rng;
+use ht_control::turn::Readiness;
 use ht_core::grant::GrantSet;
 use ht_core::shard::{Admission, SessionKey, Welcome};
 use ht_frame::{Decoder, Inflater, Opcode, PerMessageDeflate};
@@ -205,9 +206,7 @@ impl Sim {
             client: index,
             wire,
             touched: Rc::clone(&self.touched),
-            unread: false,
-            writable: false,
-            queued: false,
+            readiness: Readiness::default(),
             permit: Some(permit),
         };
         let welcome = Welcome {
@@ -215,6 +214,7 @@ impl Sim {
             ..self.welcome(number, grants, admitted)
         };
         self.nodes[node].shards[shard]
+            .around
             .newcomers
             .push_back((socket, welcome));
         self.wake(node, shard, self.events.now + 1);

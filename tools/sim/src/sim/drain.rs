@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use ht_control::drain::{Drain, DrainSettings, Step};
+use ht_control::input::Input;
 use ht_control::waves::DrainWaves;
 use ht_proto::close::Close;
 
 use crate::mutant::Mutant;
 use crate::node::Draining;
-use crate::shard::Input;
+use crate::shard::SimInput;
 use crate::sim::{Event, Sim};
 
 /// Over how long a node closes its connections at most, in ms.
@@ -110,7 +111,10 @@ impl Sim {
                 let node = &self.nodes[index];
                 let counts_for = self.plan.shape.counts_for;
                 let open = node.connections() * counts_for;
-                let newcomers = node.shards.iter().map(|it| it.newcomers.len() as u64);
+                let newcomers = node
+                    .shards
+                    .iter()
+                    .map(|it| it.around.newcomers.len() as u64);
                 let all = node.connections() + newcomers.sum::<u64>();
                 self.oracle.drains(life, all, counts_for);
                 self.with_drain(index, |draining| {
@@ -131,10 +135,14 @@ impl Sim {
             }
             Step::Close { left, close } => self.close_wave(index, left, close),
             Step::CloseAll(close) => {
-                if let Some(draining) = &mut self.nodes[index].draining {
+                let node = &mut self.nodes[index];
+                if let Some(draining) = &mut node.draining {
                     draining.is_last = true;
                 }
-                self.tell(index, |_| Input::Drain(close, now));
+                node.shards
+                    .iter_mut()
+                    .for_each(|shard| shard.is_last = true);
+                self.tell(index, |_| Input::Drain(close));
                 self.check_drained(index);
             }
             Step::EndTriggers => self.look_at_triggers(index),
@@ -155,19 +163,19 @@ impl Sim {
     fn close_wave(&mut self, index: usize, left: u64, close: Close) {
         let now = self.events.now;
         let open = self.nodes[index].shards.iter();
-        let open: Vec<_> = open.map(|it| it.shard.stats().connections).collect();
+        let open: Vec<_> = open.map(|it| it.turns.shard.stats().connections).collect();
         self.oracle.closes_some(self.nodes[index].life, now);
         let is_steep = self.plan.mutant == Some(Mutant::SteepDrain);
         self.tell(index, |shard| Input::Close {
             count: DrainWaves::count(open[shard], if is_steep { 0 } else { left }),
             close,
-            at: now,
         });
     }
 
-    fn tell(&mut self, index: usize, input: impl Fn(usize) -> Input) {
+    fn tell(&mut self, index: usize, input: impl Fn(usize) -> SimInput) {
+        let now = self.events.now;
         for (number, shard) in self.nodes[index].shards.iter_mut().enumerate() {
-            let missed = shard.inbox.push(input(number));
+            let missed = shard.tell(input(number), now);
             assert!(missed.is_empty(), "it is no publication");
         }
         self.wake_all(index);
@@ -219,7 +227,7 @@ impl Sim {
         let is_last = node.draining.as_ref().is_some_and(|it| it.is_last);
         let mut shards = node.shards.iter();
         // What is left to do is done in further turns.
-        let is_over = shards.all(|it| it.draining && it.shard.is_empty() && !it.shard.has_work());
+        let is_over = shards.all(|it| it.turns.is_over() && !it.turns.has_work());
         if is_last && is_over {
             self.with_drain(index, |draining| draining.drain.shards_ended());
         }

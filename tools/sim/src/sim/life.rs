@@ -1,10 +1,10 @@
 //! The life of a node: it begins, its shards have their turns, it closes connections for gaps in
 //! waves, and ends.
 
+use ht_control::input::Input;
 use ht_control::waves::WAVE;
 
 use crate::mutant::Mutant;
-use crate::shard::Input;
 use crate::sim::{Event, Sim};
 use crate::wire::Socket;
 
@@ -41,12 +41,14 @@ impl Sim {
             return;
         };
         let is_short = self.plan.mutant == Some(Mutant::ShortGap);
+        let number = node.gaps.of_shard(shard);
         let input = Input::CloseMissed {
-            number: node.gaps.of_shard(shard),
+            number,
             count: if is_short { 1 } else { waves.count },
             close: waves.close,
+            done: number,
         };
-        let missed = node.shards[shard].inbox.push(input);
+        let missed = node.shards[shard].tell(input, self.events.now);
         assert!(missed.is_empty(), "it is no publication");
         self.wake(index, shard, self.events.now);
     }
@@ -54,7 +56,7 @@ impl Sim {
     /// A shard did a wave.
     fn on_wave(&mut self, index: usize, shard: usize) {
         let node = &mut self.nodes[index];
-        let Some((number, wave)) = node.shards[shard].wave.take() else {
+        let Some((number, wave)) = node.shards[shard].around.wave.take() else {
             return;
         };
         let is_short = self.plan.mutant == Some(Mutant::ShortGap) && wave.closed > 0;
@@ -95,19 +97,19 @@ impl Sim {
             return;
         }
         own.awake_at = None;
-        own.gap = gap;
+        own.around.gap = gap;
         own.turn(now);
         let due = own.due(now);
-        let stats = own.shard.stats();
-        let (open, connected) = (stats.connections, own.outside.connected.len());
+        let stats = own.turns.shard.stats();
+        let (open, connected) = (stats.connections, own.around.outside.connected.len());
         if open != connected as u64 {
             self.oracle
                 .violation(|| format!("{open} connections, {connected} are connected"));
         }
-        let (left, is_last) = (std::mem::take(&mut own.left), own.draining);
-        for (number, id) in std::mem::take(&mut own.opened) {
+        let (left, is_last) = (std::mem::take(&mut own.around.outside.left), own.is_last);
+        for (number, id) in std::mem::take(&mut own.around.opened) {
             self.connections[number].id = Some(id);
-            self.notify(number, |socket| socket.unread = true);
+            self.notify(number, |socket| socket.readiness.unread = true);
         }
         if let Some(due) = due {
             self.wake(index, shard, due);

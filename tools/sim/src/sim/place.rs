@@ -1,10 +1,10 @@
 //! What is published gets its place in a node's order and goes to its shards; and where bugs are
 //! planted on that way.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ht_control::input::{Batch, Input};
 use ht_control::waves::GapWaves;
 use ht_core::publication::Publication;
 use ht_proto::entry::{Position, TenantId};
@@ -13,7 +13,6 @@ use ht_proto::room::{Room, RoomLimits};
 use crate::mutant::Mutant;
 use crate::node::Node;
 use crate::rooms::ROOMS;
-use crate::shard::Input;
 use crate::sim::{Sim, Trigger};
 
 /// How long closing all connections for a gap may take.
@@ -34,7 +33,7 @@ pub(crate) struct Arrived {
 impl Node {
     /// How the connections of a shard are closed for a gap now.
     pub(crate) fn gap_waves(&self, shard: usize) -> GapWaves {
-        let own = self.shards[shard].shard.stats().connections;
+        let own = self.shards[shard].turns.shard.stats().connections;
         GapWaves::new(self.connections(), own, GAP_PERIOD)
     }
 }
@@ -76,26 +75,28 @@ impl Sim {
         if placed.is_empty() {
             return;
         }
-        let batch = |placed: &[(usize, u64)]| -> Arc<[Publication]> {
+        let batch = |placed: &[(usize, u64)]| {
             let all = placed.iter();
-            all.map(|&(number, position)| self.triggers[number].publication(number, position))
-                .collect()
+            Batch::new(
+                all.map(|&(number, position)| self.triggers[number].publication(number, position))
+                    .collect(),
+            )
         };
         let whole = batch(&placed);
-        let concerned = node.interest.placed(&whole);
+        let concerned = node.interest.placed(&whole.publications);
         node.batches += 1;
         let strikes = node.batches.is_multiple_of(SELDOM);
         for shard in (0..node.shards.len()).filter(|&shard| concerned.contains(shard)) {
             let batches = match mutant {
                 Some(Mutant::Drop) if strikes => vec![batch(&placed[1..])],
-                Some(Mutant::Repeat) if strikes => vec![Arc::clone(&whole), Arc::clone(&whole)],
+                Some(Mutant::Repeat) if strikes => vec![whole.clone(), whole.clone()],
                 Some(Mutant::Swap) if strikes && node.held[shard].is_none() => {
-                    node.held[shard] = Some(Arc::clone(&whole));
+                    node.held[shard] = Some(whole.clone());
                     Vec::new()
                 }
                 _ => {
                     let held = node.held[shard].take();
-                    [Arc::clone(&whole)].into_iter().chain(held).collect()
+                    [whole.clone()].into_iter().chain(held).collect()
                 }
             };
             handed.extend(batches.into_iter().map(|batch| (shard, batch)));
@@ -106,17 +107,13 @@ impl Sim {
     }
 
     /// Puts publications into the inbox of a shard, which may miss others for it.
-    fn hand(&mut self, index: usize, shard: usize, batch: Arc<[Publication]>) {
+    fn hand(&mut self, index: usize, shard: usize, batch: Batch) {
         let node = &mut self.nodes[index];
-        let charge = batch.iter().map(|publication| publication.data_len() + 300);
-        let charge = charge.sum();
-        let missed = node.shards[shard].inbox.push(Input::Publish(batch, charge));
         let (life, now) = (node.life, self.events.now);
+        let missed = node.shards[shard].tell(Input::Publish(batch), now);
         for input in &missed {
-            let Input::Publish(batch, _) = input else {
-                continue;
-            };
-            for publication in batch.iter() {
+            let publications = input.batch().map(|batch| batch.publications.iter());
+            for publication in publications.into_iter().flatten() {
                 self.oracle
                     .overflows(life, shard, publication.position, now);
             }

@@ -51,7 +51,7 @@ impl Sim {
         let is_end = wire.is_shut && !is_more;
         drop(wire);
         if was_full {
-            self.notify(number, |socket| socket.writable = true);
+            self.notify(number, |socket| socket.readiness.writable = true);
         }
         for frame in self.decode(number, &mut bytes) {
             self.hear(number, frame);

@@ -21,8 +21,9 @@ impl Sim {
     pub(crate) fn hung_up(&mut self, number: usize) {
         self.connections[number].wire.borrow_mut().is_cut = true;
         self.notify(number, |socket| {
-            socket.unread = true;
-            socket.writable = true;
+            socket.readiness.unread = true;
+            socket.readiness.writable = true;
+            socket.readiness.ended = true;
         });
     }
 
@@ -52,6 +53,6 @@ impl Sim {
         let connection = &mut self.connections[number];
         let bytes = connection.sent.pop_front().unwrap_or_default();
         connection.wire.borrow_mut().to_server.extend(bytes);
-        self.notify(number, |socket| socket.unread = true);
+        self.notify(number, |socket| socket.readiness.unread = true);
     }
 }

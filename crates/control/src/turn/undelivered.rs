@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// What the batches hold that were taken and are not matched yet.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Undelivered {
     /// Bytes of each, oldest first.
     batches: VecDeque<usize>,

@@ -1,0 +1,88 @@
+//! What a shard may be told.
+
+use std::sync::Arc;
+
+use ht_core::publication::Publication;
+use ht_core::shard::Settings;
+use ht_proto::close::Close;
+
+use crate::backlog::Charge;
+
+/// Bytes that a publication is charged with beside its own.
+pub const PUBLICATION_BYTES: usize = 256;
+
+/// What a shard may be told. `A`: who waits for a probe; `W`: who waits for a wave.
+#[derive(Debug)]
+pub enum Input<A, W> {
+    /// Publications, in their order.
+    Publish(Batch),
+    /// Behave like this from now on.
+    Settings(Box<Settings>),
+    /// Say that it was taken.
+    Probe(A),
+    /// Close so many connections.
+    Close {
+        /// Admitted ones.
+        count: usize,
+        /// What they are told.
+        close: Close,
+    },
+    /// Close connections that opened before a gap: one wave.
+    CloseMissed {
+        /// The gap's number.
+        number: u32,
+        /// How many at most.
+        count: usize,
+        /// What they are told.
+        close: Close,
+        /// What became of it.
+        done: W,
+    },
+    /// Close everything for this reason and end.
+    Drain(Close),
+}
+
+impl<A, W> Input<A, W> {
+    /// What is published with it.
+    #[must_use]
+    pub fn batch(&self) -> Option<&Batch> {
+        match self {
+            Self::Publish(batch) => Some(batch),
+            Self::Settings(_)
+            | Self::Probe(_)
+            | Self::Close { .. }
+            | Self::CloseMissed { .. }
+            | Self::Drain(_) => None,
+        }
+    }
+}
+
+impl<A, W> Charge for Input<A, W> {
+    fn bytes(&self) -> Option<usize> {
+        self.batch().map(|batch| batch.bytes)
+    }
+}
+
+/// Publications that were placed together. All shards share them.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// In their order.
+    pub publications: Arc<[Publication]>,
+    /// What they are charged with.
+    pub bytes: usize,
+}
+
+impl Batch {
+    /// Charges publications with what they keep in memory.
+    #[must_use]
+    pub fn new(publications: Vec<Publication>) -> Self {
+        let charge = |publication: &Publication| {
+            let rooms = publication.rooms.iter().map(|room| room.size());
+            PUBLICATION_BYTES + publication.data_len() + rooms.sum::<usize>()
+        };
+        Self {
+            bytes: publications.iter().map(charge).sum(),
+            publications: publications.into(),
+        }
+    }
+}
