@@ -1,13 +1,11 @@
-//! Clients' messages: nothing panics, what is JSON is told from what is not as `serde_json` does,
-//! and a room is equal to itself however it is spelled.
+//! Clients' messages: nothing panics, JSON is recognised exactly as by `serde_json`, and a room is
+//! equal to itself in any notation.
 
 #![no_main]
 
-use ht_proto::client::ClientMessage;
-use ht_proto::client::MessageLimits;
+use ht_proto::client::{ClientMessage, MessageLimits};
 use ht_proto::code::ErrorCode;
-use ht_proto::room::Room;
-use ht_proto::room::RoomLimits;
+use ht_proto::room::{Room, RoomLimits};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
@@ -38,7 +36,7 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// Whether the other library keeps every number as it was written.
+/// Whether the other library preserves every number.
 fn is_plain(value: &Value) -> bool {
     match value {
         Value::Number(number) => number.is_u64() || number.is_i64(),

@@ -12,11 +12,11 @@ use tempfile::TempDir;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
 
-/// Stands for every secret: nothing that a person reads may hold it.
+/// The text of every secret, which no output may contain.
 const SECRET: &str = "s3cr3t-v4lu3";
 
-// The file, and behind a NUL the `.env` file, and behind another the environment, as lines
-// NAME=value.
+// The configuration file, the `.env` file and the environment as lines NAME=value, separated by
+// NUL.
 fuzz_target!(|text: &str| {
     let mut parts = text.splitn(3, '\0');
     let mut put = |name: &str| {
@@ -28,7 +28,7 @@ fuzz_target!(|text: &str| {
     let lines = parts.next().unwrap_or_default().lines();
     let mut environment: BTreeMap<String, String> = lines
         .filter_map(|line| line.split_once('='))
-        // These name files elsewhere.
+        // These variables name other files.
         .filter(|(name, _)| !["ENV_FILE", "HT_CONFIG"].contains(name))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();

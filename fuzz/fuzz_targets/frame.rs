@@ -1,24 +1,15 @@
-//! The frame decoder: any bytes, cut anywhere, decode as they do in one piece, and what was
-//! decoded is the same after it was encoded again, compressed or not.
+//! The frame decoder: any bytes in any pieces decode as in one piece, and decoded messages survive
+//! encoding, compressed or not.
 
 #![no_main]
 
-use ht_frame::CloseCode;
-use ht_frame::DecodeOptions;
-use ht_frame::Decoder;
-use ht_frame::DeflatedFrame;
-use ht_frame::Deflater;
-use ht_frame::Event;
-use ht_frame::Inflater;
-use ht_frame::Input;
-use ht_frame::Opcode;
-use ht_frame::Role;
-use ht_frame::Violation;
-use ht_frame::put_close;
-use ht_frame::put_frame;
+use ht_frame::{
+    CloseCode, DecodeOptions, Decoder, DeflatedFrame, Deflater, Event, Inflater, Input, Opcode,
+    Role, Violation, put_close, put_frame,
+};
 use libfuzzer_sys::fuzz_target;
 
-/// Longest message, in bytes: small, so that the fuzzer finds the limit.
+/// Maximum message, in bytes: small, so that the fuzzer reaches it.
 const MESSAGE_BYTES_MAX: usize = 300;
 
 #[derive(Debug, PartialEq)]
@@ -56,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
         Role::Client
     };
     let cuts = usize::from(first >> 1) % 16;
-    // One for all, as in a shard: what it met before must not matter.
+    // Shared, as in a shard: earlier input must not matter.
     let mut inflater = (first & 0x20 != 0).then(Inflater::new);
     let level = [1, 2, 6, 9][usize::from(first >> 6)];
     let Some((pieces, stream)) = rest.split_at_checked(cuts) else {
@@ -77,7 +68,7 @@ fuzz_target!(|data: &[u8]| {
 /// Cuts `stream` into pieces of the given lengths, again and again.
 fn cut<'a>(mut stream: &'a [u8], lengths: &[u8]) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
-    // Pieces of no length alone would never end.
+    // Only empty pieces would never end.
     if lengths.iter().all(|&length| length == 0) {
         return vec![stream];
     }

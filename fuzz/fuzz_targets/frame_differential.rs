@@ -1,44 +1,34 @@
-//! The frame decoder against two others, tungstenite and soketto: where we take a stream, they take
-//! it and read the same messages; where we refuse it, they have read what we read before.
+//! The frame decoder against two others, tungstenite and soketto: a stream that ours accepts is
+//! accepted by them with the same messages; if ours rejects it, they have read the same messages up
+//! to there.
 //!
-//! Known differences, all harmless: the two take lengths in more bytes than needed, which RFC 6455
-//! §5.2 forbids, and do not know close code 1014; soketto leaves UTF-8 to its caller and refuses a
-//! message whose first fragment is empty.
+//! Known differences, all harmless: the two accept lengths in more bytes than needed, which RFC
+//! 6455 §5.2 forbids, and do not know close code 1014; soketto leaves UTF-8 to its caller and
+//! rejects a message whose first fragment is empty.
 
 #![no_main]
 
-use std::io;
-use std::io::Read;
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
-use futures_util::io::AsyncRead;
-use futures_util::io::AsyncWrite;
-use ht_frame::DecodeOptions;
-use ht_frame::Decoder;
-use ht_frame::Event;
-use ht_frame::Input;
-use ht_frame::Role;
-use ht_frame::Violation;
+use futures_util::io::{AsyncRead, AsyncWrite};
+use ht_frame::{DecodeOptions, Decoder, Event, Input, Role, Violation};
 use libfuzzer_sys::fuzz_target;
 use soketto::Incoming;
 use soketto::connection::Error as SokettoError;
-use tungstenite::Message;
-use tungstenite::WebSocket;
-use tungstenite::error::Error as TungsteniteError;
-use tungstenite::error::ProtocolError;
+use tungstenite::error::{Error as TungsteniteError, ProtocolError};
 use tungstenite::protocol::WebSocketConfig;
+use tungstenite::{Message, WebSocket};
 
-/// Longest message, in bytes.
+/// Maximum message, in bytes.
 const MESSAGE_BYTES_MAX: usize = 300;
 
 /// The longest header of a frame, in bytes (RFC 6455 §5.2).
 const HEADER_BYTES_MAX: usize = 14;
 
-/// What a decoder made of a stream.
+/// Result of decoding a stream.
 #[derive(Debug)]
 struct Outcome {
     messages: Vec<Vec<u8>>,
@@ -47,7 +37,7 @@ struct Outcome {
 
 #[derive(Debug, PartialEq)]
 enum End {
-    /// More may come.
+    /// The stream is incomplete.
     Open,
     Closed,
     Refused(String),
@@ -58,7 +48,7 @@ impl Outcome {
         matches!(self.end, End::Refused(_))
     }
 
-    /// soketto takes a message whose first fragment is empty for one that has not begun.
+    /// soketto regards a message whose first fragment is empty as not begun.
     fn is_confused(&self) -> bool {
         matches!(&self.end, End::Refused(why) if why.starts_with("unexpected opcode"))
     }
@@ -78,7 +68,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(enough || theirs.is_refusal(), "{}", told());
         } else if close != Some(1_014) && !theirs.is_confused() {
             assert_eq!(ours.messages, theirs.messages, "{}", told());
-            // It may see from a part of a frame what we see from all of it.
+            // It can detect a violation in an incomplete frame.
             assert!(
                 !theirs.is_refusal() || is_refused_when_filled(bytes),
                 "{}",
@@ -111,13 +101,13 @@ fn ours(bytes: &[u8]) -> (Outcome, Option<u16>) {
     (Outcome { messages, end }, code)
 }
 
-/// Whether we refuse the unfinished frame at the end when it is finished.
+/// Whether our decoder rejects the incomplete last frame once it is complete.
 fn is_refused_when_filled(bytes: &[u8]) -> bool {
     let filled = [bytes, &[0; MESSAGE_BYTES_MAX + HEADER_BYTES_MAX]].concat();
     ours(&filled).0.is_refusal()
 }
 
-/// A peer that said all it has to say and listens to anything.
+/// A peer that has sent everything and accepts anything.
 struct Peer<'b>(&'b [u8]);
 
 impl Read for Peer<'_> {
@@ -177,7 +167,7 @@ fn tungstenite_on(bytes: &[u8]) -> Outcome {
             Ok(Message::Text(text)) => messages.push(text.as_bytes().to_vec()),
             Ok(Message::Binary(payload)) => messages.push(payload.to_vec()),
             Ok(Message::Ping(_) | Message::Pong(_)) => {}
-            // What it says where it does not allow the peer's code.
+            // Its reply to a close code that it does not allow.
             Ok(Message::Close(Some(close))) if close.reason.as_str() == "Protocol violation" => {
                 break End::Refused("close code".into());
             }

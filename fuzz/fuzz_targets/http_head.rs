@@ -1,5 +1,5 @@
-//! Whatever comes to the public listener instead of a request: the gateway lives on, what it
-//! answers is HTTP, and what reaches the backend holds nothing that could be a header of its own.
+//! Arbitrary bytes on the public listener: the gateway survives, its responses are HTTP, and the
+//! backend receives no injected header.
 
 #![no_main]
 
@@ -13,11 +13,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use high_templar::config::Sources;
 use ht_backend::{Answer, Backend, Credentials, Failure, ForwardRules, Hook, Permissions};
-use ht_node::{Gateway, InheritedSockets};
 use ht_node::live::{Live, LiveSettings};
+use ht_node::{Gateway, InheritedSockets};
 use libfuzzer_sys::fuzz_target;
 
-/// Refuses nobody and looks at what it gets.
+/// Admits every client and checks the forwarded headers.
 struct Suspicious;
 
 impl Backend for Suspicious {
@@ -52,7 +52,7 @@ impl Backend for Suspicious {
     }
 }
 
-/// The gateway's public socket. It runs for as long as the fuzzer does.
+/// The gateway's public socket. The gateway runs as long as the fuzzer.
 static SOCKET: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder").keep();
     let path = folder.join("public");
@@ -90,7 +90,7 @@ fuzz_target!(|bytes: &[u8]| {
     stream
         .set_read_timeout(Some(Duration::from_secs(9)))
         .expect("a timeout");
-    // It may have heard enough before all is said.
+    // It may close the connection before everything is sent.
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();

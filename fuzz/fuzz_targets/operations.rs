@@ -1,5 +1,5 @@
-//! Sequences of operations on a shard against the naive model: who hears what, in which order,
-//! who is evicted, what is counted.
+//! Sequences of operations on a shard against the naive model: deliveries, their order, evictions
+//! and counters.
 
 #![no_main]
 

@@ -1,13 +1,10 @@
-//! What comes to the trigger doors: nothing panics, and what is accepted is cut out of the body
-//! byte for byte.
+//! Trigger requests: nothing panics, and accepted data is byte for byte a part of the body.
 
 #![no_main]
 
 use bytes::Bytes;
 use ht_proto::grant::GrantList;
-use ht_proto::trigger::Request;
-use ht_proto::trigger::Trigger;
-use ht_proto::trigger::TriggerLimits;
+use ht_proto::trigger::{Request, Trigger, TriggerLimits};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: TriggerLimits = TriggerLimits {

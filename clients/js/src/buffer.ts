@@ -1,5 +1,5 @@
 /**
- * Publications that wait for a `for await` loop.
+ * Buffer of publications for a `for await` loop.
  *
  * @module
  */
@@ -46,11 +46,11 @@ export class Buffer<T> implements AsyncIterableIterator<T> {
     this.#dropped?.();
   }
 
-  /** Ends the loop after what is waiting, with an error or without. */
+  /** Ends the loop after the buffered items, with or without an error. */
   end(error?: Error): void {
     if (this.#end) return;
     this.#end = { error };
-    // Readers that wait have found the queue empty.
+    // Readers wait only if the queue is empty.
     for (const reader of this.#readers.splice(0)) reader(this.#last());
   }
 

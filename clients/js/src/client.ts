@@ -1,5 +1,5 @@
 /**
- * The client: rooms and handlers over one connection that reconnects by itself.
+ * The client: rooms and handlers over one connection that reconnects automatically.
  *
  * @module
  */
@@ -39,8 +39,8 @@ export interface HighTemplar {
 /**
  * One connection to a gateway, for a whole page.
  *
- * It reconnects by itself after every loss, subscribes to every room again, and reports it. It stops
- * where the gateway says that reconnecting would not help: see {@link ConnectionState}.
+ * It reconnects automatically after every loss, subscribes to every room again, and reports it. It
+ * stops if the close code says that reconnecting would not help: see {@link ConnectionState}.
  *
  * @example
  * ```ts
@@ -54,7 +54,7 @@ export interface HighTemplar {
  */
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the interface only types an inherited method
 export class HighTemplar extends EventTarget {
-  /** Messages of `send` that a full queue dropped. */
+  /** Messages of `send` that were dropped because the queue was full. */
   dropped = 0;
 
   readonly #connection: Connection;
@@ -63,23 +63,23 @@ export class HighTemplar extends EventTarget {
   /** Channels by room, and by their names on the wire. */
   readonly #rooms = new Map<string, Channel>();
   readonly #channels = new Map<unknown, Channel>();
-  /** What subscriptions call. */
+  /** Callbacks for subscriptions. */
   readonly #parent = {
-    changed: (subscription: Subscription) => this.#tell("subscription", subscription),
-    dropped: (subscription: Subscription) => this.#tell("drop", { subscription }),
+    changed: (subscription: Subscription) => this.#emit("subscription", subscription),
+    dropped: (subscription: Subscription) => this.#emit("drop", { subscription }),
     unsubscribe: (subscription: Subscription) => this.#unsubscribe(subscription),
   };
-  /** Without names in answers they come in the order of requests. */
+  /** Without a `requestId`, replies are in the order of the requests. */
   #requests: Request[] = [];
   #queue: Waiting[] = [];
   #lastId = 0;
   #hasErrorListener = false;
-  /** What the console was warned of. */
+  /** Warnings that were written to the console. */
   readonly #warned = new Set<string>();
 
   /**
-   * Never throws for a reason that lies in where it runs, such as a server: `state` is `failed` then,
-   * with the reason in `status`, and an `error` event follows.
+   * Never throws because of its environment, such as a server: `state` is then `failed`, with the
+   * reason in `status`, and an `error` event follows.
    *
    * @throws RangeError if a duration or a bound is not a number >= 0
    */
@@ -99,40 +99,39 @@ export class HighTemplar extends EventTarget {
     );
     if (!(options.autoConnect ?? (isPage() || !!options.WebSocket))) return;
     this.#connection.connect();
-    // Whoever only listens learns of it as well.
-    if (this.state === "failed") queueMicrotask(() => this.#tell("state", this.status));
+    // Dispatched later, so that listeners can be added.
+    if (this.state === "failed") queueMicrotask(() => this.#emit("state", this.status));
   }
 
-  /** The state and what belongs to it: a new object at every change. */
+  /** The state and its details: a new object at every change. */
   get status(): ConnectionStatus {
     return this.#connection.status;
   }
 
-  /** What the connection is doing. */
+  /** The state of the connection. */
   get state(): ConnectionState {
     return this.status.state;
   }
 
-  /** Connects at once: for the first time, after `close()`, or instead of waiting. */
+  /** Connects immediately: for the first time, after `close()`, or instead of waiting. */
   connect(): void {
     this.#connection.connect();
   }
 
   /**
-   * Connects anew, in place of a connection there is: with the cookies of this moment, and with
-   * `url` and `token` evaluated again. Call it after a login or logout. Subscriptions and loops go
-   * on.
+   * Replaces the connection by a new one, with the current cookies, and with `url` and `token`
+   * evaluated again. Call it after a login or logout. Subscriptions and loops continue.
    */
   reconnect(): void {
     this.#connection.reconnect();
   }
 
-  /** Closes the connection. Subscriptions stay, for the next `connect()`; `for await` loops end. */
+  /** Closes the connection. Subscriptions remain for the next `connect()`; `for await` loops end. */
   close(): void {
     this.#connection.close();
   }
 
-  /** As `close()`: for `using`. */
+  /** Same as `close()`, for `using`. */
   [dispose](): void {
     this.close();
   }
@@ -161,7 +160,7 @@ export class HighTemplar extends EventTarget {
   /**
    * Subscribes to a room, now or as soon as there is a connection, and again after each loss.
    *
-   * @param room - compared by content; a value `"*"` hears every value if the grants have it
+   * @param room - compared by content; a value `"*"` matches every value if the grants have it
    * @param onPublish - called with the backend's `data`, in the order of its triggers; or the options
    * @throws TypeError if JSON cannot express the room; nothing else is affected
    */
@@ -198,10 +197,10 @@ export class HighTemplar extends EventTarget {
     this.#rooms.set(key, channel);
     this.#channels.set(requestId, channel);
     channel.subscribers.add(subscription as Subscription);
-    if (channel.state === "heard") {
-      // As for others: not before the caller has the subscription.
+    if (channel.state === "confirmed") {
+      // Later, when the caller has the subscription.
       queueMicrotask(() => {
-        const isNew = channel.state === "heard" && subscription.state === "pending";
+        const isNew = channel.state === "confirmed" && subscription.state === "pending";
         if (isNew) guard(() => subscription.confirmed());
       });
     } else if (channel.state !== "requested" && this.state === "open") this.#request(channel);
@@ -209,8 +208,8 @@ export class HighTemplar extends EventTarget {
   }
 
   /**
-   * Sends a message as it is, `{ type: "status" }` for one; the answer comes as a `message` event.
-   * Without a connection it waits in a bounded queue.
+   * Sends a message unchanged, for example `{ type: "status" }`; the reply is a `message` event.
+   * Without a connection it is queued, up to a limit.
    *
    * @throws TypeError if JSON cannot express it; nothing is queued then
    */
@@ -220,10 +219,10 @@ export class HighTemplar extends EventTarget {
     this.#queue.push({ message, text });
     if (this.#queue.length <= this.#maxQueued) return;
     this.dropped++;
-    this.#tell("drop", { subscription: null, message: (this.#queue.shift() as Waiting).message });
+    this.#emit("drop", { subscription: null, message: (this.#queue.shift() as Waiting).message });
   }
 
-  /** Listens to an event. */
+  /** Adds a listener of an event. */
   override addEventListener<K extends keyof HighTemplarEventMap>(
     type: K,
     listener: HighTemplarListener<K> | null,
@@ -254,7 +253,7 @@ export class HighTemplar extends EventTarget {
     const { key, state } = channel;
     this.#rooms.delete(key);
     this.#channels.delete(requestId);
-    if (state !== "heard" && state !== "requested") return;
+    if (state !== "confirmed" && state !== "requested") return;
     const text = `{"type":"unsubscribe","requestId":"${requestId}"}`;
     if (this.#connection.send(text)) {
       this.#requests.push({ requestId, isSilent: true });
@@ -268,11 +267,11 @@ export class HighTemplar extends EventTarget {
 
   #received(message: GatewayMessage): void {
     const { type } = message;
-    // Answers have no type. What has one was not asked for; one that is unknown is of a later version.
+    // Replies have no type. A message with an unknown type is from a later version: ignored.
     if (type === "publish") this.#published(message);
     else if (type === "unsubscribed") {
       const channel = this.#channels.get(message["requestId"]);
-      if (channel?.state === "heard") this.#settled(channel, message);
+      if (channel?.state === "confirmed") this.#settled(channel, message);
     } else if (type === "permissions") this.#granted();
     else if (type === undefined) {
       if (!("is_authorized" in message)) this.#answered(message);
@@ -283,7 +282,7 @@ export class HighTemplar extends EventTarget {
   /** Subscribes to rooms that were refused and are permitted now. */
   #granted(): void {
     const { grants } = this.status;
-    this.#tell("grants", grants, "rooms");
+    this.#emit("grants", grants, "rooms");
     for (const channel of [...this.#rooms.values()]) {
       if (channel.state !== "denied") continue;
       if (!grants.some((grant) => permits(grant, channel.room))) continue;
@@ -294,12 +293,12 @@ export class HighTemplar extends EventTarget {
 
   #published({ requestId, data }: GatewayMessage): void {
     const subscribers = [...(this.#channels.get(requestId)?.subscribers ?? [])];
-    // Each has data of its own, which it may change.
+    // Each gets its own copy of the data.
     const copy = subscribers.length > 1 ? JSON.stringify(data) : "";
     for (const [index, subscription] of subscribers.entries()) {
       if (isEnded(subscription)) continue;
       const own = index ? JSON.parse(copy) : data;
-      this.#tell("publication", { data: own, subscription }, "publish");
+      this.#emit("publication", { data: own, subscription }, "publish");
       if (!isEnded(subscription)) guard(() => subscription.published(own));
     }
   }
@@ -308,23 +307,23 @@ export class HighTemplar extends EventTarget {
     const request = take(this.#requests, message, this.#isLegacy);
     if (request?.isSilent) return;
     if (request?.channel) this.#settled(request.channel, message);
-    else this.#tell("message", message);
+    else this.#emit("message", message);
   }
 
-  /** A room is heard from now on, or is not: the answer says so, or `unsubscribed`. */
+  /** A subscription is confirmed or rejected, by a reply or by `unsubscribed`. */
   #settled(channel: Channel, { type, code, message = type, reason = "" }: GatewayMessage): void {
-    const isHeard = code === "success";
+    const isConfirmed = code === "success";
     const isDenied = message === "room-not-found" || reason === "permissions";
-    channel.state = isHeard ? "heard" : isDenied ? "denied" : "refused";
+    channel.state = isConfirmed ? "confirmed" : isDenied ? "denied" : "refused";
     for (const subscription of [...channel.subscribers]) {
       guard(() => {
-        if (isHeard) return subscription.confirmed();
+        if (isConfirmed) return subscription.confirmed();
         const { state } = subscription;
         if (state === "refused" || state === "ended") return;
         const error = new SubscribeError(String(message), channel.room, String(reason));
         const isUnheard = subscription.rejected(error);
         if (isUnheard) this.report(error, `subscription refused: ${error.message}`);
-        else this.#tell("error", error);
+        else this.#emit("error", error);
       });
     }
   }
@@ -342,7 +341,7 @@ export class HighTemplar extends EventTarget {
       const error = this.#end();
       this.#each((subscription) => subscription.gaveUp(error, state));
     }
-    this.#tell("state", status);
+    this.#emit("state", status);
   }
 
   /** Why the client has stopped. */
@@ -354,7 +353,7 @@ export class HighTemplar extends EventTarget {
 
   /** @internal Dispatches an `error` event; without a listener, warns once. */
   report(error: Error, warning = error.message): void {
-    this.#tell("error", error);
+    this.#emit("error", error);
     if (this.#hasErrorListener || this.#warned.has(warning) || this.#warned.size >= 100) return;
     this.#warned.add(warning);
     console.warn(`high-templar: ${warning}`);
@@ -365,7 +364,7 @@ export class HighTemplar extends EventTarget {
   }
 
   /** @param alias - the event's old name */
-  #tell<K extends keyof HighTemplarEventMap>(
+  #emit<K extends keyof HighTemplarEventMap>(
     type: K,
     detail: HighTemplarEventMap[K]["detail"],
     alias?: keyof HighTemplarEventMap,
@@ -375,12 +374,12 @@ export class HighTemplar extends EventTarget {
   }
 }
 
-/** The client has stopped, and nothing but a call makes it go on. */
+/** The client has stopped until a method is called. */
 function isOver({ display }: ConnectionStatus): boolean {
   return /^(failed|closed|signed-out)$/.test(display);
 }
 
-/** A function, so that a check before a callback does not count as one after it. */
+/** A function, so that TypeScript does not assume that callbacks leave the state unchanged. */
 function isEnded({ state }: Subscription): boolean {
   return state === "ended";
 }

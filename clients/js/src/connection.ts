@@ -1,5 +1,5 @@
 /**
- * One wanted connection: opens a socket, notices when it is dead, and reconnects as permitted.
+ * One connection: opens a socket, detects when it is dead, and reconnects as permitted.
  *
  * @module
  */
@@ -30,11 +30,11 @@ export interface Owner {
   admitted?(): void;
   /** Any message but `pong`. */
   received(message: GatewayMessage): void;
-  /** The socket is gone; requests without an answer will get none. */
+  /** The socket is closed; outstanding requests will get no reply. */
   lost(): void;
   /** {@link Connection.status} has changed. */
   changed(before: ConnectionStatus): void;
-  /** Something that the page's author should know of. */
+  /** An error for the author of the page. */
   failed(error: Error): void;
 }
 
@@ -44,15 +44,15 @@ type Change = Partial<Omit<ConnectionStatus, "display" | "grants">>;
 /** An admitted connection that lasted as long as this (milliseconds) resets the back-off. */
 const STABLE = 10_000;
 
-/** Handshakes that fail in a row before the page's author hears of it. */
+/** Consecutive failed handshakes before an error is reported. */
 const UNREACHABLE_MAX = 3;
 
-/** The names of states in user interfaces, where they differ. */
+/** The names of states in user interfaces, if they differ. */
 const SHOWN: Record<string, ConnectionDisplay> = { open: "live", refused: "signed-out" };
 
 const FRESH = { code: null, reason: "", cause: null };
 
-/** There is a connection, or an attempt at one. */
+/** Connected or connecting. */
 function isUp({ state }: ConnectionStatus): boolean {
   return state === "open" || state === "connecting";
 }
@@ -67,34 +67,34 @@ export class Connection {
 
   readonly #owner: Owner;
   readonly #options: ConnectionOptions;
-  /** Milliseconds; `Infinity` where a zero means none. */
+  /** Milliseconds; `Infinity` for a zero that means none. */
   readonly #times: Times;
   readonly #backoff: Spans;
   #socket: WebSocketLike | null = null;
-  /** The one timer: of the attempt, of the next ping, of its answer, or of the wait. */
+  /** The only timer: of the attempt, the next ping, its pong, or the wait. */
   #timer: Timer;
-  /** Runs while the state to display lags behind the state. */
+  /** Runs while the displayed state is older than the state. */
   #grace: Timer | null = null;
-  /** Grows with every change of plan: what was awaited before it no longer counts. */
+  /** Incremented by every change of plan, which invalidates earlier callbacks. */
   #plan = 0;
-  /** Failures in a row. */
+  /** Consecutive failures. */
   #attempt = 0;
-  /** Handshakes in a row that failed. */
+  /** Consecutive failed handshakes. */
   #unreachable = 0;
   #admittedAt = 0;
   #denied = false;
   /** `authenticate` was called and has not returned. */
   #isSigningIn = false;
-  /** Something came since the last ping. */
-  #heard = true;
-  /** When the first ping without an answer left. */
-  #askedAt = 0;
-  /** The timer of a ping came much too late once, and the ping was repeated. */
+  /** Something was received since the last ping. */
+  #isActive = true;
+  /** When the first ping without a pong was sent. */
+  #pingedAt = 0;
+  /** The timer of a ping fired much too late once, and the ping was repeated. */
   #overslept = false;
-  /** The wait is the client's own, so that the network's return may end it. */
+  /** The wait is the client's own backoff, so the network's return may end it. */
   #impatient = false;
 
-  /** @throws RangeError if a duration is none */
+  /** @throws RangeError if a duration is invalid */
   constructor(owner: Owner, options: ConnectionOptions) {
     this.#owner = owner;
     this.#options = options;
@@ -102,7 +102,7 @@ export class Connection {
     this.#backoff = spansOf(options);
   }
 
-  /** The current socket; another one after every loss. */
+  /** The current socket; a new one after every loss. */
   get socket(): WebSocketLike | null {
     return this.#socket;
   }
@@ -115,12 +115,12 @@ export class Connection {
     return true;
   }
 
-  /** Connects at once, whatever the state; does nothing if a connection is under way. */
+  /** Connects immediately in any state; does nothing if it is connected or connecting. */
   connect(): void {
     if (!isUp(this.status)) this.reconnect();
   }
 
-  /** Connects at once, in place of any connection there is. */
+  /** Connects immediately, replacing the connection if there is one. */
   reconnect(): void {
     listen(true, this.wake);
     this.#attempt = 0;
@@ -144,13 +144,13 @@ export class Connection {
     if (type === "pagehide") {
       if (!persisted) return;
       if (isUp(this.status)) this.#ended(1001, type);
-      // Until the page is shown, and not in the moments before it is frozen.
+      // Not while hidden: the page may be about to be frozen.
       if (this.#impatient && this.status.state === "waiting") clearTimeout(this.#timer);
       return;
     }
-    // Nobody looks; but a network that is back is news for a hidden page, too.
+    // The page is hidden; but it reconnects when the network returns.
     if (globalThis.document?.visibilityState === "hidden" && !/line$/.test(type)) return;
-    if (state === "open" && this.#heard && this.#times.pingInterval !== Infinity) this.#ping();
+    if (state === "open" && this.#isActive && this.#times.pingInterval !== Infinity) this.#ping();
     if (state !== "waiting" || !this.#impatient || globalThis.navigator?.onLine === false) return;
     this.#start();
   };
@@ -160,7 +160,7 @@ export class Connection {
     const plan = ++this.#plan;
     this.#after(this.#times.connectTimeout, () => this.#ended(1006, "connect-timeout"));
     this.#set({ ...change, state: "connecting" });
-    // A listener may have changed the plan.
+    // A listener may have called a method.
     if (plan !== this.#plan) return;
     if (typeof url !== "function" && typeof token !== "function") {
       return this.#open(url, token || null);
@@ -218,14 +218,14 @@ export class Connection {
         }
         this.#ended(code, "unreachable", cause);
       });
-    // A close follows. Browsers do not say what happened; packages do.
+    // A close follows. Browsers give no details; packages do.
     socket.onerror = ({ error, message }: { error?: unknown; message?: unknown }) => {
       if (error || message) cause = asError(error || message);
     };
   }
 
   #received(data: unknown): void {
-    this.#heard = true;
+    this.#isActive = true;
     this.#log("<", data);
     if (data === "pong") return;
     let message: GatewayMessage;
@@ -253,44 +253,44 @@ export class Connection {
     this.#owner.received(message);
   }
 
-  /** Sends a heartbeat; any frame is an answer. */
+  /** Sends a heartbeat; any frame counts as a reply. */
   #ping(): void {
-    if (this.#heard) this.#askedAt = Date.now();
-    this.#heard = false;
+    if (this.#isActive) this.#pingedAt = Date.now();
+    this.#isActive = false;
     this.send("ping");
     this.#after(Math.min(this.#times.pingInterval, this.#times.pongTimeout), () => this.#look());
   }
 
-  /** Whether anything came since the ping. */
+  /** Whether anything was received since the ping. */
   #look(): void {
-    if (this.#heard) {
+    if (this.#isActive) {
       this.#overslept = false;
       const left = Math.max(this.#times.pingInterval - this.#times.pongTimeout, 0);
       return this.#after(left, () => this.#ping());
     }
-    const silence = Date.now() - this.#askedAt;
+    const silence = Date.now() - this.#pingedAt;
     if (silence >= this.#times.pongTimeout) {
-      // A machine that slept, or a frozen page, has not read yet what may have come meanwhile: it
-      // asks again, once. Timers of hidden pages are late every time.
+      // After sleep or a freeze, received frames may not have been read yet: it pings once more. Timers
+      // of hidden pages are always late.
       if (this.#overslept || silence <= 3 * this.#times.pongTimeout)
         return this.#ended(1006, "no-pong");
       this.#overslept = true;
-      this.#heard = true;
-    } else if (silence < 0) this.#heard = true; // The clock was set back.
+      this.#isActive = true;
+    } else if (silence < 0) this.#isActive = true; // The clock was set back.
     this.#ping();
   }
 
-  /** A function of the options failed: it is called again at the next attempt. */
+  /** A function of the options failed; it is called again at the next attempt. */
   #unable(reason: string, error: Error): void {
     this.#owner.failed(error);
     this.#ended(1006, reason, error);
   }
 
-  /** An attempt that would fail in the same way again. */
+  /** An attempt that would fail again. */
   #fail(error: Error): void {
     this.#drop();
     this.#set({ state: "failed", code: null, reason: error.message, cause: error });
-    // Whoever made the client has not had the time to listen.
+    // The caller has not been able to add a listener yet.
     queueMicrotask(() => this.#owner.failed(error));
   }
 
@@ -329,7 +329,7 @@ export class Connection {
         if (plan !== this.#plan) return;
         this.#isSigningIn = false;
         if (!isDone) this.#set({});
-        // A client that is refused again after the login must not become a load on the backend.
+        // A client that is refused again after the login must not overload the backend.
         else if (this.#attempt || this.#times.minWait) {
           this.#wait({ verdict: "soon", within: null }, ended);
         } else {
@@ -340,8 +340,8 @@ export class Connection {
   }
 
   /**
-   * Lets go of the socket, without waiting for a peer that may be gone. Returns false if a listener
-   * has made another plan meanwhile.
+   * Drops the socket without waiting for its peer. Returns false if a listener called a method
+   * meanwhile.
    */
   #drop(): boolean {
     const plan = ++this.#plan;
@@ -360,7 +360,7 @@ export class Connection {
     this.#timer = timer(ms, act);
   }
 
-  /** Changes the status; without a word about them, there are no grants and no time to retry. */
+  /** Changes the status. By default there are no grants and no time to retry. */
   #set(change: Change): void {
     const before = this.status;
     const { cause } = before;
@@ -371,7 +371,7 @@ export class Connection {
     this.#owner.changed(before);
   }
 
-  /** What to show: an outage only after it has lasted. */
+  /** The state to display: an outage only after `outageGrace`. */
   #display(state: ConnectionStatus["state"]): ConnectionDisplay {
     const isTransient = state === "connecting" || state === "waiting" || this.#isSigningIn;
     if (!isTransient) {

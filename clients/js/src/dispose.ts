@@ -1,15 +1,15 @@
 /**
- * Explicit resource management: `using`, where the runtime or a polyfill offers it.
+ * Explicit resource management: `using`, if the runtime or a polyfill supports it.
  *
  * @module
  */
 
 declare global {
-  // As TypeScript's own library has it from `ESNext.Disposable` on.
+  // As in TypeScript's library from `ESNext.Disposable` on.
   interface SymbolConstructor {
     readonly dispose: unique symbol;
   }
 }
 
-/** `Symbol.dispose`; where there is none, a symbol that nobody has. */
+/** `Symbol.dispose`; otherwise a unique symbol. */
 export const dispose: typeof Symbol.dispose = Symbol.dispose ?? Symbol();

@@ -1,5 +1,5 @@
 /**
- * Where a client runs, and what happens to it there.
+ * The environment of a client, and its events.
  *
  * @module
  */
@@ -17,7 +17,7 @@ export function isPage(): boolean {
   return !!(location && (document || WorkerGlobalScope)) || navigator?.product === "ReactNative";
 }
 
-/** Listens, or no longer listens, to the network and to the page being hidden, shown and cached. */
+/** Adds or removes a listener of the network, and of the page being hidden, shown and cached. */
 export function listen(on: boolean, listener: (event: PageEvent) => void): void {
   const method = on ? "addEventListener" : "removeEventListener";
   for (const type of ["online", "offline", "pageshow", "pagehide", "visibilitychange"]) {

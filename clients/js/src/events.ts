@@ -10,15 +10,15 @@ import type { GatewayMessage, JsonObject } from "./wire.js";
 
 /** The `detail` of a `publication` event. */
 export interface Published {
-  /** What the backend published. */
+  /** The data of the publication. */
   readonly data: unknown;
-  /** The subscription that it came for. */
+  /** Its subscription. */
   readonly subscription: Subscription;
 }
 
 /** The `detail` of a `drop` event: a queue was full. */
 export interface Dropped {
-  /** The subscription whose loop reads too slowly, or `null` for a message of `send`. */
+  /** The subscription with a slow loop, or `null` for a message of `send`. */
   readonly subscription: Subscription | null;
   /** The message of `send` that was dropped. */
   readonly message?: object;
@@ -41,20 +41,20 @@ export interface HighTemplarEventMap {
   publication: HighTemplarEvent<Published>;
   /** @deprecated Use `publication`. */
   publish: HighTemplarEvent<Published>;
-  /** A subscription has changed its state. */
+  /** The state of a subscription has changed. */
   subscription: HighTemplarEvent<Subscription>;
   /**
    * A `SubscribeError`, or a failure of a function of the options or of the connection. Without a
    * listener it is a warning on the console, once.
    */
   error: HighTemplarEvent<Error>;
-  /** A full queue dropped something. */
+  /** Something was dropped because a queue was full. */
   drop: HighTemplarEvent<Dropped>;
-  /** Any other answer of the gateway, such as that to `status`. */
+  /** Any other reply of the gateway, such as that to `status`. */
   message: HighTemplarEvent<GatewayMessage>;
 }
 
-/** Listens to an event of a {@link HighTemplar}. */
+/** Listener of an event of a {@link HighTemplar}. */
 export type HighTemplarListener<K extends keyof HighTemplarEventMap> =
   // As a method, for functions that expect a `CustomEvent`.
   | { handleEvent(event: HighTemplarEventMap[K]): void }["handleEvent"]

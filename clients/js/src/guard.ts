@@ -1,5 +1,5 @@
 /**
- * Calls into code of the page, which may throw.
+ * Calls of the page's code, which may throw.
  *
  * @module
  */
@@ -21,7 +21,7 @@ export function asError(thrown: unknown): Error {
 }
 
 /**
- * Returned by a callback of the hooks that had nobody to call: the client reports the error itself.
- * A value, as each module of the package is whole in itself.
+ * Returned by a callback of the hooks without a handler: the client reports the error itself. A
+ * string, because each module of the package is bundled separately.
  */
 export const UNHANDLED = "unhandled" as unknown as undefined;

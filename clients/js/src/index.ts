@@ -1,5 +1,5 @@
 /**
- * Live updates from a high-templar gateway, over one socket that reconnects by itself.
+ * Live updates from a high-templar gateway, over one socket that reconnects automatically.
  *
  * @packageDocumentation
  */

@@ -1,5 +1,5 @@
 /**
- * What a client is configured with, and the status that it reports.
+ * Options of a client, and its status.
  *
  * @module
  */
@@ -8,7 +8,7 @@ import { amount } from "./validate.js";
 import type { Backoff, Spans } from "./verdict.js";
 import type { JsonObject, TokenIn } from "./wire.js";
 
-/** What is needed of a WebSocket: that of a browser, a worker, Node 22, or of a package. */
+/** The required part of a WebSocket: of a browser, a worker, Node 22, or a package. */
 export interface WebSocketLike {
   readonly readyState: number;
   onopen: ((event: never) => void) | null;
@@ -19,11 +19,11 @@ export interface WebSocketLike {
   close(code?: number, reason?: string): void;
 }
 
-/** Makes a WebSocket, as the class of that name does. */
+/** The constructor of a WebSocket. */
 export type WebSocketClass = new (
   url: string,
   protocols?: string[],
-  // Every WebSocket there is passes for `WebSocketLike`, but their declared events differ.
+  // Every WebSocket is a `WebSocketLike`, but their declared events differ.
   // biome-ignore lint/suspicious/noExplicitAny: see above
 ) => any;
 
@@ -47,14 +47,14 @@ export interface HighTemplarOptions {
     | undefined
     | (() => string | null | undefined | Promise<string | null | undefined>);
   /**
-   * How the token travels: as a subprotocol, in the first frame (the gateway's `auth.first_frame`),
+   * How the token is sent: as a subprotocol, in the first frame (the gateway's `auth.first_frame`),
    * or in the address, which proxies log.
    *
    * @defaultValue `"subprotocol"`
    */
   tokenIn?: TokenIn | undefined;
   /**
-   * For gateways before 4.0: offers no subprotocol. The token is in the address, and answers are
+   * For gateways before 4.0: offers no subprotocol. The token is in the address, and replies are
    * matched to requests by their order.
    *
    * @defaultValue `false`
@@ -67,11 +67,11 @@ export interface HighTemplarOptions {
    */
   authenticate?: ((why: ConnectionStatus) => unknown) | undefined;
   /**
-   * Connect in the constructor. By default where there is a page or a worker, or where `WebSocket`
-   * is given: a client that is made during server-side rendering opens no socket.
+   * Connect in the constructor. By default in a page or a worker, or if `WebSocket` is given: a
+   * client that is created during server-side rendering opens no socket.
    */
   autoConnect?: boolean | undefined;
-  /** The class of sockets, where there is none globally, as in Node 20. */
+  /** The class of sockets, if there is none globally, as in Node 20. */
   WebSocket?: WebSocketClass | undefined;
   /**
    * Time between two pings (heartbeat); 0 or `Infinity` for none. The gateway closes after
@@ -81,8 +81,7 @@ export interface HighTemplarOptions {
    */
   pingInterval?: number | undefined;
   /**
-   * How long a ping may stay unanswered before the connection counts as dead; 0 or `Infinity` for
-   * ever.
+   * Time limit of a pong, after which the connection counts as dead; 0 or `Infinity` for none.
    *
    * @defaultValue 10,000
    */
@@ -106,8 +105,8 @@ export interface HighTemplarOptions {
    */
   outageGrace?: number | undefined;
   /**
-   * How many messages of `send` may wait for a connection. Beyond it the oldest is dropped, with a
-   * `drop` event.
+   * Maximum messages of `send` that are queued without a connection. Beyond it the oldest is dropped,
+   * with a `drop` event.
    *
    * @defaultValue 100
    */
@@ -116,7 +115,7 @@ export interface HighTemplarOptions {
   queueMax?: number | undefined;
   /**
    * Logs every frame and every change of state: `true` to the console, or to a function. Tokens are
-   * left out.
+   * omitted.
    */
   debug?: boolean | ((line: string, detail?: unknown) => void) | undefined;
 }
@@ -140,7 +139,7 @@ export type Times = typeof TIMES;
 export function timesOf(options: ConnectionOptions): Times {
   const times = { ...TIMES };
   for (const name of Object.keys(TIMES) as (keyof Times)[]) {
-    // Of pings, pongs and attempts zero is never; of others it is at once.
+    // For pings, pongs and attempts, zero means never; for others, immediately.
     const zero = /^[pc]/.test(name) ? Infinity : 0;
     times[name] = amount(name, options[name] ?? TIMES[name]) || zero;
   }
@@ -158,13 +157,13 @@ export function spansOf({ backoff }: ConnectionOptions): Spans {
 }
 
 /**
- * What the connection is doing.
+ * The state of the connection.
  *
  * - `connecting`: opening a socket, or waiting for the gateway's first message
  * - `open`: admitted
  * - `waiting`: the connection was lost; the client reconnects at `retryAt`
  * - `refused`: the user must log in; `authenticate` is called, `connect()` tries again
- * - `failed`: reconnecting would end in the same way; `connect()` tries again
+ * - `failed`: reconnecting would fail again; `connect()` tries again
  * - `closed`: not connected yet, or closed by `close()`
  */
 export type ConnectionState = "connecting" | "open" | "waiting" | "refused" | "failed" | "closed";
@@ -185,13 +184,13 @@ export type ConnectionDisplay =
   | "failed"
   | "closed";
 
-/** The state and what belongs to it. Never changed, only replaced. */
+/** The state and its details. Never modified, only replaced. */
 export interface ConnectionStatus {
   readonly state: ConnectionState;
-  /** The state to show to people. */
+  /** The state for user interfaces. */
   readonly display: ConnectionDisplay;
   /**
-   * The close code of the last connection (RFC 6455 §7.4); `null` while there was none, while open,
+   * The close code of the last connection (RFC 6455 §7.4); `null` if there was none, while open,
    * and after `connect()`. 1006 is any loss without a close frame.
    */
   readonly code: number | null;
@@ -205,13 +204,13 @@ export interface ConnectionStatus {
   readonly cause: Error | null;
   /** When the client reconnects, in milliseconds since 1970; only in `waiting`. */
   readonly retryAt: number | null;
-  /** The user's grants of now, `*` being any value; empty unless `open`. */
+  /** The user's current grants; `*` matches any value. Empty unless `open`. */
   readonly grants: readonly JsonObject[];
   /** @deprecated Use `grants`. */
   readonly rooms: readonly JsonObject[];
 }
 
-/** What a status is made of. */
+/** The fields of a status. */
 type Fields = Omit<ConnectionStatus, "display" | "grants">;
 
 /** @internal The members that came with 4.1 are not enumerable: who compares a status does not know them. */

@@ -1,5 +1,5 @@
 /**
- * What a gateway in memory says of a refused room, worded as by the real one.
+ * The in-memory gateway's `reason` for a refused room, as from the real one.
  *
  * @module
  */

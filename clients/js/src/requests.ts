@@ -1,5 +1,5 @@
 /**
- * What was asked of the gateway, and which of it an answer is to.
+ * Outstanding requests, and matching replies to them.
  *
  * @module
  */
@@ -13,30 +13,30 @@ export interface Channel {
   readonly room: JsonObject;
   readonly requestId: string;
   readonly subscribers: Set<Subscription>;
-  /** `denied`: refused for lack of rights, which the user may get. */
-  state: "idle" | "requested" | "heard" | "refused" | "denied";
+  /** `denied`: refused because no grant permits it, which may change. */
+  state: "idle" | "requested" | "confirmed" | "refused" | "denied";
 }
 
-/** A request that is not answered yet. */
+/** A request without a reply. */
 export interface Request {
   requestId: unknown;
-  /** The channel to be subscribed; none for a message of the page's, and for unsubscribing. */
+  /** The channel to be subscribed; none for a message of the page, and for unsubscribing. */
   channel?: Channel;
-  /** The page does not wait for the answer. */
+  /** The page does not wait for the reply. */
   isSilent?: boolean;
 }
 
-/** A message of the page that waits for a connection. */
+/** A queued message of the page. */
 export interface Waiting {
   message: object;
   text: string;
 }
 
 /**
- * Takes out the request that an answer is to: found by the name in it, or else by the order. An answer
- * with a name that nobody has is to no request.
+ * Removes the request that a reply is for: by its `requestId`, or else by the order. A reply with an
+ * unknown `requestId` is for no request.
  *
- * @param isLegacy - answers have no names of requests, but their order
+ * @param isLegacy - replies have no `requestId`, but the order of requests
  */
 export function take(
   requests: Request[],
@@ -44,8 +44,8 @@ export function take(
   isLegacy: boolean,
 ): Request | undefined {
   const isNamed = !isLegacy && requestId !== undefined;
-  // Answers to `status` have no code. Where answers carry names, one without is to a message of the
-  // page's.
+  // Replies to `status` have no code. With `requestId`s, a reply without one is for a message of the
+  // page.
   const isNext = isNamed
     ? (request: Request) => request.requestId === requestId
     : ({ channel, isSilent }: Request) =>

@@ -12,22 +12,22 @@ import type { ConnectionState } from "./options.js";
 import { amount } from "./validate.js";
 import type { JsonObject } from "./wire.js";
 
-/** Called with what the backend published, and the subscription that it came for. */
+/** Called with the data of a publication, and its subscription. */
 export type OnPublish<T> = (data: T, subscription: Subscription<T>) => void;
 
 /** The `onSubscribed` callback's argument. */
 export interface Subscribed {
-  /** Not for the first time: what was published since the loss did not arrive. */
+  /** Not the first time: publications since the loss did not arrive. */
   readonly again: boolean;
 }
 
-/** How a room is heard. */
+/** Options of a subscription. */
 export interface SubscribeOptions<T = unknown> {
   /** Called with each publication, in the order of the backend's triggers. */
   onPublish?: OnPublish<T> | undefined;
   /**
-   * Called each time the gateway confirms the subscription: for the first time, and `again` after
-   * each loss of the connection. Fetch what you show, or use `live`.
+   * Called each time the gateway confirms the subscription: the first time, and `again` after each
+   * loss of the connection. Fetch the state, or use `live`.
    */
   onSubscribed?: ((how: Subscribed) => void) | undefined;
   /** Called when the gateway rejects the subscription, or ends it. */
@@ -35,7 +35,7 @@ export interface SubscribeOptions<T = unknown> {
   /** Unsubscribes when it is aborted. */
   signal?: AbortSignal | undefined;
   /**
-   * How many publications wait for a `for await` loop. Beyond it the oldest is
+   * Maximum publications that are buffered for a `for await` loop. Beyond it the oldest is
    * dropped, counted in `dropped`, with a `drop` event.
    *
    * @defaultValue 1,000
@@ -73,23 +73,23 @@ export interface Client {
 export class Subscription<T = unknown> implements AsyncIterable<T> {
   /** The requested room. */
   readonly room: JsonObject;
-  /** The subscription's name on the wire. */
+  /** The subscription's `requestId` on the wire. */
   readonly requestId: string;
-  /** How many publications a full buffer dropped. */
+  /** Number of publications that were dropped because the buffer was full. */
   dropped = 0;
 
   readonly #client: Client;
-  // Of T, but a subscription of orders is a subscription.
+  // Bivariant, so that a subscription of orders is a subscription.
   readonly #options: SubscribeOptions<never>;
   readonly #max: number;
   #state: SubscriptionState = "pending";
   #error: SubscribeError | null = null;
   #buffers = new Set<Buffer<unknown>>();
-  /** What comes before the first loop begins, if nothing else takes it. */
+  /** Publications before the first loop, if there is no callback. */
   #early: Buffer<unknown> | null = null;
   /** It was confirmed before the connection was lost. */
   #heard = false;
-  /** Somebody learns of a refusal without a warning. */
+  /** A refusal is handled, so that no warning is needed. */
   #isWatched = false;
   #ready!: Promise<void>;
   #settle: { resolve(): void; reject(error: Error): void } | null = null;
@@ -112,7 +112,7 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
   }
 
   /**
-   * Resolves when the room is heard. Rejects with a {@link SubscribeError} if the gateway rejects
+   * Resolves when the subscription is confirmed. Rejects with a {@link SubscribeError} if the gateway rejects
    * the subscription, with a {@link ConnectionError} if the client stops connecting first (`failed`,
    * `close()`, a client that is refused and does not log in), and with an `AbortError` if it is
    * unsubscribed first. After `connect()` it is a new promise.
@@ -127,12 +127,12 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     return this.#state;
   }
 
-  /** Why it is refused; `null` otherwise. */
+  /** Why it was refused; `null` otherwise. */
   get error(): SubscribeError | null {
     return this.#error;
   }
 
-  /** Ends it. No callback is called afterwards, not even for what is under way. */
+  /** Unsubscribes. No callback is called afterwards. */
   unsubscribe(): void {
     if (this.#state === "ended") return;
     this.#state = "ended";
@@ -143,7 +143,7 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     this.#client.changed(this);
   }
 
-  /** As `unsubscribe()`: for `using`. */
+  /** Same as `unsubscribe()`, for `using`. */
   [dispose](): void {
     this.unsubscribe();
   }

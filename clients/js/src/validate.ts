@@ -1,10 +1,10 @@
 /**
- * Options as numbers that timers and queues can work with.
+ * Validation of numbers in options.
  *
  * @module
  */
 
-/** Timers of more than this many milliseconds (24.8 days) would fire at once. */
+/** Timers of more milliseconds (24.8 days) would fire immediately. */
 const TIMER_MAX = 2 ** 31 - 1;
 
 /**

@@ -1,55 +1,55 @@
 /**
- * What the end of a connection asks of a client: close codes carry the answer in their range.
+ * What a client does after a connection ended, by the range of the close code.
  *
  * @module
  */
 
 /** What to do after a connection ended. */
 export type Verdict =
-  /** Come back soon: nobody is to blame. */
+  /** Reconnect soon. */
   | "soon"
-  /** Come back later: there is no place or no backend now. */
+  /** Reconnect later: the gateway is full, or its backend is down. */
   | "later"
-  /** Sign in again first. */
+  /** Log in again first. */
   | "refused"
-  /** Never come back by oneself: it would end in the same way. */
+  /** Do not reconnect: it would fail again. */
   | "never";
 
-/** How long to wait between two attempts. All in milliseconds. */
+/** Delays between two attempts, in milliseconds. */
 export interface Backoff {
-  /** The span of the first wait after a loss; each further failure doubles it. */
+  /** Maximum of the first delay after a loss; each further failure doubles it. */
   readonly base: number;
-  /** The least span if the gateway is busy or its backend is down (1013, 4100-4199). */
+  /** Minimum of that maximum if the gateway is busy or its backend is down (1013, 4100-4199). */
   readonly busy: number;
   /** @deprecated Use `busy`. */
   readonly later?: number;
-  /** No span grows beyond this. `Infinity` removes the bound. */
+  /** Upper limit of delays; `Infinity` for none. */
   readonly max: number;
 }
 
-/** A complete {@link Backoff}, as {@link wait} reads it. */
+/** A complete {@link Backoff}, for {@link wait}. */
 export type Spans = Record<"base" | "later" | "max", number>;
 
-/** What a close frame says. */
+/** The meaning of a close frame. */
 export interface Judgement {
   readonly verdict: Verdict;
-  /** The span in milliseconds within which the gateway wants the client back. */
+  /** The delay in milliseconds within which to reconnect, if the gateway sent one. */
   readonly within: number | null;
 }
 
-/** The longest span that a gateway may ask for, in milliseconds: an hour. */
+/** Maximum delay of a gateway, in milliseconds: an hour. */
 const WITHIN_MAX = 3_600_000;
 
-/** The span of further attempts where the configured one is zero, in milliseconds. */
+/** Delay of further attempts if the configured one is zero, in milliseconds. */
 const PAUSE = 1_000;
 
-/** Broke RFC 6455, sent what it may not, not UTF-8, too long (RFC 6455 §7.4.1). */
+/** Protocol error, unacceptable data, not UTF-8, too long (RFC 6455 §7.4.1). */
 const FAULTS = [1002, 1003, 1007, 1009];
 
 /**
  * Reads a close code and its reason, `word` or `word milliseconds`.
  *
- * @param denied - whether the gateway said `{"is_authorized": false}` before. Without a subprotocol
+ * @param denied - whether the gateway sent `{"is_authorized": false}` before. Without a subprotocol
  * it closes with 1000 then, as it does after silence.
  */
 export function judge(code: number, reason: string, denied: boolean): Judgement {
@@ -68,8 +68,8 @@ function verdict(code: number, denied: boolean): Verdict {
 }
 
 /**
- * A wait with full jitter: anything from nothing to the whole span, so that those who were cut off
- * together do not come back together.
+ * A delay with full jitter: random, up to the whole span, so that clients that were disconnected
+ * together do not reconnect together.
  *
  * @param attempt - failures in a row before this one, from 0
  * @param random - from 0 (included) to 1 (excluded)
@@ -84,12 +84,12 @@ export function wait(
   // 2^30 is beyond any `max`, and the product stays a finite number.
   let span = base * 2 ** Math.min(attempt, 30);
   if (within !== null) {
-    // The gateway knows best, but one that sends away whoever comes back is not asked in a loop.
+    // The gateway's delay, but with backoff if it rejects the client repeatedly.
     span = attempt ? Math.max(within, Math.min(span, max)) : within;
   } else {
     span = Math.min(verdict === "later" ? Math.max(span, later) : span, max);
   }
-  // A back-off of zero is for the first attempt: it must not become a loop without a pause.
+  // A backoff of zero applies to the first attempt only: further ones must not be a busy loop.
   if (attempt && !span) span = PAUSE;
   return span === Infinity ? span : Math.floor(random * span);
 }

@@ -23,7 +23,7 @@ interface Carries<T> {
 }
 
 /**
- * A room: any object that JSON can express, interfaces included. A value `"*"` stands for every
+ * A room: any object that JSON can express, interfaces included. A value `"*"` matches every
  * value, if the grants have it too. The parameter is the type of the room's publications:
  *
  * ```ts
@@ -76,13 +76,13 @@ export type SubscribeErrorCode =
 /** The gateway's subprotocol. */
 export const PROTOCOL = "high-templar.v1";
 
-/** Offered beside {@link PROTOCOL}: the token comes in the first frame. */
+/** Offered beside {@link PROTOCOL}: the token is sent in the first frame. */
 const AUTHENTICATE = "high-templar.authenticate";
 
-/** Offered beside {@link PROTOCOL}: messages with a `type` are welcome, and ignored if it is unknown. */
+/** Offered beside {@link PROTOCOL}: the client accepts messages with a `type`, and ignores unknown ones. */
 export const EVENTS = "high-templar.events";
 
-/** How a token travels. */
+/** How a token is sent. */
 export type TokenIn = "subprotocol" | "message" | "query";
 
 /** Where to connect and which subprotocols to offer. */
@@ -92,10 +92,10 @@ export interface Offer {
 }
 
 /**
- * Puts a token where the gateway looks for it.
+ * Adds a token to the request.
  *
- * @param plain - offer no subprotocol: browsers fail a connection whose offer is not answered, and
- * gateways before 4.0 answer none
+ * @param plain - offer no subprotocol: browsers fail a connection if the server selects no
+ * offered subprotocol, and gateways before 4.0 select none
  */
 export function offer(url: string, token: string | null, tokenIn: TokenIn, plain: boolean): Offer {
   const protocols = plain ? [] : [PROTOCOL, EVENTS];
@@ -110,7 +110,7 @@ export function offer(url: string, token: string | null, tokenIn: TokenIn, plain
 
 /** Base64 of the UTF-8 bytes with the URL alphabet, without padding (RFC 4648 §5). */
 function base64url(text: string): string {
-  // A token is at most 32 KiB long, which are not too many arguments.
+  // A token has at most 32 KiB, few enough for arguments of a call.
   const bytes = String.fromCharCode(...new TextEncoder().encode(text));
   return btoa(bytes).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
 }
@@ -128,7 +128,7 @@ export function socketUrl(url: string | URL): string {
   try {
     address = new URL(url, page);
   } catch {
-    // Explained below.
+    // Reported below.
   }
   const scheme = address?.protocol.replace(/^http/, "ws");
   if (!address || (scheme !== "ws:" && scheme !== "wss:")) {
@@ -141,9 +141,9 @@ export function socketUrl(url: string | URL): string {
 }
 
 /**
- * The JSON text of a room; equal for equal rooms, whatever the order of their keys.
+ * The JSON text of a room; equal for equal rooms, in any order of their keys.
  *
- * @throws TypeError if the room is not an object, or holds something that JSON cannot express
+ * @throws TypeError if the room is not an object, or contains something that JSON cannot express
  * without changing it: `undefined`, a function, a BigInt, `NaN`, `-0`, an integer beyond 2^53
  */
 export function roomKey(room: unknown): string {

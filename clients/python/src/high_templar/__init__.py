@@ -69,7 +69,7 @@ _default: AsyncPublisher | None = None
 
 
 class UncommittedDataWarning(UserWarning):
-    """Something is published while its data may still be rolled back."""
+    """Warning: a publication inside a transaction that may still be rolled back."""
 
 
 def configure(
@@ -85,7 +85,7 @@ def configure(
     ssl_context: ssl.SSLContext | None = None,
     transport: Transport | None = None,
 ) -> None:
-    """Configures where `publish` and `apublish` send to; takes what a `Publisher` takes."""
+    """Configures where `publish` and `apublish` send to; takes the arguments of a `Publisher`."""
     global _default  # noqa: PLW0603 # the one place of the module's publisher
     _default = AsyncPublisher(
         url,
@@ -102,7 +102,7 @@ def configure(
 
 
 def publish(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt:  # noqa: A002
-    """Sends ``data`` to everyone who listens to one of ``rooms``; see `Publisher.publish`.
+    """Publishes ``data`` to the subscribers of ``rooms``; see `Publisher.publish`.
 
     Blocks; warns on a running event loop, where `apublish` belongs.
     """
@@ -140,7 +140,7 @@ def _warn_of_transaction() -> None:
 
 def _publisher() -> AsyncPublisher:
     global _default  # noqa: PLW0603
-    # Without a lock: if two threads come first at once, one of two publishers is used once.
+    # Without a lock: two threads that are first at the same time create two publishers, once.
     made = _default
     if made is None:
         made = _default = AsyncPublisher()

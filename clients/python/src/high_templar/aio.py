@@ -26,15 +26,15 @@ from high_templar.trigger import Trigger
 T = TypeVar("T")
 
 THREADS = 8
-"""Requests under way at once; further ones wait."""
+"""Concurrent requests; further ones wait."""
 
 
 class AsyncPublisher:
     """A `Publisher` whose calls are awaited; it takes the same arguments.
 
-    The requests run on a few threads of its own, so that a gateway that is slow holds up neither
-    the event loop nor its default executor. It belongs to no loop in particular. A call that is
-    cancelled stops waiting; what was under way may still be published.
+    The requests run on a few threads of its own, so that a slow gateway blocks neither the event
+    loop nor its default executor. It can be used from any loop. A cancelled call stops waiting; its
+    trigger may still be published.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class AsyncPublisher:
         forget_after_fork(self)
 
     def after_fork(self) -> None:
-        """Starts without threads: those of the parent process are not here."""
+        """Starts without threads: those of the parent process do not exist here."""
         self._lock = threading.Lock()
         self._threads: ThreadPoolExecutor | None = None
 
@@ -78,15 +78,15 @@ class AsyncPublisher:
         *,
         id: str | None = None,  # noqa: A002
     ) -> Receipt:
-        """Sends ``data`` to everyone who listens to one of ``rooms``; see `Publisher.publish`."""
-        # Encoded here and now: the data may change while the request waits.
+        """Publishes ``data`` to the subscribers of ``rooms``; see `Publisher.publish`."""
+        # Encoded now: the data may change while the request waits.
         trigger = Trigger(rooms, data, id=id, encoder=self.publisher.encoder)
         return (await self.publish_all([trigger]))[0]
 
     async def publish_all(self, triggers: Iterable[Trigger]) -> list[Receipt]:
-        """Sends triggers in their order; see `Publisher.publish_all`."""
+        """Publishes triggers in order; see `Publisher.publish_all`."""
         waiting = list(triggers)
-        # Not behind calls that still wait for their timeouts.
+        # Before the queue of calls that wait for their timeouts.
         rejected = self.publisher.reject(waiting)
         if rejected is not None:
             return rejected
@@ -96,11 +96,11 @@ class AsyncPublisher:
 
     @property
     def counts(self) -> Counts:
-        """What it did so far, in this process."""
+        """Counters of this process."""
         return self.publisher.counts
 
     async def close(self) -> None:
-        """Waits for what is under way and closes connections."""
+        """Waits for requests in progress and closes connections."""
         with self._lock:
             threads, self._threads = self._threads, None
         if threads is not None:

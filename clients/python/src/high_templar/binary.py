@@ -17,7 +17,7 @@ VARIABLE = "HIGH_TEMPLAR_BINARY"
 
 
 class BinaryNotFoundError(FileNotFoundError):
-    """The gateway's binary is nowhere to be found."""
+    """The gateway's binary was not found."""
 
 
 def find_binary() -> str:
@@ -30,7 +30,7 @@ def find_binary() -> str:
     if named:
         if os.access(named, os.X_OK):
             return named
-        raise BinaryNotFoundError(f"{VARIABLE} is {named}, which is no program")
+        raise BinaryNotFoundError(f"{VARIABLE} is {named}, which is not executable")
     for folder in _folders():
         path = folder / NAME
         if os.access(path, os.X_OK) and path.is_file():
@@ -45,7 +45,7 @@ def find_binary() -> str:
 
 
 def _folders() -> Iterator[Path]:
-    """Where installers put programs: of this environment, of `--user`, of `--target`."""
+    """Folders of installed programs: of this environment, of `--user`, of `--target`."""
     yield Path(sysconfig.get_path("scripts"))
     user = sysconfig.get_preferred_scheme("user") if sys.version_info >= (3, 10) else "posix_user"
     yield Path(sysconfig.get_path("scripts", user))
@@ -53,7 +53,7 @@ def _folders() -> Iterator[Path]:
 
 
 def execute(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> NoReturn:
-    """Becomes the gateway: the process goes on as the binary with these arguments."""
+    """Replaces this process by the gateway with these arguments."""
     path = find_binary()
     sys.stdout.flush()
     sys.stderr.flush()

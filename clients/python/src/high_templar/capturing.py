@@ -1,4 +1,4 @@
-"""Takes what is published aside, for tests: `high_templar.testing` shows it."""
+"""Captures publications for tests; `high_templar.testing` provides them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _open: list[list[Trigger]] = []
 
 
 def take(triggers: Iterable[Trigger]) -> bool:
-    """Takes them while a test captures; then they are not sent."""
+    """Receives triggers while a test captures; they are not sent then."""
     if not _open:
         return False
     _open[-1].extend(triggers)
@@ -18,17 +18,17 @@ def take(triggers: Iterable[Trigger]) -> bool:
 
 
 def is_capturing() -> bool:
-    """Whether a test captures."""
+    """Whether a test captures publications."""
     return bool(_open)
 
 
 def begin() -> list[Trigger]:
-    """From now on triggers come into this list, whichever publisher they are given to."""
+    """Captures triggers of all publishers in this list."""
     captured: list[Trigger] = []
     _open.append(captured)
     return captured
 
 
 def end(captured: list[Trigger]) -> None:
-    """Ends what `begin` began."""
+    """Ends the capture that `begin` started."""
     _open[:] = [each for each in _open if each is not captured]

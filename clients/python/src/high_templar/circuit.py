@@ -1,4 +1,4 @@
-"""A circuit breaker per process and address: fail fast while the gateway does not answer.
+"""A circuit breaker per process and address: fail fast while the gateway does not respond.
 
 After a few failed attempts in a row the circuit opens: calls fail at once instead of each waiting
 for a timeout. After a pause one call, the probe, is let through; its outcome closes the circuit or
@@ -21,23 +21,23 @@ from high_templar.transport import forget_after_fork
 logger = logging.getLogger("high_templar")
 
 FAILURES_MAX = 3
-"""Failed attempts in a row that open the circuit."""
+"""Consecutive failed attempts that open the circuit."""
 
 PAUSE_SECONDS = 0.5
-"""Least time between two probes."""
+"""Minimum interval between two probes."""
 
 PAUSE_SECONDS_MAX = 5.0
-"""Most time between two probes."""
+"""Maximum interval between two probes."""
 
 PAUSE_FACTOR = 10
-"""The pause is this many times what the failed attempt took, within the bounds above."""
+"""The interval is the duration of the failed attempt times this, within the limits above."""
 
 PROBE_SECONDS_MAX = 30.0
-"""A probe whose caller vanished, such as a killed greenlet, is written off after this."""
+"""Timeout of a probe whose caller vanished, such as a killed greenlet."""
 
 
 class CircuitBreaker:
-    """Counts failed attempts in a row at one address. Safe for threads and across forks."""
+    """Counts consecutive failed attempts at one address. Safe for threads and across forks."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name, self._clock = name, clock
@@ -45,7 +45,7 @@ class CircuitBreaker:
         forget_after_fork(self)
 
     def after_fork(self) -> None:
-        """Starts closed: the child finds out for itself, and the parent's lock may be held."""
+        """Starts closed with a new lock: the parent's may be held."""
         self._lock = threading.Lock()
         self._failures = 0
         self._opened = self._probe_at = 0.0
@@ -55,11 +55,11 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are rejected, the probe aside."""
+        """Whether calls are rejected, apart from the probe."""
         return self._failures >= FAILURES_MAX
 
     def would_reject(self) -> bool:
-        """Whether a call now would be rejected; takes nothing."""
+        """Whether a call now would be rejected; changes nothing."""
         with self._lock:
             return self.is_open and not self._may_probe(self._clock())
 
@@ -82,7 +82,7 @@ class CircuitBreaker:
             return True
 
     def succeeded(self) -> None:
-        """The gateway answered, whatever it answered."""
+        """The gateway responded, with any status."""
         with self._lock:
             was_open, since, rejected = self.is_open, self._opened, self._rejected
             self._failures = self._rejected = 0
@@ -97,7 +97,7 @@ class CircuitBreaker:
             )
 
     def failed(self, error: TransientError, seconds: float) -> None:
-        """An attempt of so many seconds got no answer."""
+        """An attempt of this duration got no response."""
         with self._lock:
             was_open = self.is_open
             self._failures += 1
@@ -105,7 +105,7 @@ class CircuitBreaker:
             self._cause = str(error)
             now = self._clock()
             pause = min(max(PAUSE_SECONDS, PAUSE_FACTOR * seconds), PAUSE_SECONDS_MAX)
-            # Not exactly: the processes of a site should not probe together.
+            # With jitter: the processes of a site should not probe together.
             self._probe_at = now + pause * random.uniform(0.8, 1.2)  # noqa: S311
             opens = self.is_open and not was_open
             if opens:
@@ -137,7 +137,7 @@ _lock = threading.Lock()
 
 
 def breaker_of(address: str) -> CircuitBreaker:
-    """The one breaker of this process for an address, shared by all publishers in use."""
+    """The circuit breaker of this process for an address, shared by all publishers."""
     with _lock:
         breaker = _breakers.get(address)
         if breaker is None:

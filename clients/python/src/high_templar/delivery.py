@@ -1,4 +1,4 @@
-"""The triggers of one call: the requests that they make, and what became of each."""
+"""The triggers of one call: their requests, and the outcome of each."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from high_templar.transport import Receipt
 from high_templar.trigger import Trigger
 
 BATCH_TRIGGERS = 1_000
-"""Most triggers in one request; the gateway's own bound is ``limits.triggers_per_request``."""
+"""Maximum triggers in one request; the gateway's own limit is ``limits.triggers_per_request``."""
 
 BATCH_CHARS = 4 << 20
-"""Most characters in one request of several triggers, well below ``limits.trigger_bytes``."""
+"""Maximum characters in one request of several triggers, well below ``limits.trigger_bytes``."""
 
 
 def batches(triggers: Iterable[Trigger]) -> Iterable[list[Trigger]]:
@@ -35,7 +35,7 @@ def batches(triggers: Iterable[Trigger]) -> Iterable[list[Trigger]]:
 
 
 class Outcome:
-    """What became of the triggers of one call."""
+    """Outcome of the triggers of one call."""
 
     def __init__(self) -> None:
         self.receipts: dict[int, Receipt] = {}
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more is attempted: what follows must not overtake what failed."""
+        """Whether no more are attempted: later triggers must not overtake a failed one."""
         return bool(self.failures) and not isinstance(self.failures[-1][0], RefusedError)
 
     def publish(self, triggers: Sequence[Trigger], receipts: Sequence[Receipt]) -> None:
@@ -51,14 +51,14 @@ class Outcome:
         self.receipts.update((id(each), receipt) for each, receipt in zip(triggers, receipts))
 
     def fail(self, error: PublishError, triggers: list[Trigger]) -> None:
-        """They are given up for this."""
+        """They failed with this error."""
         if isinstance(error, RefusedError) and len(triggers) == 1:
             error.refused = triggers[0]
         self.failures.append((error, list(triggers)))
         self._note(error, triggers)
 
     def skip(self, triggers: list[Trigger]) -> None:
-        """They are not attempted, after the last failure."""
+        """They are not attempted after the last failure."""
         error = self.failures[-1][0]
         self.failures[-1][1].extend(triggers)
         if isinstance(error, UnconfirmedError):

@@ -1,4 +1,4 @@
-"""What can go wrong when something is published, and whose fault it is."""
+"""Errors of publishing, by whose fault it is."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ class RefusedError(PublishError):
 
 
 class UnauthorizedError(PublishError):
-    """No key or a wrong one (401, 403, or the broker's refusal): see ``internal.api_key``."""
+    """A missing or wrong key (401, 403, or the broker's refusal): see ``internal.api_key``."""
 
 
 class TransientError(PublishError):
-    """The gateway or the broker is unreachable, busy or silent; a later attempt may succeed."""
+    """The gateway or the broker is unreachable, busy or unresponsive; a retry may succeed."""
 
     is_transient = True
 
@@ -72,11 +72,11 @@ class UnavailableError(TransientError):
 
 
 class CircuitOpenError(UnavailableError):
-    """Not attempted: earlier attempts failed in a row and the circuit breaker is open."""
+    """Not attempted: the circuit breaker is open after consecutive failures."""
 
 
 class UnconfirmedError(TransientError):
-    """At least one attempt was sent and not answered: it may have been published.
+    """At least one attempt was sent without a response: it may have been published.
 
     Publish it again under the same id if it matters; what was delivered is not delivered twice.
     """

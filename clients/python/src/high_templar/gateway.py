@@ -27,7 +27,7 @@ _INTERNAL = re.compile(r"metrics and health are on (\S+)")
 
 
 class GatewayFailedError(RuntimeError):
-    """The gateway ended or did not come up; the message has its log."""
+    """The gateway ended or did not start; the message has its log."""
 
 
 class Gateway:
@@ -65,7 +65,7 @@ class Gateway:
 
         After a `stop` it listens on the same ports again.
         """
-        # A folder of its own: a high-templar.toml or .env nearby must not count.
+        # In its own folder: a high-templar.toml or .env nearby must not be read.
         self._folder = tempfile.mkdtemp(prefix="high-templar-")
         self._lines.clear()
         self._process = subprocess.Popen(  # noqa: S603
@@ -91,7 +91,7 @@ class Gateway:
         return self
 
     def stop(self) -> None:
-        """Ends it, gracefully if it can."""
+        """Shuts it down, gracefully if possible."""
         process, self._process = self._process, None
         watch, self._guard = self._guard, None
         folder, self._folder = self._folder, None
@@ -116,17 +116,17 @@ class Gateway:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def connect(self, **credentials: Any) -> Client:
-        """A page's connection; takes what a `Client` takes."""
+        """A client's connection; takes the arguments of a `Client`."""
         return Client(self.url, **credentials)
 
     @property
     def log(self) -> str:
-        """What it logged since it started, at most the last 10,000 lines."""
+        """Its log since the start, at most the last 10,000 lines."""
         with self._changed:
             return "\n".join(self._lines)
 
     def wait_for_line(self, pattern: re.Pattern[str], seconds: float) -> re.Match[str]:
-        """The first line of the log that has this; waits for it. Raises `GatewayFailedError`."""
+        """Waits for the first line of the log with this text. Raises `GatewayFailedError`."""
         deadline = Deadline(seconds)
         with self._changed:
             while True:
@@ -153,13 +153,13 @@ class Gateway:
                 del self._lines[:-LOG_LINES_MAX]
                 self._changed.notify_all()
         with self._changed:
-            # Nobody waits in vain: this thread is about to end.
+            # Wakes all waiters: this thread is about to end.
             self._reader = None
             self._changed.notify_all()
 
 
 def guard(pid: int, folder: str) -> subprocess.Popen[bytes]:
-    """A process that ends the gateway when this one ends, however: its end of a pipe is closed."""
+    """A process that ends the gateway when this one ends in any way: its end of a pipe closes."""
     script = 'read -r _; kill -KILL "$1" 2>/dev/null; rm -rf -- "$2"'
     return subprocess.Popen(  # noqa: S603
         ["/bin/sh", "-c", script, "sh", str(pid), folder],

@@ -1,4 +1,4 @@
-"""Publishes: encodes, sends, tries again, and tells what became of it."""
+"""Publishes: encodes, sends, retries, and reports the outcome."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ from high_templar.trigger import Trigger
 logger = logging.getLogger("high_templar")
 
 DEFAULT_URL = "http://127.0.0.1:8002"
-"""The gateway's internal listener, where nothing else is said."""
+"""Default URL of the gateway's internal listener."""
 
 LOG_SECONDS = 1.0
-"""While the circuit breaker is open, lost publications have one log line in so many seconds."""
+"""Interval of log lines about lost publications while the circuit is open, in seconds."""
 
 _PARTIAL = (400, 413)
-"""Statuses that are about one of several triggers: the others may go."""
+"""Statuses about one of several triggers: the others can be sent."""
 
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
@@ -54,14 +54,14 @@ OnError = Literal["raise", "log"]
 
 
 class Counts(NamedTuple):
-    """What a publisher did since the process began."""
+    """Counters of a publisher since the process started."""
 
     published: int
-    """Triggers that have their place in the order."""
+    """Triggers that were published."""
     failed: int
-    """Triggers given up: raised or logged."""
+    """Triggers that failed: raised or logged."""
     retried: int
-    """Attempts beyond the first ones."""
+    """Retries."""
 
 
 class Publisher:
@@ -125,11 +125,11 @@ class Publisher:
         forget_after_fork(self)
 
     def after_fork(self) -> None:
-        """Takes a lock of its own: the parent's may have been held by another thread."""
+        """Creates a new lock: the parent's may be held by another thread."""
         self._lock = threading.Lock()
 
     def publish(self, rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt:  # noqa: A002
-        """Sends ``data`` to everyone who listens to one of ``rooms``.
+        """Publishes ``data`` to the subscribers of ``rooms``.
 
         ``rooms`` is one room or several; ``data`` is anything that JSON can hold. A trigger with
         an ``id`` that the gateway knows is accepted and not delivered again. The receipt has the
@@ -140,7 +140,7 @@ class Publisher:
     def publish_all(
         self, triggers: Iterable[Trigger], *, deadline: Deadline | None = None
     ) -> list[Receipt]:
-        """Sends triggers in their order, as few requests as possible; a receipt for each.
+        """Publishes triggers in order, in as few requests as possible; returns their receipts.
 
         A trigger that the gateway rejects does not keep the others from being published. After
         another failure those that follow are not attempted. The error that is raised in the end is
@@ -150,7 +150,7 @@ class Publisher:
         return self.deliver(list(triggers), deadline or Deadline(self.timeout))
 
     def deliver(self, waiting: Sequence[Trigger], deadline: Deadline) -> list[Receipt]:
-        """What `publish_all` does, until a deadline that began earlier."""
+        """Same as `publish_all`, with a deadline."""
         if capturing.take(waiting):
             return [Receipt(trigger.id) for trigger in waiting]
         outcome = Outcome()
@@ -192,12 +192,12 @@ class Publisher:
 
     @property
     def counts(self) -> Counts:
-        """What it did so far, in this process."""
+        """Counters of this process."""
         with self._lock:
             return Counts(self._published, self._failed, self._retried)
 
     def close(self) -> None:
-        """Closes connections that nobody uses; the publisher can be used again afterwards."""
+        """Closes idle connections; the publisher can still be used."""
         self._transport.close()
 
     def __enter__(self) -> Publisher:
@@ -231,7 +231,7 @@ class Publisher:
                 outcome.fail(error, part)
 
     def _send(self, batch: Sequence[Trigger], deadline: Deadline) -> list[Receipt]:
-        """Sends one batch, as often as it takes and may."""
+        """Sends one batch, with retries."""
         ids = [trigger.id for trigger in batch]
         if not deadline.left:
             raise UnavailableError("not attempted: the time for publishing is up", ids=ids)
@@ -243,10 +243,10 @@ class Publisher:
             if isinstance(error, list):
                 return error
             unconfirmed = unconfirmed or isinstance(error, UnconfirmedError)
-            # Full jitter: those who failed together do not retry together.
+            # Full jitter: calls that failed together do not retry together.
             span = min(_PAUSE_SECONDS * 2**attempt, _PAUSE_SECONDS_MAX)
             pause = least + random.uniform(0, span)  # noqa: S311
-            # A probe is to find out, at little cost; a call that began before goes on.
+            # A probe is not retried; a call that started before continues.
             is_last = attempt == self.attempts or is_probe
             if is_last or pause >= deadline.left:
                 if unconfirmed and not isinstance(error, UnconfirmedError):
@@ -266,7 +266,7 @@ class Publisher:
         try:
             receipts = self._transport.send(batch, deadline)
         except RetryAfterError as told:
-            # Busy, but it answers.
+            # Busy, but it responds.
             self._circuit.succeeded()
             return cast(TransientError, told.error), told.seconds
         except TransientError as error:
@@ -283,7 +283,7 @@ class Publisher:
         return receipts, 0.0
 
     def _give_up(self, failures: Sequence[tuple[PublishError, list[Trigger]]]) -> None:
-        """Counts what failed, and raises or logs it."""
+        """Counts a failure, and raises or logs it."""
         if not failures:
             return
         lost = [trigger for _, triggers in failures for trigger in triggers]
@@ -300,7 +300,7 @@ class Publisher:
     def _log(self, error: PublishError, lost: Sequence[Trigger]) -> None:
         more = ""
         if isinstance(error, CircuitOpenError):
-            # The breaker's own line has the cause; a line for each call would drown it.
+            # The circuit breaker has logged the cause; a line for each call would hide it.
             suppressed = self._quiet.count(len(lost))
             if suppressed is None:
                 return
@@ -314,7 +314,7 @@ class Publisher:
 
 
 class Throttle:
-    """Lets one log line through per span of time, and counts what it holds back."""
+    """Rate limit of log lines; counts the suppressed ones."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -322,7 +322,7 @@ class Throttle:
         self._held = 0
 
     def count(self, number: int) -> int | None:
-        """How many were held back since the last line; ``None`` if this one is, too.
+        """How many were suppressed since the last line; ``None`` if this one is suppressed.
 
         Without a lock: a race costs a line or a count of it, never more.
         """

@@ -30,10 +30,10 @@ except ImportError as missing:
     raise ImportError("amqp:// needs pika: pip install 'high-templar[rabbitmq]'") from missing
 
 ROUTING_KEY = "*"
-"""The one that gateways bind, taken literally."""
+"""The routing key that gateways bind, literally."""
 
 HEARTBEAT_SECONDS = 30
-"""The broker closes a connection that is silent for twice this."""
+"""Heartbeat: the broker closes a connection without data for twice this."""
 
 IDLE_SECONDS_MAX = 45
 """A connection that was idle for longer is not used again.
@@ -54,7 +54,7 @@ _of_parents: list[Any] = []
 
 
 class RabbitMqTransport:
-    """One connection, kept; every message is confirmed by the broker.
+    """One persistent connection; every message is confirmed by the broker.
 
     Calls from several threads take turns. A message that no gateway's queue takes is an
     `UnavailableError`.
@@ -82,7 +82,7 @@ class RabbitMqTransport:
             self._link = None
 
     def send(self, triggers: Sequence[Trigger], deadline: Deadline) -> list[Receipt]:
-        """Sends each as a message of its own, in their order, and waits for all confirmations."""
+        """Sends each as a separate message, in order, and waits for all confirmations."""
         ids = [trigger.id for trigger in triggers]
         if not self._lock.acquire(timeout=deadline.left):
             raise UnavailableError("other threads are still publishing", ids=ids)
@@ -93,7 +93,7 @@ class RabbitMqTransport:
             except TransientError as error:
                 if not is_old or not deadline.left:
                     raise
-                # The kept connection had ended unseen. To send again is safe: triggers have ids.
+                # The persistent connection had ended. Sending again is safe: triggers have ids.
                 self._again(error, triggers, ids, deadline)
         finally:
             self._lock.release()
@@ -167,7 +167,7 @@ class RabbitMqTransport:
 
 
 class _NobodyError(Exception):
-    """No queue took a message, or the broker did not want it."""
+    """No queue is bound, or the broker rejected the message."""
 
 
 class _BrokenError(Exception):
