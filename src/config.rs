@@ -16,6 +16,7 @@ mod mistake;
 mod names;
 mod node;
 mod python;
+mod reach;
 pub(crate) mod secret_file;
 mod service_links;
 mod settings;

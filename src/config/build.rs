@@ -19,22 +19,14 @@ use crate::config::kind::HeaderChange;
 use crate::config::legacy::ENCODED;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
-use crate::config::table::Found;
-use crate::config::{Config, LogConfig, Written, memory, sizes};
+use crate::config::{Config, LogConfig, Written, memory, reach, sizes};
 
 /// Checks rules between settings.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     check_backend(values, mistakes);
     check_rabbitmq(values, mistakes);
     let internal = &values.internal_listen;
-    let Found { value: keys, .. } = &values.internal_api_key;
-    if !is_local(&internal.value) && keys.is_empty() && !mistakes.about("internal.api_key") {
-        mistakes.add(
-            &internal.place,
-            "internal.listen",
-            "other machines can reach this address, and could publish to every user: set internal.api_key as well, or listen on 127.0.0.1",
-        );
-    }
+    reach::check(values, mistakes);
     memory::check(values, mistakes);
     if same_address(&values.listen.value, &internal.value) {
         mistakes.add(
@@ -120,13 +112,6 @@ fn check_ca_file(values: &Values, mistakes: &mut Mistakes) {
     }
 }
 
-fn is_local(listen: &Listen) -> bool {
-    match listen {
-        Listen::Tcp(address) => address.ip().to_canonical().is_loopback(),
-        Listen::Unix { .. } => true,
-    }
-}
-
 fn same_address(one: &Listen, other: &Listen) -> bool {
     match (one, other) {
         (Listen::Tcp(one), Listen::Tcp(other)) => {
@@ -199,6 +184,7 @@ fn server(values: &Values) -> ServerConfig {
         internal: InternalConfig {
             listen: with_mode(&values.internal_listen.value, mode),
             api_keys: values.internal_api_key.value.clone(),
+            keys: values.internal_keys.value.clone(),
             hosts: values.internal_hosts.value.clone(),
         },
         matching: values.rooms_matching.value,

@@ -6,6 +6,7 @@ mod headers;
 mod keys;
 mod list;
 mod number;
+mod restricted;
 mod text;
 
 pub(crate) use address::{Address, AmqpUrl, BaseUrl};
@@ -13,6 +14,7 @@ pub(crate) use headers::{HeaderChange, Headers, fixed_header, token_header};
 pub(crate) use keys::{ApiKeys, first_key};
 pub(crate) use list::Listed;
 pub(crate) use number::{Count, Flag, Memory, Period, Size};
+pub(crate) use restricted::RestrictedKeys;
 pub(crate) use text::{
     Call, Choice, Choose, File, Mode, Name, Password, RelativePath, Steps, UrlPath,
 };

@@ -9,13 +9,14 @@ use ht_backend::config::{BackendConfig, HookCall};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
-    Listen, Matching, OriginPattern, PublicConfig, ReadinessConfig, RecoveryConfig, Secret,
-    ServerLimits, TcpOptions, Trusted, TrustedProxies,
+    Listen, Matching, OriginPattern, PublicConfig, ReadinessConfig, RecoveryConfig, RestrictedKey,
+    Secret, ServerLimits, TcpOptions, Trusted, TrustedProxies,
 };
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
-    Listed, Memory, Mode, Name, Password, Period, RelativePath, Size, Steps, UrlPath,
+    Listed, Memory, Mode, Name, Password, Period, RelativePath, RestrictedKeys, Size, Steps,
+    UrlPath,
 };
 use crate::config::log::{Format, Level};
 use crate::config::python::PythonVariables;
@@ -78,6 +79,8 @@ settings! {
         "Internal listener: triggers, metrics and health checks. On addresses other than loopback it requires `internal.api_key`.";
     internal_api_key: Vec<Secret>, live secret "internal.api_key", ApiKeys { key: "internal.api_key" }, Vec::new(),
         "API key that requests to `/trigger/` and `/metrics` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: no key is required.";
+    internal_keys: Vec<RestrictedKey>, live secret "internal.keys", RestrictedKeys { key: "internal.keys" }, Vec::new(),
+        "Keys that may do less than `internal.api_key`, which may do everything: `[{ key = \"…\", may = [\"publish\"] }]`. `publish` sends triggers, `read` reads `/metrics`. `command` sends objects with a member `command`, which this version delivers to nobody, but a later version on the same broker may act on. Requests for anything else get 403. If these keys are the only ones, every request to `/trigger/` and `/metrics` must carry one.";
     internal_hosts: Vec<HostPattern>, live "internal.hosts", Listed::<HostPattern>::of("internal.hosts", r#"["gateway", "*.svc.cluster.local"]"#), Vec::new(),
         "Host names that requests to `internal.listen` may use, in addition to IP addresses, `localhost` and names below it. A request for any other name gets 421 unless it carries `internal.api_key`, because a web page whose host name is made to resolve to this machine (DNS rebinding) could otherwise read the responses. `*.` matches any subdomain, `[\"*\"]` disables the check. Unix sockets accept every name.";
 

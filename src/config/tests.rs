@@ -390,6 +390,10 @@ fn a_listener_for_other_machines_needs_a_key() {
         );
         let config = good("[internal]\napi_key = 'k'", &variables);
         assert_eq!(config.server.internal.listen.to_string(), listen);
+        good(
+            "[internal]\nkeys = [{ key = 'k', may = ['read'] }]",
+            &variables,
+        );
     }
     for listen in [
         "127.0.0.9:8002",
@@ -405,6 +409,15 @@ fn a_listener_for_other_machines_needs_a_key() {
 fn settings_that_do_not_go_together_are_named() {
     let found = bad("", &[URL, ("HT_LISTEN", "0.0.0.0:8002")]);
     assert_each(&found, &[("internal.listen: ", "address of `listen`")]);
+    let keys = "[internal]\napi_key = ['geheim', 'k']\nkeys = [{ key = 'k', may = ['read'] }]";
+    let found = bad(keys, &[URL]);
+    assert_each(
+        &found,
+        &[(
+            "high-templar.toml:3: internal.keys: ",
+            "key 1 is in internal.api_key as well",
+        )],
+    );
     let found = bad("[backend]\nsocket = '/x'\nurl = 'https://api/'", &[]);
     assert_each(
         &found,

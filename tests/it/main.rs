@@ -41,6 +41,7 @@ mod rabbitmq;
 mod reach;
 mod readiness;
 mod reload;
+mod rights;
 mod rolling;
 mod rooms;
 mod stalled;

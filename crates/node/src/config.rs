@@ -1,6 +1,7 @@
 //! What the server needs to know. Plain values, already checked.
 
 mod memory;
+mod rights;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub use ht_core::shard::Compression;
 
 pub(crate) use crate::config::memory::HEAD_BYTES_MIN;
 pub use crate::config::memory::MemoryBounds;
+pub use crate::config::rights::{RestrictedKey, Right, Rights};
 use ht_proto::trigger::TriggerLimits;
 
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
@@ -92,12 +94,25 @@ pub struct InternalConfig {
     /// most [`API_KEYS_MAX`]. There must be one where `listen` is not loopback;
     /// [`crate::Gateway::start`] refuses otherwise.
     pub api_keys: Vec<Secret>,
+    /// Further keys, at most [`RESTRICTED_KEYS_MAX`], that may do only what they say.
+    pub keys: Vec<RestrictedKey>,
     /// Names by which a request may address it, beside IP addresses and `localhost`.
     pub hosts: Vec<HostPattern>,
 }
 
-/// Keys of the internal listener at once.
+impl InternalConfig {
+    /// Whether requests must carry a key.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        !self.api_keys.is_empty() || !self.keys.is_empty()
+    }
+}
+
+/// Keys of the internal listener at once that may do everything.
 pub const API_KEYS_MAX: usize = 8;
+
+/// Restricted keys of the internal listener at once.
+pub const RESTRICTED_KEYS_MAX: usize = 16;
 
 /// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]

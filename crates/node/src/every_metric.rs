@@ -129,7 +129,7 @@ macro_rules! every_metric {
                     "Requests to the internal listener that were rejected, by status"
                     "`401`, `403` and `421`: an unauthorised program, a wrong key, or a host name missing in `internal.hosts`. `503`: not published. `504`: perhaps not published."
                 counted api_key_uses by "position" KeyPosition;
-                    "Requests to the internal listener with a valid API key, by the position of the key in `internal.api_key`"
+                    "Requests to the internal listener with a valid API key, by the position of the key in `internal.api_key`, or behind `keys-` in `internal.keys`"
                     "Not by itself. During key rotation, remove the old key when the counter of its position no longer grows."
             }
 

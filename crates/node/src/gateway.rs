@@ -124,7 +124,7 @@ impl Gateway {
         config: &ServerConfig,
         rules: ForwardRules,
     ) -> Result<(), StartError> {
-        refuse_open(&self.internal, &config.internal.api_keys)?;
+        refuse_open(&self.internal, &config.internal)?;
         self.live.set(self.live.now().reloaded(config, rules));
         let node = &self.node;
         node.gaps.set_policy(config.recovery.gap_old);

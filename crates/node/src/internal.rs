@@ -1,6 +1,7 @@
 //! The internal listener: triggers, metrics, health. Never to be reachable by browsers.
 
 mod accept;
+mod access;
 mod body;
 mod keys;
 mod path;
@@ -21,9 +22,11 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::config::Right;
 use crate::counters::Counters;
 use crate::identity::Identity;
 use crate::in_flight::InFlight;
+use crate::internal::access::Access;
 use crate::internal::path::Endpoint;
 use crate::lifecycle::Lifecycle;
 use crate::live::Live;
@@ -84,43 +87,17 @@ async fn respond_to(
     Ok(response)
 }
 
-/// Result of checking a request's API key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    /// It carries a configured key.
-    Key,
-    /// No key is configured.
-    Open,
-    /// It carries no key, or an unknown one.
-    Unknown,
-}
-
-impl Access {
-    /// Checks the request's key and counts its use.
-    fn of(internal: &Internal, headers: &HeaderMap) -> Self {
-        let settings = internal.live.now();
-        if settings.api_keys.is_empty() {
-            return Self::Open;
-        }
-        match keys::used(headers, &settings.api_keys) {
-            Some(position) => {
-                internal.counters.api_key_uses.add(position);
-                Self::Key
-            }
-            None => Self::Unknown,
-        }
-    }
-}
-
 async fn route(internal: &Internal, request: Request<Incoming>, access: Access) -> Response<Body> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     match path::find(request.uri().path()) {
-        Endpoint::Trigger => match guard(request.headers(), access) {
+        Endpoint::Trigger => match guard(internal, request.headers(), access, SENDING) {
             Err(response) => *response,
-            Ok(()) if request.method() == Method::POST => trigger::post(internal, request).await,
+            Ok(()) if request.method() == Method::POST => {
+                trigger::post(internal, request, access).await
+            }
             Ok(()) => respond::method_not_allowed("POST"),
         },
-        Endpoint::Metrics => match guard(request.headers(), access) {
+        Endpoint::Metrics => match guard(internal, request.headers(), access, &[Right::Read]) {
             Err(response) => *response,
             Ok(()) if reads => metrics::respond(&internal.sources, request.headers()).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
@@ -151,7 +128,7 @@ fn admit(
     let status = match &problem {
         HostError::Count(_) | HostError::Unreadable => StatusCode::BAD_REQUEST,
         HostError::Foreign(host) => {
-            if access == Access::Key {
+            if matches!(access, Access::Key(_)) {
                 return Ok(());
             }
             if let Some(suppressed) = internal.throttles.allow("internal-host") {
@@ -169,19 +146,34 @@ fn admit(
     Err(Box::new(error(status, &problem.to_string())))
 }
 
-/// Authenticates the request and rejects browsers.
-fn guard(headers: &HeaderMap, access: Access) -> Result<(), Box<Response<Body>>> {
+/// What a key must be allowed, one of them, to use `/trigger/`. Which one, the triggers say.
+const SENDING: &[Right] = &[Right::Publish, Right::Command];
+
+/// Authenticates the request, rejects browsers and checks that its key may do one of these.
+fn guard(
+    internal: &Internal,
+    headers: &HeaderMap,
+    access: Access,
+    rights: &[Right],
+) -> Result<(), Box<Response<Body>>> {
     if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
         // Any web page can make the browser of a developer or an operator send requests to a
         // loopback address.
         let sentence = "Browsers may not use the internal listener: send triggers from the API.";
         return Err(Box::new(error(StatusCode::FORBIDDEN, sentence)));
     }
-    match access {
-        Access::Key | Access::Open => return Ok(()),
-        Access::Unknown => {}
+    match (access, rights) {
+        (Access::Unknown, _) => {}
+        (Access::Key(_), [right, ..]) if !rights.iter().any(|right| access.may(*right)) => {
+            return Err(Box::new(access::forbidden(internal, *right, None)));
+        }
+        (Access::Key(_) | Access::Open, _) => return Ok(()),
     }
-    let sentence = "Send the key of internal.api_key as: Authorization: Bearer <key>";
+    let sentence = if internal.live.now().api_keys.is_empty() {
+        "Send a key of internal.keys as: Authorization: Bearer <key>"
+    } else {
+        "Send the key of internal.api_key as: Authorization: Bearer <key>"
+    };
     let mut response = error(StatusCode::UNAUTHORIZED, sentence);
     let challenge = http::HeaderValue::from_static("Bearer");
     response

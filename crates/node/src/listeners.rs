@@ -2,7 +2,7 @@
 
 use ht_edge::listener::{Inherited, InheritedSockets, Listener};
 
-use crate::config::{InternalConfig, Listen, Secret, ServerConfig};
+use crate::config::{InternalConfig, Listen, ServerConfig};
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -55,16 +55,12 @@ impl Listeners {
         sockets: InheritedSockets,
     ) -> Result<Self, StartError> {
         let public = listen("listen", &config.listen, sockets.public)?;
-        let InternalConfig {
-            listen: address,
-            api_keys,
-            ..
-        } = &config.internal;
+        let own = &config.internal;
         if sockets.internal.is_none() {
-            refuse_open(address, api_keys)?;
+            refuse_open(&own.listen, own)?;
         }
-        let internal = listen("internal.listen", address, sockets.internal)?;
-        refuse_open(&internal.1, api_keys)?;
+        let internal = listen("internal.listen", &own.listen, sockets.internal)?;
+        refuse_open(&internal.1, own)?;
         Ok(Self { public, internal })
     }
 }
@@ -88,10 +84,10 @@ fn listen(
 }
 
 /// Refuses an internal address that others can reach, where no key is configured.
-pub(crate) fn refuse_open(listen: &Listen, api_keys: &[Secret]) -> Result<(), StartError> {
+pub(crate) fn refuse_open(listen: &Listen, config: &InternalConfig) -> Result<(), StartError> {
     if let Listen::Tcp(address) = listen
         && !address.ip().is_loopback()
-        && api_keys.is_empty()
+        && !config.has_key()
     {
         return Err(StartError::InternalIsOpen(listen.clone()));
     }

@@ -14,8 +14,8 @@ use ht_core::outbox::Outboxes;
 use ht_core::shard::{KeepaliveSettings, Settings};
 
 use crate::config::{
-    AuthConfig, DrainConfig, HostPattern, PublicConfig, RecoveryConfig, Secret, ServerConfig,
-    ServerLimits, TcpOptions,
+    AuthConfig, DrainConfig, HostPattern, PublicConfig, RecoveryConfig, RestrictedKey, Secret,
+    ServerConfig, ServerLimits, TcpOptions,
 };
 
 /// The settings of the control side that [`crate::Gateway::reload`] changes. Clones are the same.
@@ -31,6 +31,8 @@ pub struct LiveSettings {
     pub public: PublicConfig,
     /// What `internal.api_key` says.
     pub api_keys: Vec<Secret>,
+    /// What `internal.keys` says.
+    pub keys: Vec<RestrictedKey>,
     /// What `internal.hosts` says.
     pub hosts: Vec<HostPattern>,
     /// Whether compression is agreed upon with clients that offer it.
@@ -55,6 +57,7 @@ impl LiveSettings {
             limits: config.limits.clone(),
             public: config.public.clone(),
             api_keys: config.internal.api_keys.clone(),
+            keys: config.internal.keys.clone(),
             hosts: config.internal.hosts.clone(),
             compression: config.compression.is_some(),
             auth: config.auth,

@@ -53,6 +53,7 @@ fn config() -> ServerConfig {
         internal: InternalConfig {
             listen,
             api_keys: Vec::new(),
+            keys: Vec::new(),
             hosts: Vec::new(),
         },
         matching: Matching::Wildcard,

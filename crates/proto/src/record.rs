@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::command::Command;
-use crate::trigger::{Problem, Request, Trigger, TriggerError, TriggerLimits, members_of, text_of};
+use crate::trigger::{
+    MEMBERS, Problem, Request, Trigger, TriggerError, TriggerLimits, members_of, text_of,
+};
 
 /// One element of a request, or one message of a broker.
 #[derive(Clone, Debug)]
@@ -25,9 +27,9 @@ impl Record {
 
     /// Reads the record in `text`, a part of `body`.
     fn read(body: &Bytes, text: &str, limits: &TriggerLimits) -> Result<Self, TriggerError> {
-        let [rooms, data, id, command] = members_of(text, &["rooms", "data", "id", "command"])?;
+        let found @ [.., command] = members_of(text, &MEMBERS)?;
         if command.is_none() {
-            return Trigger::of(body, text, [rooms, data, id], limits).map(Self::Trigger);
+            return Trigger::of(body, text, found, limits).map(Self::Trigger);
         }
         let command = Command::read(body, text, limits.rooms)?;
         if command.text.len() > limits.bytes {

@@ -24,6 +24,8 @@ pub struct Trigger {
     pub data: Bytes,
     /// Makes repeating harmless: a string as its content, a number as its text.
     pub id: Option<Box<str>>,
+    /// Whether it has a member `command`, whatever that is.
+    pub has_command: bool,
 }
 
 /// Bounds for what the API sends.
@@ -36,6 +38,9 @@ pub struct TriggerLimits {
     /// Rooms in one trigger.
     pub rooms: usize,
 }
+
+/// The members of a trigger that are read.
+pub(crate) const MEMBERS: [&str; 4] = ["rooms", "data", "id", "command"];
 
 /// What is wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,15 +191,15 @@ impl Trigger {
 
     /// Reads the trigger in `text`, a part of `body`.
     fn read(body: &Bytes, text: &str, limits: &TriggerLimits) -> Result<Self, TriggerError> {
-        let found = members_of(text, &["rooms", "data", "id"])?;
+        let found = members_of(text, &MEMBERS)?;
         Self::of(body, text, found, limits)
     }
 
-    /// The trigger whose members `rooms`, `data` and `id` were found in `text`.
+    /// The trigger whose [`MEMBERS`] were found in `text`.
     pub(crate) fn of(
         body: &Bytes,
         text: &str,
-        [rooms, data, id]: [Option<&str>; 3],
+        [rooms, data, id, command]: [Option<&str>; 4],
         limits: &TriggerLimits,
     ) -> Result<Self, TriggerError> {
         let rooms = rooms.ok_or(Problem::NoRooms).map_err(within("rooms"))?;
@@ -206,6 +211,7 @@ impl Trigger {
             rooms,
             data: body.slice_ref(data.as_bytes()),
             id: id.map_err(within("id"))?,
+            has_command: command.is_some(),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ht_backend::ForwardRules;
 use ht_backend::config::HeaderSource;
-use ht_node::config::{GapPolicy, Listen, Matching, OriginsWritten, Secret};
+use ht_node::config::{GapPolicy, Listen, Matching, OriginsWritten, Right, Secret};
 use ht_node::live::{LiveSettings, shard_settings};
 
 use super::*;
@@ -27,6 +27,7 @@ const EVERY: &[(&str, &str)] = &[
     ("origins.require", "true"),
     ("internal.listen", r#""127.0.0.1:9""#),
     ("internal.api_key", r#"["key", "old"]"#),
+    ("internal.keys", r#"[{ key = "reader", may = ["read"] }]"#),
     ("internal.hosts", r#"["gateway", "*.svc"]"#),
     ("backend.url", r#""http://api/v1/""#),
     ("backend.socket", r#""/run/api.sock""#),
@@ -137,6 +138,11 @@ fn assert_every(config: &Config) {
     let keys = server.internal.api_keys.iter();
     let keys: Vec<_> = keys.map(|Secret(key)| key.as_str()).collect();
     assert_eq!(keys, ["key", "old"]);
+    let [reader] = &server.internal.keys[..] else {
+        panic!("one key: {:?}", server.internal.keys);
+    };
+    assert_eq!(reader.key.0, "reader");
+    assert!(reader.may.has(Right::Read) && !reader.may.has(Right::Publish));
     assert_eq!(texts(&server.internal.hosts), ["gateway", "*.svc"]);
     assert_eq!(
         (server.matching, server.status_clients),
@@ -382,6 +388,7 @@ fn the_printed_file_is_valid_and_all_default() {
         KEYS.len()
             + printed.matches("X-Session-Token = ").count()
             + printed.matches("{ param = ").count()
+            + 2 * printed.matches("{ key = ").count()
     );
 }
 

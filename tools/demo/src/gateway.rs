@@ -136,6 +136,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
         internal: InternalConfig {
             listen: Listen::Tcp(options.internal),
             api_keys: Vec::new(),
+            keys: Vec::new(),
             hosts: Vec::new(),
         },
         matching: Matching::Wildcard,

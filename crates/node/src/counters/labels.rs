@@ -5,7 +5,7 @@ use ht_proto::label::Label;
 use ht_proto::labels;
 use http::StatusCode;
 
-use crate::config::API_KEYS_MAX;
+use crate::config::{API_KEYS_MAX, RESTRICTED_KEYS_MAX};
 
 labels! {
     /// One of the two listeners.
@@ -56,7 +56,7 @@ impl From<StatusCode> for ErrorStatus {
 }
 
 labels! {
-    /// Position of an API key in `internal.api_key`.
+    /// Position of an API key in `internal.api_key`, or behind `keys-` in `internal.keys`.
     pub(crate) enum KeyPosition {
         /// The first key.
         First = "1",
@@ -74,10 +74,42 @@ labels! {
         Seventh = "7",
         /// The eighth key.
         Eighth = "8",
+        /// The first restricted key.
+        Restricted1 = "keys-1",
+        /// The second restricted key.
+        Restricted2 = "keys-2",
+        /// The third restricted key.
+        Restricted3 = "keys-3",
+        /// The fourth restricted key.
+        Restricted4 = "keys-4",
+        /// The fifth restricted key.
+        Restricted5 = "keys-5",
+        /// The sixth restricted key.
+        Restricted6 = "keys-6",
+        /// The seventh restricted key.
+        Restricted7 = "keys-7",
+        /// The eighth restricted key.
+        Restricted8 = "keys-8",
+        /// The ninth restricted key.
+        Restricted9 = "keys-9",
+        /// The tenth restricted key.
+        Restricted10 = "keys-10",
+        /// The eleventh restricted key.
+        Restricted11 = "keys-11",
+        /// The twelfth restricted key.
+        Restricted12 = "keys-12",
+        /// The thirteenth restricted key.
+        Restricted13 = "keys-13",
+        /// The fourteenth restricted key.
+        Restricted14 = "keys-14",
+        /// The fifteenth restricted key.
+        Restricted15 = "keys-15",
+        /// The sixteenth restricted key.
+        Restricted16 = "keys-16",
     }
 }
 
-const _: () = assert!(KeyPosition::ALL.len() == API_KEYS_MAX);
+const _: () = assert!(KeyPosition::ALL.len() == API_KEYS_MAX + RESTRICTED_KEYS_MAX);
 
 labels! {
     /// Why a probe failed.

@@ -16,12 +16,17 @@ use tokio::time::Instant;
 
 use crate::config::ServerLimits;
 use crate::in_flight::{NoRoom, Share};
+use crate::internal::access::Access;
 use crate::internal::body::{Unread, collect, let_pass};
-use crate::internal::{Internal, error};
+use crate::internal::{Internal, access, error};
 use crate::offload;
 
 /// Publishes what the request holds. 200 says that every trigger has its place in the order.
-pub(super) async fn post(internal: &Internal, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn post(
+    internal: &Internal,
+    request: Request<Incoming>,
+    access: Access,
+) -> Response<Body> {
     let most = internal.live.now().limits.trigger_bytes;
     // Before anything is read, and so before a client that expects 100 is told to go on.
     if request.body().size_hint().lower() > most as u64 {
@@ -54,6 +59,11 @@ pub(super) async fn post(internal: &Internal, request: Request<Incoming>) -> Res
     let _under_way = internal.triggers.token();
     if internal.lifecycle.is_deserted() {
         return leaving();
+    }
+    if let Ok(request) = &parsed
+        && let Err(response) = access::check(internal, access, request)
+    {
+        return *response;
     }
     match parsed {
         Ok(trigger::Request::One(trigger)) => match publish(internal, vec![trigger]).await {

@@ -31,6 +31,7 @@ fn trigger(rooms: &[&str], length: usize) -> Entry {
         rooms: rooms.iter().map(|name| room(name)).collect(),
         data: data.into(),
         id: None,
+        has_command: false,
     })
 }
 
