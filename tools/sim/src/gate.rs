@@ -4,9 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ht_overload::{Addresses, Bounds, Client, Crowded, Slot};
+use ht_overload::{Addresses, Bounds, Client, Crowded, Slot, Users};
 
 /// Why somebody finds no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub(crate) struct GateLimits {
     pub(crate) per_second: usize,
     pub(crate) handshakes: usize,
     pub(crate) connections: usize,
+    pub(crate) per_user: usize,
 }
 
 /// The permits of a node.
@@ -39,15 +41,28 @@ pub(crate) struct Gate {
     limits: GateLimits,
     open: Addresses,
     handshakes: Addresses,
+    users: Users,
     connections: usize,
     clock: Clock,
 }
 
-/// A permit for a connection and its address.
+/// A permit for a connection, its address and its user.
 #[derive(Debug)]
 pub(crate) struct Permit {
     gate: Rc<RefCell<Gate>>,
     slot: Slot,
+    /// Once the API has said who it is.
+    user: Option<Arc<str>>,
+}
+
+impl Permit {
+    /// The API has said who it is. False: this user has as many connections as it may have.
+    pub(crate) fn sign_in(&mut self, user: usize) -> bool {
+        let mut gate = self.gate.borrow_mut();
+        let limit = gate.limits.per_user;
+        self.user = gate.users.take(&user.to_string(), limit);
+        self.user.is_some()
+    }
 }
 
 /// A permit for a handshake.
@@ -63,6 +78,7 @@ impl Gate {
             limits,
             open: Addresses::default(),
             handshakes: Addresses::default(),
+            users: Users::default(),
             connections: 0,
             clock,
         }))
@@ -80,6 +96,7 @@ impl Gate {
             per_second,
             handshakes,
             connections,
+            ..
         } = own.limits;
         let now = own.now();
         let open = Bounds {
@@ -90,6 +107,7 @@ impl Gate {
         let permit = Permit {
             gate: Rc::clone(gate),
             slot,
+            user: None,
         };
         own.connections += 1;
         let half = Bounds {
@@ -143,6 +161,9 @@ impl Drop for Permit {
         let now = gate.now();
         gate.open.give_back(self.slot, now);
         gate.connections -= 1;
+        if let Some(user) = &self.user {
+            gate.users.give_back(user);
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn gate(rng: &mut Rng) -> GateLimits {
         per_second: some(3),
         handshakes: [12, 200][some(1)],
         connections: some(30),
+        per_user: some(1),
     }
 }
 

@@ -161,10 +161,13 @@ impl Sim {
         attempt: u64,
         node: usize,
         admitted: bool,
-        permit: Permit,
+        mut permit: Permit,
     ) {
         if !self.clients[index].gives_up(attempt) {
             return;
+        }
+        if admitted && !self.signs_in(index, node, &mut permit) {
+            return self.come_back(index, 500);
         }
         let to = &self.nodes[node];
         let number = self.connections.len();
@@ -359,6 +362,26 @@ impl Sim {
             client.gives_up(client.attempt);
             self.leaves(visit);
         }
+    }
+
+    /// Whether a user may have one more connection.
+    fn signs_in(&mut self, index: usize, node: usize, permit: &mut Permit) -> bool {
+        let user = index % COOKIES;
+        let shards = self.nodes[node].shards.iter();
+        let numbers = shards.flat_map(|shard| {
+            let newcomers = shard.around.newcomers.iter().map(|(socket, _)| socket);
+            let newcomers = newcomers.filter(|socket| socket.permit.is_some());
+            let connected = shard.around.outside.connected.iter().copied();
+            newcomers.map(|socket| socket.number).chain(connected)
+        });
+        let own = numbers.filter(|&number| self.connections[number].client % COOKIES == user);
+        let (own, most) = (own.count(), self.plan.shape.gate.per_user);
+        let may = permit.sign_in(user);
+        if may != (most == 0 || own < most) {
+            self.oracle
+                .violation(|| format!("user {user} has {own} of {most} connections: {may}"));
+        }
+        may
     }
 
     /// The address that a connection comes from.
