@@ -17,6 +17,8 @@ pub(crate) enum Full {
     /// It came too often, and may come again after so many ms.
     Rate(u64),
     /// The address has half of the handshakes.
+    HandshakesOfAddress,
+    /// Every handshake is in progress.
     Handshakes,
     /// The node has as many connections as it may have.
     Connections,
@@ -43,6 +45,8 @@ pub(crate) struct Gate {
     handshakes: Addresses,
     users: Users,
     connections: usize,
+    /// Handshakes in progress.
+    in_progress: usize,
     clock: Clock,
 }
 
@@ -80,6 +84,7 @@ impl Gate {
             handshakes: Addresses::default(),
             users: Users::default(),
             connections: 0,
+            in_progress: 0,
             clock,
         }))
     }
@@ -111,18 +116,23 @@ impl Gate {
         };
         own.connections += 1;
         let half = Bounds {
-            open: handshakes.div_ceil(2),
+            open: (handshakes / 2).max(1),
             per_second: 0,
         };
         let handshake = own.handshakes.take(client, half, now);
         let is_full = connections != 0 && own.connections > connections;
+        own.in_progress += usize::from(handshake.is_ok());
+        let is_busy = own.in_progress > handshakes;
         // What is dropped from here on gives its permits back.
         drop(own);
-        let (slot, _) = handshake.map_err(|_| Full::Handshakes)?;
+        let (slot, _) = handshake.map_err(|_| Full::HandshakesOfAddress)?;
         let handshake = HandshakePermit {
             gate: Rc::clone(gate),
             slot,
         };
+        if is_busy {
+            return Err(Full::Handshakes);
+        }
         if is_full {
             return Err(Full::Connections);
         }
@@ -172,5 +182,6 @@ impl Drop for HandshakePermit {
         let mut gate = self.gate.borrow_mut();
         let now = gate.now();
         gate.handshakes.give_back(self.slot, now);
+        gate.in_progress -= 1;
     }
 }

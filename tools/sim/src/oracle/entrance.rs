@@ -71,7 +71,9 @@ impl Oracle {
         let own = present.iter().filter(|(of, _)| *of == address);
         let open = own.clone().count();
         let handshakes = own.filter(|(_, is_handshake)| *is_handshake).count();
-        let half = limits.handshakes.div_ceil(2);
+        let half = (limits.handshakes / 2).max(1);
+        let in_progress = present.iter().filter(|(_, is_handshake)| *is_handshake);
+        let in_progress = in_progress.count();
         let times = self.lives[life].entrance.times.entry(address).or_default();
         if !matches!(full, Some(Full::Open | Full::Rate(_))) {
             times.push(now);
@@ -79,7 +81,8 @@ impl Oracle {
         let rate = limits.per_second as u64;
         let (is_right, what) = match full {
             Some(Full::Open) => (open >= limits.per_address, "connections of its address"),
-            Some(Full::Handshakes) => (handshakes >= half, "handshakes of its address"),
+            Some(Full::HandshakesOfAddress) => (handshakes >= half, "handshakes of its address"),
+            Some(Full::Handshakes) => (in_progress >= limits.handshakes, "handshakes"),
             Some(Full::Connections) => (present.len() >= limits.connections, "connections"),
             Some(Full::Rate(_)) => {
                 let last = times.last().copied().unwrap_or(0);
@@ -94,6 +97,7 @@ impl Oracle {
                     });
                 let is_right = is_free(limits.per_address, open)
                     && is_free(half, handshakes)
+                    && in_progress < limits.handshakes
                     && is_free(limits.connections, present.len())
                     && is_seldom;
                 (is_right, "a permit")

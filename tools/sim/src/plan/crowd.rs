@@ -32,7 +32,7 @@ pub(super) fn gate(rng: &mut Rng) -> GateLimits {
     GateLimits {
         per_address: some(6),
         per_second: some(3),
-        handshakes: [12, 200][some(1)],
+        handshakes: [7, 200][some(1)],
         connections: some(30),
         per_user: some(1),
     }
