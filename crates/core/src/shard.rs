@@ -13,6 +13,7 @@ mod fan_out;
 mod gap;
 mod held;
 mod messages;
+mod queue;
 mod refusal;
 mod selection;
 mod settings;

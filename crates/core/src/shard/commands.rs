@@ -19,7 +19,7 @@ use crate::grant::GrantSet;
 use crate::peer::Peer;
 use crate::registry::Verdict;
 use crate::session::{Session, Stage};
-use crate::shard::fan_out::Item;
+use crate::shard::queue::Item;
 use crate::shard::selection::{Search, id_of};
 use crate::shard::{Admission, Shard, Welcome};
 use crate::world::{Turn, World};

@@ -15,7 +15,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::budget::cost;
-use crate::command::{Command, Ending};
 use crate::connection::ConnectionId;
 use crate::index::Cursor;
 use crate::peer::Peer;
@@ -25,6 +24,7 @@ use crate::session::{CLOSED, Pending};
 use crate::shard::Shard;
 use crate::shard::commands::Running;
 use crate::shard::fan_out::writer::Writer;
+use crate::shard::queue::Item;
 use crate::timer::NONE;
 use crate::world::{Turn, World};
 
@@ -46,17 +46,6 @@ const ROOMS_PER_WRITE: usize = 64;
 
 /// So many bytes beyond the first ones are as much work as a write.
 const BYTES_PER_WRITE: usize = 16 << 10;
-
-/// What waits for its turn.
-#[derive(Debug)]
-pub(super) enum Item {
-    /// A batch to be delivered.
-    Publications(Arc<[Publication]>),
-    /// A command to be carried out.
-    Command(Arc<Command>),
-    /// Commands were lost, the last of them at this position: everybody is closed.
-    Lost(u64, Ending),
-}
 
 /// Publications on their way to connections, and commands among them.
 #[derive(Debug, Default)]
