@@ -25,7 +25,7 @@ fn a_restricted_key_may_do_what_it_says() {
         http::request(gateway.internal(), method, path, &headers, body.as_bytes())
     };
     let trigger = r#"{"rooms": [{"room": 1}], "data": 1}"#;
-    let command = r#"{"command": "disconnect", "everyone": true, "rooms": [], "data": null}"#;
+    let command = r#"{"command": "disconnect", "user": "nobody", "rooms": [], "data": null}"#;
     let mixed = format!("[{trigger}, {trigger}, {command}]");
     for (key, statuses) in [
         ("all", [200, 200, 200, 200]),
