@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ht_core::publication::Publication;
-use ht_core::shard::Settings;
+use ht_core::shard::{SessionKey, Settings};
 use ht_proto::close::Close;
 
 use crate::backlog::Charge;
@@ -38,6 +38,10 @@ pub enum Input<A, W> {
         /// What became of it.
         done: W,
     },
+    /// Close those whose clients are not authenticated yet, from now on.
+    CloseUnauthenticated(Close),
+    /// Nobody will answer for a session that waits for it.
+    Abandon(SessionKey),
     /// Close everything for this reason and end.
     Drain(Close),
 }
@@ -52,6 +56,8 @@ impl<A, W> Input<A, W> {
             | Self::Probe(_)
             | Self::Close { .. }
             | Self::CloseMissed { .. }
+            | Self::CloseUnauthenticated(_)
+            | Self::Abandon(_)
             | Self::Drain(_) => None,
         }
     }

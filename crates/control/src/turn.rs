@@ -1,134 +1,19 @@
 //! A turn of a shard: what its thread does, in which order, and how much of it at once. Sockets, inbox
 //! and clock are around it: the node's thread has real ones, the simulator's are simulated.
 
+mod around;
 mod undelivered;
 
 use std::collections::VecDeque;
 
 use ht_core::budget::Phase;
-use ht_core::peer::Peer;
-use ht_core::shard::{SessionKey, Shard, Wave, Welcome};
-use ht_core::world::{Turn, World};
+use ht_core::shard::{Output, SessionKey, Shard};
+use ht_core::world::Turn;
 use ht_proto::close::Close;
 
+pub use self::around::{Around, Arrival, Entry, Newcomer, Read, Readable, Readiness, TurnLimits};
 use crate::input::Input;
 use crate::turn::undelivered::Undelivered;
-
-/// How much is done before the others have their turn.
-#[derive(Clone, Copy, Debug)]
-pub struct TurnLimits {
-    /// Bytes that are read at once; one buffer for all connections of a shard. What does not fit a
-    /// connection's slice of a turn is kept, so this also bounds what that is.
-    pub read: usize,
-    /// Reads of one connection.
-    pub reads: usize,
-    /// Writes of a fan-out, or other work of it.
-    pub writes: usize,
-    /// Publications that are taken.
-    pub inputs: usize,
-    /// Bytes of publications that are taken and not matched before no more are taken.
-    pub undelivered: usize,
-    /// Connections that are taken.
-    pub opens: usize,
-}
-
-impl Default for TurnLimits {
-    fn default() -> Self {
-        Self {
-            read: 8 << 10,
-            reads: 8,
-            writes: 256,
-            inputs: 256,
-            undelivered: 1 << 20,
-            opens: 64,
-        }
-    }
-}
-
-/// What is known of a socket between two turns.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Readiness {
-    /// Bytes may be there that were not read yet.
-    pub unread: bool,
-    /// It may take bytes again that it refused before.
-    pub writable: bool,
-    /// Its end is in sight: no event will tell of it again, so it is read up to there.
-    pub ended: bool,
-    /// It is in the queue of those that have their turn.
-    queued: bool,
-}
-
-/// A socket that a turn reads from.
-pub trait Readable: Peer {
-    /// What is known of it.
-    fn readiness(&mut self) -> &mut Readiness;
-
-    /// Reads what is there.
-    fn read(&mut self, buffer: &mut [u8]) -> Read;
-}
-
-/// What a read came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// So many bytes, at least one.
-    Bytes(usize),
-    /// Nothing is there now.
-    Nothing,
-    /// The other end is gone.
-    End,
-}
-
-/// A connection that is about to open.
-#[derive(Debug)]
-pub struct Newcomer<P> {
-    /// Its socket.
-    pub socket: P,
-    /// What it is told, and what it may.
-    pub welcome: Welcome,
-    /// What its client sent since: bytes that were read together with the handshake.
-    pub early: Vec<u8>,
-    /// The number of the last gap, which does not concern it.
-    pub gap: u32,
-}
-
-/// What is around a shard: clock, inbox and what the shard causes.
-pub trait Around<P> {
-    /// What the shard asks and changes outside of itself.
-    type World: World<P>;
-    /// A connection that waits in the inbox.
-    type Connection;
-    /// Who waits for a probe.
-    type Probe;
-    /// Who waits for a wave.
-    type Wave;
-
-    /// The time in ms.
-    fn now(&self) -> u64;
-
-    /// What the shard asks and changes outside of itself.
-    fn world(&mut self) -> &mut Self::World;
-
-    /// Whether there is an input.
-    fn has_input(&self) -> bool;
-
-    /// Takes the next input.
-    fn next_input(&mut self) -> Option<Input<Self::Probe, Self::Wave>>;
-
-    /// Takes the next connection.
-    fn next_connection(&mut self) -> Option<Self::Connection>;
-
-    /// Has the socket of a connection watched under this key. None: that is not possible.
-    fn admit(&mut self, connection: Self::Connection, key: SessionKey) -> Option<Newcomer<P>>;
-
-    /// A probe was taken.
-    fn probed(&mut self, probe: Self::Probe);
-
-    /// A wave was done.
-    fn wave_done(&mut self, done: Self::Wave, wave: Wave);
-
-    /// What the last input caused is done.
-    fn input_done(&mut self) {}
-}
 
 /// A shard, and what is between two of its turns.
 #[derive(Debug)]
@@ -140,6 +25,8 @@ pub struct ShardLoop<P> {
     /// Connections whose sockets are ready, each of them once, in the order of their turns.
     ready: VecDeque<SessionKey>,
     draining: bool,
+    /// The node is about to shut down, and clients that are not authenticated are told this.
+    leaving: Option<Close>,
     undelivered: Undelivered,
 }
 
@@ -153,6 +40,7 @@ impl<P: Readable> ShardLoop<P> {
             buffer: vec![0; limits.read],
             ready: VecDeque::new(),
             draining: false,
+            leaving: None,
             undelivered: Undelivered::default(),
         }
     }
@@ -198,6 +86,21 @@ impl<P: Readable> ShardLoop<P> {
         self.shard.clean_up(&mut Turn::new(now, around.world()));
         self.shard.begin(Phase::Tick);
         self.shard.tick(&mut Turn::new(now, around.world()));
+        self.take_outputs(around);
+    }
+
+    /// Does what the shard wants done outside.
+    fn take_outputs(&mut self, around: &mut impl Around<P>) {
+        while let Some(Output::Ask { key, token }) = self.shard.poll_output() {
+            // One that ended in the same turn has nobody to be asked about.
+            let Some(peer) = self.shard.peer(key) else {
+                continue;
+            };
+            if !around.ask(key, token, peer) {
+                let now = around.now();
+                self.shard.abandon(key, &mut Turn::new(now, around.world()));
+            }
+        }
     }
 
     /// Has a connection served when it is its turn.
@@ -292,8 +195,8 @@ impl<P: Readable> ShardLoop<P> {
             if self.shard.budget().is_spent() {
                 return;
             }
-            match around.next_connection() {
-                Some(connection) => self.open(connection, around),
+            match around.next_arrival() {
+                Some(arrival) => self.take_arrival(arrival, around),
                 None => return,
             }
         }
@@ -342,6 +245,14 @@ impl<P: Readable> ShardLoop<P> {
                 let wave = self.shard.close_missed(number, count, close, turn);
                 around.wave_done(done, wave);
             }
+            Input::CloseUnauthenticated(close) => {
+                self.leaving = Some(close);
+                self.close_unauthenticated(around);
+            }
+            Input::Abandon(key) => {
+                let now = around.now();
+                self.shard.abandon(key, &mut Turn::new(now, around.world()));
+            }
             Input::Drain(close) => self.drain(close, around),
         }
     }
@@ -349,8 +260,8 @@ impl<P: Readable> ShardLoop<P> {
     /// Closes everything.
     fn drain(&mut self, close: Close, around: &mut impl Around<P>) {
         // Who came before hears of it, too.
-        while let Some(connection) = around.next_connection() {
-            self.open(connection, around);
+        while let Some(arrival) = around.next_arrival() {
+            self.take_arrival(arrival, around);
         }
         self.draining = true;
         let now = around.now();
@@ -362,6 +273,44 @@ impl<P: Readable> ShardLoop<P> {
             .close_all(close, &mut Turn::new(now, around.world()));
     }
 
+    fn take_arrival<A: Around<P>>(
+        &mut self,
+        arrival: Arrival<A::Connection, A::Answer>,
+        around: &mut A,
+    ) {
+        match arrival {
+            Arrival::Connection(connection) => self.open(connection, around),
+            Arrival::To(key, answer) => self.answer(key, answer, around),
+        }
+    }
+
+    /// Opens or refuses a session about which the API has answered. What is kept for one that has
+    /// ended meanwhile is released.
+    fn answer<A: Around<P>>(&mut self, key: SessionKey, answer: A::Answer, around: &mut A) {
+        if !self.shard.awaits_answer(key) {
+            return;
+        }
+        let Some(peer) = self.shard.peer(key) else {
+            return;
+        };
+        let (welcome, gap) = around.answered(answer, peer);
+        let now = around.now();
+        self.shard.set_gap(gap);
+        self.shard
+            .answer(key, welcome, &mut Turn::new(now, around.world()));
+        // What its client sent meanwhile was not read.
+        self.queue(key);
+    }
+
+    /// Closes those that are not authenticated, once the node is about to shut down.
+    fn close_unauthenticated(&mut self, around: &mut impl Around<P>) {
+        if let Some(close) = self.leaving {
+            let now = around.now();
+            self.shard
+                .close_unauthenticated(close, &mut Turn::new(now, around.world()));
+        }
+    }
+
     fn open<A: Around<P>>(&mut self, connection: A::Connection, around: &mut A) {
         if self.draining {
             return;
@@ -371,18 +320,20 @@ impl<P: Readable> ShardLoop<P> {
         };
         let Newcomer {
             socket,
-            welcome,
+            entry,
             mut early,
             gap,
         } = newcomer;
         let now = around.now();
         self.shard.set_gap(gap);
-        let key = self
-            .shard
-            .open(socket, welcome, &mut Turn::new(now, around.world()));
+        let turn = &mut Turn::new(now, around.world());
+        let key = match entry {
+            Entry::Welcome(welcome) => self.shard.open(socket, welcome, turn),
+            Entry::AwaitsToken(handshake) => self.shard.await_token(socket, handshake, turn),
+        };
         if !early.is_empty() {
-            self.shard
-                .receive(key, &mut early, &mut Turn::new(now, around.world()));
+            self.shard.receive(key, &mut early, turn);
         }
+        self.close_unauthenticated(around);
     }
 }

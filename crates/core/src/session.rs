@@ -15,7 +15,7 @@ use crate::registry::Own;
 use crate::select::GroupId;
 use crate::timer::{Link, NONE};
 use crate::transport::{Transport, WebSocket};
-use crate::welcome::{Admission, Welcome};
+use crate::welcome::Handshake;
 
 /// The whole state of a connection. While it is idle it owns no buffer.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(crate) struct Session<P> {
 /// Stage of a session's life.
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
+    /// Its client is to send a token, or the API is being asked about it. Boxed, because it is short.
+    Authenticating(Box<Applicant>),
     /// Admitted.
     Open {
         /// What it may do, and whose rooms that are.
@@ -59,6 +61,15 @@ pub(crate) enum Stage {
         /// How long it has to take what waits for it, in ms.
         until: u64,
     },
+}
+
+/// A client of which the API has not said yet whether it is admitted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Applicant {
+    /// Its token is there.
+    pub(crate) asked: bool,
+    /// What came behind the token.
+    pub(crate) early: Vec<u8>,
 }
 
 /// The first and the last of a connection's publications that wait for the next flush.
@@ -105,27 +116,21 @@ pub(crate) enum Broken {
 
 impl<P: Peer> Session<P> {
     /// A connection whose handshake is done.
-    pub(crate) fn new(peer: P, welcome: Welcome) -> Self {
+    pub(crate) fn new(peer: P, handshake: Handshake, stage: Stage) -> Self {
+        let Handshake {
+            id,
+            deflate,
+            subprotocol,
+            events,
+        } = handshake;
         Self {
             peer,
-            id: welcome.id,
-            stage: match welcome.admission {
-                Admission::Admitted(grants) => Stage::Open {
-                    grants,
-                    group: GroupId::NOBODY,
-                },
-                Admission::Refused(close) | Admission::TurnedAway(close) => Stage::Refused(close),
-                // Its own close frame follows at once.
-                Admission::Disconnected(_) => Stage::Refused(Close::NORMAL),
-            },
+            id,
+            stage,
             link: Link::new(),
             own: Own::default(),
             pending: Pending::EMPTY,
-            transport: Transport::WebSocket(WebSocket::new(
-                welcome.deflate,
-                welcome.subprotocol,
-                welcome.events,
-            )),
+            transport: Transport::WebSocket(WebSocket::new(deflate, subprotocol, events)),
             charged: 0,
             behind: false,
             lingers: false,

@@ -6,6 +6,7 @@
 //! [`Shard::deadline`]). Times are milliseconds of any clock that never goes backwards.
 
 mod alive;
+mod authentication;
 mod behind;
 mod commands;
 mod ending;
@@ -30,6 +31,7 @@ use crate::Hasher;
 use crate::budget::{Budget, Phase, SLICE, cost};
 use crate::command::Ending;
 use crate::connection::ConnectionId;
+use crate::grant::GrantSet;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
 use crate::peer::{Eviction, Moment, Peer};
@@ -49,10 +51,11 @@ use crate::who::Who;
 use crate::world::{Turn, World};
 
 pub use crate::connection::SessionKey;
+pub use crate::shard::authentication::{FIRST_MESSAGE_BYTES_MAX, Output};
 pub use crate::shard::gap::Wave;
 pub use crate::shard::selection::Search;
 pub use crate::shard::settings::{Compression, KeepaliveSettings, Settings};
-pub use crate::welcome::{Admission, Welcome};
+pub use crate::welcome::{Admission, Handshake, Welcome};
 
 /// How long a refused visitor has to read why, in ms.
 const REFUSED: u64 = 100;
@@ -68,6 +71,10 @@ pub struct Shard<P> {
     sessions: Sessions<P>,
     /// The admitted ones, by who they are.
     directory: Directory,
+    /// Those whose clients are to send a token, and those about whom the API is asked.
+    awaiting: Queue,
+    asked: Queue,
+    outputs: VecDeque<Output>,
     idle: Queue,
     refused: Queue,
     closing: Queue,
@@ -106,6 +113,9 @@ impl<P: Peer> Shard<P> {
             registry: Registry::new(settings.matching, hasher.clone()),
             sessions: Sessions::new(),
             directory: Directory::new(hasher),
+            awaiting: Queue::new(settings.first_frame_timeout),
+            asked: Queue::new(0),
+            outputs: VecDeque::new(),
             idle: Queue::new(settings.idle_timeout),
             refused: Queue::new(REFUSED),
             closing: Queue::new(CLOSING),
@@ -133,6 +143,7 @@ impl<P: Peer> Shard<P> {
     /// before stays: no subscription and no waiting byte is dropped for a lower bound. `matching`
     /// stays as it was.
     pub fn reconfigure(&mut self, settings: Settings, now: u64) {
+        self.awaiting.set_limit(settings.first_frame_timeout);
         self.idle.set_limit(settings.idle_timeout);
         self.waiting.set_limit(settings.outbox_age);
         self.unfinished.set_timeout(settings.limits.message_timeout);
@@ -217,61 +228,88 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) -> SessionKey {
         let key = self.next_key();
-        let id = ConnectionId(key.slot);
-        let (message, who) = (welcome.message.clone(), welcome.who.clone());
-        let at_once = match &welcome.admission {
-            Admission::TurnedAway(close) => Some(Ending::from(*close)),
-            Admission::Disconnected(ending) => Some(ending.clone()),
-            Admission::Admitted(_) | Admission::Refused(_) => None,
-        };
-        let asked_at = welcome.asked_at;
-        let session = Session::new(peer, welcome);
-        let admitted = matches!(session.stage, Stage::Open { .. });
-        self.budget.spend(cost::OPEN + cost::write(message.len()));
+        // The answer decides at once how it goes on.
+        let stage = Stage::Refused(Close::NORMAL);
+        let session = Session::new(peer, welcome.handshake(), stage);
         self.sessions.insert(session);
-        if admitted {
-            self.stats.admitted += 1;
-            self.stats.connections += 1;
-            self.gaps.opened(id.index());
-            self.register(id, who);
-            self.note_ahead(key, asked_at);
-            self.idle.push(&mut self.sessions, id.0, turn.now);
-            self.keepalive.enter(id.0, turn.now);
-            self.charge_peer(id, turn);
-            turn.world.moment(
-                Moment::Connect,
-                &mut self.sessions[id.index()].peer,
-                turn.now,
-            );
-        } else {
-            self.stats.refused += 1;
-            self.refused.push(&mut self.sessions, id.0, turn.now);
-        }
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let transport = &self.sessions[id.index()].transport;
-        transport.put_text(&mut scratch, &message);
-        self.send(id, &scratch, turn);
-        self.recycle(scratch);
-        if let Some(Ending { code, reason }) = at_once {
-            self.leave_with(id, code, &reason, turn);
-        }
+        self.welcome(key, welcome, turn);
         key
     }
 
-    /// Notes who an admitted session is.
-    fn register(&mut self, id: ConnectionId, who: Option<Arc<Who>>) {
-        let Stage::Open { grants, .. } = &self.sessions[id.index()].stage else {
-            return;
+    /// Admits or refuses a session that is in no queue, and sends its first message.
+    fn welcome(&mut self, key: SessionKey, welcome: Welcome, turn: &mut Turn<'_, impl World<P>>) {
+        let id = ConnectionId(key.slot);
+        let Welcome {
+            message,
+            admission,
+            who,
+            asked_at,
+            ..
+        } = welcome;
+        self.budget.spend(cost::OPEN);
+        let at_once = match admission {
+            Admission::Admitted(grants) => {
+                self.admit(id, grants, who, turn);
+                self.note_ahead(key, asked_at);
+                None
+            }
+            Admission::Refused(close) => {
+                self.refuse(id, close, turn.now);
+                None
+            }
+            Admission::TurnedAway(close) => {
+                self.refuse(id, close, turn.now);
+                Some(Ending::from(close))
+            }
+            Admission::Disconnected(ending) => {
+                // Its own close frame follows at once.
+                self.refuse(id, Close::NORMAL, turn.now);
+                Some(ending)
+            }
         };
+        self.send_first(id, &message, turn);
+        if let Some(Ending { code, reason }) = at_once {
+            self.leave_with(id, code, &reason, turn);
+        }
+    }
+
+    /// Sends a session's first message.
+    fn send_first(&mut self, id: ConnectionId, message: &[u8], turn: &mut Turn<'_, impl World<P>>) {
+        self.budget.spend(cost::write(message.len()));
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let transport = &self.sessions[id.index()].transport;
+        transport.put_text(&mut scratch, message);
+        self.send(id, &scratch, turn);
+        self.recycle(scratch);
+    }
+
+    fn refuse(&mut self, id: ConnectionId, close: Close, now: u64) {
+        self.stats.refused += 1;
+        self.sessions[id.index()].stage = Stage::Refused(close);
+        self.refused.push(&mut self.sessions, id.0, now);
+    }
+
+    fn admit(
+        &mut self,
+        id: ConnectionId,
+        grants: Arc<GrantSet>,
+        who: Option<Arc<Who>>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        self.stats.admitted += 1;
+        self.stats.connections += 1;
+        self.gaps.opened(id.index());
         let names = who.as_ref().map_or(0, |who| who.names().count());
         self.budget.spend(names as u64 * cost::NAME);
         let (tenant, sessions) = (grants.tenant(), &self.sessions);
-        let entered = self
-            .directory
-            .enter(id.0, tenant, who, |slot| selection::id_of(sessions, slot));
-        if let Stage::Open { group, .. } = &mut self.sessions[id.index()].stage {
-            *group = entered;
-        }
+        let id_of = |slot| selection::id_of(sessions, slot);
+        let group = self.directory.enter(id.0, tenant, who, id_of);
+        self.sessions[id.index()].stage = Stage::Open { grants, group };
+        self.idle.push(&mut self.sessions, id.0, turn.now);
+        self.keepalive.enter(id.0, turn.now);
+        self.charge_peer(id, turn);
+        let peer = &mut self.sessions[id.index()].peer;
+        turn.world.moment(Moment::Connect, peer, turn.now);
     }
 
     /// The connection is broken or was ended by its peer: forget it.
@@ -292,6 +330,8 @@ impl<P: Peer> Shard<P> {
             if let Some(id) = self.idle.expired(&mut self.sessions, turn.now) {
                 self.stats.idle_timeouts += 1;
                 self.leave(ConnectionId(id), Close::IDLE, turn);
+            } else if let Some(id) = self.awaiting.expired(&mut self.sessions, turn.now) {
+                self.token_is_late(ConnectionId(id), turn);
             } else if let Some(id) = self.refused.expired(&mut self.sessions, turn.now)
                 && let Stage::Refused(close) = self.sessions[id as usize].stage
             {
@@ -315,6 +355,7 @@ impl<P: Peer> Shard<P> {
     /// When [`Self::tick`] is due next.
     pub fn deadline(&mut self) -> Option<u64> {
         let Self {
+            awaiting,
             idle,
             refused,
             closing,
@@ -325,7 +366,7 @@ impl<P: Peer> Shard<P> {
             ..
         } = self;
         let late = waiting.deadline(&mut Waiting(sessions));
-        [&*idle, refused, closing]
+        [&*awaiting, idle, refused, closing]
             .iter()
             .filter_map(|queue| queue.deadline(sessions))
             .chain(late)

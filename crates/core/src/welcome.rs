@@ -37,7 +37,30 @@ pub struct Welcome {
     pub subprotocol: Option<Subprotocol>,
 }
 
+/// What a handshake agreed upon with a client.
+#[derive(Clone, Copy, Debug)]
+pub struct Handshake {
+    /// The connection's id.
+    pub id: Uuid,
+    /// What it agreed upon about compression.
+    pub deflate: Option<PerMessageDeflate>,
+    /// The subprotocol that it chose.
+    pub subprotocol: Option<Subprotocol>,
+    /// The client takes messages that it did not ask for.
+    pub events: bool,
+}
+
 impl Welcome {
+    /// What the handshake agreed upon.
+    pub(crate) fn handshake(&self) -> Handshake {
+        Handshake {
+            id: self.id,
+            deflate: self.deflate,
+            subprotocol: self.subprotocol,
+            events: self.events,
+        }
+    }
+
     /// Does to it what a command does that came after the API was asked. Returns what it cost, in units.
     pub(crate) fn apply(&mut self, command: &Command) -> u64 {
         let Admission::Admitted(grants) = &self.admission else {

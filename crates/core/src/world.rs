@@ -6,6 +6,7 @@ use ht_proto::server::Status;
 use uuid::Uuid;
 
 use crate::command::Command;
+use crate::connection::SessionKey;
 use crate::peer::{Eviction, Moment};
 use crate::stats::Stats;
 
@@ -32,6 +33,19 @@ pub struct Over {
     pub reason: Eviction,
     /// What all connections of the address hold, in bytes; zero where that is not known.
     pub address: usize,
+}
+
+/// How the wait of a client that is to send its token ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthenticationEnd {
+    /// The API has answered.
+    Answered,
+    /// The client's first message has no valid token, or is late.
+    Invalid,
+    /// The client left, or its connection is broken.
+    Left,
+    /// The node shuts down.
+    Leaving,
 }
 
 /// What a shard asks and changes outside of itself, synchronously: permits, accounts and the interest
@@ -73,6 +87,16 @@ pub trait World<P> {
     fn release(&mut self, _peer: &P, _bytes: usize) -> usize {
         0
     }
+
+    /// A client that is to send its token sent so many bytes. False: too many are kept for
+    /// handshakes, and its connection is to be dropped.
+    fn hold_first_frame(&mut self, _key: SessionKey, _bytes: usize) -> bool {
+        true
+    }
+
+    /// A client's wait that began with [`Shard::await_token`](crate::shard::Shard::await_token) is
+    /// over: what was kept for it is released before the client learns of it.
+    fn authentication_ended(&mut self, _key: SessionKey, _end: AuthenticationEnd) {}
 
     /// Whether [`Self::room_refused`] logs anything now. Explanations are not made for nobody.
     fn logs_refused_rooms(&self) -> bool {

@@ -11,6 +11,7 @@ use ht_edge::quotas::Quotas;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::charge::Charges;
 use crate::config::{Listen, ServerConfig};
 use crate::heartbeat::Heartbeat;
 use crate::hooks::{HookCaller, HookSender, hook_queue};
@@ -22,7 +23,7 @@ use crate::live::{Live, shard_settings};
 use crate::memory_watch::MemoryWatch;
 use crate::metrics::Sources;
 use crate::node::Node;
-use crate::public::{Bootstrap, Charges, Destinations, Public};
+use crate::public::{Bootstrap, Destinations, Public};
 use crate::readiness::{Prober, Readiness};
 use crate::recovery::GapCloser;
 use crate::sequencer::NodeSequencer;

@@ -30,7 +30,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use self::bell::Bell;
-pub(crate) use self::input::{Batch, Input, NewConnection};
+pub(crate) use self::input::{
+    Answered, Applicant, Arrival, Asked, Batch, Connection, Input, NewConnection, Wait,
+};
 
 /// A shard that takes nothing for this long is not waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -156,12 +158,12 @@ impl Queue {
 #[derive(Clone)]
 pub(crate) struct Sender {
     queue: Arc<Queue>,
-    connections: mpsc::Sender<Box<NewConnection>>,
+    connections: mpsc::Sender<Arrival>,
 }
 
 /// Room for a connection in an inbox.
 pub(crate) struct Permit<'a> {
-    permit: mpsc::Permit<'a, Box<NewConnection>>,
+    permit: mpsc::Permit<'a, Arrival>,
     bell: &'a Bell,
 }
 
@@ -283,8 +285,8 @@ impl Sender {
 
 impl Permit<'_> {
     /// Hands the connection over and wakes the shard if it sleeps.
-    pub(crate) fn send(self, connection: Box<NewConnection>) {
-        self.permit.send(connection);
+    pub(crate) fn send(self, arrival: Arrival) {
+        self.permit.send(arrival);
         self.bell.ring();
     }
 }
@@ -292,7 +294,7 @@ impl Permit<'_> {
 /// The end that the shard holds.
 pub(crate) struct Receiver {
     queue: Arc<Queue>,
-    connections: mpsc::Receiver<Box<NewConnection>>,
+    connections: mpsc::Receiver<Arrival>,
 }
 
 impl Receiver {
@@ -321,7 +323,7 @@ impl Receiver {
     }
 
     /// The next connection, if there is one.
-    pub(crate) fn next_connection(&mut self) -> Option<Box<NewConnection>> {
+    pub(crate) fn next_connection(&mut self) -> Option<Arrival> {
         self.connections.try_recv().ok()
     }
 

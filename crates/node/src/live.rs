@@ -114,6 +114,7 @@ pub fn shard_settings(
     Settings {
         matching: config.matching,
         limits: config.session.clone(),
+        first_frame_timeout: ms(config.auth.first_frame_timeout),
         idle_timeout: ms(config.idle_timeout),
         outbox_age: ms(config.limits.outbox_age),
         outboxes: Arc::clone(outboxes),

@@ -1,10 +1,9 @@
 //! The public listener: websockets and a health check, nothing that publishes or inspects.
 
+mod authentication;
 mod bootstrap;
-mod charge;
 mod connection;
 mod credentials;
-mod first_frame;
 mod outcome;
 mod upgrade;
 mod verdict;
@@ -25,10 +24,11 @@ use ht_telemetry::throttle::Throttles;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 pub(crate) use self::bootstrap::Bootstrap;
-pub(crate) use self::charge::Charges;
 pub(crate) use self::upgrade::Destinations;
+use crate::charge::Charges;
 use crate::counters::{Counters, ListenerKind};
 use crate::lifecycle::Lifecycle;
 use crate::live::{Live, LiveSettings};
@@ -72,6 +72,7 @@ impl Public {
             () = public.leaving.cancelled() => {}
         }
         accept_all(&public, &listener, &connections).await;
+        public.destinations.close_unauthenticated();
         // Its address is free from now on.
         drop(listener);
         connections.close();
@@ -81,6 +82,13 @@ impl Public {
     /// Counts a handshake that the gateway itself rejected.
     fn rejected(&self, reason: HandshakeError) {
         self.counters.handshake_errors.add(reason);
+    }
+
+    /// Logs that a socket could not be taken from the runtime: its connection is closed.
+    fn not_handed_over(&self, connection: Uuid, error: &io::Error) {
+        if let Some(suppressed) = self.throttles.allow("hand-over") {
+            tracing::error!(%connection, %error, suppressed, "a socket could not be handed to its shard");
+        }
     }
 
     /// Takes a permit for a connection that is not a websocket yet, where there is a limit.

@@ -8,15 +8,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use ht_broker::Broker;
-use ht_control::turn::{Around, Newcomer, Readable as _, ShardLoop, TurnLimits};
-use ht_core::shard::{Admission, SessionKey, Shard, Wave};
+use ht_control::turn::{Around, Entry, Newcomer, Readable as _, ShardLoop, TurnLimits};
+use ht_core::shard::{Admission, SessionKey, Shard, Wave, Welcome};
+use ht_edge::permits::ConnectionPermit;
+use ht_proto::token;
 use mio::event::Event;
 use mio::{Events, Poll, Token};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::gaps::Gaps;
 use crate::hooks::HookSender;
-use crate::inbox::{self, Input, NewConnection};
+use crate::inbox::{self, Answered, Applicant, Arrival, Asked, Connection, Input, NewConnection};
 use crate::lifecycle::Lifecycle;
 use crate::node::Node;
 use crate::shard::outside::Outside;
@@ -147,9 +150,31 @@ impl ShardThread {
     }
 }
 
+impl ShardAround {
+    /// Has a socket watched under the key of its session. False: that is not possible.
+    fn watch(&self, socket: &mut Socket, key: SessionKey, connection: Uuid) -> bool {
+        let Err(error) = socket.register(self.poll.registry(), token(key)) else {
+            return true;
+        };
+        if let Some(suppressed) = self.outside.throttles.allow("watch") {
+            tracing::error!(%connection, %error, suppressed, "a socket could not be watched: it is closed");
+        }
+        false
+    }
+
+    /// Counts a connection that is admitted.
+    fn count(&self, socket: &mut Socket, permit: ConnectionPermit, connection: Uuid) {
+        // Given back when it is told that the connection is not counted any more.
+        socket.address = permit.keep();
+        self.outside
+            .log_event(connection, socket, "connection opened");
+    }
+}
+
 impl Around<Socket> for ShardAround {
     type World = Outside;
-    type Connection = Box<NewConnection>;
+    type Connection = Connection;
+    type Answer = Box<Answered>;
     type Probe = oneshot::Sender<()>;
     type Wave = oneshot::Sender<Wave>;
 
@@ -169,36 +194,69 @@ impl Around<Socket> for ShardAround {
         self.inbox.next()
     }
 
-    fn next_connection(&mut self) -> Option<Box<NewConnection>> {
+    fn next_arrival(&mut self) -> Option<Arrival> {
         self.inbox.next_connection()
     }
 
-    fn admit(&mut self, new: Box<NewConnection>, key: SessionKey) -> Option<Newcomer<Socket>> {
-        let NewConnection {
-            mut socket,
-            welcome,
-            early,
-            permit,
-        } = *new;
-        if let Err(error) = socket.register(self.poll.registry(), token(key)) {
-            if let Some(suppressed) = self.outside.throttles.allow("watch") {
-                let connection = welcome.id;
-                tracing::error!(%connection, %error, suppressed, "a socket could not be watched: it is closed");
+    fn admit(&mut self, connection: Connection, key: SessionKey) -> Option<Newcomer<Socket>> {
+        let gap = self.gaps.last();
+        match connection {
+            Connection::New(new) => {
+                let NewConnection {
+                    mut socket,
+                    welcome,
+                    early,
+                    permit,
+                } = *new;
+                if !self.watch(&mut socket, key, welcome.id) {
+                    return None;
+                }
+                if matches!(welcome.admission, Admission::Admitted(_)) {
+                    self.count(&mut socket, permit, welcome.id);
+                }
+                Some(Newcomer {
+                    socket,
+                    entry: Entry::Welcome(welcome),
+                    early,
+                    gap,
+                })
             }
-            return None;
+            Connection::Applicant(new) => {
+                let Applicant {
+                    mut socket,
+                    handshake,
+                    early,
+                    wait,
+                } = *new;
+                if !self.watch(&mut socket, key, handshake.id) {
+                    return None;
+                }
+                self.outside.begin_wait(key, wait);
+                Some(Newcomer {
+                    socket,
+                    entry: Entry::AwaitsToken(handshake),
+                    early,
+                    gap,
+                })
+            }
         }
-        if matches!(welcome.admission, Admission::Admitted(_)) {
-            // Given back when it is told that the connection is not counted any more.
-            socket.address = permit.keep();
-            self.outside
-                .log_event(welcome.id, &socket, "connection opened");
-        }
-        Some(Newcomer {
-            socket,
+    }
+
+    fn ask(&mut self, key: SessionKey, token: token::Token, _peer: &Socket) -> bool {
+        self.outside.ask(Asked { key, token })
+    }
+
+    fn answered(&mut self, answered: Box<Answered>, socket: &mut Socket) -> (Welcome, u32) {
+        let Answered {
             welcome,
-            early,
-            gap: self.gaps.last(),
-        })
+            about,
+            permit,
+        } = *answered;
+        socket.about = about;
+        if matches!(welcome.admission, Admission::Admitted(_)) {
+            self.count(socket, permit, welcome.id);
+        }
+        (welcome, self.gaps.last())
     }
 
     fn probed(&mut self, taken: oneshot::Sender<()>) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ht_backend::Credentials;
 use ht_control::turn::{Read, Readable, Readiness};
 use ht_core::peer::{Peer, Sent};
+use ht_edge::listener;
 use ht_edge::permits::Slot;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -45,6 +46,17 @@ enum Stream {
 }
 
 impl Socket {
+    /// A connection that the runtime accepted.
+    ///
+    /// # Errors
+    /// When it cannot be taken from the runtime.
+    pub(crate) fn new(stream: listener::Stream, about: Option<Box<About>>) -> io::Result<Self> {
+        Ok(match stream {
+            listener::Stream::Left(stream) => Self::tcp(stream.into_std()?, about),
+            listener::Stream::Right(stream) => Self::unix(stream.into_std()?, about),
+        })
+    }
+
     pub(crate) fn tcp(stream: std::net::TcpStream, about: Option<Box<About>>) -> Self {
         Self {
             stream: Stream::Tcp(TcpStream::from_std(stream)),

@@ -43,6 +43,8 @@ pub enum Mutant {
     StuckCircuit,
     /// A client's call that fails counts as one of the gateway's own.
     BlamedApi,
+    /// A client that sent its token is never answered.
+    ForgottenAnswer,
     /// Whoever is sent away by the guard keeps its permits.
     LeakedPermit,
     /// A node that drains does not wait for what was published before.
@@ -55,7 +57,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Drop,
         Self::Repeat,
         Self::Swap,
@@ -76,6 +78,7 @@ impl Mutant {
         Self::NoProbe,
         Self::StuckCircuit,
         Self::BlamedApi,
+        Self::ForgottenAnswer,
         Self::LeakedPermit,
         Self::HastyDrain,
         Self::HastyClose,

@@ -185,6 +185,8 @@ impl Node {
                 leaving: None,
                 left: Vec::new(),
                 held: BTreeMap::new(),
+                applicants: BTreeMap::new(),
+                turned_away: Vec::new(),
                 leaks_rooms: plan.mutant == Some(Mutant::LeakedRoom),
             };
             SimShard::new(settings.clone(), outside, shape.inbox_bytes, is_hasty)
@@ -300,6 +302,7 @@ fn settings(
             message_timeout: 5_000,
             ..Limits::default()
         },
+        first_frame_timeout: 10_000,
         idle_timeout: 120_000,
         outbox_age: 15_000,
         outboxes: Arc::clone(outboxes),

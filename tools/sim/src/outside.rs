@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use ht_control::interest::InterestIndex;
 use ht_core::peer::{Eviction, Moment};
+use ht_core::shard::SessionKey;
 use ht_core::stats::Stats;
-use ht_core::world::{Over, World};
+use ht_core::world::{AuthenticationEnd, Over, World};
 use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
@@ -27,6 +28,10 @@ pub(crate) struct Outside {
     pub(crate) left: Vec<(usize, u64)>,
     /// Bytes that each connection holds.
     pub(crate) held: BTreeMap<usize, usize>,
+    /// Sessions whose clients are not authenticated yet, with their connections.
+    pub(crate) applicants: BTreeMap<SessionKey, usize>,
+    /// Those that ended without an answer since the last turn.
+    pub(crate) turned_away: Vec<SessionKey>,
     /// A planted bug: what closes stays in the interest index.
     pub(crate) leaks_rooms: bool,
 }
@@ -60,6 +65,19 @@ impl World<Socket> for Outside {
 
     fn status(&mut self, _tenant: TenantId, _own: &Stats) -> Status {
         Status::default()
+    }
+
+    fn hold_first_frame(&mut self, key: SessionKey, _bytes: usize) -> bool {
+        assert!(self.applicants.contains_key(&key), "its handshake is over");
+        true
+    }
+
+    fn authentication_ended(&mut self, key: SessionKey, end: AuthenticationEnd) {
+        let known = self.applicants.remove(&key);
+        assert!(known.is_some(), "its handshake ends once");
+        if end != AuthenticationEnd::Answered {
+            self.turned_away.push(key);
+        }
     }
 
     fn hold(&mut self, peer: &Socket, bytes: usize) -> Result<usize, Over> {

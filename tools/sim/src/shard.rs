@@ -4,18 +4,22 @@ use std::collections::VecDeque;
 
 use ht_control::backlog::{Backlog, Charge};
 use ht_control::input::Input;
-use ht_control::turn::{Around, Newcomer, ShardLoop, TurnLimits};
+use ht_control::turn::{Around, Arrival, Entry, Newcomer, ShardLoop, TurnLimits};
 use ht_core::shard::{Admission, SessionKey, Settings, Shard, Wave, Welcome};
+use ht_proto::token::Token;
 
 use crate::hasher;
 use crate::outside::Outside;
-use crate::wire::Socket;
+use crate::wire::{self, Socket};
 
 /// Bytes that are read at once: few, so that messages are often read in parts.
 const READ: usize = 512;
 
 /// What a shard is told; a wave has the number of its gap.
 pub(crate) type SimInput = Input<(), u32>;
+
+/// What waits in the queue of connections: with its socket how a connection begins, or an answer.
+pub(crate) type SimArrival = Arrival<(Socket, Entry), Welcome>;
 
 /// A shard, its inbox and its sockets.
 #[derive(Debug)]
@@ -36,13 +40,15 @@ pub(crate) struct SimAround {
     now: u64,
     pub(crate) outside: Outside,
     inbox: Backlog<Told>,
-    pub(crate) newcomers: VecDeque<(Socket, Welcome)>,
+    pub(crate) newcomers: VecDeque<SimArrival>,
     /// The gap up to which connections that open now are not concerned.
     pub(crate) gap: u32,
     /// What the last turn did for a gap.
     pub(crate) wave: Option<(u32, Wave)>,
     /// What opened in the last turn: the connection and its key.
     pub(crate) opened: Vec<(usize, SessionKey)>,
+    /// About whom the API is to be asked since the last turn: the connection and its session.
+    pub(crate) asked: Vec<(usize, SessionKey)>,
     /// A planted bug: what closes connections overtakes what was published before.
     is_hasty: bool,
 }
@@ -88,6 +94,7 @@ impl SimShard {
                 gap: 0,
                 wave: None,
                 opened: Vec::new(),
+                asked: Vec::new(),
                 is_hasty,
             },
             awake_at: None,
@@ -106,6 +113,11 @@ impl SimShard {
     pub(crate) fn turn(&mut self, now: u64) {
         self.around.now = now;
         self.turns.turn(&mut self.around);
+        for key in std::mem::take(&mut self.around.outside.turned_away) {
+            if let Some(peer) = self.turns.shard.peer(key) {
+                peer.permit = None;
+            }
+        }
     }
 
     /// When the next turn is to be.
@@ -130,9 +142,26 @@ impl SimShard {
     }
 }
 
+impl SimAround {
+    /// The connections that hold permits: those that wait to be taken, that are to send a token, and
+    /// that are open.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = usize> {
+        let Outside {
+            connected,
+            applicants,
+            ..
+        } = &self.outside;
+        let newcomers = self.newcomers.iter().filter_map(waiting);
+        newcomers
+            .chain(applicants.values().copied())
+            .chain(connected.iter().copied())
+    }
+}
+
 impl Around<Socket> for SimAround {
     type World = Outside;
-    type Connection = (Socket, Welcome);
+    type Connection = (Socket, Entry);
+    type Answer = Welcome;
     type Probe = ();
     type Wave = u32;
 
@@ -162,25 +191,40 @@ impl Around<Socket> for SimAround {
         Some(told.input)
     }
 
-    fn next_connection(&mut self) -> Option<(Socket, Welcome)> {
+    fn next_arrival(&mut self) -> Option<SimArrival> {
         self.newcomers.pop_front()
     }
 
     fn admit(
         &mut self,
-        (mut socket, welcome): (Socket, Welcome),
+        (mut socket, entry): (Socket, Entry),
         key: SessionKey,
     ) -> Option<Newcomer<Socket>> {
-        if !matches!(welcome.admission, Admission::Admitted(_)) {
-            socket.permit = None;
+        match &entry {
+            Entry::Welcome(welcome) => settle_permit(welcome, &mut socket),
+            Entry::AwaitsToken(_) => {
+                self.outside.applicants.insert(key, socket.number);
+            }
         }
         self.opened.push((socket.number, key));
         Some(Newcomer {
             socket,
-            welcome,
+            entry,
             early: Vec::new(),
             gap: self.gap,
         })
+    }
+
+    fn ask(&mut self, key: SessionKey, token: Token, peer: &Socket) -> bool {
+        let own = wire::token(peer.number);
+        assert_eq!(token.as_bytes(), own.as_bytes(), "another client's token");
+        self.asked.push((peer.number, key));
+        true
+    }
+
+    fn answered(&mut self, welcome: Welcome, socket: &mut Socket) -> (Welcome, u32) {
+        settle_permit(&welcome, socket);
+        (welcome, self.gap)
     }
 
     fn probed(&mut self, (): ()) {}
@@ -191,5 +235,20 @@ impl Around<Socket> for SimAround {
 
     fn input_done(&mut self) {
         self.outside.leaving = None;
+    }
+}
+
+/// Who is not admitted gives its permit back.
+fn settle_permit(welcome: &Welcome, socket: &mut Socket) {
+    if !matches!(welcome.admission, Admission::Admitted(_)) {
+        socket.permit = None;
+    }
+}
+
+/// The connection that waits to be taken, if it holds a permit.
+fn waiting(arrival: &SimArrival) -> Option<usize> {
+    match arrival {
+        Arrival::Connection((socket, _)) if socket.permit.is_some() => Some(socket.number),
+        Arrival::Connection(_) | Arrival::To(..) => None,
     }
 }

@@ -223,6 +223,12 @@ impl Sim {
             Event::Impatient(visitor) => self.check_patience(visitor),
             Event::Recovers(mood) => self.recovers(mood),
             Event::Return { client, attempt } => self.returned(client, attempt),
+            Event::Authenticated {
+                node,
+                life,
+                number,
+                key,
+            } if self.lives(node, life) => self.authenticated(number, key),
             Event::Arrived(number) => self.arrived(number),
             Event::HungUp(number) => self.hung_up(number),
             Event::Released(number) => self.check_released(number),
@@ -274,6 +280,7 @@ impl Sim {
             }
             // Whom it was for is gone.
             Event::Answer { .. }
+            | Event::Authenticated { .. }
             | Event::GuardDue { .. }
             | Event::Probe { .. }
             | Event::Probed { .. }

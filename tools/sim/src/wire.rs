@@ -12,6 +12,11 @@ use crate::gate::Permit;
 /// Connections whose wire changed since they were last looked at.
 pub(crate) type Touched = Rc<RefCell<Vec<usize>>>;
 
+/// The token of a connection's client, where it sends one.
+pub(crate) fn token(number: usize) -> String {
+    format!("token-{number}")
+}
+
 /// What is between a client and its shard.
 #[derive(Debug)]
 pub(crate) struct Wire {

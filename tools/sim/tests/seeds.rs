@@ -58,6 +58,7 @@ fn every_planted_bug_is_found() {
             Mutant::HastyDrain => "drains before it has",
             Mutant::HastyClose => "placed before it was closed",
             Mutant::SteepDrain => "are closed too early",
+            Mutant::ForgottenAnswer => "is still there",
             Mutant::LeakedPermit => "s of its address|for connections|permits",
         };
         let is_named = how.split('|').any(|words| found.contains(words));

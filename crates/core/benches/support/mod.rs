@@ -68,6 +68,7 @@ pub fn shard() -> Shard<Sink> {
             subscriptions: 0,
             ..Limits::default()
         },
+        first_frame_timeout: 10_000,
         idle_timeout: 300_000,
         outbox_age: 0,
         outboxes: Arc::default(),

@@ -48,6 +48,14 @@ impl<P: Peer> Shard<P> {
         let Some(id) = self.listen(key, turn) else {
             return;
         };
+        if matches!(self.sessions[id.index()].stage, Stage::Authenticating(_))
+            && !turn.world.hold_first_frame(key, bytes.len())
+        {
+            return self.remove(id, turn);
+        }
+        if self.keep_early(key, bytes) {
+            return;
+        }
         if self.sessions[id.index()].behind {
             if let Some(behind) = self.behind.iter_mut().find(|behind| behind.key == key) {
                 behind.bytes.extend_from_slice(bytes);
@@ -57,10 +65,11 @@ impl<P: Peer> Shard<P> {
         let mut input = Input::new(bytes);
         let (paused, anew) = self.converse(id, &mut input, None, turn);
         let left = input.remaining();
-        if paused.is_some() || left > 0 {
+        let rest = &bytes[bytes.len() - left..];
+        if (paused.is_some() || left > 0) && !self.keep_early(key, rest) {
             self.keep_behind(Behind {
                 key,
-                bytes: bytes[bytes.len() - left..].to_vec(),
+                bytes: rest.to_vec(),
                 done: 0,
                 paused,
             });
@@ -89,7 +98,7 @@ impl<P: Peer> Shard<P> {
         let (paused, anew) = self.converse(id, &mut input, behind.paused.take(), turn);
         let left = input.remaining();
         let is_done = paused.is_none() && left == 0;
-        if !is_done {
+        if !is_done && !self.keep_early(key, &behind.bytes[behind.bytes.len() - left..]) {
             behind.done = behind.bytes.len() - left;
             behind.paused = paused;
             self.keep_behind(behind);

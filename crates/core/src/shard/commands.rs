@@ -119,10 +119,12 @@ impl<P: Peer> Shard<P> {
         self.budget.spend(units);
     }
 
-    /// Notes an admitted session that knows of commands which have not begun here.
+    /// Notes an admitted session that knows of commands which have not begun here, or has caught up
+    /// with the one that is being carried out: a search may still come upon it.
     pub(super) fn note_ahead(&mut self, key: SessionKey, asked_at: u64) {
-        if asked_at > self.recent.last() {
-            self.ahead.enter(key, asked_at);
+        let last = self.recent.last();
+        if asked_at > last || self.fan_out.running.is_some() {
+            self.ahead.enter(key, asked_at.max(last));
         }
     }
 

@@ -221,7 +221,10 @@ impl<P: Peer> Shard<P> {
                 self.closing.remove(&mut self.sessions, id.0);
                 self.closing.push(&mut self.sessions, id.0, turn.now);
             }
-            Stage::Open { .. } | Stage::Refused(_) | Stage::Closing { .. } => {
+            Stage::Authenticating(_)
+            | Stage::Open { .. }
+            | Stage::Refused(_)
+            | Stage::Closing { .. } => {
                 self.remove(id, turn);
             }
         }
@@ -254,6 +257,7 @@ impl<P: Peer> Shard<P> {
     /// count.
     fn deregister(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         match self.sessions[id.index()].stage {
+            Stage::Authenticating(_) => self.applicant_left(id, turn),
             Stage::Refused(_) => self.refused.remove(&mut self.sessions, id.0),
             Stage::Closing { .. } => self.closing.remove(&mut self.sessions, id.0),
             Stage::Open { group, .. } => {

@@ -72,6 +72,10 @@ impl<P: Peer> Shard<P> {
             return;
         };
         let session = &self.sessions[id.index()];
+        if matches!(session.stage, Stage::Authenticating(_)) {
+            // Accounted as part of its handshake.
+            return;
+        }
         let kept = session.transport.kept_bytes();
         if kept > 0 || session.transport.is_unfinished() {
             self.note_unfinished(id, kept, anew, turn.now);

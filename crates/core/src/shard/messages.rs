@@ -6,6 +6,7 @@ use ht_proto::code::ErrorCode;
 use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
+use ht_proto::token::Token;
 
 use crate::budget::cost;
 use crate::connection::ConnectionId;
@@ -24,6 +25,10 @@ pub(super) enum Flow {
     Pause(Paused),
     /// Nothing: the connection is being closed, with this frame if it is not empty.
     Stop(Vec<u8>),
+    /// Nothing until the API was asked about this token.
+    Ask(Token),
+    /// Nothing: the client has sent no valid token.
+    TurnAway,
 }
 
 /// How many subscriptions of a request id were dropped.

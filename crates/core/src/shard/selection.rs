@@ -108,7 +108,7 @@ impl<P: Peer> Shard<P> {
         let id = self.sessions.find(key)?;
         match self.sessions[id.index()].stage {
             Stage::Open { group, .. } => self.directory.who(group).map(|who| &**who),
-            Stage::Refused(_) | Stage::Closing { .. } => None,
+            Stage::Authenticating(_) | Stage::Refused(_) | Stage::Closing { .. } => None,
         }
     }
 

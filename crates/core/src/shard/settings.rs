@@ -15,6 +15,8 @@ pub struct Settings {
     pub matching: Matching,
     /// Bounds of each session.
     pub limits: Limits,
+    /// A client that is to send a token has this long for it, in ms. Zero: for ever.
+    pub first_frame_timeout: u64,
     /// A connection without a client's message for this long is closed, in ms. Zero: never.
     pub idle_timeout: u64,
     /// A connection whose socket does not take all that waits for it, nor 16 KiB of it, for this

@@ -5,6 +5,7 @@
 // Clippy knows modules of tests by their `cfg(test)`.
 #![allow(clippy::unwrap_used)]
 
+mod authentication;
 mod closing;
 mod commands;
 mod compression;

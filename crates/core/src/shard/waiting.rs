@@ -3,7 +3,7 @@
 use crate::budget::cost;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::{Eviction, Peer};
-use crate::session::Broken;
+use crate::session::{Broken, Stage};
 use crate::sessions::Waiting;
 use crate::shard::Shard;
 use crate::world::{Turn, World};
@@ -22,7 +22,15 @@ impl<P: Peer> Shard<P> {
         let most = READ_AHEAD.min(self.settings.bounds().each);
         let id = self.sessions.find(key);
         let session = id.and_then(|id| self.sessions.get(id.index()));
-        session.is_some_and(|session| !session.behind && session.waiting() <= most)
+        session.is_some_and(|session| {
+            let most = match &session.stage {
+                Stage::Authenticating(applicant) if applicant.asked => return false,
+                // A client that is not admitted gets nothing in advance.
+                Stage::Authenticating(_) => 0,
+                Stage::Open { .. } | Stage::Refused(_) | Stage::Closing { .. } => most,
+            };
+            !session.behind && session.waiting() <= most
+        })
     }
 
     /// The socket takes bytes again.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use ht_frame::{DecodeOptions, Event, Inflater, Input, Opcode, Role, put_close, put_frame};
+use ht_frame::{
+    DecodeOptions, Decoder, Event, Inflater, Input, Opcode, Role, put_close, put_frame,
+};
 use ht_proto::client::PING;
 
 use crate::budget::cost;
@@ -10,6 +12,7 @@ use crate::connection::ConnectionId;
 use crate::peer::{Eviction, Peer};
 use crate::session::Stage;
 use crate::shard::Shard;
+use crate::shard::authentication::FIRST_MESSAGE_BYTES_MAX;
 use crate::shard::behind::Paused;
 use crate::shard::messages::Flow;
 use crate::transport::Transport;
@@ -32,9 +35,13 @@ impl<P: Peer> Shard<P> {
         let mut decoder = std::mem::take(&mut websocket.decoder);
         let mut inflater = std::mem::take(&mut self.inflater);
         let mut replies = std::mem::take(&mut self.scratch);
+        let awaits_token = self.awaits_token(id);
         let options = DecodeOptions {
             role: Role::Server,
-            message_bytes_max: self.settings.limits.message_bytes,
+            message_bytes_max: match awaits_token {
+                true => FIRST_MESSAGE_BYTES_MAX,
+                false => self.settings.limits.message_bytes,
+            },
         };
         let mut flow = match paused {
             Some(paused) => self.go_on(id, paused, &mut replies, turn),
@@ -46,7 +53,7 @@ impl<P: Peer> Shard<P> {
         while matches!(flow, Flow::Continue)
             && (std::mem::take(&mut first) || !self.budget.is_slice_over())
         {
-            let event = if !self.is_open(id) {
+            let event = if !awaits_token && !self.is_open(id) {
                 decoder.decode_control(input, &options, deflate)
             } else if deflate {
                 decoder.decode_deflated(input, &options, &mut inflater)
@@ -59,6 +66,7 @@ impl<P: Peer> Shard<P> {
                     self.on_event(id, event, &mut replies, turn)
                 }
                 Ok(None) => break,
+                Err(_) if awaits_token => Flow::TurnAway,
                 Err(violation) => {
                     self.stats.violations += 1;
                     let mut close = Vec::new();
@@ -68,33 +76,61 @@ impl<P: Peer> Shard<P> {
                     Flow::Stop(close)
                 }
             };
-            if deflate && matches!(flow, Flow::Continue | Flow::Pause(_)) {
+            if deflate {
                 flow = self.on_inflated(id, &mut inflater, flow, turn);
             }
         }
         inflater.trim();
         self.inflater = inflater;
-        let (paused, close) = match flow {
-            Flow::Continue => (None, None),
-            Flow::Pause(paused) => (Some(paused), None),
-            Flow::Stop(close) => (None, Some(close)),
-        };
-        if let Some(close) = close {
-            // What comes after it has no meaning.
-            input.skip();
-            self.retire(id, true, turn);
-            self.close_frame(id, close, &mut replies);
-        } else {
-            let Transport::WebSocket(websocket) = &mut self.sessions[id.index()].transport;
-            websocket.decoder = decoder;
+        let paused = self.conclude(id, input, (flow, decoder), replies, turn);
+        (paused, anew)
+    }
+
+    /// Sends the replies to what was processed, and does what follows. Returns the message that is
+    /// done in part.
+    fn conclude(
+        &mut self,
+        id: ConnectionId,
+        input: &mut Input<'_>,
+        (flow, decoder): (Flow, Decoder),
+        mut replies: Vec<u8>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Option<Paused> {
+        let (mut paused, mut turned_away) = (None, false);
+        match flow {
+            Flow::Continue => self.keep_decoder(id, decoder),
+            Flow::Pause(message) => {
+                self.keep_decoder(id, decoder);
+                paused = Some(message);
+            }
+            Flow::Stop(close) => {
+                // What comes after it has no meaning.
+                input.skip();
+                self.retire(id, true, turn);
+                self.close_frame(id, close, &mut replies);
+            }
+            // The message was whole: the decoder keeps nothing that is still to come.
+            Flow::Ask(token) => self.ask_api(id, token, turn.now),
+            Flow::TurnAway => {
+                input.skip();
+                turned_away = true;
+            }
         }
         if !replies.is_empty() {
             self.budget.spend(cost::write(replies.len()));
             self.send(id, &replies, turn);
         }
         self.recycle(replies);
+        if turned_away {
+            self.turn_away(id, turn);
+        }
         self.shut_down_if_done(id);
-        (paused, anew)
+        paused
+    }
+
+    fn keep_decoder(&mut self, id: ConnectionId, decoder: Decoder) {
+        let Transport::WebSocket(websocket) = &mut self.sessions[id.index()].transport;
+        websocket.decoder = decoder;
     }
 
     fn on_event(
@@ -115,6 +151,7 @@ impl<P: Peer> Shard<P> {
             return Flow::Stop(frame);
         }
         let grants = match (&self.sessions[id.index()].stage, event) {
+            (Stage::Authenticating(_), event) => return self.on_first_event(event, replies),
             (Stage::Open { grants, .. }, _) => Arc::clone(grants),
             (Stage::Refused(_), Event::Ping(payload)) => {
                 put_frame(replies, Opcode::Pong, payload);
@@ -159,6 +196,9 @@ impl<P: Peer> Shard<P> {
             return flow;
         }
         self.budget.spend(cost::inflate(bytes));
+        if !matches!(flow, Flow::Continue | Flow::Pause(_)) || self.awaits_token(id) {
+            return flow;
+        }
         let per_second = self.settings.limits.inflated_bytes_per_second;
         let rate = &mut self.sessions[id.index()].inflated;
         if rate.allows(bytes, per_second, turn.now) {

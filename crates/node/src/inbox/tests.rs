@@ -41,6 +41,8 @@ fn take(receiver: &mut Receiver) -> Option<u64> {
         | Input::Probe(_)
         | Input::Close { .. }
         | Input::CloseMissed { .. }
+        | Input::CloseUnauthenticated(_)
+        | Input::Abandon(_)
         | Input::Drain(_) => 0,
     })
 }

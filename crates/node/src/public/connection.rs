@@ -18,9 +18,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use crate::charge::{Charged, HandshakeCharge};
 use crate::config::HEAD_BYTES_MIN;
 use crate::live::LiveSettings;
-use crate::public::charge::{Charge, Charged};
 use crate::public::upgrade::{Entry, Handover, HandoverCell};
 use crate::public::{Public, credentials};
 
@@ -32,7 +32,7 @@ pub(super) async fn serve(
     of_address: Option<AddressPermit>,
 ) {
     let settings = public.live.now();
-    let mut charge = Charge::new(&public.charges, &settings.limits, of_address);
+    let mut charge = HandshakeCharge::new(&public.charges, &settings.limits, of_address);
     let Some(arrival) = arrive(public, &settings, &mut stream, peer, &mut charge).await else {
         return;
     };
@@ -77,7 +77,7 @@ async fn arrive(
     settings: &LiveSettings,
     stream: &mut Stream,
     peer: Peer,
-    charge: &mut Charge,
+    charge: &mut HandshakeCharge,
 ) -> Option<Arrival> {
     let (config, limits) = (&settings.public, &settings.limits);
     let arrival = screening::arrive(stream, peer, config, limits.head_timeout, &public.throttles);

@@ -14,7 +14,7 @@ use ht_edge::request::RequestFacts;
 use ht_proto::close::Close;
 use ht_proto::server;
 
-use crate::inbox::NewConnection;
+use crate::inbox::{Answered, NewConnection};
 use crate::socket::{About, Socket};
 
 /// What became of a client's request to come in.
@@ -49,8 +49,24 @@ impl Outcome {
         facts: &RequestFacts,
         stream: Stream,
         early: Vec<u8>,
-        mut permit: ConnectionPermit,
+        permit: ConnectionPermit,
     ) -> io::Result<NewConnection> {
+        let Answered {
+            welcome,
+            about,
+            permit,
+        } = self.answered(facts, permit);
+        Ok(NewConnection {
+            // Registered anew by the shard: nothing of the handshake stays behind.
+            socket: Socket::new(stream, about)?,
+            welcome,
+            early,
+            permit,
+        })
+    }
+
+    /// The same for a client whose connection a shard has.
+    pub(super) fn answered(self, facts: &RequestFacts, mut permit: ConnectionPermit) -> Answered {
         let mut message = Bytes::from_static(server::NOT_AUTHORIZED.as_bytes());
         let (mut about, mut known) = (None, None);
         let admission = match self {
@@ -70,11 +86,6 @@ impl Outcome {
             Self::Refused(close) => Admission::Refused(close),
             Self::Unauthenticated => Admission::TurnedAway(Close::AUTHENTICATE),
         };
-        // Registered anew by the shard: nothing of the handshake stays behind.
-        let socket = match stream {
-            Stream::Left(stream) => Socket::tcp(stream.into_std()?, about),
-            Stream::Right(stream) => Socket::unix(stream.into_std()?, about),
-        };
         let welcome = Welcome {
             id: facts.id,
             message,
@@ -85,12 +96,11 @@ impl Outcome {
             deflate: facts.deflate,
             subprotocol: facts.subprotocol,
         };
-        Ok(NewConnection {
-            socket,
+        Answered {
             welcome,
-            early,
+            about,
             permit,
-        })
+        }
     }
 }
 

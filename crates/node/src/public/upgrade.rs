@@ -7,13 +7,15 @@ use ht_backend::Credentials;
 use ht_edge::permits::Permits;
 use ht_edge::quotas::HandshakePermits;
 use ht_edge::request::RequestFacts;
+use ht_proto::close::Close;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use crate::inbox;
-use crate::public::charge::Charged;
+use crate::charge::Charged;
+use crate::inbox::{self, Arrival, Connection, Input};
+use crate::public::Public;
+use crate::public::authentication::authenticate;
 use crate::public::outcome::Outcome;
-use crate::public::{Public, first_frame};
 
 /// How far the gateway came with a client before the 101.
 pub(super) enum Entry {
@@ -55,7 +57,7 @@ pub(crate) struct Destinations {
 
 impl Destinations {
     /// Room for a connection in the shard that has the fewest; none where all shards have ended.
-    async fn reserve(&self) -> Option<(usize, inbox::Permit<'_>)> {
+    pub(super) async fn reserve(&self) -> Option<(usize, inbox::Permit<'_>)> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         for shard in self.permits.shards_by_load(first) {
             // A shard that has ended takes nobody; where all have, the node goes.
@@ -64,6 +66,16 @@ impl Destinations {
             }
         }
         None
+    }
+}
+
+impl Destinations {
+    /// Has the shards close those that are not authenticated: the node shuts down.
+    pub(super) fn close_unauthenticated(&self) {
+        for inbox in &self.inboxes {
+            // A shard that has ended has no connections.
+            let _ = inbox.send(Input::CloseUnauthenticated(Close::RESTART));
+        }
     }
 }
 
@@ -78,17 +90,14 @@ impl Handover {
             debug_assert!(false, "only streams of the public listener are served");
             return;
         };
-        let facts = &self.facts;
-        let (mut stream, mut early) = (parts.io.into_inner(), parts.read_buf.to_vec());
+        let (facts, early) = (&self.facts, parts.read_buf.to_vec());
+        let stream = parts.io.into_inner();
         let outcome = match self.entry {
-            Entry::Asked(outcome) => Some(outcome),
+            Entry::Asked(outcome) => outcome,
             Entry::AwaitsToken(credentials) => {
-                let (stream, early) = (&mut stream, &mut early);
-                first_frame::ask(public, stream, early, credentials, facts).await
+                let upgraded = (stream, early);
+                return authenticate(public, facts, self.permits, upgraded, credentials).await;
             }
-        };
-        let Some(outcome) = outcome else {
-            return;
         };
         let Charged { stream, charge } = stream;
         let HandshakePermits {
@@ -97,19 +106,13 @@ impl Handover {
         } = self.permits;
         let mut connection = match outcome.connection(facts, stream, early, permit) {
             Ok(connection) => Box::new(connection),
-            Err(error) => {
-                if let Some(suppressed) = public.throttles.allow("hand-over") {
-                    let connection = facts.id;
-                    tracing::error!(%connection, %error, suppressed, "a socket could not be handed to its shard");
-                }
-                return;
-            }
+            Err(error) => return public.not_handed_over(facts.id, &error),
         };
         if let Some((shard, room)) = public.destinations.reserve().await {
             connection.permit.assign(shard);
             // The client is about to hear that its handshake is over.
             drop((handshake, charge));
-            room.send(connection);
+            room.send(Arrival::Connection(Connection::New(connection)));
         }
     }
 }

@@ -1,24 +1,32 @@
 //! What a shard causes outside of itself.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ht_broker::Broker;
 use ht_control::interest::InterestIndex;
 use ht_core::peer::{Eviction, Moment};
+use ht_core::shard::SessionKey;
 use ht_core::stats::Stats;
-use ht_core::world::{Over, World};
+use ht_core::world::{AuthenticationEnd, Over, World};
 use ht_edge::permits::{Permits, Slot};
+use ht_edge::rejection::HandshakeError;
 use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
+use crate::counters::Counters;
 use crate::held::Held;
 use crate::hooks::HookSender;
+use crate::inbox::{Asked, Wait};
 use crate::node::Node;
 use crate::socket::Socket;
 use crate::totals::Totals;
+
+/// Fewest waits that the table keeps room for.
+const KEPT: usize = 64;
 
 /// What a shard causes outside of itself.
 pub(super) struct Outside {
@@ -31,6 +39,9 @@ pub(super) struct Outside {
     /// Where triggers come from, for `status`.
     broker: Option<Arc<Broker>>,
     hooks: Option<HookSender>,
+    counters: Arc<Counters>,
+    /// What is kept for clients that are not authenticated.
+    waits: HashMap<SessionKey, Wait>,
 }
 
 impl Outside {
@@ -54,7 +65,20 @@ impl Outside {
             throttles: Arc::clone(&node.throttles),
             broker,
             hooks,
+            counters: Arc::clone(&node.counters),
+            waits: HashMap::new(),
         }
+    }
+
+    /// A client of a session is to send its token.
+    pub(super) fn begin_wait(&mut self, key: SessionKey, wait: Wait) {
+        self.waits.insert(key, wait);
+    }
+
+    /// Has the API asked about a client. False: nobody will ask it any more.
+    pub(super) fn ask(&mut self, asked: Asked) -> bool {
+        let wait = self.waits.get_mut(&asked.key);
+        wait.is_some_and(|wait| wait.ask(asked))
     }
 
     /// A line of a connection's life, for who asks for each.
@@ -116,6 +140,24 @@ impl World<Socket> for Outside {
             ws_messages_send_error: sum.undelivered,
             ws_messages_send_queued: sum.queued,
         }
+    }
+
+    fn hold_first_frame(&mut self, key: SessionKey, bytes: usize) -> bool {
+        let wait = self.waits.get_mut(&key);
+        wait.is_none_or(|wait| wait.hold(bytes))
+    }
+
+    fn authentication_ended(&mut self, key: SessionKey, end: AuthenticationEnd) {
+        self.waits.remove(&key);
+        if self.waits.capacity() > KEPT && self.waits.len() * 4 < self.waits.capacity() {
+            self.waits.shrink_to(self.waits.len() * 2);
+        }
+        let reason = match end {
+            AuthenticationEnd::Invalid => HandshakeError::Authenticate,
+            AuthenticationEnd::Leaving => HandshakeError::Leaving,
+            AuthenticationEnd::Answered | AuthenticationEnd::Left => return,
+        };
+        self.counters.handshake_errors.add(reason);
     }
 
     fn hold(&mut self, peer: &Socket, bytes: usize) -> Result<usize, Over> {

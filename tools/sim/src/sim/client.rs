@@ -2,6 +2,7 @@
 
 mod hearing;
 mod line;
+mod token;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -9,9 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use ht_control::turn::Readiness;
+use ht_control::turn::{Arrival, Entry, Readiness};
 use ht_core::grant::GrantSet;
-use ht_core::shard::{Admission, SessionKey, Welcome};
+use ht_core::shard::{Admission, Handshake, SessionKey, Welcome};
 use ht_frame::{Decoder, Inflater, Opcode, PerMessageDeflate};
 use ht_proto::close::Close;
 use ht_proto::entry::TenantId;
@@ -105,6 +106,9 @@ pub(crate) struct Connection {
     decoder: Decoder,
     /// Where it negotiated compression.
     inflater: Option<Inflater>,
+    /// What the API says of its client.
+    grants: &'static [usize],
+    is_admitted: bool,
     /// Of one way, in ms.
     latency: u64,
     /// What is on its way to the shard.
@@ -190,6 +194,8 @@ impl Sim {
             wire: Rc::clone(&wire),
             decoder: Decoder::new(),
             inflater: deflate.map(|_| Inflater::new()),
+            grants,
+            is_admitted: admitted,
             latency,
             sent: VecDeque::new(),
             requests: VecDeque::new(),
@@ -216,10 +222,21 @@ impl Sim {
             deflate,
             ..self.welcome(number, grants, admitted)
         };
+        let entry = if token::sends_token(number) {
+            self.send_token(number);
+            Entry::AwaitsToken(Handshake {
+                id: welcome.id,
+                deflate,
+                subprotocol: welcome.subprotocol,
+                events: welcome.events,
+            })
+        } else {
+            Entry::Welcome(welcome)
+        };
         self.nodes[node].shards[shard]
             .around
             .newcomers
-            .push_back((socket, welcome));
+            .push_back(Arrival::Connection((socket, entry)));
         self.wake(node, shard, self.events.now + 1);
         self.note(|| format!("client {index} opens connection {number} to node {node}"));
     }
@@ -368,13 +385,9 @@ impl Sim {
     fn signs_in(&mut self, index: usize, node: usize, permit: &mut Permit) -> bool {
         let user = index % COOKIES;
         let shards = self.nodes[node].shards.iter();
-        let numbers = shards.flat_map(|shard| {
-            let newcomers = shard.around.newcomers.iter().map(|(socket, _)| socket);
-            let newcomers = newcomers.filter(|socket| socket.permit.is_some());
-            let connected = shard.around.outside.connected.iter().copied();
-            newcomers.map(|socket| socket.number).chain(connected)
-        });
-        let own = numbers.filter(|&number| self.connections[number].client % COOKIES == user);
+        let numbers = shards.flat_map(|shard| shard.around.holders());
+        let connections = numbers.map(|number| &self.connections[number]);
+        let own = connections.filter(|it| it.is_admitted && it.client % COOKIES == user);
         let (own, most) = (own.count(), self.plan.shape.gate.per_user);
         let may = permit.sign_in(user);
         if may != (most == 0 || own < most) {

@@ -108,6 +108,7 @@ impl Sim {
         match step {
             Step::CloseEntrance => {
                 self.close_entrance(index);
+                self.tell(index, |_| Input::CloseUnauthenticated(Close::RESTART));
                 let node = &self.nodes[index];
                 let counts_for = self.plan.shape.counts_for;
                 let open = node.connections() * counts_for;

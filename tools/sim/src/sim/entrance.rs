@@ -140,12 +140,7 @@ impl Sim {
         let own = &self.nodes[node];
         let handshakes = own.waiters.values();
         let handshakes = handshakes.map(|&number| (self.visitors[number].brought.address, true));
-        let connected = own.shards.iter().flat_map(|shard| {
-            let newcomers = shard.around.newcomers.iter().map(|(socket, _)| socket);
-            let newcomers = newcomers.filter(|socket| socket.permit.is_some());
-            let newcomers = newcomers.map(|socket| socket.number);
-            newcomers.chain(shard.around.outside.connected.iter().copied())
-        });
+        let connected = own.shards.iter().flat_map(|shard| shard.around.holders());
         let connected = connected.map(|number| (self.address_of(number), false));
         handshakes.chain(connected).collect()
     }

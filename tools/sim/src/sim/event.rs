@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use ht_broker::numbers::Serial;
+use ht_core::shard::SessionKey;
 use ht_overload::CallId;
 
 use crate::api::Says;
@@ -42,6 +43,13 @@ pub(crate) enum Event {
     Return {
         client: usize,
         attempt: u64,
+    },
+    /// The API has answered about a session's token.
+    Authenticated {
+        node: usize,
+        life: usize,
+        number: usize,
+        key: SessionKey,
     },
     Arrived(usize),
     HungUp(usize),

@@ -107,12 +107,16 @@ impl Sim {
                 .violation(|| format!("{open} connections, {connected} are connected"));
         }
         let (left, is_last) = (std::mem::take(&mut own.around.outside.left), own.is_last);
+        let asked = std::mem::take(&mut own.around.asked);
         for (number, id) in std::mem::take(&mut own.around.opened) {
             self.connections[number].id = Some(id);
             self.notify(number, |socket| socket.readiness.unread = true);
         }
         if let Some(due) = due {
             self.wake(index, shard, due);
+        }
+        for (number, key) in asked {
+            self.asked(number, key);
         }
         for (number, at) in left {
             self.oracle.closes(number, at, is_last);

@@ -18,6 +18,7 @@ use ht_proto::grant::GrantList;
 use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server::{authorized, permissions};
 use ht_proto::subprotocol::Subprotocol;
+use ht_proto::token::Token;
 use uuid::Uuid;
 
 use crate::Hasher;
@@ -32,7 +33,8 @@ use crate::publication::Publication;
 use crate::select::Selection;
 use crate::session::Stage;
 use crate::shard::{
-    Admission, Compression, KeepaliveSettings, SessionKey, Settings, Shard, Welcome,
+    Admission, Compression, Handshake, KeepaliveSettings, Output, SessionKey, Settings, Shard,
+    Welcome,
 };
 use crate::stats::Stats;
 use crate::who::Who;
@@ -132,10 +134,14 @@ pub(super) struct World {
     opened: u128,
 }
 
+/// How long a client has to send its token, in ms.
+pub(super) const FIRST_FRAME_TIMEOUT: u64 = 10_000;
+
 pub(super) fn settings() -> Settings {
     Settings {
         matching: Matching::Wildcard,
         limits: Limits::default(),
+        first_frame_timeout: FIRST_FRAME_TIMEOUT,
         idle_timeout: 300_000,
         outbox_age: 0,
         outboxes: Arc::default(),
@@ -164,6 +170,8 @@ impl World {
                 carried_out: Vec::new(),
                 held: HashMap::new(),
                 hold_max: 0,
+                first_frames: HashMap::new(),
+                first_frame_bytes_max: usize::MAX,
             },
             now: 1_000,
             offer: None,
@@ -178,6 +186,49 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, message: String, admission: Admission, room: usize) -> Client {
+        let (peer, wire) = self.peer(room);
+        let number = peer.number;
+        let mut welcome = self.welcome(number, message, admission);
+        self.shard.catch_up(&mut welcome);
+        let expected = self.shard.next_key();
+        let turn = &mut Turn::new(self.now, &mut self.outside);
+        let id = self.shard.open(peer, welcome, turn);
+        assert_eq!(id, expected);
+        self.client(id, number, wire)
+    }
+
+    fn welcome(&self, number: u128, message: String, admission: Admission) -> Welcome {
+        let Handshake {
+            id,
+            deflate,
+            subprotocol,
+            events,
+        } = self.handshake(number);
+        Welcome {
+            id,
+            message: message.into(),
+            admission,
+            who: self.who.clone(),
+            asked_at: self.asked_at,
+            events,
+            deflate,
+            subprotocol,
+        }
+    }
+
+    /// A client that is to send its token; it takes `room` bytes at first.
+    pub(super) fn await_token(&mut self, room: usize) -> Client {
+        let (peer, wire) = self.peer(room);
+        let number = peer.number;
+        let handshake = self.handshake(number);
+        let key = self.shard.next_key();
+        self.outside.first_frames.insert(key, 0);
+        let turn = &mut Turn::new(self.now, &mut self.outside);
+        assert_eq!(self.shard.await_token(peer, handshake, turn), key);
+        self.client(key, number, wire)
+    }
+
+    fn peer(&mut self, room: usize) -> (FakePeer, Rc<RefCell<Wire>>) {
         let wire = Rc::new(RefCell::new(Wire {
             bytes: Vec::new(),
             room,
@@ -194,24 +245,21 @@ impl World {
             log: Rc::clone(&self.outside.log),
             wire: Rc::clone(&wire),
         };
-        let mut welcome = Welcome {
+        (peer, wire)
+    }
+
+    fn handshake(&self, number: u128) -> Handshake {
+        Handshake {
             id: Uuid::from_u128(number),
-            message: message.into(),
-            admission,
-            who: self.who.clone(),
-            asked_at: self.asked_at,
-            events: self.events,
             deflate: self.offer.map(|offer| {
                 PerMessageDeflate::negotiate([offer.as_bytes()]).expect("a good offer")
             }),
             subprotocol: self.subprotocol,
-        };
-        self.shard.catch_up(&mut welcome);
-        let expected = self.shard.next_key();
-        let id = self
-            .shard
-            .open(peer, welcome, &mut Turn::new(self.now, &mut self.outside));
-        assert_eq!(id, expected);
+            events: self.events,
+        }
+    }
+
+    fn client(&self, id: SessionKey, number: u128, wire: Rc<RefCell<Wire>>) -> Client {
         Client {
             id,
             number,
@@ -219,6 +267,34 @@ impl World {
             decoder: Decoder::new(),
             inflater: self.offer.map(|_| Inflater::new()),
         }
+    }
+
+    /// What the API answers about a client that it admits with these grants.
+    pub(super) fn admission(&self, grants: &str) -> Welcome {
+        let list = GrantList::parse(grants).unwrap();
+        let grants = GrantSet::new(self.tenant, list.rooms, Hasher::default());
+        let admission = Admission::Admitted(Arc::new(grants));
+        self.welcome(0, authorized(&list.text), admission)
+    }
+
+    /// What the API answers about a client that it refuses.
+    pub(super) fn refusal(&self, close: Close) -> Welcome {
+        let message = ht_proto::server::NOT_AUTHORIZED.into();
+        self.welcome(0, message, Admission::Refused(close))
+    }
+
+    pub(super) fn answer(&mut self, key: SessionKey, mut welcome: Welcome) {
+        self.shard.catch_up(&mut welcome);
+        let turn = &mut Turn::new(self.now, &mut self.outside);
+        self.shard.answer(key, welcome, turn);
+    }
+
+    /// The sessions about which the API is to be asked, each with its token.
+    pub(super) fn asked(&mut self) -> Vec<(SessionKey, Token)> {
+        let outputs = std::iter::from_fn(|| self.shard.poll_output());
+        outputs
+            .map(|Output::Ask { key, token }| (key, token))
+            .collect()
     }
 
     /// An admitted client with these grants; it takes `room` bytes at first.
@@ -415,7 +491,9 @@ impl World {
     pub(super) fn check_accounts(&self) {
         let shard = &self.shard;
         let connections = || shard.sessions.iter().map(|(_, connection)| connection);
-        let kept: usize = connections().map(|it| it.transport.kept_bytes()).sum();
+        // Those of whom the API has not said anything are accounted as handshakes.
+        let known = connections().filter(|it| !matches!(it.stage, Stage::Authenticating(_)));
+        let kept: usize = known.map(|it| it.transport.kept_bytes()).sum();
         assert_eq!(self.account(Kind::Messages), kept);
         assert_eq!(shard.unfinished.recount(), kept);
         assert_eq!(self.account(Kind::Subscriptions), shard.registry.recount());

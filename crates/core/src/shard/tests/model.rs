@@ -15,6 +15,7 @@ use self::reference::Reference;
 use crate::index::Matching;
 use crate::limits::Limits;
 use crate::outbox::Outboxes;
+use crate::shard::tests::kit::FIRST_FRAME_TIMEOUT;
 use crate::shard::{Compression, KeepaliveSettings, Settings};
 
 /// What differs between the runs.
@@ -46,6 +47,7 @@ fn check(mode: Mode, operations: &[Operation]) {
                 message_timeout: 0,
                 ..Limits::default()
             },
+            first_frame_timeout: FIRST_FRAME_TIMEOUT,
             idle_timeout: reference::IDLE,
             outbox_age: mode.outbox_age,
             outboxes: Arc::new(Outboxes::new(mode.outbox_total_bytes)),

@@ -11,9 +11,10 @@ use ht_proto::server::Status;
 use uuid::Uuid;
 
 use crate::command::Command;
+use crate::connection::SessionKey;
 use crate::peer::{Eviction, Moment, Peer, Sent};
 use crate::stats::Stats;
-use crate::world::{Over, World};
+use crate::world::{AuthenticationEnd, Over, World};
 
 /// What happened, in its order. Peers have numbers from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub(in crate::shard::tests) enum Told {
     RoomOpened,
     RoomClosed,
     Evicted(u128),
+    Authentication(AuthenticationEnd),
     /// Bytes were taken by a peer.
     Sent(u128),
     Shutdown(u128),
@@ -114,6 +116,10 @@ pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) held: HashMap<u128, usize>,
     /// Bytes that they may hold together; zero: no bound.
     pub(in crate::shard::tests) hold_max: usize,
+    /// The sessions that are not authenticated, and how much their clients sent.
+    pub(in crate::shard::tests) first_frames: HashMap<SessionKey, usize>,
+    /// Bytes that one of them may send.
+    pub(in crate::shard::tests) first_frame_bytes_max: usize,
 }
 
 impl World<FakePeer> for Outside {
@@ -180,6 +186,17 @@ impl World<FakePeer> for Outside {
 
     fn carried_out(&mut self, command: &Command, matched: usize) {
         self.carried_out.push((command.position, matched));
+    }
+
+    fn hold_first_frame(&mut self, key: SessionKey, bytes: usize) -> bool {
+        let held = self.first_frames.get_mut(&key).expect("it is noted");
+        *held += bytes;
+        *held <= self.first_frame_bytes_max
+    }
+
+    fn authentication_ended(&mut self, key: SessionKey, end: AuthenticationEnd) {
+        self.first_frames.remove(&key).expect("it ends once");
+        self.log.borrow_mut().push(Told::Authentication(end));
     }
 
     fn evicted(&mut self, _connection: Uuid, peer: &FakePeer, _reason: Eviction) {

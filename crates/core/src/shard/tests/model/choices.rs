@@ -60,7 +60,10 @@ impl Choices<'_> {
                 room: self.takes(),
                 offer: self.offer(),
             },
-            1 => Operation::Refuse(client),
+            1 => match self.below(2) {
+                0 => Operation::Refuse(client),
+                _ => Operation::Await(client, self.takes()),
+            },
             2..=4 => Operation::Say(client, self.message()),
             5..=7 => Operation::Arrive(client, 1 + self.below(300)),
             8 => Operation::Violate(client),
@@ -75,6 +78,8 @@ impl Choices<'_> {
                 2 => Operation::CloseMissed(1 + self.below(2)),
                 3 => Operation::Forbid(client, self.below(ROOMS.len())),
                 4 => Operation::Late(self.below(8)),
+                5 => Operation::Answer(client, self.below(4) != 0),
+                6 => Operation::CloseUnauthenticated,
                 _ => Operation::Pass(self.below(40_000) as u64),
             },
         }
@@ -98,8 +103,9 @@ impl Choices<'_> {
     }
 
     fn message(&mut self) -> Message {
-        match self.below(8) {
+        match self.below(9) {
             0 => Message::Ping,
+            8 => Message::Authenticate,
             1..=3 => Message::Subscribe(self.below(ROOMS.len()), self.below(NAMES.len())),
             4 => Message::Unsubscribe(self.below(NAMES.len())),
             5 => Message::Rubbish,

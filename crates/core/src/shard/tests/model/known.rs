@@ -12,6 +12,12 @@ pub(super) const NAMES_PER_ROOM: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Open,
+    /// Its token did not come yet; when it came.
+    Awaiting(u64),
+    /// The API is asked about its token.
+    Asked,
+    /// Its first message was no token: what it says next has no meaning.
+    TurnedAway,
     /// When it came.
     Refused(u64),
     /// When the close frame was sent.
@@ -35,6 +41,8 @@ pub(super) struct Known {
     /// Written but not sent; with what each message is and where it ends.
     pub(super) written: Vec<u8>,
     pub(super) messages: Vec<(Message, usize)>,
+    /// What came behind its token.
+    pub(super) early: Vec<Message>,
     pub(super) heard: Vec<String>,
     /// Groups of lines; within a group they may come in any order.
     pub(super) expected: Vec<Vec<String>>,
@@ -72,26 +80,46 @@ impl Known {
 
     pub(super) fn on_message(&mut self, message: &Message, now: u64) {
         match (self.state, message) {
-            (State::Open, Message::ControlPing) | (State::Refused(_), Message::ControlPing) => {
-                self.expect("control pong payload");
+            (State::Asked, message) => self.early.push(message.clone()),
+            (State::Open | State::Awaiting(_) | State::Refused(_), Message::ControlPing) => {
+                self.expect("control pong payload")
             }
-            (State::Open | State::Refused(_), Message::Close) => {
+            (State::Open | State::Awaiting(_) | State::Refused(_), Message::Close) => {
                 self.expect("close 4000");
                 self.leave(State::Deaf(now));
             }
             (State::Closing(_), Message::Close) => self.leave(State::Deaf(now)),
+            (State::Awaiting(_), Message::Authenticate) => self.state = State::Asked,
+            (State::Awaiting(_), _) => self.turned_away(),
             (State::Open, message) => {
                 self.last_message = now;
                 let answer = self.answer(message);
                 self.expect(answer);
             }
-            (State::Refused(_) | State::Closing(_) | State::Deaf(_), _) => {}
+            (State::TurnedAway | State::Refused(_) | State::Closing(_) | State::Deaf(_), _) => {}
+        }
+    }
+
+    /// It sent no token, or none in time.
+    pub(super) fn turned_away(&mut self) {
+        self.expect(ht_proto::server::NOT_AUTHORIZED);
+        self.expect("close 4301 authenticate");
+        self.leave(State::TurnedAway);
+    }
+
+    /// The API has said who it is, or that it is not welcome: what came meanwhile is processed.
+    pub(super) fn answered(&mut self, first: String, state: State, now: u64) {
+        self.expect(first);
+        (self.state, self.last_message) = (state, now);
+        for message in std::mem::take(&mut self.early) {
+            self.on_message(&message, now);
         }
     }
 
     fn answer(&mut self, message: &Message) -> String {
         match *message {
             Message::Ping => "pong".into(),
+            Message::Authenticate => error_of(&self.client, "message-type-not-allowed"),
             Message::Subscribe(FORBIDDEN, _) => error("room-not-found"),
             Message::Subscribe(room, name) => {
                 if self.subscriptions.contains(&(room, name)) {

@@ -26,6 +26,8 @@ pub(super) const TENANTS: usize = 2;
 #[derive(Clone, Debug)]
 pub(super) enum Message {
     Ping,
+    /// A token for the API.
+    Authenticate,
     Subscribe(usize, usize),
     Unsubscribe(usize),
     Rubbish,
@@ -42,6 +44,12 @@ pub(super) enum Operation {
         offer: Option<&'static str>,
     },
     Refuse(usize),
+    /// A client that is to send its token; it takes so many bytes at first.
+    Await(usize, usize),
+    /// The API answers about a client's token: it is admitted, or not.
+    Answer(usize, bool),
+    /// Those that the API has not answered about are closed.
+    CloseUnauthenticated,
     /// The client writes; nothing is sent yet.
     Say(usize, Message),
     /// So many bytes of what the client wrote arrive.
@@ -73,6 +81,7 @@ pub(super) enum Operation {
 fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         2 => Just(Message::Ping),
+        4 => Just(Message::Authenticate),
         12 => (0..ROOMS.len(), 0..NAMES.len()).prop_map(|(r, n)| Message::Subscribe(r, n)),
         4 => (0..NAMES.len()).prop_map(Message::Unsubscribe),
         1 => Just(Message::Rubbish),
@@ -104,6 +113,9 @@ pub(super) fn operations() -> impl Strategy<Value = Vec<Operation>> {
         6 => (client.clone(), takes(), offers())
             .prop_map(|(client, room, offer)| Operation::Open { client, room, offer }),
         1 => client.clone().prop_map(Operation::Refuse),
+        3 => (client.clone(), takes()).prop_map(|(c, room)| Operation::Await(c, room)),
+        4 => (client.clone(), any::<bool>()).prop_map(|(c, admits)| Operation::Answer(c, admits)),
+        1 => Just(Operation::CloseUnauthenticated),
         24 => (client.clone(), messages()).prop_map(|(c, message)| Operation::Say(c, message)),
         24 => (client.clone(), 1..300usize).prop_map(|(c, bytes)| Operation::Arrive(c, bytes)),
         1 => client.clone().prop_map(Operation::Violate),

@@ -49,6 +49,11 @@ fn hears(matching: Matching, a: usize, b: usize) -> bool {
     matches!((a.min(b), a.max(b)), (1 | 2, 3) | (4, 5))
 }
 
+/// The first message of those that are admitted.
+fn admitted() -> String {
+    ht_proto::server::authorized(&GRANTS.replace("},{", "}, {"))
+}
+
 /// The tenant of the client in a place.
 fn tenant_of(place: usize) -> TenantId {
     TenantId::new(u32::try_from(place % TENANTS).unwrap())
@@ -92,6 +97,9 @@ impl Reference {
                 self.open(client, Some(room));
             }
             &Operation::Refuse(client) => self.open(client, None),
+            &Operation::Await(client, room) => self.await_token(client, room),
+            &Operation::Answer(client, admits) => self.answer(client, admits),
+            Operation::CloseUnauthenticated => self.close_unauthenticated(),
             Operation::Say(client, message) => self.say(*client, message),
             &Operation::Arrive(client, bytes) => self.arrive(client, bytes),
             &Operation::Violate(client) => self.violate(client),
@@ -142,30 +150,96 @@ impl Reference {
         self.world.tenant = tenant_of(place);
         self.world.who = Some(Arc::new(who(place)));
         let (client, state, first) = match room {
-            Some(room) => {
-                let first = ht_proto::server::authorized(&GRANTS.replace("},{", "}, {"));
-                (self.world.open_with(GRANTS, room), State::Open, first)
-            }
+            Some(room) => (self.world.open_with(GRANTS, room), State::Open, admitted()),
             None => {
                 let client = self.world.refuse(Close::NORMAL);
                 let first = ht_proto::server::NOT_AUTHORIZED.to_owned();
                 (client, State::Refused(now), first)
             }
         };
-        self.clients[place] = Some(Known {
+        let mut known = self.known(client, state, room.unwrap_or(usize::MAX));
+        known.expect(first);
+        self.clients[place] = Some(known);
+    }
+
+    fn known(&self, client: Client, state: State, room: usize) -> Known {
+        Known {
             client,
             state,
             vanished: false,
-            hesitated: room.is_some_and(|room| room < usize::MAX),
-            last_message: now,
+            hesitated: room < usize::MAX,
+            last_message: self.world.now,
             gap: self.gap,
             subscriptions: Vec::new(),
             written: Vec::new(),
             messages: Vec::new(),
+            early: Vec::new(),
             heard: Vec::new(),
-            expected: vec![vec![first]],
+            expected: Vec::new(),
             hits: 0,
-        });
+        }
+    }
+
+    /// A client comes that is to send its token.
+    fn await_token(&mut self, place: usize, room: usize) {
+        if self.clients[place].is_none() {
+            let client = self.world.await_token(room);
+            let state = State::Awaiting(self.world.now);
+            self.clients[place] = Some(self.known(client, state, room));
+        }
+    }
+
+    /// The API has answered about a client's token; of others nobody was asked.
+    fn answer(&mut self, place: usize, admits: bool) {
+        self.world.tenant = tenant_of(place);
+        self.world.who = Some(Arc::new(who(place)));
+        let Some(known) = &mut self.clients[place] else {
+            return;
+        };
+        let (key, now) = (known.client.id, self.world.now);
+        if admits {
+            let admission = self.world.admission(GRANTS);
+            self.world.answer(key, admission);
+        } else {
+            let refusal = self.world.refusal(Close::NORMAL);
+            self.world.answer(key, refusal);
+        }
+        self.world.resume(self.units);
+        if known.state == State::Asked {
+            known.gap = self.gap;
+            match admits {
+                true => known.answered(admitted(), State::Open, now),
+                false => {
+                    let first = ht_proto::server::NOT_AUTHORIZED.to_owned();
+                    known.answered(first, State::Refused(now), now);
+                }
+            }
+        }
+    }
+
+    fn close_unauthenticated(&mut self) {
+        let turn = &mut Turn::new(self.world.now, &mut self.world.outside);
+        self.world.shard.close_unauthenticated(Close::RESTART, turn);
+        for place in 0..CLIENTS {
+            let Some(known) = &mut self.clients[place] else {
+                continue;
+            };
+            if matches!(known.state, State::Awaiting(_) | State::Asked) {
+                known.expect("close 1012 restart");
+                known.leave(State::Closing(self.world.now));
+                if !self.world.is_there(&known.client) {
+                    self.bury(place);
+                }
+            }
+        }
+    }
+
+    /// Ends a client that was turned away. Had it more to say, that would have no meaning.
+    fn end_turned_away(&mut self, place: usize) {
+        let known = self.clients[place].as_ref();
+        if known.is_some_and(|known| known.state == State::TurnedAway) {
+            self.end(place);
+        }
     }
 
     fn say(&mut self, place: usize, message: &Message) {
@@ -179,6 +253,10 @@ impl Reference {
         };
         let frame = match message {
             Message::Ping => masked(Opcode::Text, b"ping"),
+            Message::Authenticate => either(
+                Opcode::Text,
+                br#"{"type": "authenticate", "token": "right"}"#,
+            ),
             &Message::Subscribe(room, name) => {
                 either(Opcode::Text, subscribe(ROOMS[room], NAMES[name]).as_bytes())
             }
@@ -206,9 +284,16 @@ impl Reference {
         self.world.receive(&known.client, &arrived);
         self.world.resume(self.units);
         let now = self.world.now;
+        let awaited = matches!(known.state, State::Awaiting(_));
         for (message, _) in messages {
             known.on_message(&message, now);
         }
+        let key = known.client.id;
+        let expected = awaited && known.state == State::Asked;
+        let asked: Vec<_> = self.world.asked().iter().map(|(key, _)| *key).collect();
+        assert!(asked.iter().all(|&asked| expected && asked == key));
+        assert!(asked.len() == usize::from(expected) || known.vanished || known.hesitated);
+        self.end_turned_away(place);
     }
 
     fn violate(&mut self, place: usize) {
@@ -216,14 +301,22 @@ impl Reference {
         let Some(known) = &mut self.clients[place] else {
             return;
         };
+        if known.state == State::Asked {
+            // What it breaks is found when it is answered: it leaves before.
+            return self.end(place);
+        }
         self.world.receive(&known.client, b"\x81\x00");
         self.world.resume(self.units);
         match known.state {
+            State::Awaiting(_) => {
+                known.turned_away();
+                return self.end_turned_away(place);
+            }
             State::Open | State::Refused(_) => {
                 known.expect("close 1002 frame-not-masked");
             }
             State::Closing(_) => {}
-            State::Deaf(_) => return,
+            State::Asked | State::TurnedAway | State::Deaf(_) => return,
         }
         known.leave(State::Deaf(self.world.now));
     }
@@ -249,6 +342,10 @@ impl Reference {
         shard.writable(key, turn);
         shard.receive(key, &mut masked(Opcode::Text, b"ping"), turn);
         shard.retain(key, |_, _| false, turn);
+        shard.abandon(key, turn);
+        let admission = self.world.admission(GRANTS);
+        self.world.answer(key, admission);
+        let shard = &self.world.shard;
         assert!(!shard.may_read(key) && shard.who(key).is_none());
     }
 
@@ -321,6 +418,16 @@ impl Reference {
                 continue;
             };
             match known.state {
+                State::Awaiting(since) if since + FIRST_FRAME_TIMEOUT <= now => {
+                    // Behind a part of a reply nothing can follow.
+                    if self.world.is_there(&known.client) {
+                        known.turned_away();
+                        self.end_turned_away(place);
+                    } else {
+                        assert!(known.vanished || known.hesitated);
+                        self.bury(place);
+                    }
+                }
                 State::Open if known.last_message + IDLE <= now => {
                     known.expect("close 1000 idle");
                     known.leave(State::Closing(now));
@@ -333,7 +440,13 @@ impl Reference {
                     assert!(!self.world.is_there(&known.client));
                     self.bury(place);
                 }
-                State::Open | State::Refused(_) | State::Closing(_) | State::Deaf(_) => {}
+                State::Awaiting(_)
+                | State::Asked
+                | State::TurnedAway
+                | State::Open
+                | State::Refused(_)
+                | State::Closing(_)
+                | State::Deaf(_) => {}
             }
         }
     }
@@ -367,7 +480,10 @@ impl Reference {
             .shard
             .close_all(Close::RESTART, &mut Turn::new(now, outside));
         for known in self.clients.iter_mut().flatten() {
-            if matches!(known.state, State::Open | State::Refused(_)) {
+            if matches!(
+                known.state,
+                State::Awaiting(_) | State::Asked | State::Open | State::Refused(_)
+            ) {
                 known.expect("close 1012 restart");
                 known.leave(State::Closing(now));
             }
@@ -507,5 +623,6 @@ impl Reference {
         assert_eq!(self.settings.outboxes.bytes(), 0);
         assert_eq!(self.settings.accounts.total(), 0);
         assert!(self.world.outside.held.is_empty());
+        assert!(self.world.outside.first_frames.is_empty());
     }
 }

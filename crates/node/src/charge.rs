@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use ht_core::account::{Accounts, Kind};
+use ht_core::shard::FIRST_MESSAGE_BYTES_MAX;
 use ht_edge::listener::Stream;
 use ht_edge::permits::AddressPermit;
 use ht_edge::rejection::HandshakeError;
@@ -15,9 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::config::{HEAD_BYTES_MIN, ServerLimits};
 use crate::counters::Counters;
-
-/// Longest first frame. It holds one token, whose own bound is half of this.
-pub(super) const FIRST_FRAME_BYTES_MAX: usize = 64 << 10;
 
 /// Where all such connections are charged.
 pub(crate) struct Charges {
@@ -29,7 +27,7 @@ pub(crate) struct Charges {
 /// The account of one such connection. It is charged for the buffer that the HTTP library reads
 /// into, and for all that was read beyond that: an upper estimate, as nobody tells what is still
 /// kept. Drop gives it back.
-pub(super) struct Charge {
+pub(crate) struct HandshakeCharge {
     charges: Arc<Charges>,
     /// The connection's permit among those of its address, where that is known so early.
     of_address: Option<AddressPermit>,
@@ -38,8 +36,8 @@ pub(super) struct Charge {
     max: usize,
 }
 
-impl Charge {
-    pub(super) fn new(
+impl HandshakeCharge {
+    pub(crate) fn new(
         charges: &Arc<Charges>,
         limits: &ServerLimits,
         of_address: Option<AddressPermit>,
@@ -51,12 +49,12 @@ impl Charge {
             charges: Arc::clone(charges),
             of_address,
             read: 0,
-            max: limits.head_bytes.max(HEAD_BYTES_MIN) + FIRST_FRAME_BYTES_MAX,
+            max: limits.head_bytes.max(HEAD_BYTES_MIN) + FIRST_MESSAGE_BYTES_MAX,
         }
     }
 
     /// The address is another one than that of the socket. To be called before anything is added.
-    pub(super) fn belongs_to(&mut self, of_address: AddressPermit) {
+    pub(crate) fn belongs_to(&mut self, of_address: AddressPermit) {
         debug_assert_eq!(self.read, 0, "nothing is held of the address before");
         self.of_address = Some(of_address);
     }
@@ -67,7 +65,7 @@ impl Charge {
     /// When this connection has more than the least buffer and all of them together have their
     /// part of `limits.client_total_bytes`, or those of its address have half of that. It is counted
     /// and logged.
-    fn add(&mut self, bytes: usize) -> io::Result<()> {
+    pub(crate) fn add(&mut self, bytes: usize) -> io::Result<()> {
         let before = self.charged();
         self.read = (self.read + bytes).min(self.max);
         let now = self.charged();
@@ -122,7 +120,7 @@ impl Charge {
     }
 }
 
-impl Drop for Charge {
+impl Drop for HandshakeCharge {
     fn drop(&mut self) {
         let accounts = &self.charges.accounts;
         accounts.replace(Kind::Handshakes, self.charged(), 0);
@@ -133,9 +131,9 @@ impl Drop for Charge {
 }
 
 /// A stream whose reads are charged.
-pub(super) struct Charged {
-    pub(super) stream: Stream,
-    pub(super) charge: Charge,
+pub(crate) struct Charged {
+    pub(crate) stream: Stream,
+    pub(crate) charge: HandshakeCharge,
 }
 
 impl AsyncRead for Charged {

@@ -1,0 +1,230 @@
+//! First-frame authentication: the connection is open, its client is to send a token, and the API is
+//! asked on the control side.
+//!
+//! A session begins as [`Stage::Authenticating`]. Its first message is read here, within
+//! [`Settings::first_frame_timeout`](crate::shard::Settings) and [`FIRST_MESSAGE_BYTES_MAX`]. The token
+//! is an output ([`Shard::poll_output`]); from then on nothing is read until the answer comes, by the
+//! session's key. What came behind the token is kept, and processed when the session is open.
+
+use ht_frame::{Event, Opcode, put_frame};
+use ht_proto::client::first_token;
+use ht_proto::close::Close;
+use ht_proto::server;
+use ht_proto::token::Token;
+
+use crate::budget::cost;
+use crate::connection::{ConnectionId, SessionKey};
+use crate::peer::Peer;
+use crate::session::{Applicant, Session, Stage};
+use crate::shard::Shard;
+use crate::shard::messages::Flow;
+use crate::welcome::{Handshake, Welcome};
+use crate::world::{AuthenticationEnd, Turn, World};
+
+/// Longest first message, in bytes. It holds one token, whose own bound is half of this.
+pub const FIRST_MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// What a shard wants done outside, where it may take time. Taken by [`Shard::poll_output`].
+#[derive(Debug)]
+pub enum Output {
+    /// The API is to be asked about a client; [`Shard::answer`] takes what follows.
+    Ask {
+        /// The session that waits.
+        key: SessionKey,
+        /// The token that its client sent.
+        token: Token,
+    },
+}
+
+impl<P: Peer> Shard<P> {
+    /// Takes a new connection whose client is to send its token.
+    pub fn await_token(
+        &mut self,
+        peer: P,
+        handshake: Handshake,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> SessionKey {
+        let key = self.next_key();
+        self.budget.spend(cost::OPEN);
+        let stage = Stage::Authenticating(Box::default());
+        self.sessions.insert(Session::new(peer, handshake, stage));
+        self.awaiting.push(&mut self.sessions, key.slot, turn.now);
+        key
+    }
+
+    /// The next output. Its owner takes all of them after every call into the shard that may cause
+    /// any, at the end of a turn at the latest.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether a session waits for the answer to its token.
+    #[must_use]
+    pub fn awaits_answer(&self, key: SessionKey) -> bool {
+        let session = self.sessions.find(key).map(|id| &self.sessions[id.index()]);
+        session.is_some_and(
+            |session| matches!(&session.stage, Stage::Authenticating(applicant) if applicant.asked),
+        )
+    }
+
+    /// Opens or refuses a session that waits for this answer, and processes what its client sent
+    /// meanwhile. What its handshake agreed upon stays as it was. An answer for a session that has
+    /// ended, or does not wait, changes nothing.
+    pub fn answer(
+        &mut self,
+        key: SessionKey,
+        welcome: Welcome,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        if !self.awaits_answer(key) {
+            return;
+        }
+        let id = ConnectionId(key.slot);
+        let mut early = self.end_authentication(id, AuthenticationEnd::Answered, turn);
+        self.welcome(key, welcome, turn);
+        if !early.is_empty() {
+            self.receive(key, &mut early, turn);
+        }
+    }
+
+    /// Ends a session that waits for an answer which will not come.
+    pub fn abandon(&mut self, key: SessionKey, turn: &mut Turn<'_, impl World<P>>) {
+        if self.awaits_answer(key) {
+            self.remove(ConnectionId(key.slot), turn);
+        }
+    }
+
+    /// Closes every session that has no answer yet: the node shuts down. Nobody waits for their
+    /// close frames.
+    pub fn close_unauthenticated(&mut self, close: Close, turn: &mut Turn<'_, impl World<P>>) {
+        while let Some(slot) = self.awaiting.first().or(self.asked.first()) {
+            let id = ConnectionId(slot);
+            self.end_authentication(id, AuthenticationEnd::Leaving, turn);
+            self.sessions[id.index()].stage = Stage::Refused(close);
+            self.refused.push(&mut self.sessions, slot, turn.now);
+            self.close(id, close, turn);
+            if let Some(session) = self.sessions.get_mut(id.index())
+                && session.waiting() == 0
+            {
+                session.peer.shutdown();
+                self.remove(id, turn);
+            }
+        }
+    }
+
+    /// Whether its client is to send a token.
+    pub(super) fn awaits_token(&self, id: ConnectionId) -> bool {
+        let stage = &self.sessions[id.index()].stage;
+        matches!(stage, Stage::Authenticating(applicant) if !applicant.asked)
+    }
+
+    /// Processes an event of a client that is to send its token.
+    pub(super) fn on_first_event(&mut self, event: Event<'_>, replies: &mut Vec<u8>) -> Flow {
+        match event {
+            Event::Text(text) => self.on_first_message(text),
+            // Not UTF-8 is not JSON.
+            Event::Binary(bytes) => {
+                self.on_first_message(str::from_utf8(bytes).unwrap_or_default())
+            }
+            Event::Ping(payload) => {
+                put_frame(replies, Opcode::Pong, payload);
+                Flow::Continue
+            }
+            Event::Pong(_) | Event::Close(_) => Flow::Continue,
+        }
+    }
+
+    fn on_first_message(&mut self, text: &str) -> Flow {
+        self.budget.spend(cost::parse(text.len()));
+        match first_token(text).map(|text| Token::new(&text)) {
+            Some(Ok(Some(token))) => Flow::Ask(token),
+            Some(Ok(None) | Err(_)) | None => Flow::TurnAway,
+        }
+    }
+
+    /// Has the API asked about a client. Nothing is read from it until the answer comes.
+    pub(super) fn ask_api(&mut self, id: ConnectionId, token: Token, now: u64) {
+        let Some(session) = self.sessions.get_mut(id.index()) else {
+            return;
+        };
+        let Stage::Authenticating(applicant) = &mut session.stage else {
+            return;
+        };
+        applicant.asked = true;
+        self.awaiting.remove(&mut self.sessions, id.0);
+        self.asked.push(&mut self.sessions, id.0, now);
+        let key = self.sessions.key(id.0);
+        self.outputs.push_back(Output::Ask { key, token });
+    }
+
+    /// Keeps what came behind a token. False: the session does not wait for an answer.
+    pub(super) fn keep_early(&mut self, key: SessionKey, bytes: &[u8]) -> bool {
+        let waits = self.awaits_answer(key);
+        if waits
+            && let Stage::Authenticating(applicant) = &mut self.sessions[key.slot as usize].stage
+        {
+            applicant.early.extend_from_slice(bytes);
+        }
+        waits
+    }
+
+    /// Turns a client away that has sent no valid token. What it sends after that has no meaning.
+    pub(super) fn turn_away(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
+        let awaits = |session: &Session<P>| matches!(session.stage, Stage::Authenticating(_));
+        if !self.sessions.get(id.index()).is_some_and(awaits) {
+            return;
+        }
+        self.end_authentication(id, AuthenticationEnd::Invalid, turn);
+        self.refuse(id, Close::AUTHENTICATE, turn.now);
+        self.send_first(id, server::NOT_AUTHORIZED.as_bytes(), turn);
+        self.leave(id, Close::AUTHENTICATE, turn);
+    }
+
+    /// Ends the wait of a client whose token is late.
+    pub(super) fn token_is_late(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
+        // It may have taken part of a reply, and takes no more: nothing can follow.
+        if self.sessions[id.index()].waiting() > 0 {
+            self.remove(id, turn);
+        } else {
+            self.turn_away(id, turn);
+        }
+    }
+
+    /// Takes a session out of its queue, and returns what came behind its token. The caller gives it
+    /// another stage.
+    fn end_authentication(
+        &mut self,
+        id: ConnectionId,
+        end: AuthenticationEnd,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Vec<u8> {
+        let stage = &mut self.sessions[id.index()].stage;
+        let Stage::Authenticating(applicant) = stage else {
+            return Vec::new();
+        };
+        let Applicant { asked, early } = std::mem::take(&mut **applicant);
+        let queue = if asked {
+            &mut self.asked
+        } else {
+            &mut self.awaiting
+        };
+        queue.remove(&mut self.sessions, id.0);
+        turn.world
+            .authentication_ended(self.sessions.key(id.0), end);
+        let transport = &mut self.sessions[id.index()].transport;
+        let kept = transport.kept_bytes();
+        if end == AuthenticationEnd::Invalid {
+            // What its client sends next has no meaning.
+            transport.forget_input();
+        } else if kept > 0 {
+            // It is no part of a handshake any more.
+            self.note_unfinished(id, kept, true, turn.now);
+        }
+        early
+    }
+
+    /// Takes a session that ends before it is authenticated out of its queue.
+    pub(super) fn applicant_left(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
+        self.end_authentication(id, AuthenticationEnd::Left, turn);
+    }
+}

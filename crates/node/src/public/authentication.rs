@@ -1,0 +1,100 @@
+//! A token in the first frame: a shard has the connection, and the API is asked when it reports the
+//! token.
+
+use ht_backend::Credentials;
+use ht_core::shard::{Handshake, SessionKey};
+use ht_edge::quotas::HandshakePermits;
+use ht_edge::rejection::HandshakeError;
+use ht_edge::request::RequestFacts;
+use tokio::sync::oneshot;
+
+use crate::charge::Charged;
+use crate::inbox::{self, Answered, Applicant, Arrival, Asked, Connection, Input, Wait};
+use crate::public::Public;
+use crate::public::outcome::Outcome;
+use crate::socket::Socket;
+
+/// Hands a connection to a shard, asks the API about the token that its client sends there, and hands
+/// the answer over. `early`: what came behind the handshake.
+pub(super) async fn authenticate(
+    public: &Public,
+    facts: &RequestFacts,
+    permits: HandshakePermits,
+    (stream, early): (Charged, Vec<u8>),
+    mut credentials: Credentials,
+) {
+    let Charged { stream, charge } = stream;
+    let HandshakePermits {
+        handshake,
+        connection: mut permit,
+    } = permits;
+    let socket = match Socket::new(stream, None) {
+        Ok(socket) => socket,
+        Err(error) => return public.not_handed_over(facts.id, &error),
+    };
+    let Some((shard, room)) = public.destinations.reserve().await else {
+        return;
+    };
+    permit.assign(shard);
+    let (sender, asked) = oneshot::channel();
+    let wait = Wait::new(handshake, charge, early.len(), sender);
+    let applicant = Connection::Applicant(Box::new(Applicant {
+        socket,
+        handshake: Handshake {
+            id: facts.id,
+            deflate: facts.deflate,
+            subprotocol: facts.subprotocol,
+            events: facts.events,
+        },
+        early,
+        wait,
+    }));
+    room.send(Arrival::Connection(applicant));
+    // Where there is no token, the shard ends the connection.
+    let Ok(Asked { key, token }) = asked.await else {
+        return;
+    };
+    let inbox = &public.destinations.inboxes[shard];
+    let mut pending = Pending {
+        inbox,
+        key: Some(key),
+    };
+    let settings = public.live.now();
+    let outcome = if settings.rules.add_token(&mut credentials, &token).is_ok() {
+        tokio::select! {
+            outcome = public.bootstrap.ask(&settings.limits, facts, credentials) => outcome,
+            // Its shard closes it.
+            () = public.leaving.cancelled() => return,
+        }
+    } else {
+        // Two tokens that differ, or one that no header can hold.
+        public.rejected(HandshakeError::Authenticate);
+        Outcome::Unauthenticated
+    };
+    pending.answer(outcome.answered(facts, permit)).await;
+}
+
+/// A session that waits for an answer. Where this is dropped without one, none will come.
+struct Pending<'a> {
+    inbox: &'a inbox::Sender,
+    key: Option<SessionKey>,
+}
+
+impl Pending<'_> {
+    async fn answer(&mut self, answered: Answered) {
+        if let Ok(room) = self.inbox.reserve_connection().await
+            && let Some(key) = self.key.take()
+        {
+            room.send(Arrival::To(key, Box::new(answered)));
+        }
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            // A shard that has ended has no sessions.
+            let _ = self.inbox.send(Input::Abandon(key));
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Clients that send a token first: their shard has them before the API says who they are, and the
+//! answer is addressed to their session, whatever became of it.
+
+use ht_control::turn::Arrival;
+use ht_core::shard::SessionKey;
+use ht_frame::Opcode;
+
+use crate::mutant::Mutant;
+use crate::sim::{Event, Sim};
+use crate::wire::token;
+
+/// The API is asked for so many ways between a client and its shard.
+const WAYS: u64 = 4;
+
+/// One client in so many sends a token first.
+const EVERY: usize = 3;
+
+/// Whether the client of a connection sends a token first.
+pub(super) fn sends_token(number: usize) -> bool {
+    number.is_multiple_of(EVERY)
+}
+
+impl Sim {
+    pub(super) fn send_token(&mut self, number: usize) {
+        let text = format!(r#"{{"type":"authenticate","token":"{}"}}"#, token(number));
+        self.say(number, Opcode::Text, text.as_bytes());
+    }
+
+    /// A shard has the API asked about a client.
+    pub(crate) fn asked(&mut self, number: usize, key: SessionKey) {
+        let connection = &self.connections[number];
+        let (node, life, after) = (connection.node, connection.life, connection.latency * WAYS);
+        if self.plan.mutant != Some(Mutant::ForgottenAnswer) {
+            let event = Event::Authenticated {
+                node,
+                life,
+                number,
+                key,
+            };
+            self.events.after(after, event);
+        }
+    }
+
+    /// The API has answered about the token of a connection's client.
+    pub(crate) fn authenticated(&mut self, number: usize, key: SessionKey) {
+        let connection = &self.connections[number];
+        let (node, shard) = (connection.node, connection.shard);
+        let welcome = self.welcome(number, connection.grants, connection.is_admitted);
+        self.nodes[node].shards[shard]
+            .around
+            .newcomers
+            .push_back(Arrival::To(key, welcome));
+        self.wake(node, shard, self.events.now + 1);
+    }
+}
