@@ -11,7 +11,7 @@ use tokio::time::Sleep;
 /// How long a peer may take nothing of an answer.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A stream whose writes fail once nothing could be written for [`WRITE_TIMEOUT`]: an answer that
+/// A stream whose writes fail once nothing could be written for ten seconds: an answer that
 /// is never read would hold its connection and its memory for ever.
 pub struct WriteTimeout<S> {
     stream: S,

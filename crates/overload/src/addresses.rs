@@ -29,7 +29,7 @@ const KEPT: usize = 1_024;
 pub struct Bounds {
     /// Connections at once, those on their way in included.
     pub open: usize,
-    /// Handshakes in a second, on average over [`BURST`].
+    /// Handshakes in a second, on average over ten seconds.
     pub per_second: usize,
 }
 
