@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 pub use ht_overload::{FairQueue, QueueEntry, QueueKey};
+pub use ht_proto::hook::Hook;
 
 pub use crate::answer::{
     Answer, Elsewhere, Failure, Permissions, RETRY_AFTER_MAX, Refusal, Waiting,
@@ -88,26 +89,3 @@ pub trait Backend: Send + Sync + 'static {
 
 /// The span of a backend that knows no better.
 const COME_BACK_WITHIN: Duration = Duration::from_secs(5);
-
-/// The moments of a connection's life that the API may hear of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Hook {
-    /// After the user was admitted.
-    Connect,
-    /// After a client's `ping`.
-    Ping,
-    /// After the connection ended, however it ended.
-    Disconnect,
-}
-
-impl Hook {
-    /// Its name in the settings and in the log.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Ping => "ping",
-            Self::Disconnect => "disconnect",
-        }
-    }
-}

@@ -3,37 +3,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// What accounted memory is kept for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Subscriptions: rooms, request ids and their share of every index.
-    Subscriptions,
-    /// Unfinished messages and frames, and input that was read and not decoded yet.
-    Messages,
-    /// Credentials that are kept for hooks.
-    Credentials,
-    /// Connections that are not established yet: request heads, first frames and early bytes.
-    Handshakes,
-}
+use ht_proto::labels;
 
-impl Kind {
-    /// Every kind, for metrics and documents.
-    pub const ALL: [Self; 4] = [
-        Self::Subscriptions,
-        Self::Messages,
-        Self::Credentials,
-        Self::Handshakes,
-    ];
-
-    /// The kind as it stands in metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Subscriptions => "subscriptions",
-            Self::Messages => "messages",
-            Self::Credentials => "credentials",
-            Self::Handshakes => "handshakes",
-        }
+labels! {
+    /// Purpose of accounted memory.
+    pub enum Kind {
+        /// Subscriptions: rooms, request ids and their share of every index.
+        Subscriptions = "subscriptions",
+        /// Incomplete messages and frames, and input that was read and not decoded yet.
+        Messages = "messages",
+        /// Credentials that are kept for hooks.
+        Credentials = "credentials",
+        /// Connections that are not established yet: request heads, first frames and early bytes.
+        Handshakes = "handshakes",
     }
 }
 

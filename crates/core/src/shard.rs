@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use ht_frame::{Deflater, Inflater};
 use ht_proto::close::Close;
+use ht_proto::hook::Hook;
 
 use crate::Hasher;
 use crate::budget::{Budget, Phase, SLICE, cost};
@@ -34,7 +35,7 @@ use crate::connection::ConnectionId;
 use crate::grant::GrantSet;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
-use crate::peer::{Eviction, Moment, Peer};
+use crate::peer::{Eviction, Peer};
 use crate::recent::{self, Recent};
 use crate::registry::Registry;
 use crate::select::Directory;
@@ -309,7 +310,7 @@ impl<P: Peer> Shard<P> {
         self.keepalive.enter(id.0, turn.now);
         self.charge_peer(id, turn);
         let peer = &mut self.sessions[id.index()].peer;
-        turn.world.moment(Moment::Connect, peer, turn.now);
+        turn.world.hook(Hook::Connect, peer, turn.now);
     }
 
     /// The connection is broken or was ended by its peer: forget it.

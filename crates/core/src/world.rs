@@ -1,13 +1,14 @@
 //! What is around a shard while it works.
 
 use ht_proto::entry::TenantId;
+use ht_proto::hook::Hook;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
 
 use crate::command::Command;
 use crate::connection::SessionKey;
-use crate::peer::{Eviction, Moment};
+use crate::peer::Eviction;
 use crate::stats::Stats;
 
 /// One call into a shard: when it happens, and in which world.
@@ -53,7 +54,7 @@ pub enum AuthenticationEnd {
 /// outputs that its owner takes later. They come in the order of the events.
 pub trait World<P> {
     /// Something a hook may want to know.
-    fn moment(&mut self, moment: Moment, peer: &mut P, now: u64);
+    fn hook(&mut self, hook: Hook, peer: &mut P, now: u64);
 
     /// Whose connection it is: a number that is equal for all connections of one user, or of one
     /// address where users are not known. Asked when a subscription has `*`, so that no client takes

@@ -291,6 +291,6 @@ fn hooks(
 }
 
 fn has_hooks(backend: &dyn Backend) -> bool {
-    let mut hooks = [Hook::Connect, Hook::Ping, Hook::Disconnect].into_iter();
+    let mut hooks = Hook::ALL.into_iter();
     hooks.any(|hook| backend.has_hook(hook))
 }

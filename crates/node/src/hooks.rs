@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ht_backend::{Backend, Credentials, FairQueue, Hook, QueueKey};
-use ht_core::peer::Moment;
+use ht_proto::label::Label as _;
 use ht_telemetry::throttle::Throttles;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -49,7 +49,7 @@ pub(crate) fn hook_queue(
         counters: Arc::clone(&node.counters),
         throttles: Arc::clone(&node.throttles),
     };
-    let wanted = [Hook::Connect, Hook::Ping, Hook::Disconnect].map(|hook| backend.has_hook(hook));
+    let wanted = Hook::ALL.map(|hook| backend.has_hook(hook));
     let interval = config.ping_min_interval.as_millis();
     let sender = HookSender {
         sender,
@@ -73,13 +73,9 @@ pub(crate) fn hook_queue(
 }
 
 impl HookSender {
-    /// Queues the hook for a moment, if there is one. `now` is in milliseconds.
-    pub(crate) fn moment(&self, moment: Moment, about: &mut About, now: u64) {
-        let (hook, wanted) = match moment {
-            Moment::Connect => (Hook::Connect, self.wanted[0]),
-            Moment::Ping => (Hook::Ping, self.wanted[1]),
-            Moment::Disconnect => (Hook::Disconnect, self.wanted[2]),
-        };
+    /// Queues a hook, if it is configured. `now` is in milliseconds.
+    pub(crate) fn queue(&self, hook: Hook, about: &mut About, now: u64) {
+        let wanted = self.wanted[hook.index()];
         let Some(credentials) = about.credentials.as_ref().filter(|_| wanted) else {
             return;
         };

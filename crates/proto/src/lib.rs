@@ -10,6 +10,7 @@ pub mod cursor;
 pub mod entry;
 pub mod excerpt;
 pub mod grant;
+pub mod hook;
 pub mod id;
 pub mod label;
 pub mod mark;

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ht_control::interest::InterestIndex;
-use ht_core::peer::{Eviction, Moment};
+use ht_core::peer::Eviction;
 use ht_core::shard::SessionKey;
 use ht_core::stats::Stats;
 use ht_core::world::{AuthenticationEnd, Over, World};
 use ht_proto::entry::TenantId;
+use ht_proto::hook::Hook;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
@@ -37,11 +38,11 @@ pub(crate) struct Outside {
 }
 
 impl World<Socket> for Outside {
-    fn moment(&mut self, moment: Moment, peer: &mut Socket, _now: u64) {
-        match moment {
-            Moment::Connect => assert!(self.connected.insert(peer.number), "connected twice"),
-            Moment::Ping => assert!(self.connected.contains(&peer.number), "not connected"),
-            Moment::Disconnect => {
+    fn hook(&mut self, hook: Hook, peer: &mut Socket, _now: u64) {
+        match hook {
+            Hook::Connect => assert!(self.connected.insert(peer.number), "connected twice"),
+            Hook::Ping => assert!(self.connected.contains(&peer.number), "not connected"),
+            Hook::Disconnect => {
                 assert!(self.connected.remove(&peer.number), "was not there");
                 self.left.extend(self.leaving.map(|at| (peer.number, at)));
                 peer.permit = None;

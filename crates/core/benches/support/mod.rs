@@ -9,7 +9,7 @@ use ht_core::Hasher;
 use ht_core::grant::GrantSet;
 use ht_core::index::Matching;
 use ht_core::limits::Limits;
-use ht_core::peer::{Eviction, Moment, Peer, Sent};
+use ht_core::peer::{Eviction, Peer, Sent};
 use ht_core::publication::Publication;
 use ht_core::shard::{
     Admission, Compression, KeepaliveSettings, SessionKey, Settings, Shard, Welcome,
@@ -20,6 +20,7 @@ use ht_core::world::{Turn, World};
 use ht_frame::{Opcode, PerMessageDeflate, put_masked_frame};
 use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
+use ht_proto::hook::Hook;
 use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server::Status;
 use uuid::Uuid;
@@ -45,7 +46,7 @@ impl Peer for Sink {
 pub struct Nothing;
 
 impl World<Sink> for Nothing {
-    fn moment(&mut self, _: Moment, _: &mut Sink, _: u64) {}
+    fn hook(&mut self, _: Hook, _: &mut Sink, _: u64) {}
     fn client(&mut self, _peer: &Sink) -> u64 {
         0
     }

@@ -1,10 +1,11 @@
 //! How connections end.
 
 use ht_proto::close::Close;
+use ht_proto::hook::Hook;
 
 use crate::budget::cost;
 use crate::connection::ConnectionId;
-use crate::peer::{Moment, Peer};
+use crate::peer::Peer;
 use crate::registry::Own;
 use crate::session::{Pending, Stage};
 use crate::shard::Shard;
@@ -285,7 +286,7 @@ impl<P: Peer> Shard<P> {
                     });
                 }
                 turn.world
-                    .moment(Moment::Disconnect, &mut session.peer, turn.now);
+                    .hook(Hook::Disconnect, &mut session.peer, turn.now);
             }
         }
     }

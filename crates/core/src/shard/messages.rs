@@ -3,6 +3,7 @@
 use ht_proto::client::{ClientMessage, Envelope, MessageLimits, RequestId};
 use ht_proto::close::Close;
 use ht_proto::code::ErrorCode;
+use ht_proto::hook::Hook;
 use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
@@ -11,7 +12,7 @@ use ht_proto::token::Token;
 use crate::budget::cost;
 use crate::connection::ConnectionId;
 use crate::grant::GrantSet;
-use crate::peer::{Eviction, Moment, Peer};
+use crate::peer::{Eviction, Peer};
 use crate::registry::{self, Names, Subscribed, Subscriber, name_weight};
 use crate::shard::Shard;
 use crate::shard::behind::Paused;
@@ -65,7 +66,7 @@ impl<P: Peer> Shard<P> {
         self.touch(id, turn.now);
         self.reply(id, server::PONG.as_bytes(), replies);
         let peer = &mut self.sessions[id.index()].peer;
-        turn.world.moment(Moment::Ping, peer, turn.now);
+        turn.world.hook(Hook::Ping, peer, turn.now);
     }
 
     /// Appends a reply to `replies`.

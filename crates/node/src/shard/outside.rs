@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use ht_broker::Broker;
 use ht_control::interest::InterestIndex;
-use ht_core::peer::{Eviction, Moment};
+use ht_core::peer::Eviction;
 use ht_core::shard::SessionKey;
 use ht_core::stats::Stats;
 use ht_core::world::{AuthenticationEnd, Over, World};
 use ht_edge::permits::{Permits, Slot};
 use ht_edge::rejection::HandshakeError;
 use ht_proto::entry::TenantId;
+use ht_proto::hook::Hook;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use ht_telemetry::throttle::Throttles;
@@ -93,12 +94,12 @@ impl Outside {
 }
 
 impl World<Socket> for Outside {
-    fn moment(&mut self, moment: Moment, peer: &mut Socket, now: u64) {
-        match moment {
-            Moment::Connect => {
+    fn hook(&mut self, hook: Hook, peer: &mut Socket, now: u64) {
+        match hook {
+            Hook::Connect => {
                 self.totals.opened();
             }
-            Moment::Disconnect => {
+            Hook::Disconnect => {
                 if let Some(about) = &peer.about {
                     self.log_event(about.id, peer, "connection closed");
                 }
@@ -108,10 +109,10 @@ impl World<Socket> for Outside {
                 self.permits.release(self.index, address, user);
                 self.totals.ended();
             }
-            Moment::Ping => {}
+            Hook::Ping => {}
         }
         if let (Some(hooks), Some(about)) = (&self.hooks, &mut peer.about) {
-            hooks.moment(moment, about, now);
+            hooks.queue(hook, about, now);
         }
     }
 

@@ -2,10 +2,10 @@
 
 use ht_frame::Opcode;
 use ht_proto::close::Close;
+use ht_proto::hook::Hook;
 use ht_proto::server::NOT_AUTHORIZED;
 
 use super::kit::*;
-use crate::peer::Moment;
 use crate::shard::SessionKey;
 use crate::shard::authentication::FIRST_MESSAGE_BYTES_MAX;
 use crate::world::AuthenticationEnd::{self, Answered, Invalid, Leaving, Left};
@@ -42,7 +42,7 @@ fn ends(world: &mut World) -> Vec<AuthenticationEnd> {
     let told = world.told().into_iter();
     let ends = told.filter_map(|told| match told {
         Told::Authentication(end) => Some(end),
-        Told::Moment(..)
+        Told::Hook(..)
         | Told::RoomOpened
         | Told::RoomClosed
         | Told::Evicted(_)
@@ -66,7 +66,7 @@ fn a_token_is_asked_about_and_the_answer_opens_the_session() {
         world.told(),
         [
             Told::Authentication(Answered),
-            Told::Moment(client.number, Moment::Connect),
+            Told::Hook(client.number, Hook::Connect),
             Told::Sent(client.number),
         ]
     );

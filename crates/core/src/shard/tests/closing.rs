@@ -2,10 +2,11 @@
 
 use ht_frame::Opcode;
 use ht_proto::close::Close;
+use ht_proto::hook::Hook;
 
 use super::kit::*;
 use crate::limits::Limits;
-use crate::peer::{Eviction, Moment};
+use crate::peer::Eviction;
 use crate::shard::Settings;
 
 const A: &str = r#"{"a":1}"#;
@@ -84,7 +85,7 @@ fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
         world.gone(&visitor);
         assert!(world.shard.is_empty());
         let moments = world.told();
-        assert!(!moments.iter().any(|told| matches!(told, Told::Moment(..))));
+        assert!(!moments.iter().any(|told| matches!(told, Told::Hook(..))));
     }
 }
 
@@ -153,7 +154,7 @@ fn a_close_frame_is_echoed_after_the_connection_is_forgotten() {
         world.told(),
         [
             Told::RoomClosed,
-            Told::Moment(0, Moment::Disconnect),
+            Told::Hook(0, Hook::Disconnect),
             Told::Sent(0),
             Told::Shutdown(0)
         ]
@@ -327,7 +328,7 @@ fn who_answers_our_close_frame_is_shut_down() {
         world.told(),
         [
             Told::RoomClosed,
-            Told::Moment(0, Moment::Disconnect),
+            Told::Hook(0, Hook::Disconnect),
             Told::Sent(0)
         ]
     );
@@ -382,7 +383,7 @@ fn the_end_of_the_connection_may_come_at_any_time() {
     world.gone(&client);
     assert_eq!(
         world.told(),
-        [Told::RoomClosed, Told::Moment(0, Moment::Disconnect)]
+        [Told::RoomClosed, Told::Hook(0, Hook::Disconnect)]
     );
     world.deliver();
     assert_eq!(
@@ -455,7 +456,7 @@ fn who_never_stops_talking_is_evicted() {
     assert_eq!(client.hears(), answers);
     let told = world.told();
     assert!(told.contains(&Told::Evicted(0)), "{told:?}");
-    assert!(told.contains(&Told::Moment(0, Moment::Disconnect)));
+    assert!(told.contains(&Told::Hook(0, Hook::Disconnect)));
     let evictions = world.stats().evictions;
     assert_eq!(evictions[Eviction::MessagesPerSecond as usize], 1);
     assert_eq!(world.stats().connections, 0);

@@ -1,9 +1,9 @@
 //! The first frame, pings, replies and errors.
 
 use ht_frame::Opcode;
+use ht_proto::hook::Hook;
 
 use super::kit::*;
-use crate::peer::Moment;
 use crate::shard::Settings;
 
 #[test]
@@ -15,10 +15,7 @@ fn the_first_frame_names_the_rooms() {
         [r#"{"is_authorized": true, "allowed_rooms": [{"a":"*"}, {"b":1.50}]}"#]
     );
     assert_eq!(client.writes(), 1);
-    assert_eq!(
-        world.told(),
-        [Told::Moment(0, Moment::Connect), Told::Sent(0)]
-    );
+    assert_eq!(world.told(), [Told::Hook(0, Hook::Connect), Told::Sent(0)]);
     assert_eq!((world.stats().connections, world.stats().admitted), (1, 1));
 }
 
@@ -35,7 +32,7 @@ fn only_the_exact_text_ping_is_a_ping() {
     assert_eq!(answer, [error_of(&client, "message-not-object")]);
     world.frame(&client, Opcode::Binary, b"ping");
     assert_eq!(client.hears(), [not_json]);
-    let pings = Told::Moment(0, Moment::Ping);
+    let pings = Told::Hook(0, Hook::Ping);
     assert_eq!(
         world.told().iter().filter(|&told| *told == pings).count(),
         1
@@ -48,7 +45,7 @@ fn a_ping_is_told_before_it_is_answered() {
     let client = world.open("[]");
     world.told();
     world.say(&client, "ping");
-    assert_eq!(world.told(), [Told::Moment(0, Moment::Ping), Told::Sent(0)]);
+    assert_eq!(world.told(), [Told::Hook(0, Hook::Ping), Told::Sent(0)]);
 }
 
 #[test]

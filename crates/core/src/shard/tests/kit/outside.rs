@@ -6,20 +6,21 @@ use std::io::IoSlice;
 use std::rc::Rc;
 
 use ht_proto::entry::TenantId;
+use ht_proto::hook::Hook;
 use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
 
 use crate::command::Command;
 use crate::connection::SessionKey;
-use crate::peer::{Eviction, Moment, Peer, Sent};
+use crate::peer::{Eviction, Peer, Sent};
 use crate::stats::Stats;
 use crate::world::{AuthenticationEnd, Over, World};
 
 /// What happened, in its order. Peers have numbers from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::shard::tests) enum Told {
-    Moment(u128, Moment),
+    Hook(u128, Hook),
     RoomOpened,
     RoomClosed,
     Evicted(u128),
@@ -123,14 +124,12 @@ pub(in crate::shard::tests) struct Outside {
 }
 
 impl World<FakePeer> for Outside {
-    fn moment(&mut self, moment: Moment, peer: &mut FakePeer, _now: u64) {
-        self.log
-            .borrow_mut()
-            .push(Told::Moment(peer.number, moment));
-        match moment {
-            Moment::Connect => assert!(self.connected.insert(peer.number)),
-            Moment::Ping => assert!(self.connected.contains(&peer.number)),
-            Moment::Disconnect => assert!(self.connected.remove(&peer.number)),
+    fn hook(&mut self, hook: Hook, peer: &mut FakePeer, _now: u64) {
+        self.log.borrow_mut().push(Told::Hook(peer.number, hook));
+        match hook {
+            Hook::Connect => assert!(self.connected.insert(peer.number)),
+            Hook::Ping => assert!(self.connected.contains(&peer.number)),
+            Hook::Disconnect => assert!(self.connected.remove(&peer.number)),
         }
     }
 
