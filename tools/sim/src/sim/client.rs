@@ -1,5 +1,6 @@
 //! Clients: they connect, subscribe, read at their own pace, break off and come back.
 
+mod attempt;
 mod hearing;
 mod line;
 mod token;
@@ -370,35 +371,5 @@ impl Sim {
             }
         }
         self.break_off(index);
-    }
-
-    /// A client does not wait for the API any more.
-    fn break_off(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        if let Some(visit) = client.visit {
-            client.gives_up(client.attempt);
-            self.leaves(visit);
-        }
-    }
-
-    /// Whether a user may have one more connection.
-    fn signs_in(&mut self, index: usize, node: usize, permit: &mut Permit) -> bool {
-        let user = index % COOKIES;
-        let shards = self.nodes[node].shards.iter();
-        let numbers = shards.flat_map(|shard| shard.around.holders());
-        let connections = numbers.map(|number| &self.connections[number]);
-        let own = connections.filter(|it| it.is_admitted && it.client % COOKIES == user);
-        let (own, most) = (own.count(), self.plan.shape.gate.per_user);
-        let may = permit.sign_in(user);
-        if may != (most == 0 || own < most) {
-            self.oracle
-                .violation(|| format!("user {user} has {own} of {most} connections: {may}"));
-        }
-        may
-    }
-
-    /// The address that a connection comes from.
-    pub(super) fn address_of(&self, number: usize) -> u8 {
-        address(self.connections[number].client)
     }
 }
