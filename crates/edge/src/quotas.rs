@@ -1,5 +1,8 @@
 //! How many clients may come in, and how often: the permits that a handshake needs.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

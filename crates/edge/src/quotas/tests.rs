@@ -1,0 +1,173 @@
+//! What each limit admits, and what is answered beyond it.
+
+use http::{Request, StatusCode};
+
+use super::*;
+use crate::config::PublicConfig;
+
+const LIMITS: QuotaLimits = QuotaLimits {
+    connections: 0,
+    connections_per_address: 0,
+    handshakes_per_second: 0,
+    handshakes: 8,
+    unfinished: 8,
+};
+
+const QUIET: Load = Load {
+    open: 0,
+    memory_is_short: false,
+};
+
+fn quotas(handshakes: usize) -> Quotas {
+    Quotas::new(Arc::new(Permits::new(1)), handshakes, Arc::default())
+}
+
+fn at(address: &str) -> Arrival {
+    Arrival {
+        peer: Peer::Ip(address.parse().unwrap()),
+        told: false,
+    }
+}
+
+/// What a handshake from this address says.
+fn facts(address: &str) -> RequestFacts {
+    let mut request = Request::get("/ws/")
+        .header("host", "gateway.test")
+        .header("origin", "http://gateway.test")
+        .header("upgrade", "websocket")
+        .header("connection", "upgrade")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(())
+        .unwrap();
+    let (config, throttles) = (PublicConfig::default(), Throttles::default());
+    RequestFacts::of(&mut request, at(address), &config, false, &throttles).unwrap()
+}
+
+#[test]
+fn one_address_has_a_part_of_the_connections_before_the_upgrade() {
+    let trusted = TrustedProxies::default();
+    let told = |address: &str| Arrival {
+        told: true,
+        ..at(address)
+    };
+    let unix = Arrival {
+        peer: Peer::Unix,
+        told: false,
+    };
+    // A stranger a quarter, who comes through a balancer from a proxy's network three quarters, a
+    // proxy itself all it opens.
+    for (arrival, most) in [
+        (at("192.0.2.1"), 2),
+        (told("192.0.2.1"), 2),
+        (told("10.0.0.1"), 6),
+        (at("10.0.0.1"), 20),
+        (unix, 20),
+    ] {
+        let quotas = quotas(8);
+        let admit = |arrival| quotas.admit_connection(arrival, &LIMITS, &trusted);
+        let mut permits: Vec<_> = (0..most).map(|_| admit(arrival).unwrap()).collect();
+        if most == 20 {
+            assert!(permits.iter().all(Option::is_none), "{arrival:?}");
+            continue;
+        }
+        let reason = admit(arrival).err();
+        assert_eq!(reason, Some(HandshakeError::UnfinishedPerAddress));
+        assert!(admit(at("192.0.2.2")).is_ok(), "others are not concerned");
+        permits.pop();
+        assert!(admit(arrival).is_ok(), "a permit was given back");
+    }
+}
+
+#[test]
+fn each_limit_of_handshakes_has_its_reason_and_its_answer() {
+    let too_many = StatusCode::TOO_MANY_REQUESTS;
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    let short = Load {
+        memory_is_short: true,
+        ..QUIET
+    };
+    for (limits, load, admitted, reason, status, again) in [
+        (
+            QuotaLimits {
+                connections_per_address: 2,
+                ..LIMITS
+            },
+            QUIET,
+            2,
+            HandshakeError::ConnectionsPerAddress,
+            too_many,
+            "5",
+        ),
+        (
+            QuotaLimits {
+                handshakes_per_second: 1,
+                handshakes: 100,
+                ..LIMITS
+            },
+            QUIET,
+            // What it may have in ten seconds.
+            10,
+            HandshakeError::HandshakesPerSecond,
+            too_many,
+            "1",
+        ),
+        (
+            LIMITS,
+            QUIET,
+            4,
+            HandshakeError::HandshakesPerAddress,
+            too_many,
+            "5",
+        ),
+        (
+            QuotaLimits {
+                connections: 3,
+                ..LIMITS
+            },
+            QUIET,
+            3,
+            HandshakeError::Connections,
+            unavailable,
+            "5",
+        ),
+        (LIMITS, short, 0, HandshakeError::Memory, unavailable, "5"),
+    ] {
+        let quotas = quotas(100);
+        let facts = facts("192.0.2.1");
+        let admit = || quotas.admit_handshake(&facts, &limits, load);
+        let permits: Vec<_> = (0..admitted).map(|_| admit().ok().unwrap()).collect();
+        let Rejection {
+            reason: found,
+            response,
+        } = admit().err().unwrap();
+        assert_eq!(found, reason);
+        assert_eq!(response.status(), status, "{reason:?}");
+        assert_eq!(response.headers()["retry-after"], again, "{reason:?}");
+        drop(permits);
+    }
+}
+
+#[test]
+fn handshakes_of_many_addresses_have_one_bound_and_leave_nothing_behind() {
+    let quotas = quotas(2);
+    let admit = |address: &str| quotas.admit_handshake(&facts(address), &LIMITS, QUIET);
+    let permits = [admit("192.0.2.1"), admit("192.0.2.2")].map(|it| it.ok().unwrap());
+    let rejection = admit("192.0.2.3").err().unwrap();
+    assert_eq!(rejection.reason, HandshakeError::Handshakes);
+    let connections = permits.map(|permits| permits.connection);
+    // The handshakes are over, the connections stay.
+    assert!(admit("192.0.2.3").is_ok());
+    let limits = QuotaLimits {
+        connections: 2,
+        ..LIMITS
+    };
+    let facts = facts("192.0.2.3");
+    let rejection = quotas
+        .admit_handshake(&facts, &limits, QUIET)
+        .err()
+        .unwrap();
+    assert_eq!(rejection.reason, HandshakeError::Connections);
+    drop(connections);
+    assert!(quotas.admit_handshake(&facts, &limits, QUIET).is_ok());
+}
