@@ -239,7 +239,7 @@ fn an_encoding_that_is_not_understood_is_named() {
     let rabbit = Rabbit::connect(vhost.url());
     let brotli = BasicProperties::default().with_content_encoding("br".into());
     rabbit.publish_with(brotli, b"\x8b\x01\x80{}\x03");
-    gateway.wait_for_line("its content_encoding \\\"br\\\" is not understood");
+    gateway.wait_for_line("its content_encoding \\\"br\\\" is not supported");
 }
 
 #[test]

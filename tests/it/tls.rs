@@ -85,7 +85,7 @@ fn expect_told(url: &str, ca_file: &Path, cause: &str, advice: &str) {
         .set("HT_BACKEND__URL", url)
         .set("HT_BACKEND__TLS_CA_FILE", ca_file)
         .start();
-    let line = gateway.wait_for_line(" WARN ht_backend::guard: the backend cannot be reached");
+    let line = gateway.wait_for_line(" WARN ht_backend::guard::log: the backend cannot be reached");
     for part in ["cause=", cause, "advice=", advice] {
         assert!(line.contains(part), "{part:?} in {line}");
     }
