@@ -8,8 +8,8 @@ use ht_broker::encoding::{self, InflateError, Message};
 use ht_broker::rabbitmq::{self, RabbitMq};
 use ht_broker::{Broker, Parsing};
 use ht_node::live::Live;
-use ht_node::offload;
-use ht_proto::trigger::{Trigger, TriggerLimits};
+use ht_node::{offload, records};
+use ht_proto::trigger::TriggerLimits;
 
 use crate::cli::finding::Finding;
 
@@ -48,7 +48,7 @@ fn parse(message: Message, limits: &TriggerLimits) -> Parsing {
         Err(InflateError::TooLong(_)) if limits.bytes > at_once => {
             let parsing = offload::parse_offloaded(body, move |body| {
                 let text = inflate(body, limits.bytes).map_err(explain)?;
-                Trigger::parse(&text, &limits).map_err(|error| error.to_string())
+                records::message(&text, &limits).map_err(|error| error.to_string())
             });
             Parsing::Offloaded(Box::pin(parsing))
         }
@@ -58,7 +58,7 @@ fn parse(message: Message, limits: &TriggerLimits) -> Parsing {
 
 fn parse_text(text: Bytes, limits: TriggerLimits, encoding: Option<String>) -> Parsing {
     let parse = move |text: &Bytes| {
-        Trigger::parse(text, &limits).map_err(|error| match encoding {
+        records::message(text, &limits).map_err(|error| match encoding {
             None => error.to_string(),
             Some(name) => format!(
                 "{error}; its content_encoding {name:?} is not supported: send gzip, deflate or \

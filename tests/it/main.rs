@@ -8,6 +8,7 @@ mod binary;
 mod black_hole;
 mod bootstrap;
 mod cli;
+mod commands;
 mod compression;
 mod crowds;
 mod descriptors;

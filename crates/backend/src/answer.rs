@@ -41,6 +41,9 @@ pub struct Permissions {
     pub view: Option<Box<str>>,
     /// How long all of this holds; none: until the connection ends.
     pub expires_in: Option<Duration>,
+    /// What the clock of [`Backend::number_calls`](crate::Backend::number_calls) showed just before
+    /// the call was sent; none where there is no such clock.
+    pub asked_at: Option<u64>,
     /// Members that count as absent, because they are not what they must be.
     pub ignored: Vec<WhoError>,
 }
@@ -57,6 +60,7 @@ impl Permissions {
             labels: Box::default(),
             view: None,
             expires_in: None,
+            asked_at: None,
             ignored: Vec::new(),
         }
     }

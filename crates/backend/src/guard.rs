@@ -31,7 +31,7 @@ use crate::guard::key::Key;
 use crate::guard::reach::Reach;
 use crate::guard::visit::{Begun, Desk, Visit};
 use crate::setup::BackendSetupError;
-use crate::{Backend, Hook};
+use crate::{Backend, CallClock, Hook};
 
 /// Forwarded, but no credential.
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -74,6 +74,8 @@ struct Parts {
     reach: Mutex<Reach>,
     /// Pauses between attempts to reach the backend after the start: the first and the longest.
     pauses: (Duration, Duration),
+    /// Numbers the calls.
+    clock: Mutex<Option<CallClock>>,
     /// Where chance comes from.
     hasher: RandomState,
 }
@@ -91,6 +93,7 @@ impl Guard {
             probe: Notify::new(),
             reach: Mutex::default(),
             pauses: (config.circuit_backoff, config.circuit_backoff_max),
+            clock: Mutex::default(),
             hasher: RandomState::new(),
         }))
     }
@@ -145,6 +148,10 @@ impl Backend for Guard {
         Box::pin(async {
             tokio::join!(self.0.first_contact(), self.0.probes());
         })
+    }
+
+    fn number_calls(&self, clock: CallClock) {
+        *self.0.clock() = Some(clock);
     }
 
     fn come_back_within(&self) -> Duration {
@@ -213,7 +220,11 @@ impl Parts {
             return;
         }
         let begun = Instant::now();
-        let answer = self.backend.bootstrap(key.credentials()).await;
+        let asked_at = self.clock().as_ref().map(|clock| clock());
+        let mut answer = self.backend.bootstrap(key.credentials()).await;
+        if let Answer::Admitted(permissions) = &mut answer {
+            permissions.asked_at = asked_at;
+        }
         self.note_reach(&answer, begun);
         let shows = match outage(&answer) {
             Some(_) => Shows::Outage(self.source(key)),
@@ -339,6 +350,10 @@ impl Parts {
 
     fn reach(&self) -> MutexGuard<'_, Reach> {
         self.reach.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Option<CallClock>> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

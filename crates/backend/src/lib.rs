@@ -24,6 +24,7 @@ mod parse;
 mod redirect;
 mod setup;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -41,6 +42,9 @@ pub use crate::forward::{
 pub use crate::guard::{Guard, GuardCounts};
 pub use crate::kind::{FailureKind, RefusalKind};
 pub use crate::setup::BackendSetupError;
+
+/// A number that grows while calls are under way.
+pub type CallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The API that decides who may enter which rooms.
 ///
@@ -69,6 +73,10 @@ pub trait Backend: Send + Sync + 'static {
     /// A call of the gateway's own, without any client's credentials: shows whether the API
     /// answers at all.
     fn probe(&self) -> BoxFuture<'_, Answer>;
+
+    /// From now on each answer to a bootstrap call has in [`Permissions::asked_at`] what `clock` showed
+    /// just before the call was sent, also where clients share the call.
+    fn number_calls(&self, _clock: CallClock) {}
 
     /// What has to run beside the calls, for as long as calls are made. Does not end.
     fn upkeep(&self) -> BoxFuture<'_, ()> {

@@ -112,6 +112,7 @@ fn permissions(body: &Bytes, found: &Found<'_>) -> Result<Permissions, Refusal> 
     let session = lenient(found.session.map(who::session), &mut ignored);
     let labels = lenient(found.labels.map(who::labels), &mut ignored);
     Ok(Permissions {
+        asked_at: None,
         allowed_rooms,
         user_id: found.user_id.clone(),
         session,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use ht_proto::trigger::Trigger;
+use ht_proto::record::Record;
 use ht_telemetry::throttle::Throttle;
 use tokio::sync::watch;
 use tokio::task::unconstrained;
@@ -32,18 +32,18 @@ const PROBE_WITHIN: Duration = Duration::from_secs(3_600);
 /// The message of a probe: a trigger for no room, to whoever does not know probes.
 pub(crate) const PROBE: &[u8] = br#"{"rooms": [], "data": null}"#;
 
-/// Reads one message as a trigger.
+/// Reads one message as a trigger or a command.
 pub type Parse = Arc<dyn Fn(Message) -> Parsing + Send + Sync>;
 
-/// What a message is: a trigger, or else the sentence that names what is wrong with it.
+/// What a message is: a trigger or a command, or else the sentence that names what is wrong with it.
 pub enum Parsing {
     /// It was read at once.
-    Done(Result<Trigger, String>),
+    Done(Result<Record, String>),
     /// It is long and read elsewhere; those behind it wait.
-    Offloaded(BoxFuture<'static, Result<Trigger, String>>),
+    Offloaded(BoxFuture<'static, Result<Record, String>>),
 }
 
-/// The way for triggers to reach every node: a log, and what follows it.
+/// The way for triggers and commands to reach every node: a log, and what follows it.
 pub struct Broker {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) parse: Parse,
@@ -84,32 +84,40 @@ impl Broker {
         follow::run(&self, &*sequencer, &shutdown).await;
     }
 
-    /// Publishes the triggers, in order, to every node, this one included. Ready when all of them
-    /// have their place in this node's order.
+    /// Publishes triggers and commands, in order, to every node, this one included. Ready when all of
+    /// them have their place in this node's order.
     ///
     /// # Errors
     /// When they were not published, or it is not known whether they were.
-    pub async fn publish(&self, triggers: Vec<Trigger>) -> Result<Vec<Placed>, AppendError> {
+    pub async fn publish<R: Into<Record>>(
+        &self,
+        records: Vec<R>,
+    ) -> Result<Vec<Placed>, AppendError> {
         // Without a tail nothing would be read back.
         if let Health::NotReady(why) = self.health() {
             return Err(AppendError::Unavailable(why));
         }
-        if triggers.is_empty() {
+        if records.is_empty() {
             return Ok(Vec::new());
         }
-        self.append(&triggers).await
+        let records = records.into_iter().map(Into::into);
+        self.append(
+            records
+                .map(|record: Record| record.text().clone())
+                .collect(),
+        )
+        .await
     }
 
-    async fn append(&self, triggers: &[Trigger]) -> Result<Vec<Placed>, AppendError> {
+    async fn append(&self, texts: Vec<Bytes>) -> Result<Vec<Placed>, AppendError> {
         let started = Instant::now();
         let deadline = started + self.publish_timeout;
-        let bytes = triggers.iter().map(|trigger| trigger.text.len()).sum();
+        let bytes = texts.iter().map(Bytes::len).sum();
         // Unconstrained: a call that yields before it is queued would lose its turn to later ones.
-        let tickets = unconstrained(self.waiters.tickets(triggers.len(), bytes));
+        let tickets = unconstrained(self.waiters.tickets(texts.len(), bytes));
         let tickets = timeout_at(deadline, tickets).await;
         let mut tickets =
             tickets.map_err(|_| AppendError::Unavailable("too much is being published".into()))?;
-        let texts = triggers.iter().map(|trigger| trigger.text.clone());
         let entries = tickets.keys().zip(texts);
         let entries = entries.map(|(key, body)| NewEntry {
             kind: Kind::Trigger,
@@ -182,7 +190,7 @@ impl Broker {
         self.health.send_replace(Health::NotReady(why));
     }
 
-    /// Counts a message that is not a trigger, and logs it once in a while.
+    /// Counts a message that is neither a trigger nor a command, and logs it once in a while.
     pub(crate) fn reject(&self, reason: &str) {
         self.counters.rejected();
         let mut throttle = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);

@@ -190,10 +190,10 @@ impl Placing {
             Parsing::Offloaded(parsing) => parsing.await,
         };
         match parsed {
-            Ok(trigger) => {
+            Ok(parsed) => {
                 self.entries.push(Entry {
                     position: record.position,
-                    ..Entry::publication(trigger)
+                    ..Entry::of(parsed)
                 });
                 self.waiting.push(own);
             }

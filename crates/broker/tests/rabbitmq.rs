@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use ht_broker::AppendError;
 use ht_broker::rabbitmq::RabbitMq;
+use ht_proto::record::Record;
 use ht_testkit::eventually;
 use ht_testkit::publisher::Publisher;
 use lapin::options::{
@@ -270,7 +271,10 @@ async fn publishing_returns_the_places() {
     assert_eq!(positions, (2..=501).collect::<Vec<u64>>());
     eventually(SOON, || other.recorder.count() == 501).await;
     assert_eq!(other.recorder.seen(), node.recorder.seen());
-    assert_eq!(node.broker.publish(Vec::new()).await, Ok(Vec::new()));
+    assert_eq!(
+        node.broker.publish(Vec::<Record>::new()).await,
+        Ok(Vec::new())
+    );
     node.end().await;
     other.end().await;
 }

@@ -1,4 +1,10 @@
-//! What waits for a shard: in order, and bounded by what its publications are charged with.
+//! What waits for a shard: in order, and bounded by what its publications and commands are charged
+//! with.
+//!
+//! Publications that do not fit are missed. A command is never dropped for them, since what it takes
+//! away would go on: it stays in its place while publications around it go. Where commands alone are
+//! too many, all of them go, and something stands in the place of the first that is worse for those
+//! who are connected, but lets nothing through.
 
 use std::collections::VecDeque;
 
@@ -9,23 +15,34 @@ const KEPT: usize = 1_024;
 pub trait Charge {
     /// Bytes of a publication; none of an input that is not dropped.
     fn bytes(&self) -> Option<usize>;
+
+    /// Bytes of a command; none of anything else.
+    fn command_bytes(&self) -> Option<usize> {
+        None
+    }
 }
+
+/// The part of the bound that commands may take: one in so many.
+const COMMANDS_PART: usize = 4;
 
 /// Inputs that a shard has not taken yet.
 #[derive(Debug)]
 pub struct Backlog<I> {
     inputs: VecDeque<I>,
     bytes: usize,
+    /// Of the commands.
+    command_bytes: usize,
     bytes_max: usize,
 }
 
 impl<I: Charge> Backlog<I> {
-    /// Nothing waits. Publications may be charged with `bytes_max` together; one always fits.
+    /// Nothing waits. Publications and commands may be charged with `bytes_max` together; one always fits.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
             inputs: VecDeque::new(),
             bytes: 0,
+            command_bytes: 0,
             bytes_max,
         }
     }
@@ -36,7 +53,7 @@ impl<I: Charge> Backlog<I> {
     pub fn push(&mut self, input: I) -> Vec<I> {
         let bytes = input.bytes().unwrap_or(0);
         let mut missed = Vec::new();
-        if self.bytes > 0 && bytes > 0 && self.bytes + bytes > self.bytes_max {
+        if self.bytes > 0 && bytes > 0 && self.bytes() + bytes > self.bytes_max {
             let mut kept = VecDeque::new();
             for waiting in self.inputs.drain(..) {
                 match waiting.bytes() {
@@ -52,6 +69,33 @@ impl<I: Charge> Backlog<I> {
         missed
     }
 
+    /// Places a command behind all others. Where the commands that wait take too much with it, all of
+    /// them and this one are returned, and what `instead` makes is in the place of the first.
+    #[must_use = "they are not carried out"]
+    pub fn push_command(&mut self, command: I, instead: impl FnOnce() -> I) -> Vec<I> {
+        let bytes = command.command_bytes().unwrap_or(0);
+        let is_full = self.command_bytes + bytes > self.bytes_max / COMMANDS_PART;
+        if self.command_bytes == 0 || !is_full {
+            self.command_bytes += bytes;
+            self.inputs.push_back(command);
+            return Vec::new();
+        }
+        let (mut lost, mut kept) = (Vec::new(), VecDeque::new());
+        let mut instead = Some(instead);
+        for waiting in self.inputs.drain(..) {
+            if waiting.command_bytes().is_none() {
+                kept.push_back(waiting);
+                continue;
+            }
+            kept.extend(instead.take().map(|instead| instead()));
+            lost.push(waiting);
+        }
+        lost.push(command);
+        self.inputs = kept;
+        self.command_bytes = 0;
+        lost
+    }
+
     /// Takes the next input.
     pub fn pop(&mut self) -> Option<I> {
         let input = self.inputs.pop_front()?;
@@ -59,6 +103,8 @@ impl<I: Charge> Backlog<I> {
             self.inputs.shrink_to(KEPT);
         }
         self.bytes = self.bytes.saturating_sub(input.bytes().unwrap_or(0));
+        let command = input.command_bytes().unwrap_or(0);
+        self.command_bytes = self.command_bytes.saturating_sub(command);
         Some(input)
     }
 
@@ -74,10 +120,10 @@ impl<I: Charge> Backlog<I> {
         self.inputs.is_empty()
     }
 
-    /// What the publications that wait are charged with.
+    /// What the publications and commands that wait are charged with.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.command_bytes
     }
 }
 
@@ -108,6 +154,63 @@ mod tests {
         let left = std::iter::from_fn(|| backlog.pop());
         assert_eq!(names(left), [2, 4, 5, 6]);
         assert_eq!((backlog.is_empty(), backlog.bytes()), (true, 0));
+    }
+
+    /// A command, or a publication if it is even.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Numbered(u32, usize);
+
+    impl Charge for Numbered {
+        fn bytes(&self) -> Option<usize> {
+            self.0.is_multiple_of(2).then_some(self.1)
+        }
+
+        fn command_bytes(&self) -> Option<usize> {
+            let is_command = self.0 < 100 && !self.0.is_multiple_of(2);
+            is_command.then_some(self.1)
+        }
+    }
+
+    fn left(backlog: &mut Backlog<Numbered>) -> Vec<u32> {
+        let inputs = std::iter::from_fn(|| backlog.pop());
+        inputs.map(|input| input.0).collect()
+    }
+
+    #[test]
+    fn commands_stay_where_publications_around_them_are_missed() {
+        let mut backlog = Backlog::new(100);
+        let lost = || Numbered(101, 0);
+        assert!(backlog.push(Numbered(2, 40)).is_empty());
+        assert!(backlog.push_command(Numbered(1, 10), lost).is_empty());
+        assert!(backlog.push(Numbered(4, 40)).is_empty());
+        assert!(backlog.push_command(Numbered(3, 10), lost).is_empty());
+        assert_eq!(backlog.bytes(), 100);
+        let missed = backlog.push(Numbered(6, 1));
+        assert_eq!(missed, [Numbered(2, 40), Numbered(4, 40)]);
+        assert_eq!(backlog.bytes(), 21);
+        assert_eq!(left(&mut backlog), [1, 3, 6]);
+        assert_eq!(backlog.bytes(), 0);
+    }
+
+    #[test]
+    fn too_many_commands_are_replaced_where_the_first_was() {
+        let mut backlog = Backlog::new(100);
+        let lost = || Numbered(101, 0);
+        assert!(backlog.push(Numbered(2, 10)).is_empty());
+        for command in [1, 3] {
+            assert!(backlog.push_command(Numbered(command, 10), lost).is_empty());
+            assert!(backlog.push(Numbered(4, 10)).is_empty());
+        }
+        let commands = backlog.push_command(Numbered(5, 10), lost);
+        assert_eq!(
+            commands,
+            [Numbered(1, 10), Numbered(3, 10), Numbered(5, 10)]
+        );
+        assert_eq!(backlog.bytes(), 30);
+        // One of any size fits then.
+        assert!(backlog.push_command(Numbered(7, 500), lost).is_empty());
+        assert_eq!(left(&mut backlog), [2, 101, 4, 4, 7]);
+        assert_eq!(backlog.bytes(), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ht_core::command::Command;
 use ht_core::publication::Publication;
 use ht_core::shard::{SessionKey, Settings};
 use ht_proto::close::Close;
@@ -16,6 +17,10 @@ pub const PUBLICATION_BYTES: usize = 256;
 pub enum Input<A, W> {
     /// Publications, in their order.
     Publish(Batch),
+    /// Carry out a command.
+    Command(Arc<Command>),
+    /// Commands were lost, the last of them at this position: close everybody.
+    CommandsLost(u64),
     /// Behave like this from now on.
     Settings(Box<Settings>),
     /// Say that it was taken.
@@ -52,7 +57,26 @@ impl<A, W> Input<A, W> {
     pub fn batch(&self) -> Option<&Batch> {
         match self {
             Self::Publish(batch) => Some(batch),
-            Self::Settings(_)
+            Self::Command(_)
+            | Self::CommandsLost(_)
+            | Self::Settings(_)
+            | Self::Probe(_)
+            | Self::Close { .. }
+            | Self::CloseMissed { .. }
+            | Self::CloseUnauthenticated(_)
+            | Self::Abandon(_)
+            | Self::Drain(_) => None,
+        }
+    }
+
+    /// The command that it is.
+    #[must_use]
+    pub fn command(&self) -> Option<&Arc<Command>> {
+        match self {
+            Self::Command(command) => Some(command),
+            Self::CommandsLost(_)
+            | Self::Publish(_)
+            | Self::Settings(_)
             | Self::Probe(_)
             | Self::Close { .. }
             | Self::CloseMissed { .. }
@@ -66,6 +90,10 @@ impl<A, W> Input<A, W> {
 impl<A, W> Charge for Input<A, W> {
     fn bytes(&self) -> Option<usize> {
         self.batch().map(|batch| batch.bytes)
+    }
+
+    fn command_bytes(&self) -> Option<usize> {
+        self.command().map(|command| command.bytes)
     }
 }
 

@@ -109,6 +109,11 @@ impl InterestIndex {
         }))
     }
 
+    /// Something that is no publication has its place in the order.
+    pub fn advance(&self, position: u64) {
+        self.position.store(position, Ordering::Release);
+    }
+
     /// The shards with a room that hears a trigger for any of these: as of now, so that it tells
     /// nothing about publications that have no position yet.
     pub fn hearing_any<'a>(&self, rooms: impl Iterator<Item = (TenantId, &'a Room)>) -> ShardSet {

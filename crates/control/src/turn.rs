@@ -224,6 +224,14 @@ impl<P: Readable> ShardLoop<P> {
                 self.undelivered.add(batch.bytes);
                 self.shard.publish(batch.publications);
             }
+            Input::Command(command) => {
+                self.undelivered.add(command.bytes);
+                self.shard.command(command);
+            }
+            Input::CommandsLost(position) => {
+                self.undelivered.add(0);
+                self.shard.lose_commands(position);
+            }
             Input::Settings(settings) => {
                 let now = around.now();
                 self.shard.reconfigure(*settings, now);
@@ -286,10 +294,11 @@ impl<P: Readable> ShardLoop<P> {
 
     /// Opens or refuses a session about which the API has answered. What is kept for one that has
     /// ended meanwhile is released.
-    fn answer<A: Around<P>>(&mut self, key: SessionKey, answer: A::Answer, around: &mut A) {
+    fn answer<A: Around<P>>(&mut self, key: SessionKey, mut answer: A::Answer, around: &mut A) {
         if !self.shard.awaits_answer(key) {
             return;
         }
+        self.shard.catch_up(A::answer(&mut answer));
         let Some(peer) = self.shard.peer(key) else {
             return;
         };
@@ -311,9 +320,12 @@ impl<P: Readable> ShardLoop<P> {
         }
     }
 
-    fn open<A: Around<P>>(&mut self, connection: A::Connection, around: &mut A) {
+    fn open<A: Around<P>>(&mut self, mut connection: A::Connection, around: &mut A) {
         if self.draining {
             return;
+        }
+        if let Some(welcome) = A::welcome(&mut connection) {
+            self.shard.catch_up(welcome);
         }
         let Some(newcomer) = around.admit(connection, self.shard.next_key()) else {
             return;

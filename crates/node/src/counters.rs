@@ -10,7 +10,7 @@ use ht_edge::rejection::HandshakeError;
 use ht_proto::label::Label;
 
 pub(crate) use crate::counters::labels::{
-    BootstrapOutcome, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure,
+    BootstrapOutcome, CommandName, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure,
 };
 
 use crate::every_metric::every_metric;

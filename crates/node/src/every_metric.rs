@@ -107,12 +107,20 @@ macro_rules! every_metric {
                 observed inbox_bytes = Read::GaugeByShard(|now| now.by_inbox(inbox::Sender::bytes));
                     "Bytes of publications queued for each thread"
                     "When it grows steadily: the thread is behind. At its share of `limits.inbox_bytes` it drops them: see `publications_missed`."
+                observed subscriptions_lost = Read::Sum(STATS.subscriptions_lost);
+                    "When it grows and no permissions were changed: look at who sends commands."
                 counted triggers;
                     "Triggers that were accepted and ordered, duplicates included"
                     "When it does not grow while the API publishes."
                 counted trigger_duplicates;
                     "Duplicate triggers: their id was seen before, accepted but not delivered again"
                     "When it grows steadily: the API does not receive the responses, see `internal_errors`."
+                counted commands by "command" CommandName;
+                    "Commands of the API that were ordered, duplicates not included"
+                    "Not by itself."
+                counted commands_lost;
+                    "Commands that were dropped because a thread was too far behind, once for each thread; all its connections were closed"
+                    "Above 0: send commands more slowly, or give the node more cores."
                 counted back_pressure;
                     "Waits of publishers for a thread with a full inbox (back-pressure)"
                     "When it grows steadily: more is published than that thread can deliver. Give the node more cores, raise `threads`, or publish less."

@@ -17,7 +17,6 @@ use crate::heartbeat::Heartbeat;
 use crate::hooks::{HookCaller, HookSender, hook_queue};
 use crate::identity::Identity;
 use crate::internal::Internal;
-use crate::interner::Interner;
 use crate::listeners::{Listeners, StartError, refuse_open};
 use crate::live::{Live, shard_settings};
 use crate::memory_watch::MemoryWatch;
@@ -38,7 +37,7 @@ pub struct Gateway {
     pub(crate) node: Arc<Node>,
     pub(crate) live: Live,
     pub(crate) broker: Option<Arc<Broker>>,
-    sequencer: Arc<dyn Sequencer>,
+    sequencer: Arc<NodeSequencer>,
     /// Requests with triggers that are not placed yet.
     pub(crate) triggers: TaskTracker,
     pub(crate) shards: Shards,
@@ -73,6 +72,8 @@ impl Gateway {
         let hasher = Hasher::default();
         let shards = Shards::start(&config, &hasher, &node, broker.as_ref(), hooks.as_ref());
         let shards = shards.map_err(StartError::Shard)?;
+        let commands = Arc::clone(&node.commands);
+        backend.number_calls(Arc::new(move || commands.last()));
         let ids = config.limits.trigger_ids;
         let sequencer = NodeSequencer::new(shards.inboxes(), ids, &node);
         let gateway = Self {
@@ -91,7 +92,7 @@ impl Gateway {
         gateway.start_delivery(caller);
         gateway.start_upkeep(Arc::clone(&backend));
         gateway.start_internal(&config, Arc::clone(&backend), internal.0);
-        gateway.start_public(&config, backend, hasher, public.0);
+        gateway.start_public(&config, backend, public.0);
         Ok(gateway)
     }
 
@@ -110,7 +111,7 @@ impl Gateway {
     /// Whether the shards make progress, for as long as anybody wants to know.
     #[must_use]
     pub fn heartbeat(&self) -> Heartbeat {
-        Heartbeat::new(Arc::clone(&self.sequencer))
+        Heartbeat::new(self.order())
     }
 
     /// Applies the settings that need no restart. They hold for what begins after that, and open
@@ -137,15 +138,15 @@ impl Gateway {
         Ok(())
     }
 
+    /// The order of the node.
+    fn order(&self) -> Arc<dyn Sequencer> {
+        Arc::<NodeSequencer>::clone(&self.sequencer)
+    }
+
     async fn start_prober(&self, config: &ServerConfig) {
         let broker = self.broker.clone();
         let is_alone = broker.is_none();
-        let prober = Prober::new(
-            &self.node,
-            broker,
-            &self.sequencer,
-            config.readiness.clone(),
-        );
+        let prober = Prober::new(&self.node, broker, &self.order(), config.readiness.clone());
         let Some(prober) = prober else {
             return;
         };
@@ -168,7 +169,7 @@ impl Gateway {
         let run = |shutdown| closer.run(shutdown);
         self.services.start(Service::GapCloser, run);
         if let Some(broker) = self.broker.clone() {
-            let sequencer = Arc::clone(&self.sequencer);
+            let sequencer = self.order();
             let run = |shutdown| broker.run(sequencer, shutdown);
             self.services.start(Service::Broker, run);
         }
@@ -233,13 +234,7 @@ impl Gateway {
     }
 
     /// Starts the public listener: from here on clients come in.
-    fn start_public(
-        &self,
-        config: &ServerConfig,
-        backend: Arc<dyn Backend>,
-        hasher: Hasher,
-        listener: Listener,
-    ) {
+    fn start_public(&self, config: &ServerConfig, backend: Arc<dyn Backend>, listener: Listener) {
         let node = &self.node;
         let (counters, throttles) = (&node.counters, &node.throttles);
         let handshakes = config.limits.handshakes_max();
@@ -252,7 +247,8 @@ impl Gateway {
         let bootstrap = Bootstrap {
             has_hooks: has_hooks(&*backend),
             backend,
-            interner: Interner::new(hasher),
+            interner: Arc::clone(&node.interner),
+            commands: Arc::clone(&node.commands),
             permits: Arc::clone(&node.permits),
             memory: Arc::clone(&node.memory),
             counters: Arc::clone(counters),

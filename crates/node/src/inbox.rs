@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ht_control::backlog::Backlog;
+use ht_core::command::Command;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
@@ -167,7 +168,7 @@ pub(crate) struct Permit<'a> {
     bell: &'a Bell,
 }
 
-/// Publications that a shard missed because it was too far behind.
+/// Publications or commands that a shard missed because it was too far behind.
 #[must_use]
 pub(crate) struct Overflow {
     /// They are let go with this, outside of every lock.
@@ -178,6 +179,11 @@ impl Overflow {
     /// What was missed, oldest first.
     pub(crate) fn batches(&self) -> impl Iterator<Item = &Batch> {
         self.inputs.iter().filter_map(Input::batch)
+    }
+
+    /// Commands that are not carried out, oldest first.
+    pub(crate) fn commands(&self) -> impl Iterator<Item = &Arc<Command>> {
+        self.inputs.iter().filter_map(Input::command)
     }
 }
 
@@ -209,6 +215,23 @@ impl Sender {
         drop(inputs);
         self.queue.bell.ring();
         (!missed.is_empty()).then_some(Overflow { inputs: missed })
+    }
+
+    /// Places a command behind all that was placed before. Where too many of them wait, returns all of
+    /// them: the shard carries out none, and closes its connections instead.
+    pub(crate) fn command(&self, command: Arc<Command>) -> Result<Option<Overflow>, Ended> {
+        let mut inputs = self.queue.lock();
+        if inputs.ended {
+            return Err(Ended);
+        }
+        let instead = Input::CommandsLost(command.position);
+        let lost = inputs
+            .backlog
+            .push_command(Input::Command(command), || instead);
+        self.queue.count(&inputs.backlog);
+        drop(inputs);
+        self.queue.bell.ring();
+        Ok((!lost.is_empty()).then_some(Overflow { inputs: lost }))
     }
 
     /// Whether publishers should wait.

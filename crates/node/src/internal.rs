@@ -2,6 +2,7 @@
 
 mod accept;
 mod access;
+mod answers;
 mod body;
 mod keys;
 mod path;
@@ -10,7 +11,7 @@ mod trigger;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use ht_broker::{Broker, Sequencer};
+use ht_broker::Broker;
 use ht_edge::host::HostError;
 use ht_edge::listener::Listener;
 use ht_edge::respond::Body;
@@ -33,6 +34,7 @@ use crate::live::Live;
 use crate::memory::Memory;
 use crate::metrics::{self, Sources};
 use crate::readiness::Readiness;
+use crate::sequencer::NodeSequencer;
 
 /// The internal listener's service.
 pub(crate) struct Internal {
@@ -42,7 +44,7 @@ pub(crate) struct Internal {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) triggers_in_flight: Arc<InFlight>,
-    pub(crate) sequencer: Arc<dyn Sequencer>,
+    pub(crate) sequencer: Arc<NodeSequencer>,
     pub(crate) broker: Option<Arc<Broker>>,
     /// What `/metrics` and `/ready` show.
     pub(crate) sources: Arc<Sources>,

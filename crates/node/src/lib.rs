@@ -10,7 +10,9 @@ pub mod identity;
 pub mod live;
 pub mod metrics;
 pub mod offload;
+pub mod records;
 
+mod commands;
 mod counters;
 mod delivery;
 mod drain;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ht_control::interest::InterestIndex;
+use ht_core::Hasher;
 use ht_core::account::Accounts;
 use ht_core::index::Matching;
 use ht_core::outbox::Outboxes;
@@ -10,11 +11,13 @@ use ht_edge::descriptors::Descriptors;
 use ht_edge::permits::Permits;
 use ht_telemetry::throttle::Throttles;
 
+use crate::commands::Commands;
 use crate::config::ServerLimits;
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::gaps::Gaps;
 use crate::in_flight::InFlight;
+use crate::interner::Interner;
 use crate::lifecycle::Lifecycle;
 use crate::memory::{Memory, allowance};
 use crate::totals::Totals;
@@ -36,6 +39,9 @@ pub(crate) struct Node {
     /// Open connections and those to come, against the limits of connections.
     pub(crate) permits: Arc<Permits>,
     pub(crate) interest: Arc<InterestIndex>,
+    /// What connections share.
+    pub(crate) interner: Arc<Interner>,
+    pub(crate) commands: Arc<Commands>,
     pub(crate) triggers_in_flight: Arc<InFlight>,
     /// What probes found of the way that triggers go.
     pub(crate) delivery: Arc<Delivery>,
@@ -56,6 +62,8 @@ impl Node {
             descriptors: Arc::new(Descriptors::of_process()),
             permits: Arc::new(Permits::new(shards)),
             interest: Arc::new(InterestIndex::new(shards, matching)),
+            interner: Arc::new(Interner::new(Hasher::default())),
+            commands: Arc::new(Commands::new(shards)),
             triggers_in_flight: Arc::default(),
             delivery: Arc::new(Delivery::new(shards)),
             gaps: Arc::new(Gaps::new(shards)),

@@ -8,16 +8,21 @@ use futures_util::future::{BoxFuture, join_all};
 use ht_broker::order::Order;
 use ht_broker::{Missed, Placed, Sequencer, Taken};
 use ht_control::interest::InterestIndex;
+use ht_core::command::Command;
 use ht_core::publication::Publication;
+use ht_core::select::Selection;
 use ht_proto::entry::{Body, Entry, Epoch, Position};
 use ht_proto::room::Room;
+use ht_proto::trigger::Trigger;
 use ht_telemetry::throttle::Throttles;
 use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
 
+use crate::commands::{Commands, Prepared, Ticket};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
-use crate::inbox::{self, Batch, Input, Overflow};
+use crate::inbox::{self, Batch, Ended, Input, Overflow};
+use crate::interner::Interner;
 use crate::node::Node;
 use crate::recovery::GapReports;
 
@@ -29,6 +34,8 @@ pub(crate) struct NodeSequencer {
     order: Mutex<Order>,
     shards: Vec<inbox::Sender>,
     interest: Arc<InterestIndex>,
+    interner: Arc<Interner>,
+    commands: Arc<Commands>,
     delivery: Arc<Delivery>,
     gaps: GapReports,
     counters: Arc<Counters>,
@@ -45,6 +52,8 @@ impl NodeSequencer {
             order: Mutex::new(Order::new(epoch, ids_max)),
             shards,
             interest: Arc::clone(&node.interest),
+            interner: Arc::clone(&node.interner),
+            commands: Arc::clone(&node.commands),
             delivery: Arc::clone(&node.delivery),
             gaps: GapReports::new(node),
             counters: Arc::clone(&node.counters),
@@ -54,7 +63,8 @@ impl NodeSequencer {
 
     async fn place_all(&self, batch: Vec<Entry>) -> Vec<Placed> {
         self.back_pressure(&batch).await;
-        let mut batch: Vec<_> = batch.into_iter().map(Placing::new).collect();
+        let placing = |entry| Placing::new(entry, &self.interner);
+        let mut batch: Vec<_> = batch.into_iter().map(placing).collect();
         let mut order = self.order.lock().await;
         // Nothing waits after that, so that a caller who is cancelled leaves either no trace or all
         // of it.
@@ -63,17 +73,39 @@ impl NodeSequencer {
             .map(|entry| order.place(entry.given, entry.id.take()))
             .collect();
         let placed = batch.into_iter().zip(&places);
-        let publications: Vec<_> = placed
-            .filter(|(_, placed)| !placed.duplicate)
-            .map(|(entry, placed)| entry.publication.at(placed.position.get()))
-            .collect();
-        self.count(places.len(), publications.len());
+        let (mut publications, mut missed) = (Vec::new(), Vec::new());
+        for (entry, placed) in placed {
+            let position = placed.position.get();
+            match entry.what {
+                What::Publication(publication) => {
+                    self.count(placed);
+                    if !placed.duplicate {
+                        publications.push(publication.at(position));
+                    }
+                }
+                What::Command(command) if !placed.duplicate => {
+                    // What is in front of it, so that neither overtakes the other.
+                    self.hand_on(std::mem::take(&mut publications), &mut missed);
+                    self.counters.commands.add(command.name);
+                    self.hand_on_command(command.at(position), &mut missed);
+                }
+                What::Command(_) | What::Nothing => {}
+            }
+        }
+        self.hand_on(publications, &mut missed);
+        drop(order);
+        // Maybe very many are let go: not while others wait.
+        drop(missed);
+        places
+    }
+
+    /// Hands publications to the shards that they may concern.
+    fn hand_on(&self, publications: Vec<Publication>, missed: &mut Vec<Overflow>) {
         if publications.is_empty() {
-            return places;
+            return;
         }
         let batch = Batch::new(publications);
         let concerned = self.interest.placed(&batch.publications);
-        let mut missed = Vec::new();
         for (index, shard) in self.shards.iter().enumerate() {
             if concerned.contains(index)
                 && let Some(overflow) = shard.publish(batch.clone())
@@ -83,10 +115,68 @@ impl NodeSequencer {
                 missed.push(overflow);
             }
         }
+    }
+
+    /// Hands a command to every shard: each has connections that it may mean.
+    fn hand_on_command(&self, command: Arc<Command>, missed: &mut Vec<Overflow>) {
+        self.commands.placed(command.position);
+        self.interest.advance(command.position);
+        for (index, shard) in self.shards.iter().enumerate() {
+            match shard.command(Arc::clone(&command)) {
+                Ok(None) => {}
+                Ok(Some(overflow)) => {
+                    self.commands_lost(index, &overflow);
+                    missed.push(overflow);
+                }
+                // A shard that has ended has no connections.
+                Err(Ended) => self.commands.carried_out(&command, 0),
+            }
+        }
+    }
+
+    /// Counts the connections that a command means, without carrying it out. Returns how many there
+    /// are, and the last position in front of it.
+    pub(crate) async fn matched(&self, selection: Selection) -> (Position, Option<u64>) {
+        let count = Arc::new(self.commands.count(selection));
+        let ticket = Ticket::Count(count.position);
+        let order = self.order.lock().await;
+        let position = order.last();
+        for (index, shard) in self.shards.iter().enumerate() {
+            match shard.command(Arc::clone(&count)) {
+                Ok(None) => {}
+                Ok(Some(overflow)) => self.commands_lost(index, &overflow),
+                Err(Ended) => self.commands.carried_out(&count, 0),
+            }
+        }
         drop(order);
-        // Maybe very many are let go: not while others wait.
-        drop(missed);
-        places
+        (position, self.commands.matched(ticket).await)
+    }
+
+    /// How many connections the command at a position meant, once all shards have carried it out.
+    pub(crate) async fn matched_at(&self, position: Position) -> Option<u64> {
+        self.commands.matched(Ticket::At(position.get())).await
+    }
+
+    /// A shard was so far behind that commands were dropped.
+    fn commands_lost(&self, index: usize, overflow: &Overflow) {
+        let mut count = 0u64;
+        for command in overflow.commands() {
+            self.commands.carried_out(command, 0);
+            count += 1;
+        }
+        self.counters
+            .commands_lost
+            .fetch_add(count, Ordering::Relaxed);
+        if let Some(suppressed) = self.throttles.allow("commands-lost") {
+            tracing::error!(
+                shard = index,
+                count,
+                suppressed,
+                "a thread is so far behind that commands were dropped: all its connections are \
+                 closed with 4002 permissions, so that nobody keeps what a command took. Send \
+                 commands more slowly, or give the node more cores"
+            );
+        }
     }
 
     /// Waits for shards that are behind, those alone that the batch may concern. Every wait is
@@ -100,8 +190,10 @@ impl NodeSequencer {
             rooms.map(|room| (entry.tenant, room))
         });
         let concerned = self.interest.hearing_any(rooms);
+        let concerns_all = batch.iter().any(is_command);
+        let concerned = |index| concerns_all || concerned.contains(index);
         let shards = self.shards.iter().enumerate();
-        let full = shards.filter(|(index, shard)| concerned.contains(*index) && shard.is_full());
+        let full = shards.filter(|(index, shard)| concerned(*index) && shard.is_full());
         let rooms = full.map(|(index, shard)| async move {
             self.counters.back_pressure.fetch_add(1, Ordering::Relaxed);
             let holds_others = || {
@@ -159,12 +251,11 @@ impl NodeSequencer {
         Taken(join_all(taken).map(drop).boxed())
     }
 
-    fn count(&self, triggers: usize, publications: usize) {
+    /// Counts a trigger.
+    fn count(&self, placed: &Placed) {
         let counters = &self.counters;
-        counters
-            .triggers
-            .fetch_add(triggers as u64, Ordering::Relaxed);
-        let duplicates = (triggers - publications) as u64;
+        counters.triggers.fetch_add(1, Ordering::Relaxed);
+        let duplicates = u64::from(placed.duplicate);
         counters
             .trigger_duplicates
             .fetch_add(duplicates, Ordering::Relaxed);
@@ -193,24 +284,49 @@ impl Sequencer for NodeSequencer {
 fn rooms(entry: &Entry) -> &[Room] {
     match &entry.body {
         Body::Publication(trigger) => &trigger.rooms,
+        Body::Command(_) => &[],
     }
+}
+
+fn is_command(entry: &Entry) -> bool {
+    matches!(entry.body, Body::Command(_))
 }
 
 /// An entry that waits for its place.
 struct Placing {
     given: Option<Position>,
     id: Option<Box<str>>,
-    publication: Publication,
+    what: What,
+}
+
+/// What is to be done with it.
+enum What {
+    Publication(Publication),
+    Command(Prepared),
+    /// It takes a place, and that is all: a command that only counts, which another node was asked.
+    Nothing,
 }
 
 impl Placing {
-    fn new(entry: Entry) -> Self {
-        match entry.body {
-            Body::Publication(trigger) => Self {
-                given: entry.position,
-                id: trigger.id,
-                publication: Publication::new(0, entry.tenant, trigger.rooms, trigger.data),
-            },
+    fn new(entry: Entry, interner: &Interner) -> Self {
+        let (id, what) = match entry.body {
+            Body::Publication(trigger) => {
+                let Trigger {
+                    rooms, data, id, ..
+                } = trigger;
+                let publication = Publication::new(0, entry.tenant, rooms, data);
+                (id, What::Publication(publication))
+            }
+            Body::Command(mut command) => {
+                let id = command.id.take();
+                let prepared = Prepared::new(command, entry.tenant, interner);
+                (id, prepared.map_or(What::Nothing, What::Command))
+            }
+        };
+        Self {
+            given: entry.position,
+            id,
+            what,
         }
     }
 }

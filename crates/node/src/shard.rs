@@ -198,6 +198,17 @@ impl Around<Socket> for ShardAround {
         self.inbox.next_connection()
     }
 
+    fn welcome(connection: &mut Connection) -> Option<&mut Welcome> {
+        match connection {
+            Connection::New(new) => Some(&mut new.welcome),
+            Connection::Applicant(_) => None,
+        }
+    }
+
+    fn answer(answer: &mut Box<Answered>) -> &mut Welcome {
+        &mut answer.welcome
+    }
+
     fn admit(&mut self, connection: Connection, key: SessionKey) -> Option<Newcomer<Socket>> {
         let gap = self.gaps.last();
         match connection {

@@ -177,6 +177,29 @@ impl Action {
 }
 
 impl Command {
+    /// Whether a gateway of this version carries it out as a whole.
+    ///
+    /// # Errors
+    /// What it does not know: a command that is carried out in part would be worse than none.
+    pub fn supported(&self) -> Result<(), CommandError> {
+        let not_yet = |member| Err(CommandError::at(member, CommandProblem::MemberNotYet));
+        match &self.action {
+            Action::Invalidate { .. } => {
+                let problem = CommandProblem::NotYet(Name::Invalidate);
+                return Err(CommandError::at("command", problem));
+            }
+            Action::Permit(permit) if permit.expires_in.is_some() => return not_yet("expires_in"),
+            Action::Disconnect(disconnect) if disconnect.issued_before.is_some() => {
+                return not_yet("issued_before");
+            }
+            Action::Permit(_) | Action::Unsubscribe { .. } | Action::Disconnect(_) => {}
+        }
+        match self.confirm {
+            Confirm::Here => Ok(()),
+            Confirm::Everywhere => not_yet("confirm"),
+        }
+    }
+
     /// Reads the command in `text`, the text of a JSON object that is a part of `body`; `from` has
     /// at most `rooms_max` rooms.
     ///

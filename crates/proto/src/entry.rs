@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::command::Command;
+use crate::record::Record;
 use crate::trigger::Trigger;
 
 /// One item of the ordered log that every node reads.
@@ -21,16 +23,33 @@ pub struct Entry {
 pub enum Body {
     /// Deliver data to the subscribers of rooms.
     Publication(Trigger),
+    /// Do something to connections.
+    Command(Command),
+}
+
+impl From<Record> for Body {
+    fn from(record: Record) -> Self {
+        match record {
+            Record::Trigger(trigger) => Self::Publication(trigger),
+            Record::Command(command) => Self::Command(command),
+        }
+    }
 }
 
 impl Entry {
     /// A publication of the tenant [`TenantId::MAIN`] that has no position yet.
     #[must_use]
     pub fn publication(trigger: Trigger) -> Self {
+        Self::of(Record::Trigger(trigger))
+    }
+
+    /// What a record of the tenant [`TenantId::MAIN`] asks for, without a position yet.
+    #[must_use]
+    pub fn of(record: Record) -> Self {
         Self {
             position: None,
             tenant: TenantId::MAIN,
-            body: Body::Publication(trigger),
+            body: record.into(),
         }
     }
 }

@@ -16,6 +16,12 @@ pub enum Record {
     Command(Command),
 }
 
+impl From<Trigger> for Record {
+    fn from(trigger: Trigger) -> Self {
+        Self::Trigger(trigger)
+    }
+}
+
 impl Record {
     /// Reads a broker's message: one record.
     ///
@@ -27,9 +33,10 @@ impl Record {
 
     /// Reads the record in `text`, a part of `body`.
     fn read(body: &Bytes, text: &str, limits: &TriggerLimits) -> Result<Self, TriggerError> {
-        let found @ [.., command] = members_of(text, &MEMBERS)?;
+        let [rooms, data, id] = MEMBERS;
+        let [rooms, data, id, command] = members_of(text, &[rooms, data, id, "command"])?;
         if command.is_none() {
-            return Trigger::of(body, text, found, limits).map(Self::Trigger);
+            return Trigger::of(body, text, [rooms, data, id], limits).map(Self::Trigger);
         }
         let command = Command::read(body, text, limits.rooms)?;
         if command.text.len() > limits.bytes {
@@ -118,8 +125,7 @@ mod tests {
             ),
             (
                 r#"{"command":null,"user":7,"rooms":[],"data":null}"#.to_owned(),
-                "command: there is no such command: use invalidate, permit, unsubscribe or \
-                 disconnect",
+                "command: there is no such command: use permit, unsubscribe or disconnect",
             ),
             (
                 format!("[{COMMAND},1]"),

@@ -24,8 +24,6 @@ pub struct Trigger {
     pub data: Bytes,
     /// Makes repeating harmless: a string as its content, a number as its text.
     pub id: Option<Box<str>>,
-    /// Whether it has a member `command`, whatever that is.
-    pub has_command: bool,
 }
 
 /// Bounds for what the API sends.
@@ -40,7 +38,7 @@ pub struct TriggerLimits {
 }
 
 /// The members of a trigger that are read.
-pub(crate) const MEMBERS: [&str; 4] = ["rooms", "data", "id", "command"];
+pub(crate) const MEMBERS: [&str; 3] = ["rooms", "data", "id"];
 
 /// What is wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,7 +197,7 @@ impl Trigger {
     pub(crate) fn of(
         body: &Bytes,
         text: &str,
-        [rooms, data, id, command]: [Option<&str>; 4],
+        [rooms, data, id]: [Option<&str>; 3],
         limits: &TriggerLimits,
     ) -> Result<Self, TriggerError> {
         let rooms = rooms.ok_or(Problem::NoRooms).map_err(within("rooms"))?;
@@ -211,7 +209,6 @@ impl Trigger {
             rooms,
             data: body.slice_ref(data.as_bytes()),
             id: id.map_err(within("id"))?,
-            has_command: command.is_some(),
         })
     }
 }

@@ -195,6 +195,17 @@ impl Around<Socket> for SimAround {
         self.newcomers.pop_front()
     }
 
+    fn welcome((_, entry): &mut (Socket, Entry)) -> Option<&mut Welcome> {
+        match entry {
+            Entry::Welcome(welcome) => Some(welcome),
+            Entry::AwaitsToken(_) => None,
+        }
+    }
+
+    fn answer(welcome: &mut Welcome) -> &mut Welcome {
+        welcome
+    }
+
     fn admit(
         &mut self,
         (mut socket, entry): (Socket, Entry),

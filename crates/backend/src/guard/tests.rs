@@ -504,3 +504,33 @@ async fn hooks_pass_through() {
     let told = guard.hook(Hook::Ping, &Credentials::default()).await;
     assert_eq!(told, Err(Failure::Closed));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_has_the_number_of_its_call_also_where_it_is_shared() {
+    let backend = gated();
+    let guard = guard(&backend, |config| {
+        config.coalesce = 3_600 * SECOND;
+        config.max_in_flight = 1;
+    });
+    let number = Arc::new(AtomicUsize::new(1));
+    let clock = Arc::clone(&number);
+    guard.number_calls(Arc::new(move || clock.load(Ordering::SeqCst) as u64));
+    let asked_at = async |cookie: &str| match guard.bootstrap(&visitor(cookie)).await {
+        Answer::Admitted(permissions) => permissions.asked_at,
+        other @ (Answer::Refused(_) | Answer::Failed(_)) => panic!("{other:?}"),
+    };
+    let first = asked_at("hold");
+    let waits = async {
+        until(|| backend.asked().len() == 1).await;
+        number.store(2, Ordering::SeqCst);
+        // It waits for the only slot: its call is sent when the first is answered.
+        let (other, ()) = tokio::join!(asked_at("other"), async {
+            number.store(3, Ordering::SeqCst);
+            open(&backend);
+        });
+        other
+    };
+    assert_eq!(tokio::join!(first, waits), (Some(1), Some(3)));
+    number.store(4, Ordering::SeqCst);
+    assert_eq!(asked_at("hold").await, Some(1), "the answer that was kept");
+}

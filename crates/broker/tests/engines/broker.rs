@@ -76,7 +76,13 @@ async fn publishes_to_every_node(engine: &impl Engine, first: &Node, second: &No
     }
     eventually(SOON, || second.recorder.count() == first.recorder.count()).await;
     assert_eq!(second.recorder.seen(), first.recorder.seen());
-    assert_eq!(first.broker.publish(Vec::new()).await, Ok(Vec::new()));
+    assert_eq!(
+        first
+            .broker
+            .publish(Vec::<ht_proto::record::Record>::new())
+            .await,
+        Ok(Vec::new())
+    );
 }
 
 async fn survives_a_publisher_that_goes_away(node: &Node) {

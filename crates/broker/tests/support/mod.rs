@@ -16,6 +16,7 @@ use ht_broker::order::Order;
 use ht_broker::rabbitmq::RabbitMq;
 use ht_broker::{Broker, Health, Missed, MissedReason, Parse, Parsing, Placed, Sequencer, Taken};
 use ht_proto::entry::{Body, Entry, Epoch};
+use ht_proto::record::Record;
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::eventually;
 use tokio::sync::Semaphore;
@@ -97,9 +98,12 @@ impl Sequencer for Recorder {
             let mut order = self.order.lock().unwrap();
             let mut seen = self.seen.lock().unwrap();
             let mut place = |entry: Entry| {
-                let Body::Publication(trigger) = entry.body;
-                seen.push(String::from_utf8(trigger.data.to_vec()).unwrap());
-                order.place(entry.position, trigger.id)
+                let (text, id) = match entry.body {
+                    Body::Publication(trigger) => (trigger.data, trigger.id),
+                    Body::Command(command) => (command.text, command.id),
+                };
+                seen.push(String::from_utf8(text.to_vec()).unwrap());
+                order.place(entry.position, id)
             };
             batch.into_iter().map(&mut place).collect()
         }
@@ -130,7 +134,7 @@ pub(crate) fn parse() -> Parse {
     };
     Arc::new(move |message: Message| {
         let text = message.body;
-        let parsed = Trigger::parse(&text, &limits).map_err(|error| error.to_string());
+        let parsed = Record::parse(&text, &limits).map_err(|error| error.to_string());
         // Some are offloaded, as long ones are by a gateway.
         if text.len().is_multiple_of(2) {
             Parsing::Done(parsed)

@@ -130,6 +130,12 @@ pub trait Around<P> {
     /// Takes the next connection, or the next answer.
     fn next_arrival(&mut self) -> Option<Arrival<Self::Connection, Self::Answer>>;
 
+    /// What a connection is told, where the API has answered about it.
+    fn welcome(connection: &mut Self::Connection) -> Option<&mut Welcome>;
+
+    /// What a client is told that waited for the answer of the API.
+    fn answer(answer: &mut Self::Answer) -> &mut Welcome;
+
     /// Has the socket of a connection watched under this key. None: that is not possible.
     fn admit(&mut self, connection: Self::Connection, key: SessionKey) -> Option<Newcomer<P>>;
 

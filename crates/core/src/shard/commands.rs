@@ -19,8 +19,8 @@ use crate::grant::GrantSet;
 use crate::peer::Peer;
 use crate::registry::Verdict;
 use crate::session::{Session, Stage};
-use crate::shard::queue::Item;
-use crate::shard::selection::{Search, id_of};
+use crate::shard::queue::{Item, Running, Task};
+use crate::shard::selection::id_of;
 use crate::shard::{Admission, Shard, Welcome};
 use crate::world::{Turn, World};
 
@@ -33,16 +33,8 @@ const EVENT_BYTES: usize = 64 << 10;
 /// A client's answer of the API is older than the commands that are kept.
 const TOO_OLD: Close = Close::BACKEND.within(5_000);
 
-/// A command that is being carried out.
-#[derive(Debug)]
-pub(super) struct Running {
-    task: Task,
-    /// Connections that were found and not dealt with yet.
-    found: VecDeque<SessionKey>,
-    matched: usize,
-    /// The first of `found` is dealt with in part.
-    halfway: bool,
-}
+/// Commands were lost. Clients reconnect at random moments of a span, not all at once.
+const LOST: Close = Close::PERMISSIONS.within(10_000);
 
 /// Sessions whose answer of the API is newer than the last command that began: those between do not
 /// concern them.
@@ -78,14 +70,6 @@ impl Ahead {
 /// Fewest of them that are worth a sweep.
 const AHEAD: usize = 1_024;
 
-#[derive(Debug)]
-enum Task {
-    /// What is done, and the search for the connections; none: it is over.
-    Command(Arc<Command>, Option<Search>),
-    /// All connections are closed that do not know of the command at this position: the next slot.
-    CloseAll(u64, Ending, usize),
-}
-
 impl<P: Peer> Shard<P> {
     /// Queues a command behind all that was published before it. [`Self::fan_out`] carries it out, and
     /// [`World::carried_out`] is called when that is done.
@@ -95,8 +79,8 @@ impl<P: Peer> Shard<P> {
 
     /// Queues what is done instead of commands that were lost, the last of them at `position`: nobody
     /// knows whom they meant, so every connection is closed.
-    pub fn lose_commands(&mut self, position: u64, ending: Ending) {
-        self.fan_out.push(Item::Lost(position, ending));
+    pub fn lose_commands(&mut self, position: u64) {
+        self.fan_out.push(Item::Lost(position));
     }
 
     /// Does for a client that was just admitted what commands did since the API was asked about it. Call
@@ -159,11 +143,11 @@ impl<P: Peer> Shard<P> {
                 let search = self.search(command.selection.clone());
                 Task::Command(command, Some(search))
             }
-            Item::Lost(position, ending) => {
-                let (position, ending) = (*position, ending.clone());
+            Item::Lost(position) => {
+                let position = *position;
                 self.recent.forget(position);
                 self.ahead.begin(position, self.sessions.len());
-                Task::CloseAll(position, ending, 0)
+                Task::CloseAll(position, LOST.into(), 0)
             }
         };
         Some(Box::new(Running {

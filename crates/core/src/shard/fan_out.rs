@@ -22,9 +22,8 @@ use crate::publication::Publication;
 use crate::registry::SubscriptionId;
 use crate::session::{CLOSED, Pending};
 use crate::shard::Shard;
-use crate::shard::commands::Running;
 use crate::shard::fan_out::writer::Writer;
-use crate::shard::queue::Item;
+use crate::shard::queue::{Item, Running};
 use crate::timer::NONE;
 use crate::world::{Turn, World};
 

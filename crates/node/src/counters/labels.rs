@@ -56,6 +56,18 @@ impl From<StatusCode> for ErrorStatus {
 }
 
 labels! {
+    /// A command that is carried out.
+    pub(crate) enum CommandName {
+        /// Replaces what connections may subscribe to.
+        Permit = "permit",
+        /// Drops subscriptions.
+        Unsubscribe = "unsubscribe",
+        /// Closes connections.
+        Disconnect = "disconnect",
+    }
+}
+
+labels! {
     /// Position of an API key in `internal.api_key`, or behind `keys-` in `internal.keys`.
     pub(crate) enum KeyPosition {
         /// The first key.

@@ -43,6 +43,8 @@ fn take(receiver: &mut Receiver) -> Option<u64> {
         | Input::CloseMissed { .. }
         | Input::CloseUnauthenticated(_)
         | Input::Abandon(_)
+        | Input::Command(_)
+        | Input::CommandsLost(_)
         | Input::Drain(_) => 0,
     })
 }

@@ -2,7 +2,8 @@
 
 use ht_edge::respond;
 use ht_edge::respond::Body;
-use ht_proto::trigger::{Request, Trigger};
+use ht_proto::record::Record;
+use ht_proto::trigger::Request;
 use http::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
@@ -45,38 +46,33 @@ impl Access {
         }
     }
 
-    /// The first trigger that the request may not send: its index, and the right that it needs.
-    fn missing(self, triggers: &[Trigger]) -> Option<(usize, Right)> {
-        let missing = |trigger: &Trigger| {
-            let needed = needed(trigger).into_iter().flatten();
-            needed.into_iter().find(|right| !self.may(*right))
-        };
-        let mut triggers = triggers.iter().enumerate();
-        triggers.find_map(|(index, trigger)| Some((index, missing(trigger)?)))
+    /// The first record that the request may not send: its index, and the right that it needs.
+    fn missing(self, records: &[Record]) -> Option<(usize, Right)> {
+        let mut needed = records.iter().map(needed).enumerate();
+        needed.find(|(_, right)| !self.may(*right))
     }
 }
 
-/// The rights that a trigger needs. A command is a trigger for nobody to this version, and more to
-/// a later one that shares a broker with it.
-fn needed(trigger: &Trigger) -> [Option<Right>; 2] {
-    let is_published = !trigger.has_command || !trigger.rooms.is_empty();
-    [
-        trigger.has_command.then_some(Right::Command),
-        is_published.then_some(Right::Publish),
-    ]
+/// The right that a record needs.
+fn needed(record: &Record) -> Right {
+    match record {
+        Record::Trigger(_) => Right::Publish,
+        Record::Command(command) if command.dry_run => Right::Read,
+        Record::Command(_) => Right::Command,
+    }
 }
 
-/// Checks that the request may send all of these triggers.
+/// Checks that the request may send all of these triggers and commands.
 pub(super) fn check(
     internal: &Internal,
     access: Access,
-    request: &Request,
+    request: &Request<Record>,
 ) -> Result<(), Box<Response<Body>>> {
-    let (triggers, is_list) = match request {
-        Request::One(trigger) => (std::slice::from_ref(trigger), false),
-        Request::Many(triggers) => (triggers.as_slice(), true),
+    let (records, is_list) = match request {
+        Request::One(record) => (std::slice::from_ref(record), false),
+        Request::Many(records) => (records.as_slice(), true),
     };
-    let Some((index, right)) = access.missing(triggers) else {
+    let Some((index, right)) = access.missing(records) else {
         return Ok(());
     };
     let index = is_list.then_some(index);
@@ -123,13 +119,13 @@ mod tests {
     };
 
     #[test]
-    fn each_trigger_needs_its_right() {
+    fn each_record_needs_its_right() {
         let trigger = r#"{"rooms": [{"a": 1}], "data": 1}"#;
         let nobody = r#"{"rooms": [], "data": null}"#;
         let command = r#"{"command": "disconnect", "user": 7, "rooms": [], "data": null}"#;
-        let escaped = r#"{"c\u006fmmand": null, "rooms": [], "data": null}"#;
-        let both = r#"{"command": "disconnect", "rooms": [{"a": 1}], "data": null}"#;
-        for (rights, triggers, missing) in [
+        let escaped = r#"{"c\u006fmmand": "disconnect", "user": 7}"#;
+        let dry_run = r#"{"command": "disconnect", "user": 7, "dry_run": true}"#;
+        for (rights, records, missing) in [
             (&[Right::Publish][..], &[trigger, nobody][..], None),
             (
                 &[Right::Publish],
@@ -137,30 +133,27 @@ mod tests {
                 Some((1, Right::Command)),
             ),
             (&[Right::Publish], &[escaped], Some((0, Right::Command))),
-            (&[Right::Publish], &[both], Some((0, Right::Command))),
+            (&[Right::Publish], &[dry_run], Some((0, Right::Read))),
             (&[Right::Command], &[command, escaped], None),
             (
                 &[Right::Command],
                 &[command, nobody],
                 Some((1, Right::Publish)),
             ),
-            (&[Right::Command], &[both], Some((0, Right::Publish))),
-            (
-                &[Right::Publish, Right::Command],
-                &[trigger, command, both],
-                None,
-            ),
+            (&[Right::Command], &[dry_run], Some((0, Right::Read))),
+            (&[Right::Publish, Right::Command], &[trigger, command], None),
             (&[Right::Read], &[trigger], Some((0, Right::Publish))),
+            (&[Right::Read], &[dry_run], None),
             (&[], &[command], Some((0, Right::Command))),
             (&[], &[], None),
         ] {
             let read = |text: &&str| {
                 let body = Bytes::copy_from_slice(text.as_bytes());
-                Trigger::parse(&body, &LIMITS).unwrap()
+                Record::parse(&body, &LIMITS).unwrap()
             };
-            let read: Vec<_> = triggers.iter().map(read).collect();
+            let read: Vec<_> = records.iter().map(read).collect();
             let access = Access::Key(rights.iter().copied().collect());
-            assert_eq!(access.missing(&read), missing, "{rights:?} {triggers:?}");
+            assert_eq!(access.missing(&read), missing, "{rights:?} {records:?}");
             assert_eq!(Access::Open.missing(&read), None);
             assert_eq!(Access::Key(Rights::ALL).missing(&read), None);
         }

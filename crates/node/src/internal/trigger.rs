@@ -1,13 +1,14 @@
-//! `POST /trigger/`: the HTTP door for what the API publishes.
+//! `POST /trigger/`: the HTTP door for what the API publishes, triggers and commands.
 
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use ht_broker::{AppendError, Placed};
+use ht_broker::{AppendError, Placed, Sequencer as _};
 use ht_edge::respond::Body;
 use ht_edge::{quiet, respond};
 use ht_proto::entry::Entry;
-use ht_proto::trigger::{self, Problem, Trigger, TriggerError};
+use ht_proto::record::Record;
+use ht_proto::trigger::{self, Problem, TriggerError};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body_util::Limited;
 use hyper::body::{Body as _, Incoming};
@@ -17,11 +18,13 @@ use tokio::time::Instant;
 use crate::config::ServerLimits;
 use crate::in_flight::{NoRoom, Share};
 use crate::internal::access::Access;
+use crate::internal::answers::Asked;
 use crate::internal::body::{Unread, collect, let_pass};
-use crate::internal::{Internal, access, error};
-use crate::offload;
+use crate::internal::{Internal, access, answers, error};
+use crate::{offload, records};
 
-/// Publishes what the request holds. 200 says that every trigger has its place in the order.
+/// Publishes what the request holds. 200 says that every trigger has its place in the order, and that
+/// this node has carried every command out.
 pub(super) async fn post(
     internal: &Internal,
     request: Request<Incoming>,
@@ -54,9 +57,9 @@ pub(super) async fn post(
         Err(response) => return *response,
     };
     let limits = live.limits.trigger();
-    let parsed = offload::parse(body, move |body| trigger::Request::parse(body, &limits)).await;
+    let parsed = offload::parse(body, move |body| records::request(body, &limits)).await;
     // Before the look: whoever deserts the node waits for those that did not see it.
-    let _under_way = internal.triggers.token();
+    let under_way = internal.triggers.token();
     if internal.lifecycle.is_deserted() {
         return leaving();
     }
@@ -65,19 +68,18 @@ pub(super) async fn post(
     {
         return *response;
     }
-    match parsed {
-        Ok(trigger::Request::One(trigger)) => match publish(internal, vec![trigger]).await {
-            Ok(places) => placed(places.first().map(place).unwrap_or_default()),
-            Err(error) => unpublished(&error),
-        },
-        Ok(trigger::Request::Many(triggers)) => match publish(internal, triggers).await {
-            Ok(places) => {
-                let places: Vec<_> = places.iter().map(place).collect();
-                placed(format!("[{}]", places.join(",")))
-            }
-            Err(error) => unpublished(&error),
-        },
-        Err(error) => refused(&error),
+    let (records, is_array) = match parsed {
+        Ok(trigger::Request::One(record)) => (vec![record], false),
+        Ok(trigger::Request::Many(records)) => (records, true),
+        Err(error) => return refused(&error),
+    };
+    let asked = Asked::all(&records);
+    match publish(internal, Asked::ordered(records)).await {
+        Ok(places) => {
+            drop(under_way);
+            answers::to(internal, asked, &places, is_array).await
+        }
+        Err(error) => unpublished(&error),
     }
 }
 
@@ -114,15 +116,15 @@ async fn before_body(
     response
 }
 
-async fn publish(internal: &Internal, triggers: Vec<Trigger>) -> Result<Vec<Placed>, AppendError> {
-    if triggers.is_empty() {
+async fn publish(internal: &Internal, records: Vec<Record>) -> Result<Vec<Placed>, AppendError> {
+    if records.is_empty() {
         return Ok(Vec::new());
     }
     match &internal.broker {
         // Every node hears it from the broker, this one included.
-        Some(broker) => broker.publish(triggers).await,
+        Some(broker) => broker.publish(records).await,
         None => {
-            let batch = triggers.into_iter().map(Entry::publication).collect();
+            let batch = records.into_iter().map(Entry::of).collect();
             Ok(internal.sequencer.place(batch).await)
         }
     }
@@ -228,23 +230,6 @@ fn evicted(internal: &Internal) -> Response<Body> {
     let sentence = "The body came too slowly while others needed the room \
                     (limits.triggers_in_flight): send it again in a moment.";
     try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
-}
-
-/// A place as JSON text: written at every trigger, so without a tree in between.
-fn place(placed: &Placed) -> String {
-    let Placed {
-        position,
-        duplicate,
-    } = placed;
-    if *duplicate {
-        format!(r#"{{"position":{position},"duplicate":true}}"#)
-    } else {
-        format!(r#"{{"position":{position}}}"#)
-    }
-}
-
-fn placed(json: String) -> Response<Body> {
-    respond::with_type(StatusCode::OK, "application/json", json)
 }
 
 /// Says which member of which trigger is wrong. Nothing of the request was published.

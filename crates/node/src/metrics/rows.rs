@@ -9,7 +9,9 @@ use ht_core::stats::STATS;
 use ht_edge::rejection::HandshakeError;
 use ht_proto::label::Label;
 
-use crate::counters::{BootstrapOutcome, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure};
+use crate::counters::{
+    BootstrapOutcome, CommandName, ErrorStatus, KeyPosition, ListenerKind, ProbeFailure,
+};
 use crate::every_metric::every_metric;
 use crate::gaps::GapReason;
 use crate::inbox;

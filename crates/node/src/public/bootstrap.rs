@@ -15,6 +15,7 @@ use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
 use ht_telemetry::throttle::Throttles;
 
+use crate::commands::Commands;
 use crate::config::ServerLimits;
 use crate::counters::{BootstrapOutcome, Counters};
 use crate::interner::Interner;
@@ -28,7 +29,8 @@ const SPREAD: u32 = 20_000;
 /// Asks the API who clients are.
 pub(crate) struct Bootstrap {
     pub(crate) backend: Arc<dyn Backend>,
-    pub(crate) interner: Interner,
+    pub(crate) interner: Arc<Interner>,
+    pub(crate) commands: Arc<Commands>,
     pub(crate) permits: Arc<Permits>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) counters: Arc<Counters>,
@@ -45,9 +47,12 @@ impl Bootstrap {
         facts: &RequestFacts,
         credentials: Credentials,
     ) -> Outcome {
+        let asked_at = self.commands.last();
         let answer = self.backend.bootstrap(&credentials);
         match tokio::time::timeout(limits.handshake_timeout, answer).await {
-            Ok(Answer::Admitted(permissions)) => {
+            Ok(Answer::Admitted(mut permissions)) => {
+                // A call of others is older, one that waited for its turn is newer.
+                permissions.asked_at.get_or_insert(asked_at);
                 self.admitted(limits, facts, permissions, credentials)
             }
             Ok(Answer::Refused(refusal)) => self.refused(facts, &refusal),
@@ -85,6 +90,7 @@ impl Bootstrap {
             message: server::authorized(&list.text).into(),
             grants: self.interner.grants(TenantId::MAIN, list.rooms),
             who: self.interner.who(known(user.as_ref(), &permissions)),
+            asked_at: permissions.asked_at.unwrap_or_default(),
             user,
             credentials: self.has_hooks.then(|| Arc::new(credentials)),
         }

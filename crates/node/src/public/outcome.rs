@@ -27,6 +27,8 @@ pub(super) enum Outcome {
         message: Bytes,
         /// Who it is, where the API says so.
         who: Option<Arc<Who>>,
+        /// The last command before the API was asked.
+        asked_at: u64,
         /// Permit among the connections of its user.
         user: Option<UserPermit>,
         /// For the hooks; none where no hook is configured.
@@ -68,17 +70,18 @@ impl Outcome {
     /// The same for a client whose connection a shard has.
     pub(super) fn answered(self, facts: &RequestFacts, mut permit: ConnectionPermit) -> Answered {
         let mut message = Bytes::from_static(server::NOT_AUTHORIZED.as_bytes());
-        let (mut about, mut known) = (None, None);
+        let (mut about, mut known, mut since) = (None, None, 0);
         let admission = match self {
             Self::Admitted {
                 grants,
                 message: authorized,
                 who,
+                asked_at,
                 user,
                 credentials,
             } => {
                 message = authorized;
-                known = who;
+                (known, since) = (who, asked_at);
                 about = about_client(facts, user.as_ref(), credentials);
                 permit.user = user;
                 Admission::Admitted(grants)
@@ -91,7 +94,7 @@ impl Outcome {
             message,
             admission,
             who: known,
-            asked_at: 0,
+            asked_at: since,
             events: facts.events,
             deflate: facts.deflate,
             subprotocol: facts.subprotocol,

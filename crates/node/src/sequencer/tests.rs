@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use ht_core::index::Matching;
 use ht_proto::entry::TenantId;
+use ht_proto::record::Record;
 use ht_proto::room::RoomLimits;
-use ht_proto::trigger::Trigger;
+use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::sequencer;
 use tokio::time::Instant;
 
@@ -31,7 +32,6 @@ fn trigger(rooms: &[&str], length: usize) -> Entry {
         rooms: rooms.iter().map(|name| room(name)).collect(),
         data: data.into(),
         id: None,
-        has_command: false,
     })
 }
 
@@ -175,6 +175,98 @@ async fn what_does_not_fit_is_missed_counted_and_a_gap_of_that_shard_alone() {
     assert!(missed > 0);
     assert_eq!(left, all[usize::try_from(missed).unwrap()..]);
     assert!(node.gaps.last() > 0);
+}
+
+fn command(text: &str) -> Entry {
+    let limits = TriggerLimits {
+        bytes: 10_000,
+        triggers: 1,
+        rooms: 10,
+    };
+    let body = Bytes::copy_from_slice(text.as_bytes());
+    Entry::of(Record::parse(&body, &limits).unwrap())
+}
+
+/// What a shard takes: positions of publications, and of commands or of lost ones.
+fn all_taken(shard: &mut Receiver) -> Vec<(&'static str, u64)> {
+    let mut all = Vec::new();
+    while let Some(input) = shard.next() {
+        match input {
+            Input::Publish(batch) => {
+                let positions = batch.publications.iter().map(|it| ("trigger", it.position));
+                all.extend(positions);
+            }
+            Input::Command(command) => all.push(("command", command.position)),
+            Input::CommandsLost(position) => all.push(("lost", position)),
+            Input::Settings(_)
+            | Input::Probe(_)
+            | Input::Close { .. }
+            | Input::CloseMissed { .. }
+            | Input::CloseUnauthenticated(_)
+            | Input::Abandon(_)
+            | Input::Drain(_) => {}
+        }
+    }
+    all
+}
+
+const DISCONNECT: &str = r#"{"command":"disconnect","user":7}"#;
+
+#[tokio::test]
+async fn commands_reach_every_shard_in_their_place_among_publications() {
+    let (node, sequencer, mut shards) = two_shards();
+    let dry = r#"{"command":"disconnect","user":7,"dry_run":true}"#;
+    let batch = vec![
+        trigger(&["a"], 1),
+        command(DISCONNECT),
+        trigger(&["b"], 1),
+        command(dry),
+        trigger(&["all"], 1),
+    ];
+    let places = sequencer.place(batch).await;
+    let places: Vec<_> = places.iter().map(|placed| placed.position.get()).collect();
+    assert_eq!(places, [1, 2, 3, 4, 5]);
+    let (trigger, command) = ("trigger", "command");
+    let [first, second] = &mut shards;
+    // A shard may be handed more than concerns it, but nothing in another order.
+    assert_eq!(all_taken(first)[..2], [(trigger, 1), (command, 2)]);
+    assert_eq!(
+        all_taken(second),
+        [(command, 2), (trigger, 3), (trigger, 5)]
+    );
+    assert_eq!(
+        node.commands.last(),
+        2,
+        "one that only counts has a place and no effect"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_commands_of_a_shard_that_is_behind_close_its_connections_instead() {
+    let (node, sequencer, mut shards) = two_shards();
+    let mut done = 0;
+    let mut at_second = Vec::new();
+    while node.counters.commands_lost.load(Ordering::Relaxed) == 0 {
+        sequencer
+            .place(vec![trigger(&["all"], 1), command(DISCONNECT)])
+            .await;
+        at_second.extend(all_taken(&mut shards[1]));
+        done += 1;
+        assert!(done < 100);
+    }
+    let last = 2 * done;
+    let at_first = all_taken(&mut shards[0]);
+    // In the place of the first of them, in front of what was published behind it.
+    assert_eq!(at_first[..2], [("trigger", 1), ("lost", last)]);
+    let triggers: Vec<_> = (1..done).map(|n| ("trigger", 2 * n + 1)).collect();
+    assert_eq!(at_first[2..], triggers);
+    let commands = at_second.iter().filter(|(what, _)| *what == "command");
+    assert_eq!(
+        commands.count() as u64,
+        done,
+        "the other shard carries all of them out"
+    );
+    assert_eq!(node.counters.commands_lost.load(Ordering::Relaxed), done);
 }
 
 #[tokio::test(start_paused = true)]

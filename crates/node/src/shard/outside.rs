@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ht_broker::Broker;
 use ht_control::interest::InterestIndex;
+use ht_core::command::Command;
 use ht_core::peer::Eviction;
 use ht_core::shard::SessionKey;
 use ht_core::stats::Stats;
@@ -18,6 +19,7 @@ use ht_proto::server::Status;
 use ht_telemetry::throttle::Throttles;
 use uuid::Uuid;
 
+use crate::commands::Commands;
 use crate::counters::Counters;
 use crate::held::Held;
 use crate::hooks::HookSender;
@@ -34,6 +36,7 @@ pub(super) struct Outside {
     pub(super) index: usize,
     pub(super) totals: Arc<Totals>,
     interest: Arc<InterestIndex>,
+    commands: Arc<Commands>,
     permits: Arc<Permits>,
     held: Held,
     pub(super) throttles: Arc<Throttles>,
@@ -57,6 +60,7 @@ impl Outside {
             index,
             totals: Arc::clone(&node.totals),
             interest: Arc::clone(&node.interest),
+            commands: Arc::clone(&node.commands),
             permits: Arc::clone(&node.permits),
             held: Held {
                 permits: Arc::clone(&node.permits),
@@ -184,6 +188,10 @@ impl World<Socket> for Outside {
                 "refused a room. Compare it with the API's allowed_rooms for this user"
             );
         }
+    }
+
+    fn carried_out(&mut self, command: &Command, matched: usize) {
+        self.commands.carried_out(command, matched);
     }
 
     fn evicted(&mut self, connection: Uuid, peer: &Socket, reason: Eviction) {

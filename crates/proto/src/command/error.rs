@@ -40,8 +40,14 @@ pub enum CommandProblem {
     #[error("not a JSON object: {0}")]
     NotAnObject(String),
     /// Not the name of a command.
-    #[error("there is no such command: use invalidate, permit, unsubscribe or disconnect")]
+    #[error("there is no such command: use permit, unsubscribe or disconnect")]
     Name,
+    /// A command that this version does not carry out.
+    #[error("this version does not know the command {}: use permit, unsubscribe or disconnect", .0.as_str())]
+    NotYet(Name),
+    /// A member that this version does not heed.
+    #[error("this version does not know this member: leave it out")]
+    MemberNotYet,
     /// A member that no command has.
     #[error("no command has this member: correct its name, or leave it out")]
     Unknown,
@@ -78,7 +84,7 @@ pub enum CommandProblem {
     #[error("more than {SELECTOR_VALUES_MAX} values: send several commands")]
     TooManyValues,
     /// `permit` for many.
-    #[error("permit takes the selectors user, session and connection only: use invalidate")]
+    #[error("permit takes the selectors user, session and connection only: send one for each user")]
     PermitsMany,
     /// A room is not a room, or a grant permits nothing.
     #[error("{0}")]

@@ -398,8 +398,7 @@ fn lost_commands_close_everybody_and_turn_away_who_was_on_the_way() {
     }
     world.publish(A, "0");
     let position = world.outside.position + 5;
-    let close = ht_proto::close::Close::PERMISSIONS.within(9);
-    world.shard.lose_commands(position, close.into());
+    world.shard.lose_commands(position);
     world.outside.position = position;
     world.publish(A, "1");
     let mut slices = 0;
@@ -414,7 +413,7 @@ fn lost_commands_close_everybody_and_turn_away_who_was_on_the_way() {
     for client in &mut clients {
         assert_eq!(
             client.hears(),
-            [publish("0", "1"), "close 4002 permissions 9".into()]
+            [publish("0", "1"), "close 4002 permissions 10000".into()]
         );
     }
     world.asked_at = position - 1;
