@@ -1,4 +1,4 @@
-//! Two nodes and one broker: what a node may have missed is counted, logged and told to its
+//! Two nodes and one broker: what a node may have missed is counted, logged and reported to its
 //! clients, and to nobody else's.
 
 use ht_testkit::rabbitmq::{RabbitMq, Vhost};
@@ -71,10 +71,10 @@ impl Node {
     }
 }
 
-/// Reads until the close frame, which must tell of a gap; the publications before.
+/// Reads until the close frame, which must report a gap. Returns the publications before it.
 #[track_caller]
-fn told(client: &mut Client) -> Vec<Value> {
-    let mut heard = Vec::new();
+fn until_gap(client: &mut Client) -> Vec<Value> {
+    let mut received = Vec::new();
     loop {
         let frame = client.frame();
         if frame.opcode == frame::CLOSE {
@@ -83,10 +83,10 @@ fn told(client: &mut Client) -> Vec<Value> {
             assert_eq!(u16::from_be_bytes(*code), 1012, "{reason}");
             let span = reason.strip_prefix("gap ").expect(&reason);
             assert!((1..=5_000).contains(&span.parse::<u32>().expect(span)));
-            return heard;
+            return received;
         }
         let message: Value = serde_json::from_slice(&frame.payload).expect("JSON");
-        heard.push(message["data"].clone());
+        received.push(message["data"].clone());
     }
 }
 
@@ -111,8 +111,8 @@ fn clients_that_are_there_before_the_broker_is_connected_wait_for_it() {
         let mut client = Client::connect(&gateway);
         client.subscribe(&json!({"room": 1}), 1);
         wait_for_ready(&gateway);
-        gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "heard"}));
-        assert_eq!(client.expect_publish().0, "heard");
+        gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "received"}));
+        assert_eq!(client.expect_publish().0, "received");
         assert_eq!(
             gateway.metric("high_templar_gaps_total{reason=\"start\"}"),
             0
@@ -130,8 +130,11 @@ fn a_deleted_exchange_is_a_gap_at_every_node() {
     // The node that is asked binds again at once, the other one does not know yet.
     nodes[0].publish("in between");
     for (node, client) in nodes.iter().zip(&mut clients) {
-        let heard = told(client);
-        assert!(heard.is_empty() || heard == ["in between"], "{heard:?}");
+        let received = until_gap(client);
+        assert!(
+            received.is_empty() || received == ["in between"],
+            "{received:?}"
+        );
         // Whichever way it was noticed.
         assert!(node.gaps("binding-lost") + node.gaps("skipped") >= 1);
         assert!(node.warnings() >= 1, "{}", node.gateway.log());
@@ -160,8 +163,8 @@ fn a_deleted_queue_is_a_gap_at_its_node_alone() {
     vhost.delete_queue(&nodes[1].queue);
     nodes[0].publish("in between");
     assert_eq!(healthy.expect_publish().0, "in between");
-    told(&mut losing);
-    told(&mut modern);
+    until_gap(&mut losing);
+    until_gap(&mut modern);
     assert_eq!(nodes[1].gaps("queue-deleted"), 1);
     assert_eq!((nodes[1].all_gaps(), nodes[1].warnings()), (1, 1));
     assert_eq!((nodes[0].all_gaps(), nodes[0].warnings()), (0, 0));
@@ -180,7 +183,7 @@ fn closed_connections_to_the_broker_are_a_gap() {
     let node = start(with(&backend, &vhost), &vhost);
     let mut client = node.client();
     vhost.close_connections();
-    told(&mut client);
+    until_gap(&mut client);
     assert_eq!((node.gaps("reconnect"), node.all_gaps()), (1, 1));
     assert_eq!(node.warnings(), 1);
     hears(&mut node.client(), &node, "after");
@@ -205,7 +208,7 @@ fn a_binding_that_was_removed_is_noticed_without_any_traffic_behind_it() {
     // The last message before a silence: only the other node hears it.
     nodes[0].publish("lost");
     assert_eq!(healthy.expect_publish().0, "lost");
-    assert!(told(&mut losing).is_empty());
+    assert!(until_gap(&mut losing).is_empty());
     assert!(nodes[1].gaps("binding-lost") + nodes[1].gaps("skipped") >= 1);
     assert_eq!(nodes[0].all_gaps(), 0);
     hears(&mut nodes[1].client(), &nodes[0], "after");
@@ -240,7 +243,7 @@ fn messages_that_are_missing_among_those_of_another_node_are_a_gap() {
         .gateway
         .trigger(&json!({"rooms": [{"room": 1}], "data": "seen"}));
     assert_eq!(healthy.expect_publish().0, "seen");
-    told(&mut losing);
+    until_gap(&mut losing);
     assert!(nodes[1].all_gaps() >= 1);
     assert_eq!(nodes[0].all_gaps(), 0);
 }
@@ -257,12 +260,12 @@ fn many_clients_are_closed_in_waves_and_hear_what_is_published_before_theirs() {
     wait_for_ready(&node.gateway);
     node.gateway
         .trigger(&json!({"rooms": [{"room": 1}], "data": "late"}));
-    let heard = clients
+    let received = clients
         .iter_mut()
-        .filter_map(|client| told(client).pop())
+        .filter_map(|client| until_gap(client).pop())
         .count();
-    // Two seconds of waves: some were closed before, and the others heard it.
-    assert!(heard > 0, "all were closed at once");
+    // Two seconds of waves: some were closed before, and the others received it.
+    assert!(received > 0, "all were closed at once");
     eventually("all of them counted", || {
         let closed = node.gateway.metric("high_templar_gap_closes_total");
         (closed == MANY as u64).then_some(())
@@ -282,12 +285,12 @@ fn where_gaps_are_ignored_they_are_counted_and_nobody_is_closed() {
     wait_for_ready(&node.gateway);
     assert_eq!(node.gaps("reconnect"), 1);
     hears(&mut client, &node, "after");
-    // Live: from the next gap on they are told. What was ignored is not told later.
+    // Live: clients are notified from the next gap on. An ignored gap is not reported later.
     let said = node.gateway.reload("[recovery]\ngap_old = \"reconnect\"\n");
     assert!(said.contains("in effect now: recovery.gap_old"), "{said}");
     hears(&mut client, &node, "still there");
     vhost.close_connections();
-    told(&mut client);
+    until_gap(&mut client);
     assert_eq!(node.gaps("reconnect"), 2);
 }
 

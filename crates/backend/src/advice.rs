@@ -50,7 +50,7 @@ impl Failure {
             }
             Self::CircuitOpen => "the line about the circuit breaker has the cause",
             Self::Status { status: 429, .. } => {
-                "the API limits how often it may be called: exempt the gateway from that"
+                "the API limits the rate of calls: exempt the gateway from its rate limit"
             }
             Self::Status { status: 407, .. } => {
                 "a proxy between the gateway and the API demands credentials: exempt the gateway"

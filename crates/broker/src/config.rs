@@ -18,6 +18,6 @@ pub struct RabbitMqConfig {
     /// How long a published trigger may take to come back through the broker.
     pub publish_timeout: Duration,
     /// How often the binding is made sure of; [`BINDING_CHECK`] unless there is a reason. An
-    /// exchange that is deleted takes its bindings along, and the queue's consumer is not told.
+    /// exchange that is deleted takes its bindings along, and the queue's consumer is not notified.
     pub binding_check: Duration,
 }

@@ -174,8 +174,8 @@ pub enum AppendError {
     /// The broker cannot be reached; nothing was published.
     #[error("the broker is not available: {0}")]
     Unavailable(String),
-    /// The broker took the triggers or may have, but they did not come back in time. Publishing
-    /// again with the same `id` is safe.
+    /// The broker accepted the triggers, or may have, but did not deliver them back in time.
+    /// Publishing again with the same `id` is safe.
     #[error("the broker did not deliver the trigger back within {seconds} s")]
     Unconfirmed {
         /// How long was waited.

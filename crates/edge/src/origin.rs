@@ -86,7 +86,7 @@ pub enum OriginPatternError {
     #[error("an origin ends with its host or port: leave out what begins with / or ?")]
     Path,
     /// The scheme is no word.
-    #[error("what stands before :// must be a scheme, such as https")]
+    #[error("the part before :// must be a scheme, such as https")]
     Scheme,
     /// `*` stands where it means nothing.
     #[error("* stands for all pages, for a whole host, or for what comes before the first dot")]

@@ -40,7 +40,7 @@ pub async fn arrive(
         }
         Ok(Ok(Source::Unsaid)) => return Ok(arrival),
         Ok(Err(broken)) => broken.to_string(),
-        Err(_) => "its PROXY header did not come within limits.head_timeout".to_owned(),
+        Err(_) => "its PROXY header did not arrive within limits.head_timeout".to_owned(),
     };
     if let Some(suppressed) = throttles.allow("proxy-protocol") {
         tracing::warn!(

@@ -57,26 +57,26 @@ impl GapReports {
             }
         }
         self.gaps.count(reason);
-        let told = self.gaps.note(|_| true);
-        self.warn(reason, &missed.cause, told, connections);
+        let notified = self.gaps.note(|_| true);
+        self.warn(reason, &missed.cause, notified, connections);
     }
 
     /// Publications that were placed did not reach this shard until now.
     pub(crate) fn shard_missed(&self, shard: usize, cause: &str) {
         self.gaps.count(GapReason::ShardOverflow);
-        let told = self.gaps.note(|index| index == shard);
+        let notified = self.gaps.note(|index| index == shard);
         let connections = self.totals.connections_of(shard);
-        self.warn(GapReason::ShardOverflow, cause, told, connections);
+        self.warn(GapReason::ShardOverflow, cause, notified, connections);
     }
 
-    fn warn(&self, reason: GapReason, cause: &str, told: bool, connections: u64) {
+    fn warn(&self, reason: GapReason, cause: &str, notified: bool, connections: u64) {
         let Some(suppressed) = self.throttles.allow(reason.as_str()) else {
             return;
         };
-        let clients = if told {
+        let clients = if notified {
             "are closed with 1012 gap, to reconnect and fetch again"
         } else {
-            "are not told: recovery.gap_old is \"ignore\""
+            "are not notified: recovery.gap_old is \"ignore\""
         };
         tracing::warn!(
             reason = reason.as_str(),

@@ -61,7 +61,7 @@ pub enum CaFileFault {
     #[error("cannot be read: {0}")]
     Unreadable(io::Error),
     /// It is longer than any file with certificates.
-    #[error("is longer than 16 MiB: this is no file with certificates")]
+    #[error("is longer than 16 MiB, so it is not a file of certificates")]
     TooLong,
     /// It is a certificate in DER.
     #[error(

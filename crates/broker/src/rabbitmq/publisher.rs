@@ -41,7 +41,7 @@ pub(super) struct Publisher {
     /// The connection, made when it is first needed. Its lock is also the turn: who holds it puts
     /// a whole call's messages in line, and it is handed on in the order of calls.
     line: Mutex<Option<Arc<Line>>>,
-    /// The connection's messages did not come back: the next call makes it anew.
+    /// The connection's messages were not delivered back: the next call opens a new one.
     doubted: AtomicBool,
 }
 

@@ -1,4 +1,4 @@
-//! Tokens that did not come in the query string: the same headers, and nothing else.
+//! Tokens that are not in the query string: the same headers, and nothing else.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
