@@ -54,7 +54,8 @@ impl<P: Readable> ShardLoop<P> {
     /// Whether there is work for the next turn, whatever is in the inbox.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.shard.has_work() || !self.ready.is_empty()
+        let closes = self.leaving.is_some() && self.shard.has_unauthenticated();
+        closes || self.shard.has_work() || !self.ready.is_empty()
     }
 
     /// A socket is ready for something: `note` says what for. Its connection is served when it has
@@ -77,6 +78,7 @@ impl<P: Readable> ShardLoop<P> {
         self.resume(around);
         self.shard.begin(Phase::Newcomers);
         self.take_connections(around);
+        self.close_unauthenticated(around);
         self.shard.begin(Phase::Deliveries);
         self.take_inputs(around);
         let now = around.now();
@@ -253,10 +255,7 @@ impl<P: Readable> ShardLoop<P> {
                 let wave = self.shard.close_missed(number, count, close, turn);
                 around.wave_done(done, wave);
             }
-            Input::CloseUnauthenticated(close) => {
-                self.leaving = Some(close);
-                self.close_unauthenticated(around);
-            }
+            Input::CloseUnauthenticated(close) => self.leaving = Some(close),
             Input::Abandon(key) => {
                 let now = around.now();
                 self.shard.abandon(key, &mut Turn::new(now, around.world()));
@@ -311,7 +310,7 @@ impl<P: Readable> ShardLoop<P> {
         self.queue(key);
     }
 
-    /// Closes those that are not authenticated, once the node is about to shut down.
+    /// Closes some of those that are not authenticated, once the node is about to shut down.
     fn close_unauthenticated(&mut self, around: &mut impl Around<P>) {
         if let Some(close) = self.leaving {
             let now = around.now();
@@ -346,6 +345,5 @@ impl<P: Readable> ShardLoop<P> {
         if !early.is_empty() {
             self.shard.receive(key, &mut early, turn);
         }
-        self.close_unauthenticated(around);
     }
 }

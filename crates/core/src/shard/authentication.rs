@@ -94,10 +94,22 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Closes every session that has no answer yet: the node shuts down. Nobody waits for their
-    /// close frames.
+    /// Whether there are sessions that have no answer yet.
+    #[must_use]
+    pub fn has_unauthenticated(&self) -> bool {
+        self.awaiting.first().is_some() || self.asked.first().is_some()
+    }
+
+    /// Closes sessions that have no answer yet, until the budget is spent, but one at least: the node
+    /// shuts down. Nobody waits for their close frames.
     pub fn close_unauthenticated(&mut self, close: Close, turn: &mut Turn<'_, impl World<P>>) {
+        let mut closed = 0;
         while let Some(slot) = self.awaiting.first().or(self.asked.first()) {
+            if closed > 0 && self.budget.is_spent() {
+                return;
+            }
+            closed += 1;
+            self.budget.spend(cost::CLOSE);
             let id = ConnectionId(slot);
             self.end_authentication(id, AuthenticationEnd::Leaving, turn);
             self.sessions[id.index()].stage = Stage::Refused(close);

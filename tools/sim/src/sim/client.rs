@@ -11,9 +11,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use ht_control::turn::{Arrival, Entry, Readiness};
+use ht_control::turn::{Arrival, Readiness};
 use ht_core::grant::GrantSet;
-use ht_core::shard::{Admission, Handshake, SessionKey, Welcome};
+use ht_core::shard::{Admission, SessionKey, Welcome};
 use ht_frame::{Decoder, Inflater, Opcode, PerMessageDeflate};
 use ht_proto::close::Close;
 use ht_proto::entry::TenantId;
@@ -223,17 +223,7 @@ impl Sim {
             deflate,
             ..self.welcome(number, grants, admitted)
         };
-        let entry = if token::sends_token(number) {
-            self.send_token(number);
-            Entry::AwaitsToken(Handshake {
-                id: welcome.id,
-                deflate,
-                subprotocol: welcome.subprotocol,
-                events: welcome.events,
-            })
-        } else {
-            Entry::Welcome(welcome)
-        };
+        let entry = self.entry(number, welcome);
         self.nodes[node].shards[shard]
             .around
             .newcomers

@@ -351,3 +351,21 @@ fn what_is_kept_of_a_first_message_is_accounted_wherever_it_goes() {
         world.check_accounts();
     }
 }
+
+#[test]
+fn those_without_an_answer_are_closed_in_turns() {
+    let mut world = World::new();
+    let mut clients: Vec<_> = (0..50).map(|_| world.await_token(usize::MAX)).collect();
+    let mut turns = 0;
+    while world.shard.has_unauthenticated() {
+        world.begin(100_000);
+        let turn = &mut Turn::new(world.now, &mut world.outside);
+        world.shard.close_unauthenticated(Close::RESTART, turn);
+        turns += 1;
+    }
+    assert!((3..=50).contains(&turns), "{turns}");
+    for client in &mut clients {
+        assert_eq!(client.hears(), ["close 1012 restart"]);
+    }
+    assert_eq!(ends(&mut world), [Leaving; 50]);
+}

@@ -1,8 +1,8 @@
 //! Clients that send a token first: their shard has them before the API says who they are, and the
 //! answer is addressed to their session, whatever became of it.
 
-use ht_control::turn::Arrival;
-use ht_core::shard::SessionKey;
+use ht_control::turn::{Arrival, Entry};
+use ht_core::shard::{Handshake, SessionKey, Welcome};
 use ht_frame::Opcode;
 
 use crate::mutant::Mutant;
@@ -15,13 +15,22 @@ const WAYS: u64 = 4;
 /// One client in so many sends a token first.
 const EVERY: usize = 3;
 
-/// Whether the client of a connection sends a token first.
-pub(super) fn sends_token(number: usize) -> bool {
-    number.is_multiple_of(EVERY)
-}
-
 impl Sim {
-    pub(super) fn send_token(&mut self, number: usize) {
+    /// How a connection begins, about whose client the API says this.
+    pub(super) fn entry(&mut self, number: usize, welcome: Welcome) -> Entry {
+        if !number.is_multiple_of(EVERY) {
+            return Entry::Welcome(welcome);
+        }
+        self.send_token(number);
+        Entry::AwaitsToken(Handshake {
+            id: welcome.id,
+            deflate: welcome.deflate,
+            subprotocol: welcome.subprotocol,
+            events: welcome.events,
+        })
+    }
+
+    fn send_token(&mut self, number: usize) {
         let text = format!(r#"{{"type":"authenticate","token":"{}"}}"#, token(number));
         self.say(number, Opcode::Text, text.as_bytes());
     }

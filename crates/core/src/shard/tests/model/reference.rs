@@ -218,8 +218,12 @@ impl Reference {
     }
 
     fn close_unauthenticated(&mut self) {
-        let turn = &mut Turn::new(self.world.now, &mut self.world.outside);
-        self.world.shard.close_unauthenticated(Close::RESTART, turn);
+        while self.world.shard.has_unauthenticated() {
+            self.world.begin(self.units);
+            let turn = &mut Turn::new(self.world.now, &mut self.world.outside);
+            let shard = &mut self.world.shard;
+            shard.close_unauthenticated(Close::RESTART, turn);
+        }
         for place in 0..CLIENTS {
             let Some(known) = &mut self.clients[place] else {
                 continue;
