@@ -1,5 +1,5 @@
 //! RAII permits against the limits of connections: of the node, of an address, of a user. Each is
-//! released on drop, unless a shard keeps it: then the shard calls [`Permits::release`].
+//! released on drop, unless it is kept: then [`Permits::release`] releases it.
 
 mod tables;
 
@@ -17,8 +17,6 @@ pub use crate::permits::tables::{Addresses, Users};
 pub struct Permits {
     /// Open connections and handshakes.
     connections: AtomicU64,
-    /// Of these, by shard, those that have one.
-    loads: Vec<AtomicU64>,
     /// The same connections, by address.
     open: Addresses,
     /// Connections before the upgrade, by address.
@@ -30,12 +28,10 @@ pub struct Permits {
     since: Instant,
 }
 
-impl Permits {
-    /// Permits of a node with so many shards.
-    pub fn new(shards: usize) -> Self {
+impl Default for Permits {
+    fn default() -> Self {
         Self {
             connections: AtomicU64::new(0),
-            loads: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             open: Addresses::default(),
             unfinished: Addresses::default(),
             handshakes: Addresses::default(),
@@ -43,7 +39,9 @@ impl Permits {
             since: Instant::now(),
         }
     }
+}
 
+impl Permits {
     fn age(&self) -> Duration {
         self.since.elapsed()
     }
@@ -57,33 +55,19 @@ impl Permits {
         }
     }
 
-    /// Releases the permits that a connection of this shard kept.
-    pub fn release(&self, shard: usize, address: Slot, user: Option<&Arc<str>>) {
+    /// Releases the permits that a connection kept.
+    pub fn release(&self, address: Slot, user: Option<&Arc<str>>) {
         if let Some(user) = user {
             self.users.give_back(user);
         }
         self.open.give_back(address, self.age());
         self.connections.fetch_sub(1, Ordering::AcqRel);
-        self.loads[shard].fetch_sub(1, Ordering::AcqRel);
-    }
-
-    /// All shards, the one with the fewest connections first; of equal ones the next after
-    /// `first`, so that they take turns.
-    pub fn shards_by_load(&self, first: usize) -> Vec<usize> {
-        let shards = self.loads.len();
-        let mut order: Vec<_> = (0..shards)
-            .map(|next| (first % shards + next) % shards)
-            .collect();
-        // Counts that change meanwhile may spoil the order a little, never the sorting.
-        order.sort_by_cached_key(|&shard| self.loads[shard].load(Ordering::Acquire));
-        order
     }
 }
 
 /// A permit for a connection, with those of its address and its user.
 pub struct ConnectionPermit {
     permits: Arc<Permits>,
-    shard: Option<usize>,
     address: AddressPermit,
     /// Once the backend has said who it is.
     pub user: Option<UserPermit>,
@@ -95,7 +79,6 @@ impl ConnectionPermit {
     pub fn take(permits: &Arc<Permits>, limit: usize, address: AddressPermit) -> Option<Self> {
         let permit = Self {
             permits: Arc::clone(permits),
-            shard: None,
             address,
             user: None,
             kept: false,
@@ -105,16 +88,8 @@ impl ConnectionPermit {
         (limit == 0 || taken < limit as u64).then_some(permit)
     }
 
-    /// The connection goes to this shard.
-    pub fn assign(&mut self, shard: usize) {
-        debug_assert!(self.shard.is_none(), "a connection has one shard");
-        self.permits.loads[shard].fetch_add(1, Ordering::AcqRel);
-        self.shard = Some(shard);
-    }
-
     /// Leaves releasing it to [`Permits::release`], with the slot of its address.
     pub fn keep(mut self) -> Slot {
-        debug_assert!(self.shard.is_some(), "only a shard keeps a permit");
         self.kept = true;
         if let Some(user) = &mut self.user {
             user.keep();
@@ -125,12 +100,8 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        if self.kept {
-            return;
-        }
-        self.permits.connections.fetch_sub(1, Ordering::AcqRel);
-        if let Some(shard) = self.shard {
-            self.permits.loads[shard].fetch_sub(1, Ordering::AcqRel);
+        if !self.kept {
+            self.permits.connections.fetch_sub(1, Ordering::AcqRel);
         }
     }
 }
@@ -189,7 +160,7 @@ impl AddressPermit {
 
     /// Leaves releasing it to [`Permits::release`].
     fn keep(&mut self) -> Slot {
-        debug_assert_eq!(self.stage, Stage::Open, "a shard has websockets only");
+        debug_assert_eq!(self.stage, Stage::Open, "only websockets keep one");
         std::mem::replace(&mut self.slot, Slot::NONE)
     }
 }

@@ -255,7 +255,7 @@ impl Gateway {
             throttles: Arc::clone(throttles),
         };
         let destinations = Destinations {
-            permits: Arc::clone(&node.permits),
+            loads: Arc::clone(&node.loads),
             inboxes: self.shards.inboxes(),
             next: AtomicUsize::new(0),
         };

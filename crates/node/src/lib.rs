@@ -28,6 +28,7 @@ mod internal;
 mod interner;
 mod lifecycle;
 mod listeners;
+mod loads;
 mod memory;
 mod memory_watch;
 mod node;

@@ -19,6 +19,7 @@ use crate::gaps::Gaps;
 use crate::in_flight::InFlight;
 use crate::interner::Interner;
 use crate::lifecycle::Lifecycle;
+use crate::loads::Loads;
 use crate::memory::{Memory, allowance};
 use crate::totals::Totals;
 
@@ -38,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) descriptors: Arc<Descriptors>,
     /// Open connections and those to come, against the limits of connections.
     pub(crate) permits: Arc<Permits>,
+    /// The same connections by shard.
+    pub(crate) loads: Arc<Loads>,
     pub(crate) interest: Arc<InterestIndex>,
     /// What connections share.
     pub(crate) interner: Arc<Interner>,
@@ -60,7 +63,8 @@ impl Node {
             accounts: Arc::default(),
             memory: Arc::default(),
             descriptors: Arc::new(Descriptors::of_process()),
-            permits: Arc::new(Permits::new(shards)),
+            permits: Arc::default(),
+            loads: Arc::new(Loads::new(shards)),
             interest: Arc::new(InterestIndex::new(shards, matching)),
             interner: Arc::new(Interner::new(Hasher::default())),
             commands: Arc::new(Commands::new(shards)),

@@ -21,6 +21,7 @@ use crate::gaps::Gaps;
 use crate::hooks::HookSender;
 use crate::inbox::{self, Answered, Applicant, Arrival, Asked, Connection, Input, NewConnection};
 use crate::lifecycle::Lifecycle;
+use crate::loads::Load;
 use crate::node::Node;
 use crate::shard::outside::Outside;
 use crate::socket::Socket;
@@ -163,9 +164,15 @@ impl ShardAround {
     }
 
     /// Counts a connection that is admitted.
-    fn count(&self, socket: &mut Socket, permit: ConnectionPermit, connection: Uuid) {
+    fn count(
+        &self,
+        socket: &mut Socket,
+        (permit, load): (ConnectionPermit, Load),
+        connection: Uuid,
+    ) {
         // Given back when it is told that the connection is not counted any more.
         socket.address = permit.keep();
+        load.keep();
         self.outside
             .log_event(connection, socket, "connection opened");
     }
@@ -218,12 +225,13 @@ impl Around<Socket> for ShardAround {
                     welcome,
                     early,
                     permit,
+                    load,
                 } = *new;
                 if !self.watch(&mut socket, key, welcome.id) {
                     return None;
                 }
                 if matches!(welcome.admission, Admission::Admitted(_)) {
-                    self.count(&mut socket, permit, welcome.id);
+                    self.count(&mut socket, (permit, load), welcome.id);
                 }
                 Some(Newcomer {
                     socket,
@@ -262,10 +270,11 @@ impl Around<Socket> for ShardAround {
             welcome,
             about,
             permit,
+            load,
         } = *answered;
         socket.about = about;
         if matches!(welcome.admission, Admission::Admitted(_)) {
-            self.count(socket, permit, welcome.id);
+            self.count(socket, (permit, load), welcome.id);
         }
         (welcome, self.gaps.last())
     }

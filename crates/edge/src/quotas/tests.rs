@@ -19,7 +19,7 @@ const QUIET: Load = Load {
 };
 
 fn quotas(handshakes: usize) -> Quotas {
-    Quotas::new(Arc::new(Permits::new(1)), handshakes, Arc::default())
+    Quotas::new(Arc::default(), handshakes, Arc::default())
 }
 
 fn at(address: &str) -> Arrival {

@@ -8,6 +8,7 @@ use ht_proto::token::Token;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::charge::HandshakeCharge;
+use crate::loads::Load;
 use crate::socket::{About, Socket};
 
 /// What a shard may be told.
@@ -56,6 +57,8 @@ pub(crate) struct Answered {
     pub(crate) about: Option<Box<About>>,
     /// Its permit among the connections.
     pub(crate) permit: ConnectionPermit,
+    /// The same among those of its shard.
+    pub(crate) load: Load,
 }
 
 impl Wait {
@@ -96,4 +99,6 @@ pub(crate) struct NewConnection {
     pub(crate) early: Vec<u8>,
     /// Its permit among the connections.
     pub(crate) permit: ConnectionPermit,
+    /// The same among those of its shard.
+    pub(crate) load: Load,
 }

@@ -26,16 +26,15 @@ pub(super) async fn authenticate(
     let Charged { stream, charge } = stream;
     let HandshakePermits {
         handshake,
-        connection: mut permit,
+        connection: permit,
     } = permits;
     let socket = match Socket::new(stream, None) {
         Ok(socket) => socket,
         Err(error) => return public.not_handed_over(facts.id, &error),
     };
-    let Some((shard, room)) = public.destinations.reserve().await else {
+    let Some((load, room)) = public.destinations.reserve().await else {
         return;
     };
-    permit.assign(shard);
     let (sender, asked) = oneshot::channel();
     let wait = Wait::new(handshake, charge, early.len(), sender);
     let applicant = Connection::Applicant(Box::new(Applicant {
@@ -54,7 +53,7 @@ pub(super) async fn authenticate(
     let Ok(Asked { key, token }) = asked.await else {
         return;
     };
-    let inbox = &public.destinations.inboxes[shard];
+    let inbox = &public.destinations.inboxes[load.shard()];
     let mut pending = Pending {
         inbox,
         key: Some(key),
@@ -71,7 +70,7 @@ pub(super) async fn authenticate(
         public.rejected(HandshakeError::Authenticate);
         Outcome::Unauthenticated
     };
-    pending.answer(outcome.answered(facts, permit)).await;
+    pending.answer(outcome.answered(facts, permit, load)).await;
 }
 
 /// A session that waits for an answer. Where this is dropped without one, none will come.

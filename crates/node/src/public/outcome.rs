@@ -15,6 +15,7 @@ use ht_proto::close::Close;
 use ht_proto::server;
 
 use crate::inbox::{Answered, NewConnection};
+use crate::loads::Load;
 use crate::socket::{About, Socket};
 
 /// What became of a client's request to come in.
@@ -52,23 +53,31 @@ impl Outcome {
         stream: Stream,
         early: Vec<u8>,
         permit: ConnectionPermit,
+        load: Load,
     ) -> io::Result<NewConnection> {
         let Answered {
             welcome,
             about,
             permit,
-        } = self.answered(facts, permit);
+            load,
+        } = self.answered(facts, permit, load);
         Ok(NewConnection {
             // Registered anew by the shard: nothing of the handshake stays behind.
             socket: Socket::new(stream, about)?,
             welcome,
             early,
             permit,
+            load,
         })
     }
 
     /// The same for a client whose connection a shard has.
-    pub(super) fn answered(self, facts: &RequestFacts, mut permit: ConnectionPermit) -> Answered {
+    pub(super) fn answered(
+        self,
+        facts: &RequestFacts,
+        mut permit: ConnectionPermit,
+        load: Load,
+    ) -> Answered {
         let mut message = Bytes::from_static(server::NOT_AUTHORIZED.as_bytes());
         let (mut about, mut known, mut since) = (None, None, 0);
         let admission = match self {
@@ -103,6 +112,7 @@ impl Outcome {
             welcome,
             about,
             permit,
+            load,
         }
     }
 }

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ht_backend::Credentials;
-use ht_edge::permits::Permits;
 use ht_edge::quotas::HandshakePermits;
 use ht_edge::request::RequestFacts;
 use ht_proto::close::Close;
@@ -13,6 +12,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::charge::Charged;
 use crate::inbox::{self, Arrival, Connection, Input};
+use crate::loads::{Load, Loads};
 use crate::public::Public;
 use crate::public::authentication::authenticate;
 use crate::public::outcome::Outcome;
@@ -49,7 +49,7 @@ impl HandoverCell {
 
 /// The shards, for connections to come.
 pub(crate) struct Destinations {
-    pub(crate) permits: Arc<Permits>,
+    pub(crate) loads: Arc<Loads>,
     pub(crate) inboxes: Vec<inbox::Sender>,
     /// Where the next connection goes if all shards have equally many.
     pub(crate) next: AtomicUsize,
@@ -57,12 +57,12 @@ pub(crate) struct Destinations {
 
 impl Destinations {
     /// Room for a connection in the shard that has the fewest; none where all shards have ended.
-    pub(super) async fn reserve(&self) -> Option<(usize, inbox::Permit<'_>)> {
+    pub(super) async fn reserve(&self) -> Option<(Load, inbox::Permit<'_>)> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
-        for shard in self.permits.shards_by_load(first) {
+        for shard in self.loads.shards_by_load(first) {
             // A shard that has ended takes nobody; where all have, the node goes.
             if let Ok(room) = self.inboxes[shard].reserve_connection().await {
-                return Some((shard, room));
+                return Some((self.loads.assign(shard), room));
             }
         }
         None
@@ -104,15 +104,15 @@ impl Handover {
             handshake,
             connection: permit,
         } = self.permits;
-        let mut connection = match outcome.connection(facts, stream, early, permit) {
+        let Some((load, room)) = public.destinations.reserve().await else {
+            return;
+        };
+        let connection = match outcome.connection(facts, stream, early, permit, load) {
             Ok(connection) => Box::new(connection),
             Err(error) => return public.not_handed_over(facts.id, &error),
         };
-        if let Some((shard, room)) = public.destinations.reserve().await {
-            connection.permit.assign(shard);
-            // The client is about to hear that its handshake is over.
-            drop((handshake, charge));
-            room.send(Arrival::Connection(Connection::New(connection)));
-        }
+        // The client is about to hear that its handshake is over.
+        drop((handshake, charge));
+        room.send(Arrival::Connection(Connection::New(connection)));
     }
 }

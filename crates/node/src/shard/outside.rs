@@ -24,6 +24,7 @@ use crate::counters::Counters;
 use crate::held::Held;
 use crate::hooks::HookSender;
 use crate::inbox::{Asked, Wait};
+use crate::loads::Loads;
 use crate::node::Node;
 use crate::socket::Socket;
 use crate::totals::Totals;
@@ -38,6 +39,7 @@ pub(super) struct Outside {
     interest: Arc<InterestIndex>,
     commands: Arc<Commands>,
     permits: Arc<Permits>,
+    loads: Arc<Loads>,
     held: Held,
     pub(super) throttles: Arc<Throttles>,
     /// Where triggers come from, for `status`.
@@ -62,6 +64,7 @@ impl Outside {
             interest: Arc::clone(&node.interest),
             commands: Arc::clone(&node.commands),
             permits: Arc::clone(&node.permits),
+            loads: Arc::clone(&node.loads),
             held: Held {
                 permits: Arc::clone(&node.permits),
                 accounts: Arc::clone(&node.accounts),
@@ -110,7 +113,8 @@ impl World<Socket> for Outside {
                 // In this order: who is not counted any more takes no permit.
                 let address = std::mem::replace(&mut peer.address, Slot::NONE);
                 let user = peer.about.as_ref().and_then(|about| about.user.as_ref());
-                self.permits.release(self.index, address, user);
+                self.permits.release(address, user);
+                self.loads.release(self.index);
                 self.totals.ended();
             }
             Hook::Ping => {}
