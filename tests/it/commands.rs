@@ -422,6 +422,41 @@ fn a_disconnect_meets_a_client_whose_api_call_is_under_way() {
 }
 
 #[test]
+fn commands_meet_a_client_that_sent_its_token_in_the_first_frame() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let backend = StubBackend::new(move |seen| {
+        let reply = Reply::json("200 OK", permissions(seen).to_string());
+        Reply::Behind(held.clone(), Box::new(reply))
+    });
+    let gateway = Gateway::with(&backend)
+        .set("HT_AUTH__FIRST_FRAME", "true")
+        .start();
+    let mut clients = ["7", "8"].map(|user| {
+        let handshake = Handshake::new(&gateway).header("Sec-WebSocket-Protocol", EVENTS);
+        let mut client = handshake.open();
+        client.send_json(&json!({"type": "authenticate", "token": user}));
+        client
+    });
+    backend.wait_for(2);
+    let permit = json!({"command": "permit", "user": "8", "allowed_rooms": [{"m": 1}]});
+    let disconnect = json!({"command": "disconnect", "user": "7", "come_back": "never"});
+    gateway.trigger(&json!([permit, disconnect]));
+    gate.open();
+    let [first, second] = &mut clients;
+    assert_eq!(first.expect_json(), json!({"is_authorized": false}));
+    assert_eq!(first.expect_close(4203), "ended");
+    let expected = json!({"is_authorized": true, "allowed_rooms": [{"m": 1}]});
+    assert_eq!(second.expect_json(), expected);
+    gateway.wait_for_open(second, 1);
+    // It listens for events as any other.
+    let again = json!({"command": "permit", "user": "8", "allowed_rooms": []});
+    assert_eq!(command(&gateway, &again), 1);
+    let expected = json!({"type": "permissions", "allowed_rooms": []});
+    assert_eq!(second.expect_json(), expected);
+}
+
+#[test]
 fn a_permit_replaces_the_answer_that_is_under_way() {
     let gate = Gate::default();
     let held = gate.clone();
