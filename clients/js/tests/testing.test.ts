@@ -4,7 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vite
 import WebSocket from "ws";
 
 import { HighTemplar } from "../src/index.js";
-import { FakeGateway } from "../src/testing.js";
+import { type ComeBack, FakeGateway } from "../src/testing.js";
 import { startBackend } from "./support/backend.js";
 import { eventually } from "./support/eventually.js";
 import { settled } from "./support/fake.js";
@@ -20,6 +20,9 @@ const GRANTS = [
 interface Side {
   connect(): HighTemplar;
   publish(room: object, data: unknown): unknown;
+  permit(grants: object[]): unknown;
+  unsubscribe(room: object): unknown;
+  disconnect(comeBack: ComeBack, reason?: string): unknown;
 }
 
 let side: Side;
@@ -36,6 +39,12 @@ const real: Side & { gateway?: Gateway; backend?: Awaited<ReturnType<typeof star
       WebSocket,
     }),
   publish: (room, data) => real.gateway?.publish(room, data),
+  permit: (allowed_rooms) =>
+    real.gateway?.command({ command: "permit", session: "anna", allowed_rooms }),
+  unsubscribe: (room) =>
+    real.gateway?.command({ command: "unsubscribe", everyone: true, from: [room] }),
+  disconnect: (come_back, reason) =>
+    real.gateway?.command({ command: "disconnect", everyone: true, come_back, reason }),
 };
 beforeAll(async () => {
   real.backend = await startBackend();
@@ -53,6 +62,9 @@ function inMemory(): Side {
   return {
     connect: () => new HighTemplar({ url: "ws://gateway/ws/", WebSocket }),
     publish: (room, data) => gateway.publish(room, data),
+    permit: (grants) => gateway.permit(grants),
+    unsubscribe: (room) => gateway.unsubscribe(room),
+    disconnect: (comeBack, reason) => gateway.disconnect(comeBack, reason),
   };
 }
 
@@ -109,6 +121,57 @@ describe.each(["the real gateway", "the gateway in memory"])("%s", (name) => {
     await eventually(() => last.mock.calls.length === 1);
     expect(last.mock.calls[0]?.[0]).toBeNull();
     expect(heard.mock.calls).toEqual(hears ? [[{ n: [1, null] }]] : []);
+  });
+
+  test("takes rights and gives them back", async () => {
+    const client = await open();
+    const told: unknown[] = [];
+    const heard = vi.fn();
+    client.addEventListener("grants", ({ detail }) => told.push(detail.length));
+    client.addEventListener("subscription", ({ detail: { state, error } }) =>
+      told.push(error ? `${state}: ${error.code}, ${error.reason}` : state),
+    );
+    const news = client.subscribe({ target: "news", topic: "*" }, heard, { onError: () => {} });
+    const order = client.subscribe({ target: "order", customer: 7 }, heard);
+    await Promise.all([news.ready, order.ready]);
+    told.length = 0;
+    await side.permit([{ target: "news", topic: "x" }, GRANTS[0] as object]);
+    await eventually(() => told.length === 2);
+    expect(told).toEqual(["refused: unsubscribed, permissions", 2]);
+    expect([news.state, order.state]).toEqual(["refused", "subscribed"]);
+    await side.publish({ target: "news", topic: "x" }, "lost");
+    await side.publish({ target: "order", customer: 7 }, "kept");
+    await eventually(() => heard.mock.calls.length === 1);
+    await side.permit(GRANTS);
+    await news.ready;
+    expect(told.slice(2)).toEqual([3, "pending", "subscribed"]);
+    await side.publish({ target: "news", topic: "x" }, "again");
+    await eventually(() => heard.mock.calls.length === 2);
+    expect(heard.mock.calls.map(([data]) => data)).toEqual(["kept", "again"]);
+  });
+
+  test("ends subscriptions, which a page may begin again", async () => {
+    const client = await open();
+    const room = { target: "news", topic: "x" };
+    const news = client.subscribe(room, null, { onError: () => {} });
+    await news.ready;
+    await side.unsubscribe({ target: "news", topic: "*" });
+    await eventually(() => news.state === "refused");
+    expect(news.error).toMatchObject({ code: "unsubscribed", reason: "command", room });
+    await client.subscribe(room).ready;
+    expect(news.state).toBe("subscribed");
+  });
+
+  test.each([
+    ["soon", 4003, "waiting"],
+    ["later", 4103, "waiting"],
+    ["never", 4203, "failed"],
+    ["sign-in", 4303, "refused"],
+  ] as const)("disconnects: %s is %i", async (comeBack, code, state) => {
+    const client = await open();
+    await side.disconnect(comeBack, "moved");
+    await eventually(() => client.state === state);
+    expect(client.status).toMatchObject({ code, reason: "moved" });
   });
 
   test("answers what is no request, and the status", async () => {

@@ -18,7 +18,7 @@ export async function startBackend() {
     calls.push(key);
     const rooms = users.get(key);
     response.writeHead(status ?? (rooms ? 200 : 403), { "Content-Type": "application/json" });
-    response.end(JSON.stringify({ allowed_rooms: rooms }));
+    response.end(JSON.stringify({ allowed_rooms: rooms, session: key || null }));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");

@@ -14,6 +14,8 @@ export interface Gateway {
   port: number;
   /** Publishes, and waits until the trigger has its place. */
   publish(room: object, data: unknown): Promise<void>;
+  /** Sends a command, and waits until it is carried out. */
+  command(members: object): Promise<void>;
   /** Ends it by a signal, and waits for the end. */
   stop(signal?: "SIGTERM" | "SIGKILL"): Promise<void>;
 }
@@ -41,16 +43,17 @@ export async function startGateway(
   };
   try {
     const [port, internal] = await ports(child);
+    const post = async (message: object) => {
+      const body = JSON.stringify(message);
+      const url = `http://127.0.0.1:${internal}/trigger/`;
+      const response = await fetch(url, { method: "POST", body });
+      if (!response.ok) throw new Error(await response.text());
+    };
     return {
       port: Number(port),
       stop,
-      async publish(room, data) {
-        const response = await fetch(`http://127.0.0.1:${internal}/trigger/`, {
-          method: "POST",
-          body: JSON.stringify({ rooms: [room], data }),
-        });
-        if (!response.ok) throw new Error(await response.text());
-      },
+      publish: (room, data) => post({ rooms: [room], data }),
+      command: post,
     };
   } catch (error) {
     await stop("SIGKILL");
