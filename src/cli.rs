@@ -8,6 +8,7 @@ mod closed;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
+mod disconnect;
 mod finding;
 mod key;
 mod listen;
@@ -48,6 +49,8 @@ enum Command {
     Check(check::Args),
     /// Publish data to the subscribers of a room
     Publish(publish::Args),
+    /// Disconnect users
+    Disconnect(disconnect::Args),
     /// Subscribe to rooms and print their publications, one line of JSON each
     Listen(listen::Args),
     /// Load-test a running gateway with simulated clients and triggers, to size a machine
@@ -67,6 +70,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Check(args) => check::run(args),
             Command::Publish(args) => publish::run(args),
+            Command::Disconnect(args) => disconnect::run(args),
             Command::Listen(args) => listen::run(args),
             Command::Bench(args) => bench::run(&args),
             Command::Config(args) => config::run(&args),

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use ht_trigger_client::{Answer, post};
 use http::StatusCode;
 use serde_json::value::RawValue;
@@ -71,21 +71,30 @@ fn body(args: &Args) -> anyhow::Result<Vec<u8>> {
 
 /// The line to print; the error says what to do about a refusal.
 pub(super) fn published(answer: &Answer, with_key: bool) -> anyhow::Result<String> {
-    let text = String::from_utf8_lossy(&answer.body);
-    let error = sentence(text.trim());
     match answer.status {
-        StatusCode::OK => Ok(position(&text).unwrap_or_else(|| "published".to_owned())),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if with_key => {
-            bail!("the gateway does not accept this key: give the one of its internal.api_key")
+        StatusCode::OK => {
+            let text = String::from_utf8_lossy(&answer.body);
+            Ok(position(&text).unwrap_or_else(|| "published".to_owned()))
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            bail!("the gateway requires a key: give --api-key, or set HT_INTERNAL__API_KEY")
+        _ => Err(refusal(answer, with_key)),
+    }
+}
+
+/// Why the gateway refused, and what to do about it.
+pub(super) fn refusal(answer: &Answer, with_key: bool) -> anyhow::Error {
+    let error = sentence(String::from_utf8_lossy(&answer.body).trim());
+    match answer.status {
+        StatusCode::UNAUTHORIZED if with_key => {
+            anyhow!("the gateway does not accept this key: give the one of its internal.api_key")
         }
-        StatusCode::NOT_FOUND => bail!(
+        StatusCode::UNAUTHORIZED => {
+            anyhow!("the gateway requires a key: give --api-key, or set HT_INTERNAL__API_KEY")
+        }
+        StatusCode::NOT_FOUND => anyhow!(
             "there is no /trigger/ ({error}): use the address of internal.listen, without a path, \
              and not that of listen"
         ),
-        status => bail!("the gateway refused: {error} (status {})", status.as_u16()),
+        status => anyhow!("the gateway refused: {error} (status {})", status.as_u16()),
     }
 }
 

@@ -283,3 +283,64 @@ fn listen_does_not_blame_the_credentials_if_the_api_is_down() {
         assert!(!found.stderr.contains("those of a user"), "{found:?}");
     }
 }
+
+#[test]
+fn disconnect_closes_listen() {
+    let folder = folder();
+    let backend = admitting();
+    let variables = [&ANY_PORTS[..], &[("HT_BACKEND__URL", &*backend)]].concat();
+    let mut serve = Running::start(command(folder.path(), &["serve"], &variables));
+    let public = serve.line_with("browsers connect to ");
+    let (public, _) = public.split_once(' ').expect("an address");
+    let internal = serve.line_with("triggers, metrics and health are on ");
+    let (socket, trigger) = (format!("ws://{public}/ws/"), format!("http://{internal}"));
+
+    let room = r#"{"target":"order","customer":"7"}"#;
+    let args = ["listen", "--url", &socket, "--room", room];
+    let mut listen = Running::start(command(folder.path(), &args, &[]));
+    listen.line_with("listening to {");
+
+    let disconnect = |options: &[&str]| {
+        let args = [&["disconnect", "--url", &trigger], options].concat();
+        run(folder.path(), &args, &[])
+    };
+    for (options, line) in [
+        (
+            &["--user", "7"][..],
+            "disconnected 0 connections of this node\n",
+        ),
+        (
+            &["--room", room, "--dry-run"],
+            "would disconnect 1 connection of this node\n",
+        ),
+        (
+            &["--room", room, "--come-back", "later", "--reason", "moved"],
+            "disconnected 1 connection of this node\n",
+        ),
+        (
+            &["--everyone", "--id", "x"],
+            "disconnected 0 connections of this node\n",
+        ),
+        (
+            &["--everyone", "--id", "x"],
+            "known already: a command with this id was carried out before\n",
+        ),
+    ] {
+        let found = disconnect(options);
+        assert_eq!((found.code, &*found.stdout), (Some(0), line), "{found:?}");
+    }
+    let found = disconnect(&["--connection", "x"]);
+    assert_eq!(found.code, Some(1));
+    assert!(
+        found
+            .stderr
+            .contains("connection: must be the id of a connection"),
+        "{found:?}"
+    );
+    let (status, seen) = listen.end();
+    assert_eq!(status.code(), Some(1), "{seen}");
+    assert!(
+        seen.contains("closed the connection with code 4103: moved"),
+        "{seen}"
+    );
+}

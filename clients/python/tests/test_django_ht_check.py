@@ -52,9 +52,19 @@ class OneRoom(BootstrapView):
         return [{"target": "one"}]
 
 
+class NoName(BootstrapView):
+    def get_session(self, user):
+        return None
+
+
+class OwnName(BootstrapView):
+    def get_session(self, user):
+        return "own"
+
+
 class OneRoomUrls:
-    def __init__(self):
-        views = [path("bootstrap/", OneRoom.as_view(), name="bootstrap")]
+    def __init__(self, view=OneRoom):
+        views = [path("bootstrap/", view.as_view(), name="bootstrap")]
         self.urlpatterns = [path("api/", include((views, "high_templar")))]
 
 
@@ -72,10 +82,23 @@ class TestCheckCommand:
         assert "Everything works." in out
         assert out.count("ok      ") == 7
         assert "ok      bootstrap answer: 2 rooms: {" in out
+        assert "}; session is named: a logout disconnects\n" in out
         assert "is ready\n" in out
         assert f"{live_gateway.url} accepts the connection, with 3 rooms\n" in out
         assert "ok      delivery: received after" in out
         assert not Session.objects.exists()
+
+    @pytest.mark.parametrize(
+        ("view", "said"),
+        [
+            (NoName, "; no session: a logout does not disconnect (see BootstrapMixin.get_session)"),
+            (OwnName, "; session has a name of its own: a logout does not disconnect by itself"),
+        ],
+    )
+    def test_a_sign_in_without_its_name(self, anna, live_gateway, settings, capsys, view, said):
+        settings.ROOT_URLCONF = OneRoomUrls(view)
+        call_command("ht_check")
+        assert f"{said}\n" in capsys.readouterr().out
 
     def test_nobody_hears_the_probe(self, anna, live_gateway):
         with live_gateway.connect(anna) as page:
@@ -136,7 +159,7 @@ class TestCheckCommand:
         settings.ROOT_URLCONF = OneRoomUrls()
         call_command("ht_check")
         out = capsys.readouterr().out
-        assert 'ok      bootstrap answer: 1 room: {"target": "one"}\n' in out
+        assert 'ok      bootstrap answer: 1 room: {"target": "one"}; session' in out
 
     @pytest.mark.parametrize("answer", [404, 200, None])
     def test_another_program_at_the_internal_port(self, anna, settings, answer):

@@ -33,6 +33,7 @@ from high_templar.django.launch import hook_key
 from high_templar.django.rooms import rooms_of
 from high_templar.django.rooms import unregister
 from high_templar.django.sessions import session_cookies
+from high_templar.django.sessions import session_name
 from high_templar.django.views import BootstrapMixin
 
 pytestmark = pytest.mark.django_db
@@ -67,6 +68,7 @@ class TestBootstrap:
         answer = bootstrap(client)
         assert answer.status_code == 200
         assert answer.json() == {
+            "session": session_name(client.session.session_key),
             "user": {"id": anna.pk},
             "allowed_rooms": [OrderRoom(customer=anna.pk), NEWS],
         }

@@ -13,6 +13,8 @@ import pytest
 import tls
 
 from high_templar import AsyncPublisher
+from high_templar import Command
+from high_templar import InvalidTriggerError
 from high_templar import Publisher
 from high_templar import Trigger
 from high_templar import UnauthorizedError
@@ -78,6 +80,33 @@ def test_a_page_hears_it(gateway, publisher):
         receipt = publisher.publish(NEWS, {"text": "é"})
         assert receipt.position is None
         assert page.next().data == {"text": "é"}
+
+
+def test_commands_travel_in_the_order_of_publications(gateway, publisher):
+    with gateway.connect() as page:
+        page.subscribe(NEWS)
+        receipts = publisher.publish_all(
+            [
+                Trigger(NEWS, "before"),
+                Command.disconnect(everyone=True, come_back="later", reason="moved"),
+                Trigger(NEWS, "after"),
+            ]
+        )
+        assert all(receipts)
+        assert [each.matched for each in receipts] == [None, None, None]
+        assert page.next().data == "before"
+        with pytest.raises(ClosedError) as ended:
+            page.next()
+        assert (ended.value.code, ended.value.reason) == (4103, "moved")
+    with gateway.connect() as page:
+        page.subscribe(NEWS)
+        page.subscribe({"target": "other"})
+        publisher.unsubscribe(NEWS, everyone=True)
+        publisher.publish(NEWS, "unheard")
+        publisher.publish({"target": "other"}, "heard")
+        assert page.next().data == "heard"
+    with pytest.raises(InvalidTriggerError, match="dry_run"):
+        publisher.disconnect(everyone=True, dry_run=True)
 
 
 def test_the_connection_is_kept_and_the_order_too(gateway, publisher):

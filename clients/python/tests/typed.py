@@ -14,8 +14,11 @@ from high_templar import Trigger
 from high_templar import apublish
 from high_templar import configure
 from high_templar import publish
+from high_templar.django import adisconnect
 from high_templar.django import apublish as apublish_at_commit
 from high_templar.django import apublish_now
+from high_templar.django import now
+from high_templar.django import permit
 from high_templar.django import publish as publish_at_commit
 from high_templar.django import publish_now
 
@@ -34,6 +37,13 @@ logged: PublishError | None = Publisher(on_error="log").publish_all([Trigger(roo
 at_once: int | None = publish_now(room, 1).position
 publish_at_commit(room, {"id": 1}, using="other")
 
+matched: int | None = Publisher().disconnect(user=7, label=["a"], come_back="soon").matched
+matched = now.unsubscribe(room, session="s", dry_run=True).matched
+permit([room, {"plain": 1}], user=7)
+
+Publisher().disconnect(usr=7)  # type: ignore[call-arg]
+Publisher().disconnect(user=None)  # type: ignore[arg-type]
+Publisher().disconnect(user=7, come_back="now")  # type: ignore[arg-type]
 OrderRoom(custmer=7)  # type: ignore[call-arg]
 OrderRoom(customer="7")  # type: ignore[arg-type]
 publish("orders", 1)  # type: ignore[arg-type]
@@ -46,6 +56,9 @@ publish_now(room, 1, using="other")  # type: ignore[call-arg]
 
 
 async def example() -> None:
+    await adisconnect(user=7, reason="moved")
+    matched: int | None = (await AsyncPublisher().permit([room], user=7)).matched
+    print(matched)
     position: int | None = (await apublish(room, 1)).position
     position = (await AsyncPublisher(on_error="log").publish(room, 1)).position
     position = (await apublish_now(room, position)).position

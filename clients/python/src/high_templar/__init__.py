@@ -18,10 +18,16 @@ import json
 import ssl
 import sys
 import warnings
+from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 from typing import Any
 
 from high_templar.aio import AsyncPublisher
+from high_templar.command import ComeBack
+from high_templar.command import Command
+from high_templar.command import Selector
 from high_templar.errors import CircuitOpenError
 from high_templar.errors import InvalidTriggerError
 from high_templar.errors import PublishError
@@ -37,8 +43,12 @@ from high_templar.room import ANY
 from high_templar.room import Room
 from high_templar.transport import Receipt
 from high_templar.transport import Transport
+from high_templar.trigger import RoomLike
 from high_templar.trigger import Rooms
 from high_templar.trigger import Trigger
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 __version__ = "4.0.0"
 
@@ -46,6 +56,8 @@ __all__ = [
     "ANY",
     "AsyncPublisher",
     "CircuitOpenError",
+    "ComeBack",
+    "Command",
     "Counts",
     "InvalidTriggerError",
     "PublishError",
@@ -54,15 +66,22 @@ __all__ = [
     "RefusedError",
     "Room",
     "Rooms",
+    "Selector",
     "TransientError",
     "Trigger",
     "UnauthorizedError",
     "UnavailableError",
     "UncommittedDataWarning",
     "UnconfirmedError",
+    "adisconnect",
+    "apermit",
     "apublish",
+    "aunsubscribe",
     "configure",
+    "disconnect",
+    "permit",
     "publish",
+    "unsubscribe",
 ]
 
 _default: AsyncPublisher | None = None
@@ -116,23 +135,115 @@ async def apublish(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt
     return await _publisher().publish(rooms, data, id=id)
 
 
-def _warn_of_loop() -> None:
+def disconnect(
+    *,
+    come_back: ComeBack = "sign-in",
+    reason: str | None = None,
+    dry_run: bool = False,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> Receipt:
+    """Closes connections of users; see `Publisher.disconnect`."""
+    _warn_of_loop("disconnect")
+    _warn_of_transaction("disconnect")
+    return _publisher().publisher.disconnect(
+        come_back=come_back, reason=reason, dry_run=dry_run, id=id, **selector
+    )
+
+
+def unsubscribe(
+    from_: Rooms,
+    *,
+    dry_run: bool = False,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> Receipt:
+    """Ends subscriptions of users; see `Publisher.unsubscribe`."""
+    _warn_of_loop("unsubscribe")
+    _warn_of_transaction("unsubscribe")
+    return _publisher().publisher.unsubscribe(from_, dry_run=dry_run, id=id, **selector)
+
+
+def permit(
+    allowed_rooms: Iterable[RoomLike],
+    *,
+    labels: Sequence[str] = (),
+    dry_run: bool = False,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> Receipt:
+    """Replaces what a connected user may do; see `Publisher.permit`."""
+    _warn_of_loop("permit")
+    _warn_of_transaction("permit")
+    return _publisher().publisher.permit(
+        allowed_rooms,
+        labels=labels,
+        dry_run=dry_run,
+        id=id,
+        **selector,
+    )
+
+
+async def adisconnect(
+    *,
+    come_back: ComeBack = "sign-in",
+    reason: str | None = None,
+    dry_run: bool = False,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> Receipt:
+    """Like `disconnect`, without blocking the event loop."""
+    return await _publisher().disconnect(
+        come_back=come_back, reason=reason, dry_run=dry_run, id=id, **selector
+    )
+
+
+async def aunsubscribe(
+    from_: Rooms,
+    *,
+    dry_run: bool = False,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> Receipt:
+    """Like `unsubscribe`, without blocking the event loop."""
+    return await _publisher().unsubscribe(from_, dry_run=dry_run, id=id, **selector)
+
+
+async def apermit(
+    allowed_rooms: Iterable[RoomLike],
+    *,
+    labels: Sequence[str] = (),
+    dry_run: bool = False,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> Receipt:
+    """Like `permit`, without blocking the event loop."""
+    return await _publisher().permit(
+        allowed_rooms,
+        labels=labels,
+        dry_run=dry_run,
+        id=id,
+        **selector,
+    )
+
+
+def _warn_of_loop(name: str = "publish") -> None:
     with suppress(RuntimeError):
         asyncio.get_running_loop()
         warnings.warn(
-            "high_templar.publish() blocks the event loop: use `await apublish(...)`.",
+            f"high_templar.{name}() blocks the event loop: use `await a{name}(...)`.",
             RuntimeWarning,
             stacklevel=3,
         )
 
 
-def _warn_of_transaction() -> None:
-    """In a Django site the other `publish` is probably meant: this one ignores transactions."""
+def _warn_of_transaction(name: str = "publish") -> None:
+    """In a Django site the other function is probably meant: this one ignores transactions."""
     app = sys.modules.get("high_templar.django.publishing")
     if app is not None and app.open_transactions():
         warnings.warn(
-            "high_templar.publish() does not wait for the commit, and a transaction is open: "
-            "use high_templar.django.publish().",
+            f"high_templar.{name}() does not wait for the commit, and a transaction is open: "
+            f"use high_templar.django.{name}().",
             UncommittedDataWarning,
             stacklevel=3,
         )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import ssl
 import threading
+from collections.abc import Awaitable
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +14,8 @@ from typing import Any
 from typing import Callable
 from typing import TypeVar
 
+from high_templar.command import Command
+from high_templar.commanding import Commanding
 from high_templar.publisher import Counts
 from high_templar.publisher import OnError
 from high_templar.publisher import Publisher
@@ -29,7 +32,7 @@ THREADS = 8
 """Concurrent requests; further ones wait."""
 
 
-class AsyncPublisher:
+class AsyncPublisher(Commanding[Awaitable[Receipt]]):
     """A `Publisher` whose calls are awaited; it takes the same arguments.
 
     The requests run on a few threads of its own, so that a slow gateway blocks neither the event
@@ -63,6 +66,7 @@ class AsyncPublisher:
             ssl_context=ssl_context,
             transport=transport,
         )
+        self.encoder = encoder
         self.after_fork()
         forget_after_fork(self)
 
@@ -82,6 +86,9 @@ class AsyncPublisher:
         # Encoded now: the data may change while the request waits.
         trigger = Trigger(rooms, data, id=id, encoder=self.publisher.encoder)
         return (await self.publish_all([trigger]))[0]
+
+    async def _command(self, command: Command) -> Receipt:
+        return (await self.publish_all([command]))[0]
 
     async def publish_all(self, triggers: Iterable[Trigger]) -> list[Receipt]:
         """Publishes triggers in order; see `Publisher.publish_all`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence
 
+from high_templar.command import Command
 from high_templar.errors import PublishError
 from high_templar.errors import RefusedError
 from high_templar.errors import UnavailableError
@@ -40,11 +41,9 @@ class Outcome:
     def __init__(self) -> None:
         self.receipts: dict[int, Receipt] = {}
         self.failures: list[tuple[PublishError, list[Trigger]]] = []
-
-    @property
-    def is_over(self) -> bool:
-        """Whether no more are attempted: later triggers must not overtake a failed one."""
-        return bool(self.failures) and not isinstance(self.failures[-1][0], RefusedError)
+        self.is_over = False
+        """Whether no more are attempted: later triggers must not overtake a failed one, nor reach
+        clients from which a rejected command was to keep them."""
 
     def publish(self, triggers: Sequence[Trigger], receipts: Sequence[Receipt]) -> None:
         """They are published."""
@@ -52,6 +51,9 @@ class Outcome:
 
     def fail(self, error: PublishError, triggers: list[Trigger]) -> None:
         """They failed with this error."""
+        self.is_over = not isinstance(error, RefusedError) or any(
+            isinstance(each, Command) for each in triggers
+        )
         if isinstance(error, RefusedError) and len(triggers) == 1:
             error.refused = triggers[0]
         self.failures.append((error, list(triggers)))

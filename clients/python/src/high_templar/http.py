@@ -156,7 +156,8 @@ class HttpTransport:
         body = texts[0] if len(texts) == 1 else f"[{','.join(texts)}]"
         ids = [trigger.id for trigger in triggers]
         response = self._exchange(_Request("POST", "trigger/", body.encode(), ids), deadline)
-        if response.status == 200:
+        # 202: a command has its place, and is not carried out completely yet.
+        if response.status in (200, 202):
             return _receipts(response.body, ids)
         error = _error(self.address.url, response, ids)
         pause = str(response.headers.get("Retry-After", ""))
@@ -294,12 +295,17 @@ def _receipts(answer: bytes, ids: Sequence[str]) -> list[Receipt]:
         if not isinstance(places, list) or len(places) != len(ids):
             raise ValueError("as many places as triggers")
         return [
-            Receipt(id, place["position"], place.get("duplicate", False))
+            Receipt(
+                id,
+                place["position"],
+                place.get("duplicate", False),
+                matched=place.get("matched"),
+            )
             for id, place in zip(ids, places)  # noqa: A001 # strict is of 3.10
         ]
     except (ValueError, TypeError, KeyError) as error:
         raise UnconfirmedError(
-            "200, but not with the answer of a gateway: is the address right?", ids=ids
+            "success, but not with the answer of a gateway: is the address right?", ids=ids
         ) from error
 
 

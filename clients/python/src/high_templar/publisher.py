@@ -19,9 +19,12 @@ from typing import cast
 
 from high_templar import capturing
 from high_templar.circuit import breaker_of
+from high_templar.command import Command
+from high_templar.commanding import Commanding
 from high_templar.delivery import Outcome
 from high_templar.delivery import batches
 from high_templar.errors import CircuitOpenError
+from high_templar.errors import InvalidTriggerError
 from high_templar.errors import PublishError
 from high_templar.errors import RefusedError
 from high_templar.errors import TransientError
@@ -47,6 +50,8 @@ LOG_SECONDS = 1.0
 _PARTIAL = (400, 413)
 """Statuses about one of several triggers: the others can be sent."""
 
+_BROKERS = ("amqp://", "amqps://")
+
 _PAUSE_SECONDS = 0.1
 _PAUSE_SECONDS_MAX = 2.0
 
@@ -64,7 +69,7 @@ class Counts(NamedTuple):
     """Retries."""
 
 
-class Publisher:
+class Publisher(Commanding[Receipt]):
     """Publishes to one gateway or broker, from any thread and also after a fork.
 
     ``url`` is the gateway's internal listener (``http://127.0.0.1:8002``, ``https://…``,
@@ -118,11 +123,15 @@ class Publisher:
         self._transport = transport or _transport(
             self.url, key, exchange, connect_timeout, ssl_context
         )
+        self._is_broker = transport is None and self.url.startswith(_BROKERS)
         self._circuit = breaker_of(self._transport.name)
         self._published = self._failed = self._retried = 0
         self._quiet = Throttle(LOG_SECONDS)
         self.after_fork()
         forget_after_fork(self)
+
+    def _command(self, command: Command) -> Receipt:
+        return self.publish_all([command])[0]
 
     def after_fork(self) -> None:
         """Creates a new lock: the parent's may be held by another thread."""
@@ -142,15 +151,19 @@ class Publisher:
     ) -> list[Receipt]:
         """Publishes triggers in order, in as few requests as possible; returns their receipts.
 
-        A trigger that the gateway rejects does not keep the others from being published. After
-        another failure those that follow are not attempted. The error that is raised in the end is
-        the first one; its ``ids`` name every trigger that has not been published for certain.
+        A trigger that the gateway rejects does not keep the others from being published. After a
+        command that it rejects, and after another failure, those that follow are not attempted. The
+        error that is raised in the end is the first one; its ``ids`` name every trigger that has
+        not been published for certain.
         With a ``deadline`` that one counts in place of ``timeout``.
         """
         return self.deliver(list(triggers), deadline or Deadline(self.timeout))
 
     def deliver(self, waiting: Sequence[Trigger], deadline: Deadline) -> list[Receipt]:
         """Same as `publish_all`, with a deadline."""
+        if self._is_broker and any(isinstance(each, Command) and each.dry_run for each in waiting):
+            sentence = "dry_run needs the gateway's internal listener: a broker does not answer"
+            raise InvalidTriggerError(sentence)
         if capturing.take(waiting):
             return [Receipt(trigger.id) for trigger in waiting]
         outcome = Outcome()
@@ -221,8 +234,7 @@ class Publisher:
                 if len(part) == 1 or error.status not in _PARTIAL:
                     outcome.fail(error, part)
                 elif at is not None and 0 <= at < len(part):
-                    outcome.fail(error, [part.pop(at)])
-                    parts.append(part)
+                    _without(at, part, error, parts, outcome)
                 else:
                     # It did not say which one: the halves will.
                     middle = len(part) // 2
@@ -313,6 +325,25 @@ class Publisher:
         logger.error("%s: %s; %s%s", result, error, what, more)
 
 
+def _without(
+    at: int,
+    part: list[Trigger],
+    error: RefusedError,
+    parts: list[list[Trigger]],
+    outcome: Outcome,
+) -> None:
+    """Has a part sent anew, without what the gateway rejected in it."""
+    if not isinstance(part[at], Command):
+        outcome.fail(error, [part.pop(at)])
+        parts.append(part)
+    elif at:
+        # What comes after a command may rely on it; what comes before does not.
+        parts += [part[at:], part[:at]]
+    else:
+        outcome.fail(error, part[:1])
+        outcome.skip(part[1:])
+
+
 class Throttle:
     """Rate limit of log lines; counts the suppressed ones."""
 
@@ -346,7 +377,7 @@ def _transport(
     connect_timeout: float,
     ssl_context: ssl.SSLContext | None,
 ) -> Transport:
-    if url.startswith(("amqp://", "amqps://")):
+    if url.startswith(_BROKERS):
         from high_templar.rabbitmq import RabbitMqTransport  # noqa: PLC0415 # an extra
 
         return RabbitMqTransport(url, exchange, ssl_context)

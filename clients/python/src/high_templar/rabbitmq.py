@@ -217,7 +217,7 @@ class _Link:
             self._channel.basic_publish(
                 exchange,
                 ROUTING_KEY,
-                trigger.text().encode(),
+                trigger.message().encode(),
                 pika.BasicProperties("application/json", delivery_mode=_TRANSIENT),
                 mandatory=True,
             )

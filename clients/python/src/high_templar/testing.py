@@ -21,6 +21,7 @@ from typing import Any
 from typing import NamedTuple
 
 from high_templar import capturing
+from high_templar.command import Command
 from high_templar.gateway import Gateway
 from high_templar.gateway import GatewayFailedError
 from high_templar.trigger import Rooms
@@ -75,8 +76,21 @@ class Published:
     @property
     def sent(self) -> list[Sent]:
         """Every trigger in its order, those last that wait for a commit around the test."""
-        triggers = [*self._captured[self._start :], *self._pending()]
+        triggers = [each for each in self._all() if not isinstance(each, Command)]
         return [Sent(t.rooms, t.data, t.id) for t in triggers]
+
+    @property
+    def commands(self) -> list[dict[str, Any]]:
+        """The members of every command in its order, without ids; a command is no publication.
+
+        ::
+
+            log_out(anna)
+            assert published.commands == [
+                {"command": "disconnect", "user": "7", "come_back": "sign-in"}
+            ]
+        """
+        return [each.members for each in self._all() if isinstance(each, Command)]
 
     def to(self, room: Mapping[str, Any]) -> list[Any]:
         """The data that went to exactly this room, in their order."""
@@ -144,6 +158,9 @@ class Published:
         marked = Published(self._captured, self._pending, self._encoder, self._later)
         marked.clear()
         return marked
+
+    def _all(self) -> list[Trigger]:
+        return [*self._captured[self._start :], *self._pending()]
 
     def _plain(self, rooms: Rooms, data: Any = None) -> Trigger:
         return Trigger(rooms, data, encoder=self._encoder())

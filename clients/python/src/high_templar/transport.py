@@ -17,17 +17,20 @@ from high_templar.trigger import Trigger
 
 
 class Receipt(NamedTuple):
-    """What became of one trigger; true if it was published.
+    """What became of one trigger or command; true if it was published.
 
     ``position`` is its place in the order of the node that took it; RabbitMQ has none.
     ``duplicate`` is true if the gateway knew the id already and delivered nothing again.
     ``error`` is set, and the receipt false, where a failure was logged instead of raised.
+    ``matched`` is how many connections of that node a command was for; ``None`` for what is not a
+    command, over RabbitMQ, of a duplicate, and where the node has not completed it yet.
     """
 
     id: str
     position: int | None = None
     duplicate: bool = False
     error: PublishError | None = None
+    matched: int | None = None
 
     def __bool__(self) -> bool:
         return self.error is None

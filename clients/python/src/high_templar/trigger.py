@@ -85,6 +85,10 @@ class Trigger:
         """The trigger as the gateway wants it."""
         return f'{{"rooms":{self.text_of_rooms},"data":{self._data},"id":{json.dumps(self.id)}}}'
 
+    def message(self) -> str:
+        """The trigger as a broker carries it."""
+        return self.text()
+
     def __repr__(self) -> str:
         # The data may be confidential and long. In ASCII, so that a log has it in one line.
         rooms = ", ".join(json.dumps(room) for room in self.rooms) or "no room"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from django.apps import AppConfig
+from django.apps import apps
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -16,8 +17,13 @@ class HighTemplarConfig(AppConfig):
     verbose_name = "high-templar"
 
     def ready(self) -> None:
-        """Finds the ``rooms`` modules of all apps and registers the system checks."""
+        """Finds the ``rooms`` modules of all apps, registers the checks, and follows logouts."""
         from high_templar.django import checks  # noqa: F401, PLC0415 # registers itself
+
+        if apps.is_installed("django.contrib.auth"):
+            from high_templar.django import logout  # noqa: PLC0415 # needs the app
+
+            logout.connect()
 
         autodiscover_modules("rooms")
         if sys.argv[1:2] == ["runserver"]:

@@ -48,6 +48,10 @@ class Settings(NamedTuple):
     anonymous: bool = False
     """Whether users who are not signed in may connect; the rooms functions get them too."""
 
+    disconnect_on_logout: bool = True
+    """Whether a logout disconnects the connections of that sign-in: those whose bootstrap response
+    has its name in ``session``, as `BootstrapMixin` gives it."""
+
     on_error: OnError = "log"
     """``"log"`` or ``"raise"``, when a publication fails after its transaction's commit."""
 

@@ -52,14 +52,31 @@ def publish(
         _warn_of_old_name("publish")
         _publish_now(rooms, data, id, "with immediate=True")
         return
-    trigger = _trigger(rooms, data, id)
+    send_at_commit(_trigger(rooms, data, id), using, "publish", mergeable=id is None)
+
+
+def send_at_commit(
+    trigger: Trigger, using: str | Model | None, name: str, *, mergeable: bool = False
+) -> None:
+    """Sends a trigger or a command after the commit, for the function of this name."""
     connection = connections[_alias(using)]
     if not connection.in_atomic_block:
-        alias = connection.alias
-        _warn_of_leak(open_transactions(), f"and waits for {alias!r}, which has none; say using=")
+        alias, name = connection.alias, f"{name}()"
+        how = f"and waits for {alias!r}, which has none; say using="
+        _warn_of_leak(open_transactions(), how, name, stacklevel=4)
         if is_manual(connection):
-            _warn_of_leak([alias], "does not wait for a commit() by hand: call it after that")
-    outbox_of(connection).add(trigger, mergeable=id is None)
+            how = "does not wait for a commit() by hand: call it after that"
+            _warn_of_leak([alias], how, name, stacklevel=4)
+    outbox_of(connection).add(trigger, mergeable=mergeable)
+
+
+def send_now(trigger: Trigger, how: str, name: str) -> Receipt:
+    """Sends a trigger or a command whatever transaction is open; warns of one."""
+    _warn_of_leak(open_transactions(), how, name, stacklevel=5)
+    # What is committed already is older.
+    for outbox in outboxes():
+        outbox.send()
+    return send([trigger])[0]
 
 
 def publish_now(rooms: Rooms, data: Any, *, id: str | None = None) -> Receipt:  # noqa: A002
@@ -104,12 +121,7 @@ def _trigger(rooms: Rooms, data: Any, id: str | None) -> Trigger:  # noqa: A002
 
 
 def _publish_now(rooms: Rooms, data: Any, id: str | None, how: str) -> Receipt:  # noqa: A002
-    trigger = _trigger(rooms, data, id)
-    _warn_of_leak(open_transactions(), how, stacklevel=4)
-    # What is committed already is older.
-    for outbox in outboxes():
-        outbox.send()
-    return send([trigger])[0]
+    return send_now(_trigger(rooms, data, id), how, "publish()")
 
 
 def _warn_of_old_name(name: str) -> None:
@@ -138,10 +150,10 @@ def open_transactions() -> list[str]:
     ]
 
 
-def _warn_of_leak(aliases: Sequence[str], how: str, stacklevel: int = 3) -> None:
+def _warn_of_leak(aliases: Sequence[str], how: str, name: str, stacklevel: int) -> None:
     if aliases:
         warnings.warn(
-            f"publish() {how}, while a transaction on {', '.join(map(repr, aliases))} is open: "
+            f"{name} {how}, while a transaction on {', '.join(map(repr, aliases))} is open: "
             "clients may be told of data that is never committed or not yet visible.",
             UncommittedDataWarning,
             stacklevel=stacklevel,

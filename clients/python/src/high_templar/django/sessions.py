@@ -1,4 +1,4 @@
-"""Sessions made without signing in, for tests and checks."""
+"""The names of sessions, and sessions made without signing in, for tests and checks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ from importlib import import_module
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.utils.crypto import salted_hmac
+
+_SALT = "high_templar.session"
+
+
+def session_name(session_key: str) -> str:
+    """The name by which the gateway knows a session: an HMAC, from which nobody gets the key.
+
+    ::
+
+        disconnect(session=session_name(request.session.session_key))
+    """
+    return session_names(session_key)[0]
+
+
+def session_names(session_key: str) -> list[str]:
+    """The names of a session under every ``SECRET_KEY`` that is accepted, that of now first."""
+    secrets = [django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS]
+    return [
+        salted_hmac(_SALT, session_key, secret, algorithm="sha256").hexdigest()
+        for secret in secrets
+    ]
 
 
 def start_session(user: Any, **members: Any) -> Any:

@@ -22,6 +22,7 @@ from high_templar.django import probe
 from high_templar.django import routes
 from high_templar.django.conf import settings
 from high_templar.django.sender import publisher
+from high_templar.django.sessions import session_names
 from high_templar.django.sessions import start_session
 from high_templar.django.views import is_bootstrap_view
 from high_templar.errors import PublishError
@@ -121,7 +122,8 @@ class Trial:
                 "decorate the view with django.views.decorators.cache.never_cache.",
             )
         try:
-            rooms = json.loads(answer.content).get("allowed_rooms", [])
+            said = json.loads(answer.content)
+            rooms = said.get("allowed_rooms", [])
         except (ValueError, AttributeError):
             raise FailedError(
                 f"{path} answers no JSON object{hints.excerpt(answer.content)}",
@@ -136,7 +138,18 @@ class Trial:
                 "BootstrapMixin grants a room for this.",
             )
         names = ", ".join([*map(json.dumps, shown[:5]), *(["..."] if len(shown) > 5 else [])])
-        return hints.count(shown) + (f": {names}" if shown else "")
+        return hints.count(shown) + (f": {names}" if shown else "") + self._sign_in(said)
+
+    def _sign_in(self, said: Mapping[str, Any]) -> str:
+        """Whether a logout finds the connections of its sign-in."""
+        if self._session is None:
+            return ""
+        name = said.get("session")
+        if name is None:
+            return "; no session: a logout does not disconnect (see BootstrapMixin.get_session)"
+        if name not in session_names(self._session.session_key):
+            return "; session has a name of its own: a logout does not disconnect by itself"
+        return "; session is named: a logout disconnects"
 
     def anonymous(self) -> str:
         """Asks as a client without credentials: whose session ended, for instance."""

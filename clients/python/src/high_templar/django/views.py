@@ -27,11 +27,13 @@ from high_templar.django import signals
 from high_templar.django.auth import DJANGOS_USER
 from high_templar.django.auth import authenticate
 from high_templar.django.auth import identify
+from high_templar.django.auth import session as session_user
 from high_templar.django.conf import settings
 from high_templar.django.launch import KEY_HEADER
 from high_templar.django.launch import hook_key
 from high_templar.django.rooms import plain
 from high_templar.django.rooms import rooms_of
+from high_templar.django.sessions import session_name
 
 logger = logging.getLogger("high_templar")
 
@@ -112,6 +114,19 @@ class BootstrapMixin:
         """The rooms that the user may enter."""
         return rooms_of(user, self.request)
 
+    def get_session(self, user: Any) -> str | None:
+        """The name of the user's sign-in, by which a logout disconnects its connections.
+
+        ``None`` if the user is not signed in by Django's session.
+        """
+        # REST framework's request has Django's inside.
+        request = getattr(self.request, "_request", self.request)
+        signed_in = session_user(request)
+        key = getattr(getattr(request, "session", None), "session_key", None)
+        if not key or signed_in is None or signed_in.pk != getattr(user, "pk", None):
+            return None
+        return session_name(key)
+
     def get_extra(self, user: Any) -> dict[str, Any]:
         """More members for the answer; the gateway passes over them."""
         return {}
@@ -146,8 +161,10 @@ class BootstrapMixin:
             return JsonResponse({"detail": str(error) or "refused"}, status=403)
         if user is None:
             return JsonResponse({"detail": "not signed in"}, status=403)
+        session = self.get_session(user)
         return JsonResponse(
             {
+                **({} if session is None else {"session": session}),
                 **self.get_extra(user),
                 "user": {"id": getattr(user, "pk", None)},
                 "allowed_rooms": [*plain(self.get_rooms(user)), *probe.rooms(self.request)],
