@@ -62,8 +62,7 @@ pub(super) async fn authenticate(
     let outcome = if settings.rules.add_token(&mut credentials, &token).is_ok() {
         tokio::select! {
             outcome = public.bootstrap.ask(&settings.limits, facts, credentials) => outcome,
-            // Its shard closes it.
-            () = public.leaving.cancelled() => return,
+            () = public.leaving.cancelled() => return pending.leave_to_shard(),
         }
     } else {
         // Two tokens that differ, or one that no header can hold.
@@ -80,6 +79,11 @@ struct Pending<'a> {
 }
 
 impl Pending<'_> {
+    /// The node shuts down: the shard closes the session, and tells its client so.
+    fn leave_to_shard(&mut self) {
+        self.key = None;
+    }
+
     async fn answer(&mut self, answered: Answered) {
         if let Ok(room) = self.inbox.reserve_connection().await
             && let Some(key) = self.key.take()
