@@ -297,7 +297,7 @@ async fn concurrent_publishes_keep_the_order_of_calls() {
 async fn a_publish_that_does_not_come_back_is_unconfirmed() {
     let vhost = Server::shared().vhost();
     let mut config = config(vhost.url());
-    config.publish_timeout = Duration::from_millis(500);
+    config.publish_timeout = Duration::from_secs(2);
     let node = Node::rabbitmq(config);
     node.becomes_ready().await;
     let held = node.recorder.hold().await;
