@@ -67,6 +67,8 @@ struct Parts {
     desk: Mutex<Desk>,
     /// What times are counted from.
     since: Instant,
+    /// Clients share calls that went out, or their answers.
+    coalesces: bool,
     waiting_max: usize,
     wait_timeout: Duration,
     /// An own call may be due.
@@ -88,6 +90,7 @@ impl Guard {
             backend,
             desk: Mutex::new(Desk::new(CallGuard::new(config))),
             since: Instant::now(),
+            coalesces: !config.coalesce.is_zero(),
             waiting_max: config.max_waiting,
             wait_timeout: config.wait_timeout,
             probe: Notify::new(),
@@ -117,7 +120,7 @@ impl fmt::Debug for Guard {
 impl Backend for Guard {
     fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            match self.0.arrive(Key::new(credentials.clone())) {
+            match self.0.arrive(self.0.key(credentials.clone())) {
                 Ok(visit) => visit.answer().await,
                 Err(answer) => *answer,
             }
@@ -173,6 +176,15 @@ impl Backend for Guard {
 }
 
 impl Parts {
+    /// What decides whose call a client may share. One that comes when the clock of the calls has
+    /// moved on shares none that went out before, nor its answer.
+    fn key(&self, credentials: Credentials) -> Key {
+        let came_at = self
+            .coalesces
+            .then(|| self.clock().as_ref().map(|clock| clock()));
+        Key::new(credentials, came_at.flatten().unwrap_or(0))
+    }
+
     /// A client arrives: it waits, or is answered at once.
     fn arrive(self: &Arc<Self>, key: Key) -> Result<Visit, Box<Answer>> {
         let mut desk = self.desk();

@@ -10,13 +10,17 @@ use crate::answer::{Answer, Permissions};
 use crate::credentials::Credentials;
 
 /// What clients must have in common to share a call: every forwarded header, byte for byte and in
-/// the same order, and whose turn they wait in.
+/// the same order, whose turn they wait in, and what the clock of the calls showed when they came.
 #[derive(Clone, Debug)]
-pub(super) struct Key(Arc<(QueueKey, Credentials)>);
+pub(super) struct Key(Arc<(QueueKey, Credentials, u64)>);
 
 impl Key {
-    pub(super) fn new(credentials: Credentials) -> Self {
-        Self(Arc::new((credentials.address().into(), credentials)))
+    pub(super) fn new(credentials: Credentials, came_at: u64) -> Self {
+        Self(Arc::new((
+            credentials.address().into(),
+            credentials,
+            came_at,
+        )))
     }
 
     /// Whose turn its call waits for.
@@ -43,7 +47,8 @@ impl ht_overload::Key for Key {
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         let (own, others) = (self.credentials().headers(), other.credentials().headers());
-        self.address() == other.address() && own.iter().eq(others.iter())
+        let same = self.address() == other.address() && self.0.2 == other.0.2;
+        same && own.iter().eq(others.iter())
     }
 }
 
@@ -51,7 +56,7 @@ impl Eq for Key {}
 
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.address().hash(state);
+        (self.address(), self.0.2).hash(state);
         for (name, value) in self.credentials().headers() {
             name.hash(state);
             value.as_bytes().hash(state);
@@ -91,7 +96,7 @@ mod tests {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let credentials = Credentials::from(map);
-        Key::new(credentials.from_address(Some(address.parse().unwrap())))
+        Key::new(credentials.from_address(Some(address.parse().unwrap())), 0)
     }
 
     #[test]

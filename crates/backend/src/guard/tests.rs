@@ -506,7 +506,7 @@ async fn hooks_pass_through() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_has_the_number_of_its_call_also_where_it_is_shared() {
+async fn an_answer_has_the_number_of_its_call_and_serves_nobody_who_comes_later() {
     let backend = gated();
     let guard = guard(&backend, |config| {
         config.coalesce = 3_600 * SECOND;
@@ -519,18 +519,25 @@ async fn an_answer_has_the_number_of_its_call_also_where_it_is_shared() {
         Answer::Admitted(permissions) => permissions.asked_at,
         other @ (Answer::Refused(_) | Answer::Failed(_)) => panic!("{other:?}"),
     };
-    let first = asked_at("hold");
     let waits = async {
         until(|| backend.asked().len() == 1).await;
-        number.store(2, Ordering::SeqCst);
-        // It waits for the only slot: its call is sent when the first is answered.
-        let (other, ()) = tokio::join!(asked_at("other"), async {
-            number.store(3, Ordering::SeqCst);
+        // One shares the call; the other waits for the only slot, and is asked about when the first
+        // is answered.
+        let (shared, other, ()) = tokio::join!(asked_at("hold"), asked_at("other"), async {
+            number.store(2, Ordering::SeqCst);
             open(&backend);
         });
-        other
+        (shared, other)
     };
-    assert_eq!(tokio::join!(first, waits), (Some(1), Some(3)));
-    number.store(4, Ordering::SeqCst);
-    assert_eq!(asked_at("hold").await, Some(1), "the answer that was kept");
+    let (first, (shared, other)) = tokio::join!(asked_at("hold"), waits);
+    assert_eq!((first, shared, other), (Some(1), Some(1), Some(2)));
+    assert_eq!(
+        asked_at("other").await,
+        Some(2),
+        "asked anew, for it came later"
+    );
+    assert_eq!(asked_at("other").await, Some(2), "kept");
+    open(&backend);
+    assert_eq!(asked_at("hold").await, Some(2));
+    assert_eq!(backend.asked(), ["hold", "other", "other", "hold"]);
 }
