@@ -340,3 +340,22 @@ test("React in strict mode: each publication once, to who is mounted", async () 
   await eventually(() => sent.length === before + 1);
   expect(JSON.parse(sent.at(-1) as string).type).toBe("unsubscribe");
 });
+
+test("a board in React follows the user's rights, and a logout from elsewhere", async () => {
+  await page.goto(site.url("react"));
+  const text = (id: string, wanted: string) =>
+    page.locator(`#${id}`).getByText(wanted, { exact: true }).waitFor();
+  await page.evaluate((options) => window.start(options), { url: world.wire.url });
+  await text("room", "subscribed");
+  // The backend of these tests names a session by its key.
+  const whom = { session: "anna" };
+  await world.gateway.command({ command: "permit", allowed_rooms: [], ...whom });
+  await text("room", "unsubscribed");
+  await world.gateway.publish(ORDERS, 1);
+  await world.gateway.command({ command: "permit", allowed_rooms: [ORDERS], ...whom });
+  await text("room", "subscribed");
+  await world.gateway.publish(ORDERS, 2);
+  await text("orders", "2");
+  await world.gateway.command({ command: "disconnect", ...whom });
+  await text("connection", "refused");
+});
