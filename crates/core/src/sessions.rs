@@ -48,6 +48,7 @@ impl<P> Sessions<P> {
     }
 
     /// The key of the session that is in a slot, or the next one there.
+    #[inline]
     pub(crate) fn key(&self, slot: u32) -> SessionKey {
         let generation = self.generations.get(slot as usize).copied();
         SessionKey {
@@ -57,6 +58,7 @@ impl<P> Sessions<P> {
     }
 
     /// Where the session with this key is, while it is there.
+    #[inline]
     pub(crate) fn find(&self, key: SessionKey) -> Option<ConnectionId> {
         let is_there = self.key(key.slot) == key && self.contains(key.slot as usize);
         is_there.then_some(ConnectionId(key.slot))

@@ -36,6 +36,13 @@ pub enum Output {
     },
 }
 
+impl<P> Session<P> {
+    /// Whether its client is to send a token.
+    pub(super) fn awaits_token(&self) -> bool {
+        matches!(&self.stage, Stage::Authenticating(applicant) if !applicant.asked)
+    }
+}
+
 impl<P: Peer> Shard<P> {
     /// Takes a new connection whose client is to send its token.
     pub fn await_token(
@@ -124,12 +131,6 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Whether its client is to send a token.
-    pub(super) fn awaits_token(&self, id: ConnectionId) -> bool {
-        let stage = &self.sessions[id.index()].stage;
-        matches!(stage, Stage::Authenticating(applicant) if !applicant.asked)
-    }
-
     /// Processes an event of a client that is to send its token.
     pub(super) fn on_first_event(&mut self, event: Event<'_>, replies: &mut Vec<u8>) -> Flow {
         match event {
@@ -167,6 +168,22 @@ impl<P: Peer> Shard<P> {
         self.asked.push(&mut self.sessions, id.0, now);
         let key = self.sessions.key(id.0);
         self.outputs.push_back(Output::Ask { key, token });
+    }
+
+    /// Accounts for what a client sent that is not authenticated. Returns whether it is to be
+    /// processed now.
+    #[cold]
+    pub(super) fn hold_first_frame(
+        &mut self,
+        key: SessionKey,
+        bytes: &[u8],
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        if !turn.world.hold_first_frame(key, bytes.len()) {
+            self.remove(ConnectionId(key.slot), turn);
+            return false;
+        }
+        !self.keep_early(key, bytes)
     }
 
     /// Keeps what came behind a token. False: the session does not wait for an answer.

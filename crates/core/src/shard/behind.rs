@@ -48,15 +48,12 @@ impl<P: Peer> Shard<P> {
         let Some(id) = self.listen(key, turn) else {
             return;
         };
-        if matches!(self.sessions[id.index()].stage, Stage::Authenticating(_))
-            && !turn.world.hold_first_frame(key, bytes.len())
-        {
-            return self.remove(id, turn);
-        }
-        if self.keep_early(key, bytes) {
+        let session = &self.sessions[id.index()];
+        let (behind, stage) = (session.behind, &session.stage);
+        if matches!(stage, Stage::Authenticating(_)) && !self.hold_first_frame(key, bytes, turn) {
             return;
         }
-        if self.sessions[id.index()].behind {
+        if behind {
             if let Some(behind) = self.behind.iter_mut().find(|behind| behind.key == key) {
                 behind.bytes.extend_from_slice(bytes);
             }

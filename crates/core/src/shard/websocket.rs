@@ -30,12 +30,13 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) -> (Option<Paused>, bool) {
         self.budget.begin_slice();
-        let Transport::WebSocket(websocket) = &mut self.sessions[id.index()].transport;
+        let session = &mut self.sessions[id.index()];
+        let awaits_token = session.awaits_token();
+        let Transport::WebSocket(websocket) = &mut session.transport;
         let deflate = websocket.deflate.is_some();
         let mut decoder = std::mem::take(&mut websocket.decoder);
         let mut inflater = std::mem::take(&mut self.inflater);
         let mut replies = std::mem::take(&mut self.scratch);
-        let awaits_token = self.awaits_token(id);
         let options = DecodeOptions {
             role: Role::Server,
             message_bytes_max: match awaits_token {
@@ -88,6 +89,7 @@ impl<P: Peer> Shard<P> {
 
     /// Sends the replies to what was processed, and does what follows. Returns the message that is
     /// done in part.
+    #[inline]
     fn conclude(
         &mut self,
         id: ConnectionId,
@@ -128,6 +130,7 @@ impl<P: Peer> Shard<P> {
         paused
     }
 
+    #[inline]
     fn keep_decoder(&mut self, id: ConnectionId, decoder: Decoder) {
         let Transport::WebSocket(websocket) = &mut self.sessions[id.index()].transport;
         websocket.decoder = decoder;
@@ -196,7 +199,9 @@ impl<P: Peer> Shard<P> {
             return flow;
         }
         self.budget.spend(cost::inflate(bytes));
-        if !matches!(flow, Flow::Continue | Flow::Pause(_)) || self.awaits_token(id) {
+        if !matches!(flow, Flow::Continue | Flow::Pause(_))
+            || self.sessions[id.index()].awaits_token()
+        {
             return flow;
         }
         let per_second = self.settings.limits.inflated_bytes_per_second;
