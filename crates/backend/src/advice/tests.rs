@@ -24,7 +24,7 @@ fn failures_name_the_setting_or_the_place_to_look_at() {
         (timeout(Waiting::Head), "backend.timeout"),
         (timeout(Waiting::Body), "backend.timeout"),
         (Failure::Busy { within }, "backend.max_in_flight"),
-        (status(429), "limits how often"),
+        (status(429), "exempt the gateway from its rate limit"),
         (status(502), "log of the API"),
         (Failure::NotObject, "allowed_rooms"),
         (
