@@ -79,9 +79,9 @@ impl GapDetector {
         self.numbers.next(line)
     }
 
-    /// The next message of a line is on its way.
-    pub fn used(&mut self, line: &mut Line) {
-        self.numbers.used(line);
+    /// The message that states this, the next one of its line, is on its way.
+    pub fn used(&mut self, line: &mut Line, sequence: &Sequence) {
+        self.numbers.used(line, sequence);
     }
 
     /// The last own message that came back.
@@ -99,7 +99,7 @@ mod tests {
 
     fn publish(node: &mut GapDetector, line: &mut Line) -> Sequence {
         let sequence = node.next(line);
-        node.used(line);
+        node.used(line, &sequence);
         sequence
     }
 

@@ -3,7 +3,9 @@
 //!
 //! A publisher's messages arrive in order, so one whose number is not the next one shows that those
 //! in between are missing. A number that is not greater than the last one is a repetition or a late
-//! message of an older connection: it is delivered all the same and shows nothing. Messages without
+//! message of an older connection: it is delivered all the same and shows nothing. A later message
+//! may state that more of an older connection came back to the publisher; what of that did not
+//! arrive here is missing. Messages without
 //! a number, as every other program publishes them, are never noted here.
 
 use std::collections::HashMap;
@@ -51,6 +53,8 @@ pub struct Holes {
 #[derive(Debug)]
 struct Publisher {
     last: Serial,
+    /// Up to there nothing is missing of the lines before the one of `last`, or it is reported.
+    older: Serial,
     active: Duration,
     /// What is missing next belongs to the gap that was reported last.
     known: bool,
@@ -86,10 +90,10 @@ impl Holes {
         };
         publisher.active = now;
         if sequence.serial <= publisher.last {
+            publisher.arrived_late(sequence.serial);
             return false;
         }
-        let missing = is_missing(publisher.last, sequence);
-        publisher.last = sequence.serial;
+        let missing = publisher.advance(sequence);
         if missing {
             let known = std::mem::replace(&mut publisher.known, false);
             if known {
@@ -112,6 +116,7 @@ impl Holes {
         self.doubted = None;
         let publisher = Publisher {
             last,
+            older: before_line(last),
             active: now,
             known: false,
         };
@@ -128,6 +133,7 @@ impl Holes {
             if *node == self.own {
                 // Exactly up to there it is known; what is missing behind it is a new gap.
                 publisher.last = publisher.last.max(last);
+                publisher.older = before_line(publisher.last);
             } else {
                 publisher.known = true;
             }
@@ -156,8 +162,10 @@ impl Holes {
                 self.nodes.remove(&oldest);
             }
         }
+        let before = before_line(sequence.serial);
         let publisher = Publisher {
             last: sequence.serial,
+            older: sequence.after.unwrap_or(before),
             active: now,
             known: false,
         };
@@ -165,16 +173,41 @@ impl Holes {
     }
 }
 
-/// Whether messages between the last one and this one, which is later, are missing.
-fn is_missing(last: Serial, sequence: &Sequence) -> bool {
-    if sequence.serial.line == last.line {
-        return sequence.serial != last.next();
-    }
-    match sequence.after {
+impl Publisher {
+    /// A message that is later than the last one arrived. Returns whether some before it are missing.
+    fn advance(&mut self, sequence: &Sequence) -> bool {
+        let Sequence { serial, after, .. } = *sequence;
+        let is_same_line = serial.line == self.last.line;
+        if !is_same_line {
+            self.older = self.last;
+        }
         // Up to there messages came back to their publisher; later ones were confirmed to nobody.
-        Some(after) if sequence.serial.number == 1 => last < after,
-        // The first of its line is missing.
-        _ => true,
+        let is_older_missing = after.is_some_and(|after| self.older < after);
+        self.older = self.older.max(after.unwrap_or_default());
+        let expected = if is_same_line {
+            self.last.number + 1
+        } else {
+            1
+        };
+        self.last = serial;
+        is_older_missing || serial.number != expected
+    }
+
+    /// A message of an older line arrived, or one that was here before.
+    fn arrived_late(&mut self, serial: Serial) {
+        let is_next =
+            serial == self.older.next() || serial.line > self.older.line && serial.number == 1;
+        if serial.line < self.last.line && is_next {
+            self.older = serial;
+        }
+    }
+}
+
+/// The last serial that there could be before the first one of this line.
+fn before_line(serial: Serial) -> Serial {
+    Serial {
+        line: serial.line.saturating_sub(1),
+        number: u64::MAX,
     }
 }
 

@@ -9,7 +9,7 @@
 //!
 //! The first message of a line also carries the last serial that came back to its own publisher
 //! from the lines before: only up to there messages of an older line were confirmed to anybody, so
-//! only they can be missed.
+//! only they can be missed. Where more of them come back later, the next message carries that.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ pub struct Sequence {
     /// Where it stands among the messages of that node.
     pub serial: Serial,
     /// The last serial of an older line that came back to its publisher. On the first message of
-    /// a line only.
+    /// a line, and on later ones where it has changed.
     pub after: Option<Serial>,
 }
 
@@ -97,12 +97,16 @@ pub struct Numbers {
     lines: u32,
     used: Serial,
     back: Serial,
+    /// The last one of the lines before the newest that came back.
+    older: Serial,
 }
 
 /// The numbers of one publishing connection.
 #[derive(Debug)]
 pub struct Line {
     last: Serial,
+    /// What its messages stated last of older lines.
+    stated: Serial,
 }
 
 impl Numbers {
@@ -114,6 +118,7 @@ impl Numbers {
             lines: 0,
             used: Serial::default(),
             back: Serial::default(),
+            older: Serial::default(),
         }
     }
 
@@ -126,11 +131,13 @@ impl Numbers {
     /// A new publishing connection.
     pub fn open_line(&mut self) -> Line {
         self.lines = self.lines.saturating_add(1);
+        self.older = self.older.max(self.back);
         Line {
             last: Serial {
                 line: self.lines,
                 number: 0,
             },
+            stated: Serial::default(),
         }
     }
 
@@ -138,16 +145,21 @@ impl Numbers {
     #[must_use]
     pub fn next(&self, line: &Line) -> Sequence {
         let serial = line.last.next();
+        let is_newest = serial.line == self.lines;
+        let states = serial.number == 1 || is_newest && self.older > line.stated;
         Sequence {
             node: self.node,
             serial,
-            after: (serial.number == 1).then_some(self.back),
+            after: states.then_some(self.older),
         }
     }
 
-    /// The next message of a line is on its way.
-    pub fn used(&mut self, line: &mut Line) {
+    /// The message that states this, the next one of its line, is on its way.
+    pub fn used(&mut self, line: &mut Line, sequence: &Sequence) {
         line.last = line.last.next();
+        if let Some(after) = sequence.after {
+            line.stated = after;
+        }
         self.used = line.last;
     }
 
@@ -159,6 +171,9 @@ impl Numbers {
 
     /// A message of this node came back to it. Returns whether it is later than all before it.
     pub fn came_back(&mut self, serial: Serial) -> bool {
+        if serial.line < self.lines {
+            self.older = self.older.max(serial);
+        }
         let newer = serial > self.back;
         if newer {
             self.back = serial;
@@ -226,7 +241,8 @@ mod tests {
         assert_eq!(numbers.next(&first).after, Some(at(0, 0)));
         assert_eq!(numbers.next(&first).serial, at(1, 1), "not used yet");
         for _ in 0..3 {
-            numbers.used(&mut first);
+            let sequence = numbers.next(&first);
+            numbers.used(&mut first, &sequence);
         }
         assert_eq!(numbers.last_used(), at(1, 3));
         let next = numbers.next(&first);
@@ -236,5 +252,30 @@ mod tests {
         let second = numbers.open_line();
         assert_eq!(numbers.next(&second).after, Some(at(1, 2)));
         assert_eq!(numbers.last_back(), at(1, 2));
+    }
+
+    #[test]
+    fn what_comes_back_of_an_older_line_is_stated_once() {
+        let mut numbers = Numbers::new(Uuid::new_v4());
+        let mut first = numbers.open_line();
+        for _ in 0..3 {
+            let sequence = numbers.next(&first);
+            numbers.used(&mut first, &sequence);
+        }
+        let mut second = numbers.open_line();
+        let mut publish = |numbers: &mut Numbers| {
+            let sequence = numbers.next(&second);
+            numbers.used(&mut second, &sequence);
+            sequence.after
+        };
+        assert_eq!(publish(&mut numbers), Some(at(0, 0)));
+        numbers.came_back(at(1, 1));
+        numbers.came_back(at(1, 3));
+        assert_eq!(publish(&mut numbers), Some(at(1, 3)));
+        assert_eq!(publish(&mut numbers), None);
+        numbers.came_back(at(2, 1));
+        assert_eq!(publish(&mut numbers), None, "not of an older line");
+        // Whoever still publishes over the first one states nothing of it.
+        assert_eq!(numbers.next(&first).after, None);
     }
 }

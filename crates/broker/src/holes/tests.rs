@@ -56,6 +56,30 @@ fn a_number_that_is_skipped_is_missing_once() {
 }
 
 #[test]
+fn what_an_older_line_confirmed_later_is_missing_once_it_is_stated() {
+    let states = |holes: &mut Holes, number, after| {
+        is_missing(holes, &sequence(1, at(2, number), Some(after)))
+    };
+    let mut holes = Holes::default();
+    assert!(!note(&mut holes, 1, 7));
+    assert!(!begin(&mut holes, 2, at(1, 7)));
+    // The messages 8 and 9 of the older line came back to their publisher after that.
+    assert!(states(&mut holes, 2, at(1, 9)));
+    assert!(!states(&mut holes, 3, at(1, 9)), "once");
+    // What arrived late is not missing, and a hole in it is.
+    assert!(!note(&mut holes, 1, 10));
+    assert!(!states(&mut holes, 4, at(1, 10)));
+    assert!(!note(&mut holes, 1, 12));
+    assert!(states(&mut holes, 5, at(1, 12)));
+    // Nothing is known of what was before the first message that arrived.
+    assert!(!is_missing(&mut holes, &sequence(3, at(4, 5), None)));
+    assert!(!is_missing(
+        &mut holes,
+        &sequence(3, at(4, 6), Some(at(3, 9)))
+    ));
+}
+
+#[test]
 fn the_tail_of_a_lost_line_is_missing_as_far_as_it_was_confirmed() {
     for (last, after, missing) in [
         (at(1, 5), at(1, 5), false),

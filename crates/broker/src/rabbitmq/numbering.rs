@@ -73,10 +73,10 @@ impl Numbering {
         self.lock().next(&line)
     }
 
-    /// The next message of a line is on its way.
-    pub(super) fn used(&self, line: &Mutex<Line>) {
+    /// The message that states this, the next one of its line, is on its way.
+    pub(super) fn used(&self, line: &Mutex<Line>, sequence: &Sequence) {
         let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
-        self.lock().used(&mut line);
+        self.lock().used(&mut line, sequence);
     }
 
     /// Waits until this message or a later one has come back. False: not within `limit`.
@@ -126,7 +126,7 @@ mod tests {
 
     fn sequence(numbering: &Numbering, line: &Mutex<Line>) -> Delivery {
         let sequence = numbering.next(line);
-        numbering.used(line);
+        numbering.used(line, &sequence);
         let headers = headers(&sequence);
         delivery(headers.inner().get(HEADER).unwrap().clone())
     }

@@ -150,7 +150,7 @@ impl Publisher {
         let (key, text) = (wire::ROUTING_KEY.into(), Bytes::from_static(PROBE));
         let mut sending = Box::pin(self.send(&line.channel, key, text, properties));
         let sent = poll!(&mut sending);
-        self.numbering.used(&line.numbers);
+        self.numbering.used(&line.numbers, &sequence);
         drop(turn);
         match sent {
             Poll::Ready(sent) => sent?,
@@ -174,7 +174,7 @@ impl Publisher {
             // The first poll puts it in line, which is what keeps the order. It is unsent where the
             // connection is known to be gone.
             let sent = poll!(&mut sending);
-            self.numbering.used(&call.line.numbers);
+            self.numbering.used(&call.line.numbers, &sequence);
             match sent {
                 Poll::Ready(Err(Failure::Unsent(cause))) if index == 0 => {
                     call.line.stale.store(true, Ordering::Relaxed);

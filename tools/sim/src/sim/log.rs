@@ -93,7 +93,7 @@ impl Sim {
     fn send(&mut self, index: usize, trigger: Option<(usize, u64)>) -> Serial {
         let node = &mut self.nodes[index];
         let sequence = node.detector.next(&node.line);
-        node.detector.used(&mut node.line);
+        node.detector.used(&mut node.line, &sequence);
         let message = Message {
             node: index,
             life: node.life,
