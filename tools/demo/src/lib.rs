@@ -17,6 +17,7 @@ mod users;
 #[cfg(test)]
 mod tests;
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -119,11 +120,16 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let demo = start(options, build).await?;
-    println!("{}", greeting(&demo.addresses()));
+    print(&greeting(&demo.addresses()));
     shutdown.await;
-    println!("The demo is shutting down.");
+    print("The demo is shutting down.");
     demo.stop().await;
     Ok(())
+}
+
+/// Prints a line. Whoever reads it may have gone; the demo does not depend on that.
+fn print(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn greeting(addresses: &Addresses) -> String {
