@@ -138,7 +138,7 @@ class TestCommands:
         with pytest.raises(TypeError, match="did you mean 'order'"):
             unsubscribe({"target": "ordr", "customer": 7}, user=anna)
         with pytest.raises(TypeError, match="fits none"):
-            permit([{"target": "order"}], user=anna)
+            permit([{"target": "declared by nobody"}], user=anna)
 
     def test_from_coroutines(self, anna, wire):
         async def act():
