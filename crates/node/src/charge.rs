@@ -1,5 +1,5 @@
-//! Memory of a connection that is no websocket in a shard yet: its head, its first frame and what
-//! came early.
+//! Memory of a connection that is not a websocket in a shard yet: its request head, its first frame
+//! and data that arrived early.
 
 use std::io;
 use std::pin::Pin;
@@ -17,21 +17,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::config::{HEAD_BYTES_MIN, ServerLimits};
 use crate::counters::Counters;
 
-/// Where all such connections are charged.
+/// Where all such connections are accounted.
 pub(crate) struct Charges {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) throttles: Arc<Throttles>,
 }
 
-/// The account of one such connection. It is charged for the buffer that the HTTP library reads
-/// into, and for all that was read beyond that: an upper estimate, as nobody tells what is still
-/// kept. Drop gives it back.
+/// The account of one such connection. It is charged for the read buffer of the HTTP library, and
+/// for everything read beyond that: an upper estimate, as the library does not report how much it
+/// still keeps. Released on drop.
 pub(crate) struct HandshakeCharge {
     charges: Arc<Charges>,
-    /// The connection's permit among those of its address, where that is known so early.
+    /// The connection's permit among those of its address, if the address is known that early.
     of_address: Option<AddressPermit>,
-    /// Bytes that were read, up to the most that can be kept.
+    /// Bytes that were read, up to the maximum that can be retained.
     read: usize,
     max: usize,
 }
@@ -53,7 +53,7 @@ impl HandshakeCharge {
         }
     }
 
-    /// The address is another one than that of the socket. To be called before anything is added.
+    /// The client's address differs from that of the socket. Call before any bytes are added.
     pub(crate) fn belongs_to(&mut self, of_address: AddressPermit) {
         debug_assert_eq!(self.read, 0, "nothing is held of the address before");
         self.of_address = Some(of_address);
@@ -62,9 +62,9 @@ impl HandshakeCharge {
     /// Adds bytes that were read.
     ///
     /// # Errors
-    /// When this connection has more than the least buffer and all of them together have their
-    /// part of `limits.client_total_bytes`, or those of its address have half of that. It is counted
-    /// and logged.
+    /// If this connection has more than the minimum buffer and either all of them together have
+    /// used up their share of `limits.client_total_bytes`, or those of its address half of that. It
+    /// is counted and logged.
     pub(crate) fn add(&mut self, bytes: usize) -> io::Result<()> {
         let before = self.charged();
         self.read = (self.read + bytes).min(self.max);
@@ -99,7 +99,7 @@ impl HandshakeCharge {
         counters
             .handshake_errors
             .add(HandshakeError::HandshakeBytes);
-        // Each cause has its line.
+        // Each cause has its own log line.
         if let Some(suppressed) = throttles.allow(cause) {
             tracing::warn!(
                 held = accounts.bytes(Kind::Handshakes),
@@ -110,7 +110,7 @@ impl HandshakeCharge {
         }
     }
 
-    /// Bytes that count for the address: its idle connections are bounded by number.
+    /// Bytes that count against the address: its idle connections are limited by number.
     fn of_address(&self) -> usize {
         self.charged() - HEAD_BYTES_MIN
     }

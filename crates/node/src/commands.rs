@@ -1,4 +1,4 @@
-//! Commands of the API on their way to the shards, and how many connections they meant.
+//! Commands of the API on their way to the shards, and how many connections each one matched.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,31 +16,31 @@ use tokio::sync::Notify;
 use crate::counters::CommandName;
 use crate::interner::Interner;
 
-/// Commands whose counts are kept.
+/// Number of recent commands whose counts are kept.
 const KEPT: usize = 4_096;
 
-/// What a command is charged with beside its text, in bytes.
+/// Memory charged for a command beside its text, in bytes.
 const COMMAND_BYTES: usize = 1_024;
 
 /// Its parsed form takes a multiple of its text.
 const PARSED: usize = 4;
 
-/// What is known of the commands of a node.
+/// State of the commands of a node.
 #[derive(Debug)]
 pub(crate) struct Commands {
     shards: usize,
-    /// The position of the last one that has a place.
+    /// The position of the last command that was ordered.
     last: AtomicU64,
     counts: AtomicU64,
     tallies: Mutex<Tallies>,
 }
 
-/// A command in the books.
+/// A recorded command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ticket {
-    /// The one at a position.
+    /// A command at a position.
     At(u64),
-    /// One that only counts.
+    /// A command that only counts.
     Count(u64),
 }
 
@@ -64,14 +64,14 @@ struct Tallies {
 
 #[derive(Debug)]
 struct Tally {
-    /// Shards that have not carried it out.
+    /// Shards that have not executed it yet.
     left: usize,
     matched: u64,
     done: Arc<Notify>,
 }
 
 impl Commands {
-    /// Of a node with so many shards.
+    /// For a node with this number of shards.
     pub(crate) fn new(shards: usize) -> Self {
         Self {
             shards,
@@ -81,13 +81,13 @@ impl Commands {
         }
     }
 
-    /// The position of the last command that has a place; zero: there was none. An answer of the API
-    /// to a call that is sent after this was read takes account of all commands up to there.
+    /// The position of the last ordered command; zero if there was none. A response of the API to a
+    /// call that is sent after this was read reflects all commands up to that position.
     pub(crate) fn last(&self) -> u64 {
         self.last.load(Ordering::SeqCst)
     }
 
-    /// A command has its place and is about to be handed to the shards.
+    /// A command has its position and is about to be handed to the shards.
     pub(crate) fn placed(&self, position: u64) {
         self.last.store(position, Ordering::SeqCst);
         self.expect(Ticket::At(position));
@@ -123,7 +123,7 @@ impl Commands {
         known.insert(ticket, tally);
     }
 
-    /// A shard carried out a command, which meant so many connections there.
+    /// A shard executed a command, which matched this many connections there.
     pub(crate) fn carried_out(&self, command: &Command, matched: usize) {
         let mut tallies = self.lock();
         let Some(tally) = tallies.known.get_mut(&Ticket::of(command)) else {
@@ -136,8 +136,8 @@ impl Commands {
         }
     }
 
-    /// How many connections a command meant, once every shard has carried it out; none where that is
-    /// not known any more.
+    /// How many connections a command matched, once every shard has executed it; `None` if that is
+    /// no longer known.
     pub(crate) async fn matched(&self, ticket: Ticket) -> Option<u64> {
         loop {
             let done = {
@@ -160,17 +160,17 @@ impl Commands {
     }
 }
 
-/// A command that waits for its place.
+/// A command that waits to be ordered.
 pub(crate) struct Prepared {
     pub(crate) name: CommandName,
-    /// By what it selects, for the log.
+    /// What it selects, for the log.
     selectors: String,
     command: Command,
 }
 
 impl Prepared {
-    /// Reads what is to be done. None where nothing is: it only counts, which the node does that was
-    /// asked, or this version does not carry it out.
+    /// Parses the action. `None` if there is none: the command only counts, which the node that
+    /// received it does, or this version does not support it.
     pub(crate) fn new(
         command: command::Command,
         tenant: TenantId,
@@ -223,7 +223,7 @@ impl Prepared {
         })
     }
 
-    /// Gives it its place.
+    /// Gives it its position in the order.
     pub(crate) fn at(self, position: u64) -> Arc<Command> {
         tracing::info!(
             command = self.name.as_str(),
@@ -238,7 +238,7 @@ impl Prepared {
     }
 }
 
-/// The connections that a command means.
+/// The connections that a command matches.
 pub(crate) fn selection(selector: Selector, tenant: TenantId) -> Selection {
     let everyone = Selection {
         tenant,
@@ -269,7 +269,7 @@ pub(crate) fn selection(selector: Selector, tenant: TenantId) -> Selection {
     }
 }
 
-/// By what a command selects: users and connections are named, as they are in other lines.
+/// What a command selects: users and connections are named as in other log lines.
 fn selectors(selector: &Selector) -> String {
     let criteria = match selector {
         Selector::Everyone => return "everyone".to_owned(),
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_a_command_meant_is_known_when_every_shard_has_done_it() {
+    async fn the_match_count_is_known_when_every_shard_has_executed_the_command() {
         let commands = Commands::new(2);
         let count = commands.count(Selection::default());
         let ticket = Ticket::of(&count);

@@ -1,4 +1,4 @@
-//! What the server needs to know. Plain values, already checked.
+//! Configuration of the server. Plain values, already validated.
 
 mod memory;
 mod rights;
@@ -23,44 +23,44 @@ use ht_proto::trigger::TriggerLimits;
 /// Everything that [`crate::Gateway::start`] takes from the configuration.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Where browsers connect.
+    /// The public listener, for browsers.
     pub listen: Listen,
-    /// Shards, and so cores, that carry connections. At least 1.
+    /// Number of shards, and so of cores that serve connections. At least 1.
     pub threads: usize,
-    /// Whom the public listener believes, and which pages it serves.
+    /// Trusted proxies and served paths and origins of the public listener.
     pub public: PublicConfig,
     /// The listener for triggers, metrics and health.
     pub internal: InternalConfig,
     /// How `*` is understood in subscriptions and triggers.
     pub matching: Matching,
-    /// Whether clients may ask for `status`.
+    /// Whether clients may request `status`.
     pub status_clients: bool,
-    /// How publications are compressed for clients that can take it. None: compression is agreed
-    /// upon with nobody.
+    /// How publications are compressed for clients that support it. None: compression is never
+    /// negotiated.
     pub compression: Option<Compression>,
-    /// A connection without a client's message for this long is closed. Zero: never.
+    /// A connection without a message from its client for this long is closed. Zero: never.
     pub idle_timeout: Duration,
-    /// Control pings to clients that say nothing.
+    /// Heartbeat: control pings to idle clients.
     pub keepalive: KeepaliveConfig,
-    /// Options of clients' sockets.
+    /// Options of client sockets.
     pub tcp: TcpOptions,
-    /// Bounds of each session.
+    /// Limits of each session.
     pub session: Limits,
-    /// Bounds of the listeners and the process.
+    /// Limits of the listeners and the process.
     pub limits: ServerLimits,
-    /// How clients may say who they are.
+    /// How clients may authenticate.
     pub auth: AuthConfig,
     /// How hooks are queued.
     pub hooks: HookQueueConfig,
-    /// How the node makes sure that triggers are delivered.
+    /// The end-to-end probe of trigger delivery.
     pub readiness: ReadinessConfig,
-    /// How [`crate::Gateway::drain`] leaves.
+    /// How [`crate::Gateway::drain`] shuts down.
     pub drain: DrainConfig,
-    /// Which program this is, for `/metrics`.
+    /// Identity of this program, for `/metrics`.
     pub build: BuildInfo,
-    /// Bytes that the process has allocated, where its allocator can say.
+    /// Bytes that the process has allocated, if its allocator reports them.
     pub allocated: Option<fn() -> Option<u64>>,
-    /// What becomes of clients that may have missed publications.
+    /// How clients that may have missed publications are handled.
     pub recovery: RecoveryConfig,
 }
 
@@ -90,28 +90,28 @@ impl Default for BuildInfo {
 pub struct InternalConfig {
     /// Its address.
     pub listen: Listen,
-    /// Keys, one of which `/trigger/` and `/metrics` ask for as `Authorization: Bearer <key>`; at
-    /// most [`API_KEYS_MAX`]. There must be one where `listen` is not loopback;
-    /// [`crate::Gateway::start`] refuses otherwise.
+    /// Keys, one of which `/trigger/` and `/metrics` require as `Authorization: Bearer <key>`; at
+    /// most [`API_KEYS_MAX`]. At least one is required if `listen` is not loopback;
+    /// [`crate::Gateway::start`] fails otherwise.
     pub api_keys: Vec<Secret>,
-    /// Further keys, at most [`RESTRICTED_KEYS_MAX`], that may do only what they say.
+    /// Further keys, at most [`RESTRICTED_KEYS_MAX`], each limited to its rights.
     pub keys: Vec<RestrictedKey>,
     /// Names by which a request may address it, beside IP addresses and `localhost`.
     pub hosts: Vec<HostPattern>,
 }
 
 impl InternalConfig {
-    /// Whether requests must carry a key.
+    /// Whether requests must carry an API key.
     #[must_use]
     pub fn has_key(&self) -> bool {
         !self.api_keys.is_empty() || !self.keys.is_empty()
     }
 }
 
-/// Keys of the internal listener at once that may do everything.
+/// Maximum number of unrestricted keys of the internal listener.
 pub const API_KEYS_MAX: usize = 8;
 
-/// Restricted keys of the internal listener at once.
+/// Maximum number of restricted keys of the internal listener.
 pub const RESTRICTED_KEYS_MAX: usize = 16;
 
 /// A text that `Debug` does not show.
@@ -124,13 +124,13 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// How clients may say who they are, beyond what comes with the handshake.
+/// How clients may authenticate, beyond the credentials of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
-    /// Whether a client that brought nothing may send a token in its first frame. The 101 then
-    /// comes before the backend is asked.
+    /// Whether a client without credentials may send a token in its first frame. The 101 is then
+    /// sent before the backend is called.
     pub first_frame: bool,
-    /// How long that frame may take. The wait counts as a handshake under way.
+    /// Timeout for that frame. The wait counts as a handshake in progress.
     pub first_frame_timeout: Duration,
 }
 
@@ -146,56 +146,57 @@ impl Default for AuthConfig {
 /// Bounds of the listeners and the process. All are inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Open connections of this node. Beyond it a handshake is answered with 503.
+    /// Open connections of this node. Above it a handshake is rejected with 503.
     pub connections: usize,
-    /// Open connections of one address, an IPv6 network of 64 bits counting as one. 0: no bound.
+    /// Open connections of one address; an IPv6 /64 network counts as one. 0: no limit.
     pub connections_per_address: usize,
-    /// Open connections of one user. 0: no bound.
+    /// Open connections of one user. 0: no limit.
     pub connections_per_user: usize,
-    /// Handshakes of one address in a second, on average over ten. 0: no bound.
+    /// Rate limit: handshakes of one address per second, averaged over ten. 0: no limit.
     pub handshakes_per_second: usize,
-    /// Handshakes under way at once, the wait for the backend included.
+    /// Handshakes in progress, the wait for the backend included.
     pub handshakes: usize,
-    /// Time for a whole handshake, the wait for the backend included.
+    /// Timeout of a whole handshake, the wait for the backend included.
     pub handshake_timeout: Duration,
-    /// How long what waits for a slow connection may stand still. Zero: for ever.
+    /// How long the outbox of a slow consumer may make no progress. Zero: no limit.
     pub outbox_age: Duration,
-    /// Bytes that may wait for all slow connections together. Zero: no bound. None: a quarter of
+    /// Bytes queued for all slow consumers together. Zero: no limit. None: a quarter of
     /// `memory_bytes`, at most 256 MiB.
     pub outbox_total_bytes: Option<usize>,
-    /// Bytes that all clients may hold beside that: subscriptions, unfinished messages,
-    /// credentials, handshakes. Beyond it the connections that hold most are evicted. Zero: no
-    /// bound. None: half of `memory_bytes`.
+    /// Bytes that all clients may hold beside that: subscriptions, incomplete messages,
+    /// credentials, handshakes. Above it the connections that hold most are evicted. Zero: no
+    /// limit. None: half of `memory_bytes`.
     pub client_total_bytes: Option<usize>,
-    /// Of these, bytes that the connections of one address may hold. Beyond it subscriptions are
-    /// refused, or the connections of the address that hold most evicted. Zero: no bound. None: an
-    /// eighth of `client_total_bytes`.
+    /// Of these, bytes that the connections of one address may hold. Above it subscriptions are
+    /// rejected, or the connections of the address that hold most are evicted. Zero: no limit.
+    /// None: an eighth of `client_total_bytes`.
     pub client_bytes_per_address: Option<usize>,
     /// The same for the connections of one user.
     pub client_bytes_per_user: Option<usize>,
-    /// Resident memory above which newcomers and triggers are turned away, in bytes. Zero: no
-    /// bound. None: four fifths of what the process may have, as the system says.
+    /// Resident memory above which new connections and triggers are rejected, in bytes. Zero: no
+    /// limit. None: four fifths of what the process may have, as reported by the system.
     pub memory_bytes: Option<usize>,
-    /// Time to send a whole request head.
+    /// Timeout for a whole request head.
     pub head_timeout: Duration,
-    /// Longest request head, in bytes.
+    /// Maximum size of a request head, in bytes.
     pub head_bytes: usize,
-    /// Longest body of `POST /trigger/`, and longest message of a broker, in bytes.
+    /// Maximum size of a body of `POST /trigger/`, and of a broker's message, in bytes.
     pub trigger_bytes: usize,
     /// Triggers in one request.
     pub triggers_per_request: usize,
     /// Rooms in one trigger.
     pub rooms_per_trigger: usize,
-    /// Bytes of the bodies of `POST /trigger/` that are being read, parsed or placed, all together.
-    /// A further one is answered with 503; one alone always fits. 0: no bound.
+    /// Bytes of the bodies of `POST /trigger/` that are being read, parsed or ordered, all
+    /// together. A further request is rejected with 503; a single one is always admitted. 0: no
+    /// limit.
     pub triggers_in_flight: usize,
-    /// Trigger ids that are remembered to recognise a repetition.
+    /// Trigger ids that are remembered for deduplication.
     pub trigger_ids: usize,
-    /// Requests or messages with publications that wait for a shard before publishers wait.
+    /// Requests or messages with publications queued for a shard before back-pressure applies.
     pub inbox: usize,
-    /// Bytes of publications that may wait for all shards, each with an equal part. From half of its
-    /// part on publishers wait for a shard, as long as it takes something; beyond it the shard has
-    /// missed publications. None: an eighth of `memory_bytes`, at most 64 MiB.
+    /// Bytes of publications queued for all shards, each with an equal share. Above half of its
+    /// share publishers wait for a shard as long as it makes progress; above the share the shard
+    /// has missed publications. None: an eighth of `memory_bytes`, at most 64 MiB.
     pub inbox_bytes: Option<usize>,
 }
 
@@ -239,14 +240,14 @@ impl Default for ServerLimits {
     }
 }
 
-/// How a node leaves.
+/// Graceful shutdown of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainConfig {
-    /// How long the node is not ready, but serves as before. Zero: not at all.
+    /// How long the node reports not ready while serving as before. Zero: not at all.
     pub delay: Duration,
-    /// From the first to the last connection that is closed. Zero: all at once.
+    /// Period over which connections are closed. Zero: all at once.
     pub period: Duration,
-    /// How long everything after `delay` may take.
+    /// Timeout of everything after `delay`.
     pub timeout: Duration,
 }
 
@@ -260,22 +261,22 @@ impl Default for DrainConfig {
     }
 }
 
-/// What becomes of clients that may have missed publications.
+/// How clients that may have missed publications are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecoveryConfig {
-    /// Of clients without a message for it, which is all of them.
+    /// For clients that do not support a gap message, which is all of them.
     pub gap_old: GapPolicy,
-    /// The time over which their connections are closed, where they are many. Zero: all at once.
+    /// The period over which their connections are closed, if there are many. Zero: all at once.
     pub gap_period: Duration,
 }
 
-/// What happens to a client that may have missed publications and has no message for it.
+/// How a client that may have missed publications and supports no gap message is handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GapPolicy {
-    /// It is closed with 1012 `gap <ms>`, so that it reconnects and fetches again.
+    /// Close it with 1012 `gap <ms>`, so that it reconnects and fetches again.
     #[default]
     Reconnect,
-    /// Nothing: the gap is counted and logged only.
+    /// Only count and log the gap.
     Ignore,
 }
 
@@ -288,12 +289,12 @@ impl Default for RecoveryConfig {
     }
 }
 
-/// How clients that say nothing are asked whether they are there.
+/// Heartbeat of idle clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepaliveConfig {
-    /// A connection that was not heard of for this long gets a control ping. Zero: none does.
+    /// A connection that was idle for this long gets a control ping. Zero: never.
     pub interval: Duration,
-    /// How long it has to answer. Zero: for ever.
+    /// Timeout of the pong. Zero: none.
     pub timeout: Duration,
 }
 
@@ -306,14 +307,14 @@ impl Default for KeepaliveConfig {
     }
 }
 
-/// How hooks wait for the API.
+/// How hooks are queued for the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HookQueueConfig {
-    /// Hooks that wait; a further one is dropped and counted.
+    /// Queued hooks; a further one is dropped and counted.
     pub queue: usize,
-    /// Calls under way at once. Those of one connection never overlap.
+    /// Calls in progress at once. Those of one connection never overlap.
     pub max_in_flight: usize,
-    /// Shortest time between two ping hooks of one connection. Zero: every ping is told.
+    /// Shortest interval between two ping hooks of one connection. Zero: every ping is reported.
     pub ping_min_interval: Duration,
 }
 
@@ -327,12 +328,12 @@ impl Default for HookQueueConfig {
     }
 }
 
-/// How the node makes sure that triggers are delivered.
+/// The end-to-end probe of trigger delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadinessConfig {
-    /// Time between two probes. Zero: none are sent.
+    /// Interval between two probes. Zero: none are sent.
     pub probe_interval: Duration,
-    /// Time for a probe to come back and be taken by every shard.
+    /// Timeout for a probe to return and be taken by every shard.
     pub probe_timeout: Duration,
 }
 

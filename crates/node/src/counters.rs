@@ -1,4 +1,4 @@
-//! What is counted outside of the shards, by the rows under `counted` of the table of metrics.
+//! Counters outside of the shards: the rows under `counted` of the table of metrics.
 
 mod labels;
 

@@ -1,4 +1,4 @@
-//! What the probes of a node found out: whether triggers reach the shards.
+//! Results of the delivery probes of a node: whether triggers reach the shards.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,20 +11,20 @@ const LAGS: [f64; 12] = [
     0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
 
-/// What the probes found.
+/// Results of the probes.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// Why the last probe did not come through.
+    /// Why the last probe failed.
     trouble: Mutex<Option<String>>,
-    /// The probe under way has had its turn at the sequencer.
+    /// The probe in progress has been ordered by the sequencer.
     arrived: AtomicBool,
-    /// By shard: whether it has taken a probe since the last one began.
+    /// By shard: whether it has taken a probe since the last one was started.
     taken: Vec<AtomicBool>,
-    /// Which shards did not take the last probe while others did, in a sentence.
+    /// Which shards did not take the last probe while others did, as a sentence.
     lagging: Mutex<Option<String>>,
-    /// By shard: how many probes in a row it did not take.
+    /// By shard: number of consecutive probes that it did not take.
     failed: Vec<AtomicU32>,
-    /// Nanoseconds that the last probe took which came through.
+    /// Nanoseconds that the last successful probe took.
     lag: AtomicU64,
     lags: Histogram,
 }
@@ -42,7 +42,7 @@ impl Delivery {
         }
     }
 
-    /// A probe begins.
+    /// A probe is started.
     pub(crate) fn begin(&self) {
         self.arrived.store(false, Ordering::Relaxed);
         for taken in &self.taken {
@@ -57,15 +57,15 @@ impl Delivery {
         }
     }
 
-    /// The shards that did not take the probe which began last.
+    /// The shards that did not take the probe that was started last.
     pub(crate) fn late(&self) -> Vec<usize> {
         let shards = self.taken.iter().enumerate();
         let late = shards.filter(|(_, taken)| !taken.load(Ordering::Relaxed));
         late.map(|(index, _)| index).collect()
     }
 
-    /// Notes which shards did not take a probe; answers how often in a row the worst of them did
-    /// not.
+    /// Records which shards did not take a probe; returns the highest number of consecutive probes
+    /// that any of them did not take.
     pub(crate) fn count_late(&self, late: &[usize]) -> u32 {
         let mut worst = 0;
         for (index, failed) in self.failed.iter().enumerate() {
@@ -85,33 +85,33 @@ impl Delivery {
         lagging.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes which shards lag behind now; what was before.
+    /// Records which shards lag behind now; returns the previous value.
     pub(crate) fn set_lagging(&self, now: Option<String>) -> Option<String> {
         let mut known = self.lagging.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut known, now)
     }
 
-    /// A probe has had its turn.
+    /// A probe has been ordered.
     pub(crate) fn arrived(&self) {
         self.arrived.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the probe in progress has had its turn.
+    /// Whether the probe in progress has been ordered.
     pub(crate) fn has_arrived(&self) -> bool {
         self.arrived.load(Ordering::Relaxed)
     }
 
-    /// How many shards have to take a probe.
+    /// Number of shards that must take a probe.
     pub(crate) fn shards(&self) -> usize {
         self.taken.len()
     }
 
-    /// Seconds that the last probe took which came through.
+    /// Seconds that the last successful probe took.
     pub(crate) fn lag(&self) -> f64 {
         Duration::from_nanos(self.lag.load(Ordering::Relaxed)).as_secs_f64()
     }
 
-    /// The same of all probes.
+    /// The same for all probes.
     pub(crate) fn lags(&self) -> &Histogram {
         &self.lags
     }
@@ -121,7 +121,7 @@ impl Delivery {
         trouble.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes what is the matter now; what was before.
+    /// Records the current failure; returns the previous one.
     pub(crate) fn note(&self, trouble: Option<String>) -> Option<String> {
         let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut known, trouble)

@@ -1,4 +1,4 @@
-//! Graceful shutdown: takes the steps of [`Drain`].
+//! Graceful shutdown: executes the steps of [`Drain`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,15 @@ use crate::services::{Services, ShutdownStage};
 use crate::shards::Shards;
 
 impl Gateway {
-    /// Shuts down within `drain.delay` and `drain.timeout`; then what is left is let go.
+    /// Shuts down within `drain.delay` and `drain.timeout`; whatever is left then is aborted.
     ///
-    /// For `drain.delay` the node only says that it is not ready any more and serves as ever, so
-    /// that load balancers can send newcomers elsewhere.
-    /// Nobody new is let in. The open connections are closed in waves over `drain.period`, each
-    /// after all that was published before its wave, and hear and publish as ever until then.
-    /// Once all are closed no trigger is taken any more, those under way get their answer, the
-    /// broker its acknowledgements and the API its hooks. `hurry` ends the waves at once and
-    /// gives the rest one more second.
+    /// For `drain.delay` the node only reports that it is not ready and serves as before, so that
+    /// load balancers can route new connections elsewhere.
+    /// No new connections are accepted. The open ones are closed in waves over `drain.period`, each
+    /// after everything that was published before its wave, and receive and publish as before until
+    /// then. Once all are closed no trigger is accepted any more; those in progress get their
+    /// response, the broker its acknowledgements and the API its hooks. `hurry` ends the waves at
+    /// once and leaves one more second for the rest.
     pub async fn drain(self, hurry: CancellationToken) {
         let settings = self.live.now().drain;
         let settings = DrainSettings {
@@ -65,7 +65,7 @@ impl Gateway {
     }
 }
 
-/// What a step came to.
+/// Result of a step.
 enum Report {
     EntranceClosed { open: u64 },
     CaughtUp,
@@ -93,14 +93,14 @@ impl Report {
     }
 }
 
-/// What has to happen before the next step.
+/// Condition for the next step.
 type Waiting = Option<BoxFuture<'static, Report>>;
 
 /// The parts of a gateway that shuts down.
 struct Parts {
     node: Arc<Node>,
     broker: Option<Arc<Broker>>,
-    /// None once they were told to close everything.
+    /// None once they were instructed to close everything.
     shards: Option<Shards>,
     triggers: TaskTracker,
     services: Arc<Services>,
@@ -119,7 +119,7 @@ impl Parts {
         }
     }
 
-    /// Takes the steps that are due. Returns whether all is done.
+    /// Executes the steps that are due. Returns whether all of them are done.
     fn take_steps(&mut self, drain: &mut Drain) -> bool {
         while let Some(step) = drain.poll_step() {
             self.waiting = match step {
@@ -144,15 +144,15 @@ impl Parts {
     fn close_entrance(&self) -> BoxFuture<'static, Report> {
         let (node, services) = (Arc::clone(&self.node), Arc::clone(&self.services));
         Box::pin(async move {
-            // Its address is free as soon as it is over.
+            // Its address is free as soon as it has ended.
             services.end(ShutdownStage::Clients).await;
             let open = node.totals.connections();
             Report::EntranceClosed { open }
         })
     }
 
-    /// Waits until what was published before is placed here. It has no more time than the drain
-    /// gives it.
+    /// Waits until everything that was published before is ordered here, no longer than the
+    /// deadline of the drain.
     fn catch_up(&self) -> BoxFuture<'static, Report> {
         let broker = self.broker.clone();
         Box::pin(async move {
@@ -175,7 +175,7 @@ impl Parts {
     }
 
     fn close_all(&mut self, close: Close) -> BoxFuture<'static, Report> {
-        // From here on nobody is there to hear a trigger.
+        // From here on no client is left to receive a trigger.
         self.node.lifecycle.desert();
         let shards = self.shards.take();
         if let Some(shards) = &shards {
@@ -219,7 +219,7 @@ impl Parts {
     }
 }
 
-/// Waits for what has to happen; for ever if it is nothing.
+/// Waits for a condition; forever if there is none.
 async fn reported(waiting: &mut Waiting) -> Report {
     match waiting {
         Some(waiting) => waiting.await,
@@ -227,7 +227,7 @@ async fn reported(waiting: &mut Waiting) -> Report {
     }
 }
 
-/// Waits until a moment; for ever if there is none.
+/// Waits until a deadline; forever if there is none.
 async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
@@ -235,7 +235,7 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-/// A time for the log: a number that every format writes as one.
+/// A duration for the log: a number that every log format writes as a number.
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,13 +1,13 @@
-//! Every metric of a node, defined once: what is counted, what `/metrics` shows and what
-//! docs/metrics.md says all come from this table.
+//! Every metric of a node, defined once: the counters, `/metrics` and docs/metrics.md are all
+//! generated from this table.
 //!
 //! A row under `counted` is a counter of [`crate::counters::Counters`] by its name: a plain one, or
 //! one for each value of a label. A row under `observed` is read where its number is kept. Each
-//! says in one sentence what it is (for [`ht_core::stats::STATS`] that is said there), and in
-//! another when an operator should worry.
+//! describes the metric in one sentence (for [`ht_core::stats::STATS`] the description is there),
+//! and in another when an operator should be alerted.
 
 /// Passes the table to a macro: to the one that declares the counters, which reads the rows under
-/// `counted`, and to the one that makes `/metrics` of all rows.
+/// `counted`, and to the one that generates `/metrics` from all rows.
 macro_rules! every_metric {
     ($then:ident) => {
         $then! {

@@ -65,12 +65,12 @@ impl GapReason {
 #[derive(Debug)]
 pub(crate) struct Gaps {
     numbers: gaps::Gaps,
-    /// By shard: it has a new one.
+    /// By shard: notified of a new gap.
     changed: Vec<Notify>,
-    /// Whether clients are closed for a gap.
+    /// Whether clients are closed because of a gap.
     close: AtomicBool,
     counts: Labels<GapReason>,
-    /// Connections that were closed for a gap.
+    /// Connections that were closed because of a gap.
     closed: AtomicU64,
 }
 
@@ -85,13 +85,13 @@ impl Gaps {
         }
     }
 
-    /// What becomes of clients from now on.
+    /// Sets how clients are handled from now on.
     pub(crate) fn set_policy(&self, policy: GapPolicy) {
         self.close
             .store(policy == GapPolicy::Reconnect, Ordering::Relaxed);
     }
 
-    /// The number of the last gap: a connection that opens now is after it.
+    /// The number of the last gap: a connection that is opened now is later than that gap.
     pub(crate) fn last(&self) -> u32 {
         self.numbers.last()
     }
@@ -101,7 +101,7 @@ impl Gaps {
         self.numbers.of_shard(shard)
     }
 
-    /// Waits for a gap of this shard after the last wait.
+    /// Waits for a gap of this shard since the last wait.
     pub(crate) async fn changed(&self, shard: usize) {
         self.changed[shard].notified().await;
     }
@@ -111,7 +111,7 @@ impl Gaps {
         self.counts.all()
     }
 
-    /// Connections that were closed for a gap.
+    /// Connections that were closed because of a gap.
     pub(crate) fn closed(&self) -> u64 {
         self.closed.load(Ordering::Relaxed)
     }
@@ -121,12 +121,12 @@ impl Gaps {
         self.counts.add(reason);
     }
 
-    /// Counts connections that were closed for a gap.
+    /// Counts connections that were closed because of a gap.
     pub(crate) fn count_closed(&self, connections: u64) {
         self.closed.fetch_add(connections, Ordering::Relaxed);
     }
 
-    /// Has the connections of these shards closed that are open now. False: they are not to be.
+    /// Has the connections of these shards that are open now closed. False: closing is disabled.
     pub(crate) fn note(&self, concerned: impl Fn(usize) -> bool) -> bool {
         if !self.close.load(Ordering::Relaxed) {
             return false;

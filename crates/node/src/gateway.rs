@@ -1,4 +1,4 @@
-//! A running node: what it is made of, and who uses what of it.
+//! A running node: its parts, and how they are connected.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -29,7 +29,7 @@ use crate::sequencer::NodeSequencer;
 use crate::services::{Service, Services, ShutdownStage};
 use crate::shards::Shards;
 
-/// A running node. It goes on until it is [drained](Self::drain); where it is dropped instead, all
+/// A running node. It runs until it is [drained](Self::drain); if it is dropped instead, all
 /// connections are closed at once.
 pub struct Gateway {
     public: Listen,
@@ -38,7 +38,7 @@ pub struct Gateway {
     pub(crate) live: Live,
     pub(crate) broker: Option<Arc<Broker>>,
     sequencer: Arc<NodeSequencer>,
-    /// Requests with triggers that are not placed yet.
+    /// Requests with triggers that are not ordered yet.
     pub(crate) triggers: TaskTracker,
     pub(crate) shards: Shards,
     pub(crate) services: Services,
@@ -48,12 +48,12 @@ impl Gateway {
     /// Starts listeners, shards and broker on the current tokio runtime.
     ///
     /// `live` holds the live part of `config`, and what is forwarded to `backend`. Without a
-    /// `broker` the node delivers what comes over its own HTTP door, and nothing else. `sockets`
-    /// are listened on in place of the configured addresses.
+    /// `broker` the node delivers only what is published over its own HTTP endpoint. `sockets` are
+    /// used instead of the configured addresses.
     ///
     /// # Errors
-    /// When an address cannot be listened on, the internal one is open to the network without a
-    /// key, or the system has no threads left.
+    /// If an address cannot be listened on, the internal one is exposed to the network without an
+    /// API key, or the system cannot start another thread.
     pub async fn start(
         config: ServerConfig,
         backend: Arc<dyn Backend>,
@@ -96,31 +96,31 @@ impl Gateway {
         Ok(gateway)
     }
 
-    /// Where browsers connect, with the port that was really taken.
+    /// The public listener's address, with the actual port.
     #[must_use]
     pub fn public(&self) -> &Listen {
         &self.public
     }
 
-    /// Where triggers, metrics and health are served.
+    /// The internal listener's address: triggers, metrics and health.
     #[must_use]
     pub fn internal(&self) -> &Listen {
         &self.internal
     }
 
-    /// Whether the shards make progress, for as long as anybody wants to know.
+    /// The heartbeat of the shards; valid for as long as the caller keeps it.
     #[must_use]
     pub fn heartbeat(&self) -> Heartbeat {
         Heartbeat::new(self.order())
     }
 
-    /// Applies the settings that need no restart. They hold for what begins after that, and open
-    /// connections heed them from their next message on.
-    /// Everything else in `config` is ignored. Ready when they are in force.
+    /// Applies the settings that need no restart. They apply to everything that starts after that,
+    /// and to open connections from their next message on. Everything else in `config` is ignored.
+    /// Ready when they are in force.
     ///
     /// # Errors
-    /// When the internal listener, which stays where it is, would be open to the network without
-    /// a key. Then nothing changes.
+    /// If the internal listener, whose address is not changed, would be exposed to the network
+    /// without an API key. Then nothing is changed.
     pub async fn reload(
         &self,
         config: &ServerConfig,
@@ -133,12 +133,12 @@ impl Gateway {
         node.set_memory_bounds(&config.limits);
         let settings = shard_settings(config, &node.outboxes, &node.accounts);
         self.shards.reconfigure(&settings);
-        // Behind these: once it is taken they are in force.
+        // Queued behind these: once it is taken they are in force.
         self.heartbeat().beat().await;
         Ok(())
     }
 
-    /// The order of the node.
+    /// The sequencer of the node.
     fn order(&self) -> Arc<dyn Sequencer> {
         Arc::<NodeSequencer>::clone(&self.sequencer)
     }
@@ -151,14 +151,14 @@ impl Gateway {
             return;
         };
         if is_alone {
-            // Nothing is needed for it but the shards: ready from the first moment.
+            // It depends on nothing but the shards: ready from the start.
             prober.probe().await;
         }
         let run = |shutdown| prober.run(shutdown);
         self.services.start(Service::Prober, run);
     }
 
-    /// Starts what brings publications to the shards, and hooks to the API.
+    /// Starts the services that bring publications to the shards, and hooks to the API.
     fn start_delivery(&self, hooks: Option<HookCaller>) {
         let closer = GapCloser {
             gaps: Arc::clone(&self.node.gaps),
@@ -179,7 +179,7 @@ impl Gateway {
         }
     }
 
-    /// Starts what the backend needs beside its calls, for as long as clients are let in.
+    /// Starts what the backend needs beside its calls, for as long as clients are admitted.
     fn start_upkeep(&self, backend: Arc<dyn Backend>) {
         let run = |shutdown: CancellationToken| async move {
             tokio::select! {
@@ -190,7 +190,7 @@ impl Gateway {
         self.services.start(Service::Upkeep, run);
     }
 
-    /// Starts the internal listener, which answers for health until all else is done.
+    /// Starts the internal listener, which serves health checks until everything else has ended.
     fn start_internal(&self, config: &ServerConfig, backend: Arc<dyn Backend>, listener: Listener) {
         let node = &self.node;
         let readiness = Readiness {
@@ -233,7 +233,7 @@ impl Gateway {
         self.services.start(Service::MemoryWatch, run);
     }
 
-    /// Starts the public listener: from here on clients come in.
+    /// Starts the public listener: from here on clients are accepted.
     fn start_public(&self, config: &ServerConfig, backend: Arc<dyn Backend>, listener: Listener) {
         let node = &self.node;
         let (counters, throttles) = (&node.counters, &node.throttles);
@@ -277,7 +277,7 @@ impl Gateway {
     }
 }
 
-/// The queue of hooks, where the backend has any.
+/// The queue of hooks, if the backend has any.
 fn hooks(
     config: &ServerConfig,
     backend: &Arc<dyn Backend>,

@@ -1,10 +1,10 @@
-//! A sign of life that only shards can give.
+//! The heartbeat of the shards: a liveness check that only they can confirm.
 
 use std::sync::Arc;
 
 use ht_broker::Sequencer;
 
-/// Tells whether the shards make progress.
+/// Checks whether the shards make progress.
 #[derive(Clone)]
 pub struct Heartbeat(Arc<dyn Sequencer>);
 

@@ -19,9 +19,7 @@ pub(crate) struct Held {
 
 impl Held {
     /// Adds to what a connection's address and user hold; returns what the address holds then.
-    ///
-    /// # Errors
-    /// Where one of them exceeds its bound, which is logged. The bytes are added all the same.
+    /// If one of them exceeds its limit, which is logged. The bytes are added all the same.
     pub(crate) fn hold(&self, peer: &Socket, bytes: usize) -> Result<usize, Over> {
         let (address_max, user_max) = self.accounts.shares();
         let addresses = self.permits.addresses(Stage::Open);
@@ -59,14 +57,14 @@ impl Held {
         addresses.release(peer.address, bytes)
     }
 
-    /// Where a connection comes from, for the log.
+    /// The client's address, for the log.
     pub(crate) fn address(&self, peer: &Socket) -> String {
         let known = self.permits.addresses(Stage::Open).name(peer.address);
         known.unwrap_or_else(|| peer.peer_address())
     }
 }
 
-/// The user whose account a connection has; none once its place was given back.
+/// The user whose account a connection has; `None` once its slot was released.
 fn user(peer: &Socket) -> Option<&str> {
     (peer.address != Slot::NONE).then(|| peer.user()).flatten()
 }

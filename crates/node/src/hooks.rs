@@ -1,9 +1,9 @@
-//! Telling the API who came, pinged and went, without ever holding a shard or a delivery.
+//! Hooks: reports connects, pings and disconnects to the API without blocking a shard or delivery.
 //!
-//! Shards put moments into a bounded queue; one task takes them out and calls the API, a bounded
-//! number at once, and never two for the same connection: its hooks arrive in order. Client
-//! addresses take turns, none has all calls, and where the queue is full it is the address that
-//! has most in it whose hooks are dropped.
+//! Shards put events into a bounded queue; one task takes them out and calls the API, with a
+//! bounded number of calls in progress, and never two for the same connection: its hooks arrive in
+//! order. The queue is fair: client addresses take turns, none may use all calls, and if the queue
+//! is full the hooks of the address that has most of them queued are dropped.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ struct Due {
     credentials: Arc<Credentials>,
 }
 
-/// The end of the queue that shards hold.
+/// The sender for shards.
 #[derive(Clone)]
 pub(crate) struct HookSender {
     sender: mpsc::Sender<Due>,
@@ -38,7 +38,7 @@ pub(crate) struct HookSender {
     reports: Reports,
 }
 
-/// Makes the queue and what calls the hooks in it.
+/// Creates the queue and the task that calls the hooks in it.
 pub(crate) fn hook_queue(
     config: &HookQueueConfig,
     backend: Arc<dyn Backend>,
@@ -99,7 +99,7 @@ impl HookSender {
     }
 }
 
-/// Where hooks are counted and logged.
+/// Counts and logs dropped hooks.
 #[derive(Clone)]
 struct Reports {
     counters: Arc<Counters>,
@@ -127,22 +127,23 @@ pub(crate) struct HookCaller {
     due: mpsc::Receiver<Due>,
     backend: Arc<dyn Backend>,
     reports: Reports,
-    /// The hooks that wait of each connection that has one waiting or under way.
+    /// The queued hooks of each connection that has one queued or in progress.
     connections: HashMap<Uuid, VecDeque<Due>>,
-    /// Connections that have a hook waiting and none under way. Addresses take turns.
+    /// Connections that have a hook queued and none in progress. Addresses take turns.
     ready: FairQueue<Uuid>,
-    /// Calls under way at once.
+    /// Calls in progress.
     calls_max: usize,
-    /// Hooks that wait.
+    /// Queued hooks.
     waiting: usize,
     waiting_max: usize,
     calls: JoinSet<(Uuid, QueueKey)>,
-    /// Calls under way of each known address.
+    /// Calls in progress of each known address.
     calls_by: HashMap<QueueKey, usize>,
 }
 
 impl HookCaller {
-    /// Calls the hooks until `shutdown`, and then until every sender is gone and all are done.
+    /// Calls the hooks until `shutdown`, and then until all senders are dropped and all calls are
+    /// done.
     pub(crate) async fn run(mut self, shutdown: CancellationToken) {
         self.call_all().await;
         shutdown.cancelled().await;
@@ -160,7 +161,7 @@ impl HookCaller {
                     None => open = false,
                 },
                 Some(done) = self.calls.join_next() => self.done(done),
-                // Nothing under way and nothing to come, after a panic: see `done`.
+                // Nothing in progress and nothing queued, after a panic: see `done`.
                 else => return,
             }
             while self.calls.len() < calls_max && self.start(calls_per_address) {}
@@ -173,7 +174,7 @@ impl HookCaller {
             && due.hook == Hook::Ping
             && own.back().is_some_and(|last| last.hook == Hook::Ping)
         {
-            // One that waits says as much as two.
+            // One queued hook carries the same information as two.
             return;
         }
         if self.waiting >= self.waiting_max && !self.make_room(key) {
@@ -188,8 +189,8 @@ impl HookCaller {
         self.ready.push(key, connection);
     }
 
-    /// Drops the hooks of a connection of the address that has most of them waiting, unless that
-    /// is this one.
+    /// Drops the hooks of a connection of the address that has most of them queued, unless that is
+    /// this one.
     fn make_room(&mut self, key: QueueKey) -> bool {
         let Some(connection) = self.ready.make_room(key) else {
             return false;
@@ -200,7 +201,7 @@ impl HookCaller {
         true
     }
 
-    /// Starts the call that is next, if there is one.
+    /// Starts the next call, if there is one.
     fn start(&mut self, most: usize) -> bool {
         let calls_by = &self.calls_by;
         let may = |key: QueueKey| calls_by.get(&key).is_none_or(|&calls| calls < most);
@@ -238,8 +239,8 @@ impl HookCaller {
 
     fn done(&mut self, done: Result<(Uuid, QueueKey), tokio::task::JoinError>) {
         let Ok((connection, key)) = done else {
-            // Only a bug in a backend panics here. Its key cannot be told from the others any
-            // more: let those go on that have nothing under way.
+            // Only a bug in a backend panics here. Which connection it was is no longer known;
+            // those that have nothing in progress continue.
             tracing::error!("a hook call panicked");
             debug_assert!(false, "a hook call panicked");
             return;
@@ -259,7 +260,7 @@ impl HookCaller {
     }
 }
 
-/// In whose turn a hook waits.
+/// The key of the fair queue for a hook.
 fn key(due: &Due) -> QueueKey {
     due.credentials.address().into()
 }

@@ -1,4 +1,4 @@
-//! How a running gateway tells who it is, to those who find its internal address in use.
+//! How a running gateway identifies itself to a process that finds its internal address in use.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -10,22 +10,22 @@ const PRODUCT: &str = "high-templar/";
 /// Where the gateway serves browsers.
 const LISTEN: HeaderName = HeaderName::from_static("high-templar-listen");
 
-/// The headers that answers of the internal listener to `/live` carry.
+/// The headers of responses to `/live` on the internal listener.
 #[derive(Debug)]
 pub(crate) struct Identity {
     listen: Option<HeaderValue>,
 }
 
 impl Identity {
-    /// Of a gateway that serves browsers there.
+    /// For a gateway whose public listener is there.
     pub(crate) fn new(public: &Listen) -> Self {
         Self {
-            // A socket's path may have characters that no header can; then it stays unnamed.
+            // A socket's path may contain characters that no header can; then it is omitted.
             listen: HeaderValue::try_from(public.to_string()).ok(),
         }
     }
 
-    /// Adds it to an answer.
+    /// Adds it to a response.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let product = concat!("high-templar/", env!("CARGO_PKG_VERSION"));
         headers.insert(header::SERVER, HeaderValue::from_static(product));
@@ -35,7 +35,7 @@ impl Identity {
     }
 }
 
-/// Version of the gateway that gave an answer with these headers, and where it serves browsers; none
+/// Version of the gateway that sent a response with these headers, and its public address; `None`
 /// if it was no gateway.
 #[must_use]
 pub fn read(headers: &HeaderMap) -> Option<(String, String)> {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_and_nothing_else() {
+    fn only_written_headers_are_parsed() {
         let mut headers = HeaderMap::new();
         assert_eq!(read(&headers), None);
         let public = Listen::Tcp("127.0.0.1:5000".parse().unwrap());

@@ -1,9 +1,8 @@
-//! What requests to `/trigger/` hold in memory, all together.
+//! Memory held by all requests to `/trigger/` together.
 //!
-//! Bytes count as they come, not as they are announced: a body without a length is as long as what
-//! of it is there. Where there is no room for more, a body that has stopped coming gives way
-//! before one that is coming, so that a publisher's machine that hangs in the middle of a request
-//! holds up nobody but itself.
+//! Bytes are counted as they arrive, not as they are announced: a body without a length counts with
+//! the part that has arrived. If there is no room for more, a stalled body is evicted before one
+//! that makes progress, so that a publisher that hangs in the middle of a request blocks no other.
 
 #[cfg(test)]
 mod tests;
@@ -17,24 +16,24 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// A body is stalled that made no progress for this long. It is only cut off where others need
-/// the room.
+/// A body is stalled if it made no progress for this long. It is only evicted if others need the
+/// room.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// Progress is at least so many bytes and the same part of what is there as of this number: what
-/// trickles is stalled, too, and the more so the more it holds.
+/// Progress is at least this many bytes plus a fraction of what had arrived (one divided by this
+/// number): a body that trickles is stalled, too, and the more so the more it holds.
 const PROGRESS_BYTES: u64 = 16 << 10;
 const PROGRESS_PART: u64 = 16;
 
-/// Bytes of the bodies that are being read, parsed or placed.
+/// Bytes of the bodies that are being read, parsed or ordered.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     bytes: AtomicU64,
-    /// Bodies that did not come at once.
+    /// Bodies that did not arrive at once.
     reading: Mutex<Slab<Reading>>,
 }
 
-/// A body of which more is to come.
+/// An incomplete body.
 #[derive(Debug)]
 struct Reading {
     bytes: u64,
@@ -44,18 +43,18 @@ struct Reading {
     eviction: Arc<Eviction>,
 }
 
-/// Tells a request that its room went to others.
+/// Notifies a request that its room was given to others.
 #[derive(Debug, Default)]
 struct Eviction {
     done: AtomicBool,
     wake: Notify,
 }
 
-/// The part of one request; given back when dropped.
+/// The share of one request; released on drop.
 #[derive(Debug)]
 pub(crate) struct Share<'a> {
     all: &'a InFlight,
-    /// While it is read in pieces, where it stands; then its bytes are counted there.
+    /// While it is read in pieces, its slot; then its bytes are counted there.
     slot: Option<(usize, Arc<Eviction>)>,
     bytes: u64,
 }
@@ -63,14 +62,14 @@ pub(crate) struct Share<'a> {
 /// Why a body may not become longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// All together would be more than the limit.
+    /// All together would exceed the limit.
     Full,
     /// It stalled, and others needed the room.
     Evicted,
 }
 
 impl InFlight {
-    /// The part of a request of which nothing came yet.
+    /// The share of a request of which nothing has arrived yet.
     pub(crate) fn share(&self) -> Share<'_> {
         Share {
             all: self,
@@ -84,23 +83,23 @@ impl InFlight {
         self.bytes.load(Ordering::Acquire)
     }
 
-    /// Whether a body of this length would find room now, also in place of stalled ones. Takes
-    /// nothing: what is announced may never come.
+    /// Whether a body of this length would be admitted now, also by evicting stalled ones. Reserves
+    /// nothing: an announced body may never arrive.
     pub(crate) fn has_room(&self, length: u64, limit: u64, now: Instant) -> bool {
         let fits = |held: u64| limit == 0 || held == 0 || held.saturating_add(length) <= limit;
         let held = self.bytes();
         fits(held) || fits(held.saturating_sub(self.stalled(now)))
     }
 
-    /// Bytes of the bodies that give way where others need the room.
+    /// Bytes of the bodies that would be evicted if others need the room.
     fn stalled(&self, now: Instant) -> u64 {
         let reading = self.lock();
         let stalled = reading.iter().filter(|(_, body)| body.is_stalled(now));
         stalled.map(|(_, body)| body.bytes).sum()
     }
 
-    /// Takes more bytes for a request that has `own`, if all together stay within `limit`; 0 is no
-    /// limit. One that is alone always fits.
+    /// Reserves more bytes for a request that has `own`, if all together stay within `limit`; 0
+    /// means no limit. A single request is always admitted.
     fn take(&self, more: u64, own: u64, limit: u64) -> bool {
         let fits = |held: u64| {
             let all = held.saturating_add(more);
@@ -112,7 +111,7 @@ impl InFlight {
         taken.is_ok()
     }
 
-    /// Cuts off the stalled body that holds most. Returns whether there was one.
+    /// Evicts the stalled body that holds most. Returns whether there was one.
     fn evict(&self, reading: &mut Slab<Reading>, own: Option<usize>, now: Instant) -> bool {
         let stalled = reading
             .iter()
@@ -125,7 +124,7 @@ impl InFlight {
         } = reading.remove(slot);
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         eviction.done.store(true, Ordering::Release);
-        // This may be within another connection's turn, whose own wakes are held back.
+        // This may be within another connection's poll, whose own wakes are held back.
         quiet::aloud(|| eviction.wake.notify_one());
         true
     }
@@ -136,10 +135,10 @@ impl InFlight {
 }
 
 impl Share<'_> {
-    /// Takes the bytes of another piece.
+    /// Reserves the bytes of another piece.
     ///
     /// # Errors
-    /// When there is no room for them, or not even for those before.
+    /// If there is no room for them, or the body was evicted.
     pub(crate) fn grow(&mut self, more: u64, limit: u64, now: Instant) -> Result<(), NoRoom> {
         if self.slot.is_none() && self.all.take(more, self.bytes, limit) {
             self.bytes += more;
@@ -166,7 +165,7 @@ impl Share<'_> {
         Ok(())
     }
 
-    /// More is to come, and may be long in coming.
+    /// The body is incomplete, and the rest may take long to arrive.
     pub(crate) fn wait(&mut self, now: Instant) {
         if self.slot.is_some() {
             return;
@@ -181,7 +180,7 @@ impl Share<'_> {
         self.slot = Some((slot, eviction));
     }
 
-    /// Ready when the room went to others.
+    /// Ready when the body was evicted.
     pub(crate) async fn evicted(&self) {
         let Some((_, eviction)) = &self.slot else {
             return std::future::pending().await;
@@ -191,10 +190,10 @@ impl Share<'_> {
         }
     }
 
-    /// Everything is there: from now on nobody else gets the room.
+    /// The body is complete: from now on it cannot be evicted.
     ///
     /// # Errors
-    /// When somebody else did.
+    /// If it was evicted already.
     pub(crate) fn complete(&mut self) -> Result<(), NoRoom> {
         let Some((slot, eviction)) = self.slot.take() else {
             return Ok(());
@@ -225,7 +224,7 @@ impl Reading {
 
 impl Drop for Share<'_> {
     fn drop(&mut self) {
-        // What was evicted was given back when it was.
+        // The share of an evicted body was released when it was evicted.
         let _ = self.complete();
         self.all.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
     }

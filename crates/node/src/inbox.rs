@@ -1,18 +1,19 @@
-//! The only way into a shard: a queue of inputs, a bounded queue of connections, and a bell that
+//! The only input of a shard: a queue of inputs, a bounded queue of connections, and a bell that
 //! wakes the shard from its sleep.
 //!
-//! Connections have a queue of their own, so that newcomers do not wait until all that was published
-//! is delivered.
+//! Connections have a queue of their own, so that new ones do not wait until everything that was
+//! published is delivered.
 //!
-//! **A shard that is behind holds nobody else.** Inputs are placed without waiting, so the sequencer
-//! never holds its order for a shard. Back-pressure comes before that, and only for publishers that
+//! **A slow shard blocks no other.** Inputs are placed without waiting, so the sequencer never
+//! holds its order for a shard. Back-pressure applies before that, and only to publishers that
 //! concern the shard: while its queue is full they wait in [`Sender::room`], as long as the shard
-//! takes something now and then, and for a bounded time. If the shard takes nothing, or is slow for
-//! longer than that while others have little to do, nobody waits for it any longer until half of
-//! its queue is empty: what comes from the broker comes one after the other, and would have to wait
-//! behind it whomever it concerns. Meanwhile its queue grows up to its bound in bytes, and beyond that it is emptied: the
-//! shard has missed publications, which is counted, logged and told to its clients (see
-//! [`crate::sequencer`]). Inputs that are no publications are few and are never dropped.
+//! makes progress, and for a bounded time. If the shard takes nothing, or is slow for longer than
+//! that while others have little to do, publishers no longer wait for it until half of its queue is
+//! empty: the broker's messages arrive one after the other, and would have to wait behind it
+//! whichever shard they concern. Meanwhile its queue grows up to its limit in bytes, and above that
+//! it is emptied: the shard has missed publications, which is counted, logged and reported to its
+//! clients (see [`crate::sequencer`]). Inputs that are not publications are few and are never
+//! dropped.
 
 mod bell;
 mod input;
@@ -38,16 +39,16 @@ pub(crate) use self::input::{
 /// A shard that takes nothing for this long is not waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Longest wait of one publisher for a shard that takes something now and then; and of all together,
-/// where another shard has little to do.
+/// Longest wait of one publisher for a shard that makes progress; and of all together, if another
+/// shard has little to do.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Bounds of the publications that wait in one inbox.
+/// Limits of the publications queued in one inbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bounds {
-    /// Inputs from which on publishers wait.
+    /// Number of inputs from which on publishers wait.
     pub(crate) inputs: usize,
-    /// Bytes of publications beyond which the shard misses them; from half of it on publishers wait.
+    /// Bytes of publications above which the shard misses them; from half of it on publishers wait.
     pub(crate) bytes: usize,
 }
 
@@ -55,8 +56,8 @@ pub(crate) struct Bounds {
 #[derive(Debug)]
 pub(crate) struct Ended;
 
-/// Makes the two ends of an inbox. It has room for as many connections as `bounds` has for inputs.
-/// `waker` interrupts the shard's poll.
+/// Creates the two ends of an inbox. It has room for as many connections as `bounds` has for
+/// inputs. `waker` interrupts the shard's poll.
 pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
     let (connections, next_connections) = mpsc::channel(bounds.inputs.max(1));
     let queue = Arc::new(Queue {
@@ -92,17 +93,17 @@ pub(crate) fn inbox(bounds: Bounds, waker: mio::Waker) -> (Sender, Receiver) {
 struct Queue {
     inputs: Mutex<Inputs>,
     bounds: Bounds,
-    /// How many inputs wait, where it can be read without the lock.
+    /// Number of queued inputs, readable without the lock.
     len: AtomicUsize,
     /// Bytes of the publications among them.
     bytes: AtomicUsize,
     /// Inputs that the shard took.
     taken: AtomicU64,
-    /// The shard was too slow for a while, and nobody waits for it.
+    /// The shard was too slow for a while, and publishers do not wait for it.
     behind: AtomicBool,
     begun: Instant,
-    /// When somebody first waited for it since half of it was empty, in ms since `begun`; zero:
-    /// nobody did.
+    /// When a publisher first waited for it since half of it was empty, in ms since `begun`; zero:
+    /// none did.
     full_since: AtomicU64,
     /// There may be room again.
     room: Notify,
@@ -119,7 +120,7 @@ impl Queue {
         self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts what waits now.
+    /// Updates the counts of the queue.
     fn count(&self, backlog: &Backlog<Input>) {
         self.len.store(backlog.len(), Ordering::Release);
         self.bytes.store(backlog.bytes(), Ordering::Release);
@@ -136,7 +137,7 @@ impl Queue {
             && self.bytes.load(Ordering::Acquire) * 4 < self.bounds.bytes
     }
 
-    /// Somebody waits. Returns since when somebody did.
+    /// A publisher waits. Returns since when publishers have waited.
     fn wait_since(&self, now: Instant) -> Instant {
         let ms = now.saturating_duration_since(self.begun).as_millis();
         let ms = u64::try_from(ms).unwrap_or(u64::MAX).max(1);
@@ -146,7 +147,7 @@ impl Queue {
         self.begun + Duration::from_millis(first.map_or_else(|first| first, |_| ms))
     }
 
-    /// The shard took something: is it to be waited for again?
+    /// The shard took something: whether publishers should wait for it again.
     fn recover(&self) {
         if self.is_half_empty() && self.full_since.load(Ordering::Acquire) != 0 {
             self.full_since.store(0, Ordering::Release);
@@ -155,7 +156,7 @@ impl Queue {
     }
 }
 
-/// The end that the control side holds.
+/// The sender, held by the control side.
 #[derive(Clone)]
 pub(crate) struct Sender {
     queue: Arc<Queue>,
@@ -171,7 +172,7 @@ pub(crate) struct Permit<'a> {
 /// Publications or commands that a shard missed because it was too far behind.
 #[must_use]
 pub(crate) struct Overflow {
-    /// They are let go with this, outside of every lock.
+    /// They are dropped with this, outside of every lock.
     inputs: Vec<Input>,
 }
 
@@ -181,20 +182,20 @@ impl Overflow {
         self.inputs.iter().filter_map(Input::batch)
     }
 
-    /// Commands that are not carried out, oldest first.
+    /// Commands that are not executed, oldest first.
     pub(crate) fn commands(&self) -> impl Iterator<Item = &Arc<Command>> {
         self.inputs.iter().filter_map(Input::command)
     }
 }
 
 impl Sender {
-    /// Places an input that is no publication, behind all that was placed before.
+    /// Places an input that is not a publication, behind all that was placed before.
     pub(crate) fn send(&self, input: Input) -> Result<(), Ended> {
         let mut inputs = self.queue.lock();
         if inputs.ended {
             return Err(Ended);
         }
-        // It is no publication: nothing is missed for it.
+        // It is not a publication: nothing is missed because of it.
         drop(inputs.backlog.push(input));
         self.queue.count(&inputs.backlog);
         drop(inputs);
@@ -202,11 +203,11 @@ impl Sender {
         Ok(())
     }
 
-    /// Places publications behind all that was placed before, without waiting. Where they do not fit
-    /// those that wait already are given back: the shard misses them.
+    /// Places publications behind all that was placed before, without waiting. If they do not fit,
+    /// the queued ones are returned: the shard misses them.
     pub(crate) fn publish(&self, batch: Batch) -> Option<Overflow> {
         let mut inputs = self.queue.lock();
-        // A shard that has ended has nobody to deliver to.
+        // A shard that has ended has no clients to deliver to.
         if inputs.ended {
             return None;
         }
@@ -217,8 +218,8 @@ impl Sender {
         (!missed.is_empty()).then_some(Overflow { inputs: missed })
     }
 
-    /// Places a command behind all that was placed before. Where too many of them wait, returns all of
-    /// them: the shard carries out none, and closes its connections instead.
+    /// Places a command behind all that was placed before. If too many of them are queued, returns
+    /// all of them: the shard executes none, and closes its connections instead.
     pub(crate) fn command(&self, command: Arc<Command>) -> Result<Option<Overflow>, Ended> {
         let mut inputs = self.queue.lock();
         if inputs.ended {
@@ -244,7 +245,7 @@ impl Sender {
         self.queue.is_half_empty()
     }
 
-    /// Waits until there is room for publications, or the shard is not to be waited for any longer.
+    /// Waits until there is room for publications, or publishers no longer wait for the shard.
     /// `holds_others`: whether other shards have little to do meanwhile. True: it has just been
     /// given up, because it takes nothing, or because it is slow and others are not.
     pub(crate) async fn room(&self, holds_others: impl Fn() -> bool) -> bool {
@@ -279,19 +280,19 @@ impl Sender {
         }
     }
 
-    /// Wakes the shard for a turn, whether or not there is something to take.
+    /// Wakes the shard, whether or not there is something to take.
     pub(crate) fn wake(&self) {
         if let Err(error) = self.queue.bell.waker.wake() {
             tracing::error!(%error, "a shard could not be woken");
         }
     }
 
-    /// How many inputs wait.
+    /// Number of queued inputs.
     pub(crate) fn len(&self) -> usize {
         self.queue.len.load(Ordering::Acquire)
     }
 
-    /// Bytes of the publications that wait.
+    /// Bytes of the queued publications.
     pub(crate) fn bytes(&self) -> usize {
         self.queue.bytes.load(Ordering::Acquire)
     }
@@ -314,7 +315,7 @@ impl Permit<'_> {
     }
 }
 
-/// The end that the shard holds.
+/// The receiver, held by the shard.
 pub(crate) struct Receiver {
     queue: Arc<Queue>,
     connections: mpsc::Receiver<Arrival>,
@@ -350,7 +351,7 @@ impl Receiver {
         self.connections.try_recv().ok()
     }
 
-    /// Announces that the shard is about to sleep. False: do not, there is something to take.
+    /// Announces that the shard is about to sleep. False: it must not, there is something to take.
     pub(crate) fn may_sleep(&mut self) -> bool {
         let asleep = &self.queue.bell.asleep;
         asleep.store(true, Ordering::Relaxed);
@@ -362,14 +363,14 @@ impl Receiver {
         false
     }
 
-    /// The shard is awake: no bell is needed.
+    /// The shard is awake: it need not be woken.
     pub(crate) fn awake(&self) {
         self.queue.bell.asleep.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for Receiver {
-    /// Nothing is placed any more, and nobody waits for what was not taken.
+    /// Nothing is placed any more, and publishers no longer wait.
     fn drop(&mut self) {
         let mut inputs = self.queue.lock();
         inputs.ended = true;

@@ -1,4 +1,4 @@
-//! The internal listener: triggers, metrics, health. Never to be reachable by browsers.
+//! The internal listener: triggers, metrics, health. Must never be reachable by browsers.
 
 mod accept;
 mod access;
@@ -46,11 +46,11 @@ pub(crate) struct Internal {
     pub(crate) triggers_in_flight: Arc<InFlight>,
     pub(crate) sequencer: Arc<NodeSequencer>,
     pub(crate) broker: Option<Arc<Broker>>,
-    /// What `/metrics` and `/ready` show.
+    /// Source of `/metrics` and `/ready`.
     pub(crate) sources: Arc<Sources>,
     /// Triggers that are not ordered yet.
     pub(crate) triggers: TaskTracker,
-    /// What `/live` tells about the gateway.
+    /// Identifies the gateway in responses to `/live`.
     pub(crate) identity: Identity,
 }
 
@@ -78,7 +78,7 @@ async fn respond_to(
         Err(response) => *response,
     };
     if has_body && is_before_body(response.status()) {
-        // What is left of the body is discarded with the connection: see `linger`.
+        // The rest of the body is discarded with the connection: see `linger`.
         let close = http::HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
@@ -115,8 +115,8 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
     }
 }
 
-/// Admits requests that a rebound name cannot cause: the listener is addressed as what is served
-/// here, or the key is known.
+/// Admits requests that DNS rebinding cannot cause: the `Host` is a name that is served here, or
+/// the API key is known.
 fn admit(
     internal: &Internal,
     request: &Request<Incoming>,
@@ -148,10 +148,10 @@ fn admit(
     Err(Box::new(error(status, &problem.to_string())))
 }
 
-/// What a key must be allowed, one of them, to use `/trigger/`. Which one, the triggers say.
+/// The rights of which a key needs one to use `/trigger/`. Which one depends on the triggers.
 const SENDING: &[Right] = &[Right::Publish, Right::Command];
 
-/// Authenticates the request, rejects browsers and checks that its key may do one of these.
+/// Authenticates the request, rejects browsers and checks that its key has one of these rights.
 fn guard(
     internal: &Internal,
     headers: &HeaderMap,
@@ -184,7 +184,7 @@ fn guard(
     Err(Box::new(response))
 }
 
-/// Whether the process should be left running.
+/// Liveness: whether the process should be left running.
 fn live(lifecycle: &Lifecycle) -> Response<Body> {
     if lifecycle.is_broken() {
         let sentence = "A shard ended by a bug; the log has it. Restart this node.";
@@ -193,7 +193,7 @@ fn live(lifecycle: &Lifecycle) -> Response<Body> {
     respond::text(StatusCode::OK, "ok")
 }
 
-/// Whether the node may get traffic, and if not why.
+/// Readiness: whether the node may receive traffic, and if not why.
 fn ready(readiness: &Readiness) -> Response<Body> {
     let reasons = readiness.reasons();
     let status = if reasons.is_empty() {
@@ -209,12 +209,12 @@ fn ready(readiness: &Readiness) -> Response<Body> {
     respond::json(status, &body)
 }
 
-/// A sentence that says what to fix.
+/// A sentence that names what to fix.
 fn error(status: StatusCode, sentence: &str) -> Response<Body> {
     respond::json(status, &json!({ "error": sentence }))
 }
 
-/// Whether this status answers a request whose body was not read, or not to its end.
+/// Whether a response with this status is to a request whose body was not read, or not completely.
 fn is_before_body(status: StatusCode) -> bool {
     matches!(status.as_u16(), 401 | 403 | 404 | 405 | 413 | 415 | 421)
 }

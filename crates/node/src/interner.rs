@@ -1,4 +1,4 @@
-//! Grant sets, and who clients are, in memory once, however many connections share them.
+//! Interns grant sets and client facts: one copy in memory, however many connections share it.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -10,7 +10,7 @@ use ht_core::who::{Facts, Who};
 use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 
-/// What connections share.
+/// Values that connections share.
 #[derive(Debug)]
 pub(crate) struct Interner {
     hasher: Hasher,
@@ -27,7 +27,7 @@ impl Interner {
         }
     }
 
-    /// The set of these grants of the tenant, which are free of repetitions.
+    /// The set of these grants of the tenant, which contain no duplicates.
     pub(crate) fn grants(&self, tenant: TenantId, grants: Vec<Room>) -> Arc<GrantSet> {
         let fingerprint = fingerprint(tenant, &grants, &self.hasher);
         if let Some(known) = find(&self.grants, fingerprint)
@@ -35,13 +35,13 @@ impl Interner {
         {
             return known;
         }
-        // Built outside of the lock: large sets take their time.
+        // Built outside of the lock: large sets take long.
         let set = Arc::new(GrantSet::new(tenant, grants, self.hasher.clone()));
         insert(&self.grants, fingerprint, &set);
         set
     }
 
-    /// Who the facts are about; none where nothing is known.
+    /// The client that the facts describe; `None` if nothing is known.
     pub(crate) fn who(&self, facts: Facts) -> Option<Arc<Who>> {
         let who = Who::new(facts)?;
         let fingerprint = self.hasher.hash_one(&who);
@@ -56,14 +56,15 @@ impl Interner {
     }
 }
 
-/// Fewest entries that are worth a sweep.
+/// Minimum number of entries for a sweep.
 const SWEEP: usize = 1_024;
 
-/// Values that are in use, by fingerprint. Of two with the same one only the last is shared.
+/// Values that are in use, by fingerprint. Of two with the same fingerprint only the last is
+/// shared.
 #[derive(Debug)]
 struct Known<T> {
     by_fingerprint: HashMap<u64, Weak<T>>,
-    /// At how many entries those that are out of use are thrown away next.
+    /// Number of entries at which unused ones are removed next.
     sweep_at: usize,
 }
 
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_sets_are_one_and_unused_ones_go() {
+    fn equal_sets_are_shared_and_unused_ones_removed() {
         let interner = Interner::new(Hasher::default());
         let of = |tenant, text: &str| {
             let list = GrantList::parse(text).unwrap();
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_clients_are_one_and_nobody_is_none() {
+    fn equal_clients_are_shared_and_unknown_ones_are_none() {
         let interner = Interner::new(Hasher::default());
         let of = |user: &str, labels: &[&str]| {
             let facts = Facts {

@@ -1,10 +1,10 @@
-//! How far a node is in its life.
+//! The state of a node in its lifecycle.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
-/// How far a node is in its life, for all of its parts.
+/// The state of a node in its lifecycle, for all of its parts.
 #[derive(Debug, Default)]
 pub(crate) struct Lifecycle {
     connected: CancellationToken,
@@ -14,7 +14,7 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Publications reach this node: there is no broker, or it was connected for the first time.
+    /// Publications reach this node: there is no broker, or it has been connected once.
     pub(crate) fn connected(&self) {
         self.connected.cancel();
     }
@@ -39,7 +39,7 @@ impl Lifecycle {
         self.deserted.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it has closed its connections: a trigger reaches nobody here any more.
+    /// Whether it has closed its connections: a trigger reaches no client here any more.
     pub(crate) fn is_deserted(&self) -> bool {
         self.deserted.load(Ordering::SeqCst)
     }

@@ -4,7 +4,7 @@ use ht_edge::listener::{Inherited, InheritedSockets, Listener};
 
 use crate::config::{InternalConfig, Listen, ServerConfig};
 
-/// Why a node could not start.
+/// Why a node could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -15,10 +15,10 @@ pub enum StartError {
         setting: &'static str,
         /// The address as configured.
         listen: Listen,
-        /// What the system said.
+        /// The system's error.
         cause: std::io::Error,
     },
-    /// The internal listener would be open to the network.
+    /// The internal listener would be exposed to the network.
     #[error(
         "internal.listen is {0}, which others can reach, and internal.api_key is not set: anybody \
          there could publish to every user. Set a key, or listen on 127.0.0.1 or a unix socket"
@@ -29,7 +29,7 @@ pub enum StartError {
     Shard(std::io::Error),
 }
 
-/// What helps where an address is in use.
+/// Advice if an address is in use.
 fn help(cause: &std::io::Error) -> &'static str {
     if cause.kind() == std::io::ErrorKind::AddrInUse {
         "; `high-templar check` finds out who uses it"
@@ -38,18 +38,18 @@ fn help(cause: &std::io::Error) -> &'static str {
     }
 }
 
-/// The listening sockets, and the addresses that were really taken.
+/// The listening sockets, and their actual addresses.
 pub(crate) struct Listeners {
     pub(crate) public: (Listener, Listen),
     pub(crate) internal: (Listener, Listen),
 }
 
 impl Listeners {
-    /// Listens where the configuration says, or on `sockets` where they are given.
+    /// Listens on the configured addresses, or on `sockets` if they are given.
     ///
     /// # Errors
-    /// When an address cannot be listened on, or the internal one is open to the network without a
-    /// key.
+    /// If an address cannot be listened on, or the internal one is exposed to the network without
+    /// an API key.
     pub(crate) fn open(
         config: &ServerConfig,
         sockets: InheritedSockets,
@@ -83,7 +83,7 @@ fn listen(
     Ok((listener, address))
 }
 
-/// Refuses an internal address that others can reach, where no key is configured.
+/// Rejects an internal address that is reachable from the network, if no API key is configured.
 pub(crate) fn refuse_open(listen: &Listen, config: &InternalConfig) -> Result<(), StartError> {
     if let Listen::Tcp(address) = listen
         && !address.ip().is_loopback()

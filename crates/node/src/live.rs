@@ -1,8 +1,8 @@
-//! What may change while a node runs, in one place.
+//! The settings that may change while a node runs, in one place.
 //!
-//! Whoever needs one of these settings reads it here at the moment of use, once for a handshake or
-//! a request, and never keeps a copy. Shards have theirs from their inbox
-//! (`Input::Settings`): no shard touches what is shared to deliver.
+//! Code that needs one of these settings reads it here at the moment of use, once per handshake or
+//! request, and never keeps a copy. Shards get theirs through their inbox (`Input::Settings`): no
+//! shard accesses shared state to deliver.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,32 +18,32 @@ use crate::config::{
     ServerConfig, ServerLimits, TcpOptions,
 };
 
-/// The settings of the control side that [`crate::Gateway::reload`] changes. Clones are the same.
+/// The settings of the control side that [`crate::Gateway::reload`] changes. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Live(Arc<ArcSwap<LiveSettings>>);
 
-/// Settings as of one moment.
+/// Settings at one moment.
 #[derive(Clone, Debug)]
 pub struct LiveSettings {
-    /// Bounds; those that need a restart are those of the start.
+    /// Limits; those that need a restart are those of the start.
     pub limits: ServerLimits,
-    /// Whom the public listener believes, and which pages it serves.
+    /// Trusted proxies and served paths and origins of the public listener.
     pub public: PublicConfig,
-    /// What `internal.api_key` says.
+    /// `internal.api_key`.
     pub api_keys: Vec<Secret>,
-    /// What `internal.keys` says.
+    /// `internal.keys`.
     pub keys: Vec<RestrictedKey>,
-    /// What `internal.hosts` says.
+    /// `internal.hosts`.
     pub hosts: Vec<HostPattern>,
-    /// Whether compression is agreed upon with clients that offer it.
+    /// Whether compression is negotiated with clients that offer it.
     pub compression: bool,
-    /// How clients may say who they are.
+    /// How clients may authenticate.
     pub auth: AuthConfig,
-    /// How the node leaves.
+    /// How the node shuts down.
     pub drain: DrainConfig,
-    /// What becomes of clients that may have missed publications.
+    /// How clients that may have missed publications are handled.
     pub recovery: RecoveryConfig,
-    /// Options of the sockets of clients that come from now on.
+    /// Options of the sockets of clients that are accepted from now on.
     pub tcp: TcpOptions,
     /// What is forwarded to the API.
     pub rules: ForwardRules,
@@ -70,7 +70,7 @@ impl LiveSettings {
 }
 
 impl LiveSettings {
-    /// What a reload with `config` puts in force: bounds that need a restart stay as they are.
+    /// The settings that a reload with `config` puts in force: limits that need a restart are kept.
     #[must_use]
     pub fn reloaded(&self, config: &ServerConfig, rules: ForwardRules) -> Self {
         let mut new = Self::new(config, rules);
@@ -86,13 +86,13 @@ impl LiveSettings {
 }
 
 impl Live {
-    /// Begins with these settings.
+    /// Starts with these settings.
     #[must_use]
     pub fn new(settings: LiveSettings) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(settings)))
     }
 
-    /// The settings as of now.
+    /// The current settings.
     #[must_use]
     pub fn now(&self) -> Arc<LiveSettings> {
         self.0.load_full()

@@ -1,14 +1,14 @@
-//! How many connections each shard has, so that a new one goes where there are fewest.
+//! How many connections each shard has, so that a new one is assigned to the least loaded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Connections by shard, those included that are on their way to it.
+/// Connections by shard, including those that are being handed to it.
 #[derive(Debug)]
 pub(crate) struct Loads(Vec<AtomicU64>);
 
 impl Loads {
-    /// Of so many shards.
+    /// For this number of shards.
     pub(crate) fn new(shards: usize) -> Self {
         Self((0..shards).map(|_| AtomicU64::new(0)).collect())
     }
@@ -20,12 +20,12 @@ impl Loads {
         let mut order: Vec<_> = (0..shards)
             .map(|next| (first % shards + next) % shards)
             .collect();
-        // Counts that change meanwhile may spoil the order a little, never the sorting.
+        // Counts that change meanwhile may affect the order slightly, never the sorting.
         order.sort_by_cached_key(|&shard| self.0[shard].load(Ordering::Acquire));
         order
     }
 
-    /// Counts a connection that goes to this shard.
+    /// Counts a connection that is assigned to this shard.
     pub(crate) fn assign(self: &Arc<Self>, shard: usize) -> Load {
         self.0[shard].fetch_add(1, Ordering::AcqRel);
         Load {
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(loads.shards_by_load(1), [0, 2, 1]);
         first.keep();
         drop((second, third));
-        // What is kept counts until it is released.
+        // A kept connection counts until it is released.
         assert_eq!(loads.shards_by_load(1), [2, 0, 1]);
         loads.release(1);
         assert_eq!(loads.shards_by_load(1), [1, 2, 0]);

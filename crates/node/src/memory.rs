@@ -1,15 +1,15 @@
-//! The process's memory: when it gets short, newcomers and triggers are turned away first, and
-//! those who are here go on.
+//! The process's memory: when it gets short, new connections and triggers are rejected first, and
+//! open connections are kept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// The process's memory as of the last look.
+/// The process's memory at the last sample.
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     resident: AtomicU64,
-    /// What is allocated, where the allocator says; else what is resident.
+    /// What is allocated, if the allocator reports it; else what is resident.
     allocated: AtomicU64,
     limit: AtomicU64,
     short: AtomicBool,
@@ -21,12 +21,12 @@ impl Memory {
         self.resident.load(Ordering::Relaxed)
     }
 
-    /// What is allocated, in bytes; what is resident where that is not known.
+    /// What is allocated, in bytes; what is resident if that is not known.
     pub(crate) fn allocated(&self) -> u64 {
         self.allocated.load(Ordering::Relaxed)
     }
 
-    /// Whether more is used than may be.
+    /// Whether more is used than allowed.
     pub(crate) fn is_short(&self) -> bool {
         self.short.load(Ordering::Relaxed)
     }
@@ -43,12 +43,12 @@ impl Memory {
         })
     }
 
-    /// Whether what is allocated decides: while less is resident than may be, it does not.
+    /// Whether the allocated memory decides: while less is resident than allowed, it does not.
     pub(crate) fn needs_allocated(&self, resident: u64, limit: u64) -> bool {
         self.is_short() || (limit != 0 && resident > limit)
     }
 
-    /// Records a look; returns whether it changed what is done.
+    /// Records a sample; returns whether the state changed.
     pub(crate) fn note(&self, resident: u64, allocated: Option<u64>, limit: u64) -> bool {
         self.resident.store(resident, Ordering::Relaxed);
         let known = allocated.unwrap_or(resident);
@@ -61,17 +61,17 @@ impl Memory {
     }
 }
 
-/// Memory in use. The allocator keeps what was freed for a while, and returns nothing of a page in
-/// which something is left: resident memory alone would keep an empty node short. So no more counts
-/// than what is allocated and a quarter for the allocator's own overhead.
+/// Memory in use. The allocator retains freed memory for a while, and returns no page that still
+/// contains an allocation: by resident memory alone an empty node would remain short of memory. So
+/// it counts at most the allocated memory plus a quarter for the allocator's own overhead.
 fn used(resident: u64, allocated: Option<u64>) -> u64 {
     allocated.map_or(resident, |bytes| {
         resident.min(bytes.saturating_add(bytes / 4))
     })
 }
 
-/// Whether memory is short. It is over only when a tenth is free again: else newcomers would be
-/// let in and turned away in turns.
+/// Whether memory is short. The state ends only when a tenth is free again: otherwise new
+/// connections would alternately be admitted and rejected.
 fn is_short(before: bool, used: u64, limit: u64) -> bool {
     let bound = if before { limit - limit / 10 } else { limit };
     limit != 0 && used > bound
@@ -83,24 +83,24 @@ pub(crate) fn resident_bytes() -> Option<u64> {
     kib(&status, "VmRSS:")
 }
 
-/// Memory that this process may have, in bytes: the least of the machine's memory and of the limits
-/// of the control groups that it is in. None where the system does not say.
+/// Memory that this process may have, in bytes: the minimum of the machine's memory and of the
+/// limits of its control groups. None if the system does not report it.
 #[must_use]
 pub fn allowance() -> Option<usize> {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| kib(&text, "MemTotal:"));
-    // A service may be shown no files but those of its own process (systemd's ProcSubset=pid).
+    // A service may see only the files of its own process (systemd's ProcSubset=pid).
     let machine = machine.or_else(machine_bytes);
     let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let groups = group_files(&groups).into_iter().filter_map(|file| {
-        // "max", where there is no limit, is no number.
+        // "max", which means no limit, is not a number.
         fs::read_to_string(file).ok()?.trim().parse::<u64>().ok()
     });
     let least = machine.into_iter().chain(groups).min()?;
     Some(usize::try_from(least).unwrap_or(usize::MAX))
 }
 
-/// Memory of the machine, as the system call says.
+/// Memory of the machine, from the system call.
 #[cfg(target_os = "linux")]
 #[allow(
     clippy::useless_conversion,
@@ -117,8 +117,8 @@ fn machine_bytes() -> Option<u64> {
     None
 }
 
-/// The files that may hold a limit, for a process in these control groups: of each group and of
-/// all above it.
+/// The files that may hold a limit, for a process in these control groups: of each group and of all
+/// its ancestors.
 fn group_files(groups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in groups.lines() {
@@ -140,7 +140,7 @@ fn group_files(groups: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The number behind `name` in a text of lines such as `VmRSS:  123 kB`, in bytes.
+/// The number after `name` in a text of lines such as `VmRSS:  123 kB`, in bytes.
 fn kib(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let number: u64 = line.split_whitespace().next()?.parse().ok()?;
@@ -170,11 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_resident_and_not_allocated_keeps_it_short_no_longer() {
+    fn resident_memory_that_is_not_allocated_does_not_keep_it_short() {
         let memory = Memory::default();
         for (resident, allocated, short) in [
             (120, 90, true),
-            // All has left: the allocator still has the pages.
+            // All clients have disconnected: the allocator still has the pages.
             (120, 73, true),
             (120, 72, false),
             (120, 20, false),
@@ -182,7 +182,7 @@ mod tests {
             (102, 82, true),
             (85, 99, false),
         ] {
-            // Where it is not looked at, it changes nothing.
+            // If it is not sampled, it changes nothing.
             if !memory.needs_allocated(resident, 100) {
                 for allocated in [0, allocated, 1_000] {
                     assert!(!memory.note(resident, Some(allocated), 100));
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn the_system_says_what_this_process_has_and_may_have() {
+    fn the_system_reports_usage_and_limit_of_this_process() {
         let (resident, allowance) = (resident_bytes().unwrap(), allowance().unwrap());
         assert!(
             resident > 100 << 10 && resident < allowance as u64,
@@ -234,7 +234,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_machine_says_what_it_has_without_a_file() {
+    fn the_memory_of_the_machine_is_known_without_a_file() {
         let text = fs::read_to_string("/proc/meminfo").unwrap();
         assert_eq!(machine_bytes(), kib(&text, "MemTotal:"));
     }

@@ -10,11 +10,11 @@ use crate::inbox;
 use crate::live::Live;
 use crate::memory::{Memory, allowance, resident_bytes};
 
-/// How often the process is looked at.
+/// Interval between samples.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// The allocator adds up its statistics at every how many looks, where nothing depends on them: it
-/// takes a millisecond and a half each time.
+/// Number of samples per update of the allocator's statistics, while nothing depends on them: an
+/// update takes a millisecond and a half.
 const ALLOCATED_LOOKS: u32 = 8;
 
 /// Samples the memory of the process.
@@ -23,7 +23,7 @@ pub(crate) struct MemoryWatch {
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) live: Live,
     pub(crate) shards: Vec<inbox::Sender>,
-    /// What is allocated, where the allocator says.
+    /// What is allocated, if the allocator reports it.
     pub(crate) allocated: Option<fn() -> Option<u64>>,
 }
 
@@ -47,7 +47,7 @@ impl MemoryWatch {
         }
     }
 
-    /// `known`: what was allocated when it was last added up.
+    /// `known`: the allocated memory at the last update of the statistics.
     fn look(&self, look: u32, limit: u64, known: &mut Option<u64>) {
         let (memory, resident) = (&self.memory, resident_bytes());
         if look.is_multiple_of(ALLOCATED_LOOKS)

@@ -30,13 +30,13 @@ use crate::metrics::rows::SECTIONS;
 use crate::node::Node;
 use crate::readiness::Readiness;
 
-/// Lines of the process's log that nobody took: counted by whoever writes the log.
+/// Dropped lines of the process's log: counted by the writer of the log.
 pub static LOG_LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// What every name begins with, but for those of the process, which are the same for all exporters.
+/// Prefix of every name, except those of the process, which are the same for all exporters.
 const PREFIX: &str = "high_templar_";
 
-/// Metrics that belong together.
+/// A group of metrics.
 struct Section {
     title: &'static str,
     about: &'static str,
@@ -45,27 +45,27 @@ struct Section {
 
 /// One row of the table.
 struct Metric {
-    /// Without the prefix, and without the `_total` of a counter. Of a row that is read from
-    /// [`Process`] the whole name but for `_total`.
+    /// Without the prefix, and without the `_total` of a counter. For a row that is read from
+    /// [`Process`] the whole name except `_total`.
     name: &'static str,
     read: Read,
-    /// What it is, without a full stop. Empty where [`Read::Sum`] has it.
+    /// What it is, without a full stop. Empty if [`Read::Sum`] has it.
     help: &'static str,
-    /// When an operator should worry: a sentence.
+    /// When an operator should be alerted: a sentence.
     worry: &'static str,
 }
 
-/// How a metric is read, and so what it is.
+/// How a metric is read, and so its type.
 enum Read {
     Gauge(fn(&Now<'_>) -> u64),
     GaugeByShard(fn(&Now<'_>) -> Vec<u64>),
-    /// A label, all its words, and a number for each.
+    /// A label, all its values, and a number for each.
     GaugeBy(&'static str, Words, fn(&Now<'_>) -> Vec<u64>),
     Seconds(fn(&Now<'_>) -> f64),
     SecondsByShard(fn(&Now<'_>) -> Vec<f64>),
     Histogram(for<'a> fn(&'a Now<'_>) -> &'a Histogram),
     Counter(fn(&Now<'_>) -> u64),
-    /// A label, all its words, and a number for each.
+    /// A label, all its values, and a number for each.
     CounterBy(&'static str, Words, fn(&Now<'_>) -> Vec<u64>),
     /// The sum of a number over all shards.
     Sum(Stat),
@@ -73,15 +73,15 @@ enum Read {
     BrokerGauge(fn(&Broker) -> u64),
     /// Shown on a node with a broker only.
     BrokerCounter(fn(&Broker) -> u64),
-    /// A gauge that is 1, with labels that say which program this is.
+    /// A gauge that is always 1, with labels that identify the program.
     Build,
-    /// Shown where the system tells it.
+    /// Shown if the system reports it.
     ProcessGauge(fn(&Process) -> Option<f64>),
-    /// Shown where the system tells it.
+    /// Shown if the system reports it.
     ProcessCounter(fn(&Process) -> Option<f64>),
 }
 
-/// Lists the words of a label.
+/// Lists the values of a label.
 type Words = fn() -> Vec<&'static str>;
 
 /// Where the numbers are kept.
@@ -102,7 +102,7 @@ struct Now<'a> {
 }
 
 impl Now<'_> {
-    /// What holds calls to the backend back; nothing where nothing does.
+    /// Counts of the guard of calls to the backend; zero if there is none.
     fn guard(&self) -> GuardCounts {
         self.sources.readiness.backend.guard().unwrap_or_default()
     }
@@ -118,7 +118,7 @@ impl Now<'_> {
     }
 }
 
-/// All metrics as of now, in the format that the request asks for.
+/// All metrics at this moment, in the format that the request accepts.
 pub(crate) async fn respond(sources: &Arc<Sources>, headers: &HeaderMap) -> Response<Body> {
     let process = tokio::task::spawn_blocking(Process::look).await;
     let mut registry = Registry::default();

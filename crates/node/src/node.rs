@@ -1,4 +1,4 @@
-//! What the parts of a node share. Each part is handed those of it that it uses.
+//! The shared state of a node. Each part gets those members of it that it uses.
 
 use std::sync::Arc;
 
@@ -25,34 +25,34 @@ use crate::totals::Totals;
 
 /// A node's shared state.
 pub(crate) struct Node {
-    /// What the shards count.
+    /// Counters of the shards.
     pub(crate) totals: Arc<Totals>,
-    /// What is counted outside of them.
+    /// Counters outside of them.
     pub(crate) counters: Arc<Counters>,
     pub(crate) throttles: Arc<Throttles>,
     pub(crate) lifecycle: Arc<Lifecycle>,
-    /// What waits for all slow clients.
+    /// Memory queued for all slow consumers.
     pub(crate) outboxes: Arc<Outboxes>,
-    /// What clients make the node keep beside that.
+    /// Memory that clients hold beside that.
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) descriptors: Arc<Descriptors>,
-    /// Open connections and those to come, against the limits of connections.
+    /// Open and pending connections, against the connection limits.
     pub(crate) permits: Arc<Permits>,
     /// The same connections by shard.
     pub(crate) loads: Arc<Loads>,
     pub(crate) interest: Arc<InterestIndex>,
-    /// What connections share.
+    /// Values that connections share.
     pub(crate) interner: Arc<Interner>,
     pub(crate) commands: Arc<Commands>,
     pub(crate) triggers_in_flight: Arc<InFlight>,
-    /// What probes found of the way that triggers go.
+    /// Results of the delivery probes.
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) gaps: Arc<Gaps>,
 }
 
 impl Node {
-    /// Of a node with so many shards.
+    /// For a node with this number of shards.
     pub(crate) fn new(shards: usize, matching: Matching) -> Self {
         Self {
             totals: Arc::new(Totals::new(shards)),
@@ -74,7 +74,7 @@ impl Node {
         }
     }
 
-    /// Puts the bounds of memory in force.
+    /// Puts the memory limits in force.
     pub(crate) fn set_memory_bounds(&self, limits: &ServerLimits) {
         let bounds = limits.memory_bounds(allowance());
         self.outboxes.set_limit(bounds.outboxes);

@@ -34,11 +34,11 @@ use crate::lifecycle::Lifecycle;
 use crate::live::{Live, LiveSettings};
 use crate::totals::Totals;
 
-/// When the node leaves, those who have asked for something get an answer within this time.
+/// Time to finish requests in progress when the node shuts down.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// At its start the node waits so long at most for its broker before it accepts clients: those that
-/// came earlier would have a gap at once, and be closed. Meanwhile they wait in the system's queue.
+/// Longest wait for the broker before the node first accepts clients: earlier ones would have a gap
+/// at once, and be closed. Meanwhile they wait in the system's queue.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The public listener's service.
@@ -49,20 +49,20 @@ pub(crate) struct Public {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) totals: Arc<Totals>,
     pub(crate) descriptors: Arc<Descriptors>,
-    /// Against the limits of connections.
+    /// Permits against the connection limits.
     pub(crate) quotas: Quotas,
-    /// For the memory of handshakes.
+    /// The memory account of handshakes.
     pub(crate) charges: Arc<Charges>,
-    /// Asks the API who clients are.
+    /// Authenticates clients by calling the API.
     pub(crate) bootstrap: Bootstrap,
-    /// Where connections go.
+    /// Hands connections to shards.
     pub(crate) destinations: Destinations,
-    /// The node leaves: nobody comes in any more.
+    /// Cancelled when the node shuts down: no connection is accepted any more.
     pub(crate) leaving: CancellationToken,
 }
 
 impl Public {
-    /// Accepts connections until the node leaves; ready when those who had asked are answered.
+    /// Accepts connections until shutdown; ready when the requests in progress have been answered.
     pub(crate) async fn run(self, listener: Listener) {
         let public = Arc::new(self);
         let connections = TaskTracker::new();
@@ -91,10 +91,10 @@ impl Public {
         }
     }
 
-    /// Takes a permit for a connection that is not a websocket yet, where there is a limit.
+    /// Takes a permit for a connection that is not a websocket yet, if there is a limit.
     ///
     /// # Errors
-    /// When there is none, which is counted and logged: the connection is to be closed.
+    /// If there is none, which is counted and logged: the connection must be closed.
     fn admit_connection(
         &self,
         settings: &LiveSettings,
@@ -105,7 +105,7 @@ impl Public {
         permit.inspect_err(|&reason| self.rejected(reason))
     }
 
-    /// Ready when the node leaves and has waited long enough for those who had asked.
+    /// Ready when the node shuts down and the grace period for requests in progress is over.
     async fn overdue(&self) {
         self.leaving.cancelled().await;
         let timeout = self.live.now().drain.timeout;
@@ -125,7 +125,7 @@ impl Public {
         }
     }
 
-    /// Counts and logs that nobody can be accepted for the moment.
+    /// Counts and logs that no connection can be accepted for the moment.
     fn report_waits(&self) {
         self.counters.accept_waits.add(ListenerKind::Public);
         if let Some(suppressed) = self.throttles.allow("accept-waits") {
@@ -149,8 +149,8 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, connections: &Tas
         };
         match accepted {
             Ok((stream, peer, permit)) => begin(public, stream, peer, permit, connections),
-            // A connection that was gone before it was accepted: not to be waited for, or whoever
-            // does so often would hold up the others.
+            // A connection that was closed before it was accepted: no back-off, or a client that
+            // does so often would delay the others.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) if public.descriptors.record_error(&error) => public.report_shortage(),
             Err(error) => {
@@ -165,7 +165,7 @@ async fn accept_all(public: &Arc<Public>, listener: &Listener, connections: &Tas
     }
 }
 
-/// A connection, once there is a permit for another one that is no websocket yet, and a file
+/// A connection, once there is a permit for another one that is not a websocket yet, and a file
 /// descriptor.
 async fn accept(
     public: &Public,
@@ -188,7 +188,7 @@ async fn accept(
     Ok((stream, peer, permit))
 }
 
-/// Serves a connection, unless its address has too many.
+/// Serves a connection, unless its address has reached its limit.
 fn begin(
     public: &Arc<Public>,
     stream: Stream,

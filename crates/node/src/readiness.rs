@@ -1,8 +1,9 @@
-//! Whether the node may get traffic. That triggers are delivered is not believed but tried: the
-//! node sends itself a probe the way triggers go, again and again.
+//! Readiness: whether the node may receive traffic. Delivery is proven by an end-to-end probe, not
+//! inferred from the connection state: the node periodically sends itself a probe along the path of
+//! triggers.
 //!
-//! With a broker the probe goes out and comes back as a trigger does; without one it begins at the
-//! sequencer. Either way it takes its turn in the order, and every shard has to take it.
+//! With a broker the probe is published and received as a trigger is; without one it starts at the
+//! sequencer. Either way it is ordered like a trigger, and every shard must take it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::memory::Memory;
 use crate::node::Node;
 
-/// Whether a node may get traffic.
+/// Whether a node may receive traffic.
 pub(crate) struct Readiness {
     pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) memory: Arc<Memory>,
@@ -31,7 +32,7 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Why the node may not get traffic, a sentence each; none: it may.
+    /// Why the node may not receive traffic, a sentence each; empty if it may.
     pub(crate) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         if self.lifecycle.is_draining() {
@@ -44,14 +45,14 @@ impl Readiness {
         reasons.extend(self.descriptors.trouble());
         match broker_trouble(self.broker.as_deref()) {
             Some(trouble) => reasons.push(trouble),
-            // What a probe says of a broker that is away would only repeat it.
+            // A probe would only repeat that the broker is disconnected.
             None => reasons.extend(self.delivery.trouble()),
         }
         reasons
     }
 
-    /// What an operator should know although another node would do no better, or most clients of
-    /// this one are served.
+    /// Warnings for the operator while another node would do no better, or most clients of this one
+    /// are served.
     pub(crate) fn notes(&self) -> Vec<String> {
         let guard = self.backend.guard().unwrap_or_default();
         let backend = guard.circuit_open.then(|| circuit_note(guard.unreachable));
@@ -88,9 +89,9 @@ pub(crate) struct Prober {
     config: ReadinessConfig,
 }
 
-/// How a probe did not come through.
+/// How a probe failed.
 enum Lost {
-    /// Not at all: why, and a sentence for the operator.
+    /// Completely: why, and a sentence for the operator.
     Nothing(ProbeFailure, String),
     /// Some shards took it.
     Behind {
@@ -101,13 +102,12 @@ enum Lost {
     },
 }
 
-/// A shard that does not take so many probes in a row is stuck: a bug, and no load, keeps it from
-/// its inbox for so long.
+/// A shard that misses this many consecutive probes is stuck: a bug, not load, keeps it from its
+/// inbox for that long.
 const STUCK: u32 = 10;
 
 impl Prober {
-    /// A prober; none where no probes are wanted. Until the first one came through the node is not
-    /// ready.
+    /// A prober; `None` if probes are disabled. Until the first one succeeds the node is not ready.
     pub(crate) fn new(
         node: &Node,
         broker: Option<Arc<Broker>>,
@@ -143,7 +143,7 @@ impl Prober {
         }
     }
 
-    /// Sends one probe and notes what becomes of it.
+    /// Sends one probe and records its result.
     pub(crate) async fn probe(&self) {
         let delivery = &self.delivery;
         delivery.begin();
@@ -161,8 +161,8 @@ impl Prober {
             }
             Err(Lost::Behind { late, reason }) => {
                 self.counters.probe_failures.add(ProbeFailure::Shard);
-                // The others deliver, so the way is open: what slows one thread down must not take
-                // the node out of the balancer.
+                // The others deliver, so the path works: a slow thread must not take the node out
+                // of the load balancer.
                 delivery.note(None);
                 if delivery.set_lagging(Some(reason.clone())).as_ref() != Some(&reason) {
                     let threads: Vec<_> = late.iter().map(ToString::to_string).collect();
@@ -176,7 +176,7 @@ impl Prober {
             Err(Lost::Nothing(failure, reason)) => {
                 self.counters.probe_failures.add(failure);
                 let before = delivery.note(Some(reason.clone()));
-                // A broker that is away is told of by itself.
+                // A disconnected broker is reported separately.
                 if failure != ProbeFailure::Broker && before.as_ref() != Some(&reason) {
                     tracing::warn!(reason, "not ready: triggers are not delivered");
                 }
@@ -204,7 +204,7 @@ impl Prober {
         Ok(sent.elapsed())
     }
 
-    /// How far a probe got within its time.
+    /// How far a probe got within its timeout.
     fn late(&self) -> Lost {
         let within = self.config.probe_timeout;
         let delivery = &self.delivery;
@@ -237,7 +237,7 @@ impl Prober {
         }
     }
 
-    /// Where a probe comes back from.
+    /// Where a probe is received.
     fn whence(&self) -> &'static str {
         let broker = self.broker.as_ref();
         broker.map_or("sequencer", |broker| broker.name())

@@ -1,20 +1,20 @@
-//! Reading what the API sends, as far as this version carries it out.
+//! Parses what the API sends, as far as this version supports it.
 
 use bytes::Bytes;
 use ht_proto::record::Record;
 use ht_proto::trigger::{Request, TriggerError, TriggerLimits};
 
-/// Reads a broker's message: a trigger or a command.
+/// Parses a broker's message: a trigger or a command.
 ///
 /// # Errors
-/// What is wrong with it, or not known to this version.
+/// What is invalid in it, or not known to this version.
 pub fn message(body: &Bytes, limits: &TriggerLimits) -> Result<Record, TriggerError> {
     let record = Record::parse(body, limits)?;
     supported(&record)?;
     Ok(record)
 }
 
-/// Reads the body of a request: a trigger, a command, or an array of them.
+/// Parses the body of a request: a trigger, a command, or an array of them.
 pub(crate) fn request(
     body: &Bytes,
     limits: &TriggerLimits,
@@ -52,7 +52,7 @@ mod tests {
     };
 
     #[test]
-    fn what_is_not_carried_out_is_refused() {
+    fn unsupported_records_are_rejected() {
         for (text, error) in [
             (
                 r#"{"command":"invalidate","user":7}"#,

@@ -1,11 +1,11 @@
 //! Recovery from gaps: what a node may have missed is counted, logged and reported to clients (see
 //! docs/protocol.md, "Gaps").
 //!
-//! Whoever finds that publications may not have reached clients calls [`GapReports::missed`] (all
-//! shards) or [`GapReports::shard_missed`]. The gap is counted, one warning is logged, and the connections that
-//! were open at that moment are closed in waves with 1012 `gap <ms>`, so that their clients
-//! reconnect and fetch again without all of them calling the API at once. Several gaps close a
-//! connection once; one that opens after the moment stays open.
+//! Code that finds that publications may not have reached clients calls [`GapReports::missed`] (all
+//! shards) or [`GapReports::shard_missed`]. The gap is counted, one warning is logged, and the
+//! connections that were open at that moment are closed in waves with 1012 `gap <ms>`, so that
+//! their clients reconnect and fetch again without all of them calling the API at once. Several
+//! gaps close a connection once; one that is opened after the moment stays open.
 
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ impl GapReports {
         if missed.reason == MissedReason::Start {
             self.lifecycle.connected();
             if connections == 0 {
-                // Whoever subscribes from now on hears everything.
+                // A client that subscribes from now on receives everything.
                 return;
             }
         }
@@ -90,7 +90,7 @@ impl GapReports {
     }
 }
 
-/// Closes connections for gaps.
+/// Closes connections because of gaps.
 pub(crate) struct GapCloser {
     pub(crate) gaps: Arc<Gaps>,
     pub(crate) totals: Arc<Totals>,
@@ -109,7 +109,7 @@ impl GapCloser {
         }
     }
 
-    /// One shard's part. Shards do not wait for each other. Ends with the shard.
+    /// Recovers one shard. Shards do not wait for each other. Ends with the shard.
     async fn close_shard(&self, index: usize, inbox: &inbox::Sender) {
         let last = || self.gaps.of_shard(index);
         loop {
@@ -134,7 +134,7 @@ impl GapCloser {
     }
 }
 
-/// One wave; none where the shard has ended.
+/// One wave; `None` if the shard has ended.
 async fn close(inbox: &inbox::Sender, number: u32, waves: &GapWaves) -> Option<Wave> {
     let (done, wave) = oneshot::channel();
     let input = Input::CloseMissed {

@@ -1,4 +1,4 @@
-//! The sequencer: the only door to the shards. It orders and numbers what is published.
+//! The sequencer: the only path to the shards. It orders and numbers what is published.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,11 +26,11 @@ use crate::interner::Interner;
 use crate::node::Node;
 use crate::recovery::GapReports;
 
-/// Gives entries their place in the node's one order and hands them to the shards where they may
-/// concern somebody.
+/// Gives entries their position in the node's total order and hands them to the shards that may
+/// have subscribers.
 pub(crate) struct NodeSequencer {
     epoch: Epoch,
-    /// Whoever holds it is next in the order. The lock is fair: first come, first placed.
+    /// The holder of this lock is next in the order. The lock is fair: first come, first served.
     order: Mutex<Order>,
     shards: Vec<inbox::Sender>,
     interest: Arc<InterestIndex>,
@@ -66,8 +66,8 @@ impl NodeSequencer {
         let placing = |entry| Placing::new(entry, &self.interner);
         let mut batch: Vec<_> = batch.into_iter().map(placing).collect();
         let mut order = self.order.lock().await;
-        // Nothing waits after that, so that a caller who is cancelled leaves either no trace or all
-        // of it.
+        // No wait follows, so that a caller that is cancelled has either no effect or the whole
+        // effect.
         let places: Vec<_> = batch
             .iter_mut()
             .map(|entry| order.place(entry.given, entry.id.take()))
@@ -84,7 +84,7 @@ impl NodeSequencer {
                     }
                 }
                 What::Command(command) if !placed.duplicate => {
-                    // What is in front of it, so that neither overtakes the other.
+                    // Inputs that precede it, so that neither overtakes the other.
                     self.hand_on(std::mem::take(&mut publications), &mut missed);
                     self.counters.commands.add(command.name);
                     self.hand_on_command(command.at(position), &mut missed);
@@ -94,7 +94,7 @@ impl NodeSequencer {
         }
         self.hand_on(publications, &mut missed);
         drop(order);
-        // Maybe very many are let go: not while others wait.
+        // Possibly very many are dropped: not while others wait.
         drop(missed);
         places
     }
@@ -110,14 +110,14 @@ impl NodeSequencer {
             if concerned.contains(index)
                 && let Some(overflow) = shard.publish(batch.clone())
             {
-                // Before others have their turn: a connection that opens from here on missed none.
+                // Before others are ordered: a connection that is opened from here on missed none.
                 self.missed(index, &overflow);
                 missed.push(overflow);
             }
         }
     }
 
-    /// Hands a command to every shard: each has connections that it may mean.
+    /// Hands a command to every shard: each has connections that it may match.
     fn hand_on_command(&self, command: Arc<Command>, missed: &mut Vec<Overflow>) {
         self.commands.placed(command.position);
         self.interest.advance(command.position);
@@ -134,8 +134,8 @@ impl NodeSequencer {
         }
     }
 
-    /// Counts the connections that a command means, without carrying it out. Returns how many there
-    /// are, and the last position in front of it.
+    /// Counts the connections that a command matches, without executing it. Returns how many there
+    /// are, and the last position before it.
     pub(crate) async fn matched(&self, selection: Selection) -> (Position, Option<u64>) {
         let count = Arc::new(self.commands.count(selection));
         let ticket = Ticket::Count(count.position);
@@ -152,7 +152,7 @@ impl NodeSequencer {
         (position, self.commands.matched(ticket).await)
     }
 
-    /// How many connections the command at a position meant, once all shards have carried it out.
+    /// How many connections the command at a position matched, once all shards have executed it.
     pub(crate) async fn matched_at(&self, position: Position) -> Option<u64> {
         self.commands.matched(Ticket::At(position.get())).await
     }
@@ -179,7 +179,7 @@ impl NodeSequencer {
         }
     }
 
-    /// Waits for shards that are behind, those alone that the batch may concern. Every wait is
+    /// Waits for shards that are behind, only those that the batch may concern. Every wait is
     /// bounded, and nothing was placed yet.
     async fn back_pressure(&self, batch: &[Entry]) {
         if !self.shards.iter().any(inbox::Sender::is_full) {
@@ -292,18 +292,18 @@ fn is_command(entry: &Entry) -> bool {
     matches!(entry.body, Body::Command(_))
 }
 
-/// An entry that waits for its place.
+/// An entry that waits to be ordered.
 struct Placing {
     given: Option<Position>,
     id: Option<Box<str>>,
     what: What,
 }
 
-/// What is to be done with it.
+/// Its action.
 enum What {
     Publication(Publication),
     Command(Prepared),
-    /// It takes a place, and that is all: a command that only counts, which another node was asked.
+    /// It only takes a position: a command that only counts, which another node received.
     Nothing,
 }
 

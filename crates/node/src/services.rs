@@ -1,4 +1,4 @@
-//! What runs on the control side for as long as a node does, and how it ends.
+//! The services of the control side, which run as long as the node, and their shutdown.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -31,7 +31,7 @@ labels! {
 }
 
 impl Service {
-    /// When it ends.
+    /// The stage of the shutdown in which it ends.
     const fn stage(self) -> ShutdownStage {
         match self {
             Self::Public | Self::Prober | Self::GapCloser | Self::Upkeep => ShutdownStage::Clients,
@@ -41,18 +41,18 @@ impl Service {
     }
 }
 
-/// When services end in a shutdown; in this order.
+/// The stages of a shutdown, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShutdownStage {
-    /// First: nobody is let in any more.
+    /// First: no client is accepted any more.
     Clients,
-    /// When all connections are closed and all triggers are placed.
+    /// When all connections are closed and all triggers are ordered.
     Delivery,
-    /// Last: until then it is reported how the node is.
+    /// Last: until then metrics and health are served.
     Health,
 }
 
-/// All services of a node. Those that still run are told to end when it is dropped.
+/// All services of a node. Those that still run are cancelled when it is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Services {
     clients: Group,
@@ -68,12 +68,12 @@ struct Group {
 }
 
 impl Services {
-    /// Cancelled when the services of a stage are to end.
+    /// Cancelled when the services of a stage must end.
     pub(crate) fn shutdown(&self, stage: ShutdownStage) -> CancellationToken {
         self.group(stage).stop.clone()
     }
 
-    /// Runs a service until its stage ends. That it panics, or ends before, is logged at once.
+    /// Runs a service until its stage ends. A panic or an early end is logged at once.
     pub(crate) fn start<F>(&self, service: Service, run: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -93,7 +93,7 @@ impl Services {
         });
     }
 
-    /// Has the services of a stage end, and waits for them.
+    /// Cancels the services of a stage, and waits for them.
     pub(crate) async fn end(&self, stage: ShutdownStage) {
         let Group { stop, tasks } = self.group(stage);
         stop.cancel();
@@ -113,11 +113,11 @@ impl Services {
 /// How a service ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// As it was told to.
+    /// When it was cancelled.
     Asked,
-    /// By a panic, whose cause and place the log has from the process.
+    /// By a panic, whose cause and location the process has logged.
     Panic,
-    /// Although it was not told to.
+    /// Without being cancelled.
     Early,
 }
 

@@ -1,4 +1,4 @@
-//! A shard's thread: it sleeps until a socket, the inbox or a deadline wants something.
+//! A shard's thread: it sleeps until a socket, the inbox or a deadline is due.
 
 mod outside;
 
@@ -26,10 +26,10 @@ use crate::node::Node;
 use crate::shard::outside::Outside;
 use crate::socket::Socket;
 
-/// The inbox's bell. No session has its token.
+/// The token of the inbox's bell. No session has it.
 const BELL: Token = token(SessionKey::NONE);
 
-/// A shard that runs.
+/// A running shard.
 pub(crate) struct Running {
     pub(crate) inbox: inbox::Sender,
     pub(crate) thread: JoinHandle<()>,
@@ -69,8 +69,8 @@ pub(crate) fn start(
     })
 }
 
-/// Notes that a shard ended by a panic: a bug, after which the node should be replaced. The other
-/// shards go on meanwhile.
+/// Records that a shard ended by a panic: a bug, after which the node should be replaced. The other
+/// shards continue meanwhile.
 struct PanicFlag(Arc<Lifecycle>);
 
 impl Drop for PanicFlag {
@@ -86,7 +86,7 @@ struct ShardThread {
     around: ShardAround,
 }
 
-/// What is around the shard.
+/// The environment of the shard.
 struct ShardAround {
     poll: Poll,
     inbox: inbox::Receiver,
@@ -100,7 +100,7 @@ impl ShardThread {
         let mut events = Events::with_capacity(1_024);
         while !self.turns.is_over() {
             if let Err(error) = self.sleep(&mut events) {
-                // Only a broken descriptor of our own can cause this; spinning would hide it.
+                // Only an invalid descriptor of our own can cause this; spinning would hide it.
                 if let Some(suppressed) = self.around.outside.throttles.allow("poll") {
                     tracing::error!(%error, suppressed, "a shard cannot poll its sockets");
                 }
@@ -119,7 +119,7 @@ impl ShardThread {
         }
     }
 
-    /// Sleeps until something is due, or only looks where there is work.
+    /// Sleeps until something is due, or only polls if there is work.
     fn sleep(&mut self, events: &mut Events) -> io::Result<()> {
         let around = &mut self.around;
         let busy = self.turns.has_work() || !around.inbox.may_sleep();
@@ -138,7 +138,7 @@ impl ShardThread {
         }
     }
 
-    /// Notes what an event says. Its connection is served when it has its turn.
+    /// Records an event. Its connection is served in its turn.
     fn on_event(&mut self, event: &Event) {
         let key = SessionKey::from_bits(event.token().0 as u64);
         self.turns.notify(key, |peer| {
@@ -152,7 +152,7 @@ impl ShardThread {
 }
 
 impl ShardAround {
-    /// Has a socket watched under the key of its session. False: that is not possible.
+    /// Registers a socket under the key of its session. False: that failed.
     fn watch(&self, socket: &mut Socket, key: SessionKey, connection: Uuid) -> bool {
         let Err(error) = socket.register(self.poll.registry(), token(key)) else {
             return true;
@@ -170,7 +170,7 @@ impl ShardAround {
         (permit, load): (ConnectionPermit, Load),
         connection: Uuid,
     ) {
-        // Given back when it is told that the connection is not counted any more.
+        // Released when the connection is reported as no longer counted.
         socket.address = permit.keep();
         load.keep();
         self.outside
@@ -280,12 +280,12 @@ impl Around<Socket> for ShardAround {
     }
 
     fn probed(&mut self, taken: oneshot::Sender<()>) {
-        // Nobody waits any more where it came too late.
+        // The receiver is gone if it took too long.
         let _ = taken.send(());
     }
 
     fn wave_done(&mut self, done: oneshot::Sender<Wave>, wave: Wave) {
-        // Nobody waits any more once the node drains.
+        // The receiver is gone once the node drains.
         let _ = done.send(wave);
     }
 }

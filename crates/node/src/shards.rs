@@ -16,14 +16,14 @@ use crate::memory::allowance;
 use crate::node::Node;
 use crate::shard::{self, Running};
 
-/// The threads of a node's shards. Those that still run are told to end when it is dropped.
+/// The threads of a node's shards. Those that still run are shut down when it is dropped.
 pub(crate) struct Shards(Vec<Running>);
 
 impl Shards {
     /// Starts them.
     ///
     /// # Errors
-    /// When the system has no threads left.
+    /// If the system cannot start another thread.
     pub(crate) fn start(
         config: &ServerConfig,
         hasher: &Hasher,
@@ -53,20 +53,20 @@ impl Shards {
         self.0.iter().map(|shard| shard.inbox.clone()).collect()
     }
 
-    /// Has all of them apply settings.
+    /// Applies settings in all of them.
     pub(crate) fn reconfigure(&self, settings: &Settings) {
         self.send(|_| Input::Settings(Box::new(settings.clone())));
     }
 
-    /// Sends each shard something, behind all that was published so far.
+    /// Sends an input to each shard, after everything that was published so far.
     pub(crate) fn send(&self, input: impl Fn(usize) -> Input) {
         for (index, shard) in self.0.iter().enumerate() {
-            // A shard that has ended has nobody left.
+            // A shard that has ended has no connections left.
             let _ = shard.inbox.send(input(index));
         }
     }
 
-    /// Waits until every shard has let its last connection go. They were told to.
+    /// Waits until every shard has closed its last connection, as instructed before.
     pub(crate) async fn ended(mut self) {
         let shards = std::mem::take(&mut self.0);
         let threads: Vec<_> = shards.into_iter().map(|shard| shard.thread).collect();

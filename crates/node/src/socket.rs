@@ -26,12 +26,12 @@ pub(crate) struct Socket {
     pub(crate) about: Option<Box<About>>,
 }
 
-/// Who is at the other end.
+/// The client at the other end.
 #[derive(Debug)]
 pub(crate) struct About {
     pub(crate) id: Uuid,
     pub(crate) user: Option<Arc<str>>,
-    /// For the hooks; none where no hook is configured.
+    /// For the hooks; `None` if no hook is configured.
     pub(crate) credentials: Option<Arc<Credentials>>,
     /// Memory that the credentials take, in bytes.
     pub(crate) kept_bytes: usize,
@@ -49,7 +49,7 @@ impl Socket {
     /// A connection that the runtime accepted.
     ///
     /// # Errors
-    /// When it cannot be taken from the runtime.
+    /// If it cannot be taken from the runtime.
     pub(crate) fn new(stream: listener::Stream, about: Option<Box<About>>) -> io::Result<Self> {
         Ok(match stream {
             listener::Stream::Left(stream) => Self::tcp(stream.into_std()?, about),
@@ -75,13 +75,13 @@ impl Socket {
         }
     }
 
-    /// Whose connection it is, if that is known.
+    /// The user of the connection, if known.
     pub(crate) fn user(&self) -> Option<&str> {
         self.about.as_ref().and_then(|about| about.user.as_deref())
     }
 
-    /// A number that is equal for all connections of one user, and where the user is not known for
-    /// all of one address.
+    /// A number that is equal for all connections of one user, and if the user is not known for all
+    /// of one address.
     pub(crate) fn client(&self) -> u64 {
         let user = self.about.as_ref().and_then(|about| about.user.as_ref());
         let mut hasher = DefaultHasher::new();
@@ -92,7 +92,7 @@ impl Socket {
         hasher.finish()
     }
 
-    /// Asks for events, edge-triggered, for as long as the socket lives.
+    /// Registers for events, edge-triggered, for as long as the socket lives.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interests = Interest::READABLE | Interest::WRITABLE;
         match &mut self.stream {
@@ -146,7 +146,7 @@ impl Peer for Socket {
     }
 
     fn shutdown(&mut self) {
-        // An error means that the connection is gone already, which its next event tells.
+        // An error means that the connection is closed already, which its next event reports.
         let _ = match &self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
@@ -176,7 +176,7 @@ impl Readable for Socket {
     }
 }
 
-/// What a write came to; none when it must be tried again.
+/// Result of a write; `None` if it must be retried.
 fn sent(written: io::Result<usize>) -> Option<Sent> {
     match written {
         Ok(bytes) => Some(Sent::Bytes(bytes)),
@@ -192,7 +192,8 @@ mod tests {
 
     #[test]
     fn a_socket_stays_small() {
-        // Every idle connection has one. What mio adds to a stream in debug builds is not ours.
+        // Every idle connection has one. Fields that mio adds to a stream in debug builds are not
+        // counted.
         assert!(size_of::<Socket>() <= size_of::<Stream>() + 16);
     }
 }

@@ -1,4 +1,4 @@
-//! What the shards count, where others may read it. No shard touches any of it while it delivers.
+//! The counters of the shards, readable by others. No shard accesses any of it while it delivers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub(crate) struct Totals {
 }
 
 impl Totals {
-    /// Of so many shards.
+    /// For this number of shards.
     pub(crate) fn new(shards: usize) -> Self {
         Self {
             shards: (0..shards).map(|_| Published::default()).collect(),
@@ -42,7 +42,7 @@ impl Totals {
         self.connections.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Publishes what a shard has counted, and how long its turn took that ends now.
+    /// Publishes the counters of a shard, and the length of the turn that ends now.
     pub(crate) fn publish(&self, shard: usize, stats: &Stats, turn: Duration) {
         self.shards[shard].store(stats);
         self.turns[shard].note(turn, self.since.elapsed());
@@ -72,7 +72,7 @@ impl Totals {
         longest.map(|turn| turn.as_secs_f64()).collect()
     }
 
-    /// When the node began, in local time, as the original writes it.
+    /// When the node was started, in local time, in the format of the original.
     pub(crate) fn online_since(&self) -> &str {
         &self.online_since
     }
@@ -102,13 +102,13 @@ impl Totals {
     }
 }
 
-/// Now, in local time, to the microsecond, as the original writes it.
+/// Now, in local time, to the microsecond, in the format of the original.
 fn online_since() -> String {
     let now = jiff::ZonedDateTime::now();
     now.strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()
 }
 
-/// A shard's totals where others may read them.
+/// A shard's totals, readable by others.
 #[derive(Debug)]
 struct Published([AtomicU64; Stats::LEN]);
 

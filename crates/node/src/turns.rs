@@ -17,7 +17,7 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    /// Notes a turn that ended now: `uptime` after the start of the node.
+    /// Records a turn that ended now: `uptime` after the start of the node.
     pub(crate) fn note(&self, turn: Duration, uptime: Duration) {
         let [current, before] = &self.longest;
         let turn = u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX);

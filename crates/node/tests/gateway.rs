@@ -1,4 +1,4 @@
-//! The life of a gateway as the program that embeds it sees it.
+//! The lifecycle of a gateway as seen by the program that embeds it.
 
 #![allow(clippy::unwrap_used)] // A failure here is a failed test.
 
@@ -19,7 +19,7 @@ use ht_node::{Gateway, InheritedSockets};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// Admits everybody.
+/// Admits every client.
 struct Welcoming;
 
 fn admitted() -> Answer {
@@ -89,7 +89,7 @@ fn tcp(listen: &Listen) -> SocketAddr {
     }
 }
 
-/// Opens a websocket, up to its first message.
+/// Opens a websocket and reads its first message.
 async fn connect(address: SocketAddr) -> TcpStream {
     let mut client = TcpStream::connect(address).await.unwrap();
     let request = format!(
@@ -124,7 +124,7 @@ async fn a_gateway_that_is_dropped_ends_what_it_started() {
     assert!(close, "{rest:?}");
     probe.read_to_end(&mut rest).await.unwrap();
     for address in [public, internal] {
-        // Its listener may have a last connection in its queue, which is closed unanswered.
+        // Its listener may have a last connection in its queue, which is closed without a response.
         while let Ok(mut late) = TcpStream::connect(address).await {
             assert!(matches!(late.read(&mut [0]).await, Ok(0) | Err(_)));
         }

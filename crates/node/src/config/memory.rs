@@ -11,7 +11,7 @@ pub(crate) const HEAD_BYTES_MIN: usize = 8 << 10;
 /// Connections beyond `limits.handshakes` that may send a request or read a response.
 const OTHER_CONNECTIONS: usize = 1_024;
 
-/// `limits.memory_bytes`, and how it is divided. In bytes; 0 is no bound.
+/// `limits.memory_bytes`, and how it is divided. In bytes; 0 means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryBounds {
     /// Of the process.
@@ -20,7 +20,7 @@ pub struct MemoryBounds {
     pub outboxes: usize,
     /// Of what all clients hold beside outboxes.
     pub clients: usize,
-    /// Of publications that wait for shards.
+    /// Of publications queued for shards.
     pub inboxes: usize,
     /// Of these, of the connections of one address.
     pub address: usize,
@@ -36,13 +36,13 @@ pub struct MemoryBounds {
     pub unfinished_default: usize,
 }
 
-/// Most memory that outboxes have by default, in bytes.
+/// Maximum memory of outboxes by default, in bytes.
 const OUTBOXES: usize = 256 << 20;
 
-/// Most memory that publications which wait for shards have by default, in bytes.
+/// Maximum memory of publications queued for shards by default, in bytes.
 const INBOXES: usize = 64 << 20;
 
-/// The fewest handshakes that may be under way by default, however little memory there is.
+/// Lower bound of the default of `limits.handshakes`, however little memory there is.
 const HANDSHAKES_MIN: usize = 256;
 
 impl ServerLimits {
@@ -67,10 +67,10 @@ impl ServerLimits {
         (self.handshakes_max() + OTHER_CONNECTIONS).min(Semaphore::MAX_PERMITS)
     }
 
-    /// The bounds of memory in a process that may have `allowance` bytes, if that is known. By
-    /// default an eighth of `memory_bytes` is left for what is not for clients and publications.
-    /// Of what is left half is for triggers in flight, a quarter for connections that are not
-    /// websockets yet, and the rest for the process itself.
+    /// The memory limits of a process that may have `allowance` bytes, if that is known. By default
+    /// an eighth of `memory_bytes` is reserved for everything but clients and publications. Of the
+    /// rest half is for triggers in flight, a quarter for connections that are not websockets yet,
+    /// and the remainder for the process itself.
     #[must_use]
     pub fn memory_bounds(&self, allowance: Option<usize>) -> MemoryBounds {
         // Four fifths: more would leave too little for the system's own buffers.
@@ -103,7 +103,7 @@ impl ServerLimits {
                 0 => usual.handshakes,
                 _ => fit.clamp(HANDSHAKES_MIN, usual.handshakes),
             };
-            // Zero would be no bound.
+            // Zero would mean no limit.
             (triggers.max(1), handshakes, left / 4)
         };
         MemoryBounds {
@@ -162,7 +162,7 @@ mod tests {
             (64 * MIB, 1_024, 0),
             (64 * MIB, 1_025, 8 << 10),
             (4 * MIB, 3_072, 31 * MIB),
-            // Without a bound of clients there is none for these.
+            // Without a limit for clients there is none for these.
             (0, 3_072, 0),
         ] {
             let limits = ServerLimits {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_memory_is_not_known_the_defaults_are_the_usual_ones() {
+    fn without_a_known_memory_size_fixed_defaults_apply() {
         let limits = ServerLimits::default();
         let bounds = limits.memory_bounds(None);
         assert_eq!(bounds.process, 0);

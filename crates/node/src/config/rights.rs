@@ -1,4 +1,4 @@
-//! What keys of the internal listener may do.
+//! Rights of the API keys of the internal listener.
 
 use ht_proto::labels;
 
@@ -38,12 +38,12 @@ impl FromIterator<Right> for Rights {
     }
 }
 
-/// A key that may do only some of it.
+/// An API key with restricted rights.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestrictedKey {
     /// The key.
     pub key: Secret,
-    /// What it may do.
+    /// Its rights.
     pub may: Rights,
 }
 

@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_outcome_is_counted_under_its_own_word() {
+    fn every_outcome_is_counted_under_its_own_label() {
         let all = BootstrapOutcome::ALL;
         for (index, outcome) in all.iter().enumerate() {
             assert_eq!(outcome.index(), index, "{outcome:?}");

@@ -1,4 +1,4 @@
-//! Tables of who has room and who gives way, with the time as an argument.
+//! Tables of which bodies are admitted and which are evicted, with the time as an argument.
 
 use futures_util::FutureExt as _;
 
@@ -6,7 +6,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A body that is read in pieces, of which `bytes` are there.
+/// A body that is read in pieces, of which `bytes` have arrived.
 fn reading(all: &InFlight, bytes: u64, now: Instant) -> Share<'_> {
     let mut share = all.share();
     share.grow(bytes, 0, now).unwrap();
@@ -15,7 +15,7 @@ fn reading(all: &InFlight, bytes: u64, now: Instant) -> Share<'_> {
 }
 
 #[test]
-fn what_is_held_stays_within_the_limit_but_for_one_alone() {
+fn held_bytes_stay_within_the_limit_except_for_a_single_request() {
     let (all, now) = (InFlight::default(), Instant::now());
     let mut alone = all.share();
     alone.grow(100, 100, now).unwrap();
@@ -31,7 +31,7 @@ fn what_is_held_stays_within_the_limit_but_for_one_alone() {
     assert_eq!(all.bytes(), 40);
     second.wait(now);
     second.grow(60, 100, now).unwrap();
-    // Alone again, whatever the way it is read.
+    // Alone again, however it is read.
     second.grow(60, 100, now).unwrap();
     second.complete().unwrap();
     assert_eq!(all.bytes(), 160);
@@ -40,7 +40,7 @@ fn what_is_held_stays_within_the_limit_but_for_one_alone() {
 }
 
 #[test]
-fn an_announced_body_has_room_beside_what_is_held_or_in_place_of_what_is_stalled() {
+fn an_announced_body_is_admitted_beside_held_bytes_or_by_evicting_stalled_ones() {
     let (all, now) = (InFlight::default(), Instant::now());
     assert!(
         all.has_room(1_000, 100, now),
@@ -54,7 +54,7 @@ fn an_announced_body_has_room_beside_what_is_held_or_in_place_of_what_is_stalled
         (61, now, 100, false),
         (61, now, 0, true),
         (u64::MAX, now, 100, false),
-        // What is complete does not give way.
+        // Complete bodies are not evicted.
         (61, later, 100, false),
     ] {
         assert_eq!(
@@ -84,7 +84,7 @@ fn zero_is_no_limit() {
 }
 
 #[test]
-fn of_stalled_bodies_the_largest_gives_way_and_complete_ones_never() {
+fn the_largest_stalled_body_is_evicted_and_complete_ones_never() {
     let (all, began) = (InFlight::default(), Instant::now());
     let small = reading(&all, 10, began);
     let mut large = reading(&all, 50, began);
@@ -102,7 +102,7 @@ fn of_stalled_bodies_the_largest_gives_way_and_complete_ones_never() {
     assert_eq!(large.complete(), Err(NoRoom::Evicted));
     drop(large);
     assert_eq!(all.bytes(), 100);
-    // Its slot may be somebody else's by now.
+    // Its slot may belong to another body by now.
     let next = reading(&all, 0, now);
     other.grow(10, 100, now).unwrap();
     assert_eq!(small.evicted().now_or_never(), Some(()));
@@ -114,7 +114,7 @@ fn of_stalled_bodies_the_largest_gives_way_and_complete_ones_never() {
 }
 
 #[test]
-fn a_body_that_comes_is_never_cut_off_and_one_that_trickles_is() {
+fn a_body_that_makes_progress_is_never_evicted_and_one_that_trickles_is() {
     let limit = 20 << 20;
     for (every, piece, stalls) in [
         (SECOND / 10, 128 << 10, false),

@@ -12,7 +12,7 @@ impl Bell {
     /// Wakes the shard if it sleeps.
     pub(super) fn ring(&self) {
         // Pairs with the fence in `Receiver::may_sleep`: either the shard sees what was placed, or
-        // we see that it sleeps.
+        // this thread sees that it sleeps.
         fence(Ordering::SeqCst);
         if self.asleep.swap(false, Ordering::Relaxed)
             && let Err(error) = self.waker.wake()

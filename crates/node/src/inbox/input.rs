@@ -1,4 +1,4 @@
-//! What goes into a shard.
+//! The inputs of a shard.
 
 pub(crate) use ht_control::input::Batch;
 use ht_control::turn;
@@ -11,37 +11,37 @@ use crate::charge::HandshakeCharge;
 use crate::loads::Load;
 use crate::socket::{About, Socket};
 
-/// What a shard may be told.
+/// An input of a shard.
 pub(crate) type Input = ht_control::input::Input<oneshot::Sender<()>, oneshot::Sender<Wave>>;
 
-/// What comes into a shard in the queue of connections.
+/// An input in the queue of connections.
 pub(crate) type Arrival = turn::Arrival<Connection, Box<Answered>>;
 
-/// A connection on its way to its shard.
+/// A connection that is handed to its shard.
 pub(crate) enum Connection {
-    /// The API has answered about it.
+    /// The API has responded for it.
     New(Box<NewConnection>),
-    /// Its client is to send its token.
+    /// Its client must send its token.
     Applicant(Box<Applicant>),
 }
 
-/// A connection on its way to its shard: its client is to send its token there.
+/// A connection that is handed to its shard, where its client must send its token.
 pub(crate) struct Applicant {
     pub(crate) socket: Socket,
     pub(crate) handshake: Handshake,
-    /// What its client sent since: bytes that were read together with the handshake.
+    /// Early data: bytes that were read together with the handshake.
     pub(crate) early: Vec<u8>,
     pub(crate) wait: Wait,
 }
 
-/// What a client holds while it is not authenticated: its shard drops it when the wait is over.
+/// What an unauthenticated client holds: its shard drops it when the wait has ended.
 pub(crate) struct Wait {
-    /// One of all handshakes, and of those of its address.
+    /// Permits among all handshakes, and among those of its address.
     _permits: (OwnedSemaphorePermit, AddressPermit),
     charge: HandshakeCharge,
-    /// Bytes that it is charged for already, and that its shard did not process yet.
+    /// Bytes that it is charged for already, and that its shard has not processed yet.
     charged: usize,
-    /// Who asks the API about it; none once it does.
+    /// Passes the token to the task that calls the API; `None` once it was passed.
     asked: Option<oneshot::Sender<Asked>>,
 }
 
@@ -51,18 +51,18 @@ pub(crate) struct Asked {
     pub(crate) token: Token,
 }
 
-/// What the API has answered about a session, and what is remembered of its client.
+/// The API's response for a session, and what is remembered of its client.
 pub(crate) struct Answered {
     pub(crate) welcome: Welcome,
     pub(crate) about: Option<Box<About>>,
     /// Its permit among the connections.
     pub(crate) permit: ConnectionPermit,
-    /// The same among those of its shard.
+    /// Its permit among the connections of its shard.
     pub(crate) load: Load,
 }
 
 impl Wait {
-    /// A wait that begins. `charged`: how much the client sent that was charged before.
+    /// A wait starts. `charged`: how much early data was charged before.
     pub(crate) fn new(
         permits: (OwnedSemaphorePermit, AddressPermit),
         charge: HandshakeCharge,
@@ -77,28 +77,28 @@ impl Wait {
         }
     }
 
-    /// Charges bytes that were read. False: too much is held for handshakes.
+    /// Charges bytes that were read. False: the memory limit of handshakes is reached.
     pub(crate) fn hold(&mut self, bytes: usize) -> bool {
         let before = bytes.min(self.charged);
         self.charged -= before;
         bytes == before || self.charge.add(bytes - before).is_ok()
     }
 
-    /// Has the API asked. False: nobody will ask it any more.
+    /// Starts the call to the API. False: no call will be made any more.
     pub(crate) fn ask(&mut self, asked: Asked) -> bool {
         let sender = self.asked.take();
         sender.is_some_and(|sender| sender.send(asked).is_ok())
     }
 }
 
-/// A connection on its way to its shard: its handshake is done.
+/// A connection that is handed to its shard after its handshake.
 pub(crate) struct NewConnection {
     pub(crate) socket: Socket,
     pub(crate) welcome: Welcome,
-    /// What its client sent since: bytes that were read together with the handshake.
+    /// Early data: bytes that were read together with the handshake.
     pub(crate) early: Vec<u8>,
     /// Its permit among the connections.
     pub(crate) permit: ConnectionPermit,
-    /// The same among those of its shard.
+    /// Its permit among the connections of its shard.
     pub(crate) load: Load,
 }

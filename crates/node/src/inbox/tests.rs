@@ -1,4 +1,4 @@
-//! What waits in an inbox, for how long, and what happens beyond its bounds.
+//! What is queued in an inbox, for how long, and what happens above its limits.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -32,7 +32,7 @@ fn batch(position: u64) -> Batch {
     )])
 }
 
-/// What is taken, by position; 0 is an input that is no publication.
+/// The positions of what is taken; 0 is an input that is not a publication.
 fn take(receiver: &mut Receiver) -> Option<u64> {
     let input = receiver.next()?;
     Some(match input {
@@ -61,7 +61,7 @@ fn close() -> Input {
 }
 
 #[test]
-fn beyond_the_bound_the_queue_is_emptied_of_publications_alone() {
+fn above_the_limit_only_publications_are_dropped_from_the_queue() {
     let (sender, mut receiver) = with(100, 5_000);
     for position in 1..=4 {
         assert!(sender.publish(batch(position)).is_none());
@@ -121,7 +121,7 @@ async fn publishers_wait_while_a_full_shard_takes_something() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn half_of_the_bytes_are_as_good_as_full() {
+async fn back_pressure_starts_at_half_of_the_bytes() {
     let (sender, mut receiver) = with(100, 4_000);
     let _ = sender.publish(batch(1));
     assert_eq!(sender.room(|| false).now_or_never(), Some(false));
@@ -138,7 +138,7 @@ async fn a_shard_that_takes_nothing_is_given_up_until_it_does() {
     let begun = Instant::now();
     assert!(sender.room(|| false).await, "who finds out says so");
     assert_eq!(begun.elapsed(), PATIENCE);
-    // Nobody waits for it any longer.
+    // Publishers no longer wait for it.
     assert_eq!(sender.room(|| false).now_or_never(), Some(false));
     assert!(!sender.is_full());
     let _ = sender.publish(batch(2));
@@ -155,7 +155,7 @@ async fn a_shard_that_takes_nothing_is_given_up_until_it_does() {
 async fn a_slow_shard_holds_others_for_a_bounded_time_until_it_has_caught_up() {
     let (sender, mut receiver) = with(4, 1 << 20);
     let mut slow = tokio::time::interval(PATIENCE / 2);
-    // As the broker's messages come: the next when the one before is placed.
+    // As the broker's messages arrive: the next when the previous one is placed.
     let mut publish_all = async |first: u64, holds_others: bool| {
         let begun = Instant::now();
         for position in first..first + 50 {
@@ -190,7 +190,7 @@ async fn a_slow_shard_holds_others_for_a_bounded_time_until_it_has_caught_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_publisher_waits_for_ever_for_a_slow_shard() {
+async fn no_publisher_waits_forever_for_a_slow_shard() {
     let (sender, mut receiver) = with(1, 1 << 20);
     for position in 1..=100 {
         assert!(sender.publish(batch(position)).is_none());
@@ -225,8 +225,8 @@ async fn the_end_of_a_shard_ends_the_wait_for_it() {
 }
 
 proptest! {
-    /// What is taken and what was missed is all that was placed, in its order, and the account is
-    /// that of what waits.
+    /// What is taken and what was missed is all that was placed, in its order, and the counts match
+    /// the queue.
     #[test]
     fn nothing_is_lost_without_a_trace(
         operations in proptest::collection::vec((0..4u8, 1..5usize), 0..100),

@@ -19,13 +19,13 @@ use tokio_util::sync::CancellationToken;
 use crate::counters::ListenerKind;
 use crate::internal::{Internal, respond_to};
 
-/// Connections at once; more wait in the system's queue.
+/// Maximum number of connections; more wait in the system's queue.
 const CONNECTIONS: usize = 1_024;
 
-/// Of these, one address has three quarters at most.
+/// Of these, the maximum of one address: three quarters.
 const CONNECTIONS_PER_ADDRESS: usize = CONNECTIONS - CONNECTIONS / 4;
 
-/// Time for a request's head, and so for a connection that is kept alive between requests.
+/// Timeout of a request's head, and so of an idle keep-alive connection.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Accepts connections until `shutdown`.
@@ -75,7 +75,7 @@ pub(super) async fn accept_all(
     }
 }
 
-/// Counts and logs that nobody can be accepted for the moment.
+/// Counts and logs that no connection can be accepted for the moment.
 fn accepting_waits(internal: &Internal) {
     internal.counters.accept_waits.add(ListenerKind::Internal);
     if let Some(suppressed) = internal.throttles.allow("accept-waits-internal") {
@@ -87,7 +87,7 @@ fn accepting_waits(internal: &Internal) {
     }
 }
 
-/// Counts and logs that one address has its part of the connections.
+/// Counts and logs that one address has its share of the connections.
 fn crowded(internal: &Internal, peer: Peer) {
     let refused = &internal.counters.internal_connections_refused;
     refused.fetch_add(1, Ordering::Relaxed);
@@ -102,7 +102,7 @@ fn crowded(internal: &Internal, peer: Peer) {
 }
 
 async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: CancellationToken) {
-    // No browser reaches a unix socket, and clients make up a Host for it.
+    // No browser reaches a unix socket, and clients invent a Host for it.
     let check_host = match &stream {
         Stream::Left(_) => true,
         Stream::Right(_) => false,
@@ -111,7 +111,8 @@ async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: Can
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        // A trigger that came whole is done, also when its sender has said that it is finished.
+        // A trigger that arrived completely is published, also if its sender has closed its sending
+        // side.
         .half_close(true)
         .serve_connection(
             TokioIo::new(Lingering::new(WriteTimeout::new(stream))),
@@ -119,7 +120,8 @@ async fn serve_connection(internal: Arc<Internal>, stream: Stream, shutdown: Can
         );
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // An error is a client that went away or spoke no HTTP: nothing to do about either.
+        // An error means that the client disconnected or did not speak HTTP: nothing to do about
+        // either.
         _ = quiet::connection(connection.as_mut()) => return,
         () = shutdown.cancelled() => connection.as_mut().graceful_shutdown(),
     }

@@ -1,4 +1,4 @@
-//! What a request may do: its API key, and the rights of that.
+//! Authorization of a request: its API key, and the rights of that key.
 
 use ht_edge::respond;
 use ht_edge::respond::Body;
@@ -37,7 +37,7 @@ impl Access {
         }
     }
 
-    /// Whether the request may do this.
+    /// Whether the request has this right.
     pub(super) fn may(self, right: Right) -> bool {
         match self {
             Self::Key(rights) => rights.has(right),
@@ -46,7 +46,7 @@ impl Access {
         }
     }
 
-    /// The first record that the request may not send: its index, and the right that it needs.
+    /// The first record that the request may not send: its index, and the missing right.
     fn missing(self, records: &[Record]) -> Option<(usize, Right)> {
         let mut needed = records.iter().map(needed).enumerate();
         needed.find(|(_, right)| !self.may(*right))
@@ -79,7 +79,7 @@ pub(super) fn check(
     Err(Box::new(forbidden(internal, right, index)))
 }
 
-/// Says which right the key of a request lacks, and for which of its triggers. Logs it.
+/// The response that names the missing right of a key, and the trigger that needs it. Logs it.
 pub(super) fn forbidden(
     internal: &Internal,
     right: Right,

@@ -1,4 +1,4 @@
-//! What the answers to triggers and commands say.
+//! Responses to triggers and commands.
 
 use std::time::Duration;
 
@@ -14,26 +14,26 @@ use tokio::time::Instant;
 use crate::commands;
 use crate::internal::Internal;
 
-/// Time in which every shard carries a command out. It is carried out later as well.
+/// Time in which every shard should execute a command. It is executed later as well.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the answer to a record has.
+/// What the response to a record contains.
 pub(super) enum Asked {
-    /// Its place.
+    /// Its position.
     Trigger,
-    /// Its place, and how many connections were meant.
+    /// Its position, and how many connections it matched.
     Command,
-    /// How many connections are meant; it gets no place.
+    /// How many connections match; it gets no position.
     Count(Box<Selection>),
 }
 
 impl Asked {
-    /// What the answers to these have.
+    /// What the responses to these contain.
     pub(super) fn all(records: &[Record]) -> Vec<Self> {
         records.iter().map(Self::of).collect()
     }
 
-    /// Those that get a place.
+    /// Those that get a position.
     pub(super) fn ordered(records: Vec<Record>) -> Vec<Record> {
         let records = records.into_iter();
         records.filter(|record| !is_dry_run(record)).collect()
@@ -55,8 +55,8 @@ fn is_dry_run(record: &Record) -> bool {
     matches!(record, Record::Command(command) if command.dry_run)
 }
 
-/// Answers a request whose records have these places: 200 where this node has carried every command
-/// out, 202 where it will.
+/// The response to a request whose records have these positions: 200 if this node has executed
+/// every command, 202 if it has not yet.
 pub(super) async fn to(
     internal: &Internal,
     asked: Vec<Asked>,
@@ -92,7 +92,7 @@ pub(super) async fn to(
     respond::with_type(status, "application/json", body)
 }
 
-/// A place as JSON text: written at every trigger, so without a tree in between.
+/// A position as JSON text: written for every trigger, so without an intermediate tree.
 fn place(placed: &Placed) -> String {
     let Placed {
         position,
@@ -105,8 +105,8 @@ fn place(placed: &Placed) -> String {
     }
 }
 
-/// The place of a command as JSON text, with how many connections it meant once that is known, and
-/// whether it is.
+/// The position of a command as JSON text, with how many connections it matched once that is known,
+/// and whether it is.
 async fn command_place(
     internal: &Internal,
     placed: Option<Placed>,
@@ -130,7 +130,8 @@ async fn command_place(
     matched_json(position, epoch, matched.ok().flatten())
 }
 
-/// The connections that a command would mean now, as JSON text, and whether all shards said so.
+/// The connections that a command would match now, as JSON text, and whether all shards have
+/// responded.
 async fn count(internal: &Internal, selection: Selection, deadline: Instant) -> (String, bool) {
     let epoch = internal.sequencer.epoch();
     let counted = internal.sequencer.matched(selection);

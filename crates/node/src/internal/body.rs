@@ -1,4 +1,4 @@
-//! Reading the body of a request to the internal listener, within bounds of time and memory.
+//! Reads the body of a request to the internal listener, within limits of time and memory.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use tokio::time::Instant;
 
 use crate::in_flight::{NoRoom, Share};
 
-/// Time to send a whole body.
+/// Timeout of a whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Time in which at least something of it comes.
+/// Timeout of the next piece of it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It is longer than it may be.
+    /// It is longer than allowed.
     TooLong,
-    /// The connection broke, or the framing did.
+    /// The connection was lost, or the framing was invalid.
     Broken,
-    /// Nothing came for [`STALL_TIMEOUT`], or not all of it within [`BODY_TIMEOUT`].
+    /// Nothing arrived for [`STALL_TIMEOUT`], or not all of it within [`BODY_TIMEOUT`].
     Late,
-    /// All requests together have as much as they may have.
+    /// All requests together have reached their limit.
     NoRoom(NoRoom),
 }
 
@@ -34,8 +34,8 @@ impl From<NoRoom> for Unread {
     }
 }
 
-/// Collects a body, which counts as it comes. A body in one piece is not copied; others are put
-/// into one buffer, which is at most twice as long as they are, however small their pieces.
+/// Collects a body, which is counted as it arrives. A body in one piece is not copied; others are
+/// put into one buffer, which is at most twice as long as they are, however small their pieces.
 pub(super) async fn collect(
     body: &mut Incoming,
     share: &mut Share<'_>,
@@ -55,7 +55,7 @@ pub(super) async fn collect(
             Err(_) => return Err(Unread::Late),
             Ok(None) => break,
             Ok(Some(Err(_))) => return Err(Unread::Broken),
-            // Trailers mean nothing here.
+            // Trailers are ignored here.
             Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
         };
         let now = Instant::now();
@@ -81,7 +81,7 @@ pub(super) async fn collect(
     })
 }
 
-/// Lets a body pass without keeping it: who is cut off while it sends may never read the answer.
+/// Discards a body: a client that is disconnected while it sends may never read the response.
 pub(super) async fn let_pass(mut body: Limited<Incoming>) {
     let deadline = Instant::now() + BODY_TIMEOUT;
     let next = || deadline.min(Instant::now() + STALL_TIMEOUT);

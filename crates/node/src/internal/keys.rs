@@ -6,8 +6,8 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use crate::config::{API_KEYS_MAX, RestrictedKey, Rights, Secret};
 use crate::counters::KeyPosition;
 
-/// The key that a request carries, and what it may do; none if it carries none of these. Every key
-/// is compared, in constant time, whichever of them matches.
+/// The key that a request carries, and its rights; `None` if it carries none of these. Every key is
+/// compared, in constant time, whichever of them matches.
 pub(super) fn used(
     headers: &HeaderMap,
     api_keys: &[Secret],

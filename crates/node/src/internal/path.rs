@@ -1,27 +1,27 @@
-//! Paths of the internal listener, as publishers' settings make them.
+//! Paths of the internal listener, as configured in publishers.
 //!
-//! An address that already ends in `/trigger/`, or in a slash, becomes `/trigger/trigger/` or
-//! `//trigger/` where a client library appends the path. There is no doubt what is meant.
+//! A configured URL that already ends in `/trigger/`, or in a slash, becomes `/trigger/trigger/` or
+//! `//trigger/` if a client library appends the path. The meaning is unambiguous.
 
 use std::borrow::Cow;
 
-/// What stands at a path.
+/// The resource at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
     Trigger,
     Metrics,
     Live,
     Ready,
-    /// Nothing; a sentence that says which part of the path is too much.
+    /// None; a sentence that names the excess part of the path.
     Nothing(Cow<'static, str>),
 }
 
-/// The longest part of a path that is repeated to whoever asked for it, in bytes.
+/// The longest part of a path that is echoed to the client, in bytes.
 const SHOWN: usize = 100;
 
-/// Finds what a path means. Slashes that follow each other count as one.
+/// Resolves a path. Consecutive slashes count as one.
 pub(super) fn find(path: &str) -> Endpoint {
-    // As nearly every request says it: without a list of parts.
+    // The usual spelling: without a list of parts.
     if matches!(path, "/trigger/" | "/trigger") {
         return Endpoint::Trigger;
     }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_meant_is_found_and_what_is_too_much_is_named() {
+    fn paths_are_resolved_and_excess_parts_are_named() {
         for path in [
             "/trigger/",
             "/trigger",

@@ -1,4 +1,4 @@
-//! `POST /trigger/`: the HTTP door for what the API publishes, triggers and commands.
+//! `POST /trigger/`: the HTTP endpoint on which the API publishes triggers and commands.
 
 use std::sync::atomic::Ordering;
 
@@ -23,15 +23,15 @@ use crate::internal::body::{Unread, collect, let_pass};
 use crate::internal::{Internal, access, answers, error};
 use crate::{offload, records};
 
-/// Publishes what the request holds. 200 says that every trigger has its place in the order, and that
-/// this node has carried every command out.
+/// Publishes the triggers of a request. 200 means that every trigger has its position in the order,
+/// and that this node has executed every command.
 pub(super) async fn post(
     internal: &Internal,
     request: Request<Incoming>,
     access: Access,
 ) -> Response<Body> {
     let most = internal.live.now().limits.trigger_bytes;
-    // Before anything is read, and so before a client that expects 100 is told to go on.
+    // Before anything is read, and so before a client that expects 100 gets it.
     if request.body().size_hint().lower() > most as u64 {
         return refused(&Problem::TooLong(most).into());
     }
@@ -58,7 +58,7 @@ pub(super) async fn post(
     };
     let limits = live.limits.trigger();
     let parsed = offload::parse(body, move |body| records::request(body, &limits)).await;
-    // Before the look: whoever deserts the node waits for those that did not see it.
+    // Before the check: a shutdown waits for the requests that did not see it.
     let under_way = internal.triggers.token();
     if internal.lifecycle.is_deserted() {
         return leaving();
@@ -83,15 +83,15 @@ pub(super) async fn post(
     }
 }
 
-/// Whether the client has sent nothing of the body yet and waits to be told to (RFC 9110 section
-/// 10.1.1). It is told so with the first read of the body.
+/// Whether the client has sent nothing of the body yet and waits for 100 (RFC 9110 section 10.1.1).
+/// It is sent with the first read of the body.
 fn awaits_continue(request: &Request<Incoming>) -> bool {
     let expect = request.headers().get(header::EXPECT);
     let is_continue = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     request.version() >= Version::HTTP_11 && expect.is_some_and(is_continue)
 }
 
-/// Whether a body of the announced length would find room now.
+/// Whether a body of the announced length would be admitted now.
 fn has_room(internal: &Internal, request: &Request<Incoming>) -> bool {
     let limit = internal.live.now().limits.triggers_in_flight as u64;
     let length = request.body().size_hint().lower();
@@ -99,9 +99,9 @@ fn has_room(internal: &Internal, request: &Request<Incoming>) -> bool {
     in_flight.has_room(length, limit, Instant::now())
 }
 
-/// Answers a request whose body is not wanted. A client that waits for `100 Continue` is answered
-/// at once; the connection ends then, because the body may come all the same. Of any other client
-/// the body is read and forgotten, so that it can go on using the connection.
+/// Responds to a request whose body is rejected. A client that waits for `100 Continue` is answered
+/// at once; the connection is closed then, because the body may arrive all the same. For any other
+/// client the body is read and discarded, so that it can reuse the connection.
 async fn before_body(
     request: Request<Incoming>,
     most: usize,
@@ -121,7 +121,7 @@ async fn publish(internal: &Internal, records: Vec<Record>) -> Result<Vec<Placed
         return Ok(Vec::new());
     }
     match &internal.broker {
-        // Every node hears it from the broker, this one included.
+        // Every node receives it from the broker, this one included.
         Some(broker) => broker.publish(records).await,
         None => {
             let batch = records.into_iter().map(Entry::of).collect();
@@ -130,8 +130,8 @@ async fn publish(internal: &Internal, records: Vec<Record>) -> Result<Vec<Placed
     }
 }
 
-/// Any content type is read as JSON, because old publishers name none; but what is clearly
-/// something else is told so.
+/// Any content type is read as JSON, because old publishers send none; but a body that is clearly
+/// something else is rejected with an explanation.
 fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
     let value = |name| headers.get(name).map_or(&b""[..], HeaderValue::as_bytes);
     let encoding = value(header::CONTENT_ENCODING);
@@ -154,7 +154,7 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
     Ok(())
 }
 
-/// A body that was read, and its part of what all requests hold.
+/// A body that was read, and its share of the memory of all requests.
 type Read<'a> = (Bytes, Share<'a>);
 
 async fn read<'a>(
@@ -169,14 +169,14 @@ async fn read<'a>(
     match quiet::whole(collect(&mut body, &mut share, most, limit)).await {
         Ok(whole) => Ok((whole, share)),
         Err(unread) => {
-            // Nobody waits for what this one held.
+            // No publisher waits for the memory of this one.
             drop(share);
             Err(Box::new(unread_answer(internal, unread, body, most).await))
         }
     }
 }
 
-/// The answer to a request whose body was not read, once it may be sent.
+/// The response to a request whose body was not read, once it may be sent.
 async fn unread_answer(
     internal: &Internal,
     unread: Unread,
@@ -199,7 +199,7 @@ async fn unread_answer(
     }
 }
 
-/// Counts and logs a request for which there is no room.
+/// Counts and logs a request that is rejected for lack of memory.
 fn overloaded(internal: &Internal) -> Response<Body> {
     let overloads = &internal.counters.trigger_overloads;
     overloads.fetch_add(1, Ordering::Relaxed);
@@ -216,7 +216,7 @@ fn overloaded(internal: &Internal) -> Response<Body> {
     try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
 }
 
-/// Counts and logs a request whose body stalled while others needed the room.
+/// Counts and logs a request whose body stalled while others needed the memory.
 fn evicted(internal: &Internal) -> Response<Body> {
     let overloads = &internal.counters.trigger_overloads;
     overloads.fetch_add(1, Ordering::Relaxed);
@@ -232,7 +232,7 @@ fn evicted(internal: &Internal) -> Response<Body> {
     try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
 }
 
-/// Says which member of which trigger is wrong. Nothing of the request was published.
+/// The response that names the invalid member of a trigger. Nothing of the request was published.
 fn refused(error: &TriggerError) -> Response<Body> {
     let status = if matches!(error.problem, Problem::TooLong(_)) {
         StatusCode::PAYLOAD_TOO_LARGE
@@ -263,7 +263,7 @@ fn leaving() -> Response<Body> {
     try_again(StatusCode::SERVICE_UNAVAILABLE, sentence)
 }
 
-/// An error that may be over soon.
+/// A transient error.
 fn try_again(status: StatusCode, sentence: &str) -> Response<Body> {
     let mut response = error(status, sentence);
     response

@@ -9,7 +9,7 @@ use crate::metrics::{Metric, Read};
 
 const INTRODUCTION: &str = include_str!("introduction.md");
 
-/// The labels of the program, and what they say.
+/// The labels of the program, and their meaning.
 const BUILD_LABELS: [&str; 3] = [
     "`version`, as `high-templar --version` prints it",
     "`commit`, of the source that it was built from, or `unknown`",

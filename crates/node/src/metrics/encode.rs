@@ -1,4 +1,4 @@
-//! Reads a row of the table of metrics, and writes what it shows.
+//! Reads a row of the table of metrics, and writes its samples.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use crate::metrics::{Metric, Now, PREFIX, Read};
 
 impl Metric {
-    /// What it is to Prometheus.
+    /// Its type in Prometheus.
     pub(super) fn kind(&self) -> MetricType {
         match self.read {
             Read::Gauge(_)
@@ -70,7 +70,7 @@ impl Metric {
         }
     }
 
-    /// Writes its values, where this node has it.
+    /// Writes its values, if this node has it.
     pub(super) fn encode(
         &self,
         now: &Now<'_>,
@@ -123,7 +123,7 @@ impl Metric {
     }
 }
 
-/// Writes the sum of a number over all shards: one value, or one for each word of its label.
+/// Writes the sum of a number over all shards: one value, or one for each value of its label.
 fn sum(stat: &Stat, values: &[u64], mut metric: MetricEncoder<'_>) -> Result<(), fmt::Error> {
     match (stat.kind, stat.label) {
         (StatKind::Gauge, None) => values
@@ -147,7 +147,7 @@ fn gauge(value: u64) -> ConstGauge<i64> {
     ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
-/// Writes one value for each word of a label.
+/// Writes one sample for each value of a label.
 fn family<W: EncodeLabelValue, M: EncodeMetric>(
     metric: &mut MetricEncoder<'_>,
     label: &str,

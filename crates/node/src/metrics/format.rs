@@ -1,11 +1,11 @@
-//! The two text formats of `/metrics`, and which of them is asked for.
+//! The two text formats of `/metrics`, and which of them is requested.
 
 use http::{HeaderMap, header};
 
 /// A format of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// The Prometheus text format 0.0.4, which everything reads.
+    /// The Prometheus text format 0.0.4, which every scraper reads.
     Prometheus,
     /// OpenMetrics 1.0.
     OpenMetrics,
@@ -19,9 +19,9 @@ impl Format {
         }
     }
 
-    /// The one that `Accept` asks for (RFC 9110 §12.5.1): OpenMetrics where it is named with a
-    /// weight that is not below the one of text, otherwise text. Nothing is refused: who takes
-    /// neither still gets text.
+    /// The one that `Accept` requests (RFC 9110 §12.5.1): OpenMetrics if it is named with a weight
+    /// that is not below the one of text, otherwise text. Nothing is rejected: a client that
+    /// accepts neither still gets text.
     pub(super) fn asked(headers: &HeaderMap) -> Self {
         let lines = headers.get_all(header::ACCEPT).iter();
         let lines = lines.filter_map(|line| line.to_str().ok());
@@ -168,7 +168,7 @@ mod tests {
                 ],
                 OpenMetrics,
             ),
-            // Prometheus that prefers protobuf, and one that is told to ask for text.
+            // Prometheus that prefers protobuf, and one that is configured to request text.
             (
                 &[
                     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\

@@ -3,7 +3,7 @@
 use std::fs;
 use std::sync::OnceLock;
 
-/// A snapshot of the process. Values that the system does not report are none.
+/// A snapshot of the process. Values that the system does not report are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Process {
     pub(super) cpu_seconds: Option<f64>,
@@ -49,10 +49,10 @@ impl Process {
 impl Stat {
     /// See proc_pid_stat(5).
     fn parse(text: &str) -> Option<Self> {
-        // The name of the program may hold blanks and parentheses.
+        // The program name may contain blanks and parentheses.
         let (_, rest) = text.rsplit_once(')')?;
         let fields: Vec<_> = rest.split_ascii_whitespace().collect();
-        // The state, which is the first behind the name, is field 3.
+        // The state, which is the first field after the name, is field 3.
         let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
         Some(Self {
             cpu: number(14)?.checked_add(number(15)?)?,
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_found_behind_whatever_name() {
+    fn fields_are_found_after_any_program_name() {
         let fields = "S 1 2 3 4 5 6 7 8 9 10 1234 66 13 14 15 16 17 0 5000 999424 321 18 19";
         let expected = Stat {
             cpu: 1_300,
@@ -131,11 +131,11 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_process_is_what_the_system_says() {
+    fn values_of_this_process_match_the_system() {
         let before = Process::look();
         let files: Vec<_> = (0..20).map(|_| File::open("/dev/null").unwrap()).collect();
         let after = Process::look();
-        // Other tests open and close files in this process, too, where they share one.
+        // Other tests open and close files in this process, too, if they share one.
         assert!(after.open_fds.unwrap() >= files.len() as f64);
         assert!(after.open_fds < after.max_fds, "{after:?}");
         assert!(after.cpu_seconds >= before.cpu_seconds);

@@ -17,7 +17,7 @@ use crate::gaps::GapReason;
 use crate::inbox;
 use crate::metrics::{LOG_LINES_DROPPED, Metric, Read, Section};
 
-/// The words of a label.
+/// The values of a label.
 fn words<E: Label>() -> Vec<&'static str> {
     E::ALL.iter().map(|value| value.as_str()).collect()
 }
@@ -42,7 +42,7 @@ macro_rules! row {
             worry: $worry,
         }
     };
-    // Of a number that describes itself.
+    // For a number that describes itself.
     ($name:ident, $read:expr, $worry:literal) => {
         Metric {
             name: stringify!($name),

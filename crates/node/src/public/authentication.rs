@@ -1,5 +1,5 @@
-//! A token in the first frame: a shard has the connection, and the API is asked when it reports the
-//! token.
+//! A token in the first frame: a shard has the connection, and the API is called when the shard
+//! reports the token.
 
 use ht_backend::Credentials;
 use ht_core::shard::{Handshake, SessionKey};
@@ -14,8 +14,8 @@ use crate::public::Public;
 use crate::public::outcome::Outcome;
 use crate::socket::Socket;
 
-/// Hands a connection to a shard, asks the API about the token that its client sends there, and hands
-/// the answer over. `early`: what came behind the handshake.
+/// Hands a connection to a shard, calls the API with the token that its client sends there, and
+/// hands over the response. `early`: data received after the handshake.
 pub(super) async fn authenticate(
     public: &Public,
     facts: &RequestFacts,
@@ -49,7 +49,7 @@ pub(super) async fn authenticate(
         wait,
     }));
     room.send(Arrival::Connection(applicant));
-    // Where there is no token, the shard ends the connection.
+    // If there is no token, the shard ends the connection.
     let Ok(Asked { key, token }) = asked.await else {
         return;
     };
@@ -65,21 +65,21 @@ pub(super) async fn authenticate(
             () = public.leaving.cancelled() => return pending.leave_to_shard(),
         }
     } else {
-        // Two tokens that differ, or one that no header can hold.
+        // Two different tokens, or one that no header can hold.
         public.rejected(HandshakeError::Authenticate);
         Outcome::Unauthenticated
     };
     pending.answer(outcome.answered(facts, permit, load)).await;
 }
 
-/// A session that waits for an answer. Where this is dropped without one, none will come.
+/// A session that waits for a response. If this is dropped without one, none will follow.
 struct Pending<'a> {
     inbox: &'a inbox::Sender,
     key: Option<SessionKey>,
 }
 
 impl Pending<'_> {
-    /// The node shuts down: the shard closes the session, and tells its client so.
+    /// The node shuts down: the shard closes the session with that reason.
     fn leave_to_shard(&mut self) {
         self.key = None;
     }

@@ -1,4 +1,4 @@
-//! The bootstrap call for a client, and what follows from the API's response.
+//! The bootstrap call for a client, and the handling of the API's response.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +23,10 @@ use crate::memory::Memory;
 use crate::public::outcome::Outcome;
 use crate::public::verdict;
 
-/// Span in which clients are to reconnect that were rejected because memory is short, in ms.
+/// Reconnect span of clients that were rejected because memory is short, in ms.
 const SPREAD: u32 = 20_000;
 
-/// Asks the API who clients are.
+/// Authenticates clients by calling the API.
 pub(crate) struct Bootstrap {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) interner: Arc<Interner>,
@@ -40,7 +40,7 @@ pub(crate) struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Asks who a client is, within `limits.handshake_timeout`. Counts and logs the answer.
+    /// Authenticates a client, within `limits.handshake_timeout`. Counts and logs the result.
     pub(super) async fn ask(
         &self,
         limits: &ServerLimits,
@@ -51,7 +51,7 @@ impl Bootstrap {
         let answer = self.backend.bootstrap(&credentials);
         match tokio::time::timeout(limits.handshake_timeout, answer).await {
             Ok(Answer::Admitted(mut permissions)) => {
-                // A call of others is older, one that waited for its turn is newer.
+                // A call shared with others is older, one that was queued is newer.
                 permissions.asked_at.get_or_insert(asked_at);
                 self.admitted(limits, facts, permissions, credentials)
             }
@@ -96,7 +96,7 @@ impl Bootstrap {
         }
     }
 
-    /// Clients without our subprotocol get the close code that they always got.
+    /// Clients without our subprotocol get the same close code as ever.
     fn refused(&self, facts: &RequestFacts, refusal: &Refusal) -> Outcome {
         let outcome = BootstrapOutcome::Refused(refusal.kind());
         self.counters.bootstraps.add(outcome);
@@ -113,7 +113,7 @@ impl Bootstrap {
         let is_guarded = self.backend.guard().is_some();
         verdict::log_failure(&self.throttles, facts.id, failure, is_guarded);
         Outcome::Refused(match facts.subprotocol {
-            // What Python 3.1 did with every answer that it could read.
+            // As Python 3.1 did with every response that it could parse.
             None if failure.is_answer() => Close::NORMAL,
             Some(Subprotocol::V1) | None => {
                 Close::BACKEND.within(self.retry_within_ms(failure.retry_after()))
@@ -154,16 +154,16 @@ impl Bootstrap {
         })
     }
 
-    /// The reconnect span of a client whom the backend could not be asked about, in ms. Clients pick
-    /// a random moment of it; what the backend asked for in `Retry-After` comes on top, so that they
-    /// are spread in any case.
+    /// The reconnect span of a client for whom the backend could not be called, in ms. Clients pick
+    /// a random moment of it; the backend's `Retry-After` is added to it, so that they are spread
+    /// in any case.
     fn retry_within_ms(&self, retry_after: Option<Duration>) -> u32 {
         let span = self.backend.come_back_within() + retry_after.unwrap_or_default();
         u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
     }
 }
 
-/// What the API says of a client beside its rooms.
+/// The API's response about a client, except its rooms.
 fn known(user: Option<&UserPermit>, permissions: &Permissions) -> Facts {
     let shared = |text: &str| Arc::from(text);
     Facts {

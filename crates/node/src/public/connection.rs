@@ -1,4 +1,4 @@
-//! One connection of the public listener, until it ends or its shard has it.
+//! One connection of the public listener, until it ends or is handed to its shard.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use crate::live::LiveSettings;
 use crate::public::upgrade::{Entry, Handover, HandoverCell};
 use crate::public::{Public, credentials};
 
-/// Speaks HTTP until the connection ends or becomes a websocket, which its shard then gets.
+/// Serves HTTP until the connection ends or becomes a websocket, which is then handed to its shard.
 pub(super) async fn serve(
     public: &Public,
     mut stream: Stream,
@@ -66,12 +66,12 @@ pub(super) async fn serve(
         Err(error) if error.is_timeout() || error.is_parse_too_large() => {
             public.rejected(HandshakeError::Head);
         }
-        // A client that went away or spoke no HTTP: nothing to do about either.
+        // The client disconnected or did not speak HTTP: nothing to do about either.
         Err(_) => {}
     }
 }
 
-/// Finds out who opened the connection. None: it is to be closed.
+/// Determines who opened the connection. None: it must be closed.
 async fn arrive(
     public: &Public,
     settings: &LiveSettings,
@@ -89,7 +89,7 @@ async fn arrive(
     if !arrival.told {
         return Some(arrival);
     }
-    // What the PROXY header says of the address is only known now.
+    // The address in the PROXY header is only known now.
     let permit = public.admit_connection(settings, arrival).ok()?;
     permit
         .into_iter()
@@ -133,8 +133,8 @@ async fn respond_to(
     Ok(last(response))
 }
 
-/// Has a connection end behind its one answer: who goes on asking would take a permit from those
-/// who come.
+/// Closes a connection after its only response: a client that keeps it alive would take a permit
+/// from new ones.
 fn last(mut response: Response<Body>) -> Response<Body> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         let headers = response.headers_mut();
@@ -143,8 +143,8 @@ fn last(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// Length of a request's head as it came, but for blanks that mean nothing. The HTTP library only
-/// bounds its buffer, which a head that comes in one piece may outgrow.
+/// Length of a request's head as it was received, except for insignificant blanks. The HTTP library
+/// only limits its buffer, which a head that arrives in one piece may exceed.
 fn head_bytes<B>(request: &Request<B>) -> usize {
     let target = request
         .uri()
@@ -157,8 +157,8 @@ fn head_bytes<B>(request: &Request<B>) -> usize {
     })
 }
 
-/// Looks at the request, finds permits for its client, then asks the backend who it is, or leaves
-/// that to the first frame.
+/// Checks the request, takes permits for its client, then calls the backend to authenticate it, or
+/// leaves that to the first frame.
 async fn admit(
     public: &Public,
     settings: &LiveSettings,

@@ -1,4 +1,4 @@
-//! What of a request identifies its client towards the API.
+//! The credentials that a request carries for the API.
 
 use ht_backend::{Credentials, ForwardError};
 use ht_edge::address::Client;
@@ -13,7 +13,7 @@ use crate::live::LiveSettings;
 /// Collects what is forwarded to the API, a token included.
 ///
 /// # Errors
-/// When it cannot be forwarded.
+/// If it cannot be forwarded.
 pub(super) fn collect(
     settings: &LiveSettings,
     facts: &RequestFacts,
@@ -34,7 +34,7 @@ pub(super) fn collect(
     Ok(credentials)
 }
 
-/// Whether the client is to send a token in its first frame, beside these.
+/// Whether the client must send a token in its first frame, beside these.
 pub(super) fn await_token(
     settings: &LiveSettings,
     facts: &RequestFacts,

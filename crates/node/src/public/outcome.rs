@@ -1,4 +1,4 @@
-//! What became of a client's request to come in, and the welcome that follows from it.
+//! Result of authenticating a client, and the welcome that follows from it.
 
 use std::io;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::inbox::{Answered, NewConnection};
 use crate::loads::Load;
 use crate::socket::{About, Socket};
 
-/// What became of a client's request to come in.
+/// Result of authenticating a client.
 pub(super) enum Outcome {
     /// The API admits the client.
     Admitted {
@@ -26,27 +26,27 @@ pub(super) enum Outcome {
         grants: Arc<GrantSet>,
         /// The first message.
         message: Bytes,
-        /// Who it is, where the API says so.
+        /// Facts about the client, if the API sends them.
         who: Option<Arc<Who>>,
-        /// The last command before the API was asked.
+        /// Position of the last command before the API was called.
         asked_at: u64,
         /// Permit among the connections of its user.
         user: Option<UserPermit>,
-        /// For the hooks; none where no hook is configured.
+        /// For the hooks; `None` if no hook is configured.
         credentials: Option<Arc<Credentials>>,
     },
-    /// The API refuses it or could not be asked, or a limit is reached.
+    /// The API rejects it or could not be called, or a limit is reached.
     Refused(Close),
-    /// Its first frame is no valid authentication.
+    /// Its first frame is not a valid authentication.
     Unauthenticated,
 }
 
 impl Outcome {
-    /// What a shard needs to welcome the client, or to turn it away. `early`: what came behind the
+    /// What a shard needs to welcome the client, or to reject it. `early`: data received after the
     /// handshake.
     ///
     /// # Errors
-    /// When the socket cannot be taken from the runtime.
+    /// If the socket cannot be taken from the runtime.
     pub(super) fn connection(
         self,
         facts: &RequestFacts,
@@ -62,7 +62,7 @@ impl Outcome {
             load,
         } = self.answered(facts, permit, load);
         Ok(NewConnection {
-            // Registered anew by the shard: nothing of the handshake stays behind.
+            // Registered anew by the shard: nothing of the handshake's registration remains.
             socket: Socket::new(stream, about)?,
             welcome,
             early,
@@ -71,7 +71,7 @@ impl Outcome {
         })
     }
 
-    /// The same for a client whose connection a shard has.
+    /// The same for a client whose connection a shard has already.
     pub(super) fn answered(
         self,
         facts: &RequestFacts,
@@ -117,7 +117,7 @@ impl Outcome {
     }
 }
 
-/// What is remembered of a client; none where no hook and no log needs it.
+/// What is remembered of a client; `None` if no hook and no log needs it.
 fn about_client(
     facts: &RequestFacts,
     user: Option<&UserPermit>,

@@ -1,4 +1,4 @@
-//! From the 101 to a connection in a shard.
+//! Hands a connection to a shard after the 101.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +17,11 @@ use crate::public::Public;
 use crate::public::authentication::authenticate;
 use crate::public::outcome::Outcome;
 
-/// How far the gateway came with a client before the 101.
+/// State of the authentication before the 101.
 pub(super) enum Entry {
-    /// The API has answered.
+    /// The API has responded.
     Asked(Outcome),
-    /// The API is asked when the first frame has brought a token beside these.
+    /// The API is called when the first frame has brought a token, which is added to these.
     AwaitsToken(Credentials),
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Handover {
     pub(super) entry: Entry,
 }
 
-/// Where the request's handler leaves the handover for the connection's task.
+/// Where the request's handler puts the handover for the connection's task.
 #[derive(Default)]
 pub(super) struct HandoverCell(Mutex<Option<Handover>>);
 
@@ -47,20 +47,20 @@ impl HandoverCell {
     }
 }
 
-/// The shards, for connections to come.
+/// The shards, for new connections.
 pub(crate) struct Destinations {
     pub(crate) loads: Arc<Loads>,
     pub(crate) inboxes: Vec<inbox::Sender>,
-    /// Where the next connection goes if all shards have equally many.
+    /// The shard of the next connection if all have equally many.
     pub(crate) next: AtomicUsize,
 }
 
 impl Destinations {
-    /// Room for a connection in the shard that has the fewest; none where all shards have ended.
+    /// Room for a connection in the shard that has the fewest; `None` if all shards have ended.
     pub(super) async fn reserve(&self) -> Option<(Load, inbox::Permit<'_>)> {
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         for shard in self.loads.shards_by_load(first) {
-            // A shard that has ended takes nobody; where all have, the node goes.
+            // A shard that has ended takes no connection; if all have, the node shuts down.
             if let Ok(room) = self.inboxes[shard].reserve_connection().await {
                 return Some((self.loads.assign(shard), room));
             }
@@ -70,7 +70,7 @@ impl Destinations {
 }
 
 impl Destinations {
-    /// Has the shards close those that are not authenticated: the node shuts down.
+    /// Has the shards close the sessions that are not authenticated: the node shuts down.
     pub(super) fn close_unauthenticated(&self) {
         for inbox in &self.inboxes {
             // A shard that has ended has no connections.
@@ -82,7 +82,7 @@ impl Destinations {
 impl Handover {
     /// Takes the socket back from the HTTP library and gives it to a shard.
     pub(super) async fn finish(self, public: &Public) {
-        // The client may be gone by now.
+        // The client may have disconnected by now.
         let Ok(upgraded) = self.upgrade.await else {
             return;
         };
@@ -111,7 +111,7 @@ impl Handover {
             Ok(connection) => Box::new(connection),
             Err(error) => return public.not_handed_over(facts.id, &error),
         };
-        // The client is about to hear that its handshake is over.
+        // The client is about to be notified that its handshake has ended.
         drop((handshake, charge));
         room.send(Arrival::Connection(Connection::New(connection)));
     }

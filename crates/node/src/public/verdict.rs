@@ -1,4 +1,4 @@
-//! The log lines about what the API says of a client.
+//! Log lines about the API's response for a client.
 
 use ht_backend::{Failure, Refusal};
 use ht_proto::grant::Unusable;
@@ -10,8 +10,8 @@ use uuid::Uuid;
 /// Longest room that is logged, in characters.
 const ROOM_SHOWN: usize = 200;
 
-/// Logs why the API does not admit a client. That is the life of most APIs, and an operator's
-/// mistake where all clients are refused.
+/// Logs why the API does not admit a client. That is normal for most APIs, and a misconfiguration
+/// if all clients are rejected.
 pub(super) fn log_refusal(throttles: &Throttles, connection: Uuid, refusal: &Refusal) {
     let Some(suppressed) = throttles.allow(refusal.kind().as_str()) else {
         return;
@@ -25,8 +25,8 @@ pub(super) fn log_refusal(throttles: &Throttles, connection: Uuid, refusal: &Ref
     }
 }
 
-/// Logs why the API gave no usable answer. A guard has logged already that a circuit opened, or that
-/// the backend cannot be reached, with the cause.
+/// Logs why the API returned no usable response. A guard has already logged that a circuit opened,
+/// or that the backend cannot be reached, with the cause.
 pub(super) fn log_failure(
     throttles: &Throttles,
     connection: Uuid,
@@ -66,7 +66,7 @@ pub(super) fn warn_of_unusable(
     }
 }
 
-/// Logs what the API says of a client and is not what it must be, so that it counts as absent.
+/// Logs invalid parts of the API's response for a client, which count as absent.
 pub(super) fn warn_of_ignored(throttles: &Throttles, connection: Uuid, ignored: &[WhoError]) {
     for cause in ignored {
         if let Some(suppressed) = throttles.allow(cause.member()) {
@@ -80,7 +80,7 @@ pub(super) fn warn_of_ignored(throttles: &Throttles, connection: Uuid, ignored: 
     }
 }
 
-/// Logs a grant that no page can make use of, because JavaScript cannot send its number.
+/// Logs a grant that no page can use, because JavaScript cannot send its number.
 pub(super) fn warn_of_unsendable(throttles: &Throttles, connection: Uuid, rooms: &str) {
     let Some(Unsendable { item, number, sent }) = page::unsendable(rooms) else {
         return;

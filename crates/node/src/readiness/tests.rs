@@ -1,4 +1,4 @@
-//! A node whose shards do or do not take what they are handed.
+//! A node whose shards do or do not take their inputs.
 
 use std::ops::Range;
 
@@ -16,7 +16,7 @@ const BOUNDS: inbox::Bounds = inbox::Bounds {
     bytes: 1 << 20,
 };
 
-/// A backend that holds nothing back and is not asked.
+/// A backend without a guard that is never called.
 struct Unguarded;
 
 impl Backend for Unguarded {
@@ -37,7 +37,7 @@ impl Backend for Unguarded {
     }
 }
 
-/// A node without a broker, and the ends of the inboxes that its shards would hold.
+/// A node without a broker, and the receivers of the inboxes that its shards would hold.
 struct Setting {
     node: Node,
     readiness: Readiness,
@@ -102,7 +102,7 @@ fn readiness(node: &Node) -> Readiness {
     }
 }
 
-/// Answers every probe until the stop.
+/// Takes every probe until the stop.
 async fn take(receivers: &mut [Receiver]) {
     loop {
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -1,4 +1,4 @@
-//! What a gap concerns.
+//! Which connections a gap concerns.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::*;
 use crate::config::GapPolicy;
 
 #[test]
-fn every_reason_has_a_word_of_its_own_and_a_remedy() {
+fn every_reason_has_a_label_of_its_own_and_a_remedy() {
     let words: BTreeSet<_> = GapReason::ALL.iter().map(|it| it.as_str()).collect();
     assert_eq!(words.len(), GapReason::ALL.len());
     for (index, reason) in GapReason::ALL.iter().enumerate() {
@@ -48,7 +48,7 @@ fn before_the_first_client_nothing_can_be_missed() {
 }
 
 #[test]
-fn ignored_gaps_are_counted_and_close_nobody_later_either() {
+fn ignored_gaps_are_counted_and_close_no_connection_later_either() {
     let node = Node::new(1, Matching::default());
     node.gaps.set_policy(GapPolicy::Ignore);
     GapReports::new(&node).missed(&missed(MissedReason::Skipped));

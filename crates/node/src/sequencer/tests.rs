@@ -24,7 +24,7 @@ fn room(name: &str) -> Room {
     Room::parse(&format!(r#"{{"room":"{name}"}}"#), RoomLimits::TRUSTED).unwrap()
 }
 
-/// A trigger for rooms, whose data is as long as this.
+/// A trigger for rooms, with data of this length.
 fn trigger(rooms: &[&str], length: usize) -> Entry {
     let data = format!("\"{}\"", "x".repeat(length));
     Entry::publication(Trigger {
@@ -35,8 +35,8 @@ fn trigger(rooms: &[&str], length: usize) -> Entry {
     })
 }
 
-/// Two shards of which nobody takes anything, the first with the room `a`, the second with `b`,
-/// both with `all`.
+/// Two shards whose inboxes are not read, the first with the room `a`, the second with `b`, both
+/// with `all`.
 fn two_shards() -> (Node, NodeSequencer, [Receiver; 2]) {
     let node = Node::new(2, Matching::default());
     let [first, second] = std::array::from_fn(|_| {
@@ -73,14 +73,14 @@ async fn a_shard_that_takes_nothing_holds_nobody_else() {
     for _ in 0..2 {
         sequencer.place(vec![trigger(&["a"], 10)]).await;
     }
-    // The first shard is full: who concerns the second waits for nothing.
+    // The first shard is full: publishers that concern the second do not wait.
     let begun = Instant::now();
     for _ in 0..50 {
         sequencer.place(vec![trigger(&["b"], 10)]).await;
         assert_eq!(taken(&mut shards[1]).len(), 1);
     }
     assert_eq!(begun.elapsed(), Duration::ZERO);
-    // Who concerns both waits once for the first, and then nobody does.
+    // A publisher that concerns both waits once for the first, and later ones do not.
     for _ in 0..10 {
         sequencer.place(vec![trigger(&["all"], 10)]).await;
         assert_eq!(taken(&mut shards[1]).len(), 1);
@@ -114,7 +114,7 @@ async fn a_shard_that_is_slow_holds_nobody_else_for_long() {
         }
         assert_eq!(taken(fast), [n]);
     }
-    // Two seconds at its pace, and then at theirs: what is too much for it is a gap of its own.
+    // Two seconds at its pace, and then at theirs: what exceeds its queue is a gap of its own.
     assert!(
         begun.elapsed() <= Duration::from_millis(2_100),
         "{:?}",
@@ -136,7 +136,7 @@ async fn a_publisher_that_waits_for_one_shard_does_not_keep_others_from_another(
     assert!(waiting.as_mut().now_or_never().is_none());
     let other = sequencer.place(vec![trigger(&["b"], 10)]).now_or_never();
     assert_eq!(other.unwrap()[0].position.get(), 3);
-    // A position is given only when nothing is waited for any more.
+    // A position is assigned only when all waits are over.
     assert_eq!(taken(&mut shards[0]), [1, 2]);
     assert_eq!(waiting.await[0].position.get(), 4);
     assert_eq!(taken(&mut shards[0]), [4]);
@@ -144,7 +144,7 @@ async fn a_publisher_that_waits_for_one_shard_does_not_keep_others_from_another(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_publisher_that_is_cancelled_leaves_no_trace() {
+async fn a_cancelled_publisher_has_no_effect() {
     let (_node, sequencer, mut shards) = two_shards();
     for _ in 0..2 {
         sequencer.place(vec![trigger(&["a"], 10)]).await;
@@ -213,7 +213,7 @@ fn all_taken(shard: &mut Receiver) -> Vec<(&'static str, u64)> {
 const DISCONNECT: &str = r#"{"command":"disconnect","user":7}"#;
 
 #[tokio::test]
-async fn commands_reach_every_shard_in_their_place_among_publications() {
+async fn commands_reach_every_shard_at_their_position_among_publications() {
     let (node, sequencer, mut shards) = two_shards();
     let dry = r#"{"command":"disconnect","user":7,"dry_run":true}"#;
     let batch = vec![
@@ -256,7 +256,7 @@ async fn too_many_commands_of_a_shard_that_is_behind_close_its_connections_inste
     }
     let last = 2 * done;
     let at_first = all_taken(&mut shards[0]);
-    // In the place of the first of them, in front of what was published behind it.
+    // At the position of the first of them, before what was published after it.
     assert_eq!(at_first[..2], [("trigger", 1), ("lost", last)]);
     let triggers: Vec<_> = (1..done).map(|n| ("trigger", 2 * n + 1)).collect();
     assert_eq!(at_first[2..], triggers);
@@ -270,7 +270,7 @@ async fn too_many_commands_of_a_shard_that_is_behind_close_its_connections_inste
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_waits_for_nobody_and_tells_which_shards_took_it() {
+async fn a_probe_does_not_wait_and_reports_which_shards_took_it() {
     let (_node, sequencer, mut shards) = two_shards();
     for _ in 0..2 {
         sequencer.place(vec![trigger(&["a"], 10)]).await;

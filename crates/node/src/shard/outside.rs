@@ -1,4 +1,4 @@
-//! What a shard causes outside of itself.
+//! The side effects of a shard.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,10 +29,10 @@ use crate::node::Node;
 use crate::socket::Socket;
 use crate::totals::Totals;
 
-/// Fewest waits that the table keeps room for.
+/// Minimum capacity of the table of waits.
 const KEPT: usize = 64;
 
-/// What a shard causes outside of itself.
+/// The side effects of a shard.
 pub(super) struct Outside {
     pub(super) index: usize,
     pub(super) totals: Arc<Totals>,
@@ -42,16 +42,16 @@ pub(super) struct Outside {
     loads: Arc<Loads>,
     held: Held,
     pub(super) throttles: Arc<Throttles>,
-    /// Where triggers come from, for `status`.
+    /// The source of triggers, for `status`.
     broker: Option<Arc<Broker>>,
     hooks: Option<HookSender>,
     counters: Arc<Counters>,
-    /// What is kept for clients that are not authenticated.
+    /// State of clients that are not authenticated.
     waits: HashMap<SessionKey, Wait>,
 }
 
 impl Outside {
-    /// Of the shard `index` of a node.
+    /// For the shard `index` of a node.
     pub(super) fn new(
         index: usize,
         node: &Node,
@@ -78,23 +78,23 @@ impl Outside {
         }
     }
 
-    /// A client of a session is to send its token.
+    /// The client of a session must send its token.
     pub(super) fn begin_wait(&mut self, key: SessionKey, wait: Wait) {
         self.waits.insert(key, wait);
     }
 
-    /// Has the API asked about a client. False: nobody will ask it any more.
+    /// Starts the API call for a client. False: no call will be made any more.
     pub(super) fn ask(&mut self, asked: Asked) -> bool {
         let wait = self.waits.get_mut(&asked.key);
         wait.is_some_and(|wait| wait.ask(asked))
     }
 
-    /// A line of a connection's life, for who asks for each.
+    /// A line of a connection's lifecycle, for operators that enable per-connection logs.
     pub(super) fn log_event(&self, connection: Uuid, peer: &Socket, event: &str) {
         tracing::debug!(%connection, user = peer.user(), address = self.address(peer), "{event}");
     }
 
-    /// Where a connection comes from, for the log.
+    /// The client's address, for the log.
     fn address(&self, peer: &Socket) -> String {
         self.held.address(peer)
     }
@@ -110,7 +110,7 @@ impl World<Socket> for Outside {
                 if let Some(about) = &peer.about {
                     self.log_event(about.id, peer, "connection closed");
                 }
-                // In this order: who is not counted any more takes no permit.
+                // In this order: a connection that is no longer counted holds no permit.
                 let address = std::mem::replace(&mut peer.address, Slot::NONE);
                 let user = peer.about.as_ref().and_then(|about| about.user.as_ref());
                 self.permits.release(address, user);
