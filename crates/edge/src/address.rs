@@ -1,4 +1,4 @@
-//! Where a client comes from: what the socket says, and what the proxies in between say of it.
+//! The client's address: what the socket reports, and what trusted proxies report in headers.
 
 #[cfg(test)]
 mod tests;
@@ -11,21 +11,21 @@ pub use ht_overload::{Client, Peer};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ipnet::IpNet;
 
-/// The client's address, as a proxy says it; and as the backend is told it.
+/// The client's address, as set by a proxy; and as forwarded to the backend.
 pub const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// The addresses that a request came along, the client's first.
+/// The addresses that a request passed through, the client's first.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Longest text that is read as an address: IPv6 in full, with brackets and port.
+/// Maximum length of an address: IPv6 in full, with brackets and port.
 const TEXT_BYTES_MAX: usize = 64;
 
-/// Where proxies are whose word counts.
+/// Networks of trusted reverse proxies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedProxies {
-    /// Networks that they are in.
+    /// The networks.
     pub networks: Vec<IpNet>,
-    /// Whether who comes over a unix socket is one.
+    /// Whether peers on a unix socket are trusted.
     pub unix: bool,
 }
 
@@ -53,7 +53,7 @@ impl Default for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// What they are made of, one by one.
+    /// The entries, one by one.
     #[must_use]
     pub fn entries(&self) -> Vec<Trusted> {
         let networks = self
@@ -63,7 +63,7 @@ impl TrustedProxies {
         networks.chain(self.unix.then_some(Trusted::Unix)).collect()
     }
 
-    /// Whether the word of this peer counts.
+    /// Whether this peer is trusted.
     pub fn trust(&self, peer: Peer) -> bool {
         match peer {
             Peer::Unix => self.unix,
@@ -81,7 +81,7 @@ pub enum Trusted {
     Unix,
 }
 
-/// A text that is no [`Trusted`].
+/// A text that is not a valid [`Trusted`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "expected an address such as 192.0.2.1, a network such as 192.0.2.0/24 or 2001:db8::/32, or unix"
@@ -98,7 +98,7 @@ impl FromStr for Trusted {
         let network = text.parse::<IpNet>().map(|network| network.trunc());
         let single = || text.parse::<IpAddr>().map(IpNet::from);
         let network = network.or_else(|_| single()).map_err(|_| TrustedError)?;
-        // Connections to a dual-stack socket are looked at as what they are.
+        // IPv4 connections to a dual-stack socket are matched as IPv4.
         match network {
             IpNet::V6(v6) if v6.addr().to_ipv4_mapped().is_some() => Err(TrustedError),
             network @ (IpNet::V4(_) | IpNet::V6(_)) => Ok(Self::Network(network)),
@@ -131,30 +131,30 @@ impl FromIterator<Trusted> for TrustedProxies {
     }
 }
 
-/// How a connection came here.
+/// The source of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
-    /// Who opened it.
+    /// The peer that opened it.
     pub peer: Peer,
-    /// Whether a proxy said so with the PROXY protocol, so that `peer` is no proxy by itself.
+    /// Whether a proxy reported it with the PROXY protocol, so that `peer` is no proxy by itself.
     pub told: bool,
 }
 
-/// What was found, and what the headers were worth.
+/// The client's address, and how the headers were judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Where the client is.
+    /// The client.
     pub client: Client,
-    /// Whether the request came straight from a proxy that is trusted.
+    /// Whether the request was received directly from a trusted proxy.
     pub from_proxy: bool,
-    /// Headers that only a proxy sends came from somebody who is not trusted.
+    /// Headers that only a proxy sends were received from an untrusted peer.
     pub dropped: bool,
-    /// What a trusted proxy sent is no address.
+    /// A trusted proxy sent an invalid address.
     pub malformed: bool,
 }
 
-/// Finds out where a client is, and leaves in the request's headers only what may be believed:
-/// `X-Real-IP` then is the address found, or is not there.
+/// Determines the client's address, and removes untrusted values from the request's headers:
+/// afterwards `X-Real-IP` is the address found, or is absent.
 pub fn find(
     headers: &mut HeaderMap,
     arrival: Arrival,
@@ -164,7 +164,7 @@ pub fn find(
     let Arrival { peer, told } = arrival;
     if !trusted.trust(peer) {
         let names = [X_REAL_IP, X_FORWARDED_FOR, header::FORWARDED];
-        // Every one of them goes.
+        // All of them are removed.
         let dropped = names.map(|name| headers.remove(name).is_some());
         let client = match peer {
             Peer::Ip(address) => Client::At(set_real_ip(headers, address)),
@@ -202,13 +202,14 @@ pub fn find(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Malformed;
 
-/// The address in `X-Real-IP`. What is more than a plain address is made one in the header, too.
+/// The address in `X-Real-IP`. If it is more than a plain address, it is normalized in the header,
+/// too.
 fn real_ip(headers: &mut HeaderMap) -> Result<Option<IpAddr>, Malformed> {
     let mut lines = headers.get_all(X_REAL_IP).iter();
     let Some(line) = lines.next() else {
         return Ok(None);
     };
-    // Of two lines one may be the client's own, passed on beside the proxy's.
+    // Of two lines one may be the client's own, forwarded beside the proxy's.
     if lines.next().is_some() {
         return Err(Malformed);
     }
@@ -223,8 +224,8 @@ fn real_ip(headers: &mut HeaderMap) -> Result<Option<IpAddr>, Malformed> {
     Ok(Some(address.to_canonical()))
 }
 
-/// The address in `X-Forwarded-For` that the last trusted proxy on the way saw: the rightmost
-/// that is no trusted proxy itself, or the leftmost of all where all are.
+/// The address in `X-Forwarded-For` that the last trusted proxy on the path saw: the rightmost that
+/// is not a trusted proxy itself, or the leftmost if all are.
 fn forwarded_for(
     headers: &HeaderMap,
     trusted: &TrustedProxies,
@@ -247,7 +248,7 @@ fn forwarded_for(
     Ok(leftmost)
 }
 
-/// Reads an address, also one with a port, as some proxies write it.
+/// Parses an address, also one with a port, as some proxies write it.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     if text.len() > TEXT_BYTES_MAX {

@@ -1,4 +1,4 @@
-//! Settings of the listeners. Plain values, already checked.
+//! Settings of the listeners. Plain values, already validated.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ pub enum Listen {
     Tcp(SocketAddr),
     /// A unix socket, created with this mode (such as `0o660`). A stale file is replaced.
     Unix {
-        /// Where the socket is made.
+        /// The path of the socket.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -31,20 +31,20 @@ impl fmt::Display for Listen {
     }
 }
 
-/// What the public listener serves, whom it believes and which pages may connect.
+/// Served paths, trusted proxies and allowed origins of the public listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicConfig {
-    /// The path of the websocket; served with and without a slash at its end.
+    /// The path of the websocket; served with and without a trailing slash.
     pub websocket_path: String,
     /// Whether `GET /` is answered with 200, for load balancers.
     pub root_health: bool,
-    /// Which pages may open a websocket.
+    /// Which origins may open a websocket.
     pub origins: Origins,
-    /// Where proxies are whose word counts.
+    /// Networks of trusted reverse proxies.
     pub trusted_proxies: TrustedProxies,
-    /// Whether `X-Forwarded-For` is looked at where a trusted proxy sends no `X-Real-IP`.
+    /// Whether `X-Forwarded-For` is used if a trusted proxy sends no `X-Real-IP`.
     pub x_forwarded_for: bool,
-    /// Whether every connection from a trusted proxy begins with a header of the PROXY protocol.
+    /// Whether every connection from a trusted proxy starts with a header of the PROXY protocol.
     pub proxy_protocol: bool,
 }
 
@@ -68,7 +68,7 @@ pub struct QuotaLimits {
     pub connections: usize,
     /// Open connections of one address. 0: no limit.
     pub connections_per_address: usize,
-    /// Handshakes of one address in a second, on average over ten. 0: no limit.
+    /// Rate limit: handshakes of one address per second, averaged over ten. 0: no limit.
     pub handshakes_per_second: usize,
     /// Handshakes in progress.
     pub handshakes: usize,
@@ -80,13 +80,13 @@ pub struct QuotaLimits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TcpOptions {
     /// `SO_SNDBUF`: bytes that the system keeps of what was sent and not acknowledged, its own
-    /// overhead included; Linux doubles the number. Zero: the system's own, which grows with what
-    /// the connection has shown to take.
+    /// overhead included; Linux doubles the number. Zero: the system's default, which grows with
+    /// the throughput of the connection.
     pub send_buffer: usize,
-    /// `TCP_USER_TIMEOUT` (RFC 5482): how long sent bytes may stay unacknowledged, or the peer have
-    /// no room for more, before the system ends the connection. Zero: the system's own, some
-    /// fifteen minutes. Longer than an outbox may stand still by default: who is evicted has a
-    /// name, who ends this way is only gone.
+    /// `TCP_USER_TIMEOUT` (RFC 5482): how long sent bytes may stay unacknowledged, or the peer's
+    /// window closed, before the system ends the connection. Zero: the system's default, some
+    /// fifteen minutes. By default longer than the outbox timeout of a slow consumer: an eviction
+    /// is logged with its reason, a connection that ends this way only as lost.
     pub user_timeout: Duration,
 }
 

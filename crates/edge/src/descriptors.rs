@@ -1,5 +1,5 @@
-//! File descriptors: clients never get the last ones, which belong to the API, the broker and
-//! whoever asks whether this node is ready.
+//! File descriptors: clients never get the last ones, which are reserved for the API, the broker
+//! and readiness probes.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -8,22 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
-/// Descriptors that are kept from clients, where the process may have that many.
+/// Descriptors that are reserved, if the process may have that many.
 const KEPT: u64 = 200;
 
-/// How many descriptors there are for clients, and whether they are all in use.
+/// Number of descriptors for clients, and whether they are all in use.
 #[derive(Debug)]
 pub struct Descriptors {
-    /// What the process may have open.
+    /// Maximum number of open descriptors of the process.
     limit: u64,
-    /// The first descriptor that is kept from clients: the system gives out the lowest that is
-    /// free, so all below are in use when it is seen.
+    /// The first reserved descriptor: the system assigns the lowest that is free, so all below are
+    /// in use when it is seen.
     kept_from: u64,
     short: AtomicBool,
 }
 
 impl Descriptors {
-    /// As the system limits this process.
+    /// With the limit that the system sets for this process.
     pub fn of_process() -> Self {
         Self::new(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
     }
@@ -36,12 +36,12 @@ impl Descriptors {
         }
     }
 
-    /// Looks at a descriptor that was just opened. True: from now on there are none for clients.
+    /// Checks a descriptor that was just opened. True: from now on there are none for clients.
     pub fn record_opened(&self, opened: &impl AsFd) -> bool {
         self.is_kept(opened) && !self.short.swap(true, Ordering::Relaxed)
     }
 
-    /// Looks at an error of `accept`. True: it is a lack of descriptors, so that clients must wait.
+    /// Checks an error of `accept`. True: descriptors are exhausted, so that clients must wait.
     pub fn record_error(&self, error: &io::Error) -> bool {
         let errno = Errno::from_io_error(error);
         let lack = matches!(errno, Some(Errno::MFILE | Errno::NFILE));
@@ -54,7 +54,7 @@ impl Descriptors {
         self.short.load(Ordering::Relaxed)
     }
 
-    /// Looks whether there is one for a client again, by opening one more for a moment.
+    /// Checks whether there is one for a client again, by opening one more for a moment.
     pub fn try_again(&self, open: &impl AsFd) -> bool {
         let probe = open.as_fd().try_clone_to_owned();
         let free = probe.is_ok_and(|probe| !self.is_kept(&probe));
@@ -64,7 +64,7 @@ impl Descriptors {
         free
     }
 
-    /// Why the node may not get traffic, if that is so.
+    /// Why the node may not receive traffic, if that is so.
     pub fn trouble(&self) -> Option<String> {
         let Self { limit, .. } = self;
         self.are_short().then(|| {
@@ -85,11 +85,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn visitors_do_not_get_the_last_ones() {
+    fn clients_do_not_get_reserved_descriptors() {
         let open = |_| File::open("/dev/null").unwrap();
         let first: File = open(0);
         let number = u64::try_from(first.as_raw_fd()).unwrap();
-        // As if a quarter of these were kept, the next but three being the first.
+        // As if a quarter of these were reserved, the next but three being the first.
         let few = Descriptors::new((number + 3) * 4 / 3 + 1);
         let mut opened: Vec<_> = Vec::new();
         while !opened.iter().any(|file| few.record_opened(file)) {
@@ -100,7 +100,7 @@ mod tests {
         assert!(few.are_short());
         assert!(!few.try_again(&first));
         assert!(few.trouble().is_some());
-        // It is told once.
+        // It is reported once.
         assert!(!opened.iter().any(|file| few.record_opened(file)));
         opened.clear();
         assert!(few.try_again(&first));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_lack_makes_visitors_wait() {
+    fn only_descriptor_exhaustion_makes_clients_wait() {
         let plenty = Descriptors::new(u64::MAX);
         for (errno, lack) in [
             (Errno::NOMEM, false),

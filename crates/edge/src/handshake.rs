@@ -17,10 +17,10 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Bytes of a decoded key (RFC 6455 §4.1).
 const KEY_BYTES: usize = 16;
 
-/// Checks a request for `/ws/`; answers what to put into `Sec-WebSocket-Accept`.
+/// Validates a request for `/ws/`; returns the value of `Sec-WebSocket-Accept`.
 ///
 /// # Errors
-/// The answer to a request that is no such handshake.
+/// The response to a request that is not a valid handshake.
 pub(crate) fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response<Body>>> {
     let headers = request.headers();
     if request.version() < Version::HTTP_11 {
@@ -40,11 +40,11 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response
         let sentence = "This address speaks websocket version 13.";
         return Err(refuse(StatusCode::UPGRADE_REQUIRED, sentence));
     }
-    // RFC 9112 §3.2. Of two, whoever is in between may have taken the other.
+    // RFC 9112 §3.2. Of two, an intermediary may have used the other.
     if headers.get_all(header::HOST).iter().count() != 1 {
         return Err(refuse(StatusCode::BAD_REQUEST, "There must be one Host."));
     }
-    // What follows the head is the websocket's: nothing in it may be anything else to anybody.
+    // Data after the head belongs to the websocket: no intermediary may interpret it otherwise.
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     if headers.contains_key(header::TRANSFER_ENCODING) || lengths.any(|length| length != "0") {
         let sentence = "A handshake has no body.";
@@ -70,8 +70,8 @@ pub(crate) fn check<B>(request: &Request<B>) -> Result<HeaderValue, Box<Response
     })
 }
 
-/// What can be agreed upon about compression. With a browser that cannot read what it offers:
-/// nothing.
+/// What can be negotiated about compression. Nothing with a browser that cannot read what it
+/// offers.
 pub(crate) fn compression(headers: &HeaderMap) -> Option<PerMessageDeflate> {
     let user_agent = headers.get(header::USER_AGENT);
     let user_agent = user_agent.and_then(|value| value.to_str().ok());
@@ -82,7 +82,7 @@ pub(crate) fn compression(headers: &HeaderMap) -> Option<PerMessageDeflate> {
     PerMessageDeflate::negotiate(offers.map(HeaderValue::as_bytes))
 }
 
-/// The answer that ends HTTP.
+/// The response that ends HTTP.
 pub(crate) fn switching(
     accept: &HeaderValue,
     deflate: Option<PerMessageDeflate>,
@@ -120,7 +120,7 @@ fn refuse(status: StatusCode, sentence: &str) -> Box<Response<Body>> {
     Box::new(response)
 }
 
-/// Whether a comma-separated header names `token`, in any case.
+/// Whether a comma-separated header contains `token`, case-insensitively.
 fn has_token(headers: &HeaderMap, name: &http::HeaderName, token: &str) -> bool {
     let values = headers
         .get_all(name)
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_standard_is_answered() {
+    fn the_example_of_the_rfc_is_accepted() {
         assert_eq!(
             check(&request(&GOOD)).unwrap(),
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn compression_is_agreed_upon_over_any_number_of_headers() {
+    fn compression_is_negotiated_over_any_number_of_headers() {
         let offers = [
             ("sec-websocket-extensions", "other"),
             (
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chosen_subprotocol_is_named_and_no_other() {
+    fn only_the_selected_subprotocol_is_in_the_response() {
         let accept = HeaderValue::from_static("x");
         for (subprotocol, named) in [
             (Some(Subprotocol::V1), Some("high-templar.v1")),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_handshake_is_told_so() {
+    fn invalid_handshakes_are_rejected_with_a_reason() {
         let with = |name: &str, value: Option<&'static str>| {
             let mut headers: Vec<_> = GOOD.to_vec();
             let at = headers

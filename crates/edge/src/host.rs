@@ -1,8 +1,8 @@
-//! The `Host` of internal requests: the defence against DNS rebinding.
+//! The `Host` of internal requests: protection against DNS rebinding.
 //!
 //! A page of `evil.example` may have that name resolve to this machine. For the browser its
 //! requests are then same-origin: they carry neither `Origin` nor `Sec-Fetch-Site` (over plain
-//! HTTP), and the page may read the answers. What gives it away is `Host`, which no page can
+//! HTTP), and the page may read the responses. They are detected by `Host`, which no page can
 //! change: it is the page's own name, never an IP address or `localhost`.
 
 use std::fmt;
@@ -21,30 +21,30 @@ pub struct HostPattern(Pattern);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Pattern {
     Any,
-    /// Every name that ends so; with the leading dot.
+    /// Every name with this suffix; with the leading dot.
     Below(String),
     One(String),
 }
 
-/// Why a text is no [`HostPattern`].
+/// Why a text is not a valid [`HostPattern`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HostPatternError {
-    /// It is an address, of which a host is one part.
+    /// It is a URL, of which a host is one part.
     #[error("write the name alone, without http:// and without what follows a slash")]
     Address,
     /// Ports are not compared.
     #[error("leave the port out: the name is served on every port")]
     Port,
-    /// `*` stands where it means nothing.
+    /// `*` at a position where it has no meaning.
     #[error("* stands for all names, or at the beginning for subdomains, as in *.example.com")]
     Star,
-    /// It cannot be a name.
+    /// It is not a valid name.
     #[error("this is not a host name: expected one such as gateway or *.svc.cluster.local")]
     Name,
 }
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
     /// RFC 9112 §3.2: an HTTP/1.1 request has one `Host`.
@@ -62,11 +62,11 @@ pub enum HostError {
     Foreign(String),
 }
 
-/// Checks by which name a request addresses the listener. Ports are not looked at: they change
-/// under way, in port forwards and containers.
+/// Checks by which name a request addresses the listener. Ports are ignored: they change on the
+/// path, in port forwards and containers.
 ///
 /// # Errors
-/// When it is not an IP address, `localhost`, a name below it, or one of `allowed`.
+/// If it is not an IP address, `localhost`, a name below it, or one of `allowed`.
 pub fn check(
     version: Version,
     uri: &Uri,
@@ -76,13 +76,13 @@ pub fn check(
     let mut lines = headers.get_all(header::HOST).iter();
     let line = match (lines.next(), lines.next()) {
         (Some(line), None) => Some(line),
-        // No browser speaks HTTP/1.0, but health checks of load balancers do.
+        // No browser uses HTTP/1.0, but health checks of load balancers do.
         (None, _) if version <= Version::HTTP_10 => None,
         (None, _) => return Err(HostError::Count(0)),
         (Some(_), Some(_)) => return Err(HostError::Count(2 + lines.count())),
     };
     let line = line.map(HeaderValue::as_bytes);
-    // RFC 9112 §3.2.2: where the target is a whole URL its host is the one that counts.
+    // RFC 9112 §3.2.2: if the target is a whole URL its host takes precedence.
     let target = uri
         .authority()
         .map(|authority| authority.as_str().as_bytes());
@@ -92,7 +92,7 @@ pub fn check(
 
 fn is_served(text: &[u8], allowed: &[HostPattern]) -> Result<(), HostError> {
     let text = std::str::from_utf8(text).map_err(|_| HostError::Unreadable)?;
-    // What publishers beside the gateway send with every trigger.
+    // The usual `Host` of publishers on the same machine.
     if text.parse::<SocketAddrV4>().is_ok() {
         return Ok(());
     }
@@ -107,7 +107,7 @@ fn is_served(text: &[u8], allowed: &[HostPattern]) -> Result<(), HostError> {
     }
     // With a trailing dot it is the same name, written in full.
     let plain = name.strip_suffix('.').unwrap_or(&name);
-    // RFC 6761 §6.3: never asked of a name server.
+    // RFC 6761 §6.3: never resolved by a name server.
     let is_local = plain == "localhost" || plain.ends_with(".localhost");
     if is_local || allowed.iter().any(|pattern| pattern.covers(plain)) {
         return Ok(());
@@ -144,7 +144,7 @@ impl FromStr for HostPattern {
         if text.contains(['/', '?', '#', '@']) {
             return Err(HostPatternError::Address);
         }
-        // These are always served; there is nothing wrong with naming them.
+        // These are always served; listing them is not an error.
         let inside = text.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = inside.parse::<Ipv6Addr>() {
             return Ok(Self(Pattern::One(format!("[{address}]"))));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_host_and_the_target_counts_as_well() {
+    fn exactly_one_host_is_required_and_the_target_is_checked() {
         let evil = Err(HostError::Foreign("evil.example".to_owned()));
         for (version, target, hosts, expected) in [
             (
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_names_and_say_what_is_wrong_otherwise() {
+    fn invalid_patterns_are_rejected_with_a_reason() {
         for (text, expected) in [
             ("Gateway", Ok("gateway")),
             ("gateway.", Ok("gateway")),

@@ -1,7 +1,7 @@
-//! Who comes in: listening sockets, addresses, the opening handshake, and permits against the limits
-//! of connections.
+//! Admission of clients: listening sockets, addresses, the opening handshake, and permits against
+//! the limits of connections.
 //!
-//! Nothing here knows a shard, a session or the backend.
+//! This crate has no knowledge of shards, sessions or the backend.
 
 pub mod address;
 pub mod config;

@@ -1,9 +1,9 @@
-//! Lingering close: the end of a connection whose client still sends.
+//! Lingering close: the end of a connection whose client is still sending.
 //!
-//! A request may be answered before its body was read, such as one that is too long. Were the
-//! socket closed then, the system would answer what still comes with a reset, and most clients would
-//! report that instead of the answer. So the sending side is closed, and what comes is discarded for
-//! a while.
+//! A request may be answered before its body was read, such as one that is too long. If the socket
+//! were closed then, the system would respond to further data with a reset, and most clients would
+//! report that instead of the response. So the sending side is closed, and incoming data is
+//! discarded for a while.
 
 use std::io;
 use std::pin::Pin;
@@ -13,13 +13,13 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long a client may go on sending after the answer.
+/// How long a client may continue sending after the response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much, in bytes.
+/// How much it may send, in bytes.
 const BYTES_MAX: usize = 256 << 20;
 
-/// What is discarded at once, in bytes.
+/// Size of one discarding read, in bytes.
 const PIECE: usize = 8 << 10;
 
 /// A stream that lingers when it is shut down.
@@ -39,7 +39,7 @@ enum LingerState {
 }
 
 impl<S> Lingering<S> {
-    /// Has a stream linger.
+    /// Makes a stream linger.
     pub fn new(stream: S) -> Self {
         Self {
             stream,
@@ -50,7 +50,7 @@ impl<S> Lingering<S> {
 }
 
 impl<S: AsyncRead + Unpin> Lingering<S> {
-    /// Ready when the client is done, or has had what it may have.
+    /// Ready when the client is done, or has used up the limits.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let LingerState::Discards(left, end) = &mut self.state else {
             return Poll::Ready(());
@@ -62,7 +62,7 @@ impl<S: AsyncRead + Unpin> Lingering<S> {
                 Ok(()) if !piece.filled().is_empty() => {
                     *left = left.saturating_sub(piece.filled().len());
                 }
-                // A client that is gone is done as well.
+                // A client that has disconnected is done as well.
                 Ok(()) | Err(_) => break,
             }
         }
@@ -112,14 +112,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_client_is_let_finish_and_then_waited_for_no_longer() {
+    async fn closing_discards_data_until_the_client_disconnects() {
         let (mut client, server) = duplex(1 << 10);
         let mut server = Lingering::new(server);
         let closing = tokio::spawn(async move {
             server.write_all(b"answer").await.unwrap();
             server.shutdown().await
         });
-        // Far more than fits: it blocks unless it is taken.
+        // Far more than the buffers hold: it blocks unless it is read.
         client.write_all(&[0; 100_000]).await.unwrap();
         let mut answer = Vec::new();
         client.read_to_end(&mut answer).await.unwrap();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_never_ends_is_let_go() {
+    async fn closing_times_out_if_the_client_never_disconnects() {
         let (client, server) = duplex(1 << 10);
         let mut server = Lingering {
             timeout: Duration::from_millis(1),

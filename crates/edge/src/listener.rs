@@ -1,4 +1,4 @@
-//! Listening on TCP and unix sockets alike.
+//! Listeners on TCP and unix sockets alike.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use tokio_util::either::Either;
 use crate::address::Peer;
 use crate::config::Listen;
 
-/// Connections that the system keeps waiting until they are accepted.
+/// The backlog: connections that the system queues until they are accepted.
 const BACKLOG: i32 = 4_096;
 
-/// How long to wait after an error that accepting again at once would only repeat, such as too
+/// How long to wait after an error that would recur if accepting were retried at once, such as too
 /// many open files.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -25,7 +25,7 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Listener {
     socket: ListeningSocket,
-    /// Where it is ours; only kept to be removed in the end.
+    /// The file, if it is ours; only kept to be removed in the end.
     _file: Option<SocketFile>,
 }
 
@@ -47,9 +47,9 @@ pub enum Inherited {
 /// Sockets that are used in place of the configured addresses.
 #[derive(Debug, Default)]
 pub struct InheritedSockets {
-    /// In place of `listen`.
+    /// Replaces `listen`.
     pub public: Option<Inherited>,
-    /// In place of `internal.listen`.
+    /// Replaces `internal.listen`.
     pub internal: Option<Inherited>,
 }
 
@@ -70,7 +70,7 @@ struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // It may be gone already, and nobody is there to hear of another error.
+        // It may be removed already, and there is no way to report another error.
         let _ = std::fs::remove_file(&self.0);
     }
 }
@@ -93,7 +93,7 @@ impl Listener {
         }
     }
 
-    /// Takes a socket that somebody else opened, and leaves its file to them.
+    /// Takes over a socket that another process opened, and leaves its file alone.
     pub fn take(inherited: Inherited) -> io::Result<Self> {
         match inherited {
             Inherited::Tcp(listener) => {
@@ -111,7 +111,7 @@ impl Listener {
         }
     }
 
-    /// The address that was really taken.
+    /// The actual address.
     pub fn address(&self, asked: &Listen) -> Listen {
         match &self.socket {
             ListeningSocket::Tcp(listener) => listener
@@ -130,13 +130,13 @@ impl Listener {
         }
     }
 
-    /// The next connection, and who opened it.
+    /// The next connection, and the peer that opened it.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match &self.socket {
             ListeningSocket::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // Small messages must not wait for each other. An error is of a connection that is
-                // gone already, which whoever reads it will see.
+                // Small messages must not be delayed (Nagle). An error means that the connection is
+                // closed already, which its reader will see.
                 let _ = stream.set_nodelay(true);
                 Ok((Stream::Left(stream), address.into()))
             }
@@ -177,7 +177,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Removes a socket that a process which is gone left behind. Anything else stays and makes the
+/// Removes a socket file that an ended process left behind. Any other file is kept and makes the
 /// bind fail.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());

@@ -1,8 +1,8 @@
-//! Which pages may open a websocket: the answer to cross-site websocket hijacking.
+//! Which pages may open a websocket: protection against cross-site websocket hijacking.
 //!
-//! A browser sends its cookies along with a websocket that any page opens, and asks nobody first.
-//! What tells a page from another is the header `Origin` (RFC 6454 §7), which no page can change
-//! (RFC 6455 §10.2).
+//! A browser sends its cookies along with a websocket that any page opens, without asking first.
+//! Pages are distinguished by the header `Origin` (RFC 6454 §7), which no page can change (RFC 6455
+//! §10.2).
 
 pub(crate) mod authority;
 #[cfg(test)]
@@ -15,23 +15,23 @@ use http::{HeaderMap, HeaderName, header};
 
 use crate::origin::authority::{Authority, Host};
 
-/// The host that a browser asked a proxy for, where the proxy puts another into `Host`.
+/// The host that a browser requested from a proxy, if the proxy puts another into `Host`.
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Longest scheme, in bytes: much longer than any in use.
 const SCHEME_BYTES_MAX: usize = 64;
 
-/// Longest text behind the scheme of an app, in bytes.
+/// Maximum length of the text after an app's scheme, in bytes.
 const APP_BYTES_MAX: usize = 255;
 
 /// Which pages may open a websocket beside those of the host that serves it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// Pages of these origins may.
+    /// Allowed origins.
     pub allow: Vec<OriginPattern>,
-    /// Whether clients without `Origin`, which are no browsers, are refused.
+    /// Whether clients without `Origin`, which are not browsers, are rejected.
     pub require: bool,
-    /// Where `allow` is set, so that the log can name what to change.
+    /// Where `allow` is set, so that the log can name the setting to change.
     pub written: OriginsWritten,
 }
 
@@ -50,7 +50,7 @@ pub enum OriginsWritten {
 /// An origin, or many: `https://app.example`, `*.example.com`, `app.example:8443`, `null`, `*`,
 /// `tauri://localhost`, `file://`.
 ///
-/// What a pattern leaves out may be anything; a port that is left out in an origin is the one of
+/// Omitted parts of a pattern match anything; an omitted port of an origin is the default port of
 /// its scheme.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginPattern(Pattern);
@@ -61,7 +61,7 @@ enum Pattern {
     Any,
     /// `null`: pages without an origin of their own, such as files and sandboxed frames.
     Null,
-    /// The origin of an app whose scheme is its own and whose host is none, such as `file://`.
+    /// The origin of an app with a scheme of its own and without a host, such as `file://`.
     App(String),
     Pages {
         scheme: Option<String>,
@@ -73,25 +73,25 @@ enum Pattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hosts {
     Any,
-    /// Every name that ends so; with the dot.
+    /// Every name with this suffix; with the dot.
     Below(String),
     One(Host),
 }
 
-/// Why a text is no [`OriginPattern`].
+/// Why a text is not a valid [`OriginPattern`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OriginPatternError {
-    /// Something follows the host and the port.
+    /// There is text after the host and the port.
     #[error("an origin ends with its host or port: leave out what begins with / or ?")]
     Path,
-    /// The scheme is no word.
+    /// The scheme is not a word.
     #[error("the part before :// must be a scheme, such as https")]
     Scheme,
-    /// `*` stands where it means nothing.
+    /// `*` at a position where it has no meaning.
     #[error("* stands for all pages, for a whole host, or for what comes before the first dot")]
     Star,
-    /// The host or the port cannot be one.
+    /// The host or the port is invalid.
     #[error(
         "this is not a host: expected one such as app.example, *.example.com, 192.0.2.1 or \
          [2001:db8::1], with a port if you like, and other letters than a-z as in xn--bcher-kva"
@@ -99,20 +99,20 @@ pub enum OriginPatternError {
     Host,
 }
 
-/// Why a page may not.
+/// Why an origin is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Foreign {
     /// There is no `Origin`, and there must be one.
     Missing,
-    /// The page's origin is not among those that may. Nothing but ASCII without blanks.
+    /// The page's origin is not allowed. Only ASCII without blanks.
     Page(String),
-    /// There are several, or what is there is no origin.
+    /// There are several, or the value is not an origin.
     Unreadable,
 }
 
 impl Origins {
-    /// Checks the origin of a request. A forwarded host is only looked at where the request came
-    /// from a proxy that is trusted. No page can have its browser send one.
+    /// Checks the origin of a request. A forwarded host is only used if the request was received
+    /// from a trusted proxy. No page can have its browser send one.
     pub fn check(&self, headers: &HeaderMap, from_proxy: bool) -> Result<(), Foreign> {
         let is_any = |pattern: &OriginPattern| pattern.0 == Pattern::Any;
         let mut lines = headers.get_all(header::ORIGIN).iter();
@@ -138,7 +138,8 @@ impl Origins {
         Err(Foreign::Page(line.to_owned()))
     }
 
-    /// Returns the change to the configuration that allows this origin, given where the list is set.
+    /// Returns the change to the configuration that allows this origin, given where the list is
+    /// set.
     pub fn change_for(&self, page: &str) -> String {
         match &self.written {
             OriginsWritten::Nowhere => format!(
@@ -223,7 +224,7 @@ impl FromStr for OriginPattern {
             None => (rest, false),
         };
         let (text, any) = match text.strip_prefix('*') {
-            // A host of any letter in its place, to have the port read.
+            // Replaced by a host of any letter, to have the port parsed.
             Some(port) if !below && (port.is_empty() || port.starts_with(':')) => {
                 (format!("x{port}"), true)
             }
@@ -268,7 +269,7 @@ impl fmt::Display for OriginPattern {
     }
 }
 
-/// What a browser says of the page that opens a websocket (RFC 6454 §6.2).
+/// The origin that a browser reports for the page that opens a websocket (RFC 6454 §6.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Origin<'a> {
     /// The page has no origin of its own.
@@ -305,9 +306,9 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Whether what stands behind a scheme is no host: packaged apps have schemes of their own and
-/// nothing, or anything, behind them (`file://`, `app://my!app`). Nothing that has a meaning in a
-/// list, a pattern or a header.
+/// Whether the text after a scheme is not a host: packaged apps have schemes of their own and
+/// nothing, or anything, after them (`file://`, `app://my!app`). Contains no character with a
+/// meaning in a list, a pattern or a header.
 fn is_app(scheme: &str, rest: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"/?#@*,;\"'\\`<>".contains(&byte);
     usual_port(scheme).is_none()
@@ -332,7 +333,7 @@ fn usual_port(scheme: &str) -> Option<u16> {
     }
 }
 
-/// The value of a header that comes once.
+/// The value of a header that occurs once.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {

@@ -1,4 +1,4 @@
-//! Connections of the internal listener, by who opened them.
+//! Connections of the internal listener, by peer address.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::address::Peer;
 
 /// How many connections each address has, so that a machine that opens them and sends nothing
-/// does not keep others from publishing, nor probes from their answer.
+/// blocks neither publishers nor health probes.
 #[derive(Debug, Default)]
 pub struct Peers(Mutex<HashMap<IpAddr, usize>>);
 
-/// A connection of one address; given back when dropped.
+/// A permit for a connection of one address; released on drop.
 #[derive(Debug)]
 pub struct OfPeer {
     peers: Arc<Peers>,
@@ -19,8 +19,8 @@ pub struct OfPeer {
 }
 
 impl Peers {
-    /// Takes a connection of at most `limit`. Who comes over a unix socket cannot be told from
-    /// others, and has no bound.
+    /// Takes a permit among at most `limit` of the address. Peers on a unix socket cannot be
+    /// distinguished, and have no limit.
     pub fn take(self: &Arc<Self>, peer: Peer, limit: usize) -> Option<OfPeer> {
         let address = match peer {
             Peer::Unix => None,

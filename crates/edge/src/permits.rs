@@ -12,7 +12,7 @@ pub use ht_overload::{Bounds, Crowded, Slot};
 use crate::address::Client;
 pub use crate::permits::tables::{Addresses, Users};
 
-/// The connections of a node, by what limits them.
+/// The connections of a node, by the limits that apply to them.
 #[derive(Debug)]
 pub struct Permits {
     /// Open connections and handshakes.
@@ -69,7 +69,7 @@ impl Permits {
 pub struct ConnectionPermit {
     permits: Arc<Permits>,
     address: AddressPermit,
-    /// Once the backend has said who it is.
+    /// Set once the backend has identified the client.
     pub user: Option<UserPermit>,
     kept: bool,
 }
@@ -84,11 +84,11 @@ impl ConnectionPermit {
             kept: false,
         };
         let taken = permits.connections.fetch_add(1, Ordering::AcqRel);
-        // Dropped where it is one too many.
+        // Dropped if it is one too many.
         (limit == 0 || taken < limit as u64).then_some(permit)
     }
 
-    /// Leaves releasing it to [`Permits::release`], with the slot of its address.
+    /// Leaves the release to [`Permits::release`], with the slot of its address.
     pub fn keep(mut self) -> Slot {
         self.kept = true;
         if let Some(user) = &mut self.user {
@@ -113,22 +113,22 @@ pub struct AddressPermit {
     slot: Slot,
 }
 
-/// What is counted by address, each for itself.
+/// The scopes that are counted by address, each separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Connections that are no websockets yet, by who opened them.
+    /// Connections that are not websockets yet, by the peer that opened them.
     Unfinished,
-    /// Handshakes under way, by where the client is.
+    /// Handshakes in progress, by the client's address.
     Handshake,
-    /// Websockets and handshakes, by where the client is.
+    /// Websockets and handshakes, by the client's address.
     Open,
 }
 
 impl AddressPermit {
-    /// Takes one; also says how many the address then has.
+    /// Takes one; also returns how many the address then has.
     ///
     /// # Errors
-    /// When the address has as many as it may have, or comes too often.
+    /// If the address has reached its limit of connections or its rate limit.
     pub fn take(
         permits: &Arc<Permits>,
         stage: Stage,
@@ -147,8 +147,8 @@ impl AddressPermit {
         Ok((permit, open))
     }
 
-    /// Adds to what the connections of the address hold; returns the sum, zero where only the proxy
-    /// is known.
+    /// Adds to the bytes that the connections of the address hold; returns the sum, zero if only
+    /// the proxy is known.
     pub fn hold(&self, bytes: usize) -> usize {
         self.permits.addresses(self.stage).hold(self.slot, bytes)
     }
@@ -158,7 +158,7 @@ impl AddressPermit {
         self.permits.addresses(self.stage).release(self.slot, bytes);
     }
 
-    /// Leaves releasing it to [`Permits::release`].
+    /// Leaves the release to [`Permits::release`].
     fn keep(&mut self) -> Slot {
         debug_assert_eq!(self.stage, Stage::Open, "only websockets keep one");
         std::mem::replace(&mut self.slot, Slot::NONE)
@@ -191,7 +191,7 @@ impl UserPermit {
         self.user.clone()
     }
 
-    /// Leaves releasing it to [`Permits::release`].
+    /// Leaves the release to [`Permits::release`].
     fn keep(&mut self) {
         self.user = None;
     }

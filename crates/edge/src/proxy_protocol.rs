@@ -1,7 +1,7 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer's word, before the first byte of HTTP, for
-//! whom it opened the connection.
+//! The PROXY protocol, versions 1 and 2: before the first byte of HTTP, a load balancer reports the
+//! client for which it opened the connection.
 //!
-//! Specification: `proxy-protocol.txt` of HAProxy. Nothing behind the header is read.
+//! Specification: `proxy-protocol.txt` of HAProxy. Nothing after the header is read.
 
 #[cfg(test)]
 mod tests;
@@ -11,42 +11,42 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// What a header of version 2 begins with (§2.2).
+/// Signature of a header of version 2 (§2.2).
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What a header of version 1 begins with (§2.1).
+/// Prefix of a header of version 1 (§2.1).
 const PREFIX: &[u8] = b"PROXY ";
 
-/// Longest header of version 1, with its line's end (§2.1).
+/// Maximum length of a header of version 1, with its line end (§2.1).
 const LINE_BYTES_MAX: usize = 107;
 
-/// Longest rest of a header of version 2 that is read: addresses, and whatever else a balancer
-/// cares to tell. The specification knows no use for more than some hundred bytes.
+/// Maximum length of the rest of a header of version 2: addresses, and optional TLVs. The
+/// specification knows no use for more than some hundred bytes.
 const REST_BYTES_MAX: usize = 4 << 10;
 
-/// For whom a connection was opened.
+/// The source that a header reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// For somebody at this address.
+    /// A client at this address.
     At(IpAddr),
-    /// For the balancer itself, such as to look whether this node lives, or for somebody whose
-    /// address it does not say.
+    /// The balancer itself, such as for a health check, or a client whose address it does not
+    /// report.
     Unsaid,
 }
 
-/// Why a connection does not begin as it should.
+/// Why the start of a connection is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Broken {
-    /// The connection ended before.
+    /// The connection ended before the end of the header.
     #[error("it ended before its PROXY header did: {0}")]
     Ended(#[from] io::Error),
-    /// It begins with something else.
+    /// It starts with something else.
     #[error("it does not begin with a PROXY header")]
     Missing,
     /// Malformed, or not for TCP.
     #[error("its PROXY header is not one of version 1 or 2 for TCP")]
     Invalid,
-    /// Longer than a header has reason to be.
+    /// Longer than any reasonable header.
     #[error("its PROXY header is longer than {REST_BYTES_MAX} bytes")]
     TooLong,
 }
@@ -54,7 +54,7 @@ pub(crate) enum Broken {
 /// Reads the header, and not a byte more.
 ///
 /// # Errors
-/// When the connection does not begin with one.
+/// If the connection does not start with one.
 pub(crate) async fn read(io: &mut (impl AsyncRead + Unpin)) -> Result<Source, Broken> {
     // No header of version 1 is shorter.
     let mut begin = [0; SIGNATURE.len()];
@@ -87,11 +87,11 @@ async fn read_v2(io: &mut (impl AsyncRead + Unpin)) -> Result<Source, Broken> {
     parse_v2(command, family, &rest).ok_or(Broken::Invalid)
 }
 
-/// Reads a line of version 1, its end included.
+/// Parses a line of version 1, its end included.
 fn parse_v1(line: &[u8]) -> Option<Source> {
     let line = std::str::from_utf8(line).ok()?;
     let line = line.strip_prefix("PROXY ")?.strip_suffix("\r\n")?;
-    // Whatever follows is to be passed over (§2.1).
+    // Whatever follows must be ignored (§2.1).
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
         return Some(Source::Unsaid);
     }
@@ -118,13 +118,13 @@ fn parse_v1(line: &[u8]) -> Option<Source> {
     Some(Source::At(source.to_canonical()))
 }
 
-/// Reads a header of version 2, from behind its signature; `rest` follows the length.
+/// Parses a header of version 2, after its signature; `rest` follows the length.
 fn parse_v2(command: u8, family: u8, rest: &[u8]) -> Option<Source> {
     const LOCAL: u8 = 0x20;
     const PROXY: u8 = 0x21;
     match (command, family) {
         (LOCAL, _) => Some(Source::Unsaid),
-        // TCP over IPv4: two addresses, two ports; what follows is passed over.
+        // TCP over IPv4: two addresses, two ports; what follows is ignored.
         (PROXY, 0x11) => {
             let addresses = rest.first_chunk::<12>()?;
             let source = addresses.first_chunk::<4>()?;

@@ -1,11 +1,11 @@
-//! Keeps a connection from waking itself for nothing.
+//! Prevents a connection from waking itself needlessly.
 //!
-//! hyper hands a request's body to the service through a channel, and who takes a piece out wakes
-//! the connection to bring the next. Here both are one task. When the body has ended there is no
-//! next piece, but the wake would still have the scheduler run the connection once more, and wake
-//! a second thread to help with it, 0.9 times a trigger. `docs/design/002` has what that cost: with
-//! four shards half as much again for each unicast. A test fails as soon as hyper does not wake any
-//! more; then this module can go.
+//! hyper passes a request's body to the service through a channel, and taking a piece out wakes the
+//! connection to bring the next. Here both are one task. When the body has ended there is no next
+//! piece, but the wake would still have the scheduler run the connection once more, and wake a
+//! second thread to help with it, 0.9 times a trigger. `docs/design/002` has the measured cost:
+//! with four shards half as much again for each unicast. A test fails as soon as hyper no longer
+//! wakes; then this module can be removed.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -17,11 +17,11 @@ thread_local! {
     static WAKES: Cell<Wakes> = const { Cell::new(Wakes::Pass) };
 }
 
-/// What becomes of wakes that this thread causes.
+/// How wakes that this thread causes are handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wakes {
     Pass,
-    /// A body is being taken, which wakes nobody but its own connection.
+    /// A body is being taken, which wakes only its own connection.
     Hold,
     /// The same, and there was a wake.
     Held,
@@ -49,7 +49,7 @@ pub async fn whole<T, E>(body: impl Future<Output = Result<T, E>>) -> Result<T, 
         let hold = Hold::start();
         let polled = body.as_mut().poll(context);
         let held = hold.end();
-        // After its end nobody is there to be told; otherwise the connection has more to do.
+        // After its end there is no one to wake; otherwise the connection has more to do.
         if held && !matches!(polled, Poll::Ready(Ok(_))) {
             context.waker().wake_by_ref();
         }
@@ -58,7 +58,7 @@ pub async fn whole<T, E>(body: impl Future<Output = Result<T, E>>) -> Result<T, 
     .await
 }
 
-/// Wakes others from within [`whole`], where the connection's own wakes are held back.
+/// Wakes other tasks from within [`whole`], where the connection's own wakes are held back.
 pub fn aloud(wake: impl FnOnce()) {
     let before = WAKES.replace(Wakes::Pass);
     wake();
@@ -128,7 +128,7 @@ mod tests {
         }
     }
 
-    /// Polls a connection that takes a body, which wakes it and comes to `polled`. Answers how
+    /// Polls a connection that takes a body, which wakes it and polls as `polled`. Returns how
     /// often the task was woken meanwhile, and when the connection wakes itself after that.
     fn wakes(polled: &Poll<Result<(), ()>>) -> (usize, usize) {
         let count = Arc::new(Count::default());
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn wakes_of_others_pass() {
+    fn wakes_of_other_tasks_pass() {
         let other = Arc::new(Count::default());
         let waker = Waker::from(Arc::new(Quiet {
             task: Waker::from(Arc::clone(&other)),
@@ -173,8 +173,8 @@ mod tests {
         assert_eq!(other.0.load(Ordering::Relaxed), 1);
     }
 
-    /// Serves one request with a body. Returns how often the connection was polled until it woke
-    /// itself no more.
+    /// Serves one request with a body. Returns how often the connection was polled until it no
+    /// longer woke itself.
     fn polls_of_a_request(is_quiet: bool) -> usize {
         let service = service_fn(move |request: Request<Incoming>| async move {
             let body = request.into_body().collect();

@@ -1,4 +1,5 @@
-//! How many clients may come in, and how often: the permits that a handshake needs.
+//! Admission limits: how many clients are admitted, and how often. Hands out the permits that a
+//! handshake needs.
 
 #[cfg(test)]
 mod tests;
@@ -15,26 +16,26 @@ use crate::permits::{AddressPermit, Bounds, ConnectionPermit, Crowded, Permits, 
 use crate::rejection::{HandshakeError, Rejection};
 use crate::request::RequestFacts;
 
-/// Connections of one address, each with headers of a proxy, that make it look like a proxy.
+/// Connections of one address, each with proxy headers, that make it look like a proxy.
 const LIKE_A_PROXY: u32 = 8;
 
-/// Connections through one proxy that does not say for whom, before the log says so.
+/// Connections through one proxy that does not report clients' addresses, before that is logged.
 const MANY_UNSAID: u32 = 100;
 
 /// What a client occupies while its handshake is in progress, and beyond. Released on drop.
 pub struct HandshakePermits {
-    /// One of all handshakes, and of those of its address.
+    /// Permits among all handshakes, and among those of its address.
     pub handshake: (OwnedSemaphorePermit, AddressPermit),
-    /// For the connection to come.
+    /// Permit for the pending connection.
     pub connection: ConnectionPermit,
 }
 
-/// State of the node that decides with the limits.
+/// State of the node that decides together with the limits.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
     /// Open connections, for the log.
     pub open: u64,
-    /// Memory is short: nobody is let in.
+    /// Memory is short: no client is admitted.
     pub memory_is_short: bool,
 }
 
@@ -43,14 +44,14 @@ pub struct Quotas {
     permits: Arc<Permits>,
     handshakes: Arc<Semaphore>,
     throttles: Arc<Throttles>,
-    /// An address looked like a proxy that is not trusted, which is logged once.
+    /// An address looked like an untrusted proxy, which is logged once.
     untrusted_noted: AtomicBool,
-    /// A trusted proxy did not say for whom it asks, which is logged once.
+    /// A trusted proxy did not report the client's address, which is logged once.
     unsaid_noted: AtomicBool,
 }
 
 impl Quotas {
-    /// For at most `handshakes` in progress.
+    /// With at most `handshakes` in progress.
     #[must_use]
     pub fn new(permits: Arc<Permits>, handshakes: usize, throttles: Arc<Throttles>) -> Self {
         Self {
@@ -62,13 +63,13 @@ impl Quotas {
         }
     }
 
-    /// Takes a permit for a connection that is not a websocket yet, by the address that opened it, or
-    /// that a trusted balancer opened it for by the PROXY protocol. Nobody has them all: one address a
-    /// quarter at most. There is no such bound for a trusted proxy's own connections; an address in
-    /// its network that it opened one for has three quarters, as it may be a proxy itself.
+    /// Takes a permit for a connection that is not a websocket yet, by the address that opened it,
+    /// or that a trusted balancer reported by the PROXY protocol. No address can take them all: one
+    /// has a quarter at most. This limit does not apply to a trusted proxy's own connections; an
+    /// address in its network that it reported has three quarters, as it may be a proxy itself.
     ///
     /// # Errors
-    /// When the address has its part, which is logged.
+    /// If the address has reached its share, which is logged.
     pub fn admit_connection(
         &self,
         arrival: Arrival,
@@ -105,10 +106,10 @@ impl Quotas {
         })
     }
 
-    /// Takes permits for the client's address, for a handshake and for the connection to come.
+    /// Takes permits for the client's address, for a handshake and for the pending connection.
     ///
     /// # Errors
-    /// When a limit is reached, which is logged.
+    /// If a limit is reached, which is logged.
     pub fn admit_handshake(
         &self,
         facts: &RequestFacts,
@@ -124,7 +125,7 @@ impl Quotas {
             .map_err(|crowded| self.refuse_address(client, crowded))?;
         self.warn_of_proxies(facts, open);
         if load.memory_is_short {
-            // The log has a line about it already.
+            // This is logged already.
             let sentence = "This node is short of memory. Retry later.";
             return Err(Rejection::unavailable(HandshakeError::Memory, sentence));
         }
@@ -146,7 +147,7 @@ impl Quotas {
         })
     }
 
-    /// Logs once what an operator has probably forgotten.
+    /// Logs once what an operator has probably forgotten to configure.
     fn warn_of_proxies(&self, facts: &RequestFacts, open: u32) {
         let first = |noted: &AtomicBool| !noted.swap(true, Ordering::Relaxed);
         match facts.client {
@@ -176,7 +177,7 @@ impl Quotas {
         }
     }
 
-    /// For an address that has or wants too much.
+    /// For an address that has reached its connection limit or its rate limit.
     fn refuse_address(&self, client: Client, crowded: Crowded) -> Rejection {
         let (reason, setting, sentence, again) = match crowded {
             Crowded::Open => (
@@ -216,7 +217,7 @@ impl Quotas {
         Rejection::too_many(reason, sentence, None)
     }
 
-    /// For anybody while a limit of the node is reached.
+    /// For any client while a limit of the node is reached.
     fn refuse_all(&self, reason: HandshakeError, open: u64) -> Rejection {
         let limit = reason.as_str();
         if let Some(suppressed) = self.throttles.allow(limit) {

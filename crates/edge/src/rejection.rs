@@ -1,4 +1,4 @@
-//! Why a client is rejected before its connection is open, and what it is answered.
+//! Why a client is rejected before its connection is open, and the response to it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 
 use crate::respond::{self, Body};
 
-/// When a rejected client should retry, where nothing better is known.
+/// When a rejected client should retry, if nothing better is known.
 const AGAIN: Duration = Duration::from_secs(5);
 
 labels! {
@@ -54,12 +54,12 @@ labels! {
     }
 }
 
-/// A request that is not admitted.
+/// A request that is rejected.
 #[derive(Debug)]
 pub struct Rejection {
-    /// What is counted.
+    /// The reason, for the counter.
     pub reason: HandshakeError,
-    /// What the client is answered.
+    /// The response to the client.
     pub response: Box<Response<Body>>,
 }
 
@@ -73,14 +73,14 @@ impl Rejection {
         }
     }
 
-    /// 400: what no client should send.
+    /// 400: the request is invalid.
     #[must_use]
     pub fn bad_request(reason: HandshakeError, error: impl ToString) -> Self {
         let response = respond::text(StatusCode::BAD_REQUEST, error.to_string());
         Self::new(reason, response)
     }
 
-    /// 429: the client's address has or wants too much; it may retry after `again`.
+    /// 429: the client's address has reached a limit; it may retry after `again`.
     #[must_use]
     pub fn too_many(reason: HandshakeError, sentence: &str, again: Option<Duration>) -> Self {
         let response = respond::text(StatusCode::TOO_MANY_REQUESTS, sentence);
@@ -90,14 +90,14 @@ impl Rejection {
         )
     }
 
-    /// 503: the node takes no further client for now.
+    /// 503: the node admits no further client for now.
     #[must_use]
     pub fn unavailable(reason: HandshakeError, sentence: impl Into<String>) -> Self {
         let response = respond::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
         Self::new(reason, respond::retry_after(response, AGAIN))
     }
 
-    /// 503: the node is shutting down. Another one may take the client at once.
+    /// 503: the node is shutting down. Another one may admit the client at once.
     #[must_use]
     pub fn leaving() -> Self {
         let sentence = "This node is shutting down. Reconnect soon.";

@@ -1,4 +1,4 @@
-//! What the request of a handshake says.
+//! The facts that a handshake request contains.
 
 use ht_frame::PerMessageDeflate;
 use ht_proto::subprotocol::Subprotocol;
@@ -14,35 +14,35 @@ use crate::respond::Body;
 use crate::subprotocol::Offer;
 use crate::{handshake, screening};
 
-/// What is known of a client from its request, and what was agreed upon with it.
+/// Facts about a client from its request, and what was negotiated with it.
 #[derive(Debug)]
 pub struct RequestFacts {
-    /// Id of the connection to come, for the log.
+    /// Id of the pending connection, for the log.
     pub id: Uuid,
-    /// Where the client is.
+    /// The client's address.
     pub client: Client,
-    /// Headers that only a proxy sends came from an address that is not trusted, and were dropped.
+    /// Headers that only a proxy sends were received from an untrusted address, and were dropped.
     pub dropped: bool,
     /// How messages may be compressed, if at all.
     pub deflate: Option<PerMessageDeflate>,
     /// The subprotocol, if the client offers ours.
     pub subprotocol: Option<Subprotocol>,
-    /// The token that came as if it were a subprotocol.
+    /// The token that was offered as a subprotocol.
     pub token: Option<Token>,
-    /// A token will come in the first frame, whatever else the client brought.
+    /// A token will be sent in the first frame, whatever other credentials the client sent.
     pub authenticate: bool,
-    /// The client takes messages that it did not ask for.
+    /// The client accepts unsolicited messages.
     pub events: bool,
     /// Value of `Sec-WebSocket-Accept`.
     accept: HeaderValue,
 }
 
 impl RequestFacts {
-    /// Reads the request for a websocket. Its headers then hold no address that may not be believed.
-    /// `compression`: whether compressed messages may be agreed upon.
+    /// Parses the request for a websocket. Its headers then contain no untrusted address.
+    /// `compression`: whether compressed messages may be negotiated.
     ///
     /// # Errors
-    /// When it is no such request, or comes from a page that may not connect.
+    /// If it is not a valid handshake, or is from a page that may not connect.
     pub fn of<B>(
         request: &mut Request<B>,
         arrival: Arrival,

@@ -1,4 +1,4 @@
-//! Answers to requests that stay HTTP.
+//! Responses to requests that stay HTTP.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 
-/// A whole body.
+/// A complete body.
 pub type Body = Full<Bytes>;
 
 /// A sentence for a person.
@@ -34,7 +34,7 @@ pub fn with_type(
     response
 }
 
-/// 405, with what would have been allowed.
+/// 405, with the allowed methods.
 pub fn method_not_allowed(allowed: &'static str) -> Response<Body> {
     let mut response = text(
         StatusCode::METHOD_NOT_ALLOWED,
@@ -46,7 +46,7 @@ pub fn method_not_allowed(allowed: &'static str) -> Response<Body> {
     response
 }
 
-/// The same, with the time after which it may be tried again: whole seconds, at least one.
+/// The same, with the time after which it may be retried: whole seconds, at least one.
 pub fn retry_after(mut response: Response<Body>, period: Duration) -> Response<Body> {
     let seconds = period.as_millis().div_ceil(1_000).max(1);
     let value = HeaderValue::try_from(seconds.to_string()).expect("digits are a header's value");

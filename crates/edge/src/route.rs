@@ -1,25 +1,25 @@
-//! What is served where on the public listener.
+//! The routes of the public listener.
 
 use http::{Request, Response, StatusCode, header};
 
 use crate::config::PublicConfig;
 use crate::respond::{self, Body};
 
-/// What a request is for.
+/// The resource that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
     /// The path of the websocket.
     Websocket,
     /// `/health`.
     Health,
-    /// `/`, where load balancers may look.
+    /// `/`, where load balancers may send health checks.
     Root,
-    /// Nothing that there is.
+    /// None.
     Nothing,
 }
 
 impl Route {
-    /// Finds what a request is for.
+    /// Resolves the target of a request.
     pub fn of<B>(request: &Request<B>, config: &PublicConfig) -> Self {
         let path = request.uri().path();
         let is_upgrade = request.headers().contains_key(header::UPGRADE);
@@ -33,14 +33,14 @@ impl Route {
     }
 }
 
-/// Whether two paths are the same but for a slash at their end.
+/// Whether two paths are equal except for a trailing slash.
 fn is_same(one: &str, other: &str) -> bool {
     let plain = |path: &str| path.strip_suffix('/').unwrap_or(path).len();
     one[..plain(one)] == other[..plain(other)]
 }
 
-/// What a load balancer hears at `/`: 200 until the node shuts down. Unlike `/ready` it has nothing
-/// to say of a broker or of memory, which would take all nodes out of service at once.
+/// The response to a load balancer at `/`: 200 until the node shuts down. Unlike `/ready` it does
+/// not depend on a broker or on memory, which would take all nodes out of service at once.
 pub fn root_health(is_draining: bool) -> Response<Body> {
     if is_draining {
         return respond::text(
@@ -51,10 +51,10 @@ pub fn root_health(is_draining: bool) -> Response<Body> {
     respond::text(StatusCode::OK, "ok")
 }
 
-/// Longest prefix that is repeated to a client, in bytes.
+/// Maximum length of the prefix that is echoed to a client, in bytes.
 const PREFIX_SHOWN: usize = 100;
 
-/// 404, with the path that there is.
+/// 404, with the path that is served.
 pub fn nothing<B>(request: &Request<B>, config: &PublicConfig) -> Response<Body> {
     let (asked, path) = (request.uri().path(), &config.websocket_path);
     let mut sentence = format!("There is nothing here. Websockets: {path}");
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_for_load_balancers_where_they_are_answered() {
+    fn the_root_is_a_health_check_if_enabled() {
         assert_eq!(route("/", "/ws/", true, false), Route::Root);
         assert_eq!(route("/?x", "/ws/", true, false), Route::Root);
         assert_eq!(route("/ws/", "/ws/", true, false), Route::Websocket);

@@ -1,5 +1,5 @@
-//! Who opened a connection and where its client is, as far as it can be told without asking the
-//! backend.
+//! Who opened a connection and the address of its client, as far as it can be determined without
+//! calling the backend.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::proxy_protocol::{self, Source};
 use crate::rejection::{HandshakeError, Rejection};
 use crate::respond;
 
-/// Finds out who opened a connection: from a trusted proxy that speaks the PROXY protocol, its header
-/// is read, within `head_timeout`.
+/// Determines who opened a connection: if a trusted proxy uses the PROXY protocol, its header is
+/// read, within `head_timeout`.
 ///
 /// # Errors
-/// When the connection does not begin as it must, which is logged.
+/// If the connection does not start as it must, which is logged.
 pub async fn arrive(
     stream: &mut (impl AsyncRead + Unpin),
     peer: Peer,
@@ -53,11 +53,11 @@ pub async fn arrive(
     Err(HandshakeError::ProxyProtocol)
 }
 
-/// Finds out where the client is and whether the page that it is on may open a websocket. The
-/// headers then hold no address that may not be believed.
+/// Determines the client's address and whether the origin of its page may open a websocket. The
+/// headers then contain no untrusted address.
 ///
 /// # Errors
-/// When the page may not, which is logged.
+/// If the origin is rejected, which is logged.
 pub(crate) fn check(
     headers: &mut HeaderMap,
     arrival: Arrival,
@@ -111,7 +111,7 @@ fn refuse_origin(
         let remedy = remedy_for(foreign, |page| config.origins.change_for(page));
         tracing::warn!(%client, host, suppressed, "refused a websocket with {what}. {remedy}");
     }
-    // The client learns nothing of what else is allowed.
+    // The response does not reveal which other origins are allowed.
     let remedy = remedy_for(foreign, |page| {
         format!(
             "add \"{page}\" to the origins that the gateway allows (`allow` under [origins] in its \
@@ -123,7 +123,7 @@ fn refuse_origin(
     Rejection::new(HandshakeError::Origin, response)
 }
 
-/// What admits a client whose origin was refused; `add` says how its page is added.
+/// How to admit a client whose origin was rejected; `add` is the change that allows its origin.
 fn remedy_for(foreign: &Foreign, add: impl Fn(&str) -> String) -> String {
     match foreign {
         Foreign::Missing => {

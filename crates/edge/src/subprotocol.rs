@@ -1,23 +1,23 @@
-//! What a client says in `Sec-WebSocket-Protocol` (RFC 6455 §11.3.4).
+//! The client's offer in `Sec-WebSocket-Protocol` (RFC 6455 §11.3.4).
 
 use ht_proto::subprotocol::{AUTHENTICATE, EVENTS, Subprotocol, TOKEN_PREFIX};
 use ht_proto::token::{Token, TokenError};
 use http::{HeaderMap, header};
 
-/// What of a client's offer means something here; all else is passed over.
+/// The known parts of a client's offer; everything else is ignored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Offer {
-    /// What is chosen. Nothing else that was offered is ever echoed.
+    /// The selected subprotocol. No other is ever selected.
     pub(crate) subprotocol: Option<Subprotocol>,
-    /// The token that came as if it were a subprotocol.
+    /// The token that was offered as a subprotocol.
     pub(crate) token: Option<Token>,
-    /// A token will come in the first frame, whatever else the client brought.
+    /// A token will be sent in the first frame, whatever other credentials the client sent.
     pub(crate) authenticate: bool,
-    /// Messages that the client did not ask for are welcome. Means nothing without the subprotocol.
+    /// The client accepts unsolicited messages. Has no effect without the subprotocol.
     pub(crate) events: bool,
 }
 
-/// Why an offer cannot be understood: the client's fault, to be answered with 400.
+/// Why an offer is invalid: the client's fault, to be answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OfferError {
     /// The token is malformed.
@@ -29,7 +29,7 @@ pub(crate) enum OfferError {
 }
 
 impl Offer {
-    /// Reads the offer of a request, over any number of headers.
+    /// Parses the offer of a request, over any number of headers.
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, OfferError> {
         let lines = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
         let names = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_is_found_in_any_place() {
+    fn ours_is_found_at_any_position() {
         let v1 = Some(Subprotocol::V1);
         for (lines, subprotocol) in [
             (&["high-templar.v1"][..], v1),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_taken_out_of_it() {
+    fn a_token_is_extracted_from_the_offer() {
         for (lines, subprotocol, found) in [
             (
                 &["high-templar.v1, high-templar.token.YS5i"][..],
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_asked_for_beside_it_and_never_chosen() {
+    fn events_are_requested_beside_it_and_never_selected() {
         for (lines, events) in [
             (&["high-templar.v1, high-templar.events"][..], true),
             (&["high-templar.events", "high-templar.v1"], true),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn an_invalid_token_is_rejected() {
         use TokenError::ControlCharacter;
         use TokenError::Encoding;
         for (value, error) in [
@@ -171,7 +171,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_offer_panics_and_none_but_ours_is_chosen(
+        fn no_offer_panics_and_only_ours_is_selected(
             names in proptest::collection::vec(prop_oneof![
                 "[!-~]{0,20}",
                 "high-templar\\.(v1|token\\.[A-Za-z0-9_-]{0,12}|authenticate|events|v2)",

@@ -7,7 +7,7 @@ use socket2::SockRef;
 use crate::config::TcpOptions;
 use crate::listener::Stream;
 
-/// Sets the options if the stream is one of TCP.
+/// Sets the options if the stream is TCP.
 pub fn set_options(options: &TcpOptions, stream: &Stream) -> io::Result<()> {
     let Stream::Left(stream) = stream else {
         return Ok(());
@@ -32,7 +32,7 @@ mod tests {
     use crate::listener::{Listener, descriptor};
 
     #[tokio::test]
-    async fn an_accepted_socket_has_what_is_set_and_else_the_systems_own() {
+    async fn an_accepted_socket_has_the_configured_options_or_the_defaults() {
         let any = Listen::Tcp((Ipv4Addr::LOCALHOST, 0).into());
         let listener = Listener::bind(&any).unwrap();
         let Listen::Tcp(address) = listener.address(&any) else {

@@ -2,7 +2,8 @@
 //!
 //! WebKit of iOS and iPadOS 15.0 to 15.3, and of Safari 15.0 to 15.3 on macOS, offers
 //! permessage-deflate and then fails connections over compressed messages (WebKit's NSURLSession
-//! WebSocket). Every browser on iOS and iPadOS is that WebKit, whatever its name. 15.4 is sound.
+//! WebSocket). Every browser on iOS and iPadOS uses that WebKit, whatever its name. 15.4 is not
+//! affected.
 
 /// Whether the browser behind this `User-Agent` must not be given compressed messages.
 pub(crate) fn misreads_compression(user_agent: &str) -> bool {
@@ -18,8 +19,8 @@ pub(crate) fn misreads_compression(user_agent: &str) -> bool {
     if !platform.starts_with("Macintosh") || !user_agent.contains("AppleWebKit/") {
         return false;
     }
-    // iPadOS calls itself a Mac where it asks for desktop pages. Safari's version is then the
-    // system's; other browsers do not say which system it is.
+    // iPadOS identifies as a Mac when it requests desktop pages. Safari's version is then the
+    // system's; other browsers do not send the system's version.
     let is_other_of_ipados = ["CriOS/", "FxiOS/", "EdgiOS/", "OPiOS/"]
         .iter()
         .any(|name| user_agent.contains(name));
@@ -30,7 +31,7 @@ fn is_broken((major, minor): (u32, u32)) -> bool {
     major == 15 && minor <= 3
 }
 
-/// What stands in the first brackets: `iPhone; CPU iPhone OS 15_2 like Mac OS X`.
+/// The content of the first parentheses: `iPhone; CPU iPhone OS 15_2 like Mac OS X`.
 fn platform(user_agent: &str) -> Option<&str> {
     let (_, rest) = user_agent.split_once('(')?;
     rest.split_once(')').map(|(platform, _)| platform)
@@ -42,7 +43,7 @@ fn ios_version(platform: &str) -> Option<(u32, u32)> {
     version(rest, '_')
 }
 
-/// The version of Safari itself; none for browsers that only call themselves alike, as Chrome does.
+/// The version of Safari itself; `None` for browsers that only use similar names, as Chrome does.
 fn safari_version(user_agent: &str) -> Option<(u32, u32)> {
     let (_, rest) = user_agent.split_once(" Version/")?;
     rest.contains(" Safari/")
@@ -50,7 +51,7 @@ fn safari_version(user_agent: &str) -> Option<(u32, u32)> {
         .flatten()
 }
 
-/// Major and minor version at the beginning of a text; a minor one that is missing is 0.
+/// Major and minor version at the start of a text; a missing minor version is 0.
 fn version(text: &str, separator: char) -> Option<(u32, u32)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != separator)
@@ -109,7 +110,7 @@ mod tests {
                 format!("Mozilla/5.0 (iPod touch; CPU iPhone OS 15_2 like Mac OS X) {WEBKIT} {}", safari("15.2")),
                 true,
             ),
-            // macOS, and iPadOS where it asks for desktop pages.
+            // macOS, and iPadOS when it requests desktop pages.
             (desktop("14.1.2"), false),
             (desktop("15"), true),
             (desktop("15.0"), true),

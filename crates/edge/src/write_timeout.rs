@@ -1,4 +1,4 @@
-//! A stream that gives up on a peer which takes nothing.
+//! A stream with a timeout for a peer that reads nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// How long a peer may take nothing of an answer.
+/// How long a peer may accept nothing of a response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A stream whose writes fail once nothing could be written for ten seconds: an answer that
-/// is never read would hold its connection and its memory for ever.
+/// A stream whose writes fail once nothing could be written for ten seconds: a response that is
+/// never read would hold its connection and its memory forever.
 pub struct WriteTimeout<S> {
     stream: S,
-    /// Runs while the stream takes nothing.
+    /// Runs while the stream accepts nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -28,7 +28,7 @@ impl<S> WriteTimeout<S> {
         }
     }
 
-    /// Starts the clock where the stream is not ready, and stops it where it is.
+    /// Starts the timer if the stream is not ready, and stops it if it is.
     fn watch<T>(
         &mut self,
         polled: Poll<io::Result<T>>,
@@ -75,7 +75,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
         if polled.is_pending() {
             return this.watch(polled, context);
         }
-        // Not stopped: a flush of nothing is no progress.
+        // Not stopped: an empty flush is no progress.
         polled
     }
 
@@ -98,7 +98,7 @@ mod tests {
         let (near, mut far) = tokio::io::duplex(16);
         let mut near = WriteTimeout::new(near);
         let began = Instant::now();
-        // A byte every nine seconds is slow, and is progress.
+        // A byte every nine seconds is slow, but it is progress.
         let writing = async { near.write_all(&[0; 20]).await };
         let reading = async {
             for _ in 0..4 {

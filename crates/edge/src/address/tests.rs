@@ -1,4 +1,4 @@
-//! Tables of arrivals and headers.
+//! Tables of sources and headers.
 
 use proptest::prelude::*;
 
@@ -21,7 +21,7 @@ fn arrival(peer: &str) -> Arrival {
     }
 }
 
-/// What is found, and the `X-Real-IP` that the backend is told.
+/// The client's address, and the `X-Real-IP` that is forwarded to the backend.
 fn found(
     arrival: Arrival,
     lines: &[(&'static str, &str)],
@@ -40,7 +40,7 @@ fn found(
 }
 
 #[test]
-fn the_usual_proxies_are_trusted_and_the_internet_is_not() {
+fn private_networks_are_trusted_by_default_and_the_internet_is_not() {
     let trusted = TrustedProxies::default();
     for (peer, is_trusted) in [
         ("unix", true),
@@ -61,13 +61,13 @@ fn the_usual_proxies_are_trusted_and_the_internet_is_not() {
     ] {
         assert_eq!(trusted.trust(arrival(peer).peer), is_trusted, "{peer}");
     }
-    // As a dual-stack socket shows it.
+    // As a dual-stack socket reports it.
     let mapped: SocketAddr = "[::ffff:10.0.0.1]:99".parse().unwrap();
     assert!(trusted.trust(mapped.into()));
 }
 
 #[test]
-fn a_trusted_proxy_is_believed_and_its_word_is_passed_on() {
+fn the_address_of_a_trusted_proxy_is_used_and_forwarded() {
     for (line, address, told) in [
         ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
         ("2001:db8::7", "2001:db8::7", "2001:db8::7"),
@@ -88,7 +88,7 @@ fn a_trusted_proxy_is_believed_and_its_word_is_passed_on() {
 }
 
 #[test]
-fn what_a_trusted_proxy_does_not_say_stays_unsaid() {
+fn without_an_address_from_a_trusted_proxy_the_client_is_unknown() {
     for lines in [
         &[][..],
         &[("x-real-ip", "")],
@@ -104,7 +104,7 @@ fn what_a_trusted_proxy_does_not_say_stays_unsaid() {
 }
 
 #[test]
-fn what_is_no_address_is_dropped() {
+fn invalid_addresses_are_dropped() {
     for lines in [
         &[("x-real-ip", "unknown")][..],
         &[("x-real-ip", "_hidden")],
@@ -128,7 +128,7 @@ fn what_is_no_address_is_dropped() {
 }
 
 #[test]
-fn nobody_else_is_believed() {
+fn headers_of_untrusted_peers_are_dropped() {
     for lines in [
         &[][..],
         &[("x-real-ip", "192.0.2.7")],
@@ -145,7 +145,7 @@ fn nobody_else_is_believed() {
 }
 
 #[test]
-fn the_rightmost_untrusted_address_is_the_visitors() {
+fn the_rightmost_untrusted_address_is_the_clients() {
     for (lines, want) in [
         (&["192.0.2.7"][..], Ok("192.0.2.7")),
         (&["198.51.100.1, 192.0.2.7"], Ok("192.0.2.7")),
@@ -184,7 +184,7 @@ fn the_rightmost_untrusted_address_is_the_visitors() {
 }
 
 #[test]
-fn the_proxy_protocol_tells_an_address_that_may_be_a_proxy_itself() {
+fn an_address_from_the_proxy_protocol_may_be_a_proxy_itself() {
     let told = |peer| Arrival {
         told: true,
         ..arrival(peer)
@@ -202,7 +202,7 @@ fn the_proxy_protocol_tells_an_address_that_may_be_a_proxy_itself() {
 }
 
 #[test]
-fn trusted_places_are_networks_addresses_or_unix() {
+fn trusted_entries_are_networks_addresses_or_unix() {
     for (text, network) in [
         ("10.0.0.0/8", Some("10.0.0.0/8")),
         ("10.1.2.3/8", Some("10.0.0.0/8")),
@@ -226,7 +226,7 @@ fn trusted_places_are_networks_addresses_or_unix() {
 
 proptest! {
     #[test]
-    fn what_the_backend_is_told_is_an_address_or_nothing(
+    fn the_forwarded_x_real_ip_is_an_address_or_absent(
         peer in prop::sample::select(vec![PUBLIC, PROXY, "unix"]),
         real in prop::collection::vec("[0-9a-f.:\\[\\], ]{0,20}|192\\.0\\.2\\.[0-9]|[!-~\u{80}-\u{ff}]{0,9}", 0..3),
         forwarded in prop::collection::vec("([0-9.:]{0,9}|10\\.0\\.0\\.1|192\\.0\\.2\\.[0-9])(,[ 0-9.]{0,9}){0,3}", 0..3),

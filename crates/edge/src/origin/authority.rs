@@ -1,8 +1,8 @@
-//! A host and its port, as they stand in `Host`, in `Origin` and in settings.
+//! A host and its port, as written in `Host`, in `Origin` and in settings.
 
 use std::net::Ipv6Addr;
 
-/// Longest name of a host, in bytes (RFC 1035 §2.3.4).
+/// Maximum length of a host name, in bytes (RFC 1035 §2.3.4).
 const NAME_BYTES_MAX: usize = 255;
 
 /// A host and its port (RFC 3986 §3.2), without user information.
@@ -12,16 +12,16 @@ pub(crate) struct Authority {
     pub(crate) port: Option<u16>,
 }
 
-/// A host; equal ones are written alike.
+/// A host in normalized form: equal ones have equal text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
-    /// A name or an IPv4 address, in small letters.
+    /// A name or an IPv4 address, in lower case.
     Name(String),
     V6(Ipv6Addr),
 }
 
 impl Authority {
-    /// Reads `host`, `host:port`, `[address]` or `[address]:port`.
+    /// Parses `host`, `host:port`, `[address]` or `[address]:port`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (host, rest) = match text.strip_prefix('[') {
             Some(inner) => {

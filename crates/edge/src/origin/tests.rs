@@ -27,7 +27,7 @@ fn is_served(allow: &[&str], origin: &str, host: &str) -> bool {
 }
 
 #[test]
-fn a_page_of_the_host_itself_is_served_on_any_port() {
+fn a_page_of_the_host_itself_is_admitted_on_any_port() {
     for (origin, host, served) in [
         ("https://app.example", "app.example", true),
         ("http://app.example:8000", "app.example:5000", true),
@@ -69,7 +69,7 @@ fn a_page_of_the_host_itself_is_served_on_any_port() {
 }
 
 #[test]
-fn patterns_open_the_door_to_other_pages() {
+fn patterns_admit_other_origins() {
     for (pattern, origin, served) in [
         ("*", "https://any.example", true),
         ("*", "null", true),
@@ -145,7 +145,7 @@ fn patterns_open_the_door_to_other_pages() {
 }
 
 #[test]
-fn a_pattern_that_means_nothing_is_refused() {
+fn a_pattern_without_meaning_is_rejected() {
     use OriginPatternError as E;
     for (text, error) in [
         ("", E::Host),
@@ -176,7 +176,7 @@ fn a_pattern_that_means_nothing_is_refused() {
 }
 
 #[test]
-fn a_client_without_an_origin_is_served_unless_there_must_be_one() {
+fn a_client_without_an_origin_is_admitted_unless_one_is_required() {
     let none = headers(&[("host", "app.example")]);
     let mut origins = origins(&["*"]);
     assert_eq!(origins.check(&none, false), Ok(()));
@@ -187,7 +187,7 @@ fn a_client_without_an_origin_is_served_unless_there_must_be_one() {
 }
 
 #[test]
-fn doubled_headers_are_no_way_around() {
+fn duplicate_headers_do_not_bypass_the_check() {
     let own = ("origin", "https://app.example");
     let evil = ("origin", "https://evil.example");
     let host = ("host", "app.example");
@@ -201,7 +201,7 @@ fn doubled_headers_are_no_way_around() {
 }
 
 #[test]
-fn a_trusted_proxy_may_say_for_which_host_it_was_asked() {
+fn the_forwarded_host_of_a_trusted_proxy_is_used() {
     for (forwarded, from_proxy, served) in [
         ("app.example", true, true),
         ("app.example:443, inner.example", true, true),
@@ -220,7 +220,7 @@ fn a_trusted_proxy_may_say_for_which_host_it_was_asked() {
 
 proptest! {
     #[test]
-    fn a_pattern_is_read_as_it_is_written(text in "([a-z]{1,3}://)?(\\*|(\\*\\.)?[a-z0-9.-]{1,9}|\\[::[0-9a-f]{1,4}\\])(:[0-9]{1,5})?") {
+    fn patterns_round_trip_as_text(text in "([a-z]{1,3}://)?(\\*|(\\*\\.)?[a-z0-9.-]{1,9}|\\[::[0-9a-f]{1,4}\\])(:[0-9]{1,5})?") {
         if let Ok(pattern) = text.parse::<OriginPattern>() {
             let again = pattern.to_string().parse::<OriginPattern>();
             prop_assert_eq!(again, Ok(pattern));
@@ -228,8 +228,8 @@ proptest! {
     }
 
     #[test]
-    fn no_line_opens_a_door_for_another_host(line in "(https?://)?[a-z@:/.\\[\\]#?, ]{0,12}(app\\.example)?[a-z@:/.\\[\\]#?, ]{0,12}") {
-        // Read as browsers and URL parsers would, or not at all.
+    fn no_header_value_admits_another_host(line in "(https?://)?[a-z@:/.\\[\\]#?, ]{0,12}(app\\.example)?[a-z@:/.\\[\\]#?, ]{0,12}") {
+        // Parsed as browsers and URL parsers would, or not at all.
         if is_served(&[], &line, "app.example") {
             let rest = line.split_once("://").map(|(_, rest)| rest);
             let host = rest.and_then(|rest| rest.split(':').next());

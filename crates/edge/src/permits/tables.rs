@@ -10,11 +10,12 @@ use ht_overload::{Bounds, Client, Crowded, Slot};
 pub struct Addresses(Mutex<ht_overload::Addresses>);
 
 impl Addresses {
-    /// Takes a permit for a client from this address at this time; also says how many connections
-    /// the address then has. Bounds do not apply to clients of whom only the proxy is known.
+    /// Takes a permit for a client from this address at this time; also returns how many
+    /// connections the address then has. Limits do not apply to clients of which only the proxy is
+    /// known.
     ///
     /// # Errors
-    /// When the address has as many as it may have, or comes too often.
+    /// If the address has reached its limit of connections or its rate limit.
     pub fn take(
         &self,
         client: Client,
@@ -29,13 +30,13 @@ impl Addresses {
         lock(&self.0).give_back(slot, now);
     }
 
-    /// Adds to what the connections of an address hold; returns the sum, zero where only the proxy
-    /// is known: bounds do not apply to those.
+    /// Adds to the bytes that the connections of an address hold; returns the sum, zero if only the
+    /// proxy is known: limits do not apply to those.
     pub fn hold(&self, slot: Slot, bytes: usize) -> usize {
         lock(&self.0).hold(slot, bytes)
     }
 
-    /// Subtracts from it; returns what is left.
+    /// Subtracts from them; returns the rest.
     pub fn release(&self, slot: Slot, bytes: usize) -> usize {
         lock(&self.0).release(slot, bytes)
     }
@@ -61,12 +62,12 @@ impl Users {
         lock(&self.0).give_back(user);
     }
 
-    /// Adds to what the connections of a user hold; returns the sum.
+    /// Adds to the bytes that the connections of a user hold; returns the sum.
     pub fn hold(&self, user: &str, bytes: usize) -> usize {
         lock(&self.0).hold(user, bytes)
     }
 
-    /// Subtracts from it.
+    /// Subtracts from them.
     pub fn release(&self, user: &str, bytes: usize) {
         lock(&self.0).release(user, bytes);
     }

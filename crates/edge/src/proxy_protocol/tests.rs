@@ -1,11 +1,11 @@
-//! Headers of both versions, whole, cut and damaged.
+//! Headers of both versions, complete, truncated and malformed.
 
 use futures_util::FutureExt;
 use proptest::prelude::*;
 
 use super::*;
 
-/// What a connection with these bytes begins with, and what is left of them.
+/// The header of a connection with these bytes, and the unread rest.
 fn begin(bytes: &[u8]) -> (Result<Source, Broken>, &[u8]) {
     let mut rest = bytes;
     let found = read(&mut rest).now_or_never().expect("bytes are there");
@@ -22,7 +22,7 @@ fn v2(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn version_1_tells_the_source() {
+fn version_1_reports_the_source() {
     for (line, want) in [
         (
             "PROXY TCP4 192.0.2.7 10.0.0.1 56324 443\r\n",
@@ -67,7 +67,7 @@ fn version_1_tells_the_source() {
 }
 
 #[test]
-fn a_line_without_an_end_is_not_read_for_ever() {
+fn a_line_without_an_end_is_not_read_forever() {
     let line = format!("PROXY UNKNOWN {}", "x".repeat(LINE_BYTES_MAX));
     let (found, rest) = begin(line.as_bytes());
     assert!(matches!(found, Err(Broken::Invalid)), "{found:?}");
@@ -77,7 +77,7 @@ fn a_line_without_an_end_is_not_read_for_ever() {
 }
 
 #[test]
-fn version_2_tells_the_source() {
+fn version_2_reports_the_source() {
     let four = [192, 0, 2, 7, 10, 0, 0, 1, 0xdc, 4, 1, 187];
     let mut six = [0; 36];
     six[..16].copy_from_slice(&"2001:db8::7".parse::<Ipv6Addr>().unwrap().octets());
@@ -112,7 +112,7 @@ fn version_2_tells_the_source() {
 }
 
 #[test]
-fn what_is_no_header_is_told_so() {
+fn invalid_headers_are_rejected_with_a_reason() {
     assert!(matches!(
         begin(b"GET /ws/ HTTP/1.1\r\n").0,
         Err(Broken::Missing)
@@ -125,7 +125,7 @@ fn what_is_no_header_is_told_so() {
 
 proptest! {
     #[test]
-    fn a_header_that_was_cut_is_never_taken(address in any::<u128>(), four in any::<bool>(), binary in any::<bool>(), cut in 0usize..120) {
+    fn a_truncated_header_is_never_accepted(address in any::<u128>(), four in any::<bool>(), binary in any::<bool>(), cut in 0usize..120) {
         let v6 = Ipv6Addr::from(address);
         let v4 = Ipv4Addr::from(address as u32);
         let (source, bytes) = match (four, binary) {
@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic_and_little_is_read(
+    fn arbitrary_bytes_cause_no_panic_and_few_are_read(
         signed in any::<bool>(),
         bytes in prop::collection::vec(any::<u8>(), 0..6_000),
     ) {

@@ -1,4 +1,4 @@
-//! What each limit admits, and what is answered beyond it.
+//! What each limit admits, and the response above it.
 
 use http::{Request, StatusCode};
 
@@ -29,7 +29,7 @@ fn at(address: &str) -> Arrival {
     }
 }
 
-/// What a handshake from this address says.
+/// The request facts of a handshake from this address.
 fn facts(address: &str) -> RequestFacts {
     let mut request = Request::get("/ws/")
         .header("host", "gateway.test")
@@ -45,7 +45,7 @@ fn facts(address: &str) -> RequestFacts {
 }
 
 #[test]
-fn one_address_has_a_part_of_the_connections_before_the_upgrade() {
+fn one_address_has_a_share_of_the_connections_before_the_upgrade() {
     let trusted = TrustedProxies::default();
     let told = |address: &str| Arrival {
         told: true,
@@ -55,8 +55,8 @@ fn one_address_has_a_part_of_the_connections_before_the_upgrade() {
         peer: Peer::Unix,
         told: false,
     };
-    // A stranger a quarter, who comes through a balancer from a proxy's network three quarters, a
-    // proxy itself all it opens.
+    // An untrusted address has a quarter, an address of a proxy's network that a balancer reports
+    // three quarters, a proxy itself all that it opens.
     for (arrival, most) in [
         (at("192.0.2.1"), 2),
         (told("192.0.2.1"), 2),
@@ -80,7 +80,7 @@ fn one_address_has_a_part_of_the_connections_before_the_upgrade() {
 }
 
 #[test]
-fn each_limit_of_handshakes_has_its_reason_and_its_answer() {
+fn each_handshake_limit_has_its_reason_and_response() {
     let too_many = StatusCode::TOO_MANY_REQUESTS;
     let unavailable = StatusCode::SERVICE_UNAVAILABLE;
     let short = Load {
@@ -106,7 +106,7 @@ fn each_limit_of_handshakes_has_its_reason_and_its_answer() {
                 ..LIMITS
             },
             QUIET,
-            // What it may have in ten seconds.
+            // Its limit for ten seconds.
             10,
             HandshakeError::HandshakesPerSecond,
             too_many,
@@ -149,14 +149,14 @@ fn each_limit_of_handshakes_has_its_reason_and_its_answer() {
 }
 
 #[test]
-fn handshakes_of_many_addresses_have_one_bound_and_leave_nothing_behind() {
+fn handshakes_share_one_limit_and_release_their_permits() {
     let quotas = quotas(2);
     let admit = |address: &str| quotas.admit_handshake(&facts(address), &LIMITS, QUIET);
     let permits = [admit("192.0.2.1"), admit("192.0.2.2")].map(|it| it.ok().unwrap());
     let rejection = admit("192.0.2.3").err().unwrap();
     assert_eq!(rejection.reason, HandshakeError::Handshakes);
     let connections = permits.map(|permits| permits.connection);
-    // The handshakes are over, the connections stay.
+    // The handshakes have ended, the connections are still open.
     assert!(admit("192.0.2.3").is_ok());
     let limits = QuotaLimits {
         connections: 2,
