@@ -1,8 +1,8 @@
-//! How many connections each address has, and how often it comes.
+//! How many connections each address has, and its rate of handshakes.
 //!
-//! An address has an entry while it has a connection, and for the moment after in which its
-//! handshakes still count. So there are never many more entries than connections, whatever
-//! addresses come.
+//! An address has an entry while it has a connection, and until its handshakes no longer count
+//! against its rate. So there are never many more entries than connections, whatever addresses
+//! connect.
 
 #[cfg(test)]
 mod tests;
@@ -18,29 +18,29 @@ use ht_pages::Pages;
 
 use crate::client::{Client, Peer};
 
-/// How much of its rate an address may use at once: what it is allowed in so many seconds.
+/// Burst: an address may use at once what it is allowed in this many seconds.
 const BURST: Duration = Duration::from_secs(10);
 
-/// Fewest addresses that the table keeps room for.
+/// Minimum capacity of the table.
 const KEPT: usize = 1_024;
 
-/// What one address may take. 0 is no limit.
+/// The limits of one address. 0 is no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Connections at once, those on their way in included.
+    /// Connections at once, including pending ones.
     pub open: usize,
-    /// Handshakes in a second, on average over ten seconds.
+    /// Rate limit: handshakes per second, averaged over ten seconds.
     pub per_second: usize,
 }
 
 /// Why an address must wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crowded {
-    /// It has as many connections as it may have.
+    /// It has reached its limit of connections.
     Open,
-    /// It came too often.
+    /// It has reached its rate limit.
     Rate {
-        /// It may come again after this.
+        /// It may retry after this.
         again: Duration,
     },
 }
@@ -65,16 +65,16 @@ pub struct Addresses {
     entries: Pages<Entry>,
     index: HashTable<u32>,
     hasher: RandomState,
-    /// Entries without a connection, until their handshakes do not count any more.
+    /// Entries without a connection, until their handshakes no longer count.
     lingering: VecDeque<u32>,
 }
 
-/// Whom an entry is about. Of IPv6 addresses the network counts: a client has all of a /64.
+/// The subject of an entry. IPv6 addresses count by network: a client has a whole /64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     V4(Ipv4Addr),
     V6([u8; 8]),
-    /// Whoever comes through this proxy.
+    /// All clients behind this proxy.
     BehindV4(Ipv4Addr),
     BehindV6([u8; 8]),
     BehindUnix,
@@ -87,14 +87,15 @@ struct Entry {
     open: u32,
     /// Bytes that its connections hold.
     held: usize,
-    /// When all handshakes would have come, had they kept to their rate; in ns. The generic cell
-    /// rate algorithm (ITU-T I.371) calls it the theoretical arrival time.
+    /// When all handshakes would have been made at exactly their rate; in ns. The generic cell rate
+    /// algorithm (ITU-T I.371) calls it the theoretical arrival time.
     due: u64,
 }
 
 impl Addresses {
-    /// Takes a permit for a client from this address at this time; also says how many connections
-    /// the address then has. Bounds do not apply to clients of whom only the proxy is known.
+    /// Takes a permit for a client from this address at this time; also returns how many
+    /// connections the address then has. Limits do not apply to clients of which only the proxy is
+    /// known.
     pub fn take(
         &mut self,
         client: Client,
@@ -144,13 +145,13 @@ impl Addresses {
         }
     }
 
-    /// Adds to what the connections of an address hold; returns the sum, zero where only the proxy
-    /// is known: bounds do not apply to those.
+    /// Adds to the bytes that the connections of an address hold; returns the sum, zero if only the
+    /// proxy is known: limits do not apply to those.
     pub fn hold(&mut self, slot: Slot, bytes: usize) -> usize {
         self.change(slot, |held| held + bytes)
     }
 
-    /// Subtracts from it; returns what is left.
+    /// Subtracts from them; returns the rest.
     pub fn release(&mut self, slot: Slot, bytes: usize) -> usize {
         self.change(slot, |held| {
             debug_assert!(bytes <= held, "only what was held is released");
@@ -234,7 +235,7 @@ impl Addresses {
         }
     }
 
-    /// Looks at the entries that have waited longest; at more than come to wait meanwhile.
+    /// Checks the oldest idle entries, two at a time: more than are added meanwhile.
     fn sweep(&mut self, now: u64) {
         for _ in 0..2 {
             let Some(&slot) = self.lingering.front() else {

@@ -1,8 +1,8 @@
-//! The circuit breaker: whether the backend is called at all.
+//! The circuit breaker: decides whether the backend is called at all.
 //!
-//! Failures of clients' calls only raise a suspicion: a client can make its own call fail, such
-//! as with a cookie that is longer than the API's buffer. What opens the circuit is a call of the
-//! gateway's own, without anybody's credentials, that fails as well; and only such a call is a
+//! Failures of clients' calls only raise a suspicion: a client can make its own call fail, such as
+//! with a cookie that is longer than the API's buffer. The circuit is opened by a call of the
+//! gateway's own, without any client's credentials, that fails as well; and only such a call is a
 //! probe while it is open. So no client can open it, and none is the probe.
 
 #[cfg(test)]
@@ -11,20 +11,20 @@ mod tests;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Own calls in a row that must fail where the failures came from fewer than `failures_max`
-/// distinct clients: a moment's hiccup, at which somebody happens to make calls fail, is no
-/// outage.
+/// Consecutive own calls that must fail if the failures came from fewer than `failures_max`
+/// distinct clients: a short disruption, while some client makes calls fail, is not an outage.
 const PROBES_WITHOUT_SPREAD: u32 = 3;
 
-/// Opens when calls fail in a row and the gateway's own does, too. Time and chance are arguments.
+/// Opens when consecutive calls fail and the gateway's own does, too. Time and randomness are
+/// arguments.
 #[derive(Debug)]
 pub(crate) struct Circuit {
     state: CircuitState,
-    /// Failures in a row that raise a suspicion; 0 never does.
+    /// Consecutive failures that raise a suspicion; 0 disables the circuit breaker.
     failures_max: u32,
     backoff: Duration,
     backoff_max: Duration,
-    /// No own call goes out before this.
+    /// No own call is made before this.
     quiet_until: Option<Duration>,
     opened: u64,
 }
@@ -33,16 +33,16 @@ pub(crate) struct Circuit {
 enum CircuitState {
     Closed(Row),
     Open {
-        /// When the next probe goes out.
+        /// When the next probe is made.
         until: Duration,
-        /// How long it was set to wait before chance shortened it.
+        /// The wait before jitter shortened it.
         backoff: Duration,
-        /// Probes that failed.
+        /// Number of failed probes.
         probes: u32,
     },
 }
 
-/// Failures since the last answer.
+/// Failures since the last response.
 #[derive(Debug, Default)]
 struct Row {
     failures: u32,
@@ -55,21 +55,21 @@ struct Row {
     probes: u32,
 }
 
-/// Whose call failed, as hashes.
+/// The client whose call failed, as hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Of the address: an IPv6 network counts as one.
     pub address: u64,
-    /// Of the forwarded headers that tell who somebody is.
+    /// Of the forwarded headers that identify a client.
     pub credentials: u64,
 }
 
-/// What an outcome changed.
+/// The change that a result caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// The backend is not called for at least this long.
+    /// The circuit opened: the backend is not called for at least this long.
     Opened(Duration),
-    /// It answers again, after this many probes that failed.
+    /// The circuit closed, after this many failed probes.
     Closed(u32),
 }
 
@@ -95,10 +95,10 @@ impl Circuit {
         self.opened
     }
 
-    /// Whether a client's call may go out.
+    /// Whether a client's call may be made.
     ///
     /// # Errors
-    /// How long it stays open at least; while the probe is under way, as long as before it.
+    /// How long it stays open at least; while the probe is in progress, as long as before it.
     pub(crate) fn check(&self, now: Duration) -> Result<(), Duration> {
         match self.state {
             CircuitState::Open { until, backoff, .. } => {
@@ -120,8 +120,8 @@ impl Circuit {
         }
     }
 
-    /// A client's call was answered, whatever the answer. That also counts when it began before
-    /// the circuit opened.
+    /// A client's call was answered, whatever the response. That also counts if it was started
+    /// before the circuit opened.
     pub(crate) fn answered(&mut self) -> Option<Change> {
         match std::mem::replace(&mut self.state, CircuitState::Closed(Row::default())) {
             CircuitState::Closed(_) => None,
@@ -132,7 +132,7 @@ impl Circuit {
     /// A client's call was not answered. Returns whether the gateway's own call is due.
     pub(crate) fn failed(&mut self, source: Source, now: Duration) -> bool {
         let CircuitState::Closed(row) = &mut self.state else {
-            // It began before the circuit opened and tells nothing new.
+            // It was started before the circuit opened and carries no new information.
             return false;
         };
         row.failures = row.failures.saturating_add(1);
@@ -148,8 +148,8 @@ impl Circuit {
         row.suspect.is_some()
     }
 
-    /// The gateway's own call was answered or not. `random` decides how much of the next wait is
-    /// taken away, so that many nodes do not probe in step.
+    /// Result of the gateway's own call. `random` decides by how much the next wait is shortened
+    /// (jitter), so that many nodes do not probe in step.
     pub(crate) fn probed(&mut self, answered: bool, now: Duration, random: u32) -> Option<Change> {
         let wait = shortened(self.backoff, random);
         self.quiet_until = Some(now + wait);
@@ -158,7 +158,7 @@ impl Circuit {
         }
         let failures_max = self.failures_max;
         match &mut self.state {
-            // Somebody was answered meanwhile.
+            // A client's call was answered meanwhile.
             CircuitState::Closed(row) if row.suspect.is_none() => None,
             CircuitState::Closed(row) => {
                 row.probes += 1;
@@ -199,7 +199,7 @@ impl Row {
     }
 }
 
-/// A wait, shortened by chance by up to a half.
+/// A wait, shortened at random by up to a half.
 fn shortened(wait: Duration, random: u32) -> Duration {
     wait.mul_f64(1.0 - 0.5 * f64::from(random) / f64::from(u32::MAX))
 }

@@ -1,4 +1,4 @@
-//! Where a client is, as far as it is known.
+//! The address of a client, as far as it is known.
 
 use core::net::{IpAddr, SocketAddr};
 use std::fmt;
@@ -8,7 +8,7 @@ use std::fmt;
 pub enum Peer {
     /// At this address.
     Ip(IpAddr),
-    /// A unix socket: somebody on this machine.
+    /// A unix socket: a process on this machine.
     Unix,
 }
 
@@ -27,12 +27,12 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Where a client is.
+/// Where a client connects from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     /// At this address.
     At(IpAddr),
-    /// Somewhere behind this proxy, which does not say where.
+    /// Behind this proxy, which does not report the client's address.
     Behind(Peer),
 }
 

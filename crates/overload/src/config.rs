@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-/// How a [`crate::CallGuard`] holds bootstrap calls back.
+/// Limits of bootstrap calls by a [`crate::CallGuard`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardConfig {
-    /// Calls under way at once; the others wait in the queue. At least 1.
+    /// Calls in progress at once; the others wait in the queue. At least 1.
     pub max_in_flight: usize,
-    /// Clients that wait in the queue; a further one is sent away. 0: nobody waits.
+    /// Clients that wait in the queue; a further one is rejected. 0: no queue.
     pub max_waiting: usize,
-    /// Longest wait in the queue.
+    /// Timeout of the queue.
     pub wait_timeout: Duration,
-    /// For how long after a call went out its answer also serves clients with the same forwarded
-    /// headers. Zero: not at all. A call that has not gone out yet is shared in any case.
+    /// For how long after a call was made its response is also used for clients with the same
+    /// forwarded headers. Zero: not at all. A queued call is shared in any case.
     pub coalesce: Duration,
-    /// Outages in a row after which the backend is left alone for a while. 0: never.
+    /// Consecutive outages after which the circuit breaker opens. 0: never.
     pub circuit_failures: u32,
-    /// Time until it is tried again; doubles with every try that fails.
+    /// Time until the backend is probed again; doubles with every failed probe.
     pub circuit_backoff: Duration,
-    /// Longest such time.
+    /// Upper limit of that time.
     pub circuit_backoff_max: Duration,
 }
 

@@ -6,17 +6,17 @@ mod tests;
 use core::net::{IpAddr, Ipv6Addr};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// Bits of an IPv6 address that tell one network from another; the others are each host's own
-/// choice (RFC 4291 §2.5.1).
+/// Bits of an IPv6 address that identify a network; the others are each host's own choice (RFC 4291
+/// §2.5.1).
 const NETWORK_BITS: u128 = !0 << 64;
 
-/// Whose entries share their turns: an IPv4 address, the /64 network of an IPv6 address, or all whose
-/// address is not known.
+/// Key of entries that share their turns: an IPv4 address, the /64 network of an IPv6 address, or
+/// all clients whose address is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueueKey(Option<IpAddr>);
 
 impl QueueKey {
-    /// Whether it stands for an address.
+    /// Whether it is the key of an address.
     #[must_use]
     pub fn is_known(self) -> bool {
         self.0.is_some()
@@ -39,8 +39,8 @@ pub struct QueueEntry {
     number: u64,
 }
 
-/// A queue for each address with entries, and whose turn it is. Every step takes time that grows
-/// with the logarithm of its length.
+/// A queue for each address with entries, and the order of turns. Every step takes time logarithmic
+/// in its length.
 #[derive(Debug)]
 pub struct FairQueue<T> {
     queues: HashMap<QueueKey, OwnQueue<T>>,
@@ -49,14 +49,14 @@ pub struct FairQueue<T> {
     /// Each queue once, the longest last.
     lengths: BTreeSet<(usize, QueueKey)>,
     len: usize,
-    /// Numbers what is put in, and the turns.
+    /// Numbers the entries and the turns.
     next: u64,
 }
 
 #[derive(Debug)]
 struct OwnQueue<T> {
     turn: u64,
-    /// By number, and so in the order of coming.
+    /// By number, and so in order of arrival.
     waiting: BTreeMap<u64, T>,
 }
 
@@ -103,7 +103,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Removes the next entry, and returns it with its key: the first of the queue whose turn it is
-    /// among those that may have one. Looks at no more queues than may not, and one.
+    /// among those that are eligible. Checks all ineligible queues at most, and one more.
     pub fn pop(&mut self, may: impl Fn(QueueKey) -> bool) -> Option<(QueueKey, T)> {
         let (&turn, &key) = self.turns.iter().find(|&(_, &key)| may(key))?;
         let &number = self.queues.get(&key)?.waiting.keys().next()?;

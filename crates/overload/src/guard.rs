@@ -1,9 +1,9 @@
-//! [`CallGuard`]: which calls are made, and who is answered with what.
+//! [`CallGuard`]: decides which calls are made, and which clients get which response.
 //!
-//! A client first joins a call that waits with the very same key ([`shared`]). A call waits in a
-//! fair queue for one of a bounded number of slots ([`slots`]). Where the backend fails, a circuit
-//! breaker opens ([`crate::circuit`]), and whoever is sent away gets a span within which to
-//! reconnect that grows with the crowd ([`crate::pace`]).
+//! A client first joins a queued call with the very same key ([`shared`]). A call waits in a fair
+//! queue for one of a bounded number of slots ([`slots`]). If the backend fails, a circuit breaker
+//! opens ([`crate::circuit`]), and rejected clients get a span within which to reconnect that grows
+//! with their number ([`crate::pace`]).
 
 mod shared;
 mod slots;
@@ -21,63 +21,63 @@ use crate::guard::shared::{Found, SharedCalls};
 use crate::guard::slots::Slots;
 use crate::pace::Pace;
 
-/// Names a call.
+/// Identifies a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallId(u64);
 
-/// Names a client that waits for a call.
+/// Identifies a client that waits for a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaiterId(u64);
 
-/// What becomes of a client who arrives.
+/// Decision about a client that arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrival<A> {
     /// It waits for this call, its own or that of another.
     Waits {
-        /// Its name from now on.
+        /// Its id from now on.
         waiter: WaiterId,
-        /// What it waits for.
+        /// The call that it waits for.
         call: CallId,
     },
-    /// It gets the answer of a call that is just over.
+    /// It gets the response of a call that has just ended.
     Answered(A),
-    /// It is sent away at once.
+    /// It is rejected at once.
     Refused(Refusal),
 }
 
-/// Why a client is sent away without a call.
+/// Why a client is rejected without a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No slot was free for as long as a call may wait.
+    /// No slot was free within the timeout of the queue.
     Busy,
-    /// As many calls wait as may wait, and others need the room more.
+    /// The queue is full, and others need the room more.
     QueueFull,
     /// The circuit breaker is open.
     CircuitOpen,
 }
 
-/// What an answer shows about the backend.
+/// What a response shows about the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shows {
     /// It works.
     Works,
-    /// It answers, with something that is of no use.
+    /// It responds, but the response is unusable.
     Answers,
-    /// It may be out of order for everybody.
+    /// It may have an outage that affects all clients.
     Outage(Source),
 }
 
-/// What is to be done.
+/// An action for the shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output<K> {
     /// Make this call.
     Call(CallId, K),
-    /// Send this client away.
+    /// Reject this client.
     Refuse(WaiterId, Refusal),
-    /// This call is over: nobody waits for it any more. If it is under way, abandon it before
-    /// further outputs are followed.
+    /// This call has ended: no client waits for it any more. If it is in progress, abandon it
+    /// before further outputs are executed.
     Over(CallId),
-    /// Look at [`CallGuard::next_probe`] again.
+    /// Read [`CallGuard::next_probe`] again.
     Probe,
 }
 
@@ -94,20 +94,20 @@ enum Phase {
     UnderWay { since: Duration },
 }
 
-/// Decides which calls are made, and who is answered with what. After each step the outputs are to
-/// be followed, in their order ([`Self::poll_output`]).
+/// Decides which calls are made, and which clients get which response. After each step the outputs
+/// must be executed, in their order ([`Self::poll_output`]).
 #[derive(Debug)]
 pub struct CallGuard<K, A> {
     waiting_max: usize,
     wait_timeout: Duration,
-    /// All that wait or are under way.
+    /// All calls that are queued or in progress.
     calls: HashMap<CallId, Call<K>>,
     waiters: HashMap<WaiterId, CallId>,
     shared: SharedCalls<K, A>,
     slots: Slots,
-    /// Nobody waits while a slot is free that is open to them.
+    /// No call is queued while a slot is free that it may use.
     queue: FairQueue<CallId>,
-    /// When those that wait have waited too long.
+    /// Deadlines of the queued calls.
     deadlines: BTreeSet<(Duration, CallId)>,
     circuit: Circuit,
     pace: Pace,
@@ -118,7 +118,7 @@ pub struct CallGuard<K, A> {
 }
 
 impl<K: Key, A: Reply> CallGuard<K, A> {
-    /// Nobody is there yet.
+    /// A guard without clients.
     #[must_use]
     pub fn new(config: &GuardConfig) -> Self {
         let circuit = Circuit::new(
@@ -143,9 +143,9 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         }
     }
 
-    /// A client wants to know who it is.
+    /// A client must be authenticated.
     pub fn arrive(&mut self, key: &K, now: Duration) -> Arrival<A> {
-        // Before anything is made or kept for a client who has no chance.
+        // Before anything is created or kept for a client that would be rejected.
         if self.circuit.check(now).is_err() {
             return Arrival::Refused(Refusal::CircuitOpen);
         }
@@ -172,8 +172,8 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         Arrival::Waits { waiter, call }
     }
 
-    /// A call was answered. Every client that waits for it gets the answer; returns who they are,
-    /// and what it changed about the circuit breaker.
+    /// A call was answered. Every client that waits for it gets the response; returns their ids,
+    /// and the change of the circuit breaker.
     pub fn answered(
         &mut self,
         call: CallId,
@@ -208,7 +208,7 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         (known.waiters, change)
     }
 
-    /// A client does not wait any more. Its call is abandoned if nobody else waits for it.
+    /// A client does not wait any more. Its call is abandoned if no other client waits for it.
     pub fn left(&mut self, waiter: WaiterId, now: Duration) {
         let Some(id) = self.waiters.remove(&waiter) else {
             return;
@@ -228,7 +228,7 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         self.deadlines.first().map(|(until, _)| *until)
     }
 
-    /// Sends away those who have waited too long.
+    /// Rejects the clients that have waited too long.
     pub fn timeout(&mut self, now: Duration) {
         while let Some(&(until, call)) = self.deadlines.first()
             && until <= now
@@ -244,13 +244,13 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         self.circuit.next_probe()
     }
 
-    /// The gateway's own call was answered or not. `random` shortens the time to the next one, so
+    /// Result of the gateway's own call. `random` shortens the time to the next one (jitter), so
     /// that many nodes do not probe in step.
     pub fn probed(&mut self, answered: bool, now: Duration, random: u32) -> Option<Change> {
         self.circuit.probed(answered, now, random)
     }
 
-    /// Within which span a client may come back who is sent away now. Each call counts as one.
+    /// The reconnect span of a client that is rejected now. Each call counts as one.
     pub fn come_back_within(&mut self, now: Duration) -> Duration {
         let away = self.circuit.check(now).err().unwrap_or_default();
         self.pace
@@ -268,13 +268,13 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         self.slots.taken()
     }
 
-    /// Calls that wait for one.
+    /// Queued calls.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// Clients that wait, whether their call is under way or not.
+    /// Clients that wait, whether their call is in progress or queued.
     #[must_use]
     pub fn waiters(&self) -> usize {
         self.waiters.len()
@@ -298,7 +298,7 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         self.circuit.opened()
     }
 
-    /// Begins a call, under way at once where a slot is free. None: there is no room for it.
+    /// Creates a call, in progress at once if a slot is free. None: there is no room for it.
     fn begin(&mut self, key: &K, now: Duration) -> Option<CallId> {
         let queue_key = key.queue_key();
         let is_free = !self.slots.is_full() && self.slots.is_open_to(queue_key);
@@ -329,7 +329,7 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         Some(id)
     }
 
-    /// A call goes out.
+    /// A call is made.
     fn start(&mut self, id: CallId, now: Duration) {
         let Some(call) = self.calls.get_mut(&id) else {
             return;
@@ -343,7 +343,7 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         self.outputs.push_back(Output::Call(id, call.key.clone()));
     }
 
-    /// Sends everybody away who waits for a call.
+    /// Rejects all clients that wait for a call.
     fn refuse(&mut self, id: CallId, refusal: Refusal, now: Duration) {
         if let Some(call) = self.calls.get_mut(&id) {
             for waiter in std::mem::take(&mut call.waiters) {
@@ -354,7 +354,7 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         self.end(id, now);
     }
 
-    /// A call ends without an answer.
+    /// A call ends without a response.
     fn end(&mut self, id: CallId, now: Duration) {
         let Some(call) = self.calls.remove(&id) else {
             return;
@@ -370,7 +370,7 @@ impl<K: Key, A: Reply> CallGuard<K, A> {
         }
     }
 
-    /// Takes a slot back and gives it to the next in the queue, unless the circuit is open.
+    /// Releases a slot and gives it to the next in the queue, unless the circuit is open.
     fn give_back(&mut self, key: QueueKey, now: Duration) {
         self.slots.give_back(key);
         while !self.slots.is_full() {

@@ -1,10 +1,10 @@
-//! What keeps the API and the node from overload: state machines without a runtime, socket, clock,
-//! lock or thread. Time and randomness are arguments; a time is the time since some moment that
-//! stays the same.
+//! Overload protection of the API and the node (circuit breaker, fair queue, rate limits): state
+//! machines without a runtime, socket, clock, lock or thread. Time and randomness are arguments; a
+//! time is the duration since a fixed moment.
 //!
-//! [`CallGuard`] decides which bootstrap calls are made and who gets their answers; [`Addresses`]
-//! and [`Users`], who may have another connection. The crates that call the API and accept clients
-//! are shells around this one; the simulator runs it in virtual time.
+//! [`CallGuard`] decides which bootstrap calls are made and which clients get their responses;
+//! [`Addresses`] and [`Users`] which clients may have another connection. The crates that call the
+//! API and accept clients are shells around this one; the simulator runs it in virtual time.
 
 mod addresses;
 mod call;

@@ -1,30 +1,31 @@
-//! How soon those may come back who are sent away.
+//! When rejected clients may reconnect.
 
 use std::time::Duration;
 
-/// Shortest span that is told.
+/// Shortest reconnect span.
 pub(crate) const SPAN_MIN: Duration = Duration::from_secs(1);
 
-/// Longest span that is told: beyond it people rather reload the page.
+/// Longest reconnect span: beyond it users rather reload the page.
 pub(crate) const SPAN_MAX: Duration = Duration::from_secs(300);
 
-/// Time of a call while none is known. Rather short: see below.
+/// Assumed duration of a call while none is known. Rather short: see below.
 const CALL_TIME: Duration = Duration::from_millis(20);
 
-/// How much a call that was faster than expected counts.
+/// Weight of a call that was faster than expected.
 const FASTER: f64 = 0.25;
 
-/// How much a slower one counts, and up to how many times the expected time. In a crowd calls are
-/// slow because everything is, and a span that is too long leaves the backend idle with nobody to
-/// correct it. One that is too short corrects itself: whoever comes too soon books again.
+/// Weight of a slower one, and its cap as a multiple of the expected duration. Under overload calls
+/// are slow because everything is, and a span that is too long leaves the backend idle with no
+/// client to correct it. One that is too short corrects itself: a client that reconnects too early
+/// is booked again.
 const SLOWER: (f64, u32) = (0.005, 2);
 
-/// Knows how fast the backend serves, and until when it has enough to do with those who were told
-/// to come back: each of them books the time of a call.
+/// Estimates how fast the backend serves, and until when it is busy with rejected clients that will
+/// reconnect: each of them books the duration of a call.
 #[derive(Debug)]
 pub(crate) struct Pace {
     places: u32,
-    /// What a call takes, by those before.
+    /// Estimated duration of a call.
     call_time: Duration,
     booked: Option<Duration>,
 }
@@ -49,12 +50,12 @@ impl Pace {
         self.call_time = self.call_time.mul_f64(1.0 - weight) + time.mul_f64(weight);
     }
 
-    /// Within which span a client may come back who is sent away now, while `waiting` others
-    /// wait and the backend is not asked before `from`.
+    /// The reconnect span of a client that is rejected now, while `waiting` others wait and the
+    /// backend is not called before `from`.
     pub(crate) fn book(&mut self, now: Duration, from: Duration, waiting: usize) -> Duration {
         let slot = self.call_time / self.places;
         let line = slot.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX));
-        // Nobody is booked further ahead than can be told.
+        // No client is booked beyond the longest span.
         let most = now + SPAN_MAX;
         let free = now.max(from) + line.min(SPAN_MAX);
         let booked = (self.booked.map_or(free, |booked| booked.max(free)) + slot).min(most);
@@ -69,7 +70,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// Some moment.
+    /// An arbitrary moment.
     const NOW: Duration = Duration::from_secs(1_000);
 
     /// A pace at which calls take as long as assumed: 20 ms.
@@ -78,8 +79,8 @@ mod tests {
     }
 
     #[test]
-    fn the_span_grows_with_those_sent_away_and_passes_with_time() {
-        // One a millisecond.
+    fn the_span_grows_with_rejected_clients_and_shrinks_with_time() {
+        // One per millisecond.
         let (mut pace, now) = pace(20);
         let spans: Vec<_> = (0..4_000).map(|_| pace.book(now, now, 0)).collect();
         assert_eq!(spans[0], SPAN_MIN);
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn those_in_line_come_first_and_a_backend_that_is_away_is_waited_for() {
+    fn the_span_covers_queued_clients_and_an_unavailable_backend() {
         let (mut line, now) = pace(10);
         assert_eq!(line.book(now, now, 999), 2_000 * MS);
         let (mut away, now) = pace(10);
@@ -104,14 +105,14 @@ mod tests {
         for waiting in [0, 1, usize::MAX] {
             assert_eq!(pace.book(now, now, waiting), SPAN_MAX);
         }
-        // What was told does not pile up: a backend that recovered is not left idle.
+        // Bookings do not accumulate: a backend that recovered is not left idle.
         (0..100).for_each(|_| pace.served(MS));
         let later = now + SPAN_MAX;
         assert_eq!(pace.book(later, later, 0), SPAN_MIN);
     }
 
     #[test]
-    fn a_faster_backend_is_believed_sooner_than_a_slower_one() {
+    fn faster_calls_adjust_the_estimate_sooner_than_slower_ones() {
         let (mut pace, mut now) = pace(1);
         let mut span_after = |calls, time| {
             (0..calls).for_each(|_| pace.served(time));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Fewest users that the table keeps room for.
+/// Minimum capacity of the table.
 const KEPT: usize = 1_024;
 
 /// Users with a connection, by their id.
@@ -51,7 +51,7 @@ impl Users {
         }
     }
 
-    /// Adds to what the connections of a user hold; returns the sum.
+    /// Adds to the bytes that the connections of a user hold; returns the sum.
     pub fn hold(&mut self, user: &str, bytes: usize) -> usize {
         let users = &mut self.0;
         users.get_mut(user).map_or(0, |entry| {
@@ -60,7 +60,7 @@ impl Users {
         })
     }
 
-    /// Subtracts from it.
+    /// Subtracts from them.
     pub fn release(&mut self, user: &str, bytes: usize) {
         if let Some(entry) = self.0.get_mut(user) {
             debug_assert!(bytes <= entry.held, "only what was held is released");
@@ -74,13 +74,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_has_as_many_places_as_it_may_have() {
+    fn connections_of_a_user_are_limited() {
         let mut users = Users::default();
         let one = users.take("one", 2).unwrap();
         let same = users.take("one", 2).unwrap();
         assert!(Arc::ptr_eq(&one, &same));
         assert_eq!(users.take("one", 2), None);
-        // Another limit counts from now on; another user has permits of its own.
+        // Another limit applies from now on; another user has permits of its own.
         assert!(users.take("one", 3).is_some());
         assert!(users.take("one", 0).is_some());
         let other = users.take("other", 1).unwrap();

@@ -1,4 +1,4 @@
-//! Counting against a plain model.
+//! Counts, compared with a naive model.
 
 use std::collections::HashMap;
 
@@ -60,7 +60,7 @@ fn ipv6_addresses_count_by_their_network() {
 }
 
 #[test]
-fn who_stands_behind_a_proxy_that_does_not_say_is_not_bounded() {
+fn clients_of_unknown_address_behind_a_proxy_are_not_limited() {
     let mut addresses = Addresses::default();
     let bounds = Bounds {
         open: 1,
@@ -75,7 +75,7 @@ fn who_stands_behind_a_proxy_that_does_not_say_is_not_bounded() {
             assert_eq!(open, count);
         }
     }
-    // The proxy itself is somebody else.
+    // The proxy itself has an entry of its own.
     let (_, open) = addresses
         .take(Client::At(proxy), bounds, Duration::ZERO)
         .unwrap();
@@ -83,20 +83,20 @@ fn who_stands_behind_a_proxy_that_does_not_say_is_not_bounded() {
 }
 
 #[test]
-fn an_address_comes_as_often_as_it_may_and_no_more() {
+fn handshakes_of_an_address_are_rate_limited() {
     let mut addresses = Addresses::default();
     let bounds = Bounds {
         open: 0,
         per_second: 5,
     };
     let mut come = |now| addresses.take(at("192.0.2.1"), bounds, now);
-    // Ten seconds' worth at once.
+    // The burst of ten seconds at once.
     for _ in 0..50 {
         assert!(come(secs(1.0)).is_ok());
     }
     let again = secs(0.2);
     assert_eq!(come(secs(1.0)), Err(Crowded::Rate { again }));
-    // Who was turned away does not wait longer for it.
+    // A rejected client does not wait longer for it.
     assert_eq!(come(secs(1.0)), Err(Crowded::Rate { again }));
     assert!(come(secs(1.2)).is_ok());
     assert!(matches!(come(secs(1.3)), Err(Crowded::Rate { .. })));
@@ -107,7 +107,7 @@ fn an_address_comes_as_often_as_it_may_and_no_more() {
 }
 
 #[test]
-fn addresses_that_are_gone_are_forgotten() {
+fn entries_of_disconnected_addresses_are_removed() {
     let mut addresses = Addresses::default();
     let bounds = Bounds {
         open: 0,
@@ -118,10 +118,10 @@ fn addresses_that_are_gone_are_forgotten() {
         let client = Client::At(IpAddr::V4(Ipv4Addr::from(count)));
         let (slot, _) = addresses.take(client, bounds, now).unwrap();
         addresses.give_back(slot, now);
-        // Each counts for a millisecond, in which a hundred come.
+        // Each counts for a millisecond, in which a hundred are made.
         assert!(len(&addresses).0 <= 102, "{count}: {:?}", len(&addresses));
     }
-    // Nobody comes: what is left is little, and goes with the next.
+    // No handshakes: few entries are left, and they are removed with the next one.
     for _ in 0..60 {
         let (slot, _) = addresses
             .take(at("192.0.2.1"), NO_BOUNDS, secs(9.0))
@@ -148,7 +148,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn counts_are_those_of_a_plain_model(
+    fn counts_match_a_naive_model(
         open_max in 0usize..4,
         per_second in 0usize..4,
         steps in prop::collection::vec(step(), 0..300),
@@ -157,7 +157,7 @@ proptest! {
         let bounds = Bounds { open: open_max, per_second };
         let mut now = Duration::ZERO;
         let mut held: Vec<(u8, Slot)> = Vec::new();
-        // When each address was let in.
+        // When each address was admitted.
         let mut times: HashMap<u8, Vec<Duration>> = HashMap::new();
         for step in steps {
             match step {
@@ -186,7 +186,7 @@ proptest! {
                     }
                 }
             }
-            // In any span no more than its share and the burst.
+            // In any span no more than its rate and the burst.
             for times in times.values().filter(|_| per_second > 0) {
                 let last = times.last().copied().unwrap_or_default();
                 for (back, first) in times.iter().rev().enumerate() {

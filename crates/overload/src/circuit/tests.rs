@@ -1,10 +1,10 @@
-//! Tables of what happens to the circuit, with the time as an argument.
+//! Tables of the circuit's transitions, with the time as an argument.
 
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Some moment.
+/// An arbitrary moment.
 const NOW: Duration = Duration::from_secs(1_000);
 
 /// A circuit with a suspicion at the third failure, open for 1 s at first and 5 s at most.
@@ -19,7 +19,7 @@ fn source(address: u64, credentials: u64) -> Source {
     }
 }
 
-/// Fails for three clients and the gateway itself. Nothing is left to chance.
+/// Fails for three clients and the gateway itself. Without randomness.
 fn opened() -> (Circuit, Duration) {
     let (mut circuit, now) = circuit();
     for visitor in 0..3 {
@@ -31,14 +31,14 @@ fn opened() -> (Circuit, Duration) {
 }
 
 #[test]
-fn failures_of_visitors_alone_never_open_it() {
+fn failures_of_clients_alone_never_open_it() {
     let (mut circuit, now) = circuit();
     for visitor in 0..1_000 {
         circuit.failed(source(visitor, visitor), now);
         assert_eq!(circuit.check(now), Ok(()));
     }
     assert_eq!(circuit.next_probe(), Some(now));
-    // The API answers the gateway: what fails is the clients' own.
+    // The API responds to the gateway: the failures are caused by the clients.
     assert_eq!(circuit.probed(true, now, 0), None);
     assert_eq!(circuit.next_probe(), None);
     assert_eq!((circuit.is_open(), circuit.opened()), (false, 0));
@@ -59,7 +59,7 @@ fn it_opens_after_failures_in_a_row_only() {
 }
 
 #[test]
-fn failures_of_few_need_more_own_calls_that_fail() {
+fn failures_of_few_clients_need_more_failed_own_calls() {
     // By address and credentials: one address with many cookies, one cookie from many addresses,
     // fewer than the threshold of both, as many, more.
     for (sources, needed) in [
@@ -86,7 +86,7 @@ fn failures_of_few_need_more_own_calls_that_fail() {
 }
 
 #[test]
-fn a_visitor_who_is_answered_meanwhile_counts_more_than_an_own_call() {
+fn a_response_to_a_client_outweighs_a_failed_own_call() {
     let (mut circuit, now) = circuit();
     for visitor in 0..3 {
         circuit.failed(source(visitor, visitor), now);
@@ -94,7 +94,7 @@ fn a_visitor_who_is_answered_meanwhile_counts_more_than_an_own_call() {
     assert_eq!(circuit.answered(), None);
     assert_eq!(circuit.probed(false, now, 0), None);
     assert!(!circuit.is_open());
-    // Own calls keep their distance, however many suspicions there are.
+    // Own calls keep their interval, however many suspicions there are.
     for visitor in 0..3 {
         circuit.failed(source(visitor, visitor), now);
     }
@@ -107,7 +107,7 @@ fn each_probe_that_fails_doubles_the_wait_up_to_the_longest() {
     assert_eq!(circuit.next_probe(), Some(now + SECOND));
     for seconds in [2, 4, 5, 5, 5] {
         now += 5 * SECOND;
-        // No client is let through while the probe is under way.
+        // No client's call is made while the probe is in progress.
         assert!(circuit.check(now).is_err());
         assert_eq!(circuit.probed(false, now, 0), None);
         assert_eq!(circuit.check(now), Err(seconds * SECOND));
@@ -120,7 +120,7 @@ fn each_probe_that_fails_doubles_the_wait_up_to_the_longest() {
 }
 
 #[test]
-fn calls_from_before_it_opened_can_close_it_but_not_prolong_it() {
+fn calls_started_before_it_opened_can_close_it_but_not_prolong_it() {
     let (mut circuit, now) = opened();
     assert!(!circuit.failed(source(9, 9), now + SECOND / 2));
     assert_eq!(circuit.check(now), Err(SECOND));
@@ -129,7 +129,7 @@ fn calls_from_before_it_opened_can_close_it_but_not_prolong_it() {
 }
 
 #[test]
-fn chance_takes_at_most_half_of_a_wait() {
+fn jitter_shortens_a_wait_by_at_most_half() {
     for (random, wait) in [(0, SECOND), (u32::MAX, SECOND / 2)] {
         let (mut circuit, now) = circuit();
         for visitor in 0..3 {
@@ -142,7 +142,7 @@ fn chance_takes_at_most_half_of_a_wait() {
 }
 
 #[test]
-fn none_at_all_where_it_is_switched_off() {
+fn it_never_opens_if_disabled() {
     let (mut circuit, now) = (Circuit::new(0, SECOND, SECOND), NOW);
     for visitor in 0..1_000 {
         assert!(!circuit.failed(source(visitor, visitor), now));

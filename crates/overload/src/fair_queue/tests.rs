@@ -16,7 +16,7 @@ fn lane_of(address: &str) -> QueueKey {
 }
 
 #[test]
-fn a_lane_is_an_ipv4_address_or_an_ipv6_network() {
+fn a_queue_key_is_an_ipv4_address_or_an_ipv6_network() {
     assert_eq!(lane_of("10.0.0.1"), lane_of("::ffff:10.0.0.1"));
     assert_ne!(lane_of("10.0.0.1"), lane_of("10.0.0.2"));
     assert_eq!(lane_of("2001:db8:0:1::1"), lane_of("2001:db8:0:1:f::2"));
@@ -25,7 +25,7 @@ fn a_lane_is_an_ipv4_address_or_an_ipv6_network() {
 }
 
 #[test]
-fn one_who_comes_after_five_thousand_of_another_address_is_second() {
+fn one_client_is_second_behind_five_thousand_of_another_address() {
     let mut line = FairQueue::default();
     for number in 0..5_000 {
         line.push(key(1), (1, number));
@@ -36,7 +36,7 @@ fn one_who_comes_after_five_thousand_of_another_address_is_second() {
         [pop(), pop(), pop()],
         [Some((1, 0)), Some((2, 0)), Some((1, 1))]
     );
-    // A key that may have no turn is passed over, and keeps it.
+    // An ineligible key is skipped, and keeps its turn.
     line.push(key(2), (2, 1));
     let mut pop = |passed| line.pop(|own| own != key(passed));
     assert_eq!(pop(1), Some((key(2), (2, 1))));
@@ -45,7 +45,7 @@ fn one_who_comes_after_five_thousand_of_another_address_is_second() {
 }
 
 #[test]
-fn a_full_line_makes_room_at_the_cost_of_the_longest_lane() {
+fn a_full_queue_drops_from_the_longest_one() {
     let mut line = FairQueue::default();
     for number in 0..3 {
         line.push(key(1), (1, number));
@@ -63,7 +63,7 @@ fn a_full_line_makes_room_at_the_cost_of_the_longest_lane() {
 enum Step {
     Push(u8),
     Pop,
-    /// Who stands at this index among all that ever came.
+    /// The entry at this index among all that were ever added.
     Remove(prop::sample::Index),
     MakeRoom(u8),
 }
@@ -120,7 +120,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn the_line_is_as_the_model(steps in prop::collection::vec(step(), 0..200)) {
+    fn the_queue_matches_the_model(steps in prop::collection::vec(step(), 0..200)) {
         let (mut line, mut model) = (FairQueue::default(), Model::default());
         let mut stands = Vec::new();
         for step in steps {

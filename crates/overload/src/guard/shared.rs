@@ -1,4 +1,4 @@
-//! The calls that clients may join, and the answers that are kept for a moment.
+//! The calls that clients may join, and the responses that are kept for a moment.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -6,29 +6,30 @@ use std::time::Duration;
 use crate::call::{Key, Reply};
 use crate::guard::CallId;
 
-/// Answers that are kept, where the settings keep any.
+/// Maximum number of kept responses, if the settings keep any.
 pub(super) const KEPT_MAX: usize = 1_024;
 
-/// Bytes of them.
+/// Maximum bytes of them.
 pub(super) const KEPT_BYTES_MAX: usize = 16 << 20;
 
 /// By key, the newest call that may be joined.
 #[derive(Debug)]
 pub(super) struct SharedCalls<K, A> {
     entries: HashMap<K, Entry<A>>,
-    /// The answers among them, the oldest first.
+    /// The responses among them, the oldest first.
     kept: VecDeque<Kept<K>>,
     kept_bytes: usize,
-    /// For how long after it went out a call may be joined.
+    /// For how long after it was made a call may be joined.
     coalesce: Duration,
 }
 
 #[derive(Debug)]
 struct Entry<A> {
     call: CallId,
-    /// When the call went out. Before that, whoever joins hears what is true later than now.
+    /// When the call was made. Before that, the response is newer than the arrival of any client
+    /// that joins.
     sent: Option<Duration>,
-    /// None: the call is not over.
+    /// None: the call is still queued or in progress.
     answer: Option<A>,
 }
 
@@ -48,7 +49,7 @@ pub(super) enum Found<A> {
 }
 
 impl<K: Key, A: Reply> SharedCalls<K, A> {
-    /// `coalesce` zero: a call that went out is not joined any more.
+    /// `coalesce` zero: a call that was made is not joined any more.
     pub(super) fn new(coalesce: Duration) -> Self {
         Self {
             entries: HashMap::new(),
@@ -58,7 +59,7 @@ impl<K: Key, A: Reply> SharedCalls<K, A> {
         }
     }
 
-    /// What a client who comes now may join.
+    /// What a client that arrives now may join.
     pub(super) fn find(&mut self, key: &K, now: Duration) -> Option<Found<A>> {
         self.sweep(now);
         let entry = self.entries.get(key)?;
@@ -84,7 +85,7 @@ impl<K: Key, A: Reply> SharedCalls<K, A> {
         self.entries.insert(key, entry);
     }
 
-    /// A call goes out now: what it brings may be older than what later clients must hear.
+    /// A call is made now: its response may be too old for later clients.
     pub(super) fn sent(&mut self, key: &K, call: CallId, now: Duration) {
         if self.coalesce.is_zero() {
             self.forget(key, call);
@@ -93,14 +94,14 @@ impl<K: Key, A: Reply> SharedCalls<K, A> {
         }
     }
 
-    /// A call is over without an answer that may serve others.
+    /// A call has ended without a response that may be shared.
     pub(super) fn forget(&mut self, key: &K, call: CallId) {
         if self.entry(key, call).is_some() {
             self.entries.remove(key);
         }
     }
 
-    /// A call is over; its answer may serve others for the rest of the moment.
+    /// A call has ended; its response may be shared for the rest of `coalesce`.
     pub(super) fn finished(&mut self, key: K, call: CallId, answer: &A, now: Duration) {
         let coalesce = self.coalesce;
         let Some(entry) = self.entry(&key, call) else {
@@ -121,7 +122,7 @@ impl<K: Key, A: Reply> SharedCalls<K, A> {
         self.sweep(now);
     }
 
-    /// Answers that are kept, their bytes, and the keys that are known.
+    /// Kept responses, their bytes, and the keys that are known.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> (usize, usize, usize) {
         (self.kept.len(), self.kept_bytes, self.entries.len())
@@ -132,7 +133,7 @@ impl<K: Key, A: Reply> SharedCalls<K, A> {
         (entry.call == call).then_some(entry)
     }
 
-    /// Forgets answers whose moment is over, and the oldest where they are too many.
+    /// Removes expired responses, and the oldest if there are too many.
     fn sweep(&mut self, now: Duration) {
         while let Some(oldest) = self.kept.front()
             && (now > oldest.until

@@ -1,10 +1,10 @@
-//! Slots for calls that are under way: a bounded number, of which one address never has all.
+//! Slots for calls in progress: a bounded number, of which one address never has all.
 
 use std::collections::HashMap;
 
 use crate::fair_queue::QueueKey;
 
-/// The slots, and who has them.
+/// The slots, and the keys that hold them.
 #[derive(Debug)]
 pub(super) struct Slots {
     most: usize,
@@ -34,7 +34,7 @@ impl Slots {
         self.taken >= self.most
     }
 
-    /// Whether a key may have another slot, if one is free. Those whose address is not known are
+    /// Whether a key may have another slot, if one is free. Clients whose address is not known are
     /// no single client.
     pub(super) fn is_open_to(&self, key: QueueKey) -> bool {
         self.taken_by

@@ -1,4 +1,5 @@
-//! Random steps against a naive model, in which every hash collides; and the bounds of what is kept.
+//! Random steps against a naive model, in which every hash collides; and the limits of what is
+//! kept.
 
 mod model;
 
@@ -37,7 +38,7 @@ impl Key for Brought {
     }
 }
 
-/// What a call brings: whose it is, and how long the answer is; it is kept if it is of use.
+/// The result of a call: its key, and how long the response is; it is kept if it is usable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Brings {
     call: CallId,
@@ -54,11 +55,11 @@ impl Reply for Brings {
 #[derive(Clone, Debug)]
 enum Step {
     Arrive(u8, u32),
-    /// One of the calls that are under way is answered.
+    /// One of the calls in progress is answered.
     Answer(prop::sample::Index, bool),
     /// One of them fails, as in an outage, for the client of this number.
     Fail(prop::sample::Index, u64),
-    /// This client leaves.
+    /// This client disconnects.
     Leave(prop::sample::Index),
     Wait(u8),
     Probe(bool),
@@ -93,9 +94,10 @@ fn config() -> impl Strategy<Value = GuardConfig> {
 }
 
 proptest! {
-    /// Never more calls than slots and never all of them for one address; nobody is passed by more
-    /// than one call of each other address; everybody is answered once, within the time, with
-    /// their own answer, and not with an old one; nothing is kept of those who left.
+    /// Never more calls than slots and never all of them for one address; no call is overtaken by
+    /// more than one call of each other address; every client is answered once, within the timeout,
+    /// with its own response, and not with an old one; nothing is kept of clients that
+    /// disconnected.
     #[test]
     fn the_guard_is_as_the_model(
         config in config(),
@@ -120,7 +122,7 @@ proptest! {
     }
 }
 
-/// A guard that keeps answers for an hour.
+/// A guard that keeps responses for an hour.
 fn keeping() -> CallGuard<Brought, Brings> {
     CallGuard::new(&GuardConfig {
         coalesce: Duration::from_secs(3_600),
@@ -155,7 +157,7 @@ fn ask(
 }
 
 #[test]
-fn finished_answers_are_kept_within_bounds() {
+fn kept_responses_are_bounded() {
     let mut guard = keeping();
     let now = Duration::ZERO;
     for number in 0..2 * KEPT_MAX as u32 {
@@ -171,7 +173,7 @@ fn finished_answers_are_kept_within_bounds() {
     }
     ask(&mut guard, 20_000, KEPT_BYTES_MAX + 1, Shows::Works, now);
     assert_eq!(guard.shared.sizes(), (0, 0, 0));
-    // What is kept goes when its moment is over, at the next visit.
+    // Kept responses are removed after they expire, with the next client.
     ask(&mut guard, 1, 1, Shows::Works, now);
     assert!(ask(&mut guard, 1, 1, Shows::Works, now));
     let later = now + Duration::from_secs(3_601);
@@ -180,7 +182,7 @@ fn finished_answers_are_kept_within_bounds() {
 }
 
 #[test]
-fn an_answer_serves_others_for_its_moment_and_a_failure_does_not() {
+fn responses_are_shared_until_they_expire_and_failures_are_not() {
     let mut guard = keeping();
     let now = Duration::ZERO;
     assert!(!ask(&mut guard, 1, 1, Shows::Answers, now));

@@ -10,7 +10,7 @@ use crate::call::{Key, Reply};
 use crate::config::GuardConfig;
 use crate::guard::{Arrival, CallGuard, CallId, Output, Refusal, Shows, WaiterId};
 
-/// A call that is not over.
+/// A call that has not ended.
 #[derive(Clone, Debug)]
 struct Call {
     id: CallId,
@@ -20,7 +20,7 @@ struct Call {
     until: Duration,
 }
 
-/// An answer that may serve others.
+/// A response that may be shared.
 struct Kept {
     brought: Brought,
     sent: Duration,
@@ -33,10 +33,10 @@ pub(super) struct World {
     config: GuardConfig,
     now: Duration,
     calls: Vec<Call>,
-    /// The calls that wait, by address, in the order of their turns.
+    /// The queued calls, by address, in the order of their turns.
     turns: VecDeque<(u8, VecDeque<CallId>)>,
     kept: Vec<Kept>,
-    /// What must come out, in its order.
+    /// The expected outputs, in their order.
     expected: Vec<Output<Brought>>,
 }
 
@@ -81,7 +81,7 @@ impl World {
         self.check();
     }
 
-    /// A call begins, waits, or finds no room.
+    /// A call is made, queued, or rejected.
     fn begin(&mut self, brought: Brought, arrival: Arrival<Brings>) {
         let is_free = self.is_free_for(brought.address);
         let waiting: usize = self.turns.iter().map(|(_, calls)| calls.len()).sum();
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// One call of those that are under way is answered.
+    /// One of the calls in progress is answered.
     pub(super) fn answer(&mut self, which: Index, shows: Shows) {
         let under_way: Vec<_> = self.calls.iter().filter(|it| it.sent.is_some()).collect();
         if under_way.is_empty() {
@@ -131,7 +131,7 @@ impl World {
         let (waiters, _) = self.guard.answered(call.id, &brings, shows, self.now);
         assert!(waiters.into_iter().eq(call.waiters), "each of them, once");
         let newest = self.calls.iter().all(|other| {
-            // A newer call with the same key is what others join.
+            // A newer call with the same key is the one that others join.
             other.brought != call.brought || other.id < call.id
         });
         let newer = |kept: &Kept| kept.brought == call.brought && kept.brings.call > call.id;
@@ -159,7 +159,7 @@ impl World {
         }
         let client = *which.get(&clients);
         self.guard.left(client, self.now);
-        // Again: nobody is taken out twice.
+        // Again: no client is removed twice.
         self.guard.left(client, self.now);
         let call = self
             .calls
@@ -207,7 +207,7 @@ impl World {
         self.check();
     }
 
-    /// All calls are answered, and everything is gone.
+    /// All calls are answered, and nothing is left.
     pub(super) fn end(mut self) {
         while let Some(call) = self.calls.iter().find(|call| call.sent.is_some()) {
             self.answer_to(call.id, Shows::Works);
@@ -223,7 +223,7 @@ impl World {
         assert!(known <= kept, "an entry is left behind");
     }
 
-    /// The outputs are those that are expected, and the bounds hold.
+    /// The outputs are the expected ones, and the limits hold.
     fn check(&mut self) {
         let outputs = std::iter::from_fn(|| self.guard.poll_output());
         let outputs: Vec<_> = outputs.filter(|it| *it != Output::Probe).collect();
@@ -242,12 +242,12 @@ impl World {
                 .filter(|call| call.brought.address == address);
             assert!(own.count() <= (most - most / 4).max(1), "one has all");
         }
-        // Nobody waits for nothing.
+        // No call waits needlessly.
         let mut waiting = self.turns.iter();
         assert!(!waiting.any(|(address, _)| self.is_free_for(*address)));
     }
 
-    /// Whether a call of this address may go out.
+    /// Whether a call of this address may be made.
     fn is_free_for(&self, address: u8) -> bool {
         let most = self.config.max_in_flight;
         let sent = |call: &&Call| call.sent.is_some();
@@ -258,7 +258,7 @@ impl World {
         under_way < most && (!is_known || own < (most - most / 4).max(1))
     }
 
-    /// Slots that are free go to those whose turn it is.
+    /// Free slots are given to the calls whose turn it is.
     fn serve(&mut self) {
         while let Some(at) = (0..self.turns.len()).find(|&at| self.is_free_for(self.turns[at].0)) {
             let (address, mut calls) = self.turns.remove(at).expect("it is there");
