@@ -7,8 +7,8 @@ use hdrhistogram::Histogram;
 /// Significant digits of a recorded value.
 const DIGITS: u8 = 3;
 
-/// Longest duration that is told from longer ones: an hour, in nanoseconds. It bounds the size of
-/// the histogram, 270 KB.
+/// Maximum duration that is resolved: an hour, in nanoseconds. It bounds the size of the histogram,
+/// 270 KB.
 const LONGEST_NS: u64 = 3_600 * 1_000_000_000;
 
 /// Counts durations in nanoseconds.
@@ -36,18 +36,17 @@ impl Latency {
         self.longest_ns = self.longest_ns.max(ns);
     }
 
-    /// Forgets everything.
+    /// Removes all values.
     pub fn clear(&mut self) {
         self.counts.reset();
         self.longest_ns = 0;
     }
 
-    /// The duration that the given share (0 to 1) of all stays within, at most 0.1 % too long.
-    /// Zero when nothing was added.
+    /// The quantile of the given share (0 to 1), at most 0.1 % too long. Zero if nothing was added.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Duration {
         let ns = self.counts.value_at_quantile(share);
-        // What is longer than an hour counts as one.
+        // Durations of more than an hour count as one.
         Duration::from_nanos(if share >= 1.0 {
             self.longest_ns
         } else {

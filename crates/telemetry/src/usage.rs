@@ -1,4 +1,4 @@
-//! What a process has used, as the kernel tells it: the same means for every server.
+//! Resource usage of a process, as reported by the kernel: the same method for every server.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -53,7 +53,7 @@ impl CpuClock {
         }
     }
 
-    /// A clock for the process `pid` and all that descend from it.
+    /// A clock for the process `pid` and all its descendants.
     #[must_use]
     pub fn of_family(pid: u32) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl CpuClock {
     /// What the process has used until now.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// If the process has ended.
     pub fn read(&mut self) -> io::Result<Cpu> {
         let mut cpu = self.read_one(self.pid)?;
         if self.with_children {
@@ -108,7 +108,7 @@ impl CpuClock {
 /// The children of a process, their children, and so on.
 fn descendants(pid: u32) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
-    // Missing where the kernel was built without it: then nothing is known of a family.
+    // Missing if the kernel was built without it: then descendants are not known.
     let mut children = children(pid)?;
     while let Some(child) = children.pop() {
         found.push(child);
@@ -133,7 +133,7 @@ fn children(pid: u32) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-/// User and system time out of `/proc/PID/stat`. The name in brackets may hold anything.
+/// User and system time from `/proc/PID/stat`. The name in parentheses may contain anything.
 fn parse_stat(stat: &str) -> Option<(Duration, Duration)> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let mut ticks = || {
@@ -150,25 +150,25 @@ fn parse_stat(stat: &str) -> Option<(Duration, Duration)> {
 pub struct Memory {
     /// All resident pages, code included.
     pub rss: u64,
-    /// Pages of no file: heap and stacks.
+    /// Anonymous pages: heap and stacks.
     pub anonymous: u64,
 }
 
 impl Memory {
-    /// What the process `pid` holds now.
+    /// Current memory of the process `pid`.
     ///
     /// # Errors
-    /// When the process is gone or is not ours to look at.
+    /// If the process has ended or its memory may not be read.
     pub fn read(pid: u32) -> io::Result<Self> {
         let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         parse_rollup(&text).ok_or_else(|| unreadable("smaps_rollup"))
     }
 
-    /// What the process `pid` and all that descend from it hold now. Pages that several share
-    /// count once for each.
+    /// Current memory of the process `pid` and all its descendants. Shared pages count once for
+    /// each.
     ///
     /// # Errors
-    /// When the process is gone or is not ours to look at.
+    /// If the process has ended or its memory may not be read.
     pub fn read_family(pid: u32) -> io::Result<Self> {
         let mut sum = Self::read(pid)?;
         for child in descendants(pid)? {
@@ -181,17 +181,17 @@ impl Memory {
     }
 }
 
-/// The highest memory of a process since a moment.
+/// The peak memory of a process since a moment.
 #[derive(Debug)]
 pub struct Peak {
     pid: u32,
 }
 
 impl Peak {
-    /// Begins now.
+    /// Starts now.
     #[must_use]
     pub fn begin(pid: u32) -> Self {
-        // Where the system does not let us forget, the peak is that of the whole process: more.
+        // If the system does not allow a reset, the peak is that of the whole process: more.
         let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
         Self { pid }
     }
@@ -199,7 +199,7 @@ impl Peak {
     /// The most resident bytes since then.
     ///
     /// # Errors
-    /// When the process is gone.
+    /// If the process has ended.
     pub fn read(&self) -> io::Result<u64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
         kilobytes(&text, "VmHWM:").ok_or_else(|| unreadable("status"))
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_work_is_seen() {
+    fn own_work_is_measured() {
         let mut clock = CpuClock::new(std::process::id());
         let before = clock.read().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_is_more_than_its_head() {
+    fn the_usage_of_a_family_includes_descendants() {
         // The shell stays and waits for its child, which waits for us.
         let mut shell = Command::new("sh")
             .args(["-c", "cat; true"])
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ended_thread_is_not_forgotten() {
+    fn the_usage_of_an_ended_thread_is_kept() {
         let mut clock = CpuClock::new(std::process::id());
         clock.threads.insert(u32::MAX, 5_000_000_000);
         assert!(clock.read().unwrap().total >= Duration::from_secs(5));
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peak_is_seen_after_it_has_passed() {
+    fn a_peak_is_reported_after_it_has_passed() {
         let before = Memory::read(std::process::id()).unwrap().rss;
         let peak = Peak::begin(std::process::id());
         let many = vec![1u8; 32 << 20];
