@@ -1,16 +1,16 @@
 //! A table of entries by number that gives back memory: a slab in pages.
 //!
-//! A page is allocated when its first entry comes and freed when its last one goes, and new entries
-//! go to the lowest page that has room. So a table follows its size both ways, and nothing is ever
-//! moved: no insertion and no removal takes longer than a page.
+//! A page is allocated when its first entry is added and freed when its last one is removed, and
+//! new entries are put into the lowest page that has room. So memory follows the size both ways,
+//! and nothing is ever moved: no insertion and no removal takes longer than a page.
 
 use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
 
-/// Entries of a page: as many as fit a word of bits.
+/// Entries of a page: one per bit of a word.
 const PAGE: usize = u64::BITS as usize;
 
-/// Entries by number. A number is given to another entry after its entry was removed.
+/// Entries by number. A number is reused after its entry was removed.
 #[derive(Debug)]
 pub struct Pages<T> {
     pages: Vec<Page<T>>,
@@ -25,7 +25,7 @@ pub struct Pages<T> {
 struct Page<T> {
     /// Bits of the entries that are taken.
     taken: u64,
-    /// As far as they were ever taken, at most [`PAGE`]: a small table takes little.
+    /// High-water mark of the taken entries, at most [`PAGE`]: a small table takes little memory.
     entries: Vec<Option<T>>,
 }
 
@@ -59,7 +59,7 @@ impl<T> Pages<T> {
         self.len == 0
     }
 
-    /// How many entries there is memory for.
+    /// The capacity in entries.
     #[must_use]
     pub fn capacity(&self) -> usize {
         self.pages.iter().map(|page| page.entries.capacity()).sum()
@@ -80,10 +80,10 @@ impl<T> Pages<T> {
         key
     }
 
-    /// Puts an entry at a number, where there is none. Numbers should be dense.
+    /// Puts an entry at a free number. Numbers should be dense.
     ///
     /// # Panics
-    /// When there is an entry with this number.
+    /// If there is an entry with this number.
     pub fn put(&mut self, key: usize, entry: T) {
         let (at, bit) = (key / PAGE, key % PAGE);
         while self.pages.len() <= at {
@@ -110,7 +110,7 @@ impl<T> Pages<T> {
     /// Removes an entry.
     ///
     /// # Panics
-    /// When there is none with this number.
+    /// If there is no entry with this number.
     pub fn remove(&mut self, key: usize) -> T {
         let (at, bit) = (key / PAGE, key % PAGE);
         let page = &mut self.pages[at];
@@ -140,7 +140,7 @@ impl<T> Pages<T> {
             .as_ref()
     }
 
-    /// The same, to be changed.
+    /// The same, mutable.
     #[must_use]
     #[inline]
     pub fn get_mut(&mut self, key: usize) -> Option<&mut T> {
@@ -163,13 +163,13 @@ impl<T> Pages<T> {
         })
     }
 
-    /// The lowest page with room; a new one where all are full.
+    /// The lowest page with room; a new one if all are full.
     fn vacant_page(&self) -> usize {
         let page = self.open.first().or(self.empty.first());
         page.map_or(self.pages.len(), |&page| page as usize)
     }
 
-    /// Forgets the empty pages at the end.
+    /// Removes the empty pages at the end.
     fn truncate(&mut self) {
         while self.pages.last().is_some_and(|page| page.taken == 0) {
             self.pages.pop();
@@ -204,10 +204,10 @@ impl<T> IndexMut<usize> for Pages<T> {
     }
 }
 
-/// Fewest entries that a list keeps room for: giving back less is not worth the work.
+/// Minimum capacity that a list keeps: freeing less is not worth the work.
 const KEPT: usize = 64;
 
-/// Lets a list give back memory of which it uses less than a quarter, and keep twice what it uses.
+/// Shrinks a list that uses less than a quarter of its capacity to twice what it uses.
 pub fn shrink_list<T>(list: &mut Vec<T>) {
     if list.capacity() > KEPT && list.len() * 4 < list.capacity() {
         list.shrink_to(list.len() * 2);
@@ -248,7 +248,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_agrees_with_a_map(
+        fn it_matches_a_map(
             operations in prop::collection::vec((0..3u8, 0..300usize), 0..200),
         ) {
             let (mut pages, mut map) = (Pages::new(), BTreeMap::new());
