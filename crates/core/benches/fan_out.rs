@@ -1,4 +1,4 @@
-//! What a delivery costs before the system is asked to send it.
+//! What a delivery costs before the system call.
 
 #![allow(missing_docs)]
 #![allow(clippy::disallowed_methods, reason = "a benchmark has a clock")]
@@ -62,7 +62,7 @@ fn orders(bytes: usize) -> Vec<u8> {
     format!("[{}]", all.join(",")).into_bytes()
 }
 
-/// One publication to clients of which none, or all, take it compressed.
+/// One publication to clients of which none, or all, support compression.
 fn compressed(criterion: &mut Criterion) {
     const SUBSCRIBERS: usize = 1_000;
     let mut group = criterion.benchmark_group("compressed");

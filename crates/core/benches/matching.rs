@@ -1,4 +1,5 @@
-//! What it costs to find who hears a trigger, and whether a user may enter a room.
+//! What it costs to find the subscribers of a trigger, and to check whether a user may subscribe to
+//! a room.
 
 #![allow(missing_docs)]
 
@@ -51,7 +52,7 @@ fn subscriptions(criterion: &mut Criterion) {
     }
     assert_eq!(shard.stats().rooms, ROOMS as u64);
     assert_eq!(shard.stats().subscriptions, SUBSCRIPTIONS as u64);
-    // One room that only one client hears.
+    // A room with a single subscriber.
     subscribe(
         &mut shard,
         connections[0],

@@ -24,15 +24,15 @@ use support::{
     unsubscribe_text,
 };
 
-/// Subscribers of the room that everybody hears.
+/// Subscribers of the large room.
 const AUDIENCE: usize = 1_000;
 /// Publications to it.
 const BROADCASTS: usize = 100;
-/// Rooms that one client hears each.
+/// Rooms with one subscriber each.
 const ROOMS: usize = 5_000;
 /// Publications to some of them.
 const UNICASTS: usize = 1_000;
-/// Times that a client subscribes, asks whether the gateway is there, and unsubscribes.
+/// Times that a client subscribes, sends a ping, and unsubscribes.
 const VISITS: usize = 1_000;
 /// Bytes of data in a publication.
 const DATA: usize = 128;
@@ -52,11 +52,11 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Does what is counted: callgrind looks for this function by its name.
+/// Runs the measured code: callgrind looks for this function by its name.
 #[inline(never)]
 fn counted(work: &mut dyn FnMut()) {
     work();
-    // The last thing in here is no jump out of here.
+    // Prevents a tail call here.
     black_box(());
 }
 
@@ -80,10 +80,10 @@ fn fan_out() -> u64 {
     shard.stats().deliveries
 }
 
-/// Publications for one of many rooms, which one client hears.
+/// Publications for one of many rooms, with one subscriber each.
 fn unicast() -> u64 {
     let mut shard = many_rooms();
-    // A prime step visits the rooms in no order of theirs.
+    // A prime step iterates over the rooms in no particular order.
     let batches: Vec<_> = (0..UNICASTS)
         .map(|n| publication(&[&room(n * 7_919 % ROOMS)], &data(DATA)))
         .collect();
@@ -106,7 +106,7 @@ fn messages() -> u64 {
     );
     let id = open(&mut shard, &grants);
     let (rooms, messages) = (shard.stats().rooms, shard.stats().messages);
-    // Taken apart where they lie, so each message is needed anew.
+    // Decoded in place, so each message is needed anew.
     let mut said: Vec<_> = (0..VISITS)
         .flat_map(|n| {
             [
@@ -157,7 +157,7 @@ fn append() -> u64 {
     ROOMS as u64
 }
 
-/// A shard with many rooms, each of them heard by a client of its own.
+/// A shard with many rooms, each with one subscriber.
 fn many_rooms() -> Shard<Sink> {
     let mut shard = shard();
     let grants = grants(r#"[{"target":"chat","id":"*"}]"#);

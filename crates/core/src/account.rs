@@ -21,7 +21,7 @@ labels! {
 
 /// The account of a process, shared by its shards and its control side.
 ///
-/// A shard touches it when a client makes it keep more or less, never to deliver.
+/// A shard updates it when a client's memory use grows or shrinks, never during delivery.
 #[derive(Debug, Default)]
 pub struct Accounts {
     bytes: [AtomicUsize; Kind::ALL.len()],
@@ -45,8 +45,8 @@ impl Accounts {
         self.bytes[kind as usize].load(Ordering::Relaxed)
     }
 
-    /// Bytes of all kinds. Handshakes count up to their part of the bound: however many there
-    /// are, no connection is evicted for more.
+    /// Bytes of all kinds. Handshakes count only up to their part of the bound: no connection is
+    /// evicted because of many handshakes.
     #[must_use]
     pub fn total(&self) -> usize {
         let bytes = |kind| match (kind, self.handshakes_limit()) {

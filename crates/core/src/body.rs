@@ -1,4 +1,4 @@
-//! Bytes that many receivers get: in memory once, however many of them stay behind.
+//! Bytes shared by many receivers: kept in memory once, however many slow consumers queue them.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -15,8 +15,7 @@ pub struct Body {
     kept: OnceLock<Arc<Kept>>,
 }
 
-/// A body that outboxes keep. It counts once, until the last of them and its publication are
-/// gone.
+/// A body kept by outboxes. It is counted once, until the last outbox and its publication drop it.
 #[derive(Debug)]
 pub(crate) struct Kept {
     bytes: Bytes,

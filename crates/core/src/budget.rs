@@ -35,13 +35,13 @@ const _: () = assert!(TURN + STEP <= 18_000_000);
 /// The parts of a turn. Each has a budget of its own, so that none starves another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Sockets that are ready: what came is read, what waits is written.
+    /// Sockets that are ready: input is read, queued output is written.
     Sockets,
     /// Connections whose bytes were read in an earlier turn and not processed yet.
     Resume,
     /// New connections.
     Newcomers,
-    /// Publications, settings and probes are taken in; publications are delivered.
+    /// Publications, settings and probes are taken from the inbox; publications are delivered.
     Deliveries,
     /// Subscriptions of connections that ended are dropped.
     CleanUp,
@@ -141,7 +141,7 @@ impl Budget {
 pub mod cost {
     /// Reading from a socket, and delivering what was published before.
     pub const RECEIVE: u64 = 2_000;
-    /// Continuing with a connection that had to make way.
+    /// Continuing with a connection that used up its slice before.
     pub const RESUME: u64 = 300;
     /// A message or a control frame, and its reply.
     pub const MESSAGE: u64 = 500;
@@ -151,7 +151,7 @@ pub mod cost {
     pub const SUBSCRIBE: u64 = 3_000;
     /// Dropping a subscription.
     pub const DROP: u64 = 1_500;
-    /// A place that is looked at for a publication.
+    /// A candidate that is examined for a publication.
     pub const LOOK: u64 = 60;
     /// Comparing a short text with another one.
     pub const COMPARE_TEXT: u64 = 20;
@@ -167,7 +167,7 @@ pub mod cost {
     pub const TEST_GRANTS: u64 = 120;
     /// Most that a new connection is tested for the commands of its handshake.
     pub const CATCH_UP: u64 = 3_000_000;
-    /// Ending a connection, with what is told to others.
+    /// Ending a connection, including notifications to others.
     pub const CLOSE: u64 = 10_000;
 
     /// Comparing a grant with a refused room, which have so many keys together.

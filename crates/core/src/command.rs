@@ -1,4 +1,4 @@
-//! Commands: what is done to connections at a place in the order of publications.
+//! Commands: actions on connections, ordered with the publications.
 
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use crate::grant::GrantSet;
 use crate::select::Selection;
 use crate::who::Who;
 
-/// A command at its place in the order. All shards share it.
+/// A command with its position in the order. All shards share it.
 #[derive(Debug)]
 pub struct Command {
-    /// Its place: what comes later reaches nobody who lost it by this command.
+    /// Its position: a later publication never reaches a connection that lost access by this
+    /// command.
     pub position: u64,
     /// Which connections are meant.
     pub selection: Selection,
@@ -25,7 +26,7 @@ pub struct Command {
 /// What a command does.
 #[derive(Debug)]
 pub enum Action {
-    /// Only counts the connections. It has no place in the order.
+    /// Only counts the connections. It has no position in the order.
     Count,
     /// Replaces what they may subscribe to.
     Permit(Permit),
@@ -61,7 +62,7 @@ pub struct Ending {
 }
 
 impl Permit {
-    /// Who a client is that was permitted this.
+    /// The identity of a client that was permitted this.
     pub(crate) fn who(&self, who: Option<&Who>) -> Option<Who> {
         Who::relabelled(who, &self.labels, self.view.as_ref())
     }
@@ -77,7 +78,7 @@ impl From<Close> for Ending {
 }
 
 impl Action {
-    /// Whether a client that was just admitted is to be looked at for it. It has no subscriptions.
+    /// Whether the command can apply to a client that was just admitted. It has no subscriptions.
     pub(crate) fn concerns_newcomers(&self) -> bool {
         match self {
             Self::Permit(_) | Self::Disconnect(_) => true,

@@ -1,4 +1,4 @@
-//! Grant sets: which rooms a user may enter.
+//! Grant sets: the rooms a user may subscribe to.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher as _;
@@ -43,14 +43,14 @@ impl GrantSet {
         Self { tenant, grants }
     }
 
-    /// Whose rooms they concern.
+    /// The tenant whose rooms they concern.
     #[must_use]
     pub fn tenant(&self) -> TenantId {
         self.tenant
     }
 
-    /// Whether `room` may be entered: a grant has the same keys, and at each of them an equal
-    /// value or `*`.
+    /// Whether `room` is permitted: a grant has the same keys, and at each of them an equal value
+    /// or `*`.
     #[must_use]
     pub fn permits(&self, room: &Room) -> bool {
         match &self.grants {
@@ -83,7 +83,7 @@ impl GrantSet {
         self.len() == 0
     }
 
-    /// Whether `room` is one of the grants, as it stands.
+    /// Whether `room` is one of the grants, compared exactly.
     #[must_use]
     pub fn contains(&self, room: &Room) -> bool {
         match &self.grants {
@@ -144,8 +144,8 @@ fn meets(grant: &Room, room: &Room) -> bool {
     is_alike(grant, room, grant.wildcards() | room.wildcards())
 }
 
-/// Whether two rooms have the same keys, and equal values where `free` has no bit. Asked for each
-/// subscribe: a call would cost as much.
+/// Whether two rooms have the same keys, and equal values where `free` has no bit. Evaluated for
+/// each subscribe: a call would cost as much.
 #[inline(always)]
 fn is_alike(a: &Room, b: &Room, free: u64) -> bool {
     a.shape() == b.shape() && (0..b.len()).all(|p| free & (1 << p) != 0 || a.value(p) == b.value(p))

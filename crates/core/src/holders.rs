@@ -1,4 +1,4 @@
-//! Which connections hold most memory, and which have a message that is unfinished.
+//! Which connections hold most memory, and which have an unfinished message.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -187,7 +187,7 @@ impl Unfinished {
 /// Fewest entries that a table keeps room for: giving back less is not worth the work.
 const KEPT: usize = 64;
 
-/// Lets a table give back memory of which it uses less than a quarter.
+/// Shrinks a table of which less than a quarter is in use.
 fn shrink<K: Eq + std::hash::Hash, V>(table: &mut HashMap<K, V, Hasher>) {
     if table.capacity() > KEPT && table.len() * 4 < table.capacity() {
         table.shrink_to(table.len() * 2);
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_give_back_what_they_do_not_need() {
+    fn tables_release_unused_memory() {
         let mut holders = Holders::default();
         let mut unfinished = Unfinished::new(10);
         for n in 0..10_000 {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_has_its_time_from_its_first_byte() {
+    fn message_timeout_starts_at_the_first_byte() {
         let mut unfinished = Unfinished::new(10);
         let [one, two] = [ConnectionId(1), ConnectionId(2)];
         assert_eq!(unfinished.set(one, 5, false, 0), 0);

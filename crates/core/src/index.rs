@@ -25,7 +25,7 @@ use ht_pages::{Pages, shrink_list};
 
 pub use crate::index::matches::Cursor;
 
-/// A room's place in a [`RoomIndex`]; given to another room after the room was removed.
+/// The id of a room in a [`RoomIndex`]; reused after the room was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomId(u32);
 
@@ -91,9 +91,9 @@ struct Stored {
     room: Room,
     shape: u32,
     mask: u64,
-    /// Where the room stands in its shape's members.
+    /// The room's position among its shape's members.
     member: u32,
-    /// Per position: the posting list and the room's place in it.
+    /// Per position: the posting list and the room's position in it.
     posted: SmallVec<[(u32, u32); 2]>,
 }
 
@@ -113,7 +113,7 @@ impl<S: BuildHasher> RoomIndex<S> {
         }
     }
 
-    /// An empty index that is only asked what it [permits](Self::permits): it is smaller.
+    /// An empty index that is only used for [permission checks](Self::permits): it is smaller.
     pub fn for_permits(hasher: S) -> Self {
         Self {
             posts: false,
@@ -142,7 +142,7 @@ impl<S: BuildHasher> RoomIndex<S> {
         &self.rooms[id.index()].room
     }
 
-    /// The tenant whose room it is.
+    /// The tenant that owns the room.
     ///
     /// # Panics
     /// When the id's room was removed.
@@ -309,7 +309,7 @@ impl<S: BuildHasher> RoomIndex<S> {
         same.chain(others)
     }
 
-    /// The positions of `room` that stand for every value.
+    /// The positions of `room` that match every value.
     fn mask(&self, room: &Room) -> u64 {
         match self.matching {
             Matching::Wildcard => room.wildcards(),

@@ -1,13 +1,13 @@
-//! Who was not heard of for a while is asked by a control ping (RFC 6455 section 5.5.2); who does
-//! not answer is gone.
+//! Heartbeat: an inactive connection is sent a control ping (RFC 6455 section 5.5.2); one that does
+//! not answer is dead.
 //!
-//! The places in the lists are kept apart from the connections, which would be larger for all
-//! those nodes that ask nobody: without an interval nothing is kept at all.
+//! The list links are kept apart from the connections, which would otherwise be larger on all nodes
+//! without a heartbeat: without an interval nothing is kept at all.
 
 use crate::timer::{Link, Links, Queue};
 use ht_pages::shrink_list;
 
-/// The connections, by when they were heard of or asked last.
+/// The connections, by when they were last active or pinged.
 #[derive(Debug)]
 pub(crate) struct Keepalive {
     is_on: bool,
@@ -23,7 +23,7 @@ struct Entry {
     place: Place,
 }
 
-/// The list that a connection stands in.
+/// The list that contains a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Nowhere,
@@ -38,8 +38,8 @@ impl Links for Vec<Entry> {
 }
 
 impl Keepalive {
-    /// Whoever was not heard of for `interval` is asked and has `timeout` to answer, both in ms.
-    /// An interval of zero: nobody is asked.
+    /// A connection inactive for `interval` is pinged and has `timeout` to answer, both in ms. An
+    /// interval of zero disables pings.
     pub(crate) const fn new(interval: u64, timeout: u64) -> Self {
         Self {
             is_on: interval != 0,
@@ -49,7 +49,7 @@ impl Keepalive {
         }
     }
 
-    /// Changes the times; answers whether everybody must [enter](Self::enter) now.
+    /// Changes the times; returns whether every connection must [enter](Self::enter) now.
     pub(crate) fn set_limits(&mut self, interval: u64, timeout: u64) -> bool {
         let was_on = std::mem::replace(&mut self.is_on, interval != 0);
         if was_on && self.is_on {
@@ -61,7 +61,7 @@ impl Keepalive {
         self.is_on && !was_on
     }
 
-    /// A connection begins; it stands nowhere.
+    /// A connection begins; it is in no list.
     pub(crate) fn enter(&mut self, id: u32, now: u64) {
         if !self.is_on {
             return;
@@ -75,14 +75,14 @@ impl Keepalive {
         self.put(id, Place::Heard, now);
     }
 
-    /// A connection was heard of.
+    /// A connection was active.
     pub(crate) fn heard(&mut self, id: u32, now: u64) {
         if self.take(id) != Place::Nowhere {
             self.put(id, Place::Heard, now);
         }
     }
 
-    /// A connection, which was silent, is asked.
+    /// A connection, which was inactive, is pinged.
     pub(crate) fn asked(&mut self, id: u32, now: u64) {
         self.take(id);
         self.put(id, Place::Asked, now);
@@ -101,7 +101,7 @@ impl Keepalive {
         shrink_list(&mut self.entries);
     }
 
-    /// A connection that is to be asked.
+    /// A connection that is due for a ping.
     pub(crate) fn silent(&mut self, now: u64) -> Option<u32> {
         self.heard.expired(&mut self.entries, now)
     }
@@ -127,7 +127,7 @@ impl Keepalive {
         }
     }
 
-    /// Takes a connection out of its list; answers which that was.
+    /// Removes a connection from its list; returns which list that was.
     fn take(&mut self, id: u32) -> Place {
         let Some(entry) = self.entries.get_mut(id as usize) else {
             return Place::Nowhere;
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_is_silent_is_asked_and_then_given_up() {
+    fn inactive_connection_is_pinged_and_then_closed() {
         let mut keepalive = Keepalive::new(10, 5);
         for id in [0, 3] {
             keepalive.enter(id, 0);

@@ -1,4 +1,4 @@
-//! The pure heart of the gateway: sessions, the registry and its matching, outbox policy.
+//! The pure core of the gateway: sessions, the registry and its matching, outbox policy.
 //!
 //! No I/O, no clock, no threads, no lock: time and randomness are arguments.
 

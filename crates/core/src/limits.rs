@@ -1,4 +1,4 @@
-//! Every bound of a session and of a shard, in one place.
+//! Every bound of a session and of a shard.
 
 /// Bounds that a shard keeps. All are inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,12 +8,13 @@ pub struct Limits {
     /// Time from the first byte of a message or frame to its last, in ms, however many fragments
     /// it has. Beyond it the connection is evicted and closed with 4002. 0: no limit.
     pub message_timeout: u64,
-    /// Messages and control frames of one client in a second; ten times as many may come at once.
-    /// Beyond it the connection is evicted and closed with 4200. 0: no limit. A client that comes
-    /// back enters all its rooms at once: their number is to fit.
+    /// Messages and control frames of one client per second; ten times as many are accepted in a
+    /// burst. Beyond it the connection is evicted and closed with 4200. 0: no limit. A reconnecting
+    /// client subscribes to all its rooms at once: the limit must allow for them.
     pub messages_per_second: usize,
-    /// Bytes that the compressed messages of one client inflate to in a second; ten times as many
-    /// may come at once. Beyond it the connection is evicted and closed with 4200. 0: no limit.
+    /// Bytes that the compressed messages of one client inflate to per second; ten times as many
+    /// are accepted in a burst. Beyond it the connection is evicted and closed with 4200. 0: no
+    /// limit.
     pub inflated_bytes_per_second: usize,
     /// Subscriptions of one connection, each once for every KiB begun of its room and request id
     /// together. Beyond it a subscribe is answered
@@ -29,7 +30,7 @@ pub struct Limits {
     pub room_bytes: usize,
     /// How deep the values of a room may nest; 1 is a flat room.
     pub room_depth: usize,
-    /// Bytes that wait for a slow connection before it is evicted.
+    /// Bytes queued for a slow consumer before it is evicted.
     pub outbox_bytes: usize,
 }
 

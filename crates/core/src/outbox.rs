@@ -1,8 +1,8 @@
-//! What a socket did not take yet: a queue of pieces.
+//! Outbox: a queue of data that a socket has not accepted yet.
 //!
-//! Small things are copied into pieces that grow up to `PIECE` bytes; of a large publication a
-//! reference is kept, so that all who stay behind share its bytes. What was sent is let go piece
-//! by piece, and nothing is ever moved.
+//! Small data is copied into pieces that grow up to `PIECE` bytes; a large publication is kept by
+//! reference, so that all slow consumers share its bytes. Sent data is released piece by piece, and
+//! nothing is ever moved.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -23,34 +23,34 @@ const PIECE: usize = 14 << 10;
 /// Pieces that are offered to the socket at once.
 const VECTORED: usize = 32;
 
-/// So many bytes are progress: who takes fewer of them within `outbox_age`, and not all that
-/// waits, stands still.
+/// So many bytes are progress: a client that accepts fewer within `outbox_age`, and not all that is
+/// queued, has stalled.
 const PROGRESS: usize = 16 << 10;
 
 /// The peer is gone.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// What one socket did not take.
+/// Data that one socket has not accepted.
 #[derive(Debug)]
 pub(crate) struct Outbox {
     pieces: VecDeque<Piece>,
     /// Bytes of the first piece that were sent.
     sent: usize,
-    /// Bytes that wait.
+    /// Queued bytes.
     waiting: usize,
-    /// Publish frames that wait.
+    /// Queued publish frames.
     publications: u64,
     /// Capacity of the copied pieces.
     copied: usize,
     /// Bytes of memory that were counted in `all`.
     counted: usize,
     all: Arc<Outboxes>,
-    /// Its place among those that wait, by their last progress.
+    /// Its position in the list of slow consumers, ordered by their last progress.
     pub(crate) link: Link,
-    /// Whether it has one.
+    /// Whether it is in the list.
     pub(crate) watched: bool,
-    /// Bytes that were taken since.
+    /// Bytes that were accepted since.
     progress: usize,
 }
 
@@ -76,17 +76,17 @@ impl Outbox {
         }
     }
 
-    /// Bytes that wait.
+    /// Queued bytes.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// Publish frames that wait.
+    /// Queued publish frames.
     pub(crate) fn publications(&self) -> u64 {
         self.publications
     }
 
-    /// Whether enough was taken to be called progress; if so, what comes counts anew.
+    /// Whether enough was accepted to count as progress; if so, counting restarts.
     pub(crate) fn progressed(&mut self) -> bool {
         let progressed = self.progress >= PROGRESS;
         if progressed {
@@ -95,8 +95,8 @@ impl Outbox {
         progressed
     }
 
-    /// Adds `parts`, which are `publications` frames, but for their first `taken` bytes; there are
-    /// some only where nothing waits. The second part is the bytes of `body`, if there is one.
+    /// Adds `parts`, which are `publications` frames, without their first `taken` bytes; `taken` is
+    /// zero unless the queue is empty. The second part is the bytes of `body`, if there is one.
     pub(crate) fn append(
         &mut self,
         parts: &[&[u8]],
@@ -127,7 +127,7 @@ impl Outbox {
         self.count();
     }
 
-    /// Sends what the peer takes now.
+    /// Sends what the peer accepts now.
     pub(crate) fn flush(&mut self, peer: &mut impl Peer) -> Result<(), Gone> {
         while self.waiting > 0 {
             let slices = self.slices();
@@ -151,8 +151,8 @@ impl Outbox {
             let last = match self.pieces.back_mut() {
                 Some(Piece::Copied(last)) if last.len() < PIECE => last,
                 last => {
-                    // Who filled a piece will fill another: growing it step by step would leave
-                    // the allocator with all the smaller ones.
+                    // A connection that filled a piece will fill another: growing it step by step
+                    // would leave the allocator with all the smaller ones.
                     let full = matches!(last, Some(Piece::Copied(_)));
                     let piece = Vec::with_capacity(if full { PIECE } else { 0 });
                     self.copied += piece.capacity();
@@ -184,7 +184,7 @@ impl Outbox {
             .collect()
     }
 
-    /// Lets go of `taken` bytes, which were sent.
+    /// Releases `taken` bytes, which were sent.
     fn advance(&mut self, taken: usize) {
         self.waiting -= taken;
         self.progress = self.progress.saturating_add(taken);
@@ -200,7 +200,7 @@ impl Outbox {
         }
     }
 
-    /// Tells what it holds to the count of all.
+    /// Adds its size to the total of all outboxes.
     fn count(&mut self) {
         let list = self.pieces.capacity() * size_of::<Piece>();
         let holds = size_of::<Self>() + list + self.copied;

@@ -1,11 +1,11 @@
-//! What all outboxes of a process hold, and may hold.
+//! Memory of all outboxes of a process, and its limit.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The memory of all outboxes that share it, in bytes: those of all shards of a process.
 ///
-/// A shard touches it when an outbox gets or gives back memory, never for what goes straight to
-/// the socket.
+/// A shard updates it when an outbox allocates or frees memory, never for data that is written
+/// straight to the socket.
 #[derive(Debug)]
 pub struct Outboxes {
     bytes: AtomicUsize,
@@ -13,7 +13,7 @@ pub struct Outboxes {
 }
 
 impl Outboxes {
-    /// No outboxes yet. They may hold `limit` bytes together; zero: as much as they like.
+    /// No outboxes yet. `limit` bounds the bytes of all of them together; zero: no limit.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
         Self {
@@ -22,25 +22,25 @@ impl Outboxes {
         }
     }
 
-    /// What they hold: copied bytes by the memory that was taken for them, a publication's bytes
-    /// once, however many connections wait for them.
+    /// Bytes held by all outboxes: copied bytes by the memory allocated for them, a publication's
+    /// bytes once, however many connections have it queued.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// What they may hold; zero: as much as they like.
+    /// The limit in bytes; zero: none.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Changes what they may hold. Shards notice when they do something next.
+    /// Changes the limit. Shards apply it on their next activity.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 
-    /// Whether they hold more than they may.
+    /// Whether the limit is exceeded.
     #[must_use]
     pub fn is_over(&self) -> bool {
         let limit = self.limit();

@@ -9,7 +9,7 @@ pub trait Peer {
     /// Writes as many bytes as are accepted now; never blocks.
     fn send(&mut self, bytes: &[u8]) -> Sent;
 
-    /// The same for bytes in several places.
+    /// The same for bytes in several buffers.
     fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Sent;
 
     /// Closes the write side.

@@ -1,4 +1,4 @@
-//! What the sequencer makes of a trigger.
+//! Publications: triggers with their position in the order.
 
 use std::sync::OnceLock;
 
@@ -17,7 +17,7 @@ use crate::stats::Stats;
 pub struct Publication {
     /// Its position: 1 for the first since the node started.
     pub position: u64,
-    /// Whose it is.
+    /// The tenant that owns it.
     pub tenant: TenantId,
     /// The rooms of the tenant that it is for.
     pub rooms: Vec<Room>,
@@ -26,7 +26,7 @@ pub struct Publication {
     /// Its message but for the end, which differs between subscriptions.
     head: OnceLock<Body>,
     /// The head, compressed; none where that is no gain. A shard that needs it while another one
-    /// compresses it waits, which is shorter than doing the same.
+    /// compresses it blocks, which is shorter than compressing it twice.
     deflated: OnceLock<Option<Body>>,
 }
 

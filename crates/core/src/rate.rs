@@ -7,7 +7,7 @@ const BURST: u64 = 100_000;
 /// than a whole burst.
 const DEBT: u64 = 10 * BURST;
 
-/// The clock comes round every 3.5 years: all times but one that five bytes can hold.
+/// The clock wraps around every 3.5 years: all times but one that five bytes can hold.
 const ROUND: u64 = (1 << 40) - 1;
 
 /// When a client will have made up for what it sent, in tenths of a ms of the shard's clock, modulo
@@ -19,10 +19,10 @@ const ROUND: u64 = (1 << 40) - 1;
 pub(crate) struct Rate([u8; 5]);
 
 impl Rate {
-    /// Notes `tokens`: one for a message, or its bytes. `now` is in ms. False: they exceed
-    /// `per_second` and what ten seconds of that are beyond it. A client that made up for all it
-    /// sent before may send any number of tokens in one message. Zero is no limit. Each call costs
-    /// a tenth of a ms at least, so above 10,000 messages all limits are 10,000 a second.
+    /// Charges `tokens`: one for a message, or its bytes. `now` is in ms. Returns false if they
+    /// exceed the limit of `per_second` with a burst of ten seconds. A client with a full bucket
+    /// may send any number of tokens in one message. Zero is no limit. Each call costs a tenth of a
+    /// ms at least, so above 10,000 messages all limits are 10,000 a second.
     pub(crate) fn allows(&mut self, tokens: usize, per_second: usize, now: u64) -> bool {
         let tokens = tokens as u64;
         let Some(step) = tokens.saturating_mul(10_000).checked_div(per_second as u64) else {
@@ -54,7 +54,7 @@ mod tests {
 
     use super::*;
 
-    /// When the clock comes round, in ms.
+    /// When the clock wraps around, in ms.
     const ROUND: u64 = super::ROUND / 10;
 
     /// How many messages are allowed at one moment.
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn ten_seconds_may_come_at_once_and_then_the_rate() {
+    fn burst_is_ten_seconds_and_then_the_rate_applies() {
         for start in [5_000, ROUND - 30_000, ROUND - 1, ROUND, 7 * ROUND - 30_000] {
             for per_second in [1, 7, 100, 1_000, 10_000] {
                 let mut rate = Rate::default();
@@ -109,7 +109,7 @@ mod tests {
         let mut rate = Rate::default();
         let bursts = (0..).take_while(|_| rate.allows(64 << 10, PER_SECOND, 0));
         assert_eq!(bursts.count(), 160);
-        // One that is larger than a burst passes after a silence, and has to be made up for.
+        // One that is larger than a burst passes with a full bucket, and has to be made up for.
         let mut rate = Rate::default();
         assert!(rate.allows(20 * PER_SECOND, PER_SECOND, 0));
         assert!(!rate.allows(1, PER_SECOND, 9_000));
@@ -125,9 +125,9 @@ mod tests {
     }
 
     proptest! {
-        /// The same messages are allowed whenever they come, around a round of the clock too.
+        /// The same messages are allowed at any time, around a wrap of the clock too.
         #[test]
-        fn when_it_is_makes_no_difference(
+        fn clock_value_makes_no_difference(
             start in prop_oneof![ROUND - 60_000..ROUND + 10, Just(3 * ROUND - 1), 1..u64::MAX / 20],
             sent in proptest::collection::vec((0..20_000_u64, 1..3_000_usize), 1..100),
         ) {

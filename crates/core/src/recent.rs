@@ -1,8 +1,8 @@
-//! The last commands, for clients that were admitted while they were carried out.
+//! The last commands, for clients that were admitted while they were executed.
 //!
-//! The API answers for a client before the client enters its shard. A command in between finds no
-//! connection, and its effect may be missing in the answer: so it is looked up here when the client
-//! enters.
+//! The API answers for a client before the client is added to its shard. A command in between finds
+//! no connection, and its effect may be missing in the answer: so it is looked up here when the
+//! client is added.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_found_and_what_is_not_is_known() {
+    fn kept_commands_are_found_and_dropped_ones_are_detected() {
         let mut recent = Recent::new(Bounds {
             commands: 3,
             ..Bounds::DEFAULT

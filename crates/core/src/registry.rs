@@ -1,4 +1,4 @@
-//! Rooms, subscriptions and whose they are.
+//! Rooms, subscriptions and their owners.
 
 use std::hash::BuildHasher;
 
@@ -21,7 +21,7 @@ pub(crate) use self::names::{Names, name_weight};
 pub(crate) use self::retain::Verdict;
 pub(crate) use crate::connection::ConnectionId;
 
-/// A subscription's place in its registry.
+/// A subscription's slot in its registry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubscriptionId(u32);
 
@@ -57,7 +57,7 @@ impl Own {
     }
 }
 
-/// Who subscribes.
+/// The owner of a subscription.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscriber {
     pub(crate) connection: ConnectionId,
@@ -69,15 +69,15 @@ pub(crate) struct Subscriber {
 /// What a [`Registry::subscribe`] did.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Subscribed {
-    /// The very subscription was there already.
+    /// The same subscription existed already.
     Already,
-    /// Another subscription to a room that was there.
+    /// Another subscription to an open room.
     Joined,
     /// The first subscription to this room.
     Opened(RoomId),
 }
 
-/// Who hears which room.
+/// Which connections are subscribed to which room.
 #[derive(Debug)]
 pub(crate) struct Registry {
     hasher: Hasher,
@@ -85,16 +85,16 @@ pub(crate) struct Registry {
     /// By [`RoomId`].
     rooms: Pages<Subscribers>,
     subscriptions: Pages<Subscription>,
-    /// By connection and room: of the names under which a connection has a room there are few.
+    /// By connection and room: a connection has a room under few names.
     pairs: Table,
     /// One subscription of each group, by connection and request id.
     groups: Table,
-    /// Who holds which combinations of `*`.
+    /// Which connections hold which combinations of `*`.
     wildcards: Wildcards,
     /// Counts publications, so that a room which several of a publication's rooms meet is
     /// delivered once.
     pass: u64,
-    /// The position of the publication that is delivered, and whose it is.
+    /// The position and the tenant of the publication that is being delivered.
     position: u64,
     tenant: TenantId,
     /// What all subscriptions and rooms take.
@@ -114,7 +114,7 @@ struct Subscribers {
 struct Subscription {
     connection: ConnectionId,
     room: RoomId,
-    /// Where it stands among its room's subscribers.
+    /// Its position among its room's subscribers.
     place: u32,
     /// The neighbours in the connection's list.
     previous: u32,
@@ -155,7 +155,7 @@ impl Registry {
         self.subscriptions.len()
     }
 
-    /// Whose a subscription is, and the end of its publish messages.
+    /// The owner of a subscription, and the end of its publish messages.
     pub(crate) fn receiver(&self, id: SubscriptionId) -> (ConnectionId, &[u8]) {
         let subscription = &self.subscriptions[id.0 as usize];
         (subscription.connection, &subscription.tail)
@@ -221,7 +221,7 @@ impl Registry {
         self.index.room(id)
     }
 
-    /// Lets a room hear only publications after the position `since`.
+    /// Delivers to a room only publications after the position `since`.
     pub(crate) fn hear_since(&mut self, id: RoomId, since: u64) {
         self.rooms[id.index()].since = since;
     }
@@ -257,20 +257,19 @@ impl Registry {
         first != NONE
     }
 
-    /// From now on [`Self::for_each_receiver`] is about the rooms of another publication, of this
-    /// tenant.
+    /// Makes [`Self::for_each_receiver`] match the rooms of another publication, of this tenant.
     pub(crate) fn next_publication(&mut self, position: u64, tenant: TenantId) {
         self.pass += 1;
         self.position = position;
         self.tenant = tenant;
     }
 
-    /// Calls `found` for each subscription that hears `room`, unless another room of the same
-    /// publication was heard by it. Returns how many rooms were looked at for that.
+    /// Calls `found` for each subscription that matches `room`, unless another room of the same
+    /// publication matched it before. Returns the number of rooms examined.
     ///
     /// After `looks_max` rooms, or `found_max` subscriptions, `cursor` is not idle, and the same
-    /// call continues; see [`RoomIndex::for_each_match`]. A room that several slices come upon is
-    /// delivered once, and one that was opened meanwhile hears later publications only.
+    /// call continues; see [`RoomIndex::for_each_match`]. A room found by several slices is
+    /// delivered once, and one that was opened meanwhile receives later publications only.
     pub(crate) fn for_each_receiver(
         &mut self,
         room: &Room,

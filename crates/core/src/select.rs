@@ -1,4 +1,4 @@
-//! Which sessions are meant: by user, sign-in, label, connection id, or by what they may enter.
+//! Selecting sessions: by user, sign-in, label, connection id, or by the rooms they are permitted.
 
 mod directory;
 mod ids;
@@ -18,11 +18,11 @@ use crate::budget::cost;
 use crate::grant::GrantSet;
 use crate::who::{NameKind, Who};
 
-/// Admitted sessions of one tenant. A session is meant if every member that is given holds for it,
-/// and of the texts of a member any; where no member is given, none is.
+/// Admitted sessions of one tenant. A session is selected if every given member matches it, and any
+/// of the texts of a member; where no member is given, none is selected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Whose sessions.
+    /// The tenant of the sessions.
     pub tenant: TenantId,
     /// Ids of users, as text.
     pub users: Vec<Box<str>>,
@@ -32,13 +32,13 @@ pub struct Selection {
     pub connections: Vec<Uuid>,
     /// Labels.
     pub labels: Vec<Box<str>>,
-    /// Rooms, also with `*`: meant is whose grants permit a room that meets one of them.
+    /// Rooms, also with `*`: selects sessions whose grants permit a room that meets one of them.
     pub rooms: Vec<Room>,
     /// Every session.
     pub everyone: bool,
 }
 
-/// A session, as far as a selection asks about it.
+/// A session's properties that a selection tests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate<'a> {
     pub(crate) id: Uuid,
@@ -46,7 +46,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) grants: &'a Arc<GrantSet>,
 }
 
-/// Where the sessions that are meant are to be looked for.
+/// Where to search for the selected sessions.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Candidates {
     /// In these slots, in ascending order.
@@ -55,7 +55,7 @@ pub(crate) enum Candidates {
     All,
 }
 
-/// What is known of grant sets: each is tested once, however many sessions have it. Valid while
+/// Cached results for grant sets: each is tested once, however many sessions have it. Valid while
 /// none of them can end, so for one slice of a search.
 #[derive(Debug, Default)]
 pub(crate) struct Tested {
@@ -65,7 +65,7 @@ pub(crate) struct Tested {
 }
 
 impl Selection {
-    /// Whether no member is given, so that no session is meant.
+    /// Whether no member is given, so that no session is selected.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let texts = [&self.users, &self.sessions, &self.labels];
@@ -75,8 +75,8 @@ impl Selection {
             && !self.everyone
     }
 
-    /// Where to look: in the lists of the member that names the fewest. `id_of` is the connection id
-    /// of a slot.
+    /// Where to search: in the lists of the member that names the fewest. `id_of` is the connection
+    /// id of a slot.
     pub(crate) fn candidates(
         &self,
         directory: &Directory,
@@ -103,7 +103,7 @@ impl Selection {
         Candidates::Listed(slots)
     }
 
-    /// Whether a session is meant.
+    /// Whether a session is selected.
     pub(crate) fn means(&self, candidate: Candidate<'_>, tested: &mut Tested) -> bool {
         let Candidate { id, who, grants } = candidate;
         let is_one = |texts: &[Box<str>], text: Option<&str>| {

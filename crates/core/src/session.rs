@@ -29,13 +29,13 @@ pub(crate) struct Session<P> {
     pub(crate) transport: Transport,
     /// Bytes that its address and user are charged for, beside what the peer keeps.
     pub(crate) charged: u32,
-    /// Bytes of it were read and wait to be processed.
+    /// Bytes of it were read and are queued for processing.
     pub(crate) behind: bool,
-    /// Subscriptions of it wait to be dropped.
+    /// Subscriptions of it are queued to be dropped.
     pub(crate) lingers: bool,
-    /// How often its client spoke.
+    /// Rate limit of its client's messages.
     pub(crate) rate: Rate,
-    /// How many bytes its client made the gateway inflate.
+    /// Rate limit of the bytes inflated for its client.
     pub(crate) inflated: Rate,
     pub(crate) outbox: Option<Box<Outbox>>,
 }
@@ -43,36 +43,37 @@ pub(crate) struct Session<P> {
 /// Stage of a session's life.
 #[derive(Clone, Debug)]
 pub(crate) enum Stage {
-    /// Its client is to send a token, or the API is being asked about it. Boxed, because it is short.
+    /// Its client is to send a token, or the API request about it is pending. Boxed, because it is
+    /// short.
     Authenticating(Box<Applicant>),
     /// Admitted.
     Open {
-        /// What it may do, and whose rooms that are.
+        /// Its grants, and the tenant of those rooms.
         grants: Arc<GrantSet>,
-        /// Whose session it is, among those of whom something is known.
+        /// Its group, if its identity is known.
         group: GroupId,
     },
-    /// Told that it is not welcome; closed for this reason after a moment.
+    /// Refused and notified; closed for this reason after a short delay.
     Refused(Close),
-    /// Our close frame was sent. With `deaf` the peer's bytes have no meaning any more.
+    /// Our close frame was sent. With `deaf` the peer's bytes are ignored.
     Closing {
-        /// Nothing that comes is read.
+        /// No input is read.
         deaf: bool,
-        /// How long it has to take what waits for it, in ms.
+        /// How long it has to accept its queued data, in ms.
         until: u64,
     },
 }
 
-/// A client of which the API has not said yet whether it is admitted.
+/// A client whose admission the API has not decided yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Applicant {
-    /// Its token is there.
+    /// Its token was received.
     pub(crate) asked: bool,
-    /// What came behind the token.
+    /// Data received after the token.
     pub(crate) early: Vec<u8>,
 }
 
-/// The first and the last of a connection's publications that wait for the next flush.
+/// The first and the last of a connection's publications queued for the next flush.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pending {
     pub(crate) first: u32,
@@ -85,32 +86,32 @@ impl Pending {
         last: NONE,
     };
 
-    /// Nothing waits, and nothing will: the connection is being closed. Its subscriptions that are
-    /// still to be dropped are delivered nothing.
+    /// Nothing is queued, and nothing will be: the connection is being closed. Its subscriptions
+    /// that are still to be dropped are delivered nothing.
     pub(crate) const CLOSED: Self = Self {
         first: NONE,
         last: CLOSED,
     };
 }
 
-/// In the place of a last publication: none will come.
+/// Instead of a last publication: none will follow.
 pub(crate) const CLOSED: u32 = NONE - 1;
 
-/// How much may wait.
+/// Limits of queued data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds<'a> {
     /// For one connection, in bytes.
     pub(crate) each: usize,
-    /// What all outboxes hold.
+    /// Total of all outboxes.
     pub(crate) all: &'a Arc<Outboxes>,
 }
 
-/// Why a connection cannot go on.
+/// Why a connection has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// The peer is gone.
+    /// The peer has disconnected.
     Gone,
-    /// The peer reads too slowly.
+    /// The peer is a slow consumer.
     Slow,
 }
 
@@ -140,9 +141,9 @@ impl<P: Peer> Session<P> {
         }
     }
 
-    /// Sends bytes after all that were sent before; what the socket does not take waits. The
-    /// second part is the bytes of `body`, if there is one; `publications` says how many publish
-    /// frames they are. True: nothing waits.
+    /// Sends bytes after all that were sent before; what the socket does not accept is queued. The
+    /// second part is the bytes of `body`, if there is one; `publications` is the number of publish
+    /// frames in it. Returns true if nothing is queued.
     #[inline]
     pub(crate) fn send<const PARTS: usize>(
         &mut self,
@@ -166,7 +167,7 @@ impl<P: Peer> Session<P> {
         }
     }
 
-    /// Keeps what the socket did not take. Out of the way of those whose sockets take all.
+    /// Queues what the socket did not accept. Out of line, off the path of sockets that accept all.
     #[cold]
     #[inline(never)]
     fn keep(
@@ -183,15 +184,15 @@ impl<P: Peer> Session<P> {
                 return Err(Broken::Slow);
             }
         }
-        // The first message that does not fit is kept whatever its size: its bound is that of a
-        // trigger. Only who stays behind is slow.
+        // The first message that does not fit is queued whatever its size: its bound is that of a
+        // trigger. Only a client with a backlog is a slow consumer.
         let begin = || Box::new(Outbox::new(Arc::clone(bounds.all)));
         let outbox = self.outbox.get_or_insert_with(begin);
         outbox.append(parts, body, taken, publications);
         Ok(false)
     }
 
-    /// Sends what waits.
+    /// Sends queued data.
     pub(crate) fn flush(&mut self) -> Result<(), Broken> {
         let Some(outbox) = &mut self.outbox else {
             return Ok(());
@@ -200,14 +201,14 @@ impl<P: Peer> Session<P> {
         flushed.map_err(|Gone| Broken::Gone)
     }
 
-    /// Publish frames that wait.
+    /// Queued publish frames.
     pub(crate) fn queued(&self) -> u64 {
         self.outbox
             .as_ref()
             .map_or(0, |outbox| outbox.publications())
     }
 
-    /// Bytes that wait.
+    /// Queued bytes.
     pub(crate) fn waiting(&self) -> usize {
         self.outbox.as_ref().map_or(0, |outbox| outbox.waiting())
     }
@@ -219,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_connection_stays_small() {
-        // There may be a hundred thousand of them in a shard, most of them idle: what is not
-        // needed by all of them belongs into a box.
+        // A shard may have a hundred thousand of them, most of them idle: what not all of them need
+        // belongs in a box.
         assert!(size_of::<Session<()>>() <= 104);
     }
 }

@@ -8,8 +8,8 @@ use crate::connection::{ConnectionId, SessionKey};
 use crate::session::Session;
 use crate::timer::{Link, Links};
 
-/// Connections by slot. A slot may outlive its connection: it is not given to another one before it
-/// is [released](Self::release), because subscriptions that wait to be dropped still name it.
+/// Connections by slot. A slot may outlive its connection: it is not reused before it is
+/// [released](Self::release), because subscriptions queued to be dropped still name it.
 #[derive(Debug)]
 pub(crate) struct Sessions<P> {
     slots: Slab<Option<Session<P>>>,
@@ -47,7 +47,7 @@ impl<P> Sessions<P> {
         self.key(slot)
     }
 
-    /// The key of the session that is in a slot, or the next one there.
+    /// The key of the session in a slot, or of the next one there.
     #[inline]
     pub(crate) fn key(&self, slot: u32) -> SessionKey {
         let generation = self.generations.get(slot as usize).copied();
@@ -57,7 +57,7 @@ impl<P> Sessions<P> {
         }
     }
 
-    /// Where the session with this key is, while it is there.
+    /// The slot of the session with this key, while it exists.
     #[inline]
     pub(crate) fn find(&self, key: SessionKey) -> Option<ConnectionId> {
         let is_there = self.key(key.slot) == key && self.contains(key.slot as usize);
@@ -91,7 +91,7 @@ impl<P> Sessions<P> {
         self.slots[key].take().expect("a session")
     }
 
-    /// Gives the slot of a connection that was taken to the next one.
+    /// Frees the slot of a removed connection for reuse.
     pub(crate) fn release(&mut self, key: usize) {
         let session = self.slots.remove(key);
         debug_assert!(session.is_none(), "it was taken before");

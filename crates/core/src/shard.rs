@@ -1,4 +1,4 @@
-//! One thread's world: its connections and what they hear.
+//! One thread's state: its connections and their subscriptions.
 //!
 //! The methods come in four families: getters; *events in* ([`Shard::open`],
 //! [`Shard::receive`], [`Shard::writable`], [`Shard::gone`], [`Shard::publish`]); *work* that is
@@ -58,7 +58,7 @@ pub use crate::shard::selection::Search;
 pub use crate::shard::settings::{Compression, KeepaliveSettings, Settings};
 pub use crate::welcome::{Admission, Handshake, Welcome};
 
-/// How long a refused visitor has to read why, in ms.
+/// How long a refused client has to read the reason, in ms.
 const REFUSED: u64 = 100;
 
 /// Connections that are ended in one [`Shard::tick`].
@@ -70,9 +70,9 @@ pub struct Shard<P> {
     settings: Settings,
     registry: Registry,
     sessions: Sessions<P>,
-    /// The admitted ones, by who they are.
+    /// The admitted ones, by identity.
     directory: Directory,
-    /// Those whose clients are to send a token, and those about whom the API is asked.
+    /// Those whose clients are to send a token, and those with a pending API request.
     awaiting: Queue,
     asked: Queue,
     outputs: VecDeque<Output>,
@@ -85,18 +85,18 @@ pub struct Shard<P> {
     /// Those with an unfinished message, by when it began.
     unfinished: Unfinished,
     holders: Holders,
-    /// What the registry's subscriptions take, as the account knows it.
+    /// Memory of the registry's subscriptions, as it was last accounted.
     subscription_bytes: usize,
     fan_out: FanOut,
     /// The last commands.
     recent: Recent,
-    /// Sessions that know of later ones.
+    /// Sessions admitted with knowledge of later commands.
     ahead: Ahead,
     gaps: Gaps,
     budget: Budget,
-    /// Connections whose bytes wait to be processed, the one that waits longest first.
+    /// Connections with input queued for processing, longest-queued first.
     behind: VecDeque<Behind>,
-    /// Connections that ended and whose subscriptions wait to be dropped.
+    /// Ended connections whose subscriptions are queued to be dropped.
     leaving: VecDeque<Leaving>,
     /// One for all connections: no message depends on another.
     deflater: Deflater,
@@ -140,9 +140,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Behaves like this from now on, for the connections that are open too. What was accepted
-    /// before stays: no subscription and no waiting byte is dropped for a lower bound. `matching`
-    /// stays as it was.
+    /// Applies new settings, also to open connections. What was accepted before stays: no
+    /// subscription and no queued byte is dropped for a lower bound. `matching` does not change.
     pub fn reconfigure(&mut self, settings: Settings, now: u64) {
         self.awaiting.set_limit(settings.first_frame_timeout);
         self.idle.set_limit(settings.idle_timeout);
@@ -182,8 +181,8 @@ impl<P: Peer> Shard<P> {
         self.budget.spend(units);
     }
 
-    /// Whether there is work that does not wait for a socket or a deadline: the next turn is to
-    /// come at once.
+    /// Whether there is work that does not depend on a socket or a deadline: the next turn must
+    /// follow at once.
     #[must_use]
     pub fn has_work(&self) -> bool {
         self.has_fan_out() || self.is_behind() || self.has_clean_up() || self.has_excess()
@@ -213,7 +212,7 @@ impl<P: Peer> Shard<P> {
         self.sessions.next_key()
     }
 
-    /// A session's peer, while it is there.
+    /// A session's peer, while it exists.
     pub fn peer(&mut self, key: SessionKey) -> Option<&mut P> {
         let id = self.sessions.find(key)?;
         self.sessions
@@ -229,7 +228,7 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) -> SessionKey {
         let key = self.next_key();
-        // The answer decides at once how it goes on.
+        // The answer determines the next stage at once.
         let stage = Stage::Refused(Close::NORMAL);
         let session = Session::new(peer, welcome.handshake(), stage);
         self.sessions.insert(session);
@@ -320,7 +319,7 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Does what is due by now, or as much of it as may be done at once: then it is due again.
+    /// Does what is due by now, or as much of it as the budget allows: then it is due again.
     pub fn tick(&mut self, turn: &mut Turn<'_, impl World<P>>) {
         self.relieve(turn);
         self.relieve_accounts(turn);
@@ -382,7 +381,7 @@ impl<P: Peer> Shard<P> {
         self.note_subscriptions();
     }
 
-    /// Gives the scratch back, unless one large message made it large.
+    /// Shrinks the scratch buffer if one large message made it large.
     fn recycle(&mut self, mut scratch: Vec<u8>) {
         scratch.clear();
         scratch.shrink_to(SCRATCH);

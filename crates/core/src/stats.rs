@@ -1,4 +1,4 @@
-//! The numbers that a shard counts: each is declared once, with what `/metrics` says about it.
+//! The counters and gauges of a shard: each is declared once, with its help text for `/metrics`.
 
 use ht_proto::code::ErrorCode;
 

@@ -58,7 +58,7 @@ impl Table {
         self.part(hash).find(hash, is_it)
     }
 
-    /// The entries that may have this hash, and maybe others.
+    /// The entries that may have this hash, and possibly others.
     pub(crate) fn iter_hash(&self, hash: u64) -> impl Iterator<Item = &u32> {
         self.part(hash).iter_hash(hash)
     }

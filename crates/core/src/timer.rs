@@ -1,10 +1,10 @@
-//! Deadlines without timers: connections with the same time to live stand in a list in the order
-//! of their deadlines, so that only those that expire are looked at.
+//! Deadlines without timers: connections with the same time to live are in a list in the order of
+//! their deadlines, so that only those that expire are examined.
 
-/// Nobody.
+/// No entry.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// A connection's place in its list.
+/// A connection's links in its list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Link {
     previous: u32,
@@ -47,12 +47,12 @@ impl Queue {
         }
     }
 
-    /// How long entries may stay from now on, those that are in the list too.
+    /// How long entries may stay from now on, including those already in the list.
     pub(crate) const fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
     }
 
-    /// Puts `id`, which is in no list, at the end. `now` never goes backwards.
+    /// Appends `id`, which is in no list. `now` never goes backwards.
     pub(crate) fn push(&mut self, entries: &mut impl Links, id: u32, now: u64) {
         *entries.link(id) = Link {
             previous: self.last,
@@ -66,7 +66,7 @@ impl Queue {
         self.last = id;
     }
 
-    /// Takes `id`, which is in this list, out.
+    /// Removes `id`, which is in this list.
     pub(crate) fn remove(&mut self, entries: &mut impl Links, id: u32) {
         let Link { previous, next, .. } = *entries.link(id);
         match previous {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn another_limit_holds_for_those_that_wait_too() {
+    fn changed_limit_applies_to_existing_entries() {
         let mut entries = Slab::new();
         let mut queue = Queue::new(0);
         let id = u32::try_from(entries.insert(Link::new())).unwrap();

@@ -1,4 +1,4 @@
-//! How the messages of a session travel.
+//! The transport of a session's messages.
 
 mod websocket;
 
@@ -6,8 +6,8 @@ use ht_proto::subprotocol::Subprotocol;
 
 pub(crate) use self::websocket::WebSocket;
 
-/// The transport of a session. Whoever reads or writes a message matches on it, so that the compiler
-/// names every place where another transport differs.
+/// The transport of a session. Code that reads or writes a message matches on it, so that the
+/// compiler reports every position where another transport differs.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// RFC 6455.
@@ -43,14 +43,14 @@ impl Transport {
         }
     }
 
-    /// The subprotocol that decides how replies look; none for clients of before there was one.
+    /// The subprotocol that decides the form of replies; none for clients older than subprotocols.
     pub(crate) fn subprotocol(&self) -> Option<Subprotocol> {
         match self {
             Self::WebSocket(websocket) => websocket.subprotocol,
         }
     }
 
-    /// Whether the client takes messages that it did not ask for.
+    /// Whether the client accepts unsolicited messages.
     pub(crate) fn has_events(&self) -> bool {
         match self {
             Self::WebSocket(websocket) => websocket.events,
@@ -64,14 +64,14 @@ impl Transport {
         }
     }
 
-    /// Appends a question that every client answers.
+    /// Appends a ping that every client answers.
     pub(crate) fn put_ping(&self, out: &mut Vec<u8>) {
         match self {
             Self::WebSocket(_) => websocket::put_ping(out),
         }
     }
 
-    /// Appends what ends the session with this code, for this reason.
+    /// Appends the close frame with this code and reason.
     pub(crate) fn put_close(&self, out: &mut Vec<u8>, code: u16, reason: &str) {
         match self {
             Self::WebSocket(_) => websocket::put_close(out, code, reason),

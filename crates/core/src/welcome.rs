@@ -1,4 +1,4 @@
-//! How a connection begins.
+//! Admission of a connection.
 
 use std::sync::Arc;
 
@@ -15,43 +15,43 @@ use crate::grant::GrantSet;
 use crate::select::{Candidate, Tested};
 use crate::who::Who;
 
-/// How a connection begins.
+/// The initial state of a connection.
 #[derive(Clone, Debug)]
 pub struct Welcome {
     /// The connection's id.
     pub id: Uuid,
     /// The first message, text.
     pub message: Bytes,
-    /// Whether the visitor may stay.
+    /// Whether the client is admitted.
     pub admission: Admission,
-    /// Who an admitted client is, where its API said so; equal ones share one.
+    /// An admitted client's identity, where its API gave one; equal ones share one.
     pub who: Option<Arc<Who>>,
-    /// The position of the last command that had been given one when the API was asked about the
-    /// client: its answer takes account of the commands up to there. Zero: there was none.
+    /// The position of the last command when the API was queried about the client: its answer
+    /// includes the effect of the commands up to there. Zero: there was none.
     pub asked_at: u64,
-    /// The client takes messages that it did not ask for.
+    /// The client accepts unsolicited messages.
     pub events: bool,
-    /// What the handshake agreed upon about compression.
+    /// The compression that the handshake negotiated.
     pub deflate: Option<PerMessageDeflate>,
-    /// The subprotocol that the handshake chose.
+    /// The subprotocol that the handshake selected.
     pub subprotocol: Option<Subprotocol>,
 }
 
-/// What a handshake agreed upon with a client.
+/// Options that a handshake negotiated with a client.
 #[derive(Clone, Copy, Debug)]
 pub struct Handshake {
     /// The connection's id.
     pub id: Uuid,
-    /// What it agreed upon about compression.
+    /// Its compression.
     pub deflate: Option<PerMessageDeflate>,
-    /// The subprotocol that it chose.
+    /// Its subprotocol.
     pub subprotocol: Option<Subprotocol>,
-    /// The client takes messages that it did not ask for.
+    /// The client accepts unsolicited messages.
     pub events: bool,
 }
 
 impl Welcome {
-    /// What the handshake agreed upon.
+    /// The negotiated options.
     pub(crate) fn handshake(&self) -> Handshake {
         Handshake {
             id: self.id,
@@ -61,7 +61,7 @@ impl Welcome {
         }
     }
 
-    /// Does to it what a command does that came after the API was asked. Returns what it cost, in units.
+    /// Applies a command newer than the API's answer to it. Returns the cost, in units.
     pub(crate) fn apply(&mut self, command: &Command) -> u64 {
         let Admission::Admitted(grants) = &self.admission else {
             return 0;
@@ -87,7 +87,7 @@ impl Welcome {
         units
     }
 
-    /// Makes it one of a client that is not admitted.
+    /// Turns it into one of a refused client.
     pub(crate) fn refuse(&mut self, admission: Admission) {
         self.admission = admission;
         self.who = None;
@@ -95,15 +95,15 @@ impl Welcome {
     }
 }
 
-/// Whether a visitor may stay.
+/// Whether a client is admitted.
 #[derive(Clone, Debug)]
 pub enum Admission {
     /// With these grants.
     Admitted(Arc<GrantSet>),
-    /// No; it is closed for this reason after a moment.
+    /// No; it is closed for this reason after a short delay.
     Refused(Close),
-    /// No; it is closed for this reason at once, for what it says next may have no meaning.
+    /// No; it is closed for this reason at once, because its further input may be meaningless.
     TurnedAway(Close),
-    /// No: a command disconnected it on its way in.
+    /// No: a command disconnected it during its admission.
     Disconnected(Ending),
 }

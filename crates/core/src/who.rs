@@ -1,9 +1,9 @@
-//! Who a client is, as far as its API said.
+//! A client's identity, as given by its API.
 
 use std::sync::Arc;
 
-/// Who a client is. Compared by content; equal ones are kept once ([`crate::shard::Welcome`] takes it
-/// shared), and a client of whom nothing is known has none.
+/// A client's identity. Compared by content; equal ones are kept once ([`crate::shard::Welcome`]
+/// takes it shared), and a client without known identity has none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Who {
     user: Option<Arc<str>>,
@@ -19,7 +19,8 @@ struct More {
     view: Option<Arc<str>>,
 }
 
-/// What an API said about a client, member by member, within the bounds of [`ht_proto::who`].
+/// The identity that an API gave a client, member by member, within the bounds of
+/// [`ht_proto::who`].
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The user's id as text: the number 7 and the text "7" are one user.
@@ -33,7 +34,7 @@ pub struct Facts {
 }
 
 impl Who {
-    /// Who these facts are about; none where nothing is known.
+    /// The identity with these facts; none where nothing is known.
     #[must_use]
     pub fn new(facts: Facts) -> Option<Self> {
         let Facts {
@@ -101,7 +102,7 @@ impl Who {
             .is_ok()
     }
 
-    /// The names by which it is found, each with its kind.
+    /// The names under which it is indexed, each with its kind.
     pub(crate) fn names(&self) -> impl Iterator<Item = (NameKind, &Arc<str>)> {
         let more = self.more.as_deref();
         let user = self.user.iter().map(|user| (NameKind::User, user));
@@ -112,7 +113,7 @@ impl Who {
     }
 }
 
-/// What a name is of.
+/// The kind of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum NameKind {
     User,
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_is_nobody() {
+    fn no_facts_are_no_identity() {
         assert_eq!(Who::new(Facts::default()), None);
         let facts = Facts {
             view: Some("staff".into()),

@@ -2,11 +2,11 @@
 //!
 //! Each combination of positions with `*` that exists in a shape (a *mask*) costs every publication
 //! of that shape one lookup, so a shard keeps few of them. They are shared by all clients, and a
-//! client with a grant of seven `*` could ask for 128: without shares it would use up what others
-//! need. So a connection may hold few masks of a shape, a client (all connections of one user or
-//! address) may add only part of the shared ones, and two reserves are left for those that hold
-//! next to nothing: the first for connections, so that clients that cannot be told apart share
-//! fairly too; the second for clients, so that many connections of one client cannot empty it.
+//! client with a grant of seven `*` could request 128: without shares it would exhaust the common
+//! limit. So a connection may hold few masks of a shape, a client (all connections of one user or
+//! address) may add only part of the shared ones, and two reserves are kept for those that hold
+//! next to nothing: the first for connections, so that indistinguishable clients share fairly too;
+//! the second for clients, so that many connections of one client cannot exhaust it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -35,7 +35,7 @@ const FOR_CONNECTIONS: usize = 2 * SHARED;
 /// added, but for those that the API granted as they are.
 pub(crate) const MOST: usize = 4 * SHARED;
 
-/// Masks of a shape that everybody needs.
+/// Masks of a shape that are available to every client.
 const FEW: usize = 2;
 
 /// The masks that connections and clients hold, by shape. Subscriptions without `*` have no entry.
@@ -48,7 +48,7 @@ pub(crate) struct Wildcards {
 #[derive(Debug)]
 struct OfConnection {
     client: u64,
-    /// With how many subscriptions have each.
+    /// The number of subscriptions with each mask.
     masks: Masks,
 }
 
@@ -159,14 +159,14 @@ impl Wildcards {
         }
     }
 
-    /// Whether nobody holds anything.
+    /// Whether there are no holders.
     #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.connections.is_empty() && self.clients.is_empty()
     }
 }
 
-/// Capacity that is never given back.
+/// Capacity that is never released.
 const KEPT: usize = 64;
 
 /// Removes an entry; a table that has become nearly empty gives its memory back.

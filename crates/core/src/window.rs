@@ -1,8 +1,8 @@
 //! The window: the last entries of the log, in memory, appended to by one thread and read by all.
 //!
-//! Entries stand in segments. A full segment never changes again; the open one only grows: its
-//! entries are written once, and its length is what readers go by. So a reader sees what was
-//! appended up to some moment, in its order and without a hole, and nobody waits for anybody.
+//! Entries are kept in segments. A full segment never changes again; the open one only grows: its
+//! entries are written once, and readers use its length. So a reader sees what was appended up to
+//! some moment, in order and without a hole, and neither side blocks.
 
 mod segment;
 #[cfg(test)]
@@ -61,25 +61,25 @@ pub struct Item<T> {
     pub body: Kept<T>,
 }
 
-/// What stands at a position.
+/// The content of a position.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Kept<T> {
     /// An entry.
     Entry(T),
-    /// Entries are missing here: nobody may read across it.
+    /// Entries are missing here: no reader may read across it.
     Hole,
 }
 
-/// Whom an entry may concern.
+/// Which subscribers an entry may concern.
 #[derive(Clone, Copy, Debug)]
 pub enum Concerns<'a> {
-    /// Those who hear one of these rooms.
+    /// Subscribers of one of these rooms.
     Rooms(&'a [Key]),
-    /// Everybody.
+    /// All.
     All,
 }
 
-/// The last entries of the log. Whoever has it appends; [`Self::reader`] is for all others.
+/// The last entries of the log. Its owner appends; [`Self::reader`] is for all others.
 #[derive(Debug)]
 pub struct Window<T> {
     limits: WindowLimits,
@@ -130,14 +130,14 @@ impl<T> Window<T> {
         }
     }
 
-    /// Reads it, on any thread.
+    /// A reader, for any thread.
     #[must_use]
     pub fn reader(&self) -> Reader<T> {
         Reader::new(Arc::clone(&self.shared))
     }
 
     /// Appends an entry of so many bytes. One that is not after the last entry is in the window
-    /// already, and is passed over.
+    /// already, and is ignored.
     pub fn append(&mut self, item: Item<T>, concerns: Concerns<'_>, bytes: usize) {
         let Item { position, at, .. } = item;
         if position <= self.end {
@@ -161,7 +161,7 @@ impl<T> Window<T> {
         self.publish(is_changed);
     }
 
-    /// Appends a hole: at this position, and maybe before it, entries are missing.
+    /// Appends a hole: at this position, and possibly before it, entries are missing.
     pub fn append_hole(&mut self, position: u64, at: u64) {
         let item = Item {
             position,
@@ -203,7 +203,7 @@ impl<T> Window<T> {
         Some(first.at)
     }
 
-    /// Sees to an open segment with room for an entry of so many bytes. Returns false where the
+    /// Ensures an open segment with room for an entry of so many bytes. Returns false where the
     /// entry alone exceeds the bound.
     fn make_room(&mut self, now: u64, bytes: usize, is_changed: &mut bool) -> bool {
         let mut is_open = self.segments.back().is_some_and(|open| {
@@ -245,7 +245,7 @@ impl<T> Window<T> {
         is_changed
     }
 
-    /// Drops the first entry; whether its segment went with it.
+    /// Drops the first entry; returns whether its segment was dropped with it.
     fn drop_first(&mut self) -> bool {
         let Some(Owned { segment, .. }) = self.segments.front() else {
             return false;
@@ -276,7 +276,7 @@ impl<T> Window<T> {
         true
     }
 
-    /// Shows readers where the window begins, and its segments if there are others now.
+    /// Publishes to readers where the window begins, and its segments if they changed.
     fn publish(&self, is_changed: bool) {
         if is_changed {
             let segments = self.segments.iter();

@@ -1,4 +1,4 @@
-//! What is around a shard while it works.
+//! The environment of a shard.
 
 use ht_proto::entry::TenantId;
 use ht_proto::hook::Hook;
@@ -11,12 +11,12 @@ use crate::connection::SessionKey;
 use crate::peer::Eviction;
 use crate::stats::Stats;
 
-/// One call into a shard: when it happens, and in which world.
+/// One call into a shard: its time, and its environment.
 #[derive(Debug)]
 pub struct Turn<'a, W> {
     /// The time, in ms of any clock that never goes backwards.
     pub now: u64,
-    /// What the shard may ask and change outside of itself.
+    /// The interface to state outside the shard.
     pub world: &'a mut W,
 }
 
@@ -36,34 +36,34 @@ pub struct Over {
     pub address: usize,
 }
 
-/// How the wait of a client that is to send its token ends.
+/// Result of waiting for a client's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthenticationEnd {
     /// The API has answered.
     Answered,
     /// The client's first message has no valid token, or is late.
     Invalid,
-    /// The client left, or its connection is broken.
+    /// The client disconnected, or its connection is broken.
     Left,
     /// The node shuts down.
     Leaving,
 }
 
-/// What a shard asks and changes outside of itself, synchronously: permits, accounts and the interest
-/// index have to agree with it before any byte is sent because of it, so these are calls and not
-/// outputs that its owner takes later. They come in the order of the events.
+/// State outside the shard that it queries and changes synchronously: permits, accounts and the
+/// interest index have to agree with it before any byte is sent because of it, so these are calls
+/// and not outputs that its owner takes later. They are made in the order of the events.
 pub trait World<P> {
-    /// Something a hook may want to know.
+    /// An event that a hook may report.
     fn hook(&mut self, hook: Hook, peer: &mut P, now: u64);
 
-    /// Whose connection it is: a number that is equal for all connections of one user, or of one
-    /// address where users are not known. Asked when a subscription has `*`, so that no client takes
-    /// more than its share.
+    /// The client of a connection: a number that is equal for all connections of one user, or of
+    /// one address where users are not known. Queried when a subscription has `*`, so that no
+    /// client takes more than its share.
     fn client(&mut self, peer: &P) -> u64;
 
-    /// A room of the tenant got its first subscriber in this shard. Answers the last position that was given
-    /// before others knew of it: the room hears what comes after that position, and nothing
-    /// older that is still on its way.
+    /// A room of the tenant got its first subscriber in this shard. Returns the last position
+    /// assigned before this was visible to others: the room receives later publications, and no
+    /// older ones that are still in flight.
     fn room_opened(&mut self, tenant: TenantId, room: &Room) -> u64;
 
     /// A room of the tenant lost its last subscriber in this shard.
@@ -96,18 +96,20 @@ pub trait World<P> {
     }
 
     /// A client's wait that began with [`Shard::await_token`](crate::shard::Shard::await_token) is
-    /// over: what was kept for it is released before the client learns of it.
+    /// over: its handshake memory is released before the client is notified.
     fn authentication_ended(&mut self, _key: SessionKey, _end: AuthenticationEnd) {}
 
-    /// Whether [`Self::room_refused`] logs anything now. Explanations are not made for nobody.
+    /// Whether [`Self::room_refused`] logs anything now. Explanations that are not logged are not
+    /// made.
     fn logs_refused_rooms(&self) -> bool {
         false
     }
 
-    /// A connection asked for a room that none of its grants permits; `reason` says what differs.
+    /// A connection requested a room that none of its grants permits; `reason` gives the
+    /// differences.
     fn room_refused(&mut self, _connection: Uuid, _peer: &P, _reason: &str) {}
 
-    /// A command was carried out, which meant so many connections.
+    /// A command was executed, which selected so many connections.
     fn carried_out(&mut self, _command: &Command, _matched: usize) {}
 
     /// A connection was evicted.

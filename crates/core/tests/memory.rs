@@ -1,5 +1,5 @@
-//! How much memory a client costs, apart from its socket. Each bound is what was measured and
-//! some room: a rise beyond it should be a decision.
+//! How much memory a client costs, apart from its socket. Each bound is the measured value and some
+//! margin: a rise beyond it should be a decision.
 
 #[allow(dead_code, unreachable_pub)]
 #[path = "../benches/support/mod.rs"]
@@ -64,7 +64,7 @@ fn a_client_costs_little() {
     assert!(shard.is_empty());
     assert_eq!((shard.stats().rooms, shard.stats().subscriptions), (0, 0));
 
-    // Each a user of its own, of whom nothing else is known.
+    // Each is a user of its own, with no other identity.
     let before = heap();
     for n in 0..CLIENTS {
         let facts = Facts {

@@ -1,4 +1,4 @@
-//! The pure crates stay pure: what they depend on and what they call is known.
+//! The pure crates stay pure: their dependencies and calls are checked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 /// Crates of this workspace without I/O, clock, threads and locks.
 const PURE: [&str; 5] = ["pages", "proto", "frame", "core", "overload"];
 
-/// All that they may depend on: none of it knows a socket, a thread or a runtime.
+/// All permitted dependencies: none of them has a socket, a thread or a runtime.
 const PERMITTED: [&str; 17] = [
-    // Pointers that are replaced as a whole: nobody waits.
+    // Pointers that are replaced as a whole: without blocking.
     "arc-swap",
     "base64",
     "bytes",
@@ -25,11 +25,11 @@ const PERMITTED: [&str; 17] = [
     "slab",
     "smallvec",
     "thiserror",
-    // Only the type: its ids are made elsewhere.
+    // Only the type: its ids are generated elsewhere.
     "uuid",
 ];
 
-/// What their code must not name, but for its tests.
+/// Names that their code must not contain, except in tests.
 const BANNED: [&str; 12] = [
     "Instant::now",
     "SystemTime",
@@ -89,7 +89,7 @@ fn pure_crates_depend_on_pure_crates() {
 }
 
 #[test]
-fn pure_code_asks_nothing_of_the_system() {
+fn pure_code_makes_no_system_calls() {
     for name in PURE {
         let mut files = Vec::new();
         sources(&crates().join(name).join("src"), &mut files);
@@ -112,7 +112,7 @@ fn every_module_says_what_it_is() {
         for path in files {
             let text = fs::read_to_string(&path).unwrap();
             let lines = text.lines().count();
-            // An empty module of tests has nothing to say yet.
+            // An empty module of tests needs no doc comment yet.
             assert!(lines < 2 || text.starts_with("//! "), "{}", path.display());
         }
     }

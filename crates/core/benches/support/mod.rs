@@ -1,4 +1,4 @@
-//! A shard whose peers take everything and keep nothing.
+//! A shard whose peers accept everything and keep nothing.
 
 use std::hint::black_box;
 use std::io::IoSlice;
@@ -25,7 +25,7 @@ use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server::Status;
 use uuid::Uuid;
 
-/// A peer that takes everything.
+/// A peer that accepts everything.
 #[derive(Debug)]
 pub struct Sink;
 
@@ -41,7 +41,7 @@ impl Peer for Sink {
     fn shutdown(&mut self) {}
 }
 
-/// Nothing outside.
+/// An empty environment.
 #[derive(Debug)]
 pub struct Nothing;
 
@@ -92,7 +92,7 @@ pub fn open(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> SessionKey {
     open_as(shard, grants, None)
 }
 
-/// Opens a connection of whom this is known.
+/// Opens a connection with this identity.
 pub fn open_as(
     shard: &mut Shard<Sink>,
     grants: &Arc<GrantSet>,
@@ -134,7 +134,7 @@ pub fn frame(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// Lets a client say a text.
+/// Has a client send a text.
 pub fn say(shard: &mut Shard<Sink>, id: SessionKey, text: &str) {
     shard.receive(id, &mut frame(text), &mut Turn::new(0, &mut Nothing));
 }

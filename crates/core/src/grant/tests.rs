@@ -1,4 +1,4 @@
-//! What grants permit.
+//! Rooms that grants permit.
 
 use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
@@ -11,7 +11,7 @@ fn room(text: &str) -> Room {
 }
 
 #[test]
-fn few_and_many_permit_alike() {
+fn small_and_large_grant_sets_permit_the_same() {
     let few = r#"{"a":"*","b":1},{"a":2,"b":"*"},{"c":"x"}"#;
     let padding: Vec<_> = (0..20).map(|n| format!(r#",{{"n":{n}}}"#)).collect();
     let set = |text: &str| {

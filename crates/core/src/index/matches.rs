@@ -34,14 +34,15 @@ impl Cursor {
 }
 
 impl<S: BuildHasher> RoomIndex<S> {
-    /// Calls `found` for each room of the tenant that meets `room`: the same keys, and at each of them an equal
-    /// value or `*` on either side (with [`Matching::Exact`](crate::index::Matching::Exact): an
-    /// equal value). Returns how many places it looked at for that.
+    /// Calls `found` for each room of the tenant that meets `room`: the same keys, and at each of
+    /// them an equal value or `*` on either side (with
+    /// [`Matching::Exact`](crate::index::Matching::Exact): an equal value). Returns the number of
+    /// candidates examined.
     ///
-    /// Where `room` has `*`, at most `looks_max` candidates are looked at, and none after `found`
-    /// returned false; `cursor`, which is idle at first, is not idle then, and the same call
-    /// continues. Rooms may be added and removed in between: each that was there all the time is
-    /// found, perhaps more than once, and whether those that were not are found is not said.
+    /// Where `room` has `*`, at most `looks_max` candidates are examined, and none after `found`
+    /// returned false; `cursor`, which is idle at first, is then not idle, and the same call
+    /// continues. Rooms may be added and removed in between: each room that was present throughout
+    /// is found, perhaps more than once; others may or may not be found.
     pub fn for_each_match(
         &self,
         (tenant, room): (TenantId, &Room),
@@ -66,9 +67,9 @@ impl<S: BuildHasher> RoomIndex<S> {
         1 + masks.len() * (1 + room.size() / LOOK_BYTES)
     }
 
-    /// Looks at candidates from the ends of their lists to the starts. A list changes in two ways:
-    /// a room is added at its end, and the last room takes the place of one that is removed. So a
-    /// room that was not looked at never leaves the part that is still to be looked at.
+    /// Examines candidates from the ends of their lists to the starts. A list changes in two ways:
+    /// a room is added at its end, and the last room takes the position of a removed one. So a room
+    /// that was not examined always stays in the part that is still to be examined.
     fn continue_match(
         &self,
         shape: u32,

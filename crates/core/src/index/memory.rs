@@ -1,4 +1,4 @@
-//! What rooms take in memory.
+//! Memory use of rooms.
 
 use ht_proto::room::Room;
 
@@ -10,7 +10,7 @@ use crate::index::posting::Posting;
 use crate::table::TABLE_SLOT;
 
 /// Memory that a room takes in an index with posting lists, in bytes: its entry, what it owns, its
-/// place in its shape and, for each key, a posting list of its own.
+/// slot in its shape and, for each key, a posting list of its own.
 pub(crate) fn room_bytes(room: &Room) -> usize {
     let keys = room.len();
     let spilled = if keys > 3 { heap((keys + 1) * 4) } else { 0 };

@@ -30,14 +30,14 @@ impl<S: BuildHasher> RoomIndex<S> {
         self.posting_ids.find(hash, same).copied()
     }
 
-    /// The value that a posting list stands for: that of any of its rooms.
+    /// The value of a posting list: that of any of its rooms.
     fn posted_value<'a>(&'a self, posting: &Posting) -> &'a [u8] {
         self.rooms[posting.rooms[0] as usize]
             .room
             .value(posting.position as usize)
     }
 
-    /// Puts a stored room on the list of its value; answers list and place.
+    /// Adds a stored room to the list of its value; returns the list and the position in it.
     pub(super) fn post(&mut self, id: u32, position: usize) -> (u32, u32) {
         let stored = &self.rooms[id as usize];
         let (shape, value) = (stored.shape, stored.room.value(position));
@@ -61,7 +61,7 @@ impl<S: BuildHasher> RoomIndex<S> {
         (posting, 0)
     }
 
-    /// Takes a room that is stored no more off a list.
+    /// Removes a room that is no longer stored from a list.
     pub(super) fn unpost(&mut self, posting: u32, place: u32, position: usize) {
         let Posting { hash, rooms, .. } = &mut self.postings[posting as usize];
         let hash = *hash;

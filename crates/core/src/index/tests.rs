@@ -121,7 +121,7 @@ fn agrees_with_model(matching: Matching, operations: &[Operation]) {
     assert!(index.shape_ids.is_empty() && index.posting_ids.is_empty());
 }
 
-/// Matches `asked` in slices, with operations in between. A room that is there from the first
+/// Matches `asked` in slices, with operations in between. A room that is present from the first
 /// slice to the last is found.
 fn slices_agree_with_model(
     rooms: &[String],

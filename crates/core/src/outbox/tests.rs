@@ -1,10 +1,10 @@
-//! An outbox against a plain queue of bytes, and what it weighs.
+//! An outbox against a plain queue of bytes, and its memory use.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A socket that takes so many bytes.
+/// A socket that accepts so many bytes.
 struct Tight {
     room: usize,
     taken: Vec<u8>,
@@ -41,7 +41,7 @@ enum Step {
     Copied(usize),
     /// A header, one of the bodies, a tail.
     Shared(usize, usize),
-    /// The socket takes so many.
+    /// The socket accepts so many.
     Takes(usize),
 }
 
@@ -118,7 +118,7 @@ proptest! {
 }
 
 #[test]
-fn many_who_stay_behind_share_the_bytes_of_a_publication() {
+fn slow_consumers_share_the_bytes_of_a_publication() {
     let all = Arc::new(Outboxes::new(2 << 20));
     let body = Body::from(bytes(1 << 20, 0).into_boxed_slice());
     let outboxes: Vec<_> = (0..1_000)
@@ -138,7 +138,7 @@ fn many_who_stay_behind_share_the_bytes_of_a_publication() {
 }
 
 #[test]
-fn what_is_copied_takes_little_more_memory_than_it_has_bytes() {
+fn copied_data_takes_little_more_memory_than_its_size() {
     let all = Arc::new(Outboxes::default());
     let mut outbox = Outbox::new(Arc::clone(&all));
     let frame = bytes(183, 0);

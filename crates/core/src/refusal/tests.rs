@@ -1,4 +1,4 @@
-//! What a refused client is told.
+//! Explanations for refused clients.
 
 use ht_proto::entry::TenantId;
 use ht_proto::grant::GrantList;
@@ -95,7 +95,7 @@ fn of_many_grants_those_with_the_same_keys_are_compared_first() {
         "not granted; the closest of the 64 grants compared differs in \
          `project`: granted 1 (number), asked \"1\" (text)"
     );
-    // Up to the bound nothing is left out.
+    // Up to the bound nothing is omitted.
     let exactly: Vec<_> = (0..64).map(|n| format!(r#"{{"n":{n}}}"#)).collect();
     let text = why(&format!("[{}]", exactly.join(",")), r#"{"n":"63"}"#).text;
     assert_eq!(

@@ -16,7 +16,7 @@ impl Registry {
         self.groups.find(hash, same).copied()
     }
 
-    /// Puts a new subscription into the ring of its request id.
+    /// Adds a new subscription to the ring of its request id.
     pub(super) fn join_group(&mut self, id: u32) {
         let subscription = &self.subscriptions[id as usize];
         let hash = hash_group(&self.hasher, subscription);
@@ -41,7 +41,7 @@ impl Registry {
         all[id as usize].group_next = next;
     }
 
-    /// Takes a subscription out of the ring of its request id.
+    /// Removes a subscription from the ring of its request id.
     pub(super) fn leave_group(&mut self, id: u32) {
         let all = &mut self.subscriptions;
         let (previous, next) = {

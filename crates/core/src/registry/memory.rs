@@ -1,4 +1,4 @@
-//! What subscriptions and rooms take in memory.
+//! Memory use of subscriptions and rooms.
 
 #[cfg(any(test, fuzzing))]
 use std::collections::BTreeSet;

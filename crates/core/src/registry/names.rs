@@ -1,4 +1,4 @@
-//! What one connection may have of a room: under how many names, and with which `*`.
+//! Limits of one connection for one room: under how many names, and with which `*`.
 
 use std::hash::BuildHasher;
 
@@ -14,10 +14,10 @@ use crate::registry::{Registry, Subscriber, Subscription};
 /// [`crate::limits::Limits::names_per_room`]. A UUID counts once.
 const NAME_BYTES: usize = 64;
 
-/// What a connection has of a room.
+/// A connection's existing subscriptions to a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// The very subscription.
+    /// The same subscription exists.
     Subscribed,
     /// Subscriptions under other names, each counted once for every [`NAME_BYTES`] begun of its
     /// name.
@@ -30,7 +30,7 @@ pub(crate) fn name_weight(bytes: usize) -> usize {
 }
 
 impl Registry {
-    /// What the connection has of the tenant's room already.
+    /// The connection's existing subscriptions to the tenant's room.
     pub(crate) fn names(
         &self,
         connection: ConnectionId,
@@ -56,7 +56,7 @@ impl Registry {
         let Some(masks) = self.index.masks_for(subscriber.tenant, room) else {
             return true;
         };
-        // Of a shape without a room nobody holds anything.
+        // A shape without a room has no holders.
         masks.shape.is_none_or(|shape| {
             self.wildcards.admits(
                 subscriber.connection,

@@ -1,26 +1,26 @@
-//! Dropping those subscriptions of a connection that it may have no longer.
+//! Dropping the subscriptions that a connection is no longer permitted to have.
 
 use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 
 use crate::registry::{NONE, Own, Registry};
 
-/// What becomes of a subscription.
+/// Decision about a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Keep,
     Drop,
-    /// Enough was done: it and all that follow are looked at another time.
+    /// The slice is over: this one and all that follow are examined later.
     Stop,
 }
 
-/// How far a [`Registry::retain_some`] came.
+/// Progress of a [`Registry::retain_some`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Retained {
-    /// Subscriptions that were looked at.
+    /// Subscriptions that were examined.
     pub(crate) looked: usize,
     pub(crate) dropped: usize,
-    /// All were looked at.
+    /// All were examined.
     pub(crate) finished: bool,
 }
 

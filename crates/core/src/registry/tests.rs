@@ -64,7 +64,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
     proptest::collection::vec(operation, 0..80)
 }
 
-/// Whether a subscription to `a` hears a trigger for `b`, spelled out by hand.
+/// Whether a subscription to `a` matches a trigger for `b`, spelled out by hand.
 fn hears(matching: Matching, a: usize, b: usize) -> bool {
     if matching == Matching::Exact || a == b {
         return a == b;
@@ -212,7 +212,7 @@ fn subscriber(connection: u32) -> Subscriber {
     }
 }
 
-/// Who hears a publication of a tenant for these rooms.
+/// The subscriptions that receive a publication of a tenant for these rooms.
 fn receivers(registry: &mut Registry, tenant: TenantId, rooms: &[&str]) -> Vec<SubscriptionId> {
     let mut heard = Vec::new();
     registry.next_publication(1, tenant);
@@ -258,7 +258,7 @@ fn rooms_are_delivered_in_the_order_of_the_trigger() {
 }
 
 #[test]
-fn tables_give_back_memory_whoever_is_left() {
+fn tables_release_memory_whichever_entries_remain() {
     let mut registry = Registry::new(Matching::Wildcard, Hasher::default());
     let mut owners: Vec<Own> = (0..1_000).map(|_| Own::default()).collect();
     for (connection, own) in (0..).zip(&mut owners) {

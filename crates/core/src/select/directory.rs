@@ -1,8 +1,8 @@
 //! The admitted sessions of a shard by user, sign-in, label and connection id.
 //!
-//! Sessions of one tenant with an equal [`Who`] are a *group*. A session of whom nothing is known
-//! belongs to none and takes no more than its place among the connection ids. Each name of a
-//! group (user, sign-in, label) leads to the groups that have it.
+//! Sessions of one tenant with an equal [`Who`] are a *group*. A session without known identity
+//! belongs to none and takes no more than its entry among the connection ids. Each name of a group
+//! (user, sign-in, label) maps to the groups that have it.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::table::Table;
 use crate::who::{NameKind, Who};
 use ht_pages::Pages;
 
-/// A group's place in its directory.
+/// A group's slot in its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupId(u32);
 
 impl GroupId {
-    /// The group of those of whom nothing is known, which has no list.
+    /// The group of sessions without known identity, which has no list.
     pub(crate) const NOBODY: Self = Self(u32::MAX);
 }
 
-/// Whose sessions are where.
+/// Lookup from identity to sessions.
 #[derive(Debug)]
 pub(crate) struct Directory {
     hasher: Hasher,
@@ -68,8 +68,8 @@ impl Directory {
         }
     }
 
-    /// Adds the session in a slot. `id_of` is the connection id of any slot that is here, this one
-    /// included. Returns the session's group.
+    /// Adds the session in a slot. `id_of` is the connection id of any slot in the directory, this
+    /// one included. Returns the session's group.
     pub(crate) fn enter(
         &mut self,
         slot: u32,
@@ -136,7 +136,7 @@ impl Directory {
         }
     }
 
-    /// Who the sessions of a group are.
+    /// The identity of the sessions of a group.
     pub(crate) fn who(&self, group: GroupId) -> Option<&Arc<Who>> {
         let group = self.groups.get(group.0 as usize)?;
         Some(&group.who)

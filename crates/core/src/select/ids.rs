@@ -112,7 +112,7 @@ impl Several {
     }
 }
 
-/// Spreads numbers that nobody chooses.
+/// A hasher for numbers that clients cannot choose.
 fn hash(id: u32) -> u64 {
     (u64::from(id) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

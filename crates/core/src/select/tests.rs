@@ -1,4 +1,4 @@
-//! Selections and the directory against a list of sessions that is asked one by one.
+//! Selections and the directory against a list of sessions that is tested one by one.
 
 use std::collections::BTreeMap;
 
@@ -29,7 +29,7 @@ fn meets(grants: usize, room: usize) -> bool {
     matches!((grants, room), (0, 0 | 2) | (1, 0..=3))
 }
 
-/// A session, by the places of its names.
+/// A session, by the indices of its names.
 #[derive(Clone, Debug)]
 struct Model {
     tenant: u32,
@@ -39,7 +39,7 @@ struct Model {
     grants: usize,
 }
 
-/// A selection, by the places of its names; of connections the slots.
+/// A selection, by the indices of its names; of connections the slots.
 #[derive(Clone, Debug)]
 struct Asked {
     tenant: u32,
@@ -242,7 +242,7 @@ fn check(operations: &[Operation]) {
 
 proptest! {
     #[test]
-    fn selections_find_what_a_list_finds(operations in operations()) {
+    fn selections_agree_with_list(operations in operations()) {
         check(&operations);
     }
 }
@@ -277,7 +277,7 @@ fn lists_and_tables_give_back_memory_and_equal_clients_share_a_group() {
 }
 
 #[test]
-fn each_grant_set_is_tested_once_and_nobody_is_meant_by_nothing() {
+fn each_grant_set_is_tested_once_and_empty_selection_selects_none() {
     let rooms = vec![room(r#"{"a":1}"#); 20];
     let set = Arc::new(GrantSet::new(TenantId::MAIN, rooms, Hasher::default()));
     let candidate = Candidate {

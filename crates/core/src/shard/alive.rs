@@ -1,4 +1,4 @@
-//! Asking those who say nothing whether they are still there.
+//! Heartbeat: control pings to inactive connections.
 
 use ht_proto::close::Close;
 
@@ -9,8 +9,8 @@ use crate::shard::Shard;
 use crate::world::{Turn, World};
 
 impl<P: Peer> Shard<P> {
-    /// Asks a connection that was silent. One for which something waits is judged by whether it
-    /// takes that: a question would only come after it.
+    /// Pings an inactive connection. One with queued data is judged by whether it accepts that: a
+    /// ping would only be sent after it.
     pub(super) fn ask(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         if self.sessions[id.index()].waiting() > 0 {
             return self.keepalive.heard(id.0, turn.now);
@@ -22,8 +22,8 @@ impl<P: Peer> Shard<P> {
         self.recycle(scratch);
     }
 
-    /// Closes a connection that did not answer, unless it may have had no chance to: while much
-    /// waits for it, nothing is read.
+    /// Closes a connection that did not answer, unless it may have had no chance to: while much is
+    /// queued for it, nothing is read.
     pub(super) fn give_up(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         if self.sessions[id.index()].waiting() > 0 {
             return self.keepalive.heard(id.0, turn.now);
@@ -32,7 +32,7 @@ impl<P: Peer> Shard<P> {
         self.leave(id, Close::NO_PONG, turn);
     }
 
-    /// Has every admitted connection asked from now on.
+    /// Schedules a ping for every admitted connection from now on.
     pub(super) fn ask_all(&mut self, now: u64) {
         for (key, session) in self.sessions.iter() {
             if matches!(session.stage, Stage::Open { .. }) {

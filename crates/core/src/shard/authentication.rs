@@ -1,10 +1,11 @@
-//! First-frame authentication: the connection is open, its client is to send a token, and the API is
-//! asked on the control side.
+//! First-frame authentication: the connection is open, its client has to send a token, and the
+//! control side queries the API.
 //!
 //! A session begins as [`Stage::Authenticating`]. Its first message is read here, within
-//! [`Settings::first_frame_timeout`](crate::shard::Settings) and [`FIRST_MESSAGE_BYTES_MAX`]. The token
-//! is an output ([`Shard::poll_output`]); from then on nothing is read until the answer comes, by the
-//! session's key. What came behind the token is kept, and processed when the session is open.
+//! [`Settings::first_frame_timeout`](crate::shard::Settings) and [`FIRST_MESSAGE_BYTES_MAX`]. The
+//! token is an output ([`Shard::poll_output`]); after that nothing is read until the answer
+//! arrives, by the session's key. Data received after the token is kept, and processed once the
+//! session is open.
 
 use ht_frame::{Event, Opcode, put_frame};
 use ht_proto::client::first_token;
@@ -24,12 +25,13 @@ use crate::world::{AuthenticationEnd, Turn, World};
 /// Longest first message, in bytes. It holds one token, whose own bound is half of this.
 pub const FIRST_MESSAGE_BYTES_MAX: usize = 64 << 10;
 
-/// What a shard wants done outside, where it may take time. Taken by [`Shard::poll_output`].
+/// An action that a shard requests from its owner, because it may take time. Taken by
+/// [`Shard::poll_output`].
 #[derive(Debug)]
 pub enum Output {
-    /// The API is to be asked about a client; [`Shard::answer`] takes what follows.
+    /// Query the API about a client; [`Shard::answer`] takes the result.
     Ask {
-        /// The session that waits.
+        /// The session awaiting the answer.
         key: SessionKey,
         /// The token that its client sent.
         token: Token,
@@ -65,7 +67,7 @@ impl<P: Peer> Shard<P> {
         self.outputs.pop_front()
     }
 
-    /// Whether a session waits for the answer to its token.
+    /// Whether a session awaits the answer to its token.
     #[must_use]
     pub fn awaits_answer(&self, key: SessionKey) -> bool {
         let session = self.sessions.find(key).map(|id| &self.sessions[id.index()]);
@@ -74,9 +76,9 @@ impl<P: Peer> Shard<P> {
         )
     }
 
-    /// Opens or refuses a session that waits for this answer, and processes what its client sent
-    /// meanwhile. What its handshake agreed upon stays as it was. An answer for a session that has
-    /// ended, or does not wait, changes nothing.
+    /// Opens or refuses a session that awaits this answer, and processes what its client sent
+    /// meanwhile. Its negotiated handshake options do not change. An answer for a session that has
+    /// ended, or awaits none, changes nothing.
     pub fn answer(
         &mut self,
         key: SessionKey,
@@ -94,21 +96,21 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Ends a session that waits for an answer which will not come.
+    /// Ends a session whose pending answer will never arrive.
     pub fn abandon(&mut self, key: SessionKey, turn: &mut Turn<'_, impl World<P>>) {
         if self.awaits_answer(key) {
             self.remove(ConnectionId(key.slot), turn);
         }
     }
 
-    /// Whether there are sessions that have no answer yet.
+    /// Whether there are sessions without an answer.
     #[must_use]
     pub fn has_unauthenticated(&self) -> bool {
         self.awaiting.first().is_some() || self.asked.first().is_some()
     }
 
-    /// Closes sessions that have no answer yet, until the budget is spent, but one at least: the node
-    /// shuts down. Nobody waits for their close frames.
+    /// Closes sessions without an answer, until the budget is spent, but one at least, at shutdown.
+    /// Their close frames are not awaited.
     pub fn close_unauthenticated(&mut self, close: Close, turn: &mut Turn<'_, impl World<P>>) {
         let mut closed = 0;
         while let Some(slot) = self.awaiting.first().or(self.asked.first()) {
@@ -155,7 +157,7 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Has the API asked about a client. Nothing is read from it until the answer comes.
+    /// Requests an API query about a client. Nothing is read from it until the answer arrives.
     pub(super) fn ask_api(&mut self, id: ConnectionId, token: Token, now: u64) {
         let Some(session) = self.sessions.get_mut(id.index()) else {
             return;
@@ -170,8 +172,7 @@ impl<P: Peer> Shard<P> {
         self.outputs.push_back(Output::Ask { key, token });
     }
 
-    /// Accounts for what a client sent that is not authenticated. Returns whether it is to be
-    /// processed now.
+    /// Accounts for data of an unauthenticated client. Returns whether it is to be processed now.
     #[cold]
     pub(super) fn hold_first_frame(
         &mut self,
@@ -186,7 +187,7 @@ impl<P: Peer> Shard<P> {
         !self.keep_early(key, bytes)
     }
 
-    /// Keeps what came behind a token. False: the session does not wait for an answer.
+    /// Keeps data received after a token. Returns false if the session awaits no answer.
     pub(super) fn keep_early(&mut self, key: SessionKey, bytes: &[u8]) -> bool {
         let waits = self.awaits_answer(key);
         if waits
@@ -197,7 +198,7 @@ impl<P: Peer> Shard<P> {
         waits
     }
 
-    /// Turns a client away that has sent no valid token. What it sends after that has no meaning.
+    /// Refuses a client that sent no valid token. Its further input is ignored.
     pub(super) fn turn_away(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let awaits = |session: &Session<P>| matches!(session.stage, Stage::Authenticating(_));
         if !self.sessions.get(id.index()).is_some_and(awaits) {
@@ -209,9 +210,9 @@ impl<P: Peer> Shard<P> {
         self.leave(id, Close::AUTHENTICATE, turn);
     }
 
-    /// Ends the wait of a client whose token is late.
+    /// Times out a client whose token is late.
     pub(super) fn token_is_late(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        // It may have taken part of a reply, and takes no more: nothing can follow.
+        // It may have accepted part of a reply, and accepts no more: nothing can follow.
         if self.sessions[id.index()].waiting() > 0 {
             self.remove(id, turn);
         } else {
@@ -219,8 +220,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Takes a session out of its queue, and returns what came behind its token. The caller gives it
-    /// another stage.
+    /// Removes a session from its queue, and returns the data received after its token. The caller
+    /// sets its next stage.
     fn end_authentication(
         &mut self,
         id: ConnectionId,
@@ -243,16 +244,16 @@ impl<P: Peer> Shard<P> {
         let transport = &mut self.sessions[id.index()].transport;
         let kept = transport.kept_bytes();
         if end == AuthenticationEnd::Invalid {
-            // What its client sends next has no meaning.
+            // The client's further input is ignored.
             transport.forget_input();
         } else if kept > 0 {
-            // It is no part of a handshake any more.
+            // It is no longer part of a handshake.
             self.note_unfinished(id, kept, true, turn.now);
         }
         early
     }
 
-    /// Takes a session that ends before it is authenticated out of its queue.
+    /// Removes a session that ends before it is authenticated from its queue.
     pub(super) fn applicant_left(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         self.end_authentication(id, AuthenticationEnd::Left, turn);
     }

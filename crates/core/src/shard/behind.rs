@@ -1,6 +1,6 @@
-//! Connections that sent more than fits their slice of a turn: what is left is kept, and they are
-//! continued round robin. Meanwhile nothing more is read from them, so what is kept is at most
-//! what one read brought.
+//! Connections that sent more than fits their slice of a turn: the remainder is kept, and they are
+//! continued round robin. Meanwhile nothing more is read from them (back-pressure), so at most the
+//! data of one read is kept.
 
 use ht_frame::Input;
 use ht_proto::client::RequestId;
@@ -12,11 +12,11 @@ use crate::session::Stage;
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 
-/// What a connection is charged for while bytes of it wait, in bytes: what a shard's thread reads
-/// at once.
+/// Memory charged to a connection while input of it is queued, in bytes: the read size of a shard's
+/// thread.
 pub(super) const BEHIND_BYTES: usize = 8 << 10;
 
-/// What is left to do for a connection.
+/// Remaining work of a connection.
 #[derive(Debug)]
 pub(super) struct Behind {
     key: SessionKey,
@@ -24,11 +24,11 @@ pub(super) struct Behind {
     bytes: Vec<u8>,
     /// How many of them were processed.
     done: usize,
-    /// What comes before them.
+    /// Work to do before them.
     paused: Option<Paused>,
 }
 
-/// A message that is done in part.
+/// A partially processed message.
 #[derive(Debug)]
 pub(super) enum Paused {
     /// More subscriptions are to be dropped before an unsubscribe is answered.
@@ -74,14 +74,14 @@ impl<P: Peer> Shard<P> {
         self.settle(key, anew, turn);
     }
 
-    /// Whether bytes of some connection wait to be processed.
+    /// Whether some connection has input queued for processing.
     #[must_use]
     pub fn is_behind(&self) -> bool {
         !self.behind.is_empty()
     }
 
-    /// Continues with the connection that has waited longest. Returns its key once everything that
-    /// was read from it is processed: more may be read.
+    /// Continues with the connection that was queued first. Returns its key once all its input is
+    /// processed: more may be read.
     pub fn resume(&mut self, turn: &mut Turn<'_, impl World<P>>) -> Option<SessionKey> {
         let mut behind = self.behind.pop_front()?;
         self.budget.spend(cost::RESUME);
@@ -104,7 +104,7 @@ impl<P: Peer> Shard<P> {
         is_done.then_some(key)
     }
 
-    /// Keeps what is left to do, unless it has become pointless.
+    /// Keeps the remaining work, unless it has become pointless.
     fn keep_behind(&mut self, behind: Behind) {
         // It may have ended when its replies were sent.
         if let Some(id) = self.sessions.find(behind.key) {
@@ -113,14 +113,14 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Delivers what was published before, as far as it is matched. Returns where the session is, if
-    /// what its client sent has a meaning.
+    /// Delivers what was published before, as far as it is matched. Returns the session's slot if
+    /// its client's input is still to be processed.
     fn listen(
         &mut self,
         key: SessionKey,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> Option<ConnectionId> {
-        // What was published before comes before what is answered now.
+        // Earlier publications are sent before the reply.
         self.gather_queued();
         let id = self.sessions.find(key)?;
         self.flush_connection(id, turn);

@@ -1,8 +1,8 @@
-//! Commands at work: each in its turn among the publications, in slices.
+//! Execution of commands: each in order among the publications, in slices.
 //!
-//! A command begins when all that was published before it is written, and nothing behind it is matched
-//! before it is done. So whatever it takes from a connection, that connection is sent everything of
-//! before and nothing of after, however many connections are meant and however many turns it takes.
+//! A command begins when all earlier publications are written, and no later one is matched before
+//! it is done. So when a connection loses access, it is sent every earlier publication and no later
+//! one, however many connections are selected and however many turns it takes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -30,14 +30,14 @@ const DROPS: usize = 256;
 /// Bytes of events about them in one step.
 const EVENT_BYTES: usize = 64 << 10;
 
-/// A client's answer of the API is older than the commands that are kept.
+/// The API's answer for a client is older than the commands that are kept.
 const TOO_OLD: Close = Close::BACKEND.within(5_000);
 
-/// Commands were lost. Clients reconnect at random moments of a span, not all at once.
+/// Commands were lost. Clients reconnect at random times within a span, not all at once.
 const LOST: Close = Close::PERMISSIONS.within(10_000);
 
-/// Sessions whose answer of the API is newer than the last command that began: those between do not
-/// concern them.
+/// Sessions whose API answer is newer than the last command that began: the commands in between do
+/// not concern them.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
     asked_at: HashMap<SessionKey, u64, Hasher>,
@@ -57,7 +57,8 @@ impl Ahead {
         asked_at.is_some_and(|asked_at| *asked_at >= position)
     }
 
-    /// All that are left are older than the command at a position, or some are let go that are.
+    /// Sweeps sessions that are older than the command at a position: all of them, or once there
+    /// are many.
     fn begin(&mut self, position: u64, sessions: usize) {
         if self.last < position {
             self.asked_at = HashMap::default();
@@ -71,20 +72,20 @@ impl Ahead {
 const AHEAD: usize = 1_024;
 
 impl<P: Peer> Shard<P> {
-    /// Queues a command behind all that was published before it. [`Self::fan_out`] carries it out, and
+    /// Queues a command behind all earlier publications. [`Self::fan_out`] executes it, and
     /// [`World::carried_out`] is called when that is done.
     pub fn command(&mut self, command: Arc<Command>) {
         self.fan_out.push(Item::Command(command));
     }
 
-    /// Queues what is done instead of commands that were lost, the last of them at `position`: nobody
-    /// knows whom they meant, so every connection is closed.
+    /// Queues the substitute for lost commands, the last of them at `position`: the connections
+    /// they selected are unknown, so every connection is closed.
     pub fn lose_commands(&mut self, position: u64) {
         self.fan_out.push(Item::Lost(position));
     }
 
-    /// Does for a client that was just admitted what commands did since the API was asked about it. Call
-    /// it before [`Self::open`].
+    /// Applies to a newly admitted client the commands since the API was queried about it. Call it
+    /// before [`Self::open`].
     pub fn catch_up(&mut self, welcome: &mut Welcome) {
         let Admission::Admitted(_) = &welcome.admission else {
             return;
@@ -103,8 +104,8 @@ impl<P: Peer> Shard<P> {
         self.budget.spend(units);
     }
 
-    /// Notes an admitted session that knows of commands which have not begun here, or has caught up
-    /// with the one that is being carried out: a search may still come upon it.
+    /// Records an admitted session that knows of commands which have not begun here, or has already
+    /// applied the current one: a search may still find it.
     pub(super) fn note_ahead(&mut self, key: SessionKey, asked_at: u64) {
         let last = self.recent.last();
         if asked_at > last || self.fan_out.running.is_some() {
@@ -112,8 +113,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Continues with the command that is first in the queue, by one step. Returns how many connections
-    /// were dealt with.
+    /// Continues with the first command in the queue, by one step. Returns the number of
+    /// connections processed.
     pub(super) fn carry_out(&mut self, turn: &mut Turn<'_, impl World<P>>) -> usize {
         let running = self.fan_out.running.take();
         let Some(mut running) = running.or_else(|| self.begin_command()) else {
@@ -136,7 +137,7 @@ impl<P: Peer> Shard<P> {
             Item::Command(command) => {
                 let command = Arc::clone(command);
                 if !matches!(command.action, Action::Count) {
-                    // From now on: who enters while it is carried out is not found by the search.
+                    // From now on: a session added while it is executed is not found by the search.
                     self.recent.begin(&command);
                     self.ahead.begin(command.position, self.sessions.len());
                 }
@@ -158,7 +159,7 @@ impl<P: Peer> Shard<P> {
         }))
     }
 
-    /// Searches for connections, or deals with one. Returns whether the command is done.
+    /// Searches for connections, or processes one. Returns whether the command is done.
     fn step(&mut self, running: &mut Running, turn: &mut Turn<'_, impl World<P>>) -> bool {
         let (command, search) = match &mut running.task {
             Task::Command(command, search) => (Arc::clone(command), search),
@@ -204,7 +205,7 @@ impl<P: Peer> Shard<P> {
         false
     }
 
-    /// The next admitted session from a slot on, which is moved behind it.
+    /// Advances a slot to behind the next admitted session, and returns that session.
     fn next_open(&mut self, next: &mut usize) -> Option<SessionKey> {
         while *next < self.sessions.capacity() && !self.budget.is_spent() {
             self.budget.spend(cost::LOOK);
@@ -229,7 +230,7 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Replaces what a session may do, or continues with that. Returns whether it is done.
+    /// Replaces a session's permissions, or continues with that. Returns whether it is done.
     fn permit(
         &mut self,
         key: SessionKey,
@@ -252,7 +253,7 @@ impl<P: Peer> Shard<P> {
         true
     }
 
-    /// Gives an admitted session what it may do from now on. Returns whether its grants are others.
+    /// Sets new permissions of an admitted session. Returns whether its grants changed.
     fn take_permit(&mut self, id: ConnectionId, permit: &Permit) -> bool {
         let Stage::Open { grants, group } = &mut self.sessions[id.index()].stage else {
             return false;
@@ -276,8 +277,8 @@ impl<P: Peer> Shard<P> {
         !Arc::ptr_eq(&before, &permit.grants)
     }
 
-    /// Drops subscriptions of a session that is admitted: those that `set` does not permit, or after a
-    /// command those that it does. Some at a time; returns whether all are.
+    /// Drops subscriptions of an admitted session: those that `set` does not permit, or after a
+    /// command those that it does. Some at a time; returns whether all are dropped.
     fn drop_subscriptions(
         &mut self,
         key: SessionKey,
@@ -321,7 +322,7 @@ impl<P: Peer> Shard<P> {
         retained.finished
     }
 
-    /// Sends an event to a client that listens for them.
+    /// Sends an event to a client that accepts events.
     fn put_event(&mut self, id: ConnectionId, event: &[u8], turn: &mut Turn<'_, impl World<P>>) {
         let transport = &self.sessions[id.index()].transport;
         if !transport.has_events() {

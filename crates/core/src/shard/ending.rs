@@ -15,7 +15,7 @@ use crate::world::{Turn, World};
 /// How long a peer has to answer our close frame, in ms.
 pub(super) const CLOSING: u64 = 3_000;
 
-/// The same while the node goes, in ms: a round trip over a bad network.
+/// The same during shutdown, in ms: a round trip over a bad network.
 const LEAVING: u64 = 1_000;
 
 /// Subscriptions of a connection that are dropped when it ends, if the budget allows, before others
@@ -25,19 +25,19 @@ const DROPS: usize = 64;
 /// Subscriptions that are dropped of one connection before another one has its turn.
 const DROPS_IN_TURN: usize = 128;
 
-/// A connection that ended, or is being closed, and whose subscriptions wait to be dropped.
+/// A connection that ended, or is being closed, and whose subscriptions are queued to be dropped.
 #[derive(Debug)]
 pub(super) struct Leaving {
     id: ConnectionId,
     pub(super) own: Own,
-    /// The close frame, which is sent when the last subscription is dropped: nobody shall see a
-    /// trace of the connection after that.
+    /// The close frame, which is sent when the last subscription is dropped: after that no trace of
+    /// the connection may be observable.
     close: Vec<u8>,
 }
 
 impl<P: Peer> Shard<P> {
-    /// Closes up to `count` admitted connections, each after what was published to it; those first
-    /// whose clients have been silent for longest. Fewer where the budget is spent, but one at least.
+    /// Closes up to `count` admitted connections, each after its earlier publications; the
+    /// longest-idle clients first. Fewer where the budget is spent, but one at least.
     pub fn close_some(&mut self, count: usize, close: Close, turn: &mut Turn<'_, impl World<P>>) {
         for closed in 0..count {
             if closed > 0 && self.budget.is_spent() {
@@ -50,8 +50,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Closes every connection: the node goes. From now on it waits less for those that took all
-    /// and do not answer.
+    /// Closes every connection, for shutdown. From now on connections that accepted all data and do
+    /// not answer have a shorter timeout.
     pub fn close_all(&mut self, close: Close, turn: &mut Turn<'_, impl World<P>>) {
         self.closing.set_limit(LEAVING);
         let all: Vec<_> = self.sessions.iter().map(|(key, _)| key).collect();
@@ -61,7 +61,7 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Closes a connection after what was published to it, unless it is being closed.
+    /// Closes a connection after its earlier publications, unless it is being closed.
     pub(super) fn leave(
         &mut self,
         id: ConnectionId,
@@ -111,7 +111,7 @@ impl<P: Peer> Shard<P> {
         self.send_close(id, frame, turn);
     }
 
-    /// What tells a client that its connection is closed for this reason.
+    /// The close frame for this reason.
     pub(super) fn close_message(&self, id: ConnectionId, close: Close) -> Vec<u8> {
         let mut message = Vec::new();
         let transport = &self.sessions[id.index()].transport;
@@ -119,8 +119,8 @@ impl<P: Peer> Shard<P> {
         message
     }
 
-    /// Sends the close frame of a connection, which was just retired, or has it sent once all of
-    /// its subscriptions are dropped.
+    /// Sends the close frame of a connection that was just retired, or queues it until all of its
+    /// subscriptions are dropped.
     pub(super) fn send_close(
         &mut self,
         id: ConnectionId,
@@ -136,8 +136,8 @@ impl<P: Peer> Shard<P> {
         self.recycle(scratch);
     }
 
-    /// Has the close frame of a connection, which was just retired, sent behind `replies`, or once
-    /// all of its subscriptions are dropped.
+    /// Sends the close frame of a connection that was just retired behind `replies`, or queues it
+    /// until all of its subscriptions are dropped.
     pub(super) fn close_frame(&mut self, id: ConnectionId, frame: Vec<u8>, replies: &mut Vec<u8>) {
         if frame.is_empty() {
             return;
@@ -152,7 +152,7 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Whether connections ended whose subscriptions wait to be dropped.
+    /// Whether ended connections have subscriptions queued to be dropped.
     #[must_use]
     pub fn has_clean_up(&self) -> bool {
         !self.leaving.is_empty()
@@ -201,8 +201,7 @@ impl<P: Peer> Shard<P> {
         self.shut_down_if_done(id);
     }
 
-    /// Says that nothing more will be sent to a connection whose close frames were exchanged, if
-    /// that is so.
+    /// Shuts down the write side of a connection whose close frames were exchanged, if that is so.
     pub(super) fn shut_down_if_done(&mut self, id: ConnectionId) {
         if let Some(session) = self.sessions.get_mut(id.index())
             && matches!(session.stage, Stage::Closing { deaf: true, .. })
@@ -213,8 +212,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// A connection that is being closed has had its time. While the node goes that is short, but
-    /// one that has not taken all yet has as long as ever.
+    /// The closing timeout of a connection expired. During shutdown that is short, but one that has
+    /// not accepted all its data has the usual time.
     pub(super) fn closed(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let session = &self.sessions[id.index()];
         match session.stage {
@@ -254,7 +253,7 @@ impl<P: Peer> Shard<P> {
         self.closing.push(&mut self.sessions, id.0, turn.now);
     }
 
-    /// Takes a connection out of its queue and, if it was admitted, out of the registry and the
+    /// Removes a connection from its queue and, if it was admitted, from the registry and the
     /// count.
     fn deregister(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         match self.sessions[id.index()].stage {
@@ -268,7 +267,7 @@ impl<P: Peer> Shard<P> {
                 self.idle.remove(&mut self.sessions, id.0);
                 self.keepalive.leave(id.0);
                 let session = &mut self.sessions[id.index()];
-                // Hits name subscriptions that are about to go.
+                // Hits refer to subscriptions that are about to be dropped.
                 let pending = std::mem::replace(&mut session.pending, Pending::CLOSED);
                 self.stats.undelivered += self.fan_out.pending(pending);
                 self.stats.connections -= 1;

@@ -4,10 +4,10 @@
 //! list. Then every connection that has hits is written to once. A lone publication is written
 //! at once, a burst becomes one write per connection.
 //!
-//! All of it goes in slices, however many rooms a publication names, however large it is and
-//! however many hear it: the caller has other things to look after.
+//! All of it is done in slices, however many rooms a publication names, however large it is and
+//! however many subscribers it has: the caller has other work to do.
 //!
-//! Commands wait in the same queue ([`crate::shard::commands`]).
+//! Commands are in the same queue ([`crate::shard::commands`]).
 
 mod writer;
 
@@ -30,7 +30,7 @@ use crate::world::{Turn, World};
 /// Hits that are gathered before they are written.
 const HITS: usize = 64 << 10;
 
-/// Rooms that are looked at before what was hit is written, even where that is little.
+/// Rooms that are examined before the hits are written, even where they are few.
 const LOOKED: usize = 4 << 10;
 
 /// Rounds of matching before a client is answered; about 3 ms in all.
@@ -40,7 +40,7 @@ const BARRIER: usize = 8;
 /// them may be for one connection, which may have to have them compressed.
 const MATCHED: usize = 1 << 20;
 
-/// Looking at so many rooms is as much work as a write.
+/// Examining so many rooms is as much work as a write.
 const ROOMS_PER_WRITE: usize = 64;
 
 /// So many bytes beyond the first ones are as much work as a write.
@@ -54,7 +54,7 @@ pub(super) struct FanOut {
     queue: VecDeque<Item>,
     matched: usize,
     matched_rooms: usize,
-    /// How far the matching of the next room got.
+    /// Progress of the matching of the next room.
     cursor: Cursor,
     /// The batches that the hits are of.
     batches: Vec<Arc<[Publication]>>,
@@ -98,7 +98,7 @@ impl FanOut {
         matches!(self.queue.front(), Some(Item::Publications(_)))
     }
 
-    /// How many hits wait in a connection's list.
+    /// How many hits are in a connection's list.
     pub(super) fn pending(&self, pending: Pending) -> u64 {
         let first = Some(pending.first);
         let next = |&at: &u32| self.hits.get(at as usize).map(|hit| hit.next);
@@ -137,21 +137,21 @@ impl<P: Peer> Shard<P> {
         !self.fan_out.queue.is_empty() || !self.fan_out.is_written()
     }
 
-    /// How many batches of publications wait to be matched, and commands to be carried out.
+    /// How many batches of publications are queued for matching, and commands for execution.
     #[must_use]
     pub fn backlog(&self) -> usize {
         self.fan_out.queue.len()
     }
 
-    /// Delivers, until the budget is spent or about as much was done as `writes_max` writes of a small message are, so that
-    /// the caller can look after other things in between. What cannot be parted goes beyond it:
-    /// one room, with all that it meets, or all that one connection has to get.
+    /// Delivers, until the budget is spent or about as much was done as `writes_max` writes of a
+    /// small message are, so that the caller can do other work in between. What cannot be divided
+    /// exceeds it: one room with all its matches, or all deliveries of one connection.
     pub fn fan_out(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) {
         let mut writes = 0;
         while writes < writes_max && self.has_fan_out() && !self.budget.is_spent() {
             writes += if self.fan_out.is_written() {
                 if self.fan_out.has_publications() {
-                    // Matching is work, too, even where nobody listens.
+                    // Matching is work, too, even without subscribers.
                     1 + self.gather() / ROOMS_PER_WRITE
                 } else {
                     self.carry_out(turn)
@@ -169,9 +169,9 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Matches what is queued before a client is answered, up to [`BARRIER`] rounds of
-    /// [`Self::gather`]: so its answer comes after what was published before it asked, unless the
-    /// shard is further behind than that.
+    /// Matches queued publications before a client is answered, up to [`BARRIER`] rounds of
+    /// [`Self::gather`]: so the reply is sent after what was published before the request, unless
+    /// the shard is further behind than that.
     pub(super) fn gather_queued(&mut self) {
         for _ in 0..BARRIER {
             let FanOut { hits, bytes, .. } = &self.fan_out;
@@ -183,7 +183,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Matches queued publications, room by room, until there are many hits or many rooms were
-    /// looked at. Answers how many that were.
+    /// examined. Returns the number of rooms examined.
     fn gather(&mut self) -> usize {
         if self.fan_out.is_written() {
             self.fan_out.reset();
@@ -196,12 +196,12 @@ impl<P: Peer> Shard<P> {
             ..
         } = self;
         let (mut looked, hits) = (0, fan_out.hits.len());
-        // What is behind a command is matched when that is done.
+        // What is behind a command is matched when the command is done.
         'queue: while let Some(Item::Publications(batch)) = fan_out.queue.front() {
             let (at, before) = (slot(fan_out.batches.len()), fan_out.hits.len());
             while let Some(publication) = batch.get(fan_out.matched) {
                 if fan_out.hits.len() >= HITS || looked >= LOOKED || fan_out.bytes >= MATCHED {
-                    // The rest has its turn when these hits are written.
+                    // The rest is matched once these hits are written.
                     if fan_out.hits.len() > before {
                         fan_out.batches.push(Arc::clone(batch));
                     }
@@ -216,7 +216,7 @@ impl<P: Peer> Shard<P> {
                     let (cursor, hits_before) = (&mut fan_out.cursor, hits.len());
                     let max = (LOOKED - looked, HITS - hits_before);
                     looked += registry.for_each_receiver(room, cursor, max, |subscription, id| {
-                        // Whoever ended may have subscriptions that are still to be dropped.
+                        // An ended connection may have subscriptions that are still to be dropped.
                         if let Some(session) = sessions.get_mut(id.index()) {
                             let pending = &mut session.pending;
                             hit(hits, dirty, pending, place, subscription, id);
@@ -250,8 +250,8 @@ impl<P: Peer> Shard<P> {
         looked
     }
 
-    /// Writes a connection's hits, before anything else is written to it. Answers how many bytes
-    /// they are, with the work of compressing them as bytes.
+    /// Writes a connection's hits, before anything else is written to it. Returns their size in
+    /// bytes, with the work of compressing them as bytes.
     pub(super) fn flush_connection(
         &mut self,
         id: ConnectionId,

@@ -9,16 +9,16 @@ use crate::session::Stage;
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 
-/// Connections that one wave examines at most. Most of them are left alone, which costs a
-/// comparison each.
+/// Connections that one wave examines at most. Most of them are skipped, which costs a comparison
+/// each.
 const EXAMINED_MAX: usize = 16_384;
 
 /// How far the connections of a gap have been closed.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    /// The last gap that connections opening now do not have to be told of.
+    /// The last gap that does not concern connections opening now.
     current: u32,
-    /// The last gap that is being told.
+    /// The last gap whose connections are being closed.
     told: u32,
     /// Where the next wave begins.
     next: usize,
@@ -62,8 +62,8 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Closes up to `count` admitted connections that opened before the gap `number`, each after
-    /// what was published to it. Several gaps are one: a connection is closed once, for the last
-    /// of them. Call it again until it is finished.
+    /// its earlier publications. Several gaps are one: a connection is closed once, for the last of
+    /// them. Call it again until it is finished.
     pub fn close_missed(
         &mut self,
         number: u32,
@@ -75,7 +75,7 @@ impl<P: Peer> Shard<P> {
             self.gaps.told = number;
             self.gaps.examined = 0;
         }
-        // Slots beyond were never used.
+        // Later slots were never used.
         let slots = self.sessions.capacity();
         let mut closed = 0;
         for _ in 0..EXAMINED_MAX {

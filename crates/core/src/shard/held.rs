@@ -1,5 +1,4 @@
-//! Memory that clients make a shard keep: accounts, bounds, and the eviction of those who hold
-//! most.
+//! Memory held by clients of a shard: accounts, bounds, and the eviction of the largest holders.
 
 use ht_proto::close::Close;
 
@@ -12,19 +11,20 @@ use crate::shard::Shard;
 use crate::shard::behind::BEHIND_BYTES;
 use crate::world::{self, Turn, World};
 
-/// Connections that are evicted at most so that another one finds room.
+/// Connections that are evicted at most to make room for another one.
 const RELIEVED: usize = 16;
 
 /// Smallest step by which a connection's charge changes, in bytes.
 const STEP: usize = 1 << 10;
 
-/// Bytes by which a connection may exceed its charge where its address or user is at its bound: room
-/// for a message that comes in several reads, so that a subscribe is refused when it is whole.
+/// Bytes by which a connection may exceed its charge where its address or user is at its bound:
+/// room for a message that arrives in several reads, so that a subscribe is refused when it is
+/// complete.
 const HEADROOM: usize = 32 << 10;
 
 impl<P: Peer> Session<P> {
-    /// Bytes that it holds beside its outbox: subscriptions by their weight, unfinished input as
-    /// it is kept, input that waits for its turn.
+    /// Bytes that it holds beside its outbox: subscriptions by their weight, unfinished input as it
+    /// is kept, queued input.
     fn held(&self) -> usize {
         let behind = if self.behind { BEHIND_BYTES } else { 0 };
         self.own.weight() * WEIGHT_BYTES + self.transport.kept_bytes() + behind
@@ -32,7 +32,7 @@ impl<P: Peer> Session<P> {
 }
 
 impl<P: Peer> Shard<P> {
-    /// Whether a connection may hold a subscription of this weight more. If so it is charged for
+    /// Whether a connection may hold another subscription of this weight. If so it is charged for
     /// it.
     pub(super) fn may_hold(
         &mut self,
@@ -94,7 +94,7 @@ impl<P: Peer> Shard<P> {
         }
         if self.settings.accounts.is_over() {
             self.relieve_accounts(turn);
-            // Nobody holds much: whoever adds to it goes.
+            // No connection holds much: the one that adds to the total is evicted.
             let is_over = self.is_over();
             if is_over && self.sessions.contains(id.index()) {
                 self.evict_holder(id, Eviction::ClientTotalBytes, turn);
@@ -112,8 +112,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Whether all clients hold more than they may, without what connections of this shard that
-    /// ended are about to give back: nobody is evicted for that.
+    /// Whether clients exceed their total bound, without counting what ended connections of this
+    /// shard are about to release: no connection is evicted for that.
     fn is_over(&self) -> bool {
         let accounts = &self.settings.accounts;
         if !accounts.is_over() {
@@ -124,7 +124,7 @@ impl<P: Peer> Shard<P> {
         accounts.total().saturating_sub(dropping) > accounts.limit()
     }
 
-    /// Ends a connection for what it holds, and tells its client why.
+    /// Ends a connection for what it holds, and sends its client the reason.
     pub(super) fn evict_holder(
         &mut self,
         id: ConnectionId,
@@ -171,7 +171,7 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Gives back what an admitted connection was charged for, before its address and user are
+    /// Releases what an admitted connection was charged for, before its address and user are
     /// forgotten.
     pub(super) fn uncharge_all(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let peer = &self.sessions[id.index()].peer;
@@ -183,7 +183,7 @@ impl<P: Peer> Shard<P> {
         self.uncharge_rest(id, turn);
     }
 
-    /// Gives back what a connection was charged for beside what its peer keeps.
+    /// Releases what a connection was charged for beside what its peer keeps.
     pub(super) fn uncharge_rest(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let session = &mut self.sessions[id.index()];
         let charged = std::mem::take(&mut session.charged) as usize;
@@ -193,7 +193,7 @@ impl<P: Peer> Shard<P> {
         self.holders.remove(id);
     }
 
-    /// Notes what a connection keeps of unfinished input.
+    /// Records a connection's unfinished input.
     pub(super) fn note_unfinished(&mut self, id: ConnectionId, bytes: usize, anew: bool, now: u64) {
         let before = self.unfinished.set(id, bytes, anew, now);
         let accounts = &self.settings.accounts;
@@ -202,7 +202,7 @@ impl<P: Peer> Shard<P> {
         transport.set_unfinished(bytes > 0);
     }
 
-    /// Notes what all subscriptions of the shard take.
+    /// Records the memory of all subscriptions of the shard.
     pub(super) fn note_subscriptions(&mut self) {
         let bytes = self.registry.bytes();
         let before = std::mem::replace(&mut self.subscription_bytes, bytes);
@@ -210,8 +210,8 @@ impl<P: Peer> Shard<P> {
         accounts.replace(Kind::Subscriptions, before, bytes);
     }
 
-    /// Charges a connection for what it holds. Where its address exceeds its bound, the larger
-    /// connections of this address make room.
+    /// Charges a connection for what it holds. Where its address exceeds its bound, larger
+    /// connections of this address are evicted.
     fn charge_or_relieve(
         &mut self,
         id: ConnectionId,
@@ -239,8 +239,8 @@ impl<P: Peer> Shard<P> {
         result
     }
 
-    /// Charges a connection for what it holds, and a little ahead, so that those who subscribe to
-    /// many rooms do not ask each time.
+    /// Charges a connection for what it holds, and a little ahead, so that a client subscribing to
+    /// many rooms does not cause a call each time.
     fn charge(
         &mut self,
         id: ConnectionId,

@@ -18,17 +18,17 @@ use crate::shard::Shard;
 use crate::shard::behind::Paused;
 use crate::world::{Turn, World};
 
-/// What follows a message.
+/// How processing continues after a message.
 pub(super) enum Flow {
-    /// The next one.
+    /// With the next message.
     Continue,
-    /// The rest of it, when the connection has its next turn.
+    /// With the rest of this message, when the connection has its next turn.
     Pause(Paused),
-    /// Nothing: the connection is being closed, with this frame if it is not empty.
+    /// Not at all: the connection is being closed, with this frame if it is not empty.
     Stop(Vec<u8>),
-    /// Nothing until the API was asked about this token.
+    /// Not before the API has answered about this token.
     Ask(Token),
-    /// Nothing: the client has sent no valid token.
+    /// Not at all: the client has sent no valid token.
     TurnAway,
 }
 
@@ -74,7 +74,7 @@ impl<P: Peer> Shard<P> {
         self.sessions[id.index()].transport.put_text(replies, text);
     }
 
-    /// Notes a client's message: the connection is not idle.
+    /// Counts a client's message: the connection is not idle.
     pub(super) fn touch(&mut self, id: ConnectionId, now: u64) {
         self.stats.messages += 1;
         self.idle.remove(&mut self.sessions, id.0);
@@ -153,7 +153,7 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Continues with a message that is done in part.
+    /// Continues with a partially processed message.
     pub(super) fn go_on(
         &mut self,
         id: ConnectionId,
@@ -199,13 +199,13 @@ impl<P: Peer> Shard<P> {
         if limits.subscriptions != 0 && own.weight() >= limits.subscriptions {
             return Err(ErrorCode::TooManySubscriptions);
         }
-        // Who shares the combinations of `*`; nobody needs to know without.
+        // The client for fair shares of `*` combinations; not needed without `*`.
         let client = match room.wildcards() {
             0 => 0,
             _ => turn.world.client(&session.peer),
         };
-        // Each combination of keys with `*` makes publications slower for everybody, and a grant
-        // of `*` for many keys permits very many. Those that the API itself names are few.
+        // Each combination of keys with `*` makes every publication slower, and a grant of `*` for
+        // many keys permits very many. Those that the API itself names are few.
         let subscriber = Subscriber {
             connection: id,
             tenant: grants.tenant(),

@@ -1,4 +1,4 @@
-//! What waits for its turn among the publications of a shard.
+//! The queue of publications and commands of a shard.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,31 +8,31 @@ use crate::connection::SessionKey;
 use crate::publication::Publication;
 use crate::shard::selection::Search;
 
-/// What waits for its turn.
+/// A queued item.
 #[derive(Debug)]
 pub(super) enum Item {
     /// A batch to be delivered.
     Publications(Arc<[Publication]>),
-    /// A command to be carried out.
+    /// A command to be executed.
     Command(Arc<Command>),
-    /// Commands were lost, the last of them at this position: everybody is closed.
+    /// Commands were lost, the last of them at this position: every connection is closed.
     Lost(u64),
 }
 
-/// A command that is being carried out.
+/// A command that is being executed.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) task: Task,
-    /// Connections that were found and not dealt with yet.
+    /// Connections that were found and not processed yet.
     pub(super) found: VecDeque<SessionKey>,
     pub(super) matched: usize,
-    /// The first of `found` is dealt with in part.
+    /// The first of `found` is partially processed.
     pub(super) halfway: bool,
 }
 
 #[derive(Debug)]
 pub(super) enum Task {
-    /// What is done, and the search for the connections; none: it is over.
+    /// The action, and the search for the connections; none: it is over.
     Command(Arc<Command>, Option<Search>),
     /// All connections are closed that do not know of the command at this position: the next slot.
     CloseAll(u64, Ending, usize),

@@ -1,4 +1,4 @@
-//! What a client is told whose room no grant permits.
+//! Explaining to a client why no grant permits its room.
 
 use ht_proto::room::Room;
 
@@ -11,7 +11,7 @@ use crate::world::{Turn, World};
 
 impl<P: Peer> Shard<P> {
     /// Explains to the log, and to a client that chose our subprotocol, why none of its own grants
-    /// permits `room`. Where nobody reads it, nothing is compared.
+    /// permits `room`. Without a reader, nothing is compared.
     pub(super) fn explain(
         &mut self,
         id: ConnectionId,

@@ -1,4 +1,5 @@
-//! Finding the sessions of a selection, in slices, and dropping what a session may have no longer.
+//! Finding the sessions of a selection, in slices, and dropping forbidden subscriptions of a
+//! session.
 
 use ht_proto::room::Room;
 use uuid::Uuid;
@@ -13,13 +14,13 @@ use crate::shard::Shard;
 use crate::who::Who;
 use crate::world::{Turn, World};
 
-/// A search for the sessions of a selection. It finds each one that is admitted from its beginning to
-/// its end; of those that come or go meanwhile it may find some.
+/// A search for the sessions of a selection. It finds each one that is admitted from its beginning
+/// to its end; of those that open or end meanwhile it may find some.
 #[derive(Debug)]
 pub struct Search {
     selection: Selection,
     place: Place,
-    /// How many of the candidates were looked at.
+    /// How many of the candidates were examined.
     looked: usize,
 }
 
@@ -51,8 +52,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Appends sessions that a search finds to `found`, until it is finished or the budget is spent,
-    /// but looks at one at least. Returns whether it is finished.
+    /// Appends sessions that a search finds to `found`, until it is finished or the budget is
+    /// spent, but examines one at least. Returns whether it is finished.
     pub fn continue_search(&mut self, search: &mut Search, found: &mut Vec<SessionKey>) -> bool {
         let Search {
             selection,
@@ -102,7 +103,7 @@ impl<P: Peer> Shard<P> {
         selection.means(candidate, tested)
     }
 
-    /// Who a session is; none where it is not admitted or nothing is known.
+    /// The identity of a session; none where it is not admitted or has none.
     #[must_use]
     pub fn who(&self, key: SessionKey) -> Option<&Who> {
         let id = self.sessions.find(key)?;
@@ -112,8 +113,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Drops those subscriptions of a session for which `keep` returns false, given their room and the
-    /// JSON text of their request id. What was published to them before is delivered before.
+    /// Drops those subscriptions of a session for which `keep` returns false, given their room and
+    /// the JSON text of their request id. Earlier publications to them are delivered first.
     pub fn retain(
         &mut self,
         key: SessionKey,

@@ -1,4 +1,4 @@
-//! How a shard behaves, as its owner says.
+//! Settings of a shard.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::outbox::Outboxes;
 use crate::session::Bounds;
 
-/// How a shard behaves.
+/// Settings of a shard.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How `*` is understood in subscriptions and triggers.
@@ -19,23 +19,23 @@ pub struct Settings {
     pub first_frame_timeout: u64,
     /// A connection without a client's message for this long is closed, in ms. Zero: never.
     pub idle_timeout: u64,
-    /// A connection whose socket does not take all that waits for it, nor 16 KiB of it, for this
-    /// long is evicted, in ms. Zero: never.
+    /// A slow consumer whose socket accepts neither all queued data nor 16 KiB of it for this long
+    /// is evicted, in ms. Zero: never.
     pub outbox_age: u64,
-    /// What all outboxes of the process hold, and may hold. All shards share it.
+    /// Total size of all outboxes of the process, and its limit. All shards share it.
     pub outboxes: Arc<Outboxes>,
-    /// What clients make the process keep beside outboxes, and its bound. All shards share it.
+    /// Memory held for clients beside outboxes, and its bound. All shards share it.
     pub accounts: Arc<Accounts>,
-    /// Whom to ask whether they are still there, and when.
+    /// Heartbeat: when inactive connections are pinged.
     pub keepalive: KeepaliveSettings,
-    /// Whether clients may ask for `status`.
+    /// Whether clients may request `status`.
     pub status_clients: bool,
-    /// How publications are compressed for those that negotiated it.
+    /// How publications are compressed for clients that negotiated it.
     pub compression: Compression,
 }
 
 impl Settings {
-    /// How much may wait.
+    /// Limits of queued data.
     pub(crate) fn bounds(&self) -> Bounds<'_> {
         let each = match self.limits.outbox_bytes {
             0 => usize::MAX,
@@ -48,10 +48,10 @@ impl Settings {
     }
 }
 
-/// Control pings to clients that say nothing. Any byte of theirs is an answer.
+/// Heartbeat: control pings to inactive clients. Any byte received counts as an answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeepaliveSettings {
-    /// A connection that was not heard of for this long is asked, in ms. Zero: nobody is asked.
+    /// A connection inactive for this long is pinged, in ms. Zero: no pings.
     pub interval: u64,
     /// How long it has to answer before it is closed, in ms. Zero: for ever.
     pub timeout: u64,

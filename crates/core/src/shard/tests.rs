@@ -1,4 +1,4 @@
-//! The shard as its peers see it.
+//! The shard as seen by its peers.
 
 // The fuzzer takes the model and its kit alone.
 #![cfg_attr(not(test), allow(dead_code, unused_imports, unused_macros))]

@@ -1,4 +1,4 @@
-//! Those who stay behind: what waits for them, and when it is too much or too old.
+//! Slow consumers: their queued data, and when it is too much or too old.
 
 use crate::budget::cost;
 use crate::connection::{ConnectionId, SessionKey};
@@ -8,15 +8,15 @@ use crate::sessions::Waiting;
 use crate::shard::Shard;
 use crate::world::{Turn, World};
 
-/// How much may wait for a connection before it is read no further, in bytes.
+/// How much may be queued for a connection before reading from it stops, in bytes.
 const READ_AHEAD: usize = 64 << 10;
 
-/// Slow consumers at either end of their list that are compared when one has to go.
+/// Slow consumers at either end of their list that are compared to choose one for eviction.
 const COMPARED: usize = 16;
 
 impl<P: Peer> Shard<P> {
-    /// Whether more may be read from a connection: not while its replies pile up, nor while bytes
-    /// that were read before wait to be processed.
+    /// Whether more may be read from a connection (back-pressure): not while its replies are
+    /// queued, nor while earlier input is queued for processing.
     #[must_use]
     pub fn may_read(&self, key: SessionKey) -> bool {
         let most = READ_AHEAD.min(self.settings.bounds().each);
@@ -33,7 +33,7 @@ impl<P: Peer> Shard<P> {
         })
     }
 
-    /// The socket takes bytes again.
+    /// The socket is writable again.
     pub fn writable(&mut self, key: SessionKey, turn: &mut Turn<'_, impl World<P>>) {
         let Some(id) = self.sessions.find(key) else {
             return;
@@ -58,7 +58,7 @@ impl<P: Peer> Shard<P> {
         self.shut_down_if_done(id);
     }
 
-    /// Sends bytes that are no publications; ends the connection where that fails.
+    /// Sends bytes that are not publications; ends the connection where that fails.
     pub(super) fn send(
         &mut self,
         id: ConnectionId,
@@ -76,8 +76,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Something was added to a connection's outbox: sees to it that it is looked after, and that
-    /// all outboxes together hold no more than they may.
+    /// Data was added to a connection's outbox: lists it as a slow consumer, and enforces the limit
+    /// of all outboxes.
     pub(super) fn waits(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let outbox = self.sessions[id.index()].outbox.as_mut();
         if outbox.is_some_and(|outbox| !std::mem::replace(&mut outbox.watched, true)) {
@@ -87,11 +87,11 @@ impl<P: Peer> Shard<P> {
         self.relieve(turn);
     }
 
-    /// While all outboxes of the process hold more than they may, evicts who has stood still for
-    /// longest: who takes its bytes at once is not even in the list, and who makes progress
-    /// stands at its end.
+    /// While all outboxes of the process exceed their limit, evicts the connection that has stalled
+    /// for longest: one that accepts its data at once is not in the list, and one that makes
+    /// progress is at its end.
     ///
-    /// One at least is evicted; the others when the budget allows.
+    /// At least one is evicted; the others when the budget allows.
     pub(super) fn relieve(&mut self, turn: &mut Turn<'_, impl World<P>>) {
         while self.settings.outboxes.is_over()
             && let Some(id) = self.heaviest()
@@ -103,10 +103,10 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// The slow consumer that has stood still for longest, unless those of another address hold
-    /// twice as much, or another one of its address: age alone would let clients stay that hold much
-    /// and take a little now and then, at the cost of those that are only away for a moment. Those
-    /// that progressed last are looked at as well as those that stand still for longest.
+    /// The slow consumer that has stalled for longest, unless another address holds twice as much,
+    /// or another connection of its address: by age alone, clients that hold much and accept a
+    /// little now and then would outlast those that stall only briefly. So those with the most
+    /// recent progress are compared as well as those with the oldest.
     fn heaviest(&mut self) -> Option<u32> {
         let mut waiting = Waiting(&mut self.sessions);
         let ends = self.waiting.ends(&mut waiting, COMPARED);
@@ -131,18 +131,18 @@ impl<P: Peer> Shard<P> {
         ends.into_iter().rev().max_by_key(size)
     }
 
-    /// Whether all outboxes hold more than they may, and some of it is here.
+    /// Whether all outboxes exceed their limit, and this shard has one.
     pub(super) fn has_excess(&self) -> bool {
         self.waiting.first().is_some() && self.settings.outboxes.is_over()
     }
 
-    /// Who stands still for too long.
+    /// A connection that has stalled for too long.
     pub(super) fn late(&mut self, now: u64) -> Option<u32> {
         let mut waiting = Waiting(&mut self.sessions);
         self.waiting.expired(&mut waiting, now)
     }
 
-    /// Takes a connection whose outbox is about to go out of the list.
+    /// Removes a connection whose outbox is about to be dropped from the list.
     pub(super) fn unwatch(&mut self, id: ConnectionId) {
         let outbox = self.sessions[id.index()].outbox.as_mut();
         if outbox.is_some_and(|outbox| std::mem::take(&mut outbox.watched)) {
@@ -151,7 +151,7 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Whoever took enough has time again.
+    /// Restarts the time of a connection that made progress.
     fn note_progress(&mut self, id: ConnectionId, now: u64) {
         let outbox = self.sessions[id.index()].outbox.as_mut();
         if outbox.is_some_and(|outbox| outbox.watched && outbox.progressed()) {
@@ -173,8 +173,8 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Ends a connection to protect the others. It is not told: its socket takes nothing, and may
-    /// be in the middle of a frame.
+    /// Ends a connection to protect the others. No close frame is sent: its socket accepts nothing,
+    /// and may be in the middle of a frame.
     pub(super) fn evict(
         &mut self,
         id: ConnectionId,

@@ -20,8 +20,8 @@ use crate::world::{Turn, World};
 
 impl<P: Peer> Shard<P> {
     /// Processes what a client sent, from `paused` on, until all of it is processed or the
-    /// connection's slice of the turn is over. What is left stays in `input`. Returns the message
-    /// that is done in part, and whether a message was completed.
+    /// connection's slice of the turn is over. The remainder stays in `input`. Returns the
+    /// partially processed message, and whether a message was completed.
     pub(super) fn converse(
         &mut self,
         id: ConnectionId,
@@ -49,7 +49,7 @@ impl<P: Peer> Shard<P> {
             None => Flow::Continue,
         };
         let mut anew = false;
-        // One message at least, so that every turn brings every connection on.
+        // At least one message, so that every connection makes progress in every turn.
         let mut first = true;
         while matches!(flow, Flow::Continue)
             && (std::mem::take(&mut first) || !self.budget.is_slice_over())
@@ -87,8 +87,8 @@ impl<P: Peer> Shard<P> {
         (paused, anew)
     }
 
-    /// Sends the replies to what was processed, and does what follows. Returns the message that is
-    /// done in part.
+    /// Sends the replies to what was processed, and continues accordingly. Returns the partially
+    /// processed message.
     #[inline]
     fn conclude(
         &mut self,
@@ -106,12 +106,12 @@ impl<P: Peer> Shard<P> {
                 paused = Some(message);
             }
             Flow::Stop(close) => {
-                // What comes after it has no meaning.
+                // Later input is ignored.
                 input.skip();
                 self.retire(id, true, turn);
                 self.close_frame(id, close, &mut replies);
             }
-            // The message was whole: the decoder keeps nothing that is still to come.
+            // The message was complete: the decoder keeps nothing that is still to arrive.
             Flow::Ask(token) => self.ask_api(id, token, turn.now),
             Flow::TurnAway => {
                 input.skip();
@@ -160,7 +160,7 @@ impl<P: Peer> Shard<P> {
                 put_frame(replies, Opcode::Pong, payload);
                 return Flow::Continue;
             }
-            // A refused visitor is not listened to, and after our close frame nothing is sent.
+            // Input of a refused client is ignored, and after our close frame nothing is sent.
             (Stage::Refused(_) | Stage::Closing { .. }, _) => return Flow::Continue,
         };
         let session = &mut self.sessions[id.index()];

@@ -7,11 +7,11 @@ use ht_proto::subprotocol::Subprotocol;
 #[derive(Debug)]
 pub(crate) struct WebSocket {
     pub(crate) decoder: Decoder,
-    /// What the handshake agreed upon about compression (RFC 7692).
+    /// The compression that the handshake negotiated (RFC 7692).
     pub(crate) deflate: Option<PerMessageDeflate>,
-    /// The subprotocol that the handshake chose.
+    /// The subprotocol that the handshake selected.
     pub(crate) subprotocol: Option<Subprotocol>,
-    /// The client takes messages that it did not ask for.
+    /// The client accepts unsolicited messages.
     pub(crate) events: bool,
     /// Whether the session is listed for an unfinished message.
     pub(crate) unfinished: bool,

@@ -39,7 +39,7 @@ fn client(connection: u32) -> u64 {
     u64::from((connection + 1).isqrt())
 }
 
-/// Lets the connection take the mask if it may.
+/// Adds the mask to the connection if it is admitted.
 fn take(shares: &mut Wildcards, model: &mut Model, connection: u32, mask: u64) -> bool {
     let all = model.masks(|_| true);
     let (id, client) = (ConnectionId(connection), client(connection));
@@ -86,7 +86,7 @@ proptest! {
 #[test]
 fn neither_one_connection_nor_many_of_one_client_use_up_what_others_need() {
     let (mut shares, mut model) = (Wildcards::new(Hasher::default()), Model::default());
-    // A client asks for more than there is, on each of its connections.
+    // A client requests more than is available, on each of its connections.
     let (first, last) = (31 * 31, 32 * 32 - 1);
     assert!((first - 1..last - 1).all(|connection| client(connection) == 31));
     let mut taken = 0;
@@ -124,7 +124,7 @@ fn connections_that_cannot_be_told_apart_share_as_well() {
         }
         admitted
     };
-    // One that asks for all, from a few connections.
+    // One that requests all, from a few connections.
     for connection in 0..10 {
         for mask in 1..=127 {
             take(connection, mask + 128 * u64::from(connection));

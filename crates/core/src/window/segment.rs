@@ -14,12 +14,12 @@ use crate::window::{Concerns, Item};
 /// Entries in a segment.
 pub(super) const SEGMENT_ENTRIES: usize = 256;
 
-/// A room, as far as the filter of a segment knows it.
+/// A room in the form used by the filter of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     hash: u64,
     shape: u64,
-    /// Whether it has `*`, and that stands for any value.
+    /// Whether it has `*` that matches any value.
     pub(super) is_starred: bool,
 }
 
@@ -35,7 +35,7 @@ impl Key {
     }
 }
 
-/// The rooms that somebody hears, to leave out what concerns none of them.
+/// The rooms with subscribers, to skip entries that concern none of them.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     exact: Vec<Key>,
@@ -61,12 +61,12 @@ pub(super) struct Segment<T> {
     shapes: Shapes,
     /// Shapes of rooms with `*`.
     starred: Shapes,
-    /// An entry concerns everybody.
+    /// An entry concerns all subscribers.
     is_for_all: AtomicBool,
 }
 
 impl<T> Segment<T> {
-    /// What it takes in memory, what its entries point to aside.
+    /// Its memory use, without that of its entries' contents.
     pub(super) const BYTES: usize =
         size_of::<Self>() + SEGMENT_ENTRIES * size_of::<OnceLock<Item<T>>>() + Bloom::BYTES;
 
@@ -126,8 +126,8 @@ impl<T> Segment<T> {
         })
     }
 
-    /// Whether one of the entries that were there when this was called may concern somebody who
-    /// wants this. Never false where one does.
+    /// Whether one of the entries present at the time of the call may concern a subscriber of one
+    /// of `wanted`. Never false where one does.
     pub(super) fn may_concern(&self, wanted: &Wanted) -> bool {
         self.is_for_all.load(Ordering::Relaxed)
             || wanted
@@ -141,7 +141,7 @@ impl<T> Segment<T> {
     }
 }
 
-/// A Bloom filter of 2 KiB. Of 256 hashes it takes one in a hundred thousand others for its own.
+/// A Bloom filter of 2 KiB. With 256 hashes its false positive rate is one in a hundred thousand.
 #[derive(Debug)]
 struct Bloom(Box<[AtomicU64; Self::WORDS]>);
 
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bloom_filter_has_what_was_put_in_and_little_else() {
+    fn bloom_filter_has_its_entries_and_few_false_positives() {
         let bloom = Bloom::default();
         (0..256).for_each(|number| bloom.insert(hash(number)));
         assert!((0..256).all(|number| bloom.may_have(hash(number))));

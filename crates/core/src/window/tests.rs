@@ -44,7 +44,7 @@ const ROOMY: WindowLimits = WindowLimits {
 };
 
 #[test]
-fn an_empty_window_covers_what_was_before_it() {
+fn empty_window_covers_everything_before_it() {
     let window = Window::<u64>::new(ROOMY, 17);
     let view = window.reader().view();
     assert_eq!((view.start(), view.end()), (17, 17));
@@ -54,7 +54,7 @@ fn an_empty_window_covers_what_was_before_it() {
 }
 
 #[test]
-fn positions_may_leave_holes_and_never_go_back() {
+fn positions_may_have_holes_and_never_decrease() {
     let mut window = Window::new(ROOMY, 0);
     let reader = window.reader();
     for position in [3, 4, 4, 2, 10, 1_000_000] {
@@ -97,7 +97,7 @@ fn age_drops_without_appends_and_gives_memory_back() {
     window.expire(1_101);
     assert_eq!((window.len(), window.bytes()), (0, 0));
     assert_eq!(window.reader().view().start(), 100);
-    // What is old does not stay for the sake of what came later.
+    // Old entries are not kept because of later ones.
     window.append(item(101, 2_000, 0), Concerns::All, 100_000);
     window.append(item(102, 2_300, 0), Concerns::All, 1);
     window.expire(3_001);
@@ -120,7 +120,7 @@ fn an_entry_longer_than_the_window_is_not_kept() {
 }
 
 #[test]
-fn the_filter_leaves_out_whole_segments_and_never_a_hole() {
+fn filter_skips_whole_segments_and_never_a_hole() {
     let mut window = Window::new(
         WindowLimits {
             entries: 10_000,
@@ -193,7 +193,7 @@ fn equal_rooms_of_two_tenants_have_nothing_in_common() {
     }
 }
 
-/// What happens to a window.
+/// An operation on a window.
 #[derive(Clone, Debug)]
 enum Step {
     Append {
@@ -206,7 +206,7 @@ enum Step {
     Expire(u64),
 }
 
-/// What the model knows of an entry.
+/// The model of an entry.
 #[derive(Debug)]
 struct Known {
     position: u64,
@@ -267,7 +267,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(runs, 1..12).prop_map(|runs| runs.concat())
 }
 
-/// Whether a publication to `room` meets a subscription to `wanted`.
+/// Whether a publication to `room` matches a subscription to `wanted`.
 fn meets(room: &Room, wanted: &Room) -> bool {
     room.shape() == wanted.shape()
         && (0..room.len()).all(|index| {
@@ -284,7 +284,7 @@ fn check_bounds(window: &Window<u64>, view: &View<u64>, known: &[Known], now: u6
     let kept = &known[dropped..];
     assert!(kept.iter().all(|entry| now - entry.at <= LIMITS.age));
     assert_eq!(window.oldest_at(), kept.first().map(|entry| entry.at));
-    // Nothing was dropped that no bound asked for. Of the bytes, a segment is dropped as a whole.
+    // Nothing was dropped that no bound required. Of the bytes, a segment is dropped as a whole.
     if let Some(last) = dropped.checked_sub(1) {
         let young = now - known[last].at <= LIMITS.age && known.len() - last <= LIMITS.entries;
         let largest = known.iter().map(|entry| entry.bytes).max().unwrap_or(0);
@@ -303,7 +303,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn it_keeps_what_a_model_keeps(steps in steps(), wanted in 0..28_usize, after in 0.0..1.0_f64) {
+    fn window_agrees_with_model(steps in steps(), wanted in 0..28_usize, after in 0.0..1.0_f64) {
         let rooms = some_rooms();
         let mut window = Window::new(LIMITS, 0);
         let reader = window.reader();
@@ -342,7 +342,7 @@ proptest! {
         for entry in &kept {
             prop_assert_eq!(view.check(entry.position).is_some(), true);
         }
-        // "No" of the filter is never a lie.
+        // A negative of the filter is never wrong.
         let wanted = &rooms[wanted];
         let filter = Wanted::from_iter([key(wanted)]);
         let found = positions(&view, after, Some(&filter));

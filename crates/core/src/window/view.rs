@@ -9,7 +9,7 @@ use ht_proto::cursor::Check;
 use crate::window::Item;
 use crate::window::segment::{Segment, Wanted};
 
-/// What the one who appends shares with readers.
+/// State that the writer shares with readers.
 #[derive(Debug)]
 pub(super) struct Shared<T> {
     pub(super) ring: ArcSwap<Ring<T>>,
@@ -40,8 +40,8 @@ impl<T> Reader<T> {
         Self(shared)
     }
 
-    /// The window as it is now, or a little later: everything whose append this thread knows of is
-    /// in it. It keeps its entries in memory: use it up soon.
+    /// The window as it is now, or a little later: every append that this thread knows of is in it.
+    /// It keeps its entries in memory: drop it soon.
     #[must_use]
     pub fn view(&self) -> View<T> {
         // The ring first: one that is newer than the start may lack entries after it.
@@ -59,8 +59,8 @@ pub struct View<T> {
 }
 
 impl<T> View<T> {
-    /// The position of the last entry that was dropped. Whoever knows everything up to it, or to a
-    /// later entry, finds here what comes after.
+    /// The position of the last entry that was dropped. A reader that knows everything up to it, or
+    /// to a later entry, finds all later entries here.
     #[must_use]
     pub fn start(&self) -> u64 {
         self.start
@@ -88,8 +88,8 @@ impl<T> View<T> {
         (item.position == position).then_some(item.check)
     }
 
-    /// The entries after a position, in their order. With `wanted`, some of those are left out
-    /// that concern nobody who wants it: holes never are.
+    /// The entries after a position, in their order. With `wanted`, some entries that concern none
+    /// of the wanted rooms are skipped: holes never are.
     pub fn after<'a>(
         &'a self,
         position: u64,
@@ -98,7 +98,7 @@ impl<T> View<T> {
         let position = position.max(self.start);
         let segments = &self.ring.segments[self.segment_of(position)..];
         segments.iter().flat_map(move |segment| {
-            // Before the filter is asked, so that it knows all of them.
+            // Before the filter is queried, so that it covers all of them.
             let len = segment.len();
             let is_concerned = wanted.is_none_or(|wanted| segment.may_concern(wanted));
             let end = if is_concerned { len } else { 0 };

@@ -1,4 +1,4 @@
-//! What is written to one connection, gathered.
+//! Gathers the writes of one connection.
 
 use ht_frame::{DeflatedFrame, Deflater, FrameHeader, Opcode, PerMessageDeflate};
 
@@ -54,8 +54,8 @@ impl<P: Peer> Writer<'_, P> {
         self.put([&header, head, tail], head)
     }
 
-    /// The compressed head of a publication, where the receiver takes it and it is worth it. Most
-    /// often the answer is no.
+    /// The compressed head of a publication, where the receiver supports it and it is smaller. Most
+    /// often there is none.
     #[inline(always)]
     fn deflated<'p>(
         &mut self,
@@ -116,7 +116,7 @@ impl<P: Peer> Writer<'_, P> {
         self.count(frames, result)
     }
 
-    /// Counts what became of `frames`.
+    /// Counts the result of writing `frames`.
     fn count(&mut self, frames: u64, result: Result<bool, Broken>) -> Result<(), Broken> {
         match result {
             Ok(true) => self.stats.deliveries += frames,

@@ -1,4 +1,4 @@
-//! First-frame authentication: tokens, those who bring none, and answers that come late.
+//! First-frame authentication: tokens, clients without one, and late answers.
 
 use ht_frame::Opcode;
 use ht_proto::close::Close;
@@ -13,7 +13,7 @@ use crate::world::AuthenticationEnd::{self, Answered, Invalid, Leaving, Left};
 const GRANTS: &str = r#"[{"a":1}]"#;
 const AUTHENTICATE: &str = r#"{"type": "authenticate", "token": "right"}"#;
 
-/// A client whose token is there.
+/// A client whose token was received.
 fn asked(world: &mut World) -> Client {
     let mut client = world.await_token(usize::MAX);
     world.say(&client, AUTHENTICATE);
@@ -37,7 +37,7 @@ fn expect_turned_away(world: &mut World, client: &mut Client) {
     assert!(world.asked().is_empty() && !world.shard.awaits_answer(client.id));
 }
 
-/// How waits ended since it was last asked.
+/// Results of waits since the last call.
 fn ends(world: &mut World) -> Vec<AuthenticationEnd> {
     let told = world.told().into_iter();
     let ends = told.filter_map(|told| match told {
@@ -53,7 +53,7 @@ fn ends(world: &mut World) -> Vec<AuthenticationEnd> {
 }
 
 #[test]
-fn a_token_is_asked_about_and_the_answer_opens_the_session() {
+fn api_answer_about_the_token_opens_the_session() {
     let mut world = World::new();
     let mut client = asked(&mut world);
     assert_eq!((world.stats().admitted, world.stats().messages), (0, 0));
@@ -61,7 +61,7 @@ fn a_token_is_asked_about_and_the_answer_opens_the_session() {
     assert_eq!(world.outside.first_frames.len(), 1);
     let admission = world.admission(GRANTS);
     world.answer(client.id, admission);
-    // Its handshake is over before it learns of it.
+    // Its handshake is over before it is notified.
     assert_eq!(
         world.told(),
         [
@@ -81,7 +81,7 @@ fn a_token_is_asked_about_and_the_answer_opens_the_session() {
 }
 
 #[test]
-fn it_may_come_in_pieces_or_compressed_and_control_frames_are_answered_meanwhile() {
+fn token_may_arrive_in_pieces_or_compressed_and_control_frames_are_answered_meanwhile() {
     let mut world = World::new();
     let whole = masked(Opcode::Text, AUTHENTICATE.as_bytes());
     let client = world.await_token(usize::MAX);
@@ -118,7 +118,7 @@ fn it_may_come_in_pieces_or_compressed_and_control_frames_are_answered_meanwhile
 }
 
 #[test]
-fn anything_else_is_turned_away() {
+fn any_other_first_message_is_refused() {
     let mut world = World::new();
     let token = |token: &str| format!(r#"{{"type": "authenticate", "token": {token}}}"#);
     let text = |text: &str| masked(Opcode::Text, text.as_bytes());
@@ -132,14 +132,14 @@ fn anything_else_is_turned_away() {
         text(&token(&format!("\"{}\"", &long[..40_000]))),
         text(&token(&format!("\"{long}\""))),
         masked(Opcode::Binary, b"\xff"),
-        // Against the protocol: not masked, and compressed where nothing was agreed upon.
+        // Against the protocol: not masked, and compressed without negotiation.
         b"\x81\x00".to_vec(),
         masked_deflated(Opcode::Text, AUTHENTICATE.as_bytes()),
     ] {
         let mut client = world.await_token(usize::MAX);
         world.receive(&client, &bytes);
         expect_turned_away(&mut world, &mut client);
-        // What it sends next has no meaning.
+        // Its further input is ignored.
         world.say(&client, AUTHENTICATE);
         assert!(world.asked().is_empty());
         world.gone(&client);
@@ -149,7 +149,7 @@ fn anything_else_is_turned_away() {
 }
 
 #[test]
-fn a_token_that_is_late_is_turned_away_and_one_that_is_there_has_time() {
+fn late_token_is_refused_and_pending_api_query_has_no_timeout() {
     let mut world = World::new();
     let mut silent = world.await_token(usize::MAX);
     let mut begun = world.await_token(usize::MAX);
@@ -173,7 +173,7 @@ fn a_token_that_is_late_is_turned_away_and_one_that_is_there_has_time() {
 }
 
 #[test]
-fn who_takes_nothing_is_read_no_further_and_gets_no_frame_behind_a_part() {
+fn slow_consumer_is_not_read_and_gets_no_frame_after_a_partial_one() {
     let mut world = World::new();
     let mut client = world.await_token(3);
     world.frame(&client, Opcode::Ping, b"there?");
@@ -190,7 +190,7 @@ fn who_takes_nothing_is_read_no_further_and_gets_no_frame_behind_a_part() {
 }
 
 #[test]
-fn what_comes_behind_the_token_waits_for_the_answer() {
+fn input_after_the_token_is_queued_until_the_answer() {
     let mut world = World::new();
     let mut client = world.await_token(usize::MAX);
     let subscribe = masked(Opcode::Text, subscribe(r#"{"a":1}"#, "1").as_bytes());
@@ -198,7 +198,7 @@ fn what_comes_behind_the_token_waits_for_the_answer() {
     let token = masked(Opcode::Text, AUTHENTICATE.as_bytes());
     world.receive(&client, &[&token, begun].concat());
     expect_asked(&mut world, client.id);
-    // What its thread had read already.
+    // Bytes that its thread had read already.
     world.receive(&client, ended);
     world.frame(&client, Opcode::Ping, b"p");
     assert!(client.hears().is_empty() && !world.shard.has_work());
@@ -249,7 +249,7 @@ fn an_answer_for_a_session_that_has_ended_touches_nobody() {
     let first = asked(&mut world);
     world.gone(&first);
     assert_eq!(ends(&mut world), [Left]);
-    // Its slot is used again, by sessions that wait as it did.
+    // Its slot is used again, by sessions that await an answer as it did.
     let mut second = asked(&mut world);
     assert_eq!(first.id.slot, second.id.slot);
     let admission = world.admission(GRANTS);
@@ -258,7 +258,7 @@ fn an_answer_for_a_session_that_has_ended_touches_nobody() {
     world.shard.abandon(first.id, turn);
     assert!(second.hears().is_empty() && world.shard.awaits_answer(second.id));
     assert_eq!(world.stats().admitted, 0);
-    // Nor is one that is not asked about, or was answered.
+    // Nor is one without a pending query, or with an answer.
     let mut third = world.await_token(usize::MAX);
     let admission = world.admission(GRANTS);
     world.answer(third.id, admission.clone());
@@ -272,7 +272,7 @@ fn an_answer_for_a_session_that_has_ended_touches_nobody() {
 }
 
 #[test]
-fn who_leaves_is_let_go() {
+fn client_that_disconnects_is_released() {
     let mut world = World::new();
     let mut client = world.await_token(usize::MAX);
     world.frame(&client, Opcode::Close, &1000u16.to_be_bytes());
@@ -288,7 +288,7 @@ fn who_leaves_is_let_go() {
 }
 
 #[test]
-fn who_sends_more_than_is_kept_for_handshakes_is_dropped() {
+fn client_that_exceeds_the_handshake_bound_is_dropped() {
     let mut world = World::new();
     world.outside.first_frame_bytes_max = 30;
     let mut client = world.await_token(usize::MAX);
@@ -303,7 +303,7 @@ fn who_sends_more_than_is_kept_for_handshakes_is_dropped() {
 }
 
 #[test]
-fn a_node_that_shuts_down_closes_those_without_an_answer() {
+fn shutdown_closes_sessions_without_an_answer() {
     let mut world = World::new();
     let mut open = world.open(GRANTS);
     let mut silent = world.await_token(usize::MAX);
@@ -330,10 +330,10 @@ fn a_node_that_shuts_down_closes_those_without_an_answer() {
 }
 
 #[test]
-fn what_is_kept_of_a_first_message_is_accounted_wherever_it_goes() {
+fn memory_of_a_first_message_is_accounted_at_every_stage() {
     for closes_all in [true, false] {
         let mut world = World::new();
-        // Nothing more than the first byte of a frame is taken, so that it is closed later.
+        // Only the first byte of a frame is accepted, so that it is closed later.
         let client = world.await_token(1);
         world.receive(
             &client,
@@ -353,7 +353,7 @@ fn what_is_kept_of_a_first_message_is_accounted_wherever_it_goes() {
 }
 
 #[test]
-fn those_without_an_answer_are_closed_in_turns() {
+fn sessions_without_an_answer_are_closed_in_turns() {
     let mut world = World::new();
     let mut clients: Vec<_> = (0..50).map(|_| world.await_token(usize::MAX)).collect();
     let mut turns = 0;

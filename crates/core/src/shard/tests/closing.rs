@@ -12,7 +12,7 @@ use crate::shard::Settings;
 const A: &str = r#"{"a":1}"#;
 
 #[test]
-fn some_are_closed_those_first_that_were_silent_for_longest() {
+fn longest_idle_connections_are_closed_first() {
     let mut world = World::new();
     let mut clients: Vec<_> = (0..3).map(|_| world.open(r#"[{"a":1}]"#)).collect();
     for client in &mut clients {
@@ -56,7 +56,7 @@ fn a_wave_ends_with_the_budget_after_one_connection_at_least() {
 }
 
 #[test]
-fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
+fn refused_client_is_notified_and_closed_after_a_delay() {
     for (close, line) in [
         (Close::NORMAL, "close 1000"),
         (Close::REFUSED, "close 4300 refused"),
@@ -90,7 +90,7 @@ fn a_refused_visitor_is_told_so_and_closed_after_a_moment() {
 }
 
 #[test]
-fn who_is_turned_away_is_closed_at_once_whatever_it_says_next() {
+fn refused_session_is_closed_at_once_whatever_its_further_input() {
     let mut world = World::new();
     let mut visitor = world.turn_away(Close::AUTHENTICATE, usize::MAX);
     let refused = r#"{"is_authorized": false}"#;
@@ -100,7 +100,7 @@ fn who_is_turned_away_is_closed_at_once_whatever_it_says_next() {
     assert!(visitor.is_shut_down());
     world.gone(&visitor);
     assert_eq!((world.stats().refused, world.stats().admitted), (1, 0));
-    // It may not read, or be gone already.
+    // It may not read, or have disconnected already.
     let slow = world.turn_away(Close::AUTHENTICATE, 0);
     assert!(world.is_there(&slow));
     slow.vanish();
@@ -109,7 +109,7 @@ fn who_is_turned_away_is_closed_at_once_whatever_it_says_next() {
 }
 
 #[test]
-fn a_refused_visitor_may_speak_the_protocol() {
+fn refused_client_may_send_valid_frames() {
     let mut world = World::new();
     let mut visitor = world.refuse(Close::NORMAL);
     visitor.hears();
@@ -125,7 +125,7 @@ fn a_refused_visitor_may_speak_the_protocol() {
 }
 
 #[test]
-fn a_frame_that_a_refused_visitor_sends_around_our_close_is_still_a_frame() {
+fn frame_that_a_refused_client_sends_around_our_close_is_still_decoded() {
     let mut world = World::new();
     let mut visitor = world.refuse(Close::NORMAL);
     visitor.hears();
@@ -142,7 +142,7 @@ fn a_frame_that_a_refused_visitor_sends_around_our_close_is_still_a_frame() {
 }
 
 #[test]
-fn a_close_frame_is_echoed_after_the_connection_is_forgotten() {
+fn close_frame_is_echoed_after_the_connection_is_removed() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
     world.subscribe(&mut client, A, "1");
@@ -180,7 +180,7 @@ fn a_close_frame_without_code_is_echoed_without_code() {
 }
 
 #[test]
-fn what_came_before_a_close_frame_is_answered_before_its_echo() {
+fn requests_before_a_close_frame_are_answered_before_its_echo() {
     let mut world = World::new();
     let mut client = world.open("[]");
     let mut bytes = masked(Opcode::Text, b"ping");
@@ -191,7 +191,7 @@ fn what_came_before_a_close_frame_is_answered_before_its_echo() {
 }
 
 #[test]
-fn violations_close_with_their_code_and_nothing_is_heard_any_more() {
+fn violations_close_with_their_code_and_end_delivery() {
     let limits = Limits {
         message_bytes: 100,
         ..Limits::default()
@@ -275,7 +275,7 @@ fn a_violation_after_our_close_frame_is_not_answered_with_another() {
 }
 
 #[test]
-fn who_says_nothing_for_too_long_is_closed() {
+fn idle_client_is_closed() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
     world.pass(200_000);
@@ -303,7 +303,7 @@ fn who_says_nothing_for_too_long_is_closed() {
 }
 
 #[test]
-fn without_an_idle_limit_nobody_is_closed() {
+fn without_an_idle_timeout_no_client_is_closed() {
     let mut world = World::with(Settings {
         idle_timeout: 0,
         ..settings()
@@ -315,7 +315,7 @@ fn without_an_idle_limit_nobody_is_closed() {
 }
 
 #[test]
-fn who_answers_our_close_frame_is_shut_down() {
+fn connection_is_shut_down_after_the_close_frame_is_answered() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
     world.subscribe(&mut client, A, "1");
@@ -343,7 +343,7 @@ fn who_answers_our_close_frame_is_shut_down() {
 }
 
 #[test]
-fn close_all_says_it_once_to_everybody_after_what_was_published() {
+fn close_all_sends_one_close_frame_to_each_connection_after_its_publications() {
     let mut world = World::new();
     let mut clients = [world.open(r#"[{"a":1}]"#), world.open(r#"[{"a":1}]"#)];
     for client in &mut clients {
@@ -372,7 +372,7 @@ fn close_all_says_it_once_to_everybody_after_what_was_published() {
 }
 
 #[test]
-fn the_end_of_the_connection_may_come_at_any_time() {
+fn connection_may_end_at_any_time() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
     world.subscribe(&mut client, A, "1");
@@ -400,7 +400,7 @@ fn the_end_of_the_connection_may_come_at_any_time() {
 }
 
 #[test]
-fn who_vanished_before_the_first_frame_is_forgotten() {
+fn connection_broken_before_the_first_frame_is_removed() {
     let mut world = World::new();
     let client = world.open_with("[]", 0);
     assert!(world.is_there(&client));
@@ -412,7 +412,7 @@ fn who_vanished_before_the_first_frame_is_forgotten() {
 }
 
 #[test]
-fn the_end_is_announced_only_after_all_bytes() {
+fn write_side_is_shut_down_only_after_all_bytes() {
     let mut world = World::new();
     let mut client = world.open("[]");
     client.takes(1);
@@ -429,7 +429,7 @@ fn the_end_is_announced_only_after_all_bytes() {
 }
 
 #[test]
-fn who_never_stops_talking_is_evicted() {
+fn rate_limited_client_is_evicted() {
     let mut world = World::with(Settings {
         limits: Limits {
             messages_per_second: 10,
@@ -439,7 +439,7 @@ fn who_never_stops_talking_is_evicted() {
     });
     let mut client = world.open(r#"[{"a":1}]"#);
     world.subscribe(&mut client, A, "1");
-    // What it may send at once, pings of both kinds included.
+    // A whole burst, pings of both kinds included.
     for n in 1..100 {
         match n % 3 {
             0 => world.say(&client, "ping"),
@@ -465,7 +465,7 @@ fn who_never_stops_talking_is_evicted() {
 }
 
 #[test]
-fn who_talks_within_the_rate_is_left_alone() {
+fn client_within_the_rate_limit_is_not_evicted() {
     let mut world = World::new();
     let mut client = world.open("[]");
     for _ in 0..20_000 {

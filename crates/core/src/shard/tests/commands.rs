@@ -1,4 +1,4 @@
-//! Commands: whom they concern, what they do, and their turn among the publications.
+//! Commands: which connections they select, their effect, and their order among the publications.
 
 mod model;
 
@@ -47,7 +47,7 @@ fn signed_out() -> Action {
     })
 }
 
-/// An admitted client that listens for events, with a subscription to each room, named from 1.
+/// An admitted client that accepts events, with a subscription to each room, named from 1.
 fn listener(world: &mut World, rooms: &[&str]) -> Client {
     world.events = true;
     world.subprotocol = Some(Subprotocol::V1);
@@ -61,7 +61,7 @@ fn listener(world: &mut World, rooms: &[&str]) -> Client {
 }
 
 #[test]
-fn a_disconnect_comes_behind_what_was_published_before_it() {
+fn disconnect_is_sent_after_earlier_publications() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let mut seven = world.open(GRANTS);
@@ -87,13 +87,13 @@ fn a_disconnect_comes_behind_what_was_published_before_it() {
 }
 
 #[test]
-fn requests_are_answered_while_a_command_waits_and_do_not_overtake_it() {
+fn requests_are_answered_while_a_command_is_queued_and_do_not_overtake_it() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let mut client = world.open(GRANTS);
     world.command(user("7"), permit("[]"));
     world.publish(A, "0");
-    // Answered by the grants of before; the command takes it away again.
+    // Answered by the earlier grants; the command revokes it again.
     world.subscribe(&mut client, A, "1");
     world.deliver();
     assert!(client.hears().is_empty());
@@ -103,7 +103,7 @@ fn requests_are_answered_while_a_command_waits_and_do_not_overtake_it() {
 }
 
 #[test]
-fn a_permit_drops_what_is_lost_and_says_so_to_those_who_listen() {
+fn permit_drops_revoked_subscriptions_and_notifies_clients_that_accept_events() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let mut new = listener(&mut world, &[A, B, WILD]);
@@ -144,7 +144,7 @@ fn a_permit_drops_what_is_lost_and_says_so_to_those_who_listen() {
 }
 
 #[test]
-fn a_permit_of_the_same_set_is_not_told() {
+fn permit_of_the_same_set_sends_no_event() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let mut client = listener(&mut world, &[A]);
@@ -189,7 +189,7 @@ fn a_permit_moves_a_client_to_its_new_labels() {
 }
 
 #[test]
-fn an_unsubscribe_drops_what_its_rooms_cover_and_leaves_the_grants() {
+fn unsubscribe_drops_the_subscriptions_that_its_rooms_cover_and_keeps_the_grants() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let rooms = [A, B, WILD];
@@ -212,7 +212,7 @@ fn an_unsubscribe_drops_what_its_rooms_cover_and_leaves_the_grants() {
 }
 
 #[test]
-fn a_count_changes_nothing_and_says_what_a_command_would_mean() {
+fn count_changes_nothing_and_reports_the_selected_connections() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let mut clients: Vec<_> = (0..3).map(|_| world.open(GRANTS)).collect();
@@ -285,7 +285,7 @@ fn the_subscriptions_of_one_connection_are_dropped_in_slices() {
         world.slice(256);
         let spent = world.shard.budget().total() - before;
         assert!(spent < crate::budget::STEP / 4, "{spent} units at once");
-        // What is lost cannot be subscribed to again meanwhile.
+        // A lost room cannot be subscribed to again meanwhile.
         world.say(&client, &subscribe(r#"{"a":7}"#, "\"again\""));
         slices += 1;
     }
@@ -299,7 +299,7 @@ fn the_subscriptions_of_one_connection_are_dropped_in_slices() {
 }
 
 #[test]
-fn a_client_that_ends_meanwhile_is_passed_over() {
+fn client_that_disconnects_meanwhile_is_skipped() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let clients: Vec<_> = (0..20).map(|_| world.open(GRANTS)).collect();
@@ -319,7 +319,7 @@ fn a_client_that_ends_meanwhile_is_passed_over() {
 }
 
 #[test]
-fn a_newcomer_meets_the_commands_since_the_api_was_asked() {
+fn commands_since_the_api_query_apply_to_new_connections() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let asked_at = world.command(user("9"), signed_out());
@@ -339,7 +339,7 @@ fn a_newcomer_meets_the_commands_since_the_api_was_asked() {
         [error("room-not-found")]
     );
     world.subscribe(&mut client, r#"{"b":1}"#, "1");
-    // One that the API was asked about later has its own.
+    // A client whose API query is newer keeps its own.
     world.asked_at = world.outside.position;
     let mut later = world.open(GRANTS);
     world.subscribe(&mut later, A, "1");
@@ -354,7 +354,7 @@ fn a_newcomer_meets_the_commands_since_the_api_was_asked() {
 }
 
 #[test]
-fn a_newcomer_is_met_while_a_command_is_in_slices() {
+fn sliced_command_applies_to_new_connections() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let _others: Vec<_> = (0..10).map(|_| world.open(GRANTS)).collect();
@@ -368,7 +368,7 @@ fn a_newcomer_is_met_while_a_command_is_in_slices() {
 }
 
 #[test]
-fn a_newcomer_that_knows_of_a_command_is_left_alone_by_it() {
+fn command_known_to_the_api_answer_skips_new_connection() {
     let mut world = World::new();
     world.who = who("7", &[]);
     let mut before = world.open(GRANTS);
@@ -390,7 +390,7 @@ fn a_newcomer_that_knows_of_a_command_is_left_alone_by_it() {
 }
 
 #[test]
-fn lost_commands_close_everybody_and_turn_away_who_was_on_the_way() {
+fn lost_commands_close_all_connections_and_refuse_pending_ones() {
     let mut world = World::new();
     let mut clients: Vec<_> = (0..300).map(|_| world.open(GRANTS)).collect();
     for client in &mut clients {

@@ -33,14 +33,14 @@ fn subscribed(world: &mut World, offer: Option<&'static str>) -> Client {
     client
 }
 
-/// The bytes that wait to be heard, and whether the first frame is compressed.
+/// The bytes not read yet, and whether the first frame is compressed.
 fn next_frame(client: &Client) -> (usize, bool) {
     let wire = client.wire.borrow();
     (wire.bytes.len(), wire.bytes[0] & RSV1 != 0)
 }
 
 #[test]
-fn a_publication_is_deflated_once_whoever_hears_it() {
+fn publication_is_deflated_once_for_all_subscribers() {
     let mut world = World::new();
     let data = text(4_000);
     let mut deflated: Vec<_> = (0..20)
@@ -86,7 +86,7 @@ fn the_shards_of_a_process_share_what_one_of_them_deflated() {
 }
 
 #[test]
-fn nothing_is_deflated_where_nobody_takes_it() {
+fn nothing_is_deflated_without_a_receiver_that_supports_it() {
     let mut world = World::new();
     let mut client = subscribed(&mut world, None);
     world.publish(A, &text(4_000));
@@ -117,7 +117,7 @@ fn the_threshold_is_kept_to_the_byte() {
 }
 
 #[test]
-fn what_deflate_does_not_make_smaller_goes_out_as_it_is() {
+fn incompressible_publication_is_sent_uncompressed() {
     let mut world = World::with(crate::shard::Settings {
         compression: Compression {
             threshold: 0,
@@ -138,7 +138,7 @@ fn what_deflate_does_not_make_smaller_goes_out_as_it_is() {
 }
 
 #[test]
-fn a_client_with_a_small_window_gets_compressed_what_fits_it() {
+fn client_with_a_small_window_gets_compressed_only_messages_that_fit() {
     let mut world = World::new();
     let mut client = subscribed(
         &mut world,
@@ -155,7 +155,7 @@ fn a_client_with_a_small_window_gets_compressed_what_fits_it() {
 }
 
 #[test]
-fn small_large_compressed_and_plain_frames_come_in_their_order() {
+fn small_large_compressed_and_plain_frames_arrive_in_order() {
     let mut world = World::new();
     let mut clients = [Some(OFFER), None].map(|offer| subscribed(&mut world, offer));
     // As they are; compressed and copied; compressed and written from where they are.
@@ -276,7 +276,7 @@ fn compressed_messages_against_the_rules_end_the_connection() {
 }
 
 #[test]
-fn a_refused_visitor_may_compress_what_nobody_reads() {
+fn refused_client_may_send_compressed_input_that_is_ignored() {
     let mut world = World::new();
     world.offer = Some(OFFER);
     let mut visitor = world.refuse(ht_proto::close::Close::NORMAL);

@@ -13,7 +13,7 @@ const B: &str = r#"{"b":1}"#;
 const BOTH: &str = r#"[{"a":1},{"b":1}]"#;
 
 #[test]
-fn data_passes_as_it_came() {
+fn data_is_delivered_unchanged() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
@@ -31,7 +31,7 @@ fn data_passes_as_it_came() {
 }
 
 #[test]
-fn rooms_are_heard_in_the_order_of_the_trigger_and_once() {
+fn rooms_are_delivered_in_the_order_of_the_trigger_and_once() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "\"a\"");
@@ -54,7 +54,7 @@ fn rooms_are_heard_in_the_order_of_the_trigger_and_once() {
 }
 
 #[test]
-fn nobody_else_hears_and_unknown_rooms_are_nothing() {
+fn only_subscribers_receive_and_unknown_rooms_are_ignored() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     let mut other = world.open(BOTH);
@@ -79,7 +79,7 @@ fn a_publication_is_encoded_when_it_has_a_subscriber_and_not_before() {
 }
 
 #[test]
-fn publications_that_queued_up_take_one_write_per_connection() {
+fn queued_publications_take_one_write_per_connection() {
     let mut world = World::new();
     let mut clients = [world.open(BOTH), world.open(BOTH)];
     for client in &mut clients {
@@ -113,7 +113,7 @@ fn a_long_burst_is_written_in_parts() {
 }
 
 #[test]
-fn large_publications_are_written_from_where_they_are() {
+fn large_publications_are_written_without_a_copy() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
@@ -156,7 +156,7 @@ fn a_publication_that_was_queued_before_a_request_arrives_before_its_reply() {
 }
 
 #[test]
-fn a_publication_comes_before_the_echo_of_a_close_frame() {
+fn publication_is_sent_before_the_echo_of_a_close_frame() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
@@ -192,7 +192,7 @@ fn work_is_done_in_slices() {
 }
 
 #[test]
-fn a_burst_of_publications_that_nobody_hears_is_work_in_slices_too() {
+fn burst_of_publications_without_subscribers_is_sliced_too() {
     let mut world = World::new();
     for _ in 0..10_000 {
         world.publish(A, "0");
@@ -205,7 +205,7 @@ fn a_burst_of_publications_that_nobody_hears_is_work_in_slices_too() {
 }
 
 #[test]
-fn a_place_that_is_given_away_between_slices_gets_nothing_of_its_old_owner() {
+fn slot_reused_between_slices_gets_nothing_of_its_old_connection() {
     let mut world = World::new();
     let mut clients: Vec<_> = (0..4).map(|_| world.open(BOTH)).collect();
     for client in &mut clients {
@@ -233,7 +233,7 @@ fn a_place_that_is_given_away_between_slices_gets_nothing_of_its_old_owner() {
 }
 
 #[test]
-fn subscriptions_that_change_between_slices_hear_what_was_theirs() {
+fn subscriptions_that_change_between_slices_receive_their_own_publications() {
     let mut world = World::new();
     let mut clients: Vec<_> = (0..3).map(|_| world.open(BOTH)).collect();
     for client in &mut clients {
@@ -262,7 +262,7 @@ fn subscriptions_that_change_between_slices_hear_what_was_theirs() {
 }
 
 #[test]
-fn a_peer_that_breaks_while_it_is_written_to_is_forgotten() {
+fn connection_that_breaks_during_a_write_is_removed() {
     let mut world = World::new();
     let mut clients = [world.open(BOTH), world.open(BOTH), world.open(BOTH)];
     for client in &mut clients {
@@ -284,7 +284,7 @@ fn a_peer_that_breaks_while_it_is_written_to_is_forgotten() {
 }
 
 #[test]
-fn nothing_is_delivered_to_who_is_being_closed() {
+fn nothing_is_delivered_to_a_closing_connection() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
@@ -323,19 +323,19 @@ fn a_batch_of_any_size_is_delivered_in_rounds() {
 }
 
 #[test]
-fn a_room_hears_what_is_placed_after_it_opened() {
+fn room_receives_publications_sequenced_after_it_opened() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
-    // Others gave these positions while they did not know that somebody is here for them.
+    // Positions assigned elsewhere before it was known that this shard has a subscriber.
     world.outside.position = 2;
     world.subscribe(&mut client, A, "1");
-    // What was on its way by then comes later, and the position starts over for the test.
+    // Publications in flight at that time arrive later, and the position starts over for the test.
     world.outside.position = 0;
     world.publish_all(&[(&[A], "1"), (&[A], "2"), (&[A], "3")]);
     world.deliver();
     assert_eq!(client.hears(), [publish("3", "1")]);
 
-    // Who joins an open room hears what its other subscribers hear.
+    // A new subscriber of an open room receives what its other subscribers receive.
     let mut other = world.open(BOTH);
     world.subscribe(&mut other, A, "2");
     world.publish(A, "4");
@@ -343,7 +343,7 @@ fn a_room_hears_what_is_placed_after_it_opened() {
     assert_eq!(client.hears(), [publish("4", "1")]);
     assert_eq!(other.hears(), [publish("4", "2")]);
 
-    // A room that opens anew does not go back to what it missed.
+    // A room that is opened again does not receive what it missed.
     assert_eq!(world.ask(&mut client, &unsubscribe("1")), [SUCCESS]);
     assert_eq!(world.ask(&mut other, &unsubscribe("2")), [SUCCESS]);
     world.outside.position = 5;

@@ -1,4 +1,4 @@
-//! Publications may have been missed: who is closed, once, and who is not.
+//! Publications may have been missed: which connections are closed, once, and which are not.
 
 use ht_proto::close::Close;
 
@@ -18,7 +18,7 @@ fn wave(world: &mut World, number: u32, count: usize) -> Wave {
 }
 
 #[test]
-fn connections_that_opened_before_a_gap_are_closed_after_what_was_published_to_them() {
+fn connections_that_opened_before_a_gap_are_closed_after_their_publications() {
     let mut world = World::new();
     let mut before = [world.open(r#"[{"a":1}]"#), world.open(r#"[{"a":1}]"#)];
     for client in &mut before {
@@ -53,8 +53,8 @@ fn several_gaps_close_each_connection_once() {
     world.shard.set_gap(1);
     assert_eq!(wave(&mut world, 1, 2).closed, 2);
     let mut second = world.open("[]");
-    // While the first gap is being told, a second one comes: those that are left and those that
-    // opened in between are closed for both.
+    // While connections are closed for the first gap, a second one is found: the remaining ones and
+    // those that opened in between are closed for both.
     world.shard.set_gap(2);
     let mut third = world.open("[]");
     assert_eq!(wave(&mut world, 2, usize::MAX).closed, 3);
@@ -67,8 +67,8 @@ fn several_gaps_close_each_connection_once() {
 }
 
 #[test]
-fn a_wave_goes_on_where_the_last_one_ended() {
-    // Those with the first slots, which are given away again, do not come before the others.
+fn wave_resumes_where_the_last_one_ended() {
+    // Connections with the first slots, which are reused, do not precede the others.
     let mut world = World::new();
     let mut clients: Vec<_> = (0..6).map(|_| world.open("[]")).collect();
     for number in 1..=3 {
@@ -81,7 +81,7 @@ fn a_wave_goes_on_where_the_last_one_ended() {
 }
 
 #[test]
-fn a_shard_without_connections_has_nobody_to_tell() {
+fn gap_closes_nothing_in_a_shard_without_connections() {
     let mut world = World::new();
     let nobody = Wave {
         closed: 0,

@@ -1,4 +1,4 @@
-//! Memory that clients hold: what is accounted, who is refused and who goes.
+//! Memory that clients hold: accounting, refusal and eviction.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ fn subscriptions_are_accounted_with_their_rooms_until_they_are_dropped() {
     world.subscribe(&mut clients[0], &large(1, 10_000), "1");
     let one = world.account(Kind::Subscriptions);
     assert!((10_000..11_000).contains(&one), "{one}");
-    // A room is there once, however many subscribe to it.
+    // A room is stored once, however many connections subscribe to it.
     world.subscribe(&mut clients[1], &large(1, 10_000), "1");
     let two = world.account(Kind::Subscriptions);
     assert!((50..200).contains(&(two - one)), "{two}");
@@ -129,7 +129,7 @@ fn a_message_that_is_not_finished_in_time_ends_its_connection() {
 }
 
 #[test]
-fn where_all_hold_too_much_the_largest_holder_goes_and_the_others_stay() {
+fn largest_holder_is_evicted_at_the_total_bound_and_others_stay_open() {
     let mut world = world(1 << 20);
     let mut small = world.open(ANY);
     world.subscribe(&mut small, r#"{"a":1}"#, "1");
@@ -160,7 +160,7 @@ fn where_all_hold_too_much_the_largest_holder_goes_and_the_others_stay() {
 }
 
 #[test]
-fn subscriptions_beyond_the_bound_of_all_cost_the_largest_its_connection() {
+fn subscriptions_beyond_the_total_bound_evict_the_largest_holder() {
     let mut world = world(1 << 20);
     let mut small = world.open(ANY);
     world.subscribe(&mut small, r#"{"a":1}"#, "1");
@@ -185,7 +185,7 @@ fn subscriptions_beyond_the_bound_of_all_cost_the_largest_its_connection() {
 }
 
 #[test]
-fn where_nobody_holds_much_whoever_exceeds_the_bound_goes() {
+fn without_large_holders_the_connection_that_exceeds_the_bound_is_evicted() {
     let mut world = world(10_000);
     for number in 0..30 {
         let mut client = world.open(ANY);
@@ -200,7 +200,7 @@ fn where_nobody_holds_much_whoever_exceeds_the_bound_goes() {
 }
 
 #[test]
-fn an_address_has_its_bound_and_its_largest_connection_makes_room() {
+fn largest_connection_is_evicted_at_the_bound_of_its_address() {
     let mut world = world(0);
     world.outside.hold_max = 100_000;
     let mut honest = world.open(ANY);
@@ -210,13 +210,13 @@ fn an_address_has_its_bound_and_its_largest_connection_makes_room() {
         world.receive(attacker, &cut(40_000));
         world.check_accounts();
     }
-    // None of the others was larger: the third one itself went.
+    // None of the others was larger: the third one itself was evicted.
     let reasons = evictions(world.stats());
     assert_eq!(reasons, [Eviction::ClientBytesPerAddress]);
     assert!(!world.is_open(&attackers[2]));
     assert!(world.outside.held.values().sum::<usize>() <= 100_000);
-    // A larger one makes room for a page, until the page is the largest: it is refused what is
-    // too much, and stays.
+    // A larger one is evicted for a page, until the page is the largest: its excess is refused, and
+    // it is not closed.
     let mut page = world.open(ANY);
     let answers: Vec<_> = (0..200)
         .flat_map(|n| world.ask(&mut page, &subscribe(&large(n, 10), "1")))
@@ -229,7 +229,7 @@ fn an_address_has_its_bound_and_its_largest_connection_makes_room() {
     assert_eq!(evictions(world.stats()).len(), 2);
     let refused = error("too-many-subscriptions");
     assert!(answers[granted..].iter().all(|answer| *answer == refused));
-    // Whoever has little finds room still.
+    // A connection that holds little still gets more.
     assert_eq!(
         world.ask(&mut honest, &subscribe(r#"{"a":2}"#, "2")),
         [SUCCESS]
@@ -238,7 +238,7 @@ fn an_address_has_its_bound_and_its_largest_connection_makes_room() {
 }
 
 #[test]
-fn at_the_bound_of_an_address_a_subscribe_in_several_reads_is_refused_and_evicts_nobody() {
+fn at_the_bound_of_an_address_a_subscribe_in_several_reads_is_refused_without_eviction() {
     let mut world = world(0);
     world.outside.hold_max = 100_000;
     let mut page = world.open(ANY);

@@ -1,4 +1,4 @@
-//! Sessions by key, by who they are and by tenant.
+//! Sessions by key, by identity and by tenant.
 
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ fn a_key_never_names_the_successor_in_its_slot() {
 }
 
 #[test]
-fn a_slot_whose_subscriptions_wait_to_be_dropped_has_no_session() {
+fn slot_with_subscriptions_queued_to_be_dropped_has_no_session() {
     let mut world = World::new();
     let mut leaving = world.open(r#"[{"n":"*"}]"#);
     for n in 0..200 {
@@ -70,7 +70,7 @@ fn a_slot_whose_subscriptions_wait_to_be_dropped_has_no_session() {
 }
 
 #[test]
-fn a_search_goes_on_where_it_was_and_leaves_out_who_ended_meanwhile() {
+fn search_resumes_and_skips_sessions_that_ended_meanwhile() {
     let mut world = World::new();
     world.who = who("7", &["staff"]);
     let clients: Vec<_> = (0..50).map(|_| world.open(GRANTS)).collect();
@@ -101,7 +101,7 @@ fn a_search_goes_on_where_it_was_and_leaves_out_who_ended_meanwhile() {
 }
 
 #[test]
-fn who_a_session_is_ends_with_its_admission() {
+fn session_is_not_selected_after_it_ended() {
     let mut world = World::new();
     world.who = who("7", &["staff"]);
     let mut client = world.open(GRANTS);

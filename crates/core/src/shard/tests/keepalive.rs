@@ -1,4 +1,4 @@
-//! Who says nothing is asked whether it is still there.
+//! Heartbeat: inactive clients are pinged.
 
 use ht_frame::Opcode;
 
@@ -25,7 +25,7 @@ fn hears(client: &mut Client) -> Vec<String> {
 }
 
 #[test]
-fn who_says_nothing_is_asked_and_any_answer_will_do() {
+fn inactive_client_is_pinged_and_any_input_is_an_answer() {
     for answer in [Opcode::Pong, Opcode::Ping, Opcode::Text] {
         let mut world = World::with(asking());
         let mut client = world.open(GRANTS);
@@ -45,7 +45,7 @@ fn who_says_nothing_is_asked_and_any_answer_will_do() {
 }
 
 #[test]
-fn who_does_not_answer_is_closed() {
+fn unanswered_ping_closes_the_connection() {
     let mut world = World::with(asking());
     let mut client = world.open(GRANTS);
     world.subscribe(&mut client, A, "1");
@@ -65,7 +65,7 @@ fn who_does_not_answer_is_closed() {
 }
 
 #[test]
-fn who_talks_is_not_asked_and_answers_do_not_count_as_messages() {
+fn active_client_is_not_pinged_and_answers_do_not_count_as_messages() {
     let mut world = World::with(asking());
     let mut talking = world.open(GRANTS);
     let mut silent = world.open(GRANTS);
@@ -80,7 +80,7 @@ fn who_talks_is_not_asked_and_answers_do_not_count_as_messages() {
 }
 
 #[test]
-fn one_for_which_something_waits_is_not_asked() {
+fn connection_with_queued_data_is_not_pinged() {
     let mut world = World::with(asking());
     let mut client = world.open(GRANTS);
     world.subscribe(&mut client, A, "1");
@@ -102,7 +102,7 @@ fn one_for_which_something_waits_is_not_asked() {
 }
 
 #[test]
-fn it_may_be_switched_on_and_off_at_any_time() {
+fn heartbeat_may_be_switched_on_and_off_at_any_time() {
     let mut world = World::new();
     let mut client = world.open(GRANTS);
     let visitor = world.refuse(ht_proto::close::Close::NORMAL);

@@ -1,4 +1,4 @@
-//! A shard and its world: clients that say and hear lines, time that passes when told to.
+//! A shard and its environment: clients that send and receive lines, and a clock set by the test.
 
 mod outside;
 
@@ -42,7 +42,7 @@ use crate::who::Who;
 pub(super) use self::outside::{FakePeer, Outside, Told, Wire};
 pub(super) use crate::world::Turn;
 
-/// A client at the far end.
+/// A client at the peer's end.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) id: SessionKey,
@@ -54,7 +54,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// What came since it was last asked, a line per frame.
+    /// Frames received since the last call, a line each.
     pub(super) fn hears(&mut self) -> Vec<String> {
         let mut bytes = std::mem::take(&mut self.wire.borrow_mut().bytes);
         let mut input = Input::new(&mut bytes);
@@ -88,7 +88,7 @@ impl Client {
         self.inflater.is_some()
     }
 
-    /// Whether the last frame that was heard came whole.
+    /// Whether the last frame was received whole.
     pub(super) fn is_between_frames(&self) -> bool {
         self.decoder.is_idle()
     }
@@ -111,7 +111,7 @@ impl Client {
     }
 }
 
-/// A shard and its world.
+/// A shard and its environment.
 pub(super) struct World {
     pub(super) shard: Shard<FakePeer>,
     pub(super) settings: Settings,
@@ -119,17 +119,17 @@ pub(super) struct World {
     pub(super) now: u64,
     /// What clients offer when they connect.
     pub(super) offer: Option<&'static str>,
-    /// What is chosen for clients when they connect.
+    /// The subprotocol selected for clients when they connect.
     pub(super) subprotocol: Option<Subprotocol>,
     /// The number of the address from which clients connect.
     pub(super) address: u32,
-    /// Whose clients connect, and whose triggers are published.
+    /// The tenant of clients that connect and of published triggers.
     pub(super) tenant: TenantId,
-    /// The position at which the API was asked about who connects.
+    /// The position at which the API was queried about connecting clients.
     pub(super) asked_at: u64,
-    /// Whether clients that connect listen for events.
+    /// Whether clients that connect accept events.
     pub(super) events: bool,
-    /// Who connects.
+    /// The identity of connecting clients.
     pub(super) who: Option<Arc<Who>>,
     opened: u128,
 }
@@ -216,7 +216,7 @@ impl World {
         }
     }
 
-    /// A client that is to send its token; it takes `room` bytes at first.
+    /// A client that is to send its token; it accepts `room` bytes at first.
     pub(super) fn await_token(&mut self, room: usize) -> Client {
         let (peer, wire) = self.peer(room);
         let number = peer.number;
@@ -269,7 +269,7 @@ impl World {
         }
     }
 
-    /// What the API answers about a client that it admits with these grants.
+    /// The API's answer for a client that it admits with these grants.
     pub(super) fn admission(&self, grants: &str) -> Welcome {
         let list = GrantList::parse(grants).unwrap();
         let grants = GrantSet::new(self.tenant, list.rooms, Hasher::default());
@@ -277,7 +277,7 @@ impl World {
         self.welcome(0, authorized(&list.text), admission)
     }
 
-    /// What the API answers about a client that it refuses.
+    /// The API's answer for a client that it refuses.
     pub(super) fn refusal(&self, close: Close) -> Welcome {
         let message = ht_proto::server::NOT_AUTHORIZED.into();
         self.welcome(0, message, Admission::Refused(close))
@@ -289,7 +289,7 @@ impl World {
         self.shard.answer(key, welcome, turn);
     }
 
-    /// The sessions about which the API is to be asked, each with its token.
+    /// The sessions with a requested API query, each with its token.
     pub(super) fn asked(&mut self) -> Vec<(SessionKey, Token)> {
         let outputs = std::iter::from_fn(|| self.shard.poll_output());
         outputs
@@ -297,7 +297,7 @@ impl World {
             .collect()
     }
 
-    /// An admitted client with these grants; it takes `room` bytes at first.
+    /// An admitted client with these grants; it accepts `room` bytes at first.
     pub(super) fn open_with(&mut self, grants: &str, room: usize) -> Client {
         let list = GrantList::parse(grants).unwrap();
         let grants = GrantSet::new(self.tenant, list.rooms, Hasher::default());
@@ -308,7 +308,7 @@ impl World {
         )
     }
 
-    /// An admitted client that takes everything and has heard its first message.
+    /// An admitted client that accepts everything and has received its first message.
     pub(super) fn open(&mut self, grants: &str) -> Client {
         let mut client = self.open_with(grants, usize::MAX);
         let first = client.hears();
@@ -371,7 +371,7 @@ impl World {
         self.frame(client, Opcode::Text, text.as_bytes());
     }
 
-    /// The client sends a text; answers what it hears.
+    /// The client sends a text; returns what it receives.
     pub(super) fn ask(&mut self, client: &mut Client, text: &str) -> Vec<String> {
         self.say(client, text);
         client.hears()
@@ -454,13 +454,13 @@ impl World {
         found
     }
 
-    /// Drops those subscriptions of a session that it may not keep.
+    /// Drops those subscriptions of a session that are not to be kept.
     pub(super) fn retain(&mut self, key: SessionKey, keep: impl FnMut(&Room, &str) -> bool) {
         let turn = &mut Turn::new(self.now, &mut self.outside);
         self.shard.retain(key, keep, turn);
     }
 
-    /// Lets time pass, then does what is due.
+    /// Advances time, then does what is due.
     pub(super) fn pass(&mut self, ms: u64) {
         self.now += ms;
         self.shard.tick(&mut Turn::new(self.now, &mut self.outside));
@@ -472,12 +472,12 @@ impl World {
             .is_some_and(|peer| peer.number == client.number)
     }
 
-    /// What happened since it was last asked.
+    /// Events since the last call.
     pub(super) fn told(&mut self) -> Vec<Told> {
         self.outside.log.take()
     }
 
-    /// Whether the client's connection is open: neither gone nor being closed.
+    /// Whether the client's connection is open: neither ended nor being closed.
     pub(super) fn is_open(&mut self, client: &Client) -> bool {
         self.is_there(client) && !self.shard.is_closing(ConnectionId(client.id.slot))
     }
@@ -491,7 +491,7 @@ impl World {
     pub(super) fn check_accounts(&self) {
         let shard = &self.shard;
         let connections = || shard.sessions.iter().map(|(_, connection)| connection);
-        // Those of whom the API has not said anything are accounted as handshakes.
+        // Clients without an API answer are accounted as handshakes.
         let known = connections().filter(|it| !matches!(it.stage, Stage::Authenticating(_)));
         let kept: usize = known.map(|it| it.transport.kept_bytes()).sum();
         assert_eq!(self.account(Kind::Messages), kept);
@@ -587,7 +587,7 @@ pub(super) fn masked(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The same message in deflate's terms: a client may compress as badly as it likes.
+/// The same message in deflate's terms: a client may compress arbitrarily badly.
 pub(super) fn masked_deflated(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let frame = DeflatedFrame::new(opcode, &[], payload).unwrap();
     let mut bytes = masked(opcode, &frame.parts()[1..].concat());

@@ -1,4 +1,4 @@
-//! The node goes: how long it waits for whom.
+//! Shutdown: how long each connection is waited for.
 
 use ht_proto::close::Close;
 
@@ -7,7 +7,7 @@ use super::kit::*;
 const A: &str = r#"{"a":1}"#;
 
 #[test]
-fn a_node_that_goes_waits_for_those_who_have_not_taken_all_and_little_for_the_others() {
+fn shutdown_waits_for_connections_with_queued_data_and_only_briefly_for_others() {
     let mut world = World::new();
     let mut mute = world.open(r#"[{"a":1}]"#);
     let mut slow = world.open(r#"[{"a":1}]"#);
@@ -32,7 +32,7 @@ fn a_node_that_goes_waits_for_those_who_have_not_taken_all_and_little_for_the_ot
     );
     world.pass(1_000);
     assert!(world.shard.is_empty());
-    // One that never takes it is not waited for longer than ever.
+    // One that never accepts it has only the usual timeout.
     let stalled = world.open_with("[]", 0);
     world.shard.close_all(
         Close::RESTART,

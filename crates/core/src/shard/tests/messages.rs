@@ -40,7 +40,7 @@ fn only_the_exact_text_ping_is_a_ping() {
 }
 
 #[test]
-fn a_ping_is_told_before_it_is_answered() {
+fn ping_hook_is_called_before_the_reply() {
     let mut world = World::new();
     let client = world.open("[]");
     world.told();
@@ -49,7 +49,7 @@ fn a_ping_is_told_before_it_is_answered() {
 }
 
 #[test]
-fn errors_are_answered_and_the_connection_lives_on() {
+fn errors_are_answered_and_the_connection_stays_open() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
     let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(40), "]".repeat(40));
@@ -111,7 +111,7 @@ fn errors_are_answered_and_the_connection_lives_on() {
 }
 
 #[test]
-fn json_may_come_in_a_binary_frame_and_in_fragments() {
+fn json_is_accepted_in_a_binary_frame_and_in_fragments() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
     world.frame(
@@ -134,7 +134,7 @@ fn json_may_come_in_a_binary_frame_and_in_fragments() {
 }
 
 #[test]
-fn requests_that_come_together_are_answered_in_order_with_one_write() {
+fn requests_that_arrive_together_are_answered_in_order_with_one_write() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
     let before = client.writes();
@@ -161,7 +161,7 @@ fn requests_that_come_together_are_answered_in_order_with_one_write() {
 }
 
 #[test]
-fn status_tells_the_totals() {
+fn status_reports_the_totals() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":1}]"#);
     let mut other = world.open(r#"[{"a":1}]"#);

@@ -18,21 +18,21 @@ use crate::outbox::Outboxes;
 use crate::shard::tests::kit::FIRST_FRAME_TIMEOUT;
 use crate::shard::{Compression, KeepaliveSettings, Settings};
 
-/// What differs between the runs.
+/// Parameters of a run.
 #[derive(Clone, Copy, Debug)]
 struct Mode {
     matching: Matching,
     /// Publications are matched at once, so that every hit is known.
     eager: bool,
-    /// Bytes that may wait; zero: no bound.
+    /// Limit of queued bytes; zero: none.
     outbox_bytes: usize,
-    /// Bytes that all outboxes may hold; zero: no bound.
+    /// Limit of the bytes of all outboxes; zero: none.
     outbox_total_bytes: usize,
-    /// How long an outbox may stand still, in ms; zero: for ever.
+    /// How long an outbox may stall, in ms; zero: for ever.
     outbox_age: u64,
     /// Units that an operation may spend at once; zero: no bound.
     units: u64,
-    /// Shortest head that is compressed for those who take it.
+    /// Shortest head that is compressed for clients that support it.
     threshold: usize,
 }
 
@@ -82,7 +82,7 @@ fn units() -> impl Strategy<Value = u64> {
 
 proptest! {
     #[test]
-    fn every_subscriber_gets_what_it_should(
+    fn every_subscriber_receives_what_the_model_expects(
         operations in operations(),
         exact: bool,
         eager: bool,
@@ -97,7 +97,7 @@ proptest! {
     }
 
     #[test]
-    fn eviction_takes_nothing_from_the_others(
+    fn eviction_does_not_affect_others(
         operations in operations(),
         eager: bool,
         outbox_bytes in prop_oneof![Just(0), 1usize..400],

@@ -1,4 +1,4 @@
-//! What a socket does not take waits, up to a bound.
+//! Data that a socket does not accept is queued, up to a bound.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ fn bounded(outbox_bytes: usize) -> World {
 }
 
 #[test]
-fn frames_stay_whole_however_little_is_taken() {
+fn frames_stay_whole_however_little_is_accepted() {
     for step in [1, 2, 3, 7, 50, 51, 52, 500] {
         let mut world = World::new();
         let mut client = world.open(GRANTS);
@@ -55,7 +55,7 @@ fn frames_stay_whole_however_little_is_taken() {
 }
 
 #[test]
-fn a_write_that_is_cut_at_any_byte_goes_on_there() {
+fn write_that_is_cut_at_any_byte_resumes_there() {
     let data = format!("\"{}\"", "x".repeat(5_000));
     for data in ["0", &data] {
         let text = publish(data, "1").len();
@@ -78,7 +78,7 @@ fn a_write_that_is_cut_at_any_byte_goes_on_there() {
 }
 
 #[test]
-fn what_comes_later_waits_behind_what_waits() {
+fn later_data_is_queued_behind_earlier_data() {
     let mut world = World::new();
     let mut client = world.open(GRANTS);
     world.subscribe(&mut client, A, "1");
@@ -125,7 +125,7 @@ fn a_slow_consumer_is_evicted_and_counted() {
 }
 
 #[test]
-fn without_a_bound_nobody_is_evicted() {
+fn without_a_bound_no_connection_is_evicted() {
     let mut world = bounded(0);
     let mut client = world.open(GRANTS);
     world.subscribe(&mut client, A, "1");
@@ -141,7 +141,7 @@ fn without_a_bound_nobody_is_evicted() {
 }
 
 #[test]
-fn who_keeps_up_may_get_more_than_the_bound_at_once() {
+fn fast_consumer_may_get_more_than_the_bound_at_once() {
     let mut world = bounded(1_000);
     let mut client = world.open(GRANTS);
     world.subscribe(&mut client, A, "1");
@@ -167,7 +167,7 @@ fn what_was_written_before_a_break_counts_as_delivered() {
         world.publish(A, &large);
     }
     world.deliver();
-    // Two were taken, the third waits and the fourth is too much.
+    // Two were accepted, the third is queued and the fourth is too much.
     assert_eq!(client.hears().len(), 2);
     let stats = world.stats();
     assert_eq!(
@@ -178,7 +178,7 @@ fn what_was_written_before_a_break_counts_as_delivered() {
 }
 
 #[test]
-fn a_client_is_not_read_while_its_answers_pile_up() {
+fn client_is_not_read_while_its_replies_are_queued() {
     let mut world = World::new();
     let mut client = world.open(GRANTS);
     assert!(world.shard.may_read(client.id));
@@ -199,7 +199,7 @@ fn a_client_is_not_read_while_its_answers_pile_up() {
 }
 
 #[test]
-fn a_peer_that_breaks_while_frames_wait_loses_them() {
+fn broken_connection_loses_its_queued_frames() {
     let mut world = World::new();
     let mut client = world.open(GRANTS);
     world.subscribe(&mut client, A, "1");
@@ -219,7 +219,7 @@ fn a_peer_that_breaks_while_frames_wait_loses_them() {
 }
 
 #[test]
-fn the_idle_limit_holds_for_who_does_not_read_either() {
+fn idle_timeout_applies_to_slow_consumers() {
     let mut world = World::new();
     let mut client = world.open(GRANTS);
     world.subscribe(&mut client, A, "1");
@@ -233,7 +233,7 @@ fn the_idle_limit_holds_for_who_does_not_read_either() {
 }
 
 #[test]
-fn who_is_always_a_little_behind_misses_nothing() {
+fn consumer_that_is_always_a_little_behind_misses_nothing() {
     for step in [40, 60, 100] {
         let mut world = World::new();
         let mut client = world.open(GRANTS);
@@ -265,7 +265,7 @@ fn late_after(outbox_age: u64) -> World {
 }
 
 #[test]
-fn who_takes_nothing_for_too_long_is_evicted() {
+fn stalled_consumer_is_evicted() {
     let mut world = late_after(10_000);
     let mut stalled = world.open(GRANTS);
     let mut healthy = world.open(GRANTS);
@@ -276,7 +276,7 @@ fn who_takes_nothing_for_too_long_is_evicted() {
     world.publish(A, "0");
     world.deliver();
     assert_eq!(world.shard.deadline(), Some(world.now + 10_000));
-    // What is added does not make it younger.
+    // New data does not restart its age.
     world.pass(9_999);
     world.publish(A, "1");
     world.deliver();
@@ -291,7 +291,7 @@ fn who_takes_nothing_for_too_long_is_evicted() {
 }
 
 #[test]
-fn who_takes_all_or_much_of_it_has_time_again() {
+fn progress_restarts_the_outbox_age() {
     let mut world = late_after(10_000);
     let mut client = world.open(GRANTS);
     world.subscribe(&mut client, A, "1");
@@ -317,7 +317,7 @@ fn who_takes_all_or_much_of_it_has_time_again() {
 }
 
 #[test]
-fn when_all_hold_too_much_who_stands_still_for_longest_goes() {
+fn consumer_stalled_for_longest_is_evicted_at_the_total_limit() {
     let mut world = World::with(Settings {
         outboxes: Arc::new(Outboxes::new(1_000)),
         ..settings()
@@ -343,7 +343,7 @@ fn when_all_hold_too_much_who_stands_still_for_longest_goes() {
     assert_eq!(young.hears(), ["pong", &publish(&data, "1")]);
 }
 
-/// A client that holds much and takes a little now and then has always progressed last.
+/// A client that holds much and accepts a little now and then always has the most recent progress.
 #[test]
 fn when_all_hold_too_much_one_that_trickles_does_not_outlast_those_that_hold_little() {
     let mut world = World::with(Settings {
@@ -377,7 +377,8 @@ fn when_all_hold_too_much_one_that_trickles_does_not_outlast_those_that_hold_lit
     assert!(honest.iter().all(|client| world.is_there(client)));
 }
 
-/// Many clients of one address, each with as much as others hold, which take a little now and then.
+/// Many clients of one address, each with as much as others hold, which accept a little now and
+/// then.
 #[test]
 fn many_of_one_address_that_trickle_do_not_outlast_those_of_others() {
     let mut world = World::with(Settings {
@@ -418,7 +419,7 @@ fn many_of_one_address_that_trickle_do_not_outlast_those_of_others() {
 }
 
 #[test]
-fn a_large_publication_counts_once_however_many_wait_for_it() {
+fn large_publication_counts_once_in_any_number_of_outboxes() {
     let outboxes = Arc::new(Outboxes::new(200_000));
     let mut world = World::with(Settings {
         outboxes: Arc::clone(&outboxes),

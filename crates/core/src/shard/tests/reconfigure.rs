@@ -18,7 +18,7 @@ fn limited(limits: Limits) -> Settings {
 }
 
 #[test]
-fn open_connections_heed_new_bounds_and_keep_what_they_have() {
+fn new_bounds_apply_to_open_connections_which_keep_what_they_have() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
@@ -41,7 +41,7 @@ fn open_connections_heed_new_bounds_and_keep_what_they_have() {
 }
 
 #[test]
-fn a_lower_bound_of_the_outbox_holds_from_the_next_message_on() {
+fn lower_bound_of_the_outbox_applies_from_the_next_message_on() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
@@ -65,7 +65,7 @@ fn a_lower_bound_of_the_outbox_holds_from_the_next_message_on() {
 }
 
 #[test]
-fn the_idle_timeout_changes_for_those_that_are_silent_already() {
+fn idle_timeout_changes_for_clients_that_are_idle_already() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.pass(10_000);

@@ -1,14 +1,14 @@
-//! However much is published, it is delivered in slices: in between, the others are looked after.
+//! However much is published, it is delivered in slices: in between, other work is done.
 
 use super::kit::*;
 use crate::limits::Limits;
 use crate::shard::Settings;
 
-/// As much work as the shard's thread does before it looks at its sockets again.
+/// As much work as the shard's thread does before it polls its sockets again.
 const SLICE: usize = 256;
 
-/// Delivers slice by slice, and in between lets a client ask, which is answered at once. Answers
-/// how many slices it took.
+/// Delivers slice by slice, and in between has a client send a request, which is answered at once.
+/// Returns the number of slices.
 #[track_caller]
 fn deliver_beside(world: &mut World, other: &mut Client) -> usize {
     let mut slices = 0;
@@ -22,7 +22,7 @@ fn deliver_beside(world: &mut World, other: &mut Client) -> usize {
 }
 
 #[test]
-fn a_room_that_many_hear_is_written_to_in_slices() {
+fn room_with_many_subscribers_is_written_to_in_slices() {
     let mut world = World::new();
     let mut clients: Vec<_> = (0..5_000).map(|_| world.open(r#"[{"a":1}]"#)).collect();
     for client in &mut clients {
@@ -57,7 +57,7 @@ fn large_data_makes_the_slices_shorter() {
 }
 
 #[test]
-fn who_has_many_subscriptions_to_a_room_takes_more_of_a_slice() {
+fn connection_with_many_subscriptions_to_a_room_uses_more_of_a_slice() {
     let mut world = World::with(Settings {
         limits: Limits {
             names_per_room: 1_000,
@@ -82,7 +82,7 @@ fn who_has_many_subscriptions_to_a_room_takes_more_of_a_slice() {
 }
 
 #[test]
-fn rooms_that_nobody_hears_are_looked_for_in_slices() {
+fn rooms_without_subscribers_are_matched_in_slices() {
     let rooms: Vec<_> = (0..100_000).map(|n| format!(r#"{{"a":{n}}}"#)).collect();
     let rooms: Vec<_> = rooms.iter().map(String::as_str).collect();
     let one = [(&rooms[..], "0")];
@@ -94,7 +94,7 @@ fn rooms_that_nobody_hears_are_looked_for_in_slices() {
     let mut other = world.open("[]");
     for triggers in [&one[..], &many] {
         world.publish_all(triggers);
-        // Each answer in between takes a round, too.
+        // Each reply in between takes a round, too.
         assert!(deliver_beside(&mut world, &mut other) >= 5);
     }
     assert_eq!(world.stats().publications, 1 + 10_000);
@@ -102,7 +102,7 @@ fn rooms_that_nobody_hears_are_looked_for_in_slices() {
 }
 
 #[test]
-fn a_trigger_whose_rooms_meet_everything_is_matched_in_slices_and_heard_once() {
+fn trigger_that_matches_everything_is_matched_in_slices_and_delivered_once() {
     let mut world = World::new();
     let grants = r#"[{"a":"*","b":"*"}]"#;
     let mut client = world.open(grants);
@@ -116,7 +116,7 @@ fn a_trigger_whose_rooms_meet_everything_is_matched_in_slices_and_heard_once() {
     let rooms: Vec<_> = rooms.iter().map(String::as_str).collect();
     world.publish_all(&[(&rooms, "0"), (&rooms[..1], "1")]);
     let mut other = world.open(grants);
-    // Who comes and goes meanwhile moves the rooms about.
+    // Subscriptions that open and close meanwhile move the rooms.
     let mut slices = 0;
     while world.shard.has_fan_out() {
         world.slice(SLICE);

@@ -84,7 +84,7 @@ fn errors_name_their_request_where_it_has_a_valid_name() {
 }
 
 #[test]
-fn everything_else_is_as_ever() {
+fn other_messages_are_unchanged() {
     let mut world = v1();
     let mut client = world.open(GRANTS);
     assert_eq!(world.ask(&mut client, "ping"), ["pong"]);
@@ -101,7 +101,7 @@ fn everything_else_is_as_ever() {
 }
 
 #[test]
-fn who_is_in_already_cannot_authenticate_again() {
+fn admitted_client_cannot_authenticate_again() {
     let authenticate = r#"{"type":"authenticate","token":"t","requestId":1}"#;
     let mut world = World::new();
     let mut client = world.open(GRANTS);

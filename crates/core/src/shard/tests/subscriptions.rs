@@ -1,4 +1,4 @@
-//! What a subscription is, and who may have it.
+//! Subscriptions, and which connections may have them.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ fn the_same_room_and_request_id_is_one_subscription() {
 }
 
 #[test]
-fn one_room_under_two_request_ids_is_heard_twice() {
+fn room_under_two_request_ids_is_delivered_twice() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
@@ -39,7 +39,7 @@ fn one_room_under_two_request_ids_is_heard_twice() {
 }
 
 #[test]
-fn one_request_id_for_two_rooms_hears_both() {
+fn request_id_for_two_rooms_receives_both() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     world.subscribe(&mut client, A, "1");
@@ -75,7 +75,7 @@ fn unsubscribe_drops_all_under_a_request_id_and_forgets_it() {
 }
 
 #[test]
-fn request_ids_are_scalars_and_come_back_as_given() {
+fn request_ids_are_scalars_and_returned_as_given() {
     let mut world = World::new();
     let mut client = world.open(BOTH);
     let names = [
@@ -116,7 +116,7 @@ fn request_ids_belong_to_their_connection() {
 }
 
 #[test]
-fn grants_decide_which_rooms_may_be_heard() {
+fn grants_decide_which_rooms_may_be_subscribed() {
     let mut world = World::new();
     let mut client = world.open(r#"[{"a":"*","b":1},{"c":{"x":"*"}},{}]"#);
     for (room, permitted) in [
@@ -144,7 +144,7 @@ fn grants_decide_which_rooms_may_be_heard() {
 }
 
 #[test]
-fn subscriptions_are_bounded_and_the_bound_is_answered() {
+fn subscriptions_are_bounded_and_excess_is_answered_with_an_error() {
     let mut world = World::with(Settings {
         limits: Limits {
             subscriptions: 2,
@@ -252,7 +252,7 @@ fn names_of_one_room_are_bounded_so_that_no_trigger_becomes_thousands_of_message
         }
     }
     assert_eq!(taken, limit);
-    // What is there already may be asked for again, and other rooms have their own names.
+    // An existing subscription may be requested again, and other rooms have their own names.
     world.subscribe(&mut client, A, "0");
     world.subscribe(&mut client, B, "9000");
     world.publish(A, "0");
@@ -329,7 +329,7 @@ fn stars(stars: usize) -> String {
     format!("{{{}}}", members.join(","))
 }
 
-/// Asks for every combination of `*` in seven keys; answers those that were opened.
+/// Requests every combination of `*` in seven keys; returns those that were opened.
 fn take_all(world: &mut World, client: &mut Client) -> Vec<usize> {
     let mut opened = Vec::new();
     for combination in 1..127 {
@@ -352,7 +352,7 @@ fn a_client_has_its_share_of_wildcards_and_no_more() {
     for combination in [0, 1, 127] {
         world.subscribe(&mut hostile, &stars(combination), "\"more\"");
     }
-    // One trigger for one room is heard once for each of them.
+    // One trigger for one room is delivered once for each of them.
     world.publish(&stars(0), "0");
     world.deliver();
     assert_eq!(hostile.hears().len(), 8 + 3);
@@ -384,7 +384,7 @@ fn many_connections_of_one_client_leave_wildcards_for_others() {
     for client in &mut hostile {
         opened.extend(take_all(&mut world, client));
     }
-    // Others get what nobody has yet, be it known whose they are or not.
+    // Others get combinations that no client has yet, whether their user is known or not.
     let mut rest = (1..127).filter(|combination| !opened.contains(combination));
     let mut alike = world.open(&grants);
     world.outside.clients.insert(alike.number, 1_000);

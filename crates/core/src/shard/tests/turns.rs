@@ -21,7 +21,7 @@ const READ: usize = 8 << 10;
 /// Writes of a fan-out in one turn.
 const WRITES: usize = 256;
 
-/// The shard's thread, with clients that have more to say than is read at once.
+/// The shard's thread, with clients that send more than is read at once.
 struct Thread {
     world: World,
     clients: Vec<(Client, VecDeque<u8>)>,
@@ -40,7 +40,7 @@ impl Thread {
         }
     }
 
-    /// The client says this from now on. Returns its number.
+    /// The client sends this from now on. Returns its number.
     fn says(&mut self, client: Client, bytes: impl IntoIterator<Item = u8>) -> usize {
         self.clients.push((client, bytes.into_iter().collect()));
         self.ready.push_back(self.clients.len() - 1);
@@ -58,7 +58,7 @@ impl Thread {
             let at = self.ready.pop_front().unwrap();
             let (client, bytes) = &mut self.clients[at];
             if !self.world.shard.may_read(client.id) {
-                // Queued again when it caught up.
+                // Queued again once all its input is processed.
                 continue;
             }
             let len = bytes.len().min(READ);
@@ -95,20 +95,20 @@ impl Thread {
         self.turns.push(spent);
     }
 
-    /// Turns until nothing is left to do. Returns how many units they took together.
+    /// Runs turns until nothing is left to do. Returns how many units they took together.
     fn run(&mut self) -> u64 {
         self.turns.clear();
         while !self.ready.is_empty() || self.world.shard.has_work() {
             self.turn();
             assert!(self.turns.len() < 1_000_000);
         }
-        // What nobody waits for is free again.
+        // Unused memory is released.
         self.world.begin(0);
         self.turns.iter().sum()
     }
 }
 
-/// A message that is as large as it may be, in as few bytes as deflate makes of it.
+/// A message of the maximum size, in as few bytes as deflate makes of it.
 fn bomb(content: u8, len: usize) -> Vec<u8> {
     let head = Deflater::new(9).deflate(&vec![content; len]).unwrap();
     let mut frame = masked(ht_frame::Opcode::Text, &[&head[..], &[0]].concat());
@@ -153,7 +153,7 @@ fn compressed_messages_are_charged_by_what_they_inflate_to() {
             let client = thread.world.open("[]");
             thread.says(client, bomb(b'[', 64 << 10).repeat(200));
         }
-        // Everybody else is served in every turn.
+        // Every other client is served in every turn.
         for n in 0..20 {
             thread.world.publish(r#"{"a":1}"#, &n.to_string());
             thread.turn();
@@ -191,7 +191,7 @@ fn refused_clients_have_nothing_inflated_or_parsed() {
 }
 
 #[test]
-fn an_answer_does_not_wait_until_all_that_is_large_was_compressed() {
+fn reply_is_not_delayed_by_compression_of_large_publications() {
     let mut settings = settings();
     settings.compression.max_bytes = 1 << 20;
     let mut thread = Thread::new(World::with(settings));
@@ -285,13 +285,13 @@ fn leaving_is_done_in_turns_and_leaves_no_trace_before_the_close_frame() {
         }
     }
     thread.turn();
-    // Nobody of them is counted any more, but their rooms are still there.
+    // None of them is counted any more, but their rooms are still open.
     assert_eq!(thread.world.stats().connections, 0);
     assert!(thread.world.stats().rooms > 1_900);
     for (client, _) in &mut thread.clients {
         assert!(!client.hears().iter().any(|line| line.contains("close")));
     }
-    // The ids of those who are gone are not given away, and nobody hears for them.
+    // The ids of ended connections are not reused, and nothing is delivered to them.
     let mut newcomers: Vec<_> = (0..20).map(|_| thread.world.open("[]")).collect();
     thread.world.publish(r#"{"a":1}"#, "7");
     assert!(thread.run() > TURN);
@@ -367,7 +367,7 @@ fn triggers_are_delivered_in_turns() {
 }
 
 #[test]
-fn newcomers_take_turns() {
+fn new_connections_take_turns() {
     let mut world = World::new();
     let rooms: Vec<_> = (0..2_000)
         .map(|n| {

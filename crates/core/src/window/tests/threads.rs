@@ -1,4 +1,4 @@
-//! Real threads read while another one appends: what they see is always a prefix.
+//! Real threads read while another one appends: their view is always a prefix.
 
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -21,7 +21,7 @@ fn read(reader: &Reader<u64>, published: &AtomicU64, wanted: u64) -> u64 {
     let filter = Wanted::from_iter([key(&room(&format!(r#"{{"run": {wanted}}}"#)))]);
     let mut views = 0;
     loop {
-        // Whoever knows of an entry finds it in the window.
+        // A thread that knows of an entry finds it in the window.
         let known = published.load(Ordering::Acquire);
         let view = reader.view();
         assert!(view.end() >= known);

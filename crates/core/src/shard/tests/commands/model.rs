@@ -1,5 +1,5 @@
-//! Random interleavings of commands, publications, requests and newcomers on several shards, against
-//! what a naive reading of the order says.
+//! Random interleavings of commands, publications, requests and new connections on several shards,
+//! against a naive interpretation of the order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -27,9 +27,9 @@ enum Target {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    /// The API is asked about a user, for a connection of this shard.
+    /// The API is queried about a user, for a connection of this shard.
     Ask(usize, usize),
-    /// The connection enters for which the API was asked first.
+    /// The connection with the oldest API query is opened.
     Enter,
     Subscribe(usize, usize),
     Publish(usize),
@@ -41,7 +41,7 @@ enum Operation {
     Slice(usize, u64),
 }
 
-/// What the API says of a user.
+/// The API's answer about a user.
 #[derive(Clone, Copy, Debug)]
 struct Rights {
     rooms: u8,
@@ -69,10 +69,10 @@ struct Known {
     user: usize,
     /// The last command that the API knew of.
     asked_at: u64,
-    /// What the API said.
+    /// The API's answer.
     rights: Rights,
     /// The rooms that it subscribed to, each with the last position then, and with that of the last
-    /// command that its shard had carried out.
+    /// command that its shard had executed.
     subscribed: Vec<(usize, u64, u64)>,
     heard: Vec<String>,
 }
@@ -142,7 +142,7 @@ impl Model {
             Operation::Subscribe(client, of) => self.subscribe(client, of),
             Operation::Publish(of) => self.publish(of),
             Operation::Permit(user, rooms, label) => {
-                // First it is so, then it is said.
+                // The API changes its state before it publishes the command.
                 self.database[user] = Rights { rooms, label };
                 let done = Done::Permit(user, self.database[user]);
                 let action = permit_for(&grants(rooms), &[LABELS[label]]);
@@ -247,7 +247,8 @@ impl Model {
         known.heard.extend(heard);
     }
 
-    /// What a client may do when everything before `position` is done; none: it is disconnected.
+    /// The permissions of a client when everything before `position` is done; none: it is
+    /// disconnected.
     fn rights(&self, known: &Known, position: u64) -> Option<Rights> {
         let mut rights = known.rights;
         let since = self.order.range(known.asked_at + 1..);
@@ -264,7 +265,7 @@ impl Model {
         Some(rights)
     }
 
-    /// Whether a command between the positions takes the room from a client.
+    /// Whether a command between the positions revokes the room of a client.
     fn is_taken(&self, known: &Known, of: usize, after: u64, before: u64) -> bool {
         let since = self.order.range(after + 1..);
         let mut commands = since.take_while(|(at, _)| **at < before);
@@ -283,7 +284,7 @@ impl Model {
         })
     }
 
-    /// Does all that waits, then compares.
+    /// Does all queued work, then compares.
     fn finish(mut self) {
         for world in &mut self.shards {
             world.begin(0);
@@ -317,13 +318,13 @@ impl Model {
             if heard.binary_search(&at).is_ok() {
                 let rights = self.rights(known, at).expect("not after a disconnect");
                 assert!(has(rights.rooms, of), "{at} after the room was lost");
-                // It subscribed since the last command that took the room.
+                // It subscribed since the last command that revoked the room.
                 let may = |&(room, when, _): &(usize, u64, u64)| {
                     room == of && !self.is_taken(known, of, when, at)
                 };
                 assert!(known.subscribed.iter().any(may), "{at} was taken");
             } else {
-                // What the shard had not carried out by then may have taken it as well.
+                // Commands that the shard had not executed by then may have revoked it as well.
                 let must = |&(room, when, done): &(usize, u64, u64)| {
                     room == of && when < at && !self.is_taken(known, of, done, at)
                 };

@@ -1,4 +1,4 @@
-//! Peers that are only bytes, and a log of all that a shard causes.
+//! Peers that are only bytes, and a log of all effects of a shard.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -17,7 +17,7 @@ use crate::peer::{Eviction, Peer, Sent};
 use crate::stats::Stats;
 use crate::world::{AuthenticationEnd, Over, World};
 
-/// What happened, in its order. Peers have numbers from 0.
+/// Events, in their order. Peers have numbers from 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::shard::tests) enum Told {
     Hook(u128, Hook),
@@ -25,7 +25,7 @@ pub(in crate::shard::tests) enum Told {
     RoomClosed,
     Evicted(u128),
     Authentication(AuthenticationEnd),
-    /// Bytes were taken by a peer.
+    /// A peer accepted bytes.
     Sent(u128),
     Shutdown(u128),
 }
@@ -35,9 +35,9 @@ pub(in crate::shard::tests) type Log = Rc<RefCell<Vec<Told>>>;
 /// The far end of a peer.
 #[derive(Debug)]
 pub(in crate::shard::tests) struct Wire {
-    /// What was taken and not looked at yet.
+    /// Accepted bytes that were not read by the test yet.
     pub(in crate::shard::tests) bytes: Vec<u8>,
-    /// How many bytes are taken before no more are.
+    /// How many more bytes are accepted.
     pub(in crate::shard::tests) room: usize,
     pub(in crate::shard::tests) gone: bool,
     pub(in crate::shard::tests) shutdown: bool,
@@ -99,19 +99,19 @@ impl Peer for FakePeer {
     }
 }
 
-/// What the shard causes; checks that it makes sense.
+/// Records the effects of the shard, and checks their consistency.
 #[derive(Debug)]
 pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) log: Log,
     /// The rooms that are open.
     pub(in crate::shard::tests) rooms: HashSet<(TenantId, Room)>,
-    /// The last position that was given, as a room that opens is told.
+    /// The last position that was assigned, which a room that opens gets.
     pub(in crate::shard::tests) position: u64,
-    /// Positions of the commands that were carried out, and how many connections they meant.
+    /// Positions of the executed commands, and how many connections they selected.
     pub(in crate::shard::tests) carried_out: Vec<(u64, usize)>,
     /// Numbers of the peers that are connected.
     pub(in crate::shard::tests) connected: HashSet<u128>,
-    /// Whose a peer is, by its number; one that is not in here is nobody else's.
+    /// The client of a peer, by its number; one that is not in here is a client of its own.
     pub(in crate::shard::tests) clients: HashMap<u128, u64>,
     /// Bytes that each peer holds, as it was noted. All peers have one address.
     pub(in crate::shard::tests) held: HashMap<u128, usize>,

@@ -8,7 +8,7 @@ use crate::index::Matching;
 /// Most operations of one run.
 const OPERATIONS: usize = 300;
 
-/// What is left to choose by.
+/// The remaining bytes.
 pub(super) struct Choices<'a>(pub(super) &'a [u8]);
 
 impl Choices<'_> {

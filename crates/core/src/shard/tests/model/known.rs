@@ -1,4 +1,4 @@
-//! What is known of a client: what it said, and what it should hear.
+//! Model of a client: what it sent, and what it should receive.
 
 use super::operations::{FORBIDDEN, Message};
 use crate::shard::tests::kit::*;
@@ -12,39 +12,39 @@ pub(super) const NAMES_PER_ROOM: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Open,
-    /// Its token did not come yet; when it came.
+    /// Its token was not received yet; when it connected.
     Awaiting(u64),
-    /// The API is asked about its token.
+    /// The API query about its token is pending.
     Asked,
-    /// Its first message was no token: what it says next has no meaning.
+    /// Its first message was no token: its further input is ignored.
     TurnedAway,
-    /// When it came.
+    /// When it connected.
     Refused(u64),
     /// When the close frame was sent.
     Closing(u64),
-    /// When its close frame or violation came.
+    /// When its close frame or violation arrived.
     Deaf(u64),
 }
 
 pub(super) struct Known {
     pub(super) client: Client,
     pub(super) state: State,
-    /// Broken, which the shard may find out at any time.
+    /// Broken, which the shard may detect at any time.
     pub(super) vanished: bool,
-    /// It did not always take everything: it may have been evicted.
+    /// It did not always accept everything: it may have been evicted.
     pub(super) hesitated: bool,
     pub(super) last_message: u64,
-    /// The last gap before it came.
+    /// The last gap before it connected.
     pub(super) gap: u32,
-    /// Room and name, by their places.
+    /// Room and name, by their indices.
     pub(super) subscriptions: Vec<(usize, usize)>,
     /// Written but not sent; with what each message is and where it ends.
     pub(super) written: Vec<u8>,
     pub(super) messages: Vec<(Message, usize)>,
-    /// What came behind its token.
+    /// Data received after the token.
     pub(super) early: Vec<Message>,
     pub(super) heard: Vec<String>,
-    /// Groups of lines; within a group they may come in any order.
+    /// Groups of lines; within a group they may arrive in any order.
     pub(super) expected: Vec<Vec<String>>,
     pub(super) hits: u64,
 }
@@ -54,7 +54,7 @@ impl Known {
         self.expected.push(vec![line.into()]);
     }
 
-    /// Checks that what was heard is how the expected begins, or all of it.
+    /// Checks that the received lines are a prefix of the expected ones, or all of them.
     pub(super) fn check(&mut self, complete: bool) {
         self.heard.extend(self.client.hears());
         let mut heard = self.heard.iter();
@@ -63,7 +63,7 @@ impl Known {
             let mut group: Vec<_> = group.iter().collect();
             if lines.len() < group.len() {
                 assert!(!complete, "missing of {group:?}: {lines:?}");
-                // Any of them may have come; of equal ones as many as were heard.
+                // Any of them may have arrived; of equal ones as many as were received.
                 let mut left = lines.clone();
                 group.retain(|line| {
                     let at = left.iter().position(|heard| heard == line);
@@ -107,7 +107,7 @@ impl Known {
         self.leave(State::TurnedAway);
     }
 
-    /// The API has said who it is, or that it is not welcome: what came meanwhile is processed.
+    /// The API has admitted or refused it: what arrived meanwhile is processed.
     pub(super) fn answered(&mut self, first: String, state: State, now: u64) {
         self.expect(first);
         (self.state, self.last_message) = (state, now);

@@ -1,4 +1,4 @@
-//! What may happen.
+//! The operations of the model.
 
 use proptest::prelude::*;
 
@@ -12,7 +12,7 @@ pub(super) const ROOMS: &[&str] = &[
     r#"{"forbidden":1}"#,
 ];
 
-/// The room that nobody is granted.
+/// The room that no client is granted.
 pub(super) const FORBIDDEN: usize = 6;
 
 pub(super) const NAMES: &[&str] = &["1", "\"1\"", "null"];
@@ -20,7 +20,7 @@ pub(super) const NAMES: &[&str] = &["1", "\"1\"", "null"];
 /// Clients at a time, of two tenants in turn.
 pub(super) const CLIENTS: usize = 4;
 
-/// Tenants, whose rooms and clients never meet.
+/// Tenants, whose rooms and clients are isolated.
 pub(super) const TENANTS: usize = 2;
 
 #[derive(Clone, Debug)]
@@ -44,11 +44,11 @@ pub(super) enum Operation {
         offer: Option<&'static str>,
     },
     Refuse(usize),
-    /// A client that is to send its token; it takes so many bytes at first.
+    /// A client that is to send its token; it accepts so many bytes at first.
     Await(usize, usize),
-    /// The API answers about a client's token: it is admitted, or not.
+    /// The API answers about a client's token: it is admitted, or refused.
     Answer(usize, bool),
-    /// Those that the API has not answered about are closed.
+    /// Clients without an API answer are closed.
     CloseUnauthenticated,
     /// The client writes; nothing is sent yet.
     Say(usize, Message),
@@ -56,24 +56,24 @@ pub(super) enum Operation {
     Arrive(usize, usize),
     /// All that the client wrote arrives, and a frame against the protocol.
     Violate(usize),
-    /// The client takes so many bytes from now on, which the shard is told.
+    /// The client accepts so many bytes from now on, of which the shard is notified.
     Takes(usize, usize),
     Writable(usize),
-    /// The client is gone, which the shard does not know yet.
+    /// The client disconnects, without a notification of the shard.
     Vanish(usize),
-    /// The client is gone, which the shard is told.
+    /// The client disconnects, with a notification of the shard.
     End(usize),
     /// One batch of a tenant: triggers with their rooms and how long their data is.
     Publish(usize, Vec<(Vec<usize>, usize)>),
-    /// The client may have this room no longer.
+    /// The client's permission for this room is revoked.
     Forbid(usize, usize),
-    /// What is called late, for a session that has ended: one of those there were.
+    /// A late call, for a session that has ended: one of the earlier ones.
     Late(usize),
     Slice(usize),
     Pass(u64),
-    /// Publications may have been missed by those who are there.
+    /// Open connections may have missed publications.
     Gap,
-    /// Those who are there since before the last gap are closed, so many at a time.
+    /// Connections opened before the last gap are closed, so many at a time.
     CloseMissed(usize),
     CloseAll,
 }
@@ -90,7 +90,7 @@ fn messages() -> impl Strategy<Value = Message> {
     ]
 }
 
-/// Bytes that a client takes: often everything.
+/// Bytes that a client accepts: often everything.
 fn takes() -> impl Strategy<Value = usize> {
     prop_oneof![2 => Just(usize::MAX), 1 => 0..200usize]
 }

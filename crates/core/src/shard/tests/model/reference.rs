@@ -1,4 +1,4 @@
-//! A shard beside lists that say what each of its clients should hear.
+//! A shard beside lists of what each of its clients should receive.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,25 +23,25 @@ const GRANTS: &str = r#"[{},{"a":"*"},{"a":1,"b":"*"}]"#;
 pub(super) struct Reference {
     world: World,
     settings: Settings,
-    /// Everybody was closed once: nobody is waited for as long as before.
+    /// All connections were closed once: the closing timeout is shorter from then on.
     leaves: bool,
     eager: bool,
     /// What an operation may spend at once; zero: no bound.
     units: u64,
-    /// Whoever is there, by place.
+    /// Connected clients, by index.
     clients: [Option<Known>; CLIENTS],
     /// The keys of sessions that ended.
     ended: Vec<SessionKey>,
     data: usize,
     /// The last gap; zero: there was none.
     gap: u32,
-    /// Publish frames that should come of all triggers so far.
+    /// Publish frames expected of all triggers so far.
     hits: u64,
     /// Those for clients that ended before they may have been matched.
     unsure: u64,
 }
 
-/// Whether a subscription to the room `a` hears a trigger for `b`, spelled out by hand.
+/// Whether a subscription to the room `a` matches a trigger for `b`, spelled out by hand.
 fn hears(matching: Matching, a: usize, b: usize) -> bool {
     if matching == Matching::Exact || a == b {
         return a == b;
@@ -54,12 +54,12 @@ fn admitted() -> String {
     ht_proto::server::authorized(&GRANTS.replace("},{", "}, {"))
 }
 
-/// The tenant of the client in a place.
+/// The tenant of the client at an index.
 fn tenant_of(place: usize) -> TenantId {
     TenantId::new(u32::try_from(place % TENANTS).unwrap())
 }
 
-/// Who the client in a place is: each tenant has the same users.
+/// The identity of the client at an index: each tenant has the same users.
 fn who(place: usize) -> Who {
     let facts = Facts {
         user: Some((place / TENANTS).to_string().into()),
@@ -180,7 +180,7 @@ impl Reference {
         }
     }
 
-    /// A client comes that is to send its token.
+    /// A client connects that is to send its token.
     fn await_token(&mut self, place: usize, room: usize) {
         if self.clients[place].is_none() {
             let client = self.world.await_token(room);
@@ -189,7 +189,7 @@ impl Reference {
         }
     }
 
-    /// The API has answered about a client's token; of others nobody was asked.
+    /// The API has answered about a client's token; for others there was no query.
     fn answer(&mut self, place: usize, admits: bool) {
         self.world.tenant = tenant_of(place);
         self.world.who = Some(Arc::new(who(place)));
@@ -238,7 +238,7 @@ impl Reference {
         }
     }
 
-    /// Ends a client that was turned away. Had it more to say, that would have no meaning.
+    /// Ends a client that was refused. Its further input would be ignored.
     fn end_turned_away(&mut self, place: usize) {
         let known = self.clients[place].as_ref();
         if known.is_some_and(|known| known.state == State::TurnedAway) {
@@ -306,7 +306,8 @@ impl Reference {
             return;
         };
         if known.state == State::Asked {
-            // What it breaks is found when it is answered: it leaves before.
+            // Its violation is detected after the answer: until then it only counts as
+            // disconnected.
             return self.end(place);
         }
         self.world.receive(&known.client, b"\x81\x00");
@@ -325,7 +326,7 @@ impl Reference {
         known.leave(State::Deaf(self.world.now));
     }
 
-    /// A client's subscriptions to a room are dropped, after what was published to them.
+    /// A client's subscriptions to a room are dropped, after their earlier publications.
     fn forbid(&mut self, place: usize, room: usize) {
         let Some(known) = &mut self.clients[place] else {
             return;
@@ -335,7 +336,7 @@ impl Reference {
         known.subscriptions.retain(|&(own, _)| own != room);
     }
 
-    /// Calls for a session that has ended change nothing, whoever has its slot now.
+    /// Calls for a session that has ended change nothing, whichever session has its slot now.
     fn late(&mut self, which: usize) {
         let Some(&key) = self.ended.iter().rev().nth(which) else {
             return;
@@ -353,7 +354,7 @@ impl Reference {
         assert!(!shard.may_read(key) && shard.who(key).is_none());
     }
 
-    /// The shard is told that the client is gone.
+    /// The shard is notified that the client has disconnected.
     fn end(&mut self, place: usize) {
         if let Some(known) = &self.clients[place] {
             self.world.gone(&known.client);
@@ -362,7 +363,7 @@ impl Reference {
         }
     }
 
-    /// The client is not there any more.
+    /// The client is no longer connected.
     fn bury(&mut self, place: usize) {
         if let Some(mut known) = self.clients[place].take() {
             known.check(false);
@@ -401,7 +402,7 @@ impl Reference {
             .collect();
         self.world.publish_all(&batch);
         if self.eager {
-            // Any request makes that what was published before is matched.
+            // Any request causes earlier publications to be matched.
             let mut nothing = [];
             let nobody = SessionKey::NONE;
             let (now, outside) = (self.world.now, &mut self.world.outside);
@@ -413,7 +414,7 @@ impl Reference {
     }
 
     fn pass(&mut self, ms: u64) {
-        // All that is due is expected to be done.
+        // All due work is expected to be done.
         self.world.begin(0);
         self.world.pass(ms);
         let now = self.world.now;
@@ -423,7 +424,7 @@ impl Reference {
             };
             match known.state {
                 State::Awaiting(since) if since + FIRST_FRAME_TIMEOUT <= now => {
-                    // Behind a part of a reply nothing can follow.
+                    // After part of a reply nothing can follow.
                     if self.world.is_there(&known.client) {
                         known.turned_away();
                         self.end_turned_away(place);
@@ -494,7 +495,7 @@ impl Reference {
         }
     }
 
-    /// Compares all that can be seen, and takes note of who was found gone or evicted.
+    /// Compares all observable state, and records which clients were found disconnected or evicted.
     fn compare(&mut self) {
         let bounded = self.is_bounded();
         for place in 0..CLIENTS {
@@ -542,7 +543,7 @@ impl Reference {
         }
     }
 
-    /// Compares who is found by their names, one by one and all of a tenant.
+    /// Compares the sessions found by their names, one by one and all of a tenant.
     fn compare_selections(&mut self) {
         self.world.begin(0);
         for place in 0..CLIENTS {
@@ -577,7 +578,7 @@ impl Reference {
         }
     }
 
-    /// Whether anybody may be evicted.
+    /// Whether any client may be evicted.
     fn is_bounded(&self) -> bool {
         let Settings {
             limits,
@@ -588,7 +589,7 @@ impl Reference {
         limits.outbox_bytes != 0 || *outbox_age != 0 || outboxes.limit() != 0
     }
 
-    /// Whether every hit is accounted for; `delivered`: none is on its way.
+    /// Whether every hit is accounted for; `delivered`: none is in flight.
     fn count(&self, delivered: bool) {
         let stats = self.world.shard.stats();
         let counted = stats.deliveries + stats.undelivered + stats.queued;
@@ -597,7 +598,7 @@ impl Reference {
         assert!(!delivered || counted + self.unsure >= self.hits);
     }
 
-    /// Lets everybody have everything, then ends all.
+    /// Lets every client accept everything, then ends all.
     pub(super) fn finish(mut self) {
         self.world.begin(0);
         self.world.deliver();
