@@ -1,10 +1,10 @@
-//! What waits for a shard: in order, and bounded by what its publications and commands are charged
-//! with.
+//! The queue of a shard's inputs: in order, and bounded by what its publications and commands are
+//! charged with.
 //!
-//! Publications that do not fit are missed. A command is never dropped for them, since what it takes
-//! away would go on: it stays in its place while publications around it go. Where commands alone are
-//! too many, all of them go, and something stands in the place of the first that is worse for those
-//! who are connected, but lets nothing through.
+//! Publications that do not fit are missed. A command is never dropped for them, since access that
+//! it revokes would persist: it keeps its position while publications around it are dropped. Where
+//! commands alone exceed their part, all of them are dropped, and the first is replaced by
+//! something that is worse for the connected clients, but grants nothing.
 
 use std::collections::VecDeque;
 
@@ -30,13 +30,14 @@ const COMMANDS_PART: usize = 4;
 pub struct Backlog<I> {
     inputs: VecDeque<I>,
     bytes: usize,
-    /// Of the commands.
+    /// The same of commands.
     command_bytes: usize,
     bytes_max: usize,
 }
 
 impl<I: Charge> Backlog<I> {
-    /// Nothing waits. Publications and commands may be charged with `bytes_max` together; one always fits.
+    /// An empty backlog. Publications and commands may be charged with `bytes_max` together; one
+    /// always fits.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
@@ -47,8 +48,8 @@ impl<I: Charge> Backlog<I> {
         }
     }
 
-    /// Places an input behind all others. Where a publication does not fit, returns those that wait
-    /// already: the shard misses them.
+    /// Appends an input. Where a publication does not fit, returns the queued ones: the shard
+    /// misses them.
     #[must_use = "the shard misses what is returned"]
     pub fn push(&mut self, input: I) -> Vec<I> {
         let bytes = input.bytes().unwrap_or(0);
@@ -69,8 +70,8 @@ impl<I: Charge> Backlog<I> {
         missed
     }
 
-    /// Places a command behind all others. Where the commands that wait take too much with it, all of
-    /// them and this one are returned, and what `instead` makes is in the place of the first.
+    /// Appends a command. Where the queued commands take too much with it, all of them and this one
+    /// are returned, and the first is replaced by the result of `instead`.
     #[must_use = "they are not carried out"]
     pub fn push_command(&mut self, command: I, instead: impl FnOnce() -> I) -> Vec<I> {
         let bytes = command.command_bytes().unwrap_or(0);
@@ -108,19 +109,19 @@ impl<I: Charge> Backlog<I> {
         Some(input)
     }
 
-    /// How many inputs wait.
+    /// The number of queued inputs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.inputs.len()
     }
 
-    /// Whether nothing waits.
+    /// Whether the queue is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.inputs.is_empty()
     }
 
-    /// What the publications and commands that wait are charged with.
+    /// What the queued publications and commands are charged with.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes + self.command_bytes
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_stay_where_publications_around_them_are_missed() {
+    fn commands_keep_their_position_where_publications_around_them_are_missed() {
         let mut backlog = Backlog::new(100);
         let lost = || Numbered(101, 0);
         assert!(backlog.push(Numbered(2, 40)).is_empty());
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_commands_are_replaced_where_the_first_was() {
+    fn too_many_commands_are_replaced_at_the_position_of_the_first() {
         let mut backlog = Backlog::new(100);
         let lost = || Numbered(101, 0);
         assert!(backlog.push(Numbered(2, 10)).is_empty());
@@ -207,7 +208,7 @@ mod tests {
             [Numbered(1, 10), Numbered(3, 10), Numbered(5, 10)]
         );
         assert_eq!(backlog.bytes(), 30);
-        // One of any size fits then.
+        // Then one of any size fits.
         assert!(backlog.push_command(Numbered(7, 500), lost).is_empty());
         assert_eq!(left(&mut backlog), [2, 101, 4, 4, 7]);
         assert_eq!(backlog.bytes(), 0);

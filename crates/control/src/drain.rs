@@ -1,4 +1,4 @@
-//! The order of a graceful shutdown: what a node does next, and for how long it waits for it.
+//! The order of a graceful shutdown: the next step of a node, and how long it waits for it.
 
 #[cfg(test)]
 mod tests;
@@ -10,47 +10,47 @@ use ht_proto::close::Close;
 
 use crate::waves::{DrainWaves, WAVE};
 
-/// What was published before may take so long to come from the broker.
+/// Timeout for earlier publications to arrive from the broker.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// What is left may take so long once there is a hurry.
+/// Timeout for the remainder once shutdown is hurried.
 const HURRIED: Duration = Duration::from_secs(1);
 
-/// How a node shuts down.
+/// Settings of a graceful shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrainSettings {
-    /// For so long the node only says that it is not ready, and serves as ever.
+    /// For this long the node only reports that it is not ready, and serves normally.
     pub delay: Duration,
-    /// Over so much time at most the connections are closed.
+    /// The connections are closed over this time at most.
     pub period: Duration,
-    /// After so much time what is left is dropped. The delay does not count.
+    /// After this time what is left is dropped. The delay does not count.
     pub timeout: Duration,
 }
 
-/// What a node is to do next.
+/// The next step of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Let nobody in any more, and report [`Drain::entrance_closed`].
+    /// Stop admitting clients, and report [`Drain::entrance_closed`].
     CloseEntrance,
-    /// Find out that what was published before is placed, and report [`Drain::caught_up`]: a
-    /// trigger that another node answered may still be on its way to this one.
+    /// Check that all earlier publications have a position, and report [`Drain::caught_up`]: a
+    /// trigger that another node acknowledged may still be in flight to this one.
     CatchUp,
-    /// Have each shard close [`DrainWaves::count`] of its connections, behind what was published
-    /// before.
+    /// Have each shard close [`DrainWaves::count`] of its connections, after their earlier
+    /// publications.
     Close {
         /// Waves that follow before the last.
         left: u64,
-        /// What clients are told.
+        /// The close reason that clients receive.
         close: Close,
     },
-    /// Nobody is there to hear a trigger from here on: have each shard close what is left, and
-    /// report [`Drain::shards_ended`].
+    /// No subscriber is left for triggers from here on: have each shard close the remaining
+    /// connections, and report [`Drain::shards_ended`].
     CloseAll(Close),
-    /// Take no trigger any more, let those under way be answered, and report
+    /// Accept no further triggers, let pending ones be answered, and report
     /// [`Drain::triggers_ended`].
     EndTriggers,
-    /// Let go of the broker once it has acknowledged everything, and of the hooks once they were
-    /// called, and report [`Drain::rest_ended`].
+    /// Disconnect from the broker once it has acknowledged everything, and stop the hooks once they
+    /// were called, and report [`Drain::rest_ended`].
     EndRest,
     /// All is done, in time or not.
     End {
@@ -61,7 +61,7 @@ pub enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// It serves as ever, until then.
+    /// It serves normally until then.
     Delay(Duration),
     ClosingEntrance,
     CatchingUp(Duration),
@@ -79,15 +79,15 @@ pub struct Drain {
     settings: DrainSettings,
     phase: Phase,
     waves: DrainWaves,
-    /// When what is left is dropped; none before the entrance is closed.
+    /// When what is left is dropped; none before admission stops.
     end: Option<Duration>,
-    /// Since when there is a hurry.
+    /// When shutdown was hurried.
     hurry: Option<Duration>,
     steps: VecDeque<Step>,
 }
 
 impl Drain {
-    /// A node begins to shut down: it says that it is not ready.
+    /// A node begins to shut down: it reports that it is not ready.
     #[must_use]
     pub fn new(settings: DrainSettings, now: Duration) -> Self {
         let mut drain = Self {
@@ -122,13 +122,13 @@ impl Drain {
         next.into_iter().chain(end).min()
     }
 
-    /// How the connections are closed; known once the entrance is closed.
+    /// How the connections are closed; known once admission stops.
     #[must_use]
     pub fn waves(&self) -> &DrainWaves {
         &self.waves
     }
 
-    /// There is a hurry: what is left has one more second.
+    /// Hurries shutdown: what is left has one more second.
     pub fn hurry(&mut self, now: Duration) {
         self.hurry.get_or_insert(now);
         match self.phase {
@@ -142,7 +142,7 @@ impl Drain {
         }
     }
 
-    /// Nobody comes in any more; so many connections are open.
+    /// Admission has stopped; so many connections are open.
     pub fn entrance_closed(&mut self, open: u64, now: Duration) {
         if self.phase == Phase::ClosingEntrance {
             let DrainSettings {
@@ -157,7 +157,7 @@ impl Drain {
         }
     }
 
-    /// What was published before is placed.
+    /// All earlier publications have a position.
     pub fn caught_up(&mut self, now: Duration) {
         if matches!(self.phase, Phase::CatchingUp(_)) {
             self.phase = Phase::Waves(self.waves.waves(), now);
@@ -165,7 +165,7 @@ impl Drain {
         }
     }
 
-    /// Every shard has let its last connection go.
+    /// Every shard has closed its last connection.
     pub fn shards_ended(&mut self) {
         if self.phase == Phase::ClosingAll {
             self.phase = Phase::EndingTriggers;
@@ -198,7 +198,7 @@ impl Drain {
         }
         match self.phase {
             Phase::Delay(until) if until <= now => self.close_entrance(now),
-            // A broker that is away or slow has its time, and no more.
+            // A broker that is unavailable or slow has its timeout, and no more.
             Phase::CatchingUp(until) if until <= now => self.caught_up(now),
             Phase::Waves(0, until) if until <= now => self.close_all(),
             Phase::Waves(left, until) if until <= now => {
@@ -229,7 +229,7 @@ impl Drain {
         self.steps.push_back(Step::CloseAll(self.waves.close()));
     }
 
-    /// Whether what takes too long is dropped in this phase.
+    /// Whether this phase is subject to the timeout.
     fn has_end(&self) -> bool {
         match self.phase {
             Phase::Delay(_) | Phase::ClosingEntrance | Phase::Ended => false,

@@ -1,7 +1,7 @@
 //! The numbers of gaps: which connections may have missed publications.
 //!
-//! Gaps are numbered from 1. A connection remembers the last one before it opened, so that a gap
-//! concerns exactly those that were open when it was found.
+//! Gaps are numbered from 1. A connection stores the last one before it opened, so that a gap
+//! concerns exactly those that were open when it was detected.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,7 +15,7 @@ pub struct Gaps {
 }
 
 impl Gaps {
-    /// There was none yet.
+    /// No gap yet.
     #[must_use]
     pub fn new(shards: usize) -> Self {
         Self {

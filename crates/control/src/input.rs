@@ -1,4 +1,4 @@
-//! What a shard may be told.
+//! Inputs of a shard.
 
 use std::sync::Arc;
 
@@ -12,24 +12,24 @@ use crate::backlog::Charge;
 /// Bytes that a publication is charged with beside its own.
 pub const PUBLICATION_BYTES: usize = 256;
 
-/// What a shard may be told. `A`: who waits for a probe; `W`: who waits for a wave.
+/// An input of a shard. `A`: the receiver of a probe's reply; `W`: the receiver of a wave's result.
 #[derive(Debug)]
 pub enum Input<A, W> {
     /// Publications, in their order.
     Publish(Batch),
-    /// Carry out a command.
+    /// Execute a command.
     Command(Arc<Command>),
-    /// Commands were lost, the last of them at this position: close everybody.
+    /// Commands were lost, the last of them at this position: close every connection.
     CommandsLost(u64),
-    /// Behave like this from now on.
+    /// Apply these settings from now on.
     Settings(Box<Settings>),
-    /// Say that it was taken.
+    /// Confirm that it was taken.
     Probe(A),
     /// Close so many connections.
     Close {
         /// Admitted ones.
         count: usize,
-        /// What they are told.
+        /// The close reason that their clients receive.
         close: Close,
     },
     /// Close connections that opened before a gap: one wave.
@@ -38,21 +38,21 @@ pub enum Input<A, W> {
         number: u32,
         /// How many at most.
         count: usize,
-        /// What they are told.
+        /// The close reason that their clients receive.
         close: Close,
-        /// What became of it.
+        /// The receiver of the result.
         done: W,
     },
-    /// Close those whose clients are not authenticated yet, from now on.
+    /// Close the connections whose clients are not authenticated yet, from now on.
     CloseUnauthenticated(Close),
-    /// Nobody will answer for a session that waits for it.
+    /// The answer that a session awaits will never arrive.
     Abandon(SessionKey),
-    /// Close everything for this reason and end.
+    /// Close all connections for this reason and end.
     Drain(Close),
 }
 
 impl<A, W> Input<A, W> {
-    /// What is published with it.
+    /// The publications in it.
     #[must_use]
     pub fn batch(&self) -> Option<&Batch> {
         match self {
@@ -69,7 +69,7 @@ impl<A, W> Input<A, W> {
         }
     }
 
-    /// The command that it is.
+    /// The command in it.
     #[must_use]
     pub fn command(&self) -> Option<&Arc<Command>> {
         match self {
@@ -97,7 +97,7 @@ impl<A, W> Charge for Input<A, W> {
     }
 }
 
-/// Publications that were placed together. All shards share them.
+/// Publications that were sequenced together. All shards share them.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// In their order.

@@ -1,18 +1,18 @@
 //! In which shards each room of each tenant has a subscriber.
 //!
 //! A shard writes here when a room gets its first subscriber there or loses its last one: never
-//! while something is delivered. The sequencer reads here which shards a publication may
-//! concern, so that the others are neither woken nor given work.
+//! during delivery. The sequencer reads here which shards a publication may concern, so that the
+//! others are neither woken nor given work.
 //!
-//! **A room of a shard hears exactly what is placed after some moment while it opens.** The shard
-//! first enters the room and then reads the last position; the sequencer first writes the
-//! position and then looks the room up. Both go through the lock of the room's entry, so one of
-//! two things holds for each publication. Either the lookup came after the entering: then the
-//! publication is handed to the shard. Or it came before: then the shard reads this position or a
-//! later one, and the room hears nothing up to there, even if the publication reached the shard
-//! on another room's account. What was handed on is what is later than what was read. A subscribe is
-//! answered after that moment, so whoever was told of success misses nothing, and nobody hears
-//! something old and then lacks what came next.
+//! **A room of a shard receives exactly what is sequenced after some moment while it opens.** The
+//! shard first adds the room and then reads the last position; the sequencer first writes the
+//! position and then looks the room up. Both take the lock of the room's entry, so one of two cases
+//! applies to each publication. Either the lookup came after the addition: then the publication is
+//! sent to the shard. Or it came before: then the shard reads this position or a later one, and the
+//! room ignores publications up to there, even if they reached the shard because of another room.
+//! Only publications later than the position read are delivered. A subscribe is answered after that
+//! moment, so a client whose subscribe was acknowledged misses nothing, and none receives an old
+//! publication and then lacks the next.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,10 +27,10 @@ use ht_core::publication::Publication;
 use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 
-/// Locks are taken per stripe, so that shards seldom meet.
+/// Locks are taken per stripe, so that shards seldom contend.
 const STRIPES: usize = 64;
 
-/// Counts rooms, and knows their shards.
+/// The interest index: counts rooms, and knows their shards.
 #[derive(Debug)]
 pub struct InterestIndex {
     matching: Matching,
@@ -38,14 +38,14 @@ pub struct InterestIndex {
     every_shard: ShardSet,
     /// Rooms, by their hashes.
     stripes: Vec<Mutex<Stripe>>,
-    /// Shapes of rooms that hear others for their `*`.
+    /// Shapes of rooms that match others by their `*`.
     wild_shapes: Mutex<Presence>,
-    /// The last position that was given.
+    /// The last position that was assigned.
     position: AtomicU64,
 }
 
 impl InterestIndex {
-    /// No room yet.
+    /// An empty index.
     #[must_use]
     pub fn new(shards: usize, matching: Matching) -> Self {
         let every = (0..shards).map(ShardSet::of);
@@ -59,7 +59,7 @@ impl InterestIndex {
         }
     }
 
-    /// How many rooms all tenants have.
+    /// The number of rooms of all tenants.
     pub fn rooms(&self) -> u64 {
         let stripes = self.stripes.iter().map(lock);
         stripes
@@ -67,7 +67,7 @@ impl InterestIndex {
             .sum()
     }
 
-    /// How many rooms the tenant has.
+    /// The number of rooms of the tenant.
     pub fn rooms_of(&self, tenant: TenantId) -> u64 {
         let stripes = self.stripes.iter().map(lock);
         stripes
@@ -75,8 +75,8 @@ impl InterestIndex {
             .sum()
     }
 
-    /// A shard has a room of the tenant that it did not have. Returns the position after which it
-    /// receives.
+    /// Adds a room of the tenant to a shard that did not have it. Returns the position after which
+    /// it receives.
     pub fn opened(&self, shard: usize, tenant: TenantId, room: &Room) -> u64 {
         let shard = ShardSet::of(shard);
         let hash = self.hash_room(tenant, room);
@@ -87,7 +87,7 @@ impl InterestIndex {
         self.position.load(Ordering::Acquire)
     }
 
-    /// A shard has a room of the tenant no more.
+    /// Removes a room of the tenant from a shard.
     pub fn closed(&self, shard: usize, tenant: TenantId, room: &Room) {
         let shard = ShardSet::of(shard);
         let hash = self.hash_room(tenant, room);
@@ -97,8 +97,8 @@ impl InterestIndex {
         }
     }
 
-    /// Publications have their place in the order. Answers the shards that they may concern: maybe
-    /// too many, never too few. Called for one batch after the other, in the order.
+    /// Records the position of publications. Returns the shards that they may concern: possibly too
+    /// many, never too few. Called for one batch after the other, in the order.
     pub fn placed(&self, batch: &[Publication]) -> ShardSet {
         if let Some(last) = batch.last() {
             self.position.store(last.position, Ordering::Release);
@@ -109,13 +109,13 @@ impl InterestIndex {
         }))
     }
 
-    /// Something that is no publication has its place in the order.
+    /// Records a position that is not of a publication.
     pub fn advance(&self, position: u64) {
         self.position.store(position, Ordering::Release);
     }
 
-    /// The shards with a room that hears a trigger for any of these: as of now, so that it tells
-    /// nothing about publications that have no position yet.
+    /// The shards with a room that matches a trigger for any of these: as of now, so this is not
+    /// valid for publications that have no position yet.
     pub fn hearing_any<'a>(&self, rooms: impl Iterator<Item = (TenantId, &'a Room)>) -> ShardSet {
         let mut found = ShardSet::NONE;
         for (tenant, room) in rooms {
@@ -127,7 +127,7 @@ impl InterestIndex {
         found
     }
 
-    /// The shards with a room that hears a trigger for `room`.
+    /// The shards with a room that matches a trigger for `room`.
     fn hearing(&self, tenant: TenantId, room: &Room) -> ShardSet {
         if self.is_wild(room) {
             return self.every_shard;
@@ -141,7 +141,7 @@ impl InterestIndex {
         equal | wild_shapes.shards(self.hash_shape(tenant, room))
     }
 
-    /// Whether the room meets others than itself.
+    /// Whether the room matches others than itself.
     fn is_wild(&self, room: &Room) -> bool {
         self.matching == Matching::Wildcard && room.wildcards() != 0
     }
@@ -175,7 +175,7 @@ impl ShardSet {
         Self(1 << shard.min(63))
     }
 
-    /// Whether the shard may be meant.
+    /// Whether the shard may be included.
     pub fn contains(self, shard: usize) -> bool {
         self.meets(Self::of(shard))
     }
@@ -197,7 +197,7 @@ impl BitOr for ShardSet {
 #[derive(Debug, Default)]
 struct Stripe {
     rooms: Presence,
-    /// How many of them each tenant has.
+    /// The number of them per tenant.
     counts: HashMap<TenantId, u64, foldhash::fast::RandomState>,
 }
 
@@ -221,11 +221,11 @@ impl Stripe {
     }
 }
 
-/// Which shards have what, by hash.
+/// The shards with an entry, by hash.
 #[derive(Debug, Default)]
 struct Presence {
     shards: HashMap<u64, ShardSet, foldhash::fast::RandomState>,
-    /// How often more than once: different rooms may share a hash, rooms a shape, shards a bit.
+    /// Counts above one: different rooms may share a hash, rooms a shape, shards a bit.
     more: HashMap<(u64, ShardSet), u32, foldhash::fast::RandomState>,
 }
 
@@ -275,8 +275,8 @@ impl Presence {
 /// Fewest entries that a table keeps room for.
 const KEPT: usize = 64;
 
-/// Lets a table give back memory of which it uses less than a quarter. It holds one of [`STRIPES`]
-/// parts of all rooms, so that this takes moments.
+/// Shrinks a table of which less than a quarter is in use. It holds one of [`STRIPES`] parts of all
+/// rooms, so that this is quick.
 fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V, foldhash::fast::RandomState>) {
     if table.capacity() > KEPT && table.len() * 4 < table.capacity() {
         table.shrink_to(table.len() * 2);

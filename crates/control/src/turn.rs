@@ -1,5 +1,5 @@
-//! A turn of a shard: what its thread does, in which order, and how much of it at once. Sockets, inbox
-//! and clock are around it: the node's thread has real ones, the simulator's are simulated.
+//! A turn of a shard: the work of its thread, its order, and how much of it at once. Sockets, inbox
+//! and clock are outside: the node's thread has real ones, the simulator's are simulated.
 
 mod around;
 mod undelivered;
@@ -15,7 +15,7 @@ pub use self::around::{Around, Arrival, Entry, Newcomer, Read, Readable, Readine
 use crate::input::Input;
 use crate::turn::undelivered::Undelivered;
 
-/// A shard, and what is between two of its turns.
+/// A shard, and its state between two turns.
 #[derive(Debug)]
 pub struct ShardLoop<P> {
     /// The shard.
@@ -25,7 +25,7 @@ pub struct ShardLoop<P> {
     /// Connections whose sockets are ready, each of them once, in the order of their turns.
     ready: VecDeque<SessionKey>,
     draining: bool,
-    /// The node is about to shut down, and clients that are not authenticated are told this.
+    /// The node is about to shut down, and unauthenticated clients are closed with this reason.
     leaving: Option<Close>,
     undelivered: Undelivered,
 }
@@ -45,7 +45,7 @@ impl<P: Readable> ShardLoop<P> {
         }
     }
 
-    /// Whether everything was closed and nobody is left.
+    /// Whether everything was closed and no connection is left.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.draining && self.shard.is_empty()
@@ -58,8 +58,8 @@ impl<P: Readable> ShardLoop<P> {
         closes || self.shard.has_work() || !self.ready.is_empty()
     }
 
-    /// A socket is ready for something: `note` says what for. Its connection is served when it has
-    /// its turn. False: there is no such connection.
+    /// A socket is ready for something; `note` records for what. Its connection is served when it
+    /// has its turn. Returns false if there is no such connection.
     pub fn notify(&mut self, key: SessionKey, note: impl FnOnce(&mut P)) -> bool {
         let Some(peer) = self.shard.peer(key) else {
             return false;
@@ -69,8 +69,8 @@ impl<P: Readable> ShardLoop<P> {
         true
     }
 
-    /// Does a part of everything that is due. Each phase has a budget of its own; what is left of
-    /// its work waits for the next turn.
+    /// Does a part of everything that is due. Each phase has a budget of its own; the rest of its
+    /// work is left for the next turn.
     pub fn turn(&mut self, around: &mut impl Around<P>) {
         self.shard.begin(Phase::Sockets);
         self.serve_sockets(around);
@@ -91,10 +91,10 @@ impl<P: Readable> ShardLoop<P> {
         self.take_outputs(around);
     }
 
-    /// Does what the shard wants done outside.
+    /// Performs the actions that the shard requests.
     fn take_outputs(&mut self, around: &mut impl Around<P>) {
         while let Some(Output::Ask { key, token }) = self.shard.poll_output() {
-            // One that ended in the same turn has nobody to be asked about.
+            // For a session that ended in the same turn the API is not queried.
             let Some(peer) = self.shard.peer(key) else {
                 continue;
             };
@@ -105,7 +105,7 @@ impl<P: Readable> ShardLoop<P> {
         }
     }
 
-    /// Has a connection served when it is its turn.
+    /// Queues a connection for its turn.
     fn queue(&mut self, key: SessionKey) {
         if let Some(peer) = self.shard.peer(key)
             && !std::mem::replace(&mut peer.readiness().queued, true)
@@ -156,7 +156,7 @@ impl<P: Readable> ShardLoop<P> {
                 return;
             };
             let Readiness { unread, ended, .. } = *peer.readiness();
-            // Where it may not be read now, it is queued again when it may.
+            // If it may not be read now, it is queued again when it may.
             if !unread || !may_read {
                 return;
             }
@@ -170,7 +170,7 @@ impl<P: Readable> ShardLoop<P> {
                 }
                 Read::Bytes(len) => {
                     peer.readiness().unread = len == self.buffer.len() || ended;
-                    // What was published before the client wrote is delivered before it is answered.
+                    // Earlier publications are delivered before the client is answered.
                     if around.has_input() {
                         self.take_inputs(around);
                     }
@@ -206,7 +206,7 @@ impl<P: Readable> ShardLoop<P> {
 
     fn take_inputs(&mut self, around: &mut impl Around<P>) {
         for _ in 0..self.limits.inputs {
-            // Delivered before more is taken, so that what waits is bounded here, too.
+            // Delivered before more is taken, so that the backlog is bounded here, too.
             let backlog = self.shard.backlog();
             self.undelivered.settle(backlog);
             if backlog >= self.limits.inputs || self.undelivered.bytes >= self.limits.undelivered {
@@ -266,13 +266,13 @@ impl<P: Readable> ShardLoop<P> {
 
     /// Closes everything.
     fn drain(&mut self, close: Close, around: &mut impl Around<P>) {
-        // Who came before hears of it, too.
+        // Connections opened before are closed with a reason, too.
         while let Some(arrival) = around.next_arrival() {
             self.take_arrival(arrival, around);
         }
         self.draining = true;
         let now = around.now();
-        // Everything published is delivered before its connection is closed.
+        // All earlier publications are delivered before a connection is closed.
         self.shard.begin_unlimited();
         self.shard
             .fan_out(usize::MAX, &mut Turn::new(now, around.world()));
@@ -291,7 +291,7 @@ impl<P: Readable> ShardLoop<P> {
         }
     }
 
-    /// Opens or refuses a session about which the API has answered. What is kept for one that has
+    /// Opens or refuses a session that the API has answered about. What is kept for one that has
     /// ended meanwhile is released.
     fn answer<A: Around<P>>(&mut self, key: SessionKey, mut answer: A::Answer, around: &mut A) {
         if !self.shard.awaits_answer(key) {
@@ -310,7 +310,7 @@ impl<P: Readable> ShardLoop<P> {
         self.queue(key);
     }
 
-    /// Closes some of those that are not authenticated, once the node is about to shut down.
+    /// Closes some of the unauthenticated sessions, once the node is about to shut down.
     fn close_unauthenticated(&mut self, around: &mut impl Around<P>) {
         if let Some(close) = self.leaving {
             let now = around.now();

@@ -1,17 +1,17 @@
-//! How connections are closed in waves, so that their clients return without stampeding the API.
+//! Closing connections in waves, so that their clients reconnect without stampeding the API.
 
 use std::time::Duration;
 
 use ht_proto::close::Close;
 
-/// Connections whose clients may come back in a second without anybody noticing: fewer need no
+/// Connections whose clients may reconnect within a second without noticeable load: fewer need no
 /// spread over the whole period.
 const RETURNS_PER_SECOND: u64 = 100;
 
-/// The span that clients are told when they are all closed at once and they are many.
+/// The reconnect span sent to clients when many are closed at once.
 const SPAN_AT_ONCE: Duration = Duration::from_secs(5);
 
-/// Time between two waves of connections that are closed.
+/// Interval between two waves of closed connections.
 pub const WAVE: Duration = Duration::from_millis(50);
 
 /// The span within which the clients of one wave for a gap reconnect, where the waves spread the
@@ -23,7 +23,7 @@ const JITTER: Duration = Duration::from_secs(1);
 pub struct GapWaves {
     /// Connections of the shard that are closed in each wave.
     pub count: usize,
-    /// What they are told.
+    /// The close reason that their clients receive.
     pub close: Close,
 }
 
@@ -43,18 +43,18 @@ impl GapWaves {
     }
 }
 
-/// How all connections are closed before a node leaves.
+/// How all connections are closed before a node shuts down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DrainWaves {
     /// From the first to the last.
     pub over: Duration,
-    /// What clients are told: the span within which to come back.
+    /// The reconnect span sent to clients.
     span: Duration,
 }
 
 impl DrainWaves {
     /// For `open` connections, over `period` at most and half of `timeout`: the other half is for
-    /// what comes after, which are replies to close frames, hooks and the broker.
+    /// the later steps, which are replies to close frames, hooks and the broker.
     #[must_use]
     pub fn new(open: u64, period: Duration, timeout: Duration) -> Self {
         let needed = time_to_return(open);
@@ -65,7 +65,7 @@ impl DrainWaves {
         }
     }
 
-    /// What clients are told.
+    /// The close reason that clients receive.
     #[must_use]
     pub fn close(&self) -> Close {
         Close::RESTART.within(ms(self.span))
@@ -77,7 +77,7 @@ impl DrainWaves {
         waves(self.over)
     }
 
-    /// How many of a shard's `open` connections are closed in a wave that `left` waves follow.
+    /// How many of a shard's `open` connections are closed in a wave with `left` waves after it.
     #[must_use]
     pub fn count(open: u64, left: u64) -> usize {
         usize::try_from(open / left.saturating_add(2)).unwrap_or(usize::MAX)
@@ -112,18 +112,18 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_closed_for_a_gap_as_fast_as_they_may_return() {
+    fn connections_are_closed_for_a_gap_as_fast_as_they_may_reconnect() {
         // Two shards with 150 connections each: 3 s, 60 waves.
         assert_eq!(gap(300, 150, 30_000), (3, "gap 1000".into()));
         // Never longer than the period.
         assert_eq!(gap(100_000, 50_000, 30_000), (84, "gap 1000".into()));
-        // A handful at once, and told to return within the time that they need.
+        // A few at once, with the span that they need to reconnect.
         assert_eq!(gap(3, 2, 30_000), (2, "gap 30".into()));
         assert_eq!(gap(0, 0, 30_000), (1, "gap 10".into()));
     }
 
     #[test]
-    fn without_a_period_clients_spread_their_return_after_a_gap() {
+    fn without_a_period_clients_spread_their_reconnects_after_a_gap() {
         assert_eq!(gap(100_000, 50_000, 0), (50_000, "gap 5000".into()));
         assert_eq!(gap(20, 20, 0), (20, "gap 200".into()));
     }
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_period_clients_spread_their_return_after_a_drain() {
+    fn without_a_period_clients_spread_their_reconnects_after_a_drain() {
         assert_eq!(drain(0, 20_000, 100_000), (0, "restart 5000".into()));
         assert_eq!(drain(0, 20_000, 20), (0, "restart 200".into()));
     }

@@ -14,7 +14,7 @@ fn settings(delay: u64, period: u64, timeout: u64) -> DrainSettings {
     }
 }
 
-/// What is done now, in words.
+/// The current steps, in words.
 fn steps(drain: &mut Drain) -> Vec<String> {
     let steps = std::iter::from_fn(|| drain.poll_step());
     let words = steps.map(|step| match step {
@@ -29,7 +29,7 @@ fn steps(drain: &mut Drain) -> Vec<String> {
     words.collect()
 }
 
-/// Lets time pass until something is due, and says when that was and what was done.
+/// Advances time until something is due, and returns when that was and what was done.
 fn next(drain: &mut Drain) -> (u64, Vec<String>) {
     let due = drain.deadline().expect("something is due");
     drain.tick(due - ms(1));
@@ -38,7 +38,7 @@ fn next(drain: &mut Drain) -> (u64, Vec<String>) {
     (due.as_millis() as u64, steps(drain))
 }
 
-/// A node with so many connections that has closed its entrance at 0 ms and caught up at 10 ms.
+/// A node with so many connections that has stopped admission at 0 ms and caught up at 10 ms.
 fn caught_up(open: u64, settings: DrainSettings) -> Drain {
     let mut drain = Drain::new(settings, ms(0));
     assert_eq!(steps(&mut drain), ["entrance"]);
@@ -58,7 +58,7 @@ fn a_node_drains_step_by_step() {
     drain.entrance_closed(15, ms(200));
     assert_eq!(steps(&mut drain), ["catch up"]);
     drain.caught_up(ms(300));
-    // Fifteen may come back within 150 ms: three waves, and what is left.
+    // Fifteen may reconnect within 150 ms: three waves, and the remainder.
     assert_eq!(steps(&mut drain), ["wave, 2 left: restart 150"]);
     let wave = |left| vec![format!("wave, {left} left: restart 150")];
     assert_eq!(next(&mut drain), (350, wave(1)));
@@ -74,13 +74,13 @@ fn a_node_drains_step_by_step() {
 }
 
 #[test]
-fn a_broker_that_is_slow_has_its_time_and_no_more() {
+fn slow_broker_has_its_timeout_and_no_more() {
     let mut drain = Drain::new(settings(0, 3_000, 7_000), ms(0));
     assert_eq!(steps(&mut drain), ["entrance"]);
     drain.entrance_closed(0, ms(50));
     assert_eq!(steps(&mut drain), ["catch up"]);
     assert_eq!(next(&mut drain), (1_050, vec!["all: restart".into()]));
-    // It came too late.
+    // It was reported too late.
     drain.caught_up(ms(1_060));
     assert_eq!(steps(&mut drain), [""; 0]);
 }
@@ -101,13 +101,13 @@ fn what_takes_longer_than_the_timeout_is_dropped() {
 }
 
 #[test]
-fn a_hurry_ends_the_delay_and_the_waves_and_leaves_a_second() {
+fn hurry_ends_the_delay_and_the_waves_and_sets_a_second() {
     let mut drain = Drain::new(settings(10_000, 3_000, 7_000), ms(0));
     drain.hurry(ms(500));
     assert_eq!(steps(&mut drain), ["entrance"]);
     drain.entrance_closed(100, ms(600));
     assert_eq!(steps(&mut drain), ["all: restart 1000"]);
-    // A second from when there was a hurry, however often it is said.
+    // A second from when shutdown was hurried, however often that is requested.
     drain.hurry(ms(900));
     assert_eq!(next(&mut drain), (1_500, vec!["end, late: true".into()]));
 
@@ -119,7 +119,7 @@ fn a_hurry_ends_the_delay_and_the_waves_and_leaves_a_second() {
 }
 
 #[test]
-fn nothing_is_done_twice_or_out_of_its_turn() {
+fn nothing_is_done_twice_or_out_of_order() {
     let mut drain = Drain::new(settings(0, 0, 7_000), ms(0));
     assert_eq!(steps(&mut drain), ["entrance"]);
     drain.rest_ended();

@@ -79,7 +79,7 @@ fn a_star_is_a_value_where_matching_is_exact() {
 }
 
 #[test]
-fn shards_that_share_a_bit_are_told_apart_when_they_leave() {
+fn shards_that_share_a_bit_are_counted_apart_when_rooms_close() {
     let interest = InterestIndex::new(70, Matching::Wildcard);
     let a = room(r#"{"a":1}"#);
     interest.opened(64, TenantId::MAIN, &a);
@@ -107,9 +107,9 @@ fn different_rooms_of_one_hash_do_not_hide_each_other() {
     assert!(!presence.leave(7, shard));
 }
 
-/// Publishes to one room from one thread while another opens and closes it as often as it can.
-/// What the room is told when it opens must cut the publications exactly: everything later was
-/// handed to the shard, until the room closes.
+/// Publishes to one room from one thread while another opens and closes it as often as it can. The
+/// position that the room gets when it opens must cut the publications exactly: every later one was
+/// sent to the shard, until the room closes.
 fn check_cut(opens: &str, names: &str) {
     const POSITIONS: u64 = 30_000;
     let interest = InterestIndex::new(2, Matching::Wildcard);
@@ -165,7 +165,7 @@ fn a_room_that_opens_while_others_publish_misses_nothing_after_its_position() {
 }
 
 #[test]
-fn tables_give_back_memory_when_rooms_close() {
+fn tables_release_memory_when_rooms_close() {
     let interest = InterestIndex::new(2, Matching::Wildcard);
     let rooms: Vec<_> = (0..50_000)
         .map(|n| room(&format!(r#"{{"a":{n}}}"#)))

@@ -1,4 +1,4 @@
-//! What is around a shard in its turn: sockets, inbox, clock, and how much is done at once.
+//! The environment of a shard's turn: sockets, inbox, clock, and limits of the work done at once.
 
 use ht_core::peer::Peer;
 use ht_core::shard::{Handshake, SessionKey, Wave, Welcome};
@@ -7,11 +7,11 @@ use ht_proto::token::Token;
 
 use crate::input::Input;
 
-/// How much is done before the others have their turn.
+/// Limits of the work that is done before others have their turn.
 #[derive(Clone, Copy, Debug)]
 pub struct TurnLimits {
-    /// Bytes that are read at once; one buffer for all connections of a shard. What does not fit a
-    /// connection's slice of a turn is kept, so this also bounds what that is.
+    /// Bytes that are read at once; one buffer for all connections of a shard. The part that does
+    /// not fit a connection's slice of a turn is kept, so this bounds that, too.
     pub read: usize,
     /// Reads of one connection.
     pub reads: usize,
@@ -38,14 +38,14 @@ impl Default for TurnLimits {
     }
 }
 
-/// What is known of a socket between two turns.
+/// The state of a socket between two turns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Readiness {
-    /// Bytes may be there that were not read yet.
+    /// It may have unread bytes.
     pub unread: bool,
-    /// It may take bytes again that it refused before.
+    /// It may be writable again.
     pub writable: bool,
-    /// Its end is in sight: no event will tell of it again, so it is read up to there.
+    /// Its end was signalled: there will be no further event, so it is read to the end.
     pub ended: bool,
     /// It is in the queue of those that have their turn.
     pub(super) queued: bool,
@@ -56,34 +56,34 @@ pub trait Readable: Peer {
     /// What is known of it.
     fn readiness(&mut self) -> &mut Readiness;
 
-    /// Reads what is there.
+    /// Reads available bytes.
     fn read(&mut self, buffer: &mut [u8]) -> Read;
 }
 
-/// What a read came to.
+/// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Read {
     /// So many bytes, at least one.
     Bytes(usize),
-    /// Nothing is there now.
+    /// Nothing is available now.
     Nothing,
-    /// The other end is gone.
+    /// The peer has disconnected.
     End,
 }
 
-/// What waits in the queue of connections. `C`: a connection; `A`: an answer of the API.
+/// An item in the queue of connections. `C`: a connection; `A`: an answer of the API.
 #[derive(Debug)]
 pub enum Arrival<C, A> {
     /// A connection whose handshake is done.
     Connection(C),
-    /// What the API has answered about a session.
+    /// The API's answer about a session.
     To(SessionKey, A),
 }
 
 /// How a connection begins.
 #[derive(Debug)]
 pub enum Entry {
-    /// The API has answered about it: what it is told, and what it may.
+    /// The API has answered about it: its first message and its permissions.
     Welcome(Welcome),
     /// Its client is to send a token.
     AwaitsToken(Handshake),
@@ -96,29 +96,29 @@ pub struct Newcomer<P> {
     pub socket: P,
     /// How it begins.
     pub entry: Entry,
-    /// What its client sent since: bytes that were read together with the handshake.
+    /// Bytes received since: those that were read together with the handshake.
     pub early: Vec<u8>,
     /// The number of the last gap, which does not concern it.
     pub gap: u32,
 }
 
-/// What is around a shard: clock, inbox and what the shard causes.
+/// The environment of a shard: clock, inbox and outputs.
 pub trait Around<P> {
-    /// What the shard asks and changes outside of itself.
+    /// The interface to state outside the shard.
     type World: World<P>;
-    /// A connection that waits in the inbox.
+    /// A connection queued in the inbox.
     type Connection;
-    /// What the API has answered about a session.
+    /// The API's answer about a session.
     type Answer;
-    /// Who waits for a probe.
+    /// The receiver of a probe's reply.
     type Probe;
-    /// Who waits for a wave.
+    /// The receiver of a wave's result.
     type Wave;
 
     /// The time in ms.
     fn now(&self) -> u64;
 
-    /// What the shard asks and changes outside of itself.
+    /// The interface to state outside the shard.
     fn world(&mut self) -> &mut Self::World;
 
     /// Whether there is an input.
@@ -130,20 +130,21 @@ pub trait Around<P> {
     /// Takes the next connection, or the next answer.
     fn next_arrival(&mut self) -> Option<Arrival<Self::Connection, Self::Answer>>;
 
-    /// What a connection is told, where the API has answered about it.
+    /// The first message of a connection, where the API has answered about it.
     fn welcome(connection: &mut Self::Connection) -> Option<&mut Welcome>;
 
-    /// What a client is told that waited for the answer of the API.
+    /// The first message of a client that awaited the answer of the API.
     fn answer(answer: &mut Self::Answer) -> &mut Welcome;
 
-    /// Has the socket of a connection watched under this key. None: that is not possible.
+    /// Registers the socket of a connection under this key. None: that is not possible.
     fn admit(&mut self, connection: Self::Connection, key: SessionKey) -> Option<Newcomer<P>>;
 
-    /// Has the API asked about a client that sent its token. False: nobody will ask it.
+    /// Requests an API query about a client that sent its token. Returns false if none will be
+    /// made.
     fn ask(&mut self, key: SessionKey, token: Token, peer: &P) -> bool;
 
-    /// The API has answered about a session, whose socket this is. Returns what it is told, and the
-    /// number of the last gap, which does not concern it.
+    /// The API has answered about a session, which has this socket. Returns its first message, and
+    /// the number of the last gap, which does not concern it.
     fn answered(&mut self, answer: Self::Answer, peer: &mut P) -> (Welcome, u32);
 
     /// A probe was taken.
@@ -152,6 +153,6 @@ pub trait Around<P> {
     /// A wave was done.
     fn wave_done(&mut self, done: Self::Wave, wave: Wave);
 
-    /// What the last input caused is done.
+    /// The effects of the last input are complete.
     fn input_done(&mut self) {}
 }

@@ -1,8 +1,8 @@
-//! What a shard took from its inbox and did not match yet.
+//! Publications that a shard took from its inbox and did not match yet.
 
 use std::collections::VecDeque;
 
-/// What the batches hold that were taken and are not matched yet.
+/// Size of the batches that were taken and are not matched yet.
 #[derive(Debug, Default)]
 pub(super) struct Undelivered {
     /// Bytes of each, oldest first.
