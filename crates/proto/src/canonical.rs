@@ -3,9 +3,9 @@
 //! Values compare by type and content: `1`, `1.0`, `"1"` and `true` are four values. Numbers with a
 //! fraction or an exponent compare as exact decimals, not as doubles: `1.0`, `1.00` and `10e-1` are
 //! one value, `0.1` and `0.10000000000000001` are two. Those that a double cannot hold are refused,
-//! because their readers would turn them into infinity or zero. The order of an object's keys does not matter and of two equal keys the last
-//! wins; escapes mean what they stand for; nothing is normalised beyond that. Every form is
-//! self-delimiting, so forms may be concatenated.
+//! because their readers would turn them into infinity or zero. The order of an object's keys does
+//! not matter and of two equal keys the last wins; escapes are decoded; nothing is normalised
+//! beyond that. Every form is self-delimiting, so forms may be concatenated.
 
 mod json;
 
@@ -281,7 +281,7 @@ fn decimal(text: &str, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
         out.pop();
     }
     if out.len() == first {
-        // Minus nothing is nothing.
+        // Minus zero is zero.
         out.truncate(start);
         out.extend_from_slice(b"d0;");
         return Ok(());

@@ -1,28 +1,28 @@
-//! What clients say.
+//! Messages of clients.
 
 use crate::code::ErrorCode;
 use crate::object::{Members, members};
 use crate::room::{Room, RoomError, RoomLimits};
 
-/// The text that asks for a `pong`.
+/// The text that requests a `pong`.
 pub const PING: &str = "ping";
 
-/// A client's message. `ping` is not among them: it is no JSON.
+/// A client's message. `ping` is not among them: it is not JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientMessage {
-    /// Enter a room.
+    /// Subscribe to a room.
     Subscribe {
         /// The room.
         room: Room,
-        /// Under which name its publications shall come.
+        /// The name for its publications.
         request_id: RequestId,
     },
-    /// Leave every room that was entered under a name.
+    /// Drop every subscription under a name.
     Unsubscribe {
         /// The name.
         request_id: RequestId,
     },
-    /// Ask for the node's totals.
+    /// Request the node's totals.
     Status,
 }
 
@@ -47,7 +47,7 @@ impl RequestId {
             return Err(ErrorCode::RequestIdTooLong);
         }
         if text.contains('\\') {
-            // One spelling per name. A lone surrogate has no other: it stays as it came.
+            // One spelling per name. A lone surrogate has no other: it is kept as sent.
             if let Ok(name) = serde_json::from_str::<String>(text)
                 && let Ok(text) = serde_json::to_string(&name)
             {
@@ -72,7 +72,7 @@ pub struct MessageLimits {
 pub struct Envelope<'a>(Result<[Option<&'a str>; 3], ErrorCode>);
 
 impl<'a> Envelope<'a> {
-    /// Finds the members. The text is not looked at again but for their values.
+    /// Finds the members. The text is not read again except for their values.
     #[must_use]
     pub fn read(text: &'a str) -> Self {
         Self(match members(text, &["type", "room", "requestId"]) {
@@ -92,7 +92,7 @@ impl<'a> Envelope<'a> {
     /// The message.
     ///
     /// # Errors
-    /// The code that the client is to be answered.
+    /// The code for the error reply to the client.
     pub fn message(&self, limits: &MessageLimits) -> Result<ClientMessage, ErrorCode> {
         let [kind, room, request_id] = self.0?;
         let request_id = || {
@@ -126,14 +126,14 @@ impl ClientMessage {
     /// Reads a message: [`Envelope::read`] and [`Envelope::message`] in one.
     ///
     /// # Errors
-    /// The code that the client is to be answered.
+    /// The code for the error reply to the client.
     pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, ErrorCode> {
         Envelope::read(text).message(limits)
     }
 }
 
-/// The token in a client's very first message, where that is to bring one:
-/// `{"type": "authenticate", "token": "..."}`. Other members are ignored.
+/// The token in a client's first message, if one is expected there: `{"type": "authenticate",
+/// "token": "..."}`. Other members are ignored.
 #[must_use]
 pub fn first_token(text: &str) -> Option<String> {
     let Ok(Members::Object([kind, token])) = members(text, &["type", "token"]) else {
@@ -143,7 +143,7 @@ pub fn first_token(text: &str) -> Option<String> {
     (unquote(kind?) == "authenticate" && !token.is_empty()).then_some(token)
 }
 
-/// The content of a JSON string; anything else is nothing that we look for.
+/// The content of a JSON string; none for anything else.
 fn unquote(json: &str) -> String {
     serde_json::from_str(json).unwrap_or_default()
 }
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_has_a_code() {
+    fn rejected_messages_have_a_code() {
         for (text, code) in [
             ("", "non-json-message"),
             ("PING", "non-json-message"),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_in_request_ids_mean_what_they_stand_for() {
+    fn escapes_in_request_ids_are_decoded() {
         let id = |text| RequestId::parse(text, 40).unwrap();
         assert_eq!(id(r#""\u0061""#), id("\"a\""));
         assert_eq!(id(r#""\ud800""#).as_json(), r#""\ud800""#);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_message_may_bring_a_token() {
+    fn first_message_may_carry_a_token() {
         for (text, token) in [
             (r#"{"type":"authenticate","token":"a.b"}"#, Some("a.b")),
             (

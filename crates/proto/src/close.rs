@@ -1,13 +1,13 @@
-//! Why the gateway ends a connection, and what its client is to make of it.
+//! Why the gateway ends a connection, and how its client should react.
 
 use std::borrow::Cow;
 
 /// Why the gateway ends a connection: a close code (RFC 6455 section 7.4) and a reason, which is
-/// one short word that stays the same between releases. Behind the word may stand the span, in
-/// whole milliseconds, within which the client is to come back at a random moment.
+/// one short word that stays the same between releases. The word may be followed by the span, in
+/// whole milliseconds, within which the client should reconnect at a random time.
 ///
-/// The code alone tells what to do, by its range: [`Advice::of`]. What a client breaks of the
-/// websocket protocol itself is not here: that has a code and a word of its own.
+/// The range of the code alone determines how to react: [`Advice::of`]. Violations of the WebSocket
+/// protocol itself are not here: they have codes and words of their own.
 ///
 /// ```
 /// use ht_proto::close::Close;
@@ -18,11 +18,11 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Close {
     why: Why,
-    /// 0: nothing is said about it.
+    /// 0: no span.
     within_ms: u32,
 }
 
-// Not in `Close` itself: there is one in every connection that is refused, and it is to be small.
+// Not in `Close` itself: every refused connection holds one, so it must be small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Why {
     Normal,
@@ -42,34 +42,34 @@ enum Why {
 }
 
 impl Close {
-    /// The API does not want this visitor, who did not choose our subprotocol. 1000, no word.
+    /// The API refused this client, which did not choose our subprotocol. 1000, no word.
     pub const NORMAL: Self = Self::new(Why::Normal);
-    /// The client said nothing for too long. 1000 `idle`.
+    /// The client was idle for too long. 1000 `idle`.
     pub const IDLE: Self = Self::new(Why::Idle);
-    /// The node goes, another one comes or is there. 1012 `restart`.
+    /// The node shuts down and is replaced by another one. 1012 `restart`.
     pub const RESTART: Self = Self::new(Why::Restart);
     /// The node may have missed publications: reconnect, subscribe and fetch again. 1012 `gap`.
     pub const GAP: Self = Self::new(Why::Gap);
     /// The API gave no usable answer. 1013 `backend`.
     pub const BACKEND: Self = Self::new(Why::Backend);
-    /// The node has more to do than it can. 1013 `overloaded`.
+    /// The node is overloaded. 1013 `overloaded`.
     pub const OVERLOADED: Self = Self::new(Why::Overloaded);
-    /// The client reads slower than it is written to. 4000 `slow-consumer`.
+    /// Slow consumer: the client reads slower than it is written to. 4000 `slow-consumer`.
     pub const SLOW_CONSUMER: Self = Self::new(Why::SlowConsumer);
     /// The client did not answer a control ping. 4001 `no-pong`.
     pub const NO_PONG: Self = Self::new(Why::NoPong);
     /// The client did not finish a message in time. 4002 `message-timeout`.
     pub const MESSAGE_TIMEOUT: Self = Self::new(Why::MessageTimeout);
-    /// What the client may do may have changed: come with what you have now. 4002 `permissions`.
+    /// The client's permissions may have changed: reconnect with the current credentials. 4002
+    /// `permissions`.
     pub const PERMISSIONS: Self = Self::new(Why::Permissions);
-    /// The user has as many connections as one may have. 4100 `connections-per-user`.
+    /// The user has the maximum number of connections. 4100 `connections-per-user`.
     pub const CONNECTIONS_PER_USER: Self = Self::new(Why::ConnectionsPerUser);
-    /// The client sends more than it may. 4200 `too-many-messages`.
+    /// The client exceeds a rate limit. 4200 `too-many-messages`.
     pub const TOO_MANY_MESSAGES: Self = Self::new(Why::TooManyMessages);
-    /// The API does not want this visitor, who chose our subprotocol. 4300 `refused`.
+    /// The API refused this client, which chose our subprotocol. 4300 `refused`.
     pub const REFUSED: Self = Self::new(Why::Refused);
-    /// The first frame, which was to bring a token, is missing, late or wrong. 4301
-    /// `authenticate`.
+    /// The first frame, which must carry a token, is missing, late or wrong. 4301 `authenticate`.
     pub const AUTHENTICATE: Self = Self::new(Why::Authenticate);
 
     /// Every reason, for tests and documents.
@@ -94,8 +94,8 @@ impl Close {
         Self { why, within_ms: 0 }
     }
 
-    /// The same, to a client that is to come back at a random moment within so many milliseconds.
-    /// Zero says nothing about it.
+    /// The same, with a span of so many milliseconds within which the client should reconnect at a
+    /// random time. Zero: no span.
     #[must_use]
     pub const fn within(self, ms: u32) -> Self {
         Self {
@@ -142,8 +142,8 @@ impl Close {
         }
     }
 
-    /// The reason as it stands in the close frame: the word, and the span if one was given.
-    /// Always fits (RFC 6455 section 5.5).
+    /// The reason as it is sent in the close frame: the word, and the span if one was given. Always
+    /// fits (RFC 6455 section 5.5).
     #[must_use]
     pub fn reason(self) -> Cow<'static, str> {
         match (self.word(), self.within_ms) {
@@ -154,24 +154,24 @@ impl Close {
     }
 }
 
-/// What a client is to do after a close code.
+/// How a client should react to a close code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Advice {
-    /// As the page sees fit.
+    /// At the page's discretion.
     AsYouLike,
-    /// Come back soon, with a back-off of one's own or within the span that was given.
+    /// Reconnect soon, with a back-off of one's own or within the given span.
     Soon,
-    /// Come back later: coming back soon makes it worse.
+    /// Retry later: an early retry makes it worse.
     Later,
-    /// Do not come back: the same will happen again.
+    /// Do not reconnect: the result would be the same.
     Never,
-    /// Come back once the user has signed in again.
+    /// Reconnect once the user has signed in again.
     SignIn,
 }
 
 impl Advice {
-    /// What to do after a close code of the gateway; 1005 and 1006, which never travel, stand for
-    /// a connection without a close frame.
+    /// The advice for a close code of the gateway; 1005 and 1006, which are never sent, mean a
+    /// connection without a close frame.
     #[must_use]
     pub const fn of(code: u16) -> Self {
         match code {

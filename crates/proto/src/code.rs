@@ -1,7 +1,7 @@
 //! The stable codes of error replies.
 
 crate::labels! {
-    /// Why a client's message was not done, as the `message` of an error reply.
+    /// Why a client's message was rejected, as the `message` of an error reply.
     pub enum ErrorCode {
         /// Not JSON.
         NonJsonMessage = "non-json-message",
@@ -23,11 +23,11 @@ crate::labels! {
         RoomTooLong = "room-too-long",
         /// No grant permits the room.
         RoomNotFound = "room-not-found",
-        /// The connection has as many subscriptions as it may have.
+        /// The connection has the maximum number of subscriptions.
         TooManySubscriptions = "too-many-subscriptions",
-        /// The connection has the room under as many other `requestId`s as it may.
+        /// The connection has the room under the maximum number of other `requestId`s.
         TooManyNames = "too-many-names",
-        /// The connection has `*` in as many combinations of this room's keys as it may, or all
+        /// The connection has `*` in the maximum number of combinations of this room's keys, or all
         /// subscribers together have.
         TooManyWildcards = "too-many-wildcards",
         /// No subscription has this `requestId`.

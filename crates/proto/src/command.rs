@@ -1,4 +1,4 @@
-//! Commands: what the API sends when rights change or sessions are to end.
+//! Commands: sent by the API when permissions change or sessions are to end.
 
 mod error;
 mod read;
@@ -27,34 +27,34 @@ pub const REASON_BYTES_MAX: usize = 32;
 /// The reason of a `disconnect` that gives none.
 pub const REASON: &str = "ended";
 
-/// One command of the API: what is to be done to which connections.
+/// One command of the API: an action on selected connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Its JSON text, as it was sent, and with the members `rooms` and `data` of a trigger for
-    /// nobody: a reader that knows no commands delivers nothing.
+    /// Its JSON text, as it was sent, and with the members `rooms` and `data` of a trigger without
+    /// rooms: a reader without support for commands delivers nothing.
     pub text: Bytes,
-    /// Makes repeating harmless, as that of a trigger does.
+    /// Makes repeating idempotent, as that of a trigger does.
     pub id: Option<Box<str>>,
-    /// Which connections are meant.
+    /// The selected connections.
     pub selector: Selector,
-    /// What is to be done.
+    /// The action.
     pub action: Action,
-    /// What the answer is to wait for.
+    /// The confirmation that the answer waits for.
     pub confirm: Confirm,
-    /// Only count the connections that are meant.
+    /// Only count the selected connections.
     pub dry_run: bool,
 }
 
-/// Which connections a command means.
+/// Which connections a command selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// All of them.
     Everyone,
-    /// Those for which every member that is given holds.
+    /// Those that match every given member.
     Those(Box<Criteria>),
 }
 
-/// What holds for the connections that a command means. At least one member is given.
+/// Criteria for the connections that a command selects. At least one member is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Criteria {
     /// The user has this id: a number as its text.
@@ -63,21 +63,21 @@ pub struct Criteria {
     pub session: Option<Box<str>>,
     /// The connection has this id.
     pub connection: Option<Uuid>,
-    /// The client has one of these labels; none given: whatever labels it has. Sorted, none twice.
+    /// The client has one of these labels; none given: any. Sorted, none twice.
     pub labels: Box<[Box<str>]>,
     /// The grants permit a room that meets this one, which may have `*`.
     pub room: Option<Room>,
 }
 
-/// What a command does to the connections that it means.
+/// The action of a command on the connections that it selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Ask the API again what they may subscribe to.
+    /// Query the API again for their permissions.
     Invalidate {
-        /// Each connection is asked about at a random moment within so many milliseconds.
+        /// The query for each connection is made at a random time within so many milliseconds.
         within_ms: u32,
     },
-    /// Replace what they may subscribe to.
+    /// Replace their permissions.
     Permit(Box<Permit>),
     /// Drop subscriptions.
     Unsubscribe {
@@ -104,7 +104,7 @@ pub struct Permit {
 /// How connections are closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disconnect {
-    /// What their clients are to do then.
+    /// What their clients should do then.
     pub come_back: ComeBack,
     /// The reason in the close frame: a word of `a` to `z` and `-`.
     pub reason: Box<str>,
@@ -127,21 +127,21 @@ labels! {
 }
 
 labels! {
-    /// What a client is to do that a command disconnects.
+    /// How a client should react when a command disconnects it.
     pub enum ComeBack {
         /// Reconnect at once.
         Soon = "soon",
-        /// Reconnect after a while.
+        /// Reconnect after a delay.
         Later = "later",
         /// Reconnect once the user has signed in again.
         SignIn = "sign-in",
-        /// Stay away.
+        /// Do not reconnect.
         Never = "never",
     }
 }
 
 impl ComeBack {
-    /// The close code that says so.
+    /// The corresponding close code.
     #[must_use]
     pub const fn code(self) -> u16 {
         match self {
@@ -153,10 +153,10 @@ impl ComeBack {
     }
 }
 
-/// What the answer to a command waits for.
+/// The confirmation that the answer to a command waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Confirm {
-    /// That this node has done it.
+    /// That this node has executed it.
     #[default]
     Here,
     /// That every node has.
@@ -177,10 +177,10 @@ impl Action {
 }
 
 impl Command {
-    /// Whether a gateway of this version carries it out as a whole.
+    /// Whether a gateway of this version executes all of it.
     ///
     /// # Errors
-    /// What it does not know: a command that is carried out in part would be worse than none.
+    /// The unsupported part: a partially executed command would be worse than none.
     pub fn supported(&self) -> Result<(), CommandError> {
         let not_yet = |member| Err(CommandError::at(member, CommandProblem::MemberNotYet));
         match &self.action {
@@ -203,9 +203,8 @@ impl Command {
     /// Reads the command in `text`, the text of a JSON object that is a part of `body`; `from` has
     /// at most `rooms_max` rooms.
     ///
-    /// # Errors
     /// What is wrong with it. A member that no such command has is an error, because a selector
-    /// that is misspelt would otherwise make the command mean more connections.
+    /// that is misspelt would otherwise make the command select more connections.
     pub(crate) fn read(body: &Bytes, text: &str, rooms_max: usize) -> Result<Self, CommandError> {
         read::command(body, text, rooms_max)
     }

@@ -1,4 +1,4 @@
-//! Cursors: the text that says how far somebody has read the log.
+//! Cursors: the text that records how far a client has read the log.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,15 +15,15 @@ pub const CURSOR_BYTES_MAX: usize =
 
 /// Everything up to an entry of the log, and that entry with it: `k3f9ab-1742-aB3x`.
 ///
-/// Where an entry meets several subscriptions of a connection, its messages are sent in the order
+/// Where an entry matches several subscriptions of a connection, its messages are sent in the order
 /// of their [`Part`]. All but the last carry a cursor that ends there: `k3f9ab-1742-aB3x.Zk0aAQ`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// The life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
     /// The entry.
     pub position: Position,
-    /// Tells the entry from another one that has, after a loss, the same position.
+    /// Distinguishes the entry from another one that has, after a loss, the same position.
     pub check: Check,
     /// Of this entry, only the messages up to this part; none: all of them.
     pub part: Option<Part>,
@@ -33,12 +33,12 @@ pub struct Cursor {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Check(u32);
 
-/// Which of the messages for one connection that an entry leads to.
+/// Which of an entry's messages for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Part(u32);
 
 impl Check {
-    /// Of no entry: where nothing was read yet.
+    /// For no entry: before the first.
     pub const NONE: Self = Self(0);
 
     /// Letters of its text.
@@ -51,7 +51,7 @@ impl Check {
         Self(u32::try_from(digest(text) >> 40).unwrap_or(0))
     }
 
-    /// It, in 24 bits.
+    /// A check from 24 bits.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
@@ -78,7 +78,7 @@ impl Part {
         Self(u32::try_from(digest(request_id) >> 32).unwrap_or(0))
     }
 
-    /// It, in 32 bits.
+    /// A part from 32 bits.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
@@ -89,7 +89,7 @@ impl Part {
     }
 }
 
-/// Bytes as base64url, whose letters are as many as they must be.
+/// Bytes as base64url, in exactly as many letters as needed.
 fn letters<const BYTES: usize, const LETTERS: usize>(bytes: [u8; BYTES]) -> [u8; LETTERS] {
     let mut letters = [0; LETTERS];
     let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut letters);
@@ -97,14 +97,14 @@ fn letters<const BYTES: usize, const LETTERS: usize>(bytes: [u8; BYTES]) -> [u8;
     letters
 }
 
-/// What [`letters`] made of so many bytes, and nothing else: every value has one text.
+/// Decodes what [`letters`] made of so many bytes, and nothing else: every value has one text.
 fn bytes<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
     let mut bytes = [0; BYTES];
     let written = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
     (written == BYTES).then_some(bytes)
 }
 
-/// A text is no cursor.
+/// The text is not a cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a cursor: send one back as it came")]
 pub struct CursorError;
@@ -146,7 +146,7 @@ impl FromStr for Cursor {
 
 fn parse(text: &str) -> Option<Cursor> {
     let (epoch, rest) = text.split_once('-')?;
-    // The check may have a hyphen of its own.
+    // The check may contain a hyphen of its own.
     let (position, rest) = rest.split_once('-')?;
     let (check, part) = match rest.split_once('.') {
         Some((check, part)) => (check, Some(Part::parse(part)?)),
@@ -160,7 +160,7 @@ fn parse(text: &str) -> Option<Cursor> {
     })
 }
 
-/// A position as [`Cursor::write`] writes it: digits, and no zero before them.
+/// A position as [`Cursor::write`] writes it: digits, without leading zeros.
 fn number(digits: &str) -> Option<Position> {
     let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
     if !is_plain || digits.len() > 1 && digits.starts_with('0') {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cursor_is_refused() {
+    fn invalid_cursors_are_refused() {
         for text in [
             "",
             "-",
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_check_tells_entries_apart() {
+    fn check_distinguishes_entries() {
         let text = |number: u32| format!(r#"{{"rooms":[{{"id":{number}}}],"data":null}}"#);
         let first = Check::of(text(0).as_bytes());
         assert_eq!(first, Check::of(text(0).as_bytes()));

@@ -1,6 +1,6 @@
 //! A hash that is the same on every node and in every version, because it travels in cursors.
 
-/// A 64-bit hash of the bytes. No defence against those who look for collisions.
+/// A 64-bit hash of the bytes. Not resistant to deliberate collisions.
 #[must_use]
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_stays_what_it_is() {
+    fn digest_is_stable() {
         for (text, expected) in [
             ("", 0xeeb6_406a_fc75_670d),
             ("a", 0x6f9b_d17e_9ffb_7119),

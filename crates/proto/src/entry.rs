@@ -1,4 +1,4 @@
-//! What the ordered log carries: entries, and how their order is named.
+//! The ordered log's entries, and how their order is named.
 
 use std::fmt;
 
@@ -9,21 +9,21 @@ use crate::trigger::Trigger;
 /// One item of the ordered log that every node reads.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Its place in the log; none where the log numbers nothing and the node counts.
+    /// Its position in the log; none where the log has no numbers and the node counts.
     pub position: Option<Position>,
-    /// Whose it is. Entries of one tenant never reach another one's connections.
+    /// The tenant that owns it. Entries of one tenant never reach another one's connections.
     pub tenant: TenantId,
-    /// What is to be done.
+    /// The action.
     pub body: Body,
 }
 
-/// What an entry asks for. Matched without a wildcard everywhere, so that the compiler names each
-/// place that a new kind concerns.
+/// The action of an entry. Matched without a wildcard everywhere, so that the compiler reports each
+/// position that a new kind concerns.
 #[derive(Clone, Debug)]
 pub enum Body {
     /// Deliver data to the subscribers of rooms.
     Publication(Trigger),
-    /// Do something to connections.
+    /// Execute a command on connections.
     Command(Command),
 }
 
@@ -43,7 +43,7 @@ impl Entry {
         Self::of(Record::Trigger(trigger))
     }
 
-    /// What a record of the tenant [`TenantId::MAIN`] asks for, without a position yet.
+    /// The action of a record of the tenant [`TenantId::MAIN`], without a position yet.
     #[must_use]
     pub fn of(record: Record) -> Self {
         Self {
@@ -75,8 +75,8 @@ impl TenantId {
     }
 }
 
-/// Where an entry stands in the order. Positions grow within one epoch, and need not grow by one:
-/// they are compared, never counted with.
+/// The position of an entry in the order. Positions grow within one epoch, and need not grow by
+/// one: they are compared, never used as counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);
 
@@ -103,8 +103,8 @@ impl Position {
         self.0
     }
 
-    /// The position of whoever counts by one. At a million entries a second the last one is
-    /// reached after 285 years; it stays there.
+    /// The next position where positions are counted by one. At a million entries a second the last
+    /// one is reached after 285 years; then it does not grow.
     #[must_use]
     pub const fn next(self) -> Self {
         if self.0 < Self::MAX.0 {
@@ -121,8 +121,7 @@ impl fmt::Display for Position {
     }
 }
 
-/// The name of one life of an order. Positions of different epochs have nothing to do with each
-/// other.
+/// The name of one epoch of an order. Positions of different epochs are unrelated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Epoch(u32);
 
@@ -133,7 +132,7 @@ impl Epoch {
     /// Bits of a letter.
     const BITS: u32 = 5;
 
-    /// The alphabet: no letter is mistaken for another one.
+    /// The alphabet: without letters that are easily confused.
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
     /// The epoch with a name of six letters, made of the lower 30 bits.

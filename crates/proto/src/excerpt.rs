@@ -1,4 +1,4 @@
-//! Keys and values of rooms as short JSON text, for people.
+//! Keys and values of rooms as short JSON text, for humans.
 
 use std::fmt::Write as _;
 
@@ -37,7 +37,7 @@ pub fn name(key: &[u8], bytes_max: usize) -> String {
     inner.unwrap_or(&whole).to_owned()
 }
 
-/// What is written so far. It grows by a character beyond its bound at most before it is cut.
+/// The output so far. It grows by a character beyond its bound at most before it is cut.
 struct Excerpt<'a> {
     form: &'a [u8],
     out: String,
@@ -114,7 +114,7 @@ impl<'a> Excerpt<'a> {
         self.put("\"")
     }
 
-    /// What stands before the next `;`, as far as it may be written.
+    /// The text before the next `;`, as far as it may be written.
     fn digits(&mut self) -> Option<&'a str> {
         let form = self.form;
         let end = form.iter().position(|&b| b == b';')?;
@@ -127,7 +127,7 @@ impl<'a> Excerpt<'a> {
         self.put(&digits[..digits.len().min(self.bytes_max + 1)])
     }
 
-    /// A number with a fraction or an exponent: its digits, and where the point stands.
+    /// A number with a fraction or an exponent: its digits, and the position of the point.
     fn decimal(&mut self) -> Option<()> {
         let form = self.digits()?;
         let (digits, power) = form.split_once('e').unwrap_or((form, "0"));

@@ -1,10 +1,10 @@
-//! Grants: the rooms that the API allows a user to enter.
+//! Grants: the rooms that the API permits a user.
 
 use serde_json::value::RawValue;
 
 use crate::room::{Room, RoomError, RoomLimits};
 
-/// The list `allowed_rooms` of a bootstrap answer.
+/// The list `allowed_rooms` of a bootstrap response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantList {
     /// The grants without repetitions, in the API's order.
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_grant_that_grants_nothing_is_named() {
+    fn first_grant_that_permits_nothing_is_reported() {
         let keys: Vec<_> = (0..65).map(|key| format!("\"{key}\":1")).collect();
         let many = format!("{{{}}}", keys.join(","));
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(64), "]".repeat(64));

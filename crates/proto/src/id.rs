@@ -1,4 +1,4 @@
-//! Ids that make it harmless to send a trigger or a command again.
+//! Ids that make sending a trigger or a command again idempotent.
 
 /// Longest id, in bytes.
 pub const ID_BYTES_MAX: usize = 256;

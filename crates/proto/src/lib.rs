@@ -1,4 +1,4 @@
-//! The words on the wire: rooms, grants, triggers, client and server messages, codes.
+//! The wire format: rooms, grants, triggers, client and server messages, codes.
 //!
 //! Bytes in, values out: no I/O, no clock, no runtime.
 

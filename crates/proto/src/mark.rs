@@ -1,11 +1,11 @@
-//! Byte order marks, which PowerShell, .NET and PHP like to write before a text.
+//! Byte order marks, which PowerShell, .NET and PHP tend to write before a text.
 
 /// The UTF-8 byte order mark.
 const UTF8: &[u8] = b"\xef\xbb\xbf";
 
-/// The bytes behind a UTF-8 byte order mark, if there is one; none where the mark is that of UTF-16
-/// or UTF-32. Neither can begin a JSON text in UTF-8 (RFC 8259 section 8.1 lets a reader pass over
-/// the mark).
+/// The bytes after a UTF-8 byte order mark, if there is one; none where the mark is that of UTF-16
+/// or UTF-32. Neither can begin a JSON text in UTF-8 (RFC 8259 section 8.1 lets a reader ignore the
+/// mark).
 #[must_use]
 pub fn without_mark(bytes: &[u8]) -> Option<&[u8]> {
     match bytes {
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_mark_is_passed_over() {
+    fn one_mark_is_skipped() {
         for (bytes, found) in [
             (&b"{}"[..], Some(&b"{}"[..])),
             (b"", Some(b"")),

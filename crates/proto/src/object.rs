@@ -6,9 +6,9 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// What a JSON text turned out to be.
+/// The kind of a JSON text.
 pub enum Members<'a, const N: usize> {
-    /// An object; the texts of the members asked for, in the order of the names. Of several with
+    /// An object; the texts of the requested members, in the order of the names. Of several with
     /// one name the last counts.
     Object([Option<&'a str>; N]),
     /// Another JSON value.
@@ -19,7 +19,7 @@ pub enum Members<'a, const N: usize> {
 /// is given its value.
 ///
 /// # Errors
-/// When `text` is not JSON. The error's words may quote it.
+/// When `text` is not JSON. The error's text may quote it.
 pub fn members<'a, const N: usize>(
     text: &'a str,
     names: &[&str; N],
@@ -33,7 +33,7 @@ pub fn members<'a, const N: usize>(
 /// Reads every member of the object in `text`, in its order.
 ///
 /// # Errors
-/// When `text` is not the JSON text of an object. The error's words may quote it.
+/// When `text` is not the JSON text of an object. The error's text may quote it.
 pub fn all_members(text: &str) -> Result<Vec<(String, &str)>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(text);
     let all = reader.deserialize_map(AllVisitor)?;
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn all_members_come_in_their_order() {
+    fn all_members_are_returned_in_order() {
         let all = all_members(r#" {"b": [1, 2], "\u0061": null, "b": {"c": 3}} "#).unwrap();
         let expected = [("b", "[1, 2]"), ("a", "null"), ("b", r#"{"c": 3}"#)];
         assert_eq!(all, expected.map(|(name, value)| (name.to_owned(), value)));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_told_from_what_is_no_json() {
+    fn non_objects_are_distinguished_from_invalid_json() {
         for text in [
             "[]",
             "1",

@@ -1,29 +1,29 @@
 //! Numbers that a web page cannot send as they were granted.
 //!
 //! JavaScript has one kind of number. `JSON.stringify(7.0)` is `7`, and `9007199254740993` becomes
-//! `9007199254740992` when it is parsed. A room that was granted with such a number is another room
-//! than the one which a page asks for, and nothing but a log line can tell its API so.
+//! `9007199254740992` when it is parsed. A room that was granted with such a number differs from
+//! the one that a page requests, and only a log line can report this to its API.
 
-/// The largest integer below which JavaScript can tell all from their neighbours:
+/// The largest integer below which JavaScript distinguishes all from their neighbours:
 /// `Number.MAX_SAFE_INTEGER`.
 const SAFE_INTEGER_MAX: u64 = (1 << 53) - 1;
 
 /// From here on JavaScript writes integers with an exponent.
 const PLAIN_INTEGER_MAX: f64 = 1e21;
 
-/// A number in JSON text that a page cannot send as it stands there.
+/// A number in JSON text that a page cannot send as it is spelled there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsendable<'a> {
     /// The item of the list that has it.
     pub item: &'a str,
-    /// The number as it stands there.
+    /// The number as it is spelled there.
     pub number: &'a str,
-    /// What a page sends in its place.
+    /// What a page sends instead.
     pub sent: String,
 }
 
-/// Finds the first number in a list of JSON values that a page cannot send as it stands there.
-/// `list` must be valid JSON.
+/// Finds the first number in a list of JSON values that a page cannot send as it is spelled. `list`
+/// must be valid JSON.
 #[must_use]
 pub fn unsendable(list: &str) -> Option<Unsendable<'_>> {
     let bytes = list.as_bytes();
@@ -86,7 +86,7 @@ fn item(list: &str, start: usize) -> &str {
     &list[start..]
 }
 
-/// Behind the closing quote of the string at `start`.
+/// The position after the closing quote of the string at `start`.
 fn end_of_string(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(&byte) = bytes.get(at) {
@@ -108,7 +108,7 @@ fn end_of_number(bytes: &[u8], start: usize) -> usize {
     start + length
 }
 
-/// What a page sends in place of a number, if it is something else.
+/// What a page sends instead of a number, if that differs.
 fn sent_instead(number: &str) -> Option<String> {
     let is_integer = !number.contains(['.', 'e', 'E']);
     let digits = number.trim_start_matches('-');
@@ -119,7 +119,7 @@ fn sent_instead(number: &str) -> Option<String> {
         // Some beyond it are still exact, such as 2^53 itself.
         return of_javascript(number).filter(|sent| sent != number);
     }
-    // What no double holds is in no room at all: see `GrantList::unusable`.
+    // A number that no double holds is in no room at all: see `GrantList::unusable`.
     if !is_double(number) {
         return None;
     }
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_room_that_has_it_is_named() {
+    fn room_with_the_number_is_reported() {
         let rooms = r#"[{"a":"7.0 \" 8.0"}, {"b": 1, "c": {"d": [2, 7.0]}}, {"e": 9.0}]"#;
         let found = unsendable(rooms).unwrap();
         assert_eq!(found.item, r#"{"b": 1, "c": {"d": [2, 7.0]}}"#);

@@ -1,4 +1,4 @@
-//! Records: what the API sends to the log, triggers and commands in one order.
+//! Records: triggers and commands that the API sends to the log, in one order.
 
 use bytes::Bytes;
 
@@ -45,7 +45,7 @@ impl Record {
         Ok(Self::Command(command))
     }
 
-    /// Its JSON text, as it stands in the log.
+    /// Its JSON text, as it is in the log.
     #[must_use]
     pub fn text(&self) -> &Bytes {
         match self {
@@ -59,7 +59,7 @@ impl Request<Record> {
     /// Reads the body of a request: a trigger, a command, or an array of them in their order.
     ///
     /// # Errors
-    /// What is wrong with the first record that is wrong; none of the others is to be done.
+    /// What is wrong with the first record that is wrong; none of the others may be executed.
     pub fn of_records(body: &Bytes, limits: &TriggerLimits) -> Result<Self, TriggerError> {
         Self::read(body, limits, |text| Record::read(body, text, limits))
     }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_named_with_its_index() {
+    fn mistake_is_reported_with_its_index() {
         let bad_trigger = r#"{"rooms":[1],"data":1}"#;
         let bad_command = r#"{"command":"invalidate","usr":7}"#;
         for (text, message) in [

@@ -1,4 +1,4 @@
-//! What the gateway says. The spelling, spaces included, is that of the Python original.
+//! Messages of the gateway. The spelling, spaces included, is that of the Python original.
 
 use std::fmt::Write;
 
@@ -12,7 +12,7 @@ pub const PONG: &str = "pong";
 /// The answer to a subscribe or unsubscribe that was done.
 pub const SUCCESS: &str = r#"{"code": "success"}"#;
 
-/// The first and only message to a visitor whom the API did not admit.
+/// The first and only message to a client that the API refused.
 pub const NOT_AUTHORIZED: &str = r#"{"is_authorized": false}"#;
 
 /// The first message to an admitted user; `allowed_rooms` is JSON text.
@@ -28,9 +28,9 @@ pub fn success(request_id: &RequestId) -> String {
     format!(r#"{{"code": "success", "requestId": {request_id}}}"#)
 }
 
-/// Appends the answer to a message that was not done. `connection` is the connection's id;
+/// Appends the reply to a message that was rejected. `connection` is the connection's id;
 /// `request_id` the message's, if it has a valid one and the client chose our
-/// [subprotocol](crate::subprotocol). Only together with it a `reason` is sent.
+/// [subprotocol](crate::subprotocol). A `reason` is sent only together with it.
 pub fn put_error(
     out: &mut Vec<u8>,
     code: ErrorCode,
@@ -63,9 +63,9 @@ pub fn put_error(
 /// Why a subscription was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
-    /// The client may not have the room any longer.
+    /// The client's grants no longer permit the room.
     Permissions,
-    /// A command says so.
+    /// A command requests it.
     Command,
 }
 
@@ -80,7 +80,7 @@ impl Lost {
     }
 }
 
-/// What a client is sent whose subscription was dropped; `request_id` is JSON text.
+/// The event for a client whose subscription was dropped; `request_id` is JSON text.
 #[must_use]
 pub fn unsubscribed(request_id: &str, room: &Room, reason: Lost) -> String {
     let (room, reason) = (room.to_json(), reason.as_str());
@@ -89,13 +89,13 @@ pub fn unsubscribed(request_id: &str, room: &Room, reason: Lost) -> String {
     )
 }
 
-/// What a client is sent whose grants have changed; `allowed_rooms` is JSON text.
+/// The event for a client whose grants have changed; `allowed_rooms` is JSON text.
 #[must_use]
 pub fn permissions(allowed_rooms: &str) -> String {
     format!(r#"{{"type": "permissions", "allowed_rooms": {allowed_rooms}}}"#)
 }
 
-/// What every subscriber gets of a publication alike; [`publish_tail`] ends it.
+/// The part of a publication that is the same for every subscriber; [`publish_tail`] ends it.
 #[must_use]
 pub fn publish_head(data: &[u8]) -> Vec<u8> {
     [PUBLISH_START, data, PUBLISH_END].concat()
@@ -122,7 +122,7 @@ pub fn request_id_of(tail: &[u8]) -> &[u8] {
     &tail[..tail.len() - 1]
 }
 
-/// A node's totals, as clients may ask for them.
+/// A node's totals, as clients may request them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     /// Admitted connections that are open now.
@@ -139,7 +139,7 @@ pub struct Status {
     pub ws_messages_send: u64,
     /// Publish frames that could not be delivered.
     pub ws_messages_send_error: u64,
-    /// Publish frames that wait for their client.
+    /// Publish frames queued for their client.
     pub ws_messages_send_queued: u64,
 }
 
@@ -177,7 +177,7 @@ mod tests {
     use crate::room::RoomLimits;
 
     #[test]
-    fn replies_are_spelled_as_ever() {
+    fn replies_keep_their_spelling() {
         let mut out = Vec::new();
         put_error(
             &mut out,
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_asked_for_has_a_type() {
+    fn unsolicited_messages_have_a_type() {
         let room = Room::parse(r#"{"b": "*", "a": 1}"#, RoomLimits::TRUSTED).unwrap();
         assert_eq!(
             unsubscribed("4", &room, Lost::Permissions),

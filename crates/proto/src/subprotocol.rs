@@ -1,10 +1,10 @@
-//! Our own websocket subprotocol, and what else a client may say by offering one (RFC 6455
-//! section 1.9).
+//! Our own WebSocket subprotocol, and other options that a client offers in the same header (RFC
+//! 6455 section 1.9).
 
-/// A subprotocol that was chosen from those that a client offered.
+/// A subprotocol that was selected from a client's offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subprotocol {
-    /// Replies carry the `requestId` of their request, and a refused visitor is closed with 4300.
+    /// Replies carry the `requestId` of their request, and a refused client is closed with 4300.
     V1,
 }
 
@@ -18,14 +18,14 @@ impl Subprotocol {
     }
 }
 
-/// What stands before a token that is offered as if it were a subprotocol: browsers let pages set
-/// no other header. The token follows in base64url without padding (RFC 4648 section 5), whose
-/// alphabet is that of a subprotocol's name. It is never chosen.
+/// The prefix of a token that is offered as if it were a subprotocol: browsers let pages set no
+/// other header. The token follows in base64url without padding (RFC 4648 section 5), whose
+/// alphabet is that of a subprotocol's name. It is never selected.
 pub const TOKEN_PREFIX: &str = "high-templar.token.";
 
-/// Offered by a client that will bring its token in its first frame. It is never chosen.
+/// Offered by a client that will send its token in its first frame. It is never selected.
 pub const AUTHENTICATE: &str = "high-templar.authenticate";
 
 /// Offered beside [`Subprotocol::V1`] by a client that ignores messages whose `type` it does not
-/// know: it is sent those that nobody asked for. It is never chosen.
+/// know: it is sent unsolicited messages. It is never selected.
 pub const EVENTS: &str = "high-templar.events";

@@ -15,7 +15,7 @@ pub const TOKEN_BYTES_MAX: usize = 32 << 10;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Box<str>);
 
-/// Why a token is malformed: a mistake of the client. The text does not repeat the token.
+/// Why a token is malformed: a client error. The text does not repeat the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
@@ -31,7 +31,7 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// Checks a token. An empty one is none, as an empty parameter is.
+    /// Validates a token. An empty one counts as absent, as an empty parameter does.
     ///
     /// # Errors
     /// When it holds a control character or is too long.
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_token_is_told_apart() {
+    fn invalid_tokens_have_distinct_errors() {
         let long = "a".repeat(TOKEN_BYTES_MAX);
         let token = |text: &str| Ok(Some(Token(text.into())));
         for (text, expected) in [

@@ -22,7 +22,7 @@ pub struct Trigger {
     pub rooms: Vec<Room>,
     /// The JSON text of `data`, as it was sent.
     pub data: Bytes,
-    /// Makes repeating harmless: a string as its content, a number as its text.
+    /// Makes repeating idempotent: a string as its content, a number as its text.
     pub id: Option<Box<str>>,
 }
 
@@ -51,7 +51,7 @@ pub struct TriggerError {
     pub problem: Problem,
 }
 
-/// What may be wrong with a trigger.
+/// Errors in a trigger.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -64,7 +64,7 @@ pub enum Problem {
     /// UTF-16 or UTF-32, by its byte order mark.
     #[error("it is UTF-16 or UTF-32: send UTF-8")]
     OtherUnicode,
-    /// Not JSON; says what the parser said.
+    /// Not JSON; holds the parser's message.
     #[error("not JSON: {0}")]
     NotJson(String),
     /// Neither an object nor, where that is allowed, an array of objects.
@@ -88,10 +88,10 @@ pub enum Problem {
     /// A room is not a room.
     #[error("{0}")]
     Room(#[from] crate::room::RoomError),
-    /// `id` is no short string or number.
+    /// `id` is not a short string or number.
     #[error("id must be a string or a number of at most {TRIGGER_ID_BYTES_MAX} bytes")]
     Id,
-    /// It is a command, and a wrong one.
+    /// It is a command, and an invalid one.
     #[error("{0}")]
     Command(CommandProblem),
 }
@@ -145,7 +145,7 @@ impl Request {
     /// Reads the body of a request: a trigger or an array of them.
     ///
     /// # Errors
-    /// What is wrong with the first trigger that is wrong; none of the others is to be done.
+    /// What is wrong with the first trigger that is wrong; none of the others may be executed.
     pub fn parse(body: &Bytes, limits: &TriggerLimits) -> Result<Self, TriggerError> {
         Self::read(body, limits, |text| Trigger::read(body, text, limits))
     }
@@ -234,7 +234,7 @@ pub(crate) fn text_of<'a>(body: &'a Bytes, limits: &TriggerLimits) -> Result<&'a
     simdutf8::basic::from_utf8(text).map_err(|_| Problem::NotUtf8)
 }
 
-/// Says of a problem that it is in this member. The member is spelled out only then.
+/// Attributes a problem to this member. The member is spelled out only then.
 fn within(member: impl fmt::Display) -> impl FnOnce(Problem) -> TriggerError {
     move |problem| TriggerError {
         trigger: None,

@@ -1,4 +1,5 @@
-//! Who a client is, as the API says it beside its rooms: user, sign-in, labels, view and term.
+//! A client's identity, as the API returns it beside its rooms: user, sign-in, labels, view and
+//! term.
 
 use std::time::Duration;
 
@@ -17,20 +18,20 @@ pub const VIEW_BYTES_MAX: usize = 128;
 /// Longest term of permissions; a longer one counts as this one.
 pub const EXPIRES_IN_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A member that says who a client is, and is not what it must be.
+/// A member of a client's identity that is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WhoError {
-    /// `session` is no short text.
+    /// `session` is not a short text.
     #[error("session must be a text of 1 to {SESSION_BYTES_MAX} bytes")]
     Session,
-    /// `labels` is no short list of short texts.
+    /// `labels` is not a short list of short texts.
     #[error("labels must be a list of at most {LABELS_MAX} texts of 1 to {LABEL_BYTES_MAX} bytes")]
     Labels,
-    /// `view` is no short text.
+    /// `view` is not a short text.
     #[error("view must be a text of 1 to {VIEW_BYTES_MAX} bytes")]
     View,
-    /// `expires_in` is no number of seconds.
+    /// `expires_in` is not a number of seconds.
     #[error("expires_in must be a number of seconds greater than 0")]
     ExpiresIn,
 }
@@ -104,7 +105,7 @@ pub fn expires_in(json: &str) -> Result<Option<Duration>, WhoError> {
     optional(json, seconds).ok_or(WhoError::ExpiresIn)
 }
 
-/// `null` as nothing, and what is there as `read` finds it: none where it is wrong.
+/// `null` as absent, any other value as parsed by `read`: none where it is invalid.
 fn optional<T>(json: &str, read: impl FnOnce() -> Option<T>) -> Option<Option<T>> {
     match json {
         "null" => Some(None),

@@ -47,7 +47,7 @@ fn put_number<'a>(is_decimal: bool, forms: &'a [u8], out: &mut String) -> &'a [u
     rest.get(1..).unwrap_or_default()
 }
 
-/// What is between two brackets, of which the first has been read.
+/// The content of two brackets, of which the first has been read.
 fn put_items<'a>(
     mut forms: &'a [u8],
     out: &mut String,
@@ -72,7 +72,7 @@ fn put_items<'a>(
     }
 }
 
-/// A string with its quotes. What is no UTF-8 are halves of surrogate pairs, of three bytes each.
+/// A string with its quotes. Invalid UTF-8 is halves of surrogate pairs, of three bytes each.
 fn put_string(mut bytes: &[u8], out: &mut String) {
     out.push('"');
     loop {

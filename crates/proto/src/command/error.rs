@@ -1,4 +1,4 @@
-//! What may be wrong with a command, as sentences that say what to correct.
+//! Errors in a command, as sentences that explain what to correct.
 
 use crate::command::{Name, REASON_BYTES_MAX, SELECTOR_VALUES_MAX, WITHIN_MS_MAX};
 use crate::id::ID_BYTES_MAX;
@@ -32,20 +32,20 @@ impl From<CommandProblem> for CommandError {
     }
 }
 
-/// What may be wrong with a command.
+/// Errors in a command.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandProblem {
-    /// Not the JSON text of an object; says what the parser said.
+    /// Not the JSON text of an object; holds the parser's message.
     #[error("not a JSON object: {0}")]
     NotAnObject(String),
     /// Not the name of a command.
     #[error("there is no such command: use permit, unsubscribe or disconnect")]
     Name,
-    /// A command that this version does not carry out.
+    /// A command that this version does not support.
     #[error("this version does not know the command {}: use permit, unsubscribe or disconnect", .0.as_str())]
     NotYet(Name),
-    /// A member that this version does not heed.
+    /// A member that this version does not support.
     #[error("this version does not know this member: leave it out")]
     MemberNotYet,
     /// A member that no command has.
@@ -68,19 +68,19 @@ pub enum CommandProblem {
     /// `everyone` and another selector.
     #[error("selects all connections: leave the other selectors out")]
     EveryoneAndOthers,
-    /// `user` is no id.
+    /// `user` is not an id.
     #[error("must be a text or a number, and not empty")]
     User,
-    /// `session` is no name of a sign-in.
+    /// `session` is not a name of a sign-in.
     #[error("must be a text of 1 to {SESSION_BYTES_MAX} bytes")]
     Session,
-    /// `connection` is no id of a connection.
+    /// `connection` is not an id of a connection.
     #[error("must be the id of a connection, such as 67e55044-10b1-426f-9247-bb680e5fe0c8")]
     Connection,
     /// `label` holds no labels.
     #[error("must be a text of 1 to {LABEL_BYTES_MAX} bytes, or a list of such texts, not empty")]
     Label,
-    /// The selector has more values than one may have.
+    /// The selector has too many values.
     #[error("more than {SELECTOR_VALUES_MAX} values: send several commands")]
     TooManyValues,
     /// `permit` for many.
@@ -95,31 +95,31 @@ pub enum CommandProblem {
     /// `from` names more rooms than allowed.
     #[error("more than {0} rooms (limits.rooms_per_trigger): send several commands")]
     TooManyRooms(usize),
-    /// `allowed_rooms` is missing or no list of objects.
+    /// `allowed_rooms` is missing or not a list of objects.
     #[error("must be the whole list of rooms, as in a bootstrap response")]
     AllowedRooms,
     /// A member of a bootstrap response is wrong.
     #[error("{0}")]
     Who(#[from] WhoError),
-    /// `within` is no span.
+    /// `within` is not a span.
     #[error("must be a whole number of milliseconds, at most {WITHIN_MS_MAX}")]
     Within,
-    /// `come_back` is no such word.
+    /// `come_back` is not a known word.
     #[error("must be soon, later, sign-in or never")]
     ComeBack,
-    /// `reason` is no word.
+    /// `reason` is not a word.
     #[error("must be a word of 1 to {REASON_BYTES_MAX} letters, a to z, and hyphens")]
     Reason,
-    /// `issued_before` is no moment.
+    /// `issued_before` is not a time.
     #[error("must be a whole number of seconds since 1970")]
     IssuedBefore,
-    /// `confirm` is no such word.
+    /// `confirm` is not a known word.
     #[error("must be everywhere, or be left out")]
     Confirm,
     /// `dry_run` is neither true nor false.
     #[error("must be true or false")]
     DryRun,
-    /// `id` is no short string or number.
+    /// `id` is not a short string or number.
     #[error("must be a text or a number of at most {ID_BYTES_MAX} bytes")]
     Id,
     /// `rooms` of a command that are not empty.

@@ -39,10 +39,10 @@ const MEMBERS: [&str; 21] = [
     "data",
 ];
 
-/// The last moment that may be given: every reader of JSON has whole numbers up to it.
+/// The last time that may be given: every JSON reader has whole numbers up to it.
 const SECONDS_MAX: u64 = (1 << 53) - 1;
 
-/// Longest name of a member that is repeated in an error, in bytes.
+/// Longest name of a member that is quoted in an error, in bytes.
 const NAME_SHOWN: usize = 64;
 
 pub(super) fn command(body: &Bytes, text: &str, rooms_max: usize) -> Result<Command, CommandError> {
@@ -101,7 +101,7 @@ impl<'a> Members<'a> {
         Ok(Self(members))
     }
 
-    /// Takes the value of a member, if it is there, as `read` finds it.
+    /// Takes the value of a member, if it is present, parsed by `read`.
     fn optional<T>(
         &mut self,
         name: &'static str,
@@ -116,7 +116,7 @@ impl<'a> Members<'a> {
             .map_err(|error| CommandError::at(name, error))
     }
 
-    /// The same of a member that must be there.
+    /// The same of a required member.
     fn required<T>(
         &mut self,
         name: &'static str,
@@ -181,7 +181,7 @@ fn permit(members: &mut Members<'_>, selector: &Selector) -> Result<Permit, Comm
     })
 }
 
-/// A reader of bootstrap responses as one of commands.
+/// An error of the bootstrap response reader as one of commands.
 fn who<'a, T>(
     read: impl FnOnce(&'a str) -> Result<T, WhoError>,
 ) -> impl FnOnce(&'a str) -> Result<T, CommandProblem> {
@@ -251,7 +251,7 @@ fn connection(json: &str) -> Result<Uuid, CommandProblem> {
     Uuid::try_parse(&id).map_err(|_| CommandProblem::Connection)
 }
 
-/// One label, or several of which any is meant.
+/// One label, or several of which any matches.
 fn labels(json: &str) -> Result<Box<[Box<str>]>, CommandProblem> {
     let labels = match text(json) {
         Some(label) => Some(vec![label]),
@@ -315,7 +315,7 @@ fn text(json: &str) -> Option<Box<str>> {
     serde_json::from_str(json).ok()
 }
 
-/// The text of a command as one of a trigger for nobody.
+/// The text of a command as one of a trigger without rooms.
 fn for_nobody(body: &Bytes, text: &str, has_rooms: bool, has_data: bool) -> Bytes {
     let text = text.trim_ascii();
     let members = match (has_rooms, has_data) {

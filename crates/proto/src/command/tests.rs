@@ -145,7 +145,7 @@ fn every_selector_is_read() {
 }
 
 #[test]
-fn what_goes_with_every_command_is_read() {
+fn members_common_to_all_commands_are_read() {
     let text = r#"{"command": "disconnect", "everyone": true, "confirm": "everywhere",
         "dry_run": true, "id": 81, "rooms": [ ], "data": null}"#;
     let command = read(text).unwrap();
@@ -156,7 +156,7 @@ fn what_goes_with_every_command_is_read() {
 }
 
 #[test]
-fn the_close_code_says_what_the_word_says() {
+fn close_code_corresponds_to_the_word() {
     for (come_back, code, advice) in [
         (ComeBack::Soon, 4003, Advice::Soon),
         (ComeBack::Later, 4103, Advice::Later),
@@ -169,7 +169,7 @@ fn the_close_code_says_what_the_word_says() {
 }
 
 #[test]
-fn on_a_broker_it_is_a_trigger_for_nobody_as_well() {
+fn on_a_broker_it_is_also_a_trigger_without_rooms() {
     for (text, written) in [
         (
             r#" {"command": "invalidate", "user": 7 } "#,

@@ -1,4 +1,4 @@
-//! Tables of requests: what is read, and what is said of mistakes.
+//! Tables of requests: how they are read, and the errors for mistakes.
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Every mistake is named, with the member that has it.
+//! Every mistake is reported, with the member that has it.
 
 use super::*;
 use crate::room::RoomError;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::trigger::{Trigger, TriggerLimits};
 
-/// A command, and the members that say it.
+/// A command, and the members that express it.
 fn commands() -> impl Strategy<Value = (Command, Map<String, Value>)> {
     let actions = prop_oneof![
         (0..=WITHIN_MS_MAX).prop_map(|within_ms| {
@@ -186,7 +186,7 @@ proptest! {
         prop_assert_eq!(&read(&written).expect(&written), &found, "the form on a broker");
         found.text = Bytes::new();
         prop_assert_eq!(found, command, "{}", text);
-        // What a reader of triggers makes of it.
+        // The same text read as a trigger.
         let limits = TriggerLimits { bytes: usize::MAX, triggers: 1, rooms: 0 };
         let trigger = Trigger::parse(&written.into(), &limits).unwrap();
         prop_assert!(trigger.rooms.is_empty());
