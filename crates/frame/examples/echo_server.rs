@@ -22,7 +22,7 @@ use sha1::{Digest, Sha1};
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Size of one read, in bytes.
 const READ_BYTES: usize = 64 << 10;
-/// How long a peer may take to close its end after ours.
+/// How long a peer may take to close its side after ours.
 const LINGER: Duration = Duration::from_secs(1);
 /// RFC 6455 section 1.3: what is hashed with the key.
 const ACCEPT_SUFFIX: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -78,7 +78,7 @@ fn send(stream: &mut TcpStream, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// What a client that negotiated it needs. Here each has its own, as it has its own thread.
+/// State for a client that negotiated compression. Here each has its own, as it has its own thread.
 struct Compression {
     agreed: PerMessageDeflate,
     inflater: Inflater,
@@ -95,7 +95,7 @@ impl Compression {
     }
 }
 
-/// Answers everything in `bytes`. False: a close frame was the last answer.
+/// Answers everything in `bytes`. Returns false if a close frame was the last answer.
 fn echo(
     decoder: &mut Decoder,
     compression: &mut Option<Compression>,
@@ -157,8 +157,8 @@ fn put_message(
     }
 }
 
-/// Closes our end and waits, for a while, until the peer closed its own: what it still sends must
-/// not reset the connection before it read our last frame.
+/// Closes our side and waits, for a while, until the peer closed its own: data that it still sends
+/// must not reset the connection before it read our last frame.
 fn close(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
     stream.shutdown(Shutdown::Write)?;
     stream.set_read_timeout(Some(LINGER))?;
@@ -166,7 +166,7 @@ fn close(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers the request; returns what came after it, and what was agreed upon.
+/// Answers the request; returns the bytes after it, and the negotiated compression.
 fn shake_hands(stream: &mut TcpStream) -> io::Result<(Vec<u8>, Option<PerMessageDeflate>)> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4 << 10];

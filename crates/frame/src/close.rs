@@ -9,7 +9,7 @@ pub struct CloseCode(pub u16);
 impl CloseCode {
     /// The purpose of the connection is fulfilled.
     pub const NORMAL: Self = Self(1000);
-    /// The server goes down, or the browser left the page.
+    /// The server shuts down, or the browser left the page.
     pub const GOING_AWAY: Self = Self(1001);
     /// The peer broke the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
@@ -23,9 +23,9 @@ impl CloseCode {
     pub const TOO_BIG: Self = Self(1009);
     /// The server met an unexpected condition.
     pub const INTERNAL: Self = Self(1011);
-    /// The service restarts: come back after a random delay.
+    /// The service restarts: reconnect after a random delay.
     pub const SERVICE_RESTART: Self = Self(1012);
-    /// The service is overloaded or a part of it is away: come back later.
+    /// The service is overloaded or a part of it is unavailable: retry later.
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
     /// Whether a close frame may carry this code: those that RFC 6455 section 7.4.1 and the IANA

@@ -12,11 +12,11 @@ use crate::violation::Violation;
 /// How to read a peer's bytes; one for many connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DecodeOptions {
-    /// Which end we are: a [`Role::Server`] expects masked frames, a [`Role::Client`] unmasked
-    /// ones.
+    /// Our side of the connection: a [`Role::Server`] expects masked frames, a [`Role::Client`]
+    /// unmasked ones.
     pub role: Role,
-    /// Longest message, in bytes of payload, all its fragments together; inclusive. A compressed
-    /// one has to keep to it as it comes and inflated.
+    /// Longest message, in bytes of payload, all its fragments together; inclusive. For a
+    /// compressed one both its compressed and its inflated size are limited.
     pub message_bytes_max: usize,
 }
 
@@ -34,7 +34,7 @@ impl Decoder {
     }
 
     /// Whether nothing is kept. True between messages, once [`decode`](Self::decode) returned
-    /// `Ok(None)`; an event that came in pieces is kept until the call after it.
+    /// `Ok(None)`; an event that arrived in pieces is kept until the call after it.
     #[must_use]
     pub const fn is_idle(&self) -> bool {
         self.0.is_none()
@@ -50,9 +50,9 @@ impl Decoder {
     /// Takes the next event out of `input`. `Ok(None)`: everything in `input` was consumed, feed
     /// more.
     ///
-    /// A frame that lies whole in `input` and is a message of its own, or a control frame, is
-    /// unmasked in place and handed out without a copy. Anything else is gathered here and handed
-    /// out when it is complete. Text is checked as it arrives, the size from the header on.
+    /// A frame that is complete in `input` and is a message of its own, or a control frame, is
+    /// unmasked in place and returned without a copy. Anything else is gathered here and returned
+    /// when it is complete. Text is checked as it arrives, the size from the header on.
     ///
     /// # Errors
     ///
@@ -67,8 +67,8 @@ impl Decoder {
     }
 
     /// The same on a connection that negotiated [`PerMessageDeflate`](crate::PerMessageDeflate):
-    /// messages may be compressed. Those are gathered as they come, inflated when they are
-    /// complete and handed out from the inflater, which keeps nothing of them for the next.
+    /// messages may be compressed. Those are gathered as they arrive, inflated when they are
+    /// complete and returned from the inflater, which keeps nothing of them for the next.
     ///
     /// # Errors
     ///
@@ -82,14 +82,14 @@ impl Decoder {
         self.next(input, options, Some(inflater))
     }
 
-    /// Takes the next control frame out of `input` and skips the data frames before it: their
-    /// sizes and their order are checked, their payloads are neither unmasked, inflated, validated
-    /// nor kept. For a peer whose messages have no meaning any more. `deflate`: the connection
-    /// negotiated [`PerMessageDeflate`](crate::PerMessageDeflate).
+    /// Takes the next control frame out of `input` and skips the data frames before it: their sizes
+    /// and their order are checked, their payloads are neither unmasked, inflated, validated nor
+    /// kept. For a peer whose messages are ignored. `deflate`: the connection negotiated
+    /// [`PerMessageDeflate`](crate::PerMessageDeflate).
     ///
     /// # Errors
     ///
-    /// As for [`decode`](Self::decode), but for what only a payload can show.
+    /// As for [`decode`](Self::decode), except those that only a payload can reveal.
     pub fn decode_control<'a>(
         &'a mut self,
         input: &'a mut Input<'_>,
@@ -185,7 +185,7 @@ impl Decoder {
             .is_some_and(|partial| partial.is_within_frame())
     }
 
-    /// Forgets the event that was handed out last, and the box if nothing else is in it.
+    /// Drops the event that was returned last, and the box if nothing else is in it.
     fn release(&mut self) {
         let Some(partial) = &mut self.0 else { return };
         partial.forget_delivered();
@@ -194,7 +194,7 @@ impl Decoder {
         }
     }
 
-    /// Takes the next header, of which a part may have come before.
+    /// Takes the next header, of which a part may have arrived before.
     fn take_header(
         &mut self,
         input: &mut Input<'_>,
@@ -243,16 +243,16 @@ impl Header {
     }
 }
 
-/// What is made of data frames.
+/// How data frames are processed.
 #[derive(Clone, Copy)]
 struct Mode {
     /// They may be compressed.
     deflate: bool,
-    /// They are not handed out.
+    /// They are skipped.
     skips_data: bool,
 }
 
-/// Where the next event lies.
+/// Where the next event is stored.
 enum Found {
     /// In the input, as one frame.
     Whole(Opcode, Range<usize>),

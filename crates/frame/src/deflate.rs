@@ -37,8 +37,8 @@ impl Deflater {
     #[must_use]
     pub fn deflate(&mut self, head: &[u8]) -> Option<Box<[u8]>> {
         let len_max = head.len().checked_sub(STORED_BYTES + END.len())?;
-        // Put back only when it is done: zlib-rs 0.6.8 does not forget, by a reset, where in its
-        // buffer output was waiting, and panics some uses later.
+        // Put back only when it is done: a reset of zlib-rs 0.6.8 keeps the position of pending
+        // output in its buffer, and it panics some uses later.
         let mut compress = match self.compress.take() {
             Some(mut compress) => {
                 compress.reset();
@@ -50,7 +50,7 @@ impl Deflater {
         compress
             .compress_vec(head, &mut out, FlushCompress::Sync)
             .ok()?;
-        // Where the space is used up, something may be missing.
+        // With no space left, output may be missing.
         let is_complete = compress.total_in() == head.len() as u64 && out.len() < len_max;
         is_complete.then(|| {
             self.compress = Some(compress);
@@ -62,8 +62,8 @@ impl Deflater {
 /// A compressed message in one frame: a head that was [deflated](Deflater::deflate), perhaps for
 /// many receivers, and a tail that is stored as it is.
 ///
-/// Nothing in it refers to another message, so it is right for every client that negotiated a
-/// [`PerMessageDeflate`](crate::PerMessageDeflate), whatever it heard before.
+/// Nothing in it refers to another message, so it is valid for every client that negotiated a
+/// [`PerMessageDeflate`](crate::PerMessageDeflate), whatever it received before.
 #[derive(Clone, Copy, Debug)]
 pub struct DeflatedFrame<'a> {
     header: FrameHeader,

@@ -85,9 +85,9 @@ pub fn put_masked_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], mask:
     mask::apply(&mut out[start..], mask);
 }
 
-/// Appends a close frame as a server sends it. A `reason` of more than
-/// [`CLOSE_REASON_BYTES_MAX`] bytes is cut between two characters. `code` is one that
-/// [may travel](CloseCode::is_allowed_on_wire).
+/// Appends a close frame as a server sends it. A `reason` of more than [`CLOSE_REASON_BYTES_MAX`]
+/// bytes is cut between two characters. `code` must be one [allowed on the
+/// wire](CloseCode::is_allowed_on_wire).
 pub fn put_close(out: &mut Vec<u8>, code: CloseCode, reason: &str) {
     debug_assert!(code.is_allowed_on_wire());
     let reason = &reason[..reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX)];

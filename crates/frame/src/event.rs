@@ -4,7 +4,7 @@ use crate::close::CloseCode;
 use crate::header::Opcode;
 use crate::violation::Violation;
 
-/// What a peer said.
+/// A message or control frame of a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A whole text message.
@@ -13,7 +13,7 @@ pub enum Event<'a> {
     Binary(&'a [u8]),
     /// A ping, to be answered by a pong with the same payload (at most 125 bytes).
     Ping(&'a [u8]),
-    /// A pong, asked for or not.
+    /// A pong, solicited or not.
     Pong(&'a [u8]),
     /// The peer closes, with code and reason if it gave them. It may send nothing after this:
     /// stop decoding.

@@ -1,20 +1,20 @@
-//! Agreeing upon permessage-deflate (RFC 7692 section 7.1).
+//! Negotiating permessage-deflate (RFC 7692 section 7.1).
 
 use std::num::NonZeroU8;
 
 /// The extension's name on the wire.
 const NAME: &str = "permessage-deflate";
 
-/// The largest window of deflate, as a power of two; what holds where nothing is said.
+/// The largest window of deflate, as a power of two; the default.
 const WINDOW_BITS_MAX: u8 = 15;
 
-/// A permessage-deflate that was agreed upon with one client; a byte, also as an `Option`.
+/// A permessage-deflate that was negotiated with one client; a byte, also as an `Option`.
 ///
 /// Both ends begin every message anew (no context takeover), so that nothing has to be kept
 /// between messages and one compressed body is right for every client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PerMessageDeflate {
-    /// The window that the client asked the server to keep to, if it did.
+    /// The window that the client requested of the server, if it did.
     server_window_bits: Option<NonZeroU8>,
 }
 
@@ -53,9 +53,9 @@ impl PerMessageDeflate {
         response
     }
 
-    /// Whether a message of `len` bytes may be sent compressed. Where the client asked for a
-    /// smaller window, only those that fit it whole: then no reference reaches back too far, with
-    /// whatever window they were compressed. Others go uncompressed, which section 6 leaves to
+    /// Whether a message of `len` bytes may be sent compressed. If the client requested a smaller
+    /// window, only those that fit it whole: then no reference reaches back too far, whatever
+    /// window they were compressed with. Others are sent uncompressed, which section 6 leaves to
     /// the sender for each message.
     #[must_use]
     pub fn may_compress(self, len: usize) -> bool {
@@ -66,7 +66,7 @@ impl PerMessageDeflate {
     }
 }
 
-/// Reads one offer; none where it cannot be accepted.
+/// Parses one offer; none where it cannot be accepted.
 fn accept(offer: &str) -> Option<PerMessageDeflate> {
     let mut parts = split(offer, ';');
     if trim(parts.next()?) != NAME {
@@ -86,7 +86,7 @@ fn accept(offer: &str) -> Option<PerMessageDeflate> {
         match (name, value) {
             ("server_no_context_takeover" | "client_no_context_takeover", None) => {}
             ("server_max_window_bits", Some(bits)) => server_window_bits = Some(window(&bits)?),
-            // Our inflater takes any window: there is nothing to ask of the client.
+            // Our inflater supports any window: nothing has to be requested of the client.
             ("client_max_window_bits", None) => {}
             ("client_max_window_bits", Some(bits)) => drop(window(&bits)?),
             _ => return None,
@@ -136,7 +136,7 @@ fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Without the blanks that HTTP allows around everything.
+/// Strips the whitespace that HTTP allows around elements.
 fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }

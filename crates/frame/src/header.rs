@@ -15,13 +15,13 @@ pub(crate) const LENGTH_16: u8 = 126;
 /// In the second byte: eight bytes of length follow.
 pub(crate) const LENGTH_64: u8 = 127;
 
-/// Of the first frame of a message: it is compressed, where that was agreed upon (RFC 7692
-/// section 6).
+/// Of the first frame of a message: it is compressed, where that was negotiated (RFC 7692 section
+/// 6).
 pub(crate) const RSV1: u8 = 0x40;
-/// RSV2 and RSV3, which no extension that we know gives a meaning.
+/// RSV2 and RSV3, which no supported extension uses.
 const RSV2_RSV3: u8 = 0x30;
 
-/// Which end of the connection we are.
+/// Our side of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The peer is a client: its frames must be masked.
@@ -30,7 +30,7 @@ pub enum Role {
     Client,
 }
 
-/// What a frame carries (section 11.8).
+/// The type of a frame (section 11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
     /// A further fragment of a message.
@@ -41,9 +41,9 @@ pub enum Opcode {
     Binary,
     /// The end of the connection.
     Close,
-    /// Asks for a pong.
+    /// Requests a pong.
     Ping,
-    /// Answers a ping, or says "still here" unasked.
+    /// Answers a ping, or is an unsolicited heartbeat.
     Pong,
 }
 
@@ -93,10 +93,10 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads the header at the start of `bytes` and says how long it is. `None`: it goes on
-    /// beyond `bytes`. `deflate`: compressed messages were agreed upon.
+    /// Parses the header at the start of `bytes` and returns its length. `None`: it is incomplete.
+    /// `deflate`: compression was negotiated.
     ///
-    /// The checks come in the order of the bytes, so that cutting a stream elsewhere never
+    /// The checks are made in the order of the bytes, so that cutting a stream elsewhere never
     /// changes which violation is found.
     pub(crate) fn parse(
         bytes: &[u8],
@@ -157,7 +157,7 @@ impl Header {
     }
 }
 
-/// Reads the length that `short`, the seven bits of the second byte, announces.
+/// Reads the length that is announced by `short`, the seven bits of the second byte.
 fn parse_length(short: u8, rest: &[u8]) -> Result<Option<(usize, &[u8])>, Violation> {
     match short {
         LENGTH_16 => {

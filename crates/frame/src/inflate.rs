@@ -4,8 +4,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::violation::Violation;
 
-/// What the sender of a message took off its end (section 7.2.1), and a final empty block: only
-/// data that ends between two blocks goes on to it.
+/// What the sender of a message removed from its end (section 7.2.1), and a final empty block: only
+/// data that ends between two blocks continues with it.
 const END: [u8; 9] = [0x00, 0x00, 0xff, 0xff, 0x01, 0x00, 0x00, 0xff, 0xff];
 
 /// Smallest step by which the output grows, in bytes.
@@ -35,13 +35,13 @@ impl Inflater {
         }
     }
 
-    /// How many bytes were made since this was last asked, for messages that turned out to be
-    /// invalid or too long as well: the work that was done.
+    /// How many bytes were inflated since the last call, including messages that turned out to be
+    /// invalid or too long: the work that was done.
     pub fn take_inflated(&mut self) -> usize {
         std::mem::take(&mut self.inflated)
     }
 
-    /// Lets go of the memory that one large message took.
+    /// Releases the memory that one large message took.
     pub fn trim(&mut self) {
         self.out.clear();
         self.out.shrink_to(KEPT_BYTES);
@@ -51,7 +51,7 @@ impl Inflater {
     /// and one.
     pub(crate) fn inflate(&mut self, payload: &[u8], bytes_max: usize) -> Result<&[u8], Violation> {
         self.trim();
-        // Put back only when all went well: broken data leaves it in no state to rely on.
+        // Put back only on success: after broken data its state is not reliable.
         let mut decompress = match self.decompress.take() {
             Some(mut decompress) => {
                 decompress.reset(false);
@@ -86,7 +86,7 @@ impl Inflater {
                 let taken = usize::try_from(decompress.total_in() - before).unwrap_or(usize::MAX);
                 piece = piece.get(taken..).unwrap_or_default();
                 ended = status == Status::StreamEnd;
-                // Where room is left, nothing of what was taken waits inside.
+                // If there is room left, no consumed input is pending inside.
                 if !ended && self.out.len() < self.out.capacity() {
                     debug_assert!(piece.is_empty());
                     break;

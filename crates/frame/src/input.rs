@@ -48,7 +48,7 @@ impl<'b> Input<'b> {
         range
     }
 
-    /// The same, but at most what is there.
+    /// The same, but at most what is available.
     pub(crate) fn take_some_unmasked(&mut self, len_max: usize, key: Option<[u8; 4]>) -> &[u8] {
         let range = self.take_unmasked(len_max.min(self.remaining()), key);
         &self.bytes[range]

@@ -1,8 +1,8 @@
 //! RFC 6455 frames and messages, RFC 7692 compression: bytes in, bytes out, no I/O.
 //!
 //! [`Decoder`] turns the bytes of one peer into [`Event`]s, [`put_frame`] and its siblings write
-//! frames. [`PerMessageDeflate`] agrees upon compression, [`Inflater`] and [`Deflater`] do it.
-//! Nothing here knows a socket, a clock or a thread.
+//! frames. [`PerMessageDeflate`] negotiates compression, [`Inflater`] and [`Deflater`] do it.
+//! Nothing here uses a socket, a clock or a thread.
 //!
 //! ```
 //! use ht_frame::{DecodeOptions, Decoder, Event, Input, Opcode, Role, put_masked_frame};

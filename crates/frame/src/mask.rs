@@ -1,6 +1,6 @@
 //! Masking (RFC 6455 section 5.3): XOR with a key of four bytes that repeats.
 
-/// Masks or unmasks `payload`, whose first byte meets the first byte of `key`.
+/// Masks or unmasks `payload`, whose first byte corresponds to the first byte of `key`.
 ///
 /// Whole words in safe code: the compiler turns the loop into vector instructions.
 pub(crate) fn apply(payload: &mut [u8], key: [u8; 4]) {
@@ -15,7 +15,7 @@ pub(crate) fn apply(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-/// The key as the byte after `done` bytes of payload meets it.
+/// The key, rotated for the byte after `done` bytes of payload.
 pub(crate) fn advance(mut key: [u8; 4], done: usize) -> [u8; 4] {
     key.rotate_left(done % 4);
     key

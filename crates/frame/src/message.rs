@@ -1,4 +1,4 @@
-//! A data message that did not come in one piece.
+//! A data message that did not arrive in one piece.
 
 use crate::header::Opcode;
 use crate::violation::Violation;
@@ -8,9 +8,9 @@ use crate::violation::Violation;
 pub(crate) enum Message {
     Text(Text),
     Binary(Vec<u8>),
-    /// A compressed message: all that can be said of it is said when it is complete.
+    /// A compressed message: it can only be validated when it is complete.
     Compressed(Vec<u8>, Opcode),
-    /// A message of which nothing is kept but how many bytes arrived.
+    /// A skipped message: only its length is kept.
     Skipped(usize),
 }
 
@@ -52,8 +52,8 @@ impl Message {
         }
     }
 
-    /// Adds what arrived. `to_come` is how much more the message will be, if its last frame told:
-    /// the buffer doubles as it fills, but not beyond that.
+    /// Adds arrived bytes. `to_come` is the remaining length of the message, if its last frame
+    /// announced it: the buffer doubles as it fills, but not beyond that.
     pub(crate) fn push(&mut self, bytes: &[u8], to_come: Option<usize>) -> Result<(), Violation> {
         match self {
             Self::Text(text) => text.push(bytes, to_come),
@@ -70,7 +70,7 @@ impl Message {
         }
     }
 
-    /// Says whether the message may end here: text may not end within a character.
+    /// Checks that the message may end here: text may not end within a character.
     pub(crate) fn check_end(&self) -> Result<(), Violation> {
         match self {
             Self::Text(text) if text.cut_len > 0 => Err(Violation::TextNotUtf8),
@@ -96,7 +96,7 @@ impl Text {
         );
         self.whole.reserve_exact(extra);
         self.whole.push_str(whole);
-        // Either the cut character was finished above, or all of `bytes` went into it.
+        // Either the cut character was completed above, or all of `bytes` belong to it.
         for &byte in cut {
             self.keep_cut(byte);
         }

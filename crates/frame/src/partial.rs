@@ -7,7 +7,7 @@ use crate::mask;
 use crate::message::Message;
 use crate::violation::Violation;
 
-/// How far a frame got.
+/// Progress of a frame.
 pub(crate) enum Progress {
     /// The input ended within it.
     Starved,
@@ -17,7 +17,7 @@ pub(crate) enum Progress {
     Event,
 }
 
-/// A whole event that came in pieces.
+/// A whole event that arrived in pieces.
 pub(crate) enum Gathered<'a> {
     /// As it is.
     Plain(Event<'a>),
@@ -37,20 +37,20 @@ pub(crate) struct Partial {
     message: Option<Message>,
     /// The payload of the control frame that arrives; at most 125 bytes.
     control: Vec<u8>,
-    /// What was handed out by the last call and is to be forgotten by the next.
+    /// The event that the last call returned and that the next drops.
     delivered: Option<Opcode>,
 }
 
-/// A frame whose payload did not come whole.
+/// A frame whose payload did not arrive whole.
 #[derive(Debug)]
 struct Frame {
     opcode: Opcode,
     fin: bool,
     /// It begins a message that is compressed.
     compressed: bool,
-    /// Turned so that it fits the next byte.
+    /// The key, rotated for the next byte.
     mask: Option<[u8; 4]>,
-    /// Bytes of payload still to come.
+    /// Bytes of payload still to arrive.
     left: usize,
 }
 
@@ -99,7 +99,7 @@ impl Partial {
         Ok(None)
     }
 
-    /// Gets ready for the payload of a frame that has to be gathered.
+    /// Prepares for the payload of a frame that has to be gathered.
     pub(crate) fn begin(&mut self, header: Header) {
         self.frame = Some(Frame {
             opcode: header.opcode,
@@ -110,7 +110,7 @@ impl Partial {
         });
     }
 
-    /// Moves as much payload as there is out of `input`. With `skips_data` nothing is kept of a
+    /// Moves as much payload as is available out of `input`. With `skips_data` nothing is kept of a
     /// data frame, and its message is no event.
     pub(crate) fn take_payload(
         &mut self,
@@ -172,7 +172,7 @@ impl Partial {
         Progress::Fragment
     }
 
-    /// The event that was completed last, until it is forgotten.
+    /// The event that was completed last, until it is dropped.
     pub(crate) fn event(&self) -> Result<Option<Gathered<'_>>, Violation> {
         let plain = match (self.delivered, &self.message) {
             (Some(opcode), _) if opcode.is_control() => event(opcode, &self.control)?,

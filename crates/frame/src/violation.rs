@@ -1,4 +1,4 @@
-//! What a peer can do wrong.
+//! Protocol violations of a peer.
 
 use thiserror::Error;
 
@@ -10,8 +10,8 @@ use crate::close::CloseCode;
 #[non_exhaustive]
 #[error("{}", self.reason())]
 pub enum Violation {
-    /// RSV1, RSV2 or RSV3 is set and no extension gave it a meaning (section 5.2). RSV1 has one
-    /// on the first frame of a message, where compression was agreed upon (RFC 7692 section 6).
+    /// RSV1, RSV2 or RSV3 is set and no negotiated extension uses it (section 5.2). RSV1 is used on
+    /// the first frame of a message, where compression was negotiated (RFC 7692 section 6).
     ReservedBits,
     /// An opcode that RFC 6455 does not define (section 5.2).
     ReservedOpcode,
@@ -33,7 +33,7 @@ pub enum Violation {
     ExpectedContinuation,
     /// A close frame with a single byte of payload (section 5.5.1).
     ClosePayloadTooShort,
-    /// A close code that never travels (section 7.4).
+    /// A close code that is reserved and never sent (section 7.4).
     CloseCodeNotAllowed,
     /// A close reason that is not UTF-8 (section 5.5.1).
     CloseReasonNotUtf8,
@@ -41,7 +41,7 @@ pub enum Violation {
     TextNotUtf8,
     /// A compressed message that cannot be inflated (RFC 7692 section 7.2.2).
     DeflateInvalid,
-    /// A message longer than the limit, as it came or inflated.
+    /// A message longer than the limit, compressed or inflated.
     MessageTooBig,
 }
 

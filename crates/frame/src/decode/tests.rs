@@ -1,4 +1,4 @@
-//! Frames by hand: what comes out, from where, and what is refused.
+//! Frames by hand: the events, where they are stored, and what is rejected.
 
 use super::*;
 use crate::close::CloseCode;
@@ -240,7 +240,7 @@ fn refused_payloads() {
 
 #[test]
 fn bad_text_is_reported_before_its_frame_ends() {
-    // The frame announces 100 bytes, two have come.
+    // The frame announces 100 bytes, two have arrived.
     let mut bytes = masked(0x81, &[&b"\xf4\x90"[..], &[b'x'; 98]].concat());
     bytes.truncate(8);
     refused(&bytes, Violation::TextNotUtf8);
@@ -345,7 +345,7 @@ fn what_was_kept_is_released() {
 }
 
 #[test]
-fn a_ping_in_pieces_leaves_the_message_alone() {
+fn ping_in_pieces_does_not_affect_the_message() {
     let mut decoder = Decoder::new();
     let start = masked(0x01, b"one ");
     let ping = masked(0x89, b"in pieces");
@@ -464,7 +464,7 @@ fn the_first_reserved_bit_belongs_to_the_first_frame_of_a_message() {
     }
     let bytes = [masked(0x41, &HELLO[..3]), masked(0xc0, &HELLO[3..])].concat();
     check_deflated(&bytes, &[], Some(Violation::ReservedBits));
-    // Where nothing was agreed upon it belongs to nobody.
+    // Without negotiated compression it is reserved.
     refused(&masked(0xc1, HELLO), Violation::ReservedBits);
 }
 
@@ -477,7 +477,7 @@ fn compressed_messages_that_are_refused() {
             masked(0xc1, &[0x00, 0x01, 0x00, 0xfe, 0xff, 0xff, 0x00]),
             Violation::TextNotUtf8,
         ),
-        // Too long inflated, and too long as it comes.
+        // Too long inflated, and too long compressed.
         (masked(0xc1, &zeros(1_001)), Violation::MessageTooBig),
         (masked(0xc1, &[0; 1_001]), Violation::MessageTooBig),
         (
@@ -579,7 +579,7 @@ fn a_message_that_began_before_is_skipped_to_its_end() {
 }
 
 #[test]
-fn an_inflater_counts_what_it_made() {
+fn inflater_counts_the_inflated_bytes() {
     let mut inflater = Inflater::new();
     let options = DecodeOptions {
         message_bytes_max: 100,

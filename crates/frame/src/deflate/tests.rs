@@ -61,7 +61,7 @@ fn head_and_tail_are_the_message_again() {
 #[test]
 fn nothing_of_one_message_is_in_the_next() {
     let head = json(2_000);
-    // Not even where those between did not come to their end.
+    // Not even where those between did not reach their end.
     let mut state = 1_u64;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
         state = state
@@ -83,7 +83,7 @@ fn nothing_of_one_message_is_in_the_next() {
 }
 
 #[test]
-fn what_does_not_become_smaller_stays_as_it_is() {
+fn incompressible_head_is_declined() {
     let mut deflater = Deflater::new(9);
     for head in [
         &b""[..],

@@ -1,4 +1,4 @@
-//! Offers and what becomes of them.
+//! Offers and the negotiated result.
 
 use super::*;
 
@@ -99,7 +99,7 @@ fn offers_that_cannot_be_accepted_are_declined() {
 }
 
 #[test]
-fn the_first_good_offer_counts_wherever_it_stands() {
+fn first_good_offer_counts_at_any_position() {
     for headers in [
         &["permessage-deflate; unknown, permessage-deflate; server_max_window_bits=9"][..],
         &[
@@ -118,7 +118,7 @@ fn the_first_good_offer_counts_wherever_it_stands() {
     ] {
         answered(headers, "; server_max_window_bits=9");
     }
-    // What is in quotes is no offer.
+    // A quoted string is no offer.
     declined(&["foo; x=\", permessage-deflate, \""]);
     declined(&["foo; x=\"\\\", permessage-deflate, \""]);
     // Quotes do not reach into the next header.

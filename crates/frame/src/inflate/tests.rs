@@ -35,7 +35,7 @@ fn the_examples_of_the_standard() {
 }
 
 #[test]
-fn one_message_leaves_nothing_for_the_next() {
+fn no_state_is_kept_between_messages() {
     let mut inflater = Inflater::new();
     assert_eq!(
         inflater.inflate(&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], 9),
@@ -54,7 +54,7 @@ fn one_message_leaves_nothing_for_the_next() {
 }
 
 #[test]
-fn what_is_no_deflate_is_refused() {
+fn invalid_deflate_data_is_refused() {
     for payload in [
         // Nothing: an empty message has a byte (section 7.2.3.6).
         &[][..],
@@ -84,7 +84,7 @@ fn the_limit_is_kept_to_the_byte_and_bounds_what_is_taken() {
             assert_eq!(refused, Err(Violation::MessageTooBig), "{len}");
         }
     }
-    // A bomb: 64 MiB in 65 KB, for somebody who may send 100,000 bytes.
+    // A decompression bomb: 64 MiB in 65 KB, against a limit of 100,000 bytes.
     let bomb = deflate(&vec![0; 64 << 20]);
     assert!(bomb.len() < 100_000);
     let mut inflater = Inflater::new();

@@ -26,7 +26,7 @@ fn json() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// What the payload of a message is, by zlib-rs without anything of ours.
+/// The payload of a message as inflated by zlib-rs without our code.
 fn inflated_by_zlib_rs(input: &[u8], len: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(len + 100);
     Decompress::new(false)
@@ -35,7 +35,7 @@ fn inflated_by_zlib_rs(input: &[u8], len: usize) -> Vec<u8> {
     out
 }
 
-/// What it is by miniz_oxide, which shares no code with zlib.
+/// The same by miniz_oxide, which shares no code with zlib.
 fn inflated_by_miniz(input: &[u8], len: usize) -> Vec<u8> {
     let mut out = vec![0; len + 100];
     let mut state = InflateState::new_boxed(DataFormat::Raw);

@@ -24,7 +24,7 @@ use crate::{End, Owned, decode, generate};
 /// The longest header: what it takes, with a payload, to fill up an unfinished frame.
 const HEADER_BYTES_MAX: usize = 14;
 
-/// A peer that said all it has to say and listens to anything.
+/// A peer that sent everything and reads anything.
 struct Peer<'b>(Cursor<&'b [u8]>);
 
 impl Read for Peer<'_> {
@@ -43,7 +43,7 @@ impl Write for Peer<'_> {
     }
 }
 
-/// What tungstenite makes of `bytes`.
+/// The result of `bytes` in tungstenite.
 fn decode_there(bytes: &[u8], options: &DecodeOptions) -> (Vec<Owned>, End<String>) {
     let role = match options.role {
         Role::Server => tungstenite::protocol::Role::Server,

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// One frame, as free as the wire format.
+/// One frame, as unrestricted as the wire format.
 #[derive(Clone, Debug)]
 struct Frame {
     first: u8,

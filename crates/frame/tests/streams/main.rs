@@ -35,7 +35,7 @@ impl From<Event<'_>> for Owned {
 /// How a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum End<V> {
-    /// More may come.
+    /// More may follow.
     Open,
     /// The peer closed.
     Closed,
