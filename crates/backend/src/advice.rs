@@ -10,11 +10,11 @@ use crate::answer::{Failure, Refusal, Waiting};
 use crate::redirect::Elsewhere;
 use crate::tls::Terms;
 
-/// What to look at where a server, or the proxy in front of it, is out of order.
+/// What to check if a server, or the proxy in front of it, fails.
 const LOOK: &str = "look at the log of the API and of the proxy in front of it";
 
 impl Failure {
-    /// What to do about it; none where the cause says it all.
+    /// What to do about it; `None` if the cause is explanation enough.
     #[must_use]
     pub fn advice(&self) -> Option<Cow<'static, str>> {
         let text = match self {

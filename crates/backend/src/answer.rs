@@ -1,4 +1,4 @@
-//! What can come of a call to the API, and the sentences that tell the operator.
+//! Results of a call to the API, and the log sentences that explain them to the operator.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::tls::TlsFault;
 /// Longest `Retry-After` of the API that is passed on; a longer one counts as this one.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// What the API said to a bootstrap call.
+/// Result of a bootstrap call.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// Status 200 and a body that could be read.
     Admitted(Permissions),
     /// The API does not want this client, and asking again will not change that.
     Refused(Refusal),
-    /// No usable answer: the client should come back later.
+    /// No usable response: the client should retry later.
     Failed(Failure),
 }
 
@@ -28,8 +28,8 @@ pub enum Answer {
 #[derive(Debug, Clone)]
 pub struct Permissions {
     /// The JSON text of `allowed_rooms`, byte for byte as the API sent it; `[]` if it sent none.
-    /// Known to be a valid JSON list; its elements are not looked at yet. A slice of the whole
-    /// answer, which stays in memory for as long as this is kept.
+    /// Known to be a valid JSON list; its elements are not parsed yet. A slice of the whole
+    /// response, which stays in memory for as long as this is kept.
     pub allowed_rooms: Bytes,
     /// The user's id, found under `backend.user_id_path`: a string, or a number as it was written.
     pub user_id: Option<Box<str>>,
@@ -39,12 +39,12 @@ pub struct Permissions {
     pub labels: Box<[Box<str>]>,
     /// The view that the client has of publications.
     pub view: Option<Box<str>>,
-    /// How long all of this holds; none: until the connection ends.
+    /// Validity of all of this; `None`: until the connection ends.
     pub expires_in: Option<Duration>,
-    /// What the clock of [`Backend::number_calls`](crate::Backend::number_calls) showed just before
-    /// the call was sent; none where there is no such clock.
+    /// Reading of the clock of [`Backend::number_calls`](crate::Backend::number_calls) just before
+    /// the call was sent; `None` without such a clock.
     pub asked_at: Option<u64>,
-    /// Members that count as absent, because they are not what they must be.
+    /// Members that count as absent, because they have the wrong type.
     pub ignored: Vec<WhoError>,
 }
 
@@ -87,7 +87,7 @@ pub enum Refusal {
     Redirect {
         /// The target, without its query, shortened.
         location: String,
-        /// What kind of place that is.
+        /// Kind of target.
         elsewhere: Elsewhere,
     },
     /// A redirect within the backend's origin that ends in something other than JSON.
@@ -110,8 +110,8 @@ pub enum Refusal {
     /// `allowed_rooms` is there but is not a list.
     #[error("the backend's answer has an `allowed_rooms` that is not a list of objects")]
     AllowedRooms,
-    /// A member that restricts what the client may have is not what it must be. Taken as absent,
-    /// it would permit more than the API means.
+    /// A member that restricts what the client may access has the wrong type. Treated as absent, it
+    /// would permit more than the API intends.
     #[error("a member of the backend's answer is wrong: {0}")]
     InvalidMember(WhoError),
 }
@@ -141,37 +141,37 @@ pub enum Failure {
     /// No connection could be made.
     #[error("no connection to the backend: {0}")]
     Connect(String),
-    /// The TLS handshake or a TLS record failed, or the port speaks TLS and the request did not.
+    /// The TLS handshake or a TLS record failed, or the port uses TLS and the request did not.
     #[error("TLS with the backend failed: {0}")]
     Tls(TlsFault),
-    /// The connection was closed or reset before the head of an answer came.
+    /// The connection was closed or reset before the head of a response arrived.
     #[error("the backend closed the connection before it answered")]
     Closed,
-    /// The call took longer than it may.
+    /// The call exceeded its timeout.
     #[error("the backend did not {waiting} within {within:?}")]
     Timeout {
         /// How long the call may take.
         within: Duration,
-        /// How far it came.
+        /// The phase that it reached.
         waiting: Waiting,
     },
-    /// All permits were taken for so long that the call was never made.
+    /// No permit became free in time, so the call was never made.
     #[error("no free slot for a call to the backend within {within:?}: it responds too slowly")]
     Busy {
         /// How long a call may wait for its permit.
         within: Duration,
     },
-    /// As many calls wait for a permit as may wait, or the client's address has so many of them
-    /// that it had to make room for another.
+    /// The queue for permits is full, or the client's address has so many calls in it that this one
+    /// was evicted to make room for another.
     #[error(
         "{waiting_max} clients wait for the backend, which is the maximum: it answers \
          too slowly"
     )]
     QueueFull {
-        /// How many may wait.
+        /// Capacity of the queue.
         waiting_max: usize,
     },
-    /// The backend failed so often in a row that it is left alone for a while.
+    /// Circuit breaker open: the backend failed too often in a row and gets no calls for a while.
     #[error("the backend circuit breaker is open")]
     CircuitOpen,
     /// A status that is not about this client: the backend, or a proxy in front of it, is
@@ -189,7 +189,7 @@ pub enum Failure {
     /// Status 200 with a content type other than JSON.
     #[error("the backend's answer has {}, not application/json", ContentType(.0.as_deref()))]
     ContentType(Option<String>),
-    /// A content encoding that was not asked for, or damaged data in one that was.
+    /// A content encoding that was not requested, or damaged data in one that was.
     #[error("the backend's answer cannot be decoded: {0}")]
     Encoding(String),
     /// The body, once decoded, is longer than configured.
@@ -263,10 +263,11 @@ impl Failure {
         }
     }
 
-    /// What an answer with this status says about the backend; `None` if it is about the client.
+    /// What a response with this status indicates about the backend; `None` if it is about the
+    /// client.
     ///
-    /// Server errors (5xx) come at every deployment of an API. Of the client errors, 407 (a proxy
-    /// on the way wants credentials of the gateway), 408, 421, 425 and 429 say nothing about who
+    /// Server errors (5xx) occur at every deployment of an API. Of the client errors, 407 (a proxy
+    /// on the path wants credentials of the gateway), 408, 421, 425 and 429 do not depend on who
     /// the client is (RFC 9110 section 15.5, RFC 8470, RFC 6585).
     #[must_use]
     pub fn of_status(status: u16, retry_after: Option<Duration>) -> Option<Self> {
@@ -276,14 +277,14 @@ impl Failure {
         })
     }
 
-    /// Whether the backend gave a whole answer, if only a status: clients that did not choose our
-    /// subprotocol are refused then, as they always were.
+    /// Whether the backend sent a complete response, if only a status: clients that did not choose
+    /// our subprotocol are rejected then, as they always were.
     #[must_use]
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Status { .. })
     }
 
-    /// How long the backend asked to be left alone.
+    /// The backend's `Retry-After`.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -307,16 +308,16 @@ impl Failure {
         }
     }
 
-    /// Whether no connection could be made at all, whoever the client is: the name cannot be
-    /// resolved, nothing listens, or there is no TLS that can be trusted.
+    /// Whether no connection could be made at all, regardless of the client: the name cannot be
+    /// resolved, nothing listens, or TLS cannot be established with a trusted peer.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Resolve(_) | Self::Connect(_) | Self::Tls(_))
     }
 
-    /// Whether the backend, or the way to it, may be out of order for everybody: no answer, or
-    /// 502, 503 or 504, which is how a proxy or an overloaded server says so (RFC 9110 section
-    /// 15.6). Any other answer shows that the backend works, whether it can be used or not.
+    /// Whether the backend, or the network path to it, may be down for all clients: no response, or
+    /// 502, 503 or 504, which is how a proxy or an overloaded server reports it (RFC 9110 section
+    /// 15.6). Any other response shows that the backend works, whether it can be used or not.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {

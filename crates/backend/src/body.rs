@@ -1,4 +1,4 @@
-//! Reading an answer's body: bounded, decoded, and copied only where it came in pieces.
+//! Reading a response body: bounded, decoded, and copied only if it arrived in pieces.
 
 mod inflate;
 #[cfg(test)]
@@ -34,8 +34,8 @@ where
     reader.finish()
 }
 
-/// Reads and forgets at most `bytes_max` bytes, so that the connection can be used again. A
-/// longer body is left unread, which closes the connection.
+/// Reads and discards at most `bytes_max` bytes, so that the connection can be reused. A longer
+/// body is not read, which closes the connection.
 pub(crate) async fn discard<B>(mut body: B, bytes_max: usize)
 where
     B: Body<Data = Bytes, Error = hyper::Error> + Unpin,
@@ -53,14 +53,14 @@ where
 /// Collects a body from its pieces.
 struct Reader {
     bytes_max: usize,
-    /// Bound of what comes over the wire; a coded body may be a little longer than a plain one.
+    /// Limit on the bytes received; a coded body may be a little longer than a plain one.
     wire_bytes_max: usize,
     wire_bytes: usize,
     kind: Kind,
 }
 
 enum Kind {
-    /// Nothing came, or one piece.
+    /// Nothing received, or one piece.
     Whole(Bytes),
     /// Several pieces.
     Pieces(BytesMut),
@@ -123,7 +123,7 @@ impl Reader {
     }
 }
 
-/// The content coding of an answer, `None` when it is plain.
+/// The content coding of a response, `None` if it is plain.
 fn coding(headers: &HeaderMap) -> Result<Option<Coding>, Failure> {
     let mut coding = None;
     for line in headers.get_all(CONTENT_ENCODING) {

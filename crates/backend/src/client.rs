@@ -28,8 +28,8 @@ const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
 /// The team's HTTP API, reached over TCP, TLS or a unix socket.
 ///
 /// Connections are kept alive between calls, a bounded number of them and for a bounded time.
-/// Whoever makes calls bounds how many are under way: [`crate::Guard`] those of bootstrap. All
-/// must be made within a tokio runtime with time and I/O, which also carries the connections.
+/// The caller bounds how many calls are in flight: [`crate::Guard`] those of bootstrap. All must be
+/// made within a tokio runtime with time and I/O, which also drives the connections.
 pub struct HttpBackend {
     exchange: Exchange,
     bootstrap: Uri,
@@ -41,7 +41,7 @@ pub struct HttpBackend {
     own: Credentials,
 }
 
-/// The hooks' requests; `None` where nothing is called.
+/// The hooks' requests; `None` where no hook is configured.
 struct Hooks {
     connect: Option<(Method, Uri)>,
     ping: Option<(Method, Uri)>,
@@ -144,12 +144,12 @@ impl HttpBackend {
         Ok(Answer::Refused(Refusal::RedirectLoop { location }))
     }
 
-    /// Whether the calls go over TLS.
+    /// Whether the calls use TLS.
     fn is_secure(&self) -> bool {
         self.bootstrap.scheme_str() == Some("https")
     }
 
-    /// What a final answer means.
+    /// What a final response means.
     async fn judge(
         &self,
         response: Response<Incoming>,
@@ -231,7 +231,7 @@ impl Backend for HttpBackend {
     }
 }
 
-/// What the gateway sends in its own calls: headers with a fixed value, and who it is.
+/// What the gateway sends in its own calls: headers with a fixed value, and its user agent.
 fn own_credentials(headers: Vec<HeaderRule>) -> Credentials {
     let nobody = HeaderMap::new();
     // Fixed values were checked with the settings.
@@ -275,14 +275,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX)).filter(|_| !value.is_empty())
 }
 
-/// What servers say, with status 400, to HTTP at a port for TLS: nginx, Go, Apache.
+/// Error texts, with status 400, for HTTP at a port for TLS: nginx, Go, Apache.
 const TLS_WANTED: [&[u8]; 3] = [
     b"The plain HTTP request was sent to HTTPS port",
     b"Client sent an HTTP request to an HTTPS server",
     b"speaking plain HTTP to an SSL-enabled server port",
 ];
 
-/// Reads a small body and looks whether it says that this port is for TLS.
+/// Reads a small body and checks whether it reports that this port is for TLS.
 async fn wants_tls(response: Response<Incoming>, deadline: Deadline) -> bool {
     let body = Limited::new(response.into_body(), DISCARD_BYTES_MAX).collect();
     let reading = tokio::time::timeout(DISCARD_TIME_MAX, body);
@@ -292,16 +292,16 @@ async fn wants_tls(response: Response<Incoming>, deadline: Deadline) -> bool {
             let has = |words: &&[u8]| body.windows(words.len()).any(|part| part == *words);
             TLS_WANTED.iter().any(has)
         }
-        // What does not come at once is left, which closes the connection.
+        // A body that does not arrive at once is not read, which closes the connection.
         Ok(Ok(Err(_)) | Err(_)) | Err(_) => false,
     }
 }
 
-/// Reads a small body away so that its connection can be used again. What does not come at once
-/// is left, which closes the connection.
+/// Drains a small body so that its connection can be reused. A body that does not arrive at once is
+/// not read, which closes the connection.
 async fn discard(response: Response<Incoming>, deadline: Deadline) {
     let body = body::discard(response.into_body(), DISCARD_BYTES_MAX);
     let reading = tokio::time::timeout(DISCARD_TIME_MAX, body);
-    // Whether it was read or left makes no difference to the call.
+    // Whether it was read makes no difference to the call.
     let _ = deadline.bound(reading, Waiting::Body).await;
 }

@@ -1,5 +1,5 @@
-//! What the backend client needs to know. Plain values: reading files and environments is the
-//! binary's business.
+//! Settings of the backend client. Plain values: reading files and environments is the binary's
+//! task.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,14 +18,15 @@ pub struct BackendConfig {
     pub socket: Option<PathBuf>,
     /// Path of the bootstrap call, relative to `url`. Called with GET.
     pub bootstrap: String,
-    /// Upper bound of one call from the moment it has its permit: connect, request, whole answer.
+    /// Timeout of one call from the moment it has its permit: connect, request, whole response.
     pub timeout: Duration,
-    /// Where the user's id stands in the bootstrap answer, such as `["user", "data", "id"]`.
-    /// Empty: not read.
+    /// Path of the user's id in the bootstrap response, such as `["user", "data", "id"]`. Empty:
+    /// not read.
     pub user_id_path: Vec<String>,
     /// Which headers are forwarded, in order; a later one of the same name replaces an earlier.
     pub headers: Vec<HeaderRule>,
-    /// Longest head that forwarded headers may make, in bytes: [`crate::ForwardRules::of`] heeds it.
+    /// Longest head that forwarded headers may make, in bytes: enforced by
+    /// [`crate::ForwardRules::of`].
     pub forward_bytes_max: usize,
     /// How bootstrap calls are held back.
     pub guard: GuardConfig,
@@ -39,7 +40,7 @@ pub struct BackendConfig {
     pub hooks: HookCalls,
 }
 
-/// The API calls behind the hooks; `None` means that nothing is called.
+/// The API calls behind the hooks; `None` disables hooks.
 #[derive(Clone, Debug, Default)]
 pub struct HookCalls {
     /// After a user was admitted.
@@ -61,18 +62,18 @@ pub struct HookCall {
     pub path: String,
 }
 
-/// One forwarded header: its name at the API and where its value comes from.
+/// One forwarded header: its name at the API and the source of its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeaderRule {
     /// The header's name at the API.
     pub name: HeaderName,
-    /// Where the value comes from; no value, no header.
+    /// Source of the value; without a value, the header is omitted.
     pub source: HeaderSource,
     /// `Token {}` turns the value `x` into `Token x`. Has exactly one `{}`.
     pub format: Option<String>,
 }
 
-/// Where a forwarded header's value comes from.
+/// Source of a forwarded header's value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderSource {
     /// A header of the client's request.
@@ -86,13 +87,13 @@ pub enum HeaderSource {
 }
 
 impl BackendConfig {
-    /// Where the user's id stands unless a deployment says otherwise.
+    /// Default path of the user's id.
     #[must_use]
     pub fn default_user_id_path() -> Vec<String> {
         ["user", "id"].map(str::to_owned).into()
     }
 
-    /// The headers that every deployment forwards unless it says otherwise.
+    /// The headers that are forwarded by default.
     #[must_use]
     pub fn default_headers() -> Vec<HeaderRule> {
         let rule = |name, source, format: Option<&str>| HeaderRule {

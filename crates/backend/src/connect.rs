@@ -24,7 +24,7 @@ use crate::tls::TlsFault;
 
 pub(crate) use crate::connect::stream::{Served, Stream};
 
-/// How often an established connection that says nothing is probed.
+/// How often an established connection without traffic is probed.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Makes connections to the one backend of a configuration.
@@ -159,8 +159,8 @@ async fn tcp(mut connector: HttpConnector, target: Uri) -> Result<TcpStream, Con
     }
 }
 
-/// Tells a name that cannot be resolved from an address that cannot be reached: the connector
-/// only says so in its own words.
+/// Distinguishes a name that cannot be resolved from an address that cannot be reached: the
+/// connector reports it only in its error text.
 fn refused(error: &(dyn Error + 'static)) -> ConnectError {
     let causes = cause::causes(error);
     if error.to_string().starts_with("dns error") {

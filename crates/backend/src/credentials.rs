@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 
-/// What is forwarded to the API for one client: finished request headers. They come with the
-/// client's address, which is not forwarded by itself: it says in whose turn the client waits.
+/// What is forwarded to the API for one client: finished request headers. They carry the client's
+/// address, which is not forwarded by itself: it selects the client's fair queue.
 ///
 /// They are secrets, so `Debug` shows the names only.
 #[derive(Clone, Default)]
@@ -37,7 +37,7 @@ impl Credentials {
     /// Memory that they take, in bytes.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
-        // A header takes a bucket and a place in the table; names that are known take nothing.
+        // A header takes a bucket and a slot in the table; known names take no extra memory.
         let headers = self.headers.iter();
         let texts = headers.map(|(name, value)| name.as_str().len() + value.len());
         size_of::<Self>() + self.headers.capacity() * 112 + texts.sum::<usize>()

@@ -23,8 +23,8 @@ use crate::{cause, fault};
 /// request and the server's close do not pass each other.
 const IDLE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// The close of an idle connection arrives within this time of the request that it passed on the
-/// way: a round trip. A server that closes later has taken the request.
+/// The close of an idle connection arrives within this time of the request that it crossed: a round
+/// trip. A server that closes later has received the request.
 const CROSSING: Duration = Duration::from_secs(1);
 
 /// Idle connections kept, however many calls may be under way.
@@ -33,7 +33,7 @@ const IDLE_MAX: usize = 64;
 /// Longest head of an answer, and largest piece of a body, in bytes.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// Longer timeouts are taken for this one.
+/// Longer timeouts are capped at this one.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// When a call must be over.
@@ -71,7 +71,7 @@ impl Deadline {
     }
 }
 
-/// What is sent. There is never a body.
+/// The request. It never has a body.
 pub(crate) struct Call<'a> {
     /// The method.
     pub(crate) method: &'a Method,
@@ -86,7 +86,7 @@ pub(crate) struct Call<'a> {
 /// The HTTP client and its connections.
 pub(crate) struct Exchange {
     pooled: Client<Connector, Empty<Bytes>>,
-    /// For the second try: never takes a connection from the pool.
+    /// For the second attempt: never uses a pooled connection.
     fresh: Client<Connector, Empty<Bytes>>,
     connector: Connector,
 }
@@ -126,11 +126,11 @@ impl Exchange {
 
     /// Sends a request and waits for the head of its answer.
     ///
-    /// Where the connection came from the pool and ends without an answer, the backend most
-    /// likely closed it for being idle while the request was on its way. A repeatable call is
-    /// then made once more on a fresh connection. Any other call only where nothing suggests
-    /// that the backend took it: no byte of an answer came, and the end came within [`CROSSING`].
-    /// Where not a byte of it was sent the client does so by itself.
+    /// If the connection came from the pool and ends without a response, the backend most likely
+    /// closed it for being idle while the request was in flight. A repeatable call is then retried
+    /// once on a fresh connection. Any other call only if nothing suggests that the backend
+    /// received it: no byte of a response arrived, and the end came within [`CROSSING`]. If not a
+    /// byte of it was sent, the HTTP client retries by itself.
     pub(crate) async fn send(
         &self,
         call: &Call<'_>,
@@ -151,7 +151,7 @@ impl Exchange {
         }
     }
 
-    /// One try. The inner error comes with what its connection had served before.
+    /// One attempt. The inner error carries what its connection had served before.
     async fn attempt(
         client: &Client<Connector, Empty<Bytes>>,
         call: &Call<'_>,

@@ -1,7 +1,7 @@
 //! Which parts of a client's request are forwarded to the API.
 //!
-//! Only what a rule names is forwarded, and only as a header's value: nothing of a client ever
-//! reaches a header's name, a path or a query.
+//! Only what a rule names is forwarded, and only as a header's value: no client input ever reaches
+//! a header's name, a path or a query.
 
 mod cookie;
 mod query;
@@ -26,7 +26,7 @@ pub const COOKIE_BYTES_MAX: usize = 64 * 1024;
 /// Default of the longest head that a client's forwarded headers may make, in bytes.
 pub const FORWARD_BYTES_MAX: usize = 8 * 1024;
 
-/// Where a proxy says who it speaks for.
+/// Header in which a proxy names the client it forwards for.
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// The parameter whose rules a [`Token`] feeds.
@@ -91,10 +91,10 @@ pub enum ForwardError {
 }
 
 impl ForwardRules {
-    /// Takes the rules in their order. Of several for one header the last is used, even where it
-    /// finds no value. Rules that could break a request's framing are refused when
+    /// Applies the rules in their order. Of several for one header the last is used, even if it
+    /// finds no value. Rules that could break a request's framing are rejected when
     /// [`crate::HttpBackend`] is set up with them, and have no effect on its calls. All values
-    /// together have no bound: see [`Self::of`].
+    /// together have no limit: see [`Self::of`].
     #[must_use]
     pub fn new(rules: Vec<HeaderRule>) -> Self {
         let mut last: Vec<HeaderRule> = Vec::with_capacity(rules.len());
@@ -110,7 +110,7 @@ impl ForwardRules {
         }
     }
 
-    /// The rules of a configuration, and its bound of what is forwarded for one client.
+    /// The rules of a configuration, and its limit on what is forwarded for one client.
     #[must_use]
     pub fn of(config: &BackendConfig) -> Self {
         Self {
@@ -119,10 +119,10 @@ impl ForwardRules {
         }
     }
 
-    /// Collects what is forwarded for a request with these headers and this query string (what
-    /// follows the `?`, still percent-encoded). A source without a value, or with an empty one,
-    /// gives no header. Several `Cookie` lines are joined; of another header's lines the first is
-    /// taken.
+    /// Collects what is forwarded for a request with these headers and this query string (the part
+    /// after the `?`, still percent-encoded). A source without a value, or with an empty one,
+    /// produces no header. Several `Cookie` lines are joined; of another header's lines the first
+    /// is used.
     ///
     /// The values are copies, so that they do not keep the request's buffer in memory.
     ///
@@ -146,8 +146,8 @@ impl ForwardRules {
         Ok(forwarded.into())
     }
 
-    /// What one client brings must not be longer than the API's server reads: it would answer
-    /// nothing, or what a proxy in front makes of that.
+    /// The headers of one client must not exceed what the API's server accepts: it would close the
+    /// connection without a response, or a proxy in front would return an error of its own.
     fn check_length(&self, headers: &HeaderMap) -> Result<(), ForwardError> {
         let line = |(name, value): (&HeaderName, &HeaderValue)| {
             name.as_str().len() + ": ".len() + value.len() + "\r\n".len()
@@ -160,11 +160,11 @@ impl ForwardRules {
         Ok(())
     }
 
-    /// Adds what a token gives that came in another way than as the parameter `token`: the same
-    /// headers. Without a rule for that parameter it gives none.
+    /// Adds the headers of a token that was not supplied as the parameter `token`: the same
+    /// headers. Without a rule for that parameter it adds none.
     ///
     /// # Errors
-    /// When the parameter was there as well and was another token: none of the two is better. And
+    /// When the parameter is present as well with a different token: neither takes precedence. And
     /// when it is too long, alone or with the others.
     pub fn add_token(
         &self,
@@ -186,8 +186,8 @@ impl ForwardRules {
         self.check_length(credentials.headers())
     }
 
-    /// Whether anything among these credentials may tell who the client is: a cookie, a
-    /// parameter or a header of its own, and not only its address and its program.
+    /// Whether anything among these credentials may identify the client: a cookie, a parameter or a
+    /// header of its own, and not only its address and its user agent.
     #[must_use]
     pub fn identify(&self, credentials: &Credentials) -> bool {
         let mut rules = self.rules.iter().filter(|rule| match &rule.source {
@@ -233,7 +233,7 @@ fn finish(rule: &HeaderRule, value: &[u8]) -> Result<HeaderValue, ForwardError> 
     let control = || ForwardError::ControlCharacter {
         header: rule.name.clone(),
     };
-    // A tab is legal within a header's value and came as one; an encoded one was put there.
+    // A literal tab is legal within a header's value; a percent-encoded one was injected.
     if matches!(rule.source, HeaderSource::Param(_)) && value.contains(&b'\t') {
         return Err(control());
     }

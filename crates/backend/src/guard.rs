@@ -1,8 +1,9 @@
 //! [`Guard`]: the API never gets more bootstrap calls than it can serve.
 //!
-//! What decides is [`CallGuard`]: which calls are made, who shares them, who waits for how long and
-//! who is sent away. This is the shell around it. A call is driven by the clients that wait for it
-//! ([`visit`]), and the gateway's own calls find out when a backend that failed answers again.
+//! The decisions are those of [`CallGuard`]: which calls are made, which clients share them, how
+//! long they wait and which are rejected. This is the shell around it. A call is driven by the
+//! clients that wait for it ([`visit`]), and the gateway's own probe calls detect when a failed
+//! backend responds again.
 
 mod key;
 mod log;
@@ -36,21 +37,21 @@ use crate::{Backend, CallClock, Hook};
 /// Forwarded, but no credential.
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
-/// A [`Backend`] that asks another one, within bounds. Hooks pass through untouched. Its circuit
-/// breaker needs [`Backend::upkeep`] to be running. It logs by itself when the backend cannot be
-/// reached ([`Failure::is_unreachable`]) and when it can be again.
+/// A [`Backend`] that wraps another one and limits its calls. Hooks pass through untouched. Its
+/// circuit breaker needs [`Backend::upkeep`] to be running. It logs by itself when the backend
+/// becomes unreachable ([`Failure::is_unreachable`]) and when it is reachable again.
 ///
-/// A bootstrap call is shared by clients with the same address and the same forwarded headers,
-/// byte for byte, as long as it waits for its permit; `coalesce` extends that beyond the moment at
-/// which it goes out. It lives for as long as one of them waits for it.
+/// A bootstrap call is shared by clients with the same address and the same forwarded headers, byte
+/// for byte, as long as it waits for its permit; `coalesce` extends that beyond the moment at which
+/// it is sent. It is dropped when the last of its clients stops waiting.
 pub struct Guard(Arc<Parts>);
 
-/// What a [`Guard`] does at this moment, and did so far.
+/// State and totals of a [`Guard`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GuardCounts {
     /// Calls that have a permit.
     pub in_flight: usize,
-    /// Calls that wait for one.
+    /// Calls in the queue for one.
     pub waiting: usize,
     /// Clients that joined the call of another.
     pub shared: u64,
@@ -65,9 +66,9 @@ pub struct GuardCounts {
 struct Parts {
     backend: Arc<dyn Backend>,
     desk: Mutex<Desk>,
-    /// What times are counted from.
+    /// Origin of all times.
     since: Instant,
-    /// Clients share calls that went out, or their answers.
+    /// Clients share calls in flight, or their results.
     coalesces: bool,
     waiting_max: usize,
     wait_timeout: Duration,
@@ -78,7 +79,7 @@ struct Parts {
     pauses: (Duration, Duration),
     /// Numbers the calls.
     clock: Mutex<Option<CallClock>>,
-    /// Where chance comes from.
+    /// Source of randomness.
     hasher: RandomState,
 }
 
@@ -176,8 +177,8 @@ impl Backend for Guard {
 }
 
 impl Parts {
-    /// What decides whose call a client may share. One that comes when the clock of the calls has
-    /// moved on shares none that went out before, nor its answer.
+    /// The key that decides which call a client may share. A client that arrives after the clock of
+    /// the calls advanced shares no call sent before, nor its result.
     fn key(&self, credentials: Credentials) -> Key {
         let came_at = self
             .coalesces
@@ -185,7 +186,7 @@ impl Parts {
         Key::new(credentials, came_at.flatten().unwrap_or(0))
     }
 
-    /// A client arrives: it waits, or is answered at once.
+    /// A client arrives: it waits, or gets a result at once.
     fn arrive(self: &Arc<Self>, key: Key) -> Result<Visit, Box<Answer>> {
         let mut desk = self.desk();
         let (waiter, call) = match desk.guard.arrive(&key, self.now()) {
@@ -208,7 +209,7 @@ impl Parts {
         })
     }
 
-    /// Has the machine do a step, and does what it says.
+    /// Runs one step of the state machine, and executes its output.
     fn step<T>(&self, step: impl FnOnce(&mut CallGuard<Key, Answer>, Duration) -> T) -> T {
         let mut desk = self.desk();
         let result = step(&mut desk.guard, self.now());
@@ -218,7 +219,7 @@ impl Parts {
         result
     }
 
-    /// Waits until the call is to go out, and makes it.
+    /// Waits until the call may be sent, and sends it.
     async fn call(&self, call: CallId, mut begins: Begun, key: &Key) {
         let begun = match tokio::time::timeout(self.wait_timeout, &mut begins).await {
             Ok(begun) => begun,
@@ -247,7 +248,7 @@ impl Parts {
         self.log_circuit(change, None);
     }
 
-    /// Gives an answer to all who wait for it.
+    /// Delivers a result to all clients that wait for it.
     fn answered(&self, call: CallId, answer: Answer, shows: Shows) -> Option<Change> {
         let mut desk = self.desk();
         let (waiters, change) = desk.guard.answered(call, &answer, shows, self.now());
@@ -255,7 +256,7 @@ impl Parts {
         let orders = desk.orders();
         drop(desk);
         for client in clients {
-            // Nobody hears it if the client is just leaving.
+            // The receiver is gone if the client is just disconnecting.
             let _ = client.send(answer.clone());
         }
         orders.follow(self);
@@ -275,8 +276,8 @@ impl Parts {
         })
     }
 
-    /// Who is behind a call. Where nothing tells who, the address does: such a call cannot have
-    /// failed by its credentials.
+    /// The identity behind a call. If no credential identifies the client, the address does: such a
+    /// call cannot have failed because of its credentials.
     fn source(&self, key: &Key) -> Source {
         let address = self.hasher.hash_one(key.address());
         let mut hasher = self.hasher.build_hasher();
@@ -293,8 +294,8 @@ impl Parts {
         }
     }
 
-    /// Finds out whether the backend can be reached at all, until it could be once: nobody has to
-    /// connect first for the log to say that it cannot.
+    /// Probes whether the backend can be reached at all, until it succeeds once: the log reports an
+    /// unreachable backend even before any client connects.
     async fn first_contact(&self) {
         let (mut pause, longest) = self.pauses;
         loop {
@@ -313,8 +314,8 @@ impl Parts {
         }
     }
 
-    /// Notes what an answer says about the way to the backend. A timeout says nothing: a client
-    /// may have caused it.
+    /// Records what a response shows about the path to the backend. A timeout shows nothing: a
+    /// client may have caused it.
     fn note_reach(&self, answer: &Answer, begun: Instant) {
         let now = Instant::now();
         match answer {

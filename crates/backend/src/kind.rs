@@ -7,7 +7,7 @@ ht_proto::labels! {
         Status = "status",
         /// `allowed_rooms` is not a list of objects.
         AllowedRooms = "allowed-rooms",
-        /// `view` or `expires_in` is not what it must be.
+        /// `view` or `expires_in` has the wrong type.
         InvalidMember = "invalid-member",
         /// A redirect that is not followed, or leads nowhere.
         Redirect = "redirect",
@@ -23,7 +23,7 @@ ht_proto::labels! {
         Tls = "tls",
         /// The connection was closed before the head of a response.
         Closed = "closed",
-        /// The call took longer than it may.
+        /// The call exceeded its timeout.
         Timeout = "timeout",
         /// No call slot became free in time.
         Busy = "busy",

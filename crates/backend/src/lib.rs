@@ -1,9 +1,9 @@
-//! The team's HTTP API behind one small trait: who may enter ([`Backend::bootstrap`]) and who
-//! came, is there and went ([`Backend::hook`]).
+//! The team's HTTP API behind one small trait: admission ([`Backend::bootstrap`]) and notifications
+//! that a connection was opened, pinged or closed ([`Backend::hook`]).
 //!
-//! [`ForwardRules`] turns a client's request into [`Credentials`]; [`HttpBackend`] puts them on
-//! its calls; [`Guard`] sees to it that the API never gets more of them than it can serve.
-//! Everything here runs on the control runtime. No call ever holds a shard.
+//! [`ForwardRules`] turns a client's request into [`Credentials`]; [`HttpBackend`] adds them to its
+//! calls; [`Guard`] limits the calls to what the API can serve. Everything here runs on the control
+//! runtime. No call ever blocks a shard.
 
 pub mod config;
 pub mod tls;
@@ -46,11 +46,11 @@ pub use crate::setup::BackendSetupError;
 /// A number that grows while calls are under way.
 pub type CallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-/// The API that decides who may enter which rooms.
+/// The API that decides which clients may enter which rooms.
 ///
 /// Dropping a returned future abandons the call and releases its permit.
 pub trait Backend: Send + Sync + 'static {
-    /// Asks who the client is. Takes a bounded time and never fails: a failure is an [`Answer`].
+    /// Authenticates the client. Takes a bounded time and never fails: a failure is an [`Answer`].
     fn bootstrap<'a>(&'a self, credentials: &'a Credentials) -> BoxFuture<'a, Answer>;
 
     /// Makes a connection to the API and closes it again without a request: shows whether the API
@@ -62,8 +62,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Whether `hook` is configured at all.
     fn has_hook(&self, hook: Hook) -> bool;
 
-    /// Tells the API that a connection came, pinged or went. The answer's status is not looked
-    /// at; an error means that no answer came.
+    /// Notifies the API that a connection was opened, pinged or closed. The status of the response
+    /// is ignored; an error means that there was no response.
     fn hook<'a>(
         &'a self,
         hook: Hook,
@@ -71,29 +71,29 @@ pub trait Backend: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<(), Failure>>;
 
     /// A call of the gateway's own, without any client's credentials: shows whether the API
-    /// answers at all.
+    /// responds at all.
     fn probe(&self) -> BoxFuture<'_, Answer>;
 
-    /// From now on each answer to a bootstrap call has in [`Permissions::asked_at`] what `clock` showed
-    /// just before the call was sent, also where clients share the call.
+    /// From now on each response to a bootstrap call has in [`Permissions::asked_at`] the reading
+    /// of `clock` just before the call was sent, also where clients share the call.
     fn number_calls(&self, _clock: CallClock) {}
 
-    /// What has to run beside the calls, for as long as calls are made. Does not end.
+    /// Background work beside the calls, for as long as calls are made. Never returns.
     fn upkeep(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
 
-    /// Within which span a client whose call failed just now may come back, at a random moment of
-    /// it. Each call counts as one such client, so that the spans grow with a stampede.
+    /// The interval in which a client whose call failed just now may retry, at a random moment of
+    /// it. Each call counts as one such client, so that the intervals grow with a stampede.
     fn come_back_within(&self) -> Duration {
         COME_BACK_WITHIN
     }
 
-    /// What holds calls back, where anything does.
+    /// The limiter of the calls, if there is one.
     fn guard(&self) -> Option<GuardCounts> {
         None
     }
 }
 
-/// The span of a backend that knows no better.
+/// The retry interval of a backend that does not estimate one.
 const COME_BACK_WITHIN: Duration = Duration::from_secs(5);

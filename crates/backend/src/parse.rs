@@ -12,14 +12,14 @@ use http::header::CONTENT_TYPE;
 
 use crate::answer::{Answer, Failure, Permissions, Refusal};
 
-/// The rooms of an answer that names none.
+/// The rooms of a response without `allowed_rooms`.
 const NO_ROOMS: Bytes = Bytes::from_static(b"[]");
 
 /// Longest content type shown to the operator, in characters.
 const SHOWN_CHARS_MAX: usize = 100;
 
-/// Checks that an answer says it is JSON: `application/json` or `application/*+json`, any case,
-/// with or without parameters.
+/// Checks that the content type of a response is JSON: `application/json` or `application/*+json`,
+/// any case, with or without parameters.
 pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return Err(Failure::ContentType(None));
@@ -33,7 +33,7 @@ pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::ContentType(Some(shown)))
 }
 
-/// Whether a media type in lower case stands for JSON.
+/// Whether a media type in lower case denotes JSON.
 fn is_json(essence: &str) -> bool {
     match essence.strip_prefix("application/") {
         Some("json") => true,
@@ -58,7 +58,7 @@ pub(crate) fn answer(body: &Bytes, user_id_path: &[String]) -> Answer {
     }
 }
 
-/// What stands in an answer, as JSON texts.
+/// Members of a response, as JSON texts.
 struct Found<'a> {
     rooms: Option<&'a str>,
     session: Option<&'a str>,
@@ -100,8 +100,9 @@ fn read<'a>(body: &'a Bytes, user_id_path: &[String]) -> Result<Found<'a>, Failu
     })
 }
 
-/// What the answer grants. A wrong `session` or `labels` counts as absent: commands will not find
-/// the client by it. A wrong `view` or `expires_in` refuses, because it was to restrict the client.
+/// What the response grants. A wrong `session` or `labels` counts as absent: commands will not
+/// match the client by it. A wrong `view` or `expires_in` refuses, because it was to restrict the
+/// client.
 fn permissions(body: &Bytes, found: &Found<'_>) -> Result<Permissions, Refusal> {
     let allowed_rooms = match found.rooms {
         None => NO_ROOMS,

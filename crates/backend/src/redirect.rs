@@ -1,6 +1,6 @@
-//! Following redirects: where they lead and whether that is still the backend.
+//! Following redirects: the target of each, and whether it is still the backend.
 //!
-//! The forwarded headers are secrets of the client, so they never go to another origin.
+//! The forwarded headers are secrets of the client, so they are never sent to another origin.
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +14,7 @@ pub(crate) const REDIRECTS_MAX: usize = 5;
 /// Longest location shown to the operator, in characters.
 const SHOWN_CHARS_MAX: usize = 200;
 
-/// What an answer's head says about going elsewhere.
+/// What the head of a response says about a redirect.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Redirect {
     /// It is no redirect.
@@ -33,12 +33,12 @@ pub enum Elsewhere {
     Secure,
     /// To the same path of another origin.
     SamePath,
-    /// To another path of another origin, or to what is not an address.
+    /// To another path of another origin, or to an invalid address.
     Other,
 }
 
-/// Where the answer to a call of `from` leads. A redirect without a location is none: it is
-/// judged by its status.
+/// Target of the redirect in the response to a call of `from`. A redirect without a location is not
+/// one: it is judged by its status.
 pub(crate) fn redirect(from: &Uri, status: StatusCode, headers: &HeaderMap) -> Redirect {
     if !matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Redirect::None;

@@ -1,4 +1,4 @@
-//! TLS as a client: whom to trust, and what went wrong in words for the operator.
+//! TLS as a client: the trusted authorities, and explanations of failures for the operator.
 
 mod fault;
 mod name;
@@ -39,8 +39,8 @@ impl<'a> Trust<'a> {
     }
 }
 
-/// The client side of TLS. Reads the authorities; [`TlsFault::of`] explains what a handshake
-/// with it fails of.
+/// The client side of TLS. Reads the authorities; [`TlsFault::of`] explains why a handshake with it
+/// failed.
 ///
 /// # Errors
 /// When the authorities cannot be read, or there are none.

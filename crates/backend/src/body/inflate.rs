@@ -1,4 +1,4 @@
-//! Decoding gzip and deflate with a bound on what comes out.
+//! Decoding gzip and deflate with a limit on the output.
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -11,7 +11,7 @@ const STEP_BYTES: usize = 8 * 1024;
 /// Largest window of the two formats, as a power of two.
 const WINDOW_BITS: u8 = 15;
 
-/// A content coding that was asked for.
+/// A content coding that was requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     /// RFC 1952, checksum included.
@@ -20,11 +20,11 @@ pub(super) enum Coding {
     Deflate,
 }
 
-/// Decodes one body. What follows the end of the coded data is ignored.
+/// Decodes one body. Data after the end of the coded data is ignored.
 pub(super) struct Inflater {
     coding: Coding,
     bytes_max: usize,
-    /// Made at the first byte, which tells the two kinds of deflate apart.
+    /// Created at the first byte, which distinguishes the two kinds of deflate.
     decompress: Option<Decompress>,
     output: Vec<u8>,
     ended: bool,

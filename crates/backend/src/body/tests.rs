@@ -76,7 +76,7 @@ fn the_bound_is_exact_for_plain_and_decoded_bytes() {
 }
 
 #[test]
-fn a_bomb_stops_at_the_bound() {
+fn a_decompression_bomb_stops_at_the_bound() {
     let bomb = gzip(&vec![0; 2 << 20]);
     assert_eq!(
         read(&coded("gzip"), &bomb, usize::MAX, 1 << 14),
@@ -85,7 +85,7 @@ fn a_bomb_stops_at_the_bound() {
 }
 
 #[test]
-fn incomplete_and_damaged_data_is_told_apart() {
+fn incomplete_and_damaged_data_are_distinguished() {
     let data = b"{\"allowed_rooms\": [{\"a\": 1}, {\"b\": 2}]}".repeat(50);
     for (coding, wire) in [
         ("gzip", gzip(&data)),
@@ -120,7 +120,7 @@ fn names_of_codings() {
 }
 
 #[test]
-fn what_follows_the_coded_data_is_ignored_but_counted() {
+fn data_after_the_coded_body_is_ignored_but_counted() {
     let mut wire = gzip(b"{}");
     wire.extend_from_slice(b"garbage");
     assert_eq!(read(&coded("gzip"), &wire, 3, 99).unwrap(), "{}");
@@ -140,7 +140,7 @@ fn an_empty_body_is_empty() {
 
 proptest! {
     #[test]
-    fn what_went_in_comes_out(data: Vec<u8>, piece in 1usize..40) {
+    fn compressed_data_round_trips(data: Vec<u8>, piece in 1usize..40) {
         for (headers, wire) in [
             (HeaderMap::new(), data.clone()),
             (coded("gzip"), gzip(&data)),
@@ -151,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_end_in_an_answer(data: Vec<u8>, piece in 1usize..40) {
+    fn any_bytes_end_in_a_result(data: Vec<u8>, piece in 1usize..40) {
         for coding in ["gzip", "deflate"] {
             let _ = read(&coded(coding), &data, piece, 1000);
         }

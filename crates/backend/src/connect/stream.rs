@@ -10,7 +10,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The first bytes of a TLS record that is an alert (RFC 8446 section 5.1), whatever the version:
-/// what a TLS server sends to a client that does not speak TLS. No HTTP begins so.
+/// what a TLS server sends to a client that does not use TLS. No HTTP response begins like this.
 const TLS_ALERT: [u8; 2] = [21, 3];
 
 /// Whether a connection has carried an answer before: if it has, and then ends without one, the
@@ -22,9 +22,9 @@ pub(crate) struct Served(Arc<Flags>);
 struct Flags {
     /// There was an answer.
     served: AtomicBool,
-    /// Something came since the last bytes were sent.
+    /// Bytes were received since the last bytes were sent.
     answering: AtomicBool,
-    /// The first bytes that came are a TLS alert, on a connection without TLS.
+    /// The first bytes received are a TLS alert, on a connection without TLS.
     tls_alert: AtomicBool,
 }
 
@@ -39,12 +39,12 @@ impl Served {
         self.0.served.load(Ordering::Relaxed)
     }
 
-    /// Whether a part of the answer to the last request came.
+    /// Whether a part of the response to the last request was received.
     pub(crate) fn is_answering(&self) -> bool {
         self.0.answering.load(Ordering::Relaxed)
     }
 
-    /// Whether the server answered with a TLS alert to what was sent without TLS.
+    /// Whether the server answered plain HTTP with a TLS alert.
     pub(crate) fn is_tls_only(&self) -> bool {
         self.0.tls_alert.load(Ordering::Relaxed)
     }
@@ -58,7 +58,7 @@ impl Served {
 pub(crate) struct Stream {
     io: Pin<Box<dyn Duplex>>,
     served: Served,
-    /// It has no TLS of its own, and nothing came yet.
+    /// It has no TLS of its own, and nothing was received yet.
     plain: bool,
 }
 

@@ -13,8 +13,8 @@ pub(super) fn first<'a>(query: &'a str, name: &str) -> Option<Cow<'a, [u8]>> {
         .map(|(_, value)| decode(value))
 }
 
-/// Undoes percent-encoding; `+` is a space. What is no valid escape stays as it is, and what is
-/// not UTF-8 is replaced, as the Python original did.
+/// Undoes percent-encoding; `+` is a space. An invalid escape is kept as it is, and invalid UTF-8
+/// is replaced, as the Python original did.
 fn decode(text: &str) -> Cow<'_, [u8]> {
     let spaced: Cow<'_, str> = if text.contains('+') {
         text.replace('+', " ").into()

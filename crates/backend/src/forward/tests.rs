@@ -85,7 +85,7 @@ fn the_default_rules_forward_five_headers_and_nothing_else() {
 }
 
 #[test]
-fn nothing_in_gives_nothing_out() {
+fn empty_input_forwards_nothing() {
     assert_eq!(forwarded(Vec::new(), &[], None), Ok(Vec::new()));
     let empty: &[(&'static str, &[u8])] =
         &[("cookie", b""), ("user-agent", b""), ("x-real-ip", b"")];
@@ -304,7 +304,7 @@ fn all_forwarded_headers_together_have_a_bound() {
     assert_eq!(apply(91, 0).unwrap_err(), too_large(101));
     let mut credentials = apply(50, 26).unwrap();
     assert_eq!(apply(51, 26).unwrap_err(), too_large(101));
-    // A token in the first frame counts with what came before.
+    // A token in the first frame is added to the earlier headers.
     let token = ht_proto::token::Token::new("t").unwrap().unwrap();
     let error = rules.add_token(&mut credentials, &token).unwrap_err();
     assert_eq!(error, too_large(100 + "authorization: Token t\r\n".len()));
@@ -322,7 +322,7 @@ fn secrets_are_not_shown() {
 
 proptest! {
     #[test]
-    fn a_visitor_never_gets_more_than_a_value_through(
+    fn a_client_controls_nothing_but_a_value(
         cookie in proptest::collection::vec(any::<u8>(), 0..60),
         query in ".{0,60}",
     ) {

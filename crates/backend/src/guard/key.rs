@@ -1,4 +1,4 @@
-//! What clients must have in common to share a call, and what of an answer is kept for others.
+//! What clients must have in common to share a call, and which results are kept for others.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::answer::{Answer, Permissions};
 use crate::credentials::Credentials;
 
 /// What clients must have in common to share a call: every forwarded header, byte for byte and in
-/// the same order, whose turn they wait in, and what the clock of the calls showed when they came.
+/// the same order, their fair queue, and the reading of the clock of the calls at their arrival.
 #[derive(Clone, Debug)]
 pub(super) struct Key(Arc<(QueueKey, Credentials, u64)>);
 
@@ -23,7 +23,7 @@ impl Key {
         )))
     }
 
-    /// Whose turn its call waits for.
+    /// The fair queue of its call.
     pub(super) fn address(&self) -> QueueKey {
         self.0.0
     }
@@ -65,12 +65,12 @@ impl Hash for Key {
 }
 
 impl Reply for Answer {
-    /// A failure serves nobody else: the circuit breaker deals with those.
+    /// A failure is not shared: the circuit breaker handles those.
     fn kept(&self) -> Option<(Self, usize)> {
         match self {
             Self::Admitted(admission) => {
                 let kept = Permissions {
-                    // A copy, so that not the whole answer stays in memory.
+                    // A copy, so that the whole response does not stay in memory.
                     allowed_rooms: Bytes::copy_from_slice(&admission.allowed_rooms),
                     ..admission.clone()
                 };
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_very_same_headers_from_the_same_address_are_the_same() {
+    fn only_identical_headers_from_the_same_address_are_equal() {
         let own = key("10.0.0.1", &[("cookie", "a=1"), ("user-agent", "x")]);
         let same = key("10.0.0.1", &[("cookie", "a=1"), ("user-agent", "x")]);
         assert!(own == same);

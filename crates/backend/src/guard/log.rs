@@ -1,4 +1,4 @@
-//! What the log has about the backend: when it is lost and back, and what the circuit breaker does.
+//! Log lines about the backend: when it is lost and back, and state changes of the circuit breaker.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::guard::Parts;
 use crate::guard::reach::Report;
 
 impl Parts {
-    /// Logs what changed about the way to the backend.
+    /// Logs a change of reachability of the backend.
     pub(super) fn log_reach(&self, report: Option<Report>, failure: Option<&Failure>) {
         match report {
             Some(Report::Lost) => tracing::warn!(
@@ -29,8 +29,8 @@ impl Parts {
         }
     }
 
-    /// Logs what changed about the circuit. Where the log has the outage already, that the circuit
-    /// opened is no second warning.
+    /// Logs a change of the circuit breaker's state. If the outage is logged already, the opened
+    /// circuit is not a second warning.
     pub(super) fn log_circuit(&self, change: Option<Change>, cause: Option<&Failure>) {
         const OPENED: &str = "backend circuit breaker opened: the gateway's own call, without credentials, fails, too. \
              Clients are told to retry later; the gateway probes until the API answers";

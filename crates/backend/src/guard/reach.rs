@@ -13,7 +13,7 @@ use crate::kind::FailureKind;
 /// Least time between two warnings, for a backend that is reachable only now and then.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What is known about the way to the backend.
+/// Known reachability of the backend.
 #[derive(Debug, Default)]
 pub(super) struct Reach {
     outage: Option<Outage>,
@@ -23,12 +23,12 @@ pub(super) struct Reach {
 #[derive(Debug)]
 struct Outage {
     since: Instant,
-    /// What kind of failure was reported, if one was.
+    /// Kind of the failure that was logged, if one was.
     reported: Option<FailureKind>,
     failures: u64,
 }
 
-/// What the log is to have.
+/// What is to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Report {
     /// The backend cannot be reached.
@@ -43,7 +43,7 @@ pub(super) enum Report {
 }
 
 impl Reach {
-    /// Notes an attempt that reached nobody.
+    /// Records an attempt that failed to connect.
     pub(super) fn failed(&mut self, kind: FailureKind, now: Instant) -> Option<Report> {
         let outage = self.outage.get_or_insert(Outage {
             since: now,
@@ -62,8 +62,8 @@ impl Reach {
         Some(Report::Lost)
     }
 
-    /// Notes that an attempt which began at `begun` reached the backend. One that began before the
-    /// outage says nothing about its end.
+    /// Records that an attempt which began at `begun` reached the backend. One that began before
+    /// the outage does not prove its end.
     pub(super) fn reached(&mut self, begun: Instant, now: Instant) -> Option<Report> {
         let outage = self.outage.take_if(|outage| begun >= outage.since)?;
         outage.reported.map(|_| Report::Back {
@@ -78,7 +78,7 @@ impl Reach {
         outage.is_some_and(|outage| outage.reported.is_some())
     }
 
-    /// Whether the last attempt reached nobody.
+    /// Whether the last attempt failed to connect.
     pub(super) fn is_lost(&self) -> bool {
         self.outage.is_some()
     }

@@ -12,16 +12,16 @@ use crate::answer::{Permissions, Refusal};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Answers as it is told, after as long as it is told.
+/// Returns the configured answer after the configured delay.
 #[derive(Default)]
 struct Memory {
-    /// What to answer everybody but those below.
+    /// Default answer for all clients but those below.
     answer: Mutex<Option<Answer>>,
-    /// What to answer the gateway's own calls; 401 if nothing.
+    /// Answer to the gateway's own calls; 401 if unset.
     own: Mutex<Option<Answer>>,
     probed: AtomicUsize,
     takes: Mutex<Duration>,
-    /// Who has this cookie hangs until there is a permit.
+    /// Clients with this cookie hang until there is a permit.
     gate: Option<(&'static str, Semaphore)>,
     asked: Mutex<Vec<String>>,
     in_flight: AtomicUsize,
@@ -111,7 +111,7 @@ fn visitor(cookie: &str) -> Credentials {
     Credentials::from(headers).from_address(Some(address.into()))
 }
 
-/// What a client is told, as a word.
+/// The result of a client, as a word.
 async fn ask(guard: &Guard, cookie: &str) -> String {
     match guard.bootstrap(&visitor(cookie)).await {
         Answer::Admitted(admission) => String::from_utf8(admission.allowed_rooms.into()).unwrap(),
@@ -145,7 +145,7 @@ fn gated() -> Arc<Memory> {
     })
 }
 
-/// Waits in virtual time.
+/// Sleeps in virtual time.
 async fn until(mut is: impl FnMut() -> bool) {
     for _ in 0..100_000 {
         if is() {
@@ -186,14 +186,14 @@ async fn addresses_take_turns() {
         tokio::join!(one, other, opened)
     };
     tokio::join!(hold, crowd, rest);
-    // "one" came after a hundred of another address.
+    // "one" arrived after a hundred of another address.
     let asked = backend.asked();
     assert_eq!(asked[..4], ["hold", "crowd-0", "one", "two"]);
     assert_eq!(asked.len(), 103);
 }
 
 #[tokio::test]
-async fn a_full_line_sends_the_longest_lane_away() {
+async fn a_full_queue_evicts_from_the_longest_lane() {
     let backend = gated();
     let guard = guard(&backend, |config| config.max_waiting = 3);
     let hold = ask(&guard, "hold");
@@ -217,7 +217,7 @@ async fn nobody_waits_longer_than_allowed_or_holds_a_stand_after_it() {
         let started = Instant::now();
         assert_eq!(ask(&guard, "late").await, "busy");
         assert_eq!(started.elapsed(), SECOND);
-        // One that leaves by itself.
+        // One that disconnects by itself.
         assert_eq!(ask(&guard, "gone").now_or_never(), None);
         assert_eq!(guard.guard().unwrap().waiting, 0);
         open(&backend);
@@ -229,7 +229,7 @@ async fn nobody_waits_longer_than_allowed_or_holds_a_stand_after_it() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_handed_to_somebody_who_leaves_goes_on_to_the_next() {
+async fn a_slot_assigned_to_a_disconnecting_client_passes_to_the_next() {
     let backend = gated();
     let guard = guard(&backend, |_| {});
     let mut hold = Box::pin(ask(&guard, "hold"));
@@ -238,7 +238,7 @@ async fn a_place_that_is_handed_to_somebody_who_leaves_goes_on_to_the_next() {
     assert_eq!((&mut leaver).now_or_never(), None);
     open(&backend);
     hold.await;
-    // The leaver has the place now, and does not know it yet.
+    // The disconnected client has the slot now, and has not observed it yet.
     assert_eq!(guard.guard().unwrap().in_flight, 1);
     assert_eq!(backend.asked(), ["hold"]);
     drop(leaver);
@@ -247,7 +247,7 @@ async fn a_place_that_is_handed_to_somebody_who_leaves_goes_on_to_the_next() {
 }
 
 #[tokio::test]
-async fn the_very_same_visitors_share_a_call_that_waits() {
+async fn identical_clients_share_a_queued_call() {
     let backend = gated();
     let guard = guard(&backend, |_| {});
     let hold = ask(&guard, "hold");
@@ -259,7 +259,7 @@ async fn the_very_same_visitors_share_a_call_that_waits() {
 }
 
 #[tokio::test]
-async fn a_call_that_went_out_is_not_joined_unless_that_is_asked_for() {
+async fn a_call_in_flight_is_shared_only_with_coalesce() {
     for (coalesce, calls) in [(Duration::ZERO, 2), (3_600 * SECOND, 1)] {
         let backend = gated();
         let guard = guard(&backend, |config| {
@@ -273,14 +273,14 @@ async fn a_call_that_went_out_is_not_joined_unless_that_is_asked_for() {
         assert_eq!(backend.asked().len(), calls);
         (0..3).for_each(|_| open(&backend));
         assert_eq!(tokio::join!(first, second), ("hold".into(), "hold".into()));
-        // Nor is what it brought used again.
+        // Nor is its result used again.
         assert_eq!(ask(&guard, "hold").await, "hold");
         assert_eq!(backend.asked().len(), if calls == 1 { 1 } else { 3 });
     }
 }
 
 #[tokio::test]
-async fn whoever_began_a_call_may_leave_before_those_who_joined_it() {
+async fn the_first_client_of_a_call_may_disconnect_before_the_others() {
     for coalesce in [Duration::ZERO, SECOND] {
         let backend = gated();
         let guard = guard(&backend, |config| config.coalesce = coalesce);
@@ -300,7 +300,7 @@ async fn whoever_began_a_call_may_leave_before_those_who_joined_it() {
 }
 
 #[tokio::test]
-async fn a_call_that_all_have_left_is_abandoned() {
+async fn a_call_without_clients_is_abandoned() {
     let backend = gated();
     let guard = guard(&backend, |_| {});
     let mut first = Box::pin(ask(&guard, "hold"));
@@ -344,7 +344,7 @@ async fn a_backend_that_fails_is_not_called_until_it_answers_the_gateway() {
         }
         let open = Instant::now();
         assert_eq!((backend.asked().len(), backend.probed()), (3, 1));
-        // The probes go on without any client, and at growing distances.
+        // The probes continue without any client, and at growing intervals.
         until(|| backend.probed() == 5).await;
         assert!(open.elapsed() >= (SECOND + 2 * SECOND + 4 * SECOND + 8 * SECOND) / 2);
         assert_eq!(ask(&guard, "d").await, "circuit-open");
@@ -407,7 +407,7 @@ async fn when_the_circuit_opens_nobody_is_left_in_line() {
     let told = upkept(&guard, asked).await;
     let closed = told.iter().filter(|told| *told == "closed").count();
     let sent_away = told.iter().filter(|told| *told == "circuit-open").count();
-    // Calls go on while the first own call is under way, a second.
+    // Calls are still sent while the first own call is in flight, a second.
     assert_eq!(closed + sent_away, 1_000);
     assert!((8..=24).contains(&closed), "{closed}");
     let counts = guard.guard().unwrap();
@@ -436,7 +436,7 @@ async fn one_address_never_has_all_places() {
         assert_eq!(ask(&guard, visitor).await, visitor);
         assert_eq!(asked.elapsed(), Duration::ZERO);
     }
-    // The places are given back, and to those who wait.
+    // The slots are released, and assigned to waiting calls.
     (0..20).for_each(|_| open(&backend));
     assert!(join_all(hanging).await.iter().all(|told| told == "hang"));
     assert_eq!(guard.guard().unwrap().in_flight, 0);
@@ -492,7 +492,7 @@ async fn the_span_to_come_back_in_grows_with_the_crowd_and_the_backoff() {
         until(|| backend.probed() == 8).await;
     };
     upkept(&guard, test).await;
-    // What is left of a wait that chance shortened by up to a half.
+    // The rest of a wait that jitter shortened by up to a half.
     let span = guard.come_back_within();
     assert!((15 * SECOND..=31 * SECOND).contains(&span), "{span:?}");
 }
@@ -521,8 +521,8 @@ async fn an_answer_has_the_number_of_its_call_and_serves_nobody_who_comes_later(
     };
     let waits = async {
         until(|| backend.asked().len() == 1).await;
-        // One shares the call; the other waits for the only slot, and is asked about when the first
-        // is answered.
+        // One shares the call; the other waits for the only slot, and is authenticated when the
+        // first has its result.
         let (shared, other, ()) = tokio::join!(asked_at("hold"), asked_at("other"), async {
             number.store(2, Ordering::SeqCst);
             open(&backend);

@@ -1,4 +1,4 @@
-//! Clients that wait, and the calls that they wait for. A call is a future that all of its clients
+//! Waiting clients, and the calls that they wait for. A call is a future that all of its clients
 //! drive, so that it needs no task and ends with the last of them.
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,13 +14,13 @@ use crate::answer::Answer;
 use crate::guard::Parts;
 use crate::guard::key::Key;
 
-/// A call, driven by all who wait for it.
+/// A call, driven by all clients that wait for it.
 type Drive = Shared<BoxFuture<'static, ()>>;
 
-/// Reports to a call that it goes out; dropped where it never does.
+/// Signals to a call that it may be sent; dropped if it never is.
 pub(super) type Begun = oneshot::Receiver<()>;
 
-/// What decides, with the clients and the calls that it decides on.
+/// The state machine, with the clients and the calls that it decides on.
 pub(super) struct Desk {
     pub(super) guard: CallGuard<Key, Answer>,
     clients: HashMap<WaiterId, oneshot::Sender<Answer>>,
@@ -29,7 +29,7 @@ pub(super) struct Desk {
 
 struct Driven {
     drive: Drive,
-    /// Until it goes out.
+    /// Until it is sent.
     begin: Option<oneshot::Sender<()>>,
 }
 
@@ -42,7 +42,7 @@ impl Desk {
         }
     }
 
-    /// A client waits for a call; `drive` makes it, if nobody waits for it yet.
+    /// A client waits for a call; `drive` sends it, if it is the first to wait for it.
     pub(super) fn wait(
         &mut self,
         waiter: WaiterId,
@@ -61,14 +61,14 @@ impl Desk {
         (driven.drive.clone(), answer)
     }
 
-    /// A client does not wait any more.
+    /// A client stops waiting.
     fn left(&mut self, waiter: WaiterId, now: Duration) -> Orders {
         self.clients.remove(&waiter);
         self.guard.left(waiter, now);
         self.orders()
     }
 
-    /// Takes these clients out.
+    /// Removes these clients.
     pub(super) fn clients(&mut self, waiters: BTreeSet<WaiterId>) -> Vec<oneshot::Sender<Answer>> {
         let waiters = waiters.into_iter();
         waiters
@@ -76,7 +76,7 @@ impl Desk {
             .collect()
     }
 
-    /// What the last steps have to cause outside of the lock.
+    /// Effects of the last steps, to be executed without the lock.
     pub(super) fn orders(&mut self) -> Orders {
         let mut orders = Vec::new();
         while let Some(output) = self.guard.poll_output() {
@@ -98,14 +98,14 @@ impl Desk {
     }
 }
 
-/// What is to be done without the lock, in its order.
+/// Work to do without the lock, in its order.
 #[must_use = "somebody waits for it"]
 pub(super) struct Orders(Vec<Order>);
 
 enum Order {
     Begin(oneshot::Sender<()>),
     Refuse(oneshot::Sender<Answer>, Refusal),
-    /// Ends a call that is under way, unless its last client is just leaving and does so.
+    /// Ends a call in flight, unless its last client is just disconnecting and does so.
     Drop(Driven),
     Probe,
 }
@@ -114,7 +114,7 @@ impl Orders {
     pub(super) fn follow(self, parts: &Parts) {
         for order in self.0 {
             match order {
-                // Whoever does not hear it is just leaving.
+                // A client without a receiver is just disconnecting.
                 Order::Begin(begin) => {
                     let _ = begin.send(());
                 }
@@ -128,11 +128,11 @@ impl Orders {
     }
 }
 
-/// A client that waits. Dropping it takes it out, however its waiting ends.
+/// A waiting client. Removed on drop, however its wait ends.
 pub(super) struct Visit {
     pub(super) parts: Arc<Parts>,
     pub(super) waiter: WaiterId,
-    /// None once it is answered.
+    /// `None` once it has its result.
     pub(super) drive: Option<Drive>,
     pub(super) answer: oneshot::Receiver<Answer>,
 }
@@ -149,7 +149,7 @@ impl Visit {
             None => (&mut self.answer).await,
         };
         self.drive = None;
-        // Only a call that panicked gives none.
+        // Only a call that panicked has no result.
         answer.unwrap_or_else(|_| self.parts.refused(Refusal::Busy))
     }
 }

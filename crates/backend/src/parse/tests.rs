@@ -1,4 +1,4 @@
-//! Tables of answers.
+//! Tables of responses.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ fn content_types() {
 }
 
 #[test]
-fn rooms_are_handed_on_as_they_came() {
+fn rooms_are_passed_on_unchanged() {
     let table = [
         (
             r#"{"allowed_rooms": [ {"b":1.0, "a" : "\u0041"} ]}"#,
@@ -86,7 +86,7 @@ fn rooms_are_handed_on_as_they_came() {
 }
 
 #[test]
-fn a_byte_order_mark_is_passed_over() {
+fn a_byte_order_mark_is_skipped() {
     let found = rooms("\u{feff}{\"allowed_rooms\": [{\"a\": 1}]}");
     assert_eq!(found.as_deref(), Ok("[{\"a\": 1}]"));
     let utf16 = Bytes::from_static(b"\xff\xfe{\0}\0");
@@ -95,7 +95,7 @@ fn a_byte_order_mark_is_passed_over() {
 }
 
 #[test]
-fn rooms_that_are_no_list_are_refused() {
+fn rooms_other_than_a_list_are_refused() {
     for value in [
         "null",
         "1",
@@ -114,7 +114,7 @@ fn rooms_that_are_no_list_are_refused() {
 }
 
 #[test]
-fn what_is_no_object_fails() {
+fn anything_but_an_object_fails() {
     for (json, kind) in [
         ("", "not-json"),
         ("<html>", "not-json"),
@@ -142,7 +142,7 @@ fn what_is_no_object_fails() {
 }
 
 #[test]
-fn depth_is_no_danger() {
+fn deep_nesting_is_harmless() {
     let deep = format!(
         r#"{{"x": {0}{1}, "allowed_rooms": {0}{1}}}"#,
         "[".repeat(99_999),
@@ -208,7 +208,7 @@ fn permissions(json: &str, at: &str) -> Result<Permissions, Refusal> {
 }
 
 #[test]
-fn an_answer_may_say_who_the_client_is() {
+fn an_answer_may_identify_the_client() {
     let found = permissions(
         r#"{"view": "staff", "labels": ["b", "a", "b"], "allowed_rooms": [1], "x": {"view": 1},
             "expires_in": 900, "user": {"id": 7}, "session": "s-9f2a"}"#,

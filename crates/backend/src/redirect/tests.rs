@@ -53,7 +53,7 @@ fn follows_the_same_origin_only() {
 }
 
 #[test]
-fn knows_what_kind_of_place_is_not_followed() {
+fn classifies_targets_that_are_not_followed() {
     use Elsewhere::{Other, SamePath, Secure};
     for (url, to, expected) in [
         ("http://api.test/b/", "https://api.test/b/", Secure),

@@ -1,4 +1,4 @@
-//! What a TLS handshake fails of: the cause in one sentence, and what to do about it.
+//! Causes of failed TLS handshakes: each in one sentence, and what to do about it.
 
 #[cfg(test)]
 mod tests;
@@ -114,7 +114,7 @@ pub enum TlsFault {
     /// The port answers, but not with TLS.
     #[error("the port does not speak TLS: it answered with something else")]
     NotTls,
-    /// The port speaks TLS and was addressed without.
+    /// The port uses TLS and the request did not.
     #[error("the port speaks TLS, and the request came without")]
     TlsOnly,
     /// The server ended the connection in the handshake.
@@ -123,13 +123,13 @@ pub enum TlsFault {
     /// The server wants a certificate of the client.
     #[error("the server demands a client certificate, which the gateway does not have")]
     ClientCertificate,
-    /// The server does not know the host.
+    /// The server does not recognise the host name.
     #[error("the server does not serve this host name (unrecognized_name)")]
     UnrecognizedName,
     /// There is no common protocol version or cipher suite.
     #[error("client and server have no TLS version or cipher suite in common ({0})")]
     Incompatible(String),
-    /// Something else; the text says what.
+    /// Something else; the text describes it.
     #[error("{0}")]
     Other(String),
 }
@@ -141,7 +141,7 @@ impl TlsFault {
         cause::find_tls(error).map(Self::from)
     }
 
-    /// What a handshake failed of.
+    /// Cause of a failed handshake.
     pub(crate) fn of_handshake(error: &io::Error) -> Self {
         match cause::find_tls(error) {
             Some(error) => error.into(),
@@ -150,8 +150,8 @@ impl TlsFault {
         }
     }
 
-    /// What to do about it, in one sentence without a full stop; empty where the cause says it
-    /// all.
+    /// What to do about it, in one sentence without a full stop; empty if the cause is explanation
+    /// enough.
     #[must_use]
     pub fn advice(&self, terms: Terms) -> String {
         let Terms {

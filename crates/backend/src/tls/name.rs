@@ -1,6 +1,6 @@
 //! The name of a certificate's issuer, for messages.
 
-/// The attributes that name an issuer (RFC 5280 appendix A.1), the most telling first: common
+/// The attributes that name an issuer (RFC 5280 appendix A.1), the most specific first: common
 /// name, organization, organizational unit.
 const ATTRIBUTES: [[u8; 5]; 3] = [
     [0x06, 0x03, 0x55, 0x04, 0x03],
@@ -45,7 +45,7 @@ fn value(name: &[u8], attribute: &[u8]) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// An attribute with its value, as it stands within a name.
+    /// An attribute with its value, as encoded within a name.
     fn attribute(id: u8, kind: u8, text: &[u8]) -> Vec<u8> {
         let length = u8::try_from(text.len()).unwrap();
         let mut der = vec![0x31, 0, 0x30, 0, 0x06, 0x03, 0x55, 0x04, id, kind, length];
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_telling_attribute_names_the_issuer() {
+    fn the_most_specific_attribute_names_the_issuer() {
         let (common, organization, country) = (
             attribute(3, 0x0c, "Zürich CA".as_bytes()),
             attribute(10, 0x13, b"Example Ltd"),

@@ -15,8 +15,8 @@ use crate::tls::fault::TlsFault;
 use crate::tls::name;
 use crate::tls::roots::TlsSetupError;
 
-/// Verifies as rustls does. Where the certificate itself shows why it is rejected, the error
-/// carries a [`TlsFault`]: after the handshake nobody has the certificate any more.
+/// Verifies as rustls does. If the certificate itself shows why it is rejected, the error carries a
+/// [`TlsFault`]: after the handshake the certificate is no longer available.
 #[derive(Debug)]
 pub(super) struct Explaining(Arc<WebPkiServerVerifier>);
 
@@ -29,7 +29,7 @@ impl Explaining {
         WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
             .map(Self)
-            // It fails of revocation lists and of an empty store, and neither is given.
+            // Fails only with revocation lists or an empty store, and neither is used.
             .map_err(|error| TlsSetupError::Tls(Error::General(error.to_string())))
     }
 }
@@ -79,7 +79,7 @@ impl ServerCertVerifier for Explaining {
     }
 }
 
-/// What the certificate says about its rejection; none where the error says everything.
+/// Why the certificate is rejected; `None` if the error is explanation enough.
 fn explained(
     error: &Error,
     certificate: &CertificateDer<'_>,
@@ -114,7 +114,7 @@ fn explained(
     }
 }
 
-/// Accepts any certificate; whoever shows it must still hold its key.
+/// Accepts any certificate; the peer must still hold its key.
 #[derive(Debug)]
 pub(super) struct TrustAnyone(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Answers: good, unwelcome, broken and lying.
+//! Responses: good, refusing, broken and lying.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ async fn every_way_to_frame_a_body_is_read() {
 }
 
 #[tokio::test]
-async fn any_other_status_about_the_visitor_refuses() {
+async fn any_other_status_about_the_client_refuses() {
     for status in [
         201, 202, 204, 206, 300, 304, 305, 400, 401, 402, 403, 404, 405, 406, 409, 410, 413, 414,
         415, 418, 422, 431, 451,
@@ -99,9 +99,9 @@ async fn any_other_status_about_the_visitor_refuses() {
     }
 }
 
-/// A server error, or one of the client errors that are not about who the visitor is.
+/// A server error, or one of the client errors that are not about who the client is.
 #[tokio::test]
-async fn a_status_that_is_not_about_the_visitor_fails() {
+async fn a_status_that_is_not_about_the_client_fails() {
     let date = "Date: Fri, 31 Dec 1999 23:59:50 GMT\r\n";
     let at = format!("{date}Retry-After: Sat, 01 Jan 2000 00:00:02 GMT\r\n");
     let over = format!("{date}Retry-After: Fri, 31 Dec 1999 23:59:40 GMT\r\n");
@@ -144,7 +144,7 @@ async fn a_status_that_is_not_about_the_visitor_fails() {
 }
 
 #[tokio::test]
-async fn rooms_that_are_no_list_refuse() {
+async fn rooms_other_than_a_list_refuse() {
     for value in ["null", "1", "\"*\"", "{}"] {
         let got = ask_about(Reply::Send(rooms(value))).await;
         assert_eq!(got, Err("refused: allowed-rooms".into()), "{value}");
@@ -225,7 +225,7 @@ async fn endless_answers_end_at_a_bound() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_fails() {
+async fn anything_but_http_fails() {
     for (bytes, kind) in [
         (&b"SSH-2.0-OpenSSH_9.2\r\n"[..], "protocol"),
         (b"HTTP/9.9 200 OK\r\n\r\n", "protocol"),
@@ -263,7 +263,7 @@ async fn a_refused_connection_fails() {
 }
 
 #[tokio::test]
-async fn slowness_is_told_by_what_was_awaited() {
+async fn a_timeout_names_its_phase() {
     let head = format!("HTTP/1.1 200 OK\r\n{JSON}Content-Length: 9\r\n\r\n{{");
     let cases = [
         (Reply::Hang(Vec::new()), Waiting::Head),
@@ -281,7 +281,7 @@ async fn slowness_is_told_by_what_was_awaited() {
 }
 
 #[tokio::test]
-async fn sentences_hold_nothing_of_the_body() {
+async fn messages_contain_nothing_of_the_body() {
     let table = [
         answer(200, JSON, b"\"sessionid=secret\""),
         answer(200, JSON, b"{\"a\": secret}"),

@@ -131,7 +131,7 @@ async fn the_retry_never_takes_a_second_stale_connection() {
 }
 
 #[tokio::test]
-async fn a_backend_that_always_hangs_up_is_asked_twice_at_most() {
+async fn a_backend_that_always_hangs_up_is_called_twice_at_most() {
     let stub = Stub::tcp(|seen: &Seen| match (seen.connection, seen.nth) {
         (0, 0) => Reply::Send(rooms("[1]")),
         _ => Reply::Close(Vec::new()),
@@ -147,7 +147,7 @@ async fn a_backend_that_always_hangs_up_is_asked_twice_at_most() {
 }
 
 #[tokio::test]
-async fn an_abandoned_call_closes_its_connection_and_frees_its_place() {
+async fn an_abandoned_call_closes_its_connection_and_releases_its_slot() {
     let half = format!("HTTP/1.1 200 OK\r\n{JSON}Content-Length: 22\r\n\r\n{{\"allow");
     for hang in [Reply::Hang(Vec::new()), Reply::Hang(half.into_bytes())] {
         let stub = Stub::tcp(move |seen: &Seen| match seen.connection {

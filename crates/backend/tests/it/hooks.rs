@@ -60,7 +60,7 @@ async fn a_hook_posts_nothing_with_the_headers_of_the_bootstrap_call() {
 }
 
 #[tokio::test]
-async fn what_is_not_configured_is_not_called() {
+async fn an_unconfigured_hook_is_not_called() {
     let stub = Stub::tcp(|_| Reply::Send(rooms("[]"))).await;
     let backend = backend(&stub, |_| {});
     for hook in [Hook::Connect, Hook::Ping, Hook::Disconnect] {
@@ -169,7 +169,7 @@ async fn a_connection_that_was_idle_for_longer_than_servers_keep_one_is_not_used
 }
 
 #[tokio::test]
-async fn a_hook_gets_a_new_connection_when_the_old_one_was_closed() {
+async fn a_hook_uses_a_new_connection_when_the_old_one_was_closed() {
     let stub = Stub::tcp(|_| Reply::Close(rooms("[]"))).await;
     let backend = backend(&stub, hooks);
     for calls in 1..=10 {
@@ -180,7 +180,7 @@ async fn a_hook_gets_a_new_connection_when_the_old_one_was_closed() {
 }
 
 #[tokio::test]
-async fn hooks_need_no_place() {
+async fn hooks_need_no_slot() {
     let stub = Stub::tcp(|seen: &Seen| match &*seen.method {
         "GET" => Reply::Hang(Vec::new()),
         _ => Reply::Send(answer(200, "", b"")),

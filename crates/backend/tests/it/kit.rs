@@ -1,4 +1,4 @@
-//! Settings, answers and small helpers for the tests.
+//! Settings, responses and small helpers for the tests.
 
 use std::io::Write;
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub(crate) async fn ask(backend: &impl Backend) -> Result<String, String> {
     told(backend.bootstrap(&Credentials::default()).await)
 }
 
-/// Asks as a visitor of its own, who shares no call with another.
+/// Calls as a client of its own, which shares no call with another.
 pub(crate) async fn visit(backend: &impl Backend, number: usize) -> Answer {
     let mut headers = HeaderMap::new();
     headers.insert("x-real-ip", number.into());
@@ -93,7 +93,7 @@ pub(crate) fn failed(answer: Answer) -> Failure {
     }
 }
 
-/// Asks a stub that always gives this reply; a guard changes nothing about it.
+/// Calls a stub that always sends this reply; a guard does not change it.
 pub(crate) async fn ask_about(reply: Reply) -> Result<String, String> {
     let stub = Stub::tcp(move |_| reply.clone()).await;
     let told = ask(&backend(&stub, |_| {})).await;

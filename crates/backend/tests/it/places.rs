@@ -12,7 +12,7 @@ use crate::kit::{credentials, failed, guarded, rooms, told, visit};
 use crate::stub::{Reply, Stub};
 
 #[tokio::test]
-async fn never_more_calls_than_places() {
+async fn never_more_calls_than_slots() {
     let gate = Arc::new(Semaphore::new(0));
     let hold = gate.clone();
     let stub = Stub::tcp(move |_| Reply::Wait(hold.clone(), rooms("[]"))).await;
@@ -35,7 +35,7 @@ async fn never_more_calls_than_places() {
 }
 
 #[tokio::test]
-async fn places_are_given_in_the_order_of_asking() {
+async fn slots_are_assigned_in_order_of_arrival() {
     let stub = Stub::tcp(|_| Reply::Send(rooms("[]"))).await;
     let backend = guarded(&stub, |config| config.guard.max_in_flight = 1);
     let visitors = ["a", "b", "c", "d", "e", "f"].map(|name| credentials(&[("x-real-ip", name)]));
@@ -50,7 +50,7 @@ async fn places_are_given_in_the_order_of_asking() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_place_ends_too() {
+async fn waiting_for_a_slot_times_out() {
     let stub = Stub::tcp(|_| Reply::Hang(Vec::new())).await;
     let within = Duration::from_millis(300);
     let backend = guarded(&stub, |config| {
@@ -58,7 +58,7 @@ async fn waiting_for_a_place_ends_too() {
         config.guard.wait_timeout = within;
         config.timeout = within;
     });
-    // The first holds the only place for just as long as the second waits for it.
+    // The first holds the only slot for just as long as the second waits for it.
     let first = visit(&backend, 1);
     let second = async {
         stub.until(|log| log.in_flight == 1).await;
@@ -69,7 +69,7 @@ async fn waiting_for_a_place_ends_too() {
     };
     let (first, (second, waited)) = tokio::join!(first, second);
     assert_eq!(told(first), Err("failed: timeout".into()));
-    // It got the place when the first gave up, and then its own time began.
+    // It got the slot when the first gave up, and then its own timeout began.
     assert_eq!(second.kind().as_str(), "timeout");
     assert!(waited >= within, "{waited:?}");
 
@@ -82,7 +82,7 @@ async fn waiting_for_a_place_ends_too() {
 }
 
 #[tokio::test]
-async fn an_abandoned_wait_leaves_the_line() {
+async fn an_abandoned_wait_is_removed_from_the_queue() {
     let gate = Arc::new(Semaphore::new(0));
     let hold = gate.clone();
     let stub = Stub::tcp(move |_| Reply::Wait(hold.clone(), rooms("[]"))).await;

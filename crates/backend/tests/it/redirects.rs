@@ -87,7 +87,7 @@ async fn five_are_followed_and_not_six() {
     );
 }
 
-/// The usual answer of an API to somebody who is not signed in: a redirect to a login page.
+/// The usual response of an API to a client that is not signed in: a redirect to a login page.
 #[tokio::test]
 async fn a_redirect_that_does_not_end_in_json_is_a_refusal() {
     for (status, headers, content_type) in [

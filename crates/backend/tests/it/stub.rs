@@ -1,4 +1,4 @@
-//! A server that does what a test's script says, byte for byte, and keeps a log.
+//! A server that follows a test's script, byte for byte, and keeps a log.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,18 +12,18 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// What the stub does with one request.
+/// Reaction of the stub to one request.
 #[derive(Clone)]
 pub(crate) enum Reply {
     /// Sends these bytes and waits for the next request.
     Send(Vec<u8>),
     /// Sends these bytes and closes the connection.
     Close(Vec<u8>),
-    /// Says nothing for this long and then closes the connection.
+    /// Sends nothing for this long and then closes the connection.
     CloseAfter(Duration),
-    /// Sends these bytes and then nothing until the client goes away.
+    /// Sends these bytes and then nothing until the client disconnects.
     Hang(Vec<u8>),
-    /// Sends these bytes again and again until the client goes away.
+    /// Sends these bytes again and again until the client disconnects.
     Endless(Vec<u8>, Vec<u8>),
     /// Resets the TCP connection.
     Reset,
@@ -33,7 +33,7 @@ pub(crate) enum Reply {
     Pieces(Vec<Vec<u8>>),
 }
 
-/// One request as it came.
+/// One request as received.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) method: String,
@@ -55,7 +55,7 @@ impl Seen {
     }
 }
 
-/// What happened so far.
+/// Log so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     pub(crate) requests: Vec<Seen>,
@@ -155,7 +155,7 @@ impl Stub {
         self.log.borrow().clone()
     }
 
-    /// Waits until the log is as wanted.
+    /// Waits until the log matches.
     pub(crate) async fn until(&self, wanted: impl Fn(&Log) -> bool) -> Log {
         let mut log = self.log.clone();
         let found = tokio::time::timeout(Duration::from_secs(10), log.wait_for(wanted)).await;
@@ -223,8 +223,8 @@ impl Connection {
         self.close();
     }
 
-    /// Sends a reply; whether another request may follow. The request counts as under way until
-    /// the first byte of its answer, or until its client went away.
+    /// Sends a reply; whether another request may follow. The request counts as in flight until the
+    /// first byte of its response, or until its client disconnected.
     async fn answer<S>(&self, stream: &mut S, reply: Reply) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -291,7 +291,7 @@ async fn send<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> bool {
     stream.write_all(bytes).await.is_ok() && stream.flush().await.is_ok()
 }
 
-/// Waits until the client closes; it must not say anything more.
+/// Waits until the client closes; it must not send anything more.
 async fn gone<S: AsyncRead + Unpin>(stream: &mut S) {
     let read = stream.read(&mut [0; 1]).await;
     assert!(matches!(read, Ok(0) | Err(_)), "a byte after the request");

@@ -1,4 +1,4 @@
-//! TLS: whom the client trusts and what it says when it does not.
+//! TLS: which peers the client trusts and the errors for others.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -123,10 +123,10 @@ async fn a_name_is_checked_as_a_name() {
 }
 
 #[tokio::test]
-async fn the_systems_authorities_do_not_know_ours() {
+async fn the_system_roots_do_not_include_ours() {
     let authority = Authority::new();
     let stub = Stub::tls(authority.server("127.0.0.1", |_| {}), admit).await;
-    // Where a system has no authorities at all, that is said at the start.
+    // If a system has no authorities at all, that is reported at startup.
     match HttpBackend::new(config(&stub.url, |_| {})) {
         Ok(backend) => assert_eq!(failure(&backend).await.kind().as_str(), "tls"),
         Err(error) => assert!(error.to_string().contains("ca-certificates"), "{error}"),
@@ -185,13 +185,13 @@ async fn a_handshake_that_hangs_ends_and_closes() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_nobody_waits_for_any_more_ends_too() {
+async fn an_abandoned_handshake_ends_too() {
     let authority = Authority::new();
     let acceptor = authority.server("127.0.0.1", |_| {});
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
-    // The first connection answers only when the second has come, which then hangs. So the
-    // second call takes the first connection, and nobody needs the second one.
+    // The first connection responds only once the second has been accepted, which then hangs. So
+    // the second call uses the first connection, and the second one is not needed by any call.
     let server = async {
         let (first, _) = listener.accept().await.unwrap();
         let mut first = acceptor.accept(first).await.unwrap();

@@ -1,5 +1,5 @@
-//! What fails a TLS handshake, each made with a real server: the sentence about it and the advice,
-//! which is what the log and `high-templar check` show.
+//! Causes of TLS handshake failures, each produced with a real server: the sentence about it and
+//! the advice, as the log and `high-templar check` show them.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ use crate::kit::{admit, answer, ask, backend, config, failure};
 use crate::stub::{Reply, Stub};
 use crate::tls::{Authority, server_config, server_of};
 
-/// The failure's cause and what the operator is told to do.
+/// The failure's cause and the advice to the operator.
 fn told(failure: &Failure) -> (String, String) {
     let advice = failure.advice().unwrap_or_default().into_owned();
     (failure.to_string(), advice)
@@ -129,7 +129,7 @@ async fn a_self_signed_certificate_works_once_it_is_trusted() {
     assert_eq!(ask(&backend(&stub, trusting(&file))).await, Ok("[]".into()));
 }
 
-/// What `openssl req -x509` makes by default never works, and what the advice says does.
+/// The default output of `openssl req -x509` never works, and the advised command does.
 #[tokio::test]
 async fn the_advised_openssl_command_makes_a_certificate_that_works() {
     let (certificate, key) = self_signed(IsCa::Ca(BasicConstraints::Unconstrained));
@@ -159,7 +159,7 @@ async fn the_advised_openssl_command_makes_a_certificate_that_works() {
     assert_eq!(ask(&backend(&stub, trusting(&file))).await, Ok("[]".into()));
 }
 
-/// Answers each connection with these bytes, whatever comes, and closes it. Called with https.
+/// Sends these bytes on each connection, whatever is received, and closes it. Called with https.
 async fn plain_server(reply: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}/", listener.local_addr().unwrap());
@@ -205,7 +205,7 @@ async fn http_to_a_port_with_tls() {
         &["the port speaks TLS"],
         "use https:// in backend.url",
     );
-    // As nginx, Go and Apache answer.
+    // The responses of nginx, Go and Apache.
     for body in [
         "<center>The plain HTTP request was sent to HTTPS port</center>",
         "Client sent an HTTP request to an HTTPS server.\n",
@@ -246,7 +246,7 @@ async fn a_server_that_demands_a_client_certificate() {
     }
 }
 
-/// Without a request: what the gateway does at its start.
+/// Without a request: the gateway's check at startup.
 #[tokio::test]
 async fn a_connection_alone_shows_the_same_faults() {
     let (authority, stranger) = (Authority::new(), Authority::new());
@@ -267,7 +267,7 @@ async fn a_connection_alone_shows_the_same_faults() {
 }
 
 #[tokio::test]
-async fn a_name_and_an_address_that_lead_nowhere() {
+async fn an_unresolvable_name_and_an_unreachable_address() {
     for (url, advice) in [
         (
             "http://there-is-no-such-host.invalid/",

@@ -31,7 +31,7 @@ fn apply(rules: &ForwardRules, request: &[(&'static str, &[u8])], query: &str) -
 }
 
 #[test]
-fn a_token_gives_what_the_parameter_gives() {
+fn a_token_adds_the_headers_of_the_parameter() {
     let rules = rules(vec![param("x-token", "token"), param("x-other", "other")]);
     for text in ["abc", "a b&c=d", "caf\u{e9}", "a%0d%0ab", "a=b=="] {
         let encoded = utf8_percent_encode(text, NON_ALPHANUMERIC);
@@ -46,7 +46,7 @@ fn a_token_gives_what_the_parameter_gives() {
 }
 
 #[test]
-fn without_a_rule_for_it_a_token_gives_nothing() {
+fn without_a_rule_a_token_adds_nothing() {
     let rules = rules(vec![param("authorization", "jwt")]);
     let mut credentials = apply(&rules, &[], "jwt=j&token=t");
     rules.add_token(&mut credentials, &token("u")).unwrap();
@@ -55,7 +55,7 @@ fn without_a_rule_for_it_a_token_gives_nothing() {
 }
 
 #[test]
-fn two_tokens_must_be_one() {
+fn two_tokens_must_be_equal() {
     let rules = rules(Vec::new());
     for (query, expected) in [
         ("token=t", Ok(())),
@@ -72,7 +72,7 @@ fn two_tokens_must_be_one() {
 }
 
 #[test]
-fn what_identifies_a_visitor() {
+fn what_identifies_a_client() {
     let fixed = rule("referer", HeaderSource::Fixed("x".into()), None);
     let own = rule(
         "x-key",
@@ -120,7 +120,7 @@ fn hostile() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_token_never_gets_more_than_one_value_through(text in hostile(), raw in proptest::collection::vec(any::<u8>(), 0..40)) {
+    fn a_token_controls_nothing_but_one_value(text in hostile(), raw in proptest::collection::vec(any::<u8>(), 0..40)) {
         let rules = rules(Vec::new());
         let found = [
             Token::new(&text),

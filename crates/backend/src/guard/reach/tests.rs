@@ -1,11 +1,11 @@
-//! Tables of attempts and what the log has of them.
+//! Tables of attempts and the resulting log lines.
 
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn one_warning_and_one_line_for_an_outage_however_many_notice() {
+fn one_warning_and_one_recovery_line_per_outage() {
     let start = Instant::now();
     let mut reach = Reach::default();
     assert_eq!(reach.reached(start, start), None, "nothing was wrong");
@@ -40,7 +40,7 @@ fn an_answer_to_an_earlier_attempt_does_not_end_an_outage() {
 }
 
 #[test]
-fn another_cause_is_worth_another_warning() {
+fn another_cause_logs_another_warning() {
     let start = Instant::now();
     let mut reach = Reach::default();
     assert_eq!(
@@ -63,7 +63,7 @@ fn another_cause_is_worth_another_warning() {
 }
 
 #[test]
-fn a_backend_that_comes_and_goes_does_not_fill_the_log() {
+fn a_flapping_backend_does_not_flood_the_log() {
     let start = Instant::now();
     let mut reach = Reach::default();
     let mut warnings = 0;

@@ -76,7 +76,7 @@ fn names_of_a_certificate_are_shown_as_they_are_and_not_all() {
 }
 
 #[test]
-fn every_advice_speaks_of_the_settings_where_it_is_read() {
+fn every_advice_names_the_settings_of_its_context() {
     let terms = Terms {
         url: "--url",
         secure: "wss://",
@@ -122,7 +122,7 @@ fn every_advice_speaks_of_the_settings_where_it_is_read() {
 }
 
 #[test]
-fn what_is_not_foreseen_is_one_bounded_line() {
+fn unforeseen_errors_are_one_bounded_line() {
     let odd = std::io::Error::other("x\r\ny".repeat(1_000));
     let fault = TlsFault::from(&Error::InvalidCertificate(CertificateError::Other(
         OtherError(Arc::new(odd)),

@@ -36,7 +36,7 @@ fn pem_is_found_between_other_text() {
 }
 
 #[test]
-fn a_file_that_is_something_else_is_named_for_what_it_is() {
+fn a_file_of_another_kind_is_identified() {
     let (certificate, key) = certificate();
     let pem = certificate.pem();
     let der = certificate.der().to_vec();
@@ -64,7 +64,7 @@ fn a_file_that_is_something_else_is_named_for_what_it_is() {
 }
 
 #[test]
-fn what_cannot_be_read_says_why() {
+fn an_unreadable_file_reports_why() {
     for (path, part) in [
         ("/nonexistent/ca.pem", "No such file"),
         ("/proc", "Is a directory"),
