@@ -1,9 +1,9 @@
-//! How long to wait before the next attempt.
+//! Delay before the next attempt.
 
 use std::time::Duration;
 
-/// Doubles from `least` to `most`; each wait is shortened by chance, by up to a half, so that
-/// many nodes that lost one broker do not come back in step.
+/// Doubles from `least` to `most`; each delay is shortened by random jitter, by up to a half, so
+/// that many nodes that lost one broker do not reconnect in step.
 #[derive(Clone, Debug)]
 pub(crate) struct Backoff {
     least: Duration,
@@ -20,7 +20,7 @@ impl Backoff {
         }
     }
 
-    /// The next wait; `random` decides how much of it is taken away.
+    /// The next delay; `random` determines the jitter.
     pub(crate) fn wait(&mut self, random: u32) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(self.most);
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn chance_takes_at_most_half() {
+    fn jitter_is_at_most_half() {
         let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1));
         assert_eq!(backoff.wait(u32::MAX).as_millis(), 500);
         let middle = backoff.wait(u32::MAX / 2).as_millis();

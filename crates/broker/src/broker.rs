@@ -1,4 +1,4 @@
-//! A log at work: its records are read, parsed and placed, and what this node publishes is appended
+//! A log in use: its records are read, parsed and placed, and this node's publications are appended
 //! and read back.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,21 +29,22 @@ const REJECTED_LOG: Duration = Duration::from_secs(10);
 /// A probe is waited for as long as its sender likes.
 const PROBE_WITHIN: Duration = Duration::from_secs(3_600);
 
-/// The message of a probe: a trigger for no room, to whoever does not know probes.
+/// The message of a probe: a trigger without rooms, for consumers that do not support probes.
 pub(crate) const PROBE: &[u8] = br#"{"rooms": [], "data": null}"#;
 
 /// Reads one message as a trigger or a command.
 pub type Parse = Arc<dyn Fn(Message) -> Parsing + Send + Sync>;
 
-/// What a message is: a trigger or a command, or else the sentence that names what is wrong with it.
+/// Parse result of a message: a trigger or a command, or else the sentence that describes its
+/// error.
 pub enum Parsing {
     /// It was read at once.
     Done(Result<Record, String>),
-    /// It is long and read elsewhere; those behind it wait.
+    /// It is long and parsed on another thread; later messages wait for it.
     Offloaded(BoxFuture<'static, Result<Record, String>>),
 }
 
-/// The way for triggers and commands to reach every node: a log, and what follows it.
+/// The transport of triggers and commands to every node: a log, and its follower.
 pub struct Broker {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) parse: Parse,
@@ -56,9 +57,9 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// A broker that is not connected yet: [`Broker::run`] does that. `parse` reads each message;
-    /// what it refuses is counted and dropped. `publish_timeout`: how long a published trigger may
-    /// take to be read back.
+    /// A broker that is not connected yet: [`Broker::run`] connects it. `parse` reads each message;
+    /// those that it rejects are counted and dropped. `publish_timeout`: limit on the time until a
+    /// published trigger is read back.
     #[must_use]
     pub fn new(log: Arc<dyn Log>, parse: Parse, publish_timeout: Duration) -> Self {
         Self {
@@ -79,13 +80,13 @@ impl Broker {
         self.log.name()
     }
 
-    /// Has what the log carries placed until `shutdown`, through every outage.
+    /// Reads the log and has its records placed until `shutdown`, through every outage.
     pub async fn run(self: Arc<Self>, sequencer: Arc<dyn Sequencer>, shutdown: CancellationToken) {
         follow::run(&self, &*sequencer, &shutdown).await;
     }
 
-    /// Publishes triggers and commands, in order, to every node, this one included. Ready when all of
-    /// them have their place in this node's order.
+    /// Publishes triggers and commands, in order, to every node, this one included. Ready when all
+    /// of them have their position in this node's order.
     ///
     /// # Errors
     /// When they were not published, or it is not known whether they were.
@@ -137,7 +138,7 @@ impl Broker {
             biased;
             all = &mut placed => {
                 let all = all.ok_or_else(unconfirmed)?;
-                // What was read back was published, whatever becomes of the confirms.
+                // A message that was read back was published, whatever the confirms report.
                 let _ = appending.await;
                 return Ok(all);
             }
@@ -147,13 +148,13 @@ impl Broker {
         all.ok().flatten().ok_or_else(unconfirmed)
     }
 
-    /// Sends a probe the way triggers go: it is appended, read back and takes its turn at the
-    /// sequencer. Ready when every shard has taken it, with the time since it was sent; waits for a
-    /// broker that is away, and for a probe reply as long as it takes. No client and no other node
-    /// sees it, and nothing counts it as a message.
+    /// Sends a probe over the path of triggers: it is appended, read back and ordered by the
+    /// sequencer. Ready when every shard has processed it, with the time since it was sent; waits
+    /// until the broker is connected, and for a probe reply without a limit. It is not sent to
+    /// clients, ignored by other nodes, and not counted as a message.
     ///
     /// # Errors
-    /// When it will not come back.
+    /// When it cannot be read back any more.
     pub async fn probe(&self) -> Result<Duration, AppendError> {
         let mut health = self.health.subscribe();
         let open = health.wait_for(|health| *health == Health::Ready).await;

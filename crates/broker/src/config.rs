@@ -1,4 +1,4 @@
-//! What the broker adapters need to know.
+//! Settings of the broker adapters.
 
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ pub struct RabbitMqConfig {
     pub exchange: String,
     /// Messages that the broker may have under way to us unacknowledged.
     pub prefetch: u16,
-    /// How long a published trigger may take to come back through the broker.
+    /// Timeout for a published trigger to be read back through the broker.
     pub publish_timeout: Duration,
-    /// How often the binding is made sure of; [`BINDING_CHECK`] unless there is a reason. An
-    /// exchange that is deleted takes its bindings along, and the queue's consumer is not notified.
+    /// Interval of the binding checks; [`BINDING_CHECK`] by default. An exchange that is deleted
+    /// takes its bindings along, and the queue's consumer is not notified.
     pub binding_check: Duration,
 }

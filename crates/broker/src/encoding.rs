@@ -1,8 +1,9 @@
-//! Compressed messages: gzip and deflate, inflated with a bound.
+//! Compressed messages: gzip and deflate, inflated up to a limit.
 //!
-//! Publishers set `content_encoding` as they like (kombu says `utf-8`, others leave what a template
-//! had), so the bytes decide: JSON begins neither like gzip (RFC 1952) nor like zlib (RFC 1950). The
-//! property only helps to understand bare deflate (RFC 1951) and to name what is not understood.
+//! Publishers set `content_encoding` arbitrarily (kombu sends `utf-8`, others keep the value of a
+//! template), so the bytes decide: JSON begins neither like gzip (RFC 1952) nor like zlib (RFC
+//! 1950). The property only serves to recognise bare deflate (RFC 1951) and to name unsupported
+//! encodings.
 
 use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -16,12 +17,12 @@ const WINDOW_BITS: u8 = 15;
 /// Longest name of an encoding that is repeated to the operator, in characters.
 const NAME_MAX: usize = 40;
 
-/// A message of the broker, as it came.
+/// A message of the broker, as received.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// Its body.
     pub body: Bytes,
-    /// What its publisher says about the body.
+    /// Encoding of the body as stated by its publisher.
     pub content_encoding: Option<Box<str>>,
 }
 
@@ -39,7 +40,7 @@ pub enum Coding {
 /// Why a body could not be inflated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InflateError {
-    /// It is longer than the bound, inflated. Nothing beyond the bound was kept.
+    /// Inflated, it exceeds the limit. Nothing beyond the limit was kept.
     #[error("longer than {0} bytes when inflated")]
     TooLong(usize),
     /// The compressed data is damaged or ends early.
@@ -48,7 +49,7 @@ pub enum InflateError {
 }
 
 impl Message {
-    /// How the body is compressed; none where it is not.
+    /// Compression of the body; `None` if it is not compressed.
     #[must_use]
     pub fn coding(&self) -> Option<Coding> {
         match *self.body {
@@ -89,8 +90,8 @@ fn begins_json(first: u8) -> bool {
     first == 0xef || first.is_ascii_graphic() || first.is_ascii_whitespace()
 }
 
-/// Inflates a body to at most `bytes_max` bytes. What follows the end of the compressed data is
-/// passed over.
+/// Inflates a body to at most `bytes_max` bytes. Data after the end of the compressed data is
+/// ignored.
 ///
 /// # Errors
 /// When it is longer, damaged or incomplete.
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_named() {
+    fn an_unsupported_encoding_is_named() {
         for (said, unknown) in [
             (None, None),
             (Some("utf-8"), None),

@@ -29,18 +29,18 @@ const LASTED: Duration = Duration::from_secs(10);
 /// has this twice, after at most [`SHUTDOWN_PLACE`].
 const CLOSE: Duration = Duration::from_millis(500);
 
-/// How long the sequencer may take, from the moment of shutdown, for what it has in hand.
+/// Grace period of the sequencer, from the moment of shutdown, for the batch that it works on.
 const SHUTDOWN_PLACE: Duration = Duration::from_secs(1);
 
 /// Why following one tail ended.
 enum End {
-    /// As wished; what was in hand is done.
+    /// Requested shutdown; the last batch is done.
     Shutdown,
-    /// Nothing more will come.
+    /// No more records.
     Lost(TailError),
 }
 
-/// Has what the log carries placed until `shutdown`.
+/// Reads the log and has its records placed until `shutdown`.
 pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &CancellationToken) {
     let mut backoff = Backoff::new(BACKOFF_LEAST, BACKOFF_MOST);
     let mut outage = Outage::default();
@@ -114,7 +114,7 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
-    /// Reads a tail to its end. What was read before a loss is still placed.
+    /// Reads a tail to its end. Records read before a loss are still placed.
     async fn follow(&mut self, mut tail: Box<dyn Tail>) -> End {
         if let Some(missed) = self.progress.begun() {
             self.sequencer.missed(missed);
@@ -173,7 +173,7 @@ impl Follower<'_> {
     }
 }
 
-/// What is placed together.
+/// Entries that are placed together.
 #[derive(Default)]
 struct Placing {
     entries: Vec<Entry>,
@@ -206,7 +206,7 @@ impl Placing {
         }
     }
 
-    /// Has them placed, and tells the publishers.
+    /// Has them placed, and notifies the publishers.
     async fn place(self, follower: &Follower<'_>) {
         if self.entries.is_empty() {
             return;

@@ -1,5 +1,6 @@
-//! Detects what a node's queue missed: the numbers of what the node publishes, and the holes in what
-//! it consumes. A state machine without clock, socket, lock or runtime.
+//! Detects messages missing from a node's queue: the numbers of the messages that the node
+//! publishes, and the holes in those that it consumes. A state machine without clock, socket, lock
+//! or runtime.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use crate::holes::{Found, Holes};
 use crate::missed::{Missed, MissedReason};
 use crate::numbers::{Line, Numbers, Sequence, Serial};
 
-/// Numbers what one node publishes, and looks for missing numbers in what it consumes.
+/// Numbers the messages that one node publishes, and detects missing numbers in those that it
+/// consumes.
 #[derive(Debug)]
 pub struct GapDetector {
     numbers: Numbers,
@@ -17,7 +19,7 @@ pub struct GapDetector {
 }
 
 impl GapDetector {
-    /// Nothing is published or consumed yet. `node` names this life of the node.
+    /// Nothing is published or consumed yet. `node` identifies this run of the node.
     #[must_use]
     pub fn new(node: Uuid) -> Self {
         Self {
@@ -26,21 +28,21 @@ impl GapDetector {
         }
     }
 
-    /// A new queue is bound at the time `now`. What came before shows nothing about it, and is part
-    /// of the gap that is reported now.
+    /// A new queue is bound at the time `now`. Earlier messages prove nothing about it, and are
+    /// part of the gap that is reported now.
     pub fn queue_bound(&mut self, now: Duration) {
         let last = self.numbers.last_used();
         self.holes.begin(self.numbers.node(), last, now);
         self.holes.reported(last);
     }
 
-    /// The queue is bound again, and a gap is reported: what is published from now on arrives.
+    /// The queue is bound again, and a gap is reported: messages published from now on arrive.
     pub fn reported(&mut self) {
         self.holes.reported(self.numbers.last_used());
     }
 
-    /// A numbered message arrived. Returns the gap where messages before it are missing. `now` is
-    /// the time of any clock that never goes backwards.
+    /// A numbered message arrived. Returns the gap if messages before it are missing. `now` is the
+    /// time of any monotonic clock.
     pub fn arrived(&mut self, sequence: &Sequence, now: Duration) -> Option<Missed> {
         let own = sequence.node == self.numbers.node();
         let found = self.holes.note(sequence, now);
@@ -53,7 +55,7 @@ impl GapDetector {
         }
         let (reason, whose) = match found {
             Found::Nothing => return None,
-            // Only a queue that is not bound misses what its own node published.
+            // Only an unbound queue misses messages of its own node.
             Found::Missing if own => (MissedReason::BindingLost, "of this node's own".to_owned()),
             Found::Missing => (
                 MissedReason::Skipped,
@@ -73,7 +75,7 @@ impl GapDetector {
         self.numbers.open_line()
     }
 
-    /// What the next message of a line states of itself.
+    /// The sequence to state in the next message of a line.
     #[must_use]
     pub fn next(&self, line: &Line) -> Sequence {
         self.numbers.next(line)
@@ -84,7 +86,7 @@ impl GapDetector {
         self.numbers.used(line, sequence);
     }
 
-    /// The last own message that came back.
+    /// The last own message that was read back.
     #[must_use]
     pub fn last_back(&self) -> Serial {
         self.numbers.last_back()

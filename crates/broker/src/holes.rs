@@ -1,12 +1,12 @@
-//! Finds messages that are missing among those that nodes numbered: a state machine without clock,
-//! socket, lock or runtime.
+//! Detects missing messages among those that nodes numbered: a state machine without clock, socket,
+//! lock or runtime.
 //!
-//! A publisher's messages arrive in order, so one whose number is not the next one shows that those
-//! in between are missing. A number that is not greater than the last one is a repetition or a late
+//! A publisher's messages arrive in order, so a number that skips others shows that those in
+//! between are missing. A number that is not greater than the last one is a duplicate or a late
 //! message of an older connection: it is delivered all the same and shows nothing. A later message
-//! may state that more of an older connection came back to the publisher; what of that did not
-//! arrive here is missing. Messages without
-//! a number, as every other program publishes them, are never noted here.
+//! may state that more messages of an older connection were read back by the publisher; those of
+//! them that did not arrive here are missing. Messages without a number, as every other program
+//! publishes them, are ignored here.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,51 +18,51 @@ use crate::numbers::{Sequence, Serial};
 /// Publishers that are remembered; beyond it the one that was silent for longest is forgotten.
 const NODES_MAX: usize = 1_024;
 
-/// A publisher that was silent for so long is gone: nodes send a heartbeat every few seconds.
+/// A publisher that was silent for so long is removed: nodes send a heartbeat every few seconds.
 const SILENT_MAX: Duration = Duration::from_secs(600);
 
 /// How long after the first doubt a gap is reported for all of them: nodes send a heartbeat every
 /// five seconds, so each of them was active by then.
 const DOUBT: Duration = Duration::from_secs(10);
 
-/// What a message shows.
+/// Result of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
     /// Nothing is missing.
     Nothing,
     /// Messages before it are missing and belong to no gap that was reported already.
     Missing,
-    /// Some time ago messages were missing that were taken for a part of the gap that was reported
-    /// before. They may as well have been lost after it, when clients had reconnected already.
+    /// Some time ago messages were missing that were attributed to the gap reported before. They
+    /// may as well have been lost after it, when clients had reconnected already.
     Doubtful,
 }
 
-/// The publishers whose messages this queue gets.
+/// The publishers whose messages this queue receives.
 #[derive(Debug, Default)]
 pub struct Holes {
     /// This node.
     own: Uuid,
     nodes: HashMap<Uuid, Publisher>,
-    /// What this node publishes behind this serial shows that the queue is past the gap that was
+    /// A message of this node after this serial shows that the queue is past the gap that was
     /// reported last.
     reported: Option<Serial>,
-    /// When something missing was first taken for a part of that gap.
+    /// When a missing message was first attributed to that gap.
     doubted: Option<Duration>,
 }
 
 #[derive(Debug)]
 struct Publisher {
     last: Serial,
-    /// Up to there nothing is missing of the lines before the one of `last`, or it is reported.
+    /// Up to this serial nothing is missing of the connections before the one of `last`, or it is
+    /// reported.
     older: Serial,
     active: Duration,
-    /// What is missing next belongs to the gap that was reported last.
+    /// The next missing messages belong to the gap that was reported last.
     known: bool,
 }
 
 impl Holes {
-    /// A message arrived. Returns what it shows. `now` is the time of any clock that never goes
-    /// backwards.
+    /// A message arrived. Returns its result. `now` is the time of any monotonic clock.
     pub fn note(&mut self, sequence: &Sequence, now: Duration) -> Found {
         if self.is_missing(sequence, now) {
             return Found::Missing;
@@ -107,8 +107,8 @@ impl Holes {
         false
     }
 
-    /// A new queue is bound: what came before says nothing about it. This node, `own`, publishes
-    /// behind `last`, so that the first loss shows, whoever else was active by then.
+    /// A new queue is bound: earlier messages prove nothing about it. This node, `own`, publishes
+    /// after `last`, so that the first loss is detected, whichever publishers were active by then.
     pub fn begin(&mut self, own: Uuid, last: Serial, now: Duration) {
         self.own = own;
         self.nodes.clear();
@@ -123,15 +123,15 @@ impl Holes {
         self.nodes.insert(own, publisher);
     }
 
-    /// A gap was reported: what other publishers' next messages show to be missing is part of it.
-    /// `last` is the last serial that this node used.
+    /// A gap was reported: messages that other publishers' next messages show to be missing are
+    /// part of it. `last` is the last serial that this node used.
     pub fn reported(&mut self, last: Serial) {
         self.reported = Some(last);
         // Whatever was lost before is a part of it.
         self.doubted = None;
         for (node, publisher) in &mut self.nodes {
             if *node == self.own {
-                // Exactly up to there it is known; what is missing behind it is a new gap.
+                // Known exactly up to this serial; messages missing after it are a new gap.
                 publisher.last = publisher.last.max(last);
                 publisher.older = before_line(publisher.last);
             } else {
@@ -181,7 +181,8 @@ impl Publisher {
         if !is_same_line {
             self.older = self.last;
         }
-        // Up to there messages came back to their publisher; later ones were confirmed to nobody.
+        // Messages up to this serial were read back by their publisher; later ones were never
+        // confirmed.
         let is_older_missing = after.is_some_and(|after| self.older < after);
         self.older = self.older.max(after.unwrap_or_default());
         let expected = if is_same_line {

@@ -1,11 +1,12 @@
-//! Where triggers come from and where they are published, behind two small traits.
+//! Sources of triggers and their publication, behind two small traits.
 //!
-//! A [`Log`](log::Log) carries messages that every node reads in one order; an engine implements it
-//! and knows nothing else of the gateway. The [`Sequencer`] gives what is read its place in the
-//! order of the node and is the only door to the shards. The [`Broker`] stands between: it parses
-//! each message, once, has batches placed, and gives a publisher its places.
+//! A [`Log`](log::Log) transports messages that every node reads in one order; an engine implements
+//! it and is independent of the rest of the gateway. The [`Sequencer`] assigns each message its
+//! position in the order of the node and is the only entry point to the shards. The [`Broker`]
+//! connects the two: it parses each message, once, has batches placed, and returns the positions to
+//! a publisher.
 //!
-//! What is decided without clock, socket or runtime stands in [`order`], [`progress`], [`numbers`],
+//! The decisions without clock, socket or runtime are in [`order`], [`progress`], [`numbers`],
 //! [`holes`] and [`gap_detector`].
 
 mod backoff;
@@ -48,7 +49,7 @@ pub enum Health {
 /// Totals since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Messages taken from the broker, good or bad.
+    /// Messages received from the broker, valid or not.
     pub received: u64,
     /// Messages that are no triggers and were dropped.
     pub rejected: u64,

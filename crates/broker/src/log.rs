@@ -1,8 +1,9 @@
-//! The log: what every node reads in one order, whatever carries it.
+//! The log: records that every node reads in one order, whatever the transport.
 //!
-//! An engine implements [`Log`] and knows nothing of triggers, shards or the sequencer. It carries
-//! messages as bytes; [`Broker`](crate::Broker) reads them, has them placed, and connects anew after
-//! a loss. An engine shows that it keeps the contract with the suite in `tests/engines`.
+//! An engine implements [`Log`] and is independent of triggers, shards and the sequencer. It
+//! transports messages as bytes; [`Broker`](crate::Broker) reads them, has them placed, and
+//! reconnects after a loss. An engine proves that it fulfils the contract with the suite in
+//! `tests/engines`.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -20,12 +21,12 @@ pub trait Log: Send + Sync + 'static {
     /// The engine's name in logs, metrics and `/ready`.
     fn name(&self) -> &'static str;
 
-    /// What the engine can do.
+    /// Capabilities of the engine.
     fn caps(&self) -> Caps;
 
     /// Appends the entries in this order. Ready when the engine confirms that it has all of them.
-    /// Returns where each stands, or none where the engine does not tell: then only the tail does.
-    /// Dropping the future leaves open what was appended.
+    /// Returns the position of each, or none if the engine does not report positions: then only the
+    /// tail does. If the future is dropped, it is unknown what was appended.
     ///
     /// # Errors
     /// Not later than `within` from now.
@@ -35,17 +36,17 @@ pub trait Log: Send + Sync + 'static {
         within: Duration,
     ) -> BoxFuture<'_, Result<Vec<Option<Appended>>, AppendError>>;
 
-    /// Begins to read. What is appended after this is ready reaches the tail, in order.
+    /// Begins to read. Records appended after this is ready reach the tail, in order.
     ///
     /// # Errors
-    /// When the engine cannot be reached, or has not what is asked for.
+    /// When the engine cannot be reached, or does not have the requested position.
     fn tail(self: Arc<Self>, from: From) -> BoxFuture<'static, Result<Box<dyn Tail>, TailError>>;
 
     /// The records with these positions, in order: as many as fit into `bytes_max`, and at least
     /// one.
     ///
     /// # Errors
-    /// [`TailError::NotRetained`] of an engine that keeps nothing.
+    /// [`TailError::NotRetained`] of an engine that retains nothing.
     fn read(
         &self,
         _range: RangeInclusive<Position>,
@@ -54,10 +55,10 @@ pub trait Log: Send + Sync + 'static {
         Box::pin(async { Err(TailError::NotRetained) })
     }
 
-    /// What the log retains now.
+    /// The range that the log retains now.
     ///
     /// # Errors
-    /// [`TailError::NotRetained`] of an engine that keeps nothing.
+    /// [`TailError::NotRetained`] of an engine that retains nothing.
     fn bounds(&self) -> BoxFuture<'_, Result<Bounds, TailError>> {
         Box::pin(async { Err(TailError::NotRetained) })
     }
@@ -69,7 +70,7 @@ pub trait Log: Send + Sync + 'static {
     /// Logs a change of the connection, in the engine's words.
     fn log_link(&self, _change: &LinkChange<'_>) {}
 
-    /// Closes what it appends with, within `limit`.
+    /// Closes its publishing side, within `limit`.
     fn close(&self, _limit: Duration) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
@@ -77,38 +78,38 @@ pub trait Log: Send + Sync + 'static {
 
 /// A reader of a log, over one connection.
 pub trait Tail: Send {
-    /// Waits for the next records. Asking for them acknowledges those before: they are placed.
+    /// Waits for the next records. Requesting them acknowledges those before: they are placed.
     /// Dropping the future loses none.
     ///
     /// # Errors
-    /// When no more will come; what was read before the loss is returned first. The caller begins a
-    /// new tail.
+    /// When there will be no more; records read before the loss are returned first. The caller
+    /// begins a new tail.
     fn next(&mut self) -> BoxFuture<'_, Result<Batch, TailError>>;
 
     /// Closes the connection, within `limit`.
     fn close(self: Box<Self>, limit: Duration) -> BoxFuture<'static, ()>;
 }
 
-/// What a tail read in one go.
+/// Result of one read of a tail.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// What this node may have missed: to be reported before the records are placed. What is
-    /// appended from now on arrives.
+    /// Messages that this node may have missed: to be reported before the records are placed.
+    /// Messages appended from now on arrive.
     pub missed: Vec<Missed>,
     /// The records, in their order.
     pub records: Vec<Record>,
 }
 
-/// What differs between engines.
+/// Differences between engines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caps {
-    /// Records have positions, which are the same for every node, and are kept for a while: a
-    /// reader that was cut off goes on where it was. Without it, whatever is appended while a node
-    /// is not connected never reaches that node.
+    /// Records have positions, which are the same for every node, and are retained for a while: a
+    /// disconnected reader resumes where it was. Without it, messages appended while a node is not
+    /// connected never reach that node.
     pub retains: bool,
 }
 
-/// What is appended.
+/// A message to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEntry {
     /// How it travels.
@@ -128,20 +129,20 @@ pub enum Kind {
     Probe,
 }
 
-/// What is read.
+/// A message that was read.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Its place in the log; none where the engine retains nothing.
+    /// Its position in the log; `None` if the engine retains nothing.
     pub position: Option<Position>,
     /// How it travelled.
     pub kind: Kind,
     /// The key that it was appended with, if it was.
     pub key: Option<Box<str>>,
-    /// What its publisher sent.
+    /// The message as its publisher sent it.
     pub message: Message,
 }
 
-/// Where a new entry stands.
+/// Where a new tail starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// Its position.
@@ -151,10 +152,10 @@ pub struct Appended {
 /// Where a tail begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum From {
-    /// With what is appended from now on.
+    /// With the messages appended from now on.
     Head,
-    /// With the record at this position, that one included: it proves that nothing between was
-    /// dropped, and that the log is the one that was read before.
+    /// With the record at this position, inclusive: it proves that nothing between was dropped, and
+    /// that the log is the one that was read before.
     At(Position),
 }
 
@@ -190,11 +191,11 @@ pub enum TailError {
     /// The engine cannot be reached, or was lost.
     #[error("{}", .0.cause)]
     Lost(Trouble),
-    /// The log has no record at the position that was asked for: it was dropped, or the log is
-    /// another one than before.
+    /// The log has no record at the requested position: it was dropped, or the log is another one
+    /// than before.
     #[error("the log has no record at the position {0} any more")]
     Trimmed(Position),
-    /// The engine keeps nothing that could be read.
+    /// The engine retains nothing that could be read.
     #[error("this engine retains no records")]
     NotRetained,
 }
@@ -204,9 +205,9 @@ pub enum TailError {
 pub struct Trouble {
     /// What went wrong.
     pub cause: String,
-    /// What the operator can do about it; empty where the cause says it all.
+    /// What the operator can do about it; empty if the cause is explanation enough.
     pub advice: &'static str,
-    /// What it means for what is appended until the next tail, where the engine retains nothing.
+    /// Consequence for messages appended until the next tail, if the engine retains nothing.
     pub reason: MissedReason,
 }
 
@@ -219,13 +220,13 @@ pub enum LinkChange<'a> {
     Reconnected(Duration),
     /// The connection was lost, or could not be made, for a new cause.
     Lost(&'a Trouble),
-    /// The outage goes on.
+    /// The outage continues.
     StillLost {
         /// Why the last attempt failed.
         trouble: &'a Trouble,
         /// How long it has lasted.
         lasting: Duration,
-        /// How often a connection was tried.
+        /// Number of connection attempts.
         attempts: u64,
     },
 }

@@ -1,7 +1,7 @@
-//! A log in memory, for nodes of one process: what the contract of [`Log`] means, in few lines. Tests
-//! and simulations run on it.
+//! A log in memory, for nodes of one process: a minimal implementation of the contract of [`Log`].
+//! Tests and simulations run on it.
 //!
-//! A node without a broker does not go through it: its `POST /trigger/` has the sequencer place the
+//! A node without a broker does not use it: its `POST /trigger/` has the sequencer place the
 //! entries directly, so that a publisher waits only for the shards that its own triggers concern.
 
 use std::collections::VecDeque;

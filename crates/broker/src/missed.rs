@@ -9,8 +9,8 @@ ht_proto::labels! {
         Reconnect = "reconnect",
         /// The node's queue was deleted, or its consumer cancelled.
         QueueDeleted = "queue-deleted",
-        /// The exchange was deleted, or the queue's binding to it: what was published meanwhile
-        /// went elsewhere.
+        /// The exchange was deleted, or the queue's binding to it: messages published meanwhile
+        /// were not routed to it.
         BindingLost = "binding-lost",
         /// Messages of a publisher that numbers them are missing.
         Skipped = "skipped",
@@ -46,6 +46,6 @@ impl MissedReason {
 pub struct Missed {
     /// Why.
     pub reason: MissedReason,
-    /// What happened, for the log: one line without a secret.
+    /// Description for the log: one line without a secret.
     pub cause: String,
 }

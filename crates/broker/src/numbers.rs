@@ -1,15 +1,16 @@
-//! Numbers on the messages that a node publishes, so that every consumer notices what is missing: a
+//! Numbers on the messages that a node publishes, so that every consumer detects missing ones: a
 //! state machine without clock, socket, lock or runtime.
 //!
-//! A node numbers what it publishes over one connection (a *line*) from 1. An engine delivers what
-//! one connection published to one queue in order, so a number that is not the next one means that
-//! messages in between did not reach this queue. What a message states of itself, as text:
+//! A node numbers the messages that it publishes over one connection (a *line*) from 1. An engine
+//! delivers the messages of one connection to one queue in order, so a number that skips others
+//! means that messages in between did not reach this queue. The sequence stated in a message, as
+//! text:
 //!
 //! `<node> <line> <number> [<line> <number>]`
 //!
-//! The first message of a line also carries the last serial that came back to its own publisher
-//! from the lines before: only up to there messages of an older line were confirmed to anybody, so
-//! only they can be missed. Where more of them come back later, the next message carries that.
+//! The first message of a line also carries the last serial of the lines before that was read back
+//! by its own publisher: only up to there messages of an older line were confirmed, so only they
+//! can be missing. If more of them are read back later, the next message carries that.
 
 use std::fmt;
 
@@ -18,7 +19,7 @@ use uuid::Uuid;
 /// Longest text that is read, in bytes: 32 for the node, 4 numbers, blanks.
 const TEXT_MAX: usize = 100;
 
-/// Where a message stands among those of its node.
+/// Position of a message among those of its node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial {
     /// Counts the node's publishing connections, from 1.
@@ -27,20 +28,20 @@ pub struct Serial {
     pub number: u64,
 }
 
-/// What a numbered message states of itself.
+/// The sequence stated in a numbered message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence {
     /// One life of one node.
     pub node: Uuid,
-    /// Where it stands among the messages of that node.
+    /// Its position among the messages of that node.
     pub serial: Serial,
-    /// The last serial of an older line that came back to its publisher. On the first message of
-    /// a line, and on later ones where it has changed.
+    /// The last serial of an older line that was read back by its publisher. On the first message
+    /// of a line, and on later ones if it has changed.
     pub after: Option<Serial>,
 }
 
 impl Sequence {
-    /// Reads what a message states of itself; none where it makes no sense.
+    /// Parses the sequence stated in a message; `None` if it is malformed.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > TEXT_MAX {
@@ -90,14 +91,14 @@ impl Serial {
     }
 }
 
-/// Numbers what one node publishes.
+/// Numbers the messages that one node publishes.
 #[derive(Debug)]
 pub struct Numbers {
     node: Uuid,
     lines: u32,
     used: Serial,
     back: Serial,
-    /// The last one of the lines before the newest that came back.
+    /// The last serial of the lines before the newest that was read back.
     older: Serial,
 }
 
@@ -105,12 +106,12 @@ pub struct Numbers {
 #[derive(Debug)]
 pub struct Line {
     last: Serial,
-    /// What its messages stated last of older lines.
+    /// The serial of older lines that its messages stated last.
     stated: Serial,
 }
 
 impl Numbers {
-    /// Nothing is published yet. `node` names this life of the node.
+    /// Nothing is published yet. `node` identifies this run of the node.
     #[must_use]
     pub fn new(node: Uuid) -> Self {
         Self {
@@ -141,7 +142,7 @@ impl Numbers {
         }
     }
 
-    /// What the next message of a line states of itself.
+    /// The sequence to state in the next message of a line.
     #[must_use]
     pub fn next(&self, line: &Line) -> Sequence {
         let serial = line.last.next();
@@ -163,13 +164,13 @@ impl Numbers {
         self.used = line.last;
     }
 
-    /// The last serial that was used: what is published from now on is behind it.
+    /// The last serial that was used: later messages have greater ones.
     #[must_use]
     pub fn last_used(&self) -> Serial {
         self.used
     }
 
-    /// A message of this node came back to it. Returns whether it is later than all before it.
+    /// A message of this node was read back. Returns whether it is later than all before it.
     pub fn came_back(&mut self, serial: Serial) -> bool {
         if serial.line < self.lines {
             self.older = self.older.max(serial);
@@ -181,7 +182,7 @@ impl Numbers {
         newer
     }
 
-    /// The last serial that came back.
+    /// The last serial that was read back.
     #[must_use]
     pub fn last_back(&self) -> Serial {
         self.back
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_others_are_passed_over() {
+    fn headers_of_others_are_ignored() {
         let node = Uuid::new_v4().simple();
         for text in [
             String::new(),
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_begins_with_what_came_back_before() {
+    fn a_line_begins_with_the_last_serial_read_back() {
         let mut numbers = Numbers::new(Uuid::new_v4());
         let mut first = numbers.open_line();
         assert_eq!(numbers.next(&first).serial, at(1, 1));
@@ -255,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_of_an_older_line_is_stated_once() {
+    fn a_late_serial_of_an_older_line_is_stated_once() {
         let mut numbers = Numbers::new(Uuid::new_v4());
         let mut first = numbers.open_line();
         for _ in 0..3 {
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(publish(&mut numbers), None);
         numbers.came_back(at(2, 1));
         assert_eq!(publish(&mut numbers), None, "not of an older line");
-        // Whoever still publishes over the first one states nothing of it.
+        // Messages that are still published over the first one state nothing of it.
         assert_eq!(numbers.next(&first).after, None);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ht_proto::entry::{Epoch, Position};
 
-/// Where an entry stands in the order.
+/// Position of an entry in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
     /// Its position. Where the node counts, 1 is the first since the node started.
@@ -20,7 +20,7 @@ pub struct Placed {
 #[derive(Debug)]
 pub struct Order {
     epoch: Epoch,
-    /// The last position that was given.
+    /// The last assigned position.
     last: Position,
     ids: Ids,
 }
@@ -42,15 +42,15 @@ impl Order {
         self.epoch
     }
 
-    /// The last position that was given.
+    /// The last assigned position.
     #[must_use]
     pub fn last(&self) -> Position {
         self.last
     }
 
-    /// Places the next entry: at the position that the log gave it, or at the next one where the
-    /// log gives none. `id` is what makes repeating its trigger harmless: the first entry with an
-    /// id wins, on every node that reads the same log.
+    /// Places the next entry: at its position in the log, or at the next one if the log assigns
+    /// none. `id` deduplicates repeated triggers: the first entry with an id wins, on every node
+    /// that reads the same log.
     pub fn place(&mut self, given: Option<Position>, id: Option<Box<str>>) -> Placed {
         if let Some(given) = given
             && given <= self.last

@@ -1,5 +1,4 @@
-//! What is logged of outages: the first cause, a change of cause, now and then a reminder, and
-//! the reconnect.
+//! Logging of outages: the first cause, a change of cause, a periodic reminder, and the reconnect.
 
 use std::time::Duration;
 
@@ -20,18 +19,18 @@ struct OutageState {
     attempts: u64,
 }
 
-/// What is worth a line.
+/// An event to log.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
     /// Nothing new.
     Nothing,
     /// The outage begins, or its cause has changed.
     Cause,
-    /// It goes on.
+    /// The outage continues.
     Still {
         /// For how long.
         lasting: Duration,
-        /// How often a connection was tried.
+        /// Number of connection attempts.
         attempts: u64,
     },
 }

@@ -1,7 +1,7 @@
-//! The probe under way: what a node sends to itself to prove that triggers reach its shards.
+//! The probe in flight: a node sends it to itself to prove that triggers reach its shards.
 //!
-//! It is appended as triggers are, is read back in its order among them, and the sequencer hands it
-//! to the shards.
+//! It is appended as triggers are, is read back in its order among them, and the sequencer passes
+//! it to the shards.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::sequencer::Taken;
 
-/// The probe under way. At most one: a further probe takes the place of one that was given up.
+/// The probe in flight. At most one: a further probe replaces one that was abandoned.
 #[derive(Default)]
 pub(crate) struct Probes(Mutex<Option<(Box<str>, oneshot::Sender<Taken>)>>);
 
@@ -30,8 +30,7 @@ impl Probes {
         Probe { key, taken }
     }
 
-    /// Whether a probe with this key is waited for. One that was given up, or of another node, is
-    /// nobody's.
+    /// Whether a probe with this key is pending. An abandoned one, or one of another node, is not.
     pub(crate) fn is_awaited(&self, key: &str) -> bool {
         self.lock()
             .as_ref()
@@ -46,7 +45,7 @@ impl Probes {
         }
     }
 
-    /// The connection that it would have been read from is gone.
+    /// The connection that would have read it back is lost.
     pub(crate) fn lost(&self) {
         *self.lock() = None;
     }
@@ -57,8 +56,8 @@ impl Probes {
 }
 
 impl Probe {
-    /// Waits for the probe reply; what it returns is ready when every shard has taken the probe.
-    /// None when it is sure that there will be no reply.
+    /// Waits for the probe reply; the returned future is ready when every shard has processed the
+    /// probe. `None` once it is certain that there will be no reply.
     pub(crate) async fn reply(self) -> Option<Taken> {
         self.taken.await.ok()
     }
@@ -75,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_probe_under_way_is_waited_for() {
+    fn only_the_probe_in_flight_is_pending() {
         let probes = Probes::default();
         let given_up = probes.probe();
         let (late, probe) = (given_up.key.clone(), probes.probe());
@@ -90,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_ends_the_waiting() {
+    fn a_lost_connection_ends_the_wait() {
         let probes = Probes::default();
         let probe = probes.probe();
         probes.lost();

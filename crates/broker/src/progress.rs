@@ -1,5 +1,5 @@
-//! How far a node has read the log, and what it missed: a state machine without clock, socket, lock
-//! or runtime.
+//! How far a node has read the log, and which gaps it has: a state machine without clock, socket,
+//! lock or runtime.
 
 use ht_proto::entry::Position;
 
@@ -12,12 +12,12 @@ pub struct Progress {
     caps: Caps,
     /// The last record that was read, of a log that retains them.
     last: Option<Position>,
-    /// What was appended until the next tail begins does not reach this node.
+    /// Records appended until the next tail begins do not reach this node.
     missed: Option<Missed>,
 }
 
 impl Progress {
-    /// Of a node that has read nothing yet of the log with this name.
+    /// State of a node that has read nothing yet of the log with this name.
     #[must_use]
     pub fn new(caps: Caps, name: &str) -> Self {
         Self {
@@ -60,13 +60,13 @@ impl Progress {
     /// A tail was lost, or could not begin.
     pub fn lost(&mut self, error: &TailError) {
         let reason = match error {
-            // The next tail goes on where this one was.
+            // The next tail resumes at the end of this one.
             TailError::Lost(_) if self.from() != From::Head => return,
             TailError::Lost(trouble) => trouble.reason,
             TailError::Trimmed(_) | TailError::NotRetained => MissedReason::Reconnect,
         };
         self.last = None;
-        // Why it was lost first is what the operator wants to know.
+        // The first reason of the loss is the one that the operator needs.
         self.missed.get_or_insert_with(|| Missed {
             reason,
             cause: error.to_string(),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_retains_goes_on_where_it_was() {
+    fn a_retaining_log_resumes_where_it_was() {
         let mut progress = progress(true);
         progress.begun();
         assert!(progress.is_new(Some(at(3))) && progress.is_new(Some(at(8))));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_any_more_is_a_gap_and_positions_begin_anew() {
+    fn dropped_records_are_a_gap_and_positions_restart() {
         let mut progress = progress(true);
         progress.begun();
         progress.is_new(Some(at(8)));

@@ -7,35 +7,35 @@
 //!
 //! # What is delivered
 //! While the connection lives, every message that the exchange routes to the queue is read once, in
-//! order, and acknowledged when it has its place. The queue dies with the
-//! connection. So over an outage delivery is *at most once*: what the broker still held for this
-//! node, and what was published until the queue was declared again, does not reach this node. It
-//! is never delivered twice: nothing is redelivered into another connection's queue.
+//! order, and acknowledged when it is placed. The queue is deleted with the connection. So over an
+//! outage delivery is *at most once*: messages that the broker still held for this node, and those
+//! published until the queue is declared again, do not reach this node. No message is delivered
+//! twice: nothing is redelivered into another connection's queue.
 //!
-//! Whatever a node may have missed it detects and reports: after every new connection, consumer or
-//! binding, and where a number is missing among the messages of a node
+//! A node detects and reports every possible loss: after every new connection, consumer or binding,
+//! and when a number is missing among the messages of a node
 //! ([`gap_detector`](crate::gap_detector)). A heartbeat with every check of the binding carries a
-//! number too, so that the last messages before a silence are not missed silently.
+//! number too, so that a loss of the last messages before a silence is detected as well.
 //!
-//! Whoever publishes through [`Broker::publish`](crate::Broker::publish) knows more: a place that
-//! is returned means that this node delivered the trigger. Without one, publishing again with the
-//! same `id` makes it *at least once* for the API and still once for each client.
+//! A caller of [`Broker::publish`](crate::Broker::publish) gets a stronger guarantee: a returned
+//! position means that this node delivered the trigger. Without one, publishing again with the same
+//! `id` makes it *at least once* for the API and still once for each client.
 //!
 //! # Probes
 //! A probe is published to the exchange as triggers are, over the same connection, but with the
-//! name of this node's own queue as the routing key, to which nobody else's queue is bound: neither
-//! other nodes nor Python gateways on the same exchange receive it. An exchange that exists already
-//! and is not direct may route it to others all the same. Nodes recognise it by its type and pass
-//! over it; to a Python gateway it is a trigger for no room.
+//! name of this node's own queue as the routing key, to which no other queue is bound: neither
+//! other nodes nor Python gateways on the same exchange receive it. An existing exchange that is
+//! not direct may route it to others all the same. Nodes recognise it by its type and ignore it; to
+//! a Python gateway it is a trigger without rooms.
 //!
 //! # Bounds
-//! The broker may have `prefetch` messages under way to us; together with the longest message it
-//! allows, that bounds what waits here while shards are slow.
+//! The broker may have `prefetch` unacknowledged messages; together with the longest message it
+//! allows, that bounds the backlog here while shards are slow.
 //!
 //! # Secrets
-//! The url holds a password. Nothing in this crate logs more of it than [`describe`] shows. The
-//! client library underneath logs whole frames at trace level, the login among them: keep the
-//! targets of [`NOISY_TARGETS`] out of the log, whatever level is asked for.
+//! The url holds a password. No log line of this crate contains more of it than [`describe`] shows.
+//! The client library underneath logs whole frames at trace level, the login among them: keep the
+//! targets of [`NOISY_TARGETS`] out of the log, whatever the log level.
 
 mod address;
 mod binding;
@@ -83,9 +83,9 @@ pub struct RabbitMq {
     publisher: Publisher,
     /// The queue of this node, once there is one.
     queue: Mutex<ShortString>,
-    /// Numbers what this node publishes, and finds what is missing of what all nodes published.
+    /// Numbers this node's messages, and detects missing messages of all nodes.
     numbering: Arc<Numbering>,
-    /// Something that was published was not read back: perhaps nothing is bound any more.
+    /// A published message was not read back: the queue may no longer be bound.
     check_binding: Notify,
 }
 
@@ -131,7 +131,7 @@ impl RabbitMq {
     }
 
     async fn append_all(&self, batch: &[NewEntry], within: Duration) -> Result<(), AppendError> {
-        // A probe goes alone, because it goes elsewhere.
+        // A probe is published alone, because it has another routing key.
         for part in batch.chunk_by(|one, next| one.kind == next.kind && one.kind != Kind::Probe) {
             match part {
                 [probe] if probe.kind == Kind::Probe => {

@@ -1,7 +1,7 @@
-//! Which publishes wait for their triggers to be read back.
+//! The publishers that wait for their triggers to be read back.
 //!
-//! Each entry that this node appends has a key of its own. When the node's own tail reads it and the
-//! sequencer has placed it, the place goes to the publisher.
+//! Each entry that this node appends has a key of its own. When the node's own tail reads it and
+//! the sequencer has placed it, the position is returned to the publisher.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::order::Placed;
 
-/// Published triggers under way at once; further ones wait, and a call with more waits for all
+/// Limit on published triggers in flight; further ones wait, and a call with more waits for all
 /// others.
 const WAITERS_MAX: u32 = 16_384;
 
@@ -52,7 +52,7 @@ impl Default for Waiters {
 
 impl Waiters {
     /// Registers so many triggers, with so many bytes together. Waits, in the order of calls, while
-    /// too much is under way.
+    /// too many are in flight.
     pub(crate) async fn tickets(&self, count: usize, bytes: usize) -> Tickets<'_> {
         let permits = [
             permits(&self.slots, count, WAITERS_MAX).await,
@@ -75,25 +75,25 @@ impl Waiters {
         }
     }
 
-    /// The number behind a key of ours; none for an entry of somebody else.
+    /// The number behind a key of ours; `None` for an entry of another node.
     pub(crate) fn number(&self, key: &str) -> Option<u64> {
         key.strip_prefix(&self.prefix)?.parse().ok()
     }
 
-    /// The trigger was read back and has its place.
+    /// The trigger was read back and has its position.
     pub(crate) fn placed(&self, number: u64, placed: Placed) {
         if let Some(answer) = self.lock().remove(&number) {
-            // Nobody listens any more where the publisher gave up just now.
+            // The receiver is dropped if the publisher gave up just now.
             let _ = answer.send(placed);
         }
     }
 
-    /// It was read back but got no place.
+    /// It was read back but got no position.
     pub(crate) fn dropped(&self, number: u64) {
         self.lock().remove(&number);
     }
 
-    /// The connection that they would have been read from is gone: none will be read.
+    /// The connection that would have read them back is lost: none will be read.
     pub(crate) fn lose_all(&self) {
         let lost = std::mem::take(&mut *self.lock());
         drop(lost);
@@ -104,7 +104,7 @@ impl Waiters {
     }
 }
 
-/// Waits for so many permits; where there will never be as many, for all.
+/// Waits for so many permits; if there are never as many, for all.
 async fn permits(semaphore: &Arc<Semaphore>, count: usize, max: u32) -> OwnedSemaphorePermit {
     let count = u32::try_from(count).unwrap_or(max).clamp(1, max);
     let permits = Arc::clone(semaphore).acquire_many_owned(count).await;
@@ -119,7 +119,7 @@ impl Tickets<'_> {
         numbers.map(move |number| format!("{prefix}{number}").into())
     }
 
-    /// The triggers' places; none as soon as it is sure that one will not be read back.
+    /// The triggers' positions; `None` as soon as it is certain that one will not be read back.
     pub(crate) async fn placed(&mut self) -> Option<Vec<Placed>> {
         let mut all = Vec::with_capacity(self.waiting.len());
         for (_, placed) in &mut self.waiting {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_place_reaches_its_publisher_only() {
+    async fn the_position_reaches_its_publisher_only() {
         let waiters = Waiters::default();
         let mut first = waiters.tickets(1, 10).await;
         let mut second = waiters.tickets(2, 10).await;
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn foreign_keys_are_nobodys() {
+    async fn foreign_keys_are_ignored() {
         let waiters = Waiters::default();
         let tickets = waiters.tickets(1, 1).await;
         let key = tickets.keys().next().unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn too_much_waits_its_turn() {
+    async fn calls_beyond_the_limit_wait_in_order() {
         let waiters = Waiters::default();
         for (count, bytes) in [(1, usize::MAX), (usize::MAX >> 48, 1)] {
             let huge = waiters.tickets(count, bytes).await;

@@ -1,4 +1,4 @@
-//! What the log says over an outage, and what it never says.
+//! Log lines during an outage, and what no log line contains.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -50,7 +50,7 @@ impl<'a> MakeWriter<'a> for Log {
     }
 }
 
-/// Alone in its binary: the log is the whole process's.
+/// Alone in its binary: the log is global to the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_logged_once_and_no_secret_ever() {
     let log = Log::default();

@@ -1,4 +1,4 @@
-//! The adapter against a RabbitMQ that goes away: stopped, killed, hung, or short of memory.
+//! The adapter against a RabbitMQ that fails: stopped, killed, hung, or short of memory.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -68,9 +68,9 @@ async fn a_killed_broker_and_a_hung_one_come_back() {
     server.start_again();
     works(&node, server.url(), "2").await;
 
-    // Nothing is closed and nothing answers: only the heartbeats tell.
+    // Nothing is closed and nothing responds: only the heartbeats detect it.
     server.pause();
-    // A probe that is under way when the connection is lost does not come back.
+    // A probe in flight when the connection is lost is not read back.
     let (outcome, probe) =
         tokio::join!(node.broker.publish(vec![trigger("0")]), node.broker.probe());
     assert!(
@@ -87,8 +87,8 @@ async fn a_killed_broker_and_a_hung_one_come_back() {
     node.end().await;
 }
 
-/// The alarm stops connections that publish. What is queued must still be consumed, or the
-/// broker would never get its memory back.
+/// The alarm blocks connections that publish. Queued messages must still be consumed, or the broker
+/// would never free its memory.
 async fn holds_through_a_memory_alarm(server: &Server) {
     let mut config = config(server.url());
     config.prefetch = 10;
@@ -117,7 +117,7 @@ async fn holds_through_a_memory_alarm(server: &Server) {
     node.end().await;
 }
 
-/// Whatever listens there takes the connection and says nothing.
+/// The listener accepts the connection and sends nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_peer_is_left_without_a_trace() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

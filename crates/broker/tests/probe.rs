@@ -1,4 +1,4 @@
-//! What `high-templar check` says about a broker.
+//! Findings of `high-templar check` about a broker.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

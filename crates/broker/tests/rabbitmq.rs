@@ -1,4 +1,4 @@
-//! The adapter against a real RabbitMQ that stays up: what is delivered, what is declared.
+//! The adapter against a real RabbitMQ that stays up: deliveries and declarations.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,7 +22,7 @@ use crate::support::{EXCHANGE, Node, SOON, body, config, threads, trigger};
 
 type Server = ht_testkit::rabbitmq::RabbitMq;
 
-/// For what must not end by the clock.
+/// For tests that must not end by a timeout.
 const NEVER: Duration = Duration::from_secs(3_600);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,7 +173,7 @@ async fn an_exchange_with_other_arguments_is_used_as_it_is() {
             .await;
         node.sees("1").await;
         assert_eq!(node.broker.counts().failures, 0);
-        // Where everybody is sent the probe of one, only that one takes it.
+        // If one node's probe is routed to all nodes, only that node processes it.
         let other = Node::ready(vhost.url()).await;
         other.broker.probe().await.unwrap();
         node.broker.probe().await.unwrap();
@@ -306,7 +306,7 @@ async fn a_publish_that_does_not_come_back_is_unconfirmed() {
         matches!(outcome, Err(AppendError::Unconfirmed { seconds: 1.. })),
         "{outcome:?}"
     );
-    // A caller that goes away leaves nothing that stands in the way of the next.
+    // An abandoned call leaves nothing behind that blocks the next.
     drop(
         tokio::time::timeout(
             Duration::from_millis(50),
@@ -323,8 +323,8 @@ async fn a_publish_that_does_not_come_back_is_unconfirmed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_publish_fails_at_once_where_nothing_is_bound() {
     let vhost = Server::shared().vhost();
-    // Neither the clock nor the regular look at the binding may come to help: only the broker's
-    // word that the message reached no queue ends the wait, and only the failure mends the binding.
+    // Neither the timeout nor the periodic binding check may help: only the broker's return of the
+    // unroutable message ends the wait, and only the failure restores the binding.
     let mut config = config(vhost.url());
     config.publish_timeout = NEVER;
     config.binding_check = NEVER;

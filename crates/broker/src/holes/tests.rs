@@ -43,35 +43,35 @@ fn own(holes: &mut Holes, number: u64) -> bool {
 }
 
 #[test]
-fn a_number_that_is_skipped_is_missing_once() {
+fn a_skipped_number_is_missing_once() {
     let mut holes = Holes::default();
     assert!(!note(&mut holes, 1, 7), "what came before is not ours");
     assert!(!note(&mut holes, 1, 8));
     assert!(note(&mut holes, 1, 10));
     assert!(!note(&mut holes, 1, 11));
-    // Repetitions and late messages say nothing, and hide nothing.
+    // Duplicates and late messages show nothing, and hide nothing.
     assert!(!note(&mut holes, 1, 9));
     assert!(!note(&mut holes, 1, 11));
     assert!(note(&mut holes, 1, 13));
 }
 
 #[test]
-fn what_an_older_line_confirmed_later_is_missing_once_it_is_stated() {
+fn late_confirms_of_an_older_line_are_missing_once_stated() {
     let states = |holes: &mut Holes, number, after| {
         is_missing(holes, &sequence(1, at(2, number), Some(after)))
     };
     let mut holes = Holes::default();
     assert!(!note(&mut holes, 1, 7));
     assert!(!begin(&mut holes, 2, at(1, 7)));
-    // The messages 8 and 9 of the older line came back to their publisher after that.
+    // The messages 8 and 9 of the older line were read back by their publisher after that.
     assert!(states(&mut holes, 2, at(1, 9)));
     assert!(!states(&mut holes, 3, at(1, 9)), "once");
-    // What arrived late is not missing, and a hole in it is.
+    // Late messages are not missing, and a hole among them is.
     assert!(!note(&mut holes, 1, 10));
     assert!(!states(&mut holes, 4, at(1, 10)));
     assert!(!note(&mut holes, 1, 12));
     assert!(states(&mut holes, 5, at(1, 12)));
-    // Nothing is known of what was before the first message that arrived.
+    // Nothing is known of messages before the first one that arrived.
     assert!(!is_missing(&mut holes, &sequence(3, at(4, 5), None)));
     assert!(!is_missing(
         &mut holes,
@@ -97,7 +97,7 @@ fn the_tail_of_a_lost_line_is_missing_as_far_as_it_was_confirmed() {
             "{last:?} before {after:?}"
         );
         assert!(!note(&mut holes, 3, 2));
-        // What is still under way from the old line is late.
+        // Messages still in flight from the old line are late.
         assert!(!note(&mut holes, last.line, last.number + 1));
         assert!(!note(&mut holes, 3, 3));
     }
@@ -111,7 +111,7 @@ fn a_line_whose_first_message_is_missing_is_a_gap() {
 }
 
 #[test]
-fn publishers_are_apart() {
+fn publishers_are_independent() {
     let mut holes = Holes::default();
     note(&mut holes, 1, 1);
     assert!(!is_missing(&mut holes, &sequence(2, at(1, 5), None)));
@@ -120,13 +120,13 @@ fn publishers_are_apart() {
 }
 
 #[test]
-fn what_was_reported_is_not_reported_again_for_others() {
+fn a_reported_gap_is_not_reported_again_for_others() {
     let mut holes = Holes::default();
     for number in [1, 2] {
         own(&mut holes, number);
         note(&mut holes, 1, number);
     }
-    // The binding was gone: 3 of everybody was lost, and 4 of this node.
+    // The binding was lost: 3 of all publishers was lost, and 4 of this node.
     holes.reported(at(1, 4));
     // Still from before, then the gap, then on.
     assert!(!note(&mut holes, 1, 3));
@@ -149,7 +149,7 @@ fn behind_its_own_next_message_a_queue_is_past_the_gap() {
 }
 
 #[test]
-fn what_may_be_a_new_gap_is_in_doubt_once_for_all_publishers() {
+fn a_possible_new_gap_is_doubtful_once_for_all_publishers() {
     let at_second = |holes: &mut Holes, id: u128, number: u64, second: u64| {
         let now = Duration::from_secs(second);
         holes.note(&sequence(id, at(1, number), None), now)
@@ -170,7 +170,7 @@ fn what_may_be_a_new_gap_is_in_doubt_once_for_all_publishers() {
     assert_eq!(at_second(&mut holes, 1, 9, 100), Found::Nothing);
     holes.reported(at(1, 3));
     assert_eq!(at_second(&mut holes, 0, 4, 120), Found::Nothing);
-    // A hole that is certainly new is reported at once, and holds what is in doubt.
+    // A hole that is certainly new is reported at once, and includes the doubtful ones.
     assert_eq!(at_second(&mut holes, 2, 9, 121), Found::Nothing);
     assert_eq!(at_second(&mut holes, 2, 11, 122), Found::Missing);
     holes.reported_by(node(2), at(1, 4));
@@ -178,7 +178,7 @@ fn what_may_be_a_new_gap_is_in_doubt_once_for_all_publishers() {
 }
 
 #[test]
-fn who_showed_a_gap_may_show_the_next() {
+fn a_publisher_that_showed_a_gap_may_show_the_next() {
     let mut holes = Holes::default();
     own(&mut holes, 1);
     note(&mut holes, 1, 1);
@@ -188,7 +188,7 @@ fn who_showed_a_gap_may_show_the_next() {
 }
 
 #[test]
-fn a_new_queue_begins_anew() {
+fn a_new_queue_starts_afresh() {
     let mut holes = Holes::default();
     note(&mut holes, 1, 1);
     holes.reported(at(1, 1));
@@ -198,7 +198,7 @@ fn a_new_queue_begins_anew() {
 }
 
 #[test]
-fn what_this_node_loses_before_anything_came_is_missing() {
+fn own_messages_lost_before_the_first_arrival_are_missing() {
     for (last, first, missing) in [
         (at(0, 0), at(1, 1), false),
         (at(0, 0), at(1, 2), true),
@@ -240,14 +240,14 @@ fn publishers_are_bounded_and_the_silent_ones_forgotten() {
     assert!(holes.nodes.contains_key(&last) && !holes.nodes.contains_key(&node(0)));
 }
 
-/// What a publisher does next.
+/// The next step of a publisher.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// A message; whether it reaches this queue, and whether it comes back to its publisher.
+    /// A message; whether it reaches this queue, and whether its publisher reads it back.
     Publish { arrives: bool, confirmed: bool },
     /// The publisher connects anew.
     Reconnect,
-    /// The last message that arrived comes again.
+    /// The last message that arrived is duplicated.
     Repeat,
 }
 
@@ -266,11 +266,11 @@ fn steps() -> impl Strategy<Value = Vec<(bool, Step)>> {
 struct Model {
     line: u32,
     number: u64,
-    /// The last one that came back to it.
+    /// The last one that it read back.
     back: Serial,
     /// When its line began.
     after: Serial,
-    /// Those since the last one that arrived: serial, whether it came back.
+    /// Those since the last one that arrived: serial, whether it was read back.
     lost: Vec<(Serial, bool)>,
     last: Option<(Serial, Option<Serial>)>,
 }
@@ -303,7 +303,7 @@ impl Model {
 
 proptest! {
     #[test]
-    fn exactly_what_is_missing_is_noticed(steps in steps()) {
+    fn exactly_the_missing_messages_are_detected(steps in steps()) {
         let mut holes = Holes::default();
         let mut models = [Model::default(), Model::default()];
         for (who, step) in steps {

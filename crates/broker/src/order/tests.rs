@@ -45,7 +45,7 @@ fn without_a_window_no_id_is_remembered() {
 }
 
 #[test]
-fn positions_of_a_log_are_taken_with_their_holes_and_only_once() {
+fn positions_of_a_log_are_kept_with_their_holes_and_used_once() {
     let mut order = order(2);
     assert_eq!(place(&mut order, Some(7), None), (7, false));
     assert_eq!(place(&mut order, Some(12), Some("a")), (12, false));

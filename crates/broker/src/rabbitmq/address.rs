@@ -1,22 +1,22 @@
-//! The broker's url: what may be shown of it, and what lapin gets to know.
+//! The broker's url: which parts of it may be shown, and which are passed to lapin.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
 use lapin::uri::{AMQPScheme, AMQPUri};
 
-/// Seconds between heartbeats where the url names none. A peer that is silent for twice as long
-/// is dead.
+/// Seconds between heartbeats if the url names none. A peer that is silent for twice as long is
+/// dead.
 const HEARTBEAT_SECONDS: u16 = 10;
 
-/// What may be shown of a broker's url.
+/// The parts of a broker's url that may be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     /// Host name or address; an IPv6 address without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// The virtual host, decoded; `/` where the url names none.
+    /// The virtual host, decoded; `/` if the url names none.
     pub vhost: String,
     /// Whether the connection is encrypted (`amqps`).
     pub tls: bool,
@@ -54,7 +54,7 @@ pub enum UrlError {
     Syntax,
 }
 
-/// What may be shown of this url.
+/// The parts of this url that may be shown.
 ///
 /// ```
 /// let endpoint = ht_broker::rabbitmq::describe("amqp://user:secret@rabbit/live").unwrap();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_where_and_no_secret() {
+    fn shows_the_endpoint_and_no_secret() {
         for (url, expected) in [
             (
                 "amqp://rabbitmq:rabbitmq@host",

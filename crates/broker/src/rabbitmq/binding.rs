@@ -14,16 +14,16 @@ use crate::rabbitmq::wire::{self, ROUTING_KEY, Wire};
 /// Binding checks in a row that may go unanswered.
 const SILENCES_MAX: u32 = 3;
 
-/// How long a heartbeat may take to come back before the binding is doubted.
+/// Time limit for a heartbeat to be read back before the binding is checked.
 const HEARTBEAT_BACK: Duration = Duration::from_millis(500);
 
-/// Proves again and again that the queue is bound: a heartbeat that goes to every node comes back.
-/// Binds where it does not.
+/// Proves periodically that the queue is bound: a heartbeat that is routed to every node is read
+/// back. Binds if it is not.
 pub(super) struct Binding {
     broker: Arc<RabbitMq>,
     wire: Arc<Wire>,
     queue: ShortString,
-    /// What it is bound on where that was needed before.
+    /// Exchange on which it is bound when that is needed.
     channel: Option<Channel>,
     /// The broker refuses to bind it again, and that was logged.
     withheld: bool,
@@ -33,7 +33,7 @@ pub(super) struct Binding {
 
 /// What a heartbeat shows about the binding.
 enum Proof {
-    /// It came back.
+    /// It was read back.
     Bound,
     /// No queue at all is bound to the exchange, or there is no exchange.
     Lost(String),
@@ -85,13 +85,13 @@ impl Binding {
                 Ok(missed)
             }
             Err(Cause::Permission(text)) => {
-                // The binding that is there goes on working.
+                // The existing binding stays in effect.
                 if !std::mem::replace(&mut self.withheld, true) {
                     tracing::warn!(cause = text, "the binding can no longer be checked");
                 }
                 Ok(None)
             }
-            // A broker that is only slow goes on delivering; heartbeats notice a dead one.
+            // A broker that is only slow continues to deliver; heartbeats detect a dead one.
             Err(Cause::Silent(_)) if self.silent < SILENCES_MAX => {
                 self.silent += 1;
                 Ok(None)
@@ -101,18 +101,19 @@ impl Binding {
         }
     }
 
-    /// Binds, which does nothing while the binding is there. A heartbeat was routed before and did
-    /// not come back: if it was lost, the number of the next one shows it.
+    /// Binds, which does nothing while the binding exists. A heartbeat was routed before and was
+    /// not read back: if it was lost, the number of the next one shows it.
     async fn bind_and_see(&mut self) -> Result<(), Cause> {
         let channel = self.channel.take();
         self.channel = Some(self.bind(channel).await?);
-        // Where it fails the next check comes soon enough.
+        // If it fails the next check follows soon enough.
         let heartbeat = self.broker.publisher.heartbeat();
         let _ = tokio::time::timeout(wire::STEP_TIMEOUT, heartbeat).await;
         Ok(())
     }
 
-    /// Without a heartbeat nothing is bound, for nobody would see whether it was bound before.
+    /// Without a heartbeat it does not bind, for it could not be detected whether it was bound
+    /// before.
     async fn look(&self) -> Result<Option<Missed>, Cause> {
         if wire::exchange_exists(&self.wire, &self.broker.exchange).await? {
             return Ok(None);
@@ -132,7 +133,7 @@ impl Binding {
         Ok(channel)
     }
 
-    /// The binding is gone: declares the exchange and binds. Returns the gap.
+    /// The binding is lost: declares the exchange and binds. Returns the gap.
     async fn bind_anew(&self, cause: String) -> Result<Missed, Cause> {
         wire::declare_exchange(&self.wire, &self.broker.exchange).await?;
         self.bind(None).await?;
@@ -149,12 +150,12 @@ impl Binding {
     }
 }
 
-/// Sends a heartbeat and waits a moment for it.
+/// Sends a heartbeat and waits briefly for it.
 async fn prove(broker: &RabbitMq) -> Proof {
     let heartbeat = tokio::time::timeout(wire::STEP_TIMEOUT, broker.publisher.heartbeat());
     match heartbeat.await {
         Ok(Ok(serial)) if broker.numbering.is_back(serial, HEARTBEAT_BACK).await => Proof::Bound,
-        // Who may not publish can only bind.
+        // Without permission to publish, it can only bind.
         Ok(Ok(_) | Err(Cause::Permission(_))) => Proof::Late,
         Ok(Err(Cause::Missing(cause))) => Proof::Lost(cause),
         Ok(Err(_)) | Err(_) => Proof::Unknown,

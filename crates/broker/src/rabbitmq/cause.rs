@@ -9,7 +9,7 @@ use crate::line::line;
 use crate::log::{TailError, Trouble};
 use crate::missed::MissedReason;
 
-/// AMQP reply codes that say something of their own (AMQP 0-9-1, 1.2).
+/// AMQP reply codes with a specific cause (AMQP 0-9-1, 1.2).
 const CONNECTION_FORCED: u16 = 320;
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
@@ -21,7 +21,7 @@ const NOT_ALLOWED: u16 = 530;
 pub(super) enum Cause {
     /// The host name has no address.
     Unresolved(String),
-    /// Nothing listens there.
+    /// Nothing listens at the address.
     Refused,
     /// No TCP connection, TLS handshake or answer in this time.
     Silent(Duration),
@@ -41,7 +41,7 @@ pub(super) enum Cause {
     Different(String),
     /// The consumer was cancelled by the broker: the queue was deleted.
     Cancelled,
-    /// The broker takes nothing from publishers.
+    /// The broker has blocked publishers.
     Blocked,
     /// The broker closes all connections, as when it stops.
     Stopping(String),
@@ -49,13 +49,13 @@ pub(super) enum Cause {
     Dead,
     /// The connection broke.
     Lost(String),
-    /// Something else; the text says what.
+    /// Something else; the text describes it.
     Other(String),
 }
 
 impl From<Cause> for TailError {
     fn from(cause: Cause) -> Self {
-        // What a lost connection means for what is published until the next one.
+        // Consequence of a lost connection for messages published until the next one.
         let reason = if cause == Cause::Cancelled {
             MissedReason::QueueDeleted
         } else {
@@ -70,7 +70,7 @@ impl From<Cause> for TailError {
 }
 
 impl Cause {
-    /// What went wrong while connecting, before the first AMQP frame came.
+    /// An error while connecting, before the first AMQP frame arrived.
     #[allow(
         clippy::wildcard_enum_match_arm,
         reason = "the kinds of io::Error are open-ended"
@@ -109,7 +109,7 @@ impl Cause {
         }
     }
 
-    /// What the operator can do about it; empty where the text says it all.
+    /// What the operator can do about it; empty if the text is explanation enough.
     pub(super) fn advice(&self) -> &'static str {
         match self {
             Self::Unresolved(_) => "check the host name in the url",

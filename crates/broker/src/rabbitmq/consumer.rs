@@ -39,7 +39,7 @@ pub(super) struct Consumer {
     last: Option<Delivery>,
     /// Gaps that the next batch reports.
     missed: Vec<Missed>,
-    /// Why no more will come, once what has come is read.
+    /// Why no more will be delivered, once everything received is read.
     end: Option<Cause>,
 }
 
@@ -118,14 +118,14 @@ impl Consumer {
         }
     }
 
-    /// Waits for a delivery. None where there is something else to return first.
+    /// Waits for a delivery. `None` if there is something else to return first.
     async fn first(&mut self) -> Option<Option<lapin::Result<Delivery>>> {
         loop {
             if !self.missed.is_empty() {
                 return None;
             }
             if self.end.is_some() {
-                // What came before the loss is still read.
+                // Messages received before the loss are still read.
                 let left = self.deliveries.next().now_or_never();
                 return left.filter(|item| matches!(item, Some(Ok(_))));
             }
@@ -137,7 +137,7 @@ impl Consumer {
         }
     }
 
-    /// Reads a message. None for one that only a node's own connection is concerned with.
+    /// Reads a message. `None` for one that is internal to a node's own connection.
     fn take(&mut self, mut delivery: Delivery) -> Option<Record> {
         self.missed.extend(self.broker.numbering.arrived(&delivery));
         let kind = if delivery.routing_key == self.queue {
@@ -172,14 +172,14 @@ impl Consumer {
                 self.keeping = binding.keep().boxed();
             }
             Err(cause) => {
-                // Nothing more comes in.
+                // No more deliveries.
                 self.wire.cut();
                 self.end_with(cause);
             }
         }
     }
 
-    /// No more will come. What ended it first is what the operator wants to know.
+    /// No more deliveries. The first cause is the one that the operator needs.
     fn end_with(&mut self, cause: Cause) {
         self.end.get_or_insert(cause);
     }
@@ -193,16 +193,16 @@ impl Consumer {
         }
     }
 
-    /// Acknowledges what was read before. Where it fails the connection is lost, and the stream of
-    /// deliveries tells why.
+    /// Acknowledges the records read before. If it fails the connection is lost, and the stream of
+    /// deliveries returns the cause.
     async fn acknowledge(&mut self) {
         let Some(last) = self.last.take() else {
             return;
         };
         let acknowledged = last.acker.ack(BasicAckOptions { multiple: true });
         tokio::pin!(acknowledged);
-        // A connection that breaks in a bad moment leaves lapin's acknowledgements waiting for ever:
-        // whoever keeps the queue bound notices.
+        // A connection that breaks at a bad moment leaves lapin's acknowledgements pending for
+        // ever: the binding check detects it.
         while self.end.is_none() {
             tokio::select! {
                 acknowledged = &mut acknowledged => {

@@ -16,13 +16,13 @@ use crate::numbers::{Line, Sequence, Serial};
 /// The header's name. Other gateways and publishers pass over it.
 const HEADER: &str = "high-templar-sequence";
 
-/// Numbers what this node publishes, and finds what it missed.
+/// Numbers this node's messages, and detects missing ones.
 #[derive(Debug)]
 pub(super) struct Numbering {
     detector: Mutex<GapDetector>,
     /// The clock of the detector begins here.
     since: Instant,
-    /// The last own message that came back.
+    /// The last own message that was read back.
     back: watch::Sender<Serial>,
 }
 
@@ -67,7 +67,7 @@ impl Numbering {
         self.lock().open_line()
     }
 
-    /// What the next message of a line states of itself.
+    /// The sequence to state in the next message of a line.
     pub(super) fn next(&self, line: &Mutex<Line>) -> Sequence {
         let line = line.lock().unwrap_or_else(PoisonError::into_inner);
         self.lock().next(&line)
@@ -79,7 +79,7 @@ impl Numbering {
         self.lock().used(&mut line, sequence);
     }
 
-    /// Waits until this message or a later one has come back. False: not within `limit`.
+    /// Waits until this message or a later one is read back. Returns false if not within `limit`.
     pub(super) async fn is_back(&self, serial: Serial, limit: Duration) -> bool {
         let mut back = self.back.subscribe();
         let came = back.wait_for(|back| *back >= serial);
@@ -91,7 +91,7 @@ impl Numbering {
     }
 }
 
-/// What a message states of itself; none where it carries nothing or makes no sense.
+/// The sequence stated in a message; `None` if it is absent or malformed.
 fn read(delivery: &Delivery) -> Option<Sequence> {
     let headers = delivery.properties.headers().as_ref()?;
     let AMQPValue::LongString(value) = headers.inner().get(HEADER)? else {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_published_is_known_to_be_back() {
+    async fn a_published_message_is_read_back() {
         let numbering = Numbering::default();
         let line = Mutex::new(numbering.open_line());
         let deliveries: Vec<_> = (0..3).map(|_| sequence(&numbering, &line)).collect();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_others_are_passed_over() {
+    fn headers_of_others_are_ignored() {
         for value in [
             AMQPValue::LongString("nonsense".into()),
             AMQPValue::LongString(vec![0xff].into()),

@@ -19,15 +19,15 @@ use crate::rabbitmq::{ConfigError, address, exchange_name, wire};
 /// How long closing the connection may take.
 const CLOSE: Duration = Duration::from_millis(500);
 
-/// What the broker allows.
+/// Limits of the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeReport {
     /// The broker that answered.
     pub endpoint: Endpoint,
-    /// Whether the exchange was there before; if not, it could be made (and was taken away
-    /// again, if nobody had used it yet).
+    /// Whether the exchange existed before; if not, it could be declared (and was deleted again,
+    /// unless it was in use already).
     pub exchange_existed: bool,
-    /// What is unusual but works, in sentences.
+    /// Unusual findings that work, in sentences.
     pub notes: Vec<String>,
 }
 
@@ -43,7 +43,7 @@ pub enum ProbeError {
     Step {
         /// The broker.
         endpoint: Endpoint,
-        /// What was tried, such as `connect`.
+        /// The step that failed, such as `connect`.
         step: &'static str,
         /// What went wrong.
         cause: String,
@@ -52,8 +52,8 @@ pub enum ProbeError {
     },
 }
 
-/// Goes through everything the gateway needs: login, virtual host, exchange, a queue of its own,
-/// binding, consuming rights, publishing, and a message that comes back. Leaves nothing behind.
+/// Checks everything the gateway needs: login, virtual host, exchange, a queue of its own, binding,
+/// consuming rights, publishing, and a message that is read back. Leaves nothing behind.
 ///
 /// # Errors
 /// With the first step that fails, why, and what to do about it.
@@ -139,9 +139,9 @@ async fn round_trip(
     }
 }
 
-/// Deletes the queue, and the exchange if it was made here and nobody bound something to it
-/// meanwhile. A failure leaves the exchange there, as the gateway itself would; the queue ends
-/// with the connection.
+/// Deletes the queue, and the exchange if it was declared here and nothing was bound to it
+/// meanwhile. If that fails the exchange stays, as the gateway itself would leave it; the queue
+/// ends with the connection.
 async fn take_away(wire: &Wire, queue: &ShortString, exchange: Option<&ShortString>) {
     let Ok(channel) = wire.channel().await else {
         return;

@@ -26,8 +26,8 @@ use crate::rabbitmq::cause::Cause;
 use crate::rabbitmq::numbering::{self, Numbering};
 use crate::rabbitmq::wire::{self, Wire};
 
-/// Publishes that were given up before the broker confirmed them leave something behind in the
-/// connection; after so many it is made anew.
+/// Publishes that were abandoned before the broker confirmed them leave state behind in the
+/// connection; after so many it is replaced.
 const ABANDONED_MAX: usize = 1_000;
 
 /// The `type` of probes and heartbeats.
@@ -38,8 +38,8 @@ pub(super) struct Publisher {
     uri: AMQPUri,
     exchange: ShortString,
     numbering: Arc<Numbering>,
-    /// The connection, made when it is first needed. Its lock is also the turn: who holds it puts
-    /// a whole call's messages in line, and it is handed on in the order of calls.
+    /// The connection, opened on first use. Its lock is also the queue: its holder enqueues a whole
+    /// call's messages, and it is passed on in the order of calls.
     line: Mutex<Option<Arc<Line>>>,
     /// The connection's messages were not delivered back: the next call opens a new one.
     doubted: AtomicBool,
@@ -58,9 +58,9 @@ type Confirms<'a> = FuturesUnordered<BoxFuture<'a, Result<(), Failure>>>;
 
 /// Why a message was not confirmed.
 enum Failure {
-    /// It was never put in line: the connection is gone.
+    /// It was never enqueued: the connection is lost.
     Unsent(Cause),
-    /// The broker returned or refused it, or the connection was lost before its word came.
+    /// The broker returned or refused it, or the connection was lost before its confirm arrived.
     Refused(Cause),
 }
 
@@ -114,7 +114,7 @@ impl Publisher {
         })
     }
 
-    /// Publishes a probe to `queue`, in its turn; ready when the broker has taken it.
+    /// Publishes a probe to `queue`, in its order; ready when the broker has confirmed it.
     pub(super) async fn probe(
         &self,
         queue: ShortString,
@@ -160,7 +160,7 @@ impl Publisher {
         Ok(sequence.serial)
     }
 
-    /// Puts the entries in line, in order. False where it came no further than to some of them.
+    /// Enqueues the entries, in order. Returns false if only some of them were enqueued.
     async fn send_all<'a>(
         &'a self,
         call: &mut Call<'a>,
@@ -171,8 +171,8 @@ impl Publisher {
             let sequence = self.numbering.next(&call.line.numbers);
             let properties = message(&entry.key).with_headers(numbering::headers(&sequence));
             let mut sending = Box::pin(self.send(&call.line.channel, key, text, properties));
-            // The first poll puts it in line, which is what keeps the order. It is unsent where the
-            // connection is known to be gone.
+            // The first poll enqueues it, which is what keeps the order. It is unsent if the
+            // connection is known to be lost.
             let sent = poll!(&mut sending);
             self.numbering.used(&call.line.numbers, &sequence);
             match sent {
@@ -180,7 +180,7 @@ impl Publisher {
                     call.line.stale.store(true, Ordering::Relaxed);
                     return Err(unavailable(cause));
                 }
-                // Also the broker's word may come that fast.
+                // The broker's confirm may arrive that fast, too.
                 Poll::Ready(Err(_)) => return Ok(false),
                 Poll::Ready(Ok(())) => {}
                 Poll::Pending => call.confirms.push(sending),
@@ -197,7 +197,7 @@ impl Publisher {
         }
     }
 
-    /// The connection, made anew where there is none that works.
+    /// The connection, reopened if there is no working one.
     async fn line(&self, current: &mut Option<Arc<Line>>) -> Result<Arc<Line>, Cause> {
         let doubted = self.doubted.swap(false, Ordering::Relaxed);
         let line = match current {
@@ -233,7 +233,7 @@ impl Publisher {
         text: Bytes,
         properties: BasicProperties,
     ) -> Result<(), Failure> {
-        // Mandatory: what reaches no queue at all is returned, and we need not wait for it.
+        // Mandatory: a message that reaches no queue is returned, and we need not wait for it.
         let options = BasicPublishOptions {
             mandatory: true,
             ..BasicPublishOptions::default()
@@ -263,7 +263,7 @@ impl Line {
     }
 }
 
-/// Has the connection made anew, unless it is settled: also when nobody waits any more.
+/// Has the connection reopened, unless it is settled: also when no caller waits any more.
 struct Unconfirmed<'a>(Option<&'a Line>);
 
 impl Unconfirmed<'_> {
@@ -297,7 +297,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Counts what is left unconfirmed, also when the caller went away.
+/// Counts the unconfirmed publishes, also when the caller was dropped.
 impl Drop for Call<'_> {
     fn drop(&mut self) {
         self.line

@@ -1,9 +1,9 @@
 //! The sockets that lapin works on: tokio's, plain or with rustls, with a time limit on every
 //! step of connecting and with a handle to cut them.
 //!
-//! lapin drives each connection from a thread of its own, which ends when its socket does. A
-//! peer that goes silent before the heartbeats run would keep that thread for ever, so whoever
-//! gives a connection up cuts its socket.
+//! lapin drives each connection from a thread of its own, which ends when its socket does. A peer
+//! that falls silent before the heartbeats run would keep that thread for ever, so a caller that
+//! abandons a connection cuts its socket.
 
 use std::future::Future;
 use std::io;
@@ -29,7 +29,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use tokio_util::either::Either;
 
-/// The runtime that lapin is given: tokio, but for the sockets.
+/// The runtime passed to lapin: tokio, but for the sockets.
 pub(super) type Kit = RuntimeParts<Tokio, Sockets>;
 
 /// The runtime to hand to lapin, bound to the current tokio runtime.

@@ -1,4 +1,4 @@
-//! One connection to the broker, and what is declared on it.
+//! One connection to the broker, and its declarations.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -66,12 +66,12 @@ impl Wire {
         self.connection.status().connected()
     }
 
-    /// Whether the broker reported that it reads nothing from publishers now.
+    /// Whether the broker blocked publishers (`connection.blocked`).
     pub(super) fn is_blocked(&self) -> bool {
         self.connection.status().blocked()
     }
 
-    /// Ends the traffic at once, so that everything that waits on this connection fails.
+    /// Ends the traffic at once, so that everything pending on this connection fails.
     pub(super) fn cut(&self) {
         self.socket.0.cut();
     }
@@ -110,7 +110,7 @@ fn connect_step(
     }
 }
 
-/// A socket that ends during the AMQP handshake is no lost connection: there was none.
+/// A socket that ends during the AMQP handshake is not a lost connection: there was none.
 fn handshake_cause(error: Error) -> Cause {
     let cause = Cause::from(error);
     if let Cause::Lost(_) = cause {
@@ -134,8 +134,8 @@ pub(super) async fn step<T>(request: impl Future<Output = lapin::Result<T>>) -> 
 pub(super) enum Exchange {
     /// As declared; it was made where it did not exist.
     AsDeclared,
-    /// It exists with other arguments, or may not be declared by us; the broker says why. It is
-    /// used as it is.
+    /// It exists with other arguments, or we lack the right to declare it; the broker's error names
+    /// the reason. It is used as it is.
     AsItIs(Cause),
 }
 
@@ -149,7 +149,7 @@ pub(super) async fn declare_exchange(
         Err(refusal @ (Cause::Different(_) | Cause::Permission(_))) => {
             match declare(wire, exchange, true).await {
                 Ok(()) => Ok(Exchange::AsItIs(refusal)),
-                // Not there and not ours to make: the first answer says what to do.
+                // Absent, and we may not declare it: the first error names the remedy.
                 Err(Cause::Missing(_)) => Err(refusal),
                 Err(cause) => Err(cause),
             }
@@ -194,7 +194,7 @@ pub(super) async fn declare_queue(channel: &Channel, name: &ShortString) -> Resu
     Ok(())
 }
 
-/// Binds the queue; does nothing where it is bound already.
+/// Binds the queue; does nothing if it is bound already.
 pub(super) async fn bind(
     channel: &Channel,
     queue: &ShortString,

@@ -1,4 +1,4 @@
-//! What a broker owes, whatever log it works with.
+//! The contract of a broker, whatever log it uses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,7 +110,7 @@ async fn probes_this_node_alone(engine: &impl Engine, first: &Node, second: &Nod
     let bodies = (0..500).map(|n: u32| body(&format!("\"before {n}\"")).into_bytes());
     engine.publish(bodies.collect()).await;
     first.broker.probe().await.unwrap();
-    // In its turn: behind what the log had taken.
+    // In its order: after the messages that the log had accepted.
     assert_eq!(
         first.recorder.probes(),
         [before, vec![count + 500]].concat()

@@ -25,9 +25,9 @@ struct Flaky {
     connections: Mutex<CancellationToken>,
     /// Why no connection can be made.
     refusal: Mutex<Option<MissedReason>>,
-    /// What the next batch reports.
+    /// The report of the next batch.
     missed: Mutex<Vec<Missed>>,
-    /// Nothing that is appended is read.
+    /// Appended messages are not read.
     deaf: AtomicBool,
 }
 
@@ -43,7 +43,7 @@ impl Flaky {
         })
     }
 
-    /// Every connection is lost, and none can be made until [`Flaky::restore`].
+    /// Every connection is lost, and none can be opened until [`Flaky::restore`].
     fn lose(&self, reason: MissedReason) {
         *self.refusal.lock().unwrap() = Some(reason);
         std::mem::take(&mut *self.connections.lock().unwrap()).cancel();
@@ -239,7 +239,7 @@ async fn a_gap_is_reported_before_what_comes_with_it() {
     node.end().await;
 }
 
-/// Nothing is read back over a connection that is gone, so nobody waits for it.
+/// Nothing is read back over a lost connection, so no publisher waits for it.
 #[tokio::test(start_paused = true)]
 async fn a_lost_connection_ends_the_waiting_of_publishers_and_probes() {
     let log = Flaky::new(true, 1 << 20);

@@ -1,4 +1,4 @@
-//! What every log owes.
+//! The contract of every log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,7 +72,7 @@ async fn brings_what_others_publish(engine: &impl Engine, tails: &mut [Reader; 2
     }
 }
 
-/// A probe comes back in its order; to another node it is at most a probe.
+/// A probe is read back in its order; to another node it is at most a probe.
 async fn brings_a_probe_to_its_node(log: &dyn Log, tails: &mut [Reader; 2]) {
     let batch = [
         (Kind::Trigger, "before"),
@@ -114,7 +114,7 @@ fn names_the_same_positions_to_all(positions: &[Vec<Option<Position>>; 3]) {
     assert!(first.iter().all(Option::is_some));
     assert!(first.is_sorted_by(|one, next| one < next));
     assert_eq!(first, second);
-    // Where the engine tells at once, it tells the truth.
+    // If the engine returns positions at once, they are correct.
     let told = appended
         .iter()
         .zip(first)
@@ -213,7 +213,7 @@ impl Reader {
         std::mem::replace(&mut self.records, rest)
     }
 
-    /// There was nothing more.
+    /// There were no more records.
     async fn close(self) {
         assert!(self.records.is_empty(), "{:?}", self.records);
         self.tail.close(Duration::from_secs(1)).await;

@@ -1,5 +1,5 @@
-//! What every engine owes: each has a file here that hands itself to both suites, the one of a
-//! [`Log`](ht_broker::log::Log) and the one of a broker at work with it.
+//! The contract of every engine: each has a file here that passes it to both suites, the one of a
+//! [`Log`](ht_broker::log::Log) and the one of a broker that uses it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -15,7 +15,7 @@ mod rabbitmq;
 #[path = "../support/mod.rs"]
 mod support;
 
-/// One kind of engine, with an empty place of its own.
+/// One kind of engine, with an empty namespace of its own.
 trait Engine {
     /// A log there, as one more node opens it.
     fn log(&self) -> Arc<dyn Log>;

@@ -45,7 +45,7 @@ async fn memory_carries_a_broker() {
 }
 
 #[tokio::test]
-async fn what_exceeds_the_bound_is_dropped_and_missed_by_nobody_silently() {
+async fn records_beyond_the_bound_are_dropped_and_reported_as_a_gap() {
     let memory = MemoryLog::new(100);
     let mut slow = Arc::clone(&memory).tail(From::Head).await.unwrap();
     for number in 1..=12u8 {

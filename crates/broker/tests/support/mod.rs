@@ -26,16 +26,16 @@ use tokio_util::sync::CancellationToken;
 /// The exchange of the wire contract.
 pub(crate) const EXCHANGE: &str = "hightemplar";
 
-/// Longer than anything here takes, even on a busy machine.
+/// Longer than any step here takes, even on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Records the `data` of each trigger in order.
 pub(crate) struct Recorder {
     order: Mutex<Order>,
     seen: Mutex<Vec<String>>,
-    /// For each probe, how many triggers came before it.
+    /// For each probe, the number of triggers before it.
     probes: Mutex<Vec<usize>>,
-    /// Gaps, and how many triggers came before each.
+    /// Gaps, and the number of triggers before each.
     missed: Mutex<Vec<(MissedReason, usize)>>,
     /// Closed gates keep `place` waiting, as full inboxes do.
     gate: Semaphore,
@@ -65,7 +65,7 @@ impl Recorder {
         self.seen.lock().unwrap().len()
     }
 
-    /// For each probe, how many triggers came before it.
+    /// For each probe, the number of triggers before it.
     pub(crate) fn probes(&self) -> Vec<usize> {
         self.probes.lock().unwrap().clone()
     }
@@ -76,7 +76,7 @@ impl Recorder {
         missed.iter().map(|(reason, _)| *reason).collect()
     }
 
-    /// For each gap, how many triggers came before it.
+    /// For each gap, the number of triggers before it.
     pub(crate) fn gap_positions(&self) -> Vec<usize> {
         let missed = self.missed.lock().unwrap();
         missed.iter().map(|(_, before)| *before).collect()
@@ -154,7 +154,7 @@ pub(crate) fn config(url: &str) -> RabbitMqConfig {
     }
 }
 
-/// What a backend sends, with this JSON text as its data.
+/// A message as a backend sends it, with this JSON text as its data.
 pub(crate) fn body(data: &str) -> String {
     format!(r#"{{"rooms": [{{"target": "a"}}], "data": {data}}}"#)
 }

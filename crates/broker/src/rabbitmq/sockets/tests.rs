@@ -76,7 +76,7 @@ async fn tls_works_and_a_wrong_name_does_not() {
     let error = outcome(at("localhost")).await.unwrap_err();
     assert!(error.contains("the TLS handshake failed"), "{error}");
     assert!(error.contains("SSL_CERT_FILE"), "{error}");
-    // A port that speaks no TLS.
+    // A port without TLS.
     let plain = server.port();
     let url = at("127.0.0.1").replace(&format!(":{port}/"), &format!(":{plain}/"));
     let error = outcome(url).await.unwrap_err();
