@@ -1,6 +1,6 @@
-//! What the tests of several crates share: a real RabbitMQ, a publisher as backends have it, the
-//! contract of a sequencer, and waiting for a condition. For tests only: everything here panics with a sentence when it cannot
-//! do its work.
+//! Shared test tools of several crates: a real RabbitMQ, a publisher as backends have it, the
+//! contract of a sequencer, and waiting for a condition. For tests only: everything here panics
+//! with a message when it fails.
 
 mod eventually;
 pub mod publisher;

@@ -1,4 +1,4 @@
-//! A publisher as backends have it: it knows the exchange's name and declares nothing.
+//! A publisher as backends have it: it has the exchange's name and declares nothing.
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};

@@ -1,8 +1,8 @@
 //! A real RabbitMQ server, run by `tests/support/rabbitmq`.
 //!
-//! Starting one takes some seconds of processor time, so ordinary tests take a virtual host of
-//! [`RabbitMq::shared`], which all test processes use together and which ends by itself when
-//! nobody asks for it any more. A test that stops, kills or pauses the server takes its own.
+//! Starting one takes some seconds of processor time, so ordinary tests use a virtual host of
+//! [`RabbitMq::shared`], which all test processes use together and which stops by itself when it is
+//! no longer used. A test that stops, kills or pauses the server uses its own.
 //!
 //! `HT_RABBITMQ_SCRIPT` names another script with the same commands, to run all tests against
 //! another version of RabbitMQ, such as one in a container.
@@ -12,13 +12,13 @@ use std::process::{Command, Stdio};
 
 use uuid::Uuid;
 
-/// A running server. Dropping an own one ends it, also when a test panics; if the whole test
-/// process is killed, the server ends itself a second later.
+/// A running server. Dropping an own one stops it, also when a test panics; if the whole test
+/// process is killed, the server stops itself a second later.
 #[derive(Debug)]
 pub struct RabbitMq {
     directory: PathBuf,
     url: String,
-    /// Held for its `Drop`, which removes the directory; none for the shared server.
+    /// Held for its `Drop`, which removes the directory; `None` for the shared server.
     own: Option<tempfile::TempDir>,
 }
 
@@ -41,7 +41,7 @@ impl RabbitMq {
         }
     }
 
-    /// The server that ordinary tests share, started by the first that asks.
+    /// The server that ordinary tests share, started by the first that requests it.
     ///
     /// # Panics
     /// When it cannot be started; the message says what to install.
@@ -85,7 +85,7 @@ impl RabbitMq {
         }
     }
 
-    /// Stops the server in peace; connections are told.
+    /// Graceful shutdown of the server; it closes its connections.
     pub fn stop(&self) {
         self.control("stop");
     }
@@ -100,7 +100,7 @@ impl RabbitMq {
         self.control("again");
     }
 
-    /// SIGSTOP: the sockets stay open, and nothing answers.
+    /// SIGSTOP: the sockets stay open, and nothing responds.
     pub fn pause(&self) {
         self.control("pause");
     }
@@ -219,7 +219,7 @@ impl Vhost {
         );
     }
 
-    /// Takes all rights in this virtual host from the user but those that match the patterns.
+    /// Revokes all permissions of the user in this virtual host but those that match the patterns.
     pub fn permit(&self, configure: &str, write: &str, read: &str) {
         let _ = self.eval(&format!(
             "ok = rabbit_auth_backend_internal:set_permissions(<<\"rabbitmq\">>, <<\"VHOST\">>, \
@@ -248,7 +248,7 @@ impl Vhost {
 
 impl Drop for Vhost {
     fn drop(&mut self) {
-        // The server may be stopped or gone by now, and its virtual hosts with it.
+        // The server may be stopped or removed by now, and its virtual hosts with it.
         let deletion = format!("rabbit_vhost:delete(<<\"{}\">>, <<\"test\">>)", self.name);
         let _ = run("eval", &self.directory, &[&deletion]);
     }

@@ -1,4 +1,4 @@
-//! What every sequencer owes, whoever places through it.
+//! The contract of every sequencer, whatever places through it.
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -6,7 +6,7 @@ use ht_broker::{Placed, Sequencer};
 use ht_proto::entry::{Entry, Position};
 use ht_proto::trigger::{Trigger, TriggerLimits};
 
-/// The suite. `make` makes a sequencer that has placed nothing and remembers so many trigger ids.
+/// The suite. `make` creates a sequencer that has placed nothing and remembers so many trigger ids.
 pub async fn keeps_the_contract<S: Sequencer>(make: impl AsyncFn(usize) -> S) {
     counts_by_itself(&make(2).await).await;
     keeps_batches_together(&make(0).await).await;
@@ -15,7 +15,7 @@ pub async fn keeps_the_contract<S: Sequencer>(make: impl AsyncFn(usize) -> S) {
     let (first, second) = (make(0).await, make(0).await);
     assert_eq!(first.epoch(), first.epoch());
     assert_ne!(first.epoch(), second.epoch(), "each order has its name");
-    // Behind all of it; there is nobody who would not take it.
+    // After all of it; there is no shard to process it.
     first.probe().await.0.await;
 }
 
@@ -61,7 +61,7 @@ async fn takes_the_positions_of_a_log(sequencer: &impl Sequencer) {
     assert_eq!(places, [duplicate(5), duplicate(20), placed(30)]);
 }
 
-/// A publication for a room that nobody has subscribed to.
+/// A publication for a room without subscribers.
 fn entry(id: Option<&str>) -> Entry {
     let limits = TriggerLimits {
         bytes: 1_000,
