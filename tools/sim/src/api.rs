@@ -1,4 +1,4 @@
-//! The API as a node's calls find it: it answers, is slow, hangs, fails and comes back.
+//! The API as a node's calls find it: it responds, is slow, hangs, fails and recovers.
 
 use ht_overload::{Key, QueueKey, Reply};
 
@@ -7,7 +7,7 @@ use crate::gate::ip;
 /// How long a call may take, in ms.
 pub(crate) const CALL_TIMEOUT: u64 = 3_000;
 
-/// What the API says to a client that connects, and after how many ms.
+/// The API's response to a client that connects, and its delay in ms.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bootstrap {
     Admits(u64),
@@ -29,7 +29,7 @@ pub(crate) enum Mood {
     Fails(u64),
 }
 
-/// What a client brings: what the API knows it by, and where it comes from.
+/// A client's credentials: the API's key for it, and its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Brought {
     pub(crate) address: u8,
@@ -48,12 +48,12 @@ impl Key for Brought {
     }
 }
 
-/// What the API says.
+/// A response of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Says {
-    /// To whom.
+    /// Its recipient.
     pub(crate) brought: Brought,
-    /// None: nothing, or nothing that can be used.
+    /// `None`: no response, or an unusable one.
     pub(crate) admitted: Option<bool>,
 }
 
@@ -64,7 +64,7 @@ impl Reply for Says {
 }
 
 impl Mood {
-    /// When a call is answered that takes what its client makes it take, and with what.
+    /// When a call with this service time gets its response, and which.
     pub(crate) fn answer(self, own: Bootstrap) -> (u64, Option<bool>) {
         let (ms, admitted) = match own {
             Bootstrap::Admits(ms) => (ms, Some(true)),

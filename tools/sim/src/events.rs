@@ -1,18 +1,18 @@
-//! Virtual time: what is due, in its order.
+//! Virtual time: due events, in their order.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::rc::Rc;
 
-/// What is due at some time. Of what is due at the same time, what was planned first comes first.
+/// An event due at some time. Of those due at the same time, the first planned is the first.
 #[derive(Debug)]
 pub(crate) struct Events<E> {
     times: BinaryHeap<Reverse<(u64, u64)>>,
     events: BTreeMap<u64, E>,
     count: u64,
     pub(crate) now: u64,
-    /// The same, for whoever keeps it.
+    /// The same, for callers that keep it.
     pub(crate) clock: Rc<Cell<u64>>,
 }
 

@@ -1,5 +1,5 @@
-//! The permits of a node: tables of the gateway's own, and who has them. A permit is released where
-//! it is dropped, as in the server.
+//! The permits of a node: tables of the gateway's own, and their holders. A permit is released on
+//! drop, as in the server.
 
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, Ipv4Addr};
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use ht_overload::{Addresses, Bounds, Client, Crowded, Slot, Users};
 
-/// Why somebody finds no permit.
+/// Why a client gets no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
     /// The address has as many connections as it may have.
     Open,
-    /// It came too often, and may come again after so many ms.
+    /// It connected too often, and may retry after so many ms.
     Rate(u64),
     /// The address has half of the handshakes.
     HandshakesOfAddress,
@@ -24,7 +24,7 @@ pub(crate) enum Full {
     Connections,
 }
 
-/// What time it is, in ms, for what is dropped.
+/// The current time, in ms, for drops.
 pub(crate) type Clock = Rc<Cell<u64>>;
 
 /// The limits of a node. 0 is no limit.
@@ -55,12 +55,13 @@ pub(crate) struct Gate {
 pub(crate) struct Permit {
     gate: Rc<RefCell<Gate>>,
     slot: Slot,
-    /// Once the API has said who it is.
+    /// Once the API has identified the client.
     user: Option<Arc<str>>,
 }
 
 impl Permit {
-    /// The API has said who it is. False: this user has as many connections as it may have.
+    /// The API has identified the client. Returns false if this user is at its limit of
+    /// connections.
     pub(crate) fn sign_in(&mut self, user: usize) -> bool {
         let mut gate = self.gate.borrow_mut();
         let limit = gate.limits.per_user;
@@ -123,7 +124,7 @@ impl Gate {
         let is_full = connections != 0 && own.connections > connections;
         own.in_progress += usize::from(handshake.is_ok());
         let is_busy = own.in_progress > handshakes;
-        // What is dropped from here on gives its permits back.
+        // Permits dropped from here on are released.
         drop(own);
         let (slot, _) = handshake.map_err(|_| Full::HandshakesOfAddress)?;
         let handshake = HandshakePermit {

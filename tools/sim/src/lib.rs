@@ -1,11 +1,11 @@
 //! The whole node in virtual time: several nodes, the log between them, an API and its clients, all
-//! from one seed, with everything going wrong that may go wrong, and a judge who knows who must have
+//! from one seed, with every possible fault, and a judge that knows which clients must have
 //! received what.
 //!
 //! The code under test is the gateway's own: shards and their turns, interest index, order, gap
 //! detector, waves, the guard of the API, permits and the steps of a shutdown.
-//! What stands for sockets, threads, the log and the clock is in this crate. Nothing here waits, so
-//! that an hour takes seconds; and nothing depends on anything but the seed, so that a run that
+//! The stand-ins for sockets, threads, the log and the clock are in this crate. Nothing here waits,
+//! so that an hour takes seconds; and everything depends on the seed alone, so that a run that
 //! fails once fails again.
 
 mod api;
@@ -32,12 +32,12 @@ pub use crate::plan::Plan;
 pub use crate::shrink::shrink;
 use crate::sim::{Sim, Trace};
 
-/// What became of a run.
+/// Result of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// What was wrong.
+    /// The error.
     pub violation: Option<String>,
-    /// What happened, a line each, where it was asked for.
+    /// Trace of the run, a line each, if requested.
     pub trace: Vec<String>,
     /// How many events there were.
     pub steps: u64,

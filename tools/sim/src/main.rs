@@ -13,7 +13,7 @@ use ht_sim::{Mutant, Outcome, Plan, run, shrink};
 /// How long seeds are run where nothing else is said, in seconds.
 const SECONDS: u64 = 60;
 
-/// What was asked for.
+/// The requested run.
 #[derive(Default)]
 struct Arguments {
     seconds: Option<u64>,

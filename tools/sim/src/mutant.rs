@@ -1,4 +1,4 @@
-//! Planted bugs: what a simulator that is worth its name finds within seconds.
+//! Planted bugs: a useful simulator finds them within seconds.
 
 /// A bug that the glue between the parts of a node has on request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub enum Mutant {
     ShortGap,
     /// A shard that is too far behind misses publications, and no client is closed for it.
     SilentOverflow,
-    /// A node goes on at the end of a log that it was to go on reading where it was.
+    /// A node resumes at the end of a log that it should have resumed where it was.
     LostPlace,
     /// A publication is sent to a subscription that was ended.
     AfterUnsubscribe,
@@ -27,13 +27,13 @@ pub enum Mutant {
     LeakedConnection,
     /// The shard has other grants than the API gave.
     WiderGrants,
-    /// The guard is not told that a client left.
+    /// The guard is not notified that a client disconnected.
     ForgottenLeave,
-    /// A call that nobody waits for goes on.
+    /// A call without waiting clients continues.
     RunawayCall,
     /// All addresses wait in one queue.
     OneQueue,
-    /// Nobody looks who has waited too long.
+    /// Waits beyond the timeout are not ended.
     NoTimeout,
     /// The answer to the gateway's own call counts as a failure.
     DeafProbe,
@@ -45,13 +45,13 @@ pub enum Mutant {
     BlamedApi,
     /// A client that sent its token is never answered.
     ForgottenAnswer,
-    /// Whoever is sent away by the guard keeps its permits.
+    /// A client rejected by the guard keeps its permits.
     LeakedPermit,
-    /// A node that drains does not wait for what was published before.
+    /// A node that drains does not wait for earlier publications.
     HastyDrain,
-    /// What closes connections before a node leaves overtakes what was published before.
+    /// Closing connections before a shutdown overtakes earlier publications.
     HastyClose,
-    /// A node that drains closes half of what is left in each wave.
+    /// A node that drains closes half of the rest in each wave.
     SteepDrain,
 }
 

@@ -35,7 +35,7 @@ use crate::shard::SimShard;
 /// How many trigger ids are remembered: more than a run has.
 const IDS: usize = 100_000;
 
-/// What travels through the log.
+/// A message in the log.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) node: usize,
@@ -43,7 +43,7 @@ pub(crate) struct Message {
     /// The publishing connection, by its number.
     pub(crate) line: u32,
     pub(crate) sequence: Sequence,
-    /// The trigger, and which attempt of its publisher it is; none of a heartbeat.
+    /// The trigger, and which attempt of its publisher it is; `None` for a heartbeat.
     pub(crate) trigger: Option<(usize, u64)>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Delivery {
     pub(crate) message: Rc<Message>,
 }
 
-/// An attempt to publish, which waits for its place.
+/// An attempt to publish, which waits for its position.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) trigger: usize,
@@ -66,7 +66,7 @@ pub(crate) struct Waiting {
     pub(crate) is_taken: bool,
 }
 
-/// Of whom a queue got messages, by life: of others it cannot know what it lost.
+/// Publishers whose messages a queue received, by life: it cannot detect losses of others.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
     lives: BTreeSet<usize>,
@@ -78,13 +78,13 @@ impl Heard {
         self.lives.insert(message.life);
     }
 
-    /// Whether the node notices what it loses of this publisher now.
+    /// Whether the node detects losses of this publisher now.
     pub(crate) fn notices(&self, life: usize, own: usize) -> bool {
         life == own || self.lives.contains(&life)
     }
 }
 
-/// A node that is about to leave.
+/// A node that is about to shut down.
 #[derive(Debug)]
 pub(crate) struct Draining {
     pub(crate) drain: Drain,
@@ -92,13 +92,13 @@ pub(crate) struct Draining {
     pub(crate) since: u64,
     /// When its next step is planned.
     pub(crate) due: Option<u64>,
-    /// What was in its queue when it began to catch up.
+    /// Messages that were in its queue when it began to catch up.
     pub(crate) owed: Vec<usize>,
     /// The consuming connection that had them.
     pub(crate) link: u32,
     /// After how many ms it is back.
     pub(crate) back: u64,
-    /// The shards were told to close what is left.
+    /// The shards were told to close the rest.
     pub(crate) is_last: bool,
 }
 
@@ -122,7 +122,7 @@ pub(crate) struct Node {
     pub(crate) line: Line,
     /// Counts publishing connections.
     pub(crate) lines: u32,
-    /// When the log gets the last message of the line.
+    /// When the log gets the last message of the connection.
     pub(crate) sent_until: u64,
     /// It consumes.
     pub(crate) is_linked: bool,
@@ -130,9 +130,9 @@ pub(crate) struct Node {
     pub(crate) progress: Progress,
     /// Counts consuming connections.
     pub(crate) links: u32,
-    /// What is published reaches its queue.
+    /// Publications reach its queue.
     pub(crate) is_bound: bool,
-    /// What the log has for it.
+    /// Messages that the log holds for it.
     pub(crate) queue: VecDeque<Delivery>,
     pub(crate) arrived_until: u64,
     /// Messages that the log will drop, and deliver twice.
@@ -144,15 +144,15 @@ pub(crate) struct Node {
     pub(crate) heard: Heard,
     pub(crate) guard: CallGuard<Brought, Says>,
     pub(crate) gate: Rc<RefCell<Gate>>,
-    /// Visitors that wait for the guard.
+    /// Clients that wait for the guard.
     pub(crate) waiters: BTreeMap<WaiterId, usize>,
     /// Calls that the API works on.
     pub(crate) calls: BTreeSet<CallId>,
-    /// When those who have waited too long are sent away next.
+    /// When waits beyond the timeout are ended next.
     pub(crate) guard_due: Option<u64>,
     /// A call of its own is under way.
     pub(crate) is_probing: bool,
-    /// Nobody is let in any more.
+    /// No more clients are admitted.
     pub(crate) is_closed: bool,
     /// Permits that a planted bug does not release.
     pub(crate) leaked: Vec<(Permit, HandshakePermit)>,
@@ -252,7 +252,7 @@ impl Node {
             .unwrap_or(0)
     }
 
-    /// What is left over although nobody is there any more.
+    /// State left over although no client remains.
     pub(crate) fn leftover(&mut self) -> Option<String> {
         let mut left = Vec::new();
         let mut note = |what: &str, count: u64| {

@@ -1,5 +1,5 @@
-//! The judge: who must have received what. It is naive on purpose: lists of everything, searched
-//! from the front, and nothing of the code under test.
+//! The judge: which clients must have received what. It is naive on purpose: lists of everything,
+//! searched from the front, and nothing of the code under test.
 
 mod drain;
 mod entrance;
@@ -16,44 +16,44 @@ use crate::rooms::{ROOMS, is_permitted};
 /// A gap that is found later than this after the loss is found too late, in ms.
 const REPORTED_WITHIN: u64 = 30_000;
 
-/// What was published.
+/// A publication.
 #[derive(Debug)]
 struct Published {
     rooms: Vec<usize>,
-    /// When the log took it for the first time.
+    /// When the log accepted it for the first time.
     logged: Option<u64>,
-    /// The API was told that it was published.
+    /// The API got the confirmation that it was published.
     is_confirmed: bool,
 }
 
 /// One life of a node.
 #[derive(Debug, Default)]
 struct Life {
-    /// What was placed here, in order, and when.
+    /// Entries that were placed here, in order, and when.
     placed: Vec<(usize, u64)>,
     /// Which of them has each position.
     positions: BTreeMap<u64, usize>,
-    /// Where each stands among them.
+    /// The position of each among them.
     places: BTreeMap<usize, usize>,
-    /// What the log took and did not bring here.
+    /// Messages that the log accepted and did not deliver here.
     lost: Vec<Lost>,
-    /// What did not fit into the inbox of a shard: the shard, the place, and when that was.
+    /// Messages that did not fit into the inbox of a shard: the shard, the position, and the time.
     overflowed: BTreeMap<(usize, usize), u64>,
     /// It drains: its connections when it began, and when some of them were closed.
     drain: Option<Draining>,
-    /// Who came in.
+    /// Admitted clients.
     entrance: Entrance,
 }
 
-/// A trigger that the log took and a node did not get.
+/// A trigger that the log accepted and a node did not receive.
 #[derive(Debug)]
 struct Lost {
     number: usize,
     /// The life of the node that published it.
     from: usize,
     at: u64,
-    /// Since when the node can know: a later message of the same publisher arrived, or its queue was
-    /// a new one.
+    /// Since when the node can detect it: a later message of the same publisher arrived, or its
+    /// queue was a new one.
     shown: Option<u64>,
 }
 
@@ -62,13 +62,14 @@ struct Lost {
 struct Subscription {
     room: usize,
     asked: u64,
-    /// How much was placed when its client asked for it: nothing of that may come.
+    /// How much was placed when its client requested it: nothing of that may arrive.
     not_before: usize,
-    /// How much was placed when its client was told of success, and when: all after that must come.
+    /// How much was placed when its client got the confirmation, and when: all after that must
+    /// arrive.
     told: Option<(usize, u64)>,
-    /// The place after the last one that came.
+    /// The position after the last one that arrived.
     next: Option<usize>,
-    /// When its client asked for its end.
+    /// When its client requested its end.
     ending: Option<u64>,
 }
 
@@ -82,7 +83,7 @@ struct Session {
     /// Names of those that ended.
     ended: BTreeSet<u64>,
     is_over: bool,
-    /// When its node closed it to leave.
+    /// When its node closed it to shut down.
     closed: Option<u64>,
 }
 
@@ -93,9 +94,9 @@ pub(crate) struct Oracle {
     published: Vec<Published>,
     lives: Vec<Life>,
     sessions: BTreeMap<usize, Session>,
-    /// The life of the node at which a visitor waits.
+    /// The life of the node at which a client waits.
     visits: BTreeMap<usize, usize>,
-    /// What came to clients, and was as it should be.
+    /// Messages that reached clients and were correct.
     pub(crate) received: u64,
     /// The first thing that was not as it should be.
     pub(crate) violation: Option<String>,
@@ -114,7 +115,7 @@ impl Oracle {
         }
     }
 
-    /// Notes what is wrong; the first of it counts.
+    /// Records an error; the first one counts.
     pub(crate) fn violation(&mut self, text: impl FnOnce() -> String) {
         self.violation.get_or_insert_with(text);
     }
@@ -142,7 +143,7 @@ impl Oracle {
         self.lives.len() - 1
     }
 
-    /// The log took a trigger of the node `from` that a node of this life will not read.
+    /// The log accepted a trigger of the node `from` that a node of this life will not read.
     pub(crate) fn lost(&mut self, life: usize, number: usize, from: usize, now: u64) {
         self.lives[life].lost.push(Lost {
             number,
@@ -152,7 +153,7 @@ impl Oracle {
         });
     }
 
-    /// A node can know what it lost: of one publisher, or of all.
+    /// A node can detect its losses: of one publisher, or of all.
     pub(crate) fn shows(&mut self, life: usize, from: Option<usize>, now: u64) {
         let lost = self.lives[life].lost.iter_mut();
         let lost = lost.filter(|lost| from.is_none_or(|from| from == lost.from));
@@ -161,7 +162,7 @@ impl Oracle {
         }
     }
 
-    /// A shard of this life does not get what was placed at this position.
+    /// A shard of this life does not get the entry placed at this position.
     pub(crate) fn overflows(&mut self, life: usize, shard: usize, position: u64, now: u64) {
         let life = &mut self.lives[life];
         if let Some(place) = life.positions.get(&position) {
@@ -169,7 +170,7 @@ impl Oracle {
         }
     }
 
-    /// A node placed a trigger, or took it for a repeated one.
+    /// A node placed a trigger, or rejected it as a duplicate.
     pub(crate) fn placed(&mut self, life: usize, number: usize, place: Placed, now: u64) {
         let is_repeated = place.duplicate;
         let position = place.position.get();
@@ -313,7 +314,7 @@ impl Oracle {
         Ok(())
     }
 
-    /// A connection is over for its client, which heard this when it was closed.
+    /// A connection is over for its client, which received this when it was closed.
     pub(crate) fn over(&mut self, session: usize, reason: &str, now: u64) {
         let reported = reason.starts_with("gap");
         let Some(known) = self.sessions.get_mut(&session) else {

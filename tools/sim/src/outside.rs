@@ -1,4 +1,4 @@
-//! What is around a simulated shard; it checks that what the shard causes makes sense.
+//! The environment of a simulated shard; it checks the validity of the shard's effects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -16,16 +16,16 @@ use uuid::Uuid;
 
 use crate::wire::Socket;
 
-/// What is around one shard.
+/// The environment of one shard.
 #[derive(Debug)]
 pub(crate) struct Outside {
     pub(crate) index: usize,
     pub(crate) interest: Rc<InterestIndex>,
     /// Connections that are admitted and open.
     pub(crate) connected: BTreeSet<usize>,
-    /// When it was said that what is closed now is closed, because the node leaves.
+    /// When the shard was told that connections are closed because the node shuts down.
     pub(crate) leaving: Option<u64>,
-    /// What was closed for that in the last turn, and when it was said.
+    /// Connections closed for that in the last turn, and when it was told.
     pub(crate) left: Vec<(usize, u64)>,
     /// Bytes that each connection holds.
     pub(crate) held: BTreeMap<usize, usize>,
@@ -33,7 +33,7 @@ pub(crate) struct Outside {
     pub(crate) applicants: BTreeMap<SessionKey, usize>,
     /// Those that ended without an answer since the last turn.
     pub(crate) turned_away: Vec<SessionKey>,
-    /// A planted bug: what closes stays in the interest index.
+    /// A planted bug: closed connections stay in the interest index.
     pub(crate) leaks_rooms: bool,
 }
 

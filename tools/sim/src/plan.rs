@@ -1,4 +1,4 @@
-//! What happens from outside in one run: made from a seed, and a list, so that a failing run can be
+//! External events of one run: made from a seed, and a list, so that a failing run can be
 //! shortened.
 
 mod crowd;
@@ -12,13 +12,13 @@ use crate::gate::GateLimits;
 use crate::mutant::Mutant;
 use crate::plan::weather::Weather;
 
-/// What the entrance is drawn from, beside the seed.
+/// Parameters of admission, beside the seed.
 const ENTRANCE: u64 = 0x656e_7472;
 
 /// Everything that a run depends on.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What delays are drawn from.
+    /// Range of the delays.
     pub seed: u64,
     pub(crate) shape: Shape,
     pub(crate) actions: Vec<Timed>,
@@ -26,7 +26,7 @@ pub struct Plan {
     pub mutant: Option<Mutant>,
 }
 
-/// What stays the same during a run.
+/// Constants of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
     pub(crate) nodes: usize,
@@ -36,11 +36,11 @@ pub(crate) struct Shape {
     pub(crate) exact: bool,
     pub(crate) outbox_bytes: usize,
     pub(crate) outbox_total_bytes: usize,
-    /// What may wait for a shard.
+    /// Capacity of a shard's inbox.
     pub(crate) inbox_bytes: usize,
-    /// The log keeps what it took for a while, with a position.
+    /// The log retains its records for a while, with a position.
     pub(crate) retains: bool,
-    /// How long the actions go on, in ms.
+    /// How long the actions continue, in ms.
     pub(crate) duration: u64,
     /// Longest delay of a message between the log and a node, in ms.
     pub(crate) lag: u64,
@@ -66,7 +66,7 @@ pub(crate) enum Pace {
     Stalled,
 }
 
-/// Something that happens from outside. What makes no sense at the time is passed over.
+/// An external event. One that is impossible at the time is skipped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Action {
     Connect {
@@ -97,9 +97,9 @@ pub(crate) enum Action {
         count: usize,
         bytes: usize,
     },
-    /// The node vanishes and comes again after so many ms.
+    /// The node is killed and restarts after so many ms.
     Crash(usize, u64),
-    /// The node shuts down gracefully, after this delay, and comes again after so many ms.
+    /// The node shuts down gracefully, after this delay, and restarts after so many ms.
     Drain {
         node: usize,
         delay: u64,
@@ -134,7 +134,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// The node that it needs; the first where it needs none.
+    /// The node that it needs; the first if it needs none.
     fn node(self) -> usize {
         match self {
             Self::Connect { node, .. }
@@ -217,7 +217,7 @@ impl Plan {
         }
     }
 
-    /// Ways to make a plan simpler; none where it is as simple as it gets.
+    /// Ways to make a plan simpler; `None` if it is as simple as possible.
     pub(crate) const SIMPLER: [fn(&Self) -> Option<Self>; 5] = [
         |plan| {
             let nodes = plan.shape.nodes - 1;

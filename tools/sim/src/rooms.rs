@@ -27,7 +27,7 @@ pub(crate) const ROOMS: [Spot; 12] = [
     spot("abc", "123"),
 ];
 
-/// What users may be granted: numbers of rooms. Nobody is granted all of them.
+/// Possible grants of users: numbers of rooms. No user has all of them.
 pub(crate) const GRANTS: [&[usize]; 5] = [
     &[3, 10],
     &[0, 8],
@@ -53,7 +53,7 @@ impl Spot {
         self.keys == other.keys && values.all(|(own, other)| equal(own, other))
     }
 
-    /// Whether a subscription to this room gets what is published to the other one.
+    /// Whether a subscription to this room receives publications to the other one.
     pub(crate) fn meets(self, other: Self, exact: bool) -> bool {
         let wild = |value| !exact && value == '*';
         self.compare(other, |own, other| own == other || wild(own) || wild(other))
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wildcard_meets_every_value_of_its_key() {
+    fn a_wildcard_matches_every_value_of_its_key() {
         assert_eq!(ROOMS[8].json(), r#"{"a":1,"b":"*"}"#);
         assert!(ROOMS[8].meets(ROOMS[5], false) && ROOMS[5].meets(ROOMS[8], false));
         assert!(ROOMS[8].meets(ROOMS[7], false) && !ROOMS[8].meets(ROOMS[7], true));

@@ -1,4 +1,4 @@
-//! A shard with what its thread has around it. What is done in a turn is the node's own code.
+//! A shard with the environment of its thread. A turn runs the node's own code.
 
 use std::collections::VecDeque;
 
@@ -15,10 +15,10 @@ use crate::wire::{self, Socket};
 /// Bytes that are read at once: few, so that messages are often read in parts.
 const READ: usize = 512;
 
-/// What a shard is told; a wave has the number of its gap.
+/// A message to a shard; a wave has the number of its gap.
 pub(crate) type SimInput = Input<(), u32>;
 
-/// What waits in the queue of connections: with its socket how a connection begins, or an answer.
+/// An item in the queue of connections: a beginning connection with its socket, or a response.
 pub(crate) type SimArrival = Arrival<(Socket, Entry), Welcome>;
 
 /// A shard, its inbox and its sockets.
@@ -34,7 +34,7 @@ pub(crate) struct SimShard {
     pub(crate) is_last: bool,
 }
 
-/// What is around a shard.
+/// The environment of a shard.
 #[derive(Debug)]
 pub(crate) struct SimAround {
     now: u64,
@@ -45,11 +45,11 @@ pub(crate) struct SimAround {
     pub(crate) gap: u32,
     /// What the last turn did for a gap.
     pub(crate) wave: Option<(u32, Wave)>,
-    /// What opened in the last turn: the connection and its key.
+    /// Connections opened in the last turn: the connection and its key.
     pub(crate) opened: Vec<(usize, SessionKey)>,
-    /// About whom the API is to be asked since the last turn: the connection and its session.
+    /// Clients to call the API about since the last turn: the connection and its session.
     pub(crate) asked: Vec<(usize, SessionKey)>,
-    /// A planted bug: what closes connections overtakes what was published before.
+    /// A planted bug: closing connections overtakes earlier publications.
     is_hasty: bool,
 }
 
@@ -61,7 +61,7 @@ struct Told {
 }
 
 impl Told {
-    /// Whether connections are closed because the node leaves.
+    /// Whether connections are closed because the node shuts down.
     fn is_leaving(&self) -> bool {
         matches!(self.input, Input::Close { .. } | Input::Drain(_))
     }
@@ -103,7 +103,7 @@ impl SimShard {
         }
     }
 
-    /// Tells the shard something. Returns what it misses for it.
+    /// Sends a message to the shard. Returns what it misses for it.
     pub(crate) fn tell(&mut self, input: SimInput, now: u64) -> Vec<SimInput> {
         let missed = self.around.inbox.push(Told { input, at: now });
         missed.into_iter().map(|told| told.input).collect()
@@ -143,8 +143,8 @@ impl SimShard {
 }
 
 impl SimAround {
-    /// The connections that hold permits: those that wait to be taken, that are to send a token, and
-    /// that are open.
+    /// The connections that hold permits: those in the queue, those that are to send a token, and
+    /// those that are open.
     pub(crate) fn holders(&self) -> impl Iterator<Item = usize> {
         let Outside {
             connected,
@@ -249,14 +249,14 @@ impl Around<Socket> for SimAround {
     }
 }
 
-/// Who is not admitted gives its permit back.
+/// A client that is not admitted releases its permit.
 fn settle_permit(welcome: &Welcome, socket: &mut Socket) {
     if !matches!(welcome.admission, Admission::Admitted(_)) {
         socket.permit = None;
     }
 }
 
-/// The connection that waits to be taken, if it holds a permit.
+/// The connection in the queue, if it holds a permit.
 fn waiting(arrival: &SimArrival) -> Option<usize> {
     match arrival {
         Arrival::Connection((socket, _)) if socket.permit.is_some() => Some(socket.number),

@@ -6,8 +6,8 @@ use crate::run;
 /// Runs that may be spent on it.
 const RUNS: usize = 2_000;
 
-/// The shortest plan that was found and still fails: without shards, nodes and faults nobody needs,
-/// then without half of the actions at a time, a quarter, down to single ones.
+/// The shortest plan found that still fails: without unneeded shards, nodes and faults, then
+/// without half of the actions at a time, a quarter, down to single ones.
 #[must_use]
 pub fn shrink(plan: &Plan) -> Plan {
     let mut best = plan.clone();
@@ -37,7 +37,7 @@ pub fn shrink(plan: &Plan) -> Plan {
                 None => return best,
             }
         }
-        // Single ones are tried until none of them can go.
+        // Single ones are tried until none of them can be removed.
         if size > 1 || best.actions.len() == before {
             size /= 2;
         }
@@ -57,7 +57,7 @@ mod tests {
         let plan = plans.into_iter().find(fails).expect("it is found");
         let short = shrink(&plan);
         assert!(fails(&short));
-        // Somebody connects and subscribes, and five times something is published.
+        // A client connects and subscribes, and there are five publications.
         assert!(short.len() <= 20 && short.len() < plan.len(), "{short:#?}");
     }
 }

@@ -1,4 +1,4 @@
-//! One run: what is due is done, one after the other, until nothing is left to happen.
+//! One run: due events are executed, one after the other, until none is left.
 
 mod client;
 mod drain;
@@ -26,10 +26,10 @@ use crate::wire::Touched;
 /// How long everything has to settle at the end, in ms.
 const SETTLES: u64 = 60_000;
 
-/// What happened, a line each.
+/// Trace of the run, a line each.
 pub(crate) type Trace = Rc<RefCell<Vec<String>>>;
 
-/// What the API publishes.
+/// Publications of the API.
 #[derive(Debug)]
 pub(crate) struct Trigger {
     pub(crate) rooms: Vec<usize>,
@@ -43,28 +43,28 @@ pub(crate) struct Sim {
     pub(crate) nodes: Vec<Node>,
     pub(crate) clients: Vec<Client>,
     pub(crate) connections: Vec<Connection>,
-    /// Who wanted in so far.
+    /// Attempts to connect so far.
     pub(crate) visitors: Vec<Visitor>,
-    /// What the API does with whom.
+    /// State of the API.
     pub(crate) manners: BTreeMap<Brought, Bootstrap>,
     pub(crate) mood: Mood,
     /// Counts moods.
     pub(crate) moods: usize,
-    /// Since when the API answers whom it likes.
+    /// Since when the API responds.
     pub(crate) up_since: Option<u64>,
-    /// Calls that the API got, and visitors that were sent away without one.
+    /// Calls that the API got, and clients that were rejected without one.
     pub(crate) calls: u64,
     pub(crate) sent_away: u64,
-    /// Counts what visitors bring.
+    /// Counts the credentials of clients.
     pub(crate) cookies: usize,
     pub(crate) triggers: Vec<Trigger>,
-    /// What the log took, in its order.
+    /// Messages that the log accepted, in its order.
     pub(crate) history: Vec<Rc<Message>>,
     /// Counts attempts to publish.
     pub(crate) attempts: u64,
     pub(crate) oracle: Oracle,
     pub(crate) touched: Touched,
-    /// Nothing goes wrong any more.
+    /// No more faults.
     pub(crate) is_calm: bool,
     trace: Option<Trace>,
     steps: u64,
@@ -159,7 +159,7 @@ impl Sim {
         }
     }
 
-    /// Nothing goes wrong any more.
+    /// No more faults.
     fn calm(&mut self) {
         self.note(|| "calm".into());
         self.is_calm = true;
@@ -168,7 +168,7 @@ impl Sim {
             node.lose = 0;
             node.repeat = 0;
         }
-        // Small buffers would make what waits take long.
+        // Small buffers would make the delivery of the backlog take long.
         for connection in &self.connections {
             connection.wire.borrow_mut().capacity = usize::MAX;
         }
@@ -278,7 +278,7 @@ impl Sim {
                     Node::new(&self.plan, node, self.oracle.begins(), &self.events.clock);
                 self.begin(node);
             }
-            // Whom it was for is gone.
+            // Its recipient is gone.
             Event::Answer { .. }
             | Event::Authenticated { .. }
             | Event::GuardDue { .. }

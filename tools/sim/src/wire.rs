@@ -1,4 +1,4 @@
-//! A socket without a system: two queues of bytes, and what either end did to them.
+//! A socket without an operating system: two queues of bytes, and the state of either end.
 
 use std::cell::RefCell;
 use std::io::IoSlice;
@@ -17,22 +17,22 @@ pub(crate) fn token(number: usize) -> String {
     format!("token-{number}")
 }
 
-/// What is between a client and its shard.
+/// The connection between a client and its shard.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    /// What the shard sent and the client did not read.
+    /// Bytes that the shard sent and the client did not read.
     pub(crate) to_client: Vec<u8>,
     /// How much of it there may be.
     pub(crate) capacity: usize,
     /// The shard had more than that.
     pub(crate) is_full: bool,
-    /// What the client sent and the shard did not read.
+    /// Bytes that the client sent and the shard did not read.
     pub(crate) to_server: Vec<u8>,
     /// The shard sends nothing more.
     pub(crate) is_shut: bool,
-    /// The line is broken, and the shard can know.
+    /// The connection is broken, and the shard can detect it.
     pub(crate) is_cut: bool,
-    /// The shard has let the connection go.
+    /// The shard has dropped the connection.
     pub(crate) is_released: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The simulator itself: it is deterministic, it finds what is planted, and what it found once stays
+//! The simulator itself: it is deterministic, it finds planted bugs, and bugs found once stay
 //! fixed.
 
 #![allow(clippy::unwrap_used)] // A failure here is a failed test.

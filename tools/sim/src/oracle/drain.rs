@@ -1,9 +1,9 @@
-//! The judge of nodes that shut down: nothing is lost, and nobody stampedes.
+//! The judge of nodes that shut down: no loss, and no stampede.
 
 use crate::oracle::Oracle;
 use crate::rooms::ROOMS;
 
-/// Time in which so many clients may come back, in ms.
+/// Time in which so many clients may reconnect, in ms.
 const RETURNS: (u64, u64) = (100, 1_000);
 
 /// The longest time over which a node closes its connections, in ms.
@@ -45,7 +45,7 @@ impl Oracle {
         }
     }
 
-    /// A node takes what was in its queue when it began to drain for placed.
+    /// A node counts the messages in its queue at the beginning of the drain as placed.
     pub(crate) fn caught_up(&mut self, life: usize, owed: &[usize]) {
         let places = &self.lives[life].places;
         let missing = owed.iter().find(|trigger| !places.contains_key(trigger));
@@ -54,7 +54,7 @@ impl Oracle {
         }
     }
 
-    /// A connection is closed because its node leaves, as was said at this time.
+    /// A connection is closed because its node shuts down, as told at this time.
     pub(crate) fn closes(&mut self, session: usize, at: u64, is_last: bool) {
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
@@ -78,7 +78,7 @@ impl Oracle {
         }
     }
 
-    /// What was placed before a connection was closed has reached its client.
+    /// Publications placed before a connection was closed have reached its client.
     pub(super) fn check_delivered(&mut self, session: usize) {
         let known = &self.sessions[&session];
         let Some(closed) = known.closed else {

@@ -1,4 +1,4 @@
-//! The judge of the entrance: what the API may be asked, and who may be sent away.
+//! The judge of admission: which calls the API may get, and which clients may be rejected.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use crate::api::CALL_TIMEOUT;
 use crate::gate::{Full, GateLimits};
 use crate::oracle::Oracle;
 
-/// What may pass beyond all timeouts, in ms.
+/// Slack beyond all timeouts, in ms.
 const SLACK: u64 = 200;
 
 /// How many seconds' worth of its rate an address may use at once.
@@ -19,9 +19,9 @@ const BURST: u64 = 10;
 pub(super) struct Entrance {
     /// Calls that the API works on, and for whose addresses.
     under_way: BTreeMap<CallId, u8>,
-    /// Who waits for a call that did not go out, in the order of coming.
+    /// Clients that wait for a call that was not sent, in order of arrival.
     waiting: Vec<Waiting>,
-    /// How many calls of the second address went out while the first one waited for its turn.
+    /// How many calls of the second address were sent while the first one waited for its turn.
     passed: BTreeMap<(u8, u8), usize>,
     /// Calls of clients that failed since the last answer.
     failures: u32,
@@ -29,7 +29,7 @@ pub(super) struct Entrance {
     suspect: Option<u64>,
     /// The gateway's own call failed since the last answer.
     is_confirmed: bool,
-    /// When each address was let in.
+    /// When clients of each address were admitted.
     times: BTreeMap<u8, Vec<u64>>,
 }
 
@@ -41,7 +41,7 @@ struct Waiting {
 }
 
 impl Entrance {
-    /// Calls that wait, by address.
+    /// Queued calls, by address.
     fn lanes(&self) -> BTreeMap<u8, usize> {
         let calls = self.waiting.iter().map(|it| (it.address, it.call));
         let mut lanes = BTreeMap::new();
@@ -58,7 +58,7 @@ impl Entrance {
 }
 
 impl Oracle {
-    /// Somebody found a permit, or none. `present`: who has one, and whether it is a handshake.
+    /// A client got a permit, or none. `present`: clients with one, and whether it is a handshake.
     pub(crate) fn enters(
         &mut self,
         life: usize,
@@ -113,7 +113,7 @@ impl Oracle {
         }
     }
 
-    /// Somebody waits for a call.
+    /// A client waits for a call.
     pub(crate) fn waits(&mut self, visitor: usize, life: usize, address: u8, call: CallId) {
         self.visits.insert(visitor, life);
         let entrance = &mut self.lives[life].entrance;
@@ -126,7 +126,7 @@ impl Oracle {
         }
     }
 
-    /// Somebody was answered, sent away or left.
+    /// A client got its result, was rejected or disconnected.
     pub(crate) fn ends(&mut self, visitor: usize) {
         let Some(life) = self.visits.remove(&visitor) else {
             return self
@@ -142,7 +142,7 @@ impl Oracle {
             .retain(|(lane, _), _| lanes.contains_key(lane));
     }
 
-    /// The node is gone for which somebody waited.
+    /// The node that a client waited at is killed.
     pub(crate) fn forgets(&mut self, visitor: usize) {
         self.visits.remove(&visitor);
     }
@@ -198,7 +198,7 @@ impl Oracle {
         self.lives[life].entrance.under_way.remove(&call);
     }
 
-    /// What a client's call shows: the API answers, or does not.
+    /// What a client's call shows: the API responds, or does not.
     pub(crate) fn hears(&mut self, life: usize, is_answered: bool, most: u32, now: u64) {
         let entrance = &mut self.lives[life].entrance;
         if is_answered {
@@ -223,7 +223,7 @@ impl Oracle {
         entrance.is_confirmed = !is_answered;
     }
 
-    /// Somebody is sent away without a call. `up`: since when the API answers everybody.
+    /// A client is rejected without a call. `up`: since when the API responds to all.
     pub(crate) fn refused(
         &mut self,
         life: usize,

@@ -7,7 +7,7 @@ use crate::rooms::ROOMS;
 const ANSWERED_WITHIN: u64 = 10_000;
 
 impl Oracle {
-    /// Everything has settled: whoever is still there has received everything.
+    /// Everything has settled: every connected client has received everything.
     pub(crate) fn settled(&mut self, now: u64) {
         let sessions: Vec<_> = self.sessions.keys().copied().collect();
         for session in sessions {
@@ -17,7 +17,7 @@ impl Oracle {
         }
     }
 
-    /// What was lost until `until` must have been reported.
+    /// Losses until `until` must have been reported.
     pub(super) fn check_lost(&mut self, session: usize, until: u64) {
         let known = &self.sessions[&session];
         let life = &self.lives[known.life];
@@ -48,7 +48,7 @@ impl Oracle {
         }
     }
 
-    /// What a shard was too far behind for until `until` must have been reported.
+    /// Messages that a shard dropped for its full inbox until `until` must have been reported.
     pub(super) fn check_overflowed(&mut self, session: usize, until: u64) {
         let known = &self.sessions[&session];
         let life = &self.lives[known.life];

@@ -1,4 +1,4 @@
-//! What happens at the entrance: crowds that want in, and an API that is not always well.
+//! Load on admission: crowds of connecting clients, and an API with faults.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::api::{Bootstrap, Mood};
 use crate::gate::GateLimits;
 use crate::plan::{Action, Shape, Timed};
 
-/// Addresses of crowds; those below are of clients.
+/// Addresses of crowds; lower ones are of clients.
 const CROWDS: u8 = 10;
 
 /// How a node protects the API.
@@ -26,7 +26,7 @@ pub(super) fn guard(rng: &mut Rng) -> GuardConfig {
     }
 }
 
-/// Whom a node lets in.
+/// Admission limits of a node.
 pub(super) fn gate(rng: &mut Rng) -> GateLimits {
     let mut some = |limit: usize| [0, limit][rng.usize(0..2)];
     GateLimits {
@@ -38,7 +38,7 @@ pub(super) fn gate(rng: &mut Rng) -> GateLimits {
     }
 }
 
-/// What a crowd does, and how the API is. None of it happens in some runs.
+/// The actions of crowds and of the API. None of them happens in some runs.
 pub(super) fn actions(shape: &Shape, rng: &mut Rng) -> Vec<Timed> {
     let count = [0, 10, 60][rng.usize(0..3)];
     // Trouble is often a crowd and an outage at once.

@@ -6,7 +6,7 @@ use crate::api::Bootstrap;
 use crate::plan::{Action, Pace, Shape};
 use crate::rooms::{GRANTS, ROOMS};
 
-/// What may happen, and how often beside the others.
+/// Possible actions and their relative frequency.
 const KINDS: [(Kind, u32); 17] = [
     (Kind::Connect, 20),
     (Kind::Subscribe, 20),
@@ -27,7 +27,7 @@ const KINDS: [(Kind, u32); 17] = [
     (Kind::CutPublisher, 3),
 ];
 
-/// What is needed for anything to be seen at all.
+/// Minimum for any effect to be visible.
 const NEEDED: usize = 6;
 
 #[derive(Clone, Copy, Debug)]

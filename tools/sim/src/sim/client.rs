@@ -1,4 +1,4 @@
-//! Clients: they connect, subscribe, read at their own pace, break off and come back.
+//! Clients: they connect, subscribe, read at their own pace, disconnect and reconnect.
 
 mod attempt;
 mod hearing;
@@ -30,7 +30,7 @@ use crate::rooms::{GRANTS, ROOMS, allowed_rooms};
 use crate::sim::{Event, Sim};
 use crate::wire::{Socket, Wire};
 
-/// What a client offers about compression.
+/// A client's offer of compression.
 const OFFER: Option<&[u8]> = Some(b"permessage-deflate");
 
 /// Different users: the others share their cookies.
@@ -53,9 +53,9 @@ pub(crate) struct Client {
     /// The visit that it makes.
     visit: Option<usize>,
     pace: Pace,
-    /// The rooms that it wants, again after it came back.
+    /// The rooms that it wants, again after a reconnect.
     rooms: Vec<usize>,
-    /// It comes back when it was disconnected.
+    /// It reconnects when it was disconnected.
     returns: bool,
     names: u64,
 }
@@ -87,7 +87,7 @@ impl Client {
     }
 }
 
-/// What a client waits for.
+/// The state of a client.
 #[derive(Clone, Copy, Debug)]
 enum Request {
     Subscribe(u64),
@@ -107,12 +107,12 @@ pub(crate) struct Connection {
     decoder: Decoder,
     /// Where it negotiated compression.
     inflater: Option<Inflater>,
-    /// What the API says of its client.
+    /// The API's response about its client.
     grants: &'static [usize],
     is_admitted: bool,
     /// Of one way, in ms.
     latency: u64,
-    /// What is on its way to the shard.
+    /// Data in flight to the shard.
     sent: VecDeque<Vec<u8>>,
     requests: VecDeque<Request>,
     /// Names of the subscriptions and their rooms.
@@ -120,11 +120,11 @@ pub(crate) struct Connection {
     last: Option<(u64, usize)>,
     is_welcome: bool,
     is_reading: bool,
-    /// Nobody speaks on it any more.
+    /// Neither side sends on it any more.
     is_over: bool,
-    /// The close frame that came, by its reason.
+    /// The close frame that arrived, by its reason.
     close: Option<String>,
-    /// When the shard let it go.
+    /// When the shard dropped it.
     shut_at: Option<u64>,
 }
 
@@ -159,7 +159,7 @@ impl Sim {
         }
     }
 
-    /// The API said who the client is.
+    /// The API identified the client.
     pub(super) fn answered(
         &mut self,
         index: usize,

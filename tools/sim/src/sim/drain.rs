@@ -1,4 +1,4 @@
-//! Nodes that shut down gracefully, and come again.
+//! Graceful shutdown and restart of nodes.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use crate::sim::{Event, Sim};
 /// Over how long a node closes its connections at most, in ms.
 pub(crate) const PERIOD: u64 = 3_000;
 
-/// After how long what is left is dropped, in ms.
+/// Timeout after which the rest is dropped, in ms.
 pub(crate) const TIMEOUT: u64 = 20_000;
 
-/// Time between two looks at what a node waits for, in ms.
+/// Interval between two checks of a node's drain, in ms.
 const LOOK: u64 = 10;
 
 impl Sim {
@@ -46,7 +46,7 @@ impl Sim {
         self.take_steps(index);
     }
 
-    /// A node that drains does what is due.
+    /// A node that drains does its due work.
     pub(super) fn drain_due(&mut self, index: usize) {
         let now = self.events.now;
         self.with_drain(index, |draining| {
@@ -76,7 +76,7 @@ impl Sim {
         }
     }
 
-    /// Takes the steps of a drain that are due.
+    /// Executes the due steps of a drain.
     fn take_steps(&mut self, index: usize) {
         let life = self.nodes[index].life;
         while self.lives(index, life)
@@ -182,7 +182,7 @@ impl Sim {
         self.wake_all(index);
     }
 
-    /// Looks whether what was in the queue of a node is placed.
+    /// Checks whether the messages in the queue of a node are placed.
     pub(super) fn look_at_queue(&mut self, index: usize) {
         let node = &self.nodes[index];
         let life = node.life;
@@ -200,7 +200,7 @@ impl Sim {
             return self.events.after(LOOK, event);
         }
         let now = self.events.now;
-        // What is on its way on a connection that is lost is waited for in vain.
+        // Messages in flight on a lost connection are waited for in vain.
         if !node.is_linked || node.links != draining.link {
             return;
         }
@@ -222,12 +222,12 @@ impl Sim {
         }
     }
 
-    /// A node whose last connection is gone goes on.
+    /// A node whose last connection is closed continues its shutdown.
     pub(super) fn check_drained(&mut self, index: usize) {
         let node = &self.nodes[index];
         let is_last = node.draining.as_ref().is_some_and(|it| it.is_last);
         let mut shards = node.shards.iter();
-        // What is left to do is done in further turns.
+        // The remaining work is done in further turns.
         let is_over = shards.all(|it| it.turns.is_over() && !it.turns.has_work());
         if is_last && is_over {
             self.with_drain(index, |draining| draining.drain.shards_ended());

@@ -1,5 +1,4 @@
-//! Who comes in: permits, the calls to the API that a node's guard makes, and those who are turned
-//! away.
+//! Admission: permits, the calls to the API that a node's guard makes, and rejected clients.
 
 mod probes;
 
@@ -12,16 +11,16 @@ use crate::gate::{Gate, HandshakePermit, Permit};
 use crate::mutant::Mutant;
 use crate::sim::{Event, Sim};
 
-/// What may pass beyond all timeouts before somebody waits too long, in ms.
+/// Slack beyond all timeouts before a wait counts as too long, in ms.
 const SLACK: u64 = 5;
 
 /// The span of a client that was turned away for no reason of the API, in ms.
 const AGAIN: u64 = 500;
 
-/// Who wants in, once.
+/// One attempt to connect.
 #[derive(Debug)]
 pub(crate) struct Visitor {
-    /// The client that it is, and which attempt of it; none of a crowd.
+    /// The client, and which attempt of it; `None` for one of a crowd.
     client: Option<(usize, u64)>,
     node: usize,
     life: usize,
@@ -30,7 +29,7 @@ pub(crate) struct Visitor {
     waiter: Option<WaiterId>,
 }
 
-/// Many who come at once.
+/// Many clients that connect at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Crowd {
     pub(crate) address: u8,
@@ -38,7 +37,7 @@ pub(crate) struct Crowd {
     /// All bring the same.
     pub(crate) same: bool,
     pub(crate) bootstrap: Bootstrap,
-    /// After how many ms they leave.
+    /// After how many ms they disconnect.
     pub(crate) patience: u64,
 }
 
@@ -74,7 +73,7 @@ impl Sim {
         }
     }
 
-    /// Somebody wants in. Returns the number of the visit.
+    /// A client tries to connect. Returns the number of the attempt.
     pub(super) fn visit(
         &mut self,
         client: Option<(usize, u64)>,
@@ -135,7 +134,7 @@ impl Sim {
         number
     }
 
-    /// By address, who has a permit of this node: whether in a handshake or connected.
+    /// By address, the clients with a permit of this node: whether in a handshake or connected.
     fn present(&self, node: usize) -> Vec<(u8, bool)> {
         let own = &self.nodes[node];
         let handshakes = own.waiters.values();
@@ -145,7 +144,7 @@ impl Sim {
         handshakes.chain(connected).collect()
     }
 
-    /// Does what a node's guard says.
+    /// Executes the output of a node's guard.
     fn follow(&mut self, node: usize) {
         while let Some(output) = self.nodes[node].guard.poll_output() {
             self.follow_output(node, output);
@@ -202,7 +201,7 @@ impl Sim {
         }
     }
 
-    /// The API answers a call, unless it was abandoned.
+    /// The API responds to a call, unless it was abandoned.
     pub(super) fn answer(&mut self, node: usize, call: CallId, says: Says) {
         let now = self.events.now;
         let own = &mut self.nodes[node];
@@ -234,7 +233,7 @@ impl Sim {
         self.follow(node);
     }
 
-    /// Those who have waited too long are sent away.
+    /// Waits beyond the timeout are ended.
     pub(super) fn guard_due(&mut self, node: usize) {
         let now = self.events.now;
         let own = &mut self.nodes[node];
@@ -245,7 +244,7 @@ impl Sim {
         }
     }
 
-    /// A visitor is told who it is, or that the API cannot say.
+    /// A client is identified, or the API fails.
     fn told(&mut self, number: usize, says: Says) {
         let visitor = &mut self.visitors[number];
         visitor.waiter = None;
@@ -267,7 +266,7 @@ impl Sim {
         }
     }
 
-    /// A visitor is sent away by the guard.
+    /// A client is rejected by the guard.
     fn sent_away(&mut self, number: usize) {
         let visitor = &mut self.visitors[number];
         visitor.waiter = None;
@@ -282,7 +281,7 @@ impl Sim {
         self.turned_away(number, ms(span));
     }
 
-    /// A client that was not let in tries again.
+    /// A client that was not admitted retries.
     fn turned_away(&mut self, number: usize, within: u64) {
         let visitor = &mut self.visitors[number];
         visitor.permits = None;
@@ -293,7 +292,7 @@ impl Sim {
         }
     }
 
-    /// A visitor does not wait any more.
+    /// A client does not wait any more.
     pub(super) fn leaves(&mut self, number: usize) {
         let visitor = &mut self.visitors[number];
         let (node, life) = (visitor.node, visitor.life);
@@ -311,7 +310,7 @@ impl Sim {
         self.follow(node);
     }
 
-    /// Somebody must have been answered by now.
+    /// A client must have its result by now.
     pub(super) fn check_patience(&mut self, number: usize) {
         let visitor = &self.visitors[number];
         if visitor.waiter.is_some() && self.lives(visitor.node, visitor.life) {
@@ -320,7 +319,7 @@ impl Sim {
         }
     }
 
-    /// A node is gone, and the lines of those who were about to come in are broken.
+    /// A node is killed, and the connections in their handshake are broken.
     pub(super) fn lose_visitors(&mut self, node: usize) {
         for number in std::mem::take(&mut self.nodes[node].waiters).into_values() {
             self.visitors[number].waiter = None;
@@ -329,7 +328,7 @@ impl Sim {
         }
     }
 
-    /// A node lets nobody in any more: who is about to come in is to come back.
+    /// A node admits no more clients: those in their handshake are to reconnect.
     pub(super) fn close_entrance(&mut self, node: usize) {
         self.nodes[node].is_closed = true;
         let waiting: Vec<_> = self.nodes[node].waiters.values().copied().collect();
@@ -344,7 +343,7 @@ fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// A time in whole ms, not before it.
+/// A time in whole ms, rounded up.
 fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! What may be due.
+//! Kinds of events.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use ht_overload::CallId;
 use crate::api::Says;
 use crate::node::Message;
 
-/// What is due.
+/// An event.
 #[derive(Debug)]
 pub(crate) enum Event {
     Act(usize),
@@ -19,7 +19,7 @@ pub(crate) enum Event {
         call: CallId,
         says: Says,
     },
-    /// Who has waited too long for a call is sent away.
+    /// Waits for a call beyond the timeout are ended.
     GuardDue {
         node: usize,
         life: usize,
@@ -34,9 +34,9 @@ pub(crate) enum Event {
         life: usize,
         answered: bool,
     },
-    /// A visitor goes, unless it was answered.
+    /// A client disconnects, unless it has its result.
     Leaves(usize),
-    /// A visitor must have been answered.
+    /// A client must have its result.
     Impatient(usize),
     /// The API is well again, unless its mood changed since that one.
     Recovers(usize),
@@ -53,7 +53,7 @@ pub(crate) enum Event {
     },
     Arrived(usize),
     HungUp(usize),
-    /// A connection whose client hung up must be gone.
+    /// A connection whose client hung up must be removed.
     Released(usize),
     Reads(usize),
     Turn {
@@ -107,7 +107,7 @@ pub(crate) enum Event {
         node: usize,
         life: usize,
     },
-    /// A node that drains may have what was published before.
+    /// A node that drains may have placed the earlier publications.
     CatchesUp {
         node: usize,
         life: usize,

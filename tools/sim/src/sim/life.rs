@@ -18,7 +18,7 @@ impl Sim {
         self.events.after(after, Event::Link { node, life, link });
     }
 
-    /// A node is gone, with all that it had; it comes again.
+    /// A node is killed, with all its state; it restarts later.
     pub(super) fn end(&mut self, index: usize, back: u64) {
         let node = &mut self.nodes[index];
         if !node.is_up {

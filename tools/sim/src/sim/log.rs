@@ -1,6 +1,6 @@
-//! The log between the nodes: as RabbitMQ, with a queue for each node that is connected, whose losses
-//! show by numbers; or as one that retains what it took, with positions. It delays, drops, repeats
-//! and forgets; it does not reorder.
+//! The log between the nodes: as RabbitMQ, with a queue for each connected node, whose losses are
+//! detected by numbers; or as one that retains its records, with positions. It delays, drops,
+//! duplicates and forgets; it does not reorder.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -24,10 +24,10 @@ const RETAINED: usize = 30;
 /// How often a node proves that its queue is bound, in ms.
 const CHECK: u64 = 5_000;
 
-/// How long a heartbeat may take to come back before the binding is doubted, in ms.
+/// Time limit for a heartbeat to be read back before the binding is checked, in ms.
 const HEARTBEAT_BACK: u64 = 500;
 
-/// How long a publisher waits for its place, in ms.
+/// How long a publisher waits for its position, in ms.
 const PUBLISH_TIMEOUT: u64 = 5_000;
 
 /// Attempts of the API to publish a trigger.
@@ -74,7 +74,7 @@ impl Sim {
         }
     }
 
-    /// An attempt ended without a place.
+    /// An attempt ended without a position.
     pub(crate) fn fail(&mut self, node: usize, attempt: u64) {
         if let Some(waiting) = self.nodes[node].waiting.remove(&attempt) {
             self.retry(waiting.trigger, waiting.tries, node);
@@ -108,7 +108,7 @@ impl Sim {
         sequence.serial
     }
 
-    /// The log takes a message, and puts it into the queue of every node.
+    /// The log accepts a message, and puts it into the queue of every node.
     pub(crate) fn logged(&mut self, message: &Rc<Message>) {
         let now = self.events.now;
         let sender = &mut self.nodes[message.node];
@@ -139,7 +139,7 @@ impl Sim {
         }
     }
 
-    /// Puts a message that the log took into the queue of a node, or not.
+    /// Puts a message that the log accepted into the queue of a node, or not.
     fn route(&mut self, index: usize, message: &Rc<Message>) {
         let node = &mut self.nodes[index];
         let life = node.life;
@@ -197,7 +197,7 @@ impl Sim {
         }
     }
 
-    /// A node reads what has arrived in its queue.
+    /// A node reads the messages that arrived in its queue.
     pub(crate) fn consume(&mut self, index: usize) {
         let now = self.events.now;
         let mut triggers = Vec::new();
@@ -223,7 +223,7 @@ impl Sim {
         self.place(index, &triggers);
     }
 
-    /// Looks at the number of a message, which shows what is missing before it.
+    /// Checks the number of a message, which shows missing ones before it.
     fn note_number(&mut self, index: usize, message: &Message) {
         let now = self.events.now;
         let node = &mut self.nodes[index];
@@ -264,7 +264,7 @@ impl Sim {
         }
     }
 
-    /// A node connects to the log: it gets a queue of its own, or goes on where it was.
+    /// A node connects to the log: it gets a queue of its own, or resumes where it was.
     pub(crate) fn link(&mut self, index: usize) {
         let now = self.events.now;
         let node = &mut self.nodes[index];
@@ -276,7 +276,7 @@ impl Sim {
         } else {
             let (life, link) = (node.life, node.links);
             node.detector.queue_bound(Duration::from_millis(now));
-            // What came before shows nothing about the new queue.
+            // Earlier messages prove nothing about the new queue.
             node.heard = Heard::default();
             let node = index;
             self.events.after(CHECK, Event::Check { node, life, link });
@@ -288,7 +288,7 @@ impl Sim {
         }
     }
 
-    /// Goes on where the node was, if the log still has that.
+    /// Resumes where the node was, if the log still has that.
     fn resume(&mut self, index: usize) {
         let node = &mut self.nodes[index];
         let From::At(last) = node.progress.from() else {
@@ -349,7 +349,7 @@ impl Sim {
         self.fail_all(index, |waiting| !waiting.is_taken);
     }
 
-    /// Proves that the queue is bound: a heartbeat comes back.
+    /// Proves that the queue is bound: a heartbeat is read back.
     pub(crate) fn check(&mut self, index: usize) {
         let serial = self.send(index, None);
         let node = &self.nodes[index];
@@ -365,7 +365,7 @@ impl Sim {
         self.events.after(CHECK, Event::Check { node, life, link });
     }
 
-    /// Did the heartbeat come back?
+    /// Was the heartbeat read back?
     pub(crate) fn prove(&mut self, index: usize, serial: Serial) {
         if self.nodes[index].detector.last_back() >= serial {
             return;

@@ -1,5 +1,5 @@
-//! What is published gets its place in a node's order and goes to its shards; and where bugs are
-//! planted on that way.
+//! Placing of publications in a node's order and their delivery to its shards; and the planted bugs
+//! on that path.
 
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ impl Trigger {
 }
 
 impl Sim {
-    /// Gives triggers their places in this order, and hands them to the shards concerned.
+    /// Assigns triggers their positions in this order, and passes them to the shards concerned.
     pub(crate) fn place(&mut self, index: usize, triggers: &[Arrived]) {
         let now = self.events.now;
         let mutant = self.plan.mutant;

@@ -30,7 +30,7 @@ impl Sim {
         may
     }
 
-    /// The address that a connection comes from.
+    /// The address of a connection.
     pub(crate) fn address_of(&self, number: usize) -> u8 {
         address(self.connections[number].client)
     }

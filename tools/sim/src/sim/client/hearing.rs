@@ -1,4 +1,4 @@
-//! What clients make of what comes to them.
+//! Processing of received messages by clients.
 
 use ht_frame::{DecodeOptions, Event as Frame, Input, Opcode, Role};
 use ht_proto::server;
@@ -12,7 +12,7 @@ use crate::sim::{Event, Sim};
 /// Time between two reads of a slow client, in ms.
 const SLOW: u64 = 200;
 
-/// What came to a client.
+/// A message that a client received.
 enum Heard {
     Text(String),
     Ping(Vec<u8>),

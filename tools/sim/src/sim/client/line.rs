@@ -5,7 +5,7 @@ use ht_frame::{Opcode, put_masked_frame};
 use crate::mutant::Mutant;
 use crate::sim::{Event, Sim};
 
-/// A connection whose client hung up is gone after so long, in ms, however slow its shard is.
+/// A connection whose client hung up is removed after so long, in ms, however slow its shard is.
 const RELEASED: u64 = 10_000;
 
 impl Sim {
@@ -27,7 +27,7 @@ impl Sim {
         });
     }
 
-    /// The shard has let a connection go whose client hung up.
+    /// The shard has dropped a connection whose client hung up.
     pub(crate) fn check_released(&mut self, number: usize) {
         let wire = &self.connections[number].wire;
         if !wire.borrow().is_released {
@@ -48,7 +48,7 @@ impl Sim {
         self.events.after(latency, Event::Arrived(number));
     }
 
-    /// What a client sent has arrived.
+    /// Data that a client sent has arrived.
     pub(crate) fn arrived(&mut self, number: usize) {
         let connection = &mut self.connections[number];
         let bytes = connection.sent.pop_front().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Clients that send a token first: their shard has them before the API says who they are, and the
-//! answer is addressed to their session, whatever became of it.
+//! Clients that send a token first: their shard has them before the API identifies them, and the
+//! response is addressed to their session, whatever its state.
 
 use ht_control::turn::{Arrival, Entry};
 use ht_core::shard::{Handshake, SessionKey, Welcome};
@@ -9,14 +9,14 @@ use crate::mutant::Mutant;
 use crate::sim::{Event, Sim};
 use crate::wire::token;
 
-/// The API is asked for so many ways between a client and its shard.
+/// Duration of an API call, in one-way delays between a client and its shard.
 const WAYS: u64 = 4;
 
 /// One client in so many sends a token first.
 const EVERY: usize = 3;
 
 impl Sim {
-    /// How a connection begins, about whose client the API says this.
+    /// How a connection begins, with this response of the API about its client.
     pub(super) fn entry(&mut self, number: usize, welcome: Welcome) -> Entry {
         if !number.is_multiple_of(EVERY) {
             return Entry::Welcome(welcome);
@@ -35,7 +35,7 @@ impl Sim {
         self.say(number, Opcode::Text, text.as_bytes());
     }
 
-    /// A shard has the API asked about a client.
+    /// A shard has the API called about a client.
     pub(crate) fn asked(&mut self, number: usize, key: SessionKey) {
         let connection = &self.connections[number];
         let (node, life, after) = (connection.node, connection.life, connection.latency * WAYS);

@@ -1,4 +1,4 @@
-//! The gateway's own calls, which find out whether the API answers anybody.
+//! The gateway's own calls, which detect whether the API responds at all.
 
 use crate::api::{CALL_TIMEOUT, Mood};
 use crate::mutant::Mutant;
