@@ -1,5 +1,5 @@
-//! What is said on the control connection: a length (`u32`, little endian, of what follows), a
-//! target (`u32`), and the bytes to send.
+//! The protocol of the control connection: a length (`u32`, little endian, of the rest), a target
+//! (`u32`), and the bytes to send.
 
 use mio::net::TcpStream;
 
@@ -7,24 +7,24 @@ use super::read_some;
 
 /// The target that means every socket.
 pub const TARGET_ALL: u32 = u32::MAX;
-/// The target that asks how many sockets have joined.
+/// The target that requests the number of joined sockets.
 const TARGET_COUNT: u32 = u32::MAX - 1;
 /// Longest command.
 const COMMAND_BYTES_MAX: usize = 1 << 20;
-/// What is read before it is carried out.
+/// Bytes that are read before they are executed.
 const TURN_BYTES_MAX: usize = 256 << 10;
 
 /// One command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// Sends bytes to the socket that said this number, or to all.
+    /// Sends bytes to the socket with this number, or to all.
     Send {
         /// A socket's number or [`TARGET_ALL`].
         target: u32,
-        /// What is sent.
+        /// The bytes to send.
         bytes: &'a [u8],
     },
-    /// Asks for the number of sockets that have joined, answered as a `u32`.
+    /// Requests the number of joined sockets, sent back as a `u32`.
     Count,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Commands {
 #[derive(Debug)]
 pub(super) struct Garbled;
 
-/// The whole commands of one turn.
+/// The complete commands of one turn.
 #[derive(Debug)]
 pub(super) struct Turn {
     bytes: Vec<u8>,
@@ -71,7 +71,7 @@ impl Default for Commands {
 }
 
 impl Commands {
-    /// Reads up to a turn. Says whether the connection is open, and whether all was read.
+    /// Reads up to a turn. Returns whether the connection is open, and whether all was read.
     pub(super) fn fill(&mut self, stream: &mut TcpStream) -> (bool, bool) {
         let end = (self.filled + TURN_BYTES_MAX).min(self.chunk.len());
         while self.filled < end {
@@ -84,7 +84,7 @@ impl Commands {
         (true, false)
     }
 
-    /// The whole commands that were read; to be given back with [`Commands::give_back`].
+    /// The complete commands that were read; to be returned with [`Commands::give_back`].
     pub(super) fn take(&mut self) -> Result<Turn, Garbled> {
         let mut whole = 0;
         loop {
@@ -108,7 +108,7 @@ impl Commands {
         })
     }
 
-    /// Keeps what the turn left over.
+    /// Keeps the rest of the turn.
     pub(super) fn give_back(&mut self, mut turn: Turn) {
         turn.bytes.copy_within(turn.whole..turn.filled, 0);
         self.filled = turn.filled - turn.whole;

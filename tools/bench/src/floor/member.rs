@@ -1,4 +1,4 @@
-//! The floor's sockets. A socket joins by saying its number (`u32`, little endian).
+//! The floor's sockets. A socket joins by sending its number (`u32`, little endian).
 
 use std::collections::HashMap;
 use std::io;
@@ -10,14 +10,14 @@ use slab::Slab;
 
 use super::{TARGET_ALL, read_some};
 
-/// What may wait for a socket that does not read. Beyond it the socket is closed, which the
+/// Limit on the outbox of a socket that does not read. Beyond it the socket is closed, which the
 /// driver counts as a fault.
 const PENDING_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Debug)]
 struct Member {
     stream: TcpStream,
-    // What has come of its number, and whether that is all.
+    // The received bytes of its number, and whether it is complete.
     number: [u8; 4],
     heard: usize,
     pending: Vec<u8>,
@@ -32,7 +32,7 @@ pub(super) struct Members {
     // something, so that the order of commands is the order on the wire.
     shared: Vec<u8>,
     single: Vec<(u32, Vec<u8>)>,
-    // Where in `single` a target stands.
+    // Index of a target in `single`.
     places: HashMap<u32, usize>,
     // Emptied buffers, to be used again.
     spare: Vec<Vec<u8>>,
@@ -60,7 +60,7 @@ impl Members {
         Ok(())
     }
 
-    /// Sockets that have said their number.
+    /// Sockets that have sent their number.
     pub(super) fn joined(&self) -> usize {
         self.keys.len()
     }
@@ -194,7 +194,7 @@ impl Member {
     }
 }
 
-/// Writes until the socket takes no more; says how much it took.
+/// Writes until the socket accepts no more; returns how many bytes it accepted.
 fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     let mut sent = 0;
     while sent < bytes.len() {

@@ -25,7 +25,7 @@ use self::member::Members;
 pub enum Mode {
     /// One send for each message and socket.
     Write,
-    /// Messages that wait together share a send.
+    /// Queued messages share a send.
     Coalesce,
 }
 
@@ -95,18 +95,18 @@ impl Floor {
         })
     }
 
-    /// Where sockets connect.
+    /// The address for sockets.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// When the system does not report it.
     pub fn public(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Where the control connection connects.
+    /// The address for the control connection.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// When the system does not report it.
     pub fn control(&self) -> io::Result<SocketAddr> {
         self.control_listener.local_addr()
     }
@@ -165,7 +165,7 @@ impl Floor {
         Ok(())
     }
 
-    /// A later control connection takes the place of an earlier one.
+    /// A later control connection replaces an earlier one.
     fn accept_control(&mut self) -> io::Result<()> {
         while let Some((mut stream, _)) = would_block(self.control_listener.accept())? {
             stream.set_nodelay(true)?;
@@ -177,7 +177,7 @@ impl Floor {
         Ok(())
     }
 
-    /// Takes what waits, in turns of bounded size, and carries it out.
+    /// Reads pending commands, in turns of bounded size, and executes them.
     fn read_control(&mut self) -> io::Result<()> {
         loop {
             let Some(control) = &mut self.control else {
@@ -190,7 +190,7 @@ impl Floor {
                     self.carry_out(&turn)?;
                     self.commands.give_back(turn);
                 }
-                // Whoever controls us does not speak our language.
+                // The controller does not use our protocol.
                 Err(_) => self.control = None,
             }
             if !open {
@@ -228,14 +228,14 @@ impl Floor {
     fn answer_count(&mut self) -> io::Result<()> {
         let count = self.members.joined() as u32;
         match &mut self.control {
-            // Four bytes always fit: the asker waits for them before it asks again.
+            // Four bytes always fit: the controller waits for them before its next request.
             Some(control) => control.write_all(&count.to_le_bytes()),
             None => Ok(()),
         }
     }
 }
 
-/// `None` for "nothing now", and for an accepted connection that is gone already.
+/// `None` for "nothing now", and for an accepted connection that is closed already.
 fn would_block<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -60,7 +60,7 @@ impl Server for ChannelsServer {
     }
 }
 
-/// A Redis that keeps nothing, on the driver's core.
+/// A Redis without persistence, on the driver's core.
 fn redis(how: &Launch, port: u16) -> Result<Process, LaunchError> {
     let how = Launch {
         core: None,

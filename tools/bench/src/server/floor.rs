@@ -7,7 +7,7 @@ use crate::client::Dialect;
 use crate::endpoint::EndpointAt;
 use crate::floor::Mode;
 
-/// Begins the line in which the floor says its two addresses: for sockets and for control.
+/// Begins the line in which the floor prints its two addresses: for sockets and for control.
 pub const LISTENING: &str = "listening ";
 
 /// The floor in one of its modes.
@@ -50,7 +50,7 @@ impl Server for FloorServer {
 }
 
 fn addresses(log: &str) -> Option<(SocketAddr, SocketAddr)> {
-    // Only a whole line: the rest of an address may be on its way.
+    // Only a complete line: the rest of an address may be in flight.
     let (line, _) = log.split_once('\n')?;
     let (public, control) = line.strip_prefix(LISTENING)?.split_once(' ')?;
     Some((public.parse().ok()?, control.parse().ok()?))

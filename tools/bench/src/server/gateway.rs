@@ -13,12 +13,12 @@ use super::{Beside, Launch, LaunchError, Process, Running, Server};
 use crate::client::Dialect;
 use crate::endpoint::{EndpointAt, Post};
 
-/// The gateway with its settings as they come but for its threads.
+/// The gateway with its default settings except for its threads.
 #[derive(Clone, Debug)]
 pub struct GatewayServer {
     /// The program.
     pub program: PathBuf,
-    /// Whether triggers come over RabbitMQ.
+    /// Whether triggers arrive over RabbitMQ.
     pub rabbitmq: bool,
     /// Threads that carry connections.
     pub threads: usize,

@@ -61,9 +61,9 @@ pub struct Launch {
     pub core: Option<usize>,
     /// Words before its own command line, such as those of a profiler. Empty: none.
     pub prefix: Vec<String>,
-    /// Where its log goes.
+    /// Its log file.
     pub log: PathBuf,
-    /// Connections that it will get.
+    /// Expected number of connections.
     pub connections: usize,
     /// Where `bench/run` has put other products.
     pub peers: PathBuf,

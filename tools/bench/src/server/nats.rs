@@ -1,5 +1,5 @@
-//! NATS with its websocket listener: clients speak its protocol in websocket frames, and triggers
-//! come over TCP.
+//! NATS with its websocket listener: clients use its protocol in websocket frames, and triggers
+//! arrive over TCP.
 
 use super::process::listens;
 use super::{Launch, LaunchError, Process, Running, Server, peer};
@@ -17,8 +17,7 @@ impl Server for NatsServer {
 
     fn launch(&self, how: &Launch) -> Result<Running, LaunchError> {
         let [public, client] = peer::free_addresses()?;
-        // TLS is left to whatever stands before it, as with the others; without a word about
-        // compression there is none.
+        // TLS is left to a proxy, as with the others; compression is off by default.
         let configuration = format!(
             "listen: \"{client}\"\nmax_connections: {}\n\
              websocket {{\n  listen: \"{public}\"\n  no_tls: true\n}}\n",

@@ -54,7 +54,7 @@ http {{
 ",
             module = module.display(),
             folder = scratch.path().display(),
-            // nginx ends connections that look idle when a sixteenth of these is left.
+            // nginx closes seemingly idle connections when a sixteenth of these is left.
             connections = how.connections + how.connections / 8 + 512,
         );
         let path = scratch.path().join("nginx.conf");

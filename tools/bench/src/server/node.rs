@@ -1,4 +1,4 @@
-//! The small Node programs in `bench/peers/`: one process that serves websockets and takes
+//! The small Node programs in `bench/peers/`: one process that serves websockets and accepts
 //! publications by HTTP on the same port.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What other products have in common: where they were installed, and what they run in.
+//! Common parts of the other products: their installation folders and environment.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use tempfile::TempDir;
 
 use super::{Launch, LaunchError};
 
-/// So many ports that nobody listens on.
+/// So many free ports.
 pub(super) fn free_addresses<const N: usize>() -> Result<[SocketAddr; N], LaunchError> {
     let take = || -> io::Result<Vec<SocketAddr>> {
         let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        // All at once, so that no port comes twice.
+        // All at once, so that no port is returned twice.
         let listeners = (0..N).map(|_| bind()).collect::<io::Result<Vec<_>>>()?;
         listeners.iter().map(TcpListener::local_addr).collect()
     };
@@ -37,7 +37,7 @@ pub(super) fn debian(how: &Launch, path: &str) -> PathBuf {
     }
 }
 
-/// What programs of unpacked packages need to find each other and their libraries.
+/// Variables that programs of unpacked packages need to find each other and their libraries.
 pub(super) fn debian_environment(how: &Launch) -> Vec<(&'static str, String)> {
     let root = absolute(&how.peers.join("debian"));
     let library = |triple: &str| root.join("usr/lib").join(triple).display().to_string();
@@ -61,7 +61,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// A folder for configuration and what a server writes, with these files.
+/// A folder for a server's configuration and output, with these files.
 pub(super) fn scratch(files: &[(&str, String)]) -> Result<TempDir, LaunchError> {
     let write = || {
         // A short name: sockets' paths have a limit.
@@ -77,7 +77,7 @@ pub(super) fn scratch(files: &[(&str, String)]) -> Result<TempDir, LaunchError> 
     })
 }
 
-/// The first line of what a program says about its version, from either output.
+/// The first line of a program's version output, from either stream.
 pub(super) fn version(
     program: &Path,
     arguments: &[&str],
@@ -102,13 +102,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_port_comes_twice() {
+    fn no_port_is_returned_twice() {
         let addresses = free_addresses::<8>().unwrap();
         assert_eq!(addresses.iter().collect::<HashSet<_>>().len(), 8);
     }
 
     #[test]
-    fn a_scratch_folder_has_its_files_and_goes() {
+    fn a_scratch_folder_has_its_files_and_is_removed() {
         let directory = scratch(&[("a.conf", "text".to_owned())]).unwrap();
         let path = directory.path().to_owned();
         assert_eq!(fs::read_to_string(path.join("a.conf")).unwrap(), "text");

@@ -176,7 +176,7 @@ impl Process {
         Ok(())
     }
 
-    /// Ends what is left of the process group.
+    /// Kills the rest of the process group.
     fn end_family(&mut self) {
         let Some(mut watcher) = self.watcher.take() else {
             return;
@@ -184,7 +184,7 @@ impl Process {
         let _ = watcher.kill();
         let _ = watcher.wait();
         if let Some(group) = Pid::from_raw(self.id() as i32) {
-            // Usually none is left.
+            // Usually it is empty.
             let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
     }

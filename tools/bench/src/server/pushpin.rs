@@ -1,4 +1,4 @@
-//! pushpin with an origin that lets everybody subscribe to the room in the url.
+//! pushpin with an origin that lets every client subscribe to the room in the url.
 
 use super::process::listens;
 use super::{Launch, LaunchError, Process, Running, Server, peer};
@@ -16,7 +16,7 @@ impl Server for PushpinServer {
     }
 
     fn rate_max(&self, rooms: Rooms) -> Option<u32> {
-        // As it comes, its `message_rate` is 2,500 a second: what is beyond waits.
+        // By default, its `message_rate` is 2,500 a second: further messages wait.
         Some(match rooms {
             Rooms::FanOut => 2_000,
             Rooms::Unicast | Rooms::Many => 300,

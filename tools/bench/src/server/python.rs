@@ -1,4 +1,4 @@
-//! high-templar 3.1.0, the Python original, on RabbitMQ and with the same backend to ask.
+//! high-templar 3.1.0, the Python original, on RabbitMQ and with the same backend.
 
 use super::process::listens;
 use super::rabbitmq::RabbitMq;
