@@ -26,7 +26,7 @@ fn main() {
     println!("cargo::rustc-env=HT_BUILD_RUSTC={rustc}");
 }
 
-/// The commit of this repository; none where the source lies in another one or in none.
+/// The commit of this repository; `None` if the source is in another one or in none.
 fn commit() -> Option<String> {
     let top = git(&["rev-parse", "--show-toplevel"])?;
     let own = std::env::var("CARGO_MANIFEST_DIR").ok()?;
@@ -47,7 +47,7 @@ fn git(arguments: &[&str]) -> Option<String> {
     output(Command::new("git").args(arguments))
 }
 
-/// What a command prints, if it succeeds.
+/// Output of a command, if it succeeds.
 fn output(command: &mut Command) -> Option<String> {
     let output = command.output().ok().filter(|it| it.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?;

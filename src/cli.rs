@@ -79,7 +79,7 @@ impl Cli {
         };
         match done {
             Ok(code) => code,
-            // `high-templar listen | head -1` has printed what was asked for.
+            // `high-templar listen | head -1` has printed the requested lines.
             Err(error) if error.is::<StdoutClosed>() => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("high-templar: {error:#}");

@@ -1,5 +1,5 @@
 //! The configuration: `high-templar.toml`, variables `HT_SECTION__KEY`, and the variables of the
-//! Python version. Every mistake is reported at once, each with its place.
+//! Python version. Every mistake is reported at once, each with its location.
 
 mod build;
 mod docs;
@@ -48,7 +48,7 @@ const FILE: &str = "high-templar.toml";
 /// The longest file that is read, in bytes: a guard against the wrong file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Everything the process needs to know.
+/// All settings of the process.
 #[derive(Clone)]
 pub struct Config {
     /// For the gateway itself.
@@ -61,11 +61,11 @@ pub struct Config {
     pub log: LogConfig,
     /// The settings as they were written, to be compared when they are read again.
     pub(crate) written: Written,
-    /// Where the configuration came from, for the operator. Contains no secrets.
+    /// Sources of the configuration, for the operator. Contains no secrets.
     pub notes: Vec<String>,
 }
 
-/// Where the configuration comes from.
+/// Sources of the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// The file that the command line names.

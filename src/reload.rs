@@ -11,10 +11,10 @@ use crate::logging::LogLevel;
 /// a running process cannot read it again.
 const DERIVED_FROM: &str = "HIGH_TEMPLAR_DERIVED_FROM";
 
-/// Knows what is in force.
+/// Holds the settings in force.
 pub(crate) struct Reloader {
     sources: Sources,
-    /// What the process began with.
+    /// The settings at startup.
     started: Written,
     current: Config,
     level: LogLevel,
@@ -76,7 +76,7 @@ impl Reloader {
     }
 
     async fn apply(&self, gateway: &Gateway, new: &Config) -> anyhow::Result<()> {
-        // What only the backend checks, such as headers that nobody may set.
+        // Mistakes that only the backend checks, such as headers that must not be set.
         HttpBackend::new(new.backend.clone())?;
         let rules = ForwardRules::of(&new.backend);
         gateway.reload(&new.server, rules).await?;

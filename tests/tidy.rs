@@ -1,4 +1,4 @@
-//! What a reader may rely on in every file of the repository.
+//! Properties that every file of the repository has.
 
 #![allow(clippy::unwrap_used)] // A failure here is a failed test.
 
@@ -14,8 +14,8 @@ use ht_proto::close::{Advice, Close};
 /// Lines of a source file, tests aside.
 const LINES_MAX: usize = 400;
 
-/// Which packages each package may know, by its folder: arrows point down only, and nothing that is
-/// shipped knows the load generator.
+/// Allowed dependencies of each package, by its folder: arrows point down only, and no shipped
+/// package depends on the load generator.
 const ARROWS: &[(&str, &[&str])] = &[
     ("crates/proto", &[]),
     ("crates/frame", &[]),
@@ -94,7 +94,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every file below `folder` with this ending, but for what is built or fetched.
+/// Every file below `folder` with this ending, except built or fetched ones.
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -120,7 +120,7 @@ fn is_test(path: &Path) -> bool {
 }
 
 #[test]
-fn every_module_says_what_it_is() {
+fn every_module_has_a_doc_comment() {
     let silent: Vec<_> = files(root(), ".rs")
         .into_iter()
         .filter(|path| !fs::read_to_string(path).unwrap().starts_with("//!"))
@@ -129,7 +129,7 @@ fn every_module_says_what_it_is() {
 }
 
 #[test]
-fn no_source_file_outgrows_its_reader() {
+fn source_files_have_a_maximum_length() {
     let long: Vec<_> = files(root(), ".rs")
         .into_iter()
         .filter(|path| !is_test(path))
@@ -157,7 +157,7 @@ fn own_dependencies(manifest: &str) -> Vec<&str> {
 }
 
 #[test]
-fn packages_know_only_what_is_below_them() {
+fn packages_depend_only_on_those_below_them() {
     for manifest in files(root(), "Cargo.toml") {
         let folder = manifest.parent().unwrap().strip_prefix(root()).unwrap();
         let row = ARROWS.iter().find(|(known, _)| Path::new(known) == folder);
@@ -235,7 +235,7 @@ fn close_codes_in_the_protocol_are_those_of_the_code() {
             let mut cells = row.split('|').skip(1).map(str::trim);
             let (code, reason) = (cells.next()?, cells.next()?);
             let word = reason.trim_matches('`').replace(" <ms>", "");
-            // What the frame layer says are sentences.
+            // Errors of the frame layer are sentences.
             (reason != "what was wrong").then(|| (code.parse::<u16>().unwrap(), word))
         })
         .collect();
@@ -265,7 +265,7 @@ fn close_codes_in_the_protocol_are_those_of_the_code() {
 }
 
 #[test]
-fn links_in_documents_lead_somewhere() {
+fn links_in_documents_are_valid() {
     for document in files(root(), ".md") {
         let text = fs::read_to_string(&document).unwrap();
         for target in text
@@ -288,7 +288,7 @@ fn links_in_documents_lead_somewhere() {
 }
 
 #[test]
-fn every_test_that_security_relies_on_is_there() {
+fn every_test_named_in_security_exists() {
     let page = fs::read_to_string(root().join("SECURITY.md")).unwrap();
     let named: Vec<_> = page
         .split([' ', ',', '\n'])

@@ -1,4 +1,4 @@
-//! `high-templar check`: tests the listeners, the API and the broker, and says what to fix.
+//! `high-templar check`: tests the listeners, the API and the broker, and reports what to fix.
 
 use std::fmt::Display;
 use std::path::PathBuf;

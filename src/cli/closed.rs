@@ -37,7 +37,7 @@ impl Closed {
             "the API refused this client: are --token, --cookie and --header those of a user? The \
              gateway's log has the API's answer"
         } else if is(Close::NORMAL) {
-            // Without our subprotocol, as in 3.1, one code stands for both.
+            // Without our subprotocol, as in 3.1, one code has both meanings.
             "the API refused this client, or failed: are --token, --cookie and --header those of \
              a user? The gateway's log has the API's answer; `high-templar check` tests the API"
         } else if is(Close::BACKEND) {

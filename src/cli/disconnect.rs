@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_in_particular_is_nobody() {
+    fn without_a_selector_no_client_is_selected() {
         for line in [
             "",
             "--come-back soon",
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_told() {
+    fn responses_are_reported() {
         for (status, body, dry_run, line) in [
             (
                 200,

@@ -118,7 +118,7 @@ mod tests {
             ("HT_API__URL", ""),
             ("HT_SERVER__TIMEOUT", ""),
             ("HT_URL", ""),
-            // Nothing is near.
+            // Nothing is similar.
             ("HT_FRONTEND__COLOR", ""),
             ("HT_PORT", ""),
             ("HT_", ""),

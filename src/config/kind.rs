@@ -27,7 +27,7 @@ pub(crate) trait Kind {
     /// What the setting becomes.
     type Value;
 
-    /// Reads what was written, or says what is expected instead.
+    /// Parses what was written, or returns what is expected instead.
     fn read(&self, node: &Node) -> Result<Self::Value, Wrong>;
 
     /// What is expected, to follow the word "expected".
@@ -56,7 +56,7 @@ pub(crate) trait Kind {
     }
 }
 
-/// Why a value cannot be taken.
+/// Why a value is rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Wrong {
     /// It is not what is expected; it is shown.

@@ -1,5 +1,5 @@
-//! What was written for each setting: in the environment, then in the file, then in variables of
-//! the Python version.
+//! Values of each setting by source: the environment, then the file, then variables of the Python
+//! version.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub(crate) const FILE_VARIABLE: &str = "HT_CONFIG";
 #[derive(Debug, Default)]
 pub(crate) struct Layers {
     written: BTreeMap<&'static str, Vec<Node>>,
-    /// What paths of secrets are relative to.
+    /// Base folder of the paths of secrets.
     folder: PathBuf,
 }
 
@@ -53,13 +53,13 @@ impl Layers {
         self.written.contains_key(key)
     }
 
-    /// Puts a weaker layer under what is there.
+    /// Puts a weaker layer under the existing ones.
     pub(crate) fn put(&mut self, key: &'static str, node: Node) {
         self.written.entry(key).or_default().push(node);
     }
 
-    /// Adds the variables `HT_SECTION__KEY`. Returns the names of those that are no settings but
-    /// links to Services, which nobody wrote.
+    /// Adds the variables `HT_SECTION__KEY`. Returns the names of those that are not settings but
+    /// service links, which Kubernetes set.
     pub(crate) fn environment<'a>(
         &mut self,
         variables: &'a BTreeMap<String, Variable>,
@@ -97,7 +97,7 @@ impl Layers {
     }
 
     /// The secret in the file that `text` names, if it names one. A plain value beside it is a
-    /// mistake: nobody could tell which of the two is in force.
+    /// mistake: it would be ambiguous which of the two is in force.
     fn secret(
         &self,
         key: &str,

@@ -1,4 +1,4 @@
-//! Variables of Python deployments, honoured where nothing newer says otherwise, so that the old
+//! Variables of Python deployments, used where no newer setting overrides them, so that the old
 //! environment starts the new gateway unchanged.
 
 mod scope;
@@ -49,7 +49,7 @@ enum Family {
 }
 
 impl Family {
-    /// Where the program looks for RabbitMQ if no variable says so.
+    /// Default host of RabbitMQ in the program.
     fn broker_host(self) -> Option<&'static str> {
         match self {
             Self::ServePy => Some("localhost"),
@@ -59,18 +59,18 @@ impl Family {
     }
 }
 
-/// What these variables led to.
+/// Result of these variables.
 #[derive(Debug, Default)]
 pub(crate) struct Legacy {
     /// Headers that such a deployment forwards beyond the usual ones.
     pub(crate) headers: Vec<HeaderChange>,
     /// The variables that were used, in the order of their use.
     pub(crate) honoured: Vec<&'static str>,
-    /// What the operator should know.
+    /// Notes for the operator.
     pub(crate) notes: Vec<String>,
 }
 
-/// Puts what these variables say under everything else.
+/// Adds the values of these variables below all other layers.
 pub(crate) fn apply(
     layers: &mut Layers,
     variables: &BTreeMap<String, Variable>,
@@ -125,7 +125,7 @@ impl<'a> Apply<'a> {
         }
     }
 
-    /// The family, and the variable that tells it.
+    /// The family, and the variable that identifies it.
     fn family(&self) -> (Family, Option<&'static str>) {
         let first = |names: &[&'static str]| {
             let mut names = names.iter().copied();
@@ -158,7 +158,7 @@ impl<'a> Apply<'a> {
         }
     }
 
-    /// What `serve.py` does with its variables, and in its code.
+    /// The effect of `serve.py`'s variables and code.
     fn serve_py(&mut self, name: &'static str) {
         self.url_and_socket("BINDER_INTERNAL", "BINDER_SOCKET");
         self.put("hooks.connect", name, "POST user/notify_online/");
@@ -250,7 +250,7 @@ impl<'a> Apply<'a> {
     }
 }
 
-/// What may stand unescaped in a user, a password or a vhost.
+/// Characters that may be unescaped in a user, a password or a vhost.
 pub(crate) const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

@@ -71,7 +71,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     if bounds.process == 0 || sum < bounds.process {
         return;
     }
-    // The largest that was written is what to change.
+    // The largest configured one is the one to change.
     let written = parts
         .iter()
         .filter(|part| *part.place != WrittenAt::Default);

@@ -1,4 +1,4 @@
-//! Mistakes in the configuration: all of them are collected, each with its place.
+//! Mistakes in the configuration: all of them are collected, each with its location.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ impl fmt::Display for Mistake {
 }
 
 impl WrittenAt {
-    /// Whether it is a variable, whose name says which setting is meant.
+    /// Whether it is a variable, whose name identifies the setting.
     fn is_variable(&self) -> bool {
         match self {
             Self::Variable(_) | Self::Dotenv { .. } => true,
@@ -67,7 +67,7 @@ impl WrittenAt {
     }
 }
 
-/// The beginning of a line about this place.
+/// The beginning of a line about this location.
 impl fmt::Display for WrittenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

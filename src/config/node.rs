@@ -1,4 +1,4 @@
-//! Values as they were written, with their places, before any setting looks at them.
+//! Values as they were written, with their locations, before any setting parses them.
 
 use std::path::Path;
 
@@ -7,16 +7,16 @@ use toml::de::{DeTable, DeValue};
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::{duplicate, unclosed};
 
-/// A value and where it stands.
+/// A value and its location.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
-    /// Where it stands.
+    /// Its location.
     pub(crate) place: WrittenAt,
-    /// What it is.
+    /// Its kind.
     pub(crate) value: Value,
 }
 
-/// What was written.
+/// Kinds of values.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     /// The text of an environment variable: its setting decides what it means.
@@ -51,7 +51,7 @@ impl Node {
         }
     }
 
-    /// What stands here, for a sentence that ends in "found …".
+    /// Description of this value, for a sentence that ends in "found …".
     pub(crate) fn found(&self) -> String {
         if matches!(self.place, WrittenAt::Secret { .. }) {
             return "something else, which is not shown".into();
@@ -68,7 +68,7 @@ impl Node {
         }
     }
 
-    /// A list or table that may also come as the text of a variable, in TOML or JSON.
+    /// A list or table that may also be the text of a variable, in TOML or JSON.
     pub(crate) fn structure(&self) -> Node {
         let Value::Raw(text) = &self.value else {
             return self.clone();
@@ -92,7 +92,7 @@ fn shorten(text: &str) -> String {
     text.chars().take(SHOWN).chain(['…']).collect()
 }
 
-/// Reads a configuration file. Every mistake of syntax is noted; what could be read comes back.
+/// Reads a configuration file. Every syntax error is recorded; the rest is returned.
 pub(crate) fn parse_file(text: &str, path: &Path, mistakes: &mut Mistakes) -> Vec<(String, Node)> {
     let place_of = |offset: usize| WrittenAt::File {
         path: path.to_owned(),
@@ -128,7 +128,7 @@ pub(crate) fn parse_file(text: &str, path: &Path, mistakes: &mut Mistakes) -> Ve
     table_nodes(table.get_ref(), &place_of)
 }
 
-/// What the parser says of a name that was written before.
+/// The parser's message for a duplicate name.
 const DUPLICATE: &str = "duplicate key";
 
 fn one_line(text: &str) -> String {

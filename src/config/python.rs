@@ -5,7 +5,7 @@ use crate::config::kind::Choice;
 /// When the variables of the Python version count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PythonVariables {
-    /// Always, but those of an `.env` file nearby only where nothing newer names the API.
+    /// Always, but those of an `.env` file nearby only if no newer setting names the API.
     Auto,
     /// Wherever they are set.
     Always,

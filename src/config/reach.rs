@@ -1,4 +1,4 @@
-//! Who reaches the internal listener, and with which keys.
+//! Which peers reach the internal listener, and with which keys.
 
 use ht_node::config::Listen;
 
@@ -6,7 +6,7 @@ use crate::config::mistake::Mistakes;
 use crate::config::settings::Values;
 use crate::config::table::Found;
 
-/// Checks that others need a key, and that every key has its rights from one place.
+/// Checks that other machines need a key, and that the rights of every key have one source.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     let internal = &values.internal_listen;
     check_keys(values, mistakes);

@@ -1,8 +1,8 @@
 //! Variables that Kubernetes sets in every pod for each Service of its namespace (service links).
 //!
 //! A Service named `ht` or `ht-web` makes variables that begin as ours do: `HT_PORT`,
-//! `HT_WEB_SERVICE_HOST` and more. They are nobody's typo. They are told by name and value
-//! together, so that what only looks alike stays a mistake.
+//! `HT_WEB_SERVICE_HOST` and more. They are not typos. They are recognised by name and value
+//! together, so that a variable that only looks alike stays a mistake.
 
 use std::net::IpAddr;
 
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn service_links_are_told_by_name_and_value() {
+    fn service_links_are_recognised_by_name_and_value() {
         for (name, text, expected) in [
             ("HT_SERVICE_HOST", "10.96.7.1", true),
             ("HT_SERVICE_HOST", "fd00::1", true),
@@ -102,7 +102,7 @@ mod tests {
             ("HT_PORT_AUTHORITY_PORT_80_TCP", "tcp://10.96.7.1:80", true),
             ("HT_LISTEN_PORT", "tcp://10.96.7.1:80", true),
             ("HT__WEB_SERVICE_HOST", "10.96.7.1", true),
-            // What somebody wrote.
+            // Variables that an operator wrote.
             ("HT_PORT", "5000", false),
             ("HT_PORT", "http://10.96.7.1:5000", false),
             ("HT_LISTEN_PORT", "5000", false),

@@ -1,5 +1,5 @@
-//! What a table of settings defines: values, how they are read and compared, and what documents
-//! say about them.
+//! Definitions by a table of settings: values, how they are read and compared, and their
+//! documentation.
 
 use crate::config::kind::Kind;
 use crate::config::mistake::{Mistakes, WrittenAt};
@@ -20,7 +20,7 @@ pub(crate) trait Lookup {
     fn of(&self, key: &str) -> impl Iterator<Item = &Node>;
 }
 
-/// What the documentation says about one setting.
+/// Documentation of one setting.
 #[derive(Clone, Debug)]
 pub(crate) struct Described {
     /// Its path, such as `limits.message_bytes`.

@@ -295,7 +295,7 @@ fn a_list_without_an_end_is_one_mistake_in_the_line_where_it_begins() {
             &[(&place, "the list that begins in this line has no `]`")],
         );
     }
-    // What is wrong before it is reported as well.
+    // Mistakes found before it are reported as well.
     let found = bad("threads = \nx = [1\ny = 2\n", &[]);
     assert_each(
         &found,
@@ -307,7 +307,7 @@ fn a_list_without_an_end_is_one_mistake_in_the_line_where_it_begins() {
 }
 
 #[test]
-fn a_broken_file_tells_its_lines_and_nothing_that_follows_from_them() {
+fn a_broken_file_reports_its_lines_and_no_consequences() {
     let found = bad("threads = \n\n[backend\nurl = 'http://api/'\n", &[]);
     assert!(
         found.iter().all(|line| line.contains("not valid TOML")),
@@ -369,7 +369,7 @@ fn a_name_that_is_written_twice_is_reported_with_both_lines() {
             "high-templar.toml:2: threads: ",
             "line 1 sets it already: keep one of the two",
         ),
-        // Which of them is meant cannot be told: the line is named all the same.
+        // It is ambiguous which of them is meant: the line is named all the same.
         (
             "[backend]\nheaders = { X-A = false, X-A = false }\n",
             "high-templar.toml:2: ",

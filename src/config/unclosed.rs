@@ -29,7 +29,7 @@ pub(super) fn list(text: &str, errors: &[Error]) -> Option<usize> {
     None
 }
 
-/// Whether the value in a line is a list that goes on in the next one.
+/// Whether the value in a line is a list that continues in the next one.
 fn opens_list(line: &str) -> bool {
     let value = line
         .split_once('=')

@@ -1,8 +1,8 @@
-//! Where the log's lines go: to a thread of their own, which alone may wait for whoever reads them.
+//! The log's writer: a thread of its own, the only one that may wait for the log's reader.
 //!
-//! A pipe that nobody reads or a disk that is full holds no other thread. What does not fit into
-//! the queue, or cannot be written, is counted; once lines can be written
-//! again, one says how many were lost.
+//! A pipe without a reader or a disk that is full blocks no other thread. Lines that do not fit
+//! into the queue, or cannot be written, are counted; once lines can be written again, one reports
+//! how many were lost.
 
 use std::io;
 use std::io::Write;
@@ -15,13 +15,13 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that wait.
+/// Queued lines.
 const LINES: usize = 1_024;
 
-/// Bytes that wait, in all.
+/// Queued bytes, in all.
 const BYTES: usize = 4 << 20;
 
-/// How long the end of the process waits until what was logged is written.
+/// How long the process waits at its end until the queued lines are written.
 const FLUSH: Duration = Duration::from_secs(1);
 
 enum Message {
@@ -57,11 +57,11 @@ impl Queue {
         })
     }
 
-    /// Waits until what was logged so far is written, but not for long.
+    /// Waits until the lines queued so far are written, but not for long.
     pub(super) fn flush(&self) {
         let (written, done) = mpsc::sync_channel(1);
         if self.messages.try_send(Message::Flush(written)).is_ok() {
-            // Too late or gone: then nobody reads.
+            // Timeout, or the thread has ended: then there is no reader.
             let _ = done.recv_timeout(FLUSH);
         }
     }
@@ -119,7 +119,7 @@ fn write(
                 if lost > told {
                     let lines = lost - told;
                     told = lost;
-                    // It finds its place behind what waits, or is one of those that are lost.
+                    // It is queued behind the others, or is one of the lost lines.
                     tracing::warn!(
                         lines,
                         "log lines were dropped: stderr could not be written to, or not as fast as \
@@ -127,7 +127,7 @@ fn write(
                     );
                 }
             }
-            // Nobody waits any more where it took too long.
+            // The waiter is gone if it timed out.
             Message::Flush(written) => drop(written.try_send(())),
         }
     }
@@ -137,7 +137,7 @@ fn write(
 mod tests {
     use super::*;
 
-    /// Takes what it is told to take.
+    /// Accepts as much as configured.
     struct Reader(Receiver<io::Result<()>>, SyncSender<Vec<u8>>);
 
     impl Write for Reader {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_holds_nobody_and_what_is_lost_is_counted() {
+    fn a_stalled_reader_blocks_no_thread_and_lost_lines_are_counted() {
         static DROPPED: AtomicU64 = AtomicU64::new(0);
         let (permit, permits) = mpsc::sync_channel(2 * LINES);
         let (written, lines) = mpsc::sync_channel(2 * LINES);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted_and_the_next_line_is_tried() {
+    fn lines_that_cannot_be_written_are_counted_and_the_next_is_tried() {
         static DROPPED: AtomicU64 = AtomicU64::new(0);
         let (permit, permits) = mpsc::sync_channel(2 * LINES);
         let (written, lines) = mpsc::sync_channel(2 * LINES);

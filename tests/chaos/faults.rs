@@ -1,5 +1,5 @@
-//! Faults of the broker, one after the other, under two nodes: whatever one of them answered 200
-//! reaches the subscribers of both, or they are told of a gap.
+//! Faults of the broker, one after the other, under two nodes: every publication with a 200 from
+//! one of them reaches the subscribers of both, or they are notified of a gap.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ enum Fault {
     DeleteQueue,
     /// Some connections, of publishers and consumers.
     CloseConnections,
-    /// One node's binding; nobody is told of that.
+    /// One node's binding; the node gets no notification of that.
     Unbind,
     /// SIGKILL.
     Kill,
@@ -133,7 +133,7 @@ fn what_is_lost_between_two_nodes_is_told() {
         reported += told.iter().sum::<u64>();
         println!("{fault:?}: {heard}; gaps at the nodes: {told:?}");
         match fault {
-            // Nothing is lost, so nobody is bothered.
+            // Nothing is lost, so no client is disconnected.
             Fault::Pause => assert_eq!(told, [0, 0]),
             Fault::Kill | Fault::Restart | Fault::DeleteExchange => {
                 assert!(told.iter().all(|&gaps| gaps > 0), "{told:?}");
@@ -143,7 +143,7 @@ fn what_is_lost_between_two_nodes_is_told() {
         }
     }
     println!("in all: {}; {reported} gaps at the nodes", crowd.tally);
-    // Otherwise the faults were none, and nothing was tried.
+    // Otherwise there were no faults, and nothing was tested.
     assert!(reported > 0, "no gap was reported");
     assert!(crowd.tally.excused_by_gap > 0, "{}", crowd.tally);
     crowd.stop();

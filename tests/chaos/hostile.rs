@@ -1,4 +1,4 @@
-//! Visitors that break everything they can reach. Whatever they meet is fine with them.
+//! Clients that violate everything they can. Any reaction is fine with them.
 
 use std::io;
 use std::io::{Read, Write};
@@ -43,7 +43,7 @@ const DEEDS: &[(&str, Deed)] = &[
 pub(crate) struct Deeds([AtomicU64; DEEDS.len()]);
 
 impl Deeds {
-    /// What was done, in words.
+    /// Description of the action.
     pub(crate) fn account(&self) -> String {
         let counts = self.0.iter().map(|count| count.load(Ordering::Relaxed));
         let deeds = DEEDS.iter().zip(counts);
@@ -71,7 +71,7 @@ pub(crate) fn run(nodes: &[Arc<Node>], deeds: &Deeds, over: &Arc<AtomicBool>, mu
     }
 }
 
-/// Publishes much to those who do not read, and garbage, until the end.
+/// Publishes much to slow consumers, and garbage, until the end.
 pub(crate) fn flood(nodes: &[Arc<Node>], over: &Arc<AtomicBool>, mut random: Rng) {
     let trigger = json!({"rooms": [{"room": "flood"}], "data": "x".repeat(256 << 10)}).to_string();
     while !over.load(Ordering::Relaxed) {
@@ -117,7 +117,7 @@ fn reset(to: &Address, random: &mut Rng) -> io::Result<()> {
     link.stream.write_all(&bytes[..cut])
 }
 
-/// Says that it is finished, and stays.
+/// Shuts down its sending side, and stays connected.
 fn half_close(to: &Address, random: &mut Rng) -> io::Result<()> {
     let stream = if random.bool() {
         Link::open(to, "half", false)?.stream
@@ -194,7 +194,7 @@ fn slow_head(to: &Address, random: &mut Rng) -> io::Result<()> {
     Ok(())
 }
 
-/// Goes away while the backend is asked.
+/// Disconnects during the call to the backend.
 fn leave_early(to: &Address, random: &mut Rng) -> io::Result<()> {
     let mut stream = to.connect()?;
     if random.bool() {

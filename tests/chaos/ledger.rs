@@ -1,13 +1,13 @@
-//! What was accepted against what was heard: pure, so that the judge itself can be tested.
+//! Compares accepted publications with received ones: pure, so that the judge itself can be tested.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// The end of a connection excuses publications that were accepted at most this long before it. What
-/// was accepted just before the broker went is reported when the node is connected again: on a busy
-/// machine RabbitMQ takes up to half a minute to come back. A lost binding is found by a probe within
-/// `readiness.probe_interval` and `readiness.probe_timeout`, 8 s together by default.
+/// The end of a connection excuses publications that were accepted at most this long before it.
+/// Those accepted just before the broker failed are reported when the node is connected again: on a
+/// busy machine RabbitMQ takes up to half a minute to restart. A lost binding is detected by a
+/// probe within `readiness.probe_interval` and `readiness.probe_timeout`, 8 s together by default.
 pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 
 /// A trigger that was answered 200.
@@ -25,7 +25,7 @@ pub(crate) struct Accepted {
 pub(crate) enum End {
     /// It is open.
     Alive,
-    /// Its node was killed: what was under way is lost with it.
+    /// Its node was killed: messages in flight are lost with it.
     Killed(Instant),
     /// Its node was told to shut down, and owed what was accepted before.
     Left(Instant),
@@ -34,7 +34,7 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// When it was; none for an open connection.
+    /// Its time; `None` for an open connection.
     fn at(self) -> Option<Instant> {
         match self {
             Self::Alive => None,
@@ -48,11 +48,11 @@ impl End {
 pub(crate) enum Whose {
     /// That of its own node.
     Own,
-    /// That of another node, whose triggers come through the broker.
+    /// That of another node, whose triggers are received through the broker.
     Other,
 }
 
-/// What one connection heard of one publisher.
+/// Messages that one connection received of one publisher.
 #[derive(Clone, Debug)]
 pub(crate) struct Heard {
     /// After its subscription was confirmed.
@@ -61,7 +61,7 @@ pub(crate) struct Heard {
     pub(crate) end: End,
 }
 
-/// What connections did not receive although it was accepted while they were subscribed.
+/// Messages that connections did not receive although they were accepted while subscribed.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     /// Publications that at least one connection did not receive, by publisher.
@@ -70,15 +70,15 @@ pub(crate) struct Tally {
     pub(crate) excused_by_gap: usize,
     /// Missing deliveries that the end of the connection's node excuses.
     pub(crate) excused_by_node: usize,
-    /// Missing deliveries that nothing excuses.
+    /// Missing deliveries without an excuse.
     pub(crate) unexcused: usize,
     /// Longest time from an excused publication's 200 until the end of the connection.
     pub(crate) oldest: Duration,
 }
 
 impl Tally {
-    /// Adds what one connection received of one publisher, and checks that nothing came twice or
-    /// out of order, and that nothing is missing that [`excuse`] does not cover.
+    /// Adds the messages that one connection received of one publisher, and checks that none
+    /// arrived twice or out of order, and that none is missing that [`excuse`] does not cover.
     pub(crate) fn check(
         &mut self,
         publisher: &'static str,
@@ -146,7 +146,7 @@ impl fmt::Display for Tally {
     }
 }
 
-/// Checks that nothing came twice or out of order.
+/// Checks that nothing arrived twice or out of order.
 fn check_order(heard: &Heard) -> Result<(), String> {
     match heard.numbers.windows(2).find(|pair| pair[0] >= pair[1]) {
         Some(pair) => Err(format!("{} after {}", pair[1], pair[0])),
@@ -171,7 +171,7 @@ enum Excuse {
 /// The excuse for a publication that a connection did not receive; `last` is the last one that it
 /// received.
 fn excuse(accepted: &Accepted, end: End, whose: Whose, last: u64) -> Excuse {
-    // Nothing is lost on the way from a node to its own clients.
+    // No message is lost between a node and its own clients.
     let is_between = whose == Whose::Own && accepted.number <= last;
     let Some(at) = end.at().filter(|_| !is_between) else {
         return Excuse::None;
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_judge_sees_what_is_wrong_and_nothing_else() {
+    fn the_judge_detects_errors_and_nothing_else() {
         let start = Instant::now();
         let at = |tick: u64| start + Duration::from_secs(WINDOW.as_secs() / 10 * tick);
         let accepted: Vec<_> = (1..=6)
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tally_counts_what_was_lost_and_what_was_excused() {
+    fn the_tally_counts_lost_and_excused_messages() {
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
         let accepted: Vec<_> = (1..=4)

@@ -1,4 +1,4 @@
-//! A websocket of a well-behaved visitor that may end at any moment.
+//! A websocket of a well-behaved client that may end at any moment.
 
 use std::io;
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::support::client::HEADERS;
 use crate::support::stream::{Address, Stream};
 use crate::support::{frame, http};
 
-/// How long a visitor waits for a message before it looks after itself.
+/// How long a client waits for a message before it checks its own state.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An open websocket.
@@ -20,14 +20,14 @@ pub(crate) struct Link {
     buffer: Vec<u8>,
 }
 
-/// What came.
+/// Result of a read.
 pub(crate) enum Event {
     Json(Value),
     /// `pong`, or an answer to a control frame.
     Other,
-    /// Nothing for a while.
+    /// No message for a while.
     Silence,
-    /// The gateway said goodbye, with this code.
+    /// The gateway sent a close frame with this code.
     Close(u16, String),
 }
 
@@ -49,7 +49,7 @@ impl Link {
         }
     }
 
-    /// Subscribes and waits for the answer; nothing else may come before.
+    /// Subscribes and waits for the reply; nothing else may arrive before.
     pub(crate) fn subscribe(&mut self, room: &Value, request_id: &str) -> io::Result<()> {
         let message = json!({"type": "subscribe", "room": room, "requestId": request_id});
         self.send(&message.to_string())?;
@@ -74,7 +74,7 @@ impl Link {
             .write_all(&Frame::new(frame::TEXT, text).bytes())
     }
 
-    /// Waits for what comes next.
+    /// Waits for the next message.
     pub(crate) fn next(&mut self) -> io::Result<Event> {
         let mut frame = match Frame::read(&mut self.stream, &mut self.buffer) {
             Err(error) if is_late(&error) => return Ok(Event::Silence),
@@ -118,7 +118,7 @@ pub(crate) fn request(cookie: &str, deflate: bool) -> Vec<u8> {
     (head + "\r\n").into_bytes()
 }
 
-/// Whether nothing came in time.
+/// Whether it timed out.
 fn is_late(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,9 +1,9 @@
-//! Chaos: hostile visitors, a backend in bad moods, a broker that is paused, killed and stopped, a
-//! node that is killed and restarted, all at once. Healthy subscribers must hear every trigger
-//! that either node accepted while they were subscribed, in order, once, or be told of a gap; and when all is over the
-//! node that lived through it must be as it was before.
+//! Chaos: hostile clients, a backend in bad moods, a broker that is paused, killed and stopped, a
+//! node that is killed and restarted, all at once. Healthy subscribers must receive every trigger
+//! that either node accepted while they were subscribed, in order, once, or be notified of a gap;
+//! and at the end the surviving node must be as it was before.
 //!
-//! `HT_CHAOS_SECONDS` says for how long, `HT_CHAOS_SEED` repeats a run's choices (the threads' pace
+//! `HT_CHAOS_SECONDS` sets the duration, `HT_CHAOS_SEED` repeats a run's choices (the threads' pace
 //! is their own). `./test chaos` runs it for two minutes.
 
 // Other tests use the rest of it.
@@ -39,7 +39,7 @@ use crate::weather::{Event, World};
 /// Healthy subscribers of each node.
 const HEALTHY: usize = 6;
 
-/// Visitors that misbehave at any moment.
+/// Clients that misbehave at any moment.
 const HOSTILE: usize = 12;
 
 /// Resident memory that a node may have more than before, in bytes.
@@ -107,7 +107,7 @@ fn variable(name: &str) -> Option<u64> {
     Some(text.parse().expect("a whole number"))
 }
 
-/// What a process takes.
+/// Resource usage of a process.
 #[derive(Clone, Copy, Debug)]
 struct Size {
     /// Resident, in bytes.
@@ -181,8 +181,8 @@ impl Crowd {
         crowd
     }
 
-    /// Holds the publishers for a moment, waits until everybody has received everything, and checks
-    /// it. What was checked is forgotten, but for the tally.
+    /// Pauses the publishers for a moment, waits until all subscribers have received everything,
+    /// and checks it. Checked messages are dropped, but for the tally.
     fn account(&mut self, world: &World) -> String {
         let pauses: Vec<_> = self.publishers.iter().map(|it| it.pause()).collect();
         let (mut numbers, mut retries) = (0, 0);
@@ -232,7 +232,7 @@ impl Crowd {
     }
 }
 
-/// All who misbehave.
+/// All misbehaving clients.
 struct Rabble {
     deeds: Arc<Deeds>,
     over: Arc<AtomicBool>,

@@ -10,15 +10,15 @@ use crate::support::{Reply, Seen, StubBackend};
 /// How the backend treats everybody.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mood {
-    /// Answers as it should.
+    /// Responds correctly.
     Well,
-    /// Never answers.
+    /// Never responds.
     Hanging,
     /// Resets the connection.
     Resetting,
-    /// Answers 500.
+    /// Responds with 500.
     Failing,
-    /// Says what makes no sense, each time something else.
+    /// Sends invalid responses, each time another one.
     Lying,
 }
 

@@ -1,4 +1,4 @@
-//! A node's place in the world: the gateway that holds it changes, its name stays.
+//! A node of the test: its name stays, the gateway process behind it changes.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -52,7 +52,7 @@ impl Node {
         self.end(End::Killed(Instant::now()));
     }
 
-    /// The gateway is about to be told to leave.
+    /// The gateway is about to be told to shut down.
     pub(crate) fn leave(&self) {
         self.end(End::Left(Instant::now()));
     }

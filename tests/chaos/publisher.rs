@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_millis(8);
 /// Longest text that is sent along, in bytes.
 const PADDING: usize = 6_000;
 
-/// What a publisher did.
+/// Record of a publisher.
 #[derive(Default)]
 pub(crate) struct Published {
     /// Accepted since the last account.
@@ -47,7 +47,7 @@ impl Publisher {
         }
     }
 
-    /// Waits until no trigger is under way; none begins until the guard is dropped.
+    /// Waits until no trigger is in flight; none begins until the guard is dropped.
     pub(crate) fn pause(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }

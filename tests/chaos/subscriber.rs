@@ -1,5 +1,5 @@
-//! Healthy subscribers: they stay, answer pings, come back when their node is back, and note what
-//! they hear.
+//! Healthy subscribers: they stay connected, answer pings, reconnect when their node is back, and
+//! record what they receive.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,16 +17,17 @@ use crate::support::log::Watched;
 /// Longer than a run takes: nothing is owed yet.
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
-/// Wait before a subscriber tries to come back.
+/// Delay before a subscriber tries to reconnect.
 const BACK_OFF: Duration = Duration::from_millis(50);
 
-/// What a subscriber heard, by publisher: one entry for each connection since the last account.
+/// Messages that a subscriber received, by publisher: one entry for each connection since the last
+/// account.
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) heard: BTreeMap<&'static str, Vec<Heard>>,
-    /// Whether it hears now.
+    /// Whether it receives now.
     pub(crate) online: bool,
-    /// What no healthy subscriber should ever see.
+    /// Errors that no healthy subscriber should ever see.
     pub(crate) complaints: Vec<String>,
 }
 
@@ -49,7 +50,7 @@ impl Subscriber {
             };
             match self.enter(&home) {
                 Ok(mut link) => self.listen(&mut link, &home, over),
-                // The node may be gone again, or the backend out of its mind.
+                // The node may be down again, or the backend failing.
                 Err(_) => std::thread::sleep(BACK_OFF),
             }
         }
@@ -73,8 +74,8 @@ impl Subscriber {
         let taken = self.notes.change(|notes| {
             let heard = notes.heard.entry(publisher).or_default();
             let taken = heard.clone();
-            // The connections that live on begin a new page, with the last line of the old one:
-            // what came before must not come again.
+            // The open connections begin a new page, with the last line of the old one: earlier
+            // messages must not arrive again.
             heard.retain(|heard| matches!(heard.end, End::Alive));
             for Heard { numbers, .. } in heard {
                 numbers.drain(..numbers.len().saturating_sub(1));
@@ -183,8 +184,8 @@ impl Subscriber {
     }
 }
 
-/// Whether a subscriber is online and has heard what it is owed: everything, or it subscribed again
-/// behind the last that was accepted.
+/// Whether a subscriber is online and has received what it is owed: everything, or it subscribed
+/// again after the last accepted publication.
 fn is_done(notes: &Notes, name: &str, last: Option<Accepted>) -> bool {
     let heard = notes.heard.get(name).and_then(|heard| heard.last());
     let Some(heard) = heard.filter(|_| notes.online) else {

@@ -1,4 +1,4 @@
-//! What goes wrong around the gateways, one thing after the other.
+//! Faults around the gateways, one after the other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::support::{DEADLINE, Gateway, eventually};
 /// How long a disturbance lasts at most, in milliseconds.
 const DISTURBANCE_MS: u64 = 4_000;
 
-/// One thing that goes wrong.
+/// One fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
     Calm,
@@ -48,7 +48,7 @@ pub(crate) struct World {
     pub(crate) broker: RabbitMq,
     /// Never restarted, so that its memory can be compared.
     pub(crate) steady: Gateway,
-    /// Killed and restarted; none while it is down.
+    /// Killed and restarted; `None` while it is down.
     pub(crate) restless: Option<Gateway>,
     pub(crate) nodes: [Arc<Node>; 2],
 }
@@ -77,7 +77,7 @@ impl World {
         world
     }
 
-    /// Lets something go wrong for a while, and then be over.
+    /// Causes a fault for a while, and ends it.
     pub(crate) fn suffer(&mut self, event: Event, random: &mut Rng) {
         let mut hold =
             || std::thread::sleep(Duration::from_millis(random.u64(500..DISTURBANCE_MS)));

@@ -1,11 +1,11 @@
-//! Where a visitor comes from, as the backend is told it.
+//! The address of a client, as it is forwarded to the backend.
 
 use std::io::{Read, Write};
 
 use crate::support::stream::Address;
 use crate::support::{Client, Gateway, Handshake, StubBackend, frame, http};
 
-/// A loopback address that no proxy has is the only "other" address that a test can come from.
+/// A loopback address without a proxy is the only "other" address that a test can connect from.
 const NOBODY: &str = "trusted_proxies = []\n";
 
 /// The `X-Real-IP` of the backend's last request.
@@ -16,7 +16,7 @@ fn told(backend: &StubBackend, requests: usize) -> Option<String> {
 }
 
 #[test]
-fn a_trusted_proxy_is_believed_over_every_kind_of_socket() {
+fn a_trusted_proxy_is_accepted_over_every_kind_of_socket() {
     let backend = StubBackend::open();
     let mut asked = 0;
     for listen in ["127.0.0.1:0", "[::1]:0", "unix"] {
@@ -36,7 +36,7 @@ fn a_trusted_proxy_is_believed_over_every_kind_of_socket() {
             (&["192.0.2.7:4711"], Some("192.0.2.7")),
             (&[], None),
             (&[""], None),
-            // What is no address, and what may be two visitors', is nobody's.
+            // An invalid address, and one that may be of two clients, is ignored.
             (&["unknown"], None),
             (&["192.0.2.7", "192.0.2.8"], None),
         ] {
@@ -64,7 +64,7 @@ fn nobody_else_can_say_who_he_is() {
     assert_eq!(told(&backend, 1).as_deref(), Some("127.0.0.1"));
     Handshake::new(&gateway).connect();
     assert_eq!(told(&backend, 2).as_deref(), Some("127.0.0.1"));
-    // Nor for which host it was asked.
+    // Nor for the requested host.
     let page = Handshake::new(&gateway)
         .header("X-Forwarded-Host", "evil.example")
         .header("Origin", "https://evil.example");
@@ -72,7 +72,7 @@ fn nobody_else_can_say_who_he_is() {
 }
 
 #[test]
-fn who_comes_over_a_socket_that_is_not_trusted_has_no_address() {
+fn a_client_of_an_untrusted_socket_has_no_address() {
     let backend = StubBackend::open();
     let builder = Gateway::with(&backend).file(NOBODY);
     let path = builder.folder().join("public.sock");
@@ -85,7 +85,7 @@ fn who_comes_over_a_socket_that_is_not_trusted_has_no_address() {
 }
 
 #[test]
-fn forwarded_addresses_count_where_they_are_asked_for() {
+fn forwarded_addresses_are_used_if_configured() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .file("x_forwarded_for = true\n")
@@ -109,7 +109,7 @@ fn forwarded_addresses_count_where_they_are_asked_for() {
 fn through(gateway: &Gateway, header: &[u8], handshake: &Handshake) -> Vec<u8> {
     let mut stream = gateway.public().connect().expect("a connection");
     let bytes = [header, &handshake.bytes()].concat();
-    // Who is not listened to may be told so while it speaks.
+    // An untrusted peer may get the error while it sends.
     let _ = stream.write_all(&bytes);
     match http::read_answer(&mut stream) {
         Ok((answer, _)) => answer.status.to_string().into_bytes(),
@@ -131,7 +131,7 @@ fn binary(command: u8, source: [u8; 4]) -> Vec<u8> {
 }
 
 #[test]
-fn the_proxy_protocol_tells_the_address_in_both_versions() {
+fn the_proxy_protocol_sets_the_address_in_both_versions() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_PROXY_PROTOCOL", true)
@@ -156,10 +156,10 @@ fn the_proxy_protocol_tells_the_address_in_both_versions() {
             Some("192.0.2.7"),
         ),
         (&binary(0x21, [192, 0, 2, 8]), &good, Some("192.0.2.8")),
-        // The balancer speaks for itself: it is a trusted proxy like any other.
+        // The balancer connects for itself: it is a trusted proxy like any other.
         (&binary(0x20, [192, 0, 2, 8]), &good, None),
         (b"PROXY UNKNOWN\r\n", &forged, Some("192.0.2.99")),
-        // A proxy behind the balancer, which says for whom it asks.
+        // A proxy behind the balancer, which names the client it forwards for.
         (
             b"PROXY TCP4 10.0.0.7 10.0.0.1 5 80\r\n",
             &forged,
@@ -190,7 +190,7 @@ fn the_proxy_protocol_tells_the_address_in_both_versions() {
         let answer = through(&gateway, broken, &good);
         assert_eq!(answer, b"", "{}", broken.escape_ascii());
     }
-    // Nor is a header waited for that does not come.
+    // Nor is a missing header waited for.
     let mut silent = gateway.public().connect().unwrap();
     silent.write_all(b"PROXY TCP4 192.0.2.7").unwrap();
     let mut answer = Vec::new();

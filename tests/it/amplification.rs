@@ -63,7 +63,7 @@ fn the_subprotocol_names_the_request_that_had_too_many_names() {
 fn a_grant_of_seven_wildcards_does_not_use_up_what_others_need() {
     let backend = StubBackend::admitting(json!([stars(127)]));
     let gateway = Gateway::with(&backend).set("HT_THREADS", 1).start();
-    // All of one address, and some who come for everything.
+    // All of one address, and some that connect for everything.
     for _ in 0..6 {
         let mut hostile = Client::connect(&gateway);
         let mut taken = 0;
@@ -80,7 +80,7 @@ fn a_grant_of_seven_wildcards_does_not_use_up_what_others_need() {
     for combination in [126, 125] {
         healthy.subscribe(&stars(combination), combination);
     }
-    // What stands in `allowed_rooms` as it is.
+    // The content of `allowed_rooms` as it is.
     healthy.subscribe(&stars(127), 127);
     gateway.trigger(&json!({"rooms": [stars(0)], "data": 0}));
     for _ in 0..3 {

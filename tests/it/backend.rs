@@ -1,4 +1,4 @@
-//! The backend as a peer: where it is, where it points to, how much it is asked at once.
+//! The backend as a peer: its address, its redirects, the limit on concurrent calls.
 
 use serde_json::json;
 
@@ -116,7 +116,7 @@ fn a_backend_with_tls_is_checked() {
 }
 
 #[test]
-fn a_visitor_who_leaves_meanwhile_leaves_nothing_behind() {
+fn a_client_that_disconnects_meanwhile_leaves_nothing_behind() {
     let backend = StubBackend::new(|seen| match seen.header("cookie") {
         Some("slow") => Reply::Hang(Vec::new()),
         _ => Reply::rooms(&json!([])),
@@ -139,7 +139,7 @@ fn a_visitor_who_leaves_meanwhile_leaves_nothing_behind() {
             (history.abandoned > before).then_some(())
         });
     }
-    // The only place is free again, long before the call would have timed out.
+    // The only slot is free again, long before the call would have timed out.
     let mut client = Client::connect(&gateway);
     assert_eq!(client.status()["open_connections"], 1);
     client.leave();
@@ -147,7 +147,7 @@ fn a_visitor_who_leaves_meanwhile_leaves_nothing_behind() {
 }
 
 #[test]
-fn calls_under_way_are_bounded_and_the_others_wait_in_line() {
+fn calls_in_flight_are_limited_and_the_others_queue() {
     let gate = Gate::default();
     let backend = StubBackend::behind(&gate);
     let gateway = Gateway::with(&backend)
@@ -166,7 +166,7 @@ fn calls_under_way_are_bounded_and_the_others_wait_in_line() {
 }
 
 #[test]
-fn a_backend_that_hangs_for_one_visitor_does_not_hold_the_others() {
+fn a_backend_that_hangs_for_one_client_does_not_delay_the_others() {
     let backend = StubBackend::new(|seen| match seen.header("cookie") {
         Some("slow") => Reply::Hang(Vec::new()),
         _ => Reply::rooms(&json!([{"room": "*"}])),

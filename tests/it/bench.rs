@@ -125,7 +125,7 @@ fn without_json_the_results_are_text() {
 }
 
 #[test]
-fn publications_of_other_programs_are_counted_apart() {
+fn publications_of_other_programs_are_counted_separately() {
     let gateway = Gateway::start(&StubBackend::open());
     let args = arguments(&gateway, &gateway, ROOM, &["--seconds", "3", "--json"]);
     let args: Vec<_> = args.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! Running the binary: in an empty folder, with no environment but what a test gives.
+//! Running the binary: in an empty folder, with no environment but what a test sets.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How long anything may take.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Lets a gateway take free ports.
+/// Makes a gateway use free ports.
 pub(crate) const ANY_PORTS: [(&str, &str); 2] = [
     ("HT_LISTEN", "127.0.0.1:0"),
     ("HT_INTERNAL__LISTEN", "127.0.0.1:0"),
@@ -22,7 +22,7 @@ pub(crate) fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// What a finished command left.
+/// Output of a finished command.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) code: Option<i32>,
@@ -112,7 +112,7 @@ impl Running {
         }
     }
 
-    /// Waits for a line with this text and gives back what follows it.
+    /// Waits for a line with this text and returns the rest of it.
     #[track_caller]
     pub(crate) fn line_with(&mut self, text: &str) -> String {
         let until = Instant::now() + DEADLINE;
@@ -168,7 +168,7 @@ fn forward(from: impl Read + Send + 'static, to: mpsc::SyncSender<String>) {
     });
 }
 
-/// A backend that gives every request the same answer. Its address ends in `/api/`.
+/// A backend that sends the same response to every request. Its address ends in `/api/`.
 pub(crate) fn stub_backend(answer: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/api/", listener.local_addr().expect("an address"));
@@ -182,7 +182,7 @@ pub(crate) fn stub_backend(answer: &str) -> String {
     url
 }
 
-/// A whole HTTP answer.
+/// A complete HTTP response.
 pub(crate) fn answer(status: &str, kind: &str, body: &str) -> String {
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",

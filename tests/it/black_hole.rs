@@ -1,6 +1,6 @@
-//! A network that swallows everything: who is behind it is found.
+//! A network that drops everything: dead peers behind it are detected.
 //!
-//! Needs network namespaces, and so root; elsewhere there is nothing to be seen.
+//! Needs network namespaces, and so root; elsewhere the test is skipped.
 
 use std::process::{Child, Command, Stdio};
 
@@ -18,7 +18,7 @@ struct Beyond {
 }
 
 impl Beyond {
-    /// None where this is not permitted.
+    /// `None` if this is not permitted.
     fn new() -> Option<Self> {
         let id = std::process::id();
         // A network of benchmarks (RFC 2544), four addresses for each process.
@@ -58,7 +58,7 @@ impl Beyond {
                 "02:00:00:00:00:02",
                 "up",
             ],
-            // It is not asked for who is there.
+            // A permanent neighbour entry replaces address resolution.
             &[
                 "neigh",
                 "replace",
@@ -74,7 +74,7 @@ impl Beyond {
         steps.iter().all(|step| ip(step)).then_some(beyond)
     }
 
-    /// From now on what comes is for nobody there, and nothing is answered.
+    /// From now on packets are addressed to nobody there, and nothing responds.
     fn swallow(&self) {
         assert!(ip(&["-n", &self.name, "addr", "flush", "to", &self.far]));
     }
@@ -132,7 +132,7 @@ fn a_peer_that_acknowledges_nothing_is_found_without_a_ping() {
     let gateway = Gateway::with(&backend)
         .set("HT_LISTEN", format!("{}:0", beyond.near))
         .set("HT_TCP__USER_TIMEOUT", "1s")
-        // Nothing else finds it.
+        // Nothing else detects it.
         .set("HT_KEEPALIVE__INTERVAL", 0)
         .set("HT_LIMITS__OUTBOX_AGE", 0)
         .set("HT_LIMITS__IDLE_TIMEOUT", NEVER)

@@ -1,4 +1,4 @@
-//! Who may enter: what the backend is asked, and what its answers mean for the visitor.
+//! Admission: the request to the backend, and the effect of its responses on the client.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::support::{
 const NO: &str = r#"{"is_authorized": false}"#;
 
 #[test]
-fn the_rooms_are_told_as_they_came_without_repetitions() {
+fn the_rooms_are_sent_as_granted_without_repetitions() {
     let rooms =
         r#"[ {"b": 1.50, "a": "\u00e9"}, {"a": "é", "b": 1.50}, {"a": 2},{"a":1e2}, {"a": 2} ]"#;
     let answer = format!(r#"{{"user": 1, "allowed_rooms": {rooms}}}"#);
@@ -30,7 +30,7 @@ fn the_rooms_are_told_as_they_came_without_repetitions() {
 }
 
 #[test]
-fn thousands_of_rooms_come_in_one_frame() {
+fn thousands_of_rooms_are_sent_in_one_frame() {
     let rooms: Vec<_> = (0..2_000)
         .map(|n| json!({"target": "x", "id": n}))
         .collect();
@@ -91,7 +91,7 @@ fn compressed_answers_are_understood() {
     }
 }
 
-/// A backend that refuses visitors with the cookie `no` in some way and admits the others.
+/// A backend that refuses clients with the cookie `no` in some way and admits the others.
 pub(crate) fn picky(refusal: Reply) -> StubBackend {
     StubBackend::new(move |seen| match seen.header("cookie") {
         Some("no") => refusal.clone(),
@@ -99,7 +99,7 @@ pub(crate) fn picky(refusal: Reply) -> StubBackend {
     })
 }
 
-/// A visitor whom the backend does not admit is told so and closed with `code` a moment later.
+/// A client that the backend does not admit is notified and closed with `code` a moment later.
 #[track_caller]
 pub(crate) fn expect_refusal(gateway: &Gateway, code: u16) {
     let mut refused = Handshake::new(gateway).header("Cookie", "no").open();
@@ -107,7 +107,7 @@ pub(crate) fn expect_refusal(gateway: &Gateway, code: u16) {
     expect_reason(&refused.expect_close(code), code);
 }
 
-/// The same for a client that chose `high-templar.v1`; the span that it is given, in ms.
+/// The same for a client that selected `high-templar.v1`; its reconnect span, in ms.
 #[track_caller]
 pub(crate) fn expect_refusal_of_v1(gateway: &Gateway, code: u16) -> Option<u64> {
     let handshake = Handshake::new(gateway).header("Cookie", "no");
@@ -137,10 +137,10 @@ fn expect_reason(reason: &str, code: u16) -> Option<u64> {
     }
 }
 
-/// What is not about this visitor, as at every deployment of an API: clients that know the close
-/// codes reconnect later, and those of Python 3.1 are refused as they always were.
+/// Failures that are not about this client, as at every deployment of an API: clients that support
+/// the close codes reconnect later, and those of Python 3.1 are refused as they always were.
 #[test]
-fn a_server_error_is_closed_with_1013_where_v1_was_chosen() {
+fn a_server_error_is_closed_with_1013_if_v1_was_selected() {
     let html = [("Content-Type", "text/html")];
     for status in [
         "500 Internal Server Error",
@@ -234,7 +234,7 @@ fn answers_that_refuse_are_closed_with_1000() {
 }
 
 #[test]
-fn a_refused_visitor_is_closed_after_a_moment_and_not_listened_to() {
+fn a_refused_client_is_closed_after_a_moment_and_not_read() {
     let backend = picky(Reply::forbidden());
     let gateway = Gateway::start(&backend);
     let mut client = Client::connect(&gateway);
@@ -260,7 +260,7 @@ fn a_refused_visitor_is_closed_after_a_moment_and_not_listened_to() {
 }
 
 #[test]
-fn a_refused_visitor_is_spoken_to_as_the_protocol_wants() {
+fn a_refused_client_gets_replies_as_the_protocol_requires() {
     let gateway = Gateway::start(&picky(Reply::forbidden()));
     let refused = || {
         let mut refused = Handshake::new(&gateway).header("Cookie", "no").open();
@@ -271,7 +271,8 @@ fn a_refused_visitor_is_spoken_to_as_the_protocol_wants() {
         masked: false,
         ..frame
     };
-    // It is closed after 100 ms, whatever it says: on a busy machine possibly before it said it.
+    // It is closed after 100 ms, whatever it sends: on a busy machine possibly before it sent
+    // anything.
     let first_of_server = |said: &Frame, expected: &Frame| {
         let found = (0..50).find_map(|_| {
             let mut client = refused();
@@ -288,7 +289,7 @@ fn a_refused_visitor_is_spoken_to_as_the_protocol_wants() {
     refused().leave();
     let violation = from_server(Frame::close(1002, "reserved-opcode"));
     first_of_server(&Frame::new(3, ""), &violation);
-    // One that hangs up in between leaves nothing behind.
+    // One that disconnects in between leaves nothing behind.
     drop(refused());
     assert_eq!(Client::connect(&gateway).status()["open_connections"], 1);
 }
@@ -358,7 +359,7 @@ fn a_backend_that_hangs_is_closed_with_1013_and_explained_in_the_log() {
 }
 
 #[test]
-fn a_backend_that_is_away_is_a_failure_until_it_is_back() {
+fn an_unreachable_backend_is_a_failure_until_it_is_back() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_BACKEND__URL", "http://127.0.0.1:9/api/")

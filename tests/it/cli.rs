@@ -1,4 +1,4 @@
-//! The command line: exit codes, and what its output says.
+//! The command line: exit codes and output.
 
 use std::fs;
 use std::net::TcpListener;

@@ -12,7 +12,7 @@ use crate::support::{Client, Gate, Gateway, Handshake, Reply, Seen, StubBackend,
 
 const EVENTS: &str = "high-templar.v1, high-templar.events";
 
-/// What the API says of the user whose token it is, who may enter every room `n`.
+/// The API's response about the user whose token it is, who may enter every room `n`.
 fn permissions(seen: &Seen) -> Value {
     let token = seen.header("authorization").unwrap_or("Token nobody");
     let user = token.trim_start_matches("Token ");
@@ -53,7 +53,7 @@ fn command(gateway: &Gateway, command: &Value) -> u64 {
 }
 
 #[test]
-fn a_disconnect_closes_whom_it_means_with_the_code_that_it_names() {
+fn a_disconnect_closes_the_selected_clients_with_its_code() {
     let gateway = Gateway::start(&api());
     for (come_back, code) in [
         (json!("soon"), 4003),
@@ -178,7 +178,7 @@ fn nothing_after_a_permit_reaches_what_was_lost_while_very_much_is_published() {
 }
 
 #[test]
-fn clients_that_listen_for_events_are_told_in_order() {
+fn clients_that_listen_for_events_receive_them_in_order() {
     let gateway = Gateway::start(&api());
     let offer = |names| handshake(&gateway, "7").header("Sec-WebSocket-Protocol", names);
     let mut events = offer(EVENTS).connect();
@@ -218,7 +218,7 @@ fn clients_that_listen_for_events_are_told_in_order() {
 }
 
 #[test]
-fn an_exact_room_takes_nothing_from_a_subscription_that_includes_it() {
+fn an_exact_room_removes_nothing_from_a_wider_subscription() {
     let gateway = Gateway::start(&api());
     let mut client = listener(&gateway, "7");
     client.subscribe(&json!({"n": "*"}), "all");
@@ -237,7 +237,7 @@ fn an_exact_room_takes_nothing_from_a_subscription_that_includes_it() {
 }
 
 #[test]
-fn a_room_selects_those_who_may_enter_it_whether_or_not_they_did() {
+fn a_room_selects_clients_that_may_enter_it_subscribed_or_not() {
     let backend = StubBackend::new(|seen| {
         let rooms = match seen.header("authorization") {
             Some("Token one") => json!([{"n": 1}]),
@@ -260,7 +260,7 @@ fn a_room_selects_those_who_may_enter_it_whether_or_not_they_did() {
 }
 
 #[test]
-fn what_a_dry_run_counts_is_what_the_command_means() {
+fn a_dry_run_counts_the_clients_that_the_command_selects() {
     let gateway = Gateway::start(&api());
     let mut clients: Vec<_> = ["7", "7", "8", "12"]
         .map(|user| listener(&gateway, user))
@@ -298,7 +298,7 @@ fn what_a_dry_run_counts_is_what_the_command_means() {
 }
 
 #[test]
-fn a_command_with_the_same_id_is_done_once() {
+fn a_command_with_the_same_id_is_executed_once() {
     let gateway = Gateway::start(&api());
     let disconnect = json!({"command": "disconnect", "user": "7", "id": "logout-81"});
     let mut first = listener(&gateway, "7");
@@ -416,13 +416,13 @@ fn a_disconnect_meets_a_client_whose_api_call_is_under_way() {
         assert_eq!(client.expect_json(), json!({"is_authorized": false}));
         assert_eq!(client.expect_close(4303), "signed-out");
     }
-    // Whoever begins after it comes in, and has the only place.
+    // A client that begins after it is admitted, and has the only slot.
     let mut after = listener(&gateway, "slow");
     gateway.wait_for_open(&mut after, 1);
 }
 
 #[test]
-fn commands_meet_a_client_that_sent_its_token_in_the_first_frame() {
+fn commands_apply_to_a_client_with_its_token_in_the_first_frame() {
     let gate = Gate::default();
     let held = gate.clone();
     let backend = StubBackend::new(move |seen| {
@@ -521,7 +521,7 @@ fn commands_reach_every_node_over_rabbitmq() {
 }
 
 #[test]
-fn older_readers_on_the_exchange_see_a_trigger_for_nobody() {
+fn older_consumers_on_the_exchange_see_a_trigger_without_rooms() {
     let vhost = RabbitMq::shared().vhost();
     let gateway = Gateway::with(&api())
         .set("HT_RABBITMQ__URL", vhost.url())

@@ -1,4 +1,4 @@
-//! Compressed messages (RFC 7692), beside clients that know nothing of them.
+//! Compressed messages (RFC 7692), beside clients that do not support them.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn subscribed(handshake: &Handshake, name: usize) -> Client {
 }
 
 #[test]
-fn what_is_agreed_upon() {
+fn negotiated_parameters() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     let wide = format!("{ACCEPTED}; server_max_window_bits=15");
@@ -62,7 +62,7 @@ fn what_is_agreed_upon() {
 }
 
 #[test]
-fn a_publication_is_deflated_once_for_all_that_take_it_and_others_get_it_plain() {
+fn a_publication_is_deflated_once_and_sent_plain_to_other_clients() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     let plain = Handshake::new(&gateway);
@@ -92,7 +92,7 @@ fn a_publication_is_deflated_once_for_all_that_take_it_and_others_get_it_plain()
 }
 
 #[test]
-fn a_smaller_window_is_kept_to() {
+fn a_smaller_window_is_respected() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     let offer = "permessage-deflate; server_max_window_bits=12";
@@ -115,7 +115,7 @@ fn requests_may_be_compressed() {
     let whole = Frame::new(frame::TEXT, request).deflate();
     client.send(&whole);
     assert_eq!(client.expect_json(), json!({"code": "success"}));
-    // In fragments, of which only the first one says that it is compressed.
+    // In fragments, of which only the first one is marked as compressed.
     let (start, end) = whole.payload.split_at(whole.payload.len() / 2);
     let first = Frame {
         payload: start.to_vec(),

@@ -1,4 +1,4 @@
-//! How many may come in, and how often: by address, by user, by time.
+//! Limits on connections and their rate: by address, by user, over time.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -17,7 +17,7 @@ fn refusals(gateway: &Gateway, reason: &str) -> u64 {
     ))
 }
 
-/// A backend that takes the cookie for the user's id.
+/// A backend that uses the cookie as the user's id.
 fn by_cookie(seen: &Seen) -> Reply {
     let id = seen.header("cookie").unwrap_or_default();
     let body = json!({"allowed_rooms": [{"room": "*"}], "user": {"id": id}});
@@ -45,7 +45,7 @@ fn an_address_has_as_many_connections_as_it_may_have() {
     from_address(&gateway, "192.0.2.7").connect().fence();
     two.fence();
 
-    // A visitor has the whole of an IPv6 network.
+    // An IPv6 client has the whole of its network.
     let _six = [1, 2].map(|host| from_address(&gateway, &format!("2001:db8::{host}")).connect());
     let answer = from_address(&gateway, "2001:db8::ffff:3").refused();
     assert_eq!(answer.status, 429);
@@ -53,7 +53,7 @@ fn an_address_has_as_many_connections_as_it_may_have() {
 }
 
 #[test]
-fn visitors_behind_a_proxy_that_does_not_say_who_they_are_are_not_one_address() {
+fn clients_behind_a_proxy_without_their_addresses_are_not_one_address() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__CONNECTIONS_PER_ADDRESS", 1)
@@ -67,7 +67,7 @@ fn visitors_behind_a_proxy_that_does_not_say_who_they_are_are_not_one_address() 
 }
 
 #[test]
-fn a_proxy_that_nobody_trusts_is_one_address_and_the_log_says_so() {
+fn an_untrusted_proxy_is_one_address_and_is_logged() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .file("trusted_proxies = []\n")
@@ -98,7 +98,7 @@ fn a_user_has_as_many_connections_as_it_may_have() {
     user("bob").connect().fence();
     gateway.wait_for_open(&mut two, 2);
     one.leave();
-    // Who has said goodbye is not counted any more.
+    // A client that sent its close frame is not counted any more.
     user("ann").connect().fence();
     two.fence();
 }
@@ -109,7 +109,7 @@ fn an_address_that_comes_too_often_waits() {
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__HANDSHAKES_PER_SECOND", 1)
         .start();
-    // Ten at once are fine; a hundred do not come within ninety seconds.
+    // Ten at once are accepted; a hundred are not within ninety seconds.
     let refused = (0..100).find_map(|count| {
         let (answer, _) = from_address(&gateway, "192.0.2.7").send().answer();
         (answer.status != 101).then_some((count, answer))
@@ -128,7 +128,7 @@ fn an_address_that_comes_too_often_waits() {
 }
 
 #[test]
-fn whoever_leaves_in_whatever_way_leaves_a_place() {
+fn every_kind_of_disconnect_releases_the_slot() {
     let gate = Gate::default();
     let behind = gate.clone();
     let backend = StubBackend::new(move |seen| match seen.header("cookie") {
@@ -175,7 +175,7 @@ fn whoever_leaves_in_whatever_way_leaves_a_place() {
 }
 
 #[test]
-fn a_handshake_does_not_wait_for_the_backend_for_ever() {
+fn a_handshake_does_not_wait_for_the_backend_indefinitely() {
     let backend = StubBackend::new(|_| Reply::Hang(Vec::new()));
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__HANDSHAKE_TIMEOUT", "200ms")
@@ -190,7 +190,7 @@ fn a_handshake_does_not_wait_for_the_backend_for_ever() {
 }
 
 #[test]
-fn a_full_node_says_when_to_come_back() {
+fn a_full_node_sends_retry_after() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__CONNECTIONS", 1)
@@ -202,7 +202,7 @@ fn a_full_node_says_when_to_come_back() {
 }
 
 #[test]
-fn the_log_names_the_address_that_a_proxy_told() {
+fn the_log_names_the_address_that_a_proxy_sent() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__OUTBOX_BYTES", "64KiB")
@@ -219,8 +219,8 @@ fn the_log_names_the_address_that_a_proxy_told() {
     assert!(line.contains("192.0.2.7"), "{line}");
 }
 
-/// The same where a balancer tells the address by the PROXY protocol: its own connections have no
-/// bound, those of each address behind it have.
+/// The same with a balancer that sends the address by the PROXY protocol: its own connections have
+/// no limit, those of each address behind it do.
 #[test]
 fn one_address_behind_a_balancer_does_not_take_all_places_for_those_who_come() {
     let backend = StubBackend::open();
@@ -236,7 +236,7 @@ fn one_address_behind_a_balancer_does_not_take_all_places_for_those_who_come() {
             257,
             "PROXY TCP6 2001:db8:0:1::7 ::1 5 80\r\n",
         ),
-        // An address in a trusted network may be a proxy itself, and leaves a quarter.
+        // An address in a trusted network may be a proxy itself, and keeps a quarter free.
         (
             "PROXY TCP4 10.0.0.7 10.0.0.1 5 80\r\n",
             771,
@@ -311,7 +311,7 @@ fn one_address_does_not_take_all_handshakes() {
     for asked in first.into_iter().chain([other]) {
         assert_eq!(asked.open().expect_json()["is_authorized"], true);
     }
-    // Given back when they are over.
+    // Released when they are over.
     assert_eq!(
         ask("192.0.2.7", 6).open().expect_json()["is_authorized"],
         true
@@ -326,7 +326,7 @@ fn one_address_does_not_take_all_places_for_those_who_come() {
         .set("HT_LIMITS__HANDSHAKES", 4)
         .set("HT_LIMITS__HEAD_TIMEOUT", crate::support::NEVER)
         .start();
-    // A quarter of 4 and 1,024, none of which says a word.
+    // A quarter of 4 and 1,024, all of them silent.
     let silent: Vec<_> = (0..257)
         .map(|_| gateway.public().connect().unwrap())
         .collect();

@@ -23,8 +23,8 @@ fn without_file_descriptors_visitors_wait_and_everybody_else_goes_on() {
     gateway.wait_for_line("out of file descriptors: this process may open 128");
     assert_eq!(gateway.metric("high_templar_accept_errors_total"), 1);
 
-    // Those who wait are not turned away. A kept connection to the backend that ends gives its
-    // descriptor to one more.
+    // Waiting clients are not rejected. A kept connection to the backend that ends releases its
+    // descriptor for one more.
     let mut waiting = Vec::new();
     while waiting.len() < 3 {
         let mut asked = Handshake::new(&gateway).send();
@@ -43,7 +43,7 @@ fn without_file_descriptors_visitors_wait_and_everybody_else_goes_on() {
     gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "still here"}));
     assert_eq!(listener.expect_publish().0, "still here");
 
-    // As soon as somebody goes they come in.
+    // As soon as a client disconnects they are accepted.
     for client in clients.drain(..5) {
         client.leave();
     }

@@ -1,4 +1,4 @@
-//! Leaving in peace: waves, triggers meanwhile, a hurry.
+//! Graceful shutdown: close waves, triggers meanwhile, a forced shutdown.
 
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,20 @@ use serde_json::json;
 use crate::rabbitmq::wait_for_ready;
 use crate::support::{Client, Gate, Gateway, NEVER, StubBackend, frame};
 
-/// So many need three seconds to come back at a rate that nobody notices.
+/// So many need three seconds to reconnect at a rate without noticeable load.
 const MANY: usize = 300;
 
 /// Time between SIGTERM and SIGKILL of `docker stop`.
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
-fn many_connections_are_closed_in_waves_and_hear_all_that_is_published_before_theirs() {
+fn many_connections_are_closed_in_waves_and_receive_all_before_theirs() {
     let backend = StubBackend::open();
     leaves_in_waves(Gateway::start(&backend));
 }
 
 #[test]
-fn triggers_come_from_the_broker_until_the_last_connection_is_closed() {
+fn triggers_are_consumed_until_the_last_connection_is_closed() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend).set("HT_RABBITMQ__URL", vhost.url());
@@ -41,7 +41,7 @@ fn leaves_in_waves(mut gateway: Gateway) {
     gateway.wait_for_line("draining: closing all connections");
     assert_eq!(gateway.get("/ready").status, 503);
     assert!(gateway.public().connect().is_err(), "nobody new is let in");
-    // Those that were silent for longest go first; the last ones still hear what comes.
+    // The longest idle are closed first; the last ones still receive triggers.
     let mut last = clients.split_off(MANY - 2);
     let mut first = clients.remove(0);
     assert_eq!(first.expect_publish().0, "all");
@@ -61,7 +61,7 @@ fn leaves_in_waves(mut gateway: Gateway) {
     assert_eq!(gateway.wait_for_end(), Some(0));
 }
 
-/// Reads what else was published until the connection is closed; the reason.
+/// Reads further publications until the connection is closed; the reason.
 fn closed(mut client: Client) -> String {
     loop {
         let frame = client.frame();
@@ -113,7 +113,7 @@ fn during_the_delay_the_node_is_not_ready_and_serves_as_before() {
         assert_eq!(client.expect_publish().0, "meanwhile");
         client.fence();
     }
-    // A second signal ends the delay, and waits for no hook.
+    // A second signal ends the delay, and does not wait for hooks.
     gateway.signal("TERM");
     for mut client in [early, late] {
         client.expect_close(1012);

@@ -1,9 +1,9 @@
-//! What the surroundings of a deployment put into its environment.
+//! Environment variables that a deployment platform sets.
 
 use crate::support::{Client, Gateway, StubBackend, http};
 
 #[test]
-fn a_kubernetes_service_with_our_prefix_keeps_nobody_from_starting() {
+fn a_kubernetes_service_with_our_prefix_does_not_prevent_startup() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_PORT", "tcp://10.96.7.1:5000")
@@ -36,7 +36,7 @@ fn a_kubernetes_service_with_our_prefix_keeps_nobody_from_starting() {
 }
 
 #[test]
-fn a_dotenv_of_another_program_switches_nothing_on() {
+fn a_dotenv_of_another_program_enables_nothing() {
     let backend = StubBackend::open();
     let builder = Gateway::with(&backend);
     let dotenv = "APP_NAME=Laravel\nAPP_URL=https://shop.example\nRABBITMQ_HOST=127.0.0.1:1\n";
@@ -79,7 +79,7 @@ fn secrets_stand_in_files_and_are_read_again_at_a_reload() {
     let said = gateway.reload("");
     assert!(said.contains("in effect now: internal.api_key"), "{said}");
     assert_eq!((status("geheim-one"), status("geheim-two")), (401, 200));
-    // One that cannot be read changes nothing.
+    // An unreadable one changes nothing.
     std::fs::remove_file(&file).expect("a file");
     gateway.signal("HUP");
     gateway.wait_for_line("HT_INTERNAL__API_KEY_FILE: cannot read the secret in ");

@@ -1,6 +1,6 @@
-//! Nobody starves the others: not a room that is published to without a pause, nor a client that
-//! never stops talking, nor one enormous trigger, nor a backend that hangs. What is bounded is
-//! how far the one gets before it is the others' turn, not how long that takes.
+//! Fairness: no client starves the others, be it a room that is published to without a pause, a
+//! client that never stops sending, one enormous trigger, or a backend that hangs. The tests bound
+//! how much work one gets done before the turn of the others, not how long that takes.
 
 use std::io;
 use std::io::Write;
@@ -15,7 +15,7 @@ use crate::support::{
     Client, Frame, Gateway, Handshake, NEVER, Reply, StubBackend, eventually, frame, http,
 };
 
-/// How often the others ask for their turn.
+/// How often the others request their turn.
 pub(crate) const TURNS: usize = 15;
 
 /// A gateway whose connections share one thread.
@@ -23,12 +23,12 @@ fn one_thread(backend: &StubBackend) -> Gateway {
     Gateway::with(backend)
         .set("HT_THREADS", 1)
         .set("HT_LIMITS__OUTBOX_BYTES", "64MiB")
-        // Those who never stop are to be heard, not sent away.
+        // Those that never stop must be served, not disconnected.
         .set("HT_LIMITS__MESSAGES_PER_SECOND", 0)
         .start()
 }
 
-/// Something that goes on until it is dropped, and counts what it did.
+/// A task that runs until it is dropped, and counts what it did.
 pub(crate) struct Busy {
     stop: Arc<AtomicBool>,
     done: Arc<AtomicU64>,
@@ -64,7 +64,7 @@ impl Busy {
         })
     }
 
-    /// A client that says the same again and again, and reads what it is answered.
+    /// A client that repeats one message, and reads the replies.
     pub(crate) fn talking(client: Client, said: &[Frame]) -> Self {
         let mut stream = client.stream;
         let mut answers = stream.try_clone().expect("a socket");
@@ -88,7 +88,7 @@ impl Drop for Busy {
 }
 
 /// How much of the other work was done in each turn; half of the turns saw at most this much. A
-/// turn in which the test itself had to wait for the machine says nothing about the gateway.
+/// turn in which the test itself had to wait for the machine shows nothing about the gateway.
 pub(crate) fn usual(turns: &mut [u64]) -> u64 {
     turns.sort_unstable();
     turns[turns.len() / 2]
@@ -103,10 +103,10 @@ pub(crate) fn audience(clients: impl IntoIterator<Item = Client>, room: &Value) 
 }
 
 #[test]
-fn a_hot_room_holds_up_neither_pings_nor_newcomers() {
+fn a_hot_room_delays_neither_pings_nor_new_clients() {
     const AUDIENCE: usize = 100;
     const BATCH: usize = 100;
-    /// What is matched before it is written, twice: who asks may just have missed a turn.
+    /// What is matched before it is written, twice: a request may just have missed a turn.
     const DELIVERIES: u64 = 2 * (64 << 10);
     let gateway = one_thread(&StubBackend::open());
     let clients = (0..AUDIENCE).map(|_| Client::connect(&gateway));
@@ -146,7 +146,7 @@ fn a_hot_room_holds_up_neither_pings_nor_newcomers() {
         newcomer.subscribe(&json!({"room": 1}), 1);
         turns.push(sent(&mut newcomer) - before);
     }
-    // Accepted, let in, subscribed and answered.
+    // Accepted, admitted, subscribed and answered.
     assert!(usual(&mut turns) <= 4 * DELIVERIES, "{turns:?}");
     assert!(waiting() > DELIVERIES, "nothing was left to do");
     drop(posting);
@@ -154,8 +154,8 @@ fn a_hot_room_holds_up_neither_pings_nor_newcomers() {
 
 #[test]
 fn clients_that_never_stop_talking_hold_up_nobody() {
-    /// The shortest messages that fit into what is read of one client before the others have
-    /// their turn. The other says less in as many bytes.
+    /// The shortest messages that fit into one client's read budget before the turn of the others.
+    /// The other sends less in as many bytes.
     const IN_A_TURN: u64 = 2 * (64 << 10) / 10;
     /// A question, a trigger, its delivery and another question take some turns.
     const MESSAGES: u64 = 5 * IN_A_TURN;
@@ -198,7 +198,7 @@ fn clients_that_never_stop_talking_hold_up_nobody() {
 }
 
 #[test]
-fn a_trigger_that_meets_everything_many_times_is_matched_between_pings() {
+fn a_trigger_that_matches_everything_many_times_is_matched_between_pings() {
     const SUBSCRIPTIONS: usize = 3_000;
     const ROOMS: usize = 1_000;
     let grants = json!([{"a": "*", "b": "*"}, {"room": "*"}]);
@@ -230,7 +230,7 @@ fn a_trigger_that_meets_everything_many_times_is_matched_between_pings() {
     }
     // 3,000,000 rooms are looked at, at most 20,000 or so before a ping has its turn.
     assert!(pongs >= 20, "{pongs}");
-    // Each of them once; in which order is not said.
+    // Each of them once; the order is unspecified.
     let mut heard: Vec<_> = (0..SUBSCRIPTIONS)
         .map(|_| crowd.expect_publish().1.as_u64().expect("a number"))
         .collect();
@@ -241,7 +241,7 @@ fn a_trigger_that_meets_everything_many_times_is_matched_between_pings() {
 
 #[test]
 fn enormous_triggers_hold_up_neither_each_other_nor_the_small_ones() {
-    /// Enormous triggers that are done while somebody waits for a turn.
+    /// Enormous triggers that are done while another client waits for a turn.
     const DONE: u64 = 3;
     let gateway = one_thread(&StubBackend::open());
     let rooms: Vec<_> = (0..1_000).map(|n| json!({"room": n + 1_000})).collect();
@@ -298,7 +298,7 @@ fn a_backend_that_hangs_holds_up_only_who_asks_it() {
     const HANGING: usize = 50;
     let backend = StubBackend::new(|seen| match seen.header("authorization") {
         None if seen.is_bootstrap() => Reply::rooms(&json!([{"room": "*"}])),
-        // Hooks are never answered, and neither is who a visitor with a token is.
+        // Hooks never get a response, and neither does the bootstrap call of a client with a token.
         _ => Reply::Hang(Vec::new()),
     });
     let gateway = Gateway::with(&backend)
@@ -308,7 +308,7 @@ fn a_backend_that_hangs_holds_up_only_who_asks_it() {
         .start();
     let hanging: Vec<_> = (0..HANGING)
         .map(|n| {
-            // No address may have all places at the backend.
+            // No address may have all slots at the backend.
             let address = format!("192.0.2.{}", n % 2);
             let handshake = Handshake::new(&gateway).path("/ws/?token=x");
             handshake.header("X-Real-IP", address).send()
@@ -335,7 +335,7 @@ fn a_backend_that_hangs_holds_up_only_who_asks_it() {
         }
         assert_eq!(gateway.get("/live").status, 200);
     }
-    // Nobody was let go of meanwhile.
+    // No client was disconnected meanwhile.
     let still = backend.wait("a history", |history| {
         Some((waiting(history), history.abandoned))
     });
@@ -344,9 +344,9 @@ fn a_backend_that_hangs_holds_up_only_who_asks_it() {
 }
 
 #[test]
-fn who_sends_much_and_ends_is_gone_when_it_is_read() {
+fn a_client_that_sends_much_and_closes_is_removed_once_read() {
     let gateway = one_thread(&StubBackend::open());
-    // Nothing is answered to these, so only the reading takes time.
+    // There are no replies to these, so only the reading takes time.
     let much = Frame::new(frame::PONG, vec![b'x'; 100])
         .bytes()
         .repeat(30_000);
@@ -376,7 +376,7 @@ fn deliver_beside(gateway: &Gateway, client: &mut Client, count: usize) {
 #[test]
 fn compressed_clients_hold_up_nobody_and_are_evicted() {
     const ATTACKERS: usize = 16;
-    /// More than ten seconds of the rate, and what comes meanwhile.
+    /// More than ten seconds of the rate, and the messages sent meanwhile.
     const EACH: usize = 200;
     let backend = StubBackend::open();
     for subprotocol in [None, Some("high-templar.v1")] {
@@ -439,7 +439,7 @@ fn refused_clients_that_send_compressed_messages_hold_up_nobody() {
     });
     let mut client = Client::connect(&gateway);
     deliver_beside(&gateway, &mut client, TURNS);
-    // None of it was looked at.
+    // None of it was parsed.
     assert_eq!(gateway.metric("high_templar_violations_total"), 0);
     drop(attacks);
 }
@@ -466,11 +466,11 @@ fn maximal_subscribers_that_leave_together_hold_up_nobody() {
     let mut client = Client::connect(&gateway);
     let rooms = |client: &mut Client| client.status()["num_rooms"].as_u64().expect("a count");
     assert_eq!(rooms(&mut client), (LEAVING * SUBSCRIPTIONS) as u64);
-    // One unsubscribe of all of them: nothing of it is left when it is answered.
+    // One unsubscribe of all of them: nothing of it is left when its reply arrives.
     let unsubscribe = json!({"type": "unsubscribe", "requestId": "all"});
     assert_eq!(leaving[0].call(&unsubscribe)["code"], "success");
     assert_eq!(rooms(&mut client), ((LEAVING - 1) * SUBSCRIPTIONS) as u64);
-    // The others close, and no trace of them is left when that is answered.
+    // The others close, and no trace of them is left when the next reply arrives.
     for client in &mut leaving {
         client.send(&Frame::close(1000, ""));
     }

@@ -1,4 +1,4 @@
-//! Tokens in the first frame: the websocket is open before the backend is asked.
+//! Tokens in the first frame: the websocket is open before the backend is called.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::{Client, Frame, Gateway, Handshake, NEVER, StubBackend, fram
 
 const AUTHENTICATE: &str = r#"{"type": "authenticate", "token": "right"}"#;
 
-/// A gateway that waits for a first frame for as long as a test wants.
+/// A gateway that waits for a first frame for as long as a test needs.
 fn waiting(backend: &StubBackend) -> Gateway {
     Gateway::with(backend)
         .set("HT_AUTH__FIRST_FRAME", "true")
@@ -53,7 +53,7 @@ fn the_backend_is_asked_when_the_token_is_there() {
 }
 
 #[test]
-fn it_may_come_in_pieces_compressed_or_with_the_handshake() {
+fn it_may_be_fragmented_compressed_or_sent_with_the_handshake() {
     let gateway = waiting(&admitting("right"));
     let whole = Frame::new(frame::TEXT, AUTHENTICATE);
 
@@ -79,7 +79,7 @@ fn it_may_come_in_pieces_compressed_or_with_the_handshake() {
     client.send(&whole.clone().deflate());
     expect_admitted(&mut client);
 
-    // With the handshake, and what is said next right behind it.
+    // With the handshake, and the next message right behind it.
     let mut asked = Handshake::new(&gateway).send();
     let subscribe = json!({"type": "subscribe", "room": {"room": 1}, "requestId": 1});
     let subscribe = Frame::new(frame::TEXT, subscribe.to_string()).bytes();
@@ -93,7 +93,7 @@ fn it_may_come_in_pieces_compressed_or_with_the_handshake() {
 }
 
 #[test]
-fn anything_else_is_turned_away_and_reaches_nobody() {
+fn anything_else_is_rejected_and_not_forwarded() {
     let backend = admitting("right");
     let gateway = waiting(&backend);
     let text = |text: &str| Frame::new(frame::TEXT, text).bytes();
@@ -132,7 +132,7 @@ fn anything_else_is_turned_away_and_reaches_nobody() {
     assert!(backend.requests().is_empty());
     let name = "high_templar_handshake_errors_total{reason=\"authenticate\"}";
     assert_eq!(gateway.metric(name), count);
-    // Who leaves is let go.
+    // A client that disconnects is removed.
     let mut client = Handshake::new(&gateway).open();
     client.send(&Frame::close(1000, ""));
     assert_eq!(client.frame().opcode, frame::CLOSE);
@@ -151,7 +151,7 @@ fn a_first_frame_that_is_late_or_never_complete_is_turned_away() {
     let (begun, ended) = AUTHENTICATE.split_at(9);
     within.send(&Frame::new(frame::TEXT, begun).unfinished());
     expect_turned_away(&mut silent);
-    // What it sends after that is not answered.
+    // Messages sent after that get no reply.
     assert_eq!(within.expect_text(), r#"{"is_authorized": false}"#);
     assert_eq!(within.frame().payload, b"\x10\xcdauthenticate");
     within.send(&Frame::new(frame::CONTINUATION, ended));
@@ -159,7 +159,7 @@ fn a_first_frame_that_is_late_or_never_complete_is_turned_away() {
 }
 
 #[test]
-fn who_brought_something_is_asked_about_at_once_unless_it_asks_to_wait() {
+fn a_client_with_credentials_is_authenticated_at_once_unless_it_asks_to_wait() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_AUTH__FIRST_FRAME", "true")
@@ -191,7 +191,7 @@ fn who_brought_something_is_asked_about_at_once_unless_it_asks_to_wait() {
     assert_eq!(seen.len(), 1);
     assert_eq!(seen[0].header("authorization"), Some("Token right"));
     assert_eq!(seen[0].header("cookie"), Some("sessionid=s"));
-    // Of two tokens that differ none counts.
+    // If two tokens differ, neither counts.
     let mut client = offer(&gateway, "high-templar.authenticate")
         .path("/ws/?token=other")
         .open();
@@ -201,7 +201,7 @@ fn who_brought_something_is_asked_about_at_once_unless_it_asks_to_wait() {
 }
 
 #[test]
-fn without_the_setting_nobody_waits() {
+fn without_the_setting_no_client_waits() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     Handshake::new(&gateway).connect().fence();
@@ -223,7 +223,7 @@ fn the_wait_counts_as_a_handshake_under_way() {
     assert_eq!(Handshake::new(&gateway).refused().status, 503);
     client.send_text(AUTHENTICATE);
     expect_admitted(&mut client);
-    // Its place is free again, and so is that of one who leaves without a word.
+    // Its slot is free again, and so is that of a client that disconnects silently.
     let waiting = Handshake::new(&gateway).open();
     drop(waiting);
     let mut other = crate::support::eventually("a free place", || {

@@ -1,4 +1,4 @@
-//! What of a visitor's request reaches the backend: exactly what is named, byte for byte.
+//! Parts of a client's request that reach the backend: exactly the named ones, byte for byte.
 
 use std::io::Write;
 
@@ -133,7 +133,7 @@ fn custom_headers_come_from_every_source() {
 }
 
 #[test]
-fn what_could_split_a_request_is_answered_with_400() {
+fn request_splitting_is_answered_with_400() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .file("[backend.headers]\nX-Custom = { param = \"custom\" }\n")
@@ -207,7 +207,7 @@ fn lines_that_two_readers_could_read_in_two_ways_are_refused() {
 }
 
 #[test]
-fn what_is_too_long_to_forward_is_answered_with_400() {
+fn values_too_long_to_forward_are_answered_with_400() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__HEAD_BYTES", "256KiB")

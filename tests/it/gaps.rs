@@ -1,5 +1,5 @@
-//! Two nodes and one broker: what a node may have missed is counted, logged and reported to its
-//! clients, and to nobody else's.
+//! Two nodes and one broker: possible losses of a node are counted, logged and reported to its
+//! clients, and to no others.
 
 use ht_testkit::rabbitmq::{RabbitMq, Vhost};
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ fn until_gap(client: &mut Client) -> Vec<Value> {
     }
 }
 
-/// The client hears what is published now, and no gap.
+/// The client receives new publications, and no gap.
 #[track_caller]
 fn hears(client: &mut Client, publisher: &Node, data: &str) {
     publisher
@@ -101,7 +101,7 @@ fn hears(client: &mut Client, publisher: &Node, data: &str) {
 }
 
 #[test]
-fn clients_that_are_there_before_the_broker_is_connected_wait_for_it() {
+fn clients_connected_before_the_broker_wait_for_it() {
     let server = RabbitMq::shared();
     let vhost = server.vhost();
     let backend = StubBackend::open();
@@ -127,7 +127,7 @@ fn a_deleted_exchange_is_a_gap_at_every_node() {
     let nodes = [(); 2].map(|()| start(with(&backend, &vhost), &vhost));
     let mut clients = nodes.each_ref().map(Node::client);
     vhost.delete_exchange(EXCHANGE);
-    // The node that is asked binds again at once, the other one does not know yet.
+    // The called node binds again at once, the other one does not know yet.
     nodes[0].publish("in between");
     for (node, client) in nodes.iter().zip(&mut clients) {
         let received = until_gap(client);
@@ -168,7 +168,7 @@ fn a_deleted_queue_is_a_gap_at_its_node_alone() {
     assert_eq!(nodes[1].gaps("queue-deleted"), 1);
     assert_eq!((nodes[1].all_gaps(), nodes[1].warnings()), (1, 1));
     assert_eq!((nodes[0].all_gaps(), nodes[0].warnings()), (0, 0));
-    // Who came back hears on, and is not closed again.
+    // A client that reconnected receives again, and is not closed again.
     let mut back = nodes[1].client();
     hears(&mut back, &nodes[0], "after");
     assert_eq!(healthy.expect_publish().0, "after");
@@ -189,7 +189,7 @@ fn closed_connections_to_the_broker_are_a_gap() {
     hears(&mut node.client(), &node, "after");
 }
 
-/// Nothing tells the node but its own heartbeats: neither an error nor a new connection.
+/// Only the node's own heartbeats detect it: there is neither an error nor a new connection.
 #[test]
 fn a_binding_that_was_removed_is_noticed_without_any_traffic_behind_it() {
     let vhost = RabbitMq::shared().vhost();
@@ -205,7 +205,7 @@ fn a_binding_that_was_removed_is_noticed_without_any_traffic_behind_it() {
     let _ = vhost.eval(&format!(
         "ok = rabbit_binding:remove({{binding, {exchange}, <<\"*\">>, {queue}, []}}, <<\"test\">>)"
     ));
-    // The last message before a silence: only the other node hears it.
+    // The last message before a silence: only the other node receives it.
     nodes[0].publish("lost");
     assert_eq!(healthy.expect_publish().0, "lost");
     assert!(until_gap(&mut losing).is_empty());
@@ -216,14 +216,14 @@ fn a_binding_that_was_removed_is_noticed_without_any_traffic_behind_it() {
 
 /// The consumer's queue loses messages one by one, as under a policy of the broker.
 #[test]
-fn messages_that_are_missing_among_those_of_another_node_are_a_gap() {
+fn missing_messages_of_another_node_are_a_gap() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();
     let nodes = [(); 2].map(|()| start(with(&backend, &vhost), &vhost));
     let [mut healthy, mut losing] = nodes.each_ref().map(Node::client);
     hears(&mut healthy, &nodes[0], "before");
     assert_eq!(losing.expect_publish().0, "before");
-    // What a node that lost two messages would see: the same publisher, two numbers later.
+    // What a node that lost two messages would receive: the same publisher, two numbers later.
     let name = nodes[0].queue.clone();
     let resource =
         |kind: &str, name: &str| format!("rabbit_misc:r(<<\"VHOST\">>, {kind}, <<\"{name}\">>)");
@@ -249,7 +249,7 @@ fn messages_that_are_missing_among_those_of_another_node_are_a_gap() {
 }
 
 #[test]
-fn many_clients_are_closed_in_waves_and_hear_what_is_published_before_theirs() {
+fn many_clients_are_closed_in_waves_and_receive_all_before_theirs() {
     const MANY: usize = 200;
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();
@@ -274,7 +274,7 @@ fn many_clients_are_closed_in_waves_and_hear_what_is_published_before_theirs() {
 }
 
 #[test]
-fn where_gaps_are_ignored_they_are_counted_and_nobody_is_closed() {
+fn ignored_gaps_are_counted_and_close_no_client() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();
     let builder = with(&backend, &vhost).file("[recovery]\ngap_old = \"ignore\"\n");
@@ -294,7 +294,7 @@ fn where_gaps_are_ignored_they_are_counted_and_nobody_is_closed() {
     assert_eq!(node.gaps("reconnect"), 2);
 }
 
-/// Old gateways log what is no trigger, so a heartbeat is one, for nobody.
+/// Old gateways log anything but triggers, so a heartbeat is one, without rooms.
 #[test]
 fn heartbeats_are_harmless_to_every_other_consumer() {
     let vhost = RabbitMq::shared().vhost();

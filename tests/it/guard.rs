@@ -1,4 +1,4 @@
-//! The backend guard before a real HTTP backend: an outage, and one visitor in many tabs. The
+//! The backend guard before a real HTTP backend: an outage, and one client in many tabs. The
 //! stampede has a file of its own.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{Client, Gate, Gateway, Handshake, Reply, StubBackend, eventually};
 
-/// Asks to come in; the reason of the close frame where that fails.
+/// Tries to connect; the reason of the close frame on failure.
 fn visit(gateway: &Gateway) -> Result<Client, String> {
     let mut client = Handshake::new(gateway).header("Cookie", "a=1").open();
     match client.expect_json()["is_authorized"].as_bool() {
@@ -42,7 +42,7 @@ fn the_circuit_breaker_opens_for_an_outage_and_is_probed_without_visitors() {
     }
     gateway.wait_for_line("backend circuit breaker opened");
     gateway.wait_for_metric("high_templar_backend_circuit_open", 1);
-    // Nobody is let through; the gateway probes by itself. The node itself works.
+    // No client gets through; the gateway probes by itself. The node itself works.
     let before = backend.requests().len();
     let mut sent_away = 0;
     while backend.requests().len() < before + 3 {
@@ -90,7 +90,7 @@ fn the_reconnect_delay_is_at_least_a_second_however_short_the_backoff() {
 }
 
 #[test]
-fn ready_says_whether_the_api_fails_or_cannot_be_reached() {
+fn ready_reports_whether_the_api_fails_or_is_unreachable() {
     let failing = StubBackend::new(|_| Reply::json("503 Service Unavailable", "{}"));
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
     let nobody = format!("http://{}/api/", free.expect("an address"));
@@ -103,7 +103,7 @@ fn ready_says_whether_the_api_fails_or_cannot_be_reached() {
             .set("HT_BACKEND__CIRCUIT_FAILURES", 1)
             .start();
         eventually("the circuit opens", || {
-            // The 101 comes after the backend's response.
+            // The 101 follows the backend's response.
             Handshake::new(&gateway).open();
             (gateway.metric("high_templar_backend_circuit_open") == 1).then_some(())
         });
@@ -112,7 +112,7 @@ fn ready_says_whether_the_api_fails_or_cannot_be_reached() {
     }
 }
 
-/// What uWSGI does with a head that is longer than its buffer.
+/// Reaction of uWSGI to a head that is longer than its buffer.
 fn reset_at_long_cookies() -> StubBackend {
     StubBackend::new(|seen| match seen.header("cookie") {
         Some(cookie) if cookie.len() > 4_000 => Reply::Reset,
@@ -123,7 +123,7 @@ fn reset_at_long_cookies() -> StubBackend {
 #[test]
 fn a_visitor_whose_credentials_fail_the_backend_is_alone_with_it() {
     let long = "x".repeat(6_000);
-    // Addresses and cookies of those who make calls fail, fewer than the threshold and more.
+    // Addresses and cookies of clients that make calls fail, fewer than the threshold and more.
     type Crowd = fn(usize) -> (String, usize);
     let crowds: [Crowd; 5] = [
         |_| ("192.0.2.1".into(), 0),
@@ -177,7 +177,7 @@ fn forwarded_headers_beyond_the_bound_are_431_before_the_backend_is_asked() {
     assert!(backend.requests().is_empty());
     let reason = r#"high_templar_handshake_errors_total{reason="forward-bytes"}"#;
     assert_eq!(gateway.metric(reason), 1);
-    // Also where many short ones come together, and not what is not forwarded.
+    // Also if many short ones add up, and not headers that are not forwarded.
     let many = Handshake::new(&gateway)
         .header("User-Agent", "u".repeat(4_000))
         .header("Cookie", "c".repeat(4_200));

@@ -1,4 +1,4 @@
-//! The opening handshake and what the socket does before and beside messages.
+//! The opening handshake, and the socket's behaviour before and beside messages.
 
 use std::io::Write;
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn subprotocols_and_unknown_extensions_are_declined_and_any_host_is_served() {
 }
 
 #[test]
-fn what_is_no_handshake_is_refused_without_asking_the_backend() {
+fn anything_but_a_handshake_is_refused_without_calling_the_backend() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     let good = || Handshake::new(&gateway);
@@ -100,7 +100,7 @@ fn what_is_no_handshake_is_refused_without_asking_the_backend() {
 }
 
 #[test]
-fn what_is_no_http_leaves_the_gateway_unharmed() {
+fn anything_but_http_leaves_the_gateway_unharmed() {
     let gateway = Gateway::start(&StubBackend::open());
     for rubbish in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
@@ -135,7 +135,7 @@ fn control_pings_fragments_and_a_close_frame_are_answered() {
         };
         assert_eq!(client.frame(), pong);
     }
-    // An unasked pong is nothing.
+    // An unsolicited pong is ignored.
     client.send(&Frame::new(frame::PONG, "unasked"));
     // One message in three frames, with a ping between them.
     client.send(&Frame::new(frame::TEXT, "pi").unfinished());
@@ -253,7 +253,7 @@ fn messages_sent_right_behind_the_handshake_are_answered() {
 }
 
 #[test]
-fn whoever_goes_without_a_word_is_gone_at_once() {
+fn a_client_that_disconnects_silently_is_removed_at_once() {
     let gateway = Gateway::start(&StubBackend::open());
     let mut watcher = Client::connect(&gateway);
     watcher.subscribe(&json!({"room": 0}), 1);
@@ -266,7 +266,7 @@ fn whoever_goes_without_a_word_is_gone_at_once() {
         if reset {
             client.stream.reset_on_drop();
         } else {
-            // Only its half of the connection: nobody writes from there any more.
+            // Only its half of the connection: nothing is sent from there any more.
             client.stream.finish();
             gateway.wait_for_open(&mut watcher, 1);
         }

@@ -1,5 +1,5 @@
-//! Memory that clients make the gateway keep: it has bounds of its own, so that whatever they hold,
-//! triggers are taken, the node is ready and newcomers are let in.
+//! Memory that clients make the gateway hold: it has limits of its own, so that whatever they hold,
+//! triggers are accepted, the node is ready and new clients are admitted.
 
 use std::io::{Read, Write};
 
@@ -10,13 +10,13 @@ use crate::support::{Client, Frame, Gateway, Handshake, NEVER, StubBackend, even
 
 const MESSAGE: usize = 256 << 10;
 
-/// A gateway that may have little memory, behind a proxy that says where clients are.
+/// A gateway with little memory, behind a proxy that states the clients' addresses.
 fn builder(backend: &StubBackend) -> Builder {
     Gateway::with(backend)
         .set("HT_LIMITS__MEMORY_BYTES", "100MiB")
         .set("HT_LIMITS__MESSAGE_BYTES", MESSAGE)
         .set("HT_TRUSTED_PROXIES", "127.0.0.1")
-        // Memory goes back to the system at once, not after ten seconds.
+        // Memory is returned to the system at once, not after ten seconds.
         .set("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 }
 
@@ -45,7 +45,8 @@ fn held(gateway: &Gateway, kind: &str) -> u64 {
     gateway.metric(&format!("high_templar_client_bytes{{kind=\"{kind}\"}}"))
 }
 
-/// Triggers are taken and delivered, the node is ready, newcomers are let in and may subscribe.
+/// Triggers are accepted and delivered, the node is ready, new clients are admitted and may
+/// subscribe.
 #[track_caller]
 fn assert_serves(gateway: &Gateway, old: &mut Client) {
     assert_serves_again(gateway, old);
@@ -65,7 +66,7 @@ fn assert_serves_again(gateway: &Gateway, old: &mut Client) {
     assert_eq!(gateway.metric("high_templar_memory_short"), 0);
 }
 
-/// Everybody leaves; nothing is held for them any more.
+/// All clients disconnect; nothing is held for them any more.
 #[track_caller]
 fn assert_gives_back(gateway: &Gateway, clients: Vec<Client>) {
     drop(clients);
@@ -171,14 +172,14 @@ fn the_largest_subscriptions_cost_those_who_hold_most() {
             assert_serves(&gateway, &mut old);
         }
     }
-    // All have room for eight at most. At its address's bound nobody goes, but is refused.
+    // All have room for eight at most. At its address's limit a client is not evicted, but refused.
     assert!(evicted(&gateway, "client_total_bytes") >= 11);
     assert_eq!(evicted(&gateway, "client_bytes_per_address"), 0);
     assert_gives_back(&gateway, attackers);
 }
 
 #[test]
-fn when_all_have_left_the_memory_is_given_back() {
+fn memory_is_returned_after_all_clients_disconnect() {
     let gateway = builder(&StubBackend::open()).start();
     let mut old = connect(&gateway, 1);
     old.subscribe(&json!({"room": "old"}), "1");
@@ -198,7 +199,7 @@ fn when_all_have_left_the_memory_is_given_back() {
     }
     let held = held(&gateway, "subscriptions");
     assert!((8 << 20..24 << 20).contains(&held), "{held}");
-    // What is accounted is what is taken, up to what the allocator rounds.
+    // The accounted memory is the allocated memory, up to the allocator's rounding.
     eventually("a look at what is allocated", || {
         (allocated() > before + held * 3 / 4).then_some(())
     });
@@ -211,7 +212,7 @@ fn when_all_have_left_the_memory_is_given_back() {
 
 #[test]
 fn a_node_that_was_short_of_memory_recovers_when_all_have_left() {
-    // Without bounds of what clients hold, and with the allocator's own pace of giving back.
+    // Without limits on what clients hold, and with the allocator's own pace of returning memory.
     let gateway = Gateway::with(&StubBackend::open())
         .set("HT_LIMITS__MEMORY_BYTES", "64MiB")
         .set("HT_LIMITS__CLIENT_TOTAL_BYTES", 0)
@@ -256,7 +257,7 @@ fn request_heads_that_are_never_finished_evict_nobody() {
     let visitors: Vec<_> = (0..100)
         .map(|_| {
             let mut visitor = gateway.public().connect().expect("a connection");
-            // Whoever was closed already takes no more.
+            // A client that is closed already takes no more.
             let _ = visitor.write_all(head.as_bytes());
             visitor
         })
@@ -287,7 +288,7 @@ fn long_request_heads_of_one_address_leave_room_for_those_of_others() {
     let from = |address: &str, head: &str| {
         let mut visitor = gateway.public().connect().expect("a connection");
         let proxy = format!("PROXY TCP4 {address} 127.0.0.1 5000 5000\r\n{head}");
-        // Whoever was closed already takes no more.
+        // A client that is closed already takes no more.
         let _ = visitor.write_all(proxy.as_bytes());
         visitor
     };
@@ -297,7 +298,7 @@ fn long_request_heads_of_one_address_leave_room_for_those_of_others() {
     eventually("closed connections", || {
         (gateway.metric(CLOSED) >= 15).then_some(())
     });
-    // A visitor from elsewhere with many cookies is heard.
+    // A client at another address with many cookies is served.
     let long = format!(
         "GET /nothing HTTP/1.1\r\nHost: a\r\nCookie: {}\r\n\r\n",
         "c".repeat(10_000)

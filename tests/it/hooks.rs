@@ -1,4 +1,4 @@
-//! The backend hears who came, is there and went, and nobody waits for it.
+//! The backend is notified of connections, pings and disconnects, and no client waits for it.
 
 use serde_json::json;
 
@@ -63,7 +63,7 @@ fn hooks_carry_the_headers_of_the_bootstrap_call() {
 }
 
 #[test]
-fn every_way_to_leave_is_told() {
+fn every_kind_of_disconnect_is_reported() {
     let backend = backend(Reply::ok());
     let gateway = Gateway::with(&backend)
         .hooks()
@@ -84,7 +84,7 @@ fn every_way_to_leave_is_told() {
             }),
             _ => client.send(&Frame::new(frame::TEXT, [b'x'; 1_025])),
         }
-        // The others are told of while their socket is still open at this end.
+        // The hooks of the others are sent while their socket is still open at this end.
         let open = (way != "reset").then_some(client);
         moments.push("offline");
         backend.wait_for_moments(&moments);
@@ -93,7 +93,7 @@ fn every_way_to_leave_is_told() {
 }
 
 #[test]
-fn refused_visitors_and_other_messages_cause_none() {
+fn refused_clients_and_other_messages_cause_none() {
     let backend = backend(Reply::ok());
     let gateway = Gateway::with(&backend).hooks().start();
     let mut refused = Handshake::new(&gateway).header("Cookie", "no").open();
@@ -112,7 +112,7 @@ fn refused_visitors_and_other_messages_cause_none() {
 }
 
 #[test]
-fn whatever_a_hook_is_answered_does_not_touch_the_connection() {
+fn the_response_to_a_hook_does_not_affect_the_connection() {
     for answer in [
         Reply::forbidden(),
         Reply::http(
@@ -203,7 +203,7 @@ fn offline_follows_online_however_slow_the_backend_is() {
 }
 
 #[test]
-fn pings_within_the_interval_are_not_told() {
+fn pings_within_the_interval_are_not_reported() {
     let backend = backend(Reply::ok());
     let gateway = Gateway::with(&backend)
         .hooks()
@@ -226,7 +226,7 @@ fn pings_within_the_interval_are_not_told() {
 }
 
 #[test]
-fn a_full_queue_drops_counts_and_says_so() {
+fn a_full_queue_drops_counts_and_logs() {
     let gate = Gate::default();
     let backend = backend(Reply::Behind(gate.clone(), Reply::ok().into()));
     let gateway = Gateway::with(&backend)
@@ -235,7 +235,7 @@ fn a_full_queue_drops_counts_and_says_so() {
         .set("HT_HOOKS__MAX_IN_FLIGHT", 1)
         .start();
     let clients: Vec<_> = (0..20).map(|_| Client::connect(&gateway)).collect();
-    // One is under way, and as many as the queue holds wait.
+    // One is in flight, and as many as the queue holds wait.
     gateway.wait_for_metric("high_templar_hooks_dropped_total", 17);
     gateway.wait_for_line("the hook queue is full (hooks.queue)");
     gate.open();
@@ -258,7 +258,7 @@ fn without_hooks_nothing_is_called() {
     assert_eq!(backend.moments(), Vec::<String>::new());
 }
 
-/// One address whose connections come and go, and whose hooks hang.
+/// One address whose connections open and close, and whose hooks hang.
 #[test]
 fn hooks_of_one_address_do_not_hold_those_of_others() {
     let gate = Gate::default();

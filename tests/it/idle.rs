@@ -1,4 +1,4 @@
-//! Connections whose client says nothing for too long.
+//! Idle timeout: connections whose client sends nothing for too long.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{Client, DEADLINE, Frame, Gateway, StubBackend, frame};
 
 #[test]
-fn a_client_that_says_nothing_is_closed_with_1000_although_it_hears_much() {
+fn a_silent_client_is_closed_with_1000_although_it_receives_much() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .hooks()
@@ -15,7 +15,7 @@ fn a_client_that_says_nothing_is_closed_with_1000_although_it_hears_much() {
         .start();
     let mut silent = Client::connect(&gateway);
     silent.subscribe(&json!({"room": 1}), 1);
-    // What it is sent, and control frames, do not count.
+    // Messages sent to it, and control frames, do not count.
     let until = Instant::now() + DEADLINE;
     let closed = loop {
         assert!(Instant::now() < until, "it is not closed");
@@ -53,7 +53,7 @@ fn any_message_keeps_a_connection_even_an_invalid_one() {
         .start();
     let mut talking = Client::connect(&gateway);
     let mut silent = Client::connect(&gateway);
-    // Until a silent one, which came later, is closed.
+    // Until a silent one, which connected later, is closed.
     let mut closed = false;
     while !closed {
         for text in ["ping", "rubbish", "[]"] {
@@ -68,7 +68,7 @@ fn any_message_keeps_a_connection_even_an_invalid_one() {
 }
 
 #[test]
-fn zero_means_never() {
+fn zero_disables_the_timeout() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__IDLE_TIMEOUT", "0s")

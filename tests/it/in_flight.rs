@@ -1,4 +1,4 @@
-//! `limits.triggers_in_flight`: what requests to `/trigger/` hold together has a bound.
+//! `limits.triggers_in_flight`: the memory of all requests to `/trigger/` together is limited.
 
 use std::io::{Read, Write};
 use std::thread;
@@ -24,7 +24,7 @@ fn body(length: usize) -> Vec<u8> {
     body.into_bytes()
 }
 
-/// A request whose body has not come whole.
+/// A request whose body is incomplete.
 struct Slow {
     stream: Stream,
     rest: Vec<u8>,
@@ -45,7 +45,7 @@ impl Slow {
         Self { stream, rest }
     }
 
-    /// The same, with a body that does not say how long it is.
+    /// The same, with a body without `Content-Length`.
     #[track_caller]
     fn send_chunked(gateway: &Gateway, length: usize, sent: usize) -> Self {
         let mut stream = gateway.internal().connect().expect("a connection");
@@ -77,7 +77,7 @@ const HELD: &str = "high_templar_trigger_bytes_in_flight";
 #[test]
 fn what_is_too_much_together_is_refused_until_there_is_room() {
     let gateway = gateway(BOUND);
-    // Alone, even what is longer than the bound is taken.
+    // Alone, even a request above the limit is accepted.
     assert_eq!(gateway.post(body(2 * BOUND)).status, 200);
     let overloads = || gateway.metric("high_templar_trigger_overloads_total");
     // The first body keeps its bytes until it has stalled for a second. Repeated on a machine so
@@ -96,7 +96,7 @@ fn what_is_too_much_together_is_refused_until_there_is_room() {
     let sentence = refused.json()["error"].to_string();
     assert!(sentence.contains("limits.triggers_in_flight"), "{sentence}");
     gateway.wait_for_line("limits.triggers_in_flight is reached");
-    // What still fits beside the first body is accepted.
+    // A request that fits beside the first body is accepted.
     assert_eq!(gateway.post(body(BOUND / 2)).status, 200);
     drop(slow);
     gateway.wait_for_metric(HELD, 0);
@@ -141,14 +141,14 @@ fn stalled_bodies_give_way_to_those_that_come() {
     assert_eq!(evicted.status, 503, "{evicted:?}");
     assert_eq!(evicted.header("retry-after"), Some("1"));
     gateway.wait_for_line("whose body had stopped coming");
-    // What needs all of it makes all of them give way.
+    // A request that needs all of it evicts all of them.
     assert_eq!(gateway.post(body(BOUND)).status, 200);
     assert_eq!(small.answer().status, 503);
     gateway.wait_for_metric(HELD, 0);
 }
 
 #[test]
-fn who_goes_away_in_the_middle_holds_nothing() {
+fn a_client_that_disconnects_midway_holds_nothing() {
     let gateway = gateway(BOUND);
     let send: [fn(&Gateway, usize, usize) -> Slow; 2] = [Slow::send, Slow::send_chunked];
     for send in send {
@@ -160,7 +160,7 @@ fn who_goes_away_in_the_middle_holds_nothing() {
 }
 
 #[test]
-fn zero_is_no_bound() {
+fn zero_disables_the_limit() {
     let gateway = gateway(0);
     let slow = Slow::send(&gateway, 1 << 20, 1 << 19);
     gateway.wait_for_metric(HELD, 1 << 19);
@@ -168,7 +168,7 @@ fn zero_is_no_bound() {
     assert_eq!(slow.finish().status, 200);
 }
 
-/// Sends a head that asks before it sends the body, and reads everything that comes of it.
+/// Sends a head with `Expect: 100-continue` before the body, and reads all that is sent back.
 #[track_caller]
 pub(crate) fn ask_first(gateway: &Gateway, framing: &str) -> String {
     let mut stream = gateway.internal().connect().expect("a connection");
@@ -176,7 +176,7 @@ pub(crate) fn ask_first(gateway: &Gateway, framing: &str) -> String {
         "POST /trigger/ HTTP/1.1\r\nHost: localhost\r\n{framing}\r\nExpect: 100-continue\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).expect("a head");
-    // As a client that does not wait for the answer: all of it is taken, without a reset.
+    // Like a client that does not wait for the response: all of it is read, without a reset.
     let mut rest = stream.try_clone().expect("a socket");
     let sending = thread::spawn(move || {
         for _ in 0..64 {
@@ -192,12 +192,12 @@ pub(crate) fn ask_first(gateway: &Gateway, framing: &str) -> String {
     answer
 }
 
-/// Python publishers ask so.
+/// Python publishers send this expectation.
 #[test]
 fn who_asks_before_sending_is_refused_without_being_told_to_send() {
     let gateway = gateway(BOUND);
     let length = format!("Content-Length: {}", 64 << 10);
-    // Alone it is let send; it is no trigger.
+    // Alone it may send; it is not a valid trigger.
     let answer = ask_first(&gateway, &length);
     assert!(answer.starts_with("HTTP/1.1 100 "), "{answer}");
     // Again where the machine is so slow that the other request counts as stalled.
@@ -213,13 +213,13 @@ fn who_asks_before_sending_is_refused_without_being_told_to_send() {
         assert!(answer.contains(part), "{part:?} in {answer}");
     }
     assert!(gateway.metric("high_templar_trigger_overloads_total") >= 1);
-    // What was not read holds nothing, and the one that came first is complete.
+    // A body that was not read holds nothing, and the first one is complete.
     gateway.wait_for_metric(HELD, BOUND as u64);
     assert_eq!(slow.finish().status, 200);
 }
 
 #[test]
-fn who_asks_before_sending_gets_the_room_of_what_is_stalled() {
+fn expect_100_continue_evicts_stalled_bodies() {
     let gateway = gateway(BOUND);
     let mut slow = Slow::send(&gateway, 2 * BOUND, BOUND);
     gateway.wait_for_metric(HELD, BOUND as u64);

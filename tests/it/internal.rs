@@ -1,4 +1,4 @@
-//! The internal listener: what it answers, and whom.
+//! The internal listener: its endpoints, and who may use them.
 
 use std::io::Write as _;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::support::{Answer, Gateway, StubBackend, http};
 use crate::triggers::{expect_nothing, gateway, listener};
 
 #[test]
-fn other_requests_of_the_internal_listener_are_told_what_is_there() {
+fn other_requests_of_the_internal_listener_get_the_list_of_endpoints() {
     let gateway = gateway();
     for (method, path, status) in [
         ("GET", "/trigger/", 405),
@@ -85,7 +85,7 @@ fn a_rebound_name_reads_and_publishes_nothing() {
                 assert!(answer.text().contains("internal.hosts"), "{answer:?}");
             }
         }
-        // A whole URL as target counts for the host.
+        // A whole URL as target overrides the host.
         let target = format!("http://{host}/metrics");
         let answer = http::try_request(gateway.internal(), "GET", &target, &[], b"");
         assert!(
@@ -249,7 +249,7 @@ fn several_keys_are_accepted_while_one_is_replaced() {
         assert_eq!(post(wrong), 401, "{wrong}");
     }
     assert_eq!(uses("key-new"), (4, 1, 0));
-    // The old one is not used any more, and goes.
+    // The old one is not used any more, and is removed.
     std::fs::write(&file, "[\"key-new\"]").unwrap();
     log += &gateway.reload("");
     assert_eq!((post("key-old"), post("key-new")), (401, 200));
@@ -370,14 +370,14 @@ fn a_body_that_is_too_long_is_refused_before_it_is_read() {
     let head =
         |headers: &str| format!("POST /trigger/ HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n\r\n");
     let length = format!("Content-Length: {}", 20 * MIB);
-    // Whoever asks first sends nothing of the body, and must not be told to go on.
+    // A client with `Expect: 100-continue` sends nothing of the body, and must not get a 100.
     for expect in ["100-continue", "100-Continue"] {
         let answer = answer_to(&gateway, &head(&format!("{length}\r\nExpect: {expect}")), 0);
         assert_eq!(answer.status, 413, "{answer:?}");
         assert!(answer.text().contains("16777216"), "{answer:?}");
         assert_eq!(answer.header("connection"), Some("close"));
     }
-    // Nothing of the body has come when it is answered, and all of it may still come.
+    // Nothing of the body has arrived at the time of the response, and all of it may still follow.
     assert_eq!(answer_to(&gateway, &head(&length), 0).status, 413);
     assert_eq!(answer_to(&gateway, &head(&length), 20 * MIB).status, 413);
     // The same for other refusals.
@@ -386,7 +386,7 @@ fn a_body_that_is_too_long_is_refused_before_it_is_read() {
     let missing = head(&length).replace("/trigger/", "/elsewhere/");
     assert_eq!(answer_to(&gateway, &missing, 20 * MIB).status, 404);
 
-    // Within the limit a client that asks first is told to go on.
+    // Within the limit a client with `Expect: 100-continue` gets a 100.
     let mut client = listener(&gateway);
     let mut stream = gateway.internal().connect().expect("a connection");
     let expect = format!("Content-Length: {}\r\nExpect: 100-continue", BODY.len());

@@ -1,4 +1,4 @@
-//! The log as JSON: every value has its type, in whatever situation a line comes of.
+//! The log as JSON: every value has its type, in every situation that is logged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ fn start(backend: &StubBackend, more: impl Fn(Builder) -> Builder) -> Gateway {
 /// Fields whose text may look like a number: ids of the API, names of shards.
 const TEXTS: [&str; 3] = ["user", "threads", "thread"];
 
-/// The lines, each an object of which every value is what it should be.
+/// The lines, each an object whose values have the expected types.
 fn lines(gateway: &Gateway) -> Vec<Value> {
     let log = gateway.log();
     let lines = log.lines().map(|line| {
@@ -73,7 +73,7 @@ fn line<'a>(lines: &'a [Value], message: &str) -> &'a Value {
 }
 
 #[test]
-fn values_of_visitors_and_publishers_have_their_types() {
+fn values_of_clients_and_publishers_have_their_types() {
     let backend = StubBackend::new(|seen| {
         if seen.is_bootstrap() {
             let rooms = json!([{"room": "*"}, {"id": 7.0}]);
@@ -98,7 +98,7 @@ fn values_of_visitors_and_publishers_have_their_types() {
     for _ in 0..30 {
         client.send_text("ping");
     }
-    // The answers to the first of them, then the end.
+    // The replies to the first of them, then the end.
     while client.frame().opcode != frame::CLOSE {}
     gateway.wait_for_line("connection closed");
     let held = [Client::connect(&gateway), Client::connect(&gateway)];

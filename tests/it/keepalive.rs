@@ -1,4 +1,4 @@
-//! Peers that are gone without a word are found.
+//! Dead peers are detected.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn who_does_not_answer_a_ping_is_closed_and_who_does_is_not() {
     let mut alive = Client::connect(&gateway);
     let mut dead = Client::connect(&gateway);
     dead.subscribe(&json!({"room": 1}), "1");
-    // It answers for much longer than the other has time to.
+    // It replies for much longer than the other has time to.
     while gateway.metric("high_templar_no_pongs_total") == 0 {
         let ping = alive.frame();
         assert_eq!((ping.opcode, &*ping.payload), (frame::PING, &b""[..]));
@@ -39,7 +39,7 @@ fn who_does_not_answer_a_ping_is_closed_and_who_does_is_not() {
 }
 
 #[test]
-fn who_talks_or_a_node_that_does_not_ask_sends_no_pings() {
+fn active_clients_and_disabled_keepalive_get_no_pings() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_KEEPALIVE__INTERVAL", 0)

@@ -1,4 +1,4 @@
-//! Starting and leaving.
+//! Startup and shutdown.
 
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
@@ -8,7 +8,7 @@ use crate::support::stream::Address;
 use crate::support::{Client, Gate, Gateway, Handshake, NEVER, StubBackend};
 
 #[test]
-fn sigterm_tells_clients_and_the_backend_and_ends_with_0() {
+fn sigterm_notifies_clients_and_the_backend_and_exits_with_0() {
     let backend = StubBackend::open();
     let mut gateway = Gateway::with(&backend).hooks().start();
     let clients: Vec<_> = (0..6)
@@ -23,7 +23,7 @@ fn sigterm_tells_clients_and_the_backend_and_ends_with_0() {
     gateway.trigger(&json!({"rooms": [{"room": 1}], "data": "last"}));
     gateway.signal("TERM");
     for mut client in clients {
-        // What was published before is delivered before.
+        // Earlier publications are delivered before.
         assert_eq!(client.expect_publish().0, "last");
         client.expect_close(1012);
     }
@@ -34,7 +34,7 @@ fn sigterm_tells_clients_and_the_backend_and_ends_with_0() {
 }
 
 #[test]
-fn a_client_that_does_not_answer_is_not_waited_for_long() {
+fn an_unresponsive_client_does_not_delay_shutdown_for_long() {
     let backend = StubBackend::open();
     let mut gateway = Gateway::with(&backend)
         .hooks()
@@ -55,7 +55,7 @@ fn a_handshake_under_way_does_not_hold_the_end() {
         .set("HT_AUTH__FIRST_FRAME", "true")
         .set("HT_AUTH__FIRST_FRAME_TIMEOUT", NEVER)
         .start();
-    // Nobody has to wait for it: neither who was silent so far nor who has not brought its token.
+    // The shutdown waits neither for a silent connection nor for one without its token.
     let _silent = gateway.public().connect().unwrap();
     let with_cookie = || Handshake::new(&gateway).header("Cookie", "a=b");
     let asked = with_cookie().send();
@@ -74,7 +74,7 @@ fn a_handshake_under_way_does_not_hold_the_end() {
 }
 
 #[test]
-fn a_port_in_use_ends_with_1_and_a_sentence() {
+fn a_port_in_use_exits_with_1_and_a_message() {
     let backend = StubBackend::open();
     let running = Gateway::start(&backend);
     let (Address::Tcp(public), Address::Tcp(internal)) = (running.public(), running.internal())
@@ -99,7 +99,7 @@ fn a_port_in_use_ends_with_1_and_a_sentence() {
 }
 
 #[test]
-fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
+fn a_unix_socket_has_its_mode_and_is_removed_with_the_process() {
     let backend = StubBackend::open();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("public.sock");
@@ -127,7 +127,7 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
         assert_eq!(gateway.wait_for_end(), Some(0));
         assert!(!path.exists());
     }
-    // One that was left behind is replaced; one that is in use is not.
+    // A leftover socket is replaced; one in use is not.
     let killed = start("0660");
     drop(killed);
     assert!(path.exists());
@@ -140,7 +140,7 @@ fn a_unix_socket_has_its_mode_and_goes_with_the_process() {
 }
 
 #[test]
-fn while_it_leaves_it_is_not_ready_and_takes_nothing_new() {
+fn during_shutdown_it_is_not_ready_and_accepts_nothing_new() {
     let gate = Gate::default();
     let backend = StubBackend::hooks_behind(&gate);
     let mut gateway = Gateway::with(&backend).hooks().start();

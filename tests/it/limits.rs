@@ -1,4 +1,4 @@
-//! Bounds: reaching one has a name, and hurts nobody else.
+//! Limits: reaching one has a name, and affects no other client.
 
 use std::io::{Read, Write};
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn a_message_may_be_as_long_as_allowed_and_no_longer() {
         let mut client = Client::connect(&gateway);
         client.send(&Frame::new(frame::TEXT, vec![b' '; bytes]));
         assert_eq!(client.expect_json()["message"], "non-json-message");
-        // In pieces, the whole counts.
+        // In fragments, the whole message counts.
         client.send(&Frame::new(frame::TEXT, vec![b' '; bytes / 2]).unfinished());
         client.send(&Frame::new(
             frame::CONTINUATION,
@@ -115,7 +115,7 @@ fn a_connection_that_is_no_websocket_gets_one_answer_and_gives_its_place_back() 
 }
 
 #[test]
-fn a_full_node_answers_503_until_somebody_leaves() {
+fn a_full_node_responds_503_until_a_client_disconnects() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__CONNECTIONS", 2)
@@ -144,7 +144,7 @@ fn a_full_node_answers_503_until_somebody_leaves() {
 }
 
 #[test]
-fn handshakes_under_way_are_bounded() {
+fn handshakes_in_progress_are_limited() {
     let gate = Gate::default();
     let backend = StubBackend::behind(&gate);
     let gateway = Gateway::with(&backend)
@@ -155,7 +155,7 @@ fn handshakes_under_way_are_bounded() {
     let answer = Handshake::new(&gateway).refused();
     assert_eq!(answer.status, 503, "{answer:?}");
     gateway.wait_for_line("limits.handshakes is reached");
-    // What asks for no websocket is answered all the same.
+    // Requests other than websocket handshakes are served all the same.
     let health = crate::support::http::request(gateway.public(), "GET", "/health", &[], b"");
     assert_eq!(health.status, 200);
     gate.open();
@@ -195,7 +195,7 @@ fn who_does_not_read_is_let_go_and_the_others_hear_everything() {
 }
 
 #[test]
-fn a_client_that_never_reads_its_replies_is_not_read_for_ever() {
+fn a_client_that_never_reads_its_replies_is_not_read_indefinitely() {
     let gateway = Gateway::with(&StubBackend::open())
         .set("HT_LIMITS__MESSAGES_PER_SECOND", 0)
         .start();
@@ -204,7 +204,7 @@ fn a_client_that_never_reads_its_replies_is_not_read_for_ever() {
         .stream
         .set_timeouts(Duration::from_millis(500))
         .unwrap();
-    // Much more than all buffers on the way hold; none of it may pile up in the gateway.
+    // Much more than all buffers on the path hold; none of it may pile up in the gateway.
     let pings = Frame::new(frame::TEXT, "{\"type\": \"status\"}")
         .bytes()
         .repeat(10_000);

@@ -1,5 +1,5 @@
-//! The log: nobody waits for its readers, a connection's lines share its id, and it knows no
-//! secrets.
+//! The log: the gateway never waits for its readers, a connection's lines share its id, and it
+//! contains no secrets.
 
 use std::fs::File;
 use std::io;
@@ -57,7 +57,7 @@ fn a_full_pipe_holds_nothing_and_what_was_lost_is_told_once_it_is_read() {
     let told = lines.find(|line| line.contains("log lines were dropped"));
     assert!(told.is_some(), "{dropped} were lost");
     drop(lines);
-    // Now nobody is there to read at all.
+    // Now the pipe has no reader at all.
     gateway.reload_unheard(&mistakes());
     eventually("more are dropped", || {
         (gateway.metric(DROPPED) > dropped).then_some(())
@@ -68,7 +68,7 @@ fn a_full_pipe_holds_nothing_and_what_was_lost_is_told_once_it_is_read() {
 }
 
 #[test]
-fn a_full_pipe_does_not_hold_the_end() {
+fn a_full_pipe_does_not_delay_shutdown() {
     let backend = StubBackend::open();
     let (_reader, writer) = io::pipe().unwrap();
     let mut gateway = start(&backend, writer);
@@ -102,7 +102,7 @@ fn the_lines_of_a_connection_share_its_id() {
         .set("HT_LOG__LEVEL", "debug")
         .start();
     let mut client = Client::connect(&gateway);
-    // The client knows its id, too.
+    // The client has its id, too.
     client.send_text("no message");
     let id = client.expect_json()["requestId"].to_string();
     client.leave();
@@ -115,7 +115,7 @@ fn the_lines_of_a_connection_share_its_id() {
     }
 }
 
-/// Part of everything that nobody may read.
+/// Part of every secret in the test.
 const SECRET: &str = "s3cr3t";
 
 #[test]
@@ -159,7 +159,7 @@ fn no_secret_is_logged_at_any_level() {
     }
 }
 
-/// Comes in every way, with secrets everywhere, and talks.
+/// Connects in every way, with secrets everywhere, and sends messages.
 fn visit(gateway: &Gateway) {
     let mut client = Handshake::new(gateway)
         .path("/ws/?token=s3cr3t-token&session_token=s3cr3t-session")

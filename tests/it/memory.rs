@@ -1,11 +1,11 @@
-//! Short of memory: newcomers and triggers are turned away first, and those who are here go on.
+//! Memory limit: new clients and triggers are rejected first, and existing connections continue.
 
 use serde_json::{Value, json};
 
 use crate::in_flight::ask_first;
 use crate::support::{Client, Gate, Gateway, Handshake, Reply, StubBackend};
 
-/// What the process may have: more than it has when it starts, less than what is about to wait.
+/// Memory limit of the process: more than it uses at startup, less than the backlog to come.
 const LIMIT: u64 = 64 << 20;
 
 #[test]
@@ -26,7 +26,7 @@ fn short_of_memory_newcomers_are_turned_away_and_who_is_here_goes_on() {
         .set("HT_LIMITS__OUTBOX_BYTES", 0)
         .set("HT_LIMITS__OUTBOX_TOTAL_BYTES", 0)
         .set("HT_TCP__SEND_BUFFER", "64KiB")
-        // Memory goes back to the system at once, not after ten seconds.
+        // Memory is returned to the system at once, not after ten seconds.
         .set("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
         .start();
     let mut healthy = Client::connect(&gateway);
@@ -51,7 +51,7 @@ fn short_of_memory_newcomers_are_turned_away_and_who_is_here_goes_on() {
     assert_eq!(shed.status, 503, "{shed:?}");
     assert_eq!(shed.header("retry-after"), Some("1"));
     assert!(shed.text().contains("short of memory"), "{shed:?}");
-    // Who asks first is not told to send the body.
+    // A client with `Expect: 100-continue` gets no 100.
     let shed = ask_first(&gateway, "Content-Length: 65536");
     assert!(shed.starts_with("HTTP/1.1 503 "), "{shed}");
     assert!(shed.contains("connection: close"), "{shed}");
@@ -64,7 +64,7 @@ fn short_of_memory_newcomers_are_turned_away_and_who_is_here_goes_on() {
     assert!(gateway.metric("high_templar_triggers_shed_total") >= 1);
     gateway.wait_for_line("memory is short");
 
-    // Whom the API lets in only now is told to come back; who is here is served.
+    // A client that the API admits only now is asked to reconnect; existing ones are served.
     gate.open();
     let mut late = waiting.open();
     assert_eq!(late.expect_json(), json!({"is_authorized": false}));

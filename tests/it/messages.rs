@@ -1,4 +1,4 @@
-//! What clients say and what they are answered.
+//! Requests of clients and the replies to them.
 
 use std::io::Write;
 
@@ -14,14 +14,14 @@ fn error(message: &str) -> Value {
     json!({"code": "error", "message": message})
 }
 
-/// A client, and what keeps its gateway alive.
+/// A client, and the guard that keeps its gateway running.
 fn client() -> (Gateway, Client) {
     let gateway = Gateway::start(&StubBackend::open());
     let client = Client::connect(&gateway);
     (gateway, client)
 }
 
-/// Asks for the first error reply, which names the connection.
+/// Provokes the first error reply, which names the connection.
 #[track_caller]
 fn connection_id(client: &mut Client) -> String {
     let reply = client.call(&json!({}));
@@ -32,7 +32,7 @@ fn connection_id(client: &mut Client) -> String {
 }
 
 #[test]
-fn ping_is_answered_with_pong_and_nothing_else_is() {
+fn only_ping_is_answered_with_pong() {
     let (_gateway, mut client) = client();
     client.send_text("ping");
     let pong = Frame {
@@ -189,7 +189,7 @@ fn subscribing_and_unsubscribing() {
 }
 
 #[test]
-fn request_ids_are_scalars_that_come_back_as_they_were() {
+fn request_ids_are_scalars_returned_unchanged() {
     let (gateway, mut client) = client();
     let ids = [
         json!(0),
@@ -281,7 +281,7 @@ fn request_ids_belong_to_their_connection() {
 }
 
 #[test]
-fn replies_come_in_the_order_of_the_requests() {
+fn replies_arrive_in_the_order_of_the_requests() {
     let (_gateway, mut client) = client();
     let mut bytes = Vec::new();
     for n in 0..500 {
@@ -309,7 +309,7 @@ fn replies_come_in_the_order_of_the_requests() {
 }
 
 #[test]
-fn what_is_too_deep_or_too_long_has_a_code_of_its_own_and_the_connection_lives() {
+fn too_deep_or_too_long_requests_have_their_own_codes_and_keep_the_connection() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__ROOM_DEPTH", 3)
@@ -345,7 +345,7 @@ fn what_is_too_deep_or_too_long_has_a_code_of_its_own_and_the_connection_lives()
             subscribe(json!({"room": 4}), json!(4)),
             error("too-many-subscriptions"),
         ),
-        // One that is there already is none too many.
+        // An existing one does not exceed the limit.
         (subscribe(json!({"room": 3}), json!(3)), success()),
         (json!({"type": "unsubscribe", "requestId": 2}), success()),
         (subscribe(json!({"room": 4}), json!(4)), success()),

@@ -1,4 +1,4 @@
-//! `/metrics`: what it shows is what docs/metrics.md says, no more and no less.
+//! `/metrics`: it shows exactly the metrics of docs/metrics.md.
 
 use std::collections::BTreeSet;
 
@@ -66,7 +66,7 @@ fn labels_are_the_documented_words() {
 }
 
 #[test]
-fn the_process_and_the_program_are_described_as_everywhere() {
+fn the_process_and_build_metrics_have_their_usual_names() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     let answer = gateway.get("/metrics");
@@ -124,7 +124,7 @@ fn the_process_and_the_program_are_described_as_everywhere() {
 }
 
 #[test]
-fn the_format_is_the_one_that_is_asked_for() {
+fn the_format_is_the_requested_one() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     let get = |headers: &[(&str, &str)]| {

@@ -1,4 +1,4 @@
-//! One order for everybody: whatever door a trigger comes through, and however many listen.
+//! One order for all clients: whatever entry point a trigger uses, and however many subscribers.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +38,7 @@ fn triggers_of_one_connection_arrive_in_their_order() {
 }
 
 #[test]
-fn all_clients_of_all_threads_hear_the_same_order() {
+fn all_clients_of_all_threads_receive_the_same_order() {
     let gateway = Gateway::start(&StubBackend::open());
     let mut clients: Vec<_> = (0..10).map(|_| Client::connect(&gateway)).collect();
     for client in &mut clients {
@@ -76,7 +76,7 @@ fn all_clients_of_all_threads_hear_the_same_order() {
 }
 
 #[test]
-fn what_is_published_after_a_subscribe_was_answered_is_heard() {
+fn publications_after_a_subscribe_reply_are_received() {
     let gateway = Gateway::start(&StubBackend::open());
     let mut client = Client::connect(&gateway);
     for n in 0..200 {
@@ -85,24 +85,24 @@ fn what_is_published_after_a_subscribe_was_answered_is_heard() {
         assert_eq!(client.expect_publish(), (json!(n), json!(n)));
         let unsubscribe = json!({"type": "unsubscribe", "requestId": n});
         assert_eq!(client.call(&unsubscribe), json!({"code": "success"}));
-        // Nothing after the answer.
+        // Nothing after the reply.
         gateway.trigger(&json!({"rooms": [{"room": n}], "data": "late"}));
     }
     client.fence();
 }
 
 #[test]
-fn what_was_published_before_a_message_comes_before_its_answer() {
+fn publications_before_a_message_arrive_before_its_reply() {
     let gateway = Gateway::with(&StubBackend::open())
         .set("HT_THREADS", 1)
         .set("HT_LIMITS__MESSAGES_PER_SECOND", 0)
         .start();
     let mut client = Client::connect(&gateway);
-    // Others who talk all the time, so that the thread is always in the middle of something.
+    // Other clients that send continuously, so that the thread is always busy.
     let mut talking: Vec<_> = (0..6).map(|_| Client::connect(&gateway)).collect();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Also where this thread fails: the others would go on for ever.
+        // Also if this thread fails: the others would continue for ever.
         let _over = Over(&over);
         for other in &mut talking {
             scope.spawn(|| {
@@ -141,7 +141,7 @@ fn what_was_published_before_a_message_comes_before_its_answer() {
                 }
                 assert_eq!(client.expect_text(), "pong");
             }
-            // An unsubscribe is answered behind what it might have lost.
+            // An unsubscribe is replied to after the publications that it might have lost.
             gateway.trigger(&json!({"rooms": [{"room": 1}], "data": round}));
             client.send_json(&json!({"type": "unsubscribe", "requestId": 1}));
             assert_eq!(client.expect_publish(), (json!(round), json!(1)));
@@ -160,7 +160,7 @@ impl Drop for Over<'_> {
 }
 
 #[test]
-fn many_subscribers_hear_each_trigger_once() {
+fn many_subscribers_receive_each_trigger_once() {
     let gateway = Gateway::start(&StubBackend::open());
     let mut clients: Vec<_> = (0..200).map(|_| Client::connect(&gateway)).collect();
     for (n, client) in clients.iter_mut().enumerate() {
@@ -184,13 +184,13 @@ fn many_subscribers_hear_each_trigger_once() {
 }
 
 #[test]
-fn who_comes_and_goes_misses_nothing_in_between() {
+fn a_client_that_resubscribes_misses_nothing_in_between() {
     let gateway = Gateway::start(&StubBackend::open());
     // On both threads.
     let mut clients: Vec<_> = (0..4).map(|_| Client::connect(&gateway)).collect();
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        // Also where an assertion fails: the scope waits for the publisher.
+        // Also if an assertion fails: the scope waits for the publisher.
         let _over = OnDrop(|| over.store(true, Ordering::Relaxed));
         let door = gateway.internal();
         scope.spawn(|| {
@@ -219,7 +219,7 @@ fn who_comes_and_goes_misses_nothing_in_between() {
     });
 }
 
-/// Does something when it goes.
+/// Runs a closure on drop.
 struct OnDrop<F: FnMut()>(F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {

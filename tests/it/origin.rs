@@ -1,4 +1,4 @@
-//! Websockets that a page of another site asks for.
+//! Websockets that a page of another site opens.
 
 use crate::support::{Gateway, Handshake, StubBackend};
 
@@ -33,12 +33,12 @@ fn another_site_is_refused_before_the_backend_is_asked() {
     let remedy = "add \"https://evil.example:8443\" to the origins that the gateway allows";
     assert!(answer.text().contains(remedy), "{answer:?}");
     gateway.wait_for_line("write allow = [\"https://evil.example\"] under [origins]");
-    // However many there are, the log says it once in a while.
+    // However many there are, the log reports it at intervals.
     assert_eq!(gateway.log().matches("refused a websocket with").count(), 1);
 }
 
 #[test]
-fn what_the_log_says_to_write_lets_the_page_in() {
+fn the_setting_that_the_log_suggests_admits_the_page() {
     const PAGE: &str = "https://new.example";
     let backend = StubBackend::open();
     let refuse = |gateway: &Gateway| {
@@ -46,7 +46,7 @@ fn what_the_log_says_to_write_lets_the_page_in() {
         assert!(!answer.text().contains("old.example"), "{answer:?}");
         gateway.wait_for_line("refused a websocket with the Origin https://new.example. ")
     };
-    // Beside other tables and a table of its own, where nothing lists any.
+    // Beside other tables and a table of its own, if the list is not set.
     let file = "[limits]\nsubscriptions = 9\n[origins]\nrequire = false\n";
     let gateway = Gateway::with(&backend).file(file).start();
     let said = refuse(&gateway);
@@ -101,7 +101,7 @@ fn what_the_log_says_to_write_lets_the_page_in() {
 }
 
 #[test]
-fn pages_of_the_host_itself_and_programs_come_in() {
+fn pages_of_the_same_host_and_programs_are_admitted() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     for handshake in [
@@ -119,7 +119,7 @@ fn pages_of_the_host_itself_and_programs_come_in() {
 }
 
 #[test]
-fn the_configuration_opens_the_door_to_other_pages() {
+fn the_configuration_admits_other_pages() {
     let backend = StubBackend::open();
     let listed = Gateway::with(&backend)
         .file("origins = [\"https://*.example.com\", \"app.example:8443\"]\n")
@@ -163,7 +163,7 @@ fn the_site_of_a_python_deployment_needs_no_new_setting() {
 }
 
 #[test]
-fn apps_and_pages_without_an_origin_are_told_the_value_that_lets_them_in() {
+fn apps_and_pages_without_an_origin_get_the_value_that_admits_them() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     for origin in [

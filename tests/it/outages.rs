@@ -1,4 +1,4 @@
-//! A RabbitMQ that comes late, goes and comes back. Slow: it starts one of its own.
+//! A RabbitMQ that starts late, fails and restarts. Slow: it starts one of its own.
 
 use ht_testkit::rabbitmq::RabbitMq;
 use serde_json::json;
@@ -64,8 +64,8 @@ fn clients_outlive_every_outage_and_hear_what_comes_after_it() {
     assert_eq!((gaps(late, "start"), gaps(late, "reconnect")), (1, 1));
 }
 
-/// The broker is back: whoever was connected is told of a gap, also at the node that was never
-/// connected before, and hears what comes once it has subscribed again.
+/// The broker is back: clients that were connected are notified of a gap, also at the node that was
+/// never connected before, and receive new publications once they have subscribed again.
 #[track_caller]
 fn expect_gaps(nodes: &mut [(Gateway, Client)]) {
     for (gateway, client) in nodes {
@@ -77,7 +77,7 @@ fn expect_gaps(nodes: &mut [(Gateway, Client)]) {
     }
 }
 
-/// The nodes serve their clients, but take no triggers and say why.
+/// The nodes serve their clients, but accept no triggers and report why.
 #[track_caller]
 fn expect_outage(nodes: &mut [(Gateway, Client)]) {
     for (gateway, client) in nodes {

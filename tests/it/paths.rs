@@ -1,4 +1,4 @@
-//! Where the websocket is, and what load balancers hear.
+//! The path of the websocket, and the response to load balancers.
 
 use crate::support::{Gateway, Handshake, NEVER, StubBackend, http};
 
@@ -7,7 +7,7 @@ fn status(gateway: &Gateway, path: &str) -> u16 {
 }
 
 #[test]
-fn the_websocket_has_the_path_that_is_configured() {
+fn the_websocket_has_the_configured_path() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_WEBSOCKET_PATH", "/app/ws/")

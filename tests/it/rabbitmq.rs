@@ -16,7 +16,7 @@ fn with(backend: &StubBackend, vhost: &Vhost) -> Builder {
     Gateway::with(backend).set("HT_RABBITMQ__URL", vhost.url())
 }
 
-/// Waits until triggers can come in.
+/// Waits until triggers can be received.
 #[track_caller]
 pub(crate) fn wait_for_ready(gateway: &Gateway) {
     eventually("ready", || {
@@ -24,7 +24,7 @@ pub(crate) fn wait_for_ready(gateway: &Gateway) {
     });
 }
 
-/// Waits until triggers cannot come in, and says why.
+/// Waits until triggers cannot be received; the reason.
 #[track_caller]
 pub(crate) fn wait_for_not_ready(gateway: &Gateway) -> String {
     let answer = eventually("not ready", || {
@@ -43,7 +43,7 @@ fn trigger(n: usize) -> String {
 }
 
 #[test]
-fn messages_are_delivered_in_order_as_they_came() {
+fn messages_are_delivered_in_order_of_arrival() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();
     let gateway = with(&backend, &vhost).start();
@@ -129,7 +129,7 @@ fn exchange_queue_and_binding_are_those_of_the_contract() {
          rabbit_binding:list_for_source(\
          rabbit_misc:r(<<\"VHOST\">>, exchange, <<\"hightemplar\">>))])",
     );
-    // Everything for everybody, and what each node sends to itself.
+    // Every message for all nodes, and the messages that each node sends to itself.
     let mut wanted: Vec<_> = queues
         .iter()
         .flat_map(|queue| ["*", queue].map(|key| format!("{{<<\"{queue}\">>,<<\"{key}\">>}}")))
@@ -147,7 +147,7 @@ fn exchange_queue_and_binding_are_those_of_the_contract() {
     rabbit.publish(trigger(4));
     assert_eq!(client.expect_publish().0, 4);
     client.fence();
-    // A node that goes takes its queue along; the exchange stays for the publishers.
+    // A node that shuts down has its queue deleted; the exchange stays for the publishers.
     drop(two);
     eventually("one queue", || (vhost.queues().len() == 1).then_some(()));
     drop(one);
@@ -218,7 +218,7 @@ fn byte_order_marks_and_compressed_messages_are_understood() {
     let large = json!({"rooms": [{"room": 1}], "data": "x".repeat(500_000)}).to_string();
     rabbit.publish(gzip(&large));
     assert_eq!(client.expect_publish().0, "x".repeat(500_000));
-    // kombu says so of plain text.
+    // kombu sets this for plain text.
     rabbit.publish_with(encoded("utf-8"), trigger(4));
     assert_eq!(client.expect_publish().0, 4);
 
@@ -231,7 +231,7 @@ fn byte_order_marks_and_compressed_messages_are_understood() {
 }
 
 #[test]
-fn an_encoding_that_is_not_understood_is_named() {
+fn an_unsupported_encoding_is_named() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();
     let gateway = with(&backend, &vhost).start();
@@ -313,7 +313,7 @@ fn a_trigger_over_http_reaches_every_node_once() {
         }
         client.fence();
     }
-    // Both doors, one order, and a repeated id is recognised whichever door it came through.
+    // Both entry points, one order, and a repeated id is recognised whichever entry point it used.
     let rabbit = Rabbit::connect(vhost.url());
     let named = json!({"rooms": [{"room": 1}], "data": "named", "id": "a"});
     rabbit.publish(named.to_string());
@@ -324,7 +324,7 @@ fn a_trigger_over_http_reaches_every_node_once() {
         assert_eq!(client.expect_publish().0, "named");
         assert_eq!(client.expect_publish().0, "end");
     }
-    // Nothing of a bad request goes out.
+    // Nothing of a bad request is published.
     let bad = json!([{"rooms": [{"room": 1}], "data": 1}, {"data": 1}]).to_string();
     assert_eq!(nodes[0].post(bad).status, 400);
     nodes[0].trigger(&json!({"rooms": [{"room": 1}], "data": "end"}));
@@ -334,7 +334,7 @@ fn a_trigger_over_http_reaches_every_node_once() {
 }
 
 #[test]
-fn both_doors_at_once_are_one_order_for_everybody() {
+fn http_and_amqp_triggers_have_one_order_for_all_clients() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();
     let gateway = with(&backend, &vhost).start();
@@ -367,7 +367,7 @@ fn both_doors_at_once_are_one_order_for_everybody() {
 }
 
 #[test]
-fn whatever_an_operator_deletes_is_made_again() {
+fn whatever_an_operator_deletes_is_declared_again() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();
     let gateway = with(&backend, &vhost).start();
@@ -381,7 +381,7 @@ fn whatever_an_operator_deletes_is_made_again() {
             "exchange" => vhost.delete_exchange(EXCHANGE),
             _ => vhost.close_connections(),
         }
-        // Publishers that know nothing of it go on trying, over HTTP or AMQP.
+        // Publishers are unaffected and keep trying, over HTTP or AMQP.
         eventually(
             &format!("an exchange with a queue after deleting the {what}"),
             || {
@@ -393,7 +393,7 @@ fn whatever_an_operator_deletes_is_made_again() {
                 (answer.status == 200).then_some(())
             },
         );
-        // Its clients are told of a gap and come back.
+        // Its clients are notified of a gap and reconnect.
         while client.frame().opcode != frame::CLOSE {}
         wait_for_ready(&gateway);
         client = Client::connect(&gateway);

@@ -1,5 +1,5 @@
-//! A backend that is away, elsewhere or refuses: what the log says, and how often. And who uses an
-//! address that the gateway needs.
+//! A backend that is down, moved or refusing: the log lines and how often they are repeated. And
+//! which process uses an address that the gateway needs.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -16,7 +16,7 @@ fn free_address() -> SocketAddr {
     listener.local_addr().expect("an address")
 }
 
-/// Answers every request with an admission.
+/// Responds to every request with an admission.
 fn serve(listener: TcpListener) {
     thread::spawn(move || {
         for stream in listener.incoming() {
@@ -36,7 +36,7 @@ fn serve(listener: TcpListener) {
 }
 
 #[test]
-fn a_backend_that_is_away_at_the_start_is_one_warning_and_one_line_when_it_is_there() {
+fn a_backend_down_at_startup_is_one_warning_and_one_recovery_line() {
     let address = free_address();
     let gateway = Gateway::with(&StubBackend::open())
         .set("HT_BACKEND__URL", format!("http://{address}/api/"))
@@ -69,7 +69,7 @@ fn a_backend_that_is_away_at_the_start_is_one_warning_and_one_line_when_it_is_th
 }
 
 #[test]
-fn a_backend_that_is_there_is_no_line_and_no_request() {
+fn a_reachable_backend_logs_nothing_and_gets_no_request() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     Client::connect(&gateway).leave();
@@ -89,7 +89,7 @@ fn a_host_name_without_an_address_is_named_as_such() {
 }
 
 #[test]
-fn refusals_are_a_line_now_and_then_that_says_what_to_check() {
+fn refusals_are_logged_at_intervals_with_what_to_check() {
     let backend = StubBackend::new(|_| Reply::forbidden());
     let gateway = Gateway::start(&backend);
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! `/ready` says whether triggers are delivered, also where no socket says otherwise.
+//! `/ready` reports whether triggers are delivered, also if no socket reports an error.
 
 use std::thread;
 
@@ -33,7 +33,7 @@ fn expect_triggers(client: &mut Client, from: usize) {
     client.fence();
 }
 
-/// Everything was counted once, and probes are none of it.
+/// Every trigger was counted once, and probes are not counted.
 #[track_caller]
 fn expect_counts(gateway: &Gateway) {
     let all = 2 * TRIGGERS as u64;
@@ -69,7 +69,7 @@ fn a_broker_that_hangs_turns_ready_red_and_loses_nothing() {
     let reason = wait_for_not_ready(&gateway);
     assert!(reason.contains("a probe was not delivered"), "{reason}");
     assert_eq!(gateway.metric("high_templar_ready"), 0);
-    // Sent while nothing answers, confirmed when it does.
+    // Sent while nothing responds, confirmed when it does.
     let publishing = thread::spawn(move || rabbit.publish_all(triggers(TRIGGERS)));
     client.fence();
     server.resume();
@@ -100,7 +100,7 @@ fn a_black_hole_on_the_way_to_the_broker_turns_ready_red_and_loses_nothing() {
     proxy.pause();
     let reason = wait_for_not_ready(&gateway);
     assert!(reason.contains("a probe was not delivered"), "{reason}");
-    // For the broker nothing has happened: it takes triggers and holds them for the node.
+    // The broker noticed nothing: it accepts triggers and holds them for the node.
     rabbit.publish_all(triggers(TRIGGERS));
     client.fence();
     proxy.resume();
@@ -111,7 +111,7 @@ fn a_black_hole_on_the_way_to_the_broker_turns_ready_red_and_loses_nothing() {
 }
 
 #[test]
-fn without_probes_ready_says_what_the_connection_says() {
+fn without_probes_ready_reports_the_connection_state() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_READINESS__PROBE_INTERVAL", 0)
@@ -122,7 +122,7 @@ fn without_probes_ready_says_what_the_connection_says() {
         json!({"ready": true, "reasons": Value::Array(vec![])})
     );
     assert_eq!(gateway.metric("high_templar_probe_seconds_count"), 0);
-    // With them, the first one is through before anybody can ask.
+    // With probes, the first one is through before any request is accepted.
     let gateway = Gateway::start(&backend);
     assert_eq!(gateway.get("/ready").status, 200);
     assert!(gateway.metric("high_templar_probe_seconds_count") >= 1);

@@ -62,7 +62,7 @@ fn the_key_changes_for_the_next_request() {
 }
 
 #[test]
-fn headers_origins_and_trusted_proxies_change_for_the_next_visitor() {
+fn headers_origins_and_trusted_proxies_change_for_the_next_client() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     let foreign = || {
@@ -88,7 +88,7 @@ fn headers_origins_and_trusted_proxies_change_for_the_next_visitor() {
 }
 
 #[test]
-fn the_log_level_changes_unless_rust_log_says_something() {
+fn the_log_level_changes_unless_rust_log_is_set() {
     let backend = StubBackend::open();
     for (rust_log, debug_is_logged) in [("", true), ("info", false)] {
         let gateway = Gateway::with(&backend).set("RUST_LOG", rust_log).start();
@@ -110,7 +110,7 @@ fn the_log_level_changes_unless_rust_log_says_something() {
 }
 
 #[test]
-fn what_needs_a_restart_is_named_until_it_is_as_it_was() {
+fn settings_that_need_a_restart_are_named_until_reverted() {
     let backend = StubBackend::open();
     let gateway = Gateway::start(&backend);
     let fixed = "[rooms]\nmatching = \"exact\"\n[limits]\ninbox = 7\nconnections = 9\n";
@@ -133,7 +133,7 @@ fn what_needs_a_restart_is_named_until_it_is_as_it_was() {
         ),
         "{said}"
     );
-    // What the environment says still wins.
+    // The environment still overrides.
     let said = gateway.reload("threads = 1\n");
     assert!(!said.contains("threads"), "{said}");
 }
@@ -176,7 +176,7 @@ fn with_mistakes_nothing_changes_and_each_is_told() {
 }
 
 #[test]
-fn the_service_manager_hears_of_it() {
+fn the_service_manager_is_notified() {
     let backend = StubBackend::open();
     let builder = Gateway::with(&backend);
     let path = builder.folder().join("notify");

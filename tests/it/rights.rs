@@ -1,4 +1,4 @@
-//! Keys of the internal listener that may do only some of what it offers.
+//! Keys of the internal listener that are restricted to some of its endpoints.
 
 use serde_json::{Value, json};
 

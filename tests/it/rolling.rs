@@ -1,10 +1,10 @@
-//! A rolling restart: two nodes behind a balancer, subscribers that come back as they are told,
-//! publishers that try again on the other node.
+//! A rolling restart: two nodes behind a balancer, subscribers that reconnect as requested,
+//! publishers that retry on the other node.
 //!
-//! What is promised: on one connection nothing that comes after its subscription is missed until
-//! its close frame, and what was answered 200 before a node was told to leave reaches all who were
-//! connected to it then. What is published between two connections of a subscriber is what it
-//! fetches anew after it subscribed again.
+//! The guarantees: on one connection no publication after its subscription is missed until its
+//! close frame, and a publication that got a 200 before a node was told to shut down reaches all
+//! clients connected to it then. A subscriber fetches anew what is published between two of its
+//! connections after it subscribed again.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -27,14 +27,14 @@ const SUBSCRIBERS: usize = 12;
 /// Triggers of each publisher while a node is away or there again.
 const TRIGGERS: u64 = 30;
 
-/// What the API would know.
+/// The state of the API.
 #[derive(Default)]
 struct Api {
     /// By publisher: the last number that was written to the database, before its trigger.
     written: [AtomicU64; PUBLISHERS],
     /// The last number whose trigger was answered 200.
     answered: [AtomicU64; PUBLISHERS],
-    /// What was answered when a node was last told to leave.
+    /// The publications with a 200 when a node was last told to shut down.
     answered_before: Mutex<[u64; PUBLISHERS]>,
     subscribed: AtomicUsize,
     closed: AtomicUsize,
@@ -45,7 +45,7 @@ fn all(numbers: &[AtomicU64; PUBLISHERS]) -> [u64; PUBLISHERS] {
     std::array::from_fn(|publisher| numbers[publisher].load(Ordering::SeqCst))
 }
 
-/// Writes, publishes and tries again on the other node until it is taken.
+/// Writes, publishes and retries on the other node until it is accepted.
 fn publish(api: &Api, nodes: &Mutex<Vec<Address>>, publisher: usize) {
     for number in 1.. {
         if api.over.load(Ordering::SeqCst) {
@@ -68,14 +68,15 @@ fn publish(api: &Api, nodes: &Mutex<Vec<Address>>, publisher: usize) {
     }
 }
 
-/// Connects again and again until it hears the end.
+/// Connects again and again until it receives the end.
 fn subscribe(api: &Api, balancer: &Address, subscriber: u64) {
     loop {
         let Ok(Some(mut client)) = connect(balancer) else {
             thread::sleep(Duration::from_millis(5));
             continue;
         };
-        // What it fetches anew: whatever is written after this must come over the connection.
+        // The state that it fetches anew: whatever is written after this must arrive over the
+        // connection.
         let fetched = all(&api.written);
         api.subscribed.fetch_add(1, Ordering::SeqCst);
         let Some(span) = hear(api, &mut client, fetched) else {
@@ -88,7 +89,7 @@ fn subscribe(api: &Api, balancer: &Address, subscriber: u64) {
     }
 }
 
-/// A connection with its subscription; none where the node left meanwhile.
+/// A connection with its subscription; `None` if the node shut down meanwhile.
 fn connect(balancer: &Address) -> io::Result<Option<Client>> {
     let (answer, mut client) = Handshake::at(balancer).send().try_answer()?;
     assert_eq!(answer.status, 101, "{answer:?}");
@@ -102,8 +103,8 @@ fn connect(balancer: &Address) -> io::Result<Option<Client>> {
     }
 }
 
-/// Hears without a gap until the close frame, and says within how many milliseconds to come back.
-/// None: it is over.
+/// Receives without a gap until the close frame, and returns the reconnect span in milliseconds.
+/// `None`: it is over.
 fn hear(api: &Api, client: &mut Client, fetched: [u64; PUBLISHERS]) -> Option<u64> {
     let mut last: [Option<u64>; PUBLISHERS] = [None; PUBLISHERS];
     loop {
@@ -147,7 +148,7 @@ fn start(backend: &StubBackend, vhost: &Vhost) -> Gateway {
     gateway
 }
 
-/// Waits until every publisher has come so much further.
+/// Waits until every publisher has published so many more.
 fn progress(api: &Api) {
     let start = all(&api.answered);
     eventually("triggers are taken", || {

@@ -1,10 +1,10 @@
-//! Grants and rooms: who may enter, and who hears what.
+//! Grants and rooms: which clients may enter, and which receive what.
 
 use serde_json::{Value, json};
 
 use crate::support::{Client, Gateway, StubBackend};
 
-/// Asks for a room; whether it was permitted.
+/// Requests a room; whether it was permitted.
 #[track_caller]
 fn may_enter(client: &mut Client, room: &Value) -> bool {
     let reply =
@@ -104,14 +104,14 @@ fn grants() -> Value {
     json!([{}, {"a": "*"}, {"a": "*", "b": "*"}, {"*": "*"}, {"end": 1}])
 }
 
-/// Each trigger, and which of the subscriptions, named by their index, hear it.
+/// Each trigger, and which of the subscriptions, named by their index, receive it.
 #[track_caller]
 fn check(matching: &str, subscriptions: &[Value], triggers: &[(Value, &[usize])]) {
     let backend = StubBackend::admitting(grants());
     let gateway = Gateway::with(&backend)
         .set("HT_ROOMS__MATCHING", matching)
         .start();
-    // A connection each, so that what one hears cannot hide what another does.
+    // A connection each, so that messages of one cannot hide those of another.
     let mut clients: Vec<_> = subscriptions
         .iter()
         .map(|room| {
@@ -189,7 +189,7 @@ fn in_exact_mode_a_star_is_a_value_like_any_other() {
 }
 
 #[test]
-fn in_wildcard_mode_a_star_meets_every_value_once() {
+fn in_wildcard_mode_a_star_matches_every_value_once() {
     check(
         "wildcard",
         &subscriptions(),
@@ -214,7 +214,7 @@ fn in_wildcard_mode_a_star_meets_every_value_once() {
             (json!({"*": 1}), &[11]),
             (json!({"*": "*"}), &[11]),
             (json!({"c": "*"}), &[]),
-            // However many of its rooms match, a subscription hears a trigger once.
+            // However many of its rooms match, a subscription receives a trigger once.
             (
                 json!([{"a": 1}, {"a": 1}, {"a": "*"}, {"a": 2}]),
                 &[0, 1, 2, 3, 4, 5],

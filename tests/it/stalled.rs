@@ -1,4 +1,5 @@
-//! Thousands who do not read: the process stays within its bounds, and who reads notices nothing.
+//! Thousands of slow consumers: the process stays within its limits, and healthy clients are not
+//! affected.
 
 use std::thread;
 
@@ -14,16 +15,16 @@ const STALLED: usize = 2_000;
 /// How many read.
 const HEALTHY: usize = 4;
 
-/// What may wait for all of them together.
+/// Limit on the outboxes of all of them together.
 const TOTAL: u64 = 24 << 20;
 
-/// What may wait for one of them: without the bound on all of them they would hold 500 MB.
+/// Limit on the outbox of one of them: without the limit on all of them they would hold 500 MB.
 const EACH: u64 = 256 << 10;
 
-/// What memory may grow by besides: tables, scratch space, and what the allocator keeps.
+/// Allowed growth of memory besides: tables, scratch space, and what the allocator keeps.
 const BESIDES: u64 = 32 << 20;
 
-/// A client that hears the room and whose system takes little without it.
+/// A subscriber of the room whose socket buffers little.
 fn stalled(gateway: &Gateway) -> Client {
     let mut client = Client::connect(gateway);
     if let Stream::Tcp(stream) = &client.stream {
@@ -45,7 +46,7 @@ fn fit() -> usize {
     STALLED.min(files.unwrap_or(usize::MAX) - 200)
 }
 
-/// What the process has in memory, in bytes.
+/// Resident memory of the process, in bytes.
 fn resident(gateway: &Gateway) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid()));
     let status = status.expect("a process that runs");
@@ -63,7 +64,7 @@ fn evicted(gateway: &Gateway) -> [u64; 3] {
     ["outbox_bytes", "outbox_age", "outbox_total_bytes"].map(of)
 }
 
-/// Publishes these, and checks that every healthy client gets them, in order, and nothing else.
+/// Publishes these, and checks that every healthy client receives them, in order, and nothing else.
 fn publish(gateway: &Gateway, healthy: &mut [Client], all: &[Value]) {
     let trigger = |data| json!({"rooms": [{"room": 1}], "data": data});
     gateway.trigger(&all.iter().map(trigger).collect());
@@ -104,7 +105,7 @@ fn thousands_who_do_not_read_are_let_go_within_the_bounds_and_the_others_hear_ev
     });
     let before = resident(&gateway);
 
-    // Those that are copied and those that are shared, until nobody is left who does not read.
+    // Those that are copied and those that are shared, until no slow consumer is left.
     let (copied, shared) = ("x".repeat(3_000), "x".repeat(20_000));
     for round in 0.. {
         let all = [&copied, &copied, &copied, &shared, &copied, &copied];
@@ -120,7 +121,7 @@ fn thousands_who_do_not_read_are_let_go_within_the_bounds_and_the_others_hear_ev
             evicted(&gateway)
         );
         let waiting = gateway.metric("high_templar_outbox_bytes");
-        // What is added counts before somebody goes for it.
+        // An addition counts before the eviction that it causes.
         assert!(waiting <= TOTAL + (128 << 10), "{waiting} in round {round}");
         let evicted = evicted(&gateway);
         if evicted.iter().sum::<u64>() == count as u64 {
@@ -137,7 +138,7 @@ fn thousands_who_do_not_read_are_let_go_within_the_bounds_and_the_others_hear_ev
 }
 
 #[test]
-fn who_takes_nothing_for_too_long_is_let_go() {
+fn a_client_that_reads_nothing_for_too_long_is_disconnected() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__OUTBOX_BYTES", 0)

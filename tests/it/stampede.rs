@@ -1,4 +1,4 @@
-//! Five thousand clients come back at once before a backend that serves twenty at a time.
+//! Five thousand clients reconnect at once to a backend that serves twenty at a time.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
@@ -19,14 +19,14 @@ const VISITORS: usize = 5_000;
 /// Calls that the backend serves at once.
 const AT_ONCE: usize = 20;
 
-/// What the backend needs for one: all of them keep it busy for five seconds.
+/// Service time of the backend for one: all of them keep it busy for five seconds.
 const SERVICE_TIME: Duration = Duration::from_millis(20);
 
-/// Far fewer than come.
+/// Far fewer than clients.
 const WAITING_MAX: usize = 500;
 
-/// After the first wave no more are to come than the backend could serve meanwhile; up to so many
-/// times as many, for chance does not spread evenly.
+/// After the first wave no more are to reconnect than the backend could serve meanwhile; up to so
+/// many times as many, for random delays do not spread evenly.
 const UNEVEN: f64 = 2.0;
 
 /// An HTTP backend that admits everybody, slowly, and counts.
@@ -66,10 +66,10 @@ impl Slow {
     }
 }
 
-/// What came of one visit.
+/// Result of one attempt.
 enum Visit {
     In(TcpStream),
-    /// Sent away, to come back within so many milliseconds.
+    /// Rejected, to reconnect within so many milliseconds.
     Away(u64),
 }
 
@@ -132,7 +132,7 @@ async fn read_more(stream: &mut TcpStream, bytes: &mut Vec<u8>) -> io::Result<()
     }
 }
 
-/// Comes back as it is told until it is in. The connection, and how often it came.
+/// Reconnects as requested until it is admitted. The connection, and the number of attempts.
 async fn insist(to: Arc<Address>, number: usize) -> (TcpStream, usize) {
     for comings in 1.. {
         match visit(&to, number).await.expect("a connection") {
@@ -161,7 +161,7 @@ fn five_thousand_at_once_come_in_as_fast_as_the_backend_serves() {
         .expect("a port");
     let url = format!("http://{}/api/", listener.local_addr().expect("an address"));
     runtime.spawn(Arc::clone(&slow).serve(listener));
-    // Only its builder is needed; nothing asks this one.
+    // Only its builder is needed; nothing calls this one.
     let gateway = Gateway::with(&StubBackend::open())
         .set("HT_BACKEND__URL", url)
         .set("HT_BACKEND__MAX_IN_FLIGHT", AT_ONCE)
@@ -179,7 +179,7 @@ fn five_thousand_at_once_come_in_as_fast_as_the_backend_serves() {
         visitors.join_all().await
     });
 
-    // Only a measure for what else is counted: a slow machine may take longer.
+    // Only a measure for the other counts: a slow machine may take longer.
     let elapsed = started.elapsed();
 
     assert_eq!(gateway.metric("high_templar_connections"), VISITORS as u64);

@@ -1,4 +1,4 @@
-//! The node's totals, as clients ask for them.
+//! The node's totals, as clients request them.
 
 use serde_json::{Value, json};
 
@@ -74,7 +74,7 @@ fn the_totals_are_those_of_all_threads() {
 }
 
 #[test]
-fn who_comes_goes_to_the_shard_with_the_fewest_connections() {
+fn new_clients_are_assigned_to_the_shard_with_the_fewest_connections() {
     let gateway = Gateway::with(&StubBackend::open())
         .set("HT_THREADS", 4)
         .start();
@@ -86,7 +86,7 @@ fn who_comes_goes_to_the_shard_with_the_fewest_connections() {
     };
     let mut clients: Vec<_> = (0..16).map(|_| Client::connect(&gateway)).collect();
     by_shard(4);
-    // All of one shard leave, and as many come.
+    // All clients of one shard disconnect, and as many connect.
     for client in clients.iter_mut().step_by(4) {
         client.send(&Frame::close(1000, ""));
         assert_eq!(client.frame().opcode, frame::CLOSE);
@@ -99,7 +99,7 @@ fn who_comes_goes_to_the_shard_with_the_fewest_connections() {
 #[test]
 fn a_closed_connection_is_not_seen_after_its_close_echo() {
     let gateway = Gateway::start(&StubBackend::open());
-    // One in each thread, so that the other one asks every time.
+    // One in each thread, so that the other one handles every request.
     let mut watchers = [Client::connect(&gateway), Client::connect(&gateway)];
     for n in 0..200 {
         let mut client = Client::connect(&gateway);
@@ -108,7 +108,7 @@ fn a_closed_connection_is_not_seen_after_its_close_echo() {
         let status = watcher.status();
         assert_eq!(status["open_connections"], 3, "{n}");
         assert_eq!(status["num_rooms"], 1, "{n}");
-        // It is not closed on this side yet when the question is asked.
+        // It is not closed on this side yet when the request arrives.
         client.send(&Frame::close(1000, ""));
         assert_eq!(client.frame().opcode, frame::CLOSE);
         let status = watcher.status();
@@ -118,7 +118,7 @@ fn a_closed_connection_is_not_seen_after_its_close_echo() {
 }
 
 #[test]
-fn status_can_be_refused() {
+fn status_can_be_disabled() {
     let gateway = Gateway::with(&StubBackend::open())
         .set("HT_STATUS__CLIENTS", false)
         .start();
@@ -130,7 +130,7 @@ fn status_can_be_refused() {
 }
 
 #[test]
-fn a_room_is_counted_while_somebody_is_in_it() {
+fn a_room_is_counted_while_it_has_subscribers() {
     let gateway = Gateway::start(&StubBackend::open());
     let mut clients = [Client::connect(&gateway), Client::connect(&gateway)];
     let rooms = |client: &mut Client| client.status()["num_rooms"].clone();

@@ -1,4 +1,4 @@
-//! Our websocket subprotocol, and tokens that come as if they were one.
+//! Our websocket subprotocol, and tokens supplied in the form of one.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,7 +20,7 @@ pub(crate) fn offer(gateway: &Gateway, names: &str) -> Handshake {
     Handshake::new(gateway).header("Sec-WebSocket-Protocol", names)
 }
 
-/// Admits who has this token.
+/// Admits clients with this token.
 pub(crate) fn admitting(token: &'static str) -> StubBackend {
     StubBackend::new(move |seen: &Seen| {
         if seen.header("authorization") == Some(&format!("Token {token}")) {
@@ -32,7 +32,7 @@ pub(crate) fn admitting(token: &'static str) -> StubBackend {
 }
 
 #[test]
-fn ours_is_chosen_and_nothing_else_is_echoed() {
+fn ours_is_selected_and_no_other() {
     let gateway = Gateway::start(&StubBackend::open());
     let token = named("t");
     for (offered, chosen) in [
@@ -53,7 +53,7 @@ fn ours_is_chosen_and_nothing_else_is_echoed() {
 }
 
 #[test]
-fn replies_name_their_request_where_it_was_chosen() {
+fn replies_name_their_request_if_it_was_selected() {
     let gateway = Gateway::start(&StubBackend::open());
     let mut client = offer(&gateway, V1).connect();
     let mut old = Handshake::new(&gateway).connect();
@@ -122,7 +122,7 @@ fn a_refused_room_is_explained_by_the_clients_own_grants() {
 }
 
 #[test]
-fn who_chose_it_is_refused_with_4300() {
+fn a_client_that_selected_it_is_refused_with_4300() {
     let gateway = Gateway::start(&admitting("right"));
     for (offered, code, reason) in [
         (V1.to_owned(), 4300, "refused"),
@@ -158,14 +158,14 @@ fn a_token_in_the_offer_is_the_parameter_token() {
     both.connect();
     let seen = backend.requests().pop().unwrap();
     assert_eq!(seen.header("authorization"), Some("Token t"));
-    // An empty one is none, as an empty parameter is.
+    // An empty one counts as absent, as an empty parameter does.
     offer(&gateway, "high-templar.token.").connect();
     let seen = backend.requests().pop().unwrap();
     assert_eq!(seen.header("authorization"), None);
 }
 
 #[test]
-fn what_is_no_token_is_answered_with_400_and_reaches_nobody() {
+fn a_malformed_token_is_400_and_is_not_forwarded() {
     let backend = StubBackend::open();
     let gateway = Gateway::with(&backend)
         .set("HT_LIMITS__HEAD_BYTES", "128KiB")

@@ -1,4 +1,4 @@
-//! What a service manager gives and hears (sd_listen_fds(3), sd_notify(3)), played by the test.
+//! The service manager protocol (sd_listen_fds(3), sd_notify(3)), with the test as the manager.
 
 use std::net::TcpListener;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::stream::Address;
 use crate::support::{Client, DEADLINE, Gateway, Handshake, StubBackend};
 
-/// Where the manager listens to what services say.
+/// The manager's notification socket.
 struct Manager(UnixDatagram);
 
 impl Manager {
@@ -36,7 +36,7 @@ fn local() -> (TcpListener, Address) {
 }
 
 #[test]
-fn the_manager_is_told_when_it_serves_and_when_it_leaves() {
+fn the_manager_is_notified_of_readiness_and_shutdown() {
     let backend = StubBackend::open();
     let builder = Gateway::with(&backend);
     let path = builder.folder().join("notify");
@@ -70,7 +70,7 @@ fn signs_of_life_come_where_they_are_wanted_and_go_on_while_it_leaves() {
     for _ in 0..3 {
         assert_eq!(manager.hears(), ["WATCHDOG=1"]);
     }
-    // It does not answer the close frame, so the drain waits for it.
+    // It does not reply to the close frame, so the drain waits for it.
     let _mute = Client::connect(&gateway);
     gateway.signal("TERM");
     while manager.hears()[0] != "STOPPING=1" {}
@@ -80,7 +80,7 @@ fn signs_of_life_come_where_they_are_wanted_and_go_on_while_it_leaves() {
 }
 
 #[test]
-fn passed_sockets_go_by_their_names_and_outlive_the_process() {
+fn passed_sockets_are_matched_by_name_and_outlive_the_process() {
     let backend = StubBackend::open();
     let (public, address) = local();
     let (internal, internal_address) = local();
@@ -101,7 +101,7 @@ fn passed_sockets_go_by_their_names_and_outlive_the_process() {
     client.expect_close(1012);
     drop(client);
     assert_eq!(gateway.wait_for_end(), Some(0));
-    // Nobody is refused while the process changes: who comes waits for the next one.
+    // No client is refused during the restart: new connections wait for the next process.
     let waiting = Handshake::at(&address).send();
     let _gateway = start();
     waiting.open().expect_json();
@@ -123,7 +123,7 @@ fn a_passed_unix_socket_keeps_its_file() {
 }
 
 #[test]
-fn a_passed_socket_that_cannot_be_used_ends_with_a_sentence() {
+fn an_unusable_passed_socket_is_a_startup_error() {
     let backend = StubBackend::open();
     let (code, log) = Gateway::with(&backend)
         .pass("http", local().0)
@@ -139,7 +139,7 @@ fn a_passed_socket_that_cannot_be_used_ends_with_a_sentence() {
         log.contains("two of the passed sockets are named public: each listener has one address"),
         "{log}"
     );
-    // The configured address is a local one; what counts is where it really listens.
+    // The configured address is a local one; the actual listening address is what counts.
     let open = TcpListener::bind("0.0.0.0:0").unwrap();
     let (code, log) = Gateway::with(&backend)
         .pass("internal", open)

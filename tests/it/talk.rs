@@ -129,7 +129,7 @@ fn publish_reaches_listen() {
 }
 
 #[test]
-fn listen_reports_a_refusal_and_where_to_look() {
+fn listen_reports_a_refusal_and_what_to_check() {
     let folder = folder();
     let backend = stub_backend(&answer("403 No", "application/json", "{}"));
     let variables = [&ANY_PORTS[..], &[("HT_BACKEND__URL", &*backend)]].concat();
@@ -155,9 +155,9 @@ fn listen_reports_a_refusal_and_where_to_look() {
     assert!(!found.stderr.contains("geheim"), "{found:?}");
 }
 
-/// Without our subprotocol, one close code stands for both; so `listen` always offers it.
+/// Without our subprotocol, one close code has both meanings; so `listen` always offers it.
 #[test]
-fn listen_tells_a_failing_api_from_a_refusal() {
+fn listen_distinguishes_a_failing_api_from_a_refusal() {
     let folder = folder();
     for (status, why, code, is_refusal) in [
         (
@@ -261,7 +261,7 @@ fn listen_connects_to_a_server_without_subprotocols() {
 #[test]
 fn listen_does_not_blame_the_credentials_if_the_api_is_down() {
     let folder = folder();
-    // A port that is free, so that nobody listens there.
+    // A free port, so that nothing listens there.
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr());
     let backend = format!("http://{}/api/", free.expect("an address"));
     let variables = [&ANY_PORTS[..], &[("HT_BACKEND__URL", &*backend)]].concat();

@@ -19,7 +19,8 @@ const TALKERS: usize = 2;
 /// Deliveries of one turn of a thread.
 const TURN: u64 = 64 << 10;
 
-/// Without the limits that would end a flood. Publishers wait while anything is queued for their thread.
+/// Without the limits that would end a flood. Publishers wait while anything is queued for their
+/// thread.
 fn two_threads() -> Gateway {
     Gateway::with(&StubBackend::open())
         .set("HT_THREADS", 2)

@@ -1,5 +1,5 @@
-//! TLS with the backend and of the command line's clients: what the log and `high-templar check`
-//! say about real servers that cannot be trusted.
+//! TLS with the backend and of the command line's clients: the output of the log and `high-templar
+//! check` for real servers that cannot be trusted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ impl Authority {
     }
 }
 
-/// A server whose certificate is its own issuer and says whether it is an authority; its file.
+/// A server whose certificate is its own issuer and states whether it is an authority; its file.
 fn self_signed(is_ca: IsCa, folder: &Path) -> (Arc<ServerConfig>, PathBuf) {
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
     params.is_ca = is_ca;
@@ -69,7 +69,7 @@ fn check(url: &str, args: &[&str], variables: &[(&str, &str)]) -> Finished {
     run(folder().path(), &[&["check"], args].concat(), &variables)
 }
 
-/// Both places where an operator reads why the backend cannot be used have the cause and the advice.
+/// Both the log and `high-templar check` show the cause of an unusable backend and the advice.
 #[track_caller]
 fn expect_told(url: &str, ca_file: &Path, cause: &str, advice: &str) {
     let ca_file = ca_file.to_string_lossy();
@@ -126,7 +126,7 @@ fn a_certificate_that_cannot_be_trusted_is_explained_by_check_and_by_the_log() {
 }
 
 #[test]
-fn a_self_signed_certificate_is_explained_also_where_it_is_the_one_to_trust() {
+fn a_self_signed_certificate_is_explained_even_if_it_is_the_trusted_one() {
     let folder = folder();
     let ours = Authority::new("ours");
     let (server, _) = self_signed(IsCa::ExplicitNoCa, folder.path());
@@ -181,7 +181,7 @@ fn a_file_of_authorities_that_cannot_be_used_is_a_mistake_in_the_settings() {
             let line = format!("HT_BACKEND__TLS_CA_FILE: {file}: {part}");
             assert!(found.stderr.contains(&line), "{line:?} in {}", found.stderr);
         }
-        // What is not used is not read.
+        // An unused setting is not read.
         let off = ("HT_BACKEND__TLS_VERIFY", "false");
         let found = check(url.1, &[], &[off, ("HT_BACKEND__TLS_CA_FILE", file)]);
         assert_eq!(found.code, Some(1), "{found:?}");
@@ -197,7 +197,7 @@ fn a_file_of_authorities_that_cannot_be_used_is_a_mistake_in_the_settings() {
 }
 
 #[test]
-fn ssl_cert_file_takes_the_place_of_the_systems_authorities() {
+fn ssl_cert_file_replaces_the_system_authorities() {
     let ours = Authority::new("ours");
     let backend = StubBackend::tls(ours.server(|_| {}), admit);
     let file = ours.file();

@@ -1,4 +1,4 @@
-//! The HTTP door: `POST /trigger/` and what guards it.
+//! The HTTP endpoint for publishing: `POST /trigger/` and its checks.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ pub(crate) fn gateway() -> Gateway {
     Gateway::start(&StubBackend::open())
 }
 
-/// A client that hears `{"room": 1}` and `{"room": "end"}`.
+/// A client subscribed to `{"room": 1}` and `{"room": "end"}`.
 pub(crate) fn listener(gateway: &Gateway) -> Client {
     let mut client = Client::connect(gateway);
     client.subscribe(&json!({"room": 1}), "x");
@@ -18,7 +18,7 @@ pub(crate) fn listener(gateway: &Gateway) -> Client {
     client
 }
 
-/// Nothing was published to the listener since it was last asked.
+/// Nothing was published to the listener since the last check.
 #[track_caller]
 pub(crate) fn expect_nothing(gateway: &Gateway, client: &mut Client) {
     gateway.trigger(&json!({"rooms": [{"room": "end"}], "data": null}));
@@ -44,7 +44,7 @@ fn a_trigger_is_answered_with_its_position_and_delivered() {
         assert_eq!(answer.json(), json!({"position": n + 1}));
         assert_eq!(client.expect_publish(), (data, json!("x")));
     }
-    // Rooms that nobody hears, no rooms, other members: nothing wrong with any.
+    // Rooms without subscribers, no rooms, other members: all of them valid.
     let unheard = json!({"rooms": [{"room": 2}, {"other": 1}], "data": 1});
     assert_eq!(gateway.trigger(&unheard), json!({"position": 5}));
     let nowhere = json!({"rooms": [], "data": 1});
@@ -56,7 +56,7 @@ fn a_trigger_is_answered_with_its_position_and_delivered() {
 }
 
 #[test]
-fn data_arrives_as_the_very_bytes() {
+fn data_arrives_byte_for_byte() {
     let gateway = gateway();
     let mut client = listener(&gateway);
     for data in [
@@ -283,7 +283,7 @@ fn mistakes_are_answered_with_their_place_and_nothing_of_the_request_is_delivere
 }
 
 #[test]
-fn the_body_may_come_as_old_publishers_send_it() {
+fn the_body_may_have_the_form_of_old_publishers() {
     let gateway = gateway();
     let mut client = listener(&gateway);
     let body = r#"{"rooms": [{"room": 1}], "data": 1}"#;
@@ -347,7 +347,7 @@ fn the_body_may_come_as_old_publishers_send_it() {
 }
 
 #[test]
-fn a_byte_order_mark_is_passed_over_and_utf_16_is_named() {
+fn a_byte_order_mark_is_skipped_and_utf_16_is_named() {
     let gateway = gateway();
     let mut client = Client::connect(&gateway);
     client.subscribe(&json!({"room": 1}), 1);

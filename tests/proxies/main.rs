@@ -26,18 +26,18 @@ const CLIENTS: usize = 200;
 /// A client's stack: 200 of them run at once.
 const STACK: usize = 256 << 10;
 
-/// What all clients report.
+/// Shared report of all clients.
 #[derive(Default)]
 struct Report {
     subscribed: AtomicUsize,
     closed: AtomicUsize,
     heard: AtomicUsize,
-    /// Answers to handshakes that were not 101.
+    /// Responses to handshakes other than 101.
     refused: Mutex<Vec<u16>>,
     over: AtomicBool,
 }
 
-/// Connects through the proxy and reconnects as it is told, until the end is published.
+/// Connects through the proxy and reconnects as requested, until the end is published.
 fn client(index: usize, proxy: &Address, report: &Report) {
     while !report.over.load(Ordering::SeqCst) {
         let (answer, mut client) = Handshake::at(proxy).send().answer();
@@ -91,8 +91,8 @@ fn start(backend: &StubBackend, address: Option<&Address>) -> Gateway {
     builder.start()
 }
 
-/// Restarts one node after the other behind this proxy. Returns the answers to handshakes that
-/// were not 101.
+/// Restarts one node after the other behind this proxy. Returns the responses to handshakes other
+/// than 101.
 fn rolling_restart(server: Server) -> Vec<u16> {
     let backend = StubBackend::open();
     let mut nodes = [start(&backend, None), start(&backend, None)];
@@ -146,7 +146,7 @@ fn haproxy_hides_a_rolling_restart() {
 
 #[test]
 #[ignore = "needs Caddy: ./test proxies"]
-fn caddy_hides_a_rolling_restart_but_for_handshakes_under_way() {
+fn caddy_hides_a_rolling_restart_except_for_handshakes_in_progress() {
     let refused = rolling_restart(Server::Caddy);
     assert!(refused.iter().all(|&status| status == 503), "{refused:?}");
 }

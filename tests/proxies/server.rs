@@ -31,7 +31,7 @@ impl Server {
         }
     }
 
-    /// What the page says, to be replaced by the address it listens on.
+    /// Placeholder in the page, to be replaced by the listening address.
     fn listens(self) -> &'static str {
         match self {
             Self::Nginx => "listen 80;",
@@ -48,7 +48,8 @@ impl Server {
         }
     }
 
-    /// The whole configuration file: what the page leaves to the installation is around the block.
+    /// The complete configuration file: the parts that the page leaves to the installation surround
+    /// the block.
     fn file(self, block: &str, folder: &Path) -> String {
         let folder = folder.display();
         match self {
@@ -97,7 +98,7 @@ impl Proxy {
     /// Starts a proxy with its block of the page in front of two nodes, and waits until it serves.
     pub(crate) fn start(server: Server, nodes: [&Address; 2]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        // Given back at once: no proxy of these says which free port it took.
+        // Released at once: none of these proxies reports which free port it took.
         let free = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = free.local_addr().expect("an address");
         drop(free);

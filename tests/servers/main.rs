@@ -1,5 +1,5 @@
-//! APIs on real servers: uWSGI with its default buffer of 4 KiB, alone and behind nginx, meets
-//! visitors whose cookies are longer, and is restarted.
+//! APIs on real servers: uWSGI with its default buffer of 4 KiB, alone and behind nginx, gets
+//! clients whose cookies are longer, and is restarted.
 //!
 //! `./test servers` installs uWSGI and nginx, `./test metrics` fetches promtool.
 
@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::support::stream::Address;
 use crate::support::{Gateway, Handshake, StubBackend, eventually, http};
 
-/// Admits who brings a cookie.
+/// Admits clients with a cookie.
 const APPLICATION: &str = r#"
 def application(environ, start_response):
     if "HTTP_COOKIE" in environ:
@@ -88,14 +88,14 @@ impl Drop for Server {
     }
 }
 
-/// Waits until a server answers.
+/// Waits until a server responds.
 fn serves(address: SocketAddr) {
     eventually("the server serves", || {
         http::try_request(&Address::Tcp(address), "GET", "/api/bootstrap/", &[], b"").ok()
     });
 }
 
-/// Given back at once: neither server says which free port it took.
+/// Released at once: neither server reports which free port it took.
 fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address")
@@ -143,7 +143,7 @@ impl Site {
     }
 }
 
-/// Whether a visitor from this address with this cookie is let in.
+/// Whether a client from this address with this cookie is admitted.
 fn is_admitted(gateway: &Gateway, address: &str, cookie: &str) -> bool {
     let handshake = Handshake::new(gateway)
         .header("X-Real-IP", address)
@@ -177,14 +177,14 @@ fn an_outage_opens_the_circuit_until_the_server_is_back(behind_nginx: bool) {
         (gateway.metric(open) == 1).then_some(())
     });
     site.restart();
-    // By itself: nobody visits meanwhile.
+    // By itself: no client connects meanwhile.
     gateway.wait_for_metric(open, 0);
     assert!(is_admitted(&gateway, "203.0.113.7", "session=1"));
 }
 
 #[test]
 #[ignore = "needs uWSGI: ./test servers"]
-fn long_cookies_at_uwsgi_concern_their_visitor_only() {
+fn long_cookies_at_uwsgi_affect_their_client_only() {
     long_cookies_concern_their_visitor_only(false);
 }
 

@@ -79,7 +79,7 @@ fn metrics_pass_promtool_as_openmetrics() {
         tool.output().expect("promtool is installed")
     };
     assert_accepted("openmetrics", &import(&timed));
-    // It would say what is wrong.
+    // It would print errors.
     for wrong in [
         timed.replace("# EOF\n", ""),
         timed.replace(

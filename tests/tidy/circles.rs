@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::{files, is_test, root};
 
-/// Circles that are left: the package, and the modules of each.
+/// Known dependency cycles: the package, and the modules of each.
 const LEFT: &[(&str, &[&str])] = &[
     ("ht-bench", &["drive", "outcome"]),
     ("ht-broker", &["broker", "follow"]),
@@ -95,7 +95,7 @@ fn levels(uses: &Uses) -> BTreeMap<Module, Level> {
     let mut levels = BTreeMap::<Module, Level>::new();
     for (module, used) in uses {
         for path in used {
-            // Behind the module stands what is used of it.
+            // After the module comes the item that is used of it.
             let lengths = (1..=path.len()).rev();
             let mut known = lengths.map(|length| &path[..length]);
             let Some(target) = known.find(|target| uses.contains_key(*target)) else {
@@ -146,7 +146,7 @@ fn circles(level: &Level) -> BTreeSet<Vec<String>> {
 }
 
 #[test]
-fn modules_beside_each_other_form_no_circle() {
+fn sibling_modules_form_no_cycle() {
     let mut found = BTreeSet::new();
     for manifest in files(root(), "Cargo.toml") {
         let text = fs::read_to_string(&manifest).unwrap();
@@ -173,7 +173,7 @@ fn modules_beside_each_other_form_no_circle() {
 }
 
 #[test]
-fn imports_are_understood() {
+fn imports_are_parsed() {
     let text = "//! x\nuse std::fmt;\n\npub use crate::a::B;\npub(crate) use crate::a::b::{self, C as D};\n\
         use crate::{\n    c::{d::E, f},\n    g,\n};\nfn x() {\n    use crate::h::I;\n}\n\
         \n#[cfg(test)]\nmod tests {\nuse crate::j::K;\n";
@@ -189,7 +189,7 @@ fn imports_are_understood() {
 }
 
 #[test]
-fn a_circle_is_found_at_its_level() {
+fn a_cycle_is_found_at_its_level() {
     let module = |path: &str| path.split("::").map(str::to_owned).collect::<Module>();
     let uses: Uses = [
         ("a", vec!["b::c::Type"]),

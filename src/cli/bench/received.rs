@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_duplicated_and_reordered_triggers_are_counted_apart() {
+    fn lost_duplicated_and_reordered_triggers_are_counted_separately() {
         for (from, numbers, lost, doubled, out_of_order) in [
             (0, &[0, 1, 2, 3, 4][..], 0, 0, 0),
             (2, &[2, 3, 4], 0, 0, 0),

@@ -2,7 +2,7 @@
 //! not meant as part of a value.
 //!
 //! A shell removes quotes; `docker run --env-file`, `EnvironmentFile=` of some supervisors and most
-//! consoles do not, and a blank at the end of a line is seen by nobody.
+//! consoles do not, and a blank at the end of a line is invisible.
 
 use std::borrow::Cow;
 
@@ -54,8 +54,8 @@ fn is_quoted(text: &str) -> bool {
     QUOTES.into_iter().any(inside)
 }
 
-/// What in a value that cannot be taken may be the reason, to follow a sentence. Empty if nothing
-/// meets the eye. Shows nothing of the value.
+/// Likely cause in an invalid value, to append to a sentence. Empty if there is none. Shows nothing
+/// of the value.
 pub(super) fn hint(node: &Node) -> String {
     let Some(text) = node.text() else {
         return String::new();
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_meant_is_named() {
+    fn unintended_characters_are_named() {
         for (text, whole, item) in [
             ("https://a.example", "", ""),
             (

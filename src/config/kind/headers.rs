@@ -11,7 +11,7 @@ use crate::config::node::{Node, Value};
 /// One entry of the table: a header is added, changed or switched off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderChange {
-    /// Forward it so, in place of whatever was forwarded under this name.
+    /// Forward it this way, replacing any header forwarded under this name.
     Set(HeaderRule),
     /// Do not forward it.
     Off(HeaderName),
@@ -89,7 +89,7 @@ pub(crate) fn fixed_header(name: &'static str, value: &str) -> Option<HeaderChan
     }))
 }
 
-/// A header that comes from a parameter of the query string.
+/// A header whose value is a parameter of the query string.
 pub(crate) fn token_header(name: &'static str, param: &str) -> HeaderChange {
     HeaderChange::Set(HeaderRule {
         name: HeaderName::from_static(name),
@@ -121,7 +121,7 @@ fn change(name: &str, entry: &Node) -> Result<HeaderChange, String> {
     Ok(change)
 }
 
-/// An API that serves several names would be another one for each visitor.
+/// An API that serves several names would be another one for each client.
 fn is_host_of_the_visitors(change: &HeaderChange) -> bool {
     match change {
         HeaderChange::Set(rule) => {

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_and_not_shown() {
+    fn invalid_keys_are_refused_and_not_shown() {
         let texts = |items: &[&str]| {
             let item = |text: &&str| node(Value::Text((*text).to_owned()));
             node(Value::List(items.iter().map(item).collect()))

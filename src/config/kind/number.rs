@@ -238,7 +238,7 @@ fn period(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let period = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
-    // A float is a detour for "300ms": the nanosecond it may be off is taken back.
+    // Parsing "300ms" goes through a float: the nanosecond that it may be off is corrected.
     let micros = u64::try_from((period.as_nanos() + 500) / 1_000).ok()?;
     Some(Duration::from_micros(micros))
 }

@@ -1,4 +1,4 @@
-//! API keys that may do only some of what the internal listener offers.
+//! API keys that are restricted to some endpoints of the internal listener.
 
 use ht_node::config::{RESTRICTED_KEYS_MAX, RestrictedKey, Right, Rights, Secret};
 
@@ -59,7 +59,7 @@ impl Kind for RestrictedKeys {
     }
 }
 
-/// Reads one key. What is wrong with it does not repeat it.
+/// Reads one key. The error does not repeat it.
 fn restricted(item: &Node) -> Result<RestrictedKey, String> {
     const EXPECTS: &str = "expected { key = \"…\", may = [\"publish\"] }";
     let Value::Table(members) = &item.value else {

@@ -1,4 +1,4 @@
-//! Which variables of the Python version count, and those that stand in files.
+//! Which variables of the Python version count, and those that are read from files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,8 +12,8 @@ use crate::config::secret_file;
 use crate::config::table::Lookup as _;
 
 /// The variables that do not count. An `.env` file that lies nearby may be another program's, such
-/// as Laravel's with its `APP_URL`: where the new settings say where the API is, the names of the
-/// Python version count from there only if somebody says so.
+/// as Laravel's with its `APP_URL`: if the new settings name the API, the names of the Python
+/// version count from there only if that is configured.
 pub(crate) fn unused(
     layers: &Layers,
     variables: &BTreeMap<String, Variable>,
@@ -36,10 +36,10 @@ pub(crate) fn unused(
     names.map(|name| (*name).to_owned()).collect()
 }
 
-/// Variables that may also come from the file which `…_FILE` names.
+/// Variables that may also be read from the file that `…_FILE` names.
 const SECRETS: [&str; 2] = ["RABBITMQ_USERNAME", "RABBITMQ_PASSWORD"];
 
-/// Reads what stands in files, for variables that are not set themselves.
+/// Reads the contents of files, for variables that are not set themselves.
 pub(crate) fn read_secrets(
     folder: &Path,
     variables: &mut BTreeMap<String, Variable>,
@@ -64,7 +64,7 @@ pub(crate) fn read_secrets(
     }
 }
 
-/// What the setting says, before the others are read; its mistakes are reported with theirs.
+/// The value of the setting, before the others are read; its mistakes are reported with theirs.
 fn asked(layers: &Layers) -> PythonVariables {
     let node = layers.of("python_variables").next();
     let found = node.map(|node| Choose::<PythonVariables>::one().read(node));

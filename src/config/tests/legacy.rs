@@ -220,7 +220,7 @@ fn rabbitmq_and_log_level_come_from_old_variables() {
 }
 
 #[test]
-fn a_family_has_its_broker_unless_told_otherwise() {
+fn a_family_has_its_broker_by_default() {
     let serve_py = ("BINDER_SOCKET", "/b");
     let asgi_py = ("CY_BINDER_INTERNAL", "http://cy/");
     let host = ("RABBITMQ_HOST", "mq:1/v");

@@ -1,4 +1,4 @@
-//! Secrets that stand in files.
+//! Secrets in files.
 
 use std::fs;
 

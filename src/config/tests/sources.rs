@@ -94,7 +94,7 @@ const SERVICE_LINKS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn kubernetes_service_links_are_passed_over_with_one_line() {
+fn kubernetes_service_links_are_ignored_with_one_line() {
     let config = good("", &[&[URL], SERVICE_LINKS].concat());
     let lines = config.notes.iter().filter(|note| note.contains("HT_PORT"));
     let lines: Vec<_> = lines.collect();
@@ -137,7 +137,7 @@ const LARAVEL: &str = "APP_NAME=Laravel\nAPP_URL=https://shop.example\nDB_HOST=d
     RABBITMQ_HOST=mq\nRABBITMQ_PASSWORD=secret\n";
 
 #[test]
-fn another_programs_dotenv_switches_nothing_on_where_the_backend_is_set() {
+fn another_programs_dotenv_enables_nothing_if_the_backend_is_set() {
     let plain = good("", &[URL]);
     let folder = Folder::with(&[(".env", LARAVEL)]);
     let named = ("HT_BACKEND__URL", "http://api/");
@@ -182,7 +182,7 @@ fn a_named_dotenv_a_switch_and_a_drop_in_use_the_old_names() {
     for (variables, url) in [
         (&[URL, ("ENV_FILE", ".env")][..], "http://api/"),
         (&[URL, ("HT_PYTHON_VARIABLES", "always")], "http://api/"),
-        // Nothing new but what says nothing about the API.
+        // Nothing new but settings that do not concern the API.
         (&[("HT_THREADS", "2")], "https://shop.example/api/"),
     ] {
         let config = folder.load(variables).unwrap();

@@ -1,4 +1,4 @@
-//! A backend that does what a test's script says and remembers what it was asked.
+//! A backend that follows a test's script and records its requests.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -16,12 +16,12 @@ use crate::support::log::Watched;
 use crate::support::reply::{Gate, Reply};
 use crate::support::stream::Stream;
 
-/// One request as it came.
+/// One request as received.
 #[derive(Clone)]
 pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// Names in lower case, in the order in which they came.
+    /// Names in lower case, in the order of arrival.
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
 }
@@ -37,14 +37,14 @@ impl fmt::Debug for Seen {
 }
 
 impl Seen {
-    /// A header's value as text; it must not come twice.
+    /// A header's value as text; it must not be repeated.
     #[track_caller]
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.header_bytes(name)
             .map(|value| std::str::from_utf8(value).expect("UTF-8"))
     }
 
-    /// A header's value as it came.
+    /// A header's value as received.
     #[track_caller]
     pub(crate) fn header_bytes(&self, name: &str) -> Option<&[u8]> {
         let mut found = self.headers.iter().filter(|(known, _)| known == name);
@@ -53,7 +53,7 @@ impl Seen {
         first.map(|(_, value)| &**value)
     }
 
-    /// Whether it is the question who a visitor is.
+    /// Whether it is the bootstrap call.
     pub(crate) fn is_bootstrap(&self) -> bool {
         self.target.ends_with("bootstrap/")
     }
@@ -68,13 +68,13 @@ impl Seen {
     }
 }
 
-/// What happened at a backend.
+/// Record of a backend.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
     pub(crate) requests: Vec<Seen>,
-    /// Requests that were left by the other side before they were answered.
+    /// Requests that the other side abandoned before the response.
     pub(crate) abandoned: usize,
-    /// Requests that were not answered yet, and the most there ever were at once.
+    /// Requests without a response yet, and their maximum.
     pub(crate) in_flight: usize,
     pub(crate) in_flight_max: usize,
 }
@@ -89,7 +89,7 @@ pub(crate) struct StubBackend {
 }
 
 impl StubBackend {
-    /// Answers every request as the script says.
+    /// Responds to every request by the script.
     pub(crate) fn new(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::tcp("http", None, script)
     }
@@ -110,7 +110,7 @@ impl StubBackend {
         Self::admitting(json!([{"room": "*"}]))
     }
 
-    /// Admits everybody as [`Self::open`] does; hooks wait for the gate.
+    /// Admits all clients as [`Self::open`] does; hooks wait for the gate.
     pub(crate) fn hooks_behind(gate: &Gate) -> Self {
         let gate = gate.clone();
         Self::new(move |seen| {
@@ -188,7 +188,7 @@ impl StubBackend {
         self.history.look(moments)
     }
 
-    /// Waits until this many requests came and gives them.
+    /// Waits until this many requests arrived and returns them.
     #[track_caller]
     pub(crate) fn wait_for(&self, count: usize) -> Vec<Seen> {
         self.wait(&format!("{count} requests"), |history| {
@@ -196,7 +196,7 @@ impl StubBackend {
         })
     }
 
-    /// Waits until the hooks that came are as many as these, and compares.
+    /// Waits until as many hooks arrived as these, and compares.
     #[track_caller]
     pub(crate) fn wait_for_moments(&self, wanted: &[&str]) {
         let moments = self.wait(&format!("{wanted:?}"), |history| {
@@ -205,7 +205,7 @@ impl StubBackend {
         assert_eq!(moments, wanted);
     }
 
-    /// Waits until a look at what happened finds something.
+    /// Waits until a check of the record returns something.
     #[track_caller]
     pub(crate) fn wait<R>(&self, what: &str, look: impl FnMut(&History) -> Option<R>) -> R {
         match self.history.wait(look) {
@@ -234,7 +234,7 @@ fn serve(
                 history: Arc::clone(&history),
             };
             let tls = tls.clone();
-            // An error means that the gateway went away.
+            // An error means that the gateway disconnected.
             thread::spawn(move || match tls {
                 None => connection.serve(stream, Stream::reset_on_drop),
                 Some(config) => {
@@ -270,7 +270,7 @@ impl Connection {
             }
             if let Reply::Hang(bytes) = reply {
                 stream.write_all(&bytes)?;
-                // Whoever waits for an answer does not send; it only goes away.
+                // A peer that waits for a response does not send; it only disconnects.
                 let _ = stream.read(&mut [0; 1]);
                 self.history.change(|history| {
                     history.in_flight -= 1;

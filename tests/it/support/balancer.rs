@@ -1,4 +1,4 @@
-//! A balancer as it stands before several nodes: connections go to them in turn, past those that
+//! A balancer before several nodes: connections are routed to them in turn, skipping those that
 //! refuse.
 
 use std::io;
@@ -43,7 +43,7 @@ impl Balancer {
         &self.address
     }
 
-    /// A node has come back elsewhere.
+    /// A node has restarted at another address.
     pub(crate) fn replace(&self, index: usize, node: &Address) {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes[index] = tcp(node);
@@ -57,7 +57,7 @@ fn tcp(address: &Address) -> SocketAddr {
     }
 }
 
-/// Passes on what each side says, until it has said all.
+/// Forwards the bytes of each side until both have closed.
 fn join(client: TcpStream, node: TcpStream) -> io::Result<()> {
     for stream in [&client, &node] {
         stream.set_nodelay(true)?;

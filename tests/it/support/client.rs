@@ -1,4 +1,4 @@
-//! A websocket client without opinions: it sends what it is told to, rules or not.
+//! A raw websocket client: it sends whatever the test wants, valid or not.
 
 use std::io;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use crate::support::http;
 use crate::support::stream::{Address, Stream};
 use crate::support::{Answer, DEADLINE, Frame, frame};
 
-/// The key of every handshake, and what it must be answered with (RFC 6455 §1.3).
+/// The key of every handshake, and the expected `Sec-WebSocket-Accept` (RFC 6455 §1.3).
 pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
@@ -24,7 +24,7 @@ pub(crate) const HEADERS: [(&str, &str); 5] = [
     ("Sec-WebSocket-Key", KEY),
 ];
 
-/// A request to become a websocket.
+/// A websocket upgrade request.
 #[derive(Clone, Debug)]
 pub(crate) struct Handshake {
     pub(crate) line: String,
@@ -38,7 +38,7 @@ impl Handshake {
         Self::at(gateway.public())
     }
 
-    /// The same, to whoever listens there.
+    /// The same, to another listener.
     pub(crate) fn at(to: &Address) -> Self {
         let headers = HEADERS.map(|(name, value)| (name.to_owned(), value.into()));
         Self {
@@ -87,7 +87,7 @@ impl Handshake {
         bytes
     }
 
-    /// Sends it and does not wait for anything.
+    /// Sends it and does not wait for a response.
     pub(crate) fn send(&self) -> Asked {
         let mut stream = self.to.connect().expect("a connection");
         stream.write_all(&self.bytes()).expect("a request sent");
@@ -102,13 +102,13 @@ impl Handshake {
         answer
     }
 
-    /// Sends it and becomes a websocket, which may be refused in its first frame.
+    /// Sends it and upgrades to a websocket, which may be refused in its first frame.
     #[track_caller]
     pub(crate) fn open(&self) -> Client {
         self.send().open()
     }
 
-    /// Sends it and becomes a websocket that is welcome.
+    /// Sends it and upgrades to a websocket that is admitted.
     #[track_caller]
     pub(crate) fn connect(&self) -> Client {
         let mut client = self.open();
@@ -118,7 +118,7 @@ impl Handshake {
     }
 }
 
-/// A handshake that waits for its answer.
+/// A handshake that waits for its response.
 pub(crate) struct Asked(pub(crate) Stream);
 
 impl Asked {
@@ -149,7 +149,7 @@ impl Asked {
         client
     }
 
-    /// Whether nothing came within a moment.
+    /// Whether nothing arrives within a moment.
     pub(crate) fn is_silent(&mut self, moment: Duration) -> bool {
         is_silent(&mut self.0, moment)
     }
@@ -158,11 +158,11 @@ impl Asked {
 /// An open websocket.
 pub(crate) struct Client {
     pub(crate) stream: Stream,
-    /// What was read and not looked at.
+    /// Bytes that were read and not parsed.
     buffer: Vec<u8>,
     /// Whether compression was agreed upon.
     deflate: bool,
-    /// How many messages came compressed.
+    /// Number of compressed messages received.
     pub(crate) inflated: usize,
 }
 
@@ -218,7 +218,7 @@ impl Client {
         self.call(&json!({"type": "status"}))
     }
 
-    /// The next frame, of any kind; inflated if it came compressed.
+    /// The next frame, of any kind; inflated if it was compressed.
     #[track_caller]
     pub(crate) fn frame(&mut self) -> Frame {
         match self.try_frame() {
@@ -276,13 +276,13 @@ impl Client {
         let (found, reason) = frame.payload.split_first_chunk().expect("a close code");
         let reason = String::from_utf8_lossy(reason).into_owned();
         assert_eq!(u16::from_be_bytes(*found), code, "{reason}");
-        // Violators are not listened to any more, so the answer may go nowhere.
+        // Violators are not read any more, so the reply may not be received.
         let _ = self.stream.write_all(&Frame::close(code, "").bytes());
         self.expect_end();
         reason
     }
 
-    /// Nothing more must come but the end of the connection.
+    /// Nothing more may arrive but the end of the connection.
     #[track_caller]
     pub(crate) fn expect_end(&mut self) {
         assert!(self.buffer.is_empty(), "{:?}", self.buffer);
@@ -293,14 +293,15 @@ impl Client {
         );
     }
 
-    /// A message and its answer prove that all before was understood, and that nothing came.
+    /// A message and its reply prove that everything before was processed, and that nothing else
+    /// arrived.
     #[track_caller]
     pub(crate) fn fence(&mut self) {
         self.send_text("ping");
         assert_eq!(self.expect_text(), "pong");
     }
 
-    /// Leaves as one should, and waits until that was understood.
+    /// Closes cleanly, and waits for the reply.
     #[track_caller]
     pub(crate) fn leave(mut self) {
         self.send(&Frame::close(1000, ""));
@@ -314,7 +315,7 @@ impl Client {
         );
     }
 
-    /// Whether nothing came within a moment.
+    /// Whether nothing arrives within a moment.
     pub(crate) fn is_silent(&mut self, moment: Duration) -> bool {
         self.buffer.is_empty() && is_silent(&mut self.stream, moment)
     }

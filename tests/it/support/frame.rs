@@ -33,7 +33,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// A whole message of a client, as it should be.
+    /// A complete, valid message of a client.
     pub(crate) fn new(opcode: u8, payload: impl Into<Vec<u8>>) -> Self {
         Self {
             fin: true,
@@ -111,7 +111,7 @@ impl Frame {
         bytes
     }
 
-    /// Reads a frame; what was read beyond it stays in `buffer`.
+    /// Reads a frame; bytes read beyond it stay in `buffer`.
     pub(crate) fn read(stream: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<Self> {
         read_up_to(stream, buffer, 2)?;
         let (first, second) = (buffer[0], buffer[1]);

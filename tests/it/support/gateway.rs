@@ -24,7 +24,7 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// Lets it have only so many open files.
+    /// Limits its open files.
     pub(crate) fn open_files(mut self, max: u32) -> Self {
         self.open_files = Some(max);
         self
@@ -69,7 +69,7 @@ impl Builder {
         self.folder.path()
     }
 
-    /// Starts it and waits until it says where it listens.
+    /// Starts it and waits until it logs its addresses.
     #[track_caller]
     pub(crate) fn start(self) -> Gateway {
         let mut gateway = self.spawn(Stdio::piped());
@@ -83,7 +83,7 @@ impl Builder {
         gateway
     }
 
-    /// Starts it on passed sockets, with its log going where nobody looks.
+    /// Starts it on passed sockets, with its log discarded.
     pub(crate) fn start_unheard(
         self,
         log: impl Into<Stdio>,
@@ -203,7 +203,7 @@ impl Gateway {
             .set("HT_THREADS", 2)
     }
 
-    /// A gateway with nothing special.
+    /// A gateway with default settings.
     #[track_caller]
     pub(crate) fn start(backend: &StubBackend) -> Self {
         Self::with(backend).start()
@@ -229,7 +229,7 @@ impl Gateway {
         self.lines.look(|lines| lines.text.clone())
     }
 
-    /// Waits for a line with this text, also one that came before, and gives what follows it.
+    /// Waits for a line with this text, also an earlier one, and returns the rest of it.
     #[track_caller]
     pub(crate) fn wait_for_line(&self, text: &str) -> String {
         let found = self.lines.wait(|lines| {
@@ -266,7 +266,7 @@ impl Gateway {
         answer.json()
     }
 
-    /// A number of `/metrics`, by its name and labels as they stand there; 0 when it is absent.
+    /// A number of `/metrics`, by its name and labels as shown there; 0 if it is absent.
     #[track_caller]
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let answer = self.get("/metrics");
@@ -286,7 +286,7 @@ impl Gateway {
         });
     }
 
-    /// Waits until `status` counts this many connections, the asking one included.
+    /// Waits until `status` counts this many connections, its own included.
     #[track_caller]
     pub(crate) fn wait_for_open(&self, asking: &mut Client, count: u64) {
         eventually(&format!("{count} open connections"), || {
@@ -303,7 +303,7 @@ impl Gateway {
         assert!(sent.is_ok_and(|status| status.success()));
     }
 
-    /// Writes another configuration file and has it read; what the log says of it.
+    /// Writes another configuration file and reloads it; returns the log line about it.
     #[track_caller]
     pub(crate) fn reload(&self, file: &str) -> String {
         let before = self.log().len();

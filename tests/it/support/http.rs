@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::stream::Address;
 
-/// What a server answered.
+/// A server's response.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -34,8 +34,8 @@ impl Answer {
     }
 }
 
-/// Sends one request on a connection of its own and reads the whole answer. `Host` (localhost) and
-/// `Content-Length` are added unless they are given.
+/// Sends one request on a connection of its own and reads the whole response. `Host` (localhost)
+/// and `Content-Length` are added unless they are set.
 #[track_caller]
 pub(crate) fn request(
     to: &Address,
@@ -47,7 +47,7 @@ pub(crate) fn request(
     try_request(to, method, path, headers, body).expect("an answer")
 }
 
-/// The same, where there may be nobody to answer.
+/// The same, where the connection may be refused.
 pub(crate) fn try_request(
     to: &Address,
     method: &str,
@@ -79,7 +79,7 @@ pub(crate) fn try_request(
     Ok(answer)
 }
 
-/// Reads an answer; also gives back what came after it. A 101 has no body.
+/// Reads a response; also returns the bytes after it. A 101 has no body.
 pub(crate) fn read_answer(stream: &mut impl Read) -> io::Result<(Answer, Vec<u8>)> {
     let (start, headers, mut rest) = read_head(stream)?;
     let status = start.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -109,7 +109,7 @@ pub(crate) fn read_answer(stream: &mut impl Read) -> io::Result<(Answer, Vec<u8>
     Ok((answer, rest))
 }
 
-/// The first line, the headers with names in lower case, and what came behind the empty line.
+/// The first line, the headers with names in lower case, and the bytes after the empty line.
 pub(crate) type Head = (String, Vec<(String, Vec<u8>)>, Vec<u8>);
 
 /// Reads a head, of a request or an answer.

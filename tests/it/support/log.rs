@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::support::DEADLINE;
 
-/// A value that others change and a test waits for.
+/// A value that other threads change and a test waits for.
 #[derive(Debug, Default)]
 pub(crate) struct Watched<T> {
     value: Mutex<T>,
@@ -20,7 +20,7 @@ impl<T> Watched<T> {
         }
     }
 
-    /// Changes the value and wakes those who wait.
+    /// Changes the value and wakes the waiting threads.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut T) -> R) -> R {
         let changed = change(&mut self.lock());
         self.changed.notify_all();
@@ -32,7 +32,7 @@ impl<T> Watched<T> {
         look(&self.lock())
     }
 
-    /// Waits until a look finds something; none when it does not in time.
+    /// Waits until a check returns something; `None` on timeout.
     pub(crate) fn wait<R>(&self, mut look: impl FnMut(&T) -> Option<R>) -> Option<R> {
         let until = Instant::now() + DEADLINE;
         let mut value = self.lock();

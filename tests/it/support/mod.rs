@@ -1,4 +1,4 @@
-//! A gateway as a black box: the real binary, a backend that does what a test says, clients that
+//! A gateway as a black box: the real binary, a backend that follows a test's script, clients that
 //! may break every rule.
 
 pub(crate) mod backend;
@@ -26,11 +26,10 @@ pub(crate) use self::reply::{Gate, Reply};
 /// How long anything may take, on however busy a machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A setting, in seconds, for what must not end by the clock: nothing that a test waits for may
-/// come of it.
+/// A setting, in seconds, for timeouts that must not expire: no test result may depend on them.
 pub(crate) const NEVER: &str = "3600";
 
-/// Waits until a look finds something.
+/// Waits until a check returns something.
 #[track_caller]
 pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + DEADLINE;

@@ -35,18 +35,18 @@ impl Proxy {
         self.port
     }
 
-    /// Lets nothing through, also of what is under way.
+    /// Blocks everything, also bytes in flight.
     pub(crate) fn pause(&self) {
         self.paused.change(|paused| *paused = true);
     }
 
-    /// Lets everything through that was held.
+    /// Releases everything that was held.
     pub(crate) fn resume(&self) {
         self.paused.change(|paused| *paused = false);
     }
 }
 
-/// Carries bytes one way until either end is gone.
+/// Copies bytes one way until either end is closed.
 fn carry(from: &TcpStream, to: &TcpStream, paused: &Arc<Watched<bool>>) {
     let mut from = from.try_clone().expect("a socket");
     let mut to = to.try_clone().expect("a socket");

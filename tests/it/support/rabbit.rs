@@ -69,7 +69,7 @@ impl Rabbit {
         published.expect("a published message");
     }
 
-    /// The next messages that go to every node.
+    /// The next messages that are routed to every node.
     pub(crate) fn next_messages(&self, count: usize) -> Vec<Vec<u8>> {
         let consuming = async {
             let connection =

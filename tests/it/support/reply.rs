@@ -1,4 +1,4 @@
-//! What a stub backend does with a request.
+//! Reactions of a stub backend to a request.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ pub(crate) enum Reply {
     Send(Vec<u8>),
     /// Sends these bytes and closes the connection.
     Close(Vec<u8>),
-    /// Sends these bytes and then nothing, until the other side goes away.
+    /// Sends these bytes and then nothing, until the other side disconnects.
     Hang(Vec<u8>),
-    /// Waits until the gate is open, then goes on with the other reply.
+    /// Waits until the gate is open, then continues with the other reply.
     Behind(Gate, Box<Reply>),
     /// Resets the connection.
     Reset,
 }
 
 impl Reply {
-    /// A whole answer with any status, headers and body.
+    /// A complete response with any status, headers and body.
     pub(crate) fn http(status: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Self {
         let body = body.as_ref();
         let mut head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", body.len());
@@ -32,22 +32,22 @@ impl Reply {
         Self::Send([head.as_bytes(), b"\r\n", body].concat())
     }
 
-    /// A whole answer that says it is JSON.
+    /// A complete response with the content type JSON.
     pub(crate) fn json(status: &str, body: impl AsRef<[u8]>) -> Self {
         Self::http(status, &[("Content-Type", "application/json")], body)
     }
 
-    /// Admits a visitor to these rooms.
+    /// Admits a client to these rooms.
     pub(crate) fn rooms(rooms: &Value) -> Self {
         Self::json("200 OK", json!({ "allowed_rooms": rooms }).to_string())
     }
 
-    /// Refuses a visitor.
+    /// Refuses a client.
     pub(crate) fn forbidden() -> Self {
         Self::json("403 Forbidden", "{}")
     }
 
-    /// What a hook is answered.
+    /// The response to a hook.
     pub(crate) fn ok() -> Self {
         Self::http("200 OK", &[], "")
     }
@@ -58,12 +58,12 @@ impl Reply {
 pub(crate) struct Gate(Arc<Watched<bool>>);
 
 impl Gate {
-    /// Lets everyone through, from now on.
+    /// Opens the gate, from now on.
     pub(crate) fn open(&self) {
         self.0.change(|open| *open = true);
     }
 
-    /// Waits for it to open; false when it did not in time.
+    /// Waits for it to open; false on timeout.
     pub(super) fn pass(&self) -> bool {
         self.0.wait(|open| open.then_some(())).is_some()
     }

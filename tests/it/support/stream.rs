@@ -19,7 +19,7 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    /// Reads what the gateway logs.
+    /// Reads the gateway's log.
     pub(crate) fn parse(text: &str) -> Self {
         match text.strip_prefix("unix:") {
             Some(path) => Self::Unix(path.into()),
@@ -72,7 +72,7 @@ impl Stream {
         }
     }
 
-    /// Says that nothing more will be sent.
+    /// Shuts down the sending side.
     pub(crate) fn finish(&self) {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
