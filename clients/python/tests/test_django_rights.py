@@ -138,7 +138,7 @@ class TestCommands:
         with pytest.raises(TypeError, match="did you mean 'order'"):
             unsubscribe({"target": "ordr", "customer": 7}, user=anna)
         with pytest.raises(TypeError, match="fits none"):
-            permit([{"target": "declared by nobody"}], user=anna)
+            permit([{"declared": "by", "no": "class"}], user=anna)
 
     def test_from_coroutines(self, anna, wire):
         async def act():
