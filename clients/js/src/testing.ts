@@ -75,7 +75,7 @@ class FakeSocket implements WebSocketLike {
     this.onmessage?.({ data });
   }
 
-  /** Ends the subscriptions to certain rooms, and tells a page that wants to know. */
+  /** Ends the subscriptions to certain rooms, and notifies pages that listen for it. */
   drop(isMeant: (room: JsonObject) => boolean, reason: "permissions" | "command"): void {
     for (const [requestId, rooms] of [...this.rooms]) {
       const kept = rooms.filter((room) => !isMeant(room));

@@ -196,7 +196,7 @@ describe("new grants", () => {
     },
   );
 
-  test("a page that is told by nobody is warned on the console", async () => {
+  test("a page without a handler is warned on the console", async () => {
     await open([BOARD]);
     client.subscribe(BOARD);
     await settled();
@@ -282,7 +282,7 @@ test("fetch and merge: the state remains, and is loaded again with the room", as
 });
 
 describe("clients that offer no events", () => {
-  test("are told nothing, and hear no more", async () => {
+  test("receive no event and no further publication", async () => {
     await open([BOARD], { legacy: true });
     const message = vi.fn();
     for (const type of ["message", "grants", "error"] as const) {
