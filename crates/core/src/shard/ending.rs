@@ -213,7 +213,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// The closing timeout of a connection expired. During shutdown that is short, but one that has
-    /// not accepted all its data has the usual time.
+    /// not accepted all its data has the usual time, to the next multiple of the short one.
     pub(super) fn closed(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let session = &self.sessions[id.index()];
         match session.stage {

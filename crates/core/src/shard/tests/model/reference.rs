@@ -418,15 +418,17 @@ impl Reference {
         self.world.begin(0);
         self.world.pass(ms);
         let now = self.world.now;
+        let slack = self.slack();
         for place in 0..CLIENTS {
             let Some(known) = &mut self.clients[place] else {
                 continue;
             };
             match known.state {
                 State::Awaiting(since) if since + FIRST_FRAME_TIMEOUT <= now => {
-                    // After part of a reply nothing can follow.
+                    // After part of a reply nothing can follow, and the refusal itself may have
+                    // been too much: what was received is then a part of it.
+                    known.turned_away();
                     if self.world.is_there(&known.client) {
-                        known.turned_away();
                         self.end_turned_away(place);
                     } else {
                         assert!(known.vanished || known.hesitated);
@@ -441,7 +443,7 @@ impl Reference {
                     known.expect("close 1000");
                     known.leave(State::Closing(now));
                 }
-                State::Closing(since) | State::Deaf(since) if since + 3_000 <= now => {
+                State::Closing(since) | State::Deaf(since) if since + 3_000 + slack <= now => {
                     assert!(!self.world.is_there(&known.client));
                     self.bury(place);
                 }
@@ -454,6 +456,12 @@ impl Reference {
                 | State::Deaf(_) => {}
             }
         }
+    }
+
+    /// How much later than after the closing timeout a connection may end, in ms: during shutdown
+    /// those that accept nothing are looked at once a second.
+    fn slack(&self) -> u64 {
+        if self.leaves { 1_000 } else { 0 }
     }
 
     fn close_missed(&mut self, count: usize) {
