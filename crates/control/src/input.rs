@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ht_core::command::Command;
 use ht_core::publication::Publication;
+use ht_core::recheck::Rechecked;
 use ht_core::shard::{SessionKey, Settings};
 use ht_proto::close::Close;
 
@@ -19,6 +20,8 @@ pub enum Input<A, W> {
     Publish(Batch),
     /// Execute a command.
     Command(Arc<Command>),
+    /// The API has answered about sessions again.
+    Rechecked(Arc<Rechecked>),
     /// Commands were lost, the last of them at this position: close every connection.
     CommandsLost(u64),
     /// Apply these settings from now on.
@@ -58,6 +61,7 @@ impl<A, W> Input<A, W> {
         match self {
             Self::Publish(batch) => Some(batch),
             Self::Command(_)
+            | Self::Rechecked(_)
             | Self::CommandsLost(_)
             | Self::Settings(_)
             | Self::Probe(_)
@@ -75,6 +79,7 @@ impl<A, W> Input<A, W> {
         match self {
             Self::Command(command) => Some(command),
             Self::CommandsLost(_)
+            | Self::Rechecked(_)
             | Self::Publish(_)
             | Self::Settings(_)
             | Self::Probe(_)

@@ -93,14 +93,24 @@ impl<P: Readable> ShardLoop<P> {
 
     /// Performs the actions that the shard requests.
     fn take_outputs(&mut self, around: &mut impl Around<P>) {
-        while let Some(Output::Ask { key, token }) = self.shard.poll_output() {
-            // For a session that ended in the same turn the API is not queried.
-            let Some(peer) = self.shard.peer(key) else {
-                continue;
-            };
-            if !around.ask(key, token, peer) {
-                let now = around.now();
-                self.shard.abandon(key, &mut Turn::new(now, around.world()));
+        while let Some(output) = self.shard.poll_output() {
+            match output {
+                Output::Ask { key, token } => {
+                    // For a session that ended in the same turn the API is not queried.
+                    let Some(peer) = self.shard.peer(key) else {
+                        continue;
+                    };
+                    if !around.ask(key, token, peer) {
+                        let now = around.now();
+                        self.shard.abandon(key, &mut Turn::new(now, around.world()));
+                    }
+                }
+                Output::Recheck(recheck) => {
+                    if let Some(peer) = self.shard.peer(recheck.key) {
+                        around.recheck(recheck, peer);
+                    }
+                }
+                Output::CancelRecheck(key) => around.cancel_recheck(key),
             }
         }
     }
@@ -229,6 +239,10 @@ impl<P: Readable> ShardLoop<P> {
             Input::Command(command) => {
                 self.undelivered.add(command.bytes);
                 self.shard.command(command);
+            }
+            Input::Rechecked(rechecked) => {
+                self.undelivered.add(0);
+                self.shard.rechecked(rechecked);
             }
             Input::CommandsLost(position) => {
                 self.undelivered.add(0);

@@ -35,6 +35,11 @@ pub enum Action {
     Unsubscribe(GrantSet),
     /// Closes them.
     Disconnect(Ending),
+    /// Queries the API again about them.
+    Invalidate {
+        /// The query for each one is made at a random moment within this span, in milliseconds.
+        within: u32,
+    },
 }
 
 /// What connections may do from now on.
@@ -81,7 +86,7 @@ impl Action {
     /// Whether the command can apply to a client that was just admitted. It has no subscriptions.
     pub(crate) fn concerns_newcomers(&self) -> bool {
         match self {
-            Self::Permit(_) | Self::Disconnect(_) => true,
+            Self::Permit(_) | Self::Disconnect(_) | Self::Invalidate { .. } => true,
             Self::Count | Self::Unsubscribe(_) => false,
         }
     }

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod outbox;
 pub mod peer;
 pub mod publication;
+pub mod recheck;
 pub mod refusal;
 pub mod select;
 pub mod shard;

@@ -1,6 +1,6 @@
 //! Publications: triggers with their position in the order.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ht_frame::Deflater;
@@ -28,6 +28,30 @@ pub struct Publication {
     /// The head, compressed; none where that is no gain. A shard that needs it while another one
     /// compresses it blocks, which is shorter than compressing it twice.
     deflated: OnceLock<Option<Body>>,
+}
+
+/// A publication in the window: one of a batch.
+#[derive(Clone, Debug)]
+pub struct Logged {
+    batch: Arc<[Publication]>,
+    index: u32,
+}
+
+impl Logged {
+    /// The publications of a batch, in their order.
+    pub fn all(batch: &Arc<[Publication]>) -> impl Iterator<Item = Self> {
+        let batch = Arc::clone(batch);
+        (0..u32::try_from(batch.len()).unwrap_or(u32::MAX)).map(move |index| Self {
+            batch: Arc::clone(&batch),
+            index,
+        })
+    }
+
+    /// It.
+    #[must_use]
+    pub fn publication(&self) -> &Publication {
+        &self.batch[self.index as usize]
+    }
 }
 
 impl Publication {

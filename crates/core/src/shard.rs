@@ -55,7 +55,7 @@ pub use crate::connection::SessionKey;
 pub use crate::shard::authentication::{FIRST_MESSAGE_BYTES_MAX, Output};
 pub use crate::shard::gap::Wave;
 pub use crate::shard::selection::Search;
-pub use crate::shard::settings::{Compression, KeepaliveSettings, Settings};
+pub use crate::shard::settings::{Compression, KeepaliveSettings, PermissionSettings, Settings};
 pub use crate::welcome::{Admission, Handshake, Welcome};
 
 /// How long a refused client has to read the reason, in ms.
@@ -126,7 +126,10 @@ impl<P: Peer> Shard<P> {
             holders: Holders::default(),
             subscription_bytes: 0,
             fan_out: FanOut::default(),
-            recent: Recent::new(recent::Bounds::DEFAULT),
+            recent: Recent::new(recent::Bounds {
+                commands: settings.permissions.ring,
+                ..recent::Bounds::DEFAULT
+            }),
             ahead: Ahead::default(),
             gaps: Gaps::default(),
             budget: Budget::UNLIMITED,

@@ -83,6 +83,9 @@ impl Welcome {
                 self.message = permit.welcome.clone();
             }
             Action::Disconnect(ending) => self.refuse(Admission::Disconnected(ending.clone())),
+            Action::Invalidate { within } => {
+                self.refuse(Admission::Refused(Close::PERMISSIONS.within(*within)));
+            }
         }
         units
     }

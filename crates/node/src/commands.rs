@@ -48,9 +48,10 @@ impl Ticket {
     fn of(command: &Command) -> Self {
         match command.action {
             Action::Count => Self::Count(command.position),
-            Action::Permit(_) | Action::Unsubscribe(_) | Action::Disconnect(_) => {
-                Self::At(command.position)
-            }
+            Action::Permit(_)
+            | Action::Unsubscribe(_)
+            | Action::Disconnect(_)
+            | Action::Invalidate { .. } => Self::At(command.position),
         }
     }
 }
@@ -170,7 +171,7 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Parses the action. `None` if there is none: the command only counts, which the node that
-    /// received it does, or this version does not support it.
+    /// received it does.
     pub(crate) fn new(
         command: command::Command,
         tenant: TenantId,
@@ -180,7 +181,10 @@ impl Prepared {
             return None;
         }
         let (name, action) = match command.action {
-            command::Action::Invalidate { .. } => return None,
+            command::Action::Invalidate { within_ms } => {
+                let within = within_ms;
+                (CommandName::Invalidate, Action::Invalidate { within })
+            }
             command::Action::Permit(permit) => {
                 let command::Permit {
                     allowed_rooms,

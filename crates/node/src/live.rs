@@ -11,7 +11,8 @@ use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
 use ht_core::account::Accounts;
 use ht_core::outbox::Outboxes;
-use ht_core::shard::{KeepaliveSettings, Settings};
+use ht_core::shard::{KeepaliveSettings, PermissionSettings, Settings};
+use ht_core::window::Reader;
 
 use crate::config::{
     AuthConfig, DrainConfig, HostPattern, PublicConfig, RecoveryConfig, RestrictedKey, Secret,
@@ -125,5 +126,7 @@ pub fn shard_settings(
         },
         status_clients: config.status_clients,
         compression: config.compression.unwrap_or_default(),
+        permissions: PermissionSettings::default(),
+        window: Reader::default(),
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use ht_broker::Broker;
 use ht_control::turn::{Around, Entry, Newcomer, Readable as _, ShardLoop, TurnLimits};
+use ht_core::recheck::Recheck;
 use ht_core::shard::{Admission, SessionKey, Shard, Wave, Welcome};
 use ht_edge::permits::ConnectionPermit;
 use ht_proto::token;
@@ -264,6 +265,12 @@ impl Around<Socket> for ShardAround {
     fn ask(&mut self, key: SessionKey, token: token::Token, _peer: &Socket) -> bool {
         self.outside.ask(Asked { key, token })
     }
+
+    fn recheck(&mut self, _recheck: Recheck, _peer: &Socket) {
+        debug_assert!(false, "the settings permit none");
+    }
+
+    fn cancel_recheck(&mut self, _key: SessionKey) {}
 
     fn answered(&mut self, answered: Box<Answered>, socket: &mut Socket) -> (Welcome, u32) {
         let Answered {

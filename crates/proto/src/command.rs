@@ -184,15 +184,14 @@ impl Command {
     pub fn supported(&self) -> Result<(), CommandError> {
         let not_yet = |member| Err(CommandError::at(member, CommandProblem::MemberNotYet));
         match &self.action {
-            Action::Invalidate { .. } => {
-                let problem = CommandProblem::NotYet(Name::Invalidate);
-                return Err(CommandError::at("command", problem));
-            }
             Action::Permit(permit) if permit.expires_in.is_some() => return not_yet("expires_in"),
             Action::Disconnect(disconnect) if disconnect.issued_before.is_some() => {
                 return not_yet("issued_before");
             }
-            Action::Permit(_) | Action::Unsubscribe { .. } | Action::Disconnect(_) => {}
+            Action::Permit(_)
+            | Action::Unsubscribe { .. }
+            | Action::Disconnect(_)
+            | Action::Invalidate { .. } => {}
         }
         match self.confirm {
             Confirm::Here => Ok(()),

@@ -20,7 +20,8 @@ use ht_core::account::Accounts;
 use ht_core::index::Matching;
 use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
-use ht_core::shard::{Compression, KeepaliveSettings, Settings};
+use ht_core::shard::{Compression, KeepaliveSettings, PermissionSettings, Settings};
+use ht_core::window::Reader;
 use ht_overload::{CallGuard, CallId, WaiterId};
 use ht_proto::entry::{Epoch, Position};
 use uuid::Uuid;
@@ -316,5 +317,7 @@ fn settings(
             threshold: 200,
             ..Compression::default()
         },
+        permissions: PermissionSettings::default(),
+        window: Reader::default(),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use ht_control::backlog::{Backlog, Charge};
 use ht_control::input::Input;
 use ht_control::turn::{Around, Arrival, Entry, Newcomer, ShardLoop, TurnLimits};
+use ht_core::recheck::Recheck;
 use ht_core::shard::{Admission, SessionKey, Settings, Shard, Wave, Welcome};
 use ht_proto::token::Token;
 
@@ -232,6 +233,12 @@ impl Around<Socket> for SimAround {
         self.asked.push((peer.number, key));
         true
     }
+
+    fn recheck(&mut self, _recheck: Recheck, _socket: &Socket) {
+        debug_assert!(false, "the settings permit none");
+    }
+
+    fn cancel_recheck(&mut self, _key: SessionKey) {}
 
     fn answered(&mut self, welcome: Welcome, socket: &mut Socket) -> (Welcome, u32) {
         settle_permit(&welcome, socket);

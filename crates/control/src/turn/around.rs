@@ -1,6 +1,7 @@
 //! The environment of a shard's turn: sockets, inbox, clock, and limits of the work done at once.
 
 use ht_core::peer::Peer;
+use ht_core::recheck::Recheck;
 use ht_core::shard::{Handshake, SessionKey, Wave, Welcome};
 use ht_core::world::World;
 use ht_proto::token::Token;
@@ -142,6 +143,13 @@ pub trait Around<P> {
     /// Requests an API query about a client that sent its token. Returns false if none will be
     /// made.
     fn ask(&mut self, key: SessionKey, token: Token, peer: &P) -> bool;
+
+    /// Requests another API query about a session, whose client has this socket.
+    /// [`Input::Rechecked`] brings the result.
+    fn recheck(&mut self, recheck: Recheck, peer: &P);
+
+    /// The result of the last [`Self::recheck`] of a session is not needed any more.
+    fn cancel_recheck(&mut self, key: SessionKey);
 
     /// The API has answered about a session, which has this socket. Returns its first message, and
     /// the number of the last gap, which does not concern it.

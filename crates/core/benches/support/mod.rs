@@ -12,10 +12,12 @@ use ht_core::limits::Limits;
 use ht_core::peer::{Eviction, Peer, Sent};
 use ht_core::publication::Publication;
 use ht_core::shard::{
-    Admission, Compression, KeepaliveSettings, SessionKey, Settings, Shard, Welcome,
+    Admission, Compression, KeepaliveSettings, PermissionSettings, SessionKey, Settings, Shard,
+    Welcome,
 };
 use ht_core::stats::Stats;
 use ht_core::who::Who;
+use ht_core::window::Reader;
 use ht_core::world::{Turn, World};
 use ht_frame::{Opcode, PerMessageDeflate, put_masked_frame};
 use ht_proto::entry::TenantId;
@@ -77,6 +79,8 @@ pub fn shard() -> Shard<Sink> {
         keepalive: KeepaliveSettings::default(),
         status_clients: true,
         compression: Compression::default(),
+        permissions: PermissionSettings::default(),
+        window: Reader::default(),
     };
     Shard::new(settings, Hasher::fixed())
 }

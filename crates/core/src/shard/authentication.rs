@@ -16,6 +16,7 @@ use ht_proto::token::Token;
 use crate::budget::cost;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
+use crate::recheck::Recheck;
 use crate::session::{Applicant, Session, Stage};
 use crate::shard::Shard;
 use crate::shard::messages::Flow;
@@ -36,6 +37,10 @@ pub enum Output {
         /// The token that its client sent.
         token: Token,
     },
+    /// Query the API again about a session; [`Shard::rechecked`] takes the result.
+    Recheck(Recheck),
+    /// The result of the last query about a session is not needed any more.
+    CancelRecheck(SessionKey),
 }
 
 impl<P> Session<P> {

@@ -17,6 +17,7 @@ use crate::command::{Action, Command, Ending, Permit};
 use crate::connection::{ConnectionId, SessionKey};
 use crate::grant::GrantSet;
 use crate::peer::Peer;
+use crate::recheck::Rechecked;
 use crate::registry::Verdict;
 use crate::session::{Session, Stage};
 use crate::shard::queue::{Item, Running, Task};
@@ -78,6 +79,11 @@ impl<P: Peer> Shard<P> {
         self.fan_out.push(Item::Command(command));
     }
 
+    /// Queues the API's new answer about sessions behind all earlier publications.
+    pub fn rechecked(&mut self, rechecked: Arc<Rechecked>) {
+        self.fan_out.push(Item::Rechecked(rechecked));
+    }
+
     /// Queues the substitute for lost commands, the last of them at `position`: the connections
     /// they selected are unknown, so every connection is closed.
     pub fn lose_commands(&mut self, position: u64) {
@@ -134,6 +140,11 @@ impl<P: Peer> Shard<P> {
     fn begin_command(&mut self) -> Option<Box<Running>> {
         let task = match self.fan_out.next()? {
             Item::Publications(_) => return None,
+            Item::Rechecked(rechecked) => {
+                debug_assert!(rechecked.keys.is_empty(), "no session is queried about yet");
+                self.fan_out.pop();
+                return None;
+            }
             Item::Command(command) => {
                 let command = Arc::clone(command);
                 if !matches!(command.action, Action::Count) {
@@ -195,6 +206,11 @@ impl<P: Peer> Shard<P> {
             Action::Unsubscribe(from) => self.drop_subscriptions(key, from, Lost::Command, turn),
             Action::Disconnect(ending) => {
                 self.disconnect(key, ending, turn);
+                true
+            }
+            Action::Invalidate { within } => {
+                let ending = Close::PERMISSIONS.within(*within).into();
+                self.disconnect(key, &ending, turn);
                 true
             }
         };

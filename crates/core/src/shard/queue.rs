@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::command::{Command, Ending};
 use crate::connection::SessionKey;
 use crate::publication::Publication;
+use crate::recheck::Rechecked;
 use crate::shard::selection::Search;
 
 /// A queued item.
@@ -15,6 +16,8 @@ pub(super) enum Item {
     Publications(Arc<[Publication]>),
     /// A command to be executed.
     Command(Arc<Command>),
+    /// The API has answered about sessions again.
+    Rechecked(Arc<Rechecked>),
     /// Commands were lost, the last of them at this position: every connection is closed.
     Lost(u64),
 }

@@ -6,7 +6,9 @@ use crate::account::Accounts;
 use crate::index::Matching;
 use crate::limits::Limits;
 use crate::outbox::Outboxes;
+use crate::publication::Logged;
 use crate::session::Bounds;
+use crate::window::Reader;
 
 /// Settings of a shard.
 #[derive(Clone, Debug)]
@@ -32,6 +34,34 @@ pub struct Settings {
     pub status_clients: bool,
     /// How publications are compressed for clients that negotiated it.
     pub compression: Compression,
+    /// How permissions are renewed.
+    pub permissions: PermissionSettings,
+    /// The last publications, for sessions that were sent none for a while.
+    pub window: Reader<Logged>,
+}
+
+/// How the permissions of open sessions are renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PermissionSettings {
+    /// The API can be queried again about a session. Otherwise a session that needs it is closed.
+    pub recheck: bool,
+    /// How long a session whose permissions have expired is held for the API's answer, in ms.
+    pub grace: u64,
+    /// Permissions expire after this, in ms, also where the API gives no term. Zero: never.
+    pub max_age: u64,
+    /// Number of recent commands that are kept for clients that are being admitted.
+    pub ring: usize,
+}
+
+impl Default for PermissionSettings {
+    fn default() -> Self {
+        Self {
+            recheck: false,
+            grace: 10_000,
+            max_age: 0,
+            ring: 10_000,
+        }
+    }
 }
 
 impl Settings {

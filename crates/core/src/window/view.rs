@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use ht_proto::cursor::Check;
 
-use crate::window::Item;
 use crate::window::segment::{Segment, Wanted};
+use crate::window::{Item, Window, WindowLimits};
 
 /// State that the writer shares with readers.
 #[derive(Debug)]
@@ -32,6 +32,13 @@ pub struct Reader<T>(Arc<Shared<T>>);
 impl<T> Clone for Reader<T> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Default for Reader<T> {
+    /// Of a window that stays empty.
+    fn default() -> Self {
+        Window::new(WindowLimits::default(), 0).reader()
     }
 }
 

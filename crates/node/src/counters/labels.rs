@@ -64,6 +64,8 @@ labels! {
         Unsubscribe = "unsubscribe",
         /// Closes connections.
         Disconnect = "disconnect",
+        /// Queries the API again about connections.
+        Invalidate = "invalidate",
     }
 }
 

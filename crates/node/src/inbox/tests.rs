@@ -44,6 +44,7 @@ fn take(receiver: &mut Receiver) -> Option<u64> {
         | Input::CloseUnauthenticated(_)
         | Input::Abandon(_)
         | Input::Command(_)
+        | Input::Rechecked(_)
         | Input::CommandsLost(_)
         | Input::Drain(_) => 0,
     })

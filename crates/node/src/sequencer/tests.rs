@@ -198,7 +198,8 @@ fn all_taken(shard: &mut Receiver) -> Vec<(&'static str, u64)> {
             }
             Input::Command(command) => all.push(("command", command.position)),
             Input::CommandsLost(position) => all.push(("lost", position)),
-            Input::Settings(_)
+            Input::Rechecked(_)
+            | Input::Settings(_)
             | Input::Probe(_)
             | Input::Close { .. }
             | Input::CloseMissed { .. }

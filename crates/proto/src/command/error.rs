@@ -42,9 +42,6 @@ pub enum CommandProblem {
     /// Not the name of a command.
     #[error("there is no such command: use permit, unsubscribe or disconnect")]
     Name,
-    /// A command that this version does not support.
-    #[error("this version does not know the command {}: use permit, unsubscribe or disconnect", .0.as_str())]
-    NotYet(Name),
     /// A member that this version does not support.
     #[error("this version does not know this member: leave it out")]
     MemberNotYet,

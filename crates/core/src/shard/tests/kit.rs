@@ -33,11 +33,12 @@ use crate::publication::Publication;
 use crate::select::Selection;
 use crate::session::Stage;
 use crate::shard::{
-    Admission, Compression, Handshake, KeepaliveSettings, Output, SessionKey, Settings, Shard,
-    Welcome,
+    Admission, Compression, Handshake, KeepaliveSettings, Output, PermissionSettings, SessionKey,
+    Settings, Shard, Welcome,
 };
 use crate::stats::Stats;
 use crate::who::Who;
+use crate::window::Reader;
 
 pub(super) use self::outside::{FakePeer, Outside, Told, Wire};
 pub(super) use crate::world::Turn;
@@ -149,6 +150,8 @@ pub(super) fn settings() -> Settings {
         keepalive: KeepaliveSettings::default(),
         status_clients: true,
         compression: Compression::default(),
+        permissions: PermissionSettings::default(),
+        window: Reader::default(),
     }
 }
 
@@ -293,7 +296,10 @@ impl World {
     pub(super) fn asked(&mut self) -> Vec<(SessionKey, Token)> {
         let outputs = std::iter::from_fn(|| self.shard.poll_output());
         outputs
-            .map(|Output::Ask { key, token }| (key, token))
+            .filter_map(|output| match output {
+                Output::Ask { key, token } => Some((key, token)),
+                Output::Recheck(_) | Output::CancelRecheck(_) => None,
+            })
             .collect()
     }
 

@@ -16,7 +16,8 @@ use crate::index::Matching;
 use crate::limits::Limits;
 use crate::outbox::Outboxes;
 use crate::shard::tests::kit::FIRST_FRAME_TIMEOUT;
-use crate::shard::{Compression, KeepaliveSettings, Settings};
+use crate::shard::{Compression, KeepaliveSettings, PermissionSettings, Settings};
+use crate::window::Reader;
 
 /// Parameters of a run.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,8 @@ fn check(mode: Mode, operations: &[Operation]) {
                 threshold: mode.threshold,
                 ..Compression::default()
             },
+            permissions: PermissionSettings::default(),
+            window: Reader::default(),
         },
         mode.eager,
         mode.units,
