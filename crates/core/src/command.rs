@@ -55,6 +55,8 @@ pub struct Permit {
     pub welcome: Bytes,
     /// The message to a client that listens for events, if the grants changed.
     pub event: Bytes,
+    /// How long all of it holds, in milliseconds; none: until the connection ends.
+    pub expires_in: Option<u64>,
 }
 
 /// How a connection is closed: what its close frame says.

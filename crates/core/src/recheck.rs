@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ht_proto::{labels, token::Token};
 
 use crate::connection::SessionKey;
 use crate::grant::GrantSet;
 use crate::who::Who;
 
 /// A request to query the API again about a session, with the credentials of its client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recheck {
     /// The session.
     pub key: SessionKey,
@@ -18,6 +19,25 @@ pub struct Recheck {
     pub not_before: u64,
     /// The session is sent nothing until the answer arrives.
     pub is_held: bool,
+    /// Why.
+    pub reason: RecheckReason,
+    /// A token that its client sent to replace its credentials: they are sent to the API with this
+    /// token instead of the old one.
+    pub token: Option<Token>,
+}
+
+labels! {
+    /// Why the API is queried again about a session.
+    pub enum RecheckReason {
+        /// A command invalidated its permissions.
+        Command = "command",
+        /// A command invalidated its permissions while it was being admitted.
+        Newcomer = "newcomer",
+        /// The term of its permissions ends.
+        Expiry = "expiry",
+        /// Its client sent a new token.
+        Token = "token",
+    }
 }
 
 /// The API's answer about sessions with the same credentials.
@@ -28,6 +48,8 @@ pub struct Rechecked {
     /// The position of the last command when the call was sent: its answer includes the effect of
     /// the commands up to there.
     pub asked_at: u64,
+    /// The call was made with [`Recheck::token`].
+    pub has_token: bool,
     /// The answer.
     pub outcome: RecheckOutcome,
 }

@@ -29,6 +29,15 @@ pub struct Welcome {
     /// The position of the last command when the API was queried about the client: its answer
     /// includes the effect of the commands up to there. Zero: there was none.
     pub asked_at: u64,
+    /// How long the API's answer holds, in milliseconds; none: until the connection ends.
+    pub expires_in: Option<u64>,
+    /// The client authenticated with a token, and can send another one to replace it.
+    pub has_token: bool,
+    /// The position of a later command that makes the answer void, so that the API is queried again
+    /// before the client is sent anything. Zero, until [`Shard::catch_up`] finds one.
+    ///
+    /// [`Shard::catch_up`]: crate::shard::Shard::catch_up
+    pub invalidated_at: u64,
     /// The client accepts unsolicited messages.
     pub events: bool,
     /// The compression that the handshake negotiated.

@@ -109,6 +109,13 @@ pub trait World<P> {
     /// differences.
     fn room_refused(&mut self, _connection: Uuid, _peer: &P, _reason: &str) {}
 
+    /// The API has accepted the token of [`Recheck::token`](crate::recheck::Recheck::token): it
+    /// replaces the credentials that are kept for the session.
+    fn token_accepted(&mut self, _key: SessionKey, _peer: &mut P) {}
+
+    /// The token of [`Recheck::token`](crate::recheck::Recheck::token) is not used.
+    fn token_rejected(&mut self, _key: SessionKey) {}
+
     /// A command was executed, which selected so many connections.
     fn carried_out(&mut self, _command: &Command, _matched: usize) {}
 

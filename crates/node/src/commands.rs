@@ -198,6 +198,7 @@ impl Prepared {
                     grants: interner.grants(tenant, allowed_rooms.rooms),
                     labels: labels.iter().map(|label| Arc::from(&**label)).collect(),
                     view: view.map(Arc::from),
+                    expires_in: None,
                 });
                 (CommandName::Permit, action)
             }

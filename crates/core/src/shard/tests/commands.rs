@@ -156,6 +156,7 @@ fn permit_of_the_same_set_sends_no_event() {
         grants: Arc::clone(&first.grants),
         labels: [].into(),
         view: None,
+        expires_in: None,
         welcome: first.welcome.clone(),
         event: first.event.clone(),
     });

@@ -213,6 +213,9 @@ impl World {
             admission,
             who: self.who.clone(),
             asked_at: self.asked_at,
+            expires_in: None,
+            has_token: false,
+            invalidated_at: 0,
             events,
             deflate,
             subprotocol,
@@ -553,6 +556,7 @@ pub(super) fn permit_for(grants: &str, labels: &[&str]) -> Action {
         grants: Arc::new(set),
         labels: labels.iter().map(|&label| label.into()).collect(),
         view: None,
+        expires_in: None,
         welcome: authorized(&list.text).into(),
         event: permissions(&list.text).into(),
     })
