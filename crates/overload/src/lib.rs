@@ -3,8 +3,9 @@
 //! time is the duration since a fixed moment.
 //!
 //! [`CallGuard`] decides which bootstrap calls are made and which clients get their responses;
-//! [`Addresses`] and [`Users`] which clients may have another connection. The crates that call the
-//! API and accept clients are shells around this one; the simulator runs it in virtual time.
+//! [`Rechecks`] which calls are made again for sessions that are open; [`Addresses`] and [`Users`]
+//! which clients may have another connection. The crates that call the API and accept clients are
+//! shells around this one; the simulator runs it in virtual time.
 
 mod addresses;
 mod call;
@@ -14,6 +15,7 @@ mod config;
 mod fair_queue;
 mod guard;
 mod pace;
+mod recheck;
 mod users;
 
 pub use crate::addresses::{Addresses, Bounds, Crowded, Slot};
@@ -23,4 +25,5 @@ pub use crate::client::{Client, Peer};
 pub use crate::config::GuardConfig;
 pub use crate::fair_queue::{FairQueue, QueueEntry, QueueKey};
 pub use crate::guard::{Arrival, CallGuard, CallId, Output, Refusal, Shows, WaiterId};
+pub use crate::recheck::{Due, Patience, RecheckId, RecheckOutput, Rechecks};
 pub use crate::users::Users;
