@@ -198,7 +198,7 @@ fn the_proxy_protocol_sets_the_address_in_both_versions() {
     assert!(answer.is_empty());
     assert_eq!(backend.requests().len(), asked);
     let name = "high_templar_handshake_errors_total{reason=\"proxy-protocol\"}";
-    assert_eq!(gateway.metric(name), 5);
+    gateway.wait_for_metric(name, 5);
     gateway.wait_for_line("or switch proxy_protocol off here");
 }
 

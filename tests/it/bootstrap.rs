@@ -156,7 +156,7 @@ fn a_server_error_is_closed_with_1013_if_v1_was_selected() {
         assert!(line.contains(&status[..3]), "{line}");
         expect_refusal(&gateway, 1000);
         let outcome = r#"high_templar_bootstraps_total{outcome="server-error"}"#;
-        assert_eq!(gateway.metric(outcome), 2);
+        gateway.wait_for_metric(outcome, 2);
         let lines = gateway.log().matches("no usable answer").count();
         assert_eq!(lines, 1, "{}", gateway.log());
         Client::connect(&gateway).fence();
@@ -255,8 +255,8 @@ fn a_refused_client_is_closed_after_a_moment_and_not_read() {
         "{:?}",
         began.elapsed()
     );
-    assert_eq!(gateway.metric("high_templar_refused_total"), 1);
-    assert_eq!(gateway.metric("high_templar_messages_total"), 1);
+    gateway.wait_for_metric("high_templar_refused_total", 1);
+    gateway.wait_for_metric("high_templar_messages_total", 1);
 }
 
 #[test]
@@ -386,10 +386,7 @@ fn the_log_does_not_repeat_itself_for_every_visitor() {
         .matches("no usable answer from the backend")
         .count();
     assert!((1..=3).contains(&told), "{told} lines:\n{}", gateway.log());
-    assert_eq!(
-        gateway.metric("high_templar_bootstraps_total{outcome=\"closed\"}"),
-        20
-    );
+    gateway.wait_for_metric("high_templar_bootstraps_total{outcome=\"closed\"}", 20);
 }
 
 #[test]

@@ -131,13 +131,13 @@ fn anything_else_is_rejected_and_not_forwarded() {
     }
     assert!(backend.requests().is_empty());
     let name = "high_templar_handshake_errors_total{reason=\"authenticate\"}";
-    assert_eq!(gateway.metric(name), count);
+    gateway.wait_for_metric(name, count);
     // A client that disconnects is removed.
     let mut client = Handshake::new(&gateway).open();
     client.send(&Frame::close(1000, ""));
     assert_eq!(client.frame().opcode, frame::CLOSE);
     client.expect_end();
-    assert_eq!(gateway.metric(name), count);
+    gateway.wait_for_metric(name, count);
 }
 
 #[test]

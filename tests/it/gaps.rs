@@ -138,7 +138,8 @@ fn a_deleted_exchange_is_a_gap_at_every_node() {
         // Whichever way it was noticed.
         assert!(node.gaps("binding-lost") + node.gaps("skipped") >= 1);
         assert!(node.warnings() >= 1, "{}", node.gateway.log());
-        assert_eq!(node.gateway.metric("high_templar_gap_closes_total"), 1);
+        node.gateway
+            .wait_for_metric("high_templar_gap_closes_total", 1);
     }
     let mut clients = nodes.each_ref().map(Node::client);
     for node in &nodes {

@@ -71,7 +71,7 @@ fn short_of_memory_newcomers_are_turned_away_and_who_is_here_goes_on() {
     assert_eq!(late.expect_close(1013), "overloaded 20000");
     healthy.fence();
     let name = "high_templar_handshake_errors_total{reason=\"memory\"}";
-    assert_eq!(gateway.metric(name), 2);
+    gateway.wait_for_metric(name, 2);
 
     drop(stalled);
     gateway.wait_for_line("memory is no longer short");

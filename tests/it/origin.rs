@@ -27,7 +27,7 @@ fn another_site_is_refused_before_the_backend_is_asked() {
     assert_eq!(doubled.refused().status, 403);
     assert!(backend.requests().is_empty());
     let name = "high_templar_handshake_errors_total{reason=\"origin\"}";
-    assert_eq!(gateway.metric(name), 5);
+    gateway.wait_for_metric(name, 5);
 
     let answer = from_page(&gateway, "https://evil.example:8443").refused();
     let remedy = "add \"https://evil.example:8443\" to the origins that the gateway allows";

@@ -189,10 +189,7 @@ fn a_malformed_token_is_400_and_is_not_forwarded() {
         assert!(answer.text().contains("token"), "{answer:?}");
     }
     assert!(backend.requests().is_empty());
-    assert_eq!(
-        gateway.metric("high_templar_handshake_errors_total{reason=\"token\"}"),
-        11
-    );
+    gateway.wait_for_metric("high_templar_handshake_errors_total{reason=\"token\"}", 11);
 }
 
 #[test]

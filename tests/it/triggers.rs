@@ -151,7 +151,7 @@ fn a_repeated_id_is_accepted_and_not_delivered_again() {
         assert_eq!(client.expect_publish(), (json!(n), json!("x")));
     }
     expect_nothing(&gateway, &mut client);
-    assert_eq!(gateway.metric("high_templar_trigger_duplicates_total"), 2);
+    gateway.wait_for_metric("high_templar_trigger_duplicates_total", 2);
 }
 
 #[test]
@@ -272,14 +272,8 @@ fn mistakes_are_answered_with_their_place_and_nothing_of_the_request_is_delivere
         (400, &json!("not UTF-8"))
     );
     expect_nothing(&gateway, &mut client);
-    assert_eq!(
-        gateway.metric("high_templar_internal_errors_total{status=\"413\"}"),
-        1
-    );
-    assert_eq!(
-        gateway.metric("high_templar_internal_errors_total{status=\"400\"}"),
-        17
-    );
+    gateway.wait_for_metric("high_templar_internal_errors_total{status=\"413\"}", 1);
+    gateway.wait_for_metric("high_templar_internal_errors_total{status=\"400\"}", 17);
 }
 
 #[test]
