@@ -34,6 +34,8 @@ pub(crate) enum Mood {
 pub(crate) struct Brought {
     pub(crate) address: u8,
     pub(crate) cookie: usize,
+    /// The position of the last command on the node when it arrived, where calls are shared.
+    pub(crate) came_at: u64,
     /// A planted bug: all wait in one queue.
     pub(crate) is_nobody: bool,
 }
@@ -48,6 +50,17 @@ impl Key for Brought {
     }
 }
 
+/// What the API says of a client, and when it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Its grants; none: as they are when the response is sent.
+    pub(crate) grants: Option<usize>,
+    /// When the call was sent.
+    pub(crate) asked: u64,
+    /// The position of the last command on the node then.
+    pub(crate) asked_at: u64,
+}
+
 /// A response of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Says {
@@ -55,6 +68,7 @@ pub(crate) struct Says {
     pub(crate) brought: Brought,
     /// `None`: no response, or an unusable one.
     pub(crate) admitted: Option<bool>,
+    pub(crate) said: Said,
 }
 
 impl Reply for Says {

@@ -14,6 +14,7 @@ mod gate;
 mod mutant;
 mod node;
 mod oracle;
+mod orders;
 mod outside;
 mod plan;
 mod rooms;
@@ -49,6 +50,8 @@ pub struct Outcome {
     pub connections: u64,
     /// Gaps that nodes found.
     pub gaps: u64,
+    /// Commands that shards carried out.
+    pub commands: u64,
     /// Calls that the API got.
     pub calls: u64,
     /// Clients that were sent away without one, by the guard.

@@ -88,13 +88,14 @@ fn explore(arguments: &Arguments) -> bool {
         sum.received += outcome.received;
         sum.connections += outcome.connections;
         sum.gaps += outcome.gaps;
+        sum.commands += outcome.commands;
         sum.calls += outcome.calls;
         sum.sent_away += outcome.sent_away;
         seed += 1;
     }
     println!(
         "seeds {first} to {}: {} runs, {:.1} simulated hours, {} steps, {} connections, \
-         {} publications received, {} gaps, {} calls to the API, {} clients sent away, in {:.0} s",
+         {} publications received, {} gaps, {} commands carried out, {} calls to the API, {} clients sent away, in {:.0} s",
         seed - 1,
         seed - first,
         sum.ms as f64 / 3_600_000.0,
@@ -102,6 +103,7 @@ fn explore(arguments: &Arguments) -> bool {
         sum.connections,
         sum.received,
         sum.gaps,
+        sum.commands,
         sum.calls,
         sum.sent_away,
         begun.elapsed().as_secs_f64(),

@@ -53,11 +53,21 @@ pub enum Mutant {
     HastyClose,
     /// A node that drains closes half of the rest in each wave.
     SteepDrain,
+    /// A command does not reach one of the shards.
+    MissedCommand,
+    /// A command reaches a shard after publications that were placed behind it.
+    LateCommand,
+    /// A command overtakes publications that were placed before it.
+    EarlyCommand,
+    /// A client that comes in is not tested for the commands since the API was asked about it.
+    UncheckedNewcomer,
+    /// A shard that is too far behind for its commands loses them, and no client is closed for it.
+    SilentCommands,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::Drop,
         Self::Repeat,
         Self::Swap,
@@ -83,6 +93,11 @@ impl Mutant {
         Self::HastyDrain,
         Self::HastyClose,
         Self::SteepDrain,
+        Self::MissedCommand,
+        Self::LateCommand,
+        Self::EarlyCommand,
+        Self::UncheckedNewcomer,
+        Self::SilentCommands,
     ];
 
     /// The mutant with this name, as `Debug` writes it.

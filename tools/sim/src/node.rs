@@ -17,6 +17,7 @@ use ht_control::input::Batch;
 use ht_control::interest::InterestIndex;
 use ht_control::waves::GapWaves;
 use ht_core::account::Accounts;
+use ht_core::command::Command;
 use ht_core::index::Matching;
 use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
@@ -31,7 +32,7 @@ use crate::gate::{Clock, Gate, HandshakePermit, Permit};
 use crate::mutant::Mutant;
 use crate::outside::Outside;
 use crate::plan::Plan;
-use crate::shard::SimShard;
+use crate::shard::{Haste, SimShard};
 
 /// How many trigger ids are remembered: more than a run has.
 const IDS: usize = 100_000;
@@ -117,6 +118,10 @@ pub(crate) struct Node {
     /// By shard, the waves in which connections are closed for a gap now.
     pub(crate) closing: Vec<Option<GapWaves>>,
     pub(crate) order: Order,
+    /// The position of the last command.
+    pub(crate) last_command: u64,
+    /// Commands that a planted bug holds back.
+    pub(crate) late_commands: Vec<(usize, Arc<Command>)>,
     pub(crate) accounts: Arc<Accounts>,
     pub(crate) outboxes: Arc<Outboxes>,
     pub(crate) detector: GapDetector,
@@ -177,7 +182,11 @@ impl Node {
         let accounts = Arc::<Accounts>::default();
         let outboxes = Arc::new(Outboxes::new(shape.outbox_total_bytes));
         let settings = settings(plan, matching, &accounts, &outboxes);
-        let is_hasty = plan.mutant == Some(Mutant::HastyClose);
+        let haste = match plan.mutant {
+            Some(Mutant::HastyClose) => Some(Haste::Closes),
+            Some(Mutant::EarlyCommand) => Some(Haste::Commands),
+            _ => None,
+        };
         let shards = (0..shape.shards).map(|index| {
             let outside = Outside {
                 index,
@@ -188,9 +197,10 @@ impl Node {
                 held: BTreeMap::new(),
                 applicants: BTreeMap::new(),
                 turned_away: Vec::new(),
+                carried_out: Vec::new(),
                 leaks_rooms: plan.mutant == Some(Mutant::LeakedRoom),
             };
-            SimShard::new(settings.clone(), outside, shape.inbox_bytes, is_hasty)
+            SimShard::new(settings.clone(), outside, shape.inbox_bytes, haste)
         });
         let caps = Caps {
             retains: shape.retains,
@@ -207,6 +217,8 @@ impl Node {
             gaps: Gaps::new(shape.shards),
             closing: vec![None; shape.shards],
             order: Order::new(Epoch::from_random(0), IDS),
+            last_command: 0,
+            late_commands: Vec::new(),
             accounts,
             outboxes,
             detector,

@@ -4,6 +4,8 @@
 mod drain;
 mod entrance;
 mod owed;
+mod rights;
+mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,15 +13,21 @@ use ht_broker::Placed;
 
 use crate::oracle::drain::Draining;
 use crate::oracle::entrance::Entrance;
-use crate::rooms::{ROOMS, is_permitted};
+pub(crate) use crate::oracle::session::Identified;
+use crate::oracle::session::{Commanded, LostCommands, Session, Subscription};
+use crate::orders::Order;
+use crate::rooms::{GRANTS, ROOMS, is_permitted};
 
 /// A gap that is found later than this after the loss is found too late, in ms.
 const REPORTED_WITHIN: u64 = 30_000;
 
-/// A publication.
+/// A publication, or a command.
 #[derive(Debug)]
 struct Published {
     rooms: Vec<usize>,
+    order: Option<Order>,
+    /// When the API made it.
+    at: u64,
     /// When the log accepted it for the first time.
     logged: Option<u64>,
     /// The API got the confirmation that it was published.
@@ -43,6 +51,13 @@ struct Life {
     drain: Option<Draining>,
     /// Admitted clients.
     entrance: Entrance,
+    /// Commands that were placed here, in order.
+    commands: Vec<Commanded>,
+    /// Those that a shard is to carry out, by shard and position.
+    due: BTreeSet<(usize, u64)>,
+    /// The position of the last command that each shard carried out.
+    carried: BTreeMap<usize, u64>,
+    lost_commands: Vec<LostCommands>,
 }
 
 /// A trigger that the log accepted and a node did not receive.
@@ -55,36 +70,6 @@ struct Lost {
     /// Since when the node can detect it: a later message of the same publisher arrived, or its
     /// queue was a new one.
     shown: Option<u64>,
-}
-
-/// A subscription.
-#[derive(Debug)]
-struct Subscription {
-    room: usize,
-    asked: u64,
-    /// How much was placed when its client requested it: nothing of that may arrive.
-    not_before: usize,
-    /// How much was placed when its client got the confirmation, and when: all after that must
-    /// arrive.
-    told: Option<(usize, u64)>,
-    /// The position after the last one that arrived.
-    next: Option<usize>,
-    /// When its client requested its end.
-    ending: Option<u64>,
-}
-
-/// A connection.
-#[derive(Debug)]
-struct Session {
-    life: usize,
-    shard: usize,
-    grants: &'static [usize],
-    subscriptions: BTreeMap<u64, Subscription>,
-    /// Names of those that ended.
-    ended: BTreeSet<u64>,
-    is_over: bool,
-    /// When its node closed it to shut down.
-    closed: Option<u64>,
 }
 
 /// Everything that was observed.
@@ -120,10 +105,12 @@ impl Oracle {
         self.violation.get_or_insert_with(text);
     }
 
-    /// A trigger exists. Returns its number.
-    pub(crate) fn publishes(&mut self, rooms: Vec<usize>) -> usize {
+    /// A trigger or a command exists. Returns its number.
+    pub(crate) fn publishes(&mut self, rooms: Vec<usize>, order: Option<Order>, now: u64) -> usize {
         self.published.push(Published {
             rooms,
+            order,
+            at: now,
             logged: None,
             is_confirmed: false,
         });
@@ -183,6 +170,7 @@ impl Oracle {
             known.positions.insert(position, known.placed.len());
             known.places.insert(number, known.placed.len());
             known.placed.push((number, now));
+            self.commanded(life, number, position, now);
             if is_behind {
                 self.violation(|| {
                     format!("trigger {number}: the position {position} is not a new one")
@@ -191,35 +179,20 @@ impl Oracle {
         }
     }
 
-    pub(crate) fn opens(
-        &mut self,
-        session: usize,
-        (life, shard): (usize, usize),
-        grants: &'static [usize],
-    ) {
-        let new = Session {
-            life,
-            shard,
-            grants,
-            subscriptions: BTreeMap::new(),
-            ended: BTreeSet::new(),
-            is_over: false,
-            closed: None,
-        };
-        self.sessions.insert(session, new);
-    }
-
     pub(crate) fn asks(&mut self, session: usize, name: u64, room: usize, now: u64) {
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
+        let life = &self.lives[known.life];
         let subscription = Subscription {
             room,
             asked: now,
-            not_before: self.lives[known.life].placed.len(),
+            not_before: life.matched_up_to(known.shard),
             told: None,
             next: None,
             ending: None,
+            carried: life.carried_at(known.shard),
+            ends: Vec::new(),
         };
         known.subscriptions.insert(name, subscription);
     }
@@ -232,12 +205,15 @@ impl Oracle {
         let Some(subscription) = known.subscriptions.get_mut(&name) else {
             return;
         };
-        let room = subscription.room;
         subscription.told = Some((self.lives[known.life].placed.len(), now));
-        if !success {
-            known.subscriptions.remove(&name);
+        let (room, carried) = (subscription.room, subscription.carried);
+        let ends = known.ends(room, carried, success);
+        let is_possible = !ends.is_empty();
+        match known.subscriptions.get_mut(&name) {
+            Some(subscription) if success => subscription.ends = ends,
+            _ => _ = known.subscriptions.remove(&name),
         }
-        if success != is_permitted(known.grants, room) {
+        if !is_possible {
             self.violation(|| format!("client {session}: room {room}, success is {success}"));
         }
     }
@@ -255,9 +231,12 @@ impl Oracle {
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
-        let was_there = known.subscriptions.remove(&name).is_some();
+        let was_there = known.subscriptions.remove(&name);
         known.ended.insert(name);
-        if was_there != success {
+        let may_be_dropped = was_there
+            .as_ref()
+            .is_some_and(|it| it.ends.iter().any(Option::is_some));
+        if was_there.is_some() != success && (success || !may_be_dropped) {
             self.violation(|| format!("client {session}: unsubscribed {name} {success}"));
         }
     }
@@ -278,11 +257,10 @@ impl Oracle {
         if known.ended.contains(&name) {
             return Err("after its unsubscribe was answered".into());
         }
+        let place = self.lives[known.life].places.get(&number).copied();
+        let grants = place.map(|place| known.grants_at(place));
         let subscription = known.subscriptions.get_mut(&name);
         let subscription = subscription.ok_or("to nobody's subscription")?;
-        if !is_permitted(known.grants, subscription.room) {
-            return Err("without a grant".into());
-        }
         let published = &self.published;
         let meets = |number: usize| {
             let rooms = published[number].rooms.iter();
@@ -295,7 +273,18 @@ impl Oracle {
             return Err("for another room".into());
         }
         let life = &self.lives[known.life];
-        let place = *life.places.get(&number).ok_or("not placed on this node")?;
+        let (Some(place), Some(grants)) = (place, grants) else {
+            return Err("not placed on this node".into());
+        };
+        if known.disconnected.is_some_and(|end| end.place < place) {
+            return Err("placed after the command that closed it".into());
+        }
+        if !is_permitted(GRANTS[grants], subscription.room) {
+            return Err("without a grant".into());
+        }
+        if !subscription.may_receive(place) {
+            return Err("placed after the command that dropped its subscription".into());
+        }
         if place < subscription.not_before {
             return Err("placed before the subscription".into());
         }
@@ -329,6 +318,7 @@ impl Oracle {
         if reason.starts_with("restart") {
             self.check_delivered(session);
         }
+        self.check_disconnected(session, reason);
         self.sessions.remove(&session);
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ht_control::interest::InterestIndex;
+use ht_core::command::Command;
 use ht_core::peer::Eviction;
 use ht_core::shard::SessionKey;
 use ht_core::stats::Stats;
@@ -33,6 +34,8 @@ pub(crate) struct Outside {
     pub(crate) applicants: BTreeMap<SessionKey, usize>,
     /// Those that ended without an answer since the last turn.
     pub(crate) turned_away: Vec<SessionKey>,
+    /// Positions of the commands that were carried out in the last turn.
+    pub(crate) carried_out: Vec<u64>,
     /// A planted bug: closed connections stay in the interest index.
     pub(crate) leaks_rooms: bool,
 }
@@ -93,6 +96,10 @@ impl World<Socket> for Outside {
             self.held.remove(&peer.number);
         }
         0
+    }
+
+    fn carried_out(&mut self, command: &Command, _matched: usize) {
+        self.carried_out.push(command.position);
     }
 
     fn evicted(&mut self, _connection: Uuid, _peer: &Socket, _reason: Eviction) {}

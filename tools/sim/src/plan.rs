@@ -1,6 +1,7 @@
 //! External events of one run: made from a seed, and a list, so that a failing run can be
 //! shortened.
 
+mod command;
 mod crowd;
 mod weather;
 
@@ -10,6 +11,7 @@ use ht_overload::GuardConfig;
 use crate::api::{Bootstrap, Mood};
 use crate::gate::GateLimits;
 use crate::mutant::Mutant;
+use crate::orders::Order;
 use crate::plan::weather::Weather;
 
 /// Parameters of admission, beside the seed.
@@ -97,6 +99,12 @@ pub(crate) enum Action {
         count: usize,
         bytes: usize,
     },
+    /// The API commands something, between two publications to a room.
+    Command {
+        node: usize,
+        order: Order,
+        around: usize,
+    },
     /// The node is killed and restarts after so many ms.
     Crash(usize, u64),
     /// The node shuts down gracefully, after this delay, and restarts after so many ms.
@@ -139,6 +147,7 @@ impl Action {
         match self {
             Self::Connect { node, .. }
             | Self::Publish { node, .. }
+            | Self::Command { node, .. }
             | Self::Crash(node, _)
             | Self::Drain { node, .. }
             | Self::Hurry(node)

@@ -72,6 +72,11 @@ pub(crate) fn is_permitted(grants: &[usize], room: usize) -> bool {
         .any(|&grant| ROOMS[grant].permits(ROOMS[room]))
 }
 
+/// Whether the room `from` includes the other one.
+pub(crate) fn covers(from: usize, room: usize) -> bool {
+    ROOMS[from].permits(ROOMS[room])
+}
+
 /// The `allowed_rooms` of the API's reply.
 pub(crate) fn allowed_rooms(grants: &[usize]) -> String {
     let rooms = grants.iter().map(|&grant| ROOMS[grant].json());

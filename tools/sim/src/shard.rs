@@ -1,10 +1,12 @@
 //! A shard with the environment of its thread. A turn runs the node's own code.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use ht_control::backlog::{Backlog, Charge};
 use ht_control::input::Input;
 use ht_control::turn::{Around, Arrival, Entry, Newcomer, ShardLoop, TurnLimits};
+use ht_core::command::Command;
 use ht_core::recheck::Recheck;
 use ht_core::shard::{Admission, SessionKey, Settings, Shard, Wave, Welcome};
 use ht_proto::token::Token;
@@ -50,8 +52,16 @@ pub(crate) struct SimAround {
     pub(crate) opened: Vec<(usize, SessionKey)>,
     /// Clients to call the API about since the last turn: the connection and its session.
     pub(crate) asked: Vec<(usize, SessionKey)>,
-    /// A planted bug: closing connections overtakes earlier publications.
-    is_hasty: bool,
+    /// A planted bug: these inputs overtake earlier ones.
+    haste: Option<Haste>,
+}
+
+/// Inputs that a planted bug has overtake others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// Closes of a node that shuts down.
+    Closes,
+    Commands,
 }
 
 /// An input and when it was sent.
@@ -72,6 +82,10 @@ impl Charge for Told {
     fn bytes(&self) -> Option<usize> {
         self.input.bytes()
     }
+
+    fn command_bytes(&self) -> Option<usize> {
+        self.input.command_bytes()
+    }
 }
 
 impl SimShard {
@@ -79,7 +93,7 @@ impl SimShard {
         settings: Settings,
         outside: Outside,
         inbox_bytes: usize,
-        is_hasty: bool,
+        haste: Option<Haste>,
     ) -> Self {
         let limits = TurnLimits {
             read: READ,
@@ -96,7 +110,7 @@ impl SimShard {
                 wave: None,
                 opened: Vec::new(),
                 asked: Vec::new(),
-                is_hasty,
+                haste,
             },
             awake_at: None,
             stalled_until: 0,
@@ -108,6 +122,20 @@ impl SimShard {
     pub(crate) fn tell(&mut self, input: SimInput, now: u64) -> Vec<SimInput> {
         let missed = self.around.inbox.push(Told { input, at: now });
         missed.into_iter().map(|told| told.input).collect()
+    }
+
+    /// Sends a command to the shard. Returns commands that do not fit; `instead` is in their place.
+    pub(crate) fn command(
+        &mut self,
+        command: Arc<Command>,
+        instead: SimInput,
+        at: u64,
+    ) -> Vec<SimInput> {
+        let input = Input::Command(command);
+        let told = Told { input, at };
+        let instead = || Told { input: instead, at };
+        let lost = self.around.inbox.push_command(told, instead);
+        lost.into_iter().map(|told| told.input).collect()
     }
 
     /// Does a part of everything that is due.
@@ -179,9 +207,12 @@ impl Around<Socket> for SimAround {
     }
 
     fn next_input(&mut self) -> Option<SimInput> {
-        if self.is_hasty {
+        if let Some(haste) = self.haste {
             let mut inputs: Vec<_> = std::iter::from_fn(|| self.inbox.pop()).collect();
-            inputs.sort_by_key(|told| !told.is_leaving());
+            inputs.sort_by_key(|told| match haste {
+                Haste::Closes => !told.is_leaving(),
+                Haste::Commands => told.input.command().is_none(),
+            });
             for input in inputs {
                 let missed = self.inbox.push(input);
                 assert!(missed.is_empty(), "they had room before");

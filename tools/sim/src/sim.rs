@@ -1,6 +1,7 @@
 //! One run: due events are executed, one after the other, until none is left.
 
 mod client;
+mod command;
 mod drain;
 mod entrance;
 mod event;
@@ -13,10 +14,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::Outcome;
-use crate::api::{Bootstrap, Brought, Mood};
+use crate::api::{Bootstrap, Mood};
 use crate::events::Events;
 use crate::node::{Message, Node};
 use crate::oracle::Oracle;
+use crate::orders::{Identities, Order, USERS};
 use crate::plan::{Action, Pace, Plan};
 use crate::sim::client::{Client, Connection};
 use crate::sim::entrance::{Crowd, Visitor};
@@ -30,10 +32,12 @@ const SETTLES: u64 = 60_000;
 pub(crate) type Trace = Rc<RefCell<Vec<String>>>;
 
 /// Publications of the API.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Trigger {
     pub(crate) rooms: Vec<usize>,
     pub(crate) bytes: usize,
+    /// It is a command.
+    pub(crate) order: Option<Order>,
 }
 
 /// The whole simulated world.
@@ -45,8 +49,11 @@ pub(crate) struct Sim {
     pub(crate) connections: Vec<Connection>,
     /// Attempts to connect so far.
     pub(crate) visitors: Vec<Visitor>,
+    /// What the API grants each user.
+    pub(crate) rights: [usize; USERS],
+    pub(crate) identities: Identities,
     /// State of the API.
-    pub(crate) manners: BTreeMap<Brought, Bootstrap>,
+    pub(crate) manners: BTreeMap<(u8, usize), Bootstrap>,
     pub(crate) mood: Mood,
     /// Counts moods.
     pub(crate) moods: usize,
@@ -70,6 +77,8 @@ pub(crate) struct Sim {
     steps: u64,
     /// Gaps that nodes found.
     pub(crate) gaps: u64,
+    /// Commands that shards carried out.
+    pub(crate) commands: u64,
 }
 
 impl Sim {
@@ -90,6 +99,8 @@ impl Sim {
             clients: clients.collect(),
             connections: Vec::new(),
             visitors: Vec::new(),
+            rights: [0; USERS],
+            identities: Identities::new(),
             manners: BTreeMap::new(),
             mood: Mood::Works,
             moods: 0,
@@ -106,6 +117,7 @@ impl Sim {
             trace,
             steps: 0,
             gaps: 0,
+            commands: 0,
             plan,
         };
         for node in 0..sim.nodes.len() {
@@ -122,6 +134,9 @@ impl Sim {
         self.until(duration + SETTLES);
         if self.oracle.violation.is_none() {
             self.oracle.settled(self.events.now);
+            for node in self.nodes.iter().filter(|node| node.is_up) {
+                self.oracle.check_carried_out(node.life);
+            }
         }
         for client in 0..self.clients.len() {
             if client % 2 == 0 {
@@ -140,6 +155,7 @@ impl Sim {
             received: self.oracle.received,
             connections: self.connections.len() as u64,
             gaps: self.gaps,
+            commands: self.commands,
             calls: self.calls,
             sent_away: self.sent_away,
         }
@@ -228,7 +244,8 @@ impl Sim {
                 life,
                 number,
                 key,
-            } if self.lives(node, life) => self.authenticated(number, key),
+                said,
+            } if self.lives(node, life) => self.authenticated(number, key, said),
             Event::Arrived(number) => self.arrived(number),
             Event::HungUp(number) => self.hung_up(number),
             Event::Released(number) => self.check_released(number),
@@ -320,13 +337,18 @@ impl Sim {
                 count,
                 bytes,
             } => {
-                for _ in 0..count {
-                    let trigger = self.oracle.publishes(rooms.to_vec());
-                    let rooms = rooms.to_vec();
-                    self.triggers.push(Trigger { rooms, bytes });
-                    self.post(trigger, 0, node);
-                }
+                let trigger = Trigger {
+                    rooms: rooms.to_vec(),
+                    bytes,
+                    order: None,
+                };
+                (0..count).for_each(|_| self.publish(node, trigger.clone()));
             }
+            Action::Command {
+                node,
+                order,
+                around,
+            } => self.command(node, order, around),
             Action::Crash(node, back) => self.end(node, back),
             Action::Drain { node, delay, back } => self.begin_drain(node, delay, back),
             Action::Hurry(node) => self.hurry(node),

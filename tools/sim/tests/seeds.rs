@@ -59,6 +59,13 @@ fn every_planted_bug_is_found() {
             Mutant::HastyClose => "placed before it was closed",
             Mutant::SteepDrain => "are closed too early",
             Mutant::ForgottenAnswer => "is still there",
+            Mutant::MissedCommand => "was not next|never carried out",
+            Mutant::LateCommand => "placed after the command|without a grant",
+            Mutant::EarlyCommand => "never came|was to come before it",
+            Mutant::UncheckedNewcomer => {
+                "without a grant|old rights|a command closed it|placed after the command"
+            }
+            Mutant::SilentCommands => "a command closed it|placed after the command",
             Mutant::LeakedPermit => "s of its address|for connections|permits",
         };
         let is_named = how.split('|').any(|words| found.contains(words));

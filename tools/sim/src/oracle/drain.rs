@@ -1,7 +1,6 @@
 //! The judge of nodes that shut down: no loss, and no stampede.
 
 use crate::oracle::Oracle;
-use crate::rooms::ROOMS;
 
 /// Time in which so many clients may reconnect, in ms.
 const RETURNS: (u64, u64) = (100, 1_000);
@@ -84,22 +83,8 @@ impl Oracle {
         let Some(closed) = known.closed else {
             return;
         };
-        let life = &self.lives[known.life];
         for (name, subscription) in &known.subscriptions {
-            let Some((told, _)) = subscription.told else {
-                continue;
-            };
-            let own = ROOMS[subscription.room];
-            let first = subscription.next.unwrap_or(told);
-            let mut owed = life.placed.iter().enumerate().skip(first);
-            let missing = owed.find(|(place, (number, at))| {
-                let rooms = &self.published[*number].rooms;
-                *at < closed
-                    && subscription.ending.is_none_or(|ending| ending > *at)
-                    && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
-                    && !life.overflowed.contains_key(&(known.shard, *place))
-            });
-            if let Some((_, (number, _))) = missing {
+            if let Some(number) = self.undelivered(known, subscription, |_, at| at < closed) {
                 let text = format!(
                     "connection {session}, subscription {name}: publication {number} was placed \
                      before it was closed, and never came"

@@ -1,5 +1,6 @@
 //! What is still owed to a client: publications, replies, and the report of a gap.
 
+use crate::oracle::session::{Session, Subscription};
 use crate::oracle::{Lost, Oracle};
 use crate::rooms::ROOMS;
 
@@ -14,6 +15,7 @@ impl Oracle {
             self.check_lost(session, now);
             self.check_overflowed(session, now);
             self.check_complete(session, now);
+            self.check_rights(session);
         }
     }
 
@@ -33,12 +35,19 @@ impl Oracle {
             let owed = known.subscriptions.values().find(|subscription| {
                 let told = subscription.told.map_or(u64::MAX, |told| told.1);
                 told < published.logged.unwrap_or(0)
-                    && subscription.ending.is_none_or(|ending| ending > at)
+                    && subscription.is_there(at)
                     && published
                         .rooms
                         .iter()
                         .any(|&room| ROOMS[subscription.room].meets(ROOMS[room], self.exact))
             });
+            let order = published.order;
+            if order.is_some_and(|order| known.is_meant(session, order, published.at)) {
+                let text = format!(
+                    "connection {session} was not told of a gap: command {number} was lost at {at}"
+                );
+                return self.violation(|| text);
+            }
             if owed.is_some() {
                 let text = format!(
                     "connection {session} was not told of a gap: publication {number} was lost at {at}"
@@ -58,7 +67,8 @@ impl Oracle {
                 let own = ROOMS[subscription.room];
                 let rooms = &self.published[number].rooms;
                 subscription.told.is_some_and(|told| told.0 <= place)
-                    && subscription.ending.is_none_or(|ending| ending > at)
+                    && subscription.is_there(at)
+                    && subscription.is_owed(place)
                     && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
             });
             if shard == known.shard && at <= until && owed {
@@ -72,29 +82,43 @@ impl Oracle {
 
     fn check_complete(&mut self, session: usize, now: u64) {
         let known = &self.sessions[&session];
-        let life = &self.lives[known.life];
         for (name, subscription) in &known.subscriptions {
-            let Some((told, _)) = subscription.told else {
+            if subscription.told.is_none() {
                 if now < subscription.asked + ANSWERED_WITHIN {
                     continue;
                 }
                 let text = format!("connection {session}: the subscribe {name} got no reply");
                 return self.violation(|| text);
-            };
-            let first = subscription.next.unwrap_or(told);
-            let mut missing = life.placed.iter().enumerate().skip(first);
-            let missing = missing.find(|(place, (number, _))| {
-                let rooms = &self.published[*number].rooms;
-                let own = ROOMS[subscription.room];
-                rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
-                    && !life.overflowed.contains_key(&(known.shard, *place))
-            });
-            if let Some((_, (number, _))) = missing {
+            }
+            if let Some(number) = self.undelivered(known, subscription, |_, _| true) {
                 let text = format!(
                     "connection {session}, subscription {name}: publication {number} never came"
                 );
                 return self.violation(|| text);
             }
         }
+    }
+
+    /// A publication that has not reached a subscription, of those that `is_due` selects by place
+    /// and time.
+    pub(super) fn undelivered(
+        &self,
+        session: &Session,
+        subscription: &Subscription,
+        is_due: impl Fn(usize, u64) -> bool,
+    ) -> Option<usize> {
+        let life = &self.lives[session.life];
+        let first = subscription.next.or(subscription.told.map(|told| told.0))?;
+        let own = ROOMS[subscription.room];
+        let mut owed = life.placed.iter().enumerate().skip(first);
+        let missing = owed.find(|&(place, &(number, at))| {
+            let rooms = &self.published[number].rooms;
+            is_due(place, at)
+                && subscription.is_owed(place)
+                && subscription.ending.is_none_or(|ending| ending > at)
+                && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
+                && !life.overflowed.contains_key(&(session.shard, place))
+        });
+        missing.map(|(_, (number, _))| *number)
     }
 }

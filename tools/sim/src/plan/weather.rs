@@ -3,11 +3,11 @@
 use fastrand::Rng;
 
 use crate::api::Bootstrap;
-use crate::plan::{Action, Pace, Shape};
+use crate::plan::{Action, Pace, Shape, command};
 use crate::rooms::{GRANTS, ROOMS};
 
 /// Possible actions and their relative frequency.
-const KINDS: [(Kind, u32); 17] = [
+const KINDS: [(Kind, u32); 18] = [
     (Kind::Connect, 20),
     (Kind::Subscribe, 20),
     (Kind::Unsubscribe, 6),
@@ -25,6 +25,7 @@ const KINDS: [(Kind, u32); 17] = [
     (Kind::Unbind, 2),
     (Kind::CutConsumer, 2),
     (Kind::CutPublisher, 3),
+    (Kind::Command, 5),
 ];
 
 /// Minimum for any effect to be visible.
@@ -49,6 +50,7 @@ enum Kind {
     Unbind,
     CutConsumer,
     CutPublisher,
+    Command,
 }
 
 /// How often each kind happens in a run: some never, some often, so that few runs are alike.
@@ -133,6 +135,11 @@ impl Weather {
             Kind::Unbind => Action::Unbind(node),
             Kind::CutConsumer => Action::CutConsumer(node, rng.u64(200..8_000)),
             Kind::CutPublisher => Action::CutPublisher(node),
+            Kind::Command => Action::Command {
+                node,
+                order: command::order(shape, rng),
+                around: rng.usize(0..ROOMS.len()),
+            },
         }
     }
 

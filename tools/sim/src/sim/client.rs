@@ -8,45 +8,44 @@ mod token;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use fastrand::Rng;
 use ht_control::turn::{Arrival, Readiness};
-use ht_core::grant::GrantSet;
 use ht_core::shard::{Admission, SessionKey, Welcome};
 use ht_frame::{Decoder, Inflater, Opcode, PerMessageDeflate};
 use ht_proto::close::Close;
-use ht_proto::entry::TenantId;
-use ht_proto::grant::GrantList;
 use ht_proto::server;
-use uuid::Uuid;
+use ht_proto::subprotocol::Subprotocol;
 
-use crate::api::Bootstrap;
+use crate::api::{Bootstrap, Said};
 use crate::gate::Permit;
-use crate::hasher;
 use crate::mutant::Mutant;
+use crate::oracle::Identified;
+use crate::orders;
 use crate::plan::Pace;
 use crate::rooms::{GRANTS, ROOMS, allowed_rooms};
+use crate::sim::client::token::sends_token;
 use crate::sim::{Event, Sim};
 use crate::wire::{Socket, Wire};
 
 /// A client's offer of compression.
 const OFFER: Option<&[u8]> = Some(b"permessage-deflate");
 
-/// Different users: the others share their cookies.
-const COOKIES: usize = 6;
-
 /// The address of a client.
 fn address(client: usize) -> u8 {
     [0, 1, 2][client % 3]
+}
+
+/// Whether the client of a connection accepts events.
+fn has_events(number: usize) -> bool {
+    number.is_multiple_of(2)
 }
 
 /// A client, connected or not.
 #[derive(Debug)]
 pub(crate) struct Client {
     pub(crate) rng: Rng,
-    grants: usize,
-    connection: Option<usize>,
+    pub(crate) connection: Option<usize>,
     /// Counts its attempts to connect; the last one counts.
     attempt: u64,
     is_connecting: bool,
@@ -64,7 +63,6 @@ impl Client {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             rng: Rng::with_seed(seed),
-            grants: 0,
             connection: None,
             attempt: 0,
             is_connecting: false,
@@ -107,8 +105,6 @@ pub(crate) struct Connection {
     decoder: Decoder,
     /// Where it negotiated compression.
     inflater: Option<Inflater>,
-    /// The API's response about its client.
-    grants: &'static [usize],
     is_admitted: bool,
     /// Of one way, in ms.
     latency: u64,
@@ -137,7 +133,7 @@ impl Sim {
         client.is_connecting = true;
         client.attempt += 1;
         let who = Some((index, client.attempt));
-        let brings = (address(index), index % COOKIES);
+        let brings = (address(index), orders::user(index));
         let visit = self.visit(who, node, brings, bootstrap);
         if self.clients[index].is_connecting {
             self.clients[index].visit = Some(visit);
@@ -153,8 +149,8 @@ impl Sim {
     ) {
         let client = &mut self.clients[index];
         if client.connection.is_none() && !client.is_connecting {
-            client.grants = grants;
             client.returns = true;
+            self.rights[orders::user(index)] = grants;
             self.connect(index, node, bootstrap);
         }
     }
@@ -165,7 +161,7 @@ impl Sim {
         index: usize,
         attempt: u64,
         node: usize,
-        admitted: bool,
+        (admitted, said): (bool, Said),
         mut permit: Permit,
     ) {
         if !self.clients[index].gives_up(attempt) {
@@ -181,7 +177,6 @@ impl Sim {
         let capacity = [300, 5_000, 200_000][client.rng.usize(0..3)];
         let capacity = if self.is_calm { usize::MAX } else { capacity };
         let wire = Rc::new(RefCell::new(Wire::new(capacity)));
-        let grants = GRANTS[client.grants];
         let latency = client.rng.u64(1..80);
         let deflate = [None, OFFER][client.rng.usize(0..2)];
         let deflate = deflate.and_then(|offer| PerMessageDeflate::negotiate([offer]));
@@ -195,7 +190,6 @@ impl Sim {
             wire: Rc::clone(&wire),
             decoder: Decoder::new(),
             inflater: deflate.map(|_| Inflater::new()),
-            grants,
             is_admitted: admitted,
             latency,
             sent: VecDeque::new(),
@@ -208,8 +202,8 @@ impl Sim {
             close: None,
             shut_at: None,
         });
-        if admitted {
-            self.oracle.opens(number, (to.life, shard), grants);
+        if admitted && !sends_token(number) {
+            self.opens(number, said);
         }
         let socket = Socket {
             number,
@@ -221,7 +215,7 @@ impl Sim {
         };
         let welcome = Welcome {
             deflate,
-            ..self.welcome(number, grants, admitted)
+            ..self.welcome(number, said, admitted)
         };
         let entry = self.entry(number, welcome);
         self.nodes[node].shards[shard]
@@ -232,34 +226,55 @@ impl Sim {
         self.note(|| format!("client {index} opens connection {number} to node {node}"));
     }
 
-    fn welcome(&self, number: usize, grants: &'static [usize], admitted: bool) -> Welcome {
-        let text = allowed_rooms(grants);
-        let wider = allowed_rooms(GRANTS[3]);
-        let given = match self.plan.mutant {
-            Some(Mutant::WiderGrants) => &wider,
-            _ => &text,
+    /// The API identified the client of a connection, which opens now.
+    fn opens(&mut self, number: usize, said: Said) {
+        let Connection {
+            client,
+            life,
+            shard,
+            ..
+        } = self.connections[number];
+        let identified = Identified {
+            client,
+            grants: said.grants.unwrap_or_else(|| self.granted(client)),
+            asked_at: said.asked_at,
+            asked: said.asked,
+            events: has_events(number),
         };
-        let list = GrantList::parse(given).expect("a list of ours");
-        let set = GrantSet::new(TenantId::MAIN, list.rooms, hasher());
+        self.oracle.opens(number, (life, shard), identified);
+    }
+
+    fn welcome(&mut self, number: usize, said: Said, admitted: bool) -> Welcome {
+        let Connection { client, node, .. } = self.connections[number];
+        let grants = said.grants.unwrap_or_else(|| self.granted(client));
+        let given = match self.plan.mutant {
+            Some(Mutant::WiderGrants) => 3,
+            _ => grants,
+        };
+        let asked_at = match self.plan.mutant {
+            Some(Mutant::UncheckedNewcomer) => self.nodes[node].last_command,
+            _ => said.asked_at,
+        };
         let (message, admission) = if admitted {
-            let message = server::authorized(&text);
-            (message, Admission::Admitted(Arc::new(set)))
+            let message = server::authorized(&allowed_rooms(GRANTS[grants]));
+            (message, Admission::Admitted(self.identities.grants(given)))
         } else {
             let message = server::NOT_AUTHORIZED.to_owned();
             (message, Admission::Refused(Close::BACKEND))
         };
+        let has_events = has_events(number);
         Welcome {
-            id: Uuid::from_u128(number as u128),
+            id: orders::id(number),
             message: message.into(),
             admission,
-            who: None,
-            asked_at: 0,
+            who: self.identities.who(client, grants).filter(|_| admitted),
+            asked_at,
+            invalidated_at: 0,
             expires_in: None,
             has_token: false,
-            invalidated_at: 0,
-            events: false,
+            events: has_events,
             deflate: None,
-            subprotocol: None,
+            subprotocol: has_events.then_some(Subprotocol::V1),
         }
     }
 

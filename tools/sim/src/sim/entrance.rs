@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use ht_overload::{Arrival, CallId, Output, Refusal, Shows, Source, WaiterId};
 
-use crate::api::{Bootstrap, Brought, CALL_TIMEOUT, Mood, Says};
+use crate::api::{Bootstrap, Brought, CALL_TIMEOUT, Mood, Said, Says};
 use crate::gate::{Gate, HandshakePermit, Permit};
 use crate::mutant::Mutant;
+use crate::orders::USERS;
 use crate::sim::{Event, Sim};
 
 /// Slack beyond all timeouts before a wait counts as too long, in ms.
@@ -82,12 +83,18 @@ impl Sim {
         bootstrap: Bootstrap,
     ) -> usize {
         let now = self.events.now;
+        let coalesces = !self.plan.shape.guard.coalesce.is_zero();
+        let came_at = match coalesces {
+            true => self.nodes[node].last_command,
+            false => 0,
+        };
         let brought = Brought {
             address,
             cookie,
+            came_at,
             is_nobody: self.plan.mutant == Some(Mutant::OneQueue),
         };
-        self.manners.insert(brought, bootstrap);
+        self.manners.insert((address, cookie), bootstrap);
         let number = self.visitors.len();
         let life = self.nodes[node].life;
         self.visitors.push(Visitor {
@@ -163,12 +170,19 @@ impl Sim {
         let (now, life) = (self.events.now, self.nodes[node].life);
         match output {
             Output::Call(call, brought) => {
-                let own = self.manners.get(&brought).copied();
+                let own = self
+                    .manners
+                    .get(&(brought.address, brought.cookie))
+                    .copied();
                 let own = own.unwrap_or(Bootstrap::Admits(1));
                 let (after, admitted) = self.mood.answer(own);
-                let says = Says { brought, admitted };
+                let said = self.said(node, brought.cookie);
+                let says = Says {
+                    brought,
+                    admitted,
+                    said,
+                };
                 self.nodes[node].calls.insert(call);
-                self.calls += 1;
                 let guard = &self.plan.shape.guard;
                 self.oracle.calls(life, call, brought.address, guard, now);
                 let event = Event::Answer {
@@ -201,9 +215,28 @@ impl Sim {
         }
     }
 
+    /// What the API says of whom it is asked about now. It looks the grants up at once, or when it
+    /// responds.
+    pub(super) fn said(&mut self, node: usize, cookie: usize) -> Said {
+        self.calls += 1;
+        let is_early = self.calls.is_multiple_of(2);
+        Said {
+            grants: is_early.then(|| self.granted(cookie)),
+            asked: self.events.now,
+            asked_at: self.nodes[node].last_command,
+        }
+    }
+
+    /// What the API grants.
+    pub(super) fn granted(&self, cookie: usize) -> usize {
+        self.rights[cookie % USERS]
+    }
+
     /// The API responds to a call, unless it was abandoned.
-    pub(super) fn answer(&mut self, node: usize, call: CallId, says: Says) {
+    pub(super) fn answer(&mut self, node: usize, call: CallId, mut says: Says) {
         let now = self.events.now;
+        let granted = self.granted(says.brought.cookie);
+        says.said.grants.get_or_insert(granted);
         let own = &mut self.nodes[node];
         if !own.calls.remove(&call) {
             return;
@@ -260,7 +293,7 @@ impl Sim {
         let node = visitor.node;
         match (says.admitted, permits) {
             (Some(admitted), Some((permit, _handshake))) => {
-                self.answered(client, attempt, node, admitted, permit);
+                self.answered(client, attempt, node, (admitted, says.said), permit);
             }
             _ => self.turned_away(number, AGAIN),
         }

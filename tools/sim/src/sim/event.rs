@@ -6,7 +6,7 @@ use ht_broker::numbers::Serial;
 use ht_core::shard::SessionKey;
 use ht_overload::CallId;
 
-use crate::api::Says;
+use crate::api::{Said, Says};
 use crate::node::Message;
 
 /// An event.
@@ -50,6 +50,7 @@ pub(crate) enum Event {
         life: usize,
         number: usize,
         key: SessionKey,
+        said: Said,
     },
     Arrived(usize),
     HungUp(usize),

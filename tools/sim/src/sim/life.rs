@@ -121,6 +121,7 @@ impl Sim {
         for (number, at) in left {
             self.oracle.closes(number, at, is_last);
         }
+        self.on_carried_out(index, shard);
         self.on_wave(index, shard);
         self.check_drained(index);
     }

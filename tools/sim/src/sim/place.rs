@@ -53,8 +53,7 @@ impl Sim {
     pub(crate) fn place(&mut self, index: usize, triggers: &[Arrived]) {
         let now = self.events.now;
         let mutant = self.plan.mutant;
-        let node = &mut self.nodes[index];
-        let (mut placed, mut handed) = (Vec::new(), Vec::new());
+        let mut placed = Vec::new();
         for &Arrived {
             number,
             attempt,
@@ -63,18 +62,34 @@ impl Sim {
         {
             let is_forgotten = mutant == Some(Mutant::Duplicate);
             let id = (!is_forgotten).then(|| number.to_string().into());
+            let node = &mut self.nodes[index];
             let place = node.order.place(position, id);
-            self.oracle.placed(node.life, number, place, now);
-            if !place.duplicate {
-                placed.push((number, place.position.get()));
-            }
             if node.waiting.remove(&attempt).is_some() {
                 self.oracle.confirmed(number);
             }
+            self.oracle.placed(node.life, number, place, now);
+            let position = place.position.get();
+            if place.duplicate {
+                continue;
+            }
+            if self.triggers[number].order.is_none() {
+                placed.push((number, position));
+            } else {
+                self.hand_on(index, &std::mem::take(&mut placed));
+                self.hand_on_command(index, number, position);
+            }
         }
+        self.hand_on(index, &placed);
+    }
+
+    /// Hands publications to the shards that they may concern.
+    fn hand_on(&mut self, index: usize, placed: &[(usize, u64)]) {
         if placed.is_empty() {
             return;
         }
+        let mutant = self.plan.mutant;
+        let node = &mut self.nodes[index];
+        let mut handed = Vec::new();
         let batch = |placed: &[(usize, u64)]| {
             let all = placed.iter();
             Batch::new(
@@ -82,7 +97,7 @@ impl Sim {
                     .collect(),
             )
         };
-        let whole = batch(&placed);
+        let whole = batch(placed);
         let concerned = node.interest.placed(&whole.publications);
         node.batches += 1;
         let strikes = node.batches.is_multiple_of(SELDOM);
@@ -104,6 +119,7 @@ impl Sim {
         for (shard, batch) in handed {
             self.hand(index, shard, batch);
         }
+        self.hand_late_commands(index);
     }
 
     /// Puts publications into the inbox of a shard, which may miss others for it.

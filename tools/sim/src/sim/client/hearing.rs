@@ -132,6 +132,9 @@ impl Sim {
             let connection = &mut self.connections[number];
             connection.is_welcome = authorized;
             let client = connection.client;
+            if authorized {
+                self.told_rights(number, text);
+            }
             for room in self.clients[client].rooms.clone() {
                 self.ask_for(client, room);
             }
@@ -143,9 +146,25 @@ impl Sim {
             self.note(|| format!("connection {number}: {trigger} for {name}"));
             self.connections[number].last = Some((name, trigger));
             self.oracle.received(number, name, trigger);
+        } else if message["type"] == "permissions" {
+            self.told_rights(number, text);
+        } else if message["type"] == "unsubscribed" {
+            let name = message["requestId"].as_u64().unwrap_or(0);
+            self.note(|| format!("connection {number}: {name} was dropped"));
+            let connection = &mut self.connections[number];
+            connection.names.retain(|(own, _)| *own != name);
+            self.oracle.dropped(number, name);
         } else {
             self.reply(number, message["code"] == "success");
         }
+    }
+
+    /// A client learns its grants.
+    fn told_rights(&mut self, number: usize, text: &str) {
+        let rooms = text.split_once(r#""allowed_rooms": "#);
+        let rooms = rooms.and_then(|(_, rooms)| rooms.strip_suffix('}'));
+        self.note(|| format!("connection {number}: {text}"));
+        self.oracle.told_rights(number, rooms.unwrap_or_default());
     }
 
     /// The reply to the oldest request.

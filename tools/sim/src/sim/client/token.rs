@@ -5,6 +5,7 @@ use ht_control::turn::{Arrival, Entry};
 use ht_core::shard::{Handshake, SessionKey, Welcome};
 use ht_frame::Opcode;
 
+use crate::api::Said;
 use crate::mutant::Mutant;
 use crate::sim::{Event, Sim};
 use crate::wire::token;
@@ -15,10 +16,15 @@ const WAYS: u64 = 4;
 /// One client in so many sends a token first.
 const EVERY: usize = 3;
 
+/// Whether the client of a connection sends a token first.
+pub(super) fn sends_token(number: usize) -> bool {
+    number.is_multiple_of(EVERY)
+}
+
 impl Sim {
     /// How a connection begins, with this response of the API about its client.
     pub(super) fn entry(&mut self, number: usize, welcome: Welcome) -> Entry {
-        if !number.is_multiple_of(EVERY) {
+        if !sends_token(number) {
             return Entry::Welcome(welcome);
         }
         self.send_token(number);
@@ -39,22 +45,28 @@ impl Sim {
     pub(crate) fn asked(&mut self, number: usize, key: SessionKey) {
         let connection = &self.connections[number];
         let (node, life, after) = (connection.node, connection.life, connection.latency * WAYS);
+        let said = self.said(node, connection.client);
         if self.plan.mutant != Some(Mutant::ForgottenAnswer) {
             let event = Event::Authenticated {
                 node,
                 life,
                 number,
                 key,
+                said,
             };
             self.events.after(after, event);
         }
     }
 
     /// The API has answered about the token of a connection's client.
-    pub(crate) fn authenticated(&mut self, number: usize, key: SessionKey) {
+    pub(crate) fn authenticated(&mut self, number: usize, key: SessionKey, said: Said) {
         let connection = &self.connections[number];
         let (node, shard) = (connection.node, connection.shard);
-        let welcome = self.welcome(number, connection.grants, connection.is_admitted);
+        let (is_admitted, is_over) = (connection.is_admitted, connection.is_over);
+        if is_admitted && !is_over {
+            self.opens(number, said);
+        }
+        let welcome = self.welcome(number, said, is_admitted);
         self.nodes[node].shards[shard]
             .around
             .newcomers

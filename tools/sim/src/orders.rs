@@ -1,0 +1,202 @@
+//! Commands of the API, and which sessions they mean: the latter is spelled out again, without the
+//! code under test.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ht_core::command::{Action, Command, Ending, Permit};
+use ht_core::grant::GrantSet;
+use ht_core::select::Selection;
+use ht_core::who::{Facts, Who};
+use ht_proto::entry::TenantId;
+use ht_proto::grant::GrantList;
+use ht_proto::room::{Room, RoomLimits};
+use ht_proto::server;
+use uuid::Uuid;
+
+use crate::hasher;
+use crate::rooms::{GRANTS, ROOMS, allowed_rooms};
+
+/// Different users: clients share them, with their cookies.
+pub(crate) const USERS: usize = 6;
+
+/// What a command takes in memory, in bytes.
+const BYTES: usize = 1_500;
+
+/// The sessions that a command means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    User(usize),
+    /// Those of one client.
+    SignIn(usize),
+    /// The connection with this number.
+    Connection(usize),
+    /// Those with these grants: the label says which.
+    Label(usize),
+    /// Those that may subscribe to such a room.
+    Room(usize),
+    Everyone,
+}
+
+/// What a command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// They have these grants from now on.
+    Permit(usize),
+    /// Their subscriptions to such a room are dropped.
+    Unsubscribe(usize),
+    Disconnect,
+}
+
+/// A command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Order {
+    pub(crate) whom: Whom,
+    pub(crate) deed: Deed,
+}
+
+/// What a command can tell of a session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) connection: usize,
+    pub(crate) client: usize,
+    pub(crate) grants: usize,
+}
+
+/// The user of a client.
+pub(crate) fn user(client: usize) -> usize {
+    client % USERS
+}
+
+impl Whom {
+    /// Whether the session is meant.
+    pub(crate) fn means(self, known: Known) -> bool {
+        match self {
+            Self::User(number) => user(known.client) == number,
+            Self::SignIn(client) => known.client == client,
+            Self::Connection(number) => known.connection == number,
+            Self::Label(grants) => known.grants == grants,
+            Self::Room(room) => {
+                let mut grants = GRANTS[known.grants].iter();
+                grants.any(|&grant| ROOMS[grant].meets(ROOMS[room], false))
+            }
+            Self::Everyone => true,
+        }
+    }
+
+    /// The user whose sessions these are.
+    pub(crate) fn user(self) -> Option<usize> {
+        match self {
+            Self::User(number) => Some(number),
+            Self::SignIn(client) => Some(user(client)),
+            Self::Connection(_) | Self::Label(_) | Self::Room(_) | Self::Everyone => None,
+        }
+    }
+
+    fn selection(self) -> Selection {
+        let mut selection = Selection::default();
+        match self {
+            Self::User(number) => selection.users.push(number.to_string().into()),
+            Self::SignIn(client) => selection.sessions.push(sign_in(client).into()),
+            Self::Connection(number) => selection.connections.push(id(number)),
+            Self::Label(grants) => selection.labels.push(label(grants).into()),
+            Self::Room(number) => selection.rooms.push(room(number)),
+            Self::Everyone => selection.everyone = true,
+        }
+        selection
+    }
+}
+
+impl Order {
+    /// It, at its position. Its number is in the reason of closes.
+    pub(crate) fn command(
+        self,
+        number: usize,
+        position: u64,
+        identities: &Identities,
+    ) -> Arc<Command> {
+        let action = match self.deed {
+            Deed::Permit(grants) => {
+                let text = allowed_rooms(GRANTS[grants]);
+                Action::Permit(Permit {
+                    grants: identities.grants(grants),
+                    labels: [label(grants).into()].into(),
+                    view: None,
+                    expires_in: None,
+                    welcome: server::authorized(&text).into(),
+                    event: server::permissions(&text).into(),
+                })
+            }
+            Deed::Unsubscribe(from) => {
+                let from = GrantSet::new(TenantId::MAIN, vec![room(from)], hasher());
+                Action::Unsubscribe(from)
+            }
+            Deed::Disconnect => Action::Disconnect(Ending {
+                code: 4003,
+                reason: format!("ended-{number}").into(),
+            }),
+        };
+        Arc::new(Command {
+            position,
+            selection: self.whom.selection(),
+            action,
+            bytes: BYTES,
+        })
+    }
+}
+
+/// The id of a connection.
+pub(crate) fn id(number: usize) -> Uuid {
+    Uuid::from_u128(number as u128)
+}
+
+/// The room with a number.
+pub(crate) fn room(number: usize) -> Room {
+    Room::parse(&ROOMS[number].json(), RoomLimits::TRUSTED).expect("a room of ours")
+}
+
+fn sign_in(client: usize) -> String {
+    format!("s-{client}")
+}
+
+fn label(grants: usize) -> String {
+    format!("g-{grants}")
+}
+
+/// Grant sets and identities, of which equal ones are one, as in a node.
+#[derive(Debug)]
+pub(crate) struct Identities {
+    grants: Vec<Arc<GrantSet>>,
+    whos: BTreeMap<(usize, usize), Arc<Who>>,
+}
+
+impl Identities {
+    pub(crate) fn new() -> Self {
+        let sets = GRANTS.iter().map(|grants| {
+            let list = GrantList::parse(&allowed_rooms(grants)).expect("a list of ours");
+            Arc::new(GrantSet::new(TenantId::MAIN, list.rooms, hasher()))
+        });
+        Self {
+            grants: sets.collect(),
+            whos: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn grants(&self, number: usize) -> Arc<GrantSet> {
+        Arc::clone(&self.grants[number])
+    }
+
+    /// The identity of a client with these grants.
+    pub(crate) fn who(&mut self, client: usize, grants: usize) -> Option<Arc<Who>> {
+        let who = self.whos.entry((client, grants)).or_insert_with(|| {
+            let facts = Facts {
+                user: Some(user(client).to_string().into()),
+                session: Some(sign_in(client).into()),
+                labels: vec![label(grants).into()],
+                view: None,
+            };
+            Arc::new(Who::new(facts).expect("it has a user"))
+        });
+        Some(Arc::clone(who))
+    }
+}

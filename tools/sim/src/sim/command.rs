@@ -1,0 +1,118 @@
+//! Commands of the API: it changes what its users may do, and says so among its publications.
+
+use std::sync::Arc;
+
+use ht_control::input::Input;
+use ht_core::command::Command;
+
+use crate::mutant::Mutant;
+use crate::orders::{Deed, Order, Whom};
+use crate::sim::{Sim, Trigger};
+
+impl Sim {
+    /// The API changes what some may do and publishes that at a node, between two publications.
+    pub(super) fn command(&mut self, node: usize, order: Order, around: usize) {
+        let Some(order) = self.resolve(order) else {
+            return;
+        };
+        if let Deed::Permit(grants) = order.deed
+            && let Some(user) = order.whom.user()
+        {
+            self.rights[user] = grants;
+        }
+        let around = Trigger {
+            rooms: vec![around],
+            bytes: 10,
+            order: None,
+        };
+        self.publish(node, around.clone());
+        self.publish(
+            node,
+            Trigger {
+                rooms: Vec::new(),
+                bytes: 0,
+                order: Some(order),
+            },
+        );
+        self.publish(node, around);
+    }
+
+    /// The API publishes something at a node.
+    pub(super) fn publish(&mut self, node: usize, trigger: Trigger) {
+        let Trigger { rooms, order, .. } = &trigger;
+        let now = self.events.now;
+        let number = self.oracle.publishes(rooms.clone(), *order, now);
+        self.triggers.push(trigger);
+        self.post(number, 0, node);
+    }
+
+    /// A connection is named by its number.
+    fn resolve(&self, order: Order) -> Option<Order> {
+        let Whom::Connection(client) = order.whom else {
+            return Some(order);
+        };
+        let whom = Whom::Connection(self.clients[client].connection?);
+        Some(Order { whom, ..order })
+    }
+
+    /// Hands a command to every shard of a node.
+    pub(super) fn hand_on_command(&mut self, index: usize, number: usize, position: u64) {
+        let Some(order) = self.triggers[number].order else {
+            return;
+        };
+        let command = order.command(number, position, &self.identities);
+        let node = &mut self.nodes[index];
+        node.last_command = position;
+        node.interest.advance(position);
+        for shard in 0..self.nodes[index].shards.len() {
+            self.oracle
+                .hands_command(self.nodes[index].life, shard, position);
+            match self.plan.mutant {
+                Some(Mutant::MissedCommand) if shard == 0 => {}
+                Some(Mutant::LateCommand) => {
+                    let late = &mut self.nodes[index].late_commands;
+                    late.push((shard, Arc::clone(&command)));
+                }
+                _ => self.hand_command(index, shard, Arc::clone(&command)),
+            }
+        }
+    }
+
+    /// Commands that a planted bug held back.
+    pub(super) fn hand_late_commands(&mut self, index: usize) {
+        for (shard, command) in std::mem::take(&mut self.nodes[index].late_commands) {
+            self.hand_command(index, shard, command);
+        }
+    }
+
+    fn hand_command(&mut self, index: usize, shard: usize, command: Arc<Command>) {
+        let now = self.events.now;
+        let is_silent = self.plan.mutant == Some(Mutant::SilentCommands);
+        let node = &mut self.nodes[index];
+        let instead = match is_silent {
+            false => Input::CommandsLost(command.position),
+            true => Input::Probe(()),
+        };
+        let lost = node.shards[shard].command(command, instead, now);
+        let lost = lost.iter().filter_map(|input| input.command());
+        let positions: Vec<_> = lost.map(|command| command.position).collect();
+        if !positions.is_empty() {
+            let life = node.life;
+            self.oracle.loses_commands(life, shard, &positions);
+            self.note(|| format!("shard {shard} of node {index} lost commands {positions:?}"));
+        }
+        self.wake(index, shard, now + 1);
+    }
+
+    /// A shard carried out commands.
+    pub(super) fn on_carried_out(&mut self, index: usize, shard: usize) {
+        let own = &mut self.nodes[index];
+        let life = own.life;
+        let outside = &mut own.shards[shard].around.outside;
+        for position in std::mem::take(&mut outside.carried_out) {
+            self.note(|| format!("shard {shard} of node {index} carried out {position}"));
+            self.oracle.carried_out(life, shard, position);
+            self.commands += 1;
+        }
+    }
+}
