@@ -10,8 +10,8 @@ use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
-    Origins, OriginsWritten, PublicConfig, ReadinessConfig, RecoveryConfig, Secret, ServerConfig,
-    ServerLimits, TcpOptions,
+    Origins, OriginsWritten, PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig,
+    Secret, ServerConfig, ServerLimits, TcpOptions,
 };
 use percent_encoding::utf8_percent_encode;
 
@@ -261,6 +261,16 @@ fn server(values: &Values) -> ServerConfig {
         recovery: RecoveryConfig {
             gap_old: values.recovery_gap_old.value,
             gap_period: values.recovery_gap_period.value,
+        },
+        permissions: PermissionsConfig {
+            recheck: values.permissions_recheck.value,
+            // The other half is for clients that connect.
+            calls_max: (values.backend_max_in_flight.value / 2).max(1),
+            hold_timeout: values.permissions_hold_timeout.value,
+            unreachable: values.permissions_unreachable.value,
+            grace: values.permissions_grace.value,
+            max_age: values.permissions_max_age.value,
+            ring: values.permissions_ring.value,
         },
     }
 }

@@ -1,6 +1,6 @@
 //! Settings of the log, and the names of their choices.
 
-use ht_node::config::{GapPolicy, Matching};
+use ht_node::config::{GapPolicy, Matching, Unreachable};
 
 use crate::config::kind::Choice;
 
@@ -63,6 +63,10 @@ impl Choice for Format {
 impl Choice for GapPolicy {
     const ALL: &'static [(&'static str, Self)] =
         &[("reconnect", Self::Reconnect), ("ignore", Self::Ignore)];
+}
+
+impl Choice for Unreachable {
+    const ALL: &'static [(&'static str, Self)] = &[("close", Self::Close), ("keep", Self::Keep)];
 }
 
 impl Choice for Matching {

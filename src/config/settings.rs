@@ -9,8 +9,9 @@ use ht_backend::config::{BackendConfig, HookCall};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
-    Listen, Matching, OriginPattern, PublicConfig, ReadinessConfig, RecoveryConfig, RestrictedKey,
-    Secret, ServerLimits, TcpOptions, Trusted, TrustedProxies,
+    Listen, Matching, OriginPattern, PermissionsConfig, PublicConfig, ReadinessConfig,
+    RecoveryConfig, RestrictedKey, Secret, ServerLimits, TcpOptions, Trusted, TrustedProxies,
+    Unreachable,
 };
 
 use crate::config::kind::{
@@ -41,6 +42,7 @@ const fn size(min: usize, max: usize) -> Size {
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = secs(3_600);
 const DAY: Duration = secs(86_400);
+const MONTH: Duration = secs(30 * 86_400);
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
@@ -207,7 +209,7 @@ settings! {
     limits_outbox_total_bytes: Option<usize>, live "limits.outbox_total_bytes", Memory { min: 0 }, None,
         "Bytes queued for all slow consumers together; a large publication in several outboxes counts once. Beyond it, the one stalled for longest is evicted first, unless another holds at least twice as much. Keep it well above `limits.trigger_bytes`. `auto`: a quarter of `limits.memory_bytes`, at most 256 MiB. 0: no limit.";
     limits_client_total_bytes: Option<usize>, live "limits.client_total_bytes", Memory { min: 0 }, None,
-        "Bytes held for all clients together, apart from outboxes: subscriptions with their rooms, unfinished messages, credentials for hooks, request heads and first frames. Connections before the WebSocket handshake count 8 KiB or what they have sent, whichever is more, and together have a quarter of the limit: beyond it, those that send more than 8 KiB are closed, and no others are evicted for them. Beyond the limit, the largest connections of the addresses that hold most are evicted and closed with 1013. Together with `limits.outbox_total_bytes`, `limits.inbox_bytes`, `limits.triggers_in_flight` and what idle connections take (see `limits.handshakes`) it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no limit.";
+        "Bytes held for all clients together, apart from outboxes: subscriptions with their rooms, unfinished messages, forwarded headers that are kept (see `permissions.recheck`), request heads and first frames. Connections before the WebSocket handshake count 8 KiB or what they have sent, whichever is more, and together have a quarter of the limit: beyond it, those that send more than 8 KiB are closed, and no others are evicted for them. Beyond the limit, the largest connections of the addresses that hold most are evicted and closed with 1013. Together with `limits.outbox_total_bytes`, `limits.inbox_bytes`, `limits.triggers_in_flight` and what idle connections take (see `limits.handshakes`) it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no limit.";
     limits_client_bytes_per_address: Option<usize>, live "limits.client_bytes_per_address", Memory { min: 0 }, None,
         "Bytes of these for the connections of one address; a subscription counts at least 1 KiB. Beyond it the larger connections of the address are evicted; the largest is refused further subscriptions (`too-many-subscriptions`). A message of up to 32 KiB is still received, however many reads it takes. Addresses are counted like those of `limits.connections_per_address`. `auto`: an eighth of `limits.client_total_bytes`. 0: no limit.";
     limits_client_bytes_per_user: Option<usize>, live "limits.client_bytes_per_user", Memory { min: 0 }, None,
@@ -250,6 +252,19 @@ settings! {
         "What happens to clients when the node may have missed publications. `reconnect`: the connections that were open are closed with 1012 `gap <ms>`, so that clients reconnect and fetch again. `ignore`: the gap is only logged and counted in `gaps_total`.";
     recovery_gap_period: Duration, live "recovery.gap_period", period(Duration::ZERO, HOUR), RecoveryConfig::default().gap_period,
         "Time over which many connections are closed in waves after a gap, so that their clients do not all call the API at once; few connections take less, at 100 a second. 0: all at once.";
+
+    permissions_recheck: bool, restart "permissions.recheck", Flag, PermissionsConfig::default().recheck,
+        "Keep the headers that were forwarded for a client in memory while its connection is open, to query the API again about it: after the command `invalidate`, and before its permissions expire. They take about half a kilobyte for each client and count towards `limits.client_total_bytes`; connections with the same headers share them, but each counts. Disabled, such connections are closed with 4002 instead, and their clients reconnect.";
+    permissions_hold_timeout: Duration, live "permissions.hold_timeout", period(100 * MS, HOUR), PermissionsConfig::default().hold_timeout,
+        "How long a connection is sent nothing while the API gives no usable answer about it.";
+    permissions_unreachable: Unreachable, live "permissions.unreachable", Choose::<Unreachable>::one(), Unreachable::default(),
+        "What happens after that. `close`: the connection is closed with 1013, and its client reconnects later. `keep`: it keeps the permissions that it had, so a client may receive what the API meant to take from it; `permissions_unreachable_total` counts both.";
+    permissions_grace: Duration, live "permissions.grace", period(Duration::ZERO, HOUR), PermissionsConfig::default().grace,
+        "How long a connection whose permissions have expired is held for the API's answer, before it is closed with 4002.";
+    permissions_max_age: Duration, live "permissions.max_age", period(Duration::ZERO, MONTH), PermissionsConfig::default().max_age,
+        "Longest time that permissions hold, also if the API sends no `expires_in` or a longer one. In the last fifth of it the API is queried again. 0: no limit.";
+    permissions_ring: usize, restart "permissions.ring", count(1, 1_000_000), PermissionsConfig::default().ring,
+        "Number of recent commands that each thread keeps, for clients whose API call was sent before them. If more commands arrive during such a call, the API is queried again.";
 
     readiness_probe_interval: Duration, restart "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
         "Interval of the probes that the node sends to itself on the path of triggers: through the broker, if there is one, and to every thread. 0: none.";
@@ -300,6 +315,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     (
         "recovery",
         "How clients are notified when publications may not have reached this node (a gap).",
+    ),
+    (
+        "permissions",
+        "How the permissions of open connections are renewed.",
     ),
     (
         "readiness",

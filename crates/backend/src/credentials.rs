@@ -34,15 +34,6 @@ impl Credentials {
         self.address
     }
 
-    /// Memory that they take, in bytes.
-    #[must_use]
-    pub fn kept_bytes(&self) -> usize {
-        // A header takes a bucket and a slot in the table; known names take no extra memory.
-        let headers = self.headers.iter();
-        let texts = headers.map(|(name, value)| name.as_str().len() + value.len());
-        size_of::<Self>() + self.headers.capacity() * 112 + texts.sum::<usize>()
-    }
-
     pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }

@@ -171,11 +171,7 @@ impl ForwardRules {
         credentials: &mut Credentials,
         token: &Token,
     ) -> Result<(), ForwardError> {
-        let of_token = |rule: &&HeaderRule| match &rule.source {
-            HeaderSource::Param(name) => name == TOKEN_PARAM,
-            HeaderSource::Header(_) | HeaderSource::Cookie(_) | HeaderSource::Fixed(_) => false,
-        };
-        for rule in self.rules.iter().filter(of_token) {
+        for rule in self.token_rules() {
             let value = finish(rule, token.as_bytes())?;
             match credentials.headers().get(&rule.name) {
                 Some(known) if *known != value => return Err(ForwardError::TwoTokens),
@@ -184,6 +180,38 @@ impl ForwardRules {
             }
         }
         self.check_length(credentials.headers())
+    }
+
+    /// Replaces the headers of the token that these credentials have by those of another one.
+    ///
+    /// # Errors
+    /// When it is too long, alone or with the others.
+    pub fn replace_token(
+        &self,
+        credentials: &mut Credentials,
+        token: &Token,
+    ) -> Result<(), ForwardError> {
+        for rule in self.token_rules() {
+            credentials.headers_mut().remove(&rule.name);
+        }
+        self.add_token(credentials, token)
+    }
+
+    /// Whether a token is among these credentials.
+    #[must_use]
+    pub fn have_token(&self, credentials: &Credentials) -> bool {
+        let headers = credentials.headers();
+        let mut rules = self.token_rules();
+        rules.any(|rule| headers.contains_key(&rule.name))
+    }
+
+    /// The rules that a token feeds.
+    fn token_rules(&self) -> impl Iterator<Item = &HeaderRule> {
+        let rules = self.rules.iter();
+        rules.filter(|rule| match &rule.source {
+            HeaderSource::Param(name) => name == TOKEN_PARAM,
+            HeaderSource::Header(_) | HeaderSource::Cookie(_) | HeaderSource::Fixed(_) => false,
+        })
     }
 
     /// Whether anything among these credentials may identify the client: a cookie, a parameter or a

@@ -19,6 +19,7 @@ mod exchange;
 mod fault;
 mod forward;
 mod guard;
+mod kept;
 mod kind;
 mod parse;
 mod redirect;
@@ -40,6 +41,7 @@ pub use crate::forward::{
     COOKIE_BYTES_MAX, FORWARD_BYTES_MAX, ForwardError, ForwardRules, HEADER_BYTES_MAX,
 };
 pub use crate::guard::{Guard, GuardCounts};
+pub use crate::kept::KeptCredentials;
 pub use crate::kind::{FailureKind, RefusalKind};
 pub use crate::setup::BackendSetupError;
 

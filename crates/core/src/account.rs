@@ -12,7 +12,7 @@ labels! {
         Subscriptions = "subscriptions",
         /// Incomplete messages and frames, and input that was read and not decoded yet.
         Messages = "messages",
-        /// Credentials that are kept for hooks.
+        /// Credentials that are kept while connections are open.
         Credentials = "credentials",
         /// Connections that are not established yet: request heads, first frames and early bytes.
         Handshakes = "handshakes",

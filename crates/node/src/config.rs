@@ -1,6 +1,7 @@
 //! Configuration of the server. Plain values, already validated.
 
 mod memory;
+mod permissions;
 mod rights;
 
 use std::fmt;
@@ -17,6 +18,7 @@ pub use ht_core::shard::Compression;
 
 pub(crate) use crate::config::memory::HEAD_BYTES_MIN;
 pub use crate::config::memory::MemoryBounds;
+pub use crate::config::permissions::{PermissionsConfig, Unreachable};
 pub use crate::config::rights::{RestrictedKey, Right, Rights};
 use ht_proto::trigger::TriggerLimits;
 
@@ -62,6 +64,8 @@ pub struct ServerConfig {
     pub allocated: Option<fn() -> Option<u64>>,
     /// How clients that may have missed publications are handled.
     pub recovery: RecoveryConfig,
+    /// How the permissions of open connections are renewed.
+    pub permissions: PermissionsConfig,
 }
 
 /// What a program was built from.

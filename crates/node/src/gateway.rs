@@ -131,7 +131,11 @@ impl Gateway {
         let node = &self.node;
         node.gaps.set_policy(config.recovery.gap_old);
         node.set_memory_bounds(&config.limits);
-        let settings = shard_settings(config, &node.outboxes, &node.accounts);
+        let in_force = ServerConfig {
+            permissions: self.live.now().permissions,
+            ..config.clone()
+        };
+        let settings = shard_settings(&in_force, &node.outboxes, &node.accounts);
         self.shards.reconfigure(&settings);
         // Queued behind these: once it is taken they are in force.
         self.heartbeat().beat().await;
@@ -245,7 +249,7 @@ impl Gateway {
             throttles: Arc::clone(throttles),
         };
         let bootstrap = Bootstrap {
-            has_hooks: has_hooks(&*backend),
+            keeps_credentials: config.permissions.recheck || has_hooks(&*backend),
             backend,
             interner: Arc::clone(&node.interner),
             commands: Arc::clone(&node.commands),

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ht_backend::{Backend, Credentials, FairQueue, Hook, QueueKey};
+use ht_backend::{Backend, FairQueue, Hook, KeptCredentials, QueueKey};
 use ht_proto::label::Label as _;
 use ht_telemetry::throttle::Throttles;
 use tokio::sync::mpsc;
@@ -26,7 +26,7 @@ use crate::socket::About;
 struct Due {
     connection: Uuid,
     hook: Hook,
-    credentials: Arc<Credentials>,
+    credentials: Arc<KeptCredentials>,
 }
 
 /// The sender for shards.
@@ -224,7 +224,8 @@ impl HookCaller {
                 throttles,
             } = reports;
             counters.hooks.fetch_add(1, Ordering::Relaxed);
-            if let Err(failure) = backend.hook(due.hook, &due.credentials).await {
+            let credentials = due.credentials.restore();
+            if let Err(failure) = backend.hook(due.hook, &credentials).await {
                 counters.hook_errors.add(failure.kind());
                 if let Some(suppressed) = throttles.allow("hook-failed") {
                     let (hook, cause, advice) = (due.hook.as_str(), &failure, failure.advice());

@@ -1,9 +1,11 @@
-//! Interns grant sets and client facts: one copy in memory, however many connections share it.
+//! Interns grant sets, client facts and credentials: one copy in memory, however many connections
+//! share it.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher as _, Hash};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use ht_backend::{Credentials, KeptCredentials};
 use ht_core::Hasher;
 use ht_core::grant::{GrantSet, fingerprint};
 use ht_core::who::{Facts, Who};
@@ -16,6 +18,7 @@ pub(crate) struct Interner {
     hasher: Hasher,
     grants: Mutex<Known<GrantSet>>,
     whos: Mutex<Known<Who>>,
+    credentials: Mutex<Known<KeptCredentials>>,
 }
 
 impl Interner {
@@ -24,6 +27,7 @@ impl Interner {
             hasher,
             grants: Mutex::default(),
             whos: Mutex::default(),
+            credentials: Mutex::default(),
         }
     }
 
@@ -43,16 +47,25 @@ impl Interner {
 
     /// The client that the facts describe; `None` if nothing is known.
     pub(crate) fn who(&self, facts: Facts) -> Option<Arc<Who>> {
-        let who = Who::new(facts)?;
-        let fingerprint = self.hasher.hash_one(&who);
-        if let Some(known) = find(&self.whos, fingerprint)
-            && *known == who
+        Some(self.intern(&self.whos, Who::new(facts)?))
+    }
+
+    /// The credentials of a connection: those of one client from one address are one, as long as
+    /// any of its connections is open.
+    pub(crate) fn credentials(&self, credentials: &Credentials) -> Arc<KeptCredentials> {
+        self.intern(&self.credentials, KeptCredentials::new(credentials))
+    }
+
+    fn intern<T: Hash + Eq>(&self, all: &Mutex<Known<T>>, value: T) -> Arc<T> {
+        let fingerprint = self.hasher.hash_one(&value);
+        if let Some(known) = find(all, fingerprint)
+            && *known == value
         {
-            return Some(known);
+            return known;
         }
-        let who = Arc::new(who);
-        insert(&self.whos, fingerprint, &who);
-        Some(who)
+        let value = Arc::new(value);
+        insert(all, fingerprint, &value);
+        value
     }
 }
 
@@ -100,6 +113,7 @@ fn insert<T>(known: &Mutex<Known<T>>, fingerprint: u64, value: &Arc<T>) {
 #[cfg(test)]
 mod tests {
     use ht_proto::grant::GrantList;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
 
@@ -148,5 +162,21 @@ mod tests {
         }
         let kept = interner.whos.lock().unwrap().by_fingerprint.len();
         assert!(kept <= SWEEP, "{kept}");
+    }
+
+    #[test]
+    fn equal_credentials_are_shared_and_freed_with_the_last_connection() {
+        let interner = Interner::new(Hasher::default());
+        let of = |cookie: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("cookie", HeaderValue::from_static(cookie));
+            interner.credentials(&headers.into())
+        };
+        let first = of("a=1");
+        assert!(Arc::ptr_eq(&first, &of("a=1")));
+        assert!(!Arc::ptr_eq(&first, &of("a=2")));
+        let weak = Arc::downgrade(&first);
+        drop(first);
+        assert_eq!(weak.strong_count(), 0);
     }
 }

@@ -11,12 +11,12 @@ use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
 use ht_core::account::Accounts;
 use ht_core::outbox::Outboxes;
-use ht_core::shard::{KeepaliveSettings, PermissionSettings, Settings};
+use ht_core::shard::{KeepaliveSettings, Settings};
 use ht_core::window::Reader;
 
 use crate::config::{
-    AuthConfig, DrainConfig, HostPattern, PublicConfig, RecoveryConfig, RestrictedKey, Secret,
-    ServerConfig, ServerLimits, TcpOptions,
+    AuthConfig, DrainConfig, HostPattern, PermissionsConfig, PublicConfig, RecoveryConfig,
+    RestrictedKey, Secret, ServerConfig, ServerLimits, TcpOptions,
 };
 
 /// The settings of the control side that [`crate::Gateway::reload`] changes. Clones share them.
@@ -48,6 +48,9 @@ pub struct LiveSettings {
     pub tcp: TcpOptions,
     /// What is forwarded to the API.
     pub rules: ForwardRules,
+    /// How the permissions of open connections are renewed; what needs a restart is that of the
+    /// start.
+    pub permissions: PermissionsConfig,
 }
 
 impl LiveSettings {
@@ -66,6 +69,7 @@ impl LiveSettings {
             recovery: config.recovery,
             tcp: config.tcp.clone(),
             rules,
+            permissions: config.permissions,
         }
     }
 }
@@ -81,6 +85,12 @@ impl LiveSettings {
             inbox: self.limits.inbox,
             inbox_bytes: self.limits.inbox_bytes,
             ..new.limits
+        };
+        new.permissions = PermissionsConfig {
+            recheck: self.permissions.recheck,
+            calls_max: self.permissions.calls_max,
+            ring: self.permissions.ring,
+            ..new.permissions
         };
         new
     }
@@ -126,7 +136,7 @@ pub fn shard_settings(
         },
         status_clients: config.status_clients,
         compression: config.compression.unwrap_or_default(),
-        permissions: PermissionSettings::default(),
+        permissions: config.permissions.of_shard(),
         window: Reader::default(),
     }
 }

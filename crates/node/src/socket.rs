@@ -6,7 +6,7 @@ use std::io::{IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
 use std::sync::Arc;
 
-use ht_backend::Credentials;
+use ht_backend::KeptCredentials;
 use ht_control::turn::{Read, Readable, Readiness};
 use ht_core::peer::{Peer, Sent};
 use ht_edge::listener;
@@ -31,10 +31,9 @@ pub(crate) struct Socket {
 pub(crate) struct About {
     pub(crate) id: Uuid,
     pub(crate) user: Option<Arc<str>>,
-    /// For the hooks; `None` if no hook is configured.
-    pub(crate) credentials: Option<Arc<Credentials>>,
-    /// Memory that the credentials take, in bytes.
-    pub(crate) kept_bytes: usize,
+    /// For the hooks, and to query the API again; `None` if no hook is configured and permissions
+    /// are never checked again.
+    pub(crate) credentials: Option<Arc<KeptCredentials>>,
     /// When a ping hook was last called, in the shard's milliseconds.
     pub(crate) pinged: Option<u64>,
 }
@@ -142,7 +141,9 @@ impl Peer for Socket {
     }
 
     fn kept_bytes(&self) -> usize {
-        self.about.as_ref().map_or(0, |about| about.kept_bytes)
+        let about = self.about.as_ref();
+        let credentials = about.and_then(|about| about.credentials.as_ref());
+        credentials.map_or(0, |credentials| credentials.bytes())
     }
 
     fn shutdown(&mut self) {

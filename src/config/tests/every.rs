@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use ht_backend::ForwardRules;
 use ht_backend::config::HeaderSource;
-use ht_node::config::{GapPolicy, Listen, Matching, OriginsWritten, Right, Secret};
+use ht_node::config::{
+    GapPolicy, Listen, Matching, OriginsWritten, PermissionsConfig, Right, Secret, ServerConfig,
+    Unreachable,
+};
+
 use ht_node::live::{LiveSettings, shard_settings};
 
 use super::*;
@@ -107,6 +111,12 @@ const EVERY: &[(&str, &str)] = &[
     ("drain.timeout", r#""2s""#),
     ("recovery.gap_old", r#""ignore""#),
     ("recovery.gap_period", r#""4s""#),
+    ("permissions.recheck", "false"),
+    ("permissions.hold_timeout", r#""5s""#),
+    ("permissions.unreachable", r#""keep""#),
+    ("permissions.grace", r#""6s""#),
+    ("permissions.max_age", r#""1h""#),
+    ("permissions.ring", "129"),
     ("readiness.probe_interval", "6"),
     ("readiness.probe_timeout", "7"),
     ("log.level", r#""debug""#),
@@ -159,6 +169,17 @@ fn assert_every(config: &Config) {
     assert_eq!(server.drain.period.as_secs(), 1);
     assert_eq!(server.recovery.gap_old, GapPolicy::Ignore);
     assert_eq!(server.recovery.gap_period.as_secs(), 4);
+    let secs = std::time::Duration::from_secs;
+    let permissions = PermissionsConfig {
+        recheck: false,
+        calls_max: 3,
+        hold_timeout: secs(5),
+        unreachable: Unreachable::Keep,
+        grace: secs(6),
+        max_age: secs(3_600),
+        ring: 129,
+    };
+    assert_eq!(server.permissions, permissions);
     let session = &server.session;
     assert_eq!(
         [
@@ -321,7 +342,11 @@ fn unchecked(file: &str) -> Config {
 fn in_force(start: &Config, new: &Config) -> String {
     let live = LiveSettings::new(&start.server, ForwardRules::of(&start.backend));
     let live = live.reloaded(&new.server, ForwardRules::of(&new.backend));
-    let mut shards = shard_settings(&new.server, &Arc::default(), &Arc::default());
+    let server = ServerConfig {
+        permissions: live.permissions,
+        ..new.server.clone()
+    };
+    let mut shards = shard_settings(&server, &Arc::default(), &Arc::default());
     // A shard keeps how it matches rooms: it has an index of them.
     shards.matching = start.server.matching;
     format!("{live:?} {shards:?} {:?}", new.log.level)

@@ -10,8 +10,8 @@ use ht_backend::{ForwardRules, Guard};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, Compression, DrainConfig, HookQueueConfig, InternalConfig,
-    KeepaliveConfig, Listen, Matching, PublicConfig, ReadinessConfig, RecoveryConfig, ServerConfig,
-    ServerLimits, TcpOptions,
+    KeepaliveConfig, Listen, Matching, PermissionsConfig, PublicConfig, ReadinessConfig,
+    RecoveryConfig, ServerConfig, ServerLimits, TcpOptions,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -158,6 +158,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
             timeout: DRAIN_TIMEOUT,
         },
         recovery: RecoveryConfig::default(),
+        permissions: PermissionsConfig::default(),
     }
 }
 

@@ -339,3 +339,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_token_is_replaced_by_another_one_and_the_rest_stays() {
+    let rules = ForwardRules::new(BackendConfig::default_headers());
+    let mut request = HeaderMap::new();
+    request.insert("user-agent", HeaderValue::from_static("browser"));
+    let without = rules.apply(&request, None).unwrap();
+    assert!(!rules.have_token(&without));
+    let mut credentials = rules.apply(&request, Some("token=old")).unwrap();
+    assert!(rules.have_token(&credentials));
+    let token = ht_proto::token::Token::new("new").unwrap().unwrap();
+    rules.replace_token(&mut credentials, &token).unwrap();
+    let headers = credentials.headers();
+    assert_eq!(headers["authorization"], "Token new");
+    assert_eq!(headers["user-agent"], "browser");
+    assert_eq!(headers.len(), 2);
+}

@@ -35,8 +35,8 @@ pub(crate) struct Bootstrap {
     pub(crate) memory: Arc<Memory>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) throttles: Arc<Throttles>,
-    /// Whether any hook wants the credentials of admitted users.
-    pub(crate) has_hooks: bool,
+    /// Whether the credentials of admitted clients are kept: for hooks, or to query the API again.
+    pub(crate) keeps_credentials: bool,
 }
 
 impl Bootstrap {
@@ -53,7 +53,7 @@ impl Bootstrap {
             Ok(Answer::Admitted(mut permissions)) => {
                 // A call shared with others is older, one that was queued is newer.
                 permissions.asked_at.get_or_insert(asked_at);
-                self.admitted(limits, facts, permissions, credentials)
+                self.admitted(limits, facts, permissions, &credentials)
             }
             Ok(Answer::Refused(refusal)) => self.refused(facts, &refusal),
             Ok(Answer::Failed(failure)) => self.failed(facts, &failure),
@@ -66,7 +66,7 @@ impl Bootstrap {
         limits: &ServerLimits,
         facts: &RequestFacts,
         permissions: Permissions,
-        credentials: Credentials,
+        credentials: &Credentials,
     ) -> Outcome {
         let counter = &self.counters.bootstraps;
         if self.memory.is_short() {
@@ -92,7 +92,9 @@ impl Bootstrap {
             who: self.interner.who(known(user.as_ref(), &permissions)),
             asked_at: permissions.asked_at.unwrap_or_default(),
             user,
-            credentials: self.has_hooks.then(|| Arc::new(credentials)),
+            credentials: self
+                .keeps_credentials
+                .then(|| self.interner.credentials(credentials)),
         }
     }
 

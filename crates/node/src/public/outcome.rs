@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_backend::Credentials;
+use ht_backend::KeptCredentials;
 use ht_core::grant::GrantSet;
 use ht_core::shard::{Admission, Welcome};
 use ht_core::who::Who;
@@ -32,8 +32,8 @@ pub(super) enum Outcome {
         asked_at: u64,
         /// Permit among the connections of its user.
         user: Option<UserPermit>,
-        /// For the hooks; `None` if no hook is configured.
-        credentials: Option<Arc<Credentials>>,
+        /// Those that are kept while the connection is open; `None` if nothing needs them.
+        credentials: Option<Arc<KeptCredentials>>,
     },
     /// The API rejects it or could not be called, or a limit is reached.
     Refused(Close),
@@ -120,11 +120,11 @@ impl Outcome {
     }
 }
 
-/// What is remembered of a client; `None` if no hook and no log needs it.
+/// What is remembered of a client; `None` if nothing needs it.
 fn about_client(
     facts: &RequestFacts,
     user: Option<&UserPermit>,
-    credentials: Option<Arc<Credentials>>,
+    credentials: Option<Arc<KeptCredentials>>,
 ) -> Option<Box<About>> {
     let user = user.and_then(UserPermit::user);
     let is_logged = tracing::enabled!(tracing::Level::DEBUG);
@@ -132,7 +132,6 @@ fn about_client(
         Box::new(About {
             id: facts.id,
             user,
-            kept_bytes: credentials.as_ref().map_or(0, |it| it.kept_bytes()),
             credentials,
             pinged: None,
         })
