@@ -27,6 +27,8 @@ pub struct ShardLoop<P> {
     draining: bool,
     /// The node is about to shut down, and unauthenticated clients are closed with this reason.
     leaving: Option<Close>,
+    /// So many connections are closed for this reason once what was placed before is delivered.
+    closing: Option<(usize, Close)>,
     undelivered: Undelivered,
 }
 
@@ -41,6 +43,7 @@ impl<P: Readable> ShardLoop<P> {
             ready: VecDeque::new(),
             draining: false,
             leaving: None,
+            closing: None,
             undelivered: Undelivered::default(),
         }
     }
@@ -55,7 +58,7 @@ impl<P: Readable> ShardLoop<P> {
     #[must_use]
     pub fn has_work(&self) -> bool {
         let closes = self.leaving.is_some() && self.shard.has_unauthenticated();
-        closes || self.shard.has_work() || !self.ready.is_empty()
+        closes || self.closing.is_some() || self.shard.has_work() || !self.ready.is_empty()
     }
 
     /// A socket is ready for something; `note` records for what. Its connection is served when it
@@ -222,12 +225,34 @@ impl<P: Readable> ShardLoop<P> {
             if backlog >= self.limits.inputs || self.undelivered.bytes >= self.limits.undelivered {
                 return;
             }
-            let Some(input) = around.next_input() else {
+            if self.closing.is_none() {
+                let Some(input) = around.next_input() else {
+                    return;
+                };
+                self.take_input(input, around);
+            }
+            if !self.close_some(around) {
                 return;
-            };
-            self.take_input(input, around);
+            }
             around.input_done();
         }
+    }
+
+    /// Closes connections, if an input said so. Returns false where this has to wait, also for
+    /// publications behind a command, which closing a connection does not deliver.
+    fn close_some(&mut self, around: &mut impl Around<P>) -> bool {
+        let Some((count, close)) = self.closing else {
+            return true;
+        };
+        if self.shard.backlog() > 0 {
+            return false;
+        }
+        self.closing = None;
+        around.closes();
+        let now = around.now();
+        self.shard
+            .close_some(count, close, &mut Turn::new(now, around.world()));
+        true
     }
 
     fn take_input<A: Around<P>>(&mut self, input: Input<A::Probe, A::Wave>, around: &mut A) {
@@ -253,11 +278,7 @@ impl<P: Readable> ShardLoop<P> {
                 self.shard.reconfigure(*settings, now);
             }
             Input::Probe(probe) => around.probed(probe),
-            Input::Close { count, close } => {
-                let now = around.now();
-                self.shard
-                    .close_some(count, close, &mut Turn::new(now, around.world()));
-            }
+            Input::Close { count, close } => self.closing = Some((count, close)),
             Input::CloseMissed {
                 number,
                 count,
@@ -285,6 +306,7 @@ impl<P: Readable> ShardLoop<P> {
             self.take_arrival(arrival, around);
         }
         self.draining = true;
+        around.closes();
         let now = around.now();
         // All earlier publications are delivered before a connection is closed.
         self.shard.begin_unlimited();

@@ -18,6 +18,8 @@ mod orders;
 mod outside;
 mod plan;
 mod rooms;
+#[cfg(test)]
+mod scenarios;
 mod shard;
 mod shrink;
 mod sim;

@@ -43,6 +43,8 @@ pub(crate) struct SimAround {
     now: u64,
     pub(crate) outside: Outside,
     inbox: Backlog<Told>,
+    /// When the last input was sent.
+    told_at: u64,
     pub(crate) newcomers: VecDeque<SimArrival>,
     /// The gap up to which connections that open now are not concerned.
     pub(crate) gap: u32,
@@ -105,6 +107,7 @@ impl SimShard {
                 now: 0,
                 outside,
                 inbox: Backlog::new(inbox_bytes),
+                told_at: 0,
                 newcomers: VecDeque::new(),
                 gap: 0,
                 wave: None,
@@ -219,7 +222,7 @@ impl Around<Socket> for SimAround {
             }
         }
         let told = self.inbox.pop()?;
-        self.outside.leaving = told.is_leaving().then_some(told.at);
+        self.told_at = told.at;
         Some(told.input)
     }
 
@@ -280,6 +283,10 @@ impl Around<Socket> for SimAround {
 
     fn wave_done(&mut self, number: u32, wave: Wave) {
         self.wave = Some((number, wave));
+    }
+
+    fn closes(&mut self) {
+        self.outside.leaving = Some(self.told_at);
     }
 
     fn input_done(&mut self) {

@@ -161,6 +161,9 @@ pub trait Around<P> {
     /// A wave was done.
     fn wave_done(&mut self, done: Self::Wave, wave: Wave);
 
+    /// Connections are closed now, because of the last input.
+    fn closes(&mut self) {}
+
     /// The effects of the last input are complete.
     fn input_done(&mut self) {}
 }
