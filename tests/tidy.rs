@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ht-core",
             "ht-edge",
             "ht-frame",
+            "ht-overload",
             "ht-proto",
             "ht-telemetry",
         ],

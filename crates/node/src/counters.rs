@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ht_backend::FailureKind;
+use ht_core::recheck::RecheckReason;
 use ht_edge::rejection::HandshakeError;
 use ht_proto::label::Label;
 

@@ -156,6 +156,18 @@ macro_rules! every_metric {
                     "When it grows at all. `broker`: it is unavailable or accepts nothing. `late`: the probe did not arrive back. `shard`: a thread is stuck or overloaded; the node stays ready while other threads reply, and `/ready` names the thread."
             }
 
+            "Permissions", "Changes of what clients that are connected may do." {
+                observed hold_seconds = Read::Histogram(|now| now.node.rechecks.hold_seconds());
+                    "How long connections waited for the API's answer about changed permissions, in seconds; meanwhile they are sent no publications"
+                    "When its upper quantiles approach `permissions.hold_timeout`: the API is too slow, or too many connections were invalidated at once (send `within`)."
+                counted permissions_asked by "reason" RecheckReason;
+                    "Connections about which the API was to be queried again, by reason"
+                    "When it grows much faster than commands are sent and permissions expire: see who sends `invalidate`. `newcomer`: a command arrived while the client connected."
+                counted permissions_unreachable;
+                    "Connections about which the API gave no usable answer within `permissions.hold_timeout`"
+                    "When it grows at all: they were closed, or with `permissions.unreachable = \"keep\"` have permissions that the API may have taken."
+            }
+
             "Gaps", "Publications that may not have reached this node or a part of it." {
                 observed gaps = Read::CounterBy("reason", words::<GapReason>, |now| now.node.gaps.counts());
                     "Times that publications may have been missed (gaps), by cause"

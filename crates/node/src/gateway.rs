@@ -22,6 +22,7 @@ use crate::live::{Live, shard_settings};
 use crate::memory_watch::MemoryWatch;
 use crate::metrics::Sources;
 use crate::node::Node;
+use crate::permissions::{Rechecker, Reports};
 use crate::public::{Bootstrap, Destinations, Public};
 use crate::readiness::{Prober, Readiness};
 use crate::recovery::GapCloser;
@@ -70,7 +71,14 @@ impl Gateway {
         }
         let (hooks, caller) = hooks(&config, &backend, &node).unzip();
         let hasher = Hasher::default();
-        let shards = Shards::start(&config, &hasher, &node, broker.as_ref(), hooks.as_ref());
+        let shards = Shards::start(
+            &config,
+            &hasher,
+            &node,
+            &live,
+            broker.as_ref(),
+            hooks.as_ref(),
+        );
         let shards = shards.map_err(StartError::Shard)?;
         let commands = Arc::clone(&node.commands);
         backend.number_calls(Arc::new(move || commands.last()));
@@ -91,6 +99,7 @@ impl Gateway {
         gateway.start_prober(&config).await;
         gateway.start_delivery(caller);
         gateway.start_upkeep(Arc::clone(&backend));
+        gateway.start_rechecker(Arc::clone(&backend));
         gateway.start_internal(&config, Arc::clone(&backend), internal.0);
         gateway.start_public(&config, backend, public.0);
         Ok(gateway)
@@ -192,6 +201,25 @@ impl Gateway {
             }
         };
         self.services.start(Service::Upkeep, run);
+    }
+
+    /// Starts what queries the API again about clients that are connected, for as long as they are.
+    fn start_rechecker(&self, backend: Arc<dyn Backend>) {
+        let node = &self.node;
+        let rechecker = Rechecker {
+            mailbox: Arc::clone(&node.rechecks),
+            backend,
+            interner: Arc::clone(&node.interner),
+            commands: Arc::clone(&node.commands),
+            reports: Reports {
+                counters: Arc::clone(&node.counters),
+                throttles: Arc::clone(&node.throttles),
+            },
+            live: self.live.clone(),
+            inboxes: self.shards.inboxes(),
+        };
+        let run = |shutdown| rechecker.run(shutdown);
+        self.services.start(Service::Rechecker, run);
     }
 
     /// Starts the internal listener, which serves health checks until everything else has ended.

@@ -32,6 +32,8 @@ mod loads;
 mod memory;
 mod memory_watch;
 mod node;
+mod permissions;
+mod permitted;
 mod public;
 mod readiness;
 mod recovery;
@@ -42,6 +44,7 @@ mod shards;
 mod socket;
 mod totals;
 mod turns;
+mod verdict;
 
 pub use ht_edge::listener::{Inherited, InheritedSockets};
 

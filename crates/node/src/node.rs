@@ -21,6 +21,7 @@ use crate::interner::Interner;
 use crate::lifecycle::Lifecycle;
 use crate::loads::Loads;
 use crate::memory::{Memory, allowance};
+use crate::permissions::Mailbox;
 use crate::totals::Totals;
 
 /// A node's shared state.
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     /// Values that connections share.
     pub(crate) interner: Arc<Interner>,
     pub(crate) commands: Arc<Commands>,
+    /// Sessions about which the API is to be queried again.
+    pub(crate) rechecks: Arc<Mailbox>,
     pub(crate) triggers_in_flight: Arc<InFlight>,
     /// Results of the delivery probes.
     pub(crate) delivery: Arc<Delivery>,
@@ -68,6 +71,7 @@ impl Node {
             interest: Arc::new(InterestIndex::new(shards, matching)),
             interner: Arc::new(Interner::new(Hasher::default())),
             commands: Arc::new(Commands::new(shards)),
+            rechecks: Arc::default(),
             triggers_in_flight: Arc::default(),
             delivery: Arc::new(Delivery::new(shards)),
             gaps: Arc::new(Gaps::new(shards)),

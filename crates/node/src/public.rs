@@ -6,7 +6,6 @@ mod connection;
 mod credentials;
 mod outcome;
 mod upgrade;
-mod verdict;
 
 use std::io;
 use std::sync::Arc;

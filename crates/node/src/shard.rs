@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ht_broker::Broker;
 use ht_control::turn::{Around, Entry, Newcomer, Readable as _, ShardLoop, TurnLimits};
 use ht_core::recheck::Recheck;
 use ht_core::shard::{Admission, SessionKey, Shard, Wave, Welcome};
@@ -19,13 +18,13 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::gaps::Gaps;
-use crate::hooks::HookSender;
 use crate::inbox::{self, Answered, Applicant, Arrival, Asked, Connection, Input, NewConnection};
 use crate::lifecycle::Lifecycle;
 use crate::loads::Load;
 use crate::node::Node;
-use crate::shard::outside::Outside;
 use crate::socket::Socket;
+
+pub(crate) use crate::shard::outside::Outside;
 
 /// The token of the inbox's bell. No session has it.
 const BELL: Token = token(SessionKey::NONE);
@@ -36,15 +35,14 @@ pub(crate) struct Running {
     pub(crate) thread: JoinHandle<()>,
 }
 
-/// Starts the thread of the shard `index`.
+/// Starts the thread of a shard.
 pub(crate) fn start(
-    index: usize,
     shard: Shard<Socket>,
     bounds: inbox::Bounds,
     node: &Node,
-    broker: Option<Arc<Broker>>,
-    hooks: Option<HookSender>,
+    outside: Outside,
 ) -> io::Result<Running> {
+    let index = outside.index;
     let poll = Poll::new()?;
     let waker = inbox::waker(&poll, BELL)?;
     let (sender, receiver) = inbox::inbox(bounds, waker);
@@ -53,7 +51,7 @@ pub(crate) fn start(
         around: ShardAround {
             poll,
             inbox: receiver,
-            outside: Outside::new(index, node, broker, hooks),
+            outside,
             gaps: Arc::clone(&node.gaps),
             clock: Instant::now(),
         },
@@ -266,11 +264,13 @@ impl Around<Socket> for ShardAround {
         self.outside.ask(Asked { key, token })
     }
 
-    fn recheck(&mut self, _recheck: Recheck, _peer: &Socket) {
-        debug_assert!(false, "the settings permit none");
+    fn recheck(&mut self, recheck: Recheck, peer: &Socket) {
+        self.outside.recheck(recheck, peer);
     }
 
-    fn cancel_recheck(&mut self, _key: SessionKey) {}
+    fn cancel_recheck(&mut self, key: SessionKey) {
+        self.outside.cancel_recheck(key);
+    }
 
     fn answered(&mut self, answered: Box<Answered>, socket: &mut Socket) -> (Welcome, u32) {
         let Answered {

@@ -11,10 +11,10 @@ use ht_proto::close::Close;
 use crate::config::ServerConfig;
 use crate::hooks::HookSender;
 use crate::inbox::{self, Input};
-use crate::live::shard_settings;
+use crate::live::{Live, shard_settings};
 use crate::memory::allowance;
 use crate::node::Node;
-use crate::shard::{self, Running};
+use crate::shard::{self, Outside, Running};
 
 /// The threads of a node's shards. Those that still run are shut down when it is dropped.
 pub(crate) struct Shards(Vec<Running>);
@@ -28,6 +28,7 @@ impl Shards {
         config: &ServerConfig,
         hasher: &Hasher,
         node: &Node,
+        live: &Live,
         broker: Option<&Arc<Broker>>,
         hooks: Option<&HookSender>,
     ) -> io::Result<Self> {
@@ -41,8 +42,8 @@ impl Shards {
         for index in 0..threads {
             let settings = shard_settings(config, &node.outboxes, &node.accounts);
             let shard = Shard::new(settings, hasher.clone());
-            let running =
-                shard::start(index, shard, bounds, node, broker.cloned(), hooks.cloned())?;
+            let outside = Outside::new(index, node, live, broker.cloned(), hooks.cloned());
+            let running = shard::start(shard, bounds, node, outside)?;
             shards.0.push(running);
         }
         Ok(shards)

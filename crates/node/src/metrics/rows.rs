@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use ht_backend::FailureKind;
 use ht_broker::Health;
 use ht_core::account::Kind;
+use ht_core::recheck::RecheckReason;
 use ht_core::stats::STATS;
 use ht_edge::rejection::HandshakeError;
 use ht_proto::label::Label;

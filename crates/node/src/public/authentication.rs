@@ -61,7 +61,7 @@ pub(super) async fn authenticate(
     let settings = public.live.now();
     let outcome = if settings.rules.add_token(&mut credentials, &token).is_ok() {
         tokio::select! {
-            outcome = public.bootstrap.ask(&settings.limits, facts, credentials) => outcome,
+            outcome = public.bootstrap.ask(&settings, facts, credentials) => outcome,
             () = public.leaving.cancelled() => return pending.leave_to_shard(),
         }
     } else {

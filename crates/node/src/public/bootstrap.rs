@@ -4,14 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ht_backend::{Answer, Backend, Credentials, Failure, Permissions, Refusal};
-use ht_core::who::Facts;
 use ht_edge::permits::{Permits, UserPermit};
 use ht_edge::rejection::HandshakeError;
 use ht_edge::request::RequestFacts;
 use ht_proto::close::Close;
-use ht_proto::entry::TenantId;
-use ht_proto::grant::GrantList;
-use ht_proto::server;
 use ht_proto::subprotocol::Subprotocol;
 use ht_telemetry::throttle::Throttles;
 
@@ -19,9 +15,11 @@ use crate::commands::Commands;
 use crate::config::ServerLimits;
 use crate::counters::{BootstrapOutcome, Counters};
 use crate::interner::Interner;
+use crate::live::LiveSettings;
 use crate::memory::Memory;
+use crate::permitted::{self, Permitted};
 use crate::public::outcome::Outcome;
-use crate::public::verdict;
+use crate::verdict;
 
 /// Reconnect span of clients that were rejected because memory is short, in ms.
 const SPREAD: u32 = 20_000;
@@ -43,17 +41,17 @@ impl Bootstrap {
     /// Authenticates a client, within `limits.handshake_timeout`. Counts and logs the result.
     pub(super) async fn ask(
         &self,
-        limits: &ServerLimits,
+        settings: &LiveSettings,
         facts: &RequestFacts,
         credentials: Credentials,
     ) -> Outcome {
         let asked_at = self.commands.last();
         let answer = self.backend.bootstrap(&credentials);
-        match tokio::time::timeout(limits.handshake_timeout, answer).await {
+        match tokio::time::timeout(settings.limits.handshake_timeout, answer).await {
             Ok(Answer::Admitted(mut permissions)) => {
                 // A call shared with others is older, one that was queued is newer.
                 permissions.asked_at.get_or_insert(asked_at);
-                self.admitted(limits, facts, permissions, &credentials)
+                self.admitted(settings, facts, &permissions, &credentials)
             }
             Ok(Answer::Refused(refusal)) => self.refused(facts, &refusal),
             Ok(Answer::Failed(failure)) => self.failed(facts, &failure),
@@ -63,9 +61,9 @@ impl Bootstrap {
 
     fn admitted(
         &self,
-        limits: &ServerLimits,
+        settings: &LiveSettings,
         facts: &RequestFacts,
-        permissions: Permissions,
+        permissions: &Permissions,
         credentials: &Credentials,
     ) -> Outcome {
         let counter = &self.counters.bootstraps;
@@ -74,27 +72,35 @@ impl Bootstrap {
             self.counters.handshake_errors.add(HandshakeError::Memory);
             return Outcome::Refused(Close::OVERLOADED.within(SPREAD));
         }
-        let Some(list) = parse(&permissions.allowed_rooms) else {
+        let Some(list) = permitted::rooms(permissions) else {
             return self.refused(facts, &Refusal::AllowedRooms);
         };
         counter.add(BootstrapOutcome::Admitted);
-        verdict::warn_of_ignored(&self.throttles, facts.id, &permissions.ignored);
+        verdict::warn_of_ignored(&self.throttles, Some(facts.id), &permissions.ignored);
         let user = permissions.user_id.as_deref();
-        let user = match user.map(|user| self.take_user(limits, user)).transpose() {
+        let user = match user
+            .map(|user| self.take_user(&settings.limits, user))
+            .transpose()
+        {
             Ok(user) => user,
             Err(close) => return Outcome::Refused(close),
         };
-        verdict::warn_of_unusable(&self.throttles, facts.id, list.unusable.as_ref());
-        verdict::warn_of_unsendable(&self.throttles, facts.id, &list.text);
+        let permitted = Permitted::new(
+            &self.interner,
+            &self.throttles,
+            Some(facts.id),
+            (permissions, list),
+            user.as_ref().and_then(UserPermit::user),
+        );
+        let kept = self
+            .keeps_credentials
+            .then(|| self.interner.credentials(credentials));
         Outcome::Admitted {
-            message: server::authorized(&list.text).into(),
-            grants: self.interner.grants(TenantId::MAIN, list.rooms),
-            who: self.interner.who(known(user.as_ref(), &permissions)),
+            permitted,
             asked_at: permissions.asked_at.unwrap_or_default(),
             user,
-            credentials: self
-                .keeps_credentials
-                .then(|| self.interner.credentials(credentials)),
+            credentials: kept,
+            has_token: settings.permissions.recheck && settings.rules.have_token(credentials),
         }
     }
 
@@ -163,19 +169,4 @@ impl Bootstrap {
         let span = self.backend.come_back_within() + retry_after.unwrap_or_default();
         u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
     }
-}
-
-/// The API's response about a client, except its rooms.
-fn known(user: Option<&UserPermit>, permissions: &Permissions) -> Facts {
-    let shared = |text: &str| Arc::from(text);
-    Facts {
-        user: user.and_then(UserPermit::user),
-        session: permissions.session.as_deref().map(shared),
-        labels: permissions.labels.iter().map(|it| shared(it)).collect(),
-        view: permissions.view.as_deref().map(shared),
-    }
-}
-
-fn parse(allowed_rooms: &[u8]) -> Option<GrantList> {
-    GrantList::parse(std::str::from_utf8(allowed_rooms).ok()?).ok()
 }

@@ -179,7 +179,7 @@ async fn admit(
         Entry::AwaitsToken(credentials)
     } else {
         tokio::select! {
-            outcome = public.bootstrap.ask(&settings.limits, &facts, credentials) => {
+            outcome = public.bootstrap.ask(settings, &facts, credentials) => {
                 Entry::Asked(outcome)
             }
             () = public.leaving.cancelled() => return Err(Rejection::leaving()),

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ht_backend::KeptCredentials;
-use ht_core::grant::GrantSet;
 use ht_core::shard::{Admission, Welcome};
-use ht_core::who::Who;
 use ht_edge::listener::Stream;
 use ht_edge::permits::{ConnectionPermit, UserPermit};
 use ht_edge::request::RequestFacts;
@@ -16,24 +14,23 @@ use ht_proto::server;
 
 use crate::inbox::{Answered, NewConnection};
 use crate::loads::Load;
+use crate::permitted::Permitted;
 use crate::socket::{About, Socket};
 
 /// Result of authenticating a client.
 pub(super) enum Outcome {
     /// The API admits the client.
     Admitted {
-        /// What it may subscribe to.
-        grants: Arc<GrantSet>,
-        /// The first message.
-        message: Bytes,
-        /// Facts about the client, if the API sends them.
-        who: Option<Arc<Who>>,
+        /// What it permits.
+        permitted: Permitted,
         /// Position of the last command before the API was called.
         asked_at: u64,
         /// Permit among the connections of its user.
         user: Option<UserPermit>,
         /// Those that are kept while the connection is open; `None` if nothing needs them.
         credentials: Option<Arc<KeptCredentials>>,
+        /// It can send another token while it is connected.
+        has_token: bool,
     },
     /// The API rejects it or could not be called, or a limit is reached.
     Refused(Close),
@@ -78,32 +75,12 @@ impl Outcome {
         mut permit: ConnectionPermit,
         load: Load,
     ) -> Answered {
-        let mut message = Bytes::from_static(server::NOT_AUTHORIZED.as_bytes());
-        let (mut about, mut known, mut since) = (None, None, 0);
-        let admission = match self {
-            Self::Admitted {
-                grants,
-                message: authorized,
-                who,
-                asked_at,
-                user,
-                credentials,
-            } => {
-                message = authorized;
-                (known, since) = (who, asked_at);
-                about = about_client(facts, user.as_ref(), credentials);
-                permit.user = user;
-                Admission::Admitted(grants)
-            }
-            Self::Refused(close) => Admission::Refused(close),
-            Self::Unauthenticated => Admission::TurnedAway(Close::AUTHENTICATE),
-        };
-        let welcome = Welcome {
+        let mut welcome = Welcome {
             id: facts.id,
-            message,
-            admission,
-            who: known,
-            asked_at: since,
+            message: Bytes::from_static(server::NOT_AUTHORIZED.as_bytes()),
+            admission: Admission::TurnedAway(Close::AUTHENTICATE),
+            who: None,
+            asked_at: 0,
             expires_in: None,
             has_token: false,
             invalidated_at: 0,
@@ -111,6 +88,27 @@ impl Outcome {
             deflate: facts.deflate,
             subprotocol: facts.subprotocol,
         };
+        let mut about = None;
+        match self {
+            Self::Admitted {
+                permitted,
+                asked_at,
+                user,
+                credentials,
+                has_token,
+            } => {
+                welcome.message = permitted.welcome();
+                welcome.admission = Admission::Admitted(permitted.grants);
+                welcome.who = permitted.who;
+                welcome.expires_in = permitted.expires_in;
+                welcome.asked_at = asked_at;
+                welcome.has_token = has_token;
+                about = about_client(facts, user.as_ref(), credentials);
+                permit.user = user;
+            }
+            Self::Refused(close) => welcome.admission = Admission::Refused(close),
+            Self::Unauthenticated => {}
+        }
         Answered {
             welcome,
             about,

@@ -1,5 +1,7 @@
 //! The side effects of a shard.
 
+mod rechecks;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,6 +9,7 @@ use ht_broker::Broker;
 use ht_control::interest::InterestIndex;
 use ht_core::command::Command;
 use ht_core::peer::Eviction;
+use ht_core::recheck::Recheck;
 use ht_core::shard::SessionKey;
 use ht_core::stats::Stats;
 use ht_core::world::{AuthenticationEnd, Over, World};
@@ -24,8 +27,10 @@ use crate::counters::Counters;
 use crate::held::Held;
 use crate::hooks::HookSender;
 use crate::inbox::{Asked, Wait};
+use crate::live::Live;
 use crate::loads::Loads;
 use crate::node::Node;
+use crate::shard::outside::rechecks::Rechecks;
 use crate::socket::Socket;
 use crate::totals::Totals;
 
@@ -33,7 +38,7 @@ use crate::totals::Totals;
 const KEPT: usize = 64;
 
 /// The side effects of a shard.
-pub(super) struct Outside {
+pub(crate) struct Outside {
     pub(super) index: usize,
     pub(super) totals: Arc<Totals>,
     interest: Arc<InterestIndex>,
@@ -48,13 +53,15 @@ pub(super) struct Outside {
     counters: Arc<Counters>,
     /// State of clients that are not authenticated.
     waits: HashMap<SessionKey, Wait>,
+    rechecks: Rechecks,
 }
 
 impl Outside {
     /// For the shard `index` of a node.
-    pub(super) fn new(
+    pub(crate) fn new(
         index: usize,
         node: &Node,
+        live: &Live,
         broker: Option<Arc<Broker>>,
         hooks: Option<HookSender>,
     ) -> Self {
@@ -75,6 +82,7 @@ impl Outside {
             hooks,
             counters: Arc::clone(&node.counters),
             waits: HashMap::new(),
+            rechecks: Rechecks::new(index, node, live),
         }
     }
 
@@ -87,6 +95,17 @@ impl Outside {
     pub(super) fn ask(&mut self, asked: Asked) -> bool {
         let wait = self.waits.get_mut(&asked.key);
         wait.is_some_and(|wait| wait.ask(asked))
+    }
+
+    /// Has the API queried again about a session.
+    pub(super) fn recheck(&mut self, recheck: Recheck, peer: &Socket) {
+        self.counters.permissions_asked.add(recheck.reason);
+        self.rechecks.request(recheck, peer);
+    }
+
+    /// The result of that is not needed any more.
+    pub(super) fn cancel_recheck(&mut self, key: SessionKey) {
+        self.rechecks.cancel(key);
     }
 
     /// A line of a connection's lifecycle, for operators that enable per-connection logs.
@@ -192,6 +211,14 @@ impl World<Socket> for Outside {
                 "refused a room. Compare it with the API's allowed_rooms for this user"
             );
         }
+    }
+
+    fn token_accepted(&mut self, key: SessionKey, peer: &mut Socket) {
+        self.rechecks.token_accepted(key, peer);
+    }
+
+    fn token_rejected(&mut self, key: SessionKey) {
+        self.rechecks.token_rejected(key);
     }
 
     fn carried_out(&mut self, command: &Command, matched: usize) {

@@ -12,7 +12,7 @@ const ROOM_SHOWN: usize = 200;
 
 /// Logs why the API does not admit a client. That is normal for most APIs, and a misconfiguration
 /// if all clients are rejected.
-pub(super) fn log_refusal(throttles: &Throttles, connection: Uuid, refusal: &Refusal) {
+pub(crate) fn log_refusal(throttles: &Throttles, connection: Uuid, refusal: &Refusal) {
     let Some(suppressed) = throttles.allow(refusal.kind().as_str()) else {
         return;
     };
@@ -27,7 +27,7 @@ pub(super) fn log_refusal(throttles: &Throttles, connection: Uuid, refusal: &Ref
 
 /// Logs why the API returned no usable response. A guard has already logged that a circuit opened,
 /// or that the backend cannot be reached, with the cause.
-pub(super) fn log_failure(
+pub(crate) fn log_failure(
     throttles: &Throttles,
     connection: Uuid,
     failure: &Failure,
@@ -46,9 +46,9 @@ pub(super) fn log_failure(
 }
 
 /// Logs a grant that permits nothing, because no request can name such a room.
-pub(super) fn warn_of_unusable(
+pub(crate) fn warn_of_unusable(
     throttles: &Throttles,
-    connection: Uuid,
+    connection: Option<Uuid>,
     unusable: Option<&Unusable>,
 ) {
     let Some(Unusable { item, problem }) = unusable else {
@@ -57,7 +57,7 @@ pub(super) fn warn_of_unusable(
     if let Some(suppressed) = throttles.allow("unusable-grant") {
         let room: String = item.chars().take(ROOM_SHOWN).collect();
         tracing::warn!(
-            %connection,
+            connection = connection.map(tracing::field::display),
             room,
             suppressed,
             "a grant of the backend permits nothing: {problem}. Correct it in allowed_rooms, and in \
@@ -67,11 +67,15 @@ pub(super) fn warn_of_unusable(
 }
 
 /// Logs invalid parts of the API's response for a client, which count as absent.
-pub(super) fn warn_of_ignored(throttles: &Throttles, connection: Uuid, ignored: &[WhoError]) {
+pub(crate) fn warn_of_ignored(
+    throttles: &Throttles,
+    connection: Option<Uuid>,
+    ignored: &[WhoError],
+) {
     for cause in ignored {
         if let Some(suppressed) = throttles.allow(cause.member()) {
             tracing::warn!(
-                %connection,
+                connection = connection.map(tracing::field::display),
                 %cause,
                 suppressed,
                 "ignoring a member of the backend's answer. Correct it in the API, or leave it out"
@@ -81,14 +85,14 @@ pub(super) fn warn_of_ignored(throttles: &Throttles, connection: Uuid, ignored: 
 }
 
 /// Logs a grant that no page can use, because JavaScript cannot send its number.
-pub(super) fn warn_of_unsendable(throttles: &Throttles, connection: Uuid, rooms: &str) {
+pub(crate) fn warn_of_unsendable(throttles: &Throttles, connection: Option<Uuid>, rooms: &str) {
     let Some(Unsendable { item, number, sent }) = page::unsendable(rooms) else {
         return;
     };
     if let Some(suppressed) = throttles.allow("unsendable") {
         let room: String = item.chars().take(ROOM_SHOWN).collect();
         tracing::warn!(
-            %connection,
+            connection = connection.map(tracing::field::display),
             room,
             suppressed,
             "no web page can ask for a room that the backend grants: JavaScript sends {number} as \
