@@ -237,6 +237,7 @@ fn server(values: &Values) -> ServerConfig {
             trigger_ids: values.limits_trigger_ids.value,
             inbox: values.limits_inbox.value,
             inbox_bytes: values.limits_inbox_bytes.value,
+            window: memory::window(values),
         },
         auth: AuthConfig {
             first_frame: values.auth_first_frame.value,

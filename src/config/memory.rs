@@ -1,6 +1,6 @@
 //! Whether the bounds of memory fit into each other.
 
-use ht_node::config::{MemoryBounds, ServerLimits};
+use ht_node::config::{MemoryBounds, ServerLimits, WindowConfig};
 
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
@@ -28,6 +28,15 @@ fn unless_written(found: &Found<usize>, default: usize) -> usize {
     }
 }
 
+/// The bounds of the window.
+pub(crate) fn window(values: &Values) -> WindowConfig {
+    WindowConfig {
+        entries: values.window_entries.value,
+        bytes: values.window_bytes.value,
+        age: values.window_age.value,
+    }
+}
+
 /// Divides the memory as configured.
 fn divided(values: &Values) -> MemoryBounds {
     let limits = ServerLimits {
@@ -35,6 +44,7 @@ fn divided(values: &Values) -> MemoryBounds {
         outbox_total_bytes: values.limits_outbox_total_bytes.value,
         client_total_bytes: values.limits_client_total_bytes.value,
         inbox_bytes: values.limits_inbox_bytes.value,
+        window: window(values),
         handshakes: values.limits_handshakes.value,
         ..ServerLimits::default()
     };
@@ -83,19 +93,19 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     let named = parts
         .each_ref()
         .map(|part| format!("{} ({})", part.key, part.about));
-    let [clients, outboxes, inboxes, triggers, handshakes] = named;
+    let [clients, outboxes, inboxes, window, triggers, handshakes] = named;
     mistakes.add(
         place,
         key,
         format!(
-            "{clients}, {outboxes}, {inboxes}, {triggers} and {handshakes} together reach \
+            "{clients}, {outboxes}, {inboxes}, {window}, {triggers} and {handshakes} together reach \
              limits.memory_bytes ({process} bytes): lower one of them or raise \
              limits.memory_bytes, so that what clients hold never turns triggers away"
         ),
     );
 }
 
-fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 5] {
+fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 6] {
     let handshakes = &values.limits_handshakes;
     // The default fits, except for its minimum on very small nodes.
     let unfinished = match handshakes.place {
@@ -128,6 +138,7 @@ fn parts<'a>(values: &'a Values, bounds: &MemoryBounds) -> [Part<'a>; 5] {
             &values.limits_inbox_bytes,
             bounds.inboxes,
         ),
+        Part::new("window.bytes", &values.window_bytes, bounds.window),
         Part::new(
             "limits.triggers_in_flight",
             &values.limits_triggers_in_flight,

@@ -11,7 +11,7 @@ use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
     Listen, Matching, OriginPattern, PermissionsConfig, PublicConfig, ReadinessConfig,
     RecoveryConfig, RestrictedKey, Secret, ServerLimits, TcpOptions, Trusted, TrustedProxies,
-    Unreachable,
+    Unreachable, WindowConfig,
 };
 
 use crate::config::kind::{
@@ -209,7 +209,7 @@ settings! {
     limits_outbox_total_bytes: Option<usize>, live "limits.outbox_total_bytes", Memory { min: 0 }, None,
         "Bytes queued for all slow consumers together; a large publication in several outboxes counts once. Beyond it, the one stalled for longest is evicted first, unless another holds at least twice as much. Keep it well above `limits.trigger_bytes`. `auto`: a quarter of `limits.memory_bytes`, at most 256 MiB. 0: no limit.";
     limits_client_total_bytes: Option<usize>, live "limits.client_total_bytes", Memory { min: 0 }, None,
-        "Bytes held for all clients together, apart from outboxes: subscriptions with their rooms, unfinished messages, forwarded headers that are kept (see `permissions.recheck`), request heads and first frames. Connections before the WebSocket handshake count 8 KiB or what they have sent, whichever is more, and together have a quarter of the limit: beyond it, those that send more than 8 KiB are closed, and no others are evicted for them. Beyond the limit, the largest connections of the addresses that hold most are evicted and closed with 1013. Together with `limits.outbox_total_bytes`, `limits.inbox_bytes`, `limits.triggers_in_flight` and what idle connections take (see `limits.handshakes`) it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no limit.";
+        "Bytes held for all clients together, apart from outboxes: subscriptions with their rooms, unfinished messages, forwarded headers that are kept (see `permissions.recheck`), request heads and first frames. Connections before the WebSocket handshake count 8 KiB or what they have sent, whichever is more, and together have a quarter of the limit: beyond it, those that send more than 8 KiB are closed, and no others are evicted for them. Beyond the limit, the largest connections of the addresses that hold most are evicted and closed with 1013. Together with `limits.outbox_total_bytes`, `limits.inbox_bytes`, `window.bytes`, `limits.triggers_in_flight` and what idle connections take (see `limits.handshakes`) it must be below `limits.memory_bytes`, so that what clients hold never turns triggers away. `auto`: half of `limits.memory_bytes`. 0: no limit.";
     limits_client_bytes_per_address: Option<usize>, live "limits.client_bytes_per_address", Memory { min: 0 }, None,
         "Bytes of these for the connections of one address; a subscription counts at least 1 KiB. Beyond it the larger connections of the address are evicted; the largest is refused further subscriptions (`too-many-subscriptions`). A message of up to 32 KiB is still received, however many reads it takes. Addresses are counted like those of `limits.connections_per_address`. `auto`: an eighth of `limits.client_total_bytes`. 0: no limit.";
     limits_client_bytes_per_user: Option<usize>, live "limits.client_bytes_per_user", Memory { min: 0 }, None,
@@ -229,7 +229,7 @@ settings! {
     limits_inbox: usize, restart "limits.inbox", count(1, 1_000_000), ServerLimits::default().inbox,
         "Requests and messages with publications that may be queued for a thread before publishers wait too (back-pressure): only those whose rooms have a subscriber there, for at most two seconds each, and for half a second if the thread makes no progress.";
     limits_inbox_bytes: Option<usize>, restart "limits.inbox_bytes", Memory { min: MIB }, None,
-        "Bytes of publications queued for all threads together, with an equal share for each; one request or message always fits. From half of a share on, publishers wait as with `limits.inbox`. Beyond it, the thread drops its queued publications, which counts as a gap: its clients reconnect and fetch again. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`. `auto`: an eighth of `limits.memory_bytes`, at most 64 MiB.";
+        "Bytes of publications queued for all threads together, with an equal share for each; one request or message always fits. From half of a share on, publishers wait as with `limits.inbox`. Beyond it, the thread drops its queued publications, which counts as a gap: its clients reconnect and fetch again. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`. `auto`: an eighth of `limits.memory_bytes` less `window.bytes`, at most 64 MiB.";
 
     keepalive_interval: Duration, live "keepalive.interval", period(Duration::ZERO, DAY), KeepaliveConfig::default().interval,
         "A client that sent nothing for this long gets a control ping, which browsers answer automatically. The default is below the minute after which common proxies close idle connections. The answers are not messages, so `limits.idle_timeout` still applies. 0: no pings.";
@@ -265,6 +265,13 @@ settings! {
         "Longest time that permissions hold, also if the API sends no `expires_in` or a longer one. In the last fifth of it the API is queried again. 0: no limit.";
     permissions_ring: usize, restart "permissions.ring", count(1, 1_000_000), PermissionsConfig::default().ring,
         "Number of recent commands that each thread keeps, for clients whose API call was sent before them. If more commands arrive during such a call, the API is queried again.";
+
+    window_entries: usize, restart "window.entries", count(1, 100_000_000), WindowConfig::default().entries,
+        "How many publications are kept.";
+    window_bytes: Option<usize>, restart "window.bytes", Memory { min: MIB }, None,
+        "Bytes of memory of the publications that are kept. A publication counts about three times the length of its data: its message is encoded and compressed once, and kept as well. Publications of one request are dropped together. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`. `auto`: a 32nd of `limits.memory_bytes`, at least 1 MiB and at most 64 MiB.";
+    window_age: Duration, restart "window.age", period(secs(1), DAY), WindowConfig::default().age,
+        "How long publications are kept.";
 
     readiness_probe_interval: Duration, restart "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
         "Interval of the probes that the node sends to itself on the path of triggers: through the broker, if there is one, and to every thread. 0: none.";
@@ -319,6 +326,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     (
         "permissions",
         "How the permissions of open connections are renewed.",
+    ),
+    (
+        "window",
+        "The last publications, which each node keeps in memory for clients whose permissions are being checked: they receive them once that is done. The first bound that is reached drops the oldest ones; a client that would need them is closed with 1012 `gap <ms>`, and fetches again.",
     ),
     (
         "readiness",

@@ -75,6 +75,18 @@ impl Order {
             duplicate: false,
         }
     }
+
+    /// The position of a hole, after everything that was placed and before the next entry, which the
+    /// log gives the position `next` if it assigns any. `None` if there is no room for one: nothing
+    /// is missing between the two.
+    pub fn hole(&mut self, next: Option<Position>) -> Option<Position> {
+        let position = match next {
+            Some(next) => next.previous().filter(|&position| position > self.last)?,
+            None => self.last.next(),
+        };
+        self.last = position;
+        Some(position)
+    }
 }
 
 /// The ids of the last triggers that had one.

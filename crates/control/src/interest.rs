@@ -16,7 +16,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::ops::BitOr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ht_core::Hasher;
 use ht_core::index::Matching;
 use ht_core::publication::Publication;
+use ht_core::window::Key;
 use ht_proto::entry::TenantId;
 use ht_proto::room::Room;
 
@@ -48,10 +49,16 @@ impl InterestIndex {
     /// An empty index.
     #[must_use]
     pub fn new(shards: usize, matching: Matching) -> Self {
+        Self::with_hasher(shards, matching, Hasher::default())
+    }
+
+    /// An empty index of rooms with these keys.
+    #[must_use]
+    pub fn with_hasher(shards: usize, matching: Matching, hasher: Hasher) -> Self {
         let every = (0..shards).map(ShardSet::of);
         Self {
             matching,
-            hasher: Hasher::default(),
+            hasher,
             every_shard: every.fold(ShardSet::NONE, ShardSet::bitor),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             wild_shapes: Mutex::default(),
@@ -79,10 +86,10 @@ impl InterestIndex {
     /// it receives.
     pub fn opened(&self, shard: usize, tenant: TenantId, room: &Room) -> u64 {
         let shard = ShardSet::of(shard);
-        let hash = self.hash_room(tenant, room);
-        self.stripe(hash).enter(tenant, hash, shard);
-        if self.is_wild(room) {
-            lock(&self.wild_shapes).enter(self.hash_shape(tenant, room), shard);
+        let key = self.key(tenant, room);
+        self.stripe(key.hash).enter(tenant, key.hash, shard);
+        if key.is_starred {
+            lock(&self.wild_shapes).enter(key.shape, shard);
         }
         self.position.load(Ordering::Acquire)
     }
@@ -90,23 +97,35 @@ impl InterestIndex {
     /// Removes a room of the tenant from a shard.
     pub fn closed(&self, shard: usize, tenant: TenantId, room: &Room) {
         let shard = ShardSet::of(shard);
-        let hash = self.hash_room(tenant, room);
-        self.stripe(hash).leave(tenant, hash, shard);
-        if self.is_wild(room) {
-            lock(&self.wild_shapes).leave(self.hash_shape(tenant, room), shard);
+        let key = self.key(tenant, room);
+        self.stripe(key.hash).leave(tenant, key.hash, shard);
+        if key.is_starred {
+            lock(&self.wild_shapes).leave(key.shape, shard);
         }
+    }
+
+    /// The key of a room of the tenant.
+    #[must_use]
+    pub fn key(&self, tenant: TenantId, room: &Room) -> Key {
+        Key::of(tenant, room, self.matching, &self.hasher)
     }
 
     /// Records the position of publications. Returns the shards that they may concern: possibly too
     /// many, never too few. Called for one batch after the other, in the order.
     pub fn placed(&self, batch: &[Publication]) -> ShardSet {
-        if let Some(last) = batch.last() {
-            self.position.store(last.position, Ordering::Release);
-        }
-        self.hearing_any(batch.iter().flat_map(|publication| {
+        let rooms = batch.iter().flat_map(|publication| {
             let rooms = publication.rooms.iter();
-            rooms.map(|room| (publication.tenant, room))
-        }))
+            rooms.map(|room| self.key(publication.tenant, room))
+        });
+        self.placed_for(batch.last().map(|last| last.position), rooms)
+    }
+
+    /// The same for publications for rooms with these keys, the last one at this position.
+    pub fn placed_for(&self, last: Option<u64>, rooms: impl Iterator<Item = Key>) -> ShardSet {
+        if let Some(last) = last {
+            self.position.store(last, Ordering::Release);
+        }
+        self.hearing_any(rooms)
     }
 
     /// Records a position that is not of a publication.
@@ -116,10 +135,10 @@ impl InterestIndex {
 
     /// The shards with a room that matches a trigger for any of these: as of now, so this is not
     /// valid for publications that have no position yet.
-    pub fn hearing_any<'a>(&self, rooms: impl Iterator<Item = (TenantId, &'a Room)>) -> ShardSet {
+    pub fn hearing_any(&self, rooms: impl Iterator<Item = Key>) -> ShardSet {
         let mut found = ShardSet::NONE;
-        for (tenant, room) in rooms {
-            found = found | self.hearing(tenant, room);
+        for room in rooms {
+            found = found | self.hearing(room);
             if found == self.every_shard {
                 break;
             }
@@ -127,31 +146,17 @@ impl InterestIndex {
         found
     }
 
-    /// The shards with a room that matches a trigger for `room`.
-    fn hearing(&self, tenant: TenantId, room: &Room) -> ShardSet {
-        if self.is_wild(room) {
+    /// The shards with a room that matches a trigger for the one with this key.
+    fn hearing(&self, room: Key) -> ShardSet {
+        if room.is_starred {
             return self.every_shard;
         }
-        let hash = self.hash_room(tenant, room);
-        let equal = self.stripe(hash).rooms.shards(hash);
+        let equal = self.stripe(room.hash).rooms.shards(room.hash);
         let wild_shapes = lock(&self.wild_shapes);
         if wild_shapes.is_empty() {
             return equal;
         }
-        equal | wild_shapes.shards(self.hash_shape(tenant, room))
-    }
-
-    /// Whether the room matches others than itself.
-    fn is_wild(&self, room: &Room) -> bool {
-        self.matching == Matching::Wildcard && room.wildcards() != 0
-    }
-
-    fn hash_room(&self, tenant: TenantId, room: &Room) -> u64 {
-        self.hasher.hash_one((tenant, room))
-    }
-
-    fn hash_shape(&self, tenant: TenantId, room: &Room) -> u64 {
-        self.hasher.hash_one((tenant, room.shape()))
+        equal | wild_shapes.shards(room.shape)
     }
 
     fn stripe(&self, hash: u64) -> MutexGuard<'_, Stripe> {

@@ -11,3 +11,4 @@ pub mod input;
 pub mod interest;
 pub mod turn;
 pub mod waves;
+pub mod window;

@@ -1,6 +1,7 @@
 //! Bytes shared by many receivers: kept in memory once, however many slow consumers queue them.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -15,24 +16,33 @@ pub struct Body {
     kept: OnceLock<Arc<Kept>>,
 }
 
-/// A body kept by outboxes. It is counted once, until the last outbox and its publication drop it.
+/// The bytes of a body that outboxes keep. They count while there is such an outbox.
 #[derive(Debug)]
-pub(crate) struct Kept {
+struct Kept {
     bytes: Bytes,
     outboxes: Arc<Outboxes>,
+    /// How many pieces of outboxes they are.
+    pieces: AtomicUsize,
 }
+
+/// A piece of an outbox: the bytes of a body.
+#[derive(Debug)]
+pub(crate) struct Piece(Arc<Kept>);
 
 impl Body {
     /// What an outbox keeps instead of a copy.
-    pub(crate) fn keep(&self, outboxes: &Arc<Outboxes>) -> Arc<Kept> {
+    pub(crate) fn keep(&self, outboxes: &Arc<Outboxes>) -> Piece {
         let kept = self.kept.get_or_init(|| {
-            outboxes.add(self.bytes.len());
             Arc::new(Kept {
                 bytes: self.bytes.clone(),
                 outboxes: Arc::clone(outboxes),
+                pieces: AtomicUsize::new(0),
             })
         });
-        Arc::clone(kept)
+        if kept.pieces.fetch_add(1, Ordering::AcqRel) == 0 {
+            kept.outboxes.add(kept.bytes.len());
+        }
+        Piece(Arc::clone(kept))
     }
 }
 
@@ -53,16 +63,21 @@ impl Deref for Body {
     }
 }
 
-impl Deref for Kept {
+impl Deref for Piece {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes
+        &self.0.bytes
     }
 }
 
-impl Drop for Kept {
+impl Drop for Piece {
     fn drop(&mut self) {
-        self.outboxes.subtract(self.bytes.len());
+        let Kept {
+            bytes, outboxes, ..
+        } = &*self.0;
+        if self.0.pieces.fetch_sub(1, Ordering::AcqRel) == 1 {
+            outboxes.subtract(bytes.len());
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::body::{Body, Kept};
+use crate::body::{self, Body};
 use crate::peer::{Peer, Sent};
 use crate::timer::Link;
 
@@ -57,7 +57,7 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 enum Piece {
     Copied(Vec<u8>),
-    Kept(Arc<Kept>),
+    Kept(body::Piece),
 }
 
 impl Outbox {

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ht_frame::Deflater;
-use ht_proto::{entry::TenantId, room::Room, server};
+use ht_proto::{entry::TenantId, room::Room, server, trigger::SHARED_MIN};
 
 use crate::body::Body;
 use crate::stats::Stats;
@@ -29,6 +29,9 @@ pub struct Publication {
     /// compresses it blocks, which is shorter than compressing it twice.
     deflated: OnceLock<Option<Body>>,
 }
+
+/// Overhead of the allocations of a publication, in bytes.
+const ALLOCATIONS: usize = 128;
 
 /// A publication in the window: one of a batch.
 #[derive(Clone, Debug)]
@@ -78,6 +81,15 @@ impl Publication {
     #[must_use]
     pub fn data_len(&self) -> usize {
         self.data.len()
+    }
+
+    /// Bytes that it takes at most once its message was made, plain and compressed.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        // Of long data the rest of its body may be kept with it.
+        let data = self.data.len() * if self.data.len() < SHARED_MIN { 1 } else { 2 };
+        let rooms = self.rooms.iter().map(Room::memory).sum::<usize>();
+        size_of::<Self>() + ALLOCATIONS + data + rooms + 2 * self.head_len()
     }
 
     /// Length of its head, in bytes.

@@ -15,6 +15,7 @@ pub use ht_edge::origin::{OriginPattern, OriginPatternError, Origins, OriginsWri
 pub use ht_core::index::Matching;
 use ht_core::limits::Limits;
 pub use ht_core::shard::Compression;
+use ht_core::window::WindowLimits;
 
 pub(crate) use crate::config::memory::HEAD_BYTES_MIN;
 pub use crate::config::memory::MemoryBounds;
@@ -200,8 +201,33 @@ pub struct ServerLimits {
     pub inbox: usize,
     /// Bytes of publications queued for all shards, each with an equal share. Above half of its
     /// share publishers wait for a shard as long as it makes progress; above the share the shard
-    /// has missed publications. None: an eighth of `memory_bytes`, at most 64 MiB.
+    /// has missed publications. None: an eighth of `memory_bytes` less the window, at most 64 MiB.
     pub inbox_bytes: Option<usize>,
+    /// Bounds of the window.
+    pub window: WindowConfig,
+}
+
+/// Bounds of the window: the publications that a node keeps in memory. The first one that is reached
+/// drops the oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowConfig {
+    /// How many.
+    pub entries: usize,
+    /// Bytes of memory. None: a 32nd of `memory_bytes`, at least 1 MiB and at most 64 MiB.
+    pub bytes: Option<usize>,
+    /// Their age.
+    pub age: Duration,
+}
+
+impl Default for WindowConfig {
+    fn default() -> Self {
+        let limits = WindowLimits::default();
+        Self {
+            entries: limits.entries,
+            bytes: None,
+            age: Duration::from_millis(limits.age),
+        }
+    }
 }
 
 impl ServerLimits {
@@ -240,6 +266,7 @@ impl Default for ServerLimits {
             trigger_ids: 100_000,
             inbox: 1_024,
             inbox_bytes: None,
+            window: WindowConfig::default(),
         }
     }
 }

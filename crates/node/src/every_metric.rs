@@ -141,6 +141,18 @@ macro_rules! every_metric {
                     "Not by itself. During key rotation, remove the old key when the counter of its position no longer grows."
             }
 
+            "Window", "The last publications, which the node keeps in memory." {
+                observed window_entries = Read::Gauge(|now| now.window().entries);
+                    "Publications in the window"
+                    "Not by itself. At `window.entries` the oldest are dropped."
+                observed window_bytes = Read::Gauge(|now| now.window().bytes);
+                    "Bytes of memory that the publications in the window may take"
+                    "Not by itself. At `window.bytes` the oldest are dropped."
+                observed window_seconds = Read::Seconds(|now| now.window().seconds);
+                    "Age of the oldest publication in the window in seconds"
+                    "When it is far below `window.age` while `window_entries` or `window_bytes` is at its bound: the window covers only that time. Raise the bound."
+            }
+
             "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {
                 observed ready = Read::Gauge(|now| u64::from(now.sources.readiness.reasons().is_empty()));
                     "1 while the node is ready for traffic, like `/ready`"

@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicUsize;
 
 use ht_backend::{Backend, ForwardRules, Hook};
 use ht_broker::{Broker, Sequencer};
-use ht_core::Hasher;
 use ht_edge::listener::{InheritedSockets, Listener};
 use ht_edge::quotas::Quotas;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,8 @@ use crate::hooks::{HookCaller, HookSender, hook_queue};
 use crate::identity::Identity;
 use crate::internal::Internal;
 use crate::listeners::{Listeners, StartError, refuse_open};
-use crate::live::{Live, shard_settings};
+use crate::live::Live;
+use crate::memory::allowance;
 use crate::memory_watch::MemoryWatch;
 use crate::metrics::Sources;
 use crate::node::Node;
@@ -63,22 +63,15 @@ impl Gateway {
         sockets: InheritedSockets,
     ) -> Result<Self, StartError> {
         let Listeners { public, internal } = Listeners::open(&config, sockets)?;
-        let node = Arc::new(Node::new(config.threads.max(1), config.matching));
+        let window = config.limits.window(allowance());
+        let node = Arc::new(Node::new(config.threads.max(1), config.matching, window));
         node.gaps.set_policy(config.recovery.gap_old);
         node.set_memory_bounds(&config.limits);
         if broker.is_none() {
             node.lifecycle.connected();
         }
         let (hooks, caller) = hooks(&config, &backend, &node).unzip();
-        let hasher = Hasher::default();
-        let shards = Shards::start(
-            &config,
-            &hasher,
-            &node,
-            &live,
-            broker.as_ref(),
-            hooks.as_ref(),
-        );
+        let shards = Shards::start(&config, &node, &live, broker.as_ref(), hooks.as_ref());
         let shards = shards.map_err(StartError::Shard)?;
         let commands = Arc::clone(&node.commands);
         backend.number_calls(Arc::new(move || commands.last()));
@@ -144,7 +137,7 @@ impl Gateway {
             permissions: self.live.now().permissions,
             ..config.clone()
         };
-        let settings = shard_settings(&in_force, &node.outboxes, &node.accounts);
+        let settings = node.shard_settings(&in_force);
         self.shards.reconfigure(&settings);
         // Queued behind these: once it is taken they are in force.
         self.heartbeat().beat().await;
@@ -257,6 +250,7 @@ impl Gateway {
         let watch = MemoryWatch {
             memory: Arc::clone(&node.memory),
             accounts: Arc::clone(&node.accounts),
+            window: Arc::clone(&node.window),
             live: self.live.clone(),
             shards: self.shards.inboxes(),
             allocated: config.allocated,

@@ -25,6 +25,7 @@ mod tests {
 
     use futures_util::FutureExt;
     use ht_core::index::Matching;
+    use ht_core::window::WindowLimits;
 
     use super::*;
     use crate::inbox;
@@ -42,7 +43,7 @@ mod tests {
             };
             inbox::inbox(bounds, inbox::waker(&poll, mio::Token(0)).unwrap())
         });
-        let node = Node::new(2, Matching::default());
+        let node = Node::new(2, Matching::default(), WindowLimits::default());
         let sequencer = NodeSequencer::new(vec![first.0, second.0], 0, &node);
         let heartbeat = Heartbeat::new(Arc::new(sequencer));
         let mut beat = pin!(heartbeat.beat());

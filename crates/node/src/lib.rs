@@ -45,6 +45,7 @@ mod socket;
 mod totals;
 mod turns;
 mod verdict;
+mod window;
 
 pub use ht_edge::listener::{Inherited, InheritedSockets};
 

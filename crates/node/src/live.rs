@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use ht_backend::ForwardRules;
 use ht_core::account::Accounts;
 use ht_core::outbox::Outboxes;
+use ht_core::publication::Logged;
 use ht_core::shard::{KeepaliveSettings, Settings};
 use ht_core::window::Reader;
 
@@ -84,6 +85,7 @@ impl LiveSettings {
             trigger_ids: self.limits.trigger_ids,
             inbox: self.limits.inbox,
             inbox_bytes: self.limits.inbox_bytes,
+            window: self.limits.window,
             ..new.limits
         };
         new.permissions = PermissionsConfig {
@@ -120,6 +122,7 @@ pub fn shard_settings(
     config: &ServerConfig,
     outboxes: &Arc<Outboxes>,
     accounts: &Arc<Accounts>,
+    window: Reader<Logged>,
 ) -> Settings {
     let ms = |period: Duration| u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
     Settings {
@@ -137,6 +140,6 @@ pub fn shard_settings(
         status_clients: config.status_clients,
         compression: config.compression.unwrap_or_default(),
         permissions: config.permissions.of_shard(),
-        window: Reader::default(),
+        window,
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::inbox;
 use crate::live::Live;
 use crate::memory::{Memory, allowance, resident_bytes};
+use crate::window::NodeWindow;
 
 /// Interval between samples.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -21,6 +22,7 @@ const ALLOCATED_LOOKS: u32 = 8;
 pub(crate) struct MemoryWatch {
     pub(crate) memory: Arc<Memory>,
     pub(crate) accounts: Arc<Accounts>,
+    pub(crate) window: Arc<NodeWindow>,
     pub(crate) live: Live,
     pub(crate) shards: Vec<inbox::Sender>,
     /// What is allocated, if the allocator reports it.
@@ -39,6 +41,8 @@ impl MemoryWatch {
                 // The shard whose clients hold most may be asleep.
                 self.shards.iter().for_each(inbox::Sender::wake);
             }
+            // Also while nothing is published.
+            self.window.expire();
             self.look(look, limit, &mut known);
             tokio::select! {
                 () = shutdown.cancelled() => return,

@@ -29,6 +29,7 @@ use crate::metrics::process::Process;
 use crate::metrics::rows::SECTIONS;
 use crate::node::Node;
 use crate::readiness::Readiness;
+use crate::window::WindowSize;
 
 /// Dropped lines of the process's log: counted by the writer of the log.
 pub static LOG_LINES_DROPPED: AtomicU64 = AtomicU64::new(0);
@@ -111,6 +112,11 @@ impl Now<'_> {
     fn by_inbox(&self, read: fn(&inbox::Sender) -> usize) -> Vec<u64> {
         let inboxes = self.sources.inboxes.iter();
         inboxes.map(|inbox| read(inbox) as u64).collect()
+    }
+
+    /// The window.
+    fn window(&self) -> WindowSize {
+        self.node.window.size()
     }
 
     fn broker(&self) -> Option<&Broker> {

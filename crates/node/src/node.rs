@@ -7,22 +7,26 @@ use ht_core::Hasher;
 use ht_core::account::Accounts;
 use ht_core::index::Matching;
 use ht_core::outbox::Outboxes;
+use ht_core::shard::Settings;
+use ht_core::window::WindowLimits;
 use ht_edge::descriptors::Descriptors;
 use ht_edge::permits::Permits;
 use ht_telemetry::throttle::Throttles;
 
 use crate::commands::Commands;
-use crate::config::ServerLimits;
+use crate::config::{ServerConfig, ServerLimits};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::gaps::Gaps;
 use crate::in_flight::InFlight;
 use crate::interner::Interner;
 use crate::lifecycle::Lifecycle;
+use crate::live::shard_settings;
 use crate::loads::Loads;
 use crate::memory::{Memory, allowance};
 use crate::permissions::Mailbox;
 use crate::totals::Totals;
+use crate::window::NodeWindow;
 
 /// A node's shared state.
 pub(crate) struct Node {
@@ -43,6 +47,10 @@ pub(crate) struct Node {
     /// The same connections by shard.
     pub(crate) loads: Arc<Loads>,
     pub(crate) interest: Arc<InterestIndex>,
+    /// Its last publications.
+    pub(crate) window: Arc<NodeWindow>,
+    /// Of every table and filter of rooms: their keys are the same everywhere.
+    pub(crate) hasher: Hasher,
     /// Values that connections share.
     pub(crate) interner: Arc<Interner>,
     pub(crate) commands: Arc<Commands>,
@@ -56,7 +64,9 @@ pub(crate) struct Node {
 
 impl Node {
     /// For a node with this number of shards.
-    pub(crate) fn new(shards: usize, matching: Matching) -> Self {
+    pub(crate) fn new(shards: usize, matching: Matching, window: WindowLimits) -> Self {
+        let hasher = Hasher::default();
+        let interest = InterestIndex::with_hasher(shards, matching, hasher.clone());
         Self {
             totals: Arc::new(Totals::new(shards)),
             counters: Arc::default(),
@@ -68,7 +78,9 @@ impl Node {
             descriptors: Arc::new(Descriptors::of_process()),
             permits: Arc::default(),
             loads: Arc::new(Loads::new(shards)),
-            interest: Arc::new(InterestIndex::new(shards, matching)),
+            interest: Arc::new(interest),
+            window: Arc::new(NodeWindow::new(window)),
+            hasher,
             interner: Arc::new(Interner::new(Hasher::default())),
             commands: Arc::new(Commands::new(shards)),
             rechecks: Arc::default(),
@@ -76,6 +88,12 @@ impl Node {
             delivery: Arc::new(Delivery::new(shards)),
             gaps: Arc::new(Gaps::new(shards)),
         }
+    }
+
+    /// The settings of each shard.
+    pub(crate) fn shard_settings(&self, config: &ServerConfig) -> Settings {
+        let window = self.window.reader();
+        shard_settings(config, &self.outboxes, &self.accounts, window)
     }
 
     /// Puts the memory limits in force.

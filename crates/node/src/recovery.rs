@@ -45,20 +45,21 @@ impl GapReports {
         }
     }
 
-    /// Publications may not have reached this node until now.
-    pub(crate) fn missed(&self, missed: &Missed) {
+    /// Publications may not have reached this node until now. False: no client can have missed any.
+    pub(crate) fn missed(&self, missed: &Missed) -> bool {
         let reason = GapReason::Broker(missed.reason);
         let connections = self.totals.connections();
         if missed.reason == MissedReason::Start {
             self.lifecycle.connected();
             if connections == 0 {
                 // A client that subscribes from now on receives everything.
-                return;
+                return false;
             }
         }
         self.gaps.count(reason);
         let notified = self.gaps.note(|_| true);
         self.warn(reason, &missed.cause, notified, connections);
+        true
     }
 
     /// Publications that were placed did not reach this shard until now.

@@ -11,10 +11,12 @@ use ht_control::interest::InterestIndex;
 use ht_core::command::Command;
 use ht_core::publication::Publication;
 use ht_core::select::Selection;
+use ht_core::window::Key;
 use ht_proto::entry::{Body, Entry, Epoch, Position};
 use ht_proto::room::Room;
 use ht_proto::trigger::Trigger;
 use ht_telemetry::throttle::Throttles;
+use smallvec::SmallVec;
 use tokio::sync::{Mutex, oneshot};
 use uuid::Uuid;
 
@@ -25,6 +27,7 @@ use crate::inbox::{self, Batch, Ended, Input, Overflow};
 use crate::interner::Interner;
 use crate::node::Node;
 use crate::recovery::GapReports;
+use crate::window::NodeWindow;
 
 /// Gives entries their position in the node's total order and hands them to the shards that may
 /// have subscribers.
@@ -34,6 +37,7 @@ pub(crate) struct NodeSequencer {
     order: Mutex<Order>,
     shards: Vec<inbox::Sender>,
     interest: Arc<InterestIndex>,
+    window: Arc<NodeWindow>,
     interner: Arc<Interner>,
     commands: Arc<Commands>,
     delivery: Arc<Delivery>,
@@ -52,6 +56,7 @@ impl NodeSequencer {
             order: Mutex::new(Order::new(epoch, ids_max)),
             shards,
             interest: Arc::clone(&node.interest),
+            window: Arc::clone(&node.window),
             interner: Arc::clone(&node.interner),
             commands: Arc::clone(&node.commands),
             delivery: Arc::clone(&node.delivery),
@@ -63,36 +68,39 @@ impl NodeSequencer {
 
     async fn place_all(&self, batch: Vec<Entry>) -> Vec<Placed> {
         self.back_pressure(&batch).await;
-        let placing = |entry| Placing::new(entry, &self.interner);
+        let placing = |entry| self.placing(entry);
         let mut batch: Vec<_> = batch.into_iter().map(placing).collect();
         let mut order = self.order.lock().await;
         // No wait follows, so that a caller that is cancelled has either no effect or the whole
         // effect.
+        if let Some(first) = batch.first() {
+            self.window.settle(&mut order, first.given);
+        }
         let places: Vec<_> = batch
             .iter_mut()
             .map(|entry| order.place(entry.given, entry.id.take()))
             .collect();
         let placed = batch.into_iter().zip(&places);
-        let (mut publications, mut missed) = (Vec::new(), Vec::new());
+        let (mut group, mut missed) = (Group::default(), Vec::new());
         for (entry, placed) in placed {
             let position = placed.position.get();
             match entry.what {
-                What::Publication(publication) => {
+                What::Publication(publication, keys) => {
                     self.count(placed);
                     if !placed.duplicate {
-                        publications.push(publication.at(position));
+                        group.add(publication.at(position), keys);
                     }
                 }
                 What::Command(command) if !placed.duplicate => {
                     // Inputs that precede it, so that neither overtakes the other.
-                    self.hand_on(std::mem::take(&mut publications), &mut missed);
+                    self.hand_on(std::mem::take(&mut group), &mut missed);
                     self.counters.commands.add(command.name);
                     self.hand_on_command(command.at(position), &mut missed);
                 }
                 What::Command(_) | What::Nothing => {}
             }
         }
-        self.hand_on(publications, &mut missed);
+        self.hand_on(group, &mut missed);
         drop(order);
         // Possibly very many are dropped: not while others wait.
         drop(missed);
@@ -100,12 +108,16 @@ impl NodeSequencer {
     }
 
     /// Hands publications to the shards that they may concern.
-    fn hand_on(&self, publications: Vec<Publication>, missed: &mut Vec<Overflow>) {
-        if publications.is_empty() {
+    fn hand_on(&self, group: Group, missed: &mut Vec<Overflow>) {
+        let Some(last) = group.publications.last() else {
             return;
-        }
-        let batch = Batch::new(publications);
-        let concerned = self.interest.placed(&batch.publications);
+        };
+        let (last, keys) = (last.position, group.keys);
+        let batch = Batch::new(group.publications);
+        // First: whoever knows of a position finds it in the window.
+        self.window.append(&batch, &keys);
+        let rooms = keys.iter().copied();
+        let concerned = self.interest.placed_for(Some(last), rooms);
         for (index, shard) in self.shards.iter().enumerate() {
             if concerned.contains(index)
                 && let Some(overflow) = shard.publish(batch.clone())
@@ -187,7 +199,7 @@ impl NodeSequencer {
         }
         let rooms = batch.iter().flat_map(|entry| {
             let rooms = rooms(entry).iter();
-            rooms.map(|room| (entry.tenant, room))
+            rooms.map(|room| self.interest.key(entry.tenant, room))
         });
         let concerned = self.interest.hearing_any(rooms);
         let concerns_all = batch.iter().any(is_command);
@@ -276,7 +288,9 @@ impl Sequencer for NodeSequencer {
     }
 
     fn missed(&self, missed: Missed) {
-        self.gaps.missed(&missed);
+        if self.gaps.missed(&missed) {
+            self.window.missed();
+        }
     }
 }
 
@@ -292,6 +306,24 @@ fn is_command(entry: &Entry) -> bool {
     matches!(entry.body, Body::Command(_))
 }
 
+/// Publications that are handed on together.
+#[derive(Default)]
+struct Group {
+    publications: Vec<Publication>,
+    /// The keys of their rooms.
+    keys: Vec<Key>,
+}
+
+impl Group {
+    fn add(&mut self, publication: Publication, keys: Keys) {
+        self.publications.push(publication);
+        self.keys.extend(keys);
+    }
+}
+
+/// The keys of the rooms of a publication: mostly one.
+type Keys = SmallVec<[Key; 1]>;
+
 /// An entry that waits to be ordered.
 struct Placing {
     given: Option<Position>,
@@ -301,29 +333,32 @@ struct Placing {
 
 /// Its action.
 enum What {
-    Publication(Publication),
+    Publication(Publication, Keys),
     Command(Prepared),
     /// It only takes a position: a command that only counts, which another node received.
     Nothing,
 }
 
-impl Placing {
-    fn new(entry: Entry, interner: &Interner) -> Self {
+impl NodeSequencer {
+    fn placing(&self, entry: Entry) -> Placing {
+        let tenant = entry.tenant;
         let (id, what) = match entry.body {
             Body::Publication(trigger) => {
                 let Trigger {
                     rooms, data, id, ..
                 } = trigger;
-                let publication = Publication::new(0, entry.tenant, rooms, data);
-                (id, What::Publication(publication))
+                let keys = rooms.iter().map(|room| self.interest.key(tenant, room));
+                let keys = keys.collect();
+                let publication = Publication::new(0, tenant, rooms, data);
+                (id, What::Publication(publication, keys))
             }
             Body::Command(mut command) => {
                 let id = command.id.take();
-                let prepared = Prepared::new(command, entry.tenant, interner);
+                let prepared = Prepared::new(command, tenant, &self.interner);
                 (id, prepared.map_or(What::Nothing, What::Command))
             }
         };
-        Self {
+        Placing {
             given: entry.position,
             id,
             what,

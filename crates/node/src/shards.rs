@@ -4,14 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use ht_broker::Broker;
-use ht_core::Hasher;
 use ht_core::shard::{Settings, Shard};
 use ht_proto::close::Close;
 
 use crate::config::ServerConfig;
 use crate::hooks::HookSender;
 use crate::inbox::{self, Input};
-use crate::live::{Live, shard_settings};
+use crate::live::Live;
 use crate::memory::allowance;
 use crate::node::Node;
 use crate::shard::{self, Outside, Running};
@@ -26,7 +25,6 @@ impl Shards {
     /// If the system cannot start another thread.
     pub(crate) fn start(
         config: &ServerConfig,
-        hasher: &Hasher,
         node: &Node,
         live: &Live,
         broker: Option<&Arc<Broker>>,
@@ -40,8 +38,7 @@ impl Shards {
         };
         let mut shards = Self(Vec::with_capacity(threads));
         for index in 0..threads {
-            let settings = shard_settings(config, &node.outboxes, &node.accounts);
-            let shard = Shard::new(settings, hasher.clone());
+            let shard = Shard::new(node.shard_settings(config), node.hasher.clone());
             let outside = Outside::new(index, node, live, broker.cloned(), hooks.cloned());
             let running = shard::start(shard, bounds, node, outside)?;
             shards.0.push(running);

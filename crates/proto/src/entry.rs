@@ -113,6 +113,15 @@ impl Position {
             self
         }
     }
+
+    /// The number before; none before [`Position::START`].
+    #[must_use]
+    pub const fn previous(self) -> Option<Self> {
+        match self.0.checked_sub(1) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
 }
 
 impl fmt::Display for Position {

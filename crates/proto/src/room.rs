@@ -124,6 +124,17 @@ impl Room {
         self.bytes.len()
     }
 
+    /// How many bytes it takes in memory.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let ends = if self.ends.spilled() {
+            self.ends.capacity() * size_of::<u32>()
+        } else {
+            0
+        };
+        size_of::<Self>() + self.bytes.len() + ends
+    }
+
     /// The room's shape: its keys, sorted. Equal shapes have equal bytes.
     #[must_use]
     pub fn shape(&self) -> &[u8] {

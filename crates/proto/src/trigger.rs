@@ -207,9 +207,22 @@ impl Trigger {
         Ok(Self {
             text: body.slice_ref(text.as_bytes()),
             rooms,
-            data: body.slice_ref(data.as_bytes()),
+            data: own(body, data),
             id: id.map_err(within("id"))?,
         })
+    }
+}
+
+/// Data that is at least so long, and half of its body, shares the memory of the body.
+pub const SHARED_MIN: usize = 256 << 10;
+
+/// `data`, a part of `body`, to be kept for long: in general a copy. Otherwise few bytes could keep
+/// a long body in memory, or the buffer that it was read into.
+fn own(body: &Bytes, data: &str) -> Bytes {
+    if data.len() >= SHARED_MIN && data.len() >= body.len() / 2 {
+        body.slice_ref(data.as_bytes())
+    } else {
+        Bytes::copy_from_slice(data.as_bytes())
     }
 }
 
@@ -260,6 +273,8 @@ fn read_rooms(json: &str, rooms_max: usize) -> Result<Vec<Room>, TriggerError> {
             rooms.push(room);
         }
     }
+    // They may be kept for long.
+    rooms.shrink_to_fit();
     Ok(rooms)
 }
 

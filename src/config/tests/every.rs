@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ht_backend::ForwardRules;
 use ht_backend::config::HeaderSource;
+use ht_core::window::Reader;
 use ht_node::config::{
     GapPolicy, Listen, Matching, OriginsWritten, PermissionsConfig, Right, Secret, ServerConfig,
     Unreachable,
@@ -117,6 +118,9 @@ const EVERY: &[(&str, &str)] = &[
     ("permissions.grace", r#""6s""#),
     ("permissions.max_age", r#""1h""#),
     ("permissions.ring", "129"),
+    ("window.entries", "121"),
+    ("window.bytes", r#""8MiB""#),
+    ("window.age", r#""9s""#),
     ("readiness.probe_interval", "6"),
     ("readiness.probe_timeout", "7"),
     ("log.level", r#""debug""#),
@@ -234,6 +238,9 @@ fn assert_every(config: &Config) {
         [114, 115, 116]
     );
     assert_eq!(limits.inbox_bytes, Some(9 << 20));
+    let window = &limits.window;
+    assert_eq!((window.entries, window.bytes), (121, Some(8 << 20)));
+    assert_eq!(window.age.as_secs(), 9);
     let keepalive = &server.keepalive;
     assert_eq!(
         (keepalive.interval.as_secs(), keepalive.timeout.as_secs()),
@@ -346,7 +353,8 @@ fn in_force(start: &Config, new: &Config) -> String {
         permissions: live.permissions,
         ..new.server.clone()
     };
-    let mut shards = shard_settings(&server, &Arc::default(), &Arc::default());
+    let (outboxes, accounts) = (Arc::default(), Arc::default());
+    let mut shards = shard_settings(&server, &outboxes, &accounts, Reader::default());
     // A shard keeps how it matches rooms: it has an index of them.
     shards.matching = start.server.matching;
     format!("{live:?} {shards:?} {:?}", new.log.level)

@@ -334,17 +334,18 @@ fn blanks_and_quotes_within_a_value_are_named() {
 #[test]
 fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
     let mib = |number: usize| number << 20;
+    let (inboxes, window) = (mib(100) / 32 * 3, mib(100) / 32);
     for (written, named, sizes) in [
         // Publications that wait for threads count, too.
         (
             &[("HT_LIMITS__INBOX_BYTES", "25MiB")][..],
             "HT_LIMITS__INBOX_BYTES: ",
-            [mib(50), mib(25), mib(25), 1, 0],
+            [mib(50), mib(25), mib(25), window, 1, 0],
         ),
         (
             &[("HT_LIMITS__OUTBOX_TOTAL_BYTES", "38MiB")],
             "HT_LIMITS__OUTBOX_TOTAL_BYTES: ",
-            [mib(50), mib(38), mib(100) / 8, 1, 0],
+            [mib(50), mib(38), inboxes, window, 1, 0],
         ),
         // The largest of those that were written is named.
         (
@@ -353,13 +354,19 @@ fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
                 ("HT_LIMITS__INBOX_BYTES", "60MiB"),
             ],
             "HT_LIMITS__INBOX_BYTES: ",
-            [mib(40), mib(25), mib(60), 1, 0],
+            [mib(40), mib(25), mib(60), window, 1, 0],
+        ),
+        // The last publications do.
+        (
+            &[("HT_WINDOW__BYTES", "22MiB")],
+            "HT_WINDOW__BYTES: ",
+            [mib(50), mib(25), mib(100) / 32, mib(22), 1, 0],
         ),
         // Bodies of triggers and connections that are not websockets yet take memory, too.
         (
             &[("HT_LIMITS__TRIGGERS_IN_FLIGHT", "12MiB")],
             "HT_LIMITS__TRIGGERS_IN_FLIGHT: ",
-            [mib(50), mib(25), mib(100) / 8, mib(12), mib(100) / 8 / 4],
+            [mib(50), mib(25), inboxes, window, mib(12), mib(100) / 8 / 4],
         ),
         (
             &[("HT_LIMITS__HANDSHAKES", "3000")],
@@ -367,7 +374,8 @@ fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
             [
                 mib(50),
                 mib(25),
-                mib(100) / 8,
+                inboxes,
+                window,
                 mib(100) / 8 / 2,
                 (4_024 << 13) - mib(50) / 4,
             ],
@@ -381,11 +389,11 @@ fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
             panic!("{written:?}")
         };
         let text = mistakes.to_string();
-        let [clients, outboxes, inboxes, triggers, unfinished] = sizes;
+        let [clients, outboxes, inboxes, window, triggers, unfinished] = sizes;
         let sentence = format!(
             "limits.client_total_bytes ({clients} bytes), limits.outbox_total_bytes ({outboxes} \
-             bytes), limits.inbox_bytes ({inboxes} bytes), limits.triggers_in_flight ({triggers} \
-             bytes) and limits.handshakes (connections of 8 KiB each: {unfinished} bytes beyond a \
+             bytes), limits.inbox_bytes ({inboxes} bytes), window.bytes ({window} bytes), \
+             limits.triggers_in_flight ({triggers} bytes) and limits.handshakes (connections of 8 KiB each: {unfinished} bytes beyond a \
              quarter of limits.client_total_bytes) together reach limits.memory_bytes (104857600 \
              bytes): lower one of them or raise limits.memory_bytes"
         );
@@ -395,7 +403,7 @@ fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
         assert!(folder.load(&all(&[])).is_ok());
         let fits = [
             ("HT_LIMITS__CLIENT_TOTAL_BYTES", "40MiB"),
-            ("HT_LIMITS__INBOX_BYTES", "34MiB"),
+            ("HT_LIMITS__INBOX_BYTES", "30MiB"),
         ];
         assert!(folder.load(&all(&fits)).is_ok());
     }

@@ -19,6 +19,20 @@ fn place(order: &mut Order, given: Option<u64>, id: Option<&str>) -> (u64, bool)
 }
 
 #[test]
+fn a_hole_has_a_position_before_the_next_entry() {
+    let mut counted = order(2);
+    assert_eq!(counted.hole(None), Some(at(1)));
+    assert_eq!(place(&mut counted, None, None), (2, false));
+    let mut given = order(2);
+    assert_eq!(place(&mut given, Some(5), None), (5, false));
+    assert_eq!(given.hole(Some(at(6))), None, "nothing is between them");
+    assert_eq!(given.hole(Some(at(5))), None, "it was placed before");
+    assert_eq!(given.hole(Some(at(9))), Some(at(8)));
+    assert_eq!(place(&mut given, Some(8), None), (8, true));
+    assert_eq!(place(&mut given, Some(9), None), (9, false));
+}
+
+#[test]
 fn a_repeated_id_keeps_its_first_position_within_the_window() {
     let mut order = order(2);
     for (id, placed) in [

@@ -201,7 +201,8 @@ fn two_tenants_never_meet() {
     interest.opened(0, tenants[1], &room(r#"{"b":1}"#));
     assert_eq!((interest.rooms(), interest.rooms_of(tenants[1])), (5, 3));
     for text in [r#"{"a":1}"#, r#"{"a":2}"#] {
-        let hearing = |tenant| interest.hearing_any([(tenant, &room(text))].into_iter());
+        let hearing =
+            |tenant| interest.hearing_any([interest.key(tenant, &room(text))].into_iter());
         assert_eq!(hearing(tenants[0]), ShardSet::of(0));
         assert_eq!(hearing(tenants[1]), ShardSet::of(1));
     }
@@ -209,6 +210,6 @@ fn two_tenants_never_meet() {
         interest.closed(0, tenants[0], &room(text));
     }
     assert_eq!((interest.rooms(), interest.rooms_of(tenants[0])), (3, 0));
-    let nobody = interest.hearing_any([(tenants[0], &room(r#"{"a":1}"#))].into_iter());
+    let nobody = interest.hearing_any([interest.key(tenants[0], &room(r#"{"a":1}"#))].into_iter());
     assert_eq!(nobody, ShardSet::NONE);
 }

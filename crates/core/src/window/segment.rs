@@ -17,10 +17,12 @@ pub(super) const SEGMENT_ENTRIES: usize = 256;
 /// A room in the form used by the filter of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    hash: u64,
-    shape: u64,
+    /// The hash of the room and its tenant.
+    pub hash: u64,
+    /// The hash of its shape and its tenant.
+    pub shape: u64,
     /// Whether it has `*` that matches any value.
-    pub(super) is_starred: bool,
+    pub is_starred: bool,
 }
 
 impl Key {

@@ -1,5 +1,6 @@
 //! How the memory of the process is divided.
 
+use ht_core::window::WindowLimits;
 use ht_edge::config::QuotaLimits;
 use tokio::sync::Semaphore;
 
@@ -22,6 +23,8 @@ pub struct MemoryBounds {
     pub clients: usize,
     /// Of publications queued for shards.
     pub inboxes: usize,
+    /// Of the last publications, in the window.
+    pub window: usize,
     /// Of these, of the connections of one address.
     pub address: usize,
     /// Of these, of the connections of one user.
@@ -42,6 +45,9 @@ const OUTBOXES: usize = 256 << 20;
 /// Maximum memory of publications queued for shards by default, in bytes.
 const INBOXES: usize = 64 << 20;
 
+/// Bounds of the memory of the window by default, in bytes.
+const WINDOW: (usize, usize) = (1 << 20, 64 << 20);
+
 /// Lower bound of the default of `limits.handshakes`, however little memory there is.
 const HANDSHAKES_MIN: usize = 256;
 
@@ -54,6 +60,15 @@ impl ServerLimits {
             handshakes_per_second: self.handshakes_per_second,
             handshakes: self.handshakes_max(),
             unfinished: self.unfinished_max(),
+        }
+    }
+
+    /// Those of the window of a process that may have `allowance` bytes.
+    pub(crate) fn window(&self, allowance: Option<usize>) -> WindowLimits {
+        WindowLimits {
+            entries: self.window.entries,
+            bytes: self.memory_bounds(allowance).window,
+            age: u64::try_from(self.window.age.as_millis()).unwrap_or(u64::MAX),
         }
     }
 
@@ -77,10 +92,14 @@ impl ServerLimits {
         let part = allowance.map_or(0, |bytes| bytes / 5 * 4);
         let process = self.memory_bytes.unwrap_or(part);
         let whole = if process == 0 { part } else { process };
-        let (outboxes, inboxes) = if whole == 0 {
-            (OUTBOXES, INBOXES)
+        let (outboxes, inboxes, window) = if whole == 0 {
+            (OUTBOXES, INBOXES, self.window.bytes.unwrap_or(WINDOW.1))
         } else {
-            (OUTBOXES.min(whole / 4), INBOXES.min(whole / 8))
+            let default = (whole / 32).clamp(WINDOW.0, WINDOW.1);
+            let window = self.window.bytes.unwrap_or(default);
+            // What is queued for shards is mostly in the window as well.
+            let inboxes = (whole / 8).saturating_sub(window).max(whole / 32);
+            (OUTBOXES.min(whole / 4), INBOXES.min(inboxes), window)
         };
         let clients = self.client_total_bytes.unwrap_or(whole / 2);
         // The share of handshakes, as in `Accounts`.
@@ -96,6 +115,7 @@ impl ServerLimits {
             (usual.triggers_in_flight, usual.handshakes, usize::MAX)
         } else {
             let given = clients.saturating_add(outboxes).saturating_add(inboxes);
+            let given = given.saturating_add(window);
             let left = whole.saturating_sub(given).min(whole / 8);
             let triggers = usual.triggers_in_flight.min(left / 2);
             let fit = ((quarter + left / 4) / HEAD_BYTES_MIN).saturating_sub(OTHER_CONNECTIONS);
@@ -111,6 +131,7 @@ impl ServerLimits {
             outboxes,
             clients,
             inboxes,
+            window,
             address: self.client_bytes_per_address.unwrap_or(clients / 8),
             user: self.client_bytes_per_user.unwrap_or(clients / 8),
             unfinished,
@@ -151,7 +172,8 @@ mod tests {
             let bounds = limits.memory_bounds(None);
             let unfinished = bounds.unfinished.min(bounds.unfinished_default);
             assert!(bounds.unfinished == unfinished || handshakes == HANDSHAKES_MIN);
-            let sum = bounds.clients + bounds.outboxes + bounds.inboxes + unfinished + triggers;
+            let publications = bounds.inboxes + bounds.window;
+            let sum = bounds.clients + bounds.outboxes + publications + unfinished + triggers;
             assert!(sum < process, "{sum} of {process}");
         }
     }

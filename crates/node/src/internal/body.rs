@@ -77,7 +77,8 @@ pub(super) async fn collect(
     Ok(if whole.is_empty() {
         first
     } else {
-        whole.freeze()
+        // What is published may keep it for long: without the rest of its buffer.
+        Bytes::from(Vec::from(whole).into_boxed_slice())
     })
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::BoxFuture;
 use ht_backend::{Credentials, Failure, ForwardRules, Hook, Permissions};
 use ht_core::index::Matching;
+use ht_core::window::WindowLimits;
 use ht_overload::Due;
 use http::{HeaderMap, HeaderValue};
 
@@ -68,7 +69,7 @@ struct Setting {
 
 impl Setting {
     fn new(answer: Answer, permissions: PermissionsConfig) -> Self {
-        let node = Node::new(2, Matching::default());
+        let node = Node::new(2, Matching::default(), WindowLimits::default());
         let [first, second] = std::array::from_fn(|_| {
             let poll = mio::Poll::new().unwrap();
             inbox::inbox(BOUNDS, inbox::waker(&poll, mio::Token(0)).unwrap())

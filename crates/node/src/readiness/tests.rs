@@ -5,6 +5,7 @@ use std::ops::Range;
 use futures_util::future::BoxFuture;
 use ht_backend::{Answer, Credentials, Failure, Hook};
 use ht_core::index::Matching;
+use ht_core::window::WindowLimits;
 
 use super::*;
 use crate::inbox;
@@ -48,7 +49,7 @@ struct Setting {
 
 impl Setting {
     fn new(shards: usize) -> Self {
-        let node = Node::new(shards, Matching::default());
+        let node = Node::new(shards, Matching::default(), WindowLimits::default());
         let (senders, receivers): (Vec<_>, _) = (0..shards)
             .map(|_| {
                 let poll = mio::Poll::new().unwrap();
@@ -173,7 +174,7 @@ async fn publications_in_a_full_inbox_do_not_keep_a_probe_from_its_turn() {
 
 #[tokio::test]
 async fn without_an_interval_nothing_is_probed() {
-    let node = Node::new(1, Matching::default());
+    let node = Node::new(1, Matching::default(), WindowLimits::default());
     let sequencer: Arc<dyn Sequencer> = Arc::new(NodeSequencer::new(Vec::new(), 0, &node));
     let config = ReadinessConfig {
         probe_interval: Duration::ZERO,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use ht_core::index::Matching;
+use ht_core::window::WindowLimits;
 
 use super::*;
 use crate::config::GapPolicy;
@@ -29,7 +30,7 @@ fn shards(node: &Node) -> Vec<u32> {
 
 #[test]
 fn a_gap_concerns_all_shards_or_one() {
-    let node = Node::new(3, Matching::default());
+    let node = Node::new(3, Matching::default(), WindowLimits::default());
     GapReports::new(&node).missed(&missed(MissedReason::Reconnect));
     assert_eq!((node.gaps.last(), shards(&node)), (1, vec![1, 1, 1]));
     GapReports::new(&node).shard_missed(1, "its inbox was full");
@@ -39,17 +40,17 @@ fn a_gap_concerns_all_shards_or_one() {
 
 #[test]
 fn before_the_first_client_nothing_can_be_missed() {
-    let node = Node::new(1, Matching::default());
-    GapReports::new(&node).missed(&missed(MissedReason::Start));
+    let node = Node::new(1, Matching::default(), WindowLimits::default());
+    assert!(!GapReports::new(&node).missed(&missed(MissedReason::Start)));
     assert_eq!((node.gaps.last(), node.gaps.counts()[0]), (0, 0));
     node.totals.opened();
-    GapReports::new(&node).missed(&missed(MissedReason::Start));
+    assert!(GapReports::new(&node).missed(&missed(MissedReason::Start)));
     assert_eq!((node.gaps.last(), node.gaps.counts()[0]), (1, 1));
 }
 
 #[test]
 fn ignored_gaps_are_counted_and_close_no_connection_later_either() {
-    let node = Node::new(1, Matching::default());
+    let node = Node::new(1, Matching::default(), WindowLimits::default());
     node.gaps.set_policy(GapPolicy::Ignore);
     GapReports::new(&node).missed(&missed(MissedReason::Skipped));
     assert_eq!((node.gaps.last(), node.gaps.counts()[4]), (0, 1));

@@ -4,7 +4,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ht_broker::MissedReason;
 use ht_core::index::Matching;
+use ht_core::window::{Kept, Wanted, WindowLimits};
 use ht_proto::entry::TenantId;
 use ht_proto::record::Record;
 use ht_proto::room::RoomLimits;
@@ -14,6 +16,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::inbox::{Bounds, Receiver};
+use crate::window::WindowSize;
 
 const BOUNDS: Bounds = Bounds {
     inputs: 2,
@@ -38,7 +41,7 @@ fn trigger(rooms: &[&str], length: usize) -> Entry {
 /// Two shards whose inboxes are not read, the first with the room `a`, the second with `b`, both
 /// with `all`.
 fn two_shards() -> (Node, NodeSequencer, [Receiver; 2]) {
-    let node = Node::new(2, Matching::default());
+    let node = Node::new(2, Matching::default(), WindowLimits::default());
     let [first, second] = std::array::from_fn(|_| {
         let poll = mio::Poll::new().unwrap();
         inbox::inbox(BOUNDS, inbox::waker(&poll, mio::Token(0)).unwrap())
@@ -211,6 +214,85 @@ fn all_taken(shard: &mut Receiver) -> Vec<(&'static str, u64)> {
     all
 }
 
+/// What the window has: positions, and whether each is a hole.
+fn kept(node: &Node) -> Vec<(u64, bool)> {
+    let view = node.window.reader().view();
+    let items = view.after(0, None);
+    items
+        .map(|item| (item.position, matches!(item.body, Kept::Hole)))
+        .collect()
+}
+
+#[tokio::test]
+async fn publications_are_in_the_window_whether_or_not_a_shard_has_subscribers() {
+    let (node, sequencer, mut shards) = two_shards();
+    let repeated = |room: &str| {
+        let mut entry = trigger(&[room], 1);
+        if let Body::Publication(trigger) = &mut entry.body {
+            trigger.id = Some("again".into());
+        }
+        entry
+    };
+    let sequencer = NodeSequencer {
+        order: Mutex::new(Order::new(sequencer.epoch, 10)),
+        ..sequencer
+    };
+    let first = vec![repeated("a"), trigger(&["nobody", "b"], 1), repeated("a")];
+    sequencer.place(first).await;
+    let second = vec![command(DISCONNECT), trigger(&[], 1), trigger(&["b"], 1)];
+    sequencer.place(second).await;
+    assert_eq!(kept(&node), [1, 2, 4, 5].map(|position| (position, false)));
+    let view = node.window.reader().view();
+    let key = node.interest.key(TenantId::MAIN, &room("b"));
+    let wanted = Wanted::from_iter([key]);
+    let rooms = view.after(0, Some(&wanted)).map(|item| match &item.body {
+        Kept::Entry(logged) => logged.publication().rooms.len(),
+        Kept::Hole => 0,
+    });
+    assert!(rooms.eq([1, 2, 0, 1]), "each with its own rooms");
+    assert_eq!(taken(&mut shards[0]), [1, 2]);
+    let size = node.window.size();
+    assert!(size.entries == 4 && size.bytes > 4 * 256, "{size:?}");
+}
+
+#[tokio::test]
+async fn missed_publications_are_a_hole_before_the_next_entry() {
+    let (node, sequencer, _shards) = two_shards();
+    let missed = |reason| Missed {
+        reason,
+        cause: "a test".into(),
+    };
+    // Nobody can have missed any.
+    Sequencer::missed(&sequencer, missed(MissedReason::Start));
+    sequencer.place(vec![trigger(&["a"], 1)]).await;
+    Sequencer::missed(&sequencer, missed(MissedReason::Reconnect));
+    Sequencer::missed(&sequencer, missed(MissedReason::Skipped));
+    assert_eq!(kept(&node), [(1, false)]);
+    let places = sequencer.place(vec![command(DISCONNECT), trigger(&["a"], 1)]);
+    let places: Vec<_> = places
+        .await
+        .iter()
+        .map(|placed| placed.position.get())
+        .collect();
+    assert_eq!(places, [3, 4]);
+    assert_eq!(kept(&node), [(1, false), (2, true), (4, false)]);
+    sequencer.place(vec![trigger(&["a"], 1)]).await;
+    assert_eq!(kept(&node).last(), Some(&(5, false)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_publications_are_dropped_without_new_ones() {
+    let (node, sequencer, _shards) = two_shards();
+    sequencer.place(vec![trigger(&["a"], 1)]).await;
+    tokio::time::advance(Duration::from_secs(299)).await;
+    node.window.expire();
+    let size = node.window.size();
+    assert_eq!((size.entries, size.seconds), (1, 299.0));
+    tokio::time::advance(Duration::from_secs(2)).await;
+    node.window.expire();
+    assert_eq!(node.window.size(), WindowSize::default());
+}
+
 const DISCONNECT: &str = r#"{"command":"disconnect","user":7}"#;
 
 #[tokio::test]
@@ -294,7 +376,7 @@ async fn a_probe_does_not_wait_and_reports_which_shards_took_it() {
 #[tokio::test]
 async fn it_keeps_the_contract_of_a_sequencer() {
     sequencer::keeps_the_contract(async |ids_max| {
-        let node = Node::new(1, Matching::default());
+        let node = Node::new(1, Matching::default(), WindowLimits::default());
         NodeSequencer::new(Vec::new(), ids_max, &node)
     })
     .await;

@@ -19,6 +19,29 @@ fn request(text: &str) -> Result<Request, TriggerError> {
 }
 
 #[test]
+fn data_keeps_no_longer_text_in_memory() {
+    let shares = |data: &str, rest: usize| {
+        let body = Bytes::from(format!(
+            r#"{{"rooms":[],"data":{data}{}}}"#,
+            " ".repeat(rest)
+        ));
+        let trigger = Trigger::parse(
+            &body,
+            &TriggerLimits {
+                bytes: 1 << 22,
+                ..LIMITS
+            },
+        )
+        .unwrap();
+        assert_eq!(trigger.data, data);
+        body.as_ptr_range().contains(&trigger.data.as_ptr())
+    };
+    let long = format!("\"{}\"", "x".repeat(SHARED_MIN));
+    assert!(!shares("1", 0) && !shares("1", 1 << 20));
+    assert!(shares(&long, 0) && !shares(&long, SHARED_MIN + 100));
+}
+
+#[test]
 fn data_keeps_its_very_bytes() {
     for data in [
         r#"{"b": 1.50, "a": "\u00e9\ud800"}"#,
