@@ -5,6 +5,7 @@ import contextlib
 import http.server
 import json
 import logging
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -48,6 +49,7 @@ def sent(make, *arguments, **options):
 def test_whom_a_command_is_for(selector, members):
     for command, rest in [
         (sent(Command.disconnect, **selector), {"command": "disconnect", "come_back": "sign-in"}),
+        (sent(Command.invalidate, **selector), {"command": "invalidate"}),
         (sent(Command.unsubscribe, NEWS, **selector), {"command": "unsubscribe", "from": [NEWS]}),
     ]:
         assert command == {**rest, **members}
@@ -78,6 +80,7 @@ def test_a_command_for_nobody_in_particular_is_not_sent(trickster, selector, sai
     with trickster() as gateway, Publisher(gateway.url, on_error="log") as publisher:
         for call in (
             lambda: publisher.disconnect(**selector),
+            lambda: publisher.invalidate(**selector),
             lambda: publisher.unsubscribe(NEWS, **selector),
         ):
             with pytest.raises(InvalidTriggerError, match=said):
@@ -97,6 +100,14 @@ def test_a_selector_that_is_misspelt_is_a_mistake_of_the_call():
         (lambda: Command.disconnect(user=7, reason="Signed out"), "reason is a word"),
         (lambda: Command.disconnect(user=7, reason=""), "reason is a word"),
         (lambda: Command.disconnect(user=7, reason="a" * 33), "reason is a word"),
+        (lambda: Command.invalidate(user=7, within=3601), "within is at most an hour"),
+        (lambda: Command.invalidate(user=7, within=-1), "within is a number of seconds"),
+        (lambda: Command.invalidate(user=7, within=True), "within is a number of seconds"),
+        (lambda: Command.invalidate(user=7, within=float("nan")), "within is a number of seconds"),
+        (lambda: Command.invalidate(user=7, within="60s"), "within is a number of seconds"),
+        (lambda: Command.permit([], user=7, expires_in=0), "expires_in is longer than nothing"),
+        (lambda: Command.permit([], user=7, expires_in="1m"), "expires_in is a number of seconds"),
+        (lambda: Command.permit([], user=7, expires_in=float("inf")), "expires_in is a number"),
         (lambda: Command.unsubscribe([], user=7), "from_ is a room"),
         (lambda: Command.unsubscribe("news", user=7), "a room is a JSON object"),
         (lambda: Command.permit([NEWS], label="a"), "not for a label"),
@@ -121,15 +132,26 @@ def test_all_members():
         "reason": "moved",
         "dry_run": True,
     }
-    permit = sent(Command.permit, [NEWS], user=7, labels=["a"])
+    permit = sent(Command.permit, [NEWS], user=7, labels=["a"], expires_in=900)
     assert permit == {
         "command": "permit",
         "user": "7",
         "allowed_rooms": [NEWS],
         "labels": ["a"],
+        "expires_in": 900,
     }
+    invalidate = sent(Command.invalidate, user=7, within=0.0205, dry_run=True)
+    assert invalidate == {"command": "invalidate", "user": "7", "within": 21, "dry_run": True}
     assert sent(Command.permit, [], session="s")["allowed_rooms"] == []
     assert json.loads(Command.disconnect(user=7, id="once").text())["id"] == "once"
+
+
+def test_spans_are_seconds_or_a_timedelta():
+    for span, milliseconds in [(60, 60_000), (1.5, 1500), (timedelta(minutes=1), 60_000), (0, 0)]:
+        assert sent(Command.invalidate, user=7, within=span)["within"] == milliseconds
+    for span, seconds in [(900, 900), (0.5, 0.5), (timedelta(minutes=15), 900)]:
+        text = Command.permit([], user=7, expires_in=span).text()
+        assert f'"expires_in":{seconds},' in text
 
 
 def test_a_broker_carries_it_as_a_trigger_to_nobody():
@@ -237,7 +259,8 @@ def test_the_functions_of_the_module(trickster):
     async def from_coroutines():
         await high_templar.adisconnect(user=1)
         await high_templar.aunsubscribe(NEWS, user=2)
-        await high_templar.apermit([NEWS], user=3, labels=["v"])
+        await high_templar.apermit([NEWS], user=3, labels=["v"], expires_in=60)
+        await high_templar.ainvalidate(user=3, within=1)
         with pytest.warns(RuntimeWarning, match=r"await adisconnect"):
             high_templar.disconnect(user=4)
 
@@ -246,7 +269,8 @@ def test_the_functions_of_the_module(trickster):
         try:
             assert high_templar.disconnect(user=1, reason="moved").position == 1
             high_templar.unsubscribe([NEWS], user=2)
-            high_templar.permit([NEWS], user=3, labels=["v"])
+            high_templar.permit([NEWS], user=3, labels=["v"], expires_in=60)
+            high_templar.invalidate(user=3, within=1)
             asyncio.run(from_coroutines())
         finally:
             high_templar.configure()
@@ -257,13 +281,15 @@ def test_the_functions_of_the_module(trickster):
         "come_back": "sign-in",
         "reason": "moved",
     }
-    assert [body["command"] for body in bodies[3:]] == [
+    assert [body["command"] for body in bodies[4:]] == [
         "disconnect",
         "unsubscribe",
         "permit",
+        "invalidate",
         "disconnect",
     ]
-    assert bodies[1:3] == bodies[4:6]
+    assert bodies[1:4] == bodies[5:8]
+    assert bodies[3] == {"command": "invalidate", "user": "3", "within": 1000}
 
 
 BOARD = {"target": "board"}

@@ -80,11 +80,12 @@ class TestCheckCommand:
         call_command("ht_check", "--user", "anna")
         out = capsys.readouterr().out
         assert "Everything works." in out
-        assert out.count("ok      ") == 7
+        assert out.count("ok      ") == 8
         assert "ok      bootstrap answer: 2 rooms: {" in out
         assert "}; session is named: a logout disconnects\n" in out
         assert "is ready\n" in out
         assert f"{live_gateway.url} accepts the connection, with 3 rooms\n" in out
+        assert "ok      sign-in: a command with its session finds the connection\n" in out
         assert "ok      delivery: received after" in out
         assert not Session.objects.exists()
 
@@ -98,7 +99,10 @@ class TestCheckCommand:
     def test_a_sign_in_without_its_name(self, anna, live_gateway, settings, capsys, view, said):
         settings.ROOT_URLCONF = OneRoomUrls(view)
         call_command("ht_check")
-        assert f"{said}\n" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert f"{said}\n" in out
+        found = "not asked" if view is NoName else "a command with its session finds"
+        assert f"ok      sign-in: {found}" in out
 
     def test_nobody_hears_the_probe(self, anna, live_gateway):
         with live_gateway.connect(anna) as page:

@@ -25,9 +25,11 @@ from high_templar import Receipt
 from high_templar import UnavailableError
 from high_templar.django import UncommittedDataWarning
 from high_templar.django import adisconnect
+from high_templar.django import ainvalidate
 from high_templar.django import apermit
 from high_templar.django import aunsubscribe
 from high_templar.django import disconnect
+from high_templar.django import invalidate
 from high_templar.django import now
 from high_templar.django import permit
 from high_templar.django import publish
@@ -74,10 +76,11 @@ class TestCommands:
     def test_at_commit_in_order_with_what_is_published(self, anna, wire):
         with transaction.atomic():
             publish(NEWS, 1)
-            permit([NEWS], user=anna, labels=["v"])
+            permit([NEWS], user=anna, labels=["v"], expires_in=60)
             publish(NEWS, 1)
             unsubscribe(OrderRoom(customer=7), label="staff")
             disconnect(session="s", come_back="soon", reason="moved")
+            invalidate(room=OrderRoom(customer=7), within=60)
             publish(NEWS, 2)
             assert wire.requests == []
         (request,) = wire.requests
@@ -86,6 +89,7 @@ class TestCommands:
             1,
             "unsubscribe",
             "disconnect",
+            "invalidate",
             2,
         ]
         assert request[0] == {
@@ -93,7 +97,10 @@ class TestCommands:
             "user": str(anna.pk),
             "allowed_rooms": [NEWS],
             "labels": ["v"],
+            "expires_in": 60,
         }
+        room = {"target": "order", "customer": 7}
+        assert request[4] == {"command": "invalidate", "room": room, "within": 60_000}
         assert request[2]["from"] == [{"target": "order", "customer": 7}]
 
     def test_twice_is_twice_and_nothing_is_joined_across(self, anna, wire):
@@ -125,6 +132,7 @@ class TestCommands:
         for nobody in (None, AnonymousUser(), unsaved):
             for call in (
                 lambda user: disconnect(user=user, label="x"),
+                lambda user: invalidate(user=user, session="s"),
                 lambda user: unsubscribe(NEWS, user=user),
                 lambda user: permit([], user=user, session="s"),
                 lambda user: now.disconnect(user=user, label="x"),
@@ -143,12 +151,13 @@ class TestCommands:
     def test_from_coroutines(self, anna, wire):
         async def act():
             await adisconnect(user=anna)
+            await ainvalidate(user=anna)
             await aunsubscribe(NEWS, user=anna)
             await apermit([NEWS], user=anna)
 
         asyncio.run(act())
         names = [each["command"] for (each,) in wire.requests]
-        assert names == ["disconnect", "unsubscribe", "permit"]
+        assert names == ["disconnect", "invalidate", "unsubscribe", "permit"]
 
     def test_now(self, anna, wire):
         assert now.disconnect(user=anna, dry_run=True).matched == 2

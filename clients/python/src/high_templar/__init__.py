@@ -28,6 +28,7 @@ from high_templar.aio import AsyncPublisher
 from high_templar.command import ComeBack
 from high_templar.command import Command
 from high_templar.command import Selector
+from high_templar.command import Span
 from high_templar.errors import CircuitOpenError
 from high_templar.errors import InvalidTriggerError
 from high_templar.errors import PublishError
@@ -67,6 +68,7 @@ __all__ = [
     "Room",
     "Rooms",
     "Selector",
+    "Span",
     "TransientError",
     "Trigger",
     "UnauthorizedError",
@@ -74,11 +76,13 @@ __all__ = [
     "UncommittedDataWarning",
     "UnconfirmedError",
     "adisconnect",
+    "ainvalidate",
     "apermit",
     "apublish",
     "aunsubscribe",
     "configure",
     "disconnect",
+    "invalidate",
     "permit",
     "publish",
     "unsubscribe",
@@ -151,6 +155,19 @@ def disconnect(
     )
 
 
+def invalidate(
+    *,
+    within: Span | None = None,
+    dry_run: bool = False,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> Receipt:
+    """Has the API asked again what users may do; see `Publisher.invalidate`."""
+    _warn_of_loop("invalidate")
+    _warn_of_transaction("invalidate")
+    return _publisher().publisher.invalidate(within=within, dry_run=dry_run, id=id, **selector)
+
+
 def unsubscribe(
     from_: Rooms,
     *,
@@ -168,6 +185,7 @@ def permit(
     allowed_rooms: Iterable[RoomLike],
     *,
     labels: Sequence[str] = (),
+    expires_in: Span | None = None,
     dry_run: bool = False,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
@@ -178,6 +196,7 @@ def permit(
     return _publisher().publisher.permit(
         allowed_rooms,
         labels=labels,
+        expires_in=expires_in,
         dry_run=dry_run,
         id=id,
         **selector,
@@ -198,6 +217,17 @@ async def adisconnect(
     )
 
 
+async def ainvalidate(
+    *,
+    within: Span | None = None,
+    dry_run: bool = False,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> Receipt:
+    """Like `invalidate`, without blocking the event loop."""
+    return await _publisher().invalidate(within=within, dry_run=dry_run, id=id, **selector)
+
+
 async def aunsubscribe(
     from_: Rooms,
     *,
@@ -213,6 +243,7 @@ async def apermit(
     allowed_rooms: Iterable[RoomLike],
     *,
     labels: Sequence[str] = (),
+    expires_in: Span | None = None,
     dry_run: bool = False,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
@@ -221,6 +252,7 @@ async def apermit(
     return await _publisher().permit(
         allowed_rooms,
         labels=labels,
+        expires_in=expires_in,
         dry_run=dry_run,
         id=id,
         **selector,

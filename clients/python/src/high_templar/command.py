@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 from typing import Any
 from typing import Literal
 from typing import TypedDict
+from typing import Union
 from uuid import UUID
 
 from high_templar.errors import InvalidTriggerError
@@ -28,11 +31,15 @@ if TYPE_CHECKING:
 ComeBack = Literal["soon", "later", "sign-in", "never"]
 """What a client does after it was disconnected: reconnect, or not before the user signed in."""
 
+Span = Union[float, timedelta]
+"""A span of time: seconds, or a `datetime.timedelta`."""
+
 _COME_BACK = ("soon", "later", "sign-in", "never")
 _REASON = re.compile("[a-z-]{1,32}")
 _FOR_ONE = ("user", "session", "connection")
 _FOR_NOBODY = '"rooms":[],"data":null'
 _VALUES_MAX = 1_000
+_WITHIN_SECONDS_MAX = 3_600
 
 
 class Selector(TypedDict, total=False):
@@ -64,8 +71,8 @@ class Selector(TypedDict, total=False):
 class Command(Trigger):
     """A command that is ready to be sent, alone or among triggers: `Publisher.publish_all`.
 
-    Made by `disconnect`, `unsubscribe` and `permit`. Raises `InvalidTriggerError` for what no
-    gateway accepts, before anything is sent.
+    Made by `disconnect`, `invalidate`, `unsubscribe` and `permit`. Raises `InvalidTriggerError` for
+    what no gateway accepts, before anything is sent.
     """
 
     __slots__ = ("_members", "dry_run")
@@ -111,6 +118,25 @@ class Command(Trigger):
         return cls("disconnect", selector, members, dry_run=dry_run, id=id, encoder=encoder)
 
     @classmethod
+    def invalidate(
+        cls,
+        *,
+        within: Span | None = None,
+        dry_run: bool = False,
+        id: str | None = None,  # noqa: A002
+        encoder: type[json.JSONEncoder] | None = None,
+        **selector: Unpack[Selector],
+    ) -> Command:
+        """Has the API asked again what users may do; see `Publisher.invalidate`."""
+        members = {}
+        if within is not None:
+            seconds = _seconds("within", within)
+            if seconds > _WITHIN_SECONDS_MAX:
+                raise InvalidTriggerError(f"within is at most an hour, not {within!r}")
+            members["within"] = json.dumps(math.ceil(seconds * 1000))
+        return cls("invalidate", selector, members, dry_run=dry_run, id=id, encoder=encoder)
+
+    @classmethod
     def unsubscribe(
         cls,
         from_: Rooms,
@@ -133,6 +159,7 @@ class Command(Trigger):
         allowed_rooms: Iterable[RoomLike],
         *,
         labels: Sequence[str] = (),
+        expires_in: Span | None = None,
         dry_run: bool = False,
         id: str | None = None,  # noqa: A002
         encoder: type[json.JSONEncoder] | None = None,
@@ -148,6 +175,11 @@ class Command(Trigger):
         members = {"allowed_rooms": _rooms_text(allowed_rooms, encoder)}
         if labels:
             members["labels"] = json_text(_texts("labels", labels), encoder, what="labels")
+        if expires_in is not None:
+            seconds = _seconds("expires_in", expires_in)
+            if not seconds:
+                raise InvalidTriggerError("expires_in is longer than nothing, or left out")
+            members["expires_in"] = json.dumps(seconds)
         return cls("permit", selector, members, dry_run=dry_run, id=id, encoder=encoder)
 
     @property
@@ -240,6 +272,15 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise InvalidTriggerError(f"{name} is a text, not {value!r}")
     return value
+
+
+def _seconds(name: str, span: Any) -> float:
+    """A span in seconds. Raises `InvalidTriggerError`."""
+    seconds = span.total_seconds() if isinstance(span, timedelta) else span
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not is_number or not 0 <= seconds < math.inf:
+        raise InvalidTriggerError(f"{name} is a number of seconds or a timedelta, not {span!r}")
+    return int(seconds) if seconds == int(seconds) else seconds
 
 
 def _rooms_text(rooms: Rooms, encoder: type[json.JSONEncoder] | None) -> str:

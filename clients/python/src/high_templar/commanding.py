@@ -12,6 +12,7 @@ from typing import TypeVar
 from high_templar.command import ComeBack
 from high_templar.command import Command
 from high_templar.command import Selector
+from high_templar.command import Span
 from high_templar.trigger import RoomLike
 from high_templar.trigger import Rooms
 
@@ -62,6 +63,32 @@ class Commanding(Generic[R]):
         )
         return self._command(command)
 
+    def invalidate(
+        self,
+        *,
+        within: Span | None = None,
+        dry_run: bool = False,
+        id: str | None = None,  # noqa: A002
+        **selector: Unpack[Selector],
+    ) -> R:
+        """Has the API asked again what the connections that ``selector`` means may do.
+
+        Commit the change first. The connections stay open: subscriptions to rooms that the new
+        response lacks end, and nothing that is published after this reaches them, not even while
+        the gateway asks; in the other rooms nothing is lost. ``within`` (seconds, at most an hour,
+        or a `datetime.timedelta`) spreads the calls over that time, for changes that touch many and
+        are not urgent: each connection keeps what it may do until its turn. See `disconnect` for
+        the rest.
+        """
+        command = Command.invalidate(
+            within=within,
+            dry_run=dry_run,
+            id=id,
+            encoder=self.encoder,
+            **self._meant(selector),
+        )
+        return self._command(command)
+
     def unsubscribe(
         self,
         from_: Rooms,
@@ -73,7 +100,7 @@ class Commanding(Generic[R]):
         """Ends subscriptions of the connections that ``selector`` means; see `disconnect`.
 
         Those to rooms that one in ``from_`` equals, or covers with ``"*"``. The clients keep the
-        right to subscribe again: to take that away, use `permit`.
+        right to subscribe again: to take that away, use `invalidate` or `permit`.
         """
         encoder, meant = self.encoder, self._meant(selector)
         command = Command.unsubscribe(from_, dry_run=dry_run, id=id, encoder=encoder, **meant)
@@ -84,6 +111,7 @@ class Commanding(Generic[R]):
         allowed_rooms: Iterable[RoomLike],
         *,
         labels: Sequence[str] = (),
+        expires_in: Span | None = None,
         dry_run: bool = False,
         id: str | None = None,  # noqa: A002
         **selector: Unpack[Selector],
@@ -92,11 +120,14 @@ class Commanding(Generic[R]):
 
         ``selector`` is one or more of ``user``, ``session`` and ``connection``. Subscriptions to
         rooms that are no longer allowed end, and nothing that is published after this reaches them.
-        ``labels`` are replaced as well, by none if none are given. See `disconnect` for the rest.
+        ``labels`` are replaced as well, by none if none are given. After ``expires_in`` (seconds or
+        a `datetime.timedelta`) the gateway asks the API; left out, what is permitted does not
+        expire. See `disconnect` for the rest.
         """
         command = Command.permit(
             allowed_rooms,
             labels=labels,
+            expires_in=expires_in,
             dry_run=dry_run,
             id=id,
             encoder=self.encoder,

@@ -11,9 +11,11 @@ from high_templar import UncommittedDataWarning
 from high_templar.django.changes import PublishChangesMixin
 from high_templar.django.changes import publish_on_save
 from high_templar.django.commands import adisconnect
+from high_templar.django.commands import ainvalidate
 from high_templar.django.commands import apermit
 from high_templar.django.commands import aunsubscribe
 from high_templar.django.commands import disconnect
+from high_templar.django.commands import invalidate
 from high_templar.django.commands import now
 from high_templar.django.commands import permit
 from high_templar.django.commands import unsubscribe
@@ -41,6 +43,7 @@ __all__ = [
     "SubclassRooms",
     "UncommittedDataWarning",
     "adisconnect",
+    "ainvalidate",
     "apermit",
     "apublish",
     "apublish_now",
@@ -50,6 +53,7 @@ __all__ = [
     "connection_opened",
     "disconnect",
     "grants_for_user",
+    "invalidate",
     "now",
     "permit",
     "publish",

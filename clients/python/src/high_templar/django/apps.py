@@ -17,13 +17,15 @@ class HighTemplarConfig(AppConfig):
     verbose_name = "high-templar"
 
     def ready(self) -> None:
-        """Finds the ``rooms`` modules of all apps, registers the checks, and follows logouts."""
+        """Finds the ``rooms`` modules of all apps, registers the checks, follows users' rights."""
         from high_templar.django import checks  # noqa: F401, PLC0415 # registers itself
 
         if apps.is_installed("django.contrib.auth"):
             from high_templar.django import logout  # noqa: PLC0415 # needs the app
+            from high_templar.django import rights  # noqa: PLC0415
 
             logout.connect()
+            rights.connect()
 
         autodiscover_modules("rooms")
         if sys.argv[1:2] == ["runserver"]:

@@ -13,6 +13,7 @@ from django.db.models import Model
 from high_templar.command import ComeBack
 from high_templar.command import Command
 from high_templar.command import Selector
+from high_templar.command import Span
 from high_templar.commanding import Commanding
 from high_templar.django.conf import settings
 from high_templar.django.publishing import send_at_commit
@@ -47,6 +48,27 @@ def disconnect(
     send_at_commit(made, using, "disconnect")
 
 
+def invalidate(
+    *,
+    using: str | Model | None = None,
+    within: Span | None = None,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> None:
+    """Has the gateway ask again what users may do, after the commit.
+
+    See `disconnect`, and `high_templar.Publisher.invalidate`.
+
+    ::
+
+        with transaction.atomic():
+            board.members.remove(anna)
+            invalidate(user=anna)
+    """
+    made = Command.invalidate(within=within, id=id, encoder=_encoder(), **_plain(selector))
+    send_at_commit(made, using, "invalidate")
+
+
 def unsubscribe(
     from_: Rooms,
     *,
@@ -66,6 +88,7 @@ def permit(
     *,
     using: str | Model | None = None,
     labels: Sequence[str] = (),
+    expires_in: Span | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> None:
@@ -83,6 +106,7 @@ def permit(
     made = Command.permit(
         rooms,
         labels=labels,
+        expires_in=expires_in,
         id=id,
         encoder=_encoder(),
         **_plain(selector),
@@ -105,6 +129,17 @@ async def adisconnect(
     )
 
 
+async def ainvalidate(
+    *,
+    using: str | Model | None = None,
+    within: Span | None = None,
+    id: str | None = None,  # noqa: A002
+    **selector: Unpack[Selector],
+) -> None:
+    """Like `invalidate`, from a coroutine."""
+    await sync_to_async(invalidate)(using=using, within=within, id=id, **selector)
+
+
 async def aunsubscribe(
     from_: Rooms,
     *,
@@ -121,6 +156,7 @@ async def apermit(
     *,
     using: str | Model | None = None,
     labels: Sequence[str] = (),
+    expires_in: Span | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> None:
@@ -129,6 +165,7 @@ async def apermit(
         allowed_rooms,
         using=using,
         labels=labels,
+        expires_in=expires_in,
         id=id,
         **selector,
     )

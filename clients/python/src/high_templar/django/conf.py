@@ -52,6 +52,14 @@ class Settings(NamedTuple):
     """Whether a logout disconnects the connections of that sign-in: those whose bootstrap response
     has its name in ``session``, as `BootstrapMixin` gives it."""
 
+    invalidate_on_user_change: bool = True
+    """Whether the gateway asks again what a user may do when the user is deleted, or saved with
+    another password, ``is_active``, ``is_staff`` or ``is_superuser``."""
+
+    invalidate_on_permission_change: bool = True
+    """Whether the gateway asks again when groups or permissions of users change, or permissions of
+    groups: about each of up to 1,000 users of a group, else about everybody, within a minute."""
+
     on_error: OnError = "log"
     """``"log"`` or ``"raise"``, when a publication fails after its transaction's commit."""
 

@@ -9,15 +9,12 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth.signals import user_logged_out
-from django.urls import NoReverseMatch
-from django.urls import reverse
 
 from high_templar.command import ComeBack
-from high_templar.django import routes
 from high_templar.django.commands import disconnect
 from high_templar.django.conf import settings
 from high_templar.django.sessions import session_names
-from high_templar.django.views import is_bootstrap_view
+from high_templar.django.views import serves_bootstrap
 
 logger = logging.getLogger("high_templar")
 
@@ -30,7 +27,7 @@ def connect() -> None:
 def _logged_out(*, request: Any, user: Any, **_: object) -> None:
     session = getattr(request, "session", None)
     key = getattr(session, "session_key", None)
-    if user is None or not key or not settings().disconnect_on_logout or not _names_sessions():
+    if user is None or not key or not settings().disconnect_on_logout or not serves_bootstrap():
         return
     # Django sends the signal first and deletes the session then: a page that connects in between
     # would stay.
@@ -47,15 +44,6 @@ def _disconnect(key: str) -> None:
     except Exception:
         # The logout itself is done, whatever ON_ERROR says.
         logger.exception("a logout did not disconnect the user's connections")
-
-
-def _names_sessions() -> bool:
-    """Whether the bootstrap view is one that names sessions."""
-    try:
-        view = routes.view_at(reverse(settings().bootstrap))
-    except NoReverseMatch:
-        return False
-    return is_bootstrap_view(view)
 
 
 def _after(session: Any, methods: tuple[str, ...], act: Callable[[], None]) -> None:

@@ -16,6 +16,7 @@ from django.test import Client as DjangoClient
 from django.urls import NoReverseMatch
 from django.urls import reverse
 
+from high_templar.command import Command
 from high_templar.django import hints
 from high_templar.django import launch
 from high_templar.django import probe
@@ -69,6 +70,7 @@ class Trial:
         self._name = uuid.uuid4().hex
         self._session: Any = None
         self._has_probe = False
+        self._sign_in: str | None = None
         self._page: Client | None = None
         if credentials.user is not None:
             self._session = start_session(credentials.user, **{probe.SESSION_KEY: self._name})
@@ -84,6 +86,7 @@ class Trial:
             ("gateway, without credentials", self.connect_anonymous),
             ("subscribe", self.subscribe),
             ("delivery", self.deliver),
+            ("sign-in", self.find),
         ]
 
     def _blaming(self, step: Callable[[], str]) -> Callable[[], str]:
@@ -138,13 +141,14 @@ class Trial:
                 "BootstrapMixin grants a room for this.",
             )
         names = ", ".join([*map(json.dumps, shown[:5]), *(["..."] if len(shown) > 5 else [])])
-        return hints.count(shown) + (f": {names}" if shown else "") + self._sign_in(said)
+        self._sign_in = said.get("session")
+        return hints.count(shown) + (f": {names}" if shown else "") + self._logout()
 
-    def _sign_in(self, said: Mapping[str, Any]) -> str:
+    def _logout(self) -> str:
         """Whether a logout finds the connections of its sign-in."""
         if self._session is None:
             return ""
-        name = said.get("session")
+        name = self._sign_in
         if name is None:
             return "; no session: a logout does not disconnect (see BootstrapMixin.get_session)"
         if name not in session_names(self._session.session_key):
@@ -337,6 +341,26 @@ class Trial:
                 "RabbitMQ?",
             ) from error
         return f"received after {(time.monotonic() - start) * 1000:.0f} ms"
+
+    def find(self) -> str:
+        """Asks the gateway for the connections of the sign-in, as a command selects them."""
+        if not self._sign_in:
+            return "not asked: the bootstrap response names none"
+        if settings().url.startswith(("amqp://", "amqps://")):
+            return "not asked: commands go over RabbitMQ"
+        command = Command.disconnect(session=self._sign_in, dry_run=True)
+        try:
+            matched = publisher().attempt(command, self._timeout).matched
+        except UnauthorizedError as error:
+            raise FailedError(str(error), hints.KEY) from error
+        except PublishError as error:
+            raise FailedError(
+                f"cannot count connections: {error}",
+                "The gateway must know commands (4.1), and its internal.keys must permit them.",
+            ) from error
+        if matched:
+            return "a command with its session finds the connection"
+        return "a command finds no connection at this node; the page may be at another one"
 
     def _cookies(self) -> dict[str, str]:
         if self._session is None:

@@ -15,6 +15,8 @@ from django.http import HttpRequest
 from django.http import HttpResponse
 from django.http import HttpResponseBase
 from django.http import JsonResponse
+from django.urls import NoReverseMatch
+from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.utils.cache import patch_vary_headers
 from django.utils.decorators import method_decorator
@@ -23,6 +25,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.csrf import csrf_protect
 
 from high_templar.django import probe
+from high_templar.django import routes
 from high_templar.django import signals
 from high_templar.django.auth import DJANGOS_USER
 from high_templar.django.auth import authenticate
@@ -190,6 +193,15 @@ def is_bootstrap_view(view: Any) -> bool:
     """Whether a view of a URL is made of `BootstrapMixin`."""
     kind = getattr(view, "view_class", None) or getattr(view, "cls", None)
     return isinstance(kind, type) and issubclass(kind, BootstrapMixin)
+
+
+def serves_bootstrap() -> bool:
+    """Whether this site's bootstrap view is made of it, so that users and sessions have names."""
+    try:
+        view = routes.view_at(reverse(settings().bootstrap))
+    except NoReverseMatch:
+        return False
+    return is_bootstrap_view(view)
 
 
 class BootstrapView(BootstrapMixin, View):
