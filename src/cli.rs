@@ -5,11 +5,13 @@ mod broker;
 mod check;
 mod client;
 mod closed;
+mod command;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod disconnect;
 mod finding;
+mod invalidate;
 mod key;
 mod listen;
 mod occupant;
@@ -51,6 +53,8 @@ enum Command {
     Publish(publish::Args),
     /// Disconnect users
     Disconnect(disconnect::Args),
+    /// Ask the API again what connected users may subscribe to
+    Invalidate(invalidate::Args),
     /// Subscribe to rooms and print their publications, one line of JSON each
     Listen(listen::Args),
     /// Load-test a running gateway with simulated clients and triggers, to size a machine
@@ -70,7 +74,8 @@ impl Cli {
             Command::Serve(args) => serve::run(args),
             Command::Check(args) => check::run(args),
             Command::Publish(args) => publish::run(args),
-            Command::Disconnect(args) => disconnect::run(args),
+            Command::Disconnect(args) => disconnect::run(&args),
+            Command::Invalidate(args) => invalidate::run(&args),
             Command::Listen(args) => listen::run(args),
             Command::Bench(args) => bench::run(&args),
             Command::Config(args) => config::run(&args),

@@ -32,7 +32,7 @@ use ht_backend::config::BackendConfig;
 use ht_broker::config::RabbitMqConfig;
 use ht_node::config::ServerConfig;
 
-pub(crate) use kind::first_key;
+pub(crate) use kind::{first_key, period};
 
 pub use docs::{markdown, toml};
 pub use live::{Changes, Written};

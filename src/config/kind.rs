@@ -13,7 +13,7 @@ pub(crate) use address::{Address, AmqpUrl, BaseUrl};
 pub(crate) use headers::{HeaderChange, Headers, fixed_header, token_header};
 pub(crate) use keys::{ApiKeys, first_key};
 pub(crate) use list::Listed;
-pub(crate) use number::{Count, Flag, Memory, Period, Size};
+pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
 pub(crate) use restricted::RestrictedKeys;
 pub(crate) use text::{
     Call, Choice, Choose, File, Mode, Name, Password, RelativePath, Steps, UrlPath,

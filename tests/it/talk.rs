@@ -285,7 +285,7 @@ fn listen_does_not_blame_the_credentials_if_the_api_is_down() {
 }
 
 #[test]
-fn disconnect_closes_listen() {
+fn disconnect_closes_listen_and_invalidate_counts_it() {
     let folder = folder();
     let backend = admitting();
     let variables = [&ANY_PORTS[..], &[("HT_BACKEND__URL", &*backend)]].concat();
@@ -300,10 +300,27 @@ fn disconnect_closes_listen() {
     let mut listen = Running::start(command(folder.path(), &args, &[]));
     listen.line_with("listening to {");
 
-    let disconnect = |options: &[&str]| {
-        let args = [&["disconnect", "--url", &trigger], options].concat();
+    let sent = |verb: &str, options: &[&str]| {
+        let args = [&[verb, "--url", &trigger], options].concat();
         run(folder.path(), &args, &[])
     };
+    let disconnect = |options: &[&str]| sent("disconnect", options);
+    for (options, line) in [
+        (
+            &["--user", "7", "--within", "60s"][..],
+            "invalidated 0 connections of this node\n",
+        ),
+        (
+            &["--room", room, "--dry-run"],
+            "would invalidate 1 connection of this node\n",
+        ),
+    ] {
+        let found = sent("invalidate", options);
+        assert_eq!((found.code, &*found.stdout), (Some(0), line), "{found:?}");
+    }
+    let found = sent("invalidate", &["--user", "7", "--within", "2h"]);
+    assert_eq!(found.code, Some(1));
+    assert!(found.stderr.contains("within"), "{found:?}");
     for (options, line) in [
         (
             &["--user", "7"][..],

@@ -223,7 +223,8 @@ fn with_unit(bytes: usize) -> String {
     bytes.to_string()
 }
 
-fn period(text: &str) -> Option<Duration> {
+/// A time as it is written, such as `10s` or `300ms`; seconds without a unit.
+pub(crate) fn period(text: &str) -> Option<Duration> {
     let text = text.trim();
     let end = text
         .find(|c: char| !c.is_ascii_digit() && c != '.')

@@ -1,0 +1,179 @@
+//! What the subcommands that send a command have in common: whom it selects, and the response.
+
+use std::process::ExitCode;
+
+use ht_trigger_client::{Answer, post};
+use http::StatusCode;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::cli::key::KeyArgs;
+use crate::cli::publish::refusal;
+use crate::cli::{Done, print};
+
+/// The options of every command.
+#[derive(Debug, clap::Args)]
+pub(super) struct CommandArgs {
+    #[command(flatten)]
+    whom: Whom,
+    /// Only count the connections
+    #[arg(long)]
+    dry_run: bool,
+    /// Deduplication id: a command with an id that was carried out before does nothing
+    #[arg(long)]
+    id: Option<String>,
+    /// URL of the gateway's internal listener, or unix: followed by the path of its socket
+    #[arg(long, default_value = "http://127.0.0.1:8002")]
+    url: String,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// The connections for which every option that is given holds.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = true)]
+struct Whom {
+    /// Connections of the user with this id
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
+    /// Connections of this sign-in: session of the bootstrap response
+    #[arg(long, value_name = "NAME")]
+    session: Option<String>,
+    /// The connection with this id
+    #[arg(long, value_name = "ID")]
+    connection: Option<String>,
+    /// Connections with this label; can be repeated, any of them is meant then
+    #[arg(long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    /// Connections that may subscribe to this room, a JSON object that may have "*"
+    #[arg(long, value_name = "JSON", value_parser = super::room)]
+    room: Option<Box<RawValue>>,
+    /// All connections
+    #[arg(long, conflicts_with_all = ["user", "session", "connection", "labels", "room"])]
+    everyone: bool,
+}
+
+/// How a command is named in what is printed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Verb {
+    /// It was carried out.
+    pub(super) done: &'static str,
+    /// It was a dry run.
+    pub(super) would: &'static str,
+}
+
+/// Those members that have a value.
+pub(super) fn members<const N: usize>(
+    all: [(&'static str, Option<Value>); N],
+) -> Map<String, Value> {
+    let given = all.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
+}
+
+/// The JSON of a command, with members of its own.
+pub(super) fn body(
+    name: &'static str,
+    args: &CommandArgs,
+    own: Map<String, Value>,
+) -> anyhow::Result<Vec<u8>> {
+    let whom = &args.whom;
+    let text = |text: &Option<String>| text.as_deref().map(Value::from);
+    let labels = (!whom.labels.is_empty()).then(|| whom.labels.clone().into());
+    let mut all = members([
+        ("command", Some(name.into())),
+        ("user", text(&whom.user)),
+        ("session", text(&whom.session)),
+        ("connection", text(&whom.connection)),
+        ("label", labels),
+        ("everyone", whom.everyone.then_some(true.into())),
+        ("dry_run", args.dry_run.then_some(true.into())),
+        ("id", text(&args.id)),
+    ]);
+    all.extend(own);
+    let mut body = serde_json::to_string(&all)?;
+    if let Some(room) = &whom.room {
+        // Byte for byte as it was given: numbers too large for this program are kept.
+        body.truncate(body.len() - 1);
+        body = format!("{body},\"room\":{}}}", room.get());
+    }
+    Ok(body.into_bytes())
+}
+
+/// Sends a command, and prints what became of it.
+pub(super) fn send(args: &CommandArgs, body: &[u8], verb: Verb) -> Done {
+    let key = args.key.get()?;
+    super::block_on(async {
+        let answer = post(&args.url, key.as_deref(), body.to_vec().into()).await?;
+        print(&outcome(&answer, key.is_some(), args.dry_run, verb)?)?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// The line to print; the error says what to do about a refusal.
+fn outcome(answer: &Answer, with_key: bool, dry_run: bool, verb: Verb) -> anyhow::Result<String> {
+    if !matches!(answer.status, StatusCode::OK | StatusCode::ACCEPTED) {
+        return Err(refusal(answer, with_key));
+    }
+    let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if said.get("duplicate").and_then(Value::as_bool) == Some(true) {
+        return Ok("known already: a command with this id was carried out before".to_owned());
+    }
+    let Some(matched) = said.get("matched").and_then(Value::as_u64) else {
+        return Ok("the gateway has the command, and is still carrying it out".to_owned());
+    };
+    let connections = match matched {
+        1 => "1 connection".to_owned(),
+        many => format!("{many} connections"),
+    };
+    let verb = if dry_run { verb.would } else { verb.done };
+    Ok(format!("{verb} {connections} of this node"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERB: Verb = Verb {
+        done: "moved",
+        would: "would move",
+    };
+
+    #[test]
+    fn responses_are_reported() {
+        for (status, body, dry_run, line) in [
+            (
+                200,
+                r#"{"position":1,"matched":1}"#,
+                false,
+                "moved 1 connection of this node",
+            ),
+            (
+                200,
+                r#"{"position":1,"matched":2}"#,
+                true,
+                "would move 2 connections of this node",
+            ),
+            (
+                200,
+                r#"{"position":1,"duplicate":true}"#,
+                false,
+                "known already: a command with this id was carried out before",
+            ),
+            (
+                202,
+                r#"{"position":1}"#,
+                false,
+                "the gateway has the command, and is still carrying it out",
+            ),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = Answer {
+                status,
+                body: body.into(),
+            };
+            assert_eq!(outcome(&answer, false, dry_run, VERB).unwrap(), line);
+        }
+    }
+}
