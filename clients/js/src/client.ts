@@ -256,7 +256,7 @@ export class HighTemplar extends EventTarget {
     if (state !== "confirmed" && state !== "requested") return;
     const text = `{"type":"unsubscribe","requestId":"${requestId}"}`;
     if (this.#connection.send(text)) {
-      this.#requests.push({ requestId, isSilent: true });
+      this.#requests.push({ requestId, channel: null });
     }
   }
 
@@ -304,10 +304,9 @@ export class HighTemplar extends EventTarget {
   }
 
   #answered(message: GatewayMessage): void {
-    const request = take(this.#requests, message, this.#isLegacy);
-    if (request?.isSilent) return;
-    if (request?.channel) this.#settled(request.channel, message);
-    else this.#emit("message", message);
+    const channel = take(this.#requests, message, this.#isLegacy)?.channel;
+    if (channel) this.#settled(channel, message);
+    else if (channel !== null) this.#emit("message", message);
   }
 
   /** A subscription is confirmed or rejected, by a reply or by `unsubscribed`. */

@@ -5,7 +5,7 @@
  */
 
 import { listen, type PageEvent } from "./environment.js";
-import { asError } from "./guard.js";
+import { asError, called } from "./guard.js";
 import {
   CLOSED,
   type ConnectionDisplay,
@@ -18,25 +18,10 @@ import {
   type WebSocketClass,
   type WebSocketLike,
 } from "./options.js";
+import type { Owner } from "./owner.js";
 import { timer } from "./validate.js";
-import { judge, type Spans, type Verdict, wait } from "./verdict.js";
+import { type Judgement, judge, type Spans, wait } from "./verdict.js";
 import { type GatewayMessage, type JsonObject, offer, socketUrl } from "./wire.js";
-
-/** The user of a connection. */
-export interface Owner {
-  /** The socket is open; the gateway has sent nothing yet. */
-  opened?(): void;
-  /** The gateway admitted this client. */
-  admitted?(): void;
-  /** Any message but `pong`. */
-  received(message: GatewayMessage): void;
-  /** The socket is closed; outstanding requests will get no reply. */
-  lost(): void;
-  /** {@link Connection.status} has changed. */
-  changed(before: ConnectionStatus): void;
-  /** An error for the author of the page. */
-  failed(error: Error): void;
-}
 
 type Timer = ReturnType<typeof setTimeout> | undefined;
 type Change = Partial<Omit<ConnectionStatus, "display" | "grants">>;
@@ -55,11 +40,6 @@ const FRESH = { code: null, reason: "", cause: null };
 /** Connected or connecting. */
 function isUp({ state }: ConnectionStatus): boolean {
   return state === "open" || state === "connecting";
-}
-
-/** The value of an option that may be a function. */
-async function called<T>(option: T | (() => T | Promise<T>)): Promise<T> {
-  return typeof option === "function" ? (option as () => T | Promise<T>)() : option;
 }
 
 export class Connection {
@@ -204,7 +184,7 @@ export class Connection {
       mine(() => {
         isOpen = true;
         this.#unreachable = 0;
-        if (late) this.send(JSON.stringify({ type: "authenticate", token }), "(token)");
+        if (late) this.#authenticate(token);
         this.#owner.opened?.();
       });
     socket.onmessage = ({ data }) => mine(() => this.#received(data));
@@ -250,7 +230,22 @@ export class Connection {
         if (plan === this.#plan) this.#set({ ...FRESH, state: "open", rooms });
       }
     } else if (type === "permissions" && state === "open") this.#set({ rooms });
+    else if (type === "authenticate") this.#renew();
     this.#owner.received(message);
+  }
+
+  /** The permissions expire soon: sends a new token, or else reconnects with what the page has. */
+  #renew(): void {
+    const plan = this.#plan;
+    called(this.#options.token).then(
+      (token) => plan === this.#plan && (token ? this.#authenticate(token) : this.reconnect()),
+      (error) => this.#owner.failed(asError(error)),
+    );
+  }
+
+  /** The first frame takes no notice of the name, which keeps a reply from being a page's. */
+  #authenticate(token: string): void {
+    this.send(JSON.stringify({ type: "authenticate", token, requestId: "token" }), "(token)");
   }
 
   /** Sends a heartbeat; any frame counts as a reply. */
@@ -295,19 +290,23 @@ export class Connection {
   }
 
   #ended(code: number, reason: string, cause: Error | null = null): void {
-    const judgement = judge(code, reason, this.#denied);
+    // Without a new token in time, an admitted client reconnects with one.
+    const isExpired = code === 4301 && this.#admittedAt;
+    const judgement = judge(isExpired ? 1012 : code, reason, this.#denied);
+    const [verdict] = judgement;
     if (this.#admittedAt && Date.now() - this.#admittedAt > STABLE) this.#attempt = 0;
     if (!this.#drop()) return;
     const ended = { code, reason, cause };
-    if (judgement.verdict === "refused") return this.#refused(ended);
-    if (judgement.verdict !== "never") return this.#wait(judgement, ended);
+    if (verdict === "refused") return this.#refused(ended);
+    if (verdict !== "never") return this.#wait(judgement, ended);
     this.#set({ ...ended, state: "failed" });
   }
 
-  #wait(judgement: { verdict: Verdict; within: number | null }, ended: Change): void {
+  #wait(judgement: Judgement, ended: Change): void {
+    const [verdict, within] = judgement;
     const part = wait(judgement, this.#attempt++, this.#backoff, Math.random());
-    const ms = judgement.within === null ? this.#times.minWait + part : part;
-    this.#impatient = judgement.verdict !== "later" && judgement.within === null;
+    const ms = within === null ? this.#times.minWait + part : part;
+    this.#impatient = verdict !== "later" && within === null;
     this.#after(ms, () => this.#start());
     this.#set({ ...ended, state: "waiting", retryAt: Date.now() + ms });
   }
@@ -331,7 +330,7 @@ export class Connection {
         if (!isDone) this.#set({});
         // A client that is refused again after the login must not overload the backend.
         else if (this.#attempt || this.#times.minWait) {
-          this.#wait({ verdict: "soon", within: null }, ended);
+          this.#wait(["soon", null], ended);
         } else {
           this.#attempt++;
           this.#start();

@@ -12,8 +12,10 @@ export interface PageEvent {
 
 /** Whether this runs in a page or a worker, and not on a server that renders one. */
 export function isPage(): boolean {
-  const { location, document, WorkerGlobalScope } = globalThis as Record<string, unknown>;
-  const { navigator } = globalThis as { navigator?: { product?: string } };
+  const { location, document, WorkerGlobalScope, navigator } = globalThis as {
+    [name: string]: unknown;
+    navigator?: { product?: string };
+  };
   return !!(location && (document || WorkerGlobalScope)) || navigator?.product === "ReactNative";
 }
 

@@ -15,6 +15,11 @@ export function guard(act: () => void): void {
   }
 }
 
+/** The value of an option that may be a function. */
+export async function called<T>(option: T | (() => T | Promise<T>)): Promise<T> {
+  return typeof option === "function" ? (option as () => T | Promise<T>)() : option;
+}
+
 /** Whatever was thrown, as an `Error`. */
 export function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));

@@ -39,7 +39,8 @@ export interface HighTemplarOptions {
   url: string | URL | (() => string | URL | Promise<string | URL>);
   /**
    * The user's token, if cookies do not identify the user. A function is called before every
-   * attempt and may fetch a fresh token; one that fails is called again after a back-off.
+   * attempt and may fetch a fresh token; one that fails is called again after a back-off. It is also
+   * called when what the last one permits expires soon: the connection goes on with the new token.
    */
   token?:
     | string

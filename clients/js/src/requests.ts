@@ -20,10 +20,8 @@ export interface Channel {
 /** A request without a reply. */
 export interface Request {
   requestId: unknown;
-  /** The channel to be subscribed; none for a message of the page, and for unsubscribing. */
-  channel?: Channel;
-  /** The page does not wait for the reply. */
-  isSilent?: boolean;
+  /** The channel to be subscribed; `null` for unsubscribing, and none for a message of the page. */
+  channel?: Channel | null;
 }
 
 /** A queued message of the page. */
@@ -48,8 +46,7 @@ export function take(
   // page.
   const isNext = isNamed
     ? (request: Request) => request.requestId === requestId
-    : ({ channel, isSilent }: Request) =>
-        (isLegacy && code !== undefined) || (!channel && !isSilent);
+    : ({ channel }: Request) => (isLegacy && code !== undefined) || channel === undefined;
   const index = requests.findIndex(isNext);
   return index < 0 ? undefined : requests.splice(index, 1)[0];
 }

@@ -28,6 +28,9 @@ const COME_BACK: Record<ComeBack, number> = {
   "sign-in": 4303,
 };
 
+/** The code of the gateway's reply to a new token. */
+export type TokenReply = "success" | "other-user" | "token-refused" | "backend-unavailable";
+
 type Mood = "up" | "down" | "refusing" | "silent";
 
 const READY = { connecting: 0, open: 1, closing: 2, closed: 3 };
@@ -42,6 +45,8 @@ class FakeSocket implements WebSocketLike {
   readonly protocol: string;
   /** The page wants to know of what it did not ask for. */
   readonly hasEvents: boolean;
+  /** How a new token is answered, if the page was asked for one. */
+  tokenReply: TokenReply | null = null;
   /** Rooms by the names of their subscriptions. */
   readonly rooms = new Map<unknown, JsonObject[]>();
   readonly #gateway: Link;
@@ -222,6 +227,18 @@ export class FakeGateway {
     for (const socket of [...this.#sockets]) socket.drop(isMeant, "command");
   }
 
+  /**
+   * Asks every page for a new token, as the gateway does when what a token permits expires soon. A
+   * token is in {@link FakeGateway.received}; `reply` is the code of the answer to it.
+   */
+  expire(within = 60_000, reply: TokenReply = "success"): void {
+    for (const socket of [...this.#sockets]) {
+      if (!socket.hasEvents) continue;
+      socket.tokenReply = reply;
+      socket.deliver({ type: "authenticate", within });
+    }
+  }
+
   /** Closes every connection, as the backend does with the command `disconnect`. */
   disconnect(comeBack: ComeBack = "sign-in", reason = "ended"): void {
     this.close(COME_BACK[comeBack], reason);
@@ -307,7 +324,12 @@ export class FakeGateway {
     } else if (message["type"] === "status") {
       const rooms = new Set(this.subscriptions.map((room) => roomKey(room)));
       socket.deliver({ open_connections: this.#sockets.size, num_rooms: rooms.size });
-    } else if (message["type"] !== "authenticate") answer("message-type-not-allowed");
+    } else if (message["type"] === "authenticate") {
+      // A token of the first frame has no reply.
+      const reply = socket.tokenReply;
+      socket.tokenReply = null;
+      if (reply) answer(reply === "success" ? null : reply);
+    } else answer("message-type-not-allowed");
   }
 
   #subscribe(socket: FakeSocket, { room, requestId }: JsonObject): string | null {

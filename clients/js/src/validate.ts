@@ -4,8 +4,8 @@
  * @module
  */
 
-/** Timers of more milliseconds (24.8 days) would fire immediately. */
-const TIMER_MAX = 2 ** 31 - 1;
+/** Timers of more than 2^31 - 1 milliseconds (24.8 days) would fire immediately. */
+const TIMER_MAX = 2e9;
 
 /**
  * A duration or a count: zero or more, `Infinity` included.

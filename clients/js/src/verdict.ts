@@ -30,12 +30,11 @@ export interface Backoff {
 /** A complete {@link Backoff}, for {@link wait}. */
 export type Spans = Record<"base" | "later" | "max", number>;
 
-/** The meaning of a close frame. */
-export interface Judgement {
-  readonly verdict: Verdict;
-  /** The delay in milliseconds within which to reconnect, if the gateway sent one. */
-  readonly within: number | null;
-}
+/**
+ * The meaning of a close frame, and the delay in milliseconds within which to reconnect, if the gateway
+ * sent one.
+ */
+export type Judgement = readonly [verdict: Verdict, within: number | null];
 
 /** Maximum delay of a gateway, in milliseconds: an hour. */
 const WITHIN_MAX = 3_600_000;
@@ -54,10 +53,7 @@ const FAULTS = [1002, 1003, 1007, 1009];
  */
 export function judge(code: number, reason: string, denied: boolean): Judgement {
   const hint = /^\S+ (\d+)$/.exec(reason);
-  return {
-    verdict: verdict(code, denied),
-    within: hint ? Math.min(Number(hint[1]), WITHIN_MAX) : null,
-  };
+  return [verdict(code, denied), hint ? Math.min(Number(hint[1]), WITHIN_MAX) : null];
 }
 
 function verdict(code: number, denied: boolean): Verdict {
@@ -76,7 +72,7 @@ function verdict(code: number, denied: boolean): Verdict {
  * @returns milliseconds
  */
 export function wait(
-  { verdict, within }: Judgement,
+  [verdict, within]: Judgement,
   attempt: number,
   { base, later, max }: Spans,
   random: number,

@@ -132,8 +132,8 @@ export function socketUrl(url: string | URL): string {
   }
   const scheme = address?.protocol.replace(/^http/, "ws");
   if (!address || (scheme !== "ws:" && scheme !== "wss:")) {
-    const where = page ? `in the page ${page.slice(0, 60)}` : "without a page";
-    throw new TypeError(`url: ${url} is not an address ${where}: use a full one, wss://host/ws/`);
+    const where = page?.slice(0, 60) ?? "no page";
+    throw new TypeError(`url: ${url} is no address in ${where}; use wss://host/ws/`);
   }
   address.protocol = scheme;
   address.hash = "";
@@ -156,7 +156,7 @@ export function roomKey(room: unknown): string {
     const isPlain =
       typeof value === "number"
         ? Math.abs(value) <= Number.MAX_SAFE_INTEGER && !Object.is(value, -0)
-        : value === null || ["string", "boolean", "object"].includes(typeof value);
+        : ["string", "boolean", "object"].includes(typeof value);
     if (isPlain) return value;
     const shown = Object.is(value, -0) ? "-0" : String(value);
     throw new TypeError(`room: JSON in a page cannot express "${key}": ${shown}; use text`);

@@ -76,7 +76,6 @@ test.each([
 
 test.each([
   [4300, "refused"],
-  [4301, "authenticate"],
   [4303, "signed-out"],
 ])("after %i it signs in and comes back", async (code, reason) => {
   const authenticate = vi.fn();

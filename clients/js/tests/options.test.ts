@@ -101,7 +101,7 @@ test.each([0, Infinity])("connectTimeout: %p waits for ever", async (connectTime
 });
 
 test("a back-off of zero is at once, then not a loop without a pause", () => {
-  const soon = { verdict: "soon", within: null } as const;
+  const soon = ["soon", null] as const;
   const none = { base: 0, later: 0, max: 0 };
   expect(wait(soon, 0, none, 0.999)).toBe(0);
   expect(wait(soon, 1, none, 0.999)).toBe(999);
@@ -109,7 +109,7 @@ test("a back-off of zero is at once, then not a loop without a pause", () => {
 });
 
 test("a back-off without a bound ends in none at all", async () => {
-  const soon = { verdict: "soon", within: null } as const;
+  const soon = ["soon", null] as const;
   const endless = { base: Infinity, later: Infinity, max: Infinity };
   expect(wait(soon, 0, endless, 0)).toBe(Infinity);
   const { gateway, client } = connect({ backoff: endless });

@@ -9,7 +9,7 @@ const subscribe = (requestId: string): Request => ({
   requestId,
   channel: { ...channel, requestId } as Channel,
 });
-const unsubscribe: Request = { requestId: "1", isSilent: true };
+const unsubscribe: Request = { requestId: "1", channel: null };
 const status: Request = { requestId: undefined };
 const own: Request = { requestId: "own" };
 

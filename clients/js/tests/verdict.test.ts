@@ -35,12 +35,12 @@ describe("what a close code asks for", () => {
     [4399, "", "refused"],
     [4400, "", "later"],
   ])("%i %s: %s", (code, reason, verdict) => {
-    expect(judge(code, reason, false).verdict).toBe(verdict);
+    expect(judge(code, reason, false)[0]).toBe(verdict);
   });
 
   test("1000 after a denial is a refusal, as it is without the subprotocol", () => {
-    expect(judge(1000, "", true).verdict).toBe("refused");
-    expect(judge(1013, "backend 400", true).verdict).toBe("later");
+    expect(judge(1000, "", true)[0]).toBe("refused");
+    expect(judge(1013, "backend 400", true)[0]).toBe("later");
   });
 
   test.each([
@@ -53,13 +53,13 @@ describe("what a close code asks for", () => {
     ["a restart 5", null],
     ["4000", null],
   ])("the span in %j", (reason, within) => {
-    expect(judge(1012, reason, false).within).toBe(within);
+    expect(judge(1012, reason, false)[1]).toBe(within);
   });
 });
 
 describe("how long a wait is", () => {
-  const soon = { verdict: "soon", within: null } as const;
-  const later = { verdict: "later", within: null } as const;
+  const soon = ["soon", null] as const;
+  const later = ["later", null] as const;
 
   test("anything up to a span that doubles, to a limit", () => {
     const most = (attempt: number) => wait(soon, attempt, BACKOFF, MOST) + 1;
@@ -77,7 +77,7 @@ describe("how long a wait is", () => {
   });
 
   test("within the gateway's span, also a long one", () => {
-    const within = (ms: number) => ({ verdict: "later", within: ms }) as const;
+    const within = (ms: number) => ["later", ms] as const;
     expect(wait(within(100), 0, BACKOFF, 0.5)).toBe(50);
     expect(wait(within(100_000), 0, BACKOFF, 0.5)).toBe(50_000);
     // Sent away again and again: never in a loop.

@@ -126,7 +126,7 @@ def _users_of(instance: Any, using: str) -> list[Any]:
 
 def _some(users: Any) -> list[Any]:
     """Their ids, and no more than it takes to know that they are too many."""
-    return list(users.order_by().values_list("pk", flat=True).distinct()[: USERS_MAX + 1])
+    return list(users.order_by("pk").values_list("pk", flat=True).distinct()[: USERS_MAX + 1])
 
 
 def _invalidate(users: Iterable[Any], using: str) -> None:
