@@ -175,6 +175,18 @@ impl<S: BuildHasher> RoomIndex<S> {
         })
     }
 
+    /// How `*` is understood.
+    pub(crate) fn matching(&self) -> Matching {
+        self.matching
+    }
+
+    /// Whether a stored room is the tenant's and meets `room`.
+    pub(crate) fn is_met(&self, id: RoomId, (tenant, room): (TenantId, &Room)) -> bool {
+        let stored = &self.rooms[id.index()];
+        let shape = &self.shapes[stored.shape as usize];
+        shape.tenant == tenant && *shape.keys == *room.shape() && self.meets(stored, room)
+    }
+
     /// The shape and the mask of a stored room; none where it has no `*`.
     ///
     /// # Panics

@@ -14,6 +14,7 @@ use ht_pages::Pages;
 mod groups;
 mod memory;
 mod names;
+mod replay;
 mod retain;
 
 pub(crate) use self::memory::{WEIGHT_BYTES, weight};

@@ -86,12 +86,17 @@ impl Pending {
         last: NONE,
     };
 
-    /// Nothing is queued, and nothing will be: the connection is being closed. Its subscriptions
-    /// that are still to be dropped are delivered nothing.
+    /// Nothing is queued, and nothing will be: the connection is held, or being closed. Its
+    /// subscriptions, some of which may be still to be dropped, are delivered nothing.
     pub(crate) const CLOSED: Self = Self {
         first: NONE,
         last: CLOSED,
     };
+
+    /// Whether nothing will be queued.
+    pub(crate) const fn is_closed(self) -> bool {
+        self.last == CLOSED
+    }
 }
 
 /// Instead of a last publication: none will follow.

@@ -8,31 +8,33 @@
 mod alive;
 mod authentication;
 mod behind;
+mod catch_up;
 mod commands;
 mod ending;
+mod entering;
 mod fan_out;
 mod gap;
 mod held;
+mod hold;
 mod messages;
+mod postponed;
 mod queue;
+mod recheck;
 mod refusal;
+mod rights;
 mod selection;
 mod settings;
 mod waiting;
 mod websocket;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use ht_frame::{Deflater, Inflater};
 use ht_proto::close::Close;
-use ht_proto::hook::Hook;
 
 use crate::Hasher;
-use crate::budget::{Budget, Phase, SLICE, cost};
-use crate::command::Ending;
+use crate::budget::{Budget, Phase, SLICE};
 use crate::connection::ConnectionId;
-use crate::grant::GrantSet;
 use crate::holders::{Holders, Unfinished};
 use crate::keepalive::Keepalive;
 use crate::peer::{Eviction, Peer};
@@ -42,13 +44,14 @@ use crate::select::Directory;
 use crate::session::{Session, Stage};
 use crate::sessions::{Sessions, Waiting};
 use crate::shard::behind::Behind;
-use crate::shard::commands::Ahead;
 use crate::shard::ending::{CLOSING, Leaving};
+use crate::shard::entering::Ahead;
 use crate::shard::fan_out::FanOut;
 use crate::shard::gap::Gaps;
+use crate::shard::hold::Holds;
+use crate::shard::postponed::Postponed;
 use crate::stats::Stats;
 use crate::timer::Queue;
-use crate::who::Who;
 use crate::world::{Turn, World};
 
 pub use crate::connection::SessionKey;
@@ -92,6 +95,10 @@ pub struct Shard<P> {
     recent: Recent,
     /// Sessions admitted with knowledge of later commands.
     ahead: Ahead,
+    /// Sessions that are sent nothing for a while.
+    holds: Holds,
+    /// Their clients' messages.
+    postponed: Postponed,
     gaps: Gaps,
     budget: Budget,
     /// Connections with input queued for processing, longest-queued first.
@@ -131,6 +138,8 @@ impl<P: Peer> Shard<P> {
                 ..recent::Bounds::DEFAULT
             }),
             ahead: Ahead::default(),
+            holds: Holds::default(),
+            postponed: Postponed::default(),
             gaps: Gaps::default(),
             budget: Budget::UNLIMITED,
             behind: VecDeque::new(),
@@ -237,82 +246,6 @@ impl<P: Peer> Shard<P> {
         self.sessions.insert(session);
         self.welcome(key, welcome, turn);
         key
-    }
-
-    /// Admits or refuses a session that is in no queue, and sends its first message.
-    fn welcome(&mut self, key: SessionKey, welcome: Welcome, turn: &mut Turn<'_, impl World<P>>) {
-        let id = ConnectionId(key.slot);
-        let Welcome {
-            message,
-            admission,
-            who,
-            asked_at,
-            ..
-        } = welcome;
-        self.budget.spend(cost::OPEN);
-        let at_once = match admission {
-            Admission::Admitted(grants) => {
-                self.admit(id, grants, who, turn);
-                self.note_ahead(key, asked_at);
-                None
-            }
-            Admission::Refused(close) => {
-                self.refuse(id, close, turn.now);
-                None
-            }
-            Admission::TurnedAway(close) => {
-                self.refuse(id, close, turn.now);
-                Some(Ending::from(close))
-            }
-            Admission::Disconnected(ending) => {
-                // Its own close frame follows at once.
-                self.refuse(id, Close::NORMAL, turn.now);
-                Some(ending)
-            }
-        };
-        self.send_first(id, &message, turn);
-        if let Some(Ending { code, reason }) = at_once {
-            self.leave_with(id, code, &reason, turn);
-        }
-    }
-
-    /// Sends a session's first message.
-    fn send_first(&mut self, id: ConnectionId, message: &[u8], turn: &mut Turn<'_, impl World<P>>) {
-        self.budget.spend(cost::write(message.len()));
-        let mut scratch = std::mem::take(&mut self.scratch);
-        let transport = &self.sessions[id.index()].transport;
-        transport.put_text(&mut scratch, message);
-        self.send(id, &scratch, turn);
-        self.recycle(scratch);
-    }
-
-    fn refuse(&mut self, id: ConnectionId, close: Close, now: u64) {
-        self.stats.refused += 1;
-        self.sessions[id.index()].stage = Stage::Refused(close);
-        self.refused.push(&mut self.sessions, id.0, now);
-    }
-
-    fn admit(
-        &mut self,
-        id: ConnectionId,
-        grants: Arc<GrantSet>,
-        who: Option<Arc<Who>>,
-        turn: &mut Turn<'_, impl World<P>>,
-    ) {
-        self.stats.admitted += 1;
-        self.stats.connections += 1;
-        self.gaps.opened(id.index());
-        let names = who.as_ref().map_or(0, |who| who.names().count());
-        self.budget.spend(names as u64 * cost::NAME);
-        let (tenant, sessions) = (grants.tenant(), &self.sessions);
-        let id_of = |slot| selection::id_of(sessions, slot);
-        let group = self.directory.enter(id.0, tenant, who, id_of);
-        self.sessions[id.index()].stage = Stage::Open { grants, group };
-        self.idle.push(&mut self.sessions, id.0, turn.now);
-        self.keepalive.enter(id.0, turn.now);
-        self.charge_peer(id, turn);
-        let peer = &mut self.sessions[id.index()].peer;
-        turn.world.hook(Hook::Connect, peer, turn.now);
     }
 
     /// The connection is broken or was ended by its peer: forget it.

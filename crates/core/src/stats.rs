@@ -154,7 +154,11 @@ stats! {
     Counter violations, "Connections that violated the WebSocket protocol or a size limit";
     Counter idle_timeouts, "Connections closed by the idle timeout";
     Counter no_pongs, "Connections closed because their client did not respond to a control ping (keepalive)";
-    Counter subscriptions_lost, "Subscriptions that a command of the API dropped";
+    Counter subscriptions_lost, "Subscriptions that a command or a new answer of the API dropped";
+    Counter permissions_changed, "Times that a command or a new answer of the API changed the permissions of a connection";
+    Gauge connections_held, "Connections that are sent no publications until the API has answered about them again and they have caught up";
+    Counter window_catch_ups, "Connections that were sent the publications that they missed while they were held";
+    Counter window_gaps, "Connections closed because the window no longer held what they missed";
     Counter errors by "code" ErrorCode, "Error replies to clients";
     Counter evictions by "reason" Eviction, "Connections evicted (disconnected) to protect the others, by the limit that was reached";
 }

@@ -70,8 +70,9 @@ impl Welcome {
         }
     }
 
-    /// Applies a command newer than the API's answer to it. Returns the cost, in units.
-    pub(crate) fn apply(&mut self, command: &Command) -> u64 {
+    /// Applies a command newer than the API's answer to it; with `recheck` the API can be queried
+    /// again. Returns the cost, in units.
+    pub(crate) fn apply(&mut self, command: &Command, recheck: bool) -> u64 {
         let Admission::Admitted(grants) = &self.admission else {
             return 0;
         };
@@ -90,8 +91,11 @@ impl Welcome {
                 self.admission = Admission::Admitted(Arc::clone(&permit.grants));
                 self.who = permit.who(self.who.as_deref()).map(Arc::new);
                 self.message = permit.welcome.clone();
+                self.expires_in = permit.expires_in;
+                self.invalidated_at = 0;
             }
             Action::Disconnect(ending) => self.refuse(Admission::Disconnected(ending.clone())),
+            Action::Invalidate { .. } if recheck => self.invalidated_at = command.position,
             Action::Invalidate { within } => {
                 self.refuse(Admission::Refused(Close::PERMISSIONS.within(*within)));
             }

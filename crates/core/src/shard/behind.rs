@@ -35,6 +35,18 @@ pub(super) enum Paused {
     Unsubscribe(RequestId),
 }
 
+impl Behind {
+    /// These bytes were read, and nothing of them was processed.
+    pub(super) fn new(key: SessionKey, bytes: Vec<u8>) -> Self {
+        Self {
+            key,
+            bytes,
+            done: 0,
+            paused: None,
+        }
+    }
+}
+
 impl<P: Peer> Shard<P> {
     /// Takes bytes that a client sent. What exceeds the connection's slice of the turn is kept for
     /// [`Self::resume`].
@@ -59,16 +71,21 @@ impl<P: Peer> Shard<P> {
             }
             return;
         }
+        if self.keep_raw(key, bytes) {
+            return self.settle(key, false, turn);
+        }
         let mut input = Input::new(bytes);
         let (paused, anew) = self.converse(id, &mut input, None, turn);
         let left = input.remaining();
         let rest = &bytes[bytes.len() - left..];
-        if (paused.is_some() || left > 0) && !self.keep_early(key, rest) {
+        let is_done = paused.is_none() && left == 0;
+        if !is_done
+            && !self.keep_early(key, rest)
+            && (paused.is_some() || !self.keep_raw(key, rest))
+        {
             self.keep_behind(Behind {
-                key,
-                bytes: rest.to_vec(),
-                done: 0,
                 paused,
+                ..Behind::new(key, rest.to_vec())
             });
         }
         self.settle(key, anew, turn);
@@ -94,8 +111,12 @@ impl<P: Peer> Shard<P> {
         let mut input = Input::new(&mut behind.bytes[behind.done..]);
         let (paused, anew) = self.converse(id, &mut input, behind.paused.take(), turn);
         let left = input.remaining();
-        let is_done = paused.is_none() && left == 0;
-        if !is_done && !self.keep_early(key, &behind.bytes[behind.bytes.len() - left..]) {
+        let is_done = paused.is_none() && left == 0 && !self.has_postponed(id);
+        let rest = &behind.bytes[behind.bytes.len() - left..];
+        if !is_done
+            && !self.keep_early(key, rest)
+            && (paused.is_some() || !self.keep_raw(key, rest))
+        {
             behind.done = behind.bytes.len() - left;
             behind.paused = paused;
             self.keep_behind(behind);
@@ -105,7 +126,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Keeps the remaining work, unless it has become pointless.
-    fn keep_behind(&mut self, behind: Behind) {
+    pub(super) fn keep_behind(&mut self, behind: Behind) {
         // It may have ended when its replies were sent.
         if let Some(id) = self.sessions.find(behind.key) {
             self.sessions[id.index()].behind = true;

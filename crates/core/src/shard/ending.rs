@@ -255,7 +255,7 @@ impl<P: Peer> Shard<P> {
 
     /// Removes a connection from its queue and, if it was admitted, from the registry and the
     /// count.
-    fn deregister(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
+    pub(super) fn deregister(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         match self.sessions[id.index()].stage {
             Stage::Authenticating(_) => self.applicant_left(id, turn),
             Stage::Refused(_) => self.refused.remove(&mut self.sessions, id.0),
@@ -266,6 +266,8 @@ impl<P: Peer> Shard<P> {
                     .leave(id.0, group, |slot| id_of(sessions, slot));
                 self.idle.remove(&mut self.sessions, id.0);
                 self.keepalive.leave(id.0);
+                let is_newcomer = self.forget_hold(id);
+                self.forget_postponed(id);
                 let session = &mut self.sessions[id.index()];
                 // Hits refer to subscriptions that are about to be dropped.
                 let pending = std::mem::replace(&mut session.pending, Pending::CLOSED);
@@ -284,8 +286,10 @@ impl<P: Peer> Shard<P> {
                         close: Vec::new(),
                     });
                 }
-                turn.world
-                    .hook(Hook::Disconnect, &mut session.peer, turn.now);
+                if !is_newcomer {
+                    turn.world
+                        .hook(Hook::Disconnect, &mut session.peer, turn.now);
+                }
             }
         }
     }

@@ -9,7 +9,7 @@
 //!
 //! Commands are in the same queue ([`crate::shard::commands`]).
 
-mod writer;
+pub(super) mod writer;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -66,6 +66,11 @@ pub(super) struct FanOut {
     written: usize,
     /// The command at the front of the queue, once it has begun.
     pub(super) running: Option<Box<Running>>,
+    /// The position of the last publication or command whose turn is over or has begun: everything
+    /// up to it is written, apart from the hits of this round.
+    pub(super) passed: u64,
+    /// Items of the queue that the shard itself added.
+    own_items: usize,
 }
 
 /// One publication for one subscription.
@@ -88,9 +93,24 @@ impl FanOut {
         self.queue.front()
     }
 
+    /// Queues an item of the shard itself.
+    pub(super) fn push_own(&mut self, item: Item) {
+        self.own_items += 1;
+        self.queue.push_back(item);
+    }
+
+    /// Whether [`Item::CatchUp`] is queued.
+    pub(super) fn has_catch_up(&self) -> bool {
+        self.own_items > 0
+    }
+
     /// What was next is done.
     pub(super) fn pop(&mut self) {
-        self.queue.pop_front();
+        match self.queue.pop_front() {
+            Some(Item::CatchUp) => self.own_items -= 1,
+            Some(Item::Publications(_) | Item::Command(_) | Item::Rechecked(_) | Item::Lost(_))
+            | None => {}
+        }
     }
 
     /// Whether publications are next.
@@ -140,7 +160,7 @@ impl<P: Peer> Shard<P> {
     /// How many batches of publications are queued for matching, and commands for execution.
     #[must_use]
     pub fn backlog(&self) -> usize {
-        self.fan_out.queue.len()
+        self.fan_out.queue.len() - self.fan_out.own_items
     }
 
     /// Delivers, until the budget is spent or about as much was done as `writes_max` writes of a
@@ -238,10 +258,11 @@ impl<P: Peer> Shard<P> {
                 }
             }
             fan_out.matched = 0;
-            if let Some(Item::Publications(batch)) = fan_out.queue.pop_front()
-                && fan_out.hits.len() > before
-            {
-                fan_out.batches.push(batch);
+            if let Some(Item::Publications(batch)) = fan_out.queue.pop_front() {
+                fan_out.passed = batch.last().map_or(fan_out.passed, |last| last.position);
+                if fan_out.hits.len() > before {
+                    fan_out.batches.push(batch);
+                }
             }
         }
         let hits = fan_out.hits.len() - hits;

@@ -6,7 +6,7 @@ use crate::account::Kind;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::{Eviction, Peer};
 use crate::registry::WEIGHT_BYTES;
-use crate::session::{Session, Stage};
+use crate::session::Stage;
 use crate::shard::Shard;
 use crate::shard::behind::BEHIND_BYTES;
 use crate::world::{self, Turn, World};
@@ -22,16 +22,17 @@ const STEP: usize = 1 << 10;
 /// complete.
 const HEADROOM: usize = 32 << 10;
 
-impl<P: Peer> Session<P> {
-    /// Bytes that it holds beside its outbox: subscriptions by their weight, unfinished input as it
-    /// is kept, queued input.
-    fn held(&self) -> usize {
-        let behind = if self.behind { BEHIND_BYTES } else { 0 };
-        self.own.weight() * WEIGHT_BYTES + self.transport.kept_bytes() + behind
-    }
-}
-
 impl<P: Peer> Shard<P> {
+    /// Bytes that a session holds beside its outbox: subscriptions by their weight, unfinished
+    /// input as it is kept, queued input, messages that are kept while it is held.
+    fn held(&self, id: ConnectionId) -> usize {
+        let session = &self.sessions[id.index()];
+        let behind = if session.behind { BEHIND_BYTES } else { 0 };
+        let kept = session.transport.kept_bytes();
+        let postponed = self.postponed_bytes(id);
+        session.own.weight() * WEIGHT_BYTES + kept + behind + postponed
+    }
+
     /// Whether a connection may hold another subscription of this weight. If so it is charged for
     /// it.
     pub(super) fn may_hold(
@@ -40,7 +41,7 @@ impl<P: Peer> Shard<P> {
         weight: usize,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> bool {
-        let held = self.sessions[id.index()].held() + weight * WEIGHT_BYTES;
+        let held = self.held(id) + weight * WEIGHT_BYTES;
         match self.charge_or_relieve(id, held, turn) {
             Ok(()) => true,
             Err(over) => {
@@ -52,8 +53,9 @@ impl<P: Peer> Shard<P> {
 
     /// Whether a connection is charged for what it holds, and not for much more.
     #[cfg(any(test, fuzzing))]
-    pub(super) fn is_charged(&self, session: &Session<P>) -> bool {
-        let (held, charged) = (session.held(), session.charged as usize);
+    pub(super) fn is_charged(&self, id: ConnectionId) -> bool {
+        let session = &self.sessions[id.index()];
+        let (held, charged) = (self.held(id), session.charged as usize);
         // Subscriptions are never part of the headroom.
         let least = held.saturating_sub(HEADROOM);
         let least = least.max(session.own.weight() * WEIGHT_BYTES);
@@ -80,8 +82,8 @@ impl<P: Peer> Shard<P> {
         if kept > 0 || session.transport.is_unfinished() {
             self.note_unfinished(id, kept, anew, turn.now);
         }
-        let session = &self.sessions[id.index()];
-        let (held, charged) = (session.held(), session.charged as usize);
+        let charged = self.sessions[id.index()].charged as usize;
+        let held = self.held(id);
         if held > charged {
             if let Err(over) = self.charge_or_relieve(id, held, turn) {
                 if held - charged > HEADROOM {

@@ -64,6 +64,16 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         self.touch(id, turn.now);
+        self.reply_pong(id, replies, turn);
+    }
+
+    /// Replies to a `ping` that was counted.
+    pub(super) fn reply_pong(
+        &mut self,
+        id: ConnectionId,
+        replies: &mut Vec<u8>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
         self.reply(id, server::PONG.as_bytes(), replies);
         let peer = &mut self.sessions[id.index()].peer;
         turn.world.hook(Hook::Ping, peer, turn.now);

@@ -18,11 +18,13 @@ pub(super) enum Item {
     Command(Arc<Command>),
     /// The API has answered about sessions again.
     Rechecked(Arc<Rechecked>),
+    /// The first of the held sessions that have their answer is sent what it missed.
+    CatchUp,
     /// Commands were lost, the last of them at this position: every connection is closed.
     Lost(u64),
 }
 
-/// A command that is being executed.
+/// A command or another item of the queue that is being executed.
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) task: Task,
@@ -39,4 +41,8 @@ pub(super) enum Task {
     Command(Arc<Command>, Option<Search>),
     /// All connections are closed that do not know of the command at this position: the next slot.
     CloseAll(u64, Ending, usize),
+    /// The API's answer, and how many of its sessions were processed.
+    Rechecked(Arc<Rechecked>, usize),
+    /// The session catches up.
+    CatchUp(SessionKey),
 }

@@ -12,6 +12,7 @@ mod compression;
 mod delivery;
 mod gap;
 mod held;
+mod hold;
 mod identity;
 mod keepalive;
 mod kit;

@@ -30,7 +30,7 @@ impl<P: Peer> Shard<P> {
                 Stage::Open { .. } | Stage::Refused(_) | Stage::Closing { .. } => most,
             };
             !session.behind && session.waiting() <= most
-        })
+        }) && id.is_some_and(|id| !self.is_full(id))
     }
 
     /// The socket is writable again.
@@ -56,6 +56,7 @@ impl<P: Peer> Shard<P> {
         let session = &mut self.sessions[id.index()];
         session.outbox = None;
         self.shut_down_if_done(id);
+        self.unblock(key);
     }
 
     /// Sends bytes that are not publications; ends the connection where that fails.

@@ -52,6 +52,14 @@ impl<P: Peer> Shard<P> {
         // At least one message, so that every connection makes progress in every turn.
         let mut first = true;
         while matches!(flow, Flow::Continue)
+            && (first || !self.budget.is_slice_over())
+            && let Some(text) = self.next_postponed(id)
+        {
+            first = false;
+            flow = self.on_postponed(id, &text, &mut replies, turn);
+        }
+        while matches!(flow, Flow::Continue)
+            && !self.awaits_turn(id)
             && (std::mem::take(&mut first) || !self.budget.is_slice_over())
         {
             let event = if !awaits_token && !self.is_open(id) {
@@ -168,8 +176,14 @@ impl<P: Peer> Shard<P> {
         if !session.rate.allows(1, per_second, turn.now) {
             return self.limit(id, Eviction::MessagesPerSecond, turn);
         }
+        let key = self.sessions.key(id.0);
         match event {
-            Event::Text(PING) => self.on_ping(id, replies, turn),
+            // Nothing precedes a client's first message.
+            Event::Text(PING) if !self.holds.is_newcomer(key) => self.on_ping(id, replies, turn),
+            Event::Text(_) | Event::Binary(_) if self.sessions[id.index()].is_held() => {
+                self.touch(id, turn.now);
+                self.postpone(id, &event);
+            }
             Event::Text(text) => {
                 self.touch(id, turn.now);
                 return self.on_message(id, &grants, text, replies, turn);
@@ -184,6 +198,33 @@ impl<P: Peer> Shard<P> {
             Event::Pong(_) | Event::Close(_) => {}
         }
         Flow::Continue
+    }
+
+    /// Processes a message that was kept while the session was held. It was counted when it
+    /// arrived.
+    fn on_postponed(
+        &mut self,
+        id: ConnectionId,
+        text: &str,
+        replies: &mut Vec<u8>,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> Flow {
+        self.budget.spend(cost::MESSAGE);
+        let Stage::Open { grants, .. } = &self.sessions[id.index()].stage else {
+            return Flow::Continue;
+        };
+        let grants = Arc::clone(grants);
+        if text == PING {
+            self.reply_pong(id, replies, turn);
+            return Flow::Continue;
+        }
+        self.on_message(id, &grants, text, replies, turn)
+    }
+
+    /// Whether input is not decoded for now: messages before it are to be processed, or nothing
+    /// more is read while the session is held.
+    fn awaits_turn(&self, id: ConnectionId) -> bool {
+        self.has_postponed(id) || self.is_full(id)
     }
 
     /// Charges what was inflated for a connection, to the turn and to the connection's own limit.

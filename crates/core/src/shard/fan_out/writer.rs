@@ -21,21 +21,21 @@ const COPIED: usize = 4 << 10;
 const GATHERED: usize = 64 << 10;
 
 /// Gathers small frames for one connection, so that they are written together.
-pub(super) struct Writer<'a, P> {
-    pub(super) session: &'a mut Session<P>,
-    pub(super) bounds: Bounds<'a>,
-    pub(super) scratch: Vec<u8>,
+pub(in crate::shard) struct Writer<'a, P> {
+    pub(in crate::shard) session: &'a mut Session<P>,
+    pub(in crate::shard) bounds: Bounds<'a>,
+    pub(in crate::shard) scratch: Vec<u8>,
     /// How many frames the scratch holds.
-    pub(super) gathered: u64,
+    pub(in crate::shard) gathered: u64,
     /// Bytes of all frames so far, and the work of compressing as bytes.
-    pub(super) bytes: usize,
-    pub(super) stats: &'a mut Stats,
+    pub(in crate::shard) bytes: usize,
+    pub(in crate::shard) stats: &'a mut Stats,
 }
 
 impl<P: Peer> Writer<'_, P> {
     /// Takes a publication, encoded for the transport of the session. Once for each delivery.
     #[inline(always)]
-    pub(super) fn publish(
+    pub(in crate::shard) fn publish(
         &mut self,
         publication: &Publication,
         tail: &[u8],
@@ -104,7 +104,7 @@ impl<P: Peer> Writer<'_, P> {
     }
 
     /// Writes what was gathered.
-    pub(super) fn flush(&mut self) -> Result<(), Broken> {
+    pub(in crate::shard) fn flush(&mut self) -> Result<(), Broken> {
         if self.scratch.is_empty() {
             return Ok(());
         }

@@ -11,12 +11,12 @@ use crate::command::{Action, Ending};
 use crate::select::Selection;
 use crate::who::{Facts, Who};
 
-const A: &str = r#"{"a":1}"#;
-const B: &str = r#"{"a":2}"#;
-const WILD: &str = r#"{"a":"*"}"#;
-const GRANTS: &str = r#"[{"a":"*"}]"#;
+pub(super) const A: &str = r#"{"a":1}"#;
+pub(super) const B: &str = r#"{"a":2}"#;
+pub(super) const WILD: &str = r#"{"a":"*"}"#;
+pub(super) const GRANTS: &str = r#"[{"a":"*"}]"#;
 
-fn who(user: &str, labels: &[&str]) -> Option<Arc<Who>> {
+pub(super) fn who(user: &str, labels: &[&str]) -> Option<Arc<Who>> {
     let facts = Facts {
         user: Some(user.into()),
         session: Some(format!("s-{user}").into()),
@@ -26,21 +26,21 @@ fn who(user: &str, labels: &[&str]) -> Option<Arc<Who>> {
     Who::new(facts).map(Arc::new)
 }
 
-fn user(user: &str) -> Selection {
+pub(super) fn user(user: &str) -> Selection {
     Selection {
         users: vec![user.into()],
         ..Selection::default()
     }
 }
 
-fn everyone() -> Selection {
+pub(super) fn everyone() -> Selection {
     Selection {
         everyone: true,
         ..Selection::default()
     }
 }
 
-fn signed_out() -> Action {
+pub(super) fn signed_out() -> Action {
     Action::Disconnect(Ending {
         code: 4303,
         reason: "signed-out".into(),
@@ -48,7 +48,7 @@ fn signed_out() -> Action {
 }
 
 /// An admitted client that accepts events, with a subscription to each room, named from 1.
-fn listener(world: &mut World, rooms: &[&str]) -> Client {
+pub(super) fn listener(world: &mut World, rooms: &[&str]) -> Client {
     world.events = true;
     world.subprotocol = Some(Subprotocol::V1);
     let mut client = world.open(GRANTS);

@@ -1,6 +1,7 @@
 //! A shard and its environment: clients that send and receive lines, and a clock set by the test.
 
 mod outside;
+mod rechecks;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -29,7 +30,7 @@ use crate::grant::GrantSet;
 use crate::index::Matching;
 use crate::limits::Limits;
 use crate::peer::{Eviction, Peer};
-use crate::publication::Publication;
+use crate::publication::{Logged, Publication};
 use crate::select::Selection;
 use crate::session::Stage;
 use crate::shard::{
@@ -38,9 +39,10 @@ use crate::shard::{
 };
 use crate::stats::Stats;
 use crate::who::Who;
-use crate::window::Reader;
+use crate::window::{Reader, Window, WindowLimits};
 
 pub(super) use self::outside::{FakePeer, Outside, Told, Wire};
+pub(super) use self::rechecks::{Request, invalidate, recheck_settings};
 pub(super) use crate::world::Turn;
 
 /// A client at the peer's end.
@@ -132,6 +134,8 @@ pub(super) struct World {
     pub(super) events: bool,
     /// The identity of connecting clients.
     pub(super) who: Option<Arc<Who>>,
+    /// What was published.
+    pub(super) window: Window<Logged>,
     opened: u128,
 }
 
@@ -161,8 +165,14 @@ impl World {
     }
 
     pub(super) fn with(settings: Settings) -> Self {
+        Self::with_window(settings, WindowLimits::default())
+    }
+
+    pub(super) fn with_window(mut settings: Settings, limits: WindowLimits) -> Self {
+        let window = Window::new(limits, 0);
+        settings.window = window.reader();
         Self {
-            shard: Shard::new(settings.clone(), Hasher::default()),
+            shard: Shard::new(settings.clone(), Hasher::fixed()),
             settings,
             outside: Outside {
                 log: Rc::default(),
@@ -184,6 +194,7 @@ impl World {
             asked_at: 0,
             events: false,
             who: None,
+            window,
             opened: 0,
         }
     }
@@ -395,6 +406,7 @@ impl World {
     /// Queues one batch of triggers, each for some rooms.
     pub(super) fn publish_all(&mut self, triggers: &[(&[&str], &str)]) {
         let batch = self.batch(triggers);
+        self.log(&batch);
         self.shard.publish(batch);
     }
 
@@ -500,16 +512,20 @@ impl World {
     pub(super) fn check_accounts(&self) {
         let shard = &self.shard;
         let connections = || shard.sessions.iter().map(|(_, connection)| connection);
+        let id = |slot| ConnectionId(u32::try_from(slot).unwrap());
+        let sessions = shard.sessions.iter();
+        let postponed = sessions.map(|(slot, _)| shard.postponed_bytes(id(slot)));
+        let postponed: usize = postponed.sum();
         // Clients without an API answer are accounted as handshakes.
         let known = connections().filter(|it| !matches!(it.stage, Stage::Authenticating(_)));
         let kept: usize = known.map(|it| it.transport.kept_bytes()).sum();
-        assert_eq!(self.account(Kind::Messages), kept);
+        assert_eq!(self.account(Kind::Messages), kept + postponed);
         assert_eq!(shard.unfinished.recount(), kept);
         assert_eq!(self.account(Kind::Subscriptions), shard.registry.recount());
         let credentials = connections().filter(|it| matches!(it.stage, Stage::Open { .. }));
         let credentials: usize = credentials.map(|it| it.peer.kept_bytes()).sum();
         assert_eq!(self.account(Kind::Credentials), credentials);
-        for connection in connections() {
+        for (slot, connection) in shard.sessions.iter() {
             let number = connection.peer.number;
             let open = matches!(connection.stage, Stage::Open { .. });
             let peer = if open {
@@ -519,7 +535,7 @@ impl World {
             };
             let noted = self.outside.held.get(&number).copied().unwrap_or(0);
             assert_eq!(noted, connection.charged as usize + peer);
-            assert!(!open || shard.is_charged(connection));
+            assert!(!open || shard.is_charged(id(slot)));
         }
         let there: HashSet<_> = connections().map(|it| it.peer.number).collect();
         assert!(

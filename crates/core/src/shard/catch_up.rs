@@ -1,0 +1,256 @@
+//! Sending a session what it missed while it was held: the publications of the window for its
+//! subscriptions, in slices.
+
+use crate::budget::cost;
+use crate::connection::{ConnectionId, SessionKey};
+use crate::peer::Peer;
+use crate::recheck::RecheckReason;
+use crate::session::{Broken, Stage};
+use crate::shard::Shard;
+use crate::shard::fan_out::writer::Writer;
+use crate::shard::hold::{Due, GAP, Progress};
+use crate::shard::queue::Item;
+use crate::window::Kept;
+use crate::world::{Turn, World};
+
+/// Entries of the window that are examined in one step.
+const ENTRIES: usize = 4_096;
+
+/// Bytes that are written in one step, with the work of compressing them as bytes.
+const BYTES: usize = 256 << 10;
+
+/// Subscriptions up to which segments of the window that concern none of them are skipped. Testing
+/// a segment for many of them is more work than reading it.
+const WANTED: usize = 256;
+
+/// Why a step of catching up ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reached {
+    /// Everything was sent.
+    End,
+    /// The slice is over.
+    Slice,
+    /// The client accepts no more for now.
+    Full,
+    /// Some of it is no longer known.
+    Gap,
+}
+
+impl<P: Peer> Shard<P> {
+    /// Lists a session that catches up.
+    pub(super) fn list_catching(&mut self, key: SessionKey) {
+        self.holds.catching.push_back(key);
+        self.queue_catching();
+    }
+
+    /// Queues the next session that catches up. One at a time, so that what others are sent is
+    /// never behind all of them.
+    pub(super) fn queue_catching(&mut self) {
+        if !self.holds.catching.is_empty() && !self.fan_out.has_catch_up() {
+            self.fan_out.push_own(Item::CatchUp);
+        }
+    }
+
+    /// The next session that catches up.
+    pub(super) fn next_catching(&mut self) -> Option<SessionKey> {
+        loop {
+            let key = self.holds.catching.pop_front()?;
+            let progress = self.holds.get_mut(key).map(|hold| hold.progress);
+            if progress == Some(Progress::CatchesUp) {
+                return Some(key);
+            }
+        }
+    }
+
+    /// Continues with a session that catches up, in its turn: everything queued before is written.
+    /// Returns whether its turn is over.
+    pub(super) fn catch_up_step(
+        &mut self,
+        key: SessionKey,
+        halfway: &mut bool,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        let passed = self.fan_out.passed;
+        let Some(id) = self.sessions.find(key) else {
+            return true;
+        };
+        let Some(hold) = self.holds.get_mut(key) else {
+            return true;
+        };
+        let (upto, due) = (hold.upto, hold.due.front());
+        let until = due.map_or(passed, |(position, _)| *position);
+        if upto < until {
+            return self.replay_step(key, until, turn);
+        }
+        if due.is_some() {
+            return self.execute_due(key, halfway, turn);
+        }
+        self.stats.window_catch_ups += 1;
+        self.go_live(id);
+        true
+    }
+
+    /// Executes what is due for a session, or continues with that. Returns whether the session's
+    /// turn is over.
+    fn execute_due(
+        &mut self,
+        key: SessionKey,
+        halfway: &mut bool,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        let Some(hold) = self.holds.get_mut(key) else {
+            return true;
+        };
+        let Some((position, due)) = hold.due.pop_front() else {
+            return true;
+        };
+        match due {
+            Due::Hold(not_before) => {
+                self.await_answer(key, not_before, RecheckReason::Command);
+                true
+            }
+            Due::Command(command) => {
+                let done = self.execute_now(key, &command.action, *halfway, turn);
+                *halfway = !done;
+                if !done && let Some(hold) = self.holds.get_mut(key) {
+                    hold.due.push_front((position, Due::Command(command)));
+                }
+                false
+            }
+        }
+    }
+
+    /// Sends a session some of what it missed up to a position. Returns whether its turn is over.
+    fn replay_step(
+        &mut self,
+        key: SessionKey,
+        until: u64,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        let id = ConnectionId(key.slot);
+        let Some(hold) = self.holds.get_mut(key) else {
+            return true;
+        };
+        let mut upto = hold.upto;
+        let result = self.replay(id, &mut upto, until);
+        if self.sessions[id.index()].outbox.is_some() {
+            self.waits(id, turn);
+        }
+        let reached = match result {
+            Ok(reached) => reached,
+            Err(broken) => {
+                // It may have been evicted already.
+                if self.sessions.find(key).is_some() {
+                    self.broken(id, broken, turn);
+                }
+                return true;
+            }
+        };
+        let Some(hold) = self.holds.get_mut(key) else {
+            return true;
+        };
+        hold.upto = if reached == Reached::End { until } else { upto };
+        match reached {
+            Reached::End => return false,
+            Reached::Slice => self.holds.catching.push_back(key),
+            Reached::Full => hold.progress = Progress::Blocked,
+            Reached::Gap => {
+                self.stats.window_gaps += 1;
+                self.leave(id, GAP, turn);
+            }
+        }
+        true
+    }
+
+    /// Sends a session what it missed from `upto` to `until`, or the begin of that, and advances
+    /// `upto`.
+    fn replay(&mut self, id: ConnectionId, upto: &mut u64, until: u64) -> Result<Reached, Broken> {
+        let Self {
+            sessions,
+            registry,
+            settings,
+            stats,
+            budget,
+            deflater,
+            scratch,
+            ..
+        } = self;
+        let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
+        let Stage::Open { grants, .. } = &session.stage else {
+            return Ok(Reached::End);
+        };
+        if session.own.is_empty() {
+            return Ok(Reached::End);
+        }
+        let (tenant, view) = (grants.tenant(), settings.window.view());
+        if *upto < view.start() {
+            return Ok(Reached::Gap);
+        }
+        let wanted = registry.wanted(&session.own, WANTED);
+        let most = bounds.each / 2;
+        let mut writer = Writer {
+            session,
+            bounds,
+            scratch: std::mem::take(scratch),
+            gathered: 0,
+            bytes: 0,
+            stats,
+        };
+        let (mut examined, mut hits) = (0, Vec::new());
+        let mut reached = Ok(Reached::End);
+        for item in view.after(*upto, wanted.as_ref()) {
+            if item.position > until {
+                break;
+            }
+            if examined >= ENTRIES || writer.bytes >= BYTES || (examined > 0 && budget.is_spent()) {
+                reached = Ok(Reached::Slice);
+                break;
+            }
+            examined += 1;
+            let Kept::Entry(logged) = &item.body else {
+                reached = Ok(Reached::Gap);
+                break;
+            };
+            let publication = logged.publication();
+            if publication.tenant == tenant {
+                let looked = registry.hits_of(id, &writer.session.own, publication, &mut hits);
+                budget.spend(looked as u64 * cost::LOOK);
+            }
+            budget.spend(cost::LOOK + hits.len() as u64 * cost::HIT);
+            let waiting = writer.session.waiting();
+            if waiting > 0 && waiting + hits.len() * publication.head_len() > most {
+                reached = Ok(Reached::Full);
+                break;
+            }
+            for hit in hits.drain(..) {
+                let (_, tail) = registry.receiver(hit);
+                let published = writer.publish(publication, tail, &settings.compression, deflater);
+                let is_slow = writer.session.outbox.is_some();
+                let sent = published.and_then(|()| if is_slow { writer.flush() } else { Ok(()) });
+                if let Err(broken) = sent {
+                    reached = Err(broken);
+                    break;
+                }
+            }
+            if reached.is_err() {
+                break;
+            }
+            *upto = item.position;
+        }
+        let reached = reached.and_then(|reached| writer.flush().map(|()| reached));
+        let Writer { scratch, bytes, .. } = writer;
+        self.budget.spend(cost::write(bytes));
+        self.recycle(scratch);
+        reached
+    }
+
+    /// The outbox of a session is empty: it may continue to catch up.
+    pub(super) fn unblock(&mut self, key: SessionKey) {
+        if let Some(hold) = self.holds.get_mut(key)
+            && hold.progress == Progress::Blocked
+        {
+            hold.progress = Progress::CatchesUp;
+            self.list_catching(key);
+        }
+    }
+}

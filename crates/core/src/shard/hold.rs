@@ -1,0 +1,229 @@
+//! Held sessions: after an `invalidate` nothing is sent to them until the API has answered about
+//! them again.
+//!
+//! A session is held when the command has its turn in the queue: everything before it is written.
+//! Fan-out skips the session from then on, as it does one that is being closed. The answer has its
+//! turn in the same queue, so what the session missed is exactly what is in the window between the
+//! two; it catches up ([`crate::shard::catch_up`]) before it is live again. Commands that select
+//! it meanwhile have their turn when everything before them has been sent.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use ht_proto::close::Close;
+
+use crate::Hasher;
+use crate::command::Command;
+use crate::connection::{ConnectionId, SessionKey};
+use crate::peer::Peer;
+use crate::recheck::{Recheck, RecheckReason};
+use crate::session::{Pending, Session, Stage};
+use crate::shard::{Output, Shard};
+use crate::world::{Turn, World};
+
+/// Commands that may wait for one session to catch up.
+const DUE: usize = 64;
+
+/// A session cannot be sent what it missed. Clients reconnect at random moments within a span.
+pub(super) const GAP: Close = Close::GAP.within(10_000);
+
+/// The sessions that are held.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    all: HashMap<SessionKey, Box<Hold>, Hasher>,
+    /// Those that catch up, in the order of their turns, and some that have ended.
+    pub(super) catching: VecDeque<SessionKey>,
+}
+
+/// A session that is held.
+#[derive(Debug)]
+pub(super) struct Hold {
+    /// Everything up to this position was sent to it.
+    pub(super) upto: u64,
+    pub(super) progress: Progress,
+    /// Commands in their order, each with its position.
+    pub(super) due: VecDeque<(u64, Due)>,
+    /// It was admitted by an answer that is void by now, and sent nothing.
+    is_newcomer: bool,
+    /// Answers since it was held that came too early.
+    pub(super) stale: u32,
+}
+
+/// How far a held session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It awaits the answer to a call that was sent after this position was ordered.
+    Awaits(u64),
+    /// It catches up.
+    CatchesUp,
+    /// It catches up once its outbox is empty.
+    Blocked,
+}
+
+/// What is to be done when a session has been sent everything before it.
+#[derive(Debug)]
+pub(super) enum Due {
+    /// A command.
+    Command(Arc<Command>),
+    /// It is held again, for the answer to a call that was sent after this position was ordered.
+    Hold(u64),
+}
+
+/// How a session receives publications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// When they have their turn.
+    Live,
+    /// Not before the API has answered about it.
+    Awaiting,
+    /// From the window.
+    CatchingUp,
+}
+
+impl Holds {
+    pub(super) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Hold> {
+        self.all.get_mut(&key).map(|hold| &mut **hold)
+    }
+
+    /// How a session receives publications.
+    pub(super) fn state(&self, key: SessionKey) -> State {
+        match self.all.get(&key).map(|hold| hold.progress) {
+            None => State::Live,
+            Some(Progress::Awaits(_)) => State::Awaiting,
+            Some(Progress::CatchesUp | Progress::Blocked) => State::CatchingUp,
+        }
+    }
+
+    /// Whether a session is held that was sent nothing yet.
+    pub(super) fn is_newcomer(&self, key: SessionKey) -> bool {
+        self.all.get(&key).is_some_and(|hold| hold.is_newcomer)
+    }
+}
+
+impl<P> Session<P> {
+    /// Whether it is admitted, and sent no publications for now.
+    pub(super) fn is_held(&self) -> bool {
+        self.pending.is_closed() && matches!(self.stage, Stage::Open { .. })
+    }
+}
+
+impl<P: Peer> Shard<P> {
+    /// Holds a session until the API has answered about it, to a call that was sent after
+    /// `not_before` was ordered. Everything before is written.
+    pub(super) fn hold(
+        &mut self,
+        key: SessionKey,
+        not_before: u64,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        let Some(id) = self.sessions.find(key).filter(|id| self.is_open(*id)) else {
+            return;
+        };
+        match self.holds.state(key) {
+            State::Live => self.begin_hold(id, not_before, false),
+            State::Awaiting => self.await_answer(key, not_before, RecheckReason::Command),
+            State::CatchingUp => self.defer(key, Due::Hold(not_before), turn),
+        }
+    }
+
+    /// Holds a session whose answer is void since a position, before it is sent anything.
+    pub(super) fn hold_newcomer(&mut self, key: SessionKey, not_before: u64) {
+        self.begin_hold(ConnectionId(key.slot), not_before, true);
+    }
+
+    fn begin_hold(&mut self, id: ConnectionId, not_before: u64, is_newcomer: bool) {
+        let key = self.sessions.key(id.0);
+        let pending = std::mem::replace(&mut self.sessions[id.index()].pending, Pending::CLOSED);
+        debug_assert_eq!(self.fan_out.pending(pending), 0, "its hits are written");
+        let hold = Hold {
+            upto: self.fan_out.passed,
+            progress: Progress::Awaits(not_before),
+            due: VecDeque::new(),
+            is_newcomer,
+            stale: 0,
+        };
+        self.holds.all.insert(key, Box::new(hold));
+        self.stats.connections_held += 1;
+        let reason = match is_newcomer {
+            true => RecheckReason::Newcomer,
+            false => RecheckReason::Command,
+        };
+        self.await_answer(key, not_before, reason);
+    }
+
+    /// A held session awaits the answer to a call that was sent after this position was ordered.
+    pub(super) fn await_answer(&mut self, key: SessionKey, not_before: u64, reason: RecheckReason) {
+        let Some(hold) = self.holds.get_mut(key) else {
+            return;
+        };
+        let not_before = match hold.progress {
+            Progress::Awaits(position) => position.max(not_before),
+            Progress::CatchesUp | Progress::Blocked => not_before,
+        };
+        hold.progress = Progress::Awaits(not_before);
+        self.outputs.push_back(Output::Recheck(Recheck {
+            key,
+            not_before,
+            is_held: true,
+            reason,
+            token: None,
+        }));
+    }
+
+    /// Has something done when a held session has been sent everything before it.
+    pub(super) fn defer(&mut self, key: SessionKey, due: Due, turn: &mut Turn<'_, impl World<P>>) {
+        let passed = self.fan_out.passed;
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.due.push_back((passed, due));
+            if hold.due.len() > DUE {
+                self.stats.window_gaps += 1;
+                self.leave(ConnectionId(key.slot), GAP, turn);
+            }
+        }
+    }
+
+    /// A held session has its answer: it catches up. One that was sent nothing yet is sent its
+    /// first message.
+    pub(super) fn release(
+        &mut self,
+        key: SessionKey,
+        welcome: &[u8],
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        let Some(hold) = self.holds.get_mut(key) else {
+            return;
+        };
+        hold.progress = Progress::CatchesUp;
+        let is_newcomer = std::mem::take(&mut hold.is_newcomer);
+        self.list_catching(key);
+        if is_newcomer {
+            self.greet(ConnectionId(key.slot), welcome, turn);
+        }
+    }
+
+    /// A held session is live again. Its client's messages are processed from now on.
+    pub(super) fn go_live(&mut self, id: ConnectionId) {
+        let key = self.sessions.key(id.0);
+        if self.holds.all.remove(&key).is_some() {
+            self.stats.connections_held -= 1;
+            self.sessions[id.index()].pending = Pending::EMPTY;
+            self.resume_postponed(key);
+        }
+    }
+
+    /// Forgets that a session is held, which ends. Returns whether it was sent nothing at all.
+    pub(super) fn forget_hold(&mut self, id: ConnectionId) -> bool {
+        if !self.sessions[id.index()].is_held() {
+            return false;
+        }
+        let key = self.sessions.key(id.0);
+        let Some(hold) = self.holds.all.remove(&key) else {
+            return false;
+        };
+        self.stats.connections_held -= 1;
+        if matches!(hold.progress, Progress::Awaits(_)) {
+            self.outputs.push_back(Output::CancelRecheck(key));
+        }
+        hold.is_newcomer
+    }
+}
