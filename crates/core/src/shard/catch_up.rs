@@ -67,7 +67,6 @@ impl<P: Peer> Shard<P> {
     pub(super) fn catch_up_step(
         &mut self,
         key: SessionKey,
-        halfway: &mut bool,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> bool {
         let passed = self.fan_out.passed;
@@ -83,7 +82,7 @@ impl<P: Peer> Shard<P> {
             return self.replay_step(key, until, turn);
         }
         if due.is_some() {
-            return self.execute_due(key, halfway, turn);
+            return self.execute_due(key, turn);
         }
         self.stats.window_catch_ups += 1;
         self.go_live(id);
@@ -92,12 +91,7 @@ impl<P: Peer> Shard<P> {
 
     /// Executes what is due for a session, or continues with that. Returns whether the session's
     /// turn is over.
-    fn execute_due(
-        &mut self,
-        key: SessionKey,
-        halfway: &mut bool,
-        turn: &mut Turn<'_, impl World<P>>,
-    ) -> bool {
+    fn execute_due(&mut self, key: SessionKey, turn: &mut Turn<'_, impl World<P>>) -> bool {
         let Some(hold) = self.holds.get_mut(key) else {
             return true;
         };
@@ -110,8 +104,7 @@ impl<P: Peer> Shard<P> {
                 true
             }
             Due::Command(command) => {
-                let done = self.execute_now(key, &command.action, *halfway, turn);
-                *halfway = !done;
+                let done = self.execute_deferred(key, &command.action, turn);
                 if !done && let Some(hold) = self.holds.get_mut(key) {
                     hold.due.push_front((position, Due::Command(command)));
                 }

@@ -118,7 +118,7 @@ impl<P: Peer> Shard<P> {
                 running.halfway = !done;
                 false
             }
-            Task::CatchUp(key) => self.catch_up_step(*key, &mut running.halfway, turn),
+            Task::CatchUp(key) => self.catch_up_step(*key, turn),
         }
     }
 
@@ -179,28 +179,35 @@ impl<P: Peer> Shard<P> {
                 }
                 return done;
             }
-            (Action::Permit(_), State::CatchingUp)
-            | (Action::Unsubscribe(_), State::Awaiting | State::CatchingUp) => {
+            (Action::Permit(permit), State::CatchingUp) => {
+                // Later commands select it by its new identity.
+                if self.set_rights(key, &permit.into()) {
+                    self.defer(key, Due::Command(Arc::clone(command)), turn);
+                }
+            }
+            (Action::Unsubscribe(_), State::Awaiting | State::CatchingUp) => {
                 self.defer(key, Due::Command(Arc::clone(command)), turn);
             }
-            (Action::Permit(_) | Action::Unsubscribe(_), State::Live) => {
-                return self.execute_now(key, &command.action, halfway, turn);
+            (Action::Permit(permit), State::Live) => {
+                return self.change(key, &permit.into(), halfway, turn);
+            }
+            (Action::Unsubscribe(from), State::Live) => {
+                return self.drop_subscriptions(key, from, Lost::Command, turn);
             }
         }
         true
     }
 
-    /// Executes a command for a session that was sent everything before it, or continues with that.
-    /// Returns whether it is done.
-    pub(super) fn execute_now(
+    /// Drops the subscriptions of a session that was sent everything before a command, or some of
+    /// them. Returns whether all are dropped.
+    pub(super) fn execute_deferred(
         &mut self,
         key: SessionKey,
         action: &Action,
-        halfway: bool,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> bool {
         match action {
-            Action::Permit(permit) => self.change(key, &permit.into(), halfway, turn),
+            Action::Permit(permit) => self.change(key, &permit.into(), true, turn),
             Action::Unsubscribe(from) => self.drop_subscriptions(key, from, Lost::Command, turn),
             Action::Count | Action::Disconnect(_) | Action::Invalidate { .. } => true,
         }

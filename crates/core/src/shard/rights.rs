@@ -75,23 +75,26 @@ impl<P: Peer> Shard<P> {
         halfway: bool,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> bool {
-        let Some(id) = self.sessions.find(key) else {
-            return true;
-        };
-        if !halfway && !self.set_rights(id, change) {
+        if !halfway && !self.set_rights(key, change) {
             return true;
         }
         if !self.drop_subscriptions(key, change.grants, Lost::Permissions, turn) {
             return false;
         }
-        if self.sessions.find(key).is_some() && self.is_open(id) && !self.holds.is_newcomer(key) {
+        if let Some(id) = self.sessions.find(key)
+            && self.is_open(id)
+            && !self.holds.is_newcomer(key)
+        {
             self.put_event(id, change.event, turn);
         }
         true
     }
 
     /// Sets new permissions of an admitted session. Returns whether its grants changed.
-    fn set_rights(&mut self, id: ConnectionId, change: &Change<'_>) -> bool {
+    pub(super) fn set_rights(&mut self, key: SessionKey, change: &Change<'_>) -> bool {
+        let Some(id) = self.sessions.find(key) else {
+            return false;
+        };
         let Stage::Open { grants, group } = &mut self.sessions[id.index()].stage else {
             return false;
         };

@@ -19,6 +19,7 @@ mod kit;
 mod leaving;
 mod messages;
 pub(crate) mod model;
+mod newcomers;
 mod outbox;
 mod reconfigure;
 mod slices;

@@ -11,7 +11,7 @@ use crate::shard::Settings;
 use crate::window::WindowLimits;
 
 /// A world whose clients are user 7, and can be queried about again.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::with(recheck_settings());
     world.who = who("7", &[]);
     world
@@ -27,7 +27,7 @@ fn recheck(client: &Client, not_before: u64) -> Request {
     })
 }
 
-fn invalidate_all(world: &mut World) -> u64 {
+pub(super) fn invalidate_all(world: &mut World) -> u64 {
     let position = world.command(everyone(), invalidate());
     world.deliver();
     position
@@ -39,7 +39,7 @@ fn lost(name: &str, room: &str, reason: &str) -> String {
     )
 }
 
-const NARROW: &str = r#"[{"a": 2}]"#;
+pub(super) const NARROW: &str = r#"[{"a": 2}]"#;
 
 fn narrowed() -> String {
     format!(r#"{{"type": "permissions", "allowed_rooms": {NARROW}}}"#)

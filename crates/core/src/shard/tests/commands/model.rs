@@ -10,7 +10,10 @@ use proptest::prelude::*;
 use super::{signed_out, who};
 use crate::command::{Action, Command};
 use crate::publication::Publication;
+use crate::recheck::{Recheck, RecheckOutcome, Rechecked};
 use crate::select::Selection;
+use crate::shard::SessionKey;
+use crate::shard::hold::State;
 use crate::shard::tests::kit::*;
 
 const ROOMS: [&str; 3] = [r#"{"a":1}"#, r#"{"a":2}"#, r#"{"b":1}"#];
@@ -37,6 +40,12 @@ enum Operation {
     Permit(usize, u8, usize),
     Unsubscribe(Target, u8),
     Disconnect(Target),
+    /// The same rights as for a permit, but the API is to be queried again.
+    Invalidate(usize, u8, usize),
+    /// The API is queried again, about one of the sessions for which this was requested.
+    Query(usize),
+    /// The answer to the oldest such query arrives.
+    Respond,
     /// A shard works, within so many units.
     Slice(usize, u64),
 }
@@ -54,6 +63,48 @@ enum Done {
     Permit(usize, Rights),
     Unsubscribe(Target, u8),
     Disconnect(Target),
+    Invalidate(usize),
+}
+
+/// What is in the queue of a shard, but for publications.
+#[derive(Clone, Copy, Debug)]
+enum Queued {
+    /// The command at a position.
+    Command(u64),
+    /// The API's answer about a session, to a query at a position.
+    Answer(SessionKey, u64, Rights),
+}
+
+/// A session for which a query is requested.
+#[derive(Clone, Copy, Debug)]
+struct Requested {
+    shard: usize,
+    key: SessionKey,
+    not_before: u64,
+}
+
+/// A query that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+struct Query {
+    shard: usize,
+    key: SessionKey,
+    user: usize,
+    asked_at: u64,
+    rights: Rights,
+}
+
+/// What a client may be sent.
+#[derive(Debug, Default)]
+struct Timeline {
+    /// Its rights from a position on, the latest last; none: nothing is sent.
+    rights: Vec<(u64, Option<Rights>)>,
+    /// Rooms whose subscriptions are dropped at a position, as bits.
+    taken: Vec<(u64, u8)>,
+    /// It is disconnected at this position.
+    end: Option<u64>,
+    /// It was held at this position first: what was published after it may be missing where it is
+    /// disconnected, because it may not have caught up.
+    held_since: Option<u64>,
 }
 
 struct Waiting {
@@ -85,6 +136,9 @@ struct Model {
     database: [Rights; USERS],
     waiting: VecDeque<Waiting>,
     clients: Vec<Known>,
+    queued: Vec<Vec<Queued>>,
+    requested: Vec<Requested>,
+    queries: VecDeque<Query>,
 }
 
 fn has(rooms: u8, room: usize) -> bool {
@@ -117,16 +171,47 @@ fn selection(target: Target) -> Selection {
     selection
 }
 
+impl Timeline {
+    /// Whether the rights at a position permit a room.
+    fn permits(&self, room: usize, at: u64) -> bool {
+        let mut rights = self.rights.iter().rev();
+        let (_, rights) = rights
+            .find(|(since, _)| *since < at)
+            .expect("the first one");
+        rights.is_some_and(|rights| has(rights.rooms, room))
+    }
+
+    /// Whether what is published at a position may be missing.
+    fn may_miss(&self, at: u64) -> bool {
+        self.end.is_some() && self.held_since.is_some_and(|since| since < at)
+    }
+
+    /// Whether the subscriptions to a room are dropped between two positions.
+    fn is_taken(&self, room: usize, after: u64, before: u64) -> bool {
+        let is_between = |at: u64| after < at && at < before;
+        let mut taken = self.taken.iter();
+        taken.any(|&(at, rooms)| is_between(at) && has(rooms, room))
+            || self.rights.iter().any(|&(at, rights)| {
+                is_between(at) && rights.is_some_and(|rights| !has(rights.rooms, room))
+            })
+    }
+}
+
 impl Model {
     fn new(shards: usize) -> Self {
         Self {
-            shards: (0..shards).map(|_| World::new()).collect(),
+            shards: (0..shards)
+                .map(|_| World::with(recheck_settings()))
+                .collect(),
             position: 0,
             last_command: 0,
             order: BTreeMap::new(),
             database: [Rights { rooms: 7, label: 0 }; USERS],
             waiting: VecDeque::new(),
             clients: Vec::new(),
+            queued: vec![Vec::new(); shards],
+            requested: Vec::new(),
+            queries: VecDeque::new(),
         }
     }
 
@@ -155,6 +240,12 @@ impl Model {
             Operation::Disconnect(target) => {
                 self.command(Done::Disconnect(target), target, signed_out());
             }
+            Operation::Invalidate(user, rooms, label) => {
+                self.database[user] = Rights { rooms, label };
+                self.command(Done::Invalidate(user), Target::User(user), invalidate());
+            }
+            Operation::Query(which) => self.query(which),
+            Operation::Respond => self.respond(),
             Operation::Slice(shard, units) => {
                 let index = shard % self.shards.len();
                 let world = &mut self.shards[index];
@@ -164,9 +255,73 @@ impl Model {
                 world.clean_up();
             }
         }
+        self.listen();
+    }
+
+    /// Takes what clients were sent, and what the shards request.
+    fn listen(&mut self) {
         for known in &mut self.clients {
             known.heard.extend(known.client.hears());
         }
+        for (shard, world) in self.shards.iter_mut().enumerate() {
+            for request in world.requests() {
+                let (Request::Recheck(Recheck { key, .. }) | Request::Cancel(key)) = request;
+                self.requested
+                    .retain(|known| (known.shard, known.key) != (shard, key));
+                if let Request::Recheck(Recheck { not_before, .. }) = request {
+                    self.requested.push(Requested {
+                        shard,
+                        key,
+                        not_before,
+                    });
+                }
+            }
+        }
+    }
+
+    fn query(&mut self, which: usize) {
+        if self.requested.is_empty() {
+            return;
+        }
+        let Requested {
+            shard,
+            key,
+            not_before,
+        } = self.requested.swap_remove(which % self.requested.len());
+        assert!(not_before <= self.last_command);
+        let mut clients = self.clients.iter();
+        let known = clients.find(|known| known.shard == shard && known.client.id == key);
+        let user = known.expect("an admitted client").user;
+        self.queries.push_back(Query {
+            shard,
+            key,
+            user,
+            asked_at: self.last_command,
+            rights: self.database[user],
+        });
+    }
+
+    fn respond(&mut self) {
+        let Some(query) = self.queries.pop_front() else {
+            return;
+        };
+        let Query {
+            shard,
+            key,
+            user,
+            asked_at,
+            rights,
+        } = query;
+        let world = &mut self.shards[shard];
+        world.who = who(&user.to_string(), &[LABELS[rights.label]]);
+        let outcome = RecheckOutcome::Permitted(world.rights(&grants(rights.rooms)));
+        world.shard.rechecked(Arc::new(Rechecked {
+            keys: vec![key],
+            asked_at,
+            has_token: false,
+            outcome,
+        }));
+        self.queued[shard].push(Queued::Answer(key, asked_at, rights));
     }
 
     fn place(&mut self, done: Done) -> u64 {
@@ -184,7 +339,9 @@ impl Model {
             let data = Bytes::from(position.to_string());
             let rooms = vec![room(ROOMS[of])];
             let publication = Publication::new(position, world.tenant, rooms, data);
-            world.shard.publish([publication].into());
+            let batch = [publication].into();
+            world.log(&batch);
+            world.shard.publish(batch);
         }
     }
 
@@ -197,8 +354,9 @@ impl Model {
             action,
             bytes: 1,
         });
-        for world in &mut self.shards {
+        for (world, queued) in self.shards.iter_mut().zip(&mut self.queued) {
             world.shard.command(Arc::clone(&command));
+            queued.push(Queued::Command(position));
         }
     }
 
@@ -234,7 +392,9 @@ impl Model {
         let index = client % self.clients.len();
         let known = &mut self.clients[index];
         let world = &mut self.shards[known.shard];
-        if !world.is_open(&known.client) {
+        // What a held client sends is processed later.
+        let is_live = world.shard.holds.state(known.client.id) == State::Live;
+        if !world.is_open(&known.client) || !is_live {
             return;
         }
         world.begin(0);
@@ -247,52 +407,71 @@ impl Model {
         known.heard.extend(heard);
     }
 
-    /// The permissions of a client when everything before `position` is done; none: it is
-    /// disconnected.
-    fn rights(&self, known: &Known, position: u64) -> Option<Rights> {
+    /// What a client may be sent, by the order of its shard's queue.
+    fn timeline(&self, known: &Known) -> Timeline {
+        let mut timeline = Timeline::default();
         let mut rights = known.rights;
-        let since = self.order.range(known.asked_at + 1..);
-        for (_, done) in since.take_while(|(at, _)| **at < position) {
-            match done {
-                Done::Permit(user, new) if *user == known.user => rights = *new,
-                Done::Disconnect(target) if is_meant(*target, known.user, rights) => return None,
+        timeline.rights.push((0, Some(rights)));
+        // The position since which the API's answer is awaited, and where its query may begin.
+        let mut awaits: Option<(u64, u64)> = None;
+        for &queued in &self.queued[known.shard] {
+            let (at, done) = match queued {
+                Queued::Answer(key, asked_at, new) => {
+                    if key == known.client.id
+                        && let Some((since, not_before)) = awaits
+                        && asked_at >= not_before
+                    {
+                        (rights, awaits) = (new, None);
+                        timeline.rights.push((since, Some(new)));
+                    }
+                    continue;
+                }
+                Queued::Command(at) if at <= known.asked_at => continue,
+                Queued::Command(at) => (at, &self.order[&at]),
+            };
+            match *done {
+                Done::Permit(user, new) if user == known.user => {
+                    rights = new;
+                    let since = awaits.take().map_or(at, |(since, _)| since);
+                    timeline.rights.push((since, Some(new)));
+                }
+                Done::Invalidate(user) if user == known.user => {
+                    let (since, _) = *awaits.get_or_insert((at, at));
+                    awaits = Some((since, at));
+                    timeline.held_since.get_or_insert(since);
+                    timeline.rights.push((since, None));
+                }
+                Done::Unsubscribe(target, rooms) if is_meant(target, known.user, rights) => {
+                    timeline.taken.push((at, rooms));
+                }
+                Done::Disconnect(target) if is_meant(target, known.user, rights) => {
+                    timeline.end = Some(at);
+                    break;
+                }
                 Done::Publication(_)
                 | Done::Permit(..)
+                | Done::Invalidate(_)
                 | Done::Unsubscribe(..)
                 | Done::Disconnect(_) => {}
             }
         }
-        Some(rights)
-    }
-
-    /// Whether a command between the positions revokes the room of a client.
-    fn is_taken(&self, known: &Known, of: usize, after: u64, before: u64) -> bool {
-        let since = self.order.range(after + 1..);
-        let mut commands = since.take_while(|(at, _)| **at < before);
-        commands.any(|(&at, done)| {
-            let Some(rights) = self.rights(known, at) else {
-                return true;
-            };
-            match done {
-                Done::Publication(_) => false,
-                Done::Permit(user, new) => *user == known.user && !has(new.rooms, of),
-                Done::Unsubscribe(target, rooms) => {
-                    is_meant(*target, known.user, rights) && has(*rooms, of)
-                }
-                Done::Disconnect(target) => is_meant(*target, known.user, rights),
-            }
-        })
+        timeline
     }
 
     /// Does all queued work, then compares.
     fn finish(mut self) {
-        for world in &mut self.shards {
-            world.begin(0);
-            world.deliver();
-            world.clean_up();
-        }
-        for known in &mut self.clients {
-            known.heard.extend(known.client.hears());
+        loop {
+            for world in &mut self.shards {
+                world.begin(0);
+                world.deliver();
+                world.clean_up();
+            }
+            self.listen();
+            if self.requested.is_empty() && self.queries.is_empty() {
+                break;
+            }
+            self.query(0);
+            self.respond();
         }
         for known in &self.clients {
             self.check(known);
@@ -311,27 +490,29 @@ impl Model {
             })
             .collect();
         assert!(heard.is_sorted_by(|a, b| a < b), "once each: {heard:?}");
+        let timeline = self.timeline(known);
         for (&at, done) in &self.order {
             let &Done::Publication(of) = done else {
                 continue;
             };
+            let is_over = timeline.end.is_some_and(|end| end < at);
             if heard.binary_search(&at).is_ok() {
-                let rights = self.rights(known, at).expect("not after a disconnect");
-                assert!(has(rights.rooms, of), "{at} after the room was lost");
+                assert!(!is_over, "{at} after a disconnect");
+                assert!(timeline.permits(of, at), "{at} after the room was lost");
                 // It subscribed since the last command that revoked the room.
                 let may = |&(room, when, _): &(usize, u64, u64)| {
-                    room == of && !self.is_taken(known, of, when, at)
+                    room == of && !timeline.is_taken(of, when, at)
                 };
                 assert!(known.subscribed.iter().any(may), "{at} was taken");
-            } else {
+            } else if !is_over && !timeline.may_miss(at) {
                 // Commands that the shard had not executed by then may have revoked it as well.
                 let must = |&(room, when, done): &(usize, u64, u64)| {
-                    room == of && when < at && !self.is_taken(known, of, done, at)
+                    room == of && when < at && !timeline.is_taken(of, done, at)
                 };
                 assert!(!known.subscribed.iter().any(must), "{at} is missing");
             }
         }
-        let is_over = self.rights(known, u64::MAX).is_none();
+        let is_over = timeline.end.is_some();
         let closes = known.heard.iter().filter(|line| line.starts_with("close"));
         assert_eq!(closes.count(), usize::from(is_over), "{:?}", known.heard);
     }
@@ -350,6 +531,10 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
         12 => (0..16usize, 0..ROOMS.len()).prop_map(|(c, room)| Operation::Subscribe(c, room)),
         12 => (0..ROOMS.len()).prop_map(Operation::Publish),
         4 => (0..USERS, 0..8u8, 0..LABELS.len()).prop_map(|(u, r, l)| Operation::Permit(u, r, l)),
+        4 => (0..USERS, 0..8u8, 0..LABELS.len())
+            .prop_map(|(u, r, l)| Operation::Invalidate(u, r, l)),
+        6 => (0..16usize).prop_map(Operation::Query),
+        6 => Just(Operation::Respond),
         2 => (target.clone(), 0..8u8).prop_map(|(target, r)| Operation::Unsubscribe(target, r)),
         1 => target.prop_map(Operation::Disconnect),
         12 => (0..4usize, prop_oneof![Just(0), 1..50_000u64])
