@@ -47,8 +47,9 @@ class Role(models.TextChoices):
 
 
 class User(AbstractUser):
-    """A manager of all, a clerk of one branch, or somebody who orders for one customer."""
+    """A manager of all, a clerk of one branch, somebody who orders for one customer, or nobody yet."""
 
+    # Empty: no role, and nothing to see.
     role = models.CharField(max_length=10, choices=Role.choices)
     branch = models.ForeignKey(Branch, models.PROTECT, null=True, blank=True)
     customer = models.ForeignKey(Customer, models.PROTECT, null=True, blank=True)
@@ -63,6 +64,8 @@ class User(AbstractUser):
     @property
     def title(self) -> str:
         """The role, and of what."""
+        if not self.role:
+            return "No role"
         place = self.branch if self.role == Role.CLERK else self.customer
         return f"{self.get_role_display()}, {place or 'all branches'}"
 
@@ -90,7 +93,7 @@ class OrderQuerySet(models.QuerySet):
             return self
         if user.role == Role.CLERK:
             return self.filter(branch=user.branch_id)
-        return self.filter(customer=user.customer_id)
+        return self.filter(customer=user.customer_id) if user.role else self.none()
 
 
 class Order(models.Model):

@@ -33,6 +33,8 @@ def online_for(user: User) -> QuerySet[User]:
     """Who is there, as far as ``user`` may know; the same as the rooms say."""
     heard = Presence.objects.filter(seen_at__gt=timezone.now() - SILENCE_MAX)
     found = User.objects.filter(pk__in=heard.values("user"))
+    if not user.role:
+        return found.none()
     if not user.works_here:
         found = found.filter(customer=None)
     return found.select_related("branch", "customer").order_by("first_name")

@@ -37,17 +37,19 @@ def orders(user: User) -> Iterator[OrderRoom]:
         yield OrderRoom(branch=ANY, customer=ANY)
     elif user.role == Role.CLERK:
         yield OrderRoom(branch=user.branch_id, customer=ANY)
-    else:
+    elif user.role == Role.CUSTOMER:
         yield OrderRoom(branch=ANY, customer=user.customer_id)
 
 
 @grants_for_user
 def chat(user: User) -> Iterator[ChatRoom]:
     """Every channel, or the one for everybody."""
-    yield ChatRoom(channel=ANY if user.works_here else str(Channel.EVERYBODY))
+    if user.role:
+        yield ChatRoom(channel=ANY if user.works_here else str(Channel.EVERYBODY))
 
 
 @grants_for_user
 def presence(user: User) -> Iterator[PresenceRoom]:
     """Customers see who of the house is there, not each other."""
-    yield PresenceRoom(of=ANY if user.works_here else "staff")
+    if user.role:
+        yield PresenceRoom(of=ANY if user.works_here else "staff")

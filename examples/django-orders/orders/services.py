@@ -2,6 +2,7 @@
 
 from django.db import transaction
 from django.db.models import F
+from high_templar.django import invalidate
 from high_templar.django import publish
 
 from orders.models import Branch
@@ -54,6 +55,15 @@ def say(author: User, channel: str, text: str) -> Message:
         },
     )
     return message
+
+
+@transaction.atomic
+def appoint(user: User, role: str, branch: Branch | None = None) -> None:
+    """Gives somebody another role, or none: pages that are open lose and gain their rooms at once."""
+    user.role, user.branch = role, branch
+    user.save(update_fields=["role", "branch"])
+    # At the commit, in order with what is published: then the gateway asks for the rooms again.
+    invalidate(user=user)
 
 
 def publish_order(order: Order) -> None:

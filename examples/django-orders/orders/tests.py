@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY
+from django.core.management import call_command
 from django.db import IntegrityError
 from django.test import Client
 from django.test import TestCase
@@ -104,6 +105,28 @@ class RightsTest(SiteTest):
                 self.assertTrue(wanted)
                 page = self.client.get(reverse("board"))
                 self.assertEqual([order.pk for order in page.context["orders"]], wanted)
+
+    def test_without_a_role_there_is_nothing_to_see_or_do(self) -> None:
+        services.appoint(self.carl, "")
+        self.assertEqual(self.rooms_of(self.carl), [])
+        page = self.client.get(reverse("board"))
+        self.assertContains(page, "You have no role any more.")
+        for name in ("orders", "online", "chat"):
+            self.assertEqual(list(page.context[name]), [])
+        for name in ("place", "say"):
+            self.assertEqual(self.client.post(reverse(name)).status_code, 302)
+            path, headers = reverse(name), {"Accept": "application/json"}
+            self.assertEqual(self.client.post(path, headers=headers).status_code, 403)
+        self.published.assert_nothing_published()
+
+    def test_a_new_role_has_the_gateway_ask_for_the_rooms_again(self) -> None:
+        call_command("appoint", "carl", "none")
+        call_command("appoint", "carl", "clerk", "--branch", "Hill")
+        self.assertEqual(
+            self.published.commands,
+            [{"command": "invalidate", "user": str(self.carl.pk)}] * 2,
+        )
+        self.assertEqual(self.rooms_of(self.carl)[0], dict(OrderRoom(branch=2, customer=ANY)))
 
     def test_anonymous_clients_get_no_rooms(self) -> None:
         response = self.client.get(reverse("high_templar:bootstrap"))

@@ -29,6 +29,7 @@ from orders.models import User
 from orders.presence import online_for
 
 SHOWN_MAX = 50
+NO_ROLE = "You have no role any more."
 
 
 class SignIn(LoginView):
@@ -51,12 +52,12 @@ def board(request: HttpRequest) -> HttpResponse:
     orders = Order.objects.seen_by(user).select_related("branch", "customer", "product")
     said = Message.objects.select_related("author")
     if not user.works_here:
-        said = said.filter(channel=Channel.EVERYBODY)
-    (order_room,), (chat_room,), (presence_room,) = (
-        rooms.orders(user),
-        rooms.chat(user),
-        rooms.presence(user),
-    )
+        said = said.filter(channel=Channel.EVERYBODY) if user.role else said.none()
+    granted = {
+        "order": rooms.orders(user),
+        "chat": rooms.chat(user),
+        "presence": rooms.presence(user),
+    }
     return render(
         request,
         "orders/board.html",
@@ -68,11 +69,8 @@ def board(request: HttpRequest) -> HttpResponse:
             "message_form": MessageForm(user),
             "live": {
                 "url": settings.HIGH_TEMPLAR["PUBLIC_URL"],
-                "rooms": {
-                    "order": order_room,
-                    "chat": chat_room,
-                    "presence": presence_room,
-                },
+                # One room of each kind, or none.
+                "rooms": {kind: room for kind, some in granted.items() for room in some},
             },
         },
     )
@@ -82,6 +80,8 @@ def board(request: HttpRequest) -> HttpResponse:
 @login_required
 def place(request: HttpRequest) -> HttpResponse:
     """A new order; more than there is in stock fails in the middle of the transaction."""
+    if not request.user.role:
+        return failed(request, NO_ROLE, status=403)
     form = OrderForm(request.user, request.POST)
     if not form.is_valid():
         return failed(request, first_error(form))
@@ -109,6 +109,8 @@ def advance(request: HttpRequest, pk: int) -> HttpResponse:
 @login_required
 def say(request: HttpRequest) -> HttpResponse:
     """Something new in the chat."""
+    if not request.user.role:
+        return failed(request, NO_ROLE, status=403)
     form = MessageForm(request.user, request.POST)
     if not form.is_valid():
         return failed(request, first_error(form))

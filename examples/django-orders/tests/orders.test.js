@@ -237,6 +237,25 @@ test("signing out in one tab ends the others at once", async () => {
   await context.close();
 });
 
+test("whoever loses the role loses the board at once, and has it again with the role", async () => {
+  await carl.evaluate(() => (window.isSamePage = true));
+  await site.manage("appoint", "carl", "none");
+  for (const list of ["#orders", "#chat", "#online"]) {
+    await carl.locator(list).waitFor({ state: "hidden" });
+    assert.equal(await carl.locator(`${list} > *`).count(), 0);
+  }
+  await carl.getByText("You have no role any more.").waitFor();
+  await state(carl, "Live");
+  const missed = await place(maya, { customer: "Bistro Nord", branch: "Harbour" });
+  await lacks(carl, missed);
+  await site.manage("appoint", "carl", "clerk", "--branch", "Harbour");
+  await shows(carl, missed);
+  await carl.getByText("You have no role any more.").waitFor({ state: "hidden" });
+  const fresh = await place(cleo, { customer: "Café Lune", branch: "Harbour" });
+  await shows(carl, fresh);
+  assert.equal(await carl.evaluate(() => window.isSamePage), true);
+});
+
 test("nothing is wider than a phone", async () => {
   for (const page of [maya, cleo]) {
     await page.setViewportSize({ width: 320, height: 640 });

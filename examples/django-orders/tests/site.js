@@ -51,7 +51,8 @@ export async function startSite() {
     const server = await start(["runserver", "--noreload", `127.0.0.1:${site}`], /server at/);
     await server.until(() => fetch(`${url}sign-in/`).then(({ ok }) => ok));
     await startGateway();
-    return { url, startGateway, stopGateway: () => running.stop(), stop };
+    const manage = async (...args) => (await start(args)).end();
+    return { url, manage, startGateway, stopGateway: () => running.stop(), stop };
   } catch (error) {
     await stop();
     throw error;

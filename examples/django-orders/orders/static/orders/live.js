@@ -15,7 +15,16 @@ for (const [kind, room] of Object.entries(rooms)) {
     show(kind, data);
   };
   // Each time it is confirmed, the first time too: something may have changed after the page was made.
-  socket.subscribe(room, hear, { onSubscribed: refetch, onError: complain });
+  const onSubscribed = () => {
+    reveal(kind, true);
+    refetch();
+  };
+  const onError = (error) => {
+    // The user may not enter it any more. If that changes, the client subscribes again by itself.
+    if (/^(unsubscribed|room-not-found)$/.test(error.code)) reveal(kind, false);
+    else console.error(error);
+  };
+  socket.subscribe(room, hear, { onSubscribed, onError });
 }
 
 // --- What is heard ---------------------------------------------------------------------------
@@ -48,6 +57,15 @@ function show(kind, data) {
   // Not more than the page itself would show.
   if (lists.order.children.length > SHOWN_MAX) lists.order.lastElementChild.remove();
   if (lists.chat.children.length > SHOWN_MAX) lists.chat.firstElementChild.remove();
+}
+
+/** Shows or hides what belongs to a room; what may not be seen any more goes from the page. */
+function reveal(kind, isVisible) {
+  const section = (list) => list.closest("section");
+  section(lists[kind]).hidden = !isVisible;
+  if (!isVisible) lists[kind].replaceChildren();
+  const isAnything = Object.values(lists).some((list) => !section(list).hidden);
+  document.getElementById("no-role").hidden = isAnything;
 }
 
 /** The newest order is the first. */
@@ -154,10 +172,6 @@ function showState({ state }) {
 socket.addEventListener("state", ({ detail }) => showState(detail));
 showState(socket.status);
 learn();
-
-function complain(error) {
-  console.error(error);
-}
 
 // --- What is sent ----------------------------------------------------------------------------
 
