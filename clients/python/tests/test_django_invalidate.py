@@ -8,7 +8,10 @@ from django.core import serializers
 from django.db import transaction
 from django.http import HttpResponse
 from django.urls import path
+from shop.rooms import OrderRoom
 
+from high_templar.django import ANY
+from high_templar.django import publish
 from high_templar.django import rights
 from high_templar.django.testing import capture_published
 
@@ -184,3 +187,25 @@ class Urls:
 def test_a_view_of_another_kind_may_name_users_otherwise(anna, editors, settings, bootstrap):
     settings.ROOT_URLCONF, settings.HIGH_TEMPLAR = Urls, {"BOOTSTRAP": bootstrap}
     assert commands_of(lambda: anna.groups.add(editors)) == []
+
+
+def test_the_whole_way(live_gateway, transactional_db):
+    boss = User.objects.create_user("boss", password="old", is_staff=True)
+    news = {"target": "news"}
+    with live_gateway.connect(boss) as page, live_gateway.connect(boss) as other:
+        for each in (page, other):
+            each.subscribe(OrderRoom(customer=ANY), "orders")
+            each.subscribe(news, "news")
+        with transaction.atomic():
+            publish(OrderRoom(customer=1), "before")
+            changed(boss, is_staff=False)
+            publish(OrderRoom(customer=1), "after")
+            publish(news, "news")
+        for each in (page, other):
+            assert [each.next().data, each.next().data] == ["before", "news"]
+            with pytest.raises(PermissionError, match="room-not-found"):
+                each.subscribe(OrderRoom(customer=ANY))
+        # Sessions end with the password that they were made with.
+        boss.set_password("new")
+        boss.save()
+        assert [page.close_code(), other.close_code()] == [4002, 4002]
