@@ -238,7 +238,11 @@ test("signing out in one tab ends the others at once", async () => {
 });
 
 test("whoever loses the role loses the board at once, and has it again with the role", async () => {
-  await carl.evaluate(() => (window.isSamePage = true));
+  await carl.evaluate(() => {
+    window.states = [];
+    const note = () => window.states.push(document.body.dataset.state);
+    new MutationObserver(note).observe(document.body, { attributeFilter: ["data-state"] });
+  });
   await site.manage("appoint", "carl", "none");
   for (const list of ["#orders", "#chat", "#online"]) {
     await carl.locator(list).waitFor({ state: "hidden" });
@@ -253,7 +257,8 @@ test("whoever loses the role loses the board at once, and has it again with the 
   await carl.getByText("You have no role any more.").waitFor({ state: "hidden" });
   const fresh = await place(cleo, { customer: "Café Lune", branch: "Harbour" });
   await shows(carl, fresh);
-  assert.equal(await carl.evaluate(() => window.isSamePage), true);
+  // On one page, over one connection.
+  assert.deepEqual([...new Set(await carl.evaluate(() => window.states))], ["open"]);
 });
 
 test("nothing is wider than a phone", async () => {
