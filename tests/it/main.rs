@@ -38,6 +38,7 @@ mod order;
 mod origin;
 mod outages;
 mod paths;
+mod permissions;
 mod rabbitmq;
 mod reach;
 mod readiness;

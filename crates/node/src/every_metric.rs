@@ -169,6 +169,14 @@ macro_rules! every_metric {
             }
 
             "Permissions", "Changes of what clients that are connected may do." {
+                observed connections_held = Read::Sum(STATS.connections_held);
+                    "When it stays above 0: the API does not answer, see `hold_seconds`, `bootstraps` and the log."
+                observed permissions_changed = Read::Sum(STATS.permissions_changed);
+                    "Not by itself."
+                observed window_catch_ups = Read::Sum(STATS.window_catch_ups);
+                    "Not by itself."
+                observed window_gaps = Read::Sum(STATS.window_gaps);
+                    "When it grows at all: connections were held for longer than the window reaches back. Raise `window.entries`, `window.bytes` or `window.age`, or lower `permissions.hold_timeout`."
                 observed hold_seconds = Read::Histogram(|now| now.node.rechecks.hold_seconds());
                     "How long connections waited for the API's answer about changed permissions, in seconds; meanwhile they are sent no publications"
                     "When its upper quantiles approach `permissions.hold_timeout`: the API is too slow, or too many connections were invalidated at once (send `within`)."
