@@ -346,3 +346,44 @@ fn kept_credentials_count_and_are_not_logged() {
     drop(client);
     assert!(!gateway.log().contains("s3cret"));
 }
+
+#[test]
+fn a_response_that_clients_share_for_a_while_is_not_used_again() {
+    let (backend, answer) = api(admit("7", &rooms(&[1])));
+    let gateway = Gateway::with(&backend)
+        .set("HT_BACKEND__COALESCE", "30s")
+        .start();
+    let mut client = listener(&gateway);
+    answer.set(admit("7", &rooms(&[2])));
+    assert_eq!(invalidate(&gateway), 1);
+    assert_eq!(client.expect_json(), permissions(&[2]));
+    // Nobody else gets the older one either.
+    let mut other = Handshake::new(&gateway).open();
+    assert_eq!(other.expect_json()["allowed_rooms"], rooms(&[2]));
+}
+
+#[test]
+fn the_timeout_of_a_hold_is_a_live_setting() {
+    let (backend, answer) = api(admit("7", &rooms(&[1])));
+    let gateway = Gateway::start(&backend);
+    let mut client = listener(&gateway);
+    answer.set(Reply::Reset);
+    assert_eq!(invalidate(&gateway), 1);
+    gateway.wait_for_metric("high_templar_connections_held", 1);
+    gateway.reload("[permissions]\nhold_timeout = \"200ms\"\n");
+    let reason = client.expect_close(1013);
+    assert!(reason.starts_with("backend "), "{reason}");
+}
+
+#[test]
+fn a_node_that_shuts_down_closes_held_clients_like_others() {
+    let (backend, answer) = api(admit("7", &rooms(&[1])));
+    let mut gateway = Gateway::start(&backend);
+    let mut client = listener(&gateway);
+    answer.set(Reply::Hang(Vec::new()));
+    assert_eq!(invalidate(&gateway), 1);
+    backend.wait_for(2);
+    gateway.signal("TERM");
+    client.expect_close(1012);
+    assert_eq!(gateway.wait_for_end(), Some(0));
+}
