@@ -158,7 +158,7 @@ def test_a_saved_order_is_on_its_customers_page(read, open_page):
     assert "Everything works." in printed["6."]
     assert re.search(r"Ran 3 tests .*\n\nOK", printed["7."])
     # With a room per project, and with a room per user.
-    assert re.findall(r"Ran (\d) tests? .*\n\nOK", printed["8."]) == ["2", "1"]
+    assert len(re.findall(r"Ran 1 test .*\n\nOK", printed["8."])) == 2
 
     [production] = [block for block in chapters["9. In production"] if block.file == PRODUCTION]
     reader.carry_out(production)

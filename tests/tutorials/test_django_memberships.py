@@ -238,7 +238,7 @@ def test_memberships_of_a_model_of_their_own(read):
         if name == "projects/models.py":
             through = MEMBERS.replace("MODEL)", 'MODEL, through="Membership")')
             return replaced(text, MEMBERS, through) + MEMBERSHIP
-        if name == "projects/signals.py" and "UserRoom" in text:
+        if name == "projects/signals.py" and "@receiver" in text:
             # "Replace the receiver with":
             text = replaced(text, between(text, "@receiver"), site.block("    Membership,"))
             imported = "from projects.models import "
