@@ -15,6 +15,7 @@ mod memory;
 mod mistake;
 mod names;
 mod node;
+mod nodes;
 mod python;
 mod reach;
 pub(crate) mod secret_file;

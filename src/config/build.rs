@@ -10,8 +10,8 @@ use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
-    Origins, OriginsWritten, PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig,
-    Secret, ServerConfig, ServerLimits, TcpOptions,
+    NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig, ReadinessConfig,
+    RecoveryConfig, Secret, ServerConfig, ServerLimits, TcpOptions,
 };
 use percent_encoding::utf8_percent_encode;
 
@@ -19,7 +19,7 @@ use crate::config::kind::HeaderChange;
 use crate::config::legacy::ENCODED;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
-use crate::config::{Config, LogConfig, Written, memory, reach, sizes};
+use crate::config::{Config, LogConfig, Written, memory, nodes, reach, sizes};
 
 /// Checks rules between settings.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
@@ -28,6 +28,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     let internal = &values.internal_listen;
     reach::check(values, mistakes);
     memory::check(values, mistakes);
+    nodes::check(values, mistakes);
     if same_address(&values.listen.value, &internal.value) {
         mistakes.add(
             &internal.place,
@@ -259,6 +260,11 @@ fn server(values: &Values) -> ServerConfig {
             period: values.drain_period.value,
             timeout: values.drain_timeout.value,
         },
+        nodes: NodesConfig {
+            name: values.nodes_name.value.clone(),
+            beacon: values.nodes_beacon.value,
+            lease: values.nodes_lease.value,
+        },
         recovery: RecoveryConfig {
             gap_old: values.recovery_gap_old.value,
             gap_period: values.recovery_gap_period.value,
@@ -272,6 +278,7 @@ fn server(values: &Values) -> ServerConfig {
             grace: values.permissions_grace.value,
             max_age: values.permissions_max_age.value,
             ring: values.permissions_ring.value,
+            confirm_timeout: values.permissions_confirm_timeout.value,
         },
     }
 }

@@ -16,7 +16,7 @@ pub(crate) use list::Listed;
 pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
 pub(crate) use restricted::RestrictedKeys;
 pub(crate) use text::{
-    Call, Choice, Choose, File, Mode, Name, Password, RelativePath, Steps, UrlPath,
+    Call, Choice, Choose, File, Mode, Name, NodeName, Password, RelativePath, Steps, UrlPath,
 };
 
 use crate::config::mistake::Mistakes;

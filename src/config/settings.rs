@@ -9,15 +9,15 @@ use ht_backend::config::{BackendConfig, HookCall};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
-    Listen, Matching, OriginPattern, PermissionsConfig, PublicConfig, ReadinessConfig,
+    Listen, Matching, NodesConfig, OriginPattern, PermissionsConfig, PublicConfig, ReadinessConfig,
     RecoveryConfig, RestrictedKey, Secret, ServerLimits, TcpOptions, Trusted, TrustedProxies,
     Unreachable, WindowConfig,
 };
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
-    Listed, Memory, Mode, Name, Password, Period, RelativePath, RestrictedKeys, Size, Steps,
-    UrlPath,
+    Listed, Memory, Mode, Name, NodeName, Password, Period, RelativePath, RestrictedKeys, Size,
+    Steps, UrlPath,
 };
 use crate::config::log::{Format, Level};
 use crate::config::python::PythonVariables;
@@ -80,9 +80,9 @@ settings! {
     internal_listen: Listen, restart "internal.listen", Address, any_tcp("127.0.0.1:8002"),
         "Internal listener: triggers, metrics and health checks. On addresses other than loopback it requires `internal.api_key`.";
     internal_api_key: Vec<Secret>, live secret "internal.api_key", ApiKeys { key: "internal.api_key" }, Vec::new(),
-        "API key that requests to `/trigger/` and `/metrics` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: no key is required.";
+        "API key that requests to `/trigger/`, `/metrics` and `/nodes/` must carry as `Authorization: Bearer <key>`. A list (`[\"new\", \"old\"]`, in a variable as well; in a file one key a line) holds several keys, any of which is accepted, so that a key can be replaced without an interruption: `high_templar_api_key_uses_total` counts the requests by the position of their key. A comma in a variable is part of the key. Empty: no key is required.";
     internal_keys: Vec<RestrictedKey>, live secret "internal.keys", RestrictedKeys { key: "internal.keys" }, Vec::new(),
-        "Keys that may do less than `internal.api_key`, which may do everything: `[{ key = \"…\", may = [\"publish\"] }]`. `publish` sends triggers, `command` sends commands, which disconnect clients or change their permissions. `read` reads `/metrics`, and counts with `dry_run` whom a command would mean. Requests for anything else get 403. If these keys are the only ones, every request to `/trigger/` and `/metrics` must carry one.";
+        "Keys that may do less than `internal.api_key`, which may do everything: `[{ key = \"…\", may = [\"publish\"] }]`. `publish` sends triggers, `command` sends commands, which disconnect clients or change their permissions. `read` reads `/metrics` and `/nodes/`, and counts with `dry_run` whom a command would mean. Requests for anything else get 403. If these keys are the only ones, every request to `/trigger/`, `/metrics` and `/nodes/` must carry one.";
     internal_hosts: Vec<HostPattern>, live "internal.hosts", Listed::<HostPattern>::of("internal.hosts", r#"["gateway", "*.svc.cluster.local"]"#), Vec::new(),
         "Host names that requests to `internal.listen` may use, in addition to IP addresses, `localhost` and names below it. A request for any other name gets 421 unless it carries `internal.api_key`, because a web page whose host name is made to resolve to this machine (DNS rebinding) could otherwise read the responses. `*.` matches any subdomain, `[\"*\"]` disables the check. Unix sockets accept every name.";
 
@@ -263,8 +263,17 @@ settings! {
         "How long a connection whose permissions have expired is held for the API's answer, before it is closed with 4002.";
     permissions_max_age: Duration, live "permissions.max_age", period(Duration::ZERO, MONTH), PermissionsConfig::default().max_age,
         "Longest time that permissions hold, also if the API sends no `expires_in` or a longer one. In the last fifth of it the API is queried again. 0: no limit.";
+    permissions_confirm_timeout: Duration, live "permissions.confirm_timeout", period(10 * MS, HOUR), PermissionsConfig::default().confirm_timeout,
+        "How long the response to a command with `\"confirm\": \"everywhere\"` waits for all nodes. After it, the response is 202 and names those that are missing.";
     permissions_ring: usize, restart "permissions.ring", count(1, 1_000_000), PermissionsConfig::default().ring,
         "Number of recent commands that each thread keeps, for clients whose API call was sent before them. If more commands arrive during such a call, the API is queried again.";
+
+    nodes_name: String, restart "nodes.name", NodeName, NodesConfig::default().name,
+        "The name of this node in responses and logs of the others. Empty: that of the host.";
+    nodes_beacon: Duration, restart "nodes.beacon", period(100 * MS, HOUR), NodesConfig::default().beacon,
+        "Interval of the beacons that a node with a broker sends to the others, which are messages to all nodes. The same on every node.";
+    nodes_lease: Duration, restart "nodes.lease", period(200 * MS, HOUR), NodesConfig::default().lease,
+        "How long a node is expected to be there after a beacon: a command with `\"confirm\": \"everywhere\"` waits for it that long. At least twice `nodes.beacon`.";
 
     window_entries: usize, restart "window.entries", count(1, 100_000_000), WindowConfig::default().entries,
         "How many publications are kept.";
@@ -326,6 +335,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     (
         "permissions",
         "How the permissions of open connections are renewed.",
+    ),
+    (
+        "nodes",
+        "The nodes on the same broker, which tell each other that they are there. Without a broker there is one.",
     ),
     (
         "window",

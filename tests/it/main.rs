@@ -36,6 +36,7 @@ mod logs;
 mod memory;
 mod messages;
 mod metrics;
+mod nodes;
 mod order;
 mod origin;
 mod outages;

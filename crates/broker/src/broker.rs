@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use ht_proto::note::Note;
 use ht_proto::record::Record;
 use ht_telemetry::throttle::Throttle;
 use tokio::sync::watch;
@@ -146,6 +147,29 @@ impl Broker {
         }
         let all = timeout_at(deadline, placed).await;
         all.ok().flatten().ok_or_else(unconfirmed)
+    }
+
+    /// Sends a note to every node, this one included. Ready when the log has it.
+    ///
+    /// # Errors
+    /// When it was not appended, or it is not known whether it was.
+    pub async fn note(&self, note: &Note, within: Duration) -> Result<(), AppendError> {
+        // Without a tail nobody's notes are read here, this one neither.
+        if let Health::NotReady(why) = self.health() {
+            return Err(AppendError::Unavailable(why));
+        }
+        let entry = NewEntry {
+            kind: Kind::Note,
+            key: note.boot.clone(),
+            body: note.message(),
+        };
+        self.log.append(vec![entry], within).await.map(drop)
+    }
+
+    /// Changes of [`Self::health`].
+    #[must_use]
+    pub fn health_changes(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
     }
 
     /// Sends a probe over the path of triggers: it is appended, read back and ordered by the

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ht_proto::command::Confirm;
 use ht_proto::entry::Entry;
+use ht_proto::note::Note;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -159,6 +161,12 @@ impl Follower<'_> {
             }
             match record.kind {
                 Kind::Trigger => placing.add(record, self.broker).await,
+                // One of a later version is passed over.
+                Kind::Note => {
+                    if let Some(note) = Note::parse(&record.message.body) {
+                        self.sequencer.note(note);
+                    }
+                }
                 Kind::Probe => {
                     let key = record.key.unwrap_or_default();
                     if self.broker.probes.is_awaited(&key) {
@@ -173,29 +181,39 @@ impl Follower<'_> {
     }
 }
 
+/// Who waits for an entry.
+struct Waiting {
+    /// The number of our own publisher.
+    own: Option<u64>,
+    /// The key of the entry, if every node is to confirm it.
+    confirm: Option<Box<str>>,
+}
+
 /// Entries that are placed together.
 #[derive(Default)]
 struct Placing {
     entries: Vec<Entry>,
-    /// For each entry, the number of our own publisher that waits for it.
-    waiting: Vec<Option<u64>>,
+    /// For each entry, who waits for it.
+    waiting: Vec<Waiting>,
 }
 
 impl Placing {
     async fn add(&mut self, record: Record, broker: &Broker) {
         broker.counters.received();
-        let own = record.key.and_then(|key| broker.waiters.number(&key));
+        let key = record.key;
+        let own = key.as_ref().and_then(|key| broker.waiters.number(key));
         let parsed = match (broker.parse)(record.message) {
             Parsing::Done(parsed) => parsed,
             Parsing::Offloaded(parsing) => parsing.await,
         };
         match parsed {
             Ok(parsed) => {
+                let confirm = key.filter(|_| parsed.confirm() == Confirm::Everywhere);
+                self.waiting.push(Waiting { own, confirm });
                 self.entries.push(Entry {
                     position: record.position,
                     ..Entry::of(parsed)
                 });
-                self.waiting.push(own);
             }
             Err(reason) => {
                 broker.reject(&reason);
@@ -212,8 +230,12 @@ impl Placing {
             return;
         }
         let places = follower.sequencer.place(self.entries).await;
-        for (placed, waiting) in places.into_iter().zip(self.waiting) {
-            if let Some(number) = waiting {
+        for (placed, Waiting { own, confirm }) in places.into_iter().zip(self.waiting) {
+            if let Some(key) = confirm {
+                // First: the publisher asks for it as soon as it knows the position.
+                follower.sequencer.confirm(&key, placed, own.is_some());
+            }
+            if let Some(number) = own {
                 follower.broker.waiters.placed(number, placed);
             }
         }

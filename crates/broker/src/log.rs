@@ -125,6 +125,8 @@ pub struct NewEntry {
 pub enum Kind {
     /// To every node.
     Trigger,
+    /// To every node, about the nodes themselves. Publishers cannot send one.
+    Note,
     /// At least to the node that appends it; others pass over it. It proves the way of triggers.
     Probe,
 }

@@ -2,6 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use ht_proto::entry::{Entry, Epoch};
+use ht_proto::note::Note;
 
 use crate::missed::Missed;
 use crate::order::Placed;
@@ -23,6 +24,13 @@ pub trait Sequencer: Send + Sync + 'static {
     /// not an entry: it gets no position, and is not sent to clients. Waits for no shard; the
     /// returned future is ready when every shard has processed the probe.
     fn probe(&self) -> BoxFuture<'_, Taken>;
+
+    /// An entry of the log has its place, and its sender waits until every node has executed it.
+    /// `key` names it on every node; `is_own`: this node sent it. Returns at once.
+    fn confirm(&self, _key: &str, _placed: Placed, _is_own: bool) {}
+
+    /// A note of a node was read: this one's own, too. Returns at once.
+    fn note(&self, _note: Note) {}
 
     /// Reports a gap: entries may not have reached this node until now. Returns at once.
     fn missed(&self, missed: Missed);

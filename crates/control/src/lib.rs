@@ -9,6 +9,7 @@ pub mod drain;
 pub mod gaps;
 pub mod input;
 pub mod interest;
+pub mod nodes;
 pub mod turn;
 pub mod waves;
 pub mod window;

@@ -1,6 +1,7 @@
 //! Configuration of the server. Plain values, already validated.
 
 mod memory;
+mod nodes;
 mod permissions;
 mod rights;
 
@@ -19,6 +20,7 @@ use ht_core::window::WindowLimits;
 
 pub(crate) use crate::config::memory::HEAD_BYTES_MIN;
 pub use crate::config::memory::MemoryBounds;
+pub use crate::config::nodes::NodesConfig;
 pub use crate::config::permissions::{PermissionsConfig, Unreachable};
 pub use crate::config::rights::{RestrictedKey, Right, Rights};
 use ht_proto::trigger::TriggerLimits;
@@ -65,6 +67,8 @@ pub struct ServerConfig {
     pub allocated: Option<fn() -> Option<u64>>,
     /// How clients that may have missed publications are handled.
     pub recovery: RecoveryConfig,
+    /// How nodes on the same broker know of each other.
+    pub nodes: NodesConfig,
     /// How the permissions of open connections are renewed.
     pub permissions: PermissionsConfig,
 }

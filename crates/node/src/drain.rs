@@ -181,9 +181,13 @@ impl Parts {
         if let Some(shards) = &shards {
             shards.send(|_| Input::Drain(close));
         }
+        let (peers, broker) = (Arc::clone(&self.node.peers), self.broker.clone());
         Box::pin(async move {
             if let Some(shards) = shards {
                 shards.ended().await;
+            }
+            if let Some(broker) = broker {
+                peers.leave(&broker).await;
             }
             Report::ShardsEnded
         })

@@ -141,6 +141,12 @@ macro_rules! every_metric {
                     "Not by itself. During key rotation, remove the old key when the counter of its position no longer grows."
             }
 
+            "Nodes", "The gateways on the same broker." {
+                observed nodes = Read::Gauge(|now| now.node.peers.count());
+                    "Nodes that hold a lease, this one included: they have sent a beacon within `nodes.lease`"
+                    "When it differs from the number of nodes that you run: one has failed or lost its connection to the broker. `GET /nodes/` lists them."
+            }
+
             "Window", "The last publications, which the node keeps in memory." {
                 observed window_entries = Read::Gauge(|now| now.window().entries);
                     "Publications in the window"

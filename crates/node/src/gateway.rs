@@ -22,10 +22,12 @@ use crate::memory::allowance;
 use crate::memory_watch::MemoryWatch;
 use crate::metrics::Sources;
 use crate::node::Node;
+use crate::peers::Peers;
 use crate::permissions::{Rechecker, Reports};
 use crate::public::{Bootstrap, Destinations, Public};
 use crate::readiness::{Prober, Readiness};
 use crate::recovery::GapCloser;
+use crate::reporter::Reporter;
 use crate::sequencer::NodeSequencer;
 use crate::services::{Service, Services, ShutdownStage};
 use crate::shards::Shards;
@@ -64,7 +66,10 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let Listeners { public, internal } = Listeners::open(&config, sockets)?;
         let window = config.limits.window(allowance());
-        let node = Arc::new(Node::new(config.threads.max(1), config.matching, window));
+        let node = Arc::new(Node {
+            peers: Arc::new(Peers::new(&config.nodes)),
+            ..Node::new(config.threads.max(1), config.matching, window)
+        });
         node.gaps.set_policy(config.recovery.gap_old);
         node.set_memory_bounds(&config.limits);
         if broker.is_none() {
@@ -176,6 +181,15 @@ impl Gateway {
         self.services.start(Service::GapCloser, run);
         if let Some(broker) = self.broker.clone() {
             let sequencer = self.order();
+            let reporter = Reporter {
+                peers: Arc::clone(&self.node.peers),
+                broker: Arc::clone(&broker),
+                sequencer: Arc::clone(&self.sequencer),
+                totals: Arc::clone(&self.node.totals),
+                throttles: Arc::clone(&self.node.throttles),
+            };
+            let run = |shutdown| reporter.run(shutdown);
+            self.services.start(Service::Reporter, run);
             let run = |shutdown| broker.run(sequencer, shutdown);
             self.services.start(Service::Broker, run);
         }
@@ -244,6 +258,7 @@ impl Gateway {
             sources: Arc::new(sources),
             triggers: self.triggers.clone(),
             identity: Identity::new(&self.public),
+            peers: Arc::clone(&node.peers),
         };
         let run = |shutdown| internal.run(listener, shutdown);
         self.services.start(Service::Internal, run);

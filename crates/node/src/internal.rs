@@ -5,6 +5,7 @@ mod access;
 mod answers;
 mod body;
 mod keys;
+mod nodes;
 mod path;
 mod trigger;
 
@@ -33,6 +34,7 @@ use crate::lifecycle::Lifecycle;
 use crate::live::Live;
 use crate::memory::Memory;
 use crate::metrics::{self, Sources};
+use crate::peers::Peers;
 use crate::readiness::Readiness;
 use crate::sequencer::NodeSequencer;
 
@@ -52,6 +54,8 @@ pub(crate) struct Internal {
     pub(crate) triggers: TaskTracker,
     /// Identifies the gateway in responses to `/live`.
     pub(crate) identity: Identity,
+    /// The nodes on the same log.
+    pub(crate) peers: Arc<Peers>,
 }
 
 impl Internal {
@@ -102,6 +106,11 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
         Endpoint::Metrics => match guard(internal, request.headers(), access, &[Right::Read]) {
             Err(response) => *response,
             Ok(()) if reads => metrics::respond(&internal.sources, request.headers()).await,
+            Ok(()) => respond::method_not_allowed("GET, HEAD"),
+        },
+        Endpoint::Nodes => match guard(internal, request.headers(), access, &[Right::Read]) {
+            Err(response) => *response,
+            Ok(()) if reads => nodes::respond(internal).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
         Endpoint::Live if reads => {

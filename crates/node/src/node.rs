@@ -14,7 +14,7 @@ use ht_edge::permits::Permits;
 use ht_telemetry::throttle::Throttles;
 
 use crate::commands::Commands;
-use crate::config::{ServerConfig, ServerLimits};
+use crate::config::{NodesConfig, ServerConfig, ServerLimits};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::gaps::Gaps;
@@ -24,6 +24,7 @@ use crate::lifecycle::Lifecycle;
 use crate::live::shard_settings;
 use crate::loads::Loads;
 use crate::memory::{Memory, allowance};
+use crate::peers::Peers;
 use crate::permissions::Mailbox;
 use crate::totals::Totals;
 use crate::window::NodeWindow;
@@ -60,6 +61,8 @@ pub(crate) struct Node {
     /// Results of the delivery probes.
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) gaps: Arc<Gaps>,
+    /// The nodes on the same log.
+    pub(crate) peers: Arc<Peers>,
 }
 
 impl Node {
@@ -87,6 +90,7 @@ impl Node {
             triggers_in_flight: Arc::default(),
             delivery: Arc::new(Delivery::new(shards)),
             gaps: Arc::new(Gaps::new(shards)),
+            peers: Arc::new(Peers::new(&NodesConfig::default())),
         }
     }
 

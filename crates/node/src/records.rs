@@ -63,7 +63,7 @@ mod tests {
                 "issued_before: this version does not know this member: leave it out",
             ),
             (
-                r#"{"command":"unsubscribe","user":7,"from":[{}],"confirm":"everywhere"}"#,
+                r#"{"command":"unsubscribe","user":7,"from":[{}],"dry_run":true,"confirm":"everywhere"}"#,
                 "confirm: this version does not know this member: leave it out",
             ),
         ] {
@@ -75,6 +75,7 @@ mod tests {
             assert_eq!(found, format!("command 1: {error}"));
         }
         for text in [
+            r#"{"command":"unsubscribe","user":7,"from":[{}],"confirm":"everywhere"}"#,
             r#"{"command":"invalidate","user":7,"within":60000}"#,
             r#"{"command":"permit","user":7,"allowed_rooms":[]}"#,
             r#"{"command":"disconnect","everyone":true,"dry_run":true}"#,

@@ -13,6 +13,7 @@ use ht_core::publication::Publication;
 use ht_core::select::Selection;
 use ht_core::window::Key;
 use ht_proto::entry::{Body, Entry, Epoch, Position};
+use ht_proto::note::Note;
 use ht_proto::room::Room;
 use ht_proto::trigger::Trigger;
 use ht_telemetry::throttle::Throttles;
@@ -26,6 +27,7 @@ use crate::delivery::Delivery;
 use crate::inbox::{self, Batch, Ended, Input, Overflow};
 use crate::interner::Interner;
 use crate::node::Node;
+use crate::peers::Peers;
 use crate::recovery::GapReports;
 use crate::window::NodeWindow;
 
@@ -41,6 +43,7 @@ pub(crate) struct NodeSequencer {
     interner: Arc<Interner>,
     commands: Arc<Commands>,
     delivery: Arc<Delivery>,
+    peers: Arc<Peers>,
     gaps: GapReports,
     counters: Arc<Counters>,
     throttles: Arc<Throttles>,
@@ -60,6 +63,7 @@ impl NodeSequencer {
             interner: Arc::clone(&node.interner),
             commands: Arc::clone(&node.commands),
             delivery: Arc::clone(&node.delivery),
+            peers: Arc::clone(&node.peers),
             gaps: GapReports::new(node),
             counters: Arc::clone(&node.counters),
             throttles: Arc::clone(&node.throttles),
@@ -162,6 +166,11 @@ impl NodeSequencer {
         }
         drop(order);
         (position, self.commands.matched(ticket).await)
+    }
+
+    /// The last position in it.
+    pub(crate) async fn last(&self) -> Position {
+        self.order.lock().await.last()
     }
 
     /// How many connections the command at a position matched, once all shards have executed it.
@@ -285,6 +294,14 @@ impl Sequencer for NodeSequencer {
 
     fn probe(&self) -> BoxFuture<'_, Taken> {
         Box::pin(self.hand_on_probe())
+    }
+
+    fn confirm(&self, key: &str, placed: Placed, is_own: bool) {
+        self.peers.confirm(key.into(), placed, is_own);
+    }
+
+    fn note(&self, note: Note) {
+        self.peers.heard(note);
     }
 
     fn missed(&self, missed: Missed) {

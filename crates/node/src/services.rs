@@ -23,6 +23,8 @@ labels! {
         Broker = "broker",
         /// Calls the hooks.
         Hooks = "hooks",
+        /// Sends beacons to the other nodes.
+        Reporter = "reporter",
         /// Queries the API again about clients that are connected.
         Rechecker = "rechecker",
         /// The listener for the API and operators.
@@ -37,7 +39,9 @@ impl Service {
     const fn stage(self) -> ShutdownStage {
         match self {
             Self::Public | Self::Prober | Self::GapCloser | Self::Upkeep => ShutdownStage::Clients,
-            Self::Broker | Self::Hooks | Self::Rechecker => ShutdownStage::Delivery,
+            Self::Broker | Self::Hooks | Self::Reporter | Self::Rechecker => {
+                ShutdownStage::Delivery
+            }
             Self::Internal | Self::MemoryWatch => ShutdownStage::Health,
         }
     }

@@ -11,8 +11,8 @@ use ht_backend::{Answer, Backend, Credentials, Failure, ForwardRules, Hook, Perm
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
-    Matching, PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig, ServerConfig,
-    ServerLimits, TcpOptions,
+    Matching, NodesConfig, PermissionsConfig, PublicConfig, ReadinessConfig, RecoveryConfig,
+    ServerConfig, ServerLimits, TcpOptions,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -72,6 +72,7 @@ fn config() -> ServerConfig {
         drain: DrainConfig::default(),
         recovery: RecoveryConfig::default(),
         permissions: PermissionsConfig::default(),
+        nodes: NodesConfig::default(),
     }
 }
 

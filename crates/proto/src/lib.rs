@@ -14,6 +14,7 @@ pub mod hook;
 pub mod id;
 pub mod label;
 pub mod mark;
+pub mod note;
 pub mod object;
 pub mod page;
 pub mod record;

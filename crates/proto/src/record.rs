@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::command::Command;
+use crate::command::{Command, Confirm};
 use crate::trigger::{
     MEMBERS, Problem, Request, Trigger, TriggerError, TriggerLimits, members_of, text_of,
 };
@@ -43,6 +43,15 @@ impl Record {
             return Err(Problem::TooLong(limits.bytes).into());
         }
         Ok(Self::Command(command))
+    }
+
+    /// The confirmation that its sender waits for.
+    #[must_use]
+    pub fn confirm(&self) -> Confirm {
+        match self {
+            Self::Trigger(_) => Confirm::Here,
+            Self::Command(command) => command.confirm,
+        }
     }
 
     /// Its JSON text, as it is in the log.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use ht_backend::config::HookCall;
 use ht_node::config::Secret;
+use ht_proto::note::NODE_NAME_BYTES_MAX;
 use http::Method;
 
 use crate::config::kind::{Kind, Wrong, quoted};
@@ -66,6 +67,29 @@ impl Kind for Name {
 
     fn expects(&self) -> String {
         format!("a text of 1 to {} bytes", self.bytes_max)
+    }
+
+    fn show(&self, value: &String) -> String {
+        quoted(value)
+    }
+}
+
+/// The name of a node, or nothing.
+pub(crate) struct NodeName;
+
+impl Kind for NodeName {
+    type Value = String;
+
+    fn read(&self, node: &Node) -> Result<String, Wrong> {
+        node.text()
+            .filter(|text| text.len() <= NODE_NAME_BYTES_MAX)
+            .filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
+            .map(str::to_owned)
+            .ok_or(Wrong::Kind)
+    }
+
+    fn expects(&self) -> String {
+        format!("a name of at most {NODE_NAME_BYTES_MAX} ASCII characters without spaces")
     }
 
     fn show(&self, value: &String) -> String {

@@ -117,7 +117,11 @@ const EVERY: &[(&str, &str)] = &[
     ("permissions.unreachable", r#""keep""#),
     ("permissions.grace", r#""6s""#),
     ("permissions.max_age", r#""1h""#),
+    ("permissions.confirm_timeout", r#""3s""#),
     ("permissions.ring", "129"),
+    ("nodes.name", r#""gate-1""#),
+    ("nodes.beacon", r#""2s""#),
+    ("nodes.lease", r#""8s""#),
     ("window.entries", "121"),
     ("window.bytes", r#""8MiB""#),
     ("window.age", r#""9s""#),
@@ -182,6 +186,7 @@ fn assert_every(config: &Config) {
         grace: secs(6),
         max_age: secs(3_600),
         ring: 129,
+        confirm_timeout: secs(3),
     };
     assert_eq!(server.permissions, permissions);
     let session = &server.session;
@@ -238,6 +243,9 @@ fn assert_every(config: &Config) {
         [114, 115, 116]
     );
     assert_eq!(limits.inbox_bytes, Some(9 << 20));
+    let nodes = &server.nodes;
+    let times = [nodes.beacon.as_secs(), nodes.lease.as_secs()];
+    assert_eq!((&*nodes.name, times), ("gate-1", [2, 8]));
     let window = &limits.window;
     assert_eq!((window.entries, window.bytes), (121, Some(8 << 20)));
     assert_eq!(window.age.as_secs(), 9);

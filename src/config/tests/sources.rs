@@ -408,3 +408,26 @@ fn bounds_that_together_reach_the_memory_are_refused_with_what_to_change() {
         assert!(folder.load(&all(&fits)).is_ok());
     }
 }
+
+#[test]
+fn a_lease_is_at_least_twice_as_long_as_a_beacon() {
+    let folder = Folder::with(&[]);
+    for (written, named) in [
+        (&[("HT_NODES__LEASE", "9s")][..], Some("HT_NODES__LEASE: ")),
+        (&[("HT_NODES__BEACON", "8s")], Some("HT_NODES__BEACON: ")),
+        (&[("HT_NODES__BEACON", "7s")], None),
+        (
+            &[("HT_NODES__BEACON", "30s"), ("HT_NODES__LEASE", "60s")],
+            None,
+        ),
+    ] {
+        let loaded = folder.load(&[&[URL], written].concat());
+        match named {
+            None => assert!(loaded.is_ok(), "{written:?}"),
+            Some(named) => {
+                let text = loaded.err().map(|mistakes| mistakes.to_string());
+                assert!(text.is_some_and(|text| text.contains(named)), "{written:?}");
+            }
+        }
+    }
+}

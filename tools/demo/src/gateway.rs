@@ -10,8 +10,8 @@ use ht_backend::{ForwardRules, Guard};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, BuildInfo, Compression, DrainConfig, HookQueueConfig, InternalConfig,
-    KeepaliveConfig, Listen, Matching, PermissionsConfig, PublicConfig, ReadinessConfig,
-    RecoveryConfig, ServerConfig, ServerLimits, TcpOptions,
+    KeepaliveConfig, Listen, Matching, NodesConfig, PermissionsConfig, PublicConfig,
+    ReadinessConfig, RecoveryConfig, ServerConfig, ServerLimits, TcpOptions,
 };
 use ht_node::live::{Live, LiveSettings};
 use ht_node::{Gateway, InheritedSockets};
@@ -159,6 +159,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
         },
         recovery: RecoveryConfig::default(),
         permissions: PermissionsConfig::default(),
+        nodes: NodesConfig::default(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::missed::Missed;
 use crate::rabbitmq::RabbitMq;
 use crate::rabbitmq::binding::Binding;
 use crate::rabbitmq::cause::Cause;
-use crate::rabbitmq::publisher::PROBE_TYPE;
+use crate::rabbitmq::publisher::{NOTE_TYPE, PROBE_TYPE};
 use crate::rabbitmq::wire::{self, Exchange, ROUTING_KEY, Wire};
 
 /// Messages that are read and acknowledged together at most.
@@ -140,12 +140,13 @@ impl Consumer {
     /// Reads a message. `None` for one that is internal to a node's own connection.
     fn take(&mut self, mut delivery: Delivery) -> Option<Record> {
         self.missed.extend(self.broker.numbering.arrived(&delivery));
-        let kind = if delivery.routing_key == self.queue {
-            Some(Kind::Probe)
-        } else if is_probe(&delivery) {
-            None
-        } else {
-            Some(Kind::Trigger)
+        let stated = delivery.properties.kind().as_ref();
+        let kind = match stated.map(ShortString::as_str) {
+            _ if delivery.routing_key == self.queue => Some(Kind::Probe),
+            // A heartbeat, or another node's probe.
+            Some(PROBE_TYPE) => None,
+            Some(NOTE_TYPE) => Some(Kind::Note),
+            Some(_) | None => Some(Kind::Trigger),
         };
         let record = kind.map(|kind| {
             let key = delivery.properties.message_id().as_ref();
@@ -225,10 +226,4 @@ impl Tail for Consumer {
     fn close(self: Box<Self>, limit: Duration) -> BoxFuture<'static, ()> {
         Box::pin(async move { self.wire.close(limit).await })
     }
-}
-
-/// Whether it is a heartbeat, or another node's probe.
-fn is_probe(delivery: &Delivery) -> bool {
-    let kind = delivery.properties.kind().as_ref();
-    kind.is_some_and(|kind| kind.as_str() == PROBE_TYPE)
 }

@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use crate::broker::PROBE;
-use crate::log::{AppendError, NewEntry};
+use crate::log::{AppendError, Kind, NewEntry};
 use crate::numbers::Serial;
 use crate::rabbitmq::cause::Cause;
 use crate::rabbitmq::numbering::{self, Numbering};
@@ -32,6 +32,9 @@ const ABANDONED_MAX: usize = 1_000;
 
 /// The `type` of probes and heartbeats.
 pub(super) const PROBE_TYPE: &str = "high-templar.probe";
+
+/// The `type` of notes.
+pub(super) const NOTE_TYPE: &str = "high-templar.note";
 
 /// Where this node's own messages are published.
 pub(super) struct Publisher {
@@ -169,7 +172,10 @@ impl Publisher {
         for (index, entry) in entries.iter().enumerate() {
             let (key, text) = (wire::ROUTING_KEY.into(), entry.body.clone());
             let sequence = self.numbering.next(&call.line.numbers);
-            let properties = message(&entry.key).with_headers(numbering::headers(&sequence));
+            let mut properties = message(&entry.key).with_headers(numbering::headers(&sequence));
+            if entry.kind == Kind::Note {
+                properties = properties.with_type(NOTE_TYPE.into());
+            }
             let mut sending = Box::pin(self.send(&call.line.channel, key, text, properties));
             // The first poll enqueues it, which is what keeps the order. It is unsent if the
             // connection is known to be lost.

@@ -19,6 +19,7 @@ pub(crate) async fn keeps_the_contract(engine: &impl Engine) {
     let positions = brings_the_same_to_all(&*first, &mut tails).await;
     brings_what_others_publish(engine, &mut tails).await;
     brings_a_probe_to_its_node(&*first, &mut tails).await;
+    brings_notes_to_all(&*first, &mut tails).await;
     begins_at_the_head(&first).await;
     if first.caps().retains {
         names_the_same_positions_to_all(&positions);
@@ -99,6 +100,19 @@ async fn brings_a_probe_to_its_node(log: &dyn Log, tails: &mut [Reader; 2]) {
         _ => next,
     };
     assert_eq!(named(&next[0]), (Kind::Trigger, "after"));
+}
+
+/// A note is read as one by every node, the one that sent it included, in its order.
+async fn brings_notes_to_all(log: &dyn Log, tails: &mut [Reader; 2]) {
+    let batch = [(Kind::Note, "note"), (Kind::Trigger, "after")];
+    let batch = batch.map(|(kind, key)| entry(kind, key));
+    log.append(batch.into(), SOON).await.unwrap();
+    for tail in tails {
+        let found = tail.read(2).await;
+        assert_eq!(named(&found[0]), (Kind::Note, "note"));
+        assert_eq!(found[0].message.body, "body of note");
+        assert_eq!(named(&found[1]), (Kind::Trigger, "after"));
+    }
 }
 
 async fn begins_at_the_head(log: &Arc<dyn Log>) {

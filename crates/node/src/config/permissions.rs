@@ -17,6 +17,8 @@ pub struct PermissionsConfig {
     pub hold_timeout: Duration,
     /// What happens to it then.
     pub unreachable: Unreachable,
+    /// How long the sender of a command waits until every node has executed it.
+    pub confirm_timeout: Duration,
     /// How long a connection whose permissions have expired is held for the API's answer.
     pub grace: Duration,
     /// Permissions expire after this, also where the API gives no term. Zero: never.
@@ -46,6 +48,7 @@ impl Default for PermissionsConfig {
             grace: Duration::from_millis(shard.grace),
             max_age: Duration::from_millis(shard.max_age),
             ring: shard.ring,
+            confirm_timeout: Duration::from_secs(5),
         }
     }
 }

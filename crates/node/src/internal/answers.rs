@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use ht_broker::{Placed, Sequencer as _};
+use ht_control::nodes::Progress;
 use ht_core::select::Selection;
 use ht_edge::respond::{self, Body};
+use ht_proto::command::Confirm;
 use ht_proto::entry::{Epoch, Position, TenantId};
 use ht_proto::record::Record;
 use http::{Response, StatusCode};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::commands;
 use crate::internal::Internal;
@@ -23,6 +25,8 @@ pub(super) enum Asked {
     Trigger,
     /// Its position, and how many connections it matched.
     Command,
+    /// The same, once every node has executed it.
+    Confirmed,
     /// How many connections match; it gets no position.
     Count(Box<Selection>),
 }
@@ -46,7 +50,10 @@ impl Asked {
                 let selection = commands::selection(command.selector.clone(), TenantId::MAIN);
                 Self::Count(Box::new(selection))
             }
-            Record::Command(_) => Self::Command,
+            Record::Command(command) => match command.confirm {
+                Confirm::Here => Self::Command,
+                Confirm::Everywhere => Self::Confirmed,
+            },
         }
     }
 }
@@ -65,12 +72,17 @@ pub(super) async fn to(
 ) -> Response<Body> {
     let (mut answers, mut is_done) = (Vec::with_capacity(asked.len()), true);
     let (deadline, mut places) = (Instant::now() + COMMAND_TIMEOUT, places.iter());
+    let confirmed_by = Instant::now() + internal.live.now().permissions.confirm_timeout;
     for asked in asked {
         let (answer, done) = match asked {
             Asked::Trigger => (places.next().map(place).unwrap_or_default(), true),
             Asked::Command => {
                 let placed = places.next().copied();
                 command_place(internal, placed, deadline).await
+            }
+            Asked::Confirmed => {
+                let placed = places.next().copied();
+                confirmed(internal, placed, confirmed_by).await
             }
             Asked::Count(selection) => count(internal, *selection, deadline).await,
         };
@@ -128,6 +140,60 @@ async fn command_place(
     let matched = internal.sequencer.matched_at(position);
     let matched = tokio::time::timeout_at(deadline, matched).await;
     matched_json(position, epoch, matched.ok().flatten())
+}
+
+/// The position of a command as JSON text, with the nodes that have executed it, and whether all of
+/// them have.
+async fn confirmed(internal: &Internal, placed: Option<Placed>, by: Instant) -> (String, bool) {
+    let epoch = internal.sequencer.epoch();
+    let Some(Placed {
+        position,
+        duplicate,
+    }) = placed
+    else {
+        return (String::new(), false);
+    };
+    let matched = timeout_at(by, internal.sequencer.matched_at(position)).await;
+    let matched = matched.ok().flatten();
+    let progress = if internal.broker.is_some() {
+        internal.peers.confirmed(position, by).await
+    } else {
+        Some(alone(internal.peers.name(), matched))
+    };
+    // Forgotten, because many others were sent meanwhile: it is not known who has executed it.
+    let progress = progress.unwrap_or_else(|| alone(internal.peers.name(), None));
+    let is_done = progress.missing.is_empty();
+    let mut json = json!({
+        "position": position.get(),
+        "epoch": epoch.to_string(),
+        "nodes": progress.executed,
+        "done": is_done,
+    });
+    if let Some(matched) = matched {
+        json["matched"] = matched.into();
+    }
+    if duplicate {
+        json["duplicate"] = true.into();
+    }
+    if !is_done {
+        json["missing"] = progress.missing.into();
+    }
+    (json.to_string(), is_done)
+}
+
+/// The progress of a command where there is only one node.
+fn alone(name: &str, matched: Option<u64>) -> Progress {
+    let name = name.to_owned();
+    match matched {
+        Some(matched) => Progress {
+            executed: [(name, matched)].into(),
+            missing: Vec::new(),
+        },
+        None => Progress {
+            executed: [].into(),
+            missing: vec![name],
+        },
+    }
 }
 
 /// The connections that a command would match now, as JSON text, and whether all shards have

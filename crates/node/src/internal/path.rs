@@ -10,6 +10,7 @@ use std::borrow::Cow;
 pub(super) enum Endpoint {
     Trigger,
     Metrics,
+    Nodes,
     Live,
     Ready,
     /// None; a sentence that names the excess part of the path.
@@ -29,14 +30,19 @@ pub(super) fn find(path: &str) -> Endpoint {
     match parts.as_slice() {
         ["trigger"] | ["trigger", "trigger"] => Endpoint::Trigger,
         ["metrics"] => Endpoint::Metrics,
+        ["nodes"] => Endpoint::Nodes,
         ["live"] => Endpoint::Live,
         ["ready"] => Endpoint::Ready,
         [
             before @ ..,
-            last @ ("trigger" | "metrics" | "live" | "ready"),
+            last @ ("trigger" | "metrics" | "nodes" | "live" | "ready"),
         ] => {
             let too_much = shown(&before.join("/"));
-            let right = if *last == "trigger" { "trigger/" } else { last };
+            let right = match *last {
+                "trigger" => "trigger/",
+                "nodes" => "nodes/",
+                other => other,
+            };
             Endpoint::Nothing(Cow::Owned(format!(
                 "There is nothing at this path: leave out /{too_much} before /{right}."
             )))
@@ -49,10 +55,10 @@ pub(super) fn find(path: &str) -> Endpoint {
         }
         ["ws", ..] => Endpoint::Nothing(Cow::Borrowed(
             "Websockets are not served here but on the address of `listen`. Try /trigger/, \
-             /metrics, /live or /ready.",
+             /metrics, /nodes/, /live or /ready.",
         )),
         _ => Endpoint::Nothing(Cow::Borrowed(
-            "There is nothing here. Try /trigger/, /metrics, /live or /ready.",
+            "There is nothing here. Try /trigger/, /metrics, /nodes/, /live or /ready.",
         )),
     }
 }
@@ -85,6 +91,7 @@ mod tests {
         }
         for (path, place) in [
             ("/metrics", Endpoint::Metrics),
+            ("/nodes/", Endpoint::Nodes),
             ("//metrics/", Endpoint::Metrics),
             ("/live", Endpoint::Live),
             ("/ready/", Endpoint::Ready),

@@ -1,0 +1,144 @@
+//! Leases and confirmations.
+
+use super::*;
+
+fn nodes() -> Nodes {
+    Nodes::new("a", "own", 5_000, 15_000)
+}
+
+fn beacon(nodes: &mut Nodes, node: &str, boot: &str, now: u64) -> Vec<(Change, Box<str>)> {
+    nodes.heard(note(node, boot, Report::Beacon(Beacon::default())), now)
+}
+
+fn note(node: &str, boot: &str, report: Report) -> Note {
+    Note {
+        node: node.into(),
+        boot: boot.into(),
+        report,
+    }
+}
+
+fn executed(nodes: &mut Nodes, boot: &str, key: &str, matched: u64) {
+    let key = key.into();
+    let changes = nodes.heard(note("x", boot, Report::Executed { key, matched }), 0);
+    assert_eq!(changes, []);
+}
+
+fn progress(nodes: &Nodes, position: u64) -> (Vec<(String, u64)>, Vec<String>) {
+    let Progress { executed, missing } = nodes.progress(position).expect("waited for");
+    (executed.into_iter().collect(), missing)
+}
+
+#[test]
+fn a_node_is_lost_after_its_lease_and_only_while_own_beacons_arrive() {
+    let mut nodes = nodes();
+    assert_eq!(beacon(&mut nodes, "a", "own", 0), []);
+    assert_eq!(
+        beacon(&mut nodes, "b", "b1", 1_000),
+        [(Change::Joined, "b".into())]
+    );
+    // Cut off for an hour: nothing arrives, and the own beacon is the first that does.
+    assert_eq!(beacon(&mut nodes, "a", "own", 3_600_000), []);
+    // Beacons of a connection that is made again and again are not counted.
+    for ms in 1..100 {
+        assert_eq!(beacon(&mut nodes, "a", "own", 3_600_000 + ms), []);
+    }
+    assert_eq!(beacon(&mut nodes, "b", "b1", 3_601_000), []);
+    for round in 1..=3 {
+        assert_eq!(
+            beacon(&mut nodes, "a", "own", 3_600_000 + round * 5_000),
+            []
+        );
+    }
+    assert_eq!(nodes.len(), 2);
+    let lost = beacon(&mut nodes, "a", "own", 3_620_000);
+    assert_eq!((lost, nodes.len()), (vec![(Change::Lost, "b".into())], 1));
+    assert_eq!(
+        beacon(&mut nodes, "b", "b1", 3_621_000),
+        [(Change::Joined, "b".into())]
+    );
+}
+
+#[test]
+fn a_command_is_waited_for_by_all_nodes_that_hold_a_lease() {
+    let mut nodes = nodes();
+    beacon(&mut nodes, "b", "b1", 0);
+    executed(&mut nodes, "b1", "early", 1);
+    nodes.expect(7, "early".into());
+    nodes.expect(8, "late".into());
+    // One that joins later did not have to.
+    beacon(&mut nodes, "c", "c1", 0);
+    assert_eq!(
+        progress(&nodes, 7),
+        (vec![("b".into(), 1)], vec!["a".into()])
+    );
+    nodes.executed_here(7, 2);
+    assert_eq!(
+        progress(&nodes, 7),
+        (vec![("a".into(), 2), ("b".into(), 1)], vec![])
+    );
+    executed(&mut nodes, "c1", "late", 9);
+    assert_eq!(progress(&nodes, 8).1, ["b", "a"]);
+    executed(&mut nodes, "b1", "late", 0);
+    nodes.executed_here(8, 0);
+    assert_eq!(progress(&nodes, 8).1, [""; 0]);
+    // It is sent again: the same command.
+    nodes.expect(8, "again".into());
+    assert_eq!(progress(&nodes, 8).1, [""; 0]);
+    assert_eq!(nodes.progress(9), None);
+}
+
+#[test]
+fn a_lost_node_stays_missing_and_one_that_left_does_not() {
+    let mut nodes = nodes();
+    beacon(&mut nodes, "b", "b1", 0);
+    beacon(&mut nodes, "c", "c1", 0);
+    nodes.expect(7, "key".into());
+    nodes.executed_here(7, 0);
+    for round in 1..=4 {
+        beacon(&mut nodes, "a", "own", round * 5_000);
+    }
+    assert_eq!(nodes.len(), 1, "both are lost");
+    assert_eq!(progress(&nodes, 7).1, ["b", "c"]);
+    beacon(&mut nodes, "c", "c1", 0);
+    let left = nodes.heard(note("c", "c1", Report::Leaving), 0);
+    assert_eq!(left, [(Change::Left, "c".into())]);
+    assert_eq!(
+        progress(&nodes, 7),
+        (vec![("a".into(), 0)], vec!["b".into()])
+    );
+    assert_eq!(nodes.heard(note("a", "own", Report::Leaving), 0), []);
+    assert_eq!(nodes.len(), 1);
+}
+
+#[test]
+fn two_runs_of_one_name_are_two_nodes() {
+    let mut nodes = nodes();
+    beacon(&mut nodes, "b", "b1", 0);
+    beacon(&mut nodes, "b", "b2", 0);
+    nodes.expect(7, "key".into());
+    executed(&mut nodes, "b2", "key", 3);
+    nodes.executed_here(7, 0);
+    let executed = vec![("a".into(), 0), ("b/b2".into(), 3)];
+    assert_eq!(progress(&nodes, 7), (executed, vec!["b/b1".into()]));
+}
+
+#[test]
+fn everything_is_bounded() {
+    let mut nodes = nodes();
+    for number in 0..2 * EARLY_MAX {
+        beacon(&mut nodes, "b", &format!("b{number}"), 0);
+        executed(&mut nodes, "b1", &format!("k{number}"), 0);
+    }
+    assert_eq!(nodes.len(), NODES_MAX);
+    assert_eq!(nodes.early.len(), EARLY_MAX);
+    for position in 0..=WAITS_MAX as u64 {
+        nodes.expect(position, format!("k{position}").into());
+    }
+    for number in 0..2 * KEYS_MAX {
+        nodes.expect(WAITS_MAX as u64, format!("again{number}").into());
+    }
+    assert_eq!(nodes.waits.len(), WAITS_MAX);
+    assert!(nodes.waits.values().all(|wait| wait.keys.len() <= KEYS_MAX));
+    assert!(nodes.progress(0).is_none() && nodes.progress(1).is_some());
+}

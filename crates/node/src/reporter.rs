@@ -1,0 +1,99 @@
+//! What a node reports to the others over the log: that it is there, and what it has executed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ht_broker::{Broker, Health, Sequencer as _};
+use ht_proto::note::{Beacon, Report};
+use ht_telemetry::throttle::Throttles;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::peers::{Executing, Peers, TASKS_MAX};
+use crate::sequencer::NodeSequencer;
+use crate::totals::Totals;
+
+/// Time limit for a command to be executed here, to be reported.
+const EXECUTE: Duration = Duration::from_secs(60);
+
+/// Time limit for a note to be appended to the log.
+const APPEND: Duration = Duration::from_secs(5);
+
+/// What the beacons are made of, and where they go.
+pub(crate) struct Reporter {
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) sequencer: Arc<NodeSequencer>,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) throttles: Arc<Throttles>,
+}
+
+impl Reporter {
+    /// Sends beacons, and reports what was executed, until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) {
+        let Some(mut reports) = self.peers.take_reports() else {
+            return;
+        };
+        let this = Arc::new(self);
+        let mut health = this.broker.health_changes();
+        let mut interval = tokio::time::interval(this.peers.interval());
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tasks = JoinSet::new();
+        loop {
+            let is_free = tasks.len() < TASKS_MAX;
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Some(executing) = reports.recv(), if is_free => {
+                    tasks.spawn(Arc::clone(&this).report(executing));
+                }
+                _ = interval.tick(), if is_free => {
+                    tasks.spawn(Arc::clone(&this).beacon());
+                }
+                // At once when it reads the log again: the others wait for it from then on.
+                Ok(()) = health.changed(), if is_free => {
+                    if *health.borrow_and_update() == Health::Ready {
+                        interval.reset_immediately();
+                    }
+                }
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+    }
+
+    async fn beacon(self: Arc<Self>) {
+        let report = Report::Beacon(Beacon {
+            epoch: self.sequencer.epoch().to_string().into(),
+            position: self.sequencer.last().await.get(),
+            connections: self.totals.connections(),
+        });
+        self.send(report).await;
+    }
+
+    /// Waits until all shards have executed a command, and reports it.
+    async fn report(self: Arc<Self>, Executing { position, key }: Executing) {
+        let matched = self.sequencer.matched_at(position);
+        let Ok(Some(matched)) = timeout(EXECUTE, matched).await else {
+            return;
+        };
+        match key {
+            None => self.peers.executed_here(position, matched),
+            Some(key) => self.send(Report::Executed { key, matched }).await,
+        }
+    }
+
+    async fn send(&self, report: Report) {
+        let note = self.peers.note(report);
+        if let Err(error) = self.broker.note(&note, APPEND).await
+            && self.broker.health() == Health::Ready
+            && let Some(suppressed) = self.throttles.allow("notes")
+        {
+            tracing::warn!(
+                cause = %error,
+                suppressed,
+                "cannot report to the other nodes over the broker: they take this node for lost \
+                 after nodes.lease. It needs permission to publish to the exchange"
+            );
+        }
+    }
+}

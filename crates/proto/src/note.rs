@@ -1,0 +1,194 @@
+//! Notes: what nodes tell each other over the log. For a reader without support for them they are
+//! triggers without rooms.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
+
+/// Longest note that is read, in bytes.
+pub const NOTE_BYTES_MAX: usize = 4 << 10;
+
+/// Longest name of a node, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+
+/// Longest other text in a note, in bytes.
+const TEXT_BYTES_MAX: usize = 128;
+
+/// A note of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The name of the node.
+    pub node: Box<str>,
+    /// The name of this run of it: unlike that of any other node and run.
+    pub boot: Box<str>,
+    /// What it reports.
+    pub report: Report,
+}
+
+/// What a note reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The node is there.
+    Beacon(Beacon),
+    /// It shuts down, and has no connections any more.
+    Leaving,
+    /// All its threads have executed a command.
+    Executed {
+        /// The key of its message in the log.
+        key: Box<str>,
+        /// How many connections of the node it matched.
+        matched: u64,
+    },
+}
+
+/// The state of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beacon {
+    /// The name of its order.
+    pub epoch: Box<str>,
+    /// The last position in that.
+    pub position: u64,
+    /// Its open connections.
+    pub connections: u64,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    note: Members,
+}
+
+#[derive(Deserialize)]
+struct Members {
+    node: Box<str>,
+    boot: Box<str>,
+    #[serde(default)]
+    leaving: bool,
+    executed: Option<Box<str>>,
+    #[serde(default)]
+    matched: u64,
+    #[serde(default)]
+    epoch: Box<str>,
+    #[serde(default)]
+    at: u64,
+    #[serde(default)]
+    connections: u64,
+}
+
+impl Note {
+    /// Reads a message of the log that is marked as a note; none if it is not one that this version
+    /// understands.
+    #[must_use]
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        if body.len() > NOTE_BYTES_MAX {
+            return None;
+        }
+        let Envelope { note } = serde_json::from_slice(body).ok()?;
+        let key_len = note.executed.as_ref().map_or(1, |key| key.len());
+        let texts = [note.boot.len(), key_len];
+        let is_valid = (1..=NODE_NAME_BYTES_MAX).contains(&note.node.len())
+            && texts.iter().all(|len| (1..=TEXT_BYTES_MAX).contains(len))
+            && note.epoch.len() <= TEXT_BYTES_MAX;
+        let report = match note.executed {
+            _ if note.leaving => Report::Leaving,
+            Some(key) => Report::Executed {
+                key,
+                matched: note.matched,
+            },
+            None => Report::Beacon(Beacon {
+                epoch: note.epoch,
+                position: note.at,
+                connections: note.connections,
+            }),
+        };
+        is_valid.then_some(Self {
+            node: note.node,
+            boot: note.boot,
+            report,
+        })
+    }
+
+    /// Its message.
+    #[must_use]
+    pub fn message(&self) -> Bytes {
+        let mut note = json!({ "node": self.node, "boot": self.boot });
+        match &self.report {
+            Report::Beacon(beacon) => {
+                note["epoch"] = (*beacon.epoch).into();
+                note["at"] = beacon.position.into();
+                note["connections"] = beacon.connections.into();
+            }
+            Report::Leaving => note["leaving"] = true.into(),
+            Report::Executed { key, matched } => {
+                note["executed"] = (**key).into();
+                note["matched"] = (*matched).into();
+            }
+        }
+        let message = json!({ "rooms": [], "data": null, "note": note });
+        message.to_string().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trigger::{Trigger, TriggerLimits};
+
+    fn note(report: Report) -> Note {
+        Note {
+            node: "a.example \"1\"".into(),
+            boot: "x81".into(),
+            report,
+        }
+    }
+
+    #[test]
+    fn every_note_is_read_as_it_was_written_and_is_a_trigger_for_nobody() {
+        let beacon = Beacon {
+            epoch: "k3f9aa".into(),
+            position: 1_801,
+            connections: 812,
+        };
+        let executed = Report::Executed {
+            key: "0a1b.7".into(),
+            matched: 3,
+        };
+        for report in [Report::Beacon(beacon), Report::Leaving, executed] {
+            let note = note(report);
+            let message = note.message();
+            assert_eq!(Note::parse(&message), Some(note));
+            let limits = TriggerLimits {
+                bytes: NOTE_BYTES_MAX,
+                triggers: 1,
+                rooms: 1,
+            };
+            let trigger = Trigger::parse(&message, &limits).unwrap();
+            assert_eq!((trigger.rooms.len(), &*trigger.data), (0, &b"null"[..]));
+        }
+    }
+
+    #[test]
+    fn what_is_no_note_is_ignored() {
+        let long = "x".repeat(NODE_NAME_BYTES_MAX + 1);
+        for text in [
+            "",
+            "null",
+            r#"{"rooms":[],"data":null}"#,
+            r#"{"note":1}"#,
+            r#"{"note":{"node":"a"}}"#,
+            r#"{"note":{"node":"","boot":"x"}}"#,
+            r#"{"note":{"node":"a","boot":""}}"#,
+            r#"{"note":{"node":"a","boot":"x","executed":""}}"#,
+            r#"{"note":{"node":"a","boot":"x","at":-1}}"#,
+            &format!(r#"{{"note":{{"node":"{long}","boot":"x"}}}}"#),
+            &format!(
+                r#"{{"note":{{"node":"a","boot":"x"}}}}{}"#,
+                " ".repeat(5_000)
+            ),
+        ] {
+            assert_eq!(Note::parse(text.as_bytes()), None, "{text}");
+        }
+        // Members of later versions.
+        let later = br#"{"note":{"node":"a","boot":"x","seq":9,"came":["7"]},"rooms":[]}"#;
+        assert!(Note::parse(later).is_some());
+    }
+}
