@@ -244,7 +244,7 @@ impl<P: Readable> ShardLoop<P> {
         let Some((count, close)) = self.closing else {
             return true;
         };
-        if self.shard.backlog() > 0 {
+        if self.shard.has_tasks() {
             return false;
         }
         self.closing = None;

@@ -163,6 +163,14 @@ impl<P: Peer> Shard<P> {
         self.fan_out.queue.len() - self.fan_out.own_items
     }
 
+    /// Whether anything but publications is queued: what is behind it is matched when it is done, so
+    /// a connection that is closed before misses that.
+    #[must_use]
+    pub fn has_tasks(&self) -> bool {
+        let mut queue = self.fan_out.queue.iter();
+        queue.any(|item| !matches!(item, Item::Publications(_)))
+    }
+
     /// Delivers, until the budget is spent or about as much was done as `writes_max` writes of a
     /// small message are, so that the caller can do other work in between. What cannot be divided
     /// exceeds it: one room with all its matches, or all deliveries of one connection.

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use ht_proto::close::Close;
 use ht_proto::subprotocol::Subprotocol;
 
+use crate::budget::cost;
+use crate::command::Action;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
-use crate::recheck::{RecheckOutcome, Rechecked, Rights};
+use crate::recheck::{RecheckOutcome, RecheckReason, Rechecked, Rights};
+use crate::select::{Candidate, Tested};
 use crate::session::Stage;
 use crate::shard::entering::TOO_OLD;
 use crate::shard::hold::Progress;
@@ -55,6 +58,9 @@ impl<P: Peer> Shard<P> {
         }
         match &rechecked.outcome {
             RecheckOutcome::Permitted(rights) if self.is_owner(id, rights) => {
+                if !halfway && self.is_void(id, rights, rechecked.asked_at, turn) {
+                    return true;
+                }
                 return self.take_rights(key, &rights.into(), halfway, turn);
             }
             RecheckOutcome::Permitted(_) => self.end_held(id, Close::PERMISSIONS, turn),
@@ -90,6 +96,77 @@ impl<P: Peer> Shard<P> {
             self.release(key, change.welcome, turn);
         }
         done
+    }
+
+    /// Whether a command that was ordered after the API was queried selects who has these
+    /// permissions, but did not select the session with those that it had: it is executed for the
+    /// session, which has no permissions before the API's next answer.
+    fn is_void(
+        &mut self,
+        id: ConnectionId,
+        rights: &Rights,
+        asked_at: u64,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        let candidate = Candidate {
+            id: self.sessions[id.index()].id,
+            who: rights.who.as_deref(),
+            grants: &rights.grants,
+        };
+        let (mut tested, mut units, mut missed) = (Tested::default(), 0, None);
+        let Some(commands) = self.recent.after(asked_at) else {
+            let last = self.recent.last();
+            self.await_later_answer(id, last, turn);
+            return true;
+        };
+        for command in commands {
+            units += command.selection.units();
+            if command.selection.means(candidate, &mut tested) {
+                missed = Some(Arc::clone(command));
+                if matches!(command.action, Action::Disconnect(_)) {
+                    break;
+                }
+            }
+        }
+        units += tested.compared as u64 * cost::LOOK;
+        self.budget.spend(units);
+        let Some(missed) = missed else {
+            return false;
+        };
+        match &missed.action {
+            Action::Disconnect(ending) => {
+                let key = self.sessions.key(id.0);
+                self.disconnect(key, ending, turn);
+            }
+            Action::Permit(_)
+            | Action::Invalidate { .. }
+            | Action::Unsubscribe(_)
+            | Action::Count => self.await_later_answer(id, missed.position, turn),
+        }
+        true
+    }
+
+    /// The answer that a held session got is too old: it awaits the one to a call that was sent
+    /// after this position was ordered.
+    fn await_later_answer(
+        &mut self,
+        id: ConnectionId,
+        not_before: u64,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        let key = self.sessions.key(id.0);
+        let is_newcomer = self.holds.is_newcomer(key);
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.stale += 1;
+            if is_newcomer && hold.stale >= STALE {
+                return self.turn_down_newcomer(id, &Admission::Refused(TOO_OLD), turn);
+            }
+            let reason = match is_newcomer {
+                true => RecheckReason::Newcomer,
+                false => RecheckReason::Command,
+            };
+            self.await_answer(key, not_before, reason);
+        }
     }
 
     /// Whether the API's answer is about the user of the session.

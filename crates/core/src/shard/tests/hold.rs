@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use ht_proto::close::Close;
+use ht_proto::room::{Room, RoomLimits};
 
 use super::commands::{A, B, GRANTS, WILD, everyone, listener, signed_out, user, who};
 use super::kit::*;
 use crate::recheck::{Recheck, RecheckOutcome, RecheckReason, Rights};
+use crate::select::Selection;
 use crate::shard::Settings;
 use crate::window::WindowLimits;
 
@@ -290,6 +292,37 @@ fn answer_to_an_earlier_call_changes_nothing() {
     world.rechecked(&[&client], u64::MAX, RecheckOutcome::Refused);
     world.deliver();
     assert!(world.is_open(&client));
+}
+
+#[test]
+fn command_in_between_that_selects_by_the_new_permissions_voids_the_answer() {
+    let project = r#"{"project": 3}"#;
+    let room = Room::parse(project, RoomLimits::TRUSTED).unwrap();
+    let members = || Selection {
+        rooms: vec![room.clone()],
+        ..Selection::default()
+    };
+    let mut world = world();
+    let mut client = listener(&mut world, &[A]);
+    let first = invalidate_all(&mut world);
+    let joined = |world: &World| world.rights(r#"[{"a": 1}, {"project": 3}]"#);
+    let rights = joined(&world);
+    // The API removed the client from the project after it had answered.
+    let second = world.command(members(), invalidate());
+    world.rechecked(&[&client], first, RecheckOutcome::Permitted(rights));
+    world.publish(A, "1");
+    world.deliver();
+    assert!(client.hears().is_empty());
+    assert_eq!(
+        world.requests(),
+        [recheck(&client, first), recheck(&client, second)]
+    );
+    let rights = joined(&world);
+    let third = world.command(members(), signed_out());
+    world.rechecked(&[&client], second, RecheckOutcome::Permitted(rights));
+    world.deliver();
+    assert!(!world.is_open(&client), "disconnected at {third}");
+    world.check_accounts();
 }
 
 #[test]

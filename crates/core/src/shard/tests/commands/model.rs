@@ -414,13 +414,30 @@ impl Model {
         timeline.rights.push((0, Some(rights)));
         // The position since which the API's answer is awaited, and where its query may begin.
         let mut awaits: Option<(u64, u64)> = None;
-        for &queued in &self.queued[known.shard] {
+        for (turn, &queued) in self.queued[known.shard].iter().enumerate() {
             let (at, done) = match queued {
                 Queued::Answer(key, asked_at, new) => {
                     if key == known.client.id
                         && let Some((since, not_before)) = awaits
                         && asked_at >= not_before
                     {
+                        // Since then a command selected who has these rights.
+                        let since_then = &self.queued[known.shard][..turn];
+                        timeline.end = since_then.iter().find_map(|queued| match *queued {
+                            Queued::Command(at) if at > asked_at => match self.order[&at] {
+                                Done::Disconnect(target) => {
+                                    is_meant(target, known.user, new).then_some(at)
+                                }
+                                Done::Publication(_)
+                                | Done::Permit(..)
+                                | Done::Invalidate(_)
+                                | Done::Unsubscribe(..) => None,
+                            },
+                            Queued::Command(_) | Queued::Answer(..) => None,
+                        });
+                        if timeline.end.is_some() {
+                            break;
+                        }
                         (rights, awaits) = (new, None);
                         timeline.rights.push((since, Some(new)));
                     }
