@@ -1,5 +1,9 @@
 //! The API as a node's calls find it: it responds, is slow, hangs, fails and recovers.
 
+use std::time::Duration;
+
+use ht_core::recheck::Recheck;
+use ht_core::shard::SessionKey;
 use ht_overload::{Key, QueueKey, Reply};
 
 use crate::gate::ip;
@@ -102,4 +106,22 @@ impl Mood {
     pub(crate) fn is_up(self) -> bool {
         matches!(self, Self::Works | Self::Slow(_))
     }
+}
+
+/// Whom the API is asked about: by address and cookie.
+pub(crate) type Credentials = (u8, usize);
+
+/// How long a session waits for the API.
+pub(crate) const HOLD_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// A session: its shard, and its key there.
+pub(crate) type Asker = (usize, SessionKey);
+
+/// What a shard wants of the API.
+#[derive(Clone, Debug)]
+pub(crate) enum Want {
+    /// An answer about a session, with its connection.
+    Answer(Recheck, usize),
+    /// None any more.
+    Nothing(SessionKey),
 }

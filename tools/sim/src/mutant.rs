@@ -63,11 +63,17 @@ pub enum Mutant {
     UncheckedNewcomer,
     /// A shard that is too far behind for its commands loses them, and no client is closed for it.
     SilentCommands,
+    /// An answer of the API counts as newer than it is.
+    OldAnswer,
+    /// The window lacks publications.
+    ShortWindow,
+    /// The shard gets other grants than the API gave when it was asked again.
+    WiderRights,
 }
 
 impl Mutant {
     /// Every one.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 33] = [
         Self::Drop,
         Self::Repeat,
         Self::Swap,
@@ -98,6 +104,9 @@ impl Mutant {
         Self::EarlyCommand,
         Self::UncheckedNewcomer,
         Self::SilentCommands,
+        Self::OldAnswer,
+        Self::ShortWindow,
+        Self::WiderRights,
     ];
 
     /// The mutant with this name, as `Debug` writes it.

@@ -16,19 +16,21 @@ use ht_control::gaps::Gaps;
 use ht_control::input::Batch;
 use ht_control::interest::InterestIndex;
 use ht_control::waves::GapWaves;
+use ht_control::window::PublicationWindow;
 use ht_core::account::Accounts;
 use ht_core::command::Command;
 use ht_core::index::Matching;
 use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
 use ht_core::shard::{Compression, KeepaliveSettings, PermissionSettings, Settings};
-use ht_core::window::Reader;
-use ht_overload::{CallGuard, CallId, WaiterId};
+use ht_core::window::{Reader, WindowLimits};
+use ht_overload::{CallGuard, CallId, RecheckId, Rechecks, WaiterId};
 use ht_proto::entry::{Epoch, Position};
 use uuid::Uuid;
 
-use crate::api::{Brought, Says};
+use crate::api::{Asker, Brought, Credentials, HOLD_TIMEOUT, Says};
 use crate::gate::{Clock, Gate, HandshakePermit, Permit};
+use crate::hasher;
 use crate::mutant::Mutant;
 use crate::outside::Outside;
 use crate::plan::Plan;
@@ -120,6 +122,16 @@ pub(crate) struct Node {
     pub(crate) order: Order,
     /// The position of the last command.
     pub(crate) last_command: u64,
+    /// The last publications.
+    pub(crate) window: PublicationWindow,
+    /// Decides about asking the API again.
+    pub(crate) rechecks: Rechecks<Credentials, Asker>,
+    /// When something is due there.
+    pub(crate) rechecks_due: Option<u64>,
+    /// The calls that it has made.
+    pub(crate) recheck_visits: BTreeMap<RecheckId, usize>,
+    /// Sessions that wait for an answer, with their connections.
+    pub(crate) asking: BTreeMap<Asker, usize>,
     /// Commands that a planted bug holds back.
     pub(crate) late_commands: Vec<(usize, Arc<Command>)>,
     pub(crate) accounts: Arc<Accounts>,
@@ -178,10 +190,18 @@ impl Node {
         } else {
             Matching::Wildcard
         };
-        let interest = Rc::new(InterestIndex::new(shape.shards, matching));
+        let interest = InterestIndex::with_hasher(shape.shards, matching, hasher());
+        let interest = Rc::new(interest);
+        let window = PublicationWindow::new(WindowLimits {
+            entries: shape.window,
+            ..WindowLimits::default()
+        });
         let accounts = Arc::<Accounts>::default();
         let outboxes = Arc::new(Outboxes::new(shape.outbox_total_bytes));
-        let settings = settings(plan, matching, &accounts, &outboxes);
+        let settings = Settings {
+            window: window.reader(),
+            ..settings(plan, matching, &accounts, &outboxes)
+        };
         let haste = match plan.mutant {
             Some(Mutant::HastyClose) => Some(Haste::Closes),
             Some(Mutant::EarlyCommand) => Some(Haste::Commands),
@@ -192,6 +212,7 @@ impl Node {
                 index,
                 interest: Rc::clone(&interest),
                 connected: BTreeSet::new(),
+                entering: BTreeMap::new(),
                 leaving: None,
                 left: Vec::new(),
                 held: BTreeMap::new(),
@@ -218,6 +239,11 @@ impl Node {
             closing: vec![None; shape.shards],
             order: Order::new(Epoch::from_random(0), IDS),
             last_command: 0,
+            window,
+            rechecks: Rechecks::new(shape.guard.max_in_flight, HOLD_TIMEOUT),
+            rechecks_due: None,
+            recheck_visits: BTreeMap::new(),
+            asking: BTreeMap::new(),
             late_commands: Vec::new(),
             accounts,
             outboxes,
@@ -294,6 +320,11 @@ impl Node {
         note("calls to the API", self.guard.in_flight() as u64);
         note("calls that wait", self.guard.waiting() as u64);
         note("clients that wait for a call", self.guard.waiters() as u64);
+        note(
+            "sessions that wait for the API",
+            self.rechecks.waiting() as u64,
+        );
+        note("calls about them", self.rechecks.in_flight() as u64);
         note("permits", self.gate.borrow().taken() as u64);
         note("rooms in the interest index", self.interest.rooms());
         note("bytes in accounts", self.accounts.total() as u64);
@@ -329,7 +360,10 @@ fn settings(
             threshold: 200,
             ..Compression::default()
         },
-        permissions: PermissionSettings::default(),
+        permissions: PermissionSettings {
+            recheck: plan.shape.rechecks,
+            ..PermissionSettings::default()
+        },
         window: Reader::default(),
     }
 }

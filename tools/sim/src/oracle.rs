@@ -1,6 +1,7 @@
 //! The judge: which clients must have received what. It is naive on purpose: lists of everything,
 //! searched from the front, and nothing of the code under test.
 
+mod change;
 mod drain;
 mod entrance;
 mod owed;
@@ -11,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ht_broker::Placed;
 
+use crate::oracle::change::{Commanded, LostCommands};
+pub(crate) use crate::oracle::change::{Identified, Reply};
 use crate::oracle::drain::Draining;
 use crate::oracle::entrance::Entrance;
-pub(crate) use crate::oracle::session::Identified;
-use crate::oracle::session::{Commanded, LostCommands, Session, Subscription};
+use crate::oracle::session::{Session, Subscription};
 use crate::orders::Order;
 use crate::rooms::{GRANTS, ROOMS, is_permitted};
 
@@ -58,6 +60,8 @@ struct Life {
     /// The position of the last command that each shard carried out.
     carried: BTreeMap<usize, u64>,
     lost_commands: Vec<LostCommands>,
+    /// Answers of the API for a shard about open sessions: how much was placed before, and when.
+    answers: Vec<(usize, usize, u64)>,
 }
 
 /// A trigger that the log accepted and a node did not receive.
@@ -76,6 +80,8 @@ struct Lost {
 #[derive(Debug)]
 pub(crate) struct Oracle {
     exact: bool,
+    /// The API is asked again about open sessions.
+    rechecks: bool,
     published: Vec<Published>,
     lives: Vec<Life>,
     sessions: BTreeMap<usize, Session>,
@@ -88,9 +94,10 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub(crate) fn new(exact: bool) -> Self {
+    pub(crate) fn new(exact: bool, rechecks: bool) -> Self {
         Self {
             exact,
+            rechecks,
             published: Vec::new(),
             lives: Vec::new(),
             sessions: BTreeMap::new(),
@@ -187,7 +194,7 @@ impl Oracle {
         let subscription = Subscription {
             room,
             asked: now,
-            not_before: life.matched_up_to(known.shard),
+            not_before: life.matched_up_to(known.shard, now),
             told: None,
             next: None,
             ending: None,
@@ -208,7 +215,7 @@ impl Oracle {
         subscription.told = Some((self.lives[known.life].placed.len(), now));
         let (room, carried) = (subscription.room, subscription.carried);
         let ends = known.ends(room, carried, success);
-        let is_possible = !ends.is_empty();
+        let is_possible = !ends.is_empty() || known.is_unjudged;
         match known.subscriptions.get_mut(&name) {
             Some(subscription) if success => subscription.ends = ends,
             _ => _ = known.subscriptions.remove(&name),
@@ -232,6 +239,9 @@ impl Oracle {
             return;
         };
         let was_there = known.subscriptions.remove(&name);
+        if known.is_unjudged {
+            return;
+        }
         known.ended.insert(name);
         let may_be_dropped = was_there
             .as_ref()
@@ -254,6 +264,9 @@ impl Oracle {
 
     fn judge(&mut self, session: usize, name: u64, number: usize) -> Result<(), String> {
         let known = self.sessions.get_mut(&session).ok_or("no such session")?;
+        if known.is_unjudged {
+            return Ok(());
+        }
         if known.ended.contains(&name) {
             return Err("after its unsubscribe was answered".into());
         }
@@ -278,6 +291,9 @@ impl Oracle {
         };
         if known.disconnected.is_some_and(|end| end.place < place) {
             return Err("placed after the command that closed it".into());
+        }
+        if known.held.is_some_and(|held| held.place < place) {
+            return Err("placed after a command, and the API has not answered since".into());
         }
         if !is_permitted(GRANTS[grants], subscription.room) {
             return Err("without a grant".into());
@@ -318,7 +334,7 @@ impl Oracle {
         if reason.starts_with("restart") {
             self.check_delivered(session);
         }
-        self.check_disconnected(session, reason);
+        self.check_disconnected(session, reason, now);
         self.sessions.remove(&session);
     }
 

@@ -21,13 +21,13 @@ use crate::rooms::{GRANTS, ROOMS, allowed_rooms};
 pub(crate) const USERS: usize = 6;
 
 /// What a command takes in memory, in bytes.
-const BYTES: usize = 1_500;
+const BYTES: usize = 3_000;
 
 /// The sessions that a command means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Whom {
     User(usize),
-    /// Those of one client.
+    /// Those of the sign-in of a client.
     SignIn(usize),
     /// The connection with this number.
     Connection(usize),
@@ -46,6 +46,8 @@ pub(crate) enum Deed {
     /// Their subscriptions to such a room are dropped.
     Unsubscribe(usize),
     Disconnect,
+    /// The API has these grants for their users now, or what it had, and is asked again.
+    Invalidate(Option<usize>),
 }
 
 /// A command.
@@ -73,7 +75,7 @@ impl Whom {
     pub(crate) fn means(self, known: Known) -> bool {
         match self {
             Self::User(number) => user(known.client) == number,
-            Self::SignIn(client) => known.client == client,
+            Self::SignIn(client) => user(known.client) == user(client),
             Self::Connection(number) => known.connection == number,
             Self::Label(grants) => known.grants == grants,
             Self::Room(room) => {
@@ -84,20 +86,11 @@ impl Whom {
         }
     }
 
-    /// The user whose sessions these are.
-    pub(crate) fn user(self) -> Option<usize> {
-        match self {
-            Self::User(number) => Some(number),
-            Self::SignIn(client) => Some(user(client)),
-            Self::Connection(_) | Self::Label(_) | Self::Room(_) | Self::Everyone => None,
-        }
-    }
-
     fn selection(self) -> Selection {
         let mut selection = Selection::default();
         match self {
             Self::User(number) => selection.users.push(number.to_string().into()),
-            Self::SignIn(client) => selection.sessions.push(sign_in(client).into()),
+            Self::SignIn(client) => selection.sessions.push(sign_in(user(client)).into()),
             Self::Connection(number) => selection.connections.push(id(number)),
             Self::Label(grants) => selection.labels.push(label(grants).into()),
             Self::Room(number) => selection.rooms.push(room(number)),
@@ -131,6 +124,7 @@ impl Order {
                 let from = GrantSet::new(TenantId::MAIN, vec![room(from)], hasher());
                 Action::Unsubscribe(from)
             }
+            Deed::Invalidate(_) => Action::Invalidate { within: 0 },
             Deed::Disconnect => Action::Disconnect(Ending {
                 code: 4003,
                 reason: format!("ended-{number}").into(),
@@ -155,8 +149,8 @@ pub(crate) fn room(number: usize) -> Room {
     Room::parse(&ROOMS[number].json(), RoomLimits::TRUSTED).expect("a room of ours")
 }
 
-fn sign_in(client: usize) -> String {
-    format!("s-{client}")
+fn sign_in(user: usize) -> String {
+    format!("s-{user}")
 }
 
 fn label(grants: usize) -> String {
@@ -188,10 +182,11 @@ impl Identities {
 
     /// The identity of a client with these grants.
     pub(crate) fn who(&mut self, client: usize, grants: usize) -> Option<Arc<Who>> {
-        let who = self.whos.entry((client, grants)).or_insert_with(|| {
+        let user = user(client);
+        let who = self.whos.entry((user, grants)).or_insert_with(|| {
             let facts = Facts {
-                user: Some(user(client).to_string().into()),
-                session: Some(sign_in(client).into()),
+                user: Some(user.to_string().into()),
+                session: Some(sign_in(user).into()),
                 labels: vec![label(grants).into()],
                 view: None,
             };

@@ -1,5 +1,6 @@
 //! The environment of a simulated shard; it checks the validity of the shard's effects.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -15,7 +16,7 @@ use ht_proto::room::Room;
 use ht_proto::server::Status;
 use uuid::Uuid;
 
-use crate::wire::Socket;
+use crate::wire::{Socket, Wire};
 
 /// The environment of one shard.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Outside {
     pub(crate) interest: Rc<InterestIndex>,
     /// Connections that are admitted and open.
     pub(crate) connected: BTreeSet<usize>,
+    /// Connections about which the API is asked again before they are admitted.
+    pub(crate) entering: BTreeMap<usize, Rc<RefCell<Wire>>>,
     /// When the shard was told that connections are closed because the node shuts down.
     pub(crate) leaving: Option<u64>,
     /// Connections closed for that in the last turn, and when it was told.
@@ -43,7 +46,10 @@ pub(crate) struct Outside {
 impl World<Socket> for Outside {
     fn hook(&mut self, hook: Hook, peer: &mut Socket, _now: u64) {
         match hook {
-            Hook::Connect => assert!(self.connected.insert(peer.number), "connected twice"),
+            Hook::Connect => {
+                self.entering.remove(&peer.number);
+                assert!(self.connected.insert(peer.number), "connected twice");
+            }
             Hook::Ping => assert!(self.connected.contains(&peer.number), "not connected"),
             Hook::Disconnect => {
                 assert!(self.connected.remove(&peer.number), "was not there");

@@ -17,6 +17,9 @@ use crate::plan::weather::Weather;
 /// Parameters of admission, beside the seed.
 const ENTRANCE: u64 = 0x656e_7472;
 
+/// More publications than a run has.
+pub(crate) const WINDOW: usize = 100_000;
+
 /// Everything that a run depends on.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -50,6 +53,12 @@ pub(crate) struct Shape {
     pub(crate) gate: GateLimits,
     /// For how many connections each counts when a node drains.
     pub(crate) counts_for: u64,
+    /// The API is asked again about open sessions.
+    pub(crate) rechecks: bool,
+    /// Sessions that it cannot be asked about keep what they may do.
+    pub(crate) keeps: bool,
+    /// Publications that a node remembers.
+    pub(crate) window: usize,
 }
 
 /// An action and its time in ms.
@@ -191,6 +200,9 @@ impl Plan {
             guard: crowd::guard(&mut entrance),
             gate: crowd::gate(&mut entrance),
             counts_for: [1, 100][entrance.usize(0..2)],
+            rechecks: entrance.u8(0..4) > 0,
+            keeps: entrance.bool(),
+            window: [WINDOW, 5, WINDOW][entrance.usize(0..3)],
         };
         let weather = Weather::new(&mut rng);
         let count = rng.usize(20..400);
@@ -208,6 +220,8 @@ impl Plan {
             }
         }
         actions.extend(crowd::actions(&shape, &mut entrance));
+        command::repeat(&mut actions, &shape, &mut entrance);
+        crowd::meanwhile(&mut actions, &shape, &mut entrance);
         actions.sort_by_key(|timed| timed.at);
         Self {
             seed,

@@ -7,7 +7,7 @@ use ht_overload::GuardConfig;
 use crate::api::Bootstrap;
 use crate::gate::GateLimits;
 use crate::orders::{Deed, Order, Whom};
-use crate::plan::{Action, Plan, Shape, Timed};
+use crate::plan::{Action, Plan, Shape, Timed, WINDOW};
 use crate::run;
 
 /// A node without faults, three clients, and these actions at their times.
@@ -41,6 +41,9 @@ fn violation(actions: impl IntoIterator<Item = (u64, Action)>) -> Option<String>
             per_user: 0,
         },
         counts_for: 100,
+        rechecks: true,
+        keeps: false,
+        window: WINDOW,
     };
     let timed = actions.into_iter().map(|(at, action)| Timed { at, action });
     let plan = Plan {

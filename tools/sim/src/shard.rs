@@ -1,6 +1,7 @@
 //! A shard with the environment of its thread. A turn runs the node's own code.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use ht_control::backlog::{Backlog, Charge};
@@ -11,6 +12,7 @@ use ht_core::recheck::Recheck;
 use ht_core::shard::{Admission, SessionKey, Settings, Shard, Wave, Welcome};
 use ht_proto::token::Token;
 
+use crate::api::Want;
 use crate::hasher;
 use crate::outside::Outside;
 use crate::wire::{self, Socket};
@@ -54,6 +56,8 @@ pub(crate) struct SimAround {
     pub(crate) opened: Vec<(usize, SessionKey)>,
     /// Clients to call the API about since the last turn: the connection and its session.
     pub(crate) asked: Vec<(usize, SessionKey)>,
+    /// What the shard wants of the API since the last turn.
+    pub(crate) wants: Vec<Want>,
     /// A planted bug: these inputs overtake earlier ones.
     haste: Option<Haste>,
 }
@@ -113,6 +117,7 @@ impl SimShard {
                 wave: None,
                 opened: Vec::new(),
                 asked: Vec::new(),
+                wants: Vec::new(),
                 haste,
             },
             awake_at: None,
@@ -181,12 +186,28 @@ impl SimAround {
         let Outside {
             connected,
             applicants,
+            entering,
             ..
         } = &self.outside;
+        let entering = entering.iter();
+        let entering = entering.filter(|(_, wire)| !wire.borrow().is_released);
         let newcomers = self.newcomers.iter().filter_map(waiting);
         newcomers
             .chain(applicants.values().copied())
+            .chain(entering.map(|(number, _)| *number))
             .chain(connected.iter().copied())
+    }
+}
+
+impl SimAround {
+    /// A client that is not admitted releases its permit.
+    fn settle(&mut self, welcome: &Welcome, socket: &mut Socket) {
+        if !matches!(welcome.admission, Admission::Admitted(_)) {
+            socket.permit = None;
+        } else if welcome.invalidated_at > 0 {
+            let wire = Rc::clone(&socket.wire);
+            self.outside.entering.insert(socket.number, wire);
+        }
     }
 }
 
@@ -247,7 +268,7 @@ impl Around<Socket> for SimAround {
         key: SessionKey,
     ) -> Option<Newcomer<Socket>> {
         match &entry {
-            Entry::Welcome(welcome) => settle_permit(welcome, &mut socket),
+            Entry::Welcome(welcome) => self.settle(welcome, &mut socket),
             Entry::AwaitsToken(_) => {
                 self.outside.applicants.insert(key, socket.number);
             }
@@ -268,14 +289,16 @@ impl Around<Socket> for SimAround {
         true
     }
 
-    fn recheck(&mut self, _recheck: Recheck, _socket: &Socket) {
-        debug_assert!(false, "the settings permit none");
+    fn recheck(&mut self, recheck: Recheck, socket: &Socket) {
+        self.wants.push(Want::Answer(recheck, socket.number));
     }
 
-    fn cancel_recheck(&mut self, _key: SessionKey) {}
+    fn cancel_recheck(&mut self, key: SessionKey) {
+        self.wants.push(Want::Nothing(key));
+    }
 
     fn answered(&mut self, welcome: Welcome, socket: &mut Socket) -> (Welcome, u32) {
-        settle_permit(&welcome, socket);
+        self.settle(&welcome, socket);
         (welcome, self.gap)
     }
 
@@ -291,13 +314,6 @@ impl Around<Socket> for SimAround {
 
     fn input_done(&mut self) {
         self.outside.leaving = None;
-    }
-}
-
-/// A client that is not admitted releases its permit.
-fn settle_permit(welcome: &Welcome, socket: &mut Socket) {
-    if !matches!(welcome.admission, Admission::Admitted(_)) {
-        socket.permit = None;
     }
 }
 

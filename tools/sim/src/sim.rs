@@ -8,6 +8,7 @@ mod event;
 mod life;
 mod log;
 mod place;
+mod recheck;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -83,7 +84,7 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn new(plan: Rc<Plan>, trace: Option<Trace>) -> Self {
-        let mut oracle = Oracle::new(plan.shape.exact);
+        let mut oracle = Oracle::new(plan.shape.exact, plan.shape.rechecks);
         let clients = 0..plan.shape.clients as u64;
         let clients = clients.map(|client| Client::new(plan.seed ^ (client + 1) << 16));
         let mut events = Events::default();
@@ -285,6 +286,7 @@ impl Sim {
                 serial,
             } if self.is_linked(node, life, link) => self.prove(node, serial),
             Event::Wave { node, life, shard } if self.lives(node, life) => self.wave(node, shard),
+            Event::RecheckDue { node, life } if self.lives(node, life) => self.recheck_due(node),
             Event::Drain { node, life } if self.lives(node, life) => self.drain_due(node),
             Event::CatchesUp { node, life } if self.lives(node, life) => self.look_at_queue(node),
             Event::EndsTriggers { node, life } if self.lives(node, life) => {
@@ -310,6 +312,7 @@ impl Sim {
             | Event::Proof { .. }
             | Event::Wave { .. }
             | Event::Drain { .. }
+            | Event::RecheckDue { .. }
             | Event::CatchesUp { .. }
             | Event::EndsTriggers { .. } => {}
         }

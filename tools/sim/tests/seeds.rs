@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used)] // A failure here is a failed test.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
 use ht_sim::{Mutant, Plan, run};
 
 /// Seeds that every planted bug must show in at least once. Most show in the first few.
@@ -31,44 +34,59 @@ fn seeds_that_failed_once_pass() {
 
 #[test]
 fn every_planted_bug_is_found() {
-    for mutant in Mutant::ALL {
-        let mut plans = (0..SEEDS).map(|seed| Plan::new(seed).with(mutant));
-        let found = plans.find_map(|plan| run(&plan, false).violation);
-        let found = found.unwrap_or_else(|| panic!("{mutant:?} was not found"));
-        // By the judge, not by accident.
-        let how = match mutant {
-            Mutant::Drop => "was to come before it|never came",
-            Mutant::Repeat => "a second time",
-            Mutant::Swap => "was to come before it|out of order|never came",
-            Mutant::Duplicate => "repeated is false",
-            Mutant::SilentGap | Mutant::ShortGap | Mutant::SilentOverflow | Mutant::LostPlace => {
-                "was not told of a gap"
-            }
-            Mutant::AfterUnsubscribe => "after its unsubscribe was answered",
-            Mutant::LeakedRoom => "in the interest index",
-            Mutant::LeakedConnection => "is still there",
-            Mutant::WiderGrants => "success is true|without a grant",
-            Mutant::ForgottenLeave => "after it left",
-            Mutant::RunawayCall => "the API works on|calls to the API|out of order since",
-            Mutant::OneQueue => "is served again|finds no room|calls to the API",
-            Mutant::NoTimeout => "waits and waits",
-            Mutant::StuckCircuit => "and the API is up since",
-            Mutant::NoProbe => "the API is out of order since",
-            Mutant::DeafProbe | Mutant::BlamedApi => "no call of the node's own failed",
-            Mutant::HastyDrain => "drains before it has",
-            Mutant::HastyClose => "placed before it was closed",
-            Mutant::SteepDrain => "are closed too early",
-            Mutant::ForgottenAnswer => "is still there",
-            Mutant::MissedCommand => "was not next|never carried out",
-            Mutant::LateCommand => "placed after the command|without a grant",
-            Mutant::EarlyCommand => "never came|was to come before it",
-            Mutant::UncheckedNewcomer => {
-                "without a grant|old rights|a command closed it|placed after the command"
-            }
-            Mutant::SilentCommands => "a command closed it|placed after the command",
-            Mutant::LeakedPermit => "s of its address|for connections|permits",
-        };
-        let is_named = how.split('|').any(|words| found.contains(words));
-        assert!(is_named, "{mutant:?}: {found}");
-    }
+    let next = AtomicUsize::new(0);
+    let hunt = || {
+        while let Some(&mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            is_found(mutant);
+        }
+    };
+    thread::scope(|threads| {
+        for hunter in [(); 2].map(|()| threads.spawn(hunt)) {
+            hunter.join().unwrap();
+        }
+    });
+}
+
+fn is_found(mutant: Mutant) {
+    let mut plans = (0..SEEDS).map(|seed| Plan::new(seed).with(mutant));
+    let found = plans.find_map(|plan| run(&plan, false).violation);
+    let found = found.unwrap_or_else(|| panic!("{mutant:?} was not found"));
+    // By the judge, not by accident.
+    let how = match mutant {
+        Mutant::Drop => "was to come before it|never came",
+        Mutant::Repeat => "a second time",
+        Mutant::Swap => "was to come before it|out of order|never came",
+        Mutant::Duplicate => "repeated is false",
+        Mutant::SilentGap | Mutant::ShortGap | Mutant::SilentOverflow | Mutant::LostPlace => {
+            "was not told of a gap"
+        }
+        Mutant::AfterUnsubscribe => "after its unsubscribe was answered",
+        Mutant::LeakedRoom => "in the interest index",
+        Mutant::LeakedConnection => "is still there",
+        Mutant::WiderGrants => "success is true|without a grant",
+        Mutant::ForgottenLeave => "after it left",
+        Mutant::RunawayCall => "the API works on|calls to the API|out of order since",
+        Mutant::OneQueue => "is served again|finds no room|calls to the API",
+        Mutant::NoTimeout => "waits and waits",
+        Mutant::StuckCircuit => "and the API is up since",
+        Mutant::NoProbe => "the API is out of order since",
+        Mutant::DeafProbe | Mutant::BlamedApi => "no call of the node's own failed",
+        Mutant::HastyDrain => "drains before it has",
+        Mutant::HastyClose => "placed before it was closed",
+        Mutant::SteepDrain => "are closed too early",
+        Mutant::ForgottenAnswer => "is still there",
+        Mutant::MissedCommand => "was not next|never carried out",
+        Mutant::LateCommand => "placed after the command|without a grant|has not answered since",
+        Mutant::EarlyCommand => "never came|was to come before it",
+        Mutant::UncheckedNewcomer => {
+            "has not answered since|old rights|a command closed it|placed after the command"
+        }
+        Mutant::SilentCommands => "a command closed it|placed after the command|success is false",
+        Mutant::OldAnswer => "has not answered since|without a grant|old rights|success is true",
+        Mutant::ShortWindow => "never came|was to come before it",
+        Mutant::WiderRights => "without a grant|success is true|after the command",
+        Mutant::LeakedPermit => "s of its address|for connections|permits",
+    };
+    let is_named = how.split('|').any(|words| found.contains(words));
+    assert!(is_named, "{mutant:?}: {found}");
 }

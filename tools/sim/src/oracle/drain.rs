@@ -84,7 +84,9 @@ impl Oracle {
             return;
         };
         for (name, subscription) in &known.subscriptions {
-            if let Some(number) = self.undelivered(known, subscription, |_, at| at < closed) {
+            if let Some(number) = self.undelivered(known, subscription, |place, at| {
+                at < closed && known.is_level(place, closed)
+            }) {
                 let text = format!(
                     "connection {session}, subscription {name}: publication {number} was placed \
                      before it was closed, and never came"

@@ -107,6 +107,9 @@ impl Oracle {
         subscription: &Subscription,
         is_due: impl Fn(usize, u64) -> bool,
     ) -> Option<usize> {
+        if session.is_unjudged {
+            return None;
+        }
         let life = &self.lives[session.life];
         let first = subscription.next.or(subscription.told.map(|told| told.0))?;
         let own = ROOMS[subscription.room];
@@ -114,6 +117,7 @@ impl Oracle {
         let missing = owed.find(|&(place, &(number, at))| {
             let rooms = &self.published[number].rooms;
             is_due(place, at)
+                && session.held.is_none_or(|held| place < held.place)
                 && subscription.is_owed(place)
                 && subscription.ending.is_none_or(|ending| ending > at)
                 && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))

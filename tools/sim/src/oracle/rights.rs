@@ -5,9 +5,13 @@
 //! whatever the shard did first. Only one thing is uncertain: where among the commands a shard took
 //! what a client sent. Then every possibility counts that agrees with the reply.
 
-use crate::oracle::session::{Commanded, End, Identified, LostCommands, Session};
+use crate::oracle::change::{Cause, Commanded, End, Identified, LostCommands, Reply};
+use crate::oracle::session::Session;
 use crate::oracle::{Life, Oracle};
 use crate::rooms::{GRANTS, allowed_rooms};
+
+/// A shard takes an answer within this time, in ms, however long its thread stalls.
+const TAKEN_WITHIN: u64 = 10_000;
 
 impl Life {
     /// The position of the last command that a shard carried out.
@@ -15,10 +19,14 @@ impl Life {
         self.carried.get(&shard).copied().unwrap_or(0)
     }
 
-    /// How much was placed that no command of a shard holds up.
-    pub(super) fn matched_up_to(&self, shard: usize) -> usize {
+    /// How much was placed that neither a command nor an answer of a shard holds up.
+    pub(super) fn matched_up_to(&self, shard: usize, now: u64) -> usize {
         let mut due = self.due.range((shard, 0)..=(shard, u64::MAX));
-        let place = due.next().map(|(_, position)| self.positions[position]);
+        let command = due.next().map(|(_, position)| self.positions[position]);
+        let answers = self.answers.iter();
+        let mut answers = answers.filter(|it| it.0 == shard && it.2 + TAKEN_WITHIN > now);
+        let answer = answers.next().map(|(_, place, _)| *place);
+        let place = command.into_iter().chain(answer).min();
         place.unwrap_or(self.placed.len())
     }
 }
@@ -34,16 +42,16 @@ impl Oracle {
     ) {
         let known = &self.lives[life];
         let mut new = Session::new((life, shard), identified);
-        for commanded in &known.commands {
-            new.apply(session, commanded);
-        }
-        let carried = known.carried_at(shard);
-        let known_ones = new.applied.iter();
-        new.told_rights = known_ones.take_while(|it| it.position <= carried).count();
         let lost = known.lost_commands.iter();
-        for lost in lost.filter(|lost| lost.shard == shard) {
-            new.lose_commands(lost);
+        let mut lost = lost.filter(|lost| lost.shard == shard).peekable();
+        for commanded in &known.commands {
+            while let Some(lost) = lost.next_if(|lost| lost.position < commanded.position) {
+                new.lose_commands(lost, self.rechecks);
+            }
+            new.apply(session, commanded, self.rechecks);
         }
+        lost.for_each(|lost| new.lose_commands(lost, self.rechecks));
+        new.carried = known.carried_at(shard);
         self.sessions.insert(session, new);
     }
 
@@ -63,7 +71,19 @@ impl Oracle {
         known.commands.push(commanded);
         let own = self.sessions.iter_mut();
         let own = own.filter(|(_, session)| session.life == life);
-        own.for_each(|(connection, session)| session.apply(*connection, &commanded));
+        let rechecks = self.rechecks;
+        own.for_each(|(connection, session)| session.apply(*connection, &commanded, rechecks));
+    }
+
+    /// The API has answered about a session again.
+    pub(crate) fn asked_again(&mut self, session: usize, asked_at: u64, reply: Reply, now: u64) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            let life = &mut self.lives[known.life];
+            life.answers.push((known.shard, life.placed.len(), now));
+            let commands = &life.commands;
+            let since = commands.partition_point(|it| it.position <= asked_at);
+            known.answer(session, asked_at, reply, &commands[since..], now);
+        }
     }
 
     /// A shard of this life is to carry out the command at a position.
@@ -98,7 +118,8 @@ impl Oracle {
         known.lost_commands.push(lost);
         let own = self.sessions.values_mut();
         let own = own.filter(|session| (session.life, session.shard) == (life, shard));
-        own.for_each(|session| session.lose_commands(&lost));
+        let rechecks = self.rechecks;
+        own.for_each(|session| session.lose_commands(&lost, rechecks));
     }
 
     /// Every command has been carried out on a node of this life.
@@ -113,13 +134,16 @@ impl Oracle {
         let Some(known) = self.sessions.get_mut(&session) else {
             return;
         };
-        let mut possible = known.told_rights..=known.applied.len();
+        known.is_welcome = true;
+        let first = known.told_rights.max(known.changes_up_to(known.carried));
+        let mut possible = first..=known.applied.len();
         let told = possible.find(|&commands| {
             let grants = known.grants_after(commands);
             allowed_rooms(GRANTS[grants]) == *text
         });
         match told {
             Some(told) => known.told_rights = told,
+            None if known.is_unjudged => {}
             None => self.violation(|| {
                 format!("connection {session} was told old rights, or those of others: {text}")
             }),
@@ -128,7 +152,7 @@ impl Oracle {
 
     /// A client was told that a subscription was dropped.
     pub(crate) fn dropped(&mut self, session: usize, name: u64) {
-        let Some(known) = self.sessions.get(&session) else {
+        let Some(known) = self.sessions.get(&session).filter(|it| !it.is_unjudged) else {
             return;
         };
         let Some(subscription) = known.subscriptions.get(&name) else {
@@ -156,20 +180,27 @@ impl Oracle {
 
     /// A connection was closed for this reason: it is the one of a command that means it, which
     /// took nothing that was placed before it.
-    pub(super) fn check_disconnected(&mut self, session: usize, reason: &str) {
+    pub(super) fn check_disconnected(&mut self, session: usize, reason: &str, now: u64) {
         let known = &self.sessions[&session];
         let number = reason.strip_prefix("ended-");
-        if number.is_none() && !reason.starts_with("permissions") {
+        let number = number.and_then(|number| number.parse().ok());
+        let cause = match number {
+            Some(number) => Cause::Command(number),
+            None if reason.starts_with("permissions") => Cause::Permissions,
+            None => return,
+        };
+        if known.is_unjudged || known.is_excused && cause == Cause::Permissions {
             return;
         }
-        let number = number.and_then(|number| number.parse().ok());
-        let Some(end) = known.disconnected.filter(|end| end.number == number) else {
+        let Some(end) = known.disconnected.filter(|end| end.cause == cause) else {
             return self.violation(|| {
                 format!("connection {session} was closed, and no command said so: {reason}")
             });
         };
         let missing = known.subscriptions.values().find_map(|subscription| {
-            self.undelivered(known, subscription, |place, _| place < end.place)
+            self.undelivered(known, subscription, |place, _| {
+                place < end.place && known.is_level(place, now)
+            })
         });
         if let Some(number) = missing {
             self.violation(|| {
@@ -184,10 +215,16 @@ impl Oracle {
     /// Everything has settled: commands closed whom they meant, and clients know their rights.
     pub(super) fn check_rights(&mut self, session: usize) {
         let known = &self.sessions[&session];
+        if known.is_unjudged {
+            return;
+        }
         if let Some(end) = known.disconnected {
             return self.violation(|| {
                 format!("connection {session} is still open, and a command closed it: {end:?}")
             });
+        }
+        if let Some(held) = known.held {
+            return self.violation(|| format!("connection {session} is still held: {held:?}"));
         }
         if !known.identified.events {
             return;

@@ -2,8 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::oracle::change::{
+    Applied, Cause, Change, Commanded, Disconnected, End, Held, Identified, LostCommands, Reply,
+};
 use crate::orders::{Deed, Known, Order};
-use crate::rooms::{GRANTS, covers, is_permitted};
+use crate::rooms::{GRANTS, is_permitted};
+
+/// However slow its client is, a session that was held has caught up after so many ms.
+const CAUGHT_UP_WITHIN: u64 = 20_000;
 
 /// A subscription.
 #[derive(Debug)]
@@ -55,7 +61,19 @@ pub(super) struct Session {
     pub(super) identified: Identified,
     /// Commands that changed its permissions or dropped subscriptions, in order.
     pub(super) applied: Vec<Applied>,
-    /// A command closes it.
+    /// Its client got the first message.
+    pub(super) is_welcome: bool,
+    /// Nobody knows what it may do.
+    pub(super) is_unjudged: bool,
+    /// It may be closed for its permissions, or the API be asked about it.
+    pub(super) is_excused: bool,
+    /// Where it was held last, and when it had its answer.
+    pub(super) released: Option<(usize, u64)>,
+    /// It is sent nothing at the moment.
+    pub(super) held: Option<Held>,
+    /// The position of the last command that its shard had carried out when it opened.
+    pub(super) carried: u64,
+    /// A command closes it, or the API.
     pub(super) disconnected: Option<Disconnected>,
     /// How many of the commands its client knows of.
     pub(super) told_rights: usize,
@@ -74,6 +92,12 @@ impl Session {
             shard,
             identified,
             applied: Vec::new(),
+            is_welcome: false,
+            is_excused: false,
+            is_unjudged: false,
+            released: None,
+            held: None,
+            carried: 0,
             disconnected: None,
             told_rights: 0,
             subscriptions: BTreeMap::new(),
@@ -83,71 +107,6 @@ impl Session {
         }
     }
 }
-
-/// The API's answer about a client, as its session got it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Identified {
-    pub(crate) client: usize,
-    pub(crate) grants: usize,
-    /// The position of the last command of the node when the call was sent.
-    pub(crate) asked_at: u64,
-    /// When the call was sent.
-    pub(crate) asked: u64,
-    /// The client accepts events.
-    pub(crate) events: bool,
-}
-
-/// A command placed on a node.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Commanded {
-    pub(super) place: usize,
-    pub(super) position: u64,
-    pub(super) at: u64,
-    pub(super) number: usize,
-    pub(super) order: Order,
-}
-
-/// A command that changed a session's permissions or dropped some of its subscriptions.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Applied {
-    pub(super) place: usize,
-    pub(super) position: u64,
-    pub(super) at: u64,
-    /// The grants from then on.
-    pub(super) grants: usize,
-    pub(super) deed: Deed,
-}
-
-impl Applied {
-    fn drops(&self, room: usize) -> bool {
-        match self.deed {
-            Deed::Permit(grants) => !is_permitted(GRANTS[grants], room),
-            Deed::Unsubscribe(from) => covers(from, room),
-            Deed::Disconnect => false,
-        }
-    }
-}
-
-/// A session that a command closes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Disconnected {
-    pub(super) place: usize,
-    /// The command; none if it is one of several that were lost.
-    pub(super) number: Option<usize>,
-}
-
-/// Commands that a shard was too far behind for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LostCommands {
-    pub(super) shard: usize,
-    /// The place of the first of them.
-    pub(super) place: usize,
-    /// The position of the last of them.
-    pub(super) position: u64,
-}
-
-/// Where a subscription was dropped, and when that was placed; none: it was not.
-pub(super) type End = Option<(usize, u64)>;
 
 impl Session {
     fn known(&self, connection: usize) -> Known {
@@ -160,19 +119,33 @@ impl Session {
 
     /// The current grants.
     pub(super) fn grants(&self) -> usize {
-        let last = self.applied.last();
-        last.map_or(self.identified.grants, |applied| applied.grants)
+        self.grants_after(self.applied.len())
+    }
+
+    /// The grants after so many changes.
+    pub(super) fn grants_after(&self, changes: usize) -> usize {
+        let last = self.applied[..changes].iter().rev();
+        let mut last = last.filter_map(|applied| match applied.change {
+            Change::Grants(grants) => Some(grants),
+            Change::Drops(_) => None,
+        });
+        last.next().unwrap_or(self.identified.grants)
     }
 
     /// The grants by which a publication at a place is delivered.
     pub(super) fn grants_at(&self, place: usize) -> usize {
-        let before = self.applied.iter().rev();
-        let last = before.into_iter().find(|applied| applied.place < place);
-        last.map_or(self.identified.grants, |applied| applied.grants)
+        let before = self.applied.iter().take_while(|it| it.place < place);
+        self.grants_after(before.count())
+    }
+
+    /// How many of the changes are due to commands up to this position.
+    pub(super) fn changes_up_to(&self, position: u64) -> usize {
+        let known = self.applied.iter().take_while(|it| it.position <= position);
+        known.count()
     }
 
     /// Applies a command, if it means the session and its permissions are older.
-    pub(super) fn apply(&mut self, connection: usize, commanded: &Commanded) {
+    pub(super) fn apply(&mut self, connection: usize, commanded: &Commanded, rechecks: bool) {
         let &Commanded {
             place,
             position,
@@ -184,39 +157,126 @@ impl Session {
         if !is_new || !order.whom.means(self.known(connection)) {
             return;
         }
-        let grants = match order.deed {
-            Deed::Permit(grants) => grants,
-            Deed::Unsubscribe(_) => self.grants(),
-            Deed::Disconnect => {
-                let number = Some(number);
-                self.disconnected = Some(Disconnected { place, number });
-                return;
+        // It came in before the command, or has a later answer.
+        self.is_unjudged |= self.is_excused && self.held.is_some();
+        match order.deed {
+            Deed::Permit(grants) => {
+                let held = self.held.take();
+                let (place, since, at) = match held {
+                    Some(held) => (held.place, held.position, held.at),
+                    None => (place, position, at),
+                };
+                self.change(Applied {
+                    place,
+                    position: since,
+                    at,
+                    change: Change::Grants(grants),
+                });
             }
+            Deed::Unsubscribe(from) => self.change(Applied {
+                place,
+                position,
+                at,
+                change: Change::Drops(from),
+            }),
+            Deed::Disconnect => self.end(place, Cause::Command(number)),
+            Deed::Invalidate(_) if !rechecks => self.end(place, Cause::Permissions),
+            Deed::Invalidate(_) => {
+                let held = self.held.get_or_insert(Held {
+                    place,
+                    position,
+                    at,
+                    not_before: position,
+                });
+                held.not_before = position;
+            }
+        }
+    }
+
+    fn end(&mut self, place: usize, cause: Cause) {
+        self.disconnected = Some(Disconnected { place, cause });
+    }
+
+    /// The API has answered about it, to a call after the command at `asked_at`; `since` are the
+    /// commands since then.
+    pub(super) fn answer(
+        &mut self,
+        connection: usize,
+        asked_at: u64,
+        reply: Reply,
+        since: &[Commanded],
+        now: u64,
+    ) {
+        let Some(held) = self.held.filter(|held| held.not_before <= asked_at) else {
+            return;
         };
-        let applied = Applied {
-            place,
-            position,
-            at,
+        if self.disconnected.is_some() {
+            return;
+        }
+        let grants = match reply {
+            Reply::Grants(grants) => grants,
+            Reply::Keep => {
+                self.released = Some((held.place, now));
+                return self.held = None;
+            }
+            Reply::Refused => return self.end(held.place, Cause::Permissions),
+            Reply::Unreachable => return self.end(held.place, Cause::Backend),
+        };
+        let known = Known {
             grants,
-            deed: order.deed,
+            ..self.known(connection)
         };
+        // Commands since that mean whoever has these grants, and did not mean it before.
+        let missed = since.iter().filter(|it| {
+            let Order { whom, deed } = it.order;
+            let is_new = whom.means(known) && !whom.means(self.known(connection));
+            is_new && !matches!(deed, Deed::Unsubscribe(_))
+        });
+        let missed: Vec<_> = missed.collect();
+        let mut disconnects = missed.iter().filter(|it| it.order.deed == Deed::Disconnect);
+        if let Some(missed) = disconnects.next() {
+            return self.end(missed.place, Cause::Command(missed.number));
+        }
+        if let Some(missed) = missed.last() {
+            self.held = Some(Held {
+                not_before: missed.position,
+                ..held
+            });
+            return;
+        }
+        self.held = None;
+        self.released = Some((held.place, now));
+        self.change(Applied {
+            place: held.place,
+            position: held.position,
+            at: held.at,
+            change: Change::Grants(grants),
+        });
+    }
+
+    /// Inserts a change at its place.
+    fn change(&mut self, applied: Applied) {
         for subscription in self.subscriptions.values_mut() {
             if applied.drops(subscription.room) {
                 for end in &mut subscription.ends {
-                    end.get_or_insert((place, at));
+                    let place = end.map_or(usize::MAX, |end| end.0);
+                    if applied.place < place {
+                        *end = Some((applied.place, applied.at));
+                    }
                 }
             }
         }
-        self.applied.push(applied);
+        let before = self.applied.iter();
+        let before = before.take_while(|it| it.place < applied.place).count();
+        self.applied.insert(before, applied);
     }
 
     /// All possible ends of a subscription to a room, after a subscribe that was sent when the
     /// shard had carried out the commands up to `carried`. Empty: the reply was impossible.
     pub(super) fn ends(&self, room: usize, carried: u64, success: bool) -> Vec<End> {
-        let known = self.applied.iter().take_while(|it| it.position <= carried);
-        let (before, since) = self.applied.split_at(known.count());
-        let first = before.last().map_or(self.identified.grants, |it| it.grants);
-        let grants = [first].into_iter().chain(since.iter().map(|it| it.grants));
+        let known = self.changes_up_to(carried);
+        let since = &self.applied[known..];
+        let grants = (known..=self.applied.len()).map(|changes| self.grants_after(changes));
         let possible = grants.enumerate().filter(|(_, grants)| {
             let is_permitted = is_permitted(GRANTS[*grants], room);
             is_permitted == success
@@ -229,24 +289,37 @@ impl Session {
         ends.collect()
     }
 
-    /// Closes it, if its permissions are older than commands that were lost.
-    pub(super) fn lose_commands(&mut self, lost: &LostCommands) {
-        let is_concerned = self.identified.asked_at < lost.position;
-        let place = self.disconnected.map_or(usize::MAX, |it| it.place);
-        if is_concerned && lost.place <= place {
-            self.disconnected = Some(Disconnected {
-                place: lost.place,
-                number: None,
-            });
-        }
+    /// Whether it has been sent what it missed while it was held, up to this place.
+    pub(super) fn is_level(&self, place: usize, now: u64) -> bool {
+        let released = self.released;
+        released.is_none_or(|(from, at)| place < from || at + CAUGHT_UP_WITHIN < now)
     }
 
-    /// The grants after so many commands.
-    pub(super) fn grants_after(&self, commands: usize) -> usize {
-        let last = commands
-            .checked_sub(1)
-            .map(|last| self.applied[last].grants);
-        last.unwrap_or(self.identified.grants)
+    /// Closes it, if its permissions are older than commands that were lost. One that was not
+    /// welcomed may have come in later: then the API is asked about it again.
+    pub(super) fn lose_commands(&mut self, lost: &LostCommands, rechecks: bool) {
+        let is_concerned = self.identified.asked_at < lost.position;
+        let place = self.disconnected.map_or(usize::MAX, |it| it.place);
+        if !is_concerned || lost.place > place {
+            return;
+        }
+        if self.is_welcome || !rechecks {
+            return self.end(lost.place, Cause::Permissions);
+        }
+        self.is_excused = true;
+        self.disconnected = None;
+        self.applied.retain(|it| it.place < lost.place);
+        let held = self.held.filter(|held| held.place < lost.place);
+        let held = held.unwrap_or(Held {
+            place: lost.place,
+            position: lost.position,
+            at: 0,
+            not_before: 0,
+        });
+        self.held = Some(Held {
+            not_before: lost.position,
+            ..held
+        });
     }
 
     /// Whether a command that it missed meant it, and is newer than the API's answer.

@@ -83,3 +83,25 @@ fn action(shape: &Shape, rng: &mut Rng) -> Action {
         patience: [50, 1_000, 20_000][rng.usize(0..3)],
     }
 }
+
+/// Has something published while a node drains, and one of its threads is slow.
+pub(super) fn meanwhile(actions: &mut Vec<Timed>, shape: &Shape, rng: &mut Rng) {
+    let drains: Vec<_> = actions
+        .iter()
+        .filter(|timed| matches!(timed.action, Action::Drain { .. }))
+        .map(|timed| (timed.at, timed.action.node()))
+        .collect();
+    for (at, node) in drains {
+        let publish = Action::Publish {
+            node,
+            rooms: [3, 9],
+            count: rng.usize(1..4),
+            bytes: 10,
+        };
+        let stall = Action::Stall(node, rng.usize(0..shape.shards), rng.u64(1..1_500));
+        for action in [stall, publish] {
+            let at = (at + rng.u64(0..2_000)).min(shape.duration);
+            actions.push(Timed { at, action });
+        }
+    }
+}

@@ -32,7 +32,7 @@ use crate::wire::{Socket, Wire};
 const OFFER: Option<&[u8]> = Some(b"permessage-deflate");
 
 /// The address of a client.
-fn address(client: usize) -> u8 {
+pub(super) fn address(client: usize) -> u8 {
     [0, 1, 2][client % 3]
 }
 
@@ -96,7 +96,7 @@ enum Request {
 /// One connection, from the client's side.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    client: usize,
+    pub(crate) client: usize,
     pub(crate) node: usize,
     pub(crate) life: usize,
     pub(crate) shard: usize,

@@ -6,7 +6,7 @@ use ht_control::input::Input;
 use ht_core::command::Command;
 
 use crate::mutant::Mutant;
-use crate::orders::{Deed, Order, Whom};
+use crate::orders::{self, Deed, Known, Order, USERS, Whom};
 use crate::sim::{Sim, Trigger};
 
 impl Sim {
@@ -15,10 +15,8 @@ impl Sim {
         let Some(order) = self.resolve(order) else {
             return;
         };
-        if let Deed::Permit(grants) = order.deed
-            && let Some(user) = order.whom.user()
-        {
-            self.rights[user] = grants;
+        if let Deed::Permit(grants) | Deed::Invalidate(Some(grants)) = order.deed {
+            self.grant(order.whom, grants);
         }
         let around = Trigger {
             rooms: vec![around],
@@ -44,6 +42,27 @@ impl Sim {
         let number = self.oracle.publishes(rooms.clone(), *order, now);
         self.triggers.push(trigger);
         self.post(number, 0, node);
+    }
+
+    /// The API has other grants for the users of these sessions.
+    fn grant(&mut self, whom: Whom, grants: usize) {
+        for user in 0..USERS {
+            let is_meant = match whom {
+                Whom::Connection(number) => user == orders::user(self.connections[number].client),
+                Whom::User(_)
+                | Whom::SignIn(_)
+                | Whom::Label(_)
+                | Whom::Room(_)
+                | Whom::Everyone => whom.means(Known {
+                    connection: usize::MAX,
+                    client: user,
+                    grants: self.rights[user],
+                }),
+            };
+            if is_meant {
+                self.rights[user] = grants;
+            }
+        }
     }
 
     /// A connection is named by its number.

@@ -1,15 +1,16 @@
 //! Admission: permits, the calls to the API that a node's guard makes, and rejected clients.
 
+mod answers;
 mod probes;
+mod rechecks;
 
 use std::time::Duration;
 
-use ht_overload::{Arrival, CallId, Output, Refusal, Shows, Source, WaiterId};
+use ht_overload::{Arrival, CallId, Output, RecheckId, Refusal, Shows, Source, WaiterId};
 
-use crate::api::{Bootstrap, Brought, CALL_TIMEOUT, Mood, Said, Says};
+use crate::api::{Bootstrap, Brought, CALL_TIMEOUT, Says};
 use crate::gate::{Gate, HandshakePermit, Permit};
 use crate::mutant::Mutant;
-use crate::orders::USERS;
 use crate::sim::{Event, Sim};
 
 /// Slack beyond all timeouts before a wait counts as too long, in ms.
@@ -23,6 +24,8 @@ const AGAIN: u64 = 500;
 pub(crate) struct Visitor {
     /// The client, and which attempt of it; `None` for one of a crowd.
     client: Option<(usize, u64)>,
+    /// It is no client: the API is asked again about open sessions.
+    recheck: Option<RecheckId>,
     node: usize,
     life: usize,
     brought: Brought,
@@ -43,23 +46,6 @@ pub(crate) struct Crowd {
 }
 
 impl Sim {
-    /// The API changes, for so long.
-    pub(super) fn mood(&mut self, mood: Mood, ms: u64) {
-        self.mood = mood;
-        self.moods += 1;
-        let number = self.moods;
-        self.up_since = mood.is_up().then_some(self.events.now);
-        self.events.after(ms, Event::Recovers(number));
-    }
-
-    /// The API works again, unless something else happened to it meanwhile.
-    pub(super) fn recovers(&mut self, number: usize) {
-        if self.moods == number {
-            self.mood = Mood::Works;
-            self.up_since.get_or_insert(self.events.now);
-        }
-    }
-
     pub(super) fn crowd(&mut self, node: usize, crowd: Crowd) {
         for _ in 0..crowd.count {
             self.cookies += usize::from(!crowd.same);
@@ -83,22 +69,13 @@ impl Sim {
         bootstrap: Bootstrap,
     ) -> usize {
         let now = self.events.now;
-        let coalesces = !self.plan.shape.guard.coalesce.is_zero();
-        let came_at = match coalesces {
-            true => self.nodes[node].last_command,
-            false => 0,
-        };
-        let brought = Brought {
-            address,
-            cookie,
-            came_at,
-            is_nobody: self.plan.mutant == Some(Mutant::OneQueue),
-        };
+        let brought = self.brought(node, (address, cookie));
         self.manners.insert((address, cookie), bootstrap);
         let number = self.visitors.len();
         let life = self.nodes[node].life;
         self.visitors.push(Visitor {
             client,
+            recheck: None,
             node,
             life,
             brought,
@@ -121,6 +98,34 @@ impl Sim {
                 return number;
             }
         }
+        self.arrive(number);
+        number
+    }
+
+    /// What a client brings: it shares no call that was sent before the last command.
+    fn brought(&self, node: usize, (address, cookie): (u8, usize)) -> Brought {
+        let coalesces = !self.plan.shape.guard.coalesce.is_zero();
+        Brought {
+            address,
+            cookie,
+            came_at: match coalesces {
+                true => self.nodes[node].last_command,
+                false => 0,
+            },
+            is_nobody: self.plan.mutant == Some(Mutant::OneQueue),
+        }
+    }
+
+    /// Somebody waits for the API.
+    fn arrive(&mut self, number: usize) {
+        let now = self.events.now;
+        let Visitor {
+            node,
+            life,
+            brought,
+            ..
+        } = self.visitors[number];
+        let address = brought.address;
         match self.nodes[node].guard.arrive(&brought, at(now)) {
             Arrival::Waits { waiter, call } => {
                 self.nodes[node].waiters.insert(waiter, number);
@@ -138,13 +143,13 @@ impl Sim {
             }
         }
         self.follow(node);
-        number
     }
 
     /// By address, the clients with a permit of this node: whether in a handshake or connected.
     fn present(&self, node: usize) -> Vec<(u8, bool)> {
         let own = &self.nodes[node];
         let handshakes = own.waiters.values();
+        let handshakes = handshakes.filter(|&&number| self.visitors[number].recheck.is_none());
         let handshakes = handshakes.map(|&number| (self.visitors[number].brought.address, true));
         let connected = own.shards.iter().flat_map(|shard| shard.around.holders());
         let connected = connected.map(|number| (self.address_of(number), false));
@@ -215,23 +220,6 @@ impl Sim {
         }
     }
 
-    /// What the API says of whom it is asked about now. It looks the grants up at once, or when it
-    /// responds.
-    pub(super) fn said(&mut self, node: usize, cookie: usize) -> Said {
-        self.calls += 1;
-        let is_early = self.calls.is_multiple_of(2);
-        Said {
-            grants: is_early.then(|| self.granted(cookie)),
-            asked: self.events.now,
-            asked_at: self.nodes[node].last_command,
-        }
-    }
-
-    /// What the API grants.
-    pub(super) fn granted(&self, cookie: usize) -> usize {
-        self.rights[cookie % USERS]
-    }
-
     /// The API responds to a call, unless it was abandoned.
     pub(super) fn answer(&mut self, node: usize, call: CallId, mut says: Says) {
         let now = self.events.now;
@@ -257,12 +245,16 @@ impl Sim {
         if !is_answered && self.plan.mutant == Some(Mutant::BlamedApi) {
             own.guard.probed(false, at(now), 0);
         }
-        for waiter in waiters {
-            if let Some(number) = self.nodes[node].waiters.remove(&waiter) {
-                self.oracle.ends(number);
-                self.told(number, says);
-            }
-        }
+        let own = &mut self.nodes[node];
+        let numbers = waiters.iter();
+        let numbers = numbers.filter_map(|waiter| own.waiters.remove(waiter));
+        let numbers: Vec<_> = numbers.collect();
+        numbers.iter().for_each(|&number| self.oracle.ends(number));
+        // Before anybody arrives because of the answer.
+        self.follow(node);
+        numbers
+            .into_iter()
+            .for_each(|number| self.told(number, says));
         self.follow(node);
     }
 
@@ -286,11 +278,14 @@ impl Sim {
             self.oracle
                 .violation(|| format!("visitor {number} got the answer of another"));
         }
+        let (node, recheck) = (visitor.node, visitor.recheck);
+        if let Some(id) = recheck {
+            return self.asked_again(node, id, Some(says));
+        }
         let permits = visitor.permits.take();
         let Some((client, attempt)) = visitor.client else {
             return;
         };
-        let node = visitor.node;
         match (says.admitted, permits) {
             (Some(admitted), Some((permit, _handshake))) => {
                 self.answered(client, attempt, node, (admitted, says.said), permit);
@@ -305,6 +300,9 @@ impl Sim {
         visitor.waiter = None;
         let permits = visitor.permits.take();
         let node = visitor.node;
+        if let Some(id) = visitor.recheck {
+            return self.asked_again(node, id, None);
+        }
         if self.plan.mutant == Some(Mutant::LeakedPermit) {
             self.nodes[node].leaked.extend(permits);
         }
@@ -365,18 +363,20 @@ impl Sim {
     pub(super) fn close_entrance(&mut self, node: usize) {
         self.nodes[node].is_closed = true;
         let waiting: Vec<_> = self.nodes[node].waiters.values().copied().collect();
-        for number in waiting {
+        let is_client = |number: &usize| self.visitors[*number].recheck.is_none();
+        let clients: Vec<_> = waiting.into_iter().filter(is_client).collect();
+        for number in clients {
             self.leaves(number);
             self.turned_away(number, AGAIN);
         }
     }
 }
 
-fn at(ms: u64) -> Duration {
+pub(super) fn at(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
 /// A time in whole ms, rounded up.
-fn ms(time: Duration) -> u64 {
+pub(super) fn ms(time: Duration) -> u64 {
     u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

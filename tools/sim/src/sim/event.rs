@@ -108,6 +108,11 @@ pub(crate) enum Event {
         node: usize,
         life: usize,
     },
+    /// The API may have to be asked again about open sessions.
+    RecheckDue {
+        node: usize,
+        life: usize,
+    },
     /// A node that drains may have placed the earlier publications.
     CatchesUp {
         node: usize,

@@ -102,7 +102,8 @@ impl Sim {
         let due = own.due(now);
         let stats = own.turns.shard.stats();
         let (open, connected) = (stats.connections, own.around.outside.connected.len());
-        if open != connected as u64 {
+        let held = stats.connections_held;
+        if open < connected as u64 || open > connected as u64 + held {
             self.oracle
                 .violation(|| format!("{open} connections, {connected} are connected"));
         }
@@ -122,6 +123,7 @@ impl Sim {
             self.oracle.closes(number, at, is_last);
         }
         self.on_carried_out(index, shard);
+        self.on_wants(index, shard);
         self.on_wave(index, shard);
         self.check_drained(index);
     }

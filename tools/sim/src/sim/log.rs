@@ -241,6 +241,7 @@ impl Sim {
         if reason == MissedReason::Start && node.connections() == 0 {
             return;
         }
+        self.nodes[index].window.missed();
         self.close_for_gap(index, |_| true);
         self.note(|| format!("node {index} found a gap: {}", reason.as_str()));
     }

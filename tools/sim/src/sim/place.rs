@@ -54,6 +54,7 @@ impl Sim {
         let now = self.events.now;
         let mutant = self.plan.mutant;
         let mut placed = Vec::new();
+        self.settle_window(index, triggers);
         for &Arrived {
             number,
             attempt,
@@ -82,6 +83,17 @@ impl Sim {
         self.hand_on(index, &placed);
     }
 
+    /// Puts a hole where publications were missed.
+    fn settle_window(&mut self, index: usize, triggers: &[Arrived]) {
+        let node = &mut self.nodes[index];
+        if let Some(first) = triggers.first()
+            && node.window.is_missing()
+            && let Some(position) = node.order.hole(first.position)
+        {
+            node.window.append_hole(position.get(), self.events.now);
+        }
+    }
+
     /// Hands publications to the shards that they may concern.
     fn hand_on(&mut self, index: usize, placed: &[(usize, u64)]) {
         if placed.is_empty() {
@@ -98,9 +110,17 @@ impl Sim {
             )
         };
         let whole = batch(placed);
-        let concerned = node.interest.placed(&whole.publications);
         node.batches += 1;
         let strikes = node.batches.is_multiple_of(SELDOM);
+        let rooms = whole.publications.iter().flat_map(|it| it.rooms.iter());
+        let keys = rooms.map(|room| node.interest.key(TenantId::MAIN, room));
+        let keys: Vec<_> = keys.collect();
+        // First: whoever knows of a position finds it in the window.
+        if mutant != Some(Mutant::ShortWindow) || !strikes {
+            node.window.append(&whole, &keys, self.events.now);
+        }
+        let last = placed.last().map(|(_, position)| *position);
+        let concerned = node.interest.placed_for(last, keys.iter().copied());
         for shard in (0..node.shards.len()).filter(|&shard| concerned.contains(shard)) {
             let batches = match mutant {
                 Some(Mutant::Drop) if strikes => vec![batch(&placed[1..])],

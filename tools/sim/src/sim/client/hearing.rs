@@ -121,7 +121,8 @@ impl Sim {
 
     fn hear_text(&mut self, number: usize, text: &str) {
         if text == server::PONG {
-            return self.reply(number, true);
+            // Also while others of its requests wait.
+            return self.reply(number, true, |request| matches!(request, Request::Ping));
         }
         let Ok(message) = serde_json::from_str::<Value>(text) else {
             return self
@@ -155,7 +156,8 @@ impl Sim {
             connection.names.retain(|(own, _)| *own != name);
             self.oracle.dropped(number, name);
         } else {
-            self.reply(number, message["code"] == "success");
+            let success = message["code"] == "success";
+            self.reply(number, success, |request| !matches!(request, Request::Ping));
         }
     }
 
@@ -167,10 +169,11 @@ impl Sim {
         self.oracle.told_rights(number, rooms.unwrap_or_default());
     }
 
-    /// The reply to the oldest request.
-    fn reply(&mut self, number: usize, success: bool) {
-        let connection = &mut self.connections[number];
-        let request = connection.requests.pop_front();
+    /// The reply to the oldest request of this kind.
+    fn reply(&mut self, number: usize, success: bool, is_it: impl Fn(&Request) -> bool) {
+        let requests = &mut self.connections[number].requests;
+        let oldest = requests.iter().position(is_it);
+        let request = oldest.and_then(|oldest| requests.remove(oldest));
         self.note(|| format!("connection {number}: {request:?}, success is {success}"));
         match request {
             Some(Request::Subscribe(name)) => {
