@@ -99,6 +99,10 @@ impl<P: Peer> Shard<P> {
             return true;
         };
         match due {
+            Due::Hold(_) if let Some(permit) = hold.take_permit() => {
+                hold.due.push_front((position, Due::Command(permit)));
+                false
+            }
             Due::Hold(not_before) => {
                 self.await_answer(key, not_before, RecheckReason::Command);
                 true
