@@ -300,6 +300,8 @@ impl Session {
     pub(super) fn lose_commands(&mut self, lost: &LostCommands, rechecks: bool) {
         let is_concerned = self.identified.asked_at < lost.position;
         let place = self.disconnected.map_or(usize::MAX, |it| it.place);
+        // Its shard may have forgotten the command that closes it, and ask the API.
+        self.is_unjudged |= is_concerned && rechecks && !self.is_welcome && place < usize::MAX;
         if !is_concerned || lost.place > place {
             return;
         }
