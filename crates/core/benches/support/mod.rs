@@ -65,7 +65,17 @@ impl World<Sink> for Nothing {
 
 /// An empty shard without bound on subscriptions. Its seed is fixed: the same tables every time.
 pub fn shard() -> Shard<Sink> {
-    let settings = Settings {
+    shard_with(settings())
+}
+
+/// An empty shard with these settings.
+pub fn shard_with(settings: Settings) -> Shard<Sink> {
+    Shard::new(settings, Hasher::fixed())
+}
+
+/// Settings without bound on subscriptions.
+pub fn settings() -> Settings {
+    Settings {
         matching: Matching::Wildcard,
         limits: Limits {
             subscriptions: 0,
@@ -81,8 +91,7 @@ pub fn shard() -> Shard<Sink> {
         compression: Compression::default(),
         permissions: PermissionSettings::default(),
         window: Reader::default(),
-    };
-    Shard::new(settings, Hasher::fixed())
+    }
 }
 
 /// The set of these grants.
