@@ -24,6 +24,8 @@ mod refusal;
 mod rights;
 mod selection;
 mod settings;
+mod terms;
+mod tokens;
 mod waiting;
 mod websocket;
 
@@ -50,6 +52,7 @@ use crate::shard::fan_out::FanOut;
 use crate::shard::gap::Gaps;
 use crate::shard::hold::Holds;
 use crate::shard::postponed::Postponed;
+use crate::shard::terms::Terms;
 use crate::stats::Stats;
 use crate::timer::Queue;
 use crate::world::{Turn, World};
@@ -99,6 +102,8 @@ pub struct Shard<P> {
     holds: Holds,
     /// Their clients' messages.
     postponed: Postponed,
+    /// Sessions whose permissions expire.
+    terms: Terms,
     gaps: Gaps,
     budget: Budget,
     /// Connections with input queued for processing, longest-queued first.
@@ -140,6 +145,7 @@ impl<P: Peer> Shard<P> {
             ahead: Ahead::default(),
             holds: Holds::default(),
             postponed: Postponed::default(),
+            terms: Terms::default(),
             gaps: Gaps::default(),
             budget: Budget::UNLIMITED,
             behind: VecDeque::new(),
@@ -272,6 +278,8 @@ impl<P: Peer> Shard<P> {
                 && let Stage::Refused(close) = self.sessions[id as usize].stage
             {
                 self.close(ConnectionId(id), close, turn);
+            } else if let Some(key) = self.terms.expired(turn.now) {
+                self.term_is_due(key, turn);
             } else if let Some(id) = self.closing.expired(&mut self.sessions, turn.now) {
                 self.closed(ConnectionId(id), turn);
             } else if let Some(id) = self.late(turn.now) {
@@ -299,6 +307,7 @@ impl<P: Peer> Shard<P> {
             keepalive,
             unfinished,
             sessions,
+            terms,
             ..
         } = self;
         let late = waiting.deadline(&mut Waiting(sessions));
@@ -308,6 +317,7 @@ impl<P: Peer> Shard<P> {
             .chain(late)
             .chain(keepalive.deadline())
             .chain(unfinished.deadline())
+            .chain(terms.deadline())
             .min()
     }
 

@@ -53,7 +53,23 @@ impl Transport {
     /// Whether the client accepts unsolicited messages.
     pub(crate) fn has_events(&self) -> bool {
         match self {
-            Self::WebSocket(websocket) => websocket.events,
+            Self::WebSocket(websocket) => websocket.client.has_events(),
+        }
+    }
+
+    /// Whether the client authenticated with a token that it can replace.
+    pub(crate) fn has_token(&self) -> bool {
+        match self {
+            Self::WebSocket(websocket) => websocket.client.has_token(),
+        }
+    }
+
+    /// Notes whether the client authenticated with a token that it can replace.
+    pub(crate) fn set_token(&mut self, has_token: bool) {
+        match self {
+            Self::WebSocket(websocket) => {
+                websocket.client = websocket.client.with_token(has_token);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::code::ErrorCode;
 use crate::object::{Members, members};
 use crate::room::{Room, RoomError, RoomLimits};
+use crate::token::Token;
 
 /// The text that requests a `pong`.
 pub const PING: &str = "ping";
@@ -24,6 +25,13 @@ pub enum ClientMessage {
     },
     /// Request the node's totals.
     Status,
+    /// Replace the token that the client authenticated with.
+    Authenticate {
+        /// The new one; none if it is malformed.
+        token: Option<Token>,
+        /// The name of the request, or the code for the error reply where it has none.
+        request_id: Result<RequestId, ErrorCode>,
+    },
 }
 
 /// A client's name for a subscription: the JSON text of a scalar.
@@ -69,23 +77,25 @@ pub struct MessageLimits {
 
 /// The members of a client's message, found in one pass over its text.
 #[derive(Clone, Copy, Debug)]
-pub struct Envelope<'a>(Result<[Option<&'a str>; 3], ErrorCode>);
+pub struct Envelope<'a>(Result<[Option<&'a str>; 4], ErrorCode>);
 
 impl<'a> Envelope<'a> {
     /// Finds the members. The text is not read again except for their values.
     #[must_use]
     pub fn read(text: &'a str) -> Self {
-        Self(match members(text, &["type", "room", "requestId"]) {
-            Ok(Members::Object(found)) => Ok(found),
-            Ok(Members::NotAnObject) => Err(ErrorCode::MessageNotObject),
-            Err(_) => Err(ErrorCode::NonJsonMessage),
-        })
+        Self(
+            match members(text, &["type", "room", "requestId", "token"]) {
+                Ok(Members::Object(found)) => Ok(found),
+                Ok(Members::NotAnObject) => Err(ErrorCode::MessageNotObject),
+                Err(_) => Err(ErrorCode::NonJsonMessage),
+            },
+        )
     }
 
     /// The `requestId`, if the message has a valid one, whatever else is wrong with it.
     #[must_use]
     pub fn request_id(&self, limits: &MessageLimits) -> Option<RequestId> {
-        let [_, _, request_id] = self.0.ok()?;
+        let [_, _, request_id, _] = self.0.ok()?;
         RequestId::parse(request_id?, limits.request_id_bytes).ok()
     }
 
@@ -94,7 +104,7 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// The code for the error reply to the client.
     pub fn message(&self, limits: &MessageLimits) -> Result<ClientMessage, ErrorCode> {
-        let [kind, room, request_id] = self.0?;
+        let [kind, room, request_id, token] = self.0?;
         let request_id = || {
             let text = request_id.ok_or(ErrorCode::NoRequestId)?;
             RequestId::parse(text, limits.request_id_bytes)
@@ -117,6 +127,10 @@ impl<'a> Envelope<'a> {
                 request_id: request_id()?,
             }),
             Some("status") => Ok(ClientMessage::Status),
+            Some("authenticate") => Ok(ClientMessage::Authenticate {
+                token: token.and_then(parse_token),
+                request_id: request_id(),
+            }),
             _ => Err(ErrorCode::MessageTypeNotAllowed),
         }
     }
@@ -141,6 +155,12 @@ pub fn first_token(text: &str) -> Option<String> {
     };
     let token = serde_json::from_str::<String>(token?).ok()?;
     (unquote(kind?) == "authenticate" && !token.is_empty()).then_some(token)
+}
+
+/// A token in a JSON string.
+fn parse_token(json: &str) -> Option<Token> {
+    let text = serde_json::from_str::<String>(json).ok()?;
+    Token::new(&text).ok()?
 }
 
 /// The content of a JSON string; none for anything else.

@@ -32,6 +32,13 @@ crate::labels! {
         TooManyWildcards = "too-many-wildcards",
         /// No subscription has this `requestId`.
         NotSubscribed = "not-subscribed",
+        /// The new token is that of another user.
+        OtherUser = "other-user",
+        /// The new token is malformed, or the API refused it.
+        TokenRefused = "token-refused",
+        /// The API gave no usable answer about the new token, or has not answered about an earlier
+        /// one.
+        BackendUnavailable = "backend-unavailable",
     }
 }
 

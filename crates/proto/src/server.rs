@@ -95,6 +95,23 @@ pub fn permissions(allowed_rooms: &str) -> String {
     format!(r#"{{"type": "permissions", "allowed_rooms": {allowed_rooms}}}"#)
 }
 
+/// The event for a client that is to send a new token within so many milliseconds.
+#[must_use]
+pub fn authenticate(within_ms: u64) -> String {
+    format!(r#"{{"type": "authenticate", "within": {within_ms}}}"#)
+}
+
+/// The answer to a new token that was accepted: the permissions hold for so many seconds; none:
+/// until the connection ends.
+#[must_use]
+pub fn authenticated(request_id: &RequestId, expires_in: Option<u64>) -> String {
+    let Some(seconds) = expires_in else {
+        return success(request_id);
+    };
+    let request_id = request_id.as_json();
+    format!(r#"{{"code": "success", "requestId": {request_id}, "expires_in": {seconds}}}"#)
+}
+
 /// The part of a publication that is the same for every subscriber; [`publish_tail`] ends it.
 #[must_use]
 pub fn publish_head(data: &[u8]) -> Vec<u8> {

@@ -4,7 +4,7 @@
 use crate::budget::cost;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
-use crate::recheck::RecheckReason;
+use crate::recheck::RecheckOutcome;
 use crate::session::{Broken, Stage};
 use crate::shard::Shard;
 use crate::shard::fan_out::writer::Writer;
@@ -99,13 +99,23 @@ impl<P: Peer> Shard<P> {
             return true;
         };
         match due {
-            Due::Hold(_) if let Some(permit) = hold.take_permit() => {
+            Due::Hold(..) if let Some(permit) = hold.take_permit() => {
                 hold.due.push_front((position, Due::Command(permit)));
                 false
             }
-            Due::Hold(not_before) => {
-                self.await_answer(key, not_before, RecheckReason::Command);
+            Due::Hold(not_before, reason) => {
+                self.await_answer(key, not_before, reason);
                 true
+            }
+            Due::Answer(rechecked) => {
+                let RecheckOutcome::Permitted(rights) = &rechecked.outcome else {
+                    return false;
+                };
+                let done = self.change(key, &rights.into(), true, turn);
+                if !done && let Some(hold) = self.holds.get_mut(key) {
+                    hold.due.push_front((position, Due::Answer(rechecked)));
+                }
+                false
             }
             Due::Command(command) => {
                 let done = self.execute_deferred(key, &command.action, turn);

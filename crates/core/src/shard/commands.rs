@@ -14,6 +14,7 @@ use crate::budget::cost;
 use crate::command::{Action, Command, Ending};
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
+use crate::recheck::RecheckReason;
 use crate::shard::hold::{Due, State};
 use crate::shard::queue::{Item, Running, Task};
 use crate::shard::rights::Change;
@@ -40,8 +41,9 @@ impl<P: Peer> Shard<P> {
     /// connections processed.
     pub(super) fn carry_out(&mut self, turn: &mut Turn<'_, impl World<P>>) -> usize {
         let running = self.fan_out.running.take();
-        let Some(mut running) = running.or_else(|| self.begin_command()) else {
-            return 0;
+        let Some(mut running) = running.or_else(|| self.begin_command(turn)) else {
+            // Some items are done at once.
+            return 1;
         };
         if !self.step(&mut running, turn) {
             self.fan_out.running = Some(running);
@@ -55,10 +57,17 @@ impl<P: Peer> Shard<P> {
         1
     }
 
-    fn begin_command(&mut self) -> Option<Box<Running>> {
+    fn begin_command(&mut self, turn: &mut Turn<'_, impl World<P>>) -> Option<Box<Running>> {
         let task = match self.fan_out.next()? {
             Item::Publications(_) => return None,
             Item::Rechecked(rechecked) => Task::Rechecked(Arc::clone(rechecked), 0),
+            &Item::Hold(key, position, reason) => {
+                self.fan_out.pop();
+                // No command that was executed here meanwhile may be missing in the answer.
+                let not_before = position.max(self.recent.last());
+                self.hold(key, not_before, reason, turn);
+                return None;
+            }
             Item::CatchUp => match self.next_catching() {
                 Some(key) => Task::CatchUp(key),
                 None => {
@@ -113,7 +122,8 @@ impl<P: Peer> Shard<P> {
                 let Some(&key) = rechecked.keys.get(*next) else {
                     return true;
                 };
-                let done = self.take_answer(key, rechecked, running.halfway, turn);
+                let rechecked = Arc::clone(rechecked);
+                let done = self.take_answer(key, &rechecked, running.halfway, turn);
                 *next += usize::from(done);
                 running.halfway = !done;
                 false
@@ -171,8 +181,14 @@ impl<P: Peer> Shard<P> {
                 let ending = Close::PERMISSIONS.within(*within).into();
                 self.disconnect(key, &ending, turn);
             }
-            (Action::Invalidate { .. }, _) => self.hold(key, command.position, turn),
+            (Action::Invalidate { within: 0 }, _) => {
+                self.hold(key, command.position, RecheckReason::Command, turn);
+            }
+            (Action::Invalidate { within }, _) => {
+                self.hold_within(key, command.position, *within, turn.now);
+            }
             (Action::Permit(permit), State::Awaiting) => {
+                self.begin_term(key, permit.expires_in, turn.now);
                 let done = self.take_rights(key, &Change::from(permit), halfway, turn);
                 if done {
                     self.outputs.push_back(Output::CancelRecheck(key));
@@ -180,15 +196,15 @@ impl<P: Peer> Shard<P> {
                 return done;
             }
             (Action::Permit(permit), State::CatchingUp) => {
-                // Later commands select it by its new identity.
-                if self.set_rights(key, &permit.into()) {
-                    self.defer(key, Due::Command(Arc::clone(command)), turn);
-                }
+                self.begin_term(key, permit.expires_in, turn.now);
+                let due = Due::Command(Arc::clone(command));
+                self.change_later(key, &permit.into(), due, turn);
             }
             (Action::Unsubscribe(_), State::Awaiting | State::CatchingUp) => {
                 self.defer(key, Due::Command(Arc::clone(command)), turn);
             }
             (Action::Permit(permit), State::Live) => {
+                self.begin_term(key, permit.expires_in, turn.now);
                 return self.change(key, &permit.into(), halfway, turn);
             }
             (Action::Unsubscribe(from), State::Live) => {

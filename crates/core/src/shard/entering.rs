@@ -109,6 +109,8 @@ impl<P: Peer> Shard<P> {
             who,
             asked_at,
             invalidated_at,
+            expires_in,
+            has_token,
             ..
         } = welcome;
         self.budget.spend(cost::OPEN);
@@ -116,7 +118,9 @@ impl<P: Peer> Shard<P> {
             Admission::Admitted(grants) => {
                 self.admit(id, Arc::clone(grants), who, turn);
                 self.note_ahead(key, asked_at);
+                self.sessions[id.index()].transport.set_token(has_token);
                 if invalidated_at == 0 {
+                    self.begin_term(key, expires_in, turn.now);
                     self.greet(id, &message, turn);
                 } else {
                     self.hold_newcomer(key, invalidated_at);

@@ -69,8 +69,10 @@ pub(super) struct FanOut {
     /// The position of the last publication or command whose turn is over or has begun: everything
     /// up to it is written, apart from the hits of this round.
     pub(super) passed: u64,
-    /// Items of the queue that the shard itself added.
+    /// Items of the queue that the shard itself added, and how many of them are
+    /// [`Item::CatchUp`].
     own_items: usize,
+    catch_ups: usize,
 }
 
 /// One publication for one subscription.
@@ -96,18 +98,23 @@ impl FanOut {
     /// Queues an item of the shard itself.
     pub(super) fn push_own(&mut self, item: Item) {
         self.own_items += 1;
+        self.catch_ups += usize::from(matches!(item, Item::CatchUp));
         self.queue.push_back(item);
     }
 
     /// Whether [`Item::CatchUp`] is queued.
     pub(super) fn has_catch_up(&self) -> bool {
-        self.own_items > 0
+        self.catch_ups > 0
     }
 
     /// What was next is done.
     pub(super) fn pop(&mut self) {
         match self.queue.pop_front() {
-            Some(Item::CatchUp) => self.own_items -= 1,
+            Some(Item::CatchUp) => {
+                self.own_items -= 1;
+                self.catch_ups -= 1;
+            }
+            Some(Item::Hold(..)) => self.own_items -= 1,
             Some(Item::Publications(_) | Item::Command(_) | Item::Rechecked(_) | Item::Lost(_))
             | None => {}
         }

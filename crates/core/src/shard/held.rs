@@ -169,7 +169,21 @@ impl<P: Peer> Shard<P> {
                 .hold(peer, bytes)
                 .unwrap_or_else(|over| over.address);
             self.settings.accounts.replace(Kind::Credentials, 0, bytes);
-            self.holders.set(id, bytes, peer.address(), address);
+            let charged = self.sessions[id.index()].charged as usize;
+            let of = peer.address();
+            self.holders.set(id, charged + bytes, of, address);
+        }
+    }
+
+    /// Releases what an admitted connection was charged for what its peer keeps.
+    pub(super) fn uncharge_peer(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
+        let session = &self.sessions[id.index()];
+        let bytes = session.peer.kept_bytes();
+        if bytes > 0 {
+            let address = turn.world.release(&session.peer, bytes);
+            self.settings.accounts.replace(Kind::Credentials, bytes, 0);
+            let (charged, of) = (session.charged as usize, session.peer.address());
+            self.holders.set(id, charged, of, address);
         }
     }
 

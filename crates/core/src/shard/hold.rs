@@ -16,8 +16,9 @@ use crate::Hasher;
 use crate::command::{Action, Command};
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
-use crate::recheck::{Recheck, RecheckReason};
+use crate::recheck::{Recheck, RecheckReason, Rechecked};
 use crate::session::{Pending, Session, Stage};
+use crate::shard::rights::Change;
 use crate::shard::{Output, Shard};
 use crate::world::{Turn, World};
 
@@ -65,8 +66,10 @@ pub(super) enum Progress {
 pub(super) enum Due {
     /// A command.
     Command(Arc<Command>),
+    /// The subscriptions that an answer no longer permits are dropped.
+    Answer(Arc<Rechecked>),
     /// It is held again, for the answer to a call that was sent after this position was ordered.
-    Hold(u64),
+    Hold(u64, RecheckReason),
 }
 
 /// How a session receives publications.
@@ -86,7 +89,7 @@ impl Hold {
     pub(super) fn take_permit(&mut self) -> Option<Arc<Command>> {
         let is_permit = |due: &Due| match due {
             Due::Command(command) => matches!(command.action, Action::Permit(_)),
-            Due::Hold(_) => false,
+            Due::Hold(..) | Due::Answer(_) => false,
         };
         let at = self.due.iter().position(|(_, due)| is_permit(due))?;
         let (_, permit) = self.due.remove(at)?;
@@ -94,12 +97,17 @@ impl Hold {
         self.due.retain(|(_, due)| {
             let is_before = left > 0;
             left = left.saturating_sub(1);
-            !(is_before && matches!(due, Due::Hold(_)))
+            !(is_before && matches!(due, Due::Hold(..)))
         });
         match permit {
             Due::Command(command) => Some(command),
-            Due::Hold(_) => None,
+            Due::Hold(..) | Due::Answer(_) => None,
         }
+    }
+
+    /// Whether it awaits an answer.
+    pub(super) fn awaits(&self) -> bool {
+        matches!(self.progress, Progress::Awaits(_))
     }
 }
 
@@ -137,24 +145,25 @@ impl<P: Peer> Shard<P> {
         &mut self,
         key: SessionKey,
         not_before: u64,
+        reason: RecheckReason,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         let Some(id) = self.sessions.find(key).filter(|id| self.is_open(*id)) else {
             return;
         };
         match self.holds.state(key) {
-            State::Live => self.begin_hold(id, not_before, false),
-            State::Awaiting => self.await_answer(key, not_before, RecheckReason::Command),
-            State::CatchingUp => self.defer(key, Due::Hold(not_before), turn),
+            State::Live => self.begin_hold(id, not_before, reason),
+            State::Awaiting => self.await_answer(key, not_before, reason),
+            State::CatchingUp => self.defer(key, Due::Hold(not_before, reason), turn),
         }
     }
 
     /// Holds a session whose answer is void since a position, before it is sent anything.
     pub(super) fn hold_newcomer(&mut self, key: SessionKey, not_before: u64) {
-        self.begin_hold(ConnectionId(key.slot), not_before, true);
+        self.begin_hold(ConnectionId(key.slot), not_before, RecheckReason::Newcomer);
     }
 
-    fn begin_hold(&mut self, id: ConnectionId, not_before: u64, is_newcomer: bool) {
+    fn begin_hold(&mut self, id: ConnectionId, not_before: u64, reason: RecheckReason) {
         let key = self.sessions.key(id.0);
         let pending = std::mem::replace(&mut self.sessions[id.index()].pending, Pending::CLOSED);
         debug_assert_eq!(self.fan_out.pending(pending), 0, "its hits are written");
@@ -162,15 +171,11 @@ impl<P: Peer> Shard<P> {
             upto: self.fan_out.passed,
             progress: Progress::Awaits(not_before),
             due: VecDeque::new(),
-            is_newcomer,
+            is_newcomer: reason == RecheckReason::Newcomer,
             stale: 0,
         };
         self.holds.all.insert(key, Box::new(hold));
         self.stats.connections_held += 1;
-        let reason = match is_newcomer {
-            true => RecheckReason::Newcomer,
-            false => RecheckReason::Command,
-        };
         self.await_answer(key, not_before, reason);
     }
 
@@ -205,6 +210,31 @@ impl<P: Peer> Shard<P> {
         }
     }
 
+    /// Gives new permissions to a session that catches up. Later commands select it by its new
+    /// identity; its subscriptions are dropped when it has been sent everything before `due`. It
+    /// need not be held for an older answer any more.
+    pub(super) fn change_later(
+        &mut self,
+        key: SessionKey,
+        change: &Change<'_>,
+        due: Due,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        let is_changed = self.set_rights(key, change);
+        let Some(hold) = self.holds.get_mut(key) else {
+            return;
+        };
+        let is_hold = |(_, due): &(u64, Due)| matches!(due, Due::Hold(..));
+        match hold.due.iter().position(is_hold) {
+            Some(first) if is_changed => hold.due[first].1 = due,
+            None if is_changed => self.defer(key, due, turn),
+            Some(_) | None => {}
+        }
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.due.retain(|due| !is_hold(due));
+        }
+    }
+
     /// A held session has its answer: it catches up. One that was sent nothing yet is sent its
     /// first message.
     pub(super) fn release(
@@ -236,10 +266,13 @@ impl<P: Peer> Shard<P> {
 
     /// Forgets that a session is held, which ends. Returns whether it was sent nothing at all.
     pub(super) fn forget_hold(&mut self, id: ConnectionId) -> bool {
+        let key = self.sessions.key(id.0);
+        if self.terms.forget(key) {
+            self.outputs.push_back(Output::CancelRecheck(key));
+        }
         if !self.sessions[id.index()].is_held() {
             return false;
         }
-        let key = self.sessions.key(id.0);
         let Some(hold) = self.holds.all.remove(&key) else {
             return false;
         };

@@ -135,7 +135,19 @@ impl<P: Peer> Shard<P> {
                 self.reply(id, status.as_bytes(), replies);
                 return Flow::Continue;
             }
-            Ok(ClientMessage::Status) => Err(ErrorCode::MessageTypeNotAllowed),
+            Ok(ClientMessage::Authenticate { token, request_id })
+                if self.sessions[id.index()].transport.has_token() =>
+            {
+                let asked = request_id.and_then(|name| self.on_authenticate(id, token, name));
+                match asked {
+                    // It is answered when the API has answered.
+                    Ok(()) => return Flow::Continue,
+                    Err(code) => Err(code),
+                }
+            }
+            Ok(ClientMessage::Status | ClientMessage::Authenticate { .. }) => {
+                Err(ErrorCode::MessageTypeNotAllowed)
+            }
             Err(code) => Err(code),
         };
         match done {

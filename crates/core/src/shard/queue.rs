@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::command::{Command, Ending};
 use crate::connection::SessionKey;
 use crate::publication::Publication;
-use crate::recheck::Rechecked;
+use crate::recheck::{RecheckReason, Rechecked};
 use crate::shard::selection::Search;
 
 /// A queued item.
@@ -20,6 +20,8 @@ pub(super) enum Item {
     Rechecked(Arc<Rechecked>),
     /// The first of the held sessions that have their answer is sent what it missed.
     CatchUp,
+    /// The session is held, for the answer to a call that was sent after this position was ordered.
+    Hold(SessionKey, u64, RecheckReason),
     /// Commands were lost, the last of them at this position: every connection is closed.
     Lost(u64),
 }

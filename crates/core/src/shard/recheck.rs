@@ -13,7 +13,7 @@ use crate::recheck::{RecheckOutcome, RecheckReason, Rechecked, Rights};
 use crate::select::{Candidate, Tested};
 use crate::session::Stage;
 use crate::shard::entering::TOO_OLD;
-use crate::shard::hold::Progress;
+use crate::shard::hold::{Due, Progress, State};
 use crate::shard::queue::Item;
 use crate::shard::rights::Change;
 use crate::shard::{Admission, Shard};
@@ -34,16 +34,20 @@ impl<P: Peer> Shard<P> {
     pub(super) fn take_answer(
         &mut self,
         key: SessionKey,
-        rechecked: &Rechecked,
+        rechecked: &Arc<Rechecked>,
         halfway: bool,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> bool {
         let Some(id) = self.sessions.find(key).filter(|id| self.is_open(*id)) else {
             return true;
         };
+        if rechecked.has_token {
+            return self.take_token_answer(key, rechecked, halfway, turn);
+        }
         let is_newcomer = self.holds.is_newcomer(key);
-        let Some(hold) = self.holds.get_mut(key) else {
-            return true;
+        let awaited = self.holds.get_mut(key).filter(|hold| hold.awaits());
+        let Some(hold) = awaited else {
+            return self.take_renewal(key, rechecked, halfway, turn);
         };
         let Progress::Awaits(not_before) = hold.progress else {
             return true;
@@ -61,6 +65,9 @@ impl<P: Peer> Shard<P> {
                 if !halfway && self.is_void(id, rights, rechecked.asked_at, turn) {
                     return true;
                 }
+                if !halfway {
+                    self.note_answer(key, rights, turn.now);
+                }
                 return self.take_rights(key, &rights.into(), halfway, turn);
             }
             RecheckOutcome::Permitted(_) => self.end_held(id, Close::PERMISSIONS, turn),
@@ -77,9 +84,101 @@ impl<P: Peer> Shard<P> {
             }
             // Its old answer is void: there are no permissions that it could keep.
             RecheckOutcome::Keep if is_newcomer => self.end_held(id, TOO_OLD, turn),
-            RecheckOutcome::Keep => self.release(key, &[], turn),
+            RecheckOutcome::Keep => {
+                self.terms.take_asked(key);
+                self.repeat_term(key, turn.now);
+                self.release(key, &[], turn);
+            }
         }
         true
+    }
+
+    /// Applies the API's answer to a session that is not held for it, or continues with that.
+    /// Returns whether it is done.
+    fn take_renewal(
+        &mut self,
+        key: SessionKey,
+        rechecked: &Arc<Rechecked>,
+        halfway: bool,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        if !halfway && !self.terms.take_asked(key) {
+            return true;
+        }
+        let id = ConnectionId(key.slot);
+        match &rechecked.outcome {
+            RecheckOutcome::Permitted(rights) if !self.is_owner(id, rights) => {
+                self.end_session(key, Close::PERMISSIONS, turn);
+                true
+            }
+            RecheckOutcome::Permitted(_)
+                if !halfway && self.is_outdated(key, rechecked.asked_at) =>
+            {
+                self.ask_again(key, self.recent.last(), RecheckReason::Expiry);
+                true
+            }
+            RecheckOutcome::Permitted(rights) => {
+                self.note_answer(key, rights, turn.now);
+                self.change_in_turn(key, rechecked, rights, halfway, turn)
+            }
+            RecheckOutcome::Refused => {
+                self.end_session(key, Close::PERMISSIONS, turn);
+                true
+            }
+            // When the term is over, it is queried again.
+            RecheckOutcome::Unreachable { .. } | RecheckOutcome::Keep => true,
+        }
+    }
+
+    /// Gives a session new permissions, once it was sent everything before them, or continues with
+    /// that. Returns whether it is done.
+    pub(super) fn change_in_turn(
+        &mut self,
+        key: SessionKey,
+        rechecked: &Arc<Rechecked>,
+        rights: &Rights,
+        halfway: bool,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        if self.holds.state(key) != State::CatchingUp {
+            return self.change(key, &rights.into(), halfway, turn);
+        }
+        let due = Due::Answer(Arc::clone(rechecked));
+        self.change_later(key, &rights.into(), due, turn);
+        true
+    }
+
+    /// The API has answered about a session: its term begins.
+    pub(super) fn note_answer(&mut self, key: SessionKey, rights: &Rights, now: u64) {
+        self.terms.take_asked(key);
+        self.begin_term(key, rights.expires_in, now);
+    }
+
+    /// Whether a command after a position selects a session, or that is not known any more.
+    pub(super) fn is_outdated(&mut self, key: SessionKey, asked_at: u64) -> bool {
+        let Some(commands) = self.recent.after(asked_at) else {
+            return true;
+        };
+        let (mut tested, mut units) = (Tested::default(), 0);
+        let is_outdated = commands.into_iter().any(|command| {
+            units += command.selection.units();
+            units > cost::CATCH_UP || self.is_meant(key, &command.selection, &mut tested)
+        });
+        self.budget
+            .spend(units + tested.compared as u64 * cost::LOOK);
+        is_outdated
+    }
+
+    /// Closes an admitted session, or refuses it where it was sent nothing yet.
+    pub(super) fn end_session(
+        &mut self,
+        key: SessionKey,
+        close: Close,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        if let Some(id) = self.sessions.find(key).filter(|id| self.is_open(*id)) {
+            self.end_held(id, close, turn);
+        }
     }
 
     /// Gives new permissions to a session that awaits them, or continues with that. Returns whether
@@ -170,7 +269,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Whether the API's answer is about the user of the session.
-    fn is_owner(&self, id: ConnectionId, rights: &Rights) -> bool {
+    pub(super) fn is_owner(&self, id: ConnectionId, rights: &Rights) -> bool {
         let Stage::Open { group, .. } = self.sessions[id.index()].stage else {
             return false;
         };

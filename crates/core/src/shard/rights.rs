@@ -174,12 +174,21 @@ impl<P: Peer> Shard<P> {
         event: &[u8],
         turn: &mut Turn<'_, impl World<P>>,
     ) {
-        let transport = &self.sessions[id.index()].transport;
-        if !transport.has_events() {
-            return;
+        if self.sessions[id.index()].transport.has_events() {
+            self.put_message(id, event, turn);
         }
+    }
+
+    /// Sends a message to a client.
+    pub(super) fn put_message(
+        &mut self,
+        id: ConnectionId,
+        message: &[u8],
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        let transport = &self.sessions[id.index()].transport;
         let mut scratch = std::mem::take(&mut self.scratch);
-        transport.put_text(&mut scratch, event);
+        transport.put_text(&mut scratch, message);
         self.budget.spend(cost::write(scratch.len()));
         self.send(id, &scratch, turn);
         self.recycle(scratch);

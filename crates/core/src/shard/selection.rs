@@ -86,7 +86,12 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    fn is_meant(&self, key: SessionKey, selection: &Selection, tested: &mut Tested) -> bool {
+    pub(super) fn is_meant(
+        &self,
+        key: SessionKey,
+        selection: &Selection,
+        tested: &mut Tested,
+    ) -> bool {
         let session = self.sessions.find(key);
         let session = session.and_then(|id| self.sessions.get(id.index()));
         let Some(session) = session else {

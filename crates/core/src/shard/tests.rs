@@ -25,4 +25,6 @@ mod reconfigure;
 mod slices;
 mod subprotocol;
 mod subscriptions;
+mod terms;
+mod tokens;
 mod turns;

@@ -11,10 +11,42 @@ pub(crate) struct WebSocket {
     pub(crate) deflate: Option<PerMessageDeflate>,
     /// The subprotocol that the handshake selected.
     pub(crate) subprotocol: Option<Subprotocol>,
-    /// The client accepts unsolicited messages.
-    pub(crate) events: bool,
+    /// What the client is able to do.
+    pub(crate) client: Abilities,
     /// Whether the session is listed for an unfinished message.
     pub(crate) unfinished: bool,
+}
+
+/// What a client is able to do beside what all are. One byte: there may be very many clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Abilities {
+    /// Nothing.
+    None,
+    /// It accepts unsolicited messages.
+    Events,
+    /// It authenticated with a token, and can send another one.
+    Token,
+    /// Both.
+    EventsAndToken,
+}
+
+impl Abilities {
+    pub(super) const fn has_events(self) -> bool {
+        matches!(self, Self::Events | Self::EventsAndToken)
+    }
+
+    pub(super) const fn has_token(self) -> bool {
+        matches!(self, Self::Token | Self::EventsAndToken)
+    }
+
+    pub(super) const fn with_token(self, has_token: bool) -> Self {
+        match (self.has_events(), has_token) {
+            (false, false) => Self::None,
+            (true, false) => Self::Events,
+            (false, true) => Self::Token,
+            (true, true) => Self::EventsAndToken,
+        }
+    }
 }
 
 impl WebSocket {
@@ -28,7 +60,10 @@ impl WebSocket {
             decoder: Decoder::new(),
             deflate,
             subprotocol,
-            events: events && subprotocol.is_some(),
+            client: match events && subprotocol.is_some() {
+                true => Abilities::Events,
+                false => Abilities::None,
+            },
             unfinished: false,
         }
     }

@@ -43,7 +43,7 @@ fn lost(name: &str, room: &str, reason: &str) -> String {
 
 pub(super) const NARROW: &str = r#"[{"a": 2}]"#;
 
-fn narrowed() -> String {
+pub(super) fn narrowed() -> String {
     format!(r#"{{"type": "permissions", "allowed_rooms": {NARROW}}}"#)
 }
 
@@ -606,4 +606,33 @@ fn count_finds_held_sessions_and_invalidate_closes_them_where_the_api_cannot_be_
     world.command(user("7"), invalidate());
     world.deliver();
     assert!(!world.is_open(&client));
+}
+
+#[test]
+fn permit_replaces_the_answer_that_a_session_will_await_once_it_has_caught_up() {
+    let mut world = world();
+    let mut client = listener(&mut world, &[A, B]);
+    world.command(user("7"), invalidate());
+    let count = long_catch_up(&mut world, &client);
+    world.requests();
+    world.begin(300_000);
+    world.slice(3);
+    world.begin(0);
+    world.command(user("7"), invalidate());
+    world.publish(A, "1");
+    world.command(user("7"), permit(NARROW));
+    world.publish(B, "2");
+    world.deliver();
+    assert_eq!(world.requests(), []);
+    let heard = client.hears();
+    assert_eq!(
+        heard[1 + count..],
+        [
+            lost("1", r#"{"a": 1}"#, "permissions"),
+            narrowed(),
+            publish("2", "2")
+        ]
+    );
+    assert_eq!(world.ask(&mut client, &subscribe(B, "3")).len(), 1);
+    assert_eq!(world.stats().connections_held, 0);
 }

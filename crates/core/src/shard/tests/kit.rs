@@ -134,6 +134,10 @@ pub(super) struct World {
     pub(super) events: bool,
     /// The identity of connecting clients.
     pub(super) who: Option<Arc<Who>>,
+    /// How long the API's answers hold, in ms.
+    pub(super) expires_in: Option<u64>,
+    /// Whether connecting clients have a token that they can replace.
+    pub(super) has_token: bool,
     /// What was published.
     pub(super) window: Window<Logged>,
     opened: u128,
@@ -181,6 +185,7 @@ impl World {
                 clients: HashMap::new(),
                 position: 0,
                 carried_out: Vec::new(),
+                tokens: Vec::new(),
                 held: HashMap::new(),
                 hold_max: 0,
                 first_frames: HashMap::new(),
@@ -194,6 +199,8 @@ impl World {
             asked_at: 0,
             events: false,
             who: None,
+            expires_in: None,
+            has_token: false,
             window,
             opened: 0,
         }
@@ -224,8 +231,8 @@ impl World {
             admission,
             who: self.who.clone(),
             asked_at: self.asked_at,
-            expires_in: None,
-            has_token: false,
+            expires_in: self.expires_in,
+            has_token: self.has_token,
             invalidated_at: 0,
             events,
             deflate,
@@ -259,6 +266,7 @@ impl World {
         let peer = FakePeer {
             number,
             address: self.address,
+            kept: usize::try_from(number % 3).unwrap() * 300,
             log: Rc::clone(&self.outside.log),
             wire: Rc::clone(&wire),
         };

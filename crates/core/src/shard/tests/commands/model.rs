@@ -86,8 +86,7 @@ struct Requested {
 /// A query that is not answered yet.
 #[derive(Clone, Copy, Debug)]
 struct Query {
-    shard: usize,
-    key: SessionKey,
+    requested: Requested,
     user: usize,
     asked_at: u64,
     rights: Rights,
@@ -245,7 +244,7 @@ impl Model {
                 self.command(Done::Invalidate(user), Target::User(user), invalidate());
             }
             Operation::Query(which) => self.query(which),
-            Operation::Respond => self.respond(),
+            Operation::Respond => self.respond(false),
             Operation::Slice(shard, units) => {
                 let index = shard % self.shards.len();
                 let world = &mut self.shards[index];
@@ -283,35 +282,51 @@ impl Model {
         if self.requested.is_empty() {
             return;
         }
+        let requested = self.requested.swap_remove(which % self.requested.len());
         let Requested {
             shard,
             key,
             not_before,
-        } = self.requested.swap_remove(which % self.requested.len());
+        } = requested;
         assert!(not_before <= self.last_command);
         let mut clients = self.clients.iter();
         let known = clients.find(|known| known.shard == shard && known.client.id == key);
         let user = known.expect("an admitted client").user;
         self.queries.push_back(Query {
-            shard,
-            key,
+            requested,
             user,
             asked_at: self.last_command,
             rights: self.database[user],
         });
     }
 
-    fn respond(&mut self) {
+    fn respond(&mut self, is_idle: bool) {
         let Some(query) = self.queries.pop_front() else {
             return;
         };
         let Query {
-            shard,
-            key,
+            requested,
             user,
             asked_at,
             rights,
         } = query;
+        let Requested {
+            shard,
+            key,
+            not_before,
+        } = requested;
+        let mut since = self.order.range(not_before + 1..);
+        let is_permit =
+            |(_, done): (&u64, &Done)| matches!(done, Done::Permit(of, _) if *of == user);
+        if !is_idle && since.any(is_permit) {
+            // It makes the answer needless, and whether it does before the answer has its turn
+            // depends on how far the shard is.
+            let is_same = |other: &Requested| (other.shard, other.key) == (shard, key);
+            if !self.requested.iter().any(is_same) {
+                self.requested.push(requested);
+            }
+            return;
+        }
         let world = &mut self.shards[shard];
         world.who = who(&user.to_string(), &[LABELS[rights.label]]);
         let outcome = RecheckOutcome::Permitted(world.rights(&grants(rights.rooms)));
@@ -488,7 +503,7 @@ impl Model {
                 break;
             }
             self.query(0);
-            self.respond();
+            self.respond(true);
         }
         for known in &self.clients {
             self.check(known);

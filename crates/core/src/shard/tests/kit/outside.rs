@@ -50,6 +50,8 @@ pub(in crate::shard::tests) struct Wire {
 pub(in crate::shard::tests) struct FakePeer {
     pub(in crate::shard::tests) number: u128,
     pub(in crate::shard::tests) address: u32,
+    /// Bytes of its credentials.
+    pub(in crate::shard::tests) kept: usize,
     pub(in crate::shard::tests) log: Log,
     pub(in crate::shard::tests) wire: Rc<RefCell<Wire>>,
 }
@@ -88,7 +90,7 @@ impl Peer for FakePeer {
     }
 
     fn kept_bytes(&self) -> usize {
-        usize::try_from(self.number % 3).unwrap_or(0) * 300
+        self.kept
     }
 
     fn shutdown(&mut self) {
@@ -109,6 +111,8 @@ pub(in crate::shard::tests) struct Outside {
     pub(in crate::shard::tests) position: u64,
     /// Positions of the executed commands, and how many connections they selected.
     pub(in crate::shard::tests) carried_out: Vec<(u64, usize)>,
+    /// Sessions whose new token was accepted or rejected.
+    pub(in crate::shard::tests) tokens: Vec<(SessionKey, bool)>,
     /// Numbers of the peers that are connected.
     pub(in crate::shard::tests) connected: HashSet<u128>,
     /// The client of a peer, by its number; one that is not in here is a client of its own.
@@ -185,6 +189,16 @@ impl World<FakePeer> for Outside {
 
     fn carried_out(&mut self, command: &Command, matched: usize) {
         self.carried_out.push((command.position, matched));
+    }
+
+    fn token_accepted(&mut self, key: SessionKey, peer: &mut FakePeer) {
+        self.tokens.push((key, true));
+        // Another token is of another size.
+        peer.kept += 100;
+    }
+
+    fn token_rejected(&mut self, key: SessionKey) {
+        self.tokens.push((key, false));
     }
 
     fn hold_first_frame(&mut self, key: SessionKey, bytes: usize) -> bool {

@@ -76,7 +76,7 @@ impl World {
             who: self.who.clone(),
             welcome: authorized(&list.text).into(),
             event: permissions(&list.text).into(),
-            expires_in: None,
+            expires_in: self.expires_in,
         }
     }
 
