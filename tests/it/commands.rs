@@ -330,7 +330,7 @@ fn what_is_wrong_is_refused_and_nobody_is_touched() {
         json!({"command": "disconnect", "user": 7, "confirm": "everywhere", "dry_run": true}),
         json!({"command": "disconnect", "user": 7, "issued_before": 5}),
         json!({"command": "permit", "label": "all", "allowed_rooms": []}),
-        json!({"command": "permit", "user": 7, "allowed_rooms": [], "expires_in": 9}),
+        json!({"command": "permit", "user": 7, "allowed_rooms": [], "expires_in": 0}),
         json!({"command": "permit", "user": 7}),
         json!({"command": "unsubscribe", "user": 7}),
         json!({"command": "invalidate", "user": 7, "within": -1}),
@@ -502,7 +502,8 @@ fn commands_reach_every_node_over_rabbitmq() {
     }
     let mut clients: Vec<_> = nodes.iter().map(|node| listener(node, "8")).collect();
     rabbit.publish(
-        json!({"command": "permit", "user": "8", "allowed_rooms": [], "expires_in": 9, "rooms": [], "data": null}).to_string(),
+        json!({"command": "disconnect", "user": "8", "issued_before": 9, "rooms": [], "data": null})
+            .to_string(),
     );
     rabbit
         .publish(json!({"command": "disconnect", "label": "all", "come_back": "soon"}).to_string());

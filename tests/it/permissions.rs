@@ -2,6 +2,8 @@
 //! receive what was published in the right rooms, in order.
 
 mod newcomers;
+mod terms;
+mod tokens;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

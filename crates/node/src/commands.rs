@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ht_core::Hasher;
 use ht_core::command::{Action, Command, Ending, Permit};
@@ -190,7 +191,7 @@ impl Prepared {
                     allowed_rooms,
                     labels,
                     view,
-                    expires_in: _,
+                    expires_in,
                 } = *permit;
                 let action = Action::Permit(Permit {
                     welcome: server::authorized(&allowed_rooms.text).into(),
@@ -198,7 +199,7 @@ impl Prepared {
                     grants: interner.grants(tenant, allowed_rooms.rooms),
                     labels: labels.iter().map(|label| Arc::from(&**label)).collect(),
                     view: view.map(Arc::from),
-                    expires_in: None,
+                    expires_in: expires_in.map(milliseconds),
                 });
                 (CommandName::Permit, action)
             }
@@ -241,6 +242,11 @@ impl Prepared {
             ..self.command
         })
     }
+}
+
+/// A term as shards count it.
+fn milliseconds(term: Duration) -> u64 {
+    u64::try_from(term.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The connections that a command matches.

@@ -184,7 +184,6 @@ impl Command {
     pub fn supported(&self) -> Result<(), CommandError> {
         let not_yet = |member| Err(CommandError::at(member, CommandProblem::MemberNotYet));
         match &self.action {
-            Action::Permit(permit) if permit.expires_in.is_some() => return not_yet("expires_in"),
             Action::Disconnect(disconnect) if disconnect.issued_before.is_some() => {
                 return not_yet("issued_before");
             }
