@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ht_overload::CallTime;
 use ht_proto::who::WhoError;
 
 use crate::kind::{FailureKind, RefusalKind};
@@ -43,7 +44,7 @@ pub struct Permissions {
     pub expires_in: Option<Duration>,
     /// Reading of the clock of [`Backend::number_calls`](crate::Backend::number_calls) just before
     /// the call was sent; `None` without such a clock.
-    pub asked_at: Option<u64>,
+    pub asked_at: Option<CallTime>,
     /// Members that count as absent, because they have the wrong type.
     pub ignored: Vec<WhoError>,
 }

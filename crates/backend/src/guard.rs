@@ -183,7 +183,7 @@ impl Parts {
         let came_at = self
             .coalesces
             .then(|| self.clock().as_ref().map(|clock| clock()));
-        Key::new(credentials, came_at.flatten().unwrap_or(0))
+        Key::new(credentials, came_at.flatten().unwrap_or_default())
     }
 
     /// A client arrives: it waits, or gets a result at once.

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-pub use ht_overload::{FairQueue, QueueEntry, QueueKey};
+pub use ht_overload::{CallTime, FairQueue, QueueEntry, QueueKey};
 pub use ht_proto::hook::Hook;
 
 pub use crate::answer::{
@@ -45,8 +45,8 @@ pub use crate::kept::KeptCredentials;
 pub use crate::kind::{FailureKind, RefusalKind};
 pub use crate::setup::BackendSetupError;
 
-/// A number that grows while calls are under way.
-pub type CallClock = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// The clock of the calls. None of its numbers ever shrinks.
+pub type CallClock = Arc<dyn Fn() -> CallTime + Send + Sync>;
 
 /// The API that decides which clients may enter which rooms.
 ///

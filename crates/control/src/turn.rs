@@ -333,13 +333,13 @@ impl<P: Readable> ShardLoop<P> {
         if !self.shard.awaits_answer(key) {
             return;
         }
+        self.shard.set_gap(around.last_gap());
         self.shard.catch_up(A::answer(&mut answer));
         let Some(peer) = self.shard.peer(key) else {
             return;
         };
-        let (welcome, gap) = around.answered(answer, peer);
+        let welcome = around.answered(answer, peer);
         let now = around.now();
-        self.shard.set_gap(gap);
         self.shard
             .answer(key, welcome, &mut Turn::new(now, around.world()));
         // What its client sent meanwhile was not read.
@@ -359,6 +359,7 @@ impl<P: Readable> ShardLoop<P> {
         if self.draining {
             return;
         }
+        self.shard.set_gap(around.last_gap());
         if let Some(welcome) = A::welcome(&mut connection) {
             self.shard.catch_up(welcome);
         }
@@ -369,10 +370,8 @@ impl<P: Readable> ShardLoop<P> {
             socket,
             entry,
             mut early,
-            gap,
         } = newcomer;
         let now = around.now();
-        self.shard.set_gap(gap);
         let turn = &mut Turn::new(now, around.world());
         let key = match entry {
             Entry::Welcome(welcome) => self.shard.open(socket, welcome, turn),

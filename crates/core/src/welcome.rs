@@ -29,15 +29,18 @@ pub struct Welcome {
     /// The position of the last command when the API was queried about the client: its answer
     /// includes the effect of the commands up to there. Zero: there was none.
     pub asked_at: u64,
+    /// The number of the last gap then: the effect of commands that were lost in a later one is
+    /// missing in its answer.
+    pub gap: u32,
     /// How long the API's answer holds, in milliseconds; none: until the connection ends.
     pub expires_in: Option<u64>,
     /// The client authenticated with a token, and can send another one to replace it.
     pub has_token: bool,
     /// The position of a later command that makes the answer void, so that the API is queried again
-    /// before the client is sent anything. Zero, until [`Shard::catch_up`] finds one.
+    /// before the client is sent anything. None, until [`Shard::catch_up`] finds one.
     ///
     /// [`Shard::catch_up`]: crate::shard::Shard::catch_up
-    pub invalidated_at: u64,
+    pub invalidated_at: Option<u64>,
     /// The client accepts unsolicited messages.
     pub events: bool,
     /// The compression that the handshake negotiated.
@@ -92,10 +95,10 @@ impl Welcome {
                 self.who = permit.who(self.who.as_deref()).map(Arc::new);
                 self.message = permit.welcome.clone();
                 self.expires_in = permit.expires_in;
-                self.invalidated_at = 0;
+                self.invalidated_at = None;
             }
             Action::Disconnect(ending) => self.refuse(Admission::Disconnected(ending.clone())),
-            Action::Invalidate { .. } if recheck => self.invalidated_at = command.position,
+            Action::Invalidate { .. } if recheck => self.invalidated_at = Some(command.position),
             Action::Invalidate { within } => {
                 self.refuse(Admission::Refused(Close::PERMISSIONS.within(*within)));
             }

@@ -78,8 +78,7 @@ impl Gateway {
         let (hooks, caller) = hooks(&config, &backend, &node).unzip();
         let shards = Shards::start(&config, &node, &live, broker.as_ref(), hooks.as_ref());
         let shards = shards.map_err(StartError::Shard)?;
-        let commands = Arc::clone(&node.commands);
-        backend.number_calls(Arc::new(move || commands.last()));
+        backend.number_calls(node.call_clock());
         let ids = config.limits.trigger_ids;
         let sequencer = NodeSequencer::new(shards.inboxes(), ids, &node);
         let gateway = Self {
@@ -217,7 +216,7 @@ impl Gateway {
             mailbox: Arc::clone(&node.rechecks),
             backend,
             interner: Arc::clone(&node.interner),
-            commands: Arc::clone(&node.commands),
+            clock: node.call_clock(),
             reports: Reports {
                 counters: Arc::clone(&node.counters),
                 throttles: Arc::clone(&node.throttles),
@@ -289,7 +288,7 @@ impl Gateway {
             keeps_credentials: config.permissions.recheck || has_hooks(&*backend),
             backend,
             interner: Arc::clone(&node.interner),
-            commands: Arc::clone(&node.commands),
+            clock: node.call_clock(),
             permits: Arc::clone(&node.permits),
             memory: Arc::clone(&node.memory),
             counters: Arc::clone(counters),

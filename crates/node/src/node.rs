@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ht_backend::{CallClock, CallTime};
 use ht_control::interest::InterestIndex;
 use ht_core::Hasher;
 use ht_core::account::Accounts;
@@ -66,6 +67,16 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The clock of the calls to the API: the answer to a call includes the effect of the commands
+    /// that were ordered before it, but for those that were lost in a later gap.
+    pub(crate) fn call_clock(&self) -> CallClock {
+        let (commands, gaps) = (Arc::clone(&self.commands), Arc::clone(&self.gaps));
+        Arc::new(move || CallTime {
+            commands: commands.last(),
+            gap: gaps.last(),
+        })
+    }
+
     /// For a node with this number of shards.
     pub(crate) fn new(shards: usize, matching: Matching, window: WindowLimits) -> Self {
         let hasher = Hasher::default();

@@ -15,7 +15,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ht_backend::{Answer, Backend, KeptCredentials, Refusal};
+use ht_backend::{Answer, Backend, CallClock, CallTime, KeptCredentials, Refusal};
 use ht_core::recheck::{RecheckOutcome, Rechecked, Rights};
 use ht_core::shard::SessionKey;
 use ht_overload::{Patience, RecheckId, RecheckOutput, Rechecks};
@@ -26,7 +26,6 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use crate::permissions::mailbox::{Asker, Mailbox, Request};
 pub(crate) use crate::permissions::report::Reports;
 
-use crate::commands::Commands;
 use crate::config::Unreachable;
 use crate::counters::BootstrapOutcome;
 use crate::inbox::{self, Input};
@@ -39,7 +38,8 @@ pub(crate) struct Rechecker {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) interner: Arc<Interner>,
-    pub(crate) commands: Arc<Commands>,
+    /// Numbers the calls.
+    pub(crate) clock: CallClock,
     pub(crate) reports: Reports,
     pub(crate) live: Live,
     /// By shard.
@@ -52,7 +52,7 @@ struct Desk {
     rechecks: Rechecks<Arc<KeptCredentials>, Asker>,
     /// Since when sessions are held.
     held: HashMap<Asker, Instant>,
-    calls: JoinSet<(u64, Answer)>,
+    calls: JoinSet<(CallTime, Answer)>,
     ids: HashMap<Id, RecheckId>,
     handles: HashMap<RecheckId, AbortHandle>,
     /// Origin of all times.
@@ -136,7 +136,7 @@ impl Desk {
 
     fn call(&mut self, id: RecheckId, credentials: Arc<KeptCredentials>) {
         let backend = Arc::clone(&self.parts.backend);
-        let asked_at = self.parts.commands.last();
+        let asked_at = (self.parts.clock)();
         let handle = self.calls.spawn(async move {
             let answer = backend.bootstrap(&credentials.restore()).await;
             (asked_at, answer)
@@ -146,7 +146,7 @@ impl Desk {
     }
 
     /// A call has ended.
-    fn done(&mut self, done: Result<(Id, (u64, Answer)), JoinError>) {
+    fn done(&mut self, done: Result<(Id, (CallTime, Answer)), JoinError>) {
         let task = done.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
         // An abandoned call is not known any more.
         let Some(id) = self.ids.remove(&task) else {
@@ -187,13 +187,13 @@ impl Desk {
         }
     }
 
-    fn refused(&mut self, id: RecheckId, asked_at: u64, refusal: &Refusal) {
+    fn refused(&mut self, id: RecheckId, asked_at: CallTime, refusal: &Refusal) {
         self.parts.reports.refused(refusal);
         self.answer(id, asked_at, || RecheckOutcome::Refused);
     }
 
     /// The API gave a usable answer.
-    fn answer(&mut self, id: RecheckId, asked_at: u64, outcome: impl Fn() -> RecheckOutcome) {
+    fn answer(&mut self, id: RecheckId, asked_at: CallTime, outcome: impl Fn() -> RecheckOutcome) {
         let now = self.now();
         let answered = self.rechecks.answered(id, asked_at, now);
         for asker in &answered {
@@ -226,7 +226,7 @@ impl Desk {
                 true => RecheckOutcome::Keep,
                 false => RecheckOutcome::Unreachable { within },
             };
-            self.send(same, self.parts.commands.last(), outcome);
+            self.send(same, (self.parts.clock)(), outcome);
         }
     }
 
@@ -238,7 +238,7 @@ impl Desk {
     }
 
     /// Sends an answer to the shards of its sessions.
-    fn send(&self, askers: &[Asker], asked_at: u64, outcome: impl Fn() -> RecheckOutcome) {
+    fn send(&self, askers: &[Asker], asked_at: CallTime, outcome: impl Fn() -> RecheckOutcome) {
         let mut askers = askers.to_vec();
         askers.sort_unstable();
         let of = |asker: &Asker| (asker.shard, asker.has_token);
@@ -247,7 +247,7 @@ impl Desk {
             let keys: Vec<SessionKey> = same.iter().map(|asker| asker.key).collect();
             let rechecked = Rechecked {
                 keys,
-                asked_at,
+                asked_at: asked_at.commands,
                 has_token,
                 outcome: outcome(),
             };

@@ -216,7 +216,6 @@ impl Around<Socket> for ShardAround {
     }
 
     fn admit(&mut self, connection: Connection, key: SessionKey) -> Option<Newcomer<Socket>> {
-        let gap = self.gaps.last();
         match connection {
             Connection::New(new) => {
                 let NewConnection {
@@ -236,7 +235,6 @@ impl Around<Socket> for ShardAround {
                     socket,
                     entry: Entry::Welcome(welcome),
                     early,
-                    gap,
                 })
             }
             Connection::Applicant(new) => {
@@ -254,7 +252,6 @@ impl Around<Socket> for ShardAround {
                     socket,
                     entry: Entry::AwaitsToken(handshake),
                     early,
-                    gap,
                 })
             }
         }
@@ -272,7 +269,11 @@ impl Around<Socket> for ShardAround {
         self.outside.cancel_recheck(key);
     }
 
-    fn answered(&mut self, answered: Box<Answered>, socket: &mut Socket) -> (Welcome, u32) {
+    fn last_gap(&self) -> u32 {
+        self.gaps.last()
+    }
+
+    fn answered(&mut self, answered: Box<Answered>, socket: &mut Socket) -> Welcome {
         let Answered {
             welcome,
             about,
@@ -283,7 +284,7 @@ impl Around<Socket> for ShardAround {
         if matches!(welcome.admission, Admission::Admitted(_)) {
             self.count(socket, (permit, load), welcome.id);
         }
-        (welcome, self.gaps.last())
+        welcome
     }
 
     fn probed(&mut self, taken: oneshot::Sender<()>) {

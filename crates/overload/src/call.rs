@@ -13,6 +13,32 @@ pub trait Key: Clone + Eq + Hash {
     fn bytes(&self) -> usize;
 }
 
+/// A reading of the clock of the calls: what the answer to a call that is sent then includes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CallTime {
+    /// The position of the last command.
+    pub commands: u64,
+    /// The number of the last gap, in which commands may have been lost.
+    pub gap: u32,
+}
+
+impl CallTime {
+    /// Whether nothing that `other` includes is missing in this.
+    #[must_use]
+    pub const fn includes(self, other: Self) -> bool {
+        self.commands >= other.commands && self.gap >= other.gap
+    }
+
+    /// What includes both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            commands: self.commands.max(other.commands),
+            gap: self.gap.max(other.gap),
+        }
+    }
+}
+
 /// The result of a call.
 pub trait Reply: Clone {
     /// A copy for clients that arrive within [`crate::GuardConfig::coalesce`], and its bytes;

@@ -19,7 +19,7 @@ mod recheck;
 mod users;
 
 pub use crate::addresses::{Addresses, Bounds, Crowded, Slot};
-pub use crate::call::{Key, Reply};
+pub use crate::call::{CallTime, Key, Reply};
 pub use crate::circuit::{Change, Source};
 pub use crate::client::{Client, Peer};
 pub use crate::config::GuardConfig;

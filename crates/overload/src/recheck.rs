@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
+use crate::call::CallTime;
+
 /// Identifies a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecheckId(u64);
@@ -22,8 +24,8 @@ pub struct RecheckId(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Due {
     /// The answer to a call that was sent before the clock of the calls showed this does not count.
-    /// Zero: any answer counts.
-    pub not_before: u64,
+    /// The default: any answer counts.
+    pub not_before: CallTime,
     /// How long it waits.
     pub patience: Patience,
 }
@@ -135,7 +137,7 @@ impl<C: Clone + Eq + Hash, S: Copy + Ord + Hash> Rechecks<C, S> {
     pub fn request(&mut self, session: S, credentials: &C, due: Due, now: Duration) {
         let mut waiting = Waiting { due, since: now };
         if let Some((id, former)) = self.find(session) {
-            waiting.due.not_before = due.not_before.max(former.due.not_before);
+            waiting.due.not_before = due.not_before.with(former.due.not_before);
             if former.due.patience == Patience::Held {
                 waiting.due.patience = Patience::Held;
                 waiting.since = former.since;
@@ -171,13 +173,13 @@ impl<C: Clone + Eq + Hash, S: Copy + Ord + Hash> Rechecks<C, S> {
 
     /// A call was answered; the clock of the calls showed `asked_at` before it was sent. Returns
     /// the sessions that get the answer.
-    pub fn answered(&mut self, call: RecheckId, asked_at: u64, now: Duration) -> Vec<S> {
+    pub fn answered(&mut self, call: RecheckId, asked_at: CallTime, now: Duration) -> Vec<S> {
         let mut answered = Vec::new();
         if let Some(id) = self.calls.remove(&call)
             && let Some(group) = self.groups.get_mut(&id)
         {
             for (session, waiting) in &mut group.waiting {
-                if waiting.due.not_before <= asked_at {
+                if asked_at.includes(waiting.due.not_before) {
                     answered.push(*session);
                 } else if waiting.due.patience == Patience::Held {
                     self.held.remove(&(waiting.since, *session));

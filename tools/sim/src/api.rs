@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ht_core::recheck::Recheck;
 use ht_core::shard::SessionKey;
-use ht_overload::{Key, QueueKey, Reply};
+use ht_overload::{CallTime, Key, QueueKey, Reply};
 
 use crate::gate::ip;
 
@@ -63,6 +63,18 @@ pub(crate) struct Said {
     pub(crate) asked: u64,
     /// The position of the last command on the node then.
     pub(crate) asked_at: u64,
+    /// The number of the last gap of the node then.
+    pub(crate) gap: u32,
+}
+
+impl Said {
+    /// When the API was asked, as the clock of the calls shows it.
+    pub(crate) fn time(&self) -> CallTime {
+        CallTime {
+            commands: self.asked_at,
+            gap: self.gap,
+        }
+    }
 }
 
 /// A response of the API.

@@ -204,7 +204,7 @@ impl SimAround {
     fn settle(&mut self, welcome: &Welcome, socket: &mut Socket) {
         if !matches!(welcome.admission, Admission::Admitted(_)) {
             socket.permit = None;
-        } else if welcome.invalidated_at > 0 {
+        } else if welcome.invalidated_at.is_some() {
             let wire = Rc::clone(&socket.wire);
             self.outside.entering.insert(socket.number, wire);
         }
@@ -278,7 +278,6 @@ impl Around<Socket> for SimAround {
             socket,
             entry,
             early: Vec::new(),
-            gap: self.gap,
         })
     }
 
@@ -297,9 +296,13 @@ impl Around<Socket> for SimAround {
         self.wants.push(Want::Nothing(key));
     }
 
-    fn answered(&mut self, welcome: Welcome, socket: &mut Socket) -> (Welcome, u32) {
+    fn last_gap(&self) -> u32 {
+        self.gap
+    }
+
+    fn answered(&mut self, welcome: Welcome, socket: &mut Socket) -> Welcome {
         self.settle(&welcome, socket);
-        (welcome, self.gap)
+        welcome
     }
 
     fn probed(&mut self, (): ()) {}

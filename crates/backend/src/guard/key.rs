@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_overload::{QueueKey, Reply};
+use ht_overload::{CallTime, QueueKey, Reply};
 
 use crate::answer::{Answer, Permissions};
 use crate::credentials::Credentials;
@@ -12,10 +12,10 @@ use crate::credentials::Credentials;
 /// What clients must have in common to share a call: every forwarded header, byte for byte and in
 /// the same order, their fair queue, and the reading of the clock of the calls at their arrival.
 #[derive(Clone, Debug)]
-pub(super) struct Key(Arc<(QueueKey, Credentials, u64)>);
+pub(super) struct Key(Arc<(QueueKey, Credentials, CallTime)>);
 
 impl Key {
-    pub(super) fn new(credentials: Credentials, came_at: u64) -> Self {
+    pub(super) fn new(credentials: Credentials, came_at: CallTime) -> Self {
         Self(Arc::new((
             credentials.address().into(),
             credentials,
@@ -96,7 +96,10 @@ mod tests {
             map.append(*name, HeaderValue::from_str(value).unwrap());
         }
         let credentials = Credentials::from(map);
-        Key::new(credentials.from_address(Some(address.parse().unwrap())), 0)
+        Key::new(
+            credentials.from_address(Some(address.parse().unwrap())),
+            CallTime::default(),
+        )
     }
 
     #[test]

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue};
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::CallTime;
 use crate::answer::{Permissions, Refusal};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -514,9 +515,12 @@ async fn an_answer_has_the_number_of_its_call_and_serves_nobody_who_comes_later(
     });
     let number = Arc::new(AtomicUsize::new(1));
     let clock = Arc::clone(&number);
-    guard.number_calls(Arc::new(move || clock.load(Ordering::SeqCst) as u64));
+    guard.number_calls(Arc::new(move || CallTime {
+        commands: clock.load(Ordering::SeqCst) as u64,
+        gap: 0,
+    }));
     let asked_at = async |cookie: &str| match guard.bootstrap(&visitor(cookie)).await {
-        Answer::Admitted(permissions) => permissions.asked_at,
+        Answer::Admitted(permissions) => permissions.asked_at.map(|at| at.commands),
         other @ (Answer::Refused(_) | Answer::Failed(_)) => panic!("{other:?}"),
     };
     let waits = async {

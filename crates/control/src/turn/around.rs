@@ -99,8 +99,6 @@ pub struct Newcomer<P> {
     pub entry: Entry,
     /// Bytes received since: those that were read together with the handshake.
     pub early: Vec<u8>,
-    /// The number of the last gap, which does not concern it.
-    pub gap: u32,
 }
 
 /// The environment of a shard: clock, inbox and outputs.
@@ -151,9 +149,11 @@ pub trait Around<P> {
     /// The result of the last [`Self::recheck`] of a session is not needed any more.
     fn cancel_recheck(&mut self, key: SessionKey);
 
-    /// The API has answered about a session, which has this socket. Returns its first message, and
-    /// the number of the last gap, which does not concern it.
-    fn answered(&mut self, answer: Self::Answer, peer: &mut P) -> (Welcome, u32);
+    /// The number of the last gap, which does not concern connections that open now.
+    fn last_gap(&self) -> u32;
+
+    /// The API has answered about a session, which has this socket. Returns its first message.
+    fn answered(&mut self, answer: Self::Answer, peer: &mut P) -> Welcome;
 
     /// A probe was taken.
     fn probed(&mut self, probe: Self::Probe);

@@ -59,29 +59,31 @@ const AHEAD: usize = 1_024;
 
 impl<P: Peer> Shard<P> {
     /// Applies to a newly admitted client the commands since the API was queried about it. Call it
-    /// before [`Self::open`].
+    /// before [`Self::open`], and [`Self::set_gap`] before this.
     pub fn catch_up(&mut self, welcome: &mut Welcome) {
         let Admission::Admitted(_) = &welcome.admission else {
             return;
         };
         let recheck = self.settings.permissions.recheck;
         let mut units = 0;
-        let is_known = self.recent.after(welcome.asked_at).is_some_and(|commands| {
-            for command in commands {
-                units += welcome.apply(command, recheck);
-                if units > cost::CATCH_UP {
-                    return false;
+        let lost_none = welcome.gap >= self.gaps.current();
+        let is_known = lost_none
+            && self.recent.after(welcome.asked_at).is_some_and(|commands| {
+                for command in commands {
+                    units += welcome.apply(command, recheck);
+                    if units > cost::CATCH_UP {
+                        return false;
+                    }
                 }
-            }
-            true
-        });
+                true
+            });
         self.budget.spend(units);
         if is_known || !matches!(welcome.admission, Admission::Admitted(_)) {
             return;
         }
         match recheck {
             // Whatever the commands were, a later answer includes their effect.
-            true => welcome.invalidated_at = self.recent.last().max(1),
+            true => welcome.invalidated_at = Some(self.recent.last()),
             false => welcome.refuse(Admission::Refused(TOO_OLD)),
         }
     }
@@ -119,11 +121,11 @@ impl<P: Peer> Shard<P> {
                 self.admit(id, Arc::clone(grants), who, turn);
                 self.note_ahead(key, asked_at);
                 self.sessions[id.index()].transport.set_token(has_token);
-                if invalidated_at == 0 {
+                if let Some(position) = invalidated_at {
+                    self.hold_newcomer(key, position);
+                } else {
                     self.begin_term(key, expires_in, turn.now);
                     self.greet(id, &message, turn);
-                } else {
-                    self.hold_newcomer(key, invalidated_at);
                 }
             }
             Admission::Refused(_) | Admission::TurnedAway(_) | Admission::Disconnected(_) => {

@@ -39,6 +39,11 @@ impl Gaps {
         }
     }
 
+    /// The last gap that does not concern connections opening now.
+    pub(super) fn current(&self) -> u32 {
+        self.current
+    }
+
     /// The last gap before the connection in this slot opened.
     fn before(&self, slot: usize) -> u32 {
         self.before.get(slot).copied().unwrap_or(0)

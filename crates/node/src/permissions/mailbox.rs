@@ -82,7 +82,7 @@ impl Mailbox {
         let message = messages.of(asker);
         if let Some(former) = &message.request {
             let due = &mut request.due;
-            due.not_before = due.not_before.max(former.due.not_before);
+            due.not_before = due.not_before.with(former.due.not_before);
             if former.due.patience == Patience::Held {
                 due.patience = Patience::Held;
             }
@@ -129,6 +129,7 @@ impl Mailbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ht_backend::CallTime;
 
     fn asker(slot: u64) -> Asker {
         Asker {
@@ -140,7 +141,10 @@ mod tests {
 
     fn request(not_before: u64, patience: Patience) -> Request {
         let due = Due {
-            not_before,
+            not_before: CallTime {
+                commands: not_before,
+                gap: 0,
+            },
             patience,
         };
         Request {

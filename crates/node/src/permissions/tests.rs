@@ -83,7 +83,7 @@ impl Setting {
             mailbox: Arc::clone(&node.rechecks),
             backend: Arc::<Api>::clone(&api),
             interner: Arc::clone(&node.interner),
-            commands: Arc::clone(&node.commands),
+            clock: node.call_clock(),
             reports: Reports {
                 counters: Arc::clone(&node.counters),
                 throttles: Arc::clone(&node.throttles),
@@ -159,7 +159,7 @@ fn asker(shard: usize, slot: u64) -> Asker {
 
 fn due(patience: Patience) -> Due {
     Due {
-        not_before: 0,
+        not_before: CallTime::default(),
         patience,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ht_backend::{Answer, Backend, Credentials, Failure, Permissions, Refusal};
+use ht_backend::{Answer, Backend, CallClock, Credentials, Failure, Permissions, Refusal};
 use ht_edge::permits::{Permits, UserPermit};
 use ht_edge::rejection::HandshakeError;
 use ht_edge::request::RequestFacts;
@@ -11,7 +11,6 @@ use ht_proto::close::Close;
 use ht_proto::subprotocol::Subprotocol;
 use ht_telemetry::throttle::Throttles;
 
-use crate::commands::Commands;
 use crate::config::ServerLimits;
 use crate::counters::{BootstrapOutcome, Counters};
 use crate::interner::Interner;
@@ -28,7 +27,8 @@ const SPREAD: u32 = 20_000;
 pub(crate) struct Bootstrap {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) interner: Arc<Interner>,
-    pub(crate) commands: Arc<Commands>,
+    /// Numbers the calls.
+    pub(crate) clock: CallClock,
     pub(crate) permits: Arc<Permits>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) counters: Arc<Counters>,
@@ -45,7 +45,7 @@ impl Bootstrap {
         facts: &RequestFacts,
         credentials: Credentials,
     ) -> Outcome {
-        let asked_at = self.commands.last();
+        let asked_at = (self.clock)();
         let answer = self.backend.bootstrap(&credentials);
         match tokio::time::timeout(settings.limits.handshake_timeout, answer).await {
             Ok(Answer::Admitted(mut permissions)) => {

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_backend::KeptCredentials;
+use ht_backend::{CallTime, KeptCredentials};
 use ht_core::shard::{Admission, Welcome};
 use ht_edge::listener::Stream;
 use ht_edge::permits::{ConnectionPermit, UserPermit};
@@ -23,8 +23,8 @@ pub(super) enum Outcome {
     Admitted {
         /// What it permits.
         permitted: Permitted,
-        /// Position of the last command before the API was called.
-        asked_at: u64,
+        /// When the API was called.
+        asked_at: CallTime,
         /// Permit among the connections of its user.
         user: Option<UserPermit>,
         /// Those that are kept while the connection is open; `None` if nothing needs them.
@@ -81,9 +81,10 @@ impl Outcome {
             admission: Admission::TurnedAway(Close::AUTHENTICATE),
             who: None,
             asked_at: 0,
+            gap: 0,
             expires_in: None,
             has_token: false,
-            invalidated_at: 0,
+            invalidated_at: None,
             events: facts.events,
             deflate: facts.deflate,
             subprotocol: facts.subprotocol,
@@ -101,7 +102,7 @@ impl Outcome {
                 welcome.admission = Admission::Admitted(permitted.grants);
                 welcome.who = permitted.who;
                 welcome.expires_in = permitted.expires_in;
-                welcome.asked_at = asked_at;
+                (welcome.asked_at, welcome.gap) = (asked_at.commands, asked_at.gap);
                 welcome.has_token = has_token;
                 about = about_client(facts, user.as_ref(), credentials);
                 permit.user = user;

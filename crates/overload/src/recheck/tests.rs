@@ -16,9 +16,14 @@ const HOLD: Duration = Duration::from_secs(30);
 
 type Machine = Rechecks<char, u32>;
 
+/// When the last command had this position.
+fn at(commands: u64) -> CallTime {
+    CallTime { commands, gap: 0 }
+}
+
 fn due(not_before: u64, patience: Patience) -> Due {
     Due {
-        not_before,
+        not_before: at(not_before),
         patience,
     }
 }
@@ -52,6 +57,21 @@ fn check_idle(machine: &Machine) {
 }
 
 #[test]
+fn an_answer_from_before_a_gap_does_not_count() {
+    let mut machine = Machine::new(8, HOLD);
+    machine.request(1, &'a', held(5), NOW);
+    let first = one_call(&mut machine);
+    let mut after = held(5);
+    after.not_before.gap = 1;
+    machine.request(2, &'a', after, NOW);
+    assert_eq!(machine.answered(first, at(9), NOW), [1]);
+    let second = one_call(&mut machine);
+    let is_known = CallTime { gap: 1, ..at(5) };
+    assert_eq!(machine.answered(second, is_known, NOW), [2]);
+    check_idle(&machine);
+}
+
+#[test]
 fn ten_requests_during_a_call_cause_exactly_one_more() {
     let mut machine = Machine::new(8, HOLD);
     machine.request(1, &'a', held(5), NOW);
@@ -60,9 +80,9 @@ fn ten_requests_during_a_call_cause_exactly_one_more() {
         machine.request(1, &'a', held(position), NOW);
     }
     assert_eq!(machine.poll_output(), None);
-    assert_eq!(machine.answered(first, 5, NOW), [] as [u32; 0]);
+    assert_eq!(machine.answered(first, at(5), NOW), [] as [u32; 0]);
     let second = one_call(&mut machine);
-    assert_eq!(machine.answered(second, 15, NOW), [1]);
+    assert_eq!(machine.answered(second, at(15), NOW), [1]);
     assert_eq!(machine.poll_output(), None);
     check_idle(&machine);
 }
@@ -76,7 +96,7 @@ fn sessions_with_equal_credentials_share_a_call_that_is_late_enough_for_them() {
     machine.request(3, &'a', held(6), NOW);
     machine.request(4, &'b', held(6), NOW);
     assert_eq!(calls(&mut machine).len(), 1, "other credentials");
-    assert_eq!(machine.answered(first, 5, NOW), [1, 2]);
+    assert_eq!(machine.answered(first, at(5), NOW), [1, 2]);
     assert_eq!(calls(&mut machine).len(), 1);
     assert_eq!(machine.waiting(), 2);
 }
@@ -94,7 +114,11 @@ fn a_group_whose_last_session_ended_drops_its_call_and_frees_its_slot() {
     let abandon = RecheckOutput::Abandon(call);
     assert_eq!(machine.poll_output(), Some(abandon));
     assert_eq!(calls(&mut machine)[0].1, 'b');
-    assert_eq!(machine.answered(call, 9, NOW), [] as [u32; 0], "abandoned");
+    assert_eq!(
+        machine.answered(call, at(9), NOW),
+        [] as [u32; 0],
+        "abandoned"
+    );
     machine.cancel(3);
     machine.cancel(3);
     check_idle(&machine);
@@ -113,7 +137,7 @@ fn renewals_wait_for_sessions_that_are_held() {
     machine.request(3, &'c', held(0), NOW);
     let mut order = Vec::new();
     for _ in 0..3 {
-        assert_eq!(machine.answered(call, 1, NOW).len(), 1);
+        assert_eq!(machine.answered(call, at(1), NOW).len(), 1);
         let made = calls(&mut machine);
         order.push(made[0].1);
         call = made[0].0;
@@ -146,7 +170,7 @@ fn a_call_is_repeated_after_its_pause_until_the_sessions_have_waited_too_long() 
     assert_eq!((now, attempts), (NOW + HOLD, 5));
     // The renewal goes on.
     let call = one_call(&mut machine);
-    assert_eq!(machine.answered(call, 0, now), [2]);
+    assert_eq!(machine.answered(call, at(0), now), [2]);
     check_idle(&machine);
 }
 
@@ -169,7 +193,7 @@ fn a_usable_answer_that_is_too_old_begins_the_wait_anew() {
     let call = one_call(&mut machine);
     machine.request(1, &'a', held(2), NOW + 10_000 * MS);
     assert_eq!(machine.deadline(), Some(NOW + HOLD));
-    machine.answered(call, 1, NOW + 20_000 * MS);
+    machine.answered(call, at(1), NOW + 20_000 * MS);
     assert_eq!(machine.deadline(), Some(NOW + 20_000 * MS + HOLD));
     machine.set_hold_timeout(5_000 * MS);
     assert_eq!(machine.deadline(), Some(NOW + 25_000 * MS));
@@ -197,7 +221,7 @@ fn a_request_with_other_credentials_replaces_the_former_one() {
     let new = one_call(&mut machine);
     assert_eq!(machine.deadline(), Some(NOW + HOLD), "still held");
     assert_eq!(
-        machine.answered(new, 6, NOW + MS),
+        machine.answered(new, at(6), NOW + MS),
         [] as [u32; 0],
         "too old"
     );

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ht_control::input::Input;
 use ht_core::recheck::{RecheckOutcome, Rechecked, Rights};
-use ht_overload::{Due, Patience, RecheckId, RecheckOutput};
+use ht_overload::{CallTime, Due, Patience, RecheckId, RecheckOutput};
 use ht_proto::server;
 
 use crate::api::{Asker, Said, Says, Want};
@@ -35,7 +35,10 @@ impl Sim {
                         false => Patience::Renewal,
                     };
                     let due = Due {
-                        not_before: recheck.not_before,
+                        not_before: CallTime {
+                            commands: recheck.not_before,
+                            gap: self.nodes[index].gaps.last(),
+                        },
                         patience,
                     };
                     let own = &mut self.nodes[index];
@@ -100,7 +103,7 @@ impl Sim {
         if self.plan.mutant == Some(Mutant::OldAnswer) {
             said.asked_at = own.last_command;
         }
-        let askers = own.rechecks.answered(id, said.asked_at, now);
+        let askers = own.rechecks.answered(id, said.time(), now);
         let result = match admitted {
             true => Reply::Grants(said.grants.unwrap_or_default()),
             false => Reply::Refused,
@@ -115,6 +118,7 @@ impl Sim {
             grants: None,
             asked: self.events.now,
             asked_at: self.nodes[index].last_command,
+            gap: self.nodes[index].gaps.last(),
         };
         let result = match self.plan.shape.keeps {
             true => Reply::Keep,

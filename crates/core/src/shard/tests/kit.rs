@@ -129,6 +129,9 @@ pub(super) struct World {
     /// The tenant of clients that connect and of published triggers.
     pub(super) tenant: TenantId,
     /// The position at which the API was queried about connecting clients.
+    /// The last gap before the API was queried about connecting clients: after all, if nothing
+    /// else is said.
+    pub(super) answer_gap: u32,
     pub(super) asked_at: u64,
     /// Whether clients that connect accept events.
     pub(super) events: bool,
@@ -196,6 +199,7 @@ impl World {
             subprotocol: None,
             address: u32::MAX,
             tenant: TenantId::MAIN,
+            answer_gap: u32::MAX,
             asked_at: 0,
             events: false,
             who: None,
@@ -231,9 +235,10 @@ impl World {
             admission,
             who: self.who.clone(),
             asked_at: self.asked_at,
+            gap: self.answer_gap,
             expires_in: self.expires_in,
             has_token: self.has_token,
-            invalidated_at: 0,
+            invalidated_at: None,
             events,
             deflate,
             subprotocol,

@@ -178,3 +178,25 @@ fn permit_replaces_a_void_answer_and_one_that_is_too_old_is_asked_for_again() {
     assert_eq!(unknown.hears().len(), 1);
     world.check_accounts();
 }
+
+#[test]
+fn an_answer_from_before_a_gap_is_void() {
+    let mut world = world();
+    world.shard.set_gap(1);
+    // A command may have been lost since.
+    world.answer_gap = 0;
+    let mut client = world.open_with(GRANTS, usize::MAX);
+    assert!(matches!(
+        world.requests()[..],
+        [Request::Recheck(Recheck { is_held: true, .. })]
+    ));
+    assert!(client.hears().is_empty());
+    world.permitted(&[&client], NARROW);
+    world.deliver();
+    let first = format!(r#"{{"is_authorized": true, "allowed_rooms": {NARROW}}}"#);
+    assert_eq!(client.hears(), [first]);
+    world.answer_gap = 1;
+    let mut later = world.open_with(GRANTS, usize::MAX);
+    assert_eq!(later.hears().len(), 1);
+    assert!(world.requests().is_empty());
+}

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ht_backend::KeptCredentials;
+use ht_backend::{CallTime, KeptCredentials};
 use ht_core::recheck::Recheck;
 use ht_core::shard::SessionKey;
 use ht_overload::{Due, Patience};
 use ht_proto::token::Token;
 
+use crate::gaps::Gaps;
 use crate::interner::Interner;
 use crate::live::Live;
 use crate::node::Node;
@@ -21,6 +22,7 @@ pub(super) struct Rechecks {
     mailbox: Arc<Mailbox>,
     interner: Arc<Interner>,
     live: Live,
+    gaps: Arc<Gaps>,
     /// Credentials with a new token, until the API has accepted it.
     with_token: HashMap<SessionKey, Arc<KeptCredentials>>,
 }
@@ -32,6 +34,7 @@ impl Rechecks {
             mailbox: Arc::clone(&node.rechecks),
             interner: Arc::clone(&node.interner),
             live: live.clone(),
+            gaps: Arc::clone(&node.gaps),
             with_token: HashMap::new(),
         }
     }
@@ -52,7 +55,11 @@ impl Rechecks {
             (None, false) => Patience::Renewal,
         };
         let due = Due {
-            not_before: recheck.not_before,
+            not_before: CallTime {
+                commands: recheck.not_before,
+                // Whatever was lost before, a later answer includes it.
+                gap: self.gaps.last(),
+            },
             patience,
         };
         let asker = self.asker(recheck.key, recheck.token.is_some());

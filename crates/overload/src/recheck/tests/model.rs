@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::recheck::tests::{Machine, check_idle, due};
+use crate::recheck::tests::{Machine, at, check_idle, due};
 use crate::recheck::{Patience, RecheckId, RecheckOutput};
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,7 +121,7 @@ impl World {
         let Some((call, credentials, asked_at)) = self.take_call(which) else {
             return;
         };
-        let got = self.machine.answered(call, asked_at, self.now);
+        let got = self.machine.answered(call, at(asked_at), self.now);
         let is_answered = |it: &Session| it.credentials == credentials && it.not_before <= asked_at;
         let answered = self.sessions.iter().filter(|it| is_answered(it));
         let mut answered: Vec<_> = answered.map(|session| session.name).collect();

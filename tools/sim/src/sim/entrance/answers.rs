@@ -31,6 +31,7 @@ impl Sim {
             grants: is_early.then(|| self.granted(cookie)),
             asked: self.events.now,
             asked_at: self.nodes[node].last_command,
+            gap: self.nodes[node].gaps.last(),
         }
     }
 
