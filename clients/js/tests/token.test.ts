@@ -39,6 +39,52 @@ test("who brings no first frame in time is asked to sign in", async () => {
   expect(refused).toMatchObject({ code: 4301, reason: "authenticate" });
 });
 
+test.each(["subprotocol", "query", "message"] as const)(
+  "a token that came by %s is renewed on the open connection",
+  async (tokenIn) => {
+    world = await World.start({ HT_AUTH__FIRST_FRAME: "true" });
+    const { backend, gateway } = world;
+    for (const token of ["first", "second"]) backend.allow(token, [ORDERS]);
+    backend.add({ user: { id: "anna" }, expires_in: 3 });
+    let calls = 0;
+    const token = () => (calls++ ? "second" : "first");
+    const client = world.client({ token, tokenIn, legacy: false });
+    const heard: unknown[] = [];
+    await client.subscribe(ORDERS, (data) => heard.push(data)).ready;
+    const seen = statuses(client);
+    const replies: unknown[] = [];
+    client.addEventListener("message", ({ detail }) => replies.push(detail));
+    backend.add({ user: { id: "anna" }, expires_in: 900 });
+    await eventually(() => replies.length);
+    expect(replies).toEqual([{ code: "success", requestId: "token", expires_in: 900 }]);
+    expect(backend.calls).toEqual(["first", "second"]);
+    await gateway.publish(ORDERS, 1);
+    await eventually(() => heard.length);
+    expect(seen).toEqual([]);
+  },
+);
+
+test("without a new token in time a connection ends, and another one has it", async () => {
+  world = await World.start();
+  const { backend } = world;
+  for (const token of ["first", "second"]) backend.allow(token, [ORDERS]);
+  backend.add({ user: { id: "anna" }, expires_in: 1 });
+  let calls = 0;
+  const token = () => {
+    if (++calls === 2) throw new Error("no network");
+    return calls === 1 ? "first" : "second";
+  };
+  const client = world.client({ token, legacy: false });
+  client.addEventListener("error", () => {});
+  await client.subscribe(ORDERS).ready;
+  const seen = statuses(client);
+  backend.add({ user: { id: "anna" } });
+  await until(client, "waiting");
+  await until(client, "open");
+  expect(seen.find(({ state }) => state === "waiting")).toMatchObject({ code: 4301 });
+  expect(backend.calls).toEqual(["first", "second"]);
+});
+
 test("without a token nothing is sent of it", async () => {
   world = await World.start();
   world.backend.allow("", []);

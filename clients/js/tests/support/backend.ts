@@ -10,6 +10,7 @@ export async function startBackend() {
   /** The keys of all bootstrap calls, in their order. */
   const calls: string[] = [];
   let status: number | null = null;
+  let more: object = {};
 
   const server = createServer((request, response) => {
     request.resume();
@@ -18,7 +19,7 @@ export async function startBackend() {
     calls.push(key);
     const rooms = users.get(key);
     response.writeHead(status ?? (rooms ? 200 : 403), { "Content-Type": "application/json" });
-    response.end(JSON.stringify({ allowed_rooms: rooms, session: key || null }));
+    response.end(JSON.stringify({ allowed_rooms: rooms, session: key || null, ...more }));
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -30,6 +31,10 @@ export async function startBackend() {
     allow(key: string, rooms: object[] | null) {
       if (rooms) users.set(key, rooms);
       else users.delete(key);
+    },
+    /** Has more members in every answer. */
+    add(members: object) {
+      more = members;
     },
     /** Answers everybody with this status; `null` as ever. */
     answer(always: number | null) {
