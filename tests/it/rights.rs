@@ -53,6 +53,25 @@ fn a_restricted_key_may_do_what_it_says() {
         answer.text().contains("this key lacks the right publish"),
         "{answer:?}"
     );
+    // A dry run only reads.
+    let dry_run = command.replace("\"nobody\"", "\"nobody\", \"dry_run\": true");
+    for (key, status) in [
+        ("all", 200),
+        ("scraper", 200),
+        ("rights", 403),
+        ("news", 403),
+    ] {
+        assert_eq!(
+            ask(key, "POST", "/trigger/", &dry_run).status,
+            status,
+            "{key}"
+        );
+    }
+    let answer = ask("scraper", "POST", "/trigger/", command);
+    assert!(
+        answer.text().contains("this key lacks the right command"),
+        "{answer:?}"
+    );
     // One and two of the key that may do everything, one of the publisher's.
     for _ in 0..4 {
         assert_eq!(client.expect_publish(), (json!(1), json!("x")));

@@ -157,8 +157,9 @@ fn admit(
     Err(Box::new(error(status, &problem.to_string())))
 }
 
-/// The rights of which a key needs one to use `/trigger/`. Which one depends on the triggers.
-const SENDING: &[Right] = &[Right::Publish, Right::Command];
+/// The rights of which a key needs one to use `/trigger/`. Which one depends on the triggers and
+/// commands: a dry run only reads.
+const SENDING: &[Right] = &[Right::Publish, Right::Command, Right::Read];
 
 /// Authenticates the request, rejects browsers and checks that its key has one of these rights.
 fn guard(
