@@ -34,12 +34,12 @@ pub(crate) enum Mood {
 }
 
 /// A client's credentials: the API's key for it, and its address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Brought {
     pub(crate) address: u8,
     pub(crate) cookie: usize,
     /// The position of the last command on the node when it arrived, where calls are shared.
-    pub(crate) came_at: u64,
+    pub(crate) came_at: CallTime,
     /// A planted bug: all wait in one queue.
     pub(crate) is_nobody: bool,
 }

@@ -24,7 +24,7 @@ use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
 use ht_core::shard::{Compression, KeepaliveSettings, PermissionSettings, Settings};
 use ht_core::window::{Reader, WindowLimits};
-use ht_overload::{CallGuard, CallId, RecheckId, Rechecks, WaiterId};
+use ht_overload::{CallGuard, CallId, CallTime, RecheckId, Rechecks, WaiterId};
 use ht_proto::entry::{Epoch, Position};
 use uuid::Uuid;
 
@@ -181,6 +181,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// The clock of the calls to the API, as the node reads it.
+    pub(crate) fn call_time(&self) -> CallTime {
+        CallTime {
+            commands: self.last_command,
+            gap: self.gaps.last(),
+        }
+    }
+
     /// A node in its first moment.
     pub(crate) fn new(plan: &Plan, index: usize, life: usize, clock: &Clock) -> Self {
         let shape = &plan.shape;

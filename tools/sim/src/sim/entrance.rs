@@ -6,7 +6,7 @@ mod rechecks;
 
 use std::time::Duration;
 
-use ht_overload::{Arrival, CallId, Output, RecheckId, Refusal, Shows, Source, WaiterId};
+use ht_overload::{Arrival, CallId, CallTime, Output, RecheckId, Refusal, Shows, Source, WaiterId};
 
 use crate::api::{Bootstrap, Brought, CALL_TIMEOUT, Says};
 use crate::gate::{Gate, HandshakePermit, Permit};
@@ -102,15 +102,15 @@ impl Sim {
         number
     }
 
-    /// What a client brings: it shares no call that was sent before the last command.
+    /// What a client brings: it shares no call that was sent before the last command, or before a gap.
     fn brought(&self, node: usize, (address, cookie): (u8, usize)) -> Brought {
         let coalesces = !self.plan.shape.guard.coalesce.is_zero();
         Brought {
             address,
             cookie,
             came_at: match coalesces {
-                true => self.nodes[node].last_command,
-                false => 0,
+                true => self.nodes[node].call_time(),
+                false => CallTime::default(),
             },
             is_nobody: self.plan.mutant == Some(Mutant::OneQueue),
         }
