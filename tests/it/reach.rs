@@ -95,7 +95,7 @@ fn refusals_are_logged_at_intervals_with_what_to_check() {
     for _ in 0..20 {
         Handshake::new(&gateway).open().expect_json();
     }
-    let line = gateway.wait_for_line(" INFO ht_node::public::verdict: the backend refused");
+    let line = gateway.wait_for_line(" INFO ht_node::verdict: the backend refused");
     for part in [
         "cause=the backend answered with status 403",
         "backend.headers",

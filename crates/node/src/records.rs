@@ -60,7 +60,7 @@ mod tests {
             ),
             (
                 r#"{"command":"unsubscribe","user":7,"from":[{}],"dry_run":true,"confirm":"everywhere"}"#,
-                "confirm: this version does not know this member: leave it out",
+                "confirm: a dry run counts at this node alone: leave it out",
             ),
         ] {
             let body = Bytes::from_static(text.as_bytes());

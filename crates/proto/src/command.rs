@@ -194,7 +194,7 @@ impl Command {
         }
         // One that only counts does so on one node.
         if self.dry_run && self.confirm == Confirm::Everywhere {
-            return not_yet("confirm");
+            return Err(CommandError::at("confirm", CommandProblem::CountsHere));
         }
         Ok(())
     }

@@ -134,7 +134,7 @@ mod tests {
             ),
             (
                 r#"{"command":null,"user":7,"rooms":[],"data":null}"#.to_owned(),
-                "command: there is no such command: use permit, unsubscribe or disconnect",
+                "command: there is no such command: use invalidate, permit, unsubscribe or disconnect",
             ),
             (
                 format!("[{COMMAND},1]"),

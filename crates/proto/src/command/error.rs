@@ -40,11 +40,14 @@ pub enum CommandProblem {
     #[error("not a JSON object: {0}")]
     NotAnObject(String),
     /// Not the name of a command.
-    #[error("there is no such command: use permit, unsubscribe or disconnect")]
+    #[error("there is no such command: use invalidate, permit, unsubscribe or disconnect")]
     Name,
     /// A member that this version does not support.
     #[error("this version does not know this member: leave it out")]
     MemberNotYet,
+    /// `confirm` of a dry run.
+    #[error("a dry run counts at this node alone: leave it out")]
+    CountsHere,
     /// A member that no command has.
     #[error("no command has this member: correct its name, or leave it out")]
     Unknown,
