@@ -55,6 +55,8 @@ struct Desk {
     calls: JoinSet<(CallTime, Answer)>,
     ids: HashMap<Id, RecheckId>,
     handles: HashMap<RecheckId, AbortHandle>,
+    /// How long the API wants to be left alone, as it said last.
+    retry_after: Duration,
     /// Origin of all times.
     begun: Instant,
     /// Source of randomness.
@@ -72,6 +74,7 @@ impl Rechecker {
             calls: JoinSet::new(),
             ids: HashMap::new(),
             handles: HashMap::new(),
+            retry_after: Duration::ZERO,
             begun: Instant::now(),
             hasher: RandomState::new(),
         };
@@ -195,6 +198,7 @@ impl Desk {
     /// The API gave a usable answer.
     fn answer(&mut self, id: RecheckId, asked_at: CallTime, outcome: impl Fn() -> RecheckOutcome) {
         let now = self.now();
+        self.retry_after = Duration::ZERO;
         let answered = self.rechecks.answered(id, asked_at, now);
         for asker in &answered {
             self.released(*asker);
@@ -203,7 +207,8 @@ impl Desk {
     }
 
     fn retry(&mut self, id: RecheckId, retry_after: Option<Duration>) {
-        let pause = self.parts.backend.come_back_within() + retry_after.unwrap_or_default();
+        self.retry_after = retry_after.unwrap_or_default();
+        let pause = self.parts.backend.come_back_within() + self.retry_after;
         let now = self.now();
         // The upper half is as random as the whole.
         let random = (self.hasher.hash_one((id, now)) >> 32) as u32;
@@ -217,7 +222,7 @@ impl Desk {
         for asker in askers {
             self.released(*asker);
         }
-        let span = self.parts.backend.come_back_within();
+        let span = self.parts.backend.come_back_within() + self.retry_after;
         let within = u32::try_from(span.as_millis()).unwrap_or(u32::MAX);
         // The sessions are sorted by what the answer is about.
         for same in askers.chunk_by(|a, b| a.has_token == b.has_token) {
