@@ -99,9 +99,7 @@ impl Welcome {
             }
             Action::Disconnect(ending) => self.refuse(Admission::Disconnected(ending.clone())),
             Action::Invalidate { .. } if recheck => self.invalidated_at = Some(command.position),
-            Action::Invalidate { within } => {
-                self.refuse(Admission::Refused(Close::PERMISSIONS.within(*within)));
-            }
+            Action::Invalidate { .. } => self.refuse(Admission::Refused(Close::PERMISSIONS)),
         }
         units
     }

@@ -10,9 +10,9 @@ use crate::world::{Turn, World};
 
 impl<P: Peer> Shard<P> {
     /// Pings an inactive connection. One with queued data is judged by whether it accepts that: a
-    /// ping would only be sent after it.
+    /// ping would only be sent after it. Of a held one that sent much nothing is read.
     pub(super) fn ask(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        if self.sessions[id.index()].waiting() > 0 {
+        if self.sessions[id.index()].waiting() > 0 || self.is_full(id) {
             return self.keepalive.heard(id.0, turn.now);
         }
         self.keepalive.asked(id.0, turn.now);
@@ -23,9 +23,9 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Closes a connection that did not answer, unless it may have had no chance to: while much is
-    /// queued for it, nothing is read.
+    /// queued for it, or was sent by it while it is held, nothing is read.
     pub(super) fn give_up(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
-        if self.sessions[id.index()].waiting() > 0 {
+        if self.sessions[id.index()].waiting() > 0 || self.is_full(id) {
             return self.keepalive.heard(id.0, turn.now);
         }
         self.stats.no_pongs += 1;

@@ -14,7 +14,6 @@ use crate::budget::cost;
 use crate::command::{Action, Command, Ending};
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
-use crate::recheck::RecheckReason;
 use crate::shard::hold::{Due, State};
 use crate::shard::queue::{Item, Running, Task};
 use crate::shard::rights::Change;
@@ -65,7 +64,7 @@ impl<P: Peer> Shard<P> {
                 self.fan_out.pop();
                 // No command that was executed here meanwhile may be missing in the answer.
                 let not_before = position.max(self.recent.last());
-                self.hold(key, not_before, reason, turn);
+                self.hold_or_close(key, not_before, reason, turn);
                 return None;
             }
             Item::CatchUp => match self.next_catching() {
@@ -177,15 +176,8 @@ impl<P: Peer> Shard<P> {
         match (&command.action, state) {
             (Action::Count, _) => {}
             (Action::Disconnect(ending), _) => self.disconnect(key, ending, turn),
-            (Action::Invalidate { within }, _) if !self.settings.permissions.recheck => {
-                let ending = Close::PERMISSIONS.within(*within).into();
-                self.disconnect(key, &ending, turn);
-            }
-            (Action::Invalidate { within: 0 }, _) => {
-                self.hold(key, command.position, RecheckReason::Command, turn);
-            }
             (Action::Invalidate { within }, _) => {
-                self.hold_within(key, command.position, *within, turn.now);
+                self.hold_within(key, command.position, *within, turn);
             }
             (Action::Permit(permit), State::Awaiting) => {
                 self.begin_term(key, permit.expires_in, turn.now);

@@ -135,9 +135,7 @@ impl<P: Peer> Shard<P> {
                 self.reply(id, status.as_bytes(), replies);
                 return Flow::Continue;
             }
-            Ok(ClientMessage::Authenticate { token, request_id })
-                if self.sessions[id.index()].transport.has_token() =>
-            {
+            Ok(ClientMessage::Authenticate { token, request_id }) if self.may_authenticate(id) => {
                 let asked = request_id.and_then(|name| self.on_authenticate(id, token, name));
                 match asked {
                     // It is answered when the API has answered.

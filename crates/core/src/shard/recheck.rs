@@ -111,8 +111,8 @@ impl<P: Peer> Shard<P> {
                 self.end_session(key, Close::PERMISSIONS, turn);
                 true
             }
-            RecheckOutcome::Permitted(_)
-                if !halfway && self.is_outdated(key, rechecked.asked_at) =>
+            RecheckOutcome::Permitted(rights)
+                if !halfway && self.is_outdated(key, rights, rechecked.asked_at) =>
             {
                 self.ask_again(key, self.recent.last(), RecheckReason::Expiry);
                 true
@@ -154,15 +154,24 @@ impl<P: Peer> Shard<P> {
         self.begin_term(key, rights.expires_in, now);
     }
 
-    /// Whether a command after a position selects a session, or that is not known any more.
-    pub(super) fn is_outdated(&mut self, key: SessionKey, asked_at: u64) -> bool {
+    /// Whether a command after a position selects a session, with the permissions that it has or
+    /// with these new ones, or that is not known any more.
+    pub(super) fn is_outdated(&mut self, key: SessionKey, rights: &Rights, asked_at: u64) -> bool {
         let Some(commands) = self.recent.after(asked_at) else {
             return true;
         };
+        let candidate = Candidate {
+            id: self.sessions[key.slot as usize].id,
+            who: rights.who.as_deref(),
+            grants: &rights.grants,
+        };
         let (mut tested, mut units) = (Tested::default(), 0);
         let is_outdated = commands.into_iter().any(|command| {
-            units += command.selection.units();
-            units > cost::CATCH_UP || self.is_meant(key, &command.selection, &mut tested)
+            let selection = &command.selection;
+            units += 2 * selection.units();
+            units > cost::CATCH_UP
+                || self.is_meant(key, selection, &mut tested)
+                || selection.means(candidate, &mut tested)
         });
         self.budget
             .spend(units + tested.compared as u64 * cost::LOOK);
@@ -200,7 +209,7 @@ impl<P: Peer> Shard<P> {
     /// Whether a command that was ordered after the API was queried selects who has these
     /// permissions, but did not select the session with those that it had: it is executed for the
     /// session, which has no permissions before the API's next answer.
-    fn is_void(
+    pub(super) fn is_void(
         &mut self,
         id: ConnectionId,
         rights: &Rights,

@@ -190,16 +190,41 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Has a session held at a random moment within a span, for an answer to a call that was sent
-    /// after `position` was ordered.
-    pub(super) fn hold_within(&mut self, key: SessionKey, position: u64, within: u32, now: u64) {
+    /// after `position` was ordered. At once where the span is shorter than a slot.
+    pub(super) fn hold_within(
+        &mut self,
+        key: SessionKey,
+        position: u64,
+        within: u32,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
         if self.sessions.find(key).is_none() {
             return;
         }
-        let at = now + self.random(key, position, within.into());
+        // The slot of a moment is due after it, but never after the span.
+        let Some(span) = u64::from(within).checked_sub(SLOT) else {
+            return self.hold_or_close(key, position, RecheckReason::Command, turn);
+        };
+        let at = turn.now + self.random(key, position, span);
         self.terms.change(key, |moments| {
             let (earlier, _) = moments.hold.unwrap_or((at, position));
             moments.hold = Some((at.min(earlier), position));
         });
+    }
+
+    /// Holds a session, or closes it where the API cannot be queried again.
+    pub(super) fn hold_or_close(
+        &mut self,
+        key: SessionKey,
+        not_before: u64,
+        reason: RecheckReason,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        if self.settings.permissions.recheck {
+            self.hold(key, not_before, reason, turn);
+        } else {
+            self.end_session(key, Close::PERMISSIONS, turn);
+        }
     }
 
     /// A number up to `most`, which depends on the session and `salt` in no obvious way.

@@ -15,6 +15,12 @@ use crate::shard::{Output, Shard};
 use crate::world::{Turn, World};
 
 impl<P: Peer> Shard<P> {
+    /// Whether a client may replace its token. Those of 3.1 may not.
+    pub(super) fn may_authenticate(&self, id: ConnectionId) -> bool {
+        let transport = &self.sessions[id.index()].transport;
+        transport.has_token() && transport.subprotocol().is_some()
+    }
+
     /// Has the API queried about a client's new token. It is answered later.
     pub(super) fn on_authenticate(
         &mut self,
@@ -86,6 +92,10 @@ impl<P: Peer> Shard<P> {
         let progress = self.holds.get_mut(key).map(|hold| hold.progress);
         match progress {
             Some(Progress::Awaits(not_before)) if rechecked.asked_at >= not_before => {
+                let id = ConnectionId(key.slot);
+                if !halfway && self.is_void(id, rights, rechecked.asked_at, turn) {
+                    return true;
+                }
                 if !halfway {
                     self.note_answer(key, rights, turn.now);
                 }
@@ -95,7 +105,7 @@ impl<P: Peer> Shard<P> {
                 self.await_answer(key, not_before, RecheckReason::Token);
                 true
             }
-            _ if !halfway && self.is_outdated(key, rechecked.asked_at) => {
+            _ if !halfway && self.is_outdated(key, rights, rechecked.asked_at) => {
                 self.ask_again(key, self.recent.last(), RecheckReason::Token);
                 true
             }

@@ -166,6 +166,34 @@ fn message_of_a_held_client_waits_and_ping_and_close_do_not() {
 }
 
 #[test]
+fn a_held_client_of_whom_nothing_is_read_is_not_closed_for_a_missing_pong() {
+    let mut world = world();
+    world.settings.keepalive = crate::shard::KeepaliveSettings {
+        interval: 1_000,
+        timeout: 1_000,
+    };
+    let settings = world.settings.clone();
+    world.shard.reconfigure(settings, world.now);
+    let client = listener(&mut world, &[A]);
+    invalidate_all(&mut world);
+    while world.shard.may_read(client.id) {
+        world.say(&client, &unsubscribe("1"));
+    }
+    for _ in 0..10 {
+        world.pass(1_000);
+    }
+    assert!(world.is_open(&client));
+    world.permitted(&[&client], GRANTS);
+    world.deliver();
+    world.resume(0);
+    world.begin(0);
+    for _ in 0..3 {
+        world.pass(1_000);
+    }
+    assert!(!world.is_open(&client), "it has its chance now");
+}
+
+#[test]
 fn nothing_more_is_read_from_a_held_client_that_sent_much() {
     for (message, most) in [(unsubscribe("1"), 256), ("x".repeat(10_000), 7)] {
         let mut world = world();

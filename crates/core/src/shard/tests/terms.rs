@@ -5,6 +5,7 @@ use super::hold::{NARROW, world};
 use super::kit::*;
 use crate::command::Action;
 use crate::recheck::{Recheck, RecheckOutcome, RecheckReason};
+use crate::select::Selection;
 use crate::shard::{PermissionSettings, SessionKey};
 
 const TERM: u64 = 100_000;
@@ -199,6 +200,71 @@ fn answer_from_before_a_command_is_not_used_and_another_user_is_closed() {
     world.deliver();
     assert_eq!(client.hears(), ["close 4002 permissions"]);
     world.check_accounts();
+}
+
+#[test]
+fn answer_from_before_a_command_that_selects_by_its_new_label_is_not_used() {
+    let mut world = world();
+    world.expires_in = Some(TERM);
+    world.who = who("7", &[]);
+    let mut client = listener(&mut world, &[A]);
+    pass(&mut world, TERM - 1_000);
+    assert_eq!(asked(&mut world).len(), 1);
+    let asked_at = world.outside.position;
+    let staff = Selection {
+        labels: vec!["staff".into()],
+        ..Selection::default()
+    };
+    world.command(staff, permit(NARROW));
+    world.deliver();
+    world.who = who("7", &["staff"]);
+    let early = world.rights(GRANTS);
+    world.rechecked(&[&client], asked_at, RecheckOutcome::Permitted(early));
+    world.deliver();
+    let again = (client.id, RecheckReason::Expiry, false);
+    assert_eq!(asked(&mut world), [again]);
+    world.permitted(&[&client], NARROW);
+    world.deliver();
+    assert_eq!(client.hears().len(), 2, "the rooms of the later answer");
+    assert!(asked(&mut world).is_empty());
+}
+
+#[test]
+fn no_session_is_held_later_than_its_span_allows() {
+    for within in [1, 999, 1_000, 1_999, 5_000] {
+        let mut world = world();
+        let clients: Vec<_> = (0..30).map(|_| listener(&mut world, &[A])).collect();
+        world.pass(500);
+        world.command(everyone(), Action::Invalidate { within });
+        world.deliver();
+        world.pass(within.into());
+        world.deliver();
+        assert_eq!(asked(&mut world).len(), clients.len(), "{within}");
+    }
+}
+
+#[test]
+fn a_span_also_holds_where_sessions_are_closed_instead() {
+    let mut world = world();
+    world.settings.permissions.recheck = false;
+    let settings = world.settings.clone();
+    world.shard.reconfigure(settings, world.now);
+    let mut clients: Vec<_> = (0..30).map(|_| listener(&mut world, &[A])).collect();
+    world.command(everyone(), Action::Invalidate { within: 20_000 });
+    world.deliver();
+    let mut closed = Vec::new();
+    for second in 1..=20 {
+        pass(&mut world, 1_000);
+        for client in &mut clients {
+            let heard = client.hears();
+            if !heard.is_empty() {
+                assert_eq!(heard, ["close 4002 permissions"]);
+                closed.push(second);
+            }
+        }
+    }
+    assert_eq!(closed.len(), clients.len());
+    assert!(closed[0] < 10 && closed[29] > 10, "{closed:?}");
 }
 
 #[test]
