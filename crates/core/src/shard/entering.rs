@@ -66,17 +66,17 @@ impl<P: Peer> Shard<P> {
         };
         let recheck = self.settings.permissions.recheck;
         let mut units = 0;
-        let lost_none = welcome.gap >= self.gaps.current();
-        let is_known = lost_none
-            && self.recent.after(welcome.asked_at).is_some_and(|commands| {
-                for command in commands {
-                    units += welcome.apply(command, recheck);
-                    if units > cost::CATCH_UP {
-                        return false;
-                    }
+        let is_known = self.recent.after(welcome.asked_at).is_some_and(|commands| {
+            for command in commands {
+                units += welcome.apply(command, recheck);
+                if units > cost::CATCH_UP {
+                    return false;
                 }
-                true
-            });
+            }
+            true
+        });
+        // Some that were lost in a gap are not known at all.
+        let is_known = is_known && welcome.gap >= self.gaps.current();
         self.budget.spend(units);
         if is_known || !matches!(welcome.admission, Admission::Admitted(_)) {
             return;

@@ -195,6 +195,13 @@ fn an_answer_from_before_a_gap_is_void() {
     world.deliver();
     let first = format!(r#"{{"is_authorized": true, "allowed_rooms": {NARROW}}}"#);
     assert_eq!(client.hears(), [first]);
+    // Commands that are known apply all the same.
+    world.asked_at = world.outside.position;
+    world.command(user("7"), signed_out());
+    world.deliver();
+    let mut ended = world.open_with(GRANTS, usize::MAX);
+    assert_eq!(ended.hears().last().unwrap(), "close 4303 signed-out");
+    world.asked_at = world.outside.position;
     world.answer_gap = 1;
     let mut later = world.open_with(GRANTS, usize::MAX);
     assert_eq!(later.hears().len(), 1);
