@@ -162,6 +162,8 @@ impl Session {
         match order.deed {
             Deed::Permit(grants) => {
                 let held = self.held.take();
+                // It catches up from when its shard has carried this out.
+                self.released = held.map(|held| (held.place, at)).or(self.released);
                 let (place, since, at) = match held {
                     Some(held) => (held.place, held.position, held.at),
                     None => (place, position, at),
