@@ -169,13 +169,15 @@ fn a_client_with_credentials_is_authenticated_at_once_unless_it_asks_to_wait() {
     let plain = || Handshake::new(&gateway);
     let not_allowed = "message-type-not-allowed";
     // A token that came with the handshake may be replaced later, by a request with an id.
+    let v1 = format!("high-templar.v1, {}", named("t"));
     let named_too = format!("high-templar.authenticate, {}", named("t"));
     for (handshake, message) in [
         (plain().header("Cookie", "sessionid=s"), not_allowed),
         (plain().path("/ws/?token=t"), not_allowed),
         (plain().path("/ws/?session_token=t"), not_allowed),
-        (offer(&gateway, &named("t")), "no-request-id"),
-        (offer(&gateway, &named_too), "no-request-id"),
+        (offer(&gateway, &named("t")), not_allowed),
+        (offer(&gateway, &named_too), not_allowed),
+        (offer(&gateway, &v1), "no-request-id"),
     ] {
         let mut client = handshake.connect();
         client.send_text(AUTHENTICATE);

@@ -78,6 +78,8 @@ impl Oracle {
     /// The API has answered about a session again.
     pub(crate) fn asked_again(&mut self, session: usize, asked_at: u64, reply: Reply, now: u64) {
         if let Some(known) = self.sessions.get_mut(&session) {
+            // It came in with an answer from before a gap, and has this one instead.
+            known.is_unjudged |= !known.is_welcome && known.held.is_none();
             let life = &mut self.lives[known.life];
             life.answers.push((known.shard, life.placed.len(), now));
             let commands = &life.commands;
