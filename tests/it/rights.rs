@@ -81,7 +81,7 @@ fn a_restricted_key_may_do_what_it_says() {
     let metrics = ask("all", "GET", "/metrics", "");
     let used = r#"high_templar_api_key_uses_total{position="keys-2"} "#;
     let mut lines = metrics.text().lines();
-    assert_eq!(lines.find_map(|line| line.strip_prefix(used)), Some("5"));
+    assert_eq!(lines.find_map(|line| line.strip_prefix(used)), Some("7"));
     assert!(!gateway.log().contains("geheim"), "{}", gateway.log());
 }
 
