@@ -338,7 +338,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "nodes",
-        "The nodes on the same broker, which tell each other that they are there. Without a broker there is one.",
+        "The nodes on the same broker, which announce themselves by beacons. Without a broker there is one.",
     ),
     (
         "window",

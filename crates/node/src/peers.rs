@@ -113,7 +113,7 @@ impl Peers {
         } else {
             Some(key)
         };
-        // If there are too many the sender is not told that all have executed it.
+        // If there are too many, the sender receives no confirmation.
         let _ = self.to_report.try_send(Executing { position, key });
     }
 

@@ -55,7 +55,7 @@ struct Desk {
     calls: JoinSet<(CallTime, Answer)>,
     ids: HashMap<Id, RecheckId>,
     handles: HashMap<RecheckId, AbortHandle>,
-    /// How long the API wants to be left alone, as it said last.
+    /// The last `Retry-After` of the API, until it gives a usable answer.
     retry_after: Duration,
     /// Origin of all times.
     begun: Instant,

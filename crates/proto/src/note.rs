@@ -1,4 +1,4 @@
-//! Notes: what nodes tell each other over the log. For a reader without support for them they are
+//! Notes: messages between nodes over the log. For a reader without support for them they are
 //! triggers without rooms.
 
 use bytes::Bytes;
