@@ -19,8 +19,9 @@ fn start(backend: &StubBackend, more: impl Fn(Builder) -> Builder) -> Gateway {
     more(builder).start()
 }
 
-/// Fields whose text may look like a number: ids of the API, names of shards.
-const TEXTS: [&str; 3] = ["user", "threads", "thread"];
+/// Fields whose text may look like a number: ids of the API, names of shards,
+/// names made by chance.
+const TEXTS: [&str; 4] = ["user", "threads", "thread", "epoch"];
 
 /// The lines, each an object whose values have the expected types.
 fn lines(gateway: &Gateway) -> Vec<Value> {
