@@ -33,6 +33,9 @@ pub struct Nodes {
     counted_at: Option<u64>,
     /// By the names of their runs.
     known: BTreeMap<Box<str>, Known>,
+    /// The runs that have ended, the last one last: a beacon that was under way at the end is not
+    /// a new node.
+    ended: VecDeque<Box<str>>,
     early: VecDeque<(Box<str>, Box<str>, u64)>,
     /// By the position of the command in the own order.
     waits: BTreeMap<u64, Wait>,
@@ -98,6 +101,7 @@ impl Nodes {
             pace: beacon / 2,
             counted_at: None,
             known: BTreeMap::from([(boot.into(), own)]),
+            ended: VecDeque::new(),
             early: VecDeque::new(),
             waits: BTreeMap::new(),
         }
@@ -137,6 +141,10 @@ impl Nodes {
                         .retain(|other, (_, matched)| *other != boot || matched.is_some());
                 }
                 let left = self.known.remove(&boot);
+                if self.ended.len() >= NODES_MAX {
+                    self.ended.pop_front();
+                }
+                self.ended.push_back(boot);
                 left.map(|known| (Change::Left, known.name))
                     .into_iter()
                     .collect()
@@ -166,7 +174,7 @@ impl Nodes {
             *before = known;
             return Vec::new();
         }
-        if self.known.len() >= NODES_MAX {
+        if self.known.len() >= NODES_MAX || self.ended.iter().any(|ended| **ended == *boot) {
             return Vec::new();
         }
         self.known.insert(boot.into(), known);

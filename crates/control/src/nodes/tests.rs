@@ -112,6 +112,24 @@ fn a_lost_node_stays_missing_and_one_that_left_does_not() {
 }
 
 #[test]
+fn a_beacon_that_overtook_the_end_of_its_node_changes_nothing() {
+    let mut nodes = nodes();
+    beacon(&mut nodes, "b", "b1", 0);
+    nodes.heard(note("b", "b1", Report::Leaving), 0);
+    assert_eq!(beacon(&mut nodes, "b", "b1", 1), []);
+    assert_eq!(nodes.len(), 1);
+    // The next run of it is new.
+    assert_eq!(
+        beacon(&mut nodes, "b", "b2", 2),
+        [(Change::Joined, "b".into())]
+    );
+    for run in 0..1_000 {
+        nodes.heard(note("x", &run.to_string(), Report::Leaving), 3);
+    }
+    assert_eq!(nodes.ended.len(), NODES_MAX);
+}
+
+#[test]
 fn two_runs_of_one_name_are_two_nodes() {
     let mut nodes = nodes();
     beacon(&mut nodes, "b", "b1", 0);
