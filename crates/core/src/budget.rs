@@ -167,6 +167,10 @@ pub mod cost {
     pub const TEST_GRANTS: u64 = 120;
     /// Most that a new connection is tested for the commands of its handshake.
     pub const CATCH_UP: u64 = 3_000_000;
+    /// Listing when something is due for a session, or taking it from the list.
+    pub const MOMENT: u64 = 500;
+    /// Holding a session, and requesting an answer of the API about it.
+    pub const HOLD: u64 = 2_000;
     /// Ending a connection, including notifications to others.
     pub const CLOSE: u64 = 10_000;
 

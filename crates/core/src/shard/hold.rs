@@ -13,6 +13,7 @@ use std::sync::Arc;
 use ht_proto::close::Close;
 
 use crate::Hasher;
+use crate::budget::cost;
 use crate::command::{Action, Command};
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
@@ -175,6 +176,7 @@ impl<P: Peer> Shard<P> {
             stale: 0,
         };
         self.holds.all.insert(key, Box::new(hold));
+        self.budget.spend(cost::HOLD);
         self.stats.connections_held += 1;
         self.await_answer(key, not_before, reason);
     }

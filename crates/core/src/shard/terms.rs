@@ -3,7 +3,8 @@
 //!
 //! In the last fifth of a term the API is queried again, while the session stays live. Without an
 //! answer at the end the session is held for a while, and then closed. Each session with such a
-//! moment is listed once, by the second in which its next one is due; others take no memory.
+//! moment is listed once, by its next one; others take no memory. They have their turns in the
+//! order of their moments, one by one as the budget allows.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::BuildHasher;
@@ -13,6 +14,7 @@ use ht_proto::close::Close;
 use ht_proto::server;
 
 use crate::Hasher;
+use crate::budget::cost;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
 use crate::recheck::{Recheck, RecheckReason};
@@ -21,8 +23,12 @@ use crate::shard::queue::Item;
 use crate::shard::{Output, PermissionSettings, Shard};
 use crate::world::{Turn, World};
 
-/// Milliseconds of a slot.
-const SLOT: u64 = 1_000;
+/// The thread is woken for moments no more often than this, in ms: a session's turn comes so much
+/// after its moment, or less. Spread over a span, the calls to the API are so, too.
+pub(super) const GRAIN: u64 = 20;
+
+/// What the API has at least for its answer before a term ends, in ms.
+const MARGIN: u64 = 1_000;
 
 /// The part of a term, from its end, in which it is renewed.
 const RENEWED: u64 = 5;
@@ -31,7 +37,7 @@ const RENEWED: u64 = 5;
 #[derive(Debug, Default)]
 pub(super) struct Terms {
     all: HashMap<SessionKey, Box<Moments>, Hasher>,
-    /// Sessions by the slot of their next moment.
+    /// Sessions by their next moment.
     due: BTreeSet<(u64, SessionKey)>,
 }
 
@@ -81,11 +87,6 @@ impl Moments {
     }
 }
 
-/// The slot that is due at a moment or a little later.
-fn slot(moment: u64) -> u64 {
-    moment.div_ceil(SLOT)
-}
-
 impl Terms {
     /// Changes the moments of a session.
     fn change<R>(&mut self, key: SessionKey, change: impl FnOnce(&mut Moments) -> R) -> R {
@@ -95,10 +96,10 @@ impl Terms {
         let (after, is_empty) = (moments.next(), moments.is_empty());
         if before != after {
             if let Some(before) = before {
-                self.due.remove(&(slot(before), key));
+                self.due.remove(&(before, key));
             }
             if let Some(after) = after {
-                self.due.insert((slot(after), key));
+                self.due.insert((after, key));
             }
         }
         if is_empty {
@@ -111,15 +112,16 @@ impl Terms {
         self.all.get(&key).map(|moments| &**moments)
     }
 
-    /// When the next one is due.
+    /// When the next one is due, at the latest.
     pub(super) fn deadline(&self) -> Option<u64> {
-        self.due.first().map(|(slot, _)| slot * SLOT)
+        let (moment, _) = self.due.first()?;
+        Some(moment.next_multiple_of(GRAIN))
     }
 
-    /// A session one of whose moments has come.
+    /// The session whose moment came first.
     pub(super) fn expired(&self, now: u64) -> Option<SessionKey> {
-        let (slot, key) = self.due.first()?;
-        (slot * SLOT <= now).then_some(*key)
+        let (moment, key) = self.due.first()?;
+        (*moment <= now).then_some(*key)
     }
 
     /// Whether the API is queried about a session that is not held. Not any more, after this.
@@ -150,7 +152,7 @@ impl Terms {
             return false;
         };
         if let Some(next) = moments.next() {
-            self.due.remove(&(slot(next), key));
+            self.due.remove(&(next, key));
         }
         moments.is_asked || moments.token.is_some()
     }
@@ -169,8 +171,7 @@ impl<P: Peer> Shard<P> {
         // A client that is to send another token has all of the last part for it.
         let spread = match self.asks_client(key) {
             true => 0,
-            // Before the slot of its end.
-            false => self.random(key, now, part.saturating_sub(SLOT)),
+            false => self.random(key, now, part.saturating_sub(MARGIN)),
         };
         self.terms.change(key, |moments| {
             moments.hold = None;
@@ -190,7 +191,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Has a session held at a random moment within a span, for an answer to a call that was sent
-    /// after `position` was ordered. At once where the span is shorter than a slot.
+    /// after `position` was ordered. At once where the span is shorter than the thread sleeps.
     pub(super) fn hold_within(
         &mut self,
         key: SessionKey,
@@ -201,10 +202,11 @@ impl<P: Peer> Shard<P> {
         if self.sessions.find(key).is_none() {
             return;
         }
-        // The slot of a moment is due after it, but never after the span.
-        let Some(span) = u64::from(within).checked_sub(SLOT) else {
+        // Its turn comes after its moment, but never after the span.
+        let Some(span) = u64::from(within).checked_sub(GRAIN) else {
             return self.hold_or_close(key, position, RecheckReason::Command, turn);
         };
+        self.budget.spend(cost::MOMENT);
         let at = turn.now + self.random(key, position, span);
         self.terms.change(key, |moments| {
             let (earlier, _) = moments.hold.unwrap_or((at, position));
@@ -243,13 +245,12 @@ impl<P: Peer> Shard<P> {
 
     /// Does what is due for a session one of whose moments has come.
     pub(super) fn term_is_due(&mut self, key: SessionKey, turn: &mut Turn<'_, impl World<P>>) {
-        let now = turn.now;
-        let is_due = |at: u64| slot(at) * SLOT <= now;
+        self.budget.spend(cost::MOMENT);
         let Some(moments) = self.terms.get(key) else {
             return;
         };
         if let Some((at, position)) = moments.hold
-            && is_due(at)
+            && at <= turn.now
         {
             self.terms.change(key, |moments| moments.hold = None);
             let reason = RecheckReason::Command;

@@ -23,6 +23,7 @@ mod newcomers;
 mod outbox;
 mod reconfigure;
 mod slices;
+mod spans;
 mod subprotocol;
 mod subscriptions;
 mod terms;

@@ -1,6 +1,6 @@
-//! Permissions that expire, and invalidations that are spread over a span.
+//! Permissions that expire.
 
-use super::commands::{A, B, GRANTS, everyone, listener, user, who};
+use super::commands::{A, B, GRANTS, listener, user, who};
 use super::hold::{NARROW, world};
 use super::kit::*;
 use crate::command::Action;
@@ -11,7 +11,7 @@ use crate::shard::{PermissionSettings, SessionKey};
 const TERM: u64 = 100_000;
 
 /// The reasons and the flags of the requests since the last call.
-fn asked(world: &mut World) -> Vec<(SessionKey, RecheckReason, bool)> {
+pub(super) fn asked(world: &mut World) -> Vec<(SessionKey, RecheckReason, bool)> {
     let requests = world.requests();
     requests
         .into_iter()
@@ -28,7 +28,7 @@ fn asked(world: &mut World) -> Vec<(SessionKey, RecheckReason, bool)> {
 }
 
 /// Time passes second by second, and all work is done.
-fn pass(world: &mut World, ms: u64) {
+pub(super) fn pass(world: &mut World, ms: u64) {
     for _ in 0..ms / 1_000 {
         world.pass(1_000);
         world.deliver();
@@ -227,90 +227,6 @@ fn answer_from_before_a_command_that_selects_by_its_new_label_is_not_used() {
     world.deliver();
     assert_eq!(client.hears().len(), 2, "the rooms of the later answer");
     assert!(asked(&mut world).is_empty());
-}
-
-#[test]
-fn no_session_is_held_later_than_its_span_allows() {
-    for within in [1, 999, 1_000, 1_999, 5_000] {
-        let mut world = world();
-        let clients: Vec<_> = (0..30).map(|_| listener(&mut world, &[A])).collect();
-        world.pass(500);
-        world.command(everyone(), Action::Invalidate { within });
-        world.deliver();
-        world.pass(within.into());
-        world.deliver();
-        assert_eq!(asked(&mut world).len(), clients.len(), "{within}");
-    }
-}
-
-#[test]
-fn a_span_also_holds_where_sessions_are_closed_instead() {
-    let mut world = world();
-    world.settings.permissions.recheck = false;
-    let settings = world.settings.clone();
-    world.shard.reconfigure(settings, world.now);
-    let mut clients: Vec<_> = (0..30).map(|_| listener(&mut world, &[A])).collect();
-    world.command(everyone(), Action::Invalidate { within: 20_000 });
-    world.deliver();
-    let mut closed = Vec::new();
-    for second in 1..=20 {
-        pass(&mut world, 1_000);
-        for client in &mut clients {
-            let heard = client.hears();
-            if !heard.is_empty() {
-                assert_eq!(heard, ["close 4002 permissions"]);
-                closed.push(second);
-            }
-        }
-    }
-    assert_eq!(closed.len(), clients.len());
-    assert!(closed[0] < 10 && closed[29] > 10, "{closed:?}");
-}
-
-#[test]
-fn sessions_are_held_at_moments_of_their_own_within_a_span() {
-    let mut world = world();
-    let mut clients: Vec<_> = (0..50).map(|_| listener(&mut world, &[A])).collect();
-    let position = world.command(everyone(), Action::Invalidate { within: 20_000 });
-    world.publish(A, "0");
-    world.deliver();
-    assert!(asked(&mut world).is_empty());
-    for client in &mut clients {
-        assert_eq!(client.hears(), [publish("0", "1")], "by the old grants");
-    }
-    let mut held = Vec::new();
-    for second in 1..=21 {
-        world.publish(A, &second.to_string());
-        pass(&mut world, 1_000);
-        for request in world.requests() {
-            let Request::Recheck(recheck) = request else {
-                panic!("{request:?}");
-            };
-            assert!(recheck.is_held && recheck.not_before >= position);
-            held.push((recheck.key, second));
-        }
-        for client in &mut clients {
-            let is_held = held
-                .iter()
-                .any(|&(key, at)| key == client.id && at < second);
-            assert_eq!(client.hears().is_empty(), is_held);
-        }
-    }
-    assert_eq!(held.len(), 50);
-    let most = (1..=21).map(|at| held.iter().filter(|held| held.1 == at).count());
-    assert!(most.max() < Some(15), "spread");
-    let all: Vec<_> = clients.iter().collect();
-    world.permitted(&all, GRANTS);
-    world.deliver();
-    for client in &mut clients {
-        let at = held.iter().find(|(key, _)| *key == client.id).unwrap().1;
-        assert_eq!(
-            client.hears().len(),
-            1 + 21 - at,
-            "an event, and what it missed"
-        );
-    }
-    world.check_accounts();
 }
 
 #[test]
