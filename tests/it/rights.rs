@@ -14,7 +14,8 @@ fn a_restricted_key_may_do_what_it_says() {
         .file(
             "[[internal.keys]]\nkey = \"geheim-news\"\nmay = [\"publish\"]\n\
              [[internal.keys]]\nkey = \"geheim-scraper\"\nmay = [\"read\"]\n\
-             [[internal.keys]]\nkey = \"geheim-rights\"\nmay = [\"command\"]\n",
+             [[internal.keys]]\nkey = \"geheim-rights\"\nmay = [\"command\"]\n\
+             [[internal.keys]]\nkey = \"geheim-admin\"\nmay = [\"admin\"]\n",
         )
         .set("HT_INTERNAL__API_KEY", "geheim-all")
         .set("HT_LOG__LEVEL", "trace")
@@ -32,6 +33,7 @@ fn a_restricted_key_may_do_what_it_says() {
         ("news", [200, 403, 403, 403]),
         ("scraper", [403, 403, 403, 200]),
         ("rights", [403, 200, 403, 403]),
+        ("admin", [403, 403, 403, 403]),
         ("other", [401, 401, 401, 401]),
     ] {
         let sent = [trigger, command, &*mixed].map(|body| ask(key, "POST", "/trigger/", body));

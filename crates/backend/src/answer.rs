@@ -32,7 +32,7 @@ pub struct Permissions {
     /// Known to be a valid JSON list; its elements are not parsed yet. A slice of the whole
     /// response, which stays in memory for as long as this is kept.
     pub allowed_rooms: Bytes,
-    /// The user's id, found under `backend.user_id_path`: a string, or a number as it was written.
+    /// The user's id, found under `backend.user_id_path`: a string, or the digits of a number.
     pub user_id: Option<Box<str>>,
     /// The name of the sign-in that the client has.
     pub session: Option<Box<str>>,

@@ -23,7 +23,8 @@ struct More {
 /// [`ht_proto::who`].
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
-    /// The user's id as text: the number 7 and the text "7" are one user.
+    /// The user's id as text, see [`ht_proto::who::user`]: the number 7 and the text "7" are one
+    /// user.
     pub user: Option<Arc<str>>,
     /// The name of one sign-in.
     pub session: Option<Arc<str>>,

@@ -27,3 +27,4 @@ pub mod who;
 
 mod canonical;
 mod digest;
+mod number;

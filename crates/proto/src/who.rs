@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::number;
+
 /// Longest name of a sign-in, in bytes.
 pub const SESSION_BYTES_MAX: usize = 256;
 
@@ -49,13 +51,14 @@ impl WhoError {
     }
 }
 
-/// The id of a user: a string as its content, a number as its text, so that `7` and `"7"` are one
-/// user. None for any other JSON value.
+/// The id of a user: a string as its content, byte for byte; a number as its digits, however it is
+/// written. So `7`, `7.0` and `"7"` are one user, and `"7.0"` is another. None for any other JSON
+/// value.
 #[must_use]
 pub fn user(json: &str) -> Option<Box<str>> {
     match json.as_bytes().first()? {
         b'"' => serde_json::from_str::<String>(json).ok().map(Into::into),
-        b'-' | b'0'..=b'9' => Some(json.into()),
+        b'-' | b'0'..=b'9' => number::text(json),
         _ => None,
     }
 }
@@ -133,7 +136,13 @@ mod tests {
         for (json, user_id) in [
             ("7", Some("7")),
             ("\"7\"", Some("7")),
-            ("-1.50", Some("-1.50")),
+            ("7.0", Some("7")),
+            ("70e-1", Some("7")),
+            ("-1.50", Some("-1.5")),
+            ("12345678901234567891", Some("12345678901234567891")),
+            ("\"7.0\"", Some("7.0")),
+            ("\"007\"", Some("007")),
+            ("\" 7\"", Some(" 7")),
             ("\"a\\u0062\"", Some("ab")),
             ("\"\"", Some("")),
             ("\"\\ud800\"", None),

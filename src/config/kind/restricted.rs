@@ -134,7 +134,7 @@ mod tests {
                 ],
             ),
             (
-                r#"[{"key": "a", "may": ["publish", "publish", "command", "read"]}]"#,
+                r#"[{"key": "a", "may": ["publish", "publish", "command", "read", "admin"]}]"#,
                 &[("a", &Right::ALL)],
             ),
         ] {
@@ -176,15 +176,15 @@ mod tests {
             ),
             (
                 r#"[{"key": "geheim", "may": []}]"#,
-                "one of: publish, command, read",
+                "one of: publish, command, read, admin",
             ),
             (
                 r#"[{"key": "geheim", "may": "read"}]"#,
-                "one of: publish, command, read",
+                "one of: publish, command, read, admin",
             ),
             (
                 r#"[{"key": "geheim", "may": ["write"]}]"#,
-                "one of: publish, command, read",
+                "one of: publish, command, read, admin",
             ),
             (
                 r#"[{"key": "geheim", "may": ["read"]}, {"key": "geheim", "may": ["publish"]}]"#,

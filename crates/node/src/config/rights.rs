@@ -13,6 +13,8 @@ labels! {
         Command = "command",
         /// Read metrics.
         Read = "read",
+        /// Administer the node. No endpoint needs it yet, and it implies no other right.
+        Admin = "admin",
     }
 }
 
@@ -53,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_set_has_what_was_put_in() {
-        for set in 0..8_usize {
+        for set in 0..16_usize {
             let chosen = |right: &Right| set & (1 << *right as usize) != 0;
             let rights: Rights = Right::ALL.into_iter().filter(chosen).collect();
             for right in Right::ALL {

@@ -144,6 +144,9 @@ mod tests {
             (&[Right::Publish, Right::Command], &[trigger, command], None),
             (&[Right::Read], &[trigger], Some((0, Right::Publish))),
             (&[Right::Read], &[dry_run], None),
+            (&[Right::Admin], &[trigger], Some((0, Right::Publish))),
+            (&[Right::Admin], &[command], Some((0, Right::Command))),
+            (&[Right::Admin], &[dry_run], Some((0, Right::Read))),
             (&[], &[command], Some((0, Right::Command))),
             (&[], &[], None),
         ] {

@@ -84,7 +84,7 @@ mod tests {
         let restricted: Vec<_> = (1..=RESTRICTED_KEYS_MAX)
             .map(|n| RestrictedKey {
                 key: Secret(format!("restricted-{n}")),
-                may: [Right::ALL[n % 3]].into_iter().collect(),
+                may: [Right::ALL[n % Right::ALL.len()]].into_iter().collect(),
             })
             .collect();
         let carrying = |key: &str| {

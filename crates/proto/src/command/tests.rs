@@ -105,7 +105,14 @@ fn every_selector_is_read() {
     let connection = Uuid::try_parse(ID).ok();
     for (members, selector) in [
         (r#""everyone": true"#, Selector::Everyone),
-        (r#""user": -1.50"#, of_user("-1.50")),
+        (r#""user": -1.50"#, of_user("-1.5")),
+        (r#""user": 7.0"#, of_user("7")),
+        (r#""user": 70e-1"#, of_user("7")),
+        (r#""user": "7.0""#, of_user("7.0")),
+        (
+            r#""user": 12345678901234567891"#,
+            of_user("12345678901234567891"),
+        ),
         (r#""user": "\u0061""#, of_user("a")),
         (
             r#""session": "s-9f2a""#,
