@@ -119,7 +119,7 @@ fn a_node_that_does_not_answer_is_missing_and_never_confirmed() {
     let [a, b, c] = &nodes;
     let mut clients = [listener(a, "7"), listener(b, "7"), listener(c, "7")];
     // It holds its lease, and takes nothing.
-    c.signal("STOP");
+    c.stop();
     let begun = Instant::now();
     let (status, answer) = everywhere(a, "7", "once");
     assert_eq!((status, &answer["done"]), (202, &json!(false)), "{answer}");

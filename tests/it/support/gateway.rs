@@ -303,6 +303,23 @@ impl Gateway {
         assert!(sent.is_ok_and(|status| status.success()));
     }
 
+    /// SIGSTOP, and waits until every thread has stopped: one that runs may still answer.
+    #[track_caller]
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.child.id());
+        eventually("all threads stopped", || {
+            let tasks = std::fs::read_dir(&tasks).expect("the gateway runs");
+            let mut states = tasks.flatten().map(|task| {
+                let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                stat.rsplit(") ")
+                    .next()
+                    .is_some_and(|rest| rest.starts_with('T'))
+            });
+            states.all(|stopped| stopped).then_some(())
+        });
+    }
+
     /// Writes another configuration file and reloads it; returns the log line about it.
     #[track_caller]
     pub(crate) fn reload(&self, file: &str) -> String {
