@@ -76,7 +76,7 @@ pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &C
         follower.progress.lost(&error);
         broker.counters.failed();
         broker.set_not_ready(error.to_string());
-        if let TailError::Lost(trouble) = &error {
+        if let TailError::Lost(trouble) | TailError::NotYet(trouble) = &error {
             log_lost(broker, trouble, &mut outage);
         }
         let wait = backoff.wait(Uuid::new_v4().as_fields().0);

@@ -39,13 +39,16 @@ pub trait Log: Send + Sync + 'static {
     /// Begins to read. Records appended after this is ready reach the tail, in order.
     ///
     /// # Errors
-    /// When the engine cannot be reached, or does not have the requested position.
+    /// When the engine cannot be reached. For [`From::At`] when it does not have that record: an
+    /// engine that would start somewhere else, or wait for a record with that number, must find out
+    /// itself. [`TailError::NotYet`] as long as the engine is there and its log is not.
     fn tail(self: Arc<Self>, from: From) -> BoxFuture<'static, Result<Box<dyn Tail>, TailError>>;
 
     /// The records with these positions, in order: as many as fit into `bytes_max`, and at least
-    /// one.
+    /// one if there is one. Positions in the range that no record has are passed over.
     ///
     /// # Errors
+    /// [`TailError::Trimmed`] if the oldest record is after the start of the range.
     /// [`TailError::NotRetained`] of an engine that retains nothing.
     fn read(
         &self,
@@ -55,7 +58,7 @@ pub trait Log: Send + Sync + 'static {
         Box::pin(async { Err(TailError::NotRetained) })
     }
 
-    /// The range that the log retains now.
+    /// The range that the log retains now. What was appended before the call is in it.
     ///
     /// # Errors
     /// [`TailError::NotRetained`] of an engine that retains nothing.
@@ -106,6 +109,10 @@ pub struct Caps {
     /// Records have positions, which are the same for every node, and are retained for a while: a
     /// disconnected reader resumes where it was. Without it, messages appended while a node is not
     /// connected never reach that node.
+    ///
+    /// Positions begin at 1 or later, grow, and need not grow by one. An engine whose log can be
+    /// made anew, or lose its last records, gives positions again: the follower compares the record
+    /// that it resumes at with the one that it read.
     pub retains: bool,
 }
 
@@ -144,7 +151,7 @@ pub struct Record {
     pub message: Message,
 }
 
-/// Where a new tail starts.
+/// An entry that was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// Its position.
@@ -159,6 +166,15 @@ pub enum From {
     /// With the record at this position, inclusive: it proves that nothing between was dropped, and
     /// that the log is the one that was read before.
     At(Position),
+    /// With what a node needs that has read nothing: the records that are not older than `age`, and
+    /// those with the last `positions` positions, as far as they are retained. A tail may begin
+    /// earlier. Of an empty log it is the same as [`Self::Head`].
+    Back {
+        /// Age of a record since it was appended.
+        age: Duration,
+        /// Distance to the last position.
+        positions: u64,
+    },
 }
 
 /// The ends of a log.
@@ -193,10 +209,17 @@ pub enum TailError {
     /// The engine cannot be reached, or was lost.
     #[error("{}", .0.cause)]
     Lost(Trouble),
-    /// The log has no record at the requested position: it was dropped, or the log is another one
-    /// than before.
+    /// The engine can be reached, but it is still starting, or its log is not available yet. It is
+    /// not an empty log: nothing may be concluded from it, nothing declared, and no epoch begun.
+    #[error("{}", .0.cause)]
+    NotYet(Trouble),
+    /// The record at the requested position was dropped: the oldest one is after it.
     #[error("the log has no record at the position {0} any more")]
     Trimmed(Position),
+    /// The log ends before the requested position, or has another record there: its last records
+    /// were lost, or it was made anew.
+    #[error("the log is not the one that was read: it has no such record at the position {0}")]
+    Rewound(Position),
     /// The engine retains nothing that could be read.
     #[error("this engine retains no records")]
     NotRetained,

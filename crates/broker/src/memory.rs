@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use ht_proto::entry::Position;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::encoding::Message;
 use crate::log::{
@@ -34,6 +35,8 @@ pub struct MemoryLog {
 struct Records {
     /// Oldest first, with positions that grow by one.
     queue: VecDeque<Record>,
+    /// When each was appended.
+    times: VecDeque<Instant>,
     bytes: usize,
 }
 
@@ -56,6 +59,7 @@ impl MemoryLog {
         for entry in batch {
             position = position.next();
             records.bytes += entry.body.len();
+            records.times.push_back(Instant::now());
             records.queue.push_back(Record {
                 position: Some(position),
                 kind: entry.kind,
@@ -68,6 +72,7 @@ impl MemoryLog {
             appended.push(Some(Appended { position }));
         }
         while records.bytes > self.bytes_max && records.queue.len() > 1 {
+            records.times.pop_front();
             let dropped = records.queue.pop_front();
             records.bytes -= dropped.map_or(0, |record| record.message.body.len());
         }
@@ -96,6 +101,16 @@ impl Records {
             .partition_point(|record| record.position < Some(*range.start()));
         let from = self.queue.range(before..);
         from.take_while(move |record| record.position <= Some(*range.end()))
+    }
+
+    /// The first of those that are not older than `age`, or among the last `positions`.
+    fn back(&self, age: Duration, positions: u64) -> Option<Position> {
+        let is_old = |at: &Instant| at.elapsed() > age;
+        let young = self.times.len() - self.times.partition_point(is_old);
+        let positions = usize::try_from(positions).unwrap_or(usize::MAX);
+        let count = young.max(positions).min(self.queue.len());
+        let first = self.queue.get(self.queue.len() - count)?;
+        first.position
     }
 
     /// Whether a reader that needs this position next has missed it.
@@ -127,10 +142,16 @@ impl Log for MemoryLog {
             let head = *self.head.borrow();
             let next = match from {
                 From::Head => head.next(),
-                From::At(position) if position > head || records.lacks(position) => {
+                From::At(position) if position > head => {
+                    return Err(TailError::Rewound(position));
+                }
+                From::At(position) if records.lacks(position) => {
                     return Err(TailError::Trimmed(position));
                 }
                 From::At(position) => position,
+                From::Back { age, positions } => {
+                    records.back(age, positions).unwrap_or(head.next())
+                }
             };
             drop(records);
             let head = self.head.subscribe();

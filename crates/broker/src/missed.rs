@@ -14,6 +14,10 @@ ht_proto::labels! {
         BindingLost = "binding-lost",
         /// Messages of a publisher that numbers them are missing.
         Skipped = "skipped",
+        /// The log dropped records before this node had read them.
+        Trimmed = "trimmed",
+        /// The log lost its last records, or was made anew.
+        Rewound = "rewound",
     }
 }
 
@@ -35,6 +39,14 @@ impl MissedReason {
                 "look for a policy that limits queues whose names begin with hightemplar_ (length, \
                  time to live), for an exchange that was deleted, or for a partition of the \
                  broker's cluster"
+            }
+            Self::Trimmed => {
+                "let the log retain more (rabbitmq.stream_age, rabbitmq.stream_bytes), or find out \
+                 why this node was cut off for so long"
+            }
+            Self::Rewound => {
+                "find out who deletes the log, or whether the broker lost its disk or failed over \
+                 to a copy that lagged"
             }
         }
     }

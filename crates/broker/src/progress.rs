@@ -12,8 +12,23 @@ pub struct Progress {
     caps: Caps,
     /// The last record that was read, of a log that retains them.
     last: Option<Position>,
+    /// The digest of its record.
+    digest: Option<u64>,
+    /// The next record has to be that one.
+    resumes: bool,
+    /// How what is read next relates to what was read before, where it does not follow it.
+    broken: Option<Break>,
     /// Records appended until the next tail begins do not reach this node.
     missed: Option<Missed>,
+}
+
+/// How records relate to those that were read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// Others between them were dropped.
+    Trimmed,
+    /// They are of another log, or of one that lost its end: its positions may be lower.
+    Rewound,
 }
 
 impl Progress {
@@ -23,6 +38,9 @@ impl Progress {
         Self {
             caps,
             last: None,
+            digest: None,
+            resumes: false,
+            broken: None,
             missed: Some(Missed {
                 reason: MissedReason::Start,
                 cause: format!("the node was not connected to {name}"),
@@ -41,7 +59,14 @@ impl Progress {
 
     /// A tail has begun. Returns the gap before it.
     pub fn begun(&mut self) -> Option<Missed> {
+        self.resumes = self.last.is_some();
         self.missed.take()
+    }
+
+    /// How the records of the tail that has begun relate to those that were read before, if they do
+    /// not follow them.
+    pub fn take_break(&mut self) -> Option<Break> {
+        self.broken.take()
     }
 
     /// A record was read. Returns whether it is a new one: a tail begins with the record that the
@@ -53,19 +78,53 @@ impl Progress {
         let new = self.last.is_none_or(|last| position > last);
         if new {
             self.last = Some(position);
+            self.digest = None;
         }
         new
+    }
+
+    /// The record that was read last has this digest.
+    pub fn remember(&mut self, digest: u64) {
+        self.digest = Some(digest);
+    }
+
+    /// The first record of a tail is the one that the last tail ended with.
+    ///
+    /// # Errors
+    /// It is not: records are missing, or the log is another one.
+    pub fn resume(&mut self, position: Option<Position>, digest: u64) -> Result<(), TailError> {
+        let (Some(last), Some(position), true) = (self.last, position, self.resumes) else {
+            return Ok(());
+        };
+        if position > last {
+            return Err(TailError::Trimmed(last));
+        }
+        if position < last || self.digest.is_some_and(|known| known != digest) {
+            return Err(TailError::Rewound(last));
+        }
+        self.resumes = false;
+        Ok(())
     }
 
     /// A tail was lost, or could not begin.
     pub fn lost(&mut self, error: &TailError) {
         let reason = match error {
             // The next tail resumes at the end of this one.
-            TailError::Lost(_) if self.from() != From::Head => return,
-            TailError::Lost(trouble) => trouble.reason,
-            TailError::Trimmed(_) | TailError::NotRetained => MissedReason::Reconnect,
+            TailError::Lost(_) | TailError::NotYet(_) if self.from() != From::Head => return,
+            TailError::Lost(trouble) | TailError::NotYet(trouble) => trouble.reason,
+            TailError::NotRetained => MissedReason::Reconnect,
+            TailError::Trimmed(_) => {
+                // A log that was made anew is that still, whatever it lacks then.
+                self.broken.get_or_insert(Break::Trimmed);
+                MissedReason::Trimmed
+            }
+            TailError::Rewound(_) => {
+                self.broken = Some(Break::Rewound);
+                MissedReason::Rewound
+            }
         };
         self.last = None;
+        self.digest = None;
         // The first reason of the loss is the one that the operator needs.
         self.missed.get_or_insert_with(|| Missed {
             reason,
@@ -92,6 +151,14 @@ mod tests {
             cause: reason.as_str().into(),
             advice: "",
             reason,
+        })
+    }
+
+    fn not_yet() -> TailError {
+        TailError::NotYet(Trouble {
+            cause: "it starts".into(),
+            advice: "",
+            reason: MissedReason::Reconnect,
         })
     }
 
@@ -133,9 +200,55 @@ mod tests {
         progress.lost(&lost(MissedReason::Reconnect));
         progress.lost(&TailError::Trimmed(at(8)));
         assert_eq!(progress.from(), From::Head);
-        assert_eq!(reason(&mut progress), Some(MissedReason::Reconnect));
-        // The log may be another one: its positions are lower.
+        assert_eq!(reason(&mut progress), Some(MissedReason::Trimmed));
+        assert_eq!(progress.take_break(), Some(Break::Trimmed));
+        assert_eq!(progress.take_break(), None, "reported once");
+        assert!(progress.is_new(Some(at(12))));
+    }
+
+    #[test]
+    fn the_record_that_was_read_last_proves_that_the_log_is_the_same() {
+        let resumed = |first: u64, digest: u64| {
+            let mut progress = progress(true);
+            progress.begun();
+            progress.is_new(Some(at(8)));
+            progress.remember(0xa);
+            progress.lost(&lost(MissedReason::Reconnect));
+            progress.begun();
+            let resumed = progress.resume(Some(at(first)), digest);
+            let next = progress.resume(Some(at(first + 1)), 0xb);
+            (resumed, next.is_ok())
+        };
+        assert_eq!(resumed(8, 0xa), (Ok(()), true));
+        assert_eq!(resumed(8, 0xb).0, Err(TailError::Rewound(at(8))));
+        assert_eq!(resumed(9, 0xa).0, Err(TailError::Trimmed(at(8))));
+        assert_eq!(resumed(7, 0xa).0, Err(TailError::Rewound(at(8))));
+    }
+
+    #[test]
+    fn another_log_is_read_from_its_own_positions() {
+        let mut progress = progress(true);
+        assert_eq!(progress.resume(Some(at(1)), 0), Ok(()), "nothing was read");
+        progress.begun();
+        progress.is_new(Some(at(8)));
+        progress.lost(&TailError::Rewound(at(8)));
+        progress.lost(&not_yet());
+        progress.lost(&TailError::Trimmed(at(8)));
+        assert_eq!(progress.from(), From::Head);
+        assert_eq!(reason(&mut progress), Some(MissedReason::Rewound));
+        assert_eq!(progress.take_break(), Some(Break::Rewound));
+        assert_eq!(progress.resume(Some(at(2)), 0), Ok(()));
         assert!(progress.is_new(Some(at(2))));
+    }
+
+    #[test]
+    fn an_engine_that_starts_proves_nothing() {
+        let mut progress = progress(true);
+        progress.begun();
+        progress.is_new(Some(at(8)));
+        progress.lost(&not_yet());
+        assert_eq!(progress.from(), From::At(at(8)));
+        assert_eq!((progress.begun(), progress.take_break()), (None, None));
     }
 
     #[test]

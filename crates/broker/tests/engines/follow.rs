@@ -182,7 +182,7 @@ async fn a_log_that_dropped_what_comes_next_is_a_gap() {
     log.publish("21").await;
     node.sees("21").await;
     assert_eq!(node.recorder.seen(), ["1", "21"]);
-    let gaps = [MissedReason::Start, MissedReason::Reconnect];
+    let gaps = [MissedReason::Start, MissedReason::Trimmed];
     assert_eq!(node.recorder.gaps(), gaps);
     node.end().await;
 }

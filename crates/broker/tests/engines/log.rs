@@ -14,7 +14,7 @@ use crate::support::SOON;
 pub(crate) async fn keeps_the_contract(engine: &impl Engine) {
     let [first, second] = std::array::from_fn(|_| engine.log());
     assert!(!first.name().is_empty());
-    let mut tails = [Reader::open(&first).await, Reader::open(&second).await];
+    let mut tails = [Reader::open(&first).await, Reader::open_new(&second).await];
 
     let positions = brings_the_same_to_all(&*first, &mut tails).await;
     brings_what_others_publish(engine, &mut tails).await;
@@ -24,6 +24,7 @@ pub(crate) async fn keeps_the_contract(engine: &impl Engine) {
     if first.caps().retains {
         names_the_same_positions_to_all(&positions);
         retains_what_was_read(&first, &positions).await;
+        reads_back(&first, &positions).await;
     } else {
         retains_nothing(&first).await;
     }
@@ -168,9 +169,36 @@ async fn retains_what_was_read(log: &Arc<dyn Log>, positions: &[Vec<Option<Posit
     let Bounds { first, last } = log.bounds().await.unwrap();
     assert!(first <= Some(known[0]) && last > known.last().copied());
     // An engine that begins somewhere else without a word would hide a loss.
-    let beyond = last.unwrap().next();
-    let refused = Arc::clone(log).tail(From::At(beyond)).await;
-    assert_eq!(refused.err(), Some(TailError::Trimmed(beyond)));
+    for beyond in [last.unwrap().next(), Position::MAX] {
+        let refused = Arc::clone(log).tail(From::At(beyond)).await;
+        assert_eq!(refused.err(), Some(TailError::Rewound(beyond)));
+    }
+}
+
+/// A node that has read nothing begins where it has all that it asks for, and not after it.
+async fn reads_back(log: &Arc<dyn Log>, positions: &[Vec<Option<Position>>; 3]) {
+    let known = &positions[1];
+    let (oldest, late) = (known[0], known[known.len() - 10]);
+    let (hour, none) = (Duration::from_secs(3_600), Duration::ZERO);
+    let to_late = distance(log, late).await;
+    for (age, positions, latest) in [
+        (hour, 0, oldest),
+        (none, u64::MAX, oldest),
+        (none, to_late, late),
+        (hour, 1, oldest),
+    ] {
+        let back = From::Back { age, positions };
+        let mut reader = Reader::begin(log, back).await;
+        let first = reader.read(1).await;
+        assert!(first[0].position <= latest, "{back:?}");
+        reader.tail.close(SOON).await;
+    }
+}
+
+/// How far the log has gone on since this position.
+async fn distance(log: &Arc<dyn Log>, position: Option<Position>) -> u64 {
+    let last = log.bounds().await.unwrap().last.unwrap();
+    last.get() - position.unwrap().get() + 1
 }
 
 async fn retains_nothing(log: &Arc<dyn Log>) {
@@ -203,6 +231,14 @@ struct Reader {
 impl Reader {
     async fn open(log: &Arc<dyn Log>) -> Self {
         Self::begin(log, From::Head).await
+    }
+
+    /// As a node that has read nothing opens it.
+    async fn open_new(log: &Arc<dyn Log>) -> Self {
+        let (age, positions) = (Duration::from_secs(60), 1_000);
+        let back = From::Back { age, positions };
+        let from = if log.caps().retains { back } else { From::Head };
+        Self::begin(log, from).await
     }
 
     async fn open_at(log: &Arc<dyn Log>, position: Position) -> Self {
