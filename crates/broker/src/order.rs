@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use ht_proto::cursor::{Check, Cursor};
 use ht_proto::entry::{Epoch, Position};
 
 /// Position of an entry in the order.
@@ -46,6 +47,17 @@ impl Order {
     #[must_use]
     pub fn last(&self) -> Position {
         self.last
+    }
+
+    /// The cursor of a client that has read everything up to an entry of this order.
+    #[must_use]
+    pub fn cursor(&self, position: Position, check: Check) -> Cursor {
+        Cursor {
+            epoch: self.epoch,
+            position,
+            check,
+            part: None,
+        }
     }
 
     /// Places the next entry: at its position in the log, or at the next one if the log assigns

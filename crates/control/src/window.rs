@@ -1,12 +1,15 @@
 //! What a node remembers of its order: the last publications, and where some are missing.
 
+use std::sync::Arc;
+
+use ht_core::command::Command;
 use ht_core::publication::Logged;
-use ht_core::window::{Concerns, Item, Kept, Key, Reader, Window, WindowLimits};
+use ht_core::window::{Beginning, Concerns, Item, Kept, Key, Reader, Window, WindowLimits};
 use ht_proto::cursor::Check;
 
 use crate::input::Batch;
 
-/// The last publications of a node. It is changed by whoever has the order, in its order; shards
+/// The last publications and commands of a node. It is changed by whoever has the order, in its order; shards
 /// read it.
 ///
 /// A batch is freed as a whole, so all of its bytes are charged to its last publication: what the
@@ -21,11 +24,18 @@ pub struct PublicationWindow {
 impl PublicationWindow {
     /// An empty one.
     #[must_use]
-    pub fn new(limits: WindowLimits) -> Self {
+    pub fn new(limits: WindowLimits, beginning: Beginning) -> Self {
         Self {
-            window: Window::new(limits, 0),
+            window: Window::new(limits, beginning),
             is_missing: false,
         }
+    }
+
+    /// Another epoch of the log begins, of which no entry was appended yet. Nothing of the old one
+    /// is kept.
+    pub fn begin_epoch(&mut self, beginning: Beginning) {
+        self.is_missing = false;
+        self.window.begin_epoch(beginning);
     }
 
     /// A reader, for any thread.
@@ -46,13 +56,23 @@ impl PublicationWindow {
             let item = Item {
                 position: publication.position,
                 at: now,
-                // No cursor refers to a publication yet.
-                check: Check::NONE,
+                check: publication.cursor.check,
                 body: Kept::Entry(logged),
             };
             let bytes = if left == 0 { bytes } else { 0 };
             self.window.append(item, Concerns::Rooms(own), bytes);
         }
+    }
+
+    /// Appends a command.
+    pub fn append_command(&mut self, command: &Arc<Command>, check: Check, now: u64) {
+        let item = Item {
+            position: command.position,
+            at: now,
+            check,
+            body: Kept::Command(Arc::clone(command)),
+        };
+        self.window.append(item, Concerns::All, command.bytes);
     }
 
     /// Publications after the last entry may not have reached the node.
@@ -108,10 +128,12 @@ mod tests {
     use ht_core::index::Matching;
     use ht_core::publication::Publication;
     use ht_core::window::Wanted;
-    use ht_proto::entry::TenantId;
+    use ht_proto::entry::{Epoch, TenantId};
     use ht_proto::room::{Room, RoomLimits};
 
     use super::*;
+
+    const BEGINNING: Beginning = Beginning::of(Epoch::from_random(7));
 
     const LIMITS: WindowLimits = WindowLimits {
         entries: 1_000,
@@ -152,7 +174,7 @@ mod tests {
 
     #[test]
     fn each_publication_is_found_by_its_own_rooms() {
-        let mut window = PublicationWindow::new(LIMITS);
+        let mut window = PublicationWindow::new(LIMITS, BEGINNING);
         append(&mut window, &batch(1..4, &[1, 2], 10), 0);
         append(&mut window, &batch(4..6, &[], 10), 0);
         assert_eq!(positions(&window, 1, &[2]), [2, 3, 4, 5]);
@@ -164,14 +186,14 @@ mod tests {
         let view = window.reader().view();
         let kept = view.after(0, None).map(|item| match &item.body {
             Kept::Entry(logged) => logged.publication().rooms.len(),
-            Kept::Hole => usize::MAX,
+            Kept::Command(_) | Kept::Hole => usize::MAX,
         });
         assert!(kept.eq([2, 2, 2, 0, 0]));
     }
 
     #[test]
     fn a_batch_counts_until_its_last_publication_is_dropped() {
-        let mut window = PublicationWindow::new(LIMITS);
+        let mut window = PublicationWindow::new(LIMITS, BEGINNING);
         // Two thirds of the window each, with the messages that may be made of it.
         let large = batch(1..701, &[1], 100);
         let bytes: usize = large.0.publications.iter().map(Publication::memory).sum();
@@ -197,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_batch_longer_than_the_window_leaves_nothing_of_itself() {
-        let mut window = PublicationWindow::new(LIMITS);
+        let mut window = PublicationWindow::new(LIMITS, BEGINNING);
         append(&mut window, &batch(1..3, &[1], 10), 0);
         append(&mut window, &batch(3..10, &[1], 100_000), 0);
         assert_eq!((window.len(), window.bytes()), (0, 0));
@@ -206,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_hole_precedes_the_next_entry() {
-        let mut window = PublicationWindow::new(LIMITS);
+        let mut window = PublicationWindow::new(LIMITS, BEGINNING);
         append(&mut window, &batch(1..2, &[1], 10), 0);
         window.missed();
         assert!(window.is_missing());

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use ht_core::Hasher;
 use ht_core::index::Matching;
 use ht_core::shard::Shard;
-use ht_core::window::{Concerns, Item, Kept, Key, Window, WindowLimits};
+use ht_core::window::{Beginning, Concerns, Item, Kept, Key, Window, WindowLimits};
 use ht_core::world::Turn;
 use ht_proto::cursor::Check;
-use ht_proto::entry::TenantId;
+use ht_proto::entry::{Epoch, TenantId};
 use ht_proto::room::{Room, RoomLimits};
 use support::{
     Nothing, Sink, data, frame, grants, open, publication, shard, subscribe, subscribe_text,
@@ -134,7 +134,10 @@ fn append() -> u64 {
     let room = |n: usize| Room::parse(&room(n), RoomLimits::TRUSTED).expect("a room");
     let rooms: Vec<_> = (0..ROOMS).map(room).collect();
     let batch = publication(&["{}"], &data(DATA));
-    let mut window = Window::new(WindowLimits::default(), 0);
+    let mut window = Window::new(
+        WindowLimits::default(),
+        Beginning::of(Epoch::from_random(0)),
+    );
     let mut append = |position: u64, room: &Room| {
         let key = Key::of(TenantId::MAIN, room, Matching::Wildcard, &hasher);
         let item = Item {

@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ht_frame::Deflater;
-use ht_proto::{entry::TenantId, room::Room, server, trigger::SHARED_MIN};
+use ht_proto::cursor::{Check, Cursor};
+use ht_proto::entry::{Epoch, Position, TenantId};
+use ht_proto::{room::Room, server, trigger::SHARED_MIN};
 
 use crate::body::Body;
 use crate::stats::Stats;
@@ -17,6 +19,8 @@ use crate::stats::Stats;
 pub struct Publication {
     /// Its position: 1 for the first since the node started.
     pub position: u64,
+    /// The cursor of a client that was sent it and everything before.
+    pub cursor: Cursor,
     /// The tenant that owns it.
     pub tenant: TenantId,
     /// The rooms of the tenant that it is for.
@@ -58,11 +62,17 @@ impl Logged {
 }
 
 impl Publication {
-    /// The JSON text `data` for `rooms`.
+    /// The JSON text `data` for `rooms`. Its cursor is that of an order without a name.
     #[must_use]
     pub fn new(position: u64, tenant: TenantId, rooms: Vec<Room>, data: Bytes) -> Self {
         Self {
             position,
+            cursor: Cursor {
+                epoch: Epoch::from_random(0),
+                position: Position::new(position).unwrap_or(Position::MAX),
+                check: Check::of(&data),
+                part: None,
+            },
             tenant,
             rooms,
             data,
@@ -71,10 +81,14 @@ impl Publication {
         }
     }
 
-    /// The same publication at this position of the order.
+    /// The same publication at this position of the order, with this cursor.
     #[must_use]
-    pub fn at(self, position: u64) -> Self {
-        Self { position, ..self }
+    pub fn at(self, position: u64, cursor: Cursor) -> Self {
+        Self {
+            position,
+            cursor,
+            ..self
+        }
     }
 
     /// Length of its data, in bytes.

@@ -15,10 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use ht_proto::cursor::Check;
+use ht_proto::entry::Epoch;
+
+use crate::command::Command;
 
 pub use crate::window::segment::{Key, Wanted};
 use crate::window::segment::{SEGMENT_ENTRIES, Segment};
-pub use crate::window::view::{Reader, View};
+pub use crate::window::view::{Reader, Unknown, View};
 use crate::window::view::{Ring, Shared};
 
 /// Bounds of a window. The first one that is reached drops the oldest entries.
@@ -48,6 +51,43 @@ const BYTES_PART: usize = 16;
 /// A segment is closed at this part of the bound of age, so that memory does not outlive it long.
 const AGE_PART: u64 = 4;
 
+/// Where the window of an epoch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    /// The epoch: it names the positions in cursors.
+    pub epoch: Epoch,
+    /// What a position is greater by here than in the log. Positions grow within a process, also
+    /// where a later epoch has smaller ones.
+    pub base: u64,
+    /// The position of the last entry before the window.
+    pub start: u64,
+    /// Its check; none: it is not known.
+    pub check: Option<Check>,
+}
+
+impl Beginning {
+    /// The beginning of the log: no entry is before it.
+    #[must_use]
+    pub const fn of(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            base: 0,
+            start: 0,
+            check: Some(Check::NONE),
+        }
+    }
+
+    /// The same at another position of the process.
+    #[must_use]
+    pub const fn based(self, base: u64) -> Self {
+        Self {
+            base,
+            start: base,
+            ..self
+        }
+    }
+}
+
 /// An entry as the window keeps it.
 #[derive(Debug)]
 pub struct Item<T> {
@@ -62,10 +102,12 @@ pub struct Item<T> {
 }
 
 /// The content of a position.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Kept<T> {
     /// An entry.
     Entry(T),
+    /// A command.
+    Command(Arc<Command>),
     /// Entries are missing here: no reader may read across it.
     Hole,
 }
@@ -89,8 +131,10 @@ pub struct Window<T> {
     bytes: usize,
     /// Entries after `start`.
     len: usize,
-    /// The position of the last entry that was dropped.
+    beginning: Beginning,
+    /// The position of the last entry that was dropped, and its check.
     start: u64,
+    start_check: Option<Check>,
     /// How many entries of the first segment are dropped already.
     gone: usize,
     /// The position of the last entry.
@@ -108,13 +152,14 @@ impl<T> Window<T> {
     /// Bytes of a segment without its entries' own.
     const SEGMENT_BYTES: usize = Segment::<T>::BYTES;
 
-    /// An empty window of a log whose last entry has the position `start`.
+    /// An empty window of a log.
     #[must_use]
-    pub fn new(limits: WindowLimits, start: u64) -> Self {
+    pub fn new(limits: WindowLimits, beginning: Beginning) -> Self {
         let ring = Ring {
-            start,
+            beginning,
             segments: Box::default(),
         };
+        let start = beginning.start;
         Self {
             limits,
             shared: Arc::new(Shared {
@@ -124,10 +169,36 @@ impl<T> Window<T> {
             segments: VecDeque::new(),
             bytes: 0,
             len: 0,
+            beginning,
             start,
+            start_check: beginning.check,
             gone: 0,
             end: start,
         }
+    }
+
+    /// Another epoch of the log begins: nothing of the old one is kept. Its positions must be later
+    /// than all before.
+    pub fn begin_epoch(&mut self, beginning: Beginning) {
+        debug_assert!(beginning.start >= self.end, "positions grow");
+        self.segments.clear();
+        (self.bytes, self.len, self.gone) = (0, 0, 0);
+        self.beginning = beginning;
+        (self.start, self.end) = (beginning.start, beginning.start);
+        self.start_check = beginning.check;
+        self.publish(true);
+    }
+
+    /// Where the window of this epoch began.
+    #[must_use]
+    pub fn beginning(&self) -> Beginning {
+        self.beginning
+    }
+
+    /// The position of the last entry; that of the last one before the window if it has none.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// A reader, for any thread.
@@ -139,7 +210,12 @@ impl<T> Window<T> {
     /// Appends an entry of so many bytes. One that is not after the last entry is in the window
     /// already, and is ignored.
     pub fn append(&mut self, item: Item<T>, concerns: Concerns<'_>, bytes: usize) {
-        let Item { position, at, .. } = item;
+        let Item {
+            position,
+            at,
+            check,
+            ..
+        } = item;
         if position <= self.end {
             return;
         }
@@ -157,6 +233,7 @@ impl<T> Window<T> {
         } else {
             // Longer than the whole window.
             self.start = position;
+            self.start_check = Some(check);
         }
         self.publish(is_changed);
     }
@@ -255,6 +332,7 @@ impl<T> Window<T> {
         }
         if let Some(item) = segment.get(self.gone) {
             self.start = item.position;
+            self.start_check = Some(item.check);
             self.gone += 1;
             self.len -= 1;
         }
@@ -269,6 +347,7 @@ impl<T> Window<T> {
         let len = segment.len();
         if let Some(last) = segment.get(len.wrapping_sub(1)) {
             self.start = last.position;
+            self.start_check = Some(last.check);
         }
         self.len -= len - self.gone;
         self.gone = 0;
@@ -281,7 +360,11 @@ impl<T> Window<T> {
         if is_changed {
             let segments = self.segments.iter();
             self.shared.ring.store(Arc::new(Ring {
-                start: self.start,
+                beginning: Beginning {
+                    start: self.start,
+                    check: self.start_check,
+                    ..self.beginning
+                },
                 segments: segments.map(|owned| Arc::clone(&owned.segment)).collect(),
             }));
         }

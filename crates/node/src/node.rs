@@ -12,7 +12,9 @@ use ht_core::shard::Settings;
 use ht_core::window::WindowLimits;
 use ht_edge::descriptors::Descriptors;
 use ht_edge::permits::Permits;
+use ht_proto::entry::Epoch;
 use ht_telemetry::throttle::Throttles;
+use uuid::Uuid;
 
 use crate::commands::Commands;
 use crate::config::{NodesConfig, ServerConfig, ServerLimits};
@@ -81,6 +83,7 @@ impl Node {
     pub(crate) fn new(shards: usize, matching: Matching, window: WindowLimits) -> Self {
         let hasher = Hasher::default();
         let interest = InterestIndex::with_hasher(shards, matching, hasher.clone());
+        let epoch = Epoch::from_random(Uuid::new_v4().as_fields().0);
         Self {
             totals: Arc::new(Totals::new(shards)),
             counters: Arc::default(),
@@ -93,7 +96,7 @@ impl Node {
             permits: Arc::default(),
             loads: Arc::new(Loads::new(shards)),
             interest: Arc::new(interest),
-            window: Arc::new(NodeWindow::new(window)),
+            window: Arc::new(NodeWindow::new(window, epoch)),
             hasher,
             interner: Arc::new(Interner::new(Hasher::default())),
             commands: Arc::new(Commands::new(shards)),

@@ -12,6 +12,7 @@ use ht_core::command::Command;
 use ht_core::publication::Publication;
 use ht_core::select::Selection;
 use ht_core::window::Key;
+use ht_proto::cursor::Check;
 use ht_proto::entry::{Body, Entry, Epoch, Position};
 use ht_proto::note::Note;
 use ht_proto::room::Room;
@@ -19,7 +20,6 @@ use ht_proto::trigger::Trigger;
 use ht_telemetry::throttle::Throttles;
 use smallvec::SmallVec;
 use tokio::sync::{Mutex, oneshot};
-use uuid::Uuid;
 
 use crate::commands::{Commands, Prepared, Ticket};
 use crate::counters::Counters;
@@ -53,7 +53,7 @@ impl NodeSequencer {
     /// A sequencer for the shards of a node, with an order of its own. `ids_max`: how many trigger
     /// ids are remembered.
     pub(crate) fn new(shards: Vec<inbox::Sender>, ids_max: usize, node: &Node) -> Self {
-        let epoch = Epoch::from_random(Uuid::new_v4().as_fields().0);
+        let epoch = node.window.epoch();
         Self {
             epoch,
             order: Mutex::new(Order::new(epoch, ids_max)),
@@ -92,14 +92,15 @@ impl NodeSequencer {
                 What::Publication(publication, keys) => {
                     self.count(placed);
                     if !placed.duplicate {
-                        group.add(publication.at(position), keys);
+                        let cursor = order.cursor(placed.position, entry.check);
+                        group.add(publication.at(position, cursor), keys);
                     }
                 }
                 What::Command(command) if !placed.duplicate => {
                     // Inputs that precede it, so that neither overtakes the other.
                     self.hand_on(std::mem::take(&mut group), &mut missed);
                     self.counters.commands.add(command.name);
-                    self.hand_on_command(command.at(position), &mut missed);
+                    self.hand_on_command(command.at(position), entry.check, &mut missed);
                 }
                 What::Command(_) | What::Nothing => {}
             }
@@ -134,7 +135,8 @@ impl NodeSequencer {
     }
 
     /// Hands a command to every shard: each has connections that it may match.
-    fn hand_on_command(&self, command: Arc<Command>, missed: &mut Vec<Overflow>) {
+    fn hand_on_command(&self, command: Arc<Command>, check: Check, missed: &mut Vec<Overflow>) {
+        self.window.append_command(&command, check);
         self.commands.placed(command.position);
         self.interest.advance(command.position);
         for (index, shard) in self.shards.iter().enumerate() {
@@ -345,6 +347,7 @@ type Keys = SmallVec<[Key; 1]>;
 struct Placing {
     given: Option<Position>,
     id: Option<Box<str>>,
+    check: Check,
     what: What,
 }
 
@@ -378,6 +381,7 @@ impl NodeSequencer {
         Placing {
             given: entry.position,
             id,
+            check: entry.check,
             what,
         }
     }

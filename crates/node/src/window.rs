@@ -1,14 +1,16 @@
 //! The window of the node: its last publications in memory, which every shard can read.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ht_broker::order::Order;
 use ht_control::input::Batch;
 use ht_control::window::PublicationWindow;
+use ht_core::command::Command;
 use ht_core::publication::Logged;
-use ht_core::window::{Key, Reader, WindowLimits};
-use ht_proto::entry::Position;
+use ht_core::window::{Beginning, Key, Reader, WindowLimits};
+use ht_proto::cursor::Check;
+use ht_proto::entry::{Epoch, Position};
 use tokio::time::Instant;
 
 /// The window. The sequencer changes it while it has the order.
@@ -29,13 +31,19 @@ pub(crate) struct WindowSize {
 }
 
 impl NodeWindow {
-    pub(crate) fn new(limits: WindowLimits) -> Self {
-        let window = PublicationWindow::new(limits);
+    /// The window of a log that begins with this epoch.
+    pub(crate) fn new(limits: WindowLimits, epoch: Epoch) -> Self {
+        let window = PublicationWindow::new(limits, Beginning::of(epoch));
         Self {
             begun: Instant::now(),
             reader: window.reader(),
             window: Mutex::new(window),
         }
+    }
+
+    /// The epoch of the log.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.reader.view().epoch()
     }
 
     /// A reader for a shard.
@@ -47,6 +55,12 @@ impl NodeWindow {
     pub(crate) fn append(&self, batch: &Batch, keys: &[Key]) {
         let now = self.now();
         self.lock().append(batch, keys, now);
+    }
+
+    /// Appends a command that has its position.
+    pub(crate) fn append_command(&self, command: &Arc<Command>, check: Check) {
+        let now = self.now();
+        self.lock().append_command(command, check, now);
     }
 
     /// Publications that follow what was placed so far may not have reached the node.

@@ -41,6 +41,9 @@ impl Check {
     /// For no entry: before the first.
     pub const NONE: Self = Self(0);
 
+    /// For an entry that is not known any more.
+    pub const UNKNOWN: Self = Self((1 << 24) - 1);
+
     /// Letters of its text.
     const LETTERS: usize = 4;
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::command::Command;
+use crate::cursor::Check;
 use crate::record::Record;
 use crate::trigger::Trigger;
 
@@ -13,6 +14,8 @@ pub struct Entry {
     pub position: Option<Position>,
     /// The tenant that owns it. Entries of one tenant never reach another one's connections.
     pub tenant: TenantId,
+    /// The check of its text: the same on every node that reads the log.
+    pub check: Check,
     /// The action.
     pub body: Body,
 }
@@ -49,6 +52,7 @@ impl Entry {
         Self {
             position: None,
             tenant: TenantId::MAIN,
+            check: Check::of(record.text()),
             body: record.into(),
         }
     }

@@ -23,7 +23,7 @@ use ht_core::index::Matching;
 use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
 use ht_core::shard::{Compression, KeepaliveSettings, PermissionSettings, Settings};
-use ht_core::window::{Reader, WindowLimits};
+use ht_core::window::{Beginning, Reader, WindowLimits};
 use ht_overload::{CallGuard, CallId, CallTime, RecheckId, Rechecks, WaiterId};
 use ht_proto::entry::{Epoch, Position};
 use uuid::Uuid;
@@ -200,10 +200,12 @@ impl Node {
         };
         let interest = InterestIndex::with_hasher(shape.shards, matching, hasher());
         let interest = Rc::new(interest);
-        let window = PublicationWindow::new(WindowLimits {
+        let limits = WindowLimits {
             entries: shape.window,
             ..WindowLimits::default()
-        });
+        };
+        let epoch = Epoch::from_random(0);
+        let window = PublicationWindow::new(limits, Beginning::of(epoch));
         let accounts = Arc::<Accounts>::default();
         let outboxes = Arc::new(Outboxes::new(shape.outbox_total_bytes));
         let settings = Settings {
@@ -245,7 +247,7 @@ impl Node {
             interest,
             gaps: Gaps::new(shape.shards),
             closing: vec![None; shape.shards],
-            order: Order::new(Epoch::from_random(0), IDS),
+            order: Order::new(epoch, IDS),
             last_command: 0,
             window,
             rechecks: Rechecks::new(shape.guard.max_in_flight, HOLD_TIMEOUT),

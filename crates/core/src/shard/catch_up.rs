@@ -214,9 +214,14 @@ impl<P: Peer> Shard<P> {
                 break;
             }
             examined += 1;
-            let Kept::Entry(logged) = &item.body else {
-                reached = Ok(Reached::Gap);
-                break;
+            let logged = match &item.body {
+                Kept::Entry(logged) => logged,
+                // It had its own turn, for all sessions.
+                Kept::Command(_) => continue,
+                Kept::Hole => {
+                    reached = Ok(Reached::Gap);
+                    break;
+                }
             };
             let publication = logged.publication();
             if publication.tenant == tenant {

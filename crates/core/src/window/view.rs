@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use ht_proto::cursor::Check;
+use ht_proto::cursor::{Check, Cursor};
+use ht_proto::entry::{Epoch, Position};
 
 use crate::window::segment::{Segment, Wanted};
-use crate::window::{Item, Window, WindowLimits};
+use crate::window::{Beginning, Item, Window, WindowLimits};
 
 /// State that the writer shares with readers.
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub(super) struct Shared<T> {
 /// The segments, the oldest first. All but the last are full or closed.
 #[derive(Debug)]
 pub(super) struct Ring<T> {
-    /// The position of the last entry that was dropped when this was made.
-    pub(super) start: u64,
+    /// Its start is the last entry that was dropped when this was made.
+    pub(super) beginning: Beginning,
     pub(super) segments: Box<[Arc<Segment<T>>]>,
 }
 
@@ -38,7 +39,8 @@ impl<T> Clone for Reader<T> {
 impl<T> Default for Reader<T> {
     /// Of a window that stays empty.
     fn default() -> Self {
-        Window::new(WindowLimits::default(), 0).reader()
+        let beginning = Beginning::of(Epoch::from_random(0));
+        Window::new(WindowLimits::default(), beginning).reader()
     }
 }
 
@@ -53,9 +55,24 @@ impl<T> Reader<T> {
     pub fn view(&self) -> View<T> {
         // The ring first: one that is newer than the start may lack entries after it.
         let ring = self.0.ring.load_full();
-        let start = self.0.start.load(Ordering::Acquire).max(ring.start);
+        let start = self
+            .0
+            .start
+            .load(Ordering::Acquire)
+            .max(ring.beginning.start);
         View { ring, start }
     }
+}
+
+/// Why a cursor leads to no position from which a window has everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is of another epoch, or another entry has its position.
+    Epoch,
+    /// Entries after it were dropped.
+    Age,
+    /// It is after the last entry.
+    Ahead,
 }
 
 /// The entries of a window after some position, as they were at some moment or a little later.
@@ -83,16 +100,80 @@ impl<T> View<T> {
         last.map_or(self.start, |item| item.position.max(self.start))
     }
 
-    /// The check of the entry at this position; none where no entry has it or it was dropped.
+    /// The epoch of its positions.
     #[must_use]
-    pub fn check(&self, position: u64) -> Option<Check> {
-        if position <= self.start {
+    pub fn epoch(&self) -> Epoch {
+        self.ring.beginning.epoch
+    }
+
+    /// What a position is greater by here than in a cursor.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.ring.beginning.base
+    }
+
+    /// The cursor of somebody who knows everything up to this position: that of the last entry up to
+    /// there. Where that entry was dropped long ago, so that [`Self::find`] would not find it, a
+    /// cursor that is never found.
+    #[must_use]
+    pub fn cursor(&self, position: u64) -> Cursor {
+        let (position, check) = match self.last_up_to(position) {
+            Some((position, Some(check))) => (position, check),
+            Some(_) | None => (position, Check::UNKNOWN),
+        };
+        let number = position.saturating_sub(self.base());
+        Cursor {
+            epoch: self.epoch(),
+            position: Position::new(number).unwrap_or(Position::MAX),
+            check,
+            part: None,
+        }
+    }
+
+    /// The position up to which somebody with this cursor knows everything; with a
+    /// [part](Cursor::part) all but the rest of that entry.
+    ///
+    /// # Errors
+    /// If that is not known, or entries after it are not in the window any more.
+    pub fn find(&self, cursor: &Cursor) -> Result<u64, Unknown> {
+        if cursor.epoch != self.epoch() {
+            return Err(Unknown::Epoch);
+        }
+        let position = self.base().saturating_add(cursor.position.get());
+        if position > self.end() {
+            return Err(Unknown::Ahead);
+        }
+        match self.last_up_to(position) {
+            None => Err(Unknown::Age),
+            Some((found, None)) if found == position => Err(Unknown::Age),
+            // The rest of the entry was dropped with it.
+            Some((found, Some(_))) if found == self.start && cursor.part.is_some() => {
+                Err(Unknown::Age)
+            }
+            Some((found, Some(check))) if found == position && check == cursor.check => {
+                Ok(position)
+            }
+            // Another entry had this position when the cursor was given.
+            Some(_) => Err(Unknown::Epoch),
+        }
+    }
+
+    /// The position and the check of the last entry up to a position; not known of entries that were
+    /// dropped before the last one that was.
+    fn last_up_to(&self, position: u64) -> Option<(u64, Option<Check>)> {
+        if position < self.start {
             return None;
         }
-        let segment = self.ring.segments.get(self.segment_of(position))?;
-        let index = segment.up_to(position, segment.len()).checked_sub(1)?;
-        let item = segment.get(index)?;
-        (item.position == position).then_some(item.check)
+        let segment = self.ring.segments.get(self.segment_of(position));
+        let found = segment.and_then(|segment| {
+            let index = segment.up_to(position, segment.len()).checked_sub(1)?;
+            segment.get(index)
+        });
+        if let Some(item) = found.filter(|item| item.position >= self.start) {
+            return Some((item.position, Some(item.check)));
+        }
+        let Beginning { start, check, .. } = self.ring.beginning;
+        Some((self.start, check.filter(|_| start == self.start)))
     }
 
     /// The entries after a position, in their order. With `wanted`, some entries that concern none

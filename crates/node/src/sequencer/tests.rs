@@ -7,6 +7,7 @@ use bytes::Bytes;
 use ht_broker::MissedReason;
 use ht_core::index::Matching;
 use ht_core::window::{Kept, Wanted, WindowLimits};
+use ht_proto::cursor::Cursor;
 use ht_proto::entry::TenantId;
 use ht_proto::record::Record;
 use ht_proto::room::RoomLimits;
@@ -180,6 +181,7 @@ async fn what_does_not_fit_is_missed_counted_and_a_gap_of_that_shard_alone() {
     assert!(node.gaps.last() > 0);
 }
 
+/// A record: a command or a trigger.
 fn command(text: &str) -> Entry {
     let limits = TriggerLimits {
         bytes: 10_000,
@@ -241,18 +243,22 @@ async fn publications_are_in_the_window_whether_or_not_a_shard_has_subscribers()
     sequencer.place(first).await;
     let second = vec![command(DISCONNECT), trigger(&[], 1), trigger(&["b"], 1)];
     sequencer.place(second).await;
-    assert_eq!(kept(&node), [1, 2, 4, 5].map(|position| (position, false)));
+    assert_eq!(
+        kept(&node),
+        [1, 2, 3, 4, 5].map(|position| (position, false))
+    );
     let view = node.window.reader().view();
     let key = node.interest.key(TenantId::MAIN, &room("b"));
     let wanted = Wanted::from_iter([key]);
     let rooms = view.after(0, Some(&wanted)).map(|item| match &item.body {
         Kept::Entry(logged) => logged.publication().rooms.len(),
+        Kept::Command(_) => 1_000,
         Kept::Hole => 0,
     });
-    assert!(rooms.eq([1, 2, 0, 1]), "each with its own rooms");
+    assert!(rooms.eq([1, 2, 1_000, 0, 1]), "each with its own rooms");
     assert_eq!(taken(&mut shards[0]), [1, 2]);
     let size = node.window.size();
-    assert!(size.entries == 4 && size.bytes > 4 * 256, "{size:?}");
+    assert!(size.entries == 5 && size.bytes > 4 * 256, "{size:?}");
 }
 
 #[tokio::test]
@@ -275,9 +281,45 @@ async fn missed_publications_are_a_hole_before_the_next_entry() {
         .map(|placed| placed.position.get())
         .collect();
     assert_eq!(places, [3, 4]);
-    assert_eq!(kept(&node), [(1, false), (2, true), (4, false)]);
+    assert_eq!(kept(&node), [(1, false), (2, true), (3, false), (4, false)]);
     sequencer.place(vec![trigger(&["a"], 1)]).await;
     assert_eq!(kept(&node).last(), Some(&(5, false)));
+}
+
+#[tokio::test]
+async fn cursors_are_those_of_the_text_that_every_node_reads() {
+    let (node, sequencer, mut shards) = two_shards();
+    let logged = r#"{"command":"disconnect","user":7,"rooms":[],"data":null}"#;
+    let texts = [
+        r#"{"rooms":[{"room":"a"}],"data":1}"#,
+        logged,
+        r#"{"rooms":[{"room":"a"}],"data":2}"#,
+    ];
+    let batch: Vec<_> = texts.iter().map(|text| command(text)).collect();
+    let checks: Vec<_> = batch.iter().map(|entry| entry.check).collect();
+    assert_eq!(checks, texts.map(|text| Check::of(text.as_bytes())));
+    sequencer.place(batch).await;
+    let view = node.window.reader().view();
+    let expected = (1..).zip(checks).map(|(position, check)| Cursor {
+        epoch: Sequencer::epoch(&sequencer),
+        position: Position::new(position).unwrap(),
+        check,
+        part: None,
+    });
+    let expected: Vec<_> = expected.collect();
+    assert_eq!(
+        [1, 2, 3].map(|position| view.cursor(position)),
+        expected[..]
+    );
+    let inputs = std::iter::from_fn(|| shards[0].next());
+    let stamped = inputs.filter_map(|input| {
+        let publications = input.batch()?.publications.iter();
+        Some(publications.map(|one| one.cursor).collect::<Vec<_>>())
+    });
+    assert_eq!(
+        stamped.flatten().collect::<Vec<_>>(),
+        [expected[0], expected[2]]
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,8 @@ use ht_frame::{
     put_masked_frame,
 };
 use ht_proto::close::Close;
-use ht_proto::entry::TenantId;
+use ht_proto::cursor::Check;
+use ht_proto::entry::{Epoch, TenantId};
 use ht_proto::grant::GrantList;
 use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server::{authorized, permissions};
@@ -39,7 +40,7 @@ use crate::shard::{
 };
 use crate::stats::Stats;
 use crate::who::Who;
-use crate::window::{Reader, Window, WindowLimits};
+use crate::window::{Beginning, Concerns, Item, Kept, Reader, Window, WindowLimits};
 
 pub(super) use self::outside::{FakePeer, Outside, Told, Wire};
 pub(super) use self::rechecks::{Request, invalidate, recheck_settings};
@@ -176,7 +177,7 @@ impl World {
     }
 
     pub(super) fn with_window(mut settings: Settings, limits: WindowLimits) -> Self {
-        let window = Window::new(limits, 0);
+        let window = Window::new(limits, Beginning::of(Epoch::from_random(0)));
         settings.window = window.reader();
         Self {
             shard: Shard::new(settings.clone(), Hasher::fixed()),
@@ -443,12 +444,20 @@ impl World {
     pub(super) fn command(&mut self, selection: Selection, action: Action) -> u64 {
         self.outside.position += 1;
         let position = self.outside.position;
-        self.shard.command(Arc::new(Command {
+        let command = Arc::new(Command {
             position,
             selection,
             action,
             bytes: 100,
-        }));
+        });
+        let item = Item {
+            position,
+            at: self.now,
+            check: Check::of(&position.to_be_bytes()),
+            body: Kept::Command(Arc::clone(&command)),
+        };
+        self.window.append(item, Concerns::All, command.bytes);
+        self.shard.command(command);
         position
     }
 

@@ -49,7 +49,7 @@ impl World {
             let item = Item {
                 position: publication.position,
                 at: self.now,
-                check: ht_proto::cursor::Check::NONE,
+                check: publication.cursor.check,
                 body: Kept::Entry(logged.clone()),
             };
             self.window.append(item, Concerns::Rooms(&keys), 1_000);
