@@ -18,7 +18,8 @@ fn api() -> StubBackend {
     })
 }
 
-/// Nodes with these names on one broker, ready and known to each other.
+/// Nodes with these names on one broker, ready and known to each other, each of which knows that
+/// there are no more.
 fn nodes<const N: usize>(
     backend: &StubBackend,
     vhost: &Vhost,
@@ -29,7 +30,8 @@ fn nodes<const N: usize>(
         let node = Gateway::with(backend)
             .set("HT_RABBITMQ__URL", vhost.url())
             .set("HT_NODES__NAME", name)
-            .set("HT_NODES__BEACON", "200ms");
+            .set("HT_NODES__BEACON", "200ms")
+            .set("HT_NODES__LEASE", "2s");
         let set = settings.iter();
         set.fold(node, |node, (name, value)| node.set(name, value))
             .start()
@@ -37,6 +39,11 @@ fn nodes<const N: usize>(
     nodes.iter().for_each(wait_for_ready);
     for node in &nodes {
         node.wait_for_metric("high_templar_nodes", N as u64);
+        eventually("a confirmation of all", || {
+            let (status, answer) = everywhere(node, "nobody", "hello");
+            (status == 200)
+                .then(|| assert_eq!(answer["nodes"].as_object().map(|all| all.len()), Some(N)))
+        });
     }
     nodes
 }
@@ -80,7 +87,7 @@ fn a_confirmed_command_was_executed_on_every_node() {
     assert_eq!((status, &answer["done"]), (200, &json!(true)), "{answer}");
     assert_eq!(answer["nodes"], json!({"a": 1, "b": 2, "c": 0}));
     assert_eq!(answer["matched"], 1, "on this node");
-    assert_eq!(answer["position"], 1, "beacons take no position");
+    assert_eq!(answer["position"], 2, "beacons take no position");
     assert!(answer.get("missing").is_none(), "{answer}");
     for client in &mut clients {
         assert_eq!(client.expect_close(4003), "ended");
@@ -104,7 +111,7 @@ fn a_confirmed_command_was_executed_on_every_node() {
             .into_iter()
             .find(|node| node["node"] == "c" && node["connections"] == 1)
     });
-    assert_eq!(beacons["position"], 1);
+    assert_eq!(beacons["position"], 2);
     assert_eq!(beacons["epoch"].as_str().map(str::len), Some(6));
 }
 
@@ -113,7 +120,7 @@ fn a_node_that_does_not_answer_is_missing_and_never_confirmed() {
     let (vhost, backend) = (RabbitMq::shared().vhost(), api());
     let settings = [
         ("HT_PERMISSIONS__CONFIRM_TIMEOUT", "1s"),
-        ("HT_NODES__LEASE", "60s"),
+        ("HT_NODES__LEASE", "3s"),
     ];
     let nodes = nodes(&backend, &vhost, ["a", "b", "c"], &settings);
     let [a, b, c] = &nodes;
@@ -163,6 +170,142 @@ fn a_killed_node_is_missing_until_its_lease_ends_and_one_that_shuts_down_is_not(
     a.wait_for_line("another node has shut down");
     assert_eq!(names(&a), ["a"]);
     assert_eq!(everywhere(&a, "7", "third").1["nodes"], json!({"a": 0}));
+}
+
+/// Clients of the killed node and of another, and what became of a command around the kill.
+struct Round {
+    killed: Gateway,
+    clients: [Client; 2],
+}
+
+impl Round {
+    fn new(backend: &StubBackend, vhost: &Vhost, a: &Gateway, name: &str) -> Self {
+        let killed = Gateway::with(backend)
+            .set("HT_RABBITMQ__URL", vhost.url())
+            .set("HT_NODES__NAME", name)
+            .start();
+        wait_for_ready(&killed);
+        let clients = [listener(a, "7"), listener(&killed, "7")];
+        Self { killed, clients }
+    }
+
+    /// What is published from now on is lost to the user.
+    fn revoke(a: &Gateway, id: &str) -> (u16, Value) {
+        let command = json!({
+            "command": "permit", "user": "7", "allowed_rooms": [], "confirm": "everywhere", "id": id,
+        });
+        let answer = a.post(command.to_string());
+        (answer.status, answer.json())
+    }
+
+    /// Publishes behind the command. Neither client hears it: one is live, the other's node is
+    /// dead.
+    fn check(self, a: &Gateway) {
+        a.trigger(&json!({"rooms": [{"n": 1}], "data": "behind"}));
+        let [mut live, mut cut] = self.clients;
+        let mut heard = Vec::new();
+        while let Ok(frame) = cut.try_frame() {
+            heard.push(frame.payload);
+        }
+        assert!(
+            heard.iter().all(|bytes| !bytes.ends_with(b"behind")),
+            "{heard:?}"
+        );
+        live.fence();
+    }
+}
+
+#[test]
+fn a_node_that_is_killed_around_a_command_never_delivers_behind_it() {
+    let (vhost, backend) = (RabbitMq::shared().vhost(), api());
+    let settings = [
+        ("HT_PERMISSIONS__CONFIRM_TIMEOUT", "1s"),
+        ("HT_NODES__LEASE", "2s"),
+    ];
+    let [a] = nodes(&backend, &vhost, ["a"], &settings);
+    // After the 200: it had executed the command.
+    let round = Round::new(&backend, &vhost, &a, "after");
+    let (status, answer) = Round::revoke(&a, "after");
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["nodes"], json!({"a": 1, "after": 1}));
+    round.killed.signal("KILL");
+    round.check(&a);
+    a.wait_for_metric("high_templar_nodes", 1);
+    // Before it could execute it: never a 200.
+    let round = Round::new(&backend, &vhost, &a, "before");
+    round.killed.signal("STOP");
+    let (status, answer) = std::thread::scope(|scope| {
+        let revoking = scope.spawn(|| Round::revoke(&a, "before"));
+        a.wait_for_metric("high_templar_subscriptions_lost_total", 2);
+        round.killed.signal("KILL");
+        revoking.join().expect("an answer")
+    });
+    assert_eq!((status, &answer["missing"]), (202, &json!(["before"])));
+    assert_eq!(answer["done"], false);
+    round.check(&a);
+    a.wait_for_metric("high_templar_nodes", 1);
+    // At the same time: a 200 says that it was done.
+    for name in ["one", "two", "three"] {
+        let round = Round::new(&backend, &vhost, &a, name);
+        let (status, answer) = std::thread::scope(|scope| {
+            let revoking = scope.spawn(|| Round::revoke(&a, name));
+            round.killed.signal("KILL");
+            revoking.join().expect("an answer")
+        });
+        match status {
+            200 => assert_eq!(answer["nodes"][name], 1, "{answer}"),
+            202 => assert_eq!(answer["missing"], json!([name]), "{answer}"),
+            _ => panic!("{status} {answer}"),
+        }
+        round.check(&a);
+        a.wait_for_metric("high_templar_nodes", 1);
+    }
+}
+
+#[test]
+fn a_node_that_has_just_started_is_waited_for_and_waits_for_all() {
+    let (vhost, backend) = (RabbitMq::shared().vhost(), api());
+    let settings = [("HT_NODES__BEACON", "2s"), ("HT_NODES__LEASE", "4s")];
+    let [a, b] = nodes(&backend, &vhost, ["a", "b"], &settings);
+    let (mut on_a, mut on_b) = (listener(&a, "7"), listener(&b, "7"));
+    // Its own beacons, and those of the others, are a minute away.
+    let c = Gateway::with(&backend)
+        .set("HT_RABBITMQ__URL", vhost.url())
+        .set("HT_NODES__NAME", "c")
+        .set("HT_NODES__BEACON", "1m")
+        .set("HT_NODES__LEASE", "2m")
+        .start();
+    // As soon as it has a client, the others know it.
+    let mut on_c = listener(&c, "7");
+    let (status, answer) = everywhere(&a, "7", "first");
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["nodes"], json!({"a": 1, "b": 1, "c": 1}));
+    // And it knows them.
+    let (status, answer) = everywhere(&c, "nobody", "second");
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["nodes"], json!({"a": 0, "b": 0, "c": 0}));
+    for client in [&mut on_a, &mut on_b, &mut on_c] {
+        assert_eq!(client.expect_close(4003), "ended");
+    }
+}
+
+#[test]
+fn a_node_that_does_not_know_the_others_confirms_nothing_for_them() {
+    let (vhost, backend) = (RabbitMq::shared().vhost(), api());
+    let node = Gateway::with(&backend)
+        .set("HT_RABBITMQ__URL", vhost.url())
+        .set("HT_NODES__NAME", "first")
+        .set("HT_NODES__BEACON", "1m")
+        .set("HT_NODES__LEASE", "2m")
+        .set("HT_PERMISSIONS__CONFIRM_TIMEOUT", "300ms")
+        .start();
+    wait_for_ready(&node);
+    let (status, answer) = everywhere(&node, "7", "early");
+    assert_eq!((status, &answer["done"]), (202, &json!(false)), "{answer}");
+    assert_eq!(
+        (&answer["nodes"], &answer["missing"]),
+        (&json!({"first": 0}), &json!([]))
+    );
 }
 
 #[test]

@@ -4,10 +4,20 @@
 //! Each node sends beacons. One whose beacons are missing for as long as its lease is gone. That
 //! time is counted in own beacons that came back: a node that is cut off from the log itself takes
 //! nobody for gone.
+//!
+//! A node serves clients once its first beacon is on its way to every other node, so none of them
+//! can fail to wait for it. It confirms nothing in the name of the others before it knows all of
+//! them: a node that has been there for longer lists them for it ([`Report::Nodes`]). Where there is
+//! no such node, each of them has sent a beacon within the time of a lease.
+
+mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use ht_proto::note::{Beacon, Note, Report};
+use ht_proto::note::{Beacon, NODES_MAX, Note, Report};
+
+pub use crate::nodes::wait::Progress;
+use crate::nodes::wait::Wait;
 
 /// Reports about commands that are kept until the command itself is read.
 const EARLY_MAX: usize = 1_024;
@@ -15,11 +25,8 @@ const EARLY_MAX: usize = 1_024;
 /// Commands that are waited for at once; beyond it the oldest is forgotten.
 const WAITS_MAX: usize = 512;
 
-/// Keys of one command that are kept.
-const KEYS_MAX: usize = 16;
-
-/// Nodes that are known at once; further ones are ignored.
-const NODES_MAX: usize = 256;
+/// Nodes that list the others for one that joins: some of them may have just failed.
+const LISTING: usize = 3;
 
 /// The nodes.
 #[derive(Debug)]
@@ -31,6 +38,10 @@ pub struct Nodes {
     /// Shortest time between two own beacons that count, in milliseconds.
     pace: u64,
     counted_at: Option<u64>,
+    /// Own beacons that came back and count.
+    counted: u32,
+    /// All nodes that were there before this one are known.
+    is_complete: bool,
     /// By the names of their runs.
     known: BTreeMap<Box<str>, Known>,
     /// The runs that have ended, the last one last: a beacon that was under way at the end is not
@@ -52,25 +63,6 @@ pub struct Known {
     pub heard_at: u64,
     /// Own beacons since.
     missed: u32,
-}
-
-/// A command, and the nodes that are to execute it.
-#[derive(Debug)]
-struct Wait {
-    /// Of its message in the log, and of those that repeated it.
-    keys: Vec<Box<str>>,
-    /// By the name of the run: the name of the node, and how many connections the command matched
-    /// once it was executed there.
-    nodes: BTreeMap<Box<str>, (Box<str>, Option<u64>)>,
-}
-
-/// How far a command is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// The nodes that have executed it, and how many connections it matched there.
-    pub executed: BTreeMap<String, u64>,
-    /// Those that have not reported it.
-    pub missing: Vec<String>,
 }
 
 /// What became of a node.
@@ -100,6 +92,8 @@ impl Nodes {
             lease: u32::try_from(lease.div_ceil(beacon)).unwrap_or(u32::MAX),
             pace: beacon / 2,
             counted_at: None,
+            counted: 0,
+            is_complete: false,
             known: BTreeMap::from([(boot.into(), own)]),
             ended: VecDeque::new(),
             early: VecDeque::new(),
@@ -124,6 +118,37 @@ impl Nodes {
         self.known.is_empty()
     }
 
+    /// There are no others, and never will be.
+    pub fn close(&mut self) {
+        self.is_complete = true;
+    }
+
+    /// Whether an own beacon has come back.
+    #[must_use]
+    pub fn has_own(&self) -> bool {
+        self.counted > 0
+    }
+
+    /// The list of the nodes for one that joins with this note, if this node is to send it.
+    #[must_use]
+    pub fn list_for(&self, note: &Note) -> Option<Report> {
+        let Report::Beacon(Beacon {
+            is_joining: true, ..
+        }) = note.report
+        else {
+            return None;
+        };
+        let others = self.known.keys().filter(|boot| **boot != note.boot);
+        let is_listing = others.take(LISTING).any(|boot| *boot == self.boot);
+        (self.is_complete && is_listing && note.boot != self.boot).then(|| {
+            let all = self.known.iter();
+            Report::Nodes(
+                all.map(|(boot, known)| (boot.clone(), known.name.clone()))
+                    .collect(),
+            )
+        })
+    }
+
     /// Reads a note. Returns the nodes that are new or gone by it, with their names.
     pub fn heard(&mut self, note: Note, now: u64) -> Vec<(Change, Box<str>)> {
         let Note { node, boot, report } = note;
@@ -137,8 +162,7 @@ impl Nodes {
             }
             Report::Leaving if boot != self.boot => {
                 for wait in self.waits.values_mut() {
-                    wait.nodes
-                        .retain(|other, (_, matched)| *other != boot || matched.is_some());
+                    wait.left(&boot);
                 }
                 let left = self.known.remove(&boot);
                 if self.ended.len() >= NODES_MAX {
@@ -151,9 +175,10 @@ impl Nodes {
             }
             Report::Leaving => Vec::new(),
             Report::Executed { key, matched } => {
-                self.executed(&boot, key, matched);
+                self.executed(&node, &boot, key, matched);
                 Vec::new()
             }
+            Report::Nodes(nodes) => self.listed(nodes, now),
         }
     }
 
@@ -174,11 +199,54 @@ impl Nodes {
             *before = known;
             return Vec::new();
         }
+        let is_new = known.beacon.is_joining;
+        self.join(boot, known, is_new)
+    }
+
+    /// Another node is there. `is_new`: and was not before.
+    fn join(&mut self, boot: &str, known: Known, is_new: bool) -> Vec<(Change, Box<str>)> {
+        let name = known.name.clone();
         if self.known.len() >= NODES_MAX || self.ended.iter().any(|ended| **ended == *boot) {
             return Vec::new();
         }
         self.known.insert(boot.into(), known);
-        vec![(Change::Joined, node.into())]
+        for wait in self.waits.values_mut() {
+            if wait.is_open && !is_new {
+                wait.add(boot, &name);
+                wait.take_early(&self.early);
+            }
+        }
+        vec![(Change::Joined, name)]
+    }
+
+    /// A node lists those that it knows.
+    fn listed(&mut self, nodes: Vec<(Box<str>, Box<str>)>, now: u64) -> Vec<(Change, Box<str>)> {
+        // Without this one the list is older than its first beacon, and was meant for another.
+        if self.is_complete || !nodes.iter().any(|(boot, _)| *boot == self.boot) {
+            return Vec::new();
+        }
+        let mut changes = Vec::new();
+        for (boot, name) in nodes {
+            if !self.known.contains_key(&boot) {
+                let known = Known {
+                    name,
+                    beacon: Beacon::default(),
+                    heard_at: now,
+                    missed: 0,
+                };
+                changes.extend(self.join(&boot, known, false));
+            }
+        }
+        self.complete();
+        changes
+    }
+
+    /// All nodes that were there before are known.
+    fn complete(&mut self) {
+        self.is_complete = true;
+        self.waits
+            .values_mut()
+            .for_each(|wait| wait.is_open = false);
     }
 
     /// An own beacon came back: the others should have sent one meanwhile.
@@ -188,6 +256,10 @@ impl Nodes {
             return Vec::new();
         }
         self.counted_at = Some(now);
+        self.counted = self.counted.saturating_add(1);
+        if self.counted > self.lease && !self.is_complete {
+            self.complete();
+        }
         let (own, lease) = (&self.boot, self.lease);
         let others = self.known.iter_mut().filter(|(boot, _)| *boot != own);
         others.for_each(|(_, known)| known.missed += 1);
@@ -201,39 +273,25 @@ impl Nodes {
         if !self.waits.contains_key(&position) && self.waits.len() >= WAITS_MAX {
             self.waits.pop_first();
         }
-        let known = &self.known;
-        let wait = self.waits.entry(position).or_insert_with(|| Wait {
-            nodes: known
-                .iter()
-                .map(|(boot, known)| (boot.clone(), (known.name.clone(), None)))
-                .collect(),
-            keys: Vec::new(),
+        let (known, is_open) = (&self.known, !self.is_complete);
+        let wait = self.waits.entry(position).or_insert_with(|| {
+            let nodes = known.iter();
+            let nodes = nodes.map(|(boot, known)| (boot.clone(), known.name.clone()));
+            Wait::new(nodes, is_open)
         });
-        for (early, boot, matched) in &self.early {
-            if *early == key
-                && let Some((_, known)) = wait.nodes.get_mut(boot)
-            {
-                *known = Some(*matched);
-            }
-        }
-        if wait.keys.len() >= KEYS_MAX {
-            wait.keys.remove(0);
-        }
-        wait.keys.push(key);
+        wait.add_key(key);
+        wait.take_early(&self.early);
     }
 
     /// A node has executed the command with this key, which matched so many connections there.
-    pub fn executed(&mut self, boot: &str, key: Box<str>, matched: u64) {
+    fn executed(&mut self, name: &str, boot: &str, key: Box<str>, matched: u64) {
         let mut is_known = false;
-        for wait in self
-            .waits
-            .values_mut()
-            .filter(|wait| wait.keys.contains(&key))
-        {
+        for wait in self.waits.values_mut().filter(|wait| wait.has_key(&key)) {
             is_known = true;
-            if let Some((_, known)) = wait.nodes.get_mut(boot) {
-                *known = Some(matched);
+            if wait.is_open {
+                wait.add(boot, name);
             }
+            wait.executed(boot, matched);
         }
         if !is_known {
             if self.early.len() >= EARLY_MAX {
@@ -245,34 +303,15 @@ impl Nodes {
 
     /// The own node has executed the command at this position.
     pub fn executed_here(&mut self, position: u64, matched: u64) {
-        let own = self.waits.get_mut(&position);
-        if let Some((_, known)) = own.and_then(|wait| wait.nodes.get_mut(&self.boot)) {
-            *known = Some(matched);
+        if let Some(wait) = self.waits.get_mut(&position) {
+            wait.executed(&self.boot, matched);
         }
     }
 
     /// How far the command at this position is; none if it is not waited for.
     #[must_use]
     pub fn progress(&self, position: u64) -> Option<Progress> {
-        let wait = self.waits.get(&position)?;
-        let mut progress = Progress::default();
-        for (boot, (name, matched)) in &wait.nodes {
-            let others = wait.nodes.values();
-            let is_unique = others.filter(|(other, _)| other == name).count() == 1;
-            // Two runs of one name: both are there, or the lease of the former lasts.
-            let name = if is_unique {
-                name.to_string()
-            } else {
-                format!("{name}/{boot}")
-            };
-            match matched {
-                Some(matched) => {
-                    progress.executed.insert(name, *matched);
-                }
-                None => progress.missing.push(name),
-            }
-        }
-        Some(progress)
+        self.waits.get(&position).map(Wait::progress)
     }
 }
 

@@ -74,6 +74,7 @@ impl Gateway {
         node.set_memory_bounds(&config.limits);
         if broker.is_none() {
             node.lifecycle.connected();
+            node.peers.close();
         }
         let (hooks, caller) = hooks(&config, &backend, &node).unzip();
         let shards = Shards::start(&config, &node, &live, broker.as_ref(), hooks.as_ref());
@@ -236,6 +237,7 @@ impl Gateway {
             memory: Arc::clone(&node.memory),
             descriptors: Arc::clone(&node.descriptors),
             delivery: Arc::clone(&node.delivery),
+            peers: Arc::clone(&node.peers),
             broker: self.broker.clone(),
             backend,
         };
@@ -305,6 +307,7 @@ impl Gateway {
             throttles: Arc::clone(throttles),
             lifecycle: Arc::clone(&node.lifecycle),
             totals: Arc::clone(&node.totals),
+            peers: Arc::clone(&node.peers),
             descriptors: Arc::clone(&node.descriptors),
             quotas,
             charges: Arc::new(charges),

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use ht_proto::entry::Position;
 use ht_proto::note::{Note, Report};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::NodesConfig;
@@ -34,18 +36,27 @@ pub(crate) struct Peers {
     interval: Duration,
     begun: Instant,
     nodes: Mutex<Nodes>,
+    /// A beacon of this node is in the log.
+    sent: AtomicBool,
+    /// One was in the log and was read back.
+    announced: CancellationToken,
     /// Nodes have executed commands.
     changed: watch::Sender<()>,
-    to_report: mpsc::Sender<Executing>,
-    reports: Mutex<Option<mpsc::Receiver<Executing>>>,
+    to_report: mpsc::Sender<ToReport>,
+    reports: Mutex<Option<mpsc::Receiver<ToReport>>>,
 }
 
-/// A command whose execution is to be reported.
+/// Something that is to be reported.
 #[derive(Debug)]
-pub(crate) struct Executing {
-    pub(crate) position: Position,
-    /// None: to this node alone.
-    pub(crate) key: Option<Box<str>>,
+pub(crate) enum ToReport {
+    /// The execution of a command.
+    Executing {
+        position: Position,
+        /// None: to this node alone.
+        key: Option<Box<str>>,
+    },
+    /// This.
+    Ready(Report),
 }
 
 impl Peers {
@@ -61,6 +72,8 @@ impl Peers {
             boot,
             interval: config.beacon,
             begun: Instant::now(),
+            sent: AtomicBool::new(false),
+            announced: CancellationToken::new(),
             changed: watch::Sender::new(()),
             to_report,
             reports: Mutex::new(Some(reports)),
@@ -75,6 +88,34 @@ impl Peers {
     /// The name of this run of it.
     pub(crate) fn boot(&self) -> &str {
         &self.boot
+    }
+
+    /// There is no log: this node is alone.
+    pub(crate) fn close(&self) {
+        self.lock().close();
+        self.announced.cancel();
+    }
+
+    /// A beacon of this node is in the log: on its way to every node, however far those are.
+    pub(crate) fn beacon_sent(&self) {
+        self.sent.store(true, Ordering::Relaxed);
+        self.announce(self.lock().has_own());
+    }
+
+    /// Whether the log has carried a beacon to every node, this one included.
+    pub(crate) fn is_announced(&self) -> bool {
+        self.announced.is_cancelled()
+    }
+
+    /// Ready when it has.
+    pub(crate) async fn until_announced(&self) {
+        self.announced.cancelled().await;
+    }
+
+    fn announce(&self, has_own: bool) {
+        if has_own && self.sent.load(Ordering::Relaxed) {
+            self.announced.cancel();
+        }
     }
 
     /// How many nodes hold a lease, this one included.
@@ -98,8 +139,8 @@ impl Peers {
         self.interval
     }
 
-    /// The commands whose execution is to be reported. None if they were taken before.
-    pub(crate) fn take_reports(&self) -> Option<mpsc::Receiver<Executing>> {
+    /// What is to be reported. None if they were taken before.
+    pub(crate) fn take_reports(&self) -> Option<mpsc::Receiver<ToReport>> {
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
         reports.take()
     }
@@ -114,7 +155,9 @@ impl Peers {
             Some(key)
         };
         // If there are too many, the sender receives no confirmation.
-        let _ = self.to_report.try_send(Executing { position, key });
+        let _ = self
+            .to_report
+            .try_send(ToReport::Executing { position, key });
     }
 
     /// Waits until all nodes have executed the command at this position. None if it is not waited
@@ -124,7 +167,7 @@ impl Peers {
         loop {
             changed.mark_unchanged();
             let progress = self.lock().progress(position.get())?;
-            if progress.missing.is_empty() {
+            if progress.is_done() {
                 return Some(progress);
             }
             if timeout_at(by, changed.changed()).await.is_err() {
@@ -136,7 +179,15 @@ impl Peers {
     /// Reads a note.
     pub(crate) fn heard(&self, note: Note) {
         let boot = note.boot.clone();
-        let changes = self.lock().heard(note, self.now());
+        let mut nodes = self.lock();
+        let changes = nodes.heard(note.clone(), self.now());
+        let (list, has_own) = (nodes.list_for(&note), nodes.has_own());
+        drop(nodes);
+        if let Some(list) = list {
+            // Without it the new node knows the others after a lease.
+            let _ = self.to_report.try_send(ToReport::Ready(list));
+        }
+        self.announce(has_own);
         self.changed.send_replace(());
         for (change, name) in changes {
             match change {

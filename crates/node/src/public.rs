@@ -31,6 +31,7 @@ use crate::charge::Charges;
 use crate::counters::{Counters, ListenerKind};
 use crate::lifecycle::Lifecycle;
 use crate::live::{Live, LiveSettings};
+use crate::peers::Peers;
 use crate::totals::Totals;
 
 /// Time to finish requests in progress when the node shuts down.
@@ -52,6 +53,7 @@ pub(crate) struct Public {
     pub(crate) quotas: Quotas,
     /// The memory account of handshakes.
     pub(crate) charges: Arc<Charges>,
+    pub(crate) peers: Arc<Peers>,
     /// Authenticates clients by calling the API.
     pub(crate) bootstrap: Bootstrap,
     /// Hands connections to shards.
@@ -65,8 +67,13 @@ impl Public {
     pub(crate) async fn run(self, listener: Listener) {
         let public = Arc::new(self);
         let connections = TaskTracker::new();
+        let connected = async {
+            public.lifecycle.until_connected().await;
+            // A command for every node must not miss the clients of this one.
+            public.peers.until_announced().await;
+        };
         tokio::select! {
-            () = public.lifecycle.until_connected() => {}
+            () = connected => {}
             () = tokio::time::sleep(BROKER_TIMEOUT) => {}
             () = public.leaving.cancelled() => {}
         }

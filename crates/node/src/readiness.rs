@@ -20,6 +20,7 @@ use crate::delivery::Delivery;
 use crate::lifecycle::Lifecycle;
 use crate::memory::Memory;
 use crate::node::Node;
+use crate::peers::Peers;
 
 /// Whether a node may receive traffic.
 pub(crate) struct Readiness {
@@ -27,6 +28,7 @@ pub(crate) struct Readiness {
     pub(crate) memory: Arc<Memory>,
     pub(crate) descriptors: Arc<Descriptors>,
     pub(crate) delivery: Arc<Delivery>,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) broker: Option<Arc<Broker>>,
     pub(crate) backend: Arc<dyn Backend>,
 }
@@ -46,7 +48,12 @@ impl Readiness {
         match broker_trouble(self.broker.as_deref()) {
             Some(trouble) => reasons.push(trouble),
             // A probe would only repeat that the broker is disconnected.
-            None => reasons.extend(self.delivery.trouble()),
+            None => {
+                reasons.extend(self.delivery.trouble());
+                if !self.peers.is_announced() {
+                    reasons.push(UNANNOUNCED.to_owned());
+                }
+            }
         }
         reasons
     }
@@ -60,6 +67,10 @@ impl Readiness {
         backend.into_iter().chain(self.delivery.lagging()).collect()
     }
 }
+
+/// No beacon was sent: a command for every node would not wait for this one.
+const UNANNOUNCED: &str = "the node has not announced itself to the other nodes yet; it needs \
+                           permission to publish to the exchange";
 
 /// Why the circuit breaker is open.
 fn circuit_note(is_unreachable: bool) -> &'static str {

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::peers::{Executing, Peers, TASKS_MAX};
+use crate::peers::{Peers, TASKS_MAX, ToReport};
 use crate::sequencer::NodeSequencer;
 use crate::totals::Totals;
 
@@ -19,6 +19,9 @@ const EXECUTE: Duration = Duration::from_secs(60);
 
 /// Time limit for a note to be appended to the log.
 const APPEND: Duration = Duration::from_secs(5);
+
+/// Interval of the attempts to send the first beacon: clients wait for it.
+const RETRY: Duration = Duration::from_millis(200);
 
 /// What the beacons are made of, and where they go.
 pub(crate) struct Reporter {
@@ -38,14 +41,15 @@ impl Reporter {
         let this = Arc::new(self);
         let mut health = this.broker.health_changes();
         let mut interval = tokio::time::interval(this.peers.interval());
+        let retry = this.peers.interval().min(RETRY);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut tasks = JoinSet::new();
         loop {
             let is_free = tasks.len() < TASKS_MAX;
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                Some(executing) = reports.recv(), if is_free => {
-                    tasks.spawn(Arc::clone(&this).report(executing));
+                Some(report) = reports.recv(), if is_free => {
+                    tasks.spawn(Arc::clone(&this).report(report));
                 }
                 _ = interval.tick(), if is_free => {
                     tasks.spawn(Arc::clone(&this).beacon());
@@ -56,35 +60,53 @@ impl Reporter {
                         interval.reset_immediately();
                     }
                 }
-                Some(_) = tasks.join_next() => {}
+                Some(sent) = tasks.join_next() => {
+                    if matches!(sent, Ok(false)) && !this.peers.is_announced() {
+                        interval.reset_after(retry);
+                    }
+                }
             }
         }
     }
 
-    async fn beacon(self: Arc<Self>) {
+    /// Sends a beacon. Returns whether that succeeded.
+    async fn beacon(self: Arc<Self>) -> bool {
         let report = Report::Beacon(Beacon {
             epoch: self.sequencer.epoch().to_string().into(),
             position: self.sequencer.last().await.get(),
             connections: self.totals.connections(),
+            is_joining: !self.peers.is_announced(),
         });
-        self.send(report).await;
+        let is_sent = self.send(report).await;
+        if is_sent {
+            self.peers.beacon_sent();
+        }
+        is_sent
     }
 
-    /// Waits until all shards have executed a command, and reports it.
-    async fn report(self: Arc<Self>, Executing { position, key }: Executing) {
+    /// Reports something: that a command was executed, once all shards have.
+    async fn report(self: Arc<Self>, report: ToReport) -> bool {
+        let (position, key) = match report {
+            ToReport::Ready(report) => return self.send(report).await,
+            ToReport::Executing { position, key } => (position, key),
+        };
         let matched = self.sequencer.matched_at(position);
         let Ok(Some(matched)) = timeout(EXECUTE, matched).await else {
-            return;
+            return true;
         };
         match key {
-            None => self.peers.executed_here(position, matched),
+            None => {
+                self.peers.executed_here(position, matched);
+                true
+            }
             Some(key) => self.send(Report::Executed { key, matched }).await,
         }
     }
 
-    async fn send(&self, report: Report) {
+    async fn send(&self, report: Report) -> bool {
         let note = self.peers.note(report);
-        if let Err(error) = self.broker.note(&note, APPEND).await
+        let sent = self.broker.note(&note, APPEND).await;
+        if let Err(error) = &sent
             && self.broker.health() == Health::Ready
             && let Some(suppressed) = self.throttles.allow("notes")
         {
@@ -95,5 +117,6 @@ impl Reporter {
                  after nodes.lease. It needs permission to publish to the exchange"
             );
         }
+        sent.is_ok()
     }
 }

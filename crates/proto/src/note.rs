@@ -5,8 +5,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
-/// Longest note that is read, in bytes.
-pub const NOTE_BYTES_MAX: usize = 4 << 10;
+/// Longest note that is read, in bytes: a list of [`NODES_MAX`] nodes fits.
+pub const NOTE_BYTES_MAX: usize = 64 << 10;
+
+/// Nodes that are known at once.
+pub const NODES_MAX: usize = 256;
 
 /// Longest name of a node, in bytes.
 pub const NODE_NAME_BYTES_MAX: usize = 64;
@@ -32,6 +35,8 @@ pub enum Report {
     Beacon(Beacon),
     /// It shuts down, and has no connections any more.
     Leaving,
+    /// The nodes that it knows, by the names of their runs: for a node that has just joined.
+    Nodes(Vec<(Box<str>, Box<str>)>),
     /// All its threads have executed a command.
     Executed {
         /// The key of its message in the log.
@@ -50,6 +55,8 @@ pub struct Beacon {
     pub position: u64,
     /// Its open connections.
     pub connections: u64,
+    /// It has only just begun to read the log, and serves no clients yet.
+    pub is_joining: bool,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +70,10 @@ struct Members {
     boot: Box<str>,
     #[serde(default)]
     leaving: bool,
+    /// Each with the name of its run first.
+    nodes: Option<Vec<(Box<str>, Box<str>)>>,
+    #[serde(default)]
+    joining: bool,
     executed: Option<Box<str>>,
     #[serde(default)]
     matched: u64,
@@ -85,19 +96,27 @@ impl Note {
         let Envelope { note } = serde_json::from_slice(body).ok()?;
         let key_len = note.executed.as_ref().map_or(1, |key| key.len());
         let texts = [note.boot.len(), key_len];
+        let listed = note.nodes.as_deref().unwrap_or_default();
         let is_valid = (1..=NODE_NAME_BYTES_MAX).contains(&note.node.len())
+            && listed.len() <= NODES_MAX
+            && listed.iter().all(|(boot, name)| {
+                (1..=TEXT_BYTES_MAX).contains(&boot.len())
+                    && (1..=NODE_NAME_BYTES_MAX).contains(&name.len())
+            })
             && texts.iter().all(|len| (1..=TEXT_BYTES_MAX).contains(len))
             && note.epoch.len() <= TEXT_BYTES_MAX;
-        let report = match note.executed {
+        let report = match (note.executed, note.nodes) {
             _ if note.leaving => Report::Leaving,
-            Some(key) => Report::Executed {
+            (Some(key), _) => Report::Executed {
                 key,
                 matched: note.matched,
             },
-            None => Report::Beacon(Beacon {
+            (None, Some(nodes)) => Report::Nodes(nodes),
+            (None, None) => Report::Beacon(Beacon {
                 epoch: note.epoch,
                 position: note.at,
                 connections: note.connections,
+                is_joining: note.joining,
             }),
         };
         is_valid.then_some(Self {
@@ -116,7 +135,11 @@ impl Note {
                 note["epoch"] = (*beacon.epoch).into();
                 note["at"] = beacon.position.into();
                 note["connections"] = beacon.connections.into();
+                if beacon.is_joining {
+                    note["joining"] = true.into();
+                }
             }
+            Report::Nodes(nodes) => note["nodes"] = json!(nodes),
             Report::Leaving => note["leaving"] = true.into(),
             Report::Executed { key, matched } => {
                 note["executed"] = (**key).into();
@@ -147,12 +170,25 @@ mod tests {
             epoch: "k3f9aa".into(),
             position: 1_801,
             connections: 812,
+            is_joining: false,
         };
+        let joining = Beacon {
+            is_joining: true,
+            ..beacon.clone()
+        };
+        let most = (0..NODES_MAX).map(|n| (n.to_string().into(), "\"".repeat(64).into()));
         let executed = Report::Executed {
             key: "0a1b.7".into(),
             matched: 3,
         };
-        for report in [Report::Beacon(beacon), Report::Leaving, executed] {
+        for report in [
+            Report::Beacon(beacon),
+            Report::Beacon(joining),
+            Report::Leaving,
+            Report::Nodes(vec![]),
+            Report::Nodes(most.collect()),
+            executed,
+        ] {
             let note = note(report);
             let message = note.message();
             assert_eq!(Note::parse(&message), Some(note));
@@ -179,10 +215,17 @@ mod tests {
             r#"{"note":{"node":"a","boot":""}}"#,
             r#"{"note":{"node":"a","boot":"x","executed":""}}"#,
             r#"{"note":{"node":"a","boot":"x","at":-1}}"#,
+            r#"{"note":{"node":"a","boot":"x","nodes":[["b"]]}}"#,
+            r#"{"note":{"node":"a","boot":"x","nodes":[["","b"]]}}"#,
+            r#"{"note":{"node":"a","boot":"x","nodes":[["b",""]]}}"#,
+            &format!(
+                r#"{{"note":{{"node":"a","boot":"x","nodes":[{}["b","b"]]}}}}"#,
+                r#"["b","b"],"#.repeat(NODES_MAX)
+            ),
             &format!(r#"{{"note":{{"node":"{long}","boot":"x"}}}}"#),
             &format!(
                 r#"{{"note":{{"node":"a","boot":"x"}}}}{}"#,
-                " ".repeat(5_000)
+                " ".repeat(NOTE_BYTES_MAX)
             ),
         ] {
             assert_eq!(Note::parse(text.as_bytes()), None, "{text}");

@@ -1,9 +1,18 @@
 //! Leases and confirmations.
 
+use super::wait::KEYS_MAX;
 use super::*;
 
-fn nodes() -> Nodes {
+/// One that has just begun to read the log.
+fn joining() -> Nodes {
     Nodes::new("a", "own", 5_000, 15_000)
+}
+
+/// One that knows all others.
+fn nodes() -> Nodes {
+    let mut nodes = joining();
+    nodes.close();
+    nodes
 }
 
 fn beacon(nodes: &mut Nodes, node: &str, boot: &str, now: u64) -> Vec<(Change, Box<str>)> {
@@ -25,8 +34,9 @@ fn executed(nodes: &mut Nodes, boot: &str, key: &str, matched: u64) {
 }
 
 fn progress(nodes: &Nodes, position: u64) -> (Vec<(String, u64)>, Vec<String>) {
-    let Progress { executed, missing } = nodes.progress(position).expect("waited for");
-    (executed.into_iter().collect(), missing)
+    let progress = nodes.progress(position).expect("waited for");
+    assert!(!progress.is_open);
+    (progress.executed.into_iter().collect(), progress.missing)
 }
 
 #[test]
@@ -159,4 +169,105 @@ fn everything_is_bounded() {
     assert_eq!(nodes.waits.len(), WAITS_MAX);
     assert!(nodes.waits.values().all(|wait| wait.keys.len() <= KEYS_MAX));
     assert!(nodes.progress(0).is_none() && nodes.progress(1).is_some());
+}
+
+fn list(boots: &[&str]) -> Report {
+    let named = boots.iter().map(|boot| ((*boot).into(), boot[..1].into()));
+    Report::Nodes(named.collect())
+}
+
+fn first_beacon(node: &str, boot: &str) -> Note {
+    let beacon = Beacon {
+        is_joining: true,
+        ..Beacon::default()
+    };
+    note(node, boot, Report::Beacon(beacon))
+}
+
+#[test]
+fn a_node_that_joins_confirms_nothing_before_it_knows_the_others() {
+    let mut nodes = joining();
+    beacon(&mut nodes, "a", "own", 0);
+    nodes.expect(7, "key".into());
+    nodes.executed_here(7, 1);
+    let unsure = nodes.progress(7).unwrap();
+    assert!(unsure.missing.is_empty() && unsure.is_open && !unsure.is_done());
+    // Two had executed it before they were known, and one of them by name alone.
+    executed(&mut nodes, "x1", "key", 5);
+    nodes.early.push_back(("key".into(), "b1".into(), 3));
+    // Meant for another node: it does not know of this one.
+    assert_eq!(nodes.heard(note("b", "b1", list(&["b1", "d1"])), 0), []);
+    // This one joins as well: it has no clients.
+    let changes = nodes.heard(first_beacon("e", "e1"), 0);
+    assert_eq!(changes, [(Change::Joined, "e".into())]);
+    let all = list(&["own", "b1", "c1", "x1"]);
+    let changes = nodes.heard(note("b", "b1", all), 0);
+    let joined = ["b", "c", "x"].map(|name| (Change::Joined, name.into()));
+    assert_eq!(changes, joined);
+    let (found, missing) = progress(&nodes, 7);
+    assert_eq!(
+        found,
+        [("a", 1), ("b", 3), ("x", 5)].map(|(name, count)| (name.to_owned(), count))
+    );
+    assert_eq!(missing, ["c"]);
+    executed(&mut nodes, "c1", "key", 0);
+    assert!(nodes.progress(7).unwrap().is_done());
+    // From now on lists are for others.
+    let later = list(&["own", "b1", "z1"]);
+    assert_eq!(nodes.heard(note("b", "b1", later), 0), []);
+    assert_eq!(nodes.len(), 5);
+}
+
+#[test]
+fn where_nobody_lists_the_others_they_are_known_after_a_lease() {
+    let mut nodes = joining();
+    beacon(&mut nodes, "a", "own", 0);
+    nodes.expect(7, "key".into());
+    nodes.executed_here(7, 0);
+    // It was there before, for all that is known.
+    beacon(&mut nodes, "b", "b1", 1_000);
+    for round in 1..=2 {
+        beacon(&mut nodes, "a", "own", round * 5_000);
+        assert!(nodes.progress(7).unwrap().is_open, "{round}");
+    }
+    beacon(&mut nodes, "a", "own", 15_000);
+    assert_eq!(
+        progress(&nodes, 7),
+        (vec![("a".into(), 0)], vec!["b".into()])
+    );
+    executed(&mut nodes, "b1", "key", 2);
+    assert!(nodes.progress(7).unwrap().is_done());
+    nodes.expect(8, "other".into());
+    assert!(!nodes.progress(8).unwrap().is_open);
+}
+
+#[test]
+fn the_first_few_nodes_that_know_all_list_them_for_one_that_joins() {
+    let note = first_beacon("z", "z1");
+    let listed = |own: &str, others: &[&str]| {
+        let mut nodes = Nodes::new("a", own, 5_000, 15_000);
+        nodes.close();
+        for boot in others {
+            beacon(&mut nodes, "b", boot, 0);
+        }
+        nodes.heard(note.clone(), 0);
+        nodes.list_for(&note)
+    };
+    let Some(Report::Nodes(all)) = listed("a3", &["a1", "a2", "a4"]) else {
+        panic!("the third lists them");
+    };
+    assert_eq!(all.len(), 5);
+    assert!(all.contains(&("z1".into(), "z".into())) && all.contains(&("a3".into(), "a".into())));
+    assert_eq!(listed("a4", &["a1", "a2", "a3"]), None);
+    let mut unsure = joining();
+    unsure.heard(note.clone(), 0);
+    assert_eq!(unsure.list_for(&note), None, "it does not know them itself");
+    let mut own = Nodes::new("a", "own", 5_000, 15_000);
+    own.close();
+    assert_eq!(own.list_for(&first_beacon("a", "own")), None);
+    let later = super::Note {
+        report: Report::Beacon(Beacon::default()),
+        ..note
+    };
+    assert_eq!(own.list_for(&later), None);
 }

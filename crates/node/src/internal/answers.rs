@@ -162,7 +162,7 @@ async fn confirmed(internal: &Internal, placed: Option<Placed>, by: Instant) -> 
     };
     // Forgotten, because many others were sent meanwhile: it is not known who has executed it.
     let progress = progress.unwrap_or_else(|| alone(internal.peers.name(), None));
-    let is_done = progress.missing.is_empty();
+    let is_done = progress.is_done();
     let mut json = json!({
         "position": position.get(),
         "epoch": epoch.to_string(),
@@ -187,11 +187,11 @@ fn alone(name: &str, matched: Option<u64>) -> Progress {
     match matched {
         Some(matched) => Progress {
             executed: [(name, matched)].into(),
-            missing: Vec::new(),
+            ..Progress::default()
         },
         None => Progress {
-            executed: [].into(),
             missing: vec![name],
+            ..Progress::default()
         },
     }
 }

@@ -58,6 +58,7 @@ impl Setting {
             })
             .unzip();
         let sequencer: Arc<dyn Sequencer> = Arc::new(NodeSequencer::new(senders.clone(), 0, &node));
+        node.peers.close();
         let config = ReadinessConfig {
             probe_interval: Duration::from_secs(1),
             probe_timeout: Duration::from_millis(100),
@@ -98,6 +99,7 @@ fn readiness(node: &Node) -> Readiness {
         memory: Arc::clone(&node.memory),
         descriptors: Arc::clone(&node.descriptors),
         delivery: Arc::clone(&node.delivery),
+        peers: Arc::clone(&node.peers),
         broker: None,
         backend: Arc::new(Unguarded),
     }
@@ -132,6 +134,20 @@ async fn a_node_is_ready_when_every_shard_took_a_probe() {
 
     node.probe(0..2).await;
     assert!(node.reasons().is_empty());
+}
+
+#[test]
+fn a_node_that_the_others_do_not_know_is_not_ready() {
+    let node = Node::new(0, Matching::default(), WindowLimits::default());
+    let readiness = readiness(&node);
+    let reasons = || readiness.reasons().join("; ");
+    assert!(
+        reasons().contains("has not announced itself"),
+        "{}",
+        reasons()
+    );
+    node.peers.close();
+    assert!(!reasons().contains("announced"), "{}", reasons());
 }
 
 #[tokio::test(start_paused = true)]
@@ -175,6 +191,7 @@ async fn publications_in_a_full_inbox_do_not_keep_a_probe_from_its_turn() {
 #[tokio::test]
 async fn without_an_interval_nothing_is_probed() {
     let node = Node::new(1, Matching::default(), WindowLimits::default());
+    node.peers.close();
     let sequencer: Arc<dyn Sequencer> = Arc::new(NodeSequencer::new(Vec::new(), 0, &node));
     let config = ReadinessConfig {
         probe_interval: Duration::ZERO,
