@@ -7,15 +7,32 @@
 import { Connection } from "./connection.js";
 import { dispose } from "./dispose.js";
 import { isPage } from "./environment.js";
-import { ConnectionError, SubscribeError } from "./errors.js";
+import { ConnectionError } from "./errors.js";
 import type {
   HighTemplarEventMap,
   HighTemplarListener,
   HighTemplarListenerOptions,
 } from "./events.js";
 import { guard } from "./guard.js";
-import type { ConnectionState, ConnectionStatus, HighTemplarOptions } from "./options.js";
-import { type Channel, type Request, take, type Waiting } from "./requests.js";
+import {
+  type ConnectionState,
+  type ConnectionStatus,
+  type HighTemplarOptions,
+  isOver,
+} from "./options.js";
+import { type Kept, persist } from "./persist.js";
+import { untilOpen } from "./ready.js";
+import { RESUME } from "./recovery.js";
+import {
+  type Channel,
+  deliver,
+  lost,
+  makeChannel,
+  type Request,
+  settle,
+  take,
+  type Waiting,
+} from "./requests.js";
 import { type OnPublish, type SubscribeOptions, Subscription } from "./subscription.js";
 import { amount } from "./validate.js";
 import {
@@ -60,6 +77,8 @@ export class HighTemplar extends EventTarget {
   readonly #connection: Connection;
   readonly #maxQueued: number;
   readonly #isLegacy: boolean;
+  /** Cursors of rooms before a reload. */
+  readonly #kept: Kept["rooms"];
   /** Channels by room, and by their names on the wire. */
   readonly #rooms = new Map<string, Channel>();
   readonly #channels = new Map<unknown, Channel>();
@@ -97,6 +116,10 @@ export class HighTemplar extends EventTarget {
       },
       options,
     );
+    const { recovery } = this.#connection;
+    const kept = persist(options, () => recovery.kept(this.#rooms.values()));
+    this.#kept = kept.rooms;
+    recovery.ticket = kept.ticket;
     if (!(options.autoConnect ?? (isPage() || !!options.WebSocket))) return;
     this.#connection.connect();
     // Dispatched later, so that listeners can be added.
@@ -143,18 +166,7 @@ export class HighTemplar extends EventTarget {
    * `closed`, or `refused` without signing in
    */
   ready({ signal }: { signal?: AbortSignal | undefined } = {}): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const look = () => {
-        if (signal?.aborted) reject(signal.reason);
-        else if (this.state === "open") resolve();
-        else if (isOver(this.status)) reject(this.#end());
-        else return;
-        this.removeEventListener("state", look);
-      };
-      this.addEventListener("state", look);
-      signal?.addEventListener("abort", look);
-      look();
-    });
+    return untilOpen(this, signal, () => this.#end());
   }
 
   /**
@@ -184,14 +196,12 @@ export class HighTemplar extends EventTarget {
     };
     const key = roomKey(room);
     const known = this.#rooms.get(key);
+    options.since ??= this.#kept[key] ?? undefined;
+    delete this.#kept[key];
+    // What was not asked for is not recovered.
+    if (known && known.since !== options.since) options.since = undefined;
     const requestId = known?.requestId ?? String(++this.#lastId);
-    const channel: Channel = known ?? {
-      key,
-      room: JSON.parse(key),
-      requestId,
-      subscribers: new Set(),
-      state: "idle",
-    };
+    const channel = known ?? makeChannel(key, requestId, options.since);
     const subscription = new Subscription<T>(this.#parent, channel.room, requestId, options);
     if (subscription.state === "ended") return subscription;
     this.#rooms.set(key, channel);
@@ -201,7 +211,7 @@ export class HighTemplar extends EventTarget {
       // Later, when the caller has the subscription.
       queueMicrotask(() => {
         const isNew = channel.state === "confirmed" && subscription.state === "pending";
-        if (isNew) guard(() => subscription.confirmed());
+        if (isNew) guard(() => subscription.confirmed({}));
       });
     } else if (channel.state !== "requested" && this.state === "open") this.#request(channel);
     return subscription;
@@ -240,7 +250,8 @@ export class HighTemplar extends EventTarget {
 
   #request(channel: Channel): void {
     const { key, requestId } = channel;
-    const text = `{"type":"subscribe","room":${key},"requestId":"${requestId}"}`;
+    const since = this.#connection.recovery.since(channel);
+    const text = `{"type":"subscribe","room":${key},"requestId":"${requestId}"${since}}`;
     if (!this.#connection.send(text)) return; // A loss follows, and another connection.
     channel.state = "requested";
     this.#requests.push({ requestId, channel });
@@ -261,7 +272,13 @@ export class HighTemplar extends EventTarget {
   }
 
   #admitted(): void {
-    for (const channel of this.#rooms.values()) this.#request(channel);
+    const channels = [...this.#rooms.values()];
+    for (const resume of this.#connection.recovery.resume(channels)) {
+      if (!this.#connection.send(resume.text)) return; // A loss follows.
+      for (const channel of resume.channels) channel.state = "requested";
+      this.#requests.push({ requestId: RESUME, channels: resume.channels, channel: null });
+    }
+    for (const channel of channels) if (channel.state === "idle") this.#request(channel);
     this.#queue = this.#queue.filter(({ message, text }) => !this.#send(message, text));
   }
 
@@ -273,6 +290,7 @@ export class HighTemplar extends EventTarget {
       const channel = this.#channels.get(message["requestId"]);
       if (channel?.state === "confirmed") this.#settled(channel, message);
     } else if (type === "permissions") this.#granted();
+    else if (type === "gap") this.#missed(message);
     else if (type === undefined) {
       if (!("is_authorized" in message)) this.#answered(message);
       else if (message["is_authorized"]) this.#granted();
@@ -291,45 +309,55 @@ export class HighTemplar extends EventTarget {
     }
   }
 
-  #published({ requestId, data }: GatewayMessage): void {
-    const subscribers = [...(this.#channels.get(requestId)?.subscribers ?? [])];
-    // Each gets its own copy of the data.
-    const copy = subscribers.length > 1 ? JSON.stringify(data) : "";
-    for (const [index, subscription] of subscribers.entries()) {
-      if (isEnded(subscription)) continue;
-      const own = index ? JSON.parse(copy) : data;
-      this.#emit("publication", { data: own, subscription }, "publish");
-      if (!isEnded(subscription)) guard(() => subscription.published(own));
-    }
+  #published(message: GatewayMessage): void {
+    const { requestId, data } = message;
+    const channel = this.#channels.get(requestId);
+    if (!channel || !this.#connection.recovery.isNew(channel, message)) return;
+    deliver(channel, data, (detail) => this.#emit("publication", detail, "publish"));
   }
 
   #answered(message: GatewayMessage): void {
-    const channel = take(this.#requests, message, this.#isLegacy)?.channel;
-    if (channel) this.#settled(channel, message);
+    const { channel, channels } = take(this.#requests, message, this.#isLegacy) ?? {};
+    if (channel) {
+      this.#connection.recovery.confirmed([channel], message);
+      this.#settled(channel, message);
+    } else if (channels) this.#resumed(channels, message);
     else if (channel !== null) this.#emit("message", message);
   }
 
-  /** A subscription is confirmed or rejected, by a reply or by `unsubscribed`. */
-  #settled(channel: Channel, { type, code, message = type, reason = "" }: GatewayMessage): void {
-    const isConfirmed = code === "success";
-    const isDenied = message === "room-not-found" || reason === "permissions";
-    channel.state = isConfirmed ? "confirmed" : isDenied ? "denied" : "refused";
-    for (const subscription of [...channel.subscribers]) {
-      guard(() => {
-        if (isConfirmed) return subscription.confirmed();
-        const { state } = subscription;
-        if (state === "refused" || state === "ended") return;
-        const error = new SubscribeError(String(message), channel.room, String(reason));
-        const isUnheard = subscription.rejected(error);
-        if (isUnheard) this.report(error, `subscription refused: ${error.message}`);
-        else this.#emit("error", error);
-      });
+  /** The reply to a `resume`. */
+  #resumed(channels: readonly Channel[], message: GatewayMessage): void {
+    const isDone = message["code"] === "success";
+    const refused = [message["refused"] ?? []].flat() as GatewayMessage[];
+    this.#connection.recovery.confirmed(channels, message);
+    for (const channel of channels) {
+      // A callback may have left the room, or the connection.
+      if (!channel.subscribers.size || channel.state !== "requested") continue;
+      const refusal = refused.find(({ requestId }) => requestId === channel.requestId);
+      if (isDone) this.#settled(channel, refusal ?? message);
+      else this.#request(channel); // For itself, and without recovery.
     }
+  }
+
+  /** Publications were missed on this connection. */
+  #missed(message: GatewayMessage): void {
+    const channels = [...this.#rooms.values()].filter(({ state }) => state === "confirmed");
+    this.#connection.recovery.confirmed(channels, message);
+    for (const channel of channels) {
+      if (channel.state === "confirmed") this.#settled(channel, { ...message, code: "success" });
+    }
+  }
+
+  #settled(channel: Channel, reply: GatewayMessage): void {
+    settle(channel, reply, (error, isUnheard) => {
+      if (isUnheard) this.report(error, `subscription refused: ${error.message}`);
+      else this.#emit("error", error);
+    });
   }
 
   #lost(): void {
     this.#requests = [];
-    for (const channel of this.#rooms.values()) channel.state = "idle";
+    for (const channel of this.#rooms.values()) lost(channel);
     this.#each((subscription) => subscription.lost());
   }
 
@@ -371,14 +399,4 @@ export class HighTemplar extends EventTarget {
     this.dispatchEvent(new CustomEvent(type, { detail }));
     if (alias) this.dispatchEvent(new CustomEvent(alias, { detail }));
   }
-}
-
-/** The client has stopped until a method is called. */
-function isOver({ display }: ConnectionStatus): boolean {
-  return /^(failed|closed|signed-out)$/.test(display);
-}
-
-/** A function, so that TypeScript does not assume that callbacks leave the state unchanged. */
-function isEnded({ state }: Subscription): boolean {
-  return state === "ended";
 }

@@ -11,7 +11,9 @@ import {
   type ConnectionDisplay,
   type ConnectionOptions,
   type ConnectionStatus,
+  isUp,
   makeStatus,
+  SHOWN,
   spansOf,
   type Times,
   timesOf,
@@ -19,6 +21,7 @@ import {
   type WebSocketLike,
 } from "./options.js";
 import type { Owner } from "./owner.js";
+import { PING, Recovery } from "./recovery.js";
 import { timer } from "./validate.js";
 import { type Judgement, judge, type Spans, wait } from "./verdict.js";
 import { type GatewayMessage, type JsonObject, offer, socketUrl } from "./wire.js";
@@ -32,18 +35,11 @@ const STABLE = 10_000;
 /** Consecutive failed handshakes before an error is reported. */
 const UNREACHABLE_MAX = 3;
 
-/** The names of states in user interfaces, if they differ. */
-const SHOWN: Record<string, ConnectionDisplay> = { open: "live", refused: "signed-out" };
-
 const FRESH = { code: null, reason: "", cause: null };
-
-/** Connected or connecting. */
-function isUp({ state }: ConnectionStatus): boolean {
-  return state === "open" || state === "connecting";
-}
 
 export class Connection {
   status: ConnectionStatus = CLOSED;
+  readonly recovery = new Recovery();
 
   readonly #owner: Owner;
   readonly #options: ConnectionOptions;
@@ -103,6 +99,8 @@ export class Connection {
   /** Connects immediately, replacing the connection if there is one. */
   reconnect(): void {
     listen(true, this.wake);
+    // The user may be another one, or have other rights.
+    this.recovery.ticket = null;
     this.#attempt = 0;
     if (this.#drop()) this.#start(FRESH);
   }
@@ -167,7 +165,7 @@ export class Connection {
         this.#options.WebSocket ?? (globalThis.WebSocket as WebSocketClass | undefined);
       if (!WebSocket) throw new Error("no WebSocket here: pass one as an option");
       address = socketUrl(url);
-      const to = offer(address, token, tokenIn, legacy);
+      const to = offer(address, token, tokenIn, legacy, late ? null : this.recovery.ticket);
       socket = new WebSocket(to.url, to.protocols);
     } catch (thrown) {
       const error = asError(thrown);
@@ -215,6 +213,7 @@ export class Connection {
     } catch {
       return this.#owner.failed(new SyntaxError(`not JSON: ${String(data).slice(0, 40)}`));
     }
+    if (this.recovery.received(message)) return;
     const { type, is_authorized: isAdmitted, allowed_rooms = [] } = message;
     const rooms = allowed_rooms as JsonObject[];
     const { state } = this.status;
@@ -252,7 +251,8 @@ export class Connection {
   #ping(): void {
     if (this.#isActive) this.#pingedAt = Date.now();
     this.#isActive = false;
-    this.send("ping");
+    // The reply moves the cursor of a client that receives nothing else.
+    this.send(this.recovery.has("ping") ? `{"type":"ping","requestId":"${PING}"}` : "ping");
     this.#after(Math.min(this.#times.pingInterval, this.#times.pongTimeout), () => this.#look());
   }
 
@@ -314,6 +314,7 @@ export class Connection {
   #refused(ended: Change): void {
     const plan = this.#plan;
     const { authenticate } = this.#options;
+    this.recovery.ticket = null;
     this.#isSigningIn = !!authenticate;
     this.#set({ ...ended, state: "refused" });
     const { status } = this;

@@ -26,6 +26,7 @@ export type {
 } from "./options.js";
 export {
   type OnPublish,
+  type Recovered,
   type Subscribed,
   type SubscribeOptions,
   Subscription,

@@ -1,6 +1,6 @@
 /**
  * Fetch and merge: a state that is loaded, changed by publications, and loaded again whenever some may
- * have been missed.
+ * have been missed and the gateway cannot deliver them.
  *
  * @packageDocumentation
  */
@@ -15,10 +15,13 @@ import type { JsonMembers, Room } from "./wire.js";
 
 /** Options of {@link live}. */
 export interface LiveOptions<S, T = unknown>
-  extends Pick<SubscribeOptions<T>, "onSubscribed" | "onError" | "signal"> {
+  extends Pick<
+    SubscribeOptions<T>,
+    "onSubscribed" | "onRecovered" | "onError" | "signal" | "since"
+  > {
   /**
-   * Fetches the state. Called immediately, even without a connection; again each time the gateway
-   * confirms the subscription; and again with a back-off if it fails.
+   * Fetches the state. Called immediately, even without a connection; again each time publications may
+   * have been missed; and again with a back-off if it fails.
    *
    * @param signal - aborted when the result is no longer needed
    */
@@ -30,6 +33,11 @@ export interface LiveOptions<S, T = unknown>
    */
   // biome-ignore lint/suspicious/noConfusingVoidType: a function that changes in place returns nothing
   apply: (state: S, data: T) => S | void;
+  /**
+   * The state that the page has already, such as what the server rendered. With `since`, its position,
+   * `load` is called only if the gateway cannot deliver what was published after it.
+   */
+  initial?: S | undefined;
   /** Called with each new state: render it. */
   onChange?: ((state: S) => void) | undefined;
   /** Called when `load` fails; it is retried automatically. Without it, an `error` event is dispatched. */
@@ -71,22 +79,26 @@ export class Live<S, T = unknown> {
 
   /** @internal */
   constructor(client: HighTemplar, room: Room<T>, options: LiveOptions<S, T>) {
-    const { onSubscribed, onError, signal, maxBuffered } = options;
+    const { onSubscribed, onRecovered, onError, signal, since, initial, maxBuffered } = options;
     this.#client = client;
     this.#options = options;
+    this.#data = initial;
+    this.#isLoaded = initial !== undefined;
     this.#max = Math.max(1, amount("maxBuffered", maxBuffered ?? 1_000));
     this.subscription = client.subscribe<T>(room, (data) => this.#published(data), {
       onSubscribed: (how) => {
         this.reload();
         onSubscribed?.(how);
       },
+      onRecovered,
       onError,
       signal,
+      since: this.#isLoaded ? since : undefined,
     });
     client.addEventListener("state", this.#watch);
     client.addEventListener("subscription", this.#watch);
     if (this.state === "ended") this.#watch();
-    else this.reload();
+    else if (!this.#isLoaded || !since) this.reload();
   }
 
   /** The state; `undefined` until it is loaded. */

@@ -112,6 +112,13 @@ export interface HighTemplarOptions {
    * @defaultValue 100
    */
   maxQueued?: number | undefined;
+  /**
+   * `"session"` keeps the position of each room across a reload of the page, in `sessionStorage`: the
+   * gateway then delivers what was published during the reload, and `onSubscribed` is not called. For
+   * pages that are rendered by the server, or load their state in any case. By default a reload starts
+   * anew.
+   */
+  persist?: "session" | undefined;
   /** @deprecated Use `maxQueued`. */
   queueMax?: number | undefined;
   /**
@@ -232,3 +239,16 @@ export const CLOSED: ConnectionStatus = makeStatus(
   { state: "closed", code: null, reason: "", retryAt: null, rooms: [], cause: null },
   "closed",
 );
+
+/** @internal The names of states in user interfaces, if they differ. */
+export const SHOWN: Record<string, ConnectionDisplay> = { open: "live", refused: "signed-out" };
+
+/** @internal Connected or connecting. */
+export function isUp({ state }: ConnectionStatus): boolean {
+  return state === "open" || state === "connecting";
+}
+
+/** @internal The client has stopped until a method is called. */
+export function isOver({ display }: ConnectionStatus): boolean {
+  return /^(failed|closed|signed-out)$/.test(display);
+}

@@ -25,6 +25,7 @@ import { UNHANDLED } from "./guard.js";
 import { type Live, live } from "./live.js";
 import { CLOSED, type ConnectionStatus } from "./options.js";
 import type {
+  Recovered,
   Subscribed,
   SubscribeOptions,
   Subscription,
@@ -86,8 +87,12 @@ export function useConnection(): ConnectionStatus {
 
 /** Options of {@link useRoom}. */
 export interface UseRoomOptions {
-  /** Called each time the gateway confirms the subscription, first and `again`: fetch what you show. */
+  /** Called each time publications may have been missed, first and `again`: fetch what you show. */
   onSubscribed?: ((how: Subscribed) => void) | undefined;
+  /** Called in place of it when the gateway delivers what was missed: there is nothing to fetch. */
+  onRecovered?: ((how: Recovered) => void) | undefined;
+  /** As for `subscribe`: the position of the state that the component has when it is mounted. */
+  since?: string | undefined;
   /** Called when the gateway rejects the subscription, or ends it. */
   onError?: ((error: SubscribeError) => void) | undefined;
   /** @deprecated Use `onSubscribed`, or an effect that depends on `heard`. */
@@ -101,8 +106,8 @@ export interface RoomStatus {
   /** Why it was refused; `null` otherwise. */
   readonly error: SubscribeError | null;
   /**
-   * How many times the gateway confirmed the subscription. An effect that depends on it, if it is not
-   * 0, runs each time publications may have been missed.
+   * How many times the gateway confirmed the subscription without recovering it. An effect that depends
+   * on it, if it is not 0, runs each time publications may have been missed.
    */
   readonly heard: number;
 }
@@ -163,6 +168,7 @@ function useSubscription(
   useEffect(() => {
     if (key === null) return;
     let heard = 0;
+    let isRecovered = false;
     const { current } = latest;
     const subscription = current.subscribe(client, JSON.parse(key), {
       onSubscribed: (how) => {
@@ -171,6 +177,12 @@ function useSubscription(
         latest.current.callbacks.onSubscribed?.(how);
         if (how.again) latest.current.callbacks.onReconnect?.();
       },
+      onRecovered: (how) => {
+        isRecovered = true;
+        changed({ detail: subscription });
+        latest.current.callbacks.onRecovered?.(how);
+      },
+      since: current.callbacks.since,
       onError: (error) => {
         const { onError } = latest.current.callbacks;
         return onError ? onError(error) : UNHANDLED;
@@ -180,7 +192,7 @@ function useSubscription(
       if (detail !== subscription || subscription.state === "ended") return;
       const { state, error } = subscription;
       // Once more when it is counted.
-      if (state === "subscribed" && !heard) return;
+      if (state === "subscribed" && !heard && !isRecovered) return;
       setKnown({ client, key, status: { state, error, heard } });
     };
     client.addEventListener("subscription", changed);
@@ -228,8 +240,8 @@ export function useRoom<T = unknown, R extends object = object>(
 /** Options of {@link useLive}. */
 export interface UseLiveOptions<S, T = unknown> {
   /**
-   * Fetches the data. Called immediately, even without a connection; again each time the gateway
-   * confirms the subscription; and again with a back-off if it fails.
+   * Fetches the data. Called immediately, even without a connection; again each time publications may
+   * have been missed; and again with a back-off if it fails.
    */
   load: (signal: AbortSignal) => S | Promise<S>;
   /**
@@ -239,6 +251,13 @@ export interface UseLiveOptions<S, T = unknown> {
   reduce: (data: S, publication: T) => S;
   /** The data until the first load, such as what the server rendered. */
   initial?: S | undefined;
+  /**
+   * The position of `initial`, as the backend sent it with the data: `load` is called only if the
+   * gateway cannot deliver what was published since.
+   */
+  since?: string | undefined;
+  /** Called when the gateway delivers what was missed: there is nothing to load. */
+  onRecovered?: ((how: Recovered) => void) | undefined;
   /** Called when the gateway rejects the subscription, or ends it. */
   onError?: ((error: SubscribeError) => void) | undefined;
   /**
@@ -285,8 +304,9 @@ export function useLive<S, T = unknown, R extends object = object>(
   const current = useRef<Live<S, T> | null>(null);
   const [loaded, setLoaded] = useState<Loaded<S> | null>(null);
   const subscribe = useCallback(
-    (client: HighTemplar, room: Room, { onSubscribed, onError }: SubscribeOptions) => {
+    (client: HighTemplar, room: Room, callbacks: SubscribeOptions) => {
       const key = roomKey(room);
+      const { onSubscribed, onRecovered, onError, since } = callbacks;
       const mine = live<S, T>(client, room as Room<T>, {
         load: (signal) => latest.current.load(signal),
         apply: (data, publication) => latest.current.reduce(data, publication),
@@ -295,7 +315,10 @@ export function useLive<S, T = unknown, R extends object = object>(
           setLoaded((last) => ({ key, data: last?.key === key ? last.data : null, error }));
           (latest.current.onLoadError ?? client.report).call(client, error);
         },
+        initial: since ? latest.current.initial : undefined,
+        since,
         onSubscribed,
+        onRecovered,
         onError,
       });
       current.current = mine;

@@ -10,7 +10,7 @@ import type { ConnectionError, SubscribeError } from "./errors.js";
 import { UNHANDLED } from "./guard.js";
 import type { ConnectionState } from "./options.js";
 import { amount } from "./validate.js";
-import type { JsonObject } from "./wire.js";
+import type { GatewayMessage, JsonObject } from "./wire.js";
 
 /** Called with the data of a publication, and its subscription. */
 export type OnPublish<T> = (data: T, subscription: Subscription<T>) => void;
@@ -19,6 +19,18 @@ export type OnPublish<T> = (data: T, subscription: Subscription<T>) => void;
 export interface Subscribed {
   /** Not the first time: publications since the loss did not arrive. */
   readonly again: boolean;
+  /**
+   * Why the gateway could not deliver them: `age` (too long ago), `epoch` (the gateway was restarted),
+   * `too-much`, `permissions` (rights changed meanwhile), `off`, or the reason of a gap, such as
+   * `broker`. `undefined` if the client did not ask it to.
+   */
+  readonly reason?: string | undefined;
+}
+
+/** The `onRecovered` callback's argument. */
+export interface Recovered {
+  /** How many missed publications are delivered next, for all rooms that were recovered together. */
+  readonly replayed: number;
 }
 
 /** Options of a subscription. */
@@ -26,10 +38,22 @@ export interface SubscribeOptions<T = unknown> {
   /** Called with each publication, in the order of the backend's triggers. */
   onPublish?: OnPublish<T> | undefined;
   /**
-   * Called each time the gateway confirms the subscription: the first time, and `again` after each
-   * loss of the connection. Fetch the state, or use `live`.
+   * Called each time publications may have been missed: the first time that the gateway confirms the
+   * subscription, and `again` after a loss of the connection that was not recovered, or a gap. Fetch
+   * the state, or use `live`.
    */
   onSubscribed?: ((how: Subscribed) => void) | undefined;
+  /**
+   * Called in place of `onSubscribed` when the gateway delivers every publication since the loss, or
+   * since `since`: there is nothing to fetch.
+   */
+  onRecovered?: ((how: Recovered) => void) | undefined;
+  /**
+   * The position of the state that the page has, as its backend sent it with that state in the header
+   * `High-Templar-Position`: the gateway delivers every publication since. Without it, or if the
+   * gateway cannot, `onSubscribed` is called.
+   */
+  since?: string | undefined;
   /** Called when the gateway rejects the subscription, or ends it. */
   onError?: ((error: SubscribeError) => void) | undefined;
   /** Unsubscribes when it is aborted. */
@@ -42,7 +66,7 @@ export interface SubscribeOptions<T = unknown> {
    */
   maxBuffered?: number | undefined;
   /** @deprecated Use `onSubscribed`, which is called with `again: true` then. */
-  onReconnect?: (() => void) | undefined;
+  onReconnect?: ((how: Subscribed) => void) | undefined;
   /** @deprecated Use `maxBuffered`. */
   bufferMax?: number | undefined;
 }
@@ -167,8 +191,9 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     return buffer as AsyncIterableIterator<T>;
   }
 
-  /** @internal The gateway confirmed it. */
-  confirmed(): void {
+  /** @internal The gateway confirmed it, or reports a gap. */
+  confirmed({ recovered, replayed, reason }: GatewayMessage): void {
+    const { onSubscribed, onRecovered, onReconnect, since } = this.#options;
     const again = this.#heard;
     this.#heard = true;
     this.#renew();
@@ -176,8 +201,10 @@ export class Subscription<T = unknown> implements AsyncIterable<T> {
     this.#settle = null;
     this.#to("subscribed", null);
     if (this.#state !== "subscribed") return;
-    this.#options.onSubscribed?.({ again });
-    if (again) this.#options.onReconnect?.();
+    if (recovered && (again || since)) return onRecovered?.({ replayed: Number(replayed) });
+    const how: Subscribed = reason ? { again, reason: String(reason) } : { again };
+    onSubscribed?.(how);
+    if (again) onReconnect?.(how);
   }
 
   /** @internal The gateway rejected it, which has not ended. Returns whether nobody learnt of it. */

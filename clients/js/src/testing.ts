@@ -4,9 +4,11 @@
  * @packageDocumentation
  */
 
-import type { WebSocketClass, WebSocketLike } from "./options.js";
+import { FakeSocket, type Link, READY } from "./fake.js";
+import { type Entry, isAfter, Log, type Loss, type Place, partOf } from "./log.js";
+import type { WebSocketClass } from "./options.js";
 import { explain } from "./refusal.js";
-import { EVENTS, type JsonObject, PROTOCOL, permits, type Room, roomKey } from "./wire.js";
+import { type JsonObject, permits, type Room, roomKey } from "./wire.js";
 
 /** How a {@link FakeGateway} answers. */
 export interface FakeGatewayOptions {
@@ -15,6 +17,18 @@ export interface FakeGatewayOptions {
    * every room is permitted.
    */
   grants?: readonly object[] | undefined;
+  /**
+   * What the gateway can do. With `[]` it is one of version 4.0, which recovers nothing.
+   *
+   * @defaultValue `["since", "resume", "ping"]`
+   */
+  features?: readonly ("since" | "resume" | "ping")[] | undefined;
+  /**
+   * How many publications it keeps, for pages that reconnect.
+   *
+   * @defaultValue 1,000
+   */
+  window?: number | undefined;
 }
 
 /** What a client is to do that the backend disconnects, as in the command `disconnect`. */
@@ -31,83 +45,9 @@ const COME_BACK: Record<ComeBack, number> = {
 /** The code of the gateway's reply to a new token. */
 export type TokenReply = "success" | "other-user" | "token-refused" | "backend-unavailable";
 
+type Answer = (code: string | null, more?: object) => void;
+
 type Mood = "up" | "down" | "refusing" | "silent";
-
-const READY = { connecting: 0, open: 1, closing: 2, closed: 3 };
-
-/** The gateway's end of a connection. */
-class FakeSocket implements WebSocketLike {
-  readyState = READY.connecting;
-  onopen: WebSocketLike["onopen"] = null;
-  onmessage: WebSocketLike["onmessage"] = null;
-  onclose: WebSocketLike["onclose"] = null;
-  onerror: WebSocketLike["onerror"] = null;
-  readonly protocol: string;
-  /** The page wants to know of what it did not ask for. */
-  readonly hasEvents: boolean;
-  /** How a new token is answered, if the page was asked for one. */
-  tokenReply: TokenReply | null = null;
-  /** Rooms by the names of their subscriptions. */
-  readonly rooms = new Map<unknown, JsonObject[]>();
-  readonly #gateway: Link;
-
-  constructor(
-    gateway: Link,
-    readonly url: string,
-    protocols: readonly string[],
-  ) {
-    this.protocol = protocols.includes(PROTOCOL) ? PROTOCOL : "";
-    this.hasEvents = !!this.protocol && protocols.includes(EVENTS);
-    this.#gateway = gateway;
-    queueMicrotask(() => this.readyState === READY.connecting && gateway.opened(this));
-  }
-
-  send(text: string): void {
-    if (this.readyState === READY.connecting) throw new Error("the socket is still connecting");
-    if (this.readyState === READY.open) queueMicrotask(() => this.#gateway.received(this, text));
-  }
-
-  close(code = 1000, reason = ""): void {
-    if (this.readyState >= READY.closing) return;
-    this.readyState = READY.closing;
-    queueMicrotask(() => this.end(code, reason));
-  }
-
-  /** Delivers a message to the page. */
-  deliver(message: object | string): void {
-    if (this.readyState !== READY.open) return;
-    const data = typeof message === "string" ? message : JSON.stringify(message);
-    this.onmessage?.({ data });
-  }
-
-  /** Ends the subscriptions to certain rooms, and notifies pages that listen for it. */
-  drop(isMeant: (room: JsonObject) => boolean, reason: "permissions" | "command"): void {
-    for (const [requestId, rooms] of [...this.rooms]) {
-      const kept = rooms.filter((room) => !isMeant(room));
-      if (kept.length) this.rooms.set(requestId, kept);
-      else this.rooms.delete(requestId);
-      if (!this.hasEvents) continue;
-      for (const room of rooms.filter(isMeant)) {
-        this.deliver({ type: "unsubscribed", requestId, room, reason });
-      }
-    }
-  }
-
-  /** Ends the connection, as the page sees it. */
-  end(code: number, reason: string): void {
-    if (this.readyState === READY.closed) return;
-    this.readyState = READY.closed;
-    this.rooms.clear();
-    this.#gateway.closed(this);
-    this.onclose?.({ code, reason });
-  }
-}
-
-interface Link {
-  opened(socket: FakeSocket): void;
-  received(socket: FakeSocket, text: string): void;
-  closed(socket: FakeSocket): void;
-}
 
 /**
  * A gateway in memory. It speaks the protocol of the real one: grants, wildcards, answers, close
@@ -137,11 +77,16 @@ export class FakeGateway {
   readonly urls: string[] = [];
 
   readonly #sockets = new Set<FakeSocket>();
+  readonly #features: readonly string[];
+  readonly #log: Log;
   #mood: Mood = "up";
 
-  constructor({ grants }: FakeGatewayOptions = {}) {
+  constructor({ grants, features, window }: FakeGatewayOptions = {}) {
     this.grants = grants ?? null;
+    this.#features = features ?? ["since", "resume", "ping"];
+    this.#log = new Log(window ?? 1_000);
     const link: Link = {
+      features: this.#features,
       opened: (socket) => this.#opened(socket),
       received: (socket, text) => this.#received(socket, text),
       closed: (socket) => this.#sockets.delete(socket),
@@ -192,15 +137,35 @@ export class FakeGateway {
    */
   publish(rooms: Room | readonly Room[], data: unknown): number {
     const targets = [rooms].flat().map((room) => JSON.parse(roomKey(room)) as JsonObject);
+    const entry = this.#log.append(targets, JSON.stringify(data ?? null));
     let reached = 0;
     for (const socket of [...this.#sockets]) {
-      for (const [requestId, subscribed] of [...socket.rooms]) {
-        if (!subscribed.some((room) => targets.some((target) => meets(room, target)))) continue;
+      for (const message of this.#messages(socket, entry)) {
         reached++;
-        socket.deliver({ type: "publish", data: data ?? null, requestId });
+        socket.deliver(message);
       }
     }
     return reached;
+  }
+
+  /** The position of everything published so far, as a backend sends it with a page. */
+  get position(): string {
+    return this.#log.head;
+  }
+
+  /** Loses publications that pages should have received, and tells them so. */
+  gap(reason = "broker"): void {
+    this.#log.lose();
+    for (const socket of [...this.#sockets]) {
+      if (!socket.hasCursors) socket.end(1012, "gap 0");
+      else if (socket.hasEvents) socket.deliver({ type: "gap", cursor: this.#log.head, reason });
+    }
+  }
+
+  /** Restarts, without what was published before: pages that reconnect cannot recover it. */
+  restart(): void {
+    this.#log.restart();
+    this.close();
   }
 
   /**
@@ -292,8 +257,11 @@ export class FakeGateway {
     socket.onopen?.({} as never);
     const isAuthorized = this.#mood !== "refusing";
     const rooms = this.grants ?? [];
+    const more = socket.hasCursors ? { cursor: this.#log.head, features: this.#features } : {};
     socket.deliver(
-      isAuthorized ? { is_authorized: true, allowed_rooms: rooms } : { is_authorized: false },
+      isAuthorized
+        ? { is_authorized: true, allowed_rooms: rooms, ...more }
+        : { is_authorized: false },
     );
     if (isAuthorized) return;
     if (socket.protocol) socket.end(4300, "refused");
@@ -305,31 +273,130 @@ export class FakeGateway {
     if (this.#mood === "silent" || socket.readyState !== READY.open) return;
     if (text === "ping") return socket.deliver("pong");
     const message = JSON.parse(text) as JsonObject;
+    const { requestId, type } = message;
+    if (type === "ping" && socket.hasCursors) {
+      this.pings++;
+      const named = requestId === undefined ? {} : { requestId };
+      return socket.deliver({ code: "success", ...named, cursor: this.#log.head });
+    }
     this.received.push(message);
-    const { requestId } = message;
     const named = socket.protocol && requestId !== undefined ? { requestId } : {};
     const answer = (code: string | null, more: object = {}) =>
       socket.deliver(
-        code ? { code: "error", message: code, ...named, ...more } : { code: "success", ...named },
+        code
+          ? { code: "error", message: code, ...named, ...more }
+          : { code: "success", ...named, ...more },
       );
-    if (message["type"] === "subscribe") {
-      const code = this.#subscribe(socket, message);
-      const grants = (this.grants ?? []) as readonly JsonObject[];
-      const isExplained = code === "room-not-found" && socket.protocol;
-      const reason = isExplained && explain(grants, message["room"] as JsonObject);
-      answer(code, reason ? { reason } : {});
-    } else if (message["type"] === "unsubscribe") {
+    if (type === "subscribe") this.#subscribed(socket, message, answer);
+    else if (type === "resume" && socket.hasCursors) this.#resumed(socket, message, answer);
+    else if (type === "unsubscribe") {
       if (requestId === undefined) answer("no-request-id");
       else answer(socket.rooms.delete(requestId) ? null : "not-subscribed");
-    } else if (message["type"] === "status") {
+    } else if (type === "status") {
       const rooms = new Set(this.subscriptions.map((room) => roomKey(room)));
       socket.deliver({ open_connections: this.#sockets.size, num_rooms: rooms.size });
-    } else if (message["type"] === "authenticate") {
+    } else if (type === "authenticate") {
       // A token of the first frame has no reply.
       const reply = socket.tokenReply;
       socket.tokenReply = null;
       if (reply) answer(reply === "success" ? null : reply);
     } else answer("message-type-not-allowed");
+  }
+
+  #subscribed(socket: FakeSocket, message: JsonObject, answer: Answer): void {
+    const { room, requestId, since } = message;
+    const from = socket.hasCursors && since !== undefined ? this.#log.find(since) : undefined;
+    if (from === null) return answer("invalid-cursor");
+    const others = socket.rooms.size;
+    const code = this.#subscribe(socket, message);
+    if (code) {
+      const isExplained = code === "room-not-found" && socket.protocol;
+      const reason =
+        isExplained && explain((this.grants ?? []) as JsonObject[], room as JsonObject);
+      return answer(code, reason ? { reason } : {});
+    }
+    if (!socket.hasCursors) return answer(null);
+    const { head } = this.#log;
+    if (from === undefined) return answer(null, { cursor: head });
+    // Other rooms of the page are further, so the cursor stays theirs.
+    const cursor = others ? null : from;
+    this.#replay(socket, new Map([[requestId, from]]), cursor, others ? head : since, answer);
+  }
+
+  #resumed(socket: FakeSocket, { cursor, subscriptions }: JsonObject, answer: Answer): void {
+    const place = this.#log.find(cursor);
+    const asked = [subscriptions ?? []].flat() as JsonObject[];
+    const places = asked.map(({ since }) => (since === undefined ? place : this.#log.find(since)));
+    if (place === null || places.includes(null)) return answer("invalid-cursor");
+    const others = socket.rooms.size;
+    const refused: object[] = [];
+    const bounds = new Map<unknown, Place | Loss>();
+    for (const [index, subscription] of asked.entries()) {
+      const { requestId } = subscription;
+      const message = this.#subscribe(socket, subscription);
+      if (message) refused.push({ requestId, message });
+      else bounds.set(requestId, places[index] as Place | Loss);
+    }
+    const more = refused.length ? { refused } : {};
+    const [from, at] = others ? [null, this.#log.head] : [place, cursor];
+    this.#replay(socket, bounds, from, at, (code, reply) => answer(code, { ...reply, ...more }));
+  }
+
+  /** Answers, and delivers what subscriptions missed. */
+  #replay(
+    socket: FakeSocket,
+    bounds: ReadonlyMap<unknown, Place | Loss>,
+    place: Place | Loss | null,
+    asked: unknown,
+    answer: Answer,
+  ): void {
+    const { head } = this.#log;
+    const places: Place[] = [];
+    for (const each of [...bounds.values(), place ?? []].flat()) {
+      if (typeof each === "string") {
+        return answer(null, { recovered: false, reason: each, cursor: head });
+      }
+      places.push(each);
+    }
+    const first = Math.min(...places.map(({ position }) => position));
+    const messages = this.#log
+      .from(first)
+      .flatMap((entry) =>
+        this.#messages(socket, entry, bounds as Map<unknown, Place>, place as Place),
+      );
+    const replayed = messages.length;
+    answer(null, { recovered: true, replayed, cursor: replayed ? asked : head });
+    for (const message of messages) socket.deliver(message);
+  }
+
+  /**
+   * What a socket receives of an entry, in the order of the parts.
+   *
+   * @param bounds - only these subscriptions, each only after its place
+   * @param place - only messages after it carry a cursor; `null` for none
+   */
+  #messages(
+    socket: FakeSocket,
+    entry: Entry,
+    bounds?: ReadonlyMap<unknown, Place>,
+    place?: Place | null,
+  ): object[] {
+    const hits: { requestId: unknown; part: number }[] = [];
+    for (const [requestId, rooms] of socket.rooms) {
+      const part = partOf(requestId);
+      const bound = bounds?.get(requestId);
+      if (bounds && !(bound && isAfter(entry, part, bound))) continue;
+      if (!rooms.some((room) => entry.rooms.some((target) => meets(room, target)))) continue;
+      hits.push({ requestId, part });
+    }
+    if (socket.hasCursors) hits.sort((one, other) => one.part - other.part);
+    return hits.map(({ requestId, part }, index) => {
+      const message = { type: "publish", data: JSON.parse(entry.data), requestId };
+      const isTold = place === undefined || (place && isAfter(entry, part, place));
+      if (!socket.hasCursors || !isTold) return message;
+      const isLast = index === hits.length - 1;
+      return { ...message, cursor: this.#log.cursor(entry, isLast ? undefined : part) };
+    });
   }
 
   #subscribe(socket: FakeSocket, { room, requestId }: JsonObject): string | null {

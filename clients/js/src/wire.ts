@@ -82,6 +82,9 @@ const AUTHENTICATE = "high-templar.authenticate";
 /** Offered beside {@link PROTOCOL}: the client accepts messages with a `type`, and ignores unknown ones. */
 export const EVENTS = "high-templar.events";
 
+/** Prefix of the resume ticket, offered beside {@link PROTOCOL}. */
+export const TICKET = "high-templar.resume.";
+
 /** How a token is sent. */
 export type TokenIn = "subprotocol" | "message" | "query";
 
@@ -92,13 +95,20 @@ export interface Offer {
 }
 
 /**
- * Adds a token to the request.
+ * Adds a token and a resume ticket to the request.
  *
  * @param plain - offer no subprotocol: browsers fail a connection if the server selects no
  * offered subprotocol, and gateways before 4.0 select none
  */
-export function offer(url: string, token: string | null, tokenIn: TokenIn, plain: boolean): Offer {
+export function offer(
+  url: string,
+  token: string | null,
+  tokenIn: TokenIn,
+  plain: boolean,
+  ticket: string | null = null,
+): Offer {
   const protocols = plain ? [] : [PROTOCOL, EVENTS];
+  if (ticket) protocols.push(TICKET + base64url(ticket));
   if (token === null) return { url, protocols };
   if (plain || tokenIn === "query") {
     const separator = url.includes("?") ? "&" : "?";

@@ -1,14 +1,15 @@
 // Clients of the gateway in memory: no network, and no waiting.
 
 import { HighTemplar, type HighTemplarOptions } from "../../src/index.js";
-import { FakeGateway } from "../../src/testing.js";
+import { FakeGateway, type FakeGatewayOptions } from "../../src/testing.js";
 
-/** A client that is connected to a fake gateway with these grants. */
+/** A client that is connected to a fake gateway with these grants; by default one that recovers nothing. */
 export function connect(
   options: Partial<HighTemplarOptions> = {},
   grants?: readonly object[],
+  features: FakeGatewayOptions["features"] = [],
 ): { gateway: FakeGateway; client: HighTemplar } {
-  const gateway = new FakeGateway({ grants });
+  const gateway = new FakeGateway({ grants, features });
   const client = new HighTemplar({
     url: "ws://gateway/ws/",
     WebSocket: gateway.WebSocket,
