@@ -83,7 +83,10 @@ impl Broker {
 
     /// Reads the log and has its records placed until `shutdown`, through every outage.
     pub async fn run(self: Arc<Self>, sequencer: Arc<dyn Sequencer>, shutdown: CancellationToken) {
-        follow::run(&self, &*sequencer, &shutdown).await;
+        tokio::select! {
+            () = follow::run(&self, &*sequencer, &shutdown) => {}
+            () = self.log.work() => {}
+        }
     }
 
     /// Publishes triggers and commands, in order, to every node, this one included. Ready when all

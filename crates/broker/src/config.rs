@@ -21,3 +21,37 @@ pub struct RabbitMqConfig {
     /// takes its bindings along, and the queue's consumer is not notified.
     pub binding_check: Duration,
 }
+
+/// How to reach a PostgreSQL that holds the log.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    /// `postgresql://user:password@host:port/database?sslmode=verify-full`. A secret: it is never
+    /// logged whole.
+    pub url: String,
+    /// The user, instead of the one in the url.
+    pub username: Option<String>,
+    /// The password, instead of the one in the url. A secret.
+    pub password: Option<String>,
+    /// The schema of log and outbox.
+    pub log: String,
+    /// Timeout for a published trigger to be read back from the log.
+    pub publish_timeout: Duration,
+    /// Records older than this are deleted.
+    pub retention: Duration,
+    /// So many records are kept at most.
+    pub retention_rows: u64,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            username: None,
+            password: None,
+            log: "high_templar".to_owned(),
+            publish_timeout: Duration::from_secs(5),
+            retention: Duration::from_secs(3_600),
+            retention_rows: 1_000_000,
+        }
+    }
+}

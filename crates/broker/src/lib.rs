@@ -24,6 +24,8 @@ mod missed;
 pub mod numbers;
 pub mod order;
 mod outage;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod probes;
 pub mod progress;
 #[cfg(feature = "rabbitmq")]

@@ -66,6 +66,12 @@ pub trait Log: Send + Sync + 'static {
         Box::pin(async { Err(TailError::NotRetained) })
     }
 
+    /// What the engine does as long as the node lives, besides what it is asked for: it is polled
+    /// beside the reading, and never ends.
+    fn work(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// Something that was appended was not read back in time: the engine makes sure of its
     /// connections. Returns at once.
     fn doubt(&self) {}

@@ -1,8 +1,9 @@
-//! Shared test tools of several crates: a real RabbitMQ, a publisher as backends have it, the
+//! Shared test tools of several crates: a real RabbitMQ and PostgreSQL, a publisher as backends have it, the
 //! contract of a sequencer, and waiting for a condition. For tests only: everything here panics
 //! with a message when it fails.
 
 mod eventually;
+pub mod postgres;
 pub mod publisher;
 pub mod rabbitmq;
 pub mod sequencer;

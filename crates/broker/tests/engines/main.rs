@@ -11,6 +11,7 @@ mod broker;
 mod follow;
 mod log;
 mod memory;
+mod postgres;
 mod rabbitmq;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,42 @@
+//! PostgreSQL.
+
+use std::sync::Arc;
+
+use ht_broker::log::Log;
+use ht_broker::postgres::Postgres;
+use ht_testkit::postgres::{Database, Postgres as Server};
+
+use crate::{Engine, broker, log};
+
+impl Engine for Database {
+    fn log(&self) -> Arc<dyn Log> {
+        let log: Arc<dyn Log> = Arc::new(Postgres::new(&self.config()).unwrap());
+        let working = Arc::clone(&log);
+        // A broker does this while it runs; a log alone has nobody.
+        tokio::spawn(async move { working.work().await });
+        log
+    }
+
+    async fn publish(&self, bodies: Vec<Vec<u8>>) {
+        let client = self.connect().await;
+        let texts: Vec<_> = bodies.into_iter().map(text).collect();
+        let insert = "INSERT INTO high_templar.ht_outbox (body) SELECT * FROM unnest($1::text[])";
+        client.execute(insert, &[&texts]).await.unwrap();
+    }
+}
+
+/// A body as the outbox takes it: that column is text, so bytes that are none get another fault.
+fn text(body: Vec<u8>) -> String {
+    String::from_utf8(body).unwrap_or_else(|_| "not JSON either".into())
+}
+
+#[tokio::test]
+async fn postgres_is_a_log() {
+    log::keeps_the_contract(&Server::shared().database().with_log().await).await;
+}
+
+/// On one thread: nothing may block it.
+#[tokio::test]
+async fn postgres_carries_a_broker() {
+    broker::keeps_the_contract(&Server::shared().database().with_log().await).await;
+}
