@@ -16,6 +16,7 @@ mod key;
 mod listen;
 mod occupant;
 mod owner;
+mod postgres;
 mod publish;
 mod serve;
 
@@ -61,6 +62,8 @@ enum Command {
     Bench(bench::Args),
     /// Print a configuration file with all defaults, or the reference of the settings or metrics
     Config(config::Args),
+    /// Print the SQL of the log in PostgreSQL
+    Postgres(postgres::Args),
     /// Run a demo on this machine: gateway, a small backend and a web page
     #[cfg(feature = "demo")]
     Demo(ht_demo::Args),
@@ -79,6 +82,7 @@ impl Cli {
             Command::Listen(args) => listen::run(args),
             Command::Bench(args) => bench::run(&args),
             Command::Config(args) => config::run(&args),
+            Command::Postgres(args) => postgres::run(&args),
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args),
         };

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use ht_backend::config::BackendConfig;
-use ht_broker::config::RabbitMqConfig;
+use ht_broker::config::{PostgresConfig, RabbitMqConfig};
 use ht_node::config::ServerConfig;
 
 pub(crate) use kind::{first_key, period};
@@ -58,6 +58,8 @@ pub struct Config {
     pub backend: BackendConfig,
     /// For RabbitMQ; none means that triggers arrive over HTTP only.
     pub rabbitmq: Option<RabbitMqConfig>,
+    /// For PostgreSQL, as the log instead of RabbitMQ.
+    pub postgres: Option<PostgresConfig>,
     /// For the log.
     pub log: LogConfig,
     /// The settings as they were written, to be compared when they are read again.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_broker::config::RabbitMqConfig;
+use ht_broker::config::{PostgresConfig, RabbitMqConfig};
 use ht_broker::encoding::{self, InflateError, Message};
+use ht_broker::log::Log;
+use ht_broker::postgres::{self, Postgres};
 use ht_broker::rabbitmq::{self, RabbitMq};
 use ht_broker::{Broker, Parsing};
 use ht_node::live::Live;
@@ -16,19 +18,29 @@ use crate::cli::finding::Finding;
 /// Creates the broker. None means that triggers arrive over HTTP only.
 pub(super) fn make(
     rabbitmq: Option<RabbitMqConfig>,
+    postgres: Option<PostgresConfig>,
     live: Live,
 ) -> anyhow::Result<Option<Arc<Broker>>> {
-    let Some(config) = rabbitmq else {
-        tracing::info!(
-            "no broker configured: this node delivers only triggers that are posted to its own /trigger/"
-        );
-        return Ok(None);
+    let (log, publish_timeout): (Arc<dyn Log>, _) = match (rabbitmq, postgres) {
+        (Some(config), _) => {
+            let endpoint = rabbitmq::describe(&config.url)?;
+            tracing::info!("consuming triggers from RabbitMQ at {endpoint}");
+            (Arc::new(RabbitMq::new(&config)?), config.publish_timeout)
+        }
+        (None, Some(config)) => {
+            let endpoint = postgres::describe(&config.url)?;
+            tracing::info!("reading triggers from PostgreSQL at {endpoint}");
+            (Arc::new(Postgres::new(&config)?), config.publish_timeout)
+        }
+        (None, None) => {
+            tracing::info!(
+                "no broker configured: this node delivers only triggers that are posted to its own /trigger/"
+            );
+            return Ok(None);
+        }
     };
-    let endpoint = rabbitmq::describe(&config.url)?;
-    tracing::info!("consuming triggers from RabbitMQ at {endpoint}");
     let parse = move |message| parse(message, &live.now().limits.trigger());
-    let log = Arc::new(RabbitMq::new(&config)?);
-    let broker = Broker::new(log, Arc::new(parse), config.publish_timeout);
+    let broker = Broker::new(log, Arc::new(parse), publish_timeout);
     Ok(Some(Arc::new(broker)))
 }
 
@@ -82,15 +94,36 @@ fn explain(error: InflateError) -> String {
 
 /// The finding where no broker is configured. `check` may have been started without the environment
 /// of the service, which has the broker's URL.
-const NONE: &str = "none: rabbitmq.url is not set, so this node delivers only what is posted to its \
-                    own /trigger/. If that is not intended, set it, or start `check` with the \
+const NONE: &str = "none: neither rabbitmq.url nor postgres.url is set, so this node delivers only what is posted to its \
+                    own /trigger/. If that is not intended, set one, or start `check` with the \
                     service's environment: set -a; . /etc/high-templar/environment; set +a";
 
 /// Whether the broker can be used as configured.
-pub(super) async fn probe(rabbitmq: Option<&RabbitMqConfig>) -> Finding {
-    let Some(config) = rabbitmq else {
-        return Finding::Note(NONE.to_owned());
-    };
+pub(super) async fn probe(
+    rabbitmq: Option<&RabbitMqConfig>,
+    postgres: Option<&PostgresConfig>,
+) -> Finding {
+    match (rabbitmq, postgres) {
+        (Some(config), _) => probe_rabbitmq(config).await,
+        (None, Some(config)) => probe_postgres(config).await,
+        (None, None) => Finding::Note(NONE.to_owned()),
+    }
+}
+
+async fn probe_postgres(config: &PostgresConfig) -> Finding {
+    match postgres::probe(config).await {
+        Ok(report) => works(
+            format!(
+                "PostgreSQL at {} works; the log in the schema {} is at position {}",
+                report.endpoint, config.log, report.position
+            ),
+            &report.notes,
+        ),
+        Err(error) => Finding::Fix(format!("PostgreSQL at {error}")),
+    }
+}
+
+async fn probe_rabbitmq(config: &RabbitMqConfig) -> Finding {
     let report = match rabbitmq::probe(config).await {
         Ok(report) => report,
         Err(error) => return Finding::Fix(format!("RabbitMQ at {error}")),
@@ -100,11 +133,17 @@ pub(super) async fn probe(rabbitmq: Option<&RabbitMqConfig>) -> Finding {
     } else {
         "does not exist yet; serve declares it"
     };
-    let mut text = format!(
-        "RabbitMQ at {} works; the exchange {} {exchange}",
-        report.endpoint, config.exchange
-    );
-    for note in &report.notes {
+    works(
+        format!(
+            "RabbitMQ at {} works; the exchange {} {exchange}",
+            report.endpoint, config.exchange
+        ),
+        &report.notes,
+    )
+}
+
+fn works(mut text: String, notes: &[String]) -> Finding {
+    for note in notes {
         text.push_str("\n     ");
         text.push_str(note);
     }

@@ -47,7 +47,7 @@ pub(super) fn run(args: Args) -> Done {
         for finding in backend(config.backend).await {
             all_work &= report("backend", &finding)?;
         }
-        let broker = broker::probe(config.rabbitmq.as_ref()).await;
+        let broker = broker::probe(config.rabbitmq.as_ref(), config.postgres.as_ref()).await;
         all_work &= report("broker", &broker)?;
         if all_work {
             print("Everything works.")?;

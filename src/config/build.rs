@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ht_backend::config::{BackendConfig, GuardConfig, HeaderRule, HookCalls};
 use ht_backend::tls;
-use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
+use ht_broker::config::{BINDING_CHECK, PostgresConfig, RabbitMqConfig};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
@@ -25,6 +25,7 @@ use crate::config::{Config, LogConfig, Written, memory, nodes, reach, sizes};
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     check_backend(values, mistakes);
     check_rabbitmq(values, mistakes);
+    check_postgres(values, mistakes);
     let internal = &values.internal_listen;
     reach::check(values, mistakes);
     memory::check(values, mistakes);
@@ -75,6 +76,43 @@ fn check_rabbitmq(values: &Values, mistakes: &mut Mistakes) {
             mistakes.add(&found.place, key, what);
         }
     }
+}
+
+fn check_postgres(values: &Values, mistakes: &mut Mistakes) {
+    if values.postgres_url.value.is_some() {
+        if values.rabbitmq_url.value.is_some() {
+            let what = "rabbitmq.url is set, too, and a node has one log: leave one of them out";
+            mistakes.add(&values.postgres_url.place, "postgres.url", what);
+        }
+        return;
+    }
+    if mistakes.about("postgres.url") {
+        return;
+    }
+    let login = [
+        ("postgres.username", &values.postgres_username),
+        ("postgres.password", &values.postgres_password),
+    ];
+    for (key, found) in login {
+        if found.value.is_some() {
+            let what = "postgres.url is missing: without it no PostgreSQL is used";
+            mistakes.add(&found.place, key, what);
+        }
+    }
+}
+
+fn postgres(values: &Values) -> Option<PostgresConfig> {
+    let text = |secret: &Option<Secret>| secret.as_ref().map(|Secret(text)| text.clone());
+    let url = values.postgres_url.value.clone()?;
+    Some(PostgresConfig {
+        url,
+        username: text(&values.postgres_username.value),
+        password: text(&values.postgres_password.value),
+        log: values.postgres_log.value.clone(),
+        publish_timeout: values.postgres_publish_timeout.value,
+        retention: values.postgres_retention.value,
+        retention_rows: values.postgres_retention_rows.value as u64,
+    })
 }
 
 fn ms(period: Duration) -> u64 {
@@ -153,6 +191,7 @@ pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<S
                 publish_timeout: values.rabbitmq_publish_timeout.value,
                 binding_check: BINDING_CHECK,
             }),
+        postgres: postgres(&values),
         log: LogConfig {
             level: values.log_level.value,
             format: values.log_format.value,

@@ -6,6 +6,7 @@ mod headers;
 mod keys;
 mod list;
 mod number;
+mod postgres;
 mod restricted;
 mod text;
 
@@ -14,6 +15,7 @@ pub(crate) use headers::{HeaderChange, Headers, fixed_header, token_header};
 pub(crate) use keys::{ApiKeys, first_key};
 pub(crate) use list::Listed;
 pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
+pub(crate) use postgres::{PostgresUrl, SchemaName};
 pub(crate) use restricted::RestrictedKeys;
 pub(crate) use text::{
     Call, Choice, Choose, File, Mode, Name, NodeName, Password, RelativePath, Steps, UrlPath,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ht_backend::FORWARD_BYTES_MAX;
 use ht_backend::config::{BackendConfig, HookCall};
+use ht_broker::config::PostgresConfig;
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
@@ -16,8 +17,8 @@ use ht_node::config::{
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
-    Listed, Memory, Mode, Name, NodeName, Password, Period, RelativePath, RestrictedKeys, Size,
-    Steps, UrlPath,
+    Listed, Memory, Mode, Name, NodeName, Password, Period, PostgresUrl, RelativePath,
+    RestrictedKeys, SchemaName, Size, Steps, UrlPath,
 };
 use crate::config::log::{Format, Level};
 use crate::config::python::PythonVariables;
@@ -151,6 +152,21 @@ settings! {
         "Maximum messages that RabbitMQ sends to this node before they are acknowledged (prefetch).";
     rabbitmq_publish_timeout: Duration, restart "rabbitmq.publish_timeout", period(10 * MS, HOUR), secs(5),
         "Time limit for a trigger posted to `/trigger/` to be delivered back by RabbitMQ.";
+
+    postgres_url: Option<String>, restart secret "postgres.url", PostgresUrl, None,
+        "URL of the PostgreSQL that holds the log of all triggers, instead of RabbitMQ. Its schema is made with `high-templar postgres schema`. `sslmode` is `disable`, `prefer`, `require` or `verify-full`, as in libpq; `sslrootcert` names the certificate authorities of `verify-full`. Empty: none.";
+    postgres_username: Option<Secret>, restart secret "postgres.username", Password, None,
+        "The user, instead of the one in `postgres.url`.";
+    postgres_password: Option<Secret>, restart secret "postgres.password", Password, None,
+        "The password, instead of the one in `postgres.url`, without percent-encoding.";
+    postgres_log: String, restart "postgres.log", SchemaName, PostgresConfig::default().log,
+        "The schema that holds the log and the outbox. All nodes of a site have the same.";
+    postgres_publish_timeout: Duration, restart "postgres.publish_timeout", period(10 * MS, HOUR), PostgresConfig::default().publish_timeout,
+        "Time limit for a trigger posted to `/trigger/` to be read back from PostgreSQL.";
+    postgres_retention: Duration, restart "postgres.retention", period(secs(60), MONTH), PostgresConfig::default().retention,
+        "Records of the log that are older are deleted. A node that was disconnected for longer has a gap.";
+    postgres_retention_rows: usize, restart "postgres.retention_rows", count(1_000, 1_000_000_000), PostgresConfig::default().retention_rows as usize,
+        "Maximum records of the log; older ones are deleted.";
 
     rooms_matching: Matching, restart "rooms.matching", Choose::<Matching>::one(), Matching::default(),
         "`wildcard`: `*` in a subscription or a trigger matches every value. `exact`: it is an ordinary value, as in the Python version.";
@@ -315,6 +331,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "Calls that notify your API of connects, pings and disconnects (presence).",
     ),
     ("rabbitmq", "Triggers over RabbitMQ."),
+    (
+        "postgres",
+        "Triggers over PostgreSQL, and an outbox for publishers that commit their data with it.",
+    ),
     ("rooms", "How rooms match."),
     ("status", "The `status` message."),
     ("compression", "Compressed messages (RFC 7692)."),

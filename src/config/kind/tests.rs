@@ -118,6 +118,10 @@ fn secrets_are_not_repeated_in_messages() {
     for wrong in [
         AmqpUrl.read(&text("amqps:/user:geheim@host")).err(),
         AmqpUrl.read(&text("http://user:geheim@host/")).err(),
+        PostgresUrl.read(&text("http://user:geheim@host/")).err(),
+        PostgresUrl
+            .read(&text("postgres://user:geheim@host/db?geheim=geheim"))
+            .err(),
         BaseUrl.read(&text("http://user:geheim@host/")).err(),
     ] {
         let Some(Wrong::Says(what)) = wrong else {
@@ -205,6 +209,8 @@ proptest! {
             let _ = Period { min: Duration::ZERO, max: Duration::MAX }.read(&node);
             let _ = BaseUrl.read(&node);
             let _ = AmqpUrl.read(&node);
+            let _ = PostgresUrl.read(&node);
+            let _ = SchemaName.read(&node);
             let _ = Address.read(&node);
             let _ = Call.read(&node);
             let _ = Mode.read(&node);

@@ -65,6 +65,13 @@ const EVERY: &[(&str, &str)] = &[
     ("rabbitmq.exchange", r#""other""#),
     ("rabbitmq.prefetch", "11"),
     ("rabbitmq.publish_timeout", "1.5"),
+    ("postgres.url", r#""postgresql://db/shop""#),
+    ("postgres.username", r#""u""#),
+    ("postgres.password", r#""p/""#),
+    ("postgres.log", r#""other""#),
+    ("postgres.publish_timeout", "2.5"),
+    ("postgres.retention", r#""2h""#),
+    ("postgres.retention_rows", "2000"),
     ("rooms.matching", r#""exact""#),
     ("status.clients", "false"),
     ("compression.enabled", "true"),
@@ -317,12 +324,48 @@ fn assert_every(config: &Config) {
     );
 }
 
+/// All that can be set together: a node has one log.
+fn together() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    EVERY.iter().filter(|(key, _)| !is_postgres(key))
+}
+
+fn is_postgres(key: &str) -> bool {
+    key.starts_with("postgres.")
+}
+
+#[test]
+fn postgres_takes_the_place_of_rabbitmq() {
+    let file: String = EVERY
+        .iter()
+        .filter(|(key, _)| is_postgres(key) || *key == "backend.url")
+        .map(|(key, value)| format!("{key} = {value}\n"))
+        .collect();
+    let config = good(&file, &[]);
+    assert!(config.rabbitmq.is_none());
+    let postgres = config.postgres.unwrap();
+    assert_eq!(
+        (&*postgres.url, postgres.username, postgres.password),
+        (
+            "postgresql://db/shop",
+            Some("u".into()),
+            Some("p/".to_owned())
+        )
+    );
+    assert_eq!(
+        (&*postgres.log, postgres.publish_timeout.as_millis()),
+        ("other", 2_500)
+    );
+    assert_eq!(
+        (postgres.retention.as_secs(), postgres.retention_rows),
+        (7_200, 2_000)
+    );
+}
+
 #[test]
 fn every_setting_is_read_from_the_file() {
     let names: Vec<_> = EVERY.iter().map(|(key, _)| *key).collect();
     assert_eq!(names, KEYS, "a setting is missing in this test");
-    let file: String = EVERY
-        .iter()
+    let file: String = together()
         .map(|(key, value)| format!("{key} = {value}\n"))
         .collect();
     assert_every(&good(&file, &[]));
@@ -330,8 +373,7 @@ fn every_setting_is_read_from_the_file() {
 
 #[test]
 fn every_setting_is_read_from_the_environment_and_beats_the_file() {
-    let variables: Vec<_> = EVERY
-        .iter()
+    let variables: Vec<_> = together()
         .map(|(key, value)| (variable_of(key), value.trim_matches('"')))
         .collect();
     let variables: Vec<_> = variables
@@ -423,7 +465,7 @@ fn the_printed_file_is_valid_and_all_default() {
         format!("{:?}", same.backend),
         format!("{:?}", config.backend)
     );
-    assert!(same.rabbitmq.is_none());
+    assert!(same.rabbitmq.is_none() && same.postgres.is_none());
     assert_eq!(
         printed.matches(" = ").count(),
         KEYS.len()
