@@ -1,6 +1,7 @@
 //! The configuration: `high-templar.toml`, variables `HT_SECTION__KEY`, and the variables of the
 //! Python version. Every mistake is reported at once, each with its location.
 
+mod brokers;
 mod build;
 mod docs;
 mod dotenv;

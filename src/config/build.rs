@@ -6,26 +6,22 @@ use std::time::Duration;
 
 use ht_backend::config::{BackendConfig, GuardConfig, HeaderRule, HookCalls};
 use ht_backend::tls;
-use ht_broker::config::{BINDING_CHECK, PostgresConfig, RabbitMqConfig};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig, ReadinessConfig,
     RecoveryConfig, Secret, ServerConfig, ServerLimits, TcpOptions,
 };
-use percent_encoding::utf8_percent_encode;
 
 use crate::config::kind::HeaderChange;
-use crate::config::legacy::ENCODED;
 use crate::config::mistake::{Mistakes, WrittenAt};
 use crate::config::settings::Values;
-use crate::config::{Config, LogConfig, Written, memory, nodes, reach, sizes};
+use crate::config::{Config, LogConfig, Written, brokers, memory, nodes, reach, sizes};
 
 /// Checks rules between settings.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     check_backend(values, mistakes);
-    check_rabbitmq(values, mistakes);
-    check_postgres(values, mistakes);
+    brokers::check(values, mistakes);
     let internal = &values.internal_listen;
     reach::check(values, mistakes);
     memory::check(values, mistakes);
@@ -37,82 +33,6 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
             "this is the address of `listen`; the two need addresses of their own",
         );
     }
-}
-
-/// The address with another user or password, if one is given.
-fn with_login(url: &str, user: Option<&Secret>, password: Option<&Secret>) -> String {
-    let Some((scheme, rest)) = url
-        .split_once("://")
-        .filter(|_| user.or(password).is_some())
-    else {
-        return url.to_owned();
-    };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let (login, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-    let (old_user, old_password) = login.split_once(':').unwrap_or((login, ""));
-    let encoded = |new: Option<&Secret>, old: &str, instead: &str| match new {
-        Some(Secret(new)) => utf8_percent_encode(new, ENCODED).to_string(),
-        None if old.is_empty() => instead.to_owned(),
-        None => old.to_owned(),
-    };
-    // The default of RabbitMQ's clients.
-    let user = encoded(user, old_user, "guest");
-    let password = encoded(password, old_password, "guest");
-    format!("{scheme}://{user}:{password}@{host}{path}")
-}
-
-fn check_rabbitmq(values: &Values, mistakes: &mut Mistakes) {
-    if values.rabbitmq_url.value.is_some() || mistakes.about("rabbitmq.url") {
-        return;
-    }
-    let login = [
-        ("rabbitmq.username", &values.rabbitmq_username),
-        ("rabbitmq.password", &values.rabbitmq_password),
-    ];
-    for (key, found) in login {
-        if found.value.is_some() {
-            let what = "rabbitmq.url is missing: without it no RabbitMQ is used";
-            mistakes.add(&found.place, key, what);
-        }
-    }
-}
-
-fn check_postgres(values: &Values, mistakes: &mut Mistakes) {
-    if values.postgres_url.value.is_some() {
-        if values.rabbitmq_url.value.is_some() {
-            let what = "rabbitmq.url is set, too, and a node has one log: leave one of them out";
-            mistakes.add(&values.postgres_url.place, "postgres.url", what);
-        }
-        return;
-    }
-    if mistakes.about("postgres.url") {
-        return;
-    }
-    let login = [
-        ("postgres.username", &values.postgres_username),
-        ("postgres.password", &values.postgres_password),
-    ];
-    for (key, found) in login {
-        if found.value.is_some() {
-            let what = "postgres.url is missing: without it no PostgreSQL is used";
-            mistakes.add(&found.place, key, what);
-        }
-    }
-}
-
-fn postgres(values: &Values) -> Option<PostgresConfig> {
-    let text = |secret: &Option<Secret>| secret.as_ref().map(|Secret(text)| text.clone());
-    let url = values.postgres_url.value.clone()?;
-    Some(PostgresConfig {
-        url,
-        username: text(&values.postgres_username.value),
-        password: text(&values.postgres_password.value),
-        log: values.postgres_log.value.clone(),
-        publish_timeout: values.postgres_publish_timeout.value,
-        retention: values.postgres_retention.value,
-        retention_rows: values.postgres_retention_rows.value as u64,
-    })
 }
 
 fn ms(period: Duration) -> u64 {
@@ -176,22 +96,8 @@ pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<S
     Config {
         written: Written::new(values.clone(), legacy.clone()),
         server: server(&values),
-        rabbitmq: values
-            .rabbitmq_url
-            .value
-            .as_ref()
-            .map(|url| RabbitMqConfig {
-                url: with_login(
-                    url,
-                    values.rabbitmq_username.value.as_ref(),
-                    values.rabbitmq_password.value.as_ref(),
-                ),
-                exchange: values.rabbitmq_exchange.value.clone(),
-                prefetch: u16::try_from(values.rabbitmq_prefetch.value).unwrap_or(u16::MAX),
-                publish_timeout: values.rabbitmq_publish_timeout.value,
-                binding_check: BINDING_CHECK,
-            }),
-        postgres: postgres(&values),
+        rabbitmq: brokers::rabbitmq(&values),
+        postgres: brokers::postgres(&values),
         log: LogConfig {
             level: values.log_level.value,
             format: values.log_format.value,
@@ -388,43 +294,4 @@ fn headers(changes: impl Iterator<Item = HeaderChange>) -> Vec<HeaderRule> {
         }
     }
     rules
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_login_of_its_own_takes_the_place_of_the_one_in_the_address() {
-        let secret = |text: &str| (!text.is_empty()).then(|| Secret(text.to_owned()));
-        for (url, user, password, expected) in [
-            ("amqp://mq", "", "", "amqp://mq"),
-            ("amqp://u:p@mq/v", "", "", "amqp://u:p@mq/v"),
-            (
-                "amqp://u:p@mq/v",
-                "",
-                "p@/:ä",
-                "amqp://u:p%40%2F%3A%C3%A4@mq/v",
-            ),
-            (
-                "amqp://u@mq:1?heartbeat=9",
-                "",
-                "p",
-                "amqp://u:p@mq:1?heartbeat=9",
-            ),
-            ("amqps://mq:5671/%2f", "x", "p", "amqps://x:p@mq:5671/%2f"),
-            ("amqp://u:p@mq", "x", "", "amqp://x:p@mq"),
-            ("amqp://mq", "", "p", "amqp://guest:p@mq"),
-            ("amqp://mq", "x", "", "amqp://x:guest@mq"),
-            (
-                "amqp://u:p@[::1]:5672/v",
-                "",
-                "q",
-                "amqp://u:q@[::1]:5672/v",
-            ),
-        ] {
-            let (user, password) = (secret(user), secret(password));
-            assert_eq!(with_login(url, user.as_ref(), password.as_ref()), expected);
-        }
-    }
 }

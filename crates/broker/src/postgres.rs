@@ -255,11 +255,14 @@ impl Log for Postgres {
                 return Ok(Vec::new());
             };
             // Positions are dense: the first one is there, or was trimmed, or is still to come.
-            let found = records.first().and_then(|record| record.position);
-            if found.is_some_and(|found| found > first) {
-                return Err(TailError::Trimmed(first));
+            let oldest = match records.first() {
+                Some(record) => record.position,
+                None => self.bounds().await?.first,
+            };
+            match oldest {
+                Some(oldest) if oldest > first => Err(TailError::Trimmed(first)),
+                _ => Ok(records),
             }
-            Ok(records)
         })
     }
 

@@ -34,8 +34,10 @@ pub(super) enum Cause {
     Standby(String),
     /// All connections of the server or the role are in use.
     Full(String),
-    /// The server shuts down, or is starting.
+    /// The server shuts down.
     Stopping(String),
+    /// The server is starting.
+    Starting(String),
     /// The connection broke.
     Lost(String),
     /// The server refused a request for another reason, and goes on.
@@ -101,13 +103,9 @@ impl Cause {
             Self::Standby(text)
         } else if *code == SqlState::TOO_MANY_CONNECTIONS {
             Self::Full(text)
-        } else if [
-            SqlState::ADMIN_SHUTDOWN,
-            SqlState::CRASH_SHUTDOWN,
-            SqlState::CANNOT_CONNECT_NOW,
-        ]
-        .contains(code)
-        {
+        } else if *code == SqlState::CANNOT_CONNECT_NOW {
+            Self::Starting(text)
+        } else if [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code) {
             Self::Stopping(text)
         } else if error.parsed_severity() == Some(Severity::Error) {
             Self::Refused(text)
@@ -131,6 +129,7 @@ impl Cause {
             | Self::Database(_)
             | Self::Full(_)
             | Self::Stopping(_)
+            | Self::Starting(_)
             | Self::Lost(_)
             | Self::Other(_) => false,
         }
@@ -167,18 +166,27 @@ impl Cause {
             Self::Full(_) => {
                 "raise max_connections or the limit of the role: a node needs three connections"
             }
-            Self::Stopping(_) | Self::Lost(_) | Self::Refused(_) | Self::Other(_) => "",
+            Self::Stopping(_)
+            | Self::Starting(_)
+            | Self::Lost(_)
+            | Self::Refused(_)
+            | Self::Other(_) => "",
         }
     }
 }
 
 impl From<Cause> for TailError {
     fn from(cause: Cause) -> Self {
-        Self::Lost(Trouble {
+        let trouble = Trouble {
             cause: cause.to_string(),
             advice: cause.advice(),
             reason: MissedReason::Reconnect,
-        })
+        };
+        if matches!(cause, Cause::Starting(_)) {
+            Self::NotYet(trouble)
+        } else {
+            Self::Lost(trouble)
+        }
     }
 }
 
@@ -200,7 +208,8 @@ impl fmt::Display for Cause {
             }
             Self::Standby(text) => write!(f, "the server is a standby: {text}"),
             Self::Full(text) => write!(f, "the server has no free connection: {text}"),
-            Self::Stopping(text) => write!(f, "the server does not serve now: {text}"),
+            Self::Stopping(text) => write!(f, "the server shuts down: {text}"),
+            Self::Starting(text) => write!(f, "the server is starting: {text}"),
             Self::Lost(text) => write!(f, "the connection broke: {text}"),
         }
     }

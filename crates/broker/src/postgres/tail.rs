@@ -35,6 +35,11 @@ SELECT pos, kind, key, body FROM (
 ) AS measured
 WHERE upto <= $4 OR upto = octet_length(body) ORDER BY pos";
 
+/// The newest record that is older than this.
+const OLD: &str = "
+SELECT pos FROM {schema}.ht_log WHERE at < clock_timestamp() - make_interval(secs => $1)
+ORDER BY pos DESC LIMIT 1";
+
 /// A reader of the log.
 pub(super) struct Reader {
     server: Arc<Server>,
@@ -61,6 +66,13 @@ impl Reader {
         let next = match from {
             From::Head => head.pos + 1,
             From::At(position) => retained(&head, number(position))?,
+            From::Back { age, positions } => {
+                let young = young(&mut link, &server, age).await?;
+                let last = i64::try_from(positions).unwrap_or(i64::MAX);
+                let back = young.min(head.pos.saturating_sub(last).saturating_add(1));
+                // What was trimmed meanwhile is not what it asks for.
+                back.clamp(head.first.unwrap_or(head.pos + 1), head.pos + 1)
+            }
         };
         Ok(Self {
             server,
@@ -113,14 +125,11 @@ impl Reader {
             Err(_elapsed) => {
                 let head = self.link.head(&self.server).await?;
                 self.poll = Instant::now() + POLL;
-                if head.epoch != self.epoch {
-                    return Err(TailError::Trimmed(position(self.next)));
+                if head.epoch != self.epoch || head.pos < self.next - 1 {
+                    return Err(TailError::Rewound(position(self.next - 1)));
                 }
-                // The one before was read already, unless nothing was.
                 if head.pos >= self.next {
                     retained(&head, self.next)?;
-                } else if head.pos < self.next - 1 {
-                    return Err(TailError::Trimmed(position(self.next)));
                 }
             }
         }
@@ -141,12 +150,23 @@ impl Tail for Reader {
 
 /// The position, if the log has it.
 fn retained(head: &Head, next: i64) -> Result<i64, TailError> {
-    let is_there = next <= head.pos && head.first.is_some_and(|first| first <= next);
-    if is_there {
-        Ok(next)
-    } else {
+    if next > head.pos {
+        Err(TailError::Rewound(position(next)))
+    } else if head.first.is_none_or(|first| first > next) {
         Err(TailError::Trimmed(position(next)))
+    } else {
+        Ok(next)
     }
+}
+
+/// The position after the records that are older than this.
+async fn young(link: &mut Link, server: &Server, age: Duration) -> Result<i64, Cause> {
+    let sql = server.schema.fill(OLD);
+    let age = age.as_secs_f64();
+    let client = Arc::clone(&link.client);
+    let asking = async move { client.query_opt(&sql, &[&age]).await };
+    let old: Option<i64> = link.ask(asking).await?.map(|row| row.get(0));
+    Ok(old.unwrap_or(0) + 1)
 }
 
 /// Prepares what [`select`] asks.
