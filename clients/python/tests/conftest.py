@@ -79,10 +79,14 @@ class Trickster:
                     self.number = trickster.connections
                 super().setup()
 
+            def do_GET(self):
+                self.do_POST()
+
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 with trickster.lock:
-                    trickster.requests.append((self.number, json.loads(body), self.headers))
+                    said = json.loads(body or "null")
+                    trickster.requests.append((self.number, said, self.headers))
                     answer = trickster.answers.pop(0) if trickster.answers else None
                 if answer == "cut":
                     self.close_connection = True

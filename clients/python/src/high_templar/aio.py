@@ -101,6 +101,10 @@ class AsyncPublisher(Commanding[Awaitable[Receipt]]):
         deadline = Deadline(self.publisher.timeout)
         return await self._run(partial(self.publisher.deliver, waiting, deadline))
 
+    async def position(self, *, timeout: float | None = None) -> str | None:
+        """The cursor of everything that has been published; see `Publisher.position`."""
+        return await self._run(partial(self.publisher.position, timeout=timeout))
+
     @property
     def counts(self) -> Counts:
         """Counters of this process."""

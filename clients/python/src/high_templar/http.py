@@ -170,6 +170,18 @@ class HttpTransport:
         response = self._exchange(_Request("GET", path), deadline)
         return response.status, response.body
 
+    def position(self, deadline: Deadline) -> str | None:
+        """The cursor of everything so far; ``None`` if the gateway is too old to say."""
+        response = self._exchange(_Request("GET", "position"), deadline)
+        if response.status in (404, 405):
+            return None
+        cursor = _said(response).get("cursor")
+        if isinstance(cursor, str):
+            return cursor
+        if response.status == 200:
+            raise UnavailableError(f"{self.address.url} is not a gateway: is the address right?")
+        raise _error(self.address.url, response, ())
+
     def is_gateway(self, deadline: Deadline) -> bool:
         """Whether what answers at this address says that it is a gateway's internal listener."""
         headers = self._exchange(_Request("GET", "live"), deadline).headers
@@ -300,6 +312,7 @@ def _receipts(answer: bytes, ids: Sequence[str]) -> list[Receipt]:
                 place["position"],
                 place.get("duplicate", False),
                 matched=place.get("matched"),
+                cursor=place.get("cursor"),
             )
             for id, place in zip(ids, places)  # noqa: A001 # strict is of 3.10
         ]

@@ -203,6 +203,17 @@ class Publisher(Commanding[Receipt]):
         except RetryAfterError as told:
             raise told.error from told
 
+    def position(self, *, timeout: float | None = None) -> str | None:
+        """The cursor of everything that has been published: the position of data read after it.
+
+        A page that is sent it along with these data receives all that was published since, each
+        publication once. ``None`` over RabbitMQ and from gateways up to 4.0. One attempt, which
+        counts for nothing; always raises what fails, as a `PublishError`.
+        """
+        ask = getattr(self._transport, "position", None)
+        cursor: str | None = ask and ask(Deadline(timeout or self.timeout))
+        return cursor
+
     @property
     def counts(self) -> Counts:
         """Counters of this process."""

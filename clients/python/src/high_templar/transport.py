@@ -24,6 +24,8 @@ class Receipt(NamedTuple):
     ``error`` is set, and the receipt false, where a failure was logged instead of raised.
     ``matched`` is how many connections of that node a command was for; ``None`` for what is not a
     command, over RabbitMQ, of a duplicate, and where the node has not completed it yet.
+    ``cursor`` is the same place as a text that clients understand: for data that were read later it
+    is the position from which to follow them. RabbitMQ and gateways up to 4.0 have none.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Receipt(NamedTuple):
     duplicate: bool = False
     error: PublishError | None = None
     matched: int | None = None
+    cursor: str | None = None
 
     def __bool__(self) -> bool:
         return self.error is None

@@ -11,6 +11,7 @@ from django.dispatch import receiver
 
 from high_templar.django import budget
 from high_templar.django.conf import settings
+from high_templar.django.position import positions
 from high_templar.errors import PublishError
 from high_templar.publisher import Publisher
 from high_templar.transport import Receipt
@@ -23,11 +24,14 @@ def send(triggers: Sequence[Trigger]) -> list[Receipt]:
     """Sends triggers within the time of the request; raises or logs what fails, as configured."""
     try:
         sender = publisher()
-        return budget.publish(
+        receipts = budget.publish(
             triggers,
             sender.timeout,
             lambda waiting, deadline: sender.publish_all(waiting, deadline=deadline),
         )
+        for receipt in receipts:
+            positions.note(receipt.cursor)
+        return receipts
     except Exception as error:
         # Publishers log a `PublishError` themselves: this is a wrong setting, which the system
         # checks report. The data are committed, so there is nothing the caller could undo.
@@ -60,3 +64,4 @@ def _forget(*, setting: str, **_: object) -> None:
     if setting in ("HIGH_TEMPLAR", "HIGH_TEMPLAR_URL") and publisher.cache_info().currsize:
         publisher().close()
         publisher.cache_clear()
+        positions.forget()

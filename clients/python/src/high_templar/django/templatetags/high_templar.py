@@ -45,6 +45,15 @@ def high_templar_client(context: Context, nonce: Any = None) -> SafeString:
     )
 
 
+@register.simple_tag(takes_context=True)
+def high_templar_position(context: Context) -> str:
+    """The position of the page, for ``since`` of the client: ``""`` if it is not known.
+
+    Needs `high_templar.django.middleware.PositionMiddleware` and the context processor ``request``.
+    """
+    return getattr(context.get("request"), "high_templar_position", None) or ""
+
+
 @register.simple_tag
 def high_templar_url() -> str:
     """Where pages connect: ``HIGH_TEMPLAR["PUBLIC_URL"]``."""
