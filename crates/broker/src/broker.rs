@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use ht_proto::note::Note;
+use ht_proto::note::{EpochName, Note};
 use ht_proto::record::Record;
 use ht_telemetry::throttle::Throttle;
 use tokio::sync::watch;
@@ -14,6 +14,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Reading;
 use crate::counters::Counters;
 use crate::encoding::Message;
 use crate::line::line;
@@ -49,7 +50,9 @@ pub enum Parsing {
 pub struct Broker {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) parse: Parse,
-    publish_timeout: Duration,
+    pub(crate) publish_timeout: Duration,
+    pub(crate) reading: Reading,
+    epoch: Mutex<Option<EpochName>>,
     pub(crate) health: watch::Sender<Health>,
     pub(crate) counters: Counters,
     pub(crate) waiters: Waiters,
@@ -67,12 +70,30 @@ impl Broker {
             log,
             parse,
             publish_timeout,
+            reading: Reading::default(),
+            epoch: Mutex::default(),
             health: watch::Sender::new(Health::NotReady("not connected yet".into())),
             counters: Counters::default(),
             waiters: Waiters::default(),
             probes: Probes::default(),
             rejected: Mutex::new(Throttle::new(REJECTED_LOG)),
         }
+    }
+
+    /// The same broker, which reads a log that retains its records like this.
+    #[must_use]
+    pub fn reading(self, reading: Reading) -> Self {
+        Self { reading, ..self }
+    }
+
+    /// The epoch of the log, where it gives positions and this node knows it.
+    #[must_use]
+    pub fn epoch(&self) -> Option<EpochName> {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_epoch(&self, epoch: Option<EpochName>) {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
     }
 
     /// The log's name in logs, metrics and `/ready`.

@@ -5,6 +5,28 @@ use std::time::Duration;
 /// Time between two looks at the binding.
 pub const BINDING_CHECK: Duration = Duration::from_secs(2);
 
+/// How a log that retains its records is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// A node that starts reads records of this age.
+    pub age: Duration,
+    /// And so many of the last positions: as far as ids of triggers are remembered.
+    pub positions: u64,
+    /// A tail that brings nothing for so long is opened anew, because each node's beacons come back
+    /// to it; `None` without beacons.
+    pub silence: Option<Duration>,
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            age: Duration::from_secs(300),
+            positions: 0,
+            silence: None,
+        }
+    }
+}
+
 /// How to reach RabbitMQ.
 #[derive(Clone)]
 pub struct RabbitMqConfig {

@@ -1,5 +1,8 @@
 //! Following the log: connect, read, have the records placed, and after every loss begin anew.
 
+mod read_back;
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +16,9 @@ use uuid::Uuid;
 use crate::Health;
 use crate::backoff::Backoff;
 use crate::broker::{Broker, Parsing};
-use crate::log::{Batch, Kind, LinkChange, Record, Tail, TailError, Trouble};
+use crate::epochs::Epochs;
+use crate::log::{Batch, From, Kind, LinkChange, Record, Tail, TailError, Trouble};
+use crate::missed::MissedReason;
 use crate::outage::{Notice, Outage};
 use crate::progress::Progress;
 use crate::sequencer::Sequencer;
@@ -51,12 +56,13 @@ pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &C
         sequencer,
         shutdown,
         progress: Progress::new(broker.log.caps(), broker.name()),
+        epochs: Epochs::default(),
     };
     loop {
         let opened = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            opened = Arc::clone(&broker.log).tail(follower.progress.from()) => opened,
+            opened = Arc::clone(&broker.log).tail(follower.from()) => opened,
         };
         let error = match opened {
             Ok(tail) => {
@@ -113,47 +119,105 @@ struct Follower<'a> {
     sequencer: &'a dyn Sequencer,
     shutdown: &'a CancellationToken,
     progress: Progress,
+    epochs: Epochs,
 }
 
 impl Follower<'_> {
+    /// Where the next tail begins.
+    fn from(&self) -> From {
+        let reading = &self.broker.reading;
+        match self.progress.from() {
+            From::Head if self.broker.log.caps().retains => From::Back {
+                age: reading.age,
+                positions: reading.positions,
+            },
+            from => from,
+        }
+    }
+
     /// Reads a tail to its end. Records read before a loss are still placed.
     async fn follow(&mut self, mut tail: Box<dyn Tail>) -> End {
-        if let Some(missed) = self.progress.begun() {
-            self.sequencer.missed(missed);
-        }
-        self.broker.health.send_replace(Health::Ready);
-        let end = loop {
-            let batch = tokio::select! {
-                biased;
-                () = self.shutdown.cancelled() => break End::Shutdown,
-                batch = tail.next() => batch,
-            };
-            match batch {
-                Ok(batch) => {
-                    let shutdown = self.shutdown;
-                    tokio::select! {
-                        biased;
-                        () = self.deliver(batch) => {}
-                        () = given_up(shutdown) => break End::Shutdown,
-                    }
-                }
-                Err(error) => {
-                    self.broker.set_not_ready(error.to_string());
-                    break End::Lost(error);
-                }
-            }
+        let shutdown = self.shutdown;
+        let end = tokio::select! {
+            biased;
+            () = given_up(shutdown) => End::Shutdown,
+            end = self.read(&mut *tail) => end,
         };
+        if let End::Lost(error) = &end {
+            self.broker.set_not_ready(error.to_string());
+        }
         self.broker.waiters.lose_all();
         self.broker.probes.lost();
         tail.close(CLOSE).await;
         end
     }
 
+    async fn read(&mut self, tail: &mut dyn Tail) -> End {
+        let mut batch = match self.begin(tail).await {
+            Ok(batch) => batch,
+            Err(end) => return end,
+        };
+        self.broker.health.send_replace(Health::Ready);
+        loop {
+            if let Err(error) = self.deliver(batch).await {
+                return End::Lost(error);
+            }
+            batch = match self.next(tail, self.broker.reading.silence).await {
+                Ok(batch) => batch,
+                Err(end) => return end,
+            };
+        }
+    }
+
+    /// Reads back what this node needs of the log. Returns what follows that.
+    async fn begin(&mut self, tail: &mut dyn Tail) -> Result<Batch, End> {
+        let reads_back = matches!(self.from(), From::Back { .. });
+        let missed = self.progress.begun();
+        if reads_back {
+            let rest = self.read_back(tail).await?;
+            if let Some(missed) = missed {
+                self.sequencer.caught_up(missed);
+            }
+            return Ok(rest);
+        }
+        if let Some(missed) = missed {
+            self.sequencer.missed(missed);
+        }
+        Ok(Batch::default())
+    }
+
+    /// The next batch of a tail, within `limit`.
+    async fn next(&self, tail: &mut dyn Tail, limit: Option<Duration>) -> Result<Batch, End> {
+        let silent = async {
+            match limit.filter(|_| self.broker.log.caps().retains) {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Err(End::Shutdown),
+            batch = tail.next() => batch.map_err(End::Lost),
+            () = silent => Err(End::Lost(TailError::Lost(Trouble {
+                cause: format!(
+                    "nothing was read for {:?}, although this node appends a beacon more often",
+                    limit.unwrap_or_default()
+                ),
+                advice: "see whether the broker hangs, and whether this node may publish",
+                reason: MissedReason::Reconnect,
+            }))),
+        }
+    }
+
     /// Has a batch placed in its order, a probe in its turn among the triggers.
-    async fn deliver(&mut self, batch: Batch) {
+    ///
+    /// # Errors
+    /// The tail does not continue the last one.
+    async fn deliver(&mut self, batch: Batch) -> Result<(), TailError> {
         for missed in batch.missed {
             self.sequencer.missed(missed);
         }
+        self.check(&batch.records)?;
         let mut placing = Placing::default();
         for record in batch.records {
             if !self.progress.is_new(record.position) {
@@ -164,6 +228,10 @@ impl Follower<'_> {
                 // One of a later version is passed over.
                 Kind::Note => {
                     if let Some(note) = Note::parse(&record.message.body) {
+                        if self.begins_epoch(&note) {
+                            std::mem::take(&mut placing).place(self).await;
+                            self.begin_epoch(&note).await;
+                        }
                         self.sequencer.note(note);
                     }
                 }
@@ -178,7 +246,28 @@ impl Follower<'_> {
             }
         }
         placing.place(self).await;
+        Ok(())
     }
+
+    /// Checks that these records continue the last ones, and remembers the last of them.
+    fn check(&mut self, records: &[Record]) -> Result<(), TailError> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return Ok(());
+        };
+        if first.position.is_none() {
+            return Ok(());
+        }
+        self.progress.resume(first.position, digest(first))?;
+        self.progress.remember(last.position, digest(last));
+        Ok(())
+    }
+}
+
+/// Tells a record from another one at its position.
+fn digest(record: &Record) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&record.key, &record.message.body).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Who waits for an entry.

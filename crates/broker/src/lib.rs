@@ -6,14 +6,15 @@
 //! connects the two: it parses each message, once, has batches placed, and returns the positions to
 //! a publisher.
 //!
-//! The decisions without clock, socket or runtime are in [`order`], [`progress`], [`numbers`],
-//! [`holes`] and [`gap_detector`].
+//! The decisions without clock, socket or runtime are in [`order`], [`progress`], [`epochs`],
+//! [`numbers`], [`holes`] and [`gap_detector`].
 
 mod backoff;
 mod broker;
 pub mod config;
 mod counters;
 pub mod encoding;
+pub mod epochs;
 mod follow;
 pub mod gap_detector;
 pub mod holes;

@@ -21,6 +21,8 @@ pub struct Placed {
 #[derive(Debug)]
 pub struct Order {
     epoch: Epoch,
+    /// The position before the first one of the log: its numbers are counted from here on.
+    base: Position,
     /// The last assigned position.
     last: Position,
     ids: Ids,
@@ -32,6 +34,7 @@ impl Order {
     pub fn new(epoch: Epoch, ids_max: usize) -> Self {
         Self {
             epoch,
+            base: Position::START,
             last: Position::START,
             ids: Ids::new(ids_max),
         }
@@ -41,6 +44,41 @@ impl Order {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// The position before the first one of its epoch. A number of the log is counted from here, so
+    /// that positions grow as long as the node lives.
+    #[must_use]
+    pub fn base(&self) -> Position {
+        self.base
+    }
+
+    /// The order has another name from here on.
+    pub fn rename(&mut self, epoch: Epoch) {
+        self.epoch = epoch;
+    }
+
+    /// The log is another one from here on, whose numbers may be lower, and which knows no id of
+    /// the former. Returns the position of the hole between the two.
+    pub fn restart(&mut self, epoch: Epoch) -> Position {
+        self.epoch = epoch;
+        self.last = self.last.next();
+        self.base = self.last;
+        self.ids = Ids::new(self.ids.max);
+        self.base
+    }
+
+    /// The number in the log of one of its positions.
+    #[must_use]
+    pub fn number(&self, position: Position) -> Position {
+        let number = position.get().saturating_sub(self.base.get());
+        Position::new(number).unwrap_or(Position::MAX)
+    }
+
+    /// The position of a record of the log.
+    fn position(&self, number: Position) -> Position {
+        let position = self.base.get().saturating_add(number.get());
+        Position::new(position).unwrap_or(Position::MAX)
     }
 
     /// The last assigned position.
@@ -54,16 +92,18 @@ impl Order {
     pub fn cursor(&self, position: Position, check: Check) -> Cursor {
         Cursor {
             epoch: self.epoch,
-            position,
+            position: self.number(position),
             check,
             part: None,
         }
     }
 
-    /// Places the next entry: at its position in the log, or at the next one if the log assigns
-    /// none. `id` deduplicates repeated triggers: the first entry with an id wins, on every node
-    /// that reads the same log.
+    /// Places the next entry: at its number in the log, or at the next position if the log assigns
+    /// none. `id` deduplicates repeated triggers: the first entry with an id wins. Where the log
+    /// assigns numbers, an id is remembered over so many of them, so that every node that has read
+    /// as many of them decides alike.
     pub fn place(&mut self, given: Option<Position>, id: Option<Box<str>>) -> Placed {
+        let given = given.map(|number| self.position(number));
         if let Some(given) = given
             && given <= self.last
         {
@@ -72,7 +112,10 @@ impl Order {
                 duplicate: true,
             };
         }
-        if let Some(position) = id.as_ref().and_then(|id| self.ids.position(id)) {
+        let known = id.as_ref().and_then(|id| self.ids.position(id));
+        if let Some(position) = known
+            && given.is_none_or(|given| self.ids.reach(position, given))
+        {
             return Placed {
                 position,
                 duplicate: true,
@@ -92,7 +135,7 @@ impl Order {
     /// log gives the position `next` if it assigns any. `None` if there is no room for one: nothing
     /// is missing between the two.
     pub fn hole(&mut self, next: Option<Position>) -> Option<Position> {
-        let position = match next {
+        let position = match next.map(|number| self.position(number)) {
             Some(next) => next.previous().filter(|&position| position > self.last)?,
             None => self.last.next(),
         };
@@ -105,8 +148,8 @@ impl Order {
 #[derive(Debug)]
 struct Ids {
     positions: HashMap<Arc<str>, Position>,
-    /// Oldest first.
-    order: VecDeque<Arc<str>>,
+    /// Oldest first. One that was forgotten by its distance and came again is there twice.
+    order: VecDeque<(Arc<str>, Position)>,
     max: usize,
 }
 
@@ -123,17 +166,24 @@ impl Ids {
         self.positions.get(id).copied()
     }
 
+    /// Whether an id at this position of a log is remembered at the other one.
+    fn reach(&self, position: Position, other: Position) -> bool {
+        let distance = other.get() - position.get();
+        usize::try_from(distance).is_ok_and(|distance| distance <= self.max)
+    }
+
     fn remember(&mut self, id: Box<str>, position: Position) {
         if self.max == 0 {
             return;
         }
         if self.order.len() >= self.max
-            && let Some(oldest) = self.order.pop_front()
+            && let Some((oldest, at)) = self.order.pop_front()
+            && self.positions.get(&oldest) == Some(&at)
         {
             self.positions.remove(&oldest);
         }
         let id: Arc<str> = id.into();
-        self.order.push_back(Arc::clone(&id));
+        self.order.push_back((Arc::clone(&id), position));
         self.positions.insert(id, position);
     }
 }

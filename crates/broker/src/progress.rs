@@ -12,8 +12,8 @@ pub struct Progress {
     caps: Caps,
     /// The last record that was read, of a log that retains them.
     last: Option<Position>,
-    /// The digest of its record.
-    digest: Option<u64>,
+    /// The digest of the record that was read last, and its position.
+    digest: Option<(Position, u64)>,
     /// The next record has to be that one.
     resumes: bool,
     /// How what is read next relates to what was read before, where it does not follow it.
@@ -78,14 +78,13 @@ impl Progress {
         let new = self.last.is_none_or(|last| position > last);
         if new {
             self.last = Some(position);
-            self.digest = None;
         }
         new
     }
 
-    /// The record that was read last has this digest.
-    pub fn remember(&mut self, digest: u64) {
-        self.digest = Some(digest);
+    /// The record at this position, which is read last, has this digest.
+    pub fn remember(&mut self, position: Option<Position>, digest: u64) {
+        self.digest = position.map(|position| (position, digest));
     }
 
     /// The first record of a tail is the one that the last tail ended with.
@@ -99,7 +98,8 @@ impl Progress {
         if position > last {
             return Err(TailError::Trimmed(last));
         }
-        if position < last || self.digest.is_some_and(|known| known != digest) {
+        let differs = |(at, known)| at == last && known != digest;
+        if position < last || self.digest.is_some_and(differs) {
             return Err(TailError::Rewound(last));
         }
         self.resumes = false;
@@ -212,7 +212,7 @@ mod tests {
             let mut progress = progress(true);
             progress.begun();
             progress.is_new(Some(at(8)));
-            progress.remember(0xa);
+            progress.remember(Some(at(8)), 0xa);
             progress.lost(&lost(MissedReason::Reconnect));
             progress.begun();
             let resumed = progress.resume(Some(at(first)), digest);

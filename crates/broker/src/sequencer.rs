@@ -34,6 +34,23 @@ pub trait Sequencer: Send + Sync + 'static {
 
     /// Reports a gap: entries may not have reached this node until now. Returns at once.
     fn missed(&self, missed: Missed);
+
+    /// Takes entries that a log retained from before this node read it, in their order. They are
+    /// remembered as those that were placed, and passed to no shard.
+    fn read_back(&self, batch: Vec<Entry>) -> BoxFuture<'_, ()>;
+
+    /// Entries do not follow those before: others between them are missing, which
+    /// [`Self::read_back`] or [`Self::place`] cannot bring any more. `anew`: the log is another one,
+    /// and its positions are unrelated to those before.
+    fn interrupted(&self, anew: bool) -> BoxFuture<'_, ()>;
+
+    /// Everything that the log retained is read back. What was published until now may not have
+    /// reached the clients that are there.
+    fn caught_up(&self, missed: Missed);
+
+    /// The log has this epoch. `ends_another`: from here on; else all that was read back belongs to
+    /// it.
+    fn begin_epoch(&self, epoch: Epoch, ends_another: bool) -> BoxFuture<'_, ()>;
 }
 
 /// A probe in the order: the future is ready when every shard has processed it.

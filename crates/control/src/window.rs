@@ -6,6 +6,7 @@ use ht_core::command::Command;
 use ht_core::publication::Logged;
 use ht_core::window::{Beginning, Concerns, Item, Kept, Key, Reader, Window, WindowLimits};
 use ht_proto::cursor::Check;
+use ht_proto::entry::Epoch;
 
 use crate::input::Batch;
 
@@ -36,6 +37,11 @@ impl PublicationWindow {
     pub fn begin_epoch(&mut self, beginning: Beginning) {
         self.is_missing = false;
         self.window.begin_epoch(beginning);
+    }
+
+    /// The epoch of its entries has this name.
+    pub fn rename(&mut self, epoch: Epoch) {
+        self.window.rename(epoch);
     }
 
     /// A reader, for any thread.
@@ -128,7 +134,7 @@ mod tests {
     use ht_core::index::Matching;
     use ht_core::publication::Publication;
     use ht_core::window::Wanted;
-    use ht_proto::entry::{Epoch, TenantId};
+    use ht_proto::entry::TenantId;
     use ht_proto::room::{Room, RoomLimits};
 
     use super::*;

@@ -189,6 +189,12 @@ impl<T> Window<T> {
         self.publish(true);
     }
 
+    /// The epoch of its entries has this name.
+    pub fn rename(&mut self, epoch: Epoch) {
+        self.beginning.epoch = epoch;
+        self.publish(true);
+    }
+
     /// Where the window of this epoch began.
     #[must_use]
     pub fn beginning(&self) -> Beginning {

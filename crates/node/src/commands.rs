@@ -237,6 +237,11 @@ impl Prepared {
             selectors = self.selectors,
             "carrying out a command of the API"
         );
+        self.read_back(position)
+    }
+
+    /// Gives it the position that it had before this node read the log: nobody carries it out here.
+    pub(crate) fn read_back(self, position: u64) -> Arc<Command> {
         Arc::new(Command {
             position,
             ..self.command

@@ -71,8 +71,11 @@ impl Reporter {
 
     /// Sends a beacon. Returns whether that succeeded.
     async fn beacon(self: Arc<Self>) -> bool {
+        let of_log = self.broker.epoch();
+        let epoch = of_log.map_or_else(|| self.sequencer.epoch(), |name| name.epoch);
         let report = Report::Beacon(Beacon {
-            epoch: self.sequencer.epoch().to_string().into(),
+            epoch: epoch.to_string().into(),
+            made: of_log.map(|name| name.made),
             position: self.sequencer.last().await.get(),
             connections: self.totals.connections(),
             is_joining: !self.peers.is_announced(),

@@ -1,5 +1,7 @@
 //! The sequencer: the only path to the shards. It orders and numbers what is published.
 
+mod retained;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -34,7 +36,6 @@ use crate::window::NodeWindow;
 /// Gives entries their position in the node's total order and hands them to the shards that may
 /// have subscribers.
 pub(crate) struct NodeSequencer {
-    epoch: Epoch,
     /// The holder of this lock is next in the order. The lock is fair: first come, first served.
     order: Mutex<Order>,
     shards: Vec<inbox::Sender>,
@@ -53,10 +54,8 @@ impl NodeSequencer {
     /// A sequencer for the shards of a node, with an order of its own. `ids_max`: how many trigger
     /// ids are remembered.
     pub(crate) fn new(shards: Vec<inbox::Sender>, ids_max: usize, node: &Node) -> Self {
-        let epoch = node.window.epoch();
         Self {
-            epoch,
-            order: Mutex::new(Order::new(epoch, ids_max)),
+            order: Mutex::new(Order::new(node.window.epoch(), ids_max)),
             shards,
             interest: Arc::clone(&node.interest),
             window: Arc::clone(&node.window),
@@ -287,7 +286,7 @@ impl NodeSequencer {
 
 impl Sequencer for NodeSequencer {
     fn epoch(&self) -> Epoch {
-        self.epoch
+        self.window.epoch()
     }
 
     fn place(&self, batch: Vec<Entry>) -> BoxFuture<'_, Vec<Placed>> {
@@ -310,6 +309,22 @@ impl Sequencer for NodeSequencer {
         if self.gaps.missed(&missed) {
             self.window.missed();
         }
+    }
+
+    fn read_back(&self, batch: Vec<Entry>) -> BoxFuture<'_, ()> {
+        Box::pin(self.take_back(batch))
+    }
+
+    fn interrupted(&self, anew: bool) -> BoxFuture<'_, ()> {
+        Box::pin(self.interrupt(anew))
+    }
+
+    fn caught_up(&self, missed: Missed) {
+        self.gaps.missed(&missed);
+    }
+
+    fn begin_epoch(&self, epoch: Epoch, ends_another: bool) -> BoxFuture<'_, ()> {
+        Box::pin(self.take_epoch(epoch, ends_another))
     }
 }
 

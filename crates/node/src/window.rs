@@ -46,6 +46,16 @@ impl NodeWindow {
         self.reader.view().epoch()
     }
 
+    /// The epoch of its entries has this name.
+    pub(crate) fn rename(&self, epoch: Epoch) {
+        self.lock().rename(epoch);
+    }
+
+    /// Another epoch begins; nothing of the former is kept.
+    pub(crate) fn begin(&self, beginning: Beginning) {
+        self.lock().begin_epoch(beginning);
+    }
+
     /// A reader for a shard.
     pub(crate) fn reader(&self) -> Reader<Logged> {
         self.reader.clone()

@@ -135,7 +135,7 @@ impl fmt::Display for Position {
 }
 
 /// The name of one epoch of an order. Positions of different epochs are unrelated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(u32);
 
 impl Epoch {

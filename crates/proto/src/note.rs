@@ -5,6 +5,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::entry::Epoch;
+
 /// Longest note that is read, in bytes: a list of [`NODES_MAX`] nodes fits.
 pub const NOTE_BYTES_MAX: usize = 64 << 10;
 
@@ -37,6 +39,8 @@ pub enum Report {
     Leaving,
     /// The nodes that it knows, by the names of their runs: for a node that has just joined.
     Nodes(Vec<(Box<str>, Box<str>)>),
+    /// The log has a new epoch from here on, or its first one.
+    Epoch(EpochName),
     /// All its threads have executed a command.
     Executed {
         /// The key of its message in the log.
@@ -51,12 +55,24 @@ pub enum Report {
 pub struct Beacon {
     /// The name of its order.
     pub epoch: Box<str>,
+    /// When that was made, where it is an epoch of the log itself; see [`EpochName`].
+    pub made: Option<u64>,
     /// The last position in that.
     pub position: u64,
     /// Its open connections.
     pub connections: u64,
     /// It has only just begun to read the log, and serves no clients yet.
     pub is_joining: bool,
+}
+
+/// An epoch of a log that gives positions. Of two, the greater one is in force: wherever a node
+/// begins to read, it arrives at the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EpochName {
+    /// When it was made, in milliseconds since 1970, and later than any that its maker knew.
+    pub made: u64,
+    /// Its name.
+    pub epoch: Epoch,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +94,10 @@ struct Members {
     #[serde(default)]
     matched: u64,
     #[serde(default)]
+    begins: bool,
+    #[serde(default)]
     epoch: Box<str>,
+    made: Option<u64>,
     #[serde(default)]
     at: u64,
     #[serde(default)]
@@ -107,6 +126,10 @@ impl Note {
             && note.epoch.len() <= TEXT_BYTES_MAX;
         let report = match (note.executed, note.nodes) {
             _ if note.leaving => Report::Leaving,
+            _ if note.begins => Report::Epoch(EpochName {
+                made: note.made?,
+                epoch: Epoch::parse(&note.epoch)?,
+            }),
             (Some(key), _) => Report::Executed {
                 key,
                 matched: note.matched,
@@ -114,6 +137,7 @@ impl Note {
             (None, Some(nodes)) => Report::Nodes(nodes),
             (None, None) => Report::Beacon(Beacon {
                 epoch: note.epoch,
+                made: note.made,
                 position: note.at,
                 connections: note.connections,
                 is_joining: note.joining,
@@ -126,6 +150,19 @@ impl Note {
         })
     }
 
+    /// The epoch of the log that it states.
+    #[must_use]
+    pub fn epoch(&self) -> Option<EpochName> {
+        match &self.report {
+            Report::Epoch(name) => Some(*name),
+            Report::Beacon(beacon) => Some(EpochName {
+                made: beacon.made?,
+                epoch: Epoch::parse(&beacon.epoch)?,
+            }),
+            Report::Leaving | Report::Nodes(_) | Report::Executed { .. } => None,
+        }
+    }
+
     /// Its message.
     #[must_use]
     pub fn message(&self) -> Bytes {
@@ -133,6 +170,9 @@ impl Note {
         match &self.report {
             Report::Beacon(beacon) => {
                 note["epoch"] = (*beacon.epoch).into();
+                if let Some(made) = beacon.made {
+                    note["made"] = made.into();
+                }
                 note["at"] = beacon.position.into();
                 note["connections"] = beacon.connections.into();
                 if beacon.is_joining {
@@ -141,6 +181,11 @@ impl Note {
             }
             Report::Nodes(nodes) => note["nodes"] = json!(nodes),
             Report::Leaving => note["leaving"] = true.into(),
+            Report::Epoch(name) => {
+                note["begins"] = true.into();
+                note["epoch"] = name.epoch.to_string().into();
+                note["made"] = name.made.into();
+            }
             Report::Executed { key, matched } => {
                 note["executed"] = (**key).into();
                 note["matched"] = (*matched).into();
@@ -168,6 +213,7 @@ mod tests {
     fn every_note_is_read_as_it_was_written_and_is_a_trigger_for_nobody() {
         let beacon = Beacon {
             epoch: "k3f9aa".into(),
+            made: None,
             position: 1_801,
             connections: 812,
             is_joining: false,
@@ -177,19 +223,30 @@ mod tests {
             ..beacon.clone()
         };
         let most = (0..NODES_MAX).map(|n| (n.to_string().into(), "\"".repeat(64).into()));
+        let of_the_log = Beacon {
+            made: Some(1_790_000_000_000),
+            ..beacon.clone()
+        };
+        let epoch = EpochName {
+            made: 7,
+            epoch: Epoch::from_random(9),
+        };
         let executed = Report::Executed {
             key: "0a1b.7".into(),
             matched: 3,
         };
-        for report in [
-            Report::Beacon(beacon),
-            Report::Beacon(joining),
-            Report::Leaving,
-            Report::Nodes(vec![]),
-            Report::Nodes(most.collect()),
-            executed,
+        for (report, epoch) in [
+            (Report::Beacon(beacon), None),
+            (Report::Beacon(joining), None),
+            (Report::Nodes(vec![]), None),
+            (Report::Nodes(most.collect()), None),
+            (Report::Beacon(of_the_log), Some(1_790_000_000_000)),
+            (Report::Leaving, None),
+            (Report::Epoch(epoch), Some(7)),
+            (executed, None),
         ] {
             let note = note(report);
+            assert_eq!(note.epoch().map(|name| name.made), epoch);
             let message = note.message();
             assert_eq!(Note::parse(&message), Some(note));
             let limits = TriggerLimits {
@@ -222,6 +279,8 @@ mod tests {
                 r#"{{"note":{{"node":"a","boot":"x","nodes":[{}["b","b"]]}}}}"#,
                 r#"["b","b"],"#.repeat(NODES_MAX)
             ),
+            r#"{"note":{"node":"a","boot":"x","begins":true,"epoch":"k3f9aa"}}"#,
+            r#"{"note":{"node":"a","boot":"x","begins":true,"epoch":"K","made":1}}"#,
             &format!(r#"{{"note":{{"node":"{long}","boot":"x"}}}}"#),
             &format!(
                 r#"{{"note":{{"node":"a","boot":"x"}}}}{}"#,

@@ -10,7 +10,7 @@ use ht_proto::trigger::{Trigger, TriggerLimits};
 pub async fn keeps_the_contract<S: Sequencer>(make: impl AsyncFn(usize) -> S) {
     counts_by_itself(&make(2).await).await;
     keeps_batches_together(&make(0).await).await;
-    takes_the_positions_of_a_log(&make(2).await).await;
+    takes_the_positions_of_a_log(&make(5).await).await;
     forgets_ids(&make(1).await).await;
     let (first, second) = (make(0).await, make(0).await);
     assert_eq!(first.epoch(), first.epoch());

@@ -65,9 +65,38 @@ fn positions_of_a_log_are_kept_with_their_holes_and_used_once() {
     assert_eq!(place(&mut order, Some(12), Some("a")), (12, false));
     assert_eq!(place(&mut order, Some(12), Some("a")), (12, true));
     assert_eq!(place(&mut order, Some(9), None), (9, true), "read twice");
-    assert_eq!(place(&mut order, Some(13), Some("a")), (12, true));
+    assert_eq!(place(&mut order, Some(14), Some("a")), (12, true));
     assert_eq!(order.last(), at(12));
-    assert_eq!(place(&mut order, Some(14), None), (14, false));
+    assert_eq!(
+        place(&mut order, Some(15), Some("a")),
+        (15, false),
+        "too far"
+    );
+    assert_eq!(place(&mut order, Some(16), Some("a")), (15, true));
+    assert_eq!(place(&mut order, Some(19), None), (19, false));
+}
+
+#[test]
+fn positions_grow_where_the_log_begins_anew() {
+    let mut order = order(100);
+    assert_eq!(place(&mut order, Some(50), Some("a")), (50, false));
+    assert_eq!(order.restart(Epoch::from_random(8)), at(51));
+    assert_eq!((order.base(), order.last()), (at(51), at(51)));
+    assert_eq!(order.epoch(), Epoch::from_random(8));
+    assert_eq!(place(&mut order, Some(1), Some("a")), (52, false));
+    assert_eq!(place(&mut order, Some(1), None), (52, true));
+    assert_eq!(order.hole(Some(at(2))), None);
+    assert_eq!(order.hole(Some(at(9))), Some(at(59)));
+    assert_eq!(place(&mut order, Some(9), Some("a")), (52, true));
+    assert_eq!(order.number(at(60)), at(9));
+    order.rename(Epoch::from_random(9));
+    assert_eq!(
+        (order.epoch(), order.base()),
+        (Epoch::from_random(9), at(51))
+    );
+    // Numbers that no log has.
+    let most = Position::MAX.get();
+    assert_eq!(place(&mut order, Some(most), None), (most, false));
 }
 
 proptest! {
@@ -87,8 +116,10 @@ proptest! {
             let given = gives.then_some(head);
             let name = id.map(|id| id.to_string());
             let found = place(&mut order, given, name.as_deref());
+            // By their number, or by their distance.
             let remembered = &all[all.len().saturating_sub(ids_max)..];
-            let known = remembered.iter().find(|(known, _)| Some(*known) == id);
+            let near = |at: u64| given.is_none_or(|given| given - at <= ids_max as u64);
+            let known = remembered.iter().rev().find(|(known, at)| Some(*known) == id && near(*at));
             let expected = match known {
                 Some((_, position)) => (*position, true),
                 None => {

@@ -15,7 +15,7 @@ use ht_broker::log::Log;
 use ht_broker::order::Order;
 use ht_broker::rabbitmq::RabbitMq;
 use ht_broker::{Broker, Health, Missed, MissedReason, Parse, Parsing, Placed, Sequencer, Taken};
-use ht_proto::entry::{Body, Entry, Epoch};
+use ht_proto::entry::{Body, Entry, Epoch, Position};
 use ht_proto::record::Record;
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::eventually;
@@ -37,6 +37,12 @@ pub(crate) struct Recorder {
     probes: Mutex<Vec<usize>>,
     /// Gaps, and the number of triggers before each.
     missed: Mutex<Vec<(MissedReason, usize)>>,
+    /// The `data` of triggers that were read back.
+    back: Mutex<Vec<String>>,
+    /// The epochs that began, and the number of triggers before each.
+    epochs: Mutex<Vec<(Epoch, usize)>>,
+    /// For each interruption, whether the log began anew.
+    interruptions: Mutex<Vec<bool>>,
     /// Closed gates keep `place` waiting, as full inboxes do.
     gate: Semaphore,
 }
@@ -48,6 +54,9 @@ impl Recorder {
             seen: Mutex::default(),
             probes: Mutex::default(),
             missed: Mutex::default(),
+            back: Mutex::default(),
+            epochs: Mutex::default(),
+            interruptions: Mutex::default(),
             gate: Semaphore::new(1),
         })
     }
@@ -63,6 +72,21 @@ impl Recorder {
 
     pub(crate) fn count(&self) -> usize {
         self.seen.lock().unwrap().len()
+    }
+
+    /// What was read back.
+    pub(crate) fn back(&self) -> Vec<String> {
+        self.back.lock().unwrap().clone()
+    }
+
+    /// The epochs that began, and the number of triggers before each.
+    pub(crate) fn epochs(&self) -> Vec<(Epoch, usize)> {
+        self.epochs.lock().unwrap().clone()
+    }
+
+    /// For each interruption, whether the log began anew.
+    pub(crate) fn interruptions(&self) -> Vec<bool> {
+        self.interruptions.lock().unwrap().clone()
     }
 
     /// For each probe, the number of triggers before it.
@@ -98,12 +122,12 @@ impl Sequencer for Recorder {
             let mut order = self.order.lock().unwrap();
             let mut seen = self.seen.lock().unwrap();
             let mut place = |entry: Entry| {
-                let (text, id) = match entry.body {
-                    Body::Publication(trigger) => (trigger.data, trigger.id),
-                    Body::Command(command) => (command.text, command.id),
-                };
-                seen.push(String::from_utf8(text.to_vec()).unwrap());
-                order.place(entry.position, id)
+                let (position, text, id) = parts(entry);
+                let placed = order.place(position, id);
+                if !placed.duplicate {
+                    seen.push(text);
+                }
+                placed
             };
             batch.into_iter().map(&mut place).collect()
         }
@@ -119,11 +143,52 @@ impl Sequencer for Recorder {
         .boxed()
     }
 
+    fn read_back(&self, batch: Vec<Entry>) -> BoxFuture<'_, ()> {
+        async move {
+            let mut order = self.order.lock().unwrap();
+            for entry in batch {
+                let (position, text, id) = parts(entry);
+                if !order.place(position, id).duplicate {
+                    self.back.lock().unwrap().push(text);
+                }
+            }
+        }
+        .boxed()
+    }
+
+    fn interrupted(&self, anew: bool) -> BoxFuture<'_, ()> {
+        self.interruptions.lock().unwrap().push(anew);
+        if anew {
+            self.order.lock().unwrap().restart(Epoch::from_random(0));
+        }
+        async {}.boxed()
+    }
+
+    fn caught_up(&self, missed: Missed) {
+        self.missed(missed);
+    }
+
+    fn begin_epoch(&self, epoch: Epoch, _ends_another: bool) -> BoxFuture<'_, ()> {
+        self.order.lock().unwrap().rename(epoch);
+        self.epochs.lock().unwrap().push((epoch, self.count()));
+        async {}.boxed()
+    }
+
     fn missed(&self, missed: Missed) {
         assert!(!missed.cause.is_empty());
         let before = self.count();
         self.missed.lock().unwrap().push((missed.reason, before));
     }
+}
+
+/// Position, data and id of an entry.
+fn parts(entry: Entry) -> (Option<Position>, String, Option<Box<str>>) {
+    let (text, id) = match entry.body {
+        Body::Publication(trigger) => (trigger.data, trigger.id),
+        Body::Command(command) => (command.text, command.id),
+    };
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    (entry.position, text, id)
 }
 
 pub(crate) fn parse() -> Parse {

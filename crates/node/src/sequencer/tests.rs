@@ -236,7 +236,7 @@ async fn publications_are_in_the_window_whether_or_not_a_shard_has_subscribers()
         entry
     };
     let sequencer = NodeSequencer {
-        order: Mutex::new(Order::new(sequencer.epoch, 10)),
+        order: Mutex::new(Order::new(Sequencer::epoch(&sequencer), 10)),
         ..sequencer
     };
     let first = vec![repeated("a"), trigger(&["nobody", "b"], 1), repeated("a")];
