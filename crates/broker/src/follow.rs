@@ -131,7 +131,7 @@ impl Follower<'_> {
                 age: reading.age,
                 positions: reading.positions,
             },
-            from => from,
+            from @ (From::Head | From::At(_) | From::Back { .. }) => from,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The sequencer: the only path to the shards. It orders and numbers what is published.
 
+mod placing;
 mod retained;
 
 use std::sync::Arc;
@@ -18,12 +19,10 @@ use ht_proto::cursor::Check;
 use ht_proto::entry::{Body, Entry, Epoch, Position};
 use ht_proto::note::Note;
 use ht_proto::room::Room;
-use ht_proto::trigger::Trigger;
 use ht_telemetry::throttle::Throttles;
-use smallvec::SmallVec;
 use tokio::sync::{Mutex, oneshot};
 
-use crate::commands::{Commands, Prepared, Ticket};
+use crate::commands::{Commands, Ticket};
 use crate::counters::Counters;
 use crate::delivery::Delivery;
 use crate::inbox::{self, Batch, Ended, Input, Overflow};
@@ -31,6 +30,7 @@ use crate::interner::Interner;
 use crate::node::Node;
 use crate::peers::Peers;
 use crate::recovery::GapReports;
+use crate::sequencer::placing::{Keys, What};
 use crate::window::NodeWindow;
 
 /// Gives entries their position in the node's total order and hands them to the shards that may
@@ -352,53 +352,6 @@ impl Group {
     fn add(&mut self, publication: Publication, keys: Keys) {
         self.publications.push(publication);
         self.keys.extend(keys);
-    }
-}
-
-/// The keys of the rooms of a publication: mostly one.
-type Keys = SmallVec<[Key; 1]>;
-
-/// An entry that waits to be ordered.
-struct Placing {
-    given: Option<Position>,
-    id: Option<Box<str>>,
-    check: Check,
-    what: What,
-}
-
-/// Its action.
-enum What {
-    Publication(Publication, Keys),
-    Command(Prepared),
-    /// It only takes a position: a command that only counts, which another node received.
-    Nothing,
-}
-
-impl NodeSequencer {
-    fn placing(&self, entry: Entry) -> Placing {
-        let tenant = entry.tenant;
-        let (id, what) = match entry.body {
-            Body::Publication(trigger) => {
-                let Trigger {
-                    rooms, data, id, ..
-                } = trigger;
-                let keys = rooms.iter().map(|room| self.interest.key(tenant, room));
-                let keys = keys.collect();
-                let publication = Publication::new(0, tenant, rooms, data);
-                (id, What::Publication(publication, keys))
-            }
-            Body::Command(mut command) => {
-                let id = command.id.take();
-                let prepared = Prepared::new(command, tenant, &self.interner);
-                (id, prepared.map_or(What::Nothing, What::Command))
-            }
-        };
-        Placing {
-            given: entry.position,
-            id,
-            check: entry.check,
-            what,
-        }
     }
 }
 

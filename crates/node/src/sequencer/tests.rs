@@ -15,6 +15,8 @@ use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::sequencer;
 use tokio::time::Instant;
 
+mod retained;
+
 use super::*;
 use crate::inbox::{Bounds, Receiver};
 use crate::window::WindowSize;
