@@ -14,6 +14,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     *(["rest_framework", "rest_framework.authtoken"] if HAS_REST_FRAMEWORK else []),
     "high_templar.django",
+    "high_templar.django.postgres",
     "shop",
 ]
 MIDDLEWARE = [

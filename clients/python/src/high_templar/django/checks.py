@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.checks import CheckMessage
 from django.core.checks import Error
@@ -18,10 +19,12 @@ from django.core.checks import Tags
 from django.core.checks import Warning as Caution
 from django.core.checks import register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 from django.urls import NoReverseMatch
 from django.urls import reverse
 from django.utils.module_loading import import_string
 
+from high_templar.django import durable
 from high_templar.django import launch
 from high_templar.django import routes
 from high_templar.django import signals
@@ -53,6 +56,7 @@ def check(**_: Any) -> list[CheckMessage]:
         *_sessions(),
         *_hooks(),
         *_transactions(),
+        *_outbox(),
         *_rooms(),
     ]
 
@@ -259,6 +263,30 @@ def _transactions() -> Iterator[CheckMessage]:
             "turns every request that publishes into a 500, although its data are saved.",
             hint="Let ON_ERROR be 'log'.",
             id="high_templar.W016",
+        )
+
+
+def _outbox() -> Iterator[CheckMessage]:
+    """The outbox is where a migration makes it."""
+    if not settings().outbox:
+        return
+    if not apps.is_installed(durable.APP):
+        yield Error(
+            "HIGH_TEMPLAR['OUTBOX'] is on, and nothing makes the outbox.",
+            hint=f"Add {durable.APP!r} to INSTALLED_APPS, and run `manage.py migrate`.",
+            id="high_templar.E023",
+        )
+    alias = settings().outbox_database
+    if alias not in connections.databases:
+        yield Error(
+            f"HIGH_TEMPLAR['OUTBOX_DATABASE'] is {alias!r}, which DATABASES does not have.",
+            id="high_templar.E024",
+        )
+    elif durable.database().vendor != "postgresql":
+        yield Error(
+            f"HIGH_TEMPLAR['OUTBOX'] is on, and the database {alias!r} is no PostgreSQL.",
+            hint="Name one in HIGH_TEMPLAR['OUTBOX_DATABASE'], or let OUTBOX be False.",
+            id="high_templar.E025",
         )
 
 

@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 import os
+import re
 from collections.abc import Callable
 from collections.abc import Mapping
 from functools import lru_cache
@@ -78,6 +79,18 @@ class Settings(NamedTuple):
     encoder: str = "django.core.serializers.json.DjangoJSONEncoder"
     """The `json.JSONEncoder` class for data and rooms."""
 
+    outbox: bool = False
+    """Whether what is published in a transaction is committed with it, in an outbox in the site's
+    own PostgreSQL, from which the gateway takes it (``postgres.url``). Needs the app
+    ``high_templar.django.postgres`` and its migration."""
+
+    outbox_database: str = "default"
+    """The alias of the database with the outbox. What waits for a commit of another one is sent
+    to ``URL``."""
+
+    outbox_schema: str = "high_templar"
+    """The schema of the outbox: the gateway's ``postgres.log``."""
+
     typed_rooms: bool = False
     """Whether rooms must fit a `Room` class when they are published or granted. A typo in a plain
     dict then fails too; ``DEBUG`` is a good value."""
@@ -148,6 +161,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "AUTHENTICATION": (
         lambda value: all(isinstance(each, str) for each in value),
         "is a list of texts: 'session', 'token' or dotted paths",
+    ),
+    "OUTBOX_SCHEMA": (
+        lambda value: bool(re.fullmatch(r"(?!pg_)[a-z_][a-z0-9_]{0,47}", value)),
+        "is the name of a schema: up to 48 small letters, digits and underscores",
     ),
     "EXCHANGE": (bool, "is the name of an exchange, not empty"),
 }

@@ -20,6 +20,7 @@ from django.urls import reverse
 from django.utils.crypto import salted_hmac
 
 from high_templar.binary import find_binary
+from high_templar.django import durable
 from high_templar.django import signals
 from high_templar.django.conf import Settings
 from high_templar.django.conf import settings
@@ -126,6 +127,12 @@ def _listeners(wanted: Settings) -> dict[str, str]:
         found["HT_INTERNAL__LISTEN"] = "unix:" + wanted.url[len("unix:") :].replace("//", "", 1)
     else:
         _put(found, "HT_INTERNAL__LISTEN", wanted.url, 80)
+    if wanted.outbox:
+        found["HT_POSTGRES__URL"] = durable.url()
+        found["HT_POSTGRES__LOG"] = wanted.outbox_schema
+        # A node has one log.
+        found.pop("HT_RABBITMQ__URL", None)
+        found.pop("HT_RABBITMQ__EXCHANGE", None)
     if wanted.public_url.startswith("ws://"):
         _put(found, "HT_LISTEN", wanted.public_url, 80)
     return found

@@ -203,6 +203,11 @@ def watch() -> Iterator[list[Entry]]:
         _watching[:] = [each for each in _watching if each is not watched]
 
 
+def is_watched() -> bool:
+    """Whether a test looks at what would be published."""
+    return bool(_watching)
+
+
 def pending(watched: Iterable[Entry]) -> list[Trigger]:
     """What of it waits still, as it would be sent now."""
     found: dict[Outbox, list[Entry]] = {}

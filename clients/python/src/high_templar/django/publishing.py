@@ -12,8 +12,10 @@ from django.db import connections
 from django.db.models import Model
 
 from high_templar import UncommittedDataWarning
+from high_templar.django import durable
 from high_templar.django.conf import settings
 from high_templar.django.outbox import is_manual
+from high_templar.django.outbox import is_watched
 from high_templar.django.outbox import outbox_of
 from high_templar.django.outbox import outboxes
 from high_templar.django.rooms import check_typed
@@ -41,6 +43,10 @@ def publish(
     data become one trigger with the rooms of both. Hooks of ``on_commit`` that fail do not keep it
     from being sent. Without a transaction it is sent at once, and no database is needed.
 
+    With ``HIGH_TEMPLAR["OUTBOX"]`` it is a row of the outbox, inserted now with the data of the
+    transaction: it is published exactly if that commits, also if this process or the gateway ends
+    at once. Each call is a trigger of its own then, and a failure is raised.
+
     ``data`` are encoded now, by ``HIGH_TEMPLAR["ENCODER"]``: what changes later is not seen, and
     what is not JSON raises `InvalidTriggerError` here. What fails when it is sent is logged as an
     error of the logger ``high_templar``, or raised with ``HIGH_TEMPLAR["ON_ERROR"] = "raise"``.
@@ -60,6 +66,12 @@ def send_at_commit(
 ) -> None:
     """Sends a trigger or a command after the commit, for the function of this name."""
     connection = connections[_alias(using)]
+    if durable.is_for(connection) and not is_watched():
+        if not connection.in_atomic_block and not is_manual(connection):
+            how = f"and is committed at once on {connection.alias!r}; say using="
+            _warn_of_leak(open_transactions(), how, f"{name}()", stacklevel=4)
+        durable.insert(connection, trigger)
+        return
     if not connection.in_atomic_block:
         alias, name = connection.alias, f"{name}()"
         how = f"and waits for {alias!r}, which has none; say using="

@@ -12,11 +12,13 @@ from typing import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from django.db import DatabaseError
 from django.test import Client as DjangoClient
 from django.urls import NoReverseMatch
 from django.urls import reverse
 
 from high_templar.command import Command
+from high_templar.django import durable
 from high_templar.django import hints
 from high_templar.django import launch
 from high_templar.django import probe
@@ -86,6 +88,7 @@ class Trial:
             ("gateway, without credentials", self.connect_anonymous),
             ("subscribe", self.subscribe),
             ("delivery", self.deliver),
+            *([("outbox", self.deliver_outbox)] if settings().outbox else []),
             ("sign-in", self.find),
         ]
 
@@ -330,9 +333,7 @@ class Trial:
             hint = hints.certificate(error) or "See the gateway's log."
             raise FailedError(str(error), hint) from error
         try:
-            deadline = Deadline(self._timeout)
-            while self._page.next(deadline.left).data != trigger.data:
-                pass
+            self._receive(trigger)
         except (TimeoutError, ClosedError) as error:
             raise FailedError(
                 f"published, but not received: {error}",
@@ -341,6 +342,33 @@ class Trial:
                 "RabbitMQ?",
             ) from error
         return f"received after {(time.monotonic() - start) * 1000:.0f} ms"
+
+    def deliver_outbox(self) -> str:
+        """Publishes through the outbox and waits until the page receives it."""
+        assert self._room is not None  # noqa: S101
+        start = time.monotonic()
+        trigger = Trigger(self._room, {"high_templar_outbox": self._name})
+        try:
+            durable.insert(durable.database(), trigger)
+        except (PublishError, DatabaseError) as error:
+            raise FailedError(str(error), durable.MIGRATE) from error
+        try:
+            self._receive(trigger)
+        except (TimeoutError, ClosedError) as error:
+            raise FailedError(
+                f"inserted into the outbox, but not received: {error}",
+                "Is the gateway's postgres.url the database "
+                f"{settings().outbox_database!r}, and postgres.log "
+                f"{settings().outbox_schema!r}? See also the gateway's log.",
+            ) from error
+        return f"received after {(time.monotonic() - start) * 1000:.0f} ms"
+
+    def _receive(self, trigger: Trigger) -> None:
+        """Waits until the page receives it. Raises `TimeoutError` or `ClosedError`."""
+        assert self._page is not None  # noqa: S101
+        deadline = Deadline(self._timeout)
+        while self._page.next(deadline.left).data != trigger.data:
+            pass
 
     def find(self) -> str:
         """Asks the gateway for the connections of the sign-in, as a command selects them."""
