@@ -3,22 +3,27 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_broker::config::{PostgresConfig, RabbitMqConfig};
+use ht_broker::config::{PostgresConfig, RabbitMqConfig, Reading};
 use ht_broker::encoding::{self, InflateError, Message};
 use ht_broker::log::Log;
 use ht_broker::postgres::{self, Postgres};
 use ht_broker::rabbitmq::{self, RabbitMq};
 use ht_broker::{Broker, Parsing};
+use ht_node::config::ServerConfig;
 use ht_node::live::Live;
 use ht_node::{offload, records};
 use ht_proto::trigger::TriggerLimits;
 
 use crate::cli::finding::Finding;
 
+/// So many beacons that do not come back are one too many.
+const SILENT_BEACONS: u32 = 3;
+
 /// Creates the broker. None means that triggers arrive over HTTP only.
 pub(super) fn make(
     rabbitmq: Option<RabbitMqConfig>,
     postgres: Option<PostgresConfig>,
+    reading: Reading,
     live: Live,
 ) -> anyhow::Result<Option<Arc<Broker>>> {
     let (log, publish_timeout): (Arc<dyn Log>, _) = match (rabbitmq, postgres) {
@@ -40,8 +45,18 @@ pub(super) fn make(
         }
     };
     let parse = move |message| parse(message, &live.now().limits.trigger());
-    let broker = Broker::new(log, Arc::new(parse), publish_timeout);
+    let broker = Broker::new(log, Arc::new(parse), publish_timeout).reading(reading);
     Ok(Some(Arc::new(broker)))
+}
+
+/// How a log that retains its records is read: what a node needs when it starts is its window and
+/// the ids of triggers, and one whose own beacons do not come back has lost its tail.
+pub(super) fn reading(server: &ServerConfig) -> Reading {
+    Reading {
+        age: server.limits.window.age,
+        positions: server.limits.trigger_ids as u64,
+        silence: Some(server.nodes.beacon * SILENT_BEACONS),
+    }
 }
 
 /// Parses a message; a large one, compressed or not, on another thread.

@@ -78,7 +78,8 @@ async fn life(
     let backend = Guard::http(config.backend)?;
     let websocket_path = config.server.public.websocket_path.clone();
     let live = Live::new(LiveSettings::new(&config.server, rules));
-    let broker = broker::make(config.rabbitmq, config.postgres, live.clone())?;
+    let reading = broker::reading(&config.server);
+    let broker = broker::make(config.rabbitmq, config.postgres, reading, live.clone())?;
     let gateway = tokio::select! {
         gateway = Gateway::start(config.server, Arc::new(backend), live, broker, sockets) => gateway?,
         signal = signals.shutdown() => {

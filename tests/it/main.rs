@@ -42,6 +42,7 @@ mod origin;
 mod outages;
 mod paths;
 mod permissions;
+mod postgres;
 mod rabbitmq;
 mod reach;
 mod readiness;
