@@ -1,16 +1,21 @@
 //! A minimal API behind the gateway, which admits every client immediately.
 
+mod calls;
+
+use std::collections::VecDeque;
 use std::io;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
+pub use self::calls::{BUSIEST, Calls, Counted};
 use crate::workload::Grants;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -22,15 +27,32 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub struct StubBackend {
     address: SocketAddr,
+    calls: Arc<Calls>,
     waker: Arc<Waker>,
     stopped: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// How it responds.
+struct Api {
+    grants: Grants,
+    answer_after: Duration,
+    calls: Arc<Calls>,
+    callers: Slab<Caller>,
+    /// Responses in the order of their moments, and for whom.
+    due: VecDeque<(Instant, CallerId, String)>,
+    /// Callers so far.
+    number: u64,
+}
+
+/// The slot of a caller, and its number.
+type CallerId = (usize, u64);
+
 #[derive(Debug)]
 struct Caller {
     stream: TcpStream,
     heard: Vec<u8>,
+    number: u64,
 }
 
 impl StubBackend {
@@ -38,7 +60,7 @@ impl StubBackend {
     ///
     /// # Errors
     /// When it cannot listen.
-    pub fn start(grants: Grants) -> io::Result<Self> {
+    pub fn start(grants: Grants, answer_after: Duration) -> io::Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into())?;
         let address = listener.local_addr()?;
@@ -46,12 +68,21 @@ impl StubBackend {
         registry.register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(registry, WAKER)?);
         let stopped = Arc::new(AtomicBool::new(false));
+        let calls = Arc::new(Calls::default());
+        let api = Api {
+            grants,
+            answer_after,
+            calls: Arc::clone(&calls),
+            callers: Slab::new(),
+            due: VecDeque::new(),
+            number: 0,
+        };
         let thread = std::thread::Builder::new()
             .name("backend".to_owned())
             .spawn({
                 let stopped = Arc::clone(&stopped);
                 move || {
-                    if let Err(error) = serve(poll, &listener, grants, &stopped) {
+                    if let Err(error) = api.serve(poll, &listener, &stopped) {
                         // The gateway then refuses clients, and the run fails.
                         eprintln!("stub backend: {error}");
                     }
@@ -59,6 +90,7 @@ impl StubBackend {
             })?;
         Ok(Self {
             address,
+            calls,
             waker,
             stopped,
             thread: Some(thread),
@@ -69,6 +101,12 @@ impl StubBackend {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The calls that it received.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.calls
     }
 }
 
@@ -83,49 +121,90 @@ impl Drop for StubBackend {
     }
 }
 
-fn serve(
-    mut poll: Poll,
-    listener: &TcpListener,
-    grants: Grants,
-    stopped: &AtomicBool,
-) -> io::Result<()> {
-    let mut events = Events::with_capacity(256);
-    let mut callers: Slab<Caller> = Slab::new();
-    while !stopped.load(Ordering::Acquire) {
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            other => other?,
+impl Api {
+    fn serve(
+        mut self,
+        mut poll: Poll,
+        listener: &TcpListener,
+        stopped: &AtomicBool,
+    ) -> io::Result<()> {
+        let mut events = Events::with_capacity(256);
+        while !stopped.load(Ordering::Acquire) {
+            let due = self.due.front().map(|(due, ..)| *due);
+            let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
+            match poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    LISTENER => self.accept(&poll, listener)?,
+                    Token(key) => self.read(key),
+                }
+            }
+            self.respond();
         }
-        for event in &events {
-            match event.token() {
-                WAKER => {}
-                LISTENER => {
-                    while let Ok((mut stream, _)) = listener.accept() {
-                        stream.set_nodelay(true)?;
-                        let entry = callers.vacant_entry();
-                        let token = Token(entry.key());
-                        poll.registry()
-                            .register(&mut stream, token, Interest::READABLE)?;
-                        let heard = Vec::new();
-                        entry.insert(Caller { stream, heard });
-                    }
-                }
-                Token(key) => {
-                    if let Some(caller) = callers.get_mut(key)
-                        && caller.read(grants).is_err()
-                    {
-                        callers.remove(key);
-                    }
-                }
+        Ok(())
+    }
+
+    fn accept(&mut self, poll: &Poll, listener: &TcpListener) -> io::Result<()> {
+        while let Ok((mut stream, _)) = listener.accept() {
+            stream.set_nodelay(true)?;
+            let entry = self.callers.vacant_entry();
+            let token = Token(entry.key());
+            poll.registry()
+                .register(&mut stream, token, Interest::READABLE)?;
+            self.number += 1;
+            entry.insert(Caller {
+                stream,
+                heard: Vec::new(),
+                number: self.number,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes every complete request of a caller. An error ends its connection.
+    fn read(&mut self, key: usize) {
+        let Some(caller) = self.callers.get_mut(key) else {
+            return;
+        };
+        let (grants, due) = (self.grants, Instant::now() + self.answer_after);
+        let id = (key, caller.number);
+        let read = caller.read(|head, body| {
+            self.calls.begin();
+            self.due.push_back((due, id, answer(head, body, grants)));
+        });
+        if read.is_err() {
+            // Its last requests may have arrived with its end.
+            self.respond();
+            self.callers.try_remove(key);
+        }
+    }
+
+    /// Sends the responses whose moment has come.
+    fn respond(&mut self) {
+        while let Some((due, (key, number), answer)) = self.due.pop_front() {
+            if due > Instant::now() {
+                self.due.push_front((due, (key, number), answer));
+                return;
+            }
+            self.calls.end();
+            let caller = self.callers.get_mut(key);
+            // A response is short and awaited, so it fits.
+            if let Some(caller) = caller.filter(|caller| caller.number == number)
+                && caller.stream.write_all(answer.as_bytes()).is_err()
+            {
+                self.callers.remove(key);
             }
         }
     }
-    Ok(())
 }
 
 impl Caller {
-    /// Reads and responds to every complete request. An error ends the connection.
-    fn read(&mut self, grants: Grants) -> io::Result<()> {
+    /// Reads every complete request. An error ends the connection.
+    fn read(&mut self, mut take: impl FnMut(&[u8], &[u8])) -> io::Result<()> {
         let mut buffer = [0; 16 << 10];
         loop {
             match self.stream.read(&mut buffer) {
@@ -135,9 +214,7 @@ impl Caller {
                 Err(error) => return Err(error),
             }
             while let Some((head, whole)) = request(&self.heard) {
-                let answer = answer(&self.heard[..head], &self.heard[head..whole], grants);
-                // A response is short and awaited, so it fits.
-                self.stream.write_all(answer.as_bytes())?;
+                take(&self.heard[..head], &self.heard[head..whole]);
                 self.heard.drain(..whole);
             }
             if self.heard.len() > HEAD_BYTES_MAX {
@@ -208,7 +285,7 @@ mod tests {
 
     #[test]
     fn every_request_of_a_kept_connection_is_answered() {
-        let backend = StubBackend::start(Grants::Own).unwrap();
+        let backend = StubBackend::start(Grants::Own, Duration::ZERO).unwrap();
         let mut stream = std::net::TcpStream::connect(backend.address()).unwrap();
         let request =
             |who| format!("GET /api/bootstrap/ HTTP/1.1\r\nCookie: sessionid={who}; a=b\r\n\r\n");

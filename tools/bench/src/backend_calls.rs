@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn calls_are_made_and_cost_something() {
-        let backend = StubBackend::start(Grants::Own).unwrap();
+        let backend = StubBackend::start(Grants::Own, Duration::ZERO).unwrap();
         let duration = Duration::from_millis(50);
         let cost = measure(backend.address(), 10_000.0, duration).unwrap();
         assert!(cost.calls > 0 && cost.call_us > 0.0, "{cost:?}");

@@ -14,7 +14,7 @@ use crate::server::{
     ChannelsServer, FloorServer, GatewayServer, Launch, NatsServer, NchanServer, NodeServer,
     PushpinServer, PythonServer, Server,
 };
-use crate::workload::{Grants, Pace, Pings, Rooms, Storm, Workload};
+use crate::workload::{Grants, Pace, Pings, Rooms, Spread, Storm, Workload};
 
 /// Load generator and floor for high-templar
 #[derive(Debug, Parser)]
@@ -35,7 +35,7 @@ pub enum Command {
     /// Exits with 0 after a valid run, 1 after a run in which a message was lost, doubled or out
     /// of order, 2 where nothing could be measured, and 3 where the server cannot do what the
     /// workload asks for.
-    Drive(DriveArgs),
+    Drive(Box<DriveArgs>),
     /// Make the calls to the backend that a gateway makes, and print what one costs as JSON
     BackendCalls(BackendCallsArgs),
     /// Make a page of the lines that `drive` printed
@@ -157,6 +157,21 @@ pub struct DriveArgs {
     /// Beside idle connections, so many clients a second come, subscribe and leave again
     #[arg(long, requires = "idle", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub storm: Option<u32>,
+    /// With `--rooms labelled`: invalidate all that have the label, within so many seconds
+    #[arg(long, conflicts_with_all = ["idle", "window", "stalled"])]
+    pub within: Option<f64>,
+    /// How often, each time after as long without
+    #[arg(long, requires = "within", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub times: u32,
+    /// The stub backend responds after so many milliseconds
+    #[arg(long, default_value_t = 0.0)]
+    pub answer_after: f64,
+    /// The clients send the headers of a browser with several cookies
+    #[arg(long)]
+    pub browser: bool,
+    /// A setting of the gateway, as an environment variable: HT_…=VALUE; once for each
+    #[arg(long, value_parser = setting)]
+    pub setting: Vec<(String, String)>,
     /// So many of the clients stop reading when counting begins
     #[arg(long, default_value_t = 0, conflicts_with = "idle")]
     pub stalled: u32,
@@ -219,6 +234,14 @@ fn data_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it has no =")?;
+    if !name.starts_with("HT_") {
+        return Err("settings begin with HT_".to_owned());
+    }
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 impl DriveArgs {
     /// The workload that was asked for.
     ///
@@ -238,6 +261,9 @@ impl DriveArgs {
         if self.rooms == Rooms::Many && self.window.is_some() {
             anyhow::bail!("many rooms need a rate");
         }
+        if self.within.is_some() && self.rooms != Rooms::Labelled {
+            anyhow::bail!("only clients with a label can be invalidated");
+        }
         Ok(Workload {
             rooms: self.rooms,
             connections: self.connections as usize,
@@ -249,6 +275,9 @@ impl DriveArgs {
                 per_second: f64::from(per_second),
                 at_once: self.joining as usize,
             }),
+            spread: self.spread()?,
+            answer_after: Duration::try_from_secs_f64(self.answer_after / 1_000.0)?,
+            browser: self.browser,
             pace,
             warm_up: Duration::try_from_secs_f64(self.warm_up)?,
             measured: Duration::try_from_secs_f64(self.seconds)?,
@@ -256,11 +285,22 @@ impl DriveArgs {
             grants: self.grants.unwrap_or(match self.rooms {
                 Rooms::FanOut | Rooms::Unicast => Grants::Shared,
                 Rooms::Many => Grants::Project,
+                Rooms::Labelled => Grants::Identity,
             }),
             joining: self.joining as usize,
             patience: Duration::try_from_secs_f64(self.patience)?,
             settle: Duration::try_from_secs_f64(self.settle)?,
         })
+    }
+
+    fn spread(&self) -> anyhow::Result<Option<Spread>> {
+        let Some(within) = self.within else {
+            return Ok(None);
+        };
+        Ok(Some(Spread {
+            within: Duration::try_from_secs_f64(within)?,
+            times: self.times,
+        }))
     }
 
     fn pings(&self) -> anyhow::Result<Option<Pings>> {
@@ -299,6 +339,7 @@ impl DriveArgs {
             program: self.gateway.clone(),
             threads,
             rabbitmq,
+            settings: self.setting.clone(),
         })
     }
 

@@ -6,6 +6,7 @@ pub mod backend_calls;
 pub mod check;
 pub mod cli;
 pub mod client;
+pub mod command;
 pub mod drive;
 pub mod endpoint;
 pub mod floor;

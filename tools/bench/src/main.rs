@@ -74,10 +74,12 @@ fn drive(args: &DriveArgs) -> anyhow::Result<ExitCode> {
             eprintln!("ht-bench: not done after {deadline:?}: giving up");
             std::process::exit(2);
         })?;
-    let backend = StubBackend::start(workload.grants).context("cannot start the stub backend")?;
+    let backend = StubBackend::start(workload.grants, workload.answer_after)
+        .context("cannot start the stub backend")?;
     let running = server.launch(&args.launch(backend.address()))?;
     eprintln!("{} runs as process {}", server.name(), running.process.id());
-    let mut outcome = match drive::drive(running, &workload, args.label(server.name())) {
+    let label = args.label(server.name());
+    let mut outcome = match drive::drive(running, &workload, label, backend.calls()) {
         Err(error) if error.is_unable() => {
             eprintln!("{} {} left out: {error}", args.name, server.name());
             return Ok(ExitCode::from(3));

@@ -15,6 +15,13 @@ pub fn evictions(address: SocketAddr) -> Option<u64> {
     parse(&get(address).ok()?, "high_templar_evictions_total")
 }
 
+/// Bytes of the credentials that the server keeps for its clients. `None` if it has no such metric.
+#[must_use]
+pub fn credentials_bytes(address: SocketAddr) -> Option<u64> {
+    let name = r#"high_templar_client_bytes{kind="credentials"}"#;
+    parse(&get(address).ok()?, name)
+}
+
 fn get(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -27,7 +34,7 @@ fn get(address: SocketAddr) -> io::Result<String> {
     Ok(text)
 }
 
-/// The sum of a counter over its labels.
+/// The sum of a metric over its labels, or those that are not in `name`.
 fn parse(text: &str, name: &str) -> Option<u64> {
     text.lines()
         .filter_map(|line| line.strip_prefix(name)?.split_once(' '))
@@ -48,5 +55,7 @@ mod tests {
         assert_eq!(parse(text, "high_templar_evictions_total"), Some(9));
         assert_eq!(parse(text, "high_templar_admitted_total"), Some(12));
         assert_eq!(parse(text, "other_total"), None);
+        let reason = r#"high_templar_evictions_total{reason="b"}"#;
+        assert_eq!(parse(text, reason), Some(2));
     }
 }

@@ -30,6 +30,12 @@ pub struct Outcome {
     pub delivering: Option<Delivering>,
     /// Figures of slow consumers, and the memory of deliveries.
     pub stalling: Option<Stalling>,
+    /// Figures of invalidations, if any.
+    #[serde(default)]
+    pub invalidating: Option<Invalidating>,
+    /// Bytes of kept credentials that the server counts for each connection, if asked for.
+    #[serde(default)]
+    pub credentials_bytes: Option<f64>,
     /// The rate in deliveries a second, if it was lower than that of the workload.
     #[serde(default)]
     pub rate_max: Option<u32>,
@@ -55,6 +61,8 @@ impl Outcome {
             storming: None,
             delivering: None,
             stalling: None,
+            invalidating: None,
+            credentials_bytes: None,
             rate_max: None,
             faults: Faults::default(),
             invalid: None,
@@ -150,6 +158,38 @@ pub struct Stalling {
     pub evictions: Option<u64>,
     /// Maximum growth of its resident memory during the triggers.
     pub peak_growth_bytes: u64,
+}
+
+/// Figures of invalidations that are spread over a span, while other clients receive triggers.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Invalidating {
+    /// Connections that each selected.
+    pub labelled: usize,
+    /// The span, in seconds.
+    pub within_seconds: f64,
+    /// After how long the API responds, in µs.
+    pub answer_after_us: f64,
+    /// Maximum number of calls in flight, counted by the API.
+    pub in_flight_most: usize,
+    /// The invalidations.
+    pub spans: Vec<Span>,
+}
+
+/// Figures of one invalidation.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Span {
+    /// Calls of the API.
+    pub calls: usize,
+    /// Calls in the busiest tenth of a second, divided by the mean.
+    pub busiest: f64,
+    /// Time from the command to its response, in µs.
+    pub command_us: f64,
+    /// Server CPU of each call in µs: what it took more than in the span before.
+    pub call_us: f64,
+    /// 99 % of the deliveries to others within, in µs: in the span before, and meanwhile.
+    pub p99_us: (f64, f64),
+    /// The longest, likewise.
+    pub longest_us: (f64, f64),
 }
 
 /// Figures of the deliveries.

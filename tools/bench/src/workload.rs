@@ -1,11 +1,13 @@
 //! Workloads: subscribers, rate and duration.
 
+mod identity;
 mod many;
 
 use std::time::Duration;
 
 use clap::ValueEnum;
 
+pub use self::identity::{LABEL, Spread};
 use crate::message::Content;
 
 /// Receivers of a trigger.
@@ -22,6 +24,9 @@ pub enum Rooms {
     /// Nearly a hundred thousand rooms, a hundred subscriptions a connection, with wildcards in
     /// grants, subscriptions and triggers.
     Many,
+    /// One room with one of twenty connections. The others have a label and a room each, without
+    /// triggers.
+    Labelled,
 }
 
 impl Rooms {
@@ -29,7 +34,7 @@ impl Rooms {
     #[must_use]
     pub fn name(self, target: u32) -> String {
         match self {
-            Self::FanOut => "all".to_owned(),
+            Self::FanOut | Self::Labelled => "all".to_owned(),
             Self::Unicast | Self::Many => target.to_string(),
         }
     }
@@ -38,7 +43,7 @@ impl Rooms {
     #[must_use]
     pub fn room(self, target: u32) -> String {
         match self {
-            Self::FanOut | Self::Unicast => {
+            Self::FanOut | Self::Unicast | Self::Labelled => {
                 format!(r#"{{"target":"bench","id":"{}"}}"#, self.name(target))
             }
             Self::Many => many::room(target),
@@ -49,7 +54,7 @@ impl Rooms {
     #[must_use]
     pub fn subscriptions(self) -> u32 {
         match self {
-            Self::FanOut | Self::Unicast => 1,
+            Self::FanOut | Self::Unicast | Self::Labelled => 1,
             Self::Many => many::SUBSCRIPTIONS,
         }
     }
@@ -59,6 +64,8 @@ impl Rooms {
     pub fn subscribed(self, number: u32, subscription: u32) -> String {
         match self {
             Self::FanOut | Self::Unicast => self.room(number),
+            Self::Labelled if identity::is_listener(number) => self.room(0),
+            Self::Labelled => Self::Unicast.room(number),
             Self::Many => many::subscribed(number, subscription),
         }
     }
@@ -69,6 +76,7 @@ impl Rooms {
         match self {
             Self::FanOut => 0,
             Self::Unicast => number,
+            Self::Labelled => identity::target(number),
             Self::Many => many::target(number, subscription),
         }
     }
@@ -79,6 +87,7 @@ impl Rooms {
         match self {
             Self::FanOut => 1,
             Self::Unicast => connections,
+            Self::Labelled => identity::TARGETS,
             Self::Many => many::TARGETS,
         }
     }
@@ -87,7 +96,7 @@ impl Rooms {
     #[must_use]
     pub fn target_of(self, trigger: u64, connections: usize) -> u32 {
         match self {
-            Self::FanOut => 0,
+            Self::FanOut | Self::Labelled => 0,
             Self::Unicast => shuffled(trigger, connections),
             Self::Many => {
                 // Every kind of trigger reaches every connection.
@@ -103,6 +112,7 @@ impl Rooms {
         match self {
             Self::FanOut => listening,
             Self::Unicast => 1,
+            Self::Labelled => identity::receivers(target, listening),
             Self::Many => many::receivers(target, listening),
         }
     }
@@ -113,6 +123,7 @@ impl Rooms {
         match self {
             Self::FanOut => connections as f64,
             Self::Unicast => 1.0,
+            Self::Labelled => identity::receivers(0, connections) as f64,
             Self::Many => many::receivers_mean(connections),
         }
     }
@@ -185,6 +196,8 @@ pub enum Grants {
     Own,
     /// All rooms of the user's project, for [`Rooms::Many`].
     Project,
+    /// As [`Self::Own`], with a user, a session and two labels of each.
+    Identity,
 }
 
 impl Grants {
@@ -198,6 +211,7 @@ impl Grants {
                 Rooms::FanOut.room(0)
             ),
             Self::Project => many::bootstrap(number),
+            Self::Identity => identity::bootstrap(number, &Rooms::FanOut.room(0)),
         }
     }
 }
@@ -245,8 +259,14 @@ pub struct Workload {
     pub pings: Option<Pings>,
     /// Connection churn.
     pub storm: Option<Storm>,
+    /// Invalidations while triggers are sent.
+    pub spread: Option<Spread>,
     /// Grants of the stub backend.
     pub grants: Grants,
+    /// After how long the stub backend responds.
+    pub answer_after: Duration,
+    /// Whether clients send the headers of a browser with several cookies.
+    pub browser: bool,
     /// Clients that join at a time.
     pub joining: usize,
     /// A run without progress for this long has failed.
@@ -288,6 +308,7 @@ mod tests {
             (Rooms::FanOut, 7, 7.0),
             (Rooms::Unicast, 7, 1.0),
             (Rooms::Many, 1_000, 6.85),
+            (Rooms::Labelled, 1_000, 50.0),
         ] {
             assert!(
                 (rooms.receivers_mean(connections) - mean).abs() < 0.01,
@@ -318,7 +339,10 @@ mod tests {
                 deflate: false,
                 pings: None,
                 storm: None,
+                spread: None,
                 grants: Grants::Shared,
+                answer_after: Duration::ZERO,
+                browser: false,
                 joining: 1,
                 patience: Duration::ZERO,
                 settle: Duration::ZERO,

@@ -36,6 +36,10 @@ fn what_makes_no_sense_is_refused() {
         &["--ping-every", "30"],
         &["--storm", "100"],
         &["--idle", "--stalled", "3"],
+        &["--idle", "--within", "5"],
+        &["--times", "2"],
+        &["--setting", "PATH=/"],
+        &["--setting", "HT_THREADS"],
     ] {
         let all = [&["ht-bench", "drive", "--server", "gateway"], words].concat();
         assert!(Cli::try_parse_from(all).is_err(), "{words:?}");
@@ -54,6 +58,10 @@ fn some_workloads_contradict_themselves() {
     assert!(workload(&["--stalled", "1000"]).is_err());
     assert!(workload(&["--stalled", "1", "--rooms", "unicast"]).is_err());
     assert!(workload(&["--rooms", "many", "--window", "8"]).is_err());
+    assert!(workload(&["--within", "5"]).is_err());
+    let labelled = workload(&["--rooms", "labelled", "--within", "5"]).unwrap();
+    assert_eq!(labelled.grants, Grants::Identity);
+    assert_eq!(labelled.spread.unwrap().times, 3);
     let many = workload(&["--rooms", "many"]).unwrap();
     assert_eq!(many.grants, Grants::Project);
     let idle = workload(&["--idle", "--ping-every", "30", "--storm", "100"]).unwrap();

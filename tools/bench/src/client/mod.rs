@@ -25,7 +25,7 @@ use self::link::{Link, LinkError};
 pub use self::storm::Stormed;
 pub use self::tally::Tally;
 use crate::check::Check;
-use crate::workload::{Subscribers, Workload};
+use crate::workload::{Rooms, Subscribers, Workload};
 
 /// Maximum connections from one source address, because of its ports.
 const PER_SOURCE: usize = 4_000;
@@ -116,6 +116,9 @@ impl Fleet {
         if workload.rooms.subscriptions() > 1 && dialect != Dialect::HighTemplar {
             return Err(FleetError::Unable("several subscriptions a connection"));
         }
+        if workload.rooms == Rooms::Labelled && dialect != Dialect::HighTemplar {
+            return Err(FleetError::Unable("labels"));
+        }
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
@@ -194,7 +197,7 @@ impl Fleet {
         let checks = (0..rooms.subscriptions())
             .map(|subscription| Check::beginning_at(first(rooms.target(number, subscription))))
             .collect();
-        let identity = Identity::new(number, self.workload.deflate);
+        let identity = Identity::new(number, &self.workload);
         let link = Some(Link::new(stream, identity, checks));
         match self.links.get_mut(place) {
             Some(free) => *free = link,

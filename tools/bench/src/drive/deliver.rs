@@ -61,7 +61,7 @@ impl Run<'_> {
 
     /// Sends triggers for a duration and waits for their deliveries. Returns when the last one
     /// arrived.
-    fn phase(&mut self, duration: Duration) -> Result<Instant, DriveError> {
+    pub(super) fn phase(&mut self, duration: Duration) -> Result<Instant, DriveError> {
         let (publisher, progress, fleet) = (&mut self.publisher, &self.progress, &mut self.fleet);
         let pace = self.workload.pace;
         let done = std::thread::scope(|scope| {

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use super::{DriveError, Run};
+use crate::endpoint::{EndpointAt, Post};
+use crate::metrics;
 use crate::outcome::{Idling, Pinging};
 
 impl Run<'_> {
@@ -18,6 +20,15 @@ impl Run<'_> {
             silent_cores,
             pinging: self.ping()?,
         })
+    }
+
+    /// Bytes of the credentials that the server keeps for each client, by its own account.
+    pub(super) fn credentials(&self, endpoint: &EndpointAt) -> Option<f64> {
+        let EndpointAt::Http(address, Post::Trigger) = endpoint else {
+            return None;
+        };
+        let bytes = metrics::credentials_bytes(*address)?;
+        Some(bytes as f64 / self.workload.connections as f64)
     }
 
     fn ping(&mut self) -> Result<Option<Pinging>, DriveError> {

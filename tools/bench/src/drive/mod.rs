@@ -5,16 +5,18 @@ mod further;
 mod idle;
 mod stall;
 mod storm;
+mod within;
 
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::backend::Calls;
 use crate::check::Faults;
 use crate::client::{Fleet, FleetError, JoinError};
 use crate::outcome::{Joining, Outcome};
 use crate::publisher::{Progress, Publisher};
 use crate::server::{LaunchError, Running};
-use crate::workload::{Pace, Workload};
+use crate::workload::{Grants, Pace, Workload};
 use ht_telemetry::usage::{Cpu, CpuClock, Memory};
 
 /// Connections that join and receive a message before the measurement, so that one-time allocations
@@ -75,15 +77,16 @@ pub struct Label {
     pub round: u32,
 }
 
-/// Drives a server through a workload and stops it.
+/// Drives a server through a workload and stops it. `calls` are those that its API receives.
 ///
 /// # Errors
 /// When nothing could be measured. A run in which messages were lost is not an error: its outcome
 /// is invalid.
 pub fn drive(
-    mut server: Running,
+    server: Running,
     workload: &Workload,
     label: Label,
+    calls: &Calls,
 ) -> Result<Outcome, DriveError> {
     let epoch = Instant::now();
     let fleet = Fleet::new(server.public, server.dialect, workload, epoch)?;
@@ -107,6 +110,13 @@ pub fn drive(
     if workload.rooms.subscriptions() > 1 {
         outcome.subscribing = Some(run.subscribe_further()?);
     }
+    if workload.grants == Grants::Identity {
+        outcome.credentials_bytes = run.credentials(&server.endpoint);
+    }
+    if let Some(spread) = workload.spread {
+        outcome.invalidating = Some(run.invalidate(spread, &server.endpoint, calls)?);
+        return run.end(outcome, server);
+    }
     match workload.pace {
         Pace::Idle => {
             outcome.idling = Some(run.idle()?);
@@ -120,17 +130,7 @@ pub fn drive(
             outcome.stalling = Some(stalling);
         }
     }
-    run.pump(workload.settle)?;
-    let (faults, invalid) = run.flush();
-    outcome.faults = faults;
-    outcome.invalid = invalid;
-    if let Some(status) = server.process.ended() {
-        outcome.invalid = Some(format!("the server ended with {status}"));
-    }
-    if let Err(error) = server.process.stop() {
-        outcome.invalid = Some(format!("the server could not be stopped: {error}"));
-    }
-    Ok(outcome)
+    run.end(outcome, server)
 }
 
 struct Run<'a> {
@@ -226,6 +226,21 @@ impl Run<'_> {
             self.fleet.poll(Duration::from_millis(10))?;
         }
         Ok(())
+    }
+
+    /// Adds the results of all clients, and stops the server.
+    fn end(mut self, mut outcome: Outcome, mut server: Running) -> Result<Outcome, DriveError> {
+        self.pump(self.workload.settle)?;
+        let (faults, invalid) = self.flush();
+        outcome.faults = faults;
+        outcome.invalid = invalid;
+        if let Some(status) = server.process.ended() {
+            outcome.invalid = Some(format!("the server ended with {status}"));
+        }
+        if let Err(error) = server.process.stop() {
+            outcome.invalid = Some(format!("the server could not be stopped: {error}"));
+        }
+        Ok(outcome)
     }
 
     /// Collects the results of all clients.

@@ -34,7 +34,9 @@ impl Endpoint for FloorEndpoint {
         let target = match trigger.rooms {
             Rooms::FanOut => TARGET_ALL,
             Rooms::Unicast => trigger.target,
-            Rooms::Many => return Err(io::Error::other("the floor knows no subscriptions")),
+            Rooms::Many | Rooms::Labelled => {
+                return Err(io::Error::other("the floor knows no subscriptions"));
+            }
         };
         self.out.clear();
         self.frame.clear();

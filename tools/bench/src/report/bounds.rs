@@ -9,6 +9,9 @@ use crate::outcome::Outcome;
 /// `limits.outbox_bytes`, in MB.
 const OUTBOX_MB: f64 = 1.048_576;
 
+/// `backend.max_in_flight` by default.
+const CALLS_MAX: f64 = 64.0;
+
 /// A figure of the gateway whose median must not exceed a limit.
 struct Bound {
     what: String,
@@ -50,6 +53,7 @@ impl Page<'_> {
         self.delivery_bounds(&mut all);
         self.connection_bounds(&mut all);
         self.slow_bounds(&mut all);
+        self.rights_bounds(&mut all);
         all
     }
 
@@ -129,6 +133,47 @@ impl Page<'_> {
         });
         let what = format!("µs CPU for connect, bootstrap and subscribe{called}");
         add(&what, of("storm", |o| Some(o.storming?.join_us)), 150.0);
+    }
+
+    fn rights_bounds(&self, all: &mut Vec<Bound>) {
+        let mut add = |what: &str, found, limit| {
+            let what = what.to_owned();
+            all.push(Bound { what, found, limit });
+        };
+        let what = "resident bytes per idle connection with a room, a user, a session, two labels \
+                    and kept credentials of its own";
+        let resident = self.series("identity", GATEWAY, |o| Some(o.joining.rss_bytes));
+        add(what, resident, 1_200.0);
+        for (workload, what, limit) in [
+            ("identity", "of it kept credentials, counted", 800.0),
+            (
+                "identity-off",
+                "kept credentials with `permissions.recheck` off",
+                0.0,
+            ),
+        ] {
+            let kept = self.series(workload, GATEWAY, |o| o.credentials_bytes);
+            add(what, kept, limit);
+        }
+        for (workload, what) in [
+            ("within", "an invalidate of 18,050 within 11 s"),
+            ("within60", "an invalidate of 18,050 within 60 s"),
+        ] {
+            let most = self.series(workload, GATEWAY, |o| {
+                Some(o.invalidating.as_ref()?.in_flight_most as f64)
+            });
+            add(
+                &format!("calls of the API in flight, {what}"),
+                most,
+                CALLS_MAX,
+            );
+            let p99 = self.spans(workload, GATEWAY, |s| s.p99_us.1 / s.p99_us.0);
+            add(
+                &format!("p99 of others during {what}, × without it"),
+                p99,
+                1.20,
+            );
+        }
     }
 
     fn slow_bounds(&self, all: &mut Vec<Bound>) {

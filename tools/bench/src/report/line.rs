@@ -68,6 +68,31 @@ fn more(outcome: &Outcome, line: &mut String) -> std::fmt::Result {
             write!(line, "; {:.2} µs a delivery beside it", found.beside_us)?;
         }
     }
+    if let Some(bytes) = outcome.credentials_bytes {
+        write!(line, "; {bytes:.0} B of credentials counted")?;
+    }
+    if let Some(found) = &outcome.invalidating {
+        write!(
+            line,
+            "; {} invalidated within {} s, {} calls in flight",
+            found.labelled, found.within_seconds, found.in_flight_most
+        )?;
+        for span in &found.spans {
+            write!(
+                line,
+                "; {} calls, busiest x {:.2}, {:.0} µs each, command {:.1} ms, p99 {:.0} and {:.0} \
+                 µs, longest {:.0} and {:.0} µs",
+                span.calls,
+                span.busiest,
+                span.call_us,
+                span.command_us / 1e3,
+                span.p99_us.0,
+                span.p99_us.1,
+                span.longest_us.0,
+                span.longest_us.1,
+            )?;
+        }
+    }
     if let Some(found) = outcome.stalling.filter(|s| s.stalled > 0) {
         write!(
             line,

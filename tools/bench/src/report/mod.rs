@@ -11,6 +11,7 @@ mod slow;
 mod storm;
 mod svg;
 mod table;
+mod within;
 
 use std::fmt::Write;
 use std::fs;
@@ -76,6 +77,7 @@ pub fn render(outcomes: &[Outcome], notes: &[String]) -> String {
     idle::write(&page, &mut out);
     many::write(&page, &mut out);
     storm::write(&page, &mut out);
+    within::write(&page, &mut out);
     noise::write(&page, &mut out);
     out
 }

@@ -33,6 +33,10 @@ impl Series {
         Some((sorted[sorted.len() / 2 - 1] + upper) / 2.0)
     }
 
+    pub(super) fn most(&self) -> Option<f64> {
+        self.sorted().last().copied()
+    }
+
     /// From the smallest to the largest, as a share of the median; needs two rounds.
     pub(super) fn noise(&self) -> Option<f64> {
         let sorted = self.sorted();

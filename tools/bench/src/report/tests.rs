@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::check::Faults;
-use crate::outcome::{Delivering, Idling, Joining, Pinging, Stalling, Storming, Subscribing};
+use crate::outcome::{
+    Delivering, Idling, Invalidating, Joining, Pinging, Span, Stalling, Storming, Subscribing,
+};
 
 fn outcome(workload: &str, server: &str, round: u32, cpu_us: f64) -> Outcome {
     Outcome {
@@ -36,6 +38,8 @@ fn outcome(workload: &str, server: &str, round: u32, cpu_us: f64) -> Outcome {
         idling: None,
         storming: None,
         stalling: None,
+        invalidating: None,
+        credentials_bytes: None,
         rate_max: None,
         faults: Faults::default(),
         invalid: None,
@@ -221,4 +225,42 @@ fn a_server_that_was_spared_the_rate_says_so() {
     }
     let page = render(&all, &[]);
     assert_eq!(page.matches("(asked for 5,000 only)").count(), 1, "{page}");
+}
+
+#[test]
+fn invalidations_are_compared_with_the_span_before_each() {
+    let mut one = outcome("within", GATEWAY, 0, 5.0);
+    one.delivering = None;
+    let span = |p99_us| Span {
+        calls: 950,
+        busiest: 1.25,
+        command_us: 20_000.0,
+        call_us: 80.0,
+        p99_us,
+        longest_us: (1.0, 1.0),
+    };
+    one.invalidating = Some(Invalidating {
+        labelled: 950,
+        within_seconds: 11.4,
+        answer_after_us: 10_000.0,
+        in_flight_most: 65,
+        spans: vec![
+            span((1_000.0, 1_100.0)),
+            span((4_000.0, 4_000.0)),
+            span((2_000.0, 3_000.0)),
+        ],
+    });
+    let mut kept = outcome("identity", GATEWAY, 0, 5.0);
+    (kept.delivering, kept.credentials_bytes) = (None, Some(450.0));
+    let page = render(&[one, kept], &[]);
+    for line in [
+        "within 11 s | 65.0 | 64.0 | **missed** |",
+        "within 11 s, × without it | 1.10 (1.00–1.50) | 1.20 | held |",
+        "| within | high-templar | 950 | 11.4 | 10 | 950 | 65 | 1.25 (1.25–1.25) | 80.0 \
+         (80.0–80.0) | 20.0 (20.0–20.0) | 2,000 | 1.10 (1.00–1.50) |",
+        "kept credentials, counted | 450 | 800 | held |",
+        "credentials of its own | 2,000 | 1,200 | **missed** |",
+    ] {
+        assert!(page.contains(line), "{line} in {page}");
+    }
 }

@@ -17,7 +17,7 @@ impl Server for ChannelsServer {
 
     fn rate_max(&self, rooms: Rooms) -> Option<u32> {
         Some(match rooms {
-            Rooms::FanOut => 1_500,
+            Rooms::FanOut | Rooms::Labelled => 1_500,
             Rooms::Unicast | Rooms::Many => 150,
         })
     }

@@ -13,7 +13,7 @@ use super::{Beside, Launch, LaunchError, Process, Running, Server};
 use crate::client::Dialect;
 use crate::endpoint::{EndpointAt, Post};
 
-/// The gateway with its default settings except for its threads.
+/// The gateway with its default settings except for its threads, and what is asked for.
 #[derive(Clone, Debug)]
 pub struct GatewayServer {
     /// The program.
@@ -22,6 +22,8 @@ pub struct GatewayServer {
     pub rabbitmq: bool,
     /// Threads that carry connections.
     pub threads: usize,
+    /// Further environment variables.
+    pub settings: Vec<(String, String)>,
 }
 
 impl GatewayServer {
@@ -64,6 +66,8 @@ impl Server for GatewayServer {
             endpoint = EndpointAt::Amqp(rabbitmq.url().to_owned());
             beside.push(Beside::RabbitMq(rabbitmq));
         }
+        let settings = self.settings.iter();
+        environment.extend(settings.map(|(name, value)| (name.as_str(), value.clone())));
         let mut process = Process::spawn(how, &program, &["serve"], &environment)?;
         process.wait_for(|_| (listens(public) && is_ready(internal)).then_some(()))?;
         Ok(Running {

@@ -18,7 +18,7 @@ impl Server for PushpinServer {
     fn rate_max(&self, rooms: Rooms) -> Option<u32> {
         // By default, its `message_rate` is 2,500 a second: further messages wait.
         Some(match rooms {
-            Rooms::FanOut => 2_000,
+            Rooms::FanOut | Rooms::Labelled => 2_000,
             Rooms::Unicast | Rooms::Many => 300,
         })
     }

@@ -18,7 +18,7 @@ impl Server for PythonServer {
 
     fn rate_max(&self, rooms: Rooms) -> Option<u32> {
         Some(match rooms {
-            Rooms::FanOut => 5_000,
+            Rooms::FanOut | Rooms::Labelled => 5_000,
             Rooms::Unicast | Rooms::Many => 500,
         })
     }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 use tungstenite::handshake::server::{Request, Response};
@@ -26,6 +27,8 @@ pub(crate) enum Fault {
     Forbid,
     /// Pings are not answered.
     Mute,
+    /// The API is asked about one client less than a command selects.
+    Forget,
 }
 
 const FAULTY_TRIGGER: usize = 5;
@@ -45,6 +48,11 @@ pub(crate) struct Double {
 
 impl Double {
     pub(crate) fn start(fault: Fault) -> Self {
+        Self::start_with(fault, None)
+    }
+
+    /// One that asks this API again about clients that a command selects.
+    pub(crate) fn start_with(fault: Fault, api: Option<SocketAddr>) -> Self {
         let public = TcpListener::bind("127.0.0.1:0").unwrap();
         let internal = TcpListener::bind("127.0.0.1:0").unwrap();
         let double = Self {
@@ -60,9 +68,12 @@ impl Double {
             }
         });
         std::thread::spawn(move || {
-            let (stream, _) = internal.accept().unwrap();
-            stream.set_nodelay(true).unwrap();
-            triggers(stream, fault, &subscribers);
+            for stream in internal.incoming() {
+                let stream = stream.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let subscribers = Arc::clone(&subscribers);
+                std::thread::spawn(move || triggers(stream, fault, api, &subscribers));
+            }
         });
         double
     }
@@ -144,7 +155,12 @@ fn message(text: String, deflate: bool) -> Message {
     Message::Frame(Frame::from_payload(header, packed.into()))
 }
 
-fn triggers(mut stream: TcpStream, fault: Fault, subscribers: &Mutex<Vec<Subscriber>>) {
+fn triggers(
+    mut stream: TcpStream,
+    fault: Fault,
+    api: Option<SocketAddr>,
+    subscribers: &Mutex<Vec<Subscriber>>,
+) {
     let mut heard = Vec::new();
     let mut held = None;
     let mut buffer = [0; 4096];
@@ -154,7 +170,28 @@ fn triggers(mut stream: TcpStream, fault: Fault, subscribers: &Mutex<Vec<Subscri
             return;
         }
         heard.extend_from_slice(&buffer[..length]);
+        if heard.starts_with(b"GET /metrics ") {
+            if !heard.ends_with(b"\r\n\r\n") {
+                continue;
+            }
+            let kept = 400 * subscribers.lock().unwrap().len();
+            let line = format!("high_templar_client_bytes{{kind=\"credentials\"}} {kept}\n");
+            let answer = format!("HTTP/1.1 200 OK\r\n\r\n{line}");
+            return stream.write_all(answer.as_bytes()).unwrap();
+        }
         while let Some(trigger) = take_request(&mut heard) {
+            if trigger["command"] == "invalidate" {
+                let selected = subscribers.lock().unwrap();
+                let selected = selected.iter().filter(|one| one.room["id"] != "all");
+                let matched = selected.count();
+                let calls = matched - usize::from(fault == Fault::Forget);
+                let within = Duration::from_millis(trigger["within"].as_u64().unwrap());
+                std::thread::spawn(move || ask_again(api.unwrap(), calls, within));
+                let body = format!(r#"{{"position": 1, "matched": {matched}}}"#);
+                let length = body.len();
+                let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+                return stream.write_all(answer.as_bytes()).unwrap();
+            }
             number += 1;
             let faulty = number == FAULTY_TRIGGER;
             if faulty && fault == Fault::Swap {
@@ -176,6 +213,17 @@ fn triggers(mut stream: TcpStream, fault: Fault, subscribers: &Mutex<Vec<Subscri
                 return;
             }
         }
+    }
+}
+
+/// So many calls, evenly spread, each over a connection of its own.
+fn ask_again(api: SocketAddr, calls: usize, within: Duration) {
+    for number in 0..calls {
+        std::thread::sleep(within / (calls as u32 + 1));
+        let mut stream = TcpStream::connect(api).unwrap();
+        let request = format!("GET /bootstrap/ HTTP/1.1\r\nCookie: sessionid={number}\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::thread::JoinHandle;
 
+use ht_bench::backend::Calls;
 use ht_bench::client::Dialect;
 use ht_bench::drive::{DriveError, drive};
 use ht_bench::endpoint::EndpointAt;
@@ -22,7 +23,7 @@ fn start(mode: Mode) -> (Running, Stop, JoinHandle<std::io::Result<()>>) {
 
 pub(crate) fn on_floor(workload: &Workload) -> Result<Outcome, DriveError> {
     let (server, stop, thread) = start(Mode::Write);
-    let outcome = drive(server, workload, label());
+    let outcome = drive(server, workload, label(), &Calls::default());
     stop.stop().unwrap();
     thread.join().unwrap().unwrap();
     outcome
@@ -34,7 +35,8 @@ fn every_delivery_arrives_once_in_both_modes_and_both_kinds_of_rooms() {
         for rooms in [Rooms::FanOut, Rooms::Unicast] {
             let pace = Pace::Rate { deliveries: 4000.0 };
             let (server, stop, thread) = start(mode);
-            let outcome = drive(server, &workload(rooms, pace), label()).unwrap();
+            let outcome =
+                drive(server, &workload(rooms, pace), label(), &Calls::default()).unwrap();
             stop.stop().unwrap();
             thread.join().unwrap().unwrap();
 
@@ -56,7 +58,7 @@ fn a_window_keeps_triggers_going_until_all_have_arrived() {
     for mode in [Mode::Write, Mode::Coalesce] {
         let (server, stop, thread) = start(mode);
         let workload = workload(Rooms::FanOut, Pace::FlatOut { window: 8 });
-        let outcome = drive(server, &workload, label()).unwrap();
+        let outcome = drive(server, &workload, label(), &Calls::default()).unwrap();
         stop.stop().unwrap();
         thread.join().unwrap().unwrap();
 

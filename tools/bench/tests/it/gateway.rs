@@ -1,5 +1,6 @@
 //! The driver against gateways, good and bad.
 
+use ht_bench::backend::Calls;
 use ht_bench::check::Faults;
 use ht_bench::client::Dialect;
 use ht_bench::drive::{DriveError, drive};
@@ -15,7 +16,7 @@ fn run(fault: Fault, rooms: Rooms) -> Result<Outcome, DriveError> {
     let endpoint = EndpointAt::Http(double.internal, Post::Trigger);
     let server = running(double.public, endpoint, Dialect::HighTemplar);
     let pace = Pace::Rate { deliveries: 4000.0 };
-    drive(server, &workload(rooms, pace), label())
+    drive(server, &workload(rooms, pace), label(), &Calls::default())
 }
 
 #[test]
@@ -36,7 +37,7 @@ fn a_window_passes_too() {
     let endpoint = EndpointAt::Http(double.internal, Post::Trigger);
     let server = running(double.public, endpoint, Dialect::HighTemplar);
     let workload = workload(Rooms::FanOut, Pace::FlatOut { window: 8 });
-    let outcome = drive(server, &workload, label()).unwrap();
+    let outcome = drive(server, &workload, label(), &Calls::default()).unwrap();
     assert_eq!(outcome.invalid, None);
     assert!(outcome.delivering.unwrap().deliveries > 0);
 }

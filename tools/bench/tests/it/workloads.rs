@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use ht_bench::backend::{Calls, StubBackend};
 use ht_bench::client::Dialect;
 use ht_bench::drive::{DriveError, drive};
 use ht_bench::endpoint::{EndpointAt, Post};
 use ht_bench::message::Content;
 use ht_bench::outcome::Outcome;
-use ht_bench::workload::{Pace, Pings, Rooms, Storm, Workload};
+use ht_bench::workload::{Grants, Pace, Pings, Rooms, Spread, Storm, Workload};
 
 use crate::double::{Double, Fault};
 use crate::floor::on_floor;
@@ -17,7 +18,7 @@ fn on_double(fault: Fault, workload: &Workload) -> Result<Outcome, DriveError> {
     let double = Double::start(fault);
     let endpoint = EndpointAt::Http(double.internal, Post::Trigger);
     let server = running(double.public, endpoint, Dialect::HighTemplar);
-    drive(server, workload, label())
+    drive(server, workload, label(), &Calls::default())
 }
 
 const RATE: Pace = Pace::Rate { deliveries: 4000.0 };
@@ -121,4 +122,43 @@ fn compressed_messages_are_inflated_and_checked() {
 
     let outcome = on_double(Fault::Double, &compressed).unwrap();
     assert_eq!(outcome.faults.doubled, 1);
+}
+
+#[test]
+fn invalidated_clients_are_counted_at_the_api() {
+    let spread = Spread {
+        within: Duration::from_millis(200),
+        times: 2,
+    };
+    let workload = Workload {
+        spread: Some(spread),
+        grants: Grants::Identity,
+        answer_after: Duration::from_millis(2),
+        ..workload(Rooms::Labelled, RATE)
+    };
+    for fault in [Fault::None, Fault::Forget] {
+        let api = StubBackend::start(workload.grants, workload.answer_after).unwrap();
+        let double = Double::start_with(fault, Some(api.address()));
+        let endpoint = EndpointAt::Http(double.internal, Post::Trigger);
+        let server = running(double.public, endpoint, Dialect::HighTemplar);
+        let outcome = drive(server, &workload, label(), api.calls()).unwrap();
+        if fault == Fault::Forget {
+            let why = outcome.invalid.unwrap();
+            assert_eq!(why, "19 clients were selected, and 18 called");
+            continue;
+        }
+        assert_eq!(outcome.invalid, None);
+        assert_eq!(outcome.credentials_bytes, Some(400.0));
+        let found = outcome.invalidating.unwrap();
+        // One of twenty listens.
+        assert_eq!((found.labelled, found.in_flight_most), (19, 1));
+        assert_eq!(found.spans.len(), 2);
+        for span in &found.spans {
+            assert_eq!(span.calls, 19);
+            // They are 10 ms apart at least, and so in the mean.
+            assert!((0.0..1.06).contains(&span.busiest), "{span:?}");
+            assert!(span.p99_us.0 > 0.0 && span.p99_us.1 > 0.0);
+        }
+    }
+    assert!(on_floor(&workload).unwrap_err().is_unable());
 }

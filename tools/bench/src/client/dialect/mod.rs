@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::frame::Frame;
 use super::{deflate, frame};
-use crate::workload::Rooms;
+use crate::workload::{Rooms, Workload};
 
 /// The protocol of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,16 +55,27 @@ pub(crate) struct Identity {
     pub(crate) request_id: Uuid,
     /// Whether it offers compression.
     pub(crate) deflate: bool,
+    /// Whether it sends what a browser does.
+    pub(crate) browser: bool,
 }
 
+/// What a browser sends to a site with a login and visit statistics: the rest of its session, and
+/// what is behind it.
+const BROWSER_COOKIES: &str = "abcdefghijklmnopqrstuvwxyz; \
+    csrftoken=0123456789abcdefghijABCDEFGHIJKL; _ga=GA1.1.1234567890.1700000000; \
+    _ga_ABCDEFGHIJ=GS1.1.1700000000.1.1.1700000000.0.0.0";
+const BROWSER: &str = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 \
+    (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36";
+
 impl Identity {
-    pub(crate) fn new(number: u32, deflate: bool) -> Self {
+    pub(crate) fn new(number: u32, workload: &Workload) -> Self {
         let mut bytes = Uuid::new_v4().into_bytes();
         bytes[14..].fill(0);
         Self {
             number,
             request_id: Uuid::from_bytes(bytes),
-            deflate,
+            deflate: workload.deflate,
+            browser: workload.browser,
         }
     }
 
@@ -118,13 +129,17 @@ impl Dialect {
             Self::SocketIo => "/socket.io/?EIO=4&transport=websocket".to_owned(),
             Self::Nats => "/".to_owned(),
         };
+        let (agent, cookies) = match identity.browser {
+            true => (BROWSER, BROWSER_COOKIES),
+            false => ("ht-bench", "; csrftoken=bench"),
+        };
         // A fixed key is sufficient: there is no cache.
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: Upgrade\r\n\
              Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Origin: http://{server}\r\nUser-Agent: ht-bench\r\n\
-             Cookie: sessionid={}; csrftoken=bench\r\n{}\r\n",
+             Origin: http://{server}\r\nUser-Agent: {agent}\r\n\
+             Cookie: sessionid={}{cookies}\r\n{}\r\n",
             identity.number,
             if identity.deflate { deflate::OFFER } else { "" }
         );

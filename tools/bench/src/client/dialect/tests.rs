@@ -6,6 +6,7 @@ const WHO: Identity = Identity {
     number: 7,
     request_id: Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
     deflate: false,
+    browser: false,
 };
 
 /// The text of the one frame in `out`; empty if there is none.
