@@ -41,8 +41,9 @@ impl MissedReason {
                  broker's cluster"
             }
             Self::Trimmed => {
-                "let the log retain more (rabbitmq.stream_age, rabbitmq.stream_bytes), or find out \
-                 why this node was cut off for so long"
+                "let the log retain more (rabbitmq.stream_age and rabbitmq.stream_bytes, or \
+                 postgres.retention and postgres.retention_rows), or find out why this node was cut \
+                 off for so long"
             }
             Self::Rewound => {
                 "find out who deletes the log, or whether the broker lost its disk or failed over \

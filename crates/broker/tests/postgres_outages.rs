@@ -1,4 +1,4 @@
-//! PostgreSQL that is killed, stopped or paused.
+//! PostgreSQL that is killed, stopped or paused, and one with TLS.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use ht_broker::config::PostgresConfig;
 use ht_broker::log::Log;
-use ht_broker::postgres::Postgres;
+use ht_broker::postgres::{Postgres, probe};
 use ht_testkit::eventually;
 use ht_testkit::postgres::{Database, Postgres as Server};
 use tokio::time::{Instant, sleep};
@@ -153,6 +154,80 @@ async fn a_server_that_stops_in_order_loses_nothing() {
     }
     assert_eq!(node.recorder.seen(), ["1", "3"]);
     assert_eq!(node.recorder.gaps().len(), 1, "the start alone");
+    node.end().await;
+}
+
+/// `sslmode` means what it does for libpq.
+#[tokio::test]
+async fn tls_is_used_as_the_url_wants_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pem = certified.cert.pem();
+    for (name, text) in [
+        ("server.crt", &pem),
+        ("server.key", &certified.signing_key.serialize_pem()),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let root = folder.path().join("server.crt").display().to_string();
+    let root = root.replace('/', "%2F");
+    let server = Server::start_with_tls(folder.path());
+    let database = server.database().with_log().await;
+    for (host, query, problem) in [
+        ("127.0.0.1", "", None),
+        ("127.0.0.1", "?sslmode=require", None),
+        ("127.0.0.1", "?sslmode=disable", None),
+        (
+            "localhost",
+            &*format!("?sslmode=verify-full&sslrootcert={root}"),
+            None,
+        ),
+        // Nobody has signed it.
+        (
+            "localhost",
+            "?sslmode=verify-full",
+            Some("TLS cannot be used"),
+        ),
+        // It is that of another host.
+        (
+            "127.0.0.1",
+            &*format!("?sslmode=verify-full&sslrootcert={root}"),
+            Some("TLS cannot be used"),
+        ),
+        (
+            "localhost",
+            "?sslmode=verify-full&sslrootcert=%2Fnowhere",
+            Some("sslrootcert /nowhere"),
+        ),
+    ] {
+        let url = database.url().replace("127.0.0.1", host);
+        let config = PostgresConfig {
+            url: format!("{url}{query}"),
+            ..database.config()
+        };
+        let found = probe(&config).await;
+        match problem {
+            None => {
+                let report = found.unwrap_or_else(|error| panic!("{query}: {error}"));
+                let unchecked = report.notes.iter().any(|note| note.contains("verify-full"));
+                assert_eq!(unchecked, query == "?sslmode=require");
+            }
+            Some(problem) => {
+                let text = found.unwrap_err().to_string();
+                assert!(text.contains(problem), "{text}");
+            }
+        }
+    }
+    let session = "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+        WHERE ssl AND application_name = 'high-templar'";
+    let config = PostgresConfig {
+        url: format!("{}?sslmode=require", database.url()),
+        ..database.config()
+    };
+    let node = Node::start(Arc::new(Postgres::new(&config).unwrap()), PUBLISH);
+    node.becomes_ready().await;
+    node.broker.publish(vec![trigger("1")]).await.unwrap();
+    assert!(database.number(session).await >= 2);
     node.end().await;
 }
 

@@ -33,11 +33,25 @@ impl Postgres {
     /// When it cannot be started; the message says what to install.
     #[must_use]
     pub fn start(configuration: &[&str]) -> Self {
+        Self::start_with(configuration, None)
+    }
+
+    /// The same, with TLS: `server.crt` and `server.key` are in this folder.
+    ///
+    /// # Panics
+    /// When it cannot be started; the message says what to install.
+    #[must_use]
+    pub fn start_with_tls(folder: &Path) -> Self {
+        Self::start_with(&[], Some(folder))
+    }
+
+    fn start_with(configuration: &[&str], tls: Option<&Path>) -> Self {
         let directory = tempfile::Builder::new()
             .prefix("ht-postgres-")
             .tempdir()
             .expect("a temporary directory");
-        let _ = script("start", directory.path(), configuration);
+        let started = run_with("start", directory.path(), configuration, tls);
+        started.unwrap_or_else(|text| panic!("{text}"));
         Self {
             directory: directory.path().to_owned(),
             own: Some(directory),
@@ -217,7 +231,17 @@ fn script(action: &str, directory: &Path, arguments: &[&str]) -> String {
 }
 
 fn run(action: &str, directory: &Path, arguments: &[&str]) -> Result<String, String> {
+    run_with(action, directory, arguments, None)
+}
+
+fn run_with(
+    action: &str,
+    directory: &Path,
+    arguments: &[&str],
+    tls: Option<&Path>,
+) -> Result<String, String> {
     let output = Command::new(root().join("tests/support/postgres"))
+        .envs(tls.map(|folder| ("HT_POSTGRES_TLS", folder)))
         .arg(action)
         .arg(directory)
         .args(arguments)
