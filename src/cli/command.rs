@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use ht_trigger_client::{Answer, post};
 use http::StatusCode;
 use serde_json::value::RawValue;
@@ -19,6 +20,9 @@ pub(super) struct CommandArgs {
     /// Only count the connections
     #[arg(long)]
     dry_run: bool,
+    /// Wait until every node has carried it out, and fail if one does not confirm that in time
+    #[arg(long, value_enum, value_name = "WHERE", conflicts_with = "dry_run")]
+    confirm: Option<Confirm>,
     /// Deduplication id: a command with an id that was carried out before does nothing
     #[arg(long)]
     id: Option<String>,
@@ -27,6 +31,12 @@ pub(super) struct CommandArgs {
     url: String,
     #[command(flatten)]
     key: KeyArgs,
+}
+
+/// Where a command is carried out before the response.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Confirm {
+    Everywhere,
 }
 
 /// The connections for which every option that is given holds.
@@ -89,6 +99,10 @@ pub(super) fn body(
         ("label", labels),
         ("everyone", whom.everyone.then_some(true.into())),
         ("dry_run", args.dry_run.then_some(true.into())),
+        (
+            "confirm",
+            args.confirm.map(|Confirm::Everywhere| "everywhere".into()),
+        ),
         ("id", text(&args.id)),
     ]);
     all.extend(own);
@@ -106,29 +120,78 @@ pub(super) fn send(args: &CommandArgs, body: &[u8], verb: Verb) -> Done {
     let key = args.key.get()?;
     super::block_on(async {
         let answer = post(&args.url, key.as_deref(), body.to_vec().into()).await?;
-        print(&outcome(&answer, key.is_some(), args.dry_run, verb)?)?;
-        Ok(ExitCode::SUCCESS)
+        let (line, is_done) = outcome(&answer, key.is_some(), args.dry_run, verb)?;
+        print(&line)?;
+        Ok(if is_done {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     })
 }
 
-/// The line to print; the error says what to do about a refusal.
-fn outcome(answer: &Answer, with_key: bool, dry_run: bool, verb: Verb) -> anyhow::Result<String> {
+/// The line to print, and whether every node has confirmed the command that was to; the error says
+/// what to do about a refusal.
+fn outcome(
+    answer: &Answer,
+    with_key: bool,
+    dry_run: bool,
+    verb: Verb,
+) -> anyhow::Result<(String, bool)> {
     if !matches!(answer.status, StatusCode::OK | StatusCode::ACCEPTED) {
         return Err(refusal(answer, with_key));
     }
     let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if let Some(nodes) = said.get("nodes").and_then(Value::as_object) {
+        return Ok(confirmed(nodes, &said, verb));
+    }
     if said.get("duplicate").and_then(Value::as_bool) == Some(true) {
-        return Ok("known already: a command with this id was carried out before".to_owned());
+        let line = "known already: a command with this id was carried out before";
+        return Ok((line.to_owned(), true));
     }
     let Some(matched) = said.get("matched").and_then(Value::as_u64) else {
-        return Ok("the gateway has the command, and is still carrying it out".to_owned());
-    };
-    let connections = match matched {
-        1 => "1 connection".to_owned(),
-        many => format!("{many} connections"),
+        let line = "the gateway has the command, and is still carrying it out";
+        return Ok((line.to_owned(), true));
     };
     let verb = if dry_run { verb.would } else { verb.done };
-    Ok(format!("{verb} {connections} of this node"))
+    Ok((
+        format!("{verb} {} of this node", connections(matched)),
+        true,
+    ))
+}
+
+/// The line about a command that every node was to confirm, and whether all have.
+fn confirmed(nodes: &Map<String, Value>, said: &Value, verb: Verb) -> (String, bool) {
+    let count = |matched: &Value| matched.as_u64().unwrap_or(0);
+    let sum = connections(nodes.values().map(count).sum());
+    let each: Vec<_> = nodes
+        .iter()
+        .map(|(node, matched)| format!("{node} {}", count(matched)))
+        .collect();
+    let done = format!("{} {sum} ({})", verb.done, each.join(", "));
+    if said.get("done").and_then(Value::as_bool) == Some(true) {
+        return (format!("{done}: every node has confirmed it"), true);
+    }
+    let missing = said.get("missing").and_then(Value::as_array);
+    let missing: Vec<_> = missing
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let who = if missing.is_empty() {
+        "this node has just started and may not know all others yet".to_owned()
+    } else {
+        format!("not confirmed by {}", missing.join(", "))
+    };
+    let advice = "Send it again with the same --id to wait further; GET /nodes/ lists the nodes";
+    (format!("{done}; {who}. {advice}"), false)
+}
+
+fn connections(count: u64) -> String {
+    match count {
+        1 => "1 connection".to_owned(),
+        many => format!("{many} connections"),
+    }
 }
 
 #[cfg(test)]
@@ -142,30 +205,64 @@ mod tests {
 
     #[test]
     fn responses_are_reported() {
-        for (status, body, dry_run, line) in [
+        for (status, body, dry_run, line, is_done) in [
             (
                 200,
                 r#"{"position":1,"matched":1}"#,
                 false,
                 "moved 1 connection of this node",
+                true,
             ),
             (
                 200,
                 r#"{"position":1,"matched":2}"#,
                 true,
                 "would move 2 connections of this node",
+                true,
             ),
             (
                 200,
                 r#"{"position":1,"duplicate":true}"#,
                 false,
                 "known already: a command with this id was carried out before",
+                true,
             ),
             (
                 202,
                 r#"{"position":1}"#,
                 false,
                 "the gateway has the command, and is still carrying it out",
+                true,
+            ),
+            (
+                200,
+                r#"{"position":1,"matched":1,"nodes":{"b":2,"a":1},"done":true}"#,
+                false,
+                "moved 3 connections (a 1, b 2): every node has confirmed it",
+                true,
+            ),
+            (
+                200,
+                r#"{"position":1,"duplicate":true,"nodes":{"a":1},"done":true}"#,
+                false,
+                "moved 1 connection (a 1): every node has confirmed it",
+                true,
+            ),
+            (
+                202,
+                r#"{"position":1,"matched":1,"nodes":{"a":1},"done":false,"missing":["b","c"]}"#,
+                false,
+                "moved 1 connection (a 1); not confirmed by b, c. Send it again with the same \
+                 --id to wait further; GET /nodes/ lists the nodes",
+                false,
+            ),
+            (
+                202,
+                r#"{"position":1,"nodes":{},"done":false,"missing":[]}"#,
+                false,
+                "moved 0 connections (); this node has just started and may not know all others \
+                 yet. Send it again with the same --id to wait further; GET /nodes/ lists the nodes",
+                false,
             ),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
@@ -173,7 +270,8 @@ mod tests {
                 status,
                 body: body.into(),
             };
-            assert_eq!(outcome(&answer, false, dry_run, VERB).unwrap(), line);
+            let expected = (line.to_owned(), is_done);
+            assert_eq!(outcome(&answer, false, dry_run, VERB).unwrap(), expected);
         }
     }
 }

@@ -64,6 +64,10 @@ mod tests {
                 r#"{"command":"invalidate","dry_run":true,"everyone":true,"within":60000}"#,
             ),
             (
+                "--user 7 --confirm everywhere",
+                r#"{"command":"invalidate","confirm":"everywhere","user":"7"}"#,
+            ),
+            (
                 r#"--room {"n":"*"} --within 1500ms --id x"#,
                 r#"{"command":"invalidate","id":"x","within":1500,"room":{"n":"*"}}"#,
             ),
@@ -80,6 +84,8 @@ mod tests {
             "--within 60s",
             "--user 7 --within 60x",
             "--user 7 --within -1s",
+            "--user 7 --confirm here",
+            "--user 7 --confirm everywhere --dry-run",
         ] {
             assert!(parsed(line).is_err(), "{line}");
         }

@@ -1,5 +1,6 @@
 //! Several nodes on one broker: their leases, and commands that every one of them confirms.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ht_testkit::rabbitmq::{RabbitMq, Vhost};
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rabbitmq::wait_for_ready;
 use crate::support::rabbit::Rabbit;
+use crate::support::stream::Address;
 use crate::support::{Client, Gateway, Handshake, Reply, StubBackend, eventually, http};
 
 fn api() -> StubBackend {
@@ -63,6 +65,21 @@ fn everywhere(node: &Gateway, user: &str, id: &str) -> (u16, Value) {
     });
     let answer = node.post(command.to_string());
     (answer.status, answer.json())
+}
+
+/// The same by the command line; returns its exit status and what it prints.
+fn by_hand(node: &Gateway, user: &str) -> (Option<i32>, String) {
+    let Address::Tcp(address) = node.internal() else {
+        panic!("the internal listener has a port");
+    };
+    let output = Command::new(env!("CARGO_BIN_EXE_high-templar"))
+        .args(["disconnect", "--user", user, "--confirm", "everywhere"])
+        .args(["--come-back", "soon", "--url", &format!("http://{address}")])
+        .env_clear()
+        .output()
+        .expect("it runs");
+    let line = String::from_utf8_lossy(&output.stdout).into_owned();
+    (output.status.code(), line)
 }
 
 /// The names in `GET /nodes/`.
@@ -306,6 +323,12 @@ fn a_node_that_does_not_know_the_others_confirms_nothing_for_them() {
         (&answer["nodes"], &answer["missing"]),
         (&json!({"first": 0}), &json!([]))
     );
+    let (status, line) = by_hand(&node, "7");
+    assert_eq!(status, Some(1));
+    assert!(
+        line.contains("(first 0); this node has just started"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -327,6 +350,8 @@ fn without_a_broker_there_is_one_node() {
     );
     assert_eq!(client.expect_close(4003), "ended");
     assert_eq!(names(&node), ["solo"]);
+    let line = "disconnected 0 connections (solo 0): every node has confirmed it\n";
+    assert_eq!(by_hand(&node, "7"), (Some(0), line.to_owned()));
     assert_eq!(node.metric("high_templar_nodes"), 1);
 }
 

@@ -16,9 +16,11 @@ from high_templar import AsyncPublisher
 from high_templar import Command
 from high_templar import InvalidTriggerError
 from high_templar import Publisher
+from high_templar import Receipt
 from high_templar import RefusedError
 from high_templar import Trigger
 from high_templar.gateway import Gateway
+from high_templar.publisher import CONFIRM_SECONDS
 from high_templar.testing import capture
 from high_templar.websocket import ClosedError
 
@@ -117,6 +119,12 @@ def test_a_selector_that_is_misspelt_is_a_mistake_of_the_call():
         (lambda: Command.permit([float("nan")], user=7), "a room is a JSON object"),
         (lambda: Command.disconnect(user="\ud800"), "cannot be written as JSON"),
         (lambda: Command.disconnect(user=7, id="x" * 257), "1 to 256 bytes"),
+        (lambda: Command.disconnect(user=7, confirm="here"), 'confirm is "everywhere", not'),
+        (lambda: Command.disconnect(user=7, confirm=True), 'confirm is "everywhere", not'),
+        (
+            lambda: Command.invalidate(user=7, confirm="everywhere", dry_run=True),
+            "dry_run counts at one node",
+        ),
     ],
 )
 def test_mistakes_of_a_command(make, said):
@@ -143,6 +151,13 @@ def test_all_members():
     invalidate = sent(Command.invalidate, user=7, within=0.0205, dry_run=True)
     assert invalidate == {"command": "invalidate", "user": "7", "within": 21, "dry_run": True}
     assert sent(Command.permit, [], session="s")["allowed_rooms"] == []
+    for command in (
+        sent(Command.disconnect, user=7, confirm="everywhere"),
+        sent(Command.invalidate, user=7, confirm="everywhere"),
+        sent(Command.unsubscribe, NEWS, user=7, confirm="everywhere"),
+        sent(Command.permit, [], user=7, confirm="everywhere"),
+    ):
+        assert command["confirm"] == "everywhere"
     assert json.loads(Command.disconnect(user=7, id="once").text())["id"] == "once"
 
 
@@ -190,6 +205,45 @@ def test_a_command_that_is_not_carried_out_yet_has_its_place(trickster):
         assert receipt
         assert (receipt.position, receipt.matched) == (5, None)
         assert len(gateway.requests) == 1
+
+
+def test_the_receipt_names_the_nodes_that_have_confirmed_and_those_that_have_not(trickster):
+    confirmed = {
+        "position": 5,
+        "epoch": "abc",
+        "matched": 3,
+        "nodes": {"a": 3, "b": 0},
+        "done": True,
+    }
+    missing = {**confirmed, "nodes": {"a": 3}, "done": False, "missing": ["b"]}
+    answers = [(200, {}, json.dumps(confirmed)), (202, {}, json.dumps(missing))]
+    with trickster(*answers) as gateway, Publisher(gateway.url) as publisher:
+        receipt = publisher.invalidate(user=7, confirm="everywhere")
+        assert (receipt.confirmed, receipt.nodes, receipt.missing) == (True, {"a": 3, "b": 0}, ())
+        receipt = publisher.invalidate(user=7, confirm="everywhere")
+        assert receipt, "the gateway has it"
+        assert (receipt.confirmed, receipt.nodes, receipt.missing) == (False, {"a": 3}, ("b",))
+        assert [body["confirm"] for _, body, _ in gateway.requests] == ["everywhere"] * 2
+
+
+def test_a_call_that_every_node_is_to_confirm_may_take_longer():
+    seen = []
+
+    class Recorder:
+        name = "recorder"
+
+        def send(self, triggers, deadline):
+            seen.append(deadline.left)
+            return [Receipt(each.id) for each in triggers]
+
+        def close(self):
+            pass
+
+    publisher = Publisher(timeout=1, transport=Recorder())
+    publisher.invalidate(user=7)
+    publisher.invalidate(user=7, confirm="everywhere")
+    assert seen[0] <= 1
+    assert CONFIRM_SECONDS < seen[1] <= 1 + CONFIRM_SECONDS
 
 
 SENTENCE = "command 1: labels: too many"
@@ -364,7 +418,11 @@ def test_disconnect_closes_whom_it_means(connect, publisher):
         ({"user": 99}, 0),
     ]:
         assert publisher.disconnect(dry_run=True, **selector).matched == count
-    assert publisher.disconnect(session="s-1-a", come_back="soon", reason="moved").matched == 2
+    receipt = publisher.disconnect(
+        session="s-1-a", come_back="soon", reason="moved", confirm="everywhere"
+    )
+    assert (receipt.matched, receipt.confirmed, receipt.missing) == (2, True, ())
+    assert list(receipt.nodes.values()) == [2]
     assert publisher.disconnect(user=1).matched == 1
     publisher.publish(NEWS, 1)
     for page, code in zip(pages, (4003, 4003, 4303)):

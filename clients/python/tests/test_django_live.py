@@ -25,6 +25,7 @@ from django.utils.translation import gettext_lazy
 from shop.models import Order
 from shop.rooms import OrderRoom
 
+from high_templar import Command
 from high_templar import InvalidTriggerError
 from high_templar import Receipt
 from high_templar import Trigger
@@ -43,6 +44,7 @@ from high_templar.django.sender import publisher
 from high_templar.django.testing import LiveGatewayMixin
 from high_templar.django.testing import capture_published
 from high_templar.django.views import BootstrapView
+from high_templar.publisher import CONFIRM_SECONDS
 from high_templar.transport import Deadline
 
 
@@ -343,6 +345,17 @@ class TestTimeOfARequest:
             assert clock.publish(0.01) == 0.5
         clock.publish(1.0, count=5_000)
         assert clock.publish(0) == 0.5
+
+    def test_a_wait_for_every_node_is_not_charged(self, clock, served):
+        command = Command.invalidate(user=7, confirm="everywhere")
+        for receipt in (Receipt(command.id), Receipt(command.id, error=FAILED)):
+
+            def send(triggers, deadline, receipt=receipt):
+                clock.now += CONFIRM_SECONDS
+                return [receipt]
+
+            budget.publish([command], 0.5, send)
+            assert clock.publish(0) == 0.5
 
     def test_is_refilled_in_a_request_that_takes_long(self, clock, served):
         clock.publish(0.5, FAILED)

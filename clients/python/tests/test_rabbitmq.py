@@ -107,6 +107,8 @@ def test_commands_travel_in_the_order_of_publications(gateway, publisher):
         assert page.next().data == "heard"
     with pytest.raises(InvalidTriggerError, match="dry_run"):
         publisher.disconnect(everyone=True, dry_run=True)
+    with pytest.raises(InvalidTriggerError, match="confirm needs the gateway's internal listener"):
+        publisher.disconnect(everyone=True, confirm="everywhere")
 
 
 def test_the_connection_is_kept_and_the_order_too(gateway, publisher):

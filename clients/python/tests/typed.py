@@ -40,9 +40,11 @@ publish_at_commit(room, {"id": 1}, using="other")
 matched: int | None = Publisher().disconnect(user=7, label=["a"], come_back="soon").matched
 matched = now.unsubscribe(room, session="s", dry_run=True).matched
 permit([room, {"plain": 1}], user=7)
+missing: tuple[str, ...] = now.invalidate(user=7, confirm="everywhere").missing
 
 Publisher().disconnect(usr=7)  # type: ignore[call-arg]
 Publisher().disconnect(user=None)  # type: ignore[arg-type]
+Publisher().disconnect(user=7, confirm="here")  # type: ignore[arg-type]
 Publisher().disconnect(user=7, come_back="now")  # type: ignore[arg-type]
 OrderRoom(custmer=7)  # type: ignore[call-arg]
 OrderRoom(customer="7")  # type: ignore[arg-type]

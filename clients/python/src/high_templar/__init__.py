@@ -27,6 +27,7 @@ from typing import Any
 from high_templar.aio import AsyncPublisher
 from high_templar.command import ComeBack
 from high_templar.command import Command
+from high_templar.command import Confirm
 from high_templar.command import Selector
 from high_templar.command import Span
 from high_templar.errors import CircuitOpenError
@@ -144,6 +145,7 @@ def disconnect(
     come_back: ComeBack = "sign-in",
     reason: str | None = None,
     dry_run: bool = False,
+    confirm: Confirm | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> Receipt:
@@ -151,7 +153,7 @@ def disconnect(
     _warn_of_loop("disconnect")
     _warn_of_transaction("disconnect")
     return _publisher().publisher.disconnect(
-        come_back=come_back, reason=reason, dry_run=dry_run, id=id, **selector
+        come_back=come_back, reason=reason, dry_run=dry_run, confirm=confirm, id=id, **selector
     )
 
 
@@ -159,26 +161,32 @@ def invalidate(
     *,
     within: Span | None = None,
     dry_run: bool = False,
+    confirm: Confirm | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> Receipt:
     """Has the API asked again what users may do; see `Publisher.invalidate`."""
     _warn_of_loop("invalidate")
     _warn_of_transaction("invalidate")
-    return _publisher().publisher.invalidate(within=within, dry_run=dry_run, id=id, **selector)
+    return _publisher().publisher.invalidate(
+        within=within, dry_run=dry_run, confirm=confirm, id=id, **selector
+    )
 
 
 def unsubscribe(
     from_: Rooms,
     *,
     dry_run: bool = False,
+    confirm: Confirm | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> Receipt:
     """Ends subscriptions of users; see `Publisher.unsubscribe`."""
     _warn_of_loop("unsubscribe")
     _warn_of_transaction("unsubscribe")
-    return _publisher().publisher.unsubscribe(from_, dry_run=dry_run, id=id, **selector)
+    return _publisher().publisher.unsubscribe(
+        from_, dry_run=dry_run, confirm=confirm, id=id, **selector
+    )
 
 
 def permit(
@@ -187,6 +195,7 @@ def permit(
     labels: Sequence[str] = (),
     expires_in: Span | None = None,
     dry_run: bool = False,
+    confirm: Confirm | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> Receipt:
@@ -198,6 +207,7 @@ def permit(
         labels=labels,
         expires_in=expires_in,
         dry_run=dry_run,
+        confirm=confirm,
         id=id,
         **selector,
     )
@@ -208,12 +218,13 @@ async def adisconnect(
     come_back: ComeBack = "sign-in",
     reason: str | None = None,
     dry_run: bool = False,
+    confirm: Confirm | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> Receipt:
     """Like `disconnect`, without blocking the event loop."""
     return await _publisher().disconnect(
-        come_back=come_back, reason=reason, dry_run=dry_run, id=id, **selector
+        come_back=come_back, reason=reason, dry_run=dry_run, confirm=confirm, id=id, **selector
     )
 
 
@@ -221,22 +232,28 @@ async def ainvalidate(
     *,
     within: Span | None = None,
     dry_run: bool = False,
+    confirm: Confirm | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> Receipt:
     """Like `invalidate`, without blocking the event loop."""
-    return await _publisher().invalidate(within=within, dry_run=dry_run, id=id, **selector)
+    return await _publisher().invalidate(
+        within=within, dry_run=dry_run, confirm=confirm, id=id, **selector
+    )
 
 
 async def aunsubscribe(
     from_: Rooms,
     *,
     dry_run: bool = False,
+    confirm: Confirm | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> Receipt:
     """Like `unsubscribe`, without blocking the event loop."""
-    return await _publisher().unsubscribe(from_, dry_run=dry_run, id=id, **selector)
+    return await _publisher().unsubscribe(
+        from_, dry_run=dry_run, confirm=confirm, id=id, **selector
+    )
 
 
 async def apermit(
@@ -245,6 +262,7 @@ async def apermit(
     labels: Sequence[str] = (),
     expires_in: Span | None = None,
     dry_run: bool = False,
+    confirm: Confirm | None = None,
     id: str | None = None,  # noqa: A002
     **selector: Unpack[Selector],
 ) -> Receipt:
@@ -254,6 +272,7 @@ async def apermit(
         labels=labels,
         expires_in=expires_in,
         dry_run=dry_run,
+        confirm=confirm,
         id=id,
         **selector,
     )

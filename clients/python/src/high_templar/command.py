@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 ComeBack = Literal["soon", "later", "sign-in", "never"]
 """What a client does after it was disconnected: reconnect, or not before the user signed in."""
 
+Confirm = Literal["everywhere"]
+"""Which nodes have carried a command out when the call returns: all of them."""
+
 Span = Union[float, timedelta]
 """A span of time: seconds, or a `datetime.timedelta`."""
 
@@ -75,7 +78,7 @@ class Command(Trigger):
     what no gateway accepts, before anything is sent.
     """
 
-    __slots__ = ("_members", "dry_run")
+    __slots__ = ("_members", "confirm", "dry_run")
 
     def __init__(
         self,
@@ -84,6 +87,7 @@ class Command(Trigger):
         members: Mapping[str, str],
         *,
         dry_run: bool = False,
+        confirm: Confirm | None = None,
         id: str | None = None,  # noqa: A002 # the member's name
         encoder: type[json.JSONEncoder] | None = None,
     ) -> None:
@@ -91,8 +95,16 @@ class Command(Trigger):
         self.dry_run = dry_run
         """Whether it only counts the connections that are meant."""
         self._members = {"command": json.dumps(name), **_selected(selector, encoder), **members}
+        self.confirm = confirm
+        """Which nodes are to confirm it; ``None`` for the one that takes it."""
         if dry_run:
             self._members["dry_run"] = "true"
+        if confirm is not None:
+            if confirm != "everywhere":
+                raise InvalidTriggerError(f'confirm is "everywhere", not {confirm!r}')
+            if dry_run:
+                raise InvalidTriggerError("dry_run counts at one node: leave confirm out")
+            self._members["confirm"] = json.dumps(confirm)
 
     @classmethod
     def disconnect(
@@ -101,6 +113,7 @@ class Command(Trigger):
         come_back: ComeBack = "sign-in",
         reason: str | None = None,
         dry_run: bool = False,
+        confirm: Confirm | None = None,
         id: str | None = None,  # noqa: A002
         encoder: type[json.JSONEncoder] | None = None,
         **selector: Unpack[Selector],
@@ -115,7 +128,15 @@ class Command(Trigger):
                 sentence = "reason is a word of 1 to 32 letters, a to z, and hyphens"
                 raise InvalidTriggerError(f"{sentence}, not {reason!r}")
             members["reason"] = json.dumps(reason)
-        return cls("disconnect", selector, members, dry_run=dry_run, id=id, encoder=encoder)
+        return cls(
+            "disconnect",
+            selector,
+            members,
+            dry_run=dry_run,
+            confirm=confirm,
+            id=id,
+            encoder=encoder,
+        )
 
     @classmethod
     def invalidate(
@@ -123,6 +144,7 @@ class Command(Trigger):
         *,
         within: Span | None = None,
         dry_run: bool = False,
+        confirm: Confirm | None = None,
         id: str | None = None,  # noqa: A002
         encoder: type[json.JSONEncoder] | None = None,
         **selector: Unpack[Selector],
@@ -134,7 +156,15 @@ class Command(Trigger):
             if seconds > _WITHIN_SECONDS_MAX:
                 raise InvalidTriggerError(f"within is at most an hour, not {within!r}")
             members["within"] = json.dumps(math.ceil(seconds * 1000))
-        return cls("invalidate", selector, members, dry_run=dry_run, id=id, encoder=encoder)
+        return cls(
+            "invalidate",
+            selector,
+            members,
+            dry_run=dry_run,
+            confirm=confirm,
+            id=id,
+            encoder=encoder,
+        )
 
     @classmethod
     def unsubscribe(
@@ -142,6 +172,7 @@ class Command(Trigger):
         from_: Rooms,
         *,
         dry_run: bool = False,
+        confirm: Confirm | None = None,
         id: str | None = None,  # noqa: A002
         encoder: type[json.JSONEncoder] | None = None,
         **selector: Unpack[Selector],
@@ -151,7 +182,15 @@ class Command(Trigger):
         if rooms == "[]":
             raise InvalidTriggerError("from_ is a room, or several, not none")
         members = {"from": rooms}
-        return cls("unsubscribe", selector, members, dry_run=dry_run, id=id, encoder=encoder)
+        return cls(
+            "unsubscribe",
+            selector,
+            members,
+            dry_run=dry_run,
+            confirm=confirm,
+            id=id,
+            encoder=encoder,
+        )
 
     @classmethod
     def permit(
@@ -161,6 +200,7 @@ class Command(Trigger):
         labels: Sequence[str] = (),
         expires_in: Span | None = None,
         dry_run: bool = False,
+        confirm: Confirm | None = None,
         id: str | None = None,  # noqa: A002
         encoder: type[json.JSONEncoder] | None = None,
         **selector: Unpack[Selector],
@@ -180,7 +220,9 @@ class Command(Trigger):
             if not seconds:
                 raise InvalidTriggerError("expires_in is longer than nothing, or left out")
             members["expires_in"] = json.dumps(seconds)
-        return cls("permit", selector, members, dry_run=dry_run, id=id, encoder=encoder)
+        return cls(
+            "permit", selector, members, dry_run=dry_run, confirm=confirm, id=id, encoder=encoder
+        )
 
     @property
     def members(self) -> dict[str, Any]:

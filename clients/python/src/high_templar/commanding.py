@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from high_templar.command import ComeBack
 from high_templar.command import Command
+from high_templar.command import Confirm
 from high_templar.command import Selector
 from high_templar.command import Span
 from high_templar.trigger import RoomLike
@@ -40,6 +41,7 @@ class Commanding(Generic[R]):
         come_back: ComeBack = "sign-in",
         reason: str | None = None,
         dry_run: bool = False,
+        confirm: Confirm | None = None,
         id: str | None = None,  # noqa: A002
         **selector: Unpack[Selector],
     ) -> R:
@@ -51,12 +53,16 @@ class Commanding(Generic[R]):
         (``"sign-in"``), or ``"never"``. ``reason`` is a word for the close frame.
 
         ``matched`` of the receipt is how many connections of the node were meant. With ``dry_run``
-        that is all that happens. Over RabbitMQ there is no count, and no ``dry_run``.
+        that is all that happens. With ``confirm="everywhere"`` this waits until every node has
+        carried it out; the receipt then has ``nodes``, and ``missing`` for those that have not
+        within the gateway's ``permissions.confirm_timeout``: send it again with the same ``id`` to
+        wait further. Over RabbitMQ there is no count, no ``dry_run`` and no ``confirm``.
         """
         command = Command.disconnect(
             come_back=come_back,
             reason=reason,
             dry_run=dry_run,
+            confirm=confirm,
             id=id,
             encoder=self.encoder,
             **self._meant(selector),
@@ -68,6 +74,7 @@ class Commanding(Generic[R]):
         *,
         within: Span | None = None,
         dry_run: bool = False,
+        confirm: Confirm | None = None,
         id: str | None = None,  # noqa: A002
         **selector: Unpack[Selector],
     ) -> R:
@@ -83,6 +90,7 @@ class Commanding(Generic[R]):
         command = Command.invalidate(
             within=within,
             dry_run=dry_run,
+            confirm=confirm,
             id=id,
             encoder=self.encoder,
             **self._meant(selector),
@@ -94,6 +102,7 @@ class Commanding(Generic[R]):
         from_: Rooms,
         *,
         dry_run: bool = False,
+        confirm: Confirm | None = None,
         id: str | None = None,  # noqa: A002
         **selector: Unpack[Selector],
     ) -> R:
@@ -103,7 +112,9 @@ class Commanding(Generic[R]):
         right to subscribe again: to take that away, use `invalidate` or `permit`.
         """
         encoder, meant = self.encoder, self._meant(selector)
-        command = Command.unsubscribe(from_, dry_run=dry_run, id=id, encoder=encoder, **meant)
+        command = Command.unsubscribe(
+            from_, dry_run=dry_run, confirm=confirm, id=id, encoder=encoder, **meant
+        )
         return self._command(command)
 
     def permit(
@@ -113,6 +124,7 @@ class Commanding(Generic[R]):
         labels: Sequence[str] = (),
         expires_in: Span | None = None,
         dry_run: bool = False,
+        confirm: Confirm | None = None,
         id: str | None = None,  # noqa: A002
         **selector: Unpack[Selector],
     ) -> R:
@@ -129,6 +141,7 @@ class Commanding(Generic[R]):
             labels=labels,
             expires_in=expires_in,
             dry_run=dry_run,
+            confirm=confirm,
             id=id,
             encoder=self.encoder,
             **self._meant(selector),

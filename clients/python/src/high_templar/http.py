@@ -313,6 +313,9 @@ def _receipts(answer: bytes, ids: Sequence[str]) -> list[Receipt]:
                 place.get("duplicate", False),
                 matched=place.get("matched"),
                 cursor=place.get("cursor"),
+                nodes=place.get("nodes"),
+                missing=tuple(place.get("missing", ())),
+                confirmed=place.get("done", False),
             )
             for id, place in zip(ids, places)  # noqa: A001 # strict is of 3.10
         ]

@@ -47,6 +47,12 @@ DEFAULT_URL = "http://127.0.0.1:8002"
 LOG_SECONDS = 1.0
 """Interval of log lines about lost publications while the circuit is open, in seconds."""
 
+CONFIRM_SECONDS = 10.0
+"""How much longer a call may take that every node is to confirm, in seconds.
+
+Twice the gateway's ``permissions.confirm_timeout`` as it is by default.
+"""
+
 _PARTIAL = (400, 413)
 """Statuses about one of several triggers: the others can be sent."""
 
@@ -80,7 +86,8 @@ class Publisher(Commanding[Receipt]):
     private CA; without it the variable ``SSL_CERT_FILE`` may name one.
 
     ``timeout`` bounds a call in seconds: resolving the host name, connecting, all ``attempts`` and
-    the pauses between them. A call of more than 1,000 triggers is several requests, each with a
+    the pauses between them; with ``confirm`` it may take `CONFIRM_SECONDS` longer. A call of more
+    than 1,000 triggers is several requests, each with a
     timeout of its own as long as they succeed. ``connect_timeout`` bounds resolving and connecting
     within that, over HTTP. Every trigger has an id, so that another attempt is never a second
     delivery.
@@ -161,11 +168,16 @@ class Publisher(Commanding[Receipt]):
 
     def deliver(self, waiting: Sequence[Trigger], deadline: Deadline) -> list[Receipt]:
         """Same as `publish_all`, with a deadline."""
-        if self._is_broker and any(isinstance(each, Command) and each.dry_run for each in waiting):
-            sentence = "dry_run needs the gateway's internal listener: a broker does not answer"
-            raise InvalidTriggerError(sentence)
+        if self._is_broker:
+            for name in ("dry_run", "confirm"):
+                if any(getattr(each, name, None) for each in waiting):
+                    raise InvalidTriggerError(
+                        f"{name} needs the gateway's internal listener: a broker does not answer"
+                    )
         if capturing.take(waiting):
             return [Receipt(trigger.id) for trigger in waiting]
+        if is_confirmed(waiting):
+            deadline = Deadline(deadline.left + CONFIRM_SECONDS)
         outcome = Outcome()
         for batch in batches(waiting):
             self._deliver_batch(batch, deadline, outcome)
@@ -334,6 +346,11 @@ class Publisher(Commanding[Receipt]):
         if len(lost) > 1:
             what = f"{len(lost)} triggers, the first one is {what}"
         logger.error("%s: %s; %s%s", result, error, what, more)
+
+
+def is_confirmed(triggers: Iterable[Trigger]) -> bool:
+    """Whether every node is to confirm a command among them."""
+    return any(isinstance(each, Command) and each.confirm for each in triggers)
 
 
 def _without(

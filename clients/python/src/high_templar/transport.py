@@ -6,6 +6,7 @@ import os
 import ssl
 import time
 import weakref
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 from typing import NamedTuple
@@ -24,6 +25,8 @@ class Receipt(NamedTuple):
     ``error`` is set, and the receipt false, where a failure was logged instead of raised.
     ``matched`` is how many connections of that node a command was for; ``None`` for what is not a
     command, over RabbitMQ, of a duplicate, and where the node has not completed it yet.
+    ``nodes`` is the same by node, where every one of them was to confirm it, and ``missing`` names
+    those that have not, as far as the gateway knows them; ``confirmed`` is true if all have.
     ``cursor`` is the same place as a text that clients understand: for data that were read later it
     is the position from which to follow them. RabbitMQ and gateways up to 4.0 have none.
     """
@@ -34,6 +37,9 @@ class Receipt(NamedTuple):
     error: PublishError | None = None
     matched: int | None = None
     cursor: str | None = None
+    nodes: Mapping[str, int] | None = None
+    missing: tuple[str, ...] = ()
+    confirmed: bool = False
 
     def __bool__(self) -> bool:
         return self.error is None

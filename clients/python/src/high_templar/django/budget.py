@@ -18,6 +18,8 @@ from django.core.signals import request_finished
 from django.core.signals import request_started
 from django.dispatch import receiver
 
+from high_templar.publisher import CONFIRM_SECONDS
+from high_templar.publisher import is_confirmed
 from high_templar.transport import Deadline
 from high_templar.transport import Receipt
 from high_templar.trigger import Trigger
@@ -78,6 +80,9 @@ def publish(
         receipts = send(triggers, deadline)
         if all(receipts):
             free = GRACE * timeout * (1 + len(triggers) / 100)
+        if is_confirmed(triggers):
+            # Who waits for every node has asked for it.
+            free += CONFIRM_SECONDS
     finally:
         spent.add(time.monotonic() - begun - free)
     return receipts

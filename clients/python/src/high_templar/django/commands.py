@@ -179,6 +179,9 @@ class Now(Commanding[Receipt]):
         from high_templar.django import now
 
         print(now.disconnect(user=anna, dry_run=True).matched)
+
+    They are also what can wait for every node: ``now.invalidate(user=anna, confirm="everywhere")``,
+    after the commit.
     """
 
     @property
