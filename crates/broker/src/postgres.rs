@@ -58,7 +58,7 @@ use crate::log::{
 use crate::outage::{Notice, Outage};
 use crate::postgres::address::Address;
 use crate::postgres::cause::Cause;
-use crate::postgres::link::{Head, Link};
+use crate::postgres::link::{Ends, Link};
 use crate::postgres::tail::Reader;
 use crate::postgres::writer::Writer;
 
@@ -153,12 +153,12 @@ impl Postgres {
 
 /// What is asked now and then.
 enum Question {
-    Head,
+    Ends,
     Records { from: i64, to: i64, bytes: i64 },
 }
 
 enum Answer {
-    Head(Head),
+    Ends(Ends),
     Records(Vec<Record>),
 }
 
@@ -170,7 +170,7 @@ impl Question {
         server: &Server,
     ) -> Result<Answer, Cause> {
         match *self {
-            Self::Head => link.head(server).await.map(Answer::Head),
+            Self::Ends => link.ends(server).await.map(Answer::Ends),
             Self::Records { from, to, bytes } => {
                 let limits = (READ_MAX, bytes);
                 let rows = tail::select(&link.client, select, (from, to), limits);
@@ -192,9 +192,9 @@ async fn keep_up<F: Future<Output = Cause>>(what: &str, server: &Server, run: im
             backoff.reset();
             outage.over(begun);
         }
-        // An outage of the whole server is logged by whoever reads the log.
+        // What concerns reading, too, is logged by whoever reads the log.
         let notice = outage.note(&cause.to_string(), Instant::now());
-        if cause.is_refusal() && notice != Notice::Nothing {
+        if cause.is_refusal() && !cause.is_schema() && notice != Notice::Nothing {
             tracing::warn!(
                 database = %server.address.endpoint,
                 %cause,
@@ -268,12 +268,12 @@ impl Log for Postgres {
 
     fn bounds(&self) -> BoxFuture<'_, Result<Bounds, TailError>> {
         Box::pin(async move {
-            let Answer::Head(head) = self.ask(&Question::Head).await? else {
+            let Answer::Ends(ends) = self.ask(&Question::Ends).await? else {
                 return Err(TailError::NotRetained);
             };
             Ok(Bounds {
-                first: head.first.map(tail::position),
-                last: head.last.map(tail::position),
+                first: ends.first.map(tail::position),
+                last: ends.last.map(tail::position),
             })
         })
     }

@@ -117,6 +117,30 @@ async fn what_is_rolled_back_is_not_published() {
     node.end().await;
 }
 
+/// What was committed before something else was inserted comes before that, although its
+/// transaction was open for so long that others have moved on.
+#[tokio::test]
+async fn a_long_transaction_is_in_order_with_what_follows_it() {
+    let database = database().await;
+    let node = node(&database.config()).await;
+    let open = database.connect().await;
+    for round in 0..20 {
+        let begin = format!("BEGIN; {}", insert(&format!("\"{round} long\"")));
+        open.batch_execute(&begin).await.unwrap();
+        let skip = "SELECT setval(pg_get_serial_sequence('high_templar.ht_outbox', 'n'),
+            nextval(pg_get_serial_sequence('high_templar.ht_outbox', 'n')) + 100000)";
+        open.batch_execute(skip).await.unwrap();
+        open.batch_execute("COMMIT").await.unwrap();
+        let after = insert(&format!("\"{round} after\""));
+        open.batch_execute(&after).await.unwrap();
+    }
+    node.sees("\"19 after\"").await;
+    let rounds =
+        (0..20).flat_map(|round: u32| ["long", "after"].map(|when| format!("\"{round} {when}\"")));
+    assert_eq!(node.recorder.seen(), rounds.collect::<Vec<_>>());
+    node.end().await;
+}
+
 /// A transaction that writes in another database of the cluster holds nobody either.
 #[tokio::test]
 async fn an_open_transaction_elsewhere_delays_nobody() {
@@ -267,7 +291,7 @@ async fn old_records_are_deleted_and_the_last_one_is_kept() {
     database
         .execute("UPDATE high_templar.ht_log SET at = at - interval '2 hours'")
         .await;
-    let trimmed = "SELECT high_templar.ht_trim('1 hour', 1000000, 5000)";
+    let trimmed = "SELECT trimmed FROM high_templar.ht_trim(0, '1 hour', 1000000, 5000)";
     assert_eq!(database.number(trimmed).await, 99);
     assert_eq!(database.number(trimmed).await, 0);
     let late = log(&config).tail(From::At(at(11_999))).await;

@@ -135,6 +135,11 @@ impl Cause {
         }
     }
 
+    /// Whether there is no log to use.
+    pub(super) const fn is_schema(&self) -> bool {
+        matches!(self, Self::Schema(_) | Self::Version(_))
+    }
+
     /// What the operator can do about it; empty if the text is explanation enough.
     pub(super) fn advice(&self) -> &'static str {
         match self {

@@ -32,7 +32,8 @@ const TRIM_ROWS: i32 = 5_000;
 
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('{channel}', 0))";
 const MOVE: &str = "SELECT {schema}.ht_move($1, $2)";
-const TRIM: &str = "SELECT {schema}.ht_trim(make_interval(secs => $1), $2, $3)";
+const TRIM: &str =
+    "SELECT trimmed, upto FROM {schema}.ht_trim($1, make_interval(secs => $2), $3, $4)";
 const SLEEP: &str = "SELECT {schema}.ht_sleep($1)";
 
 /// Does it until the connection is lost. Returns why.
@@ -54,7 +55,6 @@ async fn keep(server: &Server) -> Result<Cause, Cause> {
     tracing::debug!("this node moves the outbox and trims the log");
     keeper.notify(true).await?;
     let mut pace = Pace::new();
-    let mut trim = Instant::now();
     loop {
         keeper.link.forget();
         let found = keeper.move_rows().await?;
@@ -62,13 +62,7 @@ async fn keep(server: &Server) -> Result<Cause, Cause> {
             Next::Again => {}
             Next::Notify(notify) => keeper.notify(notify).await?,
             Next::Wait(limit) => {
-                if Instant::now() >= trim {
-                    // A part at a time: the outbox does not wait.
-                    if keeper.trim(server).await? < i64::from(TRIM_ROWS) {
-                        trim = Instant::now() + TRIM_EVERY;
-                    }
-                    continue;
-                }
+                keeper.trim_if_due(server).await?;
                 if let Ok(notified) = timeout(limit, keeper.link.notified()).await {
                     notified?;
                 }
@@ -83,6 +77,10 @@ struct Keeper {
     move_rows: Statement,
     trim: Statement,
     sleep: Statement,
+    /// No record up to this position is left.
+    trimmed: i64,
+    /// When the log is trimmed again.
+    trim_at: Instant,
 }
 
 impl Keeper {
@@ -103,6 +101,8 @@ impl Keeper {
             move_rows,
             trim,
             sleep,
+            trimmed: 0,
+            trim_at: Instant::now(),
         })
     }
 
@@ -114,28 +114,46 @@ impl Keeper {
         self.link.ask(locking).await
     }
 
+    /// Moves the oldest rows. Returns how many.
     async fn move_rows(&mut self) -> Result<i32, Cause> {
         let (client, statement) = (Arc::clone(&self.link.client), self.move_rows.clone());
         let moving = async move {
             client
                 .query_one(&statement, &[&MOVE_ROWS, &MOVE_BYTES])
-                .await?
-                .try_get(0)
+                .await
         };
-        self.link.ask(moving).await
+        let row = self.link.ask(moving).await?;
+        Ok(row.get(0))
     }
 
-    async fn trim(&mut self, server: &Server) -> Result<i64, Cause> {
+    /// Trims the log now and then, a part at a time: the outbox does not wait for it.
+    async fn trim_if_due(&mut self, server: &Server) -> Result<(), Cause> {
+        if Instant::now() < self.trim_at {
+            return Ok(());
+        }
         let (client, statement) = (Arc::clone(&self.link.client), self.trim.clone());
-        let age = server.retention.as_secs_f64();
+        let (above, age) = (self.trimmed, server.retention.as_secs_f64());
         let keep = server.retention_rows;
         let trimming = async move {
             client
-                .query_one(&statement, &[&age, &keep, &TRIM_ROWS])
-                .await?
-                .try_get(0)
+                .query_one(&statement, &[&above, &age, &keep, &TRIM_ROWS])
+                .await
         };
-        self.link.ask(trimming).await
+        match self.link.ask(trimming).await {
+            Ok(row) => {
+                self.trimmed = row.get::<_, Option<i64>>(1).unwrap_or(above);
+                if row.get::<_, i64>(0) == i64::from(TRIM_ROWS) {
+                    return Ok(());
+                }
+            }
+            // The outbox matters more.
+            Err(cause) if cause.is_refusal() => {
+                tracing::warn!(%cause, "the log in PostgreSQL could not be trimmed: retrying");
+            }
+            Err(cause) => return Err(cause),
+        }
+        self.trim_at = Instant::now() + TRIM_EVERY;
+        Ok(())
     }
 
     async fn notify(&mut self, notify: bool) -> Result<(), Cause> {

@@ -34,10 +34,12 @@ SELECT set_config('synchronous_commit', 'on', false)
   WHERE current_setting('synchronous_commit') = 'off';
 SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
 
-const HEAD: &str = "
-SELECT version, epoch, pos, (SELECT min(pos) FROM {schema}.ht_log),
-  (SELECT max(pos) FROM {schema}.ht_log)
-FROM {schema}.ht_head";
+const HEAD: &str = "SELECT version, epoch, pos FROM {schema}.ht_head";
+
+/// Not with each [`HEAD`]: finding the oldest record passes over deleted ones that an old transaction
+/// keeps.
+const ENDS: &str = "
+SELECT (SELECT min(pos) FROM {schema}.ht_log), (SELECT max(pos) FROM {schema}.ht_log)";
 
 /// A connection.
 pub(super) struct Link {
@@ -54,7 +56,12 @@ pub(super) struct Head {
     pub(super) epoch: i32,
     /// The last position that was given.
     pub(super) pos: i64,
-    /// The oldest record that is retained.
+}
+
+/// The records that are retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ends {
+    /// The oldest one.
     pub(super) first: Option<i64>,
     /// The newest one.
     pub(super) last: Option<i64>,
@@ -97,8 +104,19 @@ impl Link {
         Ok(Head {
             epoch: row.get(1),
             pos: row.get(2),
-            first: row.get(3),
-            last: row.get(4),
+        })
+    }
+
+    /// What is retained.
+    pub(super) async fn ends(&mut self, server: &Server) -> Result<Ends, Cause> {
+        let sql = server.schema.fill(ENDS);
+        let client = Arc::clone(&self.client);
+        let row = self
+            .ask(async move { client.query_one(&sql, &[]).await })
+            .await?;
+        Ok(Ends {
+            first: row.get(0),
+            last: row.get(1),
         })
     }
 

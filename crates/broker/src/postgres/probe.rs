@@ -23,7 +23,7 @@ SELECT
   pg_is_in_recovery(),
   has_function_privilege('{schema}.ht_append(smallint[], text[], bytea[])', 'EXECUTE')
     AND has_function_privilege('{schema}.ht_move(integer, bigint)', 'EXECUTE')
-    AND has_function_privilege('{schema}.ht_trim(interval, bigint, integer)', 'EXECUTE')
+    AND has_function_privilege('{schema}.ht_trim(bigint, interval, bigint, integer)', 'EXECUTE')
     AND has_function_privilege('{schema}.ht_sleep(boolean)', 'EXECUTE'),
   has_table_privilege('{schema}.ht_log', 'SELECT')";
 

@@ -53,6 +53,8 @@ pub(super) struct Reader {
     due: bool,
     /// When it is looked without a notification.
     poll: Instant,
+    /// The head says that there is something to read.
+    behind: bool,
 }
 
 impl Reader {
@@ -65,13 +67,19 @@ impl Reader {
         let head = link.head(&server).await?;
         let next = match from {
             From::Head => head.pos + 1,
-            From::At(position) => retained(&head, number(position))?,
+            From::At(position) => {
+                retained(&mut link, &server, head, number(position)).await?;
+                number(position)
+            }
             From::Back { age, positions } => {
                 let young = young(&mut link, &server, age).await?;
                 let last = i64::try_from(positions).unwrap_or(i64::MAX);
                 let back = young.min(head.pos.saturating_sub(last).saturating_add(1));
-                // What was trimmed meanwhile is not what it asks for.
-                back.clamp(head.first.unwrap_or(head.pos + 1), head.pos + 1)
+                let first = link.ends(&server).await?.first;
+                back.clamp(
+                    first.unwrap_or(head.pos + 1).min(head.pos + 1),
+                    head.pos + 1,
+                )
             }
         };
         Ok(Self {
@@ -82,6 +90,7 @@ impl Reader {
             next,
             due: true,
             poll: Instant::now() + POLL,
+            behind: false,
         })
     }
 
@@ -100,8 +109,13 @@ impl Reader {
             let rows = self.link.ask(read).await?;
             self.due = false;
             if rows.is_empty() {
+                if std::mem::take(&mut self.behind) {
+                    // It is there, and cannot be read: it was trimmed.
+                    return Err(TailError::Trimmed(position(self.next)));
+                }
                 continue;
             }
+            self.behind = false;
             let records: Vec<_> = rows.iter().map(record).collect();
             // Positions are dense: one that is left out was trimmed before it was read.
             if rows[0].get::<_, i64>(0) != self.next {
@@ -125,11 +139,9 @@ impl Reader {
             Err(_elapsed) => {
                 let head = self.link.head(&self.server).await?;
                 self.poll = Instant::now() + POLL;
+                self.behind = head.pos >= self.next;
                 if head.epoch != self.epoch || head.pos < self.next - 1 {
                     return Err(TailError::Rewound(position(self.next - 1)));
-                }
-                if head.pos >= self.next {
-                    retained(&head, self.next)?;
                 }
             }
         }
@@ -148,15 +160,21 @@ impl Tail for Reader {
     }
 }
 
-/// The position, if the log has it.
-fn retained(head: &Head, next: i64) -> Result<i64, TailError> {
+/// Makes sure that the log has a record.
+async fn retained(
+    link: &mut Link,
+    server: &Server,
+    head: Head,
+    next: i64,
+) -> Result<(), TailError> {
     if next > head.pos {
-        Err(TailError::Rewound(position(next)))
-    } else if head.first.is_none_or(|first| first > next) {
-        Err(TailError::Trimmed(position(next)))
-    } else {
-        Ok(next)
+        return Err(TailError::Rewound(position(next)));
     }
+    let first = link.ends(server).await?.first;
+    if first.is_none_or(|first| first > next) {
+        return Err(TailError::Trimmed(position(next)));
+    }
+    Ok(())
 }
 
 /// The position after the records that are older than this.

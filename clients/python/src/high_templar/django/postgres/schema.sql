@@ -50,8 +50,9 @@ BEGIN
   RETURN last - size + 1;
 END $ht$;
 
--- Moves committed rows of the outbox to the log, in their order: at most this many, and bytes.
--- Returns how many.
+-- Moves committed rows of the outbox to the log, by their numbers: at most this many, and bytes.
+-- Returns how many. Numbers are given when rows are inserted. So a row that was committed before
+-- another one was inserted comes first, however long its transaction was open.
 CREATE OR REPLACE FUNCTION {schema}.ht_move(rows_max integer, bytes_max bigint)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $ht$
 DECLARE
@@ -83,22 +84,22 @@ BEGIN
   RETURN cardinality(bodies);
 END $ht$;
 
--- Deletes the oldest records beyond this age or number: at most this many, and never the last one.
--- Returns how many.
-CREATE OR REPLACE FUNCTION {schema}.ht_trim(age interval, keep bigint, rows_max integer)
-RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $ht$
+-- Deletes the oldest records, after this position, that are beyond this age or number: at most this
+-- many, and never the last one. Returns how many, and the position up to which none are left.
+CREATE OR REPLACE FUNCTION {schema}.ht_trim(
+  above bigint, age interval, keep bigint, rows_max integer, OUT trimmed bigint, OUT upto bigint
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $ht$
 DECLARE
   head bigint := (SELECT pos FROM {schema}.ht_head);
-  upto bigint;
-  trimmed bigint;
 BEGIN
   SELECT max(oldest.pos) INTO upto
-    FROM (SELECT pos, at FROM {schema}.ht_log ORDER BY pos LIMIT rows_max) AS oldest
+    FROM (
+      SELECT pos, at FROM {schema}.ht_log WHERE pos > above ORDER BY pos LIMIT rows_max
+    ) AS oldest
     WHERE oldest.pos < head
       AND (oldest.pos <= head - keep OR oldest.at < clock_timestamp() - age);
-  DELETE FROM {schema}.ht_log WHERE pos <= upto;
+  DELETE FROM {schema}.ht_log WHERE pos > above AND pos <= upto;
   GET DIAGNOSTICS trimmed = ROW_COUNT;
-  RETURN trimmed;
 END $ht$;
 
 -- Whether inserts into the outbox are to be notified of.
@@ -130,7 +131,7 @@ END $ht$;
 REVOKE ALL ON FUNCTION
   {schema}.ht_append(smallint[], text[], bytea[]),
   {schema}.ht_move(integer, bigint),
-  {schema}.ht_trim(interval, bigint, integer),
+  {schema}.ht_trim(bigint, interval, bigint, integer),
   {schema}.ht_sleep(boolean),
   {schema}.ht_wake()
 FROM PUBLIC;
