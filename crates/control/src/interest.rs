@@ -43,6 +43,8 @@ pub struct InterestIndex {
     wild_shapes: Mutex<Presence>,
     /// The last position that was assigned.
     position: AtomicU64,
+    /// Everything up to this position is in the inboxes of the shards that it concerns.
+    handed: AtomicU64,
 }
 
 impl InterestIndex {
@@ -63,6 +65,7 @@ impl InterestIndex {
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             wild_shapes: Mutex::default(),
             position: AtomicU64::new(0),
+            handed: AtomicU64::new(0),
         }
     }
 
@@ -131,6 +134,18 @@ impl InterestIndex {
     /// Records a position that is not of a publication.
     pub fn advance(&self, position: u64) {
         self.position.store(position, Ordering::Release);
+    }
+
+    /// Everything up to this position was sent to the shards.
+    pub fn sent(&self, position: u64) {
+        self.handed.store(position, Ordering::Release);
+    }
+
+    /// The last position up to which everything was sent to the shards. A shard whose inbox is empty
+    /// after this was read has taken all of it.
+    #[must_use]
+    pub fn handed(&self) -> u64 {
+        self.handed.load(Ordering::Acquire)
     }
 
     /// The shards with a room that matches a trigger for any of these: as of now, so this is not

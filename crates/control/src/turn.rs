@@ -75,6 +75,7 @@ impl<P: Readable> ShardLoop<P> {
     /// Does a part of everything that is due. Each phase has a budget of its own; the rest of its
     /// work is left for the next turn.
     pub fn turn(&mut self, around: &mut impl Around<P>) {
+        self.note_handed(around);
         self.shard.begin(Phase::Sockets);
         self.serve_sockets(around);
         self.shard.begin(Phase::Resume);
@@ -184,7 +185,7 @@ impl<P: Readable> ShardLoop<P> {
                 Read::Bytes(len) => {
                     peer.readiness().unread = len == self.buffer.len() || ended;
                     // Earlier publications are delivered before the client is answered.
-                    if around.has_input() {
+                    if !self.note_handed(around) {
                         self.take_inputs(around);
                     }
                     let bytes = &mut self.buffer[..len];
@@ -217,7 +218,20 @@ impl<P: Readable> ShardLoop<P> {
         }
     }
 
+    /// If the inbox is empty, everything that was handed to the shard is in its queue. Returns
+    /// whether that is so.
+    fn note_handed(&mut self, around: &impl Around<P>) -> bool {
+        // First: what is sent later is not part of it.
+        let handed = around.handed();
+        let is_empty = !around.has_input() && self.closing.is_none();
+        if is_empty {
+            self.shard.handed(handed);
+        }
+        is_empty
+    }
+
     fn take_inputs(&mut self, around: &mut impl Around<P>) {
+        let handed = around.handed();
         for _ in 0..self.limits.inputs {
             // Delivered before more is taken, so that the backlog is bounded here, too.
             let backlog = self.shard.backlog();
@@ -227,6 +241,7 @@ impl<P: Readable> ShardLoop<P> {
             }
             if self.closing.is_none() {
                 let Some(input) = around.next_input() else {
+                    self.shard.handed(handed);
                     return;
                 };
                 self.take_input(input, around);

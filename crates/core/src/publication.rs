@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ht_frame::Deflater;
-use ht_proto::cursor::{Check, Cursor};
+use ht_proto::cursor::{Check, Cursor, CursorText};
 use ht_proto::entry::{Epoch, Position, TenantId};
 use ht_proto::{room::Room, server, trigger::SHARED_MIN};
 
@@ -27,6 +27,8 @@ pub struct Publication {
     pub rooms: Vec<Room>,
     /// The JSON text of its data, as the API sent it.
     data: Bytes,
+    /// The text of its cursor, made for the first client that is sent it.
+    cursor_text: OnceLock<CursorText>,
     /// Its message but for the end, which differs between subscriptions.
     head: OnceLock<Body>,
     /// The head, compressed; none where that is no gain. A shard that needs it while another one
@@ -76,6 +78,7 @@ impl Publication {
             tenant,
             rooms,
             data,
+            cursor_text: OnceLock::new(),
             head: OnceLock::new(),
             deflated: OnceLock::new(),
         }
@@ -87,6 +90,7 @@ impl Publication {
         Self {
             position,
             cursor,
+            cursor_text: OnceLock::new(),
             ..self
         }
     }
@@ -104,6 +108,11 @@ impl Publication {
         let data = self.data.len() * if self.data.len() < SHARED_MIN { 1 } else { 2 };
         let rooms = self.rooms.iter().map(Room::memory).sum::<usize>();
         size_of::<Self>() + ALLOCATIONS + data + rooms + 2 * self.head_len()
+    }
+
+    /// The text of its cursor.
+    pub(crate) fn cursor_text(&self) -> &CursorText {
+        self.cursor_text.get_or_init(|| self.cursor.into())
     }
 
     /// Length of its head, in bytes.

@@ -2,6 +2,7 @@
 
 use std::hash::BuildHasher;
 
+use ht_proto::cursor::Part;
 use ht_proto::{client::RequestId, entry::TenantId, room::Room, server};
 use smallvec::SmallVec;
 
@@ -160,6 +161,13 @@ impl Registry {
     pub(crate) fn receiver(&self, id: SubscriptionId) -> (ConnectionId, &[u8]) {
         let subscription = &self.subscriptions[id.0 as usize];
         (subscription.connection, &subscription.tail)
+    }
+
+    /// The place of a subscription's message among those of a publication for its connection.
+    pub(crate) fn part(&self, id: SubscriptionId) -> Part {
+        let subscription = &self.subscriptions[id.0 as usize];
+        let room = self.index.room(subscription.room).to_json();
+        Part::of(subscription.name(), room.as_bytes())
     }
 
     /// Adds a subscription to a room of the subscriber's tenant.

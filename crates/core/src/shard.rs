@@ -10,6 +10,7 @@ mod authentication;
 mod behind;
 mod catch_up;
 mod commands;
+mod cursors;
 mod ending;
 mod entering;
 mod fan_out;
@@ -113,8 +114,9 @@ pub struct Shard<P> {
     /// One for all connections: no message depends on another.
     deflater: Deflater,
     inflater: Inflater,
-    /// Bytes on their way to one connection.
+    /// Bytes on their way to one connection, and the end of a message.
     scratch: Vec<u8>,
+    tail: Vec<u8>,
     stats: Stats,
 }
 
@@ -153,6 +155,7 @@ impl<P: Peer> Shard<P> {
             deflater: Deflater::new(settings.compression.level),
             inflater: Inflater::new(),
             scratch: Vec::new(),
+            tail: Vec::new(),
             stats: Stats::default(),
             settings,
         }

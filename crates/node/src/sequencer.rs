@@ -105,6 +105,7 @@ impl NodeSequencer {
             }
         }
         self.hand_on(group, &mut missed);
+        self.interest.sent(order.last().get());
         drop(order);
         // Possibly very many are dropped: not while others wait.
         drop(missed);

@@ -192,6 +192,10 @@ impl Around<Socket> for ShardAround {
         &mut self.outside
     }
 
+    fn handed(&self) -> u64 {
+        self.outside.handed()
+    }
+
     fn has_input(&self) -> bool {
         self.inbox.has_input()
     }

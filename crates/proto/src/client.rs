@@ -25,6 +25,12 @@ pub enum ClientMessage {
     },
     /// Request the node's totals.
     Status,
+    /// Request a cursor, and prove that the connection is alive.
+    Ping {
+        /// The name of the request, if it has one; the code for the error reply where that is
+        /// invalid.
+        request_id: Result<Option<RequestId>, ErrorCode>,
+    },
     /// Replace the token that the client authenticated with.
     Authenticate {
         /// The new one; none if it is malformed.
@@ -105,10 +111,7 @@ impl<'a> Envelope<'a> {
     /// The code for the error reply to the client.
     pub fn message(&self, limits: &MessageLimits) -> Result<ClientMessage, ErrorCode> {
         let [kind, room, request_id, token] = self.0?;
-        let request_id = || {
-            let text = request_id.ok_or(ErrorCode::NoRequestId)?;
-            RequestId::parse(text, limits.request_id_bytes)
-        };
+        let name = request_id.map(|text| RequestId::parse(text, limits.request_id_bytes));
         match kind.map(unquote).as_deref() {
             Some("subscribe") => {
                 let room = Room::parse(room.ok_or(ErrorCode::InvalidRoom)?, limits.room).map_err(
@@ -120,16 +123,19 @@ impl<'a> Envelope<'a> {
                 )?;
                 Ok(ClientMessage::Subscribe {
                     room,
-                    request_id: request_id()?,
+                    request_id: required(name)?,
                 })
             }
             Some("unsubscribe") => Ok(ClientMessage::Unsubscribe {
-                request_id: request_id()?,
+                request_id: required(name)?,
             }),
             Some("status") => Ok(ClientMessage::Status),
+            Some("ping") => Ok(ClientMessage::Ping {
+                request_id: name.transpose(),
+            }),
             Some("authenticate") => Ok(ClientMessage::Authenticate {
                 token: token.and_then(parse_token),
-                request_id: request_id(),
+                request_id: required(name),
             }),
             _ => Err(ErrorCode::MessageTypeNotAllowed),
         }
@@ -144,6 +150,11 @@ impl ClientMessage {
     pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, ErrorCode> {
         Envelope::read(text).message(limits)
     }
+}
+
+/// The name of a request that must have one.
+fn required(name: Option<Result<RequestId, ErrorCode>>) -> Result<RequestId, ErrorCode> {
+    name.unwrap_or(Err(ErrorCode::NoRequestId))
 }
 
 /// The token in a client's first message, if one is expected there: `{"type": "authenticate",

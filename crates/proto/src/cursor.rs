@@ -29,6 +29,44 @@ pub struct Cursor {
     pub part: Option<Part>,
 }
 
+/// The text of a cursor.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CursorText {
+    bytes: [u8; CURSOR_BYTES_MAX],
+    len: u8,
+}
+
+impl CursorText {
+    /// The text.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Debug for CursorText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(self.as_bytes()))
+    }
+}
+
+impl From<Cursor> for CursorText {
+    fn from(cursor: Cursor) -> Self {
+        let (mut bytes, mut left) = ([0; CURSOR_BYTES_MAX], CURSOR_BYTES_MAX);
+        let mut rest = &mut bytes[..];
+        cursor.parts(|part| {
+            let (taken, others) = std::mem::take(&mut rest).split_at_mut(part.len());
+            taken.copy_from_slice(part);
+            rest = others;
+            left -= part.len();
+        });
+        Self {
+            bytes,
+            len: u8::try_from(CURSOR_BYTES_MAX - left).unwrap_or(0),
+        }
+    }
+}
+
 /// 24 bits of a hash of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Check(u32);
@@ -75,10 +113,19 @@ impl Part {
     /// Letters of its text.
     const LETTERS: usize = 6;
 
-    /// The part of the subscription with this name: the JSON text of its `requestId`.
+    /// The part of a subscription, by the JSON texts of its `requestId` and of its room.
     #[must_use]
-    pub fn of(request_id: &[u8]) -> Self {
-        Self(u32::try_from(digest(request_id) >> 32).unwrap_or(0))
+    pub fn of(request_id: &[u8], room: &[u8]) -> Self {
+        let both = digest(request_id) ^ digest(room).rotate_left(32);
+        Self(u32::try_from(digest(&both.to_be_bytes()) >> 32).unwrap_or(0))
+    }
+
+    /// What a cursor that ends with this part has after the cursor of the whole entry.
+    #[must_use]
+    pub fn suffix(self) -> [u8; 1 + Self::LETTERS] {
+        let mut suffix = [b'.'; 1 + Self::LETTERS];
+        suffix[1..].copy_from_slice(&letters::<4, { Self::LETTERS }>(self.0.to_be_bytes()));
+        suffix
     }
 
     /// A part from 32 bits.
@@ -115,15 +162,19 @@ pub struct CursorError;
 impl Cursor {
     /// Appends its text.
     pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.epoch.letters());
-        out.push(b'-');
+        self.parts(|part| out.extend_from_slice(part));
+    }
+
+    /// Passes the parts of its text, in their order.
+    fn parts(&self, mut put: impl FnMut(&[u8])) {
+        put(&self.epoch.letters());
+        put(b"-");
         let mut digits = itoa::Buffer::new();
-        out.extend_from_slice(digits.format(self.position.get()).as_bytes());
-        out.push(b'-');
-        out.extend_from_slice(&self.check.letters());
-        if let Some(Part(part)) = self.part {
-            out.push(b'.');
-            out.extend_from_slice(&letters::<4, { Part::LETTERS }>(part.to_be_bytes()));
+        put(digits.format(self.position.get()).as_bytes());
+        put(b"-");
+        put(&self.check.letters());
+        if let Some(part) = self.part {
+            put(&part.suffix());
         }
     }
 }
@@ -202,6 +253,7 @@ mod tests {
         ] {
             let written = cursor.to_string();
             assert_eq!(written, text);
+            assert_eq!(CursorText::from(cursor).as_bytes(), text.as_bytes());
             assert!(written.len() <= CURSOR_BYTES_MAX);
             assert_eq!(text.parse(), Ok(cursor));
         }
@@ -256,8 +308,17 @@ mod tests {
         assert!(first.get() < 1 << 24);
         // Sixteen million values: a thousand others rarely meet one of them, and these do not.
         assert!((1..1_000).all(|number| Check::of(text(number).as_bytes()) != first));
-        assert_ne!(Part::of(b"1"), Part::of(b"\"1\""));
-        assert_eq!(Part::of(b"1").get(), Part::of(b"1").get());
+        let parts = [
+            Part::of(b"1", b"{}"),
+            Part::of(b"\"1\"", b"{}"),
+            Part::of(b"1", b"{\"a\": 1}"),
+            Part::of(b"{}", b"1"),
+        ];
+        for (index, part) in parts.iter().enumerate() {
+            assert!(!parts[..index].contains(part));
+        }
+        // The same on every node and in every version.
+        assert_eq!(parts[0].get(), 2_150_087_473);
     }
 
     proptest! {

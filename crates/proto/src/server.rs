@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::client::RequestId;
 use crate::code::ErrorCode;
+use crate::cursor::{Cursor, CursorText, Part};
 use crate::room::Room;
 
 /// The answer to `ping`.
@@ -26,6 +27,46 @@ pub fn authorized(allowed_rooms: &str) -> String {
 pub fn success(request_id: &RequestId) -> String {
     let request_id = request_id.as_json();
     format!(r#"{{"code": "success", "requestId": {request_id}}}"#)
+}
+
+/// The answer to a request that was done, with the moment from which its effect is heard, or with
+/// how far the client has been sent everything. `request_id`: the name of the request, if it has
+/// one.
+#[must_use]
+pub fn success_at(request_id: Option<&RequestId>, cursor: Cursor) -> String {
+    let mut text = String::from(r#"{"code": "success""#);
+    if let Some(request_id) = request_id {
+        let request_id = request_id.as_json();
+        write!(text, r#", "requestId": {request_id}"#).expect("writing to a String cannot fail");
+    }
+    write!(text, r#", "cursor": "{cursor}"}}"#).expect("writing to a String cannot fail");
+    text
+}
+
+/// The first message to an admitted client that chose our [subprotocol](crate::subprotocol):
+/// `message`, which all clients are sent, with what such a client can use.
+#[must_use]
+pub fn with_features(message: &[u8], cursor: Cursor, features: &[Feature]) -> Vec<u8> {
+    let mut text = message.strip_suffix(b"}").unwrap_or(message).to_vec();
+    text.extend_from_slice(br#", "cursor": ""#);
+    cursor.write(&mut text);
+    text.extend_from_slice(br#"", "features": ["#);
+    for (index, feature) in features.iter().enumerate() {
+        let comma = if index == 0 { "" } else { ", " };
+        text.extend_from_slice(comma.as_bytes());
+        text.extend_from_slice(format!("\"{}\"", feature.as_str()).as_bytes());
+    }
+    text.extend_from_slice(b"]}");
+    text
+}
+
+crate::labels! {
+    /// What a gateway offers to clients that chose our [subprotocol](crate::subprotocol), beside
+    /// what all of them have.
+    pub enum Feature {
+        /// `ping` as a JSON message, which is answered with a cursor.
+        Ping = "ping",
+    }
 }
 
 /// Appends the reply to a message that was rejected. `connection` is the connection's id;
@@ -131,6 +172,19 @@ const PUBLISH_END: &[u8] = br#", "requestId": "#;
 #[must_use]
 pub fn publish_tail(request_id: &str) -> String {
     format!("{request_id}}}")
+}
+
+/// Appends the end of a publish message to a client that chose our [subprotocol](crate::subprotocol):
+/// with the cursor of a client that was sent it. `part`: others of the same entry follow. `tail` is
+/// the [`publish_tail`].
+pub fn put_publish_tail(out: &mut Vec<u8>, tail: &[u8], cursor: &CursorText, part: Option<Part>) {
+    out.extend_from_slice(request_id_of(tail));
+    out.extend_from_slice(br#", "cursor": ""#);
+    out.extend_from_slice(cursor.as_bytes());
+    if let Some(part) = part {
+        out.extend_from_slice(&part.suffix());
+    }
+    out.extend_from_slice(br#""}"#);
 }
 
 /// The part of a [`publish_tail`] that is the `requestId`.
@@ -255,6 +309,42 @@ mod tests {
             permissions("[]"),
             r#"{"type": "permissions", "allowed_rooms": []}"#
         );
+    }
+
+    #[test]
+    fn cursors_are_members_at_the_end() {
+        let limits = MessageLimits {
+            request_id_bytes: 10,
+            room: RoomLimits::TRUSTED,
+        };
+        let name = Envelope::read(r#"{"requestId": "a"}"#).request_id(&limits);
+        let cursor: Cursor = "k3f9ab-1742-aB3x".parse().unwrap();
+        assert_eq!(
+            success_at(name.as_ref(), cursor),
+            r#"{"code": "success", "requestId": "a", "cursor": "k3f9ab-1742-aB3x"}"#
+        );
+        assert_eq!(
+            success_at(None, cursor),
+            r#"{"code": "success", "cursor": "k3f9ab-1742-aB3x"}"#
+        );
+        let first = with_features(authorized("[]").as_bytes(), cursor, &[Feature::Ping; 2]);
+        assert_eq!(
+            str::from_utf8(&first).unwrap(),
+            concat!(
+                r#"{"is_authorized": true, "allowed_rooms": [], "cursor": "k3f9ab-1742-aB3x", "#,
+                r#""features": ["ping", "ping"]}"#
+            )
+        );
+        let part: Cursor = "k3f9ab-1742-aB3x.AAAAAQ".parse().unwrap();
+        let (text, tail) = (CursorText::from(cursor), publish_tail("7"));
+        for (part, expected) in [
+            (None, r#"7, "cursor": "k3f9ab-1742-aB3x"}"#),
+            (part.part, r#"7, "cursor": "k3f9ab-1742-aB3x.AAAAAQ"}"#),
+        ] {
+            let mut out = Vec::new();
+            put_publish_tail(&mut out, tail.as_bytes(), &text, part);
+            assert_eq!(str::from_utf8(&out).unwrap(), expected);
+        }
     }
 
     #[test]

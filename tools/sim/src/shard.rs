@@ -226,6 +226,10 @@ impl Around<Socket> for SimAround {
         &mut self.outside
     }
 
+    fn handed(&self) -> u64 {
+        self.outside.interest.handed()
+    }
+
     fn has_input(&self) -> bool {
         !self.inbox.is_empty()
     }

@@ -120,6 +120,9 @@ pub trait Around<P> {
     /// The interface to state outside the shard.
     fn world(&mut self) -> &mut Self::World;
 
+    /// The last position up to which everything that concerns the shard was put into its inbox.
+    fn handed(&self) -> u64;
+
     /// Whether there is an input.
     fn has_input(&self) -> bool;
 

@@ -7,6 +7,7 @@ use crate::peer::Peer;
 use crate::recheck::RecheckOutcome;
 use crate::session::{Broken, Stage};
 use crate::shard::Shard;
+use crate::shard::cursors::Sender;
 use crate::shard::fan_out::writer::Writer;
 use crate::shard::hold::{Due, GAP, Progress};
 use crate::shard::queue::Item;
@@ -180,6 +181,7 @@ impl<P: Peer> Shard<P> {
             budget,
             deflater,
             scratch,
+            tail,
             ..
         } = self;
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
@@ -195,6 +197,13 @@ impl<P: Peer> Shard<P> {
         }
         let wanted = registry.wanted(&session.own, WANTED);
         let most = bounds.each / 2;
+        let mut sender = Sender {
+            registry,
+            compression: &settings.compression,
+            deflater,
+            tail,
+            has_cursors: session.transport.subprotocol().is_some(),
+        };
         let mut writer = Writer {
             session,
             bounds,
@@ -234,17 +243,12 @@ impl<P: Peer> Shard<P> {
                 reached = Ok(Reached::Full);
                 break;
             }
-            for hit in hits.drain(..) {
-                let (_, tail) = registry.receiver(hit);
-                let published = writer.publish(publication, tail, &settings.compression, deflater);
-                let is_slow = writer.session.outbox.is_some();
-                let sent = published.and_then(|()| if is_slow { writer.flush() } else { Ok(()) });
-                if let Err(broken) = sent {
-                    reached = Err(broken);
-                    break;
-                }
-            }
-            if reached.is_err() {
+            let sent = sender.send(&mut writer, publication, &hits, None, &mut 0);
+            hits.clear();
+            let is_slow = writer.session.outbox.is_some();
+            let sent = sent.and_then(|()| if is_slow { writer.flush() } else { Ok(()) });
+            if let Err(broken) = sent {
+                reached = Err(broken);
                 break;
             }
             *upto = item.position;

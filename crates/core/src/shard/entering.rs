@@ -144,7 +144,8 @@ impl<P: Peer> Shard<P> {
         self.stats.admitted += 1;
         let peer = &mut self.sessions[id.index()].peer;
         turn.world.hook(Hook::Connect, peer, turn.now);
-        self.send_first(id, message, turn);
+        let message = self.first_message(id, message);
+        self.send_first(id, &message, turn);
     }
 
     /// Refuses a held session that was sent nothing yet, as if the API had given its answer before.

@@ -14,6 +14,8 @@ pub(super) mod writer;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::budget::cost;
 use crate::connection::ConnectionId;
 use crate::index::Cursor;
@@ -21,6 +23,7 @@ use crate::peer::Peer;
 use crate::publication::Publication;
 use crate::registry::SubscriptionId;
 use crate::session::{CLOSED, Pending};
+use crate::sessions::Sessions;
 use crate::shard::Shard;
 use crate::shard::fan_out::writer::Writer;
 use crate::shard::queue::{Item, Running};
@@ -64,11 +67,20 @@ pub(super) struct FanOut {
     /// Connections that have hits, and how many of them were written to.
     dirty: Vec<ConnectionId>,
     written: usize,
+    /// Connections with hits of the publication at this position, which wait until it is matched
+    /// completely, and how many hits there were when the round began.
+    kept: Vec<ConnectionId>,
+    kept_for: u64,
+    before: usize,
     /// The command at the front of the queue, once it has begun.
     pub(super) running: Option<Box<Running>>,
     /// The position of the last publication or command whose turn is over or has begun: everything
     /// up to it is written, apart from the hits of this round.
     pub(super) passed: u64,
+    /// Everything up to this position is in the queue, or was.
+    handed: u64,
+    /// How many items of the queue have a position.
+    positioned: usize,
     /// Items of the queue that the shard itself added, and how many of them are
     /// [`Item::CatchUp`].
     own_items: usize,
@@ -87,7 +99,61 @@ struct Hit {
 
 impl FanOut {
     pub(super) fn push(&mut self, item: Item) {
+        self.positioned += usize::from(item.has_position());
         self.queue.push_back(item);
+    }
+
+    /// Everything up to this position is in the queue, or does not concern the shard.
+    pub(super) fn handed(&mut self, position: u64) {
+        self.handed = self.handed.max(position);
+        self.pass_quiet();
+    }
+
+    /// With nothing in the queue everything that was handed over has had its turn.
+    fn pass_quiet(&mut self) {
+        if self.positioned == 0 {
+            self.passed = self.passed.max(self.handed);
+        }
+    }
+
+    /// The publication that is matched in part: its position.
+    pub(super) fn unfinished(&self) -> Option<u64> {
+        if self.matched_rooms == 0 && self.cursor.is_idle() {
+            return None;
+        }
+        match self.queue.front() {
+            Some(Item::Publications(batch)) => Some(batch.get(self.matched)?.position),
+            _ => None,
+        }
+    }
+
+    /// Up to which position a connection with this list was sent everything.
+    pub(super) fn known(&self, pending: Pending) -> u64 {
+        let hit = self.hits.get(pending.first as usize);
+        hit.map_or(self.passed, |hit| {
+            self.publication(*hit).position.saturating_sub(1)
+        })
+    }
+
+    /// The publication of a hit, with all that its connection has of it in `hits`, and the hit after
+    /// them.
+    pub(super) fn next_hits(
+        &self,
+        at: u32,
+        hits: &mut SmallVec<[SubscriptionId; 8]>,
+    ) -> (&Publication, u32) {
+        hits.clear();
+        let first = self.hits[at as usize];
+        let publication = self.publication(first);
+        hits.push(first.subscription);
+        let mut next = first.next;
+        while let Some(hit) = self.hits.get(next as usize)
+            && self.publication(*hit).position == publication.position
+        {
+            hits.push(hit.subscription);
+            next = hit.next;
+        }
+        (publication, next)
     }
 
     /// What is next.
@@ -109,7 +175,10 @@ impl FanOut {
 
     /// What was next is done.
     pub(super) fn pop(&mut self) {
-        match self.queue.pop_front() {
+        let item = self.queue.pop_front();
+        self.positioned -= usize::from(item.as_ref().is_some_and(Item::has_position));
+        self.pass_quiet();
+        match item {
             Some(Item::CatchUp) => {
                 self.own_items -= 1;
                 self.catch_ups -= 1;
@@ -139,13 +208,32 @@ impl FanOut {
         &self.batches[hit.batch as usize][hit.publication as usize]
     }
 
+    /// Keeps a connection whose hits are not all written, for its next turn.
+    fn keep<P>(&mut self, id: ConnectionId, sessions: &Sessions<P>) {
+        let pending = sessions.get(id.index()).map(|session| session.pending);
+        if let Some(hit) = pending.and_then(|pending| self.hits.get(pending.first as usize)) {
+            self.kept_for = self.publication(*hit).position;
+            self.kept.push(id);
+        }
+    }
+
+    /// Gives kept connections their turn, if what they wait for is matched.
+    fn take_kept(&mut self) {
+        if !self.kept.is_empty() && self.unfinished() != Some(self.kept_for) {
+            self.dirty.append(&mut self.kept);
+        }
+    }
+
     fn is_written(&self) -> bool {
         self.written == self.dirty.len()
     }
 
     fn reset(&mut self) {
-        self.batches.clear();
-        self.hits.clear();
+        if self.kept.is_empty() {
+            self.batches.clear();
+            self.hits.clear();
+        }
+        self.before = self.hits.len();
         self.bytes = 0;
         self.dirty.clear();
         self.written = 0;
@@ -194,7 +282,9 @@ impl<P: Peer> Shard<P> {
             } else {
                 let id = self.fan_out.dirty[self.fan_out.written];
                 self.fan_out.written += 1;
-                1 + self.flush_connection(id, turn) / BYTES_PER_WRITE
+                let bytes = self.flush_connection(id, turn);
+                self.fan_out.keep(id, &self.sessions);
+                1 + bytes / BYTES_PER_WRITE
             };
         }
         if !self.has_fan_out() {
@@ -209,8 +299,14 @@ impl<P: Peer> Shard<P> {
     /// the shard is further behind than that.
     pub(super) fn gather_queued(&mut self) {
         for _ in 0..BARRIER {
-            let FanOut { hits, bytes, .. } = &self.fan_out;
-            if !self.fan_out.has_publications() || hits.len() >= HITS || *bytes >= MATCHED {
+            let FanOut {
+                hits,
+                before,
+                bytes,
+                ..
+            } = &self.fan_out;
+            let hits = hits.len() - before;
+            if !self.fan_out.has_publications() || hits >= HITS || *bytes >= MATCHED {
                 return;
             }
             self.gather();
@@ -230,12 +326,12 @@ impl<P: Peer> Shard<P> {
             stats,
             ..
         } = self;
-        let (mut looked, hits) = (0, fan_out.hits.len());
+        let (mut looked, hits, max) = (0, fan_out.hits.len(), fan_out.before + HITS);
         // What is behind a command is matched when the command is done.
         'queue: while let Some(Item::Publications(batch)) = fan_out.queue.front() {
             let (at, before) = (slot(fan_out.batches.len()), fan_out.hits.len());
             while let Some(publication) = batch.get(fan_out.matched) {
-                if fan_out.hits.len() >= HITS || looked >= LOOKED || fan_out.bytes >= MATCHED {
+                if fan_out.hits.len() >= max || looked >= LOOKED || fan_out.bytes >= MATCHED {
                     // The rest is matched once these hits are written.
                     if fan_out.hits.len() > before {
                         fan_out.batches.push(Arc::clone(batch));
@@ -249,7 +345,7 @@ impl<P: Peer> Shard<P> {
                     let place = (at, slot(fan_out.matched));
                     let (hits, dirty) = (&mut fan_out.hits, &mut fan_out.dirty);
                     let (cursor, hits_before) = (&mut fan_out.cursor, hits.len());
-                    let max = (LOOKED - looked, HITS - hits_before);
+                    let max = (LOOKED - looked, max - hits_before);
                     looked += registry.for_each_receiver(room, cursor, max, |subscription, id| {
                         // An ended connection may have subscriptions that are still to be dropped.
                         if let Some(session) = sessions.get_mut(id.index()) {
@@ -268,18 +364,21 @@ impl<P: Peer> Shard<P> {
                 if fan_out.matched_rooms >= publication.rooms.len() {
                     fan_out.matched_rooms = 0;
                     fan_out.matched += 1;
+                    fan_out.passed = publication.position;
                     stats.publications += 1;
                     looked += 1;
                 }
             }
             fan_out.matched = 0;
             if let Some(Item::Publications(batch)) = fan_out.queue.pop_front() {
-                fan_out.passed = batch.last().map_or(fan_out.passed, |last| last.position);
+                fan_out.positioned -= 1;
                 if fan_out.hits.len() > before {
                     fan_out.batches.push(batch);
                 }
             }
         }
+        fan_out.pass_quiet();
+        fan_out.take_kept();
         let hits = fan_out.hits.len() - hits;
         let (looks, hits) = (looked as u64 * cost::LOOK, hits as u64 * cost::HIT);
         self.budget.spend(looks + hits);
@@ -300,6 +399,9 @@ impl<P: Peer> Shard<P> {
         let mut at = session.pending.first;
         if at == NONE {
             return 0;
+        }
+        if session.transport.subprotocol().is_some() {
+            return self.flush_with_cursors(id, turn);
         }
         session.pending = Pending::EMPTY;
         let mut writer = Writer {

@@ -117,6 +117,11 @@ impl Holds {
         self.all.get_mut(&key).map(|hold| &mut **hold)
     }
 
+    /// Up to which position a held session was sent everything; none where it is not held.
+    pub(super) fn upto(&self, key: SessionKey) -> Option<u64> {
+        self.all.get(&key).map(|hold| hold.upto)
+    }
+
     /// How a session receives publications.
     pub(super) fn state(&self, key: SessionKey) -> State {
         match self.all.get(&key).map(|hold| hold.progress) {

@@ -80,7 +80,7 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Appends a reply to `replies`.
-    fn reply(&self, id: ConnectionId, text: &[u8], replies: &mut Vec<u8>) {
+    pub(super) fn reply(&self, id: ConnectionId, text: &[u8], replies: &mut Vec<u8>) {
         self.sessions[id.index()].transport.put_text(replies, text);
     }
 
@@ -91,7 +91,7 @@ impl<P: Peer> Shard<P> {
         self.idle.push(&mut self.sessions, id.0, now);
     }
 
-    fn message_limits(&self) -> MessageLimits {
+    pub(super) fn message_limits(&self) -> MessageLimits {
         let limits = &self.settings.limits;
         MessageLimits {
             request_id_bytes: limits.request_id_bytes,
@@ -119,9 +119,15 @@ impl<P: Peer> Shard<P> {
                 reason = self.explain(id, grants, &room, turn);
                 Err(ErrorCode::RoomNotFound)
             }
-            Ok(ClientMessage::Subscribe { room, request_id }) => self
-                .on_subscribe(id, grants, room, &request_id, turn)
-                .map(|()| request_id),
+            Ok(ClientMessage::Subscribe { room, request_id }) => {
+                match self.on_subscribe(id, grants, room, &request_id, turn) {
+                    Ok(()) => {
+                        self.put_success_at(id, &request_id, replies);
+                        return Flow::Continue;
+                    }
+                    Err(code) => Err(code),
+                }
+            }
             Ok(ClientMessage::Unsubscribe { request_id }) => {
                 match self.unsubscribe(id, &request_id, turn) {
                     Dropped::All => Ok(request_id),
@@ -143,9 +149,20 @@ impl<P: Peer> Shard<P> {
                     Err(code) => Err(code),
                 }
             }
-            Ok(ClientMessage::Status | ClientMessage::Authenticate { .. }) => {
-                Err(ErrorCode::MessageTypeNotAllowed)
+            Ok(ClientMessage::Ping { request_id }) if self.has_subprotocol(id) => {
+                match request_id {
+                    Ok(name) => {
+                        self.on_json_ping(id, name.as_ref(), replies, turn);
+                        return Flow::Continue;
+                    }
+                    Err(code) => Err(code),
+                }
             }
+            Ok(
+                ClientMessage::Status
+                | ClientMessage::Authenticate { .. }
+                | ClientMessage::Ping { .. },
+            ) => Err(ErrorCode::MessageTypeNotAllowed),
             Err(code) => Err(code),
         };
         match done {
@@ -162,6 +179,22 @@ impl<P: Peer> Shard<P> {
             }
         }
         Flow::Continue
+    }
+
+    /// Whether the client chose our subprotocol.
+    pub(super) fn has_subprotocol(&self, id: ConnectionId) -> bool {
+        self.sessions[id.index()].transport.subprotocol().is_some()
+    }
+
+    /// The answer to a subscribe.
+    fn put_success_at(&self, id: ConnectionId, request_id: &RequestId, replies: &mut Vec<u8>) {
+        match self.sessions[id.index()].transport.subprotocol() {
+            None => self.reply(id, server::SUCCESS.as_bytes(), replies),
+            Some(Subprotocol::V1) => {
+                let answer = server::success_at(Some(request_id), self.cursor(id));
+                self.reply(id, answer.as_bytes(), replies);
+            }
+        }
     }
 
     fn put_success(&self, id: ConnectionId, request_id: &RequestId, replies: &mut Vec<u8>) {

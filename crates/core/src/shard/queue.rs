@@ -26,6 +26,16 @@ pub(super) enum Item {
     Lost(u64),
 }
 
+impl Item {
+    /// Whether it has a position in the order: everything before it precedes it in the queue.
+    pub(super) fn has_position(&self) -> bool {
+        match self {
+            Self::Publications(_) | Self::Command(_) | Self::Lost(_) => true,
+            Self::Rechecked(_) | Self::CatchUp | Self::Hold(..) => false,
+        }
+    }
+}
+
 /// A command or another item of the queue that is being executed.
 #[derive(Debug)]
 pub(super) struct Running {

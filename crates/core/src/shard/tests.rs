@@ -9,6 +9,7 @@ mod authentication;
 mod closing;
 mod commands;
 mod compression;
+mod cursors;
 mod delivery;
 mod gap;
 mod held;

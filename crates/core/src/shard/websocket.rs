@@ -182,7 +182,9 @@ impl<P: Peer> Shard<P> {
             Event::Text(PING) if !self.holds.is_newcomer(key) => self.on_ping(id, replies, turn),
             Event::Text(_) | Event::Binary(_) if self.sessions[id.index()].is_held() => {
                 self.touch(id, turn.now);
-                self.postpone(id, &event);
+                if !self.answers_held_ping(id, &event, replies, turn) {
+                    self.postpone(id, &event);
+                }
             }
             Event::Text(text) => {
                 self.touch(id, turn.now);

@@ -86,6 +86,11 @@ impl Outside {
         }
     }
 
+    /// Everything up to this position is in the inbox of the shard, or does not concern it.
+    pub(super) fn handed(&self) -> u64 {
+        self.interest.handed()
+    }
+
     /// The client of a session must send its token.
     pub(super) fn begin_wait(&mut self, key: SessionKey, wait: Wait) {
         self.waits.insert(key, wait);

@@ -81,6 +81,8 @@ impl Sim {
             }
         }
         self.hand_on(index, &placed);
+        let node = &self.nodes[index];
+        node.interest.sent(node.order.last().get());
     }
 
     /// Puts a hole where publications were missed.

@@ -58,8 +58,14 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Frames received since the last call, a line each.
+    /// Frames received since the last call, a line each, without cursors and features.
     pub(super) fn hears(&mut self) -> Vec<String> {
+        let lines = self.hears_all().into_iter();
+        lines.map(|line| without_cursor(&line)).collect()
+    }
+
+    /// Frames received since the last call, a line each.
+    pub(super) fn hears_all(&mut self) -> Vec<String> {
         let mut bytes = std::mem::take(&mut self.wire.borrow_mut().bytes);
         let mut input = Input::new(&mut bytes);
         let options = DecodeOptions {
@@ -417,6 +423,16 @@ impl World {
         assert_eq!(answer, [SUCCESS], "{room} {name}");
     }
 
+    /// The same of a client of our subprotocol.
+    pub(super) fn subscribe_v1(&mut self, client: &mut Client, room: &str, name: &str) {
+        let answer = self.ask(client, &subscribe(room, name));
+        let last = answer.last().expect("an answer");
+        assert_eq!(
+            *last,
+            format!(r#"{{"code": "success", "requestId": {name}}}"#)
+        );
+    }
+
     /// Queues one batch of triggers, each for some rooms.
     pub(super) fn publish_all(&mut self, triggers: &[(&[&str], &str)]) {
         let batch = self.batch(triggers);
@@ -604,6 +620,21 @@ pub(super) fn permit_for(grants: &str, labels: &[&str]) -> Action {
 pub(super) fn unsubscribe_from(rooms: &str) -> Action {
     let list = GrantList::parse(rooms).unwrap();
     Action::Unsubscribe(GrantSet::new(TenantId::MAIN, list.rooms, Hasher::default()))
+}
+
+/// A message without the members that only clients of our subprotocol get.
+pub(super) fn without_cursor(line: &str) -> String {
+    const CURSOR: &str = r#", "cursor": ""#;
+    const FEATURES: &str = r#", "features": ["#;
+    let mut line = line.to_string();
+    for (begin, end) in [(CURSOR, '"'), (FEATURES, ']')] {
+        if let Some(at) = line.find(begin) {
+            let rest = &line[at + begin.len()..];
+            let len = rest.find(end).expect("a whole member") + 1;
+            line.replace_range(at..at + begin.len() + len, "");
+        }
+    }
+    line
 }
 
 pub(super) const SUCCESS: &str = r#"{"code": "success"}"#;

@@ -55,7 +55,7 @@ fn cursor_that_does_not_fit_is_refused() {
     let window = with_entries(FEW, &[3, 4, 10, 11, 12]);
     let view = window.reader().view();
     assert_eq!(view.start(), 4);
-    let part = Some(Part::of(b"1"));
+    let part = Some(Part::of(b"1", b"{}"));
     let other_epoch = Epoch::from_random(8);
     for (cursor, expected) in [
         (of(12), Ok(12)),
