@@ -46,6 +46,7 @@ mod postgres;
 mod rabbitmq;
 mod reach;
 mod readiness;
+mod recovery;
 mod reload;
 mod rights;
 mod rolling;

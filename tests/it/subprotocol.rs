@@ -8,7 +8,7 @@ use crate::binary::{Running, command, folder, run};
 use crate::support::stream::Address;
 use crate::support::{Gateway, Handshake, Reply, Seen, StubBackend};
 
-const V1: &str = "high-templar.v1";
+pub(crate) const V1: &str = "high-templar.v1";
 
 /// The subprotocol's name for a token.
 pub(crate) fn named(token: &str) -> String {
@@ -97,10 +97,7 @@ fn a_refused_room_is_explained_by_the_clients_own_grants() {
         .header("Cookie", "user=anna")
         .connect();
     let ask = |room: Value| json!({"type": "subscribe", "room": room, "requestId": 1});
-    assert_eq!(
-        ben.call(&ask(json!({"project": "1"}))),
-        json!({"code": "success", "requestId": 1})
-    );
+    assert_eq!(ben.call(&ask(json!({"project": "1"})))["code"], "success");
     let reason = "not granted; the closest grant differs in `project`: granted 1 (number), asked \
                   \"1\" (text)";
     let refused = json!({"code": "error", "message": "room-not-found"});

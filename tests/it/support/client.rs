@@ -248,9 +248,21 @@ impl Client {
         String::from_utf8(frame.payload).expect("UTF-8")
     }
 
-    /// The next frame, which must be JSON in text.
+    /// The next frame, which must be JSON in text; without the cursor and the features that clients
+    /// of our subprotocol get.
     #[track_caller]
     pub(crate) fn expect_json(&mut self) -> Value {
+        let mut message = self.expect_whole();
+        if let Some(members) = message.as_object_mut() {
+            members.remove("cursor");
+            members.remove("features");
+        }
+        message
+    }
+
+    /// The next frame, which must be JSON in text.
+    #[track_caller]
+    pub(crate) fn expect_whole(&mut self) -> Value {
         let text = self.expect_text();
         serde_json::from_str(&text).unwrap_or_else(|cause| panic!("{cause}: {text}"))
     }

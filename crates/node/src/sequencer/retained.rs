@@ -51,6 +51,7 @@ impl NodeSequencer {
         }
         self.keep(group);
         self.interest.advance(order.last().get());
+        self.interest.sent(order.last().get());
     }
 
     fn keep(&self, group: Group) {
@@ -72,6 +73,7 @@ impl NodeSequencer {
         let base = order.restart(unknown).get();
         self.window.begin(Beginning::of(unknown).based(base));
         self.interest.advance(base);
+        self.interest.sent(base);
     }
 
     /// The log has this epoch: from here on, or since it began.

@@ -6,7 +6,7 @@ use ht_proto::subprotocol::Subprotocol;
 use super::commands::{user, who};
 use super::kit::*;
 
-const GRANTS: &str = r#"[{"a":"*"},{"b":"*"}]"#;
+const GRANTS: &str = r#"[{"a":"*"}, {"b":"*"}]"#;
 
 fn v1() -> World {
     let mut world = World::with(recheck_settings());
@@ -46,7 +46,7 @@ fn a_client_of_our_subprotocol_is_told_where_it_is_from_the_first_message_on() {
         "{first:?}"
     );
     assert_eq!(position_of(&first[0]), 1);
-    world.say(&mut client, &subscribe(r#"{"a":1}"#, "1"));
+    world.say(&client, &subscribe(r#"{"a":1}"#, "1"));
     assert_eq!(position_of(&client.hears_all()[0]), 1);
     world.publish(r#"{"a":1}"#, "1");
     world.deliver();
@@ -56,10 +56,10 @@ fn a_client_of_our_subprotocol_is_told_where_it_is_from_the_first_message_on() {
     let publication = cursor_of(&heard[0]);
     assert_eq!(world.window.reader().view().find(&publication), Ok(2));
     assert_eq!(ping(&mut world, &mut client), 2);
-    world.say(&mut client, r#"{"type":"ping"}"#);
+    world.say(&client, r#"{"type":"ping"}"#);
     let unnamed = format!(r#"{{"code": "success", "cursor": "{publication}"}}"#);
     assert_eq!(client.hears_all(), [unnamed]);
-    world.say(&mut client, r#"{"type":"ping","requestId":[]}"#);
+    world.say(&client, r#"{"type":"ping","requestId":[]}"#);
     assert!(client.hears()[0].contains("invalid-request-id"));
 }
 
@@ -67,10 +67,10 @@ fn a_client_of_our_subprotocol_is_told_where_it_is_from_the_first_message_on() {
 fn clients_without_a_subprotocol_see_no_cursor() {
     let mut world = World::new();
     let mut client = world.open_with(GRANTS, usize::MAX);
-    world.say(&mut client, &subscribe(r#"{"a":1}"#, "1"));
+    world.say(&client, &subscribe(r#"{"a":1}"#, "1"));
     world.publish(r#"{"a":1}"#, "1");
     world.deliver();
-    world.say(&mut client, r#"{"type":"ping","requestId":5}"#);
+    world.say(&client, r#"{"type":"ping","requestId":5}"#);
     let heard = client.hears_all();
     assert!(
         heard.iter().all(|line| !line.contains("cursor")),
@@ -198,7 +198,7 @@ fn held_client_is_told_how_far_it_is_and_catches_up_with_cursors() {
     world.deliver();
     assert_eq!(client.hears_all().len(), 2);
     assert_eq!(ping(&mut world, &mut client), held);
-    world.say(&mut client, &subscribe(r#"{"b":1}"#, "3"));
+    world.say(&client, &subscribe(r#"{"b":1}"#, "3"));
     assert!(client.hears_all().is_empty(), "it waits");
     world.permitted(&[&client], GRANTS);
     world.deliver();
