@@ -1,18 +1,28 @@
 """Changes of users, groups and permissions have the gateway ask again, at commit."""
 
+import json
+import time
+
 import pytest
+from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.models import Group
 from django.contrib.auth.models import Permission
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.core import serializers
+from django.db import connection
 from django.db import transaction
 from django.http import HttpResponse
+from django.urls import include
 from django.urls import path
 from shop.rooms import OrderRoom
 
+from high_templar import Receipt
 from high_templar.django import ANY
+from high_templar.django import budget
 from high_templar.django import publish
 from high_templar.django import rights
+from high_templar.django.sender import publisher
 from high_templar.django.testing import capture_published
 
 
@@ -209,3 +219,95 @@ def test_the_whole_way(live_gateway, transactional_db):
         boss.set_password("new")
         boss.save()
         assert [page.close_code(), other.close_code()] == [4002, 4002]
+
+
+def change_password(user):
+    user.set_password("new")
+    user.save()
+
+
+def change_own_password(request):
+    """As a form does that is sent without loading a page."""
+    change_password(request.user)
+    update_session_auth_hash(request, request.user)
+    publish(OrderRoom(customer=request.user.pk), "changed")
+    if "groups" in request.GET:
+        request.user.groups.clear()
+    return HttpResponse("done")
+
+
+class MoreUrls:
+    """The URLs of the site, and those of these tests."""
+
+    def __init__(self, *more):
+        self.urlpatterns = [*more, path("", include("shop.urls"))]
+
+
+class TestOwnPassword:
+    @pytest.fixture
+    def sent(self, monkeypatch, settings):
+        """What leaves, each with the sessions in the database at that time."""
+        settings.ROOT_URLCONF = MoreUrls(path("password/", change_own_password))
+        sent = []
+
+        def take(triggers, **_):
+            sessions = set(Session.objects.values_list("pk", flat=True))
+            for each in triggers:
+                members = json.loads(each.text())
+                sent.append((members.get("command", members.get("data")), sessions))
+            return [Receipt(each.id) for each in triggers]
+
+        monkeypatch.setattr(publisher(), "publish_all", take)
+        return sent
+
+    @pytest.mark.parametrize("atomic", [True, False])
+    def test_is_told_when_the_new_session_is_saved(
+        self, anna, client, sent, settings, monkeypatch, atomic
+    ):
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", atomic)
+        client.force_login(anna)
+        before = client.session.session_key
+        assert client.get("/password/").content == b"done"
+        after = client.session.session_key
+        assert before != after
+        assert [said for said, _ in sent] == ["changed", "invalidate"]
+        assert sent[1][1] == {after}
+
+    def test_other_changes_do_not_wait(self, anna, client, sent, editors):
+        anna.groups.add(editors)
+        client.force_login(anna)
+        sent.clear()
+        client.get("/password/?groups")
+        assert [said for said, _ in sent] == ["changed", "invalidate", "invalidate"]
+        assert len(sent[1][1] & sent[2][1]) <= 1
+
+    def test_a_request_that_does_not_end_delays_it_for_some_seconds(
+        self, anna, sent, monkeypatch, settings
+    ):
+        monkeypatch.setattr(budget, "LATE_SECONDS", 0.05)
+        budget._begin()
+        try:
+            change_password(anna)
+            for _ in range(500):
+                if sent:
+                    break
+                time.sleep(0.01)
+            assert [said for said, _ in sent] == ["invalidate"]
+        finally:
+            budget._end()
+        assert len(sent) == 1, "once"
+
+
+def test_a_page_survives_that_its_user_changes_the_own_password(
+    live_gateway, anna, client, settings
+):
+    settings.ROOT_URLCONF = MoreUrls(path("password/", change_own_password))
+    client.force_login(anna)
+    with live_gateway.connect(cookies={"sessionid": client.session.session_key}) as page:
+        page.subscribe(OrderRoom(customer=anna.pk))
+        assert client.get("/password/").content == b"done"
+        assert page.next().data == "changed"
+        # Its session is gone: it comes back with the one that the response brought.
+        assert page.close_code() == 4002
+    with live_gateway.connect(cookies={"sessionid": client.session.session_key}) as page:
+        page.subscribe(OrderRoom(customer=anna.pk))

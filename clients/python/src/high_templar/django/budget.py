@@ -1,4 +1,4 @@
-"""How long a request may wait for its publications, all of them together.
+"""The request that is being served: the time for its publications, and what follows it.
 
 The setting ``TIMEOUT`` bounds the publications of one request, however many calls and transactions
 they come from; elsewhere, in commands and tasks, it bounds each call.
@@ -6,6 +6,7 @@ they come from; elsewhere, in commands and tasks, it bounds each call.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 import weakref
@@ -24,6 +25,11 @@ from high_templar.transport import Deadline
 from high_templar.transport import Receipt
 from high_templar.trigger import Trigger
 
+logger = logging.getLogger("high_templar")
+
+LATE_SECONDS = 5.0
+"""The longest wait for the end of a request: one that streams may take hours."""
+
 REFILL = 0.1
 """Seconds that a request gets back in a second, so that one that streams for hours may publish."""
 
@@ -37,6 +43,7 @@ class _Spent:
     def __init__(self) -> None:
         self._seconds = 0.0
         self._at = time.monotonic()
+        self.late: list[_Late] = []
 
     def seconds(self) -> float:
         """What is spent by now."""
@@ -49,6 +56,28 @@ class _Spent:
         """Charges seconds that have just passed."""
         self._seconds += max(0.0, seconds)
         self._at = time.monotonic()
+
+
+class _Late:
+    """What is done once, at the end of a request, or after some seconds if that does not come."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+        self._turn = threading.Lock()
+        self._timer = threading.Timer(LATE_SECONDS, self)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def __call__(self) -> None:
+        """Does it, for the first who calls."""
+        if not self._turn.acquire(blocking=False):
+            return
+        self._timer.cancel()
+        try:
+            self._act()
+        except Exception:
+            # The response is sent: nobody could be told.
+            logger.exception("not published at the end of a request")
 
 
 class _Thread(threading.local):
@@ -88,6 +117,15 @@ def publish(
     return receipts
 
 
+def at_end(act: Callable[[], object]) -> bool:
+    """Has this done once the response is sent; false where no request is being served."""
+    spent = _of_request()
+    if spent is None:
+        return False
+    spent.late.append(_Late(act))
+    return True
+
+
 def _of_request() -> _Spent | None:
     # Django's ASGI handler makes a context for each request; tasks and threads inherit it.
     variable = getattr(SyncToAsync, "thread_sensitive_context", None)
@@ -104,4 +142,9 @@ def _begin(**_: object) -> None:
 
 @receiver(request_finished)
 def _end(**_: object) -> None:
+    spent = _of_request()
+    if spent is not None:
+        late, spent.late = spent.late, []
+        for each in late:
+            each()
     _thread.spent = None

@@ -16,6 +16,7 @@ from django.db import connections
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from high_templar.django.budget import at_end
 from high_templar.django.sender import send
 from high_templar.trigger import Trigger
 
@@ -25,10 +26,13 @@ logger = logging.getLogger("high_templar")
 class Entry:
     """A trigger that waits for its commit; a hook of ``on_commit``."""
 
-    def __init__(self, outbox: Outbox, trigger: Trigger, mergeable: bool) -> None:
+    def __init__(
+        self, outbox: Outbox, trigger: Trigger, mergeable: bool, after_response: bool
+    ) -> None:
         self.outbox = outbox
         self.trigger = trigger
         self.mergeable = mergeable
+        self.after_response = after_response
         self.is_committed = False
 
     def __call__(self) -> None:
@@ -66,10 +70,13 @@ class Outbox:
         self._running = 0
         self._failure: Exception | None = None
 
-    def add(self, trigger: Trigger, *, mergeable: bool) -> None:
-        """Waits for the commit; without a transaction this is it."""
+    def add(self, trigger: Trigger, *, mergeable: bool, after_response: bool = False) -> None:
+        """Waits for the commit; without a transaction this is it.
+
+        With ``after_response`` it also waits for the end of the request that is being served.
+        """
         connection = self.connection
-        entry = Entry(self, trigger, mergeable)
+        entry = Entry(self, trigger, mergeable, after_response)
         if not connection.in_atomic_block:
             self.commit([entry])
             self.send()
@@ -117,6 +124,9 @@ class Outbox:
         While hooks run nothing is raised, so that those of others run: `run_hooks` does it.
         """
         entries, self._committed = self._committed, []
+        late = [entry for entry in entries if entry.after_response]
+        if late and at_end(partial(send, merge(late))):
+            entries = [entry for entry in entries if not entry.after_response]
         triggers = merge(entries)
         if not triggers:
             return

@@ -67,8 +67,12 @@ def _saved(
         # The others are not in the database.
         now = {**before, **{name: now[name] for name in now if name in update_fields}}
     instance.__dict__[_LOADED] = now
-    if not created and not raw and now != before and settings().invalidate_on_user_change:
-        _invalidate([instance.pk], using)
+    changed = {name for name in now if name not in before or now[name] != before[name]}
+    if changed and not created and not raw and settings().invalidate_on_user_change:
+        # A new password takes no right, but the sessions made with the old one. Whoever changes
+        # the own password has a new session with the response, and no page is to be refused for
+        # having the old one still.
+        _invalidate([instance.pk], using, after_response=changed == {"password"})
 
 
 def _deleted(*, instance: Any, using: str, **_: object) -> None:
@@ -129,7 +133,7 @@ def _some(users: Any) -> list[Any]:
     return list(users.order_by("pk").values_list("pk", flat=True).distinct()[: USERS_MAX + 1])
 
 
-def _invalidate(users: Iterable[Any], using: str) -> None:
+def _invalidate(users: Iterable[Any], using: str, *, after_response: bool = False) -> None:
     users = list(users)
     if not users or not serves_bootstrap():
         return
@@ -139,7 +143,7 @@ def _invalidate(users: Iterable[Any], using: str) -> None:
         commands = [Command.invalidate(user=str(user)) for user in users]
     outbox = outbox_of(connections[using])
     for command in commands:
-        outbox.add(command, mergeable=False)
+        outbox.add(command, mergeable=False, after_response=after_response)
 
 
 def _values(instance: Any) -> dict[str, Any]:
