@@ -422,3 +422,71 @@ test("a component that is rendered often asks once", async () => {
   for (const count of [1, 2, 3]) await act(() => press(count));
   expect(gateway.received).toHaveLength(before);
 });
+
+describe("with a gateway that recovers", () => {
+  async function recovering(): Promise<void> {
+    ({ client, gateway } = connect({}, undefined, ["since", "resume", "ping"]));
+    await client.ready();
+  }
+
+  test("nothing is loaded again that the gateway delivers", async () => {
+    await recovering();
+    const load = vi.fn(async () => [] as unknown[]);
+    const calls: unknown[] = [];
+    const renders: string[] = [];
+    function Orders() {
+      const { data = [], state } = useLive(room("a"), {
+        load,
+        reduce: (all, one) => [...all, one],
+        onRecovered: (how) => calls.push(how),
+      });
+      const { heard } = useRoom(room("a"), null, { onRecovered: (how) => calls.push(how) });
+      renders.push(`${data}:${state}:${heard}`);
+      return null;
+    }
+    await show(<Orders />);
+    const loads = load.mock.calls.length;
+    await act(async () => gateway.down());
+    await publish("a", 1);
+    await act(async () => {
+      gateway.up();
+      client.connect();
+      await client.ready();
+      await settled();
+    });
+    await publish("a", 2);
+    expect(renders.at(-1)).toBe("1,2:subscribed:1");
+    expect(load).toHaveBeenCalledTimes(loads);
+    expect(calls).toEqual([{ replayed: 1 }, { replayed: 1 }]);
+    await act(async () => {
+      gateway.restart();
+      await client.ready();
+      await settled();
+    });
+    expect(load).toHaveBeenCalledTimes(loads + 1);
+    expect(renders.at(-1)).toBe(":subscribed:2");
+  });
+
+  test("a page that the server rendered loads nothing", async () => {
+    await recovering();
+    const since = gateway.position;
+    gateway.publish(room("a"), 1);
+    const load = vi.fn(async () => [] as unknown[]);
+    const renders: string[] = [];
+    function Orders() {
+      const { data, state, heard } = useLive(room("a"), {
+        load,
+        initial: [0] as unknown[],
+        since,
+        reduce: (all, one) => [...all, one],
+      });
+      const own = useRoom(room("a"), null, { since });
+      renders.push(`${data}:${state}:${heard}:${own.state}:${own.heard}`);
+      return null;
+    }
+    await show(<Orders />);
+    expect(renders[0]).toBe("0:pending:0:pending:0");
+    expect(renders.at(-1)).toBe("0,1:subscribed:0:subscribed:0");
+    expect(load).not.toHaveBeenCalled();
+  });
+});
