@@ -318,24 +318,26 @@ export class HighTemplar extends EventTarget {
 
   #answered(message: GatewayMessage): void {
     const { channel, channels } = take(this.#requests, message, this.#isLegacy) ?? {};
-    if (channel) {
-      this.#connection.recovery.confirmed([channel], message);
-      this.#settled(channel, message);
-    } else if (channels) this.#resumed(channels, message);
+    if (channel) this.#replied([channel], message);
+    else if (channels) this.#replied(channels, message, message["code"] !== "success");
     else if (channel !== null) this.#emit("message", message);
   }
 
-  /** The reply to a `resume`. */
-  #resumed(channels: readonly Channel[], message: GatewayMessage): void {
-    const isDone = message["code"] === "success";
+  /**
+   * The reply to a subscribe or a `resume`.
+   *
+   * @param isAgain - to subscribe to each room by itself
+   */
+  #replied(channels: readonly Channel[], message: GatewayMessage, isAgain = false): void {
     const refused = [message["refused"] ?? []].flat() as GatewayMessage[];
     this.#connection.recovery.confirmed(channels, message);
     for (const channel of channels) {
       // A callback may have left the room, or the connection.
       if (!channel.subscribers.size || channel.state !== "requested") continue;
-      const refusal = refused.find(({ requestId }) => requestId === channel.requestId);
-      if (isDone) this.#settled(channel, refusal ?? message);
-      else this.#request(channel); // For itself, and without recovery.
+      const reply = refused.find(({ requestId }) => requestId === channel.requestId) ?? message;
+      // Without a cursor that this gateway cannot read.
+      if (isAgain || /^invalid-[cs]/.test(String(reply["message"]))) this.#request(channel);
+      else this.#settled(channel, reply);
     }
   }
 

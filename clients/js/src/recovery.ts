@@ -47,6 +47,8 @@ export class Recovery {
   /** The cursor of this connection's first message. */
   #head: string | null = null;
   #features: unknown[] = [];
+  /** Rooms that were sent everything; the next cursor is theirs, too. */
+  #complete: Channel[] = [];
   #ticket: string | null = null;
 
   /** Whether the gateway has a feature. */
@@ -65,10 +67,14 @@ export class Recovery {
     }
     if (isFirst) {
       this.#features = [features].flat();
+      this.#complete = [];
       this.#head = cursor;
       return false;
     }
-    if (cursor) this.cursor = cursor;
+    if (cursor) {
+      this.cursor = cursor;
+      for (const channel of this.#complete.splice(0)) if (channel.since) caughtUp(channel);
+    }
     const isPong = type === undefined && requestId === PING && this.has("ping");
     if (isPong && this.#ticket && proof) this.ticket = `${this.#ticket}.${cursor}.${proof}`;
     return isPong;
@@ -137,11 +143,12 @@ export class Recovery {
     if (isNew) channel.heard = channel.seen;
     if (cursor) caughtUp(channel);
     if (--replay.left) return isNew;
-    for (const each of replay.channels) {
-      if (each.replay !== replay) continue;
+    const complete = replay.channels.filter((each) => each.replay === replay);
+    for (const each of complete) {
       each.replay = null;
-      caughtUp(each);
+      if (cursor) caughtUp(each);
     }
+    if (!cursor) this.#complete.push(...complete);
     return isNew;
   }
 }

@@ -306,7 +306,8 @@ export class FakeGateway {
   #subscribed(socket: FakeSocket, message: JsonObject, answer: Answer): void {
     const { room, requestId, since } = message;
     const from = socket.hasCursors && since !== undefined ? this.#log.find(since) : undefined;
-    if (from === null) return answer("invalid-cursor");
+    if (from === null)
+      return answer(typeof since === "string" ? "invalid-cursor" : "invalid-since");
     const others = socket.rooms.size;
     const code = this.#subscribe(socket, message);
     if (code) {
@@ -318,24 +319,27 @@ export class FakeGateway {
     if (!socket.hasCursors) return answer(null);
     const { head } = this.#log;
     if (from === undefined) return answer(null, { cursor: head });
-    // Other rooms of the page are further, so the cursor stays theirs.
-    const cursor = others ? null : from;
-    this.#replay(socket, new Map([[requestId, from]]), cursor, others ? head : since, answer);
+    // Other rooms of the page are further: the cursor that it has stays theirs.
+    const [cursor, asked] = others ? [null, undefined] : [from, since];
+    this.#replay(socket, new Map([[requestId, from]]), cursor, asked, answer);
   }
 
-  #resumed(socket: FakeSocket, { cursor, subscriptions }: JsonObject, answer: Answer): void {
+  #resumed(socket: FakeSocket, message: JsonObject, answer: Answer): void {
+    const { requestId, cursor, subscriptions } = message;
     const place = this.#log.find(cursor);
-    const asked = [subscriptions ?? []].flat() as JsonObject[];
-    const places = asked.map(({ since }) => (since === undefined ? place : this.#log.find(since)));
-    if (place === null || places.includes(null)) return answer("invalid-cursor");
+    if (requestId === undefined) return answer("no-request-id");
+    if (place === null) return answer("invalid-cursor");
+    if (!Array.isArray(subscriptions)) return answer("invalid-subscriptions");
     const others = socket.rooms.size;
     const refused: object[] = [];
     const bounds = new Map<unknown, Place | Loss>();
-    for (const [index, subscription] of asked.entries()) {
-      const { requestId } = subscription;
-      const message = this.#subscribe(socket, subscription);
-      if (message) refused.push({ requestId, message });
-      else bounds.set(requestId, places[index] as Place | Loss);
+    for (const subscription of subscriptions as readonly JsonObject[]) {
+      const { requestId, since } = subscription;
+      const bound = since === undefined ? place : this.#log.find(since);
+      const invalid = typeof since === "string" ? "invalid-cursor" : "invalid-since";
+      const code = bound ? this.#subscribe(socket, subscription) : invalid;
+      if (code) refused.push({ requestId, message: code });
+      else bounds.set(requestId, bound as Place | Loss);
     }
     const more = refused.length ? { refused } : {};
     const [from, at] = others ? [null, this.#log.head] : [place, cursor];

@@ -302,6 +302,7 @@ describe("since", () => {
       { reason: "ahead" },
     ],
     ["of another entry", (since: string) => `${since.slice(0, -4)}zzzz`, { reason: "epoch" }],
+    ["of another version", () => "?", {}],
   ])("%s: the page has to fetch", async (_, change, why) => {
     await open();
     gateway.publish(ORDERS, 1);
