@@ -35,6 +35,10 @@ pub struct RabbitMqConfig {
     pub url: String,
     /// The direct exchange that triggers are published to.
     pub exchange: String,
+    /// The exchange outlives a restart of the broker. One that exists is used as it is.
+    pub durable: bool,
+    /// The stream that carries the log; without one each node has a queue of its own.
+    pub stream: Option<StreamConfig>,
     /// Messages that the broker may have under way to us unacknowledged.
     pub prefetch: u16,
     /// Timeout for a published trigger to be read back through the broker.
@@ -76,4 +80,17 @@ impl Default for PostgresConfig {
             retention_rows: 1_000_000,
         }
     }
+}
+
+/// A stream of RabbitMQ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// Its name. Gateways of different exchanges must not share one.
+    pub name: String,
+    /// It retains messages of this age, if it is declared here.
+    pub age: Duration,
+    /// And at most so many bytes of them.
+    pub bytes: u64,
+    /// It is kept in segments of so many bytes; only whole ones are dropped.
+    pub segment_bytes: u64,
 }

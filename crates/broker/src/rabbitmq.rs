@@ -45,6 +45,7 @@ mod numbering;
 mod probe;
 mod publisher;
 mod sockets;
+mod stream;
 mod wire;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,6 +59,7 @@ use tokio::time::timeout;
 
 pub use crate::rabbitmq::address::{Endpoint, UrlError, describe};
 pub use crate::rabbitmq::probe::{ProbeError, ProbeReport, probe};
+pub use crate::rabbitmq::stream::RabbitMqStream;
 
 use crate::config::RabbitMqConfig;
 use crate::log::{
@@ -73,11 +75,15 @@ pub const NOISY_TARGETS: [&str; 4] = ["lapin", "amq_protocol", "amq_protocol_tcp
 /// Longest name of an exchange, in bytes (AMQP 0-9-1, 1.1).
 const EXCHANGE_NAME_MAX: usize = 127;
 
+/// Longest name of a queue, in bytes.
+const QUEUE_NAME_MAX: usize = 255;
+
 /// The RabbitMQ adapter.
 pub struct RabbitMq {
     uri: AMQPUri,
     endpoint: Endpoint,
     exchange: ShortString,
+    is_durable: bool,
     prefetch: u16,
     binding_check: Duration,
     publisher: Publisher,
@@ -99,6 +105,9 @@ pub enum ConfigError {
     /// The exchange's name.
     #[error("the exchange's name must have 1 to {EXCHANGE_NAME_MAX} bytes")]
     Exchange,
+    /// The stream's name.
+    #[error("the stream's name must have 1 to {QUEUE_NAME_MAX} bytes")]
+    Stream,
 }
 
 impl RabbitMq {
@@ -114,6 +123,7 @@ impl RabbitMq {
             endpoint: address::endpoint(&uri),
             // Zero would mean without bound.
             prefetch: config.prefetch.max(1),
+            is_durable: config.durable,
             binding_check: config.binding_check,
             publisher: Publisher::new(uri.clone(), exchange.clone(), Arc::clone(&numbering)),
             queue: Mutex::default(),
@@ -153,6 +163,38 @@ fn exchange_name(config: &RabbitMqConfig) -> Result<ShortString, ConfigError> {
         Ok(ShortString::from(config.exchange.as_str()))
     } else {
         Err(ConfigError::Exchange)
+    }
+}
+
+/// Logs a change of the connection. `consequence`: what an outage meant for this node.
+fn log_link(broker: &Endpoint, exchange: &ShortString, consequence: &str, change: &LinkChange<'_>) {
+    match change {
+        LinkChange::Connected => {
+            tracing::info!(%broker, %exchange, "connected to RabbitMQ");
+        }
+        LinkChange::Reconnected(outage) => tracing::info!(
+            %broker,
+            %exchange,
+            outage_seconds = outage.as_secs_f64(),
+            "reconnected to RabbitMQ: {consequence}"
+        ),
+        LinkChange::Lost(trouble) => tracing::warn!(
+            %broker,
+            cause = trouble.cause,
+            advice = Some(trouble.advice).filter(|advice| !advice.is_empty()),
+            "RabbitMQ is unavailable: retrying until it is back"
+        ),
+        LinkChange::StillLost {
+            trouble,
+            lasting,
+            attempts,
+        } => tracing::warn!(
+            %broker,
+            cause = trouble.cause,
+            outage_seconds = lasting.as_secs_f64(),
+            attempts,
+            "RabbitMQ is still unavailable"
+        ),
     }
 }
 
@@ -203,35 +245,8 @@ impl Log for RabbitMq {
     }
 
     fn log_link(&self, change: &LinkChange<'_>) {
-        let (broker, exchange) = (&self.endpoint, &self.exchange);
-        match change {
-            LinkChange::Connected => {
-                tracing::info!(%broker, %exchange, "connected to RabbitMQ");
-            }
-            LinkChange::Reconnected(outage) => tracing::info!(
-                %broker,
-                %exchange,
-                outage_seconds = outage.as_secs_f64(),
-                "reconnected to RabbitMQ: triggers published during the outage did not reach this node"
-            ),
-            LinkChange::Lost(trouble) => tracing::warn!(
-                %broker,
-                cause = trouble.cause,
-                advice = Some(trouble.advice).filter(|advice| !advice.is_empty()),
-                "RabbitMQ is unavailable: retrying until it is back"
-            ),
-            LinkChange::StillLost {
-                trouble,
-                lasting,
-                attempts,
-            } => tracing::warn!(
-                %broker,
-                cause = trouble.cause,
-                outage_seconds = lasting.as_secs_f64(),
-                attempts,
-                "RabbitMQ is still unavailable"
-            ),
-        }
+        let consequence = "triggers published during the outage did not reach this node";
+        log_link(&self.endpoint, &self.exchange, consequence, change);
     }
 
     fn close(&self, limit: Duration) -> BoxFuture<'_, ()> {

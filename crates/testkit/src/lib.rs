@@ -3,6 +3,7 @@
 //! with a message when it fails.
 
 mod eventually;
+pub mod log;
 pub mod postgres;
 pub mod publisher;
 pub mod rabbitmq;

@@ -135,7 +135,7 @@ impl Binding {
 
     /// The binding is lost: declares the exchange and binds. Returns the gap.
     async fn bind_anew(&self, cause: String) -> Result<Missed, Cause> {
-        wire::declare_exchange(&self.wire, &self.broker.exchange).await?;
+        wire::declare_exchange(&self.wire, &self.broker.exchange, self.broker.is_durable).await?;
         self.bind(None).await?;
         tracing::info!(
             exchange = %self.broker.exchange,

@@ -39,6 +39,13 @@ pub(super) enum Cause {
     Missing(String),
     /// It exists with other arguments.
     Different(String),
+    /// The stream exists, and is not available: the broker is starting, or a member of its cluster
+    /// is down.
+    NotYet(String),
+    /// It has been so for long.
+    Hopeless(String),
+    /// The queue with the stream's name is no stream.
+    NoStream,
     /// The consumer was cancelled by the broker: the queue was deleted.
     Cancelled,
     /// The broker has blocked publishers.
@@ -61,11 +68,17 @@ impl From<Cause> for TailError {
         } else {
             MissedReason::Reconnect
         };
-        Self::Lost(Trouble {
+        let is_there = matches!(cause, Cause::NotYet(_) | Cause::Hopeless(_));
+        let trouble = Trouble {
             cause: cause.to_string(),
             advice: cause.advice(),
             reason,
-        })
+        };
+        if is_there {
+            Self::NotYet(trouble)
+        } else {
+            Self::Lost(trouble)
+        }
     }
 }
 
@@ -137,8 +150,17 @@ impl Cause {
                 "`rabbitmqctl set_permissions -p VHOST USER PATTERN PATTERN PATTERN`, where PATTERN \
                  matches rabbitmq.exchange and hightemplar_, such as '^hightemplar'"
             }
+            Self::Hopeless(_) => {
+                "start the members of the cluster that keep the stream. A stream whose broker was \
+                 killed within seconds after it was declared can neither be repaired nor deleted: \
+                 then give rabbitmq.stream another name, on every node"
+            }
+            Self::NoStream => {
+                "give rabbitmq.stream another name, or delete the queue that has this one"
+            }
             Self::Missing(_)
             | Self::Different(_)
+            | Self::NotYet(_)
             | Self::Cancelled
             | Self::Blocked
             | Self::Stopping(_)
@@ -181,6 +203,9 @@ impl fmt::Display for Cause {
             Self::Permission(text) => write!(f, "the user lacks a permission: {text}"),
             Self::Missing(text) => write!(f, "it does not exist: {text}"),
             Self::Different(text) => write!(f, "it exists with other arguments: {text}"),
+            Self::NotYet(text) => write!(f, "the stream is not available yet: {text}"),
+            Self::Hopeless(text) => write!(f, "the stream stays unavailable: {text}"),
+            Self::NoStream => f.write_str("the queue with the stream's name is not a stream"),
             Self::Cancelled => {
                 f.write_str("the broker cancelled the consumer: the queue was deleted")
             }

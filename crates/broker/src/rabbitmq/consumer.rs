@@ -48,7 +48,7 @@ impl Consumer {
     /// consumer.
     pub(super) async fn open(broker: Arc<RabbitMq>) -> Result<Self, Cause> {
         let wire = Arc::new(Wire::connect(&broker.uri, "high-templar").await?);
-        let exchange = wire::declare_exchange(&wire, &broker.exchange).await?;
+        let exchange = wire::declare_exchange(&wire, &broker.exchange, broker.is_durable).await?;
         let channel = wire.channel().await?;
         let queue = ShortString::from(format!("hightemplar_{}", Uuid::new_v4()));
         wire::declare_queue(&channel, &queue).await?;

@@ -76,7 +76,7 @@ pub async fn probe(config: &RabbitMqConfig) -> Result<ProbeReport, ProbeError> {
     let exchange_existed = wire::exchange_exists(&wire, &exchange)
         .await
         .map_err(failed("look for the exchange"))?;
-    let found = wire::declare_exchange(&wire, &exchange)
+    let found = wire::declare_exchange(&wire, &exchange, config.durable)
         .await
         .map_err(failed("declare the exchange"))?;
     let queue = ShortString::from(format!("hightemplar_check_{}", Uuid::new_v4()));

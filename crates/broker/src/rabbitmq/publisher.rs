@@ -17,7 +17,7 @@ use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::broker::PROBE;
 use crate::log::{AppendError, Kind, NewEntry};
@@ -36,11 +36,20 @@ pub(super) const PROBE_TYPE: &str = "high-templar.probe";
 /// The `type` of notes.
 pub(super) const NOTE_TYPE: &str = "high-templar.note";
 
+/// The `type` of messages that only show whether the stream is bound, and where it ends.
+pub(super) const MARK_TYPE: &str = "high-templar.mark";
+
+/// The delivery mode of messages that outlive a restart of the broker (AMQP 0-9-1, 4.2.6).
+const PERSISTENT: u8 = 2;
+
 /// Where this node's own messages are published.
 pub(super) struct Publisher {
     uri: AMQPUri,
     exchange: ShortString,
     numbering: Arc<Numbering>,
+    /// The key that only the stream is bound with, where there is one. Its messages are not
+    /// numbered: they have positions.
+    stream: Option<ShortString>,
     /// The connection, opened on first use. Its lock is also the queue: its holder enqueues a whole
     /// call's messages, and it is passed on in the order of calls.
     line: Mutex<Option<Arc<Line>>>,
@@ -63,7 +72,9 @@ type Confirms<'a> = FuturesUnordered<BoxFuture<'a, Result<(), Failure>>>;
 enum Failure {
     /// It was never enqueued: the connection is lost.
     Unsent(Cause),
-    /// The broker returned or refused it, or the connection was lost before its confirm arrived.
+    /// The broker returned it: no queue is bound.
+    Returned(Cause),
+    /// The broker refused it, or the connection was lost before its confirm arrived.
     Refused(Cause),
 }
 
@@ -73,8 +84,17 @@ impl Publisher {
             uri,
             exchange,
             numbering,
+            stream: None,
             line: Mutex::new(None),
             doubted: AtomicBool::new(false),
+        }
+    }
+
+    /// Publishes to a stream: what concerns nodes alone, with the stream's name as routing key.
+    pub(super) fn to_stream(uri: AMQPUri, exchange: ShortString, stream: ShortString) -> Self {
+        Self {
+            stream: Some(stream),
+            ..Self::new(uri, exchange, Arc::default())
         }
     }
 
@@ -102,14 +122,20 @@ impl Publisher {
         let mut call = Call::new(&line, entries.len());
         let all_sent = self.send_all(&mut call, entries).await?;
         drop(turn);
-        if all_sent
-            && matches!(
-                timeout_at(deadline, all(&mut call.confirms)).await,
-                Ok(Ok(()))
-            )
-        {
-            call.unconfirmed = 0;
-            return Ok(());
+        if all_sent && let Ok(outcome) = timeout_at(deadline, all(&mut call.confirms)).await {
+            if outcome.is_ok() {
+                call.unconfirmed = 0;
+                return Ok(());
+            }
+            if let Err(Failure::Returned(cause)) = outcome
+                && self.stream.is_some()
+            {
+                // Of several others may have been routed.
+                if entries.len() == 1 {
+                    call.unconfirmed = 0;
+                    return Err(unavailable(cause));
+                }
+            }
         }
         line.stale.store(true, Ordering::Relaxed);
         Err(AppendError::Unconfirmed {
@@ -137,6 +163,38 @@ impl Publisher {
         }
         unconfirmed.settle();
         Ok(())
+    }
+
+    /// Publishes a mark to the stream, with this id. Returns whether the stream is bound.
+    pub(super) async fn mark(&self, id: &str) -> Result<bool, Cause> {
+        let Some(stream) = &self.stream else {
+            return Ok(false);
+        };
+        let mut turn = timeout(wire::STEP_TIMEOUT, self.line.lock())
+            .await
+            .map_err(|_elapsed| Cause::Silent(wire::STEP_TIMEOUT))?;
+        let line = self.line(&mut turn).await?;
+        drop(turn);
+        let unconfirmed = Unconfirmed(Some(&line));
+        let properties = message(id).with_type(MARK_TYPE.into());
+        let text = Bytes::from_static(PROBE);
+        let sending = self.send(&line.channel, stream.clone(), text, properties);
+        let sent = timeout(wire::STEP_TIMEOUT, sending).await;
+        match sent.map_err(|_elapsed| Cause::Silent(wire::STEP_TIMEOUT))? {
+            Ok(()) => {
+                unconfirmed.settle();
+                Ok(true)
+            }
+            Err(Failure::Returned(_)) => {
+                unconfirmed.settle();
+                Ok(false)
+            }
+            // The exchange does not exist: that closes the channel.
+            Err(Failure::Unsent(Cause::Missing(_)) | Failure::Refused(Cause::Missing(_))) => {
+                Ok(false)
+            }
+            Err(Failure::Unsent(cause) | Failure::Refused(cause)) => Err(cause),
+        }
     }
 
     /// Publishes a heartbeat: a numbered message for every node, with no room. Returns its serial
@@ -170,17 +228,32 @@ impl Publisher {
         entries: &[NewEntry],
     ) -> Result<bool, AppendError> {
         for (index, entry) in entries.iter().enumerate() {
-            let (key, text) = (wire::ROUTING_KEY.into(), entry.body.clone());
-            let sequence = self.numbering.next(&call.line.numbers);
-            let mut properties = message(&entry.key).with_headers(numbering::headers(&sequence));
-            if entry.kind == Kind::Note {
-                properties = properties.with_type(NOTE_TYPE.into());
+            let mut properties = message(&entry.key);
+            match entry.kind {
+                Kind::Trigger => {}
+                Kind::Note => properties = properties.with_type(NOTE_TYPE.into()),
+                Kind::Probe => properties = properties.with_type(PROBE_TYPE.into()),
             }
+            let own = self.stream.as_ref();
+            let sequence = own
+                .is_none()
+                .then(|| self.numbering.next(&call.line.numbers));
+            match &sequence {
+                Some(sequence) => {
+                    properties = properties.with_headers(numbering::headers(sequence))
+                }
+                None => properties = properties.with_delivery_mode(PERSISTENT),
+            }
+            let key = own.filter(|_| entry.kind != Kind::Trigger);
+            let key = key.cloned().unwrap_or_else(|| wire::ROUTING_KEY.into());
+            let text = entry.body.clone();
             let mut sending = Box::pin(self.send(&call.line.channel, key, text, properties));
             // The first poll enqueues it, which is what keeps the order. It is unsent if the
             // connection is known to be lost.
             let sent = poll!(&mut sending);
-            self.numbering.used(&call.line.numbers, &sequence);
+            if let Some(sequence) = &sequence {
+                self.numbering.used(&call.line.numbers, sequence);
+            }
             match sent {
                 Poll::Ready(Err(Failure::Unsent(cause))) if index == 0 => {
                     call.line.stale.store(true, Ordering::Relaxed);
@@ -251,7 +324,8 @@ impl Publisher {
         let cause = match confirm.await {
             Ok(Confirmation::Ack(None) | Confirmation::NotRequested) => return Ok(()),
             Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_))) => {
-                Cause::Missing("no queue is bound to the exchange".into())
+                let cause = Cause::Missing("no queue is bound to the exchange".into());
+                return Err(Failure::Returned(cause));
             }
             Ok(Confirmation::Nack(None)) => Cause::Other("the broker could not take it".into()),
             Err(error) => error.into(),
@@ -315,7 +389,7 @@ impl Drop for Call<'_> {
 impl From<Failure> for Cause {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Unsent(cause) | Failure::Refused(cause) => cause,
+            Failure::Unsent(cause) | Failure::Returned(cause) | Failure::Refused(cause) => cause,
         }
     }
 }

@@ -23,7 +23,7 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// AMQP reply code of a connection or channel that is closed gracefully.
-const REPLY_SUCCESS: u16 = 200;
+pub(super) const REPLY_SUCCESS: u16 = 200;
 
 /// An open connection. Dropping it cuts the socket; [`Wire::close`] closes it gracefully.
 pub(super) struct Wire {
@@ -129,6 +129,15 @@ pub(super) async fn step<T>(request: impl Future<Output = lapin::Result<T>>) -> 
     }
 }
 
+/// Looks, and makes nothing.
+const PASSIVE: ExchangeDeclareOptions = ExchangeDeclareOptions {
+    passive: true,
+    durable: false,
+    auto_delete: false,
+    internal: false,
+    nowait: false,
+};
+
 /// How the exchange was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Exchange {
@@ -139,15 +148,20 @@ pub(super) enum Exchange {
     AsItIs(Cause),
 }
 
-/// Makes sure that the exchange exists: direct, transient, not auto-deleted, no arguments.
+/// Makes sure that the exchange exists: direct, transient or durable, not auto-deleted, no arguments.
 pub(super) async fn declare_exchange(
     wire: &Wire,
     exchange: &ShortString,
+    durable: bool,
 ) -> Result<Exchange, Cause> {
-    match declare(wire, exchange, false).await {
+    let options = ExchangeDeclareOptions {
+        durable,
+        ..ExchangeDeclareOptions::default()
+    };
+    match declare(wire, exchange, options).await {
         Ok(()) => Ok(Exchange::AsDeclared),
         Err(refusal @ (Cause::Different(_) | Cause::Permission(_))) => {
-            match declare(wire, exchange, true).await {
+            match declare(wire, exchange, PASSIVE).await {
                 Ok(()) => Ok(Exchange::AsItIs(refusal)),
                 // Absent, and we may not declare it: the first error names the remedy.
                 Err(Cause::Missing(_)) => Err(refusal),
@@ -160,7 +174,7 @@ pub(super) async fn declare_exchange(
 
 /// Whether the exchange exists, with whatever arguments.
 pub(super) async fn exchange_exists(wire: &Wire, exchange: &ShortString) -> Result<bool, Cause> {
-    match declare(wire, exchange, true).await {
+    match declare(wire, exchange, PASSIVE).await {
         Ok(()) => Ok(true),
         Err(Cause::Missing(_)) => Ok(false),
         Err(cause) => Err(cause),
@@ -168,12 +182,12 @@ pub(super) async fn exchange_exists(wire: &Wire, exchange: &ShortString) -> Resu
 }
 
 /// On a channel of its own, because a refusal closes the channel.
-async fn declare(wire: &Wire, exchange: &ShortString, passive: bool) -> Result<(), Cause> {
+async fn declare(
+    wire: &Wire,
+    exchange: &ShortString,
+    options: ExchangeDeclareOptions,
+) -> Result<(), Cause> {
     let channel = wire.channel().await?;
-    let options = ExchangeDeclareOptions {
-        passive,
-        ..ExchangeDeclareOptions::default()
-    };
     step(channel.exchange_declare(
         exchange.clone(),
         ExchangeKind::Direct,

@@ -182,9 +182,9 @@ async fn reads_back(log: &Arc<dyn Log>, positions: &[Vec<Option<Position>>; 3]) 
     let (hour, none) = (Duration::from_secs(3_600), Duration::ZERO);
     let to_late = distance(log, late).await;
     for (age, positions, latest) in [
+        (none, to_late, late),
         (hour, 0, oldest),
         (none, u64::MAX, oldest),
-        (none, to_late, late),
         (hour, 1, oldest),
     ] {
         let back = From::Back { age, positions };

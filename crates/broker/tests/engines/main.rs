@@ -8,11 +8,13 @@ use std::sync::Arc;
 use ht_broker::log::Log;
 
 mod broker;
+mod faults;
 mod follow;
 mod log;
 mod memory;
 mod postgres;
 mod rabbitmq;
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 

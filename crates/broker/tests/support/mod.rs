@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use ht_broker::config::{BINDING_CHECK, RabbitMqConfig};
+use ht_broker::config::{BINDING_CHECK, RabbitMqConfig, StreamConfig};
 use ht_broker::encoding::Message;
 use ht_broker::log::Log;
 use ht_broker::order::Order;
@@ -213,9 +213,20 @@ pub(crate) fn config(url: &str) -> RabbitMqConfig {
     RabbitMqConfig {
         url: url.to_owned(),
         exchange: EXCHANGE.to_owned(),
+        durable: false,
+        stream: None,
         prefetch: 500,
         publish_timeout: Duration::from_secs(5),
         binding_check: BINDING_CHECK,
+    }
+}
+
+pub(crate) fn stream_config() -> StreamConfig {
+    StreamConfig {
+        name: format!("{EXCHANGE}.log"),
+        age: Duration::from_secs(3_600),
+        bytes: 1 << 30,
+        segment_bytes: 1 << 20,
     }
 }
 
@@ -253,6 +264,11 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a broker for this log without waiting until it is connected.
     pub(crate) fn start(log: Arc<dyn Log>, publish_timeout: Duration) -> Self {
+        Self::run(Broker::new(log, parse(), publish_timeout))
+    }
+
+    /// Starts this broker.
+    pub(crate) fn run(broker: Broker) -> Self {
         // Shown where a test fails. One that reads the log has set its own before.
         let _ = tracing_subscriber::fmt()
             .with_env_filter("info,lapin=off")
@@ -260,7 +276,7 @@ impl Node {
             .try_init();
         let recorder = Recorder::new();
         let shutdown = CancellationToken::new();
-        let broker = Arc::new(Broker::new(log, parse(), publish_timeout));
+        let broker = Arc::new(broker);
         let sequencer = Arc::clone(&recorder) as Arc<dyn Sequencer>;
         let task = tokio::spawn(Arc::clone(&broker).run(sequencer, shutdown.clone()));
         Self {

@@ -46,6 +46,8 @@ async fn outcome(url: String) -> Result<(), String> {
     let config = RabbitMqConfig {
         url,
         exchange: "hightemplar".into(),
+        durable: false,
+        stream: None,
         prefetch: 10,
         publish_timeout: Duration::from_secs(5),
         binding_check: BINDING_CHECK,
