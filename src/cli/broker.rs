@@ -7,7 +7,7 @@ use ht_broker::config::{PostgresConfig, RabbitMqConfig, Reading};
 use ht_broker::encoding::{self, InflateError, Message};
 use ht_broker::log::Log;
 use ht_broker::postgres::{self, Postgres};
-use ht_broker::rabbitmq::{self, RabbitMq};
+use ht_broker::rabbitmq::{self, RabbitMq, RabbitMqStream};
 use ht_broker::{Broker, Parsing};
 use ht_node::config::ServerConfig;
 use ht_node::live::Live;
@@ -17,7 +17,7 @@ use ht_proto::trigger::TriggerLimits;
 use crate::cli::finding::Finding;
 
 /// So many beacons that do not come back are one too many.
-const SILENT_BEACONS: u32 = 3;
+const SILENT_BEACONS: u32 = 2;
 
 /// Creates the broker. None means that triggers arrive over HTTP only.
 pub(super) fn make(
@@ -30,7 +30,11 @@ pub(super) fn make(
         (Some(config), _) => {
             let endpoint = rabbitmq::describe(&config.url)?;
             tracing::info!("consuming triggers from RabbitMQ at {endpoint}");
-            (Arc::new(RabbitMq::new(&config)?), config.publish_timeout)
+            let log: Arc<dyn Log> = match &config.stream {
+                None => Arc::new(RabbitMq::new(&config)?),
+                Some(stream) => Arc::new(RabbitMqStream::new(&config, stream.clone())?),
+            };
+            (log, config.publish_timeout)
         }
         (None, Some(config)) => {
             let endpoint = postgres::describe(&config.url)?;

@@ -1,10 +1,11 @@
 //! The brokers: which one there is, and how it is reached.
 
-use ht_broker::config::{BINDING_CHECK, PostgresConfig, RabbitMqConfig};
+use ht_broker::config::{BINDING_CHECK, PostgresConfig, RabbitMqConfig, StreamConfig};
 use ht_node::config::Secret;
 use percent_encoding::utf8_percent_encode;
 
 use crate::config::legacy::ENCODED;
+use crate::config::log::RabbitMqLog;
 use crate::config::mistake::Mistakes;
 use crate::config::settings::Values;
 
@@ -24,10 +25,27 @@ pub(crate) fn rabbitmq(values: &Values) -> Option<RabbitMqConfig> {
             values.rabbitmq_password.value.as_ref(),
         ),
         exchange: values.rabbitmq_exchange.value.clone(),
+        durable: values.rabbitmq_durable.value,
+        stream: (values.rabbitmq_log.value == RabbitMqLog::Stream).then(|| stream(values)),
         prefetch: u16::try_from(values.rabbitmq_prefetch.value).unwrap_or(u16::MAX),
         publish_timeout: values.rabbitmq_publish_timeout.value,
         binding_check: BINDING_CHECK,
     })
+}
+
+/// The stream that carries the log.
+fn stream(values: &Values) -> StreamConfig {
+    let name = &values.rabbitmq_stream.value;
+    StreamConfig {
+        name: if name.is_empty() {
+            format!("{}.log", values.rabbitmq_exchange.value)
+        } else {
+            name.clone()
+        },
+        age: values.rabbitmq_stream_age.value,
+        bytes: values.rabbitmq_stream_bytes.value as u64,
+        segment_bytes: values.rabbitmq_segment_bytes.value as u64,
+    }
 }
 
 /// How to reach PostgreSQL, if it is the broker.

@@ -18,7 +18,8 @@ pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
 pub(crate) use postgres::{PostgresUrl, SchemaName};
 pub(crate) use restricted::RestrictedKeys;
 pub(crate) use text::{
-    Call, Choice, Choose, File, Mode, Name, NodeName, Password, RelativePath, Steps, UrlPath,
+    Call, Choice, Choose, File, Mode, Name, NodeName, Password, QueueName, RelativePath, Steps,
+    UrlPath,
 };
 
 use crate::config::mistake::Mistakes;

@@ -73,3 +73,17 @@ impl Choice for Matching {
     const ALL: &'static [(&'static str, Self)] =
         &[("wildcard", Self::Wildcard), ("exact", Self::Exact)];
 }
+
+/// What carries the log in RabbitMQ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RabbitMqLog {
+    /// A queue for each node.
+    Queue,
+    /// A stream for all.
+    Stream,
+}
+
+impl Choice for RabbitMqLog {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("queue", Self::Queue), ("stream", Self::Stream)];
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ht_backend::FORWARD_BYTES_MAX;
 use ht_backend::config::{BackendConfig, HookCall};
-use ht_broker::config::PostgresConfig;
+use ht_broker::config::{PostgresConfig, StreamConfig};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
@@ -17,10 +17,10 @@ use ht_node::config::{
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
-    Listed, Memory, Mode, Name, NodeName, Password, Period, PostgresUrl, RelativePath,
+    Listed, Memory, Mode, Name, NodeName, Password, Period, PostgresUrl, QueueName, RelativePath,
     RestrictedKeys, SchemaName, Size, Steps, UrlPath,
 };
-use crate::config::log::{Format, Level};
+use crate::config::log::{Format, Level, RabbitMqLog};
 use crate::config::python::PythonVariables;
 use crate::config::table::settings;
 
@@ -148,6 +148,18 @@ settings! {
         "The password, instead of the one in `rabbitmq.url`, without percent-encoding.";
     rabbitmq_exchange: String, restart "rabbitmq.exchange", Name { bytes_max: 127 }, "hightemplar".to_owned(),
         "The direct exchange that triggers are published to.";
+    rabbitmq_durable: bool, restart "rabbitmq.durable", Flag, false,
+        "Declare the exchange as durable, so that it and its bindings outlive a restart of RabbitMQ. One that exists is used as it is: delete it once, when no gateway of version 3 is left, which could not declare it any more.";
+    rabbitmq_log: RabbitMqLog, restart "rabbitmq.log", Choose::<RabbitMqLog>::one(), RabbitMqLog::Queue,
+        "What carries the log of all triggers. `queue`: a queue of its own for each node; what is published while a node is not connected does not reach it. `stream`: one stream that every node reads (RabbitMQ 3.10 or later), so that a node misses nothing, and a client recovers at any node. The same on every node; a move from one to the other is described in the migration guide.";
+    rabbitmq_stream: String, restart "rabbitmq.stream", QueueName, String::new(),
+        "The name of the stream. Empty: the name of the exchange and `.log`. Gateways with different exchanges must not share one.";
+    rabbitmq_stream_age: Duration, restart "rabbitmq.stream_age", period(secs(60), MONTH), StreamConfig::AGE,
+        "How long the stream retains messages, where this node declares it. An existing stream keeps its own retention: change that by a policy of RabbitMQ.";
+    rabbitmq_stream_bytes: usize, restart "rabbitmq.stream_bytes", size(16 * MIB, 1024 * GIB), StreamConfig::BYTES,
+        "How many bytes it retains at most, where this node declares it.";
+    rabbitmq_segment_bytes: usize, restart "rabbitmq.segment_bytes", size(MIB, GIB), StreamConfig::SEGMENT_BYTES,
+        "Size of the files of the stream, where this node declares it. RabbitMQ drops whole files, and never the last one.";
     rabbitmq_prefetch: usize, restart "rabbitmq.prefetch", count(1, 65_535), 1_000,
         "Maximum messages that RabbitMQ sends to this node before they are acknowledged (prefetch).";
     rabbitmq_publish_timeout: Duration, restart "rabbitmq.publish_timeout", period(10 * MS, HOUR), secs(5),

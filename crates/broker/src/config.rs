@@ -94,3 +94,14 @@ pub struct StreamConfig {
     /// It is kept in segments of so many bytes; only whole ones are dropped.
     pub segment_bytes: u64,
 }
+
+impl StreamConfig {
+    /// How long messages are retained by default.
+    pub const AGE: Duration = Duration::from_secs(3_600);
+
+    /// How many bytes by default.
+    pub const BYTES: usize = 1 << 30;
+
+    /// In segments of this size by default.
+    pub const SEGMENT_BYTES: usize = 16 << 20;
+}

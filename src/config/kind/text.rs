@@ -74,6 +74,31 @@ impl Kind for Name {
     }
 }
 
+/// The name of a queue, or nothing.
+pub(crate) struct QueueName;
+
+/// Longest name of a queue of RabbitMQ, in bytes.
+const QUEUE_NAME_BYTES_MAX: usize = 255;
+
+impl Kind for QueueName {
+    type Value = String;
+
+    fn read(&self, node: &Node) -> Result<String, Wrong> {
+        node.text()
+            .filter(|text| text.len() <= QUEUE_NAME_BYTES_MAX && !text.starts_with("amq."))
+            .map(str::to_owned)
+            .ok_or(Wrong::Kind)
+    }
+
+    fn expects(&self) -> String {
+        format!("a name of at most {QUEUE_NAME_BYTES_MAX} bytes that does not begin with amq.")
+    }
+
+    fn show(&self, value: &String) -> String {
+        quoted(value)
+    }
+}
+
 /// The name of a node, or nothing.
 pub(crate) struct NodeName;
 

@@ -63,6 +63,12 @@ const EVERY: &[(&str, &str)] = &[
     ("rabbitmq.username", r#""u""#),
     ("rabbitmq.password", r#""p/""#),
     ("rabbitmq.exchange", r#""other""#),
+    ("rabbitmq.durable", "true"),
+    ("rabbitmq.log", r#""stream""#),
+    ("rabbitmq.stream", r#""other.stream""#),
+    ("rabbitmq.stream_age", r#""2h""#),
+    ("rabbitmq.stream_bytes", r#""3GiB""#),
+    ("rabbitmq.segment_bytes", r#""20MiB""#),
     ("rabbitmq.prefetch", "11"),
     ("rabbitmq.publish_timeout", "1.5"),
     ("postgres.url", r#""postgresql://db/shop""#),
@@ -313,6 +319,12 @@ fn assert_every(config: &Config) {
     assert_eq!(
         (&*rabbitmq.url, &*rabbitmq.exchange),
         ("amqp://u:p%2F@mq", "other")
+    );
+    let stream = rabbitmq.stream.as_ref().unwrap();
+    assert_eq!((rabbitmq.durable, &*stream.name), (true, "other.stream"));
+    assert_eq!(
+        (stream.age.as_secs(), stream.bytes, stream.segment_bytes),
+        (7_200, 3 << 30, 20 << 20)
     );
     assert_eq!(
         (rabbitmq.prefetch, rabbitmq.publish_timeout.as_millis()),

@@ -14,7 +14,7 @@ use crate::config::RabbitMqConfig;
 use crate::rabbitmq::address::Endpoint;
 use crate::rabbitmq::cause::Cause;
 use crate::rabbitmq::wire::{Exchange, Wire};
-use crate::rabbitmq::{ConfigError, address, exchange_name, wire};
+use crate::rabbitmq::{ConfigError, address, exchange_name, stream, wire};
 
 /// How long closing the connection may take.
 const CLOSE: Duration = Duration::from_millis(500);
@@ -79,17 +79,32 @@ pub async fn probe(config: &RabbitMqConfig) -> Result<ProbeReport, ProbeError> {
     let found = wire::declare_exchange(&wire, &exchange, config.durable)
         .await
         .map_err(failed("declare the exchange"))?;
+    let stream = match &config.stream {
+        None => None,
+        Some(stream) => {
+            let name = stream::queue_name(stream)?;
+            let exists = stream::exists(&wire, &name).await;
+            Some((name, exists.map_err(failed("look for the stream"))?))
+        }
+    };
     let queue = ShortString::from(format!("hightemplar_check_{}", Uuid::new_v4()));
     let round_trip = round_trip(&wire, &exchange, &queue).await;
     take_away(&wire, &queue, (!exchange_existed).then_some(&exchange)).await;
     wire.close(CLOSE).await;
     round_trip.map_err(|(step, cause)| failed(step)(cause))?;
-    let notes = match found {
+    let mut notes = match found {
         Exchange::AsDeclared => Vec::new(),
         Exchange::AsItIs(cause) => {
             vec![format!("the exchange {exchange} is used as it is: {cause}")]
         }
     };
+    notes.extend(stream.map(|(name, exists)| {
+        if exists {
+            format!("the stream {name} exists")
+        } else {
+            format!("the stream {name} does not exist yet; serve declares it")
+        }
+    }));
     Ok(ProbeReport {
         endpoint,
         exchange_existed,
