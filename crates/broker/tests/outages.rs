@@ -4,15 +4,19 @@
 
 mod support;
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use ht_broker::AppendError;
+use ht_broker::rabbitmq::RabbitMqStream;
+use ht_broker::{AppendError, Broker};
 use ht_testkit::eventually;
 use ht_testkit::publisher::Publisher;
 
-use crate::support::{EXCHANGE, Node, SOON, body, config, threads, trigger};
+use crate::support::{EXCHANGE, Node, SOON, body, config, parse, stream_config, threads, trigger};
 
 type Server = ht_testkit::rabbitmq::RabbitMq;
 
@@ -153,4 +157,108 @@ async fn a_peer_that_is_no_broker_is_named() {
     assert!(!node.trouble().is_empty());
     node.end().await;
     eventually(SOON, || threads("lapin-io-loop") == 0).await;
+}
+
+/// A server needs so long to be able to restore a stream that was declared just now.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// A node that reads the stream.
+async fn reads_stream(url: &str) -> Node {
+    let log = RabbitMqStream::new(&config(url), stream_config()).unwrap();
+    let broker = Broker::new(Arc::new(log), parse(), Duration::from_secs(5));
+    let node = Node::run(broker);
+    node.becomes_ready().await;
+    node
+}
+
+/// The numbers that were published and accepted.
+#[derive(Default)]
+struct Load {
+    next: AtomicU32,
+    accepted: Mutex<Vec<u32>>,
+    ends: AtomicBool,
+}
+
+impl Load {
+    async fn publish(&self, broker: &Broker) {
+        while !self.ends.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let published = broker.publish(vec![trigger(&number.to_string())]).await;
+            if published.is_ok() {
+                self.accepted.lock().unwrap().push(number);
+            } else {
+                // As a publisher does that is told to come back later.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.accepted.lock().unwrap().len()
+    }
+}
+
+/// Also while the server starts, when it confirms what no stream gets, and with the queue of an
+/// older gateway beside the stream, which gets everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_kills_lose_nothing_that_was_accepted() {
+    let server = Server::start();
+    let url = server.url();
+    let nodes = [reads_stream(url).await, reads_stream(url).await];
+    let old = Node::ready(url).await;
+    tokio::time::sleep(SETTLED).await;
+    let load = Arc::new(Load::default());
+    let publishers: Vec<_> = (0..8)
+        .map(|_| {
+            let (load, broker) = (Arc::clone(&load), Arc::clone(&nodes[0].broker));
+            tokio::spawn(async move { load.publish(&broker).await })
+        })
+        .collect();
+    for _ in 0..5 {
+        let before = load.count();
+        eventually(SOON, || load.count() > before + 100).await;
+        tokio::task::block_in_place(|| {
+            server.kill();
+            server.start_again();
+        });
+    }
+    let before = load.count();
+    eventually(2 * SOON, || load.count() > before + 100).await;
+    load.ends.store(true, Ordering::Relaxed);
+    for publisher in publishers {
+        publisher.await.unwrap();
+    }
+    for node in &nodes {
+        eventually(SOON, || node.is_ready()).await;
+    }
+    nodes[0]
+        .broker
+        .publish(vec![trigger("\"last\"")])
+        .await
+        .unwrap();
+    let [first, second] = &nodes;
+    first.sees("\"last\"").await;
+    second.sees("\"last\"").await;
+    let seen = second.recorder.seen();
+    assert_eq!(seen, first.recorder.seen(), "one order");
+    let distinct: HashSet<_> = seen.iter().collect();
+    assert_eq!(distinct.len(), seen.len(), "none twice");
+    let accepted = load.accepted.lock().unwrap().clone();
+    let lost = accepted
+        .iter()
+        .filter(|n| !distinct.contains(&n.to_string()));
+    assert_eq!(lost.count(), 0, "of {}", accepted.len());
+    for node in &nodes {
+        // Neither deaf nor another log: positions are good all the time.
+        assert_eq!(
+            node.recorder.epochs().len(),
+            1,
+            "{:?}",
+            node.recorder.epochs()
+        );
+        assert!(node.recorder.interruptions().is_empty());
+    }
+    for node in nodes.into_iter().chain([old]) {
+        node.end().await;
+    }
 }

@@ -3,6 +3,8 @@
 //! A broker that is short of memory stops reading from connections that publish. Were ours the
 //! one that consumes, its acknowledgements would be held up too, and with them every trigger.
 
+mod mark;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
@@ -17,7 +19,7 @@ use lapin::types::ShortString;
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::broker::PROBE;
 use crate::log::{AppendError, Kind, NewEntry};
@@ -163,38 +165,6 @@ impl Publisher {
         }
         unconfirmed.settle();
         Ok(())
-    }
-
-    /// Publishes a mark to the stream, with this id. Returns whether the stream is bound.
-    pub(super) async fn mark(&self, id: &str) -> Result<bool, Cause> {
-        let Some(stream) = &self.stream else {
-            return Ok(false);
-        };
-        let mut turn = timeout(wire::STEP_TIMEOUT, self.line.lock())
-            .await
-            .map_err(|_elapsed| Cause::Silent(wire::STEP_TIMEOUT))?;
-        let line = self.line(&mut turn).await?;
-        drop(turn);
-        let unconfirmed = Unconfirmed(Some(&line));
-        let properties = message(id).with_type(MARK_TYPE.into());
-        let text = Bytes::from_static(PROBE);
-        let sending = self.send(&line.channel, stream.clone(), text, properties);
-        let sent = timeout(wire::STEP_TIMEOUT, sending).await;
-        match sent.map_err(|_elapsed| Cause::Silent(wire::STEP_TIMEOUT))? {
-            Ok(()) => {
-                unconfirmed.settle();
-                Ok(true)
-            }
-            Err(Failure::Returned(_)) => {
-                unconfirmed.settle();
-                Ok(false)
-            }
-            // The exchange does not exist: that closes the channel.
-            Err(Failure::Unsent(Cause::Missing(_)) | Failure::Refused(Cause::Missing(_))) => {
-                Ok(false)
-            }
-            Err(Failure::Unsent(cause) | Failure::Refused(cause)) => Err(cause),
-        }
     }
 
     /// Publishes a heartbeat: a numbered message for every node, with no room. Returns its serial

@@ -97,9 +97,10 @@ impl RabbitMqStream {
     }
 
     fn waited_for(&self, cause: Cause) -> Cause {
-        match cause {
-            Cause::NotYet(text) => self.unavailable(text),
-            cause => cause,
+        if let Cause::NotYet(text) = cause {
+            self.unavailable(text)
+        } else {
+            cause
         }
     }
 

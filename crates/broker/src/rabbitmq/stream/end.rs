@@ -53,10 +53,10 @@ impl Start {
 /// The offset of a message of a stream.
 pub(super) fn offset_of(delivery: &Delivery) -> Option<u64> {
     let headers = delivery.properties.headers().as_ref()?;
-    match headers.inner().get(OFFSET)? {
-        AMQPValue::LongLongInt(offset) => u64::try_from(*offset).ok(),
-        _ => None,
-    }
+    let AMQPValue::LongLongInt(offset) = headers.inner().get(OFFSET)? else {
+        return None;
+    };
+    u64::try_from(*offset).ok()
 }
 
 /// A consumer of the stream, on a channel of its own.
@@ -75,9 +75,15 @@ pub(super) async fn consume(
         ShortString::default(),
         BasicConsumeOptions::default(),
         arguments,
-    ))
-    .await?;
-    Ok((channel, consumer))
+    ));
+    match consumer.await {
+        Ok(consumer) => Ok((channel, consumer)),
+        // Queues of other types refuse the offset.
+        Err(Cause::Different(_)) => Err(Cause::NoStream),
+        // It was there a moment ago.
+        Err(Cause::Missing(text)) => Err(Cause::NotYet(text)),
+        Err(cause) => Err(cause),
+    }
 }
 
 /// The offset of the next message of a consumer; none if it has none within `limit`.
