@@ -196,7 +196,7 @@ pub enum Grants {
     Own,
     /// All rooms of the user's project, for [`Rooms::Many`].
     Project,
-    /// As [`Self::Own`], with a user, a session and two labels of each.
+    /// As [`Self::Shared`], with a user, a session and two labels of each.
     Identity,
 }
 
@@ -211,7 +211,7 @@ impl Grants {
                 Rooms::FanOut.room(0)
             ),
             Self::Project => many::bootstrap(number),
-            Self::Identity => identity::bootstrap(number, &Rooms::FanOut.room(0)),
+            Self::Identity => identity::bootstrap(number),
         }
     }
 }

@@ -24,6 +24,14 @@ impl Series {
         }))
     }
 
+    /// Each round's figure less the other's of the same round.
+    pub(super) fn less(&self, other: &Self) -> Self {
+        Self::new(self.0.iter().filter_map(|&(round, figure)| {
+            let (_, less) = other.0.iter().find(|(r, _)| *r == round)?;
+            Some((round, figure - less))
+        }))
+    }
+
     pub(super) fn median(&self) -> Option<f64> {
         let sorted = self.sorted();
         let upper = *sorted.get(sorted.len() / 2)?;

@@ -252,14 +252,19 @@ fn invalidations_are_compared_with_the_span_before_each() {
     });
     let mut kept = outcome("identity", GATEWAY, 0, 5.0);
     (kept.delivering, kept.credentials_bytes) = (None, Some(450.0));
-    let page = render(&[one, kept], &[]);
+    let mut off = outcome("identity-off", GATEWAY, 0, 5.0);
+    (off.delivering, off.credentials_bytes) = (None, Some(0.0));
+    off.joining.rss_bytes = 1_201.0;
+    let page = render(&[one, kept, off], &[]);
     for line in [
         "within 11 s | 65.0 | 64.0 | **missed** |",
         "within 11 s, × without it | 1.10 (1.00–1.50) | 1.20 | held |",
         "| within | high-templar | 950 | 11.4 | 10 | 950 | 65 | 1.25 (1.25–1.25) | 80.0 \
          (80.0–80.0) | 20.0 (20.0–20.0) | 2,000 | 1.10 (1.00–1.50) |",
         "kept credentials, counted | 450 | 800 | held |",
-        "credentials of its own | 2,000 | 1,200 | **missed** |",
+        "a session and two labels | 1,201 | 1,200 | **missed** |",
+        "credentials add | 799 | 800 | held |",
+        "`permissions.recheck` off | 0.00 | 0.00 | held |",
     ] {
         assert!(page.contains(line), "{line} in {page}");
     }
