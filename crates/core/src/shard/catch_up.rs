@@ -100,10 +100,7 @@ impl<P: Peer> Shard<P> {
             return true;
         };
         match due {
-            Due::Hold(..) if let Some(permit) = hold.take_permit() => {
-                hold.due.push_front((position, Due::Command(permit)));
-                false
-            }
+            // No `permit` is behind it: one would have replaced it (`change_later`).
             Due::Hold(not_before, reason) => {
                 self.await_answer(key, not_before, reason);
                 true

@@ -14,7 +14,7 @@ use ht_proto::close::Close;
 
 use crate::Hasher;
 use crate::budget::cost;
-use crate::command::{Action, Command};
+use crate::command::Command;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
 use crate::recheck::{Recheck, RecheckReason, Rechecked};
@@ -85,27 +85,6 @@ pub(super) enum State {
 }
 
 impl Hold {
-    /// Takes the first `permit` that is due: it has the permissions since any hold before it, so
-    /// that the API need not be queried for those.
-    pub(super) fn take_permit(&mut self) -> Option<Arc<Command>> {
-        let is_permit = |due: &Due| match due {
-            Due::Command(command) => matches!(command.action, Action::Permit(_)),
-            Due::Hold(..) | Due::Answer(_) => false,
-        };
-        let at = self.due.iter().position(|(_, due)| is_permit(due))?;
-        let (_, permit) = self.due.remove(at)?;
-        let mut left = at;
-        self.due.retain(|(_, due)| {
-            let is_before = left > 0;
-            left = left.saturating_sub(1);
-            !(is_before && matches!(due, Due::Hold(..)))
-        });
-        match permit {
-            Due::Command(command) => Some(command),
-            Due::Hold(..) | Due::Answer(_) => None,
-        }
-    }
-
     /// Whether it awaits an answer.
     pub(super) fn awaits(&self) -> bool {
         matches!(self.progress, Progress::Awaits(_))

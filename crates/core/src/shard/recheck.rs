@@ -6,7 +6,7 @@ use ht_proto::close::Close;
 use ht_proto::subprotocol::Subprotocol;
 
 use crate::budget::cost;
-use crate::command::Action;
+use crate::command::{Action, Command};
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
 use crate::recheck::{RecheckOutcome, RecheckReason, Rechecked, Rights};
@@ -22,6 +22,14 @@ use crate::world::{Turn, World};
 /// Answers to calls that were sent too early before a client that is sent nothing meanwhile is
 /// refused.
 const STALE: u32 = 3;
+
+/// What is known of the commands that an answer is older than.
+enum Superseding {
+    /// This one selects the session.
+    Command(Arc<Command>),
+    /// There may be some, the last of them at this position.
+    Unknown(u64),
+}
 
 impl<P: Peer> Shard<P> {
     /// Queues the API's new answer about sessions behind all earlier publications.
@@ -54,10 +62,7 @@ impl<P: Peer> Shard<P> {
         };
         if rechecked.asked_at < not_before {
             // The call that will be sent for it has an answer of its own.
-            hold.stale += 1;
-            if is_newcomer && hold.stale >= STALE {
-                self.turn_down_newcomer(id, &Admission::Refused(TOO_OLD), turn);
-            }
+            self.is_refused_as_stale(id, turn);
             return true;
         }
         match &rechecked.outcome {
@@ -154,28 +159,49 @@ impl<P: Peer> Shard<P> {
         self.begin_term(key, rights.expires_in, now);
     }
 
-    /// Whether a command after a position selects a session, with the permissions that it has or
-    /// with these new ones, or that is not known any more.
+    /// Whether the API's answer to a call that was sent at a position is older than a command that
+    /// selects the session. Such an answer gives no permissions.
     pub(super) fn is_outdated(&mut self, key: SessionKey, rights: &Rights, asked_at: u64) -> bool {
+        self.superseding(key, rights, asked_at).is_some()
+    }
+
+    /// What is known of the commands after a position that select a session, with the permissions
+    /// that it has or with these new ones; none if there are no such commands. The last of them,
+    /// but for a `disconnect`, after which none matters.
+    fn superseding(
+        &mut self,
+        key: SessionKey,
+        rights: &Rights,
+        asked_at: u64,
+    ) -> Option<Superseding> {
+        let unknown = Superseding::Unknown(self.recent.last());
         let Some(commands) = self.recent.after(asked_at) else {
-            return true;
+            return Some(unknown);
         };
         let candidate = Candidate {
             id: self.sessions[key.slot as usize].id,
             who: rights.who.as_deref(),
             grants: &rights.grants,
         };
-        let (mut tested, mut units) = (Tested::default(), 0);
-        let is_outdated = commands.into_iter().any(|command| {
+        let (mut tested, mut units, mut found) = (Tested::default(), 0, None);
+        for command in commands {
             let selection = &command.selection;
             units += 2 * selection.units();
-            units > cost::CATCH_UP
-                || self.is_meant(key, selection, &mut tested)
-                || selection.means(candidate, &mut tested)
-        });
-        self.budget
-            .spend(units + tested.compared as u64 * cost::LOOK);
-        is_outdated
+            if units > cost::CATCH_UP {
+                found = Some(unknown);
+                break;
+            }
+            if self.is_meant(key, selection, &mut tested) || selection.means(candidate, &mut tested)
+            {
+                found = Some(Superseding::Command(Arc::clone(command)));
+                if matches!(command.action, Action::Disconnect(_)) {
+                    break;
+                }
+            }
+        }
+        let compared = tested.compared as u64 * cost::LOOK;
+        self.budget.spend(units + compared);
+        found
     }
 
     /// Closes an admitted session, or refuses it where it was sent nothing yet.
@@ -206,9 +232,9 @@ impl<P: Peer> Shard<P> {
         done
     }
 
-    /// Whether a command that was ordered after the API was queried selects who has these
-    /// permissions, but did not select the session with those that it had: it is executed for the
-    /// session, which has no permissions before the API's next answer.
+    /// Whether the API's answer about a held session is older than a command that selects it. The
+    /// command did not select it with the permissions that it had, or it would not await this
+    /// answer. It is executed for the session, which has no permissions before the next answer.
     pub(super) fn is_void(
         &mut self,
         id: ConnectionId,
@@ -216,65 +242,45 @@ impl<P: Peer> Shard<P> {
         asked_at: u64,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> bool {
-        let candidate = Candidate {
-            id: self.sessions[id.index()].id,
-            who: rights.who.as_deref(),
-            grants: &rights.grants,
-        };
-        let (mut tested, mut units, mut missed) = (Tested::default(), 0, None);
-        let Some(commands) = self.recent.after(asked_at) else {
-            let last = self.recent.last();
-            self.await_later_answer(id, last, turn);
-            return true;
-        };
-        for command in commands {
-            units += command.selection.units();
-            if command.selection.means(candidate, &mut tested) {
-                missed = Some(Arc::clone(command));
-                if matches!(command.action, Action::Disconnect(_)) {
-                    break;
-                }
-            }
-        }
-        units += tested.compared as u64 * cost::LOOK;
-        self.budget.spend(units);
-        let Some(missed) = missed else {
-            return false;
-        };
-        match &missed.action {
-            Action::Disconnect(ending) => {
-                let key = self.sessions.key(id.0);
-                self.disconnect(key, ending, turn);
-            }
-            Action::Permit(_)
-            | Action::Invalidate { .. }
-            | Action::Unsubscribe(_)
-            | Action::Count => self.await_later_answer(id, missed.position, turn),
-        }
-        true
-    }
-
-    /// The answer that a held session got is too old: it awaits the one to a call that was sent
-    /// after this position was ordered.
-    fn await_later_answer(
-        &mut self,
-        id: ConnectionId,
-        not_before: u64,
-        turn: &mut Turn<'_, impl World<P>>,
-    ) {
         let key = self.sessions.key(id.0);
-        let is_newcomer = self.holds.is_newcomer(key);
-        if let Some(hold) = self.holds.get_mut(key) {
-            hold.stale += 1;
-            if is_newcomer && hold.stale >= STALE {
-                return self.turn_down_newcomer(id, &Admission::Refused(TOO_OLD), turn);
+        let not_before = match self.superseding(key, rights, asked_at) {
+            None => return false,
+            Some(Superseding::Unknown(last)) => last,
+            Some(Superseding::Command(command)) => {
+                if let Action::Disconnect(ending) = &command.action {
+                    self.disconnect(key, ending, turn);
+                    return true;
+                }
+                command.position
             }
-            let reason = match is_newcomer {
+        };
+        if !self.is_refused_as_stale(id, turn) {
+            let reason = match self.holds.is_newcomer(key) {
                 true => RecheckReason::Newcomer,
                 false => RecheckReason::Command,
             };
             self.await_answer(key, not_before, reason);
         }
+        true
+    }
+
+    /// A held session got an answer that is too old. Returns whether that was the last one for a
+    /// client that is sent nothing meanwhile: it is refused.
+    fn is_refused_as_stale(
+        &mut self,
+        id: ConnectionId,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) -> bool {
+        let key = self.sessions.key(id.0);
+        let Some(hold) = self.holds.get_mut(key) else {
+            return false;
+        };
+        hold.stale += 1;
+        let is_over = hold.stale >= STALE && self.holds.is_newcomer(key);
+        if is_over {
+            self.turn_down_newcomer(id, &Admission::Refused(TOO_OLD), turn);
+        }
+        is_over
     }
 
     /// Whether the API's answer is about the user of the session.
