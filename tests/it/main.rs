@@ -54,6 +54,7 @@ mod rooms;
 mod stalled;
 mod stampede;
 mod status;
+mod streams;
 mod subprotocol;
 mod support;
 mod systemd;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ht_proto::command::Confirm;
 use ht_proto::entry::Entry;
-use ht_proto::note::Note;
+use ht_proto::note::{Note, Report};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use crate::Health;
 use crate::backoff::Backoff;
 use crate::broker::{Broker, Parsing};
 use crate::epochs::Epochs;
+use crate::follow::read_back::unbound;
 use crate::log::{Batch, From, Kind, LinkChange, Record, Tail, TailError, Trouble};
 use crate::missed::MissedReason;
 use crate::outage::{Notice, Outage};
@@ -127,7 +128,7 @@ impl Follower<'_> {
     fn from(&self) -> From {
         let reading = &self.broker.reading;
         match self.progress.from() {
-            From::Head if self.broker.log.caps().retains => From::Back {
+            From::Head if self.retains() => From::Back {
                 age: reading.age,
                 positions: reading.positions,
             },
@@ -189,7 +190,7 @@ impl Follower<'_> {
     /// The next batch of a tail, within `limit`.
     async fn next(&self, tail: &mut dyn Tail, limit: Option<Duration>) -> Result<Batch, End> {
         let silent = async {
-            match limit.filter(|_| self.broker.log.caps().retains) {
+            match limit.filter(|_| self.retains()) {
                 Some(limit) => tokio::time::sleep(limit).await,
                 None => std::future::pending().await,
             }
@@ -214,9 +215,7 @@ impl Follower<'_> {
     /// # Errors
     /// The tail does not continue the last one.
     async fn deliver(&mut self, batch: Batch) -> Result<(), TailError> {
-        for missed in batch.missed {
-            self.sequencer.missed(missed);
-        }
+        self.missed(batch.missed).await;
         self.check(&batch.records)?;
         let mut placing = Placing::default();
         for record in batch.records {
@@ -231,6 +230,10 @@ impl Follower<'_> {
                         if self.begins_epoch(&note) {
                             std::mem::take(&mut placing).place(self).await;
                             self.begin_epoch(&note).await;
+                        }
+                        if note.report == Report::Gap && self.retains() {
+                            std::mem::take(&mut placing).place(self).await;
+                            self.sequencer.missed(unbound());
                         }
                         self.sequencer.note(note);
                     }

@@ -170,9 +170,10 @@ impl NodeSequencer {
         (position, self.commands.matched(ticket).await)
     }
 
-    /// The last position in it.
+    /// The last position in it, as its log counts.
     pub(crate) async fn last(&self) -> Position {
-        self.order.lock().await.last()
+        let order = self.order.lock().await;
+        order.number(order.last())
     }
 
     /// How many connections the command at a position matched, once all shards have executed it.

@@ -41,6 +41,8 @@ pub enum Report {
     Nodes(Vec<(Box<str>, Box<str>)>),
     /// The log has a new epoch from here on, or its first one.
     Epoch(EpochName),
+    /// Publications may not have reached the log before this.
+    Gap,
     /// All its threads have executed a command.
     Executed {
         /// The key of its message in the log.
@@ -96,6 +98,8 @@ struct Members {
     #[serde(default)]
     begins: bool,
     #[serde(default)]
+    gap: bool,
+    #[serde(default)]
     epoch: Box<str>,
     made: Option<u64>,
     #[serde(default)]
@@ -126,6 +130,7 @@ impl Note {
             && note.epoch.len() <= TEXT_BYTES_MAX;
         let report = match (note.executed, note.nodes) {
             _ if note.leaving => Report::Leaving,
+            _ if note.gap => Report::Gap,
             _ if note.begins => Report::Epoch(EpochName {
                 made: note.made?,
                 epoch: Epoch::parse(&note.epoch)?,
@@ -159,7 +164,7 @@ impl Note {
                 made: beacon.made?,
                 epoch: Epoch::parse(&beacon.epoch)?,
             }),
-            Report::Leaving | Report::Nodes(_) | Report::Executed { .. } => None,
+            Report::Leaving | Report::Gap | Report::Nodes(_) | Report::Executed { .. } => None,
         }
     }
 
@@ -181,6 +186,7 @@ impl Note {
             }
             Report::Nodes(nodes) => note["nodes"] = json!(nodes),
             Report::Leaving => note["leaving"] = true.into(),
+            Report::Gap => note["gap"] = true.into(),
             Report::Epoch(name) => {
                 note["begins"] = true.into();
                 note["epoch"] = name.epoch.to_string().into();
@@ -242,6 +248,7 @@ mod tests {
             (Report::Nodes(most.collect()), None),
             (Report::Beacon(of_the_log), Some(1_790_000_000_000)),
             (Report::Leaving, None),
+            (Report::Gap, None),
             (Report::Epoch(epoch), Some(7)),
             (executed, None),
         ] {

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{End, Follower};
 use crate::broker::{PROBE, Parsing};
 use crate::log::{AppendError, Batch, Kind, NewEntry, Record, Tail, TailError, Trouble};
-use crate::missed::MissedReason;
+use crate::missed::{Missed, MissedReason};
 use crate::progress::Break;
 
 /// Longest wait for the next records of those that are retained.
@@ -92,9 +92,7 @@ impl Follower<'_> {
                 },
                 None => read.await?,
             };
-            for missed in batch.missed {
-                self.sequencer.missed(missed);
-            }
+            self.missed(batch.missed).await;
             records = batch.records;
         }
     }
@@ -110,10 +108,18 @@ impl Follower<'_> {
             match record.kind {
                 Kind::Trigger => entries.extend(self.parse(record).await),
                 Kind::Note => {
-                    let note = Note::parse(&record.message.body);
-                    if let Some(note) = note.filter(|note| self.begins_epoch(note)) {
+                    let Some(note) = Note::parse(&record.message.body) else {
+                        continue;
+                    };
+                    let (begins, is_gap) = (self.begins_epoch(&note), note.report == Report::Gap);
+                    if begins || is_gap {
                         let before = std::mem::take(&mut entries);
                         self.sequencer.read_back(before).await;
+                    }
+                    if is_gap {
+                        self.sequencer.interrupted(false).await;
+                    }
+                    if begins {
                         self.begin_epoch(&note).await;
                     }
                 }
@@ -136,9 +142,36 @@ impl Follower<'_> {
         })
     }
 
+    /// The log retains its records.
+    pub(super) fn retains(&self) -> bool {
+        self.broker.log.caps().retains
+    }
+
+    /// The engine reports gaps. What did not reach a log that all nodes read reached none of them:
+    /// a note tells all, at the same place.
+    pub(super) async fn missed(&self, all: Vec<Missed>) {
+        for missed in all {
+            let is_noted = self.retains() && self.note_gap().await;
+            if !is_noted {
+                self.sequencer.missed(missed);
+            }
+        }
+    }
+
+    async fn note_gap(&self) -> bool {
+        let note = |key: &str| Note {
+            node: self.broker.name().into(),
+            boot: key.into(),
+            report: Report::Gap,
+        };
+        let entry = self.entry(Kind::Note, |key| note(key).message());
+        let within = self.broker.publish_timeout;
+        self.broker.log.append(vec![entry], within).await.is_ok()
+    }
+
     /// Whether a note brings an epoch into force.
     pub(super) fn begins_epoch(&self, note: &Note) -> bool {
-        let name = note.epoch().filter(|_| self.broker.log.caps().retains);
+        let name = note.epoch().filter(|_| self.retains());
         name.is_some_and(|name| self.epochs.is_later(name))
     }
 
@@ -152,6 +185,14 @@ impl Follower<'_> {
             .begin_epoch(begun.epoch, begun.ends_another)
             .await;
         tracing::info!(broker = self.broker.name(), epoch = %begun.epoch, "the log has this epoch");
+    }
+}
+
+/// Publications may not have reached the log.
+pub(super) fn unbound() -> Missed {
+    Missed {
+        reason: MissedReason::BindingLost,
+        cause: "a node found that the log was not bound to the exchange".into(),
     }
 }
 

@@ -1,0 +1,137 @@
+//! Gateways whose log is a stream of RabbitMQ.
+
+use ht_testkit::rabbitmq::{RabbitMq, Vhost};
+use serde_json::{Value, json};
+
+use crate::rabbitmq::wait_for_ready;
+use crate::support::rabbit::Rabbit;
+use crate::support::{Client, Gateway, StubBackend, eventually};
+
+fn api() -> StubBackend {
+    StubBackend::admitting(json!([{"n": "*"}]))
+}
+
+fn node(backend: &StubBackend, vhost: &Vhost) -> Gateway {
+    let node = Gateway::with(backend)
+        .set("HT_RABBITMQ__URL", vhost.url())
+        .set("HT_RABBITMQ__LOG", "stream")
+        .start();
+    wait_for_ready(&node);
+    node
+}
+
+fn listener(node: &Gateway) -> Client {
+    let mut client = Client::connect(node);
+    client.subscribe(&json!({"n": 1}), "x");
+    client
+}
+
+fn publication(data: impl Into<Value>) -> Value {
+    json!({"rooms": [{"n": 1}], "data": data.into()})
+}
+
+/// The epoch of the log as this node knows it.
+fn epoch(node: &Gateway) -> Value {
+    let answer = node.get("/nodes/").json();
+    let epoch = &answer["nodes"][0]["epoch"];
+    assert!(epoch.is_string(), "{answer}");
+    epoch.clone()
+}
+
+fn gaps(node: &Gateway) -> u64 {
+    let reasons = ["start", "reconnect", "binding-lost", "trimmed", "rewound"];
+    let metric = |reason| format!("high_templar_gaps_total{{reason=\"{reason}\"}}");
+    reasons
+        .map(|reason| node.metric(&metric(reason)))
+        .iter()
+        .sum()
+}
+
+#[test]
+fn nodes_share_positions_and_ids_with_one_that_starts_later() {
+    let (vhost, backend) = (RabbitMq::shared().vhost(), api());
+    let nodes = [node(&backend, &vhost), node(&backend, &vhost)];
+    let mut clients = [listener(&nodes[0]), listener(&nodes[1])];
+    // Publishers over AMQP change nothing.
+    let rabbit = Rabbit::connect(vhost.url());
+    for number in 0..10 {
+        let (posted, sent) = (json!({"posted": number}), json!({"sent": number}));
+        nodes[number % 2].trigger(&publication(posted.clone()));
+        rabbit.publish(publication(sent.clone()).to_string());
+        for client in &mut clients {
+            assert_eq!(client.expect_publish().0, posted);
+            assert_eq!(client.expect_publish().0, sent);
+        }
+    }
+    let again = json!({"rooms": [{"n": 1}], "data": "once", "id": "the same"});
+    let [first, second] = nodes.each_ref().map(|node| node.trigger(&again));
+    assert_eq!(second["duplicate"], true);
+    let late = node(&backend, &vhost);
+    let mut late_client = listener(&late);
+    let third = late.trigger(&again);
+    assert_eq!(third["duplicate"], true, "it has read the log back");
+    for answer in [&second, &third] {
+        assert_eq!(answer["position"], first["position"], "one log");
+    }
+    assert!(
+        [&nodes[1], &late]
+            .map(epoch)
+            .iter()
+            .all(|it| *it == epoch(&nodes[0]))
+    );
+    nodes[0].trigger(&publication("last"));
+    for client in &mut clients {
+        assert_eq!(client.expect_publish().0, "once");
+        assert_eq!(client.expect_publish().0, "last");
+    }
+    assert_eq!(late_client.expect_publish().0, "last");
+}
+
+#[test]
+fn a_lost_connection_is_no_gap() {
+    let (vhost, backend) = (RabbitMq::shared().vhost(), api());
+    let nodes = [node(&backend, &vhost), node(&backend, &vhost)];
+    let mut clients = [listener(&nodes[0]), listener(&nodes[1])];
+    nodes[0].trigger(&publication("before"));
+    vhost.close_connections();
+    let rabbit = Rabbit::connect(vhost.url());
+    for number in 0..20 {
+        rabbit.publish(publication(number).to_string());
+    }
+    for (node, client) in nodes.iter().zip(&mut clients) {
+        assert_eq!(client.expect_publish().0, "before");
+        for number in 0..20 {
+            assert_eq!(client.expect_publish().0, number);
+        }
+        wait_for_ready(node);
+        assert_eq!(gaps(node), 0);
+    }
+}
+
+/// Neither deaf and ready, nor with positions of the old one.
+#[test]
+fn a_stream_that_is_deleted_is_a_gap_and_another_epoch() {
+    let (vhost, backend) = (RabbitMq::shared().vhost(), api());
+    let nodes = [node(&backend, &vhost), node(&backend, &vhost)];
+    let mut clients = [listener(&nodes[0]), listener(&nodes[1])];
+    nodes[0].trigger(&publication("before"));
+    let before = epoch(&nodes[0]);
+    vhost.delete_queue("hightemplar.log");
+    for (node, client) in nodes.iter().zip(&mut clients) {
+        assert_eq!(client.expect_publish().0, "before");
+        let reason = client.expect_close(1012);
+        assert!(reason.starts_with("gap "), "{reason}");
+        node.wait_for_line("reason=\"rewound\"");
+        wait_for_ready(node);
+        *client = listener(node);
+    }
+    let epochs = || {
+        let [first, second] = nodes.each_ref().map(epoch);
+        (first == second && first != before).then_some(())
+    };
+    eventually("one new epoch", epochs);
+    nodes[1].trigger(&publication("after"));
+    for client in &mut clients {
+        assert_eq!(client.expect_publish().0, "after");
+    }
+}
