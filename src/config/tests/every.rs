@@ -374,6 +374,19 @@ fn postgres_takes_the_place_of_rabbitmq() {
 }
 
 #[test]
+fn a_node_has_one_log_and_no_login_without_one() {
+    let both = "backend.url = 'http://api/'\nrabbitmq.url = 'amqp://mq'\n\
+                postgres.url = 'postgresql://u:geheim@db/shop'\n";
+    let found = bad(both, &[]).join("\n");
+    assert!(found.contains("a node has one log"), "{found}");
+    assert!(!found.contains("geheim"), "{found}");
+    let alone = "backend.url = 'http://api/'\npostgres.password = 'geheim'\n";
+    let found = bad(alone, &[]).join("\n");
+    assert!(found.contains("postgres.url is missing"), "{found}");
+    assert!(!found.contains("geheim"), "{found}");
+}
+
+#[test]
 fn every_setting_is_read_from_the_file() {
     let names: Vec<_> = EVERY.iter().map(|(key, _)| *key).collect();
     assert_eq!(names, KEYS, "a setting is missing in this test");
