@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ht_broker::MissedReason;
 use ht_broker::config::PostgresConfig;
 use ht_broker::log::{From, Kind, Log, NewEntry, TailError};
 use ht_broker::postgres::{Postgres, ProbeError, Schema, probe};
+use ht_proto::note::EpochName;
 use ht_testkit::eventually;
 use ht_testkit::postgres::{Database, Postgres as Server};
 use tokio::time::Instant;
@@ -334,6 +336,57 @@ async fn a_log_made_anew_is_found() {
     // Restored from a backup that was older than what was read.
     let restored = Arc::clone(&log).tail(From::At(at(4))).await;
     assert_eq!(restored.err(), Some(TailError::Rewound(at(4))));
+}
+
+/// Dropped and made again, or restored from a backup that has another record where the node was.
+#[tokio::test]
+async fn every_node_takes_the_new_epoch_of_a_log_that_was_made_anew() {
+    let database = database().await;
+    let nodes = [
+        node(&database.config()).await,
+        node(&database.config()).await,
+    ];
+    nodes[0].broker.publish(vec![trigger("1")]).await.unwrap();
+    for node in &nodes {
+        node.sees("1").await;
+    }
+    let known = nodes[0].broker.epoch().unwrap();
+    assert_eq!(nodes[1].broker.epoch(), Some(known));
+    let sql = Schema::new("high_templar").unwrap().sql();
+    database
+        .execute(&format!("DROP SCHEMA high_templar CASCADE; {sql}"))
+        .await;
+    let anew = another_epoch(&nodes, known).await;
+    database.execute(&insert("2")).await;
+    for node in &nodes {
+        node.sees("2").await;
+        assert_eq!(node.recorder.gaps().last(), Some(&MissedReason::Rewound));
+    }
+
+    // Nothing else than the record shows it.
+    let replace = "UPDATE high_templar.ht_log SET body = '{}' WHERE pos =
+        (SELECT max(pos) FROM high_templar.ht_log)";
+    let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE application_name = 'high-templar' AND datname = current_database()";
+    database.execute(&format!("{replace}; {terminate}")).await;
+    another_epoch(&nodes, anew).await;
+    database.execute(&insert("3")).await;
+    for node in nodes {
+        node.sees("3").await;
+        assert_eq!(node.recorder.seen(), ["1", "2", "3"]);
+        node.end().await;
+    }
+}
+
+/// The epoch that all of them take in the place of this one.
+async fn another_epoch(nodes: &[Node; 2], known: EpochName) -> EpochName {
+    let epochs = || nodes.each_ref().map(|node| node.broker.epoch());
+    eventually(SOON, || {
+        let [first, second] = epochs();
+        first.is_some_and(|first| first != known) && first == second
+    })
+    .await;
+    epochs()[0].unwrap()
 }
 
 #[tokio::test]
