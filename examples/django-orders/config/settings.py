@@ -30,6 +30,8 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    # Pages know up to which publication their data are.
+    "high_templar.django.middleware.PositionMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 TEMPLATES = [

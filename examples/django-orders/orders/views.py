@@ -69,6 +69,8 @@ def board(request: HttpRequest) -> HttpResponse:
             "message_form": MessageForm(user),
             "live": {
                 "url": settings.HIGH_TEMPLAR["PUBLIC_URL"],
+                # From before the orders were read: what is published after it, the page receives.
+                "position": request.high_templar_position,
                 # One room of each kind, or none.
                 "rooms": {kind: room for kind, some in granted.items() for room in some},
             },

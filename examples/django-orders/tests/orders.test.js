@@ -73,7 +73,7 @@ async function open(context) {
     dialog.dismiss();
   });
   await page.goto(site.url);
-  await page.locator("body[data-state=open][data-fetched]").waitFor();
+  await page.locator("body[data-state=open][data-current]").waitFor();
   return page;
 }
 

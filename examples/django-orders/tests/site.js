@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -14,13 +14,16 @@ const DEADLINE = 30_000; // milliseconds
 
 export async function startSite() {
   const [site, gateway, trigger] = await freePorts(3);
+  const wire = await startWire(gateway);
   const folder = await mkdtemp(join(tmpdir(), "django-orders-"));
   const { HIGH_TEMPLAR_BINARY: _, ...inherited } = process.env;
   const env = {
     ...inherited,
     DATABASE_URL: process.env.DATABASE_URL ?? `sqlite://${folder}/db.sqlite3`,
     SITE_PORT: site,
-    GATEWAY_PORT: gateway,
+    // Pages connect to the wire, and that to the gateway.
+    GATEWAY_PORT: wire.port,
+    HT_LISTEN: `127.0.0.1:${gateway}`,
     TRIGGER_PORT: trigger,
     // On a busy machine nothing is given up that the tests wait for.
     PUBLISH_TIMEOUT: "10",
@@ -31,19 +34,20 @@ export async function startSite() {
     HT_DRAIN__PERIOD: "0s",
   };
   const processes = new Set();
-  const start = async (args, says) => {
-    const process = new Process([join(FOLDER, "manage.py"), ...args], env);
+  const start = async (args, says, more = {}) => {
+    const process = new Process([join(FOLDER, "manage.py"), ...args], { ...env, ...more });
     processes.add(process);
     if (says) await process.line(says);
     return process;
   };
   const stop = async () => {
     await Promise.all([...processes].map((process) => process.stop()));
+    await wire.stop();
     await rm(folder, { recursive: true, force: true });
   };
   let running;
-  const startGateway = async () => {
-    running = await start(["high_templar"], /browsers connect to/);
+  const startGateway = async (settings) => {
+    running = await start(["high_templar"], /browsers connect to/, settings);
   };
   try {
     for (const command of ["migrate", "seed"]) await (await start([command])).end();
@@ -52,7 +56,8 @@ export async function startSite() {
     await server.until(() => fetch(`${url}sign-in/`).then(({ ok }) => ok));
     await startGateway();
     const manage = async (...args) => (await start(args)).end();
-    return { url, manage, startGateway, stopGateway: () => running.stop(), stop };
+    const stopGateway = () => running.stop();
+    return { url, manage, wire, folder, startGateway, stopGateway, stop };
   } catch (error) {
     await stop();
     throw error;
@@ -126,6 +131,44 @@ class Process {
     await once(this.#child, "exit");
     clearTimeout(late);
   }
+}
+
+/** A wire to a port, that can be cut. */
+async function startWire(port) {
+  const sockets = new Set();
+  let isCut = false;
+  const server = createServer((near) => {
+    const far = connect(port, "127.0.0.1");
+    for (const [one, other] of [[near, far], [far, near]]) {
+      sockets.add(one);
+      one.on("error", () => {});
+      one.on("close", () => {
+        sockets.delete(one);
+        other.destroy();
+      });
+      one.pipe(other);
+    }
+    if (isCut) near.destroy();
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const cut = () => {
+    isCut = true;
+    for (const socket of sockets) socket.destroy();
+  };
+  return {
+    port: String(server.address().port),
+    /** Cuts every connection, and every further one. */
+    cut,
+    /** Lets new connections through. */
+    mend: () => {
+      isCut = false;
+    },
+    stop: async () => {
+      cut();
+      await once(server.close(), "close");
+    },
+  };
 }
 
 /** Ports that nobody has now; all at once, so that they differ. */

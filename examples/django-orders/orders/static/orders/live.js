@@ -1,8 +1,9 @@
-// Keeps the page as things are: hears what the site publishes, and fetches anew what it missed.
+// Keeps the page as things are: hears what the site publishes, also what it missed. What the gateway
+// cannot deliver any more, it fetches.
 
 import { HighTemplar } from "@high-templar/client";
 
-const { url, rooms } = JSON.parse(document.getElementById("live").textContent);
+const { url, rooms, position } = JSON.parse(document.getElementById("live").textContent);
 
 // The session's cookie goes to the host that gave it, by the name in the address bar.
 const address = new URL(url);
@@ -14,17 +15,23 @@ for (const [kind, room] of Object.entries(rooms)) {
     heard.push([kind, data]);
     show(kind, data);
   };
-  // Each time it is confirmed, the first time too: something may have changed after the page was made.
+  // Something was missed: the gateway does not know the page's position, or was away for too long.
   const onSubscribed = () => {
     reveal(kind, true);
     refetch();
+  };
+  // Everything since the page's position is heard next, or since the loss of a connection.
+  const onRecovered = () => {
+    reveal(kind, true);
+    document.body.dataset.current = "";
   };
   const onError = (error) => {
     // The user may not enter it any more. If that changes, the client subscribes again by itself.
     if (/^(unsubscribed|room-not-found)$/.test(error.code)) reveal(kind, false);
     else console.error(error);
   };
-  socket.subscribe(room, hear, { onSubscribed, onError });
+  const since = position ?? undefined;
+  socket.subscribe(room, hear, { onSubscribed, onRecovered, onError, since });
 }
 
 // --- What is heard ---------------------------------------------------------------------------
@@ -130,7 +137,7 @@ async function replaceLists() {
   }
   learn();
   for (const [kind, data] of heard) show(kind, data);
-  document.body.dataset.fetched = "";
+  document.body.dataset.current = "";
 }
 
 /** Notes the versions that the page came with. */
