@@ -19,6 +19,7 @@ from high_templar.django import apublish
 from high_templar.django import durable
 from high_templar.django import invalidate
 from high_templar.django import publish
+from high_templar.django import rights
 from high_templar.django.launch import variables
 from high_templar.django.postgres import schema
 from high_templar.django.testing import capture_published
@@ -126,6 +127,16 @@ def test_commands_take_the_same_way(ledger, page):
             cursor.execute("SELECT body FROM high_templar.ht_outbox ORDER BY n")
             bodies = [body for (body,) in cursor.fetchall()]
     assert '"command":"invalidate"' in bodies[1]
+    assert [page.next(10).data for _ in range(2)] == ["before", "after"]
+
+
+def test_commands_of_changed_users_take_the_same_way(ledger, page):
+    with transaction.atomic(using="ledger"):
+        publish(ROOM, "before", using="ledger")
+        # As the signals of groups and permissions do.
+        rights._invalidate([12345, 12346], "ledger")
+        assert rows(ledger) == 3
+        publish(ROOM, "after", using="ledger")
     assert [page.next(10).data for _ in range(2)] == ["before", "after"]
 
 

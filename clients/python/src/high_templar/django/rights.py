@@ -15,7 +15,9 @@ from django.db.models.signals import post_save
 from django.db.models.signals import pre_delete
 
 from high_templar.command import Command
+from high_templar.django import durable
 from high_templar.django.conf import settings
+from high_templar.django.outbox import is_watched
 from high_templar.django.outbox import outbox_of
 from high_templar.django.views import serves_bootstrap
 
@@ -141,9 +143,14 @@ def _invalidate(users: Iterable[Any], using: str, *, after_response: bool = Fals
         commands = [Command.invalidate(everyone=True, within=EVERYONE_WITHIN)]
     else:
         commands = [Command.invalidate(user=str(user)) for user in users]
-    outbox = outbox_of(connections[using])
+    connection = connections[using]
+    # After the response nothing is committed with it any more.
+    is_durable = durable.is_for(connection) and not is_watched() and not after_response
     for command in commands:
-        outbox.add(command, mergeable=False, after_response=after_response)
+        if is_durable:
+            durable.insert(connection, command)
+        else:
+            outbox_of(connection).add(command, mergeable=False, after_response=after_response)
 
 
 def _values(instance: Any) -> dict[str, Any]:
