@@ -198,6 +198,7 @@ fn server(values: &Values) -> ServerConfig {
             probe_interval: values.readiness_probe_interval.value,
             probe_timeout: values.readiness_probe_timeout.value,
         },
+        window_file: values.window_file.value.clone(),
         build: crate::process::BUILD,
         allocated: Some(crate::process::allocated),
         drain: DrainConfig {

@@ -309,6 +309,8 @@ settings! {
         "Bytes of memory of the publications that are kept. A publication counts about three times the length of its data: its message is encoded and compressed once, and kept as well. Publications of one request are dropped together. It counts towards `limits.memory_bytes`, see `limits.client_total_bytes`. `auto`: a 32nd of `limits.memory_bytes`, at least 1 MiB and at most 64 MiB.";
     window_age: Duration, restart "window.age", period(secs(1), DAY), WindowConfig::default().age,
         "How long publications are kept.";
+    window_file: Option<PathBuf>, restart "window.file", File, None,
+        "A file in which the publications that are kept, and the ids of triggers, survive a graceful restart of a node without a broker: it is written at the end of the shutdown, with mode 0600, and the next process reads and deletes it. Clients recover what they missed meanwhile. A file that is older than `window.age`, damaged, or writable for others is ignored with a line in the log. After a crash there is none. With RabbitMQ only the ids and the epoch survive, because nobody keeps what is published while the node is away. Each node needs a file of its own. Empty: none.";
 
     readiness_probe_interval: Duration, restart "readiness.probe_interval", period(Duration::ZERO, HOUR), ReadinessConfig::default().probe_interval,
         "Interval of the probes that the node sends to itself on the path of triggers: through the broker, if there is one, and to every thread. 0: none.";

@@ -178,6 +178,40 @@ fn a_deleted_queue_is_a_gap_at_its_node_alone() {
 }
 
 #[test]
+fn a_client_with_events_is_told_of_a_gap_asked_about_and_stays() {
+    let vhost = RabbitMq::shared().vhost();
+    for policy in ["reconnect", "ignore"] {
+        let backend = StubBackend::open();
+        let builder = with(&backend, &vhost).set("HT_RECOVERY__GAP_OLD", policy);
+        let node = start(builder, &vhost);
+        let mut client = Handshake::new(&node.gateway)
+            .header(
+                "Sec-WebSocket-Protocol",
+                "high-templar.v1, high-templar.events",
+            )
+            .connect();
+        let subscribe = json!({"type": "subscribe", "room": {"room": 1}, "requestId": 1});
+        assert_eq!(client.call(&subscribe)["code"], "success");
+        node.publish("before");
+        assert_eq!(client.expect_publish().0, "before");
+        let calls = backend.requests().len();
+        vhost.close_connections();
+        let gap = client.expect_json();
+        assert_eq!(
+            (&gap["type"], &gap["reason"]),
+            (&json!("gap"), &json!("broker"))
+        );
+        assert!(gap["cursor"].is_string(), "{gap}");
+        wait_for_ready(&node.gateway);
+        hears(&mut client, &node, "after");
+        // The API was asked again: a command may have been lost as well.
+        assert_eq!(backend.wait_for(calls + 1).len(), calls + 1);
+        assert_eq!(node.gateway.metric("high_templar_gap_closes_total"), 0);
+        assert_eq!(node.gateway.metric("high_templar_gaps_told_total"), 1);
+    }
+}
+
+#[test]
 fn closed_connections_to_the_broker_are_a_gap() {
     let vhost = RabbitMq::shared().vhost();
     let backend = StubBackend::open();

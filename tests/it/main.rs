@@ -48,6 +48,7 @@ mod reach;
 mod readiness;
 mod recovery;
 mod reload;
+mod restart;
 mod rights;
 mod rolling;
 mod rooms;

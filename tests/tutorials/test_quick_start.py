@@ -43,7 +43,7 @@ def test_vite_and_react(read, open_page):
         page.sees("Connection: live")
         page.sees("2: Coffee")
 
-        assert reader.run(publish.commands).endswith('{"position":1}')
+        assert '{"position":1,"cursor":"' in reader.run(publish.commands)
         page.sees("99: Tea")
         assert metric(reader, "connections") == 1
 

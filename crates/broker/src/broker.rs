@@ -102,6 +102,12 @@ impl Broker {
         self.log.name()
     }
 
+    /// Whether its log retains what was published, so that a node that was away reads it later.
+    #[must_use]
+    pub fn retains(&self) -> bool {
+        self.log.caps().retains
+    }
+
     /// Reads the log and has its records placed until `shutdown`, through every outage.
     pub async fn run(self: Arc<Self>, sequencer: Arc<dyn Sequencer>, shutdown: CancellationToken) {
         tokio::select! {

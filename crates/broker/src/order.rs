@@ -40,6 +40,33 @@ impl Order {
         }
     }
 
+    /// The order with this name that another process of the node gave positions in, up to `last`:
+    /// it goes on after that. `ids` are those of its last triggers, the oldest first.
+    #[must_use]
+    pub fn continued(
+        epoch: Epoch,
+        last: Position,
+        ids: impl IntoIterator<Item = (Box<str>, Position)>,
+        ids_max: usize,
+    ) -> Self {
+        let mut order = Self {
+            last,
+            ..Self::new(epoch, ids_max)
+        };
+        for (id, position) in ids {
+            if order.ids.position(&id).is_none() {
+                order.ids.remember(id, position);
+            }
+        }
+        order
+    }
+
+    /// The ids of the last triggers that had one, the oldest first.
+    pub fn ids(&self) -> impl Iterator<Item = (&Arc<str>, Position)> {
+        let ids = self.ids.order.iter().map(|(id, position)| (id, *position));
+        ids.filter(|(id, position)| self.ids.position(id) == Some(*position))
+    }
+
     /// The name of this order.
     #[must_use]
     pub fn epoch(&self) -> Epoch {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ht_core::command::Command;
 use ht_core::publication::Publication;
 use ht_core::recheck::Rechecked;
-use ht_core::shard::{SessionKey, Settings};
+use ht_core::shard::{Gap, SessionKey, Settings};
 use ht_proto::close::Close;
 
 use crate::backlog::Charge;
@@ -35,14 +35,12 @@ pub enum Input<A, W> {
         /// The close reason that their clients receive.
         close: Close,
     },
-    /// Close connections that opened before a gap: one wave.
+    /// Close connections that opened before a gap, or tell their clients: one wave.
     CloseMissed {
-        /// The gap's number.
-        number: u32,
+        /// The gap.
+        gap: Gap,
         /// How many at most.
         count: usize,
-        /// The close reason that their clients receive.
-        close: Close,
         /// The receiver of the result.
         done: W,
     },

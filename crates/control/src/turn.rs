@@ -294,15 +294,10 @@ impl<P: Readable> ShardLoop<P> {
             }
             Input::Probe(probe) => around.probed(probe),
             Input::Close { count, close } => self.closing = Some((count, close)),
-            Input::CloseMissed {
-                number,
-                count,
-                close,
-                done,
-            } => {
+            Input::CloseMissed { gap, count, done } => {
                 let now = around.now();
                 let turn = &mut Turn::new(now, around.world());
-                let wave = self.shard.close_missed(number, count, close, turn);
+                let wave = self.shard.close_missed(&gap, count, turn);
                 around.wave_done(done, wave);
             }
             Input::CloseUnauthenticated(close) => self.leaving = Some(close),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use ht_core::command::Command;
-use ht_core::publication::Logged;
+use ht_core::publication::{Logged, Publication};
 use ht_core::window::{Beginning, Concerns, Item, Kept, Key, Reader, Window, WindowLimits};
-use ht_proto::cursor::Check;
-use ht_proto::entry::Epoch;
+use ht_proto::cursor::{Check, Cursor};
+use ht_proto::entry::{Epoch, Position};
+use ht_proto::room::Room;
 
 use crate::input::Batch;
 
@@ -42,6 +43,29 @@ impl PublicationWindow {
     /// The epoch of its entries has this name.
     pub fn rename(&mut self, epoch: Epoch) {
         self.window.rename(epoch);
+    }
+
+    /// Appends a publication that was in the window of another process of the node, and has this
+    /// check. `key` is that of a room.
+    pub fn append_saved(
+        &mut self,
+        publication: Publication,
+        check: Check,
+        key: impl Fn(&Room) -> Key,
+        at: u64,
+    ) {
+        let Beginning { epoch, base, .. } = self.window.beginning();
+        let keys: Vec<_> = publication.rooms.iter().map(key).collect();
+        let position = publication.position;
+        let number = position.saturating_sub(base);
+        let cursor = Cursor {
+            epoch,
+            position: Position::new(number).unwrap_or(Position::MAX),
+            check,
+            part: None,
+        };
+        let batch = Batch::new(vec![publication.at(position, cursor)]);
+        self.append(&batch, &keys, at);
     }
 
     /// A reader, for any thread.

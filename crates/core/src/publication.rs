@@ -95,6 +95,12 @@ impl Publication {
         }
     }
 
+    /// The JSON text of its data.
+    #[must_use]
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
     /// Length of its data, in bytes.
     #[must_use]
     pub fn data_len(&self) -> usize {

@@ -35,6 +35,8 @@ labels! {
         Newcomer = "newcomer",
         /// The term of its permissions ends.
         Expiry = "expiry",
+        /// A command about it may be lost.
+        Gap = "gap",
         /// Its client sent a new token.
         Token = "token",
     }

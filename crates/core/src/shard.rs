@@ -60,7 +60,7 @@ use crate::world::{Turn, World};
 
 pub use crate::connection::SessionKey;
 pub use crate::shard::authentication::{FIRST_MESSAGE_BYTES_MAX, Output};
-pub use crate::shard::gap::Wave;
+pub use crate::shard::gap::{Gap, Wave};
 pub use crate::shard::selection::Search;
 pub use crate::shard::settings::{Compression, KeepaliveSettings, PermissionSettings, Settings};
 pub use crate::welcome::{Admission, Handshake, Welcome};
@@ -139,7 +139,7 @@ impl<P: Peer> Shard<P> {
             unfinished: Unfinished::new(settings.limits.message_timeout),
             holders: Holders::default(),
             subscription_bytes: 0,
-            fan_out: FanOut::default(),
+            fan_out: FanOut::after(settings.window.view().end()),
             recent: Recent::new(recent::Bounds {
                 commands: settings.permissions.ring,
                 ..recent::Bounds::DEFAULT

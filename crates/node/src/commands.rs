@@ -1,5 +1,7 @@
 //! Commands of the API on their way to the shards, and how many connections each one matched.
 
+pub(crate) mod saved;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,6 +95,12 @@ impl Commands {
     pub(crate) fn placed(&self, position: u64) {
         self.last.store(position, Ordering::SeqCst);
         self.expect(Ticket::At(position));
+    }
+
+    /// Something was lost up to this position that may have been a command: an answer to a call that
+    /// was sent before may lack its effect.
+    pub(crate) fn advance(&self, position: u64) {
+        self.last.fetch_max(position, Ordering::SeqCst);
     }
 
     /// Another command that only counts.

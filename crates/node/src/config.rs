@@ -6,6 +6,7 @@ mod permissions;
 mod rights;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use ht_edge::address::{Trusted, TrustedError, TrustedProxies};
@@ -65,6 +66,9 @@ pub struct ServerConfig {
     pub build: BuildInfo,
     /// Bytes that the process has allocated, if its allocator reports them.
     pub allocated: Option<fn() -> Option<u64>>,
+    /// Where the window is saved at the end of a graceful shutdown, for the next process. None:
+    /// nowhere. Ignored with a broker whose log retains what it carried.
+    pub window_file: Option<PathBuf>,
     /// How clients that may have missed publications are handled.
     pub recovery: RecoveryConfig,
     /// How nodes on the same broker know of each other.

@@ -42,6 +42,7 @@ impl Gateway {
                 "draining: /ready is 503, traffic is served for drain.delay"
             );
         }
+        let (sequencer, window_file) = (Arc::clone(&self.sequencer), self.window_file.clone());
         let since = Instant::now();
         let mut drain = Drain::new(settings, Duration::ZERO);
         let mut parts = Parts::of(self);
@@ -51,6 +52,7 @@ impl Gateway {
             tokio::select! {
                 report = reported(&mut parts.waiting) => {
                     parts.waiting = None;
+                    parts.is_settled |= matches!(report, Report::TriggersEnded);
                     report.tell(&mut drain, since.elapsed());
                 }
                 () = hurry.cancelled(), if !is_hurried => {
@@ -62,6 +64,11 @@ impl Gateway {
         }
         parts.services.shutdown(ShutdownStage::Delivery).cancel();
         parts.services.end(ShutdownStage::Health).await;
+        if let Some(file) = window_file
+            && parts.is_settled
+        {
+            file.end(sequencer.snapshot().await).await;
+        }
     }
 }
 
@@ -105,6 +112,8 @@ struct Parts {
     triggers: TaskTracker,
     services: Arc<Services>,
     waiting: Waiting,
+    /// Nothing is published here any more.
+    is_settled: bool,
 }
 
 impl Parts {
@@ -116,6 +125,7 @@ impl Parts {
             triggers: gateway.triggers,
             services: Arc::new(gateway.services),
             waiting: None,
+            is_settled: false,
         }
     }
 

@@ -198,6 +198,8 @@ macro_rules! every_metric {
                 observed gaps = Read::CounterBy("reason", words::<GapReason>, |now| now.node.gaps.counts());
                     "Times that publications may have been missed (gaps), by cause"
                     "When it grows at all: clients miss publications until they have reconnected. The warning `gap: this node may have missed publications` names cause and remedy."
+                observed gaps_told = Read::Sum(STATS.gaps_told);
+                    "When it grows without an outage of the broker: see `gaps`. These clients stay connected, and fetch again."
                 observed gap_closes = Read::Counter(|now| now.node.gaps.closed());
                     "Connections closed with 1012 `gap` so that their clients fetch again"
                     "When it grows without an outage of the broker: see `gaps`."

@@ -2,10 +2,12 @@
 //! [`crate::recovery`] finds and closes the connections concerned.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ht_broker::MissedReason;
 use ht_control::gaps;
 use ht_proto::label::Label;
+use ht_proto::server::GapCause;
 use tokio::sync::Notify;
 
 use crate::config::GapPolicy;
@@ -49,7 +51,35 @@ impl Label for GapReason {
     }
 }
 
+impl Missing {
+    const NOTHING: Self = Self {
+        upto: 0,
+        cause: GapCause::Overload,
+    };
+
+    /// Both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let is_broker = [self.cause, other.cause].contains(&GapCause::Broker);
+        Self {
+            upto: self.upto.max(other.upto),
+            cause: if is_broker {
+                GapCause::Broker
+            } else {
+                other.cause
+            },
+        }
+    }
+}
+
 impl GapReason {
+    /// The word for clients.
+    pub(crate) const fn cause(self) -> GapCause {
+        match self {
+            Self::Broker(_) => GapCause::Broker,
+            Self::ShardOverflow => GapCause::Overload,
+        }
+    }
+
     /// What an operator can do about it.
     pub(crate) const fn remedy(self) -> &'static str {
         match self {
@@ -61,10 +91,21 @@ impl GapReason {
     }
 }
 
+/// What may be missing in a shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missing {
+    /// Publications up to this position.
+    pub(crate) upto: u64,
+    pub(crate) cause: GapCause,
+}
+
 /// The gaps of a node.
 #[derive(Debug)]
 pub(crate) struct Gaps {
     numbers: gaps::Gaps,
+    /// By shard: the last position up to which publications may be missing, and whether they may
+    /// not have reached the node.
+    missing: Vec<Mutex<Missing>>,
     /// By shard: notified of a new gap.
     changed: Vec<Notify>,
     /// Whether clients are closed because of a gap.
@@ -78,6 +119,7 @@ impl Gaps {
     pub(crate) fn new(shards: usize) -> Self {
         Self {
             numbers: gaps::Gaps::new(shards),
+            missing: (0..shards).map(|_| Mutex::new(Missing::NOTHING)).collect(),
             changed: (0..shards).map(|_| Notify::new()).collect(),
             close: AtomicBool::new(true),
             counts: Labels::default(),
@@ -126,16 +168,32 @@ impl Gaps {
         self.closed.fetch_add(connections, Ordering::Relaxed);
     }
 
-    /// Has the connections of these shards that are open now closed. False: closing is disabled.
-    pub(crate) fn note(&self, concerned: impl Fn(usize) -> bool) -> bool {
-        if !self.close.load(Ordering::Relaxed) {
-            return false;
+    /// Whether clients that accept no events are closed.
+    pub(crate) fn closes(&self) -> bool {
+        self.close.load(Ordering::Relaxed)
+    }
+
+    /// What may be missing in a shard, since that was last taken.
+    pub(crate) fn take_missing(&self, shard: usize) -> Missing {
+        let mut missing = lock(&self.missing[shard]);
+        std::mem::replace(&mut missing, Missing::NOTHING)
+    }
+
+    /// Has the connections of these shards that are open now closed, or their clients told.
+    pub(crate) fn note(&self, concerned: impl Fn(usize) -> bool, missing: Missing) {
+        let shards = self.missing.iter().enumerate();
+        for (_, shard) in shards.filter(|(index, _)| concerned(*index)) {
+            let mut shard = lock(shard);
+            *shard = shard.and(missing);
         }
         self.numbers.note(&concerned);
         let shards = self.changed.iter().enumerate();
         for (_, changed) in shards.filter(|(index, _)| concerned(*index)) {
             changed.notify_one();
         }
-        true
     }
+}
+
+fn lock<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
+    part.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use ht_backend::{Backend, ForwardRules, Hook};
+use ht_broker::order::Order;
 use ht_broker::{Broker, Sequencer};
 use ht_edge::listener::{InheritedSockets, Listener};
 use ht_edge::quotas::Quotas;
@@ -31,6 +32,7 @@ use crate::reporter::Reporter;
 use crate::sequencer::NodeSequencer;
 use crate::services::{Service, Services, ShutdownStage};
 use crate::shards::Shards;
+use crate::window_file::WindowFile;
 
 /// A running node. It runs until it is [drained](Self::drain); if it is dropped instead, all
 /// connections are closed at once.
@@ -40,7 +42,8 @@ pub struct Gateway {
     pub(crate) node: Arc<Node>,
     pub(crate) live: Live,
     pub(crate) broker: Option<Arc<Broker>>,
-    sequencer: Arc<NodeSequencer>,
+    pub(crate) sequencer: Arc<NodeSequencer>,
+    pub(crate) window_file: Option<Box<WindowFile>>,
     /// Requests with triggers that are not ordered yet.
     pub(crate) triggers: TaskTracker,
     pub(crate) shards: Shards,
@@ -66,10 +69,17 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let Listeners { public, internal } = Listeners::open(&config, sockets)?;
         let window = config.limits.window(allowance());
-        let node = Arc::new(Node {
+        let mut node = Node {
             peers: Arc::new(Peers::new(&config.nodes)),
+            log_retains: broker.as_ref().is_some_and(|broker| broker.retains()),
             ..Node::new(config.threads.max(1), config.matching, window)
-        });
+        };
+        let window_file = WindowFile::of(&config, window, broker.as_deref());
+        let order = match &window_file {
+            Some(file) => file.begin(&mut node, &config, window, broker.is_some()),
+            None => Order::new(node.window.epoch(), config.limits.trigger_ids),
+        };
+        let node = Arc::new(node);
         node.gaps.set_policy(config.recovery.gap_old);
         node.set_memory_bounds(&config.limits);
         if broker.is_none() {
@@ -80,8 +90,7 @@ impl Gateway {
         let shards = Shards::start(&config, &node, &live, broker.as_ref(), hooks.as_ref());
         let shards = shards.map_err(StartError::Shard)?;
         backend.number_calls(node.call_clock());
-        let ids = config.limits.trigger_ids;
-        let sequencer = NodeSequencer::new(shards.inboxes(), ids, &node);
+        let sequencer = NodeSequencer::continuing(shards.inboxes(), order, &node);
         let gateway = Self {
             public: public.1,
             internal: internal.1,
@@ -89,6 +98,7 @@ impl Gateway {
             live,
             broker,
             sequencer: Arc::new(sequencer),
+            window_file: window_file.map(Box::new),
             triggers: TaskTracker::new(),
             shards,
             services: Services::default(),

@@ -108,6 +108,11 @@ async fn route(internal: &Internal, request: Request<Incoming>, access: Access) 
             Ok(()) if reads => metrics::respond(&internal.sources, request.headers()).await,
             Ok(()) => respond::method_not_allowed("GET, HEAD"),
         },
+        Endpoint::Position => match guard(internal, request.headers(), access, &[Right::Publish]) {
+            Err(response) => *response,
+            Ok(()) if reads => answers::position(internal),
+            Ok(()) => respond::method_not_allowed("GET, HEAD"),
+        },
         Endpoint::Nodes => match guard(internal, request.headers(), access, &[Right::Read]) {
             Err(response) => *response,
             Ok(()) if reads => nodes::respond(internal).await,

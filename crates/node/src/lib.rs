@@ -48,6 +48,7 @@ mod totals;
 mod turns;
 mod verdict;
 mod window;
+mod window_file;
 
 pub use ht_edge::listener::{Inherited, InheritedSockets};
 

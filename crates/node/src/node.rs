@@ -64,6 +64,8 @@ pub(crate) struct Node {
     /// Results of the delivery probes.
     pub(crate) delivery: Arc<Delivery>,
     pub(crate) gaps: Arc<Gaps>,
+    /// The log gives positions, and retains what it carried.
+    pub(crate) log_retains: bool,
     /// The nodes on the same log.
     pub(crate) peers: Arc<Peers>,
 }
@@ -104,6 +106,7 @@ impl Node {
             triggers_in_flight: Arc::default(),
             delivery: Arc::new(Delivery::new(shards)),
             gaps: Arc::new(Gaps::new(shards)),
+            log_retains: false,
             peers: Arc::new(Peers::new(&NodesConfig::default())),
         }
     }

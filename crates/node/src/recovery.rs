@@ -2,23 +2,26 @@
 //! docs/protocol.md, "Gaps").
 //!
 //! Code that finds that publications may not have reached clients calls [`GapReports::missed`] (all
-//! shards) or [`GapReports::shard_missed`]. The gap is counted, one warning is logged, and the
-//! connections that were open at that moment are closed in waves with 1012 `gap <ms>`, so that
-//! their clients reconnect and fetch again without all of them calling the API at once. Several
-//! gaps close a connection once; one that is opened after the moment stays open.
+//! shards) or [`GapReports::shard_missed`]. The gap is counted and one warning is logged. Once the
+//! gap has a position ([`GapReports::tell`]), the connections that were open at that moment are told
+//! of it in waves, if their clients accept events, or closed with 1012 `gap <ms>`: so they fetch
+//! again without all of them calling the API at once. Several gaps close a connection once; one that
+//! is opened after the moment stays open.
 
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 use ht_broker::{Missed, MissedReason};
 use ht_control::waves::{GapWaves, WAVE};
-use ht_core::shard::Wave;
+use ht_core::shard::{Gap, Wave};
+use ht_proto::entry::Position;
 use ht_proto::label::Label;
+use ht_proto::server::GapCause;
 use ht_telemetry::throttle::Throttles;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::gaps::{GapReason, Gaps};
+use crate::gaps::{GapReason, Gaps, Missing};
 use crate::inbox::{self, Input};
 use crate::lifecycle::Lifecycle;
 use crate::live::Live;
@@ -57,27 +60,41 @@ impl GapReports {
             }
         }
         self.gaps.count(reason);
-        let notified = self.gaps.note(|_| true);
-        self.warn(reason, &missed.cause, notified, connections);
+        self.warn(reason, &missed.cause, connections);
         true
     }
 
-    /// Publications that were placed did not reach this shard until now.
-    pub(crate) fn shard_missed(&self, shard: usize, cause: &str) {
-        self.gaps.count(GapReason::ShardOverflow);
-        let notified = self.gaps.note(|index| index == shard);
-        let connections = self.totals.connections_of(shard);
-        self.warn(GapReason::ShardOverflow, cause, notified, connections);
+    /// The clients of all shards are told that publications up to this position may not have
+    /// reached them.
+    pub(crate) fn tell(&self, upto: Position) {
+        let missing = Missing {
+            upto: upto.get(),
+            cause: GapCause::Broker,
+        };
+        self.gaps.note(|_| true, missing);
     }
 
-    fn warn(&self, reason: GapReason, cause: &str, notified: bool, connections: u64) {
+    /// Publications up to this position, which were placed, did not reach this shard.
+    pub(crate) fn shard_missed(&self, shard: usize, upto: u64, cause: &str) {
+        self.gaps.count(GapReason::ShardOverflow);
+        let missing = Missing {
+            upto,
+            cause: GapReason::ShardOverflow.cause(),
+        };
+        self.gaps.note(|index| index == shard, missing);
+        let connections = self.totals.connections_of(shard);
+        self.warn(GapReason::ShardOverflow, cause, connections);
+    }
+
+    fn warn(&self, reason: GapReason, cause: &str, connections: u64) {
         let Some(suppressed) = self.throttles.allow(reason.as_str()) else {
             return;
         };
-        let clients = if notified {
-            "are closed with 1012 gap, to reconnect and fetch again"
+        let clients = if self.gaps.closes() {
+            "are closed with 1012 gap, to reconnect and fetch again, or receive a gap event"
         } else {
-            "are not notified: recovery.gap_old is \"ignore\""
+            "receive a gap event if they accept events, and are not closed: recovery.gap_old is \
+             \"ignore\""
         };
         tracing::warn!(
             reason = reason.as_str(),
@@ -119,10 +136,18 @@ impl GapCloser {
             let own = self.totals.connections_of(index);
             let waves = GapWaves::new(open, own, self.live.now().recovery.gap_period);
             let mut interval = tokio::time::interval(WAVE);
+            let mut missing = self.gaps.take_missing(index);
             loop {
                 interval.tick().await;
                 let number = last();
-                let Some(wave) = close(inbox, number, &waves).await else {
+                missing = missing.and(self.gaps.take_missing(index));
+                let gap = Gap {
+                    number,
+                    upto: missing.upto,
+                    cause: missing.cause,
+                    close: self.gaps.closes().then_some(waves.close),
+                };
+                let Some(wave) = close(inbox, gap, waves.count).await else {
                     return;
                 };
                 let closed = u64::try_from(wave.closed).unwrap_or(u64::MAX);
@@ -136,14 +161,9 @@ impl GapCloser {
 }
 
 /// One wave; `None` if the shard has ended.
-async fn close(inbox: &inbox::Sender, number: u32, waves: &GapWaves) -> Option<Wave> {
+async fn close(inbox: &inbox::Sender, gap: Gap, count: usize) -> Option<Wave> {
     let (done, wave) = oneshot::channel();
-    let input = Input::CloseMissed {
-        number,
-        count: waves.count,
-        close: waves.close,
-        done,
-    };
+    let input = Input::CloseMissed { gap, count, done };
     inbox.send(input).ok()?;
     wave.await.ok()
 }

@@ -12,13 +12,12 @@ use ht_broker::order::Order;
 use ht_broker::{Missed, Placed, Sequencer, Taken};
 use ht_control::interest::InterestIndex;
 use ht_core::command::Command;
-use ht_core::publication::Publication;
+use ht_core::publication::Logged;
 use ht_core::select::Selection;
-use ht_core::window::Key;
+use ht_core::window::View;
 use ht_proto::cursor::Check;
-use ht_proto::entry::{Body, Entry, Epoch, Position};
+use ht_proto::entry::{Entry, Epoch, Position};
 use ht_proto::note::Note;
-use ht_proto::room::Room;
 use ht_telemetry::throttle::Throttles;
 use tokio::sync::{Mutex, oneshot};
 
@@ -30,8 +29,8 @@ use crate::interner::Interner;
 use crate::node::Node;
 use crate::peers::Peers;
 use crate::recovery::GapReports;
-use crate::sequencer::placing::{Keys, What};
-use crate::window::NodeWindow;
+use crate::sequencer::placing::{Group, What, is_command, rooms};
+use crate::window::{NodeWindow, Snapshot};
 
 /// Gives entries their position in the node's total order and hands them to the shards that may
 /// have subscribers.
@@ -46,6 +45,7 @@ pub(crate) struct NodeSequencer {
     delivery: Arc<Delivery>,
     peers: Arc<Peers>,
     gaps: GapReports,
+    log_retains: bool,
     counters: Arc<Counters>,
     throttles: Arc<Throttles>,
 }
@@ -53,9 +53,17 @@ pub(crate) struct NodeSequencer {
 impl NodeSequencer {
     /// A sequencer for the shards of a node, with an order of its own. `ids_max`: how many trigger
     /// ids are remembered.
+    #[cfg(test)]
     pub(crate) fn new(shards: Vec<inbox::Sender>, ids_max: usize, node: &Node) -> Self {
+        Self::continuing(shards, Order::new(node.window.epoch(), ids_max), node)
+    }
+
+    /// A sequencer that goes on with an order.
+    pub(crate) fn continuing(shards: Vec<inbox::Sender>, order: Order, node: &Node) -> Self {
+        node.interest.advance(order.last().get());
+        node.interest.sent(order.last().get());
         Self {
-            order: Mutex::new(Order::new(node.window.epoch(), ids_max)),
+            order: Mutex::new(order),
             shards,
             interest: Arc::clone(&node.interest),
             window: Arc::clone(&node.window),
@@ -64,6 +72,7 @@ impl NodeSequencer {
             delivery: Arc::clone(&node.delivery),
             peers: Arc::clone(&node.peers),
             gaps: GapReports::new(node),
+            log_retains: node.log_retains,
             counters: Arc::clone(&node.counters),
             throttles: Arc::clone(&node.throttles),
         }
@@ -77,7 +86,7 @@ impl NodeSequencer {
         // No wait follows, so that a caller that is cancelled has either no effect or the whole
         // effect.
         if let Some(first) = batch.first() {
-            self.window.settle(&mut order, first.given);
+            self.settle(&mut order, first.given);
         }
         let places: Vec<_> = batch
             .iter_mut()
@@ -110,6 +119,28 @@ impl NodeSequencer {
         // Possibly very many are dropped: not while others wait.
         drop(missed);
         places
+    }
+
+    /// Gives a gap its position, before the next entry; the log gives that one the position `next`,
+    /// if it gives any. Clients are told.
+    fn settle(&self, order: &mut Order, next: Option<Position>) {
+        if self.window.settle(order, next) {
+            let upto = order.last();
+            // A command may be lost: calls that were sent before this know nothing of it.
+            self.commands.advance(upto.get());
+            self.interest.advance(upto.get());
+            self.interest.sent(upto.get());
+            if !self.log_retains {
+                self.gaps.tell(upto);
+            }
+        }
+    }
+
+    /// Clients are told of a gap before what is placed from now on.
+    fn tell_gap(&self) {
+        let upto = Position::new(self.view().end()).unwrap_or(Position::MAX);
+        self.commands.advance(upto.get());
+        self.gaps.tell(upto);
     }
 
     /// Hands publications to the shards that they may concern.
@@ -174,6 +205,16 @@ impl NodeSequencer {
     pub(crate) async fn last(&self) -> Position {
         let order = self.order.lock().await;
         order.number(order.last())
+    }
+
+    /// The window as it is now.
+    pub(crate) fn view(&self) -> View<Logged> {
+        self.window.reader().view()
+    }
+
+    /// The order and its window, to be saved once nothing is placed any more.
+    pub(crate) async fn snapshot(&self) -> Snapshot {
+        self.window.snapshot(&*self.order.lock().await)
     }
 
     /// How many connections the command at a position matched, once all shards have executed it.
@@ -248,11 +289,18 @@ impl NodeSequencer {
         let counter = &self.counters.publications_missed;
         counter.fetch_add(count as u64, Ordering::Relaxed);
         let cause = format!("thread {index} is too far behind: {count} publications were dropped");
-        self.gaps.shard_missed(index, &cause);
+        let upto = overflow
+            .batches()
+            .filter_map(|batch| batch.publications.last());
+        let upto = upto.map(|publication| publication.position).max();
+        self.gaps.shard_missed(index, upto.unwrap_or(0), &cause);
     }
 
     async fn hand_on_probe(&self) -> Taken {
-        let order = self.order.lock().await;
+        let mut order = self.order.lock().await;
+        if !self.log_retains {
+            self.settle(&mut order, None);
+        }
         let taken: Vec<_> = self
             .shards
             .iter()
@@ -308,9 +356,16 @@ impl Sequencer for NodeSequencer {
     }
 
     fn missed(&self, missed: Missed) {
-        if self.gaps.missed(&missed) {
-            self.window.missed();
+        if !self.gaps.missed(&missed) {
+            return;
         }
+        self.window.missed();
+        if self.log_retains {
+            self.tell_gap();
+        } else if let Ok(mut order) = self.order.try_lock() {
+            self.settle(&mut order, None);
+        }
+        // Otherwise with the next entry or probe.
     }
 
     fn read_back(&self, batch: Vec<Entry>) -> BoxFuture<'_, ()> {
@@ -322,38 +377,13 @@ impl Sequencer for NodeSequencer {
     }
 
     fn caught_up(&self, missed: Missed) {
-        self.gaps.missed(&missed);
+        if self.gaps.missed(&missed) {
+            self.tell_gap();
+        }
     }
 
     fn begin_epoch(&self, epoch: Epoch, ends_another: bool) -> BoxFuture<'_, ()> {
         Box::pin(self.take_epoch(epoch, ends_another))
-    }
-}
-
-/// The rooms that an entry may concern.
-fn rooms(entry: &Entry) -> &[Room] {
-    match &entry.body {
-        Body::Publication(trigger) => &trigger.rooms,
-        Body::Command(_) => &[],
-    }
-}
-
-fn is_command(entry: &Entry) -> bool {
-    matches!(entry.body, Body::Command(_))
-}
-
-/// Publications that are handed on together.
-#[derive(Default)]
-struct Group {
-    publications: Vec<Publication>,
-    /// The keys of their rooms.
-    keys: Vec<Key>,
-}
-
-impl Group {
-    fn add(&mut self, publication: Publication, keys: Keys) {
-        self.publications.push(publication);
-        self.keys.extend(keys);
     }
 }
 

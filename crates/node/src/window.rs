@@ -1,17 +1,22 @@
 //! The window of the node: its last publications in memory, which every shard can read.
 
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ht_broker::order::Order;
 use ht_control::input::Batch;
 use ht_control::window::PublicationWindow;
 use ht_core::command::Command;
-use ht_core::publication::Logged;
-use ht_core::window::{Beginning, Key, Reader, WindowLimits};
+use ht_core::publication::{Logged, Publication};
+use ht_core::window::{Beginning, Kept, Key, Reader, View, WindowLimits};
 use ht_proto::cursor::Check;
-use ht_proto::entry::{Epoch, Position};
+use ht_proto::entry::{Epoch, Position, TenantId};
+use ht_proto::room::Room;
+use ht_proto::saved::{SavedAt, SavedBody, SavedEntry, SavedOrder, SavedWriter};
 use tokio::time::Instant;
+
+use crate::commands::saved;
 
 /// The window. The sequencer changes it while it has the order.
 #[derive(Debug)]
@@ -19,6 +24,16 @@ pub(crate) struct NodeWindow {
     begun: Instant,
     window: Mutex<PublicationWindow>,
     reader: Reader<Logged>,
+    /// The time at `begun`, in milliseconds: entries of another process are older.
+    offset: u64,
+}
+
+/// An order and its window, to be saved.
+pub(crate) struct Snapshot {
+    order: SavedOrder,
+    ids: Vec<(Arc<str>, Position)>,
+    view: View<Logged>,
+    now: u64,
 }
 
 /// What a window keeps at a moment.
@@ -33,11 +48,84 @@ pub(crate) struct WindowSize {
 impl NodeWindow {
     /// The window of a log that begins with this epoch.
     pub(crate) fn new(limits: WindowLimits, epoch: Epoch) -> Self {
-        let window = PublicationWindow::new(limits, Beginning::of(epoch));
+        Self::of(PublicationWindow::new(limits, Beginning::of(epoch)), limits)
+    }
+
+    /// Continues the window that another process of the node saved so long ago. `key` is that of a
+    /// room. `is_missing`: entries that followed may not have reached the node.
+    pub(crate) fn continued(
+        limits: WindowLimits,
+        window: (SavedOrder, Vec<SavedEntry>),
+        ago: Duration,
+        key: impl Fn(&Room) -> Key,
+        is_missing: bool,
+    ) -> Self {
+        let (order, entries) = window;
+        let beginning = Beginning {
+            epoch: order.epoch,
+            base: 0,
+            start: order.start.get(),
+            check: Some(order.start_check).filter(|check| *check != Check::UNKNOWN),
+        };
+        let window = PublicationWindow::new(limits, beginning);
+        let continued = Self::of(window, limits);
+        let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+        let mut window = continued.lock();
+        let mut last = 0;
+        for entry in entries {
+            let at = continued
+                .offset
+                .saturating_sub(entry.age.saturating_add(ago));
+            last = at.max(last);
+            let (position, check) = (entry.position.get(), entry.check);
+            match entry.body {
+                SavedBody::Publication { rooms, data } => {
+                    let publication = Publication::new(position, TenantId::MAIN, rooms, data);
+                    window.append_saved(publication, check, &key, last);
+                }
+                SavedBody::Command(text) => {
+                    let command = Arc::new(saved::read(position, &text));
+                    window.append_command(&command, check, last);
+                }
+                SavedBody::Hole => window.append_hole(position, last),
+            }
+        }
+        if is_missing || order.is_missing {
+            window.missed();
+        }
+        drop(window);
+        continued.expire();
+        continued
+    }
+
+    fn of(window: PublicationWindow, limits: WindowLimits) -> Self {
         Self {
             begun: Instant::now(),
             reader: window.reader(),
             window: Mutex::new(window),
+            offset: limits.age.saturating_mul(2),
+        }
+    }
+
+    /// What is to be saved of an order and its window, in which nothing is placed any more.
+    pub(crate) fn snapshot(&self, order: &Order) -> Snapshot {
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let at = at.unwrap_or_default().as_millis();
+        let view = self.reader.view();
+        let order_of = SavedOrder {
+            epoch: order.epoch(),
+            at: u64::try_from(at).unwrap_or(u64::MAX),
+            last: order.last(),
+            start: Position::new(view.start()).unwrap_or(Position::MAX),
+            start_check: view.cursor(view.start()).check,
+            is_missing: self.lock().is_missing(),
+        };
+        let ids = order.ids().map(|(id, position)| (Arc::clone(id), position));
+        Snapshot {
+            order: order_of,
+            ids: ids.collect(),
+            view,
+            now: self.now(),
         }
     }
 
@@ -79,14 +167,19 @@ impl NodeWindow {
     }
 
     /// Puts a hole where publications were missed, before the next entry; the log gives that one the
-    /// position `next`, if it gives any.
-    pub(crate) fn settle(&self, order: &mut Order, next: Option<Position>) {
+    /// position `next`, if it gives any. Returns whether there was something to put.
+    pub(crate) fn settle(&self, order: &mut Order, next: Option<Position>) -> bool {
         let now = self.now();
         let mut window = self.lock();
-        if window.is_missing()
-            && let Some(position) = order.hole(next)
-        {
-            window.append_hole(position.get(), now);
+        if !window.is_missing() {
+            return false;
+        }
+        match order.hole(next) {
+            Some(position) => {
+                window.append_hole(position.get(), now);
+                true
+            }
+            None => false,
         }
     }
 
@@ -109,10 +202,47 @@ impl NodeWindow {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let elapsed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.offset.saturating_add(elapsed)
     }
 
     fn lock(&self) -> MutexGuard<'_, PublicationWindow> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Snapshot {
+    /// How many entries the window has.
+    pub(crate) fn entries(&self) -> usize {
+        self.view.after(self.view.start(), None).count()
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub(crate) fn write(&self, out: impl io::Write) -> io::Result<()> {
+        let mut writer = SavedWriter::new(out, &self.order)?;
+        for (id, position) in &self.ids {
+            writer.id(id, *position)?;
+        }
+        for item in self.view.after(self.view.start(), None) {
+            let at = SavedAt {
+                position: Position::new(item.position).unwrap_or(Position::MAX),
+                age: self.now.saturating_sub(item.at),
+                check: item.check,
+            };
+            match &item.body {
+                Kept::Entry(logged) => {
+                    let publication = logged.publication();
+                    writer.publication(at, &publication.rooms, publication.data())?;
+                }
+                Kept::Command(command) => {
+                    writer.command(at, &saved::write(&command.selection))?;
+                }
+                Kept::Hole => writer.hole(at)?,
+            }
+        }
+        writer.end().map(drop)
     }
 }

@@ -70,6 +70,7 @@ fn config() -> ServerConfig {
         build: BuildInfo::default(),
         allocated: None,
         drain: DrainConfig::default(),
+        window_file: None,
         recovery: RecoveryConfig::default(),
         permissions: PermissionsConfig::default(),
         nodes: NodesConfig::default(),

@@ -92,7 +92,13 @@ impl Check {
         Self(u32::try_from(digest(text) >> 40).unwrap_or(0))
     }
 
-    /// A check from 24 bits.
+    /// The check with these 24 bits.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits & 0x00ff_ffff)
+    }
+
+    /// Its 24 bits.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0

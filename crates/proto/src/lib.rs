@@ -19,6 +19,7 @@ pub mod object;
 pub mod page;
 pub mod record;
 pub mod room;
+pub mod saved;
 pub mod server;
 pub mod subprotocol;
 pub mod token;

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::client::RequestId;
 use crate::code::ErrorCode;
 use crate::cursor::{Cursor, CursorText, Part};
+use crate::labels;
 use crate::room::Room;
 
 /// The answer to `ping`.
@@ -128,6 +129,25 @@ pub fn unsubscribed(request_id: &str, room: &Room, reason: Lost) -> String {
     format!(
         r#"{{"type": "unsubscribed", "requestId": {request_id}, "room": {room}, "reason": "{reason}"}}"#
     )
+}
+
+labels! {
+    /// Why publications may not have reached a client that stays connected.
+    pub enum GapCause {
+        /// They may not have reached the node.
+        Broker = "broker",
+        /// The node no longer had them when the client could be sent them.
+        Window = "window",
+        /// They reached the node, which was too far behind to send them.
+        Overload = "overload",
+    }
+}
+
+/// The event for a client that may have missed publications. `cursor`: the moment after that.
+#[must_use]
+pub fn gap(cursor: &Cursor, cause: GapCause) -> String {
+    let cause = cause.as_str();
+    format!(r#"{{"type": "gap", "cursor": "{cursor}", "reason": "{cause}"}}"#)
 }
 
 /// The event for a client whose grants have changed; `allowed_rooms` is JSON text.

@@ -138,6 +138,7 @@ const EVERY: &[(&str, &str)] = &[
     ("window.entries", "121"),
     ("window.bytes", r#""8MiB""#),
     ("window.age", r#""9s""#),
+    ("window.file", r#""/var/lib/window""#),
     ("readiness.probe_interval", "6"),
     ("readiness.probe_timeout", "7"),
     ("log.level", r#""debug""#),
@@ -262,6 +263,8 @@ fn assert_every(config: &Config) {
     let window = &limits.window;
     assert_eq!((window.entries, window.bytes), (121, Some(8 << 20)));
     assert_eq!(window.age.as_secs(), 9);
+    let file = server.window_file.as_deref();
+    assert_eq!(file, Some(Path::new("/var/lib/window")));
     let keepalive = &server.keepalive;
     assert_eq!(
         (keepalive.interval.as_secs(), keepalive.timeout.as_secs()),

@@ -16,6 +16,8 @@ pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 pub(crate) use self::backend::{Seen, StubBackend};
 pub(crate) use self::client::{Client, Handshake};
 pub(crate) use self::frame::Frame;
@@ -28,6 +30,24 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A setting, in seconds, for timeouts that must not expire: no test result may depend on them.
 pub(crate) const NEVER: &str = "3600";
+
+/// The answer to triggers without their cursors, each of which must name its position.
+#[track_caller]
+pub(crate) fn places(answer: Value) -> Value {
+    let one = |mut place: Value| {
+        let members = place.as_object_mut().expect("an object");
+        let cursor = members.remove("cursor").expect("a cursor");
+        let cursor = cursor.as_str().expect("a text");
+        let middle = format!("-{}-", place["position"]);
+        assert!(cursor.contains(&middle), "{cursor}: {place}");
+        place
+    };
+    if let Value::Array(all) = answer {
+        all.into_iter().map(one).collect()
+    } else {
+        one(answer)
+    }
+}
 
 /// Waits until a check returns something.
 #[track_caller]

@@ -157,6 +157,7 @@ fn server(options: &DemoOptions, build: BuildInfo) -> ServerConfig {
             period: Duration::ZERO,
             timeout: DRAIN_TIMEOUT,
         },
+        window_file: None,
         recovery: RecoveryConfig::default(),
         permissions: PermissionsConfig::default(),
         nodes: NodesConfig::default(),

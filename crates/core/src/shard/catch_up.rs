@@ -1,6 +1,8 @@
 //! Sending a session what it missed while it was held: the publications of the window for its
 //! subscriptions, in slices.
 
+use ht_proto::server::GapCause;
+
 use crate::budget::cost;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
@@ -33,8 +35,8 @@ enum Reached {
     Slice,
     /// The client accepts no more for now.
     Full,
-    /// Some of it is no longer known.
-    Gap,
+    /// Some of it is no longer known: what is after this position is.
+    Gap(u64, GapCause),
 }
 
 impl<P: Peer> Shard<P> {
@@ -159,12 +161,30 @@ impl<P: Peer> Shard<P> {
             Reached::End => return false,
             Reached::Slice => self.holds.catching.push_back(key),
             Reached::Full => hold.progress = Progress::Blocked,
-            Reached::Gap => {
-                self.stats.window_gaps += 1;
-                self.leave(id, GAP, turn);
+            Reached::Gap(position, cause) => {
+                hold.upto = position;
+                self.pass_gap(key, position, cause, turn);
             }
         }
         true
+    }
+
+    /// A session goes on after what is no longer known, if its client can be told of it.
+    fn pass_gap(
+        &mut self,
+        key: SessionKey,
+        position: u64,
+        cause: GapCause,
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        let id = ConnectionId(key.slot);
+        if self.sessions[id.index()].transport.has_events() {
+            self.holds.catching.push_back(key);
+            self.put_gap(id, position, cause, turn);
+        } else {
+            self.stats.window_gaps += 1;
+            self.leave(id, GAP, turn);
+        }
     }
 
     /// Sends a session what it missed from `upto` to `until`, or the begin of that, and advances
@@ -190,7 +210,8 @@ impl<P: Peer> Shard<P> {
         }
         let (tenant, view) = (grants.tenant(), settings.window.view());
         if *upto < view.start() {
-            return Ok(Reached::Gap);
+            let position = view.start().min(until);
+            return Ok(Reached::Gap(position, GapCause::Window));
         }
         let wanted = registry.wanted(&session.own, WANTED);
         let most = bounds.each / 2;
@@ -225,7 +246,7 @@ impl<P: Peer> Shard<P> {
                 // It had its own turn, for all sessions.
                 Kept::Command(_) => continue,
                 Kept::Hole => {
-                    reached = Ok(Reached::Gap);
+                    reached = Ok(Reached::Gap(item.position, GapCause::Broker));
                     break;
                 }
             };

@@ -67,6 +67,11 @@ impl<P: Peer> Shard<P> {
                 self.hold_or_close(key, not_before, reason, turn);
                 return None;
             }
+            &Item::Gap(key, upto, cause) => {
+                self.fan_out.pop();
+                self.tell_gap(key, upto, cause, turn);
+                return None;
+            }
             Item::CatchUp => match self.next_catching() {
                 Some(key) => Task::CatchUp(key),
                 None => {

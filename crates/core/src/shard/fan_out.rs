@@ -98,6 +98,14 @@ struct Hit {
 }
 
 impl FanOut {
+    /// With everything up to this position behind it.
+    pub(super) fn after(passed: u64) -> Self {
+        Self {
+            passed,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn push(&mut self, item: Item) {
         self.positioned += usize::from(item.has_position());
         self.queue.push_back(item);
@@ -183,7 +191,7 @@ impl FanOut {
                 self.own_items -= 1;
                 self.catch_ups -= 1;
             }
-            Some(Item::Hold(..)) => self.own_items -= 1,
+            Some(Item::Hold(..) | Item::Gap(..)) => self.own_items -= 1,
             Some(Item::Publications(_) | Item::Command(_) | Item::Rechecked(_) | Item::Lost(_))
             | None => {}
         }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use ht_proto::server::GapCause;
+
 use crate::command::{Command, Ending};
 use crate::connection::SessionKey;
 use crate::publication::Publication;
@@ -22,6 +24,8 @@ pub(super) enum Item {
     CatchUp,
     /// The session is held, for the answer to a call that was sent after this position was ordered.
     Hold(SessionKey, u64, RecheckReason),
+    /// The session may have missed publications up to this position.
+    Gap(SessionKey, u64, GapCause),
     /// Commands were lost, the last of them at this position: every connection is closed.
     Lost(u64),
 }
@@ -31,7 +35,7 @@ impl Item {
     pub(super) fn has_position(&self) -> bool {
         match self {
             Self::Publications(_) | Self::Command(_) | Self::Lost(_) => true,
-            Self::Rechecked(_) | Self::CatchUp | Self::Hold(..) => false,
+            Self::Rechecked(_) | Self::CatchUp | Self::Hold(..) | Self::Gap(..) => false,
         }
     }
 }

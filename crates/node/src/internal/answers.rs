@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use ht_broker::{Placed, Sequencer as _};
+use ht_broker::Placed;
 use ht_control::nodes::Progress;
+use ht_core::publication::Logged;
 use ht_core::select::Selection;
+use ht_core::window::View;
 use ht_edge::respond::{self, Body};
 use ht_proto::command::Confirm;
+use ht_proto::cursor::Cursor;
 use ht_proto::entry::{Epoch, Position, TenantId};
 use ht_proto::record::Record;
 use http::{Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
 use crate::commands;
@@ -73,9 +76,13 @@ pub(super) async fn to(
     let (mut answers, mut is_done) = (Vec::with_capacity(asked.len()), true);
     let (deadline, mut places) = (Instant::now() + COMMAND_TIMEOUT, places.iter());
     let confirmed_by = Instant::now() + internal.live.now().permissions.confirm_timeout;
+    let window = internal.sequencer.view();
     for asked in asked {
         let (answer, done) = match asked {
-            Asked::Trigger => (places.next().map(place).unwrap_or_default(), true),
+            Asked::Trigger => {
+                let placed = places.next().map(|placed| place(placed, &window));
+                (placed.unwrap_or_default(), true)
+            }
             Asked::Command => {
                 let placed = places.next().copied();
                 command_place(internal, placed, deadline).await
@@ -104,17 +111,50 @@ pub(super) async fn to(
     respond::with_type(status, "application/json", body)
 }
 
-/// A position as JSON text: written for every trigger, so without an intermediate tree.
-fn place(placed: &Placed) -> String {
-    let Placed {
-        position,
-        duplicate,
-    } = placed;
-    if *duplicate {
-        format!(r#"{{"position":{position},"duplicate":true}}"#)
+/// A position as JSON text, with its cursor: written for every trigger, so without an intermediate
+/// tree.
+fn place(placed: &Placed, window: &View<Logged>) -> String {
+    let Cursors { number, cursor, .. } = Cursors::of(placed.position, window);
+    if placed.duplicate {
+        format!(r#"{{"position":{number},"cursor":"{cursor}","duplicate":true}}"#)
     } else {
-        format!(r#"{{"position":{position}}}"#)
+        format!(r#"{{"position":{number},"cursor":"{cursor}"}}"#)
     }
+}
+
+/// How a position is named outside of the process.
+struct Cursors {
+    /// Its number in the log.
+    number: u64,
+    epoch: Epoch,
+    /// The cursor of a client that has received everything up to there.
+    cursor: Cursor,
+}
+
+impl Cursors {
+    fn of(position: Position, window: &View<Logged>) -> Self {
+        Self {
+            number: position.get().saturating_sub(window.base()),
+            epoch: window.epoch(),
+            cursor: window.cursor(position.get()),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "position": self.number,
+            "epoch": self.epoch.to_string(),
+            "cursor": self.cursor.to_string(),
+        })
+    }
+}
+
+/// `GET /position`: the last position of the order. What is published from now on is after it.
+pub(super) fn position(internal: &Internal) -> Response<Body> {
+    let window = internal.sequencer.view();
+    let last = Position::new(window.end()).unwrap_or(Position::MAX);
+    let body = Cursors::of(last, &window).json();
+    respond::json(StatusCode::OK, &body)
 }
 
 /// The position of a command as JSON text, with how many connections it matched once that is known,
@@ -124,7 +164,6 @@ async fn command_place(
     placed: Option<Placed>,
     deadline: Instant,
 ) -> (String, bool) {
-    let epoch = internal.sequencer.epoch();
     let Some(Placed {
         position,
         duplicate,
@@ -132,20 +171,20 @@ async fn command_place(
     else {
         return (String::new(), false);
     };
+    let at = Cursors::of(position, &internal.sequencer.view());
     if duplicate {
-        let json =
-            json!({ "position": position.get(), "epoch": epoch.to_string(), "duplicate": true });
+        let mut json = at.json();
+        json["duplicate"] = true.into();
         return (json.to_string(), true);
     }
     let matched = internal.sequencer.matched_at(position);
     let matched = tokio::time::timeout_at(deadline, matched).await;
-    matched_json(position, epoch, matched.ok().flatten())
+    matched_json(&at, matched.ok().flatten())
 }
 
 /// The position of a command as JSON text, with the nodes that have executed it, and whether all of
 /// them have.
 async fn confirmed(internal: &Internal, placed: Option<Placed>, by: Instant) -> (String, bool) {
-    let epoch = internal.sequencer.epoch();
     let Some(Placed {
         position,
         duplicate,
@@ -153,6 +192,7 @@ async fn confirmed(internal: &Internal, placed: Option<Placed>, by: Instant) -> 
     else {
         return (String::new(), false);
     };
+    let at = Cursors::of(position, &internal.sequencer.view());
     let matched = timeout_at(by, internal.sequencer.matched_at(position)).await;
     let matched = matched.ok().flatten();
     let progress = if internal.broker.is_some() {
@@ -163,12 +203,9 @@ async fn confirmed(internal: &Internal, placed: Option<Placed>, by: Instant) -> 
     // Forgotten, because many others were sent meanwhile: it is not known who has executed it.
     let progress = progress.unwrap_or_else(|| alone(internal.peers.name(), None));
     let is_done = progress.is_done();
-    let mut json = json!({
-        "position": position.get(),
-        "epoch": epoch.to_string(),
-        "nodes": progress.executed,
-        "done": is_done,
-    });
+    let mut json = at.json();
+    json["nodes"] = json!(progress.executed);
+    json["done"] = is_done.into();
     if let Some(matched) = matched {
         json["matched"] = matched.into();
     }
@@ -199,16 +236,15 @@ fn alone(name: &str, matched: Option<u64>) -> Progress {
 /// The connections that a command would match now, as JSON text, and whether all shards have
 /// responded.
 async fn count(internal: &Internal, selection: Selection, deadline: Instant) -> (String, bool) {
-    let epoch = internal.sequencer.epoch();
     let counted = internal.sequencer.matched(selection);
-    match tokio::time::timeout_at(deadline, counted).await {
-        Ok((position, matched)) => matched_json(position, epoch, matched),
-        Err(_) => matched_json(Position::START, epoch, None),
-    }
+    let counted = tokio::time::timeout_at(deadline, counted).await;
+    let (position, matched) = counted.unwrap_or((Position::START, None));
+    let at = Cursors::of(position, &internal.sequencer.view());
+    matched_json(&at, matched)
 }
 
-fn matched_json(position: Position, epoch: Epoch, matched: Option<u64>) -> (String, bool) {
-    let mut json = json!({ "position": position.get(), "epoch": epoch.to_string() });
+fn matched_json(at: &Cursors, matched: Option<u64>) -> (String, bool) {
+    let mut json = at.json();
     if let Some(matched) = matched {
         json["matched"] = matched.into();
     }

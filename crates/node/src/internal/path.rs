@@ -11,6 +11,7 @@ pub(super) enum Endpoint {
     Trigger,
     Metrics,
     Nodes,
+    Position,
     Live,
     Ready,
     /// None; a sentence that names the excess part of the path.
@@ -31,11 +32,12 @@ pub(super) fn find(path: &str) -> Endpoint {
         ["trigger"] | ["trigger", "trigger"] => Endpoint::Trigger,
         ["metrics"] => Endpoint::Metrics,
         ["nodes"] => Endpoint::Nodes,
+        ["position"] => Endpoint::Position,
         ["live"] => Endpoint::Live,
         ["ready"] => Endpoint::Ready,
         [
             before @ ..,
-            last @ ("trigger" | "metrics" | "nodes" | "live" | "ready"),
+            last @ ("trigger" | "metrics" | "nodes" | "position" | "live" | "ready"),
         ] => {
             let too_much = shown(&before.join("/"));
             let right = match *last {
@@ -55,10 +57,10 @@ pub(super) fn find(path: &str) -> Endpoint {
         }
         ["ws", ..] => Endpoint::Nothing(Cow::Borrowed(
             "Websockets are not served here but on the address of `listen`. Try /trigger/, \
-             /metrics, /nodes/, /live or /ready.",
+             /metrics, /nodes/, /position, /live or /ready.",
         )),
         _ => Endpoint::Nothing(Cow::Borrowed(
-            "There is nothing here. Try /trigger/, /metrics, /nodes/, /live or /ready.",
+            "There is nothing here. Try /trigger/, /metrics, /nodes/, /position, /live or /ready.",
         )),
     }
 }
@@ -92,6 +94,7 @@ mod tests {
         for (path, place) in [
             ("/metrics", Endpoint::Metrics),
             ("/nodes/", Endpoint::Nodes),
+            ("/position", Endpoint::Position),
             ("//metrics/", Endpoint::Metrics),
             ("/live", Endpoint::Live),
             ("/ready/", Endpoint::Ready),

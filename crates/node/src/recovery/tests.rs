@@ -6,7 +6,6 @@ use ht_core::index::Matching;
 use ht_core::window::WindowLimits;
 
 use super::*;
-use crate::config::GapPolicy;
 
 #[test]
 fn every_reason_has_a_label_of_its_own_and_a_remedy() {
@@ -31,11 +30,25 @@ fn shards(node: &Node) -> Vec<u32> {
 #[test]
 fn a_gap_concerns_all_shards_or_one() {
     let node = Node::new(3, Matching::default(), WindowLimits::default());
-    GapReports::new(&node).missed(&missed(MissedReason::Reconnect));
+    let reports = GapReports::new(&node);
+    reports.missed(&missed(MissedReason::Reconnect));
+    assert_eq!(node.gaps.last(), 0, "it has no position yet");
+    reports.tell(Position::new(3).unwrap());
     assert_eq!((node.gaps.last(), shards(&node)), (1, vec![1, 1, 1]));
-    GapReports::new(&node).shard_missed(1, "its inbox was full");
+    reports.shard_missed(1, 7, "its inbox was full");
     assert_eq!((node.gaps.last(), shards(&node)), (2, vec![1, 2, 1]));
-    assert_eq!(node.gaps.counts(), [0, 1, 0, 0, 0, 1]);
+    let missing = |shard| {
+        let Missing { upto, cause } = node.gaps.take_missing(shard);
+        (upto, cause)
+    };
+    assert_eq!(missing(0), (3, GapCause::Broker));
+    // A command may be among what did not reach the node.
+    assert_eq!(missing(1), (7, GapCause::Broker));
+    assert_eq!(missing(1), (0, GapCause::Overload), "it is taken");
+    let of = |reason: GapReason| node.gaps.counts()[reason.index()];
+    assert_eq!(of(GapReason::Broker(MissedReason::Reconnect)), 1);
+    assert_eq!(of(GapReason::ShardOverflow), 1);
+    assert_eq!(node.gaps.counts().iter().sum::<u64>(), 2);
 }
 
 #[test]
@@ -45,15 +58,5 @@ fn before_the_first_client_nothing_can_be_missed() {
     assert_eq!((node.gaps.last(), node.gaps.counts()[0]), (0, 0));
     node.totals.opened();
     assert!(GapReports::new(&node).missed(&missed(MissedReason::Start)));
-    assert_eq!((node.gaps.last(), node.gaps.counts()[0]), (1, 1));
-}
-
-#[test]
-fn ignored_gaps_are_counted_and_close_no_connection_later_either() {
-    let node = Node::new(1, Matching::default(), WindowLimits::default());
-    node.gaps.set_policy(GapPolicy::Ignore);
-    GapReports::new(&node).missed(&missed(MissedReason::Skipped));
-    assert_eq!((node.gaps.last(), node.gaps.counts()[4]), (0, 1));
-    node.gaps.set_policy(GapPolicy::Reconnect);
-    assert_eq!(shards(&node), [0]);
+    assert_eq!(node.gaps.counts()[0], 1);
 }

@@ -4,6 +4,7 @@ use ht_core::publication::Publication;
 use ht_core::window::Key;
 use ht_proto::cursor::Check;
 use ht_proto::entry::{Body, Entry, Position};
+use ht_proto::room::Room;
 use ht_proto::trigger::Trigger;
 use smallvec::SmallVec;
 
@@ -54,5 +55,32 @@ impl NodeSequencer {
             check: entry.check,
             what,
         }
+    }
+}
+
+/// The rooms that an entry may concern.
+pub(super) fn rooms(entry: &Entry) -> &[Room] {
+    match &entry.body {
+        Body::Publication(trigger) => &trigger.rooms,
+        Body::Command(_) => &[],
+    }
+}
+
+pub(super) fn is_command(entry: &Entry) -> bool {
+    matches!(entry.body, Body::Command(_))
+}
+
+/// Publications that are handed on together.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) publications: Vec<Publication>,
+    /// The keys of their rooms.
+    pub(super) keys: Vec<Key>,
+}
+
+impl Group {
+    pub(super) fn add(&mut self, publication: Publication, keys: Keys) {
+        self.publications.push(publication);
+        self.keys.extend(keys);
     }
 }

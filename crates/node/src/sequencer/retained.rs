@@ -4,7 +4,8 @@ use ht_core::window::Beginning;
 use ht_proto::entry::{Entry, Epoch};
 use uuid::Uuid;
 
-use super::{Group, NodeSequencer, What};
+use super::NodeSequencer;
+use super::placing::{Group, What};
 use crate::inbox::Batch;
 
 impl NodeSequencer {

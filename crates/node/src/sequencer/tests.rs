@@ -8,9 +8,9 @@ use ht_broker::MissedReason;
 use ht_core::index::Matching;
 use ht_core::window::{Kept, Wanted, WindowLimits};
 use ht_proto::cursor::Cursor;
-use ht_proto::entry::TenantId;
+use ht_proto::entry::{Body, TenantId};
 use ht_proto::record::Record;
-use ht_proto::room::RoomLimits;
+use ht_proto::room::{Room, RoomLimits};
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::sequencer;
 use tokio::time::Instant;
@@ -274,18 +274,24 @@ async fn missed_publications_are_a_hole_before_the_next_entry() {
     Sequencer::missed(&sequencer, missed(MissedReason::Start));
     sequencer.place(vec![trigger(&["a"], 1)]).await;
     Sequencer::missed(&sequencer, missed(MissedReason::Reconnect));
+    assert_eq!(kept(&node), [(1, false), (2, true)]);
+    assert_eq!((node.gaps.last(), node.commands.last()), (1, 2));
+    // While somebody else has the order: with the next entry.
+    let order = sequencer.order.lock().await;
     Sequencer::missed(&sequencer, missed(MissedReason::Skipped));
-    assert_eq!(kept(&node), [(1, false)]);
+    drop(order);
+    assert_eq!((kept(&node).len(), node.gaps.last()), (2, 1));
     let places = sequencer.place(vec![command(DISCONNECT), trigger(&["a"], 1)]);
     let places: Vec<_> = places
         .await
         .iter()
         .map(|placed| placed.position.get())
         .collect();
-    assert_eq!(places, [3, 4]);
-    assert_eq!(kept(&node), [(1, false), (2, true), (3, false), (4, false)]);
+    assert_eq!(places, [4, 5]);
+    let holes = [(1, false), (2, true), (3, true), (4, false), (5, false)];
+    assert_eq!((kept(&node), node.gaps.last()), (holes.to_vec(), 2));
     sequencer.place(vec![trigger(&["a"], 1)]).await;
-    assert_eq!(kept(&node).last(), Some(&(5, false)));
+    assert_eq!(kept(&node).last(), Some(&(6, false)));
 }
 
 #[tokio::test]

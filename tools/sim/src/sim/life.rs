@@ -3,6 +3,8 @@
 
 use ht_control::input::Input;
 use ht_control::waves::WAVE;
+use ht_core::shard::Gap;
+use ht_proto::server::GapCause;
 
 use crate::mutant::Mutant;
 use crate::sim::{Event, Sim};
@@ -42,10 +44,15 @@ impl Sim {
         };
         let is_short = self.plan.mutant == Some(Mutant::ShortGap);
         let number = node.gaps.of_shard(shard);
-        let input = Input::CloseMissed {
+        let gap = Gap {
             number,
+            upto: 0,
+            cause: GapCause::Broker,
+            close: Some(waves.close),
+        };
+        let input = Input::CloseMissed {
+            gap,
             count: if is_short { 1 } else { waves.count },
-            close: waves.close,
             done: number,
         };
         let missed = node.shards[shard].tell(input, self.events.now);

@@ -1,20 +1,31 @@
 //! Publications may have been missed: which connections are closed, once, and which are not.
 
 use ht_proto::close::Close;
+use ht_proto::server::{self, GapCause};
+use ht_proto::subprotocol::Subprotocol;
 
+use super::commands::{GRANTS, listener};
+use super::hold::{invalidate_all, world};
 use super::kit::*;
-use crate::shard::Wave;
+use crate::recheck::{Recheck, RecheckOutcome, RecheckReason};
+use crate::shard::{Gap, Wave};
 
 const A: &str = r#"{"a":1}"#;
 
 fn wave(world: &mut World, number: u32, count: usize) -> Wave {
-    let (close, now) = (Close::GAP.within(500), world.now);
-    world.shard.close_missed(
+    let gap = Gap {
         number,
-        count,
-        close,
-        &mut Turn::new(now, &mut world.outside),
-    )
+        upto: 0,
+        cause: GapCause::Broker,
+        close: Some(Close::GAP.within(500)),
+    };
+    wave_of(world, &gap, count)
+}
+
+fn wave_of(world: &mut World, gap: &Gap, count: usize) -> Wave {
+    let now = world.now;
+    let turn = &mut Turn::new(now, &mut world.outside);
+    world.shard.close_missed(gap, count, turn)
 }
 
 #[test]
@@ -85,7 +96,140 @@ fn gap_closes_nothing_in_a_shard_without_connections() {
     let mut world = World::new();
     let nobody = Wave {
         closed: 0,
+        told: 0,
         finished: true,
     };
     assert_eq!(wave(&mut world, 7, usize::MAX), nobody);
+}
+
+fn gap(upto: u64, cause: GapCause, close: Option<Close>) -> Gap {
+    Gap {
+        number: 1,
+        upto,
+        cause,
+        close,
+    }
+}
+
+/// Publications are lost here; the position of the hole.
+fn hole(world: &mut World) -> u64 {
+    world.outside.position += 1;
+    let position = world.outside.position;
+    world.window.append_hole(position, world.now);
+    world.shard.set_gap(1);
+    position
+}
+
+/// The event about a gap, without its cursor.
+fn event(cause: GapCause) -> String {
+    format!(r#"{{"type": "gap", "reason": "{}"}}"#, cause.as_str())
+}
+
+#[test]
+fn client_with_events_is_told_of_a_gap_and_sent_nothing_before_the_api_has_answered_again() {
+    let mut world = world();
+    let mut client = listener(&mut world, &[A]);
+    world.publish(A, "0");
+    let hole = hole(&mut world);
+    let gap = gap(hole, GapCause::Broker, Some(Close::GAP));
+    let wave = wave_of(&mut world, &gap, 9);
+    assert_eq!((wave.closed, wave.told, wave.finished), (0, 1, true));
+    world.publish(A, "1");
+    world.deliver();
+    let cursor = world.window.reader().view().cursor(hole);
+    let heard = client.hears_all();
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert_eq!(heard[1], server::gap(&cursor, GapCause::Broker));
+    // A command may have been lost as well.
+    let recheck = Recheck {
+        key: client.id,
+        not_before: hole,
+        is_held: true,
+        reason: RecheckReason::Gap,
+        token: None,
+    };
+    assert_eq!(world.requests(), [Request::Recheck(recheck)]);
+    let early = RecheckOutcome::Permitted(world.rights(GRANTS));
+    world.rechecked(&[&client], hole - 1, early);
+    world.deliver();
+    assert!(client.hears().is_empty(), "a call before the gap");
+    world.permitted(&[&client], GRANTS);
+    world.deliver();
+    assert_eq!(client.hears().last(), Some(&publish("1", "1")));
+    assert_eq!(wave_of(&mut world, &gap, 9).told, 0, "once");
+    assert_eq!(world.stats().gaps_told, 1);
+    world.check_accounts();
+}
+
+#[test]
+fn what_a_shard_dropped_is_told_and_no_reason_to_ask_the_api() {
+    let mut world = world();
+    let mut client = listener(&mut world, &[A]);
+    world.outside.position += 1;
+    let dropped = world.outside.position;
+    let gap = gap(dropped, GapCause::Overload, Some(Close::GAP));
+    wave_of(&mut world, &gap, 9);
+    world.publish(A, "1");
+    world.deliver();
+    let told = event(GapCause::Overload);
+    assert_eq!(client.hears(), [told, publish("1", "1")]);
+    assert_eq!(world.requests(), []);
+}
+
+#[test]
+fn without_credentials_a_client_with_events_is_closed_unless_gaps_are_ignored() {
+    for (close, expected) in [(Some(Close::GAP), 1), (None, 0)] {
+        let mut world = World::new();
+        world.subprotocol = Some(Subprotocol::V1);
+        world.events = true;
+        let mut client = world.open("[]");
+        world.events = false;
+        let mut other = world.open("[]");
+        let hole = hole(&mut world);
+        let wave = wave_of(&mut world, &gap(hole, GapCause::Broker, close), 9);
+        world.deliver();
+        assert_eq!((wave.closed, wave.told), (2 * expected, 1 - expected));
+        if expected == 1 {
+            assert_eq!(client.hears(), ["close 1012 gap"]);
+            assert_eq!(other.hears(), ["close 1012 gap"]);
+        } else {
+            assert_eq!(client.hears(), [event(GapCause::Broker)]);
+            assert!(other.hears().is_empty());
+        }
+        assert_eq!(world.requests(), []);
+    }
+}
+
+#[test]
+fn held_client_with_events_is_told_where_it_meets_the_gap() {
+    let mut world = world();
+    let mut client = listener(&mut world, &[A]);
+    world.events = false;
+    let mut silent = world.open(GRANTS);
+    world.say(&silent, &subscribe(A, "1"));
+    silent.hears();
+    invalidate_all(&mut world);
+    world.requests();
+    world.publish(A, "1");
+    let hole = hole(&mut world);
+    world.permitted(&[&silent], GRANTS);
+    world.deliver();
+    assert_eq!(silent.hears(), [publish("1", "1")]);
+    wave_of(
+        &mut world,
+        &gap(hole, GapCause::Broker, Some(Close::GAP)),
+        9,
+    );
+    world.publish(A, "2");
+    world.deliver();
+    assert!(client.hears().is_empty());
+    assert_eq!(world.requests().len(), 1, "for a later answer");
+    world.permitted(&[&client], GRANTS);
+    world.deliver();
+    let told = event(GapCause::Broker);
+    assert_eq!(
+        client.hears()[1..],
+        [publish("1", "1"), told, publish("2", "1")]
+    );
+    assert!(world.is_open(&client));
 }

@@ -112,7 +112,7 @@ fn slow_client_catches_up_as_it_accepts_data_and_is_not_evicted() {
 }
 
 #[test]
-fn session_that_missed_more_than_the_window_has_is_closed_for_a_gap() {
+fn session_that_missed_more_than_the_window_has_is_told_or_closed_for_a_gap() {
     let limits = WindowLimits {
         entries: 10,
         ..WindowLimits::default()
@@ -122,33 +122,29 @@ fn session_that_missed_more_than_the_window_has_is_closed_for_a_gap() {
         world.who = who("7", &[]);
         let mut client = listener(&mut world, &[A]);
         let mut idle = listener(&mut world, &[]);
+        world.events = false;
+        let mut silent = world.open(GRANTS);
+        world.say(&silent, &subscribe(A, "1"));
+        silent.hears();
         invalidate_all(&mut world);
         for _ in 0..missed {
             world.publish(B, "0");
         }
         world.publish(A, "1");
-        world.permitted(&[&client, &idle], GRANTS);
+        world.permitted(&[&client, &idle, &silent], GRANTS);
         world.deliver();
         let heard = client.hears();
+        let told = (!is_kept).then(|| r#"{"type": "gap", "reason": "window"}"#.to_owned());
+        let expected: Vec<_> = told.into_iter().chain([publish("1", "1")]).collect();
+        assert_eq!(heard[1..], expected);
         let expected = match is_kept {
             true => publish("1", "1"),
             false => "close 1012 gap 10000".into(),
         };
-        assert_eq!(heard[1..], [expected]);
+        assert_eq!(silent.hears(), [expected]);
         assert_eq!(idle.hears().len(), 1, "it missed nothing");
         assert!(world.is_open(&idle));
     }
-    // A hole in it is a gap, too.
-    let mut world = world();
-    let mut client = listener(&mut world, &[A]);
-    let position = invalidate_all(&mut world);
-    world.window.append_hole(position + 1, 0);
-    world.outside.position += 1;
-    world.publish(A, "1");
-    world.permitted(&[&client], GRANTS);
-    world.deliver();
-    assert_eq!(client.hears()[1..], ["close 1012 gap 10000"]);
-    assert_eq!(world.stats().window_gaps, 1);
 }
 
 #[test]

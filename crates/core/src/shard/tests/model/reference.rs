@@ -470,9 +470,14 @@ impl Reference {
             self.world.begin(self.units);
             let outside = &mut self.world.outside;
             let shard = &mut self.world.shard;
-            let wave =
-                shard.close_missed(self.gap, count, Close::GAP, &mut Turn::new(now, outside));
-            assert!(wave.closed <= count);
+            let gap = crate::shard::Gap {
+                number: self.gap,
+                upto: 0,
+                cause: ht_proto::server::GapCause::Broker,
+                close: Some(Close::GAP),
+            };
+            let wave = shard.close_missed(&gap, count, &mut Turn::new(now, outside));
+            assert!(wave.closed <= count && wave.told == 0);
             if wave.finished {
                 break;
             }
