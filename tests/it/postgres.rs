@@ -6,6 +6,7 @@ use ht_testkit::postgres::{Database, Postgres as Server};
 use serde_json::{Value, json};
 
 use crate::rabbitmq::wait_for_ready;
+use crate::subprotocol::{V1, offer};
 use crate::support::{Client, Gateway, StubBackend};
 
 /// Runs something on the database.
@@ -72,6 +73,36 @@ fn every_node_delivers_what_was_posted_and_what_was_committed() {
         assert_eq!(client.expect_publish().0, "once");
         client.fence();
     }
+}
+
+/// So a client can go on at any of them.
+#[test]
+fn a_cursor_is_the_same_on_every_node_also_on_one_that_starts_later() {
+    let (database, backend) = (database(), api());
+    let first = node(&backend, &database);
+    let cursor = |client: &mut Client, data: &Value| loop {
+        let message = client.expect_whole();
+        if message["data"] == *data {
+            return message["cursor"].as_str().expect("a cursor").to_owned();
+        }
+    };
+    let listener = |node: &Gateway| {
+        let mut client = offer(node, V1).open();
+        let subscribe = json!({"type": "subscribe", "room": {"n": 1}, "requestId": "x"});
+        client.send_json(&subscribe);
+        while client.expect_whole()["requestId"] != "x" {}
+        client
+    };
+    let mut one = listener(&first);
+    commit(&database, &json!("early"));
+    let early = cursor(&mut one, &json!("early"));
+    let second = node(&backend, &database);
+    let mut other = listener(&second);
+    commit(&database, &json!("late"));
+    let late = cursor(&mut one, &json!("late"));
+    assert_eq!(cursor(&mut other, &json!("late")), late);
+    let epoch = |cursor: &str| cursor.split('-').next().map(str::to_owned);
+    assert_eq!(epoch(&early), epoch(&late));
 }
 
 /// Commands in the outbox have their place among its publications.
