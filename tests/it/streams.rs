@@ -4,6 +4,7 @@ use ht_testkit::rabbitmq::{RabbitMq, Vhost};
 use serde_json::{Value, json};
 
 use crate::rabbitmq::wait_for_ready;
+use crate::subprotocol::{V1, offer};
 use crate::support::rabbit::Rabbit;
 use crate::support::{Client, Gateway, StubBackend, eventually};
 
@@ -133,5 +134,41 @@ fn a_stream_that_is_deleted_is_a_gap_and_another_epoch() {
     nodes[1].trigger(&publication("after"));
     for client in &mut clients {
         assert_eq!(client.expect_publish().0, "after");
+    }
+}
+
+/// The next message that a client of our subprotocol is sent, with its cursor.
+fn next(client: &mut Client) -> (Value, Value) {
+    let message = client.expect_whole();
+    assert!(message["cursor"].is_string(), "{message}");
+    (message["cursor"].clone(), message)
+}
+
+#[test]
+fn a_cursor_is_the_same_on_every_node() {
+    let (vhost, backend) = (RabbitMq::shared().vhost(), api());
+    let nodes = [node(&backend, &vhost), node(&backend, &vhost)];
+    let subscribe = json!({"type": "subscribe", "room": {"n": 1}, "requestId": 1});
+    let mut clients = nodes.each_ref().map(|node| {
+        let mut client = offer(node, V1).open();
+        next(&mut client);
+        client.send_json(&subscribe);
+        assert_eq!(next(&mut client).1["code"], "success");
+        client
+    });
+    for number in 0..10 {
+        nodes[number % 2].trigger(&publication(number));
+        let [first, second] = clients.each_mut().map(next);
+        assert_eq!(
+            (&first.1["data"], &second.1["data"]),
+            (&json!(number), &json!(number))
+        );
+        assert_eq!(first.0, second.0);
+        // A node that starts later tells it, too: it has read the log back.
+        if number == 9 {
+            let late = node(&backend, &vhost);
+            let mut client = offer(&late, V1).open();
+            assert_eq!(next(&mut client).0, first.0);
+        }
     }
 }
