@@ -42,6 +42,16 @@ def test_a_page_hears_what_is_published(gateway, publisher):
         assert not receipt.duplicate
 
 
+def test_a_publication_has_the_cursor_of_its_position(gateway, publisher):
+    receipt = publisher.publish(NEWS, 1)
+    assert f"-{receipt.position}-" in receipt.cursor
+    assert publisher.position() == receipt.cursor
+    later = AsyncPublisher(gateway.internal_url, api_key="key")
+    assert asyncio.run(later.position(timeout=5)) == receipt.cursor
+    with pytest.raises(UnauthorizedError):
+        Publisher(gateway.internal_url, api_key="another").position()
+
+
 def test_one_trigger_for_several_rooms(gateway, publisher):
     with gateway.connect() as page:
         page.subscribe({"target": "a"}, "a")
