@@ -3,11 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use crate::digest::digest;
 use crate::entry::{Epoch, Position};
+use crate::letters::{bytes, letters};
+
+pub use crate::check::Check;
 
 /// Longest text of a cursor, in bytes.
 pub const CURSOR_BYTES_MAX: usize =
@@ -67,53 +67,9 @@ impl From<Cursor> for CursorText {
     }
 }
 
-/// 24 bits of a hash of an entry.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Check(u32);
-
 /// Which of an entry's messages for one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Part(u32);
-
-impl Check {
-    /// For no entry: before the first.
-    pub const NONE: Self = Self(0);
-
-    /// For an entry that is not known any more.
-    pub const UNKNOWN: Self = Self((1 << 24) - 1);
-
-    /// Letters of its text.
-    const LETTERS: usize = 4;
-
-    /// The check of an entry with this text.
-    #[must_use]
-    pub fn of(text: &[u8]) -> Self {
-        // The upper bits: a product mixes them best.
-        Self(u32::try_from(digest(text) >> 40).unwrap_or(0))
-    }
-
-    /// The check with these 24 bits.
-    #[must_use]
-    pub const fn from_bits(bits: u32) -> Self {
-        Self(bits & 0x00ff_ffff)
-    }
-
-    /// Its 24 bits.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-
-    fn letters(self) -> [u8; Self::LETTERS] {
-        let [_, bytes @ ..] = self.0.to_be_bytes();
-        letters(bytes)
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let [a, b, c] = bytes(text)?;
-        Some(Self(u32::from_be_bytes([0, a, b, c])))
-    }
-}
 
 impl Part {
     /// Letters of its text.
@@ -143,21 +99,6 @@ impl Part {
     fn parse(text: &str) -> Option<Self> {
         Some(Self(u32::from_be_bytes(bytes(text)?)))
     }
-}
-
-/// Bytes as base64url, in exactly as many letters as needed.
-fn letters<const BYTES: usize, const LETTERS: usize>(bytes: [u8; BYTES]) -> [u8; LETTERS] {
-    let mut letters = [0; LETTERS];
-    let written = URL_SAFE_NO_PAD.encode_slice(bytes, &mut letters);
-    debug_assert_eq!(written, Ok(LETTERS));
-    letters
-}
-
-/// Decodes what [`letters`] made of so many bytes, and nothing else: every value has one text.
-fn bytes<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
-    let mut bytes = [0; BYTES];
-    let written = URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
-    (written == BYTES).then_some(bytes)
 }
 
 /// The text is not a cursor.
@@ -239,7 +180,7 @@ mod tests {
         Cursor {
             epoch: Epoch::from_random(epoch),
             position: Position::new(position).unwrap(),
-            check: Check(check),
+            check: Check::from_bits(check),
             part: part.map(Part),
         }
     }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::check::Check;
 use crate::command::Command;
-use crate::cursor::Check;
 use crate::record::Record;
 use crate::trigger::Trigger;
 

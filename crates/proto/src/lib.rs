@@ -27,5 +27,7 @@ pub mod trigger;
 pub mod who;
 
 mod canonical;
+mod check;
 mod digest;
+mod letters;
 mod number;
