@@ -147,6 +147,8 @@ impl Sim {
             self.note(|| format!("connection {number}: {trigger} for {name}"));
             self.connections[number].last = Some((name, trigger));
             self.oracle.received(number, name, trigger);
+        } else if message["type"] == "gap" {
+            self.note(|| format!("connection {number} may have missed publications"));
         } else if message["type"] == "permissions" {
             self.told_rights(number, text);
         } else if message["type"] == "unsubscribed" {
@@ -164,7 +166,11 @@ impl Sim {
     /// A client learns its grants.
     fn told_rights(&mut self, number: usize, text: &str) {
         let rooms = text.split_once(r#""allowed_rooms": "#);
-        let rooms = rooms.and_then(|(_, rooms)| rooms.strip_suffix('}'));
+        // The first message has more behind them.
+        let rooms = rooms.and_then(|(_, rooms)| match rooms.split_once(r#", "cursor""#) {
+            Some((rooms, _)) => Some(rooms),
+            None => rooms.strip_suffix('}'),
+        });
         self.note(|| format!("connection {number}: {text}"));
         self.oracle.told_rights(number, rooms.unwrap_or_default());
     }
