@@ -113,9 +113,10 @@ fn explain(error: InflateError) -> String {
 
 /// The finding where no broker is configured. `check` may have been started without the environment
 /// of the service, which has the broker's URL.
-const NONE: &str = "none: neither rabbitmq.url nor postgres.url is set, so this node delivers only what is posted to its \
-                    own /trigger/. If that is not intended, set one, or start `check` with the \
-                    service's environment: set -a; . /etc/high-templar/environment; set +a";
+const NONE: &str = "none: neither rabbitmq.url nor postgres.url is set, so this node delivers only \
+                    what is posted to its own /trigger/. If that is not intended, set one, or start \
+                    `check` with the service's environment: set -a; . \
+                    /etc/high-templar/environment; set +a";
 
 /// Whether the broker can be used as configured.
 pub(super) async fn probe(

@@ -1,5 +1,6 @@
 //! Gateways whose log is a PostgreSQL, with an outbox.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ht_testkit::postgres::{Database, Postgres as Server};
@@ -140,6 +141,48 @@ fn a_killed_node_is_replaced() {
     let posted = second.trigger(&json!({"rooms": [{"n": 1}], "data": 3}));
     assert!(posted["position"].is_u64());
     assert_eq!(client.expect_publish().0, 3);
+}
+
+#[test]
+fn check_says_what_is_missing_and_what_works() {
+    let (database, backend) = (Server::shared().database(), api());
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [
+        ("HT_BACKEND__URL", backend.url.clone()),
+        ("HT_LISTEN", "127.0.0.1:0".to_owned()),
+        ("HT_INTERNAL__LISTEN", "127.0.0.1:0".to_owned()),
+        ("HT_POSTGRES__URL", database.url().to_owned()),
+    ];
+    let check = || {
+        let command = Command::new(env!("CARGO_BIN_EXE_high-templar"))
+            .arg("check")
+            .current_dir(folder.path())
+            .env_clear()
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .output()
+            .unwrap();
+        String::from_utf8(command.stdout).unwrap()
+    };
+    let found = check();
+    assert!(
+        found.contains("FIX  broker: PostgreSQL at 127.0.0.1:"),
+        "{found}"
+    );
+    assert!(
+        found.contains("high-templar postgres schema | psql"),
+        "{found}"
+    );
+    let _database = block_on(database.with_log());
+    let found = check();
+    assert!(
+        found.contains("ok   broker: PostgreSQL at 127.0.0.1:"),
+        "{found}"
+    );
+    assert!(
+        found.contains("the schema high_templar is at position 0"),
+        "{found}"
+    );
+    assert!(!found.contains("postgres:postgres"), "no password: {found}");
 }
 
 #[test]

@@ -23,6 +23,9 @@ from high_templar.django import rights
 from high_templar.django.launch import variables
 from high_templar.django.postgres import schema
 from high_templar.django.testing import capture_published
+from high_templar.django.trial import Credentials
+from high_templar.django.trial import FailedError
+from high_templar.django.trial import Trial
 from high_templar.gateway import Gateway
 
 ROOT = Path(__file__).parents[3]
@@ -142,6 +145,22 @@ def test_an_open_transaction_elsewhere_is_warned_of(ledger, page):
         with pytest.warns(UncommittedDataWarning, match="committed at once on 'ledger'"):
             publish(ROOM, "leak", using="ledger")
     assert page.next(10).data == "leak"
+
+
+def test_ht_check_goes_the_whole_way(ledger, page):
+    trial = Trial(Credentials(token="anybody"), ROOM, 10)
+    assert "outbox" in [name for name, _ in trial.steps]
+    trial._page = page
+    assert trial.deliver_outbox().startswith("received after ")
+    with ledger.cursor() as cursor:
+        cursor.execute("ALTER TABLE high_templar.ht_outbox RENAME TO elsewhere")
+    try:
+        with pytest.raises(FailedError, match="cannot insert into the outbox") as failed:
+            trial.deliver_outbox()
+        assert "manage.py migrate" in failed.value.hint
+    finally:
+        with ledger.cursor() as cursor:
+            cursor.execute("ALTER TABLE high_templar.elsewhere RENAME TO ht_outbox")
 
 
 def test_tests_see_what_would_be_published(ledger):

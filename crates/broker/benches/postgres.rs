@@ -61,6 +61,7 @@ async fn main() {
         posted,
     );
 
+    beside_an_open_transaction(&client, &database, &second).await;
     outbox_under_load(&client, &database, &second).await;
     first.end().await;
     second.end().await;
@@ -90,6 +91,39 @@ fn report(what: &str, mut times: Vec<Duration>) {
         at(50),
         at(90),
         at(99)
+    );
+}
+
+/// A transaction that has published, too, is open for a minute.
+async fn beside_an_open_transaction(client: &Client, database: &Database, node: &Node) {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let open = database.connect().await;
+    open.batch_execute("BEGIN").await.unwrap();
+    open.execute(INSERT, &[&body("\"open\"")]).await.unwrap();
+    let begun = Instant::now();
+    let mut times = Vec::new();
+    for number in 0.. {
+        if begun.elapsed() >= MINUTE {
+            break;
+        }
+        // Nine that nobody waits for make dead rows, which the open transaction keeps.
+        let nine = (0..9).map(|_| body("\"many\"")).collect::<Vec<_>>();
+        let insert = "INSERT INTO high_templar.ht_outbox (body) SELECT * FROM unnest($1::text[])";
+        client.execute(insert, &[&nine]).await.unwrap();
+        let data = format!("\"beside {number}\"");
+        client.execute(INSERT, &[&body(&data)]).await.unwrap();
+        times.push(late(node, &data).await);
+    }
+    let count = times.len();
+    report(
+        &format!("beside a transaction open for a minute, {count} times with 10 rows"),
+        times,
+    );
+    open.batch_execute("COMMIT").await.unwrap();
+    let after = late(node, "\"open\"").await;
+    println!(
+        "  its own row {:.1} ms after its commit",
+        after.as_secs_f64() * 1e3
     );
 }
 
