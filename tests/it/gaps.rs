@@ -196,7 +196,7 @@ fn a_client_with_events_is_told_of_a_gap_asked_about_and_stays() {
         assert_eq!(client.expect_publish().0, "before");
         let calls = backend.requests().len();
         vhost.close_connections();
-        let gap = client.expect_json();
+        let gap = client.expect_whole();
         assert_eq!(
             (&gap["type"], &gap["reason"]),
             (&json!("gap"), &json!("broker"))

@@ -272,6 +272,7 @@ impl Oracle {
         }
         let place = self.lives[known.life].places.get(&number).copied();
         let grants = place.map(|place| known.grants_at(place));
+        let skips = known.skips;
         let subscription = known.subscriptions.get_mut(&name);
         let subscription = subscription.ok_or("to nobody's subscription")?;
         let published = &self.published;
@@ -308,7 +309,7 @@ impl Oracle {
         if subscription.next.is_some_and(|next| place < next) {
             return Err("a second time, or out of order".into());
         }
-        let skipped = first.map_or(place..place, |first| first..place);
+        let skipped = first.map_or(place..place, |first| first.max(skips)..place);
         for skipped in skipped {
             let other = life.placed[skipped].0;
             if meets(other) && !life.overflowed.contains_key(&(known.shard, skipped)) {

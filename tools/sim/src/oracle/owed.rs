@@ -19,6 +19,17 @@ impl Oracle {
         }
     }
 
+    /// A client was told that it may have missed publications: where the window did not have them
+    /// any more, those up to a position.
+    pub(crate) fn told_gap(&mut self, session: usize, now: u64, upto: Option<u64>) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.told_gap = Some(now);
+            let positions = &self.lives[known.life].positions;
+            let last = upto.and_then(|upto| positions.range(..=upto).next_back());
+            known.skips = last.map_or(known.skips, |(_, place)| place + 1);
+        }
+    }
+
     /// Losses until `until` must have been reported.
     pub(super) fn check_lost(&mut self, session: usize, until: u64) {
         let known = &self.sessions[&session];
@@ -28,7 +39,7 @@ impl Oracle {
         } in &life.lost
         {
             let published = &self.published[number];
-            let is_late = shown.is_some_and(|shown| shown <= until);
+            let is_late = shown.is_some_and(|shown| shown <= until && !known.knows_of_gap(shown));
             if !is_late || !published.is_confirmed || life.places.contains_key(&number) {
                 continue;
             }
@@ -71,7 +82,7 @@ impl Oracle {
                     && subscription.is_owed(place)
                     && rooms.iter().any(|&room| own.meets(ROOMS[room], self.exact))
             });
-            if shard == known.shard && at <= until && owed {
+            if shard == known.shard && at <= until && !known.knows_of_gap(at) && owed {
                 let text = format!(
                     "connection {session} was not told of a gap: its shard missed publication {number}"
                 );
@@ -117,6 +128,7 @@ impl Oracle {
         let missing = owed.find(|&(place, &(number, at))| {
             let rooms = &self.published[number].rooms;
             is_due(place, at)
+                && place >= session.skips
                 && session.held.is_none_or(|held| place < held.place)
                 && subscription.is_owed(place)
                 && subscription.ending.is_none_or(|ending| ending > at)

@@ -75,6 +75,14 @@ impl Oracle {
         own.for_each(|(connection, session)| session.apply(*connection, &commanded, rechecks));
     }
 
+    /// The API is asked about a session because commands for it may be lost: no command says from
+    /// where its permissions are others.
+    pub(crate) fn asks_for_gap(&mut self, session: usize) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            known.is_unjudged = true;
+        }
+    }
+
     /// The API has answered about a session again.
     pub(crate) fn asked_again(&mut self, session: usize, asked_at: u64, reply: Reply, now: u64) {
         if let Some(known) = self.sessions.get_mut(&session) {

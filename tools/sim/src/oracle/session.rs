@@ -67,6 +67,10 @@ pub(super) struct Session {
     pub(super) is_unjudged: bool,
     /// It may be closed for its permissions, or the API be asked about it.
     pub(super) is_excused: bool,
+    /// When its client was told of a gap last.
+    pub(super) told_gap: Option<u64>,
+    /// What has a place before this one may not be sent to it any more.
+    pub(super) skips: usize,
     /// Where it was held last, and when it had its answer.
     pub(super) released: Option<(usize, u64)>,
     /// It is sent nothing at the moment.
@@ -94,6 +98,8 @@ impl Session {
             applied: Vec::new(),
             is_welcome: false,
             is_excused: false,
+            told_gap: None,
+            skips: 0,
             is_unjudged: false,
             released: None,
             held: None,
@@ -136,6 +142,11 @@ impl Session {
     pub(super) fn grants_at(&self, place: usize) -> usize {
         let before = self.applied.iter().take_while(|it| it.place < place);
         self.grants_after(before.count())
+    }
+
+    /// Whether its client was told of a gap that was known at this time.
+    pub(super) fn knows_of_gap(&self, at: u64) -> bool {
+        self.told_gap.is_some_and(|told| at <= told)
     }
 
     /// How many of the changes are due to commands up to this position.

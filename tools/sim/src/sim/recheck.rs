@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use ht_control::input::Input;
-use ht_core::recheck::{RecheckOutcome, Rechecked, Rights};
+use ht_core::recheck::{RecheckOutcome, RecheckReason, Rechecked, Rights};
 use ht_overload::{CallTime, Due, Patience, RecheckId, RecheckOutput};
 use ht_proto::server;
 
@@ -28,6 +28,9 @@ impl Sim {
             match want {
                 Want::Answer(recheck, number) => {
                     self.note(|| format!("connection {number}: {recheck:?}"));
+                    if recheck.reason == RecheckReason::Gap {
+                        self.oracle.asks_for_gap(number);
+                    }
                     let client = self.connections[number].client;
                     let credentials = (address(client), crate::orders::user(client));
                     let patience = match recheck.is_held {

@@ -1,7 +1,8 @@
 //! Processing of received messages by clients.
 
 use ht_frame::{DecodeOptions, Event as Frame, Input, Opcode, Role};
-use ht_proto::server;
+use ht_proto::cursor::Cursor;
+use ht_proto::server::{self, GapCause};
 use serde_json::Value;
 
 use crate::mutant::Mutant;
@@ -149,6 +150,10 @@ impl Sim {
             self.oracle.received(number, name, trigger);
         } else if message["type"] == "gap" {
             self.note(|| format!("connection {number} may have missed publications"));
+            let cursor = message["cursor"].as_str().and_then(|it| it.parse().ok());
+            let upto = cursor.map(|cursor: Cursor| cursor.position.get());
+            let upto = upto.filter(|_| message["reason"] == GapCause::Window.as_str());
+            self.oracle.told_gap(number, self.events.now, upto);
         } else if message["type"] == "permissions" {
             self.told_rights(number, text);
         } else if message["type"] == "unsubscribed" {
