@@ -76,12 +76,16 @@ fn is_found(mutant: Mutant) {
         Mutant::SteepDrain => "are closed too early",
         Mutant::ForgottenAnswer => "is still there",
         Mutant::MissedCommand => "was not next|never carried out",
-        Mutant::LateCommand => "placed after the command|without a grant|has not answered since",
+        Mutant::LateCommand => {
+            "placed after the command|without a grant|has not answered since|a second time"
+        }
         Mutant::EarlyCommand => "never came|was to come before it",
         Mutant::UncheckedNewcomer => {
             "has not answered since|old rights|a command closed it|placed after the command"
         }
-        Mutant::SilentCommands => "a command closed it|placed after the command|success is false",
+        Mutant::SilentCommands => {
+            "a command closed it|placed after the command|success is false|old rights"
+        }
         Mutant::OldAnswer => "has not answered since|without a grant|old rights|success is true",
         Mutant::ShortWindow => "never came|was to come before it",
         Mutant::WiderRights => "without a grant|success is true|after the command",
