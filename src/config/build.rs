@@ -10,7 +10,7 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, HookQueueConfig, InternalConfig, KeepaliveConfig, Listen,
     NodesConfig, Origins, OriginsWritten, PermissionsConfig, PublicConfig, ReadinessConfig,
-    RecoveryConfig, Secret, ServerConfig, ServerLimits, TcpOptions,
+    RecoveryConfig, RecoverySettings, Secret, ServerConfig, ServerLimits, TcpOptions,
 };
 
 use crate::config::kind::HeaderChange;
@@ -214,6 +214,11 @@ fn server(values: &Values) -> ServerConfig {
         recovery: RecoveryConfig {
             gap_old: values.recovery_gap_old.value,
             gap_period: values.recovery_gap_period.value,
+            replay: RecoverySettings {
+                enabled: values.recovery_enabled.value,
+                messages: values.recovery_messages.value,
+                bytes: values.recovery_bytes.value,
+            },
         },
         permissions: PermissionsConfig {
             recheck: values.permissions_recheck.value,

@@ -11,8 +11,8 @@ use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
     Listen, Matching, NodesConfig, OriginPattern, PermissionsConfig, PublicConfig, ReadinessConfig,
-    RecoveryConfig, RestrictedKey, Secret, ServerLimits, TcpOptions, Trusted, TrustedProxies,
-    Unreachable, WindowConfig,
+    RecoveryConfig, RecoverySettings, RestrictedKey, Secret, ServerLimits, TcpOptions, Trusted,
+    TrustedProxies, Unreachable, WindowConfig,
 };
 
 use crate::config::kind::{
@@ -276,6 +276,12 @@ settings! {
     drain_timeout: Duration, live "drain.timeout", period(Duration::ZERO, HOUR), DrainConfig::default().timeout,
         "Time limit of the shutdown after `drain.delay`: connections are closed, hooks called, the broker's messages acknowledged. After it, the rest is dropped, including hooks that hang, and the process ends within another second. Keep the sum of `drain.delay` and this below the time that your supervisor waits before it kills: 10 seconds for `docker stop`, `TimeoutStopSec` of systemd, `terminationGracePeriodSeconds` of Kubernetes.";
 
+    recovery_enabled: bool, live "recovery.enabled", Flag, RecoverySettings::default().enabled,
+        "Send clients that reconnect the publications that they missed, if the window has them and the client selected `high-templar.v1`. Disabled, they are told to fetch.";
+    recovery_messages: usize, live "recovery.messages", count(1, 10_000_000), RecoverySettings::default().messages,
+        "Messages that one request is sent at most of what the client missed. If there are more, it is told to fetch, which is cheaper.";
+    recovery_bytes: usize, live "recovery.bytes", size(KIB, GIB), RecoverySettings::default().bytes,
+        "The same in bytes.";
     recovery_gap_old: GapPolicy, live "recovery.gap_old", Choose::<GapPolicy>::one(), GapPolicy::default(),
         "What happens to clients when the node may have missed publications. `reconnect`: the connections that were open are closed with 1012 `gap <ms>`, so that clients reconnect and fetch again. `ignore`: the gap is only logged and counted in `gaps_total`.";
     recovery_gap_period: Duration, live "recovery.gap_period", period(Duration::ZERO, HOUR), RecoveryConfig::default().gap_period,
@@ -364,7 +370,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("drain", "Graceful shutdown."),
     (
         "recovery",
-        "How clients are notified when publications may not have reached this node (a gap).",
+        "What clients that reconnect are sent of what they missed, and how clients are notified when publications may not have reached this node (a gap).",
     ),
     (
         "permissions",

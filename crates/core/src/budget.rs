@@ -119,6 +119,12 @@ impl Budget {
         self.spent >= self.limit
     }
 
+    /// Whether the phase is over once so many units more are spent.
+    #[must_use]
+    pub const fn would_be_spent(&self, units: u64) -> bool {
+        self.spent.saturating_add(units) >= self.limit
+    }
+
     /// All units that were ever spent.
     #[must_use]
     pub const fn total(&self) -> u64 {

@@ -24,7 +24,7 @@ pub(crate) use self::retain::Verdict;
 pub(crate) use crate::connection::ConnectionId;
 
 /// A subscription's slot in its registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SubscriptionId(u32);
 
 /// No subscription.
@@ -228,6 +228,23 @@ impl Registry {
     /// A room that has a subscriber.
     pub(crate) fn room(&self, id: RoomId) -> &Room {
         self.index.room(id)
+    }
+
+    /// The subscription that a connection has had for the shortest time. It has one.
+    pub(crate) fn newest(&self, own: &Own) -> SubscriptionId {
+        SubscriptionId(own.first)
+    }
+
+    /// The position after which publications are delivered to the room of a subscription.
+    pub(crate) fn heard_since(&self, id: SubscriptionId) -> u64 {
+        let room = self.subscriptions[id.0 as usize].room;
+        self.rooms[room.index()].since
+    }
+
+    /// Whether the connection of a subscription has others.
+    pub(crate) fn has_others(&self, id: SubscriptionId) -> bool {
+        let Subscription { previous, next, .. } = &self.subscriptions[id.0 as usize];
+        *previous != NONE || *next != NONE
     }
 
     /// Delivers to a room only publications after the position `since`.

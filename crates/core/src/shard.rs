@@ -22,6 +22,8 @@ mod postponed;
 mod queue;
 mod recheck;
 mod refusal;
+mod replay;
+mod resume;
 mod rights;
 mod selection;
 mod settings;
@@ -62,7 +64,9 @@ pub use crate::connection::SessionKey;
 pub use crate::shard::authentication::{FIRST_MESSAGE_BYTES_MAX, Output};
 pub use crate::shard::gap::{Gap, Wave};
 pub use crate::shard::selection::Search;
-pub use crate::shard::settings::{Compression, KeepaliveSettings, PermissionSettings, Settings};
+pub use crate::shard::settings::{
+    Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings,
+};
 pub use crate::welcome::{Admission, Handshake, Welcome};
 
 /// How long a refused client has to read the reason, in ms.
@@ -311,6 +315,7 @@ impl<P: Peer> Shard<P> {
             unfinished,
             sessions,
             terms,
+            holds,
             ..
         } = self;
         let late = waiting.deadline(&mut Waiting(sessions));
@@ -321,6 +326,8 @@ impl<P: Peer> Shard<P> {
             .chain(keepalive.deadline())
             .chain(unfinished.deadline())
             .chain(terms.deadline())
+            // It is handed over within a moment, and nothing announces that.
+            .chain((!holds.unhanded.is_empty()).then_some(0))
             .min()
     }
 

@@ -16,7 +16,7 @@ pub use ht_edge::origin::{OriginPattern, OriginPatternError, Origins, OriginsWri
 
 pub use ht_core::index::Matching;
 use ht_core::limits::Limits;
-pub use ht_core::shard::Compression;
+pub use ht_core::shard::{Compression, RecoverySettings};
 use ht_core::window::WindowLimits;
 
 pub(crate) use crate::config::memory::HEAD_BYTES_MIN;
@@ -307,6 +307,8 @@ pub struct RecoveryConfig {
     pub gap_old: GapPolicy,
     /// The period over which their connections are closed, if there are many. Zero: all at once.
     pub gap_period: Duration,
+    /// What clients that reconnect are sent of what they missed.
+    pub replay: RecoverySettings,
 }
 
 /// How a client that may have missed publications and supports no gap message is handled.
@@ -324,6 +326,7 @@ impl Default for RecoveryConfig {
         Self {
             gap_old: GapPolicy::default(),
             gap_period: Duration::from_secs(30),
+            replay: RecoverySettings::default(),
         }
     }
 }

@@ -140,6 +140,7 @@ pub fn shard_settings(
         status_clients: config.status_clients,
         compression: config.compression.unwrap_or_default(),
         permissions: config.permissions.of_shard(),
+        recovery: config.recovery.replay,
         window,
     }
 }

@@ -1,6 +1,9 @@
 //! Messages of clients.
 
+use serde_json::value::RawValue;
+
 use crate::code::ErrorCode;
+use crate::cursor::Cursor;
 use crate::object::{Members, members};
 use crate::room::{Room, RoomError, RoomLimits};
 use crate::token::Token;
@@ -17,6 +20,18 @@ pub enum ClientMessage {
         room: Room,
         /// The name for its publications.
         request_id: RequestId,
+        /// Send first what was published after this, if it is there; the code for the error reply
+        /// where it is invalid.
+        since: Result<Option<Cursor>, ErrorCode>,
+    },
+    /// Subscribe to many rooms, and send first what was published after a cursor.
+    Resume {
+        /// The name of the request, or the code for the error reply where it has none.
+        request_id: Result<RequestId, ErrorCode>,
+        /// The cursor, or the code where it is invalid.
+        cursor: Result<Cursor, ErrorCode>,
+        /// The subscriptions, or the code where they are no list.
+        subscriptions: Result<Vec<Resumed>, ErrorCode>,
     },
     /// Drop every subscription under a name.
     Unsubscribe {
@@ -38,6 +53,17 @@ pub enum ClientMessage {
         /// The name of the request, or the code for the error reply where it has none.
         request_id: Result<RequestId, ErrorCode>,
     },
+}
+
+/// A subscription of a [`ClientMessage::Resume`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resumed {
+    /// The name for its publications, or the code where it is invalid.
+    pub request_id: Result<RequestId, ErrorCode>,
+    /// The room, or the code where it is invalid.
+    pub room: Result<Room, ErrorCode>,
+    /// Its own cursor, if it has one, instead of that of the whole; the code where it is invalid.
+    pub since: Result<Option<Cursor>, ErrorCode>,
 }
 
 /// A client's name for a subscription: the JSON text of a scalar.
@@ -83,25 +109,34 @@ pub struct MessageLimits {
 
 /// The members of a client's message, found in one pass over its text.
 #[derive(Clone, Copy, Debug)]
-pub struct Envelope<'a>(Result<[Option<&'a str>; 4], ErrorCode>);
+pub struct Envelope<'a>(Result<[Option<&'a str>; MEMBERS.len()], ErrorCode>);
+
+/// The members that are read.
+const MEMBERS: [&str; 7] = [
+    "type",
+    "room",
+    "requestId",
+    "token",
+    "since",
+    "cursor",
+    "subscriptions",
+];
 
 impl<'a> Envelope<'a> {
     /// Finds the members. The text is not read again except for their values.
     #[must_use]
     pub fn read(text: &'a str) -> Self {
-        Self(
-            match members(text, &["type", "room", "requestId", "token"]) {
-                Ok(Members::Object(found)) => Ok(found),
-                Ok(Members::NotAnObject) => Err(ErrorCode::MessageNotObject),
-                Err(_) => Err(ErrorCode::NonJsonMessage),
-            },
-        )
+        Self(match members(text, &MEMBERS) {
+            Ok(Members::Object(found)) => Ok(found),
+            Ok(Members::NotAnObject) => Err(ErrorCode::MessageNotObject),
+            Err(_) => Err(ErrorCode::NonJsonMessage),
+        })
     }
 
     /// The `requestId`, if the message has a valid one, whatever else is wrong with it.
     #[must_use]
     pub fn request_id(&self, limits: &MessageLimits) -> Option<RequestId> {
-        let [_, _, request_id, _] = self.0.ok()?;
+        let [_, _, request_id, ..] = self.0.ok()?;
         RequestId::parse(request_id?, limits.request_id_bytes).ok()
     }
 
@@ -110,22 +145,25 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// The code for the error reply to the client.
     pub fn message(&self, limits: &MessageLimits) -> Result<ClientMessage, ErrorCode> {
-        let [kind, room, request_id, token] = self.0?;
+        let [kind, room, request_id, token, since, cursor, subscriptions] = self.0?;
         let name = request_id.map(|text| RequestId::parse(text, limits.request_id_bytes));
         match kind.map(unquote).as_deref() {
             Some("subscribe") => {
-                let room = Room::parse(room.ok_or(ErrorCode::InvalidRoom)?, limits.room).map_err(
-                    |error| match error {
-                        RoomError::NotAnObject | RoomError::Number => ErrorCode::InvalidRoom,
-                        RoomError::TooDeep => ErrorCode::RoomTooDeep,
-                        RoomError::TooLong => ErrorCode::RoomTooLong,
-                    },
-                )?;
+                let room = parse_room(room, limits)?;
                 Ok(ClientMessage::Subscribe {
                     room,
                     request_id: required(name)?,
+                    since: parse_since(since),
                 })
             }
+            Some("resume") => Ok(ClientMessage::Resume {
+                request_id: required(name),
+                cursor: match parse_since(cursor) {
+                    Ok(Some(cursor)) => Ok(cursor),
+                    Ok(None) | Err(_) => Err(ErrorCode::InvalidCursor),
+                },
+                subscriptions: parse_resumed(subscriptions, limits),
+            }),
             Some("unsubscribe") => Ok(ClientMessage::Unsubscribe {
                 request_id: required(name)?,
             }),
@@ -150,6 +188,43 @@ impl ClientMessage {
     pub fn parse(text: &str, limits: &MessageLimits) -> Result<Self, ErrorCode> {
         Envelope::read(text).message(limits)
     }
+}
+
+fn parse_room(json: Option<&str>, limits: &MessageLimits) -> Result<Room, ErrorCode> {
+    let json = json.ok_or(ErrorCode::InvalidRoom)?;
+    Room::parse(json, limits.room).map_err(|error| match error {
+        RoomError::NotAnObject | RoomError::Number => ErrorCode::InvalidRoom,
+        RoomError::TooDeep => ErrorCode::RoomTooDeep,
+        RoomError::TooLong => ErrorCode::RoomTooLong,
+    })
+}
+
+/// A cursor in a JSON string, if there is one.
+fn parse_since(json: Option<&str>) -> Result<Option<Cursor>, ErrorCode> {
+    let Some(json) = json else {
+        return Ok(None);
+    };
+    let text: String = serde_json::from_str(json).map_err(|_| ErrorCode::InvalidSince)?;
+    let cursor = text.parse().map_err(|_| ErrorCode::InvalidCursor)?;
+    Ok(Some(cursor))
+}
+
+fn parse_resumed(json: Option<&str>, limits: &MessageLimits) -> Result<Vec<Resumed>, ErrorCode> {
+    let invalid = ErrorCode::InvalidSubscriptions;
+    let texts: Vec<&RawValue> = serde_json::from_str(json.ok_or(invalid)?).map_err(|_| invalid)?;
+    let resumed = texts.into_iter().map(|text| {
+        let found = members(text.get(), &["requestId", "room", "since"]);
+        let Ok(Members::Object([request_id, room, since])) = found else {
+            return Err(invalid);
+        };
+        let name = request_id.map(|text| RequestId::parse(text, limits.request_id_bytes));
+        Ok(Resumed {
+            request_id: required(name),
+            room: parse_room(room, limits),
+            since: parse_since(since),
+        })
+    });
+    resumed.collect()
 }
 
 /// The name of a request that must have one.
@@ -180,183 +255,4 @@ fn unquote(json: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const LIMITS: MessageLimits = MessageLimits {
-        request_id_bytes: 40,
-        room: RoomLimits {
-            bytes: 100,
-            depth: 4,
-        },
-    };
-
-    fn parse(text: &str) -> Result<ClientMessage, ErrorCode> {
-        ClientMessage::parse(text, &LIMITS)
-    }
-
-    #[test]
-    fn rejected_messages_have_a_code() {
-        for (text, code) in [
-            ("", "non-json-message"),
-            ("PING", "non-json-message"),
-            (" ping", "non-json-message"),
-            ("{", "non-json-message"),
-            ("{} x", "non-json-message"),
-            ("NaN", "non-json-message"),
-            ("[]", "message-not-object"),
-            ("[{\"type\":\"status\"}]", "message-not-object"),
-            ("1", "message-not-object"),
-            ("-1", "message-not-object"),
-            ("1.5", "message-not-object"),
-            ("\"ping\"", "message-not-object"),
-            ("\"\\u0000\"", "message-not-object"),
-            ("null", "message-not-object"),
-            ("true", "message-not-object"),
-            ("{}", "message-type-not-allowed"),
-            (r#"{"type":"publish"}"#, "message-type-not-allowed"),
-            (r#"{"type":["subscribe"]}"#, "message-type-not-allowed"),
-            (r#"{"type":null}"#, "message-type-not-allowed"),
-            (r#"{"type":"subscribe"}"#, "invalid-room"),
-            (
-                r#"{"type":"subscribe","room":[],"requestId":1}"#,
-                "invalid-room",
-            ),
-            (
-                r#"{"type":"subscribe","room":"x","requestId":1}"#,
-                "invalid-room",
-            ),
-            (
-                r#"{"type":"subscribe","room":null,"requestId":1}"#,
-                "invalid-room",
-            ),
-            (
-                r#"{"type":"subscribe","room":{"a":1e400},"requestId":1}"#,
-                "invalid-room",
-            ),
-            (
-                r#"{"type":"subscribe","room":{"a":[{"b":-1e999}]},"requestId":1}"#,
-                "invalid-room",
-            ),
-            (r#"{"type":"subscribe","room":{}}"#, "no-request-id"),
-            (
-                r#"{"type":"subscribe","room":{},"requestId":[]}"#,
-                "invalid-request-id",
-            ),
-            (
-                r#"{"type":"subscribe","room":{},"requestId":{"a":1}}"#,
-                "invalid-request-id",
-            ),
-            (r#"{"type":"unsubscribe"}"#, "no-request-id"),
-            (
-                r#"{"type":"unsubscribe","requestId":[1]}"#,
-                "invalid-request-id",
-            ),
-            (
-                r#"{"type":"subscribe","room":{"a":[[[[1]]]]},"requestId":1}"#,
-                "room-too-deep",
-            ),
-        ] {
-            assert_eq!(parse(text).unwrap_err().as_str(), code, "{text}");
-        }
-        let long = "x".repeat(100);
-        let room = format!(r#"{{"type":"subscribe","room":{{"a":"{long}"}},"requestId":1}}"#);
-        assert_eq!(parse(&room), Err(ErrorCode::RoomTooLong));
-        let id = format!(r#"{{"type":"unsubscribe","requestId":"{long}"}}"#);
-        assert_eq!(parse(&id), Err(ErrorCode::RequestIdTooLong));
-        let deep = format!(
-            r#"{{"type":"subscribe","room":{}1{},"requestId":1}}"#,
-            "[".repeat(100_000),
-            "]".repeat(100_000)
-        );
-        assert!(parse(&deep).is_err());
-    }
-
-    #[test]
-    fn request_ids_are_scalars_and_keep_their_text() {
-        for id in [
-            "0",
-            "\"\"",
-            "null",
-            "true",
-            "1.5",
-            "1.50",
-            "\"é\"",
-            "12345678901234567890123",
-        ] {
-            let text = format!(r#"{{"requestId":{id},"extra":[{{}}],"type":"unsubscribe"}}"#);
-            let ClientMessage::Unsubscribe { request_id } = parse(&text).unwrap() else {
-                panic!("{text}");
-            };
-            assert_eq!(request_id.as_json(), id);
-        }
-    }
-
-    #[test]
-    fn escapes_in_request_ids_are_decoded() {
-        let id = |text| RequestId::parse(text, 40).unwrap();
-        assert_eq!(id(r#""\u0061""#), id("\"a\""));
-        assert_eq!(id(r#""\ud800""#).as_json(), r#""\ud800""#);
-    }
-
-    #[test]
-    fn a_message_that_is_wrong_may_have_a_name() {
-        for (text, name) in [
-            (r#"{"type":"no","requestId":5}"#, Some("5")),
-            (r#"{"requestId":"\u0061"}"#, Some("\"a\"")),
-            (r#"{"type":"subscribe","requestId":null}"#, Some("null")),
-            (r#"{"type":"subscribe","requestId":[1]}"#, None),
-            (r#"{"type":"subscribe"}"#, None),
-            (r#"{"requestId":5"#, None),
-            ("[5]", None),
-        ] {
-            let found = Envelope::read(text).request_id(&LIMITS);
-            assert_eq!(found.as_ref().map(RequestId::as_json), name, "{text}");
-        }
-        let long = format!(r#"{{"requestId":"{}"}}"#, "x".repeat(39));
-        assert_eq!(Envelope::read(&long).request_id(&LIMITS), None);
-    }
-
-    #[test]
-    fn first_message_may_carry_a_token() {
-        for (text, token) in [
-            (r#"{"type":"authenticate","token":"a.b"}"#, Some("a.b")),
-            (
-                r#" {"token": "\u00e9\n", "x": [], "type": "authenticate"} "#,
-                Some("é\n"),
-            ),
-            (r#"{"type":"authenticate","token":""}"#, None),
-            (r#"{"type":"authenticate","token":5}"#, None),
-            (r#"{"type":"authenticate","token":null}"#, None),
-            (r#"{"type":"authenticate","token":["a"]}"#, None),
-            (r#"{"type":"authenticate"}"#, None),
-            (r#"{"type":"Authenticate","token":"a"}"#, None),
-            (r#"{"token":"a"}"#, None),
-            (r#"{"type":"subscribe","room":{},"requestId":1}"#, None),
-            (r#"[{"type":"authenticate","token":"a"}]"#, None),
-            (r#"{"type":"authenticate","token":"a""#, None),
-            ("\"a\"", None),
-            ("ping", None),
-            ("", None),
-        ] {
-            assert_eq!(first_token(text).as_deref(), token, "{text}");
-        }
-    }
-
-    #[test]
-    fn the_last_of_equal_keys_counts() {
-        assert_eq!(
-            parse(r#"{"type":"subscribe","type":"st\u0061tus"}"#),
-            Ok(ClientMessage::Status)
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_panics(text in "\\PC*") {
-            let _ = (parse(&text), Envelope::read(&text).request_id(&LIMITS), first_token(&text));
-        }
-    }
-}
+mod tests;

@@ -32,6 +32,12 @@ crate::labels! {
         TooManyWildcards = "too-many-wildcards",
         /// No subscription has this `requestId`.
         NotSubscribed = "not-subscribed",
+        /// `cursor` or `since` is not a cursor.
+        InvalidCursor = "invalid-cursor",
+        /// `since` is not a string.
+        InvalidSince = "invalid-since",
+        /// `subscriptions` is not a list of objects.
+        InvalidSubscriptions = "invalid-subscriptions",
         /// The new token is that of another user.
         OtherUser = "other-user",
         /// The new token is malformed, or the API refused it.

@@ -44,6 +44,79 @@ pub fn success_at(request_id: Option<&RequestId>, cursor: Cursor) -> String {
     text
 }
 
+crate::labels! {
+    /// Why a client is not sent what it missed: it has to fetch.
+    pub enum NotRecovered {
+        /// The cursor is of another epoch of the log.
+        Epoch = "epoch",
+        /// Some of it is no longer known.
+        Age = "age",
+        /// The cursor is of an entry that does not exist.
+        Ahead = "ahead",
+        /// It is so much that fetching is cheaper.
+        TooMuch = "too-much",
+        /// The client's permissions may have changed meanwhile.
+        Permissions = "permissions",
+        /// The gateway does not offer it.
+        Off = "off",
+    }
+}
+
+/// The answer to a request that was to recover publications.
+#[derive(Clone, Debug)]
+pub struct Recovery<'a> {
+    /// The name of the request.
+    pub request_id: &'a RequestId,
+    /// How many publications follow, before all others.
+    pub replayed: Result<usize, NotRecovered>,
+    /// How far the client has been sent everything, if it may keep that.
+    pub cursor: Option<Cursor>,
+    /// The subscriptions of a `resume` that were refused.
+    pub refused: &'a [(Option<RequestId>, ErrorCode)],
+}
+
+impl Recovery<'_> {
+    /// Its text.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let request_id = self.request_id.as_json();
+        let mut text = format!(r#"{{"code": "success", "requestId": {request_id}"#);
+        let mut put = |part: std::fmt::Arguments<'_>| {
+            text.write_fmt(part)
+                .expect("writing to a String cannot fail");
+        };
+        match self.replayed {
+            Ok(replayed) => put(format_args!(
+                r#", "recovered": true, "replayed": {replayed}"#
+            )),
+            Err(reason) => {
+                let reason = reason.as_str();
+                put(format_args!(
+                    r#", "recovered": false, "reason": "{reason}""#
+                ));
+            }
+        }
+        if let Some(cursor) = self.cursor {
+            put(format_args!(r#", "cursor": "{cursor}""#));
+        }
+        for (index, (name, code)) in self.refused.iter().enumerate() {
+            put(format_args!(
+                "{}{{",
+                if index == 0 { ", \"refused\": [" } else { ", " }
+            ));
+            if let Some(name) = name {
+                put(format_args!(r#""requestId": {}, "#, name.as_json()));
+            }
+            put(format_args!(r#""message": "{}"}}"#, code.as_str()));
+        }
+        if !self.refused.is_empty() {
+            put(format_args!("]"));
+        }
+        put(format_args!("}}"));
+        text
+    }
+}
+
 /// The first message to an admitted client that chose our [subprotocol](crate::subprotocol):
 /// `message`, which all clients are sent, with what such a client can use.
 #[must_use]
@@ -65,6 +138,10 @@ crate::labels! {
     /// What a gateway offers to clients that chose our [subprotocol](crate::subprotocol), beside
     /// what all of them have.
     pub enum Feature {
+        /// The member `since` of a subscribe.
+        Since = "since",
+        /// The message `resume`.
+        Resume = "resume",
         /// `ping` as a JSON message, which is answered with a cursor.
         Ping = "ping",
     }
@@ -262,121 +339,4 @@ impl Status {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::{Envelope, MessageLimits};
-    use crate::room::RoomLimits;
-
-    #[test]
-    fn replies_keep_their_spelling() {
-        let mut out = Vec::new();
-        put_error(
-            &mut out,
-            ErrorCode::RoomNotFound,
-            &"id",
-            None,
-            Some("not sent"),
-        );
-        assert_eq!(out, br#"{"code": "error", "message": "room-not-found"}"#);
-        out.clear();
-        put_error(&mut out, ErrorCode::NonJsonMessage, &"id", None, None);
-        assert_eq!(
-            out,
-            br#"{"requestId": "id", "code": "error", "message": "non-json-message"}"#
-        );
-        let unsubscribe = r#"{"type": "unsubscribe", "requestId": "a"}"#;
-        let limits = MessageLimits {
-            request_id_bytes: 10,
-            room: RoomLimits::TRUSTED,
-        };
-        let name = Envelope::read(unsubscribe).request_id(&limits).unwrap();
-        out.clear();
-        put_error(&mut out, ErrorCode::NotSubscribed, &"id", Some(&name), None);
-        assert_eq!(
-            out,
-            br#"{"requestId": "a", "code": "error", "message": "not-subscribed"}"#
-        );
-        out.clear();
-        let reason = Some("\"1\" is\n text");
-        put_error(
-            &mut out,
-            ErrorCode::RoomNotFound,
-            &"id",
-            Some(&name),
-            reason,
-        );
-        assert_eq!(
-            out,
-            br#"{"requestId": "a", "code": "error", "message": "room-not-found", "reason": "\"1\" is\n text"}"#
-        );
-        assert_eq!(success(&name), r#"{"code": "success", "requestId": "a"}"#);
-        assert_eq!(
-            authorized("[]"),
-            r#"{"is_authorized": true, "allowed_rooms": []}"#
-        );
-        assert!(serde_json::from_str::<serde_json::Value>(&Status::default().to_json()).is_ok());
-    }
-
-    #[test]
-    fn unsolicited_messages_have_a_type() {
-        let room = Room::parse(r#"{"b": "*", "a": 1}"#, RoomLimits::TRUSTED).unwrap();
-        assert_eq!(
-            unsubscribed("4", &room, Lost::Permissions),
-            r#"{"type": "unsubscribed", "requestId": 4, "room": {"a": 1, "b": "*"}, "reason": "permissions"}"#
-        );
-        assert!(unsubscribed("4", &room, Lost::Command).ends_with(r#""reason": "command"}"#));
-        assert_eq!(
-            permissions("[]"),
-            r#"{"type": "permissions", "allowed_rooms": []}"#
-        );
-    }
-
-    #[test]
-    fn cursors_are_members_at_the_end() {
-        let limits = MessageLimits {
-            request_id_bytes: 10,
-            room: RoomLimits::TRUSTED,
-        };
-        let name = Envelope::read(r#"{"requestId": "a"}"#).request_id(&limits);
-        let cursor: Cursor = "k3f9ab-1742-aB3x".parse().unwrap();
-        assert_eq!(
-            success_at(name.as_ref(), cursor),
-            r#"{"code": "success", "requestId": "a", "cursor": "k3f9ab-1742-aB3x"}"#
-        );
-        assert_eq!(
-            success_at(None, cursor),
-            r#"{"code": "success", "cursor": "k3f9ab-1742-aB3x"}"#
-        );
-        let first = with_features(authorized("[]").as_bytes(), cursor, &[Feature::Ping; 2]);
-        assert_eq!(
-            str::from_utf8(&first).unwrap(),
-            concat!(
-                r#"{"is_authorized": true, "allowed_rooms": [], "cursor": "k3f9ab-1742-aB3x", "#,
-                r#""features": ["ping", "ping"]}"#
-            )
-        );
-        let part: Cursor = "k3f9ab-1742-aB3x.AAAAAQ".parse().unwrap();
-        let (text, tail) = (CursorText::from(cursor), publish_tail("7"));
-        for (part, expected) in [
-            (None, r#"7, "cursor": "k3f9ab-1742-aB3x"}"#),
-            (part.part, r#"7, "cursor": "k3f9ab-1742-aB3x.AAAAAQ"}"#),
-        ] {
-            let mut out = Vec::new();
-            put_publish_tail(&mut out, tail.as_bytes(), &text, part);
-            assert_eq!(str::from_utf8(&out).unwrap(), expected);
-        }
-    }
-
-    #[test]
-    fn a_publication_is_head_and_tail() {
-        let tail = publish_tail("\"a\"");
-        let head = publish_head(b"{\"z\": 1.0}");
-        assert_eq!(head.len(), publish_head_len(b"{\"z\": 1.0}".len()));
-        let frame = [head, tail.clone().into()].concat();
-        assert_eq!(
-            frame,
-            br#"{"type": "publish", "data": {"z": 1.0}, "requestId": "a"}"#
-        );
-        assert_eq!(request_id_of(tail.as_bytes()), b"\"a\"");
-    }
-}
+mod tests;

@@ -7,8 +7,8 @@ use ht_backend::ForwardRules;
 use ht_backend::config::HeaderSource;
 use ht_core::window::Reader;
 use ht_node::config::{
-    GapPolicy, Listen, Matching, OriginsWritten, PermissionsConfig, Right, Secret, ServerConfig,
-    Unreachable,
+    GapPolicy, Listen, Matching, OriginsWritten, PermissionsConfig, RecoverySettings, Right,
+    Secret, ServerConfig, Unreachable,
 };
 
 use ht_node::live::{LiveSettings, shard_settings};
@@ -123,6 +123,9 @@ const EVERY: &[(&str, &str)] = &[
     ("drain.delay", r#""4s""#),
     ("drain.period", r#""1s""#),
     ("drain.timeout", r#""2s""#),
+    ("recovery.enabled", "false"),
+    ("recovery.messages", "131"),
+    ("recovery.bytes", r#""2MiB""#),
     ("recovery.gap_old", r#""ignore""#),
     ("recovery.gap_period", r#""4s""#),
     ("permissions.recheck", "false"),
@@ -191,6 +194,12 @@ fn assert_every(config: &Config) {
     assert_eq!(server.drain.period.as_secs(), 1);
     assert_eq!(server.recovery.gap_old, GapPolicy::Ignore);
     assert_eq!(server.recovery.gap_period.as_secs(), 4);
+    let replay = RecoverySettings {
+        enabled: false,
+        messages: 131,
+        bytes: 2 << 20,
+    };
+    assert_eq!(server.recovery.replay, replay);
     let secs = std::time::Duration::from_secs;
     let permissions = PermissionsConfig {
         recheck: false,

@@ -22,7 +22,9 @@ use ht_core::command::Command;
 use ht_core::index::Matching;
 use ht_core::limits::Limits;
 use ht_core::outbox::Outboxes;
-use ht_core::shard::{Compression, KeepaliveSettings, PermissionSettings, Settings};
+use ht_core::shard::{
+    Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings,
+};
 use ht_core::window::{Beginning, Reader, WindowLimits};
 use ht_overload::{CallGuard, CallId, CallTime, RecheckId, Rechecks, WaiterId};
 use ht_proto::entry::{Epoch, Position};
@@ -374,6 +376,7 @@ fn settings(
             recheck: plan.shape.rechecks,
             ..PermissionSettings::default()
         },
+        recovery: RecoverySettings::default(),
         window: Reader::default(),
     }
 }

@@ -12,8 +12,8 @@ use ht_core::limits::Limits;
 use ht_core::peer::{Eviction, Peer, Sent};
 use ht_core::publication::Publication;
 use ht_core::shard::{
-    Admission, Compression, KeepaliveSettings, PermissionSettings, SessionKey, Settings, Shard,
-    Welcome,
+    Admission, Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, SessionKey,
+    Settings, Shard, Welcome,
 };
 use ht_core::stats::Stats;
 use ht_core::who::Who;
@@ -90,6 +90,7 @@ pub fn settings() -> Settings {
         status_clients: true,
         compression: Compression::default(),
         permissions: PermissionSettings::default(),
+        recovery: RecoverySettings::default(),
         window: Reader::default(),
     }
 }

@@ -8,7 +8,7 @@ use ht_proto::room::Room;
 
 use crate::connection::ConnectionId;
 use crate::index::RoomId;
-use crate::registry::{Registry, Subscriber, Subscription};
+use crate::registry::{Registry, Subscriber, Subscription, SubscriptionId};
 
 /// Bytes of a request id for each of which it counts once against
 /// [`crate::limits::Limits::names_per_room`]. A UUID counts once.
@@ -18,7 +18,7 @@ const NAME_BYTES: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
     /// The same subscription exists.
-    Subscribed,
+    Subscribed(SubscriptionId),
     /// Subscriptions under other names, each counted once for every [`NAME_BYTES`] begun of its
     /// name.
     Weight(usize),
@@ -41,9 +41,9 @@ impl Registry {
             return Names::Weight(0);
         };
         let mut weight = 0;
-        for other in self.names_of(connection, room) {
+        for (id, other) in self.names_of(connection, room) {
             if other.name() == name.as_json().as_bytes() {
-                return Names::Subscribed;
+                return Names::Subscribed(id);
             }
             weight += name_weight(other.name().len());
         }
@@ -74,15 +74,15 @@ impl Registry {
         &self,
         connection: ConnectionId,
         room: RoomId,
-    ) -> impl Iterator<Item = &Subscription> {
+    ) -> impl Iterator<Item = (SubscriptionId, &Subscription)> {
         let hash = self.hasher.hash_one((connection, room));
         let ids = self.pairs.iter_hash(hash);
-        let found = ids.map(|&id| &self.subscriptions[id as usize]);
-        found.filter(move |other| other.connection == connection && other.room == room)
+        let found = ids.map(|&id| (SubscriptionId(id), &self.subscriptions[id as usize]));
+        found.filter(move |(_, other)| other.connection == connection && other.room == room)
     }
 
     pub(super) fn has(&self, connection: ConnectionId, name: &RequestId, room: RoomId) -> bool {
         self.names_of(connection, room)
-            .any(|other| other.name() == name.as_json().as_bytes())
+            .any(|(_, other)| other.name() == name.as_json().as_bytes())
     }
 }

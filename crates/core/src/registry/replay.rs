@@ -36,6 +36,29 @@ impl Registry {
         publication: &Publication,
         hits: &mut Vec<SubscriptionId>,
     ) -> usize {
+        let is_later = |room: RoomId| publication.position > self.rooms[room.index()].since;
+        self.hits_where(connection, own, publication, is_later, hits)
+    }
+
+    /// The same, also of publications that are older than a room.
+    pub(crate) fn replayed_hits(
+        &self,
+        connection: ConnectionId,
+        own: &Own,
+        publication: &Publication,
+        hits: &mut Vec<SubscriptionId>,
+    ) -> usize {
+        self.hits_where(connection, own, publication, |_| true, hits)
+    }
+
+    fn hits_where(
+        &self,
+        connection: ConnectionId,
+        own: &Own,
+        publication: &Publication,
+        is_meant: impl Fn(RoomId) -> bool,
+        hits: &mut Vec<SubscriptionId>,
+    ) -> usize {
         let (mut rooms, mut looked): (SmallVec<[RoomId; 4]>, _) = (SmallVec::new(), 0);
         for room in &publication.rooms {
             let of = (publication.tenant, room);
@@ -63,7 +86,7 @@ impl Registry {
             }
         }
         for room in rooms {
-            if publication.position > self.rooms[room.index()].since {
+            if is_meant(room) {
                 self.push_hits(connection, room, hits);
             }
         }

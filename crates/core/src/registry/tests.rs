@@ -101,14 +101,18 @@ fn check(matching: Matching, operations: &[Operation]) {
                     &name(NAMES[n]),
                 );
                 let known = model.0.contains(&(c, r, n));
-                let expected = if known {
-                    Names::Subscribed
-                } else {
-                    let of_room =
-                        |&&(owner, known, _): &&(u32, usize, usize)| (owner, known) == (c, r);
-                    Names::Weight(model.0.iter().filter(of_room).count())
-                };
-                assert_eq!(held, expected);
+                let of_room = |&&(owner, known, _): &&(u32, usize, usize)| (owner, known) == (c, r);
+                match held {
+                    Names::Subscribed(id) => {
+                        let (owner, tail) = registry.receiver(id);
+                        assert!(known && owner == ConnectionId(c));
+                        assert_eq!(server::request_id_of(tail), NAMES[n].as_bytes());
+                    }
+                    Names::Weight(weight) => {
+                        assert!(!known);
+                        assert_eq!(weight, model.0.iter().filter(of_room).count());
+                    }
+                }
                 let (room, name) = (room(ROOMS[r]), name(NAMES[n]));
                 let done = registry.subscribe(subscriber(c), own, room, &name);
                 assert_eq!(known, done == Subscribed::Already);

@@ -10,6 +10,7 @@ use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
 use crate::session::Stage;
 use crate::shard::Shard;
+use crate::shard::replay::Registering;
 use crate::world::{Turn, World};
 
 /// Memory charged to a connection while input of it is queued, in bytes: the read size of a shard's
@@ -33,6 +34,8 @@ pub(super) struct Behind {
 pub(super) enum Paused {
     /// More subscriptions are to be dropped before an unsubscribe is answered.
     Unsubscribe(RequestId),
+    /// More subscriptions of a `resume` are to be registered.
+    Resume(Box<Registering>),
 }
 
 impl Behind {

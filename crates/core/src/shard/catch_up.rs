@@ -13,18 +13,12 @@ use crate::shard::cursors::Sender;
 use crate::shard::fan_out::writer::Writer;
 use crate::shard::hold::{Due, GAP, Progress};
 use crate::shard::queue::Item;
+use crate::shard::replay::{ENTRIES, Floor, Replay, WANTED};
 use crate::window::Kept;
 use crate::world::{Turn, World};
 
-/// Entries of the window that are examined in one step.
-const ENTRIES: usize = 4_096;
-
 /// Bytes that are written in one step, with the work of compressing them as bytes.
 const BYTES: usize = 256 << 10;
-
-/// Subscriptions up to which segments of the window that concern none of them are skipped. Testing
-/// a segment for many of them is more work than reading it.
-const WANTED: usize = 256;
 
 /// Why a step of catching up ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +48,14 @@ impl<P: Peer> Shard<P> {
         }
     }
 
+    /// Lists sessions again that could not be live because more was to be handed over, if more was.
+    pub(super) fn list_unhanded(&mut self) {
+        if !self.holds.unhanded.is_empty() && self.fan_out.passed > self.holds.unhanded_at {
+            let unhanded = std::mem::take(&mut self.holds.unhanded);
+            unhanded.into_iter().for_each(|key| self.list_catching(key));
+        }
+    }
+
     /// The next session that catches up.
     pub(super) fn next_catching(&mut self) -> Option<SessionKey> {
         loop {
@@ -79,6 +81,13 @@ impl<P: Peer> Shard<P> {
         let Some(hold) = self.holds.get_mut(key) else {
             return true;
         };
+        if hold
+            .replay
+            .as_ref()
+            .is_some_and(|replay| replay.is_counting())
+        {
+            return self.count_step(key, turn);
+        }
         let (upto, due) = (hold.upto, hold.due.front());
         let until = due.map_or(passed, |(position, _)| *position);
         if upto < until {
@@ -86,6 +95,15 @@ impl<P: Peer> Shard<P> {
         }
         if due.is_some() {
             return self.execute_due(key, turn);
+        }
+        if hold
+            .replay
+            .as_ref()
+            .is_some_and(|replay| passed < replay.need)
+        {
+            self.holds.unhanded.push(key);
+            self.holds.unhanded_at = passed;
+            return true;
         }
         self.stats.window_catch_ups += 1;
         self.go_live(id);
@@ -139,7 +157,11 @@ impl<P: Peer> Shard<P> {
             return true;
         };
         let mut upto = hold.upto;
-        let result = self.replay(id, &mut upto, until);
+        let replay = hold.replay.take();
+        let result = self.replay(id, &mut upto, until, replay.as_deref());
+        if let Some(hold) = self.holds.get_mut(key) {
+            hold.replay = replay;
+        }
         if self.sessions[id.index()].outbox.is_some() {
             self.waits(id, turn);
         }
@@ -189,7 +211,13 @@ impl<P: Peer> Shard<P> {
 
     /// Sends a session what it missed from `upto` to `until`, or the begin of that, and advances
     /// `upto`.
-    fn replay(&mut self, id: ConnectionId, upto: &mut u64, until: u64) -> Result<Reached, Broken> {
+    fn replay(
+        &mut self,
+        id: ConnectionId,
+        upto: &mut u64,
+        until: u64,
+        replay: Option<&Replay>,
+    ) -> Result<Reached, Broken> {
         let Self {
             sessions,
             registry,
@@ -220,7 +248,10 @@ impl<P: Peer> Shard<P> {
             compression: &settings.compression,
             deflater,
             tail,
-            has_cursors: session.transport.subprotocol().is_some(),
+            cursors: session
+                .transport
+                .subprotocol()
+                .map(|_| replay.map_or(Floor::at(0), |replay| replay.heard)),
         };
         let mut writer = Writer {
             session,
@@ -252,7 +283,15 @@ impl<P: Peer> Shard<P> {
             };
             let publication = logged.publication();
             if publication.tenant == tenant {
-                let looked = registry.hits_of(id, &writer.session.own, publication, &mut hits);
+                let own = &writer.session.own;
+                let looked = match replay {
+                    None => registry.hits_of(id, own, publication, &mut hits),
+                    Some(replay) => {
+                        let looked = registry.replayed_hits(id, own, publication, &mut hits);
+                        replay.retain(registry, publication, &mut hits);
+                        looked
+                    }
+                };
                 budget.spend(looked as u64 * cost::LOOK);
             }
             budget.spend(cost::LOOK + hits.len() as u64 * cost::HIT);
@@ -261,7 +300,7 @@ impl<P: Peer> Shard<P> {
                 reached = Ok(Reached::Full);
                 break;
             }
-            let sent = sender.send(&mut writer, publication, &hits, None, &mut 0);
+            let sent = sender.send(&mut writer, publication, &hits, &mut 0);
             hits.clear();
             let is_slow = writer.session.outbox.is_some();
             let sent = sent.and_then(|()| if is_slow { writer.flush() } else { Ok(()) });

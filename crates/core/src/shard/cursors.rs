@@ -19,6 +19,7 @@ use crate::publication::Publication;
 use crate::registry::{Registry, SubscriptionId};
 use crate::session::{Broken, Pending};
 use crate::shard::fan_out::writer::Writer;
+use crate::shard::replay::Floor;
 use crate::shard::{Compression, Shard};
 use crate::timer::NONE;
 use crate::world::{Turn, World};
@@ -30,32 +31,29 @@ pub(super) struct Sender<'a> {
     pub(super) deflater: &'a mut Deflater,
     /// A buffer for the ends of messages.
     pub(super) tail: &'a mut Vec<u8>,
-    /// Whether they carry cursors.
-    pub(super) has_cursors: bool,
+    /// Whether they carry cursors: all of them that the client was not sent before.
+    pub(super) cursors: Option<Floor>,
 }
 
 impl Sender<'_> {
-    /// Sends the messages for these subscriptions, those of them that come after a part. `sent`
-    /// counts them. They are as many as there are if `after` is none.
+    /// Sends the messages for these subscriptions. `sent` counts them.
     pub(super) fn send<P: Peer>(
         &mut self,
         writer: &mut Writer<'_, P>,
         publication: &Publication,
         hits: &[SubscriptionId],
-        after: Option<Part>,
         sent: &mut usize,
     ) -> Result<(), Broken> {
-        if let ([hit], None) = (hits, after) {
+        if let [hit] = hits {
             return self.one(writer, publication, *hit, Next::None, sent);
         }
-        if !self.has_cursors && after.is_none() {
+        if self.cursors.is_none() {
             return hits
                 .iter()
                 .try_for_each(|hit| self.one(writer, publication, *hit, Next::None, sent));
         }
         let part = |&hit| (self.registry.part(hit), hit);
         let mut parts: SmallVec<[_; 8]> = hits.iter().map(part).collect();
-        parts.retain(|(part, _)| after.is_none_or(|after| *part > after));
         parts.sort_unstable_by_key(|(part, _)| *part);
         for (index, (part, hit)) in parts.iter().enumerate() {
             let next = match parts.get(index + 1) {
@@ -87,7 +85,9 @@ impl Sender<'_> {
             }
         };
         *sent += 1;
-        if !self.has_cursors {
+        let part_of = || self.registry.part(hit);
+        let is_told = |floor: Floor| floor.is_below(publication.position, part_of);
+        if !self.cursors.is_some_and(is_told) {
             return writer.publish(publication, tail, self.compression, self.deflater);
         }
         self.tail.clear();
@@ -111,17 +111,19 @@ impl<P: Peer> Shard<P> {
     /// not concern this shard.
     pub fn handed(&mut self, position: u64) {
         self.fan_out.handed(position);
+        self.list_unhanded();
     }
 
     /// The cursor of a client that was sent what was matched so far, apart from what is pending.
     pub(super) fn cursor(&self, id: ConnectionId) -> Cursor {
         let view = self.settings.window.view();
         let key = self.sessions.key(id.0);
-        let position = match self.holds.upto(key) {
-            Some(upto) => upto,
-            None => self.fan_out.known(self.sessions[id.index()].pending),
+        let Some(hold) = self.holds.get(key) else {
+            return view.cursor(self.fan_out.known(self.sessions[id.index()].pending));
         };
-        view.cursor(position)
+        let replay = hold.replay.as_ref();
+        let own = replay.and_then(|replay| replay.cursor(hold.upto));
+        own.unwrap_or_else(|| view.cursor(hold.upto))
     }
 
     /// The first message to a client, with what its subprotocol adds.
@@ -133,7 +135,10 @@ impl<P: Peer> Shard<P> {
     }
 
     fn features(&self) -> &'static [Feature] {
-        &[Feature::Ping]
+        match self.settings.recovery.enabled {
+            true => &Feature::ALL,
+            false => &[Feature::Ping],
+        }
     }
 
     /// Answers a `ping` of a client of our subprotocol.
@@ -213,7 +218,7 @@ impl<P: Peer> Shard<P> {
             compression: &settings.compression,
             deflater,
             tail,
-            has_cursors: true,
+            cursors: Some(Floor::at(0)),
         };
         let (mut at, mut result, mut unsent) = (first, Ok(()), 0);
         let mut hits = SmallVec::<[SubscriptionId; 8]>::new();
@@ -223,7 +228,7 @@ impl<P: Peer> Shard<P> {
                 break;
             }
             let mut sent = 0;
-            result = sender.send(&mut writer, publication, &hits, None, &mut sent);
+            result = sender.send(&mut writer, publication, &hits, &mut sent);
             unsent = hits.len() - sent;
             at = next;
         }

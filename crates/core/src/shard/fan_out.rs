@@ -9,7 +9,7 @@
 //!
 //! Commands are in the same queue ([`crate::shard::commands`]).
 
-mod queued;
+mod state;
 pub(super) mod writer;
 
 use std::sync::Arc;
@@ -21,14 +21,13 @@ use crate::publication::Publication;
 use crate::registry::SubscriptionId;
 use crate::session::{CLOSED, Pending};
 use crate::shard::Shard;
-use crate::shard::fan_out::queued::Hit;
+use crate::shard::fan_out::state::Hit;
 use crate::shard::fan_out::writer::Writer;
-
 use crate::shard::queue::Item;
 use crate::timer::NONE;
 use crate::world::{Turn, World};
 
-pub(super) use self::queued::FanOut;
+pub(super) use crate::shard::fan_out::state::FanOut;
 
 /// Hits that are gathered before they are written.
 const HITS: usize = 64 << 10;
@@ -79,6 +78,8 @@ impl<P: Peer> Shard<P> {
     /// small message are, so that the caller can do other work in between. What cannot be divided
     /// exceeds it: one room with all its matches, or all deliveries of one connection.
     pub fn fan_out(&mut self, writes_max: usize, turn: &mut Turn<'_, impl World<P>>) {
+        // What precedes their turn may have been matched before a client was answered.
+        self.list_unhanded();
         let mut writes = 0;
         while writes < writes_max && self.has_fan_out() && !self.budget.is_spent() {
             writes += if self.fan_out.is_written() {
@@ -95,6 +96,7 @@ impl<P: Peer> Shard<P> {
                 self.fan_out.keep(id, &self.sessions);
                 1 + bytes / BYTES_PER_WRITE
             };
+            self.list_unhanded();
         }
         if !self.has_fan_out() {
             // Nothing may keep a publication alive once it is delivered.

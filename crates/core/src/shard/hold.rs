@@ -19,6 +19,7 @@ use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::Peer;
 use crate::recheck::{Recheck, RecheckReason, Rechecked};
 use crate::session::{Pending, Session, Stage};
+use crate::shard::replay::Replay;
 use crate::shard::rights::Change;
 use crate::shard::{Output, Shard};
 use crate::world::{Turn, World};
@@ -35,6 +36,10 @@ pub(super) struct Holds {
     all: HashMap<SessionKey, Box<Hold>, Hasher>,
     /// Those that catch up, in the order of their turns, and some that have ended.
     pub(super) catching: VecDeque<SessionKey>,
+    /// Those that are live once what precedes it is in the queue.
+    pub(super) unhanded: Vec<SessionKey>,
+    /// How far that was when the last of them was added.
+    pub(super) unhanded_at: u64,
 }
 
 /// A session that is held.
@@ -49,6 +54,8 @@ pub(super) struct Hold {
     is_newcomer: bool,
     /// Answers since it was held that came too early.
     pub(super) stale: u32,
+    /// It is sent what its client missed while it was away.
+    pub(super) replay: Option<Box<Replay>>,
 }
 
 /// How far a held session is.
@@ -96,9 +103,14 @@ impl Holds {
         self.all.get_mut(&key).map(|hold| &mut **hold)
     }
 
-    /// Up to which position a held session was sent everything; none where it is not held.
-    pub(super) fn upto(&self, key: SessionKey) -> Option<u64> {
-        self.all.get(&key).map(|hold| hold.upto)
+    /// What a held session is sent because its client was away.
+    pub(super) fn replay_mut(&mut self, key: SessionKey) -> Option<&mut Replay> {
+        self.get_mut(key)?.replay.as_deref_mut()
+    }
+
+    /// A session, if it is held.
+    pub(super) fn get(&self, key: SessionKey) -> Option<&Hold> {
+        self.all.get(&key).map(|hold| &**hold)
     }
 
     /// How a session receives publications.
@@ -158,11 +170,35 @@ impl<P: Peer> Shard<P> {
             due: VecDeque::new(),
             is_newcomer: reason == RecheckReason::Newcomer,
             stale: 0,
+            replay: None,
         };
         self.holds.all.insert(key, Box::new(hold));
         self.budget.spend(cost::HOLD);
         self.stats.connections_held += 1;
         self.await_answer(key, not_before, reason);
+    }
+
+    /// Holds a live session that was sent everything up to a position: it catches up.
+    pub(super) fn hold_for_replay(
+        &mut self,
+        id: ConnectionId,
+        upto: u64,
+        replay: Replay,
+    ) -> SessionKey {
+        let key = self.sessions.key(id.0);
+        // What is pending is sent from the window.
+        self.sessions[id.index()].pending = Pending::CLOSED;
+        let hold = Hold {
+            upto,
+            progress: Progress::CatchesUp,
+            due: VecDeque::new(),
+            is_newcomer: false,
+            stale: 0,
+            replay: Some(Box::new(replay)),
+        };
+        self.holds.all.insert(key, Box::new(hold));
+        self.stats.connections_held += 1;
+        key
     }
 
     /// A held session awaits the answer to a call that was sent after this position was ordered.

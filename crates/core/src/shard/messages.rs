@@ -13,7 +13,7 @@ use crate::budget::cost;
 use crate::connection::ConnectionId;
 use crate::grant::GrantSet;
 use crate::peer::{Eviction, Peer};
-use crate::registry::{self, Names, Subscribed, Subscriber, name_weight};
+use crate::registry::{self, Names, Subscribed, Subscriber, SubscriptionId, name_weight};
 use crate::shard::Shard;
 use crate::shard::behind::Paused;
 use crate::world::{Turn, World};
@@ -119,11 +119,42 @@ impl<P: Peer> Shard<P> {
                 reason = self.explain(id, grants, &room, turn);
                 Err(ErrorCode::RoomNotFound)
             }
-            Ok(ClientMessage::Subscribe { room, request_id }) => {
-                match self.on_subscribe(id, grants, room, &request_id, turn) {
-                    Ok(()) => {
+            Ok(ClientMessage::Subscribe {
+                room,
+                request_id,
+                since,
+            }) => {
+                // Others ignore it.
+                let since = match self.has_subprotocol(id) {
+                    true => since,
+                    false => Ok(None),
+                };
+                let subscribed = since.and_then(|since| {
+                    let subscribed = self.on_subscribe(id, grants, room, &request_id, turn);
+                    subscribed.map(|subscription| (subscription, since))
+                });
+                match subscribed {
+                    // It is answered when it is known how much there is to send.
+                    Ok((subscription, Some(since))) => {
+                        self.recover(id, subscription, request_id, since);
+                        return Flow::Continue;
+                    }
+                    Ok((_, None)) => {
                         self.put_success_at(id, &request_id, replies);
                         return Flow::Continue;
+                    }
+                    Err(code) => Err(code),
+                }
+            }
+            Ok(ClientMessage::Resume {
+                request_id,
+                cursor,
+                subscriptions,
+            }) if self.has_subprotocol(id) => {
+                let asked = request_id.and_then(|name| Ok((name, cursor?, subscriptions?)));
+                match asked {
+                    Ok((name, cursor, subscriptions)) => {
+                        return self.on_resume(id, name, cursor, subscriptions, turn);
                     }
                     Err(code) => Err(code),
                 }
@@ -161,6 +192,7 @@ impl<P: Peer> Shard<P> {
             Ok(
                 ClientMessage::Status
                 | ClientMessage::Authenticate { .. }
+                | ClientMessage::Resume { .. }
                 | ClientMessage::Ping { .. },
             ) => Err(ErrorCode::MessageTypeNotAllowed),
             Err(code) => Err(code),
@@ -214,10 +246,13 @@ impl<P: Peer> Shard<P> {
         replies: &mut Vec<u8>,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> Flow {
-        let Paused::Unsubscribe(request_id) = paused;
         if !self.is_open(id) {
             return Flow::Continue;
         }
+        let request_id = match paused {
+            Paused::Unsubscribe(request_id) => request_id,
+            Paused::Resume(registering) => return self.register(id, *registering, turn),
+        };
         match self.unsubscribe(id, &request_id, turn) {
             Dropped::Some => Flow::Pause(Paused::Unsubscribe(request_id)),
             Dropped::All | Dropped::Unknown => {
@@ -228,18 +263,18 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Subscribes to a room that the grants permit.
-    fn on_subscribe(
+    pub(super) fn on_subscribe(
         &mut self,
         id: ConnectionId,
         grants: &GrantSet,
         room: Room,
         name: &RequestId,
         turn: &mut Turn<'_, impl World<P>>,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<SubscriptionId, ErrorCode> {
         let limits = &self.settings.limits;
         let session = &mut self.sessions[id.index()];
         match self.registry.names(id, (grants.tenant(), &room), name) {
-            Names::Subscribed => return Ok(()),
+            Names::Subscribed(subscription) => return Ok(subscription),
             Names::Weight(0) => {}
             Names::Weight(held) => {
                 if held + name_weight(name.as_json().len()) > limits.names_per_room {
@@ -277,8 +312,9 @@ impl<P: Peer> Shard<P> {
             let since = turn.world.room_opened(subscriber.tenant, opened);
             self.registry.hear_since(room, since);
         }
+        let subscription = self.registry.newest(&self.sessions[id.index()].own);
         self.count_registry();
-        Ok(())
+        Ok(subscription)
     }
 
     /// Drops the subscriptions that a connection has under a request id, until its slice is over,

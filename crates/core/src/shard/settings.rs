@@ -36,8 +36,31 @@ pub struct Settings {
     pub compression: Compression,
     /// How permissions are renewed.
     pub permissions: PermissionSettings,
+    /// What clients that were away are sent.
+    pub recovery: RecoverySettings,
     /// The last publications, for sessions that were sent none for a while.
     pub window: Reader<Logged>,
+}
+
+/// What clients that were away are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoverySettings {
+    /// Anything at all.
+    pub enabled: bool,
+    /// Messages that one request is sent at most. Beyond that the client fetches.
+    pub messages: usize,
+    /// Their bytes, likewise.
+    pub bytes: usize,
+}
+
+impl Default for RecoverySettings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            messages: 10_000,
+            bytes: 4 << 20,
+        }
+    }
 }
 
 /// How the permissions of open sessions are renewed.

@@ -23,6 +23,7 @@ pub(crate) mod model;
 mod newcomers;
 mod outbox;
 mod reconfigure;
+mod resume;
 mod slices;
 mod spans;
 mod subprotocol;

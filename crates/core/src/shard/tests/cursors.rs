@@ -42,7 +42,7 @@ fn a_client_of_our_subprotocol_is_told_where_it_is_from_the_first_message_on() {
     let mut client = world.open_with(GRANTS, usize::MAX);
     let first = client.hears_all();
     assert!(
-        first[0].ends_with(r#", "features": ["ping"]}"#),
+        first[0].ends_with(r#", "features": ["since", "resume", "ping"]}"#),
         "{first:?}"
     );
     assert_eq!(position_of(&first[0]), 1);

@@ -35,8 +35,8 @@ use crate::publication::{Logged, Publication};
 use crate::select::Selection;
 use crate::session::Stage;
 use crate::shard::{
-    Admission, Compression, Handshake, KeepaliveSettings, Output, PermissionSettings, SessionKey,
-    Settings, Shard, Welcome,
+    Admission, Compression, Handshake, KeepaliveSettings, Output, PermissionSettings,
+    RecoverySettings, SessionKey, Settings, Shard, Welcome,
 };
 use crate::stats::Stats;
 use crate::who::Who;
@@ -169,6 +169,7 @@ pub(super) fn settings() -> Settings {
         status_clients: true,
         compression: Compression::default(),
         permissions: PermissionSettings::default(),
+        recovery: RecoverySettings::default(),
         window: Reader::default(),
     }
 }

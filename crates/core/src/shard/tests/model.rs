@@ -16,7 +16,9 @@ use crate::index::Matching;
 use crate::limits::Limits;
 use crate::outbox::Outboxes;
 use crate::shard::tests::kit::FIRST_FRAME_TIMEOUT;
-use crate::shard::{Compression, KeepaliveSettings, PermissionSettings, Settings};
+use crate::shard::{
+    Compression, KeepaliveSettings, PermissionSettings, RecoverySettings, Settings,
+};
 use crate::window::Reader;
 
 /// Parameters of a run.
@@ -60,6 +62,7 @@ fn check(mode: Mode, operations: &[Operation]) {
                 ..Compression::default()
             },
             permissions: PermissionSettings::default(),
+            recovery: RecoverySettings::default(),
             window: Reader::default(),
         },
         mode.eager,

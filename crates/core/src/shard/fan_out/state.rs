@@ -1,4 +1,4 @@
-//! What is queued for delivery, and what of it was matched.
+//! Publications and commands that have their turn, and the hits of those that are matched.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
