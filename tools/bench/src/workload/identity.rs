@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// The label of all but one of [`EVERY`] clients.
+/// The label of all but one of `EVERY` clients.
 pub const LABEL: &str = "crowd";
 /// One of so many connections is in the room with triggers.
 pub(super) const EVERY: u32 = 20;
