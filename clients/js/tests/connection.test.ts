@@ -54,14 +54,15 @@ test("a connection that is cut comes back, and what was sent meanwhile arrives",
 test("a connection that has gone silent is found dead, and replaced", async () => {
   // An attempt that falls into the silence is given up as well.
   const client = world.client({ pongTimeout: 300, connectTimeout: 1_000 });
-  const onReconnect = vi.fn();
-  await client.subscribe(ORDERS, undefined, { onReconnect }).ready;
+  const again = vi.fn();
+  const told = { onReconnect: again, onRecovered: again };
+  await client.subscribe(ORDERS, undefined, told).ready;
   const seen = statuses(client);
   world.wire.silence(true);
   await eventually(() => seen.length > 0);
   expect(seen[0]).toMatchObject({ state: "waiting", code: 1006, reason: "no-pong" });
   world.wire.silence(false);
-  await eventually(() => onReconnect.mock.calls.length >= 1);
+  await eventually(() => again.mock.calls.length >= 1);
 });
 
 test("an attempt that gets no answer is given up", async () => {
@@ -80,10 +81,11 @@ test("a refused client does not reconnect until connect() is called", async () =
   expect(refused).toMatchObject({ ...said, retryAt: null });
   expect(orders.state).toBe("pending");
   // Another client's connection takes longer than any back-off of the refused one.
-  const onReconnect = vi.fn();
-  await world.client().subscribe(ORDERS, undefined, { onReconnect }).ready;
+  const again = vi.fn();
+  const told = { onReconnect: again, onRecovered: again };
+  await world.client().subscribe(ORDERS, undefined, told).ready;
   world.wire.cut();
-  await eventually(() => onReconnect.mock.calls.length === 1);
+  await eventually(() => again.mock.calls.length === 1);
   expect(world.backend.calls.filter((key) => key === "stranger")).toHaveLength(1);
   world.backend.allow("stranger", [ORDERS]);
   client.connect();

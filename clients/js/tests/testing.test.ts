@@ -174,6 +174,86 @@ describe.each(["the real gateway", "the gateway in memory"])("%s", (name) => {
     expect(client.status).toMatchObject({ code, reason: "moved" });
   });
 
+  test("delivers what a page missed", async () => {
+    const client = await open();
+    const heard: unknown[] = [];
+    const calls: unknown[] = [];
+    const note = (how: unknown) => void calls.push(how);
+    const told = { onSubscribed: note, onRecovered: note };
+    for (const room of [
+      { target: "news", topic: "x" },
+      { target: "news", topic: "*" },
+    ]) {
+      await client.subscribe(room, (data) => heard.push(data), told).ready;
+    }
+    client.close();
+    await side.publish({ target: "news", topic: "x" }, 1);
+    await side.publish({ target: "news", topic: "y" }, 2);
+    await side.publish({ target: "order", customer: 7 }, 3);
+    client.connect();
+    await eventually(() => heard.length === 3);
+    expect(heard).toEqual([1, 1, 2]);
+    const again = { again: false };
+    expect(calls).toEqual([again, again, { replayed: 3 }, { replayed: 3 }]);
+  });
+
+  test("answers pings, and cursors that are none or unknown", async () => {
+    const client = await open();
+    const answers: unknown[] = [];
+    client.addEventListener("message", ({ detail }) => answers.push(detail));
+    const room = { target: "order", customer: 7 };
+    const [cursor, subscriptions, nobodys] = ["aaaaaa-1-AAAA", [], { target: "nobody's" }];
+    for (const message of [
+      { type: "ping", requestId: 1 },
+      { type: "ping" },
+      { type: "resume", cursor, subscriptions },
+      { type: "resume", requestId: 2, subscriptions },
+      { type: "resume", requestId: 3, cursor: "?", subscriptions },
+      { type: "resume", requestId: 4, cursor, subscriptions: {} },
+      { type: "subscribe", requestId: 5, room, since: 5 },
+      { type: "subscribe", requestId: 6, room, since: "?" },
+      { type: "subscribe", requestId: 7, room, since: cursor },
+      {
+        type: "resume",
+        requestId: 8,
+        cursor,
+        subscriptions: [
+          { requestId: 9, room },
+          { requestId: 10, room: nobodys },
+          { requestId: 11, room, since: "?" },
+        ],
+      },
+    ]) {
+      client.send(message);
+    }
+    await eventually(() => answers.length === 10);
+    const [at, lost] = [
+      { code: "success", cursor: expect.stringMatching(/^[a-z0-9]{6}-\d+-/) },
+      { recovered: false, reason: "epoch" },
+    ];
+    const error = (message: string) => ({ code: "error", message });
+    expect(answers).toEqual([
+      { ...at, requestId: 1 },
+      at,
+      error("no-request-id"),
+      { ...error("invalid-cursor"), requestId: 2 },
+      { ...error("invalid-cursor"), requestId: 3 },
+      { ...error("invalid-subscriptions"), requestId: 4 },
+      { ...error("invalid-since"), requestId: 5 },
+      { ...error("invalid-cursor"), requestId: 6 },
+      { ...at, ...lost, requestId: 7 },
+      {
+        ...at,
+        ...lost,
+        requestId: 8,
+        refused: [
+          { requestId: 10, message: "room-not-found" },
+          { requestId: 11, message: "invalid-cursor" },
+        ],
+      },
+    ]);
+  });
+
   test("answers what is no request, and the status", async () => {
     const client = await open();
     const answers: unknown[] = [];

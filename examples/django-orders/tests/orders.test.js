@@ -224,6 +224,50 @@ test("after a restart of the gateway all pages reconnect and show what they miss
   for (const name of ["Maya", "Carl", "Cleo"]) await online(maya, name).waitFor();
 });
 
+/** Counts the fetches of a page. */
+function counted(page) {
+  const fetches = [];
+  page.on("request", (request) => {
+    if (request.resourceType() === "fetch" && request.method() === "GET") fetches.push(request.url());
+  });
+  return fetches;
+}
+
+test("what a page misses while its connection is lost arrives, and it fetches nothing", async () => {
+  const seller = await open(contexts.cleo);
+  const fetches = [maya, carl, cleo].map(counted);
+  site.wire.cut();
+  for (const page of [maya, carl, cleo]) await state(page, "Connection lost");
+  // This page says what it did itself.
+  const missed = await place(seller, { customer: "Café Lune", branch: "Harbour" });
+  for (const page of [maya, carl, cleo]) await lacks(page, missed);
+  site.wire.mend();
+  for (const page of [maya, carl, cleo]) {
+    await state(page, "Live");
+    await shows(page, missed);
+  }
+  assert.deepEqual(fetches, [[], [], []]);
+});
+
+test("a gateway that is stopped and started again with its window keeps it", async () => {
+  const window = { HT_WINDOW__FILE: `${site.folder}/window` };
+  await site.stopGateway();
+  await site.startGateway(window);
+  for (const page of [maya, carl, cleo]) await state(page, "Live");
+  const known = await place(cleo, { customer: "Café Lune", branch: "Harbour" });
+  for (const page of [maya, carl, cleo]) await shows(page, known);
+  const seller = await open(contexts.cleo);
+  const fetches = [maya, carl, cleo].map(counted);
+  site.wire.cut();
+  for (const page of [maya, carl, cleo]) await state(page, "Connection lost");
+  const missed = await place(seller, { customer: "Café Lune", branch: "Harbour" });
+  await site.stopGateway();
+  await site.startGateway(window);
+  site.wire.mend();
+  for (const page of [maya, carl, cleo]) await shows(page, missed);
+  assert.deepEqual(fetches, [[], [], []]);
+});
+
 test("signing out in one tab ends the others at once", async () => {
   await cleo.close();
   const context = await signedIn("cleo");

@@ -8,10 +8,11 @@ import { createRoot } from "react-dom/client";
 function Board({ customer }: { customer: string }) {
   const [orders, setOrders] = useState<number[]>([]);
   const [fetched, setFetched] = useState(0);
+  const again = () => setFetched((count) => count + 1);
   const { state, error } = useRoom<number>(
     { target: "order", customer },
     (order) => setOrders((all) => [...all, order]),
-    { onReconnect: () => setFetched((count) => count + 1) },
+    { onReconnect: again, onRecovered: again },
   );
   return (
     <section>

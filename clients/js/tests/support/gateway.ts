@@ -14,6 +14,8 @@ export interface Gateway {
   port: number;
   /** Publishes, and waits until the trigger has its place. */
   publish(room: object, data: unknown): Promise<void>;
+  /** The cursor of everything so far. */
+  position(): Promise<string>;
   /** Sends a command, and waits until it is carried out. */
   command(members: object): Promise<void>;
   /** Ends it by a signal, and waits for the end. */
@@ -53,6 +55,10 @@ export async function startGateway(
       port: Number(port),
       stop,
       publish: (room, data) => post({ rooms: [room], data }),
+      position: async () => {
+        const response = await fetch(`http://127.0.0.1:${internal}/position`);
+        return ((await response.json()) as { cursor: string }).cursor;
+      },
       command: post,
     };
   } catch (error) {

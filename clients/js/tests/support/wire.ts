@@ -7,7 +7,10 @@ export async function startWire() {
   const wires = new Set<Socket>();
   let target: number | null = null;
   let silent = false;
+  let passed = 0;
   let accepted = 0;
+  /** How many bytes of the gateway further connections let through. */
+  const limits: number[] = [];
 
   const server = createServer((near) => {
     accepted++;
@@ -17,9 +20,16 @@ export async function startWire() {
     if (target === null) return near.destroy();
     const far = dial(target, "127.0.0.1");
     far.on("error", () => near.destroy());
+    let left = limits.shift() ?? Number.POSITIVE_INFINITY;
     // A silent wire swallows what is said, and how it ends.
     near.on("data", (bytes) => silent || far.write(bytes));
-    far.on("data", (bytes) => silent || near.write(bytes));
+    far.on("data", (bytes: Buffer) => {
+      if (silent) return;
+      passed += bytes.length;
+      if (bytes.length < left) near.write(bytes);
+      else if (left > 0) near.end(bytes.subarray(0, left), () => near.destroy());
+      left -= bytes.length;
+    });
     near.on("close", () => far.destroy());
     far.on("close", () => silent || near.end());
   });
@@ -33,6 +43,14 @@ export async function startWire() {
     /** How many connections came, up to now. */
     get accepted() {
       return accepted;
+    },
+    /** How many bytes of the gateway came, up to now. */
+    get passed() {
+      return passed;
+    },
+    /** Cuts the next connection after so many bytes of the gateway. */
+    limit(bytes: number) {
+      limits.push(bytes);
     },
     /** Where it leads from now on; `null` hangs up at once. */
     lead(to: number | null) {
