@@ -172,3 +172,41 @@ fn a_cursor_is_the_same_on_every_node() {
         }
     }
 }
+
+/// Its node is killed, and it goes to one that was there and to one that starts after it left.
+#[test]
+fn a_client_of_a_killed_node_hears_everything_at_any_other() {
+    let (vhost, backend) = (RabbitMq::shared().vhost(), api());
+    let (mut killed, other) = (node(&backend, &vhost), node(&backend, &vhost));
+    let mut client = offer(&killed, V1).open();
+    let (_, first) = next(&mut client);
+    assert_eq!(first["is_authorized"], true);
+    client.send_json(&json!({"type": "subscribe", "room": {"n": 1}, "requestId": 1}));
+    next(&mut client);
+    killed.trigger(&publication("heard"));
+    let (cursor, heard) = next(&mut client);
+    assert_eq!(heard["data"], "heard");
+    killed.signal("KILL");
+    killed.wait_for_end();
+    for number in 0..20 {
+        other.trigger(&publication(number));
+    }
+    let late = node(&backend, &vhost);
+    for node in [&other, &late] {
+        let mut client = offer(node, V1).open();
+        next(&mut client);
+        let rooms = json!([{"requestId": 1, "room": {"n": 1}}]);
+        let resume =
+            json!({"type": "resume", "requestId": 0, "cursor": cursor, "subscriptions": rooms});
+        client.send_json(&resume);
+        let answer = client.expect_whole();
+        assert_eq!(
+            (&answer["recovered"], &answer["replayed"]),
+            (&json!(true), &json!(20)),
+            "{answer}"
+        );
+        for number in 0..20 {
+            assert_eq!(next(&mut client).1["data"], number);
+        }
+    }
+}
