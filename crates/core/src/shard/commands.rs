@@ -189,6 +189,8 @@ impl<P: Peer> Shard<P> {
                 let done = self.take_rights(key, &Change::from(permit), halfway, turn);
                 if done {
                     self.outputs.push_back(Output::CancelRecheck(key));
+                    // It is behind them, and has the permissions since the first.
+                    self.holds.forget_due(key);
                 }
                 return done;
             }

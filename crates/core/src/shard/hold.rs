@@ -91,6 +91,10 @@ pub(super) enum State {
     CatchingUp,
 }
 
+fn is_hold((_, due): &(u64, Due)) -> bool {
+    matches!(due, Due::Hold(..))
+}
+
 impl Hold {
     /// Whether it awaits an answer.
     pub(super) fn awaits(&self) -> bool {
@@ -111,6 +115,14 @@ impl Holds {
     /// A session, if it is held.
     pub(super) fn get(&self, key: SessionKey) -> Option<&Hold> {
         self.all.get(&key).map(|hold| &**hold)
+    }
+
+    /// The holds that are due for a session are not needed any more: a later command has its
+    /// permissions.
+    pub(super) fn forget_due(&mut self, key: SessionKey) {
+        if let Some(hold) = self.get_mut(key) {
+            hold.due.retain(|due| !is_hold(due));
+        }
     }
 
     /// How a session receives publications.
@@ -246,15 +258,12 @@ impl<P: Peer> Shard<P> {
         let Some(hold) = self.holds.get_mut(key) else {
             return;
         };
-        let is_hold = |(_, due): &(u64, Due)| matches!(due, Due::Hold(..));
         match hold.due.iter().position(is_hold) {
             Some(first) if is_changed => hold.due[first].1 = due,
             None if is_changed => self.defer(key, due, turn),
             Some(_) | None => {}
         }
-        if let Some(hold) = self.holds.get_mut(key) {
-            hold.due.retain(|due| !is_hold(due));
-        }
+        self.holds.forget_due(key);
     }
 
     /// A held session has its answer: it catches up. One that was sent nothing yet is sent its

@@ -384,3 +384,28 @@ proptest! {
         model.finish();
     }
 }
+
+/// Three holds of a session that catches up, and the `permit` behind them: what is published then is
+/// for its permissions, although the next command takes them.
+#[test]
+fn a_permit_replaces_all_holds_before_it() {
+    let mut model = Model::new(1);
+    for operation in [
+        Operation::Ask(0, 0),
+        Operation::Invalidate(0, 0, 0),
+        Operation::Permit(0, 5, 0),
+        Operation::Invalidate(0, 0, 0),
+        Operation::Enter,
+        Operation::Invalidate(0, 0, 0),
+        Operation::Subscribe(0, 0),
+        Operation::Invalidate(0, 0, 0),
+        Operation::Slice(0, 0),
+        Operation::Slice(0, 0),
+        Operation::Permit(0, 5, 0),
+        Operation::Publish(0),
+        Operation::Permit(0, 0, 0),
+    ] {
+        model.apply(&operation);
+    }
+    model.finish();
+}
