@@ -15,6 +15,7 @@ from django.test import override_settings
 
 from high_templar import PublishError
 from high_templar import UncommittedDataWarning
+from high_templar.binary import find_binary
 from high_templar.django import apublish
 from high_templar.django import durable
 from high_templar.django import invalidate
@@ -198,7 +199,7 @@ def test_other_databases_are_not_migrated(ledger):
 
 def test_the_schema_is_the_one_of_the_gateway():
     made = subprocess.run(
-        [os.environ.get("HIGH_TEMPLAR_BINARY") or "high-templar", "postgres", "schema"],
+        [find_binary(), "postgres", "schema"],
         check=True,
         capture_output=True,
         text=True,
