@@ -1,6 +1,7 @@
 """Changes of users, groups and permissions have the gateway ask again, at commit."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -252,6 +253,9 @@ class TestOwnPassword:
 
         def take(triggers, **_):
             sessions = set(Session.objects.values_list("pk", flat=True))
+            if threading.current_thread() is not threading.main_thread():
+                # That of the timer. Django itself closes no connection to a database in memory.
+                connection.connection.close()
             for each in triggers:
                 members = json.loads(each.text())
                 sent.append((members.get("command", members.get("data")), sessions))
