@@ -49,8 +49,17 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Lists sessions again that could not be live because more was to be handed over, if more was.
+    /// Most often there are none, and this is called for every publication.
+    #[inline(always)]
     pub(super) fn list_unhanded(&mut self) {
-        if !self.holds.unhanded.is_empty() && self.fan_out.passed > self.holds.unhanded_at {
+        if !self.holds.unhanded.is_empty() {
+            self.list_handed();
+        }
+    }
+
+    #[cold]
+    fn list_handed(&mut self) {
+        if self.fan_out.passed > self.holds.unhanded_at {
             let unhanded = std::mem::take(&mut self.holds.unhanded);
             unhanded.into_iter().for_each(|key| self.list_catching(key));
         }

@@ -244,6 +244,7 @@ impl<P: Peer> Shard<P> {
         } else {
             if at != NONE {
                 self.sessions[id.index()].pending = rest;
+                self.fan_out.leaves_hits = true;
             }
             if waits {
                 self.waits(id, turn);

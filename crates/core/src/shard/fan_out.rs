@@ -83,20 +83,24 @@ impl<P: Peer> Shard<P> {
         let mut writes = 0;
         while writes < writes_max && self.has_fan_out() && !self.budget.is_spent() {
             writes += if self.fan_out.is_written() {
-                if self.fan_out.has_publications() {
+                let work = if self.fan_out.has_publications() {
                     // Matching is work, too, even without subscribers.
                     1 + self.gather() / ROOMS_PER_WRITE
                 } else {
                     self.carry_out(turn)
-                }
+                };
+                self.list_unhanded();
+                work
             } else {
                 let id = self.fan_out.dirty[self.fan_out.written];
                 self.fan_out.written += 1;
+                self.fan_out.leaves_hits = false;
                 let bytes = self.flush_connection(id, turn);
-                self.fan_out.keep(id, &self.sessions);
+                if self.fan_out.leaves_hits {
+                    self.fan_out.keep(id, &self.sessions);
+                }
                 1 + bytes / BYTES_PER_WRITE
             };
-            self.list_unhanded();
         }
         if !self.has_fan_out() {
             // Nothing may keep a publication alive once it is delivered.

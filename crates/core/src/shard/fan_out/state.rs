@@ -37,6 +37,8 @@ pub(in crate::shard) struct FanOut {
     pub(super) kept: Vec<ConnectionId>,
     pub(super) kept_for: u64,
     pub(super) before: usize,
+    /// The connection that was written to last has hits left.
+    pub(in crate::shard) leaves_hits: bool,
     /// The command at the front of the queue, once it has begun.
     pub(in crate::shard) running: Option<Box<Running>>,
     /// The position of the last publication or command whose turn is over or has begun: everything
