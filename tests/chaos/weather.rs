@@ -151,6 +151,8 @@ fn gateway(backend: &MoodyBackend, broker: &RabbitMq) -> Gateway {
         .set("HT_BACKEND__TIMEOUT", "1s")
         .set("HT_HOOKS__TIMEOUT", "1s")
         .set("HT_LIMITS__HEAD_TIMEOUT", "1s")
+        // It is full soon, and not what grows.
+        .set("HT_WINDOW__BYTES", "4MiB")
         .set("HT_LIMITS__OUTBOX_BYTES", "1MiB")
         .set("HT_DRAIN__TIMEOUT", "10s")
         .start()
