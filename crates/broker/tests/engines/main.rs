@@ -23,6 +23,7 @@ trait Engine {
     /// A log there, as one more node opens it.
     fn log(&self) -> Arc<dyn Log>;
 
-    /// Publishes these bodies as a backend does, in order.
+    /// Publishes these bodies as a backend does, in order. Done once the log has accepted them: what is
+    /// appended afterwards comes after them.
     async fn publish(&self, bodies: Vec<Vec<u8>>);
 }

@@ -1,12 +1,18 @@
 //! PostgreSQL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ht_broker::log::Log;
 use ht_broker::postgres::Postgres;
 use ht_testkit::postgres::{Database, Postgres as Server};
+use tokio::time::{sleep, timeout};
 
+use crate::support::SOON;
 use crate::{Engine, broker, log};
+
+/// Time between two looks at the outbox.
+const LOOK: Duration = Duration::from_millis(5);
 
 impl Engine for Database {
     fn log(&self) -> Arc<dyn Log> {
@@ -22,6 +28,14 @@ impl Engine for Database {
         let texts: Vec<_> = bodies.into_iter().map(text).collect();
         let insert = "INSERT INTO high_templar.ht_outbox (body) SELECT * FROM unnest($1::text[])";
         client.execute(insert, &[&texts]).await.unwrap();
+        // A row is in the log once a node has moved it there.
+        let left = "SELECT count(*) FROM high_templar.ht_outbox";
+        let moved = async {
+            while client.query_one(left, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+                sleep(LOOK).await;
+            }
+        };
+        timeout(SOON, moved).await.expect("the outbox is moved");
     }
 }
 
