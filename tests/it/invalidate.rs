@@ -344,3 +344,28 @@ fn a_room_selects_everybody_who_may_enter_it() {
     assert_eq!(users, ["1", "2"]);
     drop(clients);
 }
+
+#[test]
+fn resuming_from_the_cursor_of_new_permissions_is_not_refused_for_them() {
+    let rights = Rights::default();
+    let gateway = Gateway::start(&rights.backend());
+    let permit = |n| json!({"command": "permit", "user": "7", "allowed_rooms": [{"n": n}]});
+    for (n, command) in [(1, invalidate("7")), (2, permit(2))] {
+        rights.set("7", json!([{"n": "*"}]));
+        let mut client = with_events(&gateway, "7");
+        rights.set("7", json!([{"n": n}]));
+        gateway.trigger(&command);
+        let told = client.expect_whole();
+        assert_eq!(told["type"], "permissions", "{told}");
+        drop(client);
+        gateway.trigger(&publish(json!({"n": n}), "missed"));
+        let mut client = with_events(&gateway, "7");
+        let resume = json!({
+            "type": "resume", "requestId": "r", "cursor": told["cursor"],
+            "subscriptions": [{"requestId": n, "room": {"n": n}}],
+        });
+        let answer = client.call(&resume);
+        assert_eq!(answer["recovered"], true, "{answer}");
+        assert_eq!(client.expect_publish(), (json!("missed"), json!(n)));
+    }
+}

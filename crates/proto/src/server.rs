@@ -121,16 +121,31 @@ impl Recovery<'_> {
 /// `message`, which all clients are sent, with what such a client can use.
 #[must_use]
 pub fn with_features(message: &[u8], cursor: Cursor, features: &[Feature]) -> Vec<u8> {
-    let mut text = message.strip_suffix(b"}").unwrap_or(message).to_vec();
-    text.extend_from_slice(br#", "cursor": ""#);
-    cursor.write(&mut text);
-    text.extend_from_slice(br#"", "features": ["#);
+    let mut text = open_with_cursor(message, cursor);
+    text.extend_from_slice(br#", "features": ["#);
     for (index, feature) in features.iter().enumerate() {
         let comma = if index == 0 { "" } else { ", " };
         text.extend_from_slice(comma.as_bytes());
         text.extend_from_slice(format!("\"{}\"", feature.as_str()).as_bytes());
     }
     text.extend_from_slice(b"]}");
+    text
+}
+
+/// This message, whose last member becomes the cursor of the client that is sent it.
+#[must_use]
+pub fn with_cursor(message: &[u8], cursor: Cursor) -> Vec<u8> {
+    let mut text = open_with_cursor(message, cursor);
+    text.push(b'}');
+    text
+}
+
+/// As [`with_cursor`], without the end of the object.
+fn open_with_cursor(message: &[u8], cursor: Cursor) -> Vec<u8> {
+    let mut text = message.strip_suffix(b"}").unwrap_or(message).to_vec();
+    text.extend_from_slice(br#", "cursor": ""#);
+    cursor.write(&mut text);
+    text.push(b'"');
     text
 }
 
@@ -227,7 +242,8 @@ pub fn gap(cursor: &Cursor, cause: GapCause) -> String {
     format!(r#"{{"type": "gap", "cursor": "{cursor}", "reason": "{cause}"}}"#)
 }
 
-/// The event for a client whose grants have changed; `allowed_rooms` is JSON text.
+/// The event for a client whose grants have changed, to which [`with_cursor`] adds its cursor;
+/// `allowed_rooms` is JSON text.
 #[must_use]
 pub fn permissions(allowed_rooms: &str) -> String {
     format!(r#"{{"type": "permissions", "allowed_rooms": {allowed_rooms}}}"#)

@@ -85,9 +85,23 @@ impl<P: Peer> Shard<P> {
             && self.is_open(id)
             && !self.holds.is_newcomer(key)
         {
-            self.put_event(id, change.event, turn);
+            self.put_permissions(id, change.event, turn);
         }
         true
+    }
+
+    /// Tells a client that accepts events its new grants, with its cursor: after the command that
+    /// held it, so that resuming from there is not refused because of that command.
+    fn put_permissions(
+        &mut self,
+        id: ConnectionId,
+        event: &[u8],
+        turn: &mut Turn<'_, impl World<P>>,
+    ) {
+        if self.sessions[id.index()].transport.has_events() {
+            let event = server::with_cursor(event, self.cursor(id));
+            self.put_message(id, &event, turn);
+        }
     }
 
     /// Sets new permissions of an admitted session. Returns whether its grants changed.

@@ -92,6 +92,10 @@ fn cursors_are_members_at_the_end() {
             r#""features": ["ping", "ping"]}"#
         )
     );
+    assert_eq!(
+        with_cursor(permissions("[]").as_bytes(), cursor),
+        br#"{"type": "permissions", "allowed_rooms": [], "cursor": "k3f9ab-1742-aB3x"}"#
+    );
     let request_id = &name.clone().unwrap();
     for (replayed, cursor, refused, expected) in [
         (Ok(3), None, &[][..], r#""recovered": true, "replayed": 3}"#),
