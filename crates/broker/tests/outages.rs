@@ -262,3 +262,41 @@ async fn five_kills_lose_nothing_that_was_accepted() {
         node.end().await;
     }
 }
+
+/// Nothing is closed and nothing responds, for as long as it takes until the node goes elsewhere. What
+/// was under way is unknown to its publisher, and is delivered once or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_broker_ends_the_wait_of_publishers_to_a_stream() {
+    let server = Server::start();
+    let nodes = [
+        reads_stream(&quick(server.url())).await,
+        reads_stream(&quick(server.url())).await,
+    ];
+    let [node, other] = &nodes;
+    node.broker.publish(vec![trigger("1")]).await.unwrap();
+    server.pause();
+    let outcome = node.broker.publish(vec![trigger("2")]).await;
+    assert!(
+        matches!(outcome, Err(AppendError::Unconfirmed { .. })),
+        "{outcome:?}"
+    );
+    node.becomes_not_ready().await;
+    let outcome = node.broker.publish(vec![trigger("0")]).await;
+    assert!(
+        matches!(outcome, Err(AppendError::Unavailable(_))),
+        "{outcome:?}"
+    );
+    server.resume();
+    node.becomes_ready().await;
+    node.broker.publish(vec![trigger("3")]).await.unwrap();
+    for node in [node, other] {
+        node.sees("3").await;
+        let seen = node.recorder.seen();
+        assert!(seen == ["1", "2", "3"] || seen == ["1", "3"], "{seen:?}");
+        assert_eq!(node.recorder.epochs().len(), 1, "the same log");
+        assert!(node.recorder.interruptions().is_empty());
+    }
+    for node in nodes {
+        node.end().await;
+    }
+}
