@@ -1,5 +1,7 @@
 //! Cursors: how far a client was sent everything, and what it is sent when it comes back.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::subprotocol::{V1, offer};
@@ -194,6 +196,60 @@ fn cursor_of_another_life_is_refused_and_the_client_is_told_to_fetch() {
     assert_eq!(next(&mut client).1, expected);
     gateway.trigger(&json!({"rooms": [{"room": 1}], "data": 1}));
     assert_eq!(client.expect_publish(), (json!(1), json!(1)));
+    gateway.wait_for_metric("high_templar_recoveries_total{outcome=\"epoch\"}", 1);
+    assert_eq!(gateway.metric("high_templar_catch_up_seconds_count"), 1);
+}
+
+#[test]
+fn metrics_say_what_became_of_clients_that_came_back_and_how_far_the_window_reaches() {
+    let gateway = Gateway::with(&StubBackend::open())
+        .set("HT_WINDOW__ENTRIES", 4)
+        .start();
+    let mut client = offer(&gateway, V1).open();
+    let (cursor, _) = next(&mut client);
+    drop(client);
+    let publish = |count: u64| {
+        (0..count).for_each(|number| {
+            gateway.trigger(&json!({"rooms": [{"room": 1}], "data": number}));
+        });
+    };
+    let resume = || {
+        let mut client = offer(&gateway, V1).open();
+        next(&mut client);
+        client.send_json(&json!({
+            "type": "resume", "requestId": 1, "cursor": cursor,
+            "subscriptions": [{"requestId": 2, "room": {"room": 1}}],
+        }));
+        let (_, answer) = next(&mut client);
+        answer["reason"].as_str().map(str::to_string)
+    };
+    let age = || {
+        let answer = gateway.get("/metrics");
+        let mut lines = answer.text().lines();
+        let line = lines.find_map(|line| line.strip_prefix("high_templar_window_age_seconds "));
+        line.and_then(|age| age.parse::<f64>().ok())
+            .expect("an age")
+    };
+    let first = Instant::now();
+    publish(3);
+    assert_eq!(resume(), None);
+    let since_first = first.elapsed().as_secs_f64();
+    assert!(age() >= since_first, "since the start of the node");
+    publish(2);
+    assert!(
+        age() <= first.elapsed().as_secs_f64(),
+        "the first one was dropped"
+    );
+    assert_eq!(resume().as_deref(), Some("age"));
+    for (name, value) in [
+        ("recoveries_total{outcome=\"recovered\"}", 1),
+        ("recoveries_total{outcome=\"age\"}", 1),
+        ("replayed_total", 3),
+        ("catch_up_seconds_count", 2),
+        ("window_entries", 4),
+    ] {
+        gateway.wait_for_metric(&format!("high_templar_{name}"), value);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ht_core::command::Command;
 use ht_core::publication::{Logged, Publication};
-use ht_core::window::{Beginning, Concerns, Item, Kept, Key, Reader, Window, WindowLimits};
+use ht_core::window::{Beginning, Concerns, Item, Kept, Key, Reach, Reader, Window, WindowLimits};
 use ht_proto::cursor::{Check, Cursor};
 use ht_proto::entry::{Epoch, Position};
 use ht_proto::room::Room;
@@ -143,6 +143,12 @@ impl PublicationWindow {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.window.bytes()
+    }
+
+    /// Since when it has everything; none: since its epoch began.
+    #[must_use]
+    pub fn reach(&self) -> Option<Reach> {
+        self.window.reach()
     }
 
     /// When its oldest entry was appended.

@@ -13,6 +13,7 @@ pub mod outbox;
 pub mod peer;
 pub mod publication;
 pub mod recheck;
+pub mod recovery;
 pub mod refusal;
 pub mod select;
 pub mod shard;

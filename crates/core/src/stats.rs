@@ -3,6 +3,7 @@
 use ht_proto::code::ErrorCode;
 
 use crate::peer::Eviction;
+use crate::recovery::RecoveryOutcome;
 
 /// Description of one number of [`Stats`].
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +161,8 @@ stats! {
     Counter window_catch_ups, "Connections that were sent the publications that they missed while they were held";
     Counter gaps_told, "Events sent to clients about publications that they may have missed";
     Counter window_gaps, "Connections closed because the window no longer held what they missed";
+    Counter recoveries by "outcome" RecoveryOutcome, "Requests of clients that were away for what they missed, answered, by outcome";
+    Counter replayed, "Publications sent again to clients that were away";
     Counter errors by "code" ErrorCode, "Error replies to clients";
     Counter evictions by "reason" Eviction, "Connections evicted (disconnected) to protect the others, by the limit that was reached";
 }

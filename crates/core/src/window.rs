@@ -4,6 +4,7 @@
 //! entries are written once, and readers use its length. So a reader sees what was appended up to
 //! some moment, in order and without a hole, and neither side blocks.
 
+mod reach;
 mod segment;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use ht_proto::entry::Epoch;
 
 use crate::command::Command;
 
+pub use crate::window::reach::Reach;
 pub use crate::window::segment::{Key, Wanted};
 use crate::window::segment::{SEGMENT_ENTRIES, Segment};
 pub use crate::window::view::{Reader, Unknown, View};
@@ -139,6 +141,9 @@ pub struct Window<T> {
     gone: usize,
     /// The position of the last entry.
     end: u64,
+    /// When the last entry was appended that was dropped, or behind which some are missing: who
+    /// knows everything since then finds everything later here. None: there was none.
+    reach: Option<Reach>,
 }
 
 #[derive(Debug)]
@@ -174,6 +179,7 @@ impl<T> Window<T> {
             start_check: beginning.check,
             gone: 0,
             end: start,
+            reach: None,
         }
     }
 
@@ -186,6 +192,7 @@ impl<T> Window<T> {
         self.beginning = beginning;
         (self.start, self.end) = (beginning.start, beginning.start);
         self.start_check = beginning.check;
+        self.reach = None;
         self.publish(true);
     }
 
@@ -240,6 +247,7 @@ impl<T> Window<T> {
             // Longer than the whole window.
             self.start = position;
             self.start_check = Some(check);
+            self.reach = Some(Reach::dropped(at));
         }
         self.publish(is_changed);
     }
@@ -253,6 +261,13 @@ impl<T> Window<T> {
             body: Kept::Hole,
         };
         self.append(item, Concerns::All, 0);
+        self.reach = Some(Reach::missed(at));
+    }
+
+    /// Since when it has everything; none: since its epoch began.
+    #[must_use]
+    pub fn reach(&self) -> Option<Reach> {
+        self.reach
     }
 
     /// Drops what is too old. Every append does so as well.
@@ -339,6 +354,7 @@ impl<T> Window<T> {
         if let Some(item) = segment.get(self.gone) {
             self.start = item.position;
             self.start_check = Some(item.check);
+            self.reach = Reach::later(self.reach, item.at);
             self.gone += 1;
             self.len -= 1;
         }
@@ -354,6 +370,7 @@ impl<T> Window<T> {
         if let Some(last) = segment.get(len.wrapping_sub(1)) {
             self.start = last.position;
             self.start_check = Some(last.check);
+            self.reach = Reach::later(self.reach, last.at);
         }
         self.len -= len - self.gone;
         self.gone = 0;

@@ -116,6 +116,9 @@ pub trait World<P> {
     /// The token of [`Recheck::token`](crate::recheck::Recheck::token) is not used.
     fn token_rejected(&mut self, _key: SessionKey) {}
 
+    /// A session is live again: it has caught up, which took so many milliseconds.
+    fn caught_up(&mut self, _ms: u64) {}
+
     /// A command was executed, which selected so many connections.
     fn carried_out(&mut self, _command: &Command, _matched: usize) {}
 

@@ -157,6 +157,19 @@ macro_rules! every_metric {
                 observed window_seconds = Read::Seconds(|now| now.window().seconds);
                     "Age of the oldest publication in the window in seconds"
                     "When it is far below `window.age` while `window_entries` or `window_bytes` is at its bound: the window covers only that time. Raise the bound."
+                observed window_age_seconds = Read::Seconds(|now| now.window().reach.as_secs_f64());
+                    "How far back the window reaches in seconds: a client that was away for no longer is sent what it missed"
+                    "When it is below the outages that clients are to survive without a fetch, and the node has run for longer: see `window_entries` and `window_bytes` for the bound to raise, and `gaps` for publications that did not arrive."
+            }
+
+            "Recovery", "Clients that were away, and what they missed." {
+                observed recoveries = Read::Sum(STATS.recoveries);
+                    "When another outcome than `recovered` becomes usual: these clients fetch again. `age` and `too-much`: see `window_age_seconds`, `recovery.messages` and `recovery.bytes`. `epoch`: nodes restart without `window.file`, or clients change between nodes that share no log. `ahead`: the node reads the log late."
+                observed replayed = Read::Sum(STATS.replayed);
+                    "When it grows faster than connections are lost: clients reconnect often, see `evictions` and the close codes."
+                observed catch_up_seconds = Read::Histogram(|now| now.node.totals.catch_ups());
+                    "How long connections took to catch up with the live publications, after they came back or were held, in seconds"
+                    "When its upper quantiles exceed a second: clients do not accept what they are sent, or many came back at once."
             }
 
             "Readiness", "Whether triggers reach the shards: the node sends itself a probe every `readiness.probe_interval`." {

@@ -4,8 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ht_core::stats::Stats;
+use prometheus_client::metrics::histogram::Histogram;
 
 use crate::turns::Turns;
+
+/// Upper bounds of the histogram of catch-ups, in seconds.
+const CATCH_UPS: [f64; 12] = [
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
+];
 
 /// The totals of all shards.
 #[derive(Debug)]
@@ -16,6 +22,8 @@ pub(crate) struct Totals {
     turns: Vec<Turns>,
     /// Admitted connections that are open; exact at every moment.
     connections: AtomicU64,
+    /// How long sessions took to catch up.
+    catch_ups: Histogram,
     since: Instant,
     online_since: String,
 }
@@ -27,6 +35,7 @@ impl Totals {
             shards: (0..shards).map(|_| Published::default()).collect(),
             turns: (0..shards).map(|_| Turns::default()).collect(),
             connections: AtomicU64::new(0),
+            catch_ups: Histogram::new(CATCH_UPS),
             since: Instant::now(),
             online_since: online_since(),
         }
@@ -40,6 +49,16 @@ impl Totals {
     /// A connection that was admitted has ended.
     pub(crate) fn ended(&self) {
         self.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// A session has caught up, in this time.
+    pub(crate) fn caught_up(&self, took: Duration) {
+        self.catch_ups.observe(took.as_secs_f64());
+    }
+
+    /// How long sessions took to catch up.
+    pub(crate) fn catch_ups(&self) -> &Histogram {
+        &self.catch_ups
     }
 
     /// Publishes the counters of a shard, and the length of the turn that ends now.

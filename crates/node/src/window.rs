@@ -1,6 +1,7 @@
 //! The window of the node: its last publications in memory, which every shard can read.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,8 @@ pub(crate) struct NodeWindow {
     reader: Reader<Logged>,
     /// The time at `begun`, in milliseconds: entries of another process are older.
     offset: u64,
+    /// When the epoch began, as far as this node knows.
+    since: AtomicU64,
 }
 
 /// An order and its window, to be saved.
@@ -43,6 +46,10 @@ pub(crate) struct WindowSize {
     pub(crate) bytes: u64,
     /// The age of its oldest entry; zero if it has none.
     pub(crate) seconds: f64,
+    /// How long a client may have been away that is sent what it missed.
+    pub(crate) reach: Duration,
+    /// Entries that are older were dropped.
+    pub(crate) is_cut: bool,
 }
 
 impl NodeWindow {
@@ -77,6 +84,7 @@ impl NodeWindow {
                 .offset
                 .saturating_sub(entry.age.saturating_add(ago));
             last = at.max(last);
+            continued.since.fetch_min(last, Ordering::Relaxed);
             let (position, check) = (entry.position.get(), entry.check);
             match entry.body {
                 SavedBody::Publication { rooms, data } => {
@@ -104,6 +112,7 @@ impl NodeWindow {
             reader: window.reader(),
             window: Mutex::new(window),
             offset: limits.age.saturating_mul(2),
+            since: AtomicU64::new(limits.age.saturating_mul(2)),
         }
     }
 
@@ -142,6 +151,7 @@ impl NodeWindow {
     /// Another epoch begins; nothing of the former is kept.
     pub(crate) fn begin(&self, beginning: Beginning) {
         self.lock().begin_epoch(beginning);
+        self.since.store(self.now(), Ordering::Relaxed);
     }
 
     /// A reader for a shard.
@@ -194,10 +204,15 @@ impl NodeWindow {
         let now = self.now();
         let window = self.lock();
         let age = window.oldest_at().map_or(0, |at| now.saturating_sub(at));
+        let reach = window.reach();
+        let since = self.since.load(Ordering::Relaxed);
+        let since = reach.map_or(since, |reach| reach.at);
         WindowSize {
             entries: window.len() as u64,
             bytes: window.bytes() as u64,
             seconds: Duration::from_millis(age).as_secs_f64(),
+            reach: Duration::from_millis(now.saturating_sub(since)),
+            is_cut: reach.is_some_and(|reach| reach.is_dropped),
         }
     }
 

@@ -115,7 +115,7 @@ impl<P: Peer> Shard<P> {
             return true;
         }
         self.stats.window_catch_ups += 1;
-        self.go_live(id);
+        self.go_live(id, turn);
         true
     }
 

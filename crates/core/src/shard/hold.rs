@@ -56,6 +56,8 @@ pub(super) struct Hold {
     pub(super) stale: u32,
     /// It is sent what its client missed while it was away.
     pub(super) replay: Option<Box<Replay>>,
+    /// When it began to catch up, in ms.
+    since: u64,
 }
 
 /// How far a held session is.
@@ -183,6 +185,7 @@ impl<P: Peer> Shard<P> {
             is_newcomer: reason == RecheckReason::Newcomer,
             stale: 0,
             replay: None,
+            since: 0,
         };
         self.holds.all.insert(key, Box::new(hold));
         self.budget.spend(cost::HOLD);
@@ -196,6 +199,7 @@ impl<P: Peer> Shard<P> {
         id: ConnectionId,
         upto: u64,
         replay: Replay,
+        now: u64,
     ) -> SessionKey {
         let key = self.sessions.key(id.0);
         // What is pending is sent from the window.
@@ -207,6 +211,7 @@ impl<P: Peer> Shard<P> {
             is_newcomer: false,
             stale: 0,
             replay: Some(Box::new(replay)),
+            since: now,
         };
         self.holds.all.insert(key, Box::new(hold));
         self.stats.connections_held += 1;
@@ -278,6 +283,7 @@ impl<P: Peer> Shard<P> {
             return;
         };
         hold.progress = Progress::CatchesUp;
+        hold.since = turn.now;
         let is_newcomer = std::mem::take(&mut hold.is_newcomer);
         self.list_catching(key);
         if is_newcomer {
@@ -286,9 +292,10 @@ impl<P: Peer> Shard<P> {
     }
 
     /// A held session is live again. Its client's messages are processed from now on.
-    pub(super) fn go_live(&mut self, id: ConnectionId) {
+    pub(super) fn go_live(&mut self, id: ConnectionId, turn: &mut Turn<'_, impl World<P>>) {
         let key = self.sessions.key(id.0);
-        if self.holds.all.remove(&key).is_some() {
+        if let Some(hold) = self.holds.all.remove(&key) {
+            turn.world.caught_up(turn.now.saturating_sub(hold.since));
             self.stats.connections_held -= 1;
             self.sessions[id.index()].pending = Pending::EMPTY;
             self.resume_postponed(key);

@@ -136,7 +136,7 @@ impl<P: Peer> Shard<P> {
                 match subscribed {
                     // It is answered when it is known how much there is to send.
                     Ok((subscription, Some(since))) => {
-                        self.recover(id, subscription, request_id, since);
+                        self.recover(id, subscription, request_id, since, turn.now);
                         return Flow::Continue;
                     }
                     Ok((_, None)) => {

@@ -16,6 +16,7 @@ use ht_proto::server::{NotRecovered, Recovery};
 use crate::budget::cost;
 use crate::connection::{ConnectionId, SessionKey};
 use crate::peer::{Eviction, Peer};
+use crate::recovery::RecoveryOutcome;
 use crate::registry::SubscriptionId;
 use crate::select::Tested;
 use crate::session::Stage;
@@ -37,9 +38,10 @@ impl<P: Peer> Shard<P> {
         subscription: SubscriptionId,
         request_id: RequestId,
         since: Cursor,
+        now: u64,
     ) {
         let has_others = self.registry.has_others(subscription);
-        let key = self.begin_replay(id, request_id, since, (has_others, false));
+        let key = self.begin_replay(id, request_id, since, (has_others, false), now);
         self.add_floor(key, subscription, since);
         self.list_catching(key);
     }
@@ -60,7 +62,7 @@ impl<P: Peer> Shard<P> {
             return self.limit(id, Eviction::MessagesPerSecond, turn);
         }
         let has_others = !session.own.is_empty();
-        self.begin_replay(id, request_id, cursor, (has_others, true));
+        self.begin_replay(id, request_id, cursor, (has_others, true), turn.now);
         let registering = Registering {
             rest: subscriptions.into_iter(),
             cursor,
@@ -122,6 +124,7 @@ impl<P: Peer> Shard<P> {
         request_id: RequestId,
         from: Cursor,
         (has_others, is_resume): (bool, bool),
+        now: u64,
     ) -> SessionKey {
         let view = self.settings.window.view();
         let target = self.fan_out.known(self.sessions[id.index()].pending);
@@ -155,7 +158,7 @@ impl<P: Peer> Shard<P> {
                 bytes: 0,
             }),
         };
-        self.hold_for_replay(id, target, replay)
+        self.hold_for_replay(id, target, replay, now)
     }
 
     /// A subscription is sent what follows a cursor.
@@ -201,6 +204,8 @@ impl<P: Peer> Shard<P> {
             Some(reason) => Err(reason),
             None => Ok(counting.messages),
         };
+        self.stats.recoveries[RecoveryOutcome::from(replayed) as usize] += 1;
+        self.stats.replayed += replayed.unwrap_or(0) as u64;
         if !matches!(replayed, Ok(1..))
             && (replay.heard.position <= replay.target || replayed.is_err())
         {

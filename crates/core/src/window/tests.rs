@@ -363,3 +363,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn reach_is_the_moment_since_which_nothing_is_missing() {
+    let limits = WindowLimits {
+        entries: 3,
+        ..ROOMY
+    };
+    let mut window = window(limits);
+    assert_eq!(window.reach(), None);
+    for (position, at) in [(1, 10), (2, 20), (3, 30)] {
+        window.append(item(position, at, 0), Concerns::All, 1);
+        assert_eq!(window.reach(), None, "everything of the epoch is there");
+    }
+    window.append(item(4, 40, 0), Concerns::All, 1);
+    assert_eq!(window.reach(), Some(Reach::dropped(10)));
+    window.append_hole(5, 50);
+    assert_eq!(window.reach(), Some(Reach::missed(50)));
+    window.append(item(6, 60, 0), Concerns::All, 1);
+    assert_eq!(
+        window.reach(),
+        Some(Reach::missed(50)),
+        "what was dropped is older than what is missing"
+    );
+    window.expire(55 + limits.age);
+    assert_eq!(window.reach(), Some(Reach::dropped(50)), "with the hole");
+    window.expire(10 * limits.age);
+    assert_eq!(window.reach(), Some(Reach::dropped(60)));
+    window.append(item(7, 20_000, 0), Concerns::All, limits.bytes);
+    assert_eq!(window.reach(), Some(Reach::dropped(20_000)), "too long");
+    window.begin_epoch(BEGINNING.based(7));
+    assert_eq!(window.reach(), None);
+}

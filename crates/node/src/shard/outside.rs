@@ -4,6 +4,7 @@ mod rechecks;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ht_broker::Broker;
 use ht_control::interest::InterestIndex;
@@ -224,6 +225,10 @@ impl World<Socket> for Outside {
 
     fn token_rejected(&mut self, key: SessionKey) {
         self.rechecks.token_rejected(key);
+    }
+
+    fn caught_up(&mut self, ms: u64) {
+        self.totals.caught_up(Duration::from_millis(ms));
     }
 
     fn carried_out(&mut self, command: &Command, matched: usize) {

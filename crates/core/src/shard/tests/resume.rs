@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::commands::{everyone, user, who};
 use super::kit::*;
 use crate::command::Action;
+use crate::recovery::RecoveryOutcome;
 use crate::shard::RecoverySettings;
 use crate::window::WindowLimits;
 
@@ -355,6 +356,11 @@ fn bounds_holes_and_settings_forbid_a_replay_of_a_part() {
         page.come_back(&mut world, usize::MAX);
         world.deliver();
         let others = page.hear(usize::MAX);
+        let outcome =
+            RecoveryOutcome::ALL.map(|outcome| outcome.as_str() == reason.unwrap_or("recovered"));
+        let stats = world.shard.stats();
+        assert_eq!(stats.recoveries, outcome.map(u64::from), "{reason:?}");
+        assert_eq!(stats.replayed, if reason.is_none() { 3 } else { 0 });
         match reason {
             None => assert_eq!(page.heard.len(), 3),
             Some(reason) => {
