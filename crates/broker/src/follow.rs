@@ -19,7 +19,7 @@ use crate::broker::{Broker, Parsing};
 use crate::epochs::Epochs;
 use crate::follow::read_back::unbound;
 use crate::log::{Batch, From, Kind, LinkChange, Record, Tail, TailError, Trouble};
-use crate::missed::MissedReason;
+use crate::missed::{Missed, MissedReason};
 use crate::outage::{Notice, Outage};
 use crate::progress::Progress;
 use crate::sequencer::Sequencer;
@@ -57,6 +57,8 @@ pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &C
         sequencer,
         shutdown,
         progress: Progress::new(broker.log.caps(), broker.name()),
+        reads_back: false,
+        missed: None,
         epochs: Epochs::default(),
     };
     loop {
@@ -120,6 +122,10 @@ struct Follower<'a> {
     sequencer: &'a dyn Sequencer,
     shutdown: &'a CancellationToken,
     progress: Progress,
+    /// What was there before is not all read back yet.
+    reads_back: bool,
+    /// The gap that is to be reported once it is.
+    missed: Option<Missed>,
     epochs: Epochs,
 }
 
@@ -172,16 +178,19 @@ impl Follower<'_> {
 
     /// Reads back what this node needs of the log. Returns what follows that.
     async fn begin(&mut self, tail: &mut dyn Tail) -> Result<Batch, End> {
-        let reads_back = matches!(self.from(), From::Back { .. });
+        self.reads_back |= matches!(self.from(), From::Back { .. });
         let missed = self.progress.begun();
-        if reads_back {
+        self.missed = self.missed.take().or(missed);
+        if self.reads_back {
+            // A tail that is lost meanwhile is continued by the next one.
             let rest = self.read_back(tail).await?;
-            if let Some(missed) = missed {
+            self.reads_back = false;
+            if let Some(missed) = self.missed.take() {
                 self.sequencer.caught_up(missed);
             }
             return Ok(rest);
         }
-        if let Some(missed) = missed {
+        if let Some(missed) = self.missed.take() {
             self.sequencer.missed(missed);
         }
         Ok(Batch::default())

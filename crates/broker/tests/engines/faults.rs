@@ -259,3 +259,35 @@ async fn what_is_confirmed_and_not_in_the_log_is_not_accepted() {
     assert_eq!(published.unwrap().len(), 1);
     node.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_lost_while_it_is_read_back_is_read_back_to_the_end() {
+    let log = FaultyLog::new();
+    publish(&log, 0..10).await;
+    // The mark up to which a node reads back never comes, so it loses its patience.
+    log.forget(true);
+    let node = start(&log);
+    eventually(SOON, || node.recorder.back() == names(0..10)).await;
+    log.forget(false);
+    node.becomes_ready().await;
+    let before = epoch(&node);
+    // The same with clients that miss something.
+    log.lose();
+    node.becomes_not_ready().await;
+    log.heal();
+    publish(&log, 10..100).await;
+    log.trim(20);
+    log.forget(true);
+    let read_back = [names(0..10), names(80..100)].concat();
+    eventually(SOON, || node.recorder.back() == read_back).await;
+    log.forget(false);
+    node.becomes_ready().await;
+    publish(&log, 100..101).await;
+    node.sees("100").await;
+    let gaps = [MissedReason::Start, MissedReason::Trimmed];
+    assert_eq!(node.recorder.gaps(), gaps);
+    assert_eq!(node.recorder.interruptions(), [false]);
+    assert_eq!(node.recorder.back(), read_back);
+    assert_eq!(epoch(&node), before);
+    node.end().await;
+}
