@@ -17,7 +17,7 @@ use crate::Health;
 use crate::backoff::Backoff;
 use crate::broker::{Broker, Parsing};
 use crate::epochs::Epochs;
-use crate::follow::read_back::unbound;
+use crate::follow::read_back::{rewound, unbound};
 use crate::log::{Batch, From, Kind, LinkChange, Record, Tail, TailError, Trouble};
 use crate::missed::{Missed, MissedReason};
 use crate::outage::{Notice, Outage};
@@ -32,6 +32,9 @@ const BACKOFF_MOST: Duration = Duration::from_secs(5);
 
 /// A connection that lasted so long makes the next failure a first one again.
 const LASTED: Duration = Duration::from_secs(10);
+
+/// Nodes that notice at once that a log is another one may name its epoch once each, within this.
+const NAMED: Duration = Duration::from_secs(30);
 
 /// How long a connection that is not needed any more may take to be closed gracefully. A shutdown
 /// has this twice, after at most [`SHUTDOWN_PLACE`].
@@ -59,6 +62,7 @@ pub(crate) async fn run(broker: &Broker, sequencer: &dyn Sequencer, shutdown: &C
         progress: Progress::new(broker.log.caps(), broker.name()),
         reads_back: false,
         missed: None,
+        read_back_at: None,
         epochs: Epochs::default(),
     };
     loop {
@@ -126,6 +130,8 @@ struct Follower<'a> {
     reads_back: bool,
     /// The gap that is to be reported once it is.
     missed: Option<Missed>,
+    /// When the last reading back was over.
+    read_back_at: Option<Instant>,
     epochs: Epochs,
 }
 
@@ -185,6 +191,7 @@ impl Follower<'_> {
             // A tail that is lost meanwhile is continued by the next one.
             let rest = self.read_back(tail).await?;
             self.reads_back = false;
+            self.read_back_at = Some(Instant::now());
             if let Some(missed) = self.missed.take() {
                 self.sequencer.caught_up(missed);
             }
@@ -238,7 +245,9 @@ impl Follower<'_> {
                     if let Some(note) = Note::parse(&record.message.body) {
                         if self.begins_epoch(&note) {
                             std::mem::take(&mut placing).place(self).await;
-                            self.begin_epoch(&note).await;
+                            if self.begin_epoch(&note).await && !self.has_just_read_back() {
+                                self.sequencer.missed(rewound());
+                            }
                         }
                         if note.report == Report::Gap && self.retains() {
                             std::mem::take(&mut placing).place(self).await;
@@ -259,6 +268,11 @@ impl Follower<'_> {
         }
         placing.place(self).await;
         Ok(())
+    }
+
+    /// Whether an epoch that begins now may be the one that this node has found itself.
+    fn has_just_read_back(&self) -> bool {
+        self.read_back_at.is_some_and(|at| at.elapsed() < NAMED)
     }
 
     /// Checks that these records continue the last ones, and remembers the last of them.

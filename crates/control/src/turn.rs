@@ -225,6 +225,7 @@ impl<P: Readable> ShardLoop<P> {
         let handed = around.handed();
         let is_empty = !around.has_input() && self.closing.is_none();
         if is_empty {
+            self.shard.note_gap(around.own_gap());
             self.shard.handed(handed);
         }
         is_empty
@@ -240,7 +241,10 @@ impl<P: Readable> ShardLoop<P> {
                 return;
             }
             if self.closing.is_none() {
-                let Some(input) = around.next_input() else {
+                let input = around.next_input();
+                // Afterwards: what was taken may be of after it.
+                self.shard.note_gap(around.own_gap());
+                let Some(input) = input else {
                     self.shard.handed(handed);
                     return;
                 };

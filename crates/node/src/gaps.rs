@@ -179,6 +179,11 @@ impl Gaps {
         std::mem::replace(&mut missing, Missing::NOTHING)
     }
 
+    /// Clients get no more cursors until they are told of a gap, which is not over yet.
+    pub(crate) fn begin(&self) {
+        self.numbers.note(|_| true);
+    }
+
     /// Has the connections of these shards that are open now closed, or their clients told.
     pub(crate) fn note(&self, concerned: impl Fn(usize) -> bool, missing: Missing) {
         let shards = self.missing.iter().enumerate();

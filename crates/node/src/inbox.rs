@@ -204,18 +204,23 @@ impl Sender {
     }
 
     /// Places publications behind all that was placed before, without waiting. If they do not fit,
-    /// the queued ones are returned: the shard misses them.
-    pub(crate) fn publish(&self, batch: Batch) -> Option<Overflow> {
+    /// the queued ones are returned: the shard misses them. `missed` is called with them before the
+    /// shard can take anything later.
+    pub(crate) fn publish(&self, batch: Batch, missed: impl FnOnce(&Overflow)) -> Option<Overflow> {
         let mut inputs = self.queue.lock();
         // A shard that has ended has no clients to deliver to.
         if inputs.ended {
             return None;
         }
-        let missed = inputs.backlog.push(Input::Publish(batch));
+        let dropped = inputs.backlog.push(Input::Publish(batch));
         self.queue.count(&inputs.backlog);
+        let overflow = (!dropped.is_empty()).then_some(Overflow { inputs: dropped });
+        if let Some(overflow) = &overflow {
+            missed(overflow);
+        }
         drop(inputs);
         self.queue.bell.ring();
-        (!missed.is_empty()).then_some(Overflow { inputs: missed })
+        overflow
     }
 
     /// Places a command behind all that was placed before. If too many of them are queued, returns

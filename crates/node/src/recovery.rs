@@ -64,6 +64,12 @@ impl GapReports {
         true
     }
 
+    /// What is placed from now on does not reach the clients: they are told when that is over, and
+    /// get no cursors before.
+    pub(crate) fn begin(&self) {
+        self.gaps.begin();
+    }
+
     /// The clients of all shards are told that publications up to this position may not have
     /// reached them.
     pub(crate) fn tell(&self, upto: Position) {
@@ -75,13 +81,17 @@ impl GapReports {
     }
 
     /// Publications up to this position, which were placed, did not reach this shard.
-    pub(crate) fn shard_missed(&self, shard: usize, upto: u64, cause: &str) {
-        self.gaps.count(GapReason::ShardOverflow);
+    pub(crate) fn shard_missed(&self, shard: usize, upto: u64) {
         let missing = Missing {
             upto,
             cause: GapReason::ShardOverflow.cause(),
         };
         self.gaps.note(|index| index == shard, missing);
+    }
+
+    /// Counts and logs that.
+    pub(crate) fn report_shard_missed(&self, shard: usize, cause: &str) {
+        self.gaps.count(GapReason::ShardOverflow);
         let connections = self.totals.connections_of(shard);
         self.warn(GapReason::ShardOverflow, cause, connections);
     }

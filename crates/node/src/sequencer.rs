@@ -129,10 +129,11 @@ impl NodeSequencer {
             // A command may be lost: calls that were sent before this know nothing of it.
             self.commands.advance(upto.get());
             self.interest.advance(upto.get());
-            self.interest.sent(upto.get());
+            // First: a cursor of after it is of a client that was told.
             if !self.log_retains {
                 self.gaps.tell(upto);
             }
+            self.interest.sent(upto.get());
         }
     }
 
@@ -156,10 +157,10 @@ impl NodeSequencer {
         let concerned = self.interest.placed_for(Some(last), rooms);
         for (index, shard) in self.shards.iter().enumerate() {
             if concerned.contains(index)
-                && let Some(overflow) = shard.publish(batch.clone())
+                && let Some(overflow) =
+                    shard.publish(batch.clone(), |missed| self.missed(index, missed))
             {
-                // Before others are ordered: a connection that is opened from here on missed none.
-                self.missed(index, &overflow);
+                self.report_missed(index, &overflow);
                 missed.push(overflow);
             }
         }
@@ -282,18 +283,21 @@ impl NodeSequencer {
         join_all(rooms).await;
     }
 
-    /// A shard was so far behind that it missed publications.
+    /// A shard was so far behind that it missed publications. Before it can take later ones, and
+    /// before others are ordered: a connection that is opened from here on missed none.
     fn missed(&self, index: usize, overflow: &Overflow) {
+        let last = |batch: &Batch| batch.publications.last().map(|it| it.position);
+        let upto = overflow.batches().filter_map(last).max();
+        self.gaps.shard_missed(index, upto.unwrap_or(0));
+    }
+
+    fn report_missed(&self, index: usize, overflow: &Overflow) {
         let batches = overflow.batches();
         let count: usize = batches.map(|batch| batch.publications.len()).sum();
         let counter = &self.counters.publications_missed;
         counter.fetch_add(count as u64, Ordering::Relaxed);
         let cause = format!("thread {index} is too far behind: {count} publications were dropped");
-        let upto = overflow
-            .batches()
-            .filter_map(|batch| batch.publications.last());
-        let upto = upto.map(|publication| publication.position).max();
-        self.gaps.shard_missed(index, upto.unwrap_or(0), &cause);
+        self.gaps.report_shard_missed(index, &cause);
     }
 
     async fn hand_on_probe(&self) -> Taken {

@@ -277,6 +277,10 @@ impl Around<Socket> for ShardAround {
         self.gaps.last()
     }
 
+    fn own_gap(&self) -> u32 {
+        self.gaps.of_shard(self.outside.index)
+    }
+
     fn answered(&mut self, answered: Box<Answered>, socket: &mut Socket) -> Welcome {
         let Answered {
             welcome,

@@ -31,16 +31,19 @@ pub fn success(request_id: &RequestId) -> String {
 }
 
 /// The answer to a request that was done, with the moment from which its effect is heard, or with
-/// how far the client has been sent everything. `request_id`: the name of the request, if it has
-/// one.
+/// how far the client has been sent everything, if that can be said. `request_id`: the name of the
+/// request, if it has one.
 #[must_use]
-pub fn success_at(request_id: Option<&RequestId>, cursor: Cursor) -> String {
+pub fn success_at(request_id: Option<&RequestId>, cursor: Option<Cursor>) -> String {
     let mut text = String::from(r#"{"code": "success""#);
     if let Some(request_id) = request_id {
         let request_id = request_id.as_json();
         write!(text, r#", "requestId": {request_id}"#).expect("writing to a String cannot fail");
     }
-    write!(text, r#", "cursor": "{cursor}"}}"#).expect("writing to a String cannot fail");
+    if let Some(cursor) = cursor {
+        write!(text, r#", "cursor": "{cursor}""#).expect("writing to a String cannot fail");
+    }
+    text.push('}');
     text
 }
 

@@ -50,6 +50,8 @@ pub(crate) struct SimAround {
     pub(crate) newcomers: VecDeque<SimArrival>,
     /// The gap up to which connections that open now are not concerned.
     pub(crate) gap: u32,
+    /// The last gap of the shard.
+    pub(crate) own_gap: u32,
     /// What the last turn did for a gap.
     pub(crate) wave: Option<(u32, Wave)>,
     /// Connections opened in the last turn: the connection and its key.
@@ -114,6 +116,7 @@ impl SimShard {
                 told_at: 0,
                 newcomers: VecDeque::new(),
                 gap: 0,
+                own_gap: 0,
                 wave: None,
                 opened: Vec::new(),
                 asked: Vec::new(),
@@ -302,6 +305,10 @@ impl Around<Socket> for SimAround {
 
     fn last_gap(&self) -> u32 {
         self.gap
+    }
+
+    fn own_gap(&self) -> u32 {
+        self.own_gap
     }
 
     fn answered(&mut self, welcome: Welcome, socket: &mut Socket) -> Welcome {

@@ -175,16 +175,17 @@ impl Follower<'_> {
         name.is_some_and(|name| self.epochs.is_later(name))
     }
 
-    /// The epoch that the note states comes into force.
-    pub(super) async fn begin_epoch(&mut self, note: &Note) {
+    /// The epoch that the note states comes into force. Returns whether it ends another one.
+    pub(super) async fn begin_epoch(&mut self, note: &Note) -> bool {
         let Some(begun) = note.epoch().and_then(|name| self.epochs.stated(name)) else {
-            return;
+            return false;
         };
         self.broker.set_epoch(self.epochs.current());
         self.sequencer
             .begin_epoch(begun.epoch, begun.ends_another)
             .await;
         tracing::info!(broker = self.broker.name(), epoch = %begun.epoch, "the log has this epoch");
+        begun.ends_another
     }
 }
 
@@ -193,6 +194,14 @@ pub(super) fn unbound() -> Missed {
     Missed {
         reason: MissedReason::BindingLost,
         cause: "a node found that the log was not bound to the exchange".into(),
+    }
+}
+
+/// The log lost its end, of which this node had read nothing: others had.
+pub(super) fn rewound() -> Missed {
+    Missed {
+        reason: MissedReason::Rewound,
+        cause: "another node found that the log had lost its end, or was made anew".into(),
     }
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ht_broker::config::Reading;
-use ht_broker::log::Log;
+use ht_broker::log::{Kind, Log, NewEntry};
 use ht_broker::{AppendError, Broker, MissedReason};
 use ht_proto::entry::Epoch;
-use ht_proto::note::Note;
+use ht_proto::note::{EpochName, Note, Report};
 use ht_testkit::eventually;
 use ht_testkit::log::{self, FaultyLog};
 
@@ -290,4 +290,38 @@ async fn a_log_that_is_lost_while_it_is_read_back_is_read_back_to_the_end() {
     assert_eq!(node.recorder.back(), read_back);
     assert_eq!(epoch(&node), before);
     node.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_had_not_read_what_the_log_lost_reports_a_gap_as_well() {
+    let log = FaultyLog::new();
+    let late = node(&log).await;
+    publish(&log, 0..10).await;
+    late.sees("9").await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = epoch(&late);
+    // Another node had read more, and names another epoch.
+    let made = late.broker.epoch().unwrap().made + 1;
+    let name = EpochName {
+        made,
+        epoch: Epoch::from_random(77),
+    };
+    let note = Note {
+        node: "other".into(),
+        boot: "its".into(),
+        report: Report::Epoch(name),
+    };
+    let entry = NewEntry {
+        kind: Kind::Note,
+        key: "a name".into(),
+        body: note.message(),
+    };
+    log.append(vec![entry], PUBLISH).await.unwrap();
+    publish(&log, 10..11).await;
+    late.sees("10").await;
+    assert_ne!(epoch(&late), before);
+    let gaps = [MissedReason::Start, MissedReason::Rewound];
+    assert_eq!(late.recorder.gaps(), gaps);
+    assert!(late.recorder.interruptions().is_empty());
+    late.end().await;
 }

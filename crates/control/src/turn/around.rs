@@ -155,6 +155,10 @@ pub trait Around<P> {
     /// The number of the last gap, which does not concern connections that open now.
     fn last_gap(&self) -> u32;
 
+    /// The number of the last gap that concerns connections of this shard. Of after a gap nothing is
+    /// handed to the shard before this is its number.
+    fn own_gap(&self) -> u32;
+
     /// The API has answered about a session, which has this socket. Returns its first message.
     fn answered(&mut self, answer: Self::Answer, peer: &mut P) -> Welcome;
 

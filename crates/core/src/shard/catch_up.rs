@@ -194,24 +194,21 @@ impl<P: Peer> Shard<P> {
             Reached::Full => hold.progress = Progress::Blocked,
             Reached::Gap(position, cause) => {
                 hold.upto = position;
-                self.pass_gap(key, position, cause, turn);
+                self.pass_gap(key, cause, turn);
             }
         }
         true
     }
 
     /// A session goes on after what is no longer known, if its client can be told of it.
-    fn pass_gap(
-        &mut self,
-        key: SessionKey,
-        position: u64,
-        cause: GapCause,
-        turn: &mut Turn<'_, impl World<P>>,
-    ) {
+    fn pass_gap(&mut self, key: SessionKey, cause: GapCause, turn: &mut Turn<'_, impl World<P>>) {
         let id = ConnectionId(key.slot);
         if self.sessions[id.index()].transport.has_events() {
             self.holds.catching.push_back(key);
-            self.put_gap(id, position, cause, turn);
+            if let Some(hold) = self.holds.get_mut(key) {
+                self.gaps.told(id.index(), std::mem::take(&mut hold.gap));
+            }
+            self.put_gap(id, cause, turn);
         } else {
             self.stats.window_gaps += 1;
             self.leave(id, GAP, turn);
@@ -236,8 +233,10 @@ impl<P: Peer> Shard<P> {
             deflater,
             scratch,
             tail,
+            gaps,
             ..
         } = self;
+        let is_untold = gaps.is_untold(id.index());
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
         let Stage::Open { grants, .. } = &session.stage else {
             return Ok(Reached::End);
@@ -260,6 +259,7 @@ impl<P: Peer> Shard<P> {
             cursors: session
                 .transport
                 .subprotocol()
+                .filter(|_| !is_untold)
                 .map(|_| replay.map_or(Floor::at(0), |replay| replay.heard)),
         };
         let mut writer = Writer {

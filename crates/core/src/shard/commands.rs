@@ -67,9 +67,9 @@ impl<P: Peer> Shard<P> {
                 self.hold_or_close(key, not_before, reason, turn);
                 return None;
             }
-            &Item::Gap(key, upto, cause) => {
+            &Item::Gap(key, number, upto, cause) => {
                 self.fan_out.pop();
-                self.tell_gap(key, upto, cause, turn);
+                self.tell_gap(key, (number, upto, cause), turn);
                 return None;
             }
             Item::CatchUp => match self.next_catching() {

@@ -114,8 +114,14 @@ impl<P: Peer> Shard<P> {
         self.list_unhanded();
     }
 
-    /// The cursor of a client that was sent what was matched so far, apart from what is pending.
-    pub(super) fn cursor(&self, id: ConnectionId) -> Cursor {
+    /// The cursor of a client that was sent what was matched so far, apart from what is pending; none
+    /// where it has yet to be told that something is missing.
+    pub(super) fn cursor(&self, id: ConnectionId) -> Option<Cursor> {
+        (!self.gaps.is_untold(id.index())).then(|| self.reached(id))
+    }
+
+    /// The same, whatever is missing.
+    pub(super) fn reached(&self, id: ConnectionId) -> Cursor {
         let view = self.settings.window.view();
         let key = self.sessions.key(id.0);
         let Some(hold) = self.holds.get(key) else {
@@ -130,7 +136,7 @@ impl<P: Peer> Shard<P> {
     pub(super) fn first_message(&self, id: ConnectionId, message: &[u8]) -> Vec<u8> {
         match self.sessions[id.index()].transport.subprotocol() {
             None => message.to_vec(),
-            Some(_) => server::with_features(message, self.cursor(id), self.features()),
+            Some(_) => server::with_features(message, self.reached(id), self.features()),
         }
     }
 
@@ -200,8 +206,10 @@ impl<P: Peer> Shard<P> {
             scratch,
             tail,
             fan_out,
+            gaps,
             ..
         } = self;
+        let is_untold = gaps.is_untold(id.index());
         let unfinished = fan_out.unfinished();
         let (bounds, session) = (settings.bounds(), &mut sessions[id.index()]);
         let Pending { first, last } = std::mem::replace(&mut session.pending, Pending::EMPTY);
@@ -218,7 +226,7 @@ impl<P: Peer> Shard<P> {
             compression: &settings.compression,
             deflater,
             tail,
-            cursors: Some(Floor::at(0)),
+            cursors: (!is_untold).then_some(Floor::at(0)),
         };
         let (mut at, mut result, mut unsent) = (first, Ok(()), 0);
         let mut hits = SmallVec::<[SubscriptionId; 8]>::new();

@@ -3,6 +3,9 @@
 //!
 //! A client that accepts events stays connected. A command may be lost as well as a publication, so
 //! it is held, and the API queried again about it, as if every session had been invalidated.
+//!
+//! Until a client is told, it gets no cursor: one from after the gap would hide it where the client
+//! reconnects meanwhile.
 
 use ht_proto::close::Close;
 use ht_proto::server::{self, GapCause};
@@ -12,8 +15,8 @@ use crate::peer::Peer;
 use crate::recheck::RecheckReason;
 use crate::session::Stage;
 use crate::shard::Shard;
-use crate::shard::hold::State;
 use crate::shard::queue::Item;
+use crate::window::{Kept, Wanted};
 use crate::world::{Turn, World};
 
 /// Connections that one wave examines at most. Most of them are skipped, which costs a comparison
@@ -25,24 +28,38 @@ const EXAMINED_MAX: usize = 16_384;
 pub(super) struct Gaps {
     /// The last gap that does not concern connections opening now.
     current: u32,
+    /// The last gap that concerns this shard. Connections that opened before it get no cursor until
+    /// they are told.
+    known: u32,
     /// The last gap whose connections are being closed.
-    told: u32,
+    wave: u32,
     /// Where the next wave begins.
     next: usize,
-    /// Slots that were examined since `told` changed.
+    /// Slots that were examined since `wave` changed.
     examined: usize,
-    /// By slot, the last gap before its connection opened. Kept apart from the connections: until
-    /// the first gap, which most nodes never see, it is empty and every connection is before it.
-    before: Vec<u32>,
+    /// By slot. Kept apart from the connections: until the first gap, which most nodes never see, it
+    /// is empty and every connection is before it.
+    slots: Vec<Slot>,
+}
+
+/// The gaps of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// The last one before it opened, or that its client is about to be told of.
+    queued: u32,
+    /// The last one before it opened, or that its client was told of.
+    told: u32,
 }
 
 impl Gaps {
     /// A connection opens in this slot.
     pub(super) fn opened(&mut self, slot: usize) {
         if self.current != 0 {
-            let len = self.before.len().max(slot + 1);
-            self.before.resize(len, 0);
-            self.before[slot] = self.current;
+            let current = self.current;
+            *self.slot_mut(slot) = Slot {
+                queued: current,
+                told: current,
+            };
         }
     }
 
@@ -51,16 +68,34 @@ impl Gaps {
         self.current
     }
 
-    /// The connection in this slot knows of a gap.
-    fn told(&mut self, slot: usize, number: u32) {
-        let len = self.before.len().max(slot + 1);
-        self.before.resize(len, 0);
-        self.before[slot] = number;
+    /// Whether the client of the connection in this slot may have missed publications and was not
+    /// told yet.
+    #[inline]
+    pub(super) fn is_untold(&self, slot: usize) -> bool {
+        self.known != 0 && self.slot(slot).told < self.known
     }
 
-    /// The last gap before the connection in this slot opened, or that it was told of.
-    fn before(&self, slot: usize) -> u32 {
-        self.before.get(slot).copied().unwrap_or(0)
+    /// The client of the connection in this slot was told of a gap, or missed nothing of it.
+    pub(super) fn told(&mut self, slot: usize, number: u32) {
+        let slot = self.slot_mut(slot);
+        slot.told = slot.told.max(number);
+    }
+
+    /// The connection in this slot was sent nothing yet.
+    pub(super) fn missed_nothing(&mut self, slot: usize) {
+        if self.is_untold(slot) {
+            self.told(slot, self.known);
+        }
+    }
+
+    fn slot(&self, slot: usize) -> Slot {
+        self.slots.get(slot).copied().unwrap_or_default()
+    }
+
+    fn slot_mut(&mut self, slot: usize) -> &mut Slot {
+        let len = self.slots.len().max(slot + 1);
+        self.slots.resize(len, Slot::default());
+        &mut self.slots[slot]
     }
 }
 
@@ -95,6 +130,12 @@ impl<P: Peer> Shard<P> {
         self.gaps.current = number;
     }
 
+    /// The last gap that concerns connections which are open now has this number. Call it before
+    /// anything of after the gap is taken: cursors would be of after it.
+    pub fn note_gap(&mut self, number: u32) {
+        self.gaps.known = self.gaps.known.max(number);
+    }
+
     /// Closes up to `count` admitted connections that opened before a gap, each after its earlier
     /// publications, or tells their clients. Several gaps are one: a connection is closed once, for
     /// the last of them. Call it again until it is finished.
@@ -104,8 +145,8 @@ impl<P: Peer> Shard<P> {
         count: usize,
         turn: &mut Turn<'_, impl World<P>>,
     ) -> Wave {
-        if gap.number != self.gaps.told {
-            self.gaps.told = gap.number;
+        if gap.number != self.gaps.wave {
+            self.gaps.wave = gap.number;
             self.gaps.examined = 0;
         }
         // Later slots were never used.
@@ -125,9 +166,10 @@ impl<P: Peer> Shard<P> {
             }
             let id = ConnectionId(u32::try_from(index).expect("keys were given as u32"));
             if self.stays(id, gap) {
-                self.gaps.told(index, gap.number);
+                self.gaps.slot_mut(index).queued = gap.number;
                 let key = self.sessions.key(id.0);
-                self.fan_out.push_own(Item::Gap(key, gap.upto, gap.cause));
+                self.fan_out
+                    .push_own(Item::Gap(key, gap.number, gap.upto, gap.cause));
                 told += 1;
             } else if let Some(close) = gap.close {
                 self.leave(id, close, turn);
@@ -149,20 +191,30 @@ impl<P: Peer> Shard<P> {
     }
 
     /// Tells the client of a session, in its turn, that it may have missed publications. One that is
-    /// held finds the gap in the window, if there is one for it.
+    /// held and was not sent everything before the gap finds it in the window, if it is there.
     pub(super) fn tell_gap(
         &mut self,
         key: SessionKey,
-        upto: u64,
-        cause: GapCause,
+        (number, upto, cause): (u32, u64, GapCause),
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         let Some(id) = self.sessions.find(key).filter(|id| self.is_open(*id)) else {
             return;
         };
         self.fan_out.passed = self.fan_out.passed.max(upto);
-        if self.holds.state(key) == State::Live {
-            self.put_gap(id, self.fan_out.passed, cause, turn);
+        let held = self.holds.get(key).map(|hold| hold.upto);
+        match held {
+            Some(held) if self.has_hole(held, upto) => {
+                if let Some(hold) = self.holds.get_mut(key) {
+                    hold.gap = number;
+                }
+            }
+            // It was sent nothing yet, so it missed nothing.
+            Some(_) if self.holds.is_newcomer(key) => self.gaps.missed_nothing(id.index()),
+            Some(_) | None => {
+                self.gaps.told(id.index(), number);
+                self.put_gap(id, cause, turn);
+            }
         }
         let may_lack_commands = match cause {
             GapCause::Broker => self.settings.permissions.recheck,
@@ -174,17 +226,24 @@ impl<P: Peer> Shard<P> {
         }
     }
 
-    /// Sends the event about a gap after which a session goes on at a position.
+    /// Whether somebody who reads the window after a position learns that something is missing up to
+    /// another one.
+    fn has_hole(&self, after: u64, upto: u64) -> bool {
+        let (view, nothing) = (self.settings.window.view(), Wanted::default());
+        let items = view.after(after, Some(&nothing));
+        let mut items = items.take_while(|item| item.position <= upto);
+        after < view.start() || items.any(|item| matches!(item.body, Kept::Hole))
+    }
+
+    /// Sends the event about a gap after which a session goes on where it is.
     pub(super) fn put_gap(
         &mut self,
         id: ConnectionId,
-        position: u64,
         cause: GapCause,
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         self.stats.gaps_told += 1;
-        let cursor = self.settings.window.view().cursor(position);
-        let event = server::gap(&cursor, cause);
+        let event = server::gap(&self.reached(id), cause);
         self.put_event(id, event.as_bytes(), turn);
     }
 
@@ -192,6 +251,6 @@ impl<P: Peer> Shard<P> {
     fn missed(&self, index: usize, number: u32) -> bool {
         let session = self.sessions.get(index);
         let is_open = session.is_some_and(|known| matches!(known.stage, Stage::Open { .. }));
-        is_open && self.gaps.before(index) < number
+        is_open && self.gaps.slot(index).queued < number
     }
 }

@@ -58,6 +58,8 @@ pub(super) struct Hold {
     pub(super) replay: Option<Box<Replay>>,
     /// When it began to catch up, in ms.
     since: u64,
+    /// The last gap that its client is told of where the session meets it; 0: there is none.
+    pub(super) gap: u32,
 }
 
 /// How far a held session is.
@@ -186,6 +188,7 @@ impl<P: Peer> Shard<P> {
             stale: 0,
             replay: None,
             since: 0,
+            gap: 0,
         };
         self.holds.all.insert(key, Box::new(hold));
         self.budget.spend(cost::HOLD);
@@ -212,6 +215,7 @@ impl<P: Peer> Shard<P> {
             stale: 0,
             replay: Some(Box::new(replay)),
             since: now,
+            gap: 0,
         };
         self.holds.all.insert(key, Box::new(hold));
         self.stats.connections_held += 1;
@@ -287,6 +291,8 @@ impl<P: Peer> Shard<P> {
         let is_newcomer = std::mem::take(&mut hold.is_newcomer);
         self.list_catching(key);
         if is_newcomer {
+            // It was sent nothing yet, so it missed nothing.
+            self.gaps.missed_nothing(key.slot as usize);
             self.greet(ConnectionId(key.slot), welcome, turn);
         }
     }
@@ -297,6 +303,10 @@ impl<P: Peer> Shard<P> {
         if let Some(hold) = self.holds.all.remove(&key) {
             turn.world.caught_up(turn.now.saturating_sub(hold.since));
             self.stats.connections_held -= 1;
+            // It was sent everything since.
+            if hold.gap != 0 {
+                self.gaps.told(id.index(), hold.gap);
+            }
             self.sessions[id.index()].pending = Pending::EMPTY;
             self.resume_postponed(key);
         }

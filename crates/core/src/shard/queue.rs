@@ -24,8 +24,8 @@ pub(super) enum Item {
     CatchUp,
     /// The session is held, for the answer to a call that was sent after this position was ordered.
     Hold(SessionKey, u64, RecheckReason),
-    /// The session may have missed publications up to this position.
-    Gap(SessionKey, u64, GapCause),
+    /// The session may have missed publications in the gap with this number, up to this position.
+    Gap(SessionKey, u32, u64, GapCause),
     /// Commands were lost, the last of them at this position: every connection is closed.
     Lost(u64),
 }

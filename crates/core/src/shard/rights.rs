@@ -99,8 +99,9 @@ impl<P: Peer> Shard<P> {
         turn: &mut Turn<'_, impl World<P>>,
     ) {
         if self.sessions[id.index()].transport.has_events() {
-            let event = server::with_cursor(event, self.cursor(id));
-            self.put_message(id, &event, turn);
+            let cursor = self.cursor(id);
+            let told = cursor.map(|cursor| server::with_cursor(event, cursor));
+            self.put_message(id, told.as_deref().unwrap_or(event), turn);
         }
     }
 

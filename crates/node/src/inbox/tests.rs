@@ -32,6 +32,16 @@ fn batch(position: u64) -> Batch {
     )])
 }
 
+fn publish(sender: &Sender, position: u64) -> Option<Overflow> {
+    let mut reported = 0;
+    let overflow = sender.publish(batch(position), |missed| {
+        reported = missed.batches().count()
+    });
+    let missed = overflow.as_ref().map_or(0, |it| it.batches().count());
+    assert_eq!(reported, missed, "before it is returned");
+    overflow
+}
+
 /// The positions of what is taken; 0 is an input that is not a publication.
 fn take(receiver: &mut Receiver) -> Option<u64> {
     let input = receiver.next()?;
@@ -65,16 +75,16 @@ fn close() -> Input {
 fn above_the_limit_only_publications_are_dropped_from_the_queue() {
     let (sender, mut receiver) = with(100, 5_000);
     for position in 1..=4 {
-        assert!(sender.publish(batch(position)).is_none());
+        assert!(publish(&sender, position).is_none());
     }
     sender.send(close()).unwrap();
-    let overflow = sender.publish(batch(5)).expect("an overflow");
+    let overflow = publish(&sender, 5).expect("an overflow");
     let missed: Vec<_> = overflow
         .batches()
         .map(|batch| batch.publications[0].position)
         .collect();
     assert_eq!(missed, [1, 2, 3, 4]);
-    assert!(sender.publish(batch(6)).is_none());
+    assert!(publish(&sender, 6).is_none());
     assert_eq!(sender.bytes(), 2 * batch(1).bytes);
     assert_eq!(drained(&mut receiver), [0, 5, 6]);
     assert_eq!((sender.len(), sender.bytes()), (0, 0));
@@ -83,10 +93,10 @@ fn above_the_limit_only_publications_are_dropped_from_the_queue() {
 #[test]
 fn one_batch_always_fits() {
     let (sender, mut receiver) = with(1, 10);
-    assert!(sender.publish(batch(1)).is_none());
+    assert!(publish(&sender, 1).is_none());
     assert_eq!(take(&mut receiver), Some(1));
-    assert!(sender.publish(batch(2)).is_none());
-    assert!(sender.publish(batch(3)).is_some());
+    assert!(publish(&sender, 2).is_none());
+    assert!(publish(&sender, 3).is_some());
     assert_eq!(drained(&mut receiver), [3]);
 }
 
@@ -98,7 +108,7 @@ fn nothing_is_placed_in_the_inbox_of_a_shard_that_has_ended() {
     drop(receiver);
     assert!(taken.try_recv().is_err(), "nobody waits for a probe");
     assert!(sender.send(close()).is_err());
-    assert!(sender.publish(batch(1)).is_none());
+    assert!(publish(&sender, 1).is_none());
     assert_eq!((sender.len(), sender.bytes()), (0, 0));
 }
 
@@ -111,7 +121,7 @@ async fn publishers_wait_while_a_full_shard_takes_something() {
         "there is room"
     );
     for position in 1..=3 {
-        assert!(sender.publish(batch(position)).is_none());
+        assert!(publish(&sender, position).is_none());
     }
     let mut room = pin!(sender.room(|| false));
     assert_eq!(room.as_mut().now_or_never(), None);
@@ -124,9 +134,9 @@ async fn publishers_wait_while_a_full_shard_takes_something() {
 #[tokio::test(start_paused = true)]
 async fn back_pressure_starts_at_half_of_the_bytes() {
     let (sender, mut receiver) = with(100, 4_000);
-    let _ = sender.publish(batch(1));
+    let _ = publish(&sender, 1);
     assert_eq!(sender.room(|| false).now_or_never(), Some(false));
-    let _ = sender.publish(batch(2));
+    let _ = publish(&sender, 2);
     assert_eq!(sender.room(|| false).now_or_never(), None);
     take(&mut receiver);
     assert_eq!(sender.room(|| false).now_or_never(), Some(false));
@@ -135,19 +145,19 @@ async fn back_pressure_starts_at_half_of_the_bytes() {
 #[tokio::test(start_paused = true)]
 async fn a_shard_that_takes_nothing_is_given_up_until_it_does() {
     let (sender, mut receiver) = with(1, 1 << 20);
-    let _ = sender.publish(batch(1));
+    let _ = publish(&sender, 1);
     let begun = Instant::now();
     assert!(sender.room(|| false).await, "who finds out says so");
     assert_eq!(begun.elapsed(), PATIENCE);
     // Publishers no longer wait for it.
     assert_eq!(sender.room(|| false).now_or_never(), Some(false));
     assert!(!sender.is_full());
-    let _ = sender.publish(batch(2));
-    let _ = sender.publish(batch(3));
+    let _ = publish(&sender, 2);
+    let _ = publish(&sender, 3);
     take(&mut receiver);
     assert!(!sender.is_full(), "not for one that it takes");
     assert_eq!(drained(&mut receiver), [2, 3]);
-    let _ = sender.publish(batch(4));
+    let _ = publish(&sender, 4);
     assert!(sender.is_full(), "it kept up, so it is waited for");
     assert_eq!(sender.room(|| false).now_or_never(), None);
 }
@@ -167,7 +177,7 @@ async fn a_slow_shard_holds_others_for_a_bounded_time_until_it_has_caught_up() {
                     _ = slow.tick() => drop(take(&mut receiver)),
                 }
             }
-            let _ = sender.publish(batch(position));
+            let _ = publish(&sender, position);
         }
         begun.elapsed()
     };
@@ -185,7 +195,7 @@ async fn a_slow_shard_holds_others_for_a_bounded_time_until_it_has_caught_up() {
     );
     drained(&mut receiver);
     for position in 151..155 {
-        let _ = sender.publish(batch(position));
+        let _ = publish(&sender, position);
     }
     assert!(sender.is_full(), "it kept up, so it is waited for");
 }
@@ -194,7 +204,7 @@ async fn a_slow_shard_holds_others_for_a_bounded_time_until_it_has_caught_up() {
 async fn no_publisher_waits_forever_for_a_slow_shard() {
     let (sender, mut receiver) = with(1, 1 << 20);
     for position in 1..=100 {
-        assert!(sender.publish(batch(position)).is_none());
+        assert!(publish(&sender, position).is_none());
     }
     let begun = Instant::now();
     let slow = async {
@@ -218,7 +228,7 @@ async fn no_publisher_waits_forever_for_a_slow_shard() {
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_shard_ends_the_wait_for_it() {
     let (sender, receiver) = with(1, 1 << 20);
-    let _ = sender.publish(batch(1));
+    let _ = publish(&sender, 1);
     let mut room = pin!(sender.room(|| false));
     assert_eq!(room.as_mut().now_or_never(), None);
     drop(receiver);
@@ -243,7 +253,7 @@ proptest! {
                         position += 1;
                         let size = batch(position).bytes;
                         let waiting = model.iter().filter(|&&at| at != 0).count();
-                        let overflow = sender.publish(batch(position));
+                        let overflow = publish(&sender, position);
                         prop_assert_eq!(overflow.is_some(), waiting > 0 && (waiting + 1) * size > bytes);
                         if let Some(overflow) = overflow {
                             let missed = overflow.batches();

@@ -35,7 +35,8 @@ fn a_gap_concerns_all_shards_or_one() {
     assert_eq!(node.gaps.last(), 0, "it has no position yet");
     reports.tell(Position::new(3).unwrap());
     assert_eq!((node.gaps.last(), shards(&node)), (1, vec![1, 1, 1]));
-    reports.shard_missed(1, 7, "its inbox was full");
+    reports.shard_missed(1, 7);
+    reports.report_shard_missed(1, "its inbox was full");
     assert_eq!((node.gaps.last(), shards(&node)), (2, vec![1, 2, 1]));
     let missing = |shard| {
         let Missing { upto, cause } = node.gaps.take_missing(shard);

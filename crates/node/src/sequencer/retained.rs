@@ -51,6 +51,8 @@ impl NodeSequencer {
             }
         }
         self.keep(group);
+        // First: no cursor of after it, since clients are not sent it.
+        self.gaps.begin();
         self.interest.advance(order.last().get());
         self.interest.sent(order.last().get());
     }
@@ -73,6 +75,7 @@ impl NodeSequencer {
         let unknown = Epoch::from_random(Uuid::new_v4().as_fields().0);
         let base = order.restart(unknown).get();
         self.window.begin(Beginning::of(unknown).based(base));
+        self.gaps.begin();
         self.interest.advance(base);
         self.interest.sent(base);
     }

@@ -77,13 +77,14 @@ fn cursors_are_members_at_the_end() {
     let name = Envelope::read(r#"{"requestId": "a"}"#).request_id(&limits);
     let cursor: Cursor = "k3f9ab-1742-aB3x".parse().unwrap();
     assert_eq!(
-        success_at(name.as_ref(), cursor),
+        success_at(name.as_ref(), Some(cursor)),
         r#"{"code": "success", "requestId": "a", "cursor": "k3f9ab-1742-aB3x"}"#
     );
     assert_eq!(
-        success_at(None, cursor),
+        success_at(None, Some(cursor)),
         r#"{"code": "success", "cursor": "k3f9ab-1742-aB3x"}"#
     );
+    assert_eq!(success_at(None, None), SUCCESS);
     let first = with_features(authorized("[]").as_bytes(), cursor, &[Feature::Ping; 2]);
     assert_eq!(
         str::from_utf8(&first).unwrap(),

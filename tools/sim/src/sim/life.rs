@@ -98,13 +98,14 @@ impl Sim {
     pub(super) fn turn(&mut self, index: usize, shard: usize) {
         let now = self.events.now;
         let node = &mut self.nodes[index];
-        let gap = node.gaps.last();
+        let (gap, own_gap) = (node.gaps.last(), node.gaps.of_shard(shard));
         let own = &mut node.shards[shard];
         if own.awake_at != Some(now) {
             return;
         }
         own.awake_at = None;
         own.around.gap = gap;
+        own.around.own_gap = own_gap;
         own.turn(now);
         let due = own.due(now);
         let stats = own.turns.shard.stats();

@@ -233,3 +233,89 @@ fn held_client_with_events_is_told_where_it_meets_the_gap() {
     );
     assert!(world.is_open(&client));
 }
+
+/// The reply to a JSON ping.
+fn ping(world: &mut World, client: &mut Client) -> String {
+    world.say(client, r#"{"type":"ping","requestId":"p"}"#);
+    client.hears_all().pop().expect("a reply")
+}
+
+const NO_CURSOR: &str = r#"{"code": "success", "requestId": "p"}"#;
+
+#[test]
+fn client_gets_no_cursor_between_a_gap_and_the_moment_when_it_is_told() {
+    for cause in [GapCause::Broker, GapCause::Overload] {
+        let mut world = world();
+        let mut client = listener(&mut world, &[A]);
+        world.publish(A, "0");
+        world.deliver();
+        assert!(client.hears_all()[0].contains("cursor"));
+        let hole = hole(&mut world);
+        world.shard.note_gap(1);
+        world.shard.handed(hole);
+        world.publish(A, "1");
+        world.deliver();
+        let unmarked = r#"{"type": "publish", "data": 1, "requestId": 1}"#;
+        assert_eq!(client.hears_all(), [unmarked]);
+        assert_eq!(ping(&mut world, &mut client), NO_CURSOR);
+        world.say(&client, &subscribe(r#"{"a":2}"#, "2"));
+        let answer = r#"{"code": "success", "requestId": 2}"#;
+        assert_eq!(client.hears_all(), [answer]);
+        // One that opens now is after it.
+        let mut later = world.open_with(GRANTS, usize::MAX);
+        assert!(later.hears_all()[0].contains("cursor"));
+        assert!(ping(&mut world, &mut later).contains("cursor"));
+        wave_of(&mut world, &gap(hole, cause, None), 9);
+        // It is told in its turn.
+        world.publish(A, "2");
+        assert_eq!(ping(&mut world, &mut client), NO_CURSOR);
+        world.deliver();
+        let heard = client.hears_all();
+        let told = heard.iter().position(|line| line.contains("gap"));
+        let told = told.expect("it is told");
+        let is_marked = |line: &String| line.contains("cursor");
+        assert!(!heard[..told].iter().any(is_marked), "{heard:?}");
+        assert!(heard[told..].iter().all(is_marked), "{heard:?}");
+        assert!(ping(&mut world, &mut client).contains("cursor"));
+    }
+}
+
+#[test]
+fn client_that_is_held_after_a_gap_is_told_all_the_same() {
+    for cause in [GapCause::Broker, GapCause::Overload] {
+        let mut world = world();
+        let mut client = listener(&mut world, &[A]);
+        world.publish(A, "0");
+        let hole = hole(&mut world);
+        world.shard.note_gap(1);
+        let held = invalidate_all(&mut world);
+        world.deliver();
+        assert_eq!(client.hears(), [publish("0", "1")]);
+        wave_of(&mut world, &gap(hole, cause, None), 9);
+        world.deliver();
+        let cursor = world.window.reader().view().cursor(held);
+        assert_eq!(client.hears_all(), [server::gap(&cursor, cause)]);
+        assert!(ping(&mut world, &mut client).contains("cursor"));
+        assert_eq!(world.stats().gaps_told, 1);
+    }
+}
+
+#[test]
+fn newcomer_that_is_held_across_a_gap_missed_nothing() {
+    let mut world = world();
+    world.subprotocol = Some(Subprotocol::V1);
+    world.asked_at = world.outside.position;
+    invalidate_all(&mut world);
+    let mut client = world.open_with(GRANTS, usize::MAX);
+    assert!(client.hears().is_empty(), "it awaits a later answer");
+    let hole = hole(&mut world);
+    world.shard.note_gap(1);
+    wave_of(&mut world, &gap(hole, GapCause::Overload, None), 9);
+    world.deliver();
+    assert!(client.hears().is_empty());
+    world.permitted(&[&client], GRANTS);
+    world.deliver();
+    let heard = client.hears_all();
+    assert!(heard.len() == 1 && heard[0].contains("cursor"), "{heard:?}");
+    assert!(ping(&mut world, &mut client).contains("cursor"));
+}

@@ -87,4 +87,7 @@ async fn dropped_records_are_a_hole_before_those_that_are_left() {
         .read_back(vec![numbered(9, trigger(&["a"], 1))])
         .await;
     assert_eq!(kept(&node), [(5, false), (8, true), (9, false)]);
+    // Shards do not get them, and their clients no cursors of after them until they are told.
+    assert_eq!(node.interest.handed(), 9);
+    assert_eq!((node.gaps.of_shard(0), node.gaps.of_shard(1)), (1, 1));
 }
