@@ -86,6 +86,11 @@ impl GapDetector {
         self.numbers.used(line, sequence);
     }
 
+    /// The engine has confirmed a message of this node.
+    pub fn confirmed(&mut self, serial: Serial) {
+        self.numbers.confirmed(serial);
+    }
+
     /// The last own message that was read back.
     #[must_use]
     pub fn last_back(&self) -> Serial {
@@ -176,5 +181,27 @@ mod tests {
         node.reported();
         let sequence = publish(&mut node, &mut line);
         assert_eq!(reason(&mut node, &sequence), None, "reported already");
+    }
+
+    /// Each message takes a connection of its own here.
+    #[test]
+    fn what_was_confirmed_and_not_read_back_is_missing_over_another_connection() {
+        let mut own = GapDetector::new(Uuid::from_u128(1));
+        own.queue_bound(NOW);
+        let over_another = |own: &mut GapDetector| {
+            let mut line = own.open_line();
+            publish(own, &mut line)
+        };
+        let first = over_another(&mut own);
+        assert_eq!(reason(&mut own, &first), None);
+        // Never confirmed: perhaps it was in no queue.
+        over_another(&mut own);
+        let sequence = over_another(&mut own);
+        assert_eq!(reason(&mut own, &sequence), None);
+        let lost = over_another(&mut own);
+        own.confirmed(lost.serial);
+        let sequence = over_another(&mut own);
+        let found = reason(&mut own, &sequence);
+        assert_eq!(found, Some(MissedReason::BindingLost));
     }
 }

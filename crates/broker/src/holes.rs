@@ -181,8 +181,8 @@ impl Publisher {
         if !is_same_line {
             self.older = self.last;
         }
-        // Messages up to this serial were read back by their publisher; later ones were never
-        // confirmed.
+        // Messages up to this serial are known to have reached a queue; of later ones nothing is
+        // known.
         let is_older_missing = after.is_some_and(|after| self.older < after);
         self.older = self.older.max(after.unwrap_or_default());
         let expected = if is_same_line {

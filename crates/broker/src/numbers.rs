@@ -8,9 +8,9 @@
 //!
 //! `<node> <line> <number> [<line> <number>]`
 //!
-//! The first message of a line also carries the last serial of the lines before that was read back
-//! by its own publisher: only up to there messages of an older line were confirmed, so only they
-//! can be missing. If more of them are read back later, the next message carries that.
+//! The first message of a line also carries the last serial of the lines before that reached a queue:
+//! it was read back by its own publisher, or the engine confirmed it. Only messages up to there can
+//! be missing. If more of them are known to have later, the next message carries that.
 
 use std::fmt;
 
@@ -35,7 +35,7 @@ pub struct Sequence {
     pub node: Uuid,
     /// Its position among the messages of that node.
     pub serial: Serial,
-    /// The last serial of an older line that was read back by its publisher. On the first message
+    /// The last serial of an older line that is known to have reached a queue. On the first message
     /// of a line, and on later ones if it has changed.
     pub after: Option<Serial>,
 }
@@ -98,7 +98,9 @@ pub struct Numbers {
     lines: u32,
     used: Serial,
     back: Serial,
-    /// The last serial of the lines before the newest that was read back.
+    /// The last serial that the engine has confirmed.
+    confirmed: Serial,
+    /// The last serial of the lines before the newest that reached a queue.
     older: Serial,
 }
 
@@ -119,6 +121,7 @@ impl Numbers {
             lines: 0,
             used: Serial::default(),
             back: Serial::default(),
+            confirmed: Serial::default(),
             older: Serial::default(),
         }
     }
@@ -132,7 +135,7 @@ impl Numbers {
     /// A new publishing connection.
     pub fn open_line(&mut self) -> Line {
         self.lines = self.lines.saturating_add(1);
-        self.older = self.older.max(self.back);
+        self.older = self.older.max(self.back).max(self.confirmed);
         Line {
             last: Serial {
                 line: self.lines,
@@ -172,14 +175,25 @@ impl Numbers {
 
     /// A message of this node was read back. Returns whether it is later than all before it.
     pub fn came_back(&mut self, serial: Serial) -> bool {
-        if serial.line < self.lines {
-            self.older = self.older.max(serial);
-        }
+        self.reached(serial);
         let newer = serial > self.back;
         if newer {
             self.back = serial;
         }
         newer
+    }
+
+    /// The engine has confirmed a message of this node: it is in every queue that was bound then,
+    /// whether or not this node's own was.
+    pub fn confirmed(&mut self, serial: Serial) {
+        self.reached(serial);
+        self.confirmed = self.confirmed.max(serial);
+    }
+
+    fn reached(&mut self, serial: Serial) {
+        if serial.line < self.lines {
+            self.older = self.older.max(serial);
+        }
     }
 
     /// The last serial that was read back.
@@ -253,6 +267,25 @@ mod tests {
         let second = numbers.open_line();
         assert_eq!(numbers.next(&second).after, Some(at(1, 2)));
         assert_eq!(numbers.last_back(), at(1, 2));
+    }
+
+    #[test]
+    fn a_line_begins_with_the_last_serial_confirmed() {
+        let mut numbers = Numbers::new(Uuid::new_v4());
+        let mut first = numbers.open_line();
+        for _ in 0..3 {
+            let sequence = numbers.next(&first);
+            numbers.used(&mut first, &sequence);
+        }
+        numbers.came_back(at(1, 1));
+        numbers.confirmed(at(1, 2));
+        assert_eq!(numbers.last_back(), at(1, 1), "nothing more was read back");
+        let mut second = numbers.open_line();
+        let sequence = numbers.next(&second);
+        assert_eq!(sequence.after, Some(at(1, 2)));
+        numbers.used(&mut second, &sequence);
+        numbers.confirmed(at(1, 3));
+        assert_eq!(numbers.next(&second).after, Some(at(1, 3)), "late");
     }
 
     #[test]

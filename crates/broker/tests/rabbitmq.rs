@@ -4,11 +4,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use ht_broker::AppendError;
+use ht_broker::log::Log;
 use ht_broker::rabbitmq::RabbitMq;
+use ht_broker::{AppendError, Broker, MissedReason};
 use ht_proto::record::Record;
 use ht_testkit::eventually;
 use ht_testkit::publisher::Publisher;
@@ -18,7 +20,7 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{Connection, ConnectionProperties, ExchangeKind};
 
-use crate::support::{EXCHANGE, Node, SOON, body, config, threads, trigger};
+use crate::support::{EXCHANGE, Node, SOON, body, config, parse, threads, trigger};
 
 type Server = ht_testkit::rabbitmq::RabbitMq;
 
@@ -159,6 +161,40 @@ async fn a_lost_binding_is_made_again() {
         .await;
     node.sees("1").await;
     node.end().await;
+}
+
+/// The heartbeat that is published before the binding was restored, and the one after it, need not take
+/// the same connection: after a doubt the next one is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_binding_is_a_gap_whatever_connection_shows_it() {
+    let vhost = Server::shared().vhost();
+    // Keeps the exchange bound, so that nothing is returned.
+    let other = Node::ready(vhost.url()).await;
+    let others = vhost.queues();
+    let log = Arc::new(RabbitMq::new(&config(vhost.url())).unwrap());
+    let node = Node::run(Broker::new(log.clone(), parse(), SOON));
+    node.becomes_ready().await;
+    node.broker.publish(vec![trigger("1")]).await.unwrap();
+    let queues = vhost.queues();
+    let own = queues.iter().find(|name| !others.contains(name)).unwrap();
+    let _ = vhost.eval(&format!(
+        "ok = rabbit_binding:remove({{binding, rabbit_misc:r(<<\"VHOST\">>, exchange, <<\"{EXCHANGE}\">>), \
+         <<\"*\">>, rabbit_misc:r(<<\"VHOST\">>, queue, <<\"{own}\">>), []}}, <<\"test\">>)"
+    ));
+    let before = node.recorder.gaps().len();
+    let is_told = async {
+        // Each heartbeat takes another connection.
+        let mut doubts = tokio::time::interval(Duration::from_millis(5));
+        while node.recorder.gaps().len() == before {
+            doubts.tick().await;
+            log.doubt();
+        }
+    };
+    tokio::time::timeout(SOON, is_told).await.expect("a gap");
+    let found = node.recorder.gaps().split_off(before);
+    assert_eq!(found, [MissedReason::BindingLost]);
+    node.end().await;
+    other.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

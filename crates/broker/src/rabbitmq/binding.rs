@@ -102,7 +102,8 @@ impl Binding {
     }
 
     /// Binds, which does nothing while the binding exists. A heartbeat was routed before and was
-    /// not read back: if it was lost, the number of the next one shows it.
+    /// not read back: if it was lost, the number of the next one shows it, or what that states of
+    /// the connection before.
     async fn bind_and_see(&mut self) -> Result<(), Cause> {
         let channel = self.channel.take();
         self.channel = Some(self.bind(channel).await?);

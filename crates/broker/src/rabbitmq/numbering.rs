@@ -79,6 +79,11 @@ impl Numbering {
         self.lock().used(&mut line, sequence);
     }
 
+    /// The broker has confirmed this message, and returned none before it.
+    pub(super) fn confirmed(&self, serial: Serial) {
+        self.lock().confirmed(serial);
+    }
+
     /// Waits until this message or a later one is read back. Returns false if not within `limit`.
     pub(super) async fn is_back(&self, serial: Serial, limit: Duration) -> bool {
         let mut back = self.back.subscribe();

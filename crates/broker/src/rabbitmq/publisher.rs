@@ -127,6 +127,9 @@ impl Publisher {
         if all_sent && let Ok(outcome) = timeout_at(deadline, all(&mut call.confirms)).await {
             if outcome.is_ok() {
                 call.unconfirmed = 0;
+                if let Some(serial) = call.last {
+                    self.numbering.confirmed(serial);
+                }
                 return Ok(());
             }
             if let Err(Failure::Returned(cause)) = outcome
@@ -188,6 +191,7 @@ impl Publisher {
             Poll::Pending => sending.await?,
         }
         unconfirmed.settle();
+        self.numbering.confirmed(sequence.serial);
         Ok(sequence.serial)
     }
 
@@ -223,6 +227,7 @@ impl Publisher {
             let sent = poll!(&mut sending);
             if let Some(sequence) = &sequence {
                 self.numbering.used(&call.line.numbers, sequence);
+                call.last = Some(sequence.serial);
             }
             match sent {
                 Poll::Ready(Err(Failure::Unsent(cause))) if index == 0 => {
@@ -335,6 +340,8 @@ struct Call<'a> {
     line: &'a Line,
     confirms: Confirms<'a>,
     unconfirmed: usize,
+    /// The last number that was used.
+    last: Option<Serial>,
 }
 
 impl<'a> Call<'a> {
@@ -343,6 +350,7 @@ impl<'a> Call<'a> {
             line,
             confirms: Confirms::new(),
             unconfirmed: entries,
+            last: None,
         }
     }
 }
