@@ -4,9 +4,10 @@
 //! [`RabbitMq::shared`], which all test processes use together and which stops by itself when it is
 //! no longer used. A test that stops, kills or pauses the server uses its own.
 //!
-//! `HT_RABBITMQ_SCRIPT` names another script with the same commands, to run all tests against
-//! another version of RabbitMQ, such as one in a container.
+//! `HT_RABBITMQ_BIN` names the folder of another version's programs, and `HT_RABBITMQ_SCRIPT` another
+//! script with the same commands, such as one for a container, to run all tests against that.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -47,7 +48,7 @@ impl RabbitMq {
     /// When it cannot be started; the message says what to install.
     #[must_use]
     pub fn shared() -> Self {
-        let directory = root().join(".test/rabbitmq");
+        let directory = shared_directory();
         let url = script("share", &directory, &[]);
         Self {
             directory,
@@ -256,6 +257,17 @@ impl Drop for Vhost {
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// One for each version: those of Debian and another may run side by side.
+fn shared_directory() -> PathBuf {
+    let other = ["HT_RABBITMQ_BIN", "HT_RABBITMQ_SCRIPT"].map(std::env::var_os);
+    if other == [None, None] {
+        return root().join(".test/rabbitmq");
+    }
+    let mut hasher = DefaultHasher::new();
+    other.hash(&mut hasher);
+    root().join(format!(".test/rabbitmq-{:016x}", hasher.finish()))
 }
 
 #[track_caller]
