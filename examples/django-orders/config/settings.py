@@ -76,6 +76,10 @@ def database(url: str) -> dict[str, object]:
 
 
 DATABASES = {"default": database(os.environ.get("DATABASE_URL", ""))}
+# With PostgreSQL, what is published is committed with the data, and all nodes read it there.
+OUTBOX = DATABASES["default"]["ENGINE"].endswith("postgresql")
+if OUTBOX:
+    INSTALLED_APPS.append("high_templar.django.postgres")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "orders.User"
 LOGIN_URL = "login"
@@ -93,6 +97,7 @@ HIGH_TEMPLAR = {
     "BACKEND_URL": f"http://127.0.0.1:{SITE_PORT}",
     # How long a request waits for the gateway at most, in seconds.
     "TIMEOUT": float(os.environ.get("PUBLISH_TIMEOUT", "0.5")),
+    "OUTBOX": OUTBOX,
     # A room that fits no class of orders/rooms.py is a mistake.
     "TYPED_ROOMS": DEBUG,
 }

@@ -8,17 +8,15 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, beforeEach, test } from "node:test";
 import { fileURLToPath } from "node:url";
-import { chromium } from "playwright-core";
 
+import {
+  counted, fillIn, lacks, launch, numbers, open as openBoard, order, orders, place, shows, signIn,
+  state,
+} from "./pages.js";
 import { startSite } from "./site.js";
 
-const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-];
 const IMAGES = fileURLToPath(new URL("../../../docs/images/", import.meta.url));
 const NAMES = ["maya", "carl", "cleo"];
-const TIMEOUT = 60_000; // milliseconds
 
 let browser;
 let site;
@@ -30,9 +28,8 @@ let cleo;
 let faults;
 
 before(async () => {
-  const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
   // One after the other: `after` closes what was started, also if the next one fails.
-  browser = await chromium.launch({ executablePath, headless: true, args: FLAGS });
+  browser = await launch();
   site = await startSite();
   for (const name of NAMES) contexts[name] = await signedIn(name);
 });
@@ -52,63 +49,8 @@ afterEach(async () => {
   assert.deepEqual(faults, []);
 });
 
-/** A browser of its own, signed in. */
-async function signedIn(name) {
-  const context = await browser.newContext({ locale: "en-GB", timezoneId: "Europe/Amsterdam" });
-  context.setDefaultTimeout(TIMEOUT);
-  const page = await context.newPage();
-  await page.goto(site.url);
-  await page.getByRole("button", { name: new RegExp(name, "i") }).click();
-  await page.waitForURL(site.url);
-  await page.close();
-  return context;
-}
-
-/** The board, live and up to date. */
-async function open(context) {
-  const page = await context.newPage();
-  page.on("pageerror", (error) => faults.push(error.message));
-  page.on("dialog", (dialog) => {
-    faults.push(`a dialog: ${dialog.message()}`);
-    dialog.dismiss();
-  });
-  await page.goto(site.url);
-  await page.locator("body[data-state=open][data-current]").waitFor();
-  return page;
-}
-
-const state = (page, text) => page.locator("#state", { hasText: text }).waitFor();
-const orders = (page) => page.locator("#orders .order");
-const numbers = (page) =>
-  orders(page).evaluateAll((rows) => rows.map(({ dataset }) => Number(dataset.key.split("-")[1])));
-const order = (page, number) => page.locator(`#orders [data-key=order-${number}]`);
-const shows = (page, number) => order(page, number).waitFor();
-const lacks = async (page, number) => assert.equal(await order(page, number).count(), 0);
-
-/** Fills in the form for an order and sends it. */
-async function fillIn(page, { customer, branch, product = "House blend", quantity = 3 }) {
-  await page.getByText("New order").click();
-  const form = page.locator(".new form");
-  await form.getByLabel("Product").selectOption(product);
-  await form.getByLabel("Quantity").fill(String(quantity));
-  await form.getByLabel("Customer").selectOption(customer);
-  await form.getByLabel("Branch").selectOption(branch);
-  await form.getByRole("button", { name: "Order" }).click();
-}
-
-/** Places an order and gives its number, as soon as this page shows it. */
-async function place(page, members) {
-  const [newest] = await numbers(page);
-  await fillIn(page, members);
-  await page.waitForFunction(
-    (newest) => {
-      const key = document.querySelector("#orders .order").dataset.key;
-      return Number(key.split("-")[1]) > newest;
-    },
-    newest,
-  );
-  return (await numbers(page))[0];
-}
+const signedIn = (name) => signIn(browser, site.url, name);
+const open = (context) => openBoard(context, site.url, faults);
 
 async function say(page, text, channel) {
   if (channel) await page.getByLabel("Channel").selectOption(channel);
@@ -223,15 +165,6 @@ test("after a restart of the gateway all pages reconnect and show what they miss
   }
   for (const name of ["Maya", "Carl", "Cleo"]) await online(maya, name).waitFor();
 });
-
-/** Counts the fetches of a page. */
-function counted(page) {
-  const fetches = [];
-  page.on("request", (request) => {
-    if (request.resourceType() === "fetch" && request.method() === "GET") fetches.push(request.url());
-  });
-  return fetches;
-}
 
 test("what a page misses while its connection is lost arrives, and it fetches nothing", async () => {
   const seller = await open(contexts.cleo);

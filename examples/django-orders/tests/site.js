@@ -1,16 +1,12 @@
 // Starts the site and the gateway as ./run does, on free ports and with a database of their own.
 
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 
-const FOLDER = fileURLToPath(new URL("..", import.meta.url));
-const DEADLINE = 30_000; // milliseconds
+import { django, freePorts } from "./process.js";
 
 export async function startSite() {
   const [site, gateway, trigger] = await freePorts(3);
@@ -35,7 +31,7 @@ export async function startSite() {
   };
   const processes = new Set();
   const start = async (args, says, more = {}) => {
-    const process = new Process([join(FOLDER, "manage.py"), ...args], { ...env, ...more });
+    const process = django(args, { ...env, ...more });
     processes.add(process);
     if (says) await process.line(says);
     return process;
@@ -61,75 +57,6 @@ export async function startSite() {
   } catch (error) {
     await stop();
     throw error;
-  }
-}
-
-/** A command of Django's; what it says is shown if it goes wrong. */
-class Process {
-  #child;
-  #lines = [];
-  #heard = new Set();
-
-  constructor(args, env) {
-    const options = { cwd: FOLDER, env, stdio: ["ignore", "pipe", "pipe"] };
-    this.#child = spawn(join(FOLDER, ".venv/bin/python"), args, options);
-    for (const output of [this.#child.stdout, this.#child.stderr]) {
-      createInterface({ input: output }).on("line", (line) => {
-        this.#lines.push(line);
-        if (process.env.VERBOSE) console.log(line);
-        for (const hear of this.#heard) hear(line);
-      });
-    }
-  }
-
-  get #isOver() {
-    return this.#child.exitCode !== null || this.#child.signalCode !== null;
-  }
-
-  #failure(what) {
-    return new Error([`${this.#child.spawnargs.at(2)} ${what}:`, ...this.#lines].join("\n"));
-  }
-
-  /** Waits for a line. */
-  async line(says) {
-    await new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(this.#failure("is late")), DEADLINE);
-      const hear = (line) => says.test(line) && done(resolve);
-      const over = () => done(() => reject(this.#failure("ended")));
-      const done = (settle) => {
-        clearTimeout(late);
-        this.#heard.delete(hear);
-        this.#child.off("exit", over);
-        settle();
-      };
-      this.#heard.add(hear);
-      this.#child.on("exit", over);
-      if (this.#isOver) over();
-      else this.#lines.forEach(hear);
-    });
-  }
-
-  /** Waits until something holds while this runs. */
-  async until(holds) {
-    const deadline = Date.now() + DEADLINE;
-    while (!(await holds().catch(() => false))) {
-      if (this.#isOver || Date.now() > deadline) throw this.#failure("does not answer");
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-
-  /** Waits for its good end. */
-  async end() {
-    if (!this.#isOver) await once(this.#child, "exit");
-    if (this.#child.exitCode !== 0) throw this.#failure("failed");
-  }
-
-  async stop() {
-    if (this.#isOver) return;
-    this.#child.kill("SIGTERM");
-    const late = setTimeout(() => this.#child.kill("SIGKILL"), DEADLINE);
-    await once(this.#child, "exit");
-    clearTimeout(late);
   }
 }
 
@@ -169,13 +96,4 @@ async function startWire(port) {
       await once(server.close(), "close");
     },
   };
-}
-
-/** Ports that nobody has now; all at once, so that they differ. */
-async function freePorts(count) {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const ports = servers.map((server) => String(server.address().port));
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
-  return ports;
 }
