@@ -20,6 +20,7 @@ mod nodes;
 mod python;
 mod reach;
 pub(crate) mod secret_file;
+mod sections;
 mod service_links;
 mod settings;
 mod sizes;
@@ -31,11 +32,12 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use ht_backend::config::BackendConfig;
-use ht_broker::config::{PostgresConfig, RabbitMqConfig};
+use ht_broker::config::{PostgresConfig, RabbitMqConfig, RedisConfig};
 use ht_node::config::ServerConfig;
 
 pub(crate) use kind::{first_key, period};
 
+pub use brokers::Engine;
 pub use docs::{markdown, toml};
 pub use live::{Changes, Written};
 pub use log::{Format, Level, LogConfig};
@@ -61,6 +63,8 @@ pub struct Config {
     pub rabbitmq: Option<RabbitMqConfig>,
     /// For PostgreSQL, as the log instead of RabbitMQ.
     pub postgres: Option<PostgresConfig>,
+    /// For Redis, as the log instead of RabbitMQ.
+    pub redis: Option<RedisConfig>,
     /// For the log.
     pub log: LogConfig,
     /// The settings as they were written, to be compared when they are read again.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_broker::config::{PostgresConfig, RabbitMqConfig, Reading};
+use ht_broker::config::{PostgresConfig, RabbitMqConfig, Reading, RedisConfig};
 use ht_broker::encoding::{self, InflateError, Message};
 use ht_broker::log::Log;
 use ht_broker::postgres::{self, Postgres};
 use ht_broker::rabbitmq::{self, RabbitMq, RabbitMqStream};
+use ht_broker::redis::{self, Redis};
 use ht_broker::{Broker, Parsing};
 use ht_node::config::ServerConfig;
 use ht_node::live::Live;
@@ -15,19 +16,19 @@ use ht_node::{offload, records};
 use ht_proto::trigger::TriggerLimits;
 
 use crate::cli::finding::Finding;
+use crate::config::Engine;
 
 /// So many beacons that do not come back are one too many.
 const SILENT_BEACONS: u32 = 2;
 
 /// Creates the broker. None means that triggers arrive over HTTP only.
 pub(super) fn make(
-    rabbitmq: Option<RabbitMqConfig>,
-    postgres: Option<PostgresConfig>,
+    engine: Option<Engine>,
     reading: Reading,
     live: Live,
 ) -> anyhow::Result<Option<Arc<Broker>>> {
-    let (log, publish_timeout): (Arc<dyn Log>, _) = match (rabbitmq, postgres) {
-        (Some(config), _) => {
+    let (log, publish_timeout): (Arc<dyn Log>, _) = match engine {
+        Some(Engine::RabbitMq(config)) => {
             let endpoint = rabbitmq::describe(&config.url)?;
             tracing::info!("consuming triggers from RabbitMQ at {endpoint}");
             let log: Arc<dyn Log> = match &config.stream {
@@ -36,12 +37,17 @@ pub(super) fn make(
             };
             (log, config.publish_timeout)
         }
-        (None, Some(config)) => {
+        Some(Engine::Postgres(config)) => {
             let endpoint = postgres::describe(&config.url)?;
             tracing::info!("reading triggers from PostgreSQL at {endpoint}");
             (Arc::new(Postgres::new(&config)?), config.publish_timeout)
         }
-        (None, None) => {
+        Some(Engine::Redis(config)) => {
+            let endpoint = redis::describe(&config.url)?;
+            tracing::info!("reading triggers from Redis at {endpoint}");
+            (Arc::new(Redis::new(&config)?), config.publish_timeout)
+        }
+        None => {
             tracing::info!(
                 "no broker configured: this node delivers only triggers that are posted to its own /trigger/"
             );
@@ -113,20 +119,18 @@ fn explain(error: InflateError) -> String {
 
 /// The finding where no broker is configured. `check` may have been started without the environment
 /// of the service, which has the broker's URL.
-const NONE: &str = "none: neither rabbitmq.url nor postgres.url is set, so this node delivers only \
+const NONE: &str = "none: neither rabbitmq.url nor postgres.url nor redis.url is set, so this node delivers only \
                     what is posted to its own /trigger/. If that is not intended, set one, or start \
                     `check` with the service's environment: set -a; . \
                     /etc/high-templar/environment; set +a";
 
 /// Whether the broker can be used as configured.
-pub(super) async fn probe(
-    rabbitmq: Option<&RabbitMqConfig>,
-    postgres: Option<&PostgresConfig>,
-) -> Finding {
-    match (rabbitmq, postgres) {
-        (Some(config), _) => probe_rabbitmq(config).await,
-        (None, Some(config)) => probe_postgres(config).await,
-        (None, None) => Finding::Note(NONE.to_owned()),
+pub(super) async fn probe(engine: Option<&Engine>) -> Finding {
+    match engine {
+        Some(Engine::RabbitMq(config)) => probe_rabbitmq(config).await,
+        Some(Engine::Postgres(config)) => probe_postgres(config).await,
+        Some(Engine::Redis(config)) => probe_redis(config).await,
+        None => Finding::Note(NONE.to_owned()),
     }
 }
 
@@ -140,6 +144,19 @@ async fn probe_postgres(config: &PostgresConfig) -> Finding {
             &report.notes,
         ),
         Err(error) => Finding::Fix(format!("PostgreSQL at {error}")),
+    }
+}
+
+async fn probe_redis(config: &RedisConfig) -> Finding {
+    match redis::probe(config).await {
+        Ok(report) => works(
+            format!(
+                "Redis at {} works; the log in the stream {} is at position {}",
+                report.endpoint, config.stream, report.position
+            ),
+            &report.notes,
+        ),
+        Err(error) => Finding::Fix(format!("Redis at {error}")),
     }
 }
 

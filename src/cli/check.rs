@@ -39,6 +39,7 @@ pub(super) fn run(args: Args) -> Done {
         config.backend.tls_ca_file = Some(ca);
         config.backend.tls_verify = true;
     }
+    let engine = config.engine();
     super::block_on(async {
         let mut all_work = true;
         for (name, finding) in occupant::listeners(&config.server).await {
@@ -47,7 +48,7 @@ pub(super) fn run(args: Args) -> Done {
         for finding in backend(config.backend).await {
             all_work &= report("backend", &finding)?;
         }
-        let broker = broker::probe(config.rabbitmq.as_ref(), config.postgres.as_ref()).await;
+        let broker = broker::probe(engine.as_ref()).await;
         all_work &= report("broker", &broker)?;
         if all_work {
             print("Everything works.")?;

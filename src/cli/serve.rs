@@ -75,11 +75,12 @@ async fn life(
     let mut reloader = Reloader::new(sources, config.clone(), level);
     let mut signals = Signals::listen().context("cannot listen to signals")?;
     let rules = ForwardRules::of(&config.backend);
+    let engine = config.engine();
     let backend = Guard::http(config.backend)?;
     let websocket_path = config.server.public.websocket_path.clone();
     let live = Live::new(LiveSettings::new(&config.server, rules));
     let reading = broker::reading(&config.server);
-    let broker = broker::make(config.rabbitmq, config.postgres, reading, live.clone())?;
+    let broker = broker::make(engine, reading, live.clone())?;
     let gateway = tokio::select! {
         gateway = Gateway::start(config.server, Arc::new(backend), live, broker, sockets) => gateway?,
         signal = signals.shutdown() => {

@@ -1,18 +1,72 @@
 //! The brokers: which one there is, and how it is reached.
 
-use ht_broker::config::{BINDING_CHECK, PostgresConfig, RabbitMqConfig, StreamConfig};
+use ht_broker::config::{BINDING_CHECK, PostgresConfig, RabbitMqConfig, RedisConfig, StreamConfig};
 use ht_node::config::Secret;
 use percent_encoding::utf8_percent_encode;
 
+use crate::config::Config;
 use crate::config::legacy::ENCODED;
 use crate::config::log::RabbitMqLog;
 use crate::config::mistake::Mistakes;
 use crate::config::settings::Values;
 
+/// The log of a node, and how it is reached.
+#[derive(Clone)]
+pub enum Engine {
+    /// RabbitMQ, with queues or a stream.
+    RabbitMq(RabbitMqConfig),
+    /// PostgreSQL.
+    Postgres(PostgresConfig),
+    /// Redis.
+    Redis(RedisConfig),
+}
+
+impl Config {
+    /// The log; none means that triggers arrive over HTTP only.
+    #[must_use]
+    pub fn engine(&self) -> Option<Engine> {
+        let rabbitmq = self.rabbitmq.clone().map(Engine::RabbitMq);
+        let postgres = || self.postgres.clone().map(Engine::Postgres);
+        let redis = || self.redis.clone().map(Engine::Redis);
+        rabbitmq.or_else(postgres).or_else(redis)
+    }
+}
+
 /// Checks that there is at most one, and that nothing is set for one that there is not.
 pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
-    check_rabbitmq(values, mistakes);
-    check_postgres(values, mistakes);
+    let urls = [
+        ("rabbitmq.url", "RabbitMQ", &values.rabbitmq_url),
+        ("postgres.url", "PostgreSQL", &values.postgres_url),
+        ("redis.url", "Redis", &values.redis_url),
+    ];
+    let mut set = urls.iter().filter(|(_, _, url)| url.value.is_some());
+    if let Some((first, ..)) = set.next() {
+        for (key, _, url) in set {
+            let what =
+                format!("{first} is set, too, and a node has one log: leave one of them out");
+            mistakes.add(&url.place, key, what);
+        }
+    }
+    let logins = [
+        ("rabbitmq.username", &values.rabbitmq_username),
+        ("rabbitmq.password", &values.rabbitmq_password),
+        ("postgres.username", &values.postgres_username),
+        ("postgres.password", &values.postgres_password),
+        ("redis.username", &values.redis_username),
+        ("redis.password", &values.redis_password),
+    ];
+    for (url_key, name, url) in urls {
+        if url.value.is_some() || mistakes.about(url_key) {
+            continue;
+        }
+        let section = url_key.trim_end_matches("url");
+        for (key, found) in logins {
+            if found.value.is_some() && key.starts_with(section) {
+                let what = format!("{url_key} is missing: without it no {name} is used");
+                mistakes.add(&found.place, key, what);
+            }
+        }
+    }
 }
 
 /// How to reach RabbitMQ, if it is the broker.
@@ -48,9 +102,12 @@ fn stream(values: &Values) -> StreamConfig {
     }
 }
 
+fn text(secret: &Option<Secret>) -> Option<String> {
+    secret.as_ref().map(|Secret(text)| text.clone())
+}
+
 /// How to reach PostgreSQL, if it is the broker.
 pub(crate) fn postgres(values: &Values) -> Option<PostgresConfig> {
-    let text = |secret: &Option<Secret>| secret.as_ref().map(|Secret(text)| text.clone());
     let url = values.postgres_url.value.clone()?;
     Some(PostgresConfig {
         url,
@@ -63,43 +120,20 @@ pub(crate) fn postgres(values: &Values) -> Option<PostgresConfig> {
     })
 }
 
-fn check_rabbitmq(values: &Values, mistakes: &mut Mistakes) {
-    if values.rabbitmq_url.value.is_some() || mistakes.about("rabbitmq.url") {
-        return;
-    }
-    let login = [
-        ("rabbitmq.username", &values.rabbitmq_username),
-        ("rabbitmq.password", &values.rabbitmq_password),
-    ];
-    for (key, found) in login {
-        if found.value.is_some() {
-            let what = "rabbitmq.url is missing: without it no RabbitMQ is used";
-            mistakes.add(&found.place, key, what);
-        }
-    }
-}
-
-fn check_postgres(values: &Values, mistakes: &mut Mistakes) {
-    if values.postgres_url.value.is_some() {
-        if values.rabbitmq_url.value.is_some() {
-            let what = "rabbitmq.url is set, too, and a node has one log: leave one of them out";
-            mistakes.add(&values.postgres_url.place, "postgres.url", what);
-        }
-        return;
-    }
-    if mistakes.about("postgres.url") {
-        return;
-    }
-    let login = [
-        ("postgres.username", &values.postgres_username),
-        ("postgres.password", &values.postgres_password),
-    ];
-    for (key, found) in login {
-        if found.value.is_some() {
-            let what = "postgres.url is missing: without it no PostgreSQL is used";
-            mistakes.add(&found.place, key, what);
-        }
-    }
+/// How to reach Redis, if it is the broker.
+pub(crate) fn redis(values: &Values) -> Option<RedisConfig> {
+    let url = values.redis_url.value.clone()?;
+    Some(RedisConfig {
+        url,
+        username: text(&values.redis_username.value),
+        password: text(&values.redis_password.value),
+        tls_verify: values.redis_tls_verify.value,
+        tls_ca_file: values.redis_tls_ca_file.value.clone(),
+        stream: values.redis_stream.value.clone(),
+        publish_timeout: values.redis_publish_timeout.value,
+        retention: values.redis_retention.value,
+        retention_entries: values.redis_retention_entries.value as u64,
+    })
 }
 
 /// The address with another user or password, if one is given.

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::config::names::{section_of, variable_of};
 use crate::config::secret_file::file_of;
-use crate::config::settings::{SECTIONS, described, is_live, is_secret};
+use crate::config::sections::SECTIONS;
+use crate::config::settings::{described, is_live, is_secret};
 use crate::config::table::Described;
 
 const INTRODUCTION: &str = include_str!("docs/introduction.md");

@@ -7,6 +7,7 @@ mod keys;
 mod list;
 mod number;
 mod postgres;
+mod redis;
 mod restricted;
 mod text;
 
@@ -16,6 +17,7 @@ pub(crate) use keys::{ApiKeys, first_key};
 pub(crate) use list::Listed;
 pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
 pub(crate) use postgres::{PostgresUrl, SchemaName};
+pub(crate) use redis::RedisUrl;
 pub(crate) use restricted::RestrictedKeys;
 pub(crate) use text::{
     Call, Choice, Choose, File, Mode, Name, NodeName, Password, QueueName, RelativePath, Steps,

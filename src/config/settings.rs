@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ht_backend::FORWARD_BYTES_MAX;
 use ht_backend::config::{BackendConfig, HookCall};
-use ht_broker::config::{PostgresConfig, StreamConfig};
+use ht_broker::config::{PostgresConfig, RedisConfig, StreamConfig};
 use ht_core::limits::Limits;
 use ht_node::config::{
     AuthConfig, Compression, DrainConfig, GapPolicy, HookQueueConfig, HostPattern, KeepaliveConfig,
@@ -17,8 +17,8 @@ use ht_node::config::{
 
 use crate::config::kind::{
     Address, AmqpUrl, ApiKeys, BaseUrl, Call, Choose, Count, File, Flag, HeaderChange, Headers,
-    Listed, Memory, Mode, Name, NodeName, Password, Period, PostgresUrl, QueueName, RelativePath,
-    RestrictedKeys, SchemaName, Size, Steps, UrlPath,
+    Listed, Memory, Mode, Name, NodeName, Password, Period, PostgresUrl, QueueName, RedisUrl,
+    RelativePath, RestrictedKeys, SchemaName, Size, Steps, UrlPath,
 };
 use crate::config::log::{Format, Level, RabbitMqLog};
 use crate::config::python::PythonVariables;
@@ -180,6 +180,25 @@ settings! {
     postgres_retention_rows: usize, restart "postgres.retention_rows", count(1_000, 1_000_000_000), PostgresConfig::default().retention_rows as usize,
         "Maximum records of the log; older ones are deleted.";
 
+    redis_url: Option<String>, restart secret "redis.url", RedisUrl, None,
+        "URL of the Redis (7.0 or later) or Valkey that holds the log of all triggers, instead of RabbitMQ. `rediss://` uses TLS; `unix:///run/redis/redis.sock?db=0` is a unix socket. Empty: none.";
+    redis_username: Option<Secret>, restart secret "redis.username", Password, None,
+        "The user, instead of the one in `redis.url`.";
+    redis_password: Option<Secret>, restart secret "redis.password", Password, None,
+        "The password, instead of the one in `redis.url`, without percent-encoding.";
+    redis_tls_verify: bool, restart "redis.tls_verify", Flag, RedisConfig::default().tls_verify,
+        "Check the server's certificate if `redis.url` begins with `rediss://`.";
+    redis_tls_ca_file: Option<PathBuf>, restart "redis.tls_ca_file", File, None,
+        "PEM file with the certificate authorities that are trusted for `redis.url`, instead of the system's.";
+    redis_stream: String, restart "redis.stream", Name { bytes_max: 255 }, RedisConfig::default().stream,
+        "The key of the stream that holds the log. All nodes of a site have the same; different sites on one database need different ones.";
+    redis_publish_timeout: Duration, restart "redis.publish_timeout", period(10 * MS, HOUR), RedisConfig::default().publish_timeout,
+        "Time limit for a trigger posted to `/trigger/` to be read back from Redis.";
+    redis_retention: Duration, restart "redis.retention", period(secs(60), MONTH), RedisConfig::default().retention,
+        "Records of the log that are older are dropped. A node that was disconnected for longer has a gap.";
+    redis_retention_entries: usize, restart "redis.retention_entries", count(1_000, 1_000_000_000), RedisConfig::default().retention_entries as usize,
+        "Maximum records of the log, or a few more; older ones are dropped. They are in the memory of the server.";
+
     rooms_matching: Matching, restart "rooms.matching", Choose::<Matching>::one(), Matching::default(),
         "`wildcard`: `*` in a subscription or a trigger matches every value. `exact`: it is an ordinary value, as in the Python version.";
     status_clients: bool, live "status.clients", Flag, true,
@@ -328,65 +347,3 @@ settings! {
     log_format: Format, restart "log.format", Choose::<Format>::one(), Format::Text,
         "`text`, or `json`: one object per line. The log is written to stderr.";
 }
-
-/// What each section is about; the first has no name.
-pub(crate) const SECTIONS: &[(&str, &str)] = &[
-    ("", "The listener for browsers."),
-    (
-        "origins",
-        "Which pages may open a WebSocket. Browsers send cookies with requests from any page, so this \
-         prevents other sites from subscribing as your users.",
-    ),
-    ("internal", "The listener for your API and for operators."),
-    (
-        "backend",
-        "Your HTTP API: authentication and permissions for rooms.",
-    ),
-    (
-        "auth",
-        "How clients may authenticate, in addition to cookies, parameters and subprotocols.",
-    ),
-    (
-        "hooks",
-        "Calls that notify your API of connects, pings and disconnects (presence).",
-    ),
-    ("rabbitmq", "Triggers over RabbitMQ."),
-    (
-        "postgres",
-        "Triggers over PostgreSQL, and an outbox for publishers that commit their data with it.",
-    ),
-    ("rooms", "How rooms match."),
-    ("status", "The `status` message."),
-    ("compression", "Compressed messages (RFC 7692)."),
-    (
-        "limits",
-        "Limits and rate limits. The number itself is still allowed. 0 means no limit where a setting says so; the others always apply, because without them a single client or request could use all memory, or a slot forever.",
-    ),
-    (
-        "keepalive",
-        "Pings to silent clients, to detect dead connections.",
-    ),
-    ("tcp", "Options of clients' sockets."),
-    ("drain", "Graceful shutdown."),
-    (
-        "recovery",
-        "What clients that reconnect are sent of what they missed, and how clients are notified when publications may not have reached this node (a gap).",
-    ),
-    (
-        "permissions",
-        "How the permissions of open connections are renewed.",
-    ),
-    (
-        "nodes",
-        "The nodes on the same broker, which announce themselves by beacons. Without a broker there is one.",
-    ),
-    (
-        "window",
-        "The last publications, which each node keeps in memory for clients whose permissions are being checked: they receive them once that is done. The first bound that is reached drops the oldest ones; a client that would need them is closed with 1012 `gap <ms>`, and fetches again.",
-    ),
-    (
-        "readiness",
-        "Whether this node can receive traffic: `/ready`.",
-    ),
-    ("log", "The log."),
-];

@@ -122,6 +122,10 @@ fn secrets_are_not_repeated_in_messages() {
         PostgresUrl
             .read(&text("postgres://user:geheim@host/db?geheim=geheim"))
             .err(),
+        RedisUrl.read(&text("http://user:geheim@host/")).err(),
+        RedisUrl
+            .read(&text("redis://user:geheim@host/geheim"))
+            .err(),
         BaseUrl.read(&text("http://user:geheim@host/")).err(),
     ] {
         let Some(Wrong::Says(what)) = wrong else {
@@ -211,6 +215,7 @@ proptest! {
             let _ = AmqpUrl.read(&node);
             let _ = PostgresUrl.read(&node);
             let _ = SchemaName.read(&node);
+            let _ = RedisUrl.read(&node);
             let _ = Address.read(&node);
             let _ = Call.read(&node);
             let _ = Mode.read(&node);

@@ -15,7 +15,8 @@ use ht_node::live::{LiveSettings, shard_settings};
 
 use super::*;
 use crate::config::names::variable_of;
-use crate::config::settings::{KEYS, SECTIONS, described};
+use crate::config::sections::SECTIONS;
+use crate::config::settings::{KEYS, described};
 
 /// Every setting with a value that is not its default, as TOML.
 const EVERY: &[(&str, &str)] = &[
@@ -78,6 +79,15 @@ const EVERY: &[(&str, &str)] = &[
     ("postgres.publish_timeout", "2.5"),
     ("postgres.retention", r#""2h""#),
     ("postgres.retention_rows", "2000"),
+    ("redis.url", r#""rediss://cache/2""#),
+    ("redis.username", r#""u""#),
+    ("redis.password", r#""p/""#),
+    ("redis.tls_verify", "false"),
+    ("redis.tls_ca_file", r#""/redis.pem""#),
+    ("redis.stream", r#""other.log""#),
+    ("redis.publish_timeout", "3.5"),
+    ("redis.retention", r#""3h""#),
+    ("redis.retention_entries", "3000"),
     ("rooms.matching", r#""exact""#),
     ("status.clients", "false"),
     ("compression.enabled", "true"),
@@ -350,22 +360,49 @@ fn assert_every(config: &Config) {
 
 /// All that can be set together: a node has one log.
 fn together() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    EVERY.iter().filter(|(key, _)| !is_postgres(key))
+    let others = ["postgres.", "redis."];
+    EVERY
+        .iter()
+        .filter(move |(key, _)| !others.iter().any(|other| key.starts_with(other)))
 }
 
-fn is_postgres(key: &str) -> bool {
-    key.starts_with("postgres.")
+/// The configuration with all settings of one log.
+fn only(section: &str) -> Config {
+    let file: String = EVERY
+        .iter()
+        .filter(|(key, _)| key.starts_with(section) || *key == "backend.url")
+        .map(|(key, value)| format!("{key} = {value}\n"))
+        .collect();
+    good(&file, &[])
+}
+
+#[test]
+fn redis_takes_the_place_of_rabbitmq() {
+    let config = only("redis.");
+    assert!(matches!(config.engine(), Some(Engine::Redis(_))));
+    let redis = config.redis.unwrap();
+    assert_eq!(
+        (&*redis.url, redis.username, redis.password),
+        ("rediss://cache/2", Some("u".into()), Some("p/".to_owned()))
+    );
+    assert_eq!(
+        (redis.tls_verify, redis.tls_ca_file),
+        (false, Some("/redis.pem".into()))
+    );
+    assert_eq!(
+        (&*redis.stream, redis.publish_timeout.as_millis()),
+        ("other.log", 3_500)
+    );
+    assert_eq!(
+        (redis.retention.as_secs(), redis.retention_entries),
+        (10_800, 3_000)
+    );
 }
 
 #[test]
 fn postgres_takes_the_place_of_rabbitmq() {
-    let file: String = EVERY
-        .iter()
-        .filter(|(key, _)| is_postgres(key) || *key == "backend.url")
-        .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect();
-    let config = good(&file, &[]);
-    assert!(config.rabbitmq.is_none());
+    let config = only("postgres.");
+    assert!(matches!(config.engine(), Some(Engine::Postgres(_))));
     let postgres = config.postgres.unwrap();
     assert_eq!(
         (&*postgres.url, postgres.username, postgres.password),
@@ -392,10 +429,13 @@ fn a_node_has_one_log_and_no_login_without_one() {
     let found = bad(both, &[]).join("\n");
     assert!(found.contains("a node has one log"), "{found}");
     assert!(!found.contains("geheim"), "{found}");
-    let alone = "backend.url = 'http://api/'\npostgres.password = 'geheim'\n";
-    let found = bad(alone, &[]).join("\n");
-    assert!(found.contains("postgres.url is missing"), "{found}");
-    assert!(!found.contains("geheim"), "{found}");
+    for section in ["rabbitmq", "postgres", "redis"] {
+        let alone = format!("backend.url = 'http://api/'\n{section}.password = 'geheim'\n");
+        let found = bad(&alone, &[]).join("\n");
+        let missing = format!("{section}.url is missing");
+        assert!(found.contains(&missing), "{found}");
+        assert!(!found.contains("geheim"), "{found}");
+    }
 }
 
 #[test]
@@ -502,7 +542,7 @@ fn the_printed_file_is_valid_and_all_default() {
         format!("{:?}", same.backend),
         format!("{:?}", config.backend)
     );
-    assert!(same.rabbitmq.is_none() && same.postgres.is_none());
+    assert!(same.engine().is_none());
     assert_eq!(
         printed.matches(" = ").count(),
         KEYS.len()

@@ -1,28 +1,19 @@
-//! TLS to the database: rustls, as everywhere.
+//! TLS to the database.
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-#[cfg(feature = "aws-lc")]
-use rustls::crypto::aws_lc_rs as crypto;
-#[cfg(all(feature = "ring", not(feature = "aws-lc")))]
-use rustls::crypto::ring as crypto;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::Socket;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::postgres::address::Verify;
+use crate::tls::{Verify, client_config};
 
 /// Encrypts connections, with whom the url trusts.
 #[derive(Clone)]
@@ -34,43 +25,12 @@ impl Tls {
     /// # Errors
     /// When there are none.
     pub(super) fn new(verify: &Verify) -> io::Result<Self> {
-        let provider = Arc::new(crypto::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?;
-        let mut config = match verify {
-            Verify::Nobody => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
-                .with_no_client_auth(),
-            Verify::Full(file) => builder
-                .with_root_certificates(roots(file.as_deref())?)
-                .with_no_client_auth(),
-        };
+        let mut config = client_config(verify)
+            .map_err(|cause| io::Error::other(format!("sslrootcert {cause}")))?;
         // For `sslnegotiation=direct`; others do not look at it.
         config.alpn_protocols = vec![b"postgresql".to_vec()];
         Ok(Self(TlsConnector::from(Arc::new(config))))
     }
-}
-
-fn roots(file: Option<&Path>) -> io::Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    let certificates = match file {
-        None => rustls_native_certs::load_native_certs().certs,
-        Some(file) => CertificateDer::pem_file_iter(file)
-            .and_then(Iterator::collect)
-            .map_err(|cause| {
-                io::Error::other(format!("sslrootcert {}: {cause}", file.display()))
-            })?,
-    };
-    roots.add_parsable_certificates(certificates);
-    if roots.is_empty() {
-        return Err(io::Error::other(
-            "no root certificates: install ca-certificates, set SSL_CERT_FILE, or name a file of \
-             them in the url (sslrootcert)",
-        ));
-    }
-    Ok(roots)
 }
 
 impl MakeTlsConnect<Socket> for Tls {
@@ -137,46 +97,5 @@ impl AsyncWrite for Encrypted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut *self.0).poll_shutdown(cx)
-    }
-}
-
-/// Accepts any certificate; the peer must still hold its key.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -14,6 +14,7 @@ mod log;
 mod memory;
 mod postgres;
 mod rabbitmq;
+mod redis;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;
