@@ -4,7 +4,7 @@ mod writer;
 
 use std::io::{self, IsTerminal as _};
 
-use ht_broker::rabbitmq::NOISY_TARGETS;
+use ht_broker::{nats, rabbitmq};
 use ht_node::metrics::LOG_LINES_DROPPED;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -105,7 +105,8 @@ pub(crate) fn start(config: LogConfig) -> io::Result<Log> {
 /// Whether a target is permitted: those that could log the broker's login never are.
 fn is_permitted(target: &str) -> bool {
     let krate = target.split("::").next().unwrap_or(target);
-    !NOISY_TARGETS.contains(&krate)
+    let mut noisy = rabbitmq::NOISY_TARGETS.iter().chain(&nats::NOISY_TARGETS);
+    !noisy.any(|target| *target == krate)
 }
 
 /// Our crates at this level; libraries at level warn.

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ht_broker::config::{PostgresConfig, RabbitMqConfig, Reading, RedisConfig};
+use ht_broker::config::{NatsConfig, PostgresConfig, RabbitMqConfig, Reading};
 use ht_broker::encoding::{self, InflateError, Message};
 use ht_broker::log::Log;
+use ht_broker::nats::{self, Nats};
 use ht_broker::postgres::{self, Postgres};
 use ht_broker::rabbitmq::{self, RabbitMq, RabbitMqStream};
-use ht_broker::redis::{self, Redis};
 use ht_broker::{Broker, Parsing};
 use ht_node::config::ServerConfig;
 use ht_node::live::Live;
@@ -42,10 +42,10 @@ pub(super) fn make(
             tracing::info!("reading triggers from PostgreSQL at {endpoint}");
             (Arc::new(Postgres::new(&config)?), config.publish_timeout)
         }
-        Some(Engine::Redis(config)) => {
-            let endpoint = redis::describe(&config.url)?;
-            tracing::info!("reading triggers from Redis at {endpoint}");
-            (Arc::new(Redis::new(&config)?), config.publish_timeout)
+        Some(Engine::Nats(config)) => {
+            let endpoint = nats::describe(&config.url)?;
+            tracing::info!("reading triggers from NATS at {endpoint}");
+            (Arc::new(Nats::new(&config)?), config.publish_timeout)
         }
         None => {
             tracing::info!(
@@ -119,19 +119,42 @@ fn explain(error: InflateError) -> String {
 
 /// The finding where no broker is configured. `check` may have been started without the environment
 /// of the service, which has the broker's URL.
-const NONE: &str = "none: neither rabbitmq.url nor postgres.url nor redis.url is set, so this node delivers only \
-                    what is posted to its own /trigger/. If that is not intended, set one, or start \
-                    `check` with the service's environment: set -a; . \
+const NONE: &str = "none: neither rabbitmq.url nor postgres.url nor nats.url is set, so this node \
+                    delivers only what is posted to its own /trigger/. If that is not intended, set \
+                    one, or start `check` with the service's environment: set -a; . \
                     /etc/high-templar/environment; set +a";
 
-/// Whether the broker can be used as configured.
-pub(super) async fn probe(engine: Option<&Engine>) -> Finding {
+/// Whether the broker can be used as configured. A trigger may have so many bytes.
+pub(super) async fn probe(engine: Option<&Engine>, trigger_bytes: usize) -> Finding {
     match engine {
         Some(Engine::RabbitMq(config)) => probe_rabbitmq(config).await,
         Some(Engine::Postgres(config)) => probe_postgres(config).await,
-        Some(Engine::Redis(config)) => probe_redis(config).await,
+        Some(Engine::Nats(config)) => probe_nats(config, trigger_bytes).await,
         None => Finding::Note(NONE.to_owned()),
     }
+}
+
+async fn probe_nats(config: &NatsConfig, trigger_bytes: usize) -> Finding {
+    let mut report = match nats::probe(config).await {
+        Ok(report) => report,
+        Err(error) => return Finding::Fix(format!("NATS at {error}")),
+    };
+    let max = report.max_payload;
+    if max < trigger_bytes {
+        report.notes.push(format!(
+            "the server takes messages of at most {max} bytes: raise its max_payload, or lower \
+             limits.trigger_bytes"
+        ));
+    }
+    let stream = match report.position {
+        Some(position) => format!("is at position {position}"),
+        None => "does not exist yet; serve makes it".to_owned(),
+    };
+    let text = format!(
+        "NATS at {} works; the stream {} {stream}",
+        report.endpoint, report.stream
+    );
+    works(text, &report.notes)
 }
 
 async fn probe_postgres(config: &PostgresConfig) -> Finding {
@@ -144,19 +167,6 @@ async fn probe_postgres(config: &PostgresConfig) -> Finding {
             &report.notes,
         ),
         Err(error) => Finding::Fix(format!("PostgreSQL at {error}")),
-    }
-}
-
-async fn probe_redis(config: &RedisConfig) -> Finding {
-    match redis::probe(config).await {
-        Ok(report) => works(
-            format!(
-                "Redis at {} works; the log in the stream {} is at position {}",
-                report.endpoint, config.stream, report.position
-            ),
-            &report.notes,
-        ),
-        Err(error) => Finding::Fix(format!("Redis at {error}")),
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn run(args: Args) -> Done {
         for finding in backend(config.backend).await {
             all_work &= report("backend", &finding)?;
         }
-        let broker = broker::probe(engine.as_ref()).await;
+        let broker = broker::probe(engine.as_ref(), config.server.limits.trigger_bytes).await;
         all_work &= report("broker", &broker)?;
         if all_work {
             print("Everything works.")?;

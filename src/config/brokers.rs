@@ -1,6 +1,6 @@
 //! The brokers: which one there is, and how it is reached.
 
-use ht_broker::config::{BINDING_CHECK, PostgresConfig, RabbitMqConfig, RedisConfig, StreamConfig};
+use ht_broker::config::{BINDING_CHECK, NatsConfig, PostgresConfig, RabbitMqConfig, StreamConfig};
 use ht_node::config::Secret;
 use percent_encoding::utf8_percent_encode;
 
@@ -17,8 +17,8 @@ pub enum Engine {
     RabbitMq(RabbitMqConfig),
     /// PostgreSQL.
     Postgres(PostgresConfig),
-    /// Redis.
-    Redis(RedisConfig),
+    /// NATS JetStream.
+    Nats(NatsConfig),
 }
 
 impl Config {
@@ -27,8 +27,8 @@ impl Config {
     pub fn engine(&self) -> Option<Engine> {
         let rabbitmq = self.rabbitmq.clone().map(Engine::RabbitMq);
         let postgres = || self.postgres.clone().map(Engine::Postgres);
-        let redis = || self.redis.clone().map(Engine::Redis);
-        rabbitmq.or_else(postgres).or_else(redis)
+        let nats = || self.nats.clone().map(Engine::Nats);
+        rabbitmq.or_else(postgres).or_else(nats)
     }
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
     let urls = [
         ("rabbitmq.url", "RabbitMQ", &values.rabbitmq_url),
         ("postgres.url", "PostgreSQL", &values.postgres_url),
-        ("redis.url", "Redis", &values.redis_url),
+        ("nats.url", "NATS", &values.nats_url),
     ];
     let mut set = urls.iter().filter(|(_, _, url)| url.value.is_some());
     if let Some((first, ..)) = set.next() {
@@ -52,8 +52,11 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
         ("rabbitmq.password", &values.rabbitmq_password),
         ("postgres.username", &values.postgres_username),
         ("postgres.password", &values.postgres_password),
-        ("redis.username", &values.redis_username),
-        ("redis.password", &values.redis_password),
+        ("nats.username", &values.nats_username),
+        ("nats.password", &values.nats_password),
+        ("nats.token", &values.nats_token),
+        ("nats.nkey", &values.nats_nkey),
+        ("nats.credentials", &values.nats_credentials),
     ];
     for (url_key, name, url) in urls {
         if url.value.is_some() || mistakes.about(url_key) {
@@ -65,6 +68,42 @@ pub(crate) fn check(values: &Values, mistakes: &mut Mistakes) {
                 let what = format!("{url_key} is missing: without it no {name} is used");
                 mistakes.add(&found.place, key, what);
             }
+        }
+    }
+    check_nats(values, mistakes);
+}
+
+/// Checks that there is one login, and a key for each certificate.
+fn check_nats(values: &Values, mistakes: &mut Mistakes) {
+    let logins = [
+        ("nats.username", &values.nats_username),
+        ("nats.token", &values.nats_token),
+        ("nats.nkey", &values.nats_nkey),
+        ("nats.credentials", &values.nats_credentials),
+    ];
+    let mut set = logins.iter().filter(|(_, found)| found.value.is_some());
+    if let (Some((first, _)), Some((second, found))) = (set.next(), set.next()) {
+        let what = format!("{first} is set, too, and a node has one login: leave one of them out");
+        mistakes.add(&found.place, second, what);
+    }
+    let (certificate, key) = (&values.nats_tls_certificate_file, &values.nats_tls_key_file);
+    for (one, other, name, missing) in [
+        (
+            certificate,
+            key,
+            "nats.tls_certificate_file",
+            "nats.tls_key_file",
+        ),
+        (
+            key,
+            certificate,
+            "nats.tls_key_file",
+            "nats.tls_certificate_file",
+        ),
+    ] {
+        if one.value.is_some() && other.value.is_none() {
+            let what = format!("{missing} is missing: a certificate is used with its key");
+            mistakes.add(&one.place, name, what);
         }
     }
 }
@@ -102,10 +141,6 @@ fn stream(values: &Values) -> StreamConfig {
     }
 }
 
-fn text(secret: &Option<Secret>) -> Option<String> {
-    secret.as_ref().map(|Secret(text)| text.clone())
-}
-
 /// How to reach PostgreSQL, if it is the broker.
 pub(crate) fn postgres(values: &Values) -> Option<PostgresConfig> {
     let url = values.postgres_url.value.clone()?;
@@ -120,20 +155,30 @@ pub(crate) fn postgres(values: &Values) -> Option<PostgresConfig> {
     })
 }
 
-/// How to reach Redis, if it is the broker.
-pub(crate) fn redis(values: &Values) -> Option<RedisConfig> {
-    let url = values.redis_url.value.clone()?;
-    Some(RedisConfig {
+/// How to reach NATS, if it is the broker.
+pub(crate) fn nats(values: &Values) -> Option<NatsConfig> {
+    let url = values.nats_url.value.clone()?;
+    Some(NatsConfig {
         url,
-        username: text(&values.redis_username.value),
-        password: text(&values.redis_password.value),
-        tls_verify: values.redis_tls_verify.value,
-        tls_ca_file: values.redis_tls_ca_file.value.clone(),
-        stream: values.redis_stream.value.clone(),
-        publish_timeout: values.redis_publish_timeout.value,
-        retention: values.redis_retention.value,
-        retention_entries: values.redis_retention_entries.value as u64,
+        username: text(&values.nats_username.value),
+        password: text(&values.nats_password.value),
+        token: text(&values.nats_token.value),
+        nkey: text(&values.nats_nkey.value),
+        credentials: text(&values.nats_credentials.value),
+        tls_ca_file: values.nats_tls_ca_file.value.clone(),
+        tls_certificate_file: values.nats_tls_certificate_file.value.clone(),
+        tls_key_file: values.nats_tls_key_file.value.clone(),
+        subject: values.nats_subject.value.clone(),
+        stream: values.nats_stream.value.clone(),
+        publish_timeout: values.nats_publish_timeout.value,
+        retention: values.nats_retention.value,
+        retention_bytes: values.nats_retention_bytes.value as u64,
+        replicas: u8::try_from(values.nats_replicas.value).unwrap_or(u8::MAX),
     })
+}
+
+fn text(secret: &Option<Secret>) -> Option<String> {
+    secret.as_ref().map(|Secret(text)| text.clone())
 }
 
 /// The address with another user or password, if one is given.

@@ -98,7 +98,7 @@ pub(crate) fn config(values: Values, legacy: Vec<HeaderChange>, mut notes: Vec<S
         server: server(&values),
         rabbitmq: brokers::rabbitmq(&values),
         postgres: brokers::postgres(&values),
-        redis: brokers::redis(&values),
+        nats: brokers::nats(&values),
         log: LogConfig {
             level: values.log_level.value,
             format: values.log_format.value,

@@ -5,9 +5,9 @@ mod form;
 mod headers;
 mod keys;
 mod list;
+mod nats;
 mod number;
 mod postgres;
-mod redis;
 mod restricted;
 mod text;
 
@@ -15,9 +15,9 @@ pub(crate) use address::{Address, AmqpUrl, BaseUrl};
 pub(crate) use headers::{HeaderChange, Headers, fixed_header, token_header};
 pub(crate) use keys::{ApiKeys, first_key};
 pub(crate) use list::Listed;
+pub(crate) use nats::{Credentials, NatsUrl, StreamName, SubjectName};
 pub(crate) use number::{Count, Flag, Memory, Period, Size, period};
 pub(crate) use postgres::{PostgresUrl, SchemaName};
-pub(crate) use redis::RedisUrl;
 pub(crate) use restricted::RestrictedKeys;
 pub(crate) use text::{
     Call, Choice, Choose, File, Mode, Name, NodeName, Password, QueueName, RelativePath, Steps,

@@ -26,7 +26,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "postgres",
         "Triggers over PostgreSQL, and an outbox for publishers that commit their data with it.",
     ),
-    ("redis", "Triggers over a stream of Redis or Valkey."),
+    ("nats", "Triggers over NATS JetStream."),
     ("rooms", "How rooms match."),
     ("status", "The `status` message."),
     ("compression", "Compressed messages (RFC 7692)."),

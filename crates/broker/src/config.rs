@@ -83,42 +83,60 @@ impl Default for PostgresConfig {
     }
 }
 
-/// How to reach a Redis or Valkey that holds the log.
+/// How to reach a NATS server whose JetStream holds the log. Login, key and credentials are secrets.
 #[derive(Clone)]
-pub struct RedisConfig {
-    /// `redis://user:password@host:6379/0`, `rediss://` for TLS, or `unix:///path`. A secret: it is
-    /// never logged whole.
+pub struct NatsConfig {
+    /// `nats://user:password@host:4222`, or `tls://`; several servers of a cluster separated by
+    /// commas. A secret: it is never logged whole.
     pub url: String,
     /// The user, instead of the one in the url.
     pub username: Option<String>,
-    /// The password, instead of the one in the url. A secret.
+    /// The password, instead of the one in the url.
     pub password: Option<String>,
-    /// With `rediss://`, the server's certificate is checked.
-    pub tls_verify: bool,
-    /// By the certificate authorities in this file, instead of the system's.
+    /// The token, instead of a user.
+    pub token: Option<String>,
+    /// The seed of an `NKey`.
+    pub nkey: Option<String>,
+    /// The content of a credentials file.
+    pub credentials: Option<String>,
+    /// Certificate authorities of the server, instead of the system's.
     pub tls_ca_file: Option<PathBuf>,
-    /// The key of the stream.
+    /// The gateway's own certificate.
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Its key.
+    pub tls_key_file: Option<PathBuf>,
+    /// The subject that triggers are published with. Notes and probes have subjects below it.
+    pub subject: String,
+    /// The stream; empty for one that is named after the subject.
     pub stream: String,
-    /// Timeout for a published trigger to be read back from the log.
+    /// Timeout for a published trigger to be read back from the stream.
     pub publish_timeout: Duration,
-    /// Records older than this are dropped.
+    /// The stream retains messages of this age, if it is made here.
     pub retention: Duration,
-    /// So many records are kept, or a few more.
-    pub retention_entries: u64,
+    /// And at most so many bytes of them.
+    pub retention_bytes: u64,
+    /// Servers of the cluster that keep a copy of it.
+    pub replicas: u8,
 }
 
-impl Default for RedisConfig {
+impl Default for NatsConfig {
     fn default() -> Self {
         Self {
             url: String::new(),
             username: None,
             password: None,
-            tls_verify: true,
+            token: None,
+            nkey: None,
+            credentials: None,
             tls_ca_file: None,
-            stream: "high-templar.log".to_owned(),
+            tls_certificate_file: None,
+            tls_key_file: None,
+            subject: "hightemplar.triggers".to_owned(),
+            stream: String::new(),
             publish_timeout: Duration::from_secs(5),
             retention: Duration::from_secs(3_600),
-            retention_entries: 250_000,
+            retention_bytes: 1 << 30,
+            replicas: 1,
         }
     }
 }

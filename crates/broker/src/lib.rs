@@ -9,8 +9,6 @@
 //! The decisions without clock, socket or runtime are in [`order`], [`progress`], [`epochs`],
 //! [`numbers`], [`holes`] and [`gap_detector`].
 
-#[cfg(any(feature = "postgres", feature = "redis"))]
-mod append_queue;
 mod backoff;
 mod broker;
 pub mod config;
@@ -20,12 +18,12 @@ pub mod epochs;
 mod follow;
 pub mod gap_detector;
 pub mod holes;
-#[cfg(any(feature = "postgres", feature = "redis"))]
-mod keep_up;
 mod line;
 pub mod log;
 pub mod memory;
 mod missed;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod numbers;
 pub mod order;
 mod outage;
@@ -35,10 +33,8 @@ mod probes;
 pub mod progress;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
-#[cfg(feature = "redis")]
-pub mod redis;
 mod sequencer;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "nats", feature = "postgres"))]
 mod tls;
 mod waiters;
 

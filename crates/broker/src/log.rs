@@ -199,6 +199,14 @@ pub enum AppendError {
     /// The broker cannot be reached; nothing was published.
     #[error("the broker is not available: {0}")]
     Unavailable(String),
+    /// The broker accepts no message that is so long; nothing was published.
+    #[error("a message of {bytes} bytes is too long for the broker, which accepts {max}")]
+    TooLong {
+        /// Length of the message.
+        bytes: usize,
+        /// Longest one that is accepted.
+        max: usize,
+    },
     /// The broker accepted the triggers, or may have, but did not deliver them back in time.
     /// Publishing again with the same `id` is safe.
     #[error("the broker did not deliver the trigger back within {seconds} s")]

@@ -122,10 +122,9 @@ fn secrets_are_not_repeated_in_messages() {
         PostgresUrl
             .read(&text("postgres://user:geheim@host/db?geheim=geheim"))
             .err(),
-        RedisUrl.read(&text("http://user:geheim@host/")).err(),
-        RedisUrl
-            .read(&text("redis://user:geheim@host/geheim"))
-            .err(),
+        NatsUrl.read(&text("http://user:geheim@host/")).err(),
+        NatsUrl.read(&text("nats://user:geheim@host/geheim")).err(),
+        Credentials.read(&text("geheim")).err(),
         BaseUrl.read(&text("http://user:geheim@host/")).err(),
     ] {
         let Some(Wrong::Says(what)) = wrong else {
@@ -215,7 +214,10 @@ proptest! {
             let _ = AmqpUrl.read(&node);
             let _ = PostgresUrl.read(&node);
             let _ = SchemaName.read(&node);
-            let _ = RedisUrl.read(&node);
+            let _ = NatsUrl.read(&node);
+            let _ = Credentials.read(&node);
+            let _ = SubjectName.read(&node);
+            let _ = StreamName.read(&node);
             let _ = Address.read(&node);
             let _ = Call.read(&node);
             let _ = Mode.read(&node);

@@ -79,15 +79,24 @@ const EVERY: &[(&str, &str)] = &[
     ("postgres.publish_timeout", "2.5"),
     ("postgres.retention", r#""2h""#),
     ("postgres.retention_rows", "2000"),
-    ("redis.url", r#""rediss://cache/2""#),
-    ("redis.username", r#""u""#),
-    ("redis.password", r#""p/""#),
-    ("redis.tls_verify", "false"),
-    ("redis.tls_ca_file", r#""/redis.pem""#),
-    ("redis.stream", r#""other.log""#),
-    ("redis.publish_timeout", "3.5"),
-    ("redis.retention", r#""3h""#),
-    ("redis.retention_entries", "3000"),
+    ("nats.url", r#""nats://one,two""#),
+    ("nats.username", r#""u""#),
+    ("nats.password", r#""p/""#),
+    ("nats.token", r#""t""#),
+    ("nats.nkey", r#""SU""#),
+    (
+        "nats.credentials",
+        r#""BEGIN NATS USER JWT BEGIN USER NKEY SEED""#,
+    ),
+    ("nats.tls_ca_file", r#""/nats.pem""#),
+    ("nats.tls_certificate_file", r#""/own.pem""#),
+    ("nats.tls_key_file", r#""/own.key""#),
+    ("nats.subject", r#""shop.triggers""#),
+    ("nats.stream", r#""SHOP""#),
+    ("nats.publish_timeout", "3.5"),
+    ("nats.retention", r#""3h""#),
+    ("nats.retention_bytes", r#""2MiB""#),
+    ("nats.replicas", "3"),
     ("rooms.matching", r#""exact""#),
     ("status.clients", "false"),
     ("compression.enabled", "true"),
@@ -360,48 +369,23 @@ fn assert_every(config: &Config) {
 
 /// All that can be set together: a node has one log.
 fn together() -> impl Iterator<Item = &'static (&'static str, &'static str)> {
-    let others = ["postgres.", "redis."];
-    EVERY
-        .iter()
-        .filter(move |(key, _)| !others.iter().any(|other| key.starts_with(other)))
+    let others = ["postgres.", "nats."];
+    let is_other = move |key: &str| others.iter().any(|section| key.starts_with(section));
+    EVERY.iter().filter(move |(key, _)| !is_other(key))
 }
 
-/// The configuration with all settings of one log.
-fn only(section: &str) -> Config {
-    let file: String = EVERY
-        .iter()
-        .filter(|(key, _)| key.starts_with(section) || *key == "backend.url")
-        .map(|(key, value)| format!("{key} = {value}\n"))
-        .collect();
-    good(&file, &[])
-}
-
-#[test]
-fn redis_takes_the_place_of_rabbitmq() {
-    let config = only("redis.");
-    assert!(matches!(config.engine(), Some(Engine::Redis(_))));
-    let redis = config.redis.unwrap();
-    assert_eq!(
-        (&*redis.url, redis.username, redis.password),
-        ("rediss://cache/2", Some("u".into()), Some("p/".to_owned()))
-    );
-    assert_eq!(
-        (redis.tls_verify, redis.tls_ca_file),
-        (false, Some("/redis.pem".into()))
-    );
-    assert_eq!(
-        (&*redis.stream, redis.publish_timeout.as_millis()),
-        ("other.log", 3_500)
-    );
-    assert_eq!(
-        (redis.retention.as_secs(), redis.retention_entries),
-        (10_800, 3_000)
-    );
+/// A file with all settings of a section, but for these.
+fn section(name: &str, left_out: &[&str]) -> String {
+    let of = EVERY.iter().filter(|(key, _)| {
+        *key == "backend.url" || key.starts_with(name) && !left_out.contains(key)
+    });
+    of.map(|(key, value)| format!("{key} = {value}\n"))
+        .collect()
 }
 
 #[test]
 fn postgres_takes_the_place_of_rabbitmq() {
-    let config = only("postgres.");
+    let config = good(&section("postgres.", &[]), &[]);
     assert!(matches!(config.engine(), Some(Engine::Postgres(_))));
     let postgres = config.postgres.unwrap();
     assert_eq!(
@@ -423,17 +407,68 @@ fn postgres_takes_the_place_of_rabbitmq() {
 }
 
 #[test]
+fn nats_takes_the_place_of_rabbitmq() {
+    let of = |login: &[&str]| {
+        let logins = ["username", "password", "token", "nkey", "credentials"];
+        let others = logins.map(|name| format!("nats.{name}"));
+        let others: Vec<_> = others.iter().map(|key| &**key).collect();
+        let left_out = others.iter().filter(|key| !login.contains(key));
+        let file = section("nats.", &left_out.copied().collect::<Vec<_>>());
+        match good(&file, &[]).engine() {
+            Some(Engine::Nats(config)) => config,
+            _ => panic!("another engine"),
+        }
+    };
+    let nats = of(&["nats.username", "nats.password"]);
+    let login = (nats.username.as_deref(), nats.password.as_deref());
+    assert_eq!(
+        (&*nats.url, login),
+        ("nats://one,two", (Some("u"), Some("p/")))
+    );
+    assert_eq!(of(&["nats.token"]).token.as_deref(), Some("t"));
+    assert_eq!(of(&["nats.nkey"]).nkey.as_deref(), Some("SU"));
+    assert!(of(&["nats.credentials"]).credentials.is_some());
+    let files = [
+        nats.tls_ca_file,
+        nats.tls_certificate_file,
+        nats.tls_key_file,
+    ];
+    let files = files.map(|file| file.unwrap().display().to_string());
+    assert_eq!(files, ["/nats.pem", "/own.pem", "/own.key"]);
+    assert_eq!((&*nats.subject, &*nats.stream), ("shop.triggers", "SHOP"));
+    assert_eq!(
+        (nats.publish_timeout.as_millis(), nats.retention.as_secs()),
+        (3_500, 10_800)
+    );
+    assert_eq!((nats.retention_bytes, nats.replicas), (2 << 20, 3));
+
+    let two = bad(&section("nats.", &["nats.credentials", "nats.token"]), &[]).join("\n");
+    assert!(two.contains("a node has one login"), "{two}");
+    let half = bad(
+        "backend.url = 'http://api/'\nnats.tls_key_file = '/k'\n",
+        &[],
+    )
+    .join("\n");
+    assert!(
+        half.contains("nats.tls_certificate_file is missing"),
+        "{half}"
+    );
+}
+
+#[test]
 fn a_node_has_one_log_and_no_login_without_one() {
     let both = "backend.url = 'http://api/'\nrabbitmq.url = 'amqp://mq'\n\
                 postgres.url = 'postgresql://u:geheim@db/shop'\n";
     let found = bad(both, &[]).join("\n");
     assert!(found.contains("a node has one log"), "{found}");
     assert!(!found.contains("geheim"), "{found}");
-    for section in ["rabbitmq", "postgres", "redis"] {
+    for section in ["rabbitmq", "postgres", "nats"] {
         let alone = format!("backend.url = 'http://api/'\n{section}.password = 'geheim'\n");
         let found = bad(&alone, &[]).join("\n");
-        let missing = format!("{section}.url is missing");
-        assert!(found.contains(&missing), "{found}");
+        assert!(
+            found.contains(&format!("{section}.url is missing")),
+            "{found}"
+        );
         assert!(!found.contains("geheim"), "{found}");
     }
 }

@@ -12,9 +12,9 @@ mod faults;
 mod follow;
 mod log;
 mod memory;
+mod nats;
 mod postgres;
 mod rabbitmq;
-mod redis;
 mod stream;
 #[path = "../support/mod.rs"]
 mod support;

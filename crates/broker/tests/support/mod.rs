@@ -16,7 +16,6 @@ use ht_broker::order::Order;
 use ht_broker::rabbitmq::RabbitMq;
 use ht_broker::{Broker, Health, Missed, MissedReason, Parse, Parsing, Placed, Sequencer, Taken};
 use ht_proto::entry::{Body, Entry, Epoch, Position};
-use ht_proto::note::EpochName;
 use ht_proto::record::Record;
 use ht_proto::trigger::{Trigger, TriggerLimits};
 use ht_testkit::eventually;
@@ -29,9 +28,6 @@ pub(crate) const EXCHANGE: &str = "hightemplar";
 
 /// Longer than any step here takes, even on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
-
-/// So many ids of triggers are remembered.
-const IDS: usize = 10_000;
 
 /// Records the `data` of each trigger in order.
 pub(crate) struct Recorder {
@@ -54,7 +50,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            order: Mutex::new(Order::new(Epoch::from_random(0), IDS)),
+            order: Mutex::new(Order::new(Epoch::from_random(0), 0)),
             seen: Mutex::default(),
             probes: Mutex::default(),
             missed: Mutex::default(),
@@ -257,17 +253,6 @@ pub(crate) fn threads(name: &str) -> usize {
         .count()
 }
 
-/// The epoch that all of them take in the place of this one.
-pub(crate) async fn another_epoch(nodes: &[Node; 2], known: EpochName) -> EpochName {
-    let epochs = || nodes.each_ref().map(|node| node.broker.epoch());
-    eventually(SOON, || {
-        let [first, second] = epochs();
-        first.is_some_and(|first| first != known) && first == second
-    })
-    .await;
-    epochs()[0].unwrap()
-}
-
 /// A broker at work.
 pub(crate) struct Node {
     pub(crate) broker: Arc<Broker>,
@@ -286,7 +271,7 @@ impl Node {
     pub(crate) fn run(broker: Broker) -> Self {
         // Shown where a test fails. One that reads the log has set its own before.
         let _ = tracing_subscriber::fmt()
-            .with_env_filter("info,lapin=off")
+            .with_env_filter("info,lapin=off,async_nats=off")
             .with_test_writer()
             .try_init();
         let recorder = Recorder::new();

@@ -250,10 +250,14 @@ fn refused(error: &TriggerError) -> Response<Body> {
 }
 
 fn unpublished(cause: &AppendError) -> Response<Body> {
-    let status = if matches!(cause, AppendError::Unconfirmed { .. }) {
-        StatusCode::GATEWAY_TIMEOUT
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
+    let status = match cause {
+        // Sending it again is of no use.
+        AppendError::TooLong { .. } => {
+            let sentence = format!("{cause}: send less, or raise the broker's limit.");
+            return error(StatusCode::PAYLOAD_TOO_LARGE, &sentence);
+        }
+        AppendError::Unconfirmed { .. } => StatusCode::GATEWAY_TIMEOUT,
+        AppendError::Unavailable(_) | _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     try_again(status, &cause.to_string())
 }
