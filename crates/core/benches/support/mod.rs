@@ -25,6 +25,7 @@ use ht_proto::grant::GrantList;
 use ht_proto::hook::Hook;
 use ht_proto::room::{Room, RoomLimits};
 use ht_proto::server::Status;
+use ht_proto::subprotocol::Subprotocol;
 use uuid::Uuid;
 
 /// A peer that accepts everything.
@@ -112,21 +113,26 @@ pub fn open_as(
     grants: &Arc<GrantSet>,
     who: Option<Arc<Who>>,
 ) -> SessionKey {
-    open_with(shard, grants, who, None)
+    open_with(shard, grants, who, (None, None))
+}
+
+/// Opens a connection of `high-templar.v1`.
+pub fn open_v1(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> SessionKey {
+    open_with(shard, grants, None, (None, Some(Subprotocol::V1)))
 }
 
 /// Opens a connection that negotiated compression.
 pub fn open_deflated(shard: &mut Shard<Sink>, grants: &Arc<GrantSet>) -> SessionKey {
     let agreed = PerMessageDeflate::negotiate([&b"permessage-deflate"[..]]);
     assert!(agreed.is_some());
-    open_with(shard, grants, None, agreed)
+    open_with(shard, grants, None, (agreed, None))
 }
 
 fn open_with(
     shard: &mut Shard<Sink>,
     grants: &Arc<GrantSet>,
     who: Option<Arc<Who>>,
-    deflate: Option<PerMessageDeflate>,
+    (deflate, subprotocol): (Option<PerMessageDeflate>, Option<Subprotocol>),
 ) -> SessionKey {
     let welcome = Welcome {
         id: Uuid::nil(),
@@ -140,7 +146,7 @@ fn open_with(
         invalidated_at: None,
         events: false,
         deflate,
-        subprotocol: None,
+        subprotocol,
     };
     shard.open(Sink, welcome, &mut Turn::new(0, &mut Nothing))
 }
